@@ -16,34 +16,84 @@ import { createAuthorization } from '#apiserver/authz/authorization.ts';
 import { FakeInternal } from '#apiserver/authz/fake-internal.ts';
 import { NODE_FLAGS } from '#deploy/daemon.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '1' }, rounds: { type: 'string', default: '8' }, only: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '8' },
+    only: { type: 'string' },
+  },
+});
 const run = promisify(execFile);
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
 
 const WHOLE_POD = {
-  serviceAccountName: 'default', priority: 0, preemptionPolicy: 'PreemptLowerPriority',
-  tolerations: ['not-ready', 'unreachable'].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 300 })),
-  volumes: [{
-    name: 'kube-api-access-bench',
-    projected: { sources: [
-      { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } }, { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-      { downwardAPI: { items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }] } },
-    ] },
-  }],
+  serviceAccountName: 'default',
+  priority: 0,
+  preemptionPolicy: 'PreemptLowerPriority',
+  tolerations: ['not-ready', 'unreachable'].map((name) => ({
+    key: `node.kubernetes.io/${name}`,
+    operator: 'Exists',
+    effect: 'NoExecute',
+    tolerationSeconds: 300,
+  })),
+  volumes: [
+    {
+      name: 'kube-api-access-bench',
+      projected: {
+        sources: [
+          { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+          { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+          {
+            downwardAPI: {
+              items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }],
+            },
+          },
+        ],
+      },
+    },
+  ],
 };
-const CONTAINER = { name: 'main', image: 'registry.example.com/image:1', ports: [{ containerPort: 8080 }], resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } } };
-const MOUNT = { volumeMounts: [{ name: 'kube-api-access-bench', readOnly: true, mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }] };
+const CONTAINER = {
+  name: 'main',
+  image: 'registry.example.com/image:1',
+  ports: [{ containerPort: 8080 }],
+  resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
+};
+const MOUNT = {
+  volumeMounts: [
+    {
+      name: 'kube-api-access-bench',
+      readOnly: true,
+      mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
+    },
+  ],
+};
 
 const BODIES = {
-  configmaps: { kind: 'ConfigMap', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } }, data: { value: 'x'.repeat(800) } },
+  configmaps: {
+    kind: 'ConfigMap',
+    apiVersion: 'v1',
+    metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+    data: { value: 'x'.repeat(800) },
+  },
   pods: {
-    kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+    kind: 'Pod',
+    apiVersion: 'v1',
+    metadata: { generateName: 'bench-', labels: { app: 'bench' } },
     spec: { containers: [CONTAINER] },
   },
-  'whole pods': { kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } }, spec: { ...WHOLE_POD, containers: [{ ...CONTAINER, ...MOUNT }] } },
+  'whole pods': {
+    kind: 'Pod',
+    apiVersion: 'v1',
+    metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+    spec: { ...WHOLE_POD, containers: [{ ...CONTAINER, ...MOUNT }] },
+  },
 } as const;
 
-interface Measure { readonly perSecond: number; readonly cpuMicroseconds: number }
+interface Measure {
+  readonly perSecond: number;
+  readonly cpuMicroseconds: number;
+}
 
 class Server {
   readonly #process: ChildProcess;
@@ -51,7 +101,19 @@ class Server {
 
   constructor(name: string, disabledPlugins: readonly string[]) {
     this.#process = fork(new URL('./apiserver-server.ts', import.meta.url), {
-      execArgv: [...NODE_FLAGS], env: { ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', dir: join(directory, name), cert: '', key: '', listBytes: 0, longBytes: 0, disabledPlugins }) },
+      execArgv: [...NODE_FLAGS],
+      env: {
+        ...process.env,
+        BENCH_CONFIG: JSON.stringify({
+          kind: 'api',
+          dir: join(directory, name),
+          cert: '',
+          key: '',
+          listBytes: 0,
+          longBytes: 0,
+          disabledPlugins,
+        }),
+      },
     });
     this.#ready = this.#answer('ready') as Promise<{ port: number }>;
   }
@@ -69,15 +131,44 @@ class Server {
   }
 
   /** amount: of h2load. */
-  async create(path: string, { body, amount, connections = 16 }: { readonly body: object; readonly amount: readonly string[]; readonly connections?: number }): Promise<Measure> {
+  async create(
+    path: string,
+    {
+      body,
+      amount,
+      connections = 16,
+    }: { readonly body: object; readonly amount: readonly string[]; readonly connections?: number },
+  ): Promise<Measure> {
     const { port } = await this.#ready;
     const file = join(directory, 'body.json');
     writeFileSync(file, JSON.stringify(body));
     await this.#cpu();
-    const { stdout } = await run('h2load', [...amount, '-c', String(connections), '-m', '1', '-t', '1', '-H', 'authorization: Bearer root', '-d', file, '-H', 'content-type: application/json', `https://127.0.0.1:${port}${path}`], { maxBuffer: 2 ** 24 });
+    const { stdout } = await run(
+      'h2load',
+      [
+        ...amount,
+        '-c',
+        String(connections),
+        '-m',
+        '1',
+        '-t',
+        '1',
+        '-H',
+        'authorization: Bearer root',
+        '-d',
+        file,
+        '-H',
+        'content-type: application/json',
+        `https://127.0.0.1:${port}${path}`,
+      ],
+      { maxBuffer: 2 ** 24 },
+    );
     const done = Number(/status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx/.exec(stdout)?.[1] ?? NaN);
     if (!(done > 0)) throw new Error(`creates at ${path} failed:\n${stdout}`);
-    return { perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN), cpuMicroseconds: await this.#cpu() / done };
+    return {
+      perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN),
+      cpuMicroseconds: (await this.#cpu()) / done,
+    };
   }
 
   async #cpu(): Promise<number> {
@@ -111,24 +202,37 @@ function defaultPlugins(): string[] {
 const all = defaultPlugins();
 const servers = { 'no plugins': new Server('without', all), 'all default plugins': new Server('with', []) };
 try {
-  for (const server of Object.values(servers)) await server.create('/api/v1/namespaces/default/serviceaccounts', { body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } }, amount: ['-n', '1'], connections: 1 });
+  for (const server of Object.values(servers))
+    await server.create('/api/v1/namespaces/default/serviceaccounts', {
+      body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } },
+      amount: ['-n', '1'],
+      connections: 1,
+    });
   for (const [name, body] of Object.entries(BODIES)) {
     if (values.only !== undefined && values.only !== name) continue;
     const measured = new Map<string, Measure[]>();
     for (let round = 0; round <= Number(values.rounds); round++) {
       // In turn, so that a slow moment of the machine is nobody's alone; the first round warms up.
       for (const [which, server] of Object.entries(servers)) {
-        const measure = await server.create(`/api/v1/namespaces/default/${body.kind === 'Pod' ? 'pods' : 'configmaps'}`, { body, amount: ['-D', values.seconds] });
-        if (round > 0) measured.set(which, [...measured.get(which) ?? [], measure]);
+        const measure = await server.create(
+          `/api/v1/namespaces/default/${body.kind === 'Pod' ? 'pods' : 'configmaps'}`,
+          { body, amount: ['-D', values.seconds] },
+        );
+        if (round > 0) measured.set(which, [...(measured.get(which) ?? []), measure]);
       }
     }
     const [without, withAll] = Object.keys(servers).map((which) => {
       const measures = measured.get(which) ?? [];
-      return { perSecond: median(measures.map(({ perSecond }) => perSecond)), cpuMicroseconds: median(measures.map(({ cpuMicroseconds }) => cpuMicroseconds)) };
+      return {
+        perSecond: median(measures.map(({ perSecond }) => perSecond)),
+        cpuMicroseconds: median(measures.map(({ cpuMicroseconds }) => cpuMicroseconds)),
+      };
     }) as [Measure, Measure];
     const more = (ratio: number): string => `${ratio >= 0 ? '+' : ''}${(100 * ratio).toFixed(1)} %`;
-    console.log(`${name}: without ${without.perSecond.toFixed(0)}/s, ${without.cpuMicroseconds.toFixed(0)} µs each; with ${withAll.perSecond.toFixed(0)}/s, ${withAll.cpuMicroseconds.toFixed(0)} µs each: `
-      + `${more(withAll.perSecond / without.perSecond - 1)} rate, ${more(withAll.cpuMicroseconds / without.cpuMicroseconds - 1)} processor time`);
+    console.log(
+      `${name}: without ${without.perSecond.toFixed(0)}/s, ${without.cpuMicroseconds.toFixed(0)} µs each; with ${withAll.perSecond.toFixed(0)}/s, ${withAll.cpuMicroseconds.toFixed(0)} µs each: ` +
+        `${more(withAll.perSecond / without.perSecond - 1)} rate, ${more(withAll.cpuMicroseconds / without.cpuMicroseconds - 1)} processor time`,
+    );
   }
 } finally {
   for (const server of Object.values(servers)) await server.stop();

@@ -12,7 +12,15 @@ import { createLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { TOKENS, freePort } from './shared.ts';
 
-interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number; readonly longBytes: number; readonly disabledPlugins?: readonly string[] }
+interface Config {
+  readonly kind: 'api' | 'bare';
+  readonly dir: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly listBytes: number;
+  readonly longBytes: number;
+  readonly disabledPlugins?: readonly string[];
+}
 
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
 
@@ -32,25 +40,53 @@ process.on('message', (message) => {
 async function startApi(): Promise<void> {
   const tokenFile = `${config.dir}.tokens`;
   writeFileSync(tokenFile, TOKENS);
-  const pki = await ensurePki({ dir: join(config.dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
+  const pki = await ensurePki({
+    dir: join(config.dir, 'pki'),
+    nowMs: Date.now(),
+    apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] },
+  });
   const log = createLogger({ level: 'warn' });
   const store = await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
   const port = await freePort();
   const server = await composeApiServer({
-    store, pki, settings: { authentication: { tokenFile }, ...(config.disabledPlugins ? { admission: { disabled: config.disabledPlugins } } : {}) }, serviceCIDR: '10.96.0.0/16', listen: ['127.0.0.1'], port, advertiseAddress: '127.0.0.1', clock: realClock, log,
+    store,
+    pki,
+    settings: {
+      authentication: { tokenFile },
+      ...(config.disabledPlugins ? { admission: { disabled: config.disabledPlugins } } : {}),
+    },
+    serviceCIDR: '10.96.0.0/16',
+    listen: ['127.0.0.1'],
+    port,
+    advertiseAddress: '127.0.0.1',
+    clock: realClock,
+    log,
   });
   await server.ready();
   process.send!({ type: 'ready', port });
   process.on('message', (message) => {
     if (message === 'memory') process.send!({ type: 'memory', ...process.memoryUsage() });
-    if (message === 'stop') void server.stop().then(() => store.close()).then(() => process.exit(0));
+    if (message === 'stop')
+      void server
+        .stop()
+        .then(() => store.close())
+        .then(() => process.exit(0));
   });
 }
 
 /** The ceiling (puts resolve once synced, as the store's do): reads a body, puts it durably, answers it; answers ready bytes. No API at all. */
 async function startBare(): Promise<void> {
-  const database = open({ path: config.dir, encoding: 'binary', keyEncoding: 'uint32', overlappingSync: false });
-  const bodies: Readonly<Record<string, Buffer>> = { '/get': Buffer.alloc(1100, 'x'), '/list': Buffer.alloc(config.listBytes, 'x'), '/long': Buffer.alloc(config.longBytes, 'x') };
+  const database = open({
+    path: config.dir,
+    encoding: 'binary',
+    keyEncoding: 'uint32',
+    overlappingSync: false,
+  });
+  const bodies: Readonly<Record<string, Buffer>> = {
+    '/get': Buffer.alloc(1100, 'x'),
+    '/list': Buffer.alloc(config.listBytes, 'x'),
+    '/long': Buffer.alloc(config.longBytes, 'x'),
+  };
   let next = 0;
   const server = createSecureServer({ cert: config.cert, key: config.key });
   server.on('stream', (stream, headers) => {

@@ -15,7 +15,16 @@ import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
 import { Upstream, type Usage } from './upstream.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '2' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, upstream: { type: 'string' }, heavy: { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    'no-bare': { type: 'boolean' },
+    upstream: { type: 'string' },
+    heavy: { type: 'boolean' },
+    'cpu-prof': { type: 'string' },
+  },
+});
 const run = promisify(execFile);
 
 interface Case {
@@ -32,45 +41,118 @@ interface Case {
 }
 
 const padding = (length: number): string => 'x'.repeat(length);
-const CONFIG_MAP = { kind: 'ConfigMap', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } }, data: { value: padding(800) } };
+const CONFIG_MAP = {
+  kind: 'ConfigMap',
+  apiVersion: 'v1',
+  metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+  data: { value: padding(800) },
+};
 /** What a Deployment makes of one plain container; --heavy: two containers with eight variables each and a long annotation. */
 const PLAIN_POD = {
-  kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-6d4cf56db6-', labels: { app: 'bench', 'pod-template-hash': '6d4cf56db6' } },
+  kind: 'Pod',
+  apiVersion: 'v1',
+  metadata: {
+    generateName: 'bench-6d4cf56db6-',
+    labels: { app: 'bench', 'pod-template-hash': '6d4cf56db6' },
+  },
   spec: {
-    containers: [{
-      name: 'main', image: 'registry.example.com/library/image:1.2.3', ports: [{ containerPort: 8080 }], env: [{ name: 'LOG_LEVEL', value: 'info' }],
-      resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
-    }],
+    containers: [
+      {
+        name: 'main',
+        image: 'registry.example.com/library/image:1.2.3',
+        ports: [{ containerPort: 8080 }],
+        env: [{ name: 'LOG_LEVEL', value: 'info' }],
+        resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
+      },
+    ],
   },
 };
 const HEAVY_POD = {
-  kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench', 'pod-template-hash': 'abcdef' }, annotations: { note: padding(700) } },
+  kind: 'Pod',
+  apiVersion: 'v1',
+  metadata: {
+    generateName: 'bench-',
+    labels: { app: 'bench', 'pod-template-hash': 'abcdef' },
+    annotations: { note: padding(700) },
+  },
   spec: {
     containers: ['one', 'two'].map((name) => ({
-      name, image: 'registry.example.com/library/image:1.2.3', ports: [{ containerPort: 8080 }], env: Array.from({ length: 8 }, (_, i) => ({ name: `VARIABLE_${i}`, value: padding(40) })),
-      resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '1', memory: '256Mi' } }, readinessProbe: { httpGet: { path: '/healthz', port: 8080 } },
+      name,
+      image: 'registry.example.com/library/image:1.2.3',
+      ports: [{ containerPort: 8080 }],
+      env: Array.from({ length: 8 }, (_, i) => ({ name: `VARIABLE_${i}`, value: padding(40) })),
+      resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '1', memory: '256Mi' } },
+      readinessProbe: { httpGet: { path: '/healthz', port: 8080 } },
     })),
   },
 };
 const POD = values.heavy ? HEAVY_POD : PLAIN_POD;
 
 const BINDING = {
-  kind: 'ClusterRoleBinding', apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'bench' },
-  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' }, subjects: [{ kind: 'Group', apiGroup: 'rbac.authorization.k8s.io', name: 'bench-admins' }],
+  kind: 'ClusterRoleBinding',
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  metadata: { name: 'bench' },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+  subjects: [{ kind: 'Group', apiGroup: 'rbac.authorization.k8s.io', name: 'bench-admins' }],
 };
 
 const CASES: readonly Case[] = [
-  { name: 'ConfigMap creates (1 kB)', path: '/api/v1/namespaces/default/configmaps', connections: 16, upstreamPerSecond: 1850, body: CONFIG_MAP, bare: '/put' },
-  { name: 'Pod creates', path: '/api/v1/namespaces/pods/pods', connections: 16, upstreamPerSecond: 1240, body: POD, bare: '/put' },
-  { name: 'gets', path: '/api/v1/namespaces/lists/configmaps/fixed', connections: 16, upstreamPerSecond: 4340, bare: '/get' },
-  { name: 'lists of 500 ConfigMaps', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: 198, bare: '/list' },
-  { name: 'lists of 6,000 Pods', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: 9.2, bare: '/long' },
-  { name: 'lists of 500 in gzip', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: NaN, gzip: true },
-  { name: 'lists of 6,000 in gzip', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: NaN, gzip: true },
+  {
+    name: 'ConfigMap creates (1 kB)',
+    path: '/api/v1/namespaces/default/configmaps',
+    connections: 16,
+    upstreamPerSecond: 1850,
+    body: CONFIG_MAP,
+    bare: '/put',
+  },
+  {
+    name: 'Pod creates',
+    path: '/api/v1/namespaces/pods/pods',
+    connections: 16,
+    upstreamPerSecond: 1240,
+    body: POD,
+    bare: '/put',
+  },
+  {
+    name: 'gets',
+    path: '/api/v1/namespaces/lists/configmaps/fixed',
+    connections: 16,
+    upstreamPerSecond: 4340,
+    bare: '/get',
+  },
+  {
+    name: 'lists of 500 ConfigMaps',
+    path: '/api/v1/namespaces/lists/configmaps',
+    connections: 4,
+    upstreamPerSecond: 198,
+    bare: '/list',
+  },
+  {
+    name: 'lists of 6,000 Pods',
+    path: '/api/v1/namespaces/many/pods',
+    connections: 2,
+    upstreamPerSecond: 9.2,
+    bare: '/long',
+  },
+  {
+    name: 'lists of 500 in gzip',
+    path: '/api/v1/namespaces/lists/configmaps',
+    connections: 4,
+    upstreamPerSecond: NaN,
+    gzip: true,
+  },
+  {
+    name: 'lists of 6,000 in gzip',
+    path: '/api/v1/namespaces/many/pods',
+    connections: 2,
+    upstreamPerSecond: NaN,
+    gzip: true,
+  },
 ];
 
 /** What the bare server answers for lists: as much as 500 ConfigMaps and 6,000 pods come to. */
-const LIST_BYTES = 350_000, LONG_BYTES = values.heavy ? 42_000_000 : 15_000_000;
+const LIST_BYTES = 350_000,
+  LONG_BYTES = values.heavy ? 42_000_000 : 15_000_000;
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
 const children: Server[] = [];
@@ -83,15 +165,26 @@ class Child {
   /** startMs: from the start of the process to /readyz. */
   readonly ready: Promise<{ readonly port: number; readonly startMs: number }>;
 
-  constructor(kind: 'api' | 'bare', options: { readonly dir: string; readonly cert: string; readonly key: string }) {
+  constructor(
+    kind: 'api' | 'bare',
+    options: { readonly dir: string; readonly cert: string; readonly key: string },
+  ) {
     const startedMs = performance.now();
-    const profile = kind === 'api' && values['cpu-prof'] ? ['--cpu-prof', `--cpu-prof-dir=${values['cpu-prof']}`] : [];
+    const profile =
+      kind === 'api' && values['cpu-prof'] ? ['--cpu-prof', `--cpu-prof-dir=${values['cpu-prof']}`] : [];
     this.#process = fork(new URL('./apiserver-server.ts', import.meta.url), {
       execArgv: [...NODE_FLAGS, ...profile],
       // As the launcher sets it.
-      env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: LIST_BYTES, longBytes: LONG_BYTES, ...options }) },
+      env: {
+        NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'),
+        ...process.env,
+        BENCH_CONFIG: JSON.stringify({ kind, listBytes: LIST_BYTES, longBytes: LONG_BYTES, ...options }),
+      },
     });
-    this.ready = (this.#answer('ready') as Promise<{ port: number }>).then(({ port }) => ({ port, startMs: performance.now() - startedMs }));
+    this.ready = (this.#answer('ready') as Promise<{ port: number }>).then(({ port }) => ({
+      port,
+      startMs: performance.now() - startedMs,
+    }));
     children.push(this);
   }
 
@@ -131,34 +224,74 @@ class Child {
   }
 }
 
-interface Load { readonly token?: string; readonly path: string; readonly connections: number; readonly body?: object | undefined; readonly requests?: number | undefined; readonly gzip?: boolean | undefined }
+interface Load {
+  readonly token?: string;
+  readonly path: string;
+  readonly connections: number;
+  readonly body?: object | undefined;
+  readonly requests?: number | undefined;
+  readonly gzip?: boolean | undefined;
+}
 
 /** Processor time is that of one request. */
-interface Rate extends Usage { readonly perSecond: number; readonly bytes: number }
+interface Rate extends Usage {
+  readonly perSecond: number;
+  readonly bytes: number;
+}
 
-async function load(child: Server, { path, connections, body, requests, gzip, token = 'bench' }: Load): Promise<Rate> {
+async function load(
+  child: Server,
+  { path, connections, body, requests, gzip, token = 'bench' }: Load,
+): Promise<Rate> {
   const { port } = await child.ready;
   const file = join(directory, 'body.json');
   if (body) writeFileSync(file, JSON.stringify(body));
   const amount = requests === undefined ? ['-D', values.seconds] : ['-n', String(requests)];
   await child.usage();
-  const { stdout } = await run('h2load', [
-    ...amount, '-c', String(connections), '-m', '1', '-t', '1', '-H', `authorization: Bearer ${token}`, ...(body ? ['-d', file, '-H', 'content-type: application/json'] : []), ...(gzip ? ['-H', 'accept-encoding: gzip'] : []),
-    `https://127.0.0.1:${port}${path}`,
-  ], { maxBuffer: 2 ** 24 });
-  const failed = /(\d+) failed, (\d+) errored/.exec(stdout), codes = /status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx/.exec(stdout);
-  if (Number(failed?.[1]) > 0 || Number(codes?.[3]) > 0 || Number(codes?.[4]) > 0) throw new Error(`requests of ${path} failed:\n${stdout}`);
+  const { stdout } = await run(
+    'h2load',
+    [
+      ...amount,
+      '-c',
+      String(connections),
+      '-m',
+      '1',
+      '-t',
+      '1',
+      '-H',
+      `authorization: Bearer ${token}`,
+      ...(body ? ['-d', file, '-H', 'content-type: application/json'] : []),
+      ...(gzip ? ['-H', 'accept-encoding: gzip'] : []),
+      `https://127.0.0.1:${port}${path}`,
+    ],
+    { maxBuffer: 2 ** 24 },
+  );
+  const failed = /(\d+) failed, (\d+) errored/.exec(stdout),
+    codes = /status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx/.exec(stdout);
+  if (Number(failed?.[1]) > 0 || Number(codes?.[3]) > 0 || Number(codes?.[4]) > 0)
+    throw new Error(`requests of ${path} failed:\n${stdout}`);
   const done = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? NaN);
   const usage = await child.usage();
-  return { perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN), ...usage, cpuMicroseconds: usage.cpuMicroseconds / done, bytes: dataBytes(stdout) / done };
+  return {
+    perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN),
+    ...usage,
+    cpuMicroseconds: usage.cpuMicroseconds / done,
+    bytes: dataBytes(stdout) / done,
+  };
 }
 
 /** Each round is --seconds long. */
 const ROUNDS = 4;
 
 function together(rates: readonly Rate[]): Rate {
-  const mean = (of: (rate: Rate) => number): number => rates.reduce((sum, rate) => sum + of(rate), 0) / rates.length;
-  return { perSecond: mean((rate) => rate.perSecond), cpuMicroseconds: mean((rate) => rate.cpuMicroseconds), bytes: mean((rate) => rate.bytes), longestDelayMs: Math.max(...rates.map((rate) => rate.longestDelayMs)) };
+  const mean = (of: (rate: Rate) => number): number =>
+    rates.reduce((sum, rate) => sum + of(rate), 0) / rates.length;
+  return {
+    perSecond: mean((rate) => rate.perSecond),
+    cpuMicroseconds: mean((rate) => rate.cpuMicroseconds),
+    bytes: mean((rate) => rate.bytes),
+    longestDelayMs: Math.max(...rates.map((rate) => rate.longestDelayMs)),
+  };
 }
 
 /** Of the bodies, from 'traffic: 3.18MB (3338240) total, …, 3.01MB (3160000) data'. */
@@ -168,35 +301,80 @@ function dataBytes(stdout: string): number {
 
 /** Namespaces and objects that the cases count on. */
 async function fill(server: Server): Promise<void> {
-  await load(server, { path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', connections: 1, requests: 1, token: 'root', body: BINDING });
+  await load(server, {
+    path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
+    connections: 1,
+    requests: 1,
+    token: 'root',
+    body: BINDING,
+  });
   for (const name of ['lists', 'many', 'pods']) {
-    await load(server, { path: '/api/v1/namespaces', connections: 1, requests: 1, body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name } } });
+    await load(server, {
+      path: '/api/v1/namespaces',
+      connections: 1,
+      requests: 1,
+      body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name } },
+    });
     // Which the controller of service accounts would make; pods are refused without.
-    await load(server, { path: `/api/v1/namespaces/${name}/serviceaccounts`, connections: 1, requests: 1, body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } } });
+    await load(server, {
+      path: `/api/v1/namespaces/${name}/serviceaccounts`,
+      connections: 1,
+      requests: 1,
+      body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } },
+    });
   }
-  await load(server, { path: '/api/v1/namespaces/lists/configmaps', connections: 1, requests: 1, body: { ...CONFIG_MAP, metadata: { name: 'fixed' }, data: { value: padding(800) } } });
-  await load(server, { path: '/api/v1/namespaces/lists/configmaps', connections: 16, requests: 499, body: { ...CONFIG_MAP, data: { value: padding(350) } } });
+  await load(server, {
+    path: '/api/v1/namespaces/lists/configmaps',
+    connections: 1,
+    requests: 1,
+    body: { ...CONFIG_MAP, metadata: { name: 'fixed' }, data: { value: padding(800) } },
+  });
+  await load(server, {
+    path: '/api/v1/namespaces/lists/configmaps',
+    connections: 16,
+    requests: 499,
+    body: { ...CONFIG_MAP, data: { value: padding(350) } },
+  });
   await load(server, { path: '/api/v1/namespaces/many/pods', connections: 16, requests: 6000, body: POD });
-  await load(server, { path: '/api/v1/namespaces/default/configmaps', connections: 16, requests: 9500, body: CONFIG_MAP });
+  await load(server, {
+    path: '/api/v1/namespaces/default/configmaps',
+    connections: 16,
+    requests: 9500,
+    body: CONFIG_MAP,
+  });
 }
 
-interface Compared { readonly api: Child; readonly bare: Child | undefined; readonly upstream: Upstream | undefined }
+interface Compared {
+  readonly api: Child;
+  readonly bare: Child | undefined;
+  readonly upstream: Upstream | undefined;
+}
 
 /** In turn, since machines that others use too are not equally fast from one second to the next. */
-async function compare({ name, path, connections, upstreamPerSecond, body, gzip, bare: barePath }: Case, { api, bare, upstream }: Compared): Promise<string> {
-  const ours: Rate[] = [], ceilings: Rate[] = [], theirs: Rate[] = [];
+async function compare(
+  { name, path, connections, upstreamPerSecond, body, gzip, bare: barePath }: Case,
+  { api, bare, upstream }: Compared,
+): Promise<string> {
+  const ours: Rate[] = [],
+    ceilings: Rate[] = [],
+    theirs: Rate[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     if (bare && barePath) ceilings.push(await load(bare, { path: barePath, connections, body }));
     ours.push(await load(api, { path, connections, body, gzip }));
     if (upstream) theirs.push(await load(upstream, { path, connections, body, gzip }));
   }
   const { perSecond, cpuMicroseconds, longestDelayMs, bytes } = together(ours);
-  const ceiling = ceilings.length > 0 ? together(ceilings) : undefined, other = theirs.length > 0 ? together(theirs) : undefined;
+  const ceiling = ceilings.length > 0 ? together(ceilings) : undefined,
+    other = theirs.length > 0 ? together(theirs) : undefined;
   const times = perSecond / (other?.perSecond ?? upstreamPerSecond);
   return [
     `${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${Number.isNaN(times) ? '' : `${times.toFixed(2).padStart(6)}x upstream`}${other ? ` (here: ${other.perSecond.toFixed(1)}/s, ${other.cpuMicroseconds.toFixed(0)} µs, ${other.bytes.toFixed(0)} bytes)` : ''}`,
     `${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes`,
-    ...(ceiling ? [`bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${(100 * perSecond / ceiling.perSecond).toFixed(0)} %`] : []),
+    ...(ceiling
+      ? [
+          `bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${((100 * perSecond) / ceiling.perSecond).toFixed(0)} %`,
+        ]
+      : []),
   ].join('  ');
 }
 
@@ -204,12 +382,18 @@ try {
   const tls = await selfSigned();
   const dir = join(directory, 'api');
   const api = new Child('api', { dir, ...tls });
-  console.log(`cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`);
+  console.log(
+    `cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`,
+  );
   const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
-  const upstream = values.upstream ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls }) : undefined;
+  const upstream = values.upstream
+    ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls })
+    : undefined;
   if (upstream) {
     children.push(upstream);
-    console.log(`upstream: cold start to /readyz: ${(await upstream.ready).startMs.toFixed(0)} ms; idle: ${await upstream.memory()}`);
+    console.log(
+      `upstream: cold start to /readyz: ${(await upstream.ready).startMs.toFixed(0)} ms; idle: ${await upstream.memory()}`,
+    );
     await fill(upstream);
     console.log(`upstream: after 10,000 ConfigMaps and 6,000 Pods: ${await upstream.memory()}`);
   }

@@ -23,9 +23,14 @@ const AUDIENCES = [ISSUER];
 /** Of each kind; fewer than are remembered. */
 const TOKENS = 1000;
 
-const rows: { 'what': string; 'per second': number; 'µs each': number }[] = [];
+const rows: { what: string; 'per second': number; 'µs each': number }[] = [];
 
-function measure(what: string, requests: readonly ApiRequest[], authenticate: (request: ApiRequest) => Authenticated | undefined | Promise<Authenticated | undefined>, once = false): void {
+function measure(
+  what: string,
+  requests: readonly ApiRequest[],
+  authenticate: (request: ApiRequest) => Authenticated | undefined | Promise<Authenticated | undefined>,
+  once = false,
+): void {
   const start = performance.now();
   let count = 0;
   while (once ? count < requests.length : performance.now() - start < runMs) {
@@ -33,19 +38,45 @@ function measure(what: string, requests: readonly ApiRequest[], authenticate: (r
     if (!found || found instanceof Promise) throw new Error(`${what}: not answered at once`);
   }
   const elapsedMs = performance.now() - start;
-  rows.push({ what, 'per second': Math.round((count / elapsedMs) * 1000), 'µs each': Math.round((elapsedMs / count) * 10_000) / 10 });
+  rows.push({
+    what,
+    'per second': Math.round((count / elapsedMs) * 1000),
+    'µs each': Math.round((elapsedMs / count) * 10_000) / 10,
+  });
 }
 
-const request = (token: string): ApiRequest => ({ method: 'GET', path: '/api', query: '', headers: { authorization: `Bearer ${token}` }, body: () => Promise.resolve(Buffer.alloc(0)), onAbort: () => {}, remoteAddress: '' });
+const request = (token: string): ApiRequest => ({
+  method: 'GET',
+  path: '/api',
+  query: '',
+  headers: { authorization: `Bearer ${token}` },
+  body: () => Promise.resolve(Buffer.alloc(0)),
+  onAbort: () => {},
+  remoteAddress: '',
+});
 
 async function serviceAccounts(what: string, signingKeyPem: string): Promise<void> {
   const internal = new FakeInternal();
-  internal.put({ group: '', resource: 'serviceaccounts' }, { metadata: { name: 'bot', namespace: 'red', uid: 'sa-1' } });
+  internal.put(
+    { group: '', resource: 'serviceaccounts' },
+    { metadata: { name: 'bot', namespace: 'red', uid: 'sa-1' } },
+  );
   internal.put({ group: '', resource: 'pods' }, { metadata: { name: 'p', namespace: 'red', uid: 'pod-1' } });
-  const { authenticator, tokenIssuer } = createAuthentication({ internal, nowMs: () => Date.now(), serviceAccounts: { signingKeyPem } });
+  const { authenticator, tokenIssuer } = createAuthentication({
+    internal,
+    nowMs: () => Date.now(),
+    serviceAccounts: { signingKeyPem },
+  });
   const requests: ApiRequest[] = [];
   for (let n = 0; n < TOKENS; n++) {
-    const { token } = await tokenIssuer.issue({ namespace: 'red', serviceAccount: { name: 'bot', uid: 'sa-1' }, audiences: [], expirationSeconds: 3600, boundTo: { kind: 'Pod', name: 'p', uid: 'pod-1' }, node: { name: 'n', uid: 'node-1' } });
+    const { token } = await tokenIssuer.issue({
+      namespace: 'red',
+      serviceAccount: { name: 'bot', uid: 'sa-1' },
+      audiences: [],
+      expirationSeconds: 3600,
+      boundTo: { kind: 'Pod', name: 'p', uid: 'pod-1' },
+      node: { name: 'n', uid: 'node-1' },
+    });
     requests.push(request(token));
   }
   measure(`service account (${what}), never seen`, requests, (one) => authenticator.authenticate(one), true);
@@ -58,11 +89,29 @@ async function oidc(alg: string): Promise<void> {
   issuer.keys = [issuerKey(alg)];
   writeFileSync(join(dir, 'ca.crt'), issuer.ca);
   const source = await openJwtSource({
-    flags: { oidcIssuerUrl: issuer.url, oidcClientId: 'capstan', oidcGroupsClaim: 'groups', oidcSigningAlgs: [alg] }, caFile: join(dir, 'ca.crt'), disallowedIssuers: [], apiAudiences: AUDIENCES, clock: realClock, log: silentLogger,
+    flags: {
+      oidcIssuerUrl: issuer.url,
+      oidcClientId: 'capstan',
+      oidcGroupsClaim: 'groups',
+      oidcSigningAlgs: [alg],
+    },
+    caFile: join(dir, 'ca.crt'),
+    disallowedIssuers: [],
+    apiAudiences: AUDIENCES,
+    clock: realClock,
+    log: silentLogger,
   });
   while (source.problems().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  const { authenticator } = createAuthentication({ internal: new FakeInternal(), nowMs: () => Date.now(), serviceAccounts: { signingKeyPem: ecKey() }, apiAudiences: AUDIENCES, extraTokens: [source.tokens] });
-  const requests = Array.from({ length: TOKENS }, (_, n) => request(issuer.token({ sub: `user-${n}`, groups: ['a', 'b', 'c'] })));
+  const { authenticator } = createAuthentication({
+    internal: new FakeInternal(),
+    nowMs: () => Date.now(),
+    serviceAccounts: { signingKeyPem: ecKey() },
+    apiAudiences: AUDIENCES,
+    extraTokens: [source.tokens],
+  });
+  const requests = Array.from({ length: TOKENS }, (_, n) =>
+    request(issuer.token({ sub: `user-${n}`, groups: ['a', 'b', 'c'] })),
+  );
   measure(`OIDC (${alg}), never seen`, requests, (one) => authenticator.authenticate(one), true);
   measure(`OIDC (${alg}), verified before`, requests, (one) => authenticator.authenticate(one));
   source.close();
@@ -74,20 +123,45 @@ function staticTokens(): void {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
   const file = join(dir, 'tokens.csv');
   writeFileSync(file, Array.from({ length: TOKENS }, (_, n) => `token-${n},user-${n},${n}`).join('\n'));
-  const authentication = createAuthentication({ internal: new FakeInternal(), nowMs: () => Date.now(), serviceAccounts: { signingKeyPem: ecKey() }, tokenFile: file });
-  measure('static token', Array.from({ length: TOKENS }, (_, n) => request(`token-${n}`)), (one) => authentication.authenticator.authenticate(one));
+  const authentication = createAuthentication({
+    internal: new FakeInternal(),
+    nowMs: () => Date.now(),
+    serviceAccounts: { signingKeyPem: ecKey() },
+    tokenFile: file,
+  });
+  measure(
+    'static token',
+    Array.from({ length: TOKENS }, (_, n) => request(`token-${n}`)),
+    (one) => authentication.authenticator.authenticate(one),
+  );
   authentication.close();
   rmSync(dir, { recursive: true, force: true });
 }
 
 function certificates(): void {
-  const { authenticator } = createAuthentication({ internal: new FakeInternal(), nowMs: () => Date.now(), serviceAccounts: { signingKeyPem: ecKey() } });
-  const requests = Array.from({ length: TOKENS }, (_, n): ApiRequest => ({ ...request(''), headers: {}, clientCertificate: { commonName: `user-${n}`, organizations: ['a'], fingerprint: `${n}` } }));
+  const { authenticator } = createAuthentication({
+    internal: new FakeInternal(),
+    nowMs: () => Date.now(),
+    serviceAccounts: { signingKeyPem: ecKey() },
+  });
+  const requests = Array.from({ length: TOKENS }, (_, n): ApiRequest => ({
+    ...request(''),
+    headers: {},
+    clientCertificate: { commonName: `user-${n}`, organizations: ['a'], fingerprint: `${n}` },
+  }));
   measure('client certificate', requests, (one) => authenticator.authenticate(one));
 }
 
-const ecKey = (): string => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-const rsaKey = (): string => generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+const ecKey = (): string =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
+const rsaKey = (): string =>
+  generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
 
 certificates();
 staticTokens();

@@ -14,13 +14,20 @@ import { pods as podsRef } from '#client/refs.ts';
 import { buildBusyboxImage, BUSYBOX } from '#testing/busybox.ts';
 import { capstan, testCluster, until, type TestCluster } from '#testing/cluster.ts';
 
-const { values } = parseArgs({ options: { pods: { type: 'string', default: '30' }, burst: { type: 'string', default: '50' } } });
+const { values } = parseArgs({
+  options: { pods: { type: 'string', default: '30' }, burst: { type: 'string', default: '50' } },
+});
 const NAMESPACE = 'default';
 
 function podNamed(name: string): Pod {
   return {
     metadata: { name, namespace: NAMESPACE },
-    spec: { terminationGracePeriodSeconds: 1, containers: [{ name: 'main', image: BUSYBOX, imagePullPolicy: 'IfNotPresent', command: ['sleep', '3600'] }] },
+    spec: {
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        { name: 'main', image: BUSYBOX, imagePullPolicy: 'IfNotPresent', command: ['sleep', '3600'] },
+      ],
+    },
   };
 }
 
@@ -37,7 +44,8 @@ function residentMb(cluster: TestCluster): number {
 
 function quantiles(times: readonly number[]): string {
   const sorted = [...times].sort((a, b) => a - b);
-  const at = (share: number): string => (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN).toFixed(0);
+  const at = (share: number): string =>
+    (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN).toFixed(0);
   return `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, longest ${at(1)} ms`;
 }
 
@@ -50,27 +58,36 @@ async function startPods(client: Client, names: readonly string[]): Promise<numb
     if (pod.status?.phase === 'Running') running.get(pod.metadata?.name ?? '')?.(performance.now());
   };
   const unsubscribe = informer.subscribe({ added: seen, updated: seen, deleted: () => {} });
-  const times = await Promise.all(names.map(async (name) => {
-    const { promise, resolve } = Promise.withResolvers<number>();
-    running.set(name, resolve);
-    const startMs = performance.now();
-    await client.create(podsRef, podNamed(name));
-    return await promise - startMs;
-  }));
+  const times = await Promise.all(
+    names.map(async (name) => {
+      const { promise, resolve } = Promise.withResolvers<number>();
+      running.set(name, resolve);
+      const startMs = performance.now();
+      await client.create(podsRef, podNamed(name));
+      return (await promise) - startMs;
+    }),
+  );
   unsubscribe();
   return times;
 }
 
 async function removePods(client: Client): Promise<void> {
   const { items } = await client.list(podsRef, { namespace: NAMESPACE });
-  await Promise.all(items.map((pod) => client.delete(podsRef, { name: pod.metadata?.name ?? '', namespace: NAMESPACE })));
-  await until('the pods to be gone', async () => (await client.list(podsRef, { namespace: NAMESPACE })).items.length === 0);
+  await Promise.all(
+    items.map((pod) => client.delete(podsRef, { name: pod.metadata?.name ?? '', namespace: NAMESPACE })),
+  );
+  await until(
+    'the pods to be gone',
+    async () => (await client.list(podsRef, { namespace: NAMESPACE })).items.length === 0,
+  );
 }
 
 const cluster = await testCluster({ runtime: 'cri' });
 const image = await buildBusyboxImage();
 try {
-  console.log(`capstan up --detach, empty directory, node ready: ${(await timed(() => cluster.up())).toFixed(0)} ms`);
+  console.log(
+    `capstan up --detach, empty directory, node ready: ${(await timed(() => cluster.up())).toFixed(0)} ms`,
+  );
   await cluster.down();
   console.log(`again, over its directory: ${(await timed(() => cluster.up())).toFixed(0)} ms`);
   await new Promise((resolve) => setTimeout(resolve, 5000));
@@ -78,15 +95,30 @@ try {
   const loaded = await capstan(['image', 'load', image.path, '--data-dir', cluster.dir]);
   if (loaded.code !== 0) throw new Error(loaded.stderr);
   const client = await cluster.client();
-  await until('the default service account', async () => (await cluster.kubectl(['get', 'serviceaccount', 'default'])).code === 0);
+  await until(
+    'the default service account',
+    async () => (await cluster.kubectl(['get', 'serviceaccount', 'default'])).code === 0,
+  );
   await startPods(client, ['first']);
   const singly: number[] = [];
-  for (let index = 0; index < Number(values.pods); index++) singly.push(...await startPods(client, [`one-${index}`]));
+  for (let index = 0; index < Number(values.pods); index++)
+    singly.push(...(await startPods(client, [`one-${index}`])));
   console.log(`pods from create to Running, one at a time: ${quantiles(singly)}`);
   console.log(`gone, ${values.pods} at once: ${(await timed(() => removePods(client))).toFixed(0)} ms`);
   const burst = Number(values.burst);
-  const together = await timed(async () => console.log(`${burst} at once, each: ${quantiles(await startPods(client, Array.from({ length: burst }, (_, index) => `burst-${index}`)))}`));
-  console.log(`${burst} at once, all: ${together.toFixed(0)} ms; resident ${residentMb(cluster).toFixed(0)} MB`);
+  const together = await timed(async () =>
+    console.log(
+      `${burst} at once, each: ${quantiles(
+        await startPods(
+          client,
+          Array.from({ length: burst }, (_, index) => `burst-${index}`),
+        ),
+      )}`,
+    ),
+  );
+  console.log(
+    `${burst} at once, all: ${together.toFixed(0)} ms; resident ${residentMb(cluster).toFixed(0)} MB`,
+  );
   console.log(`gone, ${burst} at once: ${(await timed(() => removePods(client))).toFixed(0)} ms`);
   await client.close();
 } finally {

@@ -23,26 +23,50 @@ function addressOf(index: number): string {
 }
 
 async function serve(count: number): Promise<void> {
-  const api = createClient(createDirectTransport(createFakeApi().handler), { userAgent: 'bench', clock: realClock });
+  const api = createClient(createDirectTransport(createFakeApi().handler), {
+    userAgent: 'bench',
+    clock: realClock,
+  });
   await api.create(namespaces, { metadata: { name: 'default' } });
   for (let index = 0; index < count; index += 1) {
-    const spec = { clusterIP: addressOf(index), clusterIPs: [addressOf(index)], ports: [{ port: 80, protocol: 'TCP' }] };
+    const spec = {
+      clusterIP: addressOf(index),
+      clusterIPs: [addressOf(index)],
+      ports: [{ port: 80, protocol: 'TCP' }],
+    };
     await api.create(services, { metadata: { name: `service-${index}`, namespace: 'default' }, spec });
   }
-  const dns = createClusterDns({ api, clock: realClock, log: silentLogger, identity: 'bench', listen: [{ address: '127.0.0.1', port: 0 }], upstream: [] });
+  const dns = createClusterDns({
+    api,
+    clock: realClock,
+    log: silentLogger,
+    identity: 'bench',
+    listen: [{ address: '127.0.0.1', port: 0 }],
+    upstream: [],
+  });
   await dns.start();
   parentPort?.postMessage(dns.addresses[0]?.port);
 }
 
 function queryOf(index: number): Buffer {
-  return dnsPacket.encode({ type: 'query', id: index & 0xffff, flags: 0x0100, questions: [{ type: 'A', name: `service-${index}.default.svc.cluster.local` }], additionals: [{ type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [] } as never] });
+  return dnsPacket.encode({
+    type: 'query',
+    id: index & 0xffff,
+    flags: 0x0100,
+    questions: [{ type: 'A', name: `service-${index}.default.svc.cluster.local` }],
+    additionals: [{ type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [] } as never],
+  });
 }
 
-async function overSockets(port: number, { ms, count }: { readonly ms: number; readonly count: number }): Promise<number> {
+async function overSockets(
+  port: number,
+  { ms, count }: { readonly ms: number; readonly count: number },
+): Promise<number> {
   const queries = Array.from({ length: Math.min(count, 1000) }, (_, index) => queryOf(index));
   let answers = 0;
   const sockets = Array.from({ length: SOCKETS }, () => createSocket('udp4'));
-  const send = (socket: ReturnType<typeof createSocket>): void => socket.send(queries[answers % queries.length] ?? '', port, '127.0.0.1');
+  const send = (socket: ReturnType<typeof createSocket>): void =>
+    socket.send(queries[answers % queries.length] ?? '', port, '127.0.0.1');
   const start = performance.now();
   for (const socket of sockets) {
     socket.on('message', () => {
@@ -58,22 +82,46 @@ async function overSockets(port: number, { ms, count }: { readonly ms: number; r
 }
 
 function pure(ms: number, count: number): number {
-  const all = new Map(Array.from({ length: count }, (_, index) => [`service-${index}`, { metadata: { name: `service-${index}`, namespace: 'default' }, spec: { clusterIP: addressOf(index), clusterIPs: [addressOf(index)] } }]));
-  const view: ClusterView = { service: (_namespace, name) => all.get(name), slices: () => [], namespaceExists: () => true, servicesByIP: () => [], slicesByIP: () => [] };
+  const all = new Map(
+    Array.from({ length: count }, (_, index) => [
+      `service-${index}`,
+      {
+        metadata: { name: `service-${index}`, namespace: 'default' },
+        spec: { clusterIP: addressOf(index), clusterIPs: [addressOf(index)] },
+      },
+    ]),
+  );
+  const view: ClusterView = {
+    service: (_namespace, name) => all.get(name),
+    slices: () => [],
+    namespaceExists: () => true,
+    servicesByIP: () => [],
+    slicesByIP: () => [],
+  };
   const start = performance.now();
   let answers = 0;
   while (performance.now() - start < ms) {
-    answer({ name: `service-${answers % count}.default.svc.cluster.local`, type: 'A' }, { view, domain: 'cluster.local' });
+    answer(
+      { name: `service-${answers % count}.default.svc.cluster.local`, type: 'A' },
+      { view, domain: 'cluster.local' },
+    );
     answers += 1;
   }
   return Math.round((answers / (performance.now() - start)) * 1000);
 }
 
 if (isMainThread) {
-  const { values: args } = parseArgs({ options: { seconds: { type: 'string', default: '3' }, services: { type: 'string', default: '5000' } } });
+  const { values: args } = parseArgs({
+    options: { seconds: { type: 'string', default: '3' }, services: { type: 'string', default: '5000' } },
+  });
   const [ms, count] = [Number(args.seconds) * 1000, Number(args.services)];
   const worker = new Worker(new URL(import.meta.url), { workerData: count });
-  const port = await new Promise<number>((resolve, reject) => worker.once('message', resolve).once('error', reject));
-  console.table([{ what: 'A of a service, UDP with EDNS', 'per second': await overSockets(port, { ms, count }) }, { what: 'the decision alone', 'per second': pure(ms, count) }]);
+  const port = await new Promise<number>((resolve, reject) =>
+    worker.once('message', resolve).once('error', reject),
+  );
+  console.table([
+    { what: 'A of a service, UDP with EDNS', 'per second': await overSockets(port, { ms, count }) },
+    { what: 'the decision alone', 'per second': pure(ms, count) },
+  ]);
   await worker.terminate();
 } else await serve(workerData as number);

@@ -13,31 +13,90 @@ import { seededRandom } from '#stdx/random.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
 const POD_LIMIT = 60;
-const { values: args } = parseArgs({ options: { nodes: { type: 'string', default: '1000,5000' }, seconds: { type: 'string', default: '3' } } });
+const { values: args } = parseArgs({
+  options: { nodes: { type: 'string', default: '1000,5000' }, seconds: { type: 'string', default: '3' } },
+});
 
-interface Kind { readonly name: string; readonly spec: Partial<PodSpec>; readonly siblings: boolean }
+interface Kind {
+  readonly name: string;
+  readonly spec: Partial<PodSpec>;
+  readonly siblings: boolean;
+}
 
-const term = (topologyKey: string): object => ({ labelSelector: { matchLabels: { app: 'bench' } }, topologyKey });
+const term = (topologyKey: string): object => ({
+  labelSelector: { matchLabels: { app: 'bench' } },
+  topologyKey,
+});
 const kinds: readonly Kind[] = [
   { name: 'plain', spec: {}, siblings: false },
   { name: 'of a Service', spec: {}, siblings: true },
   { name: 'node selector', spec: { nodeSelector: { disk: 'ssd' } }, siblings: false },
-  { name: 'spread over zones', spec: { topologySpreadConstraints: [{ maxSkew: 5, topologyKey: ZONE, whenUnsatisfiable: 'DoNotSchedule', labelSelector: { matchLabels: { app: 'bench' } } }] }, siblings: false },
-  { name: 'one per host', spec: { affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term('kubernetes.io/hostname') as never] } } }, siblings: false },
-  { name: 'prefers company', spec: { affinity: { podAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 10, podAffinityTerm: term(ZONE) as never }] } } }, siblings: false },
+  {
+    name: 'spread over zones',
+    spec: {
+      topologySpreadConstraints: [
+        {
+          maxSkew: 5,
+          topologyKey: ZONE,
+          whenUnsatisfiable: 'DoNotSchedule',
+          labelSelector: { matchLabels: { app: 'bench' } },
+        },
+      ],
+    },
+    siblings: false,
+  },
+  {
+    name: 'one per host',
+    spec: {
+      affinity: {
+        podAntiAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: [term('kubernetes.io/hostname') as never],
+        },
+      },
+    },
+    siblings: false,
+  },
+  {
+    name: 'prefers company',
+    spec: {
+      affinity: {
+        podAffinity: {
+          preferredDuringSchedulingIgnoredDuringExecution: [
+            { weight: 10, podAffinityTerm: term(ZONE) as never },
+          ],
+        },
+      },
+    },
+    siblings: false,
+  },
 ];
 
 function nodeOf(index: number): Node {
   const allocatable = { cpu: '64', memory: '256Gi', 'ephemeral-storage': '1Ti', pods: String(POD_LIMIT) };
   const name = `node-${index}`;
-  const labels = { 'kubernetes.io/hostname': name, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'amd64', [ZONE]: `zone-${index % 3}`, disk: index % 2 === 0 ? 'ssd' : 'hdd' };
+  const labels = {
+    'kubernetes.io/hostname': name,
+    'kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': 'amd64',
+    [ZONE]: `zone-${index % 3}`,
+    disk: index % 2 === 0 ? 'ssd' : 'hdd',
+  };
   return { metadata: { name, labels }, status: { allocatable, capacity: allocatable } };
 }
 
 function podOf(index: number, spec: Partial<PodSpec>): Pod {
   return {
     metadata: { name: `pod-${index}`, namespace: 'default', uid: `uid-${index}`, labels: { app: 'bench' } },
-    spec: { containers: [{ name: 'main', image: 'registry.example/app:1', resources: { requests: { cpu: '100m', memory: '256Mi' } } }], ...spec },
+    spec: {
+      containers: [
+        {
+          name: 'main',
+          image: 'registry.example/app:1',
+          resources: { requests: { cpu: '100m', memory: '256Mi' } },
+        },
+      ],
+      ...spec,
+    },
   };
 }
 
@@ -45,11 +104,23 @@ function podOf(index: number, spec: Partial<PodSpec>): Pod {
 function measure(nodeCount: number, kind: Kind): number {
   const cache = new SchedulerCache();
   for (let index = 0; index < nodeCount; index += 1) cache.setNode(nodeOf(index));
-  const matcher = { namespace: 'default', key: 'app=bench', matches: (labels: Readonly<Record<string, string>>) => labels['app'] === 'bench' };
+  const matcher = {
+    namespace: 'default',
+    key: 'app=bench',
+    matches: (labels: Readonly<Record<string, string>>) => labels['app'] === 'bench',
+  };
   const snapshot: Snapshot = {
-    get nodes() { return cache.nodes(); },
-    byName: cache.byName, withAffinity: cache.withAffinity, withRequiredAntiAffinity: cache.withRequiredAntiAffinity, imageNodes: cache.imageNodes,
-    namespaceLabels: () => ({}), siblings: () => (kind.siblings ? matcher : undefined), volumes: { claim: () => ({ problem: '' }) }, nominated: () => [],
+    get nodes() {
+      return cache.nodes();
+    },
+    byName: cache.byName,
+    withAffinity: cache.withAffinity,
+    withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
+    imageNodes: cache.imageNodes,
+    namespaceLabels: () => ({}),
+    siblings: () => (kind.siblings ? matcher : undefined),
+    volumes: { claim: () => ({ problem: '' }) },
+    nominated: () => [],
   };
   const profile = { schedulerName: 'bench', plugins: defaultPlugins };
   const random = seededRandom(1);
@@ -67,11 +138,17 @@ function measure(nodeCount: number, kind: Kind): number {
       placed.push(info.uid);
     }
     // Half full: as many leave as come.
-    if (placed.length > (kind.name === 'one per host' ? nodeCount / 2 : nodeCount * POD_LIMIT / 2)) cache.removePod(placed.shift() ?? '');
+    if (placed.length > (kind.name === 'one per host' ? nodeCount / 2 : (nodeCount * POD_LIMIT) / 2))
+      cache.removePod(placed.shift() ?? '');
   }
   return Math.round((decisions / (performance.now() - start)) * 1000);
 }
 
-const rows = kinds.map((kind) => ({ pods: kind.name, ...Object.fromEntries(args.nodes.split(',').map((count) => [`${count} nodes`, measure(Number(count), kind)])) }));
+const rows = kinds.map((kind) => ({
+  pods: kind.name,
+  ...Object.fromEntries(
+    args.nodes.split(',').map((count) => [`${count} nodes`, measure(Number(count), kind)]),
+  ),
+}));
 console.log('decisions per second');
 console.table(rows);

@@ -22,21 +22,34 @@ export interface BenchServer {
 }
 
 /** bench/apiserver-server.ts with Capstan's API server, in a process of its own; it answers 'ready' once it serves. */
-export function forkApiServer({ dir, cert, key }: { readonly dir: string; readonly cert: string; readonly key: string }): BenchServer {
+export function forkApiServer({
+  dir,
+  cert,
+  key,
+}: {
+  readonly dir: string;
+  readonly cert: string;
+  readonly key: string;
+}): BenchServer {
   const child = fork(new URL('./apiserver-server.ts', import.meta.url), {
     execArgv: [...NODE_FLAGS],
     // As the launcher sets it.
-    env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', listBytes: 0, longBytes: 0, dir, cert, key }) },
+    env: {
+      NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'),
+      ...process.env,
+      BENCH_CONFIG: JSON.stringify({ kind: 'api', listBytes: 0, longBytes: 0, dir, cert, key }),
+    },
   });
   return {
-    answer: <T>(type: string, question?: string) => new Promise<T>((resolve) => {
-      child.on('message', function hear(message: { readonly type: string }): void {
-        if (message.type !== type) return;
-        child.off('message', hear);
-        resolve(message as T);
-      });
-      if (question) child.send(question);
-    }),
+    answer: <T>(type: string, question?: string) =>
+      new Promise<T>((resolve) => {
+        child.on('message', function hear(message: { readonly type: string }): void {
+          if (message.type !== type) return;
+          child.off('message', hear);
+          resolve(message as T);
+        });
+        if (question) child.send(question);
+      }),
     stop: () => void child.send('stop'),
   };
 }

@@ -14,9 +14,13 @@ export interface UpstreamOptions {
   readonly key: string;
 }
 
-export interface Usage { readonly cpuMicroseconds: number; readonly longestDelayMs: number }
+export interface Usage {
+  readonly cpuMicroseconds: number;
+  readonly longestDelayMs: number;
+}
 
-const POLL_MS = 50, START_MS = 60_000;
+const POLL_MS = 50,
+  START_MS = 60_000;
 
 export class Upstream {
   readonly ready: Promise<{ readonly port: number; readonly startMs: number }>;
@@ -33,21 +37,50 @@ export class Upstream {
 
   async #start(): Promise<{ port: number; startMs: number }> {
     const { dir, cert, key } = this.#options;
-    const files = { cert: join(dir, 'tls.crt'), key: join(dir, 'tls.key'), accounts: join(dir, 'sa.key'), tokens: join(dir, 'tokens.csv') };
+    const files = {
+      cert: join(dir, 'tls.crt'),
+      key: join(dir, 'tls.key'),
+      accounts: join(dir, 'sa.key'),
+      tokens: join(dir, 'tokens.csv'),
+    };
     const [client, peer, port] = [await freePort(), await freePort(), await freePort()];
     writeFileSync(files.cert, cert);
     writeFileSync(files.key, key);
-    writeFileSync(files.accounts, generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    writeFileSync(
+      files.accounts,
+      generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    );
     writeFileSync(files.tokens, TOKENS);
     const startedMs = performance.now();
-    this.#run('etcd', [`--data-dir=${join(dir, 'etcd')}`, `--listen-client-urls=http://127.0.0.1:${client}`, `--advertise-client-urls=http://127.0.0.1:${client}`, `--listen-peer-urls=http://127.0.0.1:${peer}`, '--log-level=error']);
-    this.#run('kube-apiserver', [
-      `--etcd-servers=http://127.0.0.1:${client}`, '--bind-address=127.0.0.1', '--advertise-address=127.0.0.1', `--secure-port=${port}`, `--tls-cert-file=${files.cert}`, `--tls-private-key-file=${files.key}`,
-      `--token-auth-file=${files.tokens}`, '--authorization-mode=Node,RBAC', '--service-cluster-ip-range=10.96.0.0/16', '--service-account-issuer=https://kubernetes.default.svc', `--service-account-key-file=${files.accounts}`,
-      `--service-account-signing-key-file=${files.accounts}`, '--enable-bootstrap-token-auth', '--enable-admission-plugins=NodeRestriction', `--cert-dir=${join(dir, 'certs')}`,
+    this.#run('etcd', [
+      `--data-dir=${join(dir, 'etcd')}`,
+      `--listen-client-urls=http://127.0.0.1:${client}`,
+      `--advertise-client-urls=http://127.0.0.1:${client}`,
+      `--listen-peer-urls=http://127.0.0.1:${peer}`,
+      '--log-level=error',
     ]);
-    while (!await isReady(port)) {
-      if (performance.now() - startedMs > START_MS) throw new Error(`upstream's API server is not ready after ${START_MS / 1000} s; see ${dir}/kube-apiserver.log`);
+    this.#run('kube-apiserver', [
+      `--etcd-servers=http://127.0.0.1:${client}`,
+      '--bind-address=127.0.0.1',
+      '--advertise-address=127.0.0.1',
+      `--secure-port=${port}`,
+      `--tls-cert-file=${files.cert}`,
+      `--tls-private-key-file=${files.key}`,
+      `--token-auth-file=${files.tokens}`,
+      '--authorization-mode=Node,RBAC',
+      '--service-cluster-ip-range=10.96.0.0/16',
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-key-file=${files.accounts}`,
+      `--service-account-signing-key-file=${files.accounts}`,
+      '--enable-bootstrap-token-auth',
+      '--enable-admission-plugins=NodeRestriction',
+      `--cert-dir=${join(dir, 'certs')}`,
+    ]);
+    while (!(await isReady(port))) {
+      if (performance.now() - startedMs > START_MS)
+        throw new Error(
+          `upstream's API server is not ready after ${START_MS / 1000} s; see ${dir}/kube-apiserver.log`,
+        );
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     return { port, startMs: performance.now() - startedMs };
@@ -60,7 +93,9 @@ export class Upstream {
 
   async memory(): Promise<string> {
     await this.ready;
-    const [etcd, server] = this.#processes.map(({ pid }) => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024));
+    const [etcd, server] = this.#processes.map(({ pid }) =>
+      Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024),
+    );
     return `resident ${server} MB, etcd ${etcd} MB`;
   }
 
@@ -72,7 +107,8 @@ export class Upstream {
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
       ticks += Number(fields[11]) + Number(fields[12]);
     }
-    const cpu = ticks * 10_000, since = cpu - this.#lastCpu;
+    const cpu = ticks * 10_000,
+      since = cpu - this.#lastCpu;
     this.#lastCpu = cpu;
     return { cpuMicroseconds: since, longestDelayMs: 0 };
   }
@@ -89,10 +125,19 @@ export class Upstream {
 
 function isReady(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const asked = request({ host: '127.0.0.1', port, path: '/readyz', rejectUnauthorized: false, headers: { authorization: 'Bearer root' } }, (answer) => {
-      answer.resume();
-      resolve(answer.statusCode === 200);
-    });
+    const asked = request(
+      {
+        host: '127.0.0.1',
+        port,
+        path: '/readyz',
+        rejectUnauthorized: false,
+        headers: { authorization: 'Bearer root' },
+      },
+      (answer) => {
+        answer.resume();
+        resolve(answer.statusCode === 200);
+      },
+    );
     asked.on('error', () => resolve(false)).end();
   });
 }

@@ -16,21 +16,34 @@ interface Layers {
 const root = resolve(import.meta.dirname, '..');
 const source = join(root, 'src');
 const layers = JSON.parse(readFileSync(join(root, 'tools/layers.json'), 'utf8')) as Layers;
-const developmentPackages = Object.keys((JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { devDependencies: Record<string, string> }).devDependencies);
+const developmentPackages = Object.keys(
+  (
+    JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      devDependencies: Record<string, string>;
+    }
+  ).devDependencies,
+);
 /** Tests, suites, benchmarks of a room, and what only they use. */
 const TEST_FILE = /\.(test|suite|bench)\.ts$|\/testdata\/|\/(test-|fake-|testing)[^/]*\.ts$/;
-const IMPORT = /^\s*(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
+const IMPORT =
+  /^\s*(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
 
 export function layerBreaches(): string[] {
-  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts') && !file.startsWith('api/generated'));
-  return files.flatMap((file) => importsOf(readFileSync(join(source, file), 'utf8')).flatMap((target) => {
-    const problem = breach(file, target);
-    return problem ? [`src/${file}: ${problem}`] : [];
-  }));
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
+    (file) => file.endsWith('.ts') && !file.startsWith('api/generated'),
+  );
+  return files.flatMap((file) =>
+    importsOf(readFileSync(join(source, file), 'utf8')).flatMap((target) => {
+      const problem = breach(file, target);
+      return problem ? [`src/${file}: ${problem}`] : [];
+    }),
+  );
 }
 
 function importsOf(text: string): string[] {
-  return [...text.matchAll(IMPORT)].map((match) => match[1] ?? match[2] ?? '').filter((target) => target !== '');
+  return [...text.matchAll(IMPORT)]
+    .map((match) => match[1] ?? match[2] ?? '')
+    .filter((target) => target !== '');
 }
 
 function breach(file: string, target: string): string | undefined {
@@ -39,7 +52,9 @@ function breach(file: string, target: string): string | undefined {
   if (target.startsWith('#')) return roomBreach(room, target.slice(1).split('/')[0] ?? '', isTest);
   if (target.startsWith('.')) {
     const inside = relative(source, resolve(source, dirname(file), target)).split('/')[0];
-    return inside === room || inside === '..' ? undefined : `imports '${target}' across rooms: write '#${inside}/…'`;
+    return inside === room || inside === '..'
+      ? undefined
+      : `imports '${target}' across rooms: write '#${inside}/…'`;
   }
   return packageBreach(file, target, isTest);
 }
@@ -47,22 +62,41 @@ function breach(file: string, target: string): string | undefined {
 function roomBreach(room: string, target: string, isTest: boolean): string | undefined {
   const allowed = layers.rooms[room];
   if (!allowed) return `room '${room}' is not in tools/layers.json`;
-  if (target === room || allowed.includes('*') || allowed.includes(target) || (isTest && layers.testsMayAlsoImport.includes(target))) return undefined;
+  if (
+    target === room ||
+    allowed.includes('*') ||
+    allowed.includes(target) ||
+    (isTest && layers.testsMayAlsoImport.includes(target))
+  )
+    return undefined;
   return `room '${room}' may not import room '${target}' (allowed: ${allowed.join(', ') || 'none'})`;
 }
 
 function packageBreach(file: string, target: string, isTest: boolean): string | undefined {
   if (target.startsWith('node:') || builtinModules.includes(target)) return undefined;
-  const name = target.startsWith('@') ? target.split('/').slice(0, 2).join('/') : target.split('/')[0] ?? '';
-  if (developmentPackages.includes(name)) return isTest || file.startsWith('testing/') ? undefined : `imports development package '${name}' outside tests`;
+  const name = target.startsWith('@')
+    ? target.split('/').slice(0, 2).join('/')
+    : (target.split('/')[0] ?? '');
+  if (developmentPackages.includes(name))
+    return isTest || file.startsWith('testing/')
+      ? undefined
+      : `imports development package '${name}' outside tests`;
   const places = layers.packages[name];
   if (!places) return `package '${name}' is not listed in tools/layers.json`;
-  return isTest || file.startsWith('testing/') || places.some((place) => file.startsWith(`${place}/`) || file.startsWith(`${place}.`)) ? undefined : `package '${name}' is allowed only in ${places.join(', ')}`;
+  return isTest ||
+    file.startsWith('testing/') ||
+    places.some((place) => file.startsWith(`${place}/`) || file.startsWith(`${place}.`))
+    ? undefined
+    : `package '${name}' is allowed only in ${places.join(', ')}`;
 }
 
 if (import.meta.main) {
   const breaches = layerBreaches();
   for (const line of breaches) console.error(line);
-  console.log(breaches.length === 0 ? 'layers: clean' : `layers: ${breaches.length} breach${breaches.length === 1 ? '' : 'es'}`);
+  console.log(
+    breaches.length === 0
+      ? 'layers: clean'
+      : `layers: ${breaches.length} breach${breaches.length === 1 ? '' : 'es'}`,
+  );
   process.exitCode = breaches.length === 0 ? 0 : 1;
 }

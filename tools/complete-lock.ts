@@ -27,11 +27,21 @@ for (const entry of Object.values(lock.packages)) {
     const words = name.split(/[/-]/);
     const os = SYSTEMS.filter((system) => words.includes(system));
     const cpu = PROCESSORS.filter((processor) => words.includes(processor));
-    lock.packages[key] = { version, ...(cpu.length > 0 ? { cpu } : {}), ...(entry.dev ? { dev: true } : {}), optional: true, ...(os.length > 0 ? { os } : {}) } as LockEntry;
+    lock.packages[key] = {
+      version,
+      ...(cpu.length > 0 ? { cpu } : {}),
+      ...(entry.dev ? { dev: true } : {}),
+      optional: true,
+      ...(os.length > 0 ? { os } : {}),
+    } as LockEntry;
     added.push(name);
   }
 }
 lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)));
 if (process.argv.includes('--check')) process.exitCode = added.length === 0 ? 0 : 1;
 else writeFileSync(path, `${JSON.stringify(lock, undefined, 2)}\n`);
-console.log(added.length === 0 ? 'package-lock.json is complete' : `missing from package-lock.json: ${added.join(', ')}`);
+console.log(
+  added.length === 0
+    ? 'package-lock.json is complete'
+    : `missing from package-lock.json: ${added.join(', ')}`,
+);

@@ -11,8 +11,19 @@ function option(name: string, fallback: number): number {
   return value;
 }
 
-function print({ requests, seconds, statuses, overSockets, objects, heapMiB, longestMs, faults }: FuzzReport): void {
-  console.log(`${requests} requests (${overSockets} over sockets) in ${seconds.toFixed(0)} s, ${(requests / seconds).toFixed(0)}/s; ${objects} objects stored; heap ${heapMiB.at(-1)} MiB; longest ${longestMs.toFixed(0)} ms; ${faults.length} faults`);
+function print({
+  requests,
+  seconds,
+  statuses,
+  overSockets,
+  objects,
+  heapMiB,
+  longestMs,
+  faults,
+}: FuzzReport): void {
+  console.log(
+    `${requests} requests (${overSockets} over sockets) in ${seconds.toFixed(0)} s, ${(requests / seconds).toFixed(0)}/s; ${objects} objects stored; heap ${heapMiB.at(-1)} MiB; longest ${longestMs.toFixed(0)} ms; ${faults.length} faults`,
+  );
   if (process.argv.includes('--verbose')) console.log(JSON.stringify(statuses));
 }
 
@@ -23,13 +34,24 @@ function printFaults({ faults }: FuzzReport): void {
   shown = faults.length;
 }
 
-const requests = option('requests', 100_000), seed = option('seed', Math.floor(Math.random() * 2 ** 31));
+const requests = option('requests', 100_000),
+  seed = option('seed', Math.floor(Math.random() * 2 ** 31));
 console.log(`seed ${seed}`);
-const report = await fuzz({ requests, seed, verifyEvery: option('verify-every', 50_000), trace: process.argv.find((argument) => argument.startsWith('--trace='))?.slice('--trace='.length), onProgress: (report) => {
-  print(report);
-  printFaults(report);
-} });
-console.log(`answers by status: ${Object.entries(report.statuses).map(([status, count]) => `${status} ${count}`).join(', ')}`);
+const report = await fuzz({
+  requests,
+  seed,
+  verifyEvery: option('verify-every', 50_000),
+  trace: process.argv.find((argument) => argument.startsWith('--trace='))?.slice('--trace='.length),
+  onProgress: (report) => {
+    print(report);
+    printFaults(report);
+  },
+});
+console.log(
+  `answers by status: ${Object.entries(report.statuses)
+    .map(([status, count]) => `${status} ${count}`)
+    .join(', ')}`,
+);
 console.log(`heap after each look, MiB: ${report.heapMiB.join(' ')}`);
 printFaults(report);
 for (const { what, times } of report.faults) console.log(`${times} times: ${what.slice(0, 200)}`);

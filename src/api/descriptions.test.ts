@@ -7,15 +7,21 @@ import { servedSchemaTable } from './schemas.ts';
 test('every description is of a type and field that exist', () => {
   const fields = new Map<string, Set<string>>();
   for (const types of Object.values(servedSchemaTable())) {
-    for (const [name, entry] of Object.entries(types)) fields.set(name, new Set([...fields.get(name) ?? [], ...(entry.f ?? []).map(([field]) => field)]));
+    for (const [name, entry] of Object.entries(types))
+      fields.set(name, new Set([...(fields.get(name) ?? []), ...(entry.f ?? []).map(([field]) => field)]));
   }
-  const unknown = Object.keys(fieldDescriptions).filter((key) => !fields.get(key.split('.')[0]!)?.has(key.split('.')[1]!));
+  const unknown = Object.keys(fieldDescriptions).filter(
+    (key) => !fields.get(key.split('.')[0]!)?.has(key.split('.')[1]!),
+  );
   assert.deepEqual([...unknown, ...Object.keys(typeDescriptions).filter((name) => !fields.has(name))], []);
 });
 
 test('what the table lacks is described by name and type', () => {
   assert.equal(describeField('Unknown', 'hostIPs', 'list:string'), 'Host IPs: a list, each item text.');
-  assert.equal(describeField('Unknown', 'podAffinityTerm', 'PodAffinityTerm'), 'Pod affinity term: a PodAffinityTerm object.');
+  assert.equal(
+    describeField('Unknown', 'podAffinityTerm', 'PodAffinityTerm'),
+    'Pod affinity term: a PodAffinityTerm object.',
+  );
   assert.equal(describeField('Unknown', 'requestTimeoutSeconds', 'int32'), 'Request timeout, in seconds.');
   assert.equal(describeType('WidgetList'), 'A list of Widget objects.');
 });

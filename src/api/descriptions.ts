@@ -2,7 +2,12 @@
  * What `kubectl explain` says of types, fields and parameters: our own words in description-table.ts, and for the rest a plain sentence made
  * of the field's name and type.
  */
-import { commonFields, fieldDescriptions, parameterDescriptions, typeDescriptions } from './description-table.ts';
+import {
+  commonFields,
+  fieldDescriptions,
+  parameterDescriptions,
+  typeDescriptions,
+} from './description-table.ts';
 
 /** typeName is the short name: 'PodSpec'. */
 export function describeType(typeName: string): string {
@@ -27,9 +32,20 @@ export function descriptionsVersion(): string {
 }
 
 const scalarWords: Readonly<Record<string, string>> = {
-  string: 'text', bool: 'true or false', int32: 'a whole number', int64: 'a whole number', double: 'a number', bytes: 'base64-encoded bytes',
-  time: 'a time, RFC 3339', 'micro-time': 'a time with microseconds, RFC 3339', duration: 'a duration such as 1m30s', quantity: 'an amount such as 500m or 1Gi',
-  'int-or-string': 'a number or text', 'fields-v1': 'a set of fields', 'raw-extension': 'any object', json: 'any JSON value',
+  string: 'text',
+  bool: 'true or false',
+  int32: 'a whole number',
+  int64: 'a whole number',
+  double: 'a number',
+  bytes: 'base64-encoded bytes',
+  time: 'a time, RFC 3339',
+  'micro-time': 'a time with microseconds, RFC 3339',
+  duration: 'a duration such as 1m30s',
+  quantity: 'an amount such as 500m or 1Gi',
+  'int-or-string': 'a number or text',
+  'fields-v1': 'a set of fields',
+  'raw-extension': 'any object',
+  json: 'any JSON value',
 };
 
 function derivedDescription(field: string, type: string): string {
@@ -52,7 +68,12 @@ function elementWords(type: string): string {
 
 /** 'podAffinityTerm' → 'pod affinity term'; 'hostIPs' → 'host IPs'. */
 function words(name: string): string {
-  return name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').replace(/([A-Z]+)([A-Z](?!s\b)[a-z])/g, '$1 $2').split(' ').map((word) => (/^[A-Z][a-z]/.test(word) ? word.toLowerCase() : word)).join(' ');
+  return name
+    .replace(/([a-z0-9])([A-Z])/g, '$1 $2')
+    .replace(/([A-Z]+)([A-Z](?!s\b)[a-z])/g, '$1 $2')
+    .split(' ')
+    .map((word) => (/^[A-Z][a-z]/.test(word) ? word.toLowerCase() : word))
+    .join(' ');
 }
 
 function capitalised(text: string): string {

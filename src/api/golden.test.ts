@@ -12,7 +12,11 @@ import { schemaForKind } from './schemas.ts';
 
 const folder = join(import.meta.dirname, '../../../shared/kubernetes-1.36/golden-objects');
 const skip = existsSync(folder) ? false : '../shared is absent';
-const names = skip ? [] : readdirSync(folder).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+const names = skip
+  ? []
+  : readdirSync(folder)
+      .filter((file) => file.endsWith('.json'))
+      .map((file) => file.slice(0, -'.json'.length));
 
 function kindOf(name: string): GroupVersionKind {
   const parts = name.split('.');
@@ -32,7 +36,17 @@ for (const name of names) {
     assert.deepEqual(decodeObject(bytes, { schemaFor: schemaForKind, defaultKind: kindOf(name) }), object);
     assert.deepEqual(encodeObject(object, schema), bytes);
     assert.deepEqual(encodeObject(parse(read('yaml').toString()) as KubeObject, schema), bytes);
-    const compared = await managedFieldsAfterUpdate({ schema, live: undefined, next: object, manager: 'm', apiVersion: 'v', nowMs: 0 });
-    assert.equal(JSON.stringify(fieldsOfNew(schema, object)), JSON.stringify(compared.find(({ manager }) => manager === 'm')?.fieldsV1 ?? {}));
+    const compared = await managedFieldsAfterUpdate({
+      schema,
+      live: undefined,
+      next: object,
+      manager: 'm',
+      apiVersion: 'v',
+      nowMs: 0,
+    });
+    assert.equal(
+      JSON.stringify(fieldsOfNew(schema, object)),
+      JSON.stringify(compared.find(({ manager }) => manager === 'm')?.fieldsV1 ?? {}),
+    );
   });
 }

@@ -9,8 +9,16 @@ import { schemaReference } from './openapi-schemas.ts';
 import type { ResourceFacts, SubresourceFacts } from './resources.ts';
 import { findTypeEntry } from './schemas.ts';
 
-export interface Parameter { readonly name: string; readonly in: 'query' | 'path'; readonly description: string; readonly required?: true; readonly schema: JsonSchema }
-export interface Content { readonly [mediaType: string]: { readonly schema: JsonSchema } }
+export interface Parameter {
+  readonly name: string;
+  readonly in: 'query' | 'path';
+  readonly description: string;
+  readonly required?: true;
+  readonly schema: JsonSchema;
+}
+export interface Content {
+  readonly [mediaType: string]: { readonly schema: JsonSchema };
+}
 export interface Operation {
   readonly description: string;
   readonly operationId: string;
@@ -38,9 +46,28 @@ const style = { openapi: 3 } as const;
 
 const mediaTypes = {
   'built-in': {
-    object: ['application/cbor', 'application/json', 'application/vnd.kubernetes.protobuf', 'application/yaml'],
-    stream: ['application/cbor', 'application/cbor-seq', 'application/json', 'application/json;stream=watch', 'application/vnd.kubernetes.protobuf', 'application/vnd.kubernetes.protobuf;stream=watch', 'application/yaml'],
-    patch: ['application/apply-patch+cbor', 'application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json'],
+    object: [
+      'application/cbor',
+      'application/json',
+      'application/vnd.kubernetes.protobuf',
+      'application/yaml',
+    ],
+    stream: [
+      'application/cbor',
+      'application/cbor-seq',
+      'application/json',
+      'application/json;stream=watch',
+      'application/vnd.kubernetes.protobuf',
+      'application/vnd.kubernetes.protobuf;stream=watch',
+      'application/yaml',
+    ],
+    patch: [
+      'application/apply-patch+cbor',
+      'application/apply-patch+yaml',
+      'application/json-patch+json',
+      'application/merge-patch+json',
+      'application/strategic-merge-patch+json',
+    ],
   },
   custom: {
     object: ['application/json', 'application/yaml'],
@@ -49,28 +76,90 @@ const mediaTypes = {
   },
 } as const;
 
-const query = (type: string) => (name: string): Parameter => ({ name, in: 'query', description: describeParameter(name), schema: { type, uniqueItems: true } });
-const inPath = (name: string): Parameter => ({ name, in: 'path', description: describeParameter(name), required: true, schema: { type: 'string', uniqueItems: true } });
+const query =
+  (type: string) =>
+  (name: string): Parameter => ({
+    name,
+    in: 'query',
+    description: describeParameter(name),
+    schema: { type, uniqueItems: true },
+  });
+const inPath = (name: string): Parameter => ({
+  name,
+  in: 'path',
+  description: describeParameter(name),
+  required: true,
+  schema: { type: 'string', uniqueItems: true },
+});
 
 const parameterTypes: Readonly<Record<string, string>> = {
-  allowWatchBookmarks: 'boolean', watch: 'boolean', sendInitialEvents: 'boolean', force: 'boolean', orphanDependents: 'boolean',
-  ignoreStoreReadErrorWithClusterBreakingPotential: 'boolean', limit: 'integer', timeoutSeconds: 'integer', gracePeriodSeconds: 'integer',
+  allowWatchBookmarks: 'boolean',
+  watch: 'boolean',
+  sendInitialEvents: 'boolean',
+  force: 'boolean',
+  orphanDependents: 'boolean',
+  ignoreStoreReadErrorWithClusterBreakingPotential: 'boolean',
+  limit: 'integer',
+  timeoutSeconds: 'integer',
+  gracePeriodSeconds: 'integer',
 };
-const named = (...names: string[]): Parameter[] => names.map((name) => query(parameterTypes[name] ?? 'string')(name));
+const named = (...names: string[]): Parameter[] =>
+  names.map((name) => query(parameterTypes[name] ?? 'string')(name));
 
-const listParameters = named('allowWatchBookmarks', 'continue', 'fieldSelector', 'labelSelector', 'limit', 'resourceVersion', 'resourceVersionMatch', 'sendInitialEvents', 'shardSelector', 'timeoutSeconds', 'watch');
+const listParameters = named(
+  'allowWatchBookmarks',
+  'continue',
+  'fieldSelector',
+  'labelSelector',
+  'limit',
+  'resourceVersion',
+  'resourceVersionMatch',
+  'sendInitialEvents',
+  'shardSelector',
+  'timeoutSeconds',
+  'watch',
+);
 const writeParameters = named('dryRun', 'fieldManager', 'fieldValidation');
-const deleteParameters = named('dryRun', 'gracePeriodSeconds', 'ignoreStoreReadErrorWithClusterBreakingPotential', 'orphanDependents', 'propagationPolicy');
+const deleteParameters = named(
+  'dryRun',
+  'gracePeriodSeconds',
+  'ignoreStoreReadErrorWithClusterBreakingPotential',
+  'orphanDependents',
+  'propagationPolicy',
+);
 const parametersOf: Readonly<Record<string, readonly Parameter[]>> = {
-  get: [], list: listParameters, watch: listParameters, watchlist: listParameters, post: writeParameters, put: writeParameters,
-  patch: [...writeParameters, ...named('force')], delete: deleteParameters, connect: [],
-  deletecollection: [...deleteParameters, ...listParameters.filter(({ name }) => name !== 'allowWatchBookmarks' && name !== 'watch')],
+  get: [],
+  list: listParameters,
+  watch: listParameters,
+  watchlist: listParameters,
+  post: writeParameters,
+  put: writeParameters,
+  patch: [...writeParameters, ...named('force')],
+  delete: deleteParameters,
+  connect: [],
+  deletecollection: [
+    ...deleteParameters,
+    ...listParameters.filter(({ name }) => name !== 'allowWatchBookmarks' && name !== 'watch'),
+  ],
 };
 /** Where those of custom resources differ. */
-const customParametersOf: Readonly<Record<string, readonly Parameter[]>> = { get: named('resourceVersion'), deletecollection: listParameters };
+const customParametersOf: Readonly<Record<string, readonly Parameter[]>> = {
+  get: named('resourceVersion'),
+  deletecollection: listParameters,
+};
 const customCodesOf: Readonly<Record<string, readonly string[]>> = { patch: ['200'] };
-const codesOf: Readonly<Record<string, readonly string[]>> = { post: ['200', '201', '202'], put: ['200', '201'], patch: ['200', '201'], delete: ['200', '202'] };
-const codeTexts: Readonly<Record<string, string>> = { 200: 'OK', 201: 'Created', 202: 'Accepted', 401: 'Unauthorized' };
+const codesOf: Readonly<Record<string, readonly string[]>> = {
+  post: ['200', '201', '202'],
+  put: ['200', '201'],
+  patch: ['200', '201'],
+  delete: ['200', '202'],
+};
+const codeTexts: Readonly<Record<string, string>> = {
+  200: 'OK',
+  201: 'Created',
+  202: 'Accepted',
+  401: 'Unauthorized',
+};
 
 /** Every path of the resource; watch paths, long deprecated, are listed as upstream lists them. */
 export function resourcePaths(facts: ResourceFacts, options: PathOptions): Paths {
@@ -83,7 +172,13 @@ export function operationPrefix({ group, version }: GroupVersion): string {
 }
 
 export function groupName(group: string): string {
-  return group === '' ? 'Core' : group.replace(/\.k8s\.io$/, '').split(/[.-]/).map(upperFirst).join('');
+  return group === ''
+    ? 'Core'
+    : group
+        .replace(/\.k8s\.io$/, '')
+        .split(/[.-]/)
+        .map(upperFirst)
+        .join('');
 }
 
 /** 'apps_v1', 'rbacAuthorization_v1'. */
@@ -103,7 +198,11 @@ function upperFirst(text: string): string {
 class ResourcePaths {
   readonly #facts: ResourceFacts;
   readonly #options: PathOptions;
-  readonly #media: { readonly object: readonly string[]; readonly stream: readonly string[]; readonly patch: readonly string[] };
+  readonly #media: {
+    readonly object: readonly string[];
+    readonly stream: readonly string[];
+    readonly patch: readonly string[];
+  };
   readonly #kind: GroupVersionKind;
   readonly #definition: string;
   /** 'AppsV1' + 'Namespaced' + 'Deployment' in parts. */
@@ -131,10 +230,12 @@ class ResourcePaths {
     const paths: Paths = {};
     this.#add(paths, collection, this.#collectionOperations());
     this.#add(paths, object, this.#objectOperations());
-    if (namespaced && verbs.includes('list')) this.#add(paths, `${root}/${plural}`, { get: this.#list('ForAllNamespaces') });
+    if (namespaced && verbs.includes('list'))
+      this.#add(paths, `${root}/${plural}`, { get: this.#list('ForAllNamespaces') });
     for (const subresource of subresources) this.#addSubresource(paths, object, subresource);
     if (!verbs.includes('watch') || this.#isCustom) return paths;
-    if (namespaced) this.#add(paths, `${root}/watch/${plural}`, { get: this.#watch('watchlist', 'ListForAllNamespaces') });
+    if (namespaced)
+      this.#add(paths, `${root}/watch/${plural}`, { get: this.#watch('watchlist', 'ListForAllNamespaces') });
     this.#add(paths, `${root}/watch/${scope}${plural}`, { get: this.#watch('watchlist', 'List') });
     this.#add(paths, `${root}/watch/${scope}${plural}/{name}`, { get: this.#watch('watch', '') });
     return paths;
@@ -142,15 +243,26 @@ class ResourcePaths {
 
   /** Parameters that all operations of a path share stand at the path. */
   #add(paths: Paths, path: string, operations: Record<string, Operation | undefined>): void {
-    const present = Object.entries(operations).filter((entry): entry is [string, Operation] => entry[1] !== undefined);
+    const present = Object.entries(operations).filter(
+      (entry): entry is [string, Operation] => entry[1] !== undefined,
+    );
     if (present.length === 0) return;
     const isConnect = present[0]![1]['x-kubernetes-action'] === 'connect';
     const placed = [...path.matchAll(/\{(\w+)\}/g)].map((match) => inPath(match[1]!));
-    const lists = present.map(([, operation]) => [...placed, ...(isConnect ? [] : named('pretty')), ...(operation.parameters ?? [])]);
-    const shared = lists[0]!.filter(({ name, in: place }) => lists.every((list) => list.some((other) => other.name === name && other.in === place)));
+    const lists = present.map(([, operation]) => [
+      ...placed,
+      ...(isConnect ? [] : named('pretty')),
+      ...(operation.parameters ?? []),
+    ]);
+    const shared = lists[0]!.filter(({ name, in: place }) =>
+      lists.every((list) => list.some((other) => other.name === name && other.in === place)),
+    );
     const item: PathItem = {};
     present.forEach(([method, operation], index) => {
-      const own = lists[index]!.filter((parameter) => !shared.some(({ name, in: place }) => name === parameter.name && place === parameter.in));
+      const own = lists[index]!.filter(
+        (parameter) =>
+          !shared.some(({ name, in: place }) => name === parameter.name && place === parameter.in),
+      );
       const { parameters: _, ...rest } = operation;
       item[method] = own.length > 0 ? { ...rest, parameters: own.toSorted(byName) } : rest;
     });
@@ -162,9 +274,23 @@ class ResourcePaths {
     const { verbs, kind } = this.#facts;
     const status = schemaReference(`${metaV1}.Status`, style);
     return {
-      delete: verbs.includes('deletecollection') ? this.#operation({ action: 'deletecollection', id: `delete${this.#prefix}Collection${this.#scope}${kind}`, answer: status, ...(this.#isCustom ? {} : { body: this.#deleteOptions() }) }) : undefined,
+      delete: verbs.includes('deletecollection')
+        ? this.#operation({
+            action: 'deletecollection',
+            id: `delete${this.#prefix}Collection${this.#scope}${kind}`,
+            answer: status,
+            ...(this.#isCustom ? {} : { body: this.#deleteOptions() }),
+          })
+        : undefined,
       get: verbs.includes('list') ? this.#list('') : undefined,
-      post: verbs.includes('create') ? this.#operation({ action: 'post', id: this.#id('create'), answer: this.#reference(), body: this.#body(this.#reference()) }) : undefined,
+      post: verbs.includes('create')
+        ? this.#operation({
+            action: 'post',
+            id: this.#id('create'),
+            answer: this.#reference(),
+            body: this.#body(this.#reference()),
+          })
+        : undefined,
     };
   }
 
@@ -173,82 +299,203 @@ class ResourcePaths {
     const answer = this.#reference();
     const deleted = returnsDeleted ? answer : schemaReference(`${metaV1}.Status`, style);
     return {
-      delete: verbs.includes('delete') ? this.#operation({ action: 'delete', id: this.#id('delete'), answer: deleted, body: this.#deleteOptions() }) : undefined,
+      delete: verbs.includes('delete')
+        ? this.#operation({
+            action: 'delete',
+            id: this.#id('delete'),
+            answer: deleted,
+            body: this.#deleteOptions(),
+          })
+        : undefined,
       ...this.#readAndWrite(verbs, { answer, suffix: '', kind: this.#kind }),
     };
   }
 
-  #readAndWrite(verbs: readonly string[], { answer, suffix, kind }: { answer: JsonSchema; suffix: string; kind: GroupVersionKind }): Record<string, Operation | undefined> {
+  #readAndWrite(
+    verbs: readonly string[],
+    { answer, suffix, kind }: { answer: JsonSchema; suffix: string; kind: GroupVersionKind },
+  ): Record<string, Operation | undefined> {
     return {
-      get: verbs.includes('get') ? this.#operation({ action: 'get', id: this.#id('read', suffix), answer, kind }) : undefined,
-      patch: verbs.includes('patch') ? this.#operation({ action: 'patch', id: this.#id('patch', suffix), answer, kind, body: this.#patchBody() }) : undefined,
-      post: verbs.includes('create') && suffix !== '' ? this.#operation({ action: 'post', id: this.#id('create', suffix), answer, kind, body: this.#body(answer) }) : undefined,
-      put: verbs.includes('update') ? this.#operation({ action: 'put', id: this.#id('replace', suffix), answer, kind, body: this.#body(answer) }) : undefined,
+      get: verbs.includes('get')
+        ? this.#operation({ action: 'get', id: this.#id('read', suffix), answer, kind })
+        : undefined,
+      patch: verbs.includes('patch')
+        ? this.#operation({
+            action: 'patch',
+            id: this.#id('patch', suffix),
+            answer,
+            kind,
+            body: this.#patchBody(),
+          })
+        : undefined,
+      post:
+        verbs.includes('create') && suffix !== ''
+          ? this.#operation({
+              action: 'post',
+              id: this.#id('create', suffix),
+              answer,
+              kind,
+              body: this.#body(answer),
+            })
+          : undefined,
+      put: verbs.includes('update')
+        ? this.#operation({
+            action: 'put',
+            id: this.#id('replace', suffix),
+            answer,
+            kind,
+            body: this.#body(answer),
+          })
+        : undefined,
     };
   }
 
   #addSubresource(paths: Paths, object: string, subresource: SubresourceFacts): void {
-    const kind = { group: subresource.group ?? this.#kind.group, version: subresource.version ?? this.#kind.version, kind: subresource.kind };
+    const kind = {
+      group: subresource.group ?? this.#kind.group,
+      version: subresource.version ?? this.#kind.version,
+      kind: subresource.kind,
+    };
     const path = `${object}/${subresource.name}`;
     const suffix = upperFirst(subresource.name);
-    if (subresource.kind.endsWith('Options')) { this.#addConnect(paths, path, { subresource, kind, suffix }); return; }
-    if (subresource.name === 'log') { this.#add(paths, path, { get: this.#log(kind) }); return; }
-    this.#add(paths, path, this.#readAndWrite(subresource.verbs, { answer: schemaReference(this.#options.definitionOf(kind), style), suffix, kind: this.#isCustom ? this.#kind : kind }));
+    if (subresource.kind.endsWith('Options')) {
+      this.#addConnect(paths, path, { subresource, kind, suffix });
+      return;
+    }
+    if (subresource.name === 'log') {
+      this.#add(paths, path, { get: this.#log(kind) });
+      return;
+    }
+    this.#add(
+      paths,
+      path,
+      this.#readAndWrite(subresource.verbs, {
+        answer: schemaReference(this.#options.definitionOf(kind), style),
+        suffix,
+        kind: this.#isCustom ? this.#kind : kind,
+      }),
+    );
   }
 
   /** Requests that are handed on: exec, attach, portforward, proxy. Their parameters are the fields of the options kind. */
-  #addConnect(paths: Paths, path: string, { subresource, kind, suffix }: { subresource: SubresourceFacts; kind: GroupVersionKind; suffix: string }): void {
+  #addConnect(
+    paths: Paths,
+    path: string,
+    { subresource, kind, suffix }: { subresource: SubresourceFacts; kind: GroupVersionKind; suffix: string },
+  ): void {
     const isProxy = subresource.name === 'proxy';
     const methods = isProxy ? ['delete', 'get', 'head', 'options', 'patch', 'post', 'put'] : ['get', 'post'];
     const parameters = this.#optionParameters(kind);
-    const operations = (tail: string): Record<string, Operation> => Object.fromEntries(methods.map((method) => [method, {
-      ...this.#describe('connect', kind), operationId: `connect${this.#prefix}${upperFirst(method)}${this.#scope}${this.#facts.kind}${suffix}${tail}`, parameters,
-      responses: { 200: { description: codeTexts['200']!, content: { '*/*': { schema: { type: 'string' } } } }, 401: { description: codeTexts['401']! } },
-    }]));
+    const operations = (tail: string): Record<string, Operation> =>
+      Object.fromEntries(
+        methods.map((method) => [
+          method,
+          {
+            ...this.#describe('connect', kind),
+            operationId: `connect${this.#prefix}${upperFirst(method)}${this.#scope}${this.#facts.kind}${suffix}${tail}`,
+            parameters,
+            responses: {
+              200: { description: codeTexts['200']!, content: { '*/*': { schema: { type: 'string' } } } },
+              401: { description: codeTexts['401']! },
+            },
+          },
+        ]),
+      );
     this.#add(paths, path, operations(''));
     if (isProxy) this.#add(paths, `${path}/{path}`, operations('WithPath'));
   }
 
   #log(kind: GroupVersionKind): Operation {
-    const operation = this.#operation({ action: 'get', id: this.#id('read', 'Log'), answer: { type: 'string' }, kind, media: [...this.#media.object, 'text/plain'] });
-    return { ...operation, parameters: this.#optionParameters({ ...kind, kind: 'PodLogOptions' }).filter(({ name }) => name !== 'sinceTime') };
+    const operation = this.#operation({
+      action: 'get',
+      id: this.#id('read', 'Log'),
+      answer: { type: 'string' },
+      kind,
+      media: [...this.#media.object, 'text/plain'],
+    });
+    return {
+      ...operation,
+      parameters: this.#optionParameters({ ...kind, kind: 'PodLogOptions' }).filter(
+        ({ name }) => name !== 'sinceTime',
+      ),
+    };
   }
 
   #optionParameters(kind: GroupVersionKind): Parameter[] {
     const fields = findTypeEntry(this.#options.definitionOf(kind))?.f ?? [];
-    return fields.filter(([name]) => name !== 'apiVersion' && name !== 'kind').map(([name, type]) => {
-      const element = type.replace('list:', '');
-      return query(element === 'bool' ? 'boolean' : element.startsWith('int') ? 'integer' : 'string')(name);
-    });
+    return fields
+      .filter(([name]) => name !== 'apiVersion' && name !== 'kind')
+      .map(([name, type]) => {
+        const element = type.replace('list:', '');
+        return query(element === 'bool' ? 'boolean' : element.startsWith('int') ? 'integer' : 'string')(name);
+      });
   }
 
   #list(tail: string): Operation {
     const scope = tail === '' ? this.#scope : '';
     return this.#operation({
-      action: 'list', id: `list${this.#prefix}${scope}${this.#facts.kind}${tail}`, media: this.#media.stream,
-      answer: schemaReference(this.#options.definitionOf({ ...this.#kind, kind: this.#options.listKind ?? `${this.#facts.kind}List` }), style),
+      action: 'list',
+      id: `list${this.#prefix}${scope}${this.#facts.kind}${tail}`,
+      media: this.#media.stream,
+      answer: schemaReference(
+        this.#options.definitionOf({
+          ...this.#kind,
+          kind: this.#options.listKind ?? `${this.#facts.kind}List`,
+        }),
+        style,
+      ),
     });
   }
 
   #watch(action: 'watch' | 'watchlist', tail: string): Operation {
     const scope = tail === 'ListForAllNamespaces' ? '' : this.#scope;
-    return this.#operation({ action, id: `watch${this.#prefix}${scope}${this.#facts.kind}${tail}`, answer: schemaReference(`${metaV1}.WatchEvent`, style), media: this.#media.stream });
+    return this.#operation({
+      action,
+      id: `watch${this.#prefix}${scope}${this.#facts.kind}${tail}`,
+      answer: schemaReference(`${metaV1}.WatchEvent`, style),
+      media: this.#media.stream,
+    });
   }
 
-  #operation({ action, id, answer, body, kind = this.#kind, media = this.#media.object }: {
-    action: string; id: string; answer: JsonSchema; body?: NonNullable<Operation['requestBody']>; kind?: GroupVersionKind; media?: readonly string[];
+  #operation({
+    action,
+    id,
+    answer,
+    body,
+    kind = this.#kind,
+    media = this.#media.object,
+  }: {
+    action: string;
+    id: string;
+    answer: JsonSchema;
+    body?: NonNullable<Operation['requestBody']>;
+    kind?: GroupVersionKind;
+    media?: readonly string[];
   }): Operation {
     const content = Object.fromEntries(media.map((type) => [type, { schema: answer }]));
     const codes = (this.#isCustom ? customCodesOf[action] : undefined) ?? codesOf[action] ?? ['200'];
     return {
-      ...this.#describe(action, kind), operationId: id, parameters: (this.#isCustom ? customParametersOf[action] : undefined) ?? parametersOf[action]!,
+      ...this.#describe(action, kind),
+      operationId: id,
+      parameters: (this.#isCustom ? customParametersOf[action] : undefined) ?? parametersOf[action]!,
       ...(body && { requestBody: body }),
-      responses: { ...Object.fromEntries(codes.map((code) => [code, { description: codeTexts[code]!, content }])), 401: { description: codeTexts['401']! } },
+      responses: {
+        ...Object.fromEntries(codes.map((code) => [code, { description: codeTexts[code]!, content }])),
+        401: { description: codeTexts['401']! },
+      },
     };
   }
 
-  #describe(action: string, kind: GroupVersionKind): Pick<Operation, 'description' | 'tags' | 'x-kubernetes-action' | 'x-kubernetes-group-version-kind'> {
-    return { description: describeAction(action, this.#facts.kind), tags: [tagOf(this.#facts)], 'x-kubernetes-action': action, 'x-kubernetes-group-version-kind': kind };
+  #describe(
+    action: string,
+    kind: GroupVersionKind,
+  ): Pick<Operation, 'description' | 'tags' | 'x-kubernetes-action' | 'x-kubernetes-group-version-kind'> {
+    return {
+      description: describeAction(action, this.#facts.kind),
+      tags: [tagOf(this.#facts)],
+      'x-kubernetes-action': action,
+      'x-kubernetes-group-version-kind': kind,
+    };
   }
 
   #id(verb: string, suffix = ''): string {
@@ -268,12 +515,17 @@ class ResourcePaths {
   }
 
   #bodyContent(schema: JsonSchema): Content {
-    return Object.fromEntries((this.#isCustom ? this.#media.object : ['*/*']).map((type) => [type, { schema }]));
+    return Object.fromEntries(
+      (this.#isCustom ? this.#media.object : ['*/*']).map((type) => [type, { schema }]),
+    );
   }
 
   #patchBody(): NonNullable<Operation['requestBody']> {
     const schema = schemaReference(`${metaV1}.Patch`, style);
-    return { content: Object.fromEntries(this.#media.patch.map((type) => [type, { schema }])), required: true };
+    return {
+      content: Object.fromEntries(this.#media.patch.map((type) => [type, { schema }])),
+      required: true,
+    };
   }
 }
 
@@ -282,9 +534,16 @@ function byName(left: Parameter, right: Parameter): number {
 }
 
 const actionTexts: Readonly<Record<string, string>> = {
-  get: 'Reads one', list: 'Lists or watches objects of kind', watch: 'Watches one object (deprecated: use list with watch and a field selector) of kind',
-  watchlist: 'Watches objects (deprecated: use list with watch) of kind', post: 'Creates a', put: 'Replaces a', patch: 'Changes parts of a',
-  delete: 'Deletes a', deletecollection: 'Deletes all selected objects of kind', connect: 'Connects to a',
+  get: 'Reads one',
+  list: 'Lists or watches objects of kind',
+  watch: 'Watches one object (deprecated: use list with watch and a field selector) of kind',
+  watchlist: 'Watches objects (deprecated: use list with watch) of kind',
+  post: 'Creates a',
+  put: 'Replaces a',
+  patch: 'Changes parts of a',
+  delete: 'Deletes a',
+  deletecollection: 'Deletes all selected objects of kind',
+  connect: 'Connects to a',
 };
 
 function describeAction(action: string, kind: string): string {

@@ -19,16 +19,26 @@ const apiextensionsV1 = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v
 
 /** Types of one JSON value, by the scalar that the tables call them. */
 const definitionOfScalar: Readonly<Record<string, string>> = {
-  quantity: 'io.k8s.apimachinery.pkg.api.resource.Quantity', 'int-or-string': 'io.k8s.apimachinery.pkg.util.intstr.IntOrString',
-  time: `${metaV1}.Time`, 'micro-time': `${metaV1}.MicroTime`, duration: `${metaV1}.Duration`, 'fields-v1': `${metaV1}.FieldsV1`,
-  'raw-extension': 'io.k8s.apimachinery.pkg.runtime.RawExtension', json: `${apiextensionsV1}.JSON`,
-  'json:schema-or-array': `${apiextensionsV1}.JSONSchemaPropsOrArray`, 'json:schema-or-bool': `${apiextensionsV1}.JSONSchemaPropsOrBool`,
+  quantity: 'io.k8s.apimachinery.pkg.api.resource.Quantity',
+  'int-or-string': 'io.k8s.apimachinery.pkg.util.intstr.IntOrString',
+  time: `${metaV1}.Time`,
+  'micro-time': `${metaV1}.MicroTime`,
+  duration: `${metaV1}.Duration`,
+  'fields-v1': `${metaV1}.FieldsV1`,
+  'raw-extension': 'io.k8s.apimachinery.pkg.runtime.RawExtension',
+  json: `${apiextensionsV1}.JSON`,
+  'json:schema-or-array': `${apiextensionsV1}.JSONSchemaPropsOrArray`,
+  'json:schema-or-bool': `${apiextensionsV1}.JSONSchemaPropsOrBool`,
   'json:schema-or-strings': `${apiextensionsV1}.JSONSchemaPropsOrStringArray`,
 };
 
 const scalarSchemas: Readonly<Record<string, JsonSchema>> = {
-  string: { type: 'string' }, bool: { type: 'boolean' }, double: { type: 'number', format: 'double' }, bytes: { type: 'string', format: 'byte' },
-  int32: { type: 'integer', format: 'int32' }, int64: { type: 'integer', format: 'int64' },
+  string: { type: 'string' },
+  bool: { type: 'boolean' },
+  double: { type: 'number', format: 'double' },
+  bytes: { type: 'string', format: 'byte' },
+  int32: { type: 'integer', format: 'int32' },
+  int64: { type: 'integer', format: 'int64' },
 };
 
 export function schemaReference(definition: string, { openapi }: SchemaStyle): JsonSchema {
@@ -36,7 +46,10 @@ export function schemaReference(definition: string, { openapi }: SchemaStyle): J
 }
 
 /** The definitions named and all that they refer to, sorted by name. */
-export function componentSchemas(definitions: Iterable<string>, style: SchemaStyle): Record<string, JsonSchema> {
+export function componentSchemas(
+  definitions: Iterable<string>,
+  style: SchemaStyle,
+): Record<string, JsonSchema> {
   const found = new Map<string, TypeEntry>();
   const pending = [...definitions];
   for (let definition = pending.pop(); definition !== undefined; definition = pending.pop()) {
@@ -44,9 +57,14 @@ export function componentSchemas(definitions: Iterable<string>, style: SchemaSty
     const entry = findTypeEntry(definition);
     if (!entry) throw new Error(`No schema of type ${definition}`);
     found.set(definition, entry);
-    for (const [, type] of entry.f ?? []) pending.push(...referencedDefinition(type, packageOfDefinition(definition)));
+    for (const [, type] of entry.f ?? [])
+      pending.push(...referencedDefinition(type, packageOfDefinition(definition)));
   }
-  return Object.fromEntries([...found].toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([name, entry]) => [name, componentSchema(name, { entry, style })]));
+  return Object.fromEntries(
+    [...found]
+      .toSorted(([left], [right]) => (left < right ? -1 : 1))
+      .map(([name, entry]) => [name, componentSchema(name, { entry, style })]),
+  );
 }
 
 function referencedDefinition(type: string, packageName: string): string[] {
@@ -57,19 +75,31 @@ function referencedDefinition(type: string, packageName: string): string[] {
   return /^[A-Z]/.test(element) ? [`${packageName}.${element}`] : [];
 }
 
-function componentSchema(definition: string, { entry, style }: { entry: TypeEntry; style: SchemaStyle }): JsonSchema {
+function componentSchema(
+  definition: string,
+  { entry, style }: { entry: TypeEntry; style: SchemaStyle },
+): JsonSchema {
   const description = describeType(nameOfDefinition(definition));
   if (entry.v !== undefined) return { description, ...scalarTypeSchema(entry.v, style) };
-  const context = { packageName: packageOfDefinition(definition), typeName: nameOfDefinition(definition), style };
+  const context = {
+    packageName: packageOfDefinition(definition),
+    typeName: nameOfDefinition(definition),
+    style,
+  };
   const fields = entry.f ?? [];
   const required = fields.filter(([, , , flags]) => flags.includes('r')).map(([name]) => name);
   const allKinds = (entry.g ?? []).map(parseKind);
-  const kinds = allKinds.length > 1 ? allKinds.filter(({ group, version }) => style.listsKind?.(group, version) ?? true) : allKinds;
+  const kinds =
+    allKinds.length > 1
+      ? allKinds.filter(({ group, version }) => style.listsKind?.(group, version) ?? true)
+      : allKinds;
   return {
     description,
     type: 'object',
     ...(required.length > 0 && { required }),
-    ...(fields.length > 0 && { properties: Object.fromEntries(fields.map((field) => [field[0], fieldSchema(field, context)])) }),
+    ...(fields.length > 0 && {
+      properties: Object.fromEntries(fields.map((field) => [field[0], fieldSchema(field, context)])),
+    }),
     ...(kinds.length > 0 && { 'x-kubernetes-group-version-kind': kinds }),
     ...(entry.m !== undefined && { 'x-kubernetes-map-type': entry.m }),
     ...(entry.u && { 'x-kubernetes-unions': entry.u }),
@@ -83,16 +113,30 @@ function parseKind(text: string): { group: string; kind: string; version: string
 
 function scalarTypeSchema(scalar: string, { openapi }: SchemaStyle): JsonSchema {
   switch (scalar) {
-    case 'quantity': return openapi === 3 ? { oneOf: [{ type: 'string' }, { type: 'number' }] } : { type: 'string' };
-    case 'int-or-string': return openapi === 3 ? { format: 'int-or-string', oneOf: [{ type: 'integer' }, { type: 'string' }] } : { type: 'string', format: 'int-or-string' };
-    case 'time': case 'micro-time': return { type: 'string', format: 'date-time' };
-    case 'duration': return { type: 'string' };
-    case 'fields-v1': case 'raw-extension': return { type: 'object' };
-    default: return {};
+    case 'quantity':
+      return openapi === 3 ? { oneOf: [{ type: 'string' }, { type: 'number' }] } : { type: 'string' };
+    case 'int-or-string':
+      return openapi === 3
+        ? { format: 'int-or-string', oneOf: [{ type: 'integer' }, { type: 'string' }] }
+        : { type: 'string', format: 'int-or-string' };
+    case 'time':
+    case 'micro-time':
+      return { type: 'string', format: 'date-time' };
+    case 'duration':
+      return { type: 'string' };
+    case 'fields-v1':
+    case 'raw-extension':
+      return { type: 'object' };
+    default:
+      return {};
   }
 }
 
-interface FieldContext { readonly packageName: string; readonly typeName: string; readonly style: SchemaStyle }
+interface FieldContext {
+  readonly packageName: string;
+  readonly typeName: string;
+  readonly style: SchemaStyle;
+}
 
 function fieldSchema([name, type, , flags, extras = {}]: FieldEntry, context: FieldContext): JsonSchema {
   const description = describeField(context.typeName, name, type);
@@ -116,7 +160,9 @@ function fieldSchema([name, type, , flags, extras = {}]: FieldEntry, context: Fi
 /** The values stand where the texts are: in a list's items, in a map's values, else in the field itself. */
 function enumerated(value: JsonSchema, values: readonly string[]): JsonSchema {
   const inner = ['items', 'additionalProperties'].find((key) => value[key] !== undefined);
-  return inner === undefined ? { enum: values } : { [inner]: { ...(value[inner] as JsonSchema), enum: values } };
+  return inner === undefined
+    ? { enum: values }
+    : { [inner]: { ...(value[inner] as JsonSchema), enum: values } };
 }
 
 function zeroOf(type: string): unknown {
@@ -127,8 +173,12 @@ function zeroOf(type: string): unknown {
 
 function valueSchema(type: string, context: FieldContext): JsonSchema {
   if (type.startsWith('list:')) return { type: 'array', items: valueSchema(type.slice(5), context) };
-  if (type.startsWith('map:')) return { type: 'object', additionalProperties: valueSchema(type.slice(4), context) };
+  if (type.startsWith('map:'))
+    return { type: 'object', additionalProperties: valueSchema(type.slice(4), context) };
   const scalar = scalarSchemas[type];
   if (scalar) return scalar;
-  return schemaReference(definitionOfScalar[type] ?? (type.includes('.') ? type : `${context.packageName}.${type}`), context.style);
+  return schemaReference(
+    definitionOfScalar[type] ?? (type.includes('.') ? type : `${context.packageName}.${type}`),
+    context.style,
+  );
 }

@@ -17,51 +17,97 @@ export interface OpenapiV2Document {
 
 /** Media types in upstream's order. */
 const mediaOrder = [
-  'text/plain', 'application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf', 'application/cbor', 'application/json;stream=watch',
-  'application/vnd.kubernetes.protobuf;stream=watch', 'application/cbor-seq', 'application/json-patch+json', 'application/merge-patch+json',
-  'application/strategic-merge-patch+json', 'application/apply-patch+yaml', 'application/apply-patch+cbor',
+  'text/plain',
+  'application/json',
+  'application/yaml',
+  'application/vnd.kubernetes.protobuf',
+  'application/cbor',
+  'application/json;stream=watch',
+  'application/vnd.kubernetes.protobuf;stream=watch',
+  'application/cbor-seq',
+  'application/json-patch+json',
+  'application/merge-patch+json',
+  'application/strategic-merge-patch+json',
+  'application/apply-patch+yaml',
+  'application/apply-patch+cbor',
 ];
 
 export function openapiV2Document(serves?: Serves): OpenapiV2Document {
-  const paths = Object.assign({}, ...openapiV3Paths(serves).map((name) => openapiV3Document(name)!.paths)) as Paths;
+  const paths = Object.assign(
+    {},
+    ...openapiV3Paths(serves).map((name) => openapiV3Document(name)!.paths),
+  ) as Paths;
   return buildV2Document(paths, componentSchemas(definitionsIn(paths), { openapi: 2 }));
 }
 
 /** definitions are already in the form of v2. */
 export function buildV2Document(paths: Paths, definitions: Record<string, JsonSchema>): OpenapiV2Document {
   return {
-    swagger: '2.0', info: { title: 'Kubernetes', version: 'unversioned' },
-    paths: Object.fromEntries(Object.entries(paths).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([path, item]) => [path, v2PathItem(item)])),
+    swagger: '2.0',
+    info: { title: 'Kubernetes', version: 'unversioned' },
+    paths: Object.fromEntries(
+      Object.entries(paths)
+        .toSorted(([left], [right]) => (left < right ? -1 : 1))
+        .map(([path, item]) => [path, v2PathItem(item)]),
+    ),
     definitions,
-    securityDefinitions: { BearerToken: { type: 'apiKey', in: 'header', name: 'authorization', description: 'A bearer token in the Authorization header.' } },
+    securityDefinitions: {
+      BearerToken: {
+        type: 'apiKey',
+        in: 'header',
+        name: 'authorization',
+        description: 'A bearer token in the Authorization header.',
+      },
+    },
     security: [{ BearerToken: [] }],
   };
 }
 
 function v2PathItem(item: PathItem): object {
-  return Object.fromEntries(Object.entries(item).map(([key, value]) => (
-    key === 'parameters' ? [key, (value as readonly Parameter[]).map(v2Parameter)] : [key, v2Operation(value as Operation)]
-  )));
+  return Object.fromEntries(
+    Object.entries(item).map(([key, value]) =>
+      key === 'parameters'
+        ? [key, (value as readonly Parameter[]).map(v2Parameter)]
+        : [key, v2Operation(value as Operation)],
+    ),
+  );
 }
 
 function v2Operation(operation: Operation): object {
   const { parameters = [], requestBody, responses, ...rest } = operation;
   const bodyTypes = Object.keys(requestBody?.content ?? {});
   const answerTypes = Object.keys(responses['200']?.content ?? {});
-  const body = requestBody && { in: 'body', name: 'body', ...(requestBody.required && { required: true }), schema: v2Schema(Object.values(requestBody.content)[0]!.schema) };
+  const body = requestBody && {
+    in: 'body',
+    name: 'body',
+    ...(requestBody.required && { required: true }),
+    schema: v2Schema(Object.values(requestBody.content)[0]!.schema),
+  };
   return {
-    ...rest, schemes: ['https'],
+    ...rest,
+    schemes: ['https'],
     ...consumes(operation, { bodyTypes, answerTypes }),
     ...(answerTypes.length > 0 && { produces: inOrder(answerTypes) }),
-    ...((body || parameters.length > 0) && { parameters: [...(body ? [body] : []), ...parameters.map(v2Parameter)] }),
-    responses: Object.fromEntries(Object.entries(responses).map(([code, { description, content }]) => [code, {
-      description, ...(content && { schema: v2Schema(Object.values(content)[0]!.schema) }),
-    }])),
+    ...((body || parameters.length > 0) && {
+      parameters: [...(body ? [body] : []), ...parameters.map(v2Parameter)],
+    }),
+    responses: Object.fromEntries(
+      Object.entries(responses).map(([code, { description, content }]) => [
+        code,
+        {
+          description,
+          ...(content && { schema: v2Schema(Object.values(content)[0]!.schema) }),
+        },
+      ]),
+    ),
   };
 }
 
 /** Operations beside resources say that they consume what they produce; those without an API content type say nothing. */
-function consumes(operation: Operation, { bodyTypes, answerTypes }: { bodyTypes: readonly string[]; answerTypes: readonly string[] }): { consumes?: readonly string[] } {
+function consumes(
+  operation: Operation,
+  { bodyTypes, answerTypes }: { bodyTypes: readonly string[]; answerTypes: readonly string[] },
+): { consumes?: readonly string[] } {
   if (bodyTypes.length > 0) return { consumes: inOrder(bodyTypes) };
   if (operation['x-kubernetes-action'] !== undefined) return { consumes: ['*/*'] };
   const isDiscovery = answerTypes.includes('application/json') && !operation.tags.includes('WellKnown');
@@ -74,7 +120,9 @@ function v2Parameter({ schema, ...rest }: Parameter): object {
 
 function v2Schema(schema: JsonSchema): JsonSchema {
   const reference = schema['$ref'];
-  return typeof reference === 'string' ? { $ref: reference.replace('#/components/schemas/', '#/definitions/') } : schema;
+  return typeof reference === 'string'
+    ? { $ref: reference.replace('#/components/schemas/', '#/definitions/') }
+    : schema;
 }
 
 function inOrder(types: readonly string[]): string[] {

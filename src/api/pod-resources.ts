@@ -25,7 +25,11 @@ export function maxAmounts(left: Amounts, right: Amounts): Amounts {
 }
 
 /** Requests or limits of the whole pod. Pod-level resources, where set, replace the containers' sum for the resources they name. */
-export function podAmounts(spec: PodSpec, kind: Kind, options: { readonly withoutOverhead?: boolean } = {}): Amounts {
+export function podAmounts(
+  spec: PodSpec,
+  kind: Kind,
+  options: { readonly withoutOverhead?: boolean } = {},
+): Amounts {
   const of = (container: Container): Amounts => amountsOf(container.resources?.[kind]);
   let total = (spec.containers ?? []).map(of).reduce(addAmounts, new Map());
   let sidecars: Amounts = new Map();
@@ -42,5 +46,7 @@ export function podAmounts(spec: PodSpec, kind: Kind, options: { readonly withou
   if (options.withoutOverhead || !spec.overhead) return total;
   const overhead = amountsOf(spec.overhead);
   // A resource without limit stays without: overhead alone is no limit.
-  return kind === 'requests' ? addAmounts(total, overhead) : addAmounts(total, new Map([...overhead].filter(([name]) => total.has(name))));
+  return kind === 'requests'
+    ? addAmounts(total, overhead)
+    : addAmounts(total, new Map([...overhead].filter(([name]) => total.has(name))));
 }

@@ -39,7 +39,8 @@ export interface GroupFacts {
 }
 
 const table = JSON.parse(readFileSync(new URL('./generated/resources.json', import.meta.url), 'utf8')) as {
-  groups: GroupFacts[]; resources: ResourceFacts[];
+  groups: GroupFacts[];
+  resources: ResourceFacts[];
 };
 
 /** The core group first, then the order in which discovery lists them. */
@@ -48,8 +49,12 @@ export const apiGroups: readonly GroupFacts[] = table.groups;
 /** Every resource in every version, alpha and beta included, in the order of groups, versions and names. */
 export const builtinResources: readonly ResourceFacts[] = table.resources;
 
-const byResource = new Map(table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.plural}`, facts]));
-const byKind = new Map(table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.kind}`, facts]));
+const byResource = new Map(
+  table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.plural}`, facts]),
+);
+const byKind = new Map(
+  table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.kind}`, facts]),
+);
 
 export function resourceFacts({ group, version, resource }: GroupVersionResource): ResourceFacts | undefined {
   return byResource.get(`${group}/${version}/${resource}`);

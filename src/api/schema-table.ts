@@ -21,7 +21,13 @@ export interface FieldExtras {
 }
 
 /** type: a scalar, 'Type' of the same package, a full definition name, or 'list:' / 'map:' before one of them. number: 0 when not on the wire. */
-export type FieldEntry = readonly [name: string, type: string, number: number | readonly number[], flags: Flags, extras?: FieldExtras];
+export type FieldEntry = readonly [
+  name: string,
+  type: string,
+  number: number | readonly number[],
+  flags: Flags,
+  extras?: FieldExtras,
+];
 
 export interface TypeEntry {
   /** The scalar this type is, e.g. 'quantity'. */

@@ -5,16 +5,34 @@
 import { readFileSync } from 'node:fs';
 import type { GroupVersionKind } from '#machinery/object.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '#machinery/schema.ts';
-import { nameOfDefinition, packageOfDefinition, type FieldEntry, type FieldExtras, type SchemaTable, type TypeEntry } from './schema-table.ts';
+import {
+  nameOfDefinition,
+  packageOfDefinition,
+  type FieldEntry,
+  type FieldExtras,
+  type SchemaTable,
+  type TypeEntry,
+} from './schema-table.ts';
 
 const metaPackage = 'io.k8s.apimachinery.pkg.apis.meta.v1';
 /** Registered in every group and version. */
 const kindsOfEveryGroup = new Set([
-  'CreateOptions', 'DeleteOptions', 'GetOptions', 'ListOptions', 'PatchOptions', 'UpdateOptions', 'WatchEvent',
-  'Status', 'APIGroup', 'APIGroupList', 'APIResourceList', 'APIVersions',
+  'CreateOptions',
+  'DeleteOptions',
+  'GetOptions',
+  'ListOptions',
+  'PatchOptions',
+  'UpdateOptions',
+  'WatchEvent',
+  'Status',
+  'APIGroup',
+  'APIGroupList',
+  'APIResourceList',
+  'APIVersions',
 ]);
 
-const load = (file: string): SchemaTable => JSON.parse(readFileSync(new URL(`./generated/${file}`, import.meta.url), 'utf8')) as SchemaTable;
+const load = (file: string): SchemaTable =>
+  JSON.parse(readFileSync(new URL(`./generated/${file}`, import.meta.url), 'utf8')) as SchemaTable;
 
 const served = load('schemas.json');
 let unserved: SchemaTable | undefined;
@@ -37,7 +55,10 @@ export function schemaOf(definition: string): ObjectSchema {
   const known = compiled.get(definition);
   if (known) return known;
   const entry = findTypeEntry(definition);
-  if (!entry?.f) throw new Error(entry ? `Type ${definition} is a ${entry.v}, not an object` : `No schema of type ${definition}`);
+  if (!entry?.f)
+    throw new Error(
+      entry ? `Type ${definition} is a ${entry.v}, not an object` : `No schema of type ${definition}`,
+    );
   const schema = compile(definition, entry);
   compiled.set(definition, schema);
   return schema;
@@ -64,7 +85,11 @@ function indexKinds(table: SchemaTable): Map<string, string> {
   for (const [packageName, types] of Object.entries(table)) {
     for (const [name, entry] of Object.entries(types)) {
       for (const kind of entry.g ?? []) index.set(kind, `${packageName}.${name}`);
-      if (entry.x && isKind(entry)) index.set(`${groupOfPackage(packageName)}/${packageName.slice(packageName.lastIndexOf('.') + 1)}/${name}`, `${packageName}.${name}`);
+      if (entry.x && isKind(entry))
+        index.set(
+          `${groupOfPackage(packageName)}/${packageName.slice(packageName.lastIndexOf('.') + 1)}/${name}`,
+          `${packageName}.${name}`,
+        );
     }
   }
   return index;
@@ -75,8 +100,15 @@ function isKind(entry: TypeEntry): boolean {
 }
 
 const groupsBySegment: Readonly<Record<string, string>> = {
-  core: '', apps: 'apps', autoscaling: 'autoscaling', batch: 'batch', extensions: 'extensions', policy: 'policy',
-  rbac: 'rbac.authorization.k8s.io', flowcontrol: 'flowcontrol.apiserver.k8s.io', apiserverinternal: 'internal.apiserver.k8s.io',
+  core: '',
+  apps: 'apps',
+  autoscaling: 'autoscaling',
+  batch: 'batch',
+  extensions: 'extensions',
+  policy: 'policy',
+  rbac: 'rbac.authorization.k8s.io',
+  flowcontrol: 'flowcontrol.apiserver.k8s.io',
+  apiserverinternal: 'internal.apiserver.k8s.io',
 };
 
 /** The API group of a Go package: 'io.k8s.api.rbac.v1' → 'rbac.authorization.k8s.io'. */
@@ -93,20 +125,33 @@ function packageSegment(group: string): string {
 function compile(definition: string, entry: TypeEntry): ObjectSchema {
   const packageName = packageOfDefinition(definition);
   const fields = entry.f!.map((field) => compileField(field, packageName));
-  return { name: definition, fields, byName: new Map(fields.map((field) => [field.name, field])), ...(entry.m === 'atomic' && { atomic: true }) };
+  return {
+    name: definition,
+    fields,
+    byName: new Map(fields.map((field) => [field.name, field])),
+    ...(entry.m === 'atomic' && { atomic: true }),
+  };
 }
 
-function compileField([name, type, number, flags, extras = {}]: FieldEntry, packageName: string): FieldSchema {
+function compileField(
+  [name, type, number, flags, extras = {}]: FieldEntry,
+  packageName: string,
+): FieldSchema {
   const numbers = typeof number === 'number' ? (number === 0 ? [] : [number]) : number;
   const value = compileValue(type, { packageName, extras, wrapped: flags.includes('w') });
   const zeroDefault = flags.includes('z');
   return {
-    name, value,
+    name,
+    value,
     required: flags.includes('r'),
     ...((zeroDefault || extras.d !== undefined) && { default: zeroDefault ? zeroOf(value) : extras.d }),
-    ...(extras.s !== undefined && { patchStrategy: extras.s.split(',') as NonNullable<FieldSchema['patchStrategy']> }),
+    ...(extras.s !== undefined && {
+      patchStrategy: extras.s.split(',') as NonNullable<FieldSchema['patchStrategy']>,
+    }),
     ...(extras.p !== undefined && { patchMergeKey: extras.p }),
-    ...((extras.m === 'atomic' || (extras.m === undefined && refersToAtomic(type, packageName))) && { atomic: true }),
+    ...((extras.m === 'atomic' || (extras.m === undefined && refersToAtomic(type, packageName))) && {
+      atomic: true,
+    }),
     ...(numbers.length > 0 && { number: numbers.at(-1)! }),
     ...(numbers.length > 1 && { embeddedIn: numbers.slice(0, -1) }),
     ...(extras.n !== undefined && { goType: extras.n }),
@@ -115,21 +160,39 @@ function compileField([name, type, number, flags, extras = {}]: FieldEntry, pack
   };
 }
 
-function compileValue(type: string, context: { packageName: string; extras: FieldExtras; wrapped: boolean }): ValueSchema {
+function compileValue(
+  type: string,
+  context: { packageName: string; extras: FieldExtras; wrapped: boolean },
+): ValueSchema {
   const { packageName, extras } = context;
   const inner = { packageName, extras: {}, wrapped: false };
   if (type.startsWith('list:')) {
     const items = compileValue(type.slice(5), { ...inner, extras: extras.e ? { e: extras.e } : {} });
-    return { kind: 'list', items, listType: extras.l ?? 'atomic', ...(extras.k && { mapKeys: extras.k }), ...(context.wrapped && { wrapped: true }) };
+    return {
+      kind: 'list',
+      items,
+      listType: extras.l ?? 'atomic',
+      ...(extras.k && { mapKeys: extras.k }),
+      ...(context.wrapped && { wrapped: true }),
+    };
   }
-  if (type.startsWith('map:list:')) return { kind: 'map', values: compileValue(type.slice(4), { ...inner, wrapped: true }) };
+  if (type.startsWith('map:list:'))
+    return { kind: 'map', values: compileValue(type.slice(4), { ...inner, wrapped: true }) };
   if (type.startsWith('map:')) return { kind: 'map', values: compileValue(type.slice(4), inner) };
   if (type.includes('.') || /^[A-Z]/.test(type)) {
     const definition = type.includes('.') ? type : `${packageName}.${type}`;
-    return { kind: 'object', type: extras.m === 'granular' ? () => granular(schemaOf(definition)) : () => schemaOf(definition) };
+    return {
+      kind: 'object',
+      type: extras.m === 'granular' ? () => granular(schemaOf(definition)) : () => schemaOf(definition),
+    };
   }
   const [scalar, wire] = type.split(':');
-  return { kind: 'scalar', type: scalar as ScalarType, ...(extras.e && { enum: extras.e }), ...(wire !== undefined && { wire: wire as 'schema-or-array' }) };
+  return {
+    kind: 'scalar',
+    type: scalar as ScalarType,
+    ...(extras.e && { enum: extras.e }),
+    ...(wire !== undefined && { wire: wire as 'schema-or-array' }),
+  };
 }
 
 const granularTypes = new WeakMap<ObjectSchema, ObjectSchema>();
@@ -138,7 +201,16 @@ const granularTypes = new WeakMap<ObjectSchema, ObjectSchema>();
 function granular(schema: ObjectSchema): ObjectSchema {
   if (schema.atomic !== true) return schema;
   let known = granularTypes.get(schema);
-  if (!known) granularTypes.set(schema, (known = { name: schema.name, fields: schema.fields, byName: schema.byName, ...(schema.open && { open: true }) }));
+  if (!known)
+    granularTypes.set(
+      schema,
+      (known = {
+        name: schema.name,
+        fields: schema.fields,
+        byName: schema.byName,
+        ...(schema.open && { open: true }),
+      }),
+    );
   return known;
 }
 

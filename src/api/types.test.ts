@@ -11,13 +11,22 @@ function nameOf<T extends KubeObject>(_ref: Ref<T>, object: T): string | undefin
 }
 
 test('kinds are assignable to KubeObject, and references carry their type', () => {
-  const pod: Pod = { metadata: { name: 'web' }, spec: { containers: [{ name: 'c', resources: { limits: { cpu: '1' } } }] } };
+  const pod: Pod = {
+    metadata: { name: 'web' },
+    spec: { containers: [{ name: 'c', resources: { limits: { cpu: '1' } } }] },
+  };
   const deployment: Deployment = {
     metadata: { name: 'web' },
-    spec: { selector: { matchLabels: { app: 'web' } }, template: { spec: { containers: [{ name: 'c', ports: [{ containerPort: 80 }] }] } } },
+    spec: {
+      selector: { matchLabels: { app: 'web' } },
+      template: { spec: { containers: [{ name: 'c', ports: [{ containerPort: 80 }] }] } },
+    },
   };
   const objects: KubeObject[] = [pod, deployment];
-  assert.deepEqual(objects.map((object) => object.metadata?.name), ['web', 'web']);
+  assert.deepEqual(
+    objects.map((object) => object.metadata?.name),
+    ['web', 'web'],
+  );
   assert.equal(nameOf(pods, pod), nameOf(deployments, deployment));
 });
 
@@ -25,5 +34,11 @@ test('discovery facts know subresources and the kinds they answer with', () => {
   const facts = resourceFacts({ group: '', version: 'v1', resource: 'pods' });
   assert.deepEqual(facts?.shortNames, ['po']);
   const eviction = facts?.subresources?.find(({ name }) => name === 'eviction');
-  assert.deepEqual(eviction, { name: 'eviction', kind: 'Eviction', group: 'policy', version: 'v1', verbs: ['create'] });
+  assert.deepEqual(eviction, {
+    name: 'eviction',
+    kind: 'Eviction',
+    group: 'policy',
+    version: 'v1',
+    verbs: ['create'],
+  });
 });

@@ -4,4 +4,11 @@
  */
 export type * from './generated/types-preferred.ts';
 export type * from './scalars.ts';
-export type { GroupVersion, GroupVersionKind, GroupVersionResource, KubeList, KubeObject, UserInfo } from '#machinery/object.ts';
+export type {
+  GroupVersion,
+  GroupVersionKind,
+  GroupVersionResource,
+  KubeList,
+  KubeObject,
+  UserInfo,
+} from '#machinery/object.ts';

@@ -2,13 +2,30 @@
 import type { GroupVersionResource } from '#machinery/object.ts';
 import type { Distribution, Histogram } from '#stdx/instruments.ts';
 import type { Metrics } from './metrics.ts';
-import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin, AdmissionStart } from './admission/plugin.ts';
+import type {
+  AdmissionAttributes,
+  AdmissionOperation,
+  AdmissionPlugin,
+  AdmissionStart,
+} from './admission/plugin.ts';
 
 /** Where the time of a step is counted: when all let the request pass, and when one refused it. */
-interface Seconds { readonly passed: Distribution; readonly refused: Distribution }
-interface Step { readonly plugin: AdmissionPlugin; readonly seconds: Seconds | undefined }
-interface Steps { readonly steps: readonly Step[]; readonly seconds: Seconds | undefined }
-interface Handlers { readonly mutating: Steps; readonly validating: Steps }
+interface Seconds {
+  readonly passed: Distribution;
+  readonly refused: Distribution;
+}
+interface Step {
+  readonly plugin: AdmissionPlugin;
+  readonly seconds: Seconds | undefined;
+}
+interface Steps {
+  readonly steps: readonly Step[];
+  readonly seconds: Seconds | undefined;
+}
+interface Handlers {
+  readonly mutating: Steps;
+  readonly validating: Steps;
+}
 
 const MAX_REMEMBERED = 2048;
 const NO_STEPS: Steps = { steps: [], seconds: undefined };
@@ -27,7 +44,9 @@ export class AdmissionChain {
   /** Once, before the first request. Answers what ends the plugins. */
   start(context: Omit<AdmissionStart, 'handlesChanged'>): () => void {
     this.#metrics = context.metrics;
-    const stops = this.plugins.map((plugin) => plugin.start?.({ ...context, handlesChanged: () => this.#remembered.clear() }));
+    const stops = this.plugins.map((plugin) =>
+      plugin.start?.({ ...context, handlesChanged: () => this.#remembered.clear() }),
+    );
     return () => stops.forEach((stop) => stop?.());
   }
 
@@ -43,7 +62,10 @@ export class AdmissionChain {
   }
 
   #admitOnce(attributes: AdmissionAttributes): void | Promise<void> {
-    return run(this.#handlers(attributes).mutating, { attributes, call: (plugin) => plugin.admit!(attributes) });
+    return run(this.#handlers(attributes).mutating, {
+      attributes,
+      call: (plugin) => plugin.admit!(attributes),
+    });
   }
 
   #admitAgain(attributes: AdmissionAttributes): void | Promise<void> {
@@ -54,7 +76,10 @@ export class AdmissionChain {
   }
 
   validate(attributes: AdmissionAttributes): void | Promise<void> {
-    return run(this.#handlers(attributes).validating, { attributes, call: (plugin) => plugin.validate!(attributes) });
+    return run(this.#handlers(attributes).validating, {
+      attributes,
+      call: (plugin) => plugin.validate!(attributes),
+    });
   }
 
   /** The write that validate() let pass did not happen. */
@@ -72,30 +97,58 @@ export class AdmissionChain {
     }
     const key = subresource === '' ? operation : `${operation} ${subresource}`;
     let found = ofResource.get(key);
-    if (!found) ofResource.set(key, (found = this.#select(operation, { group: gvr.group, resource: gvr.resource, subresource })));
+    if (!found)
+      ofResource.set(
+        key,
+        (found = this.#select(operation, { group: gvr.group, resource: gvr.resource, subresource })),
+      );
     return found;
   }
 
-  #select(operation: AdmissionOperation, target: { readonly group: string; readonly resource: string; readonly subresource: string }): Handlers {
+  #select(
+    operation: AdmissionOperation,
+    target: { readonly group: string; readonly resource: string; readonly subresource: string },
+  ): Handlers {
     const handling = this.plugins.filter((plugin) => plugin.handles(operation, target));
     return {
-      mutating: this.#steps(handling.filter((plugin) => plugin.admit), { operation, type: 'admit' }),
-      validating: this.#steps(handling.filter((plugin) => plugin.validate), { operation, type: 'validate' }),
+      mutating: this.#steps(
+        handling.filter((plugin) => plugin.admit),
+        { operation, type: 'admit' },
+      ),
+      validating: this.#steps(
+        handling.filter((plugin) => plugin.validate),
+        { operation, type: 'validate' },
+      ),
     };
   }
 
-  #steps(plugins: readonly AdmissionPlugin[], { operation, type }: { readonly operation: AdmissionOperation; readonly type: string }): Steps {
+  #steps(
+    plugins: readonly AdmissionPlugin[],
+    { operation, type }: { readonly operation: AdmissionOperation; readonly type: string },
+  ): Steps {
     const metrics = this.#metrics;
-    if (!metrics) return { steps: plugins.map((plugin) => ({ plugin, seconds: undefined })), seconds: undefined };
+    if (!metrics)
+      return { steps: plugins.map((plugin) => ({ plugin, seconds: undefined })), seconds: undefined };
     const of = (histogram: Histogram, name = ''): Seconds => {
-      const [passed, refused] = [false, true].map((rejected) => histogram.of(`${name}operation="${operation}",rejected="${rejected}",type="${type}"`));
+      const [passed, refused] = [false, true].map((rejected) =>
+        histogram.of(`${name}operation="${operation}",rejected="${rejected}",type="${type}"`),
+      );
       return { passed: passed!, refused: refused! };
     };
-    return { steps: plugins.map((plugin) => ({ plugin, seconds: of(metrics.pluginSeconds, `name="${plugin.name}",`) })), seconds: of(metrics.admissionSeconds) };
+    return {
+      steps: plugins.map((plugin) => ({
+        plugin,
+        seconds: of(metrics.pluginSeconds, `name="${plugin.name}",`),
+      })),
+      seconds: of(metrics.admissionSeconds),
+    };
   }
 }
 
-interface Run { readonly attributes: AdmissionAttributes; readonly call: (plugin: AdmissionPlugin) => void | Promise<void> }
+interface Run {
+  readonly attributes: AdmissionAttributes;
+  readonly call: (plugin: AdmissionPlugin) => void | Promise<void>;
+}
 
 /** The end of one plugin's time is the beginning of the next one's. */
 function run({ steps, seconds }: Steps, { call }: Run): void | Promise<void> {
@@ -116,9 +169,18 @@ function run({ steps, seconds }: Steps, { call }: Run): void | Promise<void> {
   passed(seconds, begunMs);
 }
 
-interface RunOn { readonly call: Run['call']; readonly from: number; readonly waiting: Promise<void>; readonly begunMs: number; readonly sinceMs: number }
+interface RunOn {
+  readonly call: Run['call'];
+  readonly from: number;
+  readonly waiting: Promise<void>;
+  readonly begunMs: number;
+  readonly sinceMs: number;
+}
 
-async function runOn({ steps, seconds }: Steps, { call, from, waiting, begunMs, sinceMs: since }: RunOn): Promise<void> {
+async function runOn(
+  { steps, seconds }: Steps,
+  { call, from, waiting, begunMs, sinceMs: since }: RunOn,
+): Promise<void> {
   let sinceMs = since;
   for (let i = from; i < steps.length; i++) {
     const step = steps[i]!;

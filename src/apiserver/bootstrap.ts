@@ -35,8 +35,16 @@ const core = (resource: string): GroupResource => ({ group: '', resource });
 export async function bootstrapCluster(options: BootstrapOptions): Promise<void> {
   const { internal } = options;
   await Promise.all([
-    ...NAMESPACES.map((name) => createIfAbsent(internal, core('namespaces'), { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
-    ...priorityClasses().map((object) => createIfAbsent(internal, { group: 'scheduling.k8s.io', resource: 'priorityclasses' }, object)),
+    ...NAMESPACES.map((name) =>
+      createIfAbsent(internal, core('namespaces'), {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name },
+      }),
+    ),
+    ...priorityClasses().map((object) =>
+      createIfAbsent(internal, { group: 'scheduling.k8s.io', resource: 'priorityclasses' }, object),
+    ),
     ensureFlowObjects(internal),
     kubernetesService(options),
     kubernetesEndpoints(options),
@@ -44,7 +52,11 @@ export async function bootstrapCluster(options: BootstrapOptions): Promise<void>
   ]);
 }
 
-async function createIfAbsent(internal: InternalApi, resource: GroupResource, object: KubeObject): Promise<void> {
+async function createIfAbsent(
+  internal: InternalApi,
+  resource: GroupResource,
+  object: KubeObject,
+): Promise<void> {
   const { name = '', namespace } = object.metadata ?? {};
   if (internal.get(resource, { name, namespace })) return;
   try {
@@ -55,11 +67,26 @@ async function createIfAbsent(internal: InternalApi, resource: GroupResource, ob
   }
 }
 
-async function kubernetesService({ internal, serviceAddress, advertiseAddress }: BootstrapOptions): Promise<void> {
+async function kubernetesService({
+  internal,
+  serviceAddress,
+  advertiseAddress,
+}: BootstrapOptions): Promise<void> {
   await createIfAbsent(internal, core('services'), {
-    apiVersion: 'v1', kind: 'Service', metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      name: 'kubernetes',
+      namespace: 'default',
+      labels: { component: 'apiserver', provider: 'kubernetes' },
+    },
     spec: {
-      type: 'ClusterIP', clusterIP: serviceAddress, clusterIPs: [serviceAddress], ipFamilies: ['IPv4'], ipFamilyPolicy: 'SingleStack', sessionAffinity: 'None',
+      type: 'ClusterIP',
+      clusterIP: serviceAddress,
+      clusterIPs: [serviceAddress],
+      ipFamilies: ['IPv4'],
+      ipFamilyPolicy: 'SingleStack',
+      sessionAffinity: 'None',
       ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: advertiseAddress?.port ?? 6443 }],
     },
   });
@@ -70,19 +97,42 @@ async function kubernetesEndpoints({ internal, advertiseAddress }: BootstrapOpti
   // Endpoints may not be loopback addresses: such a server is reached by no pod anyway.
   if (!advertiseAddress || advertiseAddress.ip.startsWith('127.') || advertiseAddress.ip === '::1') return;
   const { ip, port } = advertiseAddress;
-  const name = 'kubernetes', namespace = 'default';
-  await createOrUpdate(internal, core('endpoints'), {
-    apiVersion: 'v1', kind: 'Endpoints', metadata: { name, namespace, labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
-    subsets: [{ addresses: [{ ip }], ports: [{ name: 'https', port, protocol: 'TCP' }] }],
-  }, 'subsets');
+  const name = 'kubernetes',
+    namespace = 'default';
+  await createOrUpdate(
+    internal,
+    core('endpoints'),
+    {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      metadata: { name, namespace, labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
+      subsets: [{ addresses: [{ ip }], ports: [{ name: 'https', port, protocol: 'TCP' }] }],
+    },
+    'subsets',
+  );
   const slices = { group: 'discovery.k8s.io', resource: 'endpointslices' };
-  await createOrUpdate(internal, slices, {
-    apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name, namespace, labels: { 'kubernetes.io/service-name': name } },
-    addressType: 'IPv4', endpoints: [{ addresses: [ip], conditions: { ready: true } }], ports: [{ name: 'https', port, protocol: 'TCP' }],
-  }, 'endpoints', 'ports');
+  await createOrUpdate(
+    internal,
+    slices,
+    {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name, namespace, labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: [ip], conditions: { ready: true } }],
+      ports: [{ name: 'https', port, protocol: 'TCP' }],
+    },
+    'endpoints',
+    'ports',
+  );
 }
 
-async function createOrUpdate(internal: InternalApi, resource: GroupResource, object: KubeObject, ...fields: string[]): Promise<void> {
+async function createOrUpdate(
+  internal: InternalApi,
+  resource: GroupResource,
+  object: KubeObject,
+  ...fields: string[]
+): Promise<void> {
   const { name = '', namespace } = object.metadata ?? {};
   const current = internal.get(resource, { name, namespace });
   if (!current) return createIfAbsent(internal, resource, object);
@@ -94,12 +144,26 @@ async function createOrUpdate(internal: InternalApi, resource: GroupResource, ob
 }
 
 /** How extension API servers are to authenticate: by the same client certificates, and by this server's word. */
-async function authenticationConfigMap({ internal, clientCa, requestHeader }: BootstrapOptions): Promise<void> {
+async function authenticationConfigMap({
+  internal,
+  clientCa,
+  requestHeader,
+}: BootstrapOptions): Promise<void> {
   if (clientCa === undefined && requestHeader === undefined) return;
-  const name = 'extension-apiserver-authentication', namespace = 'kube-system';
-  const data: Record<string, string> = { ...(clientCa === undefined ? {} : { 'client-ca-file': clientCa }), ...(requestHeader ? requestHeaderData(requestHeader) : {}) };
+  const name = 'extension-apiserver-authentication',
+    namespace = 'kube-system';
+  const data: Record<string, string> = {
+    ...(clientCa === undefined ? {} : { 'client-ca-file': clientCa }),
+    ...(requestHeader ? requestHeaderData(requestHeader) : {}),
+  };
   const current = internal.get(core('configmaps'), { name, namespace });
-  if (!current) return createIfAbsent(internal, core('configmaps'), { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data });
+  if (!current)
+    return createIfAbsent(internal, core('configmaps'), {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name, namespace },
+      data,
+    });
   await internal.modify(core('configmaps'), { name, namespace }, (stored) => {
     const before = stored['data'] as Record<string, string> | undefined;
     if (Object.entries(data).every(([key, value]) => before?.[key] === value)) return false;
@@ -108,17 +172,42 @@ async function authenticationConfigMap({ internal, clientCa, requestHeader }: Bo
   });
 }
 
-function requestHeaderData({ ca, allowedNames, usernameHeaders, uidHeaders, groupHeaders, extraHeaderPrefixes }: PublishedRequestHeader): Record<string, string> {
+function requestHeaderData({
+  ca,
+  allowedNames,
+  usernameHeaders,
+  uidHeaders,
+  groupHeaders,
+  extraHeaderPrefixes,
+}: PublishedRequestHeader): Record<string, string> {
   return {
-    'requestheader-client-ca-file': ca, 'requestheader-allowed-names': JSON.stringify(allowedNames), 'requestheader-username-headers': JSON.stringify(usernameHeaders),
-    'requestheader-uid-headers': JSON.stringify(uidHeaders), 'requestheader-group-headers': JSON.stringify(groupHeaders), 'requestheader-extra-headers-prefix': JSON.stringify(extraHeaderPrefixes),
+    'requestheader-client-ca-file': ca,
+    'requestheader-allowed-names': JSON.stringify(allowedNames),
+    'requestheader-username-headers': JSON.stringify(usernameHeaders),
+    'requestheader-uid-headers': JSON.stringify(uidHeaders),
+    'requestheader-group-headers': JSON.stringify(groupHeaders),
+    'requestheader-extra-headers-prefix': JSON.stringify(extraHeaderPrefixes),
   };
 }
 
 function priorityClasses(): KubeObject[] {
-  const make = (name: string, value: number, description: string): KubeObject => ({ apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value, description });
+  const make = (name: string, value: number, description: string): KubeObject => ({
+    apiVersion: 'scheduling.k8s.io/v1',
+    kind: 'PriorityClass',
+    metadata: { name },
+    value,
+    description,
+  });
   return [
-    make('system-node-critical', 2_000_001_000, 'For pods without which a node does not work: they are never moved off it.'),
-    make('system-cluster-critical', 2_000_000_000, 'For pods without which the cluster does not work; they may be moved to another node.'),
+    make(
+      'system-node-critical',
+      2_000_001_000,
+      'For pods without which a node does not work: they are never moved off it.',
+    ),
+    make(
+      'system-cluster-critical',
+      2_000_000_000,
+      'For pods without which the cluster does not work; they may be moved to another node.',
+    ),
   ];
 }

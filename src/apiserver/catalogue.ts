@@ -3,7 +3,14 @@
  * Built from the registry; custom resources come and go at run time.
  */
 import { assert } from '#stdx/assert.ts';
-import { apiVersionOf, parseApiVersion, type GroupVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import {
+  apiVersionOf,
+  parseApiVersion,
+  type GroupVersion,
+  type GroupVersionKind,
+  type GroupVersionResource,
+  type KubeObject,
+} from '#machinery/object.ts';
 import type { KindVersions } from '#machinery/apply/kind-versions.ts';
 import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
@@ -90,12 +97,24 @@ export class Catalogue {
   }
 
   /** Counts changes of what is served: documents derived from it are made anew. */
-  get revision(): number { return this.#revision; }
+  get revision(): number {
+    return this.#revision;
+  }
 
   /** Serves a resource in these versions in place of those before; none takes it away. What the registry serves keeps its place. */
-  serve({ group, resource }: { readonly group: string; readonly resource: string }, { endpoints, stored }: { readonly endpoints: readonly Endpoint[]; readonly stored?: Endpoint | undefined }): void {
-    for (const [key, endpoint] of this.#endpoints) if (!endpoint.isBuiltin && endpoint.gvr.group === group && endpoint.gvr.resource === resource) this.#endpoints.delete(key);
-    const kept = this.endpoints.filter((endpoint) => endpoint.isBuiltin || endpoint.gvr.group !== group || endpoint.gvr.resource !== resource);
+  serve(
+    { group, resource }: { readonly group: string; readonly resource: string },
+    {
+      endpoints,
+      stored,
+    }: { readonly endpoints: readonly Endpoint[]; readonly stored?: Endpoint | undefined },
+  ): void {
+    for (const [key, endpoint] of this.#endpoints)
+      if (!endpoint.isBuiltin && endpoint.gvr.group === group && endpoint.gvr.resource === resource)
+        this.#endpoints.delete(key);
+    const kept = this.endpoints.filter(
+      (endpoint) => endpoint.isBuiltin || endpoint.gvr.group !== group || endpoint.gvr.resource !== resource,
+    );
     this.endpoints.splice(0, this.endpoints.length, ...kept);
     for (const endpoint of endpoints) {
       const key = `${group}/${endpoint.gvr.version}/${resource}`;
@@ -104,7 +123,8 @@ export class Catalogue {
       this.endpoints.push(endpoint);
     }
     const preferred = stored ?? endpoints[0];
-    if (preferred && !this.#endpoints.has(`${group}//${resource}`)) this.#endpoints.set(`${group}//${resource}`, preferred);
+    if (preferred && !this.#endpoints.has(`${group}//${resource}`))
+      this.#endpoints.set(`${group}//${resource}`, preferred);
     this.#revision++;
   }
 
@@ -133,19 +153,38 @@ export class Catalogue {
     const { group, plural } = resource;
     const fieldSelectors = Object.entries(resource.behaviour.fieldSelectors ?? {});
     const storage = parseApiVersion(resource.storageApiVersion);
-    const storedKind = resource.versions.find(({ version }) => version === storage.version)?.kind ?? resource.versions[0]!.kind;
-    const stored = resource.virtual ? undefined : cache.add(resource.storagePrefix, {
-      fieldsOf: (object) => fieldsOf(object, fieldSelectors), itemHead: serializedHead({ kind: storedKind, apiVersion: resource.storageApiVersion }),
-    });
+    const storedKind =
+      resource.versions.find(({ version }) => version === storage.version)?.kind ??
+      resource.versions[0]!.kind;
+    const stored = resource.virtual
+      ? undefined
+      : cache.add(resource.storagePrefix, {
+          fieldsOf: (object) => fieldsOf(object, fieldSelectors),
+          itemHead: serializedHead({ kind: storedKind, apiVersion: resource.storageApiVersion }),
+        });
     let preferred: Endpoint | undefined;
     let hidden: Endpoint | undefined;
     for (const served of resource.versions) {
       const gvk = { group, version: served.version, kind: served.kind };
       const endpoint: Endpoint = {
-        resource, served, isBuiltin: true, deprecation: resource.behaviour.deprecation ?? deprecationOf(apiVersionOf(gvk), served.kind), gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
-        storageGvk: { ...storage, kind: served.kind }, isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
-        schema: schemaForKind(gvk), verbs: new Set(served.verbs), cache: stored, groupResource: { group, resource: plural },
-        selectableFields: new Set(['metadata.name', ...(resource.namespaced || !resource.behaviour.fieldSelectors ? ['metadata.namespace'] : []), ...(resource.behaviour.selectableFields ?? fieldSelectors.map(([field]) => field))]),
+        resource,
+        served,
+        isBuiltin: true,
+        deprecation: resource.behaviour.deprecation ?? deprecationOf(apiVersionOf(gvk), served.kind),
+        gvk,
+        gvr: { group, version: served.version, resource: plural },
+        apiVersion: apiVersionOf(gvk),
+        storageGvk: { ...storage, kind: served.kind },
+        isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
+        schema: schemaForKind(gvk),
+        verbs: new Set(served.verbs),
+        cache: stored,
+        groupResource: { group, resource: plural },
+        selectableFields: new Set([
+          'metadata.name',
+          ...(resource.namespaced || !resource.behaviour.fieldSelectors ? ['metadata.namespace'] : []),
+          ...(resource.behaviour.selectableFields ?? fieldSelectors.map(([field]) => field)),
+        ]),
       };
       if (!isEnabled(endpoint.gvr)) {
         if (endpoint.isStorageVersion) hidden = endpoint;
@@ -161,8 +200,14 @@ export class Catalogue {
   }
 }
 
-function fieldsOf(object: KubeObject, selectors: readonly (readonly [string, (object: KubeObject) => string])[]): Readonly<Record<string, string>> {
-  const fields: Record<string, string> = { 'metadata.name': object.metadata?.name ?? '', 'metadata.namespace': object.metadata?.namespace ?? '' };
+function fieldsOf(
+  object: KubeObject,
+  selectors: readonly (readonly [string, (object: KubeObject) => string])[],
+): Readonly<Record<string, string>> {
+  const fields: Record<string, string> = {
+    'metadata.name': object.metadata?.name ?? '',
+    'metadata.namespace': object.metadata?.namespace ?? '',
+  };
   for (const [field, value] of selectors) fields[field] = value(object);
   return fields;
 }

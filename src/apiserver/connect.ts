@@ -27,4 +27,12 @@ export interface ConnectHandlers {
 }
 
 /** resource/subresource pairs that are connected rather than served. */
-export const CONNECTED = new Set(['pods/log', 'pods/exec', 'pods/attach', 'pods/portforward', 'pods/proxy', 'nodes/proxy', 'services/proxy']);
+export const CONNECTED = new Set([
+  'pods/log',
+  'pods/exec',
+  'pods/attach',
+  'pods/portforward',
+  'pods/proxy',
+  'nodes/proxy',
+  'services/proxy',
+]);

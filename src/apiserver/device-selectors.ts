@@ -14,12 +14,29 @@ const anything = { 'x-kubernetes-int-or-string': true };
 /** By domain, then by name. */
 const byDomain = { type: 'object', additionalProperties: { type: 'object', additionalProperties: anything } };
 const DEVICE: Variables = {
-  device: toStructural({ type: 'object', properties: { driver: { type: 'string' }, allowMultipleAllocations: { type: 'boolean' }, attributes: byDomain, capacity: byDomain } }),
+  device: toStructural({
+    type: 'object',
+    properties: {
+      driver: { type: 'string' },
+      allowMultipleAllocations: { type: 'boolean' },
+      attributes: byDomain,
+      capacity: byDomain,
+    },
+  }),
 };
 
-interface Selector { readonly cel?: { readonly expression?: string } }
-interface Request { readonly selectors?: readonly Selector[]; readonly exactly?: Request; readonly firstAvailable?: readonly Request[] }
-interface Place { readonly path: string; readonly expression: string }
+interface Selector {
+  readonly cel?: { readonly expression?: string };
+}
+interface Request {
+  readonly selectors?: readonly Selector[];
+  readonly exactly?: Request;
+  readonly firstAvailable?: readonly Request[];
+}
+interface Place {
+  readonly path: string;
+  readonly expression: string;
+}
 type Find = (object: KubeObject) => Place[];
 
 const FIND: Readonly<Record<string, Find>> = {
@@ -32,12 +49,19 @@ function inClaim(spec: unknown, path: string): Place[] {
   const { devices } = (spec ?? {}) as { devices?: { requests?: readonly Request[] | null } };
   return (devices?.requests ?? []).flatMap((request, i) => {
     const at = `${path}.devices.requests[${i}]`;
-    return [...inSelectors(request.exactly?.selectors, `${at}.exactly.selectors`), ...(request.firstAvailable ?? []).flatMap(({ selectors }, j) => inSelectors(selectors, `${at}.firstAvailable[${j}].selectors`))];
+    return [
+      ...inSelectors(request.exactly?.selectors, `${at}.exactly.selectors`),
+      ...(request.firstAvailable ?? []).flatMap(({ selectors }, j) =>
+        inSelectors(selectors, `${at}.firstAvailable[${j}].selectors`),
+      ),
+    ];
   });
 }
 
 function inSelectors(selectors: readonly Selector[] | undefined, path: string): Place[] {
-  return (selectors ?? []).flatMap(({ cel }, i) => (cel ? [{ path: `${path}[${i}].cel.expression`, expression: cel.expression ?? '' }] : []));
+  return (selectors ?? []).flatMap(({ cel }, i) =>
+    cel ? [{ path: `${path}[${i}].cel.expression`, expression: cel.expression ?? '' }] : [],
+  );
 }
 
 /** The record of a resource whose objects select devices, with its validation extended; others as they are. */
@@ -46,42 +70,72 @@ export function withDeviceSelectorChecks(resource: Resource): Resource {
   if (!find) return resource;
   const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
     const known = new Set(previous ? find(previous).map(({ expression }) => expression) : []);
-    return find(object).filter(({ expression }) => !known.has(expression)).flatMap(({ path, expression }) => problemOf(path, expression) ?? []);
+    return find(object)
+      .filter(({ expression }) => !known.has(expression))
+      .flatMap(({ path, expression }) => problemOf(path, expression) ?? []);
   };
   // What is too long is not compiled.
-  const joined = (errors: FieldError[], more: () => FieldError[]): FieldError[] => (errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany') ? errors : [...errors, ...more()]);
+  const joined = (errors: FieldError[], more: () => FieldError[]): FieldError[] =>
+    errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany')
+      ? errors
+      : [...errors, ...more()];
   return {
     ...resource,
     validate: (object, context) => joined(resource.validate(object, context), () => problems(object)),
     // What claims ask for cannot change: it is not compiled again.
-    ...(resource.plural !== 'resourceclaims' ? { validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)) } : {}),
+    ...(resource.plural !== 'resourceclaims'
+      ? {
+          validateUpdate: (next, previous, context) =>
+            joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)),
+        }
+      : {}),
   };
 }
 
 function problemOf(path: string, source: string): FieldError | undefined {
   const result = compiled(source, { variables: DEVICE, binds: true });
   if (result instanceof Error) return fieldErrors.invalid(path, source, result.message);
-  if (result.type !== 'bool' && result.type !== 'dyn') return fieldErrors.invalid(path, source, `must evaluate to bool or the unknown type, not ${upstreamType(result.type)}`);
-  return result.maxCost(deviceSizes) > MAX_COST ? fieldErrors.forbidden(path, 'too complex, exceeds cost limit') : undefined;
+  if (result.type !== 'bool' && result.type !== 'dyn')
+    return fieldErrors.invalid(
+      path,
+      source,
+      `must evaluate to bool or the unknown type, not ${upstreamType(result.type)}`,
+    );
+  return result.maxCost(deviceSizes) > MAX_COST
+    ? fieldErrors.forbidden(path, 'too complex, exceeds cost limit')
+    : undefined;
 }
 
 const MAX_COST = 1_000_000;
-const MAX_DRIVER = 63, MAX_DOMAIN = 63, MAX_ID = 32, MAX_VALUE = 64, MAX_ENTRIES = 32;
+const MAX_DRIVER = 63,
+  MAX_DOMAIN = 63,
+  MAX_ID = 32,
+  MAX_VALUE = 64,
+  MAX_ENTRIES = 32;
 
 /** Of a device, by what its API bounds: its domains, their attributes or capacities, and those' names. */
 function deviceSizes([variable, field, ...rest]: readonly string[]): number | undefined {
   if (variable !== 'device') return undefined;
   switch (field) {
-    case undefined: return 0;
-    case 'driver': return rest.length === 0 ? MAX_DRIVER : undefined;
-    case 'allowMultipleAllocations': return rest.length === 0 ? 1 : undefined;
-    case 'attributes': case 'capacity': return mapSizes(rest, field);
-    default: return undefined;
+    case undefined:
+      return 0;
+    case 'driver':
+      return rest.length === 0 ? MAX_DRIVER : undefined;
+    case 'allowMultipleAllocations':
+      return rest.length === 0 ? 1 : undefined;
+    case 'attributes':
+    case 'capacity':
+      return mapSizes(rest, field);
+    default:
+      return undefined;
   }
 }
 
 /** Attributes are told apart by name or key alike; of a capacity nothing is declared. */
-function mapSizes([domain, id, ...rest]: readonly string[], field: 'attributes' | 'capacity'): number | undefined {
+function mapSizes(
+  [domain, id, ...rest]: readonly string[],
+  field: 'attributes' | 'capacity',
+): number | undefined {
   if (domain === undefined) return MAX_ENTRIES;
   if (domain === '@keys') return id === undefined ? MAX_DOMAIN : undefined;
   if (domain !== '@values') return undefined;

@@ -26,7 +26,15 @@ export interface ApiRequest {
   onSent?(callback: () => void): void;
   readonly remoteAddress: string;
   /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
-  readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string; readonly notAfterMs?: number; readonly uid?: string } | undefined;
+  readonly clientCertificate?:
+    | {
+        readonly commonName: string;
+        readonly organizations: readonly string[];
+        readonly fingerprint: string;
+        readonly notAfterMs?: number;
+        readonly uid?: string;
+      }
+    | undefined;
   /** Why a client certificate that was presented is not believed: the request must be 401 unless another credential holds. */
   readonly clientCertificateError?: string | undefined;
   /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */

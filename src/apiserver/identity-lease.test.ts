@@ -12,9 +12,13 @@ const SELECTED = `${LEASES}?labelSelector=apiserver.kubernetes.io/identity=kube-
 test('each server holds a lease of its own; one that is not renewed goes, whoever held it', async () => {
   const clock = new FakeClock(Date.parse('2026-01-02T03:00:00Z'));
   const { server, request, stop } = await startTestServer({ clock });
-  const held = async (): Promise<{ metadata: { name: string }; spec: { holderIdentity: string; renewTime: string } }[]> => (await request(`GET ${SELECTED}`)).body.items;
-  const lease = (address: string): IdentityLease => new IdentityLease({ internal: server.internal, address, clock, log: silentLogger });
-  const first = lease('10.0.0.1:6443'), second = lease('10.0.0.2:6443');
+  const held = async (): Promise<
+    { metadata: { name: string }; spec: { holderIdentity: string; renewTime: string } }[]
+  > => (await request(`GET ${SELECTED}`)).body.items;
+  const lease = (address: string): IdentityLease =>
+    new IdentityLease({ internal: server.internal, address, clock, log: silentLogger });
+  const first = lease('10.0.0.1:6443'),
+    second = lease('10.0.0.2:6443');
   await Promise.all([first.start(), second.start()]);
   const [one, two] = await held();
   assert.match(one!.metadata.name, /^apiserver-[a-z2-7]{26}$/);
@@ -25,7 +29,10 @@ test('each server holds a lease of its own; one that is not renewed goes, whoeve
   assert.equal((await held()).length, 2);
   await clock.advance(600_001);
   const left = await held();
-  assert.deepEqual(left.map(({ spec }) => spec.renewTime), ['2026-01-02T04:10:00.000000Z']);
+  assert.deepEqual(
+    left.map(({ spec }) => spec.renewTime),
+    ['2026-01-02T04:10:00.000000Z'],
+  );
   // The same server again takes its lease over.
   second.stop();
   const again = lease('10.0.0.2:6443');

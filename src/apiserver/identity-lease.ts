@@ -14,11 +14,19 @@ import type { InternalApi } from './internal.ts';
 
 const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
 const NAMESPACE = 'kube-system';
-const IDENTITY_LABEL = 'apiserver.kubernetes.io/identity', IDENTITY = 'kube-apiserver';
+const IDENTITY_LABEL = 'apiserver.kubernetes.io/identity',
+  IDENTITY = 'kube-apiserver';
 const DURATION_SECONDS = 3600;
 const RENEW_MS = 600_000;
 
-interface Lease extends KubeObject { spec?: { holderIdentity?: string; leaseDurationSeconds?: number; renewTime?: string; [field: string]: unknown } }
+interface Lease extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    renewTime?: string;
+    [field: string]: unknown;
+  };
+}
 
 export interface IdentityLeaseOptions {
   readonly internal: InternalApi;
@@ -56,15 +64,37 @@ export class IdentityLease {
   #schedule(): void {
     if (this.#stopped) return;
     this.#timer = this.#options.clock.after(RENEW_MS, () => {
-      this.#renew().then(() => this.#removeExpired()).catch((error: unknown) => this.#options.log.warn('the lease of this API server was not renewed, trying again', { lease: this.#name, error: errorMessage(error) })).finally(() => this.#schedule());
+      this.#renew()
+        .then(() => this.#removeExpired())
+        .catch((error: unknown) =>
+          this.#options.log.warn('the lease of this API server was not renewed, trying again', {
+            lease: this.#name,
+            error: errorMessage(error),
+          }),
+        )
+        .finally(() => this.#schedule());
     });
   }
 
   async #renew(): Promise<void> {
     const { internal, clock } = this.#options;
-    const metadata = { name: this.#name, namespace: NAMESPACE, labels: { [IDENTITY_LABEL]: IDENTITY, 'kubernetes.io/hostname': this.#host } };
-    const spec = { holderIdentity: this.#holder, leaseDurationSeconds: DURATION_SECONDS, renewTime: formatMicroTime(clock.now()) };
-    if (!internal.get(LEASES, metadata)) return void await internal.create(LEASES, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata, spec });
+    const metadata = {
+      name: this.#name,
+      namespace: NAMESPACE,
+      labels: { [IDENTITY_LABEL]: IDENTITY, 'kubernetes.io/hostname': this.#host },
+    };
+    const spec = {
+      holderIdentity: this.#holder,
+      leaseDurationSeconds: DURATION_SECONDS,
+      renewTime: formatMicroTime(clock.now()),
+    };
+    if (!internal.get(LEASES, metadata))
+      return void (await internal.create(LEASES, {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata,
+        spec,
+      }));
     await internal.modify(LEASES, metadata, (lease) => {
       lease['spec'] = spec;
       lease.metadata!.labels = { ...lease.metadata!.labels, ...metadata.labels };
@@ -76,9 +106,11 @@ export class IdentityLease {
     for (const { metadata, spec } of internal.list(LEASES, { namespace: NAMESPACE }) as Lease[]) {
       const endMs = (timeMs(spec?.renewTime) ?? 0) + (spec?.leaseDurationSeconds ?? 0) * 1000;
       if (metadata?.labels?.[IDENTITY_LABEL] !== IDENTITY || endMs > clock.now()) continue;
-      await internal.delete(LEASES, { name: metadata.name!, namespace: NAMESPACE }).catch((error: unknown) => {
-        if (!isStatusError(error, 'NotFound')) throw error;
-      });
+      await internal
+        .delete(LEASES, { name: metadata.name!, namespace: NAMESPACE })
+        .catch((error: unknown) => {
+          if (!isStatusError(error, 'NotFound')) throw error;
+        });
     }
   }
 }
@@ -88,5 +120,7 @@ const DIGITS = 'abcdefghijklmnopqrstuvwxyz234567';
 /** RFC 4648 in lower case, without padding. */
 function base32(bytes: Buffer): string {
   const bits = Array.from(bytes, (byte) => byte.toString(2).padStart(8, '0')).join('');
-  return (bits.match(/.{1,5}/g) ?? []).map((five) => DIGITS[Number.parseInt(five.padEnd(5, '0'), 2)]!).join('');
+  return (bits.match(/.{1,5}/g) ?? [])
+    .map((five) => DIGITS[Number.parseInt(five.padEnd(5, '0'), 2)]!)
+    .join('');
 }

@@ -31,11 +31,25 @@ const LAST_MODES = 1024;
 const LAST_MODE_MS = 10 * 60_000;
 
 /** Throws StatusError 400 for headers that make no user, 403 where the caller may not. A request without such headers costs one look at its headers. */
-export function impersonate(context: RequestContext, core: ServerCore, attributesOf: (context: RequestContext) => AuthorizationAttributes): void | Promise<void> {
+export function impersonate(
+  context: RequestContext,
+  core: ServerCore,
+  attributesOf: (context: RequestContext) => AuthorizationAttributes,
+): void | Promise<void> {
   const { headers } = context.request;
-  if (headers['impersonate-user'] === undefined && headers['impersonate-group'] === undefined && headers['impersonate-uid'] === undefined && !hasExtra(headers)) return;
+  if (
+    headers['impersonate-user'] === undefined &&
+    headers['impersonate-group'] === undefined &&
+    headers['impersonate-uid'] === undefined &&
+    !hasExtra(headers)
+  )
+    return;
   const wanted = wantedUser(context.request);
-  return become(wanted, { authorizer: core.authorizer, request: attributesOf(context), modes: core.constrainedImpersonation ? MODES : PLAIN }).then(({ user, constraint }) => {
+  return become(wanted, {
+    authorizer: core.authorizer,
+    request: attributesOf(context),
+    modes: core.constrainedImpersonation ? MODES : PLAIN,
+  }).then(({ user, constraint }) => {
     context.impersonator = { user: context.user, constraint };
     context.user = user;
   });
@@ -55,24 +69,38 @@ function wantedUser(request: ApiRequest): UserInfo {
   for (const header of Object.keys(headers)) {
     if (!header.startsWith(EXTRA_PREFIX)) continue;
     const key = decoded(header.slice(EXTRA_PREFIX.length)).toLowerCase();
-    extra.set(key, [...extra.get(key) ?? [], ...valuesOf(request, header)]);
+    extra.set(key, [...(extra.get(key) ?? []), ...valuesOf(request, header)]);
   }
-  const wanted: UserInfo = { name, groups: valuesOf(request, 'impersonate-group'), ...(uid ? { uid } : {}), ...(extra.size > 0 ? { extra: Object.fromEntries(extra) } : {}) };
-  if (name === '') throw statusErrors.badRequest(`requested ${printed(wanted)} without impersonating a user name`);
+  const wanted: UserInfo = {
+    name,
+    groups: valuesOf(request, 'impersonate-group'),
+    ...(uid ? { uid } : {}),
+    ...(extra.size > 0 ? { extra: Object.fromEntries(extra) } : {}),
+  };
+  if (name === '')
+    throw statusErrors.badRequest(`requested ${printed(wanted)} without impersonating a user name`);
   return wanted;
 }
 
 /** As upstream's message shows a user: in Go's own notation. */
 function printed({ name, uid = '', groups, extra = {} }: UserInfo): string {
-  const list = (values: readonly string[]): string => (values.length === 0 ? '[]string(nil)' : `[]string{${values.map((value) => JSON.stringify(value)).join(', ')}}`);
-  const entries = Object.entries(extra).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([key, values]) => `${JSON.stringify(key)}:${list(values)}`);
+  const list = (values: readonly string[]): string =>
+    values.length === 0
+      ? '[]string(nil)'
+      : `[]string{${values.map((value) => JSON.stringify(value)).join(', ')}}`;
+  const entries = Object.entries(extra)
+    .toSorted(([left], [right]) => (left < right ? -1 : 1))
+    .map(([key, values]) => `${JSON.stringify(key)}:${list(values)}`);
   return `&user.DefaultInfo{Name:${JSON.stringify(name)}, UID:${JSON.stringify(uid)}, Groups:${list(groups)}, Extra:map[string][]string${entries.length > 0 ? `{${entries.join(', ')}}` : '(nil)'}}`;
 }
 
 /** Line by line where the carrier knows lines: names of groups may hold commas. */
 function valuesOf(request: ApiRequest, name: string): readonly string[] {
   if (request.headerValues) return request.headerValues(name);
-  return (request.headers[name] ?? '').split(',').map((value) => value.trim()).filter((value) => value !== '');
+  return (request.headers[name] ?? '')
+    .split(',')
+    .map((value) => value.trim())
+    .filter((value) => value !== '');
 }
 
 function decoded(key: string): string {
@@ -86,8 +114,15 @@ function decoded(key: string): string {
 
 // ---------------------------------------------------------------------------------------------------------------- modes
 
-interface Asking { readonly authorizer: Authorizer; /** What the caller asks of the server, as the caller. */ readonly request: AuthorizationAttributes; readonly modes: readonly Mode[] }
-interface Impersonated { readonly user: UserInfo; readonly constraint: string }
+interface Asking {
+  readonly authorizer: Authorizer;
+  /** What the caller asks of the server, as the caller. */ readonly request: AuthorizationAttributes;
+  readonly modes: readonly Mode[];
+}
+interface Impersonated {
+  readonly user: UserInfo;
+  readonly constraint: string;
+}
 
 interface Mode {
   /** '' = the plain verb. */
@@ -96,10 +131,19 @@ interface Mode {
 }
 
 const MODES: readonly Mode[] = [
-  { name: 'associated-node', suits: (wanted, requestor) => onlyNamed(wanted) && isAssociatedNode(wanted, requestor) },
+  {
+    name: 'associated-node',
+    suits: (wanted, requestor) => onlyNamed(wanted) && isAssociatedNode(wanted, requestor),
+  },
   { name: 'arbitrary-node', suits: (wanted) => onlyNamed(wanted) && nodeOf(wanted.name) !== undefined },
-  { name: 'serviceaccount', suits: (wanted) => onlyNamed(wanted) && serviceAccountOf(wanted.name) !== undefined },
-  { name: 'user-info', suits: (wanted) => nodeOf(wanted.name) === undefined && serviceAccountOf(wanted.name) === undefined },
+  {
+    name: 'serviceaccount',
+    suits: (wanted) => onlyNamed(wanted) && serviceAccountOf(wanted.name) !== undefined,
+  },
+  {
+    name: 'user-info',
+    suits: (wanted) => nodeOf(wanted.name) === undefined && serviceAccountOf(wanted.name) === undefined,
+  },
   { name: '', suits: () => true },
 ];
 
@@ -111,7 +155,8 @@ const lastModesOf = new WeakMap<Authorizer, Lru<string, Mode>>();
 async function become(wanted: UserInfo, asking: Asking): Promise<Impersonated> {
   const { user: requestor } = asking.request;
   let lastModes = lastModesOf.get(asking.authorizer);
-  if (!lastModes) lastModesOf.set(asking.authorizer, (lastModes = new Lru({ maximum: LAST_MODES, ttlMs: LAST_MODE_MS })));
+  if (!lastModes)
+    lastModesOf.set(asking.authorizer, (lastModes = new Lru({ maximum: LAST_MODES, ttlMs: LAST_MODE_MS })));
   const last = lastModes.get(requestor.name);
   let refused: unknown;
   for (const mode of last ? [last, ...asking.modes.filter((other) => other !== last)] : asking.modes) {
@@ -127,26 +172,56 @@ async function become(wanted: UserInfo, asking: Asking): Promise<Impersonated> {
   throw refused;
 }
 
-async function becomeBy(mode: Mode, wanted: UserInfo, { authorizer, request }: Asking): Promise<Impersonated> {
+async function becomeBy(
+  mode: Mode,
+  wanted: UserInfo,
+  { authorizer, request }: Asking,
+): Promise<Impersonated> {
   const constrained = mode.name !== '';
   const verb = constrained ? `impersonate:${mode.name}` : 'impersonate';
   const isAssociated = mode.name === 'associated-node';
   // Of an associated node, the binding was checked: what makes the caller's pods differ is no part of the question.
   const user = isAssociated ? withoutExtraValues(request.user) : request.user;
-  if (constrained) await demand(authorizer, { ...request, user, verb: `impersonate-on:${mode.name}:${request.verb}` });
-  const identity: Identity = { authorizer, user, verb, group: constrained ? IDENTITY_GROUP : '', constrained };
+  if (constrained)
+    await demand(authorizer, { ...request, user, verb: `impersonate-on:${mode.name}:${request.verb}` });
+  const identity: Identity = {
+    authorizer,
+    user,
+    verb,
+    group: constrained ? IDENTITY_GROUP : '',
+    constrained,
+  };
   const name = await mayBeNamed(wanted, { identity, anyName: isAssociated });
-  if (wanted.uid !== undefined) await mayHave(identity, { group: IDENTITY_GROUP, resource: 'uids', name: wanted.uid });
+  if (wanted.uid !== undefined)
+    await mayHave(identity, { group: IDENTITY_GROUP, resource: 'uids', name: wanted.uid });
   await mayBeInGroups(wanted.groups, identity);
   await mayHaveExtra(wanted.extra ?? {}, identity);
-  return { user: withImpliedGroups({ ...wanted, groups: name.groups ?? wanted.groups }), constraint: constrained ? verb : '' };
+  return {
+    user: withImpliedGroups({ ...wanted, groups: name.groups ?? wanted.groups }),
+    constraint: constrained ? verb : '',
+  };
 }
 
-interface Identity { readonly authorizer: Authorizer; readonly user: UserInfo; readonly verb: string; /** API group of users and groups. */ readonly group: string; readonly constrained: boolean }
-interface Target { readonly group: string; readonly resource: string; readonly subresource?: string; readonly namespace?: string; readonly name: string }
+interface Identity {
+  readonly authorizer: Authorizer;
+  readonly user: UserInfo;
+  readonly verb: string;
+  /** API group of users and groups. */ readonly group: string;
+  readonly constrained: boolean;
+}
+interface Target {
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource?: string;
+  readonly namespace?: string;
+  readonly name: string;
+}
 
 /** groups: those that a node or service account always has. */
-async function mayBeNamed(wanted: UserInfo, { identity, anyName }: { readonly identity: Identity; readonly anyName: boolean }): Promise<{ readonly groups?: readonly string[] }> {
+async function mayBeNamed(
+  wanted: UserInfo,
+  { identity, anyName }: { readonly identity: Identity; readonly anyName: boolean },
+): Promise<{ readonly groups?: readonly string[] }> {
   const { group, constrained } = identity;
   const node = constrained ? nodeOf(wanted.name) : undefined;
   const account = serviceAccountOf(wanted.name);
@@ -156,7 +231,9 @@ async function mayBeNamed(wanted: UserInfo, { identity, anyName }: { readonly id
   }
   if (account) {
     await mayHave(identity, { group, resource: 'serviceaccounts', ...account });
-    return wanted.groups.length === 0 ? { groups: ['system:serviceaccounts', `system:serviceaccounts:${account.namespace}`] } : {};
+    return wanted.groups.length === 0
+      ? { groups: ['system:serviceaccounts', `system:serviceaccounts:${account.namespace}`] }
+      : {};
   }
   await mayHave(identity, { group, resource: 'users', name: wanted.name });
   return {};
@@ -165,32 +242,52 @@ async function mayBeNamed(wanted: UserInfo, { identity, anyName }: { readonly id
 async function mayBeInGroups(groups: readonly string[], identity: Identity): Promise<void> {
   const { group, constrained } = identity;
   if (constrained) {
-    if (groups.includes('')) throw refuse(identity, { group, resource: 'groups', name: '' }, 'impersonating the empty string group is not allowed');
-    if (groups.includes('system:masters')) throw refuse(identity, { group, resource: 'groups', name: 'system:masters' }, 'impersonating the system:masters group is not allowed');
-    if (groups.length >= MANY && await allowed(identity, { group, resource: 'groups', name: '*' })) return;
+    if (groups.includes(''))
+      throw refuse(
+        identity,
+        { group, resource: 'groups', name: '' },
+        'impersonating the empty string group is not allowed',
+      );
+    if (groups.includes('system:masters'))
+      throw refuse(
+        identity,
+        { group, resource: 'groups', name: 'system:masters' },
+        'impersonating the system:masters group is not allowed',
+      );
+    if (groups.length >= MANY && (await allowed(identity, { group, resource: 'groups', name: '*' }))) return;
   }
   for (const name of groups) await mayHave(identity, { group, resource: 'groups', name });
 }
 
-async function mayHaveExtra(extra: Readonly<Record<string, readonly string[]>>, identity: Identity): Promise<void> {
+async function mayHaveExtra(
+  extra: Readonly<Record<string, readonly string[]>>,
+  identity: Identity,
+): Promise<void> {
   const entries = Object.entries(extra);
-  const group = IDENTITY_GROUP, resource = 'userextras';
+  const group = IDENTITY_GROUP,
+    resource = 'userextras';
   if (identity.constrained && entries.length > 0) {
     for (const [key, values] of entries) {
       const problem = extraProblem(key, values);
       if (problem !== undefined) throw refuse(identity, { group, resource, name: '' }, problem);
     }
     const count = entries.reduce((sum, [, values]) => sum + values.length, 0);
-    if (count >= MANY && await allowed(identity, { group, resource, subresource: '*', name: '*' })) return;
+    if (count >= MANY && (await allowed(identity, { group, resource, subresource: '*', name: '*' }))) return;
   }
-  for (const [subresource, values] of entries) for (const name of values) await mayHave(identity, { group, resource, subresource, name });
+  for (const [subresource, values] of entries)
+    for (const name of values) await mayHave(identity, { group, resource, subresource, name });
 }
 
 /** Keys as upstream wants them: 'example.com/team', lower case. */
 function extraProblem(key: string, values: readonly string[]): string | undefined {
   if (key === '') return 'impersonating the empty string key in extra is not allowed';
   const slash = key.indexOf('/');
-  if (slash <= 0 || slash === key.length - 1 || validateDNS1123Subdomain(key.slice(0, slash)).length > 0 || !/^[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$/.test(key.slice(slash + 1))) {
+  if (
+    slash <= 0 ||
+    slash === key.length - 1 ||
+    validateDNS1123Subdomain(key.slice(0, slash)).length > 0 ||
+    !/^[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$/.test(key.slice(slash + 1))
+  ) {
     return `impersonating an invalid key in extra is not allowed: extra.key: Invalid value: ${JSON.stringify(key)}: must be a domain-prefixed path (such as "acme.io/foo")`;
   }
   if (values.length === 0) return 'impersonating empty values in extra is not allowed';
@@ -199,7 +296,10 @@ function extraProblem(key: string, values: readonly string[]): string | undefine
 
 // ------------------------------------------------------------------------------------------------------------ questions
 
-function questionOf({ user, verb }: Identity, { subresource = '', namespace = '', ...target }: Target): AuthorizationAttributes {
+function questionOf(
+  { user, verb }: Identity,
+  { subresource = '', namespace = '', ...target }: Target,
+): AuthorizationAttributes {
   return { user, verb, isResourceRequest: true, version: 'v1', path: '', subresource, namespace, ...target };
 }
 
@@ -236,22 +336,39 @@ function nodeOf(user: string): string | undefined {
 function serviceAccountOf(user: string): { readonly namespace: string; readonly name: string } | undefined {
   if (!user.startsWith(SERVICE_ACCOUNT_PREFIX)) return undefined;
   const [namespace = '', name = '', ...rest] = user.slice(SERVICE_ACCOUNT_PREFIX.length).split(':');
-  return rest.length === 0 && validateDNS1123Label(namespace).length === 0 && validateDNS1123Subdomain(name).length === 0 ? { namespace, name } : undefined;
+  return rest.length === 0 &&
+    validateDNS1123Label(namespace).length === 0 &&
+    validateDNS1123Subdomain(name).length === 0
+    ? { namespace, name }
+    : undefined;
 }
 
 /** The caller is a service account whose token is bound to that node. */
 function isAssociatedNode(wanted: UserInfo, requestor: UserInfo): boolean {
   const node = nodeOf(wanted.name);
   const bound = requestor.extra?.[NODE_NAME_EXTRA];
-  return node !== undefined && serviceAccountOf(requestor.name) !== undefined && bound?.length === 1 && bound[0] === node;
+  return (
+    node !== undefined &&
+    serviceAccountOf(requestor.name) !== undefined &&
+    bound?.length === 1 &&
+    bound[0] === node
+  );
 }
 
 function withoutExtraValues(user: UserInfo): UserInfo {
-  return { ...user, extra: { 'authentication.kubernetes.io/associated-node-keys': Object.keys(user.extra ?? {}).toSorted() } };
+  return {
+    ...user,
+    extra: { 'authentication.kubernetes.io/associated-node-keys': Object.keys(user.extra ?? {}).toSorted() },
+  };
 }
 
 function withImpliedGroups(user: UserInfo): UserInfo {
   const { groups } = user;
-  const implied = user.name === 'system:anonymous' ? 'system:unauthenticated' : groups.includes('system:unauthenticated') ? undefined : 'system:authenticated';
+  const implied =
+    user.name === 'system:anonymous'
+      ? 'system:unauthenticated'
+      : groups.includes('system:unauthenticated')
+        ? undefined
+        : 'system:authenticated';
   return implied === undefined || groups.includes(implied) ? user : { ...user, groups: [...groups, implied] };
 }

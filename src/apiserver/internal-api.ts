@@ -11,11 +11,30 @@ const SERVER: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 
 
 const UNCHANGED = Symbol('unchanged');
 
-export function createInternalApi({ catalogue, objects }: { readonly catalogue: Catalogue; readonly objects: () => Objects }): InternalApi {
-  const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint => catalogue.required(group, resource);
-  const context = (subresource = ''): WriteContext => ({ user: SERVER, dryRun: false, admission: false, subresource, manager: 'kube-apiserver', options: {}, warn: () => {} });
-  const targetOf = (object: KubeObject): { readonly namespace: string; readonly name: string } => ({ namespace: object.metadata?.namespace ?? '', name: object.metadata?.name ?? '' });
-  const keyOf = (endpoint: StoredEndpoint, { name, namespace = '' }: InternalName): string => endpoint.cache.key({ name, namespace: endpoint.resource.namespaced ? namespace : '' });
+export function createInternalApi({
+  catalogue,
+  objects,
+}: {
+  readonly catalogue: Catalogue;
+  readonly objects: () => Objects;
+}): InternalApi {
+  const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint =>
+    catalogue.required(group, resource);
+  const context = (subresource = ''): WriteContext => ({
+    user: SERVER,
+    dryRun: false,
+    admission: false,
+    subresource,
+    manager: 'kube-apiserver',
+    options: {},
+    warn: () => {},
+  });
+  const targetOf = (object: KubeObject): { readonly namespace: string; readonly name: string } => ({
+    namespace: object.metadata?.namespace ?? '',
+    name: object.metadata?.name ?? '',
+  });
+  const keyOf = (endpoint: StoredEndpoint, { name, namespace = '' }: InternalName): string =>
+    endpoint.cache.key({ name, namespace: endpoint.resource.namespaced ? namespace : '' });
 
   return {
     get(resource, name) {
@@ -26,7 +45,9 @@ export function createInternalApi({ catalogue, objects }: { readonly catalogue: 
     list(resource, { namespace = '' } = {}) {
       const { cache } = endpointOf(resource);
       if (cache.entries.size === 0) return [];
-      return cache.entries.list(namespace === '' ? '' : cache.key({ namespace, name: '' })).map((entry) => cache.parsed.of(entry));
+      return cache.entries
+        .list(namespace === '' ? '' : cache.key({ namespace, name: '' }))
+        .map((entry) => cache.parsed.of(entry));
     },
     count(resource, { namespace = '' } = {}) {
       const { cache } = endpointOf(resource);
@@ -36,29 +57,44 @@ export function createInternalApi({ catalogue, objects }: { readonly catalogue: 
     watch: (resource, handler) => follow(endpointOf(resource), handler),
     async create(resource, object) {
       const copy = deepClone(object);
-      return (await objects().create(endpointOf(resource), copy, { target: targetOf(copy), context: context() })).object;
+      return (
+        await objects().create(endpointOf(resource), copy, { target: targetOf(copy), context: context() })
+      ).object;
     },
     async update(resource, object, { subresource } = {}) {
-      return (await objects().update(endpointOf(resource), { change: () => deepClone(object) }, { target: targetOf(object), context: context(subresource) })).object;
+      return (
+        await objects().update(
+          endpointOf(resource),
+          { change: () => deepClone(object) },
+          { target: targetOf(object), context: context(subresource) },
+        )
+      ).object;
     },
     async modify(resource, name, change, { subresource, unvalidated = false } = {}) {
       const endpoint = endpointOf(resource);
-      const target = { name: name.name, namespace: endpoint.resource.namespaced ? name.namespace ?? '' : '' };
+      const target = {
+        name: name.name,
+        namespace: endpoint.resource.namespaced ? (name.namespace ?? '') : '',
+      };
       let unchanged: KubeObject | undefined;
       try {
-        const written = await objects().update(endpoint, {
-          ...(unvalidated ? { validate: false } : {}),
-          change: (current) => {
-            const next = deepClone(current!);
-            if (change(next) === false) {
-              unchanged = current;
-              throw UNCHANGED;
-            }
-            // Tried again on the newest version instead.
-            delete next.metadata?.resourceVersion;
-            return next;
+        const written = await objects().update(
+          endpoint,
+          {
+            ...(unvalidated ? { validate: false } : {}),
+            change: (current) => {
+              const next = deepClone(current!);
+              if (change(next) === false) {
+                unchanged = current;
+                throw UNCHANGED;
+              }
+              // Tried again on the newest version instead.
+              delete next.metadata?.resourceVersion;
+              return next;
+            },
           },
-        }, { target, context: context(subresource) });
+          { target, context: context(subresource) },
+        );
         return written.object;
       } catch (error) {
         if (error === UNCHANGED) return unchanged!;
@@ -67,7 +103,14 @@ export function createInternalApi({ catalogue, objects }: { readonly catalogue: 
     },
     async delete(resource, name) {
       const endpoint = endpointOf(resource);
-      await objects().delete(endpoint, {}, { target: { name: name.name, namespace: endpoint.resource.namespaced ? name.namespace ?? '' : '' }, context: context() });
+      await objects().delete(
+        endpoint,
+        {},
+        {
+          target: { name: name.name, namespace: endpoint.resource.namespaced ? (name.namespace ?? '') : '' },
+          context: context(),
+        },
+      );
     },
   };
 }
@@ -81,7 +124,8 @@ function follow({ cache }: StoredEndpoint, handler: InternalWatchHandler): () =>
     const previous = known.get(entry.key);
     known.set(entry.key, entry);
     if (previous === undefined) handler.added(cache.parsed.of(entry));
-    else if (previous.revision !== entry.revision) handler.updated(cache.parsed.of(entry), cache.parsed.of(previous));
+    else if (previous.revision !== entry.revision)
+      handler.updated(cache.parsed.of(entry), cache.parsed.of(previous));
   };
   const drop = (key: string): void => {
     const previous = known.get(key);

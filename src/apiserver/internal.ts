@@ -6,8 +6,14 @@
  */
 import type { KubeObject } from '#machinery/object.ts';
 
-export interface GroupResource { readonly group: string; readonly resource: string }
-export interface InternalName { readonly name: string; /** Absent or '' for cluster-scoped resources. */ readonly namespace?: string | undefined }
+export interface GroupResource {
+  readonly group: string;
+  readonly resource: string;
+}
+export interface InternalName {
+  readonly name: string;
+  /** Absent or '' for cluster-scoped resources. */ readonly namespace?: string | undefined;
+}
 
 export interface InternalWatchHandler {
   /** Also called, synchronously and before watch() returns, for every object that exists already. */
@@ -28,9 +34,18 @@ export interface InternalApi {
   /** Throws StatusError AlreadyExists, Invalid, … Answers the stored object. */
   create(resource: GroupResource, object: KubeObject): Promise<KubeObject>;
   /** The object's resourceVersion, when set, is a precondition (Conflict). */
-  update(resource: GroupResource, object: KubeObject, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
+  update(
+    resource: GroupResource,
+    object: KubeObject,
+    options?: { readonly subresource?: 'status' },
+  ): Promise<KubeObject>;
   /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
-  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void, options?: ModifyOptions): Promise<KubeObject>;
+  modify(
+    resource: GroupResource,
+    name: InternalName,
+    change: (object: KubeObject) => boolean | void,
+    options?: ModifyOptions,
+  ): Promise<KubeObject>;
   delete(resource: GroupResource, name: InternalName): Promise<void>;
 }
 

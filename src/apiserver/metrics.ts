@@ -2,12 +2,23 @@
  * The server's own figures in Prometheus' text format, under upstream's names and with its buckets. Counting is cheap; rendering happens on a
  * scrape. Parts with many figures of their own keep them and add their lines by collect().
  */
-import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from '#stdx/instruments.ts';
+import {
+  Counter,
+  Distribution,
+  Gauge,
+  Histogram,
+  label,
+  seriesLine,
+  type Labels,
+  type Value,
+} from '#stdx/instruments.ts';
 import { StabilityMarks } from './metric-stability.ts';
 import { StoreMetrics } from './store-metrics.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 
-const DURATION_BUCKETS = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
+const DURATION_BUCKETS = [
+  0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
+];
 const SLI_BUCKETS = DURATION_BUCKETS.slice(2);
 const RESPONSE_SIZE_BUCKETS = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /** 50 kB and every further 100 kB up to the largest body. */
@@ -19,8 +30,24 @@ const ADMISSION_BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5];
 const WATCH_LIST_BUCKETS = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60];
 /** A slice of a scrape's work. */
 const SLICE_MS = 8;
-const HOUR = 3600, DAY = 24 * HOUR;
-const CERTIFICATE_BUCKETS = [0, HOUR / 2, HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 360 * DAY];
+const HOUR = 3600,
+  DAY = 24 * HOUR;
+const CERTIFICATE_BUCKETS = [
+  0,
+  HOUR / 2,
+  HOUR,
+  2 * HOUR,
+  6 * HOUR,
+  12 * HOUR,
+  DAY,
+  2 * DAY,
+  4 * DAY,
+  7 * DAY,
+  30 * DAY,
+  90 * DAY,
+  180 * DAY,
+  360 * DAY,
+];
 
 export interface RequestLabels {
   readonly verb: string;
@@ -51,13 +78,35 @@ interface Series {
 }
 
 /** What watchers of one resource count. */
-export interface WatchSeries { readonly events: Value; readonly bytes: Distribution; readonly cutOff: Value }
+export interface WatchSeries {
+  readonly events: Value;
+  readonly bytes: Distribution;
+  readonly cutOff: Value;
+}
 
 export type Collector = () => string;
 
 /** Verbs that stand in metrics as they are: a client may send any method. */
-const VERBS = new Set(['GET', 'HEAD', 'LIST', 'WATCH', 'POST', 'PUT', 'PATCH', 'DELETE', 'DELETECOLLECTION', 'OPTIONS', 'CONNECT']);
-const BODY_VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete', DELETECOLLECTION: 'deletecollection' };
+const VERBS = new Set([
+  'GET',
+  'HEAD',
+  'LIST',
+  'WATCH',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'DELETECOLLECTION',
+  'OPTIONS',
+  'CONNECT',
+]);
+const BODY_VERBS: Readonly<Record<string, string>> = {
+  POST: 'create',
+  PUT: 'update',
+  PATCH: 'patch',
+  DELETE: 'delete',
+  DELETECOLLECTION: 'deletecollection',
+};
 
 export class Metrics {
   readonly #series = new Map<string, Series>();
@@ -69,20 +118,62 @@ export class Metrics {
   /** Requests that wait for a seat. */
   readonly queued = { readOnly: 0, mutating: 0 };
   readonly store = new StoreMetrics();
-  readonly watchListSeconds = new Histogram('apiserver_watch_list_duration_seconds', { help: 'Time from a watch list request to the end of the objects there were, by group, version, resource and scope.', bounds: WATCH_LIST_BUCKETS });
-  readonly handshakeErrors = new Counter('apiserver_tls_handshake_errors_total', 'TLS handshakes that failed.');
-  readonly authenticationSeconds = new Histogram('authentication_duration_seconds', { help: 'Time authentication took, by its result.', bounds: DOUBLING_BUCKETS });
-  readonly authorizationSeconds = new Histogram('authorization_duration_seconds', { help: 'Time authorization took, by its result.', bounds: DOUBLING_BUCKETS });
-  readonly authorizationAttempts = new Counter('authorization_attempts_total', 'Requests by what authorization came to.');
-  readonly certificateSeconds = new Histogram('apiserver_client_certificate_expiration_seconds', { help: 'How much longer the client certificates of requests live.', bounds: CERTIFICATE_BUCKETS });
-  readonly pluginSeconds = new Histogram('apiserver_admission_controller_admission_duration_seconds', { help: 'Time of each admission plugin, by name, operation, type and whether it refused.', bounds: ADMISSION_BUCKETS });
-  readonly admissionSeconds = new Histogram('apiserver_admission_step_admission_duration_seconds', { help: 'Time of all admission plugins of a request, by operation, type and whether one refused.', bounds: ADMISSION_BUCKETS });
-  readonly #longRunning = new Gauge('apiserver_longrunning_requests', 'Watches and streams under way, by verb, group, version, resource, scope.');
-  readonly #deprecated = new Gauge('apiserver_requested_deprecated_apis', 'Deprecated APIs that were asked for since the start, by group, version, resource.');
-  readonly #bodyBytes = new Histogram('apiserver_request_body_size_bytes', { help: 'Sizes of bodies sent by clients, by resource and verb.', bounds: BODY_SIZE_BUCKETS });
-  readonly #watchEvents = new Counter('apiserver_watch_events_total', 'Events sent to watchers, by group, version and resource.');
-  readonly #watchBytes = new Histogram('apiserver_watch_events_sizes', { help: 'Sizes in bytes of events sent to watchers, by group, version and resource.', bounds: EVENT_SIZE_BUCKETS });
-  readonly #endedWatchers = new Counter('apiserver_terminated_watchers_total', 'Watchers that were cut off because they read too slowly, by group and resource.');
+  readonly watchListSeconds = new Histogram('apiserver_watch_list_duration_seconds', {
+    help: 'Time from a watch list request to the end of the objects there were, by group, version, resource and scope.',
+    bounds: WATCH_LIST_BUCKETS,
+  });
+  readonly handshakeErrors = new Counter(
+    'apiserver_tls_handshake_errors_total',
+    'TLS handshakes that failed.',
+  );
+  readonly authenticationSeconds = new Histogram('authentication_duration_seconds', {
+    help: 'Time authentication took, by its result.',
+    bounds: DOUBLING_BUCKETS,
+  });
+  readonly authorizationSeconds = new Histogram('authorization_duration_seconds', {
+    help: 'Time authorization took, by its result.',
+    bounds: DOUBLING_BUCKETS,
+  });
+  readonly authorizationAttempts = new Counter(
+    'authorization_attempts_total',
+    'Requests by what authorization came to.',
+  );
+  readonly certificateSeconds = new Histogram('apiserver_client_certificate_expiration_seconds', {
+    help: 'How much longer the client certificates of requests live.',
+    bounds: CERTIFICATE_BUCKETS,
+  });
+  readonly pluginSeconds = new Histogram('apiserver_admission_controller_admission_duration_seconds', {
+    help: 'Time of each admission plugin, by name, operation, type and whether it refused.',
+    bounds: ADMISSION_BUCKETS,
+  });
+  readonly admissionSeconds = new Histogram('apiserver_admission_step_admission_duration_seconds', {
+    help: 'Time of all admission plugins of a request, by operation, type and whether one refused.',
+    bounds: ADMISSION_BUCKETS,
+  });
+  readonly #longRunning = new Gauge(
+    'apiserver_longrunning_requests',
+    'Watches and streams under way, by verb, group, version, resource, scope.',
+  );
+  readonly #deprecated = new Gauge(
+    'apiserver_requested_deprecated_apis',
+    'Deprecated APIs that were asked for since the start, by group, version, resource.',
+  );
+  readonly #bodyBytes = new Histogram('apiserver_request_body_size_bytes', {
+    help: 'Sizes of bodies sent by clients, by resource and verb.',
+    bounds: BODY_SIZE_BUCKETS,
+  });
+  readonly #watchEvents = new Counter(
+    'apiserver_watch_events_total',
+    'Events sent to watchers, by group, version and resource.',
+  );
+  readonly #watchBytes = new Histogram('apiserver_watch_events_sizes', {
+    help: 'Sizes in bytes of events sent to watchers, by group, version and resource.',
+    bounds: EVENT_SIZE_BUCKETS,
+  });
+  readonly #endedWatchers = new Counter(
+    'apiserver_terminated_watchers_total',
+    'Watchers that were cut off because they read too slowly, by group and resource.',
+  );
   constructor() {
     this.handshakeErrors.add('', 0);
   }
@@ -105,14 +196,21 @@ export class Metrics {
     this.#collectors.push(collector);
   }
 
-  observe(labels: RequestLabels, { code, seconds, queuedSeconds, bodyBytes, responseBytes }: Observation): void {
+  observe(
+    labels: RequestLabels,
+    { code, seconds, queuedSeconds, bodyBytes, responseBytes }: Observation,
+  ): void {
     const series = this.#series.get(keyOf(labels)) ?? this.#seriesOf(this.#bounded(labels));
     series.codes.set(code, (series.codes.get(code) ?? 0) + 1);
     series.seconds.observe(seconds);
     series.sliSeconds.observe(seconds - queuedSeconds);
     if (responseBytes !== undefined) series.responseBytes.observe(responseBytes);
     const { verb, group, resource } = series.labels;
-    if (bodyBytes && resource !== '' && BODY_VERBS[verb]) this.#bodyBytes.observe(`${label('group', group)},${label('resource', resource)},verb="${BODY_VERBS[verb]}"`, bodyBytes);
+    if (bodyBytes && resource !== '' && BODY_VERBS[verb])
+      this.#bodyBytes.observe(
+        `${label('group', group)},${label('resource', resource)},verb="${BODY_VERBS[verb]}"`,
+        bodyBytes,
+      );
   }
 
   /** A request that was answered and goes on; answers what to call, once, at its end. */
@@ -122,21 +220,47 @@ export class Metrics {
     return () => void running.value--;
   }
 
-  deprecatedApi({ group, version, resource, subresource }: Pick<RequestLabels, 'group' | 'version' | 'resource' | 'subresource'>): void {
-    this.#deprecated.set(`${label('group', group)},removed_release="",${label('resource', resource)},${label('subresource', subresource)},${label('version', version)}`, 1);
+  deprecatedApi({
+    group,
+    version,
+    resource,
+    subresource,
+  }: Pick<RequestLabels, 'group' | 'version' | 'resource' | 'subresource'>): void {
+    this.#deprecated.set(
+      `${label('group', group)},removed_release="",${label('resource', resource)},${label('subresource', subresource)},${label('version', version)}`,
+      1,
+    );
   }
 
   /** What watchers of a resource count; kept for as long as one watches. */
-  watchSeries({ group, version, resource }: { readonly group: string; readonly version: string; readonly resource: string }): WatchSeries {
+  watchSeries({
+    group,
+    version,
+    resource,
+  }: {
+    readonly group: string;
+    readonly version: string;
+    readonly resource: string;
+  }): WatchSeries {
     const labels: Labels = `${label('group', group)},${label('resource', resource)},${label('version', version)}`;
-    return { events: this.#watchEvents.of(labels), bytes: this.#watchBytes.of(labels), cutOff: this.#endedWatchers.of(`${label('group', group)},${label('resource', resource)}`) };
+    return {
+      events: this.#watchEvents.of(labels),
+      bytes: this.#watchBytes.of(labels),
+      cutOff: this.#endedWatchers.of(`${label('group', group)},${label('resource', resource)}`),
+    };
   }
 
   #seriesOf(labels: RequestLabels): Series {
     const key = keyOf(labels);
     let series = this.#series.get(key);
     if (!series) {
-      series = { labels, codes: new Map(), seconds: new Distribution(DURATION_BUCKETS), sliSeconds: new Distribution(SLI_BUCKETS), responseBytes: new Distribution(RESPONSE_SIZE_BUCKETS) };
+      series = {
+        labels,
+        codes: new Map(),
+        seconds: new Distribution(DURATION_BUCKETS),
+        sliSeconds: new Distribution(SLI_BUCKETS),
+        responseBytes: new Distribution(RESPONSE_SIZE_BUCKETS),
+      };
       this.#series.set(key, series);
     }
     return series;
@@ -144,7 +268,8 @@ export class Metrics {
 
   #bounded(labels: RequestLabels): RequestLabels {
     const verb = VERBS.has(labels.verb) ? labels.verb : 'OTHER';
-    if (labels.resource === '' || !this.isServed(labels)) return { verb, group: '', version: '', resource: '', subresource: '', scope: '' };
+    if (labels.resource === '' || !this.isServed(labels))
+      return { verb, group: '', version: '', resource: '', subresource: '', scope: '' };
     return { ...labels, verb };
   }
 
@@ -155,7 +280,8 @@ export class Metrics {
 
   /** A scrape's page. It can come to tens of thousands of lines: other work goes on meanwhile. */
   async render(): Promise<string> {
-    const marks = new StabilityMarks(), parts: string[] = [];
+    const marks = new StabilityMarks(),
+      parts: string[] = [];
     let end = performance.now() + SLICE_MS;
     for (const part of this.#parts()) {
       if (part !== '') parts.push(marks.mark(part));
@@ -170,15 +296,32 @@ export class Metrics {
   *#parts(): Generator<string> {
     yield* this.#requestParts();
     yield [
-      '# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
-      `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`, `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`,
-      '# HELP apiserver_current_inqueue_requests Requests that wait for a seat now, by kind.', '# TYPE apiserver_current_inqueue_requests gauge',
-      `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`, `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`,
+      '# HELP apiserver_current_inflight_requests Requests being served now, by kind.',
+      '# TYPE apiserver_current_inflight_requests gauge',
+      `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`,
+      `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`,
+      '# HELP apiserver_current_inqueue_requests Requests that wait for a seat now, by kind.',
+      '# TYPE apiserver_current_inqueue_requests gauge',
+      `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`,
+      `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`,
     ].join('\n');
     for (const family of [
-      this.#longRunning, this.#deprecated, this.#bodyBytes, this.#watchEvents, this.#watchBytes, this.watchListSeconds, this.handshakeErrors, this.#endedWatchers, this.authenticationSeconds, this.authorizationSeconds, this.authorizationAttempts,
-      this.certificateSeconds, this.pluginSeconds, this.admissionSeconds,
-    ]) yield family.render().join('\n');
+      this.#longRunning,
+      this.#deprecated,
+      this.#bodyBytes,
+      this.#watchEvents,
+      this.#watchBytes,
+      this.watchListSeconds,
+      this.handshakeErrors,
+      this.#endedWatchers,
+      this.authenticationSeconds,
+      this.authorizationSeconds,
+      this.authorizationAttempts,
+      this.certificateSeconds,
+      this.pluginSeconds,
+      this.admissionSeconds,
+    ])
+      yield family.render().join('\n');
     for (const collector of this.#collectors) yield collector().trimEnd();
     yield processLines().join('\n');
   }
@@ -186,13 +329,25 @@ export class Metrics {
   *#requestParts(): Generator<string> {
     const all = [...this.#series.values()];
     yield '# HELP apiserver_request_total Requests answered, by verb, group, version, resource, scope and code.\n# TYPE apiserver_request_total counter';
-    for (const { labels, codes } of all) yield Array.from(codes, ([code, count]) => seriesLine('apiserver_request_total', `code="${code}",${requestLabels(labels, { dryRun: true })}`, count)).join('\n');
+    for (const { labels, codes } of all)
+      yield Array.from(codes, ([code, count]) =>
+        seriesLine(
+          'apiserver_request_total',
+          `code="${code}",${requestLabels(labels, { dryRun: true })}`,
+          count,
+        ),
+      ).join('\n');
     yield '# HELP apiserver_request_duration_seconds Time from the first byte of a request to its answer.\n# TYPE apiserver_request_duration_seconds histogram';
-    for (const { labels, seconds } of all) yield seconds.lines('apiserver_request_duration_seconds', requestLabels(labels, { dryRun: true })).join('\n');
+    for (const { labels, seconds } of all)
+      yield seconds
+        .lines('apiserver_request_duration_seconds', requestLabels(labels, { dryRun: true }))
+        .join('\n');
     yield '# HELP apiserver_request_sli_duration_seconds The same without the time a request waited for a seat.\n# TYPE apiserver_request_sli_duration_seconds histogram';
-    for (const { labels, sliSeconds } of all) yield sliSeconds.lines('apiserver_request_sli_duration_seconds', requestLabels(labels)).join('\n');
+    for (const { labels, sliSeconds } of all)
+      yield sliSeconds.lines('apiserver_request_sli_duration_seconds', requestLabels(labels)).join('\n');
     yield '# HELP apiserver_response_sizes Sizes in bytes of answers that are no streams.\n# TYPE apiserver_response_sizes histogram';
-    for (const { labels, responseBytes } of all) yield responseBytes.lines('apiserver_response_sizes', requestLabels(labels)).join('\n');
+    for (const { labels, responseBytes } of all)
+      yield responseBytes.lines('apiserver_response_sizes', requestLabels(labels)).join('\n');
   }
 }
 
@@ -200,6 +355,9 @@ function keyOf({ verb, group, version, resource, subresource, scope }: RequestLa
   return `${verb} ${group}/${version}/${resource}/${subresource} ${scope}`;
 }
 
-function requestLabels({ verb, group, version, resource, subresource, scope }: RequestLabels, { dryRun = false }: { readonly dryRun?: boolean } = {}): Labels {
+function requestLabels(
+  { verb, group, version, resource, subresource, scope }: RequestLabels,
+  { dryRun = false }: { readonly dryRun?: boolean } = {},
+): Labels {
   return `component="apiserver",${dryRun ? 'dry_run="",' : ''}group="${group}",resource="${resource}",scope="${scope}",subresource="${subresource}",verb="${verb}",version="${version}"`;
 }

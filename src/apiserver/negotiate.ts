@@ -14,19 +14,31 @@ export interface Accepted {
 }
 
 export const MEDIA_TYPES: Readonly<Record<Encoding, string>> = {
-  json: 'application/json', yaml: 'application/yaml', protobuf: 'application/vnd.kubernetes.protobuf',
+  json: 'application/json',
+  yaml: 'application/yaml',
+  protobuf: 'application/vnd.kubernetes.protobuf',
 };
 const ACCEPTED_TYPES = Object.values(MEDIA_TYPES);
 /** What events come in. */
-export const STREAM_TYPES: readonly string[] = [`${MEDIA_TYPES.json};stream=watch`, `${MEDIA_TYPES.protobuf};stream=watch`];
+export const STREAM_TYPES: readonly string[] = [
+  `${MEDIA_TYPES.json};stream=watch`,
+  `${MEDIA_TYPES.protobuf};stream=watch`,
+];
 
 const ENCODING_OF: Readonly<Record<string, Encoding>> = {
-  'application/json': 'json', 'application/yaml': 'yaml', 'application/vnd.kubernetes.protobuf': 'protobuf',
-  '*/*': 'json', 'application/*': 'json',
+  'application/json': 'json',
+  'application/yaml': 'yaml',
+  'application/vnd.kubernetes.protobuf': 'protobuf',
+  '*/*': 'json',
+  'application/*': 'json',
 };
 
 const PLAIN: Accepted = { encoding: 'json', view: 'object', viewVersion: 'v1', parameters: {} };
-const VIEWS: Readonly<Record<string, View>> = { Table: 'table', PartialObjectMetadata: 'metadata', PartialObjectMetadataList: 'metadata-list' };
+const VIEWS: Readonly<Record<string, View>> = {
+  Table: 'table',
+  PartialObjectMetadata: 'metadata',
+  PartialObjectMetadataList: 'metadata-list',
+};
 
 /** Clients send very few different Accept headers; remembered up to this many. */
 const MAX_REMEMBERED = 256;
@@ -34,7 +46,8 @@ const remembered = new Map<string, Accepted>();
 
 /** For kinds that are in the generated tables. */
 export function negotiate(accept: string | undefined): Accepted {
-  if (accept === undefined || accept === 'application/json' || accept === '*/*' || accept === '') return PLAIN;
+  if (accept === undefined || accept === 'application/json' || accept === '*/*' || accept === '')
+    return PLAIN;
   let found = remembered.get(accept);
   if (found === undefined) {
     found = choose(accept);
@@ -47,7 +60,12 @@ export function negotiate(accept: string | undefined): Accepted {
 /** For custom resources, which have no wire form as a whole: clauses that ask for one are passed over, so that clients may offer both. */
 export function negotiateWithoutWireForm(accept: string | undefined): Accepted {
   const found = negotiate(accept);
-  return found.view === 'object' && found.encoding === 'protobuf' ? choose(accept ?? '', { serves: (view, encoding) => view !== 'object' || encoding !== 'protobuf', of: [MEDIA_TYPES.json, MEDIA_TYPES.yaml, MEDIA_TYPES.protobuf] }) : found;
+  return found.view === 'object' && found.encoding === 'protobuf'
+    ? choose(accept ?? '', {
+        serves: (view, encoding) => view !== 'object' || encoding !== 'protobuf',
+        of: [MEDIA_TYPES.json, MEDIA_TYPES.yaml, MEDIA_TYPES.protobuf],
+      })
+    : found;
 }
 
 /** For resources that no table is made of: clauses that ask for one are passed over. */
@@ -75,7 +93,11 @@ export function acceptsRoute(accept: string | undefined, produced: readonly stri
   });
 }
 
-interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
+interface Clause {
+  readonly type: string;
+  readonly parameters: Record<string, string>;
+  readonly quality: number;
+}
 
 /** In the order they count in. As upstream, quality 0 refuses nothing: it comes last. */
 export function parseAccept(accept: string): Clause[] {
@@ -95,14 +117,26 @@ function clauseOf(text: string): Clause {
   const parameters: Record<string, string> = {};
   for (const part of rest) {
     const equals = part.indexOf('=');
-    if (equals > 0) parameters[part.slice(0, equals).trimEnd()] = part.slice(equals + 1).trim().replace(/^"|"$/g, '');
+    if (equals > 0)
+      parameters[part.slice(0, equals).trimEnd()] = part
+        .slice(equals + 1)
+        .trim()
+        .replace(/^"|"$/g, '');
   }
   const quality = Number(parameters['q'] ?? 1);
-  return { type: type === '*' ? '*/*' : type.toLowerCase(), parameters, quality: Number.isFinite(quality) ? quality : 0 };
+  return {
+    type: type === '*' ? '*/*' : type.toLowerCase(),
+    parameters,
+    quality: Number.isFinite(quality) ? quality : 0,
+  };
 }
 
 function isBefore(left: Clause, right: Clause): boolean {
-  return left.quality > right.quality || (!left.type.startsWith('*/') && right.type.startsWith('*/')) || (!left.type.endsWith('/*') && right.type.endsWith('/*'));
+  return (
+    left.quality > right.quality ||
+    (!left.type.startsWith('*/') && right.type.startsWith('*/')) ||
+    (!left.type.endsWith('/*') && right.type.endsWith('/*'))
+  );
 }
 
 interface Offer {
@@ -124,7 +158,13 @@ function choose(accept: string, { serves = () => true, of = ACCEPTED_TYPES }: Of
     const view = VIEWS[as ?? ''];
     // A Table has no wire form.
     if (view === 'table' && encoding === 'protobuf') continue;
-    if (view !== undefined && serves(view, encoding) && g === 'meta.k8s.io' && (v === 'v1' || v === 'v1beta1')) return { encoding, view, viewVersion: v, parameters };
+    if (
+      view !== undefined &&
+      serves(view, encoding) &&
+      g === 'meta.k8s.io' &&
+      (v === 'v1' || v === 'v1beta1')
+    )
+      return { encoding, view, viewVersion: v, parameters };
   }
   throw statusErrors.notAcceptable(of);
 }

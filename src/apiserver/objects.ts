@@ -8,7 +8,11 @@ import { randomSuffix } from '#stdx/random.ts';
 import { StatusError, statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
 import { sameButForTimes } from '#machinery/apply/managed-fields.ts';
-import { validateObjectMeta, validateObjectMetaUpdate, validateStandardFinalizers } from '#machinery/metadata-validation.ts';
+import {
+  validateObjectMeta,
+  validateObjectMetaUpdate,
+  validateStandardFinalizers,
+} from '#machinery/metadata-validation.ts';
 import type { GroupVersionKind, KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
 import type { HookContext } from '#resources/define.ts';
@@ -43,10 +47,17 @@ export interface WriteContext {
   readonly onAbort?: AdmissionAttributes['onAbort'];
 }
 
-export interface Target { readonly namespace: string; readonly name: string }
+export interface Target {
+  readonly namespace: string;
+  readonly name: string;
+}
 
 /** What a write left: bytes of the storage version with resourceVersion. The object is shared: never change it. */
-export interface Written { readonly object: KubeObject; readonly bytes: Buffer; readonly created: boolean }
+export interface Written {
+  readonly object: KubeObject;
+  readonly bytes: Buffer;
+  readonly created: boolean;
+}
 
 export interface UpdateRequest {
   /**
@@ -81,9 +92,24 @@ export interface Face {
 }
 
 /** progress: what is done once, whatever the number of attempts. */
-interface CreateAttempt { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean; readonly hasVersion: boolean } }
-interface RemoveOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean }
-interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry; readonly ignoresTimes?: boolean }
+interface CreateAttempt {
+  readonly attributes: AdmissionAttributes;
+  readonly context: WriteContext;
+  readonly progress: { prepared: boolean; readonly hasVersion: boolean };
+}
+interface RemoveOptions {
+  readonly key: string;
+  readonly expected: number;
+  readonly dryRun: boolean;
+}
+interface PutOptions {
+  readonly key: string;
+  readonly expected: number;
+  readonly dryRun: boolean;
+  readonly created: boolean;
+  readonly entry?: CacheEntry;
+  readonly ignoresTimes?: boolean;
+}
 
 /** Attempts of an update whose conflicts are not the client's business. */
 const MAX_ATTEMPTS = 30;
@@ -100,16 +126,32 @@ export class Objects {
   }
 
   /** object: of the storage version; it becomes this function's. */
-  async create(endpoint: StoredEndpoint, object: KubeObject, { target, context, applied = false }: { readonly target: Target; readonly context: WriteContext; readonly applied?: boolean }): Promise<Written> {
+  async create(
+    endpoint: StoredEndpoint,
+    object: KubeObject,
+    {
+      target,
+      context,
+      applied = false,
+    }: { readonly target: Target; readonly context: WriteContext; readonly applied?: boolean },
+  ): Promise<Written> {
     const { resource } = endpoint;
     const meta = (object.metadata ??= {});
-    const hasVersion = meta.resourceVersion !== undefined && meta.resourceVersion !== '' && meta.resourceVersion !== '0';
+    const hasVersion =
+      meta.resourceVersion !== undefined && meta.resourceVersion !== '' && meta.resourceVersion !== '0';
     beginMetadata(meta, { endpoint, target, nowMs: this.#core.clock.now() });
     resource.applyDefaults(object);
     dropRepeatedOwners(meta, context.warn);
     const owning = applied ? undefined : ownNew(endpoint, object, this.#writer(context));
     if (owning) await owning;
-    const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
+    const attributes = this.#attributes({
+      operation: 'CREATE',
+      endpoint,
+      target: { namespace: target.namespace, name: meta.name ?? '' },
+      context,
+      object,
+      oldObject: undefined,
+    });
     if (context.admission && this.#core.admission.mayChange(attributes)) {
       const waiting = this.#core.admission.admit(attributes);
       if (waiting) await waiting;
@@ -131,7 +173,11 @@ export class Objects {
     }
   }
 
-  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: CreateAttempt): Promise<Written> {
+  async #createOnce(
+    endpoint: StoredEndpoint,
+    object: KubeObject,
+    { attributes, context, progress }: CreateAttempt,
+  ): Promise<Written> {
     const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
     try {
       const written = await this.#storeNew(endpoint, object, { attributes, context, progress });
@@ -143,18 +189,25 @@ export class Objects {
     }
   }
 
-  async #storeNew(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: CreateAttempt): Promise<Written> {
-    const { resource } = endpoint, meta = object.metadata!;
+  async #storeNew(
+    endpoint: StoredEndpoint,
+    object: KubeObject,
+    { attributes, context, progress }: CreateAttempt,
+  ): Promise<Written> {
+    const { resource } = endpoint,
+      meta = object.metadata!;
     const hooks = this.#hooks(context);
     if (!progress.prepared) {
       progress.prepared = true;
       resource.prepareForCreate(object, hooks);
       const errors = validateNew(endpoint, object, hooks);
-      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
+      if (errors.length > 0)
+        throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
       for (const warning of resource.warnings(object, undefined)) context.warn(warning);
     } else {
       const errors = validateMeta(endpoint, object);
-      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
+      if (errors.length > 0)
+        throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
     }
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
@@ -171,7 +224,11 @@ export class Objects {
     }
   }
 
-  async update(endpoint: StoredEndpoint, request: UpdateRequest, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+  async update(
+    endpoint: StoredEndpoint,
+    request: UpdateRequest,
+    { target, context }: { readonly target: Target; readonly context: WriteContext },
+  ): Promise<Written> {
     const { cache } = endpoint;
     const key = cache.key(target);
     for (let attempt = 1; ; attempt++) {
@@ -180,22 +237,40 @@ export class Objects {
         refuseUnreadable(cache, key);
         if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
         const object = await request.change(undefined);
-        if (object.metadata?.uid) throw uidOfNone(endpoint, { target, wanted: object.metadata.uid, patches: request.patches ?? false });
+        if (object.metadata?.uid)
+          throw uidOfNone(endpoint, {
+            target,
+            wanted: object.metadata.uid,
+            patches: request.patches ?? false,
+          });
         // Which version it should be of is not asked where there is none.
         delete object.metadata?.resourceVersion;
-        return this.create(endpoint, object, { target, context: { ...context, subresource: '' }, applied: request.applied ?? false });
+        return this.create(endpoint, object, {
+          target,
+          context: { ...context, subresource: '' },
+          applied: request.applied ?? false,
+        });
       }
       try {
         return await this.#updateOnce(endpoint, request, { entry, target, context });
       } catch (error) {
         if (!isConflict(error)) throw error;
-        if (error.current === undefined && !request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
+        if (error.current === undefined && !request.mayCreate)
+          throw statusErrors.notFound(nameOf(endpoint, target.name));
         if (attempt >= MAX_ATTEMPTS) throw statusErrors.conflict(nameOf(endpoint, target.name));
       }
     }
   }
 
-  async #updateOnce(endpoint: StoredEndpoint, request: UpdateRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+  async #updateOnce(
+    endpoint: StoredEndpoint,
+    request: UpdateRequest,
+    {
+      entry,
+      target,
+      context,
+    }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext },
+  ): Promise<Written> {
     const { resource } = endpoint;
     const converting = endpoint.codec?.ready([entry]);
     if (converting) await converting;
@@ -203,14 +278,30 @@ export class Objects {
     const changed = request.change(previous);
     const next = changed instanceof Promise ? await changed : changed;
     const meta = (next.metadata ??= {});
-    this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false, patches: request.patches ?? false });
+    this.#checkVersion(endpoint, {
+      meta,
+      previous,
+      target,
+      mustHave: request.mustHaveResourceVersion ?? false,
+      patches: request.patches ?? false,
+    });
     continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
     resource.applyDefaults(next);
     dropRepeatedOwners(meta, context.warn);
-    const owning = request.applied ? undefined : ownChanged(endpoint, { next, previous }, this.#writer(context));
+    const owning = request.applied
+      ? undefined
+      : ownChanged(endpoint, { next, previous }, this.#writer(context));
     if (owning) await owning;
     const { face } = request;
-    const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: face ? face.show(next) : next, oldObject: face ? face.show(previous) : previous, ...(face ? { gvk: face.gvk } : {}) });
+    const attributes = this.#attributes({
+      operation: 'UPDATE',
+      endpoint,
+      target,
+      context,
+      object: face ? face.show(next) : next,
+      oldObject: face ? face.show(previous) : previous,
+      ...(face ? { gvk: face.gvk } : {}),
+    });
     if (context.admission) {
       const waiting = this.#core.admission.admit(attributes);
       if (waiting) await waiting;
@@ -218,9 +309,19 @@ export class Objects {
       resource.applyDefaults(next);
     }
     // Of a subresource nothing is allocated.
-    const allocation = context.subresource === '' ? this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun }) : undefined;
+    const allocation =
+      context.subresource === ''
+        ? this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun })
+        : undefined;
     try {
-      const written = await this.#storeNext(endpoint, request, { next, previous, entry, target, context, attributes });
+      const written = await this.#storeNext(endpoint, request, {
+        next,
+        previous,
+        entry,
+        target,
+        context,
+        attributes,
+      });
       allocation?.commit();
       return written;
     } catch (error) {
@@ -229,12 +330,31 @@ export class Objects {
     }
   }
 
-  async #storeNext(endpoint: StoredEndpoint, request: UpdateRequest, { next, previous, entry, target, context, attributes }: { readonly next: KubeObject; readonly previous: KubeObject; readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext; readonly attributes: AdmissionAttributes }): Promise<Written> {
+  async #storeNext(
+    endpoint: StoredEndpoint,
+    request: UpdateRequest,
+    {
+      next,
+      previous,
+      entry,
+      target,
+      context,
+      attributes,
+    }: {
+      readonly next: KubeObject;
+      readonly previous: KubeObject;
+      readonly entry: CacheEntry;
+      readonly target: Target;
+      readonly context: WriteContext;
+      readonly attributes: AdmissionAttributes;
+    },
+  ): Promise<Written> {
     const { resource } = endpoint;
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, errors);
-    if (context.subresource !== 'status') for (const warning of resource.warnings(next, previous)) context.warn(warning);
+    if (context.subresource !== 'status')
+      for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;
@@ -242,8 +362,19 @@ export class Objects {
     try {
       const goes = deletesDuringUpdate(next, previous);
       const written = goes
-        ? await this.#removeWithUpdate(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
-        : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry, ignoresTimes: request.ignoresTimes ?? false });
+        ? await this.#removeWithUpdate(endpoint, next, {
+            key: entry.key,
+            expected: entry.revision,
+            dryRun: context.dryRun,
+          })
+        : await this.#put(endpoint, next, {
+            key: entry.key,
+            expected: entry.revision,
+            dryRun: context.dryRun,
+            created: false,
+            entry,
+            ignoresTimes: request.ignoresTimes ?? false,
+          });
       if (goes) this.#core.services.released(endpoint, next, { dryRun: context.dryRun });
       return written;
     } catch (error) {
@@ -256,18 +387,38 @@ export class Objects {
     return { manager, subresource, nowMs: this.#core.clock.now() };
   }
 
-  #checkVersion(endpoint: StoredEndpoint, { meta, previous, target, mustHave, patches }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean; readonly patches: boolean }): void {
+  #checkVersion(
+    endpoint: StoredEndpoint,
+    {
+      meta,
+      previous,
+      target,
+      mustHave,
+      patches,
+    }: {
+      readonly meta: ObjectMeta;
+      readonly previous: KubeObject;
+      readonly target: Target;
+      readonly mustHave: boolean;
+      readonly patches: boolean;
+    },
+  ): void {
     const uid = previous.metadata!.uid ?? '';
-    if (meta.uid && meta.uid !== uid && !patches) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
+    if (meta.uid && meta.uid !== uid && !patches)
+      throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
     const wanted = meta.resourceVersion;
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
       if (mustHave && !unconditional) {
         // The store says so, which knows no kinds.
-        throw statusErrors.invalid({ group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')]);
+        throw statusErrors.invalid(
+          { group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name },
+          [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')],
+        );
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {
-      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
+      if (!/^[0-9]+$/.test(wanted))
+        throw statusErrors.badRequest(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
   }
@@ -281,24 +432,41 @@ export class Objects {
     const value = serializeObject(object);
     if (entry) {
       const unchanged = withResourceVersion(value, String(entry.revision));
-      if (unchanged.equals(entry.bytes) && (dryRun || !await this.#isStale(key))) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
+      if (unchanged.equals(entry.bytes) && (dryRun || !(await this.#isStale(key))))
+        return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
       // The same fields in another order, or with other times, are as long.
       if (unchanged.length === entry.bytes.length) {
         const before = endpoint.cache.parsed.of(entry);
         const isSame = options.ignoresTimes ? sameButForTimes : jsonEqual;
-        if (isSame({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before) && (dryRun || !await this.#isStale(key))) return { object: before, bytes: entry.bytes, created };
+        if (
+          isSame(
+            { ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } },
+            before,
+          ) &&
+          (dryRun || !(await this.#isStale(key)))
+        )
+          return { object: before, bytes: entry.bytes, created };
       }
     }
     if (dryRun && entry) object.metadata!.resourceVersion = String(entry.revision);
-    if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
+    if (dryRun)
+      return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
     const ttlSeconds = endpoint.resource.behaviour.ttlSeconds;
     cache.handOver(value, object);
-    const timing = this.#core.metrics.store.of(endpoint.groupResource, expected === 0 ? 'create' : 'update'), begunMs = performance.now();
+    const timing = this.#core.metrics.store.of(endpoint.groupResource, expected === 0 ? 'create' : 'update'),
+      begunMs = performance.now();
     try {
-      const stored = await store.put(key, value, ttlSeconds === undefined ? { expected } : { expected, ttlSeconds });
+      const stored = await store.put(
+        key,
+        value,
+        ttlSeconds === undefined ? { expected } : { expected, ttlSeconds },
+      );
       timing.succeeded(begunMs);
       const current = endpoint.cache.entries.get(key);
-      const bytes = current?.revision === stored.modRevision ? current.bytes : withResourceVersion(value, String(stored.modRevision));
+      const bytes =
+        current?.revision === stored.modRevision
+          ? current.bytes
+          : withResourceVersion(value, String(stored.modRevision));
       object.metadata!.resourceVersion = String(stored.modRevision);
       return { object, bytes, created };
     } catch (error) {
@@ -311,24 +479,43 @@ export class Objects {
 
   /** An object that changes nothing is written all the same where its stored form is an old one: with a key that was replaced, say. */
   async #isStale(key: string): Promise<boolean> {
-    return await this.#core.store.isStale?.(key) ?? false;
+    return (await this.#core.store.isStale?.(key)) ?? false;
   }
 
   /** As #put, with the stored form made by a codec; answers the object in its own version. */
-  async #putConverted(endpoint: StoredEndpoint, object: KubeObject, { codec, ...options }: PutOptions & { readonly codec: VersionCodec }): Promise<Written> {
+  async #putConverted(
+    endpoint: StoredEndpoint,
+    object: KubeObject,
+    { codec, ...options }: PutOptions & { readonly codec: VersionCodec },
+  ): Promise<Written> {
     delete object.metadata!.resourceVersion;
     const stored = await codec.write(object);
-    const written = await this.#put({ ...endpoint, codec: undefined }, stored === object ? deepClone(object) : stored, options);
+    const written = await this.#put(
+      { ...endpoint, codec: undefined },
+      stored === object ? deepClone(object) : stored,
+      options,
+    );
     const { resourceVersion } = written.object.metadata ?? {};
     const seen = codec.readBack(written.object, object);
     if (resourceVersion !== undefined) seen.metadata = { ...seen.metadata, resourceVersion };
-    return { object: seen, get bytes() { return Buffer.from(JSON.stringify(seen)); }, created: written.created };
+    return {
+      object: seen,
+      get bytes() {
+        return Buffer.from(JSON.stringify(seen));
+      },
+      created: written.created,
+    };
   }
 
   /** Answers the revision of the removal; without removing anything, the one expected. */
-  async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: RemoveOptions): Promise<number> {
+  async #remove(
+    endpoint: StoredEndpoint,
+    last: KubeObject,
+    { key, expected, dryRun }: RemoveOptions,
+  ): Promise<number> {
     if (dryRun) return expected;
-    const timing = this.#core.metrics.store.of(endpoint.groupResource, 'delete'), begunMs = performance.now();
+    const timing = this.#core.metrics.store.of(endpoint.groupResource, 'delete'),
+      begunMs = performance.now();
     try {
       const { revision } = await this.#core.store.delete(key, { expected });
       timing.succeeded(begunMs);
@@ -341,13 +528,21 @@ export class Objects {
   }
 
   /** An update that takes what held an object: it is answered as of the version that was updated, as its new one was never stored. */
-  async #removeWithUpdate(endpoint: StoredEndpoint, next: KubeObject, options: RemoveOptions): Promise<Written> {
+  async #removeWithUpdate(
+    endpoint: StoredEndpoint,
+    next: KubeObject,
+    options: RemoveOptions,
+  ): Promise<Written> {
     await this.#remove(endpoint, next, options);
     return removedObject(next, options.expected);
   }
 
   /** Removes what was marked as being deleted at that revision, though it may have been written since. It is gone, or another by that name is there, afterwards. */
-  async #removeMarked(endpoint: StoredEndpoint, marked: KubeObject, options: RemoveOptions): Promise<Written> {
+  async #removeMarked(
+    endpoint: StoredEndpoint,
+    marked: KubeObject,
+    options: RemoveOptions,
+  ): Promise<Written> {
     let { expected } = options;
     for (;;) {
       try {
@@ -355,13 +550,18 @@ export class Objects {
       } catch (error) {
         if (!isConflict(error)) throw error;
         const entry = endpoint.cache.entries.get(options.key);
-        if (!entry || endpoint.cache.parsed.of(entry).metadata?.uid !== marked.metadata?.uid) return removedObject(marked, expected);
+        if (!entry || endpoint.cache.parsed.of(entry).metadata?.uid !== marked.metadata?.uid)
+          return removedObject(marked, expected);
         expected = entry.revision;
       }
     }
   }
 
-  async delete(endpoint: StoredEndpoint, request: DeleteRequest, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
+  async delete(
+    endpoint: StoredEndpoint,
+    request: DeleteRequest,
+    { target, context }: { readonly target: Target; readonly context: WriteContext },
+  ): Promise<Deleted> {
     const key = endpoint.cache.key(target);
     for (let attempt = 1; ; attempt++) {
       const entry = endpoint.cache.entries.get(key);
@@ -376,56 +576,123 @@ export class Objects {
     }
   }
 
-  async #deleteOnce(endpoint: StoredEndpoint, request: DeleteRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
+  async #deleteOnce(
+    endpoint: StoredEndpoint,
+    request: DeleteRequest,
+    {
+      entry,
+      target,
+      context,
+    }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext },
+  ): Promise<Deleted> {
     const converting = endpoint.codec?.ready([entry]);
     if (converting) await converting;
     const previous = objectOf(endpoint, entry);
     checkPreconditions(endpoint, { meta: previous.metadata!, request });
     if (context.admission) {
-      const attributes = this.#attributes({ operation: 'DELETE', endpoint, target, context, object: undefined, oldObject: previous });
+      const attributes = this.#attributes({
+        operation: 'DELETE',
+        endpoint,
+        target,
+        context,
+        object: undefined,
+        oldObject: previous,
+      });
       await this.#core.admission.admit(attributes);
       await this.#core.admission.validate(attributes);
     }
     const plan = planDeletion(endpoint, { previous, request, nowMs: this.#core.clock.now() });
     if (plan.kind === 'nothing') return { object: previous, bytes: entry.bytes, removed: false };
-    const { dryRun } = context, { key, revision: expected } = entry;
+    const { dryRun } = context,
+      { key, revision: expected } = entry;
     if (plan.kind === 'remove') {
-      const removed = removedObject(previous, await this.#remove(endpoint, previous, { key, expected, dryRun }));
+      const removed = removedObject(
+        previous,
+        await this.#remove(endpoint, previous, { key, expected, dryRun }),
+      );
       this.#core.services.released(endpoint, previous, { dryRun });
       return { ...removed, removed: true };
     }
     const marked = await this.#put(endpoint, plan.next, { key, expected, dryRun, created: false, entry });
     if (plan.kind === 'mark') return { object: marked.object, bytes: marked.bytes, removed: false };
-    const removed = await this.#removeMarked(endpoint, marked.object, { key, expected: dryRun ? expected : Number(marked.object.metadata!.resourceVersion), dryRun });
+    const removed = await this.#removeMarked(endpoint, marked.object, {
+      key,
+      expected: dryRun ? expected : Number(marked.object.metadata!.resourceVersion),
+      dryRun,
+    });
     return { ...removed, removed: true };
   }
 
   #hooks({ user, dryRun, subresource, warn }: WriteContext): HookContext {
-    return { user, nowMs: this.#core.clock.now(), dryRun, warn, find: this.#find, ...(subresource === '' ? {} : { subresource }) };
+    return {
+      user,
+      nowMs: this.#core.clock.now(),
+      dryRun,
+      warn,
+      find: this.#find,
+      ...(subresource === '' ? {} : { subresource }),
+    };
   }
 
-  #attributes({ operation, endpoint, target, context, object, oldObject, gvk = endpoint.gvk }: {
-    readonly operation: AdmissionOperation; readonly endpoint: Endpoint; readonly target: Target; readonly context: WriteContext;
-    readonly object: KubeObject | undefined; readonly oldObject: KubeObject | undefined; readonly gvk?: GroupVersionKind;
+  #attributes({
+    operation,
+    endpoint,
+    target,
+    context,
+    object,
+    oldObject,
+    gvk = endpoint.gvk,
+  }: {
+    readonly operation: AdmissionOperation;
+    readonly endpoint: Endpoint;
+    readonly target: Target;
+    readonly context: WriteContext;
+    readonly object: KubeObject | undefined;
+    readonly oldObject: KubeObject | undefined;
+    readonly gvk?: GroupVersionKind;
   }): AdmissionAttributes {
     const { user, dryRun, options, subresource } = context;
     return {
-      operation, gvr: endpoint.gvr, gvk, namespace: endpoint.resource.plural === 'namespaces' && endpoint.resource.group === '' ? target.name : target.namespace,
-      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), annotate: context.annotate, timeoutMs: context.timeoutMs, onAbort: context.onAbort, internal: this.#core.internal,
+      operation,
+      gvr: endpoint.gvr,
+      gvk,
+      namespace:
+        endpoint.resource.plural === 'namespaces' && endpoint.resource.group === ''
+          ? target.name
+          : target.namespace,
+      name: target.name,
+      subresource,
+      object,
+      oldObject,
+      user,
+      dryRun,
+      options,
+      warn: (message) => context.warn(message),
+      annotate: context.annotate,
+      timeoutMs: context.timeoutMs,
+      onAbort: context.onAbort,
+      internal: this.#core.internal,
     };
   }
 }
 
 // -------------------------------------------------------------------------------------------------------------- metadata
 
-function nameOf(endpoint: Endpoint, name: string): { readonly group: string; readonly resource: string; readonly name: string } {
+function nameOf(
+  endpoint: Endpoint,
+  name: string,
+): { readonly group: string; readonly resource: string; readonly name: string } {
   return { ...endpoint.groupResource, name };
 }
 
 /** What is gone, as it was last. */
 function removedObject(last: KubeObject, revision: number): Written {
   const resourceVersion = String(revision);
-  return { object: { ...last, metadata: { ...last.metadata, resourceVersion } }, bytes: withResourceVersion(serializeObject(last), resourceVersion), created: false };
+  return {
+    object: { ...last, metadata: { ...last.metadata, resourceVersion } },
+    bytes: withResourceVersion(serializeObject(last), resourceVersion),
+    created: false,
+  };
 }
 
 function isConflict(error: unknown): error is StoreError {
@@ -433,7 +700,14 @@ function isConflict(error: unknown): error is StoreError {
 }
 
 /** The server's part of a new object's metadata. */
-function beginMetadata(meta: ObjectMeta, { endpoint, target, nowMs }: { readonly endpoint: Endpoint; readonly target: Target; readonly nowMs: number }): void {
+function beginMetadata(
+  meta: ObjectMeta,
+  {
+    endpoint,
+    target,
+    nowMs,
+  }: { readonly endpoint: Endpoint; readonly target: Target; readonly nowMs: number },
+): void {
   delete meta.resourceVersion;
   delete meta.selfLink;
   delete meta.deletionTimestamp;
@@ -445,7 +719,14 @@ function beginMetadata(meta: ObjectMeta, { endpoint, target, nowMs }: { readonly
 }
 
 /** What the server keeps of the stored metadata, whatever the client sent. */
-function continueMetadata(meta: ObjectMeta, { previous, target, namespaced }: { readonly previous: ObjectMeta; readonly target: Target; readonly namespaced: boolean }): void {
+function continueMetadata(
+  meta: ObjectMeta,
+  {
+    previous,
+    target,
+    namespaced,
+  }: { readonly previous: ObjectMeta; readonly target: Target; readonly namespaced: boolean },
+): void {
   meta.name = target.name;
   if (previous.resourceVersion !== undefined) meta.resourceVersion = previous.resourceVersion;
   if (namespaced) meta.namespace = target.namespace;
@@ -457,7 +738,8 @@ function continueMetadata(meta: ObjectMeta, { previous, target, namespaced }: { 
   // Of those that are not being deleted, nobody may say that they are: validation refuses it.
   if (previous.deletionTimestamp !== undefined) {
     meta.deletionTimestamp = previous.deletionTimestamp;
-    if (previous.deletionGracePeriodSeconds !== undefined) meta.deletionGracePeriodSeconds = previous.deletionGracePeriodSeconds;
+    if (previous.deletionGracePeriodSeconds !== undefined)
+      meta.deletionGracePeriodSeconds = previous.deletionGracePeriodSeconds;
   }
   delete meta.selfLink;
 }
@@ -483,28 +765,49 @@ export function generateName(base: string): string {
 }
 
 /** Says whether it is worth trying again: where a name may be made up anew, and where the name will be free soon. */
-function alreadyExists(endpoint: StoredEndpoint, { name = '', namespace = '', generateName: base }: ObjectMeta): StatusError {
+function alreadyExists(
+  endpoint: StoredEndpoint,
+  { name = '', namespace = '', generateName: base }: ObjectMeta,
+): StatusError {
   const { status } = statusErrors.alreadyExists(nameOf(endpoint, name));
   if (base) {
     status.message += ', the server was not able to generate a unique name for the object';
     status.details = { ...status.details, retryAfterSeconds: 1 };
   }
   const entry = endpoint.cache.entries.get(endpoint.cache.key({ namespace, name }));
-  if (entry && endpoint.cache.parsed.of(entry).metadata?.deletionTimestamp !== undefined) status.message = `object is being deleted: ${status.message}`;
+  if (entry && endpoint.cache.parsed.of(entry).metadata?.deletionTimestamp !== undefined)
+    status.message = `object is being deleted: ${status.message}`;
   return new StatusError(status);
 }
 
 /** An object is to be made by an update, but the client knows it by a uid. */
-function uidOfNone(endpoint: StoredEndpoint, { target, wanted, patches }: { readonly target: Target; readonly wanted: string; readonly patches: boolean }): Error {
+function uidOfNone(
+  endpoint: StoredEndpoint,
+  {
+    target,
+    wanted,
+    patches,
+  }: { readonly target: Target; readonly wanted: string; readonly patches: boolean },
+): Error {
   if (!patches) return uidPrecondition(endpoint, { target, wanted, found: '' });
-  return statusErrors.conflict(nameOf(endpoint, target.name), `uid mismatch: the provided object specified uid ${wanted}, and no existing object was found`);
+  return statusErrors.conflict(
+    nameOf(endpoint, target.name),
+    `uid mismatch: the provided object specified uid ${wanted}, and no existing object was found`,
+  );
 }
 
-interface UidPrecondition { readonly target: Target; readonly wanted: string; readonly found: string }
+interface UidPrecondition {
+  readonly target: Target;
+  readonly wanted: string;
+  readonly found: string;
+}
 
 /** In the words of the store, which upstream passes on. */
 function uidPrecondition(endpoint: StoredEndpoint, { target, wanted, found }: UidPrecondition): Error {
-  return statusErrors.conflict(nameOf(endpoint, target.name), `StorageError: invalid object, Code: 4, Key: ${endpoint.cache.key(target)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`);
+  return statusErrors.conflict(
+    nameOf(endpoint, target.name),
+    `StorageError: invalid object, Code: 4, Key: ${endpoint.cache.key(target)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`,
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------ validation
@@ -516,7 +819,8 @@ function hasVersionAlready(): StatusError {
 
 function validateNew(endpoint: Endpoint, object: KubeObject, hooks: HookContext): FieldError[] {
   const { resource } = endpoint;
-  if (!resource.behaviour.metadataLast) return [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
+  if (!resource.behaviour.metadataLast)
+    return [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
   const own = resource.validate(object, hooks);
   return own.length > 0 ? own : validateMeta(endpoint, object);
 }
@@ -528,24 +832,49 @@ function validateMeta(endpoint: Endpoint, object: KubeObject): FieldError[] {
 }
 
 /** Groups whose kinds take any qualified name as a finalizer. */
-const ANY_FINALIZER = new Set(['coordination.k8s.io', 'node.k8s.io', 'policy', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'apiregistration.k8s.io']);
+const ANY_FINALIZER = new Set([
+  'coordination.k8s.io',
+  'node.k8s.io',
+  'policy',
+  'admissionregistration.k8s.io',
+  'apiextensions.k8s.io',
+  'apiregistration.k8s.io',
+]);
 
 /** The other built-in ones take, of names without a domain, only those that the server knows. */
 function finalizerErrors({ isBuiltin, gvk, resource }: Endpoint, { finalizers }: ObjectMeta): FieldError[] {
-  return !finalizers || !isBuiltin || resource.behaviour.metadataLast || ANY_FINALIZER.has(gvk.group) ? [] : validateStandardFinalizers(finalizers, 'metadata.finalizers');
+  return !finalizers || !isBuiltin || resource.behaviour.metadataLast || ANY_FINALIZER.has(gvk.group)
+    ? []
+    : validateStandardFinalizers(finalizers, 'metadata.finalizers');
 }
 
-function prepareAndValidate(endpoint: Endpoint, { next, previous, hooks, request: { prepare, validate } }: {
-  readonly next: KubeObject; readonly previous: KubeObject; readonly hooks: HookContext; readonly request: UpdateRequest;
-}): FieldError[] {
+function prepareAndValidate(
+  endpoint: Endpoint,
+  {
+    next,
+    previous,
+    hooks,
+    request: { prepare, validate },
+  }: {
+    readonly next: KubeObject;
+    readonly previous: KubeObject;
+    readonly hooks: HookContext;
+    readonly request: UpdateRequest;
+  },
+): FieldError[] {
   const { resource } = endpoint;
   const isStatus = hooks.subresource === 'status';
   if (prepare) prepare(next, previous, hooks);
   else if (isStatus) resource.prepareForStatusUpdate(next, previous, hooks);
   else resource.prepareForUpdate(next, previous, hooks);
-  const errors = [...validateObjectMetaUpdate(next.metadata!, previous.metadata!), ...finalizerErrors(endpoint, next.metadata!)];
+  const errors = [
+    ...validateObjectMetaUpdate(next.metadata!, previous.metadata!),
+    ...finalizerErrors(endpoint, next.metadata!),
+  ];
   if (validate === false) return errors;
-  const own = isStatus ? resource.validateStatusUpdate(next, previous, hooks) : resource.validateUpdate(next, previous, hooks);
+  const own = isStatus
+    ? resource.validateStatusUpdate(next, previous, hooks)
+    : resource.validateUpdate(next, previous, hooks);
   return own.length === 0 ? errors : [...errors, ...own];
 }
 
@@ -555,32 +884,54 @@ export interface DeleteRequest {
   readonly gracePeriodSeconds?: number | undefined;
   readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
   readonly orphanDependents?: boolean | undefined;
-  readonly preconditions?: { readonly uid?: string | undefined; readonly resourceVersion?: string | undefined } | undefined;
+  readonly preconditions?:
+    | { readonly uid?: string | undefined; readonly resourceVersion?: string | undefined }
+    | undefined;
 }
 
 /** removed: it is gone; else it was marked and waits for finalizers or its grace period. */
-export interface Deleted { readonly object: KubeObject; readonly bytes: Buffer; readonly removed: boolean }
+export interface Deleted {
+  readonly object: KubeObject;
+  readonly bytes: Buffer;
+  readonly removed: boolean;
+}
 
 const ORPHAN = 'orphan';
 const FOREGROUND = 'foregroundDeletion';
 
 /** mark-and-remove: what has a grace period, of no length, is seen with it before it goes. */
-type DeletionPlan = { readonly kind: 'nothing' } | { readonly kind: 'remove' } | { readonly kind: 'mark' | 'mark-and-remove'; readonly next: KubeObject };
+type DeletionPlan =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'remove' }
+  | { readonly kind: 'mark' | 'mark-and-remove'; readonly next: KubeObject };
 
-function checkPreconditions(endpoint: Endpoint, { meta, request: { preconditions } }: { readonly meta: ObjectMeta; readonly request: DeleteRequest }): void {
+function checkPreconditions(
+  endpoint: Endpoint,
+  { meta, request: { preconditions } }: { readonly meta: ObjectMeta; readonly request: DeleteRequest },
+): void {
   if (!preconditions) return;
   // Upstream names the kind here.
   const of = { group: endpoint.gvk.group, resource: endpoint.gvk.kind, name: meta.name ?? '' };
   const { uid, resourceVersion } = preconditions;
   if (uid !== undefined && uid !== meta.uid) {
-    throw statusErrors.conflict(of, `the UID in the precondition (${uid}) does not match the UID in record (${meta.uid ?? ''}). The object might have been deleted and then recreated`);
+    throw statusErrors.conflict(
+      of,
+      `the UID in the precondition (${uid}) does not match the UID in record (${meta.uid ?? ''}). The object might have been deleted and then recreated`,
+    );
   }
   if (resourceVersion !== undefined && resourceVersion !== meta.resourceVersion) {
-    throw statusErrors.conflict(of, `the ResourceVersion in the precondition (${resourceVersion}) does not match the ResourceVersion in record (${meta.resourceVersion ?? ''}). The object might have been modified`);
+    throw statusErrors.conflict(
+      of,
+      `the ResourceVersion in the precondition (${resourceVersion}) does not match the ResourceVersion in record (${meta.resourceVersion ?? ''}). The object might have been modified`,
+    );
   }
 }
 
-interface PlanOptions { readonly previous: KubeObject; readonly request: DeleteRequest; readonly nowMs: number }
+interface PlanOptions {
+  readonly previous: KubeObject;
+  readonly request: DeleteRequest;
+  readonly nowMs: number;
+}
 
 function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOptions): DeletionPlan {
   const next = deepClone(previous);
@@ -594,7 +945,9 @@ function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOpti
   const grace = markGraceful(endpoint, { next, request, nowMs });
   if (grace === 'pending') return { kind: 'nothing' };
   const finalizers = deletionFinalizers(endpoint, previous.metadata!, request);
-  const finalizersChange = finalizers.length !== (meta.finalizers ?? []).length || finalizers.some((finalizer, i) => finalizer !== meta.finalizers![i]);
+  const finalizersChange =
+    finalizers.length !== (meta.finalizers ?? []).length ||
+    finalizers.some((finalizer, i) => finalizer !== meta.finalizers![i]);
   if (finalizers.length > 0) meta.finalizers = finalizers;
   else delete meta.finalizers;
   const held = finalizers.length > 0 || holdsItself(endpoint, next);
@@ -602,12 +955,25 @@ function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOpti
   if (!held) return grace === 'marked' ? { kind: 'mark-and-remove', next } : { kind: 'remove' };
   const already = previous.metadata!.deletionTimestamp !== undefined;
   if (grace !== 'marked') markDeleting(endpoint, meta, nowMs);
-  if (isNamespace(endpoint)) next['status'] = { ...(next['status'] as object | undefined), phase: 'Terminating' };
-  return already && !finalizersChange && grace !== 'marked' && meta.deletionGracePeriodSeconds === previous.metadata!.deletionGracePeriodSeconds ? { kind: 'nothing' } : { kind: 'mark', next };
+  if (isNamespace(endpoint))
+    next['status'] = { ...(next['status'] as object | undefined), phase: 'Terminating' };
+  return already &&
+    !finalizersChange &&
+    grace !== 'marked' &&
+    meta.deletionGracePeriodSeconds === previous.metadata!.deletionGracePeriodSeconds
+    ? { kind: 'nothing' }
+    : { kind: 'mark', next };
 }
 
 /** Sets the end of the grace period on resources that have one. 'pending' = it is running and nothing shortens it. */
-function markGraceful(endpoint: Endpoint, { next, request, nowMs }: { readonly next: KubeObject; readonly request: DeleteRequest; readonly nowMs: number }): 'none' | 'marked' | 'pending' {
+function markGraceful(
+  endpoint: Endpoint,
+  {
+    next,
+    request,
+    nowMs,
+  }: { readonly next: KubeObject; readonly request: DeleteRequest; readonly nowMs: number },
+): 'none' | 'marked' | 'pending' {
   const gracePeriodOf = endpoint.resource.behaviour.gracefulDelete;
   if (!gracePeriodOf) return 'none';
   const meta = next.metadata!;
@@ -616,7 +982,9 @@ function markGraceful(endpoint: Endpoint, { next, request, nowMs }: { readonly n
     const current = meta.deletionGracePeriodSeconds ?? 0;
     if (current === 0) return 'none';
     if (gracePeriodSeconds === undefined || Math.max(gracePeriodSeconds, 0) >= current) return 'pending';
-    meta.deletionTimestamp = rfc3339(Date.parse(meta.deletionTimestamp) + (gracePeriodSeconds - current) * 1000);
+    meta.deletionTimestamp = rfc3339(
+      Date.parse(meta.deletionTimestamp) + (gracePeriodSeconds - current) * 1000,
+    );
     meta.deletionGracePeriodSeconds = gracePeriodSeconds;
     return 'marked';
   }
@@ -628,19 +996,28 @@ function markGraceful(endpoint: Endpoint, { next, request, nowMs }: { readonly n
 }
 
 function markDeleting(endpoint: Endpoint, meta: ObjectMeta, nowMs: number): void {
-  if (meta.deletionTimestamp === undefined && (meta.generation ?? 0) > 0) meta.generation = meta.generation! + 1;
+  if (meta.deletionTimestamp === undefined && (meta.generation ?? 0) > 0)
+    meta.generation = meta.generation! + 1;
   meta.deletionTimestamp ??= rfc3339(nowMs);
   // Namespaces are marked by a way of their own, which knows no such period.
   if (!isNamespace(endpoint)) meta.deletionGracePeriodSeconds = 0;
 }
 
-function deletionFinalizers(endpoint: Endpoint, { finalizers = [] }: ObjectMeta, request: DeleteRequest): string[] {
+function deletionFinalizers(
+  endpoint: Endpoint,
+  { finalizers = [] }: ObjectMeta,
+  request: DeleteRequest,
+): string[] {
   const wanted = propagation(endpoint, finalizers, request);
   const kept = finalizers.filter((finalizer) => finalizer !== ORPHAN && finalizer !== FOREGROUND);
   return wanted === 'Orphan' ? [...kept, ORPHAN] : wanted === 'Foreground' ? [...kept, FOREGROUND] : kept;
 }
 
-function propagation(endpoint: Endpoint, finalizers: readonly string[], { propagationPolicy, orphanDependents }: DeleteRequest): string {
+function propagation(
+  endpoint: Endpoint,
+  finalizers: readonly string[],
+  { propagationPolicy, orphanDependents }: DeleteRequest,
+): string {
   const { defaultPropagation } = endpoint.resource.behaviour;
   if (defaultPropagation === 'unsupported') return 'Background';
   if (orphanDependents !== undefined) return orphanDependents ? 'Orphan' : 'Background';
@@ -656,13 +1033,25 @@ function isNamespace({ resource }: Endpoint): boolean {
 
 /** A namespace stays until its spec.finalizers are gone too. */
 function holdsItself(endpoint: Endpoint, object: KubeObject): boolean {
-  return isNamespace(endpoint) && ((object['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) > 0;
+  return (
+    isNamespace(endpoint) &&
+    ((object['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) > 0
+  );
 }
 
 /** The last finalizer of an object under deletion goes with this update: the object goes too. */
 function deletesDuringUpdate(next: KubeObject, previous: KubeObject): boolean {
   const { deletionTimestamp, deletionGracePeriodSeconds } = previous.metadata!;
-  if (deletionTimestamp === undefined || (deletionGracePeriodSeconds ?? 0) !== 0 || (next.metadata?.deletionGracePeriodSeconds ?? 0) !== 0) return false;
+  if (
+    deletionTimestamp === undefined ||
+    (deletionGracePeriodSeconds ?? 0) !== 0 ||
+    (next.metadata?.deletionGracePeriodSeconds ?? 0) !== 0
+  )
+    return false;
   if ((next.metadata?.finalizers?.length ?? 0) > 0) return false;
-  return next.kind !== 'Namespace' || next.apiVersion !== 'v1' || ((next['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) === 0;
+  return (
+    next.kind !== 'Namespace' ||
+    next.apiVersion !== 'v1' ||
+    ((next['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) === 0
+  );
 }

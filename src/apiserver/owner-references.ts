@@ -3,16 +3,24 @@ import type { ObjectMeta } from '#machinery/object.ts';
 import { semanticEqual } from '#resources/strategy.ts';
 
 /** afterAdmission: it was admission that named them. */
-export function dropRepeatedOwners(meta: ObjectMeta, warn: (message: string) => void, { afterAdmission = false }: { readonly afterAdmission?: boolean } = {}): void {
+export function dropRepeatedOwners(
+  meta: ObjectMeta,
+  warn: (message: string) => void,
+  { afterAdmission = false }: { readonly afterAdmission?: boolean } = {},
+): void {
   const references = meta.ownerReferences;
   if (!references || references.length < 2) return;
-  const kept: typeof references = [], repeated: string[] = [];
+  const kept: typeof references = [],
+    repeated: string[] = [];
   for (const reference of references) {
-    if (kept.some((other) => other.uid === reference.uid && semanticEqual(other, reference))) repeated.push(reference.uid ?? '');
+    if (kept.some((other) => other.uid === reference.uid && semanticEqual(other, reference)))
+      repeated.push(reference.uid ?? '');
     else kept.push(reference);
   }
   if (repeated.length === 0) return;
   meta.ownerReferences = kept;
   const where = afterAdmission ? ' after mutating admission happens' : '';
-  warn(`.metadata.ownerReferences contains duplicate entries${where}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ${repeated.join(', ')}`);
+  warn(
+    `.metadata.ownerReferences contains duplicate entries${where}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ${repeated.join(', ')}`,
+  );
 }

@@ -1,6 +1,10 @@
 /** Who owns which fields of stored objects (metadata.managedFields): what machinery works out, for one endpoint's objects. */
 import type { KindVersions } from '#machinery/apply/kind-versions.ts';
-import { managedFieldsAfterUpdate, managedFieldsOfNew, type WriteContext } from '#machinery/apply/managed-fields.ts';
+import {
+  managedFieldsAfterUpdate,
+  managedFieldsOfNew,
+  type WriteContext,
+} from '#machinery/apply/managed-fields.ts';
 import type { WrittenFields } from '#machinery/apply/written-fields.ts';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -21,35 +25,65 @@ const ALL_BUT_SPEC: WrittenFields = { without: ['spec'] };
 const ALL_BUT_SPEC_AND_METADATA: WrittenFields = { without: ['spec', 'metadata'] };
 
 /** What this way in writes; undefined: all of it. */
-export function writtenFields({ schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>, subresource: string): WrittenFields | undefined {
+export function writtenFields(
+  { schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>,
+  subresource: string,
+): WrittenFields | undefined {
   // Of what is not stored, nobody knows better than the writer.
   if (resource.virtual) return undefined;
   const own = resource.behaviour.written?.[subresource];
   if (own) return own;
   if (subresource === 'status') return isBuiltin ? ALL_BUT_SPEC : ALL_BUT_SPEC_AND_METADATA;
   // A custom resource without the subresource has its status written with the rest.
-  return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? ALL_BUT_STATUS : undefined;
+  return subresource === '' &&
+    schema?.byName.has('status') &&
+    (isBuiltin || served.subresources.has('status'))
+    ? ALL_BUT_STATUS
+    : undefined;
 }
 
 /** What the endpoint's owners may have written in. */
 export function kindVersions(endpoint: Endpoint): KindVersions {
   if (endpoint.kindVersions) return endpoint.kindVersions;
-  const { resource, gvk: { kind } } = endpoint;
+  const {
+    resource,
+    gvk: { kind },
+  } = endpoint;
   return {
     schemaOf: (apiVersion) => {
       const gvk = { ...parseApiVersion(apiVersion), kind };
       // Objects that two groups share may have owners of both.
-      return gvk.group === resource.group || resource.behaviour.storedAs !== undefined ? schemaForKind(gvk) : undefined;
+      return gvk.group === resource.group || resource.behaviour.storedAs !== undefined
+        ? schemaForKind(gvk)
+        : undefined;
     },
     convert: (object, apiVersion) => resource.convert(object, apiVersion),
   };
 }
 
 /** How a request through the endpoint writes its fields down, in the request's version. undefined: of this kind nothing is written down. */
-export function ownershipContext(endpoint: Endpoint, { manager, subresource, nowMs }: Writer): WriteContext | undefined {
-  const { schema, apiVersion, resource: { behaviour: { confidential } } } = endpoint;
+export function ownershipContext(
+  endpoint: Endpoint,
+  { manager, subresource, nowMs }: Writer,
+): WriteContext | undefined {
+  const {
+    schema,
+    apiVersion,
+    resource: {
+      behaviour: { confidential },
+    },
+  } = endpoint;
   if (!schema) return undefined;
-  return { schema, apiVersion, manager, nowMs, ...(confidential ? { confidential } : {}), written: writtenFields(endpoint, subresource), versions: kindVersions(endpoint), ...(subresource ? { subresource } : {}) };
+  return {
+    schema,
+    apiVersion,
+    manager,
+    nowMs,
+    ...(confidential ? { confidential } : {}),
+    written: writtenFields(endpoint, subresource),
+    versions: kindVersions(endpoint),
+    ...(subresource ? { subresource } : {}),
+  };
 }
 
 /** The object is as its writer sent it, with defaults: what the server adds later is nobody's. May have to wait. */
@@ -58,24 +92,52 @@ export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): 
   if (!request) return undefined;
   const sent = object.metadata!.managedFields;
   const seen = inVersion(endpoint, object);
-  if (!sent || sent.length === 0) return settle(object, unlessMalformed(() => managedFieldsOfNew({ ...request, object: seen })));
-  return settle(object, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live: undefined, next: seen })));
+  if (!sent || sent.length === 0)
+    return settle(
+      object,
+      unlessMalformed(() => managedFieldsOfNew({ ...request, object: seen })),
+    );
+  return settle(
+    object,
+    unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live: undefined, next: seen })),
+  );
 }
 
 /** As ownNew, of a body that asks something of an object and is not stored: who asks owns what it says, with defaults. */
-export function ownBody(body: KubeObject, { schema, apiVersion, manager, subresource, nowMs }: Writer & Pick<WriteContext, 'schema' | 'apiVersion'>): void {
-  void settle(body, unlessMalformed(() => managedFieldsOfNew({ schema, apiVersion, manager, subresource, nowMs, object: body })));
+export function ownBody(
+  body: KubeObject,
+  { schema, apiVersion, manager, subresource, nowMs }: Writer & Pick<WriteContext, 'schema' | 'apiVersion'>,
+): void {
+  void settle(
+    body,
+    unlessMalformed(() =>
+      managedFieldsOfNew({ schema, apiVersion, manager, subresource, nowMs, object: body }),
+    ),
+  );
 }
 
 /** Objects of which nobody owned anything stay so until they are applied. next: as ownNew's object. May have to wait. */
-export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject }, writer: Writer): Promise<void> | undefined {
-  if (previous.metadata!.managedFields === undefined && next.metadata!.managedFields === undefined) return undefined;
+export function ownChanged(
+  endpoint: Endpoint,
+  { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject },
+  writer: Writer,
+): Promise<void> | undefined {
+  if (previous.metadata!.managedFields === undefined && next.metadata!.managedFields === undefined)
+    return undefined;
   // An empty list is left out when it is read, but means that owners be forgotten.
   if (writer.subresource === '' && isGivenEmpty(next.metadata, 'managedFields')) return undefined;
   const request = ownershipContext(endpoint, writer);
   if (!request) return undefined;
-  const [live, seen] = [previous, next].map((object) => inVersion(endpoint, object)) as [KubeObject, KubeObject];
-  return settle(next, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live, next: seen, schemaChanges: !endpoint.isBuiltin })));
+  const [live, seen] = [previous, next].map((object) => inVersion(endpoint, object)) as [
+    KubeObject,
+    KubeObject,
+  ];
+  return settle(
+    next,
+    unlessMalformed(() =>
+      managedFieldsAfterUpdate({ ...request, live, next: seen, schemaChanges: !endpoint.isBuiltin }),
+    ),
+  );
 }
 
 type Entries = ManagedFieldsEntry[] | undefined;
@@ -89,7 +151,9 @@ function settle(object: KubeObject, entries: Entries | Promise<Entries>): Promis
 }
 
 /** Items without their keys have no owner. Saying so is validation's business. */
-function unlessMalformed(work: () => ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]>): Entries | Promise<Entries> {
+function unlessMalformed(
+  work: () => ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]>,
+): Entries | Promise<Entries> {
   const refused = (error: unknown): undefined => {
     if (!isStatusError(error)) throw error;
     return undefined;

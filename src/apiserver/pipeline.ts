@@ -8,7 +8,11 @@ import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Authenticated } from './authn/authenticator.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequirement } from './authz/authorizer.ts';
+import type {
+  AuthorizationAttributes,
+  AuthorizationDecision,
+  SelectorRequirement,
+} from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { AuditSink, RequestContext, ServerCore } from './context.ts';
@@ -40,7 +44,17 @@ export const STAGES: readonly Stage[] = [
 const NOBODY: UserInfo = { name: '', groups: [] };
 
 function route(request: ApiRequest, startedMs: number): RequestContext {
-  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] || randomUUID(), release: undefined, flow: undefined, queuedMs: 0, startedMs };
+  return {
+    request,
+    info: parseRequestInfo(request),
+    user: NOBODY,
+    warnings: [],
+    auditId: request.headers['audit-id'] || randomUUID(),
+    release: undefined,
+    flow: undefined,
+    queuedMs: 0,
+    startedMs,
+  };
 }
 
 export function createHandler(core: ServerCore): ApiHandler {
@@ -58,7 +72,8 @@ export function createHandler(core: ServerCore): ApiHandler {
       const status = statusFor(error, { core, context });
       if (core.audit && context) await auditFailure(context, { audit: core.audit, status, error });
       response = refusalOf(error, { status, request });
-      if (response.status === 401 && core.authenticator.challenges?.length) response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
+      if (response.status === 401 && core.authenticator.challenges?.length)
+        response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
     }
     if (context) giveBack(context, response, core);
     if (context) finish(context, { response, core, startedMs });
@@ -69,22 +84,34 @@ export function createHandler(core: ServerCore): ApiHandler {
 async function run(context: RequestContext, core: ServerCore): Promise<ApiResponse> {
   for (const stage of STAGES) {
     const outcome = stage.run(context, core);
-    const response = outcome instanceof Promise ? await (isLongRunning(context.info) ? outcome : core.deadlines.bound(outcome, context)) : outcome;
+    const response =
+      outcome instanceof Promise
+        ? await (isLongRunning(context.info) ? outcome : core.deadlines.bound(outcome, context))
+        : outcome;
     if (response) return response;
   }
   throw statusErrors.pathNotFound();
 }
 
-async function auditFailure(context: RequestContext, { audit, status, error }: { readonly audit: AuditSink; readonly status: Status; readonly error: unknown }): Promise<void> {
+async function auditFailure(
+  context: RequestContext,
+  { audit, status, error }: { readonly audit: AuditSink; readonly status: Status; readonly error: unknown },
+): Promise<void> {
   if (context.audit) context.audit.failed(status, { unexpected: statusOf(error) === undefined });
   else if (context.user === NOBODY && status.code === 401) await audit.unauthenticated(context, status);
 }
 
-function refusalOf(error: unknown, { status, request }: { readonly status: Status; readonly request: ApiRequest }): ApiResponse {
+function refusalOf(
+  error: unknown,
+  { status, request }: { readonly status: Status; readonly request: ApiRequest },
+): ApiResponse {
   if (error instanceof NotAuthorized) return unsniffed(errorResponse(status, request));
   if (!(error instanceof Overloaded)) return errorResponse(status, request);
   const response = textResponse(status.code, `${status.message}\n`);
-  return { ...response, headers: { ...response.headers, 'retry-after': String(status.details?.retryAfterSeconds ?? 1) } };
+  return {
+    ...response,
+    headers: { ...response.headers, 'retry-after': String(status.details?.retryAfterSeconds ?? 1) },
+  };
 }
 
 /** What repeats a client's words is not to be taken for anything else. */
@@ -92,18 +119,32 @@ function unsniffed(response: ApiResponse): ApiResponse {
   return { ...response, headers: { ...response.headers, 'x-content-type-options': 'nosniff' } };
 }
 
-function statusFor(error: unknown, { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined }): Status {
+function statusFor(
+  error: unknown,
+  { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined },
+): Status {
   const status = statusOf(error);
   if (status) return status;
   core.log.error('a request failed unexpectedly', {
-    path: context?.info.path, verb: context?.info.verb, error: errorMessage(error), ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
+    path: context?.info.path,
+    verb: context?.info.verb,
+    error: errorMessage(error),
+    ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
   });
   return statusErrors.internal(errorMessage(error)).status;
 }
 
-function finish(context: RequestContext, { response, core, startedMs }: { readonly response: ApiResponse; readonly core: ServerCore; readonly startedMs: number }): void {
+function finish(
+  context: RequestContext,
+  {
+    response,
+    core,
+    startedMs,
+  }: { readonly response: ApiResponse; readonly core: ServerCore; readonly startedMs: number },
+): void {
   response.headers['audit-id'] = context.auditId;
-  if (core.authenticator.answerHeaders) Object.assign(response.headers, core.authenticator.answerHeaders(context.request));
+  if (core.authenticator.answerHeaders)
+    Object.assign(response.headers, core.authenticator.answerHeaders(context.request));
   if (context.flow) {
     response.headers['x-kubernetes-pf-flowschema-uid'] = context.flow.schemaUid;
     response.headers['x-kubernetes-pf-prioritylevel-uid'] = context.flow.levelUid;
@@ -111,8 +152,11 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
   if (context.warnings.length > 0) warn(response, context.warnings);
   const { headers } = context.request;
   core.metrics.observe(labelsOf(context.info), {
-    code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000, queuedSeconds: context.queuedMs / 1000,
-    bodyBytes: headers['content-length'] === undefined ? undefined : Number(headers['content-length']), responseBytes: sizeOf(response.body),
+    code: response.status,
+    seconds: (core.clock.monotonic() - startedMs) / 1000,
+    queuedSeconds: context.queuedMs / 1000,
+    bodyBytes: headers['content-length'] === undefined ? undefined : Number(headers['content-length']),
+    responseBytes: sizeOf(response.body),
   });
 }
 
@@ -152,9 +196,16 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
     context.user = request.user;
     return;
   }
-  if (request.clientCertificateError !== undefined && request.headers['authorization'] === undefined && request.frontProxyCertificate === undefined) throw statusErrors.unauthorized();
-  const { metrics, clock } = core, begunMs = clock.monotonic();
-  const observe = (result: string): void => metrics.authenticationSeconds.observe(`result="${result}"`, (clock.monotonic() - begunMs) / 1000);
+  if (
+    request.clientCertificateError !== undefined &&
+    request.headers['authorization'] === undefined &&
+    request.frontProxyCertificate === undefined
+  )
+    throw statusErrors.unauthorized();
+  const { metrics, clock } = core,
+    begunMs = clock.monotonic();
+  const observe = (result: string): void =>
+    metrics.authenticationSeconds.observe(`result="${result}"`, (clock.monotonic() - begunMs) / 1000);
   const failed = (error: unknown): never => {
     observe('error');
     throw error;
@@ -171,7 +222,8 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
   function take(authenticated: Authenticated | undefined): void {
     observe(authenticated ? 'success' : 'failure');
     if (!authenticated) throw statusErrors.unauthorized();
-    const notAfterMs = request.headers['authorization'] === undefined ? request.clientCertificate?.notAfterMs : undefined;
+    const notAfterMs =
+      request.headers['authorization'] === undefined ? request.clientCertificate?.notAfterMs : undefined;
     if (notAfterMs !== undefined) metrics.certificateSeconds.observe('', (notAfterMs - clock.now()) / 1000);
     context.user = authenticated.user;
     if (authenticated.auditAnnotations) context.auditAnnotations = authenticated.auditAnnotations;
@@ -182,7 +234,8 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
 function limit(context: RequestContext, { limiter, metrics, clock }: ServerCore): void | Promise<void> {
   const admitted = limiter.admit(context);
   if (!admitted) return;
-  const kind = isMutating(context.info) ? 'mutating' : 'readOnly', begunMs = clock.monotonic();
+  const kind = isMutating(context.info) ? 'mutating' : 'readOnly',
+    begunMs = clock.monotonic();
   metrics.queued[kind]++;
   return admitted.finally(() => {
     metrics.queued[kind]--;
@@ -192,7 +245,8 @@ function limit(context: RequestContext, { limiter, metrics, clock }: ServerCore)
 
 function authorize(context: RequestContext, core: ServerCore): void | Promise<void> {
   const attributes = attributesOf(context);
-  const { metrics, clock } = core, begunMs = clock.monotonic();
+  const { metrics, clock } = core,
+    begunMs = clock.monotonic();
   const decision = core.authorizer.authorize(attributes);
   if (decision instanceof Promise) return decision.then((result) => check(result));
   check(decision);
@@ -202,7 +256,10 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
     metrics.authorizationAttempts.add(outcome);
     metrics.authorizationSeconds.observe(outcome, (clock.monotonic() - begunMs) / 1000);
     if (context.audit) {
-      context.audit.annotate('authorization.k8s.io/decision', result.decision === 'allow' ? 'allow' : 'forbid');
+      context.audit.annotate(
+        'authorization.k8s.io/decision',
+        result.decision === 'allow' ? 'allow' : 'forbid',
+      );
       context.audit.annotate('authorization.k8s.io/reason', result.reason);
     }
     if (result.decision !== 'allow') throw refusal(attributes, result);
@@ -210,24 +267,63 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
 }
 
 /** Decisions as upstream's metrics call them. */
-const OUTCOMES: Readonly<Record<AuthorizationDecision['decision'], string>> = { allow: 'result="allowed"', deny: 'result="denied"', 'no-opinion': 'result="no-opinion"' };
+const OUTCOMES: Readonly<Record<AuthorizationDecision['decision'], string>> = {
+  allow: 'result="allowed"',
+  deny: 'result="denied"',
+  'no-opinion': 'result="no-opinion"',
+};
 
 function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
-  const { verb, group, version, resource, subresource, namespace, name, path, isResourceRequest, query } = info;
+  const { verb, group, version, resource, subresource, namespace, name, path, isResourceRequest, query } =
+    info;
   const selects = !info.verbInPath && (verb === 'list' || verb === 'watch' || verb === 'deletecollection');
-  const fieldSelector = selects && query['fieldSelector'] ? selectorOf(() => parseFieldSelector(query['fieldSelector']!).requirements.map(({ field, operator, value }) => ({
-    key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value],
-  }))) : undefined;
-  const labelSelector = selects && query['labelSelector'] ? selectorOf(() => parseLabelSelector(query['labelSelector']!).requirements.map(({ key, operator, values }) => ({
-    key, operator: LABEL_OPERATORS[operator] ?? operator, values,
-  }))) : undefined;
+  const fieldSelector =
+    selects && query['fieldSelector']
+      ? selectorOf(() =>
+          parseFieldSelector(query['fieldSelector']!).requirements.map(({ field, operator, value }) => ({
+            key: field,
+            operator: operator === '=' ? 'In' : 'NotIn',
+            values: [value],
+          })),
+        )
+      : undefined;
+  const labelSelector =
+    selects && query['labelSelector']
+      ? selectorOf(() =>
+          parseLabelSelector(query['labelSelector']!).requirements.map(({ key, operator, values }) => ({
+            key,
+            operator: LABEL_OPERATORS[operator] ?? operator,
+            values,
+          })),
+        )
+      : undefined;
   return {
-    user, verb, group, version, resource, subresource, namespace, name, path, isResourceRequest,
-    ...(fieldSelector ? { fieldSelector } : {}), ...(labelSelector ? { labelSelector } : {}),
+    user,
+    verb,
+    group,
+    version,
+    resource,
+    subresource,
+    namespace,
+    name,
+    path,
+    isResourceRequest,
+    ...(fieldSelector ? { fieldSelector } : {}),
+    ...(labelSelector ? { labelSelector } : {}),
   };
 }
 
-const LABEL_OPERATORS: Readonly<Record<string, string>> = { '=': 'In', '==': 'In', in: 'In', '!=': 'NotIn', notin: 'NotIn', exists: 'Exists', '!': 'DoesNotExist', gt: 'Gt', lt: 'Lt' };
+const LABEL_OPERATORS: Readonly<Record<string, string>> = {
+  '=': 'In',
+  '==': 'In',
+  in: 'In',
+  '!=': 'NotIn',
+  notin: 'NotIn',
+  exists: 'Exists',
+  '!': 'DoesNotExist',
+  gt: 'Gt',
+  lt: 'Lt',
+};
 
 /** A selector that cannot be read narrows nothing here; the verb refuses it later. */
 function selectorOf(read: () => SelectorRequirement[]): SelectorRequirement[] | undefined {
@@ -279,7 +375,11 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
 function refuseUpgrade(socket: Duplex, { status, headers, body }: ApiResponse): void {
   if (!socket.writable) return void socket.destroy();
   const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
-  const lines = Object.entries({ ...headers, 'content-length': String(bytes.length), connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
+  const lines = Object.entries({
+    ...headers,
+    'content-length': String(bytes.length),
+    connection: 'close',
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(`HTTP/1.1 ${status} Refused\r\n${lines.join('')}\r\n`);
   socket.end(bytes);
 }

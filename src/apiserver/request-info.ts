@@ -53,7 +53,14 @@ function decodePercent(text: string): string {
   }
 }
 
-const VERB_OF_METHOD: ReadonlyMap<string, string> = new Map([['POST', 'create'], ['GET', 'get'], ['HEAD', 'get'], ['PUT', 'update'], ['PATCH', 'patch'], ['DELETE', 'delete']]);
+const VERB_OF_METHOD: ReadonlyMap<string, string> = new Map([
+  ['POST', 'create'],
+  ['GET', 'get'],
+  ['HEAD', 'get'],
+  ['PUT', 'update'],
+  ['PATCH', 'patch'],
+  ['DELETE', 'delete'],
+]);
 const VERBS_IN_PATH: ReadonlySet<string> = new Set(['watch', 'proxy']);
 const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize']);
 
@@ -92,20 +99,44 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
     // By no name, whatever is selected: who may delete one object may not delete by selector.
     verb = 'deletecollection';
   }
-  return { isResourceRequest: true, path, verb, group, version, resource, subresource, namespace, name, rest, query, verbInPath };
+  return {
+    isResourceRequest: true,
+    path,
+    verb,
+    group,
+    version,
+    resource,
+    subresource,
+    namespace,
+    name,
+    rest,
+    query,
+    verbInPath,
+  };
 }
 
 /** The path as it was sent from its nth separator on, encoded ones counted. */
 function fromSeparator(path: string, n: number): string {
   let count = 0;
-  for (const { index, 0: separator } of path.matchAll(/\/|%2f/gi)) if (++count === n) return `/${path.slice(index + separator.length)}`;
+  for (const { index, 0: separator } of path.matchAll(/\/|%2f/gi))
+    if (++count === n) return `/${path.slice(index + separator.length)}`;
   return '';
 }
 
 function nonResource(request: Pick<ApiRequest, 'method' | 'path'>, query: Query): RequestInfo {
   return {
-    isResourceRequest: false, path: decodePercent(request.path), verb: request.method.toLowerCase(), group: '', version: '', resource: '', subresource: '', namespace: '', name: '',
-    rest: '', query, verbInPath: false,
+    isResourceRequest: false,
+    path: decodePercent(request.path),
+    verb: request.method.toLowerCase(),
+    group: '',
+    version: '',
+    resource: '',
+    subresource: '',
+    namespace: '',
+    name: '',
+    rest: '',
+    query,
+    verbInPath: false,
   };
 }
 

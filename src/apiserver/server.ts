@@ -51,9 +51,17 @@ import { ServiceAllocation } from './service-allocation.ts';
 import { objectsFor } from './verbs/dispatch.ts';
 
 /** What the parts that need the server's own objects are made from. */
-export interface PartContext { readonly internal: InternalApi; readonly clock: Clock; readonly log: Logger }
+export interface PartContext {
+  readonly internal: InternalApi;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
-export interface Authentication { readonly authenticator: Authenticator; readonly tokenIssuer?: TokenIssuer | undefined; readonly tokenReviewer?: TokenReviewer | undefined }
+export interface Authentication {
+  readonly authenticator: Authenticator;
+  readonly tokenIssuer?: TokenIssuer | undefined;
+  readonly tokenReviewer?: TokenReviewer | undefined;
+}
 
 export interface ApiServerOptions {
   /** The server uses it and leaves it open. */
@@ -63,7 +71,9 @@ export interface ApiServerOptions {
   readonly authentication: (context: PartContext) => Authentication;
   readonly authorization: (context: PartContext) => Authorizer;
   /** In the order they run. */
-  readonly admission?: (context: PartContext & { readonly authorizer: Authorizer }) => readonly AdmissionPlugin[];
+  readonly admission?: (
+    context: PartContext & { readonly authorizer: Authorizer },
+  ) => readonly AdmissionPlugin[];
   /** Exec, logs, proxies; absent = refused. */
   readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
   readonly audit?: AuditSink;
@@ -140,8 +150,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
-  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks).map(withExpressionChecks).map(withDeviceSelectorChecks), cache, isEnabled });
-  const services = new ServiceAllocation({ cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}) });
+  const catalogue = new Catalogue({
+    resources: registry.map(withCustomResourceChecks).map(withExpressionChecks).map(withDeviceSelectorChecks),
+    cache,
+    isEnabled,
+  });
+  const services = new ServiceAllocation({
+    cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
+    ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}),
+  });
   const metrics = new Metrics();
   const health = new HealthChecks();
   const customResources = new CustomResources({ store, cache, catalogue, clock, log });
@@ -152,26 +169,69 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
 
   const internal: InternalApi = createInternalApi({ catalogue, objects: () => objectsFor(core) });
   const part: PartContext = { internal, clock, log };
-  const { authentication, authorizer } = made(cache, () => ({ authentication: options.authentication(part), authorizer: options.authorization(part) }));
+  const { authentication, authorizer } = made(cache, () => ({
+    authentication: options.authentication(part),
+    authorizer: options.authorization(part),
+  }));
   const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
-  const documents = new DiscoveryDocuments(catalogue, { extensions: aggregator, serverAddress: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '' });
+  const documents = new DiscoveryDocuments(catalogue, {
+    extensions: aggregator,
+    serverAddress: options.advertiseAddress
+      ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}`
+      : '',
+  });
   const flow = new FlowControl(options.requestLimits ?? {}, { catalogue, clock, log, metrics });
   const core: ServerCore = {
-    limiter: flow.limiter, deadlines: flow.deadlines,
-    store, cache, catalogue, internal, services, metrics, clock, log, authorizer, aggregator,
-    authenticator: authentication.authenticator, tokenIssuer: authentication.tokenIssuer, tokenReviewer: authentication.tokenReviewer,
+    limiter: flow.limiter,
+    deadlines: flow.deadlines,
+    store,
+    cache,
+    catalogue,
+    internal,
+    services,
+    metrics,
+    clock,
+    log,
+    authorizer,
+    aggregator,
+    authenticator: authentication.authenticator,
+    tokenIssuer: authentication.tokenIssuer,
+    tokenReviewer: authentication.tokenReviewer,
     admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
-    audit: options.audit, constrainedImpersonation: options.constrainedImpersonation ?? true,
+    audit: options.audit,
+    constrainedImpersonation: options.constrainedImpersonation ?? true,
     routePath: createPathRouter({
-      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0', flags: options.flags, cbor: options.cbor ?? false,
-      extra: { ...flow.paths, ...((options.profiling ?? true) ? profilingPaths(clock) : {}), ...options.extraPaths },
+      documents,
+      customOpenapi: new CustomOpenapi(catalogue),
+      extensions: aggregator,
+      health,
+      metrics,
+      tokenIssuer: authentication.tokenIssuer,
+      isEnabled: (gv) => isEnabled({ ...gv, resource: '' }),
+      programVersion: options.programVersion ?? '0.0.0',
+      flags: options.flags,
+      cbor: options.cbor ?? false,
+      extra: {
+        ...flow.paths,
+        ...((options.profiling ?? true) ? profilingPaths(clock) : {}),
+        ...options.extraPaths,
+      },
     }),
-    leaving: false, stopping: false, running: new Set(),
+    leaving: false,
+    stopping: false,
+    running: new Set(),
   };
   customResources.start({ internal, objects: objectsFor(core) });
   aggregator.start();
-  const stopAdmission = core.admission.start({ internal, kinds: createAdmissionKinds(catalogue), authorizer, metrics, clock, log });
+  const stopAdmission = core.admission.start({
+    internal,
+    kinds: createAdmissionKinds(catalogue),
+    authorizer,
+    metrics,
+    clock,
+    log,
+  });
   flow.start(internal, { keepObjects: options.bootstrapObjects ?? true });
   core.running.add(() => flow.stop());
   const bootstrap = new Bootstrap(core, options);
@@ -190,7 +250,13 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   metrics.collect(() => aggregator.metrics());
   const handler = createHandler(core);
   const withCbor = options.cbor ? (await import('./encodings/cbor.ts')).withCbor : undefined;
-  return new Server(core, { handler: withCbor ? withCbor(handler, (path) => aggregator.serviceFor(path) !== undefined) : handler, bootstrap, customResources, stopAdmission, log });
+  return new Server(core, {
+    handler: withCbor ? withCbor(handler, (path) => aggregator.serviceFor(path) !== undefined) : handler,
+    bootstrap,
+    customResources,
+    stopAdmission,
+    log,
+  });
 }
 
 /** What cannot be configured so leaves nothing running. */
@@ -213,7 +279,22 @@ class Server implements ApiServer {
   readonly #log: Logger;
   readonly #carriers: TlsCarrier[] = [];
 
-  constructor(core: ServerCore, { handler, bootstrap, customResources, stopAdmission, log }: { readonly handler: ApiHandler; readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly stopAdmission: () => void; readonly log: Logger }) {
+  constructor(
+    core: ServerCore,
+    {
+      handler,
+      bootstrap,
+      customResources,
+      stopAdmission,
+      log,
+    }: {
+      readonly handler: ApiHandler;
+      readonly bootstrap: Bootstrap;
+      readonly customResources: CustomResources;
+      readonly stopAdmission: () => void;
+      readonly log: Logger;
+    },
+  ) {
     this.#core = core;
     this.#stopAdmission = stopAdmission;
     this.#customResources = customResources;
@@ -223,12 +304,25 @@ class Server implements ApiServer {
     this.upgrade = createUpgradeHandler(core);
   }
 
-  get internal(): InternalApi { return this.#core.internal; }
-  get authorizer(): Authorizer { return this.#core.authorizer; }
-  get metrics(): Metrics { return this.#core.metrics; }
+  get internal(): InternalApi {
+    return this.#core.internal;
+  }
+  get authorizer(): Authorizer {
+    return this.#core.authorizer;
+  }
+  get metrics(): Metrics {
+    return this.#core.metrics;
+  }
 
   async start({ host, port, tls, limits }: StartOptions): Promise<AddressInfo> {
-    const carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, onHandshakeError: () => this.metrics.handshakeErrors.add(''), ...(limits ? { limits } : {}) });
+    const carrier = createTlsCarrier({
+      handler: this.handler,
+      onUpgrade: this.upgrade,
+      tls,
+      log: this.#log,
+      onHandshakeError: () => this.metrics.handshakeErrors.add(''),
+      ...(limits ? { limits } : {}),
+    });
     const address = await carrier.listen({ host, port });
     this.#carriers.push(carrier);
     void this.#bootstrap.run().catch(() => {});
@@ -278,8 +372,22 @@ class Bootstrap {
     this.#core = core;
     this.#options = options;
     const { internal, catalogue, services: allocation, clock, log } = core;
-    this.#identity = new IdentityLease({ internal, address: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '', clock, log });
-    this.#addresses = new ServiceAddresses({ internal, catalogue, allocation, cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, clock, log });
+    this.#identity = new IdentityLease({
+      internal,
+      address: options.advertiseAddress
+        ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}`
+        : '',
+      clock,
+      log,
+    });
+    this.#addresses = new ServiceAddresses({
+      internal,
+      catalogue,
+      allocation,
+      cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
+      clock,
+      log,
+    });
   }
 
   stop(): Promise<void> {
@@ -301,10 +409,10 @@ class Bootstrap {
       } catch (error) {
         if (this.#core.stopping) throw error;
         if (isStatusError(error, 'Invalid')) {
-          log.error('the cluster\'s first objects cannot be created', { error: errorMessage(error) });
+          log.error("the cluster's first objects cannot be created", { error: errorMessage(error) });
           throw error;
         }
-        log.warn('creating the cluster\'s first objects failed, trying again', { error: errorMessage(error) });
+        log.warn("creating the cluster's first objects failed, trying again", { error: errorMessage(error) });
         await clock.sleep(BOOTSTRAP_RETRY_MS);
       }
     }
@@ -316,7 +424,13 @@ class Bootstrap {
       const { advertiseAddress, clientCa, requestHeader } = this.#options;
       // Policy does not depend on namespaces: both go out together and share the store's group commits.
       await Promise.all([
-        bootstrapCluster({ internal, serviceAddress: services.addresses.first, advertiseAddress, clientCa, requestHeader }),
+        bootstrapCluster({
+          internal,
+          serviceAddress: services.addresses.first,
+          advertiseAddress,
+          clientCa,
+          requestHeader,
+        }),
         this.#core.aggregator.registerLocal(),
         this.#addresses.prepare(),
         this.#options.bootstrap?.(internal),
@@ -327,36 +441,105 @@ class Bootstrap {
   }
 }
 
-function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: ServerCore; readonly bootstrap: Bootstrap }): void {
+function addChecks(
+  health: HealthChecks,
+  { core, bootstrap }: { readonly core: ServerCore; readonly bootstrap: Bootstrap },
+): void {
   health.add({ name: 'ping', check: () => undefined });
   health.add({ name: 'log', check: () => undefined });
-  health.add({ name: 'etcd', check: () => (core.cache.live ? undefined : 'the watch on the store is not open') });
-  health.addReadiness({ name: 'informer-sync', check: () => (core.cache.live ? undefined : 'the cache is being filled') });
-  for (const name of POST_START_HOOKS) health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
-  health.addReadinessLast({ name: 'shutdown', check: () => (core.leaving ? 'process is shutting down' : undefined) });
+  health.add({
+    name: 'etcd',
+    check: () => (core.cache.live ? undefined : 'the watch on the store is not open'),
+  });
+  health.addReadiness({
+    name: 'informer-sync',
+    check: () => (core.cache.live ? undefined : 'the cache is being filled'),
+  });
+  for (const name of POST_START_HOOKS)
+    health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
+  health.addReadinessLast({
+    name: 'shutdown',
+    check: () => (core.leaving ? 'process is shutting down' : undefined),
+  });
 }
 
 function versionLines(programVersion: string): string {
-  const { major, minor, emulationMajor, emulationMinor, minCompatibilityMajor, minCompatibilityMinor, gitVersion, gitCommit, gitTreeState, buildDate, goVersion, compiler, platform } = versionInfo(programVersion);
-  const build = Object.entries({ build_date: buildDate, compiler, git_commit: gitCommit, git_tree_state: gitTreeState, git_version: gitVersion, go_version: goVersion, major, minor, platform });
-  const versions = Object.entries({ binary: gitVersion.replace(/^v/, ''), component: 'kube', emulation: `${emulationMajor}.${emulationMinor}`, min_compat: `${minCompatibilityMajor}.${minCompatibilityMinor}` });
-  const labels = (of: readonly (readonly [name: string, value: string])[]): string => of.map(([name, value]) => label(name, value)).join(',');
+  const {
+    major,
+    minor,
+    emulationMajor,
+    emulationMinor,
+    minCompatibilityMajor,
+    minCompatibilityMinor,
+    gitVersion,
+    gitCommit,
+    gitTreeState,
+    buildDate,
+    goVersion,
+    compiler,
+    platform,
+  } = versionInfo(programVersion);
+  const build = Object.entries({
+    build_date: buildDate,
+    compiler,
+    git_commit: gitCommit,
+    git_tree_state: gitTreeState,
+    git_version: gitVersion,
+    go_version: goVersion,
+    major,
+    minor,
+    platform,
+  });
+  const versions = Object.entries({
+    binary: gitVersion.replace(/^v/, ''),
+    component: 'kube',
+    emulation: `${emulationMajor}.${emulationMinor}`,
+    min_compat: `${minCompatibilityMajor}.${minCompatibilityMinor}`,
+  });
+  const labels = (of: readonly (readonly [name: string, value: string])[]): string =>
+    of.map(([name, value]) => label(name, value)).join(',');
   return [
-    '# HELP kubernetes_build_info Version of this program; the value is 1.', '# TYPE kubernetes_build_info gauge', `kubernetes_build_info{${labels(build)}} 1`,
-    '# HELP version_info Which version of Kubernetes it behaves as; the value is 1.', '# TYPE version_info gauge', `version_info{${labels(versions)}} 1`,
+    '# HELP kubernetes_build_info Version of this program; the value is 1.',
+    '# TYPE kubernetes_build_info gauge',
+    `kubernetes_build_info{${labels(build)}} 1`,
+    '# HELP version_info Which version of Kubernetes it behaves as; the value is 1.',
+    '# TYPE version_info gauge',
+    `version_info{${labels(versions)}} 1`,
   ].join('\n');
 }
 
 /** What is stored and what the caches of it have seen, by resource. */
 /** Lists by where they were served from. No list goes by an index here: names are the only order. */
-function listFamilies(): { readonly families: readonly Counter[]; add(labels: string, cache: Pick<ResourceCache, 'lists' | 'historicLists'>): void } {
-  const of = (where: string): { readonly total: Counter; readonly fetched: Counter; readonly returned: Counter } => ({
-    total: new Counter(`apiserver_${where}_list_total`, `Lists served from the ${where}, by group and resource.`), fetched: new Counter(`apiserver_${where}_list_fetched_objects_total`, `Objects read from the ${where} for lists, by group and resource.`),
-    returned: new Counter(`apiserver_${where}_list_returned_objects_total`, `Objects of lists served from the ${where}, by group and resource.`),
+function listFamilies(): {
+  readonly families: readonly Counter[];
+  add(labels: string, cache: Pick<ResourceCache, 'lists' | 'historicLists'>): void;
+} {
+  const of = (
+    where: string,
+  ): { readonly total: Counter; readonly fetched: Counter; readonly returned: Counter } => ({
+    total: new Counter(
+      `apiserver_${where}_list_total`,
+      `Lists served from the ${where}, by group and resource.`,
+    ),
+    fetched: new Counter(
+      `apiserver_${where}_list_fetched_objects_total`,
+      `Objects read from the ${where} for lists, by group and resource.`,
+    ),
+    returned: new Counter(
+      `apiserver_${where}_list_returned_objects_total`,
+      `Objects of lists served from the ${where}, by group and resource.`,
+    ),
   });
-  const cached = of('cache'), stored = of('storage');
-  const evaluated = new Counter('apiserver_storage_list_evaluated_objects_total', 'Objects tested for lists served from the storage, by group and resource.');
-  const consistent = new Counter('apiserver_watch_cache_consistent_read_total', 'Lists of the newest revision that the watch cache served, by group, resource, success and fallback.');
+  const cached = of('cache'),
+    stored = of('storage');
+  const evaluated = new Counter(
+    'apiserver_storage_list_evaluated_objects_total',
+    'Objects tested for lists served from the storage, by group and resource.',
+  );
+  const consistent = new Counter(
+    'apiserver_watch_cache_consistent_read_total',
+    'Lists of the newest revision that the watch cache served, by group, resource, success and fallback.',
+  );
   return {
     families: [...Object.values(cached), ...Object.values(stored), evaluated, consistent],
     add(labels, { lists, historicLists }) {
@@ -379,16 +562,40 @@ function listFamilies(): { readonly families: readonly Counter[]; add(labels: st
 function storageLines(catalogue: Catalogue, cache: WatchCache): string {
   const objects = new Gauge('apiserver_storage_objects', 'Stored objects, by resource.');
   const byGroup = new Gauge('apiserver_resource_objects', 'Stored objects, by group and resource.');
-  const stored = new Counter('apiserver_storage_events_received_total', 'Writes that the store told of, by group and resource.');
-  const received = new Counter('apiserver_watch_cache_events_received_total', 'Writes that the watch cache took in, by group and resource.');
-  const dispatched = new Counter('apiserver_watch_cache_events_dispatched_total', 'Writes that the watch cache handed to watchers, by group and resource.');
-  const initial = new Counter('apiserver_init_events_total', 'Objects handed to watches at their beginning, by group and resource.');
+  const stored = new Counter(
+    'apiserver_storage_events_received_total',
+    'Writes that the store told of, by group and resource.',
+  );
+  const received = new Counter(
+    'apiserver_watch_cache_events_received_total',
+    'Writes that the watch cache took in, by group and resource.',
+  );
+  const dispatched = new Counter(
+    'apiserver_watch_cache_events_dispatched_total',
+    'Writes that the watch cache handed to watchers, by group and resource.',
+  );
+  const initial = new Counter(
+    'apiserver_init_events_total',
+    'Objects handed to watches at their beginning, by group and resource.',
+  );
   const lists = listFamilies();
-  const fills = new Counter('apiserver_watch_cache_initializations_total', 'How often the watch cache was filled, by group and resource.');
-  const revision = new Gauge('apiserver_watch_cache_resource_version', 'Revision up to which the watch cache knows all, by group and resource.');
-  const capacity = new Gauge('watch_cache_capacity', 'Events that watches can resume from, by group and resource.');
+  const fills = new Counter(
+    'apiserver_watch_cache_initializations_total',
+    'How often the watch cache was filled, by group and resource.',
+  );
+  const revision = new Gauge(
+    'apiserver_watch_cache_resource_version',
+    'Revision up to which the watch cache knows all, by group and resource.',
+  );
+  const capacity = new Gauge(
+    'watch_cache_capacity',
+    'Events that watches can resume from, by group and resource.',
+  );
   const seen = new Set<string>();
-  for (const { cache: entries, groupResource: { group, resource } } of catalogue.endpoints) {
+  for (const {
+    cache: entries,
+    groupResource: { group, resource },
+  } of catalogue.endpoints) {
     const name = group === '' ? resource : `${resource}.${group}`;
     if (!entries || seen.has(name)) continue;
     seen.add(name);
@@ -404,5 +611,18 @@ function storageLines(catalogue: Catalogue, cache: WatchCache): string {
     revision.set(labels, cache.revision);
     capacity.set(labels, MAX_WINDOW_EVENTS);
   }
-  return [objects, byGroup, stored, received, dispatched, initial, fills, revision, capacity, ...lists.families].flatMap((family) => family.render()).join('\n');
+  return [
+    objects,
+    byGroup,
+    stored,
+    received,
+    dispatched,
+    initial,
+    fills,
+    revision,
+    capacity,
+    ...lists.families,
+  ]
+    .flatMap((family) => family.render())
+    .join('\n');
 }

@@ -27,8 +27,17 @@ const MANAGED_BY = 'ipaddress.kubernetes.io/managed-by';
 const FAMILY = 'ipaddress.kubernetes.io/ip-family';
 const ALLOCATOR = 'ipallocator.k8s.io';
 
-interface ServiceObject extends KubeObject { readonly spec?: { readonly type?: string; readonly clusterIP?: string; readonly clusterIPs?: readonly string[] } }
-interface Owner { readonly namespace: string; readonly name: string }
+interface ServiceObject extends KubeObject {
+  readonly spec?: {
+    readonly type?: string;
+    readonly clusterIP?: string;
+    readonly clusterIPs?: readonly string[];
+  };
+}
+interface Owner {
+  readonly namespace: string;
+  readonly name: string;
+}
 
 export interface ServiceAddressesOptions {
   readonly internal: InternalApi;
@@ -51,14 +60,25 @@ export class ServiceAddresses {
   constructor(options: ServiceAddressesOptions) {
     this.#options = options;
     const { clock, log } = options;
-    this.#addresses = new KeyedWork({ clock, log, complaint: 'the IPAddress of a Service could not be kept up', work: (ip) => this.#reconcileAddress(ip) });
-    this.#cidrs = new KeyedWork({ clock, log, complaint: 'a ServiceCIDR could not be kept up', work: (name) => this.#reconcileCidr(name) });
+    this.#addresses = new KeyedWork({
+      clock,
+      log,
+      complaint: 'the IPAddress of a Service could not be kept up',
+      work: (ip) => this.#reconcileAddress(ip),
+    });
+    this.#cidrs = new KeyedWork({
+      clock,
+      log,
+      complaint: 'a ServiceCIDR could not be kept up',
+      work: (name) => this.#reconcileCidr(name),
+    });
   }
 
   /** Resolves when the cluster's own range has its ServiceCIDR. */
   async prepare(): Promise<void> {
     const { internal, cidr, clock } = this.#options;
-    if (this.#isServed() && !internal.get(CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME })) await this.#createDefault(cidr, clock.now());
+    if (this.#isServed() && !internal.get(CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME }))
+      await this.#createDefault(cidr, clock.now());
   }
 
   /** After prepare() and the cluster's first Services. Resolves when the Services there are have their IPAddresses; follows them afterwards. */
@@ -66,17 +86,29 @@ export class ServiceAddresses {
     const { internal } = this.#options;
     if (this.#unwatch.length > 0 || !this.#isServed()) return;
     this.#unwatch.push(
-      internal.watch(CIDRS, { added: (object) => this.#cidrChanged(object), updated: (object) => this.#cidrChanged(object), deleted: () => this.#useRanges() }),
-      internal.watch(SERVICES, {
-        added: (object) => this.#serviceChanged(object, undefined), updated: (object, previous) => this.#serviceChanged(object, previous), deleted: (object) => this.#serviceChanged(undefined, object),
+      internal.watch(CIDRS, {
+        added: (object) => this.#cidrChanged(object),
+        updated: (object) => this.#cidrChanged(object),
+        deleted: () => this.#useRanges(),
       }),
-      internal.watch(ADDRESSES, { added: (object) => this.#addressChanged(object), updated: (object) => this.#addressChanged(object), deleted: (object) => this.#addressGone(object) }),
+      internal.watch(SERVICES, {
+        added: (object) => this.#serviceChanged(object, undefined),
+        updated: (object, previous) => this.#serviceChanged(object, previous),
+        deleted: (object) => this.#serviceChanged(undefined, object),
+      }),
+      internal.watch(ADDRESSES, {
+        added: (object) => this.#addressChanged(object),
+        updated: (object) => this.#addressChanged(object),
+        deleted: (object) => this.#addressGone(object),
+      }),
     );
     await Promise.all(Array.from(this.#owners.keys(), (ip) => this.#reconcileAddress(ip)));
   }
 
   #isServed(): boolean {
-    return [SERVICES, ADDRESSES, CIDRS].every(({ group, resource }) => this.#options.catalogue.byGroup(group, resource));
+    return [SERVICES, ADDRESSES, CIDRS].every(({ group, resource }) =>
+      this.#options.catalogue.byGroup(group, resource),
+    );
   }
 
   async stop(): Promise<void> {
@@ -96,7 +128,10 @@ export class ServiceAddresses {
     }
     for (const ip of now) {
       if (isOwner(this.#owners.get(ip), service!)) continue;
-      this.#owners.set(ip, { namespace: service!.metadata?.namespace ?? '', name: service!.metadata?.name ?? '' });
+      this.#owners.set(ip, {
+        namespace: service!.metadata?.namespace ?? '',
+        name: service!.metadata?.name ?? '',
+      });
       this.#addresses.add(ip);
     }
   }
@@ -130,7 +165,13 @@ export class ServiceAddresses {
       if (current) await internal.delete(ADDRESSES, { name: ip });
       if (wanted) {
         await internal.create(ADDRESSES, {
-          apiVersion: 'networking.k8s.io/v1', kind: 'IPAddress', metadata: { name: ip, labels: { [FAMILY]: ip.includes(':') ? 'IPv6' : 'IPv4', [MANAGED_BY]: ALLOCATOR } }, spec: { parentRef: wanted },
+          apiVersion: 'networking.k8s.io/v1',
+          kind: 'IPAddress',
+          metadata: {
+            name: ip,
+            labels: { [FAMILY]: ip.includes(':') ? 'IPv6' : 'IPv4', [MANAGED_BY]: ALLOCATOR },
+          },
+          spec: { parentRef: wanted },
         } as KubeObject);
       }
     } catch (error) {
@@ -143,11 +184,20 @@ export class ServiceAddresses {
   async #createDefault(cidr: string, nowMs: number): Promise<void> {
     const { internal } = this.#options;
     try {
-      await internal.create(CIDRS, { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', metadata: { name: DEFAULT_SERVICE_CIDR_NAME, finalizers: [FINALIZER] }, spec: { cidrs: [cidr] } } as KubeObject);
+      await internal.create(CIDRS, {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'ServiceCIDR',
+        metadata: { name: DEFAULT_SERVICE_CIDR_NAME, finalizers: [FINALIZER] },
+        spec: { cidrs: [cidr] },
+      } as KubeObject);
     } catch (error) {
       if (!isStatusError(error, 'AlreadyExists')) throw error;
     }
-    await this.#setReady(DEFAULT_SERVICE_CIDR_NAME, { status: 'True', reason: '', message: 'Kubernetes default Service CIDR is ready' }, nowMs);
+    await this.#setReady(
+      DEFAULT_SERVICE_CIDR_NAME,
+      { status: 'True', reason: '', message: 'Kubernetes default Service CIDR is ready' },
+      nowMs,
+    );
   }
 
   #all(): ServiceCIDR[] {
@@ -162,10 +212,15 @@ export class ServiceAddresses {
   /** Ranges under deletion are not allocated from; the cluster's own one always is while it lasts. */
   #useRanges(): void {
     const { allocation, cidr, log } = this.#options;
-    const usable = this.#all().filter(({ metadata }) => !metadata?.deletionTimestamp).flatMap(({ spec }) => spec?.cidrs ?? []).filter(isAllocatable);
+    const usable = this.#all()
+      .filter(({ metadata }) => !metadata?.deletionTimestamp)
+      .flatMap(({ spec }) => spec?.cidrs ?? [])
+      .filter(isAllocatable);
     if (usable.length === 0) log.warn('no ServiceCIDR is ready: Services get no addresses', { cidr });
     // The configured range comes first where it is among them.
-    allocation.addresses.use([...new Set(usable)].toSorted((left, right) => Number(right === cidr) - Number(left === cidr)));
+    allocation.addresses.use(
+      [...new Set(usable)].toSorted((left, right) => Number(right === cidr) - Number(left === cidr)),
+    );
   }
 
   async #reconcileCidr(name: string): Promise<void> {
@@ -176,39 +231,106 @@ export class ServiceAddresses {
     if (deletionTimestamp) {
       if (!finalizers.includes(FINALIZER)) return;
       if (this.#isInUse(object)) {
-        return this.#setReady(name, { status: 'False', reason: 'Terminating', message: 'There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR' }, clock.now());
+        return this.#setReady(
+          name,
+          {
+            status: 'False',
+            reason: 'Terminating',
+            message:
+              'There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR',
+          },
+          clock.now(),
+        );
       }
-      return this.#modify(name, ({ metadata }) => void (metadata!.finalizers = (metadata!.finalizers ?? []).filter((finalizer) => finalizer !== FINALIZER)));
+      return this.#modify(
+        name,
+        ({ metadata }) =>
+          void (metadata!.finalizers = (metadata!.finalizers ?? []).filter(
+            (finalizer) => finalizer !== FINALIZER,
+          )),
+      );
     }
-    if (!finalizers.includes(FINALIZER)) await this.#modify(name, ({ metadata }) => void (metadata!.finalizers = [...metadata!.finalizers ?? [], FINALIZER]));
+    if (!finalizers.includes(FINALIZER))
+      await this.#modify(
+        name,
+        ({ metadata }) => void (metadata!.finalizers = [...(metadata!.finalizers ?? []), FINALIZER]),
+      );
     const unusable = (object.spec?.cidrs ?? []).filter((cidr) => !isAllocatable(cidr));
-    if (unusable.length > 0) await this.#setReady(name, { status: 'False', reason: 'NotSupported', message: `service addresses are IPv4 in ranges of 8 to 30 bits: nothing is allocated from ${unusable.join(', ')}` }, clock.now());
-    else if (!object.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) await this.#setReady(name, { status: 'True', reason: '', message: name === DEFAULT_SERVICE_CIDR_NAME ? 'Kubernetes default Service CIDR is ready' : 'Kubernetes Service CIDR is ready' }, clock.now());
+    if (unusable.length > 0)
+      await this.#setReady(
+        name,
+        {
+          status: 'False',
+          reason: 'NotSupported',
+          message: `service addresses are IPv4 in ranges of 8 to 30 bits: nothing is allocated from ${unusable.join(', ')}`,
+        },
+        clock.now(),
+      );
+    else if (!object.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'))
+      await this.#setReady(
+        name,
+        {
+          status: 'True',
+          reason: '',
+          message:
+            name === DEFAULT_SERVICE_CIDR_NAME
+              ? 'Kubernetes default Service CIDR is ready'
+              : 'Kubernetes Service CIDR is ready',
+        },
+        clock.now(),
+      );
   }
 
   /** Some address of its own would be left in no range. */
   #isInUse({ metadata, spec }: ServiceCIDR): boolean {
-    const own = rangesOf(spec?.cidrs), others = this.#all().filter((other) => other.metadata?.name !== metadata?.name && !other.metadata?.deletionTimestamp).flatMap((other) => rangesOf(other.spec?.cidrs));
-    return (this.#options.internal.list(ADDRESSES)).some((address) => {
+    const own = rangesOf(spec?.cidrs),
+      others = this.#all()
+        .filter((other) => other.metadata?.name !== metadata?.name && !other.metadata?.deletionTimestamp)
+        .flatMap((other) => rangesOf(other.spec?.cidrs));
+    return this.#options.internal.list(ADDRESSES).some((address) => {
       const ip = address.metadata?.name ?? '';
       return own.some((range) => range.has(ip)) && !others.some((range) => range.has(ip));
     });
   }
 
-  async #setReady(name: string, condition: { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }, nowMs: number): Promise<void> {
-    await this.#modify(name, (object) => {
-      const conditions = object.status?.conditions ?? [];
-      const old = conditions.find(({ type }) => type === 'Ready');
-      const next = { type: 'Ready', ...condition, lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : rfc3339(nowMs) };
-      if (deepEqual(old, next)) return false;
-      object.status = { ...object.status, conditions: [...conditions.filter(({ type }) => type !== 'Ready'), next] };
-      return undefined;
-    }, { subresource: 'status' });
+  async #setReady(
+    name: string,
+    condition: { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string },
+    nowMs: number,
+  ): Promise<void> {
+    await this.#modify(
+      name,
+      (object) => {
+        const conditions = object.status?.conditions ?? [];
+        const old = conditions.find(({ type }) => type === 'Ready');
+        const next = {
+          type: 'Ready',
+          ...condition,
+          lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : rfc3339(nowMs),
+        };
+        if (deepEqual(old, next)) return false;
+        object.status = {
+          ...object.status,
+          conditions: [...conditions.filter(({ type }) => type !== 'Ready'), next],
+        };
+        return undefined;
+      },
+      { subresource: 'status' },
+    );
   }
 
-  async #modify(name: string, change: (object: ServiceCIDR) => false | void, options?: { readonly subresource: 'status' }): Promise<void> {
+  async #modify(
+    name: string,
+    change: (object: ServiceCIDR) => false | void,
+    options?: { readonly subresource: 'status' },
+  ): Promise<void> {
     try {
-      await this.#options.internal.modify(CIDRS, { name }, (object) => change(object as ServiceCIDR), options);
+      await this.#options.internal.modify(
+        CIDRS,
+        { name },
+        (object) => change(object as ServiceCIDR),
+        options,
+      );
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
     }
@@ -217,7 +339,9 @@ export class ServiceAddresses {
 
 function addressesOf({ spec = {} }: ServiceObject): string[] {
   if (spec.type === 'ExternalName') return [];
-  return (spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : [])).filter((ip) => ip !== '' && ip !== 'None');
+  return (spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : [])).filter(
+    (ip) => ip !== '' && ip !== 'None',
+  );
 }
 
 function isOwner(owner: Owner | undefined, { metadata }: KubeObject): boolean {
@@ -230,7 +354,12 @@ function isOurs({ metadata }: KubeObject): boolean {
 
 function sameParent({ spec }: IPAddress, { namespace, name }: Owner): boolean {
   const parent = spec?.parentRef;
-  return (parent?.group ?? '') === '' && parent?.resource === 'services' && parent.namespace === namespace && parent.name === name;
+  return (
+    (parent?.group ?? '') === '' &&
+    parent?.resource === 'services' &&
+    parent.namespace === namespace &&
+    parent.name === name
+  );
 }
 
 function isAllocatable(cidr: string): boolean {

@@ -13,7 +13,8 @@ export function keepInStep(spec: ServiceSpec, stored: ServiceSpec | undefined): 
     if (stored.clusterIPs?.length && !spec.clusterIPs?.length) spec.clusterIPs = stored.clusterIPs;
     return;
   }
-  const { clusterIPs = [] } = spec, before = stored.clusterIPs ?? [];
+  const { clusterIPs = [] } = spec,
+    before = stored.clusterIPs ?? [];
   if (clusterIPs.length !== before.length || clusterIPs.some((ip, i) => ip !== before[i])) return;
   if (spec.clusterIP) spec.clusterIPs = [spec.clusterIP];
   else delete spec.clusterIPs;
@@ -26,7 +27,13 @@ export function keepAllocated(spec: ServiceSpec, stored: ServiceSpec): void {
     if (!spec.clusterIPs?.length && stored.clusterIPs?.length) spec.clusterIPs = stored.clusterIPs;
   }
   if (needsNodePort(spec) && needsNodePort(stored)) keepNodePorts(spec, stored);
-  if (needsHealthCheck(spec) && needsHealthCheck(stored) && !spec.healthCheckNodePort && stored.healthCheckNodePort) spec.healthCheckNodePort = stored.healthCheckNodePort;
+  if (
+    needsHealthCheck(spec) &&
+    needsHealthCheck(stored) &&
+    !spec.healthCheckNodePort &&
+    stored.healthCheckNodePort
+  )
+    spec.healthCheckNodePort = stored.healthCheckNodePort;
 }
 
 /** By the port's name; not one that another port of the new Service has. */

@@ -5,12 +5,23 @@
 import { randomInt } from 'node:crypto';
 
 /** Upstream's split of a range: the first part, at least 16 and at most `most`, is used by itself only when the rest is full. */
-function reservedFor(size: number, { divisor, most, least }: { readonly divisor: number; readonly most: number; readonly least: number }): number {
+function reservedFor(
+  size: number,
+  { divisor, most, least }: { readonly divisor: number; readonly most: number; readonly least: number },
+): number {
   if (size <= least) return 0;
   return Math.min(most, Math.max(least, Math.floor(size / divisor)));
 }
 
-function freeNumber({ size, reserved, isTaken }: { readonly size: number; readonly reserved: number; isTaken(offset: number): boolean }): number | undefined {
+function freeNumber({
+  size,
+  reserved,
+  isTaken,
+}: {
+  readonly size: number;
+  readonly reserved: number;
+  isTaken(offset: number): boolean;
+}): number | undefined {
   const scan = (from: number, to: number): number | undefined => {
     const count = to - from;
     if (count <= 0) return undefined;
@@ -36,7 +47,8 @@ export class AddressRange {
     const [address = '', bits = ''] = cidr.split('/');
     const length = Number(bits);
     const value = parseIpv4(address);
-    if (value === undefined || !Number.isInteger(length) || length < 8 || length > 30) throw new Error(`service CIDR must be IPv4 with a prefix of 8 to 30 bits, not ${cidr}`);
+    if (value === undefined || !Number.isInteger(length) || length < 8 || length > 30)
+      throw new Error(`service CIDR must be IPv4 with a prefix of 8 to 30 bits, not ${cidr}`);
     const total = 2 ** (32 - length);
     this.cidr = cidr;
     this.#base = value - (value % total) + 1;
@@ -45,11 +57,17 @@ export class AddressRange {
   }
 
   /** The kubernetes Service's. */
-  get first(): string { return formatIpv4(this.#base); }
+  get first(): string {
+    return formatIpv4(this.#base);
+  }
 
-  get free(): number { return this.#size - this.#held.size; }
+  get free(): number {
+    return this.#size - this.#held.size;
+  }
 
-  get held(): number { return this.#held.size; }
+  get held(): number {
+    return this.#held.size;
+  }
 
   clear(): void {
     this.#held.clear();
@@ -66,7 +84,11 @@ export class AddressRange {
   }
 
   next(): string | undefined {
-    const offset = freeNumber({ size: this.#size, reserved: this.#reserved, isTaken: (candidate) => this.#held.has(candidate) });
+    const offset = freeNumber({
+      size: this.#size,
+      reserved: this.#reserved,
+      isTaken: (candidate) => this.#held.has(candidate),
+    });
     if (offset === undefined) return undefined;
     this.#held.add(offset);
     return formatIpv4(this.#base + offset);
@@ -97,7 +119,9 @@ export class AddressRanges {
   }
 
   /** The kubernetes Service's. */
-  get first(): string { return this.#own.first; }
+  get first(): string {
+    return this.#own.first;
+  }
 
   usage(): readonly { readonly cidr: string; readonly held: number; readonly free: number }[] {
     return Array.from(this.#ranges.values(), ({ cidr, held, free }) => ({ cidr, held, free }));
@@ -140,13 +164,16 @@ export class AddressRanges {
   }
 
   take(ip: string): string | undefined {
-    if (this.#held.has(ip) || !Array.from(this.#ranges.values()).some((range) => range.has(ip))) return undefined;
+    if (this.#held.has(ip) || !Array.from(this.#ranges.values()).some((range) => range.has(ip)))
+      return undefined;
     this.hold(ip);
     return ip;
   }
 
   reasonAgainst(ip: string): string {
-    return this.#held.has(ip) ? 'provided IP is already allocated' : 'the provided network does not match the current range';
+    return this.#held.has(ip)
+      ? 'provided IP is already allocated'
+      : 'the provided network does not match the current range';
   }
 }
 
@@ -162,9 +189,13 @@ export class PortRange {
     this.#reserved = reservedFor(to - from + 1, { divisor: 32, most: 128, least: 16 });
   }
 
-  get held(): number { return this.#held.size; }
+  get held(): number {
+    return this.#held.size;
+  }
 
-  get free(): number { return this.#to - this.#from + 1 - this.#held.size; }
+  get free(): number {
+    return this.#to - this.#from + 1 - this.#held.size;
+  }
 
   clear(): void {
     this.#held.clear();
@@ -179,7 +210,11 @@ export class PortRange {
   }
 
   next(): number | undefined {
-    const offset = freeNumber({ size: this.#to - this.#from + 1, reserved: this.#reserved, isTaken: (candidate) => this.#held.has(this.#from + candidate) });
+    const offset = freeNumber({
+      size: this.#to - this.#from + 1,
+      reserved: this.#reserved,
+      isTaken: (candidate) => this.#held.has(this.#from + candidate),
+    });
     if (offset === undefined) return undefined;
     this.#held.add(this.#from + offset);
     return this.#from + offset;
@@ -187,7 +222,8 @@ export class PortRange {
 
   /** Undefined when it is the caller's now, else why not. */
   take(port: number): string | undefined {
-    if (port < this.#from || port > this.#to) return `provided port is not in the valid range. The range of valid ports is ${this.#from}-${this.#to}`;
+    if (port < this.#from || port > this.#to)
+      return `provided port is not in the valid range. The range of valid ports is ${this.#from}-${this.#to}`;
     if (this.#held.has(port)) return 'provided port is already allocated';
     this.#held.add(port);
     return undefined;

@@ -4,9 +4,14 @@ import { Counter, Histogram, label, type Distribution, type Value } from '#stdx/
 import type { StoreStats } from '#storage/store.ts';
 
 export type StoreOperation = 'create' | 'update' | 'delete' | 'list';
-export interface StoredResource { readonly group: string; readonly resource: string }
+export interface StoredResource {
+  readonly group: string;
+  readonly resource: string;
+}
 
-const BOUNDS = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
+const BOUNDS = [
+  0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
+];
 
 /** Requests of one kind. A request is counted when it is over. */
 export class StoreSeries {
@@ -14,7 +19,15 @@ export class StoreSeries {
   readonly #errors: Value;
   readonly #seconds: Distribution;
 
-  constructor({ requests, errors, seconds }: { readonly requests: Value; readonly errors: Value; readonly seconds: Distribution }) {
+  constructor({
+    requests,
+    errors,
+    seconds,
+  }: {
+    readonly requests: Value;
+    readonly errors: Value;
+    readonly seconds: Distribution;
+  }) {
     this.#requests = requests;
     this.#errors = errors;
     this.#seconds = seconds;
@@ -33,9 +46,18 @@ export class StoreSeries {
 }
 
 export class StoreMetrics {
-  readonly #seconds = new Histogram('etcd_request_duration_seconds', { help: 'Time of requests to the store, by operation, group and resource.', bounds: BOUNDS });
-  readonly #requests = new Counter('etcd_requests_total', 'Requests to the store, by operation, group and resource.');
-  readonly #errors = new Counter('etcd_request_errors_total', 'Requests to the store that failed, by operation, group and resource.');
+  readonly #seconds = new Histogram('etcd_request_duration_seconds', {
+    help: 'Time of requests to the store, by operation, group and resource.',
+    bounds: BOUNDS,
+  });
+  readonly #requests = new Counter(
+    'etcd_requests_total',
+    'Requests to the store, by operation, group and resource.',
+  );
+  readonly #errors = new Counter(
+    'etcd_request_errors_total',
+    'Requests to the store that failed, by operation, group and resource.',
+  );
   readonly #series = new WeakMap<StoredResource, Partial<Record<StoreOperation, StoreSeries>>>();
 
   /** resource: the same object each time, or its series is looked up anew. */
@@ -47,13 +69,21 @@ export class StoreMetrics {
 
   #make({ group, resource }: StoredResource, operation: StoreOperation): StoreSeries {
     const labels = `${label('group', group)},operation="${operation}",${label('resource', resource)}`;
-    return new StoreSeries({ requests: this.#requests.of(labels), errors: this.#errors.of(labels), seconds: this.#seconds.of(labels) });
+    return new StoreSeries({
+      requests: this.#requests.of(labels),
+      errors: this.#errors.of(labels),
+      seconds: this.#seconds.of(labels),
+    });
   }
 
   render({ sizeBytes }: StoreStats): string {
     return [
-      ...this.#seconds.render(), ...this.#requests.render(), ...this.#errors.render(),
-      '# HELP apiserver_storage_size_bytes Bytes of the store on disk.', '# TYPE apiserver_storage_size_bytes gauge', `apiserver_storage_size_bytes{storage_cluster_id="embedded"} ${sizeBytes}`,
+      ...this.#seconds.render(),
+      ...this.#requests.render(),
+      ...this.#errors.render(),
+      '# HELP apiserver_storage_size_bytes Bytes of the store on disk.',
+      '# TYPE apiserver_storage_size_bytes gauge',
+      `apiserver_storage_size_bytes{storage_cluster_id="embedded"} ${sizeBytes}`,
     ].join('\n');
   }
 }

@@ -35,11 +35,15 @@ export interface TestServer {
 export async function startTestServer(options: Partial<ApiServerOptions> = {}): Promise<TestServer> {
   const store = options.store ?? createMemoryStore();
   const server = await createApiServer({
-    authentication: () => ({ authenticator: { authenticate: () => ({ user: ADMIN }) } }), authorization: () => allowAll, bootstrapObjects: false,
-    ...options, store,
+    authentication: () => ({ authenticator: { authenticate: () => ({ user: ADMIN }) } }),
+    authorization: () => allowAll,
+    bootstrapObjects: false,
+    ...options,
+    store,
   });
   return {
-    server, store,
+    server,
+    store,
     request: (target, request) => send(server, target, request ?? {}),
     watch: (path, request) => watchPath(server, path, request ?? {}),
     async stop() {
@@ -49,26 +53,55 @@ export async function startTestServer(options: Partial<ApiServerOptions> = {}): 
   };
 }
 
-function toRequest(target: string, { body, headers = {}, user }: TestRequestOptions, onAbort: (callback: () => void) => void = () => {}): ApiRequest {
+function toRequest(
+  target: string,
+  { body, headers = {}, user }: TestRequestOptions,
+  onAbort: (callback: () => void) => void = () => {},
+): ApiRequest {
   const [method = 'GET', url = '/'] = target.split(' ');
   const mark = url.indexOf('?');
-  const bytes = body === undefined ? Buffer.alloc(0) : Buffer.isBuffer(body) ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
+  const bytes =
+    body === undefined
+      ? Buffer.alloc(0)
+      : Buffer.isBuffer(body)
+        ? body
+        : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
   return {
-    method, path: mark < 0 ? url : url.slice(0, mark), query: mark < 0 ? '' : url.slice(mark + 1), headers, remoteAddress: '127.0.0.1', onAbort,
-    body: () => Promise.resolve(bytes), ...(user ? { user } : {}),
+    method,
+    path: mark < 0 ? url : url.slice(0, mark),
+    query: mark < 0 ? '' : url.slice(mark + 1),
+    headers,
+    remoteAddress: '127.0.0.1',
+    onAbort,
+    body: () => Promise.resolve(bytes),
+    ...(user ? { user } : {}),
   };
 }
 
 async function send(server: ApiServer, target: string, options: TestRequestOptions): Promise<TestResponse> {
   const { status, headers: single, repeated, body } = await server.handler(toRequest(target, options));
-  const headers = { ...single, ...Object.fromEntries(Object.entries(repeated ?? {}).map(([name, values]) => [name, values.join(', ')])) };
+  const headers = {
+    ...single,
+    ...Object.fromEntries(Object.entries(repeated ?? {}).map(([name, values]) => [name, values.join(', ')])),
+  };
   if (typeof body === 'function') throw new Error(`${target} answered a stream`);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.concat(body as Buffer[]);
   const text = bytes.toString();
-  return { status, headers, bytes, text, get body() { return JSON.parse(text); } };
+  return {
+    status,
+    headers,
+    bytes,
+    text,
+    get body() {
+      return JSON.parse(text);
+    },
+  };
 }
 
-export interface WatchEvent { readonly type: string; readonly object: KubeObject }
+export interface WatchEvent {
+  readonly type: string;
+  readonly object: KubeObject;
+}
 
 export interface TestWatch {
   readonly status: number;
@@ -105,7 +138,9 @@ async function watchPath(server: ApiServer, path: string, options: TestRequestOp
     finish();
   }
   return {
-    status, ended, pending: events,
+    status,
+    ended,
+    pending: events,
     next: () => {
       const event = events.shift();
       return event ? Promise.resolve(event) : new Promise((resolve) => waiting.push(resolve));
@@ -121,7 +156,10 @@ class TestSink implements ResponseSink {
   readonly #finish: () => void;
   readonly #closers: (() => void)[];
 
-  constructor(take: (chunk: Buffer) => void, { finish, closers }: { readonly finish: () => void; readonly closers: (() => void)[] }) {
+  constructor(
+    take: (chunk: Buffer) => void,
+    { finish, closers }: { readonly finish: () => void; readonly closers: (() => void)[] },
+  ) {
     this.#take = take;
     this.#finish = finish;
     this.#closers = closers;
@@ -132,7 +170,9 @@ class TestSink implements ResponseSink {
     return true;
   }
 
-  drained(): Promise<void> { return Promise.resolve(); }
+  drained(): Promise<void> {
+    return Promise.resolve();
+  }
 
   end(): void {
     this.closed = true;

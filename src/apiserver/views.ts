@@ -13,7 +13,10 @@ import { negotiate, negotiateWithoutWireForm, type Accepted } from './negotiate.
 import { isPretty, jsonResponse } from './respond.ts';
 
 /** An object of the storage version, parsed or about to be. */
-export interface Stored { readonly object: KubeObject; readonly bytes: Buffer }
+export interface Stored {
+  readonly object: KubeObject;
+  readonly bytes: Buffer;
+}
 
 /** In the endpoint's version. Shared when the version is the stored one. */
 export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
@@ -27,7 +30,15 @@ export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): KubeObj
 
 export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
   const { codec } = endpoint;
-  if (codec) return { get object() { return codec.read(entry); }, get bytes() { return Buffer.from(JSON.stringify(codec.read(entry))); } };
+  if (codec)
+    return {
+      get object() {
+        return codec.read(entry);
+      },
+      get bytes() {
+        return Buffer.from(JSON.stringify(codec.read(entry)));
+      },
+    };
   return new StoredEntry(entry, endpoint.cache!.parsed);
 }
 
@@ -40,13 +51,19 @@ class StoredEntry implements Stored {
     this.#parsed = parsed;
   }
 
-  get object(): KubeObject { return this.#parsed.of(this.#entry); }
-  get bytes(): Buffer { return this.#entry.bytes; }
+  get object(): KubeObject {
+    return this.#parsed.of(this.#entry);
+  }
+  get bytes(): Buffer {
+    return this.#entry.bytes;
+  }
 }
 
 /** JSON of the endpoint's version. */
 export function jsonBytes(endpoint: Endpoint, stored: Stored): Buffer {
-  return endpoint.isStorageVersion ? stored.bytes : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
+  return endpoint.isStorageVersion
+    ? stored.bytes
+    : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
 }
 
 /** The entry as a field of its list, of the storage version; made once. */
@@ -56,40 +73,69 @@ export function protobufItem(endpoint: Endpoint, entry: CacheEntry): Buffer {
 
 export type IncludeObject = 'None' | 'Metadata' | 'Object';
 
-export interface ViewOptions { readonly accepted: Accepted; readonly pretty: boolean; readonly include: IncludeObject; readonly nowMs: number }
+export interface ViewOptions {
+  readonly accepted: Accepted;
+  readonly pretty: boolean;
+  readonly include: IncludeObject;
+  readonly nowMs: number;
+}
 
 /** endpoint: whose objects are answered; without one, of a built-in kind. */
-export function viewOptions({ request, info: { query } }: RequestContext, nowMs: number, endpoint?: Endpoint): ViewOptions {
-  const accepted = (endpoint === undefined || endpoint.isBuiltin ? negotiate : negotiateWithoutWireForm)(request.headers['accept']);
+export function viewOptions(
+  { request, info: { query } }: RequestContext,
+  nowMs: number,
+  endpoint?: Endpoint,
+): ViewOptions {
+  const accepted = (endpoint === undefined || endpoint.isBuiltin ? negotiate : negotiateWithoutWireForm)(
+    request.headers['accept'],
+  );
   const include = query['includeObject'] ?? 'Metadata';
   if (accepted.view === 'table' && include !== 'None' && include !== 'Metadata' && include !== 'Object') {
-    throw statusErrors.badRequest(`Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(include)}: must be 'Metadata', 'Object', 'None', or empty`);
+    throw statusErrors.badRequest(
+      `Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(include)}: must be 'Metadata', 'Object', 'None', or empty`,
+    );
   }
   return { accepted, pretty: isPretty(query, request), include: include as IncludeObject, nowMs };
 }
 
 /** One object as an answer. */
-export function respondWithObject(endpoint: Endpoint, stored: Stored, { status, options }: { readonly status: number; readonly options: ViewOptions }): ApiResponse {
+export function respondWithObject(
+  endpoint: Endpoint,
+  stored: Stored,
+  { status, options }: { readonly status: number; readonly options: ViewOptions },
+): ApiResponse {
   const { accepted, pretty } = options;
-  if (accepted.view === 'object' && accepted.encoding === 'json' && !pretty) return jsonResponse(status, jsonBytes(endpoint, stored));
+  if (accepted.view === 'object' && accepted.encoding === 'json' && !pretty)
+    return jsonResponse(status, jsonBytes(endpoint, stored));
   return respondEncoded(viewOf(endpoint, stored, options), { status, options });
 }
 
 /** What the client sees of one object, in its view. */
 export function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
   switch (options.accepted.view) {
-    case 'table': return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
-    case 'metadata': return metadataOf(stored.object, options.accepted.viewVersion);
-    case 'metadata-list': throw notOfThisShape(endpoint, 'PartialObjectMetadataList');
-    default: return inVersion(endpoint, stored.object);
+    case 'table':
+      return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
+    case 'metadata':
+      return metadataOf(stored.object, options.accepted.viewVersion);
+    case 'metadata-list':
+      throw notOfThisShape(endpoint, 'PartialObjectMetadataList');
+    default:
+      return inVersion(endpoint, stored.object);
   }
 }
 
 /** asked: the kind that was asked for, of a list where this is an object or the other way round. */
-export function notOfThisShape(endpoint: Pick<Endpoint, 'isBuiltin' | 'gvk' | 'served'>, asked: 'PartialObjectMetadata' | 'PartialObjectMetadataList'): StatusError {
+export function notOfThisShape(
+  endpoint: Pick<Endpoint, 'isBuiltin' | 'gvk' | 'served'>,
+  asked: 'PartialObjectMetadata' | 'PartialObjectMetadataList',
+): StatusError {
   const list = asked === 'PartialObjectMetadata' ? 'List' : '';
-  const type = endpoint.isBuiltin ? `${internalPackageOf(endpoint.gvk.group)}.${endpoint.served.kind}${list}` : `unstructured.Unstructured${list}`;
-  return statusErrors.otherShape(`you requested ${asked}, but the requested object is ${list ? 'a' : 'not a'} list (*${type})`);
+  const type = endpoint.isBuiltin
+    ? `${internalPackageOf(endpoint.gvk.group)}.${endpoint.served.kind}${list}`
+    : `unstructured.Unstructured${list}`;
+  return statusErrors.otherShape(
+    `you requested ${asked}, but the requested object is ${list ? 'a' : 'not a'} list (*${type})`,
+  );
 }
 
 /** Where upstream's code keeps a group's kinds, as its messages show it. */
@@ -97,9 +143,19 @@ function internalPackageOf(group: string): string {
   return INTERNAL_PACKAGES[group] ?? group.split('.')[0]!;
 }
 
-const INTERNAL_PACKAGES: Readonly<Record<string, string>> = { '': 'core', 'events.k8s.io': 'core', 'internal.apiserver.k8s.io': 'apiserverinternal' };
+const INTERNAL_PACKAGES: Readonly<Record<string, string>> = {
+  '': 'core',
+  'events.k8s.io': 'core',
+  'internal.apiserver.k8s.io': 'apiserverinternal',
+};
 
-export function respondEncoded(object: KubeObject, { status, options }: { readonly status: number; readonly options: Pick<ViewOptions, 'accepted' | 'pretty'> }): ApiResponse {
+export function respondEncoded(
+  object: KubeObject,
+  {
+    status,
+    options,
+  }: { readonly status: number; readonly options: Pick<ViewOptions, 'accepted' | 'pretty'> },
+): ApiResponse {
   const { body, contentType } = encodeObject(object, options.accepted.encoding, { pretty: options.pretty });
   return { status, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
 }
@@ -110,23 +166,63 @@ export function versionOf({ metadata }: KubeObject): ListMeta {
 }
 
 export function metadataOf(object: KubeObject, viewVersion: string): KubeObject {
-  return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: object.metadata ?? {} };
+  return {
+    kind: 'PartialObjectMetadata',
+    apiVersion: `meta.k8s.io/${viewVersion}`,
+    metadata: object.metadata ?? {},
+  };
 }
 
-export interface TableOptions { readonly metadata: ListMeta; readonly options: ViewOptions; readonly withoutHeaders?: boolean }
+export interface TableOptions {
+  readonly metadata: ListMeta;
+  readonly options: ViewOptions;
+  readonly withoutHeaders?: boolean;
+}
 
 /** objects: of the storage version, which the resource's columns are of. */
-export function tableOf(endpoint: Endpoint, objects: readonly KubeObject[], options: TableOptions): KubeObject {
-  return tableWith(endpoint.resource.table, objects, { ...options, show: (object) => inVersion(endpoint, object) });
+export function tableOf(
+  endpoint: Endpoint,
+  objects: readonly KubeObject[],
+  options: TableOptions,
+): KubeObject {
+  return tableWith(endpoint.resource.table, objects, {
+    ...options,
+    show: (object) => inVersion(endpoint, object),
+  });
 }
 
 /** show: what a row carries when whole objects are asked for. */
-export function tableWith(table: TableDefinition<KubeObject>, objects: readonly KubeObject[], { metadata, options, withoutHeaders = false, show }: TableOptions & { readonly show: (object: KubeObject) => KubeObject }): KubeObject {
+export function tableWith(
+  table: TableDefinition<KubeObject>,
+  objects: readonly KubeObject[],
+  {
+    metadata,
+    options,
+    withoutHeaders = false,
+    show,
+  }: TableOptions & { readonly show: (object: KubeObject) => KubeObject },
+): KubeObject {
   const { viewVersion } = options.accepted;
   return {
-    kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
-    columnDefinitions: withoutHeaders ? null : table.columns.map(({ name, type, format, description, priority }) => ({ name, type, format: format ?? '', description, priority: priority ?? 0 })),
-    rows: objects.length === 0 && isPlain(table) ? null : objects.map((object) => ({ cells: table.row(object, options), ...rowObject(object, options, show) })),
+    kind: 'Table',
+    apiVersion: `meta.k8s.io/${viewVersion}`,
+    metadata: metadata as KubeObject['metadata'] & object,
+    columnDefinitions: withoutHeaders
+      ? null
+      : table.columns.map(({ name, type, format, description, priority }) => ({
+          name,
+          type,
+          format: format ?? '',
+          description,
+          priority: priority ?? 0,
+        })),
+    rows:
+      objects.length === 0 && isPlain(table)
+        ? null
+        : objects.map((object) => ({
+            cells: table.row(object, options),
+            ...rowObject(object, options, show),
+          })),
   };
 }
 
@@ -135,10 +231,17 @@ function isPlain({ columns }: TableDefinition<KubeObject>): boolean {
   return columns.length === 2 && columns[1]!.name === 'Created At';
 }
 
-function rowObject(object: KubeObject, { include, accepted }: ViewOptions, show: (object: KubeObject) => KubeObject): { readonly object: KubeObject | null } {
+function rowObject(
+  object: KubeObject,
+  { include, accepted }: ViewOptions,
+  show: (object: KubeObject) => KubeObject,
+): { readonly object: KubeObject | null } {
   switch (include) {
-    case 'None': return { object: null };
-    case 'Object': return { object: show(object) };
-    default: return { object: metadataOf(object, accepted.viewVersion) };
+    case 'None':
+      return { object: null };
+    case 'Object':
+      return { object: show(object) };
+    default:
+      return { object: metadataOf(object, accepted.viewVersion) };
   }
 }

@@ -10,7 +10,10 @@ const HEADER = 'warning';
 /** Adds them to those the answer has already, of a server behind this one. */
 export function warn(response: ApiResponse, warnings: readonly string[]): void {
   const { headers, repeated } = response;
-  const lines = [...(repeated?.[HEADER] ?? (headers[HEADER] === undefined ? [] : [headers[HEADER]])), ...warningLines(warnings)];
+  const lines = [
+    ...(repeated?.[HEADER] ?? (headers[HEADER] === undefined ? [] : [headers[HEADER]])),
+    ...warningLines(warnings),
+  ];
   if (lines.length === 0) return;
   if (lines.length === 1) {
     headers[HEADER] = lines[0]!;
@@ -48,6 +51,9 @@ function truncated(texts: readonly string[]): string[] {
 
 /** Header values are single lines: what would end one is a blank. Other characters go as UTF-8, whose bytes carriers are given as Latin-1. */
 function quoted(text: string): string {
-  const line = text.replaceAll(/\p{Cc}/gu, ' ').replaceAll('\\', '\\\\').replaceAll('"', '\\"');
+  const line = text
+    .replaceAll(/\p{Cc}/gu, ' ')
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"');
   return `"${Buffer.from(line).toString('latin1')}"`;
 }

@@ -7,10 +7,16 @@ import { defineApiServer } from './apiserver.ts';
 
 /** What `up` decides itself, and how to say it there. */
 const DECIDED: Readonly<Record<string, string>> = {
-  'data-dir': 'use --data-dir of up itself', storage: 'the whole cluster in one program keeps its objects in DIR/store', 'storage-dir': 'the whole cluster in one program keeps its objects in DIR/store',
-  'bind-address': 'use --bind-address of up itself', 'secure-port': 'use --https-port of up itself', 'advertise-address': 'it follows from --bind-address of up itself',
-  'service-cluster-ip-range': 'address ranges are chosen when the cluster is made', 'client-ca-file': 'put your own authority into DIR/pki/ca.crt and DIR/pki/ca.key before the first start',
-  'logging-format': 'the log file has one format', 'log-level': 'the log file has one level',
+  'data-dir': 'use --data-dir of up itself',
+  storage: 'the whole cluster in one program keeps its objects in DIR/store',
+  'storage-dir': 'the whole cluster in one program keeps its objects in DIR/store',
+  'bind-address': 'use --bind-address of up itself',
+  'secure-port': 'use --https-port of up itself',
+  'advertise-address': 'it follows from --bind-address of up itself',
+  'service-cluster-ip-range': 'address ranges are chosen when the cluster is made',
+  'client-ca-file': 'put your own authority into DIR/pki/ca.crt and DIR/pki/ca.key before the first start',
+  'logging-format': 'the log file has one format',
+  'log-level': 'the log file has one level',
 };
 
 export interface ApiServerArgs {
@@ -23,22 +29,35 @@ export interface ApiServerArgs {
 export function parseApiServerArgs(args: readonly string[]): ApiServerArgs {
   for (const arg of args) {
     const [name = ''] = arg.split('=', 1);
-    if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new UserError(`--apiserver-arg is "${arg}"; it should be NAME=VALUE, a flag of 'capstan apiserver' without its dashes.`);
-    if (Object.hasOwn(DECIDED, name)) throw new UserError(`--apiserver-arg ${name} is refused: ${DECIDED[name]}.`);
+    if (!/^[a-z][a-z0-9-]*$/.test(name))
+      throw new UserError(
+        `--apiserver-arg is "${arg}"; it should be NAME=VALUE, a flag of 'capstan apiserver' without its dashes.`,
+      );
+    if (Object.hasOwn(DECIDED, name))
+      throw new UserError(`--apiserver-arg ${name} is refused: ${DECIDED[name]}.`);
   }
   const program = new Command('capstan').exitOverride().configureOutput({ writeErr: () => {} });
   const command = defineApiServer(program).action(() => {});
-  const files = new Set(command.options.filter(({ flags }) => flags.includes('<file>')).map(({ long }) => long));
+  const files = new Set(
+    command.options.filter(({ flags }) => flags.includes('<file>')).map(({ long }) => long),
+  );
   const absolute = args.map((arg) => {
     const at = arg.indexOf('=');
-    return at > 0 && files.has(`--${arg.slice(0, at)}`) ? `${arg.slice(0, at)}=${resolve(arg.slice(at + 1))}` : arg;
+    return at > 0 && files.has(`--${arg.slice(0, at)}`)
+      ? `${arg.slice(0, at)}=${resolve(arg.slice(at + 1))}`
+      : arg;
   });
   try {
     program.parse(['apiserver', ...absolute.map((arg) => `--${arg}`)], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    throw new UserError(`--apiserver-arg: ${error.message.replace(/^error: /, '')} (see: capstan apiserver --help)`, error);
+    throw new UserError(
+      `--apiserver-arg: ${error.message.replace(/^error: /, '')} (see: capstan apiserver --help)`,
+      error,
+    );
   }
-  const given = Object.entries(command.opts()).filter(([name]) => command.getOptionValueSource(name) === 'cli');
+  const given = Object.entries(command.opts()).filter(
+    ([name]) => command.getOptionValueSource(name) === 'cli',
+  );
   return { args: absolute, flags: Object.fromEntries(given) as ApiServerFlags };
 }

@@ -26,15 +26,20 @@ const REFUSED: Readonly<Record<string, string>> = {
 
 /** What an authenticating proxy says who is asking by. */
 const REQUEST_HEADERS: Readonly<Record<string, string>> = {
-  'requestheader-allowed-names': "names its certificate may have (default: any, or front-proxy-client with the data directory's authority)",
+  'requestheader-allowed-names':
+    "names its certificate may have (default: any, or front-proxy-client with the data directory's authority)",
   'requestheader-username-headers': 'headers with the user (default: X-Remote-User)',
-  'requestheader-uid-headers': "headers with the user's UID (default: X-Remote-Uid of the data directory's own proxy, none of another)",
+  'requestheader-uid-headers':
+    "headers with the user's UID (default: X-Remote-Uid of the data directory's own proxy, none of another)",
   'requestheader-group-headers': 'headers with a group (default: X-Remote-Group)',
-  'requestheader-extra-headers-prefix': 'how headers with more about the user begin (default: X-Remote-Extra-)',
+  'requestheader-extra-headers-prefix':
+    'how headers with more about the user begin (default: X-Remote-Extra-)',
 };
 
 export function register(program: Command): void {
-  defineApiServer(program).action(action(async (flags: ApiServerFlags) => (await import('#cmd/apiserver.ts')).runApiServer(flags)));
+  defineApiServer(program).action(
+    action(async (flags: ApiServerFlags) => (await import('#cmd/apiserver.ts')).runApiServer(flags)),
+  );
 }
 
 /** The command with all its flags, which `up --apiserver-arg` reads too. */
@@ -50,51 +55,162 @@ export function defineApiServer(program: Command): Command {
     '--tls-cert-file <file>': 'serving certificate (default: DIR/pki/apiserver.crt)',
     '--tls-private-key-file <file>': 'its key',
     '--client-ca-file <file>': 'authority of client certificates (default: DIR/pki/ca.crt)',
-    '--service-account-signing-key-file <file>': 'key that signs service account tokens (default: DIR/pki/sa.key)',
+    '--service-account-signing-key-file <file>':
+      'key that signs service account tokens (default: DIR/pki/sa.key)',
     '--service-account-jwks-uri <uri>': "where the tokens' keys are published",
     '--kubelet-client-certificate <file>': 'shown to nodes (default: DIR/pki/apiserver-kubelet-client.crt)',
     '--kubelet-client-key <file>': 'its key',
-    '--basic-auth-file <file>': 'passwords: a CSV of "HASH",user,uid,"group1,group2" (see: capstan user hash-password)',
-    '--ldap-config <file>': 'a directory whose users may log in: YAML of kind LDAPAuthenticationConfiguration',
-    '--kerberos-keytab <file>': "the service's key: lets holders of Kerberos tickets in (Authorization: Negotiate)",
+    '--basic-auth-file <file>':
+      'passwords: a CSV of "HASH",user,uid,"group1,group2" (see: capstan user hash-password)',
+    '--ldap-config <file>':
+      'a directory whose users may log in: YAML of kind LDAPAuthenticationConfiguration',
+    '--kerberos-keytab <file>':
+      "the service's key: lets holders of Kerberos tickets in (Authorization: Negotiate)",
     '--kerberos-service <name>': 'service that tickets must be for: HTTP or HTTP@HOST (default: HTTP)',
-    '--session-signing-key-file <file>': 'key that signs the tokens of capstan login (default: DIR/pki/session.key)',
+    '--session-signing-key-file <file>':
+      'key that signs the tokens of capstan login (default: DIR/pki/session.key)',
     '--session-lifetime <duration>': 'longest life of such a token (default: 1h)',
-    '--proxy-client-cert-file <file>': 'shown to extension API servers (default: DIR/pki/front-proxy-client.crt)',
+    '--proxy-client-cert-file <file>':
+      'shown to extension API servers (default: DIR/pki/front-proxy-client.crt)',
     '--proxy-client-key-file <file>': 'its key',
-    '--requestheader-client-ca-file <file>': 'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
-    '--runtime-config <settings>': 'versions and resources to serve: api/beta=true, storage.k8s.io/v1beta1=true, ...',
+    '--requestheader-client-ca-file <file>':
+      'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
+    '--runtime-config <settings>':
+      'versions and resources to serve: api/beta=true, storage.k8s.io/v1beta1=true, ...',
     '--event-ttl <duration>': 'how long events are kept after their last write (default: 1h)',
-    '--feature-gates <settings>': 'switches of features: CBORServingAndStorage=true, ConstrainedImpersonation=false, StorageVersionMigrator=true',
-    '--encryption-provider-config <file>': 'keys and providers of encryption at rest: YAML of kind EncryptionConfiguration',
+    '--feature-gates <settings>':
+      'switches of features: CBORServingAndStorage=true, ConstrainedImpersonation=false, StorageVersionMigrator=true',
+    '--encryption-provider-config <file>':
+      'keys and providers of encryption at rest: YAML of kind EncryptionConfiguration',
     '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
   };
-  command.addOption(new Option('--storage <driver>', 'where objects are kept; memory loses them at the end').choices(['lmdb', 'memory']).default('lmdb'));
-  command.addOption(new Option('--secure-port <n>', 'port to listen on (default: 6443)').argParser(wholeNumber('secure-port', { min: 1, max: 65535 })));
-  for (const [flag, text] of Object.entries({ ...strings, ...REQUEST_LIMIT_FLAGS, ...AUDIT_FLAGS })) command.option(flag, text);
+  command.addOption(
+    new Option('--storage <driver>', 'where objects are kept; memory loses them at the end')
+      .choices(['lmdb', 'memory'])
+      .default('lmdb'),
+  );
+  command.addOption(
+    new Option('--secure-port <n>', 'port to listen on (default: 6443)').argParser(
+      wholeNumber('secure-port', { min: 1, max: 65535 }),
+    ),
+  );
+  for (const [flag, text] of Object.entries({ ...strings, ...REQUEST_LIMIT_FLAGS, ...AUDIT_FLAGS }))
+    command.option(flag, text);
   command
-    .addOption(new Option('--service-account-key-file <file>', 'further public keys whose tokens are accepted; may be given several times').argParser(list))
-    .addOption(new Option('--service-account-issuer <url>', 'issuer of tokens, the first issues; may be given several times').argParser(list))
-    .addOption(new Option('--api-audiences <names>', 'audiences of tokens (default: the issuers)').argParser(list))
-    .addOption(new Option('--authorization-mode <modes>', 'in the order asked: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny (default: Node,RBAC)').argParser(list))
+    .addOption(
+      new Option(
+        '--service-account-key-file <file>',
+        'further public keys whose tokens are accepted; may be given several times',
+      ).argParser(list),
+    )
+    .addOption(
+      new Option(
+        '--service-account-issuer <url>',
+        'issuer of tokens, the first issues; may be given several times',
+      ).argParser(list),
+    )
+    .addOption(
+      new Option('--api-audiences <names>', 'audiences of tokens (default: the issuers)').argParser(list),
+    )
+    .addOption(
+      new Option(
+        '--authorization-mode <modes>',
+        'in the order asked: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny (default: Node,RBAC)',
+      ).argParser(list),
+    )
     .addOption(new Option('--authorization-policy-file <file>', 'policies of ABAC: one JSON object a line'))
-    .addOption(new Option('--authorization-config <file>', 'authorizers from a file of kind AuthorizationConfiguration, followed while running'))
-    .addOption(new Option('--authorization-webhook-config-file <file>', 'kubeconfig of the server that mode Webhook asks'))
-    .addOption(new Option('--authorization-webhook-version <version>', 'of the SubjectAccessReview it is sent: v1 or v1beta1 (default: v1beta1)'))
-    .addOption(new Option('--authorization-webhook-cache-authorized-ttl <duration>', 'how long its yes is remembered (default: 5m)'))
-    .addOption(new Option('--authorization-webhook-cache-unauthorized-ttl <duration>', 'how long its no is remembered (default: 30s)'))
-    .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous (default: true)').argParser(yesOrNo('anonymous-auth')).preset('true'))
-    .addOption(new Option('--enable-admission-plugins <names>', 'admission plugins to run besides those that are on by default').argParser(list))
-    .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list))
-    .addOption(new Option('--admission-control-config-file <file>', 'configuration of admission plugins: YAML of kind AdmissionConfiguration'));
-  command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
-  command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
-  command.addOption(new Option('--profiling [true|false]', 'let cluster admins take profiles of the server at /debug/pprof (default: true)').argParser(yesOrNo('profiling')).preset('true'));
+    .addOption(
+      new Option(
+        '--authorization-config <file>',
+        'authorizers from a file of kind AuthorizationConfiguration, followed while running',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--authorization-webhook-config-file <file>',
+        'kubeconfig of the server that mode Webhook asks',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--authorization-webhook-version <version>',
+        'of the SubjectAccessReview it is sent: v1 or v1beta1 (default: v1beta1)',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--authorization-webhook-cache-authorized-ttl <duration>',
+        'how long its yes is remembered (default: 5m)',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--authorization-webhook-cache-unauthorized-ttl <duration>',
+        'how long its no is remembered (default: 30s)',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--anonymous-auth [true|false]',
+        'let requests without credentials in as system:anonymous (default: true)',
+      )
+        .argParser(yesOrNo('anonymous-auth'))
+        .preset('true'),
+    )
+    .addOption(
+      new Option(
+        '--enable-admission-plugins <names>',
+        'admission plugins to run besides those that are on by default',
+      ).argParser(list),
+    )
+    .addOption(
+      new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list),
+    )
+    .addOption(
+      new Option(
+        '--admission-control-config-file <file>',
+        'configuration of admission plugins: YAML of kind AdmissionConfiguration',
+      ),
+    );
+  command.addOption(
+    new Option(
+      '--kerberos-name-mapping <pattern=name>',
+      'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts',
+    ).argParser(collect),
+  );
+  command.addOption(
+    new Option(
+      '--kerberos-groups-from-ldap [true|false]',
+      'look up the groups of Kerberos users in the LDAP directory',
+    )
+      .argParser(yesOrNo('kerberos-groups-from-ldap'))
+      .preset('true'),
+  );
+  command.addOption(
+    new Option(
+      '--profiling [true|false]',
+      'let cluster admins take profiles of the server at /debug/pprof (default: true)',
+    )
+      .argParser(yesOrNo('profiling'))
+      .preset('true'),
+  );
   authenticationOptions(command);
   tlsOptions(command);
-  command.addOption(new Option('--encryption-provider-config-automatic-reload [true|false]', 'follow changes of that file').argParser(yesOrNo('encryption-provider-config-automatic-reload')).preset('true'));
-  for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
-  command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
+  command.addOption(
+    new Option('--encryption-provider-config-automatic-reload [true|false]', 'follow changes of that file')
+      .argParser(yesOrNo('encryption-provider-config-automatic-reload'))
+      .preset('true'),
+  );
+  for (const [name, text] of Object.entries(REQUEST_HEADERS))
+    command.addOption(new Option(`--${name} <names>`, text).argParser(list));
+  command.addOption(
+    new Option(
+      '--enable-aggregator-routing [true|false]',
+      "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)",
+    )
+      .argParser(yesOrNo('enable-aggregator-routing'))
+      .preset('true'),
+  );
   for (const [name, why] of Object.entries(REFUSED)) {
     command.addOption(new Option(`--${name} [value]`).hideHelp().argParser(refuse(name, why)).preset(''));
   }
@@ -107,7 +223,11 @@ function collect(text: string, before: readonly string[] = []): string[] {
 }
 
 /** Values of these that ask for what holds anyhow. */
-const GRANTED: Readonly<Record<string, string>> = { 'allow-privileged': 'true', 'service-account-lookup': 'true', 'insecure-port': '0' };
+const GRANTED: Readonly<Record<string, string>> = {
+  'allow-privileged': 'true',
+  'service-account-lookup': 'true',
+  'insecure-port': '0',
+};
 
 function refuse(name: string, why: string): (value: string) => string {
   return (value) => {

@@ -7,9 +7,37 @@ import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const COMMANDS = ['up', 'down', 'status', 'delete', 'reset', 'login', 'user', 'user create', 'user list', 'user delete', 'user hash-password', 'image', 'image load', 'access', 'access who-can', 'access explain', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
+const COMMANDS = [
+  'up',
+  'down',
+  'status',
+  'delete',
+  'reset',
+  'login',
+  'user',
+  'user create',
+  'user list',
+  'user delete',
+  'user hash-password',
+  'image',
+  'image load',
+  'access',
+  'access who-can',
+  'access explain',
+  'test',
+  'completion',
+  'apiserver',
+  'controller-manager',
+  'scheduler',
+  'node',
+  'proxy',
+  'dns',
+];
 
-function capstan(words: readonly string[], env: NodeJS.ProcessEnv = { ...process.env, KUBECONFIG: '' }): SpawnSyncReturns<string> {
+function capstan(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv = { ...process.env, KUBECONFIG: '' },
+): SpawnSyncReturns<string> {
   return spawnSync(join(ROOT, 'capstan'), words, { encoding: 'utf8', env, timeout: 60_000 });
 }
 
@@ -29,14 +57,26 @@ describe('the command line', () => {
 
   it('completes in bash', { skip: existsSync('/bin/bash') ? false : 'needs bash' }, () => {
     const script = capstan(['completion', 'bash']).stdout;
-    const complete = (line: string): string => spawnSync('/bin/bash', ['-c', `${script}\nCOMP_WORDS=(${line}); COMP_CWORD=$((\${#COMP_WORDS[@]}-1)); _capstan; echo "\${COMPREPLY[@]}"`], { encoding: 'utf8' }).stdout.trim();
+    const complete = (line: string): string =>
+      spawnSync(
+        '/bin/bash',
+        [
+          '-c',
+          `${script}\nCOMP_WORDS=(${line}); COMP_CWORD=$((\${#COMP_WORDS[@]}-1)); _capstan; echo "\${COMPREPLY[@]}"`,
+        ],
+        { encoding: 'utf8' },
+      ).stdout.trim();
     assert.equal(complete('capstan sta'), 'status');
     assert.match(complete('capstan up --ru'), /^--runtime$/);
     assert.equal(complete('capstan up --runtime si'), 'simulated');
     assert.equal(complete('capstan image lo'), 'load');
     assert.equal(complete('capstan user cr'), 'create');
     assert.match(complete('capstan login --ker'), /^--kerberos --kerberos-service$/);
-    assert.equal(complete('capstan up --data-dir /tmp --ru'), '--runtime', 'the value of an option is no command');
+    assert.equal(
+      complete('capstan up --data-dir /tmp --ru'),
+      '--runtime',
+      'the value of an option is no command',
+    );
     assert.equal(complete('capstan apiserver --storage l'), 'lmdb');
     assert.equal(complete('capstan scheduler --leader-elect f'), 'false');
     assert.equal(complete('capstan completion z'), 'zsh');
@@ -55,42 +95,113 @@ describe('the command line', () => {
 
   const refused: readonly { readonly words: readonly string[]; readonly says: RegExp }[] = [
     { words: ['upp'], says: /unknown command 'upp'\n\(Did you mean up\?\)/ },
-    { words: ['up', '--https-port', '0'], says: /--https-port is "0"; it should be a whole number from 1 to 65535/ },
+    {
+      words: ['up', '--https-port', '0'],
+      says: /--https-port is "0"; it should be a whole number from 1 to 65535/,
+    },
     { words: ['up', '--runtime', 'docker'], says: /Allowed choices are auto, cri, simulated/ },
-    { words: ['up', '--nodes', '3', '--runtime', 'cri', '--data-dir', '/nonexistent/x'], says: /--nodes 3 needs --runtime simulated/ },
-    { words: ['up', '--bind-address', 'localhost', '--data-dir', '/nonexistent/x'], says: /--bind-address is "localhost"; it should be an IP address/ },
-    { words: ['up', '--bind-address', '192.0.2.1', '--data-dir', '/nonexistent/x'], says: /192\.0\.2\.1 is not an address of this machine/ },
+    {
+      words: ['up', '--nodes', '3', '--runtime', 'cri', '--data-dir', '/nonexistent/x'],
+      says: /--nodes 3 needs --runtime simulated/,
+    },
+    {
+      words: ['up', '--bind-address', 'localhost', '--data-dir', '/nonexistent/x'],
+      says: /--bind-address is "localhost"; it should be an IP address/,
+    },
+    {
+      words: ['up', '--bind-address', '192.0.2.1', '--data-dir', '/nonexistent/x'],
+      says: /192\.0\.2\.1 is not an address of this machine/,
+    },
     { words: ['up', '--data-dir', ''], says: /--data-dir is empty/ },
     { words: ['up', 'now'], says: /too many arguments for 'up'.*\n\(capstan up --help lists its options\)/ },
-    { words: ['image', 'lod'], says: /unknown command 'lod'\n\(Did you mean load\?\)\n\(capstan image --help lists the commands\)/ },
+    {
+      words: ['image', 'lod'],
+      says: /unknown command 'lod'\n\(Did you mean load\?\)\n\(capstan image --help lists the commands\)/,
+    },
     { words: ['down', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
-    { words: ['delete', '--yes', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x: the directory does not exist/ },
-    { words: ['delete', '--yes', '--data-dir', '/'], says: /\/ is not a Capstan data directory .*: nothing was removed/ },
-    { words: ['reset', '--yes'], says: /--data-dir DIR \(of capstan node\), or --kubeconfig FILE or --cluster-id ID \(of capstan proxy\) is needed/ },
-    { words: ['reset', '--yes', '--cluster-id', 'x'], says: /--cluster-id is "x"; it should be 8 hexadecimal digits/ },
-    { words: ['reset', '--yes', '--kubeconfig', '/nonexistent/k'], says: /Cannot read kubeconfig \/nonexistent\/k/ },
-    { words: ['image', 'load', '/nonexistent/i.tar', '--data-dir', '/nonexistent/x'], says: /There is no cluster in/ },
+    {
+      words: ['delete', '--yes', '--data-dir', '/nonexistent/x'],
+      says: /There is no cluster in \/nonexistent\/x: the directory does not exist/,
+    },
+    {
+      words: ['delete', '--yes', '--data-dir', '/'],
+      says: /\/ is not a Capstan data directory .*: nothing was removed/,
+    },
+    {
+      words: ['reset', '--yes'],
+      says: /--data-dir DIR \(of capstan node\), or --kubeconfig FILE or --cluster-id ID \(of capstan proxy\) is needed/,
+    },
+    {
+      words: ['reset', '--yes', '--cluster-id', 'x'],
+      says: /--cluster-id is "x"; it should be 8 hexadecimal digits/,
+    },
+    {
+      words: ['reset', '--yes', '--kubeconfig', '/nonexistent/k'],
+      says: /Cannot read kubeconfig \/nonexistent\/k/,
+    },
+    {
+      words: ['image', 'load', '/nonexistent/i.tar', '--data-dir', '/nonexistent/x'],
+      says: /There is no cluster in/,
+    },
     { words: ['image', 'load'], says: /missing required argument 'file.tar'/ },
     { words: ['completion', 'tcsh'], says: /Allowed choices are bash, zsh, fish/ },
-    { words: ['up', '--apiserver-arg', 'no-such-flag=1', '--data-dir', '/nonexistent/x'], says: /--apiserver-arg: unknown option '--no-such-flag=1'/ },
-    { words: ['up', '--apiserver-arg', 'secure-port=1', '--data-dir', '/nonexistent/x'], says: /--apiserver-arg secure-port is refused: use --https-port of up itself/ },
-    { words: ['user', 'create', 'x', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
+    {
+      words: ['up', '--apiserver-arg', 'no-such-flag=1', '--data-dir', '/nonexistent/x'],
+      says: /--apiserver-arg: unknown option '--no-such-flag=1'/,
+    },
+    {
+      words: ['up', '--apiserver-arg', 'secure-port=1', '--data-dir', '/nonexistent/x'],
+      says: /--apiserver-arg secure-port is refused: use --https-port of up itself/,
+    },
+    {
+      words: ['user', 'create', 'x', '--data-dir', '/nonexistent/x'],
+      says: /There is no cluster in \/nonexistent\/x/,
+    },
     { words: ['user', 'create', 'system:x'], says: /names that begin with system: are the cluster's own/ },
-    { words: ['user', 'create', 'x', '--group', 'system:masters'], says: /--group system:masters is refused/ },
+    {
+      words: ['user', 'create', 'x', '--group', 'system:masters'],
+      says: /--group system:masters is refused/,
+    },
     { words: ['user', 'create', 'x', '--expires', 'soon'], says: /--expires is "soon"/ },
     { words: ['user', 'list', '--kubeconfig', '/nonexistent/k'], says: /\/nonexistent\/k/ },
     { words: ['user', 'hash-password', 'a:b'], says: /cannot be a user's name here/ },
     { words: ['login', '--server', 'http://x'], says: /it should be https:/ },
     { words: ['login', '--exec-credential'], says: /--exec-credential needs KUBERNETES_EXEC_INFO/ },
     { words: ['apiserver', '--storage', 'memory'], says: /these are needed too: --tls-cert-file/ },
-    { words: ['apiserver', '--data-dir', '/nonexistent/x', '--secure-port', 'x'], says: /--secure-port is "x"/ },
-    { words: ['proxy', '--cluster-cidr', '10.0.0.0', '--kubeconfig', '/nonexistent/k'], says: /--cluster-cidr is "10\.0\.0\.0"; it should be an IPv4 range|needs root|nft is missing|needs Linux/ },
+    {
+      words: ['apiserver', '--data-dir', '/nonexistent/x', '--secure-port', 'x'],
+      says: /--secure-port is "x"/,
+    },
+    {
+      words: ['proxy', '--cluster-cidr', '10.0.0.0', '--kubeconfig', '/nonexistent/k'],
+      says: /--cluster-cidr is "10\.0\.0\.0"; it should be an IPv4 range|needs root|nft is missing|needs Linux/,
+    },
     { words: ['controller-manager'], says: /--kubeconfig FILE is needed/ },
-    { words: ['status', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x; start one with: capstan up --data-dir/ },
-    { words: ['access', 'who-can', 'get', 'pods', '--kubeconfig', '/nonexistent/k'], says: /Cannot read kubeconfig \/nonexistent\/k/ },
-    { words: ['apiserver', '--data-dir', '/nonexistent/x', '--authorization-config', 'c', '--authorization-mode', 'RBAC'], says: /--authorization-config can not be specified when --authorization-mode or --authorization-webhook-\* flags are defined/ },
+    {
+      words: ['status', '--data-dir', '/nonexistent/x'],
+      says: /There is no cluster in \/nonexistent\/x; start one with: capstan up --data-dir/,
+    },
+    {
+      words: ['access', 'who-can', 'get', 'pods', '--kubeconfig', '/nonexistent/k'],
+      says: /Cannot read kubeconfig \/nonexistent\/k/,
+    },
+    {
+      words: [
+        'apiserver',
+        '--data-dir',
+        '/nonexistent/x',
+        '--authorization-config',
+        'c',
+        '--authorization-mode',
+        'RBAC',
+      ],
+      says: /--authorization-config can not be specified when --authorization-mode or --authorization-webhook-\* flags are defined/,
+    },
     { words: ['scheduler', '--kubeconfig', '/nonexistent/k'], says: /\/nonexistent\/k/ },
-    { words: ['apiserver', '--storage', 'etcd', '--data-dir', '/nonexistent/x'], says: /Allowed choices are lmdb, memory/ },
+    {
+      words: ['apiserver', '--storage', 'etcd', '--data-dir', '/nonexistent/x'],
+      says: /Allowed choices are lmdb, memory/,
+    },
   ];
   for (const { words, says } of refused) {
     it(`refuses: capstan ${words.join(' ')}`, () => {
@@ -107,7 +218,12 @@ describe('the command line', () => {
       assert.equal(status, 0);
       assert.match(stdout, /controller-manager/);
       assert.doesNotMatch(stdout, /etcd-servers/);
-      if (existsSync(`/bin/${shell}`)) assert.equal(spawnSync(`/bin/${shell}`, ['-n'], { input: stdout, encoding: 'utf8' }).stderr, '', shell);
+      if (existsSync(`/bin/${shell}`))
+        assert.equal(
+          spawnSync(`/bin/${shell}`, ['-n'], { input: stdout, encoding: 'utf8' }).stderr,
+          '',
+          shell,
+        );
     }
   });
 });
@@ -116,7 +232,8 @@ describe('the launcher', () => {
   /** A checkout without installed packages. */
   function copyOfTree(): string {
     const copy = mkdtempSync(join(tmpdir(), 'capstan-launcher-'));
-    for (const name of ['capstan', 'package.json', 'package-lock.json']) cpSync(join(ROOT, name), join(copy, name));
+    for (const name of ['capstan', 'package.json', 'package-lock.json'])
+      cpSync(join(ROOT, name), join(copy, name));
     return copy;
   }
 
@@ -143,11 +260,25 @@ describe('the launcher', () => {
     try {
       const bin = join(copy, 'bin');
       mkdirSync(bin);
-      for (const tool of ['sh', 'dirname', 'readlink', 'cksum', 'cat', 'mktemp', 'rm', 'uname', 'sed', 'head']) {
+      for (const tool of [
+        'sh',
+        'dirname',
+        'readlink',
+        'cksum',
+        'cat',
+        'mktemp',
+        'rm',
+        'uname',
+        'sed',
+        'head',
+      ]) {
         const path = ['/usr/bin', '/bin'].map((place) => join(place, tool)).find(existsSync);
         if (path) symlinkSync(path, join(bin, tool));
       }
-      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], { encoding: 'utf8', env: { PATH: bin } });
+      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], {
+        encoding: 'utf8',
+        env: { PATH: bin },
+      });
       assert.equal(status, 1);
       assert.match(stderr, /^capstan: npm was not found; install Node\.js 20 or newer with npm/m);
     } finally {
@@ -160,9 +291,14 @@ describe('the launcher', () => {
     try {
       const bin = join(copy, 'bin');
       mkdirSync(bin);
-      writeFileSync(join(bin, 'npm'), '#!/bin/sh\necho "npm error network is down"; exit 7\n', { mode: 0o755 });
+      writeFileSync(join(bin, 'npm'), '#!/bin/sh\necho "npm error network is down"; exit 7\n', {
+        mode: 0o755,
+      });
       for (const _ of [1, 2]) {
-        const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], { encoding: 'utf8', env: { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` } });
+        const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], {
+          encoding: 'utf8',
+          env: { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` },
+        });
         assert.equal(status, 1);
         assert.match(stderr, /npm error network is down\ncapstan: npm ci failed/);
       }
@@ -174,7 +310,9 @@ describe('the launcher', () => {
   it('says what to run where packages are missing and may not be installed', () => {
     const copy = copyOfTree();
     try {
-      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['up', '--no-install'], { encoding: 'utf8' });
+      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['up', '--no-install'], {
+        encoding: 'utf8',
+      });
       assert.equal(status, 1);
       assert.match(stderr, /--no-install was given; run: \(cd '.*' && npm ci --ignore-scripts\)/);
       assert.equal(existsSync(join(copy, 'node_modules')), false);

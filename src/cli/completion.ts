@@ -3,7 +3,11 @@ import type { Command } from 'commander';
 import { Argument } from 'commander';
 import { print } from './context.ts';
 
-type Value = { readonly kind: 'file' } | { readonly kind: 'directory' } | { readonly kind: 'one of'; readonly words: readonly string[] } | undefined;
+type Value =
+  | { readonly kind: 'file' }
+  | { readonly kind: 'directory' }
+  | { readonly kind: 'one of'; readonly words: readonly string[] }
+  | undefined;
 
 interface Node {
   /** 'capstan image load' */
@@ -19,17 +23,23 @@ export function register(program: Command): void {
   program
     .command('completion')
     .description('print a shell completion script')
-    .addArgument(new Argument('<shell>', 'for bash: source <(capstan completion bash)').choices(['bash', 'zsh', 'fish']))
+    .addArgument(
+      new Argument('<shell>', 'for bash: source <(capstan completion bash)').choices(['bash', 'zsh', 'fish']),
+    )
     .action((shell: string) => print(shell === 'fish' ? fishScript(program) : bashScript(program, shell)));
 }
 
 /** Every command with what may follow it. */
 function tree(command: Command, path = 'capstan'): Node[] {
   const visible = command.commands.filter((child) => !(child as unknown as { _hidden?: boolean })._hidden);
-  const options = command.options.filter((option) => !option.hidden && option.long).map((option): [string, Value] => [option.long ?? '', valueOf(option.flags, option.argChoices)]);
+  const options = command.options
+    .filter((option) => !option.hidden && option.long)
+    .map((option): [string, Value] => [option.long ?? '', valueOf(option.flags, option.argChoices)]);
   const [argument] = command.registeredArguments;
   const own: Node = {
-    path, commands: visible.map((child) => child.name()), options: new Map([...options, ['--help', undefined]]),
+    path,
+    commands: visible.map((child) => child.name()),
+    options: new Map([...options, ['--help', undefined]]),
     argument: argument && valueOf(`<${argument.name()}>`, argument.argChoices),
   };
   return [own, ...visible.flatMap((child) => tree(child, `${path} ${child.name()}`))];
@@ -45,15 +55,25 @@ function valueOf(flags: string, choices: readonly string[] | undefined): Value {
 
 function bashScript(program: Command, shell: string): string {
   const nodes = tree(program);
-  const values = nodes.flatMap(({ path, options }) => [...options].flatMap(([option, value]) => value ? [`    '${path} ${option}') ${bashReply(value)}; return ;;`] : []));
-  const positions = nodes.map(({ path, commands, options, argument }) => `    '${path}') ${argument ? `case $current in -*) ;; *) ${bashReply(argument)}; return ;; esac; ` : ''}words='${[...commands, ...options.keys()].join(' ')}' ;;`);
+  const values = nodes.flatMap(({ path, options }) =>
+    [...options].flatMap(([option, value]) =>
+      value ? [`    '${path} ${option}') ${bashReply(value)}; return ;;`] : [],
+    ),
+  );
+  const positions = nodes.map(
+    ({ path, commands, options, argument }) =>
+      `    '${path}') ${argument ? `case $current in -*) ;; *) ${bashReply(argument)}; return ;; esac; ` : ''}words='${[...commands, ...options.keys()].join(' ')}' ;;`,
+  );
   return [
     ...(shell === 'zsh' ? ['autoload -U +X bashcompinit && bashcompinit'] : []),
     '_capstan() {',
     "  local path='capstan' word words='' current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}",
     '  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
     // Values of options are no commands.
-    `    case "$path $word" in ${nodes.slice(1).map(({ path }) => `'${path}'`).join('|')}) path="$path $word" ;; esac`,
+    `    case "$path $word" in ${nodes
+      .slice(1)
+      .map(({ path }) => `'${path}'`)
+      .join('|')}) path="$path $word" ;; esac`,
     '  done',
     '  case "$path $previous" in',
     ...values,
@@ -68,19 +88,29 @@ function bashScript(program: Command, shell: string): string {
 }
 
 function bashReply(value: NonNullable<Value>): string {
-  const flag = value.kind === 'file' ? '-f' : value.kind === 'directory' ? '-d' : `-W '${value.words.join(' ')}'`;
+  const flag =
+    value.kind === 'file' ? '-f' : value.kind === 'directory' ? '-d' : `-W '${value.words.join(' ')}'`;
   return `COMPREPLY=($(compgen ${flag} -- "$current"))`;
 }
 
 function fishScript(program: Command): string {
-  return tree(program).flatMap(({ path, commands, options, argument }) => {
-    const words = path.split(' ').slice(1);
-    const condition = words.length === 0 ? '__fish_use_subcommand' : words.map((name) => `__fish_seen_subcommand_from ${name}`).join('; and ');
-    const line = (rest: string): string => `complete -c capstan -n '${condition}' ${rest}`;
-    return [
-      ...commands.map((name) => line(`-f -a ${name}`)),
-      ...argument?.kind === 'one of' ? [line(`-f -a '${argument.words.join(' ')}'`)] : [],
-      ...[...options].map(([option, value]) => line(`-l ${option.slice(2)}${value === undefined ? '' : value.kind === 'one of' ? ` -x -a '${value.words.join(' ')}'` : ' -r'}`)),
-    ];
-  }).join('\n');
+  return tree(program)
+    .flatMap(({ path, commands, options, argument }) => {
+      const words = path.split(' ').slice(1);
+      const condition =
+        words.length === 0
+          ? '__fish_use_subcommand'
+          : words.map((name) => `__fish_seen_subcommand_from ${name}`).join('; and ');
+      const line = (rest: string): string => `complete -c capstan -n '${condition}' ${rest}`;
+      return [
+        ...commands.map((name) => line(`-f -a ${name}`)),
+        ...(argument?.kind === 'one of' ? [line(`-f -a '${argument.words.join(' ')}'`)] : []),
+        ...[...options].map(([option, value]) =>
+          line(
+            `-l ${option.slice(2)}${value === undefined ? '' : value.kind === 'one of' ? ` -x -a '${value.words.join(' ')}'` : ' -r'}`,
+          ),
+        ),
+      ];
+    })
+    .join('\n');
 }

@@ -7,15 +7,31 @@ import { wholeNumber } from './context.ts';
 /** --kubeconfig and what goes with it: all a component gets from its siblings. */
 export function componentOptions(command: Command): Command {
   return command
-    .option('--kubeconfig <file>', 'where the API server is and who this component is there (default: $KUBECONFIG)')
-    .option('--context <name>', "a context of the kubeconfig (default: its current one)")
-    .addOption(new Option('--api-timeout-seconds <n>', 'how long to wait for an API server that does not answer yet (default: 30)').argParser(wholeNumber('api-timeout-seconds', { min: 0, max: 86_400 })));
+    .option(
+      '--kubeconfig <file>',
+      'where the API server is and who this component is there (default: $KUBECONFIG)',
+    )
+    .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
+    .addOption(
+      new Option(
+        '--api-timeout-seconds <n>',
+        'how long to wait for an API server that does not answer yet (default: 30)',
+      ).argParser(wholeNumber('api-timeout-seconds', { min: 0, max: 86_400 })),
+    );
 }
 
 export function loggingOptions(command: Command): Command {
   return command
-    .addOption(new Option('--logging-format <format>', 'log lines as text or JSON').choices(['text', 'json']).default('text'))
-    .addOption(new Option('--log-level <level>', 'least important lines to write').choices(['debug', 'info', 'warn', 'error']).default('info'));
+    .addOption(
+      new Option('--logging-format <format>', 'log lines as text or JSON')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'least important lines to write')
+        .choices(['debug', 'info', 'warn', 'error'])
+        .default('info'),
+    );
 }
 
 /** How TLS is spoken by what listens. */
@@ -26,7 +42,12 @@ export function tlsOptions(command: Command): Command {
 
 export function electionOptions(command: Command): Command {
   return command
-    .addOption(new Option('--leader-elect [true|false]', 'let several instances run, of which one works').argParser(yesOrNo('leader-elect')).preset('true').default(true))
+    .addOption(
+      new Option('--leader-elect [true|false]', 'let several instances run, of which one works')
+        .argParser(yesOrNo('leader-elect'))
+        .preset('true')
+        .default(true),
+    )
     .option('--identity <name>', 'name in the election and in events (default: HOST_UUID)');
 }
 
@@ -41,10 +62,19 @@ export function yesOrNo(name: string): (text: string) => boolean {
 
 /** 'a,b' given once or several times becomes one list. */
 export function list(text: string, before: readonly string[] = []): string[] {
-  return [...before, ...text.split(',').map((word) => word.trim()).filter((word) => word !== '')];
+  return [
+    ...before,
+    ...text
+      .split(',')
+      .map((word) => word.trim())
+      .filter((word) => word !== ''),
+  ];
 }
 
-export function requiredOption(value: string | undefined, { flag, why }: { readonly flag: string; readonly why: string }): string {
+export function requiredOption(
+  value: string | undefined,
+  { flag, why }: { readonly flag: string; readonly why: string },
+): string {
   if (value === undefined || value === '') throw new UserError(`${flag} is needed: ${why}.`);
   return value;
 }

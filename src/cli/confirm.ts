@@ -7,7 +7,8 @@ export async function confirmRemoval(what: string): Promise<void> {
   if (!process.stdin.isTTY) throw new UserError(`This removes ${what}: give --yes to confirm.`);
   const prompt = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    if ((await prompt.question(`Remove ${what}? Type yes: `)).trim() !== 'yes') throw new UserError('Nothing was removed.');
+    if ((await prompt.question(`Remove ${what}? Type yes: `)).trim() !== 'yes')
+      throw new UserError('Nothing was removed.');
   } finally {
     prompt.close();
   }

@@ -8,7 +8,9 @@ export function dataDirOption(): Option {
 }
 
 /** Wraps an action: a UserError is printed as its sentence with exit code 1, anything else with where to look. */
-export function action<Args extends unknown[]>(run: (...args: Args) => Promise<void> | void): (...args: Args) => Promise<void> {
+export function action<Args extends unknown[]>(
+  run: (...args: Args) => Promise<void> | void,
+): (...args: Args) => Promise<void> {
   return async (...args) => {
     try {
       await run(...args);
@@ -21,7 +23,10 @@ export function action<Args extends unknown[]>(run: (...args: Args) => Promise<v
 export function fail(error: unknown): void {
   process.exitCode = 1;
   if (error instanceof UserError || isStatusError(error)) process.stderr.write(`capstan: ${error.message}\n`);
-  else process.stderr.write(`capstan: unexpected error, please report it: ${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
+  else
+    process.stderr.write(
+      `capstan: unexpected error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
 }
 
 export function print(line = ''): void {
@@ -29,10 +34,16 @@ export function print(line = ''): void {
 }
 
 /** A whole number in a range, for commander's argParser. */
-export function wholeNumber(name: string, range: { readonly min: number; readonly max: number }): (text: string) => number {
+export function wholeNumber(
+  name: string,
+  range: { readonly min: number; readonly max: number },
+): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < range.min || value > range.max) throw new UserError(`--${name} is "${text}"; it should be a whole number from ${range.min} to ${range.max}.`);
+    if (!/^\d+$/.test(text) || value < range.min || value > range.max)
+      throw new UserError(
+        `--${name} is "${text}"; it should be a whole number from ${range.min} to ${range.max}.`,
+      );
     return value;
   };
 }

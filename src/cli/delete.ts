@@ -5,7 +5,15 @@
 import { existsSync, rmSync } from 'node:fs';
 import type { Command } from 'commander';
 import { isNodeDir } from '#cmd/containerd-dir.ts';
-import { dataDir, describeDiskError, readSettings, SettingsError, UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
+import {
+  dataDir,
+  describeDiskError,
+  readSettings,
+  SettingsError,
+  UserError,
+  type ClusterSettings,
+  type DataDir,
+} from '#deploy/data-dir.ts';
 import { stopDaemon } from '#deploy/daemon.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
 import { remainsOf } from '#deploy/remains.ts';
@@ -20,15 +28,20 @@ export function register(program: Command): void {
     .description('stop the cluster and remove all its data')
     .addOption(dataDirOption())
     .option('--yes', 'do not ask')
-    .action(action(async (options: { readonly dataDir?: string; readonly yes?: boolean }) => {
-      const dir = dataDir(options.dataDir);
-      const cluster = await findCluster(dir);
-      for (const line of cluster.unknown) print(line);
-      if (!options.yes) await confirmRemoval(`the cluster in ${dir.path} and all its data`);
-      if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`);
-      await remove(dir, cluster);
-      print(`The cluster in ${dir.path} is gone.`);
-    }));
+    .action(
+      action(async (options: { readonly dataDir?: string; readonly yes?: boolean }) => {
+        const dir = dataDir(options.dataDir);
+        const cluster = await findCluster(dir);
+        for (const line of cluster.unknown) print(line);
+        if (!options.yes) await confirmRemoval(`the cluster in ${dir.path} and all its data`);
+        if (!(await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })))
+          throw new UserError(
+            `The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`,
+          );
+        await remove(dir, cluster);
+        print(`The cluster in ${dir.path} is gone.`);
+      }),
+    );
 }
 
 interface Found {
@@ -42,11 +55,21 @@ interface Found {
 async function findCluster(dir: DataDir): Promise<Found> {
   if (!existsSync(dir.path)) return findWithoutDir(dir);
   const settings = settingsOf(dir);
-  if (settings !== undefined && !(settings instanceof SettingsError)) return { id: settings.id, hasNode: settings.runtime === 'cri', unknown: [] };
+  if (settings !== undefined && !(settings instanceof SettingsError))
+    return { id: settings.id, hasNode: settings.runtime === 'cri', unknown: [] };
   const remains = remainsOf(dir);
-  if (remains) return findDamaged(dir, { id: remains.id, what: `${dir.settingsFile} is ${settings?.code ?? 'missing'}` });
-  if (settings) throw new UserError(`${dir.settingsFile} is ${settings.code}, and nothing else in ${dir.path} shows that it is a cluster's directory: nothing was removed.`);
-  throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
+  if (remains)
+    return findDamaged(dir, {
+      id: remains.id,
+      what: `${dir.settingsFile} is ${settings?.code ?? 'missing'}`,
+    });
+  if (settings)
+    throw new UserError(
+      `${dir.settingsFile} is ${settings.code}, and nothing else in ${dir.path} shows that it is a cluster's directory: nothing was removed.`,
+    );
+  throw new UserError(
+    `${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`,
+  );
 }
 
 /** undefined: there are none, and no trace of a cluster among the files. */
@@ -59,9 +82,17 @@ function settingsOf(dir: DataDir): ClusterSettings | SettingsError | undefined {
   }
 }
 
-async function findDamaged(dir: DataDir, { id, what }: { readonly id: string | undefined; readonly what: string }): Promise<Found> {
+async function findDamaged(
+  dir: DataDir,
+  { id, what }: { readonly id: string | undefined; readonly what: string },
+): Promise<Found> {
   const hasNode = isNodeDir(dir.node) || (await leftOnMachine(dir, id)).length > 0;
-  const lost = id === undefined && hasNode ? ["Not to be known: its id, which names its service rules (an nftables table 'capstan-services-…'); they stay, see: nft list tables"] : [];
+  const lost =
+    id === undefined && hasNode
+      ? [
+          "Not to be known: its id, which names its service rules (an nftables table 'capstan-services-…'); they stay, see: nft list tables",
+        ]
+      : [];
   return { id, hasNode, unknown: [`${what}: going by what else there is.`, ...lost] };
 }
 
@@ -69,12 +100,21 @@ async function findDamaged(dir: DataDir, { id, what }: { readonly id: string | u
 async function findWithoutDir(dir: DataDir): Promise<Found> {
   const id = remainsOf(dir)?.id;
   const left = await leftOnMachine(dir, id);
-  if (left.length === 0 && id === undefined) throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);
-  return { id, hasNode: left.length > 0, unknown: [`${dir.path} is gone, but this is left of its cluster: ${[...left, ...left.length === 0 ? ['its claim of address ranges'] : []].join(', ')}.`] };
+  if (left.length === 0 && id === undefined)
+    throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);
+  return {
+    id,
+    hasNode: left.length > 0,
+    unknown: [
+      `${dir.path} is gone, but this is left of its cluster: ${[...left, ...(left.length === 0 ? ['its claim of address ranges'] : [])].join(', ')}.`,
+    ],
+  };
 }
 
 async function leftOnMachine(dir: DataDir, proxyId: string | undefined): Promise<readonly string[]> {
-  return process.platform === 'linux' ? (await import('#cmd/node-control.ts')).findNode({ node: dir.node, proxyId }) : [];
+  return process.platform === 'linux'
+    ? (await import('#cmd/node-control.ts')).findNode({ node: dir.node, proxyId })
+    : [];
 }
 
 async function remove(dir: DataDir, { id, hasNode }: Found): Promise<void> {

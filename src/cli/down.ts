@@ -11,23 +11,38 @@ export function register(program: Command): void {
     .command('down')
     .description('stop the cluster and its containers; its data is kept')
     .addOption(dataDirOption())
-    .action(action(async (options: { readonly dataDir?: string }) => {
-      const dir = dataDir(options.dataDir);
-      const pid = runningPid(dir);
-      const { settings, damage } = settingsOf(dir, { isRunning: pid !== undefined });
-      if (!settings && !damage) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
-      if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) {
-        throw new UserError(`The cluster in ${dir.path} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s; see ${dir.logs}/capstan.log, or end it by: kill -9 ${pid} (nothing that was acknowledged is lost).`);
-      }
-      // Also after a crash: the daemon is gone, its containers may not be.
-      if (settings?.runtime === 'cri') await (await import('#cmd/node-control.ts')).stopNode({ dir, settings });
-      print(pid === undefined ? `The cluster in ${dir.path} was not running${settings?.runtime === 'cri' ? ', and none of its containers runs now; its data is kept' : ''}.` : `The cluster in ${dir.path} is stopped; its data is kept.`);
-      if (damage) print(`Before it can start again: ${damage.message}`);
-    }));
+    .action(
+      action(async (options: { readonly dataDir?: string }) => {
+        const dir = dataDir(options.dataDir);
+        const pid = runningPid(dir);
+        const { settings, damage } = settingsOf(dir, { isRunning: pid !== undefined });
+        if (!settings && !damage)
+          throw new UserError(
+            `There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`,
+          );
+        if (!(await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS }))) {
+          throw new UserError(
+            `The cluster in ${dir.path} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s; see ${dir.logs}/capstan.log, or end it by: kill -9 ${pid} (nothing that was acknowledged is lost).`,
+          );
+        }
+        // Also after a crash: the daemon is gone, its containers may not be.
+        if (settings?.runtime === 'cri')
+          await (await import('#cmd/node-control.ts')).stopNode({ dir, settings });
+        print(
+          pid === undefined
+            ? `The cluster in ${dir.path} was not running${settings?.runtime === 'cri' ? ', and none of its containers runs now; its data is kept' : ''}.`
+            : `The cluster in ${dir.path} is stopped; its data is kept.`,
+        );
+        if (damage) print(`Before it can start again: ${damage.message}`);
+      }),
+    );
 }
 
 /** What runs can be stopped whatever became of its settings file meanwhile: the program itself stops its containers. */
-function settingsOf(dir: DataDir, { isRunning }: { readonly isRunning: boolean }): { readonly settings?: ClusterSettings | undefined; readonly damage?: UserError } {
+function settingsOf(
+  dir: DataDir,
+  { isRunning }: { readonly isRunning: boolean },
+): { readonly settings?: ClusterSettings | undefined; readonly damage?: UserError } {
   try {
     return { settings: readSettings(dir) };
   } catch (error) {

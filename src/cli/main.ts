@@ -28,9 +28,15 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
 
 /** Without commander's remark on what an option means that is given alone, and with the default said once. */
 function describeOption(option: Option): string {
-  const choices = option.argChoices ? [`choices: ${option.argChoices.map((choice) => JSON.stringify(choice)).join(', ')}`] : [];
-  const isSaid = option.defaultValue === undefined || option.negate || option.description.includes('(default:');
-  const extra = [...choices, ...isSaid ? [] : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]];
+  const choices = option.argChoices
+    ? [`choices: ${option.argChoices.map((choice) => JSON.stringify(choice)).join(', ')}`]
+    : [];
+  const isSaid =
+    option.defaultValue === undefined || option.negate || option.description.includes('(default:');
+  const extra = [
+    ...choices,
+    ...(isSaid ? [] : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]),
+  ];
   return extra.length === 0 ? option.description : `${option.description} (${extra.join(', ')})`;
 }
 
@@ -44,7 +50,8 @@ async function main(): Promise<void> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'capstan: ')) });
   const called = process.argv[2] ?? '';
   const only = COMMANDS[called];
-  for (const load of only && called !== 'completion' ? [only] : Object.values(COMMANDS)) (await load()).register(program);
+  for (const load of only && called !== 'completion' ? [only] : Object.values(COMMANDS))
+    (await load()).register(program);
   explainErrors(program, 'capstan');
   if (process.argv.length <= 2) return program.outputHelp();
   await program.parseAsync();
@@ -52,7 +59,11 @@ async function main(): Promise<void> {
 
 /** After a bad word: the help of the command that got it. */
 function explainErrors(command: Command, path: string): void {
-  command.showHelpAfterError(command.commands.length > 0 ? `(${path} --help lists the commands)` : `(${path} --help lists its options)`);
+  command.showHelpAfterError(
+    command.commands.length > 0
+      ? `(${path} --help lists the commands)`
+      : `(${path} --help lists its options)`,
+  );
   for (const child of command.commands) explainErrors(child, `${path} ${child.name()}`);
 }
 

@@ -21,7 +21,8 @@ export async function readLine(): Promise<string | undefined> {
 /** From the terminal that the program was started at, whatever its input is; UserError where there is none. */
 export function askPassword(question: string): Promise<string> {
   const terminal = openTerminal();
-  if (!terminal) throw new UserError('There is no terminal to ask for the password at: use --password-stdin.');
+  if (!terminal)
+    throw new UserError('There is no terminal to ask for the password at: use --password-stdin.');
   return new Promise((resolve, reject) => {
     let typed = '';
     const end = (): void => {
@@ -42,7 +43,8 @@ export function askPassword(question: string): Promise<string> {
           end();
           return reject(new UserError('Interrupted.'));
         }
-        typed = character === '\u007f' || character === '\b' ? [...typed].slice(0, -1).join('') : typed + character;
+        typed =
+          character === '\u007f' || character === '\b' ? [...typed].slice(0, -1).join('') : typed + character;
       }
     });
     terminal.once('error', reject);

@@ -6,5 +6,7 @@ import { action } from './context.ts';
 
 export function register(program: Command): void {
   const command = program.command('scheduler').description('run the scheduler by itself');
-  loggingOptions(electionOptions(componentOptions(command))).action(action(async (flags: SchedulerFlags) => (await import('#cmd/scheduler.ts')).runScheduler(flags)));
+  loggingOptions(electionOptions(componentOptions(command))).action(
+    action(async (flags: SchedulerFlags) => (await import('#cmd/scheduler.ts')).runScheduler(flags)),
+  );
 }

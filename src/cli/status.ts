@@ -21,19 +21,34 @@ export function register(program: Command): void {
 async function status(options: { readonly dataDir?: string; readonly json?: boolean }): Promise<void> {
   const dir = dataDir(options.dataDir);
   const settings = readSettings(dir);
-  if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
+  if (!settings)
+    throw new UserError(
+      `There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`,
+    );
   const pid = runningPid(dir);
   const state = pid === undefined ? undefined : readState(dir);
   const ready = state ? await probe(dir, `${state.server}/readyz`) : 'not running';
-  const report = { dataDir: dir.path, running: pid !== undefined, pid, server: state?.server, ready, runtime: settings.runtime, nodes: settings.nodes, components: state?.components ?? {} };
+  const report = {
+    dataDir: dir.path,
+    running: pid !== undefined,
+    pid,
+    server: state?.server,
+    ready,
+    runtime: settings.runtime,
+    nodes: settings.nodes,
+    components: state?.components ?? {},
+  };
   process.exitCode = ready === 'ok' ? 0 : 1;
   if (options.json) return print(JSON.stringify(report, undefined, 2));
   print(`cluster     ${dir.path}`);
-  print(`running     ${pid === undefined ? 'no' : `yes, process ${pid}, since ${state?.startedAt ?? 'unknown'}`}`);
+  print(
+    `running     ${pid === undefined ? 'no' : `yes, process ${pid}, since ${state?.startedAt ?? 'unknown'}`}`,
+  );
   if (pid === undefined) return print(`start it    capstan up --data-dir ${dir.path}`);
   print(`API server  ${state?.server ?? 'unknown'}  ${ready}`);
   print(`runtime     ${settings.runtime}, ${settings.nodes} node${settings.nodes === 1 ? '' : 's'}`);
-  for (const [name, condition] of Object.entries(report.components)) print(`  ${name.padEnd(24)} ${condition}`);
+  for (const [name, condition] of Object.entries(report.components))
+    print(`  ${name.padEnd(24)} ${condition}`);
 }
 
 /** 'ok', or what is wrong in a few words. */

@@ -16,9 +16,15 @@ export function register(program: Command): void {
     .option('--unit', 'no integration tests')
     .option('--fix', 'let checks mend what they can')
     .option('--no-install', 'do not install Debian packages for tests')
-    .action(action(() => {
-      if (!existsSync(GATE)) throw new UserError('capstan test works in a source checkout only.');
-      const result = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', GATE, ...process.argv.slice(3)], { stdio: 'inherit' });
-      process.exitCode = result.status ?? 1;
-    }));
+    .action(
+      action(() => {
+        if (!existsSync(GATE)) throw new UserError('capstan test works in a source checkout only.');
+        const result = spawnSync(
+          process.execPath,
+          ['--disable-warning=ExperimentalWarning', GATE, ...process.argv.slice(3)],
+          { stdio: 'inherit' },
+        );
+        process.exitCode = result.status ?? 1;
+      }),
+    );
 }

@@ -35,7 +35,9 @@ function down(): Promise<CommandResult> {
 }
 
 async function withClient<T>(use: (api: ReturnType<typeof createClient>) => Promise<T>): Promise<T> {
-  const api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), { userAgent: 'test' });
+  const api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), {
+    userAgent: 'test',
+  });
   try {
     return await use(api);
   } finally {
@@ -56,14 +58,26 @@ test('a cluster that runs takes the options it has, and refuses others rather th
   const own = ['--runtime', 'simulated', '--https-port', String(port), '--nodes', '2'];
   const first = await up(...own);
   assert.equal(first.code, 0, first.stderr);
-  await withClient((api) => api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: KEPT, data: { a: 'b' } }));
+  await withClient((api) =>
+    api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: KEPT, data: { a: 'b' } }),
+  );
   for (const words of [own, []]) {
     const { code, stdout } = await up(...words);
     assert.equal(code, 0);
     assert.match(stdout, /is already running \(process \d+, https:\/\/127\.0\.0\.1:\d+\)/);
   }
-  for (const [option, value] of [['--nodes', '3'], ['--bind-address', '0.0.0.0'], ['--https-port', '1234'], ['--apiserver-arg', 'event-ttl=2h']] as const) {
-    await refuses(up(option, value), new RegExp(`is running \\(process \\d+\\) with another ${option}: stop it with 'capstan down' before that is changed`));
+  for (const [option, value] of [
+    ['--nodes', '3'],
+    ['--bind-address', '0.0.0.0'],
+    ['--https-port', '1234'],
+    ['--apiserver-arg', 'event-ttl=2h'],
+  ] as const) {
+    await refuses(
+      up(option, value),
+      new RegExp(
+        `is running \\(process \\d+\\) with another ${option}: stop it with 'capstan down' before that is changed`,
+      ),
+    );
   }
   await refuses(up('--runtime', 'cri'), /runs with --runtime simulated; that cannot be changed/);
   await refuses(up('--bind-address', 'x'), /--bind-address is "x"/);
@@ -85,7 +99,10 @@ test('what is damaged is said once, with a way out', async () => {
   const file = join(dir, 'pki/apiserver.crt');
   const whole = readFileSync(file);
   writeFileSync(file, 'x');
-  await refuses(up(), /apiserver\.crt is damaged \(no PEM certificate\): restore it from a copy, or remove .*apiserver\.crt and .*apiserver\.key to have new ones made/);
+  await refuses(
+    up(),
+    /apiserver\.crt is damaged \(no PEM certificate\): restore it from a copy, or remove .*apiserver\.crt and .*apiserver\.key to have new ones made/,
+  );
   writeFileSync(file, whole);
   const again = await up();
   assert.equal(again.code, 0, again.stderr);
@@ -93,10 +110,14 @@ test('what is damaged is said once, with a way out', async () => {
 
 test('closing the terminal of a cluster in the foreground stops it, as Ctrl-C does', async () => {
   await down();
-  const child = spawn(resolve(import.meta.dirname, '../../capstan'), ['up', '--data-dir', dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(resolve(import.meta.dirname, '../../capstan'), ['up', '--data-dir', dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const ended = new Promise<number | null>((done) => child.once('exit', done));
   let text = '';
-  child.stdout.setEncoding('utf8').on('data', (more: string) => { text += more; });
+  child.stdout.setEncoding('utf8').on('data', (more: string) => {
+    text += more;
+  });
   await until('the cluster', () => text.includes('Press Ctrl-C'));
   child.kill('SIGHUP');
   assert.equal(await ended, 0);
@@ -109,20 +130,35 @@ test('a port that is taken is said with the program that has it', async () => {
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   const { port: taken } = server.address() as AddressInfo;
   try {
-    const { code, stderr } = await capstan(['up', '--detach', '--runtime', 'simulated', '--data-dir', `${dir}-other`, '--https-port', String(taken)]);
+    const { code, stderr } = await capstan([
+      'up',
+      '--detach',
+      '--runtime',
+      'simulated',
+      '--data-dir',
+      `${dir}-other`,
+      '--https-port',
+      String(taken),
+    ]);
     assert.equal(code, 1);
-    assert.match(stderr, process.platform === 'linux' ? new RegExp(`is already taken by the program .* \\(process ${process.pid}\\): choose another`) : /is already taken by another program/);
+    assert.match(
+      stderr,
+      process.platform === 'linux'
+        ? new RegExp(`is already taken by the program .* \\(process ${process.pid}\\): choose another`)
+        : /is already taken by another program/,
+    );
     assert.equal(existsSync(`${dir}-other`), false);
   } finally {
     await new Promise((closed) => server.close(closed));
   }
 });
 
-test('delete goes on without settings, but not with a newer version\'s, nor where nothing shows a cluster', async () => {
+test("delete goes on without settings, but not with a newer version's, nor where nothing shows a cluster", async () => {
   const copy = `${dir}-copy`;
   const file = join(copy, 'capstan.json');
   cpSync(dir, copy, { recursive: true });
-  const remove = (...words: readonly string[]): Promise<CommandResult> => capstan(['delete', '--data-dir', copy, ...words]);
+  const remove = (...words: readonly string[]): Promise<CommandResult> =>
+    capstan(['delete', '--data-dir', copy, ...words]);
   writeFileSync(file, JSON.stringify({ format: 99 }));
   await refuses(remove('--yes'), /was made by a newer Capstan/);
   writeFileSync(file, '{ "format": 1, "id"');
@@ -133,20 +169,33 @@ test('delete goes on without settings, but not with a newer version\'s, nor wher
   assert.equal(existsSync(copy), false);
   const other = mkdtempSync(join(tmpdir(), 'capstan-no-cluster-'));
   writeFileSync(join(other, 'capstan.json'), 'of somebody else');
-  await refuses(capstan(['delete', '--yes', '--data-dir', other]), /capstan\.json is damaged, and nothing else in .* shows that it is a cluster's directory: nothing was removed/);
+  await refuses(
+    capstan(['delete', '--yes', '--data-dir', other]),
+    /capstan\.json is damaged, and nothing else in .* shows that it is a cluster's directory: nothing was removed/,
+  );
   assert.equal(readFileSync(join(other, 'capstan.json'), 'utf8'), 'of somebody else');
   rmSync(other, { recursive: true });
 });
 
 test('a cluster whose directory is removed under it says so and stops', async () => {
   const other = `${dir}-removed`;
-  const child = spawn(resolve(import.meta.dirname, '../../capstan'), ['up', '--runtime', 'simulated', '--data-dir', other, '--https-port', String(await freePort())], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(
+    resolve(import.meta.dirname, '../../capstan'),
+    ['up', '--runtime', 'simulated', '--data-dir', other, '--https-port', String(await freePort())],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   const ended = new Promise<number | null>((done) => child.once('close', done));
   let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (more: string) => { text += more; });
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (more: string) => {
+      text += more;
+    });
   await until('the cluster', () => text.includes('Press Ctrl-C'));
   rmSync(other, { recursive: true, force: true });
   assert.equal(await ended, 1);
-  assert.match(text, /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran \(.* is gone\): what is written from now on, nobody would see again\.\n$/);
+  assert.match(
+    text,
+    /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran \(.* is gone\): what is written from now on, nobody would see again\.\n$/,
+  );
   assert.equal(existsSync(other), false);
 });

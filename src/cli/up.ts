@@ -5,7 +5,17 @@ import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import {
-  createSettings, DATA_FORMAT, dataDir, newClusterId, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings, type DataDir, type RuntimeKind,
+  createSettings,
+  DATA_FORMAT,
+  dataDir,
+  newClusterId,
+  prepareDataDir,
+  readSettings,
+  UserError,
+  writeSettings,
+  type ClusterSettings,
+  type DataDir,
+  type RuntimeKind,
 } from '#deploy/data-dir.ts';
 import { readState, runningPid, startDaemon, stopDaemon, type StartedDaemon } from '#deploy/daemon.ts';
 import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
@@ -36,11 +46,30 @@ export function register(program: Command): void {
     .command('up')
     .description('start a cluster and wait until it is ready')
     .addOption(dataDirOption())
-    .addOption(new Option('--https-port <n>', 'port of the API server (default: 6443)').argParser(wholeNumber('https-port', { min: 1, max: 65535 })))
+    .addOption(
+      new Option('--https-port <n>', 'port of the API server (default: 6443)').argParser(
+        wholeNumber('https-port', { min: 1, max: 65535 }),
+      ),
+    )
     .option('--bind-address <address>', 'address the API server listens on (default: 127.0.0.1)')
-    .addOption(new Option('--runtime <kind>', 'real containers (cri), simulated nodes, or whichever this machine can run').choices(['auto', 'cri', 'simulated']))
-    .addOption(new Option('--nodes <n>', 'number of nodes; more than one only with simulated nodes (default: 1)').argParser(wholeNumber('nodes', { min: 0, max: 10000 })))
-    .addOption(new Option('--apiserver-arg <name=value>', "a flag of 'capstan apiserver' for this cluster's API server; may be given several times, replaces those given before and is kept; none removes them").argParser((text: string, before: readonly string[] = []) => [...before, text]))
+    .addOption(
+      new Option(
+        '--runtime <kind>',
+        'real containers (cri), simulated nodes, or whichever this machine can run',
+      ).choices(['auto', 'cri', 'simulated']),
+    )
+    .addOption(
+      new Option(
+        '--nodes <n>',
+        'number of nodes; more than one only with simulated nodes (default: 1)',
+      ).argParser(wholeNumber('nodes', { min: 0, max: 10000 })),
+    )
+    .addOption(
+      new Option(
+        '--apiserver-arg <name=value>',
+        "a flag of 'capstan apiserver' for this cluster's API server; may be given several times, replaces those given before and is kept; none removes them",
+      ).argParser((text: string, before: readonly string[] = []) => [...before, text]),
+    )
     .option('--detach', 'return when the cluster is ready and leave it running')
     .option('--no-install', 'do not install Debian packages; say what is missing')
     .action(action(up));
@@ -56,12 +85,24 @@ async function up(options: UpOptions): Promise<void> {
     return alreadyRunning(dir, pid);
   }
   const apiServer = await readApiServerArgs(options.apiserverArg ?? before?.apiServerArgs ?? []);
-  await requireFreePort({ bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS, httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT });
+  await requireFreePort({
+    bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS,
+    httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT,
+  });
   prepareDataDir(dir);
   const progress = createProgress();
-  const settings = await settle({ dir, stored: before, options, apiServerArgs: apiServer.args, say: progress.note });
+  const settings = await settle({
+    dir,
+    stored: before,
+    options,
+    apiServerArgs: apiServer.args,
+    say: progress.note,
+  });
   const daemon = startDaemon({
-    dir, program: PROGRAM, detach: options.detach === true, ...(apiServer.args.length > 0 ? { words: ['--apiserver-flags', JSON.stringify(apiServer.flags)] } : {}),
+    dir,
+    program: PROGRAM,
+    detach: options.detach === true,
+    ...(apiServer.args.length > 0 ? { words: ['--apiserver-flags', JSON.stringify(apiServer.flags)] } : {}),
     onStep: (step) => progress.step(step),
   });
   let interrupted = false;
@@ -93,22 +134,40 @@ async function up(options: UpOptions): Promise<void> {
 }
 
 /** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */
-function requireSameOptions(options: UpOptions, { dir, pid, stored }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined }): void {
-  const asked: Readonly<Record<string, { readonly given: string | number | undefined; readonly has: string | number | undefined }>> = {
+function requireSameOptions(
+  options: UpOptions,
+  {
+    dir,
+    pid,
+    stored,
+  }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined },
+): void {
+  const asked: Readonly<
+    Record<string, { readonly given: string | number | undefined; readonly has: string | number | undefined }>
+  > = {
     '--https-port': { given: options.httpsPort, has: stored?.httpsPort },
     '--bind-address': { given: options.bindAddress, has: stored?.bindAddress },
     '--nodes': { given: options.nodes, has: stored?.nodes },
-    '--apiserver-arg': { given: options.apiserverArg?.filter((arg) => arg !== 'none').join(' '), has: (stored?.apiServerArgs ?? []).join(' ') },
+    '--apiserver-arg': {
+      given: options.apiserverArg?.filter((arg) => arg !== 'none').join(' '),
+      has: (stored?.apiServerArgs ?? []).join(' '),
+    },
   };
   const [other] = Object.entries(asked).filter(([, { given, has }]) => given !== undefined && given !== has);
-  if (other) throw new UserError(`The cluster in ${dir.path} is running (process ${pid}) with another ${other[0]}: stop it with 'capstan down' before that is changed.`);
+  if (other)
+    throw new UserError(
+      `The cluster in ${dir.path} is running (process ${pid}) with another ${other[0]}: stop it with 'capstan down' before that is changed.`,
+    );
 }
 
 const PHASES = { starting: 'starting', stopping: 'stopping', failed: 'ending after a failure' } as const;
 
 function alreadyRunning(dir: DataDir, pid: number): void {
   const state = readState(dir);
-  if (state?.pid === pid && state.phase !== 'ready') throw new UserError(`The cluster in ${dir.path} is ${PHASES[state.phase]} (process ${pid}): run this again in a moment.`);
+  if (state?.pid === pid && state.phase !== 'ready')
+    throw new UserError(
+      `The cluster in ${dir.path} is ${PHASES[state.phase]} (process ${pid}): run this again in a moment.`,
+    );
   print(`The cluster in ${dir.path} is already running (process ${pid}${state ? `, ${state.server}` : ''}).`);
   print(`Use it:  export KUBECONFIG=${dir.kubeconfig}`);
 }
@@ -128,39 +187,75 @@ async function readApiServerArgs(args: readonly string[]): Promise<ApiServerArgs
 }
 
 /** What can be said before anything is touched. */
-function checkOptions({ bindAddress, runtime, nodes }: UpOptions, { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined }): void {
-  if (bindAddress !== undefined && isIP(bindAddress) === 0) throw new UserError(`--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`);
+function checkOptions(
+  { bindAddress, runtime, nodes }: UpOptions,
+  { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined },
+): void {
+  if (bindAddress !== undefined && isIP(bindAddress) === 0)
+    throw new UserError(
+      `--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`,
+    );
   if (stored && runtime && runtime !== 'auto' && runtime !== stored.runtime) {
-    throw new UserError(`The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`);
+    throw new UserError(
+      `The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`,
+    );
   }
   if ((runtime ?? stored?.runtime) === 'cri') requireOneNode(nodes);
 }
 
 function requireOneNode(nodes = 1): void {
-  if (nodes !== 1) throw new UserError(`--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`);
+  if (nodes !== 1)
+    throw new UserError(
+      `--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`,
+    );
 }
 
 /** The settings this start uses: stored ones, overridden by options; a new cluster gets its id and address ranges once. Written down. */
 async function settle({ dir, stored, options, apiServerArgs, say }: SettleInput): Promise<ClusterSettings> {
   // What a cluster was made with stays: its containers cannot become simulated because a package is missing today.
   const wanted = stored?.runtime ?? options.runtime ?? 'auto';
-  const runtime = wanted === 'simulated' ? 'simulated' : chooseRuntime({ mustBeReal: wanted === 'cri', install: options.install, say });
+  const runtime =
+    wanted === 'simulated'
+      ? 'simulated'
+      : chooseRuntime({ mustBeReal: wanted === 'cri', install: options.install, say });
   if (runtime === 'cri') requireOneNode(options.nodes);
   const overrides = {
-    httpsPort: options.httpsPort ?? stored?.httpsPort ?? DEFAULT_HTTPS_PORT, bindAddress: options.bindAddress ?? stored?.bindAddress ?? DEFAULT_BIND_ADDRESS,
+    httpsPort: options.httpsPort ?? stored?.httpsPort ?? DEFAULT_HTTPS_PORT,
+    bindAddress: options.bindAddress ?? stored?.bindAddress ?? DEFAULT_BIND_ADDRESS,
     nodes: options.nodes ?? stored?.nodes ?? 1,
   };
   const given = apiServerArgs.length > 0 ? { apiServerArgs } : {};
   if (stored) {
     const { apiServerArgs: _replaced, ...rest } = stored;
-    const settings = { ...rest, ...overrides, ...given, ...(runtime === 'simulated' ? { podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: stored.podCIDR }) } : {}) };
+    const settings = {
+      ...rest,
+      ...overrides,
+      ...given,
+      ...(runtime === 'simulated'
+        ? { podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: stored.podCIDR }) }
+        : {}),
+    };
     writeSettings(dir, settings);
     return settings;
   }
   const id = newClusterId();
-  const networks = runtime === 'cri' ? await claimNetworks({ id, dataDir: dir.path }) : { ...DEFAULT_NETWORKS, podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: DEFAULT_NETWORKS.podCIDR }) };
+  const networks =
+    runtime === 'cri'
+      ? await claimNetworks({ id, dataDir: dir.path })
+      : {
+          ...DEFAULT_NETWORKS,
+          podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: DEFAULT_NETWORKS.podCIDR }),
+        };
   try {
-    const settings = createSettings(dir, { format: DATA_FORMAT, id, runtime, ...overrides, ...given, podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR });
+    const settings = createSettings(dir, {
+      format: DATA_FORMAT,
+      id,
+      runtime,
+      ...overrides,
+      ...given,
+      podCIDR: networks.podCIDR,
+      serviceCIDR: networks.serviceCIDR,
+    });
     if (settings.id !== id) releaseNetworks(id);
     return settings;
   } catch (error) {
@@ -169,7 +264,11 @@ async function settle({ dir, stored, options, apiServerArgs, say }: SettleInput)
   }
 }
 
-interface RuntimeChoice { readonly mustBeReal: boolean; readonly install: boolean; readonly say: (text: string) => void }
+interface RuntimeChoice {
+  readonly mustBeReal: boolean;
+  readonly install: boolean;
+  readonly say: (text: string) => void;
+}
 
 function chooseRuntime({ mustBeReal, install, say }: RuntimeChoice): RuntimeKind {
   const obstacle = realNodeObstacle({ install, say });
@@ -181,41 +280,75 @@ function chooseRuntime({ mustBeReal, install, say }: RuntimeChoice): RuntimeKind
 }
 
 /** What keeps this machine from running real containers, after installing what may be installed. */
-function realNodeObstacle({ install, say }: { readonly install: boolean; readonly say: (text: string) => void }): string | undefined {
+function realNodeObstacle({
+  install,
+  say,
+}: {
+  readonly install: boolean;
+  readonly say: (text: string) => void;
+}): string | undefined {
   if (process.platform !== 'linux') return `this is ${process.platform}, and containers need Linux`;
   const missing = missingPackages();
-  if (process.getuid?.() !== 0) return `this needs root${missing.length > 0 ? `, and the packages ${missing.join(' ')}` : ''}`;
+  if (process.getuid?.() !== 0)
+    return `this needs root${missing.length > 0 ? `, and the packages ${missing.join(' ')}` : ''}`;
   if (missing.length === 0) return undefined;
   const byHand = `apt-get install --no-install-recommends ${missing.join(' ')}`;
   if (!install) return `missing packages (--no-install was given): ${byHand}`;
   say(`Installing Debian packages: ${missing.join(' ')} (refuse with --no-install)`);
   const complaint = installPackages(missing);
   const left = missingPackages();
-  return left.length === 0 ? undefined : `the packages ${left.join(' ')} could not be installed (${complaint ?? 'they bring no such program'}); try: ${byHand}`;
+  return left.length === 0
+    ? undefined
+    : `the packages ${left.join(' ')} could not be installed (${complaint ?? 'they bring no such program'}); try: ${byHand}`;
 }
 
-interface Endpoint { readonly bindAddress: string; readonly httpsPort: number }
+interface Endpoint {
+  readonly bindAddress: string;
+  readonly httpsPort: number;
+}
 
 async function requireFreePort(settings: Endpoint): Promise<void> {
   const where = `${settings.bindAddress}:${settings.httpsPort}`;
   await new Promise<void>((done, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) => reject(portError(error, { where, settings })));
-    probe.listen({ port: settings.httpsPort, host: settings.bindAddress, exclusive: true }, () => probe.close(() => done()));
+    probe.listen({ port: settings.httpsPort, host: settings.bindAddress, exclusive: true }, () =>
+      probe.close(() => done()),
+    );
   });
 }
 
-function portError(error: NodeJS.ErrnoException, { where, settings }: { readonly where: string; readonly settings: Endpoint }): UserError {
-  if (error.code === 'EADDRINUSE') return new UserError(`Port ${where} is already taken by ${describePortHolder(settings.httpsPort)}: choose another with --https-port.`, error);
-  if (error.code === 'EADDRNOTAVAIL') return new UserError(`${settings.bindAddress} is not an address of this machine (${hostname()}): choose one with --bind-address.`, error);
-  if (error.code === 'EACCES') return new UserError(`Port ${where} needs root: choose a port above 1023 with --https-port.`, error);
+function portError(
+  error: NodeJS.ErrnoException,
+  { where, settings }: { readonly where: string; readonly settings: Endpoint },
+): UserError {
+  if (error.code === 'EADDRINUSE')
+    return new UserError(
+      `Port ${where} is already taken by ${describePortHolder(settings.httpsPort)}: choose another with --https-port.`,
+      error,
+    );
+  if (error.code === 'EADDRNOTAVAIL')
+    return new UserError(
+      `${settings.bindAddress} is not an address of this machine (${hostname()}): choose one with --bind-address.`,
+      error,
+    );
+  if (error.code === 'EACCES')
+    return new UserError(`Port ${where} needs root: choose a port above 1023 with --https-port.`, error);
   return new UserError(`Cannot listen on ${where}: ${error.message}`, error);
 }
 
-interface Summary { readonly dir: DataDir; readonly settings: ClusterSettings; readonly server: string; readonly millis: number }
+interface Summary {
+  readonly dir: DataDir;
+  readonly settings: ClusterSettings;
+  readonly server: string;
+  readonly millis: number;
+}
 
 function summary({ dir, settings, server, millis }: Summary): void {
-  const nodes = settings.runtime === 'cri' ? '1 real node' : `${settings.nodes} simulated node${settings.nodes === 1 ? '' : 's'}`;
+  const nodes =
+    settings.runtime === 'cri'
+      ? '1 real node'
+      : `${settings.nodes} simulated node${settings.nodes === 1 ? '' : 's'}`;
   print('');
   print(`The cluster is ready (${(millis / 1000).toFixed(1)} s, ${nodes}).`);
   print(`  API server   ${server}`);
@@ -228,10 +361,13 @@ function summary({ dir, settings, server, millis }: Summary): void {
 }
 
 async function stayUntilEnd(dir: DataDir, { child, lastWords }: StartedDaemon): Promise<void> {
-  const code = child.exitCode ?? await new Promise<number | null>((done) => child.once('exit', done));
+  const code = child.exitCode ?? (await new Promise<number | null>((done) => child.once('exit', done)));
   if (runningPid(dir) !== undefined) await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS });
   const why = lastWords();
   if (why !== undefined) throw new UserError(why);
-  if (code !== 0) throw new UserError(`The cluster's program ended by itself (exit code ${code ?? 'none, killed'}); its last words are in ${join(dir.logs, 'capstan.log')}. Start it again with: capstan up --data-dir ${dir.path}`);
+  if (code !== 0)
+    throw new UserError(
+      `The cluster's program ended by itself (exit code ${code ?? 'none, killed'}); its last words are in ${join(dir.logs, 'capstan.log')}. Start it again with: capstan up --data-dir ${dir.path}`,
+    );
   print('The cluster is stopped; its data is kept.');
 }

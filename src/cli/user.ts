@@ -6,6 +6,9 @@ import { register as registerHashPassword } from './user/hash-password.ts';
 import { register as registerList } from './user/list.ts';
 
 export function register(program: Command): void {
-  const user = program.command('user').description('who may use the cluster, by client certificate or password');
-  for (const registerOne of [registerCreate, registerList, registerDelete, registerHashPassword]) registerOne(user);
+  const user = program
+    .command('user')
+    .description('who may use the cluster, by client certificate or password');
+  for (const registerOne of [registerCreate, registerList, registerDelete, registerHashPassword])
+    registerOne(user);
 }

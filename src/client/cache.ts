@@ -13,13 +13,21 @@ export class ObjectCache<T extends KubeObject> {
   readonly #objects = new Map<string, T>();
   readonly #indexes = new Map<string, Index<T>>();
 
-  get size(): number { return this.#objects.size; }
+  get size(): number {
+    return this.#objects.size;
+  }
 
-  get(key: string): T | undefined { return this.#objects.get(key); }
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
 
-  keys(): IterableIterator<string> { return this.#objects.keys(); }
+  keys(): IterableIterator<string> {
+    return this.#objects.keys();
+  }
 
-  list(): T[] { return [...this.#objects.values()]; }
+  list(): T[] {
+    return [...this.#objects.values()];
+  }
 
   /** Answers what was there before. */
   set(key: string, object: T): T | undefined {
@@ -57,7 +65,14 @@ export class ObjectCache<T extends KubeObject> {
   }
 }
 
-function reindex<T>(index: Index<T>, { key, object, previous }: { readonly key: string; readonly object: T | undefined; readonly previous: T | undefined }): void {
+function reindex<T>(
+  index: Index<T>,
+  {
+    key,
+    object,
+    previous,
+  }: { readonly key: string; readonly object: T | undefined; readonly previous: T | undefined },
+): void {
   const before = previous === undefined ? NONE : index.values(previous);
   const after = object === undefined ? NONE : index.values(object);
   if (sameValues(before, after)) return;

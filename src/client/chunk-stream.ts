@@ -37,16 +37,25 @@ export class ChunkStream implements AsyncIterable<Buffer> {
     this.#onConsumed = options.onConsumed;
   }
 
-  get bufferedBytes(): number { return this.#bufferedBytes; }
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
 
   /** True when the consumer is gone or the stream failed; pushes are then dropped. */
-  get closed(): boolean { return this.#closed; }
+  get closed(): boolean {
+    return this.#closed;
+  }
 
   /** False when the consumer is behind. */
   push(chunk: Buffer): boolean {
     if (this.#closed || this.#ended) return true;
     if (this.#bufferedBytes + chunk.length > this.#limitBytes) {
-      this.fail(new TransportError('reset', `stream cut off: the reader is more than ${this.#limitBytes} bytes behind`));
+      this.fail(
+        new TransportError(
+          'reset',
+          `stream cut off: the reader is more than ${this.#limitBytes} bytes behind`,
+        ),
+      );
       return true;
     }
     this.#chunks.push(chunk);
@@ -92,7 +101,10 @@ export class ChunkStream implements AsyncIterable<Buffer> {
         const chunk = this.#take();
         if (chunk) yield chunk;
         else if (this.#ended) return;
-        else await new Promise<void>((resolve) => { this.#wakeConsumer = resolve; });
+        else
+          await new Promise<void>((resolve) => {
+            this.#wakeConsumer = resolve;
+          });
       }
     } finally {
       this.cancel();

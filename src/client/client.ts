@@ -16,7 +16,10 @@ export interface ResourceRef<T extends KubeObject = KubeObject> {
   readonly _type?: T;
 }
 
-export interface ObjectName { readonly name: string; readonly namespace?: string | undefined }
+export interface ObjectName {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+}
 
 export interface SelectOptions {
   readonly namespace?: string | undefined;
@@ -35,28 +38,59 @@ export type PatchType = 'json' | 'merge' | 'strategic' | 'apply';
 export interface Client {
   readonly transport: Transport;
   get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T>;
-  list<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string }): Promise<KubeList<T>>;
+  list<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string },
+  ): Promise<KubeList<T>>;
   /** As list, of metadata alone: the items are PartialObjectMetadata. For whoever goes through objects whatever they hold. */
-  listMetadata(ref: ResourceRef, options?: SelectOptions & { limit?: number; continue?: string }): Promise<KubeList<KubeObject>>;
+  listMetadata(
+    ref: ResourceRef,
+    options?: SelectOptions & { limit?: number; continue?: string },
+  ): Promise<KubeList<KubeObject>>;
   /** The namespace is the object's own. */
   create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   /** PUT to a subresource that takes the whole object ('approval'). */
   updateSubresource<T extends KubeObject>(ref: ResourceRef<T>, object: T, subresource: string): Promise<T>;
-  patch<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName, options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean }): Promise<T>;
+  patch<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    name: ObjectName,
+    options: {
+      type: PatchType;
+      patch: unknown;
+      subresource?: string;
+      fieldManager?: string;
+      force?: boolean;
+    },
+  ): Promise<T>;
   delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
   deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;
   /** POST to a subresource ('binding', 'token', 'eviction'); answers what the server answered. */
-  createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject>;
+  createSubresource(
+    ref: ResourceRef,
+    name: ObjectName,
+    options: { subresource: string; body: KubeObject },
+  ): Promise<KubeObject>;
   /** One watch; ends with the server's close, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
-  watch<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number }): AsyncIterable<WatchEvent<T>>;
+  watch<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    options: SelectOptions & {
+      resourceVersion: string;
+      signal: AbortSignal;
+      allowWatchBookmarks?: boolean;
+      timeoutSeconds?: number;
+    },
+  ): AsyncIterable<WatchEvent<T>>;
   /** The same reference and options give the same shared informer within one Client. It starts at once; it stops with close(). */
   informer<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions): Informer<T>;
   close(): Promise<void>;
 }
 
-export interface WatchEvent<T> { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; readonly object: T }
+export interface WatchEvent<T> {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
+  readonly object: T;
+}
 
 export interface InformerHandler<T> {
   added?(object: T): void;

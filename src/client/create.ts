@@ -9,7 +9,16 @@ import { StatusError, type Status } from '#machinery/errors.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
-import type { Client, DeleteOptions, Informer, ObjectName, PatchType, ResourceRef, SelectOptions, WatchEvent } from './client.ts';
+import type {
+  Client,
+  DeleteOptions,
+  Informer,
+  ObjectName,
+  PatchType,
+  ResourceRef,
+  SelectOptions,
+  WatchEvent,
+} from './client.ts';
 import { createInformer, type StoppableInformer } from './informer.ts';
 import { objectPath, queryString, resourcePath } from './paths.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
@@ -68,9 +77,13 @@ class ApiClient implements Client {
     this.#refusedRetries = options.refusedRetries ?? 0;
     this.#timeoutMs = options.timeoutMs ?? 60_000;
     const common = { accept: 'application/json', 'user-agent': options.userAgent };
-    const withType = (type: string): Readonly<Record<string, string>> => Object.freeze({ ...common, 'content-type': type });
+    const withType = (type: string): Readonly<Record<string, string>> =>
+      Object.freeze({ ...common, 'content-type': type });
     this.#readHeaders = Object.freeze(common);
-    this.#metadataHeaders = Object.freeze({ ...common, accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1' });
+    this.#metadataHeaders = Object.freeze({
+      ...common,
+      accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
+    });
     this.#writeHeaders = withType('application/json');
     this.#patchHeaders = {
       json: withType(CONTENT_TYPES.json),
@@ -84,7 +97,10 @@ class ApiClient implements Client {
     return this.#read<T>(objectPath(ref, { name }));
   }
 
-  async list<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string } = {}): Promise<KubeList<T>> {
+  async list<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    options: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string } = {},
+  ): Promise<KubeList<T>> {
     const { namespace, ...query } = options;
     const list = await this.#read<KubeList<T>>(resourcePath(ref, { namespace }) + queryString(query));
     // The wire leaves kind and apiVersion out of a list's items; callers want every object to say what it is.
@@ -97,35 +113,66 @@ class ApiClient implements Client {
     return list;
   }
 
-  async listMetadata(ref: ResourceRef, options: SelectOptions & { limit?: number; continue?: string } = {}): Promise<KubeList> {
+  async listMetadata(
+    ref: ResourceRef,
+    options: SelectOptions & { limit?: number; continue?: string } = {},
+  ): Promise<KubeList> {
     const { namespace, ...query } = options;
-    const list = await this.#read<KubeList>(resourcePath(ref, { namespace }) + queryString(query), this.#metadataHeaders);
+    const list = await this.#read<KubeList>(
+      resourcePath(ref, { namespace }) + queryString(query),
+      this.#metadataHeaders,
+    );
     list.items ??= [];
     return list;
   }
 
   async create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
     const namespace = object.metadata?.namespace;
-    if (ref.namespaced && !namespace) throw new TypeError(`${ref.plural} "${object.metadata?.name ?? ''}": an object of a namespaced resource needs a namespace`);
-    return this.#write<T>({ method: 'POST', path: resourcePath(ref, { namespace }), body: JSON.stringify(typed(ref, object)) });
+    if (ref.namespaced && !namespace)
+      throw new TypeError(
+        `${ref.plural} "${object.metadata?.name ?? ''}": an object of a namespaced resource needs a namespace`,
+      );
+    return this.#write<T>({
+      method: 'POST',
+      path: resourcePath(ref, { namespace }),
+      body: JSON.stringify(typed(ref, object)),
+    });
   }
 
   async update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
-    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object) }), body: JSON.stringify(typed(ref, object)) });
+    return this.#write<T>({
+      method: 'PUT',
+      path: objectPath(ref, { name: nameOf(object) }),
+      body: JSON.stringify(typed(ref, object)),
+    });
   }
 
   async updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
     return this.updateSubresource(ref, object, 'status');
   }
 
-  async updateSubresource<T extends KubeObject>(ref: ResourceRef<T>, object: T, subresource: string): Promise<T> {
-    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object), subresource }), body: JSON.stringify(typed(ref, object)) });
+  async updateSubresource<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    object: T,
+    subresource: string,
+  ): Promise<T> {
+    return this.#write<T>({
+      method: 'PUT',
+      path: objectPath(ref, { name: nameOf(object), subresource }),
+      body: JSON.stringify(typed(ref, object)),
+    });
   }
 
   async patch<T extends KubeObject>(
     ref: ResourceRef<T>,
     name: ObjectName,
-    options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean },
+    options: {
+      type: PatchType;
+      patch: unknown;
+      subresource?: string;
+      fieldManager?: string;
+      force?: boolean;
+    },
   ): Promise<T> {
     const { type, patch, subresource, fieldManager, force } = options;
     return this.#write<T>({
@@ -142,27 +189,52 @@ class ApiClient implements Client {
 
   async deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void> {
     const { namespace, labelSelector, fieldSelector, ...rest } = options;
-    await this.#write({ method: 'DELETE', path: resourcePath(ref, { namespace }) + queryString({ labelSelector, fieldSelector }), ...deleteBody(rest) });
+    await this.#write({
+      method: 'DELETE',
+      path: resourcePath(ref, { namespace }) + queryString({ labelSelector, fieldSelector }),
+      ...deleteBody(rest),
+    });
   }
 
-  async createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject> {
-    return this.#write<KubeObject>({ method: 'POST', path: objectPath(ref, { name, subresource: options.subresource }), body: JSON.stringify(options.body) });
+  async createSubresource(
+    ref: ResourceRef,
+    name: ObjectName,
+    options: { subresource: string; body: KubeObject },
+  ): Promise<KubeObject> {
+    return this.#write<KubeObject>({
+      method: 'POST',
+      path: objectPath(ref, { name, subresource: options.subresource }),
+      body: JSON.stringify(options.body),
+    });
   }
 
   async *watch<T extends KubeObject>(
     ref: ResourceRef<T>,
-    options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number },
+    options: SelectOptions & {
+      resourceVersion: string;
+      signal: AbortSignal;
+      allowWatchBookmarks?: boolean;
+      timeoutSeconds?: number;
+    },
   ): AsyncGenerator<WatchEvent<T>, void, void> {
     for await (const events of this.#watchBatches(ref, options)) yield* events;
   }
 
   async *#watchBatches<T extends KubeObject>(
     ref: ResourceRef<T>,
-    options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number },
+    options: SelectOptions & {
+      resourceVersion: string;
+      signal: AbortSignal;
+      allowWatchBookmarks?: boolean;
+      timeoutSeconds?: number;
+    },
   ): AsyncGenerator<WatchEvent<T>[], void, void> {
     const { namespace, signal, ...query } = options;
     const response = await this.transport.request({
-      method: 'GET', path: resourcePath(ref, { namespace }) + queryString({ watch: true, ...query }), headers: this.#readHeaders, signal,
+      method: 'GET',
+      path: resourcePath(ref, { namespace }) + queryString({ watch: true, ...query }),
+      headers: this.#readHeaders,
+      signal,
     });
     if (response.status >= 300) throw await errorOf(response);
     yield* decodeWatch<T>(response.stream());
@@ -170,7 +242,14 @@ class ApiClient implements Client {
 
   informer<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions = {}): Informer<T> {
     if (this.#closed) throw new TypeError(`informer of ${ref.plural}: the client is closed`);
-    const id = [ref.group, ref.version, ref.plural, options.namespace ?? '', options.labelSelector ?? '', options.fieldSelector ?? ''].join('|');
+    const id = [
+      ref.group,
+      ref.version,
+      ref.plural,
+      options.namespace ?? '',
+      options.labelSelector ?? '',
+      options.fieldSelector ?? '',
+    ].join('|');
     let informer = this.#informers.get(id);
     if (!informer) {
       informer = createInformer<KubeObject>({
@@ -199,7 +278,8 @@ class ApiClient implements Client {
       try {
         return await this.#send<T>({ method: 'GET', path, headers });
       } catch (error) {
-        if (!isTransportError(error, 'refused') || attempt >= this.#refusedRetries || this.#closed) throw error;
+        if (!isTransportError(error, 'refused') || attempt >= this.#refusedRetries || this.#closed)
+          throw error;
         await this.#clock.sleep(1_000);
       }
     }
@@ -215,15 +295,29 @@ class ApiClient implements Client {
       if (response.status < 300) return parseBody<T>(response.body);
       const waitMs = attempt < this.#maxRetries ? retryAfterMs(response) : undefined;
       if (waitMs === undefined || this.#closed) throw statusErrorOf(response.status, response.body);
-      this.#log.debug('server asked to retry', { method: request.method, path: request.path, status: response.status, waitMs });
+      this.#log.debug('server asked to retry', {
+        method: request.method,
+        path: request.path,
+        status: response.status,
+        waitMs,
+      });
       await this.#clock.sleep(waitMs, request.signal);
     }
   }
 
   /** The whole answer within the time bound. */
-  async #bounded(request: TransportRequest): Promise<{ status: number; headers: TransportResponse['headers']; body: Buffer }> {
+  async #bounded(
+    request: TransportRequest,
+  ): Promise<{ status: number; headers: TransportResponse['headers']; body: Buffer }> {
     const abort = new AbortController();
-    const timer = this.#clock.after(this.#timeoutMs, () => abort.abort(new TransportError('timeout', `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`)));
+    const timer = this.#clock.after(this.#timeoutMs, () =>
+      abort.abort(
+        new TransportError(
+          'timeout',
+          `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`,
+        ),
+      ),
+    );
     try {
       const response = await this.transport.request({ ...request, signal: abort.signal });
       return { status: response.status, headers: response.headers, body: await response.bytes() };
@@ -239,11 +333,15 @@ function nameOf(object: KubeObject): ObjectName {
 
 /** The object with the apiVersion and kind a server insists on, where they are missing. */
 function typed<T extends KubeObject>(ref: ResourceRef<T>, object: T): T {
-  return object.apiVersion && object.kind ? object : { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind };
+  return object.apiVersion && object.kind
+    ? object
+    : { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind };
 }
 
 function deleteBody(options: DeleteOptions = {}): { body?: string } {
-  return Object.keys(options).length === 0 ? {} : { body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', ...options }) };
+  return Object.keys(options).length === 0
+    ? {}
+    : { body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', ...options }) };
 }
 
 function parseBody<T>(body: Buffer): T {
@@ -256,7 +354,13 @@ function parseBody<T>(body: Buffer): T {
 }
 
 /** Undefined when the server did not ask to retry. */
-function retryAfterMs({ status, headers }: { readonly status: number; readonly headers: TransportResponse['headers'] }): number | undefined {
+function retryAfterMs({
+  status,
+  headers,
+}: {
+  readonly status: number;
+  readonly headers: TransportResponse['headers'];
+}): number | undefined {
   if (status !== 429 && status < 500) return undefined;
   const seconds = Number(headers['retry-after'] || undefined);
   return Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
@@ -267,9 +371,21 @@ async function errorOf(response: TransportResponse): Promise<StatusError> {
 }
 
 const REASONS: Readonly<Record<number, string>> = {
-  400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound', 405: 'MethodNotAllowed', 406: 'NotAcceptable', 409: 'Conflict',
-  410: 'Gone', 413: 'RequestEntityTooLarge', 415: 'UnsupportedMediaType', 422: 'Invalid', 429: 'TooManyRequests', 500: 'InternalError',
-  503: 'ServiceUnavailable', 504: 'Timeout',
+  400: 'BadRequest',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  405: 'MethodNotAllowed',
+  406: 'NotAcceptable',
+  409: 'Conflict',
+  410: 'Gone',
+  413: 'RequestEntityTooLarge',
+  415: 'UnsupportedMediaType',
+  422: 'Invalid',
+  429: 'TooManyRequests',
+  500: 'InternalError',
+  503: 'ServiceUnavailable',
+  504: 'Timeout',
 };
 
 /** The server's Status; one made from the code where something in between answered. */
@@ -282,5 +398,13 @@ function statusErrorOf(code: number, body: Buffer): StatusError {
     // Not JSON: a proxy's page, or nothing at all. The text becomes the message.
   }
   const message = text.trim().slice(0, 1024) || `the server answered with status ${code}`;
-  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: REASONS[code] ?? 'Unknown', code });
+  return new StatusError({
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message,
+    reason: REASONS[code] ?? 'Unknown',
+    code,
+  });
 }

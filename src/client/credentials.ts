@@ -34,7 +34,10 @@ export interface LoadedCredentials {
 /** Files are looked at again after this long at the earliest. */
 const CHECK_EVERY_MS = 1_000;
 
-interface CachedFile { readonly stamp: string; readonly content: Buffer }
+interface CachedFile {
+  readonly stamp: string;
+  readonly content: Buffer;
+}
 
 export class CredentialSource {
   #credentials: Credentials;
@@ -62,7 +65,9 @@ export class CredentialSource {
     const nowMs = this.#clock.monotonic();
     if (this.#loaded && (!this.#usesFiles() || nowMs - this.#checkedMs < CHECK_EVERY_MS)) return this.#loaded;
     this.#checkedMs = nowMs;
-    this.#loading ??= this.#load().finally(() => { this.#loading = undefined; });
+    this.#loading ??= this.#load().finally(() => {
+      this.#loading = undefined;
+    });
     return this.#loading;
   }
 
@@ -75,14 +80,21 @@ export class CredentialSource {
     const { ca, caFile, cert, certFile, key, keyFile, token, tokenFile, basic } = this.#credentials;
     const before = [caFile, certFile, keyFile].map((path) => this.#files.get(path ?? '')?.stamp).join();
     const [caPem, certPem, keyPem, fileToken] = await Promise.all([
-      this.#content(ca, caFile), this.#content(cert, certFile), this.#content(key, keyFile), this.#content(undefined, tokenFile),
+      this.#content(ca, caFile),
+      this.#content(cert, certFile),
+      this.#content(key, keyFile),
+      this.#content(undefined, tokenFile),
     ]);
     const after = [caFile, certFile, keyFile].map((path) => this.#files.get(path ?? '')?.stamp).join();
     if (this.#loaded && before !== after) this.#tlsGeneration += 1;
     const bearer = fileToken?.toString().trim() || token;
     const plain = basic && `Basic ${Buffer.from(`${basic.username}:${basic.password}`).toString('base64')}`;
     this.#loaded = {
-      tls: { ...(caPem ? { ca: caPem } : {}), ...(certPem ? { cert: certPem } : {}), ...(keyPem ? { key: keyPem } : {}) },
+      tls: {
+        ...(caPem ? { ca: caPem } : {}),
+        ...(certPem ? { cert: certPem } : {}),
+        ...(keyPem ? { key: keyPem } : {}),
+      },
       authorization: bearer ? `Bearer ${bearer}` : plain,
       tlsGeneration: this.#tlsGeneration,
     };
@@ -101,7 +113,11 @@ export class CredentialSource {
       return content;
     } catch (error) {
       if (cached) return cached.content;
-      throw new TransportError('tls', `Cannot read credentials from ${path}: ${(error as Error).message}`, error);
+      throw new TransportError(
+        'tls',
+        `Cannot read credentials from ${path}: ${(error as Error).message}`,
+        error,
+      );
     }
   }
 }

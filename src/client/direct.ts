@@ -16,7 +16,11 @@ export interface DirectRequest {
   body(limitBytes: number): Promise<Buffer>;
   onAbort(callback: () => void): void;
   readonly remoteAddress: string;
-  readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string };
+  readonly clientCertificate?: {
+    readonly commonName: string;
+    readonly organizations: readonly string[];
+    readonly fingerprint: string;
+  };
   readonly user?: UserInfo;
 }
 
@@ -60,7 +64,11 @@ export function createDirectTransport(handler: DirectHandler, options: DirectOpt
   };
 }
 
-interface Call { readonly request: TransportRequest; readonly options: DirectOptions; readonly cancels: Set<(error: Error) => void> }
+interface Call {
+  readonly request: TransportRequest;
+  readonly options: DirectOptions;
+  readonly cancels: Set<(error: Error) => void>;
+}
 
 function call(handler: DirectHandler, { request, options, cancels }: Call): Promise<TransportResponse> {
   const { signal } = request;
@@ -82,28 +90,39 @@ function call(handler: DirectHandler, { request, options, cancels }: Call): Prom
     cancels.add(cancel);
     signal?.addEventListener('abort', onAbort, { once: true });
 
-    handler(directRequest(request, { user: options.user, remoteAddress: options.remoteAddress ?? '127.0.0.1', aborts })).then((response) => {
-      if (typeof response.body !== 'function') {
+    handler(
+      directRequest(request, {
+        user: options.user,
+        remoteAddress: options.remoteAddress ?? '127.0.0.1',
+        aborts,
+      }),
+    ).then(
+      (response) => {
+        if (typeof response.body !== 'function') {
+          settle();
+          resolve(wholeResponse(response.status, { headers: response.headers, body: joined(response.body) }));
+          return;
+        }
+        stream = new ChunkStream();
+        stream.onClose(settle);
+        if (aborts.fired) stream.cancel();
+        response.body(sinkOf(stream));
+        resolve(streamResponse(response.status, { headers: response.headers, stream }));
+      },
+      (error: unknown) => {
         settle();
-        resolve(wholeResponse(response.status, { headers: response.headers, body: joined(response.body) }));
-        return;
-      }
-      stream = new ChunkStream();
-      stream.onClose(settle);
-      if (aborts.fired) stream.cancel();
-      response.body(sinkOf(stream));
-      resolve(streamResponse(response.status, { headers: response.headers, stream }));
-    }, (error: unknown) => {
-      settle();
-      reject(error instanceof Error ? error : new TransportError('protocol', String(error)));
-    });
+        reject(error instanceof Error ? error : new TransportError('protocol', String(error)));
+      },
+    );
   });
 }
 
 /** The callbacks of one request's onAbort; fired at most once. */
 export class AbortCallbacks {
   #callbacks: (() => void)[] | undefined = [];
-  get fired(): boolean { return this.#callbacks === undefined; }
+  get fired(): boolean {
+    return this.#callbacks === undefined;
+  }
   add(callback: () => void): void {
     if (this.#callbacks) this.#callbacks.push(callback);
     else callback();
@@ -117,10 +136,17 @@ export class AbortCallbacks {
 
 const EMPTY = Buffer.alloc(0);
 
-export interface Caller { readonly user: UserInfo | undefined; readonly remoteAddress: string; readonly aborts: AbortCallbacks }
+export interface Caller {
+  readonly user: UserInfo | undefined;
+  readonly remoteAddress: string;
+  readonly aborts: AbortCallbacks;
+}
 
 /** What the handler sees of a transport request. Header names must be lower case already. */
-export function directRequest(request: Pick<TransportRequest, 'method' | 'path' | 'headers' | 'body'>, { user, remoteAddress, aborts }: Caller): DirectRequest {
+export function directRequest(
+  request: Pick<TransportRequest, 'method' | 'path' | 'headers' | 'body'>,
+  { user, remoteAddress, aborts }: Caller,
+): DirectRequest {
   const mark = request.path.indexOf('?');
   return {
     method: request.method,
@@ -128,8 +154,15 @@ export function directRequest(request: Pick<TransportRequest, 'method' | 'path' 
     query: mark < 0 ? '' : request.path.slice(mark + 1),
     headers: request.headers ?? {},
     body(limitBytes) {
-      const body = request.body === undefined ? EMPTY : typeof request.body === 'string' ? Buffer.from(request.body) : request.body;
-      return body.length > limitBytes ? Promise.reject(statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`)) : Promise.resolve(body);
+      const body =
+        request.body === undefined
+          ? EMPTY
+          : typeof request.body === 'string'
+            ? Buffer.from(request.body)
+            : request.body;
+      return body.length > limitBytes
+        ? Promise.reject(statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`))
+        : Promise.resolve(body);
     },
     onAbort: (callback) => aborts.add(callback),
     remoteAddress,
@@ -147,14 +180,21 @@ function sinkOf(stream: ChunkStream): DirectSink {
   return {
     write: (chunk) => stream.push(chunk),
     drained: () => stream.drained(),
-    get bufferedBytes() { return stream.bufferedBytes; },
+    get bufferedBytes() {
+      return stream.bufferedBytes;
+    },
     end: () => stream.end(),
-    get closed() { return stream.closed; },
+    get closed() {
+      return stream.closed;
+    },
     onClose: (callback) => stream.onClose(callback),
   };
 }
 
-export function wholeResponse(status: number, { headers, body }: { readonly headers: TransportResponse['headers']; readonly body: Buffer }): TransportResponse {
+export function wholeResponse(
+  status: number,
+  { headers, body }: { readonly headers: TransportResponse['headers']; readonly body: Buffer },
+): TransportResponse {
   return { status, headers, bytes: () => Promise.resolve(body), stream: () => once(body) };
 }
 
@@ -162,6 +202,9 @@ async function* once(body: Buffer): AsyncGenerator<Buffer, void, void> {
   if (body.length > 0) yield body;
 }
 
-export function streamResponse(status: number, { headers, stream }: { readonly headers: TransportResponse['headers']; readonly stream: ChunkStream }): TransportResponse {
+export function streamResponse(
+  status: number,
+  { headers, stream }: { readonly headers: TransportResponse['headers']; readonly stream: ChunkStream },
+): TransportResponse {
   return { status, headers, bytes: () => collect(stream), stream: () => stream };
 }

@@ -48,9 +48,21 @@ const SPAM_BURST = 25;
 const SPAM_REFILL_MS = 300_000;
 const COMBINED = '(combined from similar events): ';
 
-interface Similar { readonly messages: Set<string>; lastMs: number }
-interface Counted { readonly name: string; readonly namespace: string; readonly count: number; readonly firstTimestamp: string; readonly resourceVersion: string | undefined }
-interface Bucket { tokens: number; atMs: number }
+interface Similar {
+  readonly messages: Set<string>;
+  lastMs: number;
+}
+interface Counted {
+  readonly name: string;
+  readonly namespace: string;
+  readonly count: number;
+  readonly firstTimestamp: string;
+  readonly resourceVersion: string | undefined;
+}
+interface Bucket {
+  tokens: number;
+  atMs: number;
+}
 
 export class EventCorrelator {
   readonly #clock: Clock;
@@ -70,7 +82,11 @@ export class EventCorrelator {
     const known = this.#counted.get(countKey);
     const next: CoreEvent = { ...event, ...(combined ? { message: COMBINED + event.message } : {}) };
     if (known) {
-      next.metadata = { name: known.name, namespace: known.namespace, ...(known.resourceVersion ? { resourceVersion: known.resourceVersion } : {}) };
+      next.metadata = {
+        name: known.name,
+        namespace: known.namespace,
+        ...(known.resourceVersion ? { resourceVersion: known.resourceVersion } : {}),
+      };
       next.count = known.count + 1;
       next.firstTimestamp = known.firstTimestamp;
     }
@@ -86,20 +102,34 @@ export class EventCorrelator {
 
   #remember(countKey: string, event: CoreEvent): void {
     this.#counted.set(countKey, {
-      name: event.metadata.name, namespace: event.metadata.namespace, count: event.count, firstTimestamp: event.firstTimestamp,
+      name: event.metadata.name,
+      namespace: event.metadata.namespace,
+      count: event.count,
+      firstTimestamp: event.firstTimestamp,
       resourceVersion: event.metadata.resourceVersion,
     });
   }
 
   #combine(event: CoreEvent): { combined: boolean; countKey: string } {
-    const similarKey = [sourceKey(event), event.type, event.reason, event.reportingComponent, event.reportingInstance].join('\0');
+    const similarKey = [
+      sourceKey(event),
+      event.type,
+      event.reason,
+      event.reportingComponent,
+      event.reportingInstance,
+    ].join('\0');
     const nowMs = this.#clock.monotonic();
     let similar = this.#similar.get(similarKey);
-    if (!similar || nowMs - similar.lastMs > SIMILAR_INTERVAL_MS) similar = { messages: new Set(), lastMs: nowMs };
+    if (!similar || nowMs - similar.lastMs > SIMILAR_INTERVAL_MS)
+      similar = { messages: new Set(), lastMs: nowMs };
     similar.messages.add(event.message);
     similar.lastMs = nowMs;
     this.#similar.set(similarKey, similar);
-    if (similar.messages.size < SIMILAR_MAX) return { combined: false, countKey: [similarKey, event.message, event.involvedObject.fieldPath ?? ''].join('\0') };
+    if (similar.messages.size < SIMILAR_MAX)
+      return {
+        combined: false,
+        countKey: [similarKey, event.message, event.involvedObject.fieldPath ?? ''].join('\0'),
+      };
     // One message is let go so that the set stays bounded; as long as others keep coming it fills up again at once.
     const oldest = similar.messages.values().next().value;
     if (oldest !== undefined) similar.messages.delete(oldest);
@@ -120,5 +150,13 @@ export class EventCorrelator {
 }
 
 function sourceKey({ source, involvedObject: about }: CoreEvent): string {
-  return [source.component, source.host, about.kind, about.namespace, about.name, about.uid, about.apiVersion].join('\0');
+  return [
+    source.component,
+    source.host,
+    about.kind,
+    about.namespace,
+    about.name,
+    about.uid,
+    about.apiVersion,
+  ].join('\0');
 }

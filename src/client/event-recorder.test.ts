@@ -9,8 +9,18 @@ import type { CoreEvent } from './event-correlator.ts';
 import { createEventRecorder, type StoppableEventRecorder } from './event-recorder.ts';
 import { createFakeApi, type FakeApi } from './fake-api.ts';
 
-const events: ResourceRef<CoreEvent> = { group: '', version: 'v1', plural: 'events', kind: 'Event', namespaced: true };
-const pod: KubeObject = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web', namespace: 'shop', uid: 'u1', resourceVersion: '7' } };
+const events: ResourceRef<CoreEvent> = {
+  group: '',
+  version: 'v1',
+  plural: 'events',
+  kind: 'Event',
+  namespaced: true,
+};
+const pod: KubeObject = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'web', namespace: 'shop', uid: 'u1', resourceVersion: '7' },
+};
 
 describe('event recorder', () => {
   let fake: FakeApi;
@@ -21,7 +31,10 @@ describe('event recorder', () => {
   beforeEach(() => {
     fake = createFakeApi();
     clock = new FakeClock();
-    api = createClient(createDirectTransport((request) => fake.handler(request)), { userAgent: 'test', clock });
+    api = createClient(
+      createDirectTransport((request) => fake.handler(request)),
+      { userAgent: 'test', clock },
+    );
     recorder = createEventRecorder(api, { component: 'deployment-controller', clock });
   });
   afterEach(async () => {
@@ -33,18 +46,44 @@ describe('event recorder', () => {
     await recorder.flushed();
     return (await api.list(events, { namespace })).items;
   };
-  const say = (message: string, about = pod): void => recorder.event(about, { type: 'Normal', reason: 'Pulled', message });
+  const say = (message: string, about = pod): void =>
+    recorder.event(about, { type: 'Normal', reason: 'Pulled', message });
 
   it('writes a core event as upstream does', async () => {
-    recorder.event(pod, { type: 'Warning', reason: 'Failed', message: 'no', fieldPath: 'spec.containers{web}' });
+    recorder.event(pod, {
+      type: 'Warning',
+      reason: 'Failed',
+      message: 'no',
+      fieldPath: 'spec.containers{web}',
+    });
     const [event] = await recorded();
     assert.match(event!.metadata.name, /^web\.[0-9a-f]{16}$/);
-    assert.deepEqual({ ...event, metadata: {} }, {
-      apiVersion: 'v1', kind: 'Event', metadata: {}, type: 'Warning', reason: 'Failed', message: 'no', count: 1,
-      involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: 'shop', name: 'web', uid: 'u1', resourceVersion: '7', fieldPath: 'spec.containers{web}' },
-      source: { component: 'deployment-controller' }, reportingComponent: 'deployment-controller', reportingInstance: '',
-      firstTimestamp: '2026-01-01T00:00:00Z', lastTimestamp: '2026-01-01T00:00:00Z',
-    });
+    assert.deepEqual(
+      { ...event, metadata: {} },
+      {
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata: {},
+        type: 'Warning',
+        reason: 'Failed',
+        message: 'no',
+        count: 1,
+        involvedObject: {
+          apiVersion: 'v1',
+          kind: 'Pod',
+          namespace: 'shop',
+          name: 'web',
+          uid: 'u1',
+          resourceVersion: '7',
+          fieldPath: 'spec.containers{web}',
+        },
+        source: { component: 'deployment-controller' },
+        reportingComponent: 'deployment-controller',
+        reportingInstance: '',
+        firstTimestamp: '2026-01-01T00:00:00Z',
+        lastTimestamp: '2026-01-01T00:00:00Z',
+      },
+    );
   });
 
   it('puts events of cluster-scoped objects in the default namespace, and cuts long messages', async () => {
@@ -95,8 +134,11 @@ describe('event recorder', () => {
   });
 
   it('never throws and drops what a full queue cannot take', async () => {
-    fake.intercept = () => { throw new Error('broken'); };
-    for (let index = 0; index < 3_000; index += 1) say('x', { ...pod, metadata: { name: `p${index}`, namespace: 'shop' } });
+    fake.intercept = () => {
+      throw new Error('broken');
+    };
+    for (let index = 0; index < 3_000; index += 1)
+      say('x', { ...pod, metadata: { name: `p${index}`, namespace: 'shop' } });
     recorder.stop();
     await recorder.flushed();
     // Those sent before stop(); nothing waits and nothing was thrown.

@@ -9,7 +9,12 @@ import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import { KeyedMutex } from '#stdx/keyed-mutex.ts';
 import type { Client, ResourceRef } from './client.ts';
-import { EventCorrelator, type CoreEvent, type Correlated, type ObjectReference } from './event-correlator.ts';
+import {
+  EventCorrelator,
+  type CoreEvent,
+  type Correlated,
+  type ObjectReference,
+} from './event-correlator.ts';
 import type { EventRecorder } from './events.ts';
 
 export interface EventRecorderOptions {
@@ -29,7 +34,13 @@ export interface StoppableEventRecorder extends EventRecorder {
   stop(): void;
 }
 
-const EVENTS: ResourceRef<CoreEvent> = { group: '', version: 'v1', plural: 'events', kind: 'Event', namespaced: true };
+const EVENTS: ResourceRef<CoreEvent> = {
+  group: '',
+  version: 'v1',
+  plural: 'events',
+  kind: 'Event',
+  namespaced: true,
+};
 /** Events waiting to be sent; further ones are dropped. */
 const MAX_QUEUED = 1_000;
 const MAX_MESSAGE = 1_024;
@@ -72,14 +83,18 @@ class ApiEventRecorder implements StoppableEventRecorder {
     if (this.#abort.signal.aborted) return;
     if (this.#sending.size >= MAX_QUEUED) {
       this.#dropped += 1;
-      if (this.#dropped % MAX_QUEUED === 1) this.#log.warn('event queue is full: dropping events', { dropped: this.#dropped });
+      if (this.#dropped % MAX_QUEUED === 1)
+        this.#log.warn('event queue is full: dropping events', { dropped: this.#dropped });
       return;
     }
     const event = this.#makeEvent(about, input);
     const { namespace, name, kind } = event.involvedObject;
-    const sending = this.#perObject.run(`${kind}/${namespace}/${name}`, () => this.#record(event)).catch((error: unknown) => {
-      this.#log.warn('event could not be recorded', { error: errorMessage(error) });
-    }).finally(() => this.#sending.delete(sending));
+    const sending = this.#perObject
+      .run(`${kind}/${namespace}/${name}`, () => this.#record(event))
+      .catch((error: unknown) => {
+        this.#log.warn('event could not be recorded', { error: errorMessage(error) });
+      })
+      .finally(() => this.#sending.delete(sending));
     this.#sending.add(sending);
   }
 
@@ -117,9 +132,14 @@ class ApiEventRecorder implements StoppableEventRecorder {
 
   #send(correlated: Exclude<Correlated, { kind: 'drop' }>): Promise<CoreEvent> {
     const { event } = correlated;
-    if (correlated.kind === 'create') return this.#api.create(EVENTS, { ...event, metadata: { name: event.metadata.name, namespace: event.metadata.namespace } });
+    if (correlated.kind === 'create')
+      return this.#api.create(EVENTS, {
+        ...event,
+        metadata: { name: event.metadata.name, namespace: event.metadata.namespace },
+      });
     return this.#api.patch(EVENTS, event.metadata, {
-      type: 'strategic', patch: { count: event.count, lastTimestamp: event.lastTimestamp, message: event.message },
+      type: 'strategic',
+      patch: { count: event.count, lastTimestamp: event.lastTimestamp, message: event.message },
     });
   }
 
@@ -145,7 +165,10 @@ class ApiEventRecorder implements StoppableEventRecorder {
   }
 
   #renamed(event: CoreEvent): CoreEvent {
-    return { ...event, metadata: { name: this.#eventName(event.involvedObject.name), namespace: event.metadata.namespace } };
+    return {
+      ...event,
+      metadata: { name: this.#eventName(event.involvedObject.name), namespace: event.metadata.namespace },
+    };
   }
 
   /** '<object>.<hexadecimal nanoseconds>'; the sequence keeps names of one millisecond apart. */

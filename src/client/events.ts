@@ -3,5 +3,14 @@ import type { KubeObject } from '#machinery/object.ts';
 
 export interface EventRecorder {
   /** Best effort, never throws, never awaited: repeated events are aggregated by count. message ≤ 1024 characters. */
-  event(about: KubeObject, event: { readonly type: 'Normal' | 'Warning'; readonly reason: string; readonly message: string; readonly action?: string; readonly fieldPath?: string }): void;
+  event(
+    about: KubeObject,
+    event: {
+      readonly type: 'Normal' | 'Warning';
+      readonly reason: string;
+      readonly message: string;
+      readonly action?: string;
+      readonly fieldPath?: string;
+    },
+  ): void;
 }

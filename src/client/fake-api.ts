@@ -7,10 +7,29 @@ import type { KubeObject } from '#machinery/object.ts';
 import { statusErrors, StatusError } from '#machinery/errors.ts';
 import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from './direct.ts';
 
-interface Stored { readonly path: string; readonly namespace: string; readonly object: KubeObject }
-interface LogEntry { readonly revision: number; readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly stored: Stored }
-interface Watcher { readonly path: string; readonly namespace: string; readonly selector: string; readonly sink: DirectSink }
-interface Target { readonly path: string; readonly plural: string; readonly namespace: string; readonly name: string; readonly subresource: string }
+interface Stored {
+  readonly path: string;
+  readonly namespace: string;
+  readonly object: KubeObject;
+}
+interface LogEntry {
+  readonly revision: number;
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
+  readonly stored: Stored;
+}
+interface Watcher {
+  readonly path: string;
+  readonly namespace: string;
+  readonly selector: string;
+  readonly sink: DirectSink;
+}
+interface Target {
+  readonly path: string;
+  readonly plural: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly subresource: string;
+}
 
 export interface FakeApi {
   readonly handler: DirectHandler;
@@ -37,7 +56,10 @@ export function createFakeApi(): FakeApi {
 
   function put(type: LogEntry['type'], stored: Stored): KubeObject {
     revision += 1;
-    const object = { ...stored.object, metadata: { ...stored.object.metadata, resourceVersion: String(revision) } };
+    const object = {
+      ...stored.object,
+      metadata: { ...stored.object.metadata, resourceVersion: String(revision) },
+    };
     const entry: LogEntry = { revision, type, stored: { ...stored, object } };
     const key = keyOf(stored.path, object.metadata);
     if (type === 'DELETED') objects.delete(key);
@@ -54,28 +76,51 @@ export function createFakeApi(): FakeApi {
   }
 
   function list(target: Target, query: URLSearchParams): DirectResponse {
-    const all = [...objects.values()].filter((stored) => matches(stored, { path: target.path, namespace: target.namespace, selector: query.get('labelSelector') ?? '' }));
+    const all = [...objects.values()].filter((stored) =>
+      matches(stored, {
+        path: target.path,
+        namespace: target.namespace,
+        selector: query.get('labelSelector') ?? '',
+      }),
+    );
     all.sort((a, b) => (keyOf('', a.object.metadata!) < keyOf('', b.object.metadata!) ? -1 : 1));
     const from = Number(query.get('continue') ?? 0);
     const limit = Number(query.get('limit') ?? 0) || Infinity;
-    if (Number(query.get('resourceVersion') || 0) > revision) throw statusErrors.timeout('Too large resource version');
+    if (Number(query.get('resourceVersion') || 0) > revision)
+      throw statusErrors.timeout('Too large resource version');
     const more = from + limit < all.length;
     // As the wire has it: items of a list do not say what they are.
-    const items = all.slice(from, from + limit).map(({ object: { apiVersion: _a, kind: _k, ...rest } }) => rest);
-    return json(200, { kind: 'List', apiVersion: 'v1', metadata: { resourceVersion: String(revision), ...(more ? { continue: String(from + limit) } : {}) }, items });
+    const items = all
+      .slice(from, from + limit)
+      .map(({ object: { apiVersion: _a, kind: _k, ...rest } }) => rest);
+    return json(200, {
+      kind: 'List',
+      apiVersion: 'v1',
+      metadata: { resourceVersion: String(revision), ...(more ? { continue: String(from + limit) } : {}) },
+      items,
+    });
   }
 
   function watch(target: Target, query: URLSearchParams): DirectResponse {
     const from = Number(query.get('resourceVersion') || revision);
     if (from < compacted) {
       const error = statusErrors.expired(`too old resource version: ${from} (${compacted})`);
-      return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from(`${JSON.stringify({ type: 'ERROR', object: error.status })}\n`) };
+      return {
+        status: 200,
+        headers: { 'content-type': 'application/json' },
+        body: Buffer.from(`${JSON.stringify({ type: 'ERROR', object: error.status })}\n`),
+      };
     }
     return {
       status: 200,
       headers: { 'content-type': 'application/json' },
       body(sink) {
-        const watcher: Watcher = { path: target.path, namespace: target.namespace, selector: query.get('labelSelector') ?? '', sink };
+        const watcher: Watcher = {
+          path: target.path,
+          namespace: target.namespace,
+          selector: query.get('labelSelector') ?? '',
+          sink,
+        };
         for (const entry of log) if (entry.revision > from) send(watcher, entry);
         watchers.add(watcher);
         sink.onClose(() => watchers.delete(watcher));
@@ -85,18 +130,36 @@ export function createFakeApi(): FakeApi {
 
   function create(target: Target, object: KubeObject): DirectResponse {
     if (target.subresource) return json(201, object);
-    const name = object.metadata?.name ?? `${object.metadata?.generateName ?? ''}${revision.toString(36).padStart(5, '0')}`;
-    const metadata = { ...object.metadata, name, ...(target.namespace ? { namespace: target.namespace } : {}), uid: `uid-${revision}` };
-    if (objects.has(keyOf(target.path, metadata))) throw statusErrors.alreadyExists({ ...resourceName(target), name });
-    return json(201, put('ADDED', { path: target.path, namespace: target.namespace, object: { ...object, metadata } }));
+    const name =
+      object.metadata?.name ??
+      `${object.metadata?.generateName ?? ''}${revision.toString(36).padStart(5, '0')}`;
+    const metadata = {
+      ...object.metadata,
+      name,
+      ...(target.namespace ? { namespace: target.namespace } : {}),
+      uid: `uid-${revision}`,
+    };
+    if (objects.has(keyOf(target.path, metadata)))
+      throw statusErrors.alreadyExists({ ...resourceName(target), name });
+    return json(
+      201,
+      put('ADDED', { path: target.path, namespace: target.namespace, object: { ...object, metadata } }),
+    );
   }
 
   function update(target: Target, change: (current: KubeObject) => KubeObject): DirectResponse {
     const stored = find(target);
     const object = change(stored.object);
     const expected = object.metadata?.resourceVersion;
-    if (expected && expected !== stored.object.metadata?.resourceVersion) throw statusErrors.conflict(resourceName(target));
-    return json(200, put('MODIFIED', { ...stored, object: { ...object, metadata: { ...object.metadata, uid: stored.object.metadata!.uid! } } }));
+    if (expected && expected !== stored.object.metadata?.resourceVersion)
+      throw statusErrors.conflict(resourceName(target));
+    return json(
+      200,
+      put('MODIFIED', {
+        ...stored,
+        object: { ...object, metadata: { ...object.metadata, uid: stored.object.metadata!.uid! } },
+      }),
+    );
   }
 
   function remove(target: Target): DirectResponse {
@@ -108,31 +171,44 @@ export function createFakeApi(): FakeApi {
   async function answer(request: DirectRequest): Promise<DirectResponse> {
     const target = parse(request.path);
     const query = new URLSearchParams(request.query);
-    const body = async (): Promise<KubeObject> => JSON.parse((await request.body(3_000_000)).toString()) as KubeObject;
+    const body = async (): Promise<KubeObject> =>
+      JSON.parse((await request.body(3_000_000)).toString()) as KubeObject;
     switch (request.method) {
       case 'GET':
         if (target.name) return json(200, find(target).object);
         return query.get('watch') === 'true' ? watch(target, query) : list(target, query);
-      case 'POST': return create(target, await body());
+      case 'POST':
+        return create(target, await body());
       case 'PUT': {
         const object = await body();
-        return update(target, (current) => (target.subresource === 'status' ? { ...object, spec: current['spec'] } : object));
+        return update(target, (current) =>
+          target.subresource === 'status' ? { ...object, spec: current['spec'] } : object,
+        );
       }
       case 'PATCH': {
         const patch = await body();
         return update(target, (current) => merge(current, patch) as KubeObject);
       }
-      case 'DELETE': return remove(target);
-      default: throw statusErrors.methodNotAllowed({ group: '', resource: target.plural }, request.method);
+      case 'DELETE':
+        return remove(target);
+      default:
+        throw statusErrors.methodNotAllowed({ group: '', resource: target.plural }, request.method);
     }
   }
 
   const api: FakeApi = {
     requests,
     intercept: undefined,
-    get revision() { return revision; },
-    get openWatches() { return watchers.size; },
-    compact() { compacted = revision + 1; revision += 1; },
+    get revision() {
+      return revision;
+    },
+    get openWatches() {
+      return watchers.size;
+    },
+    compact() {
+      compacted = revision + 1;
+      revision += 1;
+    },
     endWatches() {
       for (const watcher of watchers) {
         watchers.delete(watcher);
@@ -140,18 +216,23 @@ export function createFakeApi(): FakeApi {
       }
     },
     sendBookmarks() {
-      for (const { sink } of watchers) sink.write(line({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(revision) } } }));
+      for (const { sink } of watchers)
+        sink.write(line({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(revision) } } }));
     },
     async handler(request) {
       requests.push(`${request.method} ${request.path}${request.query ? `?${request.query}` : ''}`);
       try {
         const instead = api.intercept?.(request);
         if (instead instanceof StatusError) throw instead;
-        return instead ?? await answer(request);
+        return instead ?? (await answer(request));
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;
         const { retryAfterSeconds } = error.status.details ?? {};
-        return json(error.code, error.status, retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) });
+        return json(
+          error.code,
+          error.status,
+          retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) },
+        );
       }
     },
   };
@@ -177,7 +258,14 @@ function resourceName({ path, plural, name }: Target): { group: string; resource
   return { group: parts[0] === 'apis' ? parts[1]! : '', resource: plural, name };
 }
 
-function matches(stored: Stored, { path, namespace, selector }: { readonly path: string; readonly namespace: string; readonly selector: string }): boolean {
+function matches(
+  stored: Stored,
+  {
+    path,
+    namespace,
+    selector,
+  }: { readonly path: string; readonly namespace: string; readonly selector: string },
+): boolean {
   if (stored.path !== path || (namespace !== '' && stored.namespace !== namespace)) return false;
   return selector.split(',').every((term) => {
     const [label = '', value] = term.split('=');
@@ -194,12 +282,19 @@ function line(value: unknown): Buffer {
 }
 
 function json(status: number, value: unknown, headers: Record<string, string> = {}): DirectResponse {
-  return { status, headers: { 'content-type': 'application/json', ...headers }, body: Buffer.from(JSON.stringify(value)) };
+  return {
+    status,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: Buffer.from(JSON.stringify(value)),
+  };
 }
 
 function merge(target: unknown, patch: unknown): unknown {
   if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
-  const result: Record<string, unknown> = typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...(target as Record<string, unknown>) } : {};
+  const result: Record<string, unknown> =
+    typeof target === 'object' && target !== null && !Array.isArray(target)
+      ? { ...(target as Record<string, unknown>) }
+      : {};
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete result[key];
     else result[key] = merge(result[key], value);

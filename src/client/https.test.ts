@@ -22,11 +22,18 @@ type Response = ServerResponse | http2.Http2ServerResponse;
 const authority = makeAuthority();
 
 /** A server that carries requests to a handler, in the least code that shows back-pressure and aborts. */
-async function listen(kind: 'http2' | 'http1', handler: DirectHandler): Promise<{ server: string; stop(): Promise<void>; dropConnections(): void }> {
+async function listen(
+  kind: 'http2' | 'http1',
+  handler: DirectHandler,
+): Promise<{ server: string; stop(): Promise<void>; dropConnections(): void }> {
   const { cert, key } = authority.issue({ commonName: 'server', addresses: ['127.0.0.1'] });
   const tlsOptions = { cert, key, ca: authority.cert, requestCert: true, rejectUnauthorized: false };
-  const onRequest = (request: Request, response: Response): void => void carry(handler, { request, response });
-  const server = kind === 'http2' ? http2.createSecureServer({ ...tlsOptions, settings: { maxConcurrentStreams: 100 } }, onRequest) : https.createServer(tlsOptions, onRequest);
+  const onRequest = (request: Request, response: Response): void =>
+    void carry(handler, { request, response });
+  const server =
+    kind === 'http2'
+      ? http2.createSecureServer({ ...tlsOptions, settings: { maxConcurrentStreams: 100 } }, onRequest)
+      : https.createServer(tlsOptions, onRequest);
   const sockets = new Set<TLSSocket>();
   server.on('secureConnection', (socket: TLSSocket) => {
     sockets.add(socket);
@@ -34,30 +41,41 @@ async function listen(kind: 'http2' | 'http1', handler: DirectHandler): Promise<
     socket.on('close', () => sockets.delete(socket));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const dropConnections = (): void => { for (const socket of sockets) socket.destroy(); };
+  const dropConnections = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
   return {
     server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     dropConnections,
-    stop: () => new Promise((resolve) => {
-      server.close(() => resolve());
-      dropConnections();
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        dropConnections();
+      }),
   };
 }
 
-async function carry(handler: DirectHandler, { request, response }: { readonly request: Request; readonly response: Response }): Promise<void> {
+async function carry(
+  handler: DirectHandler,
+  { request, response }: { readonly request: Request; readonly response: Response },
+): Promise<void> {
   const closed = (): boolean => response.destroyed || response.closed === true;
   const closeCallbacks: (() => void)[] = [];
   response.on('error', () => {});
   response.setMaxListeners(0);
-  response.on('close', () => { for (const callback of closeCallbacks) callback(); });
+  response.on('close', () => {
+    for (const callback of closeCallbacks) callback();
+  });
   const [path = '', query = ''] = (request.url ?? '').split('?');
-  const socket = (request.socket as TLSSocket);
+  const socket = request.socket as TLSSocket;
   const answer = await handler({
     method: request.method ?? '',
     path,
     query,
-    headers: { ...request.headers as Record<string, string>, 'x-client': String(socket.getPeerCertificate?.().subject?.CN ?? '') },
+    headers: {
+      ...(request.headers as Record<string, string>),
+      'x-client': String(socket.getPeerCertificate?.().subject?.CN ?? ''),
+    },
     async body() {
       const chunks: Buffer[] = [];
       for await (const chunk of request as IncomingMessage) chunks.push(chunk as Buffer);
@@ -73,13 +91,18 @@ async function carry(handler: DirectHandler, { request, response }: { readonly r
   }
   answer.body({
     write: (chunk) => closed() || (response as ServerResponse).write(chunk),
-    drained: () => new Promise((resolve) => {
-      response.once('drain', resolve);
-      response.once('close', resolve);
-    }),
-    get bufferedBytes() { return response.writableLength; },
+    drained: () =>
+      new Promise((resolve) => {
+        response.once('drain', resolve);
+        response.once('close', resolve);
+      }),
+    get bufferedBytes() {
+      return response.writableLength;
+    },
     end: () => void response.end(),
-    get closed() { return closed(); },
+    get closed() {
+      return closed();
+    },
     onClose: (callback) => void closeCallbacks.push(callback),
   });
 }
@@ -88,24 +111,37 @@ for (const kind of ['http2', 'http1'] as const) {
   transportSuite(`https over ${kind}`, async (handler) => {
     const listening = await listen(kind, handler);
     const transport = createHttpsTransport({ server: listening.server, ca: authority.cert });
-    return { transport, stop: async () => {
-      await transport.close();
-      await listening.stop();
-    } };
+    return {
+      transport,
+      stop: async () => {
+        await transport.close();
+        await listening.stop();
+      },
+    };
   });
 }
 
 describe('https transport', () => {
-  const echo = (header: string): DirectHandler => (request) => Promise.resolve({ status: 200, headers: {}, body: Buffer.from(request.headers[header] ?? '') });
+  const echo =
+    (header: string): DirectHandler =>
+    (request) =>
+      Promise.resolve({ status: 200, headers: {}, body: Buffer.from(request.headers[header] ?? '') });
 
-  async function setUp(t: TestContext, { handler, options = {} }: { handler: DirectHandler; options?: Partial<Parameters<typeof createHttpsTransport>[0]> }) {
+  async function setUp(
+    t: TestContext,
+    {
+      handler,
+      options = {},
+    }: { handler: DirectHandler; options?: Partial<Parameters<typeof createHttpsTransport>[0]> },
+  ) {
     const listening = await listen('http2', handler);
     const transport = createHttpsTransport({ server: listening.server, ca: authority.cert, ...options });
     t.after(async () => {
       await transport.close();
       await listening.stop();
     });
-    const get = async (): Promise<string> => (await (await transport.request({ method: 'GET', path: '/' })).bytes()).toString();
+    const get = async (): Promise<string> =>
+      (await (await transport.request({ method: 'GET', path: '/' })).bytes()).toString();
     return { ...listening, transport, get };
   }
 
@@ -123,7 +159,11 @@ describe('https transport', () => {
     assert.equal(await get(), 'Bearer second, and longer');
     await rm(tokenFile);
     await clock.advance(1_000);
-    assert.equal(await get(), 'Bearer second, and longer', 'a file that is missing for a moment changes nothing');
+    assert.equal(
+      await get(),
+      'Bearer second, and longer',
+      'a file that is missing for a moment changes nothing',
+    );
   });
 
   it('presents a client certificate, and another one after reload, without failing open requests', async (t) => {
@@ -150,7 +190,9 @@ describe('https transport', () => {
   });
 
   it('connects anew after the connection broke', async (t) => {
-    const { get, dropConnections } = await setUp(t, { handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.from('ok') }) });
+    const { get, dropConnections } = await setUp(t, {
+      handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.from('ok') }),
+    });
     assert.equal(await get(), 'ok');
     dropConnections();
     assert.equal(await get(), 'ok');
@@ -158,50 +200,75 @@ describe('https transport', () => {
 
   it('fails a stream whose connection broke', async (t) => {
     for (const kind of ['http2', 'http1'] as const) {
-      const { server, stop, dropConnections } = await listen(kind, () => Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }));
+      const { server, stop, dropConnections } = await listen(kind, () =>
+        Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }),
+      );
       const transport = createHttpsTransport({ server, ca: authority.cert });
       t.after(async () => {
         await transport.close();
         await stop();
       });
       const response = await transport.request({ method: 'GET', path: '/' });
-      await assert.rejects(async () => { for await (const _chunk of response.stream()) dropConnections(); }, (error) => isTransportError(error, 'reset'), kind);
+      await assert.rejects(
+        async () => {
+          for await (const _chunk of response.stream()) dropConnections();
+        },
+        (error) => isTransportError(error, 'reset'),
+        kind,
+      );
     }
   });
 
   it('keeps an answer that was complete before anybody read it', async (t) => {
-    const { transport } = await setUp(t, { handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1_000) }) });
-    const responses = await Promise.all(Array.from({ length: 50 }, () => transport.request({ method: 'GET', path: '/' })));
+    const { transport } = await setUp(t, {
+      handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1_000) }),
+    });
+    const responses = await Promise.all(
+      Array.from({ length: 50 }, () => transport.request({ method: 'GET', path: '/' })),
+    );
     await transport.request({ method: 'GET', path: '/' }).then((response) => response.bytes());
     for (const response of responses) assert.equal((await response.bytes()).length, 1_000);
   });
 
   it('opens more connections than one when streams run out', async (t) => {
-    const { transport } = await setUp(t, { handler: () => Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }) });
+    const { transport } = await setUp(t, {
+      handler: () =>
+        Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }),
+    });
     const responses = [];
-    for (let opened = 0; opened < 250; opened += 1) responses.push(await transport.request({ method: 'GET', path: '/' }));
+    for (let opened = 0; opened < 250; opened += 1)
+      responses.push(await transport.request({ method: 'GET', path: '/' }));
     assert.equal(responses.length, 250);
   });
 
   it('says refused where nobody listens, and tls where the certificate is not trusted', async (t) => {
     const { server, stop } = await listen('http2', echo('x'));
     const other = createHttpsTransport({ server });
-    await assert.rejects(other.request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'tls'));
+    await assert.rejects(other.request({ method: 'GET', path: '/' }), (error) =>
+      isTransportError(error, 'tls'),
+    );
     const careless = createHttpsTransport({ server, insecureSkipVerify: true });
     t.after(() => careless.close());
     assert.equal((await careless.request({ method: 'GET', path: '/' })).status, 200);
     await stop();
-    await assert.rejects(createHttpsTransport({ server }).request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'refused'));
+    await assert.rejects(createHttpsTransport({ server }).request({ method: 'GET', path: '/' }), (error) =>
+      isTransportError(error, 'refused'),
+    );
   });
 
   it('gives up on a server that does not answer in time', async (t) => {
     const clock = new FakeClock();
     const arrived = Promise.withResolvers<void>();
-    const { transport } = await setUp(t, { options: { clock, timeoutMs: 5_000 }, handler: () => {
-      arrived.resolve();
-      return new Promise(() => {});
-    } });
-    const rejected = assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'timeout'));
+    const { transport } = await setUp(t, {
+      options: { clock, timeoutMs: 5_000 },
+      handler: () => {
+        arrived.resolve();
+        return new Promise(() => {});
+      },
+    });
+    const rejected = assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) =>
+      isTransportError(error, 'timeout'),
+    );
     await arrived.promise;
     await clock.advance(5_000);
     await rejected;
@@ -210,22 +277,32 @@ describe('https transport', () => {
   it('breaks off a connection on which pings are not answered', async (t) => {
     const arrived = Promise.withResolvers<void>();
     const sockets = new Set<TLSSocket>();
-    const server = tls.createServer({ ...authority.issue({ commonName: 'deaf', addresses: ['127.0.0.1'] }), ALPNProtocols: ['h2'] }, (socket) => {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('data', () => arrived.resolve());
-      // An empty SETTINGS frame, and never a word more.
-      socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
-    });
+    const server = tls.createServer(
+      { ...authority.issue({ commonName: 'deaf', addresses: ['127.0.0.1'] }), ALPNProtocols: ['h2'] },
+      (socket) => {
+        sockets.add(socket);
+        socket.on('error', () => {});
+        socket.on('data', () => arrived.resolve());
+        // An empty SETTINGS frame, and never a word more.
+        socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+      },
+    );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const clock = new FakeClock();
-    const transport = createHttpsTransport({ server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, ca: authority.cert, clock });
+    const transport = createHttpsTransport({
+      server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      ca: authority.cert,
+      clock,
+    });
     t.after(async () => {
       await transport.close();
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     });
-    const rejected = assert.rejects(transport.request({ method: 'POST', path: '/', body: '{}' }), (error) => isTransportError(error, 'reset') && error.message.includes('does not answer pings'));
+    const rejected = assert.rejects(
+      transport.request({ method: 'POST', path: '/', body: '{}' }),
+      (error) => isTransportError(error, 'reset') && error.message.includes('does not answer pings'),
+    );
     await arrived.promise;
     await clock.advance(45_000);
     await rejected;

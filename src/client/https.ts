@@ -62,8 +62,14 @@ interface Session {
   draining: boolean;
 }
 
-type Connection = { readonly kind: 'h2'; readonly session: Session } | { readonly kind: 'http1'; readonly agent: http.Agent };
-type Sent = { readonly status: number; readonly headers: TransportResponse['headers']; readonly body: ChunkStream };
+type Connection =
+  | { readonly kind: 'h2'; readonly session: Session }
+  | { readonly kind: 'http1'; readonly agent: http.Agent };
+type Sent = {
+  readonly status: number;
+  readonly headers: TransportResponse['headers'];
+  readonly body: ChunkStream;
+};
 
 class TlsTransport implements HttpsTransport {
   readonly #options: HttpsOptions;
@@ -81,7 +87,8 @@ class TlsTransport implements HttpsTransport {
   constructor(options: HttpsOptions) {
     this.#options = options;
     this.#url = new URL(options.server);
-    if (this.#url.protocol !== 'https:' && this.#url.protocol !== 'http:') throw new TypeError(`server ${options.server}: only https:// and http:// are supported`);
+    if (this.#url.protocol !== 'https:' && this.#url.protocol !== 'http:')
+      throw new TypeError(`server ${options.server}: only https:// and http:// are supported`);
     this.#prefix = this.#url.pathname.replace(/\/+$/, '');
     this.#clock = options.clock ?? realClock;
     this.#credentials = new CredentialSource(options, this.#clock);
@@ -114,10 +121,15 @@ class TlsTransport implements HttpsTransport {
     const error = new TransportError('closed', 'transport is closed');
     for (const cancel of this.#cancels) cancel(error);
     this.#http1?.agent.destroy();
-    await Promise.all([...this.#sessions].map(({ h2 }) => new Promise<void>((resolve) => {
-      h2.once('close', resolve);
-      h2.destroy();
-    })));
+    await Promise.all(
+      [...this.#sessions].map(
+        ({ h2 }) =>
+          new Promise<void>((resolve) => {
+            h2.once('close', resolve);
+            h2.destroy();
+          }),
+      ),
+    );
   }
 
   /** One with room for a stream; `kept` when it served requests before, so that it may turn out to be dead. */
@@ -129,8 +141,11 @@ class TlsTransport implements HttpsTransport {
       if (!session.draining && (!least || session.streams < least.streams)) least = session;
     }
     const open = [...this.#sessions].filter((session) => !session.draining).length;
-    if (least && (hasRoom(least) || open >= MAX_SESSIONS)) return { connection: { kind: 'h2', session: least }, kept: true };
-    this.#connecting ??= this.#connect(loaded).finally(() => { this.#connecting = undefined; });
+    if (least && (hasRoom(least) || open >= MAX_SESSIONS))
+      return { connection: { kind: 'h2', session: least }, kept: true };
+    this.#connecting ??= this.#connect(loaded).finally(() => {
+      this.#connecting = undefined;
+    });
     return { connection: await this.#connecting, kept: false };
   }
 
@@ -153,7 +168,15 @@ class TlsTransport implements HttpsTransport {
     }
     if (socket.alpnProtocol !== 'h2') {
       socket.destroy();
-      return this.#useHttp1(new https.Agent({ keepAlive: true, maxSockets: MAX_STREAMS, ...this.#tlsOptions(loaded), ALPNProtocols: ['http/1.1'] }), loaded);
+      return this.#useHttp1(
+        new https.Agent({
+          keepAlive: true,
+          maxSockets: MAX_STREAMS,
+          ...this.#tlsOptions(loaded),
+          ALPNProtocols: ['http/1.1'],
+        }),
+        loaded,
+      );
     }
     return { kind: 'h2', session: this.#openSession(socket, loaded) };
   }
@@ -166,7 +189,9 @@ class TlsTransport implements HttpsTransport {
   #tlsOptions({ tls: { ca, cert, key } }: LoadedCredentials): tls.ConnectionOptions {
     const { serverName, insecureSkipVerify } = this.#options;
     return {
-      ...(ca ? { ca } : {}), ...(cert ? { cert } : {}), ...(key ? { key } : {}),
+      ...(ca ? { ca } : {}),
+      ...(cert ? { cert } : {}),
+      ...(key ? { key } : {}),
       ...(serverName ? { servername: serverName } : {}),
       rejectUnauthorized: insecureSkipVerify !== true,
       minVersion: 'TLSv1.2',
@@ -177,9 +202,18 @@ class TlsTransport implements HttpsTransport {
     const { connectTimeoutMs = 10_000 } = this.#options;
     return new Promise((resolve, reject) => {
       const host = this.#url.hostname.replace(/^\[|\]$/g, '');
-      const socket = tls.connect({ host, port: Number(this.#url.port || 443), ALPNProtocols: ['h2', 'http/1.1'], ...this.#tlsOptions(loaded) });
+      const socket = tls.connect({
+        host,
+        port: Number(this.#url.port || 443),
+        ALPNProtocols: ['h2', 'http/1.1'],
+        ...this.#tlsOptions(loaded),
+      });
       socket.setNoDelay(true);
-      const timer = this.#clock.after(connectTimeoutMs, () => socket.destroy(new TransportError('timeout', `${this.#url.host}: no connection within ${connectTimeoutMs} ms`)));
+      const timer = this.#clock.after(connectTimeoutMs, () =>
+        socket.destroy(
+          new TransportError('timeout', `${this.#url.host}: no connection within ${connectTimeoutMs} ms`),
+        ),
+      );
       const onError = (error: Error): void => {
         timer.cancel();
         reject(translated(error, this.#url.host));
@@ -196,13 +230,18 @@ class TlsTransport implements HttpsTransport {
   }
 
   #openSession(socket: tls.TLSSocket, { tlsGeneration }: LoadedCredentials): Session {
-    const h2 = http2.connect(this.#url.origin, { createConnection: () => socket, settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES } });
+    const h2 = http2.connect(this.#url.origin, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
+    });
     const session: Session = { h2, tlsGeneration, streams: 0, draining: false };
     this.#sessions.add(session);
     h2.on('connect', () => h2.setLocalWindowSize(SESSION_WINDOW_BYTES));
     // Each stream hears of it by itself.
     h2.on('error', () => {});
-    h2.on('goaway', () => { session.draining = true; });
+    h2.on('goaway', () => {
+      session.draining = true;
+    });
     h2.on('close', () => {
       session.draining = true;
       this.#sessions.delete(session);
@@ -215,7 +254,9 @@ class TlsTransport implements HttpsTransport {
     const { pingEveryMs = 30_000, pingTimeoutMs = 15_000 } = this.#options;
     this.#clock.after(pingEveryMs, () => {
       if (h2.destroyed || h2.closed) return;
-      const late = this.#clock.after(pingTimeoutMs, () => h2.destroy(new TransportError('reset', `${this.#url.host} does not answer pings`)));
+      const late = this.#clock.after(pingTimeoutMs, () =>
+        h2.destroy(new TransportError('reset', `${this.#url.host} does not answer pings`)),
+      );
       h2.ping((error) => {
         late.cancel();
         if (!error) this.#keepAlive(h2);
@@ -223,12 +264,33 @@ class TlsTransport implements HttpsTransport {
     });
   }
 
-  async #send(connection: Connection, { request, loaded }: { readonly request: TransportRequest; readonly loaded: LoadedCredentials }): Promise<Sent> {
-    const headers: http.OutgoingHttpHeaders = { ...request.headers, ...this.#options.headers as Record<string, string | string[]> | undefined };
+  async #send(
+    connection: Connection,
+    { request, loaded }: { readonly request: TransportRequest; readonly loaded: LoadedCredentials },
+  ): Promise<Sent> {
+    const headers: http.OutgoingHttpHeaders = {
+      ...request.headers,
+      ...(this.#options.headers as Record<string, string | string[]> | undefined),
+    };
     if (loaded.authorization) headers['authorization'] = loaded.authorization;
-    const prepared: Prepared = { method: request.method, path: this.#prefix + request.path, headers, body: request.body };
-    const sending = connection.kind === 'h2' ? sendHttp2(connection.session, prepared) : sendHttp1(connection.agent, { ...prepared, url: this.#url });
-    const timer = this.#clock.after(this.#timeoutMs, () => sending.cancel(new TransportError('timeout', `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`)));
+    const prepared: Prepared = {
+      method: request.method,
+      path: this.#prefix + request.path,
+      headers,
+      body: request.body,
+    };
+    const sending =
+      connection.kind === 'h2'
+        ? sendHttp2(connection.session, prepared)
+        : sendHttp1(connection.agent, { ...prepared, url: this.#url });
+    const timer = this.#clock.after(this.#timeoutMs, () =>
+      sending.cancel(
+        new TransportError(
+          'timeout',
+          `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`,
+        ),
+      ),
+    );
     const onAbort = (): void => sending.cancel(abortReason(request.signal!));
     request.signal?.addEventListener('abort', onAbort, { once: true });
     this.#cancels.add(sending.cancel);
@@ -265,7 +327,9 @@ class TlsTransport implements HttpsTransport {
       headers,
       stream: pieces,
       async bytes() {
-        const timer = clock.after(timeoutMs, () => body.fail(new TransportError('timeout', `${host}: the answer did not end within ${timeoutMs} ms`)));
+        const timer = clock.after(timeoutMs, () =>
+          body.fail(new TransportError('timeout', `${host}: the answer did not end within ${timeoutMs} ms`)),
+        );
         try {
           return await collect(pieces());
         } finally {
@@ -298,8 +362,16 @@ class Unprocessed extends Error {
   }
 }
 
-interface Prepared { readonly method: string; readonly path: string; readonly headers: http.OutgoingHttpHeaders; readonly body: Buffer | string | undefined }
-interface Sending { readonly head: Promise<Sent>; cancel(error: Error): void }
+interface Prepared {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: http.OutgoingHttpHeaders;
+  readonly body: Buffer | string | undefined;
+}
+interface Sending {
+  readonly head: Promise<Sent>;
+  cancel(error: Error): void;
+}
 
 function hasRoom({ h2, streams }: Session): boolean {
   return streams < Math.min(MAX_STREAMS, h2.remoteSettings?.maxConcurrentStreams ?? MAX_STREAMS);
@@ -308,31 +380,63 @@ function hasRoom({ h2, streams }: Session): boolean {
 function sendHttp2(session: Session, { method, path, headers, body }: Prepared): Sending {
   let stream: http2.ClientHttp2Stream;
   try {
-    stream = session.h2.request({ ...headers, ':method': method, ':path': path }, { endStream: body === undefined });
+    stream = session.h2.request(
+      { ...headers, ':method': method, ':path': path },
+      { endStream: body === undefined },
+    );
   } catch (error) {
     session.draining = true;
-    return { head: Promise.reject(new Unprocessed(new TransportError('refused', 'the connection is closing', error))), cancel: () => {} };
+    return {
+      head: Promise.reject(
+        new Unprocessed(new TransportError('refused', 'the connection is closing', error)),
+      ),
+      cancel: () => {},
+    };
   }
   session.streams += 1;
-  stream.once('close', () => { session.streams -= 1; });
+  stream.once('close', () => {
+    session.streams -= 1;
+  });
   if (body !== undefined) stream.end(body);
   const cancel = (error: Error): void => {
     stream.close(http2.constants.NGHTTP2_CANCEL);
     stream.destroy(error);
   };
   const head = new Promise<Sent>((resolve, reject) => {
-    stream.once('response', (received) => resolve({ status: received[':status'] ?? 0, headers: flat(received), body: pumped(stream, cancel) }));
-    stream.on('error', (error) => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM ? new Unprocessed(new TransportError('reset', error.message, error)) : error));
-    stream.once('close', () => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
-      ? new Unprocessed(new TransportError('reset', 'the server refused the stream'))
-      : new TransportError('reset', 'the connection closed before an answer')));
+    stream.once('response', (received) =>
+      resolve({ status: received[':status'] ?? 0, headers: flat(received), body: pumped(stream, cancel) }),
+    );
+    stream.on('error', (error) =>
+      reject(
+        stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
+          ? new Unprocessed(new TransportError('reset', error.message, error))
+          : error,
+      ),
+    );
+    stream.once('close', () =>
+      reject(
+        stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
+          ? new Unprocessed(new TransportError('reset', 'the server refused the stream'))
+          : new TransportError('reset', 'the connection closed before an answer'),
+      ),
+    );
   });
   return { head, cancel };
 }
 
-function sendHttp1(agent: http.Agent, { method, path, headers, body, url }: Prepared & { readonly url: URL }): Sending {
+function sendHttp1(
+  agent: http.Agent,
+  { method, path, headers, body, url }: Prepared & { readonly url: URL },
+): Sending {
   const { request: send } = url.protocol === 'https:' ? https : http;
-  const outgoing = send({ agent, method, path, headers, host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || (url.protocol === 'https:' ? 443 : 80) });
+  const outgoing = send({
+    agent,
+    method,
+    path,
+    headers,
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port || (url.protocol === 'https:' ? 443 : 80),
+  });
   let incoming: http.IncomingMessage | undefined;
   const cancel = (error: Error): void => {
     incoming?.destroy(error);
@@ -341,7 +445,11 @@ function sendHttp1(agent: http.Agent, { method, path, headers, body, url }: Prep
   const head = new Promise<Sent>((resolve, reject) => {
     outgoing.once('response', (message) => {
       incoming = message;
-      resolve({ status: message.statusCode ?? 0, headers: flat(message.headers), body: pumped(message, cancel) });
+      resolve({
+        status: message.statusCode ?? 0,
+        headers: flat(message.headers),
+        body: pumped(message, cancel),
+      });
     });
     outgoing.on('error', reject);
   });
@@ -361,11 +469,16 @@ function pumped(source: Readable, cancel: (error: Error) => void): ChunkStream {
     source.pause();
     void body.drained().then(() => source.resume());
   });
-  source.once('end', () => { ended = true; });
+  source.once('end', () => {
+    ended = true;
+  });
   source.on('error', (error) => body.fail(error));
   // Whole only when the source says so at its close: HTTP/2 ends the reading side also when the connection is lost.
   source.once('close', () => {
-    const lost = !ended || ((source as http2.Http2Stream).rstCode ?? 0) !== 0 || (source as http.IncomingMessage).complete === false;
+    const lost =
+      !ended ||
+      ((source as http2.Http2Stream).rstCode ?? 0) !== 0 ||
+      (source as http.IncomingMessage).complete === false;
     if (lost) body.fail(new TransportError('reset', 'the answer broke off'));
     else body.end();
   });
@@ -375,7 +488,9 @@ function pumped(source: Readable, cancel: (error: Error) => void): ChunkStream {
   return body;
 }
 
-function flat(headers: http.IncomingHttpHeaders | http2.IncomingHttpHeaders): Record<string, string | undefined> {
+function flat(
+  headers: http.IncomingHttpHeaders | http2.IncomingHttpHeaders,
+): Record<string, string | undefined> {
   const result: Record<string, string | undefined> = {};
   for (const name in headers) {
     if (name.startsWith(':')) continue;
@@ -385,8 +500,17 @@ function flat(headers: http.IncomingHttpHeaders | http2.IncomingHttpHeaders): Re
   return result;
 }
 
-const REFUSED = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENOENT']);
-const UNTRUSTED = /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|HOSTNAME_MISMATCH|ERR_OSSL_)/;
+const REFUSED = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ENOENT',
+]);
+const UNTRUSTED =
+  /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|HOSTNAME_MISMATCH|ERR_OSSL_)/;
 
 /** The one place where the platform's errors become ours. */
 function translated(error: Error, host: string): Error {

@@ -8,11 +8,24 @@ import { createClient } from './create.ts';
 import { createDirectTransport } from './direct.ts';
 import { createFakeApi, type FakeApi } from './fake-api.ts';
 
-interface Thing extends KubeObject { spec?: { color?: string } }
-const things: ResourceRef<Thing> = { group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true };
+interface Thing extends KubeObject {
+  spec?: { color?: string };
+}
+const things: ResourceRef<Thing> = {
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
+};
 
 function thing(name: string, extra: Partial<Thing> = {}): Thing {
-  return { apiVersion: 'v1', kind: 'ConfigMap', ...extra, metadata: { name, namespace: 'default', ...extra.metadata } };
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    ...extra,
+    metadata: { name, namespace: 'default', ...extra.metadata },
+  };
 }
 
 /** Waits for a state, giving the event loop turns; the fake clock stands still. */
@@ -33,7 +46,10 @@ describe('informer', () => {
   beforeEach(() => {
     fake = createFakeApi();
     clock = new FakeClock();
-    api = createClient(createDirectTransport((request) => fake.handler(request)), { userAgent: 'test', clock, random: () => 0 });
+    api = createClient(
+      createDirectTransport((request) => fake.handler(request)),
+      { userAgent: 'test', clock, random: () => 0 },
+    );
     seen = [];
   });
   afterEach(() => api.close());
@@ -41,7 +57,8 @@ describe('informer', () => {
   function record(informer: Informer<Thing>): void {
     informer.subscribe({
       added: (object) => seen.push(`+${object.metadata?.name}`),
-      updated: (object, previous) => seen.push(`~${object.metadata?.name} ${previous.spec?.color}>${object.spec?.color}`),
+      updated: (object, previous) =>
+        seen.push(`~${object.metadata?.name} ${previous.spec?.color}>${object.spec?.color}`),
       deleted: (object) => seen.push(`-${object.metadata?.name}`),
     });
   }
@@ -54,11 +71,18 @@ describe('informer', () => {
     assert.deepEqual(seen, ['+a']);
     assert.equal(informer.get('default/a')?.kind, 'ConfigMap');
     await api.create(things, thing('b'));
-    await api.patch(things, { name: 'a', namespace: 'default' }, { type: 'merge', patch: { spec: { color: 'blue' } } });
+    await api.patch(
+      things,
+      { name: 'a', namespace: 'default' },
+      { type: 'merge', patch: { spec: { color: 'blue' } } },
+    );
     await api.delete(things, { name: 'b', namespace: 'default' });
     await until('three changes', () => seen.length === 4);
     assert.deepEqual(seen, ['+a', '+b', '~a red>blue', '-b']);
-    assert.equal(fake.requests.filter((request) => request.startsWith('GET') && !request.includes('watch')).join(), 'GET /api/v1/configmaps?limit=500&resourceVersion=0');
+    assert.equal(
+      fake.requests.filter((request) => request.startsWith('GET') && !request.includes('watch')).join(),
+      'GET /api/v1/configmaps?limit=500&resourceVersion=0',
+    );
   });
 
   it('reads all pages', async () => {
@@ -93,7 +117,10 @@ describe('informer', () => {
     await clock.advance(300_000);
     fake.endWatches();
     await until('a second watch', () => fake.openWatches === 1);
-    assert.match(fake.requests.at(-1)!, new RegExp(`watch=true&resourceVersion=${revision}&allowWatchBookmarks=true&timeoutSeconds=300$`));
+    assert.match(
+      fake.requests.at(-1)!,
+      new RegExp(`watch=true&resourceVersion=${revision}&allowWatchBookmarks=true&timeoutSeconds=300$`),
+    );
     await api.create(things, thing('late'));
     await until('the change', () => seen.length === 1);
   });
@@ -108,10 +135,15 @@ describe('informer', () => {
     await until('a watch', () => fake.openWatches === 1);
     seen.length = 0;
 
-    fake.intercept = (request) => (request.query.includes('watch=true') ? statusErrors.unavailable('down') : undefined);
+    fake.intercept = (request) =>
+      request.query.includes('watch=true') ? statusErrors.unavailable('down') : undefined;
     await clock.advance(10_000);
     fake.endWatches();
-    await api.patch(things, { name: 'stays', namespace: 'default' }, { type: 'merge', patch: { spec: { color: 'blue' } } });
+    await api.patch(
+      things,
+      { name: 'stays', namespace: 'default' },
+      { type: 'merge', patch: { spec: { color: 'blue' } } },
+    );
     await api.delete(things, { name: 'goes', namespace: 'default' });
     await api.delete(things, { name: 'reborn', namespace: 'default' });
     await api.create(things, thing('reborn'));
@@ -138,8 +170,11 @@ describe('informer', () => {
   });
 
   it('waits between lists when every watch is answered with 410', async () => {
-    const gone = Buffer.from(`${JSON.stringify({ type: 'ERROR', object: statusErrors.expired('too old').status })}\n`);
-    fake.intercept = (request) => (request.query.includes('watch=true') ? { status: 200, headers: {}, body: gone } : undefined);
+    const gone = Buffer.from(
+      `${JSON.stringify({ type: 'ERROR', object: statusErrors.expired('too old').status })}\n`,
+    );
+    fake.intercept = (request) =>
+      request.query.includes('watch=true') ? { status: 200, headers: {}, body: gone } : undefined;
     const informer = api.informer(things);
     await informer.synced();
     await clock.advance(10_000);
@@ -153,7 +188,9 @@ describe('informer', () => {
     record(informer);
     await informer.synced();
     await until('a watch', () => fake.openWatches === 1);
-    fake.intercept = () => { throw new Error('connection reset'); };
+    fake.intercept = () => {
+      throw new Error('connection reset');
+    };
     fake.endWatches();
     await clock.advance(5_000);
     await api.create(things, thing('a')).catch(() => {});
@@ -166,7 +203,11 @@ describe('informer', () => {
 
   it('does not let one throwing handler disturb another', async () => {
     const informer = api.informer(things);
-    informer.subscribe({ added: () => { throw new Error('mine'); } });
+    informer.subscribe({
+      added: () => {
+        throw new Error('mine');
+      },
+    });
     record(informer);
     await informer.synced();
     await api.create(things, thing('a'));
@@ -196,11 +237,24 @@ describe('informer', () => {
     informer.addIndex('color', byColor);
     informer.addIndex('color', byColor);
     assert.throws(() => informer.addIndex('color', () => []), /declared once/);
-    assert.deepEqual(informer.byIndex('color', 'red').map((object) => object.metadata?.name), ['a', 'b']);
-    assert.deepEqual(informer.listNamespace('other').map((object) => object.metadata?.name), ['b']);
-    await api.patch(things, { name: 'a', namespace: 'default' }, { type: 'merge', patch: { spec: { color: 'blue' } } });
+    assert.deepEqual(
+      informer.byIndex('color', 'red').map((object) => object.metadata?.name),
+      ['a', 'b'],
+    );
+    assert.deepEqual(
+      informer.listNamespace('other').map((object) => object.metadata?.name),
+      ['b'],
+    );
+    await api.patch(
+      things,
+      { name: 'a', namespace: 'default' },
+      { type: 'merge', patch: { spec: { color: 'blue' } } },
+    );
     await until('reindexed', () => informer.byIndex('color', 'blue').length === 1);
-    assert.deepEqual(informer.byIndex('color', 'red').map((object) => object.metadata?.name), ['b']);
+    assert.deepEqual(
+      informer.byIndex('color', 'red').map((object) => object.metadata?.name),
+      ['b'],
+    );
     await api.delete(things, { name: 'b', namespace: 'other' });
     await until('gone', () => informer.byIndex('color', 'red').length === 0);
     assert.deepEqual(informer.listNamespace('other'), []);
@@ -220,9 +274,15 @@ describe('client', () => {
   it('retries what the server asks to retry, a bounded number of times', async () => {
     const fake = createFakeApi();
     const clock = new FakeClock();
-    const api = createClient(createDirectTransport((request) => fake.handler(request)), { userAgent: 'test', clock, maxRetries: 2 });
+    const api = createClient(
+      createDirectTransport((request) => fake.handler(request)),
+      { userAgent: 'test', clock, maxRetries: 2 },
+    );
     fake.intercept = () => statusErrors.tooManyRequests('slow down', 3);
-    const refused = assert.rejects(api.list(things), (error) => error instanceof StatusError && error.code === 429);
+    const refused = assert.rejects(
+      api.list(things),
+      (error) => error instanceof StatusError && error.code === 429,
+    );
     await clock.advance(5_999);
     assert.equal(fake.requests.length, 2);
     await clock.advance(1);
@@ -236,7 +296,10 @@ describe('client', () => {
 
   it('gives up on an answer that does not come', async () => {
     const clock = new FakeClock();
-    const api = createClient(createDirectTransport(() => new Promise(() => {})), { userAgent: 'test', clock, timeoutMs: 1_000 });
+    const api = createClient(
+      createDirectTransport(() => new Promise(() => {})),
+      { userAgent: 'test', clock, timeoutMs: 1_000 },
+    );
     const late = assert.rejects(api.get(things, { name: 'a', namespace: 'b' }), /no answer within 1000 ms/);
     await clock.advance(1_000);
     await late;
@@ -245,8 +308,14 @@ describe('client', () => {
 
   it('makes a StatusError of an answer that is not from the API', async () => {
     const answer = { status: 502, headers: {}, body: Buffer.from('<html>bad gateway</html>') };
-    const api = createClient(createDirectTransport(() => Promise.resolve(answer)), { userAgent: 'test' });
-    await assert.rejects(api.get(things, { name: 'a', namespace: 'b' }), (error) => error instanceof StatusError && error.code === 502 && error.message.includes('bad gateway'));
+    const api = createClient(
+      createDirectTransport(() => Promise.resolve(answer)),
+      { userAgent: 'test' },
+    );
+    await assert.rejects(
+      api.get(things, { name: 'a', namespace: 'b' }),
+      (error) => error instanceof StatusError && error.code === 502 && error.message.includes('bad gateway'),
+    );
     await assert.rejects(api.get(things, { name: 'a' }), /needs a namespace/);
     await api.close();
   });

@@ -19,8 +19,17 @@ import { ObjectCache, type IndexFunction } from './cache.ts';
 import type { Informer, InformerHandler, ResourceRef, SelectOptions, WatchEvent } from './client.ts';
 import { abortReason } from './transport-error.ts';
 
-export interface ListQuery extends SelectOptions { limit: number; continue?: string; resourceVersion?: string }
-export interface WatchQuery extends SelectOptions { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks: boolean; timeoutSeconds: number }
+export interface ListQuery extends SelectOptions {
+  limit: number;
+  continue?: string;
+  resourceVersion?: string;
+}
+export interface WatchQuery extends SelectOptions {
+  resourceVersion: string;
+  signal: AbortSignal;
+  allowWatchBookmarks: boolean;
+  timeoutSeconds: number;
+}
 
 export interface InformerOptions<T extends KubeObject> {
   readonly ref: ResourceRef<T>;
@@ -83,7 +92,9 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     this.#running = this.#run();
   }
 
-  get hasSynced(): boolean { return this.#hasSynced; }
+  get hasSynced(): boolean {
+    return this.#hasSynced;
+  }
 
   async synced(signal?: AbortSignal): Promise<void> {
     if (this.#hasSynced) return;
@@ -99,9 +110,13 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     }
   }
 
-  get(key: string): T | undefined { return this.#cache.get(key); }
+  get(key: string): T | undefined {
+    return this.#cache.get(key);
+  }
 
-  list(): T[] { return this.#cache.list(); }
+  list(): T[] {
+    return this.#cache.list();
+  }
 
   listNamespace(namespace: string): T[] {
     return this.#options.ref.namespaced ? this.#cache.byIndex(BY_NAMESPACE, namespace) : [];
@@ -112,7 +127,9 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     this.#cache.addIndex(name, values);
   }
 
-  byIndex(name: string, value: string): T[] { return this.#cache.byIndex(name, value); }
+  byIndex(name: string, value: string): T[] {
+    return this.#cache.byIndex(name, value);
+  }
 
   subscribe(handler: InformerHandler<T>): () => void {
     // A handler subscribed twice is called twice: each subscription is its own.
@@ -123,7 +140,9 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     };
     this.#handlers = [...this.#handlers, own];
     if (own.added) for (const object of this.#cache.list()) this.#guarded(() => own.added!(object));
-    return () => { this.#handlers = this.#handlers.filter((other) => other !== own); };
+    return () => {
+      this.#handlers = this.#handlers.filter((other) => other !== own);
+    };
   }
 
   async stop(): Promise<void> {
@@ -166,7 +185,10 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     }
     // Only the connection failed: the watch can go on from where it was. Any other answer needs a new list.
     if (error instanceof StatusError && error.code !== 429 && error.code < 500) this.#mustList = true;
-    this.#log.warn('list and watch failed: trying again', { error: errorMessage(error), nextMs: this.#backoffMs });
+    this.#log.warn('list and watch failed: trying again', {
+      error: errorMessage(error),
+      nextMs: this.#backoffMs,
+    });
     return 'after backoff';
   }
 
@@ -262,7 +284,9 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     try {
       call();
     } catch (error) {
-      this.#log.error('informer handler threw', { error: error instanceof Error ? error.stack ?? error.message : String(error) });
+      this.#log.error('informer handler threw', {
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
     }
   }
 }
@@ -275,7 +299,10 @@ function namespaceOf(object: KubeObject): readonly string[] {
 function isExpired(error: unknown): boolean {
   if (!(error instanceof StatusError)) return false;
   if (error.code === 410 || error.reason === 'Expired' || error.reason === 'Gone') return true;
-  return error.message.includes('Too large resource version') || error.status.details?.causes?.some((cause) => cause.reason === 'ResourceVersionTooLarge') === true;
+  return (
+    error.message.includes('Too large resource version') ||
+    error.status.details?.causes?.some((cause) => cause.reason === 'ResourceVersionTooLarge') === true
+  );
 }
 
 function nextTurn(): Promise<void> {

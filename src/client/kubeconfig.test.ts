@@ -35,13 +35,19 @@ users:
 `;
 
 describe('kubeconfig', () => {
-  const config = mergeKubeconfigs([{ file: '/etc/one/config', text: FIRST }, { file: '/etc/two/config', text: SECOND }]);
+  const config = mergeKubeconfigs([
+    { file: '/etc/one/config', text: FIRST },
+    { file: '/etc/two/config', text: SECOND },
+  ]);
 
   it('resolves the current context, with inline data, files beside it, and impersonation', () => {
     const { namespace, options } = resolveContext(config);
     assert.equal(namespace, 'web');
     assert.deepEqual(options, {
-      server: 'https://10.0.0.1:6443', ca: Buffer.from('ca pem'), cert: Buffer.from('cert pem'), keyFile: '/etc/one/pki/admin.key',
+      server: 'https://10.0.0.1:6443',
+      ca: Buffer.from('ca pem'),
+      cert: Buffer.from('cert pem'),
+      keyFile: '/etc/one/pki/admin.key',
       headers: { 'impersonate-user': 'jane', 'impersonate-group': ['a', 'b'] },
     });
   });
@@ -49,19 +55,37 @@ describe('kubeconfig', () => {
   it('merges files, the first to say something winning', () => {
     assert.deepEqual(resolveContext(config, { context: 'token@away' }), {
       namespace: 'default',
-      options: { server: 'https://away:1', caFile: '/etc/two/ca.crt', serverName: 'kube', token: 'older', tokenFile: '/abs/token' },
+      options: {
+        server: 'https://away:1',
+        caFile: '/etc/two/ca.crt',
+        serverName: 'kube',
+        token: 'older',
+        tokenFile: '/abs/token',
+      },
     });
   });
 
   it('refuses by name what it does not have or cannot do', () => {
-    assert.throws(() => resolveContext(config, { context: 'plugin@home' }), /exec plugin "aws" is not supported/);
-    assert.throws(() => resolveContext(config, { context: 'nobody' }), /no context "nobody"; it has "admin@home"/);
-    assert.throws(() => loadKubeconfig({ path: '/does/not/exist' }), /Cannot read kubeconfig \/does\/not\/exist/);
+    assert.throws(
+      () => resolveContext(config, { context: 'plugin@home' }),
+      /exec plugin "aws" is not supported/,
+    );
+    assert.throws(
+      () => resolveContext(config, { context: 'nobody' }),
+      /no context "nobody"; it has "admin@home"/,
+    );
+    assert.throws(
+      () => loadKubeconfig({ path: '/does/not/exist' }),
+      /Cannot read kubeconfig \/does\/not\/exist/,
+    );
     assert.throws(() => mergeKubeconfigs([{ file: 'x', text: '{' }]), /is not valid YAML/);
   });
 
   it('finds the cluster of a pod', () => {
-    assert.equal(inClusterOptions({ KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' }).server, 'https://[fd00::1]:443');
+    assert.equal(
+      inClusterOptions({ KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' }).server,
+      'https://[fd00::1]:443',
+    );
     assert.throws(() => inClusterOptions({}), /Not in a pod/);
   });
 });

@@ -10,7 +10,10 @@ import type { Clock } from '#stdx/clock.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from './https.ts';
 
 /** A value, and the folder its relative paths start from. */
-interface Located<T> { readonly value: T; readonly folder: string }
+interface Located<T> {
+  readonly value: T;
+  readonly folder: string;
+}
 
 interface Cluster {
   readonly server?: string;
@@ -38,7 +41,11 @@ interface User {
   readonly 'auth-provider'?: { readonly name?: string };
 }
 
-interface Context { readonly cluster?: string; readonly user?: string; readonly namespace?: string }
+interface Context {
+  readonly cluster?: string;
+  readonly user?: string;
+  readonly namespace?: string;
+}
 
 export interface Kubeconfig {
   readonly currentContext: string;
@@ -48,9 +55,17 @@ export interface Kubeconfig {
 }
 
 /** The files kubectl would read: `path`, else those of $KUBECONFIG, else ~/.kube/config. Files that are absent are passed over, unless it is `path`. */
-export function loadKubeconfig({ path, env = process.env }: { readonly path?: string | undefined; readonly env?: NodeJS.ProcessEnv } = {}): Kubeconfig {
+export function loadKubeconfig({
+  path,
+  env = process.env,
+}: { readonly path?: string | undefined; readonly env?: NodeJS.ProcessEnv } = {}): Kubeconfig {
   const listed = (env['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
-  const paths = path !== undefined ? [path] : listed.length > 0 ? listed : [join(env['HOME'] ?? homedir(), '.kube', 'config')];
+  const paths =
+    path !== undefined
+      ? [path]
+      : listed.length > 0
+        ? listed
+        : [join(env['HOME'] ?? homedir(), '.kube', 'config')];
   const texts = paths.flatMap((file) => {
     try {
       return [{ file, text: readFileSync(file, 'utf8') }];
@@ -63,7 +78,9 @@ export function loadKubeconfig({ path, env = process.env }: { readonly path?: st
   return mergeKubeconfigs(texts);
 }
 
-export function mergeKubeconfigs(texts: readonly { readonly file: string; readonly text: string }[]): Kubeconfig {
+export function mergeKubeconfigs(
+  texts: readonly { readonly file: string; readonly text: string }[],
+): Kubeconfig {
   let currentContext = '';
   const contexts = new Map<string, Context>();
   const clusters = new Map<string, Located<Cluster>>();
@@ -73,8 +90,14 @@ export function mergeKubeconfigs(texts: readonly { readonly file: string; readon
     const folder = dirname(resolve(file));
     currentContext ||= typeof document['current-context'] === 'string' ? document['current-context'] : '';
     addMissing(contexts, entries<Context>(document['contexts'], 'context'));
-    addMissing(clusters, entries<Cluster>(document['clusters'], 'cluster').map(([name, value]) => [name, { value, folder }]));
-    addMissing(users, entries<User>(document['users'], 'user').map(([name, value]) => [name, { value, folder }]));
+    addMissing(
+      clusters,
+      entries<Cluster>(document['clusters'], 'cluster').map(([name, value]) => [name, { value, folder }]),
+    );
+    addMissing(
+      users,
+      entries<User>(document['users'], 'user').map(([name, value]) => [name, { value, folder }]),
+    );
   }
   return { currentContext, contexts, clusters, users };
 }
@@ -86,13 +109,16 @@ function parseDocument(file: string, text: string): Record<string, unknown> {
   } catch (error) {
     throw new Error(`Kubeconfig ${file} is not valid YAML: ${(error as Error).message}`, { cause: error });
   }
-  if (typeof document !== 'object' || document === null || Array.isArray(document)) throw new Error(`Kubeconfig ${file} is not an object`);
+  if (typeof document !== 'object' || document === null || Array.isArray(document))
+    throw new Error(`Kubeconfig ${file} is not an object`);
   return document as Record<string, unknown>;
 }
 
 function entries<T>(list: unknown, field: string): [string, T][] {
   if (!Array.isArray(list)) return [];
-  return (list as Record<string, unknown>[]).flatMap((entry) => (typeof entry?.['name'] === 'string' ? [[entry['name'], (entry[field] ?? {}) as T]] : []));
+  return (list as Record<string, unknown>[]).flatMap((entry) =>
+    typeof entry?.['name'] === 'string' ? [[entry['name'], (entry[field] ?? {}) as T]] : [],
+  );
 }
 
 function addMissing<T>(map: Map<string, T>, found: readonly (readonly [string, T])[]): void {
@@ -106,23 +132,34 @@ export interface ResolvedContext {
 }
 
 /** What a context means for a transport; the current one without `context`. */
-export function resolveContext(config: Kubeconfig, { context: name = config.currentContext }: { readonly context?: string | undefined } = {}): ResolvedContext {
+export function resolveContext(
+  config: Kubeconfig,
+  { context: name = config.currentContext }: { readonly context?: string | undefined } = {},
+): ResolvedContext {
   if (name === '') throw new Error('The kubeconfig names no current context: choose one');
   const context = config.contexts.get(name);
   if (!context) throw new Error(`The kubeconfig has no context "${name}"; it has ${list(config.contexts)}`);
   const cluster = config.clusters.get(context.cluster ?? '');
-  if (!cluster) throw new Error(`Context "${name}" names cluster "${context.cluster ?? ''}", which the kubeconfig does not have`);
+  if (!cluster)
+    throw new Error(
+      `Context "${name}" names cluster "${context.cluster ?? ''}", which the kubeconfig does not have`,
+    );
   const user = context.user ? config.users.get(context.user) : undefined;
-  if (context.user && !user) throw new Error(`Context "${name}" names user "${context.user}", which the kubeconfig does not have`);
+  if (context.user && !user)
+    throw new Error(`Context "${name}" names user "${context.user}", which the kubeconfig does not have`);
   return {
     namespace: context.namespace || 'default',
-    options: { ...clusterOptions(context.cluster ?? '', cluster), ...(user ? userOptions(context.user ?? '', user) : {}) },
+    options: {
+      ...clusterOptions(context.cluster ?? '', cluster),
+      ...(user ? userOptions(context.user ?? '', user) : {}),
+    },
   };
 }
 
 function clusterOptions(name: string, { value: cluster, folder }: Located<Cluster>): HttpsOptions {
   if (!cluster.server) throw new Error(`Cluster "${name}" of the kubeconfig has no server`);
-  if (cluster['proxy-url']) throw new Error(`Cluster "${name}" of the kubeconfig: proxy-url is not supported`);
+  if (cluster['proxy-url'])
+    throw new Error(`Cluster "${name}" of the kubeconfig: proxy-url is not supported`);
   const ca = cluster['certificate-authority-data'];
   const caFile = cluster['certificate-authority'];
   return {
@@ -134,8 +171,14 @@ function clusterOptions(name: string, { value: cluster, folder }: Located<Cluste
 }
 
 function userOptions(name: string, { value: user, folder }: Located<User>): Omit<HttpsOptions, 'server'> {
-  if (user.exec) throw new Error(`User "${name}" of the kubeconfig: exec plugin "${user.exec.command ?? ''}" is not supported`);
-  if (user['auth-provider']) throw new Error(`User "${name}" of the kubeconfig: auth-provider "${user['auth-provider'].name ?? ''}" is not supported`);
+  if (user.exec)
+    throw new Error(
+      `User "${name}" of the kubeconfig: exec plugin "${user.exec.command ?? ''}" is not supported`,
+    );
+  if (user['auth-provider'])
+    throw new Error(
+      `User "${name}" of the kubeconfig: auth-provider "${user['auth-provider'].name ?? ''}" is not supported`,
+    );
   const { token, tokenFile, username, password } = user;
   const [cert, key] = [user['client-certificate-data'], user['client-key-data']];
   const [certFile, keyFile] = [user['client-certificate'], user['client-key']];
@@ -151,7 +194,9 @@ function userOptions(name: string, { value: user, folder }: Located<User>): Omit
 }
 
 function impersonationHeaders(user: User): Record<string, string | readonly string[]> {
-  const extra = Object.entries(user['as-user-extra'] ?? {}).map(([key, values]) => [`impersonate-extra-${encodeURIComponent(key).toLowerCase()}`, values] as const);
+  const extra = Object.entries(user['as-user-extra'] ?? {}).map(
+    ([key, values]) => [`impersonate-extra-${encodeURIComponent(key).toLowerCase()}`, values] as const,
+  );
   return {
     ...(user.as ? { 'impersonate-user': user.as } : {}),
     ...(user['as-uid'] ? { 'impersonate-uid': user['as-uid'] } : {}),
@@ -161,8 +206,16 @@ function impersonationHeaders(user: User): Record<string, string | readonly stri
 }
 
 /** The transport of a kubeconfig's context. */
-export function createKubeconfigTransport(options: { readonly path?: string | undefined; readonly context?: string | undefined; readonly clock?: Clock } = {}): HttpsTransport {
-  const { options: https } = resolveContext(loadKubeconfig({ path: options.path }), { context: options.context });
+export function createKubeconfigTransport(
+  options: {
+    readonly path?: string | undefined;
+    readonly context?: string | undefined;
+    readonly clock?: Clock;
+  } = {},
+): HttpsTransport {
+  const { options: https } = resolveContext(loadKubeconfig({ path: options.path }), {
+    context: options.context,
+  });
   return createHttpsTransport({ ...https, ...(options.clock ? { clock: options.clock } : {}) });
 }
 
@@ -172,8 +225,13 @@ const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 export function inClusterOptions(env: NodeJS.ProcessEnv = process.env): HttpsOptions {
   const host = env['KUBERNETES_SERVICE_HOST'];
   const port = env['KUBERNETES_SERVICE_PORT'];
-  if (!host || !port) throw new Error('Not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set');
-  return { server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`, caFile: join(SERVICE_ACCOUNT, 'ca.crt'), tokenFile: join(SERVICE_ACCOUNT, 'token') };
+  if (!host || !port)
+    throw new Error('Not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set');
+  return {
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    caFile: join(SERVICE_ACCOUNT, 'ca.crt'),
+    tokenFile: join(SERVICE_ACCOUNT, 'token'),
+  };
 }
 
 function fromBase64(text: string): Buffer {

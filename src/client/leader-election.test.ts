@@ -9,9 +9,22 @@ import { createFakeApi, type FakeApi } from './fake-api.ts';
 import { createLeaderElector, type LeaderElector } from './leader-election.ts';
 
 const lease = { namespace: 'kube-system', name: 'kube-scheduler' };
-const leases: ResourceRef = { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', kind: 'Lease', namespaced: true };
+const leases: ResourceRef = {
+  group: 'coordination.k8s.io',
+  version: 'v1',
+  plural: 'leases',
+  kind: 'Lease',
+  namespaced: true,
+};
 
-interface Candidate { readonly elector: LeaderElector; readonly fake: FakeApi; readonly stop: () => void; readonly over: Promise<void>; led: number; lost: number }
+interface Candidate {
+  readonly elector: LeaderElector;
+  readonly fake: FakeApi;
+  readonly stop: () => void;
+  readonly over: Promise<void>;
+  led: number;
+  lost: number;
+}
 
 describe('leader election', () => {
   let clock: FakeClock;
@@ -28,21 +41,36 @@ describe('leader election', () => {
     leading = new Set();
     cutOff = new Set();
   });
-  afterEach(async () => { for (const client of clients) await client.close(); });
+  afterEach(async () => {
+    for (const client of clients) await client.close();
+  });
 
   function candidate(identity: string): Candidate {
-    const api = createClient(createDirectTransport((request) => (cutOff.has(identity) ? Promise.reject(new Error('no route')) : fake.handler(request))), { userAgent: identity, clock });
+    const api = createClient(
+      createDirectTransport((request) =>
+        cutOff.has(identity) ? Promise.reject(new Error('no route')) : fake.handler(request),
+      ),
+      { userAgent: identity, clock },
+    );
     clients.push(api);
     const elector = createLeaderElector({ api, lease, identity, clock, random: () => 0 });
     const abort = new AbortController();
-    const made: Candidate = { elector, fake, stop: () => abort.abort(new Error('stop')), led: 0, lost: 0, over: Promise.resolve() };
+    const made: Candidate = {
+      elector,
+      fake,
+      stop: () => abort.abort(new Error('stop')),
+      led: 0,
+      lost: 0,
+      over: Promise.resolve(),
+    };
     const over = (async () => {
       while (!abort.signal.aborted) {
         await elector.run(abort.signal, async (signal) => {
           made.led += 1;
           leading.add(identity);
           assert.equal(leading.size, 1, 'never two leaders');
-          if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+          if (!signal.aborted)
+            await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
           leading.delete(identity);
           made.lost += 1;
         });
@@ -51,7 +79,8 @@ describe('leader election', () => {
     return Object.assign(made, { over });
   }
 
-  const spec = async (): Promise<Record<string, unknown>> => (await clients[0]!.get(leases, lease))['spec'] as Record<string, unknown>;
+  const spec = async (): Promise<Record<string, unknown>> =>
+    (await clients[0]!.get(leases, lease))['spec'] as Record<string, unknown>;
 
   it('one of two leads, renews every two seconds, and writes what upstream writes', async () => {
     const a = candidate('a');
@@ -62,7 +91,10 @@ describe('leader election', () => {
     assert.equal(a.elector.isLeader, true);
     assert.equal(b.elector.leader, 'a');
     const { holderIdentity, leaseDurationSeconds, leaseTransitions, acquireTime, renewTime } = await spec();
-    assert.deepEqual({ holderIdentity, leaseDurationSeconds, leaseTransitions }, { holderIdentity: 'a', leaseDurationSeconds: 15, leaseTransitions: 0 });
+    assert.deepEqual(
+      { holderIdentity, leaseDurationSeconds, leaseTransitions },
+      { holderIdentity: 'a', leaseDurationSeconds: 15, leaseTransitions: 0 },
+    );
     assert.equal(acquireTime, '2026-01-01T00:00:00.000000Z');
     assert.equal(renewTime, '2026-01-01T00:00:20.000000Z');
     a.stop();
@@ -109,7 +141,10 @@ describe('leader election', () => {
   it('judges by its own clock, not by the times in the lease', async () => {
     const a = candidate('a');
     await clock.advance(0);
-    await clients[0]!.patch(leases, lease, { type: 'merge', patch: { spec: { renewTime: '1990-01-01T00:00:00.000000Z' } } });
+    await clients[0]!.patch(leases, lease, {
+      type: 'merge',
+      patch: { spec: { renewTime: '1990-01-01T00:00:00.000000Z' } },
+    });
     const b = candidate('b');
     await clock.advance(1_000);
     assert.equal(b.led, 0);

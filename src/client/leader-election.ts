@@ -53,9 +53,18 @@ interface LeaseSpec {
   renewTime?: string | null;
   leaseTransitions?: number;
 }
-interface Lease extends KubeObject { metadata: ObjectMeta; spec?: LeaseSpec }
+interface Lease extends KubeObject {
+  metadata: ObjectMeta;
+  spec?: LeaseSpec;
+}
 
-const LEASES: ResourceRef<Lease> = { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', kind: 'Lease', namespaced: true };
+const LEASES: ResourceRef<Lease> = {
+  group: 'coordination.k8s.io',
+  version: 'v1',
+  plural: 'leases',
+  kind: 'Lease',
+  namespaced: true,
+};
 const JITTER = 1.2;
 
 export function createLeaderElector(options: LeaderElectionOptions): LeaderElector {
@@ -89,19 +98,28 @@ class LeaseElector implements LeaderElector {
     this.#retryPeriodMs = options.retryPeriodMs ?? 2_000;
     this.#releaseOnStop = options.releaseOnStop ?? true;
     this.#clock = options.clock ?? realClock;
-    this.#log = (options.log ?? silentLogger).with({ lease: `${options.lease.namespace}/${options.lease.name}` });
+    this.#log = (options.log ?? silentLogger).with({
+      lease: `${options.lease.namespace}/${options.lease.name}`,
+    });
     this.#random = options.random ?? realRandom;
     this.#onNewLeader = options.onNewLeader;
     assert(this.#identity !== '', 'a leader election candidate has an identity');
     assert(this.#leaseDurationMs > this.#renewDeadlineMs, 'leaseDuration is greater than renewDeadline');
-    assert(this.#renewDeadlineMs > JITTER * this.#retryPeriodMs, 'renewDeadline is greater than retryPeriod times 1.2');
+    assert(
+      this.#renewDeadlineMs > JITTER * this.#retryPeriodMs,
+      'renewDeadline is greater than retryPeriod times 1.2',
+    );
   }
 
-  get isLeader(): boolean { return this.#isLeader; }
-  get leader(): string { return this.#observed?.spec?.holderIdentity ?? ''; }
+  get isLeader(): boolean {
+    return this.#isLeader;
+  }
+  get leader(): string {
+    return this.#observed?.spec?.holderIdentity ?? '';
+  }
 
   async run(signal: AbortSignal, lead: (leading: AbortSignal) => Promise<void>): Promise<void> {
-    if (!await this.#acquire(signal)) return;
+    if (!(await this.#acquire(signal))) return;
     const leading = new AbortController();
     const onStop = (): void => leading.abort(abortReason(signal));
     signal.addEventListener('abort', onStop, { once: true });
@@ -110,7 +128,8 @@ class LeaseElector implements LeaderElector {
     const over = new AbortController();
     const renewing = this.#renew(over.signal).then((outcome) => {
       this.#isLeader = false;
-      if (outcome === 'lost') leading.abort(new Error(`leadership of lease ${this.#name.namespace}/${this.#name.name} is lost`));
+      if (outcome === 'lost')
+        leading.abort(new Error(`leadership of lease ${this.#name.namespace}/${this.#name.name} is lost`));
     });
     this.#isLeader = true;
     this.#log.info('leading', { identity: this.#identity });
@@ -149,7 +168,9 @@ class LeaseElector implements LeaderElector {
       if (over.aborted) return 'over';
       if (renewed) renewedAtMs = startedMs;
       else if (this.#clock.monotonic() - renewedAtMs >= this.#renewDeadlineMs) {
-        this.#log.error('leadership lost: the lease could not be renewed in time', { identity: this.#identity });
+        this.#log.error('leadership lost: the lease could not be renewed in time', {
+          identity: this.#identity,
+        });
         return 'lost';
       }
     }
@@ -169,7 +190,9 @@ class LeaseElector implements LeaderElector {
       }
       const current = await this.#read();
       if (!current) {
-        this.#observe(await this.#api.create(LEASES, { metadata: { ...this.#name }, spec: this.#nextSpec(undefined) }));
+        this.#observe(
+          await this.#api.create(LEASES, { metadata: { ...this.#name }, spec: this.#nextSpec(undefined) }),
+        );
         return true;
       }
       if (!sameRecord(current, this.#observed)) this.#observe(current);
@@ -178,7 +201,8 @@ class LeaseElector implements LeaderElector {
       await this.#write(current);
       return true;
     } catch (error) {
-      if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'AlreadyExists')) this.#log.warn('lease could not be taken or renewed', { error: errorMessage(error) });
+      if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'AlreadyExists'))
+        this.#log.warn('lease could not be taken or renewed', { error: errorMessage(error) });
       return false;
     }
   }
@@ -193,7 +217,12 @@ class LeaseElector implements LeaderElector {
   }
 
   async #write(current: Lease): Promise<void> {
-    this.#observe(await this.#api.update(LEASES, { ...current, spec: { ...current.spec, ...this.#nextSpec(current.spec) } }));
+    this.#observe(
+      await this.#api.update(LEASES, {
+        ...current,
+        spec: { ...current.spec, ...this.#nextSpec(current.spec) },
+      }),
+    );
   }
 
   #nextSpec(current: LeaseSpec | undefined): LeaseSpec {
@@ -202,7 +231,7 @@ class LeaseElector implements LeaderElector {
     return {
       holderIdentity: this.#identity,
       leaseDurationSeconds: Math.ceil(this.#leaseDurationMs / 1000),
-      acquireTime: held ? current.acquireTime ?? now : now,
+      acquireTime: held ? (current.acquireTime ?? now) : now,
       renewTime: now,
       leaseTransitions: (current?.leaseTransitions ?? 0) + (current && !held ? 1 : 0),
     };
@@ -228,7 +257,13 @@ class LeaseElector implements LeaderElector {
     const lease = this.#observed;
     if (!lease || lease.spec?.holderIdentity !== this.#identity) return;
     const now = microTime(this.#clock.now());
-    const spec: LeaseSpec = { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1, acquireTime: now, renewTime: now };
+    const spec: LeaseSpec = {
+      ...lease.spec,
+      holderIdentity: '',
+      leaseDurationSeconds: 1,
+      acquireTime: now,
+      renewTime: now,
+    };
     try {
       this.#observe(await this.#api.update(LEASES, { ...lease, spec }));
     } catch (error) {
@@ -238,7 +273,11 @@ class LeaseElector implements LeaderElector {
 }
 
 function sameRecord(a: Lease, b: Lease | undefined): boolean {
-  return b !== undefined && a.metadata.uid === b.metadata.uid && a.metadata.resourceVersion === b.metadata.resourceVersion;
+  return (
+    b !== undefined &&
+    a.metadata.uid === b.metadata.uid &&
+    a.metadata.resourceVersion === b.metadata.resourceVersion
+  );
 }
 
 function aborted(signal: AbortSignal): Promise<false> {

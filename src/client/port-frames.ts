@@ -36,7 +36,10 @@ export type Frame =
   | readonly [typeof FRAME.streamEnd, number]
   | readonly [typeof FRAME.failure, number, string];
 
-export interface Batch { readonly frames: readonly Frame[]; readonly bytes: Uint8Array | undefined }
+export interface Batch {
+  readonly frames: readonly Frame[];
+  readonly bytes: Uint8Array | undefined;
+}
 
 /** Bytes a stream may send ahead of its reader. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
@@ -108,7 +111,10 @@ export class FrameWriter {
 }
 
 /** The bytes of a frame, without copying. */
-export function bytesOf(batch: Batch, { offset, length }: { readonly offset: number; readonly length: number }): Buffer {
+export function bytesOf(
+  batch: Batch,
+  { offset, length }: { readonly offset: number; readonly length: number },
+): Buffer {
   if (length === 0 || !batch.bytes) return EMPTY;
   return Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset + offset, length);
 }

@@ -11,7 +11,15 @@ import type { MessagePort } from 'node:worker_threads';
 import type { UserInfo } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { ChunkStream } from './chunk-stream.ts';
-import { AbortCallbacks, directRequest, streamResponse, wholeResponse, type DirectHandler, type DirectResponse, type DirectSink } from './direct.ts';
+import {
+  AbortCallbacks,
+  directRequest,
+  streamResponse,
+  wholeResponse,
+  type DirectHandler,
+  type DirectResponse,
+  type DirectSink,
+} from './direct.ts';
 import { FRAME, FrameWriter, STREAM_WINDOW_BYTES, bytesOf, type Batch, type Frame } from './port-frames.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
 import { TransportError, abortReason } from './transport-error.ts';
@@ -42,24 +50,41 @@ class PortTransport implements Transport {
     port.on('message', (batch: Batch) => {
       for (const frame of batch.frames) this.#receive(frame, batch);
     });
-    port.on('close', () => this.#shut(new TransportError('reset', 'the API server\'s end of the message port is closed')));
+    port.on('close', () =>
+      this.#shut(new TransportError('reset', "the API server's end of the message port is closed")),
+    );
   }
 
   request(request: TransportRequest): Promise<TransportResponse> {
     const { signal } = request;
-    if (this.#closed) return Promise.reject(this.#closed.code === 'closed' ? this.#closed : new TransportError('refused', this.#closed.message));
+    if (this.#closed)
+      return Promise.reject(
+        this.#closed.code === 'closed' ? this.#closed : new TransportError('refused', this.#closed.message),
+      );
     if (signal?.aborted) return Promise.reject(abortReason(signal));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
-      const onAbort = signal && ((): void => {
-        this.#writer.push([FRAME.cancel, id]);
-        this.#fail(id, abortReason(signal));
-      });
+      const onAbort =
+        signal &&
+        ((): void => {
+          this.#writer.push([FRAME.cancel, id]);
+          this.#fail(id, abortReason(signal));
+        });
       if (onAbort) signal.addEventListener('abort', onAbort, { once: true });
       this.#pending.set(id, { resolve, reject, signal, onAbort, stream: undefined });
       const { body } = request;
-      const { offset, length } = this.#writer.place(body === undefined ? [] : [typeof body === 'string' ? Buffer.from(body) : body]);
-      this.#writer.push([FRAME.request, id, request.method, request.path, request.headers ?? {}, offset, length]);
+      const { offset, length } = this.#writer.place(
+        body === undefined ? [] : [typeof body === 'string' ? Buffer.from(body) : body],
+      );
+      this.#writer.push([
+        FRAME.request,
+        id,
+        request.method,
+        request.path,
+        request.headers ?? {},
+        offset,
+        length,
+      ]);
     });
   }
 
@@ -75,7 +100,12 @@ class PortTransport implements Transport {
     switch (frame[0]) {
       case FRAME.response:
         this.#forget(frame[1], pending);
-        pending.resolve(wholeResponse(frame[2], { headers: frame[3], body: bytesOf(batch, { offset: frame[4], length: frame[5] }) }));
+        pending.resolve(
+          wholeResponse(frame[2], {
+            headers: frame[3],
+            body: bytesOf(batch, { offset: frame[4], length: frame[5] }),
+          }),
+        );
         break;
       case FRAME.streamStart:
         pending.stream = this.#openStream(frame[1]);
@@ -151,7 +181,10 @@ export function servePort(port: MessagePort, handler: DirectHandler, user: UserI
   return server;
 }
 
-interface Serving { readonly aborts: AbortCallbacks; sink: PortSink | undefined }
+interface Serving {
+  readonly aborts: AbortCallbacks;
+  sink: PortSink | undefined;
+}
 
 class PortServer implements ServedPort {
   readonly #port: MessagePort;
@@ -161,7 +194,10 @@ class PortServer implements ServedPort {
   readonly #serving = new Map<number, Serving>();
   #closed = false;
 
-  constructor(port: MessagePort, { handler, user }: { readonly handler: DirectHandler; readonly user: UserInfo }) {
+  constructor(
+    port: MessagePort,
+    { handler, user }: { readonly handler: DirectHandler; readonly user: UserInfo },
+  ) {
     this.#port = port;
     this.#handler = handler;
     this.#user = user;
@@ -172,7 +208,9 @@ class PortServer implements ServedPort {
     port.on('close', () => this.close());
   }
 
-  get open(): number { return this.#serving.size; }
+  get open(): number {
+    return this.#serving.size;
+  }
 
   close(): void {
     if (this.#closed) return;
@@ -184,18 +222,32 @@ class PortServer implements ServedPort {
 
   #receive(frame: Frame, batch: Batch): void {
     switch (frame[0]) {
-      case FRAME.request: return this.#serve(frame, batch);
-      case FRAME.cancel: return this.#abort(frame[1]);
-      case FRAME.credit: return this.#serving.get(frame[1])?.sink?.credit(frame[2]);
-      default: throw new TransportError('protocol', `message port: a server does not expect frame ${frame[0]}`);
+      case FRAME.request:
+        return this.#serve(frame, batch);
+      case FRAME.cancel:
+        return this.#abort(frame[1]);
+      case FRAME.credit:
+        return this.#serving.get(frame[1])?.sink?.credit(frame[2]);
+      default:
+        throw new TransportError('protocol', `message port: a server does not expect frame ${frame[0]}`);
     }
   }
 
-  #serve([, id, method, path, headers, offset, length]: Extract<Frame, { readonly 0: typeof FRAME.request }>, batch: Batch): void {
+  #serve(
+    [, id, method, path, headers, offset, length]: Extract<Frame, { readonly 0: typeof FRAME.request }>,
+    batch: Batch,
+  ): void {
     const serving: Serving = { aborts: new AbortCallbacks(), sink: undefined };
     this.#serving.set(id, serving);
-    const request = { method, path, headers: headers as Record<string, string>, body: bytesOf(batch, { offset, length }) };
-    this.#handler(directRequest(request, { user: this.#user, remoteAddress: '127.0.0.1', aborts: serving.aborts })).then(
+    const request = {
+      method,
+      path,
+      headers: headers as Record<string, string>,
+      body: bytesOf(batch, { offset, length }),
+    };
+    this.#handler(
+      directRequest(request, { user: this.#user, remoteAddress: '127.0.0.1', aborts: serving.aborts }),
+    ).then(
       (response) => this.#answer(id, { serving, response }),
       (error: unknown) => {
         if (this.#serving.delete(id)) this.#writer.push([FRAME.failure, id, errorMessage(error)]);
@@ -203,11 +255,16 @@ class PortServer implements ServedPort {
     );
   }
 
-  #answer(id: number, { serving, response }: { readonly serving: Serving; readonly response: DirectResponse }): void {
+  #answer(
+    id: number,
+    { serving, response }: { readonly serving: Serving; readonly response: DirectResponse },
+  ): void {
     const { status, headers, body } = response;
     if (typeof body !== 'function') {
       if (!this.#serving.delete(id)) return;
-      const { offset, length } = this.#writer.place(Buffer.isBuffer(body) ? [body] : body as readonly Buffer[]);
+      const { offset, length } = this.#writer.place(
+        Buffer.isBuffer(body) ? [body] : (body as readonly Buffer[]),
+      );
       this.#writer.push([FRAME.response, id, status, headers, offset, length]);
       return;
     }
@@ -247,8 +304,12 @@ class PortSink implements DirectSink {
     this.#onEnd = onEnd;
   }
 
-  get bufferedBytes(): number { return this.#bufferedBytes; }
-  get closed(): boolean { return this.#closed; }
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+  get closed(): boolean {
+    return this.#closed;
+  }
 
   write(chunk: Buffer): boolean {
     if (this.#closed || this.#ended) return true;

@@ -29,5 +29,7 @@ export function isTransportError(error: unknown, code?: TransportErrorCode): err
 
 /** The reason of an aborted signal as an Error. */
 export function abortReason(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new DOMException('This operation was aborted', 'AbortError');
+  return signal.reason instanceof Error
+    ? signal.reason
+    : new DOMException('This operation was aborted', 'AbortError');
 }

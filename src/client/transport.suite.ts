@@ -5,11 +5,17 @@ import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from '.
 import type { Transport } from './transport.ts';
 import { isTransportError } from './transport-error.ts';
 
-export interface TransportUnderTest { readonly transport: Transport; stop(): Promise<void> }
+export interface TransportUnderTest {
+  readonly transport: Transport;
+  stop(): Promise<void>;
+}
 
 const WHOLE = { 'content-type': 'application/json' };
 
-export function transportSuite(name: string, open: (handler: DirectHandler) => Promise<TransportUnderTest>): void {
+export function transportSuite(
+  name: string,
+  open: (handler: DirectHandler) => Promise<TransportUnderTest>,
+): void {
   describe(`transport: ${name}`, () => {
     let answer: (request: DirectRequest) => Promise<DirectResponse> | DirectResponse;
     let under: TransportUnderTest;
@@ -25,33 +31,62 @@ export function transportSuite(name: string, open: (handler: DirectHandler) => P
       answer = async (request) => ({
         status: 201,
         headers: { ...WHOLE, 'x-seen': request.headers['x-mine'] ?? '' },
-        body: Buffer.from([request.method, request.path, request.query, (await request.body(1_000)).toString()].join(' ')),
+        body: Buffer.from(
+          [request.method, request.path, request.query, (await request.body(1_000)).toString()].join(' '),
+        ),
       });
-      const response = await transport.request({ method: 'POST', path: '/a%2Fb?c=d&e', headers: { 'x-mine': 'yes' }, body: 'smörgås' });
+      const response = await transport.request({
+        method: 'POST',
+        path: '/a%2Fb?c=d&e',
+        headers: { 'x-mine': 'yes' },
+        body: 'smörgås',
+      });
       assert.equal(response.status, 201);
       assert.equal(response.headers['x-seen'], 'yes');
       assert.equal((await response.bytes()).toString(), 'POST /a%2Fb c=d&e smörgås');
     });
 
     it('joins a body of several pieces, and an empty one', async () => {
-      answer = (request) => ({ status: 200, headers: WHOLE, body: request.path === '/empty' ? Buffer.alloc(0) : [Buffer.from('[1,'), Buffer.from('2]')] });
-      assert.equal((await (await transport.request({ method: 'GET', path: '/' })).bytes()).toString(), '[1,2]');
+      answer = (request) => ({
+        status: 200,
+        headers: WHOLE,
+        body: request.path === '/empty' ? Buffer.alloc(0) : [Buffer.from('[1,'), Buffer.from('2]')],
+      });
+      assert.equal(
+        (await (await transport.request({ method: 'GET', path: '/' })).bytes()).toString(),
+        '[1,2]',
+      );
       assert.equal((await (await transport.request({ method: 'GET', path: '/empty' })).bytes()).length, 0);
     });
 
     it('does not mix up many requests at once, answered out of order', async () => {
       answer = async (request) => {
         const number = Number(request.path.slice(1));
-        for (let turn = 0; turn < 50 - (number % 50); turn += 1) await new Promise((resolve) => setImmediate(resolve));
+        for (let turn = 0; turn < 50 - (number % 50); turn += 1)
+          await new Promise((resolve) => setImmediate(resolve));
         return { status: 200, headers: WHOLE, body: Buffer.from(`answer ${number}`) };
       };
-      const texts = await Promise.all(Array.from({ length: 500 }, async (_, number) => (await (await transport.request({ method: 'GET', path: `/${number}` })).bytes()).toString()));
-      assert.deepEqual(texts, texts.map((_, number) => `answer ${number}`));
+      const texts = await Promise.all(
+        Array.from({ length: 500 }, async (_, number) =>
+          (await (await transport.request({ method: 'GET', path: `/${number}` })).bytes()).toString(),
+        ),
+      );
+      assert.deepEqual(
+        texts,
+        texts.map((_, number) => `answer ${number}`),
+      );
     });
 
     it('streams while the handler is still writing, and ends with it', async () => {
       let sink: DirectSink | undefined;
-      answer = () => ({ status: 200, headers: WHOLE, body: (opened) => { sink = opened; opened.write(Buffer.from('one')); } });
+      answer = () => ({
+        status: 200,
+        headers: WHOLE,
+        body: (opened) => {
+          sink = opened;
+          opened.write(Buffer.from('one'));
+        },
+      });
       const response = await transport.request({ method: 'GET', path: '/' });
       const seen: string[] = [];
       for await (const chunk of response.stream()) {
@@ -95,14 +130,24 @@ export function transportSuite(name: string, open: (handler: DirectHandler) => P
 
     it('tells the handler when the reader leaves a stream', async () => {
       const gone = Promise.withResolvers<void>();
-      answer = () => ({ status: 200, headers: WHOLE, body: (sink) => { sink.onClose(() => gone.resolve()); sink.write(Buffer.from('one')); } });
+      answer = () => ({
+        status: 200,
+        headers: WHOLE,
+        body: (sink) => {
+          sink.onClose(() => gone.resolve());
+          sink.write(Buffer.from('one'));
+        },
+      });
       for await (const _chunk of (await transport.request({ method: 'GET', path: '/' })).stream()) break;
       await gone.promise;
     });
 
-    it('rejects with the signal\'s reason before, while waiting and while streaming, and tells the handler', async () => {
+    it("rejects with the signal's reason before, while waiting and while streaming, and tells the handler", async () => {
       const reason = new Error('changed my mind');
-      await assert.rejects(transport.request({ method: 'GET', path: '/', signal: AbortSignal.abort(reason) }), reason);
+      await assert.rejects(
+        transport.request({ method: 'GET', path: '/', signal: AbortSignal.abort(reason) }),
+        reason,
+      );
 
       const aborted = Promise.withResolvers<void>();
       const arrived = Promise.withResolvers<void>();
@@ -112,17 +157,29 @@ export function transportSuite(name: string, open: (handler: DirectHandler) => P
         return new Promise(() => {});
       };
       const waiting = new AbortController();
-      const rejected = assert.rejects(transport.request({ method: 'GET', path: '/', signal: waiting.signal }), reason);
+      const rejected = assert.rejects(
+        transport.request({ method: 'GET', path: '/', signal: waiting.signal }),
+        reason,
+      );
       await arrived.promise;
       waiting.abort(reason);
       await rejected;
       await aborted.promise;
 
       const gone = Promise.withResolvers<void>();
-      answer = () => ({ status: 200, headers: WHOLE, body: (sink) => { sink.onClose(() => gone.resolve()); sink.write(Buffer.from('one')); } });
+      answer = () => ({
+        status: 200,
+        headers: WHOLE,
+        body: (sink) => {
+          sink.onClose(() => gone.resolve());
+          sink.write(Buffer.from('one'));
+        },
+      });
       const streaming = new AbortController();
       const response = await transport.request({ method: 'GET', path: '/', signal: streaming.signal });
-      await assert.rejects(async () => { for await (const _chunk of response.stream()) streaming.abort(reason); }, reason);
+      await assert.rejects(async () => {
+        for await (const _chunk of response.stream()) streaming.abort(reason);
+      }, reason);
       await gone.promise;
     });
 
@@ -132,11 +189,15 @@ export function transportSuite(name: string, open: (handler: DirectHandler) => P
         arrived.resolve();
         return new Promise(() => {});
       };
-      const rejected = assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'closed'));
+      const rejected = assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) =>
+        isTransportError(error, 'closed'),
+      );
       await arrived.promise;
       await transport.close();
       await rejected;
-      await assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'closed'));
+      await assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) =>
+        isTransportError(error, 'closed'),
+      );
     });
   });
 }

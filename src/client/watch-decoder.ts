@@ -12,7 +12,9 @@ const NEWLINE = 0x0a;
  * Yields the events of each arriving piece together, so that a consumer pays for one wake-up per piece, not per event.
  * Throws StatusError for an ERROR event, after the events before it were yielded.
  */
-export async function* decodeWatch<T extends KubeObject>(stream: AsyncIterable<Buffer>): AsyncGenerator<WatchEvent<T>[], void, void> {
+export async function* decodeWatch<T extends KubeObject>(
+  stream: AsyncIterable<Buffer>,
+): AsyncGenerator<WatchEvent<T>[], void, void> {
   let rest: Buffer[] = [];
   let restBytes = 0;
   for await (const chunk of stream) {
@@ -20,11 +22,13 @@ export async function* decodeWatch<T extends KubeObject>(stream: AsyncIterable<B
     if (last < 0) {
       rest.push(chunk);
       restBytes += chunk.length;
-      if (restBytes > MAX_LINE_BYTES) throw new TransportError('protocol', `watch event is longer than ${MAX_LINE_BYTES} bytes`);
+      if (restBytes > MAX_LINE_BYTES)
+        throw new TransportError('protocol', `watch event is longer than ${MAX_LINE_BYTES} bytes`);
       continue;
     }
     const complete = chunk.subarray(0, last);
-    const text = rest.length === 0 ? complete.toString('utf8') : Buffer.concat([...rest, complete]).toString('utf8');
+    const text =
+      rest.length === 0 ? complete.toString('utf8') : Buffer.concat([...rest, complete]).toString('utf8');
     rest = last + 1 < chunk.length ? [chunk.subarray(last + 1)] : [];
     restBytes = chunk.length - last - 1;
     const { events, error } = parseLines<T>(text);

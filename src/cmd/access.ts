@@ -7,7 +7,16 @@ import * as refs from '#api/refs.ts';
 import type { AuthorizationAttributes } from '#apiserver/authz/authorizer.ts';
 import { nodeRules } from '#apiserver/authz/bootstrap-policy.ts';
 import { RbacIndex, roleKeyOfRef } from '#apiserver/authz/rbac-index.ts';
-import { ruleAllows, ruleKey, rulesAllow, type BindingObject, type PolicyRule, type RbacSubject, type RoleObject, type RoleRef } from '#apiserver/authz/rbac-rules.ts';
+import {
+  ruleAllows,
+  ruleKey,
+  rulesAllow,
+  type BindingObject,
+  type PolicyRule,
+  type RbacSubject,
+  type RoleObject,
+  type RoleRef,
+} from '#apiserver/authz/rbac-rules.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
@@ -16,21 +25,38 @@ import type { KubeObject, UserInfo } from '#machinery/object.ts';
 export interface AccessQuestion {
   readonly verb: string;
   /** Absent for paths. */
-  readonly resource?: { readonly group: string; readonly version: string; readonly resource: string; readonly subresource: string; readonly namespaced: boolean; readonly name: string; /** '' = all namespaces, or a cluster-scoped resource. */ readonly namespace: string };
+  readonly resource?: {
+    readonly group: string;
+    readonly version: string;
+    readonly resource: string;
+    readonly subresource: string;
+    readonly namespaced: boolean;
+    readonly name: string;
+    /** '' = all namespaces, or a cluster-scoped resource. */ readonly namespace: string;
+  };
   readonly path?: string;
 }
 
 /** One way in which RBAC allows something. */
 export interface Permit {
   readonly subject: RbacSubject;
-  readonly binding: { readonly kind: 'ClusterRoleBinding' | 'RoleBinding'; readonly name: string; readonly namespace: string };
+  readonly binding: {
+    readonly kind: 'ClusterRoleBinding' | 'RoleBinding';
+    readonly name: string;
+    readonly namespace: string;
+  };
   readonly role: RoleRef;
   readonly rule: PolicyRule;
   /** ClusterRoles that an aggregated role has the rule from. */
   readonly gatheredFrom: readonly string[];
 }
 
-export interface Verdict { readonly allowed: boolean; readonly denied: boolean; readonly reason: string; readonly error: string }
+export interface Verdict {
+  readonly allowed: boolean;
+  readonly denied: boolean;
+  readonly reason: string;
+  readonly error: string;
+}
 
 export interface Explanation {
   readonly user: UserInfo;
@@ -46,7 +72,11 @@ export interface Explanation {
   readonly server: Verdict | undefined;
 }
 
-export interface WhoCan { readonly question: AccessQuestion; readonly permits: readonly Permit[]; readonly remarks: readonly string[] }
+export interface WhoCan {
+  readonly question: AccessQuestion;
+  readonly permits: readonly Permit[];
+  readonly remarks: readonly string[];
+}
 
 const NEAREST = 6;
 const PAGE = 500;
@@ -71,16 +101,46 @@ export class AccessPolicy {
       const namespace = binding.metadata?.namespace ?? '';
       if (!binding.roleRef || (namespace !== '' && namespace !== request.namespace)) return [];
       const { roleRef } = binding;
-      return (binding.subjects ?? []).flatMap((subject) => this.#permitsOf({ roleRef, roleKey: roleKeyOfRef(roleRef, namespace), namespace, bindingName: binding.metadata?.name ?? '', subject }, request));
+      return (binding.subjects ?? []).flatMap((subject) =>
+        this.#permitsOf(
+          {
+            roleRef,
+            roleKey: roleKeyOfRef(roleRef, namespace),
+            namespace,
+            bindingName: binding.metadata?.name ?? '',
+            subject,
+          },
+          request,
+        ),
+      );
     });
-    return { question, permits: firstOfEach(permits), remarks: ['members of group system:masters may do everything; RBAC is not asked', ...nodeRemarks(request)] };
+    return {
+      question,
+      permits: firstOfEach(permits),
+      remarks: [
+        'members of group system:masters may do everything; RBAC is not asked',
+        ...nodeRemarks(request),
+      ],
+    };
   }
 
   explain(user: UserInfo, question: AccessQuestion): Omit<Explanation, 'server'> {
     const request = requestOf(question, user);
     const permits = this.#permits(request, request.namespace);
-    const remarks = [...(user.groups.includes('system:masters') ? ['is in group system:masters, which may do everything; RBAC is not asked'] : []), ...(isNode(user) ? nodeRemarks(request) : [])];
-    return { user, question, permits: firstOfEach(permits), remarks, nearest: permits.length > 0 ? [] : this.#nearest(request), dangling: this.#dangling(request) };
+    const remarks = [
+      ...(user.groups.includes('system:masters')
+        ? ['is in group system:masters, which may do everything; RBAC is not asked']
+        : []),
+      ...(isNode(user) ? nodeRemarks(request) : []),
+    ];
+    return {
+      user,
+      question,
+      permits: firstOfEach(permits),
+      remarks,
+      nearest: permits.length > 0 ? [] : this.#nearest(request),
+      dangling: this.#dangling(request),
+    };
   }
 
   #permits(request: AuthorizationAttributes, namespace: string): Permit[] {
@@ -92,11 +152,30 @@ export class AccessPolicy {
     return found;
   }
 
-  #permitsOf(grant: { readonly roleRef: RoleRef; readonly roleKey: string; readonly namespace: string; readonly bindingName: string; readonly subject: RbacSubject }, request: AuthorizationAttributes): Permit[] {
+  #permitsOf(
+    grant: {
+      readonly roleRef: RoleRef;
+      readonly roleKey: string;
+      readonly namespace: string;
+      readonly bindingName: string;
+      readonly subject: RbacSubject;
+    },
+    request: AuthorizationAttributes,
+  ): Permit[] {
     const { subject, roleRef, roleKey, namespace, bindingName } = grant;
     const rules = this.#index.role(roleKey)?.rules.filter((rule) => ruleAllows(rule, request)) ?? [];
-    const binding = { kind: namespace === '' ? 'ClusterRoleBinding' : 'RoleBinding', name: bindingName, namespace } as const;
-    return rules.map((rule) => ({ subject, binding, role: roleRef, rule, gatheredFrom: this.#sources(roleKey, rule) }));
+    const binding = {
+      kind: namespace === '' ? 'ClusterRoleBinding' : 'RoleBinding',
+      name: bindingName,
+      namespace,
+    } as const;
+    return rules.map((rule) => ({
+      subject,
+      binding,
+      role: roleRef,
+      rule,
+      gatheredFrom: this.#sources(roleKey, rule),
+    }));
   }
 
   /** Through roles that gather from roles that gather, down to those that say it themselves. */
@@ -106,7 +185,14 @@ export class AccessPolicy {
     const found = new Set<string>();
     for (const selector of selectors.map((one) => compileLabelSelector(one))) {
       for (const [otherKey, role] of this.#roles) {
-        if (otherKey === roleKey || seen.has(otherKey) || !otherKey.startsWith('/') || !selector.matches(role.metadata?.labels) || !role.rules?.some((other) => ruleKey(other) === key)) continue;
+        if (
+          otherKey === roleKey ||
+          seen.has(otherKey) ||
+          !otherKey.startsWith('/') ||
+          !selector.matches(role.metadata?.labels) ||
+          !role.rules?.some((other) => ruleKey(other) === key)
+        )
+          continue;
         const deeper = this.#sources(otherKey, rule, new Set([...seen, roleKey]));
         for (const name of deeper.length > 0 ? deeper : [role.metadata?.name ?? '']) found.add(name);
       }
@@ -123,17 +209,36 @@ export class AccessPolicy {
     };
     const held: PolicyRule[] = [];
     this.#index.visitGrants(request.user, request.namespace, (grant) => {
-      held.push(...this.#index.role(grant.roleKey)?.rules ?? []);
+      held.push(...(this.#index.role(grant.roleKey)?.rules ?? []));
       return false;
     });
     const verbs = new Set(held.flatMap((rule) => rule.verbs ?? []));
     for (const verb of verbs) add(`may ${verb} it`, this.#permits({ ...request, verb }, request.namespace));
     if (!request.isResourceRequest) return [...found.values()].slice(0, NEAREST);
-    for (const name of new Set(held.flatMap((rule) => rule.resourceNames ?? []))) add(`may ${request.verb} the one named ${JSON.stringify(name)}`, this.#permits({ ...request, name }, request.namespace));
-    if (request.subresource !== '') add(`may ${request.verb} ${request.resource} themselves, not ${request.subresource}`, this.#permits({ ...request, subresource: '' }, request.namespace));
-    for (const group of new Set(held.flatMap((rule) => rule.apiGroups ?? []))) if (group !== '*') add(`may ${request.verb} ${request.resource} of API group ${JSON.stringify(group)}`, this.#permits({ ...request, group }, request.namespace));
-    const namespaces = new Set(this.#bindings.flatMap(({ metadata }) => (metadata?.namespace ? [metadata.namespace] : [])));
-    for (const namespace of namespaces) add(`may ${request.verb} it in namespace ${JSON.stringify(namespace)}`, this.#permits({ ...request, namespace }, namespace));
+    for (const name of new Set(held.flatMap((rule) => rule.resourceNames ?? [])))
+      add(
+        `may ${request.verb} the one named ${JSON.stringify(name)}`,
+        this.#permits({ ...request, name }, request.namespace),
+      );
+    if (request.subresource !== '')
+      add(
+        `may ${request.verb} ${request.resource} themselves, not ${request.subresource}`,
+        this.#permits({ ...request, subresource: '' }, request.namespace),
+      );
+    for (const group of new Set(held.flatMap((rule) => rule.apiGroups ?? [])))
+      if (group !== '*')
+        add(
+          `may ${request.verb} ${request.resource} of API group ${JSON.stringify(group)}`,
+          this.#permits({ ...request, group }, request.namespace),
+        );
+    const namespaces = new Set(
+      this.#bindings.flatMap(({ metadata }) => (metadata?.namespace ? [metadata.namespace] : [])),
+    );
+    for (const namespace of namespaces)
+      add(
+        `may ${request.verb} it in namespace ${JSON.stringify(namespace)}`,
+        this.#permits({ ...request, namespace }, namespace),
+      );
     return [...found.values()].slice(0, NEAREST);
   }
 
@@ -141,7 +246,10 @@ export class AccessPolicy {
     const found = new Set<string>();
     this.#index.visitGrants(request.user, request.namespace, (grant) => {
       const kind = grant.namespace === '' ? 'ClusterRoleBinding' : 'RoleBinding';
-      if (!this.#index.role(grant.roleKey)) found.add(`${kind} ${JSON.stringify(grant.bindingName)} names ${grant.roleRef.kind} ${JSON.stringify(grant.roleRef.name)}, which does not exist`);
+      if (!this.#index.role(grant.roleKey))
+        found.add(
+          `${kind} ${JSON.stringify(grant.bindingName)} names ${grant.roleRef.kind} ${JSON.stringify(grant.roleRef.name)}, which does not exist`,
+        );
       return false;
     });
     return [...found];
@@ -160,7 +268,19 @@ function firstOfEach(permits: readonly Permit[]): Permit[] {
 }
 
 function requestOf({ verb, resource, path = '' }: AccessQuestion, user: UserInfo): AuthorizationAttributes {
-  if (!resource) return { user, verb, isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path };
+  if (!resource)
+    return {
+      user,
+      verb,
+      isResourceRequest: false,
+      group: '',
+      version: '',
+      resource: '',
+      subresource: '',
+      namespace: '',
+      name: '',
+      path,
+    };
   const { namespaced: _namespaced, ...attributes } = resource;
   return { user, verb, isResourceRequest: true, path: '', ...attributes };
 }
@@ -170,15 +290,26 @@ function isNode(user: UserInfo): boolean {
 }
 
 function nodeRemarks(request: AuthorizationAttributes): string[] {
-  return rulesAllow(nodeRules(), request) ? ['kubelets (system:node:NAME in group system:nodes) may by the Node authorizer, for what belongs to their own node and its pods'] : [];
+  return rulesAllow(nodeRules(), request)
+    ? [
+        'kubelets (system:node:NAME in group system:nodes) may by the Node authorizer, for what belongs to their own node and its pods',
+      ]
+    : [];
 }
 
 // --------------------------------------------------------------------------------------------------------------- the API
 
 /** Needs the right to list roles and bindings. */
 export async function readAccessPolicy(client: Client): Promise<AccessPolicy> {
-  const [clusterRoles, roles, clusterRoleBindings, roleBindings] = await Promise.all([refs.clusterRoles, refs.roles, refs.clusterRoleBindings, refs.roleBindings].map((ref) => listAll(client, ref as ResourceRef)));
-  return new AccessPolicy([...clusterRoles!, ...roles!] as RoleObject[], [...clusterRoleBindings!, ...roleBindings!] as BindingObject[]);
+  const [clusterRoles, roles, clusterRoleBindings, roleBindings] = await Promise.all(
+    [refs.clusterRoles, refs.roles, refs.clusterRoleBindings, refs.roleBindings].map((ref) =>
+      listAll(client, ref as ResourceRef),
+    ),
+  );
+  return new AccessPolicy(
+    [...clusterRoles!, ...roles!] as RoleObject[],
+    [...clusterRoleBindings!, ...roleBindings!] as BindingObject[],
+  );
 }
 
 async function listAll(client: Client, ref: ResourceRef): Promise<KubeObject[]> {
@@ -193,23 +324,63 @@ async function listAll(client: Client, ref: ResourceRef): Promise<KubeObject[]> 
 }
 
 /** What all authorizers of the server say; undefined when the caller may not ask for others. */
-export async function serverVerdict(client: Client, user: UserInfo, question: AccessQuestion): Promise<Verdict | undefined> {
+export async function serverVerdict(
+  client: Client,
+  user: UserInfo,
+  question: AccessQuestion,
+): Promise<Verdict | undefined> {
   const { verb, resource, path } = question;
   const { namespaced: _namespaced, ...attributes } = resource ?? { namespaced: false };
-  const spec = { user: user.name, groups: user.groups, ...(resource ? { resourceAttributes: { verb, ...attributes } } : { nonResourceAttributes: { verb, path } }) };
+  const spec = {
+    user: user.name,
+    groups: user.groups,
+    ...(resource
+      ? { resourceAttributes: { verb, ...attributes } }
+      : { nonResourceAttributes: { verb, path } }),
+  };
   try {
-    const { status } = await client.create(refs.subjectAccessReviews as ResourceRef, { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', metadata: {}, spec } as KubeObject) as { status?: { allowed?: boolean; denied?: boolean; reason?: string; evaluationError?: string } };
-    return { allowed: status?.allowed ?? false, denied: status?.denied ?? false, reason: status?.reason ?? '', error: status?.evaluationError ?? '' };
+    const { status } = (await client.create(
+      refs.subjectAccessReviews as ResourceRef,
+      {
+        apiVersion: 'authorization.k8s.io/v1',
+        kind: 'SubjectAccessReview',
+        metadata: {},
+        spec,
+      } as KubeObject,
+    )) as { status?: { allowed?: boolean; denied?: boolean; reason?: string; evaluationError?: string } };
+    return {
+      allowed: status?.allowed ?? false,
+      denied: status?.denied ?? false,
+      reason: status?.reason ?? '',
+      error: status?.evaluationError ?? '',
+    };
   } catch (error) {
     if (isStatusError(error, 'Forbidden')) return undefined;
     throw error;
   }
 }
 
-export interface FoundResource { readonly group: string; readonly version: string; readonly resource: string; readonly namespaced: boolean }
+export interface FoundResource {
+  readonly group: string;
+  readonly version: string;
+  readonly resource: string;
+  readonly namespaced: boolean;
+}
 
-interface DiscoveredResource { readonly resource: string; readonly singularResource?: string; readonly shortNames?: readonly string[]; readonly scope?: string; readonly responseKind?: { readonly kind?: string } }
-interface DiscoveredGroup { readonly metadata?: { readonly name?: string }; readonly versions?: readonly { readonly version: string; readonly resources?: readonly DiscoveredResource[] }[] }
+interface DiscoveredResource {
+  readonly resource: string;
+  readonly singularResource?: string;
+  readonly shortNames?: readonly string[];
+  readonly scope?: string;
+  readonly responseKind?: { readonly kind?: string };
+}
+interface DiscoveredGroup {
+  readonly metadata?: { readonly name?: string };
+  readonly versions?: readonly {
+    readonly version: string;
+    readonly resources?: readonly DiscoveredResource[];
+  }[];
+}
 
 const DISCOVERY = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
@@ -219,13 +390,22 @@ export async function findResource(client: Client, text: string): Promise<FoundR
   const wantedGroup = rest.join('.');
   for (const path of ['/api', '/apis']) {
     const response = await client.transport.request({ method: 'GET', path, headers: { accept: DISCOVERY } });
-    const { items = [] } = JSON.parse(Buffer.from(await response.bytes()).toString()) as { items?: readonly DiscoveredGroup[] };
+    const { items = [] } = JSON.parse(Buffer.from(await response.bytes()).toString()) as {
+      items?: readonly DiscoveredGroup[];
+    };
     for (const { metadata, versions = [] } of items) {
       const group = metadata?.name ?? '';
       if (wantedGroup !== '' && wantedGroup !== group) continue;
       for (const { version, resources = [] } of versions) {
-        const found = resources.find((one) => one.resource === name || one.singularResource === name || one.shortNames?.includes(name) || one.responseKind?.kind?.toLowerCase() === name);
-        if (found) return { group, version, resource: found.resource, namespaced: found.scope === 'Namespaced' };
+        const found = resources.find(
+          (one) =>
+            one.resource === name ||
+            one.singularResource === name ||
+            one.shortNames?.includes(name) ||
+            one.responseKind?.kind?.toLowerCase() === name,
+        );
+        if (found)
+          return { group, version, resource: found.resource, namespaced: found.scope === 'Namespaced' };
       }
     }
   }

@@ -8,15 +8,24 @@ const RBAC = 'rbac.authorization.k8s.io';
 const DNS = { kind: 'ServiceAccount', name: 'coredns', namespace: 'kube-system' };
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 
-export interface PolicyObject { readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings'; readonly object: KubeObject }
+export interface PolicyObject {
+  readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings';
+  readonly object: KubeObject;
+}
 
 const OBJECTS: readonly PolicyObject[] = [
   {
     resource: 'clusterroles',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'ClusterRole', metadata: { name: 'system:coredns', labels },
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'system:coredns', labels },
       rules: [
-        { apiGroups: [''], resources: ['endpoints', 'services', 'pods', 'namespaces'], verbs: ['list', 'watch'] },
+        {
+          apiGroups: [''],
+          resources: ['endpoints', 'services', 'pods', 'namespaces'],
+          verbs: ['list', 'watch'],
+        },
         { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
       ],
     },
@@ -24,17 +33,26 @@ const OBJECTS: readonly PolicyObject[] = [
   {
     resource: 'clusterrolebindings',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'ClusterRoleBinding', metadata: { name: 'system:coredns', labels },
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'system:coredns' }, subjects: [DNS],
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'system:coredns', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'system:coredns' },
+      subjects: [DNS],
     },
   },
   {
     resource: 'roles',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'Role', metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
+      apiVersion: `${RBAC}/v1`,
+      kind: 'Role',
+      metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
       rules: [
         { apiGroups: [''], resources: ['services'], verbs: ['create', 'get', 'update'] },
-        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create', 'get', 'update', 'delete'] },
+        {
+          apiGroups: ['discovery.k8s.io'],
+          resources: ['endpointslices'],
+          verbs: ['create', 'get', 'update', 'delete'],
+        },
         { apiGroups: [''], resources: ['endpoints/restricted'], verbs: ['create'] },
         { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices/restricted'], verbs: ['create'] },
       ],
@@ -43,19 +61,30 @@ const OBJECTS: readonly PolicyObject[] = [
   {
     resource: 'rolebindings',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'RoleBinding', metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
-      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:publish-dns' }, subjects: [DNS],
+      apiVersion: `${RBAC}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:publish-dns' },
+      subjects: [DNS],
     },
   },
   {
     resource: 'clusterroles',
-    object: { apiVersion: `${RBAC}/v1`, kind: 'ClusterRole', metadata: { name: 'capstan:login', labels }, rules: [{ nonResourceURLs: ['/capstan/login'], verbs: ['post'] }] },
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'capstan:login', labels },
+      rules: [{ nonResourceURLs: ['/capstan/login'], verbs: ['post'] }],
+    },
   },
   {
     resource: 'clusterrolebindings',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'ClusterRoleBinding', metadata: { name: 'capstan:login', labels },
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:login' }, subjects: [{ apiGroup: RBAC, kind: 'Group', name: 'system:authenticated' }],
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:login', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:login' },
+      subjects: [{ apiGroup: RBAC, kind: 'Group', name: 'system:authenticated' }],
     },
   },
 ];
@@ -65,11 +94,13 @@ export async function addonPolicy(internal: InternalApi): Promise<void> {
 }
 
 async function createMissing(internal: InternalApi, objects: readonly PolicyObject[]): Promise<void> {
-  await Promise.all(objects.map(async ({ resource, object }) => {
-    const name = { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
-    if (internal.get({ group: RBAC, resource }, name)) return;
-    await internal.create({ group: RBAC, resource }, object).catch((error: unknown) => {
-      if (!isStatusError(error, 'AlreadyExists')) throw error;
-    });
-  }));
+  await Promise.all(
+    objects.map(async ({ resource, object }) => {
+      const name = { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
+      if (internal.get({ group: RBAC, resource }, name)) return;
+      await internal.create({ group: RBAC, resource }, object).catch((error: unknown) => {
+        if (!isStatusError(error, 'AlreadyExists')) throw error;
+      });
+    }),
+  );
 }

@@ -11,7 +11,16 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openStore } from '#storage/drivers/index.ts';
 import { StoreError, type Store } from '#storage/store.ts';
-import { dataDir, describeDiskError, hasRun, readSettings, UserError, writeFileAtomic, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
+import {
+  dataDir,
+  describeDiskError,
+  hasRun,
+  readSettings,
+  UserError,
+  writeFileAtomic,
+  type ClusterSettings,
+  type DataDir,
+} from '#deploy/data-dir.ts';
 import type { DaemonMessage, DaemonState } from '#deploy/daemon.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
@@ -54,7 +63,10 @@ class Cluster {
   #kept: KeptFiles | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor(dir: DataDir, { settings, flags }: { readonly settings: ClusterSettings; readonly flags: ApiServerFlags }) {
+  constructor(
+    dir: DataDir,
+    { settings, flags }: { readonly settings: ClusterSettings; readonly flags: ApiServerFlags },
+  ) {
     this.#dir = dir;
     this.#flags = flags;
     this.#settings = settings;
@@ -62,7 +74,14 @@ class Cluster {
 
   get url(): string {
     const { bindAddress, httpsPort } = this.#settings;
-    const host = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '[::1]' : bindAddress.includes(':') ? `[${bindAddress}]` : bindAddress;
+    const host =
+      bindAddress === '0.0.0.0'
+        ? '127.0.0.1'
+        : bindAddress === '::'
+          ? '[::1]'
+          : bindAddress.includes(':')
+            ? `[${bindAddress}]`
+            : bindAddress;
     return `https://${host}:${httpsPort}`;
   }
 
@@ -70,18 +89,42 @@ class Cluster {
     this.#lock = acquireProcessLock(this.#dir.lock);
     this.#saveState();
     const network = addressesOf(this.#settings);
-    const { promise: handler, resolve: giveHandler, reject: noHandler } = Promise.withResolvers<ComposedApiServer['handler']>();
+    const {
+      promise: handler,
+      resolve: giveHandler,
+      reject: noHandler,
+    } = Promise.withResolvers<ComposedApiServer['handler']>();
     handler.catch(noop);
     try {
       const pki = await this.#step('certificates', () => this.#certificates(network));
       this.#startThreads({ pki, network, handler });
-      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, mayCreate: !hasRun(this.#dir, this.#settings), log: log.with({ component: 'store' }) }));
+      const store = await this.#step('store', () =>
+        openStore({
+          driver: 'lmdb',
+          dir: this.#dir.store,
+          mayCreate: !hasRun(this.#dir, this.#settings),
+          log: log.with({ component: 'store' }),
+        }),
+      );
       this.#store = store;
-      if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
+      if (this.#settings.runtime === 'cri')
+        await this.#step('pod network', () =>
+          ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR),
+        );
       await this.#step('API server', async () => {
         this.#server = await composeApiServer({
-          store, ...composeOptionsFrom(this.#flags, { settings: settingsFrom(this.#flags, this.#dir.pki), pki }), serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
-          listen: [this.#settings.bindAddress, ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress) ? [network.gateway] : [])],
+          store,
+          ...composeOptionsFrom(this.#flags, { settings: settingsFrom(this.#flags, this.#dir.pki), pki }),
+          serviceCIDR: this.#settings.serviceCIDR,
+          port: this.#settings.httpsPort,
+          clock: realClock,
+          log: log.with({ component: 'kube-apiserver' }),
+          listen: [
+            this.#settings.bindAddress,
+            ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress)
+              ? [network.gateway]
+              : []),
+          ],
           advertiseAddress: network.advertise,
         });
         giveHandler(this.#server.handler);
@@ -89,13 +132,19 @@ class Cluster {
       });
       this.#components['kube-apiserver'] = 'running';
       await writeKubeconfig(this.#dir.kubeconfig, {
-        server: this.url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin',
+        server: this.url,
+        caPem: pki.ca.certificatePem,
+        clusterName: 'capstan',
+        userName: 'kubernetes-admin',
         credentials: { certificate: pki.clients.admin },
       });
       await writeComponentKubeconfigs(this.#dir, { server: this.url, pki, nowMs: Date.now() });
       await Promise.all([
         this.#step('scheduler and controllers', () => (this.#control as WorkerHandle).started),
-        this.#step(this.#settings.runtime === 'cri' ? 'node, service proxy and DNS' : 'simulated nodes', () => (this.#node as WorkerHandle).started),
+        this.#step(
+          this.#settings.runtime === 'cri' ? 'node, service proxy and DNS' : 'simulated nodes',
+          () => (this.#node as WorkerHandle).started,
+        ),
       ]);
     } catch (error) {
       noHandler(error as Error);
@@ -103,7 +152,11 @@ class Cluster {
     }
     this.#phase = 'ready';
     this.#saveState();
-    this.#kept = keepFiles({ paths: keptFilesOf(this.#dir, this.#dir.store), clock: realClock, onLost: (path) => void this.#lost(path) });
+    this.#kept = keepFiles({
+      paths: keptFilesOf(this.#dir, this.#dir.store),
+      clock: realClock,
+      onLost: (path) => void this.#lost(path),
+    });
     const millis = Math.round(performance.now() - this.#startedAt);
     log.info('cluster ready', { server: this.url, millis });
     send({ type: 'ready', server: this.url, millis });
@@ -134,7 +187,10 @@ class Cluster {
     try {
       await Promise.all([this.#server?.stop(), this.#node?.kill(), this.#control?.kill()]);
       await this.#store?.close();
-      if (this.#settings.runtime === 'cri' && !existsSync(this.#dir.settingsFile)) await (await import('./node-control.ts')).destroyNode({ node: this.#dir.node, proxyId: this.#settings.id });
+      if (this.#settings.runtime === 'cri' && !existsSync(this.#dir.settingsFile))
+        await (
+          await import('./node-control.ts')
+        ).destroyNode({ node: this.#dir.node, proxyId: this.#settings.id });
     } catch (error) {
       log.error('not everything was stopped', { error: errorMessage(error) });
     }
@@ -144,36 +200,78 @@ class Cluster {
 
   #certificates({ service, advertise, gateway }: Addresses): Promise<Pki> {
     return ensurePki({
-      dir: this.#dir.pki, nowMs: Date.now(),
-      apiServer: { hostName: hostname(), serviceIP: service, bindAddresses: [...new Set([this.#settings.bindAddress, advertise, gateway])] },
+      dir: this.#dir.pki,
+      nowMs: Date.now(),
+      apiServer: {
+        hostName: hostname(),
+        serviceIP: service,
+        bindAddresses: [...new Set([this.#settings.bindAddress, advertise, gateway])],
+      },
     });
   }
 
-  #startThreads({ pki, network, handler }: { readonly pki: Pki; readonly network: Addresses; readonly handler: Promise<ComposedApiServer['handler']> }): void {
+  #startThreads({
+    pki,
+    network,
+    handler,
+  }: {
+    readonly pki: Pki;
+    readonly network: Addresses;
+    readonly handler: Promise<ComposedApiServer['handler']>;
+  }): void {
     const onState = (component: string, state: string): void => {
       this.#components[component] = state;
       this.#saveState();
     };
     const { pki: keys, serving } = composeOptionsFrom(this.#flags, { settings: {}, pki });
     const control: ControlData = {
-      identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: keys.serviceAccountKey.keyPem,
+      identity: `${hostname()}_${this.#settings.id}`,
+      clusterCIDR: this.#settings.podCIDR,
+      caPem: pki.ca.certificatePem,
+      caKeyPem: pki.ca.keyPem,
+      serviceAccountKeyPem: keys.serviceAccountKey.keyPem,
       features: featuresOn(serving?.features),
     };
-    this.#control = startWorker({ file: new URL('./worker-control.ts', import.meta.url), data: control, handler, onState, maxHeapMb: CONTROL_HEAP_MB });
+    this.#control = startWorker({
+      file: new URL('./worker-control.ts', import.meta.url),
+      data: control,
+      handler,
+      onState,
+      maxHeapMb: CONTROL_HEAP_MB,
+    });
     this.#watchThread('scheduler and controllers', this.#control);
     const nodeData = this.#nodeData({ pki, network });
-    this.#node = startWorker({ file: new URL('./worker-node.ts', import.meta.url), data: nodeData, handler, onState, maxHeapMb: NODE_HEAP_MB });
+    this.#node = startWorker({
+      file: new URL('./worker-node.ts', import.meta.url),
+      data: nodeData,
+      handler,
+      onState,
+      maxHeapMb: NODE_HEAP_MB,
+    });
     this.#watchThread('node', this.#node);
   }
 
   #nodeData({ pki, network }: { readonly pki: Pki; readonly network: Addresses }): NodeThreadData {
-    const shared = { clusterId: this.#settings.id, clusterCIDR: this.#settings.podCIDR, dnsServiceIP: network.dns };
+    const shared = {
+      clusterId: this.#settings.id,
+      clusterCIDR: this.#settings.podCIDR,
+      dnsServiceIP: network.dns,
+    };
     if (this.#settings.runtime === 'simulated') return { ...shared, simulatedNodes: this.#settings.nodes };
     return {
-      ...shared, simulatedNodes: 0,
+      ...shared,
+      simulatedNodes: 0,
       real: {
-        nodeName: hostname().toLowerCase(), address: network.advertise, gateway: network.gateway, podCIDR: network.nodePodCIDR, clusterCIDR: this.#settings.podCIDR, clusterDNS: network.dns,
-        dir: this.#dir.node, containerdDir: containerdDir(this.#dir), serving: { pkiDir: this.#dir.pki }, caPem: pki.ca.certificatePem,
+        nodeName: hostname().toLowerCase(),
+        address: network.advertise,
+        gateway: network.gateway,
+        podCIDR: network.nodePodCIDR,
+        clusterCIDR: this.#settings.podCIDR,
+        clusterDNS: network.dns,
+        dir: this.#dir.node,
+        containerdDir: containerdDir(this.#dir),
+        serving: { pkiDir: this.#dir.pki },
+        caPem: pki.ca.certificatePem,
       },
     };
   }
@@ -184,10 +282,13 @@ class Cluster {
       if (problem === undefined || this.#phase !== 'ready') return;
       log.error('a thread ended', { name, problem });
       this.#phase = 'failed';
-      void this.#server?.stop().finally(() => this.#store?.close()).finally(() => {
-        this.#lock?.release();
-        process.exit(1);
-      });
+      void this.#server
+        ?.stop()
+        .finally(() => this.#store?.close())
+        .finally(() => {
+          this.#lock?.release();
+          process.exit(1);
+        });
     });
   }
 
@@ -204,7 +305,13 @@ class Cluster {
   }
 
   #saveState(): void {
-    const state: DaemonState = { pid: process.pid, server: this.url, startedAt: this.#startedAtTime, phase: this.#phase, components: this.#components };
+    const state: DaemonState = {
+      pid: process.pid,
+      server: this.url,
+      startedAt: this.#startedAtTime,
+      phase: this.#phase,
+      components: this.#components,
+    };
     try {
       writeFileAtomic(this.#dir.state, JSON.stringify(state));
     } catch (error) {
@@ -228,7 +335,10 @@ function addressesOf(settings: ClusterSettings): Addresses {
   const nodePodCIDR = `${podBase}/24`;
   const gateway = gatewayOf(nodePodCIDR);
   const [serviceBase = ''] = settings.serviceCIDR.split('/');
-  const reachable = isSpecific(settings.bindAddress) && !settings.bindAddress.startsWith('127.') && settings.bindAddress !== '::1';
+  const reachable =
+    isSpecific(settings.bindAddress) &&
+    !settings.bindAddress.startsWith('127.') &&
+    settings.bindAddress !== '::1';
   const advertise = reachable ? settings.bindAddress : settings.runtime === 'cri' ? gateway : '127.0.0.1';
   return { nodePodCIDR, gateway, advertise, service: hostOf(serviceBase, 1), dns: hostOf(serviceBase, 10) };
 }
@@ -253,38 +363,58 @@ function noop(): void {
 /** One sentence for whoever started the cluster. */
 function explain(error: unknown, dir: DataDir): string {
   if (error instanceof UserError) return error.message;
-  if (error instanceof LockedError) return `The cluster in ${dir.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir.path}`;
-  if (error instanceof StoreError || error instanceof PkiError || error instanceof ContainerdError) return error.message;
+  if (error instanceof LockedError)
+    return `The cluster in ${dir.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir.path}`;
+  if (error instanceof StoreError || error instanceof PkiError || error instanceof ContainerdError)
+    return error.message;
   const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EADDRINUSE') return `${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another port with --https-port.`;
-  if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES') return describeDiskError(dir.path, error).message;
+  if (code === 'EADDRINUSE')
+    return `${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another port with --https-port.`;
+  if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES')
+    return describeDiskError(dir.path, error).message;
   return `The cluster could not be started: ${errorMessage(error)} (see ${join(dir.logs, 'capstan.log')})`;
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { 'data-dir': { type: 'string' }, 'apiserver-flags': { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { 'data-dir': { type: 'string' }, 'apiserver-flags': { type: 'string' } },
+  });
   const dir = dataDir(values['data-dir']);
   let cluster: Cluster | undefined;
   const end = (signal: string): void => {
     log.info('stopping', { signal });
-    void (cluster?.stop() ?? Promise.resolve()).then(() => process.exit(0), (error: unknown) => {
-      log.error('stop failed', { error: errorMessage(error) });
-      process.exit(1);
-    });
+    void (cluster?.stop() ?? Promise.resolve()).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error('stop failed', { error: errorMessage(error) });
+        process.exit(1);
+      },
+    );
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
   process.on('SIGHUP', noop);
   try {
     const settings = readSettings(dir);
-    if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
+    if (!settings)
+      throw new UserError(
+        `There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`,
+      );
     mkdirSync(dir.run, { recursive: true });
     const given = values['apiserver-flags'];
-    if (settings.apiServerArgs && given === undefined) throw new UserError(`The cluster in ${dir.path} has flags for its API server, which 'capstan up' reads: start it with: capstan up --data-dir ${dir.path}`);
-    cluster = new Cluster(dir, { settings, flags: given === undefined ? {} : JSON.parse(given) as ApiServerFlags });
+    if (settings.apiServerArgs && given === undefined)
+      throw new UserError(
+        `The cluster in ${dir.path} has flags for its API server, which 'capstan up' reads: start it with: capstan up --data-dir ${dir.path}`,
+      );
+    cluster = new Cluster(dir, {
+      settings,
+      flags: given === undefined ? {} : (JSON.parse(given) as ApiServerFlags),
+    });
     await cluster.start();
   } catch (error) {
-    log.error('start failed', { error: error instanceof Error ? error.stack ?? error.message : String(error) });
+    log.error('start failed', {
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
     send({ type: 'fatal', message: explain(error, dir) });
     await cluster?.stop().catch(noop);
     process.exitCode = 1;

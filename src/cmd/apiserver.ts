@@ -11,7 +11,18 @@ import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
 import { StoreError } from '#storage/store.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import {
-  DATA_FORMAT, dataDir, describeDiskError, hasRun, newClusterId, prepareDataDir, readSettings, UserError, writeFileAtomic, writeSettings, type ClusterSettings, type DataDir,
+  DATA_FORMAT,
+  dataDir,
+  describeDiskError,
+  hasRun,
+  newClusterId,
+  prepareDataDir,
+  readSettings,
+  UserError,
+  writeFileAtomic,
+  writeSettings,
+  type ClusterSettings,
+  type DataDir,
 } from '#deploy/data-dir.ts';
 import type { DaemonState } from '#deploy/daemon.ts';
 import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
@@ -22,7 +33,11 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
-import { serviceAccountTokensFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
+import {
+  serviceAccountTokensFrom,
+  tokenSourcesFrom,
+  type AuthenticationFlags,
+} from './apiserver-flags/authentication.ts';
 import { admissionSettings, type AdmissionFlags } from './apiserver-flags/admission.ts';
 import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
@@ -31,12 +46,28 @@ import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
 import { requestLimitsFrom, type RequestLimitFlags } from './apiserver-flags/request-limits.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
-import { composeApiServer, type ApiServerKeys, type ApiServerSettings, type ComposeOptions } from './compose-apiserver.ts';
+import {
+  composeApiServer,
+  type ApiServerKeys,
+  type ApiServerSettings,
+  type ComposeOptions,
+} from './compose-apiserver.ts';
 import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import { requireIPv4Range } from './proxy.ts';
 import { tlsSettingsFrom, type TlsFlags } from './tls-flags.ts';
 
-export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags, AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags, TlsFlags {
+export interface ApiServerFlags
+  extends
+    AdmissionFlags,
+    LoginFlags,
+    AuthenticationFlags,
+    AuthorizationFlags,
+    AggregationFlags,
+    ServingFlags,
+    EncryptionFlags,
+    AuditFlags,
+    RequestLimitFlags,
+    TlsFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -71,7 +102,9 @@ interface Plan {
 
 /** Resolves after it was stopped by a signal; throws a UserError when it cannot start. */
 export async function runApiServer(flags: ApiServerFlags): Promise<void> {
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: 'kube-apiserver' });
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
+    component: 'kube-apiserver',
+  });
   const dir = flags.dataDir === undefined ? undefined : dataDir(flags.dataDir);
   const stopped = stopRequest(log);
   const cleanup: (() => Promise<void> | void)[] = [];
@@ -84,17 +117,29 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     if (dir) writeSettings(dir, settingsAfter(plan, stored));
     const pki = dir ? await ensurePki(pkiOptions(dir, plan)) : undefined;
     const fromFlags = composeOptionsFrom(flags, { settings, pki });
-    const store = await openStore({ driver: plan.driver, dir: plan.storeDir, mayCreate, log: log.with({ component: 'store' }) });
+    const store = await openStore({
+      driver: plan.driver,
+      dir: plan.storeDir,
+      mayCreate,
+      log: log.with({ component: 'store' }),
+    });
     cleanup.push(() => store.close());
     const server = await composeApiServer({
-      store, ...fromFlags, serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
+      store,
+      ...fromFlags,
+      serviceCIDR: plan.serviceCIDR,
+      listen: [plan.bindAddress],
+      port: plan.port,
+      advertiseAddress: plan.advertiseAddress,
+      clock: realClock,
+      log,
     });
     cleanup.push(() => server.stop());
     await server.ready();
     const url = serverUrl(plan);
     if (dir && pki) await publish(dir, { pki, url });
     log.info('ready', { server: url });
-    await Promise.race([stopped, ...dir ? [lostFiles(dir, { plan, cleanup })] : []]);
+    await Promise.race([stopped, ...(dir ? [lostFiles(dir, { plan, cleanup })] : [])]);
     server.leave();
     await realClock.sleep(settings.shutdownDelayMs ?? 0);
   } catch (error) {
@@ -113,19 +158,35 @@ function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | u
   return readSettings(dir);
 }
 
-function planFrom(flags: ApiServerFlags, { dir, stored }: { readonly dir: DataDir | undefined; readonly stored: ClusterSettings | undefined }): Plan {
+function planFrom(
+  flags: ApiServerFlags,
+  { dir, stored }: { readonly dir: DataDir | undefined; readonly stored: ClusterSettings | undefined },
+): Plan {
   const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
   const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
   requireAddress('--bind-address', bindAddress);
   if (flags.advertiseAddress !== undefined) requireAddress('--advertise-address', flags.advertiseAddress);
   requireIPv4Range('--service-cluster-ip-range', serviceCIDR);
-  if (stored && serviceCIDR !== stored.serviceCIDR) throw new UserError(`--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`);
+  if (stored && serviceCIDR !== stored.serviceCIDR)
+    throw new UserError(
+      `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
+    );
   const driver = flags.storage ?? 'lmdb';
-  const storeDir = driver === 'memory' ? undefined : flags.storageDir ?? dir?.store;
-  if (driver !== 'memory' && storeDir === undefined) throw new UserError(`--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`);
+  const storeDir = driver === 'memory' ? undefined : (flags.storageDir ?? dir?.store);
+  if (driver !== 'memory' && storeDir === undefined)
+    throw new UserError(
+      `--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`,
+    );
   if (storeDir !== undefined) makeDir(storeDir);
   const advertise = bindAddress === '0.0.0.0' || bindAddress === '::' ? '127.0.0.1' : bindAddress;
-  return { bindAddress, port: flags.securePort ?? stored?.httpsPort ?? 6443, serviceCIDR, driver, storeDir, advertiseAddress: flags.advertiseAddress ?? advertise };
+  return {
+    bindAddress,
+    port: flags.securePort ?? stored?.httpsPort ?? 6443,
+    serviceCIDR,
+    driver,
+    storeDir,
+    advertiseAddress: flags.advertiseAddress ?? advertise,
+  };
 }
 
 function makeDir(path: string): void {
@@ -142,14 +203,27 @@ function requireAddress(flag: string, text: string): void {
 
 /** Of a directory that `up` has not made: it has no nodes until some are started. */
 function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings {
-  return { format: DATA_FORMAT, id: newClusterId(), httpsPort: port, bindAddress, runtime: 'simulated', nodes: 0, podCIDR: DEFAULT_NETWORKS.podCIDR, serviceCIDR };
+  return {
+    format: DATA_FORMAT,
+    id: newClusterId(),
+    httpsPort: port,
+    bindAddress,
+    runtime: 'simulated',
+    nodes: 0,
+    podCIDR: DEFAULT_NETWORKS.podCIDR,
+    serviceCIDR,
+  };
 }
 
 /** Rejects when the directory is no longer where it was. */
-function lostFiles(dir: DataDir, { plan, cleanup }: { readonly plan: Plan; readonly cleanup: (() => Promise<void> | void)[] }): Promise<never> {
+function lostFiles(
+  dir: DataDir,
+  { plan, cleanup }: { readonly plan: Plan; readonly cleanup: (() => Promise<void> | void)[] },
+): Promise<never> {
   return new Promise((_, reject) => {
     const kept = keepFiles({
-      paths: keptFilesOf(dir, plan.driver === 'lmdb' ? plan.storeDir : undefined), clock: realClock,
+      paths: keptFilesOf(dir, plan.driver === 'lmdb' ? plan.storeDir : undefined),
+      clock: realClock,
       onLost: (path) => reject(new UserError(lostSentence(dir, path))),
     });
     cleanup.push(() => kept.close());
@@ -162,41 +236,88 @@ function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): Cluster
   return keepsNothing && plan.driver === 'memory' ? { ...settings, keepsNothing } : settings;
 }
 
-function pkiOptions(dir: DataDir, { serviceCIDR, bindAddress, advertiseAddress }: Plan): Parameters<typeof ensurePki>[0] {
+function pkiOptions(
+  dir: DataDir,
+  { serviceCIDR, bindAddress, advertiseAddress }: Plan,
+): Parameters<typeof ensurePki>[0] {
   const [base = ''] = serviceCIDR.split('/');
   const octets = base.split('.').map(Number);
   const serviceIP = [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
-  return { dir: dir.pki, nowMs: Date.now(), apiServer: { hostName: hostname(), serviceIP, bindAddresses: [...new Set([bindAddress, advertiseAddress])] } };
+  return {
+    dir: dir.pki,
+    nowMs: Date.now(),
+    apiServer: {
+      hostName: hostname(),
+      serviceIP,
+      bindAddresses: [...new Set([bindAddress, advertiseAddress])],
+    },
+  };
 }
 
 /** Files that flags name, else those of the data directory. */
 function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
-  const needed = { '--tls-cert-file': flags.tlsCertFile, '--tls-private-key-file': flags.tlsPrivateKeyFile, '--client-ca-file': flags.clientCaFile, '--service-account-signing-key-file': flags.serviceAccountSigningKeyFile };
-  const missing = Object.entries(needed).filter(([, file]) => file === undefined).map(([flag]) => flag);
-  if (!pki && missing.length > 0) throw new UserError(`Without --data-dir DIR, which brings its own certificates, these are needed too: ${missing.join(', ')}.`);
+  const needed = {
+    '--tls-cert-file': flags.tlsCertFile,
+    '--tls-private-key-file': flags.tlsPrivateKeyFile,
+    '--client-ca-file': flags.clientCaFile,
+    '--service-account-signing-key-file': flags.serviceAccountSigningKeyFile,
+  };
+  const missing = Object.entries(needed)
+    .filter(([, file]) => file === undefined)
+    .map(([flag]) => flag);
+  if (!pki && missing.length > 0)
+    throw new UserError(
+      `Without --data-dir DIR, which brings its own certificates, these are needed too: ${missing.join(', ')}.`,
+    );
   pairOf('--tls-cert-file', flags.tlsCertFile, flags.tlsPrivateKeyFile);
   pairOf('--kubelet-client-certificate', flags.kubeletClientCertificate, flags.kubeletClientKey);
   const none = { certificatePem: '', keyPem: '' };
-  const { tlsCertFile, tlsPrivateKeyFile, clientCaFile, serviceAccountSigningKeyFile, kubeletClientCertificate, kubeletClientKey } = flags;
-  const publicKeys = (flags.serviceAccountKeyFile ?? []).map((file) => readPem('--service-account-key-file', file)).join('\n');
+  const {
+    tlsCertFile,
+    tlsPrivateKeyFile,
+    clientCaFile,
+    serviceAccountSigningKeyFile,
+    kubeletClientCertificate,
+    kubeletClientKey,
+  } = flags;
+  const publicKeys = (flags.serviceAccountKeyFile ?? [])
+    .map((file) => readPem('--service-account-key-file', file))
+    .join('\n');
   return {
-    ca: clientCaFile ? { certificatePem: readPem('--client-ca-file', clientCaFile) } : { certificatePem: pki?.ca.certificatePem ?? '' },
-    apiServer: tlsCertFile && tlsPrivateKeyFile
-      ? { certificatePem: readPem('--tls-cert-file', tlsCertFile), keyPem: readPem('--tls-private-key-file', tlsPrivateKeyFile) }
-      : pki?.apiServer ?? none,
+    ca: clientCaFile
+      ? { certificatePem: readPem('--client-ca-file', clientCaFile) }
+      : { certificatePem: pki?.ca.certificatePem ?? '' },
+    apiServer:
+      tlsCertFile && tlsPrivateKeyFile
+        ? {
+            certificatePem: readPem('--tls-cert-file', tlsCertFile),
+            keyPem: readPem('--tls-private-key-file', tlsPrivateKeyFile),
+          }
+        : (pki?.apiServer ?? none),
     clients: {
-      'apiserver-kubelet-client': kubeletClientCertificate && kubeletClientKey
-        ? { certificatePem: readPem('--kubelet-client-certificate', kubeletClientCertificate), keyPem: readPem('--kubelet-client-key', kubeletClientKey) }
-        : pki?.clients['apiserver-kubelet-client'] ?? none,
+      'apiserver-kubelet-client':
+        kubeletClientCertificate && kubeletClientKey
+          ? {
+              certificatePem: readPem('--kubelet-client-certificate', kubeletClientCertificate),
+              keyPem: readPem('--kubelet-client-key', kubeletClientKey),
+            }
+          : (pki?.clients['apiserver-kubelet-client'] ?? none),
     },
     serviceAccountKey: serviceAccountSigningKeyFile
-      ? { keyPem: readPem('--service-account-signing-key-file', serviceAccountSigningKeyFile), publicKeyPem: publicKeys }
-      : { keyPem: pki?.serviceAccountKey.keyPem ?? '', publicKeyPem: `${pki?.serviceAccountKey.publicKeyPem ?? ''}\n${publicKeys}` },
+      ? {
+          keyPem: readPem('--service-account-signing-key-file', serviceAccountSigningKeyFile),
+          publicKeyPem: publicKeys,
+        }
+      : {
+          keyPem: pki?.serviceAccountKey.keyPem ?? '',
+          publicKeyPem: `${pki?.serviceAccountKey.publicKeyPem ?? ''}\n${publicKeys}`,
+        },
   };
 }
 
 function pairOf(flag: string, certificate: string | undefined, key: string | undefined): void {
-  if ((certificate === undefined) !== (key === undefined)) throw new UserError(`${flag} and its key go together: give both or neither.`);
+  if ((certificate === undefined) !== (key === undefined))
+    throw new UserError(`${flag} and its key go together: give both or neither.`);
 }
 
 function readPem(flag: string, path: string): string {
@@ -206,26 +327,41 @@ function readPem(flag: string, path: string): string {
   } catch (error) {
     throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
   }
-  if (!text.includes('-----BEGIN ')) throw new UserError(`${flag} ${path} holds no PEM block; it should begin with -----BEGIN.`);
+  if (!text.includes('-----BEGIN '))
+    throw new UserError(`${flag} ${path} holds no PEM block; it should begin with -----BEGIN.`);
   return text;
 }
 
 /** All that flags change of a server, wherever its store and addresses come from. */
-export function composeOptionsFrom(flags: ApiServerFlags, { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined }): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving' | 'flags'> {
-  return { pki: keysFrom(flags, pki), settings, extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags), flags: shownFlags(flags) };
+export function composeOptionsFrom(
+  flags: ApiServerFlags,
+  { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined },
+): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving' | 'flags'> {
+  return {
+    pki: keysFrom(flags, pki),
+    settings,
+    extensions: aggregationFrom(flags, { pki, readPem }),
+    serving: servingFrom(flags),
+    flags: shownFlags(flags),
+  };
 }
 
 /** With upstream's names; what is secret is in files, which flags only name. */
 function shownFlags(flags: ApiServerFlags): Record<string, string> {
   const nameOf = (key: string): string => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined).map(([key, value]) => [nameOf(key), Array.isArray(value) ? `[${value.join(',')}]` : String(value)]));
+  return Object.fromEntries(
+    Object.entries(flags)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [nameOf(key), Array.isArray(value) ? `[${value.join(',')}]` : String(value)]),
+  );
 }
 
 /** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
 export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined): ApiServerSettings {
   const { anonymousAuth, tokenAuthFile, apiAudiences } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
-  const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
+  const serviceNodePorts =
+    flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
   const authorization = authorizationSettings(flags);
   const login = loginOptions(flags, { pkiDir });
   const tokenSources = tokenSourcesFrom(flags);
@@ -235,16 +371,24 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
     ...(flags.profiling === undefined ? {} : { profiling: flags.profiling }),
-    ...requestLimitsFrom(flags), audit: auditSettings(flags), tls: tlsSettingsFrom(flags),
+    ...requestLimitsFrom(flags),
+    audit: auditSettings(flags),
+    tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: {
-      cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile, clientCa: flags.clientCaFile, frontProxyCa: flags.requestheaderClientCaFile,
-      proxyClientCert: flags.proxyClientCertFile, proxyClientKey: flags.proxyClientKeyFile,
-      signingKey: flags.serviceAccountSigningKeyFile, publicKeys: flags.serviceAccountKeyFile,
+      cert: flags.tlsCertFile,
+      key: flags.tlsPrivateKeyFile,
+      clientCa: flags.clientCaFile,
+      frontProxyCa: flags.requestheaderClientCaFile,
+      proxyClientCert: flags.proxyClientCertFile,
+      proxyClientKey: flags.proxyClientKeyFile,
+      signingKey: flags.serviceAccountSigningKeyFile,
+      publicKeys: flags.serviceAccountKeyFile,
     },
     authentication: {
       ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
-      ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }), ...(apiAudiences ? { apiAudiences } : {}),
+      ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }),
+      ...(apiAudiences ? { apiAudiences } : {}),
     },
     serviceAccounts: serviceAccountTokensFrom(flags),
     ...(authorization ? { authorization } : {}),
@@ -263,21 +407,52 @@ function readFileFor(flag: string, path: string): void {
 
 function portRange(text: string): { readonly from: number; readonly to: number } {
   const [, from = '', to = ''] = /^(\d+)-(\d+)$/.exec(text) ?? [];
-  if (from === '' || Number(from) < 1 || Number(to) > 65535 || Number(from) > Number(to)) throw new UserError(`--service-node-port-range is "${text}"; it should be FROM-TO, for example 30000-32767.`);
+  if (from === '' || Number(from) < 1 || Number(to) > 65535 || Number(from) > Number(to))
+    throw new UserError(
+      `--service-node-port-range is "${text}"; it should be FROM-TO, for example 30000-32767.`,
+    );
   return { from: Number(from), to: Number(to) };
 }
 
-export function serverUrl({ bindAddress, port }: { readonly bindAddress: string; readonly port: number }): string {
+export function serverUrl({
+  bindAddress,
+  port,
+}: {
+  readonly bindAddress: string;
+  readonly port: number;
+}): string {
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '::1' : bindAddress;
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
 /** How others find it: kubeconfigs, and the state that `capstan status` reads. */
-async function publish(dir: DataDir, { pki, url }: { readonly pki: Pki; readonly url: string }): Promise<void> {
-  await writeKubeconfig(dir.kubeconfig, { server: url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin', credentials: { certificate: pki.clients.admin } });
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter((one) => one.family === 'IPv4').map((one) => one.address));
-  await writeComponentKubeconfigs(dir, { server: url, pki, nowMs: Date.now(), node: { name: hostname().toLowerCase(), addresses } });
-  const state: DaemonState = { pid: process.pid, server: url, startedAt: new Date().toISOString(), phase: 'ready', components: { 'kube-apiserver': 'running' } };
+async function publish(
+  dir: DataDir,
+  { pki, url }: { readonly pki: Pki; readonly url: string },
+): Promise<void> {
+  await writeKubeconfig(dir.kubeconfig, {
+    server: url,
+    caPem: pki.ca.certificatePem,
+    clusterName: 'capstan',
+    userName: 'kubernetes-admin',
+    credentials: { certificate: pki.clients.admin },
+  });
+  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? []).filter((one) => one.family === 'IPv4').map((one) => one.address),
+  );
+  await writeComponentKubeconfigs(dir, {
+    server: url,
+    pki,
+    nowMs: Date.now(),
+    node: { name: hostname().toLowerCase(), addresses },
+  });
+  const state: DaemonState = {
+    pid: process.pid,
+    server: url,
+    startedAt: new Date().toISOString(),
+    phase: 'ready',
+    components: { 'kube-apiserver': 'running' },
+  };
   writeFileAtomic(dir.state, JSON.stringify(state));
 }
 
@@ -296,16 +471,42 @@ function stopRequest(log: Logger): Promise<void> {
   });
 }
 
-function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFlags; readonly dir: DataDir | undefined }): unknown {
+function explained(
+  error: unknown,
+  { flags, dir }: { readonly flags: ApiServerFlags; readonly dir: DataDir | undefined },
+): unknown {
   if (error instanceof UserError) return error;
-  if (error instanceof LockedError) return new UserError(`The cluster in ${dir?.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir?.path}`, error);
+  if (error instanceof LockedError)
+    return new UserError(
+      `The cluster in ${dir?.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir?.path}`,
+      error,
+    );
   if (error instanceof StoreError || error instanceof PkiError) return new UserError(error.message, error);
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (code === 'EADDRINUSE') return new UserError(`${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another with --secure-port.`, error);
-  if (code === 'EADDRNOTAVAIL') return new UserError(`${flags.bindAddress ?? ''} is not an address of this machine: choose one with --bind-address.`, error);
-  if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
+  if (code === 'EADDRINUSE')
+    return new UserError(
+      `${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another with --secure-port.`,
+      error,
+    );
+  if (code === 'EADDRNOTAVAIL')
+    return new UserError(
+      `${flags.bindAddress ?? ''} is not an address of this machine: choose one with --bind-address.`,
+      error,
+    );
+  if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen')
+    return new UserError(
+      `${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`,
+      error,
+    );
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
   // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
-  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|audit log|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab|--oidc|--authentication-config/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
+  if (
+    code.startsWith('ERR_OSSL') ||
+    (error instanceof Error &&
+      /authorization-|Authorizat|policy file|kubeconfig|audit log|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab|--oidc|--authentication-config/.test(
+        error.message,
+      ))
+  )
+    return new UserError(`${errorMessage(error)}.`, error);
   return error;
 }

@@ -2,7 +2,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SIGNERS, type SignerName } from '#controllers/certificates/requests.ts';
-import type { KeySource, SigningOptions } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
+import type {
+  KeySource,
+  SigningOptions,
+} from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { SigningKeys } from '#controllers/certificates/x509.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { parseGoDuration } from '#machinery/go-duration.ts';
@@ -26,8 +29,10 @@ export interface ClusterSigningFlags {
 
 /** By signer: how upstream's flags call it. */
 export const SIGNER_FLAGS: Readonly<Record<SignerName, string>> = {
-  'kubernetes.io/kube-apiserver-client': 'kube-apiserver-client', 'kubernetes.io/kube-apiserver-client-kubelet': 'kubelet-client',
-  'kubernetes.io/kubelet-serving': 'kubelet-serving', 'kubernetes.io/legacy-unknown': 'legacy-unknown',
+  'kubernetes.io/kube-apiserver-client': 'kube-apiserver-client',
+  'kubernetes.io/kube-apiserver-client-kubelet': 'kubelet-client',
+  'kubernetes.io/kubelet-serving': 'kubelet-serving',
+  'kubernetes.io/legacy-unknown': 'legacy-unknown',
 };
 
 /** Throws a UserError for files that cannot be read or hold something else. */
@@ -38,16 +43,25 @@ export function clusterSigning(flags: ClusterSigningFlags): SigningOptions {
     const pair = pairOf(flags, `${SIGNER_FLAGS[signer]}-`);
     return pair ? [[signer, pair] as const] : [];
   });
-  if (clusterSigner && own.length > 0) throw new UserError(`--cluster-signing-cert-file is for all signers: give it, or --cluster-signing-${SIGNER_FLAGS[own[0]![0]]}-cert-file and its likes, not both.`);
+  if (clusterSigner && own.length > 0)
+    throw new UserError(
+      `--cluster-signing-cert-file is for all signers: give it, or --cluster-signing-${SIGNER_FLAGS[own[0]![0]]}-cert-file and its likes, not both.`,
+    );
   return {
-    ...(clusterSigner ? { clusterSigner } : {}), ...(own.length > 0 ? { clusterSigners: Object.fromEntries(own) } : {}),
-    ...(clusterSigningDuration === undefined ? {} : { clusterSigningDurationMs: durationMs(clusterSigningDuration) }),
+    ...(clusterSigner ? { clusterSigner } : {}),
+    ...(own.length > 0 ? { clusterSigners: Object.fromEntries(own) } : {}),
+    ...(clusterSigningDuration === undefined
+      ? {}
+      : { clusterSigningDurationMs: durationMs(clusterSigningDuration) }),
   };
 }
 
 function durationMs(text: string): number {
   const ms = parsed(text);
-  if (ms === undefined || ms <= 0) throw new UserError(`--cluster-signing-duration is "${text}"; it should be a duration above 0, for example 8760h.`);
+  if (ms === undefined || ms <= 0)
+    throw new UserError(
+      `--cluster-signing-duration is "${text}"; it should be a duration above 0, for example 8760h.`,
+    );
   return ms;
 }
 
@@ -60,20 +74,38 @@ function parsed(text: string): number | undefined {
 }
 
 function pairOf(flags: ClusterSigningFlags, prefix: string): KeySource | undefined {
-  const certFlag = `cluster-signing-${prefix}cert-file`, keyFlag = `cluster-signing-${prefix}key-file`;
-  const certFile = flags[camelCase(certFlag)], keyFile = flags[camelCase(keyFlag)];
-  if ((certFile === undefined) !== (keyFile === undefined)) throw new UserError(`--${certFlag} and --${keyFlag} go together: give both or neither.`);
+  const certFlag = `cluster-signing-${prefix}cert-file`,
+    keyFlag = `cluster-signing-${prefix}key-file`;
+  const certFile = flags[camelCase(certFlag)],
+    keyFile = flags[camelCase(keyFlag)];
+  if ((certFile === undefined) !== (keyFile === undefined))
+    throw new UserError(`--${certFlag} and --${keyFlag} go together: give both or neither.`);
   if (certFile === undefined || keyFile === undefined) return undefined;
-  const read = (): SigningKeys => ({ certificate: readFileOf(`--${certFlag}`, certFile), key: readFileOf(`--${keyFlag}`, keyFile) });
+  const read = (): SigningKeys => ({
+    certificate: readFileOf(`--${certFlag}`, certFile),
+    key: readFileOf(`--${keyFlag}`, keyFile),
+  });
   const keys = read();
   check(keys, { certFlag, certFile, keyFlag, keyFile });
   return read;
 }
 
-function check({ certificate, key }: SigningKeys, { certFlag, certFile, keyFlag, keyFile }: Readonly<Record<'certFlag' | 'certFile' | 'keyFlag' | 'keyFile', string>>): void {
-  const authority = attempt(() => new X509Certificate(certificate), `--${certFlag} ${certFile} holds no certificate`);
+function check(
+  { certificate, key }: SigningKeys,
+  {
+    certFlag,
+    certFile,
+    keyFlag,
+    keyFile,
+  }: Readonly<Record<'certFlag' | 'certFile' | 'keyFlag' | 'keyFile', string>>,
+): void {
+  const authority = attempt(
+    () => new X509Certificate(certificate),
+    `--${certFlag} ${certFile} holds no certificate`,
+  );
   const privateKey = attempt(() => createPrivateKey(key), `--${keyFlag} ${keyFile} holds no private key`);
-  if (!authority.checkPrivateKey(privateKey)) throw new UserError(`--${keyFlag} ${keyFile} is not the key of --${certFlag} ${certFile}.`);
+  if (!authority.checkPrivateKey(privateKey))
+    throw new UserError(`--${keyFlag} ${keyFile} is not the key of --${certFlag} ${certFile}.`);
   if (!authority.ca) throw new UserError(`--${certFlag} ${certFile} is not a certificate authority.`);
 }
 
@@ -86,7 +118,10 @@ function attempt<T>(work: () => T, problem: string): T {
 }
 
 function camelCase(flag: string): Exclude<keyof ClusterSigningFlags, 'clusterSigningDuration'> {
-  return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Exclude<keyof ClusterSigningFlags, 'clusterSigningDuration'>;
+  return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Exclude<
+    keyof ClusterSigningFlags,
+    'clusterSigningDuration'
+  >;
 }
 
 function readFileOf(flag: string, path: string): string {

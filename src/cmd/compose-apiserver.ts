@@ -1,11 +1,21 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
-import { createAuthentication, DEFAULT_ISSUER, type Authentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
+import {
+  createAuthentication,
+  DEFAULT_ISSUER,
+  type Authentication,
+  type AuthenticationOptions,
+  type ServiceAccountOptions,
+} from '#apiserver/authn/authentication.ts';
 import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
 import type { TokenSourceOptions, TokenSources } from '#apiserver/authn/token-sources.ts';
 import type { AuditSettings } from '#apiserver/audit/audit.ts';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
 import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
-import { createAuthorization, type Authorization, type AuthorizationSettings } from '#apiserver/authz/authorization.ts';
+import {
+  createAuthorization,
+  type Authorization,
+  type AuthorizationSettings,
+} from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
 import type { ApiHandler } from '#apiserver/http.ts';
@@ -14,7 +24,11 @@ import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
-import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './apiserver-flags/aggregation.ts';
+import {
+  aggregationOfPki,
+  requestHeaderOptions,
+  type AggregationFromFlags,
+} from './apiserver-flags/aggregation.ts';
 import { featureMetrics, featuresFrom, featuresOn } from './apiserver-flags/feature-gates.ts';
 import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
@@ -28,9 +42,11 @@ import type { TlsSettings } from './tls-flags.ts';
 import { CAPSTAN_VERSION } from './version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
-export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKey'>, Partial<Pick<Pki, 'frontProxyCa'>> {
+export interface ApiServerKeys
+  extends Pick<Pki, 'apiServer' | 'serviceAccountKey'>, Partial<Pick<Pki, 'frontProxyCa'>> {
   readonly ca: Pick<Pki['ca'], 'certificatePem'>;
-  readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'> & Partial<Pick<Pki['clients'], 'front-proxy-client'>>;
+  readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'> &
+    Partial<Pick<Pki['clients'], 'front-proxy-client'>>;
 }
 
 /** What `capstan apiserver` lets flags change. */
@@ -40,7 +56,10 @@ export interface ApiServerSettings {
   readonly authorization?: AuthorizationSettings;
   readonly admission?: AdmissionSettings;
   readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
-  readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'>;
+  readonly serviceAccounts?: Pick<
+    ServiceAccountOptions,
+    'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'
+  >;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
   /** Passwords, Kerberos, session tokens. */
   readonly login?: LoginOptions;
@@ -91,36 +110,74 @@ export interface ComposedApiServer {
 /** Resolves once listening. */
 export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
   const { pki, clock, log, settings = {} } = options;
-  const encryption = settings.encryption && await (await import('#apiserver/encryption/encryption.ts')).createEncryption({ ...settings.encryption, clock, log });
+  const encryption =
+    settings.encryption &&
+    (await (
+      await import('#apiserver/encryption/encryption.ts')
+    ).createEncryption({ ...settings.encryption, clock, log }));
   const store = encryption?.wrap(options.store) ?? options.store;
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
-  const apiAudiences = settings.authentication?.apiAudiences ?? settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
-  const logins = settings.login && await (await import('#apiserver/authn/logins.ts')).openLogins(settings.login, { clock, log, apiAudiences });
+  const apiAudiences = settings.authentication?.apiAudiences ??
+    settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
+  const logins =
+    settings.login &&
+    (await (
+      await import('#apiserver/authn/logins.ts')
+    ).openLogins(settings.login, { clock, log, apiAudiences }));
   const serviceAccountIssuers = settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
-  const sources = settings.tokenSources && await (await import('#apiserver/authn/token-sources.ts')).openTokenSources(settings.tokenSources, { clock, log, apiAudiences, serviceAccountIssuers });
-  const serviceAccountKeys = { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem] };
+  const sources =
+    settings.tokenSources &&
+    (await (
+      await import('#apiserver/authn/token-sources.ts')
+    ).openTokenSources(settings.tokenSources, { clock, log, apiAudiences, serviceAccountIssuers }));
+  const serviceAccountKeys = {
+    signingKeyPem: pki.serviceAccountKey.keyPem,
+    publicKeyPems: [pki.serviceAccountKey.publicKeyPem],
+  };
   let authentication: Authentication | undefined;
   const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
-  const audit = settings.audit && (await import('#apiserver/audit/audit.ts')).openAudit(settings.audit, { clock, log });
+  const audit =
+    settings.audit && (await import('#apiserver/audit/audit.ts')).openAudit(settings.audit, { clock, log });
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const server = await createApiServer({
-    store, clock, log,
+    store,
+    clock,
+    log,
     serviceCidr: options.serviceCIDR,
     ...(settings.serviceNodePorts ? { serviceNodePorts: settings.serviceNodePorts } : {}),
     // Endpoints may not be loopback addresses: then the kubernetes Service has none.
-    ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
+    ...(options.advertiseAddress.startsWith('127.')
+      ? {}
+      : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
-    ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
-    programVersion: CAPSTAN_VERSION, profiling: settings.profiling ?? true, ...(options.flags ? { flags: options.flags } : {}),
-    ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}), ...(audit ? { audit: audit.sink } : {}),
-    authentication: ({ internal }) => (authentication = createAuthentication({
-      internal, log, clock, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
-      extraTokens: [...logins?.tokens ?? [], ...sources?.tokens ?? []], ...(logins ? { extraAuthenticators: logins.authenticators } : {}),
-      ...(sources ? { anonymous: anonymousBy(sources, settings.authentication?.anonymous) } : {}),
-      serviceAccounts: { jwksUri: `https://${hostPort(options.advertiseAddress, options.port)}/openid/v1/jwks`, ...serviceAccountKeys, ...settings.serviceAccounts },
-    })),
+    ...(requestHeader ? { requestHeader } : {}),
+    ...(aggregation ? { aggregation } : {}),
+    ...options.serving,
+    programVersion: CAPSTAN_VERSION,
+    profiling: settings.profiling ?? true,
+    ...(options.flags ? { flags: options.flags } : {}),
+    ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}),
+    ...(audit ? { audit: audit.sink } : {}),
+    authentication: ({ internal }) =>
+      (authentication = createAuthentication({
+        internal,
+        log,
+        clock,
+        nowMs: () => clock.now(),
+        ...settings.authentication,
+        ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}),
+        apiAudiences,
+        extraTokens: [...(logins?.tokens ?? []), ...(sources?.tokens ?? [])],
+        ...(logins ? { extraAuthenticators: logins.authenticators } : {}),
+        ...(sources ? { anonymous: anonymousBy(sources, settings.authentication?.anonymous) } : {}),
+        serviceAccounts: {
+          jwksUri: `https://${hostPort(options.advertiseAddress, options.port)}/openid/v1/jwks`,
+          ...serviceAccountKeys,
+          ...settings.serviceAccounts,
+        },
+      })),
     authorization: ({ internal }) => {
       authorization = createAuthorization({ internal, log, clock, ...settings.authorization });
       return authorization.authorizer;
@@ -133,17 +190,37 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     ...(encryption ? { healthChecks: encryption.healthChecks, metrics: [() => encryption.metrics()] } : {}),
     ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
-      await Promise.all([bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP], features: featuresOn(options.serving?.features) }), trackLegacyTokens(internal, clock.now())]);
+      await Promise.all([
+        bootstrapPolicy(internal, {
+          clusterAdminGroups: [CLUSTER_ADMINS_GROUP],
+          features: featuresOn(options.serving?.features),
+        }),
+        trackLegacyTokens(internal, clock.now()),
+      ]);
       await addonPolicy(internal);
     },
   });
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
   server.metrics.collect(() => featureMetrics(options.serving?.features ?? featuresFrom(new Map())));
-  server.metrics.collect(() => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`);
-  const tls = { ...settings.tls, cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
+  server.metrics.collect(
+    () => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`,
+  );
+  const tls = {
+    ...settings.tls,
+    cert: pki.apiServer.certificatePem,
+    key: pki.apiServer.keyPem,
+    clientCa: pki.ca.certificatePem,
+    ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}),
+  };
   try {
-    for (const host of options.listen) await server.start({ host, port: options.port, tls, ...(settings.goawayChance ? { limits: { goawayChance: settings.goawayChance } } : {}) });
+    for (const host of options.listen)
+      await server.start({
+        host,
+        port: options.port,
+        tls,
+        ...(settings.goawayChance ? { limits: { goawayChance: settings.goawayChance } } : {}),
+      });
   } catch (error) {
     await server.stop();
     encryption?.close();
@@ -152,15 +229,23 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     await logins?.close();
     throw error;
   }
-  const followed = settings.files && followFiles(settings.files, {
-    tls, keys: serviceAccountKeys, proxyClient: aggregation?.proxyClient, clock, log,
-    replaceTls(next) {
-      server.replaceCertificates(next);
-      void publishAuthorities(server.internal, next).catch((error: unknown) => log.warn('the new authorities could not be published', { error: errorMessage(error) }));
-    },
-    replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
-    replaceProxyClient: (next) => server.replaceProxyClient(next),
-  });
+  const followed =
+    settings.files &&
+    followFiles(settings.files, {
+      tls,
+      keys: serviceAccountKeys,
+      proxyClient: aggregation?.proxyClient,
+      clock,
+      log,
+      replaceTls(next) {
+        server.replaceCertificates(next);
+        void publishAuthorities(server.internal, next).catch((error: unknown) =>
+          log.warn('the new authorities could not be published', { error: errorMessage(error) }),
+        );
+      },
+      replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
+      replaceProxyClient: (next) => server.replaceProxyClient(next),
+    });
   return {
     handler: server.handler,
     ready: () => server.ready(),
@@ -180,20 +265,41 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
 }
 
 /** What the file of --authentication-config says now, else what the flag says; at the start they may not both speak. */
-function anonymousBy(sources: TokenSources, flag: AuthenticationOptions['anonymous']): NonNullable<AuthenticationOptions['anonymous']> {
-  if (sources.anonymous && flag) throw new Error('--anonymous-auth cannot be set when anonymous is configured in the file of --authentication-config');
+function anonymousBy(
+  sources: TokenSources,
+  flag: AuthenticationOptions['anonymous'],
+): NonNullable<AuthenticationOptions['anonymous']> {
+  if (sources.anonymous && flag)
+    throw new Error(
+      '--anonymous-auth cannot be set when anonymous is configured in the file of --authentication-config',
+    );
   const byFlag = flag ?? { enabled: true };
   return {
-    get enabled() { return (sources.anonymous ?? byFlag).enabled; },
-    get paths() { return (sources.anonymous ?? byFlag).paths; },
+    get enabled() {
+      return (sources.anonymous ?? byFlag).enabled;
+    },
+    get paths() {
+      return (sources.anonymous ?? byFlag).paths;
+    },
   };
 }
 
 /** Extension API servers read there whom to believe. */
-async function publishAuthorities(internal: InternalApi, { clientCa, frontProxyCa }: TlsMaterial): Promise<void> {
-  await internal.modify({ group: '', resource: 'configmaps' }, { namespace: 'kube-system', name: 'extension-apiserver-authentication' }, (map) => {
-    map['data'] = { ...map['data'] as object, ...(clientCa === undefined ? {} : { 'client-ca-file': String(clientCa) }), ...(frontProxyCa === undefined ? {} : { 'requestheader-client-ca-file': String(frontProxyCa) }) };
-  });
+async function publishAuthorities(
+  internal: InternalApi,
+  { clientCa, frontProxyCa }: TlsMaterial,
+): Promise<void> {
+  await internal.modify(
+    { group: '', resource: 'configmaps' },
+    { namespace: 'kube-system', name: 'extension-apiserver-authentication' },
+    (map) => {
+      map['data'] = {
+        ...(map['data'] as object),
+        ...(clientCa === undefined ? {} : { 'client-ca-file': String(clientCa) }),
+        ...(frontProxyCa === undefined ? {} : { 'requestheader-client-ca-file': String(frontProxyCa) }),
+      };
+    },
+  );
 }
 
 /** As URLs have it: addresses of IPv6 in brackets. */

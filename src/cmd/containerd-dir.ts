@@ -7,7 +7,9 @@ import type { DataDir } from '#deploy/data-dir.ts';
 export function isNodeDir(path: string): boolean {
   try {
     // Not every containerd/config.toml is ours: /etc has one too.
-    return readFileSync(join(containerdDir({ node: path }), 'config.toml'), 'utf8').startsWith('# Written by Capstan');
+    return readFileSync(join(containerdDir({ node: path }), 'config.toml'), 'utf8').startsWith(
+      '# Written by Capstan',
+    );
   } catch {
     return false;
   }

@@ -37,19 +37,40 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
   const signing = clusterSigning(flags);
   const features = featuresOn(gatesOf(flags.featureGates));
-  const legacyTokenCleanUpMs = flags.legacyServiceAccountTokenCleanUpPeriod === undefined ? undefined : durationMs('--legacy-service-account-token-clean-up-period', flags.legacyServiceAccountTokenCleanUpPeriod);
-  const serviceAccountKeyPem = flags.serviceAccountPrivateKeyFile === undefined ? undefined : signingKey('--service-account-private-key-file', flags.serviceAccountPrivateKeyFile);
+  const legacyTokenCleanUpMs =
+    flags.legacyServiceAccountTokenCleanUpPeriod === undefined
+      ? undefined
+      : durationMs(
+          '--legacy-service-account-token-clean-up-period',
+          flags.legacyServiceAccountTokenCleanUpPeriod,
+        );
+  const serviceAccountKeyPem =
+    flags.serviceAccountPrivateKeyFile === undefined
+      ? undefined
+      : signingKey('--service-account-private-key-file', flags.serviceAccountPrivateKeyFile);
   await runComponent({
-    name: 'kube-controller-manager', flags,
-    create: (context) => startControllerManager({
-      api: context.api, clock: context.clock, log: context.log, identity: context.identity,
-      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), signing, features,
-      ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }), ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
-      ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }), ...(flags.controllers ? { names: flags.controllers } : {}),
-    }).catch((error: unknown) => {
-      if (errorMessage(error).endsWith('is not in the list of known controllers')) throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
-      throw error;
-    }),
+    name: 'kube-controller-manager',
+    flags,
+    create: (context) =>
+      startControllerManager({
+        api: context.api,
+        clock: context.clock,
+        log: context.log,
+        identity: context.identity,
+        clusterCIDR: flags.clusterCIDR,
+        caPem: rootCa(flags, context),
+        apiFor: clientsFor(flags, context),
+        signing,
+        features,
+        ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }),
+        ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
+        ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }),
+        ...(flags.controllers ? { names: flags.controllers } : {}),
+      }).catch((error: unknown) => {
+        if (errorMessage(error).endsWith('is not in the list of known controllers'))
+          throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
+        throw error;
+      }),
   });
 }
 
@@ -69,21 +90,42 @@ function signingKey(flag: string, path: string): string {
     verificationKey(pem);
     createPrivateKey(pem);
   } catch (error) {
-    throw new UserError(`${flag} ${path} has no private key that tokens can be signed with: ${errorMessage(error)}.`, error);
+    throw new UserError(
+      `${flag} ${path} has no private key that tokens can be signed with: ${errorMessage(error)}.`,
+      error,
+    );
   }
   return pem;
 }
 
 /** One client for each controller, over one connection without credentials that their tokens go through. */
-function clientsFor(flags: ControllerManagerFlags, context: RunContext): (controller: string) => Promise<RunContext['api']> {
+function clientsFor(
+  flags: ControllerManagerFlags,
+  context: RunContext,
+): (controller: string) => Promise<RunContext['api']> {
   if (flags.useServiceAccountCredentials === false) return () => Promise.resolve(context.api);
   const { server, ca, caFile, serverName, insecureSkipVerify } = context.connection.options;
-  const bare = { server, ...(ca ? { ca } : {}), ...(caFile ? { caFile } : {}), ...(serverName ? { serverName } : {}), ...(insecureSkipVerify ? { insecureSkipVerify } : {}) };
+  const bare = {
+    server,
+    ...(ca ? { ca } : {}),
+    ...(caFile ? { caFile } : {}),
+    ...(serverName ? { serverName } : {}),
+    ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
+  };
   const shared = context.transportTo(bare);
-  return (name) => Promise.resolve(createClient(
-    createServiceAccountTransport({ shared, api: context.api, namespace: 'kube-system', name, clock: context.clock }),
-    { userAgent: `kube-controller-manager/${KUBERNETES_VERSION} ${name}`, log: context.log },
-  ));
+  return (name) =>
+    Promise.resolve(
+      createClient(
+        createServiceAccountTransport({
+          shared,
+          api: context.api,
+          namespace: 'kube-system',
+          name,
+          clock: context.clock,
+        }),
+        { userAgent: `kube-controller-manager/${KUBERNETES_VERSION} ${name}`, log: context.log },
+      ),
+    );
 }
 
 function rootCa({ rootCaFile }: ControllerManagerFlags, { connection: { options } }: RunContext): string {

@@ -3,7 +3,11 @@ import type { Client } from '#client/client.ts';
 import type { SigningOptions } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
-import { createControllerManager, selectControllers, type ControllerManager } from '#runtime/run-controllers.ts';
+import {
+  createControllerManager,
+  selectControllers,
+  type ControllerManager,
+} from '#runtime/run-controllers.ts';
 
 export interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
@@ -36,20 +40,34 @@ export interface ControllerManagerSetup extends ComponentContext {
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
   const known = controllers({
-    clusterCIDR, rootCA: caPem, ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }), ...setup.signing,
-    ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }), ...(setup.legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs: setup.legacyTokenCleanUpMs }),
+    clusterCIDR,
+    rootCA: caPem,
+    ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }),
+    ...setup.signing,
+    ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }),
+    ...(setup.legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs: setup.legacyTokenCleanUpMs }),
   });
   const wanted = setup.names ? selectControllers(known, { names: setup.names }) : known;
-  const definitions = wanted.filter(({ featureGate }) => featureGate === undefined || setup.features?.has(featureGate));
+  const definitions = wanted.filter(
+    ({ featureGate }) => featureGate === undefined || setup.features?.has(featureGate),
+  );
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
-  const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));
+  const clients = new Map(
+    await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)),
+  );
   const manager = createControllerManager(definitions, {
-    api, clock, log, identity, ...(setup.leaderElect === false ? {} : { leaderElect: {} }),
+    api,
+    clock,
+    log,
+    identity,
+    ...(setup.leaderElect === false ? {} : { leaderElect: {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });
   return {
     name: manager.name,
-    get isLeader() { return manager.isLeader; },
+    get isLeader() {
+      return manager.isLeader;
+    },
     start: () => manager.start(),
     async stop() {
       await manager.stop();

@@ -41,59 +41,94 @@ const TLS_FILES = ['cert', 'key', 'clientCa', 'frontProxyCa'] as const;
 export function followFiles(files: FollowedFiles, options: FollowOptions): { close(): void } {
   const watched: WatchedFiles[] = [];
   const { clock, log, replaceTls, replaceKeys, replaceProxyClient } = options;
-  const follow = (paths: readonly string[], { take, isKnown }: { readonly take: (contents: readonly string[]) => void; readonly isKnown: (contents: readonly string[]) => boolean }): void => {
+  const follow = (
+    paths: readonly string[],
+    {
+      take,
+      isKnown,
+    }: {
+      readonly take: (contents: readonly string[]) => void;
+      readonly isKnown: (contents: readonly string[]) => boolean;
+    },
+  ): void => {
     if (paths.length === 0) return;
     const names = paths.join(', ');
-    watched.push(watchFiles({
-      paths, clock, isKnown,
-      changed(contents) {
-        try {
-          take(contents);
-          log.info('certificates or keys read again', { files: names });
-        } catch (error) {
-          log.error('changed certificates or keys cannot be used, the old ones stay', { files: names, error: errorMessage(error) });
-        }
-      },
-      unreadable: (error) => log.error('certificates or keys cannot be read, the old ones stay', { files: names, error: error.message }),
-    }));
+    watched.push(
+      watchFiles({
+        paths,
+        clock,
+        isKnown,
+        changed(contents) {
+          try {
+            take(contents);
+            log.info('certificates or keys read again', { files: names });
+          } catch (error) {
+            log.error('changed certificates or keys cannot be used, the old ones stay', {
+              files: names,
+              error: errorMessage(error),
+            });
+          }
+        },
+        unreadable: (error) =>
+          log.error('certificates or keys cannot be read, the old ones stay', {
+            files: names,
+            error: error.message,
+          }),
+      }),
+    );
   };
   let { tls, keys } = options;
   const named = TLS_FILES.flatMap((name) => (files[name] === undefined ? [] : [{ name, path: files[name] }]));
-  follow(named.map(({ path }) => path), {
-    isKnown: (contents) => named.every(({ name }, index) => String(tls[name] ?? '') === contents[index]),
-    take(contents) {
-      const next = { ...tls, ...Object.fromEntries(named.map(({ name }, index) => [name, contents[index]!])) };
-      for (const [index, { name, path }] of named.entries()) if (name !== 'key') checkCertificates(contents[index]!, path);
-      replaceTls(next);
-      tls = next;
+  follow(
+    named.map(({ path }) => path),
+    {
+      isKnown: (contents) => named.every(({ name }, index) => String(tls[name] ?? '') === contents[index]),
+      take(contents) {
+        const next = {
+          ...tls,
+          ...Object.fromEntries(named.map(({ name }, index) => [name, contents[index]!])),
+        };
+        for (const [index, { name, path }] of named.entries())
+          if (name !== 'key') checkCertificates(contents[index]!, path);
+        replaceTls(next);
+        tls = next;
+      },
     },
-  });
+  );
   let { proxyClient } = options;
   const { proxyClientCert, proxyClientKey } = files;
-  follow(proxyClientCert === undefined || proxyClientKey === undefined ? [] : [proxyClientCert, proxyClientKey], {
-    isKnown: ([cert, key]) => cert === proxyClient?.cert && key === proxyClient?.key,
-    take([cert = '', key = '']) {
-      checkCertificates(cert, proxyClientCert!);
-      if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error(`${proxyClientCert} does not belong to ${proxyClientKey}`);
-      proxyClient = { cert, key };
-      replaceProxyClient(proxyClient);
+  follow(
+    proxyClientCert === undefined || proxyClientKey === undefined ? [] : [proxyClientCert, proxyClientKey],
+    {
+      isKnown: ([cert, key]) => cert === proxyClient?.cert && key === proxyClient?.key,
+      take([cert = '', key = '']) {
+        checkCertificates(cert, proxyClientCert!);
+        if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+          throw new Error(`${proxyClientCert} does not belong to ${proxyClientKey}`);
+        proxyClient = { cert, key };
+        replaceProxyClient(proxyClient);
+      },
     },
-  });
+  );
   const { signingKey, publicKeys = [] } = files;
-  const keysIn = (contents: readonly string[]): ServiceAccountKeyMaterial => (signingKey === undefined
-    ? { signingKeyPem: keys.signingKeyPem, publicKeyPems: contents }
-    // The signing key's own public key is accepted in any case.
-    : { signingKeyPem: contents[0]!, publicKeyPems: contents.slice(1) });
+  const keysIn = (contents: readonly string[]): ServiceAccountKeyMaterial =>
+    signingKey === undefined
+      ? { signingKeyPem: keys.signingKeyPem, publicKeyPems: contents }
+      : // The signing key's own public key is accepted in any case.
+        { signingKeyPem: contents[0]!, publicKeyPems: contents.slice(1) };
   follow([...(signingKey === undefined ? [] : [signingKey]), ...publicKeys], {
     isKnown(contents) {
       const { signingKeyPem, publicKeyPems = [] } = keysIn(contents);
       const known = keys.publicKeyPems?.join('\n') ?? '';
-      return signingKeyPem === keys.signingKeyPem && publicKeyPems.every((text) => known.includes(text.trim()));
+      return (
+        signingKeyPem === keys.signingKeyPem && publicKeyPems.every((text) => known.includes(text.trim()))
+      );
     },
     take(contents) {
       const next = keysIn(contents);
       createPrivateKey(next.signingKeyPem);
-      for (const [index, text] of (next.publicKeyPems ?? []).entries()) if (!text.includes('-----BEGIN')) throw new Error(`${publicKeys[index]!} has no key in PEM`);
+      for (const [index, text] of (next.publicKeyPems ?? []).entries())
+        if (!text.includes('-----BEGIN')) throw new Error(`${publicKeys[index]!} has no key in PEM`);
       replaceKeys(next);
       keys = next;
     },

@@ -11,23 +11,44 @@ import { followFiles } from './follow-files.ts';
 
 test('the certificate for extension API servers is followed; a pair that does not fit changes nothing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-follow-'));
-  const nowMs = Date.now(), authority = createAuthority({ commonName: 'front-proxy-ca', nowMs, lifetimeMs: 3_600_000 });
-  const pair = (commonName: string): KeyPair => issueCertificate(authority, { subject: { commonName }, usages: ['clientAuth'], nowMs, lifetimeMs: 3_600_000 });
-  const proxyClientCert = join(dir, 'client.crt'), proxyClientKey = join(dir, 'client.key');
+  const nowMs = Date.now(),
+    authority = createAuthority({ commonName: 'front-proxy-ca', nowMs, lifetimeMs: 3_600_000 });
+  const pair = (commonName: string): KeyPair =>
+    issueCertificate(authority, {
+      subject: { commonName },
+      usages: ['clientAuth'],
+      nowMs,
+      lifetimeMs: 3_600_000,
+    });
+  const proxyClientCert = join(dir, 'client.crt'),
+    proxyClientKey = join(dir, 'client.key');
   const write = (certificatePem: string, keyPem: string): void => {
     writeFileSync(proxyClientCert, certificatePem);
     writeFileSync(proxyClientKey, keyPem);
   };
-  const first = pair('first'), second = pair('second');
+  const first = pair('first'),
+    second = pair('second');
   write(first.certificatePem, first.keyPem);
-  const lines: string[] = [], seen: string[] = [];
-  const followed = followFiles({ proxyClientCert, proxyClientKey }, {
-    tls: { cert: '', key: '' }, keys: { signingKeyPem: '' }, proxyClient: { cert: first.certificatePem, key: first.keyPem }, clock: realClock, log: createLogger({ write: (line) => void lines.push(line) }),
-    replaceTls: () => {}, replaceKeys: () => {}, replaceProxyClient: ({ cert }) => void seen.push(cert),
-  });
+  const lines: string[] = [],
+    seen: string[] = [];
+  const followed = followFiles(
+    { proxyClientCert, proxyClientKey },
+    {
+      tls: { cert: '', key: '' },
+      keys: { signingKeyPem: '' },
+      proxyClient: { cert: first.certificatePem, key: first.keyPem },
+      clock: realClock,
+      log: createLogger({ write: (line) => void lines.push(line) }),
+      replaceTls: () => {},
+      replaceKeys: () => {},
+      replaceProxyClient: ({ cert }) => void seen.push(cert),
+    },
+  );
   try {
     write(second.certificatePem, first.keyPem);
-    await until('the wrong pair is complained of', () => lines.some((line) => line.includes('does not belong to')));
+    await until('the wrong pair is complained of', () =>
+      lines.some((line) => line.includes('does not belong to')),
+    );
     assert.equal(seen.length, 0);
     write(second.certificatePem, second.keyPem);
     await until('the new pair is used', () => seen.includes(second.certificatePem));

@@ -22,5 +22,8 @@ export function controllerIdentity(account: string): UserInfo {
 }
 
 function serviceAccount(name: string): UserInfo {
-  return { name: `system:serviceaccount:kube-system:${name}`, groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', AUTHENTICATED] };
+  return {
+    name: `system:serviceaccount:kube-system:${name}`,
+    groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', AUTHENTICATED],
+  };
 }

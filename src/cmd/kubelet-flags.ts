@@ -10,7 +10,9 @@ export interface KubeletFlags extends TlsFlags {
 }
 
 /** Structured-cloneable. */
-export interface KubeletSettings extends TlsSettings { readonly streamIdleMs?: number }
+export interface KubeletSettings extends TlsSettings {
+  readonly streamIdleMs?: number;
+}
 
 /** Throws a UserError for a wrong flag. */
 export function kubeletSettingsFrom(flags: KubeletFlags): KubeletSettings {
@@ -22,7 +24,10 @@ export function kubeletSettingsFrom(flags: KubeletFlags): KubeletSettings {
 export async function requireKernelDefaults({ protectKernelDefaults }: KubeletFlags): Promise<void> {
   if (!protectKernelDefaults) return;
   const problems = await kernelDefaultProblems();
-  if (problems.length > 0) throw new UserError(`--protect-kernel-defaults: ${problems.join('; ')}. Set them with sysctl, or leave the flag out.`);
+  if (problems.length > 0)
+    throw new UserError(
+      `--protect-kernel-defaults: ${problems.join('; ')}. Set them with sysctl, or leave the flag out.`,
+    );
 }
 
 /** Longer timers do not exist. */
@@ -35,16 +40,25 @@ function idleMs(text: string): number {
   } catch {
     ms = NaN;
   }
-  if (!(ms > 0 && ms <= LONGEST_MS)) throw new UserError(`--streaming-connection-idle-timeout is "${text}"; it should be a duration such as 4h, more than 0 and at most 24 days.`);
+  if (!(ms > 0 && ms <= LONGEST_MS))
+    throw new UserError(
+      `--streaming-connection-idle-timeout is "${text}"; it should be a duration such as 4h, more than 0 and at most 24 days.`,
+    );
   return ms;
 }
 
-interface Held { readonly value: string; readonly why: string }
+interface Held {
+  readonly value: string;
+  readonly why: string;
+}
 
 /** Upstream flags that are taken at their secure value only: it cannot be otherwise here. */
 export const HELD_FLAGS: Readonly<Record<string, Held>> = {
   'anonymous-auth': { value: 'false', why: 'nobody uses the kubelet API anonymously' },
-  'authorization-mode': { value: 'Webhook', why: 'the API server is asked what clients of the kubelet API may' },
+  'authorization-mode': {
+    value: 'Webhook',
+    why: 'the API server is asked what clients of the kubelet API may',
+  },
   'authentication-token-webhook': { value: 'true', why: 'the API server is asked whose tokens are' },
   'read-only-port': { value: '0', why: 'there is no port without authentication' },
   'make-iptables-util-chains': { value: 'true', why: 'the service proxy makes its own tables' },
@@ -53,5 +67,6 @@ export const HELD_FLAGS: Readonly<Record<string, Held>> = {
 /** Throws a UserError for another value. */
 export function requireHeld(name: string, value: string): void {
   const held = HELD_FLAGS[name];
-  if (held && held.value !== value) throw new UserError(`--${name} is "${value}"; it can only be ${held.value}: ${held.why}.`);
+  if (held && held.value !== value)
+    throw new UserError(`--${name} is "${value}"; it can only be ${held.value}: ${held.why}.`);
 }

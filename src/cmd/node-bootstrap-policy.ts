@@ -10,20 +10,37 @@ export const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';
 
-function binding(name: string, { role, group }: { readonly role: string; readonly group: string }): PolicyObject {
+function binding(
+  name: string,
+  { role, group }: { readonly role: string; readonly group: string },
+): PolicyObject {
   return {
     resource: 'clusterrolebindings',
     object: {
-      apiVersion: `${RBAC}/v1`, kind: 'ClusterRoleBinding', metadata: { name },
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role }, subjects: [{ apiGroup: RBAC, kind: 'Group', name: group }],
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role },
+      subjects: [{ apiGroup: RBAC, kind: 'Group', name: group }],
     },
   };
 }
 
 export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
-  { resource: 'clusterroles', object: { apiVersion: `${RBAC}/v1`, kind: 'ClusterRole', metadata: { name: 'kubeadm:get-nodes' }, rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }] } },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'kubeadm:get-nodes' },
+      rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }],
+    },
+  },
   binding('kubeadm:get-nodes', { role: 'kubeadm:get-nodes', group: JOINING_NODES }),
   binding('kubeadm:kubelet-bootstrap', { role: 'system:node-bootstrapper', group: JOINING_NODES }),
   binding('kubeadm:node-autoapprove-bootstrap', { role: `${REQUESTS}:nodeclient`, group: JOINING_NODES }),
-  binding('kubeadm:node-autoapprove-certificate-rotation', { role: `${REQUESTS}:selfnodeclient`, group: NODES }),
+  binding('kubeadm:node-autoapprove-certificate-rotation', {
+    role: `${REQUESTS}:selfnodeclient`,
+    group: NODES,
+  }),
 ];

@@ -19,7 +19,14 @@ import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { CertificateFiles } from '#node/certificates/certificate-files.ts';
 import { CertificateManager } from '#node/certificates/certificate-manager.ts';
-import { askForCertificate, KUBELET_CLIENT, KUBELET_SERVING, makeKey, RequestRefused, type RequestNames } from '#node/certificates/request.ts';
+import {
+  askForCertificate,
+  KUBELET_CLIENT,
+  KUBELET_SERVING,
+  makeKey,
+  RequestRefused,
+  type RequestNames,
+} from '#node/certificates/request.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
@@ -55,16 +62,30 @@ function clientFiles(flags: Flags): CertificateFiles {
 export async function joinCluster(flags: Flags, nodeName: string): Promise<void> {
   const { bootstrapKubeconfig, kubeconfig } = flags;
   if (bootstrapKubeconfig === undefined) return;
-  if (!kubeconfig) throw new UserError('--kubeconfig FILE is needed beside --bootstrap-kubeconfig: it is written there who this node is.');
+  if (!kubeconfig)
+    throw new UserError(
+      '--kubeconfig FILE is needed beside --bootstrap-kubeconfig: it is written there who this node is.',
+    );
   const files = clientFiles(flags);
   if (await isStillGood(kubeconfig, files)) return;
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: 'bootstrap' });
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
+    component: 'bootstrap',
+  });
   const options = bootstrapOptions(bootstrapKubeconfig);
-  if (!options.ca && !options.caFile) throw new UserError(`--bootstrap-kubeconfig ${bootstrapKubeconfig} names no certificate authority: the node needs it to know the API server.`);
+  if (!options.ca && !options.caFile)
+    throw new UserError(
+      `--bootstrap-kubeconfig ${bootstrapKubeconfig} names no certificate authority: the node needs it to know the API server.`,
+    );
   await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });
   const caPem = options.ca ? String(options.ca) : await readFile(options.caFile!, 'utf8');
   await mkdir(dirname(resolve(kubeconfig)), { recursive: true });
-  await writeKubeconfig(resolve(kubeconfig), { server: options.server, caPem, clusterName: 'capstan', userName: `system:node:${nodeName}`, credentials: { certificateFile: files.currentPath } });
+  await writeKubeconfig(resolve(kubeconfig), {
+    server: options.server,
+    caPem,
+    clusterName: 'capstan',
+    userName: `system:node:${nodeName}`,
+    credentials: { certificateFile: files.currentPath },
+  });
   log.info('joined the cluster', { node: nodeName, kubeconfig });
 }
 
@@ -85,7 +106,20 @@ function bootstrapOptions(path: string): HttpsOptions {
   }
 }
 
-async function getClientCertificate(options: HttpsOptions, { files, nodeName, log, from }: { readonly files: CertificateFiles; readonly nodeName: string; readonly log: Logger; readonly from: string }): Promise<void> {
+async function getClientCertificate(
+  options: HttpsOptions,
+  {
+    files,
+    nodeName,
+    log,
+    from,
+  }: {
+    readonly files: CertificateFiles;
+    readonly nodeName: string;
+    readonly log: Logger;
+    readonly from: string;
+  },
+): Promise<void> {
   const transport = createHttpsTransport(options);
   const api = createClient(transport, { userAgent: `kubelet/${KUBERNETES_VERSION}`, log });
   // Timers of components do not keep a process alive.
@@ -94,17 +128,41 @@ async function getClientCertificate(options: HttpsOptions, { files, nodeName, lo
     for (;;) {
       try {
         const keyPem = await files.pendingKey(makeKey);
-        const waiting = (name: string): void => log.info(`the request for a client certificate waits for approval: kubectl certificate approve ${name}`);
-        const certificate = await askForCertificate({ api, clock: realClock, signal: new AbortController().signal, kind: KUBELET_CLIENT, names: { nodeName }, keyPem, resumable: true, waiting });
+        const waiting = (name: string): void =>
+          log.info(
+            `the request for a client certificate waits for approval: kubectl certificate approve ${name}`,
+          );
+        const certificate = await askForCertificate({
+          api,
+          clock: realClock,
+          signal: new AbortController().signal,
+          kind: KUBELET_CLIENT,
+          names: { nodeName },
+          keyPem,
+          resumable: true,
+          waiting,
+        });
         await files.save(certificate, keyPem);
         await files.dropPendingKey();
         return;
       } catch (error) {
         if (error instanceof RequestRefused || isStatusError(error, 'NotFound')) await files.dropPendingKey();
         if (error instanceof RequestRefused) throw new UserError(`${errorMessage(error)}.`, error);
-        if (isTransportError(error, 'tls')) throw new UserError(`The certificate of ${options.server}, or ours, was not accepted (${errorMessage(error)}): is ${from} of this cluster?`, error);
-        if (isStatusError(error, 'Unauthorized')) throw new UserError(`The API server ${options.server} does not accept the credentials in ${from} (401 Unauthorized): the token is expired, revoked or of another cluster.`, error);
-        if (isStatusError(error, 'Forbidden')) throw new UserError(`Whoever ${from} belongs to may not ask for a node's certificate: ${errorMessage(error)}.`, error);
+        if (isTransportError(error, 'tls'))
+          throw new UserError(
+            `The certificate of ${options.server}, or ours, was not accepted (${errorMessage(error)}): is ${from} of this cluster?`,
+            error,
+          );
+        if (isStatusError(error, 'Unauthorized'))
+          throw new UserError(
+            `The API server ${options.server} does not accept the credentials in ${from} (401 Unauthorized): the token is expired, revoked or of another cluster.`,
+            error,
+          );
+        if (isStatusError(error, 'Forbidden'))
+          throw new UserError(
+            `Whoever ${from} belongs to may not ask for a node's certificate: ${errorMessage(error)}.`,
+            error,
+          );
         log.warn('no client certificate yet', { error: errorMessage(error) });
         await realClock.sleep(RETRY_MS);
       }
@@ -118,16 +176,39 @@ async function getClientCertificate(options: HttpsOptions, { files, nodeName, lo
 
 // ---------------------------------------------------------------------------------------------------------- while it runs
 
-interface Around { readonly flags: Flags; readonly context: ComponentContext }
+interface Around {
+  readonly flags: Flags;
+  readonly context: ComponentContext;
+}
 
 /** The component, with its client certificate renewed where it came by bootstrapping: connections take it up from its file. */
-export function withClientCertificate(component: Component, { flags, nodeName, context }: Around & { readonly nodeName: string }): Component {
+export function withClientCertificate(
+  component: Component,
+  { flags, nodeName, context }: Around & { readonly nodeName: string },
+): Component {
   if (flags.bootstrapKubeconfig === undefined || flags.rotateCertificates === false) return component;
   const { api, clock, log } = context;
   // Without it nothing can be asked for any more but by the bootstrap kubeconfig, which is used at a start.
-  const expired = (): void => fail?.(new UserError(`The client certificate of node ${nodeName} has expired before it could be renewed: start again to join with ${flags.bootstrapKubeconfig}.`));
+  const expired = (): void =>
+    fail?.(
+      new UserError(
+        `The client certificate of node ${nodeName} has expired before it could be renewed: start again to join with ${flags.bootstrapKubeconfig}.`,
+      ),
+    );
   let fail: ((error: Error) => void) | undefined;
-  const whole = together(component, new CertificateManager({ what: 'client certificate', kind: KUBELET_CLIENT, names: { nodeName }, files: clientFiles(flags), api, clock, log, expired }));
+  const whole = together(
+    component,
+    new CertificateManager({
+      what: 'client certificate',
+      kind: KUBELET_CLIENT,
+      names: { nodeName },
+      files: clientFiles(flags),
+      api,
+      clock,
+      log,
+      expired,
+    }),
+  );
   return {
     ...whole,
     onFailure(callback) {
@@ -138,11 +219,26 @@ export function withClientCertificate(component: Component, { flags, nodeName, c
 }
 
 /** The node, with the certificate of its kubelet API got from the cluster and renewed. */
-export function withServingCertificate(node: RealNode, { flags, names, context }: Around & { readonly names: RequestNames }): Component {
+export function withServingCertificate(
+  node: RealNode,
+  { flags, names, context }: Around & { readonly names: RequestNames },
+): Component {
   if (flags.rotateServerCertificates === false) return node.component;
   const { api, clock, log } = context;
   const files = new CertificateFiles(certDirOf(flags), 'kubelet-server');
-  return together(node.component, new CertificateManager({ what: 'serving certificate', kind: KUBELET_SERVING, names, files, api, clock, log, changed: (pair) => node.replaceServing(pair) }));
+  return together(
+    node.component,
+    new CertificateManager({
+      what: 'serving certificate',
+      kind: KUBELET_SERVING,
+      names,
+      files,
+      api,
+      clock,
+      log,
+      changed: (pair) => node.replaceServing(pair),
+    }),
+  );
 }
 
 function together(component: Component, manager: CertificateManager): Component {
@@ -163,21 +259,51 @@ function together(component: Component, manager: CertificateManager): Component 
 // ---------------------------------------------------------------------------------------------------------------- serving
 
 /** Of --tls-cert-file and --tls-private-key-file. */
-export async function givenServing({ tlsCertFile, tlsPrivateKeyFile }: NodeCertificateFlags): Promise<KeyPair | undefined> {
-  if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined)) throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');
+export async function givenServing({
+  tlsCertFile,
+  tlsPrivateKeyFile,
+}: NodeCertificateFlags): Promise<KeyPair | undefined> {
+  if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined))
+    throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');
   if (tlsCertFile === undefined || tlsPrivateKeyFile === undefined) return undefined;
-  const read = async (path: string, flag: string): Promise<string> => readFile(path, 'utf8').catch((error: unknown) => { throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error); });
-  return { certificatePem: await read(tlsCertFile, '--tls-cert-file'), keyPem: await read(tlsPrivateKeyFile, '--tls-private-key-file') };
+  const read = async (path: string, flag: string): Promise<string> =>
+    readFile(path, 'utf8').catch((error: unknown) => {
+      throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+    });
+  return {
+    certificatePem: await read(tlsCertFile, '--tls-cert-file'),
+    keyPem: await read(tlsPrivateKeyFile, '--tls-private-key-file'),
+  };
 }
 
 /** What the kubelet API begins with: one of an authority that nobody knows, kept for the next start. */
-export async function keptServing(flags: Flags, { nodeName, address, nowMs }: { readonly nodeName: string; readonly address: string; readonly nowMs: number }): Promise<KeyPair> {
+export async function keptServing(
+  flags: Flags,
+  {
+    nodeName,
+    address,
+    nowMs,
+  }: { readonly nodeName: string; readonly address: string; readonly nowMs: number },
+): Promise<KeyPair> {
   const dir = certDirOf(flags);
   const [certificateFile, keyFile] = [join(dir, 'kubelet.crt'), join(dir, 'kubelet.key')];
-  const [certificatePem, keyPem] = await Promise.all([readIfPresent(certificateFile), readIfPresent(keyFile)]);
+  const [certificatePem, keyPem] = await Promise.all([
+    readIfPresent(certificateFile),
+    readIfPresent(keyFile),
+  ]);
   if (certificatePem !== undefined && keyPem !== undefined) return { certificatePem, keyPem };
-  const authority = createAuthority({ commonName: `${nodeName}-ca@${Math.floor(nowMs / 1000)}`, nowMs, lifetimeMs: SELF_SIGNED_LIFETIME_MS });
-  const made = issueCertificate(authority, { subject: { commonName: `${nodeName}@${Math.floor(nowMs / 1000)}` }, usages: ['serverAuth'], altNames: { dnsNames: [nodeName], ipAddresses: [address] }, nowMs, lifetimeMs: SELF_SIGNED_LIFETIME_MS });
+  const authority = createAuthority({
+    commonName: `${nodeName}-ca@${Math.floor(nowMs / 1000)}`,
+    nowMs,
+    lifetimeMs: SELF_SIGNED_LIFETIME_MS,
+  });
+  const made = issueCertificate(authority, {
+    subject: { commonName: `${nodeName}@${Math.floor(nowMs / 1000)}` },
+    usages: ['serverAuth'],
+    altNames: { dnsNames: [nodeName], ipAddresses: [address] },
+    nowMs,
+    lifetimeMs: SELF_SIGNED_LIFETIME_MS,
+  });
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await writeFileAtomically(keyFile, made.keyPem);
   await writeFileAtomically(certificateFile, made.certificatePem, PUBLIC_MODE);

@@ -17,48 +17,76 @@ import { tableName } from '#proxy/nft.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { containerdDir } from './containerd-dir.ts';
 
-interface Target { readonly dir: DataDir; readonly settings: ClusterSettings }
+interface Target {
+  readonly dir: DataDir;
+  readonly settings: ClusterSettings;
+}
 
 /** Stops pods and containerd; images and the pods' files stay. */
 export async function stopNode({ dir, settings }: Target): Promise<void> {
   const options = { dir: containerdDir(dir) };
-  if (!await containerdExists(options)) return;
-  const problems = [...await createContainerd(options).stopAll(), ...await unmountBelow([join(dir.node, 'kubelet')])];
+  if (!(await containerdExists(options))) return;
+  const problems = [
+    ...(await createContainerd(options).stopAll()),
+    ...(await unmountBelow([join(dir.node, 'kubelet')])),
+  ];
   await destroyServiceProxy(settings.id);
   if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);
 }
 
 /** A node's directory (DIR/node of a cluster, the --data-dir of `capstan node`), and whose service rules go with it. */
-export interface NodeTarget { readonly node: string; readonly proxyId?: string | undefined }
+export interface NodeTarget {
+  readonly node: string;
+  readonly proxyId?: string | undefined;
+}
 
 /** What destroyNode would remove, one phrase each; nothing is a good answer too. */
 export async function findNode({ node, proxyId }: NodeTarget): Promise<string[]> {
   const traces = await nodeTraces(containerdLayout({ dir: containerdDir({ node }) }), node);
   const rules = proxyId !== undefined && (await serviceProxyIds()).includes(proxyId);
-  return [...traces, ...rules ? [`the service rules (nftables table ${tableName(proxyId)})`] : []];
+  return [...traces, ...(rules ? [`the service rules (nftables table ${tableName(proxyId)})`] : [])];
 }
 
 /** Removes every process, mount, interface, rule and cgroup of the node, and its containerd's files. */
 export async function destroyNode({ node, proxyId }: NodeTarget): Promise<void> {
   // containerd first: its containers hold the pods' volumes, which are mounts below the node's directory.
-  const problems = [...await destroyContainerd({ dir: containerdDir({ node }) }), ...await unmountBelow([node])];
+  const problems = [
+    ...(await destroyContainerd({ dir: containerdDir({ node }) })),
+    ...(await unmountBelow([node])),
+  ];
   if (proxyId !== undefined) await destroyServiceProxy(proxyId);
-  if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${node} stays; try again: ${problems.join('; ')}`);
+  if (problems.length > 0)
+    throw new UserError(
+      `Not everything could be removed, so ${node} stays; try again: ${problems.join('; ')}`,
+    );
 }
 
 /** Names of the images in the archive, now known to the node. node: its directory, DIR/node of a cluster or the --data-dir of `capstan node`. */
-export async function loadImage({ node, file }: { readonly node: string; readonly file: string }): Promise<readonly string[]> {
+export async function loadImage({
+  node,
+  file,
+}: {
+  readonly node: string;
+  readonly file: string;
+}): Promise<readonly string[]> {
   requireReadableFile(file);
   const layout = containerdLayout({ dir: containerdDir({ node }) });
   const cri = createCriClient({ socketPath: layout.socketPath });
   try {
     const snapshotter = await chooseSnapshotter({ root: layout.root, rememberIn: layout.snapshotterPath });
     const ctr = findTool('ctr');
-    const images = await importImage(file, { address: layout.socketPath, cri, snapshotter, ...(ctr ? { ctr } : {}) });
+    const images = await importImage(file, {
+      address: layout.socketPath,
+      cri,
+      snapshotter,
+      ...(ctr ? { ctr } : {}),
+    });
     return images.map((image) => image.name);
   } catch (error) {
-    if (error instanceof ImageError || error instanceof ContainerdError) throw new UserError(error.message, error);
-    if (isCriError(error, 'unavailable')) throw new UserError(`The container runtime of ${node} does not answer: is the node running?`, error);
+    if (error instanceof ImageError || error instanceof ContainerdError)
+      throw new UserError(error.message, error);
+    if (isCriError(error, 'unavailable'))
+      throw new UserError(`The container runtime of ${node} does not answer: is the node running?`, error);
     throw error;
   } finally {
     cri.close();
@@ -67,7 +95,10 @@ export async function loadImage({ node, file }: { readonly node: string; readonl
 
 function requireReadableFile(file: string): void {
   try {
-    if (!statSync(file).isFile()) throw new UserError(`${file} is not a file; it should be an image archive made by docker save, or an OCI layout in a tar file.`);
+    if (!statSync(file).isFile())
+      throw new UserError(
+        `${file} is not a file; it should be an image archive made by docker save, or an OCI layout in a tar file.`,
+      );
     accessSync(file, constants.R_OK);
   } catch (error) {
     if (error instanceof UserError) throw error;

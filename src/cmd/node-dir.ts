@@ -10,7 +10,10 @@ import { describeDiskError, UserError, writeFileAtomic } from '#deploy/data-dir.
 import { acquireProcessLock, LockedError, liveLockHolder, type ProcessLock } from '#stdx/process-lock.ts';
 import { isNodeDir } from './containerd-dir.ts';
 
-export interface NodeRecord { readonly server: string; readonly nodeName: string }
+export interface NodeRecord {
+  readonly server: string;
+  readonly nodeName: string;
+}
 
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
@@ -23,7 +26,8 @@ export function lockNodeDir(dir: string): ProcessLock {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     return acquireProcessLock(join(dir, LOCK));
   } catch (error) {
-    if (error instanceof LockedError) throw new UserError(`The node in ${dir} is already run by process ${error.holder.pid}.`, error);
+    if (error instanceof LockedError)
+      throw new UserError(`The node in ${dir} is already run by process ${error.holder.pid}.`, error);
     throw describeDiskError(dir, error);
   }
 }

@@ -6,7 +6,14 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
-import { givenServing, joinCluster, keptServing, withClientCertificate, withServingCertificate, type NodeCertificateFlags } from './node-certificates.ts';
+import {
+  givenServing,
+  joinCluster,
+  keptServing,
+  withClientCertificate,
+  withServingCertificate,
+  type NodeCertificateFlags,
+} from './node-certificates.ts';
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './real-node.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
@@ -30,20 +37,33 @@ export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, Kubelet
 }
 
 export async function runNode(flags: NodeFlags): Promise<void> {
-  if (flags.runtime === 'cri') return runRealNode(flags).catch((error: unknown) => { throw explained(error); });
+  if (flags.runtime === 'cri')
+    return runRealNode(flags).catch((error: unknown) => {
+      throw explained(error);
+    });
   const names = nodeNames(flags);
   const [nodeName = ''] = names;
-  if (flags.bootstrapKubeconfig !== undefined && names.length > 1) throw new UserError('--bootstrap-kubeconfig is for one node: each has credentials of its own.');
+  if (flags.bootstrapKubeconfig !== undefined && names.length > 1)
+    throw new UserError('--bootstrap-kubeconfig is for one node: each has credentials of its own.');
   await joinCluster(flags, nodeName);
   await runComponent({
-    name: 'simulated-nodes', flags,
-    create: (context) => withClientCertificate(createSimulatedNodes({ ...context, names, kubeletVersion: KUBERNETES_VERSION }), { flags, nodeName, context }),
+    name: 'simulated-nodes',
+    flags,
+    create: (context) =>
+      withClientCertificate(createSimulatedNodes({ ...context, names, kubeletVersion: KUBERNETES_VERSION }), {
+        flags,
+        nodeName,
+        context,
+      }),
   });
 }
 
 /** Containers outlive it: they are adopted when it starts again. */
 async function runRealNode(flags: NodeFlags): Promise<void> {
-  const dir = requireFlag(flags.dataDir, { flag: '--data-dir', why: "it is where containerd and the pods' files live" });
+  const dir = requireFlag(flags.dataDir, {
+    flag: '--data-dir',
+    why: "it is where containerd and the pods' files live",
+  });
   const podCIDR = flags.podCidr ?? '10.244.0.0/24';
   const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
   const kubelet = kubeletSettingsFrom(flags);
@@ -66,21 +86,40 @@ interface NodePlan {
   readonly given: Awaited<ReturnType<typeof givenServing>>;
 }
 
-async function runLockedNode(flags: NodeFlags, { dir, podCIDR, nodeName, kubelet, given }: NodePlan): Promise<void> {
+async function runLockedNode(
+  flags: NodeFlags,
+  { dir, podCIDR, nodeName, kubelet, given }: NodePlan,
+): Promise<void> {
   const containerdDir = containerdDirOf({ node: dir });
   const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), podCIDR);
   let node: RealNode | undefined;
   await runComponent({
-    name: 'kubelet', flags,
+    name: 'kubelet',
+    flags,
     create: async (context) => {
       const { ca, server } = context.connection.options;
       writeNodeRecord(dir, { server, nodeName });
-      if (!ca) throw new UserError(`${context.connection.file} names no certificate authority: the node needs it to know the API server.`);
+      if (!ca)
+        throw new UserError(
+          `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
+        );
       const address = flags.nodeIp ?? gateway;
-      const serving = given ?? await keptServing(flags, { nodeName, address, nowMs: context.clock.now() });
+      const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
-        data: { nodeName, address, gateway, podCIDR, clusterCIDR: flags.clusterCidr ?? podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving, kubelet },
+        data: {
+          nodeName,
+          address,
+          gateway,
+          podCIDR,
+          clusterCIDR: flags.clusterCidr ?? podCIDR,
+          clusterDNS: flags.clusterDns ?? '10.96.0.10',
+          dir,
+          containerdDir,
+          caPem: ca.toString(),
+          serving,
+          kubelet,
+        },
       });
       node = made;
       const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };
@@ -94,16 +133,27 @@ async function runLockedNode(flags: NodeFlags, { dir, podCIDR, nodeName, kubelet
 /** What the machine lacks is said in a sentence. */
 function explained(error: unknown): unknown {
   if (!(error instanceof ContainerdError)) return error;
-  return new UserError(error.code === 'network' && error.message.endsWith('choose another pod range') ? `${error.message} with --pod-cidr.` : error.message, error);
+  return new UserError(
+    error.code === 'network' && error.message.endsWith('choose another pod range')
+      ? `${error.message} with --pod-cidr.`
+      : error.message,
+    error,
+  );
 }
 
-function requireFlag(value: string | undefined, { flag, why }: { readonly flag: string; readonly why: string }): string {
+function requireFlag(
+  value: string | undefined,
+  { flag, why }: { readonly flag: string; readonly why: string },
+): string {
   if (!value) throw new UserError(`${flag} is needed: ${why}.`);
   return value;
 }
 
 export function nodeNames({ nodeName, nodes = 1 }: Pick<NodeFlags, 'nodeName' | 'nodes'>): string[] {
   if (nodeName === undefined) return simulatedNodeNames(nodes);
-  if (!/^[a-z0-9]([-a-z0-9.]{0,240}[a-z0-9])?$/.test(nodeName)) throw new UserError(`--node-name is "${nodeName}"; it should be lower case letters, digits, '-' and '.', as in a DNS name.`);
+  if (!/^[a-z0-9]([-a-z0-9.]{0,240}[a-z0-9])?$/.test(nodeName))
+    throw new UserError(
+      `--node-name is "${nodeName}"; it should be lower case letters, digits, '-' and '.', as in a DNS name.`,
+    );
   return nodes === 1 ? [nodeName] : Array.from({ length: nodes }, (_, index) => `${nodeName}-${index + 1}`);
 }

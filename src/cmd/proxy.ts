@@ -18,19 +18,31 @@ export interface ProxyFlags extends ComponentFlags {
 }
 
 export async function runProxy(flags: ProxyFlags): Promise<void> {
-  if (process.platform !== 'linux') throw new UserError(`The service proxy writes nftables rules and needs Linux; this is ${process.platform}.`);
-  if (process.getuid?.() !== 0) throw new UserError('The service proxy writes nftables rules and needs root.');
-  if (missingPrograms().some(({ program }) => program === 'nft')) throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
+  if (process.platform !== 'linux')
+    throw new UserError(
+      `The service proxy writes nftables rules and needs Linux; this is ${process.platform}.`,
+    );
+  if (process.getuid?.() !== 0)
+    throw new UserError('The service proxy writes nftables rules and needs root.');
+  if (missingPrograms().some(({ program }) => program === 'nft'))
+    throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
-  if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId)) throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
+  if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId))
+    throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
   let lock: ProcessLock | undefined;
   try {
     await runComponent({
-      name: 'kube-proxy', flags,
+      name: 'kube-proxy',
+      flags,
       create: (context) => {
         const clusterId = flags.clusterId ?? proxyIdOf(context.connection.options.server);
         lock = lockRules(clusterId);
-        return createServiceProxy({ ...context, nodeName: flags.nodeName ?? hostname().toLowerCase(), podCIDR: flags.clusterCIDR, clusterId });
+        return createServiceProxy({
+          ...context,
+          nodeName: flags.nodeName ?? hostname().toLowerCase(),
+          podCIDR: flags.clusterCIDR,
+          clusterId,
+        });
       },
     });
   } finally {
@@ -55,7 +67,11 @@ function lockRules(clusterId: string): ProcessLock {
     mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
     return acquireProcessLock(path);
   } catch (error) {
-    if (error instanceof LockedError) throw new UserError(`The service rules of this cluster (--cluster-id ${clusterId}) are already written by process ${error.holder.pid}.`, error);
+    if (error instanceof LockedError)
+      throw new UserError(
+        `The service rules of this cluster (--cluster-id ${clusterId}) are already written by process ${error.holder.pid}.`,
+        error,
+      );
     throw describeDiskError(path, error);
   }
 }
@@ -71,5 +87,6 @@ export function removeRulesLock(clusterId: string): void {
 }
 
 export function requireIPv4Range(flag: string, text: string): void {
-  if (!isIPv4Range(text)) throw new UserError(`${flag} is "${text}"; it should be an IPv4 range, for example 10.244.0.0/16.`);
+  if (!isIPv4Range(text))
+    throw new UserError(`${flag} is "${text}"; it should be an IPv4 range, for example 10.244.0.0/16.`);
 }

@@ -53,16 +53,43 @@ const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
 export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
-  const { nodeName, address, podCIDR, clusterCIDR, clusterDNS, dir, containerdDir, caPem, kubelet: { streamIdleMs, ...tls } = {} } = data;
+  const {
+    nodeName,
+    address,
+    podCIDR,
+    clusterCIDR,
+    clusterDNS,
+    dir,
+    containerdDir,
+    caPem,
+    kubelet: { streamIdleMs, ...tls } = {},
+  } = data;
   const { clock, log } = context;
-  const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clusterCIDRs: [clusterCIDR], clock, log });
+  const containerd = createContainerd({
+    dir: containerdDir,
+    podCIDRs: [podCIDR],
+    clusterCIDRs: [clusterCIDR],
+    clock,
+    log,
+  });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
   const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({
-    context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: agentDir, imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
+    context,
+    nodeName,
+    cri: containerd.cri,
+    cgroupRoot: containerd.cgroupRoot,
+    dir: agentDir,
+    imageDir: containerd.layout.root,
+    registryDir: containerd.layout.registryDir,
     imageMounts: containerd.imageMounts,
-    podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
-    tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] }, streamIdleMs,
+    podCIDR,
+    clusterDNS: [clusterDNS],
+    clusterDomain: CLUSTER_DOMAIN,
+    address,
+    kubeletVersion: KUBERNETES_VERSION,
+    tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] },
+    streamIdleMs,
   });
   return {
     component,
@@ -70,17 +97,26 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     async stopContainers() {
       // Or it would start again what is being stopped.
       await component.stop();
-      const problems = [...await containerd.stopAll(), ...await unmountBelow([agentDir])];
-      if (problems.length > 0) throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
+      const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];
+      if (problems.length > 0)
+        throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
     },
     leave: () => containerd.stop(),
   };
 }
 
-async function servingCertificate({ serving, caPem, nodeName, address, gateway }: RealNodeData, nowMs: number): Promise<KeyPair> {
+async function servingCertificate(
+  { serving, caPem, nodeName, address, gateway }: RealNodeData,
+  nowMs: number,
+): Promise<KeyPair> {
   if ('keyPem' in serving) return serving;
   const { pkiDir } = serving;
   const keyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
   const addresses = [...new Set([address, gateway, '127.0.0.1'])];
-  return (await ensureNodeCertificates({ dir: pkiDir, ca: { certificatePem: caPem, keyPem } }, { nodeName, addresses, nowMs })).serving;
+  return (
+    await ensureNodeCertificates(
+      { dir: pkiDir, ca: { certificatePem: caPem, keyPem } },
+      { nodeName, addresses, nowMs },
+    )
+  ).serving;
 }

@@ -41,7 +41,10 @@ export interface Removed {
   readonly otherRules: readonly string[];
 }
 
-interface Target { readonly node: string | undefined; readonly proxyId: string | undefined }
+interface Target {
+  readonly node: string | undefined;
+  readonly proxyId: string | undefined;
+}
 
 const STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 50;
@@ -49,21 +52,39 @@ const POLL_MS = 50;
 /** Looks only. UserError where it is not for `reset` to remove. */
 export async function prepareReset(flags: ResetFlags): Promise<Reset> {
   const target = targetOf(flags);
-  if (process.platform !== 'linux') return { found: [], what: describe(target), remove: () => Promise.resolve({ gone: [], others: [], otherRules: [] }) };
+  if (process.platform !== 'linux')
+    return {
+      found: [],
+      what: describe(target),
+      remove: () => Promise.resolve({ gone: [], others: [], otherRules: [] }),
+    };
   const found = await findAll(target);
-  if (found.length > 0 && process.getuid?.() !== 0) throw new UserError(`Removing ${describe(target)} needs root.`);
+  if (found.length > 0 && process.getuid?.() !== 0)
+    throw new UserError(`Removing ${describe(target)} needs root.`);
   return { found, what: describe(target), remove: () => removeAll(target, found) };
 }
 
 function targetOf({ dataDir: path, kubeconfig, clusterId }: ResetFlags): Target {
-  if (path === undefined && kubeconfig === undefined && clusterId === undefined) throw new UserError('--data-dir DIR (of capstan node), or --kubeconfig FILE or --cluster-id ID (of capstan proxy) is needed: it says what to remove.');
-  if (clusterId !== undefined && !/^[0-9a-f]{8}$/.test(clusterId)) throw new UserError(`--cluster-id is "${clusterId}"; it should be 8 hexadecimal digits.`);
+  if (path === undefined && kubeconfig === undefined && clusterId === undefined)
+    throw new UserError(
+      '--data-dir DIR (of capstan node), or --kubeconfig FILE or --cluster-id ID (of capstan proxy) is needed: it says what to remove.',
+    );
+  if (clusterId !== undefined && !/^[0-9a-f]{8}$/.test(clusterId))
+    throw new UserError(`--cluster-id is "${clusterId}"; it should be 8 hexadecimal digits.`);
   const node = path === undefined ? undefined : dataDir(path).path;
   if (node !== undefined) refuseClusters(node);
-  const server = kubeconfig === undefined ? node === undefined ? undefined : readNodeRecord(node)?.server : readConnection({ kubeconfig }).options.server;
+  const server =
+    kubeconfig === undefined
+      ? node === undefined
+        ? undefined
+        : readNodeRecord(node)?.server
+      : readConnection({ kubeconfig }).options.server;
   const proxyId = clusterId ?? (server === undefined ? undefined : proxyIdOf(server));
   const owner = proxyId === undefined ? undefined : claimedBy(proxyId);
-  if (owner !== undefined) throw new UserError(`The service rules ${tableName(proxyId ?? '')} are those of the cluster in ${owner}; remove it with: capstan delete --data-dir ${owner}`);
+  if (owner !== undefined)
+    throw new UserError(
+      `The service rules ${tableName(proxyId ?? '')} are those of the cluster in ${owner}; remove it with: capstan delete --data-dir ${owner}`,
+    );
   return { node, proxyId };
 }
 
@@ -76,11 +97,17 @@ function refuseClusters(path: string): void {
       throw error;
     }
   })();
-  if (isCluster) throw new UserError(`${path} is a cluster's directory; remove it with: capstan delete --data-dir ${path}`);
+  if (isCluster)
+    throw new UserError(
+      `${path} is a cluster's directory; remove it with: capstan delete --data-dir ${path}`,
+    );
 }
 
 function describe({ node, proxyId }: Target): string {
-  return [...node === undefined ? [] : [`the node in ${node}`], ...proxyId === undefined ? [] : [`the service rules ${tableName(proxyId)}`]].join(' and ');
+  return [
+    ...(node === undefined ? [] : [`the node in ${node}`]),
+    ...(proxyId === undefined ? [] : [`the service rules ${tableName(proxyId)}`]),
+  ].join(' and ');
 }
 
 /** What runs first, then what is on the machine, then files. */
@@ -90,17 +117,20 @@ async function findAll({ node, proxyId }: Target): Promise<string[]> {
   const traces = node === undefined ? await rulesOf(proxyId) : await findNode({ node, proxyId });
   // 'containerd' in /etc and 'kubelet' in /var/lib are not ours.
   const isForeign = node !== undefined && existsSync(join(node, 'containerd')) && !isOwnNodeDir(node);
-  if (isForeign) throw new UserError(`${node} holds a containerd that Capstan did not make: nothing was removed.`);
+  if (isForeign)
+    throw new UserError(`${node} holds a containerd that Capstan did not make: nothing was removed.`);
   return [
-    ...nodeProcess === undefined ? [] : [`the program capstan node (process ${nodeProcess})`],
-    ...proxyProcess === undefined ? [] : [`the program capstan proxy (process ${proxyProcess})`],
+    ...(nodeProcess === undefined ? [] : [`the program capstan node (process ${nodeProcess})`]),
+    ...(proxyProcess === undefined ? [] : [`the program capstan proxy (process ${proxyProcess})`]),
     ...traces,
-    ...node !== undefined && isOwnNodeDir(node) ? [`the node's files in ${node}`] : [],
+    ...(node !== undefined && isOwnNodeDir(node) ? [`the node's files in ${node}`] : []),
   ];
 }
 
 async function rulesOf(proxyId: string | undefined): Promise<string[]> {
-  return proxyId !== undefined && (await serviceProxyIds()).includes(proxyId) ? [`the service rules (nftables table ${tableName(proxyId)})`] : [];
+  return proxyId !== undefined && (await serviceProxyIds()).includes(proxyId)
+    ? [`the service rules (nftables table ${tableName(proxyId)})`]
+    : [];
 }
 
 async function removeAll(target: Target, found: readonly string[]): Promise<Removed> {
@@ -115,7 +145,13 @@ async function removeAll(target: Target, found: readonly string[]): Promise<Remo
   const others = isOwn ? removeNodeFiles(node) : [];
   const left = await findAll(target);
   if (left.length > 0) throw new UserError(`Not everything could be removed, try again: ${left.join(', ')}`);
-  return { gone: found, others, otherRules: (await serviceProxyIds()).filter((id) => claimedBy(id) === undefined && proxyPid(id) === undefined) };
+  return {
+    gone: found,
+    others,
+    otherRules: (await serviceProxyIds()).filter(
+      (id) => claimedBy(id) === undefined && proxyPid(id) === undefined,
+    ),
+  };
 }
 
 /** SIGTERM, and waits until it is gone. */
@@ -125,7 +161,10 @@ async function stopProcess(pid: number | undefined, name: string): Promise<void>
   process.kill(pid, 'SIGTERM');
   const deadline = performance.now() + STOP_TIMEOUT_MS;
   while (startTime !== undefined && processStartTime(pid) === startTime) {
-    if (performance.now() > deadline) throw new UserError(`${name} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`);
+    if (performance.now() > deadline)
+      throw new UserError(
+        `${name} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`,
+      );
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

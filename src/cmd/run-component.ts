@@ -59,7 +59,9 @@ const STOP_TIMEOUT_MS = 60_000;
 /** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
 export async function runComponent({ name, flags, create }: RunOptions): Promise<void> {
   const connection = readConnection(flags);
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: name });
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
+    component: name,
+  });
   const stopping = stopSignal(log);
   const transports: Transport[] = [];
   const transportTo = (options: HttpsOptions): Transport => {
@@ -69,7 +71,13 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
   };
   const transport = transportTo(connection.options);
   try {
-    await waitForApi({ transport, connection, log, stopping: stopping.signal, timeoutMs: (flags.apiTimeoutSeconds ?? DEFAULT_API_TIMEOUT_SECONDS) * 1000 });
+    await waitForApi({
+      transport,
+      connection,
+      log,
+      stopping: stopping.signal,
+      timeoutMs: (flags.apiTimeoutSeconds ?? DEFAULT_API_TIMEOUT_SECONDS) * 1000,
+    });
     if (stopping.signal.aborted) return;
     const api = createClient(transport, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });
     const identity = flags.identity ?? `${hostname()}_${randomUUID()}`;
@@ -81,7 +89,12 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
   }
 }
 
-interface Running { readonly component: Component; readonly api: Client; readonly log: Logger; readonly signal: AbortSignal }
+interface Running {
+  readonly component: Component;
+  readonly api: Client;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
 
 async function runUntilStopped({ component, api, log, signal }: Running): Promise<void> {
   const failed = Promise.withResolvers<never>();
@@ -104,7 +117,10 @@ async function runUntilStopped({ component, api, log, signal }: Running): Promis
   log.info('stopped');
 }
 
-async function bounded(work: Promise<void>, { ms, log }: { readonly ms: number; readonly log: Logger }): Promise<void> {
+async function bounded(
+  work: Promise<void>,
+  { ms, log }: { readonly ms: number; readonly log: Logger },
+): Promise<void> {
   const late = realClock.after(ms, () => {
     log.error('not stopped in time, ending anyway', { ms });
     process.exit(1);
@@ -127,16 +143,31 @@ function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } 
 }
 
 /** Where the kubeconfig leads. UserError when there is none, or it cannot be read. */
-export function readConnection({ kubeconfig = process.env['KUBECONFIG'], context }: Pick<ComponentFlags, 'kubeconfig' | 'context'>): Connection {
-  if (!kubeconfig) throw new UserError('--kubeconfig FILE is needed: it says where the API server is and who this component is there (capstan up writes one for each into DIR/kubeconfigs).');
+export function readConnection({
+  kubeconfig = process.env['KUBECONFIG'],
+  context,
+}: Pick<ComponentFlags, 'kubeconfig' | 'context'>): Connection {
+  if (!kubeconfig)
+    throw new UserError(
+      '--kubeconfig FILE is needed: it says where the API server is and who this component is there (capstan up writes one for each into DIR/kubeconfigs).',
+    );
   try {
-    return { file: kubeconfig, options: resolveContext(loadKubeconfig({ path: kubeconfig }), { context }).options };
+    return {
+      file: kubeconfig,
+      options: resolveContext(loadKubeconfig({ path: kubeconfig }), { context }).options,
+    };
   } catch (error) {
     throw new UserError(`${errorMessage(error)} (--kubeconfig ${kubeconfig}).`, error);
   }
 }
 
-interface Wait { readonly transport: Transport; readonly connection: Connection; readonly log: Logger; readonly stopping: AbortSignal; readonly timeoutMs: number }
+interface Wait {
+  readonly transport: Transport;
+  readonly connection: Connection;
+  readonly log: Logger;
+  readonly stopping: AbortSignal;
+  readonly timeoutMs: number;
+}
 
 /** Nobody answering may pass (the server is starting); a refused certificate does not. */
 async function waitForApi({ transport, connection, log, stopping, timeoutMs }: Wait): Promise<void> {
@@ -144,7 +175,10 @@ async function waitForApi({ transport, connection, log, stopping, timeoutMs }: W
   for (let said = false; !stopping.aborted;) {
     const problem = await probe(transport, connection);
     if (problem === undefined) return;
-    if (realClock.monotonic() >= deadline) throw new UserError(`The API server ${connection.options.server} does not answer after ${timeoutMs / 1000} s: ${problem}.`);
+    if (realClock.monotonic() >= deadline)
+      throw new UserError(
+        `The API server ${connection.options.server} does not answer after ${timeoutMs / 1000} s: ${problem}.`,
+      );
     if (!said) log.info('waiting for the API server', { server: connection.options.server, problem });
     said = true;
     await realClock.sleep(PROBE_EVERY_MS, stopping).catch(() => {});
@@ -152,17 +186,31 @@ async function waitForApi({ transport, connection, log, stopping, timeoutMs }: W
 }
 
 /** Undefined when it answers, else what may pass; throws what will not. */
-async function probe(transport: Transport, { file, options: { server } }: Connection): Promise<string | undefined> {
+async function probe(
+  transport: Transport,
+  { file, options: { server } }: Connection,
+): Promise<string | undefined> {
   let status: number;
   try {
-    const response = await transport.request({ method: 'GET', path: '/version', signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) });
+    const response = await transport.request({
+      method: 'GET',
+      path: '/version',
+      signal: AbortSignal.timeout(PROBE_TIMEOUT_MS),
+    });
     await response.bytes();
     status = response.status;
   } catch (error) {
-    if (isTransportError(error, 'tls')) throw new UserError(`The certificate of ${server}, or ours, was not accepted (${errorMessage(error)}): is ${file} of this cluster?`, error);
+    if (isTransportError(error, 'tls'))
+      throw new UserError(
+        `The certificate of ${server}, or ours, was not accepted (${errorMessage(error)}): is ${file} of this cluster?`,
+        error,
+      );
     return errorMessage(error);
   }
-  if (status === 401) throw new UserError(`The API server ${server} does not accept the credentials in ${file} (401 Unauthorized): they are expired or of another cluster.`);
+  if (status === 401)
+    throw new UserError(
+      `The API server ${server} does not accept the credentials in ${file} (401 Unauthorized): they are expired or of another cluster.`,
+    );
   return status >= 500 ? `it answers with HTTP ${status}` : undefined;
 }
 

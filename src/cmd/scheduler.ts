@@ -9,7 +9,9 @@ export interface SchedulerFlags extends ComponentFlags {
 
 export function runScheduler(flags: SchedulerFlags): Promise<void> {
   return runComponent({
-    name: 'kube-scheduler', flags,
-    create: (context) => createScheduler({ ...context, ...(flags.leaderElect === false ? { leaderElect: false } : {}) }),
+    name: 'kube-scheduler',
+    flags,
+    create: (context) =>
+      createScheduler({ ...context, ...(flags.leaderElect === false ? { leaderElect: false } : {}) }),
   });
 }

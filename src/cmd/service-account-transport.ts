@@ -19,8 +19,13 @@ export interface ServiceAccountTransportOptions {
   readonly clock: Clock;
 }
 
-interface TokenRequest extends KubeObject { readonly status?: { readonly token?: string; readonly expirationTimestamp?: string } }
-interface Token { readonly value: string; readonly renewAtMs: number }
+interface TokenRequest extends KubeObject {
+  readonly status?: { readonly token?: string; readonly expirationTimestamp?: string };
+}
+interface Token {
+  readonly value: string;
+  readonly renewAtMs: number;
+}
 
 const LIFETIME_SECONDS = 3600;
 /** Part of a token's life after which another is asked for. */
@@ -36,12 +41,17 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
     const asked = requestToken(options);
     token = asked;
     // A failure is the present caller's; the next one asks again.
-    asked.catch(() => { if (token === asked) token = undefined; });
+    asked.catch(() => {
+      if (token === asked) token = undefined;
+    });
     return (await asked).value;
   }
 
   async function send(request: TransportRequest): Promise<TransportResponse> {
-    return options.shared.request({ ...request, headers: { ...request.headers, authorization: `Bearer ${await current()}` } });
+    return options.shared.request({
+      ...request,
+      headers: { ...request.headers, authorization: `Bearer ${await current()}` },
+    });
   }
 
   return {
@@ -58,8 +68,13 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
 }
 
 async function requestToken({ api, namespace, name, clock }: ServiceAccountTransportOptions): Promise<Token> {
-  const body: KubeObject = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME_SECONDS } } as KubeObject;
-  const ask = (): Promise<KubeObject> => api.createSubresource(serviceAccounts, { name, namespace }, { subresource: 'token', body });
+  const body: KubeObject = {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    spec: { expirationSeconds: LIFETIME_SECONDS },
+  } as KubeObject;
+  const ask = (): Promise<KubeObject> =>
+    api.createSubresource(serviceAccounts, { name, namespace }, { subresource: 'token', body });
   const answer = await ask().catch(async (error: unknown) => {
     if (!isStatusError(error, 'NotFound')) throw error;
     await api.create(serviceAccounts, { metadata: { name, namespace } }).catch((problem: unknown) => {

@@ -17,9 +17,13 @@ export interface TlsSettings {
 export const TLS_FLAGS: Readonly<Record<string, string>> = {
   'tls-min-version': 'oldest TLS to speak: VersionTLS12 or VersionTLS13 (default: VersionTLS12)',
 };
-export const TLS_CIPHER_SUITES = 'suites of TLS 1.2 to offer, by their IANA names, separated by commas (default: the secure ones)';
+export const TLS_CIPHER_SUITES =
+  'suites of TLS 1.2 to offer, by their IANA names, separated by commas (default: the secure ones)';
 
-const VERSIONS: Readonly<Record<string, SecureVersion>> = { VersionTLS12: 'TLSv1.2', VersionTLS13: 'TLSv1.3' };
+const VERSIONS: Readonly<Record<string, SecureVersion>> = {
+  VersionTLS12: 'TLSv1.2',
+  VersionTLS13: 'TLSv1.3',
+};
 const OBSOLETE: readonly string[] = ['VersionTLS10', 'VersionTLS11'];
 
 /** Throws a UserError for what is unknown or insecure. */
@@ -27,15 +31,24 @@ export function tlsSettingsFrom({ tlsMinVersion, tlsCipherSuites }: TlsFlags): T
   const minVersion = tlsMinVersion === undefined ? undefined : VERSIONS[tlsMinVersion];
   if (tlsMinVersion !== undefined && !minVersion) {
     const why = OBSOLETE.includes(tlsMinVersion) ? ', which is not spoken any more' : '';
-    throw new UserError(`--tls-min-version is "${tlsMinVersion}"${why}; it should be ${Object.keys(VERSIONS).join(' or ')}.`);
+    throw new UserError(
+      `--tls-min-version is "${tlsMinVersion}"${why}; it should be ${Object.keys(VERSIONS).join(' or ')}.`,
+    );
   }
-  return { ...(minVersion ? { minVersion } : {}), ...(tlsCipherSuites ? { ciphers: ciphersFrom(tlsCipherSuites) } : {}) };
+  return {
+    ...(minVersion ? { minVersion } : {}),
+    ...(tlsCipherSuites ? { ciphers: ciphersFrom(tlsCipherSuites) } : {}),
+  };
 }
 
 function ciphersFrom(names: readonly string[]): string {
-  const chosen = names.filter((name) => !TLS13_SUITES.includes(name)).map((name) => {
-    if (Object.hasOwn(SECURE_SUITES, name)) return SECURE_SUITES[name]!;
-    throw new UserError(`--tls-cipher-suites names "${name}", which is not offered: secure ones are ${Object.keys(SECURE_SUITES).join(', ')}.`);
-  });
+  const chosen = names
+    .filter((name) => !TLS13_SUITES.includes(name))
+    .map((name) => {
+      if (Object.hasOwn(SECURE_SUITES, name)) return SECURE_SUITES[name]!;
+      throw new UserError(
+        `--tls-cipher-suites names "${name}", which is not offered: secure ones are ${Object.keys(SECURE_SUITES).join(', ')}.`,
+      );
+    });
   return [...TLS13_SUITES, ...chosen].join(':');
 }

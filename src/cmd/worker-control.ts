@@ -25,22 +25,40 @@ const end = workerEnd<ControlData>();
 const log = createLogger({ format: 'json' }).with({ thread: 'control' });
 const components: Component[] = [];
 
-end.run(async () => {
-  const clientFor = async (user: Parameters<typeof end.transportFor>[0], agent: string): Promise<ComponentContext['api']> =>
-    createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
-  const [schedulerApi, managerApi] = await Promise.all([clientFor(identities.scheduler, 'kube-scheduler'), clientFor(identities.controllerManager, 'kube-controller-manager')]);
-  const context = { clock: realClock, identity: end.data.identity };
-  const scheduler = createScheduler({ ...context, api: schedulerApi, log: log.with({ component: 'kube-scheduler' }) });
-  const manager = await startControllerManager({
-    ...context, api: managerApi, log: log.with({ component: 'kube-controller-manager' }), ...end.data,
-    apiFor: (account) => clientFor(controllerIdentity(account), account),
-  });
-  components.push(manager, scheduler);
-  await Promise.all(components.map(async (component) => {
-    end.state(component.name, 'starting');
-    await component.start();
-    end.state(component.name, 'running');
-  }));
-}, async () => {
-  await Promise.all(components.map((component) => component.stop()));
-});
+end.run(
+  async () => {
+    const clientFor = async (
+      user: Parameters<typeof end.transportFor>[0],
+      agent: string,
+    ): Promise<ComponentContext['api']> =>
+      createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
+    const [schedulerApi, managerApi] = await Promise.all([
+      clientFor(identities.scheduler, 'kube-scheduler'),
+      clientFor(identities.controllerManager, 'kube-controller-manager'),
+    ]);
+    const context = { clock: realClock, identity: end.data.identity };
+    const scheduler = createScheduler({
+      ...context,
+      api: schedulerApi,
+      log: log.with({ component: 'kube-scheduler' }),
+    });
+    const manager = await startControllerManager({
+      ...context,
+      api: managerApi,
+      log: log.with({ component: 'kube-controller-manager' }),
+      ...end.data,
+      apiFor: (account) => clientFor(controllerIdentity(account), account),
+    });
+    components.push(manager, scheduler);
+    await Promise.all(
+      components.map(async (component) => {
+        end.state(component.name, 'starting');
+        await component.start();
+        end.state(component.name, 'running');
+      }),
+    );
+  },
+  async () => {
+    await Promise.all(components.map((component) => component.stop()));
+  },
+);

@@ -12,7 +12,9 @@ import type { UserInfo } from '#machinery/object.ts';
 import { assert } from '#stdx/assert.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-type ToWorker = { readonly type: 'port'; readonly id: number; readonly port: MessagePort } | { readonly type: 'stop'; readonly reason: string };
+type ToWorker =
+  | { readonly type: 'port'; readonly id: number; readonly port: MessagePort }
+  | { readonly type: 'stop'; readonly reason: string };
 type ToMain =
   | { readonly type: 'ask'; readonly id: number; readonly user: UserInfo }
   | { readonly type: 'state'; readonly component: string; readonly state: string }
@@ -48,24 +50,32 @@ const STOP_TIMEOUT_MS = 60_000;
 const YOUNG_HEAP_MB = 8;
 
 export function startWorker(options: WorkerOptions): WorkerHandle {
-  const worker = new Worker(options.file, { workerData: options.data, resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB } });
+  const worker = new Worker(options.file, {
+    workerData: options.data,
+    resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB },
+  });
   let stopping = false;
   let settle: { resolve(): void; reject(error: Error): void };
-  const started = new Promise<void>((resolve, reject) => { settle = { resolve, reject }; });
+  const started = new Promise<void>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
   started.catch(() => {});
   worker.on('message', (message: ToMain) => {
-    if (message.type === 'ask') void givePort(worker, { id: message.id, user: message.user, handler: options.handler });
+    if (message.type === 'ask')
+      void givePort(worker, { id: message.id, user: message.user, handler: options.handler });
     else if (message.type === 'state') options.onState(message.component, message.state);
     else if (message.type === 'started') settle.resolve();
     else if (message.type === 'failed') settle.reject(new Error(message.message));
   });
   const ended = new Promise<string | undefined>((resolve) => {
     let problem: string | undefined;
-    worker.on('error', (error) => { problem = errorMessage(error); });
+    worker.on('error', (error) => {
+      problem = errorMessage(error);
+    });
     worker.on('exit', (code) => {
       const why = problem ?? (code === 0 || stopping ? undefined : `exit code ${code}`);
       settle.reject(new Error(why ?? 'the worker ended'));
-      resolve(stopping ? undefined : why ?? 'it ended by itself');
+      resolve(stopping ? undefined : (why ?? 'it ended by itself'));
     });
   });
   return {
@@ -86,7 +96,14 @@ export function startWorker(options: WorkerOptions): WorkerHandle {
   };
 }
 
-async function givePort(worker: Worker, { id, user, handler }: { readonly id: number; readonly user: UserInfo; readonly handler: Promise<DirectHandler> }): Promise<void> {
+async function givePort(
+  worker: Worker,
+  {
+    id,
+    user,
+    handler,
+  }: { readonly id: number; readonly user: UserInfo; readonly handler: Promise<DirectHandler> },
+): Promise<void> {
   const { port1, port2 } = new MessageChannel();
   servePort(port1, await handler, user);
   worker.postMessage({ type: 'port', id, port: port2 } satisfies ToWorker, [port2]);
@@ -115,21 +132,28 @@ export function workerEnd<Data>(): WorkerEnd<Data> {
   const send = (message: ToMain): void => main.postMessage(message);
   return {
     data: workerData as Data,
-    transportFor: (user) => new Promise((resolve) => {
-      const id = nextId++;
-      asked.set(id, (port) => resolve(createPortTransport(port)));
-      send({ type: 'ask', id, user });
-    }),
+    transportFor: (user) =>
+      new Promise((resolve) => {
+        const id = nextId++;
+        asked.set(id, (port) => resolve(createPortTransport(port)));
+        send({ type: 'ask', id, user });
+      }),
     state: (component, state) => send({ type: 'state', component, state }),
     run(start, stop) {
-      onStop = (reason) => void stop(reason).catch((error: unknown) => send({ type: 'state', component: 'stop', state: errorMessage(error) })).finally(() => {
-        send({ type: 'stopped' });
-        process.exit(0);
-      });
-      start().then(() => send({ type: 'started' }), (error: unknown) => {
-        send({ type: 'failed', message: errorMessage(error) });
-        process.exit(1);
-      });
+      onStop = (reason) =>
+        void stop(reason)
+          .catch((error: unknown) => send({ type: 'state', component: 'stop', state: errorMessage(error) }))
+          .finally(() => {
+            send({ type: 'stopped' });
+            process.exit(0);
+          });
+      start().then(
+        () => send({ type: 'started' }),
+        (error: unknown) => {
+          send({ type: 'failed', message: errorMessage(error) });
+          process.exit(1);
+        },
+      );
     },
   };
 }

@@ -43,27 +43,62 @@ async function startComponent(component: Component): Promise<void> {
   end.state(component.name, 'running');
 }
 
-end.run(async () => {
-  const { real, simulatedNodes, clusterId, clusterCIDR, dnsServiceIP } = end.data;
-  const context = { clock: realClock, identity };
-  if (!real) {
-    if (simulatedNodes === 0) return;
-    const api = await clientFor(identities.simulatedNodes, 'simulated-nodes');
-    await startComponent(createSimulatedNodes({ ...context, api, log: log.with({ component: 'simulated-nodes' }), names: simulatedNodeNames(simulatedNodes), kubeletVersion: KUBERNETES_VERSION }));
-    return;
-  }
-  const [nodeApi, proxyApi, dnsApi] = await Promise.all([clientFor(nodeIdentity(real.nodeName), 'kubelet'), clientFor(identities.proxy, 'kube-proxy'), clientFor(identities.dns, 'coredns')]);
-  realNode = await createRealNode({ ...context, api: nodeApi, log: log.with({ component: 'kubelet' }), data: real });
-  await Promise.all([
-    startComponent(realNode.component),
-    startComponent(createServiceProxy({ ...context, api: proxyApi, log: log.with({ component: 'kube-proxy' }), nodeName: real.nodeName, clusterId, podCIDR: clusterCIDR })),
-    startComponent(createClusterDns({
-      ...context, api: dnsApi, log: log.with({ component: 'dns' }), clusterDomain: 'cluster.local',
-      listen: [{ address: real.gateway, port: DNS_PORT }], publish: { serviceIP: dnsServiceIP },
-    })),
-  ]);
-}, async (reason) => {
-  if (reason === STOP_CONTAINERS) await realNode?.stopContainers();
-  await Promise.all(components.toReversed().map((component) => component.stop()));
-  await realNode?.leave();
-});
+end.run(
+  async () => {
+    const { real, simulatedNodes, clusterId, clusterCIDR, dnsServiceIP } = end.data;
+    const context = { clock: realClock, identity };
+    if (!real) {
+      if (simulatedNodes === 0) return;
+      const api = await clientFor(identities.simulatedNodes, 'simulated-nodes');
+      await startComponent(
+        createSimulatedNodes({
+          ...context,
+          api,
+          log: log.with({ component: 'simulated-nodes' }),
+          names: simulatedNodeNames(simulatedNodes),
+          kubeletVersion: KUBERNETES_VERSION,
+        }),
+      );
+      return;
+    }
+    const [nodeApi, proxyApi, dnsApi] = await Promise.all([
+      clientFor(nodeIdentity(real.nodeName), 'kubelet'),
+      clientFor(identities.proxy, 'kube-proxy'),
+      clientFor(identities.dns, 'coredns'),
+    ]);
+    realNode = await createRealNode({
+      ...context,
+      api: nodeApi,
+      log: log.with({ component: 'kubelet' }),
+      data: real,
+    });
+    await Promise.all([
+      startComponent(realNode.component),
+      startComponent(
+        createServiceProxy({
+          ...context,
+          api: proxyApi,
+          log: log.with({ component: 'kube-proxy' }),
+          nodeName: real.nodeName,
+          clusterId,
+          podCIDR: clusterCIDR,
+        }),
+      ),
+      startComponent(
+        createClusterDns({
+          ...context,
+          api: dnsApi,
+          log: log.with({ component: 'dns' }),
+          clusterDomain: 'cluster.local',
+          listen: [{ address: real.gateway, port: DNS_PORT }],
+          publish: { serviceIP: dnsServiceIP },
+        }),
+      ),
+    ]);
+  },
+  async (reason) => {
+    if (reason === STOP_CONTAINERS) await realNode?.stopContainers();
+    await Promise.all(components.toReversed().map((component) => component.stop()));
+    await realNode?.leave();
+  },
+);

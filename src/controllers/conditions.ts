@@ -1,19 +1,36 @@
 /** Lists of status conditions. Pure: every function answers a new list and changes nothing. */
 
-interface ConditionLike { readonly type: string; readonly status: string; readonly reason?: string; readonly lastTransitionTime?: string }
+interface ConditionLike {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+  readonly lastTransitionTime?: string;
+}
 
-export function findCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, type: string): C | undefined {
+export function findCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  type: string,
+): C | undefined {
   return conditions?.find((condition) => condition.type === type);
 }
 
-export function withoutCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, type: string): C[] {
+export function withoutCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  type: string,
+): C[] {
   return (conditions ?? []).filter((condition) => condition.type !== type);
 }
 
 /** Puts a condition at the end, unless one of the same status and reason is there; the time of transition stays while the status does. */
-export function withCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, condition: C): C[] {
+export function withCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  condition: C,
+): C[] {
   const current = findCondition(conditions, condition.type);
   if (current?.status === condition.status && current.reason === condition.reason) return [...conditions!];
-  const next = current?.status === condition.status && current.lastTransitionTime !== undefined ? { ...condition, lastTransitionTime: current.lastTransitionTime } : condition;
+  const next =
+    current?.status === condition.status && current.lastTransitionTime !== undefined
+      ? { ...condition, lastTransitionTime: current.lastTransitionTime }
+      : condition;
   return [...withoutCondition(conditions, condition.type), next];
 }

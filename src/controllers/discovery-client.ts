@@ -14,9 +14,21 @@ export interface Discovered {
   readonly failed: readonly string[];
 }
 
-interface AggregatedResource { readonly resource: string; readonly responseKind?: { readonly kind: string }; readonly scope: string; readonly verbs: readonly string[] }
-interface AggregatedVersion { readonly version: string; readonly resources?: readonly AggregatedResource[]; readonly freshness?: string }
-interface AggregatedGroup { readonly metadata?: { readonly name?: string }; readonly versions?: readonly AggregatedVersion[] }
+interface AggregatedResource {
+  readonly resource: string;
+  readonly responseKind?: { readonly kind: string };
+  readonly scope: string;
+  readonly verbs: readonly string[];
+}
+interface AggregatedVersion {
+  readonly version: string;
+  readonly resources?: readonly AggregatedResource[];
+  readonly freshness?: string;
+}
+interface AggregatedGroup {
+  readonly metadata?: { readonly name?: string };
+  readonly versions?: readonly AggregatedVersion[];
+}
 
 const ACCEPT = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json';
 
@@ -32,7 +44,15 @@ export async function discoverResources(api: Client): Promise<Discovered> {
       for (const { resource, responseKind, scope, verbs } of served) {
         const id = `${group}/${resource}`;
         // Versions come in order of preference: the first that serves a resource is the one.
-        if (!resources.has(id)) resources.set(id, { group, version, plural: resource, kind: responseKind?.kind ?? '', namespaced: scope === 'Namespaced', verbs });
+        if (!resources.has(id))
+          resources.set(id, {
+            group,
+            version,
+            plural: resource,
+            kind: responseKind?.kind ?? '',
+            namespaced: scope === 'Namespaced',
+            verbs,
+          });
       }
     }
   }
@@ -42,14 +62,26 @@ export async function discoverResources(api: Client): Promise<Discovered> {
 async function fetchGroups(api: Client, path: string): Promise<readonly AggregatedGroup[]> {
   const response = await api.transport.request({ method: 'GET', path, headers: { accept: ACCEPT } });
   const body = await response.bytes();
-  if (response.status !== 200) throw statusErrors.unavailable(`discovery of ${path} answered ${response.status}: ${body.toString('utf8').slice(0, 200)}`);
-  const list = JSON.parse(body.toString('utf8')) as { readonly kind?: string; readonly items?: readonly AggregatedGroup[] };
-  if (list.kind !== 'APIGroupDiscoveryList') throw statusErrors.unavailable(`discovery of ${path} is not aggregated: the server answered ${list.kind}`);
+  if (response.status !== 200)
+    throw statusErrors.unavailable(
+      `discovery of ${path} answered ${response.status}: ${body.toString('utf8').slice(0, 200)}`,
+    );
+  const list = JSON.parse(body.toString('utf8')) as {
+    readonly kind?: string;
+    readonly items?: readonly AggregatedGroup[];
+  };
+  if (list.kind !== 'APIGroupDiscoveryList')
+    throw statusErrors.unavailable(
+      `discovery of ${path} is not aggregated: the server answered ${list.kind}`,
+    );
   return list.items ?? [];
 }
 
 /** The served resource of an owner reference. */
-export function resourceOfKind(resources: readonly ServedResource[], { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): ServedResource | undefined {
+export function resourceOfKind(
+  resources: readonly ServedResource[],
+  { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string },
+): ServedResource | undefined {
   const { group, version } = parseApiVersion(apiVersion);
   const found = resources.find((resource) => resource.group === group && resource.kind === kind);
   return found && { ...found, version };

@@ -9,7 +9,10 @@ import { jobController } from './batch/job-controller.ts';
 import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
 import { certificateSigningRequestApprovingController } from './certificates/certificatesigningrequest-approving-controller.ts';
 import { certificateSigningRequestCleanerController } from './certificates/certificatesigningrequest-cleaner-controller.ts';
-import { certificateSigningRequestSigningController, type SigningOptions } from './certificates/certificatesigningrequest-signing-controller.ts';
+import {
+  certificateSigningRequestSigningController,
+  type SigningOptions,
+} from './certificates/certificatesigningrequest-signing-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
@@ -24,7 +27,10 @@ import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
-import { legacyServiceAccountTokenCleanerController, type LegacyTokenCleanerOptions } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
+import {
+  legacyServiceAccountTokenCleanerController,
+  type LegacyTokenCleanerOptions,
+} from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
 import { storageVersionMigratorController } from './storagemigration/storage-version-migrator-controller.ts';
 import { persistentVolumeProtectionController } from './volume/persistentvolume-protection-controller.ts';
@@ -63,7 +69,14 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     resourceQuotaController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
-    ...(options.serviceAccountKey === undefined ? [] : [serviceAccountTokenController({ serviceAccountKey: options.serviceAccountKey, rootCA: options.rootCA })]),
+    ...(options.serviceAccountKey === undefined
+      ? []
+      : [
+          serviceAccountTokenController({
+            serviceAccountKey: options.serviceAccountKey,
+            rootCA: options.rootCA,
+          }),
+        ]),
     legacyServiceAccountTokenCleanerController(options),
     taintEvictionController,
     endpointsController,

@@ -3,7 +3,8 @@ import type { Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec } from '#
 
 export function selectsNode(spec: PodSpec | undefined, node: Node): boolean {
   const labels = node.metadata?.labels ?? {};
-  for (const [key, value] of Object.entries(spec?.nodeSelector ?? {})) if (labels[key] !== value) return false;
+  for (const [key, value] of Object.entries(spec?.nodeSelector ?? {}))
+    if (labels[key] !== value) return false;
   const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   return !required || required.nodeSelectorTerms.some((term) => matchesTerm(term, node));
 }
@@ -11,19 +12,30 @@ export function selectsNode(spec: PodSpec | undefined, node: Node): boolean {
 /** All of a term must hold; an empty one matches no node. */
 function matchesTerm({ matchExpressions = [], matchFields = [] }: NodeSelectorTerm, node: Node): boolean {
   if (matchExpressions.length + matchFields.length === 0) return false;
-  return matchExpressions.every((requirement) => holds(requirement, node.metadata?.labels?.[requirement.key]))
-    && matchFields.every((requirement) => requirement.key === 'metadata.name' && holds(requirement, node.metadata?.name));
+  return (
+    matchExpressions.every((requirement) => holds(requirement, node.metadata?.labels?.[requirement.key])) &&
+    matchFields.every(
+      (requirement) => requirement.key === 'metadata.name' && holds(requirement, node.metadata?.name),
+    )
+  );
 }
 
 function holds({ operator, values = [] }: NodeSelectorRequirement, actual: string | undefined): boolean {
   switch (operator) {
-    case 'In': return actual !== undefined && values.includes(actual);
-    case 'NotIn': return actual === undefined || !values.includes(actual);
-    case 'Exists': return actual !== undefined;
-    case 'DoesNotExist': return actual === undefined;
-    case 'Gt': return isWhole(actual) && isWhole(values[0]) && BigInt(actual) > BigInt(values[0]);
-    case 'Lt': return isWhole(actual) && isWhole(values[0]) && BigInt(actual) < BigInt(values[0]);
-    default: return false;
+    case 'In':
+      return actual !== undefined && values.includes(actual);
+    case 'NotIn':
+      return actual === undefined || !values.includes(actual);
+    case 'Exists':
+      return actual !== undefined;
+    case 'DoesNotExist':
+      return actual === undefined;
+    case 'Gt':
+      return isWhole(actual) && isWhole(values[0]) && BigInt(actual) > BigInt(values[0]);
+    case 'Lt':
+      return isWhole(actual) && isWhole(values[0]) && BigInt(actual) < BigInt(values[0]);
+    default:
+      return false;
   }
 }
 

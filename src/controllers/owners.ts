@@ -17,7 +17,14 @@ export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
 }
 
 export function controllerReference(owner: KubeObject, ref: ResourceRef): OwnerReference {
-  return { apiVersion: apiVersionOf(ref), kind: ref.kind, name: owner.metadata!.name!, uid: owner.metadata!.uid!, controller: true, blockOwnerDeletion: true };
+  return {
+    apiVersion: apiVersionOf(ref),
+    kind: ref.kind,
+    name: owner.metadata!.name!,
+    uid: owner.metadata!.uid!,
+    controller: true,
+    blockOwnerDeletion: true,
+  };
 }
 
 /** Index values of an object: its controller's uid, or that it has none. */
@@ -28,7 +35,11 @@ export function controllerIndex(object: KubeObject): readonly string[] {
 export const BY_CONTROLLER = 'controller';
 
 /** The index declaration for a definition's `indexes`. */
-export function byController(resource: ResourceRef): { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] } {
+export function byController(resource: ResourceRef): {
+  readonly resource: ResourceRef;
+  readonly name: string;
+  readonly values: (object: never) => readonly string[];
+} {
   return { resource, name: BY_CONTROLLER, values: controllerIndex as (object: never) => readonly string[] };
 }
 
@@ -46,9 +57,17 @@ export function controlledBy<T extends KubeObject>(informer: Informer<T>, owner:
 }
 
 /** The key of an object's controller, when it is of this kind and the cache's object of that name is the very one. */
-export function controllerKey<T extends KubeObject>(object: KubeObject, { resource, informer }: { readonly resource: ResourceRef<T>; readonly informer: Informer<T> }): string | undefined {
+export function controllerKey<T extends KubeObject>(
+  object: KubeObject,
+  { resource, informer }: { readonly resource: ResourceRef<T>; readonly informer: Informer<T> },
+): string | undefined {
   const owner = controllerOf(object);
-  if (!owner || owner.kind !== resource.kind || !owner.apiVersion.startsWith(resource.group === '' ? resource.version : `${resource.group}/`)) return undefined;
+  if (
+    !owner ||
+    owner.kind !== resource.kind ||
+    !owner.apiVersion.startsWith(resource.group === '' ? resource.version : `${resource.group}/`)
+  )
+    return undefined;
   const namespace = object.metadata?.namespace;
   const key = namespace ? `${namespace}/${owner.name}` : owner.name;
   return informer.get(key)?.metadata?.uid === owner.uid ? key : undefined;
@@ -58,19 +77,31 @@ export function controllerKey<T extends KubeObject>(object: KubeObject, { resour
  * Keys for an object that some controller of `resource` may own: its controller, or, when it has none and is not being deleted, all
  * whose selector fits.
  */
-export function ownerKeys<T extends KubeObject>(object: KubeObject, { resource, informer, selectorOf }: {
-  readonly resource: ResourceRef<T>; readonly informer: Informer<T>; readonly selectorOf: (owner: T) => LabelSelector;
-}): string[] {
+export function ownerKeys<T extends KubeObject>(
+  object: KubeObject,
+  {
+    resource,
+    informer,
+    selectorOf,
+  }: {
+    readonly resource: ResourceRef<T>;
+    readonly informer: Informer<T>;
+    readonly selectorOf: (owner: T) => LabelSelector;
+  },
+): string[] {
   if (controllerOf(object)) {
     const key = controllerKey(object, { resource, informer });
     return key === undefined ? [] : [key];
   }
   const { namespace = '', labels, deletionTimestamp } = object.metadata ?? {};
   if (deletionTimestamp) return [];
-  return informer.listNamespace(namespace).filter((owner) => {
-    const selector = selectorOf(owner);
-    return !selector.isEverything && selector.matches(labels);
-  }).map((owner) => `${namespace}/${owner.metadata!.name!}`);
+  return informer
+    .listNamespace(namespace)
+    .filter((owner) => {
+      const selector = selectorOf(owner);
+      return !selector.isEverything && selector.matches(labels);
+    })
+    .map((owner) => `${namespace}/${owner.metadata!.name!}`);
 }
 
 export interface ClaimOptions<T extends KubeObject> {
@@ -86,7 +117,10 @@ export interface ClaimOptions<T extends KubeObject> {
 }
 
 /** Of the objects the owner controls and of orphans: those that are its own, after adopting what fits and releasing what does not. */
-export async function claim<T extends KubeObject>(objects: readonly T[], options: ClaimOptions<T>): Promise<T[]> {
+export async function claim<T extends KubeObject>(
+  objects: readonly T[],
+  options: ClaimOptions<T>,
+): Promise<T[]> {
   const { owner, selector, filter = () => true } = options;
   const claimed: T[] = [];
   const adopter = new Adopter(options);
@@ -117,7 +151,11 @@ class Adopter<T extends KubeObject> {
   async adopt(object: T): Promise<T | undefined> {
     const { api, resource, owner, ownerResource, finalizers } = this.#options;
     await (this.#mayAdopt ??= this.#checkOwner());
-    const metadata = { uid: object.metadata!.uid, ownerReferences: [controllerReference(owner, ownerResource)], ...(finalizers ? { finalizers } : {}) };
+    const metadata = {
+      uid: object.metadata!.uid,
+      ownerReferences: [controllerReference(owner, ownerResource)],
+      ...(finalizers ? { finalizers } : {}),
+    };
     try {
       return await api.patch(resource, nameOf(object), { type: 'strategic', patch: { metadata } });
     } catch (error) {
@@ -129,7 +167,9 @@ class Adopter<T extends KubeObject> {
   async release(object: T): Promise<void> {
     const { api, resource, owner, finalizers } = this.#options;
     const metadata = {
-      uid: object.metadata!.uid, ownerReferences: [{ $patch: 'delete', uid: owner.metadata!.uid }], ...(finalizers ? { '$deleteFromPrimitiveList/finalizers': finalizers } : {}),
+      uid: object.metadata!.uid,
+      ownerReferences: [{ $patch: 'delete', uid: owner.metadata!.uid }],
+      ...(finalizers ? { '$deleteFromPrimitiveList/finalizers': finalizers } : {}),
     };
     try {
       await api.patch(resource, nameOf(object), { type: 'strategic', patch: { metadata } });
@@ -143,11 +183,20 @@ class Adopter<T extends KubeObject> {
   async #checkOwner(): Promise<void> {
     const { api, owner, ownerResource } = this.#options;
     const fresh = await api.get(ownerResource, nameOf(owner));
-    if (fresh.metadata?.uid !== owner.metadata?.uid) throw new Error(`original ${ownerResource.kind} ${owner.metadata?.namespace}/${owner.metadata?.name} is gone: got uid ${fresh.metadata?.uid}, wanted ${owner.metadata?.uid}`);
-    if (fresh.metadata?.deletionTimestamp) throw new Error(`${owner.metadata?.namespace}/${owner.metadata?.name} has just been deleted at ${fresh.metadata.deletionTimestamp}`);
+    if (fresh.metadata?.uid !== owner.metadata?.uid)
+      throw new Error(
+        `original ${ownerResource.kind} ${owner.metadata?.namespace}/${owner.metadata?.name} is gone: got uid ${fresh.metadata?.uid}, wanted ${owner.metadata?.uid}`,
+      );
+    if (fresh.metadata?.deletionTimestamp)
+      throw new Error(
+        `${owner.metadata?.namespace}/${owner.metadata?.name} has just been deleted at ${fresh.metadata.deletionTimestamp}`,
+      );
   }
 }
 
-export function nameOf(object: { readonly metadata?: ObjectMeta }): { readonly name: string; readonly namespace?: string | undefined } {
+export function nameOf(object: { readonly metadata?: ObjectMeta }): {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+} {
   return { name: object.metadata!.name!, namespace: object.metadata!.namespace };
 }

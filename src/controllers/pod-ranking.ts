@@ -6,7 +6,11 @@ const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
 const PHASES: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };
 
 /** ranks: how many pods of the same owner run beside each, by node name. */
-export function podsToDelete(pods: readonly Pod[], count: number, { ranks, nowMs }: { readonly ranks: ReadonlyMap<string, number>; readonly nowMs: number }): Pod[] {
+export function podsToDelete(
+  pods: readonly Pod[],
+  count: number,
+  { ranks, nowMs }: { readonly ranks: ReadonlyMap<string, number>; readonly nowMs: number },
+): Pod[] {
   if (count >= pods.length) return [...pods];
   return pods.toSorted((a, b) => compare(a, b, { ranks, nowMs })).slice(0, count);
 }
@@ -21,16 +25,23 @@ export function ranksByNode(related: readonly Pod[]): Map<string, number> {
   return ranks;
 }
 
-function compare(a: Pod, b: Pod, { ranks, nowMs }: { readonly ranks: ReadonlyMap<string, number>; readonly nowMs: number }): number {
-  const aNode = a.spec?.nodeName ?? '', bNode = b.spec?.nodeName ?? '';
-  return Number(aNode !== '') - Number(bNode !== '')
-    || phaseOf(a) - phaseOf(b)
-    || Number(isPodReady(a)) - Number(isPodReady(b))
-    || deletionCost(a) - deletionCost(b)
-    || (ranks.get(bNode) ?? 0) - (ranks.get(aNode) ?? 0)
-    || compareReadySince(a, b, nowMs)
-    || restarts(b) - restarts(a)
-    || compareAges(a, createdMs(a), { other: b, otherMs: createdMs(b), nowMs });
+function compare(
+  a: Pod,
+  b: Pod,
+  { ranks, nowMs }: { readonly ranks: ReadonlyMap<string, number>; readonly nowMs: number },
+): number {
+  const aNode = a.spec?.nodeName ?? '',
+    bNode = b.spec?.nodeName ?? '';
+  return (
+    Number(aNode !== '') - Number(bNode !== '') ||
+    phaseOf(a) - phaseOf(b) ||
+    Number(isPodReady(a)) - Number(isPodReady(b)) ||
+    deletionCost(a) - deletionCost(b) ||
+    (ranks.get(bNode) ?? 0) - (ranks.get(aNode) ?? 0) ||
+    compareReadySince(a, b, nowMs) ||
+    restarts(b) - restarts(a) ||
+    compareAges(a, createdMs(a), { other: b, otherMs: createdMs(b), nowMs })
+  );
 }
 
 function phaseOf(pod: Pod): number {
@@ -44,16 +55,24 @@ function deletionCost(pod: Pod): number {
 
 function compareReadySince(a: Pod, b: Pod, nowMs: number): number {
   if (!isPodReady(a) || !isPodReady(b)) return 0;
-  const aMs = readySinceMs(a), bMs = readySinceMs(b);
+  const aMs = readySinceMs(a),
+    bMs = readySinceMs(b);
   if (aMs === bMs) return 0;
   if (aMs === undefined || bMs === undefined) return aMs === undefined ? -1 : 1;
   return compareAges(a, aMs, { other: b, otherMs: bMs, nowMs });
 }
 
 /** The younger first; ages of the same order of magnitude count as equal, so that scaling down spreads over them. */
-function compareAges(pod: Pod, ms: number, { other, otherMs, nowMs }: { readonly other: Pod; readonly otherMs: number; readonly nowMs: number }): number {
+function compareAges(
+  pod: Pod,
+  ms: number,
+  { other, otherMs, nowMs }: { readonly other: Pod; readonly otherMs: number; readonly nowMs: number },
+): number {
   if (ms === otherMs) return 0;
-  return magnitude(nowMs - ms) - magnitude(nowMs - otherMs) || compareText(pod.metadata?.uid ?? '', other.metadata?.uid ?? '');
+  return (
+    magnitude(nowMs - ms) - magnitude(nowMs - otherMs) ||
+    compareText(pod.metadata?.uid ?? '', other.metadata?.uid ?? '')
+  );
 }
 
 function magnitude(ageMs: number): number {

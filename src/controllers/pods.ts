@@ -11,7 +11,10 @@ export function isPodReady(pod: Pod): boolean {
 }
 
 /** Ready for at least minReadySeconds. */
-export function isPodAvailable(pod: Pod, { minReadySeconds = 0, nowMs }: { readonly minReadySeconds?: number | undefined; readonly nowMs: number }): boolean {
+export function isPodAvailable(
+  pod: Pod,
+  { minReadySeconds = 0, nowMs }: { readonly minReadySeconds?: number | undefined; readonly nowMs: number },
+): boolean {
   if (!isPodReady(pod)) return false;
   if (minReadySeconds === 0) return true;
   const sinceMs = readySinceMs(pod);
@@ -24,7 +27,10 @@ export function readySinceMs(pod: Pod): number | undefined {
 }
 
 /** Milliseconds until the first of the ready pods becomes available; undefined when none will by time alone. */
-export function nextAvailableInMs(pods: readonly Pod[], { minReadySeconds = 0, nowMs }: { readonly minReadySeconds?: number | undefined; readonly nowMs: number }): number | undefined {
+export function nextAvailableInMs(
+  pods: readonly Pod[],
+  { minReadySeconds = 0, nowMs }: { readonly minReadySeconds?: number | undefined; readonly nowMs: number },
+): number | undefined {
   let nextMs: number | undefined;
   if (minReadySeconds === 0) return undefined;
   for (const pod of pods) {
@@ -51,12 +57,17 @@ export function isPodTerminating(pod: Pod): boolean {
   return !isPodTerminal(pod) && pod.metadata?.deletionTimestamp !== undefined;
 }
 
-export function createdMs(object: { readonly metadata?: { readonly creationTimestamp?: string | null } }): number {
+export function createdMs(object: {
+  readonly metadata?: { readonly creationTimestamp?: string | null };
+}): number {
   return timeMs(object.metadata?.creationTimestamp) ?? 0;
 }
 
 /** Oldest first, by name where they are of one second. */
-export function byAge(a: { readonly metadata?: { readonly creationTimestamp?: string | null; readonly name?: string } }, b: typeof a): number {
+export function byAge(
+  a: { readonly metadata?: { readonly creationTimestamp?: string | null; readonly name?: string } },
+  b: typeof a,
+): number {
   return createdMs(a) - createdMs(b) || compareText(a.metadata?.name ?? '', b.metadata?.name ?? '');
 }
 

@@ -35,7 +35,17 @@ export interface TestWorld {
   /** The object, or undefined when there is none. */
   find<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T | undefined>;
   /** What a kubelet would report. */
-  setPod(pod: Pod, status: { readonly phase?: string; readonly ready?: boolean; readonly podIP?: string; readonly reason?: string; readonly exitCode?: number; readonly extra?: object }): Promise<Pod>;
+  setPod(
+    pod: Pod,
+    status: {
+      readonly phase?: string;
+      readonly ready?: boolean;
+      readonly podIP?: string;
+      readonly reason?: string;
+      readonly exitCode?: number;
+      readonly extra?: object;
+    },
+  ): Promise<Pod>;
   /** The kubelet's last word on a pod that is being deleted. */
   finishPod(pod: Pod): Promise<void>;
   /** Assigns a pending pod to a node, as a scheduler does. */
@@ -44,17 +54,34 @@ export interface TestWorld {
 }
 
 /** More: of the API server. */
-export async function startTestWorld(definitions: readonly ControllerDefinition[], more: Pick<TestApiOptions, 'store' | 'settings' | 'serving'> = {}): Promise<TestWorld> {
+export async function startTestWorld(
+  definitions: readonly ControllerDefinition[],
+  more: Pick<TestApiOptions, 'store' | 'settings' | 'serving'> = {},
+): Promise<TestWorld> {
   const clock = new FakeClock();
   const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
   const test = await startTestApi({ ...more, clock });
   const { api } = test;
   const shared = test.clientAs({ name: 'system:kube-controller-manager', groups: [AUTHENTICATED] });
-  const own = new Map(definitions.map((definition) => {
-    const name = `system:serviceaccount:kube-system:${definition.serviceAccount ?? definition.name}`;
-    return [definition.name, test.clientAs({ name, groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', AUTHENTICATED] })];
-  }));
-  const manager: ControllerManager = createControllerManager(definitions, { api: shared, clock, log, identity: 'test', clientFor: ({ name }) => own.get(name)! });
+  const own = new Map(
+    definitions.map((definition) => {
+      const name = `system:serviceaccount:kube-system:${definition.serviceAccount ?? definition.name}`;
+      return [
+        definition.name,
+        test.clientAs({
+          name,
+          groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', AUTHENTICATED],
+        }),
+      ];
+    }),
+  );
+  const manager: ControllerManager = createControllerManager(definitions, {
+    api: shared,
+    clock,
+    log,
+    identity: 'test',
+    clientFor: ({ name }) => own.get(name)!,
+  });
   const world = new World({ api, clock, test, manager });
   await world.run(manager.start());
   return world;
@@ -66,7 +93,17 @@ class World implements TestWorld {
   readonly test: TestApi;
   readonly #manager: ControllerManager;
 
-  constructor({ api, clock, test, manager }: { readonly api: Client; readonly clock: FakeClock; readonly test: TestApi; readonly manager: ControllerManager }) {
+  constructor({
+    api,
+    clock,
+    test,
+    manager,
+  }: {
+    readonly api: Client;
+    readonly clock: FakeClock;
+    readonly test: TestApi;
+    readonly manager: ControllerManager;
+  }) {
     this.api = api;
     this.clock = clock;
     this.test = test;
@@ -86,7 +123,9 @@ class World implements TestWorld {
       }
       await this.clock.advance(STEP_MS);
     }
-    return assert.fail(`never came true: ${what} (${last instanceof Error ? last.message : JSON.stringify(last)})`);
+    return assert.fail(
+      `never came true: ${what} (${last instanceof Error ? last.message : JSON.stringify(last)})`,
+    );
   }
 
   async pass(ms: number): Promise<void> {
@@ -96,7 +135,9 @@ class World implements TestWorld {
   /** Awaits something that needs time to go on. */
   async run<T>(promise: Promise<T>): Promise<T> {
     let over = false;
-    const ended = promise.finally(() => { over = true; });
+    const ended = promise.finally(() => {
+      over = true;
+    });
     ended.catch(() => {});
     while (!over) await this.clock.advance(STEP_MS);
     return ended;
@@ -105,17 +146,34 @@ class World implements TestWorld {
   async namespace(name: string): Promise<void> {
     await this.api.create(namespaces, { metadata: { name } });
     // Pods are refused without it; where the serviceaccount controller runs, it may have been quicker.
-    await this.api.create(serviceAccounts, { metadata: { name: 'default', namespace: name } }).catch((error: unknown) => { if (!isStatusError(error, 'AlreadyExists')) throw error; });
+    await this.api
+      .create(serviceAccounts, { metadata: { name: 'default', namespace: name } })
+      .catch((error: unknown) => {
+        if (!isStatusError(error, 'AlreadyExists')) throw error;
+      });
   }
 
   async node(name: string, change: (node: KubeObject) => void = () => {}): Promise<void> {
-    const condition = { type: 'Ready', status: 'True', reason: 'KubeletReady', lastHeartbeatTime: formatTime(this.clock.now()), lastTransitionTime: formatTime(this.clock.now()) };
-    const node = { metadata: { name, labels: { 'kubernetes.io/hostname': name } }, spec: {}, status: { capacity: { cpu: '4', memory: '8Gi', pods: '110' }, conditions: [condition] } };
+    const condition = {
+      type: 'Ready',
+      status: 'True',
+      reason: 'KubeletReady',
+      lastHeartbeatTime: formatTime(this.clock.now()),
+      lastTransitionTime: formatTime(this.clock.now()),
+    };
+    const node = {
+      metadata: { name, labels: { 'kubernetes.io/hostname': name } },
+      spec: {},
+      status: { capacity: { cpu: '4', memory: '8Gi', pods: '110' }, conditions: [condition] },
+    };
     change(node);
     const created = await this.api.create(nodes, node);
-    if (!(created.spec?.taints?.length)) return;
+    if (!created.spec?.taints?.length) return;
     // Admission adds the taint of a node that is not known to be ready; here the lifecycle controller may not run.
-    const spec = { ...created.spec, taints: created.spec.taints.filter(({ key }) => key !== 'node.kubernetes.io/not-ready') };
+    const spec = {
+      ...created.spec,
+      taints: created.spec.taints.filter(({ key }) => key !== 'node.kubernetes.io/not-ready'),
+    };
     await this.api.update(nodes, { ...created, spec });
   }
 
@@ -128,23 +186,67 @@ class World implements TestWorld {
     }
   }
 
-  async setPod(pod: Pod, { phase = 'Running', ready = phase === 'Running', podIP, reason, exitCode, extra = {} }: Parameters<TestWorld['setPod']>[1]): Promise<Pod> {
-    const current = await this.api.get(pods, { name: pod.metadata!.name!, namespace: pod.metadata!.namespace });
+  async setPod(
+    pod: Pod,
+    {
+      phase = 'Running',
+      ready = phase === 'Running',
+      podIP,
+      reason,
+      exitCode,
+      extra = {},
+    }: Parameters<TestWorld['setPod']>[1],
+  ): Promise<Pod> {
+    const current = await this.api.get(pods, {
+      name: pod.metadata!.name!,
+      namespace: pod.metadata!.namespace,
+    });
     const now = formatTime(this.clock.now());
-    const state = exitCode === undefined ? { running: { startedAt: now } } : { terminated: { exitCode, finishedAt: now } };
-    const containerStatuses = (current.spec?.containers ?? []).map(({ name, image = '' }) => ({ name, image, imageID: image, ready, restartCount: 0, state }));
-    const conditions = [...(current.status?.conditions ?? []).filter(({ type }) => type !== 'Ready'), { type: 'Ready', status: ready ? 'True' : 'False', lastTransitionTime: now }];
-    const status = { ...current.status, phase, conditions, containerStatuses, startTime: now, ...(podIP ? { podIP, podIPs: [{ ip: podIP }] } : {}), ...(reason ? { reason } : {}), ...extra };
+    const state =
+      exitCode === undefined
+        ? { running: { startedAt: now } }
+        : { terminated: { exitCode, finishedAt: now } };
+    const containerStatuses = (current.spec?.containers ?? []).map(({ name, image = '' }) => ({
+      name,
+      image,
+      imageID: image,
+      ready,
+      restartCount: 0,
+      state,
+    }));
+    const conditions = [
+      ...(current.status?.conditions ?? []).filter(({ type }) => type !== 'Ready'),
+      { type: 'Ready', status: ready ? 'True' : 'False', lastTransitionTime: now },
+    ];
+    const status = {
+      ...current.status,
+      phase,
+      conditions,
+      containerStatuses,
+      startTime: now,
+      ...(podIP ? { podIP, podIPs: [{ ip: podIP }] } : {}),
+      ...(reason ? { reason } : {}),
+      ...extra,
+    };
     return this.api.updateStatus(pods, { ...current, status });
   }
 
   async finishPod(pod: Pod): Promise<void> {
-    await this.api.delete(pods, { name: pod.metadata!.name!, namespace: pod.metadata!.namespace }, { gracePeriodSeconds: 0 });
+    await this.api.delete(
+      pods,
+      { name: pod.metadata!.name!, namespace: pod.metadata!.namespace },
+      { gracePeriodSeconds: 0 },
+    );
   }
 
   async bind(pod: Pod, nodeName: string): Promise<void> {
     const { name = '', namespace } = pod.metadata!;
-    const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name, namespace: namespace! }, target: { kind: 'Node', name: nodeName } };
+    const body = {
+      apiVersion: 'v1',
+      kind: 'Binding',
+      metadata: { name, namespace: namespace! },
+      target: { kind: 'Node', name: nodeName },
+    };
     await this.api.createSubresource(pods, { name, namespace }, { subresource: 'binding', body });
   }
 

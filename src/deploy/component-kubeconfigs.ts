@@ -21,34 +21,62 @@ export interface ComponentKubeconfigOptions {
   readonly node?: { readonly name: string; readonly addresses: readonly string[] };
 }
 
-interface Identity { readonly file: string; readonly userName: string; readonly certificate: KeyPair }
+interface Identity {
+  readonly file: string;
+  readonly userName: string;
+  readonly certificate: KeyPair;
+}
 
 /** Users that have no certificate in DIR/pki. */
 const ISSUED: Readonly<Record<string, Subject>> = {
-  'dns': { commonName: 'system:serviceaccount:kube-system:coredns', organizations: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'] },
+  dns: {
+    commonName: 'system:serviceaccount:kube-system:coredns',
+    organizations: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
+  },
   // Acts for any number of nodes, which no single node's identity may.
   'simulated-nodes': { commonName: 'system:capstan:simulated-nodes', organizations: ['system:masters'] },
 };
 
 /** Paths by component. Files that are right are left alone; failures are those of the file system. */
-export async function writeComponentKubeconfigs(dir: DataDir, options: ComponentKubeconfigOptions): Promise<Readonly<Record<string, string>>> {
+export async function writeComponentKubeconfigs(
+  dir: DataDir,
+  options: ComponentKubeconfigOptions,
+): Promise<Readonly<Record<string, string>>> {
   const { server, pki, nowMs, node } = options;
   const identities: Identity[] = [
-    { file: 'controller-manager', userName: 'system:kube-controller-manager', certificate: pki.clients['controller-manager'] },
+    {
+      file: 'controller-manager',
+      userName: 'system:kube-controller-manager',
+      certificate: pki.clients['controller-manager'],
+    },
     { file: 'scheduler', userName: 'system:kube-scheduler', certificate: pki.clients.scheduler },
     { file: 'kube-proxy', userName: 'system:kube-proxy', certificate: pki.clients['kube-proxy'] },
   ];
   for (const [file, subject] of Object.entries(ISSUED)) {
-    const certificate = await usableCertificate(fileOf(dir, file), { pki, subject, nowMs }) ?? issueClientCertificate(pki, { subject, nowMs });
+    const certificate =
+      (await usableCertificate(fileOf(dir, file), { pki, subject, nowMs })) ??
+      issueClientCertificate(pki, { subject, nowMs });
     identities.push({ file, userName: subject.commonName, certificate });
   }
   if (node) {
-    const { client } = await ensureNodeCertificates(pki, { nodeName: node.name, addresses: node.addresses, nowMs });
+    const { client } = await ensureNodeCertificates(pki, {
+      nodeName: node.name,
+      addresses: node.addresses,
+      nowMs,
+    });
     identities.push({ file: `node-${node.name}`, userName: `system:node:${node.name}`, certificate: client });
   }
-  await Promise.all(identities.map(({ file, userName, certificate }) => writeKubeconfig(fileOf(dir, file), {
-    server, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName, credentials: { certificate },
-  })));
+  await Promise.all(
+    identities.map(({ file, userName, certificate }) =>
+      writeKubeconfig(fileOf(dir, file), {
+        server,
+        caPem: pki.ca.certificatePem,
+        clusterName: 'capstan',
+        userName,
+        credentials: { certificate },
+      }),
+    ),
+  );
   return Object.fromEntries(identities.map(({ file }) => [file, fileOf(dir, file)]));
 }
 
@@ -56,18 +84,26 @@ function fileOf(dir: DataDir, name: string): string {
   return join(dir.kubeconfigs, `${name}.kubeconfig`);
 }
 
-interface Wanted { readonly pki: Pki; readonly subject: Subject; readonly nowMs: number }
+interface Wanted {
+  readonly pki: Pki;
+  readonly subject: Subject;
+  readonly nowMs: number;
+}
 
 /** The certificate an earlier start put into the file, when it is for this subject and authority and far from its end. */
-async function usableCertificate(path: string, { pki, subject, nowMs }: Wanted): Promise<KeyPair | undefined> {
-  const text = await readIfPresent(path) ?? '';
+async function usableCertificate(
+  path: string,
+  { pki, subject, nowMs }: Wanted,
+): Promise<KeyPair | undefined> {
+  const text = (await readIfPresent(path)) ?? '';
   const certificatePem = decoded(/client-certificate-data: (\S+)/.exec(text)?.[1]);
   const keyPem = decoded(/client-key-data: (\S+)/.exec(text)?.[1]);
   try {
     const certificate = new X509Certificate(certificatePem);
-    const right = certificate.verify(new X509Certificate(pki.ca.certificatePem).publicKey)
-      && certificate.subject.includes(`CN=${subject.commonName}`)
-      && Date.parse(certificate.validTo) - nowMs > RENEW_BEFORE_MS;
+    const right =
+      certificate.verify(new X509Certificate(pki.ca.certificatePem).publicKey) &&
+      certificate.subject.includes(`CN=${subject.commonName}`) &&
+      Date.parse(certificate.validTo) - nowMs > RENEW_BEFORE_MS;
     return right && keyPem !== '' ? { certificatePem, keyPem } : undefined;
   } catch {
     return undefined;

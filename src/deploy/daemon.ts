@@ -11,7 +11,12 @@ import { liveLockHolder } from '#stdx/process-lock.ts';
 import { describeDiskError, UserError, type DataDir } from './data-dir.ts';
 
 export type DaemonMessage =
-  | { readonly type: 'step'; readonly name: string; readonly state: 'started' | 'done' | 'failed'; readonly detail?: string }
+  | {
+      readonly type: 'step';
+      readonly name: string;
+      readonly state: 'started' | 'done' | 'failed';
+      readonly detail?: string;
+    }
   | { readonly type: 'ready'; readonly server: string; readonly millis: number }
   | { readonly type: 'fatal'; readonly message: string };
 
@@ -57,21 +62,31 @@ export interface StartOptions {
  * A young generation of 24 MB instead of 48 costs the API server hardly any throughput and leaves the machine 60 MB; collecting when the heap has grown
  * by 120 % rather than by up to 300 costs 5 % of its processor time for writes, and leaves another 60. As in the launcher.
  */
-export const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', '--heap-growing-percent=120'];
+export const NODE_FLAGS = [
+  '--disable-warning=ExperimentalWarning',
+  '--max-semi-space-size=8',
+  '--heap-growing-percent=120',
+];
 
 /** How long a program that could not start may take to end. */
 const GIVING_UP_TIMEOUT_MS = 10_000;
 
 export function startDaemon(options: StartOptions): StartedDaemon {
   const log = openLog(options.dir);
-  const child = spawn(process.execPath, [...NODE_FLAGS, options.program, '--data-dir', options.dir.path, ...(options.words ?? [])], {
-    detached: true,
-    stdio: ['ignore', log, log, 'ipc'],
-    cwd: '/',
-  });
+  const child = spawn(
+    process.execPath,
+    [...NODE_FLAGS, options.program, '--data-dir', options.dir.path, ...(options.words ?? [])],
+    {
+      detached: true,
+      stdio: ['ignore', log, log, 'ipc'],
+      cwd: '/',
+    },
+  );
   closeSync(log);
   let lastWords: string | undefined;
-  const hear = (message: DaemonMessage): void => { if (message.type === 'fatal') lastWords = message.message; };
+  const hear = (message: DaemonMessage): void => {
+    if (message.type === 'fatal') lastWords = message.message;
+  };
   const ready = waitUntilReady(child, options).then((answer) => {
     if (!options.detach) child.on('message', hear);
     return answer;
@@ -87,7 +102,10 @@ function openLog(dir: DataDir): number {
   }
 }
 
-function waitUntilReady(child: ChildProcess, options: StartOptions): Promise<{ server: string; millis: number }> {
+function waitUntilReady(
+  child: ChildProcess,
+  options: StartOptions,
+): Promise<{ server: string; millis: number }> {
   return new Promise((resolve, reject) => {
     const letGo = (): void => {
       child.removeAllListeners('exit');
@@ -97,8 +115,16 @@ function waitUntilReady(child: ChildProcess, options: StartOptions): Promise<{ s
         child.unref();
       }
     };
-    child.on('error', (error) => reject(new UserError(`The cluster's program could not be started: ${error.message}`)));
-    child.on('exit', (code, signal) => reject(new UserError(`The cluster's program ended while starting (${signal ?? `exit code ${code}`}); its last words are in ${join(options.dir.logs, 'capstan.log')}`)));
+    child.on('error', (error) =>
+      reject(new UserError(`The cluster's program could not be started: ${error.message}`)),
+    );
+    child.on('exit', (code, signal) =>
+      reject(
+        new UserError(
+          `The cluster's program ended while starting (${signal ?? `exit code ${code}`}); its last words are in ${join(options.dir.logs, 'capstan.log')}`,
+        ),
+      ),
+    );
     child.on('message', (raw) => {
       const message = raw as DaemonMessage;
       if (message.type === 'step') return options.onStep(message);

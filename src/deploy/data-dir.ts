@@ -10,7 +10,21 @@
  * A damaged or newer settings file is refused and left as it is.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -120,11 +134,30 @@ function nearestExisting(path: string): string {
 /** One sentence for an error of the file system about path. */
 export function describeDiskError(path: string, error: unknown): UserError {
   const code = codeOf(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new UserError(`The disk that holds ${path} is full: free some space and run this again; nothing was lost.`, error);
-  if (code === 'EROFS') return new UserError(`${path} is on a read-only file system: mount it writable or choose another directory with --data-dir.`, error);
-  if (code === 'EACCES' || code === 'EPERM') return new UserError(`${path} may not be read or written by this user: run as its owner or choose another directory with --data-dir.`, error);
-  if (code === 'ENOTDIR' || code === 'EEXIST') return new UserError(`${path} is in the way: a file stands where a directory should be; choose another directory with --data-dir.`, error);
-  return new UserError(`${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`, error);
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new UserError(
+      `The disk that holds ${path} is full: free some space and run this again; nothing was lost.`,
+      error,
+    );
+  if (code === 'EROFS')
+    return new UserError(
+      `${path} is on a read-only file system: mount it writable or choose another directory with --data-dir.`,
+      error,
+    );
+  if (code === 'EACCES' || code === 'EPERM')
+    return new UserError(
+      `${path} may not be read or written by this user: run as its owner or choose another directory with --data-dir.`,
+      error,
+    );
+  if (code === 'ENOTDIR' || code === 'EEXIST')
+    return new UserError(
+      `${path} is in the way: a file stands where a directory should be; choose another directory with --data-dir.`,
+      error,
+    );
+  return new UserError(
+    `${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+    error,
+  );
 }
 
 /** Node's recursive removal says neither code nor path of some errors, only the system's words. */
@@ -143,7 +176,11 @@ export function readSettings(dir: DataDir): ClusterSettings | undefined {
     if (code === 'ENOTDIR') throw describeDiskError(dir.path, error);
     if (code !== 'ENOENT') throw describeDiskError(dir.settingsFile, error);
     const trace = [dir.store, dir.kubeconfig].find((path) => existsSync(path));
-    if (trace) throw new SettingsError('missing', `${dir.settingsFile} is missing, but ${trace} ${trace === dir.store ? "holds a cluster's data" : 'says that there was a cluster'}: restore the settings file from a copy, or choose another --data-dir.`);
+    if (trace)
+      throw new SettingsError(
+        'missing',
+        `${dir.settingsFile} is missing, but ${trace} ${trace === dir.store ? "holds a cluster's data" : 'says that there was a cluster'}: restore the settings file from a copy, or choose another --data-dir.`,
+      );
     return undefined;
   }
   return parseSettings(dir, text);
@@ -154,25 +191,45 @@ function parseSettings(dir: DataDir, text: string): ClusterSettings {
   try {
     data = JSON.parse(text) as Partial<ClusterSettings>;
   } catch (error) {
-    throw new SettingsError('damaged', `${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`, error);
+    throw new SettingsError(
+      'damaged',
+      `${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`,
+      error,
+    );
   }
-  if (typeof data !== 'object' || data === null || !Number.isInteger(data.format) || (data.format ?? 0) < 1) throw new SettingsError('damaged', `${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
-  if ((data.format ?? 0) > DATA_FORMAT) throw new SettingsError('newer', `${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
+  if (typeof data !== 'object' || data === null || !Number.isInteger(data.format) || (data.format ?? 0) < 1)
+    throw new SettingsError(
+      'damaged',
+      `${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`,
+    );
+  if ((data.format ?? 0) > DATA_FORMAT)
+    throw new SettingsError(
+      'newer',
+      `${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`,
+    );
   const problem = settingsProblem(data);
-  if (problem) throw new SettingsError('damaged', `${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`);
+  if (problem)
+    throw new SettingsError(
+      'damaged',
+      `${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`,
+    );
   return data as ClusterSettings;
 }
 
 function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
-  if (typeof data.id !== 'string' || !/^[0-9a-f]{8}$/.test(data.id)) return '"id" should be 8 hexadecimal digits';
-  if (!Number.isInteger(data.httpsPort) || (data.httpsPort ?? 0) < 1 || (data.httpsPort ?? 0) > 65535) return '"httpsPort" should be a port number';
-  if (typeof data.bindAddress !== 'string' || isIP(data.bindAddress) === 0) return '"bindAddress" should be an IP address';
+  if (typeof data.id !== 'string' || !/^[0-9a-f]{8}$/.test(data.id))
+    return '"id" should be 8 hexadecimal digits';
+  if (!Number.isInteger(data.httpsPort) || (data.httpsPort ?? 0) < 1 || (data.httpsPort ?? 0) > 65535)
+    return '"httpsPort" should be a port number';
+  if (typeof data.bindAddress !== 'string' || isIP(data.bindAddress) === 0)
+    return '"bindAddress" should be an IP address';
   if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
   if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';
   if (!isIPv4Range(data.serviceCIDR)) return '"serviceCIDR" should be an IPv4 range';
   const { apiServerArgs = [] } = data;
-  if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string')) return '"apiServerArgs" should be a list of texts';
+  if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string'))
+    return '"apiServerArgs" should be a list of texts';
   return undefined;
 }
 
@@ -186,7 +243,8 @@ export function hasRun(dir: DataDir, settings: ClusterSettings | undefined): boo
 
 /** 'a.b.c.d/n' */
 export function isIPv4Range(text: unknown): boolean {
-  const [, address = '', bits = ''] = /^([\d.]+)\/(\d{1,2})$/.exec(typeof text === 'string' ? text : '') ?? [];
+  const [, address = '', bits = ''] =
+    /^([\d.]+)\/(\d{1,2})$/.exec(typeof text === 'string' ? text : '') ?? [];
   return isIP(address) === 4 && Number(bits) <= 32;
 }
 

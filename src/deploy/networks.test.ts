@@ -1,11 +1,26 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UserError } from './data-dir.ts';
-import { claimantsOf, claimedBy, claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from './networks.ts';
+import {
+  claimantsOf,
+  claimedBy,
+  claimNetworks,
+  DEFAULT_NETWORKS,
+  releaseNetworks,
+  simulatedPodCIDR,
+} from './networks.ts';
 
 const LONG_AGO_SECONDS = 1_600_000_000;
 
@@ -17,7 +32,8 @@ describe('address ranges of clusters side by side', () => {
     claimsDir = join(base, 'claims');
   });
   afterEach(() => rmSync(base, { recursive: true, force: true }));
-  const claim = (id: string, routed: readonly string[] = []): ReturnType<typeof claimNetworks> => claimNetworks({ id, dataDir: base, claimsDir, routed });
+  const claim = (id: string, routed: readonly string[] = []): ReturnType<typeof claimNetworks> =>
+    claimNetworks({ id, dataDir: base, claimsDir, routed });
 
   it('tell whose they are, as far as the claims can be read', async () => {
     await claim('00000001');
@@ -34,7 +50,11 @@ describe('address ranges of clusters side by side', () => {
     assert.equal(simulatedPodCIDR({ nodes: 256, podCIDR }), podCIDR);
     assert.equal(simulatedPodCIDR({ nodes: 257, podCIDR }), '10.128.0.0/9');
     assert.equal(simulatedPodCIDR({ nodes: 10_000, podCIDR: '10.128.0.0/9' }), '10.128.0.0/9');
-    assert.equal(simulatedPodCIDR({ nodes: 1, podCIDR: '10.128.0.0/9' }), '10.128.0.0/9', 'what nodes have stays inside');
+    assert.equal(
+      simulatedPodCIDR({ nodes: 1, podCIDR: '10.128.0.0/9' }),
+      '10.128.0.0/9',
+      'what nodes have stays inside',
+    );
   });
 
   it('differ, stay with their cluster, and are free again after its end', async () => {
@@ -49,21 +69,40 @@ describe('address ranges of clusters side by side', () => {
   });
 
   it('pass over what the machine uses, be it wider or narrower', async () => {
-    assert.deepEqual(await claim('00000001', ['10.244.7.0/24', '10.95.0.0/16', '10.240.0.0/14']), { podCIDR: '10.239.0.0/16', serviceCIDR: '10.91.0.0/16' });
-    await assert.rejects(claim('00000002', ['10.0.0.0/8']), (error) => error instanceof UserError && /No address range is free .*10\.244\.0\.0\/16 … 10\.145\.0\.0\/16/.test(error.message));
+    assert.deepEqual(await claim('00000001', ['10.244.7.0/24', '10.95.0.0/16', '10.240.0.0/14']), {
+      podCIDR: '10.239.0.0/16',
+      serviceCIDR: '10.91.0.0/16',
+    });
+    await assert.rejects(
+      claim('00000002', ['10.0.0.0/8']),
+      (error) =>
+        error instanceof UserError &&
+        /No address range is free .*10\.244\.0\.0\/16 … 10\.145\.0\.0\/16/.test(error.message),
+    );
   });
 
   it('are never given twice to processes that claim at the same moment', async () => {
     const module = new URL('./networks.ts', import.meta.url).href;
-    const claimInProcess = (id: string): Promise<string> => new Promise((resolve, reject) => {
-      const script = `import { claimNetworks } from ${JSON.stringify(module)};
+    const claimInProcess = (id: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const script = `import { claimNetworks } from ${JSON.stringify(module)};
         console.log((await claimNetworks({ id: '${id}', dataDir: '/', claimsDir: ${JSON.stringify(claimsDir)}, routed: [] })).podCIDR);`;
-      const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-      let text = '';
-      child.stdout.setEncoding('utf8').on('data', (piece: string) => { text += piece; });
-      child.on('close', (code) => (code === 0 ? resolve(text.trim()) : reject(new Error(`exit code ${code}`))));
-    });
-    const given = await Promise.all(['00000001', '00000002', '00000003', '00000004', '00000005'].map(claimInProcess));
+        const child = spawn(
+          process.execPath,
+          ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+          { stdio: ['ignore', 'pipe', 'inherit'] },
+        );
+        let text = '';
+        child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+          text += piece;
+        });
+        child.on('close', (code) =>
+          code === 0 ? resolve(text.trim()) : reject(new Error(`exit code ${code}`)),
+        );
+      });
+    const given = await Promise.all(
+      ['00000001', '00000002', '00000003', '00000004', '00000005'].map(claimInProcess),
+    );
     assert.equal(new Set(given).size, given.length, given.join());
   });
 
@@ -71,10 +110,17 @@ describe('address ranges of clusters side by side', () => {
     await claim('00000001');
     for (const damaged of ['', '{', 'null', '{"id":"00000001"}']) {
       writeFileSync(join(claimsDir, '00000001.json'), damaged);
-      await assert.rejects(claim('00000002'), (error) => error instanceof UserError && /00000001\.json is damaged/.test(error.message), damaged);
+      await assert.rejects(
+        claim('00000002'),
+        (error) => error instanceof UserError && /00000001\.json is damaged/.test(error.message),
+        damaged,
+      );
       assert.equal(readFileSync(join(claimsDir, '00000001.json'), 'utf8'), damaged);
     }
-    assert.deepEqual(readdirSync(claimsDir).filter((name) => name.startsWith('00000002')), []);
+    assert.deepEqual(
+      readdirSync(claimsDir).filter((name) => name.startsWith('00000002')),
+      [],
+    );
   });
 
   it('of a data directory that was removed by hand are given again when no other is left', async () => {
@@ -91,6 +137,9 @@ describe('address ranges of clusters side by side', () => {
 
   it('cannot be claimed where nothing can be written', async () => {
     writeFileSync(join(base, 'file'), '');
-    await assert.rejects(claimNetworks({ id: '00000001', dataDir: base, claimsDir: join(base, 'file/claims'), routed: [] }), (error) => error instanceof UserError);
+    await assert.rejects(
+      claimNetworks({ id: '00000001', dataDir: base, claimsDir: join(base, 'file/claims'), routed: [] }),
+      (error) => error instanceof UserError,
+    );
   });
 });

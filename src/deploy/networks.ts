@@ -15,7 +15,10 @@ const FORGOTTEN_MS = 3_600_000;
 const FIRST_POD_OCTET = 244;
 const CANDIDATES = 100;
 
-export interface ClusterNetworks { readonly podCIDR: string; readonly serviceCIDR: string }
+export interface ClusterNetworks {
+  readonly podCIDR: string;
+  readonly serviceCIDR: string;
+}
 
 /** Upstream's customary ranges; used where no real network is touched. */
 export const DEFAULT_NETWORKS: ClusterNetworks = { podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/16' };
@@ -24,12 +27,21 @@ export const DEFAULT_NETWORKS: ClusterNetworks = { podCIDR: '10.244.0.0/16', ser
 const WIDE_POD_CIDR = '10.128.0.0/9';
 
 /** Addresses for the pods of this many simulated nodes, each with a share of 256: the range they have, or a wider one around it. */
-export function simulatedPodCIDR({ nodes, podCIDR }: { readonly nodes: number; readonly podCIDR: string }): string {
+export function simulatedPodCIDR({
+  nodes,
+  podCIDR,
+}: {
+  readonly nodes: number;
+  readonly podCIDR: string;
+}): string {
   const shares = 2 ** (24 - parseRange(podCIDR).bits);
   return nodes > shares && podCIDR === DEFAULT_NETWORKS.podCIDR ? WIDE_POD_CIDR : podCIDR;
 }
 
-interface Claim extends ClusterNetworks { readonly id: string; readonly dataDir: string }
+interface Claim extends ClusterNetworks {
+  readonly id: string;
+  readonly dataDir: string;
+}
 
 export interface ClaimOptions {
   /** The cluster's. */
@@ -53,29 +65,49 @@ export async function claimNetworks(options: ClaimOptions): Promise<ClusterNetwo
   }
 }
 
-function claimLocked({ id, dataDir, claimsDir, routed }: ClaimOptions & { readonly claimsDir: string }): ClusterNetworks {
+function claimLocked({
+  id,
+  dataDir,
+  claimsDir,
+  routed,
+}: ClaimOptions & { readonly claimsDir: string }): ClusterNetworks {
   const claims = readClaims(claimsDir);
   const own = claims.find((claim) => claim.id === id);
   if (own) return { podCIDR: own.podCIDR, serviceCIDR: own.serviceCIDR };
   const used = routed ? routed.map(parseRange) : routedRanges();
   // Ranges of clusters that seem gone come last: their disk may only not be mounted.
-  const candidate = freeNetworks(claims, used) ?? freeNetworks(claims.filter((claim) => !isForgotten(claim, claimsDir)), used);
+  const candidate =
+    freeNetworks(claims, used) ??
+    freeNetworks(
+      claims.filter((claim) => !isForgotten(claim, claimsDir)),
+      used,
+    );
   if (!candidate) {
-    throw new UserError(`No address range is free for the cluster's pods: all of ${networksAt(0).podCIDR} … ${networksAt(CANDIDATES - 1).podCIDR} are in use (claims in ${claimsDir}); delete a cluster that is not needed.`);
+    throw new UserError(
+      `No address range is free for the cluster's pods: all of ${networksAt(0).podCIDR} … ${networksAt(CANDIDATES - 1).podCIDR} are in use (claims in ${claimsDir}); delete a cluster that is not needed.`,
+    );
   }
-  writeFileAtomic(join(claimsDir, `${id}.json`), JSON.stringify({ id, dataDir, ...candidate } satisfies Claim));
+  writeFileAtomic(
+    join(claimsDir, `${id}.json`),
+    JSON.stringify({ id, dataDir, ...candidate } satisfies Claim),
+  );
   return candidate;
 }
 
 function freeNetworks(claims: readonly Claim[], used: readonly Range[]): ClusterNetworks | undefined {
   const taken = [...claims.flatMap((claim) => [claim.podCIDR, claim.serviceCIDR]).map(parseRange), ...used];
   const candidates = Array.from({ length: CANDIDATES }, (_, index) => networksAt(index));
-  return candidates.find(({ podCIDR, serviceCIDR }) => ![podCIDR, serviceCIDR].map(parseRange).some((range) => taken.some((other) => overlaps(range, other))));
+  return candidates.find(
+    ({ podCIDR, serviceCIDR }) =>
+      ![podCIDR, serviceCIDR].map(parseRange).some((range) => taken.some((other) => overlaps(range, other))),
+  );
 }
 
 /** Ids of the clusters that claimed ranges for this data directory: what is known of it elsewhere. Claims that cannot be read are passed over. */
 export function claimantsOf(dataDir: string, claimsDir = CLAIMS): string[] {
-  return allClaims(claimsDir).filter((claim) => claim.dataDir === dataDir).map(({ id }) => id);
+  return allClaims(claimsDir)
+    .filter((claim) => claim.dataDir === dataDir)
+    .map(({ id }) => id);
 }
 
 /** The data directory of this cluster, where it claimed ranges. */
@@ -106,19 +138,28 @@ async function lockClaims(claimsDir: string): Promise<ProcessLock> {
       return acquireProcessLock(join(claimsDir, 'lock'));
     } catch (error) {
       if (!(error instanceof LockedError)) throw describeDiskError(claimsDir, error);
-      if (performance.now() > deadline) throw new UserError(`${claimsDir} is held by process ${error.holder.pid}, which claims an address range and does not end.`, error);
+      if (performance.now() > deadline)
+        throw new UserError(
+          `${claimsDir} is held by process ${error.holder.pid}, which claims an address range and does not end.`,
+          error,
+        );
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
 }
 
 function networksAt(index: number): ClusterNetworks {
-  return { podCIDR: `10.${FIRST_POD_OCTET - index}.0.0/16`, serviceCIDR: `10.${96 - (index % 90)}.${index >= 90 ? 128 : 0}.0/${index >= 90 ? 17 : 16}` };
+  return {
+    podCIDR: `10.${FIRST_POD_OCTET - index}.0.0/16`,
+    serviceCIDR: `10.${96 - (index % 90)}.${index >= 90 ? 128 : 0}.0/${index >= 90 ? 17 : 16}`,
+  };
 }
 
 /** One that cannot be read might be of any range, so it stops the claiming. */
 function readClaims(claimsDir: string): Claim[] {
-  return readdirSync(claimsDir).filter((name) => name.endsWith('.json')).map((name) => readClaim(join(claimsDir, name)));
+  return readdirSync(claimsDir)
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => readClaim(join(claimsDir, name)));
 }
 
 function readClaim(file: string): Claim {
@@ -129,7 +170,9 @@ function readClaim(file: string): Claim {
     // Said below.
   }
   if (!claim?.id || !isIPv4Range(claim.podCIDR) || !isIPv4Range(claim.serviceCIDR)) {
-    throw new UserError(`${file} is damaged: it should say which address ranges a cluster of this machine uses; remove it if that cluster is gone.`);
+    throw new UserError(
+      `${file} is damaged: it should say which address ranges a cluster of this machine uses; remove it if that cluster is gone.`,
+    );
   }
   return claim as Claim;
 }
@@ -138,7 +181,10 @@ function isForgotten({ id, dataDir }: Claim, claimsDir: string): boolean {
   return !existsSync(dataDir) && Date.now() - statSync(join(claimsDir, `${id}.json`)).mtimeMs > FORGOTTEN_MS;
 }
 
-interface Range { readonly base: number; readonly bits: number }
+interface Range {
+  readonly base: number;
+  readonly bits: number;
+}
 
 function parseRange(cidr: string): Range {
   const [address = '', bits = '32'] = cidr.split('/');
@@ -159,12 +205,17 @@ function routedRanges(): Range[] {
   } catch {
     return [];
   }
-  return text.split('\n').slice(1).flatMap((line) => {
-    const fields = line.trim().split(/\s+/);
-    const destination = hexAddress(fields[1]);
-    const mask = hexAddress(fields[7]);
-    return destination === undefined || mask === undefined || mask === 0 ? [] : [{ base: destination, bits: mask.toString(2).replaceAll('0', '').length }];
-  });
+  return text
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const fields = line.trim().split(/\s+/);
+      const destination = hexAddress(fields[1]);
+      const mask = hexAddress(fields[7]);
+      return destination === undefined || mask === undefined || mask === 0
+        ? []
+        : [{ base: destination, bits: mask.toString(2).replaceAll('0', '').length }];
+    });
 }
 
 /** Little-endian hex as in /proc/net/route. */

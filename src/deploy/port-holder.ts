@@ -2,7 +2,10 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-export interface PortHolder { readonly pid: number; readonly name: string }
+export interface PortHolder {
+  readonly pid: number;
+  readonly name: string;
+}
 
 /** State 'listen' in /proc/net/tcp. */
 const LISTEN = '0A';
@@ -17,15 +20,22 @@ export function describePortHolder(port: number): string {
 export function portHolder(port: number): PortHolder | undefined {
   const links = new Set(listeningInodes(port).map((inode) => `socket:[${inode}]`));
   if (links.size === 0) return undefined;
-  const pid = namesIn('/proc').map(Number).find((candidate) => candidate > 0 && holdsOne(candidate, links));
+  const pid = namesIn('/proc')
+    .map(Number)
+    .find((candidate) => candidate > 0 && holdsOne(candidate, links));
   return pid === undefined ? undefined : { pid, name: nameOf(pid) };
 }
 
 function listeningInodes(port: number): string[] {
-  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) => read(file).split('\n').slice(1).flatMap((line) => {
-    const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/);
-    return state === LISTEN && Number.parseInt(local.split(':')[1] ?? '', 16) === port ? [inode] : [];
-  }));
+  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) =>
+    read(file)
+      .split('\n')
+      .slice(1)
+      .flatMap((line) => {
+        const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/);
+        return state === LISTEN && Number.parseInt(local.split(':')[1] ?? '', 16) === port ? [inode] : [];
+      }),
+  );
 }
 
 function holdsOne(pid: number, links: ReadonlySet<string>): boolean {

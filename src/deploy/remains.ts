@@ -15,7 +15,12 @@ export interface RemainsOptions {
 }
 
 /** Files that nobody but Capstan makes, by their place in the directory. */
-const MARKS = ['store/store.mdb', 'run/lock.guard', 'kubeconfigs/controller-manager.kubeconfig', 'node/containerd/config.toml'];
+const MARKS = [
+  'store/store.mdb',
+  'run/lock.guard',
+  'kubeconfigs/controller-manager.kubeconfig',
+  'node/containerd/config.toml',
+];
 
 /** undefined: nothing shows that this is, or was, a cluster's directory. */
 export function remainsOf(dir: DataDir, { claimsDir }: RemainsOptions = {}): Remains | undefined {

@@ -20,21 +20,58 @@ import { withLength } from './wire.ts';
 const LOOPBACK = { address: '127.0.0.1', port: 0 };
 const BIG = 60;
 
-interface Running { readonly dns: ClusterDns; readonly at: ListenAddress; readonly api: Client; readonly clock: FakeClock; readonly resolver: Resolver }
+interface Running {
+  readonly dns: ClusterDns;
+  readonly at: ListenAddress;
+  readonly api: Client;
+  readonly clock: FakeClock;
+  readonly resolver: Resolver;
+}
 
 async function start(t: TestContext, options: Partial<ClusterDnsOptions> = {}): Promise<Running> {
   const clock = new FakeClock();
   const api = createClient(createDirectTransport(createFakeApi().handler), { userAgent: 'test', clock });
   await api.create(namespaces, { metadata: { name: 'default' } });
-  await api.create(services, { metadata: { name: 'web', namespace: 'default' }, spec: { clusterIP: '10.96.0.20', clusterIPs: ['10.96.0.20'], ports: [{ name: 'http', port: 80, protocol: 'TCP' }] } });
-  await api.create(services, { metadata: { name: 'big', namespace: 'default' }, spec: { clusterIP: 'None' } });
-  await api.create(services, { metadata: { name: 'away', namespace: 'default' }, spec: { type: 'ExternalName', externalName: 'www.example.com' } });
-  await api.create(services, { metadata: { name: 'near', namespace: 'default' }, spec: { type: 'ExternalName', externalName: 'web.default.svc.cluster.local' } });
-  await api.create(endpointSlices, {
-    metadata: { name: 'big-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'big' } }, addressType: 'IPv4', ports: [{ name: 'p', port: 1, protocol: 'TCP' }],
-    endpoints: Array.from({ length: BIG }, (_, index) => ({ addresses: [`10.244.1.${index + 1}`], conditions: { ready: true } })),
+  await api.create(services, {
+    metadata: { name: 'web', namespace: 'default' },
+    spec: {
+      clusterIP: '10.96.0.20',
+      clusterIPs: ['10.96.0.20'],
+      ports: [{ name: 'http', port: 80, protocol: 'TCP' }],
+    },
   });
-  const dns = createClusterDns({ api, clock, log: silentLogger, identity: 'test', listen: [LOOPBACK], upstream: [], upstreamTimeoutMs: 300, random: seededRandom(1), ...options });
+  await api.create(services, {
+    metadata: { name: 'big', namespace: 'default' },
+    spec: { clusterIP: 'None' },
+  });
+  await api.create(services, {
+    metadata: { name: 'away', namespace: 'default' },
+    spec: { type: 'ExternalName', externalName: 'www.example.com' },
+  });
+  await api.create(services, {
+    metadata: { name: 'near', namespace: 'default' },
+    spec: { type: 'ExternalName', externalName: 'web.default.svc.cluster.local' },
+  });
+  await api.create(endpointSlices, {
+    metadata: { name: 'big-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'big' } },
+    addressType: 'IPv4',
+    ports: [{ name: 'p', port: 1, protocol: 'TCP' }],
+    endpoints: Array.from({ length: BIG }, (_, index) => ({
+      addresses: [`10.244.1.${index + 1}`],
+      conditions: { ready: true },
+    })),
+  });
+  const dns = createClusterDns({
+    api,
+    clock,
+    log: silentLogger,
+    identity: 'test',
+    listen: [LOOPBACK],
+    upstream: [],
+    upstreamTimeoutMs: 300,
+    random: seededRandom(1),
+    ...options,
+  });
   t.after(async () => {
     await dns.stop();
     await api.close();
@@ -48,18 +85,47 @@ async function start(t: TestContext, options: Partial<ClusterDnsOptions> = {}): 
 }
 
 /** Another resolver: answers every A question with the address, and remembers what it was asked. */
-async function other(t: TestContext, options: { readonly ip?: string; readonly code?: number; readonly many?: number; readonly silent?: boolean } = {}): Promise<{ readonly at: ListenAddress; readonly asked: string[] }> {
+async function other(
+  t: TestContext,
+  options: {
+    readonly ip?: string;
+    readonly code?: number;
+    readonly many?: number;
+    readonly silent?: boolean;
+  } = {},
+): Promise<{ readonly at: ListenAddress; readonly asked: string[] }> {
   const asked: string[] = [];
   const server: DnsServer = await startDnsServer({
-    listen: LOOPBACK, log: silentLogger,
+    listen: LOOPBACK,
+    log: silentLogger,
     handle: (query, transport) => {
       const packet = dnsPacket.decode(query);
       const [question] = packet.questions ?? [];
       asked.push(`${transport} ${question?.name}`);
       if (options.silent) return Promise.resolve(undefined);
-      const answers = Array.from({ length: options.code ? 0 : options.many ?? 1 }, (_, index) => ({ type: 'A' as const, name: question?.name ?? '', ttl: 20, data: index === 0 ? options.ip ?? '192.0.2.1' : `192.0.2.${index + 1}` }));
-      const whole = dnsPacket.encode({ type: 'response', id: packet.id ?? 0, flags: 0x0180 | (options.code ?? 0), questions: packet.questions ?? [], answers });
-      return Promise.resolve(transport === 'udp' && whole.length > 512 ? dnsPacket.encode({ type: 'response', id: packet.id ?? 0, flags: 0x0380, questions: packet.questions ?? [] }) : whole);
+      const answers = Array.from({ length: options.code ? 0 : (options.many ?? 1) }, (_, index) => ({
+        type: 'A' as const,
+        name: question?.name ?? '',
+        ttl: 20,
+        data: index === 0 ? (options.ip ?? '192.0.2.1') : `192.0.2.${index + 1}`,
+      }));
+      const whole = dnsPacket.encode({
+        type: 'response',
+        id: packet.id ?? 0,
+        flags: 0x0180 | (options.code ?? 0),
+        questions: packet.questions ?? [],
+        answers,
+      });
+      return Promise.resolve(
+        transport === 'udp' && whole.length > 512
+          ? dnsPacket.encode({
+              type: 'response',
+              id: packet.id ?? 0,
+              flags: 0x0380,
+              questions: packet.questions ?? [],
+            })
+          : whole,
+      );
     },
   });
   t.after(() => server.close());
@@ -80,13 +146,32 @@ function exchange(at: ListenAddress, query: Buffer, waitMs = 1_000): Promise<Buf
   });
 }
 
-function question(name: string, options: { readonly type?: string; readonly additionals?: object[]; readonly flags?: number; readonly questions?: object[] } = {}): Buffer {
+function question(
+  name: string,
+  options: {
+    readonly type?: string;
+    readonly additionals?: object[];
+    readonly flags?: number;
+    readonly questions?: object[];
+  } = {},
+): Buffer {
   return dnsPacket.encode({
-    type: 'query', id: 4711, flags: options.flags ?? 0x0100, questions: (options.questions ?? [{ type: options.type ?? 'A', name, class: 'IN' }]) as never, additionals: (options.additionals ?? []) as never,
+    type: 'query',
+    id: 4711,
+    flags: options.flags ?? 0x0100,
+    questions: (options.questions ?? [{ type: options.type ?? 'A', name, class: 'IN' }]) as never,
+    additionals: (options.additionals ?? []) as never,
   });
 }
 
-const opt = (size: number, version = 0): object => ({ type: 'OPT', name: '.', udpPayloadSize: size, ednsVersion: version, flags: 0, options: [] });
+const opt = (size: number, version = 0): object => ({
+  type: 'OPT',
+  name: '.',
+  udpPayloadSize: size,
+  ednsVersion: version,
+  flags: 0,
+  options: [],
+});
 
 async function asked(at: ListenAddress, query: Buffer): Promise<dnsPacket.DecodedPacket & { code: number }> {
   const response = await exchange(at, query);
@@ -99,7 +184,12 @@ describe('the cluster DNS', () => {
     const { resolver } = await start(t);
     assert.deepEqual(await resolver.resolve4('web.default.svc.cluster.local'), ['10.96.0.20']);
     assert.deepEqual(await resolver.resolve4('WEB.Default.svc.Cluster.local'), ['10.96.0.20']);
-    assert.deepEqual((await resolver.resolveSrv('_http._tcp.web.default.svc.cluster.local')).map(({ name, port }) => `${name}:${port}`), ['web.default.svc.cluster.local:80']);
+    assert.deepEqual(
+      (await resolver.resolveSrv('_http._tcp.web.default.svc.cluster.local')).map(
+        ({ name, port }) => `${name}:${port}`,
+      ),
+      ['web.default.svc.cluster.local:80'],
+    );
     assert.deepEqual(await resolver.reverse('10.96.0.20'), ['web.default.svc.cluster.local']);
     assert.deepEqual(await resolver.resolveTxt('dns-version.cluster.local'), [['1.1.0']]);
     assert.deepEqual(await resolver.resolveNs('cluster.local'), ['ns.dns.cluster.local']);
@@ -111,17 +201,26 @@ describe('the cluster DNS', () => {
     const { at, resolver } = await start(t);
     await assert.rejects(resolver.resolve4('none.default.svc.cluster.local'), { code: 'ENOTFOUND' });
     await assert.rejects(resolver.resolve6('web.default.svc.cluster.local'), { code: 'ENODATA' });
-    for (const [name, code] of [['none.default.svc.cluster.local', 3], ['web.default.svc.cluster.local', 0]] as const) {
+    for (const [name, code] of [
+      ['none.default.svc.cluster.local', 3],
+      ['web.default.svc.cluster.local', 0],
+    ] as const) {
       const response = await asked(at, question(name, { type: 'AAAA' }));
       assert.equal(response.code, code);
-      assert.deepEqual(response.authorities?.map((record) => `${record.type} ${record.name}`), ['SOA cluster.local']);
+      assert.deepEqual(
+        response.authorities?.map((record) => `${record.type} ${record.name}`),
+        ['SOA cluster.local'],
+      );
       assert.equal(response.flag_aa, true);
     }
   });
 
   it('follows the API', async (t) => {
     const { api, resolver } = await start(t);
-    const made = await api.create(services, { metadata: { name: 'new', namespace: 'default' }, spec: { clusterIP: '10.96.0.40', clusterIPs: ['10.96.0.40'] } });
+    const made = await api.create(services, {
+      metadata: { name: 'new', namespace: 'default' },
+      spec: { clusterIP: '10.96.0.40', clusterIPs: ['10.96.0.40'] },
+    });
     while (!api.informer(services).get('default/new')) await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual(await resolver.resolve4('new.default.svc.cluster.local'), [made.spec?.clusterIP]);
   });
@@ -140,24 +239,39 @@ describe('the cluster DNS', () => {
     assert.deepEqual((await asked(at, question('web.default.svc.cluster.local'))).additionals, []);
     const response = await asked(at, question('web.default.svc.cluster.local', { additionals: [opt(1232)] }));
     assert.equal(response.additionals?.[0]?.type, 'OPT');
-    const unknown = await asked(at, question('web.default.svc.cluster.local', { additionals: [opt(1232, 7)] }));
-    assert.deepEqual([unknown.answers, (unknown.additionals?.[0] as { extendedRcode?: number } | undefined)?.extendedRcode], [[], 1]);
+    const unknown = await asked(
+      at,
+      question('web.default.svc.cluster.local', { additionals: [opt(1232, 7)] }),
+    );
+    assert.deepEqual(
+      [unknown.answers, (unknown.additionals?.[0] as { extendedRcode?: number } | undefined)?.extendedRcode],
+      [[], 1],
+    );
   });
 
   it('refuses several questions, other operations and nonsense; is silent to answers', async (t) => {
     const { at } = await start(t);
-    const two = [{ type: 'A', name: 'a.example' }, { type: 'A', name: 'b.example' }];
+    const two = [
+      { type: 'A', name: 'a.example' },
+      { type: 'A', name: 'b.example' },
+    ];
     assert.equal((await asked(at, question('', { questions: two }))).code, 1);
     assert.equal((await asked(at, question('', { questions: [] }))).code, 1);
     assert.equal((await asked(at, question('a.example', { flags: 0x2800 }))).code, 4);
-    assert.equal(await exchange(at, dnsPacket.encode({ type: 'response', id: 1, questions: [] }), 200), undefined);
+    assert.equal(
+      await exchange(at, dnsPacket.encode({ type: 'response', id: 1, questions: [] }), 200),
+      undefined,
+    );
     assert.equal(await exchange(at, Buffer.from('short'), 200), undefined);
   });
 
   it('takes the longest names there are, and odd bytes in them', async (t) => {
     const { at } = await start(t);
     const label = 'a'.repeat(63);
-    assert.equal((await asked(at, question(`${label}.${label}.${'b'.repeat(47)}.default.svc.cluster.local`))).code, 3);
+    assert.equal(
+      (await asked(at, question(`${label}.${label}.${'b'.repeat(47)}.default.svc.cluster.local`))).code,
+      3,
+    );
     const odd = question('xxx.default.svc.cluster.local');
     odd.write('\xff.\x00', 13, 'latin1');
     const response = await exchange(at, odd);
@@ -170,9 +284,15 @@ describe('the cluster DNS', () => {
     const random = seededRandom(20_261_124);
     const valid = question('web.default.svc.cluster.local', { additionals: [opt(1232)] });
     const junk = (): Buffer => {
-      if (random() < 0.3) return Buffer.from(Array.from({ length: Math.floor(random() * 300) }, () => Math.floor(random() * 256)));
-      const bytes = Buffer.from(valid.subarray(0, random() < 0.3 ? Math.floor(random() * valid.length) : valid.length));
-      for (let flips = 1 + Math.floor(random() * 4); flips > 0 && bytes.length > 0; flips -= 1) bytes[Math.floor(random() * bytes.length)] = Math.floor(random() * 256);
+      if (random() < 0.3)
+        return Buffer.from(
+          Array.from({ length: Math.floor(random() * 300) }, () => Math.floor(random() * 256)),
+        );
+      const bytes = Buffer.from(
+        valid.subarray(0, random() < 0.3 ? Math.floor(random() * valid.length) : valid.length),
+      );
+      for (let flips = 1 + Math.floor(random() * 4); flips > 0 && bytes.length > 0; flips -= 1)
+        bytes[Math.floor(random() * bytes.length)] = Math.floor(random() * 256);
       return bytes;
     };
     const socket = createSocket('udp4');
@@ -203,7 +323,11 @@ describe('the cluster DNS', () => {
         }
       });
     });
-    socket.write(Buffer.concat(Array.from({ length: many }, () => withLength(question('web.default.svc.cluster.local')))));
+    socket.write(
+      Buffer.concat(
+        Array.from({ length: many }, () => withLength(question('web.default.svc.cluster.local'))),
+      ),
+    );
     await done;
     socket.destroy();
   });
@@ -271,7 +395,10 @@ describe('names of elsewhere', () => {
     const up = await other(t);
     const { at } = await start(t, { upstream: [up.at] });
     const response = await asked(at, question('away.default.svc.cluster.local'));
-    assert.deepEqual(response.answers?.map((record) => `${record.type} ${(record as { data: string }).data}`), ['CNAME www.example.com', 'A 192.0.2.1']);
+    assert.deepEqual(
+      response.answers?.map((record) => `${record.type} ${(record as { data: string }).data}`),
+      ['CNAME www.example.com', 'A 192.0.2.1'],
+    );
   });
 
   it('outlive neither the server nor its questions', async (t) => {
@@ -290,11 +417,17 @@ describe('publishing', () => {
     const name = { name: 'kube-dns', namespace: 'kube-system' };
     assert.equal((await api.get(services, name)).spec?.clusterIP, '10.96.0.10');
     const [slice] = (await api.list(endpointSlices, { namespace: 'kube-system' })).items;
-    assert.deepEqual([slice?.endpoints?.[0]?.addresses, slice?.ports?.map(({ port, protocol }) => `${port}/${protocol}`)], [['127.0.0.1'], [`${at.port}/UDP`, `${at.port}/TCP`]]);
+    assert.deepEqual(
+      [slice?.endpoints?.[0]?.addresses, slice?.ports?.map(({ port, protocol }) => `${port}/${protocol}`)],
+      [['127.0.0.1'], [`${at.port}/UDP`, `${at.port}/TCP`]],
+    );
     await api.delete(services, name);
     await api.delete(endpointSlices, { name: slice?.metadata?.name ?? '', namespace: 'kube-system' });
     for (;;) {
-      const [found, slices] = [await api.get(services, name).catch(() => undefined), await api.list(endpointSlices, { namespace: 'kube-system' })];
+      const [found, slices] = [
+        await api.get(services, name).catch(() => undefined),
+        await api.list(endpointSlices, { namespace: 'kube-system' }),
+      ];
       if (found && slices.items.length === 1) break;
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -303,10 +436,19 @@ describe('publishing', () => {
   it('leaves nothing open when one address is taken', async (t) => {
     const { at, api, clock } = await start(t);
     const free = await closedPort();
-    const second = createClusterDns({ api, clock, log: silentLogger, identity: 'b', listen: [{ address: '127.0.0.1', port: free }, at], upstream: [] });
+    const second = createClusterDns({
+      api,
+      clock,
+      log: silentLogger,
+      identity: 'b',
+      listen: [{ address: '127.0.0.1', port: free }, at],
+      upstream: [],
+    });
     await assert.rejects(second.start(), { code: 'EADDRINUSE' });
     const again = createServer();
-    await new Promise<void>((resolve, reject) => again.on('error', reject).listen(free, '127.0.0.1', () => resolve()));
+    await new Promise<void>((resolve, reject) =>
+      again.on('error', reject).listen(free, '127.0.0.1', () => resolve()),
+    );
     again.close();
   });
 });

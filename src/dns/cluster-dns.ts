@@ -15,7 +15,21 @@ import { Forwarder, type Resolver } from './forward.ts';
 import { keepPublished } from './publish.ts';
 import { answer, soa, type Answer, type ClusterView, type DnsRecord } from './records.ts';
 import { startDnsServer, type DnsServer, type ListenAddress } from './server.ts';
-import { AA, BADVERS_HIGH, FORMERR, HEADER_BYTES, NOTIMP, NXDOMAIN, OPCODE_MASK, QR, RA, RD, SERVFAIL, TC, bareReply } from './wire.ts';
+import {
+  AA,
+  BADVERS_HIGH,
+  FORMERR,
+  HEADER_BYTES,
+  NOTIMP,
+  NXDOMAIN,
+  OPCODE_MASK,
+  QR,
+  RA,
+  RD,
+  SERVFAIL,
+  TC,
+  bareReply,
+} from './wire.ts';
 
 export interface ClusterDnsOptions extends ComponentContext {
   /** Default 'cluster.local'. */
@@ -57,17 +71,38 @@ class Dns implements ClusterDns {
     this.#random = options.random ?? realRandom;
   }
 
-  get addresses(): readonly ListenAddress[] { return this.#servers.map((server) => server.address); }
+  get addresses(): readonly ListenAddress[] {
+    return this.#servers.map((server) => server.address);
+  }
 
   async start(): Promise<void> {
     const { api, clock, log, listen, publish, upstreamTimeoutMs } = this.#options;
-    const informers = { services: api.informer(services), slices: api.informer(endpointSlices), namespaces: api.informer(namespaces) };
+    const informers = {
+      services: api.informer(services),
+      slices: api.informer(endpointSlices),
+      namespaces: api.informer(namespaces),
+    };
     this.#view = viewOf(informers);
     await Promise.all(Object.values(informers).map((informer) => informer.synced(this.#stop.signal)));
     await this.#listen(listen);
-    const resolvers = withoutOurselves(this.#options.upstream ?? systemResolvers(), { listen: this.addresses, serviceIP: publish?.serviceIP });
-    this.#forwarder = new Forwarder({ resolvers, clock, ...(upstreamTimeoutMs === undefined ? {} : { timeoutMs: upstreamTimeoutMs }) });
-    if (publish) await keepPublished({ api, clock, log, serviceIP: publish.serviceIP, addresses: this.addresses, signal: this.#stop.signal });
+    const resolvers = withoutOurselves(this.#options.upstream ?? systemResolvers(), {
+      listen: this.addresses,
+      serviceIP: publish?.serviceIP,
+    });
+    this.#forwarder = new Forwarder({
+      resolvers,
+      clock,
+      ...(upstreamTimeoutMs === undefined ? {} : { timeoutMs: upstreamTimeoutMs }),
+    });
+    if (publish)
+      await keepPublished({
+        api,
+        clock,
+        log,
+        serviceIP: publish.serviceIP,
+        addresses: this.addresses,
+        signal: this.#stop.signal,
+      });
   }
 
   async stop(): Promise<void> {
@@ -78,7 +113,15 @@ class Dns implements ClusterDns {
   /** All of them or none. */
   async #listen(listen: readonly ListenAddress[]): Promise<void> {
     const { log } = this.#options;
-    const outcomes = await Promise.allSettled(listen.map((address) => startDnsServer({ listen: address, handle: (query, transport) => this.#handle(query, transport), log })));
+    const outcomes = await Promise.allSettled(
+      listen.map((address) =>
+        startDnsServer({
+          listen: address,
+          handle: (query, transport) => this.#handle(query, transport),
+          log,
+        }),
+      ),
+    );
     this.#servers = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (!failed) return;
@@ -112,15 +155,21 @@ class Dns implements ClusterDns {
     if (edns && edns.version !== 0) return encode({ packet, flags: 0, extendedCode: BADVERS_HIGH });
     const name = question.name.toLowerCase().replace(/\.$/, '');
     const asked = { name, type: question.type };
-    const found = isPlain(name) && (question.class ?? 'IN') === 'IN' ? answer(asked, { view: this.#clusterView, domain: this.#domain }) : strange(name, this.#domain);
-    const limit = transport === 'tcp' ? Infinity : Math.min(UDP_MAX_BYTES, Math.max(UDP_LIMIT_BYTES, edns?.size ?? 0));
+    const found =
+      isPlain(name) && (question.class ?? 'IN') === 'IN'
+        ? answer(asked, { view: this.#clusterView, domain: this.#domain })
+        : strange(name, this.#domain);
+    const limit =
+      transport === 'tcp' ? Infinity : Math.min(UDP_MAX_BYTES, Math.max(UDP_LIMIT_BYTES, edns?.size ?? 0));
     if (found.kind === 'elsewhere') return this.#elsewhere(query, { key: cacheKey(packet, asked), limit });
     // The name goes back in the bytes in which it came, where putting it together again could change it.
     if (!isPlain(name)) return bareReply(query, NXDOMAIN, AA);
     return this.#reply(packet, { found: await this.#followed(found, question.type), limit });
   }
 
-  get #clusterView(): ClusterView { return this.#view as ClusterView; }
+  get #clusterView(): ClusterView {
+    return this.#view as ClusterView;
+  }
 
   /** The address behind a CNAME, so that stub resolvers need not ask twice. */
   async #followed(found: Answer, type: string): Promise<Answer> {
@@ -131,19 +180,30 @@ class Dns implements ClusterDns {
     const inside = answer({ name: target, type }, { view: this.#clusterView, domain: this.#domain });
     if (inside.kind === 'answer') return { ...found, records: [...found.records, ...inside.records] };
     if (inside.kind !== 'elsewhere') return found;
-    const query = dnsPacket.encode({ type: 'query', id: Math.floor(this.#random() * 65_536), flags: RD, questions: [{ name: target, type: type as 'A', class: 'IN' }] });
+    const query = dnsPacket.encode({
+      type: 'query',
+      id: Math.floor(this.#random() * 65_536),
+      flags: RD,
+      questions: [{ name: target, type: type as 'A', class: 'IN' }],
+    });
     const response = await this.#forwarder?.ask(query, `${type}/IN/${target}/`);
     const more = (response && decoded(response)?.answers) ?? [];
     return { ...found, records: [...found.records, ...(more as unknown as DnsRecord[])] };
   }
 
-  async #elsewhere(query: Buffer, { key, limit }: { readonly key: string; readonly limit: number }): Promise<Buffer> {
+  async #elsewhere(
+    query: Buffer,
+    { key, limit }: { readonly key: string; readonly limit: number },
+  ): Promise<Buffer> {
     const response = await this.#forwarder?.ask(query, key);
     if (!response) return bareReply(query, SERVFAIL);
     return response.length > limit ? bareReply(query, 0, TC) : response;
   }
 
-  #reply(packet: dnsPacket.DecodedPacket, { found, limit }: { readonly found: Answer; readonly limit: number }): Buffer {
+  #reply(
+    packet: dnsPacket.DecodedPacket,
+    { found, limit }: { readonly found: Answer; readonly limit: number },
+  ): Buffer {
     if (found.kind !== 'answer' || found.records.length === 0) {
       const flags = AA | (found.kind === 'answer' ? 0 : NXDOMAIN);
       return encode({ packet, flags, authorities: [soa(this.#domain)] });
@@ -157,7 +217,9 @@ class Dns implements ClusterDns {
 
   /** Clients take the first: each its turn. Aliases must stay in front of what they point to. */
   #mixed(list: readonly DnsRecord[]): readonly DnsRecord[] {
-    return list.length < 2 || list.some((record) => record.type === 'CNAME') ? list : shuffled(list, this.#random);
+    return list.length < 2 || list.some((record) => record.type === 'CNAME')
+      ? list
+      : shuffled(list, this.#random);
   }
 }
 
@@ -170,12 +232,34 @@ interface Reply {
   readonly additionals?: readonly DnsRecord[];
 }
 
-function encode({ packet, flags, extendedCode = 0, answers = [], authorities = [], additionals = [] }: Reply): Buffer {
-  const opt = { type: 'OPT', name: '.', udpPayloadSize: UDP_MAX_BYTES, extendedRcode: extendedCode, ednsVersion: 0, flags: 0, options: [] };
+function encode({
+  packet,
+  flags,
+  extendedCode = 0,
+  answers = [],
+  authorities = [],
+  additionals = [],
+}: Reply): Buffer {
+  const opt = {
+    type: 'OPT',
+    name: '.',
+    udpPayloadSize: UDP_MAX_BYTES,
+    extendedRcode: extendedCode,
+    ednsVersion: 0,
+    flags: 0,
+    options: [],
+  };
   return dnsPacket.encode({
-    type: 'response', id: packet.id ?? 0, flags: RA | ((packet.flags ?? 0) & RD) | flags, questions: packet.questions ?? [],
-    answers: answers as dnsPacket.Answer[], authorities: authorities as dnsPacket.Answer[],
-    additionals: [...additionals as dnsPacket.Answer[], ...(ednsOf(packet) ? [opt as unknown as dnsPacket.Answer] : [])],
+    type: 'response',
+    id: packet.id ?? 0,
+    flags: RA | ((packet.flags ?? 0) & RD) | flags,
+    questions: packet.questions ?? [],
+    answers: answers as dnsPacket.Answer[],
+    authorities: authorities as dnsPacket.Answer[],
+    additionals: [
+      ...(additionals as dnsPacket.Answer[]),
+      ...(ednsOf(packet) ? [opt as unknown as dnsPacket.Answer] : []),
+    ],
   });
 }
 
@@ -187,15 +271,26 @@ function decoded(message: Buffer): dnsPacket.DecodedPacket | undefined {
   }
 }
 
-interface Edns { readonly size: number; readonly version: number; readonly dnssec: boolean }
+interface Edns {
+  readonly size: number;
+  readonly version: number;
+  readonly dnssec: boolean;
+}
 
 function ednsOf(packet: dnsPacket.DecodedPacket): Edns | undefined {
-  const opt = (packet.additionals ?? []).find((record) => record.type === 'OPT') as { readonly udpPayloadSize?: number; readonly ednsVersion?: number; readonly flag_do?: boolean } | undefined;
-  return opt && { size: opt.udpPayloadSize ?? 0, version: opt.ednsVersion ?? 0, dnssec: opt.flag_do ?? false };
+  const opt = (packet.additionals ?? []).find((record) => record.type === 'OPT') as
+    | { readonly udpPayloadSize?: number; readonly ednsVersion?: number; readonly flag_do?: boolean }
+    | undefined;
+  return (
+    opt && { size: opt.udpPayloadSize ?? 0, version: opt.ednsVersion ?? 0, dnssec: opt.flag_do ?? false }
+  );
 }
 
 /** All that changes another resolver's answer: the question, whether it may speak EDNS, recursion, DNSSEC, checking disabled. */
-function cacheKey(packet: dnsPacket.DecodedPacket, { name, type }: { readonly name: string; readonly type: string }): string {
+function cacheKey(
+  packet: dnsPacket.DecodedPacket,
+  { name, type }: { readonly name: string; readonly type: string },
+): string {
   const edns = ednsOf(packet);
   return `${type}/${packet.questions?.[0]?.class ?? 'IN'}/${name}/${edns ? `e${edns.dnssec ? 'd' : ''}` : ''}${(packet.flags ?? 0) & 0x0110}`;
 }
@@ -209,7 +304,11 @@ function strange(name: string, domain: string): Answer {
   return name === domain || name.endsWith(`.${domain}`) ? { kind: 'no-such-name' } : { kind: 'elsewhere' };
 }
 
-interface Informers { readonly services: Informer<Service>; readonly slices: Informer<EndpointSlice>; readonly namespaces: Informer<Namespace> }
+interface Informers {
+  readonly services: Informer<Service>;
+  readonly slices: Informer<EndpointSlice>;
+  readonly namespaces: Informer<Namespace>;
+}
 
 function viewOf(informers: Informers): ClusterView {
   informers.services.addIndex('dns-ip', addressesOfService);
@@ -225,7 +324,7 @@ function viewOf(informers: Informers): ClusterView {
 }
 
 function addressesOfService({ spec }: Service): readonly string[] {
-  return [...spec?.clusterIPs ?? [], ...spec?.externalIPs ?? []];
+  return [...(spec?.clusterIPs ?? []), ...(spec?.externalIPs ?? [])];
 }
 
 function serviceOfSlice({ metadata }: EndpointSlice): readonly string[] {
@@ -239,16 +338,31 @@ function addressesOfSlice({ endpoints }: EndpointSlice): readonly string[] {
 /** The machine's resolvers; none when it has no such file. */
 function systemResolvers(): Resolver[] {
   try {
-    return [...readFileSync('/etc/resolv.conf', 'utf8').matchAll(/^\s*nameserver\s+([^\s%]+)/gm)].map((match) => ({ address: match[1] ?? '', port: 53 }));
+    return [...readFileSync('/etc/resolv.conf', 'utf8').matchAll(/^\s*nameserver\s+([^\s%]+)/gm)].map(
+      (match) => ({ address: match[1] ?? '', port: 53 }),
+    );
   } catch {
     return [];
   }
 }
 
 /** Asking ourselves would never end: neither by a listening address nor by the Service's. */
-function withoutOurselves(resolvers: readonly Resolver[], { listen, serviceIP }: { readonly listen: readonly ListenAddress[]; readonly serviceIP: string | undefined }): Resolver[] {
-  const own = new Set(Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((one) => one.address)));
-  const isUs = ({ address, port }: Resolver): boolean => (address === serviceIP && port === 53)
-    || listen.some((ours) => ours.port === port && (ours.address === address || (['0.0.0.0', '::'].includes(ours.address) && own.has(address))));
+function withoutOurselves(
+  resolvers: readonly Resolver[],
+  {
+    listen,
+    serviceIP,
+  }: { readonly listen: readonly ListenAddress[]; readonly serviceIP: string | undefined },
+): Resolver[] {
+  const own = new Set(
+    Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((one) => one.address)),
+  );
+  const isUs = ({ address, port }: Resolver): boolean =>
+    (address === serviceIP && port === 53) ||
+    listen.some(
+      (ours) =>
+        ours.port === port &&
+        (ours.address === address || (['0.0.0.0', '::'].includes(ours.address) && own.has(address))),
+    );
   return resolvers.filter((resolver) => !isUs(resolver));
 }

@@ -10,7 +10,10 @@ import { Lru } from '#stdx/lru.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { HEADER_BYTES, NXDOMAIN, SERVFAIL, codeOf, isTruncated, readdressed, withLength } from './wire.ts';
 
-export interface Resolver { readonly address: string; readonly port: number }
+export interface Resolver {
+  readonly address: string;
+  readonly port: number;
+}
 
 export interface ForwarderOptions {
   readonly resolvers: readonly Resolver[];
@@ -41,7 +44,7 @@ export class Forwarder {
 
   /** undefined when no resolver answered. `key` stands for all of the question that changes the answer; the answer carries the query's id and spelling. */
   async ask(query: Buffer, key: string): Promise<Buffer | undefined> {
-    const response = this.#cache.get(key) ?? await this.#shared(query, key);
+    const response = this.#cache.get(key) ?? (await this.#shared(query, key));
     return response && readdressed(response, query);
   }
 
@@ -94,17 +97,26 @@ function ttlOf(response: Buffer): number {
     const code = codeOf(response);
     if (code !== 0 && code !== NXDOMAIN) return 0;
     const answers = dnsPacket.decode(response).answers ?? [];
-    const times = answers.flatMap((record) => ('ttl' in record && typeof record.ttl === 'number' ? [record.ttl] : []));
+    const times = answers.flatMap((record) =>
+      'ttl' in record && typeof record.ttl === 'number' ? [record.ttl] : [],
+    );
     return times.length === 0 ? NEGATIVE_TTL_SECONDS : Math.min(MAX_TTL_SECONDS, ...times);
   } catch {
     return 0;
   }
 }
 
-interface Exchange { readonly resolver: Resolver; readonly timeoutMs: number }
+interface Exchange {
+  readonly resolver: Resolver;
+  readonly timeoutMs: number;
+}
 
 function isAnswerTo(message: Buffer, query: Buffer): boolean {
-  return message.length >= HEADER_BYTES && message.readUInt16BE(0) === query.readUInt16BE(0) && (message[2] ?? 0) >= 0x80;
+  return (
+    message.length >= HEADER_BYTES &&
+    message.readUInt16BE(0) === query.readUInt16BE(0) &&
+    (message[2] ?? 0) >= 0x80
+  );
 }
 
 function askByUdp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buffer> {
@@ -112,12 +124,16 @@ function askByUdp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buf
   const socket = createSocket(resolver.address.includes(':') ? 'udp6' : 'udp4');
   const timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
   socket.on('error', reject);
-  socket.on('message', (message) => { if (isAnswerTo(message, query)) resolve(message); });
+  socket.on('message', (message) => {
+    if (isAnswerTo(message, query)) resolve(message);
+  });
   // Connected: the kernel drops datagrams from elsewhere and reports refusals.
   socket.connect(resolver.port, resolver.address, (error?: Error) => {
     if (error) return reject(error);
     try {
-      socket.send(query, (problem) => { if (problem) reject(problem); });
+      socket.send(query, (problem) => {
+        if (problem) reject(problem);
+      });
     } catch (problem) {
       reject(problem as Error); // closed while it was connecting
     }
@@ -130,7 +146,9 @@ function askByUdp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buf
 
 function askByTcp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const socket = connect({ host: resolver.address, port: resolver.port }, () => socket.write(withLength(query)));
+  const socket = connect({ host: resolver.address, port: resolver.port }, () =>
+    socket.write(withLength(query)),
+  );
   const timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
   let received = Buffer.alloc(0);
   socket.on('error', reject);

@@ -42,23 +42,53 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
   };
   await work();
   if (signal.aborted) return;
-  const mine = (name: string | undefined, namespace: string | undefined): boolean => namespace === AT.namespace && (name === AT.name || slices.has(name ?? ''));
-  const changed = ({ metadata }: Service | EndpointSlice): void => { if (mine(metadata?.name, metadata?.namespace)) void work(); };
-  const unsubscribe = [api.informer(services).subscribe({ updated: changed, deleted: changed }), api.informer(endpointSlices).subscribe({ updated: changed, deleted: changed })];
-  signal.addEventListener('abort', () => { for (const each of unsubscribe) each(); }, { once: true });
+  const mine = (name: string | undefined, namespace: string | undefined): boolean =>
+    namespace === AT.namespace && (name === AT.name || slices.has(name ?? ''));
+  const changed = ({ metadata }: Service | EndpointSlice): void => {
+    if (mine(metadata?.name, metadata?.namespace)) void work();
+  };
+  const unsubscribe = [
+    api.informer(services).subscribe({ updated: changed, deleted: changed }),
+    api.informer(endpointSlices).subscribe({ updated: changed, deleted: changed }),
+  ];
+  signal.addEventListener(
+    'abort',
+    () => {
+      for (const each of unsubscribe) each();
+    },
+    { once: true },
+  );
 }
 
 async function ensure({ api, log, serviceIP, addresses }: PublishOptions): Promise<void> {
   const service = await ensureService(api, serviceIP);
-  if (service.spec?.clusterIP !== serviceIP) log.warn('Service kube-system/kube-dns has another address than pods are told', { has: service.spec?.clusterIP ?? '', pods: serviceIP });
+  if (service.spec?.clusterIP !== serviceIP)
+    log.warn('Service kube-system/kube-dns has another address than pods are told', {
+      has: service.spec?.clusterIP ?? '',
+      pods: serviceIP,
+    });
   for (const address of addresses) await ensureSlice(api, address);
 }
 
 async function ensureService(api: Client, serviceIP: string): Promise<Service> {
   const wanted: Service = {
-    apiVersion: 'v1', kind: 'Service',
-    metadata: { ...AT, labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' } },
-    spec: { clusterIP: serviceIP, ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'dns-tcp', port: 53, protocol: 'TCP' }] },
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      ...AT,
+      labels: {
+        'k8s-app': 'kube-dns',
+        'kubernetes.io/cluster-service': 'true',
+        'kubernetes.io/name': 'CoreDNS',
+      },
+    },
+    spec: {
+      clusterIP: serviceIP,
+      ports: [
+        { name: 'dns', port: 53, protocol: 'UDP' },
+        { name: 'dns-tcp', port: 53, protocol: 'TCP' },
+      ],
+    },
   };
   const known = api.informer(services).get(`${AT.namespace}/${AT.name}`);
   if (known) return known;
@@ -77,10 +107,21 @@ async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
   const name = sliceName(listen);
   const { address, port } = listen;
   const wanted = {
-    apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice',
-    metadata: { name, namespace: AT.namespace, labels: { 'kubernetes.io/service-name': AT.name, 'endpointslice.kubernetes.io/managed-by': 'cluster-dns.capstan.dev' } },
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      name,
+      namespace: AT.namespace,
+      labels: {
+        'kubernetes.io/service-name': AT.name,
+        'endpointslice.kubernetes.io/managed-by': 'cluster-dns.capstan.dev',
+      },
+    },
     addressType: address.includes(':') ? 'IPv6' : 'IPv4',
-    ports: [{ name: 'dns', port, protocol: 'UDP' }, { name: 'dns-tcp', port, protocol: 'TCP' }],
+    ports: [
+      { name: 'dns', port, protocol: 'UDP' },
+      { name: 'dns-tcp', port, protocol: 'TCP' },
+    ],
     endpoints: [{ addresses: [address], conditions: { ready: true, serving: true, terminating: false } }],
   };
   const known = api.informer(endpointSlices).get(`${AT.namespace}/${name}`);
@@ -92,13 +133,21 @@ async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
     const current = await api.get(endpointSlices, { name, namespace: AT.namespace });
     if (points(current, wanted)) return;
     const labels = { ...current.metadata?.labels, ...wanted.metadata.labels };
-    await api.update(endpointSlices, { ...current, metadata: { ...current.metadata, labels }, ports: wanted.ports, endpoints: wanted.endpoints });
+    await api.update(endpointSlices, {
+      ...current,
+      metadata: { ...current.metadata, labels },
+      ports: wanted.ports,
+      endpoints: wanted.endpoints,
+    });
   }
 }
 
 function points(slice: EndpointSlice, wanted: EndpointSlice): boolean {
-  const seen = ({ endpoints, ports, metadata }: EndpointSlice): string => JSON.stringify([
-    endpoints?.map(({ addresses, conditions }) => [addresses, conditions?.ready]), ports?.map(({ name, port, protocol }) => [name, port, protocol]), metadata?.labels?.['kubernetes.io/service-name'],
-  ]);
+  const seen = ({ endpoints, ports, metadata }: EndpointSlice): string =>
+    JSON.stringify([
+      endpoints?.map(({ addresses, conditions }) => [addresses, conditions?.ready]),
+      ports?.map(({ name, port, protocol }) => [name, port, protocol]),
+      metadata?.labels?.['kubernetes.io/service-name'],
+    ]);
   return seen(slice) === seen(wanted);
 }

@@ -8,20 +8,55 @@ function service(name: string, spec: NonNullable<Service['spec']>): Service {
   return { metadata: { name, namespace: 'default' }, spec };
 }
 
-function slice(of: string, endpoints: NonNullable<EndpointSlice['endpoints']>, ports: NonNullable<EndpointSlice['ports']> = [{ name: 'http', port: 8080, protocol: 'TCP' }]): EndpointSlice {
-  return { metadata: { name: `${of}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': of } }, addressType: 'IPv4', endpoints, ports };
+function slice(
+  of: string,
+  endpoints: NonNullable<EndpointSlice['endpoints']>,
+  ports: NonNullable<EndpointSlice['ports']> = [{ name: 'http', port: 8080, protocol: 'TCP' }],
+): EndpointSlice {
+  return {
+    metadata: { name: `${of}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': of } },
+    addressType: 'IPv4',
+    endpoints,
+    ports,
+  };
 }
 
 const ready = { ready: true };
 const all: Record<string, { readonly service: Service; readonly slices: readonly EndpointSlice[] }> = {
-  web: { service: service('web', { clusterIP: '10.96.0.20', clusterIPs: ['10.96.0.20'], ports: [{ name: 'http', port: 80, protocol: 'TCP' }, { name: 'admin', port: 81, protocol: 'TCP' }] }), slices: [slice('web', [{ addresses: ['10.244.0.9'], conditions: ready }])] },
+  web: {
+    service: service('web', {
+      clusterIP: '10.96.0.20',
+      clusterIPs: ['10.96.0.20'],
+      ports: [
+        { name: 'http', port: 80, protocol: 'TCP' },
+        { name: 'admin', port: 81, protocol: 'TCP' },
+      ],
+    }),
+    slices: [slice('web', [{ addresses: ['10.244.0.9'], conditions: ready }])],
+  },
   db: {
     service: service('db', { clusterIP: 'None', ports: [{ name: 'http', port: 80, protocol: 'TCP' }] }),
-    slices: [slice('db', [{ addresses: ['10.244.0.5'], hostname: 'db-0', conditions: ready }, { addresses: ['10.244.0.6'], conditions: ready }, { addresses: ['10.244.0.7'], conditions: { ready: false } }])],
+    slices: [
+      slice('db', [
+        { addresses: ['10.244.0.5'], hostname: 'db-0', conditions: ready },
+        { addresses: ['10.244.0.6'], conditions: ready },
+        { addresses: ['10.244.0.7'], conditions: { ready: false } },
+      ]),
+    ],
   },
-  early: { service: service('early', { clusterIP: 'None', publishNotReadyAddresses: true }), slices: [slice('early', [{ addresses: ['10.244.0.8'], conditions: { ready: false } }])] },
+  early: {
+    service: service('early', { clusterIP: 'None', publishNotReadyAddresses: true }),
+    slices: [slice('early', [{ addresses: ['10.244.0.8'], conditions: { ready: false } }])],
+  },
   empty: { service: service('empty', { clusterIP: 'None' }), slices: [] },
-  dual: { service: service('dual', { clusterIP: '10.96.0.30', clusterIPs: ['10.96.0.30', 'fd00::30'], ports: [{ name: 'dns', port: 53, protocol: 'UDP' }] }), slices: [] },
+  dual: {
+    service: service('dual', {
+      clusterIP: '10.96.0.30',
+      clusterIPs: ['10.96.0.30', 'fd00::30'],
+      ports: [{ name: 'dns', port: 53, protocol: 'UDP' }],
+    }),
+    slices: [],
+  },
   away: { service: service('away', { type: 'ExternalName', externalName: 'www.example.com.' }), slices: [] },
 };
 
@@ -29,8 +64,14 @@ const view: ClusterView = {
   service: (namespace, name) => (namespace === 'default' ? all[name]?.service : undefined),
   slices: (_namespace, name) => all[name]?.slices ?? [],
   namespaceExists: (name) => name === 'default',
-  servicesByIP: (ip) => Object.values(all).map((one) => one.service).filter((one) => one.spec?.clusterIPs?.includes(ip)),
-  slicesByIP: (ip) => Object.values(all).flatMap((one) => one.slices).filter((one) => one.endpoints?.some((endpoint) => endpoint.addresses.includes(ip))),
+  servicesByIP: (ip) =>
+    Object.values(all)
+      .map((one) => one.service)
+      .filter((one) => one.spec?.clusterIPs?.includes(ip)),
+  slicesByIP: (ip) =>
+    Object.values(all)
+      .flatMap((one) => one.slices)
+      .filter((one) => one.endpoints?.some((endpoint) => endpoint.addresses.includes(ip))),
 };
 
 /** 'A 10.96.0.20', 'SRV 0 50 80 target'; 'nothing' = the name exists, without this type. */
@@ -38,7 +79,8 @@ function ask(name: string, type: string): string[] | string {
   const found = answer({ name, type }, { view, domain: 'cluster.local' });
   if (found.kind !== 'answer') return found.kind;
   const text = found.records.map((record) => {
-    if (record.type === 'SRV') return `SRV ${record.data.priority} ${record.data.weight} ${record.data.port} ${record.data.target}`;
+    if (record.type === 'SRV')
+      return `SRV ${record.data.priority} ${record.data.weight} ${record.data.port} ${record.data.target}`;
     return record.type === 'SOA' ? `SOA ${record.data.mname}` : `${record.type} ${record.data}`;
   });
   return text.length === 0 ? 'nothing' : text;
@@ -52,13 +94,24 @@ const cases: readonly (readonly [name: string, type: string, expected: string[] 
   ['web.default.svc.cluster.local', 'MX', 'nothing'],
   ['dual.default.svc.cluster.local', 'AAAA', ['AAAA fd00::30']],
   ['_http._tcp.web.default.svc.cluster.local', 'SRV', ['SRV 0 100 80 web.default.svc.cluster.local']],
-  ['_dns._udp.dual.default.svc.cluster.local', 'SRV', ['SRV 0 50 53 dual.default.svc.cluster.local', 'SRV 0 50 53 dual.default.svc.cluster.local']],
+  [
+    '_dns._udp.dual.default.svc.cluster.local',
+    'SRV',
+    ['SRV 0 50 53 dual.default.svc.cluster.local', 'SRV 0 50 53 dual.default.svc.cluster.local'],
+  ],
   ['_http._udp.web.default.svc.cluster.local', 'SRV', 'no-such-name'],
   ['_none._tcp.web.default.svc.cluster.local', 'SRV', 'no-such-name'],
   ['20.0.96.10.in-addr.arpa', 'PTR', ['PTR web.default.svc.cluster.local']],
   ['20.0.96.10.in-addr.arpa', 'A', 'nothing'],
   ['db.default.svc.cluster.local', 'A', ['A 10.244.0.5', 'A 10.244.0.6']],
-  ['_http._tcp.db.default.svc.cluster.local', 'SRV', ['SRV 0 50 8080 db-0.db.default.svc.cluster.local', 'SRV 0 50 8080 10-244-0-6.db.default.svc.cluster.local']],
+  [
+    '_http._tcp.db.default.svc.cluster.local',
+    'SRV',
+    [
+      'SRV 0 50 8080 db-0.db.default.svc.cluster.local',
+      'SRV 0 50 8080 10-244-0-6.db.default.svc.cluster.local',
+    ],
+  ],
   ['db-0.db.default.svc.cluster.local', 'A', ['A 10.244.0.5']],
   ['10-244-0-6.db.default.svc.cluster.local', 'A', ['A 10.244.0.6']],
   ['10-244-0-7.db.default.svc.cluster.local', 'A', 'no-such-name'],
@@ -92,11 +145,21 @@ const cases: readonly (readonly [name: string, type: string, expected: string[] 
 ];
 
 describe('names of the cluster', () => {
-  for (const [name, type, expected] of cases) it(`${type} ${name}`, () => assert.deepEqual(ask(name, type), expected));
+  for (const [name, type, expected] of cases)
+    it(`${type} ${name}`, () => assert.deepEqual(ask(name, type), expected));
 
   it('SRV answers bring the addresses along', () => {
-    const found = answer({ name: '_http._tcp.db.default.svc.cluster.local', type: 'SRV' }, { view, domain: 'cluster.local' });
-    assert.deepEqual(found.kind === 'answer' && found.additionals.map((record) => [record.name, record.data]), [['db-0.db.default.svc.cluster.local', '10.244.0.5'], ['10-244-0-6.db.default.svc.cluster.local', '10.244.0.6']]);
+    const found = answer(
+      { name: '_http._tcp.db.default.svc.cluster.local', type: 'SRV' },
+      { view, domain: 'cluster.local' },
+    );
+    assert.deepEqual(
+      found.kind === 'answer' && found.additionals.map((record) => [record.name, record.data]),
+      [
+        ['db-0.db.default.svc.cluster.local', '10.244.0.5'],
+        ['10-244-0-6.db.default.svc.cluster.local', '10.244.0.6'],
+      ],
+    );
   });
 
   it('no answer may be remembered for long', () => assert.equal(soa('cluster.local').ttl, 5));

@@ -21,45 +21,93 @@ export interface ClusterView {
 }
 
 export type DnsRecord =
-  | { readonly type: 'A' | 'AAAA' | 'CNAME' | 'NS' | 'PTR'; readonly name: string; readonly ttl: number; readonly data: string }
+  | {
+      readonly type: 'A' | 'AAAA' | 'CNAME' | 'NS' | 'PTR';
+      readonly name: string;
+      readonly ttl: number;
+      readonly data: string;
+    }
   | { readonly type: 'TXT'; readonly name: string; readonly ttl: number; readonly data: string }
-  | { readonly type: 'SRV'; readonly name: string; readonly ttl: number; readonly data: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string } }
+  | {
+      readonly type: 'SRV';
+      readonly name: string;
+      readonly ttl: number;
+      readonly data: {
+        readonly priority: number;
+        readonly weight: number;
+        readonly port: number;
+        readonly target: string;
+      };
+    }
   | { readonly type: 'SOA'; readonly name: string; readonly ttl: number; readonly data: SoaData };
 
 export interface SoaData {
-  readonly mname: string; readonly rname: string; readonly serial: number; readonly refresh: number; readonly retry: number; readonly expire: number; readonly minimum: number;
+  readonly mname: string;
+  readonly rname: string;
+  readonly serial: number;
+  readonly refresh: number;
+  readonly retry: number;
+  readonly expire: number;
+  readonly minimum: number;
 }
 
 export type Answer =
   /** Ours: the records, perhaps none (the name exists without this type), or no such name. */
-  | { readonly kind: 'answer'; readonly records: readonly DnsRecord[]; readonly additionals: readonly DnsRecord[] }
+  | {
+      readonly kind: 'answer';
+      readonly records: readonly DnsRecord[];
+      readonly additionals: readonly DnsRecord[];
+    }
   | { readonly kind: 'no-such-name' }
   /** Not ours: ask elsewhere. */
   | { readonly kind: 'elsewhere' };
 
-export interface Question { readonly name: string; readonly type: string }
+export interface Question {
+  readonly name: string;
+  readonly type: string;
+}
 
 const TTL_SECONDS = 5;
 const SPECIFICATION = '1.1.0';
 
-interface Found { readonly ip: string; readonly label: string; readonly ports: readonly { readonly name: string; readonly protocol: string; readonly port: number }[] }
+interface Found {
+  readonly ip: string;
+  readonly label: string;
+  readonly ports: readonly { readonly name: string; readonly protocol: string; readonly port: number }[];
+}
 
 export function soa(domain: string): DnsRecord {
   return {
-    type: 'SOA', name: domain, ttl: TTL_SECONDS,
-    data: { mname: `ns.dns.${domain}`, rname: `hostmaster.${domain}`, serial: 1, refresh: 7200, retry: 1800, expire: 86400, minimum: TTL_SECONDS },
+    type: 'SOA',
+    name: domain,
+    ttl: TTL_SECONDS,
+    data: {
+      mname: `ns.dns.${domain}`,
+      rname: `hostmaster.${domain}`,
+      serial: 1,
+      refresh: 7200,
+      retry: 1800,
+      expire: 86400,
+      minimum: TTL_SECONDS,
+    },
   };
 }
 
 /** name: lower case, without a final dot. */
-export function answer(question: Question, options: { readonly view: ClusterView; readonly domain: string }): Answer {
+export function answer(
+  question: Question,
+  options: { readonly view: ClusterView; readonly domain: string },
+): Answer {
   const { name } = question;
   if (name.endsWith('.in-addr.arpa')) return reverse(question, options);
   if (name !== options.domain && !name.endsWith(`.${options.domain}`)) return { kind: 'elsewhere' };
   const labels = name === options.domain ? [] : name.slice(0, -(options.domain.length + 1)).split('.');
   if (labels.length === 0) return apex(question, options.domain);
   if (labels.join('.') === 'ns.dns') return nameServer(question, options.view);
-  if (labels.length === 1 && labels[0] === 'dns-version') return records(question.type === 'TXT' ? [{ type: 'TXT', name, ttl: TTL_SECONDS, data: SPECIFICATION }] : []);
+  if (labels.length === 1 && labels[0] === 'dns-version')
+    return records(
+      question.type === 'TXT' ? [{ type: 'TXT', name, ttl: TTL_SECONDS, data: SPECIFICATION }] : [],
+    );
   const kind = labels.at(-1);
   if (kind === 'svc') return serviceAnswer(question, { ...options, labels: labels.slice(0, -1) });
   if (kind === 'pod') return podAnswer(question, { ...options, labels: labels.slice(0, -1) });
@@ -71,7 +119,8 @@ function records(list: readonly DnsRecord[], additionals: readonly DnsRecord[] =
 }
 
 function apex(question: Question, domain: string): Answer {
-  if (question.type === 'NS') return records([{ type: 'NS', name: domain, ttl: TTL_SECONDS, data: `ns.dns.${domain}` }]);
+  if (question.type === 'NS')
+    return records([{ type: 'NS', name: domain, ttl: TTL_SECONDS, data: `ns.dns.${domain}` }]);
   return records(question.type === 'SOA' ? [soa(domain)] : []);
 }
 
@@ -81,7 +130,11 @@ function nameServer(question: Question, view: ClusterView): Answer {
   return records(service ? ofType(question, addressesOf(service, view)) : []);
 }
 
-interface Located { readonly view: ClusterView; readonly domain: string; readonly labels: readonly string[] }
+interface Located {
+  readonly view: ClusterView;
+  readonly domain: string;
+  readonly labels: readonly string[];
+}
 
 function podAnswer(question: Question, { view, labels }: Located): Answer {
   const namespace = labels.at(-1) ?? '';
@@ -109,35 +162,58 @@ function serviceAnswer(question: Question, { view, domain, labels }: Located): A
   const service = view.service(namespace, labels.at(-2) ?? '');
   if (!service) return { kind: 'no-such-name' };
   const rest = labels.slice(0, -2);
-  if (service.spec?.type === 'ExternalName') return rest.length > 0 ? { kind: 'no-such-name' } : externalName(question, service);
+  if (service.spec?.type === 'ExternalName')
+    return rest.length > 0 ? { kind: 'no-such-name' } : externalName(question, service);
   const found = addressesOf(service, view);
   const serviceName = `${service.metadata?.name}.${namespace}.svc.${domain}`;
   if (rest.length === 0) return plainAnswer(question, { service, found, serviceName });
-  if (rest.length === 2 && rest.every((label) => label.startsWith('_'))) return portAnswer(question, { found, serviceName, port: (rest[0] ?? '').slice(1), protocol: (rest[1] ?? '').slice(1) });
-  const one = rest.length === 1 ? endpointsOf(service, view).filter((endpoint) => endpoint.label === rest[0]) : [];
+  if (rest.length === 2 && rest.every((label) => label.startsWith('_')))
+    return portAnswer(question, {
+      found,
+      serviceName,
+      port: (rest[0] ?? '').slice(1),
+      protocol: (rest[1] ?? '').slice(1),
+    });
+  const one =
+    rest.length === 1 ? endpointsOf(service, view).filter((endpoint) => endpoint.label === rest[0]) : [];
   if (one.length === 0) return { kind: 'no-such-name' };
-  if (question.type === 'SRV') return records(srvRecords(question.name, { found: one, serviceName }), one.map((endpoint) => address(targetName(endpoint, serviceName), endpoint.ip)));
+  if (question.type === 'SRV')
+    return records(
+      srvRecords(question.name, { found: one, serviceName }),
+      one.map((endpoint) => address(targetName(endpoint, serviceName), endpoint.ip)),
+    );
   return records(ofType(question, one));
 }
 
 function externalName(question: Question, service: Service): Answer {
   const target = service.spec?.externalName ?? '';
   if (target === '') return { kind: 'no-such-name' };
-  return records(['A', 'AAAA', 'CNAME'].includes(question.type) ? [{ type: 'CNAME', name: question.name, ttl: TTL_SECONDS, data: target.replace(/\.$/, '') }] : []);
+  return records(
+    ['A', 'AAAA', 'CNAME'].includes(question.type)
+      ? [{ type: 'CNAME', name: question.name, ttl: TTL_SECONDS, data: target.replace(/\.$/, '') }]
+      : [],
+  );
 }
 
 function isHeadless(service: Service): boolean {
   return service.spec?.clusterIP === 'None';
 }
 
-interface ServiceFound { readonly service: Service; readonly found: readonly Found[]; readonly serviceName: string }
+interface ServiceFound {
+  readonly service: Service;
+  readonly found: readonly Found[];
+  readonly serviceName: string;
+}
 
 /** A headless service without endpoints has no name to answer with, as CoreDNS has it. */
 function plainAnswer(question: Question, { service, found, serviceName }: ServiceFound): Answer {
   if (found.length === 0) return isHeadless(service) ? { kind: 'no-such-name' } : records([]);
   if (question.type === 'SRV') {
     const list = srvRecords(question.name, { found, serviceName });
-    return records(list, found.map((one) => address(targetName(one, serviceName), one.ip)));
+    return records(
+      list,
+      found.map((one) => address(targetName(one, serviceName), one.ip)),
+    );
   }
   return records(ofType(question, found));
 }
@@ -146,29 +222,58 @@ function ofType(question: Question, found: readonly Found[]): DnsRecord[] {
   return found.map((one) => address(question.name, one.ip)).filter((record) => record.type === question.type);
 }
 
-interface PortQuestion { readonly found: readonly Found[]; readonly serviceName: string; readonly port: string; readonly protocol: string }
+interface PortQuestion {
+  readonly found: readonly Found[];
+  readonly serviceName: string;
+  readonly port: string;
+  readonly protocol: string;
+}
 
 function portAnswer(question: Question, { found, serviceName, port, protocol }: PortQuestion): Answer {
-  const matching = found.map((one) => ({ ...one, ports: one.ports.filter((each) => each.name === port && each.protocol.toLowerCase() === protocol) })).filter((one) => one.ports.length > 0);
+  const matching = found
+    .map((one) => ({
+      ...one,
+      ports: one.ports.filter((each) => each.name === port && each.protocol.toLowerCase() === protocol),
+    }))
+    .filter((one) => one.ports.length > 0);
   if (matching.length === 0) return { kind: 'no-such-name' };
   if (question.type !== 'SRV') return records(ofType(question, matching));
-  return records(srvRecords(question.name, { found: matching, serviceName }), matching.map((one) => address(targetName(one, serviceName), one.ip)));
+  return records(
+    srvRecords(question.name, { found: matching, serviceName }),
+    matching.map((one) => address(targetName(one, serviceName), one.ip)),
+  );
 }
 
 function targetName(one: Found, serviceName: string): string {
   return one.label === '' ? serviceName : `${one.label}.${serviceName}`;
 }
 
-function srvRecords(name: string, { found, serviceName }: { readonly found: readonly Found[]; readonly serviceName: string }): DnsRecord[] {
-  const targets = found.flatMap((one) => one.ports.map((port) => ({ port: port.port, target: targetName(one, serviceName) })));
+function srvRecords(
+  name: string,
+  { found, serviceName }: { readonly found: readonly Found[]; readonly serviceName: string },
+): DnsRecord[] {
+  const targets = found.flatMap((one) =>
+    one.ports.map((port) => ({ port: port.port, target: targetName(one, serviceName) })),
+  );
   const weight = Math.max(1, Math.floor(100 / Math.max(1, targets.length)));
-  return targets.map(({ port, target }) => ({ type: 'SRV', name, ttl: TTL_SECONDS, data: { priority: 0, weight, port, target } }));
+  return targets.map(({ port, target }) => ({
+    type: 'SRV',
+    name,
+    ttl: TTL_SECONDS,
+    data: { priority: 0, weight, port, target },
+  }));
 }
 
 function addressesOf(service: Service, view: ClusterView): Found[] {
   if (!isHeadless(service)) {
-    const ports = (service.spec?.ports ?? []).map((port) => ({ name: port.name ?? '', protocol: port.protocol ?? 'TCP', port: port.port }));
-    return (service.spec?.clusterIPs ?? (service.spec?.clusterIP ? [service.spec.clusterIP] : [])).map((ip) => ({ ip, label: '', ports }));
+    const ports = (service.spec?.ports ?? []).map((port) => ({
+      name: port.name ?? '',
+      protocol: port.protocol ?? 'TCP',
+      port: port.port,
+    }));
+    return (service.spec?.clusterIPs ?? (service.spec?.clusterIP ? [service.spec.clusterIP] : [])).map(
+      (ip) => ({ ip, label: '', ports }),
+    );
   }
   return endpointsOf(service, view);
 }
@@ -178,12 +283,20 @@ function endpointsOf(service: Service, view: ClusterView): Found[] {
   const unready = service.spec?.publishNotReadyAddresses ?? false;
   const found = new Map<string, Found>();
   for (const slice of view.slices(service.metadata?.namespace ?? '', service.metadata?.name ?? '')) {
-    const ports = (slice.ports ?? []).flatMap((port) => (port.port === undefined ? [] : [{ name: port.name ?? '', protocol: port.protocol ?? 'TCP', port: port.port }]));
+    const ports = (slice.ports ?? []).flatMap((port) =>
+      port.port === undefined
+        ? []
+        : [{ name: port.name ?? '', protocol: port.protocol ?? 'TCP', port: port.port }],
+    );
     for (const endpoint of slice.endpoints ?? []) {
       if (!unready && endpoint.conditions?.ready === false) continue;
       for (const ip of endpoint.addresses) {
         const before = found.get(ip);
-        found.set(ip, { ip, label: endpointLabel(endpoint.hostname, ip), ports: before ? [...before.ports, ...ports] : ports });
+        found.set(ip, {
+          ip,
+          label: endpointLabel(endpoint.hostname, ip),
+          ports: before ? [...before.ports, ...ports] : ports,
+        });
       }
     }
   }
@@ -194,16 +307,29 @@ function endpointLabel(hostname: string | undefined, ip: string): string {
   return hostname || ip.replaceAll(/[.:]/g, '-');
 }
 
-function reverse(question: Question, { view, domain }: { readonly view: ClusterView; readonly domain: string }): Answer {
+function reverse(
+  question: Question,
+  { view, domain }: { readonly view: ClusterView; readonly domain: string },
+): Answer {
   const octets = question.name.slice(0, -'.in-addr.arpa'.length).split('.').toReversed();
   if (octets.length !== 4) return { kind: 'elsewhere' };
   const ip = octets.join('.');
-  const names = view.servicesByIP(ip).map((service) => `${service.metadata?.name}.${service.metadata?.namespace}.svc.${domain}`);
+  const names = view
+    .servicesByIP(ip)
+    .map((service) => `${service.metadata?.name}.${service.metadata?.namespace}.svc.${domain}`);
   for (const slice of names.length > 0 ? [] : view.slicesByIP(ip)) {
     const service = slice.metadata?.labels?.['kubernetes.io/service-name'];
     if (!service || !isHeadless(view.service(slice.metadata?.namespace ?? '', service) ?? {})) continue;
-    for (const endpoint of slice.endpoints ?? []) if (endpoint.addresses.includes(ip)) names.push(`${endpointLabel(endpoint.hostname, ip)}.${service}.${slice.metadata?.namespace}.svc.${domain}`);
+    for (const endpoint of slice.endpoints ?? [])
+      if (endpoint.addresses.includes(ip))
+        names.push(
+          `${endpointLabel(endpoint.hostname, ip)}.${service}.${slice.metadata?.namespace}.svc.${domain}`,
+        );
   }
   if (names.length === 0) return { kind: 'elsewhere' };
-  return records(question.type === 'PTR' ? [...new Set(names)].map((data) => ({ type: 'PTR', name: question.name, ttl: TTL_SECONDS, data })) : []);
+  return records(
+    question.type === 'PTR'
+      ? [...new Set(names)].map((data) => ({ type: 'PTR', name: question.name, ttl: TTL_SECONDS, data }))
+      : [],
+  );
 }

@@ -4,7 +4,10 @@ import { createServer, isIPv6, type Server, type Socket as TcpSocket } from 'nod
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { withLength } from './wire.ts';
 
-export interface ListenAddress { readonly address: string; readonly port: number }
+export interface ListenAddress {
+  readonly address: string;
+  readonly port: number;
+}
 
 export interface DnsServerOptions {
   readonly listen: ListenAddress;
@@ -34,12 +37,20 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     try {
       return await listenOnBoth(options);
     } catch (error) {
-      if (options.listen.port !== 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tried === FREE_PORT_TRIES) throw error;
+      if (
+        options.listen.port !== 0 ||
+        (error as NodeJS.ErrnoException).code !== 'EADDRINUSE' ||
+        tried === FREE_PORT_TRIES
+      )
+        throw error;
     }
   }
 }
 
-interface Serving { readonly log: Logger; answer(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> | undefined }
+interface Serving {
+  readonly log: Logger;
+  answer(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> | undefined;
+}
 
 async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
   let pending = 0;
@@ -48,17 +59,26 @@ async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
     answer(query, transport) {
       if (pending >= MAX_PENDING) return undefined;
       pending += 1;
-      return options.handle(query, transport).catch((error: unknown) => {
-        options.log.warn('question not answered', { error: errorMessage(error) });
-        return undefined;
-      }).finally(() => { pending -= 1; });
+      return options
+        .handle(query, transport)
+        .catch((error: unknown) => {
+          options.log.warn('question not answered', { error: errorMessage(error) });
+          return undefined;
+        })
+        .finally(() => {
+          pending -= 1;
+        });
     },
   };
   const udp = await bindUdp(options.listen, serving);
   const address = { address: options.listen.address, port: udp.address().port };
   try {
     const tcp = await listenTcp(address, serving);
-    return { address, close: async () => void await Promise.all([new Promise<void>((resolve) => udp.close(() => resolve())), closeTcp(tcp)]) };
+    return {
+      address,
+      close: async () =>
+        void (await Promise.all([new Promise<void>((resolve) => udp.close(() => resolve())), closeTcp(tcp)])),
+    };
   } catch (error) {
     udp.close();
     throw error;
@@ -68,7 +88,9 @@ async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
 function bindUdp({ address, port }: ListenAddress, { answer, log }: Serving): Promise<Socket> {
   const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4' });
   let closed = false;
-  socket.on('close', () => { closed = true; });
+  socket.on('close', () => {
+    closed = true;
+  });
   socket.on('message', (query, from) => {
     void answer(query, 'udp')?.then((response) => {
       // The server may have been closed meanwhile.
@@ -89,7 +111,10 @@ function bindUdp({ address, port }: ListenAddress, { answer, log }: Serving): Pr
   });
 }
 
-interface Listening { readonly server: Server; readonly sockets: Set<TcpSocket> }
+interface Listening {
+  readonly server: Server;
+  readonly sockets: Set<TcpSocket>;
+}
 
 function listenTcp({ address, port }: ListenAddress, serving: Serving): Promise<Listening> {
   const sockets = new Set<TcpSocket>();
@@ -115,7 +140,8 @@ function serveTcp(socket: TcpSocket, { answer }: Serving): void {
   let buffered: Buffer = Buffer.alloc(0);
   socket.on('data', (piece: Buffer) => {
     buffered = buffered.length === 0 ? piece : Buffer.concat([buffered, piece]);
-    if (buffered.length > 2 * MAX_MESSAGE_BYTES || socket.writableLength > MAX_UNREAD_BYTES) return void socket.destroy();
+    if (buffered.length > 2 * MAX_MESSAGE_BYTES || socket.writableLength > MAX_UNREAD_BYTES)
+      return void socket.destroy();
     while (!socket.destroyed && buffered.length >= 2 && buffered.length >= 2 + buffered.readUInt16BE(0)) {
       const length = buffered.readUInt16BE(0);
       const query = buffered.subarray(2, 2 + length);

@@ -8,16 +8,37 @@ export class CronError extends Error {
   override readonly name = 'CronError';
 }
 
-interface Field { readonly name: string; readonly low: number; readonly high: number; readonly words?: readonly string[] }
+interface Field {
+  readonly name: string;
+  readonly low: number;
+  readonly high: number;
+  readonly words?: readonly string[];
+}
 
 const MINUTE: Field = { name: 'minute', low: 0, high: 59 };
 const HOUR: Field = { name: 'hour', low: 0, high: 23 };
 const DAY: Field = { name: 'day-of-month', low: 1, high: 31 };
-const MONTH: Field = { name: 'month', low: 1, high: 12, words: ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'] };
-const WEEKDAY: Field = { name: 'day-of-week', low: 0, high: 6, words: ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] };
+const MONTH: Field = {
+  name: 'month',
+  low: 1,
+  high: 12,
+  words: ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'],
+};
+const WEEKDAY: Field = {
+  name: 'day-of-week',
+  low: 0,
+  high: 6,
+  words: ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'],
+};
 
 const WORDS: Readonly<Record<string, string>> = {
-  '@yearly': '0 0 1 1 *', '@annually': '0 0 1 1 *', '@monthly': '0 0 1 * *', '@weekly': '0 0 * * 0', '@daily': '0 0 * * *', '@midnight': '0 0 * * *', '@hourly': '0 * * * *',
+  '@yearly': '0 0 1 1 *',
+  '@annually': '0 0 1 1 *',
+  '@monthly': '0 0 1 * *',
+  '@weekly': '0 0 * * 0',
+  '@daily': '0 0 * * *',
+  '@midnight': '0 0 * * *',
+  '@hourly': '0 * * * *',
 };
 const EVERY = '@every ';
 
@@ -27,18 +48,30 @@ export interface CronField {
   readonly isAny: boolean;
 }
 
-export interface CronFields { readonly minutes: CronField; readonly hours: CronField; readonly days: CronField; readonly months: CronField; readonly weekdays: CronField }
+export interface CronFields {
+  readonly minutes: CronField;
+  readonly hours: CronField;
+  readonly days: CronField;
+  readonly months: CronField;
+  readonly weekdays: CronField;
+}
 
 /** Either fields, or a step in milliseconds (whole seconds, at least one) that counts from the last time on. */
-export type Cron = { readonly fields: CronFields; readonly everyMs?: undefined } | { readonly fields?: undefined; readonly everyMs: number };
+export type Cron =
+  | { readonly fields: CronFields; readonly everyMs?: undefined }
+  | { readonly fields?: undefined; readonly everyMs: number };
 
 /** Throws CronError. A time zone before the fields (TZ=…) is not taken here: see cronProblem. */
 export function parseCron(text: string): Cron {
   if (text.startsWith(EVERY)) return { everyMs: everyMs(text) };
-  if (text.startsWith('@') && !Object.hasOwn(WORDS, text)) throw new CronError(`unrecognized descriptor: ${text}`);
+  if (text.startsWith('@') && !Object.hasOwn(WORDS, text))
+    throw new CronError(`unrecognized descriptor: ${text}`);
   const parts = (WORDS[text] ?? text).trim().split(/\s+/);
-  if (parts.length !== 5) throw new CronError(`expected exactly 5 fields, found ${parts.length}: [${parts.join(' ')}]`);
-  const [minutes, hours, days, months, weekdays] = [MINUTE, HOUR, DAY, MONTH, WEEKDAY].map((field, index) => parseField(parts[index]!, field));
+  if (parts.length !== 5)
+    throw new CronError(`expected exactly 5 fields, found ${parts.length}: [${parts.join(' ')}]`);
+  const [minutes, hours, days, months, weekdays] = [MINUTE, HOUR, DAY, MONTH, WEEKDAY].map((field, index) =>
+    parseField(parts[index]!, field),
+  );
   return { fields: { minutes: minutes!, hours: hours!, days: days!, months: months!, weekdays: weekdays! } };
 }
 
@@ -89,7 +122,10 @@ function parseField(text: string, field: Field): CronField {
   return { values, isAny };
 }
 
-function parseRange(range: string, field: Field): { readonly low: number; readonly high: number; readonly step: number; readonly star: boolean } {
+function parseRange(
+  range: string,
+  field: Field,
+): { readonly low: number; readonly high: number; readonly step: number; readonly star: boolean } {
   const [span = '', stepText, ...moreSteps] = range.split('/');
   const [from = '', to, ...more] = span.split('-');
   const star = from === '*' || from === '?';
@@ -100,8 +136,10 @@ function parseRange(range: string, field: Field): { readonly low: number; readon
   const step = stepText === undefined ? 1 : numberOf(stepText);
   // 'n/step' goes on to the end.
   const high = stepText !== undefined && to === undefined ? field.high : end;
-  if (low < field.low) throw new CronError(`beginning of range (${low}) below minimum (${field.low}): ${range}`);
-  if (high > field.high) throw new CronError(`end of range (${high}) above maximum (${field.high}): ${range}`);
+  if (low < field.low)
+    throw new CronError(`beginning of range (${low}) below minimum (${field.low}): ${range}`);
+  if (high > field.high)
+    throw new CronError(`end of range (${high}) above maximum (${field.high}): ${range}`);
   if (low > high) throw new CronError(`beginning of range (${low}) beyond end of range (${high}): ${range}`);
   if (step === 0) throw new CronError(`step of range should be a positive number: ${range}`);
   return { low, high, step, star };
@@ -113,6 +151,9 @@ function valueOf(text: string, { words, low }: Field): number {
 }
 
 function numberOf(text: string): number {
-  if (!/^\d+$/.test(text)) throw new CronError(`failed to parse int from ${text}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`);
+  if (!/^\d+$/.test(text))
+    throw new CronError(
+      `failed to parse int from ${text}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`,
+    );
   return Number(text);
 }

@@ -8,13 +8,27 @@ import { deepClone } from './json.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
 
 const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });
-function schema(name: string, fields: Partial<FieldSchema>[], rest: Partial<ObjectSchema> = {}): ObjectSchema {
-  const full = fields.map((field) => ({ value: scalar('string'), required: false, zero: 'omitted', ...field }) as FieldSchema);
+function schema(
+  name: string,
+  fields: Partial<FieldSchema>[],
+  rest: Partial<ObjectSchema> = {},
+): ObjectSchema {
+  const full = fields.map(
+    (field) => ({ value: scalar('string'), required: false, zero: 'omitted', ...field }) as FieldSchema,
+  );
   return { name, fields: full, byName: new Map(full.map((field) => [field.name, field])), ...rest };
 }
 
-const port = schema('io.x.v1.Port', [{ name: 'port', value: scalar('int32'), zero: 'written', default: 0 }, { name: 'protocol', default: 'TCP' }, { name: 'target', value: scalar('int-or-string') }]);
-const meta = schema('io.x.v1.ObjectMeta', [{ name: 'name' }, { name: 'labels', value: { kind: 'map', values: scalar('string') } }, { name: 'at', value: scalar('time') }]);
+const port = schema('io.x.v1.Port', [
+  { name: 'port', value: scalar('int32'), zero: 'written', default: 0 },
+  { name: 'protocol', default: 'TCP' },
+  { name: 'target', value: scalar('int-or-string') },
+]);
+const meta = schema('io.x.v1.ObjectMeta', [
+  { name: 'name' },
+  { name: 'labels', value: { kind: 'map', values: scalar('string') } },
+  { name: 'at', value: scalar('time') },
+]);
 const spec: ObjectSchema = schema('io.x.v1.ThingSpec', [
   { name: 'replicas', value: scalar('int32'), zero: 'distinct' },
   { name: 'paused', value: scalar('bool') },
@@ -26,68 +40,170 @@ const spec: ObjectSchema = schema('io.x.v1.ThingSpec', [
   { name: 'raw', value: scalar('raw-extension') },
   { name: 'child', value: { kind: 'object', type: () => spec }, zero: 'distinct' },
 ]);
-const thing = schema('io.x.v1.Thing', [{ name: 'apiVersion' }, { name: 'kind' }, { name: 'metadata', value: { kind: 'object', type: () => meta }, zero: 'written' },
-  { name: 'spec', value: { kind: 'object', type: () => spec }, zero: 'written', default: Object.freeze({}) }]);
+const thing = schema('io.x.v1.Thing', [
+  { name: 'apiVersion' },
+  { name: 'kind' },
+  { name: 'metadata', value: { kind: 'object', type: () => meta }, zero: 'written' },
+  { name: 'spec', value: { kind: 'object', type: () => spec }, zero: 'written', default: Object.freeze({}) },
+]);
 
-const decode = (value: object, mode: 'strict' | 'ignore' = 'strict') => decodeObject(thing, deepClone(value), mode);
+const decode = (value: object, mode: 'strict' | 'ignore' = 'strict') =>
+  decodeObject(thing, deepClone(value), mode);
 
 test('values are normalised, empties dropped, defaults filled', () => {
   const { object, problems } = decode({
-    kind: 'Thing', apiVersion: 'x/v1', metadata: { name: 'a', labels: {}, at: '2026-01-01T01:00:00.5+01:00' },
-    spec: { replicas: 0, paused: false, ports: [{ target: 'http', protocol: '' }, null], limits: { cpu: 0.5, memory: '1024Mi' }, data: 'aGk=\n', timeout: '60s', words: ['a', null], raw: { any: { thing: null } }, child: null },
+    kind: 'Thing',
+    apiVersion: 'x/v1',
+    metadata: { name: 'a', labels: {}, at: '2026-01-01T01:00:00.5+01:00' },
+    spec: {
+      replicas: 0,
+      paused: false,
+      ports: [{ target: 'http', protocol: '' }, null],
+      limits: { cpu: 0.5, memory: '1024Mi' },
+      data: 'aGk=\n',
+      timeout: '60s',
+      words: ['a', null],
+      raw: { any: { thing: null } },
+      child: null,
+    },
   });
   assert.deepEqual(problems, []);
   assert.deepEqual(object, {
-    apiVersion: 'x/v1', kind: 'Thing', metadata: { name: 'a', at: '2026-01-01T00:00:00Z' },
-    spec: { replicas: 0, ports: [{ port: 0, protocol: 'TCP', target: 'http' }, { port: 0, protocol: 'TCP' }], limits: { cpu: '500m', memory: '1Gi' }, data: 'aGk=', timeout: '1m0s', words: ['a', ''], raw: { any: { thing: null } } },
+    apiVersion: 'x/v1',
+    kind: 'Thing',
+    metadata: { name: 'a', at: '2026-01-01T00:00:00Z' },
+    spec: {
+      replicas: 0,
+      ports: [
+        { port: 0, protocol: 'TCP', target: 'http' },
+        { port: 0, protocol: 'TCP' },
+      ],
+      limits: { cpu: '500m', memory: '1Gi' },
+      data: 'aGk=',
+      timeout: '1m0s',
+      words: ['a', ''],
+      raw: { any: { thing: null } },
+    },
   });
   assert.deepEqual(decode({}).object, { metadata: {}, spec: {} });
 });
 
 test('what was given empty is told from what is absent', () => {
-  const { spec: given, metadata } = decode({ metadata: { labels: {} }, spec: { ports: [], limits: {}, words: null, child: {}, data: '' } }).object as { spec: object; metadata: object };
+  const { spec: given, metadata } = decode({
+    metadata: { labels: {} },
+    spec: { ports: [], limits: {}, words: null, child: {}, data: '' },
+  }).object as { spec: object; metadata: object };
   assert.deepEqual(given, { child: {} });
-  const tell = (holder: object, ...fields: string[]): boolean[] => fields.map((field) => isGivenEmpty(holder, field));
-  assert.deepEqual([...tell(given, 'ports', 'limits', 'words', 'paused', 'data', 'child'), ...tell(metadata, 'labels', 'name')], [true, true, false, false, false, false, true, false]);
-  assert.deepEqual([isGiven(given as { ports?: [] }, 'ports'), isGiven(given as { child?: object }, 'child'), isGiven({ words: null } as { words: unknown }, 'words')], [true, true, false]);
+  const tell = (holder: object, ...fields: string[]): boolean[] =>
+    fields.map((field) => isGivenEmpty(holder, field));
+  assert.deepEqual(
+    [
+      ...tell(given, 'ports', 'limits', 'words', 'paused', 'data', 'child'),
+      ...tell(metadata, 'labels', 'name'),
+    ],
+    [true, true, false, false, false, false, true, false],
+  );
+  assert.deepEqual(
+    [
+      isGiven(given as { ports?: [] }, 'ports'),
+      isGiven(given as { child?: object }, 'child'),
+      isGiven({ words: null } as { words: unknown }, 'words'),
+    ],
+    [true, true, false],
+  );
 });
 
 test('unknown and duplicate fields are reported with their place', () => {
-  const text = '{"speck":1,"spec":{"ports":[{},{"prot":1}],"paused":true,"paused":true,"raw":{"x":1}},"metadata":{"Name":"a"},"__proto__":{}}';
+  const text =
+    '{"speck":1,"spec":{"ports":[{},{"prot":1}],"paused":true,"paused":true,"raw":{"x":1}},"metadata":{"Name":"a"},"__proto__":{}}';
   const decoded = decodeObject(thing, JSON.parse(text), 'strict');
-  assert.deepEqual(strictProblems(decoded, { text, fields: parseJsonCounted(text).fields, schema: thing }), ['unknown field "speck"', 'unknown field "spec.ports[1].prot"', 'duplicate field "spec.paused"', 'unknown field "metadata.Name"', 'unknown field "__proto__"']);
+  assert.deepEqual(strictProblems(decoded, { text, fields: parseJsonCounted(text).fields, schema: thing }), [
+    'unknown field "speck"',
+    'unknown field "spec.ports[1].prot"',
+    'duplicate field "spec.paused"',
+    'unknown field "metadata.Name"',
+    'unknown field "__proto__"',
+  ]);
   assert.equal('speck' in decoded.object, false);
   // Found by counting; what was not counted is looked through.
-  for (const repeated of ['{"spec":{"paused":true,"paused":true}}', '{"metadata":{"name":"a","name":"a"}}', '{"spec":{"limits":{"cpu":1,"cpu":1}}}', '{"spec":{"ports":[{"port":1}]},"spec":{}}']) {
+  for (const repeated of [
+    '{"spec":{"paused":true,"paused":true}}',
+    '{"metadata":{"name":"a","name":"a"}}',
+    '{"spec":{"limits":{"cpu":1,"cpu":1}}}',
+    '{"spec":{"ports":[{"port":1}]},"spec":{}}',
+  ]) {
     const { value, fields } = parseJsonCounted(repeated);
-    assert.equal(strictProblems(decodeObject(thing, value, 'strict'), { text: repeated, fields, schema: thing }).length, 1, repeated);
+    assert.equal(
+      strictProblems(decodeObject(thing, value, 'strict'), { text: repeated, fields, schema: thing }).length,
+      1,
+      repeated,
+    );
   }
   // What an unknown field holds, and what the type holds as it is, is not looked into; any JSON is.
   const inside = '{"spec":{"raw":{"x":{"y":1,"y":2}}},"speck":{"a":1,"a":2}}';
   const { value, fields } = parseJsonCounted(inside);
-  assert.deepEqual(strictProblems(decodeObject(thing, value, 'strict'), { text: inside, fields, schema: thing }), ['unknown field "speck"']);
-  assert.deepEqual(strictProblems(decodeObject(thing, JSON.parse(inside), 'strict'), { text: inside, fields }), ['duplicate field "spec.raw.x.y"', 'duplicate field "speck.a"', 'unknown field "speck"']);
+  assert.deepEqual(
+    strictProblems(decodeObject(thing, value, 'strict'), { text: inside, fields, schema: thing }),
+    ['unknown field "speck"'],
+  );
+  assert.deepEqual(
+    strictProblems(decodeObject(thing, JSON.parse(inside), 'strict'), { text: inside, fields }),
+    ['duplicate field "spec.raw.x.y"', 'duplicate field "speck.a"', 'unknown field "speck"'],
+  );
   assert.deepEqual(decode(JSON.parse(text) as object, 'ignore').problems, []);
 });
 
-test('what does not fit is refused in Go\'s words', () => {
+test("what does not fit is refused in Go's words", () => {
   const faults: [unknown, string][] = [
-    [{ replicas: '3' }, 'json: cannot unmarshal string into Go struct field ThingSpec.spec.replicas of type int32'],
-    [{ replicas: 1.5 }, 'json: cannot unmarshal number 1.5 into Go struct field ThingSpec.spec.replicas of type int32'],
-    [{ replicas: 2 ** 31 }, 'json: cannot unmarshal number 2147483648 into Go struct field ThingSpec.spec.replicas of type int32'],
-    [{ ports: {} }, 'json: cannot unmarshal object into Go struct field ThingSpec.spec.ports of type []v1.Port'],
-    [{ ports: [{ protocol: 1 }] }, 'json: cannot unmarshal number into Go struct field Port.spec.ports.protocol of type string'],
-    [{ words: [true] }, 'json: cannot unmarshal bool into Go struct field ThingSpec.spec.words of type string'],
-    [{ limits: { cpu: 'x' } }, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"],
+    [
+      { replicas: '3' },
+      'json: cannot unmarshal string into Go struct field ThingSpec.spec.replicas of type int32',
+    ],
+    [
+      { replicas: 1.5 },
+      'json: cannot unmarshal number 1.5 into Go struct field ThingSpec.spec.replicas of type int32',
+    ],
+    [
+      { replicas: 2 ** 31 },
+      'json: cannot unmarshal number 2147483648 into Go struct field ThingSpec.spec.replicas of type int32',
+    ],
+    [
+      { ports: {} },
+      'json: cannot unmarshal object into Go struct field ThingSpec.spec.ports of type []v1.Port',
+    ],
+    [
+      { ports: [{ protocol: 1 }] },
+      'json: cannot unmarshal number into Go struct field Port.spec.ports.protocol of type string',
+    ],
+    [
+      { words: [true] },
+      'json: cannot unmarshal bool into Go struct field ThingSpec.spec.words of type string',
+    ],
+    [
+      { limits: { cpu: 'x' } },
+      "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+    ],
     [{ data: 'a' }, 'illegal base64 data at input byte 0'],
     [{ timeout: 'soon' }, 'time: invalid duration "soon"'],
     ['x', 'json: cannot unmarshal string into Go struct field Thing.spec of type v1.ThingSpec'],
   ];
   for (const [value, message] of faults) {
-    assert.throws(() => decode({ kind: 'Thing', apiVersion: 'x/v1', spec: value }), (error) => isStatusError(error, 'BadRequest') && error.message === `Thing in version "v1" cannot be handled as a Thing: ${message}`, message);
+    assert.throws(
+      () => decode({ kind: 'Thing', apiVersion: 'x/v1', spec: value }),
+      (error) =>
+        isStatusError(error, 'BadRequest') &&
+        error.message === `Thing in version "v1" cannot be handled as a Thing: ${message}`,
+      message,
+    );
   }
-  assert.throws(() => decodeObject(thing, [], 'strict'), /json: cannot unmarshal array into Go value of type v1.Thing/);
-  assert.equal(cannotBeHandled(thing, {}, 'why').message, 'Thing in version "v1" cannot be handled as a Thing: why');
+  assert.throws(
+    () => decodeObject(thing, [], 'strict'),
+    /json: cannot unmarshal array into Go value of type v1.Thing/,
+  );
+  assert.equal(
+    cannotBeHandled(thing, {}, 'why').message,
+    'Thing in version "v1" cannot be handled as a Thing: why',
+  );
 });
 
 test('types that refer to themselves are bounded in depth', () => {
@@ -98,29 +214,60 @@ test('types that refer to themselves are bounded in depth', () => {
 
 test('open types keep what they do not know', () => {
   const open = schema('io.x.v1.Open', [{ name: 'a' }], { open: true });
-  assert.deepEqual(decodeObject(open, { a: 'x', b: { c: null } }, 'strict'), { object: { a: 'x', b: { c: null } }, problems: [], fields: 2 });
+  assert.deepEqual(decodeObject(open, { a: 'x', b: { c: null } }, 'strict'), {
+    object: { a: 'x', b: { c: null } },
+    problems: [],
+    fields: 2,
+  });
 });
 
 test('unions of schemas and other things: what is neither is nothing', () => {
-  const union = (name: string, wire: NonNullable<Extract<ValueSchema, { kind: 'scalar' }>['wire']>): Partial<FieldSchema> => ({ name, value: { kind: 'scalar', type: 'json', wire }, zero: 'distinct' });
-  const unions = schema('io.x.v1.Unions', [union('items', 'schema-or-array'), { name: 'dependencies', value: { kind: 'map', values: (union('', 'schema-or-strings').value)! } }]);
+  const union = (
+    name: string,
+    wire: NonNullable<Extract<ValueSchema, { kind: 'scalar' }>['wire']>,
+  ): Partial<FieldSchema> => ({ name, value: { kind: 'scalar', type: 'json', wire }, zero: 'distinct' });
+  const unions = schema('io.x.v1.Unions', [
+    union('items', 'schema-or-array'),
+    { name: 'dependencies', value: { kind: 'map', values: union('', 'schema-or-strings').value! } },
+  ]);
   const read = (value: object): object => decodeObject(unions, value, 'strict').object;
-  assert.deepEqual(read({ items: 'x', dependencies: { a: { type: 'string' }, b: ['c', null], d: 5 } }), { items: null, dependencies: { a: { type: 'string' }, b: ['c', ''], d: null } });
+  assert.deepEqual(read({ items: 'x', dependencies: { a: { type: 'string' }, b: ['c', null], d: 5 } }), {
+    items: null,
+    dependencies: { a: { type: 'string' }, b: ['c', ''], d: null },
+  });
   assert.deepEqual(read({ items: [{}] }), { items: [{}] });
-  assert.throws(() => read({ dependencies: { a: [1] } }), /cannot unmarshal number into Go struct field Unions.dependencies of type string/);
+  assert.throws(
+    () => read({ dependencies: { a: [1] } }),
+    /cannot unmarshal number into Go struct field Unions.dependencies of type string/,
+  );
 });
 
 test("messages name Go's types and embedded structs", () => {
   const source = schema('io.x.v1.Source', [{ name: 'path' }]);
   const list = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, listType: 'atomic' });
   const named = schema('io.x.v1.Named', [
-    { name: 'source', value: { kind: 'object', type: () => source }, zero: 'distinct', within: ['AnySource'] }, { name: 'protocol', goType: 'v1.Protocol' },
-    { name: 'modes', value: list(scalar('string')), goType: '[]v1.Mode' }, { name: 'limits', value: { kind: 'map', values: scalar('string') }, goType: 'v1.Limits' },
+    {
+      name: 'source',
+      value: { kind: 'object', type: () => source },
+      zero: 'distinct',
+      within: ['AnySource'],
+    },
+    { name: 'protocol', goType: 'v1.Protocol' },
+    { name: 'modes', value: list(scalar('string')), goType: '[]v1.Mode' },
+    { name: 'limits', value: { kind: 'map', values: scalar('string') }, goType: 'v1.Limits' },
   ]);
   const faults: [object, string][] = [
-    [{ source: 1 }, 'number into Go struct field Named.AnySource.source of type v1.Source'], [{ source: { path: 1 } }, 'number into Go struct field Source.AnySource.source.path of type string'],
-    [{ protocol: 1 }, 'number into Go struct field Named.protocol of type v1.Protocol'], [{ modes: {} }, 'object into Go struct field Named.modes of type []v1.Mode'],
-    [{ modes: [1] }, 'number into Go struct field Named.modes of type v1.Mode'], [{ limits: [] }, 'array into Go struct field Named.limits of type v1.Limits'], [{ limits: { a: 1 } }, 'number into Go struct field Named.limits of type string'],
+    [{ source: 1 }, 'number into Go struct field Named.AnySource.source of type v1.Source'],
+    [{ source: { path: 1 } }, 'number into Go struct field Source.AnySource.source.path of type string'],
+    [{ protocol: 1 }, 'number into Go struct field Named.protocol of type v1.Protocol'],
+    [{ modes: {} }, 'object into Go struct field Named.modes of type []v1.Mode'],
+    [{ modes: [1] }, 'number into Go struct field Named.modes of type v1.Mode'],
+    [{ limits: [] }, 'array into Go struct field Named.limits of type v1.Limits'],
+    [{ limits: { a: 1 } }, 'number into Go struct field Named.limits of type string'],
   ];
-  for (const [value, message] of faults) assert.throws(() => decodeObject(named, value, 'strict'), new RegExp(`cannot unmarshal ${message.replace(/[[\]]/g, '\\$&')}$`));
+  for (const [value, message] of faults)
+    assert.throws(
+      () => decodeObject(named, value, 'strict'),
+      new RegExp(`cannot unmarshal ${message.replace(/[[\]]/g, '\\$&')}$`),
+    );
 });

@@ -36,7 +36,15 @@ class TypeMismatch extends Error {
   readonly described: string;
   readonly goType: string;
   readonly path: readonly (string | number)[];
-  constructor({ described, goType, path }: { readonly described: string; readonly goType: string; readonly path: readonly (string | number)[] }) {
+  constructor({
+    described,
+    goType,
+    path,
+  }: {
+    readonly described: string;
+    readonly goType: string;
+    readonly path: readonly (string | number)[];
+  }) {
     super(`${described} where ${goType} is expected`);
     this.described = described;
     this.goType = goType;
@@ -95,7 +103,8 @@ function problemsInOrder(text: string, schema: ObjectSchema): string[] {
     const path = pathOf();
     const place = placeIn(schema, path);
     if (place === 'unknown') problems.add(`unknown field ${JSON.stringify(fieldPath(path))}`);
-    else if (place === 'known' && isRepeated) problems.add(`duplicate field ${JSON.stringify(fieldPath(path))}`);
+    else if (place === 'known' && isRepeated)
+      problems.add(`duplicate field ${JSON.stringify(fieldPath(path))}`);
     return problems.size < MAXIMUM_PROBLEMS;
   });
   return [...problems];
@@ -124,14 +133,21 @@ export function cannotBeHandled(schema: ObjectSchema, value: unknown, why: strin
   const expectedKind = schema.name.slice(schema.name.lastIndexOf('.') + 1);
   const given = isJsonObject(value) ? value : {};
   const kind = typeof given['kind'] === 'string' && given['kind'] !== '' ? given['kind'] : expectedKind;
-  const apiVersion = typeof given['apiVersion'] === 'string' && given['apiVersion'] !== '' ? given['apiVersion'] : schema.name.split('.').at(-2) ?? '';
+  const apiVersion =
+    typeof given['apiVersion'] === 'string' && given['apiVersion'] !== ''
+      ? given['apiVersion']
+      : (schema.name.split('.').at(-2) ?? '');
   const version = apiVersion.slice(apiVersion.lastIndexOf('/') + 1);
-  return statusErrors.badRequest(`${kind} in version ${JSON.stringify(version)} cannot be handled as a ${expectedKind}: ${why}`);
+  return statusErrors.badRequest(
+    `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${expectedKind}: ${why}`,
+  );
 }
 
 /** What cannotBeHandled had to say, without the kind; undefined for other errors. */
 export function whyUndecodable(error: unknown): string | undefined {
-  return error instanceof StatusError && error.reason === 'BadRequest' ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1] : undefined;
+  return error instanceof StatusError && error.reason === 'BadRequest'
+    ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1]
+    : undefined;
 }
 
 /** Compiled schemas live as long as the schema itself. */
@@ -159,7 +175,8 @@ function compileObject(schema: ObjectSchema): Decoder {
   const open = schema.open === true;
   let plans: FieldPlan[] | undefined;
   return (value, context) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw mismatch(value, typeName, context);
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw mismatch(value, typeName, context);
     // Fields are compiled on first use, since types refer to themselves.
     plans ??= schema.fields.map((field) => compileField(schema, field));
     if (context.path.length > MAXIMUM_TYPE_DEPTH) throw new DecodeProblem('exceeded max depth');
@@ -200,11 +217,20 @@ function isZero(value: unknown): boolean {
   return true;
 }
 
-function handleUnknown({ input, output, schema, open }: { input: JsonObject; output: JsonObject; schema: ObjectSchema; open: boolean }, context: Context): void {
+function handleUnknown(
+  {
+    input,
+    output,
+    schema,
+    open,
+  }: { input: JsonObject; output: JsonObject; schema: ObjectSchema; open: boolean },
+  context: Context,
+): void {
   for (const key of Object.keys(input)) {
     if (schema.byName.has(key) || input[key] === undefined) continue;
     if (open) setOwn(output, key, input[key]);
-    else if (context.reportsUnknown && context.problems.length < MAXIMUM_PROBLEMS) context.problems.push(`unknown field ${JSON.stringify(fieldPath([...context.path, key]))}`);
+    else if (context.reportsUnknown && context.problems.length < MAXIMUM_PROBLEMS)
+      context.problems.push(`unknown field ${JSON.stringify(fieldPath([...context.path, key]))}`);
   }
 }
 
@@ -238,7 +264,8 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
     };
   }
   if (field.zero === 'omitted' && isZero(fallback)) return undefined;
-  if (fallback === undefined || fallback === null) return field.zero === 'written' && value.kind === 'scalar' ? WRITTEN_ZERO[value.type] : undefined;
+  if (fallback === undefined || fallback === null)
+    return field.zero === 'written' && value.kind === 'scalar' ? WRITTEN_ZERO[value.type] : undefined;
   const written = value.kind === 'scalar' && fallback === '' ? zeroText(value.type) : fallback;
   if (written === undefined) return undefined;
   if (typeof written === 'object') return () => deepClone(written);
@@ -246,24 +273,46 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
 }
 
 /** What Go holds by value and the specifications name no default of. */
-const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = { quantity: () => '0', 'int-or-string': () => 0, time: () => null, 'micro-time': () => null };
+const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = {
+  quantity: () => '0',
+  'int-or-string': () => 0,
+  time: () => null,
+  'micro-time': () => null,
+};
 
 /** The zero value of what JSON shows as a text; undefined where Go would write null. */
 function zeroText(type: ScalarType): string | undefined {
   switch (type) {
-    case 'quantity': return '0';
-    case 'duration': return '0s';
-    case 'time': case 'micro-time': case 'bytes': case 'json': case 'raw-extension': case 'fields-v1': return undefined;
-    default: return '';
+    case 'quantity':
+      return '0';
+    case 'duration':
+      return '0s';
+    case 'time':
+    case 'micro-time':
+    case 'bytes':
+    case 'json':
+    case 'raw-extension':
+    case 'fields-v1':
+      return undefined;
+    default:
+      return '';
   }
 }
 
 function compileValue(value: ValueSchema): Decoder {
   switch (value.kind) {
-    case 'scalar': return value.wire === undefined ? SCALARS[value.type] : WIRED[value.wire];
-    case 'object': return lazyObject(value.type);
-    case 'list': return value.items.kind === 'scalar' && value.items.type === 'string' ? decodeStringList : listDecoder(value.items);
-    case 'map': return value.values.kind === 'scalar' && value.values.type === 'string' ? decodeStringMap : mapDecoder(value.values);
+    case 'scalar':
+      return value.wire === undefined ? SCALARS[value.type] : WIRED[value.wire];
+    case 'object':
+      return lazyObject(value.type);
+    case 'list':
+      return value.items.kind === 'scalar' && value.items.type === 'string'
+        ? decodeStringList
+        : listDecoder(value.items);
+    case 'map':
+      return value.values.kind === 'scalar' && value.values.type === 'string'
+        ? decodeStringMap
+        : mapDecoder(value.values);
   }
 }
 
@@ -280,7 +329,7 @@ function itemDecoder(schema: ValueSchema): Decoder {
   const decode = compileValue(schema);
   return (value, context) => {
     const given = value ?? zeroItem(schema);
-    return given === null ? null : decode(given, context) ?? null;
+    return given === null ? null : (decode(given, context) ?? null);
   };
 }
 
@@ -342,10 +391,19 @@ function zeroItem(schema: ValueSchema): unknown {
   if (schema.kind === 'list') return [];
   if (schema.kind === 'map' || schema.kind === 'object') return {};
   switch (schema.type) {
-    case 'bool': return false;
-    case 'bytes': return '';
-    case 'int32': case 'int64': case 'uint32': case 'uint64': case 'double': case 'int-or-string': return 0;
-    default: return zeroText(schema.type) ?? null;
+    case 'bool':
+      return false;
+    case 'bytes':
+      return '';
+    case 'int32':
+    case 'int64':
+    case 'uint32':
+    case 'uint64':
+    case 'double':
+    case 'int-or-string':
+      return 0;
+    default:
+      return zeroText(schema.type) ?? null;
   }
 }
 
@@ -376,7 +434,10 @@ const SCALARS: Readonly<Record<ScalarType, Decoder>> = {
     return translate(() => formatGoDuration(parseGoDuration(value)));
   },
   quantity: (value) => {
-    if (typeof value !== 'string' && typeof value !== 'number') throw new DecodeProblem("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+    if (typeof value !== 'string' && typeof value !== 'number')
+      throw new DecodeProblem(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+      );
     return translate(() => canonicalQuantity(value));
   },
   'int-or-string': (value, context) => {
@@ -401,7 +462,8 @@ const WIRED: Readonly<Record<'schema-or-array' | 'schema-or-bool' | 'schema-or-s
 function integerDecoder({ type, low, high }: { type: string; low: number; high: number }): Decoder {
   return (value, context) => {
     if (typeof value !== 'number') throw mismatch(value, type, context);
-    if (!Number.isInteger(value) || value < low || value > high) throw mismatch(value, type, context, `number ${value}`);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw mismatch(value, type, context, `number ${value}`);
     return value;
   };
 }
@@ -423,24 +485,35 @@ function translate<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof TimeError || error instanceof QuantityError || error instanceof GoDurationError) throw new DecodeProblem(error.message);
+    if (error instanceof TimeError || error instanceof QuantityError || error instanceof GoDurationError)
+      throw new DecodeProblem(error.message);
     throw error;
   }
 }
 
-function mismatch(value: unknown, goType: string, context: Context, described = jsonTypeName(value)): TypeMismatch {
+function mismatch(
+  value: unknown,
+  goType: string,
+  context: Context,
+  described = jsonTypeName(value),
+): TypeMismatch {
   return new TypeMismatch({ described, goType, path: [...context.path] });
 }
 
 /** Of a text in a list or map, which are gone through without noting the way. */
 function mismatchAt(place: string | number, value: unknown, context: Context): TypeMismatch {
-  return new TypeMismatch({ described: jsonTypeName(value), goType: 'string', path: [...context.path, place] });
+  return new TypeMismatch({
+    described: jsonTypeName(value),
+    goType: 'string',
+    path: [...context.path, place],
+  });
 }
 
 /** Go names the innermost struct and the fields down to the value, embedded structs among them, without list positions and map keys. */
 function describeMismatch(schema: ObjectSchema, { described, goType, path }: TypeMismatch): string {
   let current: ValueSchema = { kind: 'object', type: () => schema };
-  let struct = '', named: string | undefined;
+  let struct = '',
+    named: string | undefined;
   const fields: string[] = [];
   for (const part of path) {
     if (current.kind === 'object') {
@@ -476,14 +549,26 @@ function goTypeName(schema: ObjectSchema): string {
 
 function goTypeOf(value: ValueSchema): string {
   switch (value.kind) {
-    case 'object': return goTypeName(value.type());
-    case 'list': return `[]${goTypeOf(value.items)}`;
-    case 'map': return `map[string]${goTypeOf(value.values)}`;
-    case 'scalar': return GO_SCALARS[value.type] ?? value.type;
+    case 'object':
+      return goTypeName(value.type());
+    case 'list':
+      return `[]${goTypeOf(value.items)}`;
+    case 'map':
+      return `map[string]${goTypeOf(value.values)}`;
+    case 'scalar':
+      return GO_SCALARS[value.type] ?? value.type;
   }
 }
 
 const GO_SCALARS: Readonly<Partial<Record<ScalarType, string>>> = {
-  double: 'float64', bytes: '[]uint8', time: 'v1.Time', 'micro-time': 'v1.MicroTime', duration: 'v1.Duration', quantity: 'resource.Quantity',
-  'int-or-string': 'intstr.IntOrString', 'fields-v1': 'v1.FieldsV1', 'raw-extension': 'runtime.RawExtension', json: 'v1.JSON',
+  double: 'float64',
+  bytes: '[]uint8',
+  time: 'v1.Time',
+  'micro-time': 'v1.MicroTime',
+  duration: 'v1.Duration',
+  quantity: 'resource.Quantity',
+  'int-or-string': 'intstr.IntOrString',
+  'fields-v1': 'v1.FieldsV1',
+  'raw-extension': 'runtime.RawExtension',
+  json: 'v1.JSON',
 };

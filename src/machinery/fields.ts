@@ -1,6 +1,10 @@
 /** Field selectors: the text form of `fieldSelector=` (=, ==, !=; '\', ',' and '=' escaped by '\'), after apimachinery's fields package. */
 
-export interface FieldRequirement { readonly field: string; readonly operator: '=' | '!='; readonly value: string }
+export interface FieldRequirement {
+  readonly field: string;
+  readonly operator: '=' | '!=';
+  readonly value: string;
+}
 
 /** A selector that can't be read, with upstream's text. A server answers it with 400 BadRequest. */
 export class FieldSelectorError extends Error {
@@ -17,27 +21,38 @@ export class FieldSelector {
 
   static readonly everything = new FieldSelector([]);
 
-  get isEverything(): boolean { return this.requirements.length === 0; }
+  get isEverything(): boolean {
+    return this.requirements.length === 0;
+  }
 
   /** valueOf gives the object's value of a field, '' when it is unset. */
   matches(valueOf: (field: string) => string): boolean {
-    for (const { field, operator, value } of this.requirements) if ((valueOf(field) === value) !== (operator === '=')) return false;
+    for (const { field, operator, value } of this.requirements)
+      if ((valueOf(field) === value) !== (operator === '=')) return false;
     return true;
   }
 
   /** The value a field must have, when a requirement says so: metadata.name makes a list a get. */
   exactValue(field: string): string | undefined {
-    return this.requirements.find((requirement) => requirement.field === field && requirement.operator === '=')?.value;
+    return this.requirements.find(
+      (requirement) => requirement.field === field && requirement.operator === '=',
+    )?.value;
   }
 
   toString(): string {
-    return this.requirements.map(({ field, operator, value }) => `${field}${operator}${escapeFieldValue(value)}`).join(',');
+    return this.requirements
+      .map(({ field, operator, value }) => `${field}${operator}${escapeFieldValue(value)}`)
+      .join(',');
   }
 }
 
 export function parseFieldSelector(text: string): FieldSelector {
   // A term without field and value asks for nothing.
-  const requirements = splitTerms(text).toSorted().filter((term) => term !== '').map((term) => parseTerm(term, text)).filter(({ field, value }) => field !== '' || value !== '');
+  const requirements = splitTerms(text)
+    .toSorted()
+    .filter((term) => term !== '')
+    .map((term) => parseTerm(term, text))
+    .filter(({ field, value }) => field !== '' || value !== '');
   return requirements.length === 0 ? FieldSelector.everything : new FieldSelector(requirements);
 }
 
@@ -76,12 +91,16 @@ function unescapeFieldValue(text: string): string {
   let escaped = false;
   for (const character of text) {
     const special = character === '\\' || character === ',' || character === '=';
-    if (escaped && !special) throw new FieldSelectorError(`invalid field selector: invalid escape sequence: \\${character}`);
+    if (escaped && !special)
+      throw new FieldSelectorError(`invalid field selector: invalid escape sequence: \\${character}`);
     if (!escaped && character === '\\') {
       escaped = true;
       continue;
     }
-    if (!escaped && special) throw new FieldSelectorError(`invalid field selector: unescaped character in value: ${character.codePointAt(0)}`);
+    if (!escaped && special)
+      throw new FieldSelectorError(
+        `invalid field selector: unescaped character in value: ${character.codePointAt(0)}`,
+      );
     value += character;
     escaped = false;
   }

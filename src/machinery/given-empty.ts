@@ -18,5 +18,8 @@ export function isGivenEmpty(holder: object | undefined, field: string): boolean
 
 /** The field is there, be it with nothing in it. */
 export function isGiven<T extends object>(holder: T | undefined, field: keyof T & string): boolean {
-  return holder !== undefined && ((holder[field] !== undefined && holder[field] !== null) || isGivenEmpty(holder, field));
+  return (
+    holder !== undefined &&
+    ((holder[field] !== undefined && holder[field] !== null) || isGivenEmpty(holder, field))
+  );
 }

@@ -4,7 +4,16 @@ export class GoDurationError extends Error {
   override readonly name = 'GoDurationError';
 }
 
-const UNITS: Readonly<Record<string, bigint>> = { ns: 1n, us: 1000n, 'µs': 1000n, 'μs': 1000n, ms: 1_000_000n, s: 1_000_000_000n, m: 60_000_000_000n, h: 3_600_000_000_000n };
+const UNITS: Readonly<Record<string, bigint>> = {
+  ns: 1n,
+  us: 1000n,
+  µs: 1000n,
+  μs: 1000n,
+  ms: 1_000_000n,
+  s: 1_000_000_000n,
+  m: 60_000_000_000n,
+  h: 3_600_000_000_000n,
+};
 const LIMIT = 2n ** 63n;
 
 /** Nanoseconds. Throws GoDurationError with Go's text. */
@@ -21,11 +30,13 @@ export function parseGoDuration(text: string): bigint {
     if (integer === '' && fraction === '') throw new GoDurationError(`time: invalid duration ${quoted}`);
     if (unitText === '') throw new GoDurationError(`time: missing unit in duration ${quoted}`);
     const unit = Object.hasOwn(UNITS, unitText) ? UNITS[unitText] : undefined;
-    if (unit === undefined) throw new GoDurationError(`time: unknown unit ${JSON.stringify(unitText)} in duration ${quoted}`);
+    if (unit === undefined)
+      throw new GoDurationError(`time: unknown unit ${JSON.stringify(unitText)} in duration ${quoted}`);
     // Nothing so long fits; reading it as a number would take time that grows with its square.
     if (integer.length > 40) throw new GoDurationError(`time: invalid duration ${quoted}`);
     const digits = fraction.slice(0, 18);
-    nanoseconds += BigInt(integer || '0') * unit + BigInt(digits || '0') * unit / 10n ** BigInt(digits.length);
+    nanoseconds +=
+      BigInt(integer || '0') * unit + (BigInt(digits || '0') * unit) / 10n ** BigInt(digits.length);
     if (nanoseconds > LIMIT) throw new GoDurationError(`time: invalid duration ${quoted}`);
   }
   if (!negative && nanoseconds === LIMIT) throw new GoDurationError(`time: invalid duration ${quoted}`);

@@ -10,13 +10,21 @@ export class IntOrStringError extends Error {
  * A number as it is; a percentage as that share of the total, rounded up or down. Throws IntOrStringError for other texts, with
  * upstream's words.
  */
-export function getScaledValueFromIntOrPercent(value: IntOrString | null | undefined, total: number, options: { readonly roundUp: boolean }): number {
+export function getScaledValueFromIntOrPercent(
+  value: IntOrString | null | undefined,
+  total: number,
+  options: { readonly roundUp: boolean },
+): number {
   if (value === undefined || value === null) throw new IntOrStringError('nil value for IntOrString');
   if (typeof value === 'number') return value;
-  if (!value.endsWith('%')) throw new IntOrStringError('invalid value for IntOrString: invalid type: string is not a percentage');
+  if (!value.endsWith('%'))
+    throw new IntOrStringError('invalid value for IntOrString: invalid type: string is not a percentage');
   const digits = value.slice(0, -1);
-  if (!/^[-+]?[0-9]+$/.test(digits)) throw new IntOrStringError(`invalid value for IntOrString: invalid value ${JSON.stringify(value)}: strconv.Atoi: parsing ${JSON.stringify(digits)}: invalid syntax`);
-  const share = Number(digits) * total / 100;
+  if (!/^[-+]?[0-9]+$/.test(digits))
+    throw new IntOrStringError(
+      `invalid value for IntOrString: invalid value ${JSON.stringify(value)}: strconv.Atoi: parsing ${JSON.stringify(digits)}: invalid syntax`,
+    );
+  const share = (Number(digits) * total) / 100;
   return options.roundUp ? Math.ceil(share) : Math.floor(share);
 }
 

@@ -57,7 +57,10 @@ function parseIPv6(text: string): IPAddress | undefined {
     : { family: 6, bits, mapped: false, leadingZeros };
 }
 
-function parseGroups(text: string, mayEndWithIPv4: boolean): { groups: number[]; leadingZeros: boolean } | undefined {
+function parseGroups(
+  text: string,
+  mayEndWithIPv4: boolean,
+): { groups: number[]; leadingZeros: boolean } | undefined {
   const groups: number[] = [];
   if (text === '') return { groups, leadingZeros: false };
   let leadingZeros = false;
@@ -80,10 +83,14 @@ function parseGroups(text: string, mayEndWithIPv4: boolean): { groups: number[];
 /** Canonical text: dotted for IPv4 (mapped addresses too), RFC 5952 for IPv6. */
 export function formatIP({ family, bits }: { readonly family: 4 | 6; readonly bits: bigint }): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => String((bits >> shift) & 0xffn)).join('.');
-  const groups = Array.from({ length: 8 }, (_, index) => Number((bits >> BigInt((7 - index) * 16)) & 0xffffn));
+  const groups = Array.from({ length: 8 }, (_, index) =>
+    Number((bits >> BigInt((7 - index) * 16)) & 0xffffn),
+  );
   const zeros = longestZeroRun(groups);
   const hex = (list: number[]): string => list.map((group) => group.toString(16)).join(':');
-  return zeros.length < 2 ? hex(groups) : `${hex(groups.slice(0, zeros.start))}::${hex(groups.slice(zeros.start + zeros.length))}`;
+  return zeros.length < 2
+    ? hex(groups)
+    : `${hex(groups.slice(0, zeros.start))}::${hex(groups.slice(zeros.start + zeros.length))}`;
 }
 
 function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
@@ -156,7 +163,8 @@ export function validateCIDR(text: string): string[] {
 export function validateLegacyCIDR(text: string): string[] {
   const block = parseCIDR(text);
   if (!block) return ['must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'];
-  if (block.address.leadingZeros || /\/0[0-9]/.test(text)) return ['must not have leading 0s in IP or prefix length'];
+  if (block.address.leadingZeros || /\/0[0-9]/.test(text))
+    return ['must not have leading 0s in IP or prefix length'];
   if (block.address.mapped) return ['must not have an IPv4-mapped IPv6 address'];
   if (block.address.bits !== block.network) return ['must not have bits set beyond the prefix length'];
   return [];
@@ -164,8 +172,11 @@ export function validateLegacyCIDR(text: string): string[] {
 
 /** An address with the length of its network: '10.9.8.7/24'. */
 export function validateInterfaceAddress(text: string): string[] {
-  const slash = text.lastIndexOf('/'), block = parseCIDR(text), address = parseIP(text.slice(0, slash));
-  if (!block || !address) return ['must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)'];
+  const slash = text.lastIndexOf('/'),
+    block = parseCIDR(text),
+    address = parseIP(text.slice(0, slash));
+  if (!block || !address)
+    return ['must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)'];
   const canonical = `${formatIP(address)}/${block.prefixLength}`;
   return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
 }

@@ -19,9 +19,13 @@ export function findJsonSyntaxProblem(text: string): JsonSyntaxProblem | undefin
     SPACE.test(text);
     offset = SPACE.lastIndex;
   };
-  const problem = (where: string): JsonSyntaxProblem => offset >= text.length
-    ? { message: END, offset: text.length }
-    : { message: `invalid character ${quoteCharacter(String.fromCodePoint(text.codePointAt(offset)!))} ${where}`, offset };
+  const problem = (where: string): JsonSyntaxProblem =>
+    offset >= text.length
+      ? { message: END, offset: text.length }
+      : {
+          message: `invalid character ${quoteCharacter(String.fromCodePoint(text.codePointAt(offset)!))} ${where}`,
+          offset,
+        };
 
   let expect: 'value' | 'first-item' | 'first-key' | 'key' | 'after-value' = 'value';
   for (;;) {
@@ -81,7 +85,12 @@ function scanScalar(text: string, start: number): number | JsonSyntaxProblem | u
   NUMBER.lastIndex = start;
   if (NUMBER.test(text)) return NUMBER.lastIndex;
   if (first !== '-') return undefined;
-  return start + 1 >= text.length ? { message: END, offset: start + 1 } : { message: `invalid character ${quoteCharacter(text[start + 1]!)} in numeric literal`, offset: start + 1 };
+  return start + 1 >= text.length
+    ? { message: END, offset: start + 1 }
+    : {
+        message: `invalid character ${quoteCharacter(text[start + 1]!)} in numeric literal`,
+        offset: start + 1,
+      };
 }
 
 function scanLiteral(text: string, start: number, literal: string): number | JsonSyntaxProblem {
@@ -89,7 +98,10 @@ function scanLiteral(text: string, start: number, literal: string): number | Jso
     const character = text[start + index];
     if (character === undefined) return { message: END, offset: start + index };
     if (character !== literal[index]) {
-      return { message: `invalid character ${quoteCharacter(character)} in literal ${literal} (expecting ${quoteCharacter(literal[index]!)})`, offset: start + index };
+      return {
+        message: `invalid character ${quoteCharacter(character)} in literal ${literal} (expecting ${quoteCharacter(literal[index]!)})`,
+        offset: start + index,
+      };
     }
   }
   return start + literal.length;
@@ -99,7 +111,11 @@ function scanString(text: string, start: number): number | JsonSyntaxProblem {
   for (let index = start + 1; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === 0x22) return index + 1;
-    if (code < 0x20) return { message: `invalid character ${quoteCharacter(text[index]!)} in string literal`, offset: index };
+    if (code < 0x20)
+      return {
+        message: `invalid character ${quoteCharacter(text[index]!)} in string literal`,
+        offset: index,
+      };
     if (code !== 0x5c) continue;
     index++;
     const escape = text[index];
@@ -108,7 +124,11 @@ function scanString(text: string, start: number): number | JsonSyntaxProblem {
       for (let digit = 1; digit <= 4; digit++) {
         const character = text[index + digit];
         if (character === undefined) return { message: END, offset: index + digit };
-        if (!/[0-9a-fA-F]/.test(character)) return { message: `invalid character ${quoteCharacter(character)} in \\u hexadecimal character escape`, offset: index + digit };
+        if (!/[0-9a-fA-F]/.test(character))
+          return {
+            message: `invalid character ${quoteCharacter(character)} in \\u hexadecimal character escape`,
+            offset: index + digit,
+          };
       }
       index += 4;
     } else if (!'"\\/bfnrt'.includes(escape)) {
@@ -142,7 +162,9 @@ function endOfString(text: string, start: number): number {
 
 /** Of well-formed text: how deep objects and lists nest, and how many fields stand in objects, repeated ones counted each time. */
 export function structureOf(text: string): { readonly depth: number; readonly fields: number } {
-  let depth = 0, deepest = 0, fields = 0;
+  let depth = 0,
+    deepest = 0,
+    fields = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === 0x22) {
@@ -160,7 +182,12 @@ export function structureOf(text: string): { readonly depth: number; readonly fi
   return { depth: deepest, fields };
 }
 
-interface Level { readonly keys: Set<string> | undefined; readonly path: readonly (string | number)[]; index: number; key: string }
+interface Level {
+  readonly keys: Set<string> | undefined;
+  readonly path: readonly (string | number)[];
+  index: number;
+  key: string;
+}
 
 /** Upstream reports no more strict errors than this for one body. */
 const MAXIMUM_PROBLEMS = 100;
@@ -189,7 +216,7 @@ export function walkFields(text: string, visit: FieldVisitor): void {
         if (level?.keys && isKey(text, end)) {
           const raw = text.slice(index + 1, end);
           const at = level;
-          at.key = raw.includes('\\') ? JSON.parse(`"${raw}"`) as string : raw;
+          at.key = raw.includes('\\') ? (JSON.parse(`"${raw}"`) as string) : raw;
           const isRepeated = level.keys.has(at.key);
           level.keys.add(at.key);
           if (!visit(() => placeOf(at), isRepeated)) return;
@@ -197,11 +224,18 @@ export function walkFields(text: string, visit: FieldVisitor): void {
         index = end;
         break;
       }
-      case 0x7b: case 0x5b:
+      case 0x7b:
+      case 0x5b:
         if (level) levels.push(level);
-        level = { keys: text.charCodeAt(index) === 0x7b ? new Set() : undefined, path: level ? placeOf(level) : [], index: 0, key: '' };
+        level = {
+          keys: text.charCodeAt(index) === 0x7b ? new Set() : undefined,
+          path: level ? placeOf(level) : [],
+          index: 0,
+          key: '',
+        };
         break;
-      case 0x7d: case 0x5d:
+      case 0x7d:
+      case 0x5d:
         level = levels.pop();
         break;
       case 0x2c:

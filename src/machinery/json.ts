@@ -22,7 +22,8 @@ export function asList(value: unknown): readonly unknown[] {
 
 /** Sets an own field even when its name is `__proto__`, which plain assignment would not. */
 export function setOwn(object: JsonObject, key: string, value: unknown): void {
-  if (key === '__proto__') Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  if (key === '__proto__')
+    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
   else object[key] = value;
 }
 
@@ -131,7 +132,11 @@ function isEmptyValue(value: unknown): boolean {
   return true;
 }
 
-function fieldsEqual(left: JsonObject, right: JsonObject, equal: (left: unknown, right: unknown) => boolean): boolean {
+function fieldsEqual(
+  left: JsonObject,
+  right: JsonObject,
+  equal: (left: unknown, right: unknown) => boolean,
+): boolean {
   for (const key in left) if (!equal(left[key], getOwn(right, key))) return false;
   for (const key in right) if (!Object.hasOwn(left, key) && !equal(undefined, right[key])) return false;
   return true;
@@ -146,7 +151,13 @@ export function countFields(value: unknown): number {
 
 /** What Go's JSON package calls a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */
 export function goTypeName(value: unknown): string {
-  return value === null || value === undefined ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;
+  return value === null || value === undefined
+    ? 'null'
+    : Array.isArray(value)
+      ? 'array'
+      : typeof value === 'boolean'
+        ? 'bool'
+        : typeof value;
 }
 
 /** The Go type that a value of JSON is read into when nothing says of which it is: as Go's %T prints it. */
@@ -154,10 +165,14 @@ export function goType(value: unknown): string {
   if (value === null || value === undefined) return '<nil>';
   if (Array.isArray(value)) return '[]interface {}';
   switch (typeof value) {
-    case 'object': return 'map[string]interface {}';
-    case 'boolean': return 'bool';
-    case 'number': return Number.isInteger(value) ? 'int64' : 'float64';
-    default: return 'string';
+    case 'object':
+      return 'map[string]interface {}';
+    case 'boolean':
+      return 'bool';
+    case 'number':
+      return Number.isInteger(value) ? 'int64' : 'float64';
+    default:
+      return 'string';
   }
 }
 
@@ -165,6 +180,10 @@ export function goType(value: unknown): string {
 export function goValue(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';
   if (Array.isArray(value)) return `[${value.map(goValue).join(' ')}]`;
-  if (typeof value === 'object') return `map[${Object.keys(value).toSorted().map((key) => `${key}:${goValue((value as JsonObject)[key])}`).join(' ')}]`;
+  if (typeof value === 'object')
+    return `map[${Object.keys(value)
+      .toSorted()
+      .map((key) => `${key}:${goValue((value as JsonObject)[key])}`)
+      .join(' ')}]`;
   return String(value);
 }

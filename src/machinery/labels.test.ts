@@ -2,14 +2,26 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { FieldSelectorError, parseFieldSelector } from './fields.ts';
-import { compileLabelSelector, LabelSelector, LabelSelectorError, parseLabelSelector, validateLabelSelector, type LabelRequirement } from './labels.ts';
+import {
+  compileLabelSelector,
+  LabelSelector,
+  LabelSelectorError,
+  parseLabelSelector,
+  validateLabelSelector,
+  type LabelRequirement,
+} from './labels.ts';
 
 test('texts parse, print and match', () => {
   const cases: [string, string, Record<string, string>, Record<string, string>][] = [
     ['a=b', 'a=b', { a: 'b' }, { a: 'c' }],
     ['a==b', 'a==b', { a: 'b' }, {}],
     ['a!=b', 'a!=b', {}, { a: 'b' }],
-    ['x in (foo,,baz),y,z notin ()', 'x in (,baz,foo),y,z notin ()', { x: '', y: '1', z: '2' }, { x: 'foo', y: '1', z: '' }],
+    [
+      'x in (foo,,baz),y,z notin ()',
+      'x in (,baz,foo),y,z notin ()',
+      { x: '', y: '1', z: '2' },
+      { x: 'foo', y: '1', z: '' },
+    ],
     ['!a', '!a', { b: '' }, { a: '' }],
     ['a', 'a', { a: '' }, {}],
     ['a>1', 'a>1', { a: '2' }, { a: 'x' }],
@@ -36,47 +48,103 @@ test('faults are told in the known words', () => {
     ['=a', "found '=', expected: !, identifier, or 'end of string'"],
     ['a in b', "unable to parse requirement: found 'b' expected: '('"],
     ['a in (b', "unable to parse requirement: found '', expected: ',' or ')'"],
-    ['a>x', `unable to parse requirement: values[0]: Invalid value: "x": for 'Gt', 'Lt' operators, the value must be an integer`],
+    [
+      'a>x',
+      `unable to parse requirement: values[0]: Invalid value: "x": for 'Gt', 'Lt' operators, the value must be an integer`,
+    ],
   ];
-  for (const [text, message] of faults) assert.throws(() => parseLabelSelector(text), (error) => error instanceof LabelSelectorError && error.message === message, text);
-  assert.throws(() => parseLabelSelector('a/b/c=d'), /unable to parse requirement: <nil>: Invalid value: "a\/b\/c": a valid label key/);
+  for (const [text, message] of faults)
+    assert.throws(
+      () => parseLabelSelector(text),
+      (error) => error instanceof LabelSelectorError && error.message === message,
+      text,
+    );
+  assert.throws(
+    () => parseLabelSelector('a/b/c=d'),
+    /unable to parse requirement: <nil>: Invalid value: "a\/b\/c": a valid label key/,
+  );
 });
 
 test('a selector prints to what parses to the same', () => {
   const word = fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/);
   const requirement: fc.Arbitrary<LabelRequirement> = fc.oneof(
-    fc.record({ key: word, operator: fc.constantFrom('in' as const, 'notin' as const), values: fc.uniqueArray(word, { minLength: 1, maxLength: 12 }) }),
+    fc.record({
+      key: word,
+      operator: fc.constantFrom('in' as const, 'notin' as const),
+      values: fc.uniqueArray(word, { minLength: 1, maxLength: 12 }),
+    }),
     fc.record({ key: word, operator: fc.constantFrom('=' as const, '!=' as const), values: fc.tuple(word) }),
-    fc.record({ key: word, operator: fc.constantFrom('exists' as const, '!' as const), values: fc.constant([]) }),
+    fc.record({
+      key: word,
+      operator: fc.constantFrom('exists' as const, '!' as const),
+      values: fc.constant([]),
+    }),
   );
-  fc.assert(fc.property(fc.array(requirement, { maxLength: 4 }), fc.dictionary(word, word), (requirements, labels) => {
-    const selector = LabelSelector.of(requirements);
-    const again = parseLabelSelector(selector.toString());
-    assert.equal(again.toString(), selector.toString());
-    assert.equal(again.matches(labels), selector.matches(labels));
-  }));
+  fc.assert(
+    fc.property(
+      fc.array(requirement, { maxLength: 4 }),
+      fc.dictionary(word, word),
+      (requirements, labels) => {
+        const selector = LabelSelector.of(requirements);
+        const again = parseLabelSelector(selector.toString());
+        assert.equal(again.toString(), selector.toString());
+        assert.equal(again.matches(labels), selector.matches(labels));
+      },
+    ),
+  );
 });
 
 test('metav1.LabelSelector', () => {
   assert.ok(compileLabelSelector(undefined).isNothing);
   assert.ok(!compileLabelSelector(undefined).matches({}));
   assert.ok(compileLabelSelector({}).matches({ a: 'b' }));
-  const selector = compileLabelSelector({ matchLabels: { app: 'web' }, matchExpressions: [{ key: 'tier', operator: 'NotIn', values: ['db'] }] });
+  const selector = compileLabelSelector({
+    matchLabels: { app: 'web' },
+    matchExpressions: [{ key: 'tier', operator: 'NotIn', values: ['db'] }],
+  });
   assert.ok(selector.matches({ app: 'web' }));
   assert.ok(!selector.matches({ app: 'web', tier: 'db' }));
   assert.equal(selector.exactValue('app'), 'web');
-  assert.throws(() => compileLabelSelector({ matchExpressions: [{ key: 'a', operator: 'Foo' }] }), /"Foo" is not a valid label selector operator/);
-  const errors = validateLabelSelector({ matchExpressions: [{ key: 'a', operator: 'In' }, { key: 'b', operator: 'Exists', values: ['x'] }] }, 'spec.selector');
-  assert.deepEqual(errors.map(({ type, field }) => `${type} ${field}`), ['FieldValueRequired spec.selector.matchExpressions[0].values', 'FieldValueForbidden spec.selector.matchExpressions[1].values']);
+  assert.throws(
+    () => compileLabelSelector({ matchExpressions: [{ key: 'a', operator: 'Foo' }] }),
+    /"Foo" is not a valid label selector operator/,
+  );
+  const errors = validateLabelSelector(
+    {
+      matchExpressions: [
+        { key: 'a', operator: 'In' },
+        { key: 'b', operator: 'Exists', values: ['x'] },
+      ],
+    },
+    'spec.selector',
+  );
+  assert.deepEqual(
+    errors.map(({ type, field }) => `${type} ${field}`),
+    [
+      'FieldValueRequired spec.selector.matchExpressions[0].values',
+      'FieldValueForbidden spec.selector.matchExpressions[1].values',
+    ],
+  );
 });
 
 test('field selectors', () => {
   const selector = parseFieldSelector(String.raw`status.phase!=Failed,metadata.name==a\,b\=c,spec.nodeName=`);
   assert.equal(selector.toString(), String.raw`metadata.name=a\,b\=c,spec.nodeName=,status.phase!=Failed`);
   assert.equal(selector.exactValue('metadata.name'), 'a,b=c');
-  const object: Record<string, string> = { 'metadata.name': 'a,b=c', 'spec.nodeName': '', 'status.phase': 'Running' };
+  const object: Record<string, string> = {
+    'metadata.name': 'a,b=c',
+    'spec.nodeName': '',
+    'status.phase': 'Running',
+  };
   assert.ok(selector.matches((field) => object[field]!));
-  for (const [text, message] of [['a', "invalid selector: 'a'; can't understand 'a'"], ['a=b=c', 'invalid field selector: unescaped character in value: 61'], [String.raw`a=\x`, String.raw`invalid field selector: invalid escape sequence: \x`]]) {
-    assert.throws(() => parseFieldSelector(text!), (error) => error instanceof FieldSelectorError && error.message === message);
+  for (const [text, message] of [
+    ['a', "invalid selector: 'a'; can't understand 'a'"],
+    ['a=b=c', 'invalid field selector: unescaped character in value: 61'],
+    [String.raw`a=\x`, String.raw`invalid field selector: invalid escape sequence: \x`],
+  ]) {
+    assert.throws(
+      () => parseFieldSelector(text!),
+      (error) => error instanceof FieldSelectorError && error.message === message,
+    );
   }
 });

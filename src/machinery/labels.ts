@@ -13,14 +13,22 @@ export interface LabelSelectorObject {
   readonly matchLabels?: Readonly<Record<string, string>>;
   readonly matchExpressions?: readonly LabelSelectorRequirement[];
 }
-export interface LabelSelectorRequirement { readonly key: string; readonly operator: string; readonly values?: readonly string[] }
+export interface LabelSelectorRequirement {
+  readonly key: string;
+  readonly operator: string;
+  readonly values?: readonly string[];
+}
 
 /** A selector that can't be read, with upstream's text. A server answers it with 400 BadRequest. */
 export class LabelSelectorError extends Error {
   override readonly name = 'LabelSelectorError';
 }
 
-export interface LabelRequirement { readonly key: string; readonly operator: LabelOperator; readonly values: readonly string[] }
+export interface LabelRequirement {
+  readonly key: string;
+  readonly operator: LabelOperator;
+  readonly values: readonly string[];
+}
 
 const BINARY_OPERATORS = ['in', 'notin', '=', '==', '!=', 'gt', 'lt'] as const;
 const OPERATORS: ReadonlySet<string> = new Set<LabelOperator>([...BINARY_OPERATORS, 'exists', '!']);
@@ -36,7 +44,9 @@ export class LabelSelector {
   readonly #nothing: boolean;
 
   private constructor(requirements: readonly LabelRequirement[], nothing: boolean) {
-    this.requirements = requirements.toSorted((left, right) => (left.key < right.key ? -1 : left.key > right.key ? 1 : 0));
+    this.requirements = requirements.toSorted((left, right) =>
+      left.key < right.key ? -1 : left.key > right.key ? 1 : 0,
+    );
     this.#matchers = this.requirements.map(compile);
     this.#nothing = nothing;
   }
@@ -53,14 +63,23 @@ export class LabelSelector {
   /** Without checks, as upstream's SelectorFromSet: for maps whose labels were validated before. */
   static fromMap(labels: Labels | null | undefined): LabelSelector {
     const entries = Object.entries(labels ?? {});
-    return entries.length === 0 ? LabelSelector.everything : new LabelSelector(entries.map(([key, value]) => ({ key, operator: '=', values: [value] })), false);
+    return entries.length === 0
+      ? LabelSelector.everything
+      : new LabelSelector(
+          entries.map(([key, value]) => ({ key, operator: '=', values: [value] })),
+          false,
+        );
   }
 
   /** True when it selects every object. */
-  get isEverything(): boolean { return !this.#nothing && this.requirements.length === 0; }
+  get isEverything(): boolean {
+    return !this.#nothing && this.requirements.length === 0;
+  }
 
   /** True when it can select no object, whatever its labels. */
-  get isNothing(): boolean { return this.#nothing; }
+  get isNothing(): boolean {
+    return this.#nothing;
+  }
 
   matches(labels: Labels | null | undefined): boolean {
     if (this.#nothing) return false;
@@ -71,8 +90,12 @@ export class LabelSelector {
 
   /** The value a key must have exactly, when one requirement says so: for lookups in an index. */
   exactValue(key: string): string | undefined {
-    const exact = this.requirements.find((requirement) => requirement.key === key && requirement.values.length === 1
-      && (requirement.operator === '=' || requirement.operator === '==' || requirement.operator === 'in'));
+    const exact = this.requirements.find(
+      (requirement) =>
+        requirement.key === key &&
+        requirement.values.length === 1 &&
+        (requirement.operator === '=' || requirement.operator === '==' || requirement.operator === 'in'),
+    );
     return exact?.values[0];
   }
 
@@ -86,10 +109,15 @@ const NO_LABELS: Labels = {};
 function compile({ key, operator, values }: LabelRequirement): (labels: Labels) => boolean {
   // A label's value is a string; what an object inherits ('constructor') is not, so no own-property check is needed.
   switch (operator) {
-    case 'exists': return (labels) => typeof labels[key] === 'string';
-    case '!': return (labels) => typeof labels[key] !== 'string';
-    case 'gt': case 'lt': return compileComparison({ key, operator, bound: parseInt64(values[0]!) });
-    default: break;
+    case 'exists':
+      return (labels) => typeof labels[key] === 'string';
+    case '!':
+      return (labels) => typeof labels[key] !== 'string';
+    case 'gt':
+    case 'lt':
+      return compileComparison({ key, operator, bound: parseInt64(values[0]!) });
+    default:
+      break;
   }
   const negative = operator === 'notin' || operator === '!=';
   if (values.length === 1) {
@@ -104,7 +132,15 @@ function compile({ key, operator, values }: LabelRequirement): (labels: Labels) 
   };
 }
 
-function compileComparison({ key, operator, bound }: { key: string; operator: 'gt' | 'lt'; bound: bigint | undefined }): (labels: Labels) => boolean {
+function compileComparison({
+  key,
+  operator,
+  bound,
+}: {
+  key: string;
+  operator: 'gt' | 'lt';
+  bound: bigint | undefined;
+}): (labels: Labels) => boolean {
   return (labels) => {
     const text = labels[key];
     const value = typeof text === 'string' ? parseInt64(text) : undefined;
@@ -122,12 +158,19 @@ function parseInt64(text: string): bigint | undefined {
 function printRequirement({ key, operator, values }: LabelRequirement): string {
   const list = values.toSorted().join(',');
   switch (operator) {
-    case 'exists': return key;
-    case '!': return `!${key}`;
-    case 'in': case 'notin': return `${key} ${operator} (${list})`;
-    case 'gt': return `${key}>${list}`;
-    case 'lt': return `${key}<${list}`;
-    default: return `${key}${operator}${list}`;
+    case 'exists':
+      return key;
+    case '!':
+      return `!${key}`;
+    case 'in':
+    case 'notin':
+      return `${key} ${operator} (${list})`;
+    case 'gt':
+      return `${key}>${list}`;
+    case 'lt':
+      return `${key}<${list}`;
+    default:
+      return `${key}${operator}${list}`;
   }
 }
 
@@ -140,7 +183,8 @@ function checkRequirement(requirement: LabelRequirement): void {
 
 function requirementErrors({ key, operator, values }: LabelRequirement): FieldError[] {
   const errors = keyErrors(key, 'key');
-  const refuseValues = (detail: string): void => void errors.push(fieldErrors.invalid('values', values, detail));
+  const refuseValues = (detail: string): void =>
+    void errors.push(fieldErrors.invalid('values', values, detail));
   if (!OPERATORS.has(operator)) errors.push(fieldErrors.notSupported('operator', operator, [...OPERATORS]));
   else if (operator === 'in' || operator === 'notin') {
     if (values.length === 0) refuseValues("for 'in', 'notin' operators, values set can't be empty");
@@ -149,12 +193,20 @@ function requirementErrors({ key, operator, values }: LabelRequirement): FieldEr
   } else if (operator === 'gt' || operator === 'lt') {
     if (values.length !== 1) refuseValues("for 'Gt', 'Lt' operators, exactly one value is required");
     for (const [index, value] of values.entries()) {
-      if (parseInt64(value) === undefined) errors.push(fieldErrors.invalid(`values[${index}]`, value, "for 'Gt', 'Lt' operators, the value must be an integer"));
+      if (parseInt64(value) === undefined)
+        errors.push(
+          fieldErrors.invalid(
+            `values[${index}]`,
+            value,
+            "for 'Gt', 'Lt' operators, the value must be an integer",
+          ),
+        );
     }
   } else if (values.length !== 1) refuseValues('exact-match compatibility requires one single value');
   for (const [index, value] of values.entries()) {
     const problems = validateLabelValue(value);
-    if (problems.length > 0) errors.push(fieldErrors.invalid(`values[${index}][${key}]`, value, problems.join('; ')));
+    if (problems.length > 0)
+      errors.push(fieldErrors.invalid(`values[${index}][${key}]`, value, problems.join('; ')));
   }
   return errors;
 }
@@ -164,26 +216,41 @@ function keyErrors(key: string, field: string): FieldError[] {
   return problems.length === 0 ? [] : [fieldErrors.invalid(field, key, problems.join('; '))];
 }
 
-const OBJECT_OPERATORS: Readonly<Record<string, LabelOperator>> = { In: 'in', NotIn: 'notin', Exists: 'exists', DoesNotExist: '!' };
+const OBJECT_OPERATORS: Readonly<Record<string, LabelOperator>> = {
+  In: 'in',
+  NotIn: 'notin',
+  Exists: 'exists',
+  DoesNotExist: '!',
+};
 
 /** Compiles a metav1.LabelSelector: absent selects nothing, empty selects everything. Throws LabelSelectorError. */
 export function compileLabelSelector(selector: LabelSelectorObject | null | undefined): LabelSelector {
   if (selector === undefined || selector === null) return LabelSelector.nothing;
-  const requirements: LabelRequirement[] = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => ({ key, operator: '=', values: [value] }));
+  const requirements: LabelRequirement[] = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => ({
+    key,
+    operator: '=',
+    values: [value],
+  }));
   for (const { key, operator, values } of selector.matchExpressions ?? []) {
     const known = Object.hasOwn(OBJECT_OPERATORS, operator) ? OBJECT_OPERATORS[operator] : undefined;
-    if (!known) throw new LabelSelectorError(`${JSON.stringify(operator)} is not a valid label selector operator`);
+    if (!known)
+      throw new LabelSelectorError(`${JSON.stringify(operator)} is not a valid label selector operator`);
     requirements.push({ key, operator: known, values: values ?? [] });
   }
   return requirements.length === 0 ? LabelSelector.everything : LabelSelector.of(requirements);
 }
 
 /** Field errors of a metav1.LabelSelector inside an object, upstream's ValidateLabelSelector. */
-export function validateLabelSelector(selector: LabelSelectorObject | null | undefined, field: string): FieldError[] {
+export function validateLabelSelector(
+  selector: LabelSelectorObject | null | undefined,
+  field: string,
+): FieldError[] {
   const errors: FieldError[] = [];
   for (const [key, value] of Object.entries(selector?.matchLabels ?? {})) {
-    for (const problem of validateLabelKey(key)) errors.push(fieldErrors.invalid(`${field}.matchLabels`, key, problem));
-    for (const problem of validateLabelValue(value)) errors.push(fieldErrors.invalid(`${field}.matchLabels`, value, problem));
+    for (const problem of validateLabelKey(key))
+      errors.push(fieldErrors.invalid(`${field}.matchLabels`, key, problem));
+    for (const problem of validateLabelValue(value))
+      errors.push(fieldErrors.invalid(`${field}.matchLabels`, value, problem));
   }
   for (const [index, expression] of (selector?.matchExpressions ?? []).entries()) {
     errors.push(...expressionErrors(expression, `${field}.matchExpressions[${index}]`));
@@ -191,18 +258,31 @@ export function validateLabelSelector(selector: LabelSelectorObject | null | und
   return errors;
 }
 
-function expressionErrors({ key, operator, values = [] }: LabelSelectorRequirement, field: string): FieldError[] {
+function expressionErrors(
+  { key, operator, values = [] }: LabelSelectorRequirement,
+  field: string,
+): FieldError[] {
   const errors: FieldError[] = [];
   if (operator === 'In' || operator === 'NotIn') {
-    if (values.length === 0) errors.push(fieldErrors.required(`${field}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
+    if (values.length === 0)
+      errors.push(
+        fieldErrors.required(`${field}.values`, "must be specified when `operator` is 'In' or 'NotIn'"),
+      );
   } else if (operator === 'Exists' || operator === 'DoesNotExist') {
-    if (values.length > 0) errors.push(fieldErrors.forbidden(`${field}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+    if (values.length > 0)
+      errors.push(
+        fieldErrors.forbidden(
+          `${field}.values`,
+          "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        ),
+      );
   } else {
     errors.push(fieldErrors.invalid(`${field}.operator`, operator, 'not a valid selector operator'));
   }
   for (const problem of validateLabelKey(key)) errors.push(fieldErrors.invalid(`${field}.key`, key, problem));
   for (const [index, value] of values.entries()) {
-    for (const problem of validateLabelValue(value)) errors.push(fieldErrors.invalid(`${field}.values[${index}]`, value, problem));
+    for (const problem of validateLabelValue(value))
+      errors.push(fieldErrors.invalid(`${field}.values[${index}]`, value, problem));
   }
   return errors;
 }
@@ -214,8 +294,25 @@ export function parseLabelSelector(text: string): LabelSelector {
   return requirements.length === 0 ? LabelSelector.everything : LabelSelector.of(requirements);
 }
 
-type TokenKind = 'end' | 'error' | 'identifier' | ')' | ',' | '!' | '==' | '=' | '>' | 'in' | '<' | '!=' | 'notin' | '(';
-interface Token { readonly kind: TokenKind; readonly text: string }
+type TokenKind =
+  | 'end'
+  | 'error'
+  | 'identifier'
+  | ')'
+  | ','
+  | '!'
+  | '=='
+  | '='
+  | '>'
+  | 'in'
+  | '<'
+  | '!='
+  | 'notin'
+  | '(';
+interface Token {
+  readonly kind: TokenKind;
+  readonly text: string;
+}
 
 const SYMBOLS: ReadonlySet<string> = new Set([')', ',', '!', '==', '=', '>', '<', '!=', '(']);
 const SPECIAL = '=!(),><';
@@ -227,7 +324,9 @@ function scan(text: string): Token[] {
   for (;;) {
     while (position < text.length && WHITESPACE.includes(text[position]!)) position++;
     if (position >= text.length || text[position] === '\0') break;
-    const token = SPECIAL.includes(text[position]!) ? scanSymbol(text, position) : scanIdentifier(text, position);
+    const token = SPECIAL.includes(text[position]!)
+      ? scanSymbol(text, position)
+      : scanIdentifier(text, position);
     tokens.push(token.token);
     position = token.end;
   }
@@ -244,7 +343,13 @@ function scanSymbol(text: string, start: number): { token: Token; end: number } 
 
 function scanIdentifier(text: string, start: number): { token: Token; end: number } {
   let end = start;
-  while (end < text.length && !SPECIAL.includes(text[end]!) && !WHITESPACE.includes(text[end]!) && text[end] !== '\0') end++;
+  while (
+    end < text.length &&
+    !SPECIAL.includes(text[end]!) &&
+    !WHITESPACE.includes(text[end]!) &&
+    text[end] !== '\0'
+  )
+    end++;
   const word = text.slice(start, end);
   return { token: { kind: word === 'in' || word === 'notin' ? word : 'identifier', text: word }, end };
 }
@@ -262,13 +367,15 @@ class Parser {
     for (;;) {
       const start = this.#peekValue();
       if (start.kind === 'end') return requirements;
-      if (start.kind !== 'identifier' && start.kind !== '!') throw unexpected(start, "!, identifier, or 'end of string'");
+      if (start.kind !== 'identifier' && start.kind !== '!')
+        throw unexpected(start, "!, identifier, or 'end of string'");
       requirements.push(this.#wrapped());
       const separator = this.#takeValue();
       if (separator.kind === 'end') return requirements;
       if (separator.kind !== ',') throw unexpected(separator, "',' or 'end of string'");
       const following = this.#peekValue();
-      if (following.kind !== 'identifier' && following.kind !== '!') throw unexpected(following, "identifier after ','");
+      if (following.kind !== 'identifier' && following.kind !== '!')
+        throw unexpected(following, "identifier after ','");
     }
   }
 
@@ -278,7 +385,8 @@ class Parser {
       checkRequirement(requirement);
       return requirement;
     } catch (error) {
-      if (error instanceof LabelSelectorError) throw new LabelSelectorError(`unable to parse requirement: ${error.message}`);
+      if (error instanceof LabelSelectorError)
+        throw new LabelSelectorError(`unable to parse requirement: ${error.message}`);
       throw error;
     }
   }
@@ -302,10 +410,18 @@ class Parser {
   #operator(): LabelOperator {
     const token = this.#take();
     switch (token.kind) {
-      case 'in': case 'notin': case '=': case '==': case '!=': return token.kind;
-      case '>': return 'gt';
-      case '<': return 'lt';
-      default: throw unexpected(token, BINARY_OPERATORS.join(', '));
+      case 'in':
+      case 'notin':
+      case '=':
+      case '==':
+      case '!=':
+        return token.kind;
+      case '>':
+        return 'gt';
+      case '<':
+        return 'lt';
+      default:
+        throw unexpected(token, BINARY_OPERATORS.join(', '));
     }
   }
 

@@ -67,11 +67,20 @@ function longerThan(value: string, maximum: number): boolean {
 }
 
 export function validateDNS1123Label(value: string): string[] {
-  const problems = longerThan(value, DNS1123_LABEL_MAX_LENGTH) ? [maxLengthProblem(DNS1123_LABEL_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1123_LABEL_MAX_LENGTH)
+    ? [maxLengthProblem(DNS1123_LABEL_MAX_LENGTH)]
+    : [];
   if (PATTERNS.dns1123Label.test(value)) return problems;
-  problems.push(PATTERNS.dns1123Subdomain.test(value)
-    ? 'must not contain dots'
-    : regexProblem("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character", DNS1123_LABEL, 'my-name', '123-abc'));
+  problems.push(
+    PATTERNS.dns1123Subdomain.test(value)
+      ? 'must not contain dots'
+      : regexProblem(
+          "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
+          DNS1123_LABEL,
+          'my-name',
+          '123-abc',
+        ),
+  );
   return problems;
 }
 
@@ -80,54 +89,93 @@ export function validateDNS1123Subdomain(value: string): string[] {
 }
 
 function dns1123SubdomainProblems(value: string, lengthProblem: (maximum: number) => string): string[] {
-  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH) ? [lengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH)
+    ? [lengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)]
+    : [];
   if (!PATTERNS.dns1123Subdomain.test(value)) {
-    problems.push(regexProblem("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character", DNS1123_SUBDOMAIN, 'example.com'));
+    problems.push(
+      regexProblem(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+        DNS1123_SUBDOMAIN,
+        'example.com',
+      ),
+    );
   }
   return problems;
 }
 
 export function validateDNS1123SubdomainWithUnderscore(value: string): string[] {
-  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH) ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH)
+    ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)]
+    : [];
   if (!PATTERNS.dns1123SubdomainUnderscore.test(value)) {
-    problems.push(regexProblem("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character", DNS1123_SUBDOMAIN_UNDERSCORE, 'example.com'));
+    problems.push(
+      regexProblem(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+        DNS1123_SUBDOMAIN_UNDERSCORE,
+        'example.com',
+      ),
+    );
   }
   return problems;
 }
 
 export function validateWildcardDNS1123Subdomain(value: string): string[] {
-  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH) ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH)
+    ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)]
+    : [];
   if (!PATTERNS.wildcardSubdomain.test(value)) {
-    problems.push(regexProblem("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character", WILDCARD_SUBDOMAIN, '*.example.com'));
+    problems.push(
+      regexProblem(
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+        WILDCARD_SUBDOMAIN,
+        '*.example.com',
+      ),
+    );
   }
   return problems;
 }
 
 export function validateDNS1035Label(value: string): string[] {
-  const problems = longerThan(value, DNS1035_LABEL_MAX_LENGTH) ? [maxLengthProblem(DNS1035_LABEL_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1035_LABEL_MAX_LENGTH)
+    ? [maxLengthProblem(DNS1035_LABEL_MAX_LENGTH)]
+    : [];
   if (!PATTERNS.dns1035Label.test(value)) {
-    problems.push(regexProblem("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character", DNS1035_LABEL, 'my-name', 'abc-123'));
+    problems.push(
+      regexProblem(
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
+        DNS1035_LABEL,
+        'my-name',
+        'abc-123',
+      ),
+    );
   }
   return problems;
 }
 
-const LABEL_KEY_MESSAGE = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const LABEL_KEY_MESSAGE =
+  "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 
 /** Label keys, annotation keys, finalizers, resource names: an optional DNS subdomain and '/', then a short name. */
 export function validateQualifiedName(value: string): string[] {
   const parts = value.split('/');
   if (parts.length > 2) {
-    return [`a valid label key ${regexProblem(LABEL_KEY_MESSAGE, LABEL_KEY, 'MyName', 'my.name', '123-abc')} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`];
+    return [
+      `a valid label key ${regexProblem(LABEL_KEY_MESSAGE, LABEL_KEY, 'MyName', 'my.name', '123-abc')} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`,
+    ];
   }
   const problems: string[] = [];
   const name = parts[parts.length - 1]!;
   if (parts.length === 2) {
     if (parts[0] === '') problems.push('prefix part must be non-empty');
-    else for (const problem of dns1123SubdomainProblems(parts[0]!, maxBytesProblem)) problems.push(`prefix part ${problem}`);
+    else
+      for (const problem of dns1123SubdomainProblems(parts[0]!, maxBytesProblem))
+        problems.push(`prefix part ${problem}`);
   }
   if (name === '') problems.push('name part must be non-empty');
   else if (longerThan(name, 63)) problems.push(`name part ${maxBytesProblem(63)}`);
-  if (!PATTERNS.labelKey.test(name)) problems.push(`name part ${regexProblem(LABEL_KEY_MESSAGE, LABEL_KEY, 'MyName', 'my.name', '123-abc')}`);
+  if (!PATTERNS.labelKey.test(name))
+    problems.push(`name part ${regexProblem(LABEL_KEY_MESSAGE, LABEL_KEY, 'MyName', 'my.name', '123-abc')}`);
   return problems;
 }
 
@@ -136,13 +184,31 @@ export const validateLabelKey = validateQualifiedName;
 export function validateLabelValue(value: string): string[] {
   const problems = longerThan(value, LABEL_VALUE_MAX_LENGTH) ? [maxBytesProblem(LABEL_VALUE_MAX_LENGTH)] : [];
   if (!PATTERNS.labelValue.test(value)) {
-    problems.push(regexProblem("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character", LABEL_VALUE, 'MyValue', 'my_value', '12345'));
+    problems.push(
+      regexProblem(
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+        LABEL_VALUE,
+        'MyValue',
+        'my_value',
+        '12345',
+      ),
+    );
   }
   return problems;
 }
 
 export function validateCIdentifier(value: string): string[] {
-  return PATTERNS.cIdentifier.test(value) ? [] : [regexProblem("a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'", C_IDENTIFIER, 'my_name', 'MY_NAME', 'MyName')];
+  return PATTERNS.cIdentifier.test(value)
+    ? []
+    : [
+        regexProblem(
+          "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+          C_IDENTIFIER,
+          'my_name',
+          'MY_NAME',
+          'MyName',
+        ),
+      ];
 }
 
 /** Names that stand in a URL path (roles, bindings, some cluster resources). */
@@ -153,7 +219,9 @@ export function validatePathSegmentName(value: string): string[] {
 
 /** As validatePathSegmentName, for the start of a name that gets a generated end. */
 export function validatePathSegmentPrefix(value: string): string[] {
-  return ['/', '%'].filter((illegal) => value.includes(illegal)).map((illegal) => `may not contain '${illegal}'`);
+  return ['/', '%']
+    .filter((illegal) => value.includes(illegal))
+    .map((illegal) => `may not contain '${illegal}'`);
 }
 
 export function validatePortNumber(port: number): string[] {
@@ -172,7 +240,8 @@ export function validateUnixId(id: number): string[] {
 export function validatePortName(port: string): string[] {
   const problems: string[] = [];
   if (longerThan(port, 15)) problems.push(maxLengthProblem(15));
-  if (!/^[-a-z0-9]+$/.test(port)) problems.push('must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)');
+  if (!/^[-a-z0-9]+$/.test(port))
+    problems.push('must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)');
   if (!/[a-z]/.test(port)) problems.push('must contain at least one letter (a-z)');
   if (port.includes('--')) problems.push('must not contain consecutive hyphens');
   if (port.startsWith('-') || port.endsWith('-')) problems.push('must not begin or end with a hyphen');
@@ -180,29 +249,68 @@ export function validatePortName(port: string): string[] {
 }
 
 export function validatePercent(value: string): string[] {
-  return PATTERNS.percent.test(value) ? [] : [regexProblem("a valid percent string must be a numeric string followed by an ending '%'", PERCENT, '1%', '93%')];
+  return PATTERNS.percent.test(value)
+    ? []
+    : [
+        regexProblem(
+          "a valid percent string must be a numeric string followed by an ending '%'",
+          PERCENT,
+          '1%',
+          '93%',
+        ),
+      ];
 }
 
 export function validateHTTPHeaderName(value: string): string[] {
-  return PATTERNS.httpHeader.test(value) ? [] : [regexProblem("a valid HTTP header must consist of alphanumeric characters or '-'", HTTP_HEADER, 'X-Header-Name')];
+  return PATTERNS.httpHeader.test(value)
+    ? []
+    : [
+        regexProblem(
+          "a valid HTTP header must consist of alphanumeric characters or '-'",
+          HTTP_HEADER,
+          'X-Header-Name',
+        ),
+      ];
 }
 
 export function validateEnvVarName(value: string): string[] {
-  const problems = PATTERNS.envVarName.test(value) ? [] : [regexProblem("a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit", ENV_VAR_NAME, 'my.env-name', 'MY_ENV.NAME', 'MyEnvName1')];
+  const problems = PATTERNS.envVarName.test(value)
+    ? []
+    : [
+        regexProblem(
+          "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit",
+          ENV_VAR_NAME,
+          'my.env-name',
+          'MY_ENV.NAME',
+          'MyEnvName1',
+        ),
+      ];
   return [...problems, ...parentDirectoryProblems(value)];
 }
 
 /** What pods have accepted since RelaxedEnvironmentVariableValidation: printable ASCII without '='. */
 export function validateRelaxedEnvVarName(value: string): string[] {
   if (value === '') return ['environment variable name must be non-empty'];
-  return /^[\x20-\x3c\x3e-\x7e]+$/.test(value) ? [] : ["a valid environment variable name must consist only of printable ASCII characters other than '='"];
+  return /^[\x20-\x3c\x3e-\x7e]+$/.test(value)
+    ? []
+    : ["a valid environment variable name must consist only of printable ASCII characters other than '='"];
 }
 
 /** Keys of config maps and secrets. */
 export function validateConfigMapKey(value: string): string[] {
-  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH) ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)] : [];
+  const problems = longerThan(value, DNS1123_SUBDOMAIN_MAX_LENGTH)
+    ? [maxLengthProblem(DNS1123_SUBDOMAIN_MAX_LENGTH)]
+    : [];
   if (!PATTERNS.configMapKey.test(value)) {
-    problems.push(regexProblem("a valid config key must consist of alphanumeric characters, '-', '_' or '.'", CONFIG_MAP_KEY, 'key.name', 'KEY_NAME', 'key-name'));
+    problems.push(
+      regexProblem(
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+        CONFIG_MAP_KEY,
+        'key.name',
+        'KEY_NAME',
+        'key-name',
+      ),
+    );
   }
   return [...problems, ...parentDirectoryProblems(value)];
 }

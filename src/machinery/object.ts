@@ -59,9 +59,16 @@ export interface KubeList<T = KubeObject> {
 }
 
 /** group '' is the core group. */
-export interface GroupVersion { readonly group: string; readonly version: string }
-export interface GroupVersionKind extends GroupVersion { readonly kind: string }
-export interface GroupVersionResource extends GroupVersion { readonly resource: string }
+export interface GroupVersion {
+  readonly group: string;
+  readonly version: string;
+}
+export interface GroupVersionKind extends GroupVersion {
+  readonly kind: string;
+}
+export interface GroupVersionResource extends GroupVersion {
+  readonly resource: string;
+}
 
 /** 'v1' or 'apps/v1'. */
 export function apiVersionOf(gv: GroupVersion): string {
@@ -70,7 +77,9 @@ export function apiVersionOf(gv: GroupVersion): string {
 
 export function parseApiVersion(apiVersion: string): GroupVersion {
   const slash = apiVersion.indexOf('/');
-  return slash < 0 ? { group: '', version: apiVersion } : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
+  return slash < 0
+    ? { group: '', version: apiVersion }
+    : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
 }
 
 /** 'deployments.apps', or 'pods' for the core group: how messages name a resource. */
@@ -81,7 +90,7 @@ export function groupResourceString(resource: string, group: string): string {
 /** 'namespace/name', or 'name' for cluster-scoped objects: the key informers and work queues use. */
 export function objectKey(object: { metadata?: ObjectMeta }): string {
   const meta = object.metadata ?? {};
-  return meta.namespace ? `${meta.namespace}/${meta.name ?? ''}` : meta.name ?? '';
+  return meta.namespace ? `${meta.namespace}/${meta.name ?? ''}` : (meta.name ?? '');
 }
 
 export interface UserInfo {

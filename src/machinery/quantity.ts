@@ -12,7 +12,8 @@ export class QuantityError extends Error {
   override readonly name = 'QuantityError';
 }
 
-const WRONG_FORMAT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+const WRONG_FORMAT =
+  "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 const WRONG_NUMBER = 'unable to parse numeric part of quantity';
 const WRONG_SUFFIX = "unable to parse quantity's suffix";
 
@@ -25,13 +26,21 @@ const MAXIMUM_EXPONENT = 1000;
 const MAXIMUM_LENGTH = 1000;
 const MAXIMUM_INT64 = 2n ** 63n - 1n;
 
-interface Suffix { readonly base: 2 | 10; readonly exponent: number; readonly format: QuantityFormat }
+interface Suffix {
+  readonly base: 2 | 10;
+  readonly exponent: number;
+  readonly format: QuantityFormat;
+}
 
 const DECIMAL_SUFFIXES = ['n', 'u', 'm', '', 'k', 'M', 'G', 'T', 'P', 'E'] as const;
 const BINARY_SUFFIXES = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'] as const;
 const SUFFIXES: ReadonlyMap<string, Suffix> = new Map<string, Suffix>([
-  ...DECIMAL_SUFFIXES.map((text, index) => [text, { base: 10, exponent: (index - 3) * 3, format: 'DecimalSI' }] as [string, Suffix]),
-  ...BINARY_SUFFIXES.slice(1).map((text, index) => [text, { base: 2, exponent: (index + 1) * 10, format: 'BinarySI' }] as [string, Suffix]),
+  ...DECIMAL_SUFFIXES.map(
+    (text, index) => [text, { base: 10, exponent: (index - 3) * 3, format: 'DecimalSI' }] as [string, Suffix],
+  ),
+  ...BINARY_SUFFIXES.slice(1).map(
+    (text, index) => [text, { base: 2, exponent: (index + 1) * 10, format: 'BinarySI' }] as [string, Suffix],
+  ),
 ]);
 
 const POWERS_OF_TEN: readonly bigint[] = Array.from({ length: 40 }, (_, exponent) => 10n ** BigInt(exponent));
@@ -47,7 +56,11 @@ export class Quantity {
   readonly format: QuantityFormat;
   #text: string | undefined;
 
-  private constructor(unscaled: bigint, scale: number, options: { readonly format: QuantityFormat; readonly text?: string | undefined }) {
+  private constructor(
+    unscaled: bigint,
+    scale: number,
+    options: { readonly format: QuantityFormat; readonly text?: string | undefined },
+  ) {
     this.#unscaled = unscaled;
     this.#scale = scale;
     this.format = options.format;
@@ -73,14 +86,19 @@ export class Quantity {
     const suffix = readSuffix(suffixText);
     // Without the zeros in front, as upstream counts digits.
     const digits = (integer.replace(/^0+/, '') || '0') + fraction;
-    if (suffix.format === 'DecimalExponent' && Math.abs(suffix.exponent) > MAXIMUM_EXPONENT) throw new QuantityError(WRONG_SUFFIX);
+    if (suffix.format === 'DecimalExponent' && Math.abs(suffix.exponent) > MAXIMUM_EXPONENT)
+      throw new QuantityError(WRONG_SUFFIX);
     if (point && digits.length > MAXIMUM_LENGTH) throw new QuantityError(WRONG_NUMBER);
     const amount = { negative: sign === '-', digits, fractionLength: fraction.length };
     return suffix.base === 2 ? parseBinary(text, suffix, amount) : parseDecimal(text, suffix, amount);
   }
 
   /** @internal Makes one from its parts; the text is what it prints as, when that is known. */
-  static make(unscaled: bigint, scale: number, options: { readonly format: QuantityFormat; readonly text?: string | undefined }): Quantity {
+  static make(
+    unscaled: bigint,
+    scale: number,
+    options: { readonly format: QuantityFormat; readonly text?: string | undefined },
+  ): Quantity {
     return new Quantity(unscaled, scale, options);
   }
 
@@ -93,13 +111,18 @@ export class Quantity {
     return new Quantity(BigInt(value), -3, { format });
   }
 
-  get isZero(): boolean { return this.#unscaled === 0n; }
+  get isZero(): boolean {
+    return this.#unscaled === 0n;
+  }
 
   /** -1, 0 or 1. */
-  get sign(): number { return this.#unscaled > 0n ? 1 : this.#unscaled < 0n ? -1 : 0; }
+  get sign(): number {
+    return this.#unscaled > 0n ? 1 : this.#unscaled < 0n ? -1 : 0;
+  }
 
   compare(other: Quantity): number {
-    if (this.#scale === other.#scale) return this.#unscaled < other.#unscaled ? -1 : this.#unscaled > other.#unscaled ? 1 : 0;
+    if (this.#scale === other.#scale)
+      return this.#unscaled < other.#unscaled ? -1 : this.#unscaled > other.#unscaled ? 1 : 0;
     const scale = Math.min(this.#scale, other.#scale);
     const left = this.#unscaled * powerOfTen(this.#scale - scale);
     const right = other.#unscaled * powerOfTen(other.#scale - scale);
@@ -113,7 +136,8 @@ export class Quantity {
   /** The sum keeps this quantity's format, unless this is zero. */
   add(other: Quantity): Quantity {
     const scale = Math.min(this.#scale, other.#scale);
-    const unscaled = this.#unscaled * powerOfTen(this.#scale - scale) + other.#unscaled * powerOfTen(other.#scale - scale);
+    const unscaled =
+      this.#unscaled * powerOfTen(this.#scale - scale) + other.#unscaled * powerOfTen(other.#scale - scale);
     return new Quantity(unscaled, scale, { format: this.isZero ? other.format : this.format });
   }
 
@@ -182,7 +206,11 @@ function remember(text: string, quantity: Quantity): void {
   parsed.set(text, quantity);
 }
 
-interface ParsedAmount { readonly negative: boolean; readonly digits: string; readonly fractionLength: number }
+interface ParsedAmount {
+  readonly negative: boolean;
+  readonly digits: string;
+  readonly fractionLength: number;
+}
 
 function readSuffix(text: string): Suffix {
   const known = SUFFIXES.get(text);
@@ -191,22 +219,41 @@ function readSuffix(text: string): Suffix {
   return { base: 10, exponent: Number(text.slice(1)), format: 'DecimalExponent' };
 }
 
-function parseDecimal(text: string, suffix: Suffix, { negative, digits, fractionLength }: ParsedAmount): Quantity {
+function parseDecimal(
+  text: string,
+  suffix: Suffix,
+  { negative, digits, fractionLength }: ParsedAmount,
+): Quantity {
   const scale = suffix.exponent - fractionLength;
   const magnitude = BigInt(digits);
   const unscaled = negative ? -magnitude : magnitude;
-  const keepsText = digits.length <= 18 && scale >= NANO && scale % 3 === 0 && !digits.endsWith('000') && !digits.startsWith('0');
-  if (scale >= NANO) return Quantity.make(unscaled, scale, { format: suffix.format, text: keepsText ? text : undefined });
-  return Quantity.make(divideAwayFromZero(unscaled, powerOfTen(NANO - scale)), NANO, { format: suffix.format });
+  const keepsText =
+    digits.length <= 18 &&
+    scale >= NANO &&
+    scale % 3 === 0 &&
+    !digits.endsWith('000') &&
+    !digits.startsWith('0');
+  if (scale >= NANO)
+    return Quantity.make(unscaled, scale, { format: suffix.format, text: keepsText ? text : undefined });
+  return Quantity.make(divideAwayFromZero(unscaled, powerOfTen(NANO - scale)), NANO, {
+    format: suffix.format,
+  });
 }
 
-function parseBinary(text: string, suffix: Suffix, { negative, digits, fractionLength }: ParsedAmount): Quantity {
+function parseBinary(
+  text: string,
+  suffix: Suffix,
+  { negative, digits, fractionLength }: ParsedAmount,
+): Quantity {
   const multiplier = 1n << BigInt(suffix.exponent);
   const magnitude = BigInt(digits);
-  const fastDigits = 15 - digits.length - Math.trunc(suffix.exponent * 3 / 10) - 1;
+  const fastDigits = 15 - digits.length - Math.trunc((suffix.exponent * 3) / 10) - 1;
   if (fractionLength === 0 && fastDigits >= 0) {
     const keepsText = (magnitude & 7n) !== 0n;
-    return Quantity.make((negative ? -magnitude : magnitude) * multiplier, 0, { format: 'BinarySI', text: keepsText ? text : undefined });
+    return Quantity.make((negative ? -magnitude : magnitude) * multiplier, 0, {
+      format: 'BinarySI',
+      text: keepsText ? text : undefined,
+    });
   }
   const scale = Math.max(-fractionLength, NANO);
   let unscaled = divideAwayFromZero(magnitude * multiplier, powerOfTen(fractionLength + scale));
@@ -268,7 +315,8 @@ export function tryParseQuantity(text: string): Quantity | undefined {
 }
 
 /** Plain texts that are canonical as they stand: no sign, no zero in front, no factor that a suffix would take. */
-const PLAINLY_CANONICAL = /^(?:0|[1-9][0-9]{0,14}(?<!000)[numkMGTPE]?|(?:[1-9]|[1-9][0-9]|[1-9][0-9]{2})[KMG]i)$/;
+const PLAINLY_CANONICAL =
+  /^(?:0|[1-9][0-9]{0,14}(?<!000)[numkMGTPE]?|(?:[1-9]|[1-9][0-9]|[1-9][0-9]{2})[KMG]i)$/;
 
 /** The text as an API object carries it. Accepts a JSON number too. Throws QuantityError. */
 export function canonicalQuantity(value: string | number): string {

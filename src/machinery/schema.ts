@@ -4,34 +4,49 @@
  */
 
 export type ScalarType =
-  | 'string' | 'int32' | 'int64' | 'uint32' | 'uint64' | 'bool' | 'double'
+  | 'string'
+  | 'int32'
+  | 'int64'
+  | 'uint32'
+  | 'uint64'
+  | 'bool'
+  | 'double'
   /** base64 in JSON, bytes on the wire */
   | 'bytes'
   /** RFC 3339 seconds / microseconds in JSON, seconds+nanos on the wire */
-  | 'time' | 'micro-time'
+  | 'time'
+  | 'micro-time'
   /** Go duration string in JSON, int64 nanoseconds on the wire */
   | 'duration'
-  | 'quantity' | 'int-or-string'
+  | 'quantity'
+  | 'int-or-string'
   /** metav1.FieldsV1, runtime.RawExtension, apiextensions JSON: any JSON kept as it is */
-  | 'fields-v1' | 'raw-extension' | 'json';
+  | 'fields-v1'
+  | 'raw-extension'
+  | 'json';
 
 export type ValueSchema =
   | {
-    readonly kind: 'scalar';
-    readonly type: ScalarType;
-    /** Values upstream documents, for OpenAPI and `kubectl explain`; validation is the resource's own matter. */
-    readonly enum?: readonly string[];
-    /** Server-side apply takes a value for what it looks like: maps by their fields, lists as a whole. */
-    readonly deduced?: true;
-    /** For 'json': the one of the unions inside apiextensions' JSONSchemaProps that it is on the wire. */
-    readonly wire?: 'schema-or-array' | 'schema-or-bool' | 'schema-or-strings';
-  }
+      readonly kind: 'scalar';
+      readonly type: ScalarType;
+      /** Values upstream documents, for OpenAPI and `kubectl explain`; validation is the resource's own matter. */
+      readonly enum?: readonly string[];
+      /** Server-side apply takes a value for what it looks like: maps by their fields, lists as a whole. */
+      readonly deduced?: true;
+      /** For 'json': the one of the unions inside apiextensions' JSONSchemaProps that it is on the wire. */
+      readonly wire?: 'schema-or-array' | 'schema-or-bool' | 'schema-or-strings';
+    }
   /** Lazily resolved, since types refer to each other and to themselves. */
   | { readonly kind: 'object'; readonly type: () => ObjectSchema }
   | { readonly kind: 'map'; readonly values: ValueSchema }
-  | { readonly kind: 'list'; readonly items: ValueSchema; readonly listType: 'atomic' | 'set' | 'map'; readonly mapKeys?: readonly string[];
-    /** On the wire the list sits inside a message of its own (metav1.Verbs, ExtraValue). */
-    readonly wrapped?: boolean };
+  | {
+      readonly kind: 'list';
+      readonly items: ValueSchema;
+      readonly listType: 'atomic' | 'set' | 'map';
+      readonly mapKeys?: readonly string[];
+      /** On the wire the list sits inside a message of its own (metav1.Verbs, ExtraValue). */
+      readonly wrapped?: boolean;
+    };
 
 export interface FieldSchema {
   /** JSON name. */

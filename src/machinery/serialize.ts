@@ -7,7 +7,11 @@ import type { KubeObject, ObjectMeta } from './object.ts';
 
 const METADATA = Buffer.from('"metadata":{');
 const UID = Buffer.from('"uid":"');
-const OPENING_BRACE = 0x7b, CLOSING_BRACE = 0x7d, QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c;
+const OPENING_BRACE = 0x7b,
+  CLOSING_BRACE = 0x7d,
+  QUOTE = 0x22,
+  BACKSLASH = 0x5c,
+  COMMA = 0x2c;
 
 /** kind, apiVersion and metadata come first, in this order, always; metadata loses its resourceVersion and has its fields as upstream declares them. The object is not changed. */
 export function serializeObject(object: KubeObject): Buffer {
@@ -15,7 +19,13 @@ export function serializeObject(object: KubeObject): Buffer {
 }
 
 /** What the bytes of every object of a kind begin with, up to their metadata. */
-export function serializedHead({ kind, apiVersion }: { readonly kind: string; readonly apiVersion: string }): Buffer {
+export function serializedHead({
+  kind,
+  apiVersion,
+}: {
+  readonly kind: string;
+  readonly apiVersion: string;
+}): Buffer {
   return Buffer.from(`{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},`);
 }
 
@@ -27,17 +37,58 @@ export function serializeObjectText(object: KubeObject): string {
 }
 
 /** Absent fields are undefined, which JSON leaves out: one shape for all. */
-function inOrder({ name, generateName, namespace, selfLink, uid, resourceVersion: _, generation, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations, ownerReferences, finalizers, managedFields, ...others }: ObjectMeta): object {
-  return { name, generateName, namespace, selfLink, uid, generation, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations, ownerReferences, finalizers, managedFields, ...others };
+function inOrder({
+  name,
+  generateName,
+  namespace,
+  selfLink,
+  uid,
+  resourceVersion: _,
+  generation,
+  creationTimestamp,
+  deletionTimestamp,
+  deletionGracePeriodSeconds,
+  labels,
+  annotations,
+  ownerReferences,
+  finalizers,
+  managedFields,
+  ...others
+}: ObjectMeta): object {
+  return {
+    name,
+    generateName,
+    namespace,
+    selfLink,
+    uid,
+    generation,
+    creationTimestamp,
+    deletionTimestamp,
+    deletionGracePeriodSeconds,
+    labels,
+    annotations,
+    ownerReferences,
+    finalizers,
+    managedFields,
+    ...others,
+  };
 }
 
 /**
  * The same object with its resourceVersion, behind the uid of its metadata. Takes only what serializeObject made. kept: the bytes will live
  * long, and are given memory of their own: a part of Node's pool would keep all around it.
  */
-export function withResourceVersion(serialized: Buffer, revision: number | bigint | string, { kept = false }: { readonly kept?: boolean } = {}): Buffer {
-  const start = metadataStart(serialized), at = behindUid(serialized, start);
-  const insert = at > start ? `,"resourceVersion":"${revision}"` : `"resourceVersion":"${revision}"${serialized[at] === CLOSING_BRACE ? '' : ','}`;
+export function withResourceVersion(
+  serialized: Buffer,
+  revision: number | bigint | string,
+  { kept = false }: { readonly kept?: boolean } = {},
+): Buffer {
+  const start = metadataStart(serialized),
+    at = behindUid(serialized, start);
+  const insert =
+    at > start
+      ? `,"resourceVersion":"${revision}"`
+      : `"resourceVersion":"${revision}"${serialized[at] === CLOSING_BRACE ? '' : ','}`;
   const length = serialized.length + insert.length;
   const result = kept ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
   serialized.copy(result, 0, 0, at);
@@ -67,7 +118,8 @@ function metadataStart(serialized: Buffer): number {
 
 /** Or metadata's start, where no uid stands among its first texts: objects may be stored from before it did, and other objects have uids too. */
 function behindUid(serialized: Buffer, start: number): number {
-  const found = serialized.indexOf(UID, start), brace = serialized.indexOf(OPENING_BRACE, start);
+  const found = serialized.indexOf(UID, start),
+    brace = serialized.indexOf(OPENING_BRACE, start);
   if (found < 0 || (brace >= 0 && brace < found)) return start;
   const end = serialized.indexOf(QUOTE, found + UID.length);
   return serialized[end - 1] === BACKSLASH ? start : end + 1;

@@ -15,7 +15,8 @@ export function formatTime(ms: number): string {
 }
 
 /** Mostly it is now, and now lasts a second. */
-let formattedSecond = Number.NaN, formattedText = '';
+let formattedSecond = Number.NaN,
+  formattedText = '';
 
 /** metav1.MicroTime of a moment: '2026-01-02T03:04:05.678000Z'. */
 export function formatMicroTime(ms: number): string {
@@ -27,11 +28,15 @@ const MICRO_LAYOUT = '2006-01-02T15:04:05.000000Z07:00';
 const MICRO_DIGITS = 6;
 /** '2006-01-02T15:04:05' */
 const WHOLE_SECONDS = 19;
-const SHAPE = /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})$/;
+const SHAPE =
+  /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})$/;
 /** Go's zero time, which JSON shows as null. */
 const ZERO_MS = Date.parse('0001-01-01T00:00:00Z');
 
-interface ParsedTime { readonly ms: number; readonly fraction: string }
+interface ParsedTime {
+  readonly ms: number;
+  readonly fraction: string;
+}
 
 /** Milliseconds since the epoch. Throws TimeError with Go's text. */
 export function parseTime(text: string): number {
@@ -57,8 +62,14 @@ export function canonicalTime(text: string): string | null {
 /** As canonicalTime, with six digits of a second, which the text must have too. */
 export function canonicalMicroTime(text: string): string | null {
   const { ms, fraction } = parse(text, MICRO_LAYOUT);
-  if (fraction.length < MICRO_DIGITS) throw cannotParse(text, { layout: MICRO_LAYOUT, rest: text.slice(WHOLE_SECONDS), element: '.000000' });
-  if (fraction.length > MICRO_DIGITS) throw cannotParse(text, { layout: MICRO_LAYOUT, rest: text.slice(WHOLE_SECONDS + 1 + MICRO_DIGITS), element: 'Z07:00' });
+  if (fraction.length < MICRO_DIGITS)
+    throw cannotParse(text, { layout: MICRO_LAYOUT, rest: text.slice(WHOLE_SECONDS), element: '.000000' });
+  if (fraction.length > MICRO_DIGITS)
+    throw cannotParse(text, {
+      layout: MICRO_LAYOUT,
+      rest: text.slice(WHOLE_SECONDS + 1 + MICRO_DIGITS),
+      element: 'Z07:00',
+    });
   if (ms === ZERO_MS && /^0*$/.test(fraction)) return null;
   return `${formatTime(ms).slice(0, WHOLE_SECONDS)}.${fraction}Z`;
 }
@@ -71,19 +82,37 @@ function parse(text: string, layout: string): ParsedTime {
   const match = SHAPE.exec(text);
   if (!match) throw cannotParse(text, { layout, rest: text, element: firstWrongPart(text) });
   const [, year, month, day, hour, minute, second, fraction = '', zone = 'Z'] = match;
-  const part = Number(month) < 1 || Number(month) > 12 ? 'month'
-    : Number(day) < 1 || Number(day) > daysOfMonth(Number(year), Number(month)) ? 'day'
-      : Number(hour) > 23 ? 'hour' : Number(minute) > 59 ? 'minute' : Number(second) > 59 ? 'second'
-        : zone !== 'Z' && (Number(zone.slice(1, 3)) > 24 || Number(zone.slice(4)) > 60) ? 'time zone offset hour' : undefined;
+  const part =
+    Number(month) < 1 || Number(month) > 12
+      ? 'month'
+      : Number(day) < 1 || Number(day) > daysOfMonth(Number(year), Number(month))
+        ? 'day'
+        : Number(hour) > 23
+          ? 'hour'
+          : Number(minute) > 59
+            ? 'minute'
+            : Number(second) > 59
+              ? 'second'
+              : zone !== 'Z' && (Number(zone.slice(1, 3)) > 24 || Number(zone.slice(4)) > 60)
+                ? 'time zone offset hour'
+                : undefined;
   if (part) throw new TimeError(`parsing time ${JSON.stringify(text)}: ${part} out of range`);
-  const offsetMinutes = zone === 'Z' ? 0 : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)));
+  const offsetMinutes =
+    zone === 'Z'
+      ? 0
+      : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)));
   const ms = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - offsetMinutes * 60_000;
   return { ms: ms + Math.floor(Number(`0.${fraction.slice(0, 6) || '0'}`) * 1000), fraction };
 }
 
 /** rest: where Go stopped reading, at the layout's element. */
-function cannotParse(text: string, { layout, rest, element }: { readonly layout: string; readonly rest: string; readonly element: string }): TimeError {
-  return new TimeError(`parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(rest)} as ${JSON.stringify(element)}`);
+function cannotParse(
+  text: string,
+  { layout, rest, element }: { readonly layout: string; readonly rest: string; readonly element: string },
+): TimeError {
+  return new TimeError(
+    `parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(rest)} as ${JSON.stringify(element)}`,
+  );
 }
 
 function daysOfMonth(year: number, month: number): number {
@@ -94,8 +123,17 @@ function daysOfMonth(year: number, month: number): number {
 /** The element of the layout that Go would have stumbled over. */
 function firstWrongPart(text: string): string {
   const elements: [RegExp, string][] = [
-    [/^[0-9]{4}/, '2006'], [/^-/, '-'], [/^[0-9]{2}/, '01'], [/^-/, '-'], [/^[0-9]{2}/, '02'], [/^T/, 'T'], [/^[0-9]{2}/, '15'],
-    [/^:/, ':'], [/^[0-9]{2}/, '04'], [/^:/, ':'], [/^[0-9]{2}(?:[.,][0-9]+)?/, '05'],
+    [/^[0-9]{4}/, '2006'],
+    [/^-/, '-'],
+    [/^[0-9]{2}/, '01'],
+    [/^-/, '-'],
+    [/^[0-9]{2}/, '02'],
+    [/^T/, 'T'],
+    [/^[0-9]{2}/, '15'],
+    [/^:/, ':'],
+    [/^[0-9]{2}/, '04'],
+    [/^:/, ':'],
+    [/^[0-9]{2}(?:[.,][0-9]+)?/, '05'],
   ];
   let rest = text;
   for (const [pattern, name] of elements) {
@@ -129,7 +167,11 @@ export function humanDuration(ms: number): string {
   return years < 8 ? withRest(years, 'y', { rest: days % 365, unit: 'd' }) : `${years}y`;
 }
 
-function withRest(count: number, unit: string, small: { readonly rest: number; readonly unit: string }): string {
+function withRest(
+  count: number,
+  unit: string,
+  small: { readonly rest: number; readonly unit: string },
+): string {
   return small.rest === 0 ? `${count}${unit}` : `${count}${unit}${small.rest}${small.unit}`;
 }
 

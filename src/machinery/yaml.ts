@@ -4,7 +4,15 @@
  */
 import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
 import { isStatusError, statusErrors } from './errors.ts';
-import { countFields, isJsonObject, MAXIMUM_DEPTH, parseJsonCounted, setOwn, tooDeep, type JsonObject } from './json.ts';
+import {
+  countFields,
+  isJsonObject,
+  MAXIMUM_DEPTH,
+  parseJsonCounted,
+  setOwn,
+  tooDeep,
+  type JsonObject,
+} from './json.ts';
 import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
@@ -27,20 +35,38 @@ const OPTIONS: ParseOptions & DocumentOptions & SchemaOptions = {
   strict: true,
   prettyErrors: false,
   logLevel: 'silent',
-  customTags: (tags: Tags): Tags => tags.filter((tag) => typeof tag === 'string'
-    ? !UNWANTED_TAGS.has(tag)
-    : !(tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME') || UNWANTED_TAGS.has(tag.tag.slice(tag.tag.lastIndexOf(':') + 1)))).map(withDigits),
+  customTags: (tags: Tags): Tags =>
+    tags
+      .filter((tag) =>
+        typeof tag === 'string'
+          ? !UNWANTED_TAGS.has(tag)
+          : !(
+              tag.tag === 'tag:yaml.org,2002:timestamp' ||
+              ('format' in tag && tag.format === 'TIME') ||
+              UNWANTED_TAGS.has(tag.tag.slice(tag.tag.lastIndexOf(':') + 1))
+            ),
+      )
+      .map(withDigits),
 };
 
 /** A dot or a sign alone is a text, no number. */
 function withDigits(tag: Tags[number]): Tags[number] {
-  if (typeof tag === 'string' || tag.tag !== 'tag:yaml.org,2002:float' || !('test' in tag) || !tag.test?.test('.')) return tag;
+  if (
+    typeof tag === 'string' ||
+    tag.tag !== 'tag:yaml.org,2002:float' ||
+    !('test' in tag) ||
+    !tag.test?.test('.')
+  )
+    return tag;
   return { ...tag, test: new RegExp(`(?=.*[0-9])(?:${tag.test.source})`, tag.test.flags) };
 }
 
 /** The first document of a body, whatever follows it, as upstream reads bodies. Throws StatusError 400. */
 export function parseYamlBody(text: string): ParsedYaml {
-  return (text.startsWith('{') ? parsePlainJson(text) : undefined) ?? parse(text, { most: 1 })[0] ?? { value: null, problems: [] };
+  return (
+    (text.startsWith('{') ? parsePlainJson(text) : undefined) ??
+    parse(text, { most: 1 })[0] ?? { value: null, problems: [] }
+  );
 }
 
 /** The one document of a file. Throws StatusError 400. */
@@ -49,7 +75,10 @@ export function parseYaml(text: string): ParsedYaml {
   if (json) return json;
   const [first, ...others] = parse(text);
   if (!first) return { value: null, problems: [] };
-  if (others.length > 0) throw statusErrors.badRequest('error converting YAML to JSON: yaml: the body holds more than one document');
+  if (others.length > 0)
+    throw statusErrors.badRequest(
+      'error converting YAML to JSON: yaml: the body holds more than one document',
+    );
   return first;
 }
 
@@ -71,17 +100,26 @@ export function parseYamlDocuments(text: string): ParsedYaml[] {
 
 /** YAML text of JSON data, as `kubectl get -o yaml` writes it: two spaces, long texts not folded. */
 export function stringifyYaml(value: unknown): string {
-  return yaml().stringify(value, { version: '1.1', lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false, defaultStringType: 'PLAIN' });
+  return yaml().stringify(value, {
+    version: '1.1',
+    lineWidth: 0,
+    indentSeq: false,
+    aliasDuplicateObjects: false,
+    defaultStringType: 'PLAIN',
+  });
 }
 
 /** most: documents that are read; what follows them may be anything. */
 function parse(text: string, { most = Infinity }: { readonly most?: number } = {}): ParsedYaml[] {
   const lines = new (yaml().LineCounter)();
   try {
-    return Array.from(take(documentsOf(text, lines), most), (document) => toJson(document, { lines, textLength: text.length }));
+    return Array.from(take(documentsOf(text, lines), most), (document) =>
+      toJson(document, { lines, textLength: text.length }),
+    );
   } catch (error) {
     if (error instanceof Fault && /call stack/.test(error.message)) throw tooDeep();
-    if (error instanceof Fault) throw unreadable(`line ${lines.linePos(error.offset).line}: ${error.message}`);
+    if (error instanceof Fault)
+      throw unreadable(`line ${lines.linePos(error.offset).line}: ${error.message}`);
     if (error instanceof RangeError) throw tooDeep();
     throw error;
   }
@@ -105,22 +143,35 @@ class Fault extends Error {
   }
 }
 
-type Report = (source: number | readonly [number, number] | { readonly offset: number }, code: string, message: string, warning?: boolean) => void;
+type Report = (
+  source: number | readonly [number, number] | { readonly offset: number },
+  code: string,
+  message: string,
+  warning?: boolean,
+) => void;
 
 /** As the package's parseAllDocuments, but for ending at the first fault. */
 function documentsOf(text: string, lines: LineCounter): Iterable<Document.Parsed> {
   const { Composer, Parser } = yaml();
-  const composer = new Composer({ ...OPTIONS, lineCounter: lines } as DocumentOptions & ParseOptions & SchemaOptions);
+  const composer = new Composer({ ...OPTIONS, lineCounter: lines } as DocumentOptions &
+    ParseOptions &
+    SchemaOptions);
   const reporter = composer as unknown as { onError: Report };
   const gather = reporter.onError;
   reporter.onError = (source, code, message, warning) => {
     if (warning) return gather(source, code, message, warning);
-    throw new Fault(message, typeof source === 'number' ? source : 'offset' in source ? source.offset : source[0]);
+    throw new Fault(
+      message,
+      typeof source === 'number' ? source : 'offset' in source ? source.offset : source[0],
+    );
   };
   return composer.compose(new Parser(lines.addNewLine).parse(text)) as Iterable<Document.Parsed>;
 }
 
-function toJson(document: Document.Parsed, { lines, textLength }: { readonly lines: LineCounter; readonly textLength: number }): ParsedYaml {
+function toJson(
+  document: Document.Parsed,
+  { lines, textLength }: { readonly lines: LineCounter; readonly textLength: number },
+): ParsedYaml {
   const fault = document.errors[0];
   if (fault && /call stack/.test(fault.message)) throw tooDeep();
   if (fault) throw unreadable(`line ${lines.linePos(fault.pos[0]).line}: ${fault.message}`);
@@ -130,7 +181,12 @@ function toJson(document: Document.Parsed, { lines, textLength }: { readonly lin
     raw = document.toJS({ maxAliasCount: MAXIMUM_ALIASES });
   } catch (error) {
     if (error instanceof RangeError) throw tooDeep();
-    if (error instanceof Error) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message.replace(/^Unresolved alias .*: (.*)$/, "unknown anchor '$1' referenced"));
+    if (error instanceof Error)
+      throw unreadable(
+        /xcessive alias/.test(error.message)
+          ? 'document contains excessive aliasing'
+          : error.message.replace(/^Unresolved alias .*: (.*)$/, "unknown anchor '$1' referenced"),
+      );
     throw error;
   }
   const budget = { left: textLength + MAXIMUM_ALIASED_VALUES };
@@ -141,7 +197,8 @@ function toJson(document: Document.Parsed, { lines, textLength }: { readonly lin
 function requireTextKeys(document: Document.Parsed, lines: LineCounter): void {
   yaml().visit(document, {
     Pair(_position, { key }) {
-      if (yaml().isMap(key) || yaml().isSeq(key)) throw unreadable(`line ${lines.linePos(key.range?.[0] ?? 0).line}: invalid map key`);
+      if (yaml().isMap(key) || yaml().isSeq(key))
+        throw unreadable(`line ${lines.linePos(key.range?.[0] ?? 0).line}: invalid map key`);
     },
   });
 }
@@ -157,12 +214,16 @@ function plain(value: unknown, budget: { left: number }, depth: number): unknown
   if (Array.isArray(value)) return value.map((item) => plain(item, budget, depth + 1));
   if (isJsonObject(value)) {
     const copy: JsonObject = {};
-    for (const key of Object.keys(value)) setOwn(copy, key.toWellFormed(), plain(value[key], budget, depth + 1));
+    for (const key of Object.keys(value))
+      setOwn(copy, key.toWellFormed(), plain(value[key], budget, depth + 1));
     return copy;
   }
   if (typeof value === 'string') return value.toWellFormed();
-  if (typeof value === 'number' && !Number.isFinite(value)) throw statusErrors.badRequest(`error converting YAML to JSON: json: unsupported value: ${Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'}`);
-  return typeof value === 'bigint' ? Number(value) : value ?? null;
+  if (typeof value === 'number' && !Number.isFinite(value))
+    throw statusErrors.badRequest(
+      `error converting YAML to JSON: json: unsupported value: ${Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'}`,
+    );
+  return typeof value === 'bigint' ? Number(value) : (value ?? null);
 }
 
 function duplicateKeys(document: Document.Parsed, lines: LineCounter): string[] {
@@ -173,7 +234,10 @@ function duplicateKeys(document: Document.Parsed, lines: LineCounter): string[] 
       const seen = new Set<unknown>();
       for (const { key } of map.items) {
         if (!yaml().isScalar(key)) continue;
-        if (seen.has(key.value) && key.value !== '<<') found.push(`  line ${lines.linePos(key.range?.[0] ?? 0).line}: key ${JSON.stringify(key.value)} already set in map`);
+        if (seen.has(key.value) && key.value !== '<<')
+          found.push(
+            `  line ${lines.linePos(key.range?.[0] ?? 0).line}: key ${JSON.stringify(key.value)} already set in map`,
+          );
         seen.add(key.value);
       }
     },

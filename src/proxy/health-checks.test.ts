@@ -19,11 +19,22 @@ test('a node says how many endpoints of a service it has, for as long as somebod
   const port = await freePort();
   const ask = async (): Promise<unknown> => {
     const answer = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } });
-    return { status: answer.status, weight: answer.headers.get('x-load-balancing-endpoint-weight'), body: await answer.json() };
+    return {
+      status: answer.status,
+      weight: answer.headers.get('x-load-balancing-endpoint-weight'),
+      body: await answer.json(),
+    };
   };
-  for (const [localEndpoints, status] of [[2, 200], [0, 503]] as const) {
+  for (const [localEndpoints, status] of [
+    [2, 200],
+    [0, 503],
+  ] as const) {
     ports.sync([{ namespace: 'shop', name: 'web', port, localEndpoints }]);
-    assert.deepEqual(await ask(), { status, weight: String(localEndpoints), body: { service: { namespace: 'shop', name: 'web' }, localEndpoints, serviceProxyHealthy: true } });
+    assert.deepEqual(await ask(), {
+      status,
+      weight: String(localEndpoints),
+      body: { service: { namespace: 'shop', name: 'web' }, localEndpoints, serviceProxyHealthy: true },
+    });
   }
   ports.sync([]);
   await assert.rejects(ask(), /fetch failed/);

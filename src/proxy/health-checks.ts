@@ -6,9 +6,17 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
 /** localEndpoints: those that are ready on this node; endpoints that end count no longer. */
-export interface ServiceHealth { readonly namespace: string; readonly name: string; readonly port: number; readonly localEndpoints: number }
+export interface ServiceHealth {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number;
+  readonly localEndpoints: number;
+}
 
-interface Listener { readonly server: Server; health: ServiceHealth }
+interface Listener {
+  readonly server: Server;
+  health: ServiceHealth;
+}
 
 export class HealthCheckPorts {
   readonly #log: Logger;
@@ -34,9 +42,16 @@ export class HealthCheckPorts {
   }
 
   #open(health: ServiceHealth): void {
-    const listener: Listener = { health, server: createServer((_, response) => answer(response, listener.health)) };
+    const listener: Listener = {
+      health,
+      server: createServer((_, response) => answer(response, listener.health)),
+    };
     listener.server.on('error', (error) => {
-      this.#log.warn('no health checks for a service', { service: `${health.namespace}/${health.name}`, port: health.port, error: errorMessage(error) });
+      this.#log.warn('no health checks for a service', {
+        service: `${health.namespace}/${health.name}`,
+        port: health.port,
+        error: errorMessage(error),
+      });
       this.#listeners.delete(health.port);
     });
     this.#listeners.set(health.port, listener);
@@ -51,6 +66,18 @@ export class HealthCheckPorts {
 }
 
 function answer(response: ServerResponse, { namespace, name, localEndpoints }: ServiceHealth): void {
-  const headers = { 'content-type': 'application/json', 'x-content-type-options': 'nosniff', 'x-load-balancing-endpoint-weight': String(localEndpoints) };
-  response.writeHead(localEndpoints > 0 ? 200 : 503, headers).end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }, undefined, '\t'));
+  const headers = {
+    'content-type': 'application/json',
+    'x-content-type-options': 'nosniff',
+    'x-load-balancing-endpoint-weight': String(localEndpoints),
+  };
+  response
+    .writeHead(localEndpoints > 0 ? 200 : 503, headers)
+    .end(
+      JSON.stringify(
+        { service: { namespace, name }, localEndpoints, serviceProxyHealthy: true },
+        undefined,
+        '\t',
+      ),
+    );
 }

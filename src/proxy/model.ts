@@ -6,7 +6,11 @@ import { createHash } from 'node:crypto';
 import type { EndpointSlice, Service } from '#api/types.ts';
 import type { ServiceHealth } from './health-checks.ts';
 
-export interface EndpointTarget { readonly ip: string; readonly port: number; readonly local: boolean }
+export interface EndpointTarget {
+  readonly ip: string;
+  readonly port: number;
+  readonly local: boolean;
+}
 
 export interface ServicePortModel {
   /** 'namespace/name:port' */
@@ -42,7 +46,12 @@ export interface ModelInput {
   readonly zone?: string | undefined;
 }
 
-interface Candidate extends EndpointTarget { readonly ready: boolean; readonly servingTerminating: boolean; readonly nodes: readonly string[]; readonly zones: readonly string[] }
+interface Candidate extends EndpointTarget {
+  readonly ready: boolean;
+  readonly servingTerminating: boolean;
+  readonly nodes: readonly string[];
+  readonly zones: readonly string[];
+}
 
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 /** Slices with it are for DNS alone, whatever their Service is. */
@@ -51,7 +60,8 @@ const ANYWHERE = '0.0.0.0/0';
 
 export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
   const model = new Map<string, ServicePortModel>();
-  for (const service of input.services) for (const port of servicePorts(service, input)) model.set(port.key, port);
+  for (const service of input.services)
+    for (const port of servicePorts(service, input)) model.set(port.key, port);
   return model;
 }
 
@@ -61,22 +71,41 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
   if (!spec || spec.type === 'ExternalName' || clusterIPs.length === 0) return [];
   const label = metadata?.labels?.['service.kubernetes.io/service-proxy-name'];
   if (label !== undefined) return [];
-  const slices = input.slicesOf(metadata?.namespace ?? '', metadata?.name ?? '').filter((slice) => slice.addressType === 'IPv4' && slice.metadata?.labels?.[HEADLESS] === undefined);
+  const slices = input
+    .slicesOf(metadata?.namespace ?? '', metadata?.name ?? '')
+    .filter((slice) => slice.addressType === 'IPv4' && slice.metadata?.labels?.[HEADLESS] === undefined);
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort';
-  const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) => (ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : []));
+  const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) =>
+    ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : [],
+  );
   const ranges = (spec.loadBalancerSourceRanges ?? []).map((range) => range.trim()).filter(isIPv4);
-  const affinity = spec.sessionAffinity === 'ClientIP' ? spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS : undefined;
+  const affinity =
+    spec.sessionAffinity === 'ClientIP'
+      ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS)
+      : undefined;
   return (spec.ports ?? []).map((port) => {
     const key = `${metadata?.namespace}/${metadata?.name}:${port.name ?? ''}`;
     const protocol = (port.protocol ?? 'TCP').toLowerCase() as ServicePortModel['protocol'];
-    const candidates = candidatesOf(slices, { portName: port.name ?? '', protocol: port.protocol ?? 'TCP', nodeName: input.nodeName });
-    const local = usable(candidates.filter((one) => one.local)), near = usable(nearest(candidates, input));
+    const candidates = candidatesOf(slices, {
+      portName: port.name ?? '',
+      protocol: port.protocol ?? 'TCP',
+      nodeName: input.nodeName,
+    });
+    const local = usable(candidates.filter((one) => one.local)),
+      near = usable(nearest(candidates, input));
     const externalLocal = external && spec.externalTrafficPolicy === 'Local';
     return {
-      key, id: createHash('sha256').update(`${key}/${protocol}`).digest('hex').slice(0, 8), protocol, port: port.port, clusterIPs,
+      key,
+      id: createHash('sha256').update(`${key}/${protocol}`).digest('hex').slice(0, 8),
+      protocol,
+      port: port.port,
+      clusterIPs,
       externalIPs: [...(spec.externalIPs ?? []).filter(isIPv4), ...balancer],
       nodePort: external ? port.nodePort : undefined,
-      guarded: spec.type === 'LoadBalancer' && balancer.length > 0 && ranges.length > 0 && !ranges.includes(ANYWHERE) ? { ips: balancer, ranges } : undefined,
+      guarded:
+        spec.type === 'LoadBalancer' && balancer.length > 0 && ranges.length > 0 && !ranges.includes(ANYWHERE)
+          ? { ips: balancer, ranges }
+          : undefined,
       affinitySeconds: affinity,
       clusterEndpoints: spec.internalTrafficPolicy === 'Local' ? local : near,
       externalEndpoints: externalLocal ? local : near,
@@ -87,27 +116,56 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
 }
 
 /** What this node says of a Service at its health check node port; undefined for those that have none. */
-export function serviceHealth({ metadata, spec }: Service, { slicesOf, nodeName }: Omit<ModelInput, 'services'>): ServiceHealth | undefined {
-  if (spec?.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local' || !spec.healthCheckNodePort) return undefined;
+export function serviceHealth(
+  { metadata, spec }: Service,
+  { slicesOf, nodeName }: Omit<ModelInput, 'services'>,
+): ServiceHealth | undefined {
+  if (spec?.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local' || !spec.healthCheckNodePort)
+    return undefined;
   const { namespace = '', name = '' } = metadata ?? {};
-  const here = slicesOf(namespace, name).flatMap(({ endpoints = [] }) => endpoints).filter((one) => one.nodeName === nodeName && (one.conditions?.ready ?? true));
-  return { namespace, name, port: spec.healthCheckNodePort, localEndpoints: new Set(here.map(({ addresses }) => addresses[0])).size };
+  const here = slicesOf(namespace, name)
+    .flatMap(({ endpoints = [] }) => endpoints)
+    .filter((one) => one.nodeName === nodeName && (one.conditions?.ready ?? true));
+  return {
+    namespace,
+    name,
+    port: spec.healthCheckNodePort,
+    localEndpoints: new Set(here.map(({ addresses }) => addresses[0])).size,
+  };
 }
 
-interface PortOfInterest { readonly portName: string; readonly protocol: string; readonly nodeName: string }
+interface PortOfInterest {
+  readonly portName: string;
+  readonly protocol: string;
+  readonly nodeName: string;
+}
 
 /** Endpoints of one service port over all slices, each address and port once. */
-function candidatesOf(slices: readonly EndpointSlice[], { portName, protocol, nodeName }: PortOfInterest): Candidate[] {
+function candidatesOf(
+  slices: readonly EndpointSlice[],
+  { portName, protocol, nodeName }: PortOfInterest,
+): Candidate[] {
   const found = new Map<string, Candidate>();
   for (const slice of slices) {
-    const port = (slice.ports ?? []).find((one) => (one.name ?? '') === portName && (one.protocol ?? 'TCP') === protocol)?.port;
+    const port = (slice.ports ?? []).find(
+      (one) => (one.name ?? '') === portName && (one.protocol ?? 'TCP') === protocol,
+    )?.port;
     if (port === undefined) continue;
     for (const endpoint of slice.endpoints ?? []) {
       const [ip] = endpoint.addresses;
       if (ip === undefined) continue;
       const { ready, serving, terminating } = endpoint.conditions ?? {};
-      const nodes = (endpoint.hints?.forNodes ?? []).map(({ name }) => name), zones = (endpoint.hints?.forZones ?? []).map(({ name }) => name);
-      const candidate = { nodes, zones, ip, port, local: endpoint.nodeName === nodeName, ready: ready ?? true, servingTerminating: (serving ?? ready ?? true) && (terminating ?? false) };
+      const nodes = (endpoint.hints?.forNodes ?? []).map(({ name }) => name),
+        zones = (endpoint.hints?.forZones ?? []).map(({ name }) => name);
+      const candidate = {
+        nodes,
+        zones,
+        ip,
+        port,
+        local: endpoint.nodeName === nodeName,
+        ready: ready ?? true,
+        servingTerminating: (serving ?? ready ?? true) && (terminating ?? false),
+      };
       const before = found.get(`${ip}:${port}`);
       if (!before || (!before.ready && candidate.ready)) found.set(`${ip}:${port}`, candidate);
     }
@@ -119,8 +177,14 @@ function candidatesOf(slices: readonly EndpointSlice[], { portName, protocol, no
  * Those whose hints name this node, else this zone; all of them where that is none, or where one that is ready has no such hint (its makers
  * know nothing of them, or the cluster just changes).
  */
-function nearest(candidates: readonly Candidate[], { nodeName, zone }: Pick<ModelInput, 'nodeName' | 'zone'>): readonly Candidate[] {
-  for (const [hints, wanted] of [['nodes', nodeName], ['zones', zone ?? '']] as const) {
+function nearest(
+  candidates: readonly Candidate[],
+  { nodeName, zone }: Pick<ModelInput, 'nodeName' | 'zone'>,
+): readonly Candidate[] {
+  for (const [hints, wanted] of [
+    ['nodes', nodeName],
+    ['zones', zone ?? ''],
+  ] as const) {
     const ready = candidates.filter((one) => one.ready);
     const here = ready.filter((one) => one[hints].includes(wanted));
     if (here.length > 0 && ready.every((one) => one[hints].length > 0)) return here;
@@ -131,7 +195,9 @@ function nearest(candidates: readonly Candidate[], { nodeName, zone }: Pick<Mode
 /** Ready ones; where there is none, those that still serve while they end. */
 function usable(candidates: readonly Candidate[]): EndpointTarget[] {
   const ready = candidates.filter((one) => one.ready);
-  return (ready.length > 0 ? ready : candidates.filter((one) => one.servingTerminating)).map(({ ip, port, local }) => ({ ip, port, local }));
+  return (ready.length > 0 ? ready : candidates.filter((one) => one.servingTerminating)).map(
+    ({ ip, port, local }) => ({ ip, port, local }),
+  );
 }
 
 function isIPv4(address: string): boolean {

@@ -9,24 +9,41 @@ import { emptyContent, renderBase, renderContent, renderDifference } from './nft
 const options = { table: 'capstan-services-test', podCIDR: '10.244.0.0/16', mark: 0x4000 };
 
 function service(name: string, spec: Partial<NonNullable<Service['spec']>>): Service {
-  return { metadata: { name, namespace: 'default' }, spec: { type: 'ClusterIP', clusterIP: '10.96.0.20', clusterIPs: ['10.96.0.20'], ports: [{ port: 80, protocol: 'TCP' }], ...spec } };
+  return {
+    metadata: { name, namespace: 'default' },
+    spec: {
+      type: 'ClusterIP',
+      clusterIP: '10.96.0.20',
+      clusterIPs: ['10.96.0.20'],
+      ports: [{ port: 80, protocol: 'TCP' }],
+      ...spec,
+    },
+  };
 }
 
-function slice(addresses: readonly string[], conditions: { ready?: boolean; serving?: boolean; terminating?: boolean } = { ready: true }): EndpointSlice {
+function slice(
+  addresses: readonly string[],
+  conditions: { ready?: boolean; serving?: boolean; terminating?: boolean } = { ready: true },
+): EndpointSlice {
   return {
-    metadata: { name: 's', namespace: 'default' }, addressType: 'IPv4', ports: [{ name: '', port: 8080, protocol: 'TCP' }],
+    metadata: { name: 's', namespace: 'default' },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 8080, protocol: 'TCP' }],
     endpoints: addresses.map((address) => ({ addresses: [address], conditions, nodeName: 'here' })),
   };
 }
 
 function contentOf(one: Service, slices: readonly EndpointSlice[]): ReturnType<typeof renderContent> {
-  return renderContent(buildModel({ services: [one], slicesOf: () => slices, nodeName: 'here' }).values(), { ...options, serviceCIDRs: ['10.96.0.0/16'] });
+  return renderContent(buildModel({ services: [one], slicesOf: () => slices, nodeName: 'here' }).values(), {
+    ...options,
+    serviceCIDRs: ['10.96.0.0/16'],
+  });
 }
 
 describe('service rules', () => {
   it('sends a cluster address to its endpoints at random', () => {
     const content = contentOf(service('web', {}), [slice(['10.244.0.5', '10.244.0.6'])]);
-    const [key, verdict] = [...content.elements.get('service-ips') ?? []][0] ?? [];
+    const [key, verdict] = [...(content.elements.get('service-ips') ?? [])][0] ?? [];
     assert.equal(key, '10.96.0.20 . tcp . 80');
     const chain = content.chains.get((verdict ?? '').replace('goto ', ''));
     assert.equal(chain?.[0], 'ip saddr != 10.244.0.0/16 jump mark-for-masquerade');
@@ -36,9 +53,18 @@ describe('service rules', () => {
   });
 
   it('refuses connections to a service without endpoints', () => {
-    const content = contentOf(service('web', { type: 'NodePort', ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }] }), [slice(['10.244.0.5'], { ready: false })]);
-    assert.deepEqual([...content.elements.get('no-endpoints') ?? []], [['10.96.0.20 . tcp . 80', 'goto refuse']]);
-    assert.deepEqual([...content.elements.get('no-endpoints-nodeports') ?? []], [['tcp . 30080', 'goto refuse']]);
+    const content = contentOf(
+      service('web', { type: 'NodePort', ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }] }),
+      [slice(['10.244.0.5'], { ready: false })],
+    );
+    assert.deepEqual(
+      [...(content.elements.get('no-endpoints') ?? [])],
+      [['10.96.0.20 . tcp . 80', 'goto refuse']],
+    );
+    assert.deepEqual(
+      [...(content.elements.get('no-endpoints-nodeports') ?? [])],
+      [['tcp . 30080', 'goto refuse']],
+    );
   });
 
   it('uses endpoints that end but still serve only when no other is ready', () => {
@@ -50,7 +76,10 @@ describe('service rules', () => {
 
   it('ignores headless, external-name and foreign-proxy services', () => {
     for (const spec of [{ clusterIP: 'None', clusterIPs: ['None'] }, { type: 'ExternalName' }]) {
-      assert.equal(contentOf(service('web', spec), [slice(['10.244.0.5'])]).elements.get('cluster-ips')?.size, 0);
+      assert.equal(
+        contentOf(service('web', spec), [slice(['10.244.0.5'])]).elements.get('cluster-ips')?.size,
+        0,
+      );
     }
   });
 
@@ -75,15 +104,33 @@ describe('service rules', () => {
   const able = process.getuid?.() === 0 && spawnSync('ip', ['netns', 'add', namespace]).status === 0;
   it('is taken by nft, step by step', { skip: able ? false : 'needs root and ip netns' }, () => {
     const nft = (script: string): void => {
-      const result = spawnSync('ip', ['netns', 'exec', namespace, 'nft', '-f', '-'], { input: script, encoding: 'utf8' });
+      const result = spawnSync('ip', ['netns', 'exec', namespace, 'nft', '-f', '-'], {
+        input: script,
+        encoding: 'utf8',
+      });
       assert.equal(result.status, 0, `${result.stderr}\n${script}`);
     };
     try {
-      const node = service('web', { type: 'NodePort', sessionAffinity: 'ClientIP', externalTrafficPolicy: 'Local', externalIPs: ['192.0.2.77'], ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }] });
-      const states = [emptyContent(), contentOf(service('web', {}), [slice(['10.244.0.5', '10.244.0.6'])]), contentOf(node, [slice(['10.244.0.6'])]), contentOf(node, []), emptyContent()];
+      const node = service('web', {
+        type: 'NodePort',
+        sessionAffinity: 'ClientIP',
+        externalTrafficPolicy: 'Local',
+        externalIPs: ['192.0.2.77'],
+        ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }],
+      });
+      const states = [
+        emptyContent(),
+        contentOf(service('web', {}), [slice(['10.244.0.5', '10.244.0.6'])]),
+        contentOf(node, [slice(['10.244.0.6'])]),
+        contentOf(node, []),
+        emptyContent(),
+      ];
       nft(renderBase(options));
       for (let index = 1; index < states.length; index += 1) {
-        const { script, cleanup } = renderDifference(options, { from: states[index - 1] ?? emptyContent(), to: states[index] ?? emptyContent() });
+        const { script, cleanup } = renderDifference(options, {
+          from: states[index - 1] ?? emptyContent(),
+          to: states[index] ?? emptyContent(),
+        });
         nft(script);
         nft(cleanup);
       }

@@ -124,7 +124,9 @@ export function emptyContent(): TableContent {
 }
 
 function noElements(): Map<string, Map<string, string>> {
-  return new Map([...Object.keys(MAPS), ...Object.keys(SETS)].map((name) => [name, new Map<string, string>()]));
+  return new Map(
+    [...Object.keys(MAPS), ...Object.keys(SETS)].map((name) => [name, new Map<string, string>()]),
+  );
 }
 
 /** What one service port adds to the table. */
@@ -136,15 +138,22 @@ export interface RenderedPort {
 
 /** `known` remembers what was rendered before: most ports do not change from one time to the next. */
 export function renderContent(
-  model: Iterable<ServicePortModel>, { serviceCIDRs, known = new WeakMap(), ...options }: RenderOptions & Networks & { readonly known?: WeakMap<ServicePortModel, RenderedPort> },
+  model: Iterable<ServicePortModel>,
+  {
+    serviceCIDRs,
+    known = new WeakMap(),
+    ...options
+  }: RenderOptions & Networks & { readonly known?: WeakMap<ServicePortModel, RenderedPort> },
 ): TableContent {
   // One rule each: ranges may overlap, which a set does not take.
-  const chains = new Map<string, readonly string[]>([[UNALLOCATED, [...new Set(serviceCIDRs)].sort().map((range) => `ip daddr ${range} drop`)]]);
+  const chains = new Map<string, readonly string[]>([
+    [UNALLOCATED, [...new Set(serviceCIDRs)].sort().map((range) => `ip daddr ${range} drop`)],
+  ]);
   const sets = new Map<string, number>();
   const elements = noElements();
   for (const port of [...model].sort((a, b) => (a.key < b.key ? -1 : 1))) {
     let rendered = known.get(port);
-    if (!rendered) known.set(port, rendered = renderPort(port, options));
+    if (!rendered) known.set(port, (rendered = renderPort(port, options)));
     for (const [name, rules] of rendered.chains) chains.set(name, rules);
     for (const [name, seconds] of rendered.sets) sets.set(name, seconds);
     for (const { map, key, verdict } of rendered.elements) {
@@ -160,7 +169,9 @@ function renderPort(port: ServicePortModel, { podCIDR }: RenderOptions): Rendere
   const chains = new Map<string, readonly string[]>();
   const sets = new Map<string, number>();
   const elements: { map: string; key: string; verdict: string }[] = [];
-  for (const target of new Map([...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one])).values()) {
+  for (const target of new Map(
+    [...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one]),
+  ).values()) {
     if (port.affinitySeconds !== undefined) sets.set(affinitySet(port, target), port.affinitySeconds);
     chains.set(endpointChain(port, target), endpointRules(port, target));
   }
@@ -185,7 +196,10 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
     for (const ip of port.guarded.ips) put('guarded-ips', { key: at(ip), verdict: `goto gd-${port.id}` });
   }
   if (port.clusterEndpoints.length > 0) {
-    chains.set(cluster, [`ip saddr != ${podCIDR} jump mark-for-masquerade`, ...chooseRules(port, port.clusterEndpoints)]);
+    chains.set(cluster, [
+      `ip saddr != ${podCIDR} jump mark-for-masquerade`,
+      ...chooseRules(port, port.clusterEndpoints),
+    ]);
     for (const ip of port.clusterIPs) put('service-ips', { key: at(ip), verdict: `goto ${cluster}` });
   } else for (const ip of port.clusterIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
   if (port.externalIPs.length === 0 && port.nodePort === undefined) return;
@@ -193,28 +207,48 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
   if (rules.length > 0) {
     chains.set(external, rules);
     for (const ip of port.externalIPs) put('service-ips', { key: at(ip), verdict: `goto ${external}` });
-    if (port.nodePort !== undefined) put('service-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: `goto ${external}` });
+    if (port.nodePort !== undefined)
+      put('service-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: `goto ${external}` });
   }
   // With policy Local and all pods elsewhere, what is not inside traffic comes here too.
   if (port.externalEndpoints.length === 0) {
     for (const ip of port.externalIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
-    if (port.nodePort !== undefined) put('no-endpoints-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: unserved });
+    if (port.nodePort !== undefined)
+      put('no-endpoints-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: unserved });
   }
 }
 
 /** Policy Local keeps the client's address; the cluster's own traffic to an outside address is treated as inside traffic. */
-function externalRules(port: ServicePortModel, { podCIDR, cluster }: { readonly podCIDR: string; readonly cluster: string }): string[] {
-  if (!port.externalLocal) return port.externalEndpoints.length > 0 ? ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)] : [];
-  const inside = port.clusterEndpoints.length > 0 ? [`ip saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`] : [];
-  return port.externalEndpoints.length > 0 ? [...inside, ...chooseRules(port, port.externalEndpoints)] : inside;
+function externalRules(
+  port: ServicePortModel,
+  { podCIDR, cluster }: { readonly podCIDR: string; readonly cluster: string },
+): string[] {
+  if (!port.externalLocal)
+    return port.externalEndpoints.length > 0
+      ? ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)]
+      : [];
+  const inside =
+    port.clusterEndpoints.length > 0
+      ? [`ip saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`]
+      : [];
+  return port.externalEndpoints.length > 0
+    ? [...inside, ...chooseRules(port, port.externalEndpoints)]
+    : inside;
 }
 
 function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[]): string[] {
-  const remembered = port.affinitySeconds === undefined ? [] : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
+  const remembered =
+    port.affinitySeconds === undefined
+      ? []
+      : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
   if (targets.length === 1 && targets[0]) return [...remembered, `goto ${endpointChain(port, targets[0])}`];
   const choices = targets.map((target, index) => `${index} : goto ${endpointChain(port, target)}`);
   // While such a rule is replaced, a packet that is on its way through it may find its map empty already: it must not fall out of the chain, which would refuse it.
-  return [...remembered, `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`, `goto ${endpointChain(port, targets[0]!)}`];
+  return [
+    ...remembered,
+    `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`,
+    `goto ${endpointChain(port, targets[0]!)}`,
+  ];
 }
 
 /** A pod that reaches itself through its service must see another source address than its own. */
@@ -242,29 +276,52 @@ export interface Difference {
   readonly cleanup: string;
 }
 
-export function renderDifference(options: RenderOptions, change: { readonly from: TableContent; readonly to: TableContent }): Difference {
+export function renderDifference(
+  options: RenderOptions,
+  change: { readonly from: TableContent; readonly to: TableContent },
+): Difference {
   const { from, to } = change;
   const { table } = options;
   const lines: string[] = [];
-  for (const [name, seconds] of to.sets) if (from.sets.get(name) !== seconds) lines.push(`add set ip ${table} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`);
+  for (const [name, seconds] of to.sets)
+    if (from.sets.get(name) !== seconds)
+      lines.push(
+        `add set ip ${table} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`,
+      );
   const changed = [...to.chains].filter(([name, rules]) => !sameRules(from.chains.get(name), rules));
   for (const [name] of changed) if (!from.chains.has(name)) lines.push(`add chain ip ${table} ${name}`);
   for (const [name, rules] of changed) {
     lines.push(`flush chain ip ${table} ${name}`);
     for (const rule of rules) lines.push(`add rule ip ${table} ${name} ${rule}`);
   }
-  for (const [map, wanted] of to.elements) lines.push(...elementChanges(table, { map, before: from.elements.get(map) ?? new Map(), wanted }));
+  for (const [map, wanted] of to.elements)
+    lines.push(...elementChanges(table, { map, before: from.elements.get(map) ?? new Map(), wanted }));
   const goneChains = [...from.chains.keys()].filter((name) => !to.chains.has(name));
   for (const name of goneChains) lines.push(`flush chain ip ${table} ${name}`);
   const goneSets = [...from.sets.keys()].filter((name) => !to.sets.has(name));
   return {
     script: lines.length === 0 ? '' : `${lines.join('\n')}\n`,
-    cleanup: [...goneChains.map((name) => `delete chain ip ${table} ${name}\n`), ...goneSets.map((name) => `delete set ip ${table} ${name}\n`)].join(''),
+    cleanup: [
+      ...goneChains.map((name) => `delete chain ip ${table} ${name}\n`),
+      ...goneSets.map((name) => `delete set ip ${table} ${name}\n`),
+    ].join(''),
   };
 }
 
-function elementChanges(table: string, { map, before, wanted }: { readonly map: string; readonly before: ReadonlyMap<string, string>; readonly wanted: ReadonlyMap<string, string> }): string[] {
-  const text = ([key, verdict]: readonly [string, string]): string => (verdict === '' ? key : `${key} : ${verdict}`);
+function elementChanges(
+  table: string,
+  {
+    map,
+    before,
+    wanted,
+  }: {
+    readonly map: string;
+    readonly before: ReadonlyMap<string, string>;
+    readonly wanted: ReadonlyMap<string, string>;
+  },
+): string[] {
+  const text = ([key, verdict]: readonly [string, string]): string =>
+    verdict === '' ? key : `${key} : ${verdict}`;
   const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(text);
   const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(text);
   return [

@@ -20,19 +20,27 @@ export async function runNft(script: string): Promise<void> {
 
 /** Whether the table has its base chains: cheap enough to ask often. */
 export async function tableExists(table: string): Promise<boolean> {
-  return run(['list', 'chain', 'ip', table, 'nat-prerouting']).then((text) => text.includes('jump services'), (error: unknown) => {
-    if (error instanceof NftError && !error.missing) return false;
-    throw error;
-  });
+  return run(['list', 'chain', 'ip', table, 'nat-prerouting']).then(
+    (text) => text.includes('jump services'),
+    (error: unknown) => {
+      if (error instanceof NftError && !error.missing) return false;
+      throw error;
+    },
+  );
 }
 
 /** Names of all tables of family ip. */
 export async function listTables(): Promise<string[]> {
-  const { nftables } = JSON.parse(await run(['-j', 'list', 'tables', 'ip'])) as { readonly nftables: readonly { readonly table?: { readonly name: string } }[] };
-  return nftables.flatMap(({ table }) => table ? [table.name] : []);
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'tables', 'ip'])) as {
+    readonly nftables: readonly { readonly table?: { readonly name: string } }[];
+  };
+  return nftables.flatMap(({ table }) => (table ? [table.name] : []));
 }
 
-export interface TableCounts { readonly rulesOfChain: ReadonlyMap<string, number>; readonly elementsOf: ReadonlyMap<string, number> }
+export interface TableCounts {
+  readonly rulesOfChain: ReadonlyMap<string, number>;
+  readonly elementsOf: ReadonlyMap<string, number>;
+}
 
 interface Listed {
   readonly chain?: { readonly name: string };
@@ -43,7 +51,9 @@ interface Listed {
 
 /** How much there is in each chain, map and set of the table as the kernel has it. */
 export async function countTable(table: string): Promise<TableCounts> {
-  const { nftables } = JSON.parse(await run(['-j', 'list', 'table', 'ip', table])) as { readonly nftables: readonly Listed[] };
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'table', 'ip', table])) as {
+    readonly nftables: readonly Listed[];
+  };
   const rulesOfChain = new Map<string, number>();
   const elementsOf = new Map<string, number>();
   for (const { chain, rule, map, set } of nftables) {
@@ -60,10 +70,28 @@ function run(words: readonly string[], input = ''): Promise<string> {
     const child = spawn('nft', words, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, PATH } });
     let out = '';
     let problems = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => { out += text; });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { if (problems.length < MAX_ERROR_TEXT) problems += text; });
-    child.on('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' ? new NftError('nft is not installed: apt-get install nftables', { missing: true }) : error));
-    child.on('close', (code) => (code === 0 ? resolve(out) : reject(new NftError(`nft refused ${words[0] === '-f' ? 'a change' : `"${words.join(' ')}"`}: ${problems.slice(0, MAX_ERROR_TEXT).trim()}`))));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      out += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      if (problems.length < MAX_ERROR_TEXT) problems += text;
+    });
+    child.on('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'ENOENT'
+          ? new NftError('nft is not installed: apt-get install nftables', { missing: true })
+          : error,
+      ),
+    );
+    child.on('close', (code) =>
+      code === 0
+        ? resolve(out)
+        : reject(
+            new NftError(
+              `nft refused ${words[0] === '-f' ? 'a change' : `"${words.join(' ')}"`}: ${problems.slice(0, MAX_ERROR_TEXT).trim()}`,
+            ),
+          ),
+    );
     child.stdin.on('error', () => {});
     child.stdin.end(input);
   });

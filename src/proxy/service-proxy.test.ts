@@ -17,8 +17,12 @@ const OUTSIDE = '192.0.2.2';
 const NODE = '192.0.2.1';
 const CLUSTER_IP = '10.96.0.20';
 
-function namespaceOf(name: string): string { return `${PREFIX}-${name}`; }
-function addressOf(pod: string): string { return `10.244.0.${PODS.indexOf(pod) + 2}`; }
+function namespaceOf(name: string): string {
+  return `${PREFIX}-${name}`;
+}
+function addressOf(pod: string): string {
+  return `10.244.0.${PODS.indexOf(pod) + 2}`;
+}
 
 function ip(...words: string[]): boolean {
   return spawnSync('ip', words, { stdio: 'ignore' }).status === 0;
@@ -30,7 +34,9 @@ function mustIp(...words: string[]): void {
 }
 
 function inside(name: string, ...words: string[]): string {
-  const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', namespaceOf(name), ...words], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', namespaceOf(name), ...words], {
+    encoding: 'utf8',
+  });
   assert.equal(status, 0, `${words.join(' ')}: ${stderr}`);
   return stdout;
 }
@@ -43,7 +49,9 @@ class Agent {
 
   constructor(name: string) {
     const script = new URL('test-agent.ts', import.meta.url).pathname;
-    this.#child = spawn('ip', ['netns', 'exec', namespaceOf(name), process.execPath, script, name], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn('ip', ['netns', 'exec', namespaceOf(name), process.execPath, script, name], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     this.#answers = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
@@ -53,7 +61,9 @@ class Agent {
     return JSON.parse(value) as unknown;
   }
 
-  ready(): Promise<unknown> { return this.#next(); }
+  ready(): Promise<unknown> {
+    return this.#next();
+  }
 
   tell(command: Command): Promise<unknown> {
     this.#turn = this.#turn.then(() => {
@@ -63,7 +73,9 @@ class Agent {
     return this.#turn;
   }
 
-  async ask(ask: Ask): Promise<string[]> { return await this.tell({ do: 'ask', ...ask }) as string[]; }
+  async ask(ask: Ask): Promise<string[]> {
+    return (await this.tell({ do: 'ask', ...ask })) as string[];
+  }
 
   async end(): Promise<void> {
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
@@ -76,7 +88,20 @@ class Agent {
 
 function link(pod: string): void {
   const port = `port-${pod}`;
-  inside('node', 'ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespaceOf(pod));
+  inside(
+    'node',
+    'ip',
+    'link',
+    'add',
+    port,
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth0',
+    'netns',
+    namespaceOf(pod),
+  );
   inside('node', 'ip', 'link', 'set', port, 'master', 'bridge', 'up');
   inside('node', 'sh', '-c', `echo 1 > /sys/class/net/${port}/brport/hairpin_mode`);
   inside(pod, 'ip', 'address', 'add', `${addressOf(pod)}/24`, 'dev', 'eth0');
@@ -93,7 +118,20 @@ function buildNetwork(): void {
   inside('node', 'ip', 'address', 'add', '10.244.0.1/24', 'dev', 'bridge');
   inside('node', 'ip', 'link', 'set', 'bridge', 'up');
   for (const pod of PODS) link(pod);
-  inside('node', 'ip', 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespaceOf('outside'));
+  inside(
+    'node',
+    'ip',
+    'link',
+    'add',
+    'uplink',
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth0',
+    'netns',
+    namespaceOf('outside'),
+  );
   inside('node', 'ip', 'address', 'add', `${NODE}/24`, 'dev', 'uplink');
   inside('node', 'ip', 'link', 'set', 'uplink', 'up');
   inside('outside', 'ip', 'address', 'add', `${OUTSIDE}/24`, 'dev', 'eth0');
@@ -115,192 +153,314 @@ async function until(condition: () => boolean): Promise<void> {
 function serviceOf(name: string, spec: Partial<NonNullable<Service['spec']>>): Service {
   return {
     metadata: { name, namespace: 'default' },
-    spec: { type: 'ClusterIP', clusterIP: CLUSTER_IP, clusterIPs: [CLUSTER_IP], ports: [{ name: 'p', port: 80, protocol: 'TCP' }], ...spec },
+    spec: {
+      type: 'ClusterIP',
+      clusterIP: CLUSTER_IP,
+      clusterIPs: [CLUSTER_IP],
+      ports: [{ name: 'p', port: 80, protocol: 'TCP' }],
+      ...spec,
+    },
   };
 }
 
-function sliceOf(name: string, pods: readonly string[], options: { readonly protocol?: string; readonly node?: string } = {}): EndpointSlice {
+function sliceOf(
+  name: string,
+  pods: readonly string[],
+  options: { readonly protocol?: string; readonly node?: string } = {},
+): EndpointSlice {
   return {
-    metadata: { name: `${name}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } }, addressType: 'IPv4',
+    metadata: { name: `${name}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+    addressType: 'IPv4',
     ports: [{ name: 'p', port: SERVER_PORT, protocol: options.protocol ?? 'TCP' }],
-    endpoints: pods.map((pod) => ({ addresses: [addressOf(pod)], conditions: { ready: true }, nodeName: options.node ?? 'node' })),
+    endpoints: pods.map((pod) => ({
+      addresses: [addressOf(pod)],
+      conditions: { ready: true },
+      nodeName: options.node ?? 'node',
+    })),
   };
 }
 
-const usable = process.getuid?.() === 0 && spawnSync('nft', ['--version']).status === 0 && ip('netns', 'add', namespaceOf('probe')) && ip('netns', 'delete', namespaceOf('probe'));
+const usable =
+  process.getuid?.() === 0 &&
+  spawnSync('nft', ['--version']).status === 0 &&
+  ip('netns', 'add', namespaceOf('probe')) &&
+  ip('netns', 'delete', namespaceOf('probe'));
 
-describe('packets to services', { skip: usable ? false : 'needs root, nft and network namespaces', timeout: 120_000 }, () => {
-  const agents = new Map<string, Agent>();
-  const agent = (name: string): Agent => agents.get(name) as Agent;
+describe(
+  'packets to services',
+  { skip: usable ? false : 'needs root, nft and network namespaces', timeout: 120_000 },
+  () => {
+    const agents = new Map<string, Agent>();
+    const agent = (name: string): Agent => agents.get(name) as Agent;
 
-  before(async () => {
-    buildNetwork();
-    for (const name of ['node', 'outside', ...PODS]) agents.set(name, new Agent(name));
-    await Promise.all([...agents.values()].map((one) => one.ready()));
-    assert.equal(await agent('node').tell({ do: 'proxy', options: { nodeName: 'node', clusterId: 'test', podCIDR: '10.244.0.0/16' } }), null);
-    const range = { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.96.0.0/16', 'fd00::/108'] } };
-    assert.equal(await agent('node').tell({ do: 'put', kind: 'ServiceCIDR', object: range }), null);
-    await until(() => inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'unallocated').includes('10.96.0.0/16'));
-  });
+    before(async () => {
+      buildNetwork();
+      for (const name of ['node', 'outside', ...PODS]) agents.set(name, new Agent(name));
+      await Promise.all([...agents.values()].map((one) => one.ready()));
+      assert.equal(
+        await agent('node').tell({
+          do: 'proxy',
+          options: { nodeName: 'node', clusterId: 'test', podCIDR: '10.244.0.0/16' },
+        }),
+        null,
+      );
+      const range = { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.96.0.0/16', 'fd00::/108'] } };
+      assert.equal(await agent('node').tell({ do: 'put', kind: 'ServiceCIDR', object: range }), null);
+      await until(() =>
+        inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'unallocated').includes(
+          '10.96.0.0/16',
+        ),
+      );
+    });
 
-  after(async () => {
-    await Promise.all([...agents.values()].map((one) => one.end()));
-    for (const name of ['node', 'outside', ...PODS]) ip('netns', 'delete', namespaceOf(name));
-  });
+    after(async () => {
+      await Promise.all([...agents.values()].map((one) => one.end()));
+      for (const name of ['node', 'outside', ...PODS]) ip('netns', 'delete', namespaceOf(name));
+    });
 
-  async function put(service: Service, pods: readonly string[], options: Parameters<typeof sliceOf>[2] = {}): Promise<void> {
-    const name = service.metadata?.name ?? '';
-    assert.equal(await agent('node').tell({ do: 'put', kind: 'Service', object: service }), null);
-    assert.equal(await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object: sliceOf(name, pods, options) }), null);
-  }
-
-  async function drop(name: string): Promise<void> {
-    await agent('node').tell({ do: 'delete', kind: 'Service', object: serviceOf(name, {}) });
-    await agent('node').tell({ do: 'delete', kind: 'EndpointSlice', object: sliceOf(name, []) });
-  }
-
-  /** Rules follow the API within some 100 ms: asks until the answer is as it should be. */
-  async function eventually(from: string, ask: Ask, expected: (answer: string) => boolean): Promise<string> {
-    let answer = '';
-    for (let tries = 0; tries < 200; tries += 1) {
-      [answer = ''] = await agent(from).ask(ask);
-      if (expected(answer)) return answer;
-      await sleep(50);
+    async function put(
+      service: Service,
+      pods: readonly string[],
+      options: Parameters<typeof sliceOf>[2] = {},
+    ): Promise<void> {
+      const name = service.metadata?.name ?? '';
+      assert.equal(await agent('node').tell({ do: 'put', kind: 'Service', object: service }), null);
+      assert.equal(
+        await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object: sliceOf(name, pods, options) }),
+        null,
+      );
     }
-    throw new Error(`from ${from} to ${ask.host}:${ask.port}: ${answer}`);
-  }
 
-  const cluster = { protocol: 'tcp', host: CLUSTER_IP, port: 80 } as const;
-
-  it('reach the pods behind a cluster address, all of them, from pods and from the node', async () => {
-    await put(serviceOf('web', {}), ['a', 'b']);
-    const direct = await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
-    assert.equal(direct.split(' ')[1], addressOf('c'), 'a pod keeps its address');
-    const names = new Set((await agent('c').ask({ ...cluster, times: 30 })).map((answer) => answer.split(' ')[0]));
-    assert.deepEqual([...names].sort(), ['a', 'b']);
-    assert.match(await eventually('node', cluster, () => true), /^[ab] 10\.244\.0\.1$/);
-    await drop('web');
-  });
-
-  it('wait for a Service that has just been made, in the same connection', async () => {
-    const young = '10.96.0.21';
-    const asked = agent('c').ask({ ...cluster, host: young, patience: 30_000 });
-    await until(() => inside('c', 'ss', '-tnH', 'state', 'syn-sent').includes(young));
-    await put(serviceOf('young', { clusterIP: young, clusterIPs: [young] }), ['a']);
-    assert.deepEqual(await asked, [`a ${addressOf('c')}`]);
-    await drop('young');
-  });
-
-  it('come back to the pod they came from', async () => {
-    await put(serviceOf('self', {}), ['a']);
-    assert.equal(await eventually('a', cluster, (answer) => answer.startsWith('a ')), 'a 10.244.0.1');
-    await drop('self');
-  });
-
-  it('by node port, from outside and by 127.0.0.1, and by external addresses', async () => {
-    const ports = [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30080 }];
-    await put(serviceOf('np', { type: 'NodePort', ports, externalIPs: ['198.51.100.7'] }), ['a', 'b']);
-    assert.equal((await eventually('outside', { protocol: 'tcp', host: NODE, port: 30080 }, (answer) => /^[ab] /.test(answer))).split(' ')[1], '10.244.0.1');
-    assert.match(await eventually('node', { protocol: 'tcp', host: '127.0.0.1', port: 30080 }, () => true), /^[ab] /);
-    assert.match(await eventually('c', { protocol: 'tcp', host: NODE, port: 30080 }, () => true), /^[ab] /);
-    assert.match(await eventually('outside', { protocol: 'tcp', host: '198.51.100.7', port: 80 }, () => true), /^[ab] /);
-    await drop('np');
-  });
-
-  it('keep the client address with policy Local, and go nowhere when no pod is here', async () => {
-    const spec = { type: 'NodePort', externalTrafficPolicy: 'Local', ports: [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30081 }] };
-    const ask = { protocol: 'tcp', host: NODE, port: 30081 } as const;
-    await put(serviceOf('local', spec), ['a']);
-    assert.equal(await eventually('outside', ask, (answer) => answer.startsWith('a ')), `a ${OUTSIDE}`);
-    await put(serviceOf('local', spec), ['a'], { node: 'elsewhere' });
-    await eventually('outside', ask, (answer) => answer === 'silence');
-    assert.match(await eventually('c', ask, () => true), /^a /, 'for a pod it is inside traffic');
-    await drop('local');
-  });
-
-  it('are refused without endpoints, and at ports no service has', async () => {
-    await put(serviceOf('empty', { type: 'NodePort', ports: [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30082 }] }), []);
-    for (const from of ['c', 'node']) {
-      await eventually(from, cluster, (answer) => answer === 'ECONNREFUSED');
-      await eventually(from, { ...cluster, port: 81 }, (answer) => answer === 'ECONNREFUSED');
+    async function drop(name: string): Promise<void> {
+      await agent('node').tell({ do: 'delete', kind: 'Service', object: serviceOf(name, {}) });
+      await agent('node').tell({ do: 'delete', kind: 'EndpointSlice', object: sliceOf(name, []) });
     }
-    await eventually('outside', { protocol: 'tcp', host: NODE, port: 30082 }, (answer) => answer === 'ECONNREFUSED');
-    await put(serviceOf('empty', {}), ['a']);
-    await eventually('c', cluster, (answer) => answer.startsWith('a '));
-    await eventually('c', { ...cluster, port: 81 }, (answer) => answer === 'ECONNREFUSED');
-    await drop('empty');
-  });
 
-  it('stay with one pod when affinity is asked for', async () => {
-    await put(serviceOf('sticky', { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }), ['a', 'b']);
-    await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
-    // What the proxy hears of the service while it is still arriving may choose anew.
-    let answered: string[] = [];
-    for (let tries = 0; tries < 50 && new Set(answered).size !== 1; tries++) answered = await agent('c').ask({ ...cluster, times: 20 });
-    assert.equal(new Set(answered).size, 1);
-    await put(serviceOf('sticky', { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 30 } } }), ['a', 'b']);
-    await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
-    await drop('sticky');
-  });
-
-  it('by UDP', async () => {
-    const ports = [{ name: 'p', port: 53, protocol: 'UDP' }];
-    const ask = { protocol: 'udp', host: CLUSTER_IP, port: 53 } as const;
-    await put(serviceOf('udp', { ports }), ['a', 'b'], { protocol: 'UDP' });
-    assert.equal((await eventually('c', ask, (answer) => /^[ab] /.test(answer))).split(' ')[1], addressOf('c'));
-    await put(serviceOf('udp', { ports }), [], { protocol: 'UDP' });
-    await eventually('c', ask, (answer) => answer === 'ECONNREFUSED');
-    await drop('udp');
-  });
-
-  it('only from the ranges a load balancer is opened to', async () => {
-    const balancer = (ranges: string[]): Service => ({ ...serviceOf('lb', { type: 'LoadBalancer', loadBalancerSourceRanges: ranges }), status: { loadBalancer: { ingress: [{ ip: '198.51.100.8' }] } } });
-    const ask = { protocol: 'tcp', host: '198.51.100.8', port: 80 } as const;
-    await put(balancer(['192.0.2.0/24', '192.0.2.0/25']), ['a']);
-    await eventually('outside', ask, (answer) => answer.startsWith('a '));
-    await put(balancer(['203.0.113.0/24']), ['a']);
-    await eventually('outside', ask, (answer) => answer === 'silence');
-    await drop('lb');
-  });
-
-  it('go on while endpoints come and go', async () => {
-    await put(serviceOf('rolling', {}), ['a']);
-    await eventually('c', cluster, (answer) => answer.startsWith('a '));
-    let rolling = true;
-    const asking = (async (): Promise<string[]> => {
-      const answers: string[] = [];
-      while (rolling) answers.push(...await agent('c').ask({ ...cluster, times: 25, patience: 10_000 }));
-      return answers;
-    })();
-    // Not c, which asks: it would reach itself from random ports of the node, of which some are in TIME_WAIT.
-    for (const pods of [['a', 'b'], ['b'], ['b', 'a'], ['a'], ['a', 'b'], ['a'], ['b'], ['a', 'b'], ['a']]) {
-      await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object: sliceOf('rolling', pods) });
-      await sleep(120);
+    /** Rules follow the API within some 100 ms: asks until the answer is as it should be. */
+    async function eventually(
+      from: string,
+      ask: Ask,
+      expected: (answer: string) => boolean,
+    ): Promise<string> {
+      let answer = '';
+      for (let tries = 0; tries < 200; tries += 1) {
+        [answer = ''] = await agent(from).ask(ask);
+        if (expected(answer)) return answer;
+        await sleep(50);
+      }
+      throw new Error(`from ${from} to ${ask.host}:${ask.port}: ${answer}`);
     }
-    rolling = false;
-    const answers = await asking;
-    assert.ok(answers.length > 100);
-    assert.deepEqual(answers.filter((answer) => !/^[ab] /.test(answer)), [], `of ${answers.length}`);
-    await drop('rolling');
-  });
 
-  it('find their way again after somebody flushed or changed the rules', async () => {
-    await put(serviceOf('web', {}), ['a']);
-    await eventually('c', cluster, (answer) => answer.startsWith('a '));
-    await sleep(400);
-    assert.deepEqual(await agent('node').tell({ do: 'warnings' }), [], 'nothing was found amiss so far');
-    assert.equal(await agent('node').tell({ do: 'nft', script: 'flush ruleset\n' }), null);
-    await eventually('c', cluster, (answer) => answer.startsWith('a '));
-    assert.equal(await agent('node').tell({ do: 'nft', script: 'flush map ip capstan-services-test service-ips\n' }), null);
-    await eventually('c', cluster, (answer) => answer.startsWith('a '));
-    await drop('web');
-  });
+    const cluster = { protocol: 'tcp', host: CLUSTER_IP, port: 80 } as const;
 
-  it('to 127.0.0.1 are taken from nobody else', async () => {
-    inside('outside', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip address delete 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 192.0.2.1 dev eth0');
-    const dropped = (): number => Number(/daddr 127\.0\.0\.0\/8 counter packets (\d+)/.exec(inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'martians'))?.[1]);
-    const first = dropped();
-    assert.deepEqual(await agent('outside').ask({ protocol: 'udp', host: '127.0.0.1', port: SERVER_PORT }), ['silence']);
-    assert.ok(dropped() > first);
-  });
-});
+    it('reach the pods behind a cluster address, all of them, from pods and from the node', async () => {
+      await put(serviceOf('web', {}), ['a', 'b']);
+      const direct = await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
+      assert.equal(direct.split(' ')[1], addressOf('c'), 'a pod keeps its address');
+      const names = new Set(
+        (await agent('c').ask({ ...cluster, times: 30 })).map((answer) => answer.split(' ')[0]),
+      );
+      assert.deepEqual([...names].sort(), ['a', 'b']);
+      assert.match(await eventually('node', cluster, () => true), /^[ab] 10\.244\.0\.1$/);
+      await drop('web');
+    });
+
+    it('wait for a Service that has just been made, in the same connection', async () => {
+      const young = '10.96.0.21';
+      const asked = agent('c').ask({ ...cluster, host: young, patience: 30_000 });
+      await until(() => inside('c', 'ss', '-tnH', 'state', 'syn-sent').includes(young));
+      await put(serviceOf('young', { clusterIP: young, clusterIPs: [young] }), ['a']);
+      assert.deepEqual(await asked, [`a ${addressOf('c')}`]);
+      await drop('young');
+    });
+
+    it('come back to the pod they came from', async () => {
+      await put(serviceOf('self', {}), ['a']);
+      assert.equal(await eventually('a', cluster, (answer) => answer.startsWith('a ')), 'a 10.244.0.1');
+      await drop('self');
+    });
+
+    it('by node port, from outside and by 127.0.0.1, and by external addresses', async () => {
+      const ports = [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30080 }];
+      await put(serviceOf('np', { type: 'NodePort', ports, externalIPs: ['198.51.100.7'] }), ['a', 'b']);
+      assert.equal(
+        (
+          await eventually('outside', { protocol: 'tcp', host: NODE, port: 30080 }, (answer) =>
+            /^[ab] /.test(answer),
+          )
+        ).split(' ')[1],
+        '10.244.0.1',
+      );
+      assert.match(
+        await eventually('node', { protocol: 'tcp', host: '127.0.0.1', port: 30080 }, () => true),
+        /^[ab] /,
+      );
+      assert.match(await eventually('c', { protocol: 'tcp', host: NODE, port: 30080 }, () => true), /^[ab] /);
+      assert.match(
+        await eventually('outside', { protocol: 'tcp', host: '198.51.100.7', port: 80 }, () => true),
+        /^[ab] /,
+      );
+      await drop('np');
+    });
+
+    it('keep the client address with policy Local, and go nowhere when no pod is here', async () => {
+      const spec = {
+        type: 'NodePort',
+        externalTrafficPolicy: 'Local',
+        ports: [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30081 }],
+      };
+      const ask = { protocol: 'tcp', host: NODE, port: 30081 } as const;
+      await put(serviceOf('local', spec), ['a']);
+      assert.equal(await eventually('outside', ask, (answer) => answer.startsWith('a ')), `a ${OUTSIDE}`);
+      await put(serviceOf('local', spec), ['a'], { node: 'elsewhere' });
+      await eventually('outside', ask, (answer) => answer === 'silence');
+      assert.match(await eventually('c', ask, () => true), /^a /, 'for a pod it is inside traffic');
+      await drop('local');
+    });
+
+    it('are refused without endpoints, and at ports no service has', async () => {
+      await put(
+        serviceOf('empty', {
+          type: 'NodePort',
+          ports: [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30082 }],
+        }),
+        [],
+      );
+      for (const from of ['c', 'node']) {
+        await eventually(from, cluster, (answer) => answer === 'ECONNREFUSED');
+        await eventually(from, { ...cluster, port: 81 }, (answer) => answer === 'ECONNREFUSED');
+      }
+      await eventually(
+        'outside',
+        { protocol: 'tcp', host: NODE, port: 30082 },
+        (answer) => answer === 'ECONNREFUSED',
+      );
+      await put(serviceOf('empty', {}), ['a']);
+      await eventually('c', cluster, (answer) => answer.startsWith('a '));
+      await eventually('c', { ...cluster, port: 81 }, (answer) => answer === 'ECONNREFUSED');
+      await drop('empty');
+    });
+
+    it('stay with one pod when affinity is asked for', async () => {
+      await put(
+        serviceOf('sticky', {
+          sessionAffinity: 'ClientIP',
+          sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
+        }),
+        ['a', 'b'],
+      );
+      await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
+      // What the proxy hears of the service while it is still arriving may choose anew.
+      let answered: string[] = [];
+      for (let tries = 0; tries < 50 && new Set(answered).size !== 1; tries++)
+        answered = await agent('c').ask({ ...cluster, times: 20 });
+      assert.equal(new Set(answered).size, 1);
+      await put(
+        serviceOf('sticky', {
+          sessionAffinity: 'ClientIP',
+          sessionAffinityConfig: { clientIP: { timeoutSeconds: 30 } },
+        }),
+        ['a', 'b'],
+      );
+      await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
+      await drop('sticky');
+    });
+
+    it('by UDP', async () => {
+      const ports = [{ name: 'p', port: 53, protocol: 'UDP' }];
+      const ask = { protocol: 'udp', host: CLUSTER_IP, port: 53 } as const;
+      await put(serviceOf('udp', { ports }), ['a', 'b'], { protocol: 'UDP' });
+      assert.equal(
+        (await eventually('c', ask, (answer) => /^[ab] /.test(answer))).split(' ')[1],
+        addressOf('c'),
+      );
+      await put(serviceOf('udp', { ports }), [], { protocol: 'UDP' });
+      await eventually('c', ask, (answer) => answer === 'ECONNREFUSED');
+      await drop('udp');
+    });
+
+    it('only from the ranges a load balancer is opened to', async () => {
+      const balancer = (ranges: string[]): Service => ({
+        ...serviceOf('lb', { type: 'LoadBalancer', loadBalancerSourceRanges: ranges }),
+        status: { loadBalancer: { ingress: [{ ip: '198.51.100.8' }] } },
+      });
+      const ask = { protocol: 'tcp', host: '198.51.100.8', port: 80 } as const;
+      await put(balancer(['192.0.2.0/24', '192.0.2.0/25']), ['a']);
+      await eventually('outside', ask, (answer) => answer.startsWith('a '));
+      await put(balancer(['203.0.113.0/24']), ['a']);
+      await eventually('outside', ask, (answer) => answer === 'silence');
+      await drop('lb');
+    });
+
+    it('go on while endpoints come and go', async () => {
+      await put(serviceOf('rolling', {}), ['a']);
+      await eventually('c', cluster, (answer) => answer.startsWith('a '));
+      let rolling = true;
+      const asking = (async (): Promise<string[]> => {
+        const answers: string[] = [];
+        while (rolling) answers.push(...(await agent('c').ask({ ...cluster, times: 25, patience: 10_000 })));
+        return answers;
+      })();
+      // Not c, which asks: it would reach itself from random ports of the node, of which some are in TIME_WAIT.
+      for (const pods of [
+        ['a', 'b'],
+        ['b'],
+        ['b', 'a'],
+        ['a'],
+        ['a', 'b'],
+        ['a'],
+        ['b'],
+        ['a', 'b'],
+        ['a'],
+      ]) {
+        await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object: sliceOf('rolling', pods) });
+        await sleep(120);
+      }
+      rolling = false;
+      const answers = await asking;
+      assert.ok(answers.length > 100);
+      assert.deepEqual(
+        answers.filter((answer) => !/^[ab] /.test(answer)),
+        [],
+        `of ${answers.length}`,
+      );
+      await drop('rolling');
+    });
+
+    it('find their way again after somebody flushed or changed the rules', async () => {
+      await put(serviceOf('web', {}), ['a']);
+      await eventually('c', cluster, (answer) => answer.startsWith('a '));
+      await sleep(400);
+      assert.deepEqual(await agent('node').tell({ do: 'warnings' }), [], 'nothing was found amiss so far');
+      assert.equal(await agent('node').tell({ do: 'nft', script: 'flush ruleset\n' }), null);
+      await eventually('c', cluster, (answer) => answer.startsWith('a '));
+      assert.equal(
+        await agent('node').tell({ do: 'nft', script: 'flush map ip capstan-services-test service-ips\n' }),
+        null,
+      );
+      await eventually('c', cluster, (answer) => answer.startsWith('a '));
+      await drop('web');
+    });
+
+    it('to 127.0.0.1 are taken from nobody else', async () => {
+      inside(
+        'outside',
+        'sh',
+        '-c',
+        'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip address delete 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via 192.0.2.1 dev eth0',
+      );
+      const dropped = (): number =>
+        Number(
+          /daddr 127\.0\.0\.0\/8 counter packets (\d+)/.exec(
+            inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'martians'),
+          )?.[1],
+        );
+      const first = dropped();
+      assert.deepEqual(
+        await agent('outside').ask({ protocol: 'udp', host: '127.0.0.1', port: SERVER_PORT }),
+        ['silence'],
+      );
+      assert.ok(dropped() > first);
+    });
+  },
+);

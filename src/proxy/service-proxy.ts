@@ -17,7 +17,17 @@ import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
 import { serviceHealth, servicePorts, type ServicePortModel } from './model.ts';
-import { emptyContent, MASQUERADE_MARK, renderBase, renderContent, renderDifference, tableName, type RenderedPort, type RenderOptions, type TableContent } from './nft.ts';
+import {
+  emptyContent,
+  MASQUERADE_MARK,
+  renderBase,
+  renderContent,
+  renderDifference,
+  tableName,
+  type RenderedPort,
+  type RenderOptions,
+  type TableContent,
+} from './nft.ts';
 import { countTable, runNft, tableExists } from './run-nft.ts';
 
 export interface ServiceProxyOptions extends ComponentContext {
@@ -79,7 +89,12 @@ class ServiceProxy implements Component {
     // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
     await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
     const { api } = this.#options;
-    const [byName, slices, ranges, own] = [api.informer(services), api.informer(endpointSlices), api.informer(serviceCIDRs), api.informer(nodes, { fieldSelector: `metadata.name=${this.#options.nodeName}` })];
+    const [byName, slices, ranges, own] = [
+      api.informer(services),
+      api.informer(endpointSlices),
+      api.informer(serviceCIDRs),
+      api.informer(nodes, { fieldSelector: `metadata.name=${this.#options.nodeName}` }),
+    ];
     this.#services = byName;
     this.#slices = slices;
     this.#ranges = ranges;
@@ -135,13 +150,15 @@ class ServiceProxy implements Component {
 
   /** One change of the table at a time. What fails is made good by writing all anew. */
   #inTurn(problem: string, work: () => Promise<void>): void {
-    this.#applying = this.#applying.then(async () => {
-      if (!this.#stop.signal.aborted) await work();
-    }).catch((error: unknown) => {
-      this.#options.log.error(`${problem}: writing all anew`, { error: errorMessage(error) });
-      this.#current = undefined;
-      this.#schedule(RETRY_MS);
-    });
+    this.#applying = this.#applying
+      .then(async () => {
+        if (!this.#stop.signal.aborted) await work();
+      })
+      .catch((error: unknown) => {
+        this.#options.log.error(`${problem}: writing all anew`, { error: errorMessage(error) });
+        this.#current = undefined;
+        this.#schedule(RETRY_MS);
+      });
   }
 
   #armCheck(): void {
@@ -157,7 +174,7 @@ class ServiceProxy implements Component {
   async #check(thorough: boolean): Promise<void> {
     if (!this.#current) return;
     const { table } = this.#render;
-    if (await tableExists(table) && !(thorough && await this.#differs(this.#current))) return;
+    if ((await tableExists(table)) && !(thorough && (await this.#differs(this.#current)))) return;
     this.#options.log.warn('somebody else changed the service rules: writing all anew', { table });
     this.#current = undefined;
     await this.#apply();
@@ -165,14 +182,23 @@ class ServiceProxy implements Component {
 
   async #differs(wanted: TableContent): Promise<boolean> {
     const found = await countTable(this.#render.table);
-    return [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length)
-      || [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size);
+    return (
+      [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
+      [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
+    );
   }
 
   async #apply(): Promise<void> {
     const before = this.#recompute();
-    const wanted = renderContent([...this.#ports.values()].flat(), { ...this.#render, serviceCIDRs: this.#serviceCIDRs(), known: this.#rendered });
-    const { script, cleanup } = renderDifference(this.#render, { from: this.#current ?? emptyContent(), to: wanted });
+    const wanted = renderContent([...this.#ports.values()].flat(), {
+      ...this.#render,
+      serviceCIDRs: this.#serviceCIDRs(),
+      known: this.#rendered,
+    });
+    const { script, cleanup } = renderDifference(this.#render, {
+      from: this.#current ?? emptyContent(),
+      to: wanted,
+    });
     // A chain waiting for removal may be wanted again: remove what waits first, or let the new content say it anew.
     if (this.#current === undefined) this.#cleanup = '';
     else if (script !== '') await this.#runCleanup();
@@ -183,7 +209,9 @@ class ServiceProxy implements Component {
     await forgetConnections(before, this.#ports);
     if (cleanup === '') return;
     this.#cleanup = cleanup;
-    this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () => this.#inTurn('old service chains not removed', () => this.#runCleanup()));
+    this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () =>
+      this.#inTurn('old service chains not removed', () => this.#runCleanup()),
+    );
   }
 
   #serviceCIDRs(): string[] {
@@ -196,9 +224,13 @@ class ServiceProxy implements Component {
     const before: ServicePortModel[] = [];
     const zone = zoneOf(this.#nodes?.get(this.#options.nodeName));
     for (const key of this.#dirty) {
-      before.push(...this.#ports.get(key) ?? []);
+      before.push(...(this.#ports.get(key) ?? []));
       const service = this.#services?.get(key);
-      const input = { slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [], nodeName: this.#options.nodeName, zone };
+      const input = {
+        slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [],
+        nodeName: this.#options.nodeName,
+        zone,
+      };
       const ports = service ? servicePorts(service, input) : [];
       const health = service && serviceHealth(service, input);
       if (health) this.#health.set(key, health);
@@ -234,14 +266,24 @@ function serviceIndex(slice: EndpointSlice): readonly string[] {
  * UDP has no connection end: entries of endpoints that are gone would swallow datagrams until they time out. Needs the conntrack tool; without
  * it they time out 30 s (in streams 120 s) after the last datagram.
  */
-async function forgetConnections(before: readonly ServicePortModel[], ports: ReadonlyMap<string, readonly ServicePortModel[]>): Promise<void> {
+async function forgetConnections(
+  before: readonly ServicePortModel[],
+  ports: ReadonlyMap<string, readonly ServicePortModel[]>,
+): Promise<void> {
   for (const old of before) {
     if (old.protocol !== 'udp') continue;
-    const now = new Set(ports.get(old.key.slice(0, old.key.lastIndexOf(':')))?.find((port) => port.key === old.key)?.clusterEndpoints.map((target) => target.ip));
+    const now = new Set(
+      ports
+        .get(old.key.slice(0, old.key.lastIndexOf(':')))
+        ?.find((port) => port.key === old.key)
+        ?.clusterEndpoints.map((target) => target.ip),
+    );
     for (const target of old.clusterEndpoints) {
       if (now.has(target.ip)) continue;
-      for (const ip of [...old.clusterIPs, ...old.externalIPs]) await conntrack(['-D', '-p', 'udp', '--orig-dst', ip, '--dst-nat', target.ip]);
-      if (old.nodePort !== undefined) await conntrack(['-D', '-p', 'udp', '--orig-port-dst', String(old.nodePort), '--dst-nat', target.ip]);
+      for (const ip of [...old.clusterIPs, ...old.externalIPs])
+        await conntrack(['-D', '-p', 'udp', '--orig-dst', ip, '--dst-nat', target.ip]);
+      if (old.nodePort !== undefined)
+        await conntrack(['-D', '-p', 'udp', '--orig-port-dst', String(old.nodePort), '--dst-nat', target.ip]);
     }
   }
 }

@@ -16,11 +16,20 @@ import { silentLogger, type Logger } from '#stdx/log.ts';
 import { runNft } from './run-nft.ts';
 import { createServiceProxy, type ServiceProxyOptions } from './service-proxy.ts';
 
-export interface Ask { readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number; readonly times?: number; /** For an answer, in ms. */ readonly patience?: number }
+export interface Ask {
+  readonly protocol: 'tcp' | 'udp';
+  readonly host: string;
+  readonly port: number;
+  readonly times?: number;
+  /** For an answer, in ms. */ readonly patience?: number;
+}
 
 export type Command =
-  | { readonly do: 'ask' } & Ask
-  | { readonly do: 'proxy'; readonly options: Pick<ServiceProxyOptions, 'nodeName' | 'clusterId' | 'podCIDR'> }
+  | ({ readonly do: 'ask' } & Ask)
+  | {
+      readonly do: 'proxy';
+      readonly options: Pick<ServiceProxyOptions, 'nodeName' | 'clusterId' | 'podCIDR'>;
+    }
   | { readonly do: 'nft'; readonly script: string }
   | { readonly do: 'warnings' }
   | { readonly do: 'put' | 'delete'; readonly kind: keyof typeof REFS; readonly object: KubeObject };
@@ -36,14 +45,22 @@ function askOnce({ protocol, host, port, patience = WAIT_MS }: Ask): Promise<str
   const timer = setTimeout(() => resolve('silence'), patience);
   const failed = (error: NodeJS.ErrnoException): void => resolve(error.code ?? error.message);
   if (protocol === 'tcp') {
-    const socket = connect(port, host).setEncoding('utf8').on('data', (text: unknown) => resolve(String(text))).on('error', failed);
+    const socket = connect(port, host)
+      .setEncoding('utf8')
+      .on('data', (text: unknown) => resolve(String(text)))
+      .on('error', failed);
     return promise.finally(() => {
       clearTimeout(timer);
       socket.destroy();
     });
   }
-  const socket = createSocket('udp4').on('message', (text) => resolve(String(text))).on('error', failed);
-  socket.connect(port, host, (error?: Error) => { if (error) failed(error); else socket.send('?'); });
+  const socket = createSocket('udp4')
+    .on('message', (text) => resolve(String(text)))
+    .on('error', failed);
+  socket.connect(port, host, (error?: Error) => {
+    if (error) failed(error);
+    else socket.send('?');
+  });
   return promise.finally(() => {
     clearTimeout(timer);
     socket.close();
@@ -51,17 +68,32 @@ function askOnce({ protocol, host, port, patience = WAIT_MS }: Ask): Promise<str
 }
 
 async function serve(name: string): Promise<void> {
-  const udp = createSocket('udp4').on('message', (_text, from) => udp.send(`${name} ${from.address}`, from.port, from.address));
+  const udp = createSocket('udp4').on('message', (_text, from) =>
+    udp.send(`${name} ${from.address}`, from.port, from.address),
+  );
   const tcp = createServer((socket) => socket.on('error', () => {}).end(`${name} ${socket.remoteAddress}`));
-  await Promise.all([new Promise<void>((resolve) => udp.bind(SERVER_PORT, () => resolve())), new Promise<void>((resolve) => tcp.listen(SERVER_PORT, '0.0.0.0', resolve))]);
+  await Promise.all([
+    new Promise<void>((resolve) => udp.bind(SERVER_PORT, () => resolve())),
+    new Promise<void>((resolve) => tcp.listen(SERVER_PORT, '0.0.0.0', resolve)),
+  ]);
 }
 
-const api = createClient(createDirectTransport(createFakeApi().handler), { userAgent: 'test', clock: realClock });
+const api = createClient(createDirectTransport(createFakeApi().handler), {
+  userAgent: 'test',
+  clock: realClock,
+});
 
 /** What the proxy does every few seconds comes a hundred times sooner. */
-const hastyClock: Clock = { ...realClock, after: (delayMs, callback) => realClock.after(delayMs >= 5_000 ? delayMs / 100 : delayMs, callback) };
+const hastyClock: Clock = {
+  ...realClock,
+  after: (delayMs, callback) => realClock.after(delayMs >= 5_000 ? delayMs / 100 : delayMs, callback),
+};
 const warnings: string[] = [];
-const log: Logger = { ...silentLogger, warn: (message) => void warnings.push(message), error: (message) => void warnings.push(message) };
+const log: Logger = {
+  ...silentLogger,
+  warn: (message) => void warnings.push(message),
+  error: (message) => void warnings.push(message),
+};
 
 async function obey(command: Command): Promise<unknown> {
   switch (command.do) {
@@ -70,14 +102,26 @@ async function obey(command: Command): Promise<unknown> {
       for (let left = command.times ?? 1; left > 0; left -= 1) answers.push(await askOnce(command));
       return answers;
     }
-    case 'nft': return runNft(command.script);
-    case 'warnings': return warnings.splice(0);
-    case 'proxy': return createServiceProxy({ api, clock: hastyClock, log, identity: 'test', ...command.options }).start();
+    case 'nft':
+      return runNft(command.script);
+    case 'warnings':
+      return warnings.splice(0);
+    case 'proxy':
+      return createServiceProxy({
+        api,
+        clock: hastyClock,
+        log,
+        identity: 'test',
+        ...command.options,
+      }).start();
     default: {
       const ref = REFS[command.kind] as ResourceRef<KubeObject>;
       const { name = '', namespace } = command.object.metadata ?? {};
       if (command.do === 'delete') return api.delete(ref, { name, namespace });
-      return api.create(ref, command.object).catch(() => api.update(ref, command.object)).then(() => undefined);
+      return api
+        .create(ref, command.object)
+        .catch(() => api.update(ref, command.object))
+        .then(() => undefined);
     }
   }
 }
@@ -87,7 +131,10 @@ if (import.meta.main) {
   await serve(name);
   console.log('"ready"');
   for await (const line of createInterface({ input: process.stdin })) {
-    const answer = await obey(JSON.parse(line) as Command).then((value) => value ?? null, (error: unknown) => ({ error: String(error) }));
+    const answer = await obey(JSON.parse(line) as Command).then(
+      (value) => value ?? null,
+      (error: unknown) => ({ error: String(error) }),
+    );
     console.log(JSON.stringify(answer));
   }
   process.exit(0);

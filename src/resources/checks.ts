@@ -4,8 +4,17 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
-  regexProblem, validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
-  validatePercent, validatePortName, validateQualifiedName,
+  regexProblem,
+  validateConfigMapKey,
+  validateDNS1035Label,
+  validateDNS1123Label,
+  validateDNS1123Subdomain,
+  validateLabelValue,
+  validateLegacyCIDR,
+  validateLegacyIP,
+  validatePercent,
+  validatePortName,
+  validateQualifiedName,
 } from '#machinery/names.ts';
 import { formatIP, parseIP } from '#machinery/ip.ts';
 import type { Condition, LabelSelector } from '#api/types.ts';
@@ -33,13 +42,25 @@ export function invalidJoined(path: Path, value: string, problems: readonly stri
 }
 
 /** Required and one of the values. */
-export function checkEnum(value: string | undefined, valid: readonly string[], path: Path, field: string, errors: Errors): void {
+export function checkEnum(
+  value: string | undefined,
+  valid: readonly string[],
+  path: Path,
+  field: string,
+  errors: Errors,
+): void {
   if (value === undefined || value === '') errors.required(path.child(field));
   else if (!valid.includes(value)) errors.notSupported(path.child(field), value, valid);
 }
 
 /** One of the values when set. */
-export function checkOptionalEnum(value: string | undefined, valid: readonly string[], path: Path, field: string, errors: Errors): void {
+export function checkOptionalEnum(
+  value: string | undefined,
+  valid: readonly string[],
+  path: Path,
+  field: string,
+  errors: Errors,
+): void {
   if (value !== undefined && !valid.includes(value)) errors.notSupported(path.child(field), value, valid);
 }
 
@@ -78,9 +99,17 @@ const HTTP_PATH_PATTERN = new RegExp(`^${HTTP_PATH}$`);
 
 /** 'acme.io/foo' */
 export function checkDomainPrefixedPath(value: string, path: Path, errors: Errors): void {
-  if (value === '') { errors.required(path); return; }
-  const slash = value.indexOf('/'), domain = value.slice(0, Math.max(slash, 0)), rest = value.slice(slash + 1);
-  if (domain === '' || rest === '') { errors.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")'); return; }
+  if (value === '') {
+    errors.required(path);
+    return;
+  }
+  const slash = value.indexOf('/'),
+    domain = value.slice(0, Math.max(slash, 0)),
+    rest = value.slice(slash + 1);
+  if (domain === '' || rest === '') {
+    errors.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")');
+    return;
+  }
   errors.invalidEach(path, domain, validateDNS1123Subdomain(domain));
   if (!HTTP_PATH_PATTERN.test(rest)) errors.invalid(path, rest, regexProblem('Invalid path', HTTP_PATH));
 }
@@ -104,7 +133,11 @@ export function checkLabels(labels: Record<string, string> | undefined, path: Pa
 
 const ANNOTATIONS_MAX_BYTES = 256 * 1024;
 
-export function checkAnnotations(annotations: Record<string, string> | undefined, path: Path, errors: Errors): void {
+export function checkAnnotations(
+  annotations: Record<string, string> | undefined,
+  path: Path,
+  errors: Errors,
+): void {
   let bytes = 0;
   for (const key in annotations) {
     const problems = validateQualifiedName(key.toLowerCase());
@@ -123,9 +156,14 @@ export function checkLabelSelector(selector: LabelSelector | undefined, path: Pa
     const at = path.child('matchExpressions').index(i);
     const values = requirement.values ?? [];
     if (requirement.operator === 'In' || requirement.operator === 'NotIn') {
-      if (values.length === 0) errors.required(at.child('values'), "must be specified when `operator` is 'In' or 'NotIn'");
+      if (values.length === 0)
+        errors.required(at.child('values'), "must be specified when `operator` is 'In' or 'NotIn'");
     } else if (requirement.operator === 'Exists' || requirement.operator === 'DoesNotExist') {
-      if (values.length > 0) errors.forbidden(at.child('values'), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+      if (values.length > 0)
+        errors.forbidden(
+          at.child('values'),
+          "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        );
     } else if (!SELECTOR_OPERATORS.includes(requirement.operator)) {
       errors.invalid(at.child('operator'), requirement.operator, 'not a valid selector operator');
     }
@@ -150,22 +188,33 @@ export function selectorIsEmpty(selector: LabelSelector | undefined): boolean {
   return (selector.matchExpressions ?? []).length === 0;
 }
 
-export function selectorMatches(selector: LabelSelector | undefined, labels: Record<string, string> | undefined): boolean {
+export function selectorMatches(
+  selector: LabelSelector | undefined,
+  labels: Record<string, string> | undefined,
+): boolean {
   if (!selector) return false;
   for (const key in selector.matchLabels) if (own(labels, key) !== selector.matchLabels[key]) return false;
   return (selector.matchExpressions ?? []).every(({ key, operator, values }) => {
     const value = own(labels, key);
     switch (operator) {
-      case 'In': return value !== undefined && (values ?? []).includes(value);
-      case 'NotIn': return value === undefined || !(values ?? []).includes(value);
-      case 'Exists': return value !== undefined;
-      case 'DoesNotExist': return value === undefined;
-      default: return false;
+      case 'In':
+        return value !== undefined && (values ?? []).includes(value);
+      case 'NotIn':
+        return value === undefined || !(values ?? []).includes(value);
+      case 'Exists':
+        return value !== undefined;
+      case 'DoesNotExist':
+        return value === undefined;
+      default:
+        return false;
     }
   });
 }
 
-export function mapSelectorMatches(selector: Record<string, string> | undefined, labels: Record<string, string> | undefined): boolean {
+export function mapSelectorMatches(
+  selector: Record<string, string> | undefined,
+  labels: Record<string, string> | undefined,
+): boolean {
   for (const key in selector) if (own(labels, key) !== selector[key]) return false;
   return true;
 }
@@ -177,25 +226,56 @@ const REASON_MAX_BYTES = 1024;
 const CONDITION_MESSAGE_MAX_BYTES = 32 * 1024;
 
 /** Conditions of the sort that all newer kinds share. */
-export function checkConditionList(conditions: readonly Partial<Condition>[] | undefined, path: Path, errors: Errors): void {
+export function checkConditionList(
+  conditions: readonly Partial<Condition>[] | undefined,
+  path: Path,
+  errors: Errors,
+): void {
   const types = new Set<string>();
-  conditions?.forEach(({ type = '', status = '', observedGeneration = 0, lastTransitionTime, reason = '', message = '' }, i) => {
-    const at = path.index(i);
-    if (types.has(type)) errors.duplicate(at.child('type'), type);
-    types.add(type);
-    checkQualifiedName(type, at.child('type'), errors);
-    if (!CONDITION_STATUSES.includes(status)) errors.notSupported(at.child('status'), status, CONDITION_STATUSES);
-    if (observedGeneration < 0) errors.invalid(at.child('observedGeneration'), observedGeneration, 'must be greater than or equal to zero');
-    if (!lastTransitionTime) errors.required(at.child('lastTransitionTime'));
-    if (reason === '') errors.required(at.child('reason'));
-    else if (!REASON_PATTERN.test(reason)) errors.invalid(at.child('reason'), reason, regexProblem("a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'", REASON, 'my_name', 'MY_NAME', 'MyName', 'ReasonA,ReasonB', 'ReasonA:ReasonB'));
-    if (Buffer.byteLength(reason) > REASON_MAX_BYTES) errors.tooLong(at.child('reason'), REASON_MAX_BYTES);
-    if (Buffer.byteLength(message) > CONDITION_MESSAGE_MAX_BYTES) errors.tooLong(at.child('message'), CONDITION_MESSAGE_MAX_BYTES);
-  });
+  conditions?.forEach(
+    (
+      { type = '', status = '', observedGeneration = 0, lastTransitionTime, reason = '', message = '' },
+      i,
+    ) => {
+      const at = path.index(i);
+      if (types.has(type)) errors.duplicate(at.child('type'), type);
+      types.add(type);
+      checkQualifiedName(type, at.child('type'), errors);
+      if (!CONDITION_STATUSES.includes(status))
+        errors.notSupported(at.child('status'), status, CONDITION_STATUSES);
+      if (observedGeneration < 0)
+        errors.invalid(
+          at.child('observedGeneration'),
+          observedGeneration,
+          'must be greater than or equal to zero',
+        );
+      if (!lastTransitionTime) errors.required(at.child('lastTransitionTime'));
+      if (reason === '') errors.required(at.child('reason'));
+      else if (!REASON_PATTERN.test(reason))
+        errors.invalid(
+          at.child('reason'),
+          reason,
+          regexProblem(
+            "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+            REASON,
+            'my_name',
+            'MY_NAME',
+            'MyName',
+            'ReasonA,ReasonB',
+            'ReasonA:ReasonB',
+          ),
+        );
+      if (Buffer.byteLength(reason) > REASON_MAX_BYTES) errors.tooLong(at.child('reason'), REASON_MAX_BYTES);
+      if (Buffer.byteLength(message) > CONDITION_MESSAGE_MAX_BYTES)
+        errors.tooLong(at.child('message'), CONDITION_MESSAGE_MAX_BYTES);
+    },
+  );
 }
 
 export function portNumberProblem(port: number | undefined): string | undefined {
-  return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65535 ? undefined : between(1, 65535);
+  return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65535
+    ? undefined
+    : between(1, 65535);
 }
 
 export function checkPortNumber(port: number | undefined, path: Path, field: string, errors: Errors): void {
@@ -208,14 +288,24 @@ export function checkPortName(name: string, path: Path, field: string, errors: E
   if (problems.length > 0) errors.invalidEach(path.child(field), name, problems);
 }
 
-export function checkPortNumberOrName(port: number | string | undefined, path: Path, field: string, errors: Errors): void {
+export function checkPortNumberOrName(
+  port: number | string | undefined,
+  path: Path,
+  field: string,
+  errors: Errors,
+): void {
   if (typeof port === 'string') checkPortName(port, path, field, errors);
   else checkPortNumber(port, path, field, errors);
 }
 
 /** Leading zeros and IPv4-mapped forms pass, as they do upstream in the fields that were there before strict ones. */
 /** kept: values of the stored object, which may stay though they would not be taken today. */
-export function checkIP(value: string | undefined, path: Path, errors: Errors, kept: readonly (string | undefined)[] = []): boolean {
+export function checkIP(
+  value: string | undefined,
+  path: Path,
+  errors: Errors,
+  kept: readonly (string | undefined)[] = [],
+): boolean {
   if (kept.includes(value)) return true;
   const problems = validateLegacyIP(value ?? '');
   if (problems.length > 0) errors.invalidEach(path, value ?? '', problems);
@@ -223,7 +313,12 @@ export function checkIP(value: string | undefined, path: Path, errors: Errors, k
 }
 
 /** kept: as checkIP's. */
-export function checkCIDR(value: string, path: Path, errors: Errors, kept: readonly (string | undefined)[] = []): void {
+export function checkCIDR(
+  value: string,
+  path: Path,
+  errors: Errors,
+  kept: readonly (string | undefined)[] = [],
+): void {
   if (kept.includes(value)) return;
   const problems = validateLegacyCIDR(value);
   if (problems.length > 0) errors.invalidEach(path, value, problems);
@@ -232,12 +327,18 @@ export function checkCIDR(value: string, path: Path, errors: Errors, kept: reado
 /** Endpoints and external addresses may not be ones that mean something to each node by itself. */
 export function checkNonSpecialIP(given: string, path: Path, errors: Errors): void {
   const value = isIP(given) === 0 ? plainIP(given) : given;
-  if (value === undefined) { errors.invalid(path, given, 'must be a valid IP address'); return; }
+  if (value === undefined) {
+    errors.invalid(path, given, 'must be a valid IP address');
+    return;
+  }
   const lower = value.toLowerCase();
   if (lower === '0.0.0.0' || lower === '::') errors.invalid(path, value, `may not be unspecified (${value})`);
-  if (isIPv4(value) ? value.startsWith('127.') : lower === '::1') errors.invalid(path, value, 'may not be in the loopback range (127.0.0.0/8, ::1/128)');
-  if (isIPv4(value) ? value.startsWith('169.254.') : /^fe[89ab]/.test(lower)) errors.invalid(path, value, 'may not be in the link-local range (169.254.0.0/16, fe80::/10)');
-  if (isIPv4(value) ? value.startsWith('224.0.0.') : lower.startsWith('ff02:')) errors.invalid(path, value, 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)');
+  if (isIPv4(value) ? value.startsWith('127.') : lower === '::1')
+    errors.invalid(path, value, 'may not be in the loopback range (127.0.0.0/8, ::1/128)');
+  if (isIPv4(value) ? value.startsWith('169.254.') : /^fe[89ab]/.test(lower))
+    errors.invalid(path, value, 'may not be in the link-local range (169.254.0.0/16, fe80::/10)');
+  if (isIPv4(value) ? value.startsWith('224.0.0.') : lower.startsWith('ff02:'))
+    errors.invalid(path, value, 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)');
 }
 
 /** Of an address that was written as it may not be any more. */
@@ -255,14 +356,19 @@ export function isDualStack(values: readonly string[]): boolean {
 const PERCENT = /^[0-9]+%$/;
 
 /** A non-negative count or a percentage. */
-export function checkPositiveIntOrPercent(value: number | string | undefined, path: Path, errors: Errors): void {
+export function checkPositiveIntOrPercent(
+  value: number | string | undefined,
+  path: Path,
+  errors: Errors,
+): void {
   if (typeof value === 'string') {
     errors.invalidEach(path, value, validatePercent(value));
   } else if (value !== undefined && value < 0) errors.invalid(path, value, NEGATIVE);
 }
 
 export function checkAtMost100Percent(value: number | string | undefined, path: Path, errors: Errors): void {
-  if (typeof value === 'string' && PERCENT.test(value) && Number.parseInt(value, 10) > 100) errors.invalid(path, value, 'must not be greater than 100%');
+  if (typeof value === 'string' && PERCENT.test(value) && Number.parseInt(value, 10) > 100)
+    errors.invalid(path, value, 'must not be greater than 100%');
 }
 
 /** 5 → 5, '50%' → 50, '5' → 5, anything else 0: how upstream looks at 'is it zero'. */

@@ -19,7 +19,10 @@ export interface HookContext {
   /** Of the request, for what only preparing sees: 'warnings' is the usual place. */
   readonly warn: (message: string) => void;
   /** Another stored object, as it is now; shared, never changed. For the few checks that need more than the object itself. */
-  readonly find: (resource: { readonly group: string; readonly resource: string }, name: { readonly name: string; readonly namespace?: string }) => KubeObject | undefined;
+  readonly find: (
+    resource: { readonly group: string; readonly resource: string },
+    name: { readonly name: string; readonly namespace?: string },
+  ) => KubeObject | undefined;
   /** Set for writes to a subresource: 'status', 'scale', 'ephemeralcontainers', 'resize', … */
   readonly subresource?: string;
 }
@@ -49,7 +52,11 @@ export interface StatusSubresource<T extends KubeObject> {
 
 /** Where autoscaling/v1 Scale reads and writes on the object. */
 export interface ScaleSubresource<T extends KubeObject> {
-  readonly get: (object: T) => { readonly specReplicas: number; readonly statusReplicas: number; readonly selector: string };
+  readonly get: (object: T) => {
+    readonly specReplicas: number;
+    readonly statusReplicas: number;
+    readonly selector: string;
+  };
   readonly setReplicas: (object: T, replicas: number) => void;
   /** Where the count is, for those who own it. Default ['spec', 'replicas']. */
   readonly replicasPath?: readonly string[];
@@ -81,7 +88,12 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   /** The metadata of new objects is looked at only where all else is in order. */
   readonly metadataLast?: boolean;
   /** Default 'dns-subdomain'. 'path-segment' = rbac-like names (no '/', '%', '.', '..'). */
-  readonly nameRule?: 'dns-subdomain' | 'dns-label' | 'dns-1035-label' | 'path-segment' | ((name: string) => string[]);
+  readonly nameRule?:
+    | 'dns-subdomain'
+    | 'dns-label'
+    | 'dns-1035-label'
+    | 'path-segment'
+    | ((name: string) => string[]);
   /** Extra field selectors beyond metadata.name / metadata.namespace: field → value of an object ('' when unset). */
   readonly fieldSelectors?: Readonly<Record<string, (object: T) => string>>;
   /** Which of them clients may name. Default: all. Only for kinds that share their objects with another's selectors. */

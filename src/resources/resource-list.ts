@@ -7,9 +7,30 @@ import type { Errors, Path } from './field-path.ts';
 export type ResourceList = Readonly<Record<string, string | number>>;
 
 const CONTAINER = new Set(['cpu', 'memory', 'ephemeral-storage']);
-const OBJECT_COUNT = ['pods', 'services', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims', 'services.nodeports', 'services.loadbalancers'];
-const QUOTA = new Set(['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage',
-  'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', ...OBJECT_COUNT]);
+const OBJECT_COUNT = [
+  'pods',
+  'services',
+  'replicationcontrollers',
+  'resourcequotas',
+  'secrets',
+  'configmaps',
+  'persistentvolumeclaims',
+  'services.nodeports',
+  'services.loadbalancers',
+];
+const QUOTA = new Set([
+  'cpu',
+  'memory',
+  'ephemeral-storage',
+  'requests.cpu',
+  'requests.memory',
+  'requests.storage',
+  'requests.ephemeral-storage',
+  'limits.cpu',
+  'limits.memory',
+  'limits.ephemeral-storage',
+  ...OBJECT_COUNT,
+]);
 const STANDARD = new Set([...QUOTA, 'storage', 'requests.hugepages-']);
 const INTEGER = new Set(OBJECT_COUNT);
 const POD_LEVEL = new Set(['cpu', 'memory']);
@@ -23,7 +44,9 @@ export function isNative(name: string): boolean {
 }
 
 export function isExtended(name: string): boolean {
-  return !isNative(name) && !name.startsWith('requests.') && validateQualifiedName(`requests.${name}`).length === 0;
+  return (
+    !isNative(name) && !name.startsWith('requests.') && validateQualifiedName(`requests.${name}`).length === 0
+  );
 }
 
 /** Requests may be lower than limits. */
@@ -59,7 +82,10 @@ export function isZeroQuantity(value: string | number): boolean {
 export function checkResourceName(name: string, path: Path, errors: Errors): boolean {
   if (CONTAINER.has(name)) return true;
   const problems = validateQualifiedName(name);
-  if (problems.length > 0) { errors.invalidEach(path, name, problems); return false; }
+  if (problems.length > 0) {
+    errors.invalidEach(path, name, problems);
+    return false;
+  }
   if (name.includes('/') || isStandardName(name)) return true;
   errors.invalid(path, name, 'must be a standard resource type or fully qualified');
   return false;
@@ -82,7 +108,8 @@ export function checkPodResourceName(name: string, path: Path, errors: Errors): 
 
 export function checkQuotaResourceName(name: string, path: Path, errors: Errors): void {
   checkResourceName(name, path, errors);
-  if (!name.includes('/') && !isStandardQuotaName(name)) errors.invalid(path, name, 'must be a standard resource for quota');
+  if (!name.includes('/') && !isStandardQuotaName(name))
+    errors.invalid(path, name, 'must be a standard resource for quota');
 }
 
 /** Plain digits with a unit, the usual case, cannot be negative nor fractional, and need no parsing. */
@@ -92,10 +119,16 @@ export function checkQuantity(name: string, value: string | number, path: Path, 
   if (typeof value === 'string' && PLAIN.test(value)) return;
   const quantity = quantityOf(value);
   if (quantity.sign < 0) errors.invalid(path, quantity.toString(), NEGATIVE);
-  if (isInteger(name) && quantity.milliValue() % 1000 !== 0) errors.invalid(path, quantity.toString(), 'must be an integer');
+  if (isInteger(name) && quantity.milliValue() % 1000 !== 0)
+    errors.invalid(path, quantity.toString(), 'must be an integer');
 }
 
-export function checkPositiveQuantity(value: string | number, path: Path, errors: Errors, detail = NOT_POSITIVE): boolean {
+export function checkPositiveQuantity(
+  value: string | number,
+  path: Path,
+  errors: Errors,
+  detail = NOT_POSITIVE,
+): boolean {
   const quantity = quantityOf(value);
   if (quantity.sign > 0) return true;
   errors.invalid(path, quantity.toString(), detail);
@@ -104,7 +137,10 @@ export function checkPositiveQuantity(value: string | number, path: Path, errors
 
 /** A csi driver's name, or one like it: a subdomain in any case. */
 export function checkDriverName(name: string | undefined, path: Path, errors: Errors): void {
-  if (!name) { errors.required(path); return; }
+  if (!name) {
+    errors.required(path);
+    return;
+  }
   if (name.length > 63) errors.tooLong(path, 63);
   errors.invalidEach(path, name, validateDNS1123Subdomain(name.toLowerCase()));
 }
@@ -112,7 +148,13 @@ export function checkDriverName(name: string | undefined, path: Path, errors: Er
 export function hugePagesProblem(name: string, value: string | number): string | undefined {
   const size = name.slice('hugepages-'.length);
   let page: bigint;
-  try { page = BigInt(quantityOf(size).value()); } catch { return `${quantityOf(value).toString()} is not positive integer multiple of ${name}`; }
+  try {
+    page = BigInt(quantityOf(size).value());
+  } catch {
+    return `${quantityOf(value).toString()} is not positive integer multiple of ${name}`;
+  }
   const asked = BigInt(quantityOf(value).value());
-  return page > 0n && asked % page === 0n ? undefined : `${quantityOf(value).toString()} is not positive integer multiple of ${name}`;
+  return page > 0n && asked % page === 0n
+    ? undefined
+    : `${quantityOf(value).toString()} is not positive integer multiple of ${name}`;
 }

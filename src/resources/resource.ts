@@ -9,7 +9,14 @@ import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/objec
 import { builtinResources, stabilityOf, type ResourceFacts, type Stability } from '#api/resources.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
-import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, startGeneration } from './strategy.ts';
+import {
+  bumpGeneration,
+  keepAllButStatus,
+  keepField,
+  keepMetadata,
+  metaOf,
+  startGeneration,
+} from './strategy.ts';
 import { GENERIC_TABLE } from './tables.ts';
 
 export interface ServedSubresource {
@@ -94,18 +101,34 @@ export function buildResource(behaviour: ResourceBehaviour): Resource {
   const storageApiVersion = storageVersionOf(behaviour, versions);
   const storagePrefix = `/registry/${STORAGE_NAMES[`${group}/${plural}`] ?? plural}/`;
   return {
-    group, plural, versions, hasStatus, storageApiVersion, storagePrefix, behaviour,
-    singular: first.singular, kind: first.kind, namespaced: first.namespaced,
-    shortNames: first.shortNames ?? [], categories: first.categories ?? [],
+    group,
+    plural,
+    versions,
+    hasStatus,
+    storageApiVersion,
+    storagePrefix,
+    behaviour,
+    singular: first.singular,
+    kind: first.kind,
+    namespaced: first.namespaced,
+    shortNames: first.shortNames ?? [],
+    categories: first.categories ?? [],
     scale: behaviour.scale,
     virtual: behaviour.virtual ?? false,
     table: behaviour.table ?? GENERIC_TABLE,
     applyDefaults: behaviour.applyDefaults ?? nothing,
     prepareForCreate: behaviour.prepareForCreate ?? ((object) => genericCreate(object, hasStatus)),
-    prepareForUpdate: behaviour.prepareForUpdate ?? ((next, previous) => genericUpdate(next, previous, hasStatus)),
-    prepareForStatusUpdate: behaviour.status?.prepareForUpdate ?? (behaviour.written?.['status']?.without?.includes('metadata') ? statusUpdateAlone : genericStatusUpdate),
+    prepareForUpdate:
+      behaviour.prepareForUpdate ?? ((next, previous) => genericUpdate(next, previous, hasStatus)),
+    prepareForStatusUpdate:
+      behaviour.status?.prepareForUpdate ??
+      (behaviour.written?.['status']?.without?.includes('metadata')
+        ? statusUpdateAlone
+        : genericStatusUpdate),
     validate: behaviour.validate ?? (() => NO_ERRORS),
-    validateUpdate: behaviour.validateUpdate ?? ((next, _previous, context) => behaviour.validate?.(next, context) ?? NO_ERRORS),
+    validateUpdate:
+      behaviour.validateUpdate ??
+      ((next, _previous, context) => behaviour.validate?.(next, context) ?? NO_ERRORS),
     validateStatusUpdate: behaviour.status?.validateUpdate ?? (() => NO_ERRORS),
     warnings: behaviour.warnings ?? (() => NO_WARNINGS),
     convert: (object, toApiVersion) => convert(behaviour, object, toApiVersion),
@@ -117,11 +140,25 @@ function nothing(): void {}
 
 function servedVersion(fact: ResourceFacts): ServedVersion {
   return {
-    version: fact.version, apiVersion: apiVersionOf(fact), kind: fact.kind, verbs: fact.verbs,
-    subresources: new Map((fact.subresources ?? []).map((sub) => [sub.name, {
-      name: sub.name, group: sub.group ?? fact.group, version: sub.version ?? fact.version, kind: sub.kind, verbs: sub.verbs,
-    }])),
-    stability: stabilityOf(fact.version), storageVersionHash: fact.storageVersionHash, returnsDeleted: fact.returnsDeleted ?? false,
+    version: fact.version,
+    apiVersion: apiVersionOf(fact),
+    kind: fact.kind,
+    verbs: fact.verbs,
+    subresources: new Map(
+      (fact.subresources ?? []).map((sub) => [
+        sub.name,
+        {
+          name: sub.name,
+          group: sub.group ?? fact.group,
+          version: sub.version ?? fact.version,
+          kind: sub.kind,
+          verbs: sub.verbs,
+        },
+      ]),
+    ),
+    stability: stabilityOf(fact.version),
+    storageVersionHash: fact.storageVersionHash,
+    returnsDeleted: fact.returnsDeleted ?? false,
   };
 }
 
@@ -129,7 +166,8 @@ function servedVersion(fact: ResourceFacts): ServedVersion {
 function storageVersionOf(behaviour: ResourceBehaviour, versions: readonly ServedVersion[]): string {
   if (behaviour.storedAs !== undefined) return behaviour.storedAs;
   const rank = { stable: 2, beta: 1, alpha: 0 };
-  return versions.reduce((best, served) => (rank[served.stability] > rank[best.stability] ? served : best)).apiVersion;
+  return versions.reduce((best, served) => (rank[served.stability] > rank[best.stability] ? served : best))
+    .apiVersion;
 }
 
 function convert(behaviour: ResourceBehaviour, object: KubeObject, toApiVersion: string): KubeObject {
@@ -149,7 +187,9 @@ function genericCreate(object: KubeObject, hasStatus: boolean): void {
 /** What reading the object anew would put there: of most kinds a status is always shown, of some only once there is one. */
 function blankStatus({ apiVersion = '', kind = '' }: KubeObject): object | undefined {
   const field = schemaForKind({ ...parseApiVersion(apiVersion), kind })?.byName.get('status');
-  return field?.value.kind === 'object' && field.zero === 'written' ? decodeObject(field.value.type(), {}, 'ignore').object : undefined;
+  return field?.value.kind === 'object' && field.zero === 'written'
+    ? decodeObject(field.value.type(), {}, 'ignore').object
+    : undefined;
 }
 
 function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolean): void {

@@ -15,9 +15,11 @@ export function metaOf(object: KubeObject): ObjectMeta {
  */
 export function semanticEqual(left: unknown, right: unknown): boolean {
   if (left === right) return true;
-  const leftEmpty = isEmpty(left), rightEmpty = isEmpty(right);
+  const leftEmpty = isEmpty(left),
+    rightEmpty = isEmpty(right);
   if (leftEmpty || rightEmpty) return leftEmpty && rightEmpty;
-  if (typeof left !== 'object' || typeof right !== 'object' || Array.isArray(left) !== Array.isArray(right)) return false;
+  if (typeof left !== 'object' || typeof right !== 'object' || Array.isArray(left) !== Array.isArray(right))
+    return false;
   if (Array.isArray(left)) return equalLists(left, right as unknown[]);
   return equalMaps(left as Record<string, unknown>, right as Record<string, unknown>);
 }
@@ -49,15 +51,24 @@ export function startGeneration(object: KubeObject): void {
 }
 
 /** Counts up when any of the fields differs between the two versions of the object. */
-export function bumpGeneration(next: KubeObject, previous: KubeObject, fields: readonly string[] = ['spec']): void {
+export function bumpGeneration(
+  next: KubeObject,
+  previous: KubeObject,
+  fields: readonly string[] = ['spec'],
+): void {
   const before = previous.metadata?.generation ?? 0;
   const changed = fields.some((field) => !semanticEqual(next[field], previous[field]));
   if (changed || before > 0) metaOf(next).generation = changed ? before + 1 : before;
 }
 
 /** Fields whose feature is off go, unless the stored object has them already. */
-export function dropUnused<T extends object>(part: T | undefined, stored: T | undefined, fields: readonly (keyof T)[]): void {
-  for (const field of fields) if (part?.[field] !== undefined && stored?.[field] === undefined) delete part[field];
+export function dropUnused<T extends object>(
+  part: T | undefined,
+  stored: T | undefined,
+  fields: readonly (keyof T)[],
+): void {
+  for (const field of fields)
+    if (part?.[field] !== undefined && stored?.[field] === undefined) delete part[field];
 }
 
 /** Puts the stored value of a top-level field back. */
@@ -69,13 +80,15 @@ export function keepField(next: KubeObject, previous: KubeObject, field: string)
 /** Writes through /status change the status and the finalizer-neutral metadata only: spec, labels and the rest stay as stored. */
 export function keepAllButStatus(next: KubeObject, previous: KubeObject): void {
   for (const field of Object.keys({ ...previous, ...next })) {
-    if (field !== 'status' && field !== 'metadata' && field !== 'apiVersion' && field !== 'kind') keepField(next, previous, field);
+    if (field !== 'status' && field !== 'metadata' && field !== 'apiVersion' && field !== 'kind')
+      keepField(next, previous, field);
   }
 }
 
 /** Of metadata that clients may write otherwise: some subresources leave it as stored. */
 export function keepMetadata(next: KubeObject, previous: KubeObject): void {
-  const meta = metaOf(next), stored = metaOf(previous);
+  const meta = metaOf(next),
+    stored = metaOf(previous);
   for (const field of ['labels', 'annotations', 'finalizers', 'ownerReferences'] as const) {
     if (stored[field] === undefined) delete meta[field];
     else Object.assign(meta, { [field]: stored[field] });

@@ -10,7 +10,11 @@ export function columns(...specs: readonly string[]): TableColumn[] {
     const [name, ...flags] = spec.split(':');
     const type = (flags.find((flag) => flag !== 'wide' && flag !== 'name') ?? 'string') as ColumnType;
     return {
-      name: name!, type, format: flags.includes('name') || name === 'Name' ? 'name' : '', description: DESCRIPTIONS[name!] ?? `${name} of the object.`, priority: flags.includes('wide') ? 1 : 0,
+      name: name!,
+      type,
+      format: flags.includes('name') || name === 'Name' ? 'name' : '',
+      description: DESCRIPTIONS[name!] ?? `${name} of the object.`,
+      priority: flags.includes('wide') ? 1 : 0,
     };
   });
 }
@@ -29,7 +33,9 @@ export const GENERIC_TABLE: TableDefinition<KubeObject> = {
   row: (object) => [object.metadata?.name ?? '', object.metadata?.creationTimestamp ?? null],
 };
 
-export interface RowContext { readonly nowMs: number }
+export interface RowContext {
+  readonly nowMs: number;
+}
 
 export function nameOf(object: KubeObject): string {
   return object.metadata?.name ?? '';
@@ -74,28 +80,40 @@ export function formatLabels(labels: Readonly<Record<string, string>> | undefine
   return pairs.length === 0 ? '<none>' : pairs.map(([key, value]) => `${key}=${value}`).join(',');
 }
 
-interface Selector { matchLabels?: Record<string, string>; matchExpressions?: { key: string; operator: string; values?: string[] }[] }
+interface Selector {
+  matchLabels?: Record<string, string>;
+  matchExpressions?: { key: string; operator: string; values?: string[] }[];
+}
 
 /** A label selector as text: 'app=web,tier in (a,b),!legacy'; '<none>' selects nothing, and so is an empty one shown too. */
 export function formatSelector(selector: Selector | undefined): string {
   if (!selector) return '<none>';
   const terms = [
     ...Object.entries(selector.matchLabels ?? {}).map(([key, value]) => ({ key, text: `${key}=${value}` })),
-    ...(selector.matchExpressions ?? []).map(({ key, operator, values }) => ({ key, text: formatRequirement(key, operator, values ?? []) })),
+    ...(selector.matchExpressions ?? []).map(({ key, operator, values }) => ({
+      key,
+      text: formatRequirement(key, operator, values ?? []),
+    })),
   ].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
   return terms.length === 0 ? '<none>' : terms.map(({ text }) => text).join(',');
 }
 
 function formatRequirement(key: string, operator: string, values: readonly string[]): string {
   switch (operator) {
-    case 'In': return `${key} in (${[...values].sort().join(',')})`;
-    case 'NotIn': return `${key} notin (${[...values].sort().join(',')})`;
-    case 'Exists': return key;
-    default: return `!${key}`;
+    case 'In':
+      return `${key} in (${[...values].sort().join(',')})`;
+    case 'NotIn':
+      return `${key} notin (${[...values].sort().join(',')})`;
+    case 'Exists':
+      return key;
+    default:
+      return `!${key}`;
   }
 }
 
-interface Containers { containers?: { name: string; image?: string }[] }
+interface Containers {
+  containers?: { name: string; image?: string }[];
+}
 
 export function containerNames(spec: Containers | undefined): string {
   return (spec?.containers ?? []).map(({ name }) => name).join(',');
@@ -116,5 +134,7 @@ export function orUnset(value: string | undefined): string {
 /** The first `most` items and how many more there are. */
 export function listSome(items: readonly string[], most: number): string {
   if (items.length === 0) return '<none>';
-  return items.length <= most ? items.join(',') : `${items.slice(0, most).join(',')} + ${items.length - most} more...`;
+  return items.length <= most
+    ? items.join(',')
+    : `${items.slice(0, most).join(',')} + ${items.length - most} more...`;
 }

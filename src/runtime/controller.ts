@@ -72,7 +72,11 @@ export interface ControllerDefinition {
   readonly featureGate?: string;
   readonly watches: readonly WatchSource<never>[];
   /** Indexes to declare on informers before they are read. */
-  readonly indexes?: readonly { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] }[];
+  readonly indexes?: readonly {
+    readonly resource: ResourceRef;
+    readonly name: string;
+    readonly values: (object: never) => readonly string[];
+  }[];
   /** Parallel keys, default 5. */
   readonly workers?: number;
   /** Called for a key until the world matches: level-based (must not assume which event caused it), idempotent, may be called spuriously, never twice at once for one key. */
@@ -84,14 +88,26 @@ export interface ControllerDefinition {
 /** Checks a definition (assert) and returns it; every file in src/controllers/ exports one made by this. */
 export function defineController(definition: ControllerDefinition): ControllerDefinition {
   const { name, workers, resyncEveryMs, watches } = definition;
-  assert(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name), `controller name "${name}" is lower-case words with dashes`);
-  assert(workers === undefined || (Number.isInteger(workers) && workers > 0), `${name}: workers is a whole number above 0`);
+  assert(
+    /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name),
+    `controller name "${name}" is lower-case words with dashes`,
+  );
+  assert(
+    workers === undefined || (Number.isInteger(workers) && workers > 0),
+    `${name}: workers is a whole number above 0`,
+  );
   assert(resyncEveryMs === undefined || resyncEveryMs > 0, `${name}: resyncEveryMs is above 0`);
-  assert(watches.length > 0 || resyncEveryMs !== undefined, `${name}: a controller watches something or sweeps`);
+  assert(
+    watches.length > 0 || resyncEveryMs !== undefined,
+    `${name}: a controller watches something or sweeps`,
+  );
   return definition;
 }
 
 /** Types one watch source: `watch(pods, { keys: (pod) => [...] })`. */
-export function watch<T extends KubeObject>(resource: ResourceRef<T>, options: Omit<WatchSource<T>, 'resource'> = {}): WatchSource<never> {
+export function watch<T extends KubeObject>(
+  resource: ResourceRef<T>,
+  options: Omit<WatchSource<T>, 'resource'> = {},
+): WatchSource<never> {
   return { resource, ...options } as unknown as WatchSource<never>;
 }

@@ -37,13 +37,26 @@ export class Expectations {
   /** Milliseconds after which satisfied() turns true by itself; undefined when it is true already. Requeue after it. */
   expiresInMs(key: string): number | undefined {
     const expected = this.#expected.get(key);
-    return !expected || this.satisfied(key) ? undefined : expected.sinceMs + TIMEOUT_MS - this.#clock.monotonic() + 1;
+    return !expected || this.satisfied(key)
+      ? undefined
+      : expected.sinceMs + TIMEOUT_MS - this.#clock.monotonic() + 1;
   }
 
   /** Replaces what was expected for the key. Call before the requests are sent. Deletions by number, or by the objects ('namespace/name', or uids). */
-  expect(key: string, { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number | readonly string[] }): void {
+  expect(
+    key: string,
+    {
+      creations = 0,
+      deletions = 0,
+    }: { readonly creations?: number; readonly deletions?: number | readonly string[] },
+  ): void {
     const byKey = typeof deletions !== 'number';
-    this.#expected.set(key, { creations, deletions: byKey ? 0 : deletions, deletionKeys: new Set(byKey ? deletions : []), sinceMs: this.#clock.monotonic() });
+    this.#expected.set(key, {
+      creations,
+      deletions: byKey ? 0 : deletions,
+      deletionKeys: new Set(byKey ? deletions : []),
+      sinceMs: this.#clock.monotonic(),
+    });
   }
 
   expectCreations(key: string, count: number): void {
@@ -65,11 +78,15 @@ export class Expectations {
   deletionObserved(key: string, object?: string): void {
     const expected = this.#expected.get(key);
     if (!expected) return;
-    if (object === undefined || !expected.deletionKeys.delete(object)) expected.deletions -= expected.deletions > 0 ? 1 : 0;
+    if (object === undefined || !expected.deletionKeys.delete(object))
+      expected.deletions -= expected.deletions > 0 ? 1 : 0;
   }
 
   /** Further requests of the same round that are not sent after all (slow start was cut short). */
-  lower(key: string, { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number }): void {
+  lower(
+    key: string,
+    { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number },
+  ): void {
     const expected = this.#expected.get(key);
     if (!expected) return;
     expected.creations -= creations;

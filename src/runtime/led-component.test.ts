@@ -14,15 +14,21 @@ it('works on one instance at a time, and begins again after a failure', async (t
   t.after(() => api.close());
   const did: string[] = [];
   let failures = 1;
-  const open = (identity: string): ReturnType<typeof createLedComponent> => createLedComponent({
-    name: 'kube-scheduler', api, clock, log: silentLogger, identity, leaderElect: {},
-    prepare: () => Promise.resolve(void did.push(`prepare ${identity}`)),
-    async work(signal) {
-      did.push(`work ${identity}`);
-      if (failures-- > 0) throw new Error('once');
-      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
-    },
-  });
+  const open = (identity: string): ReturnType<typeof createLedComponent> =>
+    createLedComponent({
+      name: 'kube-scheduler',
+      api,
+      clock,
+      log: silentLogger,
+      identity,
+      leaderElect: {},
+      prepare: () => Promise.resolve(void did.push(`prepare ${identity}`)),
+      async work(signal) {
+        did.push(`work ${identity}`);
+        if (failures-- > 0) throw new Error('once');
+        await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      },
+    });
   const [a, b] = [open('a'), open('b')];
   await a.start();
   await clock.advance(0);

@@ -13,7 +13,12 @@ import type { Component, ComponentContext } from './component.ts';
 export interface LedComponentOptions extends ComponentContext {
   readonly name: string;
   /** Without it the component works from start() on. */
-  readonly leaderElect?: Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'>>;
+  readonly leaderElect?: Partial<
+    Pick<
+      LeaderElectionOptions,
+      'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'
+    >
+  >;
   /** What both leader and standby do: fill caches. start() waits for it. */
   prepare?(): Promise<void>;
   /** Runs until the signal is aborted; then it ends within a few seconds, or another instance may lead at the same time. */
@@ -43,7 +48,16 @@ export function createLedComponent(options: LedComponentOptions): Component {
   }
 
   async function run(): Promise<void> {
-    const elector = leaderElect && createLeaderElector({ lease: { namespace: 'kube-system', name }, ...leaderElect, api, clock, identity, log });
+    const elector =
+      leaderElect &&
+      createLeaderElector({
+        lease: { namespace: 'kube-system', name },
+        ...leaderElect,
+        api,
+        clock,
+        identity,
+        log,
+      });
     while (!signal.aborted) await (elector ? elector.run(signal, lead) : lead(signal));
   }
 

@@ -15,21 +15,41 @@ describe('lifecycle', () => {
     fail = {};
   });
 
-  function entry(name: string, { start = () => Promise.resolve(), stop = () => Promise.resolve(), ...rest }: Partial<LifecycleEntry> & { start?: () => Promise<void>; stop?: () => Promise<void> } = {}): LifecycleEntry {
+  function entry(
+    name: string,
+    {
+      start = () => Promise.resolve(),
+      stop = () => Promise.resolve(),
+      ...rest
+    }: Partial<LifecycleEntry> & { start?: () => Promise<void>; stop?: () => Promise<void> } = {},
+  ): LifecycleEntry {
     return {
       name,
       create: () => ({
         name,
-        start: async () => { did.push(`start ${name}`); await start(); },
-        stop: async () => { did.push(`stop ${name}`); await stop(); },
-        onFailure(callback) { fail[name] = callback; },
+        start: async () => {
+          did.push(`start ${name}`);
+          await start();
+        },
+        stop: async () => {
+          did.push(`stop ${name}`);
+          await stop();
+        },
+        onFailure(callback) {
+          fail[name] = callback;
+        },
       }),
       ...rest,
     };
   }
 
-  const open = (entries: LifecycleEntry[]): ReturnType<typeof createLifecycle> => createLifecycle(entries, { clock, log: silentLogger });
-  const states = (lifecycle: ReturnType<typeof createLifecycle>): string => lifecycle.report().map(({ state }) => state).join();
+  const open = (entries: LifecycleEntry[]): ReturnType<typeof createLifecycle> =>
+    createLifecycle(entries, { clock, log: silentLogger });
+  const states = (lifecycle: ReturnType<typeof createLifecycle>): string =>
+    lifecycle
+      .report()
+      .map(({ state }) => state)
+      .join();
 
   it('starts in order and stops in reverse', async () => {
     const lifecycle = open([entry('a'), entry('b')]);
@@ -42,7 +62,11 @@ describe('lifecycle', () => {
   });
 
   it('leaves nothing behind when one cannot start', async () => {
-    const lifecycle = open([entry('a'), entry('b', { start: () => Promise.reject(new Error('port is taken')) }), entry('c')]);
+    const lifecycle = open([
+      entry('a'),
+      entry('b', { start: () => Promise.reject(new Error('port is taken')) }),
+      entry('c'),
+    ]);
     await assert.rejects(lifecycle.start(), /port is taken/);
     assert.deepEqual(did, ['start a', 'start b', 'stop b', 'stop a']);
     assert.equal(lifecycle.state, 'stopped');

@@ -25,7 +25,14 @@ export interface LifecycleEntry {
   readonly stopTimeoutMs?: number;
 }
 
-export type ComponentState = 'waiting' | 'starting' | 'running' | 'restarting' | 'failed' | 'stopping' | 'stopped';
+export type ComponentState =
+  | 'waiting'
+  | 'starting'
+  | 'running'
+  | 'restarting'
+  | 'failed'
+  | 'stopping'
+  | 'stopped';
 
 export interface ComponentReport {
   readonly name: string;
@@ -69,10 +76,14 @@ class OrderedLifecycle implements Lifecycle {
   constructor(entries: readonly LifecycleEntry[], options: LifecycleOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#supervised = entries.map((entry) => new Supervised(entry, { ...options, stopping: this.#stopping.signal }));
+    this.#supervised = entries.map(
+      (entry) => new Supervised(entry, { ...options, stopping: this.#stopping.signal }),
+    );
   }
 
-  get state(): Lifecycle['state'] { return this.#state; }
+  get state(): Lifecycle['state'] {
+    return this.#state;
+  }
 
   start(): Promise<void> {
     this.#started ??= this.#startAll();
@@ -146,7 +157,13 @@ class Supervised {
   }
 
   report(): ComponentReport {
-    return { name: this.#entry.name, state: this.#state, error: this.#error, restarts: this.#restarts, startMs: this.#startMs };
+    return {
+      name: this.#entry.name,
+      state: this.#state,
+      error: this.#error,
+      restarts: this.#restarts,
+      startMs: this.#startMs,
+    };
   }
 
   async start(): Promise<void> {
@@ -157,7 +174,11 @@ class Supervised {
       const component = await this.#entry.create();
       this.#component = component;
       component.onFailure?.((error) => this.#failed(component, error));
-      await within(component.start(), { ms: this.#entry.startTimeoutMs ?? 60_000, clock, what: `${this.#entry.name} is not at work` });
+      await within(component.start(), {
+        ms: this.#entry.startTimeoutMs ?? 60_000,
+        clock,
+        what: `${this.#entry.name} is not at work`,
+      });
     } catch (error) {
       this.#error = errorMessage(error);
       await this.#stopComponent();
@@ -185,7 +206,9 @@ class Supervised {
     if (this.#options.clock.monotonic() - this.#runningSinceMs > HEALTHY_MS) this.#backoff.reset();
     this.#error = errorMessage(error);
     this.#log.error('component failed', { error: this.#error });
-    this.#restarting = (this.#entry.restart === 'never' ? this.#giveUp() : this.#restart()).finally(() => { this.#restarting = undefined; });
+    this.#restarting = (this.#entry.restart === 'never' ? this.#giveUp() : this.#restart()).finally(() => {
+      this.#restarting = undefined;
+    });
   }
 
   async #giveUp(): Promise<void> {
@@ -215,7 +238,11 @@ class Supervised {
     this.#component = undefined;
     if (!component) return;
     try {
-      await within(component.stop(), { ms: this.#entry.stopTimeoutMs ?? 30_000, clock: this.#options.clock, what: `${this.#entry.name} has not stopped` });
+      await within(component.stop(), {
+        ms: this.#entry.stopTimeoutMs ?? 30_000,
+        clock: this.#options.clock,
+        what: `${this.#entry.name} has not stopped`,
+      });
     } catch (error) {
       this.#log.error('component did not stop cleanly', { error: errorMessage(error) });
     }
@@ -229,7 +256,10 @@ class Supervised {
   }
 }
 
-async function within<T>(work: Promise<T>, { ms, clock, what }: { readonly ms: number; readonly clock: Clock; readonly what: string }): Promise<T> {
+async function within<T>(
+  work: Promise<T>,
+  { ms, clock, what }: { readonly ms: number; readonly clock: Clock; readonly what: string },
+): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = clock.after(ms, () => late.reject(new Error(`${what} after ${ms} ms`)));
   try {

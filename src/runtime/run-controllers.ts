@@ -22,7 +22,12 @@ export interface ControllerManagerOptions extends ComponentContext {
   /** The component's name. Default 'kube-controller-manager'. */
   readonly name?: string;
   /** Stand for election; without it the controllers run as soon as the caches are synced (one instance only, then). */
-  readonly leaderElect?: Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'>>;
+  readonly leaderElect?: Partial<
+    Pick<
+      LeaderElectionOptions,
+      'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'
+    >
+  >;
   /** How long start() waits for caches; controllers whose caches are late start when they are there. Default 30 s. */
   readonly syncTimeoutMs?: number;
   /** How long stop() waits for reconciles that were told to give up. Default 5 s, less than a lost lease lasts. */
@@ -44,7 +49,10 @@ export interface ControllerManager extends Component {
   readonly isLeader: boolean;
 }
 
-export function createControllerManager(definitions: readonly ControllerDefinition[], options: ControllerManagerOptions): ControllerManager {
+export function createControllerManager(
+  definitions: readonly ControllerDefinition[],
+  options: ControllerManagerOptions,
+): ControllerManager {
   return new LedControllers(definitions, options);
 }
 
@@ -52,10 +60,17 @@ export function createControllerManager(definitions: readonly ControllerDefiniti
  * Which of the known controllers to run, after kube-controller-manager --controllers: '*' is all that are on by default, 'name' adds
  * one, '-name' takes one away. A name that is not known is refused.
  */
-export function selectControllers(definitions: readonly ControllerDefinition[], { names, offByDefault = [] }: { readonly names: readonly string[]; readonly offByDefault?: readonly string[] }): ControllerDefinition[] {
+export function selectControllers(
+  definitions: readonly ControllerDefinition[],
+  {
+    names,
+    offByDefault = [],
+  }: { readonly names: readonly string[]; readonly offByDefault?: readonly string[] },
+): ControllerDefinition[] {
   const known = new Set(definitions.map(({ name }) => name));
   for (const name of names) {
-    if (name !== '*' && !known.has(name.replace(/^-/, ''))) throw new Error(`"${name.replace(/^-/, '')}" is not in the list of known controllers`);
+    if (name !== '*' && !known.has(name.replace(/^-/, '')))
+      throw new Error(`"${name.replace(/^-/, '')}" is not in the list of known controllers`);
   }
   return definitions.filter(({ name }) => {
     if (names.includes(`-${name}`)) return false;
@@ -81,17 +96,25 @@ class LedControllers implements ControllerManager {
     assert(new Set(names).size === names.length, 'controller names are unique');
   }
 
-  get isLeader(): boolean { return this.#leading; }
+  get isLeader(): boolean {
+    return this.#leading;
+  }
 
   async start(): Promise<void> {
     assert(this.#work === undefined, 'a component is started once');
     const { api } = this.#options;
     for (const definition of this.#definitions) {
       for (const source of definition.watches) informerOf(api, source);
-      for (const index of definition.indexes ?? []) declaredInformer(api, { definition, resource: index.resource }).addIndex(index.name, index.values as (object: KubeObject) => readonly string[]);
+      for (const index of definition.indexes ?? [])
+        declaredInformer(api, { definition, resource: index.resource }).addIndex(
+          index.name,
+          index.values as (object: KubeObject) => readonly string[],
+        );
     }
     await this.#cachesSynced();
-    this.#work = (this.#options.leaderElect ? this.#lead(this.#options.leaderElect) : this.#run(this.#stop.signal)).catch((error: unknown) => {
+    this.#work = (
+      this.#options.leaderElect ? this.#lead(this.#options.leaderElect) : this.#run(this.#stop.signal)
+    ).catch((error: unknown) => {
       this.#log.error('controllers ended', { error: errorMessage(error) });
     });
   }
@@ -104,17 +127,31 @@ class LedControllers implements ControllerManager {
   /** Bounded: a resource that is not served must not hold up the controllers of all others. */
   async #cachesSynced(): Promise<void> {
     const { api, clock, syncTimeoutMs = 30_000 } = this.#options;
-    const all = Promise.allSettled(this.#definitions.flatMap(({ watches }) => watches.map((source) => informerOf(api, source).synced(this.#stop.signal))));
+    const all = Promise.allSettled(
+      this.#definitions.flatMap(({ watches }) =>
+        watches.map((source) => informerOf(api, source).synced(this.#stop.signal)),
+      ),
+    );
     const timedOut = Promise.withResolvers<'late'>();
     const timer = clock.after(syncTimeoutMs, () => timedOut.resolve('late'));
     const outcome = await Promise.race([all, timedOut.promise]);
     timer.cancel();
-    if (outcome === 'late') this.#log.warn('caches are not synced yet: going on, controllers start as theirs are', { afterMs: syncTimeoutMs });
+    if (outcome === 'late')
+      this.#log.warn('caches are not synced yet: going on, controllers start as theirs are', {
+        afterMs: syncTimeoutMs,
+      });
   }
 
   async #lead(election: NonNullable<ControllerManagerOptions['leaderElect']>): Promise<void> {
     const { api, clock, identity } = this.#options;
-    const elector = createLeaderElector({ lease: { namespace: 'kube-system', name: this.name }, ...election, api, clock, identity, log: this.#log });
+    const elector = createLeaderElector({
+      lease: { namespace: 'kube-system', name: this.name },
+      ...election,
+      api,
+      clock,
+      identity,
+      log: this.#log,
+    });
     while (!this.#stop.signal.aborted) await elector.run(this.#stop.signal, (leading) => this.#run(leading));
   }
 
@@ -122,17 +159,25 @@ class LedControllers implements ControllerManager {
   async #run(signal: AbortSignal): Promise<void> {
     this.#leading = true;
     try {
-      await Promise.all(this.#definitions.map((definition) => runController(definition, { options: this.#options, signal })));
+      await Promise.all(
+        this.#definitions.map((definition) => runController(definition, { options: this.#options, signal })),
+      );
     } finally {
       this.#leading = false;
     }
   }
 }
 
-interface RunOptions { readonly options: ControllerManagerOptions; readonly signal: AbortSignal }
+interface RunOptions {
+  readonly options: ControllerManagerOptions;
+  readonly signal: AbortSignal;
+}
 
 /** One controller from its caches being synced until the signal. Never throws. */
-async function runController(definition: ControllerDefinition, { options, signal }: RunOptions): Promise<void> {
+async function runController(
+  definition: ControllerDefinition,
+  { options, signal }: RunOptions,
+): Promise<void> {
   const log = options.log.with({ controller: definition.name });
   try {
     await Promise.all(definition.watches.map((source) => informerOf(options.api, source).synced(signal)));
@@ -154,7 +199,10 @@ class RunningController {
   readonly #source: SourceContext;
   readonly #recorder: ReturnType<typeof createEventRecorder>;
 
-  constructor(definition: ControllerDefinition, { options, signal, log }: RunOptions & { readonly log: Logger }) {
+  constructor(
+    definition: ControllerDefinition,
+    { options, signal, log }: RunOptions & { readonly log: Logger },
+  ) {
     const { api: shared, clock } = options;
     const api = options.clientFor?.(definition) ?? shared;
     this.#definition = definition;
@@ -162,13 +210,29 @@ class RunningController {
     this.#signal = signal;
     this.#log = log;
     this.#metrics = options.metrics?.(definition.name);
-    this.#queue = createWorkQueue({ clock, ...(this.#metrics?.queue ? { metrics: this.#metrics.queue } : {}) });
+    this.#queue = createWorkQueue({
+      clock,
+      ...(this.#metrics?.queue ? { metrics: this.#metrics.queue } : {}),
+    });
     this.#expectations = new Expectations(clock);
-    this.#recorder = createEventRecorder(api, { component: definition.eventSource ?? definition.name, clock, log });
-    const informer = <U extends KubeObject>(resource: ResourceRef<U>): Informer<U> => declaredInformer(shared, { definition, resource });
+    this.#recorder = createEventRecorder(api, {
+      component: definition.eventSource ?? definition.name,
+      clock,
+      log,
+    });
+    const informer = <U extends KubeObject>(resource: ResourceRef<U>): Informer<U> =>
+      declaredInformer(shared, { definition, resource });
     this.#source = { informer, expectations: this.#expectations };
     this.#base = {
-      api, shared, clock, log, events: this.#recorder, signal, expectations: this.#expectations, memory: new Map(), informer,
+      api,
+      shared,
+      clock,
+      log,
+      events: this.#recorder,
+      signal,
+      expectations: this.#expectations,
+      memory: new Map(),
+      informer,
       enqueue: (key, delayMs = 0) => this.#queue.addAfter(key, delayMs),
     };
   }
@@ -196,12 +260,16 @@ class RunningController {
       try {
         call();
       } catch (error) {
-        this.#log.error('watch source failed', { resource: source.resource.plural, error: error instanceof Error ? error.stack ?? error.message : String(error) });
+        this.#log.error('watch source failed', {
+          resource: source.resource.plural,
+          error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        });
       }
     };
-    const enqueue = (object: KubeObject): void => guarded(() => {
-      for (const key of keysOf(object, this.#source)) this.#queue.add(key);
-    });
+    const enqueue = (object: KubeObject): void =>
+      guarded(() => {
+        for (const key of keysOf(object, this.#source)) this.#queue.add(key);
+      });
     return informerOf(this.#options.api, source).subscribe({
       added: (object) => {
         if (observe?.added) guarded(() => observe.added!(object, this.#source));
@@ -264,7 +332,8 @@ class RunningController {
     const timer = clock.after(stopTimeoutMs, () => late.resolve('late'));
     const outcome = await Promise.race([working, late.promise]);
     timer.cancel();
-    if (outcome === 'late') this.#log.error('a reconcile did not give up in time: going on without it', { afterMs: stopTimeoutMs });
+    if (outcome === 'late')
+      this.#log.error('a reconcile did not give up in time: going on without it', { afterMs: stopTimeoutMs });
   }
 }
 
@@ -273,7 +342,10 @@ function informerOf(api: Client, source: WatchSource<never> | WatchSource): Info
 }
 
 /** A controller sees only what it declared; with `select`, the selection it declared first. */
-function declaredInformer<T extends KubeObject>(api: Client, { definition, resource }: { readonly definition: ControllerDefinition; readonly resource: ResourceRef<T> }): Informer<T> {
+function declaredInformer<T extends KubeObject>(
+  api: Client,
+  { definition, resource }: { readonly definition: ControllerDefinition; readonly resource: ResourceRef<T> },
+): Informer<T> {
   const source = definition.watches.find(({ resource: declared }) => {
     const { group, version, plural } = declared as unknown as ResourceRef;
     return plural === resource.plural && group === resource.group && version === resource.version;

@@ -35,7 +35,9 @@ describe('work queue', () => {
     queue.add('b');
     assert.equal(await queue.get(), undefined);
     let idle = false;
-    void queue.idle().then(() => { idle = true; });
+    void queue.idle().then(() => {
+      idle = true;
+    });
     queue.done('a');
     await queue.idle();
     assert.equal(idle, true);

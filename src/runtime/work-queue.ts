@@ -76,7 +76,9 @@ class KeyedWorkQueue implements WorkQueue {
     this.#bucket = options.overall && new TokenBucket(options.overall, this.#clock);
   }
 
-  get length(): number { return this.#waiting.size; }
+  get length(): number {
+    return this.#waiting.size;
+  }
 
   add(key: string): void {
     if (this.#down || this.#waiting.has(key) || this.#again.has(key)) return;
@@ -110,15 +112,22 @@ class KeyedWorkQueue implements WorkQueue {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
     const { retryInitialMs = 5, retryMaximumMs = 1_000_000 } = this.#options;
-    const delayMs = Math.max(backoffMs(Math.min(failures, 64), { initialMs: retryInitialMs, maximumMs: retryMaximumMs }), this.#bucket?.reserveMs() ?? 0);
+    const delayMs = Math.max(
+      backoffMs(Math.min(failures, 64), { initialMs: retryInitialMs, maximumMs: retryMaximumMs }),
+      this.#bucket?.reserveMs() ?? 0,
+    );
     this.#options.metrics?.retried?.();
     this.addAfter(key, delayMs);
     return delayMs;
   }
 
-  forget(key: string): void { this.#failures.delete(key); }
+  forget(key: string): void {
+    this.#failures.delete(key);
+  }
 
-  retries(key: string): number { return this.#failures.get(key) ?? 0; }
+  retries(key: string): number {
+    return this.#failures.get(key) ?? 0;
+  }
 
   get(): Promise<string | undefined> {
     if (this.#waiting.size > 0) return Promise.resolve(this.#take());

@@ -8,7 +8,10 @@ import type { Node, Pod } from '#api/types.ts';
 import { NodeInfo } from './node-info.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
 
-interface Placement { readonly nodeName: string; readonly assumed: boolean }
+interface Placement {
+  readonly nodeName: string;
+  readonly assumed: boolean;
+}
 
 export class SchedulerCache {
   readonly #nodes = new Map<string, NodeInfo>();
@@ -67,14 +70,26 @@ export class SchedulerCache {
     if (this.#placements.get(uid)?.assumed) this.removePod(uid);
   }
 
-  isPlaced(uid: string): boolean { return this.#placements.has(uid); }
+  isPlaced(uid: string): boolean {
+    return this.#placements.has(uid);
+  }
 
-  node(name: string): NodeInfo | undefined { return this.#nodes.get(name); }
+  node(name: string): NodeInfo | undefined {
+    return this.#nodes.get(name);
+  }
 
-  get byName(): ReadonlyMap<string, NodeInfo> { return this.#nodes; }
-  get withAffinity(): ReadonlySet<NodeInfo> { return this.#withAffinity; }
-  get withRequiredAntiAffinity(): ReadonlySet<NodeInfo> { return this.#withRequiredAntiAffinity; }
-  get imageNodes(): ReadonlyMap<string, number> { return this.#imageNodes; }
+  get byName(): ReadonlyMap<string, NodeInfo> {
+    return this.#nodes;
+  }
+  get withAffinity(): ReadonlySet<NodeInfo> {
+    return this.#withAffinity;
+  }
+  get withRequiredAntiAffinity(): ReadonlySet<NodeInfo> {
+    return this.#withRequiredAntiAffinity;
+  }
+  get imageNodes(): ReadonlyMap<string, number> {
+    return this.#imageNodes;
+  }
 
   /** Nodes in the API, zones taking turns, so that sampling a part of them spreads over zones. */
   nodes(): readonly NodeInfo[] {

@@ -1,6 +1,8 @@
 /** A binary heap whose entries know their place in it, so that any of them can be taken out in logarithmic time. An entry is in one heap at most. */
 
-export interface HeapEntry { heapAt: number }
+export interface HeapEntry {
+  heapAt: number;
+}
 
 /** Place of an entry that is in no heap. */
 export const NOT_IN_HEAP = -1;
@@ -9,11 +11,17 @@ export class Heap<T extends HeapEntry> {
   readonly #before: (a: T, b: T) => boolean;
   readonly #items: T[] = [];
 
-  constructor(before: (a: T, b: T) => boolean) { this.#before = before; }
+  constructor(before: (a: T, b: T) => boolean) {
+    this.#before = before;
+  }
 
-  get size(): number { return this.#items.length; }
+  get size(): number {
+    return this.#items.length;
+  }
 
-  get first(): T | undefined { return this.#items[0]; }
+  get first(): T | undefined {
+    return this.#items[0];
+  }
 
   push(item: T): void {
     this.#items.push(item);
@@ -58,7 +66,11 @@ export class Heap<T extends HeapEntry> {
     for (;;) {
       let child = 2 * at + 1;
       if (child >= this.#items.length) break;
-      if (child + 1 < this.#items.length && this.#before(this.#items[child + 1] as T, this.#items[child] as T)) child += 1;
+      if (
+        child + 1 < this.#items.length &&
+        this.#before(this.#items[child + 1] as T, this.#items[child] as T)
+      )
+        child += 1;
       if (!this.#before(this.#items[child] as T, item)) break;
       this.#place(at, this.#items[child] as T);
       at = child;

@@ -45,7 +45,11 @@ export class NodeInfo {
     this.allocatable = amountsOf(allocatable);
     // A node that says nothing takes nothing: it has not reported its status yet.
     this.podLimit = Number(allocatable['pods'] ?? 0);
-    this.images = new Map((node?.status?.images ?? []).flatMap((image) => (image.names ?? []).map((name) => [name, image.sizeBytes ?? 0] as const)));
+    this.images = new Map(
+      (node?.status?.images ?? []).flatMap((image) =>
+        (image.names ?? []).map((name) => [name, image.sizeBytes ?? 0] as const),
+      ),
+    );
   }
 
   addPod(pod: PodInfo): void {
@@ -55,7 +59,14 @@ export class NodeInfo {
     addAmounts(this.requested, pod.requests);
     addAmounts(this.scoringRequested, pod.scoringRequests);
     if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
-    if (pod.requiredAffinity.length + pod.requiredAntiAffinity.length + pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0) this.withAffinity.add(pod);
+    if (
+      pod.requiredAffinity.length +
+        pod.requiredAntiAffinity.length +
+        pod.preferredAffinity.length +
+        pod.preferredAntiAffinity.length >
+      0
+    )
+      this.withAffinity.add(pod);
     if (pod.requiredAntiAffinity.length > 0) this.withRequiredAntiAffinity.add(pod);
   }
 
@@ -96,14 +107,26 @@ export class NodeInfo {
     const known = this.#counts.get(matcher.key);
     if (known !== undefined) return known;
     let count = 0;
-    for (const pod of this.pods.values()) if (pod.namespace === matcher.namespace && !pod.pod.metadata?.deletionTimestamp && matcher.matches(pod.labels)) count += 1;
+    for (const pod of this.pods.values())
+      if (
+        pod.namespace === matcher.namespace &&
+        !pod.pod.metadata?.deletionTimestamp &&
+        matcher.matches(pod.labels)
+      )
+        count += 1;
     if (this.#counts.size >= MAX_COUNTS) this.#counts.clear();
     this.#counts.set(matcher.key, count);
     return count;
   }
 
   portConflicts(wanted: readonly HostPort[]): boolean {
-    return wanted.some((want) => this.#ports.some((used) => used.port === want.port && used.protocol === want.protocol
-      && (used.ip === want.ip || used.ip === '0.0.0.0' || want.ip === '0.0.0.0')));
+    return wanted.some((want) =>
+      this.#ports.some(
+        (used) =>
+          used.port === want.port &&
+          used.protocol === want.protocol &&
+          (used.ip === want.ip || used.ip === '0.0.0.0' || want.ip === '0.0.0.0'),
+      ),
+    );
   }
 }

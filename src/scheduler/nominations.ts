@@ -10,9 +10,13 @@ export class Nominations {
   readonly #nodeOf = new Map<string, string>();
   readonly #onNode = new Map<string, readonly PodInfo[]>();
 
-  nodeOf(uid: string): string | undefined { return this.#nodeOf.get(uid); }
+  nodeOf(uid: string): string | undefined {
+    return this.#nodeOf.get(uid);
+  }
 
-  on(node: string): readonly PodInfo[] { return this.#onNode.get(node) ?? NONE; }
+  on(node: string): readonly PodInfo[] {
+    return this.#onNode.get(node) ?? NONE;
+  }
 
   set(pod: PodInfo, node: string): void {
     this.delete(pod.uid);

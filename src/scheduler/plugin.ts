@@ -27,7 +27,14 @@ export interface Cycle {
 }
 
 /** What kind of change in the cluster may make a pod schedulable that a plugin refused. */
-export type ClusterEvent = 'node-added' | 'node-updated' | 'node-deleted' | 'pod-added' | 'pod-updated' | 'pod-deleted' | 'storage-changed';
+export type ClusterEvent =
+  | 'node-added'
+  | 'node-updated'
+  | 'node-deleted'
+  | 'pod-added'
+  | 'pod-updated'
+  | 'pod-deleted'
+  | 'storage-changed';
 
 export interface SchedulerPlugin {
   /** Upstream's name: 'NodeResourcesFit'. */
@@ -59,14 +66,24 @@ export interface SchedulerPlugin {
 
 export const MAX_NODE_SCORE = 100;
 
-export function refusal(plugin: string, reasons: string | readonly string[], options: { readonly resolvable?: boolean } = {}): Refusal {
-  return { plugin, reasons: typeof reasons === 'string' ? [reasons] : reasons, resolvable: options.resolvable ?? true };
+export function refusal(
+  plugin: string,
+  reasons: string | readonly string[],
+  options: { readonly resolvable?: boolean } = {},
+): Refusal {
+  return {
+    plugin,
+    reasons: typeof reasons === 'string' ? [reasons] : reasons,
+    resolvable: options.resolvable ?? true,
+  };
 }
 
 /** The cycle with its own copy of the filters' state, for trying changes. */
 export function cloneCycle(cycle: Cycle): Cycle {
   const state = new Map(cycle.state);
-  for (const plugin of cycle.filters) if (plugin.cloneState && state.has(plugin.name)) state.set(plugin.name, plugin.cloneState(state.get(plugin.name)));
+  for (const plugin of cycle.filters)
+    if (plugin.cloneState && state.has(plugin.name))
+      state.set(plugin.name, plugin.cloneState(state.get(plugin.name)));
   return { ...cycle, state };
 }
 

@@ -4,7 +4,11 @@ import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } fr
 import { objectKey } from '#machinery/object.ts';
 import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
 
-export interface HostPort { readonly ip: string; readonly protocol: string; readonly port: number }
+export interface HostPort {
+  readonly ip: string;
+  readonly protocol: string;
+  readonly port: number;
+}
 
 export interface AffinityTerm {
   readonly selector: LabelSelector;
@@ -45,7 +49,8 @@ export function podInfo(pod: Pod): PodInfo {
 
 function compute(pod: Pod): PodInfo {
   const affinity = pod.spec?.affinity;
-  const terms = (list: readonly PodAffinityTerm[] | undefined): AffinityTerm[] => (list ?? []).map((term) => affinityTerm(pod, { term, weight: 0 }));
+  const terms = (list: readonly PodAffinityTerm[] | undefined): AffinityTerm[] =>
+    (list ?? []).map((term) => affinityTerm(pod, { term, weight: 0 }));
   const weighted = (list: readonly WeightedPodAffinityTerm[] | undefined): AffinityTerm[] =>
     (list ?? []).map(({ weight, podAffinityTerm }) => affinityTerm(pod, { term: podAffinityTerm, weight }));
   return {
@@ -61,22 +66,37 @@ function compute(pod: Pod): PodInfo {
     requiredAffinity: terms(affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     requiredAntiAffinity: terms(affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     preferredAffinity: weighted(affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution),
-    preferredAntiAffinity: weighted(affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution),
+    preferredAntiAffinity: weighted(
+      affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution,
+    ),
   };
 }
 
 function hostPortsOf(pod: Pod): HostPort[] {
-  const sidecars = (pod.spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always');
-  return [...pod.spec?.containers ?? [], ...sidecars].flatMap((container) => (container.ports ?? []).flatMap((port) =>
-    port.hostPort ? [{ ip: port.hostIP || '0.0.0.0', protocol: port.protocol ?? 'TCP', port: port.hostPort }] : []));
+  const sidecars = (pod.spec?.initContainers ?? []).filter(
+    (container) => container.restartPolicy === 'Always',
+  );
+  return [...(pod.spec?.containers ?? []), ...sidecars].flatMap((container) =>
+    (container.ports ?? []).flatMap((port) =>
+      port.hostPort
+        ? [{ ip: port.hostIP || '0.0.0.0', protocol: port.protocol ?? 'TCP', port: port.hostPort }]
+        : [],
+    ),
+  );
 }
 
-function affinityTerm(pod: Pod, { term, weight }: { readonly term: PodAffinityTerm; readonly weight: number }): AffinityTerm {
+function affinityTerm(
+  pod: Pod,
+  { term, weight }: { readonly term: PodAffinityTerm; readonly weight: number },
+): AffinityTerm {
   const noNamespaces = (term.namespaces ?? []).length === 0 && term.namespaceSelector === undefined;
   return {
     selector: compileLabelSelector(withLabelKeys(pod, term)),
-    namespaces: new Set(noNamespaces ? [pod.metadata?.namespace ?? ''] : term.namespaces ?? []),
-    namespaceSelector: term.namespaceSelector === undefined ? undefined : compileLabelSelector(term.namespaceSelector as LabelSelectorObject),
+    namespaces: new Set(noNamespaces ? [pod.metadata?.namespace ?? ''] : (term.namespaces ?? [])),
+    namespaceSelector:
+      term.namespaceSelector === undefined
+        ? undefined
+        : compileLabelSelector(term.namespaceSelector as LabelSelectorObject),
     topologyKey: term.topologyKey,
     weight,
   };
@@ -86,17 +106,24 @@ function affinityTerm(pod: Pod, { term, weight }: { readonly term: PodAffinityTe
 function withLabelKeys(pod: Pod, term: PodAffinityTerm): LabelSelectorObject | undefined {
   const selector = term.labelSelector as LabelSelectorObject | undefined;
   const own = pod.metadata?.labels ?? {};
-  const add = (keys: readonly string[] | undefined, operator: string): { key: string; operator: string; values: string[] }[] =>
-    (keys ?? []).filter((key) => own[key] !== undefined).map((key) => ({ key, operator, values: [own[key] ?? ''] }));
+  const add = (
+    keys: readonly string[] | undefined,
+    operator: string,
+  ): { key: string; operator: string; values: string[] }[] =>
+    (keys ?? [])
+      .filter((key) => own[key] !== undefined)
+      .map((key) => ({ key, operator, values: [own[key] ?? ''] }));
   const extra = [...add(term.matchLabelKeys, 'In'), ...add(term.mismatchLabelKeys, 'NotIn')];
   if (!selector || extra.length === 0) return selector;
-  return { ...selector, matchExpressions: [...selector.matchExpressions ?? [], ...extra] };
+  return { ...selector, matchExpressions: [...(selector.matchExpressions ?? []), ...extra] };
 }
 
 export type NamespaceLabels = (namespace: string) => Readonly<Record<string, string>>;
 
 /** Whether an affinity term is about this pod. */
 export function termMatches(term: AffinityTerm, pod: PodInfo, namespaceLabels: NamespaceLabels): boolean {
-  const inNamespace = term.namespaces.has(pod.namespace) || (term.namespaceSelector?.matches(namespaceLabels(pod.namespace)) ?? false);
+  const inNamespace =
+    term.namespaces.has(pod.namespace) ||
+    (term.namespaceSelector?.matches(namespaceLabels(pod.namespace)) ?? false);
   return inNamespace && term.selector.matches(pod.labels);
 }

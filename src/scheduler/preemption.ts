@@ -17,24 +17,40 @@ export interface PreemptionInput {
   readonly nominatedNode?: string | undefined;
 }
 
-export interface Preemption { readonly node: string; readonly victims: readonly PodInfo[] }
+export interface Preemption {
+  readonly node: string;
+  readonly victims: readonly PodInfo[];
+}
 
 /** Why nobody is preempted. keepNomination: the promise of a node stands, since the pod may not preempt (again). */
-export interface NoPreemption { readonly message: string; readonly keepNomination: boolean }
+export interface NoPreemption {
+  readonly message: string;
+  readonly keepNomination: boolean;
+}
 
-interface Candidate extends Preemption { readonly violations: number }
+interface Candidate extends Preemption {
+  readonly violations: number;
+}
 
 /** Upstream looks at 10 % of the nodes, at least 100. */
 const MIN_CANDIDATES = 100;
 const CANDIDATE_SHARE = 0.1;
 
-const UNHELPFUL = refusal('DefaultPreemption', 'Preemption is not helpful for scheduling', { resolvable: false });
-const NO_VICTIMS = refusal('DefaultPreemption', 'No preemption victims found for incoming pod', { resolvable: false });
+const UNHELPFUL = refusal('DefaultPreemption', 'Preemption is not helpful for scheduling', {
+  resolvable: false,
+});
+const NO_VICTIMS = refusal('DefaultPreemption', 'No preemption victims found for incoming pod', {
+  resolvable: false,
+});
 
 export function findPreemption(input: PreemptionInput): Preemption | NoPreemption {
-  const { cycle: { pod, snapshot } } = input;
-  if (pod.pod.spec?.preemptionPolicy === 'Never') return { message: 'not eligible due to preemptionPolicy=Never.', keepNomination: true };
-  if (victimsEnding(input)) return { message: 'not eligible due to terminating pod on the nominated node.', keepNomination: true };
+  const {
+    cycle: { pod, snapshot },
+  } = input;
+  if (pod.pod.spec?.preemptionPolicy === 'Never')
+    return { message: 'not eligible due to preemptionPolicy=Never.', keepNomination: true };
+  if (victimsEnding(input))
+    return { message: 'not eligible due to terminating pod on the nominated node.', keepNomination: true };
   const wanted = Math.max(MIN_CANDIDATES, Math.trunc(snapshot.nodes.length * CANDIDATE_SHARE));
   const candidates: Candidate[] = [];
   const refusals = new Map<string, Refusal>();
@@ -47,7 +63,10 @@ export function findPreemption(input: PreemptionInput): Preemption | NoPreemptio
   }
   const best = candidates.sort(compareCandidates)[0];
   if (best) return { node: best.node, victims: best.victims };
-  return { message: failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }), keepNomination: false };
+  return {
+    message: failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }),
+    keepNomination: false,
+  };
 }
 
 function refusedOn({ everywhere, refusals, others }: Failure, node: string): Refusal | undefined {
@@ -58,8 +77,15 @@ function refusedOn({ everywhere, refusals, others }: Failure, node: string): Ref
 function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: PreemptionInput): boolean {
   const node = snapshot.byName.get(nominatedNode ?? '');
   if (!node || refusedOn(failure, node.name)?.resolvable === false) return false;
-  return [...node.pods.values()].some((other) => other.priority < pod.priority && other.pod.metadata?.deletionTimestamp !== undefined
-    && other.pod.status?.conditions?.some(({ type, status, reason }) => type === 'DisruptionTarget' && status === 'True' && reason === 'PreemptionByScheduler'));
+  return [...node.pods.values()].some(
+    (other) =>
+      other.priority < pod.priority &&
+      other.pod.metadata?.deletionTimestamp !== undefined &&
+      other.pod.status?.conditions?.some(
+        ({ type, status, reason }) =>
+          type === 'DisruptionTarget' && status === 'True' && reason === 'PreemptionByScheduler',
+      ),
+  );
 }
 
 /** Take all lower-priority pods away; if the pod then fits, put back as many as possible, the most important first. */
@@ -75,10 +101,15 @@ function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Can
   const victims = violating.filter((pod) => !reprieve(trial, { node, pod }));
   const violations = victims.length;
   victims.push(...rest.filter((pod) => !reprieve(trial, { node, pod })));
-  return victims.length === 0 ? NO_VICTIMS : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
+  return victims.length === 0
+    ? NO_VICTIMS
+    : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
 }
 
-interface Change { readonly node: NodeInfo; readonly pod: PodInfo }
+interface Change {
+  readonly node: NodeInfo;
+  readonly pod: PodInfo;
+}
 
 function remove(cycle: Cycle, { node, pod }: Change): void {
   node.removePod(pod.uid);
@@ -105,9 +136,14 @@ function moreImportantFirst(a: PodInfo, b: PodInfo): number {
   return b.priority - a.priority || startOf(a) - startOf(b);
 }
 
-function splitByBudgets(pods: readonly PodInfo[], budgets: readonly PodDisruptionBudget[]): { violating: PodInfo[]; rest: PodInfo[] } {
+function splitByBudgets(
+  pods: readonly PodInfo[],
+  budgets: readonly PodDisruptionBudget[],
+): { violating: PodInfo[]; rest: PodInfo[] } {
   const allowed = budgets.map((budget) => budget.status?.disruptionsAllowed ?? 0);
-  const selectors = budgets.map((budget) => compileLabelSelector(budget.spec?.selector as LabelSelectorObject | undefined));
+  const selectors = budgets.map((budget) =>
+    compileLabelSelector(budget.spec?.selector as LabelSelectorObject | undefined),
+  );
   const violating: PodInfo[] = [];
   const rest: PodInfo[] = [];
   for (const pod of pods) {
@@ -115,7 +151,13 @@ function splitByBudgets(pods: readonly PodInfo[], budgets: readonly PodDisruptio
     for (const [index, budget] of budgets.entries()) {
       const selector = selectors[index];
       // As upstream: here an empty selector protects nobody.
-      if (budget.metadata?.namespace !== pod.namespace || !selector || selector.isEverything || !selector.matches(pod.labels)) continue;
+      if (
+        budget.metadata?.namespace !== pod.namespace ||
+        !selector ||
+        selector.isEverything ||
+        !selector.matches(pod.labels)
+      )
+        continue;
       if (budget.status?.disruptedPods?.[pod.pod.metadata?.name ?? '']) continue;
       allowed[index] = (allowed[index] ?? 0) - 1;
       if ((allowed[index] ?? 0) < 0) violates = true;
@@ -128,7 +170,15 @@ function splitByBudgets(pods: readonly PodInfo[], budgets: readonly PodDisruptio
 /** Fewest broken budgets, lowest highest priority, lowest sum of priorities, fewest victims, latest start of the most important ones. */
 function compareCandidates(a: Candidate, b: Candidate): number {
   const highest = (candidate: Candidate): number => candidate.victims[0]?.priority ?? 0;
-  const sum = (candidate: Candidate): number => candidate.victims.reduce((total, pod) => total + pod.priority + 2 ** 31, 0);
-  const earliest = (candidate: Candidate): number => Math.min(...candidate.victims.filter((pod) => pod.priority === highest(candidate)).map(startOf));
-  return a.violations - b.violations || highest(a) - highest(b) || sum(a) - sum(b) || a.victims.length - b.victims.length || earliest(b) - earliest(a);
+  const sum = (candidate: Candidate): number =>
+    candidate.victims.reduce((total, pod) => total + pod.priority + 2 ** 31, 0);
+  const earliest = (candidate: Candidate): number =>
+    Math.min(...candidate.victims.filter((pod) => pod.priority === highest(candidate)).map(startOf));
+  return (
+    a.violations - b.violations ||
+    highest(a) - highest(b) ||
+    sum(a) - sum(b) ||
+    a.victims.length - b.victims.length ||
+    earliest(b) - earliest(a)
+  );
 }

@@ -18,7 +18,10 @@ describe('the scheduling queue', () => {
     await clock.advance(10);
     queue.set(second);
     queue.set(vip);
-    assert.deepEqual([queue.pop(), queue.pop(), queue.pop(), queue.pop()].map((popped) => popped?.pod.metadata?.name), ['vip', 'first', 'second', undefined]);
+    assert.deepEqual(
+      [queue.pop(), queue.pop(), queue.pop(), queue.pop()].map((popped) => popped?.pod.metadata?.name),
+      ['vip', 'first', 'second', undefined],
+    );
     queue.stop();
   });
 
@@ -78,7 +81,11 @@ describe('the scheduling queue', () => {
     const gated = pod('a', { spec: { schedulingGates: [{ name: 'wait' }] } });
     queue.set({ ...gated, metadata: { ...gated.metadata, generation: 1 } });
     assert.equal(queue.pop(), undefined);
-    queue.set({ ...gated, metadata: { ...gated.metadata, generation: 2 }, spec: { ...gated.spec, schedulingGates: [], containers: gated.spec?.containers ?? [] } });
+    queue.set({
+      ...gated,
+      metadata: { ...gated.metadata, generation: 2 },
+      spec: { ...gated.spec, schedulingGates: [], containers: gated.spec?.containers ?? [] },
+    });
     assert.equal(queue.pop()?.pod.metadata?.name, 'a');
     queue.stop();
   });

@@ -66,11 +66,17 @@ export class SchedulingQueue {
     this.#armFlush();
   }
 
-  get size(): number { return this.#entries.size; }
-  get activeSize(): number { return this.#active.size; }
+  get size(): number {
+    return this.#entries.size;
+  }
+  get activeSize(): number {
+    return this.#active.size;
+  }
 
   /** Where a pod waits; for tests and status pages. */
-  placeOf(uid: string): Entry['place'] | undefined { return this.#entries.get(uid)?.place; }
+  placeOf(uid: string): Entry['place'] | undefined {
+    return this.#entries.get(uid)?.place;
+  }
 
   /** A pod that waits for a node: new, or changed while it waits. */
   set(pod: Pod): void {
@@ -119,7 +125,8 @@ export class SchedulingQueue {
     entry.retryAtMs = this.#now() + Math.min(MAX_BACKOFF_MS, INITIAL_BACKOFF_MS * 2 ** (entry.attempts - 1));
     entry.place = 'unschedulable';
     this.#unschedulable.add(entry);
-    if (refusedBy.size === 0 || entry.changed || [...entry.missed].some((kind) => this.#helps(kind, entry))) this.#wake(entry);
+    if (refusedBy.size === 0 || entry.changed || [...entry.missed].some((kind) => this.#helps(kind, entry)))
+      this.#wake(entry);
   }
 
   /** Something changed in the cluster: wake the pods it may help. */
@@ -134,12 +141,25 @@ export class SchedulingQueue {
     this.#flushTimer?.cancel();
   }
 
-  #now(): number { return this.#options.clock.now(); }
+  #now(): number {
+    return this.#options.clock.now();
+  }
 
   #add(pod: Pod, uid: string): void {
     const entry: Entry = {
-      pod, uid, priority: pod.spec?.priority ?? 0, sinceMs: this.#now(), order: this.#order++, attempts: 0, place: 'gated', heapAt: NOT_IN_HEAP,
-      refusedBy: new Set(), parkedAtMs: 0, retryAtMs: 0, missed: new Set(), changed: false,
+      pod,
+      uid,
+      priority: pod.spec?.priority ?? 0,
+      sinceMs: this.#now(),
+      order: this.#order++,
+      attempts: 0,
+      place: 'gated',
+      heapAt: NOT_IN_HEAP,
+      refusedBy: new Set(),
+      parkedAtMs: 0,
+      retryAtMs: 0,
+      missed: new Set(),
+      changed: false,
     };
     this.#entries.set(uid, entry);
     this.#enqueue(entry);
@@ -156,7 +176,9 @@ export class SchedulingQueue {
     this.#leave(entry);
     // A priority is fixed once admission has set it; here it cannot disturb the heap's order.
     entry.priority = entry.pod.spec?.priority ?? 0;
-    entry.place = this.#options.plugins.some((plugin) => plugin.preEnqueue?.(entry.pod) !== undefined) ? 'gated' : 'active';
+    entry.place = this.#options.plugins.some((plugin) => plugin.preEnqueue?.(entry.pod) !== undefined)
+      ? 'gated'
+      : 'active';
     if (entry.place === 'gated') return;
     this.#active.push(entry);
     this.#options.onReady();
@@ -165,7 +187,11 @@ export class SchedulingQueue {
   #helps(kind: ClusterEvent, entry: Entry): boolean {
     let helped = this.#wokenBy.get(kind);
     if (!helped) {
-      helped = new Set(this.#options.plugins.filter((plugin) => plugin.wakesOn === undefined || plugin.wakesOn.includes(kind)).map((plugin) => plugin.name));
+      helped = new Set(
+        this.#options.plugins
+          .filter((plugin) => plugin.wakesOn === undefined || plugin.wakesOn.includes(kind))
+          .map((plugin) => plugin.name),
+      );
       this.#wokenBy.set(kind, helped);
     }
     for (const name of entry.refusedBy) if (helped.has(name)) return true;
@@ -185,19 +211,27 @@ export class SchedulingQueue {
     if (next === undefined || next >= this.#backoffTimerAtMs || this.#stopped) return;
     this.#backoffTimer?.cancel();
     this.#backoffTimerAtMs = next;
-    this.#backoffTimer = this.#options.clock.after(Math.max(0, next - this.#now()), () => this.#backoffOver());
+    this.#backoffTimer = this.#options.clock.after(Math.max(0, next - this.#now()), () =>
+      this.#backoffOver(),
+    );
   }
 
   #backoffOver(): void {
     this.#backoffTimerAtMs = Infinity;
-    for (let entry = this.#backoff.first; entry && entry.retryAtMs <= this.#now(); entry = this.#backoff.first) this.#enqueue(entry);
+    for (
+      let entry = this.#backoff.first;
+      entry && entry.retryAtMs <= this.#now();
+      entry = this.#backoff.first
+    )
+      this.#enqueue(entry);
     this.#armBackoff();
   }
 
   #armFlush(): void {
     if (this.#stopped) return;
     this.#flushTimer = this.#options.clock.after(FLUSH_EVERY_MS, () => {
-      for (const entry of this.#unschedulable) if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS) this.#wake(entry);
+      for (const entry of this.#unschedulable)
+        if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS) this.#wake(entry);
       this.#armFlush();
     });
   }
@@ -205,7 +239,10 @@ export class SchedulingQueue {
 
 /** A change of what plugins look at, as opposed to our own status writes. The generation counts changes of the spec. */
 function changedFor(before: Pod, after: Pod): boolean {
-  if (JSON.stringify(before.metadata?.labels ?? {}) !== JSON.stringify(after.metadata?.labels ?? {})) return true;
+  if (JSON.stringify(before.metadata?.labels ?? {}) !== JSON.stringify(after.metadata?.labels ?? {}))
+    return true;
   const [old, now] = [before.metadata?.generation, after.metadata?.generation];
-  return old === undefined || now === undefined ? JSON.stringify(before.spec) !== JSON.stringify(after.spec) : old !== now;
+  return old === undefined || now === undefined
+    ? JSON.stringify(before.spec) !== JSON.stringify(after.spec)
+    : old !== now;
 }

@@ -51,14 +51,16 @@ export function addAmounts(target: Amounts, other: Amounts, sign: 1 | -1 = 1): v
   target.milliCPU += sign * other.milliCPU;
   target.memoryBytes += sign * other.memoryBytes;
   target.ephemeralStorageBytes += sign * other.ephemeralStorageBytes;
-  for (const [name, value] of other.scalars) target.scalars.set(name, (target.scalars.get(name) ?? 0) + sign * value);
+  for (const [name, value] of other.scalars)
+    target.scalars.set(name, (target.scalars.get(name) ?? 0) + sign * value);
 }
 
 function raiseTo(target: Amounts, other: Amounts): void {
   target.milliCPU = Math.max(target.milliCPU, other.milliCPU);
   target.memoryBytes = Math.max(target.memoryBytes, other.memoryBytes);
   target.ephemeralStorageBytes = Math.max(target.ephemeralStorageBytes, other.ephemeralStorageBytes);
-  for (const [name, value] of other.scalars) target.scalars.set(name, Math.max(target.scalars.get(name) ?? 0, value));
+  for (const [name, value] of other.scalars)
+    target.scalars.set(name, Math.max(target.scalars.get(name) ?? 0, value));
 }
 
 /** A pod's request: containers and sidecars together, or the largest step of the init sequence, plus overhead; pod-level requests override. */
@@ -69,9 +71,14 @@ export function podRequests(pod: Pod): Amounts {
 /** While a container is being resized it holds the larger of what it has and what it shall have; what its node can never give is not counted. */
 function containerRequests({ status }: Pod, container: Container): Amounts {
   const wanted = amountsOf(container.resources?.requests);
-  const current = [...status?.containerStatuses ?? [], ...status?.initContainerStatuses ?? []].find((one) => one.name === container.name);
+  const current = [...(status?.containerStatuses ?? []), ...(status?.initContainerStatuses ?? [])].find(
+    (one) => one.name === container.name,
+  );
   if (!current?.resources?.requests && !current?.allocatedResources) return wanted;
-  const infeasible = status?.conditions?.some(({ type, status: value, reason }) => type === 'PodResizePending' && value === 'True' && reason === 'Infeasible');
+  const infeasible = status?.conditions?.some(
+    ({ type, status: value, reason }) =>
+      type === 'PodResizePending' && value === 'True' && reason === 'Infeasible',
+  );
   const held = infeasible ? emptyAmounts() : wanted;
   raiseTo(held, amountsOf(current.resources?.requests));
   raiseTo(held, amountsOf(current.allocatedResources));

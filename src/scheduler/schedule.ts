@@ -48,19 +48,38 @@ export function schedule(input: ScheduleInput): Decision {
   const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [] };
   const nodeCount = snapshot.nodes.length;
   const narrowed = runPreFilters(cycle, profile.plugins);
-  if ('refused' in narrowed) return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
+  if ('refused' in narrowed)
+    return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
   const nominated = snapshot.byName.get(input.nominatedNode ?? '');
-  if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated)) return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1 };
+  if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated))
+    return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1 };
   const { feasible, refusals } = findFeasible(cycle, { ...input, ...narrowed });
-  if (feasible.length === 0) return { kind: 'none', cycle, failure: { nodeCount, refusals, ...(narrowed.others ? { others: narrowed.others } : {}) } };
-  const best = feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });
-  return { kind: 'fits', node: best?.name ?? '', evaluated: feasible.length + refusals.size, feasible: feasible.length };
+  if (feasible.length === 0)
+    return {
+      kind: 'none',
+      cycle,
+      failure: { nodeCount, refusals, ...(narrowed.others ? { others: narrowed.others } : {}) },
+    };
+  const best =
+    feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });
+  return {
+    kind: 'fits',
+    node: best?.name ?? '',
+    evaluated: feasible.length + refusals.size,
+    feasible: feasible.length,
+  };
 }
 
-interface Narrowed { readonly nodes?: ReadonlySet<string>; readonly others?: Refusal }
+interface Narrowed {
+  readonly nodes?: ReadonlySet<string>;
+  readonly others?: Refusal;
+}
 
 /** Fills cycle.filters; answers to which nodes the pod is narrowed. */
-function runPreFilters(cycle: Cycle, plugins: readonly SchedulerPlugin[]): Narrowed | { readonly refused: Refusal } {
+function runPreFilters(
+  cycle: Cycle,
+  plugins: readonly SchedulerPlugin[],
+): Narrowed | { readonly refused: Refusal } {
   const filters: SchedulerPlugin[] = [];
   const narrowing: string[] = [];
   let nodes: ReadonlySet<string> | undefined;
@@ -70,16 +89,28 @@ function runPreFilters(cycle: Cycle, plugins: readonly SchedulerPlugin[]): Narro
       if ('reasons' in outcome) return { refused: outcome };
       narrowing.push(plugin.name);
       nodes = nodes ? nodes.intersection(outcome.nodes) : outcome.nodes;
-      if (nodes.size === 0) return { refused: refusal(plugin.name, contradiction(narrowing), { resolvable: false }) };
+      if (nodes.size === 0)
+        return { refused: refusal(plugin.name, contradiction(narrowing), { resolvable: false }) };
     }
     if (plugin.filter && outcome !== 'skip') filters.push(plugin);
   }
   cycle.filters = filters;
-  return nodes ? { nodes, others: refusal(narrowing[0] ?? '', `node(s) didn't satisfy plugin(s) [${narrowing.sort().join(' ')}]`, { resolvable: false }) } : {};
+  return nodes
+    ? {
+        nodes,
+        others: refusal(
+          narrowing[0] ?? '',
+          `node(s) didn't satisfy plugin(s) [${narrowing.sort().join(' ')}]`,
+          { resolvable: false },
+        ),
+      }
+    : {};
 }
 
 function contradiction(narrowing: readonly string[]): string {
-  return narrowing.length === 1 ? `node(s) didn't satisfy plugin ${narrowing[0]}` : `node(s) didn't satisfy plugin(s) [${[...narrowing].sort().join(' ')}] simultaneously`;
+  return narrowing.length === 1
+    ? `node(s) didn't satisfy plugin ${narrowing[0]}`
+    : `node(s) didn't satisfy plugin(s) [${[...narrowing].sort().join(' ')}] simultaneously`;
 }
 
 /**
@@ -88,7 +119,9 @@ function contradiction(narrowing: readonly string[]): string {
  */
 export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
   const { pod, snapshot } = cycle;
-  const promised = snapshot.nominated(node.name).filter((other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid));
+  const promised = snapshot
+    .nominated(node.name)
+    .filter((other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid));
   if (promised.length > 0) {
     const crowded = node.clone();
     const trial = cloneCycle(cycle);
@@ -110,9 +143,16 @@ function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {
   return undefined;
 }
 
-function findFeasible(cycle: Cycle, input: ScheduleInput & Narrowed): { feasible: NodeInfo[]; refusals: Map<string, Refusal> } {
+function findFeasible(
+  cycle: Cycle,
+  input: ScheduleInput & Narrowed,
+): { feasible: NodeInfo[]; refusals: Map<string, Refusal> } {
   const { snapshot } = input;
-  const nodes = input.nodes ? [...input.nodes].map((name) => snapshot.byName.get(name)).filter((info): info is NodeInfo => info?.node !== undefined) : snapshot.nodes;
+  const nodes = input.nodes
+    ? [...input.nodes]
+        .map((name) => snapshot.byName.get(name))
+        .filter((info): info is NodeInfo => info?.node !== undefined)
+    : snapshot.nodes;
   const wanted = nodesToFind(nodes.length, input.profile.percentageOfNodesToScore ?? 0);
   const feasible: NodeInfo[] = [];
   const refusals = new Map<string, Refusal>();
@@ -132,14 +172,23 @@ export function nodesToFind(count: number, percentage: number): number {
   return Math.min(count, Math.max(MIN_FEASIBLE_NODES, Math.trunc((count * share) / 100)));
 }
 
-function pickBest(cycle: Cycle, { feasible, profile, random }: { readonly feasible: readonly NodeInfo[]; readonly profile: Profile; readonly random: Random }): NodeInfo | undefined {
+function pickBest(
+  cycle: Cycle,
+  {
+    feasible,
+    profile,
+    random,
+  }: { readonly feasible: readonly NodeInfo[]; readonly profile: Profile; readonly random: Random },
+): NodeInfo | undefined {
   const totals = new Float64Array(feasible.length);
   for (const plugin of profile.plugins) {
     if (!plugin.score || !plugin.weight || plugin.preScore?.(cycle, feasible) === 'skip') continue;
     const scores = new Float64Array(feasible.length);
-    for (let index = 0; index < feasible.length; index += 1) scores[index] = plugin.score(cycle, feasible[index] as NodeInfo);
+    for (let index = 0; index < feasible.length; index += 1)
+      scores[index] = plugin.score(cycle, feasible[index] as NodeInfo);
     plugin.normalize?.(cycle, scores, feasible);
-    for (let index = 0; index < scores.length; index += 1) totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * plugin.weight;
+    for (let index = 0; index < scores.length; index += 1)
+      totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * plugin.weight;
   }
   return feasible[indexOfBest(totals, random)];
 }
@@ -176,5 +225,8 @@ function reasonCounts({ refusals, others, nodeCount }: Failure): string {
   };
   for (const refused of refusals.values()) count(refused, 1);
   if (others && refusals.size < nodeCount) count(others, nodeCount - refusals.size);
-  return [...counts].map(([reason, times]) => `${times} ${reason}`).sort().join(', ');
+  return [...counts]
+    .map(([reason, times]) => `${times} ${reason}`)
+    .sort()
+    .join(', ');
 }

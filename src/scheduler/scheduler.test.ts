@@ -27,9 +27,13 @@ async function until<T>(what: string, found: () => Promise<T | undefined | false
 class World {
   readonly testApi: TestApi;
   readonly #schedulers: { stop(): Promise<void> }[] = [];
-  constructor(testApi: TestApi) { this.testApi = testApi; }
+  constructor(testApi: TestApi) {
+    this.testApi = testApi;
+  }
 
-  get api(): TestApi['api'] { return this.testApi.api; }
+  get api(): TestApi['api'] {
+    return this.testApi.api;
+  }
 
   /** The scheduler first, then the API it uses. */
   async stop(): Promise<void> {
@@ -39,7 +43,13 @@ class World {
 
   async scheduler(options: Partial<SchedulerOptions> = {}): Promise<{ stop(): Promise<void> }> {
     const scheduler = createScheduler({
-      api: this.testApi.clientAs(identities.scheduler), clock: realClock, log: silentLogger, identity: 'test', leaderElect: false, random: seededRandom(7), ...options,
+      api: this.testApi.clientAs(identities.scheduler),
+      clock: realClock,
+      log: silentLogger,
+      identity: 'test',
+      leaderElect: false,
+      random: seededRandom(7),
+      ...options,
     });
     this.#schedulers.push(scheduler);
     await scheduler.start();
@@ -50,28 +60,51 @@ class World {
     const wanted = node(name, options);
     const made = await this.api.create(nodes, wanted);
     // New nodes carry a taint until they say that they are ready.
-    const clean = await this.api.update(nodes, { ...made, spec: { ...made.spec, taints: wanted.spec?.taints ?? [] } });
-    await this.api.updateStatus(nodes, { ...clean, status: { ...wanted.status, conditions: [{ type: 'Ready', status: 'True' }] } as never });
+    const clean = await this.api.update(nodes, {
+      ...made,
+      spec: { ...made.spec, taints: wanted.spec?.taints ?? [] },
+    });
+    await this.api.updateStatus(nodes, {
+      ...clean,
+      status: { ...wanted.status, conditions: [{ type: 'Ready', status: 'True' }] } as never,
+    });
   }
 
   async pod(name: string, options: PodOptions & { readonly className?: string } = {}): Promise<Pod> {
     const { metadata, spec } = pod(name, options);
     const { priority: _set, ...rest } = spec ?? { containers: [] };
-    return this.api.create(pods, { metadata: { name, namespace: NAMESPACE, labels: metadata?.labels ?? {} }, spec: { ...rest, ...(options.className ? { priorityClassName: options.className } : {}) } });
+    return this.api.create(pods, {
+      metadata: { name, namespace: NAMESPACE, labels: metadata?.labels ?? {} },
+      spec: { ...rest, ...(options.className ? { priorityClassName: options.className } : {}) },
+    });
   }
 
-  read(name: string): Promise<Pod> { return this.api.get(pods, { name, namespace: NAMESPACE }); }
+  read(name: string): Promise<Pod> {
+    return this.api.get(pods, { name, namespace: NAMESPACE });
+  }
 
   placed(name: string): Promise<string> {
     return until(`${name} has a node`, async () => (await this.read(name)).spec?.nodeName || false);
   }
 
   refusal(name: string): Promise<string> {
-    return until(`${name} is refused`, async () => (await this.read(name)).status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False')?.message);
+    return until(
+      `${name} is refused`,
+      async () =>
+        (await this.read(name)).status?.conditions?.find(
+          ({ type, status }) => type === 'PodScheduled' && status === 'False',
+        )?.message,
+    );
   }
 
   eventOf(name: string, reason: string): Promise<string> {
-    return until(`${name} has event ${reason}`, async () => (await this.api.list(events, { namespace: NAMESPACE })).items.find((event) => event.involvedObject.name === name && event.reason === reason)?.message);
+    return until(
+      `${name} has event ${reason}`,
+      async () =>
+        (await this.api.list(events, { namespace: NAMESPACE })).items.find(
+          (event) => event.involvedObject.name === name && event.reason === reason,
+        )?.message,
+    );
   }
 }
 
@@ -95,7 +128,10 @@ describe('the scheduler', () => {
     await w.pod('late');
     assert.equal(await w.placed('late'), 'x');
     assert.equal(await w.eventOf('late', 'Scheduled'), 'Successfully assigned default/late to x');
-    assert.equal((await w.read('late')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status, 'True');
+    assert.equal(
+      (await w.read('late')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status,
+      'True',
+    );
   });
 
   it('says why a pod waits, and places it once there is room', async (t) => {
@@ -106,7 +142,8 @@ describe('the scheduler', () => {
     await w.pod('first', { cpu: '3' });
     await w.placed('first');
     await w.pod('second', { cpu: '2' });
-    const message = '0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.';
+    const message =
+      '0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.';
     assert.equal(await w.refusal('second'), message);
     assert.equal(await w.eventOf('second', 'FailedScheduling'), message);
     await w.api.delete(pods, { name: 'first', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
@@ -130,21 +167,30 @@ describe('the scheduler', () => {
     await w.pod('victim', { cpu: '3' });
     await w.placed('victim');
     await w.pod('important', { cpu: '3', className: 'vip' });
-    const nominated = await until('a node is promised', async () => (await w.read('important')).status?.nominatedNodeName || false);
+    const nominated = await until(
+      'a node is promised',
+      async () => (await w.read('important')).status?.nominatedNodeName || false,
+    );
     assert.equal(nominated, 'x');
     const victim = await until('the victim ends', async () => {
       const found = await w.read('victim');
       return found.metadata?.deletionTimestamp !== undefined && found;
     });
     const target = victim.status?.conditions?.find(({ type }) => type === 'DisruptionTarget');
-    assert.deepEqual([target?.status, target?.reason, target?.message], ['True', 'PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod']);
+    assert.deepEqual(
+      [target?.status, target?.reason, target?.message],
+      ['True', 'PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod'],
+    );
     // Would fit beside nobody: the room is promised.
     await w.pod('sneaky', { cpu: '3' });
     await w.refusal('sneaky');
     await w.api.delete(pods, { name: 'victim', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
     assert.equal(await w.placed('important'), 'x');
     assert.equal((await w.read('sneaky')).spec?.nodeName ?? '', '');
-    assert.equal(await w.eventOf('victim', 'Preempted'), `Preempted by pod ${(await w.read('important')).metadata?.uid} on node x`);
+    assert.equal(
+      await w.eventOf('victim', 'Preempted'),
+      `Preempted by pod ${(await w.read('important')).metadata?.uid} on node x`,
+    );
   });
 
   it('leaves gated pods and those of other schedulers alone', async (t) => {
@@ -155,31 +201,56 @@ describe('the scheduler', () => {
     await w.pod('foreign', { spec: { schedulerName: 'other' } });
     await w.pod('plain');
     await w.placed('plain');
-    assert.deepEqual([(await w.read('gated')).spec?.nodeName, (await w.read('foreign')).spec?.nodeName], [undefined, undefined]);
-    await w.api.patch(pods, { name: 'gated', namespace: NAMESPACE }, { type: 'merge', patch: { spec: { schedulingGates: null } } });
+    assert.deepEqual(
+      [(await w.read('gated')).spec?.nodeName, (await w.read('foreign')).spec?.nodeName],
+      [undefined, undefined],
+    );
+    await w.api.patch(
+      pods,
+      { name: 'gated', namespace: NAMESPACE },
+      { type: 'merge', patch: { spec: { schedulingGates: null } } },
+    );
     assert.equal(await w.placed('gated'), 'x');
   });
 
   it('spreads the pods of a Service, and never over-commits a node when many come at once', async (t) => {
     const w = await worldFor(t);
     for (const name of ['x', 'y', 'z']) await w.node(name, { pods: '10' });
-    await w.api.create(services, { metadata: { name: 'web', namespace: NAMESPACE }, spec: { selector: { app: 'web' }, ports: [{ port: 80 }] } });
+    await w.api.create(services, {
+      metadata: { name: 'web', namespace: NAMESPACE },
+      spec: { selector: { app: 'web' }, ports: [{ port: 80 }] },
+    });
     await w.scheduler();
-    await Promise.all(Array.from({ length: 33 }, (_, index) => w.pod(`web-${index}`, { labels: { app: 'web' } })));
+    await Promise.all(
+      Array.from({ length: 33 }, (_, index) => w.pod(`web-${index}`, { labels: { app: 'web' } })),
+    );
     const settled = await until('30 are placed and 3 are refused', async () => {
       const { items } = await w.api.list(pods, { namespace: NAMESPACE });
-      const done = items.every((one) => one.spec?.nodeName || one.status?.conditions?.some(({ type, status }) => type === 'PodScheduled' && status === 'False'));
+      const done = items.every(
+        (one) =>
+          one.spec?.nodeName ||
+          one.status?.conditions?.some(({ type, status }) => type === 'PodScheduled' && status === 'False'),
+      );
       return done && items;
     });
-    const perNode = Map.groupBy(settled.filter((one) => one.spec?.nodeName), (one) => one.spec?.nodeName);
-    assert.deepEqual([...perNode.values()].map((list) => list.length), [10, 10, 10]);
+    const perNode = Map.groupBy(
+      settled.filter((one) => one.spec?.nodeName),
+      (one) => one.spec?.nodeName,
+    );
+    assert.deepEqual(
+      [...perNode.values()].map((list) => list.length),
+      [10, 10, 10],
+    );
   });
 
   it('another instance takes over where one stopped', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     const first = await w.scheduler({ identity: 'first', leaderElect: {} });
-    await w.scheduler({ identity: 'second', leaderElect: { retryPeriodMs: 100, renewDeadlineMs: 2_000, leaseDurationMs: 3_000 } });
+    await w.scheduler({
+      identity: 'second',
+      leaderElect: { retryPeriodMs: 100, renewDeadlineMs: 2_000, leaseDurationMs: 3_000 },
+    });
     await w.pod('a');
     await w.placed('a');
     await first.stop();

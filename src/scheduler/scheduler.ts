@@ -7,9 +7,31 @@
  *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
  *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
  */
-import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet, StorageClass } from '#api/types.ts';
+import type {
+  Namespace,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  PodDisruptionBudget,
+  ReplicaSet,
+  ReplicationController,
+  Service,
+  StatefulSet,
+  StorageClass,
+} from '#api/types.ts';
 import {
-  namespaces, nodes, persistentVolumeClaims, persistentVolumes, podDisruptionBudgets, pods, replicaSets, replicationControllers, services, statefulSets, storageClasses,
+  namespaces,
+  nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
+  podDisruptionBudgets,
+  pods,
+  replicaSets,
+  replicationControllers,
+  services,
+  statefulSets,
+  storageClasses,
 } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
@@ -34,7 +56,9 @@ import type { PersistentVolumes, Snapshot } from './snapshot.ts';
 
 export interface SchedulerOptions extends ComponentContext {
   /** Stand for election; false = schedule at once (one instance only, then). */
-  readonly leaderElect?: false | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
+  readonly leaderElect?:
+    | false
+    | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
   readonly profiles?: readonly Profile[];
   readonly random?: Random;
   /** Pods whose binding or refusal is being written at most; further decisions wait. Default 64. */
@@ -44,7 +68,9 @@ export interface SchedulerOptions extends ComponentContext {
 const MAX_WRITING = 64;
 /** Decisions made in one go before other work of the thread gets its turn. */
 const SLICE_MS = 8;
-const DEFAULT_PROFILES: readonly Profile[] = [{ schedulerName: 'default-scheduler', plugins: defaultPlugins }];
+const DEFAULT_PROFILES: readonly Profile[] = [
+  { schedulerName: 'default-scheduler', plugins: defaultPlugins },
+];
 
 export function createScheduler(options: SchedulerOptions): Component {
   return new Scheduler(options);
@@ -89,7 +115,12 @@ class Scheduler implements Component {
     this.#options = options;
     const profiles = options.profiles ?? DEFAULT_PROFILES;
     this.#profiles = new Map(profiles.map((profile) => [profile.schedulerName, profile]));
-    this.#recorders = new Map(profiles.map(({ schedulerName }) => [schedulerName, createEventRecorder(options.api, { component: schedulerName, clock: options.clock })]));
+    this.#recorders = new Map(
+      profiles.map(({ schedulerName }) => [
+        schedulerName,
+        createEventRecorder(options.api, { component: schedulerName, clock: options.clock }),
+      ]),
+    );
     this.#queue = new SchedulingQueue({
       clock: options.clock,
       plugins: [...new Set(profiles.flatMap((profile) => profile.plugins))],
@@ -97,12 +128,20 @@ class Scheduler implements Component {
     });
     const { api, clock, log, identity, leaderElect = {} } = options;
     this.#led = createLedComponent({
-      api, clock, log, identity, name: this.name, ...(leaderElect === false ? {} : { leaderElect }),
-      prepare: () => this.#watch(), work: (signal) => this.#lead(signal),
+      api,
+      clock,
+      log,
+      identity,
+      name: this.name,
+      ...(leaderElect === false ? {} : { leaderElect }),
+      prepare: () => this.#watch(),
+      work: (signal) => this.#lead(signal),
     });
   }
 
-  start(): Promise<void> { return this.#led.start(); }
+  start(): Promise<void> {
+    return this.#led.start();
+  }
 
   async stop(): Promise<void> {
     this.#stop.abort(new Error('scheduler stopped'));
@@ -116,40 +155,65 @@ class Scheduler implements Component {
   async #watch(): Promise<void> {
     const { api } = this.#options;
     const informers: Informers = {
-      pods: api.informer(pods), nodes: api.informer(nodes), namespaces: api.informer(namespaces), services: api.informer(services),
-      replicaSets: api.informer(replicaSets), replicationControllers: api.informer(replicationControllers), statefulSets: api.informer(statefulSets),
-      claims: api.informer(persistentVolumeClaims), volumes: api.informer(persistentVolumes), classes: api.informer(storageClasses),
+      pods: api.informer(pods),
+      nodes: api.informer(nodes),
+      namespaces: api.informer(namespaces),
+      services: api.informer(services),
+      replicaSets: api.informer(replicaSets),
+      replicationControllers: api.informer(replicationControllers),
+      statefulSets: api.informer(statefulSets),
+      claims: api.informer(persistentVolumeClaims),
+      volumes: api.informer(persistentVolumes),
+      classes: api.informer(storageClasses),
       budgets: api.informer(podDisruptionBudgets),
     };
     this.#informers = informers;
     this.#siblings = new Siblings(informers);
     this.#snapshot = this.#liveSnapshot(informers, this.#siblings);
     this.#subscribe(informers);
-    await Promise.all(Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)));
+    await Promise.all(
+      Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)),
+    );
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
     this.#leading = true;
     this.#kick();
-    if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    if (!signal.aborted)
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.#leading = false;
     await Promise.allSettled(this.#writing);
   }
 
   #subscribe(informers: Informers): void {
     this.#unsubscribe.push(
-      informers.pods.subscribe({ added: (pod) => this.#podSeen(pod, undefined), updated: (pod, before) => this.#podSeen(pod, before), deleted: (pod) => this.#podGone(pod) }),
+      informers.pods.subscribe({
+        added: (pod) => this.#podSeen(pod, undefined),
+        updated: (pod, before) => this.#podSeen(pod, before),
+        deleted: (pod) => this.#podGone(pod),
+      }),
       informers.nodes.subscribe({
-        added: (node) => { this.#cache.setNode(node); this.#queue.event('node-added'); },
-        updated: (node, before) => { this.#cache.setNode(node); if (nodeChanged(node, before)) this.#queue.event('node-updated'); },
-        deleted: (node) => { this.#cache.removeNode(node.metadata?.name ?? ''); this.#queue.event('node-deleted'); },
+        added: (node) => {
+          this.#cache.setNode(node);
+          this.#queue.event('node-added');
+        },
+        updated: (node, before) => {
+          this.#cache.setNode(node);
+          if (nodeChanged(node, before)) this.#queue.event('node-updated');
+        },
+        deleted: (node) => {
+          this.#cache.removeNode(node.metadata?.name ?? '');
+          this.#queue.event('node-deleted');
+        },
       }),
       informers.services.subscribe({
         added: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
         updated: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
         deleted: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
       }),
-      ...[informers.claims, informers.volumes, informers.classes].map((informer) => informer.subscribe(this.#forward('storage-changed') as never)),
+      ...[informers.claims, informers.volumes, informers.classes].map((informer) =>
+        informer.subscribe(this.#forward('storage-changed') as never),
+      ),
     );
   }
 
@@ -162,7 +226,10 @@ class Scheduler implements Component {
     const uid = pod.metadata?.uid ?? '';
     if (isFinished(pod)) return this.#podGone(pod);
     if (!pod.spec?.nodeName) {
-      if (this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') && !pod.metadata?.deletionTimestamp) {
+      if (
+        this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') &&
+        !pod.metadata?.deletionTimestamp
+      ) {
         this.#nominations.seen(podInfo(pod), before && podInfo(before));
         this.#queue.set(pod);
       } else this.#forgetWaiting(uid);
@@ -171,7 +238,8 @@ class Scheduler implements Component {
     this.#forgetWaiting(uid);
     this.#cache.setPod(pod);
     if (!before?.spec?.nodeName) this.#queue.event('pod-added');
-    else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before)) this.#queue.event('pod-updated');
+    else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before))
+      this.#queue.event('pod-updated');
   }
 
   #podGone(pod: Pod): void {
@@ -191,10 +259,13 @@ class Scheduler implements Component {
   #kick(): void {
     if (!this.#leading || this.#looping || this.#stop.signal.aborted) return;
     this.#looping = true;
-    setImmediate(() => void this.#loop().finally(() => {
-      this.#looping = false;
-      if (this.#queue.activeSize > 0) this.#kick();
-    }));
+    setImmediate(
+      () =>
+        void this.#loop().finally(() => {
+          this.#looping = false;
+          if (this.#queue.activeSize > 0) this.#kick();
+        }),
+    );
   }
 
   async #loop(): Promise<void> {
@@ -203,7 +274,10 @@ class Scheduler implements Component {
       const next = this.#queue.pop();
       if (!next) return;
       this.#decide(next.pod);
-      while (this.#writing.size >= (this.#options.maxBinding ?? MAX_WRITING)) await new Promise<void>((resolve) => { this.#slotFree = resolve; });
+      while (this.#writing.size >= (this.#options.maxBinding ?? MAX_WRITING))
+        await new Promise<void>((resolve) => {
+          this.#slotFree = resolve;
+        });
       if (performance.now() - sliceStart > SLICE_MS) {
         await new Promise((resolve) => setImmediate(resolve));
         sliceStart = performance.now();
@@ -219,7 +293,11 @@ class Scheduler implements Component {
     let decision: Decision;
     try {
       decision = schedule({
-        pod: info, snapshot: this.#snapshot as Snapshot, profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex,
+        pod: info,
+        snapshot: this.#snapshot as Snapshot,
+        profile,
+        random: this.#options.random ?? realRandom,
+        startIndex: this.#startIndex,
         nominatedNode: this.#nominations.nodeOf(uid),
       });
     } catch (error) {
@@ -236,25 +314,47 @@ class Scheduler implements Component {
   }
 
   #track(work: Promise<void>): void {
-    const tracked: Promise<void> = work.catch((error: unknown) => this.#options.log.error('scheduling write failed', { error: errorMessage(error) })).finally(() => {
-      this.#writing.delete(tracked);
-      this.#slotFree?.();
-    });
+    const tracked: Promise<void> = work
+      .catch((error: unknown) =>
+        this.#options.log.error('scheduling write failed', { error: errorMessage(error) }),
+      )
+      .finally(() => {
+        this.#writing.delete(tracked);
+        this.#slotFree?.();
+      });
     this.#writing.add(tracked);
   }
 
-  async #bind(info: PodInfo, { node, profile }: { readonly node: string; readonly profile: Profile }): Promise<void> {
+  async #bind(
+    info: PodInfo,
+    { node, profile }: { readonly node: string; readonly profile: Profile },
+  ): Promise<void> {
     const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
     try {
-      await this.#options.api.createSubresource(pods, { name, namespace }, {
-        subresource: 'binding',
-        body: { apiVersion: 'v1', kind: 'Binding', metadata: { name, namespace, uid }, target: { kind: 'Node', name: node } },
-      });
+      await this.#options.api.createSubresource(
+        pods,
+        { name, namespace },
+        {
+          subresource: 'binding',
+          body: {
+            apiVersion: 'v1',
+            kind: 'Binding',
+            metadata: { name, namespace, uid },
+            target: { kind: 'Node', name: node },
+          },
+        },
+      );
       this.#queue.done(uid);
-      this.#recorder(profile).event(info.pod, { type: 'Normal', reason: 'Scheduled', action: 'Binding', message: `Successfully assigned ${info.key} to ${node}` });
+      this.#recorder(profile).event(info.pod, {
+        type: 'Normal',
+        reason: 'Scheduled',
+        action: 'Binding',
+        message: `Successfully assigned ${info.key} to ${node}`,
+      });
     } catch (error) {
       this.#cache.forget(uid);
-      if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict')) this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
+      if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict'))
+        this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
       else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
       // What was promised before is promised again, until the pod is gone.
       this.#nominations.seen(info, undefined);
@@ -266,14 +366,29 @@ class Scheduler implements Component {
   }
 
   /** The pod stays in flight until its victims are on their way: else it could be placed elsewhere, and they would end for nothing. */
-  async #refused(info: PodInfo, { decision, profile }: { readonly decision: Extract<Decision, { kind: 'none' }>; readonly profile: Profile }): Promise<void> {
+  async #refused(
+    info: PodInfo,
+    {
+      decision,
+      profile,
+    }: { readonly decision: Extract<Decision, { kind: 'none' }>; readonly profile: Profile },
+  ): Promise<void> {
     const { failure, cycle } = decision;
-    const refusedBy = new Set([...failure.refusals.values(), failure.others, failure.everywhere].flatMap((refused) => refused?.plugin ?? []));
+    const refusedBy = new Set(
+      [...failure.refusals.values(), failure.others, failure.everywhere].flatMap(
+        (refused) => refused?.plugin ?? [],
+      ),
+    );
     let message = failureMessage(failure);
     let nominated: string | undefined;
     try {
       if (failure.nodeCount > 0) {
-        const found = findPreemption({ cycle, failure, budgets: this.#informers?.budgets.list() ?? [], nominatedNode: this.#nominations.nodeOf(info.uid) });
+        const found = findPreemption({
+          cycle,
+          failure,
+          budgets: this.#informers?.budgets.list() ?? [],
+          nominatedNode: this.#nominations.nodeOf(info.uid),
+        });
         if ('victims' in found) {
           nominated = found.node;
           this.#nominations.set(info, found.node);
@@ -290,11 +405,19 @@ class Scheduler implements Component {
       // A pod that no node refused (there are none) waits for nodes.
       this.#queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
     }
-    this.#recorder(profile).event(info.pod, { type: 'Warning', reason: 'FailedScheduling', action: 'Scheduling', message });
+    this.#recorder(profile).event(info.pod, {
+      type: 'Warning',
+      reason: 'FailedScheduling',
+      action: 'Scheduling',
+      message,
+    });
     await this.#setUnscheduled(info.pod, { message, nominatedNodeName: nominated });
   }
 
-  async #preempt(info: PodInfo, { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile }): Promise<void> {
+  async #preempt(
+    info: PodInfo,
+    { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile },
+  ): Promise<void> {
     // Less important pods that were promised the node may no longer fit there.
     const outdone = this.#nominations.on(preemption.node).filter((other) => other.priority < info.priority);
     for (const { uid } of outdone) this.#nominations.delete(uid);
@@ -305,39 +428,80 @@ class Scheduler implements Component {
     ]);
   }
 
-  async #evict(victim: Pod, { info, node, profile }: { readonly info: PodInfo; readonly node: string; readonly profile: Profile }): Promise<void> {
+  async #evict(
+    victim: Pod,
+    { info, node, profile }: { readonly info: PodInfo; readonly node: string; readonly profile: Profile },
+  ): Promise<void> {
     const { name = '', namespace, uid = '', generation } = victim.metadata ?? {};
     const condition = {
-      type: 'DisruptionTarget', status: 'True', reason: 'PreemptionByScheduler', observedGeneration: generation, lastTransitionTime: this.#nowText(),
+      type: 'DisruptionTarget',
+      status: 'True',
+      reason: 'PreemptionByScheduler',
+      observedGeneration: generation,
+      lastTransitionTime: this.#nowText(),
       message: `${info.pod.spec?.schedulerName ?? 'default-scheduler'}: preempting to accommodate a higher priority pod`,
     };
     try {
-      await this.#options.api.patch(pods, { name, namespace }, { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } });
+      await this.#options.api.patch(
+        pods,
+        { name, namespace },
+        { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } },
+      );
       await this.#options.api.delete(pods, { name, namespace }, { preconditions: { uid } });
-      this.#recorder(profile).event(victim, { type: 'Normal', reason: 'Preempted', action: 'Preempting', message: `Preempted by pod ${info.uid} on node ${node}` });
+      this.#recorder(profile).event(victim, {
+        type: 'Normal',
+        reason: 'Preempted',
+        action: 'Preempting',
+        message: `Preempted by pod ${info.uid} on node ${node}`,
+      });
     } catch (error) {
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
     }
   }
 
   /** nominatedNodeName '' takes a nomination back, undefined leaves it. */
-  async #setUnscheduled(pod: Pod, { message, nominatedNodeName }: { readonly message: string; readonly nominatedNodeName: string | undefined }): Promise<void> {
+  async #setUnscheduled(
+    pod: Pod,
+    {
+      message,
+      nominatedNodeName,
+    }: { readonly message: string; readonly nominatedNodeName: string | undefined },
+  ): Promise<void> {
     const current = (this.#informers?.pods.get(objectKey(pod)) ?? pod).status;
     const before = current?.conditions?.find((condition) => condition.type === 'PodScheduled');
-    const sameNomination = nominatedNodeName === undefined || nominatedNodeName === (current?.nominatedNodeName ?? '');
-    if (sameNomination && before?.status === 'False' && before.reason === 'Unschedulable' && before.message === message) return;
+    const sameNomination =
+      nominatedNodeName === undefined || nominatedNodeName === (current?.nominatedNodeName ?? '');
+    if (
+      sameNomination &&
+      before?.status === 'False' &&
+      before.reason === 'Unschedulable' &&
+      before.message === message
+    )
+      return;
     const condition = {
-      type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message, observedGeneration: pod.metadata?.generation,
+      type: 'PodScheduled',
+      status: 'False',
+      reason: 'Unschedulable',
+      message,
+      observedGeneration: pod.metadata?.generation,
       lastTransitionTime: before?.status === 'False' ? before.lastTransitionTime : this.#nowText(),
     };
-    await this.#patchStatus(pod, { conditions: [condition], ...(sameNomination ? {} : { nominatedNodeName: nominatedNodeName || null }) });
+    await this.#patchStatus(pod, {
+      conditions: [condition],
+      ...(sameNomination ? {} : { nominatedNodeName: nominatedNodeName || null }),
+    });
   }
 
   async #patchStatus(pod: Pod, status: object): Promise<void> {
     try {
-      await this.#options.api.patch(pods, { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace }, { type: 'strategic', subresource: 'status', patch: { status } });
+      await this.#options.api.patch(
+        pods,
+        { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace },
+        { type: 'strategic', subresource: 'status', patch: { status } },
+      );
     } catch (error) {
-      if (!isStatusError(error, 'NotFound')) this.#options.log.warn('pod status not written', { pod: objectKey(pod), error: errorMessage(error) });
+      if (!isStatusError(error, 'NotFound'))
+        this.#options.log.warn('pod status not written', { pod: objectKey(pod), error: errorMessage(error) });
     }
   }
 
@@ -353,7 +517,9 @@ class Scheduler implements Component {
   #liveSnapshot(informers: Informers, siblings: Siblings): Snapshot {
     const cache = this.#cache;
     return {
-      get nodes() { return cache.nodes(); },
+      get nodes() {
+        return cache.nodes();
+      },
       byName: cache.byName,
       withAffinity: cache.withAffinity,
       withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
@@ -376,7 +542,8 @@ function labelsDiffer(a: Pod, b: Pod): boolean {
 
 /** Heartbeats change nothing that scheduling looks at. */
 function nodeChanged(node: Node, before: Node): boolean {
-  const seen = (of: Node): string => JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
+  const seen = (of: Node): string =>
+    JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
   return seen(node) !== seen(before);
 }
 
@@ -385,9 +552,11 @@ function volumesFrom(informers: Informers): PersistentVolumes {
     claim(namespace, name) {
       const claim = informers.claims.get(`${namespace}/${name}`);
       if (!claim) return { problem: `persistentvolumeclaim "${name}" not found` };
-      if (claim.metadata?.deletionTimestamp) return { problem: `persistentvolumeclaim "${name}" is being deleted` };
+      if (claim.metadata?.deletionTimestamp)
+        return { problem: `persistentvolumeclaim "${name}" is being deleted` };
       const volumeName = claim.spec?.volumeName;
-      if (!volumeName || claim.status?.phase !== 'Bound') return { problem: 'pod has unbound immediate PersistentVolumeClaims' };
+      if (!volumeName || claim.status?.phase !== 'Bound')
+        return { problem: 'pod has unbound immediate PersistentVolumeClaims' };
       const volume = informers.volumes.get(volumeName);
       if (!volume) return { problem: `persistentvolume "${volumeName}" not found` };
       const terms = volume.spec?.nodeAffinity?.required?.nodeSelectorTerms;

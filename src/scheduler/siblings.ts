@@ -23,10 +23,14 @@ export class Siblings {
   readonly #services = new Map<string, ByPair>();
   readonly #selectors = new WeakMap<object, LabelSelector>();
 
-  constructor(sources: SiblingSources) { this.#sources = sources; }
+  constructor(sources: SiblingSources) {
+    this.#sources = sources;
+  }
 
   /** Services of this namespace changed. */
-  forget(namespace: string): void { this.#services.delete(namespace); }
+  forget(namespace: string): void {
+    this.#services.delete(namespace);
+  }
 
   of(pod: PodInfo): PodMatcher | undefined {
     const pairs = this.#servicePairs(pod);
@@ -35,7 +39,8 @@ export class Siblings {
     return {
       namespace: pod.namespace,
       key: `${pod.namespace}/${pairs.map(([name, value]) => `${name}=${value}`).join(',')};${owner ? JSON.stringify(owner.requirements) : ''}`,
-      matches: (labels) => pairs.every(([name, value]) => labels[name] === value) && (!owner || owner.matches(labels)),
+      matches: (labels) =>
+        pairs.every(([name, value]) => labels[name] === value) && (!owner || owner.matches(labels)),
     };
   }
 
@@ -43,7 +48,10 @@ export class Siblings {
   #servicePairs({ namespace, labels }: PodInfo): (readonly [string, string])[] {
     let byPair = this.#services.get(namespace);
     if (!byPair) {
-      const selectors = this.#sources.services.listNamespace(namespace).map((service) => Object.entries(service.spec?.selector ?? {}).sort()).filter((pairs) => pairs.length > 0);
+      const selectors = this.#sources.services
+        .listNamespace(namespace)
+        .map((service) => Object.entries(service.spec?.selector ?? {}).sort())
+        .filter((pairs) => pairs.length > 0);
       byPair = Map.groupBy(selectors, ([first]) => `${first?.[0]}=${first?.[1]}`);
       this.#services.set(namespace, byPair);
     }
@@ -51,7 +59,8 @@ export class Siblings {
     const together = new Map<string, string>();
     for (const [name, value] of Object.entries(labels)) {
       for (const pairs of byPair.get(`${name}=${value}`) ?? []) {
-        if (pairs.every(([key, wanted]) => labels[key] === wanted)) for (const [key, wanted] of pairs) together.set(key, wanted);
+        if (pairs.every(([key, wanted]) => labels[key] === wanted))
+          for (const [key, wanted] of pairs) together.set(key, wanted);
       }
     }
     return [...together].sort();
@@ -62,13 +71,18 @@ export class Siblings {
     if (!owner) return undefined;
     const key = `${namespace}/${owner.name}`;
     switch (owner.kind) {
-      case 'ReplicaSet': return this.#compiled(this.#sources.replicaSets.get(key)?.spec?.selector);
-      case 'StatefulSet': return this.#compiled(this.#sources.statefulSets.get(key)?.spec?.selector);
+      case 'ReplicaSet':
+        return this.#compiled(this.#sources.replicaSets.get(key)?.spec?.selector);
+      case 'StatefulSet':
+        return this.#compiled(this.#sources.statefulSets.get(key)?.spec?.selector);
       case 'ReplicationController': {
         const selector = this.#sources.replicationControllers.get(key)?.spec?.selector;
-        return selector && Object.keys(selector).length > 0 ? this.#compiled({ matchLabels: selector }, selector) : undefined;
+        return selector && Object.keys(selector).length > 0
+          ? this.#compiled({ matchLabels: selector }, selector)
+          : undefined;
       }
-      default: return undefined;
+      default:
+        return undefined;
     }
   }
 

@@ -15,7 +15,12 @@ export interface PodMatcher {
 
 export interface PersistentVolumes {
   /** How a pod's claim stands: bound to a volume usable on nodes the function accepts, or why not. */
-  claim(namespace: string, name: string): { readonly nodeFits: (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean } | { readonly problem: string };
+  claim(
+    namespace: string,
+    name: string,
+  ):
+    | { readonly nodeFits: (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean }
+    | { readonly problem: string };
 }
 
 export interface Snapshot {

@@ -6,10 +6,21 @@ import type { Snapshot } from './snapshot.ts';
 
 let uids = 0;
 
-export interface NodeOptions { readonly labels?: Record<string, string>; readonly cpu?: string; readonly memory?: string; readonly pods?: string; readonly spec?: Node['spec']; readonly images?: NonNullable<Node['status']>['images'] }
+export interface NodeOptions {
+  readonly labels?: Record<string, string>;
+  readonly cpu?: string;
+  readonly memory?: string;
+  readonly pods?: string;
+  readonly spec?: Node['spec'];
+  readonly images?: NonNullable<Node['status']>['images'];
+}
 
 export function node(name: string, options: NodeOptions = {}): Node {
-  const allocatable = { cpu: options.cpu ?? '4', memory: options.memory ?? '8Gi', pods: options.pods ?? '110' };
+  const allocatable = {
+    cpu: options.cpu ?? '4',
+    memory: options.memory ?? '8Gi',
+    pods: options.pods ?? '110',
+  };
   return {
     metadata: { name, labels: { 'kubernetes.io/hostname': name, ...options.labels } },
     ...(options.spec ? { spec: options.spec } : {}),
@@ -17,21 +28,43 @@ export function node(name: string, options: NodeOptions = {}): Node {
   };
 }
 
-export interface PodOptions { readonly labels?: Record<string, string>; readonly cpu?: string; readonly memory?: string; readonly on?: string; readonly priority?: number; readonly spec?: Partial<PodSpec>; readonly namespace?: string }
+export interface PodOptions {
+  readonly labels?: Record<string, string>;
+  readonly cpu?: string;
+  readonly memory?: string;
+  readonly on?: string;
+  readonly priority?: number;
+  readonly spec?: Partial<PodSpec>;
+  readonly namespace?: string;
+}
 
 export function pod(name: string, options: PodOptions = {}): Pod {
-  const requests = { ...(options.cpu ? { cpu: options.cpu } : {}), ...(options.memory ? { memory: options.memory } : {}) };
+  const requests = {
+    ...(options.cpu ? { cpu: options.cpu } : {}),
+    ...(options.memory ? { memory: options.memory } : {}),
+  };
   return {
-    metadata: { name, namespace: options.namespace ?? 'default', uid: `uid-${++uids}`, labels: options.labels ?? {}, creationTimestamp: '2026-01-01T00:00:00Z' },
+    metadata: {
+      name,
+      namespace: options.namespace ?? 'default',
+      uid: `uid-${++uids}`,
+      labels: options.labels ?? {},
+      creationTimestamp: '2026-01-01T00:00:00Z',
+    },
     spec: {
-      containers: [{ name: 'main', image: 'main:1', resources: { requests } }], priority: options.priority ?? 0,
-      ...(options.on ? { nodeName: options.on } : {}), ...options.spec,
+      containers: [{ name: 'main', image: 'main:1', resources: { requests } }],
+      priority: options.priority ?? 0,
+      ...(options.on ? { nodeName: options.on } : {}),
+      ...options.spec,
     },
     status: { phase: 'Pending' },
   };
 }
 
-export interface World { readonly cache: SchedulerCache; readonly snapshot: Snapshot }
+export interface World {
+  readonly cache: SchedulerCache;
+  readonly snapshot: Snapshot;
+}
 
 export interface WorldOptions {
   readonly nodes: readonly Node[];
@@ -46,12 +79,19 @@ export function world(options: WorldOptions): World {
   for (const one of options.nodes) cache.setNode(one);
   for (const one of options.pods ?? []) cache.setPod(one);
   const snapshot: Snapshot = {
-    get nodes() { return cache.nodes(); },
-    byName: cache.byName, withAffinity: cache.withAffinity, withRequiredAntiAffinity: cache.withRequiredAntiAffinity, imageNodes: cache.imageNodes,
+    get nodes() {
+      return cache.nodes();
+    },
+    byName: cache.byName,
+    withAffinity: cache.withAffinity,
+    withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
+    imageNodes: cache.imageNodes,
     namespaceLabels: (name) => ({ 'kubernetes.io/metadata.name': name }),
     siblings: options.siblings ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
-    volumes: options.volumes ?? { claim: (_namespace, name) => ({ problem: `persistentvolumeclaim "${name}" not found` }) },
+    volumes: options.volumes ?? {
+      claim: (_namespace, name) => ({ problem: `persistentvolumeclaim "${name}" not found` }),
+    },
   };
   return { cache, snapshot };
 }

@@ -27,7 +27,9 @@ export class Backoff {
     this.#options = options;
   }
 
-  get attempts(): number { return this.#attempt; }
+  get attempts(): number {
+    return this.#attempt;
+  }
 
   nextMs(): number {
     return backoffMs(this.#attempt++, this.#options);

@@ -23,7 +23,10 @@ export class QueueOverflowError extends Error {
   }
 }
 
-interface Waiter<T> { resolve(result: IteratorResult<T, undefined>): void; reject(reason: unknown): void }
+interface Waiter<T> {
+  resolve(result: IteratorResult<T, undefined>): void;
+  reject(reason: unknown): void;
+}
 
 export class BoundedQueue<T> implements AsyncIterable<T> {
   readonly #options: BoundedQueueOptions<T>;
@@ -34,13 +37,18 @@ export class BoundedQueue<T> implements AsyncIterable<T> {
   #failure: unknown;
 
   constructor(options: BoundedQueueOptions<T>) {
-    if (!(options.maximum >= 1)) throw new Error(`assertion failed: queue of ${options.name} needs a maximum of at least 1`);
+    if (!(options.maximum >= 1))
+      throw new Error(`assertion failed: queue of ${options.name} needs a maximum of at least 1`);
     this.#options = options;
   }
 
-  get size(): number { return this.#items.length - this.#head; }
+  get size(): number {
+    return this.#items.length - this.#head;
+  }
 
-  get closed(): boolean { return this.#closed; }
+  get closed(): boolean {
+    return this.#closed;
+  }
 
   /** True when the item was taken. False after close, and on overflow unless the oldest made room. */
   push(item: T): boolean {

@@ -1,6 +1,8 @@
 /** Time as a dependency: the real clock, and a fake one (fake-clock.ts) that tests advance by hand. */
 
-export interface Timer { cancel(): void }
+export interface Timer {
+  cancel(): void;
+}
 
 export interface Clock {
   /** Milliseconds since the epoch. */
@@ -30,10 +32,13 @@ export const realClock: Clock = {
         clearTimeout(handle);
         reject(signal?.reason as Error);
       };
-      const handle = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      }, Math.min(Math.max(0, delayMs), MAX_TIMEOUT_MS));
+      const handle = setTimeout(
+        () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve();
+        },
+        Math.min(Math.max(0, delayMs), MAX_TIMEOUT_MS),
+      );
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   },

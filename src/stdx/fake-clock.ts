@@ -1,7 +1,11 @@
 /** A clock that stands still until a test advances it. Timers fire in order of their time, and of their making at equal times. */
 import type { Clock, Timer } from './clock.ts';
 
-interface PendingTimer { readonly dueMs: number; readonly order: number; readonly callback: () => void }
+interface PendingTimer {
+  readonly dueMs: number;
+  readonly order: number;
+  readonly callback: () => void;
+}
 
 export class FakeClock implements Clock {
   #nowMs: number;
@@ -13,12 +17,20 @@ export class FakeClock implements Clock {
     this.#nowMs = startMs;
   }
 
-  now(): number { return this.#nowMs; }
+  now(): number {
+    return this.#nowMs;
+  }
 
-  monotonic(): number { return this.#monotonicMs; }
+  monotonic(): number {
+    return this.#monotonicMs;
+  }
 
   after(delayMs: number, callback: () => void): Timer {
-    const timer: PendingTimer = { dueMs: this.#monotonicMs + Math.max(0, delayMs), order: this.#made++, callback };
+    const timer: PendingTimer = {
+      dueMs: this.#monotonicMs + Math.max(0, delayMs),
+      order: this.#made++,
+      callback,
+    };
     this.#timers.add(timer);
     return { cancel: () => void this.#timers.delete(timer) };
   }
@@ -39,7 +51,9 @@ export class FakeClock implements Clock {
   }
 
   /** How many timers wait. */
-  get pending(): number { return this.#timers.size; }
+  get pending(): number {
+    return this.#timers.size;
+  }
 
   /** Milliseconds until the next timer is due, undefined when none waits. */
   get nextDelayMs(): number | undefined {
@@ -89,7 +103,8 @@ export class FakeClock implements Clock {
     let first: PendingTimer | undefined;
     for (const timer of this.#timers) {
       if (timer.dueMs > untilMs) continue;
-      if (!first || timer.dueMs < first.dueMs || (timer.dueMs === first.dueMs && timer.order < first.order)) first = timer;
+      if (!first || timer.dueMs < first.dueMs || (timer.dueMs === first.dueMs && timer.order < first.order))
+        first = timer;
     }
     return first;
   }

@@ -17,7 +17,9 @@ export function seriesLine(name: string, labels: Labels, value: number): string 
 }
 
 /** A number under labels, to be changed in place. */
-export interface Value { value: number }
+export interface Value {
+  value: number;
+}
 
 abstract class Family {
   readonly name: string;
@@ -42,7 +44,11 @@ abstract class Family {
   }
 
   render(): string[] {
-    return [`# HELP ${this.name} ${this.#help}`, `# TYPE ${this.name} ${this.#type}`, ...Array.from(this.series, ([labels, { value }]) => seriesLine(this.name, labels, value))];
+    return [
+      `# HELP ${this.name} ${this.#help}`,
+      `# TYPE ${this.name} ${this.#type}`,
+      ...Array.from(this.series, ([labels, { value }]) => seriesLine(this.name, labels, value)),
+    ];
   }
 }
 
@@ -100,8 +106,14 @@ export class Distribution {
   lines(name: string, labels: Labels): string[] {
     const prefix = labels === '' ? '' : `${labels},`;
     let cumulative = 0;
-    const lines = this.#bounds.map((bound, i) => `${name}_bucket{${prefix}le="${bound}"} ${(cumulative += this.#buckets[i]!)}`);
-    lines.push(`${name}_bucket{${prefix}le="+Inf"} ${this.#count}`, seriesLine(`${name}_sum`, labels, this.#sum), seriesLine(`${name}_count`, labels, this.#count));
+    const lines = this.#bounds.map(
+      (bound, i) => `${name}_bucket{${prefix}le="${bound}"} ${(cumulative += this.#buckets[i]!)}`,
+    );
+    lines.push(
+      `${name}_bucket{${prefix}le="+Inf"} ${this.#count}`,
+      seriesLine(`${name}_sum`, labels, this.#sum),
+      seriesLine(`${name}_count`, labels, this.#count),
+    );
     return lines;
   }
 }
@@ -129,6 +141,10 @@ export class Histogram {
   }
 
   render(): string[] {
-    return [`# HELP ${this.#name} ${this.#help}`, `# TYPE ${this.#name} histogram`, ...Array.from(this.#series).flatMap(([labels, values]) => values.lines(this.#name, labels))];
+    return [
+      `# HELP ${this.#name} ${this.#help}`,
+      `# TYPE ${this.#name} histogram`,
+      ...Array.from(this.#series).flatMap(([labels, values]) => values.lines(this.#name, labels)),
+    ];
   }
 }

@@ -29,16 +29,32 @@ describe('files that must stay where they are', () => {
 
   const ways: readonly { readonly how: string; readonly lose: () => void; readonly says: string }[] = [
     { how: 'one of them is removed', lose: () => rmSync(file('b')), says: 'b' },
-    { how: 'their directory is removed', lose: () => rmSync(join(base, 'dir'), { recursive: true }), says: 'a' },
-    { how: 'their directory is moved', lose: () => renameSync(join(base, 'dir'), join(base, 'elsewhere')), says: 'a' },
     {
-      how: 'another stands in its place', says: 'a',
+      how: 'their directory is removed',
+      lose: () => rmSync(join(base, 'dir'), { recursive: true }),
+      says: 'a',
+    },
+    {
+      how: 'their directory is moved',
+      lose: () => renameSync(join(base, 'dir'), join(base, 'elsewhere')),
+      says: 'a',
+    },
+    {
+      how: 'another stands in its place',
+      says: 'a',
       lose: () => {
         writeFileSync(file('new'), '');
         renameSync(file('new'), file('a'));
       },
     },
-    { how: 'a file stands where the directory was', lose: () => { rmSync(join(base, 'dir'), { recursive: true }); writeFileSync(join(base, 'dir'), ''); }, says: 'a' },
+    {
+      how: 'a file stands where the directory was',
+      lose: () => {
+        rmSync(join(base, 'dir'), { recursive: true });
+        writeFileSync(join(base, 'dir'), '');
+      },
+      says: 'a',
+    },
   ];
   for (const { how, lose, says } of ways) {
     it(`says when ${how}`, async () => {

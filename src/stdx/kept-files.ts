@@ -14,7 +14,9 @@ export interface KeepFilesOptions {
   readonly onLost: (path: string) => void;
 }
 
-export interface KeptFiles { close(): void }
+export interface KeptFiles {
+  close(): void;
+}
 
 /** How long writes may be acknowledged to a file that is gone; a look costs some microseconds. */
 const LOOK_EVERY_MS = 2_000;
@@ -31,7 +33,9 @@ export function keepFiles({ paths, clock, onLost }: KeepFilesOptions): KeptFiles
     }
     again();
   };
-  const again = (): void => { timer = clock.after(LOOK_EVERY_MS, () => void look()); };
+  const again = (): void => {
+    timer = clock.after(LOOK_EVERY_MS, () => void look());
+  };
   again();
   return {
     close() {
@@ -53,5 +57,8 @@ function identityOf({ dev, ino }: Stats): string {
 
 /** Only what is known to be gone is gone: a network disk that does not answer may come back. */
 async function isStill(path: string, identity: string | undefined): Promise<boolean> {
-  return stat(path).then((found) => identityOf(found) === identity, (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR');
+  return stat(path).then(
+    (found) => identityOf(found) === identity,
+    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+  );
 }

@@ -3,7 +3,9 @@ export class KeyedMutex {
   readonly #tails = new Map<string, Promise<void>>();
 
   /** Keys with work running or waiting. */
-  get size(): number { return this.#tails.size; }
+  get size(): number {
+    return this.#tails.size;
+  }
 
   async run<T>(key: string, work: () => Promise<T> | T): Promise<T> {
     const before = this.#tails.get(key);

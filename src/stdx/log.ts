@@ -25,7 +25,8 @@ export function createLogger(options: LoggerOptions = {}, fields: LogFields = {}
   const write = options.write ?? ((line: string) => void process.stderr.write(line));
   const render = options.format === 'json' ? renderJson : renderText;
   const emit = (level: LogLevel) => (message: string, extra?: LogFields) => {
-    if (ORDER[level] >= threshold) write(render({ level, message, fields: extra ? { ...fields, ...extra } : fields }));
+    if (ORDER[level] >= threshold)
+      write(render({ level, message, fields: extra ? { ...fields, ...extra } : fields }));
   };
   return {
     debug: emit('debug'),
@@ -39,15 +40,24 @@ export function createLogger(options: LoggerOptions = {}, fields: LogFields = {}
 /** Discards everything: the default of libraries and tests. */
 export const silentLogger: Logger = createLogger({ write: () => {} });
 
-interface LogRecord { readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
+interface LogRecord {
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: LogFields;
+}
 
 function renderJson({ level, message, fields }: LogRecord): string {
   return `${printable(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }))}\n`;
 }
 
 function renderText({ level, message, fields }: LogRecord): string {
-  const pairs = Object.entries(fields).filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-  return printable(`${new Date().toISOString()} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}`) + '\n';
+  const pairs = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
+  return (
+    printable(`${new Date().toISOString()} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}`) +
+    '\n'
+  );
 }
 
 /** What ends a line, steers a terminal or turns the direction of text: a name that someone chose must not forge a record. */
@@ -55,7 +65,10 @@ function renderText({ level, message, fields }: LogRecord): string {
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 function printable(line: string): string {
-  return line.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return line.replace(
+    UNPRINTABLE,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** The message of anything thrown. */

@@ -8,7 +8,10 @@ export interface LruOptions {
   readonly clock?: Clock;
 }
 
-interface Entry<V> { readonly value: V; readonly endMs: number }
+interface Entry<V> {
+  readonly value: V;
+  readonly endMs: number;
+}
 
 export class Lru<K, V> {
   readonly #entries = new Map<K, Entry<V>>();
@@ -21,7 +24,9 @@ export class Lru<K, V> {
   }
 
   /** Entries held, counting those whose time is over but which nobody asked for since. */
-  get size(): number { return this.#entries.size; }
+  get size(): number {
+    return this.#entries.size;
+  }
 
   get(key: K): V | undefined {
     const entry = this.#entries.get(key);
@@ -40,7 +45,8 @@ export class Lru<K, V> {
   set(key: K, value: V, ttlMs = this.#options.ttlMs ?? Infinity): void {
     this.#entries.delete(key);
     this.#entries.set(key, { value, endMs: this.#clock.monotonic() + ttlMs });
-    if (this.#entries.size > this.#options.maximum) this.#entries.delete(this.#entries.keys().next().value as K);
+    if (this.#entries.size > this.#options.maximum)
+      this.#entries.delete(this.#entries.keys().next().value as K);
   }
 
   delete(key: K): boolean {

@@ -25,16 +25,23 @@ describe('process lock', () => {
     const module = new URL('./process-lock.ts', import.meta.url).href;
     const script = `import { acquireProcessLock } from ${JSON.stringify(module)};
       try { acquireProcessLock(${JSON.stringify(path)}); console.log('held'); setInterval(() => {}, 1000); } catch (error) { console.log(error.name + ' ' + error.holder?.pid); }`;
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
     children.push(child);
-    const [said] = await once(child.stdout!, 'data') as [Buffer];
+    const [said] = (await once(child.stdout!, 'data')) as [Buffer];
     return { child, said: said.toString().trim() };
   }
 
   it('is held once, says by whom, and is free after release', () => {
     const lock = acquireProcessLock(path);
     assert.equal(liveLockHolder(path)?.pid, process.pid);
-    assert.throws(() => acquireProcessLock(path), (error) => error instanceof LockedError && error.holder.pid === process.pid);
+    assert.throws(
+      () => acquireProcessLock(path),
+      (error) => error instanceof LockedError && error.holder.pid === process.pid,
+    );
     lock.release();
     lock.release();
     assert.equal(liveLockHolder(path), undefined);
@@ -46,7 +53,10 @@ describe('process lock', () => {
     const { child, said } = await taker();
     assert.equal(said, 'held');
     assert.equal(liveLockHolder(path)?.pid, child.pid);
-    assert.throws(() => acquireProcessLock(path), (error) => error instanceof LockedError && error.holder.pid === child.pid);
+    assert.throws(
+      () => acquireProcessLock(path),
+      (error) => error instanceof LockedError && error.holder.pid === child.pid,
+    );
     const exit = once(child, 'exit');
     child.kill('SIGKILL');
     await exit;
@@ -69,7 +79,8 @@ describe('process lock', () => {
     const takers = await Promise.all(Array.from({ length: 6 }, taker));
     const holders = takers.filter(({ said }) => said === 'held');
     assert.equal(holders.length, 1);
-    for (const { said } of takers) if (said !== 'held') assert.equal(said, `LockedError ${holders[0]?.child.pid}`);
+    for (const { said } of takers)
+      if (said !== 'held') assert.equal(said, `LockedError ${holders[0]?.child.pid}`);
   });
 
   it('does not believe a pid that somebody else has got meanwhile', () => {

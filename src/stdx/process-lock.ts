@@ -8,7 +8,10 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { fileIdentity } from './kept-files.ts';
 
-export interface LockHolder { readonly pid: number; readonly startTime: string }
+export interface LockHolder {
+  readonly pid: number;
+  readonly startTime: string;
+}
 
 export class LockedError extends Error {
   readonly holder: LockHolder;
@@ -19,7 +22,9 @@ export class LockedError extends Error {
   }
 }
 
-export interface ProcessLock { release(): void }
+export interface ProcessLock {
+  release(): void;
+}
 
 /** A lock lasts until it is released: a guard that nobody refers to would be closed by the garbage collector. */
 const heldGuards = new Set<DatabaseSync>();
@@ -68,7 +73,8 @@ function lockGuard(path: string): DatabaseSync {
     if (guard) return guard;
     const holder = liveLockHolder(path);
     if (holder) throw new LockedError(path, holder);
-    if (performance.now() > deadline) throw new Error(`${path} is held by a process that does not say its name`);
+    if (performance.now() > deadline)
+      throw new Error(`${path} is held by a process that does not say its name`);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   }
 }

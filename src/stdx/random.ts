@@ -22,14 +22,16 @@ const SUFFIX_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 /** The random end of a generated name: `web-7d9f8-x2k4p` ends with one of length 5. */
 export function randomSuffix(length = 5, random: Random = realRandom): string {
   let text = '';
-  for (let index = 0; index < length; index++) text += SUFFIX_ALPHABET[Math.floor(random() * SUFFIX_ALPHABET.length)];
+  for (let index = 0; index < length; index++)
+    text += SUFFIX_ALPHABET[Math.floor(random() * SUFFIX_ALPHABET.length)];
   return text;
 }
 
 /** Rewrites a text (of hash digits, say) into the same alphabet, character by character, so that hashes look like suffixes. */
 export function safeEncode(text: string): string {
   let encoded = '';
-  for (const character of text) encoded += SUFFIX_ALPHABET[character.codePointAt(0)! % SUFFIX_ALPHABET.length];
+  for (const character of text)
+    encoded += SUFFIX_ALPHABET[character.codePointAt(0)! % SUFFIX_ALPHABET.length];
   return encoded;
 }
 

@@ -43,37 +43,54 @@ test('a loop of sleeps advances as with a real clock', async () => {
 
 test('backoff grows to its cap and jitter stays within its share', () => {
   const backoff = new Backoff({ initialMs: 10, maximumMs: 100 });
-  assert.deepEqual(Array.from({ length: 6 }, () => backoff.nextMs()), [10, 20, 40, 80, 100, 100]);
+  assert.deepEqual(
+    Array.from({ length: 6 }, () => backoff.nextMs()),
+    [10, 20, 40, 80, 100, 100],
+  );
   backoff.reset();
   assert.equal(backoff.nextMs(), 10);
-  fc.assert(fc.property(fc.nat(2000), fc.nat(), (attempt, seed) => {
-    const ms = backoffMs(attempt, { initialMs: 10, maximumMs: 100, jitter: 0.5, random: seededRandom(seed) });
-    return ms >= 10 && ms < 150;
-  }));
+  fc.assert(
+    fc.property(fc.nat(2000), fc.nat(), (attempt, seed) => {
+      const ms = backoffMs(attempt, {
+        initialMs: 10,
+        maximumMs: 100,
+        jitter: 0.5,
+        random: seededRandom(seed),
+      });
+      return ms >= 10 && ms < 150;
+    }),
+  );
 });
 
 test('a bounded queue keeps order and never holds more than its maximum', async () => {
-  await fc.assert(fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 200 }), async (steps) => {
-    const queue = new BoundedQueue<number>({ name: 'test items', maximum: 3, overflow: 'refuse' });
-    const model: number[] = [];
-    let next = 0;
-    for (const pushes of steps) {
-      if (pushes) {
-        const taken = queue.push(next);
-        assert.equal(taken, model.length < 3);
-        if (taken) model.push(next);
-        next++;
-      } else if (model.length > 0) {
-        assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 200 }), async (steps) => {
+      const queue = new BoundedQueue<number>({ name: 'test items', maximum: 3, overflow: 'refuse' });
+      const model: number[] = [];
+      let next = 0;
+      for (const pushes of steps) {
+        if (pushes) {
+          const taken = queue.push(next);
+          assert.equal(taken, model.length < 3);
+          if (taken) model.push(next);
+          next++;
+        } else if (model.length > 0) {
+          assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
+        }
+        assert.equal(queue.size, model.length);
       }
-      assert.equal(queue.size, model.length);
-    }
-  }));
+    }),
+  );
 });
 
 test('overflow drops the oldest or fails, as asked', async () => {
   const dropped: number[] = [];
-  const dropping = new BoundedQueue<number>({ name: 'x', maximum: 2, overflow: 'drop-oldest', onDrop: (item) => dropped.push(item) });
+  const dropping = new BoundedQueue<number>({
+    name: 'x',
+    maximum: 2,
+    overflow: 'drop-oldest',
+    onDrop: (item) => dropped.push(item),
+  });
   for (const item of [1, 2, 3]) dropping.push(item);
   assert.deepEqual(dropped, [1]);
   dropping.close();
@@ -99,7 +116,12 @@ test('work of one key runs in order, work of others side by side', async () => {
   await mutex.run('b', () => void log.push('b'));
   gate.resolve();
   await Promise.all([first, second]);
-  await assert.rejects(mutex.run('a', () => { throw new Error('boom'); }), /boom/);
+  await assert.rejects(
+    mutex.run('a', () => {
+      throw new Error('boom');
+    }),
+    /boom/,
+  );
   assert.deepEqual(log, ['b', 'a1', 'a2']);
   assert.equal(mutex.size, 0);
 });
@@ -119,7 +141,11 @@ test('an LRU map forgets the least recently used and the too old', () => {
 
 test('suffixes use the alphabet, and a seed repeats them', () => {
   assert.equal(randomSuffix(5, seededRandom(7)), randomSuffix(5, seededRandom(7)));
-  fc.assert(fc.property(fc.nat(), (seed) => /^[bcdfghjklmnpqrstvwxz2456789]{5}$/.test(randomSuffix(5, seededRandom(seed)))));
+  fc.assert(
+    fc.property(fc.nat(), (seed) =>
+      /^[bcdfghjklmnpqrstvwxz2456789]{5}$/.test(randomSuffix(5, seededRandom(seed))),
+    ),
+  );
   assert.match(safeEncode('5f8c77b9d'), /^[bcdfghjklmnpqrstvwxz2456789]{9}$/);
   assert.deepEqual(shuffled([1, 2, 3, 4], seededRandom(1)).toSorted(), [1, 2, 3, 4]);
 });

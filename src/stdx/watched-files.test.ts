@@ -16,7 +16,11 @@ test('tells of other contents only, and of a file that went once', (t) => {
   const path = join(dir, 'a');
   writeFileSync(path, 'one');
   const seen: string[] = [];
-  const files = watchFiles({ paths: [path], changed: ([text]) => seen.push(text!), unreadable: () => seen.push('gone') });
+  const files = watchFiles({
+    paths: [path],
+    changed: ([text]) => seen.push(text!),
+    unreadable: () => seen.push('gone'),
+  });
   t.after(() => files.close());
   assert.equal(files.look(), false);
   writeFileSync(path, 'one');
@@ -35,7 +39,12 @@ test('contents that are not those the caller read are told at once', (t) => {
   const path = join(folder(t), 'a');
   writeFileSync(path, 'newer');
   const seen: string[] = [];
-  for (const text of ['older', 'newer']) watchFiles({ paths: [path], changed: ([now]) => seen.push(`${text} → ${now!}`), isKnown: ([now]) => now === text }).close();
+  for (const text of ['older', 'newer'])
+    watchFiles({
+      paths: [path],
+      changed: ([now]) => seen.push(`${text} → ${now!}`),
+      isKnown: ([now]) => now === text,
+    }).close();
   assert.deepEqual(seen, ['older → newer']);
 });
 
@@ -48,7 +57,11 @@ test('notices by itself, also a link that is swapped as volumes do it', async (t
   symlinkSync('v1', join(dir, '..data'));
   symlinkSync('..data/file', join(dir, 'file'));
   const { promise, resolve } = Promise.withResolvers<string>();
-  const files = watchFiles({ paths: [join(dir, 'file')], changed: ([text]) => resolve(text!), lookEveryMs: 200 });
+  const files = watchFiles({
+    paths: [join(dir, 'file')],
+    changed: ([text]) => resolve(text!),
+    lookEveryMs: 200,
+  });
   t.after(() => files.close());
   symlinkSync('v2', join(dir, '..new'));
   renameSync(join(dir, '..new'), join(dir, '..data'));

@@ -6,10 +6,14 @@ export const MAX_KEY_BYTES = 1024;
 
 /** Throws 'too-large' above the bound, and a TypeError for what is no key (empty, or a lone surrogate, which has no UTF-8 bytes). */
 export function checkKey(key: string): void {
-  if (key.length === 0 || !key.isWellFormed()) throw new TypeError(`a store key must be a non-empty, well-formed string: ${JSON.stringify(key)}`);
+  if (key.length === 0 || !key.isWellFormed())
+    throw new TypeError(`a store key must be a non-empty, well-formed string: ${JSON.stringify(key)}`);
   // A UTF-16 unit has at most three bytes, so that only long keys must be measured.
   if (key.length * 3 > MAX_KEY_BYTES && Buffer.byteLength(key) > MAX_KEY_BYTES) {
-    throw new StoreError('too-large', `Cannot store key of ${Buffer.byteLength(key)} bytes: at most ${MAX_KEY_BYTES} are allowed`);
+    throw new StoreError(
+      'too-large',
+      `Cannot store key of ${Buffer.byteLength(key)} bytes: at most ${MAX_KEY_BYTES} are allowed`,
+    );
   }
 }
 

@@ -12,8 +12,19 @@ import { type Logger, silentLogger } from '#stdx/log.ts';
 import type { Backend, Commit, Expiry, Head, LogEntry, LogHeader } from './backend.ts';
 import { checkKey } from './keys.ts';
 import {
-  type DeleteOptions, type GetOptions, type ListOptions, type ListResult, type PutOptions, type Revision, type Store, type StoredValue, StoreError,
-  type StoreEvent, type StoreStats, type StoreWatch, type WatchOptions,
+  type DeleteOptions,
+  type GetOptions,
+  type ListOptions,
+  type ListResult,
+  type PutOptions,
+  type Revision,
+  type Store,
+  type StoredValue,
+  StoreError,
+  type StoreEvent,
+  type StoreStats,
+  type StoreWatch,
+  type WatchOptions,
 } from './store.ts';
 import { compacted, WatchHub } from './watch-hub.ts';
 
@@ -53,7 +64,11 @@ export interface CompactionPolicy {
  * Upstream compacts every 5 minutes and so promises a watch no more than that; 100,000 revisions are 5 minutes at 333 writes/s;
  * 256 MiB bound what a busy cluster's history may cost on disk.
  */
-export const DEFAULT_COMPACTION: CompactionPolicy = { keepRevisions: 100_000, keepMs: 5 * 60_000, keepBytes: 256 * 1024 * 1024 };
+export const DEFAULT_COMPACTION: CompactionPolicy = {
+  keepRevisions: 100_000,
+  keepMs: 5 * 60_000,
+  keepBytes: 256 * 1024 * 1024,
+};
 
 export interface LocalStoreOptions {
   readonly clock?: Clock | undefined;
@@ -145,7 +160,8 @@ export class LocalStore implements Store {
     this.#backend = backend;
     this.#clock = options.clock ?? realClock;
     this.#log = options.log ?? silentLogger;
-    this.#policy = options.autoCompact === false ? undefined : { ...DEFAULT_COMPACTION, ...options.autoCompact };
+    this.#policy =
+      options.autoCompact === false ? undefined : { ...DEFAULT_COMPACTION, ...options.autoCompact };
     const { revision, compactedRevision, keys, position } = backend.state;
     this.#revision = revision;
     this.#floor = compactedRevision;
@@ -178,7 +194,10 @@ export class LocalStore implements Store {
     const at = options.revision ?? this.#revision;
     const limit = options.limit ?? Infinity;
     const startKey = options.startKey ?? prefix;
-    if (!startKey.startsWith(prefix)) throw new TypeError(`list: startKey ${JSON.stringify(startKey)} is outside of prefix ${JSON.stringify(prefix)}`);
+    if (!startKey.startsWith(prefix))
+      throw new TypeError(
+        `list: startKey ${JSON.stringify(startKey)} is outside of prefix ${JSON.stringify(prefix)}`,
+      );
     const items: StoredValue[] = [];
     let start: string | undefined = startKey;
     let more = false;
@@ -201,9 +220,13 @@ export class LocalStore implements Store {
     return this.#submit({ key, value, expected, expiresAtMs }).then((outcome) => outcome.stored!);
   }
 
-  delete(key: string, options: DeleteOptions = {}): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
-    return this.#submit({ key, value: undefined, expected: options.expected, expiresAtMs: 0 })
-      .then(({ revision, previous }) => ({ revision, previous: previous! }));
+  delete(
+    key: string,
+    options: DeleteOptions = {},
+  ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
+    return this.#submit({ key, value: undefined, expected: options.expected, expiresAtMs: 0 }).then(
+      ({ revision, previous }) => ({ revision, previous: previous! }),
+    );
   }
 
   watch(options: WatchOptions): StoreWatch {
@@ -222,7 +245,12 @@ export class LocalStore implements Store {
   }
 
   stats(): StoreStats {
-    return { revision: this.#revision, compactedRevision: this.#floor, keys: this.#keys, sizeBytes: this.#backend.sizeBytes() };
+    return {
+      revision: this.#revision,
+      compactedRevision: this.#floor,
+      keys: this.#keys,
+      sizeBytes: this.#backend.sizeBytes(),
+    };
   }
 
   close(): Promise<void> {
@@ -246,9 +274,16 @@ export class LocalStore implements Store {
       this.#assertOpen();
       checkKey(request.key);
       const bytes = request.value?.length ?? 0;
-      if (bytes > MAX_VALUE_BYTES) throw new StoreError('too-large', `Cannot store ${bytes} bytes at ${request.key}: at most ${MAX_VALUE_BYTES} are allowed`);
+      if (bytes > MAX_VALUE_BYTES)
+        throw new StoreError(
+          'too-large',
+          `Cannot store ${bytes} bytes at ${request.key}: at most ${MAX_VALUE_BYTES} are allowed`,
+        );
       if (this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
-        throw new StoreError('unavailable', `Cannot write ${request.key}: ${this.#waitingBytes} bytes are waiting for the disk already`);
+        throw new StoreError(
+          'unavailable',
+          `Cannot write ${request.key}: ${this.#waitingBytes} bytes are waiting for the disk already`,
+        );
       }
       this.#waiting.push({ ...request, resolve, reject });
       this.#waitingBytes += bytes;
@@ -269,7 +304,8 @@ export class LocalStore implements Store {
       try {
         plan = this.#plan(batch);
         const { entries, sweep, state } = plan.commit;
-        if (entries.length > 0 || sweep.length > 0 || state.compactedRevision > this.#swept) await this.#backend.commit(plan.commit);
+        if (entries.length > 0 || sweep.length > 0 || state.compactedRevision > this.#swept)
+          await this.#backend.commit(plan.commit);
       } catch (error) {
         this.#fail(plan?.refused ?? [], { batch, error });
         continue;
@@ -300,10 +336,18 @@ export class LocalStore implements Store {
     const unexpire: Expiry[] = [];
     const currents = new Map<string, Current>();
     const timeMs = this.#clock.now();
-    let { revision, keys, position } = { revision: this.#revision, keys: this.#keys, position: this.#position };
+    let { revision, keys, position } = {
+      revision: this.#revision,
+      keys: this.#keys,
+      position: this.#position,
+    };
     for (const operation of batch) {
       const { key, value } = operation;
-      const current = currents.get(key) ?? { head: this.#backend.head(key), written: undefined, inBatch: false };
+      const current = currents.get(key) ?? {
+        head: this.#backend.head(key),
+        written: undefined,
+        inBatch: false,
+      };
       const { head } = current;
       const exists = head !== undefined && !head.deleted;
       const problem = this.#refusal(operation, current);
@@ -314,14 +358,24 @@ export class LocalStore implements Store {
       revision++;
       const createRevision = exists ? head.createRevision : revision;
       const entry: LogEntry = {
-        revision, key, value, createRevision, previousRevision: head?.modRevision ?? 0, expiresAtMs: operation.expiresAtMs, timeMs, position,
+        revision,
+        key,
+        value,
+        createRevision,
+        previousRevision: head?.modRevision ?? 0,
+        expiresAtMs: operation.expiresAtMs,
+        timeMs,
+        position,
       };
       const stored: StoredValue | undefined = value && { key, value, modRevision: revision, createRevision };
       const previous = exists && !value ? this.#stored(key, current) : undefined;
       accepted.push({ operation, entry, outcome: { revision, stored, previous }, before: current });
-      if (exists && head.expiresAtMs > 0 && !current.inBatch) unexpire.push({ atMs: head.expiresAtMs, key, revision: head.modRevision });
+      if (exists && head.expiresAtMs > 0 && !current.inBatch)
+        unexpire.push({ atMs: head.expiresAtMs, key, revision: head.modRevision });
       currents.set(key, {
-        head: { modRevision: revision, createRevision, deleted: !value, expiresAtMs: operation.expiresAtMs }, written: stored, inBatch: true,
+        head: { modRevision: revision, createRevision, deleted: !value, expiresAtMs: operation.expiresAtMs },
+        written: stored,
+        inBatch: true,
       });
       position += entrySize(entry);
       if (!exists && value) keys++;
@@ -330,7 +384,11 @@ export class LocalStore implements Store {
     const entries = accepted.map(({ entry }) => entry);
     const { sweep, floor } = this.#planSweep(entries.length, { revision, position, timeMs });
     this.#floor = Math.max(this.#floor, floor);
-    return { accepted, refused, commit: { entries, sweep, unexpire, state: { revision, compactedRevision: floor, keys, position } } };
+    return {
+      accepted,
+      refused,
+      commit: { entries, sweep, unexpire, state: { revision, compactedRevision: floor, keys, position } },
+    };
   }
 
   /** Why this operation must not happen, if so. */
@@ -341,7 +399,11 @@ export class LocalStore implements Store {
     if (expected === undefined || expected === modRevision) return undefined;
     const stored = exists ? this.#stored(key, current) : undefined;
     const is = exists ? `it is at revision ${modRevision}` : 'it does not exist';
-    return new StoreError('conflict', `Cannot write ${key}: ${is}, not ${expected === 0 ? 'absent' : `at revision ${expected}`}`, { current: stored });
+    return new StoreError(
+      'conflict',
+      `Cannot write ${key}: ${is}, not ${expected === 0 ? 'absent' : `at revision ${expected}`}`,
+      { current: stored },
+    );
   }
 
   #stored(key: string, { head, written, inBatch }: Current): StoredValue | undefined {
@@ -369,12 +431,20 @@ export class LocalStore implements Store {
     for (const { entry, outcome, before } of accepted) {
       if (!this.#watches.wants(entry.key)) continue;
       const existed = before.head !== undefined && !before.head.deleted;
-      events.push(toEvent(entry, { stored: outcome.stored, previous: outcome.previous ?? (existed ? this.#stored(entry.key, before) : undefined) }));
+      events.push(
+        toEvent(entry, {
+          stored: outcome.stored,
+          previous: outcome.previous ?? (existed ? this.#stored(entry.key, before) : undefined),
+        }),
+      );
     }
     if (events.length > 0) this.#watches.publish(events);
   }
 
-  #fail(refused: readonly Refused[], { batch, error }: { batch: readonly Operation[]; error: unknown }): void {
+  #fail(
+    refused: readonly Refused[],
+    { batch, error }: { batch: readonly Operation[]; error: unknown },
+  ): void {
     // Settled first by their own answer; the second settlement has no effect.
     for (const { operation, error: own, dependent } of refused) if (!dependent) operation.reject(own);
     for (const operation of batch) operation.reject(error);
@@ -386,11 +456,17 @@ export class LocalStore implements Store {
   // ── forgetting ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The part of the history that this commit forgets: what compact() asks for or the policy allows, within the bound. */
-  #planSweep(added: number, newest: { revision: Revision; position: number; timeMs: number }): { sweep: LogHeader[]; floor: Revision } {
+  #planSweep(
+    added: number,
+    newest: { revision: Revision; position: number; timeMs: number },
+  ): { sweep: LogHeader[]; floor: Revision } {
     const asked = Math.max(0, ...this.#compactWaiters.map((waiter) => waiter.revision));
     const policy = this.#policy;
-    const outdated = (header: LogHeader): boolean => policy !== undefined && (header.revision <= newest.revision - policy.keepRevisions
-      || header.timeMs < newest.timeMs - policy.keepMs || newest.position - header.position > policy.keepBytes);
+    const outdated = (header: LogHeader): boolean =>
+      policy !== undefined &&
+      (header.revision <= newest.revision - policy.keepRevisions ||
+        header.timeMs < newest.timeMs - policy.keepMs ||
+        newest.position - header.position > policy.keepBytes);
     const sweep: LogHeader[] = [];
     let floor = this.#swept;
     if (asked <= floor && !this.#isEnoughDue(outdated, newest.timeMs)) return { sweep, floor };
@@ -401,7 +477,7 @@ export class LocalStore implements Store {
       if (ended || sweep.length === bound || !(header.revision <= asked || outdated(header))) return false;
       sweep.push(header);
       floor = header.revision;
-      return ended = true;
+      return (ended = true);
     });
     // The log may end below what was asked for: its last deletes are gone already.
     return { sweep, floor: ended ? Math.max(floor, asked) : floor };
@@ -409,7 +485,8 @@ export class LocalStore implements Store {
 
   #isEnoughDue(outdated: (header: LogHeader) => boolean, nowMs: number): boolean {
     if (!this.#policy) return false;
-    if (this.#swept + MIN_SWEEP <= this.#revision && this.#isDue(this.#swept + MIN_SWEEP - 1, outdated)) return true;
+    if (this.#swept + MIN_SWEEP <= this.#revision && this.#isDue(this.#swept + MIN_SWEEP - 1, outdated))
+      return true;
     if (nowMs - this.#lookedAtMs < SWEEP_WAIT_MS) return false;
     this.#lookedAtMs = nowMs;
     return this.#isDue(this.#swept, outdated);
@@ -444,7 +521,9 @@ export class LocalStore implements Store {
     while (this.#state === 'open' && !failed) {
       const due = this.#dueExpiries();
       if (due.length === 0) break;
-      const outcomes = await Promise.allSettled(due.map(({ key, revision }) => this.delete(key, { expected: revision })));
+      const outcomes = await Promise.allSettled(
+        due.map(({ key, revision }) => this.delete(key, { expected: revision })),
+      );
       for (const outcome of outcomes) {
         if (outcome.status === 'rejected' && !isRace(outcome.reason)) failed = true;
       }
@@ -463,22 +542,36 @@ export class LocalStore implements Store {
 
   // ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #listSlice({ prefix, start, at, room }: { prefix: string; start: string; at: Revision; room: number }): ListSlice {
+  #listSlice({
+    prefix,
+    start,
+    at,
+    room,
+  }: {
+    prefix: string;
+    start: string;
+    at: Revision;
+    room: number;
+  }): ListSlice {
     const items: StoredValue[] = [];
     let seen = 0;
     let more = false;
     let next: string | undefined;
-    this.#backend.scan({ prefix, start, visit: (key, head) => {
-      if (seen++ === LIST_SLICE) {
-        next = key;
-        return false;
-      }
-      const version = this.#versionAt(key, { head, at });
-      if (!version) return true;
-      more = items.length >= room;
-      if (!more) items.push(version);
-      return !more;
-    } });
+    this.#backend.scan({
+      prefix,
+      start,
+      visit: (key, head) => {
+        if (seen++ === LIST_SLICE) {
+          next = key;
+          return false;
+        }
+        const version = this.#versionAt(key, { head, at });
+        if (!version) return true;
+        more = items.length >= room;
+        if (!more) items.push(version);
+        return !more;
+      },
+    });
     return { items, more, next };
   }
 
@@ -486,7 +579,8 @@ export class LocalStore implements Store {
   #versionAt(key: string, { head, at }: { head: Head; at: Revision }): StoredValue | undefined {
     if (head.modRevision <= at) return head.deleted ? undefined : this.#newest(key, head);
     let entry = this.#backend.entry(head.modRevision);
-    while (entry && entry.revision > at) entry = entry.previousRevision === 0 ? undefined : this.#backend.entry(entry.previousRevision);
+    while (entry && entry.revision > at)
+      entry = entry.previousRevision === 0 ? undefined : this.#backend.entry(entry.previousRevision);
     return entry && toStored(entry);
   }
 
@@ -504,13 +598,20 @@ export class LocalStore implements Store {
     const revision = (): Revision => this.#revision;
     const floor = (): Revision => this.#floor;
     return {
-      get revision() { return revision(); },
-      get compactedRevision() { return floor(); },
+      get revision() {
+        return revision();
+      },
+      get compactedRevision() {
+        return floor();
+      },
       replay: (prefix, options) => this.#replay(prefix, options),
     };
   }
 
-  #replay(prefix: string, { after, limit }: { after: Revision; limit: number }): { events: StoreEvent[]; reached: Revision } {
+  #replay(
+    prefix: string,
+    { after, limit }: { after: Revision; limit: number },
+  ): { events: StoreEvent[]; reached: Revision } {
     const events: StoreEvent[] = [];
     let reached = this.#revision;
     let read = 0;
@@ -520,7 +621,10 @@ export class LocalStore implements Store {
         reached = entry.revision - 1;
         return false;
       }
-      if (entry.key.startsWith(prefix)) events.push(toEvent(entry, { stored: toStored(entry), previous: this.#storedAt(entry.previousRevision) }));
+      if (entry.key.startsWith(prefix))
+        events.push(
+          toEvent(entry, { stored: toStored(entry), previous: this.#storedAt(entry.previousRevision) }),
+        );
       return true;
     });
     return { events, reached };
@@ -547,10 +651,16 @@ function toStored({ key, value, revision, createRevision }: LogEntry): StoredVal
   return value && { key, value, modRevision: revision, createRevision };
 }
 
-function toEvent(entry: LogEntry, { stored, previous }: { stored: StoredValue | undefined; previous: StoredValue | undefined }): StoreEvent {
+function toEvent(
+  entry: LogEntry,
+  { stored, previous }: { stored: StoredValue | undefined; previous: StoredValue | undefined },
+): StoreEvent {
   return {
-    type: stored ? 'put' : 'delete', key: entry.key, revision: entry.revision,
-    ...(stored && { value: stored }), ...(previous && { previous }),
+    type: stored ? 'put' : 'delete',
+    key: entry.key,
+    revision: entry.revision,
+    ...(stored && { value: stored }),
+    ...(previous && { previous }),
   };
 }
 
@@ -560,7 +670,10 @@ function entrySize({ key, value }: LogEntry): number {
 
 /** Somebody else wrote or deleted the key meanwhile, so it does not expire; or the store closes, and it expires later. */
 function isRace(error: unknown): boolean {
-  return error instanceof StoreError && (error.code === 'conflict' || error.code === 'not-found' || error.code === 'closed');
+  return (
+    error instanceof StoreError &&
+    (error.code === 'conflict' || error.code === 'not-found' || error.code === 'closed')
+  );
 }
 
 function future(revision: Revision, newest: Revision): StoreError {
@@ -570,4 +683,3 @@ function future(revision: Revision, newest: Revision): StoreError {
 function closedError(): StoreError {
   return new StoreError('closed', 'The store is closed');
 }
-

@@ -4,13 +4,23 @@
  */
 import assert from 'node:assert/strict';
 import { compareKeys } from './keys.ts';
-import { type Revision, type Store, type StoredValue, StoreError, type StoreErrorCode, type StoreEvent } from './store.ts';
+import {
+  type Revision,
+  type Store,
+  type StoredValue,
+  StoreError,
+  type StoreErrorCode,
+  type StoreEvent,
+} from './store.ts';
 
 const STEPS = 120;
 const KEYS = ['/a', '/a/x', '/a/y', '/a/é', '/b', '/b/\u{1f600}', '/c'];
 const PREFIXES = ['', '/a', '/a/', '/b/', '/zz'];
 
-interface Write { readonly key: string; readonly value: Buffer | undefined }
+interface Write {
+  readonly key: string;
+  readonly value: Buffer | undefined;
+}
 
 /** The n-th write has revision n + 1. */
 class Model {
@@ -25,17 +35,26 @@ class Model {
     let stored: StoredValue | undefined;
     this.writes.slice(0, at).forEach((write, i) => {
       if (write.key !== key) return;
-      stored = write.value && { key, value: write.value, modRevision: i + 1, createRevision: stored?.createRevision ?? i + 1 };
+      stored = write.value && {
+        key,
+        value: write.value,
+        modRevision: i + 1,
+        createRevision: stored?.createRevision ?? i + 1,
+      };
     });
     return stored;
   }
 
   list(prefix: string, at: Revision): StoredValue[] {
-    return KEYS.filter((key) => key.startsWith(prefix)).sort(compareKeys).flatMap((key) => this.get(key, at) ?? []);
+    return KEYS.filter((key) => key.startsWith(prefix))
+      .sort(compareKeys)
+      .flatMap((key) => this.get(key, at) ?? []);
   }
 
   events(prefix: string, after: Revision): string[] {
-    return this.writes.flatMap(({ key, value }, i) => (i >= after && key.startsWith(prefix) ? [describeEvent({ key, value, revision: i + 1 })] : []));
+    return this.writes.flatMap(({ key, value }, i) =>
+      i >= after && key.startsWith(prefix) ? [describeEvent({ key, value, revision: i + 1 })] : [],
+    );
   }
 
   /** What a write must answer, which is also when it happens. */
@@ -52,7 +71,12 @@ function describeEvent({ key, value, revision }: Write & { revision: Revision })
   return `${revision} ${key} ${value?.toString() ?? 'deleted'}`;
 }
 
-interface ModelWatch { readonly prefix: string; readonly after: Revision; readonly seen: string[]; stop(): void }
+interface ModelWatch {
+  readonly prefix: string;
+  readonly after: Revision;
+  readonly seen: string[];
+  stop(): void;
+}
 
 export async function runRandomHistory(store: Store, seed: number): Promise<void> {
   const random = mulberry32(seed);
@@ -63,7 +87,8 @@ export async function runRandomHistory(store: Store, seed: number): Promise<void
     const dice = random();
     if (dice < 0.6) await writeBatch({ store, model, random, pick });
     else if (dice < 0.8) await readSome({ store, model, random, pick });
-    else if (dice < 0.92) watches.push(startWatch(store, { prefix: pick(PREFIXES), after: randomRevision(model, random) }));
+    else if (dice < 0.92)
+      watches.push(startWatch(store, { prefix: pick(PREFIXES), after: randomRevision(model, random) }));
     else if (model.revision > model.floor) {
       model.floor = randomRevision(model, random);
       await settle(watches, model);
@@ -76,25 +101,41 @@ export async function runRandomHistory(store: Store, seed: number): Promise<void
   assert.equal(store.stats().keys, model.list('', model.revision).length);
 }
 
-interface Step { readonly store: Store; readonly model: Model; readonly random: () => number; readonly pick: <T>(from: readonly T[]) => T }
+interface Step {
+  readonly store: Store;
+  readonly model: Model;
+  readonly random: () => number;
+  readonly pick: <T>(from: readonly T[]) => T;
+}
 
 async function writeBatch({ store, model, random, pick }: Step): Promise<void> {
   const operations = Array.from({ length: 1 + Math.floor(random() * 5) }, () => {
     const key = pick(KEYS);
     const current = model.get(key)?.modRevision ?? 0;
     const expected = pick([undefined, undefined, current, 0, current + 1]);
-    return { key, expected, value: random() < 0.7 ? Buffer.from(`${model.revision}-${Math.floor(random() * 1e6)}`) : undefined };
+    return {
+      key,
+      expected,
+      value: random() < 0.7 ? Buffer.from(`${model.revision}-${Math.floor(random() * 1e6)}`) : undefined,
+    };
   });
-  const answers = await Promise.all(operations.map(async ({ key, value, expected }) => {
-    const options = expected === undefined ? {} : { expected };
-    try {
-      return value ? (await store.put(key, value, options)).modRevision : (await store.delete(key, options)).revision;
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-      return error.code;
-    }
-  }));
-  assert.deepEqual(answers, operations.map((operation) => model.write(operation)));
+  const answers = await Promise.all(
+    operations.map(async ({ key, value, expected }) => {
+      const options = expected === undefined ? {} : { expected };
+      try {
+        return value
+          ? (await store.put(key, value, options)).modRevision
+          : (await store.delete(key, options)).revision;
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        return error.code;
+      }
+    }),
+  );
+  assert.deepEqual(
+    answers,
+    operations.map((operation) => model.write(operation)),
+  );
 }
 
 async function readSome({ store, model, random, pick }: Step): Promise<void> {
@@ -106,10 +147,19 @@ async function readSome({ store, model, random, pick }: Step): Promise<void> {
   const limit = 1 + Math.floor(random() * 6);
   const all = model.list(prefix, revision);
   assert.deepEqual(await store.list(prefix, { revision }), { revision, items: all, more: false });
-  assert.deepEqual(await store.list(prefix, { revision, limit }), { revision, items: all.slice(0, limit), more: all.length > limit });
+  assert.deepEqual(await store.list(prefix, { revision, limit }), {
+    revision,
+    items: all.slice(0, limit),
+    more: all.length > limit,
+  });
   const startKey = all[Math.floor(random() * all.length)]?.key;
-  if (startKey) assert.deepEqual((await store.list(prefix, { revision, startKey })).items, all.filter((item) => compareKeys(item.key, startKey) >= 0));
-  if (model.floor > 0) await assert.rejects(store.get(key, { revision: model.floor - 1 }), { code: 'compacted' });
+  if (startKey)
+    assert.deepEqual(
+      (await store.list(prefix, { revision, startKey })).items,
+      all.filter((item) => compareKeys(item.key, startKey) >= 0),
+    );
+  if (model.floor > 0)
+    await assert.rejects(store.get(key, { revision: model.floor - 1 }), { code: 'compacted' });
 }
 
 function startWatch(store: Store, { prefix, after }: { prefix: string; after: Revision }): ModelWatch {
@@ -126,8 +176,10 @@ function startWatch(store: Store, { prefix, after }: { prefix: string; after: Re
 
 /** Until the watches have caught up: before history is forgotten that they have not read yet. */
 async function settle(watches: readonly ModelWatch[], model: Model): Promise<void> {
-  const behind = (): boolean => watches.some(({ prefix, after, seen }) => seen.length < model.events(prefix, after).length);
-  for (let turns = 0; behind() && turns < 1000; turns++) await new Promise((resolve) => setImmediate(resolve));
+  const behind = (): boolean =>
+    watches.some(({ prefix, after, seen }) => seen.length < model.events(prefix, after).length);
+  for (let turns = 0; behind() && turns < 1000; turns++)
+    await new Promise((resolve) => setImmediate(resolve));
 }
 
 function randomRevision(model: Model, random: () => number): Revision {

@@ -99,7 +99,10 @@ export interface Store {
   /** Resolves only once the write is durable. The value must not be changed by the caller afterwards. */
   put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue>;
   /** Resolves to the deleted value and the delete's revision once durable; `StoreError('not-found')` where the key is absent. */
-  delete(key: string, options?: DeleteOptions): Promise<{ readonly revision: Revision; readonly previous: StoredValue }>;
+  delete(
+    key: string,
+    options?: DeleteOptions,
+  ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }>;
   watch(options: WatchOptions): StoreWatch;
   /** Forget history at and below this revision (live values stay). Bounded work per call; resolves when done. */
   compact(revision: Revision): Promise<void>;
@@ -116,14 +119,30 @@ export interface Store {
  * unavailable: a remote store cannot be reached, or too many bytes wait for the disk already (try again later).
  */
 export type StoreErrorCode =
-  | 'conflict' | 'not-found' | 'compacted' | 'future' | 'locked' | 'missing' | 'corrupt' | 'version' | 'no-space' | 'read-only' | 'io' | 'closed'
-  | 'too-large' | 'unavailable';
+  | 'conflict'
+  | 'not-found'
+  | 'compacted'
+  | 'future'
+  | 'locked'
+  | 'missing'
+  | 'corrupt'
+  | 'version'
+  | 'no-space'
+  | 'read-only'
+  | 'io'
+  | 'closed'
+  | 'too-large'
+  | 'unavailable';
 
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
   /** For `conflict`: what is stored now (absent = the key does not exist). */
   readonly current: StoredValue | undefined;
-  constructor(code: StoreErrorCode, message: string, options: { current?: StoredValue | undefined; cause?: unknown } = {}) {
+  constructor(
+    code: StoreErrorCode,
+    message: string,
+    options: { current?: StoredValue | undefined; cause?: unknown } = {},
+  ) {
     super(message, { cause: options.cause });
     this.name = 'StoreError';
     this.code = code;

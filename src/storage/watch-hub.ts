@@ -15,7 +15,10 @@ export interface WatchSource {
   readonly revision: Revision;
   readonly compactedRevision: Revision;
   /** Events after this revision, at most `limit` log entries, and the revision up to which the log was read. */
-  replay(prefix: string, options: { after: Revision; limit: number }): { events: StoreEvent[]; reached: Revision };
+  replay(
+    prefix: string,
+    options: { after: Revision; limit: number },
+  ): { events: StoreEvent[]; reached: Revision };
 }
 
 interface Watch {
@@ -43,7 +46,8 @@ export class WatchHub {
 
   watch(options: WatchOptions): StoreWatch {
     const watch: Watch = { options, reached: options.afterRevision, ended: false };
-    if (watch.reached < this.#source.compactedRevision) throw compacted(watch.reached, this.#source.compactedRevision);
+    if (watch.reached < this.#source.compactedRevision)
+      throw compacted(watch.reached, this.#source.compactedRevision);
     if (watch.reached >= this.#source.revision) {
       this.#goLive(watch);
     } else {
@@ -77,7 +81,8 @@ export class WatchHub {
 
   #deliver(watch: Watch, events: readonly StoreEvent[]): void {
     if (watch.ended) return;
-    const fresh = events[0]!.revision > watch.reached ? events : events.filter((event) => event.revision > watch.reached);
+    const fresh =
+      events[0]!.revision > watch.reached ? events : events.filter((event) => event.revision > watch.reached);
     if (fresh.length === 0) return;
     watch.reached = fresh.at(-1)!.revision;
     try {
@@ -90,7 +95,8 @@ export class WatchHub {
   #catchUp(watch: Watch): void {
     if (watch.ended) return;
     const source = this.#source;
-    if (watch.reached < source.compactedRevision) return this.#end(watch, compacted(watch.reached, source.compactedRevision));
+    if (watch.reached < source.compactedRevision)
+      return this.#end(watch, compacted(watch.reached, source.compactedRevision));
     let reached: Revision;
     try {
       const slice = source.replay(watch.options.prefix, { after: watch.reached, limit: CATCH_UP_SLICE });
@@ -129,11 +135,16 @@ export class WatchHub {
       watch.options.onClose?.(error);
     } catch (thrown) {
       // The listener is gone and nobody else may suffer; yet its error must not vanish either.
-      queueMicrotask(() => { throw thrown; });
+      queueMicrotask(() => {
+        throw thrown;
+      });
     }
   }
 }
 
 export function compacted(revision: Revision, floor: Revision): StoreError {
-  return new StoreError('compacted', `Cannot read revision ${revision}: history up to revision ${floor} was compacted`);
+  return new StoreError(
+    'compacted',
+    `Cannot read revision ${revision}: history up to revision ${floor} was compacted`,
+  );
 }

@@ -2,16 +2,27 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 
-interface Page { readonly status: number; readonly location: string | undefined; readonly text: string; readonly cookies: readonly string[] }
+interface Page {
+  readonly status: number;
+  readonly location: string | undefined;
+  readonly text: string;
+  readonly cookies: readonly string[];
+}
 
 const MAX_STEPS = 30;
 
 /** Visits an address and goes on until a page has no form; answers that page's text. fill: values for fields by name. */
-export async function browse(start: string, { ca, fill }: { readonly ca: string; readonly fill: Readonly<Record<string, string>> }): Promise<string> {
+export async function browse(
+  start: string,
+  { ca, fill }: { readonly ca: string; readonly fill: Readonly<Record<string, string>> },
+): Promise<string> {
   const jar = new Map<string, string>();
   let next: { readonly url: string; readonly form?: URLSearchParams } = { url: start };
   for (let step = 0; step < MAX_STEPS; step++) {
-    const page = await load(next, { ca, cookie: [...jar].map(([name, value]) => `${name}=${value}`).join('; ') });
+    const page = await load(next, {
+      ca,
+      cookie: [...jar].map(([name, value]) => `${name}=${value}`).join('; '),
+    });
     for (const cookie of page.cookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];
       if (value === '') jar.delete(name);
@@ -28,7 +39,10 @@ export async function browse(start: string, { ca, fill }: { readonly ca: string;
   throw new Error(`no end after ${MAX_STEPS} pages, now at ${next.url}`);
 }
 
-function formOf(html: string, fill: Readonly<Record<string, string>>): { readonly action: string; readonly fields: URLSearchParams } | undefined {
+function formOf(
+  html: string,
+  fill: Readonly<Record<string, string>>,
+): { readonly action: string; readonly fields: URLSearchParams } | undefined {
   const [, attributes, body = ''] = /<form([^>]*)>([\s\S]*?)<\/form>/i.exec(html) ?? [];
   if (attributes === undefined) return undefined;
   const fields = new URLSearchParams();
@@ -47,15 +61,33 @@ function attribute(text: string, name: string): string | undefined {
   return new RegExp(`\\b${name}="([^"]*)"`, 'i').exec(text)?.[1]?.replaceAll('&amp;', '&');
 }
 
-function load({ url, form }: { readonly url: string; readonly form?: URLSearchParams }, { ca, cookie }: { readonly ca: string; readonly cookie: string }): Promise<Page> {
+function load(
+  { url, form }: { readonly url: string; readonly form?: URLSearchParams },
+  { ca, cookie }: { readonly ca: string; readonly cookie: string },
+): Promise<Page> {
   const text = form?.toString();
-  const headers = { ...(cookie ? { cookie } : {}), ...(text === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }), accept: 'text/html' };
+  const headers = {
+    ...(cookie ? { cookie } : {}),
+    ...(text === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+    accept: 'text/html',
+  };
   return new Promise((resolve, reject) => {
-    const call = (url.startsWith('https:') ? httpsRequest : httpRequest)(url, { method: text === undefined ? 'GET' : 'POST', headers, ca, agent: false }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, location: response.headers.location, text: Buffer.concat(chunks).toString(), cookies: response.headers['set-cookie'] ?? [] }));
-    });
+    const call = (url.startsWith('https:') ? httpsRequest : httpRequest)(
+      url,
+      { method: text === undefined ? 'GET' : 'POST', headers, ca, agent: false },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            location: response.headers.location,
+            text: Buffer.concat(chunks).toString(),
+            cookies: response.headers['set-cookie'] ?? [],
+          }),
+        );
+      },
+    );
     call.on('error', reject);
     call.end(text);
   });

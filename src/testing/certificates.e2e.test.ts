@@ -18,7 +18,11 @@ const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 const tools = foreignTools(35);
 const TOKEN = { id: 'abcdef', secret: '0123456789abcdef' };
 
-interface Part { readonly child: ChildProcess; readonly ended: Promise<number | null>; output(): string }
+interface Part {
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+  output(): string;
+}
 
 describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
   let dir: string;
@@ -29,13 +33,23 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
   function start(...words: string[]): Part {
     const child = spawn(CAPSTAN, words, { stdio: ['ignore', 'pipe', 'pipe'] });
     let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (piece: string) => { text = (text + piece).slice(-20_000); });
-    const part = { child, ended: new Promise<number | null>((done) => child.once('exit', done)), output: () => text };
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (piece: string) => {
+        text = (text + piece).slice(-20_000);
+      });
+    const part = {
+      child,
+      ended: new Promise<number | null>((done) => child.once('exit', done)),
+      output: () => text,
+    };
     parts.push(part);
     return part;
   }
 
-  async function kubectl(words: readonly string[], { kubeconfig = join(dir, 'admin.kubeconfig'), input = '' } = {}): Promise<CommandResult> {
+  async function kubectl(
+    words: readonly string[],
+    { kubeconfig = join(dir, 'admin.kubeconfig'), input = '' } = {},
+  ): Promise<CommandResult> {
     assert.ok(!('missing' in tools));
     return runCommand([tools.kubectl, '--kubeconfig', kubeconfig, ...words], { input, env: { HOME: dir } });
   }
@@ -48,7 +62,17 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
 
   function startManager(): Part {
     const pki = join(dir, 'pki');
-    return start('controller-manager', '--kubeconfig', join(dir, 'kubeconfigs', 'controller-manager.kubeconfig'), '--cluster-signing-cert-file', join(pki, 'ca.crt'), '--cluster-signing-key-file', join(pki, 'ca.key'), '--cluster-signing-duration', '24s');
+    return start(
+      'controller-manager',
+      '--kubeconfig',
+      join(dir, 'kubeconfigs', 'controller-manager.kubeconfig'),
+      '--cluster-signing-cert-file',
+      join(pki, 'ca.crt'),
+      '--cluster-signing-key-file',
+      join(pki, 'ca.key'),
+      '--cluster-signing-duration',
+      '24s',
+    );
   }
 
   before(async () => {
@@ -56,8 +80,12 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
     const port = await freePort();
     server = `https://127.0.0.1:${port}`;
     const part = start('apiserver', '--data-dir', dir, '--secure-port', String(port));
-    await until(`the API server (${part.output()})`, () => existsSync(join(dir, 'kubeconfigs', 'controller-manager.kubeconfig')));
-    api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), { userAgent: 'test' });
+    await until(`the API server (${part.output()})`, () =>
+      existsSync(join(dir, 'kubeconfigs', 'controller-manager.kubeconfig')),
+    );
+    api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), {
+      userAgent: 'test',
+    });
     await until('the API', async () => (await api.list(nodes)).items.length === 0);
   });
 
@@ -70,81 +98,227 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
 
   it('openssl req and kubectl certificate approve make a user', { timeout: 120_000 }, async () => {
     const pki = join(dir, 'pki');
-    const manager = start('controller-manager', '--kubeconfig', join(dir, 'kubeconfigs', 'controller-manager.kubeconfig'), '--cluster-signing-cert-file', join(pki, 'ca.crt'), '--cluster-signing-key-file', join(pki, 'ca.key'));
+    const manager = start(
+      'controller-manager',
+      '--kubeconfig',
+      join(dir, 'kubeconfigs', 'controller-manager.kubeconfig'),
+      '--cluster-signing-cert-file',
+      join(pki, 'ca.crt'),
+      '--cluster-signing-key-file',
+      join(pki, 'ca.key'),
+    );
     const [key, certificate] = [join(dir, 'jane.key'), join(dir, 'jane.crt')];
-    const request = await succeeds(runCommand(['openssl', 'req', '-new', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-subj', '/O=developers/CN=jane']));
+    const request = await succeeds(
+      runCommand([
+        'openssl',
+        'req',
+        '-new',
+        '-newkey',
+        'rsa:2048',
+        '-nodes',
+        '-keyout',
+        key,
+        '-subj',
+        '/O=developers/CN=jane',
+      ]),
+    );
     const object = {
-      apiVersion: 'certificates.k8s.io/v1', kind: 'CertificateSigningRequest', metadata: { name: 'jane' },
-      spec: { request: Buffer.from(request).toString('base64'), signerName: 'kubernetes.io/kube-apiserver-client', expirationSeconds: 86_400, usages: ['client auth'] },
+      apiVersion: 'certificates.k8s.io/v1',
+      kind: 'CertificateSigningRequest',
+      metadata: { name: 'jane' },
+      spec: {
+        request: Buffer.from(request).toString('base64'),
+        signerName: 'kubernetes.io/kube-apiserver-client',
+        expirationSeconds: 86_400,
+        usages: ['client auth'],
+      },
     };
     await succeeds(kubectl(['apply', '-f', '-'], { input: JSON.stringify(object) }));
-    assert.match(await succeeds(kubectl(['get', 'csr', 'jane'])), /jane +\S+ +kubernetes\.io\/kube-apiserver-client +kubernetes-admin +24h +Pending/);
-    assert.match(await succeeds(kubectl(['certificate', 'approve', 'jane'])), /certificatesigningrequest.certificates.k8s.io\/jane approved/);
-    const issued = await until('the certificate', async () => (await succeeds(kubectl(['get', 'csr', 'jane', '-o', 'jsonpath={.status.certificate}']))) || undefined);
+    assert.match(
+      await succeeds(kubectl(['get', 'csr', 'jane'])),
+      /jane +\S+ +kubernetes\.io\/kube-apiserver-client +kubernetes-admin +24h +Pending/,
+    );
+    assert.match(
+      await succeeds(kubectl(['certificate', 'approve', 'jane'])),
+      /certificatesigningrequest.certificates.k8s.io\/jane approved/,
+    );
+    const issued = await until(
+      'the certificate',
+      async () =>
+        (await succeeds(kubectl(['get', 'csr', 'jane', '-o', 'jsonpath={.status.certificate}']))) ||
+        undefined,
+    );
     await writeFile(certificate, Buffer.from(issued, 'base64'));
     assert.match(await succeeds(kubectl(['describe', 'csr', 'jane'])), /Status: +Approved,Issued/);
-    await succeeds(kubectl(['create', 'clusterrolebinding', 'developers', '--clusterrole', 'view', '--group', 'developers']));
+    await succeeds(
+      kubectl([
+        'create',
+        'clusterrolebinding',
+        'developers',
+        '--clusterrole',
+        'view',
+        '--group',
+        'developers',
+      ]),
+    );
     const jane = join(dir, 'jane.kubeconfig');
-    await succeeds(kubectl(['config', 'set-cluster', 'c', '--server', server, '--certificate-authority', join(pki, 'ca.crt')], { kubeconfig: jane }));
-    await succeeds(kubectl(['config', 'set-credentials', 'jane', '--client-certificate', certificate, '--client-key', key], { kubeconfig: jane }));
-    await succeeds(kubectl(['config', 'set-context', 'c', '--cluster', 'c', '--user', 'jane'], { kubeconfig: jane }));
+    await succeeds(
+      kubectl(
+        ['config', 'set-cluster', 'c', '--server', server, '--certificate-authority', join(pki, 'ca.crt')],
+        { kubeconfig: jane },
+      ),
+    );
+    await succeeds(
+      kubectl(
+        ['config', 'set-credentials', 'jane', '--client-certificate', certificate, '--client-key', key],
+        { kubeconfig: jane },
+      ),
+    );
+    await succeeds(
+      kubectl(['config', 'set-context', 'c', '--cluster', 'c', '--user', 'jane'], { kubeconfig: jane }),
+    );
     await succeeds(kubectl(['config', 'use-context', 'c'], { kubeconfig: jane }));
-    assert.match(await succeeds(kubectl(['auth', 'whoami'], { kubeconfig: jane })), /Username +jane\nGroups +\[developers system:authenticated\]/);
+    assert.match(
+      await succeeds(kubectl(['auth', 'whoami'], { kubeconfig: jane })),
+      /Username +jane\nGroups +\[developers system:authenticated\]/,
+    );
     await succeeds(kubectl(['get', 'pods'], { kubeconfig: jane }));
-    assert.match((await kubectl(['get', 'secrets'], { kubeconfig: jane })).stderr, /Forbidden.*User "jane" cannot list resource "secrets"/);
+    assert.match(
+      (await kubectl(['get', 'secrets'], { kubeconfig: jane })).stderr,
+      /Forbidden.*User "jane" cannot list resource "secrets"/,
+    );
     // Denied ones are never signed, and say so.
-    await succeeds(kubectl(['create', '-f', '-'], { input: JSON.stringify({ ...object, metadata: { name: 'denied' } }) }));
+    await succeeds(
+      kubectl(['create', '-f', '-'], { input: JSON.stringify({ ...object, metadata: { name: 'denied' } }) }),
+    );
     await succeeds(kubectl(['certificate', 'deny', 'denied']));
     assert.match(await succeeds(kubectl(['get', 'csr', 'denied'])), /Denied/);
     const again = await kubectl(['certificate', 'approve', 'denied']);
     assert.notEqual(again.code, 0, again.stdout);
-    const masters = await succeeds(runCommand(['openssl', 'req', '-new', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-subj', '/O=system:masters/CN=eve']));
-    const refused = await kubectl(['create', '-f', '-'], { input: JSON.stringify({ ...object, metadata: { name: 'masters' }, spec: { ...object.spec, request: Buffer.from(masters).toString('base64') } }) });
-    assert.match(refused.stderr, /use of kubernetes\.io\/kube-apiserver-client signer with system:masters group is not allowed/);
+    const masters = await succeeds(
+      runCommand([
+        'openssl',
+        'req',
+        '-new',
+        '-newkey',
+        'rsa:2048',
+        '-nodes',
+        '-keyout',
+        key,
+        '-subj',
+        '/O=system:masters/CN=eve',
+      ]),
+    );
+    const refused = await kubectl(['create', '-f', '-'], {
+      input: JSON.stringify({
+        ...object,
+        metadata: { name: 'masters' },
+        spec: { ...object.spec, request: Buffer.from(masters).toString('base64') },
+      }),
+    });
+    assert.match(
+      refused.stderr,
+      /use of kubernetes\.io\/kube-apiserver-client signer with system:masters group is not allowed/,
+    );
     manager.child.kill('SIGTERM');
     await manager.ended;
   });
 
-  it('a machine with only a token joins, runs pods, and renews its certificate', { timeout: 120_000 }, async () => {
-    const machine = await mkdtemp(join(tmpdir(), 'capstan-machine-'));
-    try {
-      const admin = await readFile(join(dir, 'admin.kubeconfig'), 'utf8');
-      const ca = /certificate-authority-data: (\S+)/.exec(admin)?.[1] ?? '';
-      const bootstrap = join(machine, 'bootstrap.kubeconfig'), kubeconfig = join(machine, 'kubelet.kubeconfig');
-      const write = (token: string): Promise<void> => writeFile(bootstrap, JSON.stringify({
-        apiVersion: 'v1', kind: 'Config', 'current-context': 'c', clusters: [{ name: 'c', cluster: { server, 'certificate-authority-data': ca } }], users: [{ name: 'u', user: { token } }], contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-      }));
-      const words = ['node', '--runtime', 'simulated', '--node-name', 'second', '--bootstrap-kubeconfig', bootstrap, '--kubeconfig', kubeconfig];
-      await write(`${TOKEN.id}.ffffffffffffffff`);
-      const wrong = await runCommand([CAPSTAN, ...words]);
-      assert.equal(wrong.code, 1);
-      assert.match(wrong.stderr, /does not accept the credentials in .*bootstrap\.kubeconfig \(401 Unauthorized\): the token is expired, revoked or of another cluster/);
-      const encoded = { 'token-id': TOKEN.id, 'token-secret': TOKEN.secret, 'usage-bootstrap-authentication': 'true', 'auth-extra-groups': 'system:bootstrappers:kubeadm:default-node-token' };
-      await api.create(secrets, { metadata: { name: `bootstrap-token-${TOKEN.id}`, namespace: 'kube-system' }, type: 'bootstrap.kubernetes.io/token', stringData: encoded });
-      await write(`${TOKEN.id}.${TOKEN.secret}`);
-      startManager();
-      const part = start(...words);
-      const joined = await until(`the node (${part.output()})`, async () => (await api.list(nodes)).items.find(({ metadata }) => metadata?.name === 'second'));
-      assert.ok(joined);
-      // From now on nobody needs the token.
-      await api.delete(secrets, { name: `bootstrap-token-${TOKEN.id}`, namespace: 'kube-system' });
-      const current = join(machine, 'pki', 'kubelet-client-current.pem');
-      const first = await readFile(current, 'utf8');
-      assert.equal(new X509Certificate(first).subject, 'O=system:nodes\nCN=system:node:second');
-      await until('another certificate in use', async () => (await readFile(current, 'utf8')) !== first);
-      assert.ok((await readdir(join(machine, 'pki'))).every((file) => file.startsWith('kubelet-client-')));
-      await api.create(pods, { metadata: { name: 'p', namespace: 'default' }, spec: { nodeName: 'second', containers: [{ name: 'c', image: 'x:1' }] } });
-      await until(`the pod runs (${part.output()})`, async () => (await api.get(pods, { name: 'p', namespace: 'default' })).status?.phase === 'Running');
-      // Past the end of the first certificate it is still who it was.
-      await until('the first has ended', () => Date.parse(new X509Certificate(first).validTo) < Date.now());
-      await api.create(pods, { metadata: { name: 'q', namespace: 'default' }, spec: { nodeName: 'second', containers: [{ name: 'c', image: 'x:1' }] } });
-      await until(`the second pod runs (${part.output()})`, async () => (await api.get(pods, { name: 'q', namespace: 'default' })).status?.phase === 'Running');
-      const asked = (await api.list(certificateSigningRequests)).items.filter(({ spec }) => spec.username === 'system:node:second');
-      assert.ok(asked.length >= 1 && asked.every(({ status }) => status?.conditions?.[0]?.reason === 'AutoApproved'));
-      part.child.kill('SIGTERM');
-      assert.equal(await part.ended, 0, part.output());
-    } finally {
-      await rm(machine, { recursive: true, force: true });
-    }
-  });
+  it(
+    'a machine with only a token joins, runs pods, and renews its certificate',
+    { timeout: 120_000 },
+    async () => {
+      const machine = await mkdtemp(join(tmpdir(), 'capstan-machine-'));
+      try {
+        const admin = await readFile(join(dir, 'admin.kubeconfig'), 'utf8');
+        const ca = /certificate-authority-data: (\S+)/.exec(admin)?.[1] ?? '';
+        const bootstrap = join(machine, 'bootstrap.kubeconfig'),
+          kubeconfig = join(machine, 'kubelet.kubeconfig');
+        const write = (token: string): Promise<void> =>
+          writeFile(
+            bootstrap,
+            JSON.stringify({
+              apiVersion: 'v1',
+              kind: 'Config',
+              'current-context': 'c',
+              clusters: [{ name: 'c', cluster: { server, 'certificate-authority-data': ca } }],
+              users: [{ name: 'u', user: { token } }],
+              contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+            }),
+          );
+        const words = [
+          'node',
+          '--runtime',
+          'simulated',
+          '--node-name',
+          'second',
+          '--bootstrap-kubeconfig',
+          bootstrap,
+          '--kubeconfig',
+          kubeconfig,
+        ];
+        await write(`${TOKEN.id}.ffffffffffffffff`);
+        const wrong = await runCommand([CAPSTAN, ...words]);
+        assert.equal(wrong.code, 1);
+        assert.match(
+          wrong.stderr,
+          /does not accept the credentials in .*bootstrap\.kubeconfig \(401 Unauthorized\): the token is expired, revoked or of another cluster/,
+        );
+        const encoded = {
+          'token-id': TOKEN.id,
+          'token-secret': TOKEN.secret,
+          'usage-bootstrap-authentication': 'true',
+          'auth-extra-groups': 'system:bootstrappers:kubeadm:default-node-token',
+        };
+        await api.create(secrets, {
+          metadata: { name: `bootstrap-token-${TOKEN.id}`, namespace: 'kube-system' },
+          type: 'bootstrap.kubernetes.io/token',
+          stringData: encoded,
+        });
+        await write(`${TOKEN.id}.${TOKEN.secret}`);
+        startManager();
+        const part = start(...words);
+        const joined = await until(`the node (${part.output()})`, async () =>
+          (await api.list(nodes)).items.find(({ metadata }) => metadata?.name === 'second'),
+        );
+        assert.ok(joined);
+        // From now on nobody needs the token.
+        await api.delete(secrets, { name: `bootstrap-token-${TOKEN.id}`, namespace: 'kube-system' });
+        const current = join(machine, 'pki', 'kubelet-client-current.pem');
+        const first = await readFile(current, 'utf8');
+        assert.equal(new X509Certificate(first).subject, 'O=system:nodes\nCN=system:node:second');
+        await until('another certificate in use', async () => (await readFile(current, 'utf8')) !== first);
+        assert.ok((await readdir(join(machine, 'pki'))).every((file) => file.startsWith('kubelet-client-')));
+        await api.create(pods, {
+          metadata: { name: 'p', namespace: 'default' },
+          spec: { nodeName: 'second', containers: [{ name: 'c', image: 'x:1' }] },
+        });
+        await until(
+          `the pod runs (${part.output()})`,
+          async () => (await api.get(pods, { name: 'p', namespace: 'default' })).status?.phase === 'Running',
+        );
+        // Past the end of the first certificate it is still who it was.
+        await until('the first has ended', () => Date.parse(new X509Certificate(first).validTo) < Date.now());
+        await api.create(pods, {
+          metadata: { name: 'q', namespace: 'default' },
+          spec: { nodeName: 'second', containers: [{ name: 'c', image: 'x:1' }] },
+        });
+        await until(
+          `the second pod runs (${part.output()})`,
+          async () => (await api.get(pods, { name: 'q', namespace: 'default' })).status?.phase === 'Running',
+        );
+        const asked = (await api.list(certificateSigningRequests)).items.filter(
+          ({ spec }) => spec.username === 'system:node:second',
+        );
+        assert.ok(
+          asked.length >= 1 &&
+            asked.every(({ status }) => status?.conditions?.[0]?.reason === 'AutoApproved'),
+        );
+        part.child.kill('SIGTERM');
+        assert.equal(await part.ended, 0, part.output());
+      } finally {
+        await rm(machine, { recursive: true, force: true });
+      }
+    },
+  );
 });

@@ -6,6 +6,9 @@ export type { KeyPair };
 
 const HOUR_MS = 3_600_000;
 
-export function issueClientCertificate({ ca }: Pick<Pki, 'ca'>, subject: { readonly commonName: string; readonly organizations?: readonly string[] }): KeyPair {
+export function issueClientCertificate(
+  { ca }: Pick<Pki, 'ca'>,
+  subject: { readonly commonName: string; readonly organizations?: readonly string[] },
+): KeyPair {
   return issueCertificate(ca, { subject, usages: ['clientAuth'], nowMs: Date.now(), lifetimeMs: HOUR_MS });
 }

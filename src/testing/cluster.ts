@@ -11,7 +11,11 @@ import { liveLockHolder } from '#stdx/process-lock.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 
-export interface CommandResult { readonly code: number | null; readonly stdout: string; readonly stderr: string }
+export interface CommandResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -23,11 +27,19 @@ export interface RunOptions {
 /** Runs a command to its end; never throws for its exit code. */
 export function runCommand(command: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
   return new Promise((done, reject) => {
-    const child = spawn(command[0] ?? '', command.slice(1), { env: { ...process.env, ...options.env }, timeout: options.timeoutMs ?? 120_000, killSignal: 'SIGKILL' });
+    const child = spawn(command[0] ?? '', command.slice(1), {
+      env: { ...process.env, ...options.env },
+      timeout: options.timeoutMs ?? 120_000,
+      killSignal: 'SIGKILL',
+    });
     let stdout = '';
     let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text; });
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
     child.on('error', reject);
     child.on('close', (code) => done({ code, stdout, stderr }));
     child.stdin.on('error', () => {});
@@ -40,7 +52,11 @@ export function capstan(words: readonly string[], options: RunOptions = {}): Pro
 }
 
 /** Waits until check() answers something else than undefined or false; a check that throws counts as not yet. */
-export async function until<T>(what: string, check: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 60_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  check: () => Promise<T | undefined | false> | T | undefined | false,
+  timeoutMs = 60_000,
+): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   while (performance.now() < deadline) {
@@ -106,12 +122,28 @@ export async function testCluster(options: TestClusterOptions): Promise<TestClus
   const lock = join(dir, 'run/lock');
   const must = async (words: readonly string[]): Promise<void> => {
     const result = await capstan([...words, '--data-dir', dir]);
-    if (result.code !== 0) throw new Error(`capstan ${words.join(' ')} failed (${result.code}):\n${result.stdout}${result.stderr}\n${tail(join(dir, 'logs/capstan.log'))}`);
+    if (result.code !== 0)
+      throw new Error(
+        `capstan ${words.join(' ')} failed (${result.code}):\n${result.stdout}${result.stderr}\n${tail(join(dir, 'logs/capstan.log'))}`,
+      );
   };
   return {
-    dir, port, kubeconfig,
-    get pid() { return liveLockHolder(lock)?.pid; },
-    up: () => must(['up', '--detach', '--https-port', String(port), '--runtime', options.runtime, ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)])]),
+    dir,
+    port,
+    kubeconfig,
+    get pid() {
+      return liveLockHolder(lock)?.pid;
+    },
+    up: () =>
+      must([
+        'up',
+        '--detach',
+        '--https-port',
+        String(port),
+        '--runtime',
+        options.runtime,
+        ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
+      ]),
     down: () => must(['down']),
     async kill() {
       const pid = liveLockHolder(lock)?.pid;
@@ -119,8 +151,13 @@ export async function testCluster(options: TestClusterOptions): Promise<TestClus
       process.kill(pid, 'SIGKILL');
       await until('the killed program to be gone', () => liveLockHolder(lock) === undefined, 10_000);
     },
-    async client() { return createClient(await createKubeconfigTransport({ path: kubeconfig }), { userAgent: 'capstan-test' }); },
-    kubectl: (words, more = {}) => runCommand([options.kubectl ?? 'kubectl', '--kubeconfig', kubeconfig, ...words], more),
+    async client() {
+      return createClient(await createKubeconfigTransport({ path: kubeconfig }), {
+        userAgent: 'capstan-test',
+      });
+    },
+    kubectl: (words, more = {}) =>
+      runCommand([options.kubectl ?? 'kubectl', '--kubeconfig', kubeconfig, ...words], more),
     async delete() {
       if (existsSync(dir)) await must(['delete', '--yes']);
     },

@@ -14,10 +14,16 @@ export interface Tool {
 }
 
 export function tool(binary: string, { env }: { readonly env: Readonly<Record<string, string>> }): Tool {
-  const wordsOf = (line: string | readonly string[]): readonly string[] => (typeof line === 'string' ? line.split(' ') : line);
+  const wordsOf = (line: string | readonly string[]): readonly string[] =>
+    typeof line === 'string' ? line.split(' ') : line;
   const run = (line: string | readonly string[], options: RunOptions = {}): Promise<CommandResult> =>
-    runCommand([binary, ...wordsOf(line)], { timeoutMs: 60_000, ...options, env: { ...env, ...options.env } });
-  const shown = (line: string | readonly string[], { stdout, stderr }: CommandResult): string => `${binary} ${wordsOf(line).join(' ')}\n${stdout}${stderr}`;
+    runCommand([binary, ...wordsOf(line)], {
+      timeoutMs: 60_000,
+      ...options,
+      env: { ...env, ...options.env },
+    });
+  const shown = (line: string | readonly string[], { stdout, stderr }: CommandResult): string =>
+    `${binary} ${wordsOf(line).join(' ')}\n${stdout}${stderr}`;
   return {
     run,
     async ok(line, options) {
@@ -41,11 +47,19 @@ export interface Following {
 }
 
 /** A command that goes on until it is told to end. */
-export function follow([binary = '', ...words]: readonly string[], { env }: { readonly env: Readonly<Record<string, string>> }): Following {
-  const child = spawn(binary, words, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'ignore'] });
+export function follow(
+  [binary = '', ...words]: readonly string[],
+  { env }: { readonly env: Readonly<Record<string, string>> },
+): Following {
+  const child = spawn(binary, words, {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   const ended = once(child, 'close');
   let said = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => { said += text; });
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
   return {
     said: () => said,
     async end() {

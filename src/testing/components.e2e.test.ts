@@ -15,7 +15,11 @@ import { freePort, runCommand, until } from './cluster.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 
-interface Part { readonly child: ChildProcess; readonly ended: Promise<number | null>; output(): string }
+interface Part {
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+  output(): string;
+}
 
 describe('components as separate processes', () => {
   let dir: string;
@@ -25,8 +29,15 @@ describe('components as separate processes', () => {
   function start(...words: string[]): Part {
     const child = spawn(CAPSTAN, words, { stdio: ['ignore', 'pipe', 'pipe'] });
     let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (piece: string) => { text = (text + piece).slice(-20_000); });
-    const part = { child, ended: new Promise<number | null>((done) => child.once('exit', done)), output: () => text };
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (piece: string) => {
+        text = (text + piece).slice(-20_000);
+      });
+    const part = {
+      child,
+      ended: new Promise<number | null>((done) => child.once('exit', done)),
+      output: () => text,
+    };
     parts.push(part);
     return part;
   }
@@ -37,7 +48,9 @@ describe('components as separate processes', () => {
     const port = await freePort();
     const server = start('apiserver', '--data-dir', dir, '--secure-port', String(port));
     await until(`the API server (${server.output()})`, () => existsSync(kubeconfig('scheduler')));
-    api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), { userAgent: 'test' });
+    api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), {
+      userAgent: 'test',
+    });
     await until('the API', async () => (await api.list(nodes)).items.length === 0);
   });
 
@@ -53,20 +66,42 @@ describe('components as separate processes', () => {
     start('scheduler', '--kubeconfig', kubeconfig('scheduler'), '--identity', 'first');
     start('node', '--runtime', 'simulated', '--nodes', '2', '--kubeconfig', join(dir, 'admin.kubeconfig'));
     await api.create(deployments, {
-      apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web', namespace: 'default' },
-      spec: { replicas: 3, selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'web:1' }] } } },
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web', namespace: 'default' },
+      spec: {
+        replicas: 3,
+        selector: { matchLabels: { app: 'web' } },
+        template: {
+          metadata: { labels: { app: 'web' } },
+          spec: { containers: [{ name: 'web', image: 'web:1' }] },
+        },
+      },
     });
-    await until('three ready replicas', async () => (await api.get(deployments, { name: 'web', namespace: 'default' })).status?.readyReplicas === 3);
+    await until(
+      'three ready replicas',
+      async () =>
+        (await api.get(deployments, { name: 'web', namespace: 'default' })).status?.readyReplicas === 3,
+    );
   });
 
   it('another scheduler takes over from one that was killed', { timeout: 90_000 }, async () => {
-    const lease = async (): Promise<string | undefined> => (await api.get(leases, { name: 'kube-scheduler', namespace: 'kube-system' })).spec?.holderIdentity;
+    const lease = async (): Promise<string | undefined> =>
+      (await api.get(leases, { name: 'kube-scheduler', namespace: 'kube-system' })).spec?.holderIdentity;
     assert.equal(await lease(), 'first');
     start('scheduler', '--kubeconfig', kubeconfig('scheduler'), '--identity', 'second');
     parts.find((part) => part.child.spawnargs.includes('first'))?.child.kill('SIGKILL');
     await until('the second scheduler to lead', async () => (await lease()) === 'second');
-    await api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'late', namespace: 'default' }, spec: { containers: [{ name: 'main', image: 'late:1' }] } });
-    await until('a pod scheduled by it', async () => (await api.get(pods, { name: 'late', namespace: 'default' })).status?.phase === 'Running');
+    await api.create(pods, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'late', namespace: 'default' },
+      spec: { containers: [{ name: 'main', image: 'late:1' }] },
+    });
+    await until(
+      'a pod scheduled by it',
+      async () => (await api.get(pods, { name: 'late', namespace: 'default' })).status?.phase === 'Running',
+    );
   });
 
   it('says what is wrong in one sentence, while the API server runs', { timeout: 60_000 }, async () => {
@@ -79,24 +114,90 @@ describe('components as separate processes', () => {
     };
     const good = await readFile(kubeconfig('scheduler'), 'utf8');
     const port = new URL(/server: "([^"]+)"/.exec(good)?.[1] ?? '').port;
-    const other = await ensurePki({ dir: join(dir, 'other'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: [] } });
+    const other = await ensurePki({
+      dir: join(dir, 'other'),
+      nowMs: Date.now(),
+      apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: [] },
+    });
     const base64 = (text: string): string => Buffer.from(text).toString('base64');
-    await writeFile(join(dir, 'untrusted'), good.replace(/certificate-authority-data: .*/, `certificate-authority-data: ${base64(other.ca.certificatePem)}`));
-    await writeFile(join(dir, 'foreign'), good
-      .replace(/client-certificate-data: .*/, `client-certificate-data: ${base64(other.clients.scheduler.certificatePem)}`)
-      .replace(/client-key-data: .*/, `client-key-data: ${base64(other.clients.scheduler.keyPem)}`));
-    await refused(['scheduler', '--kubeconfig', join(dir, 'untrusted')], /certificate of https:.* was not accepted/);
+    await writeFile(
+      join(dir, 'untrusted'),
+      good.replace(
+        /certificate-authority-data: .*/,
+        `certificate-authority-data: ${base64(other.ca.certificatePem)}`,
+      ),
+    );
+    await writeFile(
+      join(dir, 'foreign'),
+      good
+        .replace(
+          /client-certificate-data: .*/,
+          `client-certificate-data: ${base64(other.clients.scheduler.certificatePem)}`,
+        )
+        .replace(/client-key-data: .*/, `client-key-data: ${base64(other.clients.scheduler.keyPem)}`),
+    );
+    await refused(
+      ['scheduler', '--kubeconfig', join(dir, 'untrusted')],
+      /certificate of https:.* was not accepted/,
+    );
     await refused(['scheduler', '--kubeconfig', join(dir, 'foreign')], /does not accept the credentials/);
-    await refused(['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--context', 'none'], /no context "none"/);
-    await refused(['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--leader-elect=maybe'], /--leader-elect is "maybe"/);
-    await refused(['controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--controllers', '*,-nonsense'], /"nonsense" is not in the list of known controllers/);
-    await refused(['controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--cluster-signing-key-file', '/x'], /go together/);
-    await refused(['dns', '--kubeconfig', kubeconfig('dns'), '--listen', 'localhost:53'], /--listen is "localhost:53"/);
+    await refused(
+      ['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--context', 'none'],
+      /no context "none"/,
+    );
+    await refused(
+      ['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--leader-elect=maybe'],
+      /--leader-elect is "maybe"/,
+    );
+    await refused(
+      [
+        'controller-manager',
+        '--kubeconfig',
+        kubeconfig('controller-manager'),
+        '--controllers',
+        '*,-nonsense',
+      ],
+      /"nonsense" is not in the list of known controllers/,
+    );
+    await refused(
+      [
+        'controller-manager',
+        '--kubeconfig',
+        kubeconfig('controller-manager'),
+        '--cluster-signing-key-file',
+        '/x',
+      ],
+      /go together/,
+    );
+    await refused(
+      ['dns', '--kubeconfig', kubeconfig('dns'), '--listen', 'localhost:53'],
+      /--listen is "localhost:53"/,
+    );
     await refused(['apiserver', '--data-dir', dir], /already run by process \d+/);
-    await refused(['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port], /the program .* \(process \d+\) listens there; choose another with --secure-port/);
-    await refused(['apiserver', '--storage', 'memory'], /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/);
-    await refused(['apiserver', '--etcd-servers=http://127.0.0.1:2379'], /--etcd-servers is refused: etcd is not supported yet/);
-    await refused(['apiserver', '--data-dir', join(dir, 'third'), '--secure-port', String(await freePort()), '--authorization-mode', 'ABAC'], /authorization-mode ABAC's authorization policy file not passed/);
+    await refused(
+      ['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port],
+      /the program .* \(process \d+\) listens there; choose another with --secure-port/,
+    );
+    await refused(
+      ['apiserver', '--storage', 'memory'],
+      /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/,
+    );
+    await refused(
+      ['apiserver', '--etcd-servers=http://127.0.0.1:2379'],
+      /--etcd-servers is refused: etcd is not supported yet/,
+    );
+    await refused(
+      [
+        'apiserver',
+        '--data-dir',
+        join(dir, 'third'),
+        '--secure-port',
+        String(await freePort()),
+        '--authorization-mode',
+        'ABAC',
+      ],
+      /authorization-mode ABAC's authorization policy file not passed/,
+    );
   });
 
   it('stops cleanly on SIGTERM', { timeout: 60_000 }, async () => {
@@ -128,14 +229,24 @@ describe('components as separate processes', () => {
     await until(`the API server (${part.output()})`, () => part.output().includes('ready'));
     await rm(own, { recursive: true, force: true });
     assert.equal(await part.ended, 1);
-    assert.match(part.output(), /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran/);
+    assert.match(
+      part.output(),
+      /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran/,
+    );
   });
 
   it('says what is wrong in one sentence', { timeout: 60_000 }, async () => {
     const missing = await runCommand([CAPSTAN, 'scheduler', '--kubeconfig', '/does/not/exist']);
     assert.equal(missing.code, 1);
     assert.match(missing.stderr, /\/does\/not\/exist/);
-    const nobody = await runCommand([CAPSTAN, 'scheduler', '--kubeconfig', kubeconfig('scheduler'), '--api-timeout-seconds', '1']);
+    const nobody = await runCommand([
+      CAPSTAN,
+      'scheduler',
+      '--kubeconfig',
+      kubeconfig('scheduler'),
+      '--api-timeout-seconds',
+      '1',
+    ]);
     assert.equal(nobody.code, 1);
     assert.match(nobody.stderr, /127\.0\.0\.1/);
     const unknown = await runCommand([CAPSTAN, 'apiserver', '--etcd-servers', 'x']);

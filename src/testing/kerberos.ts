@@ -5,10 +5,17 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const PROGRAMS = { krb5kdc: '/usr/sbin/krb5kdc', kdb5_util: '/usr/sbin/kdb5_util', kadmin: '/usr/sbin/kadmin.local', kinit: '/usr/bin/kinit' } as const;
+const PROGRAMS = {
+  krb5kdc: '/usr/sbin/krb5kdc',
+  kdb5_util: '/usr/sbin/kdb5_util',
+  kadmin: '/usr/sbin/kadmin.local',
+  kinit: '/usr/bin/kinit',
+} as const;
 
 /** false, or why a realm cannot be made here. */
-export const kerberosMissing: string | false = Object.values(PROGRAMS).every((file) => existsSync(file)) ? false : 'needs the packages krb5-kdc, krb5-admin-server and krb5-user';
+export const kerberosMissing: string | false = Object.values(PROGRAMS).every((file) => existsSync(file))
+  ? false
+  : 'needs the packages krb5-kdc, krb5-admin-server and krb5-user';
 
 export interface Realm {
   readonly name: string;
@@ -24,7 +31,10 @@ export interface Realm {
 }
 
 /** skewSeconds: how far clocks may differ, and old tokens be, to be believed. */
-interface RealmOptions { readonly name?: string; readonly skewSeconds?: number }
+interface RealmOptions {
+  readonly name?: string;
+  readonly skewSeconds?: number;
+}
 
 /** A port that was free may be somebody else's by the time the server wants it: then another is tried. */
 export async function startRealm(options: RealmOptions = {}): Promise<Realm> {
@@ -41,19 +51,55 @@ async function startRealmOnce({ name = 'CAPSTAN.TEST', skewSeconds = 300 }: Real
   const dir = mkdtempSync(join(tmpdir(), 'capstan-krb5-'));
   const file = (base: string): string => join(dir, base);
   const port = await freePort();
-  writeFileSync(file('krb5.conf'), [
-    '[libdefaults]', ` default_realm = ${name}`, ' dns_lookup_kdc = false', ' dns_lookup_realm = false', ' rdns = false', ' dns_canonicalize_hostname = false', ' udp_preference_limit = 1', ` clockskew = ${skewSeconds}`,
-    '[realms]', ` ${name} = {`, `  kdc = 127.0.0.1:${port}`, ' }', '[domain_realm]', ` localhost = ${name}`, ` .localhost = ${name}`, ` 127.0.0.1 = ${name}`, '',
-  ].join('\n'));
-  writeFileSync(file('kdc.conf'), [
-    '[kdcdefaults]', ` kdc_listen = 127.0.0.1:${port}`, ` kdc_tcp_listen = 127.0.0.1:${port}`,
-    '[realms]', ` ${name} = {`, `  database_name = ${file('principal')}`, `  key_stash_file = ${file('stash')}`, `  acl_file = ${file('acl')}`, '  max_life = 1h', ' }',
-    '[logging]', ` kdc = FILE:${file('kdc.log')}`, '',
-  ].join('\n'));
+  writeFileSync(
+    file('krb5.conf'),
+    [
+      '[libdefaults]',
+      ` default_realm = ${name}`,
+      ' dns_lookup_kdc = false',
+      ' dns_lookup_realm = false',
+      ' rdns = false',
+      ' dns_canonicalize_hostname = false',
+      ' udp_preference_limit = 1',
+      ` clockskew = ${skewSeconds}`,
+      '[realms]',
+      ` ${name} = {`,
+      `  kdc = 127.0.0.1:${port}`,
+      ' }',
+      '[domain_realm]',
+      ` localhost = ${name}`,
+      ` .localhost = ${name}`,
+      ` 127.0.0.1 = ${name}`,
+      '',
+    ].join('\n'),
+  );
+  writeFileSync(
+    file('kdc.conf'),
+    [
+      '[kdcdefaults]',
+      ` kdc_listen = 127.0.0.1:${port}`,
+      ` kdc_tcp_listen = 127.0.0.1:${port}`,
+      '[realms]',
+      ` ${name} = {`,
+      `  database_name = ${file('principal')}`,
+      `  key_stash_file = ${file('stash')}`,
+      `  acl_file = ${file('acl')}`,
+      '  max_life = 1h',
+      ' }',
+      '[logging]',
+      ` kdc = FILE:${file('kdc.log')}`,
+      '',
+    ].join('\n'),
+  );
   const variables = { KRB5_CONFIG: file('krb5.conf'), KRB5RCACHENAME: `file2:${file('rcache')}` };
   const env = { ...process.env, ...variables, KRB5_KDC_PROFILE: file('kdc.conf') };
   const run = (program: string, words: readonly string[], input = ''): string => {
-    const { status, stdout, stderr, error } = spawnSync(program, words, { env, input, encoding: 'utf8', timeout: 30_000 });
+    const { status, stdout, stderr, error } = spawnSync(program, words, {
+      env,
+      input,
+      encoding: 'utf8',
+      timeout: 30_000,
+    });
     if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${error?.message ?? stderr}`);
     return stdout;
   };
@@ -62,7 +108,8 @@ async function startRealmOnce({ name = 'CAPSTAN.TEST', skewSeconds = 300 }: Real
   await started(kdc);
   let made = 0;
   return {
-    name, variables,
+    name,
+    variables,
     addUser: (user, password) => void run(PROGRAMS.kadmin, ['-q', `addprinc -pw ${password} ${user}`]),
     keytab: (principal) => {
       const path = file(`${++made}.keytab`);
@@ -72,7 +119,11 @@ async function startRealmOnce({ name = 'CAPSTAN.TEST', skewSeconds = 300 }: Real
     },
     kinit: (user, { password, lifetime }) => {
       const cache = `FILE:${file(`${++made}.ccache`)}`;
-      const { status, stderr } = spawnSync(PROGRAMS.kinit, [...(lifetime === undefined ? [] : ['-l', lifetime]), user], { env: { ...env, KRB5CCNAME: cache }, input: `${password}\n`, encoding: 'utf8', timeout: 30_000 });
+      const { status, stderr } = spawnSync(
+        PROGRAMS.kinit,
+        [...(lifetime === undefined ? [] : ['-l', lifetime]), user],
+        { env: { ...env, KRB5CCNAME: cache }, input: `${password}\n`, encoding: 'utf8', timeout: 30_000 },
+      );
       if (status !== 0) throw new Error(`kinit ${user}: ${stderr}`);
       return cache;
     },

@@ -10,26 +10,53 @@ import { generateKeyPairSync } from 'node:crypto';
 
 // It brings no types.
 const MODULE: string = 'oidc-provider';
-const { default: Provider } = await import(MODULE) as { readonly default: new (issuer: string, configuration: object) => { callback(): RequestListener } };
+const { default: Provider } = (await import(MODULE)) as {
+  readonly default: new (issuer: string, configuration: object) => { callback(): RequestListener };
+};
 
 const [, , certFile = '', keyFile = ''] = process.argv;
 const server = createServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) });
 server.listen(0, '127.0.0.1', () => {
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const jwk = { ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), kid: 'of-the-provider', use: 'sig', alg: 'RS256' };
+  const jwk = {
+    ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
+    kid: 'of-the-provider',
+    use: 'sig',
+    alg: 'RS256',
+  };
   const provider = new Provider(url, {
     jwks: { keys: [jwk] },
-    clients: [{ client_id: 'kubectl', client_secret: 'a-secret-of-a-test', grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }],
+    clients: [
+      {
+        client_id: 'kubectl',
+        client_secret: 'a-secret-of-a-test',
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+      },
+    ],
     scopes: ['api'],
     features: {
-      clientCredentials: { enabled: true }, devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
       // Access tokens of a resource are JWTs, signed and published like ID tokens; no person has to type a password for them.
       resourceIndicators: {
-        enabled: true, defaultResource: () => 'urn:capstan',
-        getResourceServerInfo: () => ({ scope: 'api', audience: 'capstan', accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg: 'RS256' } } }),
+        enabled: true,
+        defaultResource: () => 'urn:capstan',
+        getResourceServerInfo: () => ({
+          scope: 'api',
+          audience: 'capstan',
+          accessTokenFormat: 'jwt',
+          accessTokenTTL: 600,
+          jwt: { sign: { alg: 'RS256' } },
+        }),
       },
     },
-    extraTokenClaims: () => ({ email: 'jane@example.org', email_verified: true, groups: ['developers', 'oncall'] }),
+    extraTokenClaims: () => ({
+      email: 'jane@example.org',
+      email_verified: true,
+      groups: ['developers', 'oncall'],
+    }),
   });
   server.on('request', provider.callback());
   process.send?.({ url });

@@ -21,9 +21,14 @@ import { foreignTools } from './foreign-tools.ts';
 import { pushImage, startRegistry, type Registry } from './registry.ts';
 
 const tools = foreignTools(35);
-const missing = process.platform !== 'linux' || process.getuid?.() !== 0 ? 'needs Linux and root'
-  : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox') ? 'needs the Debian packages containerd and busybox-static'
-    : 'missing' in tools ? tools.missing : false;
+const missing =
+  process.platform !== 'linux' || process.getuid?.() !== 0
+    ? 'needs Linux and root'
+    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
+      ? 'needs the Debian packages containerd and busybox-static'
+      : 'missing' in tools
+        ? tools.missing
+        : false;
 
 function web(version: string): string {
   return `
@@ -106,32 +111,77 @@ describe('a real node', { skip: missing }, () => {
   });
 
   it('answers on the node port, also by 127.0.0.1', { timeout: 30_000 }, async () => {
-    assert.equal(await until('the node port to answer', () => fetchText(`http://127.0.0.1:${nodePort}/index.html`)), 'hello one');
+    assert.equal(
+      await until('the node port to answer', () => fetchText(`http://127.0.0.1:${nodePort}/index.html`)),
+      'hello one',
+    );
   });
 
   it('lets pods reach each other by address, cluster address and name', { timeout: 90_000 }, async () => {
-    await kubectl('run', 'client', `--image=${BUSYBOX}`, '--restart=Never', '--command', '--', 'sleep', '100000');
+    await kubectl(
+      'run',
+      'client',
+      `--image=${BUSYBOX}`,
+      '--restart=Never',
+      '--command',
+      '--',
+      'sleep',
+      '100000',
+    );
     await kubectl('wait', '--for=condition=Ready', 'pod/client', '--timeout=30s');
     const podIP = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[0].status.podIP}');
     const clusterIP = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
     for (const host of [`${podIP}:8080`, clusterIP, 'web', 'web.default', 'web.default.svc.cluster.local']) {
-      assert.equal(await kubectl('exec', 'client', '--', 'wget', '-qO-', `http://${host}/index.html`), 'hello one', host);
+      assert.equal(
+        await kubectl('exec', 'client', '--', 'wget', '-qO-', `http://${host}/index.html`),
+        'hello one',
+        host,
+      );
     }
   });
 
   it('gives pods their service account and the API', { timeout: 30_000 }, async () => {
-    const out = await kubectl('exec', 'client', '--', 'sh', '-c', 'ls /var/run/secrets/kubernetes.io/serviceaccount && nc -w 3 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo reached');
+    const out = await kubectl(
+      'exec',
+      'client',
+      '--',
+      'sh',
+      '-c',
+      'ls /var/run/secrets/kubernetes.io/serviceaccount && nc -w 3 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo reached',
+    );
     assert.match(out, /ca\.crt\nnamespace\ntoken\nreached/);
   });
 
   it('restarts a killed container and replaces a deleted pod', { timeout: 90_000 }, async () => {
-    const [victim = '', other = ''] = (await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
+    const [victim = '', other = ''] = (
+      await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].metadata.name}')
+    ).split(' ');
     await cluster.kubectl(['exec', victim, '--', 'sh', '-c', 'kill -9 -1']);
-    await until('the killed container to run again', async () => (await kubectl('get', 'pod', victim, '-o', 'jsonpath={.status.containerStatuses[0].restartCount}/{.status.containerStatuses[0].ready}')) === '1/true');
+    await until(
+      'the killed container to run again',
+      async () =>
+        (await kubectl(
+          'get',
+          'pod',
+          victim,
+          '-o',
+          'jsonpath={.status.containerStatuses[0].restartCount}/{.status.containerStatuses[0].ready}',
+        )) === '1/true',
+    );
     assert.notEqual((await cluster.kubectl(['logs', victim, '--previous'])).code, 1);
     await kubectl('delete', 'pod', other, '--wait=false');
     await until('a pod in place of the deleted one', async () => {
-      const names = (await kubectl('get', 'pods', '-l', 'app=web', '--field-selector=status.phase=Running', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
+      const names = (
+        await kubectl(
+          'get',
+          'pods',
+          '-l',
+          'app=web',
+          '--field-selector=status.phase=Running',
+          '-o',
+          'jsonpath={.items[*].metadata.name}',
+        )
+      ).split(' ');
       return names.length === 3 && !names.includes(other);
     });
   });
@@ -157,13 +207,25 @@ describe('a real node', { skip: missing }, () => {
     await Promise.all(load);
     assert.deepEqual(problems, [], `of ${served + problems.length} requests`);
     assert.ok(served > 100, `only ${served} requests were made`);
-    await until('the new page', async () => (await fetchText(`http://127.0.0.1:${nodePort}/index.html`)) === 'hello two');
+    await until(
+      'the new page',
+      async () => (await fetchText(`http://127.0.0.1:${nodePort}/index.html`)) === 'hello two',
+    );
   });
 
   it('undoes and restarts a rollout', { timeout: 180_000 }, async () => {
     await kubectl('rollout', 'undo', 'deployment/web');
     await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
-    assert.equal(await kubectl('get', 'deployment', 'web', '-o', 'jsonpath={.spec.template.metadata.annotations.version}'), 'one');
+    assert.equal(
+      await kubectl(
+        'get',
+        'deployment',
+        'web',
+        '-o',
+        'jsonpath={.spec.template.metadata.annotations.version}',
+      ),
+      'one',
+    );
     await kubectl('rollout', 'restart', 'deployment/web');
     await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
   });
@@ -178,9 +240,24 @@ describe('a real node', { skip: missing }, () => {
     } finally {
       await rm(dir, { recursive: true });
     }
-    await kubectl('run', 'talker', `--image=${BUSYBOX}`, '--restart=Never', '--stdin', '--attach=false', '--command', '--', 'sh', '-c', 'for i in 1 2 3; do echo line $i; done; while read l; do echo got $l; done');
+    await kubectl(
+      'run',
+      'talker',
+      `--image=${BUSYBOX}`,
+      '--restart=Never',
+      '--stdin',
+      '--attach=false',
+      '--command',
+      '--',
+      'sh',
+      '-c',
+      'for i in 1 2 3; do echo line $i; done; while read l; do echo got $l; done',
+    );
     await kubectl('wait', '--for=condition=Ready', 'pod/talker', '--timeout=30s');
-    const attached = await cluster.kubectl(['attach', '-i', 'talker'], { input: 'one\ntwo\n', timeoutMs: 20_000 });
+    const attached = await cluster.kubectl(['attach', '-i', 'talker'], {
+      input: 'one\ntwo\n',
+      timeoutMs: 20_000,
+    });
     assert.match(attached.stdout, /got one[\s\S]*got two/);
     assert.match(await kubectl('logs', 'talker', '--tail=2'), /got/);
   });
@@ -190,51 +267,113 @@ describe('a real node', { skip: missing }, () => {
     const big = 'y'.repeat(1_000_000);
     const echoed = await cluster.kubectl(['exec', '-i', 'client', '--', 'wc', '-c'], { input: big });
     assert.equal(echoed.stdout.trim(), '1000000');
-    const terminal = spawnSync('script', ['-qec', `${'missing' in tools ? '' : tools.kubectl} --kubeconfig ${cluster.kubeconfig} exec -it client -- sh -c 'tty && echo done'`, '/dev/null'], { encoding: 'utf8', timeout: 20_000 });
+    const terminal = spawnSync(
+      'script',
+      [
+        '-qec',
+        `${'missing' in tools ? '' : tools.kubectl} --kubeconfig ${cluster.kubeconfig} exec -it client -- sh -c 'tty && echo done'`,
+        '/dev/null',
+      ],
+      { encoding: 'utf8', timeout: 20_000 },
+    );
     // script, whose own input is at its end, may echo that between the two.
     if (terminal.error === undefined) assert.match(terminal.stdout, /\/dev\/pts\/\d+\r?\n[\s\S]*done/);
   });
 
   it('forwards a port', { timeout: 60_000 }, async () => {
     const port = await freePort();
-    const child = spawn('missing' in tools ? '' : tools.kubectl, ['--kubeconfig', cluster.kubeconfig, 'port-forward', 'service/web', `${port}:80`], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(
+      'missing' in tools ? '' : tools.kubectl,
+      ['--kubeconfig', cluster.kubeconfig, 'port-forward', 'service/web', `${port}:80`],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
     children.push(child);
     await until('the forwarded port', () => canConnect(port), 20_000);
-    for (let turn = 0; turn < 5; turn += 1) assert.match(await fetchText(`http://127.0.0.1:${port}/index.html`), /^hello/);
+    for (let turn = 0; turn < 5; turn += 1)
+      assert.match(await fetchText(`http://127.0.0.1:${port}/index.html`), /^hello/);
     child.kill();
   });
 
-  it('pulls from a registry on loopback', { timeout: 90_000, skip: existsSync('/usr/bin/docker-registry') ? false : 'needs the Debian package docker-registry' }, async () => {
-    registry = await startRegistry();
-    const name = await pushImage(registry, { from: '/bin/busybox', as: 'tools/box:2' });
-    await kubectl('run', 'pulled', `--image=${name}`, '--restart=Never', '--command', '--', 'sh', '-c', 'echo pulled; sleep 10000');
-    await kubectl('wait', '--for=condition=Ready', 'pod/pulled', '--timeout=40s');
-    assert.equal(await kubectl('logs', 'pulled'), 'pulled');
-    await kubectl('run', 'absent', `--image=${registry.host}/no/such:1`, '--restart=Never');
-    await until('ErrImagePull', async () => /ErrImagePull|ImagePullBackOff/.test(await kubectl('get', 'pod', 'absent')));
-  });
+  it(
+    'pulls from a registry on loopback',
+    {
+      timeout: 90_000,
+      skip: existsSync('/usr/bin/docker-registry') ? false : 'needs the Debian package docker-registry',
+    },
+    async () => {
+      registry = await startRegistry();
+      const name = await pushImage(registry, { from: '/bin/busybox', as: 'tools/box:2' });
+      await kubectl(
+        'run',
+        'pulled',
+        `--image=${name}`,
+        '--restart=Never',
+        '--command',
+        '--',
+        'sh',
+        '-c',
+        'echo pulled; sleep 10000',
+      );
+      await kubectl('wait', '--for=condition=Ready', 'pod/pulled', '--timeout=40s');
+      assert.equal(await kubectl('logs', 'pulled'), 'pulled');
+      await kubectl('run', 'absent', `--image=${registry.host}/no/such:1`, '--restart=Never');
+      await until('ErrImagePull', async () =>
+        /ErrImagePull|ImagePullBackOff/.test(await kubectl('get', 'pod', 'absent')),
+      );
+    },
+  );
 
   it('restarts containerd when it is killed, without touching pods', { timeout: 60_000 }, async () => {
-    const before = await kubectl('get', 'pod', 'client', '-o', 'jsonpath={.status.containerStatuses[0].containerID}');
-    const pids = (await runCommand(['pgrep', '-f', `containerd.*${cluster.dir}`])).stdout.trim().split('\n').filter((pid) => pid !== '' && !isShim(pid));
+    const before = await kubectl(
+      'get',
+      'pod',
+      'client',
+      '-o',
+      'jsonpath={.status.containerStatuses[0].containerID}',
+    );
+    const pids = (await runCommand(['pgrep', '-f', `containerd.*${cluster.dir}`])).stdout
+      .trim()
+      .split('\n')
+      .filter((pid) => pid !== '' && !isShim(pid));
     assert.ok(pids.length > 0, 'containerd is found');
     for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
-    await until('exec to work again', async () => (await cluster.kubectl(['exec', 'client', '--', 'echo', 'back'])).stdout.trim() === 'back');
-    assert.equal(await kubectl('get', 'pod', 'client', '-o', 'jsonpath={.status.containerStatuses[0].containerID}'), before);
+    await until(
+      'exec to work again',
+      async () => (await cluster.kubectl(['exec', 'client', '--', 'echo', 'back'])).stdout.trim() === 'back',
+    );
+    assert.equal(
+      await kubectl('get', 'pod', 'client', '-o', 'jsonpath={.status.containerStatuses[0].containerID}'),
+      before,
+    );
   });
 
-  it('stops with down, comes back with up, and leaves nothing after delete', { timeout: 180_000 }, async () => {
-    await cluster.down();
-    await cluster.up();
-    await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
-    assert.match(await until('the node port after a restart', () => fetchText(`http://127.0.0.1:${nodePort}/index.html`)), /^hello/);
-    const { id, bridge, nftTable } = containerdLayout({ dir: containerdDir(dataDir(cluster.dir)) });
-    const settings = JSON.parse(await readFile(join(cluster.dir, 'capstan.json'), 'utf8')) as { readonly id: string };
-    await cluster.delete();
-    assert.equal(existsSync(cluster.dir), false);
-    const left = await runCommand(['sh', '-c', `ps ax -o args | grep -F '${cluster.dir}' | grep -v grep; mount | grep -F '${cluster.dir}'; nft list tables | grep -E '${nftTable}|${settings.id}'; ls /sys/class/net | grep -F '${bridge}'; ip netns list | grep -F '${id}'; ls -d /sys/fs/cgroup/*/*${id}* 2>/dev/null; true`]);
-    assert.equal(left.stdout.trim(), '');
-  });
+  it(
+    'stops with down, comes back with up, and leaves nothing after delete',
+    { timeout: 180_000 },
+    async () => {
+      await cluster.down();
+      await cluster.up();
+      await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+      assert.match(
+        await until('the node port after a restart', () =>
+          fetchText(`http://127.0.0.1:${nodePort}/index.html`),
+        ),
+        /^hello/,
+      );
+      const { id, bridge, nftTable } = containerdLayout({ dir: containerdDir(dataDir(cluster.dir)) });
+      const settings = JSON.parse(await readFile(join(cluster.dir, 'capstan.json'), 'utf8')) as {
+        readonly id: string;
+      };
+      await cluster.delete();
+      assert.equal(existsSync(cluster.dir), false);
+      const left = await runCommand([
+        'sh',
+        '-c',
+        `ps ax -o args | grep -F '${cluster.dir}' | grep -v grep; mount | grep -F '${cluster.dir}'; nft list tables | grep -E '${nftTable}|${settings.id}'; ls /sys/class/net | grep -F '${bridge}'; ip netns list | grep -F '${id}'; ls -d /sys/fs/cgroup/*/*${id}* 2>/dev/null; true`,
+      ]);
+      assert.equal(left.stdout.trim(), '');
+    },
+  );
 });
 
 function isShim(pid: string): boolean {
@@ -246,8 +385,12 @@ function fetchText(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const call = get(url, { agent: false, timeout: 10_000 }, (response) => {
       let text = '';
-      response.setEncoding('utf8').on('data', (piece: string) => { text += piece; });
-      response.on('end', () => (response.statusCode === 200 ? resolve(text) : reject(new Error(`HTTP ${response.statusCode}`))));
+      response.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece;
+      });
+      response.on('end', () =>
+        response.statusCode === 200 ? resolve(text) : reject(new Error(`HTTP ${response.statusCode}`)),
+      );
       response.on('error', reject);
     });
     call.on('timeout', () => call.destroy(new Error('timed out')));

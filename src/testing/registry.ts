@@ -20,7 +20,10 @@ export async function startRegistry(): Promise<Registry> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-registry-'));
   const port = await freePort();
   const config = join(dir, 'config.yml');
-  await writeFile(config, `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "127.0.0.1:${port}"}\n`);
+  await writeFile(
+    config,
+    `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "127.0.0.1:${port}"}\n`,
+  );
   const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await until('the registry', async () => (await fetch(`http://127.0.0.1:${port}/v2/`)).ok, 20_000);
@@ -35,34 +38,63 @@ export async function startRegistry(): Promise<Registry> {
 }
 
 /** Returns the name to pull it by. */
-export async function pushImage(registry: Registry, { from, as }: { readonly from: string; readonly as: string }): Promise<string> {
+export async function pushImage(
+  registry: Registry,
+  { from, as }: { readonly from: string; readonly as: string },
+): Promise<string> {
   const name = `${registry.host}/${as}`;
   const { tar } = await buildBusyboxImage({ name, busybox: from });
   return pushArchive(registry, { tar, as });
 }
 
 /** Returns the name to pull it by. */
-export async function pushArchive(registry: Registry, { tar, as }: { readonly tar: Buffer; readonly as: string }): Promise<string> {
+export async function pushArchive(
+  registry: Registry,
+  { tar, as }: { readonly tar: Buffer; readonly as: string },
+): Promise<string> {
   const name = `${registry.host}/${as}`;
   const [repository = '', tag = 'latest'] = as.split(':');
   const files = await untar(tar);
-  const index = JSON.parse(files.get('index.json')?.toString('utf8') ?? '{}') as { manifests: { digest: string; mediaType: string }[] };
+  const index = JSON.parse(files.get('index.json')?.toString('utf8') ?? '{}') as {
+    manifests: { digest: string; mediaType: string }[];
+  };
   const [descriptor] = index.manifests;
   const manifest = files.get(blobPath(descriptor?.digest ?? ''));
   if (!descriptor || !manifest) throw new Error('the built image has no manifest');
-  const { config, layers } = JSON.parse(manifest.toString('utf8')) as { config: { digest: string }; layers: { digest: string }[] };
-  for (const { digest } of [config, ...layers]) await pushBlob(registry, { repository, digest, bytes: files.get(blobPath(digest)) ?? Buffer.alloc(0) });
-  const response = await fetch(`http://${registry.host}/v2/${repository}/manifests/${tag}`, { method: 'PUT', headers: { 'content-type': descriptor.mediaType }, body: new Uint8Array(manifest) });
-  if (!response.ok) throw new Error(`the registry refused the manifest: ${response.status} ${await response.text()}`);
+  const { config, layers } = JSON.parse(manifest.toString('utf8')) as {
+    config: { digest: string };
+    layers: { digest: string }[];
+  };
+  for (const { digest } of [config, ...layers])
+    await pushBlob(registry, { repository, digest, bytes: files.get(blobPath(digest)) ?? Buffer.alloc(0) });
+  const response = await fetch(`http://${registry.host}/v2/${repository}/manifests/${tag}`, {
+    method: 'PUT',
+    headers: { 'content-type': descriptor.mediaType },
+    body: new Uint8Array(manifest),
+  });
+  if (!response.ok)
+    throw new Error(`the registry refused the manifest: ${response.status} ${await response.text()}`);
   return name;
 }
 
-async function pushBlob(registry: Registry, { repository, digest, bytes }: { readonly repository: string; readonly digest: string; readonly bytes: Buffer }): Promise<void> {
-  if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` !== digest) throw new Error(`blob ${digest} is not in the built image`);
+async function pushBlob(
+  registry: Registry,
+  {
+    repository,
+    digest,
+    bytes,
+  }: { readonly repository: string; readonly digest: string; readonly bytes: Buffer },
+): Promise<void> {
+  if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` !== digest)
+    throw new Error(`blob ${digest} is not in the built image`);
   const start = await fetch(`http://${registry.host}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
   const location = new URL(start.headers.get('location') ?? '', `http://${registry.host}`);
   location.searchParams.set('digest', digest);
-  const done = await fetch(location, { method: 'PUT', body: new Uint8Array(bytes), headers: { 'content-type': 'application/octet-stream' } });
+  const done = await fetch(location, {
+    method: 'PUT',
+    body: new Uint8Array(bytes),
+    headers: { 'content-type': 'application/octet-stream' },
+  });
   if (!done.ok) throw new Error(`the registry refused a blob: ${done.status}`);
 }
 

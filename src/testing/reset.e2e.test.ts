@@ -19,8 +19,12 @@ import { buildBusyboxImage } from './busybox.ts';
 import { capstan, freePort, until, type CommandResult } from './cluster.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
-const missing = process.platform !== 'linux' || process.getuid?.() !== 0 ? 'needs Linux and root'
-  : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox') ? 'needs the Debian packages containerd and busybox-static' : false;
+const missing =
+  process.platform !== 'linux' || process.getuid?.() !== 0
+    ? 'needs Linux and root'
+    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
+      ? 'needs the Debian packages containerd and busybox-static'
+      : false;
 
 describe('reset', { skip: missing }, () => {
   let base: string;
@@ -36,7 +40,8 @@ describe('reset', { skip: missing }, () => {
     return child;
   };
   const kubeconfig = (name: string): string => join(base, 'api/kubeconfigs', `${name}.kubeconfig`);
-  const reset = (...words: readonly string[]): Promise<CommandResult> => capstan(['reset', '--data-dir', node, ...words]);
+  const reset = (...words: readonly string[]): Promise<CommandResult> =>
+    capstan(['reset', '--data-dir', node, ...words]);
   const left = (): Promise<readonly string[]> => findNode({ node, proxyId: proxyIdOf(server) });
 
   before(async () => {
@@ -47,7 +52,9 @@ describe('reset', { skip: missing }, () => {
     server = `https://127.0.0.1:${port}`;
     start('apiserver', '--data-dir', join(base, 'api'), '--secure-port', String(port));
     await until('the API server', () => existsSync(kubeconfig('dns')));
-    api = createClient(createKubeconfigTransport({ path: join(base, 'api/admin.kubeconfig') }), { userAgent: 'test' });
+    api = createClient(createKubeconfigTransport({ path: join(base, 'api/admin.kubeconfig') }), {
+      userAgent: 'test',
+    });
     start('controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--cluster-cidr', podCIDR);
     start('scheduler', '--kubeconfig', kubeconfig('scheduler'));
   });
@@ -61,20 +68,52 @@ describe('reset', { skip: missing }, () => {
   });
 
   /** A node with one pod that runs, and the service proxy. */
-  async function startNode(pod: string): Promise<{ readonly node: ChildProcess; readonly proxy: ChildProcess }> {
+  async function startNode(
+    pod: string,
+  ): Promise<{ readonly node: ChildProcess; readonly proxy: ChildProcess }> {
     const name = `node-${pod}`;
     const admin = join(base, 'api/admin.kubeconfig');
     const started = {
-      node: start('node', '--kubeconfig', admin, '--data-dir', node, '--node-name', name, '--pod-cidr', podCIDR.replace('/16', '/24')),
+      node: start(
+        'node',
+        '--kubeconfig',
+        admin,
+        '--data-dir',
+        node,
+        '--node-name',
+        name,
+        '--pod-cidr',
+        podCIDR.replace('/16', '/24'),
+      ),
       proxy: start('proxy', '--kubeconfig', kubeconfig('kube-proxy'), '--cluster-cidr', podCIDR),
     };
-    await until('the node', async () => (await api.get(nodes, { name })).status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'));
+    await until('the node', async () =>
+      (await api.get(nodes, { name })).status?.conditions?.some(
+        ({ type, status }) => type === 'Ready' && status === 'True',
+      ),
+    );
     const image = await buildBusyboxImage();
     assert.equal((await capstan(['image', 'load', image.path, '--data-dir', node])).code, 0);
     rmSync(dirname(image.path), { recursive: true });
-    await api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, namespace: 'default' }, spec: { nodeName: name, terminationGracePeriodSeconds: 0, containers: [{ name: 'main', image: image.name, imagePullPolicy: 'Never', command: ['sleep', '1000'] }] } });
-    await until('the pod', async () => (await api.get(pods, { name: pod, namespace: 'default' })).status?.phase === 'Running');
-    await until('the service rules', async () => (await left()).some((thing) => thing.includes('service rules')));
+    await api.create(pods, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: pod, namespace: 'default' },
+      spec: {
+        nodeName: name,
+        terminationGracePeriodSeconds: 0,
+        containers: [
+          { name: 'main', image: image.name, imagePullPolicy: 'Never', command: ['sleep', '1000'] },
+        ],
+      },
+    });
+    await until(
+      'the pod',
+      async () => (await api.get(pods, { name: pod, namespace: 'default' })).status?.phase === 'Running',
+    );
+    await until('the service rules', async () =>
+      (await left()).some((thing) => thing.includes('service rules')),
+    );
     return started;
   }
 
@@ -82,31 +121,48 @@ describe('reset', { skip: missing }, () => {
     const { node: program } = await startNode('first');
     const unasked = await reset();
     assert.equal(unasked.code, 1);
-    assert.match(unasked.stderr, /This removes the node in .* and the service rules capstan-services-[0-9a-f]{8}, all of the above: give --yes to confirm/);
+    assert.match(
+      unasked.stderr,
+      /This removes the node in .* and the service rules capstan-services-[0-9a-f]{8}, all of the above: give --yes to confirm/,
+    );
     assert.equal(program.exitCode, null);
     const { code, stdout, stderr } = await reset('--yes');
     assert.equal(code, 0, stderr);
     const { bridge, nftTable, cgroupRoot } = containerdLayout({ dir: containerdDir({ node }) });
-    for (const thing of ['the program capstan node (process ', 'the program capstan proxy (process ', 'containerd (process ', '1 pod with containers', `the bridge ${bridge}`, `the nftables table ${nftTable}`, `the cgroup ${cgroupRoot}`, 'the service rules ', `the node's files in ${node}`]) {
+    for (const thing of [
+      'the program capstan node (process ',
+      'the program capstan proxy (process ',
+      'containerd (process ',
+      '1 pod with containers',
+      `the bridge ${bridge}`,
+      `the nftables table ${nftTable}`,
+      `the cgroup ${cgroupRoot}`,
+      'the service rules ',
+      `the node's files in ${node}`,
+    ]) {
       assert.ok(stdout.includes(`gone: ${thing}`), `${thing}\n${stdout}`);
     }
     assert.deepEqual(await left(), []);
     assert.equal(existsSync(node), false);
   });
 
-  it('finds it all after kill -9 too, leaves files that are not the node\'s, and a second time finds nothing', { timeout: 120_000 }, async () => {
-    const programs = await startNode('second');
-    for (const child of Object.values(programs)) child.kill('SIGKILL');
-    writeFileSync(join(node, 'notes'), 'mine');
-    const { code, stdout, stderr } = await reset('--yes');
-    assert.equal(code, 0, stderr);
-    assert.match(stdout, /stays, since there is more in it: notes/);
-    assert.deepEqual(await left(), []);
-    const again = await reset('--yes');
-    assert.equal(again.code, 0);
-    assert.match(again.stdout, /^There is nothing of the node in /);
-    assert.equal(existsSync(join(node, 'notes')), true);
-  });
+  it(
+    "finds it all after kill -9 too, leaves files that are not the node's, and a second time finds nothing",
+    { timeout: 120_000 },
+    async () => {
+      const programs = await startNode('second');
+      for (const child of Object.values(programs)) child.kill('SIGKILL');
+      writeFileSync(join(node, 'notes'), 'mine');
+      const { code, stdout, stderr } = await reset('--yes');
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /stays, since there is more in it: notes/);
+      assert.deepEqual(await left(), []);
+      const again = await reset('--yes');
+      assert.equal(again.code, 0);
+      assert.match(again.stdout, /^There is nothing of the node in /);
+      assert.equal(existsSync(join(node, 'notes')), true);
+    },
+  );
 
   it("leaves clusters to 'delete', and what it did not make alone", async () => {
     const cluster = await capstan(['reset', '--yes', '--data-dir', join(base, 'api')]);

@@ -31,18 +31,31 @@ export interface SimulatedClusterOptions {
   readonly log?: Logger;
 }
 
-export async function startSimulatedCluster({ nodes = 2, log = silentLogger, advertiseAddress = '127.0.0.1' }: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
+export async function startSimulatedCluster({
+  nodes = 2,
+  log = silentLogger,
+  advertiseAddress = '127.0.0.1',
+}: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-simulated-'));
   const port = await freePort();
   const testApi = await startTestApi({ port, log, advertiseAddress });
   const url = `https://127.0.0.1:${port}`;
   const kubeconfig = join(dir, 'admin.kubeconfig');
   const { pki } = testApi;
-  await writeKubeconfig(kubeconfig, { server: url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin', credentials: { certificate: pki.clients.admin } });
+  await writeKubeconfig(kubeconfig, {
+    server: url,
+    caPem: pki.ca.certificatePem,
+    clusterName: 'capstan',
+    userName: 'kubernetes-admin',
+    credentials: { certificate: pki.clients.admin },
+  });
   const components = nodes === 0 ? [] : await componentsOf(testApi, { nodes, log });
   await Promise.all(components.map((component) => component.start()));
   return {
-    ...testApi, url, kubeconfig, dir,
+    ...testApi,
+    url,
+    kubeconfig,
+    dir,
     async stop() {
       for (const component of components.toReversed()) await component.stop();
       await testApi.stop();
@@ -51,13 +64,29 @@ export async function startSimulatedCluster({ nodes = 2, log = silentLogger, adv
   };
 }
 
-async function componentsOf({ clientAs, pki }: TestApi, { nodes, log }: { readonly nodes: number; readonly log: Logger }): Promise<Component[]> {
-  const context = (user: Parameters<TestApi['clientAs']>[0]): ComponentContext => ({ api: clientAs(user), clock: realClock, log, identity: 'test' });
+async function componentsOf(
+  { clientAs, pki }: TestApi,
+  { nodes, log }: { readonly nodes: number; readonly log: Logger },
+): Promise<Component[]> {
+  const context = (user: Parameters<TestApi['clientAs']>[0]): ComponentContext => ({
+    api: clientAs(user),
+    clock: realClock,
+    log,
+    identity: 'test',
+  });
   return [
-    createSimulatedNodes({ ...context(identities.simulatedNodes), names: simulatedNodeNames(nodes), kubeletVersion: KUBERNETES_VERSION }),
+    createSimulatedNodes({
+      ...context(identities.simulatedNodes),
+      names: simulatedNodeNames(nodes),
+      kubeletVersion: KUBERNETES_VERSION,
+    }),
     createScheduler({ ...context(identities.scheduler), leaderElect: false }),
     await startControllerManager({
-      ...context(identities.controllerManager), clusterCIDR: '10.244.0.0/16', caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, leaderElect: false,
+      ...context(identities.controllerManager),
+      clusterCIDR: '10.244.0.0/16',
+      caPem: pki.ca.certificatePem,
+      caKeyPem: pki.ca.keyPem,
+      leaderElect: false,
       apiFor: (account) => Promise.resolve(clientAs(controllerIdentity(account))),
     }),
   ];

@@ -9,7 +9,8 @@ import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/cer
 const SLAPD = '/usr/sbin/slapd';
 
 /** false, or why no directory can be run here. */
-export const slapdMissing: string | false = existsSync(SLAPD) && existsSync('/etc/ldap/schema/core.schema') ? false : 'needs the package slapd';
+export const slapdMissing: string | false =
+  existsSync(SLAPD) && existsSync('/etc/ldap/schema/core.schema') ? false : 'needs the package slapd';
 
 export const SUFFIX = 'dc=example,dc=com';
 export const ADMIN_DN = `cn=admin,${SUFFIX}`;
@@ -41,21 +42,45 @@ export async function startSlapd(ldif: string): Promise<Slapd> {
   writeFileSync(file('ca.crt'), ca.certificatePem);
   writeFileSync(file('tls.crt'), leaf.certificatePem);
   writeFileSync(file('tls.key'), leaf.keyPem);
-  writeFileSync(file('slapd.conf'), [
-    ...['core', 'cosine', 'inetorgperson', 'nis'].map((name) => `include /etc/ldap/schema/${name}.schema`),
-    'modulepath /usr/lib/ldap', 'moduleload back_mdb', 'moduleload memberof', `pidfile ${file('pid')}`, 'loglevel none',
-    `TLSCACertificateFile ${file('ca.crt')}`, `TLSCertificateFile ${file('tls.crt')}`, `TLSCertificateKeyFile ${file('tls.key')}`,
-    'database mdb', 'maxsize 10485760', `suffix "${SUFFIX}"`, `rootdn "${ADMIN_DN}"`, `rootpw ${ADMIN_PASSWORD}`, `directory ${file('data')}`, 'sizelimit 500',
-    'overlay memberof', 'memberof-group-oc groupOfNames', '',
-  ].join('\n'));
+  writeFileSync(
+    file('slapd.conf'),
+    [
+      ...['core', 'cosine', 'inetorgperson', 'nis'].map((name) => `include /etc/ldap/schema/${name}.schema`),
+      'modulepath /usr/lib/ldap',
+      'moduleload back_mdb',
+      'moduleload memberof',
+      `pidfile ${file('pid')}`,
+      'loglevel none',
+      `TLSCACertificateFile ${file('ca.crt')}`,
+      `TLSCertificateFile ${file('tls.crt')}`,
+      `TLSCertificateKeyFile ${file('tls.key')}`,
+      'database mdb',
+      'maxsize 10485760',
+      `suffix "${SUFFIX}"`,
+      `rootdn "${ADMIN_DN}"`,
+      `rootpw ${ADMIN_PASSWORD}`,
+      `directory ${file('data')}`,
+      'sizelimit 500',
+      'overlay memberof',
+      'memberof-group-oc groupOfNames',
+      '',
+    ].join('\n'),
+  );
   const [port, tlsPort] = [await freePort(), await freePort()];
   const url = `ldap://127.0.0.1:${port}`;
   const tlsUrl = `ldaps://localhost:${tlsPort}`;
   let running: ReturnType<typeof spawn> | undefined;
   const start = async (): Promise<void> => {
-    const child = spawn(SLAPD, ['-d', '0', '-f', file('slapd.conf'), '-h', `${url} ldaps://127.0.0.1:${tlsPort}`], { stdio: 'ignore' });
+    const child = spawn(
+      SLAPD,
+      ['-d', '0', '-f', file('slapd.conf'), '-h', `${url} ldaps://127.0.0.1:${tlsPort}`],
+      { stdio: 'ignore' },
+    );
     running = child;
-    await Promise.race([Promise.all([untilOpen(port), untilOpen(tlsPort)]), new Promise((_, reject) => child.once('exit', (code) => reject(new Error(`slapd ended with ${code}`))))]);
+    await Promise.race([
+      Promise.all([untilOpen(port), untilOpen(tlsPort)]),
+      new Promise((_, reject) => child.once('exit', (code) => reject(new Error(`slapd ended with ${code}`)))),
+    ]);
   };
   const stop = async (): Promise<void> => {
     const child = running;
@@ -74,7 +99,11 @@ export async function startSlapd(ldif: string): Promise<Slapd> {
     throw new Error(`ldapadd: ${added}`);
   }
   return {
-    url, tlsUrl, caPem: ca.certificatePem, stop, start,
+    url,
+    tlsUrl,
+    caPem: ca.certificatePem,
+    stop,
+    start,
     pause: () => void running?.kill('SIGSTOP'),
     resume: () => void running?.kill('SIGCONT'),
     async remove() {
@@ -86,16 +115,26 @@ export async function startSlapd(ldif: string): Promise<Slapd> {
 
 /** An authority that vouches for nobody here. */
 export function strangersCa(): string {
-  return createAuthority({ commonName: 'stranger', nowMs: Date.now(), lifetimeMs: 86_400_000 }).certificatePem;
+  return createAuthority({ commonName: 'stranger', nowMs: Date.now(), lifetimeMs: 86_400_000 })
+    .certificatePem;
 }
 
 function addEntries(url: string, ldif: string): string | undefined {
-  const { status, stderr } = spawnSync('ldapadd', ['-x', '-H', url, '-D', ADMIN_DN, '-w', ADMIN_PASSWORD], { input: ldif, encoding: 'utf8' });
+  const { status, stderr } = spawnSync('ldapadd', ['-x', '-H', url, '-D', ADMIN_DN, '-w', ADMIN_PASSWORD], {
+    input: ldif,
+    encoding: 'utf8',
+  });
   return status === 0 ? undefined : stderr;
 }
 
 function certificateFor(ca: KeyPair, nowMs: number): KeyPair {
-  return issueCertificate(ca, { subject: { commonName: 'localhost' }, usages: ['serverAuth'], altNames: { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }, nowMs, lifetimeMs: 86_400_000 });
+  return issueCertificate(ca, {
+    subject: { commonName: 'localhost' },
+    usages: ['serverAuth'],
+    altNames: { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] },
+    nowMs,
+    lifetimeMs: 86_400_000,
+  });
 }
 
 function freePort(): Promise<number> {

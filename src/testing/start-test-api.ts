@@ -46,20 +46,45 @@ export interface TestApiOptions {
 
 export async function startTestApi(options: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-test-'));
-  const { clock = realClock, log = silentLogger, store = createMemoryStore({}), serviceCIDR = '10.96.0.0/16' } = options;
+  const {
+    clock = realClock,
+    log = silentLogger,
+    store = createMemoryStore({}),
+    serviceCIDR = '10.96.0.0/16',
+  } = options;
   const clients: Client[] = [];
-  const pki = await ensurePki({ dir: join(dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
+  const pki = await ensurePki({
+    dir: join(dir, 'pki'),
+    nowMs: Date.now(),
+    apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] },
+  });
   const server = await composeApiServer({
-    store, pki, serviceCIDR, clock, log, advertiseAddress: options.advertiseAddress ?? '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), ...(options.serving ? { serving: options.serving } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
+    store,
+    pki,
+    serviceCIDR,
+    clock,
+    log,
+    advertiseAddress: options.advertiseAddress ?? '127.0.0.1',
+    ...(options.settings ? { settings: options.settings } : {}),
+    ...(options.serving ? { serving: options.serving } : {}),
+    port: options.port ?? 6443,
+    listen: options.port === undefined ? [] : ['127.0.0.1'],
   });
   await server.ready();
   const clientAs = (user: UserInfo): Client => {
-    const client = createClient(createDirectTransport(server.handler, { user }), { userAgent: 'test', clock });
+    const client = createClient(createDirectTransport(server.handler, { user }), {
+      userAgent: 'test',
+      clock,
+    });
     clients.push(client);
     return client;
   };
   return {
-    api: clientAs(ADMIN), server, pki, store, clientAs,
+    api: clientAs(ADMIN),
+    server,
+    pki,
+    store,
+    clientAs,
     async stop() {
       await Promise.all(clients.map((client) => client.close()));
       await server.stop();

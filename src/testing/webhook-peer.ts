@@ -9,9 +9,19 @@ import type { TLSSocket } from 'node:tls';
 import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
 import { renderKubeconfig } from '#deploy/pki/kubeconfig.ts';
 
-export interface PeerCall { readonly body: unknown; readonly path: string; readonly headers: IncomingHttpHeaders; /** Common name of the client's certificate, '' without one. */ readonly clientName: string }
+export interface PeerCall {
+  readonly body: unknown;
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Common name of the client's certificate, '' without one. */ readonly clientName: string;
+}
 /** status 0 = the connection is cut; a promise that never settles = no answer. */
-export interface PeerAnswer { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown; /** The body never ends: a blank now and then. */ readonly drips?: boolean }
+export interface PeerAnswer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  /** The body never ends: a blank now and then. */ readonly drips?: boolean;
+}
 
 export interface WebhookPeer {
   readonly url: string;
@@ -43,33 +53,59 @@ export interface WebhookPeerOptions {
   readonly dnsNames?: readonly string[];
 }
 
-export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer | Promise<PeerAnswer>, { host = '127.0.0.1', dnsNames = [] }: WebhookPeerOptions = {}): Promise<WebhookPeer> {
+export async function startWebhookPeer(
+  handler: (call: PeerCall) => PeerAnswer | Promise<PeerAnswer>,
+  { host = '127.0.0.1', dnsNames = [] }: WebhookPeerOptions = {},
+): Promise<WebhookPeer> {
   const nowMs = Date.now();
   const authority = createAuthority({ commonName: 'webhook authority', nowMs, lifetimeMs: HOUR_MS });
-  const issue = (commonName: string, usages: ['serverAuth'] | ['clientAuth']): KeyPair => issueCertificate(authority, {
-    subject: { commonName }, usages, altNames: { dnsNames: ['localhost', ...dnsNames], ipAddresses: [host] }, nowMs, lifetimeMs: HOUR_MS,
-  });
+  const issue = (commonName: string, usages: ['serverAuth'] | ['clientAuth']): KeyPair =>
+    issueCertificate(authority, {
+      subject: { commonName },
+      usages,
+      altNames: { dnsNames: ['localhost', ...dnsNames], ipAddresses: [host] },
+      nowMs,
+      lifetimeMs: HOUR_MS,
+    });
   const serving = issue('webhook', ['serverAuth']);
   const client = issue('kube-apiserver', ['clientAuth']);
   const dir = mkdtempSync(join(tmpdir(), 'capstan-peer-'));
   const calls: PeerCall[] = [];
   const sockets = new Set<Socket>();
   let current = handler;
-  const server = createServer({ cert: serving.certificatePem, key: serving.keyPem, ca: authority.certificatePem, requestCert: true, rejectUnauthorized: false }, (request, response) => {
-    const parts: Buffer[] = [];
-    request.on('data', (part: Buffer) => parts.push(part));
-    request.on('end', () => {
-      const subject = (request.socket as TLSSocket).getPeerCertificate()?.subject as { CN?: string } | undefined;
-      const call: PeerCall = { body: JSON.parse(Buffer.concat(parts).toString() || 'null') as unknown, path: request.url ?? '', headers: request.headers, clientName: subject?.CN ?? '' };
-      calls.push(call);
-      void Promise.resolve(current(call)).then(({ status = 200, headers = {}, body = '', drips = false }) => {
-        if (status === 0) return void request.socket.destroy();
-        response.writeHead(status, { 'content-type': 'application/json', ...headers });
-        if (drips) return void drip(response);
-        response.end(typeof body === 'string' ? body : JSON.stringify(body));
+  const server = createServer(
+    {
+      cert: serving.certificatePem,
+      key: serving.keyPem,
+      ca: authority.certificatePem,
+      requestCert: true,
+      rejectUnauthorized: false,
+    },
+    (request, response) => {
+      const parts: Buffer[] = [];
+      request.on('data', (part: Buffer) => parts.push(part));
+      request.on('end', () => {
+        const subject = (request.socket as TLSSocket).getPeerCertificate()?.subject as
+          | { CN?: string }
+          | undefined;
+        const call: PeerCall = {
+          body: JSON.parse(Buffer.concat(parts).toString() || 'null') as unknown,
+          path: request.url ?? '',
+          headers: request.headers,
+          clientName: subject?.CN ?? '',
+        };
+        calls.push(call);
+        void Promise.resolve(current(call)).then(
+          ({ status = 200, headers = {}, body = '', drips = false }) => {
+            if (status === 0) return void request.socket.destroy();
+            response.writeHead(status, { 'content-type': 'application/json', ...headers });
+            if (drips) return void drip(response);
+            response.end(typeof body === 'string' ? body : JSON.stringify(body));
+          },
+        );
       });
-    });
-  });
+    },
+  );
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
@@ -77,10 +113,26 @@ export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer |
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
   const url = `https://${host}:${(server.address() as AddressInfo).port}/webhook`;
   const kubeconfig = join(dir, 'webhook.kubeconfig');
-  writeFileSync(kubeconfig, renderKubeconfig({ server: url, caPem: authority.certificatePem, clusterName: 'webhook', userName: 'kube-apiserver', credentials: { certificate: client } }), { mode: 0o600 });
+  writeFileSync(
+    kubeconfig,
+    renderKubeconfig({
+      server: url,
+      caPem: authority.certificatePem,
+      clusterName: 'webhook',
+      userName: 'kube-apiserver',
+      credentials: { certificate: client },
+    }),
+    { mode: 0o600 },
+  );
   return {
-    url, caPem: authority.certificatePem, kubeconfig, dir, calls,
-    answer: (next) => { current = next; },
+    url,
+    caPem: authority.certificatePem,
+    kubeconfig,
+    dir,
+    calls,
+    answer: (next) => {
+      current = next;
+    },
     async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroy();

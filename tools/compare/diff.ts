@@ -21,9 +21,15 @@ const ABSENT = '(absent)';
 const MAX_BODY_DIFFERENCES = 60;
 
 export function compareAnswers(reference: Normalised, subject: Normalised): Difference[] {
-  if (reference.status !== subject.status) return [{ kind: 'status', path: '', reference: describeAnswer(reference), subject: describeAnswer(subject) }];
+  if (reference.status !== subject.status)
+    return [
+      { kind: 'status', path: '', reference: describeAnswer(reference), subject: describeAnswer(subject) },
+    ];
   const headers = compareHeaders(reference.headers, subject.headers);
-  const body = isFailure(reference.body) && isFailure(subject.body) ? compareFailures(reference.body, subject.body) : compareBodies(reference.body, subject.body);
+  const body =
+    isFailure(reference.body) && isFailure(subject.body)
+      ? compareFailures(reference.body, subject.body)
+      : compareBodies(reference.body, subject.body);
   return [...headers, ...body];
 }
 
@@ -35,21 +41,49 @@ export function describeAnswer({ status, body }: Normalised): string {
   return `${status}${typeof kind === 'string' ? ` ${kind}` : ''}`;
 }
 
-interface Cause { readonly reason?: string; readonly message?: string; readonly field?: string }
-interface Failure { readonly kind: 'Status'; readonly reason?: string; readonly message?: string; readonly details?: { readonly causes?: readonly Cause[] } }
+interface Cause {
+  readonly reason?: string;
+  readonly message?: string;
+  readonly field?: string;
+}
+interface Failure {
+  readonly kind: 'Status';
+  readonly reason?: string;
+  readonly message?: string;
+  readonly details?: { readonly causes?: readonly Cause[] };
+}
 
 function isFailure(body: unknown): body is Failure {
-  return typeof body === 'object' && body !== null && (body as { kind?: unknown }).kind === 'Status' && (body as { status?: unknown }).status === 'Failure';
+  return (
+    typeof body === 'object' &&
+    body !== null &&
+    (body as { kind?: unknown }).kind === 'Status' &&
+    (body as { status?: unknown }).status === 'Failure'
+  );
 }
 
 function compareHeaders(reference: Normalised['headers'], subject: Normalised['headers']): Difference[] {
   const names = [...new Set([...Object.keys(reference), ...Object.keys(subject)])].toSorted();
   return names.flatMap((name) => {
     const [ours, theirs] = [asList(subject[name]), asList(reference[name])];
-    const missing = without(theirs, ours), extra = without(ours, theirs);
+    const missing = without(theirs, ours),
+      extra = without(ours, theirs);
     if (missing.length === 0 && extra.length === 0) return [];
-    if (name !== 'warning') return [{ kind: 'header' as const, path: name, reference: theirs.join(' | ') || ABSENT, subject: ours.join(' | ') || ABSENT }];
-    return pairUp(missing, extra).map(([left, right]) => ({ kind: 'header' as const, path: name, reference: left ?? ABSENT, subject: right ?? ABSENT }));
+    if (name !== 'warning')
+      return [
+        {
+          kind: 'header' as const,
+          path: name,
+          reference: theirs.join(' | ') || ABSENT,
+          subject: ours.join(' | ') || ABSENT,
+        },
+      ];
+    return pairUp(missing, extra).map(([left, right]) => ({
+      kind: 'header' as const,
+      path: name,
+      reference: left ?? ABSENT,
+      subject: right ?? ABSENT,
+    }));
   });
 }
 
@@ -59,14 +93,38 @@ function asList(value: string | readonly string[] | undefined): readonly string[
 
 function compareFailures(reference: Failure, subject: Failure): Difference[] {
   const causes = compareCauses(reference.details?.causes ?? [], subject.details?.causes ?? []);
-  const reason = reference.reason === subject.reason ? [] : [{ kind: 'reason' as const, path: '', reference: reference.reason ?? ABSENT, subject: subject.reason ?? ABSENT }];
+  const reason =
+    reference.reason === subject.reason
+      ? []
+      : [
+          {
+            kind: 'reason' as const,
+            path: '',
+            reference: reference.reason ?? ABSENT,
+            subject: subject.reason ?? ABSENT,
+          },
+        ];
   // An Invalid's message repeats its causes.
-  const message = reference.message === subject.message || causes.length > 0 ? [] : [{ kind: sameWords(reference.message, subject.message) ? 'order' as const : 'message' as const, path: '', reference: reference.message ?? ABSENT, subject: subject.message ?? ABSENT }];
+  const message =
+    reference.message === subject.message || causes.length > 0
+      ? []
+      : [
+          {
+            kind: sameWords(reference.message, subject.message) ? ('order' as const) : ('message' as const),
+            path: '',
+            reference: reference.message ?? ABSENT,
+            subject: subject.message ?? ABSENT,
+          },
+        ];
   return [...reason, ...causes, ...message, ...compareBodies(withoutWords(reference), withoutWords(subject))];
 }
 
 function sameWords(left: string | undefined, right: string | undefined): boolean {
-  const words = (text: string | undefined): string => (text ?? '').split(/, |[[\]]/).toSorted().join(', ');
+  const words = (text: string | undefined): string =>
+    (text ?? '')
+      .split(/, |[[\]]/)
+      .toSorted()
+      .join(', ');
   return words(left) === words(right);
 }
 
@@ -76,15 +134,31 @@ function withoutWords({ reason: _reason, message: _message, ...rest }: Failure):
 }
 
 function compareCauses(reference: readonly Cause[], subject: readonly Cause[]): Difference[] {
-  const missing = without(reference, subject), extra = without(subject, reference);
+  const missing = without(reference, subject),
+    extra = without(subject, reference);
   const differences: Difference[] = [];
   for (const cause of missing) {
-    const sameField = extra.findIndex(({ field, reason }) => field === cause.field && reason === cause.reason);
+    const sameField = extra.findIndex(
+      ({ field, reason }) => field === cause.field && reason === cause.reason,
+    );
     const at = sameField >= 0 ? sameField : extra.findIndex(({ field }) => field === cause.field);
     const [other] = at >= 0 ? extra.splice(at, 1) : [];
-    differences.push({ kind: 'cause', path: cause.field ?? '', reference: describeCause(cause), subject: other ? describeCause(other) : ABSENT });
+    differences.push({
+      kind: 'cause',
+      path: cause.field ?? '',
+      reference: describeCause(cause),
+      subject: other ? describeCause(other) : ABSENT,
+    });
   }
-  return [...differences, ...extra.map((cause) => ({ kind: 'cause' as const, path: cause.field ?? '', reference: ABSENT, subject: describeCause(cause) }))];
+  return [
+    ...differences,
+    ...extra.map((cause) => ({
+      kind: 'cause' as const,
+      path: cause.field ?? '',
+      reference: ABSENT,
+      subject: describeCause(cause),
+    })),
+  ];
 }
 
 function describeCause({ reason, message }: Cause): string {
@@ -111,12 +185,21 @@ export function compareBodies(reference: unknown, subject: unknown): Difference[
   compareValues(reference, subject, '', found);
   if (found.length === 0) compareOrder(reference, subject, '', found);
   if (found.length <= MAX_BODY_DIFFERENCES) return found;
-  return [...found.slice(0, MAX_BODY_DIFFERENCES), { kind: 'body', path: '(more)', reference: `${found.length - MAX_BODY_DIFFERENCES} further differences`, subject: '' }];
+  return [
+    ...found.slice(0, MAX_BODY_DIFFERENCES),
+    {
+      kind: 'body',
+      path: '(more)',
+      reference: `${found.length - MAX_BODY_DIFFERENCES} further differences`,
+      subject: '',
+    },
+  ];
 }
 
 function compareValues(reference: unknown, subject: unknown, path: string, found: Difference[]): void {
   if (Object.is(reference, subject)) return;
-  if (Array.isArray(reference) && Array.isArray(subject)) return compareLists(reference, subject, path, found);
+  if (Array.isArray(reference) && Array.isArray(subject))
+    return compareLists(reference, subject, path, found);
   if (isObject(reference) && isObject(subject)) {
     for (const key of new Set([...Object.keys(reference), ...Object.keys(subject)])) {
       compareValues(reference[key], subject[key], childPath(path, key), found);
@@ -128,16 +211,29 @@ function compareValues(reference: unknown, subject: unknown, path: string, found
 }
 
 /** Lists whose items have names are aligned by them; others, and the cells of tables, by place. */
-function compareLists(reference: readonly unknown[], subject: readonly unknown[], path: string, found: Difference[]): void {
+function compareLists(
+  reference: readonly unknown[],
+  subject: readonly unknown[],
+  path: string,
+  found: Difference[],
+): void {
   const [left, right] = path.endsWith('cells') ? [] : [byIdentity(reference), byIdentity(subject)];
   if (!left || !right) {
-    for (let at = 0; at < Math.max(reference.length, subject.length); at += 1) compareValues(reference[at], subject[at], `${path}[${at}]`, found);
+    for (let at = 0; at < Math.max(reference.length, subject.length); at += 1)
+      compareValues(reference[at], subject[at], `${path}[${at}]`, found);
     return;
   }
-  for (const key of new Set([...left.keys(), ...right.keys()])) compareValues(left.get(key), right.get(key), `${path}[${key}]`, found);
+  for (const key of new Set([...left.keys(), ...right.keys()]))
+    compareValues(left.get(key), right.get(key), `${path}[${key}]`, found);
   const common = [...left.keys()].filter((key) => right.has(key));
   const order = [...right.keys()].filter((key) => left.has(key));
-  if (common.join('\0') !== order.join('\0')) found.push({ kind: 'order', path, reference: common.join(', ').slice(0, 300), subject: order.join(', ').slice(0, 300) });
+  if (common.join('\0') !== order.join('\0'))
+    found.push({
+      kind: 'order',
+      path,
+      reference: common.join(', ').slice(0, 300),
+      subject: order.join(', ').slice(0, 300),
+    });
 }
 
 function byIdentity(list: readonly unknown[]): Map<string, unknown> | undefined {
@@ -154,15 +250,31 @@ function identityOf(item: unknown): string | undefined {
   if (typeof item === 'string') return item;
   if (!isObject(item)) return undefined;
   const metadata = isObject(item['metadata']) ? item['metadata'] : {};
-  const parts = [metadata['namespace'], metadata['name'], item['name'], item['resource'], item['type'], item['manager'], item['operation'], item['subresource']].filter((part) => typeof part === 'string');
+  const parts = [
+    metadata['namespace'],
+    metadata['name'],
+    item['name'],
+    item['resource'],
+    item['type'],
+    item['manager'],
+    item['operation'],
+    item['subresource'],
+  ].filter((part) => typeof part === 'string');
   return parts.length === 0 ? undefined : parts.join('/');
 }
 
 function compareOrder(reference: unknown, subject: unknown, path: string, found: Difference[]): void {
-  if (Array.isArray(reference) && Array.isArray(subject)) return reference.forEach((item, at) => compareOrder(item, subject[at], `${path}[${at}]`, found));
+  if (Array.isArray(reference) && Array.isArray(subject))
+    return reference.forEach((item, at) => compareOrder(item, subject[at], `${path}[${at}]`, found));
   if (!isObject(reference) || !isObject(subject)) return;
   const [left, right] = [Object.keys(reference), Object.keys(subject)];
-  if (left.join('\0') !== right.join('\0')) found.push({ kind: 'order', path, reference: left.join(', ').slice(0, 300), subject: right.join(', ').slice(0, 300) });
+  if (left.join('\0') !== right.join('\0'))
+    found.push({
+      kind: 'order',
+      path,
+      reference: left.join(', ').slice(0, 300),
+      subject: right.join(', ').slice(0, 300),
+    });
   for (const key of left) compareOrder(reference[key], subject[key], childPath(path, key), found);
 }
 

@@ -9,9 +9,17 @@ import { parseYaml, stringifyYaml } from '#machinery/yaml.ts';
 import type { Answer } from './connection.ts';
 import type { Step } from './scenario.ts';
 
-const CONTENT_TYPES = { json: 'application/json', yaml: 'application/yaml', cbor: 'application/cbor', protobuf: 'application/vnd.kubernetes.protobuf' };
+const CONTENT_TYPES = {
+  json: 'application/json',
+  yaml: 'application/yaml',
+  cbor: 'application/cbor',
+  protobuf: 'application/vnd.kubernetes.protobuf',
+};
 
-export interface EncodedBody { readonly body: Buffer | undefined; readonly contentType: string | undefined }
+export interface EncodedBody {
+  readonly body: Buffer | undefined;
+  readonly contentType: string | undefined;
+}
 
 export function encodeBody({ body, encode = 'json' }: Pick<Step, 'body' | 'encode'>): EncodedBody {
   if (body === undefined) return { body: undefined, contentType: undefined };
@@ -62,7 +70,10 @@ function protobufFrames(bytes: Buffer): unknown[] {
 function cborSequence(bytes: Buffer): unknown[] {
   const items: unknown[] = [];
   for (let rest: Uint8Array = bytes; rest.length > 0;) {
-    const [, after] = decodeFirst(rest, { useMaps: true, tags: { 0: (content) => content(), 22: (content) => content(), 55_799: (content) => content() } }) as [unknown, Uint8Array];
+    const [, after] = decodeFirst(rest, {
+      useMaps: true,
+      tags: { 0: (content) => content(), 22: (content) => content(), 55_799: (content) => content() },
+    }) as [unknown, Uint8Array];
     items.push(decodeCbor(rest.subarray(0, rest.length - after.length)));
     rest = after;
   }
@@ -73,6 +84,9 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as unknown);
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as unknown);
   }
 }

@@ -37,17 +37,32 @@ function required(name: string): string {
 
 /** Versions that neither server serves need no more than a look at discovery. */
 async function unservedVersions(servers: readonly Connection[]): Promise<string[]> {
-  const versions = apiGroups.flatMap(({ name, versions: all }) => all.map((version) => `${name}/${version}/`)).filter((version) => !version.startsWith('/'));
-  const served = await Promise.all(versions.map(async (version) => {
-    const answers = await Promise.all(servers.map((server) => server.send({ method: 'GET', path: `/apis/${version.slice(0, -1)}`, headers: {} })));
-    return answers.some(({ status }) => status !== 404);
-  }));
+  const versions = apiGroups
+    .flatMap(({ name, versions: all }) => all.map((version) => `${name}/${version}/`))
+    .filter((version) => !version.startsWith('/'));
+  const served = await Promise.all(
+    versions.map(async (version) => {
+      const answers = await Promise.all(
+        servers.map((server) =>
+          server.send({ method: 'GET', path: `/apis/${version.slice(0, -1)}`, headers: {} }),
+        ),
+      );
+      return answers.some(({ status }) => status !== 404);
+    }),
+  );
   return versions.filter((_, at) => !served[at]);
 }
 
-function chosen(names: RunNames, { seed, unserved }: { readonly seed: number; readonly unserved: readonly string[] }): Scenario[] {
+function chosen(
+  names: RunNames,
+  { seed, unserved }: { readonly seed: number; readonly unserved: readonly string[] },
+): Scenario[] {
   const only = (option('only') ?? '').split(',');
-  const all = SOURCES.flatMap((source) => source(names)).filter(({ name }) => only.some((text) => name.includes(text)) && !unserved.some((version) => name.includes(`/${version}`) && !name.startsWith('documents')));
+  const all = SOURCES.flatMap((source) => source(names)).filter(
+    ({ name }) =>
+      only.some((text) => name.includes(text)) &&
+      !unserved.some((version) => name.includes(`/${version}`) && !name.startsWith('documents')),
+  );
   const limit = numberOption('limit', all.length);
   return limit >= all.length ? all : shuffled(all, seededRandom(seed)).slice(0, limit);
 }
@@ -57,24 +72,42 @@ async function main(): Promise<number> {
   const token = `c${seed.toString(36)}`;
   const names: RunNames = { token, namespace: `${token}-ns0` };
   const concurrency = numberOption('concurrency', 8);
-  const [reference, subject] = [required('reference'), required('subject')].map((file) => connect(file, { maxSockets: concurrency * 2 })) as [Connection, Connection];
+  const [reference, subject] = [required('reference'), required('subject')].map((file) =>
+    connect(file, { maxSockets: concurrency * 2 }),
+  ) as [Connection, Connection];
   const scenarios = chosen(names, { seed, unserved: await unservedVersions([reference, subject]) });
   console.log(`seed ${seed}: ${scenarios.length} scenarios`);
-  const report = new Report(), findings: Finding[] = [], refused = new Map<string, string>();
+  const report = new Report(),
+    findings: Finding[] = [],
+    refused = new Map<string, string>();
   const onFinding = (finding: Finding): void => {
     report.add(finding);
     findings.push(finding);
   };
   const started = performance.now();
-  const run = { reference, subject, concurrency, onFinding, onRefused: (scenario: string, answer: string) => void refused.set(scenario, answer) };
+  const run = {
+    reference,
+    subject,
+    concurrency,
+    onFinding,
+    onRefused: (scenario: string, answer: string) => void refused.set(scenario, answer),
+  };
   await runScenarios([setup(names)], { ...run, concurrency: 1 });
-  const { requests } = await runScenarios(scenarios, { ...run, onProgress: (done) => console.log(`${done} scenarios, ${report.findings} differences`) });
+  const { requests } = await runScenarios(scenarios, {
+    ...run,
+    onProgress: (done) => console.log(`${done} scenarios, ${report.findings} differences`),
+  });
   reference.close();
   subject.close();
   const groups = report.groups();
   for (const [scenario, answer] of refused) console.log(`both refuse ${scenario}: ${answer.slice(0, 300)}`);
-  for (const [area, count] of countsByArea(groups)) console.log(`${String(count.groups).padStart(5)} kinds, ${String(count.findings).padStart(6)} differences: ${area}`);
-  console.log(`${requests} requests to each in ${((performance.now() - started) / 1000).toFixed(0)} s: ${report.findings} differences of ${groups.length} kinds`);
+  for (const [area, count] of countsByArea(groups))
+    console.log(
+      `${String(count.groups).padStart(5)} kinds, ${String(count.findings).padStart(6)} differences: ${area}`,
+    );
+  console.log(
+    `${requests} requests to each in ${((performance.now() - started) / 1000).toFixed(0)} s: ${report.findings} differences of ${groups.length} kinds`,
+  );
   const [json, list] = [option('json'), option('markdown')];
   if (json !== undefined) writeFileSync(json, findings.map((finding) => JSON.stringify(finding)).join('\n'));
   if (list !== undefined) writeFileSync(list, markdown(groups));

@@ -1,6 +1,9 @@
 /** What a page of metrics promises: names, types and label names. Values differ from server to server. */
 
-export interface MetricShape { readonly type: string; readonly labels: readonly string[] }
+export interface MetricShape {
+  readonly type: string;
+  readonly labels: readonly string[];
+}
 
 export function metricShapes(page: string): Record<string, MetricShape> {
   const shapes = new Map<string, { type: string; labels: Set<string> }>();
@@ -12,5 +15,7 @@ export function metricShapes(page: string): Record<string, MetricShape> {
     const shape = shapes.get(sample[1]!) ?? shapes.get(sample[1]!.replace(/_(bucket|sum|count)$/, ''));
     for (const [, label] of sample[2]!.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)) shape?.labels.add(label!);
   }
-  return Object.fromEntries([...shapes].map(([name, { type, labels }]) => [name, { type, labels: [...labels].toSorted() }]));
+  return Object.fromEntries(
+    [...shapes].map(([name, { type, labels }]) => [name, { type, labels: [...labels].toSorted() }]),
+  );
 }

@@ -13,14 +13,32 @@ export interface Group {
   readonly example: Finding;
 }
 
-const GRAVITY: readonly DifferenceKind[] = ['status', 'reason', 'cause', 'message', 'body', 'header', 'order'];
+const GRAVITY: readonly DifferenceKind[] = [
+  'status',
+  'reason',
+  'cause',
+  'message',
+  'body',
+  'header',
+  'order',
+];
 const MAX_SCENARIOS = 6;
 /** What concerns every kind comes first, what hardly matters to anyone last. */
-const FIRST: readonly string[] = ['wire', 'list and watch', 'patch and apply', 'managed fields', 'documents', 'rbac and authorization', 'custom resources', 'subresources'];
+const FIRST: readonly string[] = [
+  'wire',
+  'list and watch',
+  'patch and apply',
+  'managed fields',
+  'documents',
+  'rbac and authorization',
+  'custom resources',
+  'subresources',
+];
 const LAST: readonly string[] = ['decoder words', 'Go values in messages', 'order of fields'];
 
 function weightOf(area: string): number {
-  const first = FIRST.indexOf(area), last = LAST.indexOf(area);
+  const first = FIRST.indexOf(area),
+    last = LAST.indexOf(area);
   return first >= 0 ? first : last >= 0 ? 1000 + last : 100;
 }
 
@@ -37,7 +55,12 @@ export class Report {
     const known = this.#groups.get(key) ?? { finding, count: 0, scenarios: new Set<string>() };
     known.count += 1;
     if (known.scenarios.size < 200) known.scenarios.add(finding.scenario);
-    this.#groups.set(key, finding.request.length + finding.sent.length < known.finding.request.length + known.finding.sent.length ? { ...known, finding } : known);
+    this.#groups.set(
+      key,
+      finding.request.length + finding.sent.length < known.finding.request.length + known.finding.sent.length
+        ? { ...known, finding }
+        : known,
+    );
   }
 
   get findings(): number {
@@ -45,10 +68,24 @@ export class Report {
   }
 
   groups(): Group[] {
-    return [...this.#groups].map(([key, { finding, count, scenarios }]) => ({
-      area: areaOf(finding), kind: finding.difference.kind, signature: key.split('\0').slice(2).join(' | '), count, example: finding,
-      scenarios: [...scenarios].toSorted((left, right) => left.length - right.length || left.localeCompare(right)).slice(0, MAX_SCENARIOS),
-    })).toSorted((left, right) => weightOf(left.area) - weightOf(right.area) || left.area.localeCompare(right.area) || GRAVITY.indexOf(left.kind) - GRAVITY.indexOf(right.kind) || right.count - left.count);
+    return [...this.#groups]
+      .map(([key, { finding, count, scenarios }]) => ({
+        area: areaOf(finding),
+        kind: finding.difference.kind,
+        signature: key.split('\0').slice(2).join(' | '),
+        count,
+        example: finding,
+        scenarios: [...scenarios]
+          .toSorted((left, right) => left.length - right.length || left.localeCompare(right))
+          .slice(0, MAX_SCENARIOS),
+      }))
+      .toSorted(
+        (left, right) =>
+          weightOf(left.area) - weightOf(right.area) ||
+          left.area.localeCompare(right.area) ||
+          GRAVITY.indexOf(left.kind) - GRAVITY.indexOf(right.kind) ||
+          right.count - left.count,
+      );
   }
 }
 
@@ -60,7 +97,8 @@ function areaOf({ area, difference: { kind, path, reference, subject } }: Findin
   if (kind === 'order' && path !== '') return 'order of fields';
   if (path.includes('managedFields')) return 'managed fields';
   if (reference.includes(GO_DECODER) && subject.includes(GO_DECODER)) return 'decoder words';
-  if (reference !== subject && withoutValues(reference) === withoutValues(subject) && /[{[]/.test(reference)) return 'Go values in messages';
+  if (reference !== subject && withoutValues(reference) === withoutValues(subject) && /[{[]/.test(reference))
+    return 'Go values in messages';
   return TEMPLATE.test(path) ? 'core/Pod' : area;
 }
 
@@ -75,12 +113,23 @@ const TEMPLATE = /^(?:spec\.)?(?:jobTemplate\.spec\.)?template\.spec\./;
 
 function generalPath(path: string): string {
   const managed = /^.*?managedFields(?:\[[^\]]*\])?/.exec(path)?.[0];
-  if (managed !== undefined) return `${managed.replace(/^.*managedFields/, 'managedFields').replaceAll(/\[[^\]]*\]/g, '[*]')}${path.length > managed.length ? path.slice(path.lastIndexOf('"f:') < 0 ? managed.length : path.lastIndexOf('"f:')) : ''}`;
-  return path.replace(TEMPLATE, 'spec.').replaceAll(/\[[^\]]*\]/g, '[*]').replaceAll(/"[^"]*"/g, '*');
+  if (managed !== undefined)
+    return `${managed.replace(/^.*managedFields/, 'managedFields').replaceAll(/\[[^\]]*\]/g, '[*]')}${path.length > managed.length ? path.slice(path.lastIndexOf('"f:') < 0 ? managed.length : path.lastIndexOf('"f:')) : ''}`;
+  return path
+    .replace(TEMPLATE, 'spec.')
+    .replaceAll(/\[[^\]]*\]/g, '[*]')
+    .replaceAll(/"[^"]*"/g, '*');
 }
 
 function generalText(text: string): string {
-  return text.replaceAll(/Go struct field \S+ of type \S+/g, 'Go struct field F of type T').replaceAll(/\*\w+\.\w+/g, '*T').replaceAll(/'[^']*'/g, "'…'").replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"').replaceAll(/\[\d+\]/g, '[*]').replaceAll(/\b\d+\b/g, 'N').slice(0, 300);
+  return text
+    .replaceAll(/Go struct field \S+ of type \S+/g, 'Go struct field F of type T')
+    .replaceAll(/\*\w+\.\w+/g, '*T')
+    .replaceAll(/'[^']*'/g, "'…'")
+    .replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"')
+    .replaceAll(/\[\d+\]/g, '[*]')
+    .replaceAll(/\b\d+\b/g, 'N')
+    .slice(0, 300);
 }
 
 export function countsByArea(groups: readonly Group[]): Map<string, { groups: number; findings: number }> {
@@ -93,14 +142,19 @@ export function countsByArea(groups: readonly Group[]): Map<string, { groups: nu
 }
 
 export function markdown(groups: readonly Group[]): string {
-  const counts = [...countsByArea(groups)].map(([area, count]) => `| ${area} | ${count.groups} | ${count.findings} |`);
-  const sections = [...Map.groupBy(groups, ({ area }) => area)].map(([area, list]) => `## ${area}\n\n${list.map(describeGroup).join('\n')}`);
+  const counts = [...countsByArea(groups)].map(
+    ([area, count]) => `| ${area} | ${count.groups} | ${count.findings} |`,
+  );
+  const sections = [...Map.groupBy(groups, ({ area }) => area)].map(
+    ([area, list]) => `## ${area}\n\n${list.map(describeGroup).join('\n')}`,
+  );
   return `| area | kinds of difference | differences |\n|---|---|---|\n${counts.join('\n')}\n\n${sections.join('\n\n')}\n`;
 }
 
 function describeGroup({ kind, count, scenarios, example }: Group): string {
   const { path, reference, subject } = example.difference;
-  const sent = example.sent === '' ? '' : `\n  - sent: \`${example.sent.slice(0, 600).replaceAll('`', "'")}\``;
+  const sent =
+    example.sent === '' ? '' : `\n  - sent: \`${example.sent.slice(0, 600).replaceAll('`', "'")}\``;
   return `- **${kind}${path === '' ? '' : ` ${path}`}** ×${count}\n  - reference: ${code(reference)}\n  - subject: ${code(subject)}\n  - ${code(example.request)}${sent}\n  - in: ${scenarios.join('; ')}`;
 }
 

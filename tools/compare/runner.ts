@@ -25,7 +25,10 @@ export interface RunOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-export interface RunTotals { readonly scenarios: number; readonly requests: number }
+export interface RunTotals {
+  readonly scenarios: number;
+  readonly requests: number;
+}
 
 const PROGRESS_EVERY = 5000;
 /** Of a body, in a finding. */
@@ -41,7 +44,8 @@ class Side {
 
 export async function runScenarios(scenarios: readonly Scenario[], options: RunOptions): Promise<RunTotals> {
   const waiting = [...scenarios].toReversed();
-  let requests = 0, done = 0;
+  let requests = 0,
+    done = 0;
   const work = async (): Promise<void> => {
     for (let scenario = waiting.pop(); scenario; scenario = waiting.pop()) {
       const sent = await runScenario(scenario, options);
@@ -59,26 +63,42 @@ async function runScenario(scenario: Scenario, options: RunOptions): Promise<num
   let requests = 0;
   for (const step of scenario.steps) {
     requests += 1 + (step.during?.length ?? 0);
-    if (!await runStep(step, { scenario, sides, options })) break;
+    if (!(await runStep(step, { scenario, sides, options }))) break;
   }
   return requests;
 }
 
-interface StepContext { readonly scenario: Scenario; readonly sides: { readonly reference: Side; readonly subject: Side }; readonly options: RunOptions }
+interface StepContext {
+  readonly scenario: Scenario;
+  readonly sides: { readonly reference: Side; readonly subject: Side };
+  readonly options: RunOptions;
+}
 
 /** Answers whether the scenario goes on. */
 async function runStep(step: Step, context: StepContext): Promise<boolean> {
   const { sides, options, scenario } = context;
-  const [reference, subject] = await Promise.all([sendStep(step, sides.reference), sendStep(step, sides.subject)]);
+  const [reference, subject] = await Promise.all([
+    sendStep(step, sides.reference),
+    sendStep(step, sides.subject),
+  ]);
   const nowMs = Date.now();
   const given = `${step.path}\n${Buffer.isBuffer(step.body) ? '' : JSON.stringify(step.body)}`;
-  const [left, right] = [reference, subject].map(({ answer, side }) => normalise(answer, { server: side.connection.server, nowMs, request: given })) as [Normalised, Normalised];
+  const [left, right] = [reference, subject].map(({ answer, side }) =>
+    normalise(answer, { server: side.connection.server, nowMs, request: given }),
+  ) as [Normalised, Normalised];
   for (const difference of step.quiet && left.status === right.status ? [] : compareAnswers(left, right)) {
-    options.onFinding({ scenario: scenario.name, area: scenario.area, request: `${step.method} ${reference.sent.path}`, sent: describeSent(reference.sent), difference });
+    options.onFinding({
+      scenario: scenario.name,
+      area: scenario.area,
+      request: `${step.method} ${reference.sent.path}`,
+      sent: describeSent(reference.sent),
+      difference,
+    });
   }
   if (!step.must) return true;
   const refused = [left, right].filter(({ status }) => status >= 300 || status === 0);
-  if (refused.length === 2 && left.status === right.status) options.onRefused(scenario.name, describeAnswer(left));
+  if (refused.length === 2 && left.status === right.status)
+    options.onRefused(scenario.name, describeAnswer(left));
   return refused.length === 0;
 }
 
@@ -99,18 +119,41 @@ async function sendStep(step: Step, side: Side): Promise<{ answer: Answer; sent:
 }
 
 function capture(step: Step, answer: Answer, side: Side): void {
-  if (step.as !== undefined) side.answers.set(step.as, { status: answer.status, headers: answer.headers, body: decodeBody(answer) });
+  if (step.as !== undefined)
+    side.answers.set(step.as, { status: answer.status, headers: answer.headers, body: decodeBody(answer) });
 }
 
 function requestOf(step: Step, answers: ReadonlyMap<string, Captured>): Sent {
-  const { body, contentType } = encodeBody({ ...step, ...(step.body === undefined ? {} : { body: resolveReferences(step.body, answers) }) });
-  const headers = { ...(contentType === undefined ? {} : { 'content-type': contentType }), accept: 'application/json', ...resolveReferences(step.headers ?? {}, answers) };
-  return { method: step.method, path: resolveReferences(step.path, answers), headers, body, anonymous: step.anonymous };
+  const { body, contentType } = encodeBody({
+    ...step,
+    ...(step.body === undefined ? {} : { body: resolveReferences(step.body, answers) }),
+  });
+  const headers = {
+    ...(contentType === undefined ? {} : { 'content-type': contentType }),
+    accept: 'application/json',
+    ...resolveReferences(step.headers ?? {}, answers),
+  };
+  return {
+    method: step.method,
+    path: resolveReferences(step.path, answers),
+    headers,
+    body,
+    anonymous: step.anonymous,
+  };
 }
 
 function describeSent({ headers, body }: Sent): string {
   const { accept, 'content-type': contentType, ...others } = headers;
-  const shown = { ...(accept === 'application/json' ? {} : { accept }), ...(contentType === 'application/json' ? {} : { contentType }), ...others };
-  const text = body === undefined ? '' : /json|yaml/.test(String(contentType)) ? body.toString() : body.toString('latin1');
+  const shown = {
+    ...(accept === 'application/json' ? {} : { accept }),
+    ...(contentType === 'application/json' ? {} : { contentType }),
+    ...others,
+  };
+  const text =
+    body === undefined
+      ? ''
+      : /json|yaml/.test(String(contentType))
+        ? body.toString()
+        : body.toString('latin1');
   return `${Object.keys(shown).length > 0 ? `${JSON.stringify(shown)} ` : ''}${text.slice(0, MAX_SENT_CHARACTERS)}`;
 }

@@ -68,7 +68,9 @@ function replace(value: unknown, answers: ReadonlyMap<string, Captured>): unknow
 function replaceInText(text: string, answers: ReadonlyMap<string, Captured>): unknown {
   const whole = [...text.matchAll(REFERENCE)];
   if (whole.length === 1 && whole[0]![0] === text) return lookUp(whole[0]!, answers) ?? '';
-  return text.replace(REFERENCE, (...match) => String(lookUp(match as unknown as RegExpMatchArray, answers) ?? ''));
+  return text.replace(REFERENCE, (...match) =>
+    String(lookUp(match as unknown as RegExpMatchArray, answers) ?? ''),
+  );
 }
 
 function lookUp(match: RegExpMatchArray, answers: ReadonlyMap<string, Captured>): unknown {

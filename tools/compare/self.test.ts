@@ -17,7 +17,10 @@ const SAMPLE = 8;
 /** Scenarios that wait for seconds, or that show what the server has done so far. */
 const LEFT_OUT = /^custom\/|^policies\/[a-z ]* in force|metrics|api_priority_and_fairness|method\/CONNECT/;
 
-interface Side { readonly api: TestApi; readonly connection: Connection }
+interface Side {
+  readonly api: TestApi;
+  readonly connection: Connection;
+}
 
 async function startSide(): Promise<Side> {
   const port = await freePort();
@@ -25,8 +28,26 @@ async function startSide(): Promise<Side> {
   const encoded = (pem: string): string => Buffer.from(pem).toString('base64');
   const { ca, clients } = api.pki;
   const config = {
-    'current-context': 'c', contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }], clusters: [{ name: 'c', cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority-data': encoded(ca.certificatePem) } }],
-    users: [{ name: 'u', user: { 'client-certificate-data': encoded(clients['super-admin'].certificatePem), 'client-key-data': encoded(clients['super-admin'].keyPem) } }],
+    'current-context': 'c',
+    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+    clusters: [
+      {
+        name: 'c',
+        cluster: {
+          server: `https://127.0.0.1:${port}`,
+          'certificate-authority-data': encoded(ca.certificatePem),
+        },
+      },
+    ],
+    users: [
+      {
+        name: 'u',
+        user: {
+          'client-certificate-data': encoded(clients['super-admin'].certificatePem),
+          'client-key-data': encoded(clients['super-admin'].keyPem),
+        },
+      },
+    ],
   };
   const file = join(api.pki.dir, 'compare.kubeconfig');
   writeFileSync(file, JSON.stringify(config));
@@ -47,19 +68,35 @@ after(async () => {
 async function differences(scenarios: readonly Scenario[]): Promise<Finding[]> {
   const [reference, subject] = sides.map(({ connection }) => connection) as [Connection, Connection];
   const findings: Finding[] = [];
-  const { requests } = await runScenarios(scenarios, { reference, subject, concurrency: 1, onFinding: (finding) => void findings.push(finding), onRefused: () => {} });
+  const { requests } = await runScenarios(scenarios, {
+    reference,
+    subject,
+    concurrency: 1,
+    onFinding: (finding) => void findings.push(finding),
+    onRefused: () => {},
+  });
   assert.ok(requests >= scenarios.length);
   return findings;
 }
 
 function sample(token: string): Scenario[] {
-  const random = seededRandom(7), names = { token, namespace: `${token}-ns0` };
-  return SOURCES.flatMap((source) => shuffled(source(names).filter(({ name }) => !LEFT_OUT.test(name)), random).slice(0, SAMPLE));
+  const random = seededRandom(7),
+    names = { token, namespace: `${token}-ns0` };
+  return SOURCES.flatMap((source) =>
+    shuffled(
+      source(names).filter(({ name }) => !LEFT_OUT.test(name)),
+      random,
+    ).slice(0, SAMPLE),
+  );
 }
 
 it('a server does not differ from another of its making', async () => {
-  await differences([setup({ token: 'self', namespace: 'self-ns0' }), setup({ token: 'twin', namespace: 'twin-ns0' })]);
-  const first = sample('self'), second = sample('twin');
+  await differences([
+    setup({ token: 'self', namespace: 'self-ns0' }),
+    setup({ token: 'twin', namespace: 'twin-ns0' }),
+  ]);
+  const first = sample('self'),
+    second = sample('twin');
   const differing = new Set((await differences(first)).map(({ scenario }) => scenario));
   // What a busy machine did to one of them once, it does not do again.
   const again = second.filter((_, at) => differing.has(first[at]!.name));

@@ -26,8 +26,10 @@ function definitionPrefix(modulePath: string): string {
 }
 
 function structFields(body: string): { type: string; tag: string }[] {
-  return [...body.matchAll(/^\t(?:\w+[ \t]+)?([^\s/`][^`\n]*?)[ \t]*`([^`\n]*)`/gm)]
-    .map((match) => ({ type: match[1]!, tag: match[2]! }));
+  return [...body.matchAll(/^\t(?:\w+[ \t]+)?([^\s/`][^`\n]*?)[ \t]*`([^`\n]*)`/gm)].map((match) => ({
+    type: match[1]!,
+    tag: match[2]!,
+  }));
 }
 
 function tagValue(tag: string, key: string): string | undefined {
@@ -35,7 +37,11 @@ function tagValue(tag: string, key: string): string | undefined {
 }
 
 /** Adds to what is found of fields. */
-interface FieldTables { readonly candidates: Record<string, string>; readonly goTypes: Record<string, string>; readonly nameOf: (type: string) => GoName }
+interface FieldTables {
+  readonly candidates: Record<string, string>;
+  readonly goTypes: Record<string, string>;
+  readonly nameOf: (type: string) => GoName;
+}
 
 function structFacts(typeName: string, body: string, { candidates, goTypes, nameOf }: FieldTables): string {
   const facts: string[] = [];
@@ -48,7 +54,10 @@ function structFacts(typeName: string, body: string, { candidates, goTypes, name
       facts.push(type.endsWith('TypeMeta') ? '+' : `^${type}=${number}`);
       continue;
     }
-    const flags = (type.startsWith('*') ? '*' : '') + (options.includes('omitempty') ? '-' : '') + (options.includes('omitzero') ? '0' : '');
+    const flags =
+      (type.startsWith('*') ? '*' : '') +
+      (options.includes('omitempty') ? '-' : '') +
+      (options.includes('omitzero') ? '0' : '');
     facts.push(`${jsonName}=${number}${flags}`);
     candidates[`${typeName}.${jsonName}`] = type.replace(/^(\*|\[\]|map\[\w+\])/, '');
     const name = nameOf(type);
@@ -58,56 +67,104 @@ function structFacts(typeName: string, body: string, { candidates, goTypes, name
 }
 
 /** Values are written 'Name Type = "value"', 'Name = Type("value")' or, of the core package's constants, 'Name = Type(v1.Other)'. */
-function enumValues(text: string, { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts }): void {
+function enumValues(
+  text: string,
+  { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts },
+): void {
   for (const match of text.matchAll(/\/\/ \+enum\n(?:\/\/.*\n)*type (\w+) string/g)) enums[match[1]!] ??= [];
-  for (const match of text.matchAll(/^\s*(?:const )?\w+\s+(\w+)\s+= "([^"]*)"/gm)) enums[match[1]!]?.push(match[2]!);
-  for (const match of text.matchAll(/^\s*(?:const )?\w+\s+= (\w+)\((?:"([^"]*)"|v1\.(\w+))\)/gm)) enums[match[1]!]?.push(match[2] ?? core.constants[match[3]!]!);
+  for (const match of text.matchAll(/^\s*(?:const )?\w+\s+(\w+)\s+= "([^"]*)"/gm))
+    enums[match[1]!]?.push(match[2]!);
+  for (const match of text.matchAll(/^\s*(?:const )?\w+\s+= (\w+)\((?:"([^"]*)"|v1\.(\w+))\)/gm))
+    enums[match[1]!]?.push(match[2] ?? core.constants[match[3]!]!);
 }
 
 /** What other packages speak of as v1.Name. */
-interface CoreFacts { readonly enums: Readonly<Record<string, readonly string[]>>; readonly constants: Readonly<Record<string, string>> }
+interface CoreFacts {
+  readonly enums: Readonly<Record<string, readonly string[]>>;
+  readonly constants: Readonly<Record<string, string>>;
+}
 
 function textsOf(folder: string): string[] {
-  return readdirSync(folder).filter((file) => file.endsWith('.go')).toSorted().map((file) => readFileSync(join(folder, file), 'utf8'));
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.go'))
+    .toSorted()
+    .map((file) => readFileSync(join(folder, file), 'utf8'));
 }
 
 function coreFacts(folder: string): CoreFacts {
-  const enums: Record<string, string[]> = {}, texts = textsOf(folder);
+  const enums: Record<string, string[]> = {},
+    texts = textsOf(folder);
   for (const text of texts) enumValues(text, { enums, core: { enums: {}, constants: {} } });
-  return { enums, constants: Object.fromEntries(texts.flatMap((text) => [...text.matchAll(/^\s*(?:const )?(\w+)\s+\w+\s+= "([^"]*)"/gm)].map((match) => [match[1]!, match[2]!]))) };
+  return {
+    enums,
+    constants: Object.fromEntries(
+      texts.flatMap((text) =>
+        [...text.matchAll(/^\s*(?:const )?(\w+)\s+\w+\s+= "([^"]*)"/gm)].map((match) => [
+          match[1]!,
+          match[2]!,
+        ]),
+      ),
+    ),
+  };
 }
 
 /** Fields of the core package's enumerations get them under its alias: v1.Protocol. */
-function borrowEnums(types: readonly string[], { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts }): void {
+function borrowEnums(
+  types: readonly string[],
+  { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts },
+): void {
   for (const type of types) {
     const borrowed = core.enums[/^(?:api|core)?v1\.(\w+)$/.exec(type)?.[1] ?? ''];
     if (borrowed) enums[type] ??= [...borrowed];
   }
 }
 
-function packageFacts(folder: string, { root, named, core }: { readonly root: string; readonly named: ReadonlySet<string>; readonly core: CoreFacts }): PackageFacts {
+function packageFacts(
+  folder: string,
+  {
+    root,
+    named,
+    core,
+  }: { readonly root: string; readonly named: ReadonlySet<string>; readonly core: CoreFacts },
+): PackageFacts {
   const types: Record<string, string> = {};
   const enums: Record<string, string[]> = {};
-  const candidates: Record<string, string> = {}, goTypes: Record<string, string> = {};
+  const candidates: Record<string, string> = {},
+    goTypes: Record<string, string> = {};
   for (const text of textsOf(folder)) {
     const place = { folder: relative(root, folder), imports: importsOf(text), named };
     const tables: FieldTables = { candidates, goTypes, nameOf: (type) => goName(type, place) };
-    for (const match of text.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)) types[match[1]!] = structFacts(match[1]!, match[2]!, tables);
+    for (const match of text.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm))
+      types[match[1]!] = structFacts(match[1]!, match[2]!, tables);
     enumValues(text, { enums, core });
   }
   borrowEnums(Object.values(candidates), { enums, core });
-  return { types, enums, goTypes, enumFields: Object.fromEntries(Object.entries(candidates).filter(([, type]) => enums[type])) };
+  return {
+    types,
+    enums,
+    goTypes,
+    enumFields: Object.fromEntries(Object.entries(candidates).filter(([, type]) => enums[type])),
+  };
 }
 
 function main(root: string): void {
-  const facts: Record<string, PackageFacts> = {}, named = namedTypes(root);
-  const folders = new Set(readdirSync(root, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && /^types.*\.go$|^(controller_ref|meta|watch|type|micro_time|time|intstr)\.go$/.test(entry.name)).map((entry) => entry.parentPath));
+  const facts: Record<string, PackageFacts> = {},
+    named = namedTypes(root);
+  const folders = new Set(
+    readdirSync(root, { recursive: true, withFileTypes: true })
+      .filter(
+        (entry) =>
+          entry.isFile() &&
+          /^types.*\.go$|^(controller_ref|meta|watch|type|micro_time|time|intstr)\.go$/.test(entry.name),
+      )
+      .map((entry) => entry.parentPath),
+  );
   const core = coreFacts(join(root, 'api/core/v1'));
   for (const folder of [...folders].toSorted()) {
     const found = packageFacts(folder, { root, named, core });
     // Those that show nothing in JSON are no API.
-    if (Object.values(found.types).some((fields) => fields !== '')) facts[definitionPrefix(folder.slice(root.length).replace(/^\//, ''))] = found;
+    if (Object.values(found.types).some((fields) => fields !== ''))
+      facts[definitionPrefix(folder.slice(root.length).replace(/^\//, ''))] = found;
   }
   writeFileSync(join(dirname(import.meta.filename), 'go-facts.json'), `${JSON.stringify(facts, null, 1)}\n`);
 }

@@ -2,10 +2,24 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-export interface GoName { readonly text: string; /** A type that is no struct has a name in it. */ readonly isNamed: boolean }
+export interface GoName {
+  readonly text: string;
+  /** A type that is no struct has a name in it. */ readonly isNamed: boolean;
+}
 
 /** How Go's errors write a type; packages go by the last part of their path. */
-export function goName(type: string, { folder, imports, named }: { readonly folder: string; readonly imports: ReadonlyMap<string, string>; readonly named: ReadonlySet<string> }): GoName {
+export function goName(
+  type: string,
+  {
+    folder,
+    imports,
+    named,
+  }: {
+    readonly folder: string;
+    readonly imports: ReadonlyMap<string, string>;
+    readonly named: ReadonlySet<string>;
+  },
+): GoName {
   const place = { folder, imports, named };
   if (type.startsWith('*')) return goName(type.slice(1), place);
   if (type.startsWith('[]')) {
@@ -19,17 +33,32 @@ export function goName(type: string, { folder, imports, named }: { readonly fold
   }
   if (/^[a-z]\w*$/.test(type)) return { text: type === 'byte' ? 'uint8' : type, isNamed: false };
   const [alias, name = alias] = type.split('.') as [string, string?];
-  const home = type.includes('.') ? imports.get(alias) ?? alias : folder;
+  const home = type.includes('.') ? (imports.get(alias) ?? alias) : folder;
   return { text: `${home.slice(home.lastIndexOf('/') + 1)}.${name}`, isNamed: named.has(`${home}.${name}`) };
 }
 
 /** 'metav1' → 'apimachinery/pkg/apis/meta/v1' */
 export function importsOf(text: string): Map<string, string> {
-  return new Map([...text.matchAll(/^(?:import)?\s+(?:(\w+) )?"k8s\.io\/([^"]+)"$/gm)].map(([, alias, path]) => [alias ?? path!.slice(path!.lastIndexOf('/') + 1), path!]));
+  return new Map(
+    [...text.matchAll(/^(?:import)?\s+(?:(\w+) )?"k8s\.io\/([^"]+)"$/gm)].map(([, alias, path]) => [
+      alias ?? path!.slice(path!.lastIndexOf('/') + 1),
+      path!,
+    ]),
+  );
 }
 
 /** 'api/core/v1.Protocol' */
 export function namedTypes(root: string): Set<string> {
-  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile() && entry.name.endsWith('.go') && !entry.name.endsWith('_test.go'));
-  return new Set(files.flatMap(({ parentPath, name }) => [...readFileSync(join(parentPath, name), 'utf8').matchAll(/^type (\w+) (?:string|bool|u?int\d*|\[\]|map\[)/gm)].map((match) => `${relative(root, parentPath)}.${match[1]}`)));
+  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter(
+    (entry) => entry.isFile() && entry.name.endsWith('.go') && !entry.name.endsWith('_test.go'),
+  );
+  return new Set(
+    files.flatMap(({ parentPath, name }) =>
+      [
+        ...readFileSync(join(parentPath, name), 'utf8').matchAll(
+          /^type (\w+) (?:string|bool|u?int\d*|\[\]|map\[)/gm,
+        ),
+      ].map((match) => `${relative(root, parentPath)}.${match[1]}`),
+    ),
+  );
 }

@@ -13,15 +13,31 @@ export function grpcDescriptor(packageName: string, source: ProtoPackage): Descr
   for (const [name, fields] of Object.entries(source.messages)) nested[name] = messageDescriptor(fields);
   for (const [name, values] of Object.entries(source.enums)) place(nested, name, { values: { ...values } });
   for (const [name, methods] of Object.entries(source.services ?? {})) {
-    nested[name] = { methods: Object.fromEntries(methods.map(([method, clientStreams, requestType, serverStreams, responseType]) => [method, {
-      requestType, responseType, ...(clientStreams && { requestStream: true }), ...(serverStreams && { responseStream: true }),
-    }])) };
+    nested[name] = {
+      methods: Object.fromEntries(
+        methods.map(([method, clientStreams, requestType, serverStreams, responseType]) => [
+          method,
+          {
+            requestType,
+            responseType,
+            ...(clientStreams && { requestStream: true }),
+            ...(serverStreams && { responseStream: true }),
+          },
+        ]),
+      ),
+    };
   }
-  return packageName.split('.').reduceRight<Descriptor>((inner, segment) => ({ nested: { [segment]: inner } }), { nested });
+  return packageName
+    .split('.')
+    .reduceRight<Descriptor>((inner, segment) => ({ nested: { [segment]: inner } }), { nested });
 }
 
 function messageDescriptor(fields: readonly ProtoField[]): Descriptor {
-  return { fields: Object.fromEntries(fields.map(([name, id, type, label]) => [name, fieldDescriptor({ id, type, label })])) };
+  return {
+    fields: Object.fromEntries(
+      fields.map(([name, id, type, label]) => [name, fieldDescriptor({ id, type, label })]),
+    ),
+  };
 }
 
 function fieldDescriptor({ id, type, label }: { id: number; type: string; label: string }): object {
@@ -33,7 +49,10 @@ function fieldDescriptor({ id, type, label }: { id: number; type: string; label:
 /** 'SecurityProfile.ProfileType' is declared inside the message SecurityProfile. */
 function place(types: Record<string, Descriptor>, path: string, descriptor: Descriptor): void {
   const [outer, inner] = path.split('.');
-  if (inner === undefined) { types[path] = descriptor; return; }
+  if (inner === undefined) {
+    types[path] = descriptor;
+    return;
+  }
   const parent = types[outer!];
   if (!parent) throw new Error(`No message ${outer} to hold ${path}`);
   parent.nested = { ...parent.nested, [inner]: descriptor };

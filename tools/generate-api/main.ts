@@ -17,7 +17,11 @@ const outputRoot = join(import.meta.dirname, '../../src/api/generated');
 function generate(): Map<string, string> {
   const output = new Map<string, string>();
   const packages = readProtoPackages();
-  for (const [file, name] of [['cri-v1', 'runtime.v1'], ['device-plugin-v1beta1', 'v1beta1'], ['kms-v2', 'v2']] as const) {
+  for (const [file, name] of [
+    ['cri-v1', 'runtime.v1'],
+    ['device-plugin-v1beta1', 'v1beta1'],
+    ['kms-v2', 'v2'],
+  ] as const) {
     output.set(`${file}.json`, `${JSON.stringify(grpcDescriptor(name, packages[name]!))}\n`);
   }
   const { served, unserved } = buildModels();
@@ -33,12 +37,31 @@ function generate(): Map<string, string> {
 
 /** Earlier packages keep a name that several have. */
 const preferredPackages = [
-  'io.k8s.apimachinery.pkg.apis.meta.v1', 'io.k8s.api.core.v1', 'io.k8s.api.apps.v1', 'io.k8s.api.batch.v1', 'io.k8s.api.autoscaling.v2',
-  'io.k8s.api.authentication.v1', 'io.k8s.api.authorization.v1', 'io.k8s.api.certificates.v1', 'io.k8s.api.coordination.v1', 'io.k8s.api.discovery.v1',
-  'io.k8s.api.events.v1', 'io.k8s.api.networking.v1', 'io.k8s.api.node.v1', 'io.k8s.api.policy.v1', 'io.k8s.api.rbac.v1', 'io.k8s.api.scheduling.v1',
-  'io.k8s.api.storage.v1', 'io.k8s.api.admissionregistration.v1', 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1',
-  'io.k8s.kube-aggregator.pkg.apis.apiregistration.v1', 'io.k8s.api.admission.v1', 'io.k8s.api.autoscaling.v1', 'io.k8s.api.flowcontrol.v1',
-  'io.k8s.api.resource.v1', 'io.k8s.apimachinery.pkg.version',
+  'io.k8s.apimachinery.pkg.apis.meta.v1',
+  'io.k8s.api.core.v1',
+  'io.k8s.api.apps.v1',
+  'io.k8s.api.batch.v1',
+  'io.k8s.api.autoscaling.v2',
+  'io.k8s.api.authentication.v1',
+  'io.k8s.api.authorization.v1',
+  'io.k8s.api.certificates.v1',
+  'io.k8s.api.coordination.v1',
+  'io.k8s.api.discovery.v1',
+  'io.k8s.api.events.v1',
+  'io.k8s.api.networking.v1',
+  'io.k8s.api.node.v1',
+  'io.k8s.api.policy.v1',
+  'io.k8s.api.rbac.v1',
+  'io.k8s.api.scheduling.v1',
+  'io.k8s.api.storage.v1',
+  'io.k8s.api.admissionregistration.v1',
+  'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1',
+  'io.k8s.kube-aggregator.pkg.apis.apiregistration.v1',
+  'io.k8s.api.admission.v1',
+  'io.k8s.api.autoscaling.v1',
+  'io.k8s.api.flowcontrol.v1',
+  'io.k8s.api.resource.v1',
+  'io.k8s.apimachinery.pkg.version',
 ];
 
 function committedFiles(): string[] {
@@ -60,18 +83,31 @@ function write(output: ReadonlyMap<string, string>, stale: readonly string[]): v
   for (const file of stale) {
     const path = join(outputRoot, file);
     const text = output.get(file);
-    if (text === undefined) { rmSync(path); continue; }
+    if (text === undefined) {
+      rmSync(path);
+      continue;
+    }
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);
   }
 }
 
 function main(): void {
-  if (!sourcePresent()) { console.log('skipped: ../shared absent'); return; }
+  if (!sourcePresent()) {
+    console.log('skipped: ../shared absent');
+    return;
+  }
   const output = generate();
   const stale = staleFiles(output);
-  if (!process.argv.includes('--check')) { write(output, stale); console.log(`generated: ${output.size} files, ${stale.length} changed`); return; }
-  if (stale.length === 0) { console.log(`fresh: ${output.size} files`); return; }
+  if (!process.argv.includes('--check')) {
+    write(output, stale);
+    console.log(`generated: ${output.size} files, ${stale.length} changed`);
+    return;
+  }
+  if (stale.length === 0) {
+    console.log(`fresh: ${output.size} files`);
+    return;
+  }
   console.log(`stale: ${stale.join(', ')}; run node tools/generate-api/main.ts`);
   process.exitCode = 1;
 }

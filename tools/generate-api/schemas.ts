@@ -20,7 +20,9 @@ export function schemaTable(models: readonly TypeModel[]): string {
 function typeEntry(model: TypeModel): object {
   return {
     ...(model.scalar !== undefined ? { v: model.scalar } : { f: model.fields.map(fieldEntry) }),
-    ...(model.kinds.length > 0 && { g: model.kinds.map(({ group, version, kind }) => `${group}/${version}/${kind}`) }),
+    ...(model.kinds.length > 0 && {
+      g: model.kinds.map(({ group, version, kind }) => `${group}/${version}/${kind}`),
+    }),
     ...(model.mapType !== undefined && { m: model.mapType }),
     ...(model.unions && { u: model.unions }),
     ...(!model.inSpecification && { x: 1 }),
@@ -29,7 +31,12 @@ function typeEntry(model: TypeModel): object {
 
 function fieldEntry(field: FieldModel): unknown[] {
   const zeroDefault = field.default !== undefined && isZero(field.default);
-  const flags = (field.required ? 'r' : '') + ({ distinct: 'p', omitted: 'o', written: '' }[field.zero]) + (zeroDefault ? 'z' : '') + (field.wrapped ? 'w' : '') + (field.directRef ? 'd' : '');
+  const flags =
+    (field.required ? 'r' : '') +
+    { distinct: 'p', omitted: 'o', written: '' }[field.zero] +
+    (zeroDefault ? 'z' : '') +
+    (field.wrapped ? 'w' : '') +
+    (field.directRef ? 'd' : '');
   const extras = {
     ...(field.default !== undefined && !zeroDefault && { d: field.default }),
     ...(field.listType !== undefined && { l: field.listType }),
@@ -41,11 +48,16 @@ function fieldEntry(field: FieldModel): unknown[] {
     ...(field.goType !== undefined && { n: field.goType }),
     ...(field.within && { b: field.within }),
   };
-  const number = field.numbers.length > 1 ? field.numbers : field.numbers[0] ?? 0;
+  const number = field.numbers.length > 1 ? field.numbers : (field.numbers[0] ?? 0);
   const entry: unknown[] = [field.name, field.type, number, flags];
   return Object.keys(extras).length > 0 ? [...entry, extras] : entry;
 }
 
 function isZero(value: unknown): boolean {
-  return value === '' || value === 0 || value === false || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
+  return (
+    value === '' ||
+    value === 0 ||
+    value === false ||
+    (typeof value === 'object' && value !== null && Object.keys(value).length === 0)
+  );
 }

@@ -18,7 +18,13 @@ function readJson<T>(path: string): T {
 /** [name, number, type, label]; type is a scalar, 'map<k,v>', a message of the same package, or '.package.Message'. */
 export type ProtoField = readonly [name: string, number: number, type: string, label: string];
 /** [name, client streams, request, server streams, response] */
-export type ProtoMethod = readonly [name: string, clientStreams: boolean, request: string, serverStreams: boolean, response: string];
+export type ProtoMethod = readonly [
+  name: string,
+  clientStreams: boolean,
+  request: string,
+  serverStreams: boolean,
+  response: string,
+];
 
 export interface ProtoPackage {
   readonly messages: Readonly<Record<string, readonly ProtoField[]>>;
@@ -52,12 +58,26 @@ export interface SpecSchema {
 }
 
 interface SpecDocument {
-  readonly paths: Readonly<Record<string, { readonly delete?: { readonly 'x-kubernetes-action'?: string; readonly responses: Readonly<Record<string, { readonly content?: Record<string, { schema: SpecSchema }> }>> } }>>;
+  readonly paths: Readonly<
+    Record<
+      string,
+      {
+        readonly delete?: {
+          readonly 'x-kubernetes-action'?: string;
+          readonly responses: Readonly<
+            Record<string, { readonly content?: Record<string, { schema: SpecSchema }> }>
+          >;
+        };
+      }
+    >
+  >;
   readonly components?: { readonly schemas?: Readonly<Record<string, SpecSchema>> };
 }
 
 function specDocuments(): SpecDocument[] {
-  return readdirSync(join(sourceRoot, 'openapi-v3')).toSorted().map((file) => readJson<SpecDocument>(join('openapi-v3', file)));
+  return readdirSync(join(sourceRoot, 'openapi-v3'))
+    .toSorted()
+    .map((file) => readJson<SpecDocument>(join('openapi-v3', file)));
 }
 
 /** Every component schema of the OpenAPI v3 documents by definition name; the kinds a type is registered as come from OpenAPI v2, which lists all. */
@@ -65,18 +85,30 @@ export function readSpecSchemas(): Record<string, SpecSchema> {
   const schemas: Record<string, SpecSchema> = {};
   for (const document of specDocuments()) Object.assign(schemas, document.components?.schemas);
   const kindsKey = 'x-kubernetes-group-version-kind';
-  for (const [name, definition] of Object.entries(readJson<{ definitions: Record<string, SpecSchema> }>('swagger.json').definitions)) {
-    if (definition[kindsKey] && schemas[name]) schemas[name] = { ...schemas[name], [kindsKey]: definition[kindsKey] };
+  for (const [name, definition] of Object.entries(
+    readJson<{ definitions: Record<string, SpecSchema> }>('swagger.json').definitions,
+  )) {
+    if (definition[kindsKey] && schemas[name])
+      schemas[name] = { ...schemas[name], [kindsKey]: definition[kindsKey] };
   }
   return schemas;
 }
 
 /** Paths of single objects whose DELETE answers with the object rather than a Status. */
 export function readPathsReturningDeleted(): Set<string> {
-  const answersStatus = (schema: SpecSchema | undefined): boolean => schema?.$ref?.endsWith('.Status') ?? true;
-  return new Set(specDocuments().flatMap((document) => Object.entries(document.paths)
-    .filter(([, { delete: operation }]) => operation?.['x-kubernetes-action'] === 'delete' && !answersStatus(operation.responses['200']?.content?.['application/json']?.schema))
-    .map(([path]) => path)));
+  const answersStatus = (schema: SpecSchema | undefined): boolean =>
+    schema?.$ref?.endsWith('.Status') ?? true;
+  return new Set(
+    specDocuments().flatMap((document) =>
+      Object.entries(document.paths)
+        .filter(
+          ([, { delete: operation }]) =>
+            operation?.['x-kubernetes-action'] === 'delete' &&
+            !answersStatus(operation.responses['200']?.content?.['application/json']?.schema),
+        )
+        .map(([path]) => path),
+    ),
+  );
 }
 
 export function readDiscovery<T>(file: string): T {

@@ -4,7 +4,12 @@ import type { Match } from './matching.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 
 /** As authentication.k8s.io/v1 UserInfo. */
-interface RequestUserInfo { readonly username?: string; readonly uid?: string; readonly groups?: readonly string[]; readonly extra?: Readonly<Record<string, readonly string[]>> }
+interface RequestUserInfo {
+  readonly username?: string;
+  readonly uid?: string;
+  readonly groups?: readonly string[];
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
+}
 
 export interface AdmissionRequest {
   readonly kind: GroupVersionKind;
@@ -26,9 +31,18 @@ export function admissionRequest(attributes: AdmissionAttributes, seen: Match): 
   const { gvr, gvk, subresource, namespace, operation, user, dryRun } = attributes;
   const name = requestName(attributes);
   return {
-    kind: kindFields(seen.gvk), resource: resourceFields(seen.gvr), ...(subresource && { subResource: subresource }),
-    requestKind: kindFields(gvk), requestResource: resourceFields(gvr), ...(subresource && { requestSubResource: subresource }),
-    ...(name && { name }), ...(namespace && { namespace }), operation, userInfo: userInfo(user), dryRun, options: optionsOf(attributes),
+    kind: kindFields(seen.gvk),
+    resource: resourceFields(seen.gvr),
+    ...(subresource && { subResource: subresource }),
+    requestKind: kindFields(gvk),
+    requestResource: resourceFields(gvr),
+    ...(subresource && { requestSubResource: subresource }),
+    ...(name && { name }),
+    ...(namespace && { namespace }),
+    operation,
+    userInfo: userInfo(user),
+    dryRun,
+    options: optionsOf(attributes),
   };
 }
 
@@ -46,10 +60,19 @@ function resourceFields({ group, version, resource }: GroupVersionResource): Gro
 }
 
 function userInfo({ name, uid, groups, extra }: UserInfo): RequestUserInfo {
-  return { ...(name && { username: name }), ...(uid && { uid }), ...(groups.length > 0 && { groups }), ...(extra && { extra }) };
+  return {
+    ...(name && { username: name }),
+    ...(uid && { uid }),
+    ...(groups.length > 0 && { groups }),
+    ...(extra && { extra }),
+  };
 }
 
-const OPTIONS_KINDS: Readonly<Record<string, string>> = { CREATE: 'CreateOptions', UPDATE: 'UpdateOptions', DELETE: 'DeleteOptions' };
+const OPTIONS_KINDS: Readonly<Record<string, string>> = {
+  CREATE: 'CreateOptions',
+  UPDATE: 'UpdateOptions',
+  DELETE: 'DeleteOptions',
+};
 
 /** Options of what is done, not of what was asked: a patch is an update or, by apply, a create. CONNECT has its options as the object. */
 function optionsOf({ operation, options }: AdmissionAttributes): Readonly<Record<string, unknown>> | null {

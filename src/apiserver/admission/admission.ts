@@ -23,7 +23,12 @@ import { rbacEscalation } from './rbac-escalation.ts';
 import { resourceQuota, type ResourceQuotaOptions } from './resource-quota/resource-quota.ts';
 import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount } from './service-account.ts';
-import { certificateApproval, certificateSigning, certificateSubjectRestriction, clusterTrustBundleAttest } from './signers.ts';
+import {
+  certificateApproval,
+  certificateSigning,
+  certificateSubjectRestriction,
+  clusterTrustBundleAttest,
+} from './signers.ts';
 import { storageObjectInUseProtection } from './storage-object-in-use-protection.ts';
 import { taintNodesByCondition } from './taint-nodes-by-condition.ts';
 import { mutatingAdmissionWebhook } from './webhooks/mutating.ts';
@@ -51,16 +56,21 @@ export function createAdmission(options: AdmissionOptions): readonly AdmissionPl
   const plugins = build(options);
   const known = new Set([...plugins.map(({ name }) => name), ...OPTIONAL_PLUGINS]);
   for (const name of [...disabled, ...enabled]) {
-    if (!known.has(name)) throw new Error(`admission plugin ${JSON.stringify(name)} is unknown: known are ${[...known].join(', ')}`);
+    if (!known.has(name))
+      throw new Error(
+        `admission plugin ${JSON.stringify(name)} is unknown: known are ${[...known].join(', ')}`,
+      );
   }
   const both = enabled.find((name) => disabled.includes(name));
-  if (both !== undefined) throw new Error(`admission plugin ${JSON.stringify(both)} is both enabled and disabled`);
+  if (both !== undefined)
+    throw new Error(`admission plugin ${JSON.stringify(both)} is both enabled and disabled`);
   return plugins.filter(({ name }) => !disabled.includes(name));
 }
 
 function build({ authorization, enabled = [], configuration = {} }: AdmissionOptions): AdmissionPlugin[] {
   const { authorizer, rbac } = authorization;
-  const optional = (...names: OptionalPlugin[]): AdmissionPlugin[] => names.filter((name) => enabled.includes(name)).map((name) => loadOptionalPlugin(name, configuration));
+  const optional = (...names: OptionalPlugin[]): AdmissionPlugin[] =>
+    names.filter((name) => enabled.includes(name)).map((name) => loadOptionalPlugin(name, configuration));
   return [
     ...optional('AlwaysAdmit', 'NamespaceAutoProvision'),
     namespaceLifecycle,

@@ -8,19 +8,27 @@ const TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'
 
 export const defaultTolerationSeconds: AdmissionPlugin = {
   name: 'DefaultTolerationSeconds',
-  handles: (operation, target) => (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
+  handles: (operation, target) =>
+    (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
   admit({ object }) {
     const spec = (object as Pod).spec;
     if (!spec) return;
     const tolerations = spec.tolerations ?? [];
     const missing = TAINTS.filter((key) => !tolerations.some((toleration) => tolerates(toleration, key)));
     if (missing.length === 0) return;
-    const added = missing.map((key): Toleration => ({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: DEFAULT_TOLERATION_SECONDS }));
+    const added = missing.map((key): Toleration => ({
+      key,
+      operator: 'Exists',
+      effect: 'NoExecute',
+      tolerationSeconds: DEFAULT_TOLERATION_SECONDS,
+    }));
     spec.tolerations = [...tolerations, ...added];
   },
 };
 
 /** No key means every taint, no effect every effect. */
 function tolerates(toleration: Toleration, key: string): boolean {
-  return (!toleration.key || toleration.key === key) && (!toleration.effect || toleration.effect === 'NoExecute');
+  return (
+    (!toleration.key || toleration.key === key) && (!toleration.effect || toleration.effect === 'NoExecute')
+  );
 }

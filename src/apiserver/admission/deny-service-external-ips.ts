@@ -5,10 +5,13 @@ import type { AdmissionPlugin } from './plugin.ts';
 
 export const denyServiceExternalIPs: AdmissionPlugin = {
   name: 'DenyServiceExternalIPs',
-  handles: (operation, target) => (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'services'),
+  handles: (operation, target) =>
+    (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'services'),
   validate(attributes) {
     const before = new Set((attributes.oldObject as Service | undefined)?.spec?.externalIPs);
-    const added = ((attributes.object as Service).spec?.externalIPs ?? []).some((address) => !before.has(address));
+    const added = ((attributes.object as Service).spec?.externalIPs ?? []).some(
+      (address) => !before.has(address),
+    );
     if (added) throw forbid(attributes, 'Use of external IPs is denied by admission control');
   },
 };

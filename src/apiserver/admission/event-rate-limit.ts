@@ -8,7 +8,12 @@ import { aggregate } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 
 export type EventLimitType = 'Server' | 'Namespace' | 'User' | 'SourceAndObject';
-export interface EventLimit { readonly type: EventLimitType; /** Events a second. */ readonly qps: number; readonly burst: number; /** Default 4096. */ readonly cacheSize?: number | undefined }
+export interface EventLimit {
+  readonly type: EventLimitType;
+  /** Events a second. */ readonly qps: number;
+  readonly burst: number;
+  /** Default 4096. */ readonly cacheSize?: number | undefined;
+}
 
 const DEFAULT_CACHE_SIZE = 4096;
 
@@ -19,11 +24,18 @@ const KEYS: Readonly<Record<EventLimitType, (attributes: AdmissionAttributes) =>
   SourceAndObject: ({ object }) => sourceAndObject(object!),
 };
 
-export function eventRateLimit(limits: readonly EventLimit[], nowMs: () => number = () => performance.now()): AdmissionPlugin {
+export function eventRateLimit(
+  limits: readonly EventLimit[],
+  nowMs: () => number = () => performance.now(),
+): AdmissionPlugin {
   const limiters = limits.map((limit) => new Limiter(limit, nowMs));
   return {
     name: 'EventRateLimit',
-    handles: (operation, { group, resource, subresource }) => (operation === 'CREATE' || operation === 'UPDATE') && resource === 'events' && (group === '' || group === 'events.k8s.io') && subresource === '',
+    handles: (operation, { group, resource, subresource }) =>
+      (operation === 'CREATE' || operation === 'UPDATE') &&
+      resource === 'events' &&
+      (group === '' || group === 'events.k8s.io') &&
+      subresource === '',
     validate(attributes) {
       if (attributes.dryRun) return;
       // Each counts it, whatever the others say.
@@ -33,7 +45,10 @@ export function eventRateLimit(limits: readonly EventLimit[], nowMs: () => numbe
   };
 }
 
-interface Bucket { tokens: number; atMs: number }
+interface Bucket {
+  tokens: number;
+  atMs: number;
+}
 
 class Limiter {
   readonly #limit: EventLimit;
@@ -48,12 +63,14 @@ class Limiter {
 
   refusal(attributes: AdmissionAttributes): string | undefined {
     const { type, qps, burst, cacheSize } = this.#limit;
-    const key = KEYS[type](attributes), nowMs = this.#nowMs();
+    const key = KEYS[type](attributes),
+      nowMs = this.#nowMs();
     const bucket = this.#buckets.get(key) ?? { tokens: burst, atMs: nowMs };
     this.#buckets.delete(key);
     this.#buckets.set(key, bucket);
-    if (this.#buckets.size > (cacheSize || DEFAULT_CACHE_SIZE)) this.#buckets.delete(this.#buckets.keys().next().value!);
-    bucket.tokens = Math.min(burst, bucket.tokens + (nowMs - bucket.atMs) / 1000 * qps);
+    if (this.#buckets.size > (cacheSize || DEFAULT_CACHE_SIZE))
+      this.#buckets.delete(this.#buckets.keys().next().value!);
+    bucket.tokens = Math.min(burst, bucket.tokens + ((nowMs - bucket.atMs) / 1000) * qps);
     bucket.atMs = nowMs;
     if (bucket.tokens < 1) return `limit reached on type ${type} for key ${key}`;
     bucket.tokens--;
@@ -62,6 +79,19 @@ class Limiter {
 }
 
 function sourceAndObject(event: KubeObject): string {
-  const { source = {}, involvedObject = {} } = event as { source?: Record<string, string>; involvedObject?: Record<string, string> };
-  return [source['component'], source['host'], involvedObject['kind'], involvedObject['namespace'], involvedObject['name'], involvedObject['uid'], involvedObject['apiVersion']].map((part) => part ?? '').join('');
+  const { source = {}, involvedObject = {} } = event as {
+    source?: Record<string, string>;
+    involvedObject?: Record<string, string>;
+  };
+  return [
+    source['component'],
+    source['host'],
+    involvedObject['kind'],
+    involvedObject['namespace'],
+    involvedObject['name'],
+    involvedObject['uid'],
+    involvedObject['apiVersion'],
+  ]
+    .map((part) => part ?? '')
+    .join('');
 }

@@ -16,25 +16,59 @@ const MATCH_CONDITIONS_LIMIT = 2_500_000;
 const text = { type: 'string' };
 const texts = { type: 'array', items: text };
 const textMap = { type: 'object', additionalProperties: text };
-const object = (properties: Readonly<Record<string, unknown>>): JsonObject => ({ type: 'object', properties });
-const kind = object({ group: text, version: text, kind: text }), resource = object({ group: text, version: text, resource: text });
+const object = (properties: Readonly<Record<string, unknown>>): JsonObject => ({
+  type: 'object',
+  properties,
+});
+const kind = object({ group: text, version: text, kind: text }),
+  resource = object({ group: text, version: text, resource: text });
 
 const REQUEST = object({
-  kind, resource, subResource: text, requestKind: kind, requestResource: resource, requestSubResource: text, name: text, namespace: text, operation: text, dryRun: { type: 'boolean' },
-  userInfo: object({ username: text, uid: text, groups: texts, extra: { type: 'object', additionalProperties: texts } }),
+  kind,
+  resource,
+  subResource: text,
+  requestKind: kind,
+  requestResource: resource,
+  requestSubResource: text,
+  name: text,
+  namespace: text,
+  operation: text,
+  dryRun: { type: 'boolean' },
+  userInfo: object({
+    username: text,
+    uid: text,
+    groups: texts,
+    extra: { type: 'object', additionalProperties: texts },
+  }),
   options: { 'x-kubernetes-int-or-string': true },
 });
 
 const NAMESPACE = object({
   metadata: object({
-    name: text, generateName: text, namespace: text, labels: textMap, annotations: textMap, uid: text, creationTimestamp: text, deletionTimestamp: text, deletionGracePeriodSeconds: { type: 'integer' },
-    generation: { type: 'integer' }, resourceVersion: text, finalizers: texts,
+    name: text,
+    generateName: text,
+    namespace: text,
+    labels: textMap,
+    annotations: textMap,
+    uid: text,
+    creationTimestamp: text,
+    deletionTimestamp: text,
+    deletionGracePeriodSeconds: { type: 'integer' },
+    generation: { type: 'integer' },
+    resourceVersion: text,
+    finalizers: texts,
   }),
-  spec: object({ finalizers: texts }), status: object({ phase: text }),
+  spec: object({ finalizers: texts }),
+  status: object({ phase: text }),
 });
 
 /** Of match conditions of webhooks. */
-export const WEBHOOK_VARIABLES: Variables = { object: 'dyn', oldObject: 'dyn', request: toStructural(REQUEST), authorizer: 'authorizer' };
+export const WEBHOOK_VARIABLES: Variables = {
+  object: 'dyn',
+  oldObject: 'dyn',
+  request: toStructural(REQUEST),
+  authorizer: 'authorizer',
+};
 /** Of policies without parameters; what they define themselves comes on top. */
 export const POLICY_VARIABLES: Variables = { ...WEBHOOK_VARIABLES, namespaceObject: toStructural(NAMESPACE) };
 export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, params: 'dyn' };
@@ -42,23 +76,46 @@ export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, pa
 /** What policies see of a Namespace. */
 export function namespaceValue({ metadata = {}, ...rest }: KubeObject): JsonObject {
   const { managedFields: _, ownerReferences: __, ...kept } = metadata;
-  const finalizers = isJsonObject(rest['spec']) ? rest['spec']['finalizers'] : undefined, phase = isJsonObject(rest['status']) ? rest['status']['phase'] : undefined;
-  return { metadata: kept as JsonObject, spec: finalizers === undefined ? {} : { finalizers }, status: phase === undefined ? {} : { phase } };
+  const finalizers = isJsonObject(rest['spec']) ? rest['spec']['finalizers'] : undefined,
+    phase = isJsonObject(rest['status']) ? rest['status']['phase'] : undefined;
+  return {
+    metadata: kept as JsonObject,
+    spec: finalizers === undefined ? {} : { finalizers },
+    status: phase === undefined ? {} : { phase },
+  };
 }
 
 /** What an authorizer's `requestResource` is about. */
-export function requestResource({ gvr, subresource, namespace, name }: AdmissionAttributes): { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string } {
-  return { group: gvr.group, resource: gvr.resource, subresource, namespace: gvr.group === '' && gvr.resource === 'namespaces' ? '' : namespace, name };
+export function requestResource({ gvr, subresource, namespace, name }: AdmissionAttributes): {
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  readonly name: string;
+} {
+  return {
+    group: gvr.group,
+    resource: gvr.resource,
+    subresource,
+    namespace: gvr.group === '' && gvr.resource === 'namespaces' ? '' : namespace,
+    name,
+  };
 }
 
 // ------------------------------------------------------------------------------------------------------ match conditions
 
-export interface MatchCondition { readonly name: string; readonly expression: string }
+export interface MatchCondition {
+  readonly name: string;
+  readonly expression: string;
+}
 
 /** outcome: 'error' under failurePolicy Fail; Ignore turns errors into 'no-match'. */
 export type ConditionsOutcome =
   | { readonly outcome: 'match' }
-  | { readonly outcome: 'no-match'; /** The condition that did not hold; absent after errors. */ readonly condition?: string }
+  | {
+      readonly outcome: 'no-match';
+      /** The condition that did not hold; absent after errors. */ readonly condition?: string;
+    }
   | { readonly outcome: 'error'; readonly message: string };
 
 /** Compiled when first asked. Expressions were checked when they were written; one that no longer compiles is an error of every request. */
@@ -67,12 +124,17 @@ export class MatchConditions {
   readonly #options: { readonly variables: Variables; readonly failurePolicy: string };
   #compiled: readonly { readonly name: string; readonly expression: Expression | Error }[] | undefined;
 
-  constructor(conditions: readonly MatchCondition[], options: { readonly variables: Variables; readonly failurePolicy: string }) {
+  constructor(
+    conditions: readonly MatchCondition[],
+    options: { readonly variables: Variables; readonly failurePolicy: string },
+  ) {
     this.#conditions = conditions;
     this.#options = options;
   }
 
-  get isEmpty(): boolean { return this.#conditions.length === 0; }
+  get isEmpty(): boolean {
+    return this.#conditions.length === 0;
+  }
 
   /** A condition that does not hold decides, whatever else fails. Inside AuthorizerChecks.resolving() when values have an authorizer. */
   evaluate(values: Readonly<Record<string, unknown>>): ConditionsOutcome {
@@ -82,19 +144,29 @@ export class MatchConditions {
     for (const { name, expression } of conditions) {
       try {
         if (expression instanceof Error) throw expression;
-        if (expression.evaluate(values, { budget }) === false) return { outcome: 'no-match', condition: name };
+        if (expression.evaluate(values, { budget }) === false)
+          return { outcome: 'no-match', condition: name };
       } catch (error) {
-        problems.push(expression instanceof Error ? `compilation error: ${expression.message}` : `expression '${expression.source}' resulted in error: ${messageOf(error)}`);
+        problems.push(
+          expression instanceof Error
+            ? `compilation error: ${expression.message}`
+            : `expression '${expression.source}' resulted in error: ${messageOf(error)}`,
+        );
         if (budget.remaining <= 0) break;
       }
     }
     if (problems.length === 0) return { outcome: 'match' };
-    return this.#options.failurePolicy === 'Ignore' ? { outcome: 'no-match' } : { outcome: 'error', message: problems.length === 1 ? problems[0]! : `[${problems.join(', ')}]` };
+    return this.#options.failurePolicy === 'Ignore'
+      ? { outcome: 'no-match' }
+      : { outcome: 'error', message: problems.length === 1 ? problems[0]! : `[${problems.join(', ')}]` };
   }
 
   #compile(): readonly { readonly name: string; readonly expression: Expression | Error }[] {
     const { variables } = this.#options;
-    return this.#conditions.map(({ name, expression }) => ({ name, expression: compiled(expression, { variables, result: 'bool' }) }));
+    return this.#conditions.map(({ name, expression }) => ({
+      name,
+      expression: compiled(expression, { variables, result: 'bool' }),
+    }));
   }
 }
 
@@ -104,7 +176,9 @@ export function compiled(source: string, options: ExpressionOptions): Expression
     return cel().compileExpression(source, options);
   } catch (error) {
     const message = messageOf(error);
-    return new Error(message.startsWith('ERROR:') ? `compilation failed: ${message}` : message, { cause: error });
+    return new Error(message.startsWith('ERROR:') ? `compilation failed: ${message}` : message, {
+      cause: error,
+    });
   }
 }
 

@@ -4,12 +4,18 @@ import type { AdmissionAttributes } from './plugin.ts';
 
 export function forbid(attributes: AdmissionAttributes, why: string): StatusError {
   const { gvr, name, object } = attributes;
-  const shownName = name || object?.metadata?.name || object?.metadata?.generateName || 'Unknown/errorGettingName';
+  const shownName =
+    name || object?.metadata?.name || object?.metadata?.generateName || 'Unknown/errorGettingName';
   return statusErrors.forbidden({ group: gvr.group, resource: gvr.resource, name: shownName }, why);
 }
 
 /** 'resource' or 'resource.group' without subresource: handles() of most plugins. */
-export function isTarget(target: { readonly group: string; readonly resource: string; readonly subresource: string }, group: string, resource: string, subresource = ''): boolean {
+export function isTarget(
+  target: { readonly group: string; readonly resource: string; readonly subresource: string },
+  group: string,
+  resource: string,
+  subresource = '',
+): boolean {
   return target.group === group && target.resource === resource && target.subresource === subresource;
 }
 
@@ -19,7 +25,9 @@ export function aggregate(messages: readonly string[]): string {
 }
 
 /** Among default classes upstream takes the newest, then the first by name. */
-export function newestDefault<T extends { metadata?: { name?: string; creationTimestamp?: string | null } }>(candidates: readonly T[]): T | undefined {
+export function newestDefault<T extends { metadata?: { name?: string; creationTimestamp?: string | null } }>(
+  candidates: readonly T[],
+): T | undefined {
   return candidates.toSorted((left, right) => {
     const [a, b] = [left.metadata?.creationTimestamp ?? '', right.metadata?.creationTimestamp ?? ''];
     if (a !== b) return a > b ? -1 : 1;

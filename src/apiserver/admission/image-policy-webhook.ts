@@ -26,8 +26,15 @@ export interface ImagePolicyOptions {
   readonly defaultAllow: boolean;
 }
 
-interface Verdict { readonly allowed: boolean; readonly reason: string; readonly auditAnnotations: Readonly<Record<string, string>> }
-interface Remembered { readonly verdict: Verdict; readonly untilMs: number }
+interface Verdict {
+  readonly allowed: boolean;
+  readonly reason: string;
+  readonly auditAnnotations: Readonly<Record<string, string>>;
+}
+interface Remembered {
+  readonly verdict: Verdict;
+  readonly untilMs: number;
+}
 
 const CACHE_SIZE = 1024;
 const TIMEOUT_MS = 10_000;
@@ -35,7 +42,8 @@ const ANNOTATION = /^[^/]*\.image-policy\.k8s\.io\//;
 const AUDIT_PREFIX = 'imagepolicywebhook.image-policy.k8s.io/';
 
 export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin {
-  const { createKubeconfigClient, withRetries } = require('../webhooks/kubeconfig-client.ts') as typeof import('../webhooks/kubeconfig-client.ts');
+  const { createKubeconfigClient, withRetries } =
+    require('../webhooks/kubeconfig-client.ts') as typeof import('../webhooks/kubeconfig-client.ts');
   const client: KubeconfigClient = createKubeconfigClient({ file: options.kubeConfigFile });
   const remembered = new Map<string, Remembered>();
   let clock: Clock = realClock;
@@ -44,11 +52,25 @@ export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin
     const key = JSON.stringify(spec);
     const known = remembered.get(key);
     if (known && known.untilMs > clock.monotonic()) return known.verdict;
-    const review = { apiVersion: 'imagepolicy.k8s.io/v1alpha1', kind: 'ImageReview', metadata: {}, spec, status: { allowed: false } };
-    const answer = await withRetries(() => client.post(review, { timeoutMs: TIMEOUT_MS }), { clock, ...(options.retryBackoffMs === undefined ? {} : { initialMs: options.retryBackoffMs }) });
+    const review = {
+      apiVersion: 'imagepolicy.k8s.io/v1alpha1',
+      kind: 'ImageReview',
+      metadata: {},
+      spec,
+      status: { allowed: false },
+    };
+    const answer = await withRetries(() => client.post(review, { timeoutMs: TIMEOUT_MS }), {
+      clock,
+      ...(options.retryBackoffMs === undefined ? {} : { initialMs: options.retryBackoffMs }),
+    });
     const verdict = verdictOf(answer);
     remembered.delete(key);
-    remembered.set(key, { verdict, untilMs: clock.monotonic() + (verdict.allowed ? options.allowTtlMs ?? 300_000 : options.denyTtlMs ?? 30_000) });
+    remembered.set(key, {
+      verdict,
+      untilMs:
+        clock.monotonic() +
+        (verdict.allowed ? (options.allowTtlMs ?? 300_000) : (options.denyTtlMs ?? 30_000)),
+    });
     if (remembered.size > CACHE_SIZE) remembered.delete(remembered.keys().next().value!);
     return verdict;
   };
@@ -59,7 +81,11 @@ export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin
       clock = context.clock;
       return () => client.close();
     },
-    handles: (operation, { group, resource, subresource }) => (operation === 'CREATE' || operation === 'UPDATE') && group === '' && resource === 'pods' && (subresource === '' || subresource === 'ephemeralcontainers'),
+    handles: (operation, { group, resource, subresource }) =>
+      (operation === 'CREATE' || operation === 'UPDATE') &&
+      group === '' &&
+      resource === 'pods' &&
+      (subresource === '' || subresource === 'ephemeralcontainers'),
     async validate(attributes) {
       let verdict: Verdict;
       try {
@@ -69,8 +95,15 @@ export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin
         attributes.annotate?.(`${AUDIT_PREFIX}failed-open`, 'true');
         return;
       }
-      for (const [key, value] of Object.entries(verdict.auditAnnotations)) attributes.annotate?.(`${AUDIT_PREFIX}${key}`, value);
-      if (!verdict.allowed) throw forbid(attributes, verdict.reason === '' ? 'one or more images rejected by webhook backend' : `image policy webhook backend denied one or more images: ${verdict.reason}`);
+      for (const [key, value] of Object.entries(verdict.auditAnnotations))
+        attributes.annotate?.(`${AUDIT_PREFIX}${key}`, value);
+      if (!verdict.allowed)
+        throw forbid(
+          attributes,
+          verdict.reason === ''
+            ? 'one or more images rejected by webhook backend'
+            : `image policy webhook backend denied one or more images: ${verdict.reason}`,
+        );
     },
   };
 }
@@ -78,15 +111,33 @@ export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin
 function specOf({ object, namespace, subresource }: AdmissionAttributes): JsonObject {
   const { metadata, spec } = object as Pod;
   assert(spec, 'pods have a spec');
-  const lists = subresource === 'ephemeralcontainers' ? [spec.ephemeralContainers] : [spec.containers, spec.initContainers, spec.ephemeralContainers];
-  const annotations = Object.fromEntries(Object.entries(metadata?.annotations ?? {}).filter(([name]) => ANNOTATION.test(name)));
-  return { containers: lists.flatMap((list) => (list ?? []).map(({ image = '' }) => ({ image }))), ...(Object.keys(annotations).length > 0 ? { annotations } : {}), namespace };
+  const lists =
+    subresource === 'ephemeralcontainers'
+      ? [spec.ephemeralContainers]
+      : [spec.containers, spec.initContainers, spec.ephemeralContainers];
+  const annotations = Object.fromEntries(
+    Object.entries(metadata?.annotations ?? {}).filter(([name]) => ANNOTATION.test(name)),
+  );
+  return {
+    containers: lists.flatMap((list) => (list ?? []).map(({ image = '' }) => ({ image }))),
+    ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
+    namespace,
+  };
 }
 
 function verdictOf(answer: unknown): Verdict {
   const status = isJsonObject(answer) ? answer['status'] : undefined;
-  if (!isJsonObject(status) || typeof status['allowed'] !== 'boolean') throw new Error('the image policy webhook answered no ImageReview with a status');
+  if (!isJsonObject(status) || typeof status['allowed'] !== 'boolean')
+    throw new Error('the image policy webhook answered no ImageReview with a status');
   const { allowed, reason, auditAnnotations } = status;
-  const texts = isJsonObject(auditAnnotations) ? Object.entries(auditAnnotations).filter((entry): entry is [string, string] => typeof entry[1] === 'string') : [];
-  return { allowed, reason: typeof reason === 'string' ? reason : '', auditAnnotations: Object.fromEntries(texts) };
+  const texts = isJsonObject(auditAnnotations)
+    ? Object.entries(auditAnnotations).filter(
+        (entry): entry is [string, string] => typeof entry[1] === 'string',
+      )
+    : [];
+  return {
+    allowed,
+    reason: typeof reason === 'string' ? reason : '',
+    auditAnnotations: Object.fromEntries(texts),
+  };
 }

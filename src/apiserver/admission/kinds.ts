@@ -4,13 +4,22 @@
  */
 import { assert } from '#stdx/assert.ts';
 import { deepClone } from '#machinery/json.ts';
-import { apiVersionOf, parseApiVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import {
+  apiVersionOf,
+  parseApiVersion,
+  type GroupVersionKind,
+  type GroupVersionResource,
+  type KubeObject,
+} from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Catalogue, Endpoint } from '../catalogue.ts';
 import { decodeTyped } from '../encode.ts';
 
-export interface GroupAndResource { readonly group: string; readonly resource: string }
+export interface GroupAndResource {
+  readonly group: string;
+  readonly resource: string;
+}
 
 export interface AdmissionKinds {
   /** Other served resources that show the same objects and have this subresource, in the order of discovery. */
@@ -20,7 +29,11 @@ export interface AdmissionKinds {
   /** The kind that requests for a resource or subresource carry; undefined when it is not served. */
   kindOf(gvr: GroupVersionResource, subresource: string): GroupVersionKind | undefined;
   /** In another version of its kind. May be the object itself, which stays as it is. Rejects with StatusError when a conversion webhook fails. */
-  convert(object: KubeObject, gvr: GroupVersionResource, to: GroupVersionKind): KubeObject | Promise<KubeObject>;
+  convert(
+    object: KubeObject,
+    gvr: GroupVersionResource,
+    to: GroupVersionKind,
+  ): KubeObject | Promise<KubeObject>;
   /** A JSON value that someone else made, as an object of this kind: typed, unknown fields dropped. Throws StatusError 400. */
   decode(value: unknown, gvr: GroupVersionResource, gvk: GroupVersionKind): KubeObject;
   /** Fills in what may be left out, in place. The object is of the kind that hooks see: see AdmissionAttributes.object. */
@@ -30,34 +43,56 @@ export interface AdmissionKinds {
   /** True for a resource that a CustomResourceDefinition defines. */
   isCustom(gvr: GroupVersionResource): boolean;
   /** The resource whose objects are of this kind; undefined when none is served. */
-  resourceOf(gvk: GroupVersionKind): { readonly gvr: GroupVersionResource; readonly namespaced: boolean } | undefined;
+  resourceOf(
+    gvk: GroupVersionKind,
+  ): { readonly gvr: GroupVersionResource; readonly namespaced: boolean } | undefined;
   /** Of the kind that a resource's requests carry; undefined when it is not served. */
   schemaOf(gvr: GroupVersionResource, gvk: GroupVersionKind): ObjectSchema | undefined;
 }
 
 export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
   /** By where objects are kept; made anew when the catalogue changes. */
-  let index: { readonly revision: number; readonly byPrefix: ReadonlyMap<string, readonly Endpoint[]> } | undefined;
+  let index:
+    | { readonly revision: number; readonly byPrefix: ReadonlyMap<string, readonly Endpoint[]> }
+    | undefined;
 
   const sameObjects = (of: Endpoint): readonly Endpoint[] => {
-    if (index?.revision !== catalogue.revision) index = { revision: catalogue.revision, byPrefix: Map.groupBy(catalogue.endpoints, ({ resource }) => resource.storagePrefix) };
-    return of.resource.virtual ? [of] : index.byPrefix.get(of.resource.storagePrefix) ?? [of];
+    if (index?.revision !== catalogue.revision)
+      index = {
+        revision: catalogue.revision,
+        byPrefix: Map.groupBy(catalogue.endpoints, ({ resource }) => resource.storagePrefix),
+      };
+    return of.resource.virtual ? [of] : (index.byPrefix.get(of.resource.storagePrefix) ?? [of]);
   };
-  const find = ({ group, version, resource }: GroupVersionResource): Endpoint | undefined => catalogue.find(group, version, resource);
-  const isOwnKind = (endpoint: Endpoint | undefined, { kind }: GroupVersionKind): endpoint is Endpoint => endpoint !== undefined && endpoint.gvk.kind === kind;
+  const find = ({ group, version, resource }: GroupVersionResource): Endpoint | undefined =>
+    catalogue.find(group, version, resource);
+  const isOwnKind = (endpoint: Endpoint | undefined, { kind }: GroupVersionKind): endpoint is Endpoint =>
+    endpoint !== undefined && endpoint.gvk.kind === kind;
 
   return {
     equivalents(gvr, subresource) {
       const endpoint = find(gvr);
       if (!endpoint) return [];
-      return sameObjects(endpoint).filter((other) => other !== endpoint && (subresource === '' || other.served.subresources.has(subresource))).map((other) => other.gvr);
+      return sameObjects(endpoint)
+        .filter(
+          (other) => other !== endpoint && (subresource === '' || other.served.subresources.has(subresource)),
+        )
+        .map((other) => other.gvr);
     },
     cohabitants({ group, resource }) {
       const own = { group, resource };
       const endpoint = catalogue.byGroup(group, resource);
       if (!endpoint) return [own];
-      return [own, ...sameObjects(endpoint).map((other) => other.groupResource).filter((other, i, all) => (other.group !== group || other.resource !== resource)
-        && all.findIndex((one) => one.group === other.group && one.resource === other.resource) === i)];
+      return [
+        own,
+        ...sameObjects(endpoint)
+          .map((other) => other.groupResource)
+          .filter(
+            (other, i, all) =>
+              (other.group !== group || other.resource !== resource) &&
+              all.findIndex((one) => one.group === other.group && one.resource === other.resource) === i,
+          ),
+      ];
     },
     kindOf(gvr, subresource) {
       const endpoint = find(gvr);
@@ -70,24 +105,40 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
       if (object.apiVersion === apiVersion) return object;
       const endpoint = catalogue.find(to.group, to.version, gvr.resource);
       if (!isOwnKind(endpoint, to)) return { ...deepClone(object), apiVersion };
-      return endpoint.fromVersion ? endpoint.fromVersion(object) : endpoint.resource.convert(object, apiVersion);
+      return endpoint.fromVersion
+        ? endpoint.fromVersion(object)
+        : endpoint.resource.convert(object, apiVersion);
     },
     decode(value, gvr, gvk) {
       const endpoint = catalogue.find(gvk.group, gvk.version, gvr.resource);
       const isOwn = isOwnKind(endpoint, gvk);
       const schema = isOwn ? endpoint.schema : schemaForKind(gvk);
       assert(schema !== undefined, `${apiVersionOf(gvk)} ${gvk.kind} has a schema`);
-      return decodeTyped({ gvk, schema, ...(isOwn && endpoint.decode ? { decode: endpoint.decode } : {}) }, value, { mode: 'ignore', warn: () => {} });
+      return decodeTyped(
+        { gvk, schema, ...(isOwn && endpoint.decode ? { decode: endpoint.decode } : {}) },
+        value,
+        { mode: 'ignore', warn: () => {} },
+      );
     },
     applyDefaults(object, gvr) {
       const endpoint = find(gvr);
       const { group, version } = parseApiVersion(object.apiVersion ?? '');
-      if (endpoint && isOwnKind(endpoint, { group, version, kind: object.kind ?? '' })) endpoint.resource.applyDefaults(object);
+      if (endpoint && isOwnKind(endpoint, { group, version, kind: object.kind ?? '' }))
+        endpoint.resource.applyDefaults(object);
     },
-    resourcesOf: ({ group, version, kind }) => catalogue.endpoints.filter(({ gvk }) => gvk.kind === kind && gvk.version === version && gvk.group === group).map(({ gvr, resource }) => ({ resource: gvr.resource, namespaced: resource.namespaced })),
+    resourcesOf: ({ group, version, kind }) =>
+      catalogue.endpoints
+        .filter(({ gvk }) => gvk.kind === kind && gvk.version === version && gvk.group === group)
+        .map(({ gvr, resource }) => ({ resource: gvr.resource, namespaced: resource.namespaced })),
     isCustom: (gvr) => find(gvr)?.isBuiltin === false,
     resourceOf(gvk) {
-      const endpoint = catalogue.endpoints.find((candidate) => candidate.cache !== undefined && isOwnKind(candidate, gvk) && candidate.gvk.group === gvk.group && candidate.gvk.version === gvk.version);
+      const endpoint = catalogue.endpoints.find(
+        (candidate) =>
+          candidate.cache !== undefined &&
+          isOwnKind(candidate, gvk) &&
+          candidate.gvk.group === gvk.group &&
+          candidate.gvk.version === gvk.version,
+      );
       return endpoint && { gvr: endpoint.gvr, namespaced: endpoint.resource.namespaced };
     },
     schemaOf(gvr, gvk) {

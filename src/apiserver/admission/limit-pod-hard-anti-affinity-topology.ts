@@ -7,10 +7,17 @@ const HOSTNAME = 'kubernetes.io/hostname';
 
 export const limitPodHardAntiAffinityTopology: AdmissionPlugin = {
   name: 'LimitPodHardAntiAffinityTopology',
-  handles: (operation, target) => (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
+  handles: (operation, target) =>
+    (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
   validate(attributes) {
-    const terms = (attributes.object as Pod).spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
+    const terms =
+      (attributes.object as Pod).spec?.affinity?.podAntiAffinity
+        ?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
     const wrong = terms.find(({ topologyKey }) => topologyKey !== HOSTNAME);
-    if (wrong) throw forbid(attributes, `affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey ${wrong.topologyKey} but only key ${HOSTNAME} is allowed`);
+    if (wrong)
+      throw forbid(
+        attributes,
+        `affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey ${wrong.topologyKey} but only key ${HOSTNAME} is allowed`,
+      );
   },
 };

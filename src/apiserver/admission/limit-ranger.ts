@@ -1,5 +1,13 @@
 /** LimitRanger: defaults and bounds of a namespace's LimitRanges for the resources of containers, pods and claims. */
-import type { Container, LimitRange, LimitRangeItem, PersistentVolumeClaim, Pod, PodSpec, ResourceRequirements } from '#api/types.ts';
+import type {
+  Container,
+  LimitRange,
+  LimitRangeItem,
+  PersistentVolumeClaim,
+  Pod,
+  PodSpec,
+  ResourceRequirements,
+} from '#api/types.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import { aggregate, forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
@@ -10,8 +18,10 @@ const ANNOTATION = 'kubernetes.io/limit-ranger';
 export const limitRanger: AdmissionPlugin = {
   name: 'LimitRanger',
   // A pod's resources are checked once: later changes of them go through pods/resize.
-  handles: (operation, target) => (operation === 'CREATE' && isTarget(target, '', 'pods')) || (operation === 'UPDATE' && isTarget(target, '', 'pods', 'resize'))
-    || ((operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'persistentvolumeclaims')),
+  handles: (operation, target) =>
+    (operation === 'CREATE' && isTarget(target, '', 'pods')) ||
+    (operation === 'UPDATE' && isTarget(target, '', 'pods', 'resize')) ||
+    ((operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'persistentvolumeclaims')),
   admit(attributes) {
     if (attributes.gvr.resource !== 'pods' || attributes.operation !== 'CREATE') return;
     for (const range of rangesOf(attributes)) setDefaults(attributes.object as Pod, range);
@@ -19,7 +29,8 @@ export const limitRanger: AdmissionPlugin = {
   validate(attributes) {
     const check = attributes.gvr.resource === 'pods' ? podErrors : claimErrors;
     // Deleting or finalizing what a later limit forbids must stay possible.
-    if (attributes.operation === 'UPDATE' && attributes.object?.metadata?.deletionTimestamp !== undefined) return;
+    if (attributes.operation === 'UPDATE' && attributes.object?.metadata?.deletionTimestamp !== undefined)
+      return;
     for (const range of rangesOf(attributes)) {
       const errors = (range.spec?.limits ?? []).flatMap((limit) => check(attributes, limit));
       if (errors.length > 0) throw forbid(attributes, aggregate(errors));
@@ -34,47 +45,88 @@ function rangesOf({ internal, namespace }: AdmissionAttributes): LimitRange[] {
 function setDefaults(pod: Pod, range: LimitRange): void {
   const defaults = mergedDefaults(range);
   const notes = [
-    ...(pod.spec?.containers ?? []).flatMap((container) => defaultContainer(container, { defaults, kind: 'container' })),
-    ...(pod.spec?.initContainers ?? []).flatMap((container) => defaultContainer(container, { defaults, kind: 'init container' })),
+    ...(pod.spec?.containers ?? []).flatMap((container) =>
+      defaultContainer(container, { defaults, kind: 'container' }),
+    ),
+    ...(pod.spec?.initContainers ?? []).flatMap((container) =>
+      defaultContainer(container, { defaults, kind: 'init container' }),
+    ),
   ];
   if (notes.length === 0) return;
-  const meta = pod.metadata ??= {};
+  const meta = (pod.metadata ??= {});
   meta.annotations = { ...meta.annotations, [ANNOTATION]: `LimitRanger plugin set: ${notes.join('; ')}` };
 }
 
 function mergedDefaults(range: LimitRange): ResourceRequirements {
   const containers = (range.spec?.limits ?? []).filter((limit) => limit.type === 'Container');
-  return { requests: Object.assign({}, ...containers.map((limit) => limit.defaultRequest ?? {})) as Record<string, string>, limits: Object.assign({}, ...containers.map((limit) => limit.default ?? {})) as Record<string, string> };
+  return {
+    requests: Object.assign({}, ...containers.map((limit) => limit.defaultRequest ?? {})) as Record<
+      string,
+      string
+    >,
+    limits: Object.assign({}, ...containers.map((limit) => limit.default ?? {})) as Record<string, string>,
+  };
 }
 
-function defaultContainer(container: Container, { defaults, kind }: { readonly defaults: ResourceRequirements; readonly kind: string }): string[] {
-  const resources = container.resources ??= {};
+function defaultContainer(
+  container: Container,
+  { defaults, kind }: { readonly defaults: ResourceRequirements; readonly kind: string },
+): string[] {
+  const resources = (container.resources ??= {});
   return (['requests', 'limits'] as const).flatMap((list) => {
-    const missing = Object.entries(defaults[list] ?? {}).filter(([name]) => resources[list]?.[name] === undefined);
+    const missing = Object.entries(defaults[list] ?? {}).filter(
+      ([name]) => resources[list]?.[name] === undefined,
+    );
     if (missing.length === 0) return [];
     resources[list] = { ...resources[list], ...Object.fromEntries(missing) };
-    return [`${missing.map(([name]) => name).toSorted().join(', ')} ${list === 'requests' ? 'request' : 'limit'} for ${kind} ${container.name}`];
+    return [
+      `${missing
+        .map(([name]) => name)
+        .toSorted()
+        .join(', ')} ${list === 'requests' ? 'request' : 'limit'} for ${kind} ${container.name}`,
+    ];
   });
 }
 
-interface Usage { readonly type: string; readonly requests: Amounts; readonly limits: Amounts }
+interface Usage {
+  readonly type: string;
+  readonly requests: Amounts;
+  readonly limits: Amounts;
+}
 
 function podErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): string[] {
   const spec: PodSpec | undefined = (object as Pod).spec;
   if (!spec) return [];
   if (limit.type === 'Container') {
-    return [...spec.containers ?? [], ...spec.initContainers ?? []].flatMap((container) =>
-      usageErrors({ type: 'Container', requests: amountsOf(container.resources?.requests), limits: amountsOf(container.resources?.limits) }, limit));
+    return [...(spec.containers ?? []), ...(spec.initContainers ?? [])].flatMap((container) =>
+      usageErrors(
+        {
+          type: 'Container',
+          requests: amountsOf(container.resources?.requests),
+          limits: amountsOf(container.resources?.limits),
+        },
+        limit,
+      ),
+    );
   }
   if (limit.type !== 'Pod') return [];
-  return usageErrors({ type: 'Pod', requests: podAmounts(spec, 'requests', { withoutOverhead: true }), limits: podAmounts(spec, 'limits', { withoutOverhead: true }) }, limit);
+  return usageErrors(
+    {
+      type: 'Pod',
+      requests: podAmounts(spec, 'requests', { withoutOverhead: true }),
+      limits: podAmounts(spec, 'limits', { withoutOverhead: true }),
+    },
+    limit,
+  );
 }
 
 function usageErrors(usage: Usage, limit: LimitRangeItem): string[] {
   return [
     ...Object.entries(limit.min ?? {}).flatMap(([name, bound]) => minimumError(usage, name, bound)),
     ...Object.entries(limit.max ?? {}).flatMap(([name, bound]) => maximumError(usage, name, bound)),
-    ...Object.entries(limit.maxLimitRequestRatio ?? {}).flatMap(([name, bound]) => ratioError(usage, name, bound)),
+    ...Object.entries(limit.maxLimitRequestRatio ?? {}).flatMap(([name, bound]) =>
+      ratioError(usage, name, bound),
+    ),
   ];
 }
 
@@ -113,7 +165,9 @@ function claimErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): st
   if (limit.type !== 'PersistentVolumeClaim') return [];
   const requests = amountsOf((object as PersistentVolumeClaim).spec?.resources?.requests);
   const type = 'PersistentVolumeClaim';
-  const minimums = Object.entries(limit.min ?? {}).flatMap(([name, bound]) => minimumError({ type, requests, limits: new Map() }, name, bound));
+  const minimums = Object.entries(limit.min ?? {}).flatMap(([name, bound]) =>
+    minimumError({ type, requests, limits: new Map() }, name, bound),
+  );
   const maximums = Object.entries(limit.max ?? {}).flatMap(([name, boundText]) => {
     const bound = parseQuantity(boundText);
     const request = requests.get(name);

@@ -33,13 +33,21 @@ export interface MatchCriteria {
 }
 
 /** As what the request is to be shown: the resource the rule names, and the kind its requests carry. */
-export interface Match { readonly gvr: GroupVersionResource; readonly gvk: GroupVersionKind }
+export interface Match {
+  readonly gvr: GroupVersionResource;
+  readonly gvk: GroupVersionKind;
+}
 
 type Target = GroupAndResource & { readonly subresource: string };
 
 const ADMISSION_GROUP = 'admissionregistration.k8s.io';
 const EXEMPT: ReadonlySet<string> = new Set([
-  'mutatingwebhookconfigurations', 'validatingwebhookconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings', 'mutatingadmissionpolicies', 'mutatingadmissionpolicybindings',
+  'mutatingwebhookconfigurations',
+  'validatingwebhookconfigurations',
+  'validatingadmissionpolicies',
+  'validatingadmissionpolicybindings',
+  'mutatingadmissionpolicies',
+  'mutatingadmissionpolicybindings',
 ]);
 
 /** Configuration of admission itself, which no webhook and no policy ever sees: else a bad one could not be mended. */
@@ -65,19 +73,35 @@ export class RequestMatcher {
     const { resourceRules, matchPolicy } = this.#criteria;
     if (!resourceRules) return true;
     const faces = matchPolicy === 'Equivalent' ? kinds.cohabitants(target) : [target];
-    return resourceRules.some((rule) => matchesOperation(rule, operation) && faces.some(({ group, resource }) => includes(rule.apiGroups, group) && matchesResource(rule, { resource, subresource: target.subresource })));
+    return resourceRules.some(
+      (rule) =>
+        matchesOperation(rule, operation) &&
+        faces.some(
+          ({ group, resource }) =>
+            includes(rule.apiGroups, group) &&
+            matchesResource(rule, { resource, subresource: target.subresource }),
+        ),
+    );
   }
 
   /** Undefined when the request is none of its business. Throws StatusError 404 when the namespace, whose labels matter, is not there. */
   match(attributes: AdmissionAttributes, kinds: AdmissionKinds): Match | undefined {
     if (isExempt(attributes.gvr) || !this.#matchesObject(attributes)) return undefined;
     const namespaceLabels = this.#namespaceLabels(attributes);
-    if (namespaceLabels && namespaceLabels !== 'missing' && !this.#namespaces.matches(namespaceLabels)) return undefined;
+    if (namespaceLabels && namespaceLabels !== 'missing' && !this.#namespaces.matches(namespaceLabels))
+      return undefined;
     const { resourceRules, excludeResourceRules = [], matchPolicy } = this.#criteria;
-    if (excludeResourceRules.length > 0 && matchRules(excludeResourceRules, { attributes, matchPolicy, kinds })) return undefined;
-    const found = resourceRules ? matchRules(resourceRules, { attributes, matchPolicy, kinds }) : { gvr: attributes.gvr, gvk: attributes.gvk };
+    if (
+      excludeResourceRules.length > 0 &&
+      matchRules(excludeResourceRules, { attributes, matchPolicy, kinds })
+    )
+      return undefined;
+    const found = resourceRules
+      ? matchRules(resourceRules, { attributes, matchPolicy, kinds })
+      : { gvr: attributes.gvr, gvk: attributes.gvk };
     // Only a request that it is for is refused for want of its namespace.
-    if (found && namespaceLabels === 'missing') throw statusErrors.notFound({ group: '', resource: 'namespaces', name: attributes.namespace });
+    if (found && namespaceLabels === 'missing')
+      throw statusErrors.notFound({ group: '', resource: 'namespaces', name: attributes.namespace });
     return found;
   }
 
@@ -91,19 +115,34 @@ export class RequestMatcher {
   }
 
   /** Undefined: they do not matter. A namespace that is being written is judged by what it is to become. */
-  #namespaceLabels({ gvr, subresource, operation, namespace, object, internal }: AdmissionAttributes): Readonly<Record<string, string>> | 'missing' | undefined {
+  #namespaceLabels({
+    gvr,
+    subresource,
+    operation,
+    namespace,
+    object,
+    internal,
+  }: AdmissionAttributes): Readonly<Record<string, string>> | 'missing' | undefined {
     if (this.#namespaces.isEverything) return undefined;
     const isNamespace = gvr.group === '' && gvr.resource === 'namespaces';
     if (namespace === '' && !isNamespace) return undefined;
-    if (isNamespace && subresource === '' && (operation === 'CREATE' || operation === 'UPDATE')) return object?.metadata?.labels ?? {};
+    if (isNamespace && subresource === '' && (operation === 'CREATE' || operation === 'UPDATE'))
+      return object?.metadata?.labels ?? {};
     const found = internal.get({ group: '', resource: 'namespaces' }, { name: namespace });
-    return found ? found.metadata?.labels ?? {} : 'missing';
+    return found ? (found.metadata?.labels ?? {}) : 'missing';
   }
 }
 
-interface Request { readonly attributes: AdmissionAttributes; readonly matchPolicy: string | undefined; readonly kinds: AdmissionKinds }
+interface Request {
+  readonly attributes: AdmissionAttributes;
+  readonly matchPolicy: string | undefined;
+  readonly kinds: AdmissionKinds;
+}
 
-function matchRules(rules: readonly MatchRule[], { attributes, matchPolicy, kinds }: Request): Match | undefined {
+function matchRules(
+  rules: readonly MatchRule[],
+  { attributes, matchPolicy, kinds }: Request,
+): Match | undefined {
   const { gvr, gvk, subresource } = attributes;
   if (rules.some((rule) => matchesRule(rule, attributes, gvr))) return { gvr, gvk };
   if (matchPolicy !== 'Equivalent') return undefined;
@@ -114,16 +153,29 @@ function matchRules(rules: readonly MatchRule[], { attributes, matchPolicy, kind
     const equivalent = equivalents.find((candidate) => matchesRule(rule, attributes, candidate));
     if (!equivalent) continue;
     const kind = kinds.kindOf(equivalent, subresource);
-    if (!kind) throw statusErrors.internal(`unable to convert to ${equivalent.group}/${equivalent.version}, Resource=${equivalent.resource}: unknown kind`);
+    if (!kind)
+      throw statusErrors.internal(
+        `unable to convert to ${equivalent.group}/${equivalent.version}, Resource=${equivalent.resource}: unknown kind`,
+      );
     return { gvr: equivalent, gvk: kind };
   }
   return undefined;
 }
 
-function matchesRule(rule: MatchRule, attributes: AdmissionAttributes, { group, version, resource }: GroupVersionResource): boolean {
+function matchesRule(
+  rule: MatchRule,
+  attributes: AdmissionAttributes,
+  { group, version, resource }: GroupVersionResource,
+): boolean {
   const { operation, subresource } = attributes;
-  return matchesOperation(rule, operation) && includes(rule.apiGroups, group) && includes(rule.apiVersions, version) && matchesResource(rule, { resource, subresource })
-    && matchesScope(rule, attributes) && (!rule.resourceNames?.length || rule.resourceNames.includes(requestName(attributes)));
+  return (
+    matchesOperation(rule, operation) &&
+    includes(rule.apiGroups, group) &&
+    includes(rule.apiVersions, version) &&
+    matchesResource(rule, { resource, subresource }) &&
+    matchesScope(rule, attributes) &&
+    (!rule.resourceNames?.length || rule.resourceNames.includes(requestName(attributes)))
+  );
 }
 
 function includes(values: readonly string[] | undefined, value: string): boolean {
@@ -134,7 +186,10 @@ function matchesOperation({ operations }: MatchRule, operation: AdmissionOperati
   return includes(operations, operation);
 }
 
-function matchesResource({ resources = [] }: MatchRule, { resource, subresource }: { readonly resource: string; readonly subresource: string }): boolean {
+function matchesResource(
+  { resources = [] }: MatchRule,
+  { resource, subresource }: { readonly resource: string; readonly subresource: string },
+): boolean {
   return resources.some((entry) => {
     const slash = entry.indexOf('/');
     const [name, part] = slash < 0 ? [entry, ''] : [entry.slice(0, slash), entry.slice(slash + 1)];
@@ -145,5 +200,7 @@ function matchesResource({ resources = [] }: MatchRule, { resource, subresource 
 /** A Namespace's attributes name itself as their namespace, yet it is cluster-scoped. */
 function matchesScope({ scope = '*' }: MatchRule, { gvr, namespace }: AdmissionAttributes): boolean {
   const isClusterScoped = namespace === '' || (gvr.group === '' && gvr.resource === 'namespaces');
-  return scope === '*' || (scope === 'Cluster' ? isClusterScoped : scope === 'Namespaced' && !isClusterScoped);
+  return (
+    scope === '*' || (scope === 'Cluster' ? isClusterScoped : scope === 'Namespaced' && !isClusterScoped)
+  );
 }

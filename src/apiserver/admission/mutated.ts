@@ -1,7 +1,12 @@
 /** Puts what a mutating step made of an object in the object's place. */
 import { statusErrors } from '#machinery/errors.ts';
 import { setOwn, type JsonObject } from '#machinery/json.ts';
-import { parseApiVersion, type GroupVersionKind, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import {
+  parseApiVersion,
+  type GroupVersionKind,
+  type KubeObject,
+  type ObjectMeta,
+} from '#machinery/object.ts';
 import type { AdmissionKinds } from './kinds.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 
@@ -15,20 +20,40 @@ export interface Mutated {
 /** The object of the attributes becomes `mutated`, in its own version, with defaults. `mutated` is taken over: it may be part of the object afterwards. */
 export async function putMutated(mutated: KubeObject, { attributes, kinds, gvk }: Mutated): Promise<void> {
   const object = attributes.object!;
-  const next = await kinds.convert(mutated, attributes.gvr, { ...gvk, ...(object.apiVersion ? parseApiVersion(object.apiVersion) : {}) });
+  const next = await kinds.convert(mutated, attributes.gvr, {
+    ...gvk,
+    ...(object.apiVersion ? parseApiVersion(object.apiVersion) : {}),
+  });
   if (attributes.operation === 'CREATE') keepIdentity(next, { attributes, before: object });
   kinds.applyDefaults(next, attributes.gvr);
   replace(object, next);
 }
 
 /** What the server gave a new object stays, and it stays where the request put it. */
-function keepIdentity(next: KubeObject, { attributes, before }: { readonly attributes: AdmissionAttributes; readonly before: KubeObject }): void {
+function keepIdentity(
+  next: KubeObject,
+  { attributes, before }: { readonly attributes: AdmissionAttributes; readonly before: KubeObject },
+): void {
   const given = before.metadata;
   if (!given) return;
   const meta: ObjectMeta = (next.metadata ??= {});
-  if ((meta.namespace ?? '') !== (given.namespace ?? '')) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
-  if (attributes.subresource !== '' && (meta.name ?? '') !== (given.name ?? '')) throw statusErrors.badRequest(`the name of the object (${meta.name ?? ''}) does not match the name on the URL (${attributes.name})`);
-  for (const field of ['uid', 'creationTimestamp', 'resourceVersion', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink'] as const) {
+  if ((meta.namespace ?? '') !== (given.namespace ?? ''))
+    throw statusErrors.badRequest(
+      'the namespace of the provided object does not match the namespace sent on the request',
+    );
+  if (attributes.subresource !== '' && (meta.name ?? '') !== (given.name ?? ''))
+    throw statusErrors.badRequest(
+      `the name of the object (${meta.name ?? ''}) does not match the name on the URL (${attributes.name})`,
+    );
+  for (const field of [
+    'uid',
+    'creationTimestamp',
+    'resourceVersion',
+    'generation',
+    'deletionTimestamp',
+    'deletionGracePeriodSeconds',
+    'selfLink',
+  ] as const) {
     if (given[field] === undefined) delete meta[field];
     else (meta as Record<string, unknown>)[field] = given[field];
   }

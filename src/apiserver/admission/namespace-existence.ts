@@ -4,7 +4,8 @@ import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 
 const NAMESPACES = { group: '', resource: 'namespaces' };
 
-const isNamespace = ({ group, resource }: { readonly group: string; readonly resource: string }): boolean => group === '' && resource === 'namespaces';
+const isNamespace = ({ group, resource }: { readonly group: string; readonly resource: string }): boolean =>
+  group === '' && resource === 'namespaces';
 
 function isMissing({ namespace, internal }: AdmissionAttributes): boolean {
   return namespace !== '' && !internal.get(NAMESPACES, { name: namespace });

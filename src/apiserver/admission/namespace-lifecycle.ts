@@ -10,7 +10,11 @@ export const namespaceLifecycle: AdmissionPlugin = {
   handles(operation, target) {
     if (operation === 'DELETE') return isTarget(target, '', 'namespaces');
     // Reviews are questions, also about namespaces that are not there.
-    return (operation === 'CREATE' || operation === 'UPDATE') && !(target.group === '' && target.resource === 'namespaces') && target.group !== 'authorization.k8s.io';
+    return (
+      (operation === 'CREATE' || operation === 'UPDATE') &&
+      !(target.group === '' && target.resource === 'namespaces') &&
+      target.group !== 'authorization.k8s.io'
+    );
   },
   admit(attributes) {
     const { operation, namespace, internal } = attributes;
@@ -22,7 +26,9 @@ export const namespaceLifecycle: AdmissionPlugin = {
     const found = internal.get({ group: '', resource: 'namespaces' }, { name: namespace });
     if (!found) throw statusErrors.notFound({ group: '', resource: 'namespaces', name: namespace });
     if (operation !== 'CREATE') return;
-    const isTerminating = found.metadata?.deletionTimestamp !== undefined || (found['status'] as { phase?: string } | undefined)?.phase === 'Terminating';
+    const isTerminating =
+      found.metadata?.deletionTimestamp !== undefined ||
+      (found['status'] as { phase?: string } | undefined)?.phase === 'Terminating';
     if (isTerminating) throw terminating(attributes);
   },
 };
@@ -30,7 +36,14 @@ export const namespaceLifecycle: AdmissionPlugin = {
 /** Controllers know this refusal by its cause. */
 function terminating(attributes: AdmissionAttributes): StatusError {
   const { namespace } = attributes;
-  const { status } = forbid(attributes, `unable to create new content in namespace ${namespace} because it is being terminated`);
-  const cause = { reason: 'NamespaceTerminating', message: `namespace ${namespace} is being terminated`, field: 'metadata.namespace' };
+  const { status } = forbid(
+    attributes,
+    `unable to create new content in namespace ${namespace} because it is being terminated`,
+  );
+  const cause = {
+    reason: 'NamespaceTerminating',
+    message: `namespace ${namespace} is being terminated`,
+    field: 'metadata.namespace',
+  };
   return new StatusError({ ...status, details: { ...status.details, causes: [cause] } });
 }

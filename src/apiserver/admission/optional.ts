@@ -11,7 +11,10 @@ import type { OptionalPlugin } from './optional-plugins.ts';
 import { ownerReferencesPermissionEnforcement } from './owner-references-permission-enforcement.ts';
 import type { AdmissionPlugin } from './plugin.ts';
 import { podNodeSelector, type PodNodeSelectorOptions } from './pod-node-selector.ts';
-import { podTolerationRestriction, type PodTolerationRestrictionOptions } from './pod-toleration-restriction.ts';
+import {
+  podTolerationRestriction,
+  type PodTolerationRestrictionOptions,
+} from './pod-toleration-restriction.ts';
 
 /** From their sections of the AdmissionConfiguration. */
 export interface OptionalPluginOptions {
@@ -24,22 +27,38 @@ export interface OptionalPluginOptions {
 /** Throws an Error that names the plugin whose configuration is missing. */
 export function optionalPlugin(name: OptionalPlugin, options: OptionalPluginOptions): AdmissionPlugin {
   const needed = <T>(value: T | undefined): T => {
-    if (value === undefined) throw new Error(`admission plugin ${name} needs its configuration: give it by --admission-control-config-file`);
+    if (value === undefined)
+      throw new Error(
+        `admission plugin ${name} needs its configuration: give it by --admission-control-config-file`,
+      );
     return value;
   };
   switch (name) {
-    case 'AlwaysAdmit': return alwaysAdmit;
-    case 'AlwaysDeny': return alwaysDeny;
-    case 'AlwaysPullImages': return alwaysPullImages;
-    case 'DenyServiceExternalIPs': return denyServiceExternalIPs;
-    case 'EventRateLimit': return eventRateLimit(needed(options.eventRateLimit));
-    case 'ExtendedResourceToleration': return extendedResourceToleration;
-    case 'ImagePolicyWebhook': return imagePolicyWebhook(needed(options.imagePolicy));
-    case 'LimitPodHardAntiAffinityTopology': return limitPodHardAntiAffinityTopology;
-    case 'NamespaceAutoProvision': return namespaceAutoProvision;
-    case 'NamespaceExists': return namespaceExists;
-    case 'OwnerReferencesPermissionEnforcement': return ownerReferencesPermissionEnforcement();
-    case 'PodNodeSelector': return podNodeSelector(options.podNodeSelector);
-    case 'PodTolerationRestriction': return podTolerationRestriction(options.podTolerationRestriction);
+    case 'AlwaysAdmit':
+      return alwaysAdmit;
+    case 'AlwaysDeny':
+      return alwaysDeny;
+    case 'AlwaysPullImages':
+      return alwaysPullImages;
+    case 'DenyServiceExternalIPs':
+      return denyServiceExternalIPs;
+    case 'EventRateLimit':
+      return eventRateLimit(needed(options.eventRateLimit));
+    case 'ExtendedResourceToleration':
+      return extendedResourceToleration;
+    case 'ImagePolicyWebhook':
+      return imagePolicyWebhook(needed(options.imagePolicy));
+    case 'LimitPodHardAntiAffinityTopology':
+      return limitPodHardAntiAffinityTopology;
+    case 'NamespaceAutoProvision':
+      return namespaceAutoProvision;
+    case 'NamespaceExists':
+      return namespaceExists;
+    case 'OwnerReferencesPermissionEnforcement':
+      return ownerReferencesPermissionEnforcement();
+    case 'PodNodeSelector':
+      return podNodeSelector(options.podNodeSelector);
+    case 'PodTolerationRestriction':
+      return podTolerationRestriction(options.podTolerationRestriction);
   }
 }

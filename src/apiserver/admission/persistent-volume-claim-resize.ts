@@ -11,8 +11,13 @@ export const persistentVolumeClaimResize: AdmissionPlugin = {
     const claim = attributes.object as PersistentVolumeClaim;
     const previous = attributes.oldObject as PersistentVolumeClaim;
     if (compareQuantities(requestOf(previous), requestOf(claim)) >= 0) return;
-    if (previous.status?.phase !== 'Bound') throw forbid(attributes, 'Only bound persistent volume claims can be expanded');
-    if (!allowsExpansion(claim, attributes)) throw forbid(attributes, 'only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize');
+    if (previous.status?.phase !== 'Bound')
+      throw forbid(attributes, 'Only bound persistent volume claims can be expanded');
+    if (!allowsExpansion(claim, attributes))
+      throw forbid(
+        attributes,
+        'only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize',
+      );
   },
 };
 
@@ -21,7 +26,11 @@ function requestOf(claim: PersistentVolumeClaim): string {
 }
 
 function allowsExpansion(claim: PersistentVolumeClaim, { internal }: AdmissionAttributes): boolean {
-  const name = claim.metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? claim.spec?.storageClassName ?? '';
-  const found = name === '' ? undefined : internal.get({ group: 'storage.k8s.io', resource: 'storageclasses' }, { name });
+  const name =
+    claim.metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ??
+    claim.spec?.storageClassName ??
+    '';
+  const found =
+    name === '' ? undefined : internal.get({ group: 'storage.k8s.io', resource: 'storageclasses' }, { name });
   return (found as StorageClass | undefined)?.allowVolumeExpansion === true;
 }

@@ -68,7 +68,10 @@ export interface AdmissionPlugin {
   /** Before anything else is called. Answers what ends it. */
   start?(context: AdmissionStart): (() => void) | void;
   /** Cheap; asked once per (operation, resource, subresource) and remembered until handlesChanged(). */
-  handles(operation: AdmissionOperation, target: { readonly group: string; readonly resource: string; readonly subresource: string }): boolean;
+  handles(
+    operation: AdmissionOperation,
+    target: { readonly group: string; readonly resource: string; readonly subresource: string },
+  ): boolean;
   /** May wait; a plugin that waits for nothing should return undefined rather than a promise. On an update conflict it is called again with the newer object, in a second round (see Reinvocation) with its own result. */
   admit?(attributes: AdmissionAttributes): void | Promise<void>;
   validate?(attributes: AdmissionAttributes): void | Promise<void>;

@@ -16,15 +16,23 @@ export type PodNodeSelectorOptions = Readonly<Record<string, Selector>>;
 
 export function podNodeSelector(options: PodNodeSelectorOptions = {}): AdmissionPlugin {
   const selectorFor = (attributes: AdmissionAttributes): Selector => {
-    const annotated = attributes.internal.get({ group: '', resource: 'namespaces' }, { name: attributes.namespace })?.metadata?.annotations?.[ANNOTATION];
+    const annotated = attributes.internal.get(
+      { group: '', resource: 'namespaces' },
+      { name: attributes.namespace },
+    )?.metadata?.annotations?.[ANNOTATION];
     if (annotated === undefined) return own(options, CLUSTER_DEFAULT) ?? {};
     const selector = parseSelector(annotated);
-    if (!selector) throw forbid(attributes, `the annotation ${ANNOTATION} of namespace ${attributes.namespace} is no node selector: ${JSON.stringify(annotated)}`);
+    if (!selector)
+      throw forbid(
+        attributes,
+        `the annotation ${ANNOTATION} of namespace ${attributes.namespace} is no node selector: ${JSON.stringify(annotated)}`,
+      );
     return selector;
   };
   const check = (attributes: AdmissionAttributes, selector: Selector): Readonly<Record<string, string>> => {
     const asked = (attributes.object as Pod).spec?.nodeSelector ?? {};
-    if (Object.entries(selector).some(([key, value]) => asked[key] !== undefined && asked[key] !== value)) throw forbid(attributes, 'pod node label selector conflicts with its namespace node label selector');
+    if (Object.entries(selector).some(([key, value]) => asked[key] !== undefined && asked[key] !== value))
+      throw forbid(attributes, 'pod node label selector conflicts with its namespace node label selector');
     return asked;
   };
   return {
@@ -39,7 +47,11 @@ export function podNodeSelector(options: PodNodeSelectorOptions = {}): Admission
     validate(attributes) {
       const asked = check(attributes, selectorFor(attributes));
       const allowed = own(options, attributes.namespace) ?? {};
-      if (Object.keys(allowed).length > 0 && Object.entries(asked).some(([key, value]) => allowed[key] !== value)) throw forbid(attributes, 'pod node label selector labels conflict with its namespace whitelist');
+      if (
+        Object.keys(allowed).length > 0 &&
+        Object.entries(asked).some(([key, value]) => allowed[key] !== value)
+      )
+        throw forbid(attributes, 'pod node label selector labels conflict with its namespace whitelist');
     },
   };
 }
@@ -51,7 +63,10 @@ function own(options: PodNodeSelectorOptions, name: string): Selector | undefine
 /** 'a=1,b=2'; undefined for anything else. */
 export function parseSelector(text: string): Selector | undefined {
   const selector: Record<string, string> = {};
-  for (const part of text.split(',').map((piece) => piece.trim()).filter((piece) => piece !== '')) {
+  for (const part of text
+    .split(',')
+    .map((piece) => piece.trim())
+    .filter((piece) => piece !== '')) {
     const [, key = '', value = ''] = /^([^=!\s]+)\s*={1,2}\s*([^=\s]*)$/.exec(part) ?? [];
     if (key === '') return undefined;
     selector[key] = value;

@@ -11,18 +11,29 @@ import { impliesToleration, mergeTolerations } from './tolerations.ts';
 
 const DEFAULTS = 'scheduler.alpha.kubernetes.io/defaultTolerations';
 const ALLOWED = 'scheduler.alpha.kubernetes.io/tolerationsWhitelist';
-const MEMORY_PRESSURE: Toleration = { key: 'node.kubernetes.io/memory-pressure', operator: 'Exists', effect: 'NoSchedule' };
+const MEMORY_PRESSURE: Toleration = {
+  key: 'node.kubernetes.io/memory-pressure',
+  operator: 'Exists',
+  effect: 'NoSchedule',
+};
 
-export interface PodTolerationRestrictionOptions { readonly default?: readonly Toleration[]; readonly whitelist?: readonly Toleration[] }
+export interface PodTolerationRestrictionOptions {
+  readonly default?: readonly Toleration[];
+  readonly whitelist?: readonly Toleration[];
+}
 
 export function podTolerationRestriction(options: PodTolerationRestrictionOptions = {}): AdmissionPlugin {
   return {
     name: 'PodTolerationRestriction',
-    handles: (operation, target) => (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
+    handles: (operation, target) =>
+      (operation === 'CREATE' || operation === 'UPDATE') && isTarget(target, '', 'pods'),
     admit(attributes) {
       const { spec } = attributes.object as Pod;
       if (!spec) return;
-      const added = attributes.operation === 'CREATE' ? [...annotated(attributes, DEFAULTS) ?? options.default ?? []] : [];
+      const added =
+        attributes.operation === 'CREATE'
+          ? [...(annotated(attributes, DEFAULTS) ?? options.default ?? [])]
+          : [];
       if (qosClassOf(spec) !== 'BestEffort') added.push(MEMORY_PRESSURE);
       if (added.length > 0) spec.tolerations = mergeTolerations(spec.tolerations ?? [], added);
     },
@@ -31,15 +42,22 @@ export function podTolerationRestriction(options: PodTolerationRestrictionOption
       if (tolerations.length === 0) return;
       const own = annotated(attributes, ALLOWED);
       const allowed = own ?? options.whitelist ?? [];
-      if (allowed.length === 0 || tolerations.every((toleration) => allowed.some((wider) => impliesToleration(wider, toleration)))) return;
-      throw plainError(`pod tolerations (possibly merged with namespace default tolerations) conflict with its ${own ? 'namespace' : 'cluster'} whitelist`);
+      if (
+        allowed.length === 0 ||
+        tolerations.every((toleration) => allowed.some((wider) => impliesToleration(wider, toleration)))
+      )
+        return;
+      throw plainError(
+        `pod tolerations (possibly merged with namespace default tolerations) conflict with its ${own ? 'namespace' : 'cluster'} whitelist`,
+      );
     },
   };
 }
 
 /** Undefined: the namespace says nothing of it. */
 function annotated(attributes: AdmissionAttributes, name: string): readonly Toleration[] | undefined {
-  const text = attributes.internal.get({ group: '', resource: 'namespaces' }, { name: attributes.namespace })?.metadata?.annotations?.[name];
+  const text = attributes.internal.get({ group: '', resource: 'namespaces' }, { name: attributes.namespace })
+    ?.metadata?.annotations?.[name];
   if (text === undefined || text === '') return undefined;
   try {
     const value = JSON.parse(text) as unknown;
@@ -47,5 +65,8 @@ function annotated(attributes: AdmissionAttributes, name: string): readonly Tole
   } catch {
     // Refused below.
   }
-  throw forbid(attributes, `the annotation ${name} of namespace ${attributes.namespace} is no JSON list of tolerations`);
+  throw forbid(
+    attributes,
+    `the annotation ${name} of namespace ${attributes.namespace} is no JSON list of tolerations`,
+  );
 }

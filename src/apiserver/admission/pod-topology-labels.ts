@@ -8,14 +8,15 @@ const LABELS = ['topology.kubernetes.io/zone', 'topology.kubernetes.io/region'] 
 
 export const podTopologyLabels: AdmissionPlugin = {
   name: 'PodTopologyLabels',
-  handles: (operation, target) => operation === 'CREATE' && (isTarget(target, '', 'pods') || isTarget(target, '', 'pods', 'binding')),
+  handles: (operation, target) =>
+    operation === 'CREATE' && (isTarget(target, '', 'pods') || isTarget(target, '', 'pods', 'binding')),
   admit(attributes) {
     const { object, subresource } = attributes;
     const nodeName = subresource === 'binding' ? bindingTarget(object!) : (object as Pod).spec?.nodeName;
     if (!nodeName) return;
     const labels = labelsOf(attributes, nodeName);
     if (!labels) return;
-    const meta = object!.metadata ??= {};
+    const meta = (object!.metadata ??= {});
     meta.labels = { ...meta.labels, ...labels };
   },
 };

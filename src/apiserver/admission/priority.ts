@@ -15,7 +15,9 @@ const SYSTEM_PRIORITY_CLASSES: readonly PriorityClass[] = [
 
 export const priority: AdmissionPlugin = {
   name: 'Priority',
-  handles: (operation, target) => (isTarget(target, '', 'pods') && (operation === 'CREATE' || operation === 'UPDATE')) || (isTarget(target, 'scheduling.k8s.io', 'priorityclasses') && operation !== 'CONNECT'),
+  handles: (operation, target) =>
+    (isTarget(target, '', 'pods') && (operation === 'CREATE' || operation === 'UPDATE')) ||
+    (isTarget(target, 'scheduling.k8s.io', 'priorityclasses') && operation !== 'CONNECT'),
   admit(attributes) {
     if (attributes.gvr.resource === 'pods') admitPod(attributes);
   },
@@ -33,14 +35,23 @@ function admitPod(attributes: AdmissionAttributes): void {
     const previous = (attributes.oldObject as Pod | undefined)?.spec;
     // Old clients that do not know the fields must not clear them.
     if (spec.priority === undefined && previous?.priority !== undefined) spec.priority = previous.priority;
-    if (spec.preemptionPolicy === undefined && previous?.preemptionPolicy !== undefined) spec.preemptionPolicy = previous.preemptionPolicy;
+    if (spec.preemptionPolicy === undefined && previous?.preemptionPolicy !== undefined)
+      spec.preemptionPolicy = previous.preemptionPolicy;
     return;
   }
   const found = classFor(spec.priorityClassName, attributes);
   const value = found?.value ?? 0;
   const policy = found?.preemptionPolicy ?? DEFAULT_PREEMPTION_POLICY;
-  if (spec.priority !== undefined && spec.priority !== value) throw forbid(attributes, `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`);
-  if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== policy) throw forbid(attributes, `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${policy} from the given PriorityClass name`);
+  if (spec.priority !== undefined && spec.priority !== value)
+    throw forbid(
+      attributes,
+      `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`,
+    );
+  if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== policy)
+    throw forbid(
+      attributes,
+      `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${policy} from the given PriorityClass name`,
+    );
   if (found?.metadata?.name) spec.priorityClassName = found.metadata.name;
   spec.priority = value;
   spec.preemptionPolicy = policy;
@@ -48,25 +59,34 @@ function admitPod(attributes: AdmissionAttributes): void {
 
 function classFor(name: string | undefined, attributes: AdmissionAttributes): PriorityClass | undefined {
   if (!name) return defaultClass(attributes.internal);
-  const found = attributes.internal.get(PRIORITY_CLASSES, { name }) ?? SYSTEM_PRIORITY_CLASSES.find((known) => known.metadata?.name === name);
+  const found =
+    attributes.internal.get(PRIORITY_CLASSES, { name }) ??
+    SYSTEM_PRIORITY_CLASSES.find((known) => known.metadata?.name === name);
   if (!found) throw forbid(attributes, `no PriorityClass with name ${name} was found`);
   return found as PriorityClass;
 }
 
 /** There may be several by a race of two servers: the lowest value counts. */
 function defaultClass(internal: InternalApi): PriorityClass | undefined {
-  const defaults = (internal.list(PRIORITY_CLASSES) as PriorityClass[]).filter((item) => item.globalDefault === true);
+  const defaults = (internal.list(PRIORITY_CLASSES) as PriorityClass[]).filter(
+    (item) => item.globalDefault === true,
+  );
   return defaults.toSorted((left, right) => (left.value ?? 0) - (right.value ?? 0))[0];
 }
 
 /** Upstream's storage refuses it. */
 function refuseSystemClass(attributes: AdmissionAttributes): void {
-  if (SYSTEM_PRIORITY_CLASSES.some(({ metadata }) => metadata?.name === attributes.name)) throw forbid(attributes, 'this is a system priority class and cannot be deleted');
+  if (SYSTEM_PRIORITY_CLASSES.some(({ metadata }) => metadata?.name === attributes.name))
+    throw forbid(attributes, 'this is a system priority class and cannot be deleted');
 }
 
 function checkSingleDefault(attributes: AdmissionAttributes): void {
   const wanted = attributes.object as PriorityClass;
   if (wanted.globalDefault !== true) return;
   const current = defaultClass(attributes.internal);
-  if (current && current.metadata?.name !== wanted.metadata?.name) throw forbid(attributes, `PriorityClass ${current.metadata?.name ?? ''} is already marked as default. Only one default can exist`);
+  if (current && current.metadata?.name !== wanted.metadata?.name)
+    throw forbid(
+      attributes,
+      `PriorityClass ${current.metadata?.name ?? ''} is already marked as default. Only one default can exist`,
+    );
 }

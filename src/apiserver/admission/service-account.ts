@@ -35,7 +35,8 @@ export const serviceAccount: AdmissionPlugin = {
     if (isMirrorPod(attributes)) return checkMirrorPod(attributes, spec);
     const account = findAccount(attributes, spec.serviceAccountName ?? '');
     if (!account) throw absent(attributes, spec.serviceAccountName ?? '');
-    if (account.metadata?.annotations?.[ENFORCE_SECRETS_ANNOTATION] === 'true') checkSecrets(attributes, { spec, account });
+    if (account.metadata?.annotations?.[ENFORCE_SECRETS_ANNOTATION] === 'true')
+      checkSecrets(attributes, { spec, account });
   },
 };
 
@@ -44,7 +45,9 @@ function isMirrorPod({ object }: AdmissionAttributes): boolean {
 }
 
 function findAccount({ internal, namespace }: AdmissionAttributes, name: string): ServiceAccount | undefined {
-  return internal.get({ group: '', resource: 'serviceaccounts' }, { name, namespace }) as ServiceAccount | undefined;
+  return internal.get({ group: '', resource: 'serviceaccounts' }, { name, namespace }) as
+    | ServiceAccount
+    | undefined;
 }
 
 async function waitForDefaultAccount(attributes: AdmissionAttributes): Promise<ServiceAccount> {
@@ -57,22 +60,32 @@ async function waitForDefaultAccount(attributes: AdmissionAttributes): Promise<S
 }
 
 function absent(attributes: AdmissionAttributes, name: string): Error {
-  return forbid(attributes, `error looking up service account ${attributes.namespace}/${name}: serviceaccount "${name}" not found`);
+  return forbid(
+    attributes,
+    `error looking up service account ${attributes.namespace}/${name}: serviceaccount "${name}" not found`,
+  );
 }
 
 function admitWith(spec: PodSpec, account: ServiceAccount): void {
   if (spec.automountServiceAccountToken ?? account.automountServiceAccountToken ?? true) mountToken(spec);
   const pullSecrets = account.imagePullSecrets ?? [];
-  if (!spec.imagePullSecrets?.length && pullSecrets.length > 0) spec.imagePullSecrets = pullSecrets.map((secret) => ({ ...secret }));
+  if (!spec.imagePullSecrets?.length && pullSecrets.length > 0)
+    spec.imagePullSecrets = pullSecrets.map((secret) => ({ ...secret }));
 }
 
 /** Containers that mount something of their own at the path are left alone. */
 function mountToken(spec: PodSpec): void {
   const existing = spec.volumes?.find((volume) => volume.name.startsWith(VOLUME_PREFIX));
   const name = existing?.name ?? VOLUME_PREFIX + randomSuffix();
-  const containers: Container[] = [...spec.initContainers ?? [], ...spec.containers ?? []].filter((container) => !container.volumeMounts?.some((mount) => mount.mountPath === TOKEN_MOUNT_PATH));
-  for (const container of containers) container.volumeMounts = [...container.volumeMounts ?? [], { name, readOnly: true, mountPath: TOKEN_MOUNT_PATH }];
-  if (containers.length > 0 && !existing) spec.volumes = [...spec.volumes ?? [], tokenVolume(name)];
+  const containers: Container[] = [...(spec.initContainers ?? []), ...(spec.containers ?? [])].filter(
+    (container) => !container.volumeMounts?.some((mount) => mount.mountPath === TOKEN_MOUNT_PATH),
+  );
+  for (const container of containers)
+    container.volumeMounts = [
+      ...(container.volumeMounts ?? []),
+      { name, readOnly: true, mountPath: TOKEN_MOUNT_PATH },
+    ];
+  if (containers.length > 0 && !existing) spec.volumes = [...(spec.volumes ?? []), tokenVolume(name)];
 }
 
 function tokenVolume(name: string): Volume {
@@ -83,7 +96,11 @@ function tokenVolume(name: string): Volume {
       sources: [
         { serviceAccountToken: { expirationSeconds: 3607, path: 'token' } },
         { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-        { downwardAPI: { items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }] } },
+        {
+          downwardAPI: {
+            items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }],
+          },
+        },
       ],
     },
   };
@@ -92,21 +109,36 @@ function tokenVolume(name: string): Volume {
 /** The copy of a static pod: its node wrote it, so it may use nothing of the API. */
 function checkMirrorPod(attributes: AdmissionAttributes, spec: PodSpec): void {
   if (spec.serviceAccountName) throw forbid(attributes, 'a mirror pod may not reference service accounts');
-  if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) throw forbid(attributes, 'a mirror pod may not reference secrets');
-  const projectsToken = spec.volumes?.some((volume) => volume.projected?.sources?.some((source) => source.serviceAccountToken));
-  if (projectsToken) throw forbid(attributes, 'a mirror pod may not use ServiceAccountToken volume projections');
+  if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length)
+    throw forbid(attributes, 'a mirror pod may not reference secrets');
+  const projectsToken = spec.volumes?.some((volume) =>
+    volume.projected?.sources?.some((source) => source.serviceAccountToken),
+  );
+  if (projectsToken)
+    throw forbid(attributes, 'a mirror pod may not use ServiceAccountToken volume projections');
 }
 
 /** The deprecated annotation enforce-mountable-secrets: only secrets the account lists may be used. */
-function checkSecrets(attributes: AdmissionAttributes, { spec, account }: { readonly spec: PodSpec; readonly account: ServiceAccount }): void {
+function checkSecrets(
+  attributes: AdmissionAttributes,
+  { spec, account }: { readonly spec: PodSpec; readonly account: ServiceAccount },
+): void {
   const mountable = new Set((account.secrets ?? []).map((secret) => secret.name));
   const name = account.metadata?.name ?? '';
   for (const { where, secret } of secretNames(spec)) {
-    if (!mountable.has(secret)) throw forbid(attributes, `${where} secret.secretName="${secret}" is not allowed because service account ${name} does not reference that secret`);
+    if (!mountable.has(secret))
+      throw forbid(
+        attributes,
+        `${where} secret.secretName="${secret}" is not allowed because service account ${name} does not reference that secret`,
+      );
   }
   const pullable = new Set((account.imagePullSecrets ?? []).map((secret) => secret.name));
   for (const [index, secret] of (spec.imagePullSecrets ?? []).entries()) {
-    if (!pullable.has(secret.name)) throw forbid(attributes, `imagePullSecrets[${index}].name="${secret.name ?? ''}" is not allowed because service account ${name} does not reference that imagePullSecret`);
+    if (!pullable.has(secret.name))
+      throw forbid(
+        attributes,
+        `imagePullSecrets[${index}].name="${secret.name ?? ''}" is not allowed because service account ${name} does not reference that imagePullSecret`,
+      );
   }
 }
 
@@ -119,13 +151,31 @@ export function secretNames(spec: PodSpec): { readonly where: string; readonly s
   for (const volume of spec.volumes ?? []) {
     add('volume with', volume.secret?.secretName);
     for (const source of volume.projected?.sources ?? []) add('volume with', source.secret?.name);
-    for (const other of [volume.cephfs, volume.cinder, volume.flexVolume, volume.iscsi, volume.rbd, volume.scaleIO, volume.storageos]) add('volume with', other?.secretRef?.name);
+    for (const other of [
+      volume.cephfs,
+      volume.cinder,
+      volume.flexVolume,
+      volume.iscsi,
+      volume.rbd,
+      volume.scaleIO,
+      volume.storageos,
+    ])
+      add('volume with', other?.secretRef?.name);
     add('volume with', volume.azureFile?.secretName);
     add('volume with', volume.csi?.nodePublishSecretRef?.name);
   }
-  for (const container of [...spec.initContainers ?? [], ...spec.containers ?? [], ...spec.ephemeralContainers ?? []]) {
-    for (const env of container.env ?? []) add(`container ${container.name} with envVar ${env.name} referencing`, env.valueFrom?.secretKeyRef?.name);
-    for (const env of container.envFrom ?? []) add(`container ${container.name} with envFrom referencing`, env.secretRef?.name);
+  for (const container of [
+    ...(spec.initContainers ?? []),
+    ...(spec.containers ?? []),
+    ...(spec.ephemeralContainers ?? []),
+  ]) {
+    for (const env of container.env ?? [])
+      add(
+        `container ${container.name} with envVar ${env.name} referencing`,
+        env.valueFrom?.secretKeyRef?.name,
+      );
+    for (const env of container.envFrom ?? [])
+      add(`container ${container.name} with envFrom referencing`, env.secretRef?.name);
   }
   return found;
 }

@@ -9,11 +9,12 @@ const FINALIZERS: Readonly<Record<string, string>> = {
 
 export const storageObjectInUseProtection: AdmissionPlugin = {
   name: 'StorageObjectInUseProtection',
-  handles: (operation, { group, resource, subresource }) => operation === 'CREATE' && subresource === '' && FINALIZERS[`${group}/${resource}`] !== undefined,
+  handles: (operation, { group, resource, subresource }) =>
+    operation === 'CREATE' && subresource === '' && FINALIZERS[`${group}/${resource}`] !== undefined,
   admit({ object, gvr }) {
     const finalizer = FINALIZERS[`${gvr.group}/${gvr.resource}`];
     if (!object || finalizer === undefined) return;
-    const meta = object.metadata ??= {};
-    if (!meta.finalizers?.includes(finalizer)) meta.finalizers = [...meta.finalizers ?? [], finalizer];
+    const meta = (object.metadata ??= {});
+    if (!meta.finalizers?.includes(finalizer)) meta.finalizers = [...(meta.finalizers ?? []), finalizer];
   },
 };

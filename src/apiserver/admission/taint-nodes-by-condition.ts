@@ -9,8 +9,9 @@ export const taintNodesByCondition: AdmissionPlugin = {
   name: 'TaintNodesByCondition',
   handles: (operation, target) => operation === 'CREATE' && isTarget(target, '', 'nodes'),
   admit({ object }) {
-    const spec = (object as Node).spec ??= {};
+    const spec = ((object as Node).spec ??= {});
     const taints = spec.taints ?? [];
-    if (!taints.some((taint) => taint.key === NOT_READY && taint.effect === 'NoSchedule')) spec.taints = [...taints, { key: NOT_READY, effect: 'NoSchedule' }];
+    if (!taints.some((taint) => taint.key === NOT_READY && taint.effect === 'NoSchedule'))
+      spec.taints = [...taints, { key: NOT_READY, effect: 'NoSchedule' }];
   },
 };

@@ -30,20 +30,34 @@ export class AdmissionBench {
     const [resource, group] = dot < 0 ? [full, ''] : [full.slice(0, dot), full.slice(dot + 1)];
     const some = attempt.object ?? attempt.oldObject;
     return {
-      operation: attempt.operation ?? 'CREATE', gvr: { group, version: 'v1', resource }, gvk: { group, version: 'v1', kind: some?.kind ?? '' }, subresource,
-      namespace: attempt.namespace ?? some?.metadata?.namespace ?? '', name: attempt.name ?? some?.metadata?.name ?? '', object: attempt.object, oldObject: attempt.oldObject,
-      user: attempt.user ?? { name: 'jane', groups: [] }, dryRun: attempt.dryRun ?? false, options: {}, warn: (message) => void this.warnings.push(message), internal: this.internal,
+      operation: attempt.operation ?? 'CREATE',
+      gvr: { group, version: 'v1', resource },
+      gvk: { group, version: 'v1', kind: some?.kind ?? '' },
+      subresource,
+      namespace: attempt.namespace ?? some?.metadata?.namespace ?? '',
+      name: attempt.name ?? some?.metadata?.name ?? '',
+      object: attempt.object,
+      oldObject: attempt.oldObject,
+      user: attempt.user ?? { name: 'jane', groups: [] },
+      dryRun: attempt.dryRun ?? false,
+      options: {},
+      warn: (message) => void this.warnings.push(message),
+      internal: this.internal,
     };
   }
 
   /** Answers the object as the plugins left it. */
   async run<T extends KubeObject>(attempt: Attempt & { readonly object?: T }): Promise<T> {
-    return this.runWith(this.attributes({ ...attempt, ...(attempt.object ? { object: structuredClone(attempt.object) } : {}) }));
+    return this.runWith(
+      this.attributes({ ...attempt, ...(attempt.object ? { object: structuredClone(attempt.object) } : {}) }),
+    );
   }
 
   async runWith<T extends KubeObject>(attributes: AdmissionAttributes): Promise<T> {
     const { group, resource } = attributes.gvr;
-    const handling = this.#plugins.filter((plugin) => plugin.handles(attributes.operation, { group, resource, subresource: attributes.subresource }));
+    const handling = this.#plugins.filter((plugin) =>
+      plugin.handles(attributes.operation, { group, resource, subresource: attributes.subresource }),
+    );
     for (const plugin of handling) await plugin.admit?.(attributes);
     for (const plugin of handling) await plugin.validate?.(attributes);
     return attributes.object as T;

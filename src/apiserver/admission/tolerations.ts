@@ -8,12 +8,20 @@ export function impliesToleration(wider: Toleration, toleration: Toleration): bo
   const isForEveryKey = !wider.key && wider.operator === 'Exists';
   if ((toleration.key ?? '') !== (wider.key ?? '') && !isForEveryKey) return false;
   if (wider.effect && toleration.effect !== wider.effect) return false;
-  if (wider.effect === 'NoExecute' && wider.tolerationSeconds !== undefined && (toleration.tolerationSeconds === undefined || toleration.tolerationSeconds > wider.tolerationSeconds)) return false;
+  if (
+    wider.effect === 'NoExecute' &&
+    wider.tolerationSeconds !== undefined &&
+    (toleration.tolerationSeconds === undefined || toleration.tolerationSeconds > wider.tolerationSeconds)
+  )
+    return false;
   switch (wider.operator ?? 'Equal') {
-    case 'Exists': return true;
-    case 'Equal': return (toleration.operator ?? 'Equal') === 'Equal' && (toleration.value ?? '') === (wider.value ?? '');
+    case 'Exists':
+      return true;
+    case 'Equal':
+      return (toleration.operator ?? 'Equal') === 'Equal' && (toleration.value ?? '') === (wider.value ?? '');
     // Gt and Lt are implied by the same only, which was compared first.
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -23,7 +31,10 @@ export function mergeTolerations(first: readonly Toleration[], second: readonly 
   const merged: Toleration[] = [];
   all.forEach((toleration, i) => {
     if (merged.some((kept) => impliesToleration(kept, toleration))) return;
-    if (all.slice(i + 1).some((later) => !deepEqual(later, toleration) && impliesToleration(later, toleration))) return;
+    if (
+      all.slice(i + 1).some((later) => !deepEqual(later, toleration) && impliesToleration(later, toleration))
+    )
+      return;
     merged.push(toleration);
   });
   return merged;

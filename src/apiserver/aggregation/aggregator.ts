@@ -31,12 +31,27 @@ export interface AggregationSettings {
   readonly responseTimeoutMs?: number;
 }
 
-export interface AggregatorOptions extends AggregationSettings { readonly internal: InternalApi; readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger }
+export interface AggregatorOptions extends AggregationSettings {
+  readonly internal: InternalApi;
+  readonly catalogue: Catalogue;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
 /** A version of a group that another server serves, for discovery. */
-export interface ExtensionVersion { readonly group: string; readonly version: string; readonly resources: readonly DiscoveredResource[]; readonly freshness: 'Current' | 'Stale' }
+export interface ExtensionVersion {
+  readonly group: string;
+  readonly version: string;
+  readonly resources: readonly DiscoveredResource[];
+  readonly freshness: 'Current' | 'Stale';
+}
 
-export interface ExtensionOpenapi { readonly path: string; readonly hash: string; readonly bytes?: Buffer | undefined; readonly query: string | undefined }
+export interface ExtensionOpenapi {
+  readonly path: string;
+  readonly hash: string;
+  readonly bytes?: Buffer | undefined;
+  readonly query: string | undefined;
+}
 
 const RESPONSE_TIMEOUT_MS = 60_000;
 
@@ -59,9 +74,19 @@ export class Aggregator {
     this.#options = options;
     const { internal, catalogue, clock, log, proxyClient, endpointRouting = true, checkTimeoutMs } = options;
     this.#context = { internal, proxyClient, endpointRouting, random: Math.random };
-    this.#proxy = { log, running: new Set(), responseTimeoutMs: options.responseTimeoutMs ?? RESPONSE_TIMEOUT_MS };
+    this.#proxy = {
+      log,
+      running: new Set(),
+      responseTimeoutMs: options.responseTimeoutMs ?? RESPONSE_TIMEOUT_MS,
+    };
     const serviceOf = (name: string): ExtensionService | undefined => this.#services.get(name);
-    this.#availability = new AvailabilityController({ internal, clock, log, serviceOf, ...(checkTimeoutMs === undefined ? {} : { checkTimeoutMs }) });
+    this.#availability = new AvailabilityController({
+      internal,
+      clock,
+      log,
+      serviceOf,
+      ...(checkTimeoutMs === undefined ? {} : { checkTimeoutMs }),
+    });
     this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
     this.#local = new LocalServices({ internal, catalogue, clock, log });
   }
@@ -69,9 +94,13 @@ export class Aggregator {
   start(): void {
     const { internal, catalogue } = this.#options;
     if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource)) return;
-    this.#unwatch.push(internal.watch(API_SERVICES, {
-      added: (object) => this.#take(object as APIService), updated: (object) => this.#take(object as APIService), deleted: (object) => this.#drop(object.metadata?.name ?? ''),
-    }));
+    this.#unwatch.push(
+      internal.watch(API_SERVICES, {
+        added: (object) => this.#take(object as APIService),
+        updated: (object) => this.#take(object as APIService),
+        deleted: (object) => this.#drop(object.metadata?.name ?? ''),
+      }),
+    );
   }
 
   /** Connections that are open go on with the old one until what runs on them ends. */
@@ -108,7 +137,8 @@ export class Aggregator {
   serviceFor(path: string): ExtensionService | undefined {
     if (this.#byPath.size === 0) return undefined;
     const [, root = '', group = '', version = ''] = path.split('/', 4);
-    if (root === 'openapi') return group === 'v3' ? this.#openapiServer(path.slice('/openapi/v3/'.length)) : undefined;
+    if (root === 'openapi')
+      return group === 'v3' ? this.#openapiServer(path.slice('/openapi/v3/'.length)) : undefined;
     return this.#byPath.get(root === 'api' ? `api/${group}` : `${root}/${group}/${version}`);
   }
 
@@ -122,14 +152,20 @@ export class Aggregator {
     return proxyToExtension(service, context, this.#proxy);
   }
 
-  upgrade(service: ExtensionService, context: RequestContext, client: { readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
+  upgrade(
+    service: ExtensionService,
+    context: RequestContext,
+    client: { readonly socket: Duplex; readonly head: Buffer },
+  ): Promise<void> {
     return upgradeToExtension(service, context, { ...this.#proxy, client });
   }
 
   // ------------------------------------------------------------------------------------------------------------- documents
 
   /** Counts changes of everything below. */
-  get revision(): number { return this.#revision; }
+  get revision(): number {
+    return this.#revision;
+  }
 
   versions(): ExtensionVersion[] {
     return Array.from(this.#services.values(), ({ name, group, version }) => {
@@ -139,18 +175,24 @@ export class Aggregator {
   }
 
   priorityOf(gv: { readonly group: string; readonly version: string }): Priority {
-    const spec = this.#byPath.get(gv.group === '' ? `api/${gv.version}` : `apis/${gv.group}/${gv.version}`)?.spec;
+    const spec = this.#byPath.get(
+      gv.group === '' ? `api/${gv.version}` : `apis/${gv.group}/${gv.version}`,
+    )?.spec;
     return spec ? { group: spec.groupPriorityMinimum, version: spec.versionPriority } : builtinPriority(gv);
   }
 
   openapiV2(): V2Part[] {
-    return Array.from(this.#services.keys(), (name) => this.#documents.of(name).openapiV2).filter((part) => part !== undefined);
+    return Array.from(this.#services.keys(), (name) => this.#documents.of(name).openapiV2).filter(
+      (part) => part !== undefined,
+    );
   }
 
   openapiV3(): ExtensionOpenapi[] {
     return Array.from(this.#services.values()).flatMap(({ name, path }) => {
       const { openapiV3 } = this.#documents.of(name);
-      return openapiV3 ? [{ path, hash: openapiV3.hash, query: openapiV3.query, bytes: openapiV3.bytes }] : [];
+      return openapiV3
+        ? [{ path, hash: openapiV3.hash, query: openapiV3.query, bytes: openapiV3.bytes }]
+        : [];
     });
   }
 
@@ -174,7 +216,12 @@ export class Aggregator {
     this.#services.set(name, service);
     this.#fingerprints.set(name, fingerprint);
     this.#byPath.set(service.path, service);
-    if (moved || before?.spec.groupPriorityMinimum !== service.spec.groupPriorityMinimum || before?.spec.versionPriority !== service.spec.versionPriority) this.#revision++;
+    if (
+      moved ||
+      before?.spec.groupPriorityMinimum !== service.spec.groupPriorityMinimum ||
+      before?.spec.versionPriority !== service.spec.versionPriority
+    )
+      this.#revision++;
     if (moved) {
       this.#followServices();
       this.#availability.check(name);
@@ -199,12 +246,36 @@ export class Aggregator {
     if (this.#followsServices) return;
     this.#followsServices = true;
     const { internal } = this.#options;
-    const changed = ({ namespace = '', name }: { readonly namespace?: string | undefined; readonly name: string | undefined }): void => {
-      for (const [apiService, { spec: { service } }] of this.#services) if (service?.name === name && service?.namespace === namespace) this.#availability.check(apiService);
+    const changed = ({
+      namespace = '',
+      name,
+    }: {
+      readonly namespace?: string | undefined;
+      readonly name: string | undefined;
+    }): void => {
+      for (const [
+        apiService,
+        {
+          spec: { service },
+        },
+      ] of this.#services)
+        if (service?.name === name && service?.namespace === namespace) this.#availability.check(apiService);
     };
-    const ofService = ({ metadata }: KubeObject): void => changed({ namespace: metadata?.namespace, name: metadata?.name });
-    const ofSlice = ({ metadata }: KubeObject): void => changed({ namespace: metadata?.namespace, name: metadata?.labels?.['kubernetes.io/service-name'] });
-    this.#unwatch.push(internal.watch({ group: '', resource: 'services' }, { added: ofService, updated: ofService, deleted: ofService }));
-    this.#unwatch.push(internal.watch({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { added: ofSlice, updated: ofSlice, deleted: ofSlice }));
+    const ofService = ({ metadata }: KubeObject): void =>
+      changed({ namespace: metadata?.namespace, name: metadata?.name });
+    const ofSlice = ({ metadata }: KubeObject): void =>
+      changed({ namespace: metadata?.namespace, name: metadata?.labels?.['kubernetes.io/service-name'] });
+    this.#unwatch.push(
+      internal.watch(
+        { group: '', resource: 'services' },
+        { added: ofService, updated: ofService, deleted: ofService },
+      ),
+    );
+    this.#unwatch.push(
+      internal.watch(
+        { group: 'discovery.k8s.io', resource: 'endpointslices' },
+        { added: ofSlice, updated: ofSlice, deleted: ofSlice },
+      ),
+    );
   }
 }

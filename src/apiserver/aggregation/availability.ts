@@ -8,7 +8,12 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { APIService } from '#api/types.ts';
 import type { InternalApi } from '../internal.ts';
 import { rfc3339 } from '../objects.ts';
-import { fetchFromExtension, UnreachableService, type ExtensionAddress, type ExtensionService } from './extension-service.ts';
+import {
+  fetchFromExtension,
+  UnreachableService,
+  type ExtensionAddress,
+  type ExtensionService,
+} from './extension-service.ts';
 
 export const API_SERVICES = { group: 'apiregistration.k8s.io', resource: 'apiservices' };
 
@@ -21,7 +26,11 @@ const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** Endpoints asked before a server counts as out of reach. */
 const MAX_ATTEMPTS = 5;
 
-export interface Condition { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }
+export interface Condition {
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+}
 
 export interface AvailabilityOptions {
   readonly internal: InternalApi;
@@ -40,7 +49,10 @@ export class AvailabilityController {
   readonly #busy = new Map<string, { again: boolean }>();
   readonly #working = new Set<Promise<void>>();
   readonly #unavailable = new Map<string, boolean>();
-  readonly #turnedUnavailable = new Map<string, { readonly name: string; readonly reason: string; count: number }>();
+  readonly #turnedUnavailable = new Map<
+    string,
+    { readonly name: string; readonly reason: string; count: number }
+  >();
   #stopped = false;
 
   constructor(options: AvailabilityOptions) {
@@ -91,7 +103,11 @@ export class AvailabilityController {
       } while (state.again && !this.#stopped);
     } catch (error) {
       failed = true;
-      if (!isStatusError(error, 'NotFound')) log.warn('the condition of an APIService could not be written', { apiservice: name, error: errorMessage(error) });
+      if (!isStatusError(error, 'NotFound'))
+        log.warn('the condition of an APIService could not be written', {
+          apiservice: name,
+          error: errorMessage(error),
+        });
     } finally {
       this.#busy.delete(name);
       this.#schedule(name, failed);
@@ -103,7 +119,10 @@ export class AvailabilityController {
     const failures = failed ? (this.#failures.get(name) ?? 0) + 1 : 0;
     this.#failures.set(name, failures);
     const delay = failed ? Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS) : RECHECK_MS;
-    this.#timers.set(name, this.#options.clock.after(delay, () => this.check(name)));
+    this.#timers.set(
+      name,
+      this.#options.clock.after(delay, () => this.check(name)),
+    );
   }
 
   async #look(service: ExtensionService): Promise<Condition> {
@@ -128,8 +147,16 @@ export class AvailabilityController {
     const { host, port } = address;
     const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
     try {
-      const { status } = await fetchFromExtension(service, { path, accept: 'application/json', address, timeoutMs: this.#options.checkTimeoutMs ?? CHECK_TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES });
-      return status >= 200 && status <= 299 ? undefined : `failing or missing response from ${url}: bad status from ${url}: ${status}`;
+      const { status } = await fetchFromExtension(service, {
+        path,
+        accept: 'application/json',
+        address,
+        timeoutMs: this.#options.checkTimeoutMs ?? CHECK_TIMEOUT_MS,
+        maxBytes: MAX_ANSWER_BYTES,
+      });
+      return status >= 200 && status <= 299
+        ? undefined
+        : `failing or missing response from ${url}: bad status from ${url}: ${status}`;
     } catch (error) {
       return `failing or missing response from ${url}: ${errorMessage(error)}`;
     }
@@ -137,7 +164,12 @@ export class AvailabilityController {
 
   async #write(name: string, condition: Condition): Promise<void> {
     const { internal, clock } = this.#options;
-    await internal.modify(API_SERVICES, { name }, (object) => setAvailable(object as APIService, { ...condition, nowMs: clock.now() }), { subresource: 'status' });
+    await internal.modify(
+      API_SERVICES,
+      { name },
+      (object) => setAvailable(object as APIService, { ...condition, nowMs: clock.now() }),
+      { subresource: 'status' },
+    );
     const isUnavailable = condition.status === 'False';
     if (isUnavailable && this.#unavailable.get(name) !== true) {
       const key = `${name} ${condition.reason}`;
@@ -152,20 +184,45 @@ export class AvailabilityController {
   metrics(): string {
     if (this.#unavailable.size === 0 && this.#turnedUnavailable.size === 0) return '';
     return [
-      '# HELP aggregator_unavailable_apiservice 1 for an APIService whose server cannot be used now, else 0.', '# TYPE aggregator_unavailable_apiservice gauge',
-      ...Array.from(this.#unavailable, ([name, is]) => `aggregator_unavailable_apiservice{name="${name}"} ${is ? 1 : 0}`),
-      '# HELP aggregator_unavailable_apiservice_total How often an APIService became unavailable, by name and reason.', '# TYPE aggregator_unavailable_apiservice_total counter',
-      ...Array.from(this.#turnedUnavailable.values(), ({ name, reason, count }) => `aggregator_unavailable_apiservice_total{name="${name}",reason="${reason}"} ${count}`),
+      '# HELP aggregator_unavailable_apiservice 1 for an APIService whose server cannot be used now, else 0.',
+      '# TYPE aggregator_unavailable_apiservice gauge',
+      ...Array.from(
+        this.#unavailable,
+        ([name, is]) => `aggregator_unavailable_apiservice{name="${name}"} ${is ? 1 : 0}`,
+      ),
+      '# HELP aggregator_unavailable_apiservice_total How often an APIService became unavailable, by name and reason.',
+      '# TYPE aggregator_unavailable_apiservice_total counter',
+      ...Array.from(
+        this.#turnedUnavailable.values(),
+        ({ name, reason, count }) =>
+          `aggregator_unavailable_apiservice_total{name="${name}",reason="${reason}"} ${count}`,
+      ),
     ].join('\n');
   }
 }
 
 /** False when it says so already. */
-function setAvailable(service: APIService, { nowMs, ...condition }: Condition & { readonly nowMs: number }): boolean {
+function setAvailable(
+  service: APIService,
+  { nowMs, ...condition }: Condition & { readonly nowMs: number },
+): boolean {
   const conditions = service.status?.conditions ?? [];
   const old = conditions.find(({ type }) => type === 'Available');
-  if (old && old.status === condition.status && old.reason === condition.reason && old.message === condition.message) return false;
-  const lastTransitionTime = old?.status === condition.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs);
-  service.status = { ...service.status, conditions: [...conditions.filter(({ type }) => type !== 'Available'), { type: 'Available', ...condition, lastTransitionTime }] };
+  if (
+    old &&
+    old.status === condition.status &&
+    old.reason === condition.reason &&
+    old.message === condition.message
+  )
+    return false;
+  const lastTransitionTime =
+    old?.status === condition.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs);
+  service.status = {
+    ...service.status,
+    conditions: [
+      ...conditions.filter(({ type }) => type !== 'Available'),
+      { type: 'Available', ...condition, lastTransitionTime },
+    ],
+  };
   return true;
 }

@@ -14,7 +14,9 @@ const DISCOVERY_TIMEOUT_MS = 5000;
 const OPENAPI_TIMEOUT_MS = 30_000;
 const MAX_DISCOVERY_BYTES = 16 * 1024 * 1024;
 const MAX_OPENAPI_BYTES = 64 * 1024 * 1024;
-const AGGREGATED = ['v2', 'v2beta1'].map((version) => `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`).join(',');
+const AGGREGATED = ['v2', 'v2beta1']
+  .map((version) => `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`)
+  .join(',');
 
 /** Entries of aggregated discovery (APIResourceDiscovery). */
 export type DiscoveredResource = Readonly<Record<string, unknown>>;
@@ -34,7 +36,12 @@ export interface ExtensionDocuments {
   readonly openapiV2: V2Part | undefined;
 }
 
-const NOTHING: ExtensionDocuments = { resources: [], freshness: 'Stale', openapiV3: undefined, openapiV2: undefined };
+const NOTHING: ExtensionDocuments = {
+  resources: [],
+  freshness: 'Stale',
+  openapiV3: undefined,
+  openapiV2: undefined,
+};
 
 export interface DocumentsReaderOptions {
   readonly clock: Clock;
@@ -103,7 +110,10 @@ export class DocumentsReader {
           const { openapiV3, openapiV2 } = await this.#readOpenapi(service, before);
           next = { resources, freshness: 'Current', openapiV3, openapiV2 };
         } catch (error) {
-          log.debug('the discovery of an extension server could not be read', { apiservice: name, error: errorMessage(error) });
+          log.debug('the discovery of an extension server could not be read', {
+            apiservice: name,
+            error: errorMessage(error),
+          });
           next = { ...before, freshness: 'Stale' };
         }
         if (serviceOf(name) === undefined) return;
@@ -112,33 +122,59 @@ export class DocumentsReader {
       } while (state.again);
     } finally {
       this.#busy.delete(name);
-      if (!this.#stopped && serviceOf(name)) this.#timers.set(name, clock.after(REFRESH_MS, () => this.refresh(name)));
+      if (!this.#stopped && serviceOf(name))
+        this.#timers.set(
+          name,
+          clock.after(REFRESH_MS, () => this.refresh(name)),
+        );
     }
   }
 
   /** A server without OpenAPI, or with damaged OpenAPI, is one whose types are not known. */
-  async #readOpenapi(service: ExtensionService, before: ExtensionDocuments): Promise<Pick<ExtensionDocuments, 'openapiV2' | 'openapiV3'>> {
+  async #readOpenapi(
+    service: ExtensionService,
+    before: ExtensionDocuments,
+  ): Promise<Pick<ExtensionDocuments, 'openapiV2' | 'openapiV3'>> {
     const { log } = this.#options;
     let openapiV2 = before.openapiV2;
     try {
       openapiV2 = await this.#readV2(service, before.openapiV2);
     } catch (error) {
-      log.debug('the OpenAPI v2 of an extension server could not be read', { apiservice: service.name, error: errorMessage(error) });
+      log.debug('the OpenAPI v2 of an extension server could not be read', {
+        apiservice: service.name,
+        error: errorMessage(error),
+      });
     }
     try {
       const own = await readV3(service);
       if (own) return { openapiV2, openapiV3: own };
     } catch (error) {
-      log.debug('the OpenAPI v3 of an extension server could not be read', { apiservice: service.name, error: errorMessage(error) });
+      log.debug('the OpenAPI v3 of an extension server could not be read', {
+        apiservice: service.name,
+        error: errorMessage(error),
+      });
     }
     if (!openapiV2) return { openapiV2, openapiV3: undefined };
     const bytes = Buffer.from(JSON.stringify(openapiV3FromV2(openapiV2)));
-    return { openapiV2, openapiV3: { hash: createHash('sha512').update(bytes).digest('hex').toUpperCase(), query: undefined, bytes } };
+    return {
+      openapiV2,
+      openapiV3: {
+        hash: createHash('sha512').update(bytes).digest('hex').toUpperCase(),
+        query: undefined,
+        bytes,
+      },
+    };
   }
 
   async #readV2(service: ExtensionService, before: V2Part | undefined): Promise<V2Part | undefined> {
     const known = this.#etags.get(service.name);
-    const answer = await fetchFromExtension(service, { path: '/openapi/v2', accept: 'application/json', timeoutMs: OPENAPI_TIMEOUT_MS, maxBytes: MAX_OPENAPI_BYTES, etag: before && (known?.etag || undefined) });
+    const answer = await fetchFromExtension(service, {
+      path: '/openapi/v2',
+      accept: 'application/json',
+      timeoutMs: OPENAPI_TIMEOUT_MS,
+      maxBytes: MAX_OPENAPI_BYTES,
+      etag: before && (known?.etag || undefined),
+    });
     if (answer.status === 304) return before;
     if (answer.status === 404) return undefined;
     const hash = createHash('sha256').update(answer.body).digest('hex');
@@ -150,7 +186,12 @@ export class DocumentsReader {
 }
 
 function isDifferent(left: ExtensionDocuments, right: ExtensionDocuments): boolean {
-  return left.freshness !== right.freshness || left.openapiV2 !== right.openapiV2 || left.openapiV3?.hash !== right.openapiV3?.hash || JSON.stringify(left.resources) !== JSON.stringify(right.resources);
+  return (
+    left.freshness !== right.freshness ||
+    left.openapiV2 !== right.openapiV2 ||
+    left.openapiV3?.hash !== right.openapiV3?.hash ||
+    JSON.stringify(left.resources) !== JSON.stringify(right.resources)
+  );
 }
 
 function parsed({ status, body }: ExtensionAnswer): JsonObject {
@@ -164,8 +205,16 @@ function parsed({ status, body }: ExtensionAnswer): JsonObject {
 
 async function readDiscovery(service: ExtensionService): Promise<DiscoveredResource[]> {
   const { group, version } = service;
-  const aggregated = await fetchFromExtension(service, { path: '/apis', accept: `${AGGREGATED},application/json`, timeoutMs: DISCOVERY_TIMEOUT_MS, maxBytes: MAX_DISCOVERY_BYTES });
-  if (aggregated.status === 200 && String(aggregated.headers['content-type'] ?? '').includes('as=APIGroupDiscoveryList')) {
+  const aggregated = await fetchFromExtension(service, {
+    path: '/apis',
+    accept: `${AGGREGATED},application/json`,
+    timeoutMs: DISCOVERY_TIMEOUT_MS,
+    maxBytes: MAX_DISCOVERY_BYTES,
+  });
+  if (
+    aggregated.status === 200 &&
+    String(aggregated.headers['content-type'] ?? '').includes('as=APIGroupDiscoveryList')
+  ) {
     const groups = listOf(parsed(aggregated)['items']).filter(isJsonObject);
     const found = groups.find(({ metadata }) => isJsonObject(metadata) && metadata['name'] === group);
     const versions = listOf(found?.['versions']).filter(isJsonObject);
@@ -173,8 +222,16 @@ async function readDiscovery(service: ExtensionService): Promise<DiscoveredResou
     if (!own) throw new Error(`its discovery has no ${group}/${version}`);
     return listOf(own['resources']).map(discovered);
   }
-  const classic = parsed(await fetchFromExtension(service, { path: `/${service.path}`, accept: 'application/json', timeoutMs: DISCOVERY_TIMEOUT_MS, maxBytes: MAX_DISCOVERY_BYTES }));
-  if (classic['kind'] !== 'APIResourceList' || !Array.isArray(classic['resources'])) throw new Error('its discovery is no APIResourceList');
+  const classic = parsed(
+    await fetchFromExtension(service, {
+      path: `/${service.path}`,
+      accept: 'application/json',
+      timeoutMs: DISCOVERY_TIMEOUT_MS,
+      maxBytes: MAX_DISCOVERY_BYTES,
+    }),
+  );
+  if (classic['kind'] !== 'APIResourceList' || !Array.isArray(classic['resources']))
+    throw new Error('its discovery is no APIResourceList');
   return fromClassic(classic['resources'], { group, version });
 }
 
@@ -188,19 +245,37 @@ function listOf(value: unknown): readonly unknown[] {
 function discovered(value: unknown): DiscoveredResource {
   if (!isJsonObject(value)) throw new Error('its discovery has an entry that is no resource');
   const { resource, scope } = value;
-  if (typeof resource !== 'string' || resource === '' || (scope !== 'Namespaced' && scope !== 'Cluster')) throw new Error('its discovery has a resource without name or scope');
-  const shortNames = strings(value['shortNames']), categories = strings(value['categories']);
-  const subresources = listOf(value['subresources']).filter(isJsonObject).map((sub) => ({
-    subresource: text(sub['subresource']), ...(isJsonObject(sub['responseKind']) ? { responseKind: kindOf(sub['responseKind']) } : {}),
-    ...(Array.isArray(sub['acceptedTypes']) ? { acceptedTypes: sub['acceptedTypes'].filter(isJsonObject).map(kindOf) } : {}), verbs: strings(sub['verbs']),
-  }));
+  if (typeof resource !== 'string' || resource === '' || (scope !== 'Namespaced' && scope !== 'Cluster'))
+    throw new Error('its discovery has a resource without name or scope');
+  const shortNames = strings(value['shortNames']),
+    categories = strings(value['categories']);
+  const subresources = listOf(value['subresources'])
+    .filter(isJsonObject)
+    .map((sub) => ({
+      subresource: text(sub['subresource']),
+      ...(isJsonObject(sub['responseKind']) ? { responseKind: kindOf(sub['responseKind']) } : {}),
+      ...(Array.isArray(sub['acceptedTypes'])
+        ? { acceptedTypes: sub['acceptedTypes'].filter(isJsonObject).map(kindOf) }
+        : {}),
+      verbs: strings(sub['verbs']),
+    }));
   return {
-    resource, ...(isJsonObject(value['responseKind']) ? { responseKind: kindOf(value['responseKind']) } : {}), scope, singularResource: text(value['singularResource']), verbs: strings(value['verbs']),
-    ...(shortNames.length > 0 ? { shortNames } : {}), ...(categories.length > 0 ? { categories } : {}), ...(subresources.length > 0 ? { subresources } : {}),
+    resource,
+    ...(isJsonObject(value['responseKind']) ? { responseKind: kindOf(value['responseKind']) } : {}),
+    scope,
+    singularResource: text(value['singularResource']),
+    verbs: strings(value['verbs']),
+    ...(shortNames.length > 0 ? { shortNames } : {}),
+    ...(categories.length > 0 ? { categories } : {}),
+    ...(subresources.length > 0 ? { subresources } : {}),
   };
 }
 
-function kindOf(value: JsonObject): { readonly group: string; readonly version: string; readonly kind: string } {
+function kindOf(value: JsonObject): {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+} {
   return { group: text(value['group']), version: text(value['version']), kind: text(value['kind']) };
 }
 
@@ -213,22 +288,48 @@ function strings(value: unknown): string[] {
 }
 
 /** An APIResourceList has subresources beside resources. */
-function fromClassic(entries: readonly unknown[], gv: { readonly group: string; readonly version: string }): DiscoveredResource[] {
+function fromClassic(
+  entries: readonly unknown[],
+  gv: { readonly group: string; readonly version: string },
+): DiscoveredResource[] {
   const resources = entries.filter(isJsonObject);
-  const responseKind = (entry: JsonObject): object => ({ group: text(entry['group']) || gv.group, version: text(entry['version']) || gv.version, kind: text(entry['kind']) });
-  return resources.filter(({ name }) => typeof name === 'string' && name !== '' && !name.includes('/')).map((entry) => discovered({
-    resource: entry['name'], responseKind: responseKind(entry), scope: entry['namespaced'] === true ? 'Namespaced' : 'Cluster', singularResource: entry['singularName'],
-    verbs: entry['verbs'], shortNames: entry['shortNames'], categories: entry['categories'],
-    subresources: resources.filter(({ name }) => typeof name === 'string' && name.startsWith(`${String(entry['name'])}/`))
-      .map((sub) => ({ subresource: text(sub['name']).slice(String(entry['name']).length + 1), responseKind: responseKind(sub), verbs: sub['verbs'] })),
-  }));
+  const responseKind = (entry: JsonObject): object => ({
+    group: text(entry['group']) || gv.group,
+    version: text(entry['version']) || gv.version,
+    kind: text(entry['kind']),
+  });
+  return resources
+    .filter(({ name }) => typeof name === 'string' && name !== '' && !name.includes('/'))
+    .map((entry) =>
+      discovered({
+        resource: entry['name'],
+        responseKind: responseKind(entry),
+        scope: entry['namespaced'] === true ? 'Namespaced' : 'Cluster',
+        singularResource: entry['singularName'],
+        verbs: entry['verbs'],
+        shortNames: entry['shortNames'],
+        categories: entry['categories'],
+        subresources: resources
+          .filter(({ name }) => typeof name === 'string' && name.startsWith(`${String(entry['name'])}/`))
+          .map((sub) => ({
+            subresource: text(sub['name']).slice(String(entry['name']).length + 1),
+            responseKind: responseKind(sub),
+            verbs: sub['verbs'],
+          })),
+      }),
+    );
 }
 
 // ------------------------------------------------------------------------------------------------------------ OpenAPI v3
 
 /** Undefined: the server has none. */
 async function readV3(service: ExtensionService): Promise<OpenapiV3Source | undefined> {
-  const answer = await fetchFromExtension(service, { path: '/openapi/v3', accept: 'application/json', timeoutMs: OPENAPI_TIMEOUT_MS, maxBytes: MAX_DISCOVERY_BYTES });
+  const answer = await fetchFromExtension(service, {
+    path: '/openapi/v3',
+    accept: 'application/json',
+    timeoutMs: OPENAPI_TIMEOUT_MS,
+    maxBytes: MAX_DISCOVERY_BYTES,
+  });
   if (answer.status === 404) return undefined;
   const { paths } = parsed(answer);
   const entry = isJsonObject(paths) ? paths[service.path] : undefined;

@@ -28,7 +28,11 @@ export interface ProxyOptions {
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const REDIRECT_REFUSED = 'the backend attempted to redirect this request, which is not permitted';
 
-export async function proxyToExtension(service: ExtensionService, context: RequestContext, options: ProxyOptions): Promise<ApiResponse> {
+export async function proxyToExtension(
+  service: ExtensionService,
+  context: RequestContext,
+  options: ProxyOptions,
+): Promise<ApiResponse> {
   const { request } = context;
   refuseDetours(request.path);
   const address = usableAddress(service, options);
@@ -37,11 +41,23 @@ export async function proxyToExtension(service: ExtensionService, context: Reque
   const stream = isBodyless ? undefined : request.bodyStream?.();
   const whole = isBodyless || stream ? undefined : await request.body(MAX_BODY_BYTES);
   const length = stream ? request.headers['content-length'] : whole && String(whole.length);
-  const headers = { ...proxyHeaders(service, context, address), ...(length === undefined ? {} : { 'content-length': length }) };
+  const headers = {
+    ...proxyHeaders(service, context, address),
+    ...(length === undefined ? {} : { 'content-length': length }),
+  };
   try {
     const { response, abort } = await send({
-      options: { host: address.host, port: address.port, method: request.method, path: target(request), headers, agent: service.agent },
-      body: stream ?? whole, request, timeoutMs: context.info.verb === 'watch' ? 0 : options.responseTimeoutMs,
+      options: {
+        host: address.host,
+        port: address.port,
+        method: request.method,
+        path: target(request),
+        headers,
+        agent: service.agent,
+      },
+      body: stream ?? whole,
+      request,
+      timeoutMs: context.info.verb === 'watch' ? 0 : options.responseTimeoutMs,
     });
     const status = response.statusCode ?? 502;
     if (status >= 300 && status <= 399 && response.headers['location'] !== undefined) {
@@ -52,12 +68,20 @@ export async function proxyToExtension(service: ExtensionService, context: Reque
     response.on('close', () => options.running.delete(abort));
     return { status, ...responseHeaders(response), body: streamBody({ response, abort }) };
   } catch (error) {
-    if (error instanceof ResponseTimeout) throw statusErrors.timeout('request did not complete within the allotted timeout');
+    if (error instanceof ResponseTimeout)
+      throw statusErrors.timeout('request did not complete within the allotted timeout');
     return textResponse(503, `error trying to reach service: ${describe(error)}\n`);
   }
 }
 
-export async function upgradeToExtension(service: ExtensionService, context: RequestContext, { client, ...options }: ProxyOptions & { readonly client: { readonly socket: Duplex; readonly head: Buffer } }): Promise<void> {
+export async function upgradeToExtension(
+  service: ExtensionService,
+  context: RequestContext,
+  {
+    client,
+    ...options
+  }: ProxyOptions & { readonly client: { readonly socket: Duplex; readonly head: Buffer } },
+): Promise<void> {
   const { request } = context;
   refuseDetours(request.path);
   const address = usableAddress(service, options);
@@ -68,14 +92,23 @@ export async function upgradeToExtension(service: ExtensionService, context: Req
   url.search = query;
   const versions = request.headers['x-stream-protocol-version'];
   const headers = {
-    ...proxyHeaders(service, context, address), connection: 'Upgrade', upgrade: request.headers['upgrade'] ?? '',
+    ...proxyHeaders(service, context, address),
+    connection: 'Upgrade',
+    upgrade: request.headers['upgrade'] ?? '',
     // Some servers do not split a joined list.
-    ...(versions === undefined ? {} : { 'x-stream-protocol-version': versions.split(',').map((version) => version.trim()) }),
+    ...(versions === undefined
+      ? {}
+      : { 'x-stream-protocol-version': versions.split(',').map((version) => version.trim()) }),
   };
-  const backend = await requestUpgrade({ url, method: request.method, headers, tls: service.tls }).catch((error: unknown) => error as Error);
+  const backend = await requestUpgrade({ url, method: request.method, headers, tls: service.tls }).catch(
+    (error: unknown) => error as Error,
+  );
   if (backend instanceof UpgradeRefused) return answerRefusal(client.socket, backend);
-  if (backend instanceof Error) throw statusErrors.unavailable(`error trying to reach service: ${describe(backend)}`);
-  client.socket.write(responseHead({ status: 101, reason: 'Switching Protocols', headers: backend.response.headers }));
+  if (backend instanceof Error)
+    throw statusErrors.unavailable(`error trying to reach service: ${describe(backend)}`);
+  client.socket.write(
+    responseHead({ status: 101, reason: 'Switching Protocols', headers: backend.response.headers }),
+  );
   if (client.head.length > 0) client.socket.unshift(client.head);
   if (backend.head.length > 0) backend.socket.unshift(backend.head);
   const end = (): void => void backend.socket.destroy();
@@ -95,10 +128,16 @@ function refuseDetours(path: string): void {
   } catch {
     throw statusErrors.badRequest('the path of the request is not well-formed');
   }
-  if (decoded.split(/[/\\]/).some((segment) => segment === '.' || segment === '..')) throw statusErrors.badRequest('the path of a request to an extension API server may not have "." or ".." in it');
+  if (decoded.split(/[/\\]/).some((segment) => segment === '.' || segment === '..'))
+    throw statusErrors.badRequest(
+      'the path of a request to an extension API server may not have "." or ".." in it',
+    );
 }
 
-function usableAddress(service: ExtensionService, { log }: Pick<ProxyOptions, 'log'>): ExtensionAddress | undefined {
+function usableAddress(
+  service: ExtensionService,
+  { log }: Pick<ProxyOptions, 'log'>,
+): ExtensionAddress | undefined {
   if (!service.isAvailable) return undefined;
   try {
     return service.address();
@@ -113,10 +152,17 @@ function unavailable(): ApiResponse {
   return textResponse(503, 'service unavailable\n');
 }
 
-function proxyHeaders(service: ExtensionService, { request, user }: RequestContext, address: ExtensionAddress): Record<string, string | string[]> {
+function proxyHeaders(
+  service: ExtensionService,
+  { request, user }: RequestContext,
+  address: ExtensionAddress,
+): Record<string, string | string[]> {
   const clientHost = request.headers['host'] ?? request.headers[':authority'];
   return {
-    ...forwardedHeaders(request), host: `${service.serverName}:${address.port}`, 'x-forwarded-uri': request.path, ...(clientHost === undefined ? {} : { 'x-forwarded-host': clientHost }),
+    ...forwardedHeaders(request),
+    host: `${service.serverName}:${address.port}`,
+    'x-forwarded-uri': request.path,
+    ...(clientHost === undefined ? {} : { 'x-forwarded-host': clientHost }),
     ...identityHeaders(user),
   };
 }
@@ -131,17 +177,31 @@ function host({ host: name, port }: ExtensionAddress): string {
 
 class ResponseTimeout extends Error {}
 
-interface Sending { readonly options: RequestOptions; readonly body: Buffer | Readable | undefined; readonly request: ApiRequest; readonly timeoutMs: number }
+interface Sending {
+  readonly options: RequestOptions;
+  readonly body: Buffer | Readable | undefined;
+  readonly request: ApiRequest;
+  readonly timeoutMs: number;
+}
 
-function send({ options, body, request, timeoutMs }: Sending): Promise<{ readonly response: IncomingMessage; readonly abort: () => void }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ readonly response: IncomingMessage; readonly abort: () => void }>();
+function send({
+  options,
+  body,
+  request,
+  timeoutMs,
+}: Sending): Promise<{ readonly response: IncomingMessage; readonly abort: () => void }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{
+    readonly response: IncomingMessage;
+    readonly abort: () => void;
+  }>();
   const outgoing = httpsRequest(options);
   let aborted = false;
   const abort = (): void => {
     aborted = true;
     outgoing.destroy();
   };
-  const timer = timeoutMs > 0 ? setTimeout(() => outgoing.destroy(new ResponseTimeout()), timeoutMs) : undefined;
+  const timer =
+    timeoutMs > 0 ? setTimeout(() => outgoing.destroy(new ResponseTimeout()), timeoutMs) : undefined;
   outgoing.on('response', (response) => {
     clearTimeout(timer);
     resolve({ response, abort });
@@ -149,7 +209,13 @@ function send({ options, body, request, timeoutMs }: Sending): Promise<{ readonl
   outgoing.on('error', (error) => {
     clearTimeout(timer);
     // The server had closed the connection when it was taken up again: nothing was asked yet.
-    if (outgoing.reusedSocket && !aborted && body === undefined && (error as NodeJS.ErrnoException).code === 'ECONNRESET') resolve(send({ options, body, request, timeoutMs }));
+    if (
+      outgoing.reusedSocket &&
+      !aborted &&
+      body === undefined &&
+      (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+    )
+      resolve(send({ options, body, request, timeoutMs }));
     else reject(error);
   });
   request.onAbort(abort);
@@ -165,6 +231,12 @@ function answerRefusal(socket: Duplex, { response, body }: UpgradeRefused): void
   const isRedirect = (response.statusCode ?? 0) >= 300 && (response.statusCode ?? 0) <= 399;
   const text = isRedirect ? Buffer.from(REDIRECT_REFUSED) : body;
   const { location: _, 'transfer-encoding': _t, ...kept } = response.headers;
-  socket.write(responseHead({ status: isRedirect ? 502 : response.statusCode ?? 500, reason: isRedirect ? 'Bad Gateway' : response.statusMessage || 'Refused', headers: { ...kept, 'content-length': String(text.length), connection: 'close' } }));
+  socket.write(
+    responseHead({
+      status: isRedirect ? 502 : (response.statusCode ?? 500),
+      reason: isRedirect ? 'Bad Gateway' : response.statusMessage || 'Refused',
+      headers: { ...kept, 'content-length': String(text.length), connection: 'close' },
+    }),
+  );
   socket.end(text);
 }

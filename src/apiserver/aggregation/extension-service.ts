@@ -11,7 +11,10 @@ import { describe } from '../streams/errors.ts';
 import { isProxyable, isSimulatedNode } from '../streams/locations.ts';
 
 /** PEM: what extension servers know this server by. */
-export interface ProxyClientCertificate { readonly cert: string; readonly key: string }
+export interface ProxyClientCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
 
 export interface ExtensionContext {
   readonly internal: InternalApi;
@@ -23,11 +26,19 @@ export interface ExtensionContext {
   readonly random: () => number;
 }
 
-export interface ExtensionAddress { readonly host: string; readonly port: number }
+export interface ExtensionAddress {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** Why a Service leads nowhere: upstream's reason of the Available condition, and its message. */
 export class UnreachableService extends Error {
-  readonly reason: 'ServiceNotFound' | 'ServicePortError' | 'EndpointsNotFound' | 'MissingEndpoints' | 'SimulatedEndpoints';
+  readonly reason:
+    | 'ServiceNotFound'
+    | 'ServicePortError'
+    | 'EndpointsNotFound'
+    | 'MissingEndpoints'
+    | 'SimulatedEndpoints';
   constructor(reason: UnreachableService['reason'], message: string) {
     super(message);
     this.name = 'UnreachableService';
@@ -36,10 +47,19 @@ export class UnreachableService extends Error {
 }
 
 interface ServiceObject extends KubeObject {
-  readonly spec?: { readonly type?: string; readonly clusterIP?: string; readonly externalName?: string; readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
+  readonly spec?: {
+    readonly type?: string;
+    readonly clusterIP?: string;
+    readonly externalName?: string;
+    readonly ports?: readonly { readonly name?: string; readonly port: number }[];
+  };
 }
 interface SliceObject extends KubeObject {
-  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly nodeName?: string; readonly conditions?: { readonly ready?: boolean } }[];
+  readonly endpoints?: readonly {
+    readonly addresses: readonly string[];
+    readonly nodeName?: string;
+    readonly conditions?: { readonly ready?: boolean };
+  }[];
   readonly ports?: readonly { readonly name?: string; readonly port?: number }[];
 }
 
@@ -62,7 +82,9 @@ export class ExtensionService {
     this.spec = object.spec!;
     this.group = this.spec.group ?? '';
     this.version = this.spec.version ?? '';
-    this.isAvailable = object.status?.conditions?.some(({ type, status }) => type === 'Available' && status === 'True') ?? false;
+    this.isAvailable =
+      object.status?.conditions?.some(({ type, status }) => type === 'Available' && status === 'True') ??
+      false;
     this.#object = object;
     this.#context = context;
     // A change of its condition leaves its connections alone.
@@ -70,7 +92,9 @@ export class ExtensionService {
   }
 
   /** 'apis/metrics.k8s.io/v1beta1' */
-  get path(): string { return this.group === '' ? `api/${this.version}` : `apis/${this.group}/${this.version}`; }
+  get path(): string {
+    return this.group === '' ? `api/${this.version}` : `apis/${this.group}/${this.version}`;
+  }
 
   /** What decides where requests go. */
   static fingerprint({ metadata, spec }: APIService): string {
@@ -87,11 +111,19 @@ export class ExtensionService {
     return (this.#agent ??= new Agent({ keepAlive: true, maxFreeSockets: 16, ...this.tls }));
   }
 
-  get tls(): { readonly servername: string; readonly rejectUnauthorized: boolean; readonly ca?: string; readonly cert?: string; readonly key?: string } {
+  get tls(): {
+    readonly servername: string;
+    readonly rejectUnauthorized: boolean;
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+  } {
     const { caBundle, insecureSkipTLSVerify } = this.spec;
     return {
-      servername: this.serverName, rejectUnauthorized: insecureSkipTLSVerify !== true,
-      ...(caBundle && { ca: Buffer.from(caBundle, 'base64').toString() }), ...this.#context.proxyClient,
+      servername: this.serverName,
+      rejectUnauthorized: insecureSkipTLSVerify !== true,
+      ...(caBundle && { ca: Buffer.from(caBundle, 'base64').toString() }),
+      ...this.#context.proxyClient,
     };
   }
 
@@ -129,32 +161,55 @@ export class ExtensionService {
     const { internal, endpointRouting } = this.#context;
     const { name = '', namespace = '', port = 443 } = this.spec.service!;
     const quoted = `service/${name} in ${JSON.stringify(namespace)}`;
-    const service = internal.get({ group: '', resource: 'services' }, { name, namespace }) as ServiceObject | undefined;
+    const service = internal.get({ group: '', resource: 'services' }, { name, namespace }) as
+      | ServiceObject
+      | undefined;
     if (!service) throw new UnreachableService('ServiceNotFound', `${quoted} is not present`);
     const { type = 'ClusterIP', clusterIP = '', externalName = '', ports = [] } = service.spec ?? {};
     if (type === 'ExternalName') return [{ host: externalName, port }];
     const servicePort = ports.find((candidate) => candidate.port === port);
-    if (!servicePort) throw new UnreachableService('ServicePortError', `${quoted} is not listening on port ${port}`);
+    if (!servicePort)
+      throw new UnreachableService('ServicePortError', `${quoted} is not listening on port ${port}`);
     const endpoints = this.#endpoints({ quoted, portName: servicePort.name ?? '' });
-    return endpointRouting || clusterIP === '' || clusterIP === 'None' ? endpoints : [{ host: clusterIP, port }];
+    return endpointRouting || clusterIP === '' || clusterIP === 'None'
+      ? endpoints
+      : [{ host: clusterIP, port }];
   }
 
-  #endpoints({ quoted, portName }: { readonly quoted: string; readonly portName: string }): ExtensionAddress[] {
+  #endpoints({
+    quoted,
+    portName,
+  }: {
+    readonly quoted: string;
+    readonly portName: string;
+  }): ExtensionAddress[] {
     const { internal } = this.#context;
     const { name = '', namespace = '' } = this.spec.service!;
-    const slices = (internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as SliceObject[])
-      .filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name);
-    if (slices.length === 0) throw new UnreachableService('EndpointsNotFound', `cannot find endpointslices for ${quoted}`);
+    const slices = (
+      internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as SliceObject[]
+    ).filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name);
+    if (slices.length === 0)
+      throw new UnreachableService('EndpointsNotFound', `cannot find endpointslices for ${quoted}`);
     const ready = slices.flatMap((slice) => {
       const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
       const endpoints = (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false);
-      return port === undefined ? [] : endpoints.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
+      return port === undefined
+        ? []
+        : endpoints.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
     });
     const usable = ready.filter(({ host }) => isProxyable(host));
-    if (usable.length === 0) throw new UnreachableService('MissingEndpoints', `endpointslices for ${quoted} have no addresses with port name ${JSON.stringify(portName)}`);
+    if (usable.length === 0)
+      throw new UnreachableService(
+        'MissingEndpoints',
+        `endpointslices for ${quoted} have no addresses with port name ${JSON.stringify(portName)}`,
+      );
     // Simulated pods have invented addresses, which may be somebody else's on the real network.
     const real = usable.filter(({ nodeName }) => !isSimulatedNode(internal, nodeName));
-    if (real.length === 0) throw new UnreachableService('SimulatedEndpoints', `all endpoints of ${quoted} are on simulated nodes, whose pods run no containers`);
+    if (real.length === 0)
+      throw new UnreachableService(
+        'SimulatedEndpoints',
+        `all endpoints of ${quoted} are on simulated nodes, whose pods run no containers`,
+      );
     return real.map(({ host, port }) => ({ host, port }));
   }
 }
@@ -171,28 +226,59 @@ export interface ExtensionFetch {
   readonly address?: ExtensionAddress;
 }
 
-export interface ExtensionAnswer { readonly status: number; readonly headers: IncomingMessage['headers']; readonly body: Buffer }
+export interface ExtensionAnswer {
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+}
 
 /** One GET as the aggregator itself, redirects not followed. Rejects with an Error in one sentence. */
-export function fetchFromExtension(service: ExtensionService, { path, accept, timeoutMs, maxBytes, etag, address }: ExtensionFetch): Promise<ExtensionAnswer> {
+export function fetchFromExtension(
+  service: ExtensionService,
+  { path, accept, timeoutMs, maxBytes, etag, address }: ExtensionFetch,
+): Promise<ExtensionAnswer> {
   return new Promise((resolve, reject) => {
     const { host, port } = address ?? service.address();
     const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
-    const fail = (error: Error): void => reject(new Error(`Get ${JSON.stringify(url)}: ${error.name === 'TimeoutError' || error.name === 'AbortError' ? 'context deadline exceeded' : describe(error)}`));
-    const request = httpsRequest({
-      host, port, path, agent: service.agent, signal: AbortSignal.timeout(timeoutMs),
-      headers: { accept, host: `${service.serverName}:${port}`, 'user-agent': 'capstan-aggregator', ...identityHeaders(AGGREGATOR_USER), ...(etag === undefined ? {} : { 'if-none-match': etag }) },
-    }, (response) => {
-      const parts: Buffer[] = [];
-      let size = 0;
-      response.on('data', (part: Buffer) => {
-        size += part.length;
-        if (size > maxBytes) response.destroy(new Error(`the answer is longer than ${maxBytes} bytes`));
-        else parts.push(part);
-      });
-      response.on('error', fail);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(parts) }));
-    });
+    const fail = (error: Error): void =>
+      reject(
+        new Error(
+          `Get ${JSON.stringify(url)}: ${error.name === 'TimeoutError' || error.name === 'AbortError' ? 'context deadline exceeded' : describe(error)}`,
+        ),
+      );
+    const request = httpsRequest(
+      {
+        host,
+        port,
+        path,
+        agent: service.agent,
+        signal: AbortSignal.timeout(timeoutMs),
+        headers: {
+          accept,
+          host: `${service.serverName}:${port}`,
+          'user-agent': 'capstan-aggregator',
+          ...identityHeaders(AGGREGATOR_USER),
+          ...(etag === undefined ? {} : { 'if-none-match': etag }),
+        },
+      },
+      (response) => {
+        const parts: Buffer[] = [];
+        let size = 0;
+        response.on('data', (part: Buffer) => {
+          size += part.length;
+          if (size > maxBytes) response.destroy(new Error(`the answer is longer than ${maxBytes} bytes`));
+          else parts.push(part);
+        });
+        response.on('error', fail);
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: Buffer.concat(parts),
+          }),
+        );
+      },
+    );
     request.on('error', fail);
     request.end();
   });
@@ -203,7 +289,8 @@ export function identityHeaders({ name, uid, groups, extra }: UserInfo): Record<
   const headers: Record<string, string | string[]> = { 'x-remote-user': utf8(name) };
   if (uid) headers['x-remote-uid'] = utf8(uid);
   if (groups.length > 0) headers['x-remote-group'] = groups.map(utf8);
-  for (const [key, values] of Object.entries(extra ?? {})) headers[`x-remote-extra-${escapeKey(key)}`] = values.map(utf8);
+  for (const [key, values] of Object.entries(extra ?? {}))
+    headers[`x-remote-extra-${escapeKey(key)}`] = values.map(utf8);
   return headers;
 }
 
@@ -213,5 +300,10 @@ function utf8(text: string): string {
 
 /** What is no token character of RFC 9110 is percent-encoded, and so is the percent sign. */
 function escapeKey(key: string): string {
-  return Buffer.from(key).toString('latin1').replace(/[^A-Za-z0-9!#$&'*+.^_`|~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
+  return Buffer.from(key)
+    .toString('latin1')
+    .replace(
+      /[^A-Za-z0-9!#$&'*+.^_`|~-]/g,
+      (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+    );
 }

@@ -18,9 +18,19 @@ export const AUTOMANAGED = 'kube-aggregator.kubernetes.io/automanaged';
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
 
 type Mode = 'true' | 'onstart';
-interface Wanted { readonly group: string; readonly version: string; readonly priority: Priority; readonly mode: Mode }
+interface Wanted {
+  readonly group: string;
+  readonly version: string;
+  readonly priority: Priority;
+  readonly mode: Mode;
+}
 
-export interface LocalServicesOptions { readonly internal: InternalApi; readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger }
+export interface LocalServicesOptions {
+  readonly internal: InternalApi;
+  readonly catalogue: Catalogue;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
 export class LocalServices {
   readonly #options: LocalServicesOptions;
@@ -33,9 +43,23 @@ export class LocalServices {
   constructor(options: LocalServicesOptions) {
     this.#options = options;
     const { clock, log } = options;
-    this.#queue = new KeyedWork({ clock, log, complaint: 'an APIService could not be kept up', work: (name) => this.#reconcile(name, { isStart: false }) });
-    for (const { isBuiltin, gvr: { group, version } } of options.catalogue.endpoints) {
-      if (isBuiltin && group !== AGGREGATOR_GROUP) this.#builtin.set(`${version}.${group}`, { group, version, priority: builtinPriority({ group, version }), mode: 'onstart' });
+    this.#queue = new KeyedWork({
+      clock,
+      log,
+      complaint: 'an APIService could not be kept up',
+      work: (name) => this.#reconcile(name, { isStart: false }),
+    });
+    for (const {
+      isBuiltin,
+      gvr: { group, version },
+    } of options.catalogue.endpoints) {
+      if (isBuiltin && group !== AGGREGATOR_GROUP)
+        this.#builtin.set(`${version}.${group}`, {
+          group,
+          version,
+          priority: builtinPriority({ group, version }),
+          mode: 'onstart',
+        });
     }
   }
 
@@ -44,8 +68,14 @@ export class LocalServices {
     const { internal, catalogue } = this.#options;
     if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource) || this.#unwatch.length > 0) return;
     this.#readDefinitions();
-    const leftOver = (internal.list(API_SERVICES) as APIService[]).filter((service) => modeOf(service) !== undefined).map(nameOf);
-    await Promise.all([...new Set([...this.#builtin.keys(), ...this.#custom.keys(), ...leftOver])].map((name) => this.#reconcile(name, { isStart: true })));
+    const leftOver = (internal.list(API_SERVICES) as APIService[])
+      .filter((service) => modeOf(service) !== undefined)
+      .map(nameOf);
+    await Promise.all(
+      [...new Set([...this.#builtin.keys(), ...this.#custom.keys(), ...leftOver])].map((name) =>
+        this.#reconcile(name, { isStart: true }),
+      ),
+    );
     if (this.#stopped || this.#unwatch.length > 0) return;
     if (catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) {
       const follow = (): void => this.#definitionsChanged();
@@ -69,7 +99,13 @@ export class LocalServices {
     if (!catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
     for (const { spec } of internal.list(DEFINITIONS) as CustomResourceDefinition[]) {
       for (const { name: version, served } of spec.versions) {
-        if (served && !this.#builtin.has(`${version}.${spec.group}`)) this.#custom.set(`${version}.${spec.group}`, { group: spec.group, version, priority: CUSTOM_PRIORITY, mode: 'true' });
+        if (served && !this.#builtin.has(`${version}.${spec.group}`))
+          this.#custom.set(`${version}.${spec.group}`, {
+            group: spec.group,
+            version,
+            priority: CUSTOM_PRIORITY,
+            mode: 'true',
+          });
       }
     }
   }
@@ -100,7 +136,11 @@ export class LocalServices {
       const target = objectOf(name, wanted);
       await internal.modify(API_SERVICES, { name }, (object) => {
         const service = object as APIService;
-        if (modeOf(service) === undefined || (deepEqual(service.spec, target.spec) && modeOf(service) === wanted.mode)) return false;
+        if (
+          modeOf(service) === undefined ||
+          (deepEqual(service.spec, target.spec) && modeOf(service) === wanted.mode)
+        )
+          return false;
         service.spec = target.spec!;
         service.metadata!.labels = { ...service.metadata!.labels, [AUTOMANAGED]: wanted.mode };
         return true;
@@ -114,8 +154,15 @@ export class LocalServices {
 
 function objectOf(name: string, { group, version, priority, mode }: Wanted): APIService {
   return {
-    apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name, labels: { [AUTOMANAGED]: mode } },
-    spec: { ...(group ? { group } : {}), version, groupPriorityMinimum: priority.group, versionPriority: priority.version },
+    apiVersion: 'apiregistration.k8s.io/v1',
+    kind: 'APIService',
+    metadata: { name, labels: { [AUTOMANAGED]: mode } },
+    spec: {
+      ...(group ? { group } : {}),
+      version,
+      groupPriorityMinimum: priority.group,
+      versionPriority: priority.version,
+    },
   };
 }
 

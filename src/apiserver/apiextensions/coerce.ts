@@ -19,7 +19,12 @@ export function envelopeFields(): FieldSchema[] {
   return [
     { name: 'apiVersion', value: text, required: false, zero: 'omitted' },
     { name: 'kind', value: text, required: false, zero: 'omitted' },
-    { name: 'metadata', value: { kind: 'object', type: () => schemaOf(OBJECT_META) }, required: false, zero: 'omitted' },
+    {
+      name: 'metadata',
+      value: { kind: 'object', type: () => schemaOf(OBJECT_META) },
+      required: false,
+      zero: 'omitted',
+    },
   ];
 }
 
@@ -29,13 +34,23 @@ export function envelopeSchema(name: string): ObjectSchema {
 }
 
 /** envelope: of envelopeSchema, which names the type in messages. The given value is consumed. */
-export function decodeCustom(value: unknown, { node, envelope, mode }: { readonly node: Structural; readonly envelope: ObjectSchema; readonly mode: DecodeMode }): Decoded {
+export function decodeCustom(
+  value: unknown,
+  {
+    node,
+    envelope,
+    mode,
+  }: { readonly node: Structural; readonly envelope: ObjectSchema; readonly mode: DecodeMode },
+): Decoded {
   const decoded = decodeObject(envelope, value, mode);
   const unknown: Unknown | undefined = mode === 'ignore' ? undefined : { pruned: [], ofEmbedded: [] };
   prune(decoded.object as JsonObject, { node, root: true, path: '', unknown, envelope });
   applyDefaults(decoded.object as JsonObject, node);
   // Upstream looks at metadata, then prunes, then reads embedded metadata; what it pruned it sorts.
-  return { object: decoded.object, problems: unknown ? [...decoded.problems, ...unknown.pruned.toSorted(), ...unknown.ofEmbedded] : [] };
+  return {
+    object: decoded.object,
+    problems: unknown ? [...decoded.problems, ...unknown.pruned.toSorted(), ...unknown.ofEmbedded] : [],
+  };
 }
 
 /** Fields that the schema does not know go, in place. */
@@ -52,7 +67,10 @@ export function normalise(object: KubeObject, node: Structural): void {
 // --------------------------------------------------------------------------------------------------------------- pruning
 
 /** 'unknown field "spec.foo"', by where they were found. */
-interface Unknown { readonly pruned: string[]; readonly ofEmbedded: string[] }
+interface Unknown {
+  readonly pruned: string[];
+  readonly ofEmbedded: string[];
+}
 
 interface PruneContext {
   readonly node: Structural | undefined;
@@ -67,7 +85,14 @@ interface PruneContext {
 
 function prune(value: unknown, context: PruneContext): void {
   if (Array.isArray(value)) {
-    value.forEach((item, i) => prune(item, { ...context, node: context.node?.items, root: context.node?.items?.embedded ?? false, path: `${context.path}[${i}]` }));
+    value.forEach((item, i) =>
+      prune(item, {
+        ...context,
+        node: context.node?.items,
+        root: context.node?.items?.embedded ?? false,
+        path: `${context.path}[${i}]`,
+      }),
+    );
   } else if (isJsonObject(value)) pruneObject(value, context);
 }
 
@@ -79,15 +104,24 @@ function pruneObject(object: JsonObject, context: PruneContext): void {
     const inner = fieldOf(node, key);
     const at = path === '' ? key : `${path}.${key}`;
     if (inner) prune(object[key], { ...context, node: inner, root: inner.embedded, path: at });
-    else if (node?.additional === true) prune(object[key], { ...context, node: undefined, root: false, path: at });
+    else if (node?.additional === true)
+      prune(object[key], { ...context, node: undefined, root: false, path: at });
     else if (node?.preserves !== true) {
       delete object[key];
-      if (unknown && unknown.pruned.length < MAX_PROBLEMS) unknown.pruned.push(`unknown field ${JSON.stringify(at)}`);
+      if (unknown && unknown.pruned.length < MAX_PROBLEMS)
+        unknown.pruned.push(`unknown field ${JSON.stringify(at)}`);
     }
   }
 }
 
-function coerceEmbedded(object: JsonObject, { path, unknown, envelope }: { readonly path: string; readonly unknown: Unknown | undefined; readonly envelope: ObjectSchema }): void {
+function coerceEmbedded(
+  object: JsonObject,
+  {
+    path,
+    unknown,
+    envelope,
+  }: { readonly path: string; readonly unknown: Unknown | undefined; readonly envelope: ObjectSchema },
+): void {
   const decoded = decodeObject(envelope, { ...object }, unknown ? 'strict' : 'ignore');
   const { metadata } = decoded.object;
   if (metadata === undefined) delete object['metadata'];
@@ -103,7 +137,8 @@ export function applyDefaults(value: unknown, node: Structural | undefined): voi
     const { items } = node;
     if (!items) return;
     for (let i = 0; i < value.length; i++) {
-      if (value[i] === null && !items.nullable && items.default !== undefined) value[i] = deepClone(items.default);
+      if (value[i] === null && !items.nullable && items.default !== undefined)
+        value[i] = deepClone(items.default);
       applyDefaults(value[i], items);
     }
   } else if (isJsonObject(value)) defaultFields(value, node);
@@ -114,7 +149,8 @@ function defaultFields(object: JsonObject, node: Structural): void {
     for (const [name, inner] of node.properties) {
       if (inner.default === undefined) continue;
       const given = object[name];
-      if (given === undefined || (given === null && !inner.nullable)) setOwn(object, name, deepClone(inner.default));
+      if (given === undefined || (given === null && !inner.nullable))
+        setOwn(object, name, deepClone(inner.default));
     }
   }
   for (const key of Object.keys(object)) {

@@ -20,13 +20,23 @@ const VERBS = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', '
 const TERMINATING_VERBS = ['delete', 'deletecollection', 'get', 'list', 'watch'];
 const PART_VERBS = ['get', 'patch', 'update'];
 
-export function structuralOf(version: CustomResourceDefinitionVersion, { preservesAll }: { readonly preservesAll: boolean }): Structural {
-  const schema = (version.schema?.openAPIV3Schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }) as JsonObject;
+export function structuralOf(
+  version: CustomResourceDefinitionVersion,
+  { preservesAll }: { readonly preservesAll: boolean },
+): Structural {
+  const schema = (version.schema?.openAPIV3Schema ?? {
+    type: 'object',
+    'x-kubernetes-preserve-unknown-fields': true,
+  }) as JsonObject;
   return toStructural(preservesAll ? { ...schema, 'x-kubernetes-preserve-unknown-fields': true } : schema);
 }
 
 export function isConditionTrue(definition: CustomResourceDefinition, type: string): boolean {
-  return definition.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false;
+  return (
+    definition.status?.conditions?.some(
+      (condition) => condition.type === type && condition.status === 'True',
+    ) ?? false
+  );
 }
 
 export function customStoragePrefix({ spec }: CustomResourceDefinition): string {
@@ -34,9 +44,16 @@ export function customStoragePrefix({ spec }: CustomResourceDefinition): string 
 }
 
 /** definition: with accepted names. */
-export function customResource(definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion, node: Structural): Resource {
+export function customResource(
+  definition: CustomResourceDefinition,
+  version: CustomResourceDefinitionVersion,
+  node: Structural,
+): Resource {
   const { spec } = definition;
-  const { group, names: { plural } } = spec;
+  const {
+    group,
+    names: { plural },
+  } = spec;
   const names = definition.status?.acceptedNames ?? spec.names;
   const terminating = isConditionTrue(definition, 'Terminating');
   const storage = spec.versions.find((candidate) => candidate.storage)?.name ?? version.name;
@@ -44,17 +61,44 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
   const hasStatus = version.subresources?.status !== undefined;
   const scale = version.subresources?.scale && scaleOf(version.subresources.scale);
   const served: ServedVersion = {
-    version: version.name, apiVersion: apiVersionOf(gvk), kind: names.kind, verbs: terminating ? TERMINATING_VERBS : VERBS, subresources: subresourcesOf(gvk, { hasStatus, hasScale: scale !== undefined }),
-    stability: stabilityOf(version.name), storageVersionHash: createHash('sha256').update(`${group}/${storage}/${names.kind}`).digest().subarray(0, 8).toString('base64'), returnsDeleted: false,
+    version: version.name,
+    apiVersion: apiVersionOf(gvk),
+    kind: names.kind,
+    verbs: terminating ? TERMINATING_VERBS : VERBS,
+    subresources: subresourcesOf(gvk, { hasStatus, hasScale: scale !== undefined }),
+    stability: stabilityOf(version.name),
+    storageVersionHash: createHash('sha256')
+      .update(`${group}/${storage}/${names.kind}`)
+      .digest()
+      .subarray(0, 8)
+      .toString('base64'),
+    returnsDeleted: false,
   };
   const behaviour: ResourceBehaviour = {
-    group, plural, allowUnconditionalUpdate: false, fieldSelectors: {},
-    ...(version.deprecated && { deprecation: version.deprecationWarning ?? deprecationOf(spec, { version, kind: names.kind }) }),
+    group,
+    plural,
+    allowUnconditionalUpdate: false,
+    fieldSelectors: {},
+    ...(version.deprecated && {
+      deprecation: version.deprecationWarning ?? deprecationOf(spec, { version, kind: names.kind }),
+    }),
   };
   const { validate, validateStatus } = validatorsOf(node, version.subresources?.scale);
   return {
-    group, plural, singular: names.singular ?? '', kind: names.kind, namespaced: spec.scope === 'Namespaced', shortNames: names.shortNames ?? [], categories: names.categories ?? [],
-    versions: [served], storageApiVersion: apiVersionOf({ group, version: storage }), storagePrefix: customStoragePrefix(definition), hasStatus, scale, virtual: false, behaviour,
+    group,
+    plural,
+    singular: names.singular ?? '',
+    kind: names.kind,
+    namespaced: spec.scope === 'Namespaced',
+    shortNames: names.shortNames ?? [],
+    categories: names.categories ?? [],
+    versions: [served],
+    storageApiVersion: apiVersionOf({ group, version: storage }),
+    storagePrefix: customStoragePrefix(definition),
+    hasStatus,
+    scale,
+    virtual: false,
+    behaviour,
     table: customTable(version.additionalPrinterColumns),
     applyDefaults: (object) => normalise(object, node),
     prepareForCreate: (object) => {
@@ -74,8 +118,14 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
 }
 
 /** Names the best version that is served and not on its way out. */
-function deprecationOf({ group, versions }: CustomResourceDefinition['spec'], { version, kind }: { readonly version: CustomResourceDefinitionVersion; readonly kind: string }): string {
-  const [best] = versions.filter(({ served, deprecated }) => served && !deprecated).map(({ name }) => name).toSorted(compareVersions);
+function deprecationOf(
+  { group, versions }: CustomResourceDefinition['spec'],
+  { version, kind }: { readonly version: CustomResourceDefinitionVersion; readonly kind: string },
+): string {
+  const [best] = versions
+    .filter(({ served, deprecated }) => served && !deprecated)
+    .map(({ name }) => name)
+    .toSorted(compareVersions);
   const isBetter = best !== undefined && compareVersions(best, version.name) < 0;
   return `${group}/${version.name} ${kind} is deprecated${isBetter ? `; use ${group}/${best} ${kind}` : ''}`;
 }
@@ -86,10 +136,20 @@ function createWhileTerminating(): Error {
   return error;
 }
 
-function subresourcesOf({ group, version, kind }: { readonly group: string; readonly version: string; readonly kind: string }, { hasStatus, hasScale }: { readonly hasStatus: boolean; readonly hasScale: boolean }): Map<string, ServedSubresource> {
+function subresourcesOf(
+  { group, version, kind }: { readonly group: string; readonly version: string; readonly kind: string },
+  { hasStatus, hasScale }: { readonly hasStatus: boolean; readonly hasScale: boolean },
+): Map<string, ServedSubresource> {
   const found = new Map<string, ServedSubresource>();
   if (hasStatus) found.set('status', { name: 'status', group, version, kind, verbs: PART_VERBS });
-  if (hasScale) found.set('scale', { name: 'scale', group: 'autoscaling', version: 'v1', kind: 'Scale', verbs: PART_VERBS });
+  if (hasScale)
+    found.set('scale', {
+      name: 'scale',
+      group: 'autoscaling',
+      version: 'v1',
+      kind: 'Scale',
+      verbs: PART_VERBS,
+    });
   return found;
 }
 
@@ -102,7 +162,9 @@ function prepareForUpdate(next: KubeObject, previous: KubeObject, hasStatus: boo
     else next['status'] = previous['status'];
   }
   const before = previous.metadata?.generation ?? 0;
-  next.metadata!.generation = deepEqual(contentOf(next, hasStatus), contentOf(previous, hasStatus)) ? before : before + 1;
+  next.metadata!.generation = deepEqual(contentOf(next, hasStatus), contentOf(previous, hasStatus))
+    ? before
+    : before + 1;
 }
 
 function contentOf(object: KubeObject, hasStatus: boolean): JsonObject {
@@ -119,29 +181,59 @@ function prepareForStatusUpdate(next: KubeObject, previous: KubeObject): void {
   for (const field of Object.keys(next)) delete next[field];
   Object.assign(next, previous);
   const { managedFields: _, ...metadata } = previous.metadata!;
-  next.metadata = { ...metadata, ...(managedFields && { managedFields }), ...(resourceVersion && { resourceVersion }) };
+  next.metadata = {
+    ...metadata,
+    ...(managedFields && { managedFields }),
+    ...(resourceVersion && { resourceVersion }),
+  };
   if (status === undefined) delete next['status'];
   else next['status'] = status;
 }
 
 /** What keeps rules from being evaluated: values they could not read. */
-const BLOCKING = new Set<FieldError['type']>(['FieldValueNotSupported', 'FieldValueRequired', 'FieldValueTooLong', 'FieldValueTooMany', 'FieldValueTypeInvalid']);
+const BLOCKING = new Set<FieldError['type']>([
+  'FieldValueNotSupported',
+  'FieldValueRequired',
+  'FieldValueTooLong',
+  'FieldValueTooMany',
+  'FieldValueTypeInvalid',
+]);
 
-type Validate = (object: KubeObject, previous: KubeObject | undefined, context: Pick<HookContext, 'warn'>) => FieldError[];
+type Validate = (
+  object: KubeObject,
+  previous: KubeObject | undefined,
+  context: Pick<HookContext, 'warn'>,
+) => FieldError[];
 
 /** validateStatus: where the status is written alone, it is checked alone, but for the rules. */
-function validatorsOf(node: Structural, scale: ScalePaths | undefined): { readonly validate: Validate; readonly validateStatus: Validate } {
-  const validateValues = compileValidator(node), statusNode = node.properties.get('status');
+function validatorsOf(
+  node: Structural,
+  scale: ScalePaths | undefined,
+): { readonly validate: Validate; readonly validateStatus: Validate } {
+  const validateValues = compileValidator(node),
+    statusNode = node.properties.get('status');
   const validateStatusValues = statusNode && compileValidator(statusNode);
   const rules = compileRules(node);
-  const finish = (errors: FieldError[], object: KubeObject, previous: KubeObject | undefined, warn: HookContext['warn']): FieldError[] => {
+  const finish = (
+    errors: FieldError[],
+    object: KubeObject,
+    previous: KubeObject | undefined,
+    warn: HookContext['warn'],
+  ): FieldError[] => {
     errors.push(...validateEmbedded(object, node));
     const listErrors = validateListTypes(object, node);
     // What was wrong with lists before stays allowed.
-    if (listErrors.length > 0 && (previous === undefined || validateListTypes(previous, node).length === 0)) errors.push(...listErrors);
+    if (listErrors.length > 0 && (previous === undefined || validateListTypes(previous, node).length === 0))
+      errors.push(...listErrors);
     if (!rules) return errors;
     if (errors.some(({ type }) => BLOCKING.has(type))) {
-      errors.push(fieldErrors.invalid('<nil>', null, 'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation'));
+      errors.push(
+        fieldErrors.invalid(
+          '<nil>',
+          null,
+          'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
+        ),
+      );
     } else errors.push(...rules(object, previous, warn));
     return errors;
   };
@@ -153,7 +245,13 @@ function validatorsOf(node: Structural, scale: ScalePaths | undefined): { readon
     },
     validateStatus: (object, previous, { warn }) => {
       const { status } = object as { readonly status?: unknown };
-      const errors = status === undefined || !validateStatusValues ? [] : validateStatusValues(status, previous?.['status']).map((error) => ({ ...error, field: within('status', error.field) }));
+      const errors =
+        status === undefined || !validateStatusValues
+          ? []
+          : validateStatusValues(status, previous?.['status']).map((error) => ({
+              ...error,
+              field: within('status', error.field),
+            }));
       if (scale) errors.push(...statusScaleErrors(object, scale));
       return finish(errors, object, previous, warn);
     },
@@ -161,19 +259,37 @@ function validatorsOf(node: Structural, scale: ScalePaths | undefined): { readon
 }
 
 function within(parent: string, field: string): string {
-  return field === '<nil>' || field === '' ? parent : field.startsWith('[') ? parent + field : `${parent}.${field}`;
+  return field === '<nil>' || field === ''
+    ? parent
+    : field.startsWith('[')
+      ? parent + field
+      : `${parent}.${field}`;
 }
 
 // ----------------------------------------------------------------------------------------------------------------- scale
 
-function scaleOf({ specReplicasPath, statusReplicasPath, labelSelectorPath }: ScalePaths): ScaleSubresource<KubeObject> {
-  const specPath = simplePath(specReplicasPath) ?? [], statusPath = simplePath(statusReplicasPath) ?? [], selectorPath = labelSelectorPath ? simplePath(labelSelectorPath) ?? [] : [];
+function scaleOf({
+  specReplicasPath,
+  statusReplicasPath,
+  labelSelectorPath,
+}: ScalePaths): ScaleSubresource<KubeObject> {
+  const specPath = simplePath(specReplicasPath) ?? [],
+    statusPath = simplePath(statusReplicasPath) ?? [],
+    selectorPath = labelSelectorPath ? (simplePath(labelSelectorPath) ?? []) : [];
   return {
     get: (object) => {
       const specReplicas = valueAt(object, specPath);
-      if (typeof specReplicas !== 'number') throw statusErrors.internal(`the spec replicas field ${JSON.stringify(specReplicasPath)} does not exist`);
-      const statusReplicas = valueAt(object, statusPath), selector = selectorPath.length > 0 ? valueAt(object, selectorPath) : '';
-      return { specReplicas, statusReplicas: typeof statusReplicas === 'number' ? statusReplicas : 0, selector: typeof selector === 'string' ? selector : '' };
+      if (typeof specReplicas !== 'number')
+        throw statusErrors.internal(
+          `the spec replicas field ${JSON.stringify(specReplicasPath)} does not exist`,
+        );
+      const statusReplicas = valueAt(object, statusPath),
+        selector = selectorPath.length > 0 ? valueAt(object, selectorPath) : '';
+      return {
+        specReplicas,
+        statusReplicas: typeof statusReplicas === 'number' ? statusReplicas : 0,
+        selector: typeof selector === 'string' ? selector : '',
+      };
     },
     setReplicas: (object, replicas) => {
       let parent: JsonObject = object as JsonObject;

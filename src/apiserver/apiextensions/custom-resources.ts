@@ -47,29 +47,54 @@ export function withCustomResourceChecks(resource: Resource): Resource {
       resource.applyDefaults(object);
       readInnerSchemas(object as CustomResourceDefinition);
     },
-    validate: (object, context) => joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
-    validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition)),
+    validate: (object, context) =>
+      joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
+    validateUpdate: (next, previous, context) =>
+      joined(resource.validateUpdate(next, previous, context), () =>
+        checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition),
+      ),
     warnings: (next, previous) => {
       const known = new Set(previous ? unrecognizedFormats(previous as CustomResourceDefinition) : []);
-      return [...resource.warnings(next, previous), ...unrecognizedFormats(next as CustomResourceDefinition).filter((format) => !known.has(format)).map((format) => `unrecognized format ${JSON.stringify(format)}`)];
+      return [
+        ...resource.warnings(next, previous),
+        ...unrecognizedFormats(next as CustomResourceDefinition)
+          .filter((format) => !known.has(format))
+          .map((format) => `unrecognized format ${JSON.stringify(format)}`),
+      ];
     },
   };
 }
 
 /** Nothing of it goes before its objects do. */
 function beginDeletion(object: KubeObject, nowMs: number): void {
-  const definition = object as CustomResourceDefinition, { finalizers = [] } = object.metadata!;
+  const definition = object as CustomResourceDefinition,
+    { finalizers = [] } = object.metadata!;
   if (!finalizers.includes(CLEANUP)) object.metadata!.finalizers = [...finalizers, CLEANUP];
-  setTerminating(definition, { status: 'True', reason: 'InstanceDeletionPending', message: 'CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon' }, nowMs);
+  setTerminating(
+    definition,
+    {
+      status: 'True',
+      reason: 'InstanceDeletionPending',
+      message: 'CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon',
+    },
+    nowMs,
+  );
 }
 
-interface Terminating { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }
+interface Terminating {
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+}
 
 function setTerminating(definition: CustomResourceDefinition, condition: Terminating, nowMs: number): void {
   const conditions = definition.status?.conditions ?? [];
   const old = conditions.find(({ type }) => type === 'Terminating');
   const next = withTime({ type: 'Terminating', ...condition }, { old, nowMs });
-  definition.status = { ...definition.status, conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next] } as NonNullable<CustomResourceDefinition['status']>;
+  definition.status = {
+    ...definition.status,
+    conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next],
+  } as NonNullable<CustomResourceDefinition['status']>;
 }
 
 function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
@@ -84,7 +109,14 @@ export interface CustomResourcesOptions {
   readonly log: Logger;
 }
 
-interface Served { readonly uid: string; readonly fingerprint: string; readonly prefix: string; readonly cache: ResourceCache; readonly endpoints: readonly Endpoint[]; /** Of the storage version, served or not: what objects are deleted by. */ readonly keeper: StoredEndpoint }
+interface Served {
+  readonly uid: string;
+  readonly fingerprint: string;
+  readonly prefix: string;
+  readonly cache: ResourceCache;
+  readonly endpoints: readonly Endpoint[];
+  /** Of the storage version, served or not: what objects are deleted by. */ readonly keeper: StoredEndpoint;
+}
 
 export class CustomResources {
   readonly #options: CustomResourcesOptions;
@@ -108,7 +140,8 @@ export class CustomResources {
     for (const { value, unreadable } of items) {
       if (unreadable !== undefined) continue;
       const definition = JSON.parse(value.toString()) as CustomResourceDefinition;
-      if (isConditionTrue(definition, 'Established')) cache.add(customStoragePrefix(definition), { fieldsOf: fieldsOfMetadata });
+      if (isConditionTrue(definition, 'Established'))
+        cache.add(customStoragePrefix(definition), { fieldsOf: fieldsOfMetadata });
     }
   }
 
@@ -142,11 +175,16 @@ export class CustomResources {
     this.#leaving.delete(name);
     if (served) {
       this.#served.delete(name);
-      this.#options.catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints: [] });
+      this.#options.catalogue.serve(
+        { group: definition.spec.group, resource: definition.spec.names.plural },
+        { endpoints: [] },
+      );
       this.#options.cache.remove(served.prefix);
     }
     // Names that are free now may be waited for.
-    for (const other of this.#definitions()) if (other.spec.group === definition.spec.group && !isConditionTrue(other, 'NamesAccepted')) this.#enqueue(other.metadata!.name!);
+    for (const other of this.#definitions())
+      if (other.spec.group === definition.spec.group && !isConditionTrue(other, 'NamesAccepted'))
+        this.#enqueue(other.metadata!.name!);
   }
 
   #definitions(): CustomResourceDefinition[] {
@@ -156,8 +194,15 @@ export class CustomResources {
   // --------------------------------------------------------------------------------------------------------------- serving
 
   #serve(definition: CustomResourceDefinition): void {
-    const name = definition.metadata!.name!, uid = definition.metadata?.uid ?? '';
-    const fingerprint = JSON.stringify([uid, definition.spec, definition.status?.acceptedNames, definition.status?.storedVersions, isConditionTrue(definition, 'Terminating')]);
+    const name = definition.metadata!.name!,
+      uid = definition.metadata?.uid ?? '';
+    const fingerprint = JSON.stringify([
+      uid,
+      definition.spec,
+      definition.status?.acceptedNames,
+      definition.status?.storedVersions,
+      isConditionTrue(definition, 'Terminating'),
+    ]);
     const before = this.#served.get(name);
     if (before?.fingerprint === fingerprint) return;
     const { catalogue, cache, log } = this.#options;
@@ -165,9 +210,17 @@ export class CustomResources {
     const stored = cache.add(prefix, { fieldsOf: fieldsOfMetadata });
     try {
       const all = this.#endpoints(definition, stored);
-      const endpoints = all.filter(({ gvk }) => definition.spec.versions.some((version) => version.served && version.name === gvk.version));
+      const endpoints = all.filter(({ gvk }) =>
+        definition.spec.versions.some((version) => version.served && version.name === gvk.version),
+      );
       const keeper = { ...all[0]!, codec: undefined } as StoredEndpoint;
-      catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints, stored: endpoints.find(({ apiVersion, resource }) => resource.storageApiVersion === apiVersion) });
+      catalogue.serve(
+        { group: definition.spec.group, resource: definition.spec.names.plural },
+        {
+          endpoints,
+          stored: endpoints.find(({ apiVersion, resource }) => resource.storageApiVersion === apiVersion),
+        },
+      );
       this.#served.set(name, { uid, fingerprint, prefix, cache: stored, endpoints, keeper });
       // As upstream: watches of the old schema end, their clients come back.
       if (before && before.endpoints.length > 0) stored.endWatches();
@@ -179,11 +232,22 @@ export class CustomResources {
   /** Of every version, the storage version first. */
   #endpoints(definition: CustomResourceDefinition, cache: ResourceCache): Endpoint[] {
     const { spec } = definition;
-    const nodes = new Map(spec.versions.map((version) => [version.name, structuralOf(version, { preservesAll: spec.preserveUnknownFields === true })]));
-    return spec.versions.toSorted((left, right) => Number(right.storage) - Number(left.storage)).map((version) => this.#endpoint(definition, version, { cache, nodes }));
+    const nodes = new Map(
+      spec.versions.map((version) => [
+        version.name,
+        structuralOf(version, { preservesAll: spec.preserveUnknownFields === true }),
+      ]),
+    );
+    return spec.versions
+      .toSorted((left, right) => Number(right.storage) - Number(left.storage))
+      .map((version) => this.#endpoint(definition, version, { cache, nodes }));
   }
 
-  #endpoint(definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion, { cache, nodes }: { readonly cache: ResourceCache; readonly nodes: ReadonlyMap<string, Structural> }): Endpoint {
+  #endpoint(
+    definition: CustomResourceDefinition,
+    version: CustomResourceDefinitionVersion,
+    { cache, nodes }: { readonly cache: ResourceCache; readonly nodes: ReadonlyMap<string, Structural> },
+  ): Endpoint {
     const { spec } = definition;
     const node = nodes.get(version.name)!;
     const resource = customResource(definition, version, node);
@@ -193,32 +257,65 @@ export class CustomResources {
     const apiVersion = apiVersionOf(gvk);
     const name = customDefinitionName(gvk);
     const envelope = envelopeSchema(name);
-    const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({ field: jsonPath.slice(1), path: simplePath(jsonPath) ?? [] }));
+    const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({
+      field: jsonPath.slice(1),
+      path: simplePath(jsonPath) ?? [],
+    }));
     const versions: Versions = {
-      nodeOf: (wanted) => nodes.get(wanted), storageApiVersion: resource.storageApiVersion,
-      convert: spec.conversion?.strategy === 'Webhook' ? createConverter(definition, { internal: this.#internal }) : undefined,
+      nodeOf: (wanted) => nodes.get(wanted),
+      storageApiVersion: resource.storageApiVersion,
+      convert:
+        spec.conversion?.strategy === 'Webhook'
+          ? createConverter(definition, { internal: this.#internal })
+          : undefined,
     };
-    const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec(versions, apiVersion, (entry) => cache.parsed.of(entry));
+    const codec = isAlwaysCurrent(definition, version)
+      ? undefined
+      : createCodec(versions, apiVersion, (entry) => cache.parsed.of(entry));
     const convert = conversionOf(versions);
     const schemas = new Map<string, ObjectSchema>();
     const schemaIn = ({ group: of, version: wanted }: GroupVersion): ObjectSchema | undefined => {
-      const known = schemas.get(wanted), other = nodes.get(wanted);
+      const known = schemas.get(wanted),
+        other = nodes.get(wanted);
       if (of !== group || known || !other) return of === group ? known : undefined;
       const made = toObjectSchema(other, customDefinitionName({ ...gvk, version: wanted }));
       schemas.set(wanted, made);
       return made;
     };
     return {
-      resource, served: served!, isBuiltin: false, deprecation: resource.behaviour.deprecation, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
+      resource,
+      served: served!,
+      isBuiltin: false,
+      deprecation: resource.behaviour.deprecation,
+      gvk,
+      gvr: { group, version: version.name, resource: resource.plural },
+      apiVersion,
       // Hooks see the served version; what differs from it in the store is the codec's business.
-      storageGvk: gvk, isStorageVersion: true, codec, fromVersion: (object) => convert(object, apiVersion),
+      storageGvk: gvk,
+      isStorageVersion: true,
+      codec,
+      fromVersion: (object) => convert(object, apiVersion),
       kindVersions: { schemaOf: (wanted) => schemaIn(parseApiVersion(wanted)), convert },
-      schema: schemaIn(gvk), decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
-      verbs: new Set(VERBS), cache, groupResource: { group, resource: resource.plural },
-      selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fields.map(({ field }) => field)]),
-      fieldsOf: (object) => ({ ...fieldsOfMetadata(object), ...Object.fromEntries(fields.map(({ field, path }) => [field, textOf(valueAt(object, path))])) }),
-      ...(definition.status?.acceptedNames?.listKind && { listKind: definition.status.acceptedNames.listKind }),
-      publishedSchema: spec.preserveUnknownFields ? undefined : version.schema?.openAPIV3Schema as JsonObject | undefined,
+      schema: schemaIn(gvk),
+      decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
+      verbs: new Set(VERBS),
+      cache,
+      groupResource: { group, resource: resource.plural },
+      selectableFields: new Set([
+        'metadata.name',
+        ...(resource.namespaced ? ['metadata.namespace'] : []),
+        ...fields.map(({ field }) => field),
+      ]),
+      fieldsOf: (object) => ({
+        ...fieldsOfMetadata(object),
+        ...Object.fromEntries(fields.map(({ field, path }) => [field, textOf(valueAt(object, path))])),
+      }),
+      ...(definition.status?.acceptedNames?.listKind && {
+        listKind: definition.status.acceptedNames.listKind,
+      }),
+      publishedSchema: spec.preserveUnknownFields
+        ? undefined
+        : (version.schema?.openAPIV3Schema as JsonObject | undefined),
     };
   }
 
@@ -239,7 +336,10 @@ export class CustomResources {
         await this.#reconcile(name);
       } catch (error) {
         if (this.#stopped) break;
-        this.#options.log.warn('a custom resource definition could not be taken care of, trying again', { definition: name, error: errorMessage(error) });
+        this.#options.log.warn('a custom resource definition could not be taken care of, trying again', {
+          definition: name,
+          error: errorMessage(error),
+        });
         this.#options.clock.after(RETRY_MS, () => {
           if (!this.#stopped) this.#enqueue(name);
         });
@@ -254,26 +354,51 @@ export class CustomResources {
     const nowMs = this.#options.clock.now();
     const violations = violationsOf(definition);
     const status = statusOf(definition, { others: this.#definitions(), violations, nowMs });
-    if (!deepEqual(status, definition.status)) await this.#modify(name, (current) => void (current.status = statusOf(current, { others: this.#definitions(), violations, nowMs })), { subresource: 'status' });
-    if (definition.metadata?.deletionTimestamp && definition.metadata.finalizers?.includes(CLEANUP)) await this.#cleanUp(definition);
+    if (!deepEqual(status, definition.status))
+      await this.#modify(
+        name,
+        (current) =>
+          void (current.status = statusOf(current, { others: this.#definitions(), violations, nowMs })),
+        { subresource: 'status' },
+      );
+    if (definition.metadata?.deletionTimestamp && definition.metadata.finalizers?.includes(CLEANUP))
+      await this.#cleanUp(definition);
   }
 
-  async #modify(name: string, change: (definition: CustomResourceDefinition) => void, options?: ModifyOptions): Promise<void> {
+  async #modify(
+    name: string,
+    change: (definition: CustomResourceDefinition) => void,
+    options?: ModifyOptions,
+  ): Promise<void> {
     try {
-      await this.#internal.modify(DEFINITIONS, { name }, (object) => change(object as CustomResourceDefinition), options);
+      await this.#internal.modify(
+        DEFINITIONS,
+        { name },
+        (object) => change(object as CustomResourceDefinition),
+        options,
+      );
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
     }
   }
 
   #setTerminating(name: string, condition: Terminating): Promise<void> {
-    return this.#modify(name, (definition) => setTerminating(definition, condition, this.#options.clock.now()), { subresource: 'status' });
+    return this.#modify(
+      name,
+      (definition) => setTerminating(definition, condition, this.#options.clock.now()),
+      { subresource: 'status' },
+    );
   }
 
   /** Deletes the objects, then lets the definition go. Called again each time one of the objects is gone. */
   async #cleanUp(definition: CustomResourceDefinition): Promise<void> {
     const name = definition.metadata!.name!;
-    if (terminatingReason(definition) !== 'InstanceDeletionInProgress') await this.#setTerminating(name, { status: 'True', reason: 'InstanceDeletionInProgress', message: 'CustomResource deletion is in progress' });
+    if (terminatingReason(definition) !== 'InstanceDeletionInProgress')
+      await this.#setTerminating(name, {
+        status: 'True',
+        reason: 'InstanceDeletionInProgress',
+        message: 'CustomResource deletion is in progress',
+      });
     const served = this.#served.get(name);
     if (served) {
       await this.#deleteObjects(served);
@@ -283,14 +408,29 @@ export class CustomResources {
         return;
       }
     }
-    await this.#setTerminating(name, { status: 'False', reason: 'InstanceDeletionCompleted', message: 'removed all instances' });
-    await this.#modify(name, ({ metadata }) => {
-      metadata!.finalizers = (metadata!.finalizers ?? []).filter((finalizer) => finalizer !== CLEANUP);
-    }, { unvalidated: true });
+    await this.#setTerminating(name, {
+      status: 'False',
+      reason: 'InstanceDeletionCompleted',
+      message: 'removed all instances',
+    });
+    await this.#modify(
+      name,
+      ({ metadata }) => {
+        metadata!.finalizers = (metadata!.finalizers ?? []).filter((finalizer) => finalizer !== CLEANUP);
+      },
+      { unvalidated: true },
+    );
   }
 
   async #deleteObjects({ cache, keeper }: Served): Promise<void> {
-    const context = { user: { name: 'system:apiserver', groups: ['system:masters'] }, dryRun: false, admission: false, subresource: '', options: {}, warn: () => {} };
+    const context = {
+      user: { name: 'system:apiserver', groups: ['system:masters'] },
+      dryRun: false,
+      admission: false,
+      subresource: '',
+      options: {},
+      warn: () => {},
+    };
     const queue = cache.entries.list('').values();
     const work = async (): Promise<void> => {
       for (const entry of queue) {
@@ -307,16 +447,20 @@ export class CustomResources {
 
   #follow(name: string, cache: ResourceCache): void {
     if (this.#leaving.has(name)) return;
-    const subscribe = (): void => void this.#leaving.set(name, cache.subscribe({
-      keyPrefix: cache.prefix,
-      deliver: ({ current }) => {
-        if (!current && cache.entries.size === 0) this.#enqueue(name);
-      },
-      reset: () => {
-        this.#leaving.delete(name);
-        if (!this.#stopped) this.#enqueue(name);
-      },
-    }));
+    const subscribe = (): void =>
+      void this.#leaving.set(
+        name,
+        cache.subscribe({
+          keyPrefix: cache.prefix,
+          deliver: ({ current }) => {
+            if (!current && cache.entries.size === 0) this.#enqueue(name);
+          },
+          reset: () => {
+            this.#leaving.delete(name);
+            if (!this.#stopped) this.#enqueue(name);
+          },
+        }),
+      );
     subscribe();
   }
 }
@@ -324,8 +468,16 @@ export class CustomResources {
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
 /** Every object was written under this very schema in this version: stored bytes can be answered as they are. */
-function isAlwaysCurrent({ metadata, spec, status }: CustomResourceDefinition, version: CustomResourceDefinitionVersion): boolean {
-  return version.storage && metadata?.generation === 1 && spec.versions.length >= 1 && (status?.storedVersions ?? []).every((stored) => stored === version.name);
+function isAlwaysCurrent(
+  { metadata, spec, status }: CustomResourceDefinition,
+  version: CustomResourceDefinitionVersion,
+): boolean {
+  return (
+    version.storage &&
+    metadata?.generation === 1 &&
+    spec.versions.length >= 1 &&
+    (status?.storedVersions ?? []).every((stored) => stored === version.name)
+  );
 }
 
 function terminatingReason({ status }: CustomResourceDefinition): string | undefined {

@@ -6,16 +6,38 @@ import type { CustomResourceColumnDefinition } from '#api/types.ts';
 import type { TableCell, TableColumn, TableDefinition } from '#resources/define.ts';
 import { compileJsonPath } from './json-path.ts';
 
-const NAME: TableColumn = { name: 'Name', type: 'string', format: 'name', description: 'Unique within its namespace, or the cluster.' };
-const AGE: CustomResourceColumnDefinition = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp', description: 'When the object was created.' };
+const NAME: TableColumn = {
+  name: 'Name',
+  type: 'string',
+  format: 'name',
+  description: 'Unique within its namespace, or the cluster.',
+};
+const AGE: CustomResourceColumnDefinition = {
+  name: 'Age',
+  type: 'date',
+  jsonPath: '.metadata.creationTimestamp',
+  description: 'When the object was created.',
+};
 
-export function customTable(columns: readonly CustomResourceColumnDefinition[] | undefined): TableDefinition<KubeObject> {
+export function customTable(
+  columns: readonly CustomResourceColumnDefinition[] | undefined,
+): TableDefinition<KubeObject> {
   const shown = (columns ?? [AGE]).map((column) => ({ column, path: compileJsonPath(column.jsonPath) }));
   return {
-    columns: [NAME, ...shown.map(({ column: { name, type, format, description, priority } }): TableColumn => ({
-      name, type: type as TableColumn['type'], ...(format && { format }), description: description || `The value at ${shownPath(columns, name)}.`, ...(priority && { priority }),
-    }))],
-    row: (object, { nowMs }) => [object.metadata?.name ?? '', ...shown.map(({ column, path }) => cell(column.type, path(object)[0], nowMs))],
+    columns: [
+      NAME,
+      ...shown.map(({ column: { name, type, format, description, priority } }): TableColumn => ({
+        name,
+        type: type as TableColumn['type'],
+        ...(format && { format }),
+        description: description || `The value at ${shownPath(columns, name)}.`,
+        ...(priority && { priority }),
+      })),
+    ],
+    row: (object, { nowMs }) => [
+      object.metadata?.name ?? '',
+      ...shown.map(({ column, path }) => cell(column.type, path(object)[0], nowMs)),
+    ],
   };
 }
 
@@ -26,10 +48,15 @@ function shownPath(columns: readonly CustomResourceColumnDefinition[] | undefine
 function cell(type: string, value: unknown, nowMs: number): TableCell {
   if (value === undefined || value === null) return null;
   switch (type) {
-    case 'integer': return typeof value === 'number' ? Math.trunc(value) : null;
-    case 'number': return typeof value === 'number' ? value : null;
-    case 'boolean': return typeof value === 'boolean' ? value : null;
-    case 'date': return typeof value !== 'string' ? null : timeMs(value) === undefined ? '<invalid>' : age(value, nowMs);
-    default: return Array.isArray(value) || isJsonObject(value) ? JSON.stringify(value) : String(value);
+    case 'integer':
+      return typeof value === 'number' ? Math.trunc(value) : null;
+    case 'number':
+      return typeof value === 'number' ? value : null;
+    case 'boolean':
+      return typeof value === 'boolean' ? value : null;
+    case 'date':
+      return typeof value !== 'string' ? null : timeMs(value) === undefined ? '<invalid>' : age(value, nowMs);
+    default:
+      return Array.isArray(value) || isJsonObject(value) ? JSON.stringify(value) : String(value);
   }
 }

@@ -4,7 +4,10 @@ import { parseCIDR, parseIP } from '#machinery/ip.ts';
 
 type Check = (text: string) => boolean;
 
-const matches = (pattern: RegExp): Check => (text) => pattern.test(text);
+const matches =
+  (pattern: RegExp): Check =>
+  (text) =>
+    pattern.test(text);
 const UUID = '[0-9a-f]{8}-?[0-9a-f]{4}-?';
 
 /** 2006-01-02 and a day that exists. */
@@ -16,7 +19,10 @@ function isDate(text: string): boolean {
 }
 
 function isDateTime(text: string): boolean {
-  const parts = /^(\d{4}-\d{2}-\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)([.]\d+)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)$/.exec(text);
+  const parts =
+    /^(\d{4}-\d{2}-\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)([.]\d+)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)$/.exec(
+      text,
+    );
   return parts !== null && isDate(parts[1]!);
 }
 
@@ -25,7 +31,9 @@ function isDuration(text: string): boolean {
     parseGoDuration(text);
     return true;
   } catch {
-    return /^\d+\s*(ns|us|µs|ms|s|m|h|d|w|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?)$/.test(text);
+    return /^\d+\s*(ns|us|µs|ms|s|m|h|d|w|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?)$/.test(
+      text,
+    );
   }
 }
 
@@ -59,10 +67,17 @@ function isIsbn13(text: string): boolean {
 
 /** One label, or several of which the last is of two letters at least. */
 function isHostname(text: string): boolean {
-  const labels = text.split('.'), last = labels.pop()!;
-  if (Buffer.byteLength(text) > 255 || [...labels, last].some((label) => Buffer.byteLength(label) > 63)) return false;
+  const labels = text.split('.'),
+    last = labels.pop()!;
+  if (Buffer.byteLength(text) > 255 || [...labels, last].some((label) => Buffer.byteLength(label) > 63))
+    return false;
   if (labels.length === 0) return /^[a-zA-Z0-9\p{S}\p{L}](?:-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?$/u.test(last);
-  return /^[a-zA-Z\p{L}]{2,63}$/u.test(last) && labels.every((label) => /^[a-zA-Z0-9\p{S}\p{L}](?:[a-zA-Z0-9\p{S}\p{L}-]{0,61}[a-zA-Z0-9\p{S}\p{L}])?$/u.test(label));
+  return (
+    /^[a-zA-Z\p{L}]{2,63}$/u.test(last) &&
+    labels.every((label) =>
+      /^[a-zA-Z0-9\p{S}\p{L}](?:[a-zA-Z0-9\p{S}\p{L}-]{0,61}[a-zA-Z0-9\p{S}\p{L}])?$/u.test(label),
+    )
+  );
 }
 
 const ADDRESS = /^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/;
@@ -94,7 +109,9 @@ export const STRING_FORMATS: Readonly<Record<string, Check>> = {
   creditcard: isLuhn,
   ssn: matches(/^\d{3}[- ]?\d{2}[- ]?\d{4}$/),
   hexcolor: matches(/^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$/),
-  rgbcolor: matches(/^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$/),
+  rgbcolor: matches(
+    /^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$/,
+  ),
   byte: matches(/^(?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/),
   password: () => true,
   date: isDate,

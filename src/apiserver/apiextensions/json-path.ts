@@ -37,16 +37,21 @@ function parse(text: string): Step[] {
   return steps;
 }
 
-interface Parsed { readonly step: Step | undefined; readonly length: number }
+interface Parsed {
+  readonly step: Step | undefined;
+  readonly length: number;
+}
 
 function dot(rest: string, text: string): Parsed {
-  let name = '', i = 1;
+  let name = '',
+    i = 1;
   for (; i < rest.length && rest[i] !== '.' && rest[i] !== '['; i++) {
     // A backslash makes the next character part of the name.
     if (rest[i] === '\\' && i + 1 < rest.length) i++;
     name += rest[i]!;
   }
-  if (name === '' && i < rest.length && rest[i] !== '[') throw new JsonPathError(`a name is missing in ${text}`);
+  if (name === '' && i < rest.length && rest[i] !== '[')
+    throw new JsonPathError(`a name is missing in ${text}`);
   if (/[{}()?@,]/.test(name)) throw new JsonPathError(`unexpected character in ${text}`);
   return { step: name === '' ? undefined : name === '*' ? wildcard : field(name), length: i };
 }
@@ -59,7 +64,8 @@ function bracket(rest: string, text: string): Parsed {
 }
 
 function closing(rest: string): number {
-  let quote = '', depth = 0;
+  let quote = '',
+    depth = 0;
   for (let i = 0; i < rest.length; i++) {
     const character = rest[i]!;
     if (quote !== '') quote = character === quote ? '' : quote;
@@ -76,36 +82,58 @@ function bracketStep(inner: string, text: string): Step {
   if (quoted) return field((quoted[1] ?? quoted[2]!).replaceAll(/\\(.)/g, '$1'));
   if (/^-?\d+$/.test(inner)) return position(Number(inner));
   const slice = /^(-?\d*):(-?\d*)(?::(\d+))?$/.exec(inner);
-  if (slice) return range({ from: slice[1] ? Number(slice[1]) : undefined, to: slice[2] ? Number(slice[2]) : undefined, by: slice[3] ? Number(slice[3]) : 1 });
+  if (slice)
+    return range({
+      from: slice[1] ? Number(slice[1]) : undefined,
+      to: slice[2] ? Number(slice[2]) : undefined,
+      by: slice[3] ? Number(slice[3]) : 1,
+    });
   if (inner.startsWith('?(') && inner.endsWith(')')) return filter(inner.slice(2, -1), text);
   throw new JsonPathError(`invalid array index ${inner}`);
 }
 
 function field(name: string): Step {
-  return (values) => values.flatMap((value) => {
-    const found = isJsonObject(value) ? getOwn(value, name) : undefined;
-    return found === undefined ? [] : [found];
-  });
+  return (values) =>
+    values.flatMap((value) => {
+      const found = isJsonObject(value) ? getOwn(value, name) : undefined;
+      return found === undefined ? [] : [found];
+    });
 }
 
-const wildcard: Step = (values) => values.flatMap((value) => (Array.isArray(value) ? value as unknown[] : isJsonObject(value) ? Object.values(value) : []));
+const wildcard: Step = (values) =>
+  values.flatMap((value) =>
+    Array.isArray(value) ? (value as unknown[]) : isJsonObject(value) ? Object.values(value) : [],
+  );
 
 function position(index: number): Step {
-  return (values) => values.flatMap((value) => {
-    const found: unknown = Array.isArray(value) ? value.at(index) : undefined;
-    return found === undefined ? [] : [found];
-  });
+  return (values) =>
+    values.flatMap((value) => {
+      const found: unknown = Array.isArray(value) ? value.at(index) : undefined;
+      return found === undefined ? [] : [found];
+    });
 }
 
-function range({ from, to, by }: { readonly from: number | undefined; readonly to: number | undefined; readonly by: number }): Step {
+function range({
+  from,
+  to,
+  by,
+}: {
+  readonly from: number | undefined;
+  readonly to: number | undefined;
+  readonly by: number;
+}): Step {
   if (by < 1) throw new JsonPathError('step must be > 0');
-  return (values) => values.flatMap((value) => (Array.isArray(value) ? (value.slice(from, to) as unknown[]).filter((_, i) => i % by === 0) : []));
+  return (values) =>
+    values.flatMap((value) =>
+      Array.isArray(value) ? (value.slice(from, to) as unknown[]).filter((_, i) => i % by === 0) : [],
+    );
 }
 
 const COMPARISON = /^(.*?)(==|!=|<=|>=|<|>)(.*)$/;
 
 function filter(condition: string, text: string): Step {
-  if (/&&|\|\|/.test(condition)) throw new JsonPathError(`conditions joined by && or || are not supported: ${text}`);
+  if (/&&|\|\|/.test(condition))
+    throw new JsonPathError(`conditions joined by && or || are not supported: ${text}`);
   const compared = COMPARISON.exec(condition.trim());
   const left = operand(compared ? compared[1]!.trim() : condition.trim(), text);
   const right = compared ? operand(compared[3]!.trim(), text) : undefined;
@@ -115,7 +143,10 @@ function filter(condition: string, text: string): Step {
     const rights = right(item, root);
     return lefts.length > 0 && rights.length > 0 && compares(compared![2]!, lefts[0], rights[0]);
   };
-  return (values, root) => values.flatMap((value) => (Array.isArray(value) ? (value as unknown[]).filter((item) => holds(item, root)) : []));
+  return (values, root) =>
+    values.flatMap((value) =>
+      Array.isArray(value) ? (value as unknown[]).filter((item) => holds(item, root)) : [],
+    );
 }
 
 function operand(text: string, whole: string): (item: unknown, root: unknown) => unknown[] {
@@ -134,19 +165,26 @@ function compares(operator: string, left: unknown, right: unknown): boolean {
   if (operator === '==') return left === right;
   if (operator === '!=') return left !== right;
   if (typeof left !== typeof right || (typeof left !== 'number' && typeof left !== 'string')) return false;
-  const a = left as number, b = right as number;
+  const a = left as number,
+    b = right as number;
   switch (operator) {
-    case '<': return a < b;
-    case '<=': return a <= b;
-    case '>': return a > b;
-    default: return a >= b;
+    case '<':
+      return a < b;
+    case '<=':
+      return a <= b;
+    case '>':
+      return a > b;
+    default:
+      return a >= b;
   }
 }
 
 /** A path of plain names, as scale paths and selectable fields are: '.spec.replicas' → ['spec', 'replicas']. Undefined for any other. */
 export function simplePath(text: string): string[] | undefined {
   const names = text.split('.').slice(1);
-  return text.startsWith('.') && names.every((name) => /^[A-Za-z_][A-Za-z0-9_-]*$/.test(name)) ? names : undefined;
+  return text.startsWith('.') && names.every((name) => /^[A-Za-z_][A-Za-z0-9_-]*$/.test(name))
+    ? names
+    : undefined;
 }
 
 export function valueAt(object: unknown, names: readonly string[]): unknown {

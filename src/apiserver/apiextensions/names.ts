@@ -1,23 +1,51 @@
 /** Which names a definition gets, and what its status says of them. After upstream's naming and establishing controllers. Pure. */
 import { rfc3339 } from '../objects.ts';
-import type { CustomResourceDefinition, CustomResourceDefinitionCondition, CustomResourceDefinitionNames } from '#api/types.ts';
+import type {
+  CustomResourceDefinition,
+  CustomResourceDefinitionCondition,
+  CustomResourceDefinitionNames,
+} from '#api/types.ts';
 
 type Condition = CustomResourceDefinitionCondition;
 /** Made anew each time; what is none of these is kept. */
-const OWN_TYPES = new Set(['NamesAccepted', 'Established', 'NonStructuralSchema', 'KubernetesAPIApprovalPolicyConformant']);
+const OWN_TYPES = new Set([
+  'NamesAccepted',
+  'Established',
+  'NonStructuralSchema',
+  'KubernetesAPIApprovalPolicyConformant',
+]);
 const APPROVAL = 'api-approved.kubernetes.io';
 
 /** The status as it should be. others: every other definition. */
-export function statusOf(definition: CustomResourceDefinition, { others, violations, nowMs }: { readonly others: readonly CustomResourceDefinition[]; readonly violations: readonly string[]; readonly nowMs: number }): NonNullable<CustomResourceDefinition['status']> {
+export function statusOf(
+  definition: CustomResourceDefinition,
+  {
+    others,
+    violations,
+    nowMs,
+  }: {
+    readonly others: readonly CustomResourceDefinition[];
+    readonly violations: readonly string[];
+    readonly nowMs: number;
+  },
+): NonNullable<CustomResourceDefinition['status']> {
   const { accepted, condition } = acceptNames(definition, others);
   const old = definition.status?.conditions ?? [];
   const established = establishedCondition(old, condition);
-  const own = [...violationConditions(violations, old), condition, established, ...approvalCondition(definition)];
+  const own = [
+    ...violationConditions(violations, old),
+    condition,
+    established,
+    ...approvalCondition(definition),
+  ];
   // Others may have their say too.
   const conditions = [...own, ...old.filter(({ type }) => !OWN_TYPES.has(type))];
   return {
-    ...definition.status, acceptedNames: accepted,
-    conditions: inOldOrder(conditions, old).map((next) => withTime(next, { old: old.find(({ type }) => type === next.type), nowMs })),
+    ...definition.status,
+    acceptedNames: accepted,
+    conditions: inOldOrder(conditions, old).map((next) =>
+      withTime(next, { old: old.find(({ type }) => type === next.type), nowMs }),
+    ),
   };
 }
 
@@ -29,14 +57,28 @@ function inOldOrder(conditions: Condition[], old: readonly Condition[]): Conditi
   return conditions.toSorted((left, right) => rank(left.type) - rank(right.type));
 }
 
-export function withTime(next: Condition, { old, nowMs }: { readonly old: Condition | undefined; readonly nowMs: number }): Condition {
+export function withTime(
+  next: Condition,
+  { old, nowMs }: { readonly old: Condition | undefined; readonly nowMs: number },
+): Condition {
   const { lastTransitionTime: _, ...rest } = next;
-  return { lastTransitionTime: old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs), ...rest };
+  return {
+    lastTransitionTime:
+      old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs),
+    ...rest,
+  };
 }
 
-function acceptNames({ spec, status, metadata }: CustomResourceDefinition, all: readonly CustomResourceDefinition[]): { readonly accepted: CustomResourceDefinitionNames; readonly condition: Condition } {
-  const others = all.filter((other) => other.spec.group === spec.group && other.metadata?.name !== metadata?.name).map((other) => other.status?.acceptedNames);
-  const taken = new Set(others.flatMap((names) => [names?.plural, names?.singular, ...names?.shortNames ?? []]));
+function acceptNames(
+  { spec, status, metadata }: CustomResourceDefinition,
+  all: readonly CustomResourceDefinition[],
+): { readonly accepted: CustomResourceDefinitionNames; readonly condition: Condition } {
+  const others = all
+    .filter((other) => other.spec.group === spec.group && other.metadata?.name !== metadata?.name)
+    .map((other) => other.status?.acceptedNames);
+  const taken = new Set(
+    others.flatMap((names) => [names?.plural, names?.singular, ...(names?.shortNames ?? [])]),
+  );
   const takenKinds = new Set(others.flatMap((names) => [names?.kind, names?.listKind]));
   const { names } = spec;
   const accepted: CustomResourceDefinitionNames = { ...(status?.acceptedNames ?? { plural: '', kind: '' }) };
@@ -49,7 +91,14 @@ function acceptNames({ spec, status, metadata }: CustomResourceDefinition, all: 
   if (names.singular && taken.has(names.singular)) refuse('SingularConflict', names.singular);
   else if (names.singular) accepted.singular = names.singular;
   const conflicting = (names.shortNames ?? []).filter((name) => taken.has(name));
-  if (conflicting.length > 0) problem = { reason: 'ShortNamesConflict', message: conflicting.length === 1 ? `${JSON.stringify(conflicting[0])} is already in use` : `[${conflicting.map((name) => `${JSON.stringify(name)} is already in use`).join(', ')}]` };
+  if (conflicting.length > 0)
+    problem = {
+      reason: 'ShortNamesConflict',
+      message:
+        conflicting.length === 1
+          ? `${JSON.stringify(conflicting[0])} is already in use`
+          : `[${conflicting.map((name) => `${JSON.stringify(name)} is already in use`).join(', ')}]`,
+    };
   else if (names.shortNames) accepted.shortNames = names.shortNames;
   else delete accepted.shortNames;
   if (takenKinds.has(names.kind)) refuse('KindConflict', names.kind);
@@ -58,7 +107,9 @@ function acceptNames({ spec, status, metadata }: CustomResourceDefinition, all: 
   else if (names.listKind) accepted.listKind = names.listKind;
   if (names.categories) accepted.categories = names.categories;
   else delete accepted.categories;
-  const condition: Condition = problem ? { type: 'NamesAccepted', status: 'False', ...problem } : { type: 'NamesAccepted', status: 'True', reason: 'NoConflicts', message: 'no conflicts found' };
+  const condition: Condition = problem
+    ? { type: 'NamesAccepted', status: 'False', ...problem }
+    : { type: 'NamesAccepted', status: 'True', reason: 'NoConflicts', message: 'no conflicts found' };
   return { accepted, condition };
 }
 
@@ -67,22 +118,59 @@ function establishedCondition(old: readonly Condition[], names: Condition): Cond
   const before = old.find(({ type }) => type === 'Established');
   if (before?.status === 'True') return before;
   return names.status === 'True'
-    ? { type: 'Established', status: 'True', reason: 'InitialNamesAccepted', message: 'the initial names have been accepted' }
+    ? {
+        type: 'Established',
+        status: 'True',
+        reason: 'InitialNamesAccepted',
+        message: 'the initial names have been accepted',
+      }
     : { type: 'Established', status: 'False', reason: 'NotAccepted', message: 'not all names are accepted' };
 }
 
 function violationConditions(violations: readonly string[], old: readonly Condition[]): Condition[] {
   const before = old.find(({ type }) => type === 'NonStructuralSchema');
   if (violations.length === 0) return [];
-  return [{ ...before, type: 'NonStructuralSchema', status: 'True', reason: 'Violations', message: violations.length === 1 ? violations[0]! : `[${violations.join(', ')}]` }];
+  return [
+    {
+      ...before,
+      type: 'NonStructuralSchema',
+      status: 'True',
+      reason: 'Violations',
+      message: violations.length === 1 ? violations[0]! : `[${violations.join(', ')}]`,
+    },
+  ];
 }
 
 function approvalCondition({ spec: { group }, metadata }: CustomResourceDefinition): Condition[] {
   if (!/(^|\.)(k8s|kubernetes)\.io$/.test(group)) return [];
   const approval = metadata?.annotations?.[APPROVAL];
   const type = 'KubernetesAPIApprovalPolicyConformant';
-  if (approval === undefined || approval === '') return [{ type, status: 'False', reason: 'MissingAnnotation', message: `protected groups must have approval annotation ${JSON.stringify(APPROVAL)}, see https://github.com/kubernetes/enhancements/pull/1111` }];
-  if (approval.startsWith('unapproved')) return [{ type, status: 'False', reason: 'UnapprovedAnnotation', message: `not approved: ${JSON.stringify(approval)}` }];
-  if (URL.canParse(approval)) return [{ type, status: 'True', reason: 'ApprovedAnnotation', message: `approved in ${approval}` }];
-  return [{ type, status: 'False', reason: 'InvalidAnnotation', message: `protected groups must have approval annotation ${JSON.stringify(APPROVAL)} with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111` }];
+  if (approval === undefined || approval === '')
+    return [
+      {
+        type,
+        status: 'False',
+        reason: 'MissingAnnotation',
+        message: `protected groups must have approval annotation ${JSON.stringify(APPROVAL)}, see https://github.com/kubernetes/enhancements/pull/1111`,
+      },
+    ];
+  if (approval.startsWith('unapproved'))
+    return [
+      {
+        type,
+        status: 'False',
+        reason: 'UnapprovedAnnotation',
+        message: `not approved: ${JSON.stringify(approval)}`,
+      },
+    ];
+  if (URL.canParse(approval))
+    return [{ type, status: 'True', reason: 'ApprovedAnnotation', message: `approved in ${approval}` }];
+  return [
+    {
+      type,
+      status: 'False',
+      reason: 'InvalidAnnotation',
+      message: `protected groups must have approval annotation ${JSON.stringify(APPROVAL)} with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111`,
+    },
+  ];
 }

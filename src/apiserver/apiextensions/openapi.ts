@@ -8,7 +8,10 @@ import { buildV2Document, type OpenapiV2Document } from '#api/openapi-v2.ts';
 import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#api/openapi-v3.ts';
 import { listKindOf, type Catalogue, type Endpoint } from '../catalogue.ts';
 
-export interface CustomDocument { readonly bytes: Buffer; readonly hash: string }
+export interface CustomDocument {
+  readonly bytes: Buffer;
+  readonly hash: string;
+}
 
 export class CustomOpenapi {
   readonly #catalogue: Catalogue;
@@ -21,7 +24,9 @@ export class CustomOpenapi {
   }
 
   /** What documents are made from changed when this does. */
-  get revision(): number { return this.#catalogue.revision; }
+  get revision(): number {
+    return this.#catalogue.revision;
+  }
 
   /** 'apis/stable.example.com/v1' */
   paths(): string[] {
@@ -35,7 +40,9 @@ export class CustomOpenapi {
     if (!endpoints) return undefined;
     let document = this.#made.get(path);
     if (!document) {
-      const bytes = Buffer.from(JSON.stringify(customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 3)))));
+      const bytes = Buffer.from(
+        JSON.stringify(customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 3)))),
+      );
       document = { bytes, hash: createHash('sha512').update(bytes).digest('hex').toUpperCase() };
       this.#made.set(path, document);
     }
@@ -46,7 +53,9 @@ export class CustomOpenapi {
   v2(serves: Serves): OpenapiV2Document {
     this.#refresh();
     const builtin = openapiV3Paths(serves).map((name) => openapiV3Document(name)!.paths);
-    const custom = [...this.#byPath.values()].map((endpoints) => customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 2))).paths);
+    const custom = [...this.#byPath.values()].map(
+      (endpoints) => customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 2))).paths,
+    );
     const ownPaths = Object.assign({}, ...custom) as Paths;
     const paths = Object.assign({}, ...builtin, ownPaths) as Paths;
     const resources = [...this.#byPath.values()].flat().map((endpoint) => customResourceOf(endpoint, 2));
@@ -63,21 +72,33 @@ export class CustomOpenapi {
     for (const endpoint of this.#catalogue.endpoints) {
       if (endpoint.isBuiltin) continue;
       const path = groupVersionPath(endpoint.gvk);
-      this.#byPath.set(path, [...this.#byPath.get(path) ?? [], endpoint]);
+      this.#byPath.set(path, [...(this.#byPath.get(path) ?? []), endpoint]);
     }
   }
 }
 
 function customResourceOf(endpoint: Endpoint, openapi: 2 | 3): CustomResource {
-  const { resource, served, gvk, publishedSchema } = endpoint, selectableFields = [...endpoint.selectableFields].filter((field) => !field.startsWith('metadata.'));
+  const { resource, served, gvk, publishedSchema } = endpoint,
+    selectableFields = [...endpoint.selectableFields].filter((field) => !field.startsWith('metadata.'));
   return {
     facts: {
-      group: gvk.group, version: gvk.version, plural: resource.plural, singular: resource.singular, kind: gvk.kind, namespaced: resource.namespaced, verbs: served.verbs,
-      shortNames: resource.shortNames, categories: resource.categories, subresources: [...served.subresources.values()], ...(served.storageVersionHash && { storageVersionHash: served.storageVersionHash }),
+      group: gvk.group,
+      version: gvk.version,
+      plural: resource.plural,
+      singular: resource.singular,
+      kind: gvk.kind,
+      namespaced: resource.namespaced,
+      verbs: served.verbs,
+      shortNames: resource.shortNames,
+      categories: resource.categories,
+      subresources: [...served.subresources.values()],
+      ...(served.storageVersionHash && { storageVersionHash: served.storageVersionHash }),
     },
     listKind: listKindOf(endpoint),
     ...(selectableFields.length > 0 && { selectableFields }),
-    ...(publishedSchema && { schema: openapi === 3 ? withFullObjects(publishedSchema) : forV2(publishedSchema) }),
+    ...(publishedSchema && {
+      schema: openapi === 3 ? withFullObjects(publishedSchema) : forV2(publishedSchema),
+    }),
   };
 }
 
@@ -85,10 +106,22 @@ const EMBEDDED_META = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 
 /** Embedded objects have what every object has. */
 function withFullObjects(schema: JsonObject): JsonObject {
-  return mapSchemas(schema, (inner) => (inner['x-kubernetes-embedded-resource'] !== true ? inner : {
-    ...inner, properties: { ...(inner['properties'] as JsonObject | undefined), apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: { allOf: [{ $ref: `#/components/schemas/${EMBEDDED_META}` }] } },
-    required: [...new Set([...(inner['required'] as string[] | undefined) ?? [], 'kind', 'apiVersion'])],
-  }));
+  return mapSchemas(schema, (inner) =>
+    inner['x-kubernetes-embedded-resource'] !== true
+      ? inner
+      : {
+          ...inner,
+          properties: {
+            ...(inner['properties'] as JsonObject | undefined),
+            apiVersion: { type: 'string' },
+            kind: { type: 'string' },
+            metadata: { allOf: [{ $ref: `#/components/schemas/${EMBEDDED_META}` }] },
+          },
+          required: [
+            ...new Set([...((inner['required'] as string[] | undefined) ?? []), 'kind', 'apiVersion']),
+          ],
+        },
+  );
 }
 
 /** Swagger knows neither nullable values nor alternatives: what they would restrict is left open, so that no valid object is refused. */
@@ -108,7 +141,14 @@ function forV2(schema: JsonObject): JsonObject {
 
 function mapSchemas(schema: JsonObject, change: (schema: JsonObject) => JsonObject): JsonObject {
   const inner: JsonObject = { ...schema };
-  if (isJsonObject(schema['properties'])) inner['properties'] = Object.fromEntries(Object.entries(schema['properties']).map(([name, value]) => [name, mapSchemas(value as JsonObject, change)]));
-  for (const name of ['items', 'additionalProperties']) if (isJsonObject(schema[name])) inner[name] = mapSchemas(schema[name], change);
+  if (isJsonObject(schema['properties']))
+    inner['properties'] = Object.fromEntries(
+      Object.entries(schema['properties']).map(([name, value]) => [
+        name,
+        mapSchemas(value as JsonObject, change),
+      ]),
+    );
+  for (const name of ['items', 'additionalProperties'])
+    if (isJsonObject(schema[name])) inner[name] = mapSchemas(schema[name], change);
   return change(inner);
 }

@@ -32,7 +32,14 @@ export interface Structural {
 const NO_PROPERTIES: ReadonlyMap<string, Structural> = new Map();
 
 export function toStructural(schema: JsonObject): Structural {
-  const properties = isJsonObject(schema['properties']) ? new Map(Object.entries(schema['properties']).map(([name, inner]) => [name, toStructural(inner as JsonObject)])) : NO_PROPERTIES;
+  const properties = isJsonObject(schema['properties'])
+    ? new Map(
+        Object.entries(schema['properties']).map(([name, inner]) => [
+          name,
+          toStructural(inner as JsonObject),
+        ]),
+      )
+    : NO_PROPERTIES;
   const items = isJsonObject(schema['items']) ? toStructural(schema['items']) : undefined;
   const more = schema['additionalProperties'];
   const additional = isJsonObject(more) ? toStructural(more) : more === true;
@@ -43,12 +50,18 @@ export function toStructural(schema: JsonObject): Structural {
     intOrString: schema['x-kubernetes-int-or-string'] === true,
     preserves: schema['x-kubernetes-preserve-unknown-fields'] === true,
     embedded: schema['x-kubernetes-embedded-resource'] === true,
-    properties, additional, items,
+    properties,
+    additional,
+    items,
     listType: listType === 'set' || listType === 'map' ? listType : 'atomic',
     mapKeys: (schema['x-kubernetes-list-map-keys'] as string[] | undefined) ?? [],
     atomicMap: schema['x-kubernetes-map-type'] === 'atomic',
     default: schema['default'],
-    hasDefaults: schema['default'] !== undefined || items?.hasDefaults === true || (typeof additional === 'object' && additional.hasDefaults) || Array.from(properties.values()).some((inner) => inner.hasDefaults),
+    hasDefaults:
+      schema['default'] !== undefined ||
+      items?.hasDefaults === true ||
+      (typeof additional === 'object' && additional.hasDefaults) ||
+      Array.from(properties.values()).some((inner) => inner.hasDefaults),
     schema,
   };
 }
@@ -61,6 +74,8 @@ export function fieldOf(node: Structural | undefined, name: string): Structural 
 
 /** What identifies an item of a list of type map: its keys, with their defaults. */
 export function itemKey(node: Structural, item: unknown): string {
-  const keys = isJsonObject(item) ? node.mapKeys.map((key) => item[key] ?? node.items?.properties.get(key)?.default ?? null) : [item];
+  const keys = isJsonObject(item)
+    ? node.mapKeys.map((key) => item[key] ?? node.items?.properties.get(key)?.default ?? null)
+    : [item];
   return JSON.stringify(keys);
 }

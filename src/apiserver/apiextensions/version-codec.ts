@@ -14,11 +14,19 @@ export interface Versions {
   nodeOf(version: string): Structural | undefined;
   readonly storageApiVersion: string;
   /** By webhook; undefined where only the apiVersion differs. Answers as many objects in the same order. */
-  readonly convert: ((objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>) | undefined;
+  readonly convert:
+    | ((objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>)
+    | undefined;
 }
 
 /** An object of one version in another: the object itself when it is of that already, else a new one. Rejects as `convert` does. */
-export function conversionOf({ nodeOf, convert }: Pick<Versions, 'nodeOf' | 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
+export function conversionOf({
+  nodeOf,
+  convert,
+}: Pick<Versions, 'nodeOf' | 'convert'>): (
+  object: KubeObject,
+  to: string,
+) => KubeObject | Promise<KubeObject> {
   return (object, to) => {
     if (object.apiVersion === to) return object;
     if (convert) return convert([object], to).then(([converted]) => converted!);
@@ -36,7 +44,11 @@ function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf'
   if (node) pruneUnknown(object, node);
 }
 
-export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, apiVersion: string, parse: (entry: CacheEntry) => KubeObject): VersionCodec {
+export function createCodec(
+  { nodeOf, storageApiVersion, convert }: Versions,
+  apiVersion: string,
+  parse: (entry: CacheEntry) => KubeObject,
+): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
   const toVersion = conversionOf({ nodeOf, convert });
   /** By parsed form, which the cache keeps within its bound. */
@@ -59,7 +71,8 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
     }
     return object;
   };
-  const needsWebhook = (entry: CacheEntry): boolean => !converted.has(entry) && asStored(entry).apiVersion !== apiVersion;
+  const needsWebhook = (entry: CacheEntry): boolean =>
+    !converted.has(entry) && asStored(entry).apiVersion !== apiVersion;
 
   return {
     waits: convert !== undefined,
@@ -67,7 +80,9 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
       if (!convert) return undefined;
       const waiting = entries.filter(needsWebhook);
       if (waiting.length === 0) return undefined;
-      return convert(waiting.map(asStored), apiVersion).then((objects) => objects.forEach((object, i) => converted.set(waiting[i]!, object)));
+      return convert(waiting.map(asStored), apiVersion).then((objects) =>
+        objects.forEach((object, i) => converted.set(waiting[i]!, object)),
+      );
     },
     read: (entry) => converted.get(entry) ?? asStored(entry),
     write: (object) => toVersion(object, storageApiVersion),

@@ -24,8 +24,16 @@ export interface DeliverySettings {
 export interface AuditSettings {
   readonly policyFile: string;
   /** path '-' = standard output. */
-  readonly log?: (DeliverySettings & { readonly path: string; readonly format: 'json' | 'legacy'; readonly rotation: RotationSettings }) | undefined;
-  readonly webhook?: (DeliverySettings & { readonly configFile: string; readonly initialBackoffMs: number }) | undefined;
+  readonly log?:
+    | (DeliverySettings & {
+        readonly path: string;
+        readonly format: 'json' | 'legacy';
+        readonly rotation: RotationSettings;
+      })
+    | undefined;
+  readonly webhook?:
+    | (DeliverySettings & { readonly configFile: string; readonly initialBackoffMs: number })
+    | undefined;
 }
 
 export interface Audit {
@@ -37,24 +45,42 @@ export interface Audit {
 }
 
 /** Throws an Error of one sentence for a policy or target that cannot be used. */
-export function openAudit({ policyFile, log: logSettings, webhook }: AuditSettings, { clock, log }: { readonly clock: Clock; readonly log: Logger }): Audit {
+export function openAudit(
+  { policyFile, log: logSettings, webhook }: AuditSettings,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+): Audit {
   const policy = readAuditPolicy(policyFile);
   const counters = new AuditCounters({ clock, log });
   const backends: AuditBackend[] = [];
   const strict = new Set<AuditBackend>();
   const add = (backend: AuditBackend, { mode, batch, truncate }: DeliverySettings): void => {
     const fitting = truncate ? new TruncatingBackend(backend, { settings: truncate, counters }) : backend;
-    const delivering = mode === 'batch' ? new BatchingBackend(fitting, { settings: batch, clock, counters }) : fitting;
+    const delivering =
+      mode === 'batch' ? new BatchingBackend(fitting, { settings: batch, clock, counters }) : fitting;
     backends.push(delivering);
     if (mode === 'blocking-strict') strict.add(delivering);
   };
   if (logSettings) {
     const { path, format, rotation } = logSettings;
-    add(new LogBackend(path === '-' ? standardOutput : new RotatingFile(path, { settings: rotation, clock, log }), { format, counters }), logSettings);
+    add(
+      new LogBackend(
+        path === '-' ? standardOutput : new RotatingFile(path, { settings: rotation, clock, log }),
+        { format, counters },
+      ),
+      logSettings,
+    );
   }
   if (webhook) {
     const { configFile, initialBackoffMs } = webhook;
-    add(new WebhookBackend({ client: createKubeconfigClient({ file: configFile, clock }), initialBackoffMs, clock, counters }), webhook);
+    add(
+      new WebhookBackend({
+        client: createKubeconfigClient({ file: configFile, clock }),
+        initialBackoffMs,
+        clock,
+        counters,
+      }),
+      webhook,
+    );
   }
   return {
     sink: new Auditor({ policy, backends, counters, clock, strict: (backend) => strict.has(backend) }),

@@ -16,8 +16,24 @@ import type { ApiResponse, ResponseSink } from '../http.ts';
 import type { AuditRecord, AuditSink } from './audit-sink.ts';
 import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
-import { completeRef, objectRefOf, sourceIPs, userAgentOf, userOf, withoutManagedFields, type AuditEvent, type ObjectReference } from './event.ts';
-import { LEVELS, ruleFor, type AuditLevel, type AuditPolicy, type AuditStage, type PolicyRule } from './policy.ts';
+import {
+  completeRef,
+  objectRefOf,
+  sourceIPs,
+  userAgentOf,
+  userOf,
+  withoutManagedFields,
+  type AuditEvent,
+  type ObjectReference,
+} from './event.ts';
+import {
+  LEVELS,
+  ruleFor,
+  type AuditLevel,
+  type AuditPolicy,
+  type AuditStage,
+  type PolicyRule,
+} from './policy.ts';
 import { responseObject } from './response-object.ts';
 
 export interface AuditorOptions {
@@ -108,7 +124,9 @@ export class Auditor implements AuditSink {
   }
 }
 
-const RANK: Readonly<Partial<{ [level in AuditLevel]: number }>> = Object.fromEntries(LEVELS.map((level, rank) => [level, rank]));
+const RANK: Readonly<Partial<{ [level in AuditLevel]: number }>> = Object.fromEntries(
+  LEVELS.map((level, rank) => [level, rank]),
+);
 
 class Record implements AuditRecord {
   readonly rule: PolicyRule;
@@ -125,7 +143,14 @@ class Record implements AuditRecord {
   #unexpected = false;
   #over = false;
 
-  constructor(auditor: Auditor, { context, user, rule }: { readonly context: RequestContext; readonly user: UserInfo | undefined; readonly rule: PolicyRule }) {
+  constructor(
+    auditor: Auditor,
+    {
+      context,
+      user,
+      rule,
+    }: { readonly context: RequestContext; readonly user: UserInfo | undefined; readonly rule: PolicyRule },
+  ) {
     this.rule = rule;
     this.#auditor = auditor;
     this.#context = context;
@@ -147,7 +172,9 @@ class Record implements AuditRecord {
     this.#ref = completeRef(this.#ref, object);
     if (!this.#reaches('Request')) return;
     // As it came, with defaults: admission changes the object itself.
-    const copy = JSON.parse(JSON.stringify(this.rule.omitManagedFields ? withoutManagedFields(object) : object)) as KubeObject;
+    const copy = JSON.parse(
+      JSON.stringify(this.rule.omitManagedFields ? withoutManagedFields(object) : object),
+    ) as KubeObject;
     applyDefaults?.(copy);
     this.#requestObject = copy;
   };
@@ -189,19 +216,36 @@ class Record implements AuditRecord {
     const impersonated = impersonator ? userOf(user) : undefined;
     const isEnd = stage !== 'RequestReceived';
     return {
-      kind: 'Event', apiVersion: 'audit.k8s.io/v1', level: this.rule.level, auditID: auditId, stage, requestURI: request.query === '' ? request.path : `${request.path}?${request.query}`, verb: info.verb,
-      user: this.#user ? userOf(this.#user) : {}, ...(impersonated ? { impersonatedUser: impersonated } : {}),
-      ...(impersonator?.constraint ? { authenticationMetadata: { impersonationConstraint: impersonator.constraint } } : {}), sourceIPs: sourceIPs(request), ...(agent ? { userAgent: agent } : {}),
-      ...(this.#ref ? { objectRef: this.#ref } : {}), ...(isEnd && this.#status ? { responseStatus: this.#status } : {}), ...(this.#requestObject === undefined ? {} : { requestObject: this.#requestObject }),
+      kind: 'Event',
+      apiVersion: 'audit.k8s.io/v1',
+      level: this.rule.level,
+      auditID: auditId,
+      stage,
+      requestURI: request.query === '' ? request.path : `${request.path}?${request.query}`,
+      verb: info.verb,
+      user: this.#user ? userOf(this.#user) : {},
+      ...(impersonated ? { impersonatedUser: impersonated } : {}),
+      ...(impersonator?.constraint
+        ? { authenticationMetadata: { impersonationConstraint: impersonator.constraint } }
+        : {}),
+      sourceIPs: sourceIPs(request),
+      ...(agent ? { userAgent: agent } : {}),
+      ...(this.#ref ? { objectRef: this.#ref } : {}),
+      ...(isEnd && this.#status ? { responseStatus: this.#status } : {}),
+      ...(this.#requestObject === undefined ? {} : { requestObject: this.#requestObject }),
       ...(isEnd && this.#responseObject !== undefined ? { responseObject: this.#responseObject } : {}),
-      requestReceivedTimestamp: this.#receivedAt, stageTimestamp: stage === 'RequestReceived' ? this.#receivedAt : this.#auditor.timestamp(),
+      requestReceivedTimestamp: this.#receivedAt,
+      stageTimestamp: stage === 'RequestReceived' ? this.#receivedAt : this.#auditor.timestamp(),
       ...(this.#annotations ? { annotations: { ...this.#annotations } } : {}),
     };
   }
 
   #stream(response: ApiResponse, body: (sink: ResponseSink) => void): ApiResponse | Promise<ApiResponse> {
     this.#status ??= { metadata: {}, code: response.status };
-    const followed: ApiResponse = { ...response, body: (sink) => body(new FollowedSink(sink, () => void this.#complete())) };
+    const followed: ApiResponse = {
+      ...response,
+      body: (sink) => body(new FollowedSink(sink, () => void this.#complete())),
+    };
     const stored = isLongRunning(this.#context.info) ? this.#auditor.emit(this, 'ResponseStarted') : true;
     return stored instanceof Promise ? stored.then(() => followed) : followed;
   }
@@ -222,8 +266,10 @@ class Record implements AuditRecord {
     if (!response || (!wanted && !unnamed && !saysStatus(response))) return;
     const object = responseObject(response) as KubeObject | undefined;
     if (object === undefined) return;
-    if (object.kind === 'Status' && object.apiVersion === 'v1') this.#status = statusFields({ ...(object as unknown as Status), code });
-    else if (unnamed && typeof object.metadata?.name === 'string') this.#ref = completeRef(this.#ref, { metadata: { name: object.metadata.name } });
+    if (object.kind === 'Status' && object.apiVersion === 'v1')
+      this.#status = statusFields({ ...(object as unknown as Status), code });
+    else if (unnamed && typeof object.metadata?.name === 'string')
+      this.#ref = completeRef(this.#ref, { metadata: { name: object.metadata.name } });
     if (wanted) this.#responseObject = this.rule.omitManagedFields ? withoutManagedFields(object) : object;
   }
 }
@@ -236,7 +282,14 @@ function saysStatus({ body }: ApiResponse): boolean {
 }
 
 function statusFields({ status, message, reason, details, code }: Status): Partial<Status> {
-  return { metadata: {}, ...(status ? { status } : {}), ...(message ? { message } : {}), ...(reason ? { reason } : {}), ...(details ? { details } : {}), code };
+  return {
+    metadata: {},
+    ...(status ? { status } : {}),
+    ...(message ? { message } : {}),
+    ...(reason ? { reason } : {}),
+    ...(details ? { details } : {}),
+    code,
+  };
 }
 
 /** A stream's sink that tells of its end, whoever ends it. */
@@ -250,11 +303,21 @@ class FollowedSink implements ResponseSink {
     sink.onClose(ended);
   }
 
-  get bufferedBytes(): number { return this.#sink.bufferedBytes; }
-  get closed(): boolean { return this.#sink.closed; }
-  write(chunk: Buffer): boolean { return this.#sink.write(chunk); }
-  drained(): Promise<void> { return this.#sink.drained(); }
-  onClose(callback: () => void): void { this.#sink.onClose(callback); }
+  get bufferedBytes(): number {
+    return this.#sink.bufferedBytes;
+  }
+  get closed(): boolean {
+    return this.#sink.closed;
+  }
+  write(chunk: Buffer): boolean {
+    return this.#sink.write(chunk);
+  }
+  drained(): Promise<void> {
+    return this.#sink.drained();
+  }
+  onClose(callback: () => void): void {
+    this.#sink.onClose(callback);
+  }
 
   end(): void {
     this.#sink.end();

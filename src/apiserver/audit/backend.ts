@@ -49,19 +49,32 @@ export class AuditCounters {
   /** What was not said yet because it came too fast. */
   flush(): void {
     for (const [plugin, report] of this.#reports) {
-      if (report.unsaid > 0) this.#log.error('audit events are lost', { plugin, events: report.unsaid, why: 'as before' });
+      if (report.unsaid > 0)
+        this.#log.error('audit events are lost', { plugin, events: report.unsaid, why: 'as before' });
       report.unsaid = 0;
     }
   }
 
   render(): string {
     const lines = [
-      '# HELP apiserver_audit_event_total Audit events made and sent to the backends.', '# TYPE apiserver_audit_event_total counter', `apiserver_audit_event_total ${this.events}`,
-      '# HELP apiserver_audit_requests_rejected_total Requests refused because their audit event could not be stored.', '# TYPE apiserver_audit_requests_rejected_total counter',
+      '# HELP apiserver_audit_event_total Audit events made and sent to the backends.',
+      '# TYPE apiserver_audit_event_total counter',
+      `apiserver_audit_event_total ${this.events}`,
+      '# HELP apiserver_audit_requests_rejected_total Requests refused because their audit event could not be stored.',
+      '# TYPE apiserver_audit_requests_rejected_total counter',
       `apiserver_audit_requests_rejected_total ${this.rejected}`,
-      '# HELP apiserver_audit_level_total Requests by their audit level.', '# TYPE apiserver_audit_level_total counter', ...Array.from(this.levels, ([level, count]) => `apiserver_audit_level_total{level="${level}"} ${count}`),
-      '# HELP apiserver_audit_error_total Audit events that were not stored, by the part that lost them.', '# TYPE apiserver_audit_error_total counter',
-      ...Array.from(this.errors, ([plugin, count]) => `apiserver_audit_error_total{plugin="${plugin}"} ${count}`),
+      '# HELP apiserver_audit_level_total Requests by their audit level.',
+      '# TYPE apiserver_audit_level_total counter',
+      ...Array.from(
+        this.levels,
+        ([level, count]) => `apiserver_audit_level_total{level="${level}"} ${count}`,
+      ),
+      '# HELP apiserver_audit_error_total Audit events that were not stored, by the part that lost them.',
+      '# TYPE apiserver_audit_error_total counter',
+      ...Array.from(
+        this.errors,
+        ([plugin, count]) => `apiserver_audit_error_total{plugin="${plugin}"} ${count}`,
+      ),
     ];
     return lines.join('\n');
   }

@@ -41,7 +41,14 @@ export class BatchingBackend implements AuditBackend {
   /** True once the oldest event waited long enough. */
   #due = false;
 
-  constructor(backend: AuditBackend, { settings, clock, counters }: { readonly settings: BatchSettings; readonly clock: Clock; readonly counters: AuditCounters }) {
+  constructor(
+    backend: AuditBackend,
+    {
+      settings,
+      clock,
+      counters,
+    }: { readonly settings: BatchSettings; readonly clock: Clock; readonly counters: AuditCounters },
+  ) {
     this.#backend = backend;
     this.#settings = settings;
     this.#clock = clock;
@@ -54,7 +61,12 @@ export class BatchingBackend implements AuditBackend {
     const room = this.#closing ? 0 : Math.max(0, this.#settings.bufferSize - this.#buffer.length);
     const taken = room >= events.length ? events : events.slice(0, room);
     for (const event of taken) this.#buffer.push(event);
-    if (taken.length < events.length) this.#counters.lost('buffered', events.length - taken.length, this.#closing ? 'the server is stopping' : 'audit buffer queue blocked');
+    if (taken.length < events.length)
+      this.#counters.lost(
+        'buffered',
+        events.length - taken.length,
+        this.#closing ? 'the server is stopping' : 'audit buffer queue blocked',
+      );
     this.#proceed();
   }
 
@@ -67,7 +79,12 @@ export class BatchingBackend implements AuditBackend {
     this.#proceed();
     const grace = this.#clock.after(CLOSE_GRACE_MS, () => {
       this.#abandoned = true;
-      if (this.#buffer.length > 0) this.#counters.lost('buffered', this.#buffer.splice(0).length, 'the server stopped before they were sent');
+      if (this.#buffer.length > 0)
+        this.#counters.lost(
+          'buffered',
+          this.#buffer.splice(0).length,
+          'the server stopped before they were sent',
+        );
       this.#idle?.();
     });
     if (this.#inFlight > 0 || this.#buffer.length > 0) await drained;
@@ -107,7 +124,8 @@ export class BatchingBackend implements AuditBackend {
       await this.#backend.process(batch);
     } catch (error) {
       // The backend has counted what it lost itself; anything else is a fault.
-      if (!(error instanceof LostEventsError)) this.#counters.lost('buffered', batch.length, errorMessage(error));
+      if (!(error instanceof LostEventsError))
+        this.#counters.lost('buffered', batch.length, errorMessage(error));
     }
     this.#inFlight--;
     if (this.#inFlight === 0 && this.#buffer.length === 0) this.#idle?.();
@@ -119,9 +137,12 @@ export class BatchingBackend implements AuditBackend {
     const { throttle } = this.#settings;
     if (!throttle) return 0;
     const nowMs = this.#clock.monotonic();
-    this.#tokens = Math.min(throttle.burst, this.#tokens + (nowMs - this.#tokensAtMs) / 1000 * throttle.qps);
+    this.#tokens = Math.min(
+      throttle.burst,
+      this.#tokens + ((nowMs - this.#tokensAtMs) / 1000) * throttle.qps,
+    );
     this.#tokensAtMs = nowMs;
-    if (this.#tokens < 1) return Math.max(1, Math.ceil((1 - this.#tokens) / throttle.qps * 1000));
+    if (this.#tokens < 1) return Math.max(1, Math.ceil(((1 - this.#tokens) / throttle.qps) * 1000));
     this.#tokens--;
     return 0;
   }

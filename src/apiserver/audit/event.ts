@@ -5,9 +5,23 @@ import type { ApiRequest } from '../http.ts';
 import type { RequestInfo } from '../request-info.ts';
 import type { AuditLevel, AuditStage } from './policy.ts';
 
-export interface AuditUser { username?: string; uid?: string; groups?: readonly string[]; extra?: Readonly<Record<string, readonly string[]>> }
+export interface AuditUser {
+  username?: string;
+  uid?: string;
+  groups?: readonly string[];
+  extra?: Readonly<Record<string, readonly string[]>>;
+}
 
-export interface ObjectReference { resource?: string; namespace?: string; name?: string; uid?: string; apiGroup?: string; apiVersion?: string; resourceVersion?: string; subresource?: string }
+export interface ObjectReference {
+  resource?: string;
+  namespace?: string;
+  name?: string;
+  uid?: string;
+  apiGroup?: string;
+  apiVersion?: string;
+  resourceVersion?: string;
+  subresource?: string;
+}
 
 export interface AuditEvent {
   readonly kind: 'Event';
@@ -34,17 +48,27 @@ export interface AuditEvent {
 const MAX_USER_AGENT_LENGTH = 1024;
 
 export function userOf({ name, uid, groups, extra }: UserInfo): AuditUser {
-  return { ...(name ? { username: name } : {}), ...(uid ? { uid } : {}), ...(groups.length > 0 ? { groups } : {}), ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) };
+  return {
+    ...(name ? { username: name } : {}),
+    ...(uid ? { uid } : {}),
+    ...(groups.length > 0 ? { groups } : {}),
+    ...(extra && Object.keys(extra).length > 0 ? { extra } : {}),
+  };
 }
 
 export function userAgentOf({ headers }: ApiRequest): string {
   const agent = headers['user-agent'] ?? '';
-  return agent.length > MAX_USER_AGENT_LENGTH ? `${agent.slice(0, MAX_USER_AGENT_LENGTH)}...TRUNCATED` : agent;
+  return agent.length > MAX_USER_AGENT_LENGTH
+    ? `${agent.slice(0, MAX_USER_AGENT_LENGTH)}...TRUNCATED`
+    : agent;
 }
 
 /** What proxies say and, last, who is connected. Only the last is more than hearsay. */
 export function sourceIPs({ headers, remoteAddress }: ApiRequest): string[] {
-  const addresses = (headers['x-forwarded-for'] ?? '').split(',').map((text) => text.trim()).filter((text) => /^[0-9a-fA-F.:]+$/.test(text));
+  const addresses = (headers['x-forwarded-for'] ?? '')
+    .split(',')
+    .map((text) => text.trim())
+    .filter((text) => /^[0-9a-fA-F.:]+$/.test(text));
   const real = headers['x-real-ip']?.trim();
   if (real !== undefined && /^[0-9a-fA-F.:]+$/.test(real) && !addresses.includes(real)) addresses.push(real);
   const peer = remoteAddress.replace(/^::ffff:(?=\d+\.)/, '');
@@ -52,23 +76,47 @@ export function sourceIPs({ headers, remoteAddress }: ApiRequest): string[] {
   return addresses;
 }
 
-export function objectRefOf({ isResourceRequest, resource, namespace, name, group, version, subresource }: RequestInfo): ObjectReference | undefined {
+export function objectRefOf({
+  isResourceRequest,
+  resource,
+  namespace,
+  name,
+  group,
+  version,
+  subresource,
+}: RequestInfo): ObjectReference | undefined {
   if (!isResourceRequest) return undefined;
   return {
-    ...(resource ? { resource } : {}), ...(namespace ? { namespace } : {}), ...(name ? { name } : {}), ...(group ? { apiGroup: group } : {}), ...(version ? { apiVersion: version } : {}),
+    ...(resource ? { resource } : {}),
+    ...(namespace ? { namespace } : {}),
+    ...(name ? { name } : {}),
+    ...(group ? { apiGroup: group } : {}),
+    ...(version ? { apiVersion: version } : {}),
     ...(subresource ? { subresource } : {}),
   };
 }
 
 /** What a body says of its object, where the URL does not. In the order of fields of an event. */
-export function completeRef(ref: ObjectReference | undefined, object: KubeObject): ObjectReference | undefined {
+export function completeRef(
+  ref: ObjectReference | undefined,
+  object: KubeObject,
+): ObjectReference | undefined {
   const { metadata } = object;
   if (!ref || !metadata || typeof metadata !== 'object') return ref;
   const { resource, apiGroup, apiVersion, subresource } = ref;
-  const namespace = ref.namespace ?? metadata.namespace, name = ref.name ?? metadata.name, uid = ref.uid ?? metadata.uid, resourceVersion = ref.resourceVersion ?? metadata.resourceVersion;
+  const namespace = ref.namespace ?? metadata.namespace,
+    name = ref.name ?? metadata.name,
+    uid = ref.uid ?? metadata.uid,
+    resourceVersion = ref.resourceVersion ?? metadata.resourceVersion;
   return {
-    ...(resource ? { resource } : {}), ...(namespace ? { namespace } : {}), ...(name ? { name } : {}), ...(uid ? { uid } : {}), ...(apiGroup ? { apiGroup } : {}), ...(apiVersion ? { apiVersion } : {}),
-    ...(resourceVersion ? { resourceVersion } : {}), ...(subresource ? { subresource } : {}),
+    ...(resource ? { resource } : {}),
+    ...(namespace ? { namespace } : {}),
+    ...(name ? { name } : {}),
+    ...(uid ? { uid } : {}),
+    ...(apiGroup ? { apiGroup } : {}),
+    ...(apiVersion ? { apiVersion } : {}),
+    ...(resourceVersion ? { resourceVersion } : {}),
+    ...(subresource ? { subresource } : {}),
   };
 }
 
@@ -86,12 +134,26 @@ export function withoutManagedFields(value: unknown): unknown {
 }
 
 /** The older of the log's two formats: one line of words. */
-export function legacyLine({ requestReceivedTimestamp, auditID, stage, sourceIPs: ips, verb, user, impersonatedUser, userAgent = '', objectRef, requestURI, responseStatus }: AuditEvent): string {
+export function legacyLine({
+  requestReceivedTimestamp,
+  auditID,
+  stage,
+  sourceIPs: ips,
+  verb,
+  user,
+  impersonatedUser,
+  userAgent = '',
+  objectRef,
+  requestURI,
+  responseStatus,
+}: AuditEvent): string {
   const q = JSON.stringify;
   const list = (items: readonly string[]): string => items.map((item) => q(item)).join(',');
   const groups = user.username && user.groups?.length ? list(user.groups) : '<none>';
   const asGroups = impersonatedUser?.groups ? list(impersonatedUser.groups) : '<lookup>';
-  return `${requestReceivedTimestamp} AUDIT: id=${q(auditID)} stage=${q(stage)} ip=${q(ips?.[0] ?? '<unknown>')} method=${q(verb)} user=${q(user.username ?? '<none>')} groups=${q(groups)}`
-    + ` as=${q(impersonatedUser ? impersonatedUser.username ?? '' : '<self>')} asgroups=${q(asGroups)} user-agent=${q(userAgent)} namespace=${q(objectRef?.namespace ?? '<none>')} uri=${q(requestURI)}`
-    + ` response="${responseStatus ? responseStatus.code ?? 0 : '<deferred>'}"`;
+  return (
+    `${requestReceivedTimestamp} AUDIT: id=${q(auditID)} stage=${q(stage)} ip=${q(ips?.[0] ?? '<unknown>')} method=${q(verb)} user=${q(user.username ?? '<none>')} groups=${q(groups)}` +
+    ` as=${q(impersonatedUser ? (impersonatedUser.username ?? '') : '<self>')} asgroups=${q(asGroups)} user-agent=${q(userAgent)} namespace=${q(objectRef?.namespace ?? '<none>')} uri=${q(requestURI)}` +
+    ` response="${responseStatus ? (responseStatus.code ?? 0) : '<deferred>'}"`
+  );
 }

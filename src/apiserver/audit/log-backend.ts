@@ -31,7 +31,10 @@ export class LogBackend implements AuditBackend {
   readonly #format: 'json' | 'legacy';
   readonly #counters: AuditCounters;
 
-  constructor(target: LineTarget, { format, counters }: { readonly format: 'json' | 'legacy'; readonly counters: AuditCounters }) {
+  constructor(
+    target: LineTarget,
+    { format, counters }: { readonly format: 'json' | 'legacy'; readonly counters: AuditCounters },
+  ) {
     this.#target = target;
     this.#format = format;
     this.#counters = counters;
@@ -39,7 +42,8 @@ export class LogBackend implements AuditBackend {
 
   process(events: readonly AuditEvent[]): void {
     let lines = '';
-    for (const event of events) lines += `${this.#format === 'json' ? JSON.stringify(event) : legacyLine(event)}\n`;
+    for (const event of events)
+      lines += `${this.#format === 'json' ? JSON.stringify(event) : legacyLine(event)}\n`;
     try {
       this.#target.write(lines);
     } catch (error) {

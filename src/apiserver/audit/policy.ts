@@ -13,9 +13,15 @@ export type AuditLevel = (typeof LEVELS)[number];
 export const STAGES = ['RequestReceived', 'ResponseStarted', 'ResponseComplete', 'Panic'] as const;
 export type AuditStage = (typeof STAGES)[number];
 
-export interface AuditPolicy { readonly rules: readonly PolicyRule[] }
+export interface AuditPolicy {
+  readonly rules: readonly PolicyRule[];
+}
 
-export interface GroupResources { readonly group: string; readonly resources: readonly string[]; readonly resourceNames: readonly string[] }
+export interface GroupResources {
+  readonly group: string;
+  readonly resources: readonly string[];
+  readonly resourceNames: readonly string[];
+}
 
 /** Empty lists fit everything. */
 export interface PolicyRule {
@@ -31,10 +37,23 @@ export interface PolicyRule {
   readonly omitManagedFields: boolean;
 }
 
-const NOTHING: PolicyRule = { level: 'None', users: [], userGroups: [], verbs: [], resources: [], namespaces: [], nonResourceURLs: [], omitStages: new Set(), omitManagedFields: false };
+const NOTHING: PolicyRule = {
+  level: 'None',
+  users: [],
+  userGroups: [],
+  verbs: [],
+  resources: [],
+  namespaces: [],
+  nonResourceURLs: [],
+  omitStages: new Set(),
+  omitManagedFields: false,
+};
 
 /** user undefined: nobody is known. */
-export function ruleFor({ rules }: AuditPolicy, { user, info }: { readonly user: UserInfo | undefined; readonly info: RequestInfo }): PolicyRule {
+export function ruleFor(
+  { rules }: AuditPolicy,
+  { user, info }: { readonly user: UserInfo | undefined; readonly info: RequestInfo },
+): PolicyRule {
   return rules.find((rule) => fits(rule, user, info)) ?? NOTHING;
 }
 
@@ -44,16 +63,36 @@ function fits(rule: PolicyRule, user: UserInfo | undefined, info: RequestInfo): 
   if (userGroups.length > 0 && !user?.groups.some((group) => userGroups.includes(group))) return false;
   if (verbs.length > 0 && !verbs.includes(info.verb)) return false;
   if (namespaces.length > 0 || resources.length > 0) return fitsResource(rule, info);
-  if (nonResourceURLs.length > 0) return !info.isResourceRequest && nonResourceURLs.some((url) => (url.endsWith('*') ? info.path.startsWith(url.slice(0, -1)) : info.path === url));
+  if (nonResourceURLs.length > 0)
+    return (
+      !info.isResourceRequest &&
+      nonResourceURLs.some((url) =>
+        url.endsWith('*') ? info.path.startsWith(url.slice(0, -1)) : info.path === url,
+      )
+    );
   return true;
 }
 
-function fitsResource({ namespaces, resources }: PolicyRule, { isResourceRequest, namespace, group, resource, subresource, name }: RequestInfo): boolean {
+function fitsResource(
+  { namespaces, resources }: PolicyRule,
+  { isResourceRequest, namespace, group, resource, subresource, name }: RequestInfo,
+): boolean {
   if (!isResourceRequest || (namespaces.length > 0 && !namespaces.includes(namespace))) return false;
   if (resources.length === 0) return true;
   const full = subresource === '' ? resource : `${resource}/${subresource}`;
-  return resources.some((one) => one.group === group && (one.resources.length === 0 || ((one.resourceNames.length === 0 || one.resourceNames.includes(name))
-    && one.resources.some((wanted) => wanted === '*' || wanted === full || (subresource !== '' && wanted === `*/${subresource}`) || wanted === `${resource}/*`))));
+  return resources.some(
+    (one) =>
+      one.group === group &&
+      (one.resources.length === 0 ||
+        ((one.resourceNames.length === 0 || one.resourceNames.includes(name)) &&
+          one.resources.some(
+            (wanted) =>
+              wanted === '*' ||
+              wanted === full ||
+              (subresource !== '' && wanted === `*/${subresource}`) ||
+              wanted === `${resource}/*`,
+          ))),
+  );
 }
 
 // --------------------------------------------------------------------------------------------------------------- reading
@@ -80,16 +119,30 @@ export function parseAuditPolicy(text: string, file: string): AuditPolicy {
     throw isStatusError(error) ? refuse(error.message) : error;
   }
   if (!isJsonObject(value)) throw refuse('it holds no object');
-  if (value['apiVersion'] !== 'audit.k8s.io/v1' || value['kind'] !== 'Policy') throw refuse(`it is of kind ${JSON.stringify(value['kind'] ?? '')} and version ${JSON.stringify(value['apiVersion'] ?? '')}; it should be kind Policy of audit.k8s.io/v1`);
+  if (value['apiVersion'] !== 'audit.k8s.io/v1' || value['kind'] !== 'Policy')
+    throw refuse(
+      `it is of kind ${JSON.stringify(value['kind'] ?? '')} and version ${JSON.stringify(value['apiVersion'] ?? '')}; it should be kind Policy of audit.k8s.io/v1`,
+    );
   const errors: FieldError[] = [];
   const policy = new PolicyReader(errors).policy(value);
-  if (errors.length > 0) throw refuse(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`).join(', '));
+  if (errors.length > 0)
+    throw refuse(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`).join(', '));
   if (policy.rules.length === 0) throw refuse('loaded illegal policy with 0 rules');
   return policy;
 }
 
 const POLICY_FIELDS = new Set(['apiVersion', 'kind', 'metadata', 'rules', 'omitStages', 'omitManagedFields']);
-const RULE_FIELDS = new Set(['level', 'users', 'userGroups', 'verbs', 'resources', 'namespaces', 'nonResourceURLs', 'omitStages', 'omitManagedFields']);
+const RULE_FIELDS = new Set([
+  'level',
+  'users',
+  'userGroups',
+  'verbs',
+  'resources',
+  'namespaces',
+  'nonResourceURLs',
+  'omitStages',
+  'omitManagedFields',
+]);
 const RESOURCE_FIELDS = new Set(['group', 'resources', 'resourceNames']);
 
 class PolicyReader {
@@ -103,10 +156,21 @@ class PolicyReader {
     this.#known(value, POLICY_FIELDS, '');
     const stages = this.#stages(value['omitStages'], 'omitStages');
     const managed = this.#boolean(value['omitManagedFields'], 'omitManagedFields') ?? false;
-    return { rules: this.#list(value['rules'], 'rules').map((rule, i) => this.#rule(rule, { at: `rules[${i}]`, stages, managed })) };
+    return {
+      rules: this.#list(value['rules'], 'rules').map((rule, i) =>
+        this.#rule(rule, { at: `rules[${i}]`, stages, managed }),
+      ),
+    };
   }
 
-  #rule(value: unknown, { at, stages, managed }: { readonly at: string; readonly stages: readonly AuditStage[]; readonly managed: boolean }): PolicyRule {
+  #rule(
+    value: unknown,
+    {
+      at,
+      stages,
+      managed,
+    }: { readonly at: string; readonly stages: readonly AuditStage[]; readonly managed: boolean },
+  ): PolicyRule {
     if (!isJsonObject(value)) {
       this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be an object'));
       return NOTHING;
@@ -114,14 +178,25 @@ class PolicyReader {
     this.#known(value, RULE_FIELDS, `${at}.`);
     const rule: PolicyRule = {
       level: this.#level(value['level'], `${at}.level`),
-      users: this.#texts(value['users'], `${at}.users`), userGroups: this.#texts(value['userGroups'], `${at}.userGroups`), verbs: this.#texts(value['verbs'], `${at}.verbs`),
-      namespaces: this.#texts(value['namespaces'], `${at}.namespaces`), nonResourceURLs: this.#texts(value['nonResourceURLs'], `${at}.nonResourceURLs`),
-      resources: this.#list(value['resources'], `${at}.resources`).map((one, i) => this.#resources(one, `${at}.resources[${i}]`)),
+      users: this.#texts(value['users'], `${at}.users`),
+      userGroups: this.#texts(value['userGroups'], `${at}.userGroups`),
+      verbs: this.#texts(value['verbs'], `${at}.verbs`),
+      namespaces: this.#texts(value['namespaces'], `${at}.namespaces`),
+      nonResourceURLs: this.#texts(value['nonResourceURLs'], `${at}.nonResourceURLs`),
+      resources: this.#list(value['resources'], `${at}.resources`).map((one, i) =>
+        this.#resources(one, `${at}.resources[${i}]`),
+      ),
       omitStages: new Set([...stages, ...this.#stages(value['omitStages'], `${at}.omitStages`)]),
       omitManagedFields: this.#boolean(value['omitManagedFields'], `${at}.omitManagedFields`) ?? managed,
     };
     if (rule.nonResourceURLs.length > 0 && (rule.resources.length > 0 || rule.namespaces.length > 0)) {
-      this.#errors.push(fieldErrors.invalid(`${at}.nonResourceURLs`, rule.nonResourceURLs, 'rules cannot apply to both regular resources and non-resource URLs'));
+      this.#errors.push(
+        fieldErrors.invalid(
+          `${at}.nonResourceURLs`,
+          rule.nonResourceURLs,
+          'rules cannot apply to both regular resources and non-resource URLs',
+        ),
+      );
     }
     rule.nonResourceURLs.forEach((url, i) => this.#url(url, `${at}.nonResourceURLs[${i}]`));
     return rule;
@@ -134,28 +209,55 @@ class PolicyReader {
     }
     this.#known(value, RESOURCE_FIELDS, `${at}.`);
     const group = this.#text(value['group'] ?? '', `${at}.group`);
-    const found = { group, resources: this.#texts(value['resources'], `${at}.resources`), resourceNames: this.#texts(value['resourceNames'], `${at}.resourceNames`) };
-    if (group !== '') for (const why of validateDNS1123Subdomain(group)) this.#errors.push(fieldErrors.invalid(`${at}.group`, group, why));
-    if (found.resourceNames.length > 0 && found.resources.length === 0) this.#errors.push(fieldErrors.invalid(`${at}.resourceNames`, found.resourceNames, 'using resourceNames requires at least one resource'));
+    const found = {
+      group,
+      resources: this.#texts(value['resources'], `${at}.resources`),
+      resourceNames: this.#texts(value['resourceNames'], `${at}.resourceNames`),
+    };
+    if (group !== '')
+      for (const why of validateDNS1123Subdomain(group))
+        this.#errors.push(fieldErrors.invalid(`${at}.group`, group, why));
+    if (found.resourceNames.length > 0 && found.resources.length === 0)
+      this.#errors.push(
+        fieldErrors.invalid(
+          `${at}.resourceNames`,
+          found.resourceNames,
+          'using resourceNames requires at least one resource',
+        ),
+      );
     return found;
   }
 
   #url(url: string, at: string): void {
     if (url === '*') return;
-    if (!url.startsWith('/')) this.#errors.push(fieldErrors.invalid(at, url, "non-resource URL rules must begin with a '/' character"));
-    if (url.slice(0, -1).includes('*')) this.#errors.push(fieldErrors.invalid(at, url, "non-resource URL wildcards '*' must be the final character of the rule"));
+    if (!url.startsWith('/'))
+      this.#errors.push(
+        fieldErrors.invalid(at, url, "non-resource URL rules must begin with a '/' character"),
+      );
+    if (url.slice(0, -1).includes('*'))
+      this.#errors.push(
+        fieldErrors.invalid(
+          at,
+          url,
+          "non-resource URL wildcards '*' must be the final character of the rule",
+        ),
+      );
   }
 
   #level(value: unknown, at: string): AuditLevel {
     if (value === undefined || value === '') this.#errors.push(fieldErrors.required(at));
-    else if (!LEVELS.includes(value as AuditLevel)) this.#errors.push(fieldErrors.notSupported(at, value, LEVELS));
+    else if (!LEVELS.includes(value as AuditLevel))
+      this.#errors.push(fieldErrors.notSupported(at, value, LEVELS));
     return value as AuditLevel;
   }
 
   #stages(value: unknown, at: string): AuditStage[] {
     const stages = this.#texts(value, at);
     stages.forEach((stage, i) => {
-      if (!STAGES.includes(stage as AuditStage)) this.#errors.push(fieldErrors.invalid(`${at}[${i}]`, stage, `allowed stages are ${STAGES.join(',')}`));
+      if (!STAGES.includes(stage as AuditStage))
+        this.#errors.push(
+          fieldErrors.invalid(`${at}[${i}]`, stage, `allowed stages are ${STAGES.join(',')}`),
+        );
     });
     return stages as AuditStage[];
   }
@@ -184,6 +286,8 @@ class PolicyReader {
   }
 
   #known(value: JsonObject, fields: ReadonlySet<string>, prefix: string): void {
-    for (const name of Object.keys(value)) if (!fields.has(name)) this.#errors.push(fieldErrors.invalid(`${prefix}${name}`, name, 'unknown field'));
+    for (const name of Object.keys(value))
+      if (!fields.has(name))
+        this.#errors.push(fieldErrors.invalid(`${prefix}${name}`, name, 'unknown field'));
   }
 }

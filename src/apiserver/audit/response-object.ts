@@ -12,8 +12,13 @@ export function responseObject({ headers, body }: ApiResponse): unknown {
   const type = (headers['content-type'] ?? '').split(';')[0]!.trim();
   try {
     if (type === 'application/json') return JSON.parse(bytes.toString()) as unknown;
-    if (type === 'application/yaml') return yaml().parse(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 }) as unknown;
-    if (type === 'application/vnd.kubernetes.protobuf') return decodeProtobuf(bytes, { schemaFor: schemaForKind, defaultKind: { group: '', version: 'v1', kind: 'Status' } });
+    if (type === 'application/yaml')
+      return yaml().parse(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 }) as unknown;
+    if (type === 'application/vnd.kubernetes.protobuf')
+      return decodeProtobuf(bytes, {
+        schemaFor: schemaForKind,
+        defaultKind: { group: '', version: 'v1', kind: 'Status' },
+      });
   } catch {
     // Something of another kind under that name: a proxied page.
   }

@@ -2,7 +2,19 @@
  * A file that is appended to and, at a size, moved aside under the time of that moment ('audit-2026-01-02T03-04-05.678.log'), optionally
  * compressed; the oldest are removed by number and age. Files named so by upstream's rotation count among them.
  */
-import { closeSync, createReadStream, createWriteStream, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -32,7 +44,14 @@ export class RotatingFile {
   #tidying: Promise<void> = Promise.resolve();
 
   /** Throws an Error of one sentence when the file cannot be opened. */
-  constructor(path: string, { settings, clock, log }: { readonly settings: RotationSettings; readonly clock: Clock; readonly log: Logger }) {
+  constructor(
+    path: string,
+    {
+      settings,
+      clock,
+      log,
+    }: { readonly settings: RotationSettings; readonly clock: Clock; readonly log: Logger },
+  ) {
     this.#path = path;
     this.#settings = settings;
     this.#clock = clock;
@@ -72,7 +91,11 @@ export class RotatingFile {
     const before = this.#fd;
     this.#fd = this.#open();
     closeSync(before);
-    this.#tidying = this.#tidying.then(() => this.#tidy(aside)).catch((error: unknown) => this.#log.warn('old audit logs cannot be tidied up', { error: errorMessage(error) }));
+    this.#tidying = this.#tidying
+      .then(() => this.#tidy(aside))
+      .catch((error: unknown) =>
+        this.#log.warn('old audit logs cannot be tidied up', { error: errorMessage(error) }),
+      );
   }
 
   /** Two rotations in a millisecond have two names. */
@@ -88,7 +111,11 @@ export class RotatingFile {
 
   async #tidy(aside: string): Promise<void> {
     if (this.#settings.compress) {
-      await pipeline(createReadStream(aside), createGzip(), createWriteStream(`${aside}.gz`, { mode: 0o600 }));
+      await pipeline(
+        createReadStream(aside),
+        createGzip(),
+        createWriteStream(`${aside}.gz`, { mode: 0o600 }),
+      );
       rmSync(aside, { force: true });
     }
     const { maxBackups, maxAgeMs } = this.#settings;
@@ -101,13 +128,22 @@ export class RotatingFile {
   }
 
   #backups(): { readonly path: string; readonly atMs: number }[] {
-    const directory = dirname(this.#path), extension = extname(this.#path), prefix = `${basename(this.#path, extension)}-`;
-    return readdirSync(directory).flatMap((name) => {
-      const plain = name.endsWith('.gz') ? name.slice(0, -3) : name;
-      if (!plain.startsWith(prefix) || !plain.endsWith(extension)) return [];
-      const [, date, hour, minute, second] = /^(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d\.\d{3})$/.exec(plain.slice(prefix.length, plain.length - extension.length)) ?? [];
-      return date === undefined ? [] : [{ path: join(directory, name), atMs: Date.parse(`${date}T${hour}:${minute}:${second}Z`) }];
-    }).toSorted((left, right) => right.atMs - left.atMs);
+    const directory = dirname(this.#path),
+      extension = extname(this.#path),
+      prefix = `${basename(this.#path, extension)}-`;
+    return readdirSync(directory)
+      .flatMap((name) => {
+        const plain = name.endsWith('.gz') ? name.slice(0, -3) : name;
+        if (!plain.startsWith(prefix) || !plain.endsWith(extension)) return [];
+        const [, date, hour, minute, second] =
+          /^(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d\.\d{3})$/.exec(
+            plain.slice(prefix.length, plain.length - extension.length),
+          ) ?? [];
+        return date === undefined
+          ? []
+          : [{ path: join(directory, name), atMs: Date.parse(`${date}T${hour}:${minute}:${second}Z`) }];
+      })
+      .toSorted((left, right) => right.atMs - left.atMs);
   }
 }
 

@@ -2,7 +2,10 @@
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import type { AuditEvent } from './event.ts';
 
-export interface TruncateSettings { readonly maxEventBytes: number; readonly maxBatchBytes: number }
+export interface TruncateSettings {
+  readonly maxEventBytes: number;
+  readonly maxBatchBytes: number;
+}
 
 const TRUNCATED = 'audit.k8s.io/truncated';
 
@@ -11,7 +14,10 @@ export class TruncatingBackend implements AuditBackend {
   readonly #settings: TruncateSettings;
   readonly #counters: AuditCounters;
 
-  constructor(backend: AuditBackend, { settings, counters }: { readonly settings: TruncateSettings; readonly counters: AuditCounters }) {
+  constructor(
+    backend: AuditBackend,
+    { settings, counters }: { readonly settings: TruncateSettings; readonly counters: AuditCounters },
+  ) {
     this.#backend = backend;
     this.#settings = settings;
     this.#counters = counters;
@@ -54,6 +60,11 @@ function sizeOf(event: AuditEvent): number {
   return Buffer.byteLength(JSON.stringify(event));
 }
 
-function truncated({ requestObject: _request, responseObject: _response, annotations, ...event }: AuditEvent): AuditEvent {
+function truncated({
+  requestObject: _request,
+  responseObject: _response,
+  annotations,
+  ...event
+}: AuditEvent): AuditEvent {
   return { ...event, annotations: { ...annotations, [TRUNCATED]: 'true' } };
 }

@@ -11,7 +11,12 @@ export const DEFAULT_INITIAL_BACKOFF_MS = 10_000;
 const TRIES = 5;
 const CALL_TIMEOUT_MS = 30_000;
 
-export interface WebhookBackendOptions { readonly client: KubeconfigClient; readonly initialBackoffMs: number; readonly clock: Clock; readonly counters: AuditCounters }
+export interface WebhookBackendOptions {
+  readonly client: KubeconfigClient;
+  readonly initialBackoffMs: number;
+  readonly clock: Clock;
+  readonly counters: AuditCounters;
+}
 
 export class WebhookBackend implements AuditBackend {
   readonly #options: WebhookBackendOptions;
@@ -50,7 +55,15 @@ export class WebhookBackend implements AuditBackend {
         // It was taken: what the receiver says beyond that does not matter.
         if (error instanceof WebhookCallError && error.failure === 'malformed') return;
         if (attempt + 1 >= TRIES || signal.aborted) throw error;
-        await clock.sleep(backoffMs(attempt, { initialMs: initialBackoffMs, maximumMs: 10 * initialBackoffMs, factor: 1.5, jitter: 0.2 }), signal);
+        await clock.sleep(
+          backoffMs(attempt, {
+            initialMs: initialBackoffMs,
+            maximumMs: 10 * initialBackoffMs,
+            factor: 1.5,
+            jitter: 0.2,
+          }),
+          signal,
+        );
       }
     }
   }

@@ -14,7 +14,11 @@ import type { InternalApi } from '../internal.ts';
 import type { Authenticated, Authenticator, TokenIssuer, TokenReviewer } from './authenticator.ts';
 import { AuthenticationMetrics } from './authentication-metrics.ts';
 import { BootstrapTokens } from './bootstrap-tokens.ts';
-import { CertificateAuthenticator, RequestHeaderAuthenticator, type RequestHeaderOptions } from './certificates.ts';
+import {
+  CertificateAuthenticator,
+  RequestHeaderAuthenticator,
+  type RequestHeaderOptions,
+} from './certificates.ts';
 import { ServiceAccountTokenIssuer } from './service-account-issuer.ts';
 import { ServiceAccountKeys, type ServiceAccountKeyMaterial } from './service-account-keys.ts';
 import { ServiceAccountMetrics } from './service-account-metrics.ts';
@@ -72,26 +76,40 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
   const issuers = serviceAccounts.issuers ?? [DEFAULT_ISSUER];
   const apiAudiences = options.apiAudiences ?? issuers;
   const keys = new ServiceAccountKeys(serviceAccounts);
-  const metrics = new AuthenticationMetrics(), accountMetrics = new ServiceAccountMetrics();
-  const staticTokens = options.tokenFile === undefined ? undefined : new StaticTokens(options.tokenFile, { apiAudiences, clock: options.clock ?? realClock, log });
+  const metrics = new AuthenticationMetrics(),
+    accountMetrics = new ServiceAccountMetrics();
+  const staticTokens =
+    options.tokenFile === undefined
+      ? undefined
+      : new StaticTokens(options.tokenFile, { apiAudiences, clock: options.clock ?? realClock, log });
   const tokens = new TokenUnion([
     ...(staticTokens ? [staticTokens] : []),
     new ServiceAccountTokens({ internal, issuers, keys, apiAudiences, nowMs, log, metrics: accountMetrics }),
-    ...(options.bootstrapTokens ?? true ? [new BootstrapTokens({ internal, apiAudiences, nowMs })] : []),
+    ...((options.bootstrapTokens ?? true) ? [new BootstrapTokens({ internal, apiAudiences, nowMs })] : []),
     ...(options.extraTokens ?? []),
   ]);
   const { jwksUri, extendExpiration, maxExpirationSeconds } = serviceAccounts;
   const tokenIssuer = new ServiceAccountTokenIssuer({
-    issuers, keys, apiAudiences, nowMs,
-    ...(jwksUri === undefined ? {} : { jwksUri }), ...(extendExpiration === undefined ? {} : { extendExpiration }), ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
+    issuers,
+    keys,
+    apiAudiences,
+    nowMs,
+    ...(jwksUri === undefined ? {} : { jwksUri }),
+    ...(extendExpiration === undefined ? {} : { extendExpiration }),
+    ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
   });
   const chain = [
     ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader)] : []),
-    new CertificateAuthenticator(), new BearerAuthenticator(tokens, apiAudiences), ...(options.extraAuthenticators ?? []),
+    new CertificateAuthenticator(),
+    new BearerAuthenticator(tokens, apiAudiences),
+    ...(options.extraAuthenticators ?? []),
   ];
   const anonymous = options.anonymous ?? { enabled: true };
   return {
-    authenticator: new RequestAuthenticator({ chain, anonymous, log, metrics }), tokenIssuer, tokenReviewer: createReviewer(tokens, apiAudiences), serviceAccountKeys: keys,
+    authenticator: new RequestAuthenticator({ chain, anonymous, log, metrics }),
+    tokenIssuer,
+    tokenReviewer: createReviewer(tokens, apiAudiences),
+    serviceAccountKeys: keys,
     metrics: () => `${metrics.render()}\n${accountMetrics.render()}`,
     close: () => staticTokens?.close(),
   };
@@ -139,7 +157,11 @@ class RequestAuthenticator implements Authenticator {
   }
 
   /** Stays synchronous as long as the authenticators do. */
-  #from(request: ApiRequest, start: number, failure: string | undefined): Authenticated | undefined | Promise<Authenticated | undefined> {
+  #from(
+    request: ApiRequest,
+    start: number,
+    failure: string | undefined,
+  ): Authenticated | undefined | Promise<Authenticated | undefined> {
     let failed = failure;
     for (let index = start; index < this.#options.chain.length; index++) {
       try {
@@ -159,7 +181,10 @@ class RequestAuthenticator implements Authenticator {
     if (failed !== undefined) {
       metrics.attempts.error++;
       // Why goes to the log and never to the client: it would help whoever guesses.
-      this.#options.log.warn('unable to authenticate the request', { error: failed, remote: request.remoteAddress });
+      this.#options.log.warn('unable to authenticate the request', {
+        error: failed,
+        remote: request.remoteAddress,
+      });
       throw statusErrors.unauthorized();
     }
     if (this.#allowsAnonymous(request.path)) {
@@ -173,7 +198,7 @@ class RequestAuthenticator implements Authenticator {
   #finish(found: Authenticated): Authenticated {
     this.#options.metrics.succeeded(found.user.name);
     let finished = this.#withGroup.get(found);
-    if (!finished) this.#withGroup.set(found, finished = withAuthenticatedGroup(found));
+    if (!finished) this.#withGroup.set(found, (finished = withAuthenticatedGroup(found)));
     return finished;
   }
 
@@ -191,7 +216,12 @@ function failureOf(error: unknown): string {
 
 function withAuthenticatedGroup(found: Authenticated): Authenticated {
   const { user } = found;
-  if (user.name === ANONYMOUS.user.name || user.groups.includes(AUTHENTICATED_GROUP) || user.groups.includes('system:unauthenticated')) return found;
+  if (
+    user.name === ANONYMOUS.user.name ||
+    user.groups.includes(AUTHENTICATED_GROUP) ||
+    user.groups.includes('system:unauthenticated')
+  )
+    return found;
   const grouped: UserInfo = { ...user, groups: [...user.groups, AUTHENTICATED_GROUP] };
   return { ...found, user: grouped };
 }

@@ -35,7 +35,11 @@ export interface TokenRequestSpec {
   readonly audiences: readonly string[];
   readonly expirationSeconds: number;
   /** The object the token is bound to (dies with it). Existence was checked by the caller. */
-  readonly boundTo?: { readonly kind: 'Pod' | 'Secret' | 'Node'; readonly name: string; readonly uid: string };
+  readonly boundTo?: {
+    readonly kind: 'Pod' | 'Secret' | 'Node';
+    readonly name: string;
+    readonly uid: string;
+  };
   /** For a pod-bound token, the node the pod runs on. */
   readonly node?: { readonly name: string; readonly uid?: string };
 }
@@ -62,5 +66,8 @@ export interface TokenIssuer {
 
 export interface TokenReviewer {
   /** Authenticates a bare token for TokenReview. undefined = not a valid token; error text goes to status.error. */
-  review(token: string, audiences: readonly string[]): Promise<{ readonly authenticated?: Authenticated; readonly error?: string }>;
+  review(
+    token: string,
+    audiences: readonly string[],
+  ): Promise<{ readonly authenticated?: Authenticated; readonly error?: string }>;
 }

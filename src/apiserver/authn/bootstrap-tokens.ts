@@ -14,7 +14,11 @@ export class BootstrapTokens implements TokenAuthenticator {
   readonly #apiAudiences: readonly string[];
   readonly #nowMs: () => number;
 
-  constructor(options: { readonly internal: InternalApi; readonly apiAudiences: readonly string[]; readonly nowMs: () => number }) {
+  constructor(options: {
+    readonly internal: InternalApi;
+    readonly apiAudiences: readonly string[];
+    readonly nowMs: () => number;
+  }) {
     this.#internal = options.internal;
     this.#apiAudiences = options.apiAudiences;
     this.#nowMs = options.nowMs;
@@ -25,13 +29,27 @@ export class BootstrapTokens implements TokenAuthenticator {
     const [, id, secretPart] = FORM.exec(token) ?? [];
     if (id === undefined || secretPart === undefined) return undefined;
     const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
-    const secret = this.#internal.get({ group: '', resource: 'secrets' }, { namespace: 'kube-system', name: `bootstrap-token-${id}` });
-    if (accepted.length === 0 || !secret || secret['type'] !== SECRET_TYPE || secret.metadata?.deletionTimestamp !== undefined) return undefined;
-    const data = (name: string): string => Buffer.from((secret['data'] as Record<string, string> | undefined)?.[name] ?? '', 'base64').toString('utf8');
+    const secret = this.#internal.get(
+      { group: '', resource: 'secrets' },
+      { namespace: 'kube-system', name: `bootstrap-token-${id}` },
+    );
+    if (
+      accepted.length === 0 ||
+      !secret ||
+      secret['type'] !== SECRET_TYPE ||
+      secret.metadata?.deletionTimestamp !== undefined
+    )
+      return undefined;
+    const data = (name: string): string =>
+      Buffer.from((secret['data'] as Record<string, string> | undefined)?.[name] ?? '', 'base64').toString(
+        'utf8',
+      );
     const kept = Buffer.from(data('token-secret'));
     const given = Buffer.from(secretPart);
-    if (kept.length !== given.length || !timingSafeEqual(kept, given) || data('token-id') !== id) return undefined;
-    if (this.#isExpired(data('expiration')) || data('usage-bootstrap-authentication') !== 'true') return undefined;
+    if (kept.length !== given.length || !timingSafeEqual(kept, given) || data('token-id') !== id)
+      return undefined;
+    if (this.#isExpired(data('expiration')) || data('usage-bootstrap-authentication') !== 'true')
+      return undefined;
     const groups = extraGroups(data('auth-extra-groups'));
     return groups && { user: { name: `system:bootstrap:${id}`, groups }, audiences: accepted };
   }
@@ -44,6 +62,9 @@ export class BootstrapTokens implements TokenAuthenticator {
 
 /** undefined when one of them is not a bootstrappers' group. */
 function extraGroups(text: string): string[] | undefined {
-  const extra = text.split(',').map((group) => group.trim()).filter((group) => group !== '');
+  const extra = text
+    .split(',')
+    .map((group) => group.trim())
+    .filter((group) => group !== '');
   return extra.every((group) => GROUP_FORM.test(group)) ? [BOOTSTRAPPERS, ...new Set(extra)] : undefined;
 }

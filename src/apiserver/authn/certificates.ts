@@ -17,7 +17,12 @@ export class CertificateAuthenticator implements Authenticator {
     const known = this.#known.get(clientCertificate.fingerprint);
     if (known) return known;
     const fingerprint = clientCertificate.fingerprint.replaceAll(':', '').toLowerCase();
-    const user: UserInfo = { name: clientCertificate.commonName, groups: clientCertificate.organizations, ...(clientCertificate.uid ? { uid: clientCertificate.uid } : {}), extra: { [CREDENTIAL_ID]: [`X509SHA256=${fingerprint}`] } };
+    const user: UserInfo = {
+      name: clientCertificate.commonName,
+      groups: clientCertificate.organizations,
+      ...(clientCertificate.uid ? { uid: clientCertificate.uid } : {}),
+      extra: { [CREDENTIAL_ID]: [`X509SHA256=${fingerprint}`] },
+    };
     if (this.#known.size >= CACHE_LIMIT) this.#known.delete(this.#known.keys().next().value!);
     this.#known.set(clientCertificate.fingerprint, { user });
     return { user };
@@ -39,7 +44,13 @@ export class RequestHeaderAuthenticator implements Authenticator {
   readonly #options: Required<RequestHeaderOptions>;
 
   constructor(options: RequestHeaderOptions) {
-    this.#options = { usernameHeaders: ['x-remote-user'], uidHeaders: ['x-remote-uid'], groupHeaders: ['x-remote-group'], extraHeaderPrefixes: ['x-remote-extra-'], ...options };
+    this.#options = {
+      usernameHeaders: ['x-remote-user'],
+      uidHeaders: ['x-remote-uid'],
+      groupHeaders: ['x-remote-group'],
+      extraHeaderPrefixes: ['x-remote-extra-'],
+      ...options,
+    };
   }
 
   /** Throws for a proxy whose name is not allowed: its headers must not be dropped silently. */
@@ -50,13 +61,16 @@ export class RequestHeaderAuthenticator implements Authenticator {
     if (allowedNames.length > 0 && !allowedNames.includes(frontProxyCertificate.commonName)) {
       throw new Error(`x509: subject with cn=${frontProxyCertificate.commonName} is not in the allowed list`);
     }
-    const first = (names: readonly string[]): string => names.map((name) => valuesOf(request, name)[0] ?? '').find((value) => value !== '') ?? '';
+    const first = (names: readonly string[]): string =>
+      names.map((name) => valuesOf(request, name)[0] ?? '').find((value) => value !== '') ?? '';
     const name = first(usernameHeaders);
     if (name === '') return undefined;
     const uid = first(uidHeaders);
     const groups = groupHeaders.flatMap((header) => valuesOf(request, header));
     const extra = this.#extraOf(request);
-    return { user: { name, groups, ...(uid ? { uid } : {}), ...(Object.keys(extra).length > 0 ? { extra } : {}) } };
+    return {
+      user: { name, groups, ...(uid ? { uid } : {}), ...(Object.keys(extra).length > 0 ? { extra } : {}) },
+    };
   }
 
   #extraOf(request: ApiRequest): Record<string, string[]> {
@@ -78,7 +92,9 @@ function valuesOf(request: ApiRequest, name: string): string[] {
 /** Header values are handed on byte by byte. */
 function fromUtf8(value: string): string {
   // oxlint-disable-next-line no-control-regex
-  return /[\x80-\xff]/.test(value) && !/[^\x00-\xff]/.test(value) ? Buffer.from(value, 'latin1').toString() : value;
+  return /[\x80-\xff]/.test(value) && !/[^\x00-\xff]/.test(value)
+    ? Buffer.from(value, 'latin1').toString()
+    : value;
 }
 
 function decodeKey(key: string): string {

@@ -12,14 +12,18 @@ export async function trackLegacyTokens(internal: InternalApi, nowMs: number): P
   const since = new Date(nowMs).toISOString().slice(0, 10);
   const current = internal.get(CONFIG_MAPS, NAME);
   if (!current) {
-    await internal.create(CONFIG_MAPS, { apiVersion: 'v1', kind: 'ConfigMap', metadata: NAME, data: { since } }).catch((error: unknown) => {
-      // Another server was faster.
-      if (!isStatusError(error, 'AlreadyExists')) throw error;
-    });
+    await internal
+      .create(CONFIG_MAPS, { apiVersion: 'v1', kind: 'ConfigMap', metadata: NAME, data: { since } })
+      .catch((error: unknown) => {
+        // Another server was faster.
+        if (!isStatusError(error, 'AlreadyExists')) throw error;
+      });
     return;
   }
   if (isDate((current['data'] as Record<string, string> | undefined)?.['since'])) return;
-  await internal.modify(CONFIG_MAPS, NAME, (map) => { map['data'] = { ...map['data'] as object, since }; });
+  await internal.modify(CONFIG_MAPS, NAME, (map) => {
+    map['data'] = { ...(map['data'] as object), since };
+  });
 }
 
 function isDate(text: string | undefined): boolean {

@@ -42,31 +42,58 @@ export async function openLogins(options: LoginOptions, parts: LoginParts): Prom
     for (const one of opened) await one.close();
   };
   try {
-    return { ...await open(options, { ...parts, opened }), close };
+    return { ...(await open(options, { ...parts, opened })), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-interface LoginParts { readonly clock: Clock; readonly log: Logger; readonly apiAudiences: readonly string[] }
+interface LoginParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly apiAudiences: readonly string[];
+}
 
-async function open(options: LoginOptions, { clock, log, apiAudiences, opened }: LoginParts & { readonly opened: { close(): Promise<void> | void }[] }): Promise<Omit<Logins, 'close'>> {
+async function open(
+  options: LoginOptions,
+  { clock, log, apiAudiences, opened }: LoginParts & { readonly opened: { close(): Promise<void> | void }[] },
+): Promise<Omit<Logins, 'close'>> {
   const { kerberos, basicAuthFile, ldapConfigFile } = options;
   const keep = <T extends { close(): Promise<void> | void }>(one: T): T => {
     opened.push(one);
     return one;
   };
   const sessions = keep(new SessionTokens({ ...options.session, apiAudiences, clock, log }));
-  const directory = ldapConfigFile === undefined ? undefined : keep(new (await import('./ldap/ldap-backend.ts')).LdapBackend(ldapConfigFile, { clock, log: log.with({ authenticator: 'ldap' }) }));
-  const file = basicAuthFile === undefined ? undefined : keep(new PasswordFile(basicAuthFile, { clock, log }));
+  const directory =
+    ldapConfigFile === undefined
+      ? undefined
+      : keep(
+          new (await import('./ldap/ldap-backend.ts')).LdapBackend(ldapConfigFile, {
+            clock,
+            log: log.with({ authenticator: 'ldap' }),
+          }),
+        );
+  const file =
+    basicAuthFile === undefined ? undefined : keep(new PasswordFile(basicAuthFile, { clock, log }));
   const backends = [file, directory].filter((backend) => backend !== undefined);
-  if (kerberos?.groupsFromLdap && !directory) throw new Error('--kerberos-groups-from-ldap needs --ldap-config');
-  const negotiate = kerberos && await (await import('./kerberos/negotiate.ts')).openNegotiate({
-    ...kerberos, clock, ...(kerberos.groupsFromLdap && directory ? { groupsOf: (name: string) => directory.lookup(name) } : {}),
-  });
+  if (kerberos?.groupsFromLdap && !directory)
+    throw new Error('--kerberos-groups-from-ldap needs --ldap-config');
+  const negotiate =
+    kerberos &&
+    (await (
+      await import('./kerberos/negotiate.ts')
+    ).openNegotiate({
+      ...kerberos,
+      clock,
+      ...(kerberos.groupsFromLdap && directory ? { groupsOf: (name: string) => directory.lookup(name) } : {}),
+    }));
   return {
-    authenticators: [...(backends.length > 0 ? [new BasicAuthenticator({ backends, clock })] : []), ...(negotiate ? [negotiate] : [])],
-    tokens: [sessions], paths: { [LOGIN_PATH]: createLoginHandler(sessions) },
+    authenticators: [
+      ...(backends.length > 0 ? [new BasicAuthenticator({ backends, clock })] : []),
+      ...(negotiate ? [negotiate] : []),
+    ],
+    tokens: [sessions],
+    paths: { [LOGIN_PATH]: createLoginHandler(sessions) },
   };
 }

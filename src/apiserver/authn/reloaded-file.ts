@@ -28,8 +28,14 @@ export class ReloadedFile<T> {
     this.#options = options;
     this.value = parse(readFileSync(path, 'utf8'));
     this.#watched = watchFiles({
-      paths: [path], clock, changed: ([text = '']) => this.#take(text),
-      unreadable: (error) => log.error('a file cannot be read; what was read before stays in force', { file: path, error: errorMessage(error) }),
+      paths: [path],
+      clock,
+      changed: ([text = '']) => this.#take(text),
+      unreadable: (error) =>
+        log.error('a file cannot be read; what was read before stays in force', {
+          file: path,
+          error: errorMessage(error),
+        }),
     });
   }
 
@@ -49,7 +55,10 @@ export class ReloadedFile<T> {
       this.generation += 1;
       log.info('file read again', { file: path });
     } catch (error) {
-      log.error('a changed file cannot be used; what was read before stays in force', { file: path, error: errorMessage(error) });
+      log.error('a changed file cannot be used; what was read before stays in force', {
+        file: path,
+        error: errorMessage(error),
+      });
     }
   }
 }

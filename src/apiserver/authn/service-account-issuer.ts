@@ -45,15 +45,32 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
     const seconds = Math.min(checkedExpiration(spec.expirationSeconds), maxExpirationSeconds);
     const now = Math.floor(this.#options.nowMs() / 1000);
     const audiences = spec.audiences.length > 0 ? spec.audiences : this.defaultAudiences;
-    const extended = (this.#options.extendExpiration ?? true) && spec.boundTo?.kind === 'Pod' && seconds === EXTENDED_EXPIRATION_SECONDS && sameAudiences(audiences, this.defaultAudiences);
+    const extended =
+      (this.#options.extendExpiration ?? true) &&
+      spec.boundTo?.kind === 'Pod' &&
+      seconds === EXTENDED_EXPIRATION_SECONDS &&
+      sameAudiences(audiences, this.defaultAudiences);
     const jti = randomUUID();
     const token = keys.signer.sign({
-      aud: audiences, exp: now + (extended ? EXTENSION_SECONDS : seconds), iat: now, iss: this.#options.issuers[0], jti,
-      'kubernetes.io': privateClaims(spec, extended ? now + seconds : undefined), nbf: now, sub: serviceAccountName(spec.namespace, spec.serviceAccount.name),
+      aud: audiences,
+      exp: now + (extended ? EXTENSION_SECONDS : seconds),
+      iat: now,
+      iss: this.#options.issuers[0],
+      jti,
+      'kubernetes.io': privateClaims(spec, extended ? now + seconds : undefined),
+      nbf: now,
+      sub: serviceAccountName(spec.namespace, spec.serviceAccount.name),
     });
     return {
-      token, expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z'), expirationSeconds: seconds, credentialId: `JTI=${jti}`,
-      ...(seconds < spec.expirationSeconds ? { warning: `requested expiration of ${spec.expirationSeconds} seconds shortened to ${seconds} seconds` } : {}),
+      token,
+      expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z'),
+      expirationSeconds: seconds,
+      credentialId: `JTI=${jti}`,
+      ...(seconds < spec.expirationSeconds
+        ? {
+            warning: `requested expiration of ${spec.expirationSeconds} seconds shortened to ${seconds} seconds`,
+          }
+        : {}),
     };
   }
 
@@ -62,13 +79,18 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
     if (!isHttps(issuer)) return undefined;
     const algorithms = new Set(this.#options.keys.accepted.map(({ algorithm }) => algorithm));
     return {
-      issuer, jwks_uri: this.#options.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`,
-      response_types_supported: ['id_token'], subject_types_supported: ['public'], id_token_signing_alg_values_supported: [...algorithms],
+      issuer,
+      jwks_uri: this.#options.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`,
+      response_types_supported: ['id_token'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: [...algorithms],
     };
   }
 
   jwks(): Record<string, unknown> | undefined {
-    return !isHttps(this.#options.issuers[0] ?? '') ? undefined : { keys: this.#options.keys.accepted.map(jsonWebKey) };
+    return !isHttps(this.#options.issuers[0] ?? '')
+      ? undefined
+      : { keys: this.#options.keys.accepted.map(jsonWebKey) };
   }
 }
 
@@ -78,9 +100,13 @@ function isHttps(url: string): boolean {
 
 function checkedExpiration(seconds: number): number {
   const field = 'spec.expirationSeconds';
-  const refuse = (detail: string): Error => statusErrors.invalid({ group: 'authentication.k8s.io', kind: 'TokenRequest', name: '' }, [fieldErrors.invalid(field, seconds, detail)]);
+  const refuse = (detail: string): Error =>
+    statusErrors.invalid({ group: 'authentication.k8s.io', kind: 'TokenRequest', name: '' }, [
+      fieldErrors.invalid(field, seconds, detail),
+    ]);
   if (seconds < MINIMUM_EXPIRATION_SECONDS) throw refuse('may not specify a duration less than 10 minutes');
-  if (seconds > MAXIMUM_EXPIRATION_SECONDS) throw refuse('may not specify a duration larger than 2^32 seconds');
+  if (seconds > MAXIMUM_EXPIRATION_SECONDS)
+    throw refuse('may not specify a duration larger than 2^32 seconds');
   return seconds;
 }
 

@@ -24,10 +24,14 @@ export class ServiceAccountKeys {
     this.#accepted = acceptedKeys(this.#signer, material);
   }
 
-  get signer(): JwtSigner { return this.#signer; }
+  get signer(): JwtSigner {
+    return this.#signer;
+  }
 
   /** The signing key first. */
-  get accepted(): readonly VerificationKey[] { return this.#accepted; }
+  get accepted(): readonly VerificationKey[] {
+    return this.#accepted;
+  }
 
   /** Throws an Error for keys that cannot be used, and then changes nothing. */
   replace(material: ServiceAccountKeyMaterial): void {
@@ -38,8 +42,16 @@ export class ServiceAccountKeys {
   }
 }
 
-function acceptedKeys(signer: JwtSigner, { publicKeyPems = [] }: ServiceAccountKeyMaterial): VerificationKey[] {
-  const blocks = publicKeyPems.flatMap((text) => text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? []);
-  const keys = [signer.publicKey, ...blocks.filter((block) => !block.startsWith('-----BEGIN EC PARAMETERS')).map(verificationKey)];
+function acceptedKeys(
+  signer: JwtSigner,
+  { publicKeyPems = [] }: ServiceAccountKeyMaterial,
+): VerificationKey[] {
+  const blocks = publicKeyPems.flatMap(
+    (text) => text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [],
+  );
+  const keys = [
+    signer.publicKey,
+    ...blocks.filter((block) => !block.startsWith('-----BEGIN EC PARAMETERS')).map(verificationKey),
+  ];
   return [...new Map(keys.map((key) => [key.id, key])).values()];
 }

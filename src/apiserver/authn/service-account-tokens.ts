@@ -11,7 +11,14 @@ import type { InternalApi } from '../internal.ts';
 import type { Authenticated } from './authenticator.ts';
 import type { ServiceAccountKeys } from './service-account-keys.ts';
 import type { ServiceAccountMetrics } from './service-account-metrics.ts';
-import { LEGACY_ISSUER, parseServiceAccountName, serviceAccountName, serviceAccountUser, type ObjectRef, type PrivateClaims } from './service-account.ts';
+import {
+  LEGACY_ISSUER,
+  parseServiceAccountName,
+  serviceAccountName,
+  serviceAccountUser,
+  type ObjectRef,
+  type PrivateClaims,
+} from './service-account.ts';
 import { tokenDigest } from './token-digest.ts';
 import type { TokenAuthenticator } from './token.ts';
 
@@ -35,7 +42,10 @@ export interface ServiceAccountTokenOptions {
 }
 
 /** A token whose signature is good, and the answer for the API server's own audiences once there is one. */
-interface Verified { readonly claims: Claims; found: Authenticated | undefined }
+interface Verified {
+  readonly claims: Claims;
+  found: Authenticated | undefined;
+}
 
 export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokenOptions;
@@ -59,19 +69,26 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     const digest = tokenDigest(token);
     const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
     if (!verified) return undefined;
-    return verified.claims['iss'] === LEGACY_ISSUER ? this.#authenticateLegacy(token, verified, audiences) : this.#authenticateBound(verified, audiences);
+    return verified.claims['iss'] === LEGACY_ISSUER
+      ? this.#authenticateLegacy(token, verified, audiences)
+      : this.#authenticateBound(verified, audiences);
   }
 
   #verify(token: string, digest: string): Verified | undefined {
     if (this.#foreign.has(digest)) return undefined;
     const parsed = parseJwt(token);
     const issuer = parsed?.claims['iss'];
-    if (!parsed || typeof issuer !== 'string' || (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))) {
+    if (
+      !parsed ||
+      typeof issuer !== 'string' ||
+      (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))
+    ) {
       if (this.#foreign.size >= CACHE_LIMIT) this.#foreign.delete(this.#foreign.values().next().value!);
       this.#foreign.add(digest);
       return undefined;
     }
-    if (!verifyJwt(parsed, this.#options.keys.accepted)) throw new Error('go-jose/go-jose: error in cryptographic primitive');
+    if (!verifyJwt(parsed, this.#options.keys.accepted))
+      throw new Error('go-jose/go-jose: error in cryptographic primitive');
     if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
     const verified = { claims: parsed.claims, found: undefined };
     this.#verified.set(digest, verified);
@@ -81,13 +98,20 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   #authenticateBound(verified: Verified, audiences: readonly string[]): Authenticated {
     const { claims } = verified;
     const { apiAudiences, nowMs, metrics } = this.#options;
-    const accepted = verified.found && audiences === apiAudiences ? verified.found.audiences ?? [] : intersect(audiences, stringList(claims['aud']));
-    if (accepted.length === 0) throw new Error(`token audiences ${quoted(stringList(claims['aud']))} is invalid for the target audiences ${quoted(audiences)}`);
+    const accepted =
+      verified.found && audiences === apiAudiences
+        ? (verified.found.audiences ?? [])
+        : intersect(audiences, stringList(claims['aud']));
+    if (accepted.length === 0)
+      throw new Error(
+        `token audiences ${quoted(stringList(claims['aud']))} is invalid for the target audiences ${quoted(audiences)}`,
+      );
     const now = nowMs();
     checkTimes(claims, now);
     const own = claims['kubernetes.io'] as PrivateClaims | undefined;
     const { namespace, serviceaccount: account } = own ?? {};
-    if (!own || !namespace || !account?.name || claims['sub'] !== serviceAccountName(namespace, account.name)) throw new Error('service account token claims are invalid');
+    if (!own || !namespace || !account?.name || claims['sub'] !== serviceAccountName(namespace, account.name))
+      throw new Error('service account token claims are invalid');
     this.#checkObject('serviceaccounts', namespace, account);
     if (own.secret) this.#checkObject('secrets', namespace, own.secret);
     if (own.pod) this.#checkObject('pods', namespace, own.pod);
@@ -96,7 +120,13 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     let found = audiences === apiAudiences ? verified.found : undefined;
     if (!found) {
       const jti = claims['jti'];
-      const user = serviceAccountUser({ namespace, serviceAccount: account, pod: own.pod, node: own.node, credentialId: typeof jti === 'string' && jti !== '' ? `JTI=${jti}` : undefined });
+      const user = serviceAccountUser({
+        namespace,
+        serviceAccount: account,
+        pod: own.pod,
+        node: own.node,
+        credentialId: typeof jti === 'string' && jti !== '' ? `JTI=${jti}` : undefined,
+      });
       found = { user, audiences: accepted };
       if (audiences === apiAudiences) verified.found = found;
     }
@@ -106,7 +136,12 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       return found;
     }
     metrics.stale++;
-    return { ...found, auditAnnotations: { [`${AUDIT}stale-token`]: `subject: ${String(claims['sub'])}, seconds after warning threshold: ${overdueSeconds}` } };
+    return {
+      ...found,
+      auditAnnotations: {
+        [`${AUDIT}stale-token`]: `subject: ${String(claims['sub'])}, seconds after warning threshold: ${overdueSeconds}`,
+      },
+    };
   }
 
   #checkObject(resource: keyof typeof WORDS, namespace: string, ref: ObjectRef): KubeObject {
@@ -114,8 +149,12 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     const object = internal.get({ group: '', resource }, { name: ref.name, namespace });
     if (!object) throw new Error('service account token has been invalidated');
     const { uid = '', deletionTimestamp } = object.metadata ?? {};
-    if (deletionTimestamp !== undefined && Date.parse(deletionTimestamp) < nowMs() - LEEWAY_MS) throw new Error('service account token has been invalidated');
-    if (ref.uid !== uid) throw new Error(`${WORDS[resource][0]} UID (${uid}) does not match ${WORDS[resource][1]}claim (${ref.uid ?? ''})`);
+    if (deletionTimestamp !== undefined && Date.parse(deletionTimestamp) < nowMs() - LEEWAY_MS)
+      throw new Error('service account token has been invalidated');
+    if (ref.uid !== uid)
+      throw new Error(
+        `${WORDS[resource][0]} UID (${uid}) does not match ${WORDS[resource][1]}claim (${ref.uid ?? ''})`,
+      );
     return object;
   }
 
@@ -125,56 +164,107 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   #authenticateLegacy(token: string, { claims }: Verified, audiences: readonly string[]): Authenticated {
     const { apiAudiences, internal, metrics } = this.#options;
     const accepted = intersect(apiAudiences, audiences);
-    if (accepted.length === 0) throw new Error(`token audiences ${quoted(apiAudiences)} is invalid for the target audiences ${quoted(audiences)}`);
-    const claim = (name: string): string => (typeof claims[`kubernetes.io/serviceaccount/${name}`] === 'string' ? claims[`kubernetes.io/serviceaccount/${name}`] as string : '');
+    if (accepted.length === 0)
+      throw new Error(
+        `token audiences ${quoted(apiAudiences)} is invalid for the target audiences ${quoted(audiences)}`,
+      );
+    const claim = (name: string): string =>
+      typeof claims[`kubernetes.io/serviceaccount/${name}`] === 'string'
+        ? (claims[`kubernetes.io/serviceaccount/${name}`] as string)
+        : '';
     const subject = parseServiceAccountName(typeof claims['sub'] === 'string' ? claims['sub'] : '');
     const namespace = claim('namespace');
     const account = { name: claim('service-account.name'), uid: claim('service-account.uid') };
     const secretName = claim('secret.name');
-    if (!namespace || !secretName || subject?.namespace !== namespace || subject.name !== account.name) throw new Error('service account token claims are invalid');
+    if (!namespace || !secretName || subject?.namespace !== namespace || subject.name !== account.name)
+      throw new Error('service account token claims are invalid');
     const secret = internal.get({ group: '', resource: 'secrets' }, { name: secretName, namespace });
-    const kept = Buffer.from((secret?.['data'] as Record<string, string> | undefined)?.['token'] ?? '', 'base64');
-    if (!secret || secret.metadata?.deletionTimestamp !== undefined || !sameBytes(kept, Buffer.from(token))) throw new Error('service account token has been invalidated');
+    const kept = Buffer.from(
+      (secret?.['data'] as Record<string, string> | undefined)?.['token'] ?? '',
+      'base64',
+    );
+    if (!secret || secret.metadata?.deletionTimestamp !== undefined || !sameBytes(kept, Buffer.from(token)))
+      throw new Error('service account token has been invalidated');
     const serviceAccount = this.#checkObject('serviceaccounts', namespace, account);
-    const isGenerated = ((serviceAccount['secrets'] as readonly { readonly name?: string }[] | undefined) ?? []).some(({ name }) => name === secretName);
+    const isGenerated = (
+      (serviceAccount['secrets'] as readonly { readonly name?: string }[] | undefined) ?? []
+    ).some(({ name }) => name === secretName);
     const labels = secret.metadata?.labels ?? {};
     if (labels[INVALID_SINCE_LABEL] !== undefined) {
       metrics.invalidGenerated++;
-      throw new Error(`the token in secret ${namespace}/${secretName} for service account ${namespace}/${account.name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${INVALID_SINCE_LABEL}' label from the secret to temporarily allow use of this token`);
+      throw new Error(
+        `the token in secret ${namespace}/${secretName} for service account ${namespace}/${account.name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${INVALID_SINCE_LABEL}' label from the secret to temporarily allow use of this token`,
+      );
     }
     this.#markUsed({ namespace, name: secretName, label: labels[LAST_USED_LABEL] });
     metrics.legacy++;
     if (isGenerated) metrics.legacyGenerated++;
     else metrics.legacyManual++;
     return {
-      user: serviceAccountUser({ namespace, serviceAccount: account }), audiences: accepted,
-      auditAnnotations: { [`${AUDIT}legacy-token`]: String(claims['sub']), [`${AUDIT}legacy-token-${isGenerated ? 'autogenerated' : 'manual'}-secret`]: secretName },
-      ...(isGenerated ? { warnings: ['Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.'] } : {}),
+      user: serviceAccountUser({ namespace, serviceAccount: account }),
+      audiences: accepted,
+      auditAnnotations: {
+        [`${AUDIT}legacy-token`]: String(claims['sub']),
+        [`${AUDIT}legacy-token-${isGenerated ? 'autogenerated' : 'manual'}-secret`]: secretName,
+      },
+      ...(isGenerated
+        ? {
+            warnings: [
+              'Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.',
+            ],
+          }
+        : {}),
     };
   }
 
   /** Once a day and secret: which tokens are used is what tells those that may go. Nobody waits for it. */
-  #markUsed({ namespace, name, label }: { readonly namespace: string; readonly name: string; readonly label: string | undefined }): void {
+  #markUsed({
+    namespace,
+    name,
+    label,
+  }: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly label: string | undefined;
+  }): void {
     const { internal, nowMs, log = silentLogger } = this.#options;
     const today = new Date(nowMs()).toISOString().slice(0, 10);
     const key = `${namespace}/${name}`;
     if (label === today || this.#marking.has(key)) return;
     this.#marking.add(key);
-    internal.modify({ group: '', resource: 'secrets' }, { namespace, name }, (secret) => {
-      secret.metadata = { ...secret.metadata, labels: { ...secret.metadata?.labels, [LAST_USED_LABEL]: today } };
-    }).catch((error: unknown) => log.warn('the last use of a legacy token could not be noted', { namespace, name, error: errorMessage(error) })).finally(() => this.#marking.delete(key));
+    internal
+      .modify({ group: '', resource: 'secrets' }, { namespace, name }, (secret) => {
+        secret.metadata = {
+          ...secret.metadata,
+          labels: { ...secret.metadata?.labels, [LAST_USED_LABEL]: today },
+        };
+      })
+      .catch((error: unknown) =>
+        log.warn('the last use of a legacy token could not be noted', {
+          namespace,
+          name,
+          error: errorMessage(error),
+        }),
+      )
+      .finally(() => this.#marking.delete(key));
   }
 }
 
 /** What upstream's messages call them. */
 const WORDS = {
-  serviceaccounts: ['service account', ''], secrets: ['secret', 'service account secret ref '], pods: ['pod', 'service account pod ref '], nodes: ['node', 'service account node ref '],
+  serviceaccounts: ['service account', ''],
+  secrets: ['secret', 'service account secret ref '],
+  pods: ['pod', 'service account pod ref '],
+  nodes: ['node', 'service account node ref '],
 } as const;
 
 function checkTimes({ exp, nbf, iat }: Claims, nowMs: number): void {
-  if (typeof exp !== 'number' || nowMs - LEEWAY_MS > exp * 1000) throw new Error('service account token has expired');
-  if (typeof nbf === 'number' && nowMs + LEEWAY_MS < nbf * 1000) throw new Error('service account token is not valid yet');
-  if (typeof iat === 'number' && nowMs + LEEWAY_MS < iat * 1000) throw new Error('service account token is issued in the future');
+  if (typeof exp !== 'number' || nowMs - LEEWAY_MS > exp * 1000)
+    throw new Error('service account token has expired');
+  if (typeof nbf === 'number' && nowMs + LEEWAY_MS < nbf * 1000)
+    throw new Error('service account token is not valid yet');
+  if (typeof iat === 'number' && nowMs + LEEWAY_MS < iat * 1000)
+    throw new Error('service account token is issued in the future');
 }
 
 function sameBytes(left: Buffer, right: Buffer): boolean {

@@ -7,7 +7,11 @@ import { ReloadedFile } from './reloaded-file.ts';
 import { tokenDigest } from './token-digest.ts';
 import type { TokenAuthenticator } from './token.ts';
 
-export interface StaticTokensOptions { readonly apiAudiences: readonly string[]; readonly clock: Clock; readonly log: Logger }
+export interface StaticTokensOptions {
+  readonly apiAudiences: readonly string[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
 export class StaticTokens implements TokenAuthenticator {
   /** By digest of the token, so that looking one up tells nothing of the others. */
@@ -17,7 +21,12 @@ export class StaticTokens implements TokenAuthenticator {
   /** Throws an Error naming file and record. */
   constructor(path: string, { apiAudiences, clock, log }: StaticTokensOptions) {
     this.#apiAudiences = apiAudiences;
-    this.#users = new ReloadedFile({ path, clock, log, parse: (text) => parseTokens(text, { path, apiAudiences }) });
+    this.#users = new ReloadedFile({
+      path,
+      clock,
+      log,
+      parse: (text) => parseTokens(text, { path, apiAudiences }),
+    });
   }
 
   close(): void {
@@ -33,15 +42,29 @@ export class StaticTokens implements TokenAuthenticator {
   }
 }
 
-function parseTokens(text: string, { path, apiAudiences }: { readonly path: string; readonly apiAudiences: readonly string[] }): Map<string, Authenticated> {
+function parseTokens(
+  text: string,
+  { path, apiAudiences }: { readonly path: string; readonly apiAudiences: readonly string[] },
+): Map<string, Authenticated> {
   const users = new Map<string, Authenticated>();
   for (const [index, record] of parseCsv(text).entries()) {
     const [token = '', name = '', uid = '', groups = ''] = record;
-    if (record.length < 3) throw new Error(`token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`);
+    if (record.length < 3)
+      throw new Error(
+        `token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`,
+      );
     if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
     const digest = tokenDigest(token);
-    if (users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
-    const user: UserInfo = { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
+    if (users.has(digest))
+      throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
+    const user: UserInfo = {
+      name,
+      ...(uid ? { uid } : {}),
+      groups: groups
+        .split(',')
+        .map((group) => group.trim())
+        .filter((group) => group !== ''),
+    };
     users.set(digest, { user, audiences: apiAudiences });
   }
   return users;
@@ -65,7 +88,8 @@ function parseRecord(line: string): string[] {
     const raw = quoted ? quoted[0] : /^[^,]*/.exec(line.slice(position))![0];
     fields.push(quoted ? quoted[1]!.replaceAll('""', '"') : raw.trim());
     position += raw.length;
-    if (position < line.length && line[position] !== ',') throw new Error(`malformed quotes in a line of a token file`);
+    if (position < line.length && line[position] !== ',')
+      throw new Error(`malformed quotes in a line of a token file`);
   } while (position++ < line.length);
   return fields;
 }

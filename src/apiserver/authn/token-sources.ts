@@ -8,7 +8,9 @@ import type { WebhookTokenOptions } from './webhook-tokens.ts';
 
 export interface TokenSourceOptions {
   /** A file of kind AuthenticationConfiguration, or flags. */
-  readonly jwt?: { readonly file: string } | { readonly flags: OidcFlags; readonly caFile: string | undefined };
+  readonly jwt?:
+    | { readonly file: string }
+    | { readonly flags: OidcFlags; readonly caFile: string | undefined };
   readonly webhook?: Pick<WebhookTokenOptions, 'configFile' | 'version' | 'cacheTtlMs'>;
 }
 
@@ -30,14 +32,30 @@ export interface TokenSourceContext {
 }
 
 /** Throws an Error, beginning with the flag in question, for files that cannot be used. */
-export async function openTokenSources({ jwt, webhook }: TokenSourceOptions, { apiAudiences, serviceAccountIssuers, clock, log }: TokenSourceContext): Promise<TokenSources> {
-  const source: JwtSource | undefined = jwt && await (await import('./oidc/jwt-source.ts')).openJwtSource({ ...jwt, disallowedIssuers: serviceAccountIssuers, apiAudiences, clock, log }).catch((error: unknown) => {
-    throw new Error(`${'file' in jwt ? `--authentication-config ${jwt.file}` : '--oidc-issuer-url'}: ${errorMessage(error)}`, { cause: error });
-  });
-  const webhooks = webhook && new (await import('./webhook-tokens.ts')).WebhookTokens({ ...webhook, apiAudiences, clock, log });
+export async function openTokenSources(
+  { jwt, webhook }: TokenSourceOptions,
+  { apiAudiences, serviceAccountIssuers, clock, log }: TokenSourceContext,
+): Promise<TokenSources> {
+  const source: JwtSource | undefined =
+    jwt &&
+    (await (
+      await import('./oidc/jwt-source.ts')
+    )
+      .openJwtSource({ ...jwt, disallowedIssuers: serviceAccountIssuers, apiAudiences, clock, log })
+      .catch((error: unknown) => {
+        throw new Error(
+          `${'file' in jwt ? `--authentication-config ${jwt.file}` : '--oidc-issuer-url'}: ${errorMessage(error)}`,
+          { cause: error },
+        );
+      }));
+  const webhooks =
+    webhook &&
+    new (await import('./webhook-tokens.ts')).WebhookTokens({ ...webhook, apiAudiences, clock, log });
   return {
     tokens: [...(source ? [source.tokens] : []), ...(webhooks ? [webhooks] : [])],
-    get anonymous() { return source?.anonymous; },
+    get anonymous() {
+      return source?.anonymous;
+    },
     metrics: () => source?.metrics() ?? '',
     close() {
       source?.close();

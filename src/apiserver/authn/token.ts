@@ -15,7 +15,10 @@ export interface TokenAuthenticator {
    * undefined = not a token of this kind: the next one is asked. Throws an Error, with upstream's text, for one of this kind that
    * is not good. audiences: those the caller acts for, of which the token must have one.
    */
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined | Promise<Authenticated | undefined>;
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated | undefined>;
 }
 
 /** All failed: message is the reasons' aggregate, as TokenReview shows it. */
@@ -35,19 +38,39 @@ export class TokenUnion implements TokenAuthenticator {
   }
 
   /** Stays synchronous as long as its members do. */
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined | Promise<Authenticated | undefined> {
-    if (token.length > MAX_TOKEN_BYTES) throw new TokenRejected([`token is longer than ${MAX_TOKEN_BYTES} bytes`]);
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated | undefined> {
+    if (token.length > MAX_TOKEN_BYTES)
+      throw new TokenRejected([`token is longer than ${MAX_TOKEN_BYTES} bytes`]);
     return this.#from({ token, audiences, start: 0, reasons: [] });
   }
 
-  #from({ token, audiences, start, reasons }: { readonly token: string; readonly audiences: readonly string[]; readonly start: number; readonly reasons: readonly string[] }): Authenticated | undefined | Promise<Authenticated | undefined> {
+  #from({
+    token,
+    audiences,
+    start,
+    reasons,
+  }: {
+    readonly token: string;
+    readonly audiences: readonly string[];
+    readonly start: number;
+    readonly reasons: readonly string[];
+  }): Authenticated | undefined | Promise<Authenticated | undefined> {
     const heard = [...reasons];
     for (let index = start; index < this.#authenticators.length; index++) {
       try {
         const answer = this.#authenticators[index]!.authenticateToken(token, audiences);
         if (answer instanceof Promise) {
-          const next = (more: readonly string[]): Authenticated | undefined | Promise<Authenticated | undefined> => this.#from({ token, audiences, start: index + 1, reasons: more });
-          return answer.then((authenticated) => authenticated ?? next(heard), (error: unknown) => next([...heard, errorMessage(error)]));
+          const next = (
+            more: readonly string[],
+          ): Authenticated | undefined | Promise<Authenticated | undefined> =>
+            this.#from({ token, audiences, start: index + 1, reasons: more });
+          return answer.then(
+            (authenticated) => authenticated ?? next(heard),
+            (error: unknown) => next([...heard, errorMessage(error)]),
+          );
         }
         if (answer) return answer;
       } catch (error) {
@@ -95,5 +118,7 @@ function bearerToken({ headers }: ApiRequest): string | undefined {
   const carrier = protocols.find((protocol) => protocol.startsWith(WEBSOCKET_PROTOCOL_PREFIX));
   // The server must be able to choose a protocol that is not the token.
   if (carrier === undefined || protocols.length < 2) return undefined;
-  return Buffer.from(carrier.slice(WEBSOCKET_PROTOCOL_PREFIX.length), 'base64url').toString('utf8') || undefined;
+  return (
+    Buffer.from(carrier.slice(WEBSOCKET_PROTOCOL_PREFIX.length), 'base64url').toString('utf8') || undefined
+  );
 }

@@ -34,13 +34,20 @@ const MAX_ASKING = 1000;
 
 interface ReviewStatus {
   readonly authenticated?: unknown;
-  readonly user?: { readonly username?: unknown; readonly uid?: unknown; readonly groups?: unknown; readonly extra?: unknown };
+  readonly user?: {
+    readonly username?: unknown;
+    readonly uid?: unknown;
+    readonly groups?: unknown;
+    readonly extra?: unknown;
+  };
   readonly audiences?: unknown;
   readonly error?: unknown;
 }
 
 /** A bad answer, with the server's reason if it gave one. */
-interface Refusal { readonly reason: string | undefined }
+interface Refusal {
+  readonly reason: string | undefined;
+}
 
 export class WebhookTokens implements TokenAuthenticator {
   readonly #options: WebhookTokenOptions;
@@ -59,7 +66,10 @@ export class WebhookTokens implements TokenAuthenticator {
     this.#bad = new Lru({ maximum: CACHE_LIMIT, ttlMs, clock });
   }
 
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined | Promise<Authenticated | undefined> {
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated | undefined> {
     const key = hash('sha256', JSON.stringify([token, audiences]), 'base64');
     const good = this.#good.get(key);
     if (good) return good;
@@ -67,7 +77,8 @@ export class WebhookTokens implements TokenAuthenticator {
     if (bad) return refused(bad);
     const asking = this.#asking.get(key);
     if (asking) return asking;
-    if (this.#asking.size >= MAX_ASKING) throw new Error('webhook authenticator: too many tokens are asked about already');
+    if (this.#asking.size >= MAX_ASKING)
+      throw new Error('webhook authenticator: too many tokens are asked about already');
     const answer = this.#ask(token, { audiences, key }).finally(() => this.#asking.delete(key));
     this.#asking.set(key, answer);
     return answer;
@@ -78,16 +89,33 @@ export class WebhookTokens implements TokenAuthenticator {
     this.#client.close();
   }
 
-  async #ask(token: string, { audiences, key }: { readonly audiences: readonly string[]; readonly key: string }): Promise<Authenticated | undefined> {
+  async #ask(
+    token: string,
+    { audiences, key }: { readonly audiences: readonly string[]; readonly key: string },
+  ): Promise<Authenticated | undefined> {
     const { version, cacheTtlMs, log, clock } = this.#options;
-    const body = { kind: 'TokenReview', apiVersion: `authentication.k8s.io/${version}`, metadata: {}, spec: { token, ...(audiences.length > 0 ? { audiences } : {}) } };
+    const body = {
+      kind: 'TokenReview',
+      apiVersion: `authentication.k8s.io/${version}`,
+      metadata: {},
+      spec: { token, ...(audiences.length > 0 ? { audiences } : {}) },
+    };
     const deadline = AbortSignal.any([AbortSignal.timeout(TOTAL_MS), this.#closed.signal]);
     let status: ReviewStatus;
     try {
-      status = statusOf(await withRetries(() => this.#client.post(body, { timeoutMs: CALL_MS, signal: deadline }), { clock, signal: deadline }), version);
+      status = statusOf(
+        await withRetries(() => this.#client.post(body, { timeoutMs: CALL_MS, signal: deadline }), {
+          clock,
+          signal: deadline,
+        }),
+        version,
+      );
     } catch (error) {
       // Why is for the log only: the client is told nothing of other servers.
-      log.error('failed to make webhook authenticator request', { server: this.#client.server, error: errorMessage(error) });
+      log.error('failed to make webhook authenticator request', {
+        server: this.#client.server,
+        error: errorMessage(error),
+      });
       throw new Error('webhook authenticator: the request failed', { cause: error });
     }
     const found = this.#read(status, audiences);
@@ -99,7 +127,8 @@ export class WebhookTokens implements TokenAuthenticator {
   }
 
   #read(status: ReviewStatus, audiences: readonly string[]): Authenticated | Refusal {
-    if (status.authenticated !== true) return { reason: typeof status.error === 'string' && status.error !== '' ? status.error : undefined };
+    if (status.authenticated !== true)
+      return { reason: typeof status.error === 'string' && status.error !== '' ? status.error : undefined };
     const given = textsOf(status.audiences);
     const known = given.length > 0 ? given : this.#options.apiAudiences;
     const accepted = audiences.filter((audience) => known.includes(audience));
@@ -115,15 +144,26 @@ function refused({ reason }: Refusal): undefined {
 }
 
 function statusOf(answer: unknown, version: string): ReviewStatus {
-  if (!isJsonObject(answer) || answer['kind'] !== 'TokenReview' || answer['apiVersion'] !== `authentication.k8s.io/${version}`) {
+  if (
+    !isJsonObject(answer) ||
+    answer['kind'] !== 'TokenReview' ||
+    answer['apiVersion'] !== `authentication.k8s.io/${version}`
+  ) {
     throw new Error(`the answer is no TokenReview of authentication.k8s.io/${version}`);
   }
   return isJsonObject(answer['status']) ? answer['status'] : {};
 }
 
 function userOf(name: string, { uid, groups, extra }: NonNullable<ReviewStatus['user']>): UserInfo {
-  const more = Object.fromEntries(Object.entries(isJsonObject(extra) ? extra : {}).map(([key, values]) => [key, textsOf(values)]));
-  return { name, groups: textsOf(groups), ...(typeof uid === 'string' && uid !== '' ? { uid } : {}), ...(Object.keys(more).length > 0 ? { extra: more } : {}) };
+  const more = Object.fromEntries(
+    Object.entries(isJsonObject(extra) ? extra : {}).map(([key, values]) => [key, textsOf(values)]),
+  );
+  return {
+    name,
+    groups: textsOf(groups),
+    ...(typeof uid === 'string' && uid !== '' ? { uid } : {}),
+    ...(Object.keys(more).length > 0 ? { extra: more } : {}),
+  };
 }
 
 function textsOf(value: unknown): string[] {

@@ -9,7 +9,14 @@
 import { readFileSync } from 'node:fs';
 import type { UserInfo } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
+import type {
+  AuthorizationAttributes,
+  AuthorizationDecision,
+  Authorizer,
+  NonResourceRule,
+  ResourceRule,
+  UserRules,
+} from './authorizer.ts';
 import { pathMatches } from './rbac-rules.ts';
 
 export interface AbacPolicy {
@@ -48,10 +55,13 @@ export class AbacAuthorizer implements Authorizer {
     const resourceRules: ResourceRule[] = [];
     const nonResourceRules: NonResourceRule[] = [];
     for (const policy of this.#policies) {
-      if (!subjectMatches(policy, user) || (policy.namespace !== '*' && policy.namespace !== namespace)) continue;
+      if (!subjectMatches(policy, user) || (policy.namespace !== '*' && policy.namespace !== namespace))
+        continue;
       const verbs = policy.readonly ? [...READ_VERBS] : ['*'];
-      if (policy.resource !== '') resourceRules.push({ verbs, apiGroups: [policy.apiGroup], resources: [policy.resource] });
-      if (policy.nonResourcePath !== '') nonResourceRules.push({ verbs, nonResourceURLs: [policy.nonResourcePath] });
+      if (policy.resource !== '')
+        resourceRules.push({ verbs, apiGroups: [policy.apiGroup], resources: [policy.resource] });
+      if (policy.nonResourcePath !== '')
+        nonResourceRules.push({ verbs, nonResourceURLs: [policy.nonResourcePath] });
     }
     return { resourceRules, nonResourceRules, incomplete: false };
   }
@@ -62,7 +72,11 @@ export function policyAllows(policy: AbacPolicy, request: AuthorizationAttribute
   if (policy.readonly && !READ_VERBS.has(request.verb)) return false;
   if (!subjectMatches(policy, request.user)) return false;
   if (!request.isResourceRequest) return pathMatches([policy.nonResourcePath], request.path);
-  return anyOr(policy.namespace, request.namespace) && anyOr(policy.resource, request.resource) && anyOr(policy.apiGroup, request.group);
+  return (
+    anyOr(policy.namespace, request.namespace) &&
+    anyOr(policy.resource, request.resource) &&
+    anyOr(policy.apiGroup, request.group)
+  );
 }
 
 function anyOr(pattern: string, value: string): boolean {
@@ -72,7 +86,10 @@ function anyOr(pattern: string, value: string): boolean {
 /** Both where both are given; a policy for nobody matches nobody. */
 function subjectMatches(policy: AbacPolicy, user: UserInfo): boolean {
   if (policy.user === '' && policy.group === '') return false;
-  return (policy.user === '' || policy.user === '*' || policy.user === user.name) && (policy.group === '' || policy.group === '*' || user.groups.includes(policy.group));
+  return (
+    (policy.user === '' || policy.user === '*' || policy.user === user.name) &&
+    (policy.group === '' || policy.group === '*' || user.groups.includes(policy.group))
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------- the file
@@ -87,7 +104,9 @@ export function readAbacFile(path: string): AbacPolicy[] {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new AbacFileError(`--authorization-policy-file ${path} cannot be read: ${errorMessage(error)}`, { cause: error });
+    throw new AbacFileError(`--authorization-policy-file ${path} cannot be read: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
   return parseAbacPolicies(text, path);
 }
@@ -100,7 +119,9 @@ export function parseAbacPolicies(text: string, path: string): AbacPolicy[] {
       return [parsePolicy(trimmed)];
     } catch (error) {
       const shown = trimmed.length > 200 ? `${trimmed.slice(0, 200)}…` : trimmed;
-      throw new AbacFileError(`error reading policy file ${path}, line ${index + 1}: ${shown}: ${errorMessage(error)}`);
+      throw new AbacFileError(
+        `error reading policy file ${path}, line ${index + 1}: ${shown}: ${errorMessage(error)}`,
+      );
     }
   });
 }
@@ -108,7 +129,8 @@ export function parseAbacPolicies(text: string, path: string): AbacPolicy[] {
 type Fields = Readonly<Record<string, unknown>>;
 
 function parsePolicy(line: string): AbacPolicy {
-  if (Buffer.byteLength(line) > MAX_LINE_BYTES) throw new Error(`the line is longer than ${MAX_LINE_BYTES} bytes`);
+  if (Buffer.byteLength(line) > MAX_LINE_BYTES)
+    throw new Error(`the line is longer than ${MAX_LINE_BYTES} bytes`);
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -117,35 +139,61 @@ function parsePolicy(line: string): AbacPolicy {
   }
   const object = requireObject(value, 'the line');
   if (object['apiVersion'] === undefined && object['kind'] === undefined) return oldestFormat(object);
-  if (object['apiVersion'] !== API_VERSION) throw new Error(`apiVersion is ${shownValue(object['apiVersion'])}; it should be "${API_VERSION}"`);
-  if (object['kind'] !== 'Policy') throw new Error(`kind is ${shownValue(object['kind'])}; it should be "Policy"`);
+  if (object['apiVersion'] !== API_VERSION)
+    throw new Error(`apiVersion is ${shownValue(object['apiVersion'])}; it should be "${API_VERSION}"`);
+  if (object['kind'] !== 'Policy')
+    throw new Error(`kind is ${shownValue(object['kind'])}; it should be "Policy"`);
   refuseUnknown(object, { at: '', known: ['apiVersion', 'kind', 'spec'] });
   const spec = requireObject(object['spec'] ?? {}, 'spec');
-  refuseUnknown(spec, { at: 'spec.', known: ['user', 'group', 'readonly', 'apiGroup', 'namespace', 'resource', 'nonResourcePath'] });
+  refuseUnknown(spec, {
+    at: 'spec.',
+    known: ['user', 'group', 'readonly', 'apiGroup', 'namespace', 'resource', 'nonResourcePath'],
+  });
   const text = (name: string): string => requireString(spec[name], `spec.${name}`);
-  const policy = { user: text('user'), group: text('group'), readonly: requireBoolean(spec['readonly'], 'spec.readonly'), apiGroup: text('apiGroup'), namespace: text('namespace'), resource: text('resource'), nonResourcePath: text('nonResourcePath') };
-  return policy.user === '*' || policy.group === '*' ? { ...policy, user: '', group: ALL_AUTHENTICATED } : policy;
+  const policy = {
+    user: text('user'),
+    group: text('group'),
+    readonly: requireBoolean(spec['readonly'], 'spec.readonly'),
+    apiGroup: text('apiGroup'),
+    namespace: text('namespace'),
+    resource: text('resource'),
+    nonResourcePath: text('nonResourcePath'),
+  };
+  return policy.user === '*' || policy.group === '*'
+    ? { ...policy, user: '', group: ALL_AUTHENTICATED }
+    : policy;
 }
 
 /** Without a version: what is left out is everything, in all API groups. */
 function oldestFormat(object: Fields): AbacPolicy {
   refuseUnknown(object, { at: '', known: ['user', 'group', 'readonly', 'resource', 'namespace'] });
-  const [user, group, namespace, resource] = ['user', 'group', 'namespace', 'resource'].map((name) => requireString(object[name], name)) as [string, string, string, string];
+  const [user, group, namespace, resource] = ['user', 'group', 'namespace', 'resource'].map((name) =>
+    requireString(object[name], name),
+  ) as [string, string, string, string];
   const everybody = user === '*' || group === '*' || (user === '' && group === '');
   return {
     ...(everybody ? { user: '', group: ALL_AUTHENTICATED } : { user, group }),
-    readonly: requireBoolean(object['readonly'], 'readonly'), apiGroup: '*', namespace: namespace || '*', resource: resource || '*', nonResourcePath: namespace === '' && resource === '' ? '*' : '',
+    readonly: requireBoolean(object['readonly'], 'readonly'),
+    apiGroup: '*',
+    namespace: namespace || '*',
+    resource: resource || '*',
+    nonResourcePath: namespace === '' && resource === '' ? '*' : '',
   };
 }
 
 function requireObject(value: unknown, what: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${what} is ${shownValue(value)}; it should be a JSON object`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error(`${what} is ${shownValue(value)}; it should be a JSON object`);
   return value as Fields;
 }
 
-function refuseUnknown(object: Fields, { at, known }: { readonly at: string; readonly known: readonly string[] }): void {
+function refuseUnknown(
+  object: Fields,
+  { at, known }: { readonly at: string; readonly known: readonly string[] },
+): void {
   const unknown = Object.keys(object).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`unknown field ${JSON.stringify(at + unknown)}; there are ${known.join(', ')}`);
+  if (unknown !== undefined)
+    throw new Error(`unknown field ${JSON.stringify(at + unknown)}; there are ${known.join(', ')}`);
 }
 
 function requireString(value: unknown, what: string): string {
@@ -156,7 +204,8 @@ function requireString(value: unknown, what: string): string {
 
 function requireBoolean(value: unknown, what: string): boolean {
   if (value === undefined || value === null) return false;
-  if (typeof value !== 'boolean') throw new Error(`${what} is ${shownValue(value)}; it should be true or false`);
+  if (typeof value !== 'boolean')
+    throw new Error(`${what} is ${shownValue(value)}; it should be true or false`);
   return value;
 }
 

@@ -16,9 +16,12 @@ export function aggregateRules(aggregated: RoleObject, roles: readonly RoleObjec
   const name = aggregated.metadata?.name;
   const rules = new Map<string, PolicyRule>();
   for (const selector of selectorsOf(aggregated)) {
-    const selected = roles.filter((role) => role.metadata?.name !== name && selector.matches(role.metadata?.labels));
+    const selected = roles.filter(
+      (role) => role.metadata?.name !== name && selector.matches(role.metadata?.labels),
+    );
     selected.sort((left, right) => ((left.metadata?.name ?? '') < (right.metadata?.name ?? '') ? -1 : 1));
-    for (const rule of selected.flatMap((role) => role.rules ?? [])) rules.set(ruleKey(rule), rules.get(ruleKey(rule)) ?? rule);
+    for (const rule of selected.flatMap((role) => role.rules ?? []))
+      rules.set(ruleKey(rule), rules.get(ruleKey(rule)) ?? rule);
   }
   return [...rules.values()];
 }
@@ -34,7 +37,10 @@ function selectorsOf(role: RoleObject): LabelSelector[] {
   });
 }
 
-export interface AggregationOptions { readonly internal: InternalApi; readonly log: Logger }
+export interface AggregationOptions {
+  readonly internal: InternalApi;
+  readonly log: Logger;
+}
 
 /** Keeps the rules of aggregated roles as they should be. One pass at a time; changes during a pass cause one more. Answers a function that stops it. */
 export function keepAggregated({ internal, log }: AggregationOptions): () => void {
@@ -54,7 +60,9 @@ export function keepAggregated({ internal, log }: AggregationOptions): () => voi
       dirty = false;
       await pass().catch((error: unknown) => {
         if (stopped) return;
-        log.warn('could not write the rules of an aggregated ClusterRole, trying again', { error: errorMessage(error) });
+        log.warn('could not write the rules of an aggregated ClusterRole, trying again', {
+          error: errorMessage(error),
+        });
         setTimeout(schedule, RETRY_MS).unref();
       });
     }
@@ -62,14 +70,20 @@ export function keepAggregated({ internal, log }: AggregationOptions): () => voi
   };
   const pass = async (): Promise<void> => {
     const known = [...roles.values()];
-    const stale = known.filter((role) => role.aggregationRule && !sameRules(role.rules ?? [], aggregateRules(role, known)));
-    await Promise.all(stale.map((role) => internal.modify(CLUSTER_ROLES, { name: role.metadata?.name ?? '' }, (object) => {
-      const current = object as RoleObject;
-      const rules = aggregateRules(current, [...roles.values()]);
-      if (!current.aggregationRule || sameRules(current.rules ?? [], rules)) return false;
-      current.rules = rules;
-      return true;
-    })));
+    const stale = known.filter(
+      (role) => role.aggregationRule && !sameRules(role.rules ?? [], aggregateRules(role, known)),
+    );
+    await Promise.all(
+      stale.map((role) =>
+        internal.modify(CLUSTER_ROLES, { name: role.metadata?.name ?? '' }, (object) => {
+          const current = object as RoleObject;
+          const rules = aggregateRules(current, [...roles.values()]);
+          if (!current.aggregationRule || sameRules(current.rules ?? [], rules)) return false;
+          current.rules = rules;
+          return true;
+        }),
+      ),
+    );
   };
   const set = (object: RoleObject): void => {
     roles.set(object.metadata?.name ?? '', object);

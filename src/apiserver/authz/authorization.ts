@@ -15,7 +15,13 @@ import type { InternalApi } from '../internal.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import { AbacAuthorizer, readAbacFile } from './abac.ts';
 import { keepAggregated } from './aggregation.ts';
-import { allowAll, type AuthorizationAttributes, type AuthorizationDecision, type Authorizer, type UserRules } from './authorizer.ts';
+import {
+  allowAll,
+  type AuthorizationAttributes,
+  type AuthorizationDecision,
+  type Authorizer,
+  type UserRules,
+} from './authorizer.ts';
 import type { ConfiguredAuthorizer, WebhookConfiguration } from './configuration.ts';
 import { followConfiguration } from './configuration-file.ts';
 import { AuthorizationMetrics } from './metrics.ts';
@@ -28,7 +34,12 @@ import { alwaysDeny, privilegedGroup, UnionAuthorizer } from './union.ts';
 import { WebhookAuthorizer } from './webhook.ts';
 
 /** Of --authorization-webhook-config-file and its siblings. */
-export interface WebhookSettings { readonly configFile: string; readonly version?: 'v1' | 'v1beta1' | undefined; readonly authorizedTtlMs?: number | undefined; readonly unauthorizedTtlMs?: number | undefined }
+export interface WebhookSettings {
+  readonly configFile: string;
+  readonly version?: 'v1' | 'v1beta1' | undefined;
+  readonly authorizedTtlMs?: number | undefined;
+  readonly unauthorizedTtlMs?: number | undefined;
+}
 
 export interface AuthorizationSettings {
   /** Asked in this order, after the privileged group system:masters. Default Node, RBAC. */
@@ -56,7 +67,12 @@ export interface Authorization {
 }
 
 /** Upstream's, for webhooks that flags describe. */
-const FLAG_WEBHOOK = { name: 'default', timeoutMs: 30_000, authorizedTtlMs: 300_000, unauthorizedTtlMs: 30_000 } as const;
+const FLAG_WEBHOOK = {
+  name: 'default',
+  timeoutMs: 30_000,
+  authorizedTtlMs: 300_000,
+  unauthorizedTtlMs: 30_000,
+} as const;
 /** A webhook that a new configuration no longer names may have calls under way. */
 const CLOSE_AFTER_MS = 60_000;
 
@@ -67,8 +83,15 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
   const modes = configFile === undefined ? checkModes(options.modes ?? DEFAULT_MODES, options) : [];
   const parts = new Parts(options, { metrics, log, clock });
   try {
-    if (configFile !== undefined) return followedAuthorization(configFile, { parts, surroundings: { metrics, log, clock } });
-    const authorizer = parts.union(modes.map((type) => ({ type, name: type === 'Webhook' ? FLAG_WEBHOOK.name : type.toLowerCase(), webhook: type === 'Webhook' ? flagWebhook(options.webhook) : undefined })));
+    if (configFile !== undefined)
+      return followedAuthorization(configFile, { parts, surroundings: { metrics, log, clock } });
+    const authorizer = parts.union(
+      modes.map((type) => ({
+        type,
+        name: type === 'Webhook' ? FLAG_WEBHOOK.name : type.toLowerCase(),
+        webhook: type === 'Webhook' ? flagWebhook(options.webhook) : undefined,
+      })),
+    );
     return { authorizer, rbac: parts.rbac, metrics, stop: () => parts.stop() };
   } catch (error) {
     parts.stop();
@@ -76,7 +99,10 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
   }
 }
 
-function followedAuthorization(configFile: string, { parts, surroundings }: { readonly parts: Parts; readonly surroundings: Surroundings }): Authorization {
+function followedAuthorization(
+  configFile: string,
+  { parts, surroundings }: { readonly parts: Parts; readonly surroundings: Surroundings },
+): Authorization {
   const { metrics, clock } = surroundings;
   const current = new ReplaceableAuthorizer();
   const follower = followConfiguration(configFile, {
@@ -88,7 +114,9 @@ function followedAuthorization(configFile: string, { parts, surroundings }: { re
     },
   });
   return {
-    authorizer: current, rbac: parts.rbac, metrics,
+    authorizer: current,
+    rbac: parts.rbac,
+    metrics,
     stop: () => {
       follower.close();
       parts.stop();
@@ -112,7 +140,11 @@ class ReplaceableAuthorizer implements Authorizer {
   }
 }
 
-interface Surroundings { readonly metrics: AuthorizationMetrics; readonly log: Logger; readonly clock: Clock }
+interface Surroundings {
+  readonly metrics: AuthorizationMetrics;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
 
 /** The authorizers there are: those with a state of their own are made once and outlive reloads; webhooks are made anew. */
 class Parts {
@@ -129,7 +161,10 @@ class Parts {
     this.#surroundings = surroundings;
     const index = new RbacIndex();
     this.rbac = new RbacAuthorizer(index);
-    this.#stops = [followRbac(index, options.internal), keepAggregated({ internal: options.internal, log: surroundings.log })];
+    this.#stops = [
+      followRbac(index, options.internal),
+      keepAggregated({ internal: options.internal, log: surroundings.log }),
+    ];
   }
 
   /** Throws for what cannot be made; what was made before stays as it is. */
@@ -142,17 +177,29 @@ class Parts {
       this.close([...this.#open].filter((webhook) => !before.has(webhook)));
       throw error;
     }
-    return new UnionAuthorizer([{ authorizer: privilegedGroup }, ...made.map(({ one, authorizer }) => ({ authorizer, counts: this.#surroundings.metrics.decisionsOf(one) }))]);
+    return new UnionAuthorizer([
+      { authorizer: privilegedGroup },
+      ...made.map(({ one, authorizer }) => ({
+        authorizer,
+        counts: this.#surroundings.metrics.decisionsOf(one),
+      })),
+    ]);
   }
 
   #make({ type, name, webhook }: ConfiguredAuthorizer): Authorizer {
     switch (type) {
-      case 'RBAC': return this.rbac;
-      case 'AlwaysAllow': return allowAll;
-      case 'AlwaysDeny': return alwaysDeny;
-      case 'Node': return this.#node ??= this.#makeNode();
-      case 'ABAC': return this.#abac ??= this.#makeAbac();
-      case 'Webhook': return this.#makeWebhook(name, webhook);
+      case 'RBAC':
+        return this.rbac;
+      case 'AlwaysAllow':
+        return allowAll;
+      case 'AlwaysDeny':
+        return alwaysDeny;
+      case 'Node':
+        return (this.#node ??= this.#makeNode());
+      case 'ABAC':
+        return (this.#abac ??= this.#makeAbac());
+      case 'Webhook':
+        return this.#makeWebhook(name, webhook);
     }
   }
 
@@ -163,15 +210,27 @@ class Parts {
   }
 
   #makeAbac(): AbacAuthorizer {
-    if (this.#options.policyFile === undefined) throw new Error("authorization-mode ABAC's authorization policy file not passed: give --authorization-policy-file");
+    if (this.#options.policyFile === undefined)
+      throw new Error(
+        "authorization-mode ABAC's authorization policy file not passed: give --authorization-policy-file",
+      );
     return new AbacAuthorizer(readAbacFile(this.#options.policyFile));
   }
 
   #makeWebhook(name: string, settings: WebhookConfiguration | undefined): WebhookAuthorizer {
-    if (!settings) throw new Error("authorization-mode Webhook's authorization config file not passed: give --authorization-webhook-config-file");
+    if (!settings)
+      throw new Error(
+        "authorization-mode Webhook's authorization config file not passed: give --authorization-webhook-config-file",
+      );
     const { kubeConfigFile, subjectAccessReviewVersion, ...rest } = settings;
     const { clock } = this.#surroundings;
-    const webhook = new WebhookAuthorizer({ name, client: createKubeconfigClient({ file: kubeConfigFile, clock }), version: subjectAccessReviewVersion, ...rest, ...this.#surroundings });
+    const webhook = new WebhookAuthorizer({
+      name,
+      client: createKubeconfigClient({ file: kubeConfigFile, clock }),
+      version: subjectAccessReviewVersion,
+      ...rest,
+      ...this.#surroundings,
+    });
     this.#open.add(webhook);
     return webhook;
   }
@@ -194,22 +253,40 @@ class Parts {
 }
 
 function flagWebhook(settings: WebhookSettings | undefined): WebhookConfiguration | undefined {
-  return settings && {
-    kubeConfigFile: settings.configFile, subjectAccessReviewVersion: settings.version ?? 'v1beta1', failurePolicy: 'NoOpinion', timeoutMs: FLAG_WEBHOOK.timeoutMs, matchConditions: undefined,
-    authorizedTtlMs: settings.authorizedTtlMs ?? FLAG_WEBHOOK.authorizedTtlMs, unauthorizedTtlMs: settings.unauthorizedTtlMs ?? FLAG_WEBHOOK.unauthorizedTtlMs,
-  };
+  return (
+    settings && {
+      kubeConfigFile: settings.configFile,
+      subjectAccessReviewVersion: settings.version ?? 'v1beta1',
+      failurePolicy: 'NoOpinion',
+      timeoutMs: FLAG_WEBHOOK.timeoutMs,
+      matchConditions: undefined,
+      authorizedTtlMs: settings.authorizedTtlMs ?? FLAG_WEBHOOK.authorizedTtlMs,
+      unauthorizedTtlMs: settings.unauthorizedTtlMs ?? FLAG_WEBHOOK.unauthorizedTtlMs,
+    }
+  );
 }
 
 /** With upstream's messages. */
-function checkModes(modes: readonly string[], { policyFile, webhook }: AuthorizationSettings): AuthorizationMode[] {
+function checkModes(
+  modes: readonly string[],
+  { policyFile, webhook }: AuthorizationSettings,
+): AuthorizationMode[] {
   if (modes.length === 0) throw new Error('at least one authorization-mode must be passed');
   const known = modes.map((mode) => {
     const found = AUTHORIZATION_MODES.find((candidate) => candidate === mode);
-    if (!found) throw new Error(`authorization-mode ${JSON.stringify(mode)} is not a valid mode; there are ${AUTHORIZATION_MODES.join(', ')}`);
+    if (!found)
+      throw new Error(
+        `authorization-mode ${JSON.stringify(mode)} is not a valid mode; there are ${AUTHORIZATION_MODES.join(', ')}`,
+      );
     return found;
   });
-  if (new Set(modes).size !== modes.length) throw new Error(`authorization-mode [${modes.map((mode) => JSON.stringify(mode)).join(' ')}] has mode specified more than once`);
-  if (policyFile !== undefined && !known.includes('ABAC')) throw new Error('cannot specify --authorization-policy-file without authorization-mode ABAC');
-  if (webhook && !known.includes('Webhook')) throw new Error('cannot specify --authorization-webhook-config-file without authorization-mode Webhook');
+  if (new Set(modes).size !== modes.length)
+    throw new Error(
+      `authorization-mode [${modes.map((mode) => JSON.stringify(mode)).join(' ')}] has mode specified more than once`,
+    );
+  if (policyFile !== undefined && !known.includes('ABAC'))
+    throw new Error('cannot specify --authorization-policy-file without authorization-mode ABAC');
+  if (webhook && !known.includes('Webhook'))
+    throw new Error('cannot specify --authorization-webhook-config-file without authorization-mode Webhook');
   return known;
 }

@@ -1,7 +1,11 @@
 /** May they: the interface of the pipeline's authorize stage, after upstream's authorizer.Authorizer. RBAC, Node, Webhook… implement it. */
 import type { UserInfo } from '#machinery/object.ts';
 
-export interface SelectorRequirement { readonly key: string; readonly operator: string; readonly values: readonly string[] }
+export interface SelectorRequirement {
+  readonly key: string;
+  readonly operator: string;
+  readonly values: readonly string[];
+}
 
 export interface AuthorizationAttributes {
   readonly user: UserInfo;
@@ -30,8 +34,16 @@ export interface AuthorizationDecision {
   readonly error?: string;
 }
 
-export interface ResourceRule { readonly verbs: readonly string[]; readonly apiGroups: readonly string[]; readonly resources: readonly string[]; readonly resourceNames?: readonly string[] }
-export interface NonResourceRule { readonly verbs: readonly string[]; readonly nonResourceURLs: readonly string[] }
+export interface ResourceRule {
+  readonly verbs: readonly string[];
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+}
+export interface NonResourceRule {
+  readonly verbs: readonly string[];
+  readonly nonResourceURLs: readonly string[];
+}
 
 export interface UserRules {
   readonly resourceRules: readonly ResourceRule[];
@@ -52,6 +64,8 @@ export interface Authorizer {
 export const allowAll: Authorizer = {
   authorize: () => ({ decision: 'allow', reason: '' }),
   rulesFor: () => ({
-    resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }], incomplete: false,
+    resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }],
+    nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }],
+    incomplete: false,
   }),
 };

@@ -7,9 +7,9 @@
 
 /** Roles that gather the rules of others by label; their own rules are written by aggregation. */
 export const AGGREGATED_ROLES: Readonly<Record<string, { readonly aggregatesInto?: string }>> = {
-  'admin': {},
-  'edit': { aggregatesInto: 'admin' },
-  'view': { aggregatesInto: 'edit' },
+  admin: {},
+  edit: { aggregatesInto: 'admin' },
+  view: { aggregatesInto: 'edit' },
 };
 
 /** Where the rules of a role in CLUSTER_ROLES are gathered. */
@@ -20,10 +20,7 @@ export const AGGREGATES_INTO: Readonly<Record<string, string>> = {
 };
 
 export const CLUSTER_ROLES: Readonly<Record<string, readonly string[]>> = {
-  'cluster-admin': [
-    '* *@*',
-    '* =*',
-  ],
+  'cluster-admin': ['* *@*', '* =*'],
   'system:aggregate-to-admin': [
     'create localsubjectaccessreviews@authorization.k8s.io',
     'create,delete,deletecollection,get,list,patch,update,watch rolebindings,roles@rbac.authorization.k8s.io',
@@ -88,13 +85,8 @@ export const CLUSTER_ROLES: Readonly<Record<string, readonly string[]>> = {
   'system:discovery': [
     'get =/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/',
   ],
-  'system:heapster': [
-    'get,list,watch events,namespaces,nodes,pods',
-    'get,list,watch deployments@extensions',
-  ],
-  'system:kube-aggregator': [
-    'get,list,watch endpoints,services',
-  ],
+  'system:heapster': ['get,list,watch events,namespaces,nodes,pods', 'get,list,watch deployments@extensions'],
+  'system:kube-aggregator': ['get,list,watch endpoints,services'],
   'system:kube-controller-manager': [
     'create,patch,update events@,events.k8s.io',
     'create leases@coordination.k8s.io',
@@ -108,9 +100,7 @@ export const CLUSTER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'list,watch *@*',
     'create serviceaccounts/token',
   ],
-  'system:kube-dns': [
-    'list,watch endpoints,services',
-  ],
+  'system:kube-dns': ['list,watch endpoints,services'],
   'system:kube-scheduler': [
     'create,patch,update events@,events.k8s.io',
     'create leases@coordination.k8s.io',
@@ -177,9 +167,7 @@ export const CLUSTER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'deletecollection resourceslices@resource.k8s.io',
     'get serviceaccounts',
   ],
-  'system:node-bootstrapper': [
-    'create,get,list,watch certificatesigningrequests@certificates.k8s.io',
-  ],
+  'system:node-bootstrapper': ['create,get,list,watch certificatesigningrequests@certificates.k8s.io'],
   'system:node-problem-detector': [
     'get nodes',
     'patch nodes/status',
@@ -199,9 +187,7 @@ export const CLUSTER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'watch events',
     'create,patch,update events@,events.k8s.io',
   ],
-  'system:public-info-viewer': [
-    'get =/healthz,/livez,/readyz,/version,/version/',
-  ],
+  'system:public-info-viewer': ['get =/healthz,/livez,/readyz,/version,/version/'],
   'system:service-account-issuer-discovery': [
     'get =/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,/openid/v1/jwks/',
   ],
@@ -361,11 +347,7 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'create,patch,update events@,events.k8s.io',
     'watch events',
   ],
-  'pod-garbage-collector': [
-    'delete,list,watch pods',
-    'get,list,watch nodes',
-    'patch pods/status',
-  ],
+  'pod-garbage-collector': ['delete,list,watch pods', 'get,list,watch nodes', 'patch pods/status'],
   'pv-protection-controller': [
     'get,list,update,watch persistentvolumes',
     'create,patch,update events@,events.k8s.io',
@@ -404,15 +386,8 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'update resourcequotas/status',
     'create,patch,update events@,events.k8s.io',
   ],
-  'root-ca-cert-publisher': [
-    'create,update configmaps',
-    'create,patch,update events@,events.k8s.io',
-  ],
-  'route-controller': [
-    'list,watch nodes',
-    'patch nodes/status',
-    'create,patch,update events@,events.k8s.io',
-  ],
+  'root-ca-cert-publisher': ['create,update configmaps', 'create,patch,update events@,events.k8s.io'],
+  'route-controller': ['list,watch nodes', 'patch nodes/status', 'create,patch,update events@,events.k8s.io'],
   'selinux-warning-controller': [
     'create,patch,update events@,events.k8s.io',
     'get,list,watch persistentvolumes',
@@ -420,10 +395,7 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'get,list,watch pods',
     'get,list,watch csidrivers@storage.k8s.io',
   ],
-  'service-account-controller': [
-    'create serviceaccounts',
-    'create,patch,update events@,events.k8s.io',
-  ],
+  'service-account-controller': ['create serviceaccounts', 'create,patch,update events@,events.k8s.io'],
   'service-cidrs-controller': [
     'get,list,patch,update,watch servicecidrs@networking.k8s.io',
     'patch,update servicecidrs/finalizers@networking.k8s.io',
@@ -453,10 +425,7 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
     'delete,get,list,watch jobs@batch',
     'create,patch,update events@,events.k8s.io',
   ],
-  'ttl-controller': [
-    'list,patch,update,watch nodes',
-    'create,patch,update events@,events.k8s.io',
-  ],
+  'ttl-controller': ['list,patch,update,watch nodes', 'create,patch,update events@,events.k8s.io'],
   'validatingadmissionpolicy-status-controller': [
     'get,list,watch validatingadmissionpolicies@admissionregistration.k8s.io',
     'get,patch,update validatingadmissionpolicies/status@admissionregistration.k8s.io',
@@ -471,45 +440,73 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** As CONTROLLER_ROLES, of controllers that are there only with a feature: role → its gate and rules. */
-export const GATED_CONTROLLER_ROLES: Readonly<Record<string, { readonly gate: string; readonly rules: readonly string[] }>> = {
-  'storage-version-migrator-controller': { gate: 'StorageVersionMigrator', rules: [
-    'create,list,patch *@*',
-    'get customresourcedefinitions@apiextensions.k8s.io',
-    'patch customresourcedefinitions/status@apiextensions.k8s.io',
-    'update storageversionmigrations/status@storagemigration.k8s.io',
-  ] },
+export const GATED_CONTROLLER_ROLES: Readonly<
+  Record<string, { readonly gate: string; readonly rules: readonly string[] }>
+> = {
+  'storage-version-migrator-controller': {
+    gate: 'StorageVersionMigrator',
+    rules: [
+      'create,list,patch *@*',
+      'get customresourcedefinitions@apiextensions.k8s.io',
+      'patch customresourcedefinitions/status@apiextensions.k8s.io',
+      'update storageversionmigrations/status@storagemigration.k8s.io',
+    ],
+  },
 };
 
-export const NAMESPACE_ROLES: readonly { readonly namespace: string; readonly name: string; readonly rules: readonly string[] }[] = [
-  { namespace: 'kube-public', name: 'system:controller:bootstrap-signer', rules: [
-    'get,list,watch configmaps',
-    'update configmaps #cluster-info',
-    'create,patch,update events@,events.k8s.io',
-  ] },
-  { namespace: 'kube-system', name: 'extension-apiserver-authentication-reader', rules: [
-    'get,list,watch configmaps #extension-apiserver-authentication',
-  ] },
-  { namespace: 'kube-system', name: 'system::leader-locking-kube-controller-manager', rules: [
-    'create,get,list,update,watch leases@coordination.k8s.io',
-    'create,get,list,update,watch leasecandidates@coordination.k8s.io',
-  ] },
-  { namespace: 'kube-system', name: 'system::leader-locking-kube-scheduler', rules: [
-    'create,get,list,update,watch leases@coordination.k8s.io',
-    'create,get,list,update,watch leasecandidates@coordination.k8s.io',
-  ] },
-  { namespace: 'kube-system', name: 'system:controller:bootstrap-signer', rules: [
-    'get,list,watch secrets',
-  ] },
-  { namespace: 'kube-system', name: 'system:controller:cloud-provider', rules: [
-    'create,get,list,watch configmaps',
-  ] },
-  { namespace: 'kube-system', name: 'system:controller:token-cleaner', rules: [
-    'delete,get,list,watch secrets',
-    'create,patch,update events@,events.k8s.io',
-  ] },
+export const NAMESPACE_ROLES: readonly {
+  readonly namespace: string;
+  readonly name: string;
+  readonly rules: readonly string[];
+}[] = [
+  {
+    namespace: 'kube-public',
+    name: 'system:controller:bootstrap-signer',
+    rules: [
+      'get,list,watch configmaps',
+      'update configmaps #cluster-info',
+      'create,patch,update events@,events.k8s.io',
+    ],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'extension-apiserver-authentication-reader',
+    rules: ['get,list,watch configmaps #extension-apiserver-authentication'],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system::leader-locking-kube-controller-manager',
+    rules: [
+      'create,get,list,update,watch leases@coordination.k8s.io',
+      'create,get,list,update,watch leasecandidates@coordination.k8s.io',
+    ],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system::leader-locking-kube-scheduler',
+    rules: [
+      'create,get,list,update,watch leases@coordination.k8s.io',
+      'create,get,list,update,watch leasecandidates@coordination.k8s.io',
+    ],
+  },
+  { namespace: 'kube-system', name: 'system:controller:bootstrap-signer', rules: ['get,list,watch secrets'] },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:cloud-provider',
+    rules: ['create,get,list,watch configmaps'],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:token-cleaner',
+    rules: ['delete,get,list,watch secrets', 'create,patch,update events@,events.k8s.io'],
+  },
 ];
 
-export interface SubjectFacts { readonly user?: string; readonly group?: string; readonly serviceAccount?: string }
+export interface SubjectFacts {
+  readonly user?: string;
+  readonly group?: string;
+  readonly serviceAccount?: string;
+}
 
 /** Each binds the cluster role of the same name. Service accounts are in kube-system. */
 export const CLUSTER_ROLE_BINDINGS: Readonly<Record<string, readonly SubjectFacts[]>> = {
@@ -527,12 +524,52 @@ export const CLUSTER_ROLE_BINDINGS: Readonly<Record<string, readonly SubjectFact
   'system:volume-scheduler': [{ user: 'system:kube-scheduler' }],
 };
 
-export const NAMESPACE_ROLE_BINDINGS: readonly { readonly namespace: string; readonly name: string; readonly role: string; readonly subjects: readonly SubjectFacts[] }[] = [
-  { namespace: 'kube-public', name: 'system:controller:bootstrap-signer', role: 'system:controller:bootstrap-signer', subjects: [{ serviceAccount: 'bootstrap-signer' }] },
-  { namespace: 'kube-system', name: 'system::extension-apiserver-authentication-reader', role: 'extension-apiserver-authentication-reader', subjects: [{ user: 'system:kube-controller-manager' }, { user: 'system:kube-scheduler' }] },
-  { namespace: 'kube-system', name: 'system::leader-locking-kube-controller-manager', role: 'system::leader-locking-kube-controller-manager', subjects: [{ user: 'system:kube-controller-manager' }, { serviceAccount: 'kube-controller-manager' }] },
-  { namespace: 'kube-system', name: 'system::leader-locking-kube-scheduler', role: 'system::leader-locking-kube-scheduler', subjects: [{ user: 'system:kube-scheduler' }, { serviceAccount: 'kube-scheduler' }] },
-  { namespace: 'kube-system', name: 'system:controller:bootstrap-signer', role: 'system:controller:bootstrap-signer', subjects: [{ serviceAccount: 'bootstrap-signer' }] },
-  { namespace: 'kube-system', name: 'system:controller:cloud-provider', role: 'system:controller:cloud-provider', subjects: [{ serviceAccount: 'cloud-provider' }] },
-  { namespace: 'kube-system', name: 'system:controller:token-cleaner', role: 'system:controller:token-cleaner', subjects: [{ serviceAccount: 'token-cleaner' }] },
+export const NAMESPACE_ROLE_BINDINGS: readonly {
+  readonly namespace: string;
+  readonly name: string;
+  readonly role: string;
+  readonly subjects: readonly SubjectFacts[];
+}[] = [
+  {
+    namespace: 'kube-public',
+    name: 'system:controller:bootstrap-signer',
+    role: 'system:controller:bootstrap-signer',
+    subjects: [{ serviceAccount: 'bootstrap-signer' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system::extension-apiserver-authentication-reader',
+    role: 'extension-apiserver-authentication-reader',
+    subjects: [{ user: 'system:kube-controller-manager' }, { user: 'system:kube-scheduler' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system::leader-locking-kube-controller-manager',
+    role: 'system::leader-locking-kube-controller-manager',
+    subjects: [{ user: 'system:kube-controller-manager' }, { serviceAccount: 'kube-controller-manager' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system::leader-locking-kube-scheduler',
+    role: 'system::leader-locking-kube-scheduler',
+    subjects: [{ user: 'system:kube-scheduler' }, { serviceAccount: 'kube-scheduler' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:bootstrap-signer',
+    role: 'system:controller:bootstrap-signer',
+    subjects: [{ serviceAccount: 'bootstrap-signer' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:cloud-provider',
+    role: 'system:controller:cloud-provider',
+    subjects: [{ serviceAccount: 'cloud-provider' }],
+  },
+  {
+    namespace: 'kube-system',
+    name: 'system:controller:token-cleaner',
+    role: 'system:controller:token-cleaner',
+    subjects: [{ serviceAccount: 'token-cleaner' }],
+  },
 ];

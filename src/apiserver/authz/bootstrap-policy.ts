@@ -10,7 +10,15 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { GroupResource, InternalApi } from '../internal.ts';
 import { aggregateRules } from './aggregation.ts';
 import * as facts from './bootstrap-policy-data.ts';
-import { missingRules, RBAC_GROUP, type BindingObject, type PolicyRule, type RbacSubject, type RoleObject, type RoleRef } from './rbac-rules.ts';
+import {
+  missingRules,
+  RBAC_GROUP,
+  type BindingObject,
+  type PolicyRule,
+  type RbacSubject,
+  type RoleObject,
+  type RoleRef,
+} from './rbac-rules.ts';
 
 export const AUTO_UPDATE_ANNOTATION = 'rbac.authorization.kubernetes.io/autoupdate';
 const BOOTSTRAP_LABELS = { 'kubernetes.io/bootstrapping': 'rbac-defaults' } as const;
@@ -27,14 +35,21 @@ export interface BootstrapPolicyOptions {
 }
 
 /** All writes go out at once, so that a store with group commit makes them durable together. Safe to run on several servers at a time. */
-export async function bootstrapPolicy(internal: InternalApi, options: BootstrapPolicyOptions = {}): Promise<void> {
+export async function bootstrapPolicy(
+  internal: InternalApi,
+  options: BootstrapPolicyOptions = {},
+): Promise<void> {
   const { clusterRoles, roles, clusterRoleBindings, roleBindings } = defaultPolicy(options.features);
   await Promise.all([
     ...clusterRoles.map((role) => reconcileRole(internal, resource('clusterroles'), role)),
     ...roles.map((role) => reconcileRole(internal, resource('roles'), role)),
-    ...clusterRoleBindings.map((binding) => reconcileBinding(internal, resource('clusterrolebindings'), binding)),
+    ...clusterRoleBindings.map((binding) =>
+      reconcileBinding(internal, resource('clusterrolebindings'), binding),
+    ),
     ...roleBindings.map((binding) => reconcileBinding(internal, resource('rolebindings'), binding)),
-    ...(options.clusterAdminGroups ?? []).map((group) => createIfAbsent(internal, resource('clusterrolebindings'), adminBinding(group))),
+    ...(options.clusterAdminGroups ?? []).map((group) =>
+      createIfAbsent(internal, resource('clusterrolebindings'), adminBinding(group)),
+    ),
   ]);
 }
 
@@ -46,22 +61,43 @@ export interface DefaultPolicy {
 }
 
 export function defaultPolicy(features: ReadonlySet<string> = new Set()): DefaultPolicy {
-  const gated = Object.entries(facts.GATED_CONTROLLER_ROLES).filter(([, { gate }]) => features.has(gate)).map(([name, { rules }]) => [name, rules] as const);
+  const gated = Object.entries(facts.GATED_CONTROLLER_ROLES)
+    .filter(([, { gate }]) => features.has(gate))
+    .map(([name, { rules }]) => [name, rules] as const);
   const controllerRoles = [...Object.entries(facts.CONTROLLER_ROLES), ...gated];
-  const plain = Object.entries(facts.CLUSTER_ROLES).map(([name, rules]) => roleObject({ name, rules, labels: aggregateLabels(facts.AGGREGATES_INTO[name]) }));
-  const controllers = controllerRoles.map(([name, rules]) => roleObject({ name: CONTROLLER_PREFIX + name, rules }));
-  const aggregated = Object.entries(facts.AGGREGATED_ROLES).map(([name, { aggregatesInto }]) => aggregatedRole(name, aggregatesInto));
+  const plain = Object.entries(facts.CLUSTER_ROLES).map(([name, rules]) =>
+    roleObject({ name, rules, labels: aggregateLabels(facts.AGGREGATES_INTO[name]) }),
+  );
+  const controllers = controllerRoles.map(([name, rules]) =>
+    roleObject({ name: CONTROLLER_PREFIX + name, rules }),
+  );
+  const aggregated = Object.entries(facts.AGGREGATED_ROLES).map(([name, { aggregatesInto }]) =>
+    aggregatedRole(name, aggregatesInto),
+  );
   const clusterRoles = [...plain, ...controllers, ...aggregated];
   return {
     clusterRoles: fillAggregated(clusterRoles),
     roles: facts.NAMESPACE_ROLES.map(({ namespace, name, rules }) => roleObject({ namespace, name, rules })),
     clusterRoleBindings: [
-      ...Object.entries(facts.CLUSTER_ROLE_BINDINGS).map(([name, subjects]) => bindingObject({ name, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name }, subjects })),
-      ...controllerRoles.map(([name]) => bindingObject({
-        name: CONTROLLER_PREFIX + name, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: CONTROLLER_PREFIX + name }, subjects: [{ serviceAccount: name }],
-      })),
+      ...Object.entries(facts.CLUSTER_ROLE_BINDINGS).map(([name, subjects]) =>
+        bindingObject({ name, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name }, subjects }),
+      ),
+      ...controllerRoles.map(([name]) =>
+        bindingObject({
+          name: CONTROLLER_PREFIX + name,
+          roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: CONTROLLER_PREFIX + name },
+          subjects: [{ serviceAccount: name }],
+        }),
+      ),
     ],
-    roleBindings: facts.NAMESPACE_ROLE_BINDINGS.map(({ namespace, name, role, subjects }) => bindingObject({ namespace, name, roleRef: { apiGroup: RBAC_GROUP, kind: 'Role', name: role }, subjects })),
+    roleBindings: facts.NAMESPACE_ROLE_BINDINGS.map(({ namespace, name, role, subjects }) =>
+      bindingObject({
+        namespace,
+        name,
+        roleRef: { apiGroup: RBAC_GROUP, kind: 'Role', name: role },
+        subjects,
+      }),
+    ),
   };
 }
 
@@ -75,20 +111,54 @@ export function parseRule(text: string): PolicyRule {
   const [verbs = '', what = '', names] = text.split(' ');
   if (what.startsWith('=')) return { nonResourceURLs: what.slice(1).split(','), verbs: verbs.split(',') };
   const [resources = '', groups = ''] = what.split('@');
-  return { apiGroups: groups.split(','), ...(names ? { resourceNames: names.slice(1).split(',') } : {}), resources: resources.split(','), verbs: verbs.split(',') };
+  return {
+    apiGroups: groups.split(','),
+    ...(names ? { resourceNames: names.slice(1).split(',') } : {}),
+    resources: resources.split(','),
+    verbs: verbs.split(','),
+  };
 }
 
-function metadata(name: string, options: { readonly namespace?: string | undefined; readonly labels?: Readonly<Record<string, string>> | undefined } = {}): NonNullable<KubeObject['metadata']> {
-  return { name, ...(options.namespace ? { namespace: options.namespace } : {}), annotations: { [AUTO_UPDATE_ANNOTATION]: 'true' }, labels: { ...BOOTSTRAP_LABELS, ...options.labels } };
+function metadata(
+  name: string,
+  options: {
+    readonly namespace?: string | undefined;
+    readonly labels?: Readonly<Record<string, string>> | undefined;
+  } = {},
+): NonNullable<KubeObject['metadata']> {
+  return {
+    name,
+    ...(options.namespace ? { namespace: options.namespace } : {}),
+    annotations: { [AUTO_UPDATE_ANNOTATION]: 'true' },
+    labels: { ...BOOTSTRAP_LABELS, ...options.labels },
+  };
 }
 
-function roleObject(role: { readonly name: string; readonly namespace?: string; readonly rules: readonly string[]; readonly labels?: Readonly<Record<string, string>> | undefined }): RoleObject {
-  return { apiVersion: API_VERSION, kind: role.namespace ? 'Role' : 'ClusterRole', metadata: metadata(role.name, role), rules: role.rules.map(parseRule) };
+function roleObject(role: {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly rules: readonly string[];
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}): RoleObject {
+  return {
+    apiVersion: API_VERSION,
+    kind: role.namespace ? 'Role' : 'ClusterRole',
+    metadata: metadata(role.name, role),
+    rules: role.rules.map(parseRule),
+  };
 }
 
 function aggregatedRole(name: string, aggregatesInto: string | undefined): RoleObject {
-  const aggregationRule = { clusterRoleSelectors: [{ matchLabels: { [AGGREGATE_LABEL_PREFIX + name]: 'true' } }] };
-  return { apiVersion: API_VERSION, kind: 'ClusterRole', metadata: metadata(name, { labels: aggregateLabels(aggregatesInto) }), aggregationRule, rules: [] };
+  const aggregationRule = {
+    clusterRoleSelectors: [{ matchLabels: { [AGGREGATE_LABEL_PREFIX + name]: 'true' } }],
+  };
+  return {
+    apiVersion: API_VERSION,
+    kind: 'ClusterRole',
+    metadata: metadata(name, { labels: aggregateLabels(aggregatesInto) }),
+    aggregationRule,
+    rules: [],
+  };
 }
 
 function aggregateLabels(into: string | undefined): Readonly<Record<string, string>> | undefined {
@@ -106,23 +176,37 @@ function fillAggregated(roles: readonly RoleObject[]): RoleObject[] {
   return filled;
 }
 
-function bindingObject(binding: { readonly name: string; readonly namespace?: string; readonly roleRef: RoleRef; readonly subjects: readonly facts.SubjectFacts[] }): BindingObject {
+function bindingObject(binding: {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly roleRef: RoleRef;
+  readonly subjects: readonly facts.SubjectFacts[];
+}): BindingObject {
   const subjects = binding.subjects.map(subjectObject);
   return {
-    apiVersion: API_VERSION, kind: binding.namespace ? 'RoleBinding' : 'ClusterRoleBinding', metadata: metadata(binding.name, binding),
-    roleRef: binding.roleRef, ...(subjects.length > 0 ? { subjects } : {}),
+    apiVersion: API_VERSION,
+    kind: binding.namespace ? 'RoleBinding' : 'ClusterRoleBinding',
+    metadata: metadata(binding.name, binding),
+    roleRef: binding.roleRef,
+    ...(subjects.length > 0 ? { subjects } : {}),
   };
 }
 
 function subjectObject(subject: facts.SubjectFacts): RbacSubject {
-  if (subject.serviceAccount !== undefined) return { kind: 'ServiceAccount', name: subject.serviceAccount, namespace: SYSTEM_NAMESPACE };
-  return subject.user === undefined ? { apiGroup: RBAC_GROUP, kind: 'Group', name: subject.group ?? '' } : { apiGroup: RBAC_GROUP, kind: 'User', name: subject.user };
+  if (subject.serviceAccount !== undefined)
+    return { kind: 'ServiceAccount', name: subject.serviceAccount, namespace: SYSTEM_NAMESPACE };
+  return subject.user === undefined
+    ? { apiGroup: RBAC_GROUP, kind: 'Group', name: subject.group ?? '' }
+    : { apiGroup: RBAC_GROUP, kind: 'User', name: subject.user };
 }
 
 /** As kubeadm makes it: no bootstrap label, never reconciled. */
 function adminBinding(group: string): BindingObject {
   return {
-    apiVersion: API_VERSION, kind: 'ClusterRoleBinding', metadata: { name: group }, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: 'cluster-admin' },
+    apiVersion: API_VERSION,
+    kind: 'ClusterRoleBinding',
+    metadata: { name: group },
+    roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: 'cluster-admin' },
     subjects: [{ apiGroup: RBAC_GROUP, kind: 'Group', name: group }],
   };
 }
@@ -133,22 +217,31 @@ function resource(plural: string): GroupResource {
 
 async function reconcileRole(internal: InternalApi, kind: GroupResource, wanted: RoleObject): Promise<void> {
   if (await createIfAbsent(internal, kind, wanted)) return;
-  await modifyIfNeeded(internal, kind, { wanted, complete: (role: RoleObject) => {
-    const labelled = addMetadata(role, wanted);
-    if (wanted.aggregationRule) {
-      const selectors = role.aggregationRule?.clusterRoleSelectors ?? [];
-      const known = new Set(selectors.map((selector) => JSON.stringify(selector)));
-      const missing = (wanted.aggregationRule.clusterRoleSelectors ?? []).filter((selector) => !known.has(JSON.stringify(selector)));
-      if (missing.length > 0) role.aggregationRule = { clusterRoleSelectors: [...selectors, ...missing] };
+  await modifyIfNeeded(internal, kind, {
+    wanted,
+    complete: (role: RoleObject) => {
+      const labelled = addMetadata(role, wanted);
+      if (wanted.aggregationRule) {
+        const selectors = role.aggregationRule?.clusterRoleSelectors ?? [];
+        const known = new Set(selectors.map((selector) => JSON.stringify(selector)));
+        const missing = (wanted.aggregationRule.clusterRoleSelectors ?? []).filter(
+          (selector) => !known.has(JSON.stringify(selector)),
+        );
+        if (missing.length > 0) role.aggregationRule = { clusterRoleSelectors: [...selectors, ...missing] };
+        return labelled || missing.length > 0;
+      }
+      const missing = missingRules(role.rules ?? [], wanted.rules ?? []);
+      if (missing.length > 0) role.rules = [...(role.rules ?? []), ...missing];
       return labelled || missing.length > 0;
-    }
-    const missing = missingRules(role.rules ?? [], wanted.rules ?? []);
-    if (missing.length > 0) role.rules = [...role.rules ?? [], ...missing];
-    return labelled || missing.length > 0;
-  } });
+    },
+  });
 }
 
-async function reconcileBinding(internal: InternalApi, kind: GroupResource, wanted: BindingObject): Promise<void> {
+async function reconcileBinding(
+  internal: InternalApi,
+  kind: GroupResource,
+  wanted: BindingObject,
+): Promise<void> {
   if (await createIfAbsent(internal, kind, wanted)) return;
   const stored = internal.get(kind, nameOf(wanted)) as BindingObject | undefined;
   if (stored && !isProtected(stored) && !sameRoleRef(stored.roleRef, wanted.roleRef)) {
@@ -156,13 +249,16 @@ async function reconcileBinding(internal: InternalApi, kind: GroupResource, want
     await createIfAbsent(internal, kind, wanted);
     return;
   }
-  await modifyIfNeeded(internal, kind, { wanted, complete: (binding: BindingObject) => {
-    const labelled = addMetadata(binding, wanted);
-    const known = new Set((binding.subjects ?? []).map(subjectId));
-    const missing = (wanted.subjects ?? []).filter((subject) => !known.has(subjectId(subject)));
-    if (missing.length > 0) binding.subjects = [...binding.subjects ?? [], ...missing];
-    return labelled || missing.length > 0;
-  } });
+  await modifyIfNeeded(internal, kind, {
+    wanted,
+    complete: (binding: BindingObject) => {
+      const labelled = addMetadata(binding, wanted);
+      const known = new Set((binding.subjects ?? []).map(subjectId));
+      const missing = (wanted.subjects ?? []).filter((subject) => !known.has(subjectId(subject)));
+      if (missing.length > 0) binding.subjects = [...(binding.subjects ?? []), ...missing];
+      return labelled || missing.length > 0;
+    },
+  });
 }
 
 function sameRoleRef(left: RoleRef | undefined, right: RoleRef | undefined): boolean {
@@ -173,7 +269,11 @@ function subjectId(subject: RbacSubject): string {
   return JSON.stringify([subject.kind, subject.namespace ?? '', subject.name]);
 }
 
-async function createIfAbsent(internal: InternalApi, kind: GroupResource, object: KubeObject): Promise<boolean> {
+async function createIfAbsent(
+  internal: InternalApi,
+  kind: GroupResource,
+  object: KubeObject,
+): Promise<boolean> {
   if (internal.get(kind, nameOf(object))) return false;
   try {
     await internal.create(kind, object);
@@ -185,10 +285,18 @@ async function createIfAbsent(internal: InternalApi, kind: GroupResource, object
 }
 
 /** Looks at the stored object first, so that a start of a complete cluster writes nothing. complete answers whether it changed its argument. */
-async function modifyIfNeeded<T extends KubeObject>(internal: InternalApi, kind: GroupResource, step: { readonly wanted: T; complete(object: T): boolean }): Promise<void> {
+async function modifyIfNeeded<T extends KubeObject>(
+  internal: InternalApi,
+  kind: GroupResource,
+  step: { readonly wanted: T; complete(object: T): boolean },
+): Promise<void> {
   const stored = internal.get(kind, nameOf(step.wanted));
   if (!stored || isProtected(stored) || !step.complete(structuredClone(stored) as T)) return;
-  await internal.modify(kind, nameOf(step.wanted), (object) => !isProtected(object) && step.complete(object as T));
+  await internal.modify(
+    kind,
+    nameOf(step.wanted),
+    (object) => !isProtected(object) && step.complete(object as T),
+  );
 }
 
 function isProtected(object: KubeObject): boolean {
@@ -196,9 +304,13 @@ function isProtected(object: KubeObject): boolean {
 }
 
 function addMetadata(object: KubeObject, wanted: KubeObject): boolean {
-  const meta = object.metadata ??= {};
-  const missing = (has: Readonly<Record<string, string>> | undefined, wants: Readonly<Record<string, string>> | undefined): boolean => Object.keys(wants ?? {}).some((key) => has?.[key] === undefined);
-  const changed = missing(meta.labels, wanted.metadata?.labels) || missing(meta.annotations, wanted.metadata?.annotations);
+  const meta = (object.metadata ??= {});
+  const missing = (
+    has: Readonly<Record<string, string>> | undefined,
+    wants: Readonly<Record<string, string>> | undefined,
+  ): boolean => Object.keys(wants ?? {}).some((key) => has?.[key] === undefined);
+  const changed =
+    missing(meta.labels, wanted.metadata?.labels) || missing(meta.annotations, wanted.metadata?.annotations);
   if (changed) {
     meta.labels = { ...wanted.metadata?.labels, ...meta.labels };
     meta.annotations = { ...wanted.metadata?.annotations, ...meta.annotations };

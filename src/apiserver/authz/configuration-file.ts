@@ -7,7 +7,11 @@ import { readFileSync } from 'node:fs';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
-import { AuthorizationConfigurationError, parseAuthorizationConfiguration, type ConfiguredAuthorizer } from './configuration.ts';
+import {
+  AuthorizationConfigurationError,
+  parseAuthorizationConfiguration,
+  type ConfiguredAuthorizer,
+} from './configuration.ts';
 import { compileMatchConditions } from './match-conditions.ts';
 import { label } from '#stdx/instruments.ts';
 import { SERVER_ID_LABEL } from '../server-id.ts';
@@ -22,10 +26,16 @@ export interface FollowOptions {
 }
 
 /** Throws an AuthorizationConfigurationError for a file that cannot be used at the start. */
-export function followConfiguration(path: string, { metrics, log, clock, use }: FollowOptions): { look(): boolean; close(): void } {
+export function followConfiguration(
+  path: string,
+  { metrics, log, clock, use }: FollowOptions,
+): { look(): boolean; close(): void } {
   const load = (text: string): void => {
     use(parseAuthorizationConfiguration(text, compileMatchConditions));
-    metrics.configInfo.only(`${SERVER_ID_LABEL},${label('hash', `sha256:${createHash('sha256').update(text).digest('hex')}`)}`, 1);
+    metrics.configInfo.only(
+      `${SERVER_ID_LABEL},${label('hash', `sha256:${createHash('sha256').update(text).digest('hex')}`)}`,
+      1,
+    );
   };
   const reloaded = (status: 'success' | 'failure'): void => {
     metrics.reloads.add(`${SERVER_ID_LABEL},status="${status}"`);
@@ -38,21 +48,30 @@ export function followConfiguration(path: string, { metrics, log, clock, use }: 
       log.info('the authorization configuration was reloaded', { path });
     } catch (error) {
       reloaded('failure');
-      log.error('the changed authorization configuration is not used, the one before stays', { path, error: errorMessage(error) });
+      log.error('the changed authorization configuration is not used, the one before stays', {
+        path,
+        error: errorMessage(error),
+      });
     }
   };
   const first = readFirst(path);
   try {
     load(first);
   } catch (error) {
-    throw new AuthorizationConfigurationError(`--authorization-config ${path}: ${errorMessage(error)}`, { cause: error });
+    throw new AuthorizationConfigurationError(`--authorization-config ${path}: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
   const files = watchFiles({
-    paths: [path], clock,
+    paths: [path],
+    clock,
     changed: ([text = '']) => reload(text),
     unreadable: (error) => {
       reloaded('failure');
-      log.error('the authorization configuration cannot be read, the one before stays', { path, error: errorMessage(error) });
+      log.error('the authorization configuration cannot be read, the one before stays', {
+        path,
+        error: errorMessage(error),
+      });
     },
   });
   // Changed between the two readings: to the watch, that is how it always was.
@@ -65,6 +84,8 @@ function readFirst(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new AuthorizationConfigurationError(`--authorization-config ${path} cannot be read: ${errorMessage(error)}`);
+    throw new AuthorizationConfigurationError(
+      `--authorization-config ${path} cannot be read: ${errorMessage(error)}`,
+    );
   }
 }

@@ -34,7 +34,9 @@ export class AuthorizationConfigurationError extends Error {
 }
 
 /** Compiles the expressions of match conditions; errors are of a field each, at `field[i].expression`. */
-export type CompileMatchConditions = (expressions: readonly { readonly expression: string; readonly field: string }[]) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
+export type CompileMatchConditions = (
+  expressions: readonly { readonly expression: string; readonly field: string }[],
+) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
 
 const GROUP = 'apiserver.config.k8s.io';
 const VERSIONS = ['v1', 'v1beta1', 'v1alpha1'];
@@ -47,16 +49,21 @@ const MAX_TIMEOUT = 30_000_000_000n;
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Throws an AuthorizationConfigurationError that lists everything that is wrong. */
-export function parseAuthorizationConfiguration(text: string, compile: CompileMatchConditions): ConfiguredAuthorizer[] {
+export function parseAuthorizationConfiguration(
+  text: string,
+  compile: CompileMatchConditions,
+): ConfiguredAuthorizer[] {
   const decoded = decode(text);
   const errors: FieldError[] = [];
   const authorizers = validate(decoded, { errors, compile });
   const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
   for (const { type, name } of authorizers) {
     const expected = type.toLowerCase();
-    if (type !== 'Webhook' && name !== expected) texts.push(`expected name ${expected} for authorizer ${type} instead of ${name}`);
+    if (type !== 'Webhook' && name !== expected)
+      texts.push(`expected name ${expected} for authorizer ${type} instead of ${name}`);
   }
-  if (texts.length > 0) throw new AuthorizationConfigurationError(texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`);
+  if (texts.length > 0)
+    throw new AuthorizationConfigurationError(texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`);
   return authorizers;
 }
 
@@ -66,40 +73,74 @@ export function parseAuthorizationConfiguration(text: string, compile: CompileMa
 type Shape = 'string' | 'boolean' | 'duration' | readonly [Shape] | { readonly [name: string]: Shape };
 
 const WEBHOOK_SHAPE: Shape = {
-  authorizedTTL: 'duration', cacheAuthorizedRequests: 'boolean', unauthorizedTTL: 'duration', cacheUnauthorizedRequests: 'boolean', timeout: 'duration', subjectAccessReviewVersion: 'string',
-  matchConditionSubjectAccessReviewVersion: 'string', failurePolicy: 'string', connectionInfo: { type: 'string', kubeConfigFile: 'string' }, matchConditions: [{ expression: 'string' }],
+  authorizedTTL: 'duration',
+  cacheAuthorizedRequests: 'boolean',
+  unauthorizedTTL: 'duration',
+  cacheUnauthorizedRequests: 'boolean',
+  timeout: 'duration',
+  subjectAccessReviewVersion: 'string',
+  matchConditionSubjectAccessReviewVersion: 'string',
+  failurePolicy: 'string',
+  connectionInfo: { type: 'string', kubeConfigFile: 'string' },
+  matchConditions: [{ expression: 'string' }],
 };
-const SHAPE: Shape = { apiVersion: 'string', kind: 'string', authorizers: [{ type: 'string', name: 'string', webhook: WEBHOOK_SHAPE }] };
+const SHAPE: Shape = {
+  apiVersion: 'string',
+  kind: 'string',
+  authorizers: [{ type: 'string', name: 'string', webhook: WEBHOOK_SHAPE }],
+};
 
 function decode(text: string): Fields {
   let parsed: ReturnType<typeof parseYaml>;
   try {
     parsed = parseYaml(text);
   } catch (error) {
-    throw new AuthorizationConfigurationError(`failed to load AuthorizationConfiguration from file: ${errorMessage(error)}`);
+    throw new AuthorizationConfigurationError(
+      `failed to load AuthorizationConfiguration from file: ${errorMessage(error)}`,
+    );
   }
-  const fail = (why: string): never => { throw new AuthorizationConfigurationError(`failed to load AuthorizationConfiguration from file: ${why}`); };
-  const object = (typeof parsed.value === 'object' && parsed.value !== null && !Array.isArray(parsed.value) ? parsed.value : {}) as Fields;
+  const fail = (why: string): never => {
+    throw new AuthorizationConfigurationError(`failed to load AuthorizationConfiguration from file: ${why}`);
+  };
+  const object = (
+    typeof parsed.value === 'object' && parsed.value !== null && !Array.isArray(parsed.value)
+      ? parsed.value
+      : {}
+  ) as Fields;
   const { apiVersion, kind } = object;
   if (typeof kind !== 'string' || kind === '') return fail("Object 'Kind' is missing");
   if (typeof apiVersion !== 'string' || apiVersion === '') return fail("Object 'apiVersion' is missing");
-  if (kind !== 'AuthorizationConfiguration' || !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)) return fail(`no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthorizationConfiguration of ${GROUP}/v1`);
+  if (
+    kind !== 'AuthorizationConfiguration' ||
+    !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)
+  )
+    return fail(
+      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthorizationConfiguration of ${GROUP}/v1`,
+    );
   const problems = [...parsed.problems, ...shapeProblems(object, { shape: SHAPE, path: '' })];
   return problems.length > 0 ? fail(`strict decoding error: ${problems.join(', ')}`) : object;
 }
 
-function shapeProblems(value: unknown, { shape, path }: { readonly shape: Shape; readonly path: string }): string[] {
+function shapeProblems(
+  value: unknown,
+  { shape, path }: { readonly shape: Shape; readonly path: string },
+): string[] {
   if (value === undefined || value === null) return [];
   const wrong = (expected: string): string[] => [`${path || 'the document'} should be ${expected}`];
   if (shape === 'string') return typeof value === 'string' ? [] : wrong('a text');
   if (shape === 'boolean') return typeof value === 'boolean' ? [] : wrong('true or false');
   if (shape === 'duration') return durationProblems(value, path);
-  if (isList(shape)) return Array.isArray(value) ? value.flatMap((item, index) => shapeProblems(item, { shape: shape[0], path: `${path}[${index}]` })) : wrong('a list');
+  if (isList(shape))
+    return Array.isArray(value)
+      ? value.flatMap((item, index) => shapeProblems(item, { shape: shape[0], path: `${path}[${index}]` }))
+      : wrong('a list');
   if (typeof value !== 'object' || Array.isArray(value)) return wrong('an object');
   return Object.entries(value).flatMap(([name, field]) => {
     const inner = path === '' ? name : `${path}.${name}`;
     const known = Object.hasOwn(shape, name) ? shape[name] : undefined;
-    return known === undefined ? [`unknown field ${JSON.stringify(inner)}`] : shapeProblems(field, { shape: known, path: inner });
+    return known === undefined
+      ? [`unknown field ${JSON.stringify(inner)}`]
+      : shapeProblems(field, { shape: known, path: inner });
   });
 }
 
@@ -119,16 +160,24 @@ function durationProblems(value: unknown, path: string): string[] {
 
 // ------------------------------------------------------------------------------------------------------------ validation
 
-interface Checking { readonly errors: FieldError[]; readonly compile: CompileMatchConditions }
+interface Checking {
+  readonly errors: FieldError[];
+  readonly compile: CompileMatchConditions;
+}
 
 function validate(configuration: Fields, { errors, compile }: Checking): ConfiguredAuthorizer[] {
   const list = (configuration['authorizers'] ?? []) as readonly (Fields | null)[];
-  if (list.length === 0) errors.push(fieldErrors.required('authorizers', 'at least one authorization mode must be defined'));
+  if (list.length === 0)
+    errors.push(fieldErrors.required('authorizers', 'at least one authorization mode must be defined'));
   const types = new Set<string>();
   const names = new Set<string>();
   return list.flatMap((item, index): ConfiguredAuthorizer[] => {
     const at = `authorizers[${index}]`;
-    const { type = '', name = '', webhook } = (item ?? {}) as { readonly type?: string; readonly name?: string; readonly webhook?: Fields | null };
+    const {
+      type = '',
+      name = '',
+      webhook,
+    } = (item ?? {}) as { readonly type?: string; readonly name?: string; readonly webhook?: Fields | null };
     const mode = AUTHORIZATION_MODES.find((known) => known === type);
     if (type === '') errors.push(fieldErrors.required(`${at}.type`));
     else if (!mode) errors.push(fieldErrors.notSupported(`${at}.type`, type, AUTHORIZATION_MODES.toSorted()));
@@ -138,7 +187,10 @@ function validate(configuration: Fields, { errors, compile }: Checking): Configu
     checkName(name, { at, names, errors });
     names.add(name);
     if (mode !== 'Webhook') {
-      if (webhook) errors.push(fieldErrors.invalid(`${at}.webhook`, 'non-null', 'may only be specified when type=Webhook'));
+      if (webhook)
+        errors.push(
+          fieldErrors.invalid(`${at}.webhook`, 'non-null', 'may only be specified when type=Webhook'),
+        );
       return [{ type: mode, name }];
     }
     if (!webhook) {
@@ -149,41 +201,75 @@ function validate(configuration: Fields, { errors, compile }: Checking): Configu
   });
 }
 
-function checkName(name: string, { at, names, errors }: { readonly at: string; readonly names: ReadonlySet<string>; readonly errors: FieldError[] }): void {
+function checkName(
+  name: string,
+  {
+    at,
+    names,
+    errors,
+  }: { readonly at: string; readonly names: ReadonlySet<string>; readonly errors: FieldError[] },
+): void {
   const problems = name === '' ? [] : validateDNS1123Subdomain(name);
   if (name === '') errors.push(fieldErrors.required(`${at}.name`));
   else if (names.has(name)) errors.push(fieldErrors.duplicate(`${at}.name`, name));
-  else if (problems.length > 0) errors.push(fieldErrors.invalid(`${at}.name`, name, `authorizer name is invalid: ${problems.join(', ')}`));
+  else if (problems.length > 0)
+    errors.push(
+      fieldErrors.invalid(`${at}.name`, name, `authorizer name is invalid: ${problems.join(', ')}`),
+    );
 }
 
-interface WebhookChecking extends Checking { readonly at: string }
+interface WebhookChecking extends Checking {
+  readonly at: string;
+}
 
 function webhookConfiguration(webhook: Fields, checking: WebhookChecking): WebhookConfiguration {
   const { at, errors } = checking;
   const text = (name: string): string => (webhook[name] as string | undefined | null) ?? '';
   const timeout = durationOf(webhook['timeout']) ?? 0n;
   if (timeout === 0n) errors.push(fieldErrors.required(`${at}.timeout`));
-  else if (timeout > MAX_TIMEOUT || timeout < 0n) errors.push(fieldErrors.invalid(`${at}.timeout`, formatGoDuration(timeout), 'must be > 0s and <= 30s'));
+  else if (timeout > MAX_TIMEOUT || timeout < 0n)
+    errors.push(fieldErrors.invalid(`${at}.timeout`, formatGoDuration(timeout), 'must be > 0s and <= 30s'));
   const ttl = (name: string, defaultValue: bigint): bigint => {
     const value = durationOf(webhook[name]) || defaultValue;
-    if (value < 0n) errors.push(fieldErrors.invalid(`${at}.${name}`, formatGoDuration(value), 'must be > 0s'));
+    if (value < 0n)
+      errors.push(fieldErrors.invalid(`${at}.${name}`, formatGoDuration(value), 'must be > 0s'));
     return value;
   };
   const authorizedTtl = ttl('authorizedTTL', DEFAULT_AUTHORIZED_TTL);
   const unauthorizedTtl = ttl('unauthorizedTTL', DEFAULT_UNAUTHORIZED_TTL);
-  oneOf(text('subjectAccessReviewVersion'), { at: `${at}.subjectAccessReviewVersion`, allowed: ['v1', 'v1beta1'], errors });
+  oneOf(text('subjectAccessReviewVersion'), {
+    at: `${at}.subjectAccessReviewVersion`,
+    allowed: ['v1', 'v1beta1'],
+    errors,
+  });
   const conditions = (webhook['matchConditions'] ?? []) as readonly (Fields | null)[];
   const conditionVersion = text('matchConditionSubjectAccessReviewVersion');
-  if (conditionVersion === '' && conditions.length > 0) errors.push(fieldErrors.required(`${at}.matchConditionSubjectAccessReviewVersion`, 'required if match conditions are specified'));
-  else if (conditionVersion !== '' && conditionVersion !== 'v1') errors.push(fieldErrors.notSupported(`${at}.matchConditionSubjectAccessReviewVersion`, conditionVersion, ['v1']));
+  if (conditionVersion === '' && conditions.length > 0)
+    errors.push(
+      fieldErrors.required(
+        `${at}.matchConditionSubjectAccessReviewVersion`,
+        'required if match conditions are specified',
+      ),
+    );
+  else if (conditionVersion !== '' && conditionVersion !== 'v1')
+    errors.push(
+      fieldErrors.notSupported(`${at}.matchConditionSubjectAccessReviewVersion`, conditionVersion, ['v1']),
+    );
   oneOf(text('failurePolicy'), { at: `${at}.failurePolicy`, allowed: ['NoOpinion', 'Deny'], errors });
-  const kubeConfigFile = connectionFile((webhook['connectionInfo'] ?? {}) as Fields, { at: `${at}.connectionInfo`, errors });
+  const kubeConfigFile = connectionFile((webhook['connectionInfo'] ?? {}) as Fields, {
+    at: `${at}.connectionInfo`,
+    errors,
+  });
   return {
-    authorizedTtlMs: webhook['cacheAuthorizedRequests'] === false ? 0 : Number(authorizedTtl / NANOSECONDS_PER_MS),
-    unauthorizedTtlMs: webhook['cacheUnauthorizedRequests'] === false ? 0 : Number(unauthorizedTtl / NANOSECONDS_PER_MS),
+    authorizedTtlMs:
+      webhook['cacheAuthorizedRequests'] === false ? 0 : Number(authorizedTtl / NANOSECONDS_PER_MS),
+    unauthorizedTtlMs:
+      webhook['cacheUnauthorizedRequests'] === false ? 0 : Number(unauthorizedTtl / NANOSECONDS_PER_MS),
     timeoutMs: Number(timeout / NANOSECONDS_PER_MS),
-    subjectAccessReviewVersion: text('subjectAccessReviewVersion') as 'v1' | 'v1beta1', failurePolicy: text('failurePolicy') as 'NoOpinion' | 'Deny',
-    kubeConfigFile, matchConditions: conditionsOf(conditions, checking),
+    subjectAccessReviewVersion: text('subjectAccessReviewVersion') as 'v1' | 'v1beta1',
+    failurePolicy: text('failurePolicy') as 'NoOpinion' | 'Deny',
+    kubeConfigFile,
+    matchConditions: conditionsOf(conditions, checking),
   };
 }
 
@@ -191,19 +277,33 @@ function durationOf(value: unknown): bigint | undefined {
   return typeof value === 'string' ? parseGoDuration(value) : undefined;
 }
 
-function oneOf(value: string, { at, allowed, errors }: { readonly at: string; readonly allowed: readonly string[]; readonly errors: FieldError[] }): void {
+function oneOf(
+  value: string,
+  {
+    at,
+    allowed,
+    errors,
+  }: { readonly at: string; readonly allowed: readonly string[]; readonly errors: FieldError[] },
+): void {
   if (value === '') errors.push(fieldErrors.required(at));
   else if (!allowed.includes(value)) errors.push(fieldErrors.notSupported(at, value, allowed));
 }
 
 /** Only a file: there is no service account of a pod that this server could be. */
-function connectionFile(connection: Fields, { at, errors }: { readonly at: string; readonly errors: FieldError[] }): string {
+function connectionFile(
+  connection: Fields,
+  { at, errors }: { readonly at: string; readonly errors: FieldError[] },
+): string {
   const type = (connection['type'] ?? '') as string;
   const file = connection['kubeConfigFile'] as string | undefined | null;
   const field = `${at}.kubeConfigFile`;
   if (type === '') errors.push(fieldErrors.required(`${at}.type`));
-  else if (type === 'InClusterConfig') errors.push(fieldErrors.invalid(`${at}.type`, type, 'is not supported by this server: use KubeConfigFile'));
-  else if (type !== 'KubeConfigFile') errors.push(fieldErrors.notSupported(`${at}.type`, type, ['InClusterConfig', 'KubeConfigFile']));
+  else if (type === 'InClusterConfig')
+    errors.push(
+      fieldErrors.invalid(`${at}.type`, type, 'is not supported by this server: use KubeConfigFile'),
+    );
+  else if (type !== 'KubeConfigFile')
+    errors.push(fieldErrors.notSupported(`${at}.type`, type, ['InClusterConfig', 'KubeConfigFile']));
   else if (!file) errors.push(fieldErrors.required(field));
   else if (!isAbsolute(file)) errors.push(fieldErrors.invalid(field, file, 'must be an absolute path'));
   else {
@@ -216,7 +316,10 @@ function connectionFile(connection: Fields, { at, errors }: { readonly at: strin
   return file ?? '';
 }
 
-function conditionsOf(conditions: readonly (Fields | null)[], { at, errors, compile }: WebhookChecking): MatchConditions | undefined {
+function conditionsOf(
+  conditions: readonly (Fields | null)[],
+  { at, errors, compile }: WebhookChecking,
+): MatchConditions | undefined {
   if (conditions.length > MAX_CONDITIONS) {
     errors.push(fieldErrors.tooMany(`${at}.matchConditions`, conditions.length, MAX_CONDITIONS));
     return undefined;

@@ -41,5 +41,9 @@ export const NAMESPACED_ACCOUNTS: readonly string[] = ['bootstrap-signer', 'toke
 /** 'daemonset-controller' → 'daemon-set-controller'; undefined for a controller the default policy does not know. */
 export function controllerServiceAccount(controllerName: string): string | undefined {
   const account = Object.hasOwn(ACCOUNTS, controllerName) ? ACCOUNTS[controllerName]! : controllerName;
-  return Object.hasOwn(CONTROLLER_ROLES, account) || Object.hasOwn(GATED_CONTROLLER_ROLES, account) || NAMESPACED_ACCOUNTS.includes(account) ? account : undefined;
+  return Object.hasOwn(CONTROLLER_ROLES, account) ||
+    Object.hasOwn(GATED_CONTROLLER_ROLES, account) ||
+    NAMESPACED_ACCOUNTS.includes(account)
+    ? account
+    : undefined;
 }

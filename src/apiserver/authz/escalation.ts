@@ -7,7 +7,17 @@ import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { Authorizer } from './authorizer.ts';
 import type { RbacAuthorizer } from './rbac.ts';
-import { compactRules, describeRule, missingRules, quotedList, RBAC_GROUP, type BindingObject, type PolicyRule, type RoleObject, type RoleRef } from './rbac-rules.ts';
+import {
+  compactRules,
+  describeRule,
+  missingRules,
+  quotedList,
+  RBAC_GROUP,
+  type BindingObject,
+  type PolicyRule,
+  type RoleObject,
+  type RoleRef,
+} from './rbac-rules.ts';
 
 export interface EscalationContext {
   readonly user: UserInfo;
@@ -15,31 +25,80 @@ export interface EscalationContext {
   readonly rbac: RbacAuthorizer;
 }
 
-const FULL_AUTHORITY: readonly PolicyRule[] = [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }, { verbs: ['*'], nonResourceURLs: ['*'] }];
+const FULL_AUTHORITY: readonly PolicyRule[] = [
+  { verbs: ['*'], apiGroups: ['*'], resources: ['*'] },
+  { verbs: ['*'], nonResourceURLs: ['*'] },
+];
 
 /** For a create or an update of a Role or ClusterRole. Throws StatusError Forbidden. */
-export async function checkRoleWrite(context: EscalationContext, { role, previous, resource }: { readonly role: RoleObject; readonly previous?: RoleObject | undefined; readonly resource: 'roles' | 'clusterroles' }): Promise<void> {
+export async function checkRoleWrite(
+  context: EscalationContext,
+  {
+    role,
+    previous,
+    resource,
+  }: {
+    readonly role: RoleObject;
+    readonly previous?: RoleObject | undefined;
+    readonly resource: 'roles' | 'clusterroles';
+  },
+): Promise<void> {
   if (previous && changesOnlyForGarbageCollection(role, previous)) return;
   const namespace = role.metadata?.namespace ?? '';
-  if (isPrivileged(context.user) || await isAllowed(context, { verb: 'escalate', resource, namespace, name: role.metadata?.name ?? '' })) return;
+  if (
+    isPrivileged(context.user) ||
+    (await isAllowed(context, { verb: 'escalate', resource, namespace, name: role.metadata?.name ?? '' }))
+  )
+    return;
   const of = { group: RBAC_GROUP, resource, name: role.metadata?.name ?? '' };
   // Whoever may choose labels could add any rule to an aggregated role: only full authority suffices.
-  if ((role.aggregationRule || previous?.aggregationRule) && missingRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).length > 0) throw statusErrors.forbidden(of, 'must have cluster-admin privileges to use the aggregationRule');
+  if (
+    (role.aggregationRule || previous?.aggregationRule) &&
+    missingRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).length > 0
+  )
+    throw statusErrors.forbidden(of, 'must have cluster-admin privileges to use the aggregationRule');
   refuseMissing(context, { wanted: role.rules ?? [], namespace, of });
 }
 
 /** For a create or an update of a RoleBinding or ClusterRoleBinding. Throws StatusError Forbidden, or NotFound for an absent role. */
-export async function checkBindingWrite(context: EscalationContext, { binding, previous, resource }: { readonly binding: BindingObject; readonly previous?: BindingObject | undefined; readonly resource: 'rolebindings' | 'clusterrolebindings' }): Promise<void> {
+export async function checkBindingWrite(
+  context: EscalationContext,
+  {
+    binding,
+    previous,
+    resource,
+  }: {
+    readonly binding: BindingObject;
+    readonly previous?: BindingObject | undefined;
+    readonly resource: 'rolebindings' | 'clusterrolebindings';
+  },
+): Promise<void> {
   const { roleRef } = binding;
-  if (!roleRef || isPrivileged(context.user) || (previous && changesOnlyForGarbageCollection(binding, previous))) return;
-  const namespace = resource === 'rolebindings' ? binding.metadata?.namespace ?? '' : '';
+  if (
+    !roleRef ||
+    isPrivileged(context.user) ||
+    (previous && changesOnlyForGarbageCollection(binding, previous))
+  )
+    return;
+  const namespace = resource === 'rolebindings' ? (binding.metadata?.namespace ?? '') : '';
   const target = roleRef.kind === 'ClusterRole' ? 'clusterroles' : 'roles';
   if (await isAllowed(context, { verb: 'bind', resource: target, namespace, name: roleRef.name })) return;
-  refuseMissing(context, { wanted: rulesOf(roleRef, { context, namespace, resource }), namespace, of: { group: RBAC_GROUP, resource, name: binding.metadata?.name ?? '' } });
+  refuseMissing(context, {
+    wanted: rulesOf(roleRef, { context, namespace, resource }),
+    namespace,
+    of: { group: RBAC_GROUP, resource, name: binding.metadata?.name ?? '' },
+  });
 }
 
 /** StatusError NotFound, which upstream says of the kind that was asked for, by the role's name. */
-function rulesOf(roleRef: RoleRef, { context, namespace, resource }: { readonly context: EscalationContext; readonly namespace: string; readonly resource: string }): readonly PolicyRule[] {
+function rulesOf(
+  roleRef: RoleRef,
+  {
+    context,
+    namespace,
+    resource,
+  }: { readonly context: EscalationContext; readonly namespace: string; readonly resource: string },
+): readonly PolicyRule[] {
   const rules = context.rbac.rulesOfRole(roleRef, namespace);
   if (!rules) throw statusErrors.notFound({ group: RBAC_GROUP, resource, name: roleRef.name });
   return rules;
@@ -50,7 +109,19 @@ function rulesOf(roleRef: RoleRef, { context, namespace, resource }: { readonly 
  * aggregated role gather the rules.
  */
 function changesOnlyForGarbageCollection(object: KubeObject, previous: KubeObject): boolean {
-  const rest = ({ metadata: { ownerReferences: _owners, finalizers: _finalizers, managedFields: _managed, resourceVersion: _revision, generation: _generation, ...metadata } = {}, apiVersion: _version, kind: _kind, ...others }: KubeObject): unknown => ({ metadata, ...others });
+  const rest = ({
+    metadata: {
+      ownerReferences: _owners,
+      finalizers: _finalizers,
+      managedFields: _managed,
+      resourceVersion: _revision,
+      generation: _generation,
+      ...metadata
+    } = {},
+    apiVersion: _version,
+    kind: _kind,
+    ...others
+  }: KubeObject): unknown => ({ metadata, ...others });
   return deepEqual(rest(object), rest(previous));
 }
 
@@ -58,9 +129,25 @@ function isPrivileged(user: UserInfo): boolean {
   return user.groups.includes('system:masters');
 }
 
-async function isAllowed(context: EscalationContext, request: { readonly verb: string; readonly resource: string; readonly namespace: string; readonly name: string }): Promise<boolean> {
+async function isAllowed(
+  context: EscalationContext,
+  request: {
+    readonly verb: string;
+    readonly resource: string;
+    readonly namespace: string;
+    readonly name: string;
+  },
+): Promise<boolean> {
   try {
-    const { decision } = await context.authorizer.authorize({ user: context.user, isResourceRequest: true, group: RBAC_GROUP, version: '*', subresource: '', path: '', ...request });
+    const { decision } = await context.authorizer.authorize({
+      user: context.user,
+      isResourceRequest: true,
+      group: RBAC_GROUP,
+      version: '*',
+      subresource: '',
+      path: '',
+      ...request,
+    });
     return decision === 'allow';
   } catch (error) {
     if (isStatusError(error)) return false;
@@ -68,14 +155,24 @@ async function isAllowed(context: EscalationContext, request: { readonly verb: s
   }
 }
 
-function refuseMissing(context: EscalationContext, check: { readonly wanted: readonly PolicyRule[]; readonly namespace: string; readonly of: { readonly group: string; readonly resource: string; readonly name: string } }): void {
+function refuseMissing(
+  context: EscalationContext,
+  check: {
+    readonly wanted: readonly PolicyRule[];
+    readonly namespace: string;
+    readonly of: { readonly group: string; readonly resource: string; readonly name: string };
+  },
+): void {
   const held = context.rbac.resolve(context.user, check.namespace);
   const missing = missingRules(held.rules, check.wanted);
   if (missing.length === 0) return;
   const descriptions = [...new Set(compactRules(missing).map(describeRule))].toSorted();
   const errors = held.errors.length > 0 ? `; resolution errors: ${quotedErrors(held.errors)}` : '';
   const { name, groups } = context.user;
-  throw statusErrors.forbidden(check.of, `user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`);
+  throw statusErrors.forbidden(
+    check.of,
+    `user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`,
+  );
 }
 
 function quotedErrors(errors: readonly string[]): string {

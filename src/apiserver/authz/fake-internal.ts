@@ -12,14 +12,14 @@ export class FakeInternal implements InternalApi {
   #table(resource: GroupResource): Map<string, KubeObject> {
     const key = `${resource.group}/${resource.resource}`;
     let table = this.#objects.get(key);
-    if (!table) this.#objects.set(key, table = new Map());
+    if (!table) this.#objects.set(key, (table = new Map()));
     return table;
   }
 
   #watchers(resource: GroupResource): Set<InternalWatchHandler> {
     const key = `${resource.group}/${resource.resource}`;
     let handlers = this.#handlers.get(key);
-    if (!handlers) this.#handlers.set(key, handlers = new Set());
+    if (!handlers) this.#handlers.set(key, (handlers = new Set()));
     return handlers;
   }
 
@@ -28,7 +28,9 @@ export class FakeInternal implements InternalApi {
   }
 
   list(resource: GroupResource, options: { readonly namespace?: string | undefined } = {}): KubeObject[] {
-    return [...this.#table(resource)].filter(([key]) => !options.namespace || key.startsWith(`${options.namespace}/`)).map(([, object]) => object);
+    return [...this.#table(resource)]
+      .filter(([key]) => !options.namespace || key.startsWith(`${options.namespace}/`))
+      .map(([, object]) => object);
   }
 
   count(resource: GroupResource, options: { readonly namespace?: string | undefined } = {}): number {
@@ -44,7 +46,8 @@ export class FakeInternal implements InternalApi {
 
   create(resource: GroupResource, object: KubeObject): Promise<KubeObject> {
     const key = keyOf(object.metadata ?? {});
-    if (this.#table(resource).has(key)) return Promise.reject(statusErrors.alreadyExists({ ...resource, name: object.metadata?.name ?? '' }));
+    if (this.#table(resource).has(key))
+      return Promise.reject(statusErrors.alreadyExists({ ...resource, name: object.metadata?.name ?? '' }));
     return Promise.resolve(this.#store(resource, object));
   }
 
@@ -57,7 +60,11 @@ export class FakeInternal implements InternalApi {
     const key = keyOf(object.metadata ?? {});
     const previous = this.#table(resource).get(key);
     const stored = structuredClone(object);
-    stored.metadata = { ...stored.metadata, resourceVersion: String(++this.#revision), uid: stored.metadata?.uid ?? `uid-${this.#revision}` };
+    stored.metadata = {
+      ...stored.metadata,
+      resourceVersion: String(++this.#revision),
+      uid: stored.metadata?.uid ?? `uid-${this.#revision}`,
+    };
     this.#table(resource).set(key, stored);
     this.writes++;
     for (const handler of this.#watchers(resource)) {
@@ -72,11 +79,16 @@ export class FakeInternal implements InternalApi {
     const of = { ...resource, name: object.metadata?.name ?? '' };
     if (!current) return Promise.reject(statusErrors.notFound(of));
     const wanted = object.metadata?.resourceVersion;
-    if (wanted && wanted !== current.metadata?.resourceVersion) return Promise.reject(statusErrors.conflict(of));
+    if (wanted && wanted !== current.metadata?.resourceVersion)
+      return Promise.reject(statusErrors.conflict(of));
     return Promise.resolve(this.#store(resource, object));
   }
 
-  async modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void): Promise<KubeObject> {
+  async modify(
+    resource: GroupResource,
+    name: InternalName,
+    change: (object: KubeObject) => boolean | void,
+  ): Promise<KubeObject> {
     const current = this.get(resource, name);
     if (!current) throw statusErrors.notFound({ ...resource, name: name.name });
     const copy = structuredClone(current);
@@ -96,6 +108,9 @@ export class FakeInternal implements InternalApi {
   }
 }
 
-function keyOf(name: { readonly name?: string | undefined; readonly namespace?: string | undefined }): string {
-  return name.namespace ? `${name.namespace}/${name.name ?? ''}` : name.name ?? '';
+function keyOf(name: {
+  readonly name?: string | undefined;
+  readonly namespace?: string | undefined;
+}): string {
+  return name.namespace ? `${name.namespace}/${name.name ?? ''}` : (name.name ?? '');
 }

@@ -13,18 +13,48 @@ import { cel } from '../cel/on-demand.ts';
 import type { CompileMatchConditions } from './configuration.ts';
 import type { AccessReviewSpec } from './review-spec.ts';
 
-export interface MatchOutcome { readonly outcome: 'match' | 'skip' | 'error'; readonly error?: string }
+export interface MatchOutcome {
+  readonly outcome: 'match' | 'skip' | 'error';
+  readonly error?: string;
+}
 
-export interface MatchConditions { evaluate(spec: AccessReviewSpec): MatchOutcome }
+export interface MatchConditions {
+  evaluate(spec: AccessReviewSpec): MatchOutcome;
+}
 
 const text = { type: 'string' };
 const texts = { type: 'array', items: text };
-const selector = { type: 'object', properties: { rawSelector: text, requirements: { type: 'array', items: { type: 'object', properties: { key: text, operator: text, values: texts } } } } };
+const selector = {
+  type: 'object',
+  properties: {
+    rawSelector: text,
+    requirements: {
+      type: 'array',
+      items: { type: 'object', properties: { key: text, operator: text, values: texts } },
+    },
+  },
+};
 const REQUEST: JsonObject = {
   type: 'object',
   properties: {
-    user: text, uid: text, groups: texts, extra: { type: 'object', additionalProperties: texts },
-    resourceAttributes: { type: 'object', properties: { namespace: text, verb: text, group: text, version: text, resource: text, subresource: text, name: text, fieldSelector: selector, labelSelector: selector } },
+    user: text,
+    uid: text,
+    groups: texts,
+    extra: { type: 'object', additionalProperties: texts },
+    resourceAttributes: {
+      type: 'object',
+      properties: {
+        namespace: text,
+        verb: text,
+        group: text,
+        version: text,
+        resource: text,
+        subresource: text,
+        name: text,
+        fieldSelector: selector,
+        labelSelector: selector,
+      },
+    },
     nonResourceAttributes: { type: 'object', properties: { path: text, verb: text } },
   },
 };
@@ -41,7 +71,13 @@ export const compileMatchConditions: CompileMatchConditions = (conditions) => {
       expressions.push(cel().compileExpression(expression, { variables, result: 'bool' }));
     } catch (error) {
       const message = errorMessage(error);
-      errors.push(fieldErrors.invalid(field, expression, message.startsWith('must evaluate') ? message : `compilation failed: ${message}`));
+      errors.push(
+        fieldErrors.invalid(
+          field,
+          expression,
+          message.startsWith('must evaluate') ? message : `compilation failed: ${message}`,
+        ),
+      );
     }
   }
   return errors.length > 0 ? { errors } : { conditions: new CompiledConditions(expressions), errors };
@@ -61,7 +97,9 @@ class CompiledConditions implements MatchConditions {
       try {
         if (expression.evaluate(values) === false) return { outcome: 'skip' };
       } catch (error) {
-        errors.push(`cel evaluation error: expression '${expression.source}' resulted in error: ${errorMessage(error)}`);
+        errors.push(
+          `cel evaluation error: expression '${expression.source}' resulted in error: ${errorMessage(error)}`,
+        );
       }
     }
     if (errors.length === 0) return { outcome: 'match' };
@@ -70,10 +108,35 @@ class CompiledConditions implements MatchConditions {
 }
 
 /** Every text is there for expressions, also when empty. */
-function withEmptyFields({ user = '', uid = '', groups = [], extra = {}, resourceAttributes, nonResourceAttributes }: AccessReviewSpec): Record<string, unknown> {
+function withEmptyFields({
+  user = '',
+  uid = '',
+  groups = [],
+  extra = {},
+  resourceAttributes,
+  nonResourceAttributes,
+}: AccessReviewSpec): Record<string, unknown> {
   return {
-    user, uid, groups, extra,
-    ...(resourceAttributes ? { resourceAttributes: { namespace: '', verb: '', group: '', version: '', resource: '', subresource: '', name: '', ...resourceAttributes } } : {}),
-    ...(nonResourceAttributes ? { nonResourceAttributes: { path: '', verb: '', ...nonResourceAttributes } } : {}),
+    user,
+    uid,
+    groups,
+    extra,
+    ...(resourceAttributes
+      ? {
+          resourceAttributes: {
+            namespace: '',
+            verb: '',
+            group: '',
+            version: '',
+            resource: '',
+            subresource: '',
+            name: '',
+            ...resourceAttributes,
+          },
+        }
+      : {}),
+    ...(nonResourceAttributes
+      ? { nonResourceAttributes: { path: '', verb: '', ...nonResourceAttributes } }
+      : {}),
   };
 }

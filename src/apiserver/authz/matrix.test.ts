@@ -16,17 +16,34 @@ const POLICIES = 1000;
 const REQUESTS = 40;
 const SEED = Number(process.env['AUTHZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
-const VERBS = ['get', 'list', 'create'], API_GROUPS = ['', 'apps'], RESOURCES = ['pods', 'secrets'], PARTS = ['', '', 'log', 'status', 'scale'];
-const NAMES = ['', '', 'a', 'b'], NAMESPACES = ['', 'red', 'blue'], USERS = ['jane', 'joe', 'system:serviceaccount:red:bot', 'system:serviceaccount:blue:bot'], GROUPS = ['devs', 'ops', 'system:authenticated'];
-const PATHS = ['/', '/healthz', '/healthz/etcd', '/healthzy', '/api', '/api/v1', '/metrics'], PATTERNS = ['*', '/healthz', '/healthz*', '/healthz/*', '/api*', '/metrics', '/*', '/x**'];
+const VERBS = ['get', 'list', 'create'],
+  API_GROUPS = ['', 'apps'],
+  RESOURCES = ['pods', 'secrets'],
+  PARTS = ['', '', 'log', 'status', 'scale'];
+const NAMES = ['', '', 'a', 'b'],
+  NAMESPACES = ['', 'red', 'blue'],
+  USERS = ['jane', 'joe', 'system:serviceaccount:red:bot', 'system:serviceaccount:blue:bot'],
+  GROUPS = ['devs', 'ops', 'system:authenticated'];
+const PATHS = ['/', '/healthz', '/healthz/etcd', '/healthzy', '/api', '/api/v1', '/metrics'],
+  PATTERNS = ['*', '/healthz', '/healthz*', '/healthz/*', '/api*', '/metrics', '/*', '/x**'];
 
 class Dice {
   readonly #random: Random;
-  constructor(seed: number) { this.#random = seededRandom(seed); }
-  below(limit: number): number { return Math.floor(this.#random() * limit); }
-  chance(share: number): boolean { return this.#random() < share; }
-  one<T>(list: readonly T[]): T { return list[this.below(list.length)]!; }
-  some<T>(list: readonly T[], most = 3): T[] { return Array.from({ length: this.below(most + 1) }, () => this.one(list)); }
+  constructor(seed: number) {
+    this.#random = seededRandom(seed);
+  }
+  below(limit: number): number {
+    return Math.floor(this.#random() * limit);
+  }
+  chance(share: number): boolean {
+    return this.#random() < share;
+  }
+  one<T>(list: readonly T[]): T {
+    return list[this.below(list.length)]!;
+  }
+  some<T>(list: readonly T[], most = 3): T[] {
+    return Array.from({ length: this.below(most + 1) }, () => this.one(list));
+  }
 }
 
 function randomUser(dice: Dice): UserInfo {
@@ -36,8 +53,31 @@ function randomUser(dice: Dice): UserInfo {
 function randomRequest(dice: Dice): AuthorizationAttributes {
   const user = randomUser(dice);
   const verb = dice.one([...VERBS, '*']);
-  if (dice.chance(0.25)) return { user, verb, isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path: dice.one(PATHS) };
-  return { user, verb, isResourceRequest: true, group: dice.one(API_GROUPS), version: 'v1', resource: dice.one(RESOURCES), subresource: dice.one(PARTS), namespace: dice.one(NAMESPACES), name: dice.one(NAMES), path: '' };
+  if (dice.chance(0.25))
+    return {
+      user,
+      verb,
+      isResourceRequest: false,
+      group: '',
+      version: '',
+      resource: '',
+      subresource: '',
+      namespace: '',
+      name: '',
+      path: dice.one(PATHS),
+    };
+  return {
+    user,
+    verb,
+    isResourceRequest: true,
+    group: dice.one(API_GROUPS),
+    version: 'v1',
+    resource: dice.one(RESOURCES),
+    subresource: dice.one(PARTS),
+    namespace: dice.one(NAMESPACES),
+    name: dice.one(NAMES),
+    path: '',
+  };
 }
 
 // ----------------------------------------------------------------------------------------------------------------- RBAC
@@ -45,19 +85,36 @@ function randomRequest(dice: Dice): AuthorizationAttributes {
 function randomRule(dice: Dice): PolicyRule {
   const verbs = dice.some([...VERBS, '*']);
   if (dice.chance(0.2)) return { verbs, nonResourceURLs: dice.some(PATTERNS) };
-  const resources = dice.some([...RESOURCES, ...RESOURCES.flatMap((resource) => ['log', 'status'].map((part) => `${resource}/${part}`)), '*', '*/log', '*/scale', 'pods/*', 'po*']);
-  return { verbs, apiGroups: dice.some([...API_GROUPS, '*']), resources, ...(dice.chance(0.25) ? { resourceNames: dice.some(['a', 'b', '*']) } : {}) };
+  const resources = dice.some([
+    ...RESOURCES,
+    ...RESOURCES.flatMap((resource) => ['log', 'status'].map((part) => `${resource}/${part}`)),
+    '*',
+    '*/log',
+    '*/scale',
+    'pods/*',
+    'po*',
+  ]);
+  return {
+    verbs,
+    apiGroups: dice.some([...API_GROUPS, '*']),
+    resources,
+    ...(dice.chance(0.25) ? { resourceNames: dice.some(['a', 'b', '*']) } : {}),
+  };
 }
 
 function randomSubject(dice: Dice): RbacSubject {
   const kind = dice.one(['User', 'Group', 'ServiceAccount']);
-  if (kind === 'ServiceAccount') return { kind, name: 'bot', ...(dice.chance(0.7) ? { namespace: dice.one(['red', 'blue']) } : {}) };
+  if (kind === 'ServiceAccount')
+    return { kind, name: 'bot', ...(dice.chance(0.7) ? { namespace: dice.one(['red', 'blue']) } : {}) };
   return { kind, apiGroup: 'rbac.authorization.k8s.io', name: dice.one(kind === 'User' ? USERS : GROUPS) };
 }
 
 const ROLE_NAMES = ['r1', 'r2', 'r3'];
 
-interface World { readonly roles: Map<string, RoleObject>; readonly bindings: Map<string, BindingObject> }
+interface World {
+  readonly roles: Map<string, RoleObject>;
+  readonly bindings: Map<string, BindingObject>;
+}
 
 /** One change, to the plain world and to the index alike. */
 function change(dice: Dice, world: World, index: RbacIndex): void {
@@ -65,7 +122,10 @@ function change(dice: Dice, world: World, index: RbacIndex): void {
   const metadata = { ...(namespace === '' ? {} : { namespace }), name: dice.one(ROLE_NAMES) };
   const key = `${namespace}/${metadata.name}`;
   if (dice.chance(0.5)) {
-    const role: RoleObject = { metadata, rules: Array.from({ length: 1 + dice.below(5) }, () => randomRule(dice)) };
+    const role: RoleObject = {
+      metadata,
+      rules: Array.from({ length: 1 + dice.below(5) }, () => randomRule(dice)),
+    };
     if (dice.chance(0.85)) {
       world.roles.set(key, role);
       index.setRole(role);
@@ -76,7 +136,11 @@ function change(dice: Dice, world: World, index: RbacIndex): void {
     return;
   }
   const kind = namespace === '' || dice.chance(0.5) ? 'ClusterRole' : 'Role';
-  const binding: BindingObject = { metadata, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind, name: dice.one(ROLE_NAMES) }, subjects: Array.from({ length: dice.below(5) }, () => randomSubject(dice)) };
+  const binding: BindingObject = {
+    metadata,
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind, name: dice.one(ROLE_NAMES) },
+    subjects: Array.from({ length: dice.below(5) }, () => randomSubject(dice)),
+  };
   if (dice.chance(0.85)) {
     world.bindings.set(key, binding);
     index.setBinding(binding);
@@ -89,11 +153,15 @@ function change(dice: Dice, world: World, index: RbacIndex): void {
 function obviousRbac(world: World, request: AuthorizationAttributes): boolean {
   for (const binding of world.bindings.values()) {
     const bindingNamespace = binding.metadata?.namespace ?? '';
-    if (bindingNamespace !== '' && !(request.isResourceRequest && request.namespace === bindingNamespace)) continue;
+    if (bindingNamespace !== '' && !(request.isResourceRequest && request.namespace === bindingNamespace))
+      continue;
     const { kind, name } = binding.roleRef!;
     const role = world.roles.get(kind === 'ClusterRole' ? `/${name}` : `${bindingNamespace}/${name}`);
     if (!role) continue;
-    for (const subject of binding.subjects ?? []) for (const rule of role.rules ?? []) if (obviousSubject(subject, bindingNamespace, request.user) && obviousRule(rule, request)) return true;
+    for (const subject of binding.subjects ?? [])
+      for (const rule of role.rules ?? [])
+        if (obviousSubject(subject, bindingNamespace, request.user) && obviousRule(rule, request))
+          return true;
   }
   return false;
 }
@@ -119,11 +187,16 @@ function obviousRule(rule: PolicyRule, request: AuthorizationAttributes): boolea
   }
   const groups = rule.apiGroups ?? [];
   if (!groups.includes('*') && !groups.includes(request.group)) return false;
-  if (rule.resourceNames && rule.resourceNames.length > 0 && !rule.resourceNames.includes(request.name)) return false;
+  if (rule.resourceNames && rule.resourceNames.length > 0 && !rule.resourceNames.includes(request.name))
+    return false;
   for (const resource of rule.resources ?? []) {
     if (resource === '*') return true;
     if (request.subresource === '' && resource === request.resource) return true;
-    if (request.subresource !== '' && (resource === `${request.resource}/${request.subresource}` || resource === `*/${request.subresource}`)) return true;
+    if (
+      request.subresource !== '' &&
+      (resource === `${request.resource}/${request.subresource}` || resource === `*/${request.subresource}`)
+    )
+      return true;
   }
   return false;
 }
@@ -142,7 +215,10 @@ test(`RBAC: ${POLICIES} random policies, changed step by step`, () => {
       const expected = obviousRbac(world, request);
       if (expected) allowed++;
       const { decision } = authorizer.authorize(request);
-      if (decision !== (expected ? 'allow' : 'no-opinion')) assert.fail(`AUTHZ_SEED=${SEED + policy} disagrees on ${JSON.stringify(request)} with ${JSON.stringify([...world.roles.values(), ...world.bindings.values()])}`);
+      if (decision !== (expected ? 'allow' : 'no-opinion'))
+        assert.fail(
+          `AUTHZ_SEED=${SEED + policy} disagrees on ${JSON.stringify(request)} with ${JSON.stringify([...world.roles.values(), ...world.bindings.values()])}`,
+        );
       assertRulesAgree(authorizer, world, request);
     }
   }
@@ -153,7 +229,8 @@ test(`RBAC: ${POLICIES} random policies, changed step by step`, () => {
 /** The list of rules for a user and the decisions about it never differ. */
 function assertRulesAgree(authorizer: RbacAuthorizer, world: World, request: AuthorizationAttributes): void {
   const { rules } = authorizer.resolve(request.user, request.isResourceRequest ? request.namespace : '');
-  if (rules.some((rule) => obviousRule(rule, request)) !== obviousRbac(world, request)) assert.fail(`AUTHZ_SEED=${SEED}: the listed rules disagree on ${JSON.stringify(request)}`);
+  if (rules.some((rule) => obviousRule(rule, request)) !== obviousRbac(world, request))
+    assert.fail(`AUTHZ_SEED=${SEED}: the listed rules disagree on ${JSON.stringify(request)}`);
 }
 
 // ----------------------------------------------------------------------------------------------------------------- ABAC
@@ -162,7 +239,9 @@ type Line = Readonly<Record<string, string | boolean>>;
 
 function randomLine(dice: Dice): Line {
   const line: Record<string, string | boolean> = {};
-  const maybe = (name: string, values: readonly string[], share: number): void => { if (dice.chance(share)) line[name] = dice.one(values); };
+  const maybe = (name: string, values: readonly string[], share: number): void => {
+    if (dice.chance(share)) line[name] = dice.one(values);
+  };
   maybe('user', [...USERS, '*'], 0.6);
   maybe('group', [...GROUPS, '*'], 0.4);
   if (dice.chance(0.4)) line['readonly'] = dice.chance(0.7);
@@ -178,12 +257,18 @@ function randomVersionedLine(dice: Dice): Line {
   return line;
 }
 
-interface AbacLine { readonly versioned: boolean; readonly fields: Line }
+interface AbacLine {
+  readonly versioned: boolean;
+  readonly fields: Line;
+}
 
 function obviousAbac(lines: readonly AbacLine[], request: AuthorizationAttributes): boolean {
   return lines.some(({ versioned, fields }) => {
     const text = (name: string): string => (fields[name] as string | undefined) ?? '';
-    const everybody = text('user') === '*' || text('group') === '*' || (!versioned && text('user') === '' && text('group') === '');
+    const everybody =
+      text('user') === '*' ||
+      text('group') === '*' ||
+      (!versioned && text('user') === '' && text('group') === '');
     if (everybody) {
       if (!request.user.groups.includes('system:authenticated')) return false;
     } else {
@@ -193,11 +278,20 @@ function obviousAbac(lines: readonly AbacLine[], request: AuthorizationAttribute
     }
     if (fields['readonly'] === true && !['get', 'list', 'watch'].includes(request.verb)) return false;
     if (!request.isResourceRequest) {
-      const pattern = versioned ? text('nonResourcePath') : text('namespace') === '' && text('resource') === '' ? '*' : '';
+      const pattern = versioned
+        ? text('nonResourcePath')
+        : text('namespace') === '' && text('resource') === ''
+          ? '*'
+          : '';
       return obviousRule({ verbs: ['*'], nonResourceURLs: [pattern] }, request);
     }
-    const fits = (name: string, value: string): boolean => text(name) === '*' || text(name) === value || (!versioned && text(name) === '');
-    return fits('namespace', request.namespace) && fits('resource', request.resource) && (!versioned || fits('apiGroup', request.group));
+    const fits = (name: string, value: string): boolean =>
+      text(name) === '*' || text(name) === value || (!versioned && text(name) === '');
+    return (
+      fits('namespace', request.namespace) &&
+      fits('resource', request.resource) &&
+      (!versioned || fits('apiGroup', request.group))
+    );
   });
 }
 
@@ -205,14 +299,27 @@ test(`ABAC: ${POLICIES} random policy files`, () => {
   let allowed = 0;
   for (let policy = 0; policy < POLICIES; policy++) {
     const dice = new Dice(SEED + policy);
-    const lines = Array.from({ length: dice.below(6) }, (): AbacLine => (dice.chance(0.7) ? { versioned: true, fields: randomVersionedLine(dice) } : { versioned: false, fields: randomLine(dice) }));
-    const text = lines.map(({ versioned, fields }) => JSON.stringify(versioned ? { apiVersion: 'abac.authorization.kubernetes.io/v1beta1', kind: 'Policy', spec: fields } : fields)).join('\n');
+    const lines = Array.from({ length: dice.below(6) }, (): AbacLine =>
+      dice.chance(0.7)
+        ? { versioned: true, fields: randomVersionedLine(dice) }
+        : { versioned: false, fields: randomLine(dice) },
+    );
+    const text = lines
+      .map(({ versioned, fields }) =>
+        JSON.stringify(
+          versioned
+            ? { apiVersion: 'abac.authorization.kubernetes.io/v1beta1', kind: 'Policy', spec: fields }
+            : fields,
+        ),
+      )
+      .join('\n');
     const authorizer = new AbacAuthorizer(parseAbacPolicies(text, 'random'));
     for (let i = 0; i < REQUESTS; i++) {
       const request = randomRequest(dice);
       const expected = obviousAbac(lines, request);
       if (expected) allowed++;
-      if (authorizer.authorize(request).decision !== (expected ? 'allow' : 'no-opinion')) assert.fail(`AUTHZ_SEED=${SEED + policy} disagrees on ${JSON.stringify(request)} with\n${text}`);
+      if (authorizer.authorize(request).decision !== (expected ? 'allow' : 'no-opinion'))
+        assert.fail(`AUTHZ_SEED=${SEED + policy} disagrees on ${JSON.stringify(request)} with\n${text}`);
     }
   }
   const share = allowed / (POLICIES * REQUESTS);

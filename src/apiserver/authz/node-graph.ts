@@ -5,13 +5,24 @@
 import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../internal.ts';
 
-export type VertexKind = 'secret' | 'configmap' | 'persistentvolumeclaim' | 'serviceaccount' | 'resourceclaim' | 'pod';
+export type VertexKind =
+  | 'secret'
+  | 'configmap'
+  | 'persistentvolumeclaim'
+  | 'serviceaccount'
+  | 'resourceclaim'
+  | 'pod';
 
 const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 
-interface Reference { readonly name?: string; readonly secretName?: string }
+interface Reference {
+  readonly name?: string;
+  readonly secretName?: string;
+}
 interface ContainerShape {
-  readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef?: Reference; readonly configMapKeyRef?: Reference } }[];
+  readonly env?: readonly {
+    readonly valueFrom?: { readonly secretKeyRef?: Reference; readonly configMapKeyRef?: Reference };
+  }[];
   readonly envFrom?: readonly { readonly secretRef?: Reference; readonly configMapRef?: Reference }[];
 }
 type VolumeShape = Readonly<Record<string, unknown>> & { readonly name?: string };
@@ -26,7 +37,10 @@ interface PodShape extends KubeObject {
     volumes?: readonly VolumeShape[];
     resourceClaims?: readonly { readonly name?: string; readonly resourceClaimName?: string }[];
   };
-  status?: { resourceClaimStatuses?: readonly { readonly resourceClaimName?: string }[]; extendedResourceClaimStatus?: { readonly resourceClaimName?: string } };
+  status?: {
+    resourceClaimStatuses?: readonly { readonly resourceClaimName?: string }[];
+    extendedResourceClaimStatus?: { readonly resourceClaimName?: string };
+  };
 }
 
 export function vertexKey(kind: VertexKind, namespace: string, name: string): string {
@@ -58,11 +72,17 @@ export class NodeGraph {
     const previous = this.#pods.get(key);
     const nodeName = pod.spec?.nodeName ?? '';
     const references = nodeName === '' ? [] : podReferences(pod);
-    if (previous && previous.nodeName === nodeName && previous.references.length === references.length && previous.references.every((reference, index) => reference === references[index])) return;
+    if (
+      previous &&
+      previous.nodeName === nodeName &&
+      previous.references.length === references.length &&
+      previous.references.every((reference, index) => reference === references[index])
+    )
+      return;
     this.deletePod(object);
     if (nodeName === '') return;
     let node = this.#nodes.get(nodeName);
-    if (!node) this.#nodes.set(nodeName, node = new Map());
+    if (!node) this.#nodes.set(nodeName, (node = new Map()));
     for (const reference of references) node.set(reference, (node.get(reference) ?? 0) + 1);
     this.#pods.set(key, { nodeName, references });
   }
@@ -83,7 +103,8 @@ export class NodeGraph {
 
   setVolume(object: KubeObject): void {
     this.deleteVolume(object);
-    const claimRef = (object['spec'] as { claimRef?: { namespace?: string; name?: string } } | undefined)?.claimRef;
+    const claimRef = (object['spec'] as { claimRef?: { namespace?: string; name?: string } } | undefined)
+      ?.claimRef;
     if (!claimRef) return;
     const claim = vertexKey('persistentvolumeclaim', claimRef.namespace ?? '', claimRef.name ?? '');
     const secrets = volumeSecrets(object, claimRef.namespace ?? '');
@@ -118,7 +139,12 @@ function podReferences(pod: PodShape): string[] {
   const spec = pod.spec ?? {};
   add('serviceaccount', spec.serviceAccountName);
   for (const secret of spec.imagePullSecrets ?? []) add('secret', secret.name);
-  for (const container of [...spec.initContainers ?? [], ...spec.containers ?? [], ...spec.ephemeralContainers ?? []]) addContainer(container, add);
+  for (const container of [
+    ...(spec.initContainers ?? []),
+    ...(spec.containers ?? []),
+    ...(spec.ephemeralContainers ?? []),
+  ])
+    addContainer(container, add);
   for (const volume of spec.volumes ?? []) addVolume(volume, { add, podName: pod.metadata?.name ?? '' });
   for (const claim of spec.resourceClaims ?? []) add('resourceclaim', claim.resourceClaimName);
   for (const claim of pod.status?.resourceClaimStatuses ?? []) add('resourceclaim', claim.resourceClaimName);
@@ -139,18 +165,26 @@ function addContainer(container: ContainerShape, add: Add): void {
   }
 }
 
-function addVolume(volume: VolumeShape, { add, podName }: { readonly add: Add; readonly podName: string }): void {
-  const source = (name: string): Record<string, never> | undefined => volume[name] as Record<string, never> | undefined;
+function addVolume(
+  volume: VolumeShape,
+  { add, podName }: { readonly add: Add; readonly podName: string },
+): void {
+  const source = (name: string): Record<string, never> | undefined =>
+    volume[name] as Record<string, never> | undefined;
   add('secret', source('secret')?.['secretName']);
   add('configmap', source('configMap')?.['name']);
   add('persistentvolumeclaim', source('persistentVolumeClaim')?.['claimName']);
   if (volume['ephemeral']) add('persistentvolumeclaim', `${podName}-${volume.name ?? ''}`);
-  for (const projection of (source('projected')?.['sources'] ?? []) as Record<string, Reference | undefined>[]) {
+  for (const projection of (source('projected')?.['sources'] ?? []) as Record<
+    string,
+    Reference | undefined
+  >[]) {
     add('secret', projection['secret']?.name);
     add('configmap', projection['configMap']?.name);
   }
   add('secret', source('azureFile')?.['secretName']);
-  for (const name of ['cephfs', 'cinder', 'flexVolume', 'iscsi', 'rbd', 'scaleIO', 'storageos']) add('secret', (source(name)?.['secretRef'] as Reference | undefined)?.name);
+  for (const name of ['cephfs', 'cinder', 'flexVolume', 'iscsi', 'rbd', 'scaleIO', 'storageos'])
+    add('secret', (source(name)?.['secretRef'] as Reference | undefined)?.name);
   add('secret', (source('csi')?.['nodePublishSecretRef'] as Reference | undefined)?.name);
 }
 
@@ -165,7 +199,8 @@ function volumeSecrets(object: KubeObject, claimNamespace: string): string[] {
     if (name) found.add(vertexKey('secret', namespace || fallbackNamespace, name));
   };
   for (const name of CSI_NODE_SECRETS) add(spec['csi']?.[name], '');
-  for (const name of ['cephfs', 'cinder', 'flexVolume', 'iscsi', 'rbd', 'scaleIO', 'storageos']) add(spec[name]?.['secretRef'], claimNamespace);
+  for (const name of ['cephfs', 'cinder', 'flexVolume', 'iscsi', 'rbd', 'scaleIO', 'storageos'])
+    add(spec[name]?.['secretRef'], claimNamespace);
   const azure = spec['azureFile'];
   if (azure) add({ name: azure['secretName'], namespace: azure['secretNamespace'] }, claimNamespace);
   return [...found];
@@ -174,8 +209,22 @@ function volumeSecrets(object: KubeObject, claimNamespace: string): string[] {
 /** Fills the graph and keeps it so. Answers a function that stops. */
 export function followNodeGraph(graph: NodeGraph, internal: InternalApi): () => void {
   const stops = [
-    internal.watch({ group: '', resource: 'pods' }, { added: (pod) => graph.setPod(pod), updated: (pod) => graph.setPod(pod), deleted: (pod) => graph.deletePod(pod) }),
-    internal.watch({ group: '', resource: 'persistentvolumes' }, { added: (volume) => graph.setVolume(volume), updated: (volume) => graph.setVolume(volume), deleted: (volume) => graph.deleteVolume(volume) }),
+    internal.watch(
+      { group: '', resource: 'pods' },
+      {
+        added: (pod) => graph.setPod(pod),
+        updated: (pod) => graph.setPod(pod),
+        deleted: (pod) => graph.deletePod(pod),
+      },
+    ),
+    internal.watch(
+      { group: '', resource: 'persistentvolumes' },
+      {
+        added: (volume) => graph.setVolume(volume),
+        updated: (volume) => graph.setVolume(volume),
+        deleted: (volume) => graph.deleteVolume(volume),
+      },
+    ),
   ];
   return () => stops.forEach((stop) => stop());
 }

@@ -20,7 +20,10 @@ export function nodeNameOf(user: UserInfo): string | undefined {
   return user.name.slice(NODE_PREFIX.length);
 }
 
-interface Request { readonly attributes: AuthorizationAttributes; readonly nodeName: string }
+interface Request {
+  readonly attributes: AuthorizationAttributes;
+  readonly nodeName: string;
+}
 
 export class NodeAuthorizer implements Authorizer {
   readonly #graph: NodeGraph;
@@ -36,32 +39,56 @@ export class NodeAuthorizer implements Authorizer {
     const nodeName = nodeNameOf(attributes.user);
     if (nodeName === undefined) return NO_OPINION;
     if (nodeName === '') return noOpinion(`unknown node for user ${JSON.stringify(attributes.user.name)}`);
-    const special = attributes.isResourceRequest ? this.#authorizeSpecial({ attributes, nodeName }) : undefined;
+    const special = attributes.isResourceRequest
+      ? this.#authorizeSpecial({ attributes, nodeName })
+      : undefined;
     return special ?? (rulesAllow(this.#rules, attributes) ? ALLOW : NO_OPINION);
   }
 
   rulesFor(user: UserInfo): UserRules {
     const isNode = nodeNameOf(user) !== undefined;
-    return { resourceRules: [], nonResourceRules: [], incomplete: isNode, ...(isNode ? { evaluationError: 'node authorizer does not support user rule resolution' } : {}) };
+    return {
+      resourceRules: [],
+      nonResourceRules: [],
+      incomplete: isNode,
+      ...(isNode ? { evaluationError: 'node authorizer does not support user rule resolution' } : {}),
+    };
   }
 
   /** Requests for what is tied to a node; undefined for the rest. */
   #authorizeSpecial(request: Request): AuthorizationDecision | undefined {
     const { verb, group, resource, subresource } = request.attributes;
     switch (group === '' ? resource : `${resource}.${group}`) {
-      case 'secrets': return this.#readNamespaced(request, 'secret');
-      case 'configmaps': return this.#readNamespaced(request, 'configmap');
-      case 'persistentvolumeclaims': return subresource === 'status' ? this.#updateClaimStatus(request) : this.#getRelated(request, 'persistentvolumeclaim');
-      case 'persistentvolumes': return this.#getIndividual(request) ?? this.#related(request, this.#usesVolume(request));
-      case 'resourceclaims.resource.k8s.io': return this.#getRelated(request, 'resourceclaim');
-      case 'volumeattachments.storage.k8s.io': return this.#getIndividual(request) ?? this.#related(request, this.#ownsAttachment(request));
-      case 'serviceaccounts': return verb === 'get' && subresource === '' ? this.#getRelated(request, 'serviceaccount') : this.#createToken(request);
-      case 'leases.coordination.k8s.io': return authorizeLease(request);
-      case 'csinodes.storage.k8s.io': return authorizeCSINode(request);
-      case 'resourceslices.resource.k8s.io': return this.#resourceSlice(request);
-      case 'nodes': return authorizeNode(request);
-      case 'pods': return this.#pod(request);
-      default: return undefined;
+      case 'secrets':
+        return this.#readNamespaced(request, 'secret');
+      case 'configmaps':
+        return this.#readNamespaced(request, 'configmap');
+      case 'persistentvolumeclaims':
+        return subresource === 'status'
+          ? this.#updateClaimStatus(request)
+          : this.#getRelated(request, 'persistentvolumeclaim');
+      case 'persistentvolumes':
+        return this.#getIndividual(request) ?? this.#related(request, this.#usesVolume(request));
+      case 'resourceclaims.resource.k8s.io':
+        return this.#getRelated(request, 'resourceclaim');
+      case 'volumeattachments.storage.k8s.io':
+        return this.#getIndividual(request) ?? this.#related(request, this.#ownsAttachment(request));
+      case 'serviceaccounts':
+        return verb === 'get' && subresource === ''
+          ? this.#getRelated(request, 'serviceaccount')
+          : this.#createToken(request);
+      case 'leases.coordination.k8s.io':
+        return authorizeLease(request);
+      case 'csinodes.storage.k8s.io':
+        return authorizeCSINode(request);
+      case 'resourceslices.resource.k8s.io':
+        return this.#resourceSlice(request);
+      case 'nodes':
+        return authorizeNode(request);
+      case 'pods':
+        return this.#pod(request);
+      default:
+        return undefined;
     }
   }
 
@@ -75,7 +102,8 @@ export class NodeAuthorizer implements Authorizer {
   }
 
   #getIndividual({ attributes }: Request): AuthorizationDecision | undefined {
-    if (attributes.verb !== 'get' || attributes.name === '') return noOpinion('can only get individual resources of this type');
+    if (attributes.verb !== 'get' || attributes.name === '')
+      return noOpinion('can only get individual resources of this type');
     return attributes.subresource === '' ? undefined : noOpinion('cannot get subresource');
   }
 
@@ -90,7 +118,11 @@ export class NodeAuthorizer implements Authorizer {
     if (namespace === '') return noOpinion('can only read namespaced object of this type');
     if (name === '') return noOpinion('No Object name found');
     const key = vertexKey(kind, namespace, name);
-    return this.#related(request, this.#graph.has(request.nodeName, key) || (kind === 'secret' && this.#graph.hasVolumeSecret(request.nodeName, key)));
+    return this.#related(
+      request,
+      this.#graph.has(request.nodeName, key) ||
+        (kind === 'secret' && this.#graph.hasVolumeSecret(request.nodeName, key)),
+    );
   }
 
   #updateClaimStatus(request: Request): AuthorizationDecision {
@@ -100,19 +132,30 @@ export class NodeAuthorizer implements Authorizer {
   }
 
   #usesVolume({ attributes, nodeName }: Request): boolean {
-    const volume = this.#internal.get({ group: '', resource: 'persistentvolumes' }, { name: attributes.name });
-    const claim = (volume?.['spec'] as { claimRef?: { namespace?: string; name?: string } } | undefined)?.claimRef;
-    return claim !== undefined && this.#graph.has(nodeName, vertexKey('persistentvolumeclaim', claim.namespace ?? '', claim.name ?? ''));
+    const volume = this.#internal.get(
+      { group: '', resource: 'persistentvolumes' },
+      { name: attributes.name },
+    );
+    const claim = (volume?.['spec'] as { claimRef?: { namespace?: string; name?: string } } | undefined)
+      ?.claimRef;
+    return (
+      claim !== undefined &&
+      this.#graph.has(nodeName, vertexKey('persistentvolumeclaim', claim.namespace ?? '', claim.name ?? ''))
+    );
   }
 
   #ownsAttachment({ attributes, nodeName }: Request): boolean {
-    const attachment: KubeObject | undefined = this.#internal.get({ group: 'storage.k8s.io', resource: 'volumeattachments' }, { name: attributes.name });
+    const attachment: KubeObject | undefined = this.#internal.get(
+      { group: 'storage.k8s.io', resource: 'volumeattachments' },
+      { name: attributes.name },
+    );
     return (attachment?.['spec'] as { nodeName?: string } | undefined)?.nodeName === nodeName;
   }
 
   #createToken(request: Request): AuthorizationDecision {
     const { verb, name, subresource } = request.attributes;
-    if (verb !== 'create' || name === '') return noOpinion('can only create tokens for individual service accounts');
+    if (verb !== 'create' || name === '')
+      return noOpinion('can only create tokens for individual service accounts');
     if (subresource !== 'token') return noOpinion('can only create token subresource of serviceaccount');
     return this.#related(request, this.#hasVertex(request, 'serviceaccount'));
   }
@@ -132,31 +175,51 @@ export class NodeAuthorizer implements Authorizer {
     if (verb === 'create') return ALLOW;
     if (['get', 'update', 'patch', 'delete'].includes(verb)) {
       const slice = this.#internal.get({ group: 'resource.k8s.io', resource: 'resourceslices' }, { name });
-      return this.#related(request, (slice?.['spec'] as { nodeName?: string } | undefined)?.nodeName === request.nodeName);
+      return this.#related(
+        request,
+        (slice?.['spec'] as { nodeName?: string } | undefined)?.nodeName === request.nodeName,
+      );
     }
     if (['list', 'watch', 'deletecollection'].includes(verb)) {
-      return selectsNode(request, 'spec.nodeName') ? ALLOW : noOpinion('can only list/watch/deletecollection resourceslices with nodeName field selector');
+      return selectsNode(request, 'spec.nodeName')
+        ? ALLOW
+        : noOpinion('can only list/watch/deletecollection resourceslices with nodeName field selector');
     }
-    return noOpinion('only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection');
+    return noOpinion(
+      'only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection',
+    );
   }
 }
 
 /** A field selector that keeps the request to this node's objects. */
 function selectsNode({ attributes, nodeName }: Request, field: string): boolean {
-  return attributes.fieldSelector?.some(({ key, operator, values }) => key === field && ['=', '==', 'In'].includes(operator) && values.length === 1 && values[0] === nodeName) ?? false;
+  return (
+    attributes.fieldSelector?.some(
+      ({ key, operator, values }) =>
+        key === field &&
+        ['=', '==', 'In'].includes(operator) &&
+        values.length === 1 &&
+        values[0] === nodeName,
+    ) ?? false
+  );
 }
 
 function authorizeLease({ attributes, nodeName }: Request): AuthorizationDecision {
-  if (!['get', 'create', 'update', 'patch', 'delete'].includes(attributes.verb)) return noOpinion('can only get, create, update, patch, or delete a node lease');
-  if (attributes.namespace !== 'kube-node-lease') return noOpinion('can only access leases in the "kube-node-lease" system namespace');
-  if (attributes.verb !== 'create' && attributes.name !== nodeName) return noOpinion('can only access node lease with the same name as the requesting node');
+  if (!['get', 'create', 'update', 'patch', 'delete'].includes(attributes.verb))
+    return noOpinion('can only get, create, update, patch, or delete a node lease');
+  if (attributes.namespace !== 'kube-node-lease')
+    return noOpinion('can only access leases in the "kube-node-lease" system namespace');
+  if (attributes.verb !== 'create' && attributes.name !== nodeName)
+    return noOpinion('can only access node lease with the same name as the requesting node');
   return ALLOW;
 }
 
 function authorizeCSINode({ attributes, nodeName }: Request): AuthorizationDecision {
-  if (!['get', 'create', 'update', 'patch', 'delete'].includes(attributes.verb)) return noOpinion('can only get, create, update, patch, or delete a CSINode');
+  if (!['get', 'create', 'update', 'patch', 'delete'].includes(attributes.verb))
+    return noOpinion('can only get, create, update, patch, or delete a CSINode');
   if (attributes.subresource !== '') return noOpinion('cannot authorize CSINode subresources');
-  if (attributes.verb !== 'create' && attributes.name !== nodeName) return noOpinion('can only access CSINode with the same name as the requesting node');
+  if (attributes.verb !== 'create' && attributes.name !== nodeName)
+    return noOpinion('can only access CSINode with the same name as the requesting node');
   return ALLOW;
 }
 
@@ -165,5 +228,9 @@ function authorizeNode({ attributes, nodeName }: Request): AuthorizationDecision
   const { verb, subresource, name } = attributes;
   if (subresource !== '' || !['get', 'list', 'watch'].includes(verb)) return undefined;
   if (name === nodeName) return ALLOW;
-  return noOpinion(name === '' ? `node '${nodeName}' cannot read all nodes, only its own Node object` : `node '${nodeName}' cannot read '${name}', only its own Node object`);
+  return noOpinion(
+    name === ''
+      ? `node '${nodeName}' cannot read all nodes, only its own Node object`
+      : `node '${nodeName}' cannot read '${name}', only its own Node object`,
+  );
 }

@@ -5,7 +5,15 @@
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi, InternalWatchHandler } from '../internal.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
-import { pathMatches, RBAC_GROUP, type BindingObject, type PolicyRule, type RbacSubject, type RoleObject, type RoleRef } from './rbac-rules.ts';
+import {
+  pathMatches,
+  RBAC_GROUP,
+  type BindingObject,
+  type PolicyRule,
+  type RbacSubject,
+  type RoleObject,
+  type RoleRef,
+} from './rbac-rules.ts';
 
 const SERVICE_ACCOUNT_PREFIX = 'system:serviceaccount:';
 
@@ -20,7 +28,11 @@ export interface Grant {
   readonly roleKey: string;
 }
 
-interface CompiledRule { readonly verbs: ReadonlySet<string>; readonly anyVerb: boolean; readonly names: ReadonlySet<string> | undefined }
+interface CompiledRule {
+  readonly verbs: ReadonlySet<string>;
+  readonly anyVerb: boolean;
+  readonly names: ReadonlySet<string> | undefined;
+}
 
 export class CompiledRole {
   readonly rules: readonly PolicyRule[];
@@ -36,7 +48,11 @@ export class CompiledRole {
 
   #add(rule: PolicyRule): void {
     const verbs = rule.verbs ?? [];
-    const compiled: CompiledRule = { verbs: new Set(verbs), anyVerb: verbs.includes('*'), names: rule.resourceNames?.length ? new Set(rule.resourceNames) : undefined };
+    const compiled: CompiledRule = {
+      verbs: new Set(verbs),
+      anyVerb: verbs.includes('*'),
+      names: rule.resourceNames?.length ? new Set(rule.resourceNames) : undefined,
+    };
     if (rule.nonResourceURLs?.length) this.#paths.push({ patterns: rule.nonResourceURLs, compiled });
     const groups = rule.apiGroups ?? [];
     const resources = rule.resources ?? [];
@@ -44,31 +60,42 @@ export class CompiledRole {
       this.#wildcard.push({ rule, compiled });
       return;
     }
-    for (const group of groups) for (const resource of resources) {
-      const key = `${group}\n${resource}`;
-      const known = this.#exact.get(key);
-      if (known) known.push(compiled);
-      else this.#exact.set(key, [compiled]);
-    }
+    for (const group of groups)
+      for (const resource of resources) {
+        const key = `${group}\n${resource}`;
+        const known = this.#exact.get(key);
+        if (known) known.push(compiled);
+        else this.#exact.set(key, [compiled]);
+      }
   }
 
   /** resourceKey: resourceKeyOf(request), made once for all roles. */
   allows(request: AuthorizationAttributes, resourceKey: string): boolean {
     if (!request.isResourceRequest) {
-      for (const { patterns, compiled } of this.#paths) if (verbAllowed(compiled, request.verb) && pathMatches(patterns, request.path)) return true;
+      for (const { patterns, compiled } of this.#paths)
+        if (verbAllowed(compiled, request.verb) && pathMatches(patterns, request.path)) return true;
       return false;
     }
     const exact = this.#exact.get(resourceKey);
-    if (exact) for (const compiled of exact) if (verbAllowed(compiled, request.verb) && nameAllowed(compiled, request.name)) return true;
+    if (exact)
+      for (const compiled of exact)
+        if (verbAllowed(compiled, request.verb) && nameAllowed(compiled, request.name)) return true;
     for (const { rule, compiled } of this.#wildcard) {
-      if (verbAllowed(compiled, request.verb) && nameAllowed(compiled, request.name) && wildcardMatches(rule, request)) return true;
+      if (
+        verbAllowed(compiled, request.verb) &&
+        nameAllowed(compiled, request.name) &&
+        wildcardMatches(rule, request)
+      )
+        return true;
     }
     return false;
   }
 }
 
 export function resourceKeyOf(request: AuthorizationAttributes): string {
-  return request.subresource === '' ? `${request.group}\n${request.resource}` : `${request.group}\n${request.resource}/${request.subresource}`;
+  return request.subresource === ''
+    ? `${request.group}\n${request.resource}`
+    : `${request.group}\n${request.resource}/${request.subresource}`;
 }
 
 function verbAllowed(rule: CompiledRule, verb: string): boolean {
@@ -82,9 +109,15 @@ function nameAllowed(rule: CompiledRule, name: string): boolean {
 function wildcardMatches(rule: PolicyRule, request: AuthorizationAttributes): boolean {
   const groups = rule.apiGroups ?? [];
   if (!groups.includes('*') && !groups.includes(request.group)) return false;
-  const combined = request.subresource === '' ? request.resource : `${request.resource}/${request.subresource}`;
+  const combined =
+    request.subresource === '' ? request.resource : `${request.resource}/${request.subresource}`;
   for (const resource of rule.resources ?? []) {
-    if (resource === '*' || resource === combined || (request.subresource !== '' && resource === `*/${request.subresource}`)) return true;
+    if (
+      resource === '*' ||
+      resource === combined ||
+      (request.subresource !== '' && resource === `*/${request.subresource}`)
+    )
+      return true;
   }
   return false;
 }
@@ -117,7 +150,13 @@ export class RbacIndex {
     if (!roleRef) return;
     const entries = (object.subjects ?? []).flatMap((subject) => {
       const subjectKey = subjectKeyOf(subject, namespace);
-      const grant: Grant = { namespace, bindingName: object.metadata?.name ?? '', subject, roleRef, roleKey: roleKeyOfRef(roleRef, namespace) };
+      const grant: Grant = {
+        namespace,
+        bindingName: object.metadata?.name ?? '',
+        subject,
+        roleRef,
+        roleKey: roleKeyOfRef(roleRef, namespace),
+      };
       return subjectKey === undefined ? [] : [{ subjectKey, grant }];
     });
     for (const { subjectKey, grant } of entries) this.#add(subjectKey, grant);
@@ -132,9 +171,9 @@ export class RbacIndex {
 
   #add(subjectKey: string, grant: Grant): void {
     let scopes = this.#subjects.get(subjectKey);
-    if (!scopes) this.#subjects.set(subjectKey, scopes = new Map());
+    if (!scopes) this.#subjects.set(subjectKey, (scopes = new Map()));
     let roles = scopes.get(grant.namespace);
-    if (!roles) scopes.set(grant.namespace, roles = new Map());
+    if (!roles) scopes.set(grant.namespace, (roles = new Map()));
     const grants = roles.get(grant.roleKey);
     if (grants) grants.add(grant);
     else roles.set(grant.roleKey, new Set([grant]));
@@ -180,7 +219,11 @@ export class RbacIndex {
   }
 }
 
-function visitScope(scopes: readonly Scopes[], namespace: string, visit: (grants: ReadonlySet<Grant>) => boolean): boolean {
+function visitScope(
+  scopes: readonly Scopes[],
+  namespace: string,
+  visit: (grants: ReadonlySet<Grant>) => boolean,
+): boolean {
   for (const scope of scopes) {
     const roles = scope.get(namespace);
     if (roles) for (const grants of roles.values()) if (visit(grants)) return true;
@@ -193,7 +236,9 @@ function subjectKeyOf(subject: RbacSubject, bindingNamespace: string): string | 
   if (subject.kind === 'User') return `U${subject.name}`;
   if (subject.kind === 'Group') return `G${subject.name}`;
   const namespace = subject.namespace || bindingNamespace;
-  return subject.kind === 'ServiceAccount' && namespace !== '' ? `U${SERVICE_ACCOUNT_PREFIX}${namespace}:${subject.name}` : undefined;
+  return subject.kind === 'ServiceAccount' && namespace !== ''
+    ? `U${SERVICE_ACCOUNT_PREFIX}${namespace}:${subject.name}`
+    : undefined;
 }
 
 function roleKeyOf(object: RoleObject): string {
@@ -210,11 +255,21 @@ function bindingKeyOf(object: BindingObject): string {
 
 /** Fills the index and keeps it so. Answers a function that stops. */
 export function followRbac(index: RbacIndex, internal: InternalApi): () => void {
-  const roles: InternalWatchHandler = { added: (object) => index.setRole(object as RoleObject), updated: (object) => index.setRole(object as RoleObject), deleted: (object) => index.deleteRole(object as RoleObject) };
-  const bindings: InternalWatchHandler = { added: (object: KubeObject) => index.setBinding(object as BindingObject), updated: (object) => index.setBinding(object as BindingObject), deleted: (object) => index.deleteBinding(object as BindingObject) };
+  const roles: InternalWatchHandler = {
+    added: (object) => index.setRole(object as RoleObject),
+    updated: (object) => index.setRole(object as RoleObject),
+    deleted: (object) => index.deleteRole(object as RoleObject),
+  };
+  const bindings: InternalWatchHandler = {
+    added: (object: KubeObject) => index.setBinding(object as BindingObject),
+    updated: (object) => index.setBinding(object as BindingObject),
+    deleted: (object) => index.deleteBinding(object as BindingObject),
+  };
   const stops = [
-    internal.watch({ group: RBAC_GROUP, resource: 'clusterroles' }, roles), internal.watch({ group: RBAC_GROUP, resource: 'roles' }, roles),
-    internal.watch({ group: RBAC_GROUP, resource: 'clusterrolebindings' }, bindings), internal.watch({ group: RBAC_GROUP, resource: 'rolebindings' }, bindings),
+    internal.watch({ group: RBAC_GROUP, resource: 'clusterroles' }, roles),
+    internal.watch({ group: RBAC_GROUP, resource: 'roles' }, roles),
+    internal.watch({ group: RBAC_GROUP, resource: 'clusterrolebindings' }, bindings),
+    internal.watch({ group: RBAC_GROUP, resource: 'rolebindings' }, bindings),
   ];
   return () => stops.forEach((stop) => stop());
 }

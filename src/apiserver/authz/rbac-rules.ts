@@ -12,20 +12,45 @@ export interface PolicyRule {
   readonly nonResourceURLs?: readonly string[];
 }
 
-export interface RbacSubject { readonly kind: string; readonly apiGroup?: string; readonly name: string; readonly namespace?: string }
-export interface RoleRef { readonly apiGroup?: string; readonly kind: string; readonly name: string }
-export interface AggregationRule {
-  readonly clusterRoleSelectors?: readonly { readonly matchLabels?: Readonly<Record<string, string>>; readonly matchExpressions?: readonly SelectorExpression[] }[];
+export interface RbacSubject {
+  readonly kind: string;
+  readonly apiGroup?: string;
+  readonly name: string;
+  readonly namespace?: string;
 }
-export interface SelectorExpression { readonly key: string; readonly operator: string; readonly values?: readonly string[] }
-export interface RoleObject extends KubeObject { rules?: PolicyRule[] | null; aggregationRule?: AggregationRule }
-export interface BindingObject extends KubeObject { subjects?: RbacSubject[] | null; roleRef?: RoleRef }
+export interface RoleRef {
+  readonly apiGroup?: string;
+  readonly kind: string;
+  readonly name: string;
+}
+export interface AggregationRule {
+  readonly clusterRoleSelectors?: readonly {
+    readonly matchLabels?: Readonly<Record<string, string>>;
+    readonly matchExpressions?: readonly SelectorExpression[];
+  }[];
+}
+export interface SelectorExpression {
+  readonly key: string;
+  readonly operator: string;
+  readonly values?: readonly string[];
+}
+export interface RoleObject extends KubeObject {
+  rules?: PolicyRule[] | null;
+  aggregationRule?: AggregationRule;
+}
+export interface BindingObject extends KubeObject {
+  subjects?: RbacSubject[] | null;
+  roleRef?: RoleRef;
+}
 
 export function ruleAllows(rule: PolicyRule, request: AuthorizationAttributes): boolean {
   if (!includesOrAll(rule.verbs, request.verb)) return false;
   if (!request.isResourceRequest) return pathMatches(rule.nonResourceURLs, request.path);
-  return includesOrAll(rule.apiGroups, request.group) && resourceMatches(rule.resources, request)
-    && (!rule.resourceNames || rule.resourceNames.length === 0 || rule.resourceNames.includes(request.name));
+  return (
+    includesOrAll(rule.apiGroups, request.group) &&
+    resourceMatches(rule.resources, request) &&
+    (!rule.resourceNames || rule.resourceNames.length === 0 || rule.resourceNames.includes(request.name))
+  );
 }
 
 export function rulesAllow(rules: readonly PolicyRule[], request: AuthorizationAttributes): boolean {
@@ -37,25 +62,52 @@ function includesOrAll(list: readonly string[] | undefined, value: string): bool
 }
 
 /** 'pods', 'pods/log', '*' (everything, with subresources) or '*' + '/scale' (that subresource of everything). */
-function resourceMatches(resources: readonly string[] | undefined, request: { readonly resource: string; readonly subresource: string }): boolean {
+function resourceMatches(
+  resources: readonly string[] | undefined,
+  request: { readonly resource: string; readonly subresource: string },
+): boolean {
   if (!resources) return false;
-  const combined = request.subresource === '' ? request.resource : `${request.resource}/${request.subresource}`;
-  return resources.some((resource) => resource === '*' || resource === combined || (request.subresource !== '' && resource === `*/${request.subresource}`));
+  const combined =
+    request.subresource === '' ? request.resource : `${request.resource}/${request.subresource}`;
+  return resources.some(
+    (resource) =>
+      resource === '*' ||
+      resource === combined ||
+      (request.subresource !== '' && resource === `*/${request.subresource}`),
+  );
 }
 
 /** '*' at the end matches any rest. */
 export function pathMatches(patterns: readonly string[] | undefined, path: string): boolean {
-  return patterns?.some((pattern) => pattern === '*' || pattern === path || (pattern.endsWith('*') && path.startsWith(pattern.replace(/\*+$/, '')))) ?? false;
+  return (
+    patterns?.some(
+      (pattern) =>
+        pattern === '*' ||
+        pattern === path ||
+        (pattern.endsWith('*') && path.startsWith(pattern.replace(/\*+$/, ''))),
+    ) ?? false
+  );
 }
 
 /** Rules with one group, resource, verb and name each. */
 export function breakDown(rule: PolicyRule): PolicyRule[] {
   const verbs = rule.verbs ?? [];
-  const resourceRules = (rule.apiGroups ?? []).flatMap((group) => (rule.resources ?? []).flatMap((resource) => verbs.flatMap((verb): PolicyRule[] => {
-    const simple = { apiGroups: [group], resources: [resource], verbs: [verb] };
-    return rule.resourceNames?.length ? rule.resourceNames.map((name) => ({ ...simple, resourceNames: [name] })) : [simple];
-  })));
-  return [...resourceRules, ...(rule.nonResourceURLs ?? []).flatMap((url) => verbs.map((verb) => ({ nonResourceURLs: [url], verbs: [verb] })))];
+  const resourceRules = (rule.apiGroups ?? []).flatMap((group) =>
+    (rule.resources ?? []).flatMap((resource) =>
+      verbs.flatMap((verb): PolicyRule[] => {
+        const simple = { apiGroups: [group], resources: [resource], verbs: [verb] };
+        return rule.resourceNames?.length
+          ? rule.resourceNames.map((name) => ({ ...simple, resourceNames: [name] }))
+          : [simple];
+      }),
+    ),
+  );
+  return [
+    ...resourceRules,
+    ...(rule.nonResourceURLs ?? []).flatMap((url) =>
+      verbs.map((verb) => ({ nonResourceURLs: [url], verbs: [verb] })),
+    ),
+  ];
 }
 
 /** The single-valued parts of `wanted` that no rule of `held` covers. Empty = held includes everything wanted. */
@@ -69,28 +121,54 @@ function ruleCovers(owner: PolicyRule, part: PolicyRule): boolean {
   const url = part.nonResourceURLs?.[0];
   if (url !== undefined) return pathMatches(owner.nonResourceURLs, url);
   const name = part.resourceNames?.[0];
-  return includesOrAll(owner.apiGroups, part.apiGroups?.[0] ?? '') && resourceCovers(owner.resources, part.resources?.[0] ?? '')
-    && (!owner.resourceNames?.length || (name !== undefined && owner.resourceNames.includes(name)));
+  return (
+    includesOrAll(owner.apiGroups, part.apiGroups?.[0] ?? '') &&
+    resourceCovers(owner.resources, part.resources?.[0] ?? '') &&
+    (!owner.resourceNames?.length || (name !== undefined && owner.resourceNames.includes(name)))
+  );
 }
 
 function resourceCovers(resources: readonly string[] | undefined, resource: string): boolean {
   const slash = resource.indexOf('/');
-  return resources?.some((own) => own === '*' || own === resource || (slash >= 0 && own === `*${resource.slice(slash)}`)) ?? false;
+  return (
+    resources?.some(
+      (own) => own === '*' || own === resource || (slash >= 0 && own === `*${resource.slice(slash)}`),
+    ) ?? false
+  );
 }
 
 /** Verbs of single-resource rules without names are gathered, as upstream shows them. */
 export function compactRules(rules: readonly PolicyRule[]): PolicyRule[] {
-  const simple = new Map<string, { apiGroups: readonly string[]; resources: readonly string[]; verbs: string[]; resourceNames?: readonly string[] }>();
+  const simple = new Map<
+    string,
+    {
+      apiGroups: readonly string[];
+      resources: readonly string[];
+      verbs: string[];
+      resourceNames?: readonly string[];
+    }
+  >();
   const others: PolicyRule[] = [];
   for (const rule of rules) {
-    if (rule.nonResourceURLs?.length || rule.apiGroups?.length !== 1 || rule.resources?.length !== 1 || (rule.resourceNames?.length ?? 0) > 1) {
+    if (
+      rule.nonResourceURLs?.length ||
+      rule.apiGroups?.length !== 1 ||
+      rule.resources?.length !== 1 ||
+      (rule.resourceNames?.length ?? 0) > 1
+    ) {
       others.push(rule);
       continue;
     }
     const key = JSON.stringify([rule.apiGroups[0], rule.resources[0], rule.resourceNames?.[0]]);
     const known = simple.get(key);
-    if (known) known.verbs.push(...rule.verbs ?? []);
-    else simple.set(key, { apiGroups: rule.apiGroups, resources: rule.resources, verbs: [...rule.verbs ?? []], ...(rule.resourceNames?.length ? { resourceNames: rule.resourceNames } : {}) });
+    if (known) known.verbs.push(...(rule.verbs ?? []));
+    else
+      simple.set(key, {
+        apiGroups: rule.apiGroups,
+        resources: rule.resources,
+        verbs: [...(rule.verbs ?? [])],
+        ...(rule.resourceNames?.length ? { resourceNames: rule.resourceNames } : {}),
+      });
   }
   return [...simple.values(), ...others];
 }
@@ -116,9 +194,17 @@ export function quotedList(values: readonly string[]): string {
 
 /** Same rules in the same order; absent and empty lists are the same. */
 export function sameRules(left: readonly PolicyRule[], right: readonly PolicyRule[]): boolean {
-  return left.length === right.length && left.every((rule, index) => ruleKey(rule) === ruleKey(right[index] ?? {}));
+  return (
+    left.length === right.length && left.every((rule, index) => ruleKey(rule) === ruleKey(right[index] ?? {}))
+  );
 }
 
 export function ruleKey(rule: PolicyRule): string {
-  return JSON.stringify([rule.verbs ?? [], rule.apiGroups ?? [], rule.resources ?? [], rule.resourceNames ?? [], rule.nonResourceURLs ?? []]);
+  return JSON.stringify([
+    rule.verbs ?? [],
+    rule.apiGroups ?? [],
+    rule.resources ?? [],
+    rule.resourceNames ?? [],
+    rule.nonResourceURLs ?? [],
+  ]);
 }

@@ -1,11 +1,21 @@
 /** The RBAC authorizer: allows what a binding grants, has no opinion otherwise. After upstream's plugin/pkg/auth/authorizer/rbac. */
 import type { UserInfo } from '#machinery/object.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
+import type {
+  AuthorizationAttributes,
+  AuthorizationDecision,
+  Authorizer,
+  NonResourceRule,
+  ResourceRule,
+  UserRules,
+} from './authorizer.ts';
 import { resourceKeyOf, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-index.ts';
 import { RBAC_GROUP, type PolicyRule, type RbacSubject, type RoleRef } from './rbac-rules.ts';
 
 /** All a user may do somewhere, and the bindings whose role is missing. */
-export interface ResolvedRules { readonly rules: readonly PolicyRule[]; readonly errors: readonly string[] }
+export interface ResolvedRules {
+  readonly rules: readonly PolicyRule[];
+  readonly errors: readonly string[];
+}
 
 export class RbacAuthorizer implements Authorizer {
   readonly #index: RbacIndex;
@@ -26,16 +36,34 @@ export class RbacAuthorizer implements Authorizer {
       return allowedBy !== undefined;
     });
     if (allowedBy) return { decision: 'allow', reason: `RBAC: allowed by ${describeGrant(allowedBy)}` };
-    return { decision: 'no-opinion', reason: errors.size > 0 ? `RBAC: ${aggregateMessage([...errors])}` : '' };
+    return {
+      decision: 'no-opinion',
+      reason: errors.size > 0 ? `RBAC: ${aggregateMessage([...errors])}` : '',
+    };
   }
 
   rulesFor(user: UserInfo, namespace: string): UserRules {
     const { rules, errors } = this.resolve(user, namespace);
-    const resourceRules = rules.filter((rule) => rule.resources?.length).map((rule): ResourceRule => ({
-      verbs: rule.verbs ?? [], apiGroups: rule.apiGroups ?? [], resources: rule.resources ?? [], ...(rule.resourceNames?.length ? { resourceNames: rule.resourceNames } : {}),
-    }));
-    const nonResourceRules = rules.filter((rule) => rule.nonResourceURLs?.length).map((rule): NonResourceRule => ({ verbs: rule.verbs ?? [], nonResourceURLs: rule.nonResourceURLs ?? [] }));
-    return { resourceRules, nonResourceRules, incomplete: false, ...(errors.length > 0 ? { evaluationError: aggregateMessage(errors) } : {}) };
+    const resourceRules = rules
+      .filter((rule) => rule.resources?.length)
+      .map((rule): ResourceRule => ({
+        verbs: rule.verbs ?? [],
+        apiGroups: rule.apiGroups ?? [],
+        resources: rule.resources ?? [],
+        ...(rule.resourceNames?.length ? { resourceNames: rule.resourceNames } : {}),
+      }));
+    const nonResourceRules = rules
+      .filter((rule) => rule.nonResourceURLs?.length)
+      .map((rule): NonResourceRule => ({
+        verbs: rule.verbs ?? [],
+        nonResourceURLs: rule.nonResourceURLs ?? [],
+      }));
+    return {
+      resourceRules,
+      nonResourceRules,
+      incomplete: false,
+      ...(errors.length > 0 ? { evaluationError: aggregateMessage(errors) } : {}),
+    };
   }
 
   /** Every rule the user holds cluster-wide and in this namespace ('' = cluster-wide only). */
@@ -74,5 +102,7 @@ function describeGrant(grant: Grant): string {
 }
 
 function describeSubject(subject: RbacSubject, bindingNamespace: string): string {
-  return subject.kind === 'ServiceAccount' ? `ServiceAccount "${subject.name}/${subject.namespace || bindingNamespace}"` : `${subject.kind} "${subject.name}"`;
+  return subject.kind === 'ServiceAccount'
+    ? `ServiceAccount "${subject.name}/${subject.namespace || bindingNamespace}"`
+    : `${subject.kind} "${subject.name}"`;
 }

@@ -1,12 +1,25 @@
 /** A request as a SubjectAccessReviewSpec: what webhooks are sent and match conditions see as `request`. After upstream's webhook authorizer. */
 import type { AuthorizationAttributes, SelectorRequirement } from './authorizer.ts';
 
-export interface SelectorSpec { readonly requirements: readonly { readonly key: string; readonly operator: string; readonly values?: readonly string[] }[] }
+export interface SelectorSpec {
+  readonly requirements: readonly {
+    readonly key: string;
+    readonly operator: string;
+    readonly values?: readonly string[];
+  }[];
+}
 
 export interface AccessReviewSpec {
   readonly resourceAttributes?: {
-    readonly namespace?: string; readonly verb?: string; readonly group?: string; readonly version?: string; readonly resource?: string; readonly subresource?: string; readonly name?: string;
-    readonly fieldSelector?: SelectorSpec; readonly labelSelector?: SelectorSpec;
+    readonly namespace?: string;
+    readonly verb?: string;
+    readonly group?: string;
+    readonly version?: string;
+    readonly resource?: string;
+    readonly subresource?: string;
+    readonly name?: string;
+    readonly fieldSelector?: SelectorSpec;
+    readonly labelSelector?: SelectorSpec;
   };
   readonly nonResourceAttributes?: { readonly path?: string; readonly verb?: string };
   readonly user?: string;
@@ -19,7 +32,9 @@ export interface AccessReviewSpec {
 export function reviewSpecOf(request: AuthorizationAttributes): AccessReviewSpec {
   const { user, verb } = request;
   return {
-    ...(request.isResourceRequest ? { resourceAttributes: resourceAttributesOf(request) } : { nonResourceAttributes: present({ path: request.path, verb }) }),
+    ...(request.isResourceRequest
+      ? { resourceAttributes: resourceAttributesOf(request) }
+      : { nonResourceAttributes: present({ path: request.path, verb }) }),
     ...present({ user: user.name }),
     ...(user.groups.length > 0 ? { groups: user.groups } : {}),
     ...(user.extra && Object.keys(user.extra).length > 0 ? { extra: user.extra } : {}),
@@ -27,25 +42,56 @@ export function reviewSpecOf(request: AuthorizationAttributes): AccessReviewSpec
   };
 }
 
-function resourceAttributesOf(request: AuthorizationAttributes): NonNullable<AccessReviewSpec['resourceAttributes']> {
+function resourceAttributesOf(
+  request: AuthorizationAttributes,
+): NonNullable<AccessReviewSpec['resourceAttributes']> {
   const { namespace, verb, group, version, resource, subresource, name } = request;
   const fieldSelector = selectorOf(request.fieldSelector, FIELD_OPERATORS);
   const labelSelector = selectorOf(request.labelSelector, LABEL_OPERATORS);
-  return { ...present({ namespace, verb, group, version, resource, subresource, name }), ...(fieldSelector ? { fieldSelector } : {}), ...(labelSelector ? { labelSelector } : {}) };
+  return {
+    ...present({ namespace, verb, group, version, resource, subresource, name }),
+    ...(fieldSelector ? { fieldSelector } : {}),
+    ...(labelSelector ? { labelSelector } : {}),
+  };
 }
 
 function present<T extends Readonly<Record<string, string>>>(fields: T): Partial<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '')) as Partial<T>;
 }
 
-const FIELD_OPERATORS: Readonly<Record<string, string>> = { '=': 'In', '==': 'In', '!=': 'NotIn', In: 'In', NotIn: 'NotIn' };
-const LABEL_OPERATORS: Readonly<Record<string, string>> = { ...FIELD_OPERATORS, in: 'In', notin: 'NotIn', exists: 'Exists', '!': 'DoesNotExist', Exists: 'Exists', DoesNotExist: 'DoesNotExist' };
+const FIELD_OPERATORS: Readonly<Record<string, string>> = {
+  '=': 'In',
+  '==': 'In',
+  '!=': 'NotIn',
+  In: 'In',
+  NotIn: 'NotIn',
+};
+const LABEL_OPERATORS: Readonly<Record<string, string>> = {
+  ...FIELD_OPERATORS,
+  in: 'In',
+  notin: 'NotIn',
+  exists: 'Exists',
+  '!': 'DoesNotExist',
+  Exists: 'Exists',
+  DoesNotExist: 'DoesNotExist',
+};
 
 /** What the review cannot say (greater, less) is left out: the question becomes broader, never narrower. */
-function selectorOf(requirements: readonly SelectorRequirement[] | undefined, operators: Readonly<Record<string, string>>): SelectorSpec | undefined {
+function selectorOf(
+  requirements: readonly SelectorRequirement[] | undefined,
+  operators: Readonly<Record<string, string>>,
+): SelectorSpec | undefined {
   const kept = (requirements ?? []).flatMap(({ key, operator, values }) => {
     const wire = Object.hasOwn(operators, operator) ? operators[operator] : undefined;
-    return wire ? [{ key, operator: wire, ...(values.length > 0 && wire !== 'Exists' && wire !== 'DoesNotExist' ? { values } : {}) }] : [];
+    return wire
+      ? [
+          {
+            key,
+            operator: wire,
+            ...(values.length > 0 && wire !== 'Exists' && wire !== 'DoesNotExist' ? { values } : {}),
+          },
+        ]
+      : [];
   });
   return kept.length > 0 ? { requirements: kept } : undefined;
 }

@@ -12,10 +12,24 @@ import type { AuthorizationAttributes, Authorizer, SelectorRequirement } from '.
 
 const GROUP = 'authorization.k8s.io';
 
-interface SelectorAttributes { readonly rawSelector?: string; readonly requirements?: readonly { readonly key: string; readonly operator: string; readonly values?: readonly string[] }[] }
+interface SelectorAttributes {
+  readonly rawSelector?: string;
+  readonly requirements?: readonly {
+    readonly key: string;
+    readonly operator: string;
+    readonly values?: readonly string[];
+  }[];
+}
 interface ResourceAttributes {
-  readonly namespace?: string; readonly verb?: string; readonly group?: string; readonly version?: string; readonly resource?: string; readonly subresource?: string; readonly name?: string;
-  readonly fieldSelector?: SelectorAttributes; readonly labelSelector?: SelectorAttributes;
+  readonly namespace?: string;
+  readonly verb?: string;
+  readonly group?: string;
+  readonly version?: string;
+  readonly resource?: string;
+  readonly subresource?: string;
+  readonly name?: string;
+  readonly fieldSelector?: SelectorAttributes;
+  readonly labelSelector?: SelectorAttributes;
 }
 interface AccessSpec {
   readonly resourceAttributes?: ResourceAttributes;
@@ -34,50 +48,125 @@ export async function reviewSubjectAccess(authorizer: Authorizer, review: KubeOb
 }
 
 /** The same within one namespace: that of the URL. */
-export async function reviewLocalSubjectAccess(authorizer: Authorizer, review: KubeObject, namespace: string): Promise<KubeObject> {
+export async function reviewLocalSubjectAccess(
+  authorizer: Authorizer,
+  review: KubeObject,
+  namespace: string,
+): Promise<KubeObject> {
   const spec = specOf(review);
-  const errors = [...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: true })];
-  if (spec.resourceAttributes && spec.resourceAttributes.namespace !== namespace) errors.push(fieldErrors.invalid('spec.resourceAttributes.namespace', spec.resourceAttributes.namespace ?? '', 'must match metadata.namespace'));
-  if (spec.nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', shown(spec.nonResourceAttributes), 'disallowed on this kind of request'));
+  const errors = [
+    ...specErrors(spec, { needsSubject: true }),
+    ...metadataErrors(review, { namespaced: true }),
+  ];
+  if (spec.resourceAttributes && spec.resourceAttributes.namespace !== namespace)
+    errors.push(
+      fieldErrors.invalid(
+        'spec.resourceAttributes.namespace',
+        spec.resourceAttributes.namespace ?? '',
+        'must match metadata.namespace',
+      ),
+    );
+  if (spec.nonResourceAttributes)
+    errors.push(
+      fieldErrors.invalid(
+        'spec.nonResourceAttributes',
+        shown(spec.nonResourceAttributes),
+        'disallowed on this kind of request',
+      ),
+    );
   refuse(errors);
   return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
 }
 
 /** May I? */
-export async function reviewSelfSubjectAccess(authorizer: Authorizer, review: KubeObject, user: UserInfo): Promise<KubeObject> {
+export async function reviewSelfSubjectAccess(
+  authorizer: Authorizer,
+  review: KubeObject,
+  user: UserInfo,
+): Promise<KubeObject> {
   const spec = specOf(review);
   refuse([...specErrors(spec, { needsSubject: false }), ...metadataErrors(review, { namespaced: false })]);
   return { ...review, status: await evaluate(authorizer, spec, user) };
 }
 
 /** What may I in this namespace? */
-export async function reviewSelfSubjectRules(authorizer: Authorizer, review: KubeObject, user: UserInfo): Promise<KubeObject> {
+export async function reviewSelfSubjectRules(
+  authorizer: Authorizer,
+  review: KubeObject,
+  user: UserInfo,
+): Promise<KubeObject> {
   const { namespace } = (review['spec'] ?? {}) as { readonly namespace?: string };
   if (!namespace) throw statusErrors.badRequest('no namespace on request');
-  const rules = await authorizer.rulesFor?.(user, namespace) ?? { resourceRules: [], nonResourceRules: [], incomplete: true, evaluationError: 'the authorizer does not support user rule resolution' };
+  const rules = (await authorizer.rulesFor?.(user, namespace)) ?? {
+    resourceRules: [],
+    nonResourceRules: [],
+    incomplete: true,
+    evaluationError: 'the authorizer does not support user rule resolution',
+  };
   const { resourceRules, nonResourceRules, incomplete, evaluationError } = rules;
   // As upstream: the question is no part of the answer.
-  return { kind: 'SelfSubjectRulesReview', apiVersion: `${GROUP}/v1`, metadata: {}, spec: {}, status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) } };
+  return {
+    kind: 'SelfSubjectRulesReview',
+    apiVersion: `${GROUP}/v1`,
+    metadata: {},
+    spec: {},
+    status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) },
+  };
 }
 
 function specOf(review: KubeObject): AccessSpec {
   return (review['spec'] ?? {}) as AccessSpec;
 }
 
-function specErrors({ resourceAttributes, nonResourceAttributes, user, groups }: AccessSpec, { needsSubject }: { readonly needsSubject: boolean }): FieldError[] {
+function specErrors(
+  { resourceAttributes, nonResourceAttributes, user, groups }: AccessSpec,
+  { needsSubject }: { readonly needsSubject: boolean },
+): FieldError[] {
   const errors: FieldError[] = [];
-  if (resourceAttributes && nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', shown(nonResourceAttributes), 'cannot be specified in combination with resourceAttributes'));
-  if (!resourceAttributes && !nonResourceAttributes) errors.push(fieldErrors.invalid('spec.resourceAttributes', null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified'));
-  if (needsSubject && !user && !groups?.length) errors.push(fieldErrors.invalid('spec.user', '', 'at least one of user or group must be specified'));
-  if (resourceAttributes) errors.push(...selectorErrors(resourceAttributes.fieldSelector, 'fieldSelector'), ...selectorErrors(resourceAttributes.labelSelector, 'labelSelector'));
+  if (resourceAttributes && nonResourceAttributes)
+    errors.push(
+      fieldErrors.invalid(
+        'spec.nonResourceAttributes',
+        shown(nonResourceAttributes),
+        'cannot be specified in combination with resourceAttributes',
+      ),
+    );
+  if (!resourceAttributes && !nonResourceAttributes)
+    errors.push(
+      fieldErrors.invalid(
+        'spec.resourceAttributes',
+        null,
+        'exactly one of nonResourceAttributes or resourceAttributes must be specified',
+      ),
+    );
+  if (needsSubject && !user && !groups?.length)
+    errors.push(fieldErrors.invalid('spec.user', '', 'at least one of user or group must be specified'));
+  if (resourceAttributes)
+    errors.push(
+      ...selectorErrors(resourceAttributes.fieldSelector, 'fieldSelector'),
+      ...selectorErrors(resourceAttributes.labelSelector, 'labelSelector'),
+    );
   return errors;
 }
 
 /** A review is no object: it has no name, no labels. */
-function metadataErrors({ metadata = {} }: KubeObject, { namespaced }: { readonly namespaced: boolean }): FieldError[] {
+function metadataErrors(
+  { metadata = {} }: KubeObject,
+  { namespaced }: { readonly namespaced: boolean },
+): FieldError[] {
   const { managedFields: _managed, namespace, ...rest } = metadata;
-  const given = Object.entries({ ...rest, ...(namespaced ? {} : { namespace }) }).some(([, value]) => value !== undefined && value !== null && value !== '');
-  return given ? [fieldErrors.invalid('metadata', metadata, namespaced ? 'must be empty except for namespace' : 'must be empty')] : [];
+  const given = Object.entries({ ...rest, ...(namespaced ? {} : { namespace }) }).some(
+    ([, value]) => value !== undefined && value !== null && value !== '',
+  );
+  return given
+    ? [
+        fieldErrors.invalid(
+          'metadata',
+          metadata,
+          namespaced ? 'must be empty except for namespace' : 'must be empty',
+        ),
+      ]
+    : [];
 }
 
 /** Operators that are not known are let through: a newer client may know them. */
@@ -86,13 +175,36 @@ function selectorErrors(selector: SelectorAttributes | undefined, name: string):
   if (!selector) return [];
   const { rawSelector, requirements = [] } = selector;
   const errors: FieldError[] = [];
-  if (rawSelector && requirements.length > 0) errors.push(fieldErrors.invalid(`${field}.rawSelector`, rawSelector, 'may not specified at the same time as requirements'));
-  if (!rawSelector && requirements.length === 0) errors.push(fieldErrors.required(`${field}.requirements`, `when ${field} is specified, requirements or rawSelector is required`));
+  if (rawSelector && requirements.length > 0)
+    errors.push(
+      fieldErrors.invalid(
+        `${field}.rawSelector`,
+        rawSelector,
+        'may not specified at the same time as requirements',
+      ),
+    );
+  if (!rawSelector && requirements.length === 0)
+    errors.push(
+      fieldErrors.required(
+        `${field}.requirements`,
+        `when ${field} is specified, requirements or rawSelector is required`,
+      ),
+    );
   requirements.forEach(({ key = '', operator, values }, index) => {
     const at = `${field}.requirements[${index}]`;
-    if (name === 'fieldSelector' && key === '') errors.push(fieldErrors.required(`${at}.key`, 'must be specified'));
-    if ((operator === 'In' || operator === 'NotIn') && !values?.length) errors.push(fieldErrors.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
-    if ((operator === 'Exists' || operator === 'DoesNotExist') && values?.length) errors.push(fieldErrors.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+    if (name === 'fieldSelector' && key === '')
+      errors.push(fieldErrors.required(`${at}.key`, 'must be specified'));
+    if ((operator === 'In' || operator === 'NotIn') && !values?.length)
+      errors.push(
+        fieldErrors.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"),
+      );
+    if ((operator === 'Exists' || operator === 'DoesNotExist') && values?.length)
+      errors.push(
+        fieldErrors.forbidden(
+          `${at}.values`,
+          "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        ),
+      );
     if (name === 'labelSelector') errors.push(...labelErrors(key, values ?? [], at));
   });
   return errors;
@@ -101,7 +213,9 @@ function selectorErrors(selector: SelectorAttributes | undefined, name: string):
 function labelErrors(key: string, values: readonly string[], at: string): FieldError[] {
   return [
     ...validateQualifiedName(key).map((problem) => fieldErrors.invalid(`${at}.key`, key, problem)),
-    ...values.flatMap((value, i) => validateLabelValue(value).map((problem) => fieldErrors.invalid(`${at}.values[${i}]`, value, problem))),
+    ...values.flatMap((value, i) =>
+      validateLabelValue(value).map((problem) => fieldErrors.invalid(`${at}.values[${i}]`, value, problem)),
+    ),
   ];
 }
 
@@ -115,10 +229,19 @@ function shown({ path = '', verb = '' }: NonNullable<AccessSpec['nonResourceAttr
 }
 
 function subjectOf(spec: AccessSpec): UserInfo {
-  return { name: spec.user ?? '', groups: spec.groups ?? [], ...(spec.uid ? { uid: spec.uid } : {}), ...(spec.extra ? { extra: spec.extra } : {}) };
+  return {
+    name: spec.user ?? '',
+    groups: spec.groups ?? [],
+    ...(spec.uid ? { uid: spec.uid } : {}),
+    ...(spec.extra ? { extra: spec.extra } : {}),
+  };
 }
 
-async function evaluate(authorizer: Authorizer, spec: AccessSpec, user: UserInfo): Promise<Record<string, unknown>> {
+async function evaluate(
+  authorizer: Authorizer,
+  spec: AccessSpec,
+  user: UserInfo,
+): Promise<Record<string, unknown>> {
   const { attributes, problems } = attributesOf(spec, user);
   const evaluationError = (error?: string): Record<string, string> => {
     const all = [...(error === undefined ? [] : [error]), ...problems];
@@ -126,26 +249,76 @@ async function evaluate(authorizer: Authorizer, spec: AccessSpec, user: UserInfo
   };
   try {
     const { decision, reason, error } = await authorizer.authorize(attributes);
-    return { allowed: decision === 'allow', ...(decision === 'deny' ? { denied: true } : {}), ...(reason ? { reason } : {}), ...evaluationError(error) };
+    return {
+      allowed: decision === 'allow',
+      ...(decision === 'deny' ? { denied: true } : {}),
+      ...(reason ? { reason } : {}),
+      ...evaluationError(error),
+    };
   } catch (error) {
     return { allowed: false, ...evaluationError(errorMessage(error)) };
   }
 }
 
-interface Question { readonly attributes: AuthorizationAttributes; /** What of the question could not be read. */ readonly problems: readonly string[] }
+interface Question {
+  readonly attributes: AuthorizationAttributes;
+  /** What of the question could not be read. */ readonly problems: readonly string[];
+}
 
 function attributesOf({ resourceAttributes, nonResourceAttributes }: AccessSpec, user: UserInfo): Question {
   if (!resourceAttributes) {
-    const attributes = { user, verb: nonResourceAttributes?.verb ?? '', isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path: nonResourceAttributes?.path ?? '' };
+    const attributes = {
+      user,
+      verb: nonResourceAttributes?.verb ?? '',
+      isResourceRequest: false,
+      group: '',
+      version: '',
+      resource: '',
+      subresource: '',
+      namespace: '',
+      name: '',
+      path: nonResourceAttributes?.path ?? '',
+    };
     return { attributes, problems: [] };
   }
-  const { verb = '', group = '', version = '', resource = '', subresource = '', namespace = '', name = '' } = resourceAttributes;
-  const fields = requirementsOf(resourceAttributes.fieldSelector, { name: 'fieldSelector', operators: FIELD_OPERATORS, parse: (raw) => parseFieldSelector(raw).requirements.map(({ field, operator, value }) => ({ key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value] })) });
-  const labels = requirementsOf(resourceAttributes.labelSelector, { name: 'labelSelector', operators: LABEL_OPERATORS, parse: (raw) => parseLabelSelector(raw).requirements });
+  const {
+    verb = '',
+    group = '',
+    version = '',
+    resource = '',
+    subresource = '',
+    namespace = '',
+    name = '',
+  } = resourceAttributes;
+  const fields = requirementsOf(resourceAttributes.fieldSelector, {
+    name: 'fieldSelector',
+    operators: FIELD_OPERATORS,
+    parse: (raw) =>
+      parseFieldSelector(raw).requirements.map(({ field, operator, value }) => ({
+        key: field,
+        operator: operator === '=' ? 'In' : 'NotIn',
+        values: [value],
+      })),
+  });
+  const labels = requirementsOf(resourceAttributes.labelSelector, {
+    name: 'labelSelector',
+    operators: LABEL_OPERATORS,
+    parse: (raw) => parseLabelSelector(raw).requirements,
+  });
   return {
     attributes: {
-      user, verb, isResourceRequest: true, group, version, resource, subresource, namespace, name, path: '',
-      ...(fields.requirements.length > 0 ? { fieldSelector: fields.requirements } : {}), ...(labels.requirements.length > 0 ? { labelSelector: labels.requirements } : {}),
+      user,
+      verb,
+      isResourceRequest: true,
+      group,
+      version,
+      resource,
+      subresource,
+      namespace,
+      name,
+      path: '',
+      ...(fields.requirements.length > 0 ? { fieldSelector: fields.requirements } : {}),
+      ...(labels.requirements.length > 0 ? { labelSelector: labels.requirements } : {}),
     },
     problems: [...fields.problems, ...labels.problems],
   };
@@ -154,12 +327,24 @@ function attributesOf({ resourceAttributes, nonResourceAttributes }: AccessSpec,
 const FIELD_OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn']);
 const LABEL_OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn', 'Exists', 'DoesNotExist']);
 
-interface Selectors { readonly requirements: readonly SelectorRequirement[]; readonly problems: readonly string[] }
+interface Selectors {
+  readonly requirements: readonly SelectorRequirement[];
+  readonly problems: readonly string[];
+}
 
 /** What cannot be read is dropped and told, which only makes the question broader: upstream does the same. */
-function requirementsOf(selector: SelectorAttributes | undefined, how: { readonly name: string; readonly operators: ReadonlySet<string>; parse(raw: string): readonly SelectorRequirement[] }): Selectors {
+function requirementsOf(
+  selector: SelectorAttributes | undefined,
+  how: {
+    readonly name: string;
+    readonly operators: ReadonlySet<string>;
+    parse(raw: string): readonly SelectorRequirement[];
+  },
+): Selectors {
   if (!selector) return { requirements: [], problems: [] };
-  const ignored = (extent: 'ignored' | 'partially ignored'): readonly string[] => [`spec.resourceAttributes.${how.name} ${extent} due to parse error`];
+  const ignored = (extent: 'ignored' | 'partially ignored'): readonly string[] => [
+    `spec.resourceAttributes.${how.name} ${extent} due to parse error`,
+  ];
   if (selector.rawSelector) {
     try {
       return { requirements: how.parse(selector.rawSelector), problems: [] };
@@ -169,7 +354,10 @@ function requirementsOf(selector: SelectorAttributes | undefined, how: { readonl
   }
   const given = selector.requirements ?? [];
   // A field can only be asked for by one value.
-  const known = given.filter(({ operator, values = [] }) => how.operators.has(operator) && (how.name !== 'fieldSelector' || values.length === 1));
+  const known = given.filter(
+    ({ operator, values = [] }) =>
+      how.operators.has(operator) && (how.name !== 'fieldSelector' || values.length === 1),
+  );
   const requirements = known.map(({ key, operator, values = [] }) => ({ key, operator, values }));
   if (known.length === given.length) return { requirements, problems: [] };
   return { requirements, problems: ignored(requirements.length > 0 ? 'partially ignored' : 'ignored') };

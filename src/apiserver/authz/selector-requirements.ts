@@ -3,14 +3,36 @@ import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { SelectorRequirement } from './authorizer.ts';
 
-const LABEL_OPERATORS: Readonly<Record<string, string>> = { '=': 'In', '==': 'In', in: 'In', '!=': 'NotIn', notin: 'NotIn', exists: 'Exists', '!': 'DoesNotExist', gt: 'Gt', lt: 'Lt' };
+const LABEL_OPERATORS: Readonly<Record<string, string>> = {
+  '=': 'In',
+  '==': 'In',
+  in: 'In',
+  '!=': 'NotIn',
+  notin: 'NotIn',
+  exists: 'Exists',
+  '!': 'DoesNotExist',
+  gt: 'Gt',
+  lt: 'Lt',
+};
 
 export function fieldRequirements(selector: string): SelectorRequirement[] | undefined {
-  return readable(() => parseFieldSelector(selector).requirements.map(({ field, operator, value }) => ({ key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value] })));
+  return readable(() =>
+    parseFieldSelector(selector).requirements.map(({ field, operator, value }) => ({
+      key: field,
+      operator: operator === '=' ? 'In' : 'NotIn',
+      values: [value],
+    })),
+  );
 }
 
 export function labelRequirements(selector: string): SelectorRequirement[] | undefined {
-  return readable(() => parseLabelSelector(selector).requirements.map(({ key, operator, values }) => ({ key, operator: LABEL_OPERATORS[operator] ?? operator, values })));
+  return readable(() =>
+    parseLabelSelector(selector).requirements.map(({ key, operator, values }) => ({
+      key,
+      operator: LABEL_OPERATORS[operator] ?? operator,
+      values,
+    })),
+  );
 }
 
 function readable(read: () => SelectorRequirement[]): SelectorRequirement[] | undefined {

@@ -9,10 +9,24 @@ import type { AuthorizationAttributes } from './authorizer.ts';
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward']);
 
 /** Throws StatusError 403. After the request itself was authorized. */
-export async function demandCreateForStream({ info, user }: RequestContext, core: Pick<ServerCore, 'authorizer'>): Promise<void> {
+export async function demandCreateForStream(
+  { info, user }: RequestContext,
+  core: Pick<ServerCore, 'authorizer'>,
+): Promise<void> {
   const { group, version, resource, subresource, namespace, name, path } = info;
   if (info.verb === 'create' || group !== '' || resource !== 'pods' || !STREAMS.has(subresource)) return;
-  const attributes: AuthorizationAttributes = { user, verb: 'create', isResourceRequest: true, group, version, resource, subresource, namespace, name, path };
+  const attributes: AuthorizationAttributes = {
+    user,
+    verb: 'create',
+    isResourceRequest: true,
+    group,
+    version,
+    resource,
+    subresource,
+    namespace,
+    name,
+    path,
+  };
   const decision = await core.authorizer.authorize(attributes);
   if (decision.decision !== 'allow') throw refusal(attributes, decision);
 }

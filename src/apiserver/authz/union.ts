@@ -1,11 +1,24 @@
 /** Authorizers in a row: the first that allows or denies decides; reasons and errors of those without opinion are kept for the client. */
 import type { UserInfo } from '#machinery/object.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
+import type {
+  AuthorizationAttributes,
+  AuthorizationDecision,
+  Authorizer,
+  NonResourceRule,
+  ResourceRule,
+  UserRules,
+} from './authorizer.ts';
 import type { DecisionCounts } from './metrics.ts';
 
-export interface UnionMember { readonly authorizer: Authorizer; /** Where its decisions are counted. */ readonly counts?: DecisionCounts }
+export interface UnionMember {
+  readonly authorizer: Authorizer;
+  /** Where its decisions are counted. */ readonly counts?: DecisionCounts;
+}
 
-interface Heard { readonly reasons: readonly string[]; readonly errors: readonly string[] }
+interface Heard {
+  readonly reasons: readonly string[];
+  readonly errors: readonly string[];
+}
 const NOTHING_HEARD: Heard = { reasons: [], errors: [] };
 
 export class UnionAuthorizer implements Authorizer {
@@ -20,19 +33,31 @@ export class UnionAuthorizer implements Authorizer {
   }
 
   /** Stays synchronous as long as the authorizers do. */
-  #from(attributes: AuthorizationAttributes, start: number, before: Heard): AuthorizationDecision | Promise<AuthorizationDecision> {
+  #from(
+    attributes: AuthorizationAttributes,
+    start: number,
+    before: Heard,
+  ): AuthorizationDecision | Promise<AuthorizationDecision> {
     let heard = before;
     for (let index = start; index < this.#members.length; index++) {
       const { authorizer, counts } = this.#members[index]!;
       const answer = authorizer.authorize(attributes);
       if (answer instanceof Promise) {
-        return answer.then((decision) => (decision.decision === 'no-opinion' ? this.#from(attributes, index + 1, hear(heard, decision)) : counted(decision, counts)));
+        return answer.then((decision) =>
+          decision.decision === 'no-opinion'
+            ? this.#from(attributes, index + 1, hear(heard, decision))
+            : counted(decision, counts),
+        );
       }
       if (answer.decision !== 'no-opinion') return counted(answer, counts);
       heard = hear(heard, answer);
     }
     const { reasons, errors } = heard;
-    return { decision: 'no-opinion', reason: reasons.join('\n'), ...(errors.length > 0 ? { error: aggregate(errors) } : {}) };
+    return {
+      decision: 'no-opinion',
+      reason: reasons.join('\n'),
+      ...(errors.length > 0 ? { error: aggregate(errors) } : {}),
+    };
   }
 
   async rulesFor(user: UserInfo, namespace: string): Promise<UserRules> {
@@ -48,7 +73,12 @@ export class UnionAuthorizer implements Authorizer {
       incomplete ||= rules.incomplete;
       if (rules.evaluationError) errors.push(rules.evaluationError);
     }
-    return { resourceRules, nonResourceRules, incomplete, ...(errors.length > 0 ? { evaluationError: aggregate(errors) } : {}) };
+    return {
+      resourceRules,
+      nonResourceRules,
+      incomplete,
+      ...(errors.length > 0 ? { evaluationError: aggregate(errors) } : {}),
+    };
   }
 }
 
@@ -62,7 +92,10 @@ function counted(decision: AuthorizationDecision, counts: DecisionCounts | undef
 
 function hear(heard: Heard, { reason, error }: AuthorizationDecision): Heard {
   if (reason === '' && error === undefined) return heard;
-  return { reasons: reason === '' ? heard.reasons : [...heard.reasons, reason], errors: error === undefined ? heard.errors : [...heard.errors, error] };
+  return {
+    reasons: reason === '' ? heard.reasons : [...heard.reasons, reason],
+    errors: error === undefined ? heard.errors : [...heard.errors, error],
+  };
 }
 
 /** One message as it is, several in brackets: as Go's aggregated errors print. */

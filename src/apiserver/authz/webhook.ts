@@ -39,7 +39,11 @@ export interface WebhookOptions {
   readonly retryMs?: number;
 }
 
-interface ReviewStatus { readonly allowed?: boolean; readonly denied?: boolean; readonly reason?: string }
+interface ReviewStatus {
+  readonly allowed?: boolean;
+  readonly denied?: boolean;
+  readonly reason?: string;
+}
 
 export class WebhookAuthorizer implements Authorizer {
   readonly #options: WebhookOptions;
@@ -62,13 +66,20 @@ export class WebhookAuthorizer implements Authorizer {
     if (known) return known;
     const asking = this.#asking.get(key);
     if (asking) return asking;
-    const asked = this.#ask(spec, { key, mayCache: controlledBytes(request) < MAX_CACHED_BYTES }).finally(() => this.#asking.delete(key));
+    const asked = this.#ask(spec, { key, mayCache: controlledBytes(request) < MAX_CACHED_BYTES }).finally(
+      () => this.#asking.delete(key),
+    );
     this.#asking.set(key, asked);
     return asked;
   }
 
   rulesFor(_user: UserInfo, _namespace: string): UserRules {
-    return { resourceRules: [], nonResourceRules: [], incomplete: true, evaluationError: 'webhook authorizer does not support user rule resolution' };
+    return {
+      resourceRules: [],
+      nonResourceRules: [],
+      incomplete: true,
+      evaluationError: 'webhook authorizer does not support user rule resolution',
+    };
   }
 
   close(): void {
@@ -96,39 +107,52 @@ export class WebhookAuthorizer implements Authorizer {
     return { decision: this.#options.failurePolicy === 'Deny' ? 'deny' : 'no-opinion', reason: '', error };
   }
 
-  async #ask(spec: AccessReviewSpec, { key, mayCache }: { readonly key: string; readonly mayCache: boolean }): Promise<AuthorizationDecision> {
+  async #ask(
+    spec: AccessReviewSpec,
+    { key, mayCache }: { readonly key: string; readonly mayCache: boolean },
+  ): Promise<AuthorizationDecision> {
     const { name, metrics, log, retryMs, authorizedTtlMs, unauthorizedTtlMs, failurePolicy } = this.#options;
     let result: EvaluationResult = 'error';
     try {
-      const status = await withRetries(async () => {
-        const startedMs = this.#clock.monotonic();
-        try {
-          const answer = await this.#post(spec);
-          result = 'success';
-          return answer;
-        } catch (error) {
-          result = resultOf(error);
-          throw error;
-        } finally {
-          const labels = `${label('name', name)},${label('result', result)}`;
-          metrics.webhookEvaluations.add(labels);
-          metrics.webhookSeconds.observe(labels, (this.#clock.monotonic() - startedMs) / 1000);
-        }
-      }, { clock: this.#clock, ...(retryMs === undefined ? {} : { initialMs: retryMs }) });
+      const status = await withRetries(
+        async () => {
+          const startedMs = this.#clock.monotonic();
+          try {
+            const answer = await this.#post(spec);
+            result = 'success';
+            return answer;
+          } catch (error) {
+            result = resultOf(error);
+            throw error;
+          } finally {
+            const labels = `${label('name', name)},${label('result', result)}`;
+            metrics.webhookEvaluations.add(labels);
+            metrics.webhookSeconds.observe(labels, (this.#clock.monotonic() - startedMs) / 1000);
+          }
+        },
+        { clock: this.#clock, ...(retryMs === undefined ? {} : { initialMs: retryMs }) },
+      );
       const decision = decisionOf(status);
       const ttlMs = status.allowed === true ? authorizedTtlMs : unauthorizedTtlMs;
       if (mayCache && ttlMs > 0) this.#answers.set(key, decision, ttlMs);
       return decision;
     } catch (error) {
       log.warn('an authorization webhook failed', { name, error: errorMessage(error) });
-      if (failurePolicy === 'NoOpinion') metrics.webhookFailOpen.add(`${label('name', name)},${label('result', result)}`);
+      if (failurePolicy === 'NoOpinion')
+        metrics.webhookFailOpen.add(`${label('name', name)},${label('result', result)}`);
       return this.#failed(errorMessage(error));
     }
   }
 
   async #post(spec: AccessReviewSpec): Promise<ReviewStatus> {
     const { client, version, timeoutMs } = this.#options;
-    const body = { kind: 'SubjectAccessReview', apiVersion: `authorization.k8s.io/${version}`, metadata: {}, spec: version === 'v1' ? spec : olderSpec(spec), status: { allowed: false } };
+    const body = {
+      kind: 'SubjectAccessReview',
+      apiVersion: `authorization.k8s.io/${version}`,
+      metadata: {},
+      spec: version === 'v1' ? spec : olderSpec(spec),
+      status: { allowed: false },
+    };
     return statusOf(await client.post(body, { timeoutMs }), version);
   }
 }
@@ -136,23 +160,46 @@ export class WebhookAuthorizer implements Authorizer {
 /** v1beta1 says group where v1 says groups, and knows no selectors. */
 function olderSpec({ groups, resourceAttributes, ...rest }: AccessReviewSpec): Record<string, unknown> {
   const { fieldSelector: _field, labelSelector: _label, ...attributes } = resourceAttributes ?? {};
-  return { ...(resourceAttributes ? { resourceAttributes: attributes } : {}), ...rest, ...(groups ? { group: groups } : {}) };
+  return {
+    ...(resourceAttributes ? { resourceAttributes: attributes } : {}),
+    ...rest,
+    ...(groups ? { group: groups } : {}),
+  };
 }
 
 /** Throws a WebhookCallError for what is no review. */
 function statusOf(answer: unknown, version: string): ReviewStatus {
-  const malformed = (why: string): Error => new WebhookCallError(`the webhook's answer is not a SubjectAccessReview: ${why}`, { failure: 'malformed' });
-  if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) throw malformed('it is not an object');
-  const { apiVersion, kind, status } = answer as { readonly apiVersion?: unknown; readonly kind?: unknown; readonly status?: unknown };
-  if (kind !== 'SubjectAccessReview' || apiVersion !== `authorization.k8s.io/${version}`) throw malformed(`it is ${JSON.stringify(kind ?? '')} of ${JSON.stringify(apiVersion ?? '')}, not of "authorization.k8s.io/${version}"`);
+  const malformed = (why: string): Error =>
+    new WebhookCallError(`the webhook's answer is not a SubjectAccessReview: ${why}`, {
+      failure: 'malformed',
+    });
+  if (typeof answer !== 'object' || answer === null || Array.isArray(answer))
+    throw malformed('it is not an object');
+  const { apiVersion, kind, status } = answer as {
+    readonly apiVersion?: unknown;
+    readonly kind?: unknown;
+    readonly status?: unknown;
+  };
+  if (kind !== 'SubjectAccessReview' || apiVersion !== `authorization.k8s.io/${version}`)
+    throw malformed(
+      `it is ${JSON.stringify(kind ?? '')} of ${JSON.stringify(apiVersion ?? '')}, not of "authorization.k8s.io/${version}"`,
+    );
   const fields = (typeof status === 'object' && status !== null ? status : {}) as Record<string, unknown>;
-  for (const name of ['allowed', 'denied']) if (fields[name] !== undefined && typeof fields[name] !== 'boolean') throw malformed(`status.${name} is ${JSON.stringify(fields[name])}`);
-  if (fields['reason'] !== undefined && typeof fields['reason'] !== 'string') throw malformed('status.reason is no text');
+  for (const name of ['allowed', 'denied'])
+    if (fields[name] !== undefined && typeof fields[name] !== 'boolean')
+      throw malformed(`status.${name} is ${JSON.stringify(fields[name])}`);
+  if (fields['reason'] !== undefined && typeof fields['reason'] !== 'string')
+    throw malformed('status.reason is no text');
   return fields as ReviewStatus;
 }
 
 function decisionOf({ allowed = false, denied = false, reason = '' }: ReviewStatus): AuthorizationDecision {
-  if (allowed && denied) return { decision: 'deny', reason, error: 'webhook subject access review returned both allow and deny response' };
+  if (allowed && denied)
+    return {
+      decision: 'deny',
+      reason,
+      error: 'webhook subject access review returned both allow and deny response',
+    };
   return { decision: denied ? 'deny' : allowed ? 'allow' : 'no-opinion', reason };
 }
 
@@ -162,8 +209,28 @@ function resultOf(error: unknown): EvaluationResult {
   return error.failure === 'timeout' || error.status === 504 ? 'timeout' : 'error';
 }
 
-function controlledBytes({ namespace, verb, group, version, resource, subresource, name, path, fieldSelector = [], labelSelector = [] }: AuthorizationAttributes): number {
-  let bytes = namespace.length + verb.length + group.length + version.length + resource.length + subresource.length + name.length + path.length;
-  for (const { key, operator, values } of [...fieldSelector, ...labelSelector]) bytes += key.length + operator.length + values.reduce((sum, value) => sum + value.length, 0);
+function controlledBytes({
+  namespace,
+  verb,
+  group,
+  version,
+  resource,
+  subresource,
+  name,
+  path,
+  fieldSelector = [],
+  labelSelector = [],
+}: AuthorizationAttributes): number {
+  let bytes =
+    namespace.length +
+    verb.length +
+    group.length +
+    version.length +
+    resource.length +
+    subresource.length +
+    name.length +
+    path.length;
+  for (const { key, operator, values } of [...fieldSelector, ...labelSelector])
+    bytes += key.length + operator.length + values.reduce((sum, value) => sum + value.length, 0);
   return bytes;
 }

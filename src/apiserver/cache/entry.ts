@@ -61,11 +61,16 @@ export class CacheEntry {
 
   /** These bytes as of another revision: what a DELETED event carries. */
   at(revision: number): CacheEntry {
-    return new CacheEntry(this.key, { revision, value: this.#spliced ? withoutResourceVersion(this.bytes) : this.#bytes });
+    return new CacheEntry(this.key, {
+      revision,
+      value: this.#spliced ? withoutResourceVersion(this.bytes) : this.#bytes,
+    });
   }
 
   /** Without splicing: for memory bounds. */
-  get byteLength(): number { return this.#bytes.length; }
+  get byteLength(): number {
+    return this.#bytes.length;
+  }
 
   /** The same bytes now lie in a slab; with a head, those without it. */
   moveTo(slab: Buffer, head?: Buffer): void {
@@ -92,7 +97,10 @@ export class CacheEntry {
     return (this.#labels ??= parsed.of(this).metadata?.labels ?? NO_LABELS);
   }
 
-  fields(parsed: ParsedObjects, compute: (object: KubeObject) => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  fields(
+    parsed: ParsedObjects,
+    compute: (object: KubeObject) => Readonly<Record<string, string>>,
+  ): Readonly<Record<string, string>> {
     return (this.#fields ??= compute(parsed.of(this)));
   }
 }

@@ -4,15 +4,22 @@ import { CacheEntry } from './entry.ts';
 import { CacheEvent, EventWindow, WindowBudget } from './events.ts';
 
 function change(revision: number, bytes: number): CacheEvent {
-  const entry = (at: number): CacheEntry => new CacheEntry('/registry/things/a', { revision: at, value: Buffer.alloc(bytes) });
-  return new CacheEvent({ revision, key: '/registry/things/a', current: entry(revision), previous: entry(revision - 1) });
+  const entry = (at: number): CacheEntry =>
+    new CacheEntry('/registry/things/a', { revision: at, value: Buffer.alloc(bytes) });
+  return new CacheEvent({
+    revision,
+    key: '/registry/things/a',
+    current: entry(revision),
+    previous: entry(revision - 1),
+  });
 }
 
 const MB = 1024 * 1024;
 
 test('a window goes back as far as its bytes and those of all windows together allow', () => {
   const budget = new WindowBudget(10 * MB);
-  const first = new EventWindow(0, budget), second = new EventWindow(0, budget);
+  const first = new EventWindow(0, budget),
+    second = new EventWindow(0, budget);
   for (let i = 1; i <= 12; i++) first.push(change(i, MB));
   // Its own bound: eight megabytes.
   assert.deepEqual([first.after(3), first.after(4)?.length, budget.bytes], [undefined, 8, 8 * MB]);

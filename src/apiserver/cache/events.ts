@@ -4,7 +4,10 @@ import type { CacheEntry } from './entry.ts';
 export type ChangeType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
 /** One change as one watcher sees it: with a selector, an object that stops matching is DELETED for it. */
-export interface Change { readonly type: ChangeType; readonly entry: CacheEntry }
+export interface Change {
+  readonly type: ChangeType;
+  readonly entry: CacheEntry;
+}
 
 export class CacheEvent {
   readonly revision: number;
@@ -18,7 +21,17 @@ export class CacheEvent {
   /** Encoded forms, shared by all watchers while the event is handed out, then dropped. */
   #frames: Map<string, Buffer> | undefined;
 
-  constructor({ revision, key, current, previous }: { readonly revision: number; readonly key: string; readonly current: CacheEntry | undefined; readonly previous: CacheEntry | undefined }) {
+  constructor({
+    revision,
+    key,
+    current,
+    previous,
+  }: {
+    readonly revision: number;
+    readonly key: string;
+    readonly current: CacheEntry | undefined;
+    readonly previous: CacheEntry | undefined;
+  }) {
     this.revision = revision;
     this.key = key;
     this.current = current;
@@ -72,7 +85,9 @@ export class WindowBudget {
     this.#maxBytes = maxBytes;
   }
 
-  get isExceeded(): boolean { return this.bytes > this.#maxBytes; }
+  get isExceeded(): boolean {
+    return this.bytes > this.#maxBytes;
+  }
 }
 
 export class EventWindow {
@@ -101,7 +116,8 @@ export class EventWindow {
   /** The events after this revision, or undefined when some of them are forgotten. */
   after(revision: number): CacheEvent[] | undefined {
     if (revision < this.#floor) return undefined;
-    let low = this.#head, high = this.#events.length;
+    let low = this.#head,
+      high = this.#events.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (this.#events[middle]!.revision <= revision) low = middle + 1;
@@ -117,7 +133,8 @@ export class EventWindow {
   }
 
   #isOverfull(): boolean {
-    if (this.#events.length - this.#head > MAX_WINDOW_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES) return true;
+    if (this.#events.length - this.#head > MAX_WINDOW_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES)
+      return true;
     return this.#budget.isExceeded && this.#previousBytes > KEPT_PREVIOUS_BYTES;
   }
 

@@ -8,7 +8,10 @@ test('no more parsed objects are kept than the bound says, however long it goes 
   const entries: CacheEntry[] = [];
   for (let i = 1; i <= 5000; i++) {
     const object = { kind: 'Thing', apiVersion: 'v1', metadata: { name: `t${i}` } };
-    const entry = new CacheEntry(`/registry/things/t${i}`, { revision: i, value: Buffer.from(JSON.stringify(object)) });
+    const entry = new CacheEntry(`/registry/things/t${i}`, {
+      revision: i,
+      value: Buffer.from(JSON.stringify(object)),
+    });
     // The writer's object comes before anybody reads the bytes, which then grow by the resourceVersion.
     parsed.keep(entry, object);
     assert.ok(entry.bytes.length > 0);

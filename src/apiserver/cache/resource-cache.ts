@@ -106,7 +106,10 @@ export class ResourceCache {
   }
 
   /** Takes a committed write in and hands it out. touched gathers listeners to flush. */
-  apply(event: StoreEvent, { object, touched }: { readonly object: KubeObject | undefined; readonly touched: Set<CacheListener> }): void {
+  apply(
+    event: StoreEvent,
+    { object, touched }: { readonly object: KubeObject | undefined; readonly touched: Set<CacheListener> },
+  ): void {
     const { key, revision, value } = event;
     this.eventsReceived++;
     let current: CacheEntry | undefined;
@@ -151,7 +154,10 @@ export class ResourceCache {
     this.#deliver(key, { change, touched });
   }
 
-  #deliver(prefix: string, { change, touched }: { readonly change: CacheEvent; readonly touched: Set<CacheListener> }): void {
+  #deliver(
+    prefix: string,
+    { change, touched }: { readonly change: CacheEvent; readonly touched: Set<CacheListener> },
+  ): void {
     const set = this.#listeners.get(prefix);
     if (set === undefined) return;
     for (const listener of set) {

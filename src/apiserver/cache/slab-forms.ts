@@ -18,7 +18,8 @@ export interface SlabForm {
   layOut(entries: readonly CacheEntry[]): LaidOut;
 }
 
-const COMMA = 0x2c, OPENING_BRACE = 0x7b;
+const COMMA = 0x2c,
+  OPENING_BRACE = 0x7b;
 
 /** '{…},{…}'; head: what items leave out where they begin with it, in place of their opening brace. */
 export function jsonForm(head: Buffer | undefined): SlabForm {

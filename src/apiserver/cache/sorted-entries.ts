@@ -23,20 +23,32 @@ interface Layout extends LaidOut {
   readonly parts: SlabPart[];
 }
 
-interface SlabPart { readonly start: number; readonly end: number; readonly slab: Slab }
+interface SlabPart {
+  readonly start: number;
+  readonly end: number;
+  readonly slab: Slab;
+}
 
 /** The least lately made is forgotten. */
 const MAX_PARTS = 4;
 
-interface Position { readonly chunk: number; readonly index: number }
+interface Position {
+  readonly chunk: number;
+  readonly index: number;
+}
 
 /** Of the keys that start with a prefix, '' for all: from startKey on, inclusive. */
-export interface Range { readonly startKey?: string | undefined; readonly limit?: number }
+export interface Range {
+  readonly startKey?: string | undefined;
+  readonly limit?: number;
+}
 
 export class SortedEntries {
   #chunks: Chunk[] = [];
   readonly #byKey = new Map<string, CacheEntry>();
-  get size(): number { return this.#byKey.size; }
+  get size(): number {
+    return this.#byKey.size;
+  }
 
   get(key: string): CacheEntry | undefined {
     return this.#byKey.get(key);
@@ -51,7 +63,10 @@ export class SortedEntries {
       return undefined;
     }
     const position = this.#position(entry.key);
-    const at = position.chunk === this.#chunks.length ? { chunk: this.#chunks.length - 1, index: this.#chunks.at(-1)!.entries.length } : position;
+    const at =
+      position.chunk === this.#chunks.length
+        ? { chunk: this.#chunks.length - 1, index: this.#chunks.at(-1)!.entries.length }
+        : position;
     const chunk = this.#chunks[at.chunk]!;
     forget(chunk);
     chunk.bytes += entry.byteLength - (previous?.byteLength ?? 0);
@@ -61,7 +76,11 @@ export class SortedEntries {
     } else {
       chunk.entries.splice(at.index, 0, entry);
     }
-    if (chunk.entries.length > MAX_CHUNK_ENTRIES || (chunk.bytes > MAX_CHUNK_BYTES && chunk.entries.length > 1)) this.#split(at.chunk);
+    if (
+      chunk.entries.length > MAX_CHUNK_ENTRIES ||
+      (chunk.bytes > MAX_CHUNK_BYTES && chunk.entries.length > 1)
+    )
+      this.#split(at.chunk);
     return previous;
   }
 
@@ -86,7 +105,11 @@ export class SortedEntries {
     this.#chunks = [];
     let chunk: Chunk | undefined;
     for (const entry of entries) {
-      if (chunk === undefined || chunk.entries.length >= MAX_CHUNK_ENTRIES / 2 || chunk.bytes + entry.byteLength > MAX_CHUNK_BYTES) {
+      if (
+        chunk === undefined ||
+        chunk.entries.length >= MAX_CHUNK_ENTRIES / 2 ||
+        chunk.bytes + entry.byteLength > MAX_CHUNK_BYTES
+      ) {
         chunk = { entries: [], bytes: 0, json: undefined, protobuf: undefined };
         this.#chunks.push(chunk);
       }
@@ -114,7 +137,8 @@ export class SortedEntries {
 
   count(prefix: string, { startKey }: Pick<Range, 'startKey'> = {}): number {
     if (prefix === '' && startKey === undefined) return this.size;
-    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix), to = this.#end(prefix);
+    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix),
+      to = this.#end(prefix);
     if (from.chunk > to.chunk || (from.chunk === to.chunk && from.index > to.index)) return 0;
     if (from.chunk === to.chunk) return to.index - from.index;
     let total = -from.index + to.index;
@@ -125,7 +149,8 @@ export class SortedEntries {
   /** Lays out some of the chunks that slabs() would have to. True when some are left. */
   prepare(prefix: string, form: SlabForm): boolean {
     let bytes = 0;
-    const from = this.#position(prefix).chunk, to = this.#end(prefix);
+    const from = this.#position(prefix).chunk,
+      to = this.#end(prefix);
     for (let number = from; number < this.#chunks.length && number <= to.chunk; number++) {
       const chunk = this.#chunks[number]!;
       if (chunk[form.encoding] || (number === to.chunk && to.index === 0)) continue;
@@ -138,7 +163,8 @@ export class SortedEntries {
   /** These entries as items of a list, in few ready pieces; what separates items belongs between two of them. */
   slabs(prefix: string, form: SlabForm, { startKey, limit = Infinity }: Range = {}): Slab[] {
     const result: Slab[] = [];
-    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix), to = this.#end(prefix);
+    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix),
+      to = this.#end(prefix);
     let left = limit;
     for (let number = from.chunk; number < this.#chunks.length && number <= to.chunk && left > 0; number++) {
       const chunk = this.#chunks[number]!;
@@ -154,7 +180,8 @@ export class SortedEntries {
   /** The first position whose key is >= key. */
   #position(key: string): Position {
     const chunks = this.#chunks;
-    let low = 0, high = chunks.length;
+    let low = 0,
+      high = chunks.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (chunks[middle]!.entries.at(-1)!.key < key) low = middle + 1;
@@ -162,7 +189,8 @@ export class SortedEntries {
     }
     if (low === chunks.length) return { chunk: low, index: 0 };
     const { entries } = chunks[low]!;
-    let first = 0, last = entries.length;
+    let first = 0,
+      last = entries.length;
     while (first < last) {
       const middle = (first + last) >>> 1;
       if (entries[middle]!.key < key) first = middle + 1;
@@ -185,8 +213,17 @@ export class SortedEntries {
 
   #merge(number: number): void {
     const neighbour = number > 0 ? number - 1 : 1;
-    const [left, right] = neighbour < number ? [this.#chunks[neighbour], this.#chunks[number]] : [this.#chunks[number], this.#chunks[neighbour]];
-    if (!left || !right || left.entries.length + right.entries.length > MAX_CHUNK_ENTRIES / 2 || left.bytes + right.bytes > MAX_CHUNK_BYTES) return;
+    const [left, right] =
+      neighbour < number
+        ? [this.#chunks[neighbour], this.#chunks[number]]
+        : [this.#chunks[number], this.#chunks[neighbour]];
+    if (
+      !left ||
+      !right ||
+      left.entries.length + right.entries.length > MAX_CHUNK_ENTRIES / 2 ||
+      left.bytes + right.bytes > MAX_CHUNK_BYTES
+    )
+      return;
     left.entries.push(...right.entries);
     left.bytes += right.bytes;
     forget(left);
@@ -203,7 +240,10 @@ function layoutOf(chunk: Chunk, form: SlabForm): Layout {
   return (chunk[form.encoding] ??= { ...form.layOut(chunk.entries), parts: [] });
 }
 
-function slabPart(chunk: Chunk, { start, end, form }: { readonly start: number; readonly end: number; readonly form: SlabForm }): Slab {
+function slabPart(
+  chunk: Chunk,
+  { start, end, form }: { readonly start: number; readonly end: number; readonly form: SlabForm },
+): Slab {
   const { slab, offsets, parts } = layoutOf(chunk, form);
   if (start === 0 && end === chunk.entries.length) return slab;
   const known = parts.find((part) => part.start === start && part.end === end);

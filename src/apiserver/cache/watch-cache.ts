@@ -23,7 +23,11 @@ const RETRY_MS = 500;
 /** A store's log longer than this is not replayed for one watch: 410, the client lists anew. */
 const MAX_REPLAYED_EVENTS = 100_000;
 
-export interface WatchCacheOptions { readonly store: Store; readonly clock: Clock; readonly log: Logger }
+export interface WatchCacheOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
 export class WatchCache {
   readonly parsed = new ParsedObjects(PARSED_BYTES);
@@ -47,15 +51,24 @@ export class WatchCache {
   }
 
   /** Every event up to here was taken in. */
-  get revision(): number { return this.#revision; }
-  get live(): boolean { return this.#live; }
-  get resources(): Iterable<ResourceCache> { return this.#byPrefix.values(); }
+  get revision(): number {
+    return this.#revision;
+  }
+  get live(): boolean {
+    return this.#live;
+  }
+  get resources(): Iterable<ResourceCache> {
+    return this.#byPrefix.values();
+  }
 
   /**
    * Resources that share a prefix share the cache. After start() only for a prefix under which nothing is stored yet: what is written from
    * now on is taken in.
    */
-  add(prefix: string, { fieldsOf, itemHead }: Pick<ResourceCacheOptions, 'fieldsOf' | 'itemHead'>): ResourceCache {
+  add(
+    prefix: string,
+    { fieldsOf, itemHead }: Pick<ResourceCacheOptions, 'fieldsOf' | 'itemHead'>,
+  ): ResourceCache {
     let cache = this.#byPrefix.get(prefix);
     if (!cache) {
       cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead, windows: this.#windows });
@@ -94,7 +107,10 @@ export class WatchCache {
   }
 
   /** What happened to a resource after a revision, from the window or else the store's log; undefined = no longer known. */
-  eventsAfter(cache: ResourceCache, revision: number): CacheEvent[] | undefined | Promise<CacheEvent[] | undefined> {
+  eventsAfter(
+    cache: ResourceCache,
+    revision: number,
+  ): CacheEvent[] | undefined | Promise<CacheEvent[] | undefined> {
     return cache.eventsAfter(revision) ?? this.#replay(cache, revision);
   }
 
@@ -104,7 +120,11 @@ export class WatchCache {
     let startKey: string | undefined;
     let revision: number | undefined;
     for (;;) {
-      const page = await this.#store.list(STORAGE_ROOT, { limit: FILL_PAGE, ...(startKey === undefined ? {} : { startKey }), ...(revision === undefined ? {} : { revision }) });
+      const page = await this.#store.list(STORAGE_ROOT, {
+        limit: FILL_PAGE,
+        ...(startKey === undefined ? {} : { startKey }),
+        ...(revision === undefined ? {} : { revision }),
+      });
       revision = page.revision;
       for (const item of page.items) {
         const problem = problemOf(item);
@@ -118,7 +138,8 @@ export class WatchCache {
     this.#markUnreadable(unreadable);
     this.#revision = revision;
     this.#watch = this.#store.watch({
-      prefix: STORAGE_ROOT, afterRevision: revision,
+      prefix: STORAGE_ROOT,
+      afterRevision: revision,
       onEvents: (events) => this.#take(events),
       onClose: (error) => this.#lost(error),
     });
@@ -128,7 +149,12 @@ export class WatchCache {
   #markUnreadable(problems: ReadonlyMap<string, string>): void {
     for (const cache of this.#byPrefix.values()) cache.unreadable.clear();
     for (const [key, problem] of problems) this.#cacheOf(key)?.unreadable.set(key, problem);
-    if (problems.size > 0) this.#log.error('stored objects cannot be read', { objects: problems.size, first: [...problems.keys()][0], problem: [...problems.values()][0] });
+    if (problems.size > 0)
+      this.#log.error('stored objects cannot be read', {
+        objects: problems.size,
+        first: [...problems.keys()][0],
+        problem: [...problems.values()][0],
+      });
   }
 
   #collect(item: StoredValue, found: Map<ResourceCache, CacheEntry[]>): void {
@@ -155,7 +181,10 @@ export class WatchCache {
       if (cache.unreadable.size > 0) cache.unreadable.delete(event.key);
       if (event.value?.unreadable !== undefined) {
         cache.unreadable.set(event.key, event.value.unreadable);
-        cache.apply({ type: 'delete', key: event.key, revision: event.revision }, { object: undefined, touched });
+        cache.apply(
+          { type: 'delete', key: event.key, revision: event.revision },
+          { object: undefined, touched },
+        );
         continue;
       }
       const value = event.value?.value;
@@ -193,7 +222,12 @@ export class WatchCache {
           if (settled) return;
           if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
             // What was there before is forgotten: whether a selector matched it cannot be told any more.
-            if ((!event.previous && event.value?.createRevision !== event.revision) || event.value?.unreadable !== undefined || event.previous?.unreadable !== undefined) settle(undefined);
+            if (
+              (!event.previous && event.value?.createRevision !== event.revision) ||
+              event.value?.unreadable !== undefined ||
+              event.previous?.unreadable !== undefined
+            )
+              settle(undefined);
             else events.push(eventFromLog(event));
           }
           if (events.length > MAX_REPLAYED_EVENTS) settle(undefined);
@@ -201,7 +235,12 @@ export class WatchCache {
         }
       };
       try {
-        replay = this.#store.watch({ prefix: STORAGE_ROOT, afterRevision: after, onEvents, onClose: () => settle(undefined) });
+        replay = this.#store.watch({
+          prefix: STORAGE_ROOT,
+          afterRevision: after,
+          onEvents,
+          onClose: () => settle(undefined),
+        });
         if (settled) replay.stop();
       } catch {
         settle(undefined);
@@ -217,7 +256,8 @@ function problemOf({ value, unreadable }: StoredValue): string | undefined {
 
 function eventFromLog({ key, revision, value, previous }: StoreEvent): CacheEvent {
   return new CacheEvent({
-    revision, key,
+    revision,
+    key,
     current: value && new CacheEntry(key, { revision, value: value.value }),
     previous: previous && new CacheEntry(key, { revision: previous.modRevision, value: previous.value }),
   });

@@ -34,7 +34,9 @@ export class BodyParts {
   /** All of it; nothing is kept. */
   take(): Buffer {
     this.#closeTail();
-    const body = this.#rest ? Buffer.concat([this.#first!, ...this.#rest], this.bytes) : this.#first ?? EMPTY;
+    const body = this.#rest
+      ? Buffer.concat([this.#first!, ...this.#rest], this.bytes)
+      : (this.#first ?? EMPTY);
     this.clear();
     return body;
   }

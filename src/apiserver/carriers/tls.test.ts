@@ -11,25 +11,59 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import 'reflect-metadata';
-import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator, type X509Certificate } from '@peculiar/x509';
+import {
+  BasicConstraintsExtension,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+  type X509Certificate,
+} from '@peculiar/x509';
 import type { ApiRequest } from '../http.ts';
 import { startTestServer, type TestServer } from '../test-server.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-interface Keys { readonly publicKey: webcrypto.CryptoKey; readonly privateKey: webcrypto.CryptoKey }
-interface Pair { readonly certificate: X509Certificate; readonly keys: Keys; readonly cert: string; readonly key: string }
+interface Keys {
+  readonly publicKey: webcrypto.CryptoKey;
+  readonly privateKey: webcrypto.CryptoKey;
+}
+interface Pair {
+  readonly certificate: X509Certificate;
+  readonly keys: Keys;
+  readonly cert: string;
+  readonly key: string;
+}
 
 async function issue(name: string, issuer?: Pair): Promise<Pair> {
-  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']) as Keys;
+  const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as Keys;
   const common = {
-    notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3_600_000), signingAlgorithm: ALGORITHM, serialNumber: String(Math.floor(Math.random() * 1e9) + 1),
-    extensions: issuer ? [new SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }, { type: 'dns', value: 'localhost' }])] : [new BasicConstraintsExtension(true)],
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+    signingAlgorithm: ALGORITHM,
+    serialNumber: String(Math.floor(Math.random() * 1e9) + 1),
+    extensions: issuer
+      ? [
+          new SubjectAlternativeNameExtension([
+            { type: 'ip', value: '127.0.0.1' },
+            { type: 'dns', value: 'localhost' },
+          ]),
+        ]
+      : [new BasicConstraintsExtension(true)],
   };
   const certificate = issuer
-    ? await X509CertificateGenerator.create({ ...common, subject: name, issuer: issuer.certificate.subject, publicKey: keys.publicKey, signingKey: issuer.keys.privateKey })
+    ? await X509CertificateGenerator.create({
+        ...common,
+        subject: name,
+        issuer: issuer.certificate.subject,
+        publicKey: keys.publicKey,
+        signingKey: issuer.keys.privateKey,
+      })
     : await X509CertificateGenerator.createSelfSigned({ ...common, name, keys });
   const pkcs8 = Buffer.from(await crypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
-  return { certificate, keys, cert: certificate.toString('pem'), key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n` };
+  return {
+    certificate,
+    keys,
+    cert: certificate.toString('pem'),
+    key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`,
+  };
 }
 
 let server: TestServer;
@@ -42,25 +76,45 @@ before(async () => {
   client = await issue('CN=jane, O=devs, O=admins', ca);
   stranger = await issue('CN=jane, O=system:masters', await issue('CN=other'));
   server = await startTestServer({
-    authentication: () => ({ authenticator: { authenticate: (request) => {
-      seen = request;
-      return { user: { name: 'admin', groups: ['system:masters'] } };
-    } } }),
+    authentication: () => ({
+      authenticator: {
+        authenticate: (request) => {
+          seen = request;
+          return { user: { name: 'admin', groups: ['system:masters'] } };
+        },
+      },
+    }),
     bootstrapObjects: true,
   });
-  ({ port } = await server.server.start({ host: '127.0.0.1', port: 0, tls: { cert: leaf.cert, key: leaf.key, clientCa: ca.cert } }));
+  ({ port } = await server.server.start({
+    host: '127.0.0.1',
+    port: 0,
+    tls: { cert: leaf.cert, key: leaf.key, clientCa: ca.cert },
+  }));
   await server.server.ready();
 });
 after(() => server.stop());
 
-interface Answer { readonly status: number; readonly body: string }
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
 
-function http2Request(session: ClientHttp2Session, headers: Record<string, string>, body?: string): Promise<Answer> {
+function http2Request(
+  session: ClientHttp2Session,
+  headers: Record<string, string>,
+  body?: string,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const stream = session.request(headers, { endStream: body === undefined });
-    let status = 0, text = '';
+    let status = 0,
+      text = '';
     stream.on('response', (response) => (status = Number(response[':status'])));
-    stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk)).on('end', () => resolve({ status, body: text })).on('error', reject);
+    stream
+      .setEncoding('utf8')
+      .on('data', (chunk: string) => (text += chunk))
+      .on('end', () => resolve({ status, body: text }))
+      .on('error', reject);
     if (body !== undefined) stream.end(body);
   });
 }
@@ -69,10 +123,19 @@ test('a long list comes whole over both protocols', async () => {
   const path = '/api/v1/namespaces/long/configmaps';
   const post = (to: string, body: object) => server.request(`POST ${to}`, { body });
   await post('/api/v1/namespaces', { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'long' } });
-  for (let i = 0; i < 12; i++) await post(path, { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: `c${i}` }, data: { big: 'x'.repeat(300_000) } });
+  for (let i = 0; i < 12; i++)
+    await post(path, {
+      kind: 'ConfigMap',
+      apiVersion: 'v1',
+      metadata: { name: `c${i}` },
+      data: { big: 'x'.repeat(300_000) },
+    });
   const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert });
   try {
-    const answers = [await http2Request(session, { ':path': path }), await http1Get(path, { headers: { connection: 'close' } })];
+    const answers = [
+      await http2Request(session, { ':path': path }),
+      await http1Get(path, { headers: { connection: 'close' } }),
+    ];
     for (const { body } of answers) assert.equal((JSON.parse(body) as { items: unknown[] }).items.length, 12);
     const stream = session.request({ ':path': path, 'accept-encoding': 'gzip' });
     const chunks: Buffer[] = [];
@@ -87,16 +150,46 @@ test('a long list comes whole over both protocols', async () => {
 });
 
 test('HTTP/2: bodies both ways, watches, a client certificate', async () => {
-  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert, cert: client.cert, key: client.key });
+  const session = connectHttp2(`https://127.0.0.1:${port}`, {
+    ca: ca.cert,
+    cert: client.cert,
+    key: client.key,
+  });
   try {
-    const made = await http2Request(session, { ':method': 'POST', ':path': '/api/v1/namespaces/default/configmaps', 'content-type': 'application/json' }, JSON.stringify({ kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: 'a' }, data: { big: 'x'.repeat(300_000) } }));
+    const made = await http2Request(
+      session,
+      {
+        ':method': 'POST',
+        ':path': '/api/v1/namespaces/default/configmaps',
+        'content-type': 'application/json',
+      },
+      JSON.stringify({
+        kind: 'ConfigMap',
+        apiVersion: 'v1',
+        metadata: { name: 'a' },
+        data: { big: 'x'.repeat(300_000) },
+      }),
+    );
     assert.equal(made.status, 201, made.body);
-    assert.deepEqual([seen?.clientCertificate?.commonName, [...seen?.clientCertificate?.organizations ?? []].toSorted(), seen?.remoteAddress], ['jane', ['admins', 'devs'], '127.0.0.1']);
+    assert.deepEqual(
+      [
+        seen?.clientCertificate?.commonName,
+        [...(seen?.clientCertificate?.organizations ?? [])].toSorted(),
+        seen?.remoteAddress,
+      ],
+      ['jane', ['admins', 'devs'], '127.0.0.1'],
+    );
     const list = await http2Request(session, { ':path': '/api/v1/namespaces/default/configmaps' });
     assert.equal((JSON.parse(list.body) as { items: unknown[] }).items.length, 1);
-    const tooLarge = await http2Request(session, { ':method': 'POST', ':path': '/api/v1/namespaces/default/configmaps' }, 'x'.repeat(3 * 1024 * 1024 + 1));
+    const tooLarge = await http2Request(
+      session,
+      { ':method': 'POST', ':path': '/api/v1/namespaces/default/configmaps' },
+      'x'.repeat(3 * 1024 * 1024 + 1),
+    );
     assert.equal(tooLarge.status, 413, tooLarge.body);
-    const watch = session.request({ ':path': '/api/v1/namespaces/default/configmaps?watch=true' }).setEncoding('utf8');
+    const watch = session
+      .request({ ':path': '/api/v1/namespaces/default/configmaps?watch=true' })
+      .setEncoding('utf8');
     const [line] = (await new Promise<string>((resolve) => watch.once('data', resolve))).split('{"kind"');
     assert.equal(line, '{"type":"ADDED","object":');
     watch.close();
@@ -109,10 +202,23 @@ test('HTTP/2: bodies both ways, watches, a client certificate', async () => {
 
 function http1Get(path: string, options: RequestOptions = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    httpsGet({ host: '127.0.0.1', port, path, ca: ca.cert, ALPNProtocols: ['http/1.1'], ...options } as RequestOptions, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => (body += chunk)).on('end', () => resolve({ status: response.statusCode ?? 0, body }));
-    }).on('error', reject);
+    httpsGet(
+      {
+        host: '127.0.0.1',
+        port,
+        path,
+        ca: ca.cert,
+        ALPNProtocols: ['http/1.1'],
+        ...options,
+      } as RequestOptions,
+      (response) => {
+        let body = '';
+        response
+          .setEncoding('utf8')
+          .on('data', (chunk: string) => (body += chunk))
+          .on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      },
+    ).on('error', reject);
   });
 }
 
@@ -129,7 +235,9 @@ test('a client certificate of a foreign CA is 401', async () => {
 });
 
 test('an upgrade that cannot be served is answered with a Status', async () => {
-  const { status, body } = await http1Get('/api/v1/namespaces/default/pods/none/exec?command=ls', { headers: { connection: 'Upgrade', upgrade: 'SPDY/3.1' } });
+  const { status, body } = await http1Get('/api/v1/namespaces/default/pods/none/exec?command=ls', {
+    headers: { connection: 'Upgrade', upgrade: 'SPDY/3.1' },
+  });
   assert.equal(status, 404);
   assert.equal((JSON.parse(body) as { message: string }).message, 'pods "none" not found');
 });
@@ -167,16 +275,40 @@ test('kubectl creates, reads, patches, scales and deletes', async (t) => {
   try {
     const config = join(directory, 'config');
     const base64 = (text: string): string => Buffer.from(text).toString('base64');
-    writeFileSync(config, JSON.stringify({
-      apiVersion: 'v1', kind: 'Config', 'current-context': 'c', clusters: [{ name: 'c', cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority-data': base64(ca.cert) } }],
-      users: [{ name: 'u', user: { 'client-certificate-data': base64(client.cert), 'client-key-data': base64(client.key) } }], contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-    }));
-    const call = async (...args: string[]): Promise<string> => (await run(kubectl, [`--kubeconfig=${config}`, `--cache-dir=${directory}/cache`, ...args])).stdout;
-    assert.match(await call('create', 'deployment', 'web', '--image=x', '--replicas=2'), /deployment\.apps\/web created/);
+    writeFileSync(
+      config,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Config',
+        'current-context': 'c',
+        clusters: [
+          {
+            name: 'c',
+            cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority-data': base64(ca.cert) },
+          },
+        ],
+        users: [
+          {
+            name: 'u',
+            user: { 'client-certificate-data': base64(client.cert), 'client-key-data': base64(client.key) },
+          },
+        ],
+        contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+      }),
+    );
+    const call = async (...args: string[]): Promise<string> =>
+      (await run(kubectl, [`--kubeconfig=${config}`, `--cache-dir=${directory}/cache`, ...args])).stdout;
+    assert.match(
+      await call('create', 'deployment', 'web', '--image=x', '--replicas=2'),
+      /deployment\.apps\/web created/,
+    );
     assert.match(await call('get', 'deploy', 'web'), /web\s+0\/2/);
     assert.match(await call('scale', 'deploy', 'web', '--replicas=5'), /scaled/);
     assert.match(await call('label', 'deploy', 'web', 'a=b'), /labeled/);
-    assert.equal(await call('get', 'deploy', 'web', '-o', 'jsonpath={.spec.replicas} {.metadata.labels.a}'), '5 b');
+    assert.equal(
+      await call('get', 'deploy', 'web', '-o', 'jsonpath={.spec.replicas} {.metadata.labels.a}'),
+      '5 b',
+    );
     assert.match(await call('explain', 'pod.spec.containers'), /FIELD: containers/);
     assert.match(await call('auth', 'can-i', 'create', 'pods'), /yes/);
     assert.match(await call('delete', 'deploy', 'web'), /deleted/);

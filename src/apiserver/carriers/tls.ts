@@ -3,10 +3,21 @@
  * optional. HTTP/2 is our own (http2/): Node's takes more time for a request than everything else we do with it. Upgrades (exec, attach,
  * port-forward, proxied WebSockets) come over HTTP/1.1 and go to onUpgrade. Certificates are replaced without a restart.
  */
-import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server as HttpServer,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
-import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type SecureVersion, type TLSSocket } from 'node:tls';
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type SecureVersion,
+  type TLSSocket,
+} from 'node:tls';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { statusErrors } from '#machinery/errors.ts';
@@ -51,9 +62,18 @@ export interface CarrierLimits {
   readonly goawayChance: number;
 }
 
-const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 1024 * 1024, idleMs: 180_000, maxConnections: 20_000, goawayChance: 0 };
+const DEFAULT_LIMITS: CarrierLimits = {
+  maxConcurrentStreams: 250,
+  maxHeaderBytes: 1024 * 1024,
+  idleMs: 180_000,
+  maxConnections: 20_000,
+  goawayChance: 0,
+};
 
-export interface ListenOptions { readonly host: string; readonly port: number }
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+}
 
 export interface TlsCarrier {
   listen(options: ListenOptions): Promise<AddressInfo>;
@@ -65,13 +85,22 @@ export interface TlsCarrier {
 
 export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const trust: Trust = { authorities: authoritiesFrom(options.tls), bundles: bundlesOf(options.tls), generation: 0 };
+  const trust: Trust = {
+    authorities: authoritiesFrom(options.tls),
+    bundles: bundlesOf(options.tls),
+    generation: 0,
+  };
   const http1 = http1Server(options, { ...limits, trust });
   const sockets = new Set<TLSSocket>();
   const connections = new Set<Http2Connection>();
   const server = createTlsServer({
-    ...contextOptions(options.tls), requestCert: options.tls.clientCa !== undefined || options.tls.frontProxyCa !== undefined, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'],
-    handshakeTimeout: 10_000, noDelay: true, keepAlive: true,
+    ...contextOptions(options.tls),
+    requestCert: options.tls.clientCa !== undefined || options.tls.frontProxyCa !== undefined,
+    rejectUnauthorized: false,
+    ALPNProtocols: ['h2', 'http/1.1'],
+    handshakeTimeout: 10_000,
+    noDelay: true,
+    keepAlive: true,
   });
   server.maxConnections = limits.maxConnections;
   server.on('secureConnection', (socket) => {
@@ -79,7 +108,15 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     if (socket.alpnProtocol === 'h2') {
-      const connection: Http2Connection = new Http2Connection(socket, { ...limits, handler: limits.goawayChance > 0 ? sendsAway(options.handler, { chance: limits.goawayChance, away: () => connection.shutdown() }) : options.handler, peer: peerOf(socket, trust.authorities), log: options.log });
+      const connection: Http2Connection = new Http2Connection(socket, {
+        ...limits,
+        handler:
+          limits.goawayChance > 0
+            ? sendsAway(options.handler, { chance: limits.goawayChance, away: () => connection.shutdown() })
+            : options.handler,
+        peer: peerOf(socket, trust.authorities),
+        log: options.log,
+      });
       connections.add(connection);
       socket.on('close', () => connections.delete(connection));
     } else http1.emit('connection', socket);
@@ -89,14 +126,17 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     options.log.debug('TLS handshake failed', { error: errorMessage(error) });
   });
   return {
-    listen: ({ host, port }) => new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, backlog: 1024 }, () => {
-        server.off('error', reject);
-        server.on('error', (error) => options.log.error('the listener failed', { error: errorMessage(error) }));
-        resolve(server.address() as AddressInfo);
-      });
-    }),
+    listen: ({ host, port }) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject);
+        server.listen({ host, port, backlog: 1024 }, () => {
+          server.off('error', reject);
+          server.on('error', (error) =>
+            options.log.error('the listener failed', { error: errorMessage(error) }),
+          );
+          resolve(server.address() as AddressInfo);
+        });
+      }),
     replaceCertificates(tls) {
       server.setSecureContext(contextOptions(tls));
       trust.authorities = authoritiesFrom(tls);
@@ -133,7 +173,10 @@ function bundlesOf({ clientCa = '', frontProxyCa = '' }: TlsMaterial): string {
   return `${String(clientCa)}\0${String(frontProxyCa)}`;
 }
 
-function sendsAway(handler: ApiHandler, { chance, away }: { readonly chance: number; readonly away: () => void }): ApiHandler {
+function sendsAway(
+  handler: ApiHandler,
+  { chance, away }: { readonly chance: number; readonly away: () => void },
+): ApiHandler {
   return async (request) => {
     const response = await handler(request);
     if (Math.random() < chance) setImmediate(away);
@@ -141,9 +184,22 @@ function sendsAway(handler: ApiHandler, { chance, away }: { readonly chance: num
   };
 }
 
-function contextOptions({ cert, key, clientCa, frontProxyCa, minVersion = 'TLSv1.2', ciphers = DEFAULT_CIPHERS }: TlsMaterial): SecureContextOptions {
+function contextOptions({
+  cert,
+  key,
+  clientCa,
+  frontProxyCa,
+  minVersion = 'TLSv1.2',
+  ciphers = DEFAULT_CIPHERS,
+}: TlsMaterial): SecureContextOptions {
   const ca = [clientCa, frontProxyCa].filter((bundle) => bundle !== undefined);
-  const context: SecureContextOptions = { cert, key, minVersion, ciphers, ...(ca.length === 0 ? {} : { ca }) };
+  const context: SecureContextOptions = {
+    cert,
+    key,
+    minVersion,
+    ciphers,
+    ...(ca.length === 0 ? {} : { ca }),
+  };
   // Refuses what does not fit together before anything is replaced.
   createSecureContext(context);
   return context;
@@ -155,8 +211,17 @@ const REFUSED_LINGER_MS = 2000;
 /** A whole answer of which the client takes nothing for so long is given up, as over HTTP/2. */
 const STALL_MS = 120_000;
 
-function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ...limits }: CarrierLimits & { readonly trust: Trust }): HttpServer {
-  const server = createHttpServer({ maxHeaderSize: limits.maxHeaderBytes, keepAliveTimeout: limits.idleMs, headersTimeout: 30_000, requestTimeout: 0, noDelay: true });
+function http1Server(
+  { handler, onUpgrade, log }: TlsCarrierOptions,
+  { trust, ...limits }: CarrierLimits & { readonly trust: Trust },
+): HttpServer {
+  const server = createHttpServer({
+    maxHeaderSize: limits.maxHeaderBytes,
+    keepAliveTimeout: limits.idleMs,
+    headersTimeout: 30_000,
+    requestTimeout: 0,
+    noDelay: true,
+  });
   // Node watches over header timeouts and idle connections from 'listening' on; this server never listens itself.
   server.emit('listening');
   const peers = new WeakMap<TLSSocket, Peer>();
@@ -174,21 +239,38 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
     const request = toRequest(message, response);
     if (generations.get(message.socket as TLSSocket) !== trust.generation) response.shouldKeepAlive = false;
     response.on('error', () => {});
-    handler(request).then((answer) => respondHttp1(message, { response, answer }), (error: unknown) => {
-      log.error('the request handler failed', { error: errorMessage(error) });
-      response.destroy();
-    });
+    handler(request).then(
+      (answer) => respondHttp1(message, { response, answer }),
+      (error: unknown) => {
+        log.error('the request handler failed', { error: errorMessage(error) });
+        response.destroy();
+      },
+    );
   });
   server.on('upgrade', (message, socket, head) => {
     socket.on('error', () => socket.destroy());
-    if (!onUpgrade) return void socket.end('HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+    if (!onUpgrade)
+      return void socket.end(
+        'HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n',
+      );
     onUpgrade(toRequest(message), socket, head);
   });
   // Without this, Node closes the connection without a word.
-  server.on('connect', (_message, socket) => void socket.on('error', () => socket.destroy()).end('HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'));
+  server.on(
+    'connect',
+    (_message, socket) =>
+      void socket
+        .on('error', () => socket.destroy())
+        .end('HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'),
+  );
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (!socket.writable) return void socket.destroy();
-    const why = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+    const why =
+      error.code === 'HPE_HEADER_OVERFLOW'
+        ? '431 Request Header Fields Too Large'
+        : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+          ? '408 Request Timeout'
+          : '400 Bad Request';
     socket.end(`HTTP/1.1 ${why}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
     // What is still coming is read and dropped for a while: a connection closed with bytes unread takes the answer with it.
     socket.removeAllListeners('data');
@@ -208,7 +290,10 @@ class Http1Request implements ApiRequest {
   /** Undefined for upgrades, whose socket serves nothing else. */
   readonly #response: ServerResponse | undefined;
 
-  constructor(message: IncomingMessage, { peer, response }: { readonly peer: Peer; readonly response: ServerResponse | undefined }) {
+  constructor(
+    message: IncomingMessage,
+    { peer, response }: { readonly peer: Peer; readonly response: ServerResponse | undefined },
+  ) {
     this.#message = message;
     this.#peer = peer;
     this.#response = response;
@@ -220,10 +305,18 @@ class Http1Request implements ApiRequest {
     this.headers = message.headers as Record<string, string | undefined>;
   }
 
-  get remoteAddress(): string { return this.#peer.remoteAddress; }
-  get clientCertificate(): ClientCertificate | undefined { return this.#peer.certificate; }
-  get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
-  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] { return this.#peer.frontProxy; }
+  get remoteAddress(): string {
+    return this.#peer.remoteAddress;
+  }
+  get clientCertificate(): ClientCertificate | undefined {
+    return this.#peer.certificate;
+  }
+  get clientCertificateError(): string | undefined {
+    return this.#peer.certificateError;
+  }
+  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
+    return this.#peer.frontProxy;
+  }
 
   body(limitBytes: number): Promise<Buffer> {
     return readBody(this.#message, { limitBytes, declared: this.headers['content-length'] });
@@ -233,7 +326,9 @@ class Http1Request implements ApiRequest {
     return this.#message.headersDistinct[name] ?? [];
   }
 
-  bodyStream(): Readable { return this.#message; }
+  bodyStream(): Readable {
+    return this.#message;
+  }
 
   onSent(callback: () => void): void {
     if (!this.#response || this.#response.destroyed) callback();
@@ -250,7 +345,13 @@ class Http1Request implements ApiRequest {
   }
 }
 
-function respondHttp1(message: IncomingMessage, { response, answer: { status, headers, repeated, body } }: { readonly response: ServerResponse; readonly answer: ApiResponse }): void {
+function respondHttp1(
+  message: IncomingMessage,
+  {
+    response,
+    answer: { status, headers, repeated, body },
+  }: { readonly response: ServerResponse; readonly answer: ApiResponse },
+): void {
   if (response.destroyed) {
     if (typeof body === 'function') body(closedSink);
     return;
@@ -284,7 +385,8 @@ function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
     const from = next;
     while (next < pieces.length && bytes < WRITE_BYTES) bytes += pieces[next++]!.length;
     stream.cork();
-    if (next > from) stream.write(next - from === 1 ? pieces[from]! : Buffer.concat(pieces.slice(from, next), bytes));
+    if (next > from)
+      stream.write(next - from === 1 ? pieces[from]! : Buffer.concat(pieces.slice(from, next), bytes));
     if (next === pieces.length) stream.end();
     // Not at once: a fast reader would have all of it written in this turn.
     else {
@@ -299,7 +401,10 @@ function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
   proceed();
 }
 
-function readBody(stream: IncomingMessage, { limitBytes, declared }: { readonly limitBytes: number; readonly declared: string | undefined }): Promise<Buffer> {
+function readBody(
+  stream: IncomingMessage,
+  { limitBytes, declared }: { readonly limitBytes: number; readonly declared: string | undefined },
+): Promise<Buffer> {
   const tooLarge = (): Error => statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);
   if (declared !== undefined && Number(declared) > limitBytes) return Promise.reject(tooLarge());
   return new Promise((resolve, reject) => {
@@ -340,7 +445,9 @@ class StreamSink implements ResponseSink {
     });
   }
 
-  get bufferedBytes(): number { return this.#stream.writableLength; }
+  get bufferedBytes(): number {
+    return this.#stream.writableLength;
+  }
 
   write(chunk: Buffer): boolean {
     return this.closed ? false : this.#stream.write(chunk);

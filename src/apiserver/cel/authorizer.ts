@@ -35,7 +35,13 @@ export interface AuthorizerOptions {
   readonly authorizer: Authorizer;
   readonly user: UserInfo;
   /** What the request itself is about: authorizer.requestResource. */
-  readonly request?: { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string };
+  readonly request?: {
+    readonly group: string;
+    readonly resource: string;
+    readonly subresource: string;
+    readonly namespace: string;
+    readonly name: string;
+  };
 }
 
 /** The checks of one request: remembers answers, so that each is asked for once. */
@@ -84,10 +90,14 @@ export class AuthorizerChecks {
   }
 
   /** The request's expressions have kept the server for long enough. */
-  get isLong(): boolean { return performance.now() - this.#turnBegan > TURN_MS; }
+  get isLong(): boolean {
+    return performance.now() - this.#turnBegan > TURN_MS;
+  }
 
   async giveTurn(): Promise<void> {
-    await new Promise((resolve) => { setImmediate(resolve); });
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
     this.#turnBegan = performance.now();
   }
 
@@ -111,7 +121,12 @@ export class AuthorizerChecks {
     if (known) return known;
     const decision = this.#ask({ ...question, user });
     if (!(decision instanceof Promise)) return this.#remember(key, { decision });
-    this.#awaited.push(decision.then((later) => void this.#remember(key, { decision: later }), (error: unknown) => void this.#remember(key, failure(error))));
+    this.#awaited.push(
+      decision.then(
+        (later) => void this.#remember(key, { decision: later }),
+        (error: unknown) => void this.#remember(key, failure(error)),
+      ),
+    );
     throw new UnansweredError('the authorizer has not answered yet');
   }
 
@@ -129,10 +144,16 @@ export class AuthorizerChecks {
   }
 }
 
-interface Answer { readonly decision: AuthorizationDecision; readonly error?: string }
+interface Answer {
+  readonly decision: AuthorizationDecision;
+  readonly error?: string;
+}
 
 function failure(error: unknown): Answer {
-  return { decision: { decision: 'no-opinion', reason: '' }, error: error instanceof Error ? error.message : String(error) };
+  return {
+    decision: { decision: 'no-opinion', reason: '' },
+    error: error instanceof Error ? error.message : String(error),
+  };
 }
 
 class CelAuthorizer {
@@ -144,45 +165,97 @@ class CelAuthorizer {
   constructor(checks: AuthorizerChecks, user: UserInfo, request?: AuthorizerOptions['request']) {
     this.checks = checks;
     this.user = user;
-    this.requestResource = request && new CelResourceCheck(this, { ...request, fieldSelector: '', labelSelector: '' });
+    this.requestResource =
+      request && new CelResourceCheck(this, { ...request, fieldSelector: '', labelSelector: '' });
   }
 }
 
 class CelPathCheck {
   readonly of: CelAuthorizer;
   readonly path: string;
-  constructor(of: CelAuthorizer, path: string) { this.of = of; this.path = path; }
+  constructor(of: CelAuthorizer, path: string) {
+    this.of = of;
+    this.path = path;
+  }
 }
 
 class CelGroupCheck {
   readonly of: CelAuthorizer;
   readonly group: string;
-  constructor(of: CelAuthorizer, group: string) { this.of = of; this.group = group; }
+  constructor(of: CelAuthorizer, group: string) {
+    this.of = of;
+    this.group = group;
+  }
 }
 
-interface ResourceQuestion { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string; readonly fieldSelector: string; readonly labelSelector: string }
+interface ResourceQuestion {
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly fieldSelector: string;
+  readonly labelSelector: string;
+}
 
 class CelResourceCheck {
   readonly of: CelAuthorizer;
   readonly question: ResourceQuestion;
-  constructor(of: CelAuthorizer, question: ResourceQuestion) { this.of = of; this.question = question; }
+  constructor(of: CelAuthorizer, question: ResourceQuestion) {
+    this.of = of;
+    this.question = question;
+  }
 }
 
 class CelDecision {
   readonly answer: Answer;
-  constructor(answer: Answer) { this.answer = answer; }
+  constructor(answer: Answer) {
+    this.answer = answer;
+  }
 }
 
 /** Adds the authorizer's types and functions. */
-export function addAuthorizer(env: Environment, add: (signature: string, handler: (...args: never[]) => unknown) => void): void {
-  for (const [name, ctor] of [[DECISION, CelDecision], [PATH_CHECK, CelPathCheck], [GROUP_CHECK, CelGroupCheck], [RESOURCE_CHECK, CelResourceCheck]] as const) env.registerType(name, { ctor, fields: {} });
+export function addAuthorizer(
+  env: Environment,
+  add: (signature: string, handler: (...args: never[]) => unknown) => void,
+): void {
+  for (const [name, ctor] of [
+    [DECISION, CelDecision],
+    [PATH_CHECK, CelPathCheck],
+    [GROUP_CHECK, CelGroupCheck],
+    [RESOURCE_CHECK, CelResourceCheck],
+  ] as const)
+    env.registerType(name, { ctor, fields: {} });
   env.registerType(AUTHORIZER, { ctor: CelAuthorizer, fields: { requestResource: RESOURCE_CHECK } } as never);
-  add(`${AUTHORIZER}.path(string): ${PATH_CHECK}`, (of: CelAuthorizer, path: string) => new CelPathCheck(of, path === '' ? fail('path must not be empty') : path));
-  add(`${AUTHORIZER}.group(string): ${GROUP_CHECK}`, (of: CelAuthorizer, group: string) => new CelGroupCheck(of, group));
+  add(
+    `${AUTHORIZER}.path(string): ${PATH_CHECK}`,
+    (of: CelAuthorizer, path: string) =>
+      new CelPathCheck(of, path === '' ? fail('path must not be empty') : path),
+  );
+  add(
+    `${AUTHORIZER}.group(string): ${GROUP_CHECK}`,
+    (of: CelAuthorizer, group: string) => new CelGroupCheck(of, group),
+  );
   add(`${AUTHORIZER}.serviceAccount(string, string): ${AUTHORIZER}`, asServiceAccount);
-  add(`${GROUP_CHECK}.resource(string): ${RESOURCE_CHECK}`, ({ of, group }: CelGroupCheck, resource: string) => new CelResourceCheck(of, { group, resource, subresource: '', namespace: '', name: '', fieldSelector: '', labelSelector: '' }));
+  add(
+    `${GROUP_CHECK}.resource(string): ${RESOURCE_CHECK}`,
+    ({ of, group }: CelGroupCheck, resource: string) =>
+      new CelResourceCheck(of, {
+        group,
+        resource,
+        subresource: '',
+        namespace: '',
+        name: '',
+        fieldSelector: '',
+        labelSelector: '',
+      }),
+  );
   for (const part of ['subresource', 'namespace', 'name', 'fieldSelector', 'labelSelector']) {
-    add(`${RESOURCE_CHECK}.${part}(string): ${RESOURCE_CHECK}`, ({ of, question }: CelResourceCheck, value: string) => new CelResourceCheck(of, { ...question, [part]: value }));
+    add(
+      `${RESOURCE_CHECK}.${part}(string): ${RESOURCE_CHECK}`,
+      ({ of, question }: CelResourceCheck, value: string) =>
+        new CelResourceCheck(of, { ...question, [part]: value }),
+    );
   }
   add(`${PATH_CHECK}.check(string): ${DECISION}`, checkPath);
   add(`${RESOURCE_CHECK}.check(string): ${DECISION}`, checkResource);
@@ -197,17 +270,48 @@ function fail(message: string): never {
 }
 
 function asServiceAccount({ checks }: CelAuthorizer, namespace: string, name: string): CelAuthorizer {
-  const problems = [...validateDNS1123Label(namespace).map((problem) => `invalid service account namespace: ${problem}`), ...validateDNS1123Subdomain(name).map((problem) => `invalid service account name: ${problem}`)];
+  const problems = [
+    ...validateDNS1123Label(namespace).map((problem) => `invalid service account namespace: ${problem}`),
+    ...validateDNS1123Subdomain(name).map((problem) => `invalid service account name: ${problem}`),
+  ];
   if (problems.length > 0) fail(problems.join(', '));
-  return new CelAuthorizer(checks, { name: `system:serviceaccount:${namespace}:${name}`, groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'] });
+  return new CelAuthorizer(checks, {
+    name: `system:serviceaccount:${namespace}:${name}`,
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
+  });
 }
 
 function checkPath({ of, path }: CelPathCheck, verb: string): CelDecision {
-  return new CelDecision(of.checks.answer(of.user, { verb, isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path }));
+  return new CelDecision(
+    of.checks.answer(of.user, {
+      verb,
+      isResourceRequest: false,
+      group: '',
+      version: '',
+      resource: '',
+      subresource: '',
+      namespace: '',
+      name: '',
+      path,
+    }),
+  );
 }
 
-function checkResource({ of, question: { fieldSelector, labelSelector, ...question } }: CelResourceCheck, verb: string): CelDecision {
+function checkResource(
+  { of, question: { fieldSelector, labelSelector, ...question } }: CelResourceCheck,
+  verb: string,
+): CelDecision {
   const fields = fieldSelector === '' ? undefined : fieldRequirements(fieldSelector);
   const labels = labelSelector === '' ? undefined : labelRequirements(labelSelector);
-  return new CelDecision(of.checks.answer(of.user, { ...question, verb, version: '*', isResourceRequest: true, path: '', ...(fields ? { fieldSelector: fields } : {}), ...(labels ? { labelSelector: labels } : {}) }));
+  return new CelDecision(
+    of.checks.answer(of.user, {
+      ...question,
+      verb,
+      version: '*',
+      isResourceRequest: true,
+      path: '',
+      ...(fields ? { fieldSelector: fields } : {}),
+      ...(labels ? { labelSelector: labels } : {}),
+    }),
+  );
 }

@@ -9,7 +9,9 @@ export const TOTAL_LIMIT = 10_000_000;
 export class BudgetError extends Error {}
 
 /** What several evaluations share. */
-export interface Budget { remaining: number }
+export interface Budget {
+  remaining: number;
+}
 
 let spent = 0;
 let limit = Infinity;
@@ -18,8 +20,12 @@ let limit = Infinity;
  * Evaluations are synchronous, so that one counter is enough; one inside another (a policy's variables) counts for both. Answers what the call
  * cost. Operators absorb errors, so that a result is looked at again: nothing that cost too much has one.
  */
-export function withBudget<T>(allowed: number, evaluate: () => T): { readonly result: T; readonly cost: number } {
-  const outer = { spent, limit }, { stackTraceLimit } = Error;
+export function withBudget<T>(
+  allowed: number,
+  evaluate: () => T,
+): { readonly result: T; readonly cost: number } {
+  const outer = { spent, limit },
+    { stackTraceLimit } = Error;
   // Errors are results here, and may be many.
   Error.stackTraceLimit = 0;
   spent = 0;

@@ -25,15 +25,34 @@ const PATCH_FIELDS = ['op', 'path', 'from', 'value'];
 const MAKERS: Readonly<Record<string, string>> = { Object: '__newObject', JSONPatch: '__newJSONPatch' };
 const PART_MAKER = '__newObjectPart';
 
-export function addConstruction(env: Environment, add: (signature: string, handler: (...args: never[]) => unknown) => void): void {
-  for (const [name, ctor] of [['Object', RootObject], ['Object.part', CelObject], ['JSONPatch', JSONPatch], ['jsonpatch.Namespace', JSONPatchNamespace]] as const) env.registerType(name, { ctor, fields: {} } as never);
+export function addConstruction(
+  env: Environment,
+  add: (signature: string, handler: (...args: never[]) => unknown) => void,
+): void {
+  for (const [name, ctor] of [
+    ['Object', RootObject],
+    ['Object.part', CelObject],
+    ['JSONPatch', JSONPatch],
+    ['jsonpatch.Namespace', JSONPatchNamespace],
+  ] as const)
+    env.registerType(name, { ctor, fields: {} } as never);
   env.registerConstant('jsonpatch', 'jsonpatch.Namespace', new JSONPatchNamespace());
-  add('jsonpatch.Namespace.escapeKey(string): string', (_: JSONPatchNamespace, key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1'));
-  add(`${MAKERS['Object']}(string, map): Object`, (name: string, fields: object) => new RootObject(name, present(fields)));
-  add(`${PART_MAKER}(string, map): Object.part`, (name: string, fields: object) => new CelObject(name, present(fields)));
+  add('jsonpatch.Namespace.escapeKey(string): string', (_: JSONPatchNamespace, key: string) =>
+    key.replaceAll('~', '~0').replaceAll('/', '~1'),
+  );
+  add(
+    `${MAKERS['Object']}(string, map): Object`,
+    (name: string, fields: object) => new RootObject(name, present(fields)),
+  );
+  add(
+    `${PART_MAKER}(string, map): Object.part`,
+    (name: string, fields: object) => new CelObject(name, present(fields)),
+  );
   add(`${MAKERS['JSONPatch']}(string, map): JSONPatch`, (name: string, fields: object) => {
     const entries = present(fields);
-    for (const field of ['op', 'path', 'from']) if (entries.has(field) && typeof entries.get(field) !== 'string') throw new EvaluationError(`unexpected type for field ${field} of JSONPatch: must be a string`);
+    for (const field of ['op', 'path', 'from'])
+      if (entries.has(field) && typeof entries.get(field) !== 'string')
+        throw new EvaluationError(`unexpected type for field ${field} of JSONPatch: must be a string`);
     return new JSONPatch(name, entries);
   });
 }
@@ -41,9 +60,12 @@ export function addConstruction(env: Environment, add: (signature: string, handl
 /** Fields written with ? that have no value are left out. */
 function present(fields: object): Map<string, unknown> {
   const entries = new Map<string, unknown>();
-  for (const [key, value] of fields instanceof Map ? fields as Map<string, unknown> : Object.entries(fields)) {
+  for (const [key, value] of fields instanceof Map
+    ? (fields as Map<string, unknown>)
+    : Object.entries(fields)) {
     if (!key.startsWith('?')) entries.set(key, value);
-    else if (!(value instanceof Optional)) throw new EvaluationError(`field ${key.slice(1)} is written as optional, but its value is not`);
+    else if (!(value instanceof Optional))
+      throw new EvaluationError(`field ${key.slice(1)} is written as optional, but its value is not`);
     else if (value.hasValue()) entries.set(key.slice(1), value.value());
   }
   return entries;
@@ -55,16 +77,25 @@ export interface Rewritten {
   at(place: number): number;
 }
 
-interface Token { readonly text: string; readonly start: number; readonly kind: 'name' | 'sign' | 'other' }
+interface Token {
+  readonly text: string;
+  readonly start: number;
+  readonly kind: 'name' | 'sign' | 'other';
+}
 
-const TOKEN = /\/\/[^\n]*|[rRbB]{0,2}(?:"""(?:\\[\s\S]|(?!""")[\s\S])*"""|'''(?:\\[\s\S]|(?!''')[\s\S])*'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|[A-Za-z_][A-Za-z0-9_]*|[0-9][0-9A-Za-z.]*|[\s\S]/g;
+const TOKEN =
+  /\/\/[^\n]*|[rRbB]{0,2}(?:"""(?:\\[\s\S]|(?!""")[\s\S])*"""|'''(?:\\[\s\S]|(?!''')[\s\S])*'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|[A-Za-z_][A-Za-z0-9_]*|[0-9][0-9A-Za-z.]*|[\s\S]/g;
 
 /** Blanks and comments go: they mean nothing. */
 function tokensOf(source: string): Token[] {
   const tokens: Token[] = [];
   for (const { 0: text, index: start } of source.matchAll(TOKEN)) {
     if (/^\s|^\/\//.test(text)) continue;
-    tokens.push({ text, start, kind: /^[A-Za-z_][A-Za-z0-9_]*$/.test(text) ? 'name' : text.length === 1 ? 'sign' : 'other' });
+    tokens.push({
+      text,
+      start,
+      kind: /^[A-Za-z_][A-Za-z0-9_]*$/.test(text) ? 'name' : text.length === 1 ? 'sign' : 'other',
+    });
   }
   return tokens;
 }
@@ -76,11 +107,19 @@ export function rewriteConstruction(source: string): Rewritten {
   /** What each open bracket is: of a construction, its type. */
   const open: { readonly type: string | undefined }[] = [];
   for (let i = 0; i < tokens.length; i++) {
-    const token = tokens[i]!, before = tokens[i - 1];
+    const token = tokens[i]!,
+      before = tokens[i - 1];
     const type = token.kind === 'name' && before?.text !== '.' ? typeAt(tokens, i) : undefined;
     if (type) {
-      const name = type.names.join('.'), maker = type.names.length > 1 && type.names[0] === 'Object' ? PART_MAKER : MAKERS[name];
-      if (!maker) throw new CelCompileError(locate(`undeclared reference to '${name}' (in container '')`, { text: source, start: tokens[type.brace]!.start }));
+      const name = type.names.join('.'),
+        maker = type.names.length > 1 && type.names[0] === 'Object' ? PART_MAKER : MAKERS[name];
+      if (!maker)
+        throw new CelCompileError(
+          locate(`undeclared reference to '${name}' (in container '')`, {
+            text: source,
+            start: tokens[type.brace]!.start,
+          }),
+        );
       writer.put(`${maker}("${name}", `, token.start);
       writer.put('{', tokens[type.brace]!.start);
       open.push({ type: name });
@@ -88,10 +127,17 @@ export function rewriteConstruction(source: string): Rewritten {
       continue;
     }
     const construct = open.at(-1)?.type;
-    const isField = construct !== undefined && (before?.text === '{' || before?.text === ',') && (token.kind === 'name' || token.text === '?');
+    const isField =
+      construct !== undefined &&
+      (before?.text === '{' || before?.text === ',') &&
+      (token.kind === 'name' || token.text === '?');
     if (isField) {
-      const isOptional = token.text === '?', key = isOptional ? tokens[++i] ?? token : token;
-      if (construct === 'JSONPatch' && !PATCH_FIELDS.includes(key.text)) throw new CelCompileError(locate(`undefined field '${key.text}'`, { text: source, start: key.start }));
+      const isOptional = token.text === '?',
+        key = isOptional ? (tokens[++i] ?? token) : token;
+      if (construct === 'JSONPatch' && !PATCH_FIELDS.includes(key.text))
+        throw new CelCompileError(
+          locate(`undefined field '${key.text}'`, { text: source, start: key.start }),
+        );
       writer.put(`"${isOptional ? '?' : ''}${key.text}"`, token.start);
       continue;
     }
@@ -104,7 +150,10 @@ export function rewriteConstruction(source: string): Rewritten {
 }
 
 /** A dotted name with a brace behind it: only a construction is written so. */
-function typeAt(tokens: readonly Token[], from: number): { readonly names: readonly string[]; readonly brace: number } | undefined {
+function typeAt(
+  tokens: readonly Token[],
+  from: number,
+): { readonly names: readonly string[]; readonly brace: number } | undefined {
   const names = [tokens[from]!.text];
   let i = from + 1;
   for (; tokens[i]?.text === '.' && tokens[i + 1]?.kind === 'name'; i += 2) names.push(tokens[i + 1]!.text);
@@ -139,7 +188,8 @@ function misplacedWithin(value: unknown, path: string): string | undefined {
   if (Array.isArray(value)) return firstOf(value, (item) => misplacedWithin(item, path));
   if (value instanceof Map) return firstOf(value.values(), (item) => misplacedWithin(item, path));
   if (!(value instanceof CelObject)) return undefined;
-  if (value.typeName !== path) return `unexpected type name ${JSON.stringify(value.typeName)}, expected ${JSON.stringify(path)}, which matches field name path from root Object type`;
+  if (value.typeName !== path)
+    return `unexpected type name ${JSON.stringify(value.typeName)}, expected ${JSON.stringify(path)}, which matches field name path from root Object type`;
   return firstOf(value.fields, ([name, inner]) => misplacedWithin(inner, `${path}.${name}`));
 }
 

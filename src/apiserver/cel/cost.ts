@@ -12,7 +12,10 @@ export const RULE_COST_LIMIT = 10_000_000;
 export const SCHEMA_COST_LIMIT = 100_000_000;
 
 /** Characters, bytes, items or entries. */
-export interface Size { readonly min: number; readonly max: number }
+export interface Size {
+  readonly min: number;
+  readonly max: number;
+}
 /** Sizes and costs are counted in 64 bits upstream and stay there. */
 export const UNBOUNDED = 2 ** 64 - 1;
 export const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
@@ -27,7 +30,10 @@ export function estimateCost(root: SyntaxNode, sizeOf: SizeOf): number {
   return new Estimator(sizeOf).cost(root);
 }
 
-export function costMessage(what: string, { cost, limit }: { readonly cost: number; readonly limit: number }): string {
+export function costMessage(
+  what: string,
+  { cost, limit }: { readonly cost: number; readonly limit: number },
+): string {
   const factor = cost / limit;
   const text = factor > 100 ? 'more than 100x' : `${factor < 1.5 ? factor.toFixed(6) : factor.toFixed(1)}x`;
   return `${what} exceeds budget by factor of ${text} (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)`;
@@ -35,46 +41,108 @@ export function costMessage(what: string, { cost, limit }: { readonly cost: numb
 
 export const bounded = (value: number): number => Math.min(value, UNBOUNDED);
 /** Of passing over so much, rounded up. */
-export const times = (size: number, factor: number): number => bounded(Math.ceil(Number((size * factor).toPrecision(15))));
+export const times = (size: number, factor: number): number =>
+  bounded(Math.ceil(Number((size * factor).toPrecision(15))));
 export const fixed = (size: number): Size => ({ min: size, max: size });
-export const sumOfSizes = (left: Size, right: Size): Size => ({ min: bounded(left.min + right.min), max: bounded(left.max + right.max) });
-export const productOfSizes = (left: Size, right: Size): Size => ({ min: bounded(left.min * right.min), max: bounded(left.max * right.max) });
-export const union = (left: Size, right: Size): Size => ({ min: Math.min(left.min, right.min), max: Math.max(left.max, right.max) });
+export const sumOfSizes = (left: Size, right: Size): Size => ({
+  min: bounded(left.min + right.min),
+  max: bounded(left.max + right.max),
+});
+export const productOfSizes = (left: Size, right: Size): Size => ({
+  min: bounded(left.min * right.min),
+  max: bounded(left.max * right.max),
+});
+export const union = (left: Size, right: Size): Size => ({
+  min: Math.min(left.min, right.min),
+  max: Math.max(left.max, right.max),
+});
 
 export const TRAVERSAL = 0.1;
-const LIST = 10, MAP = 30;
+const LIST = 10,
+  MAP = 30;
 
 /** What is used of the evaluator's types. */
-export interface Type { readonly kind: string; readonly name: string; readonly keyType?: Type; readonly valueType?: Type }
-interface Checked extends SyntaxNode { readonly checkedType?: Type }
+export interface Type {
+  readonly kind: string;
+  readonly name: string;
+  readonly keyType?: Type;
+  readonly valueType?: Type;
+}
+interface Checked extends SyntaxNode {
+  readonly checkedType?: Type;
+}
 
 /** Of what a list or map holds. */
-interface Entries { readonly key: Size; readonly value: Size }
-interface Variable { readonly path: readonly string[]; readonly size: Size | undefined; readonly entries?: Entries | undefined }
+interface Entries {
+  readonly key: Size;
+  readonly value: Size;
+}
+interface Variable {
+  readonly path: readonly string[];
+  readonly size: Size | undefined;
+  readonly entries?: Entries | undefined;
+}
 
 /** A call as functions see it: name with its namespace, 'sets.contains'. */
-export interface Call { readonly name: string; readonly target: SyntaxNode | undefined; readonly args: readonly SyntaxNode[] }
+export interface Call {
+  readonly name: string;
+  readonly target: SyntaxNode | undefined;
+  readonly args: readonly SyntaxNode[];
+}
 
-const NAMESPACES = new Set(['cel', 'format', 'ip', 'jsonpatch', 'lists', 'math', 'optional', 'sets', 'strings']);
-const SCALARS = new Set(['bool', 'double', 'int', 'uint', 'google.protobuf.Timestamp', 'google.protobuf.Duration']);
+const NAMESPACES = new Set([
+  'cel',
+  'format',
+  'ip',
+  'jsonpatch',
+  'lists',
+  'math',
+  'optional',
+  'sets',
+  'strings',
+]);
+const SCALARS = new Set([
+  'bool',
+  'double',
+  'int',
+  'uint',
+  'google.protobuf.Timestamp',
+  'google.protobuf.Duration',
+]);
 const TEXTS = new Set(['string', 'bytes']);
 
 function isScalar(type: Type | undefined): boolean {
-  return type !== undefined && (SCALARS.has(type.name) || (type.kind === 'optional' && isScalar(type.valueType)));
+  return (
+    type !== undefined && (SCALARS.has(type.name) || (type.kind === 'optional' && isScalar(type.valueType)))
+  );
 }
 
 /** What a comprehension does beside its bodies: at every item, and what it starts and ends with. */
-interface Comprehension { readonly perItem: number; readonly once: number; readonly variables: 1 | 2; /** What it makes. */ readonly makes?: 'list' | 'map' }
+interface Comprehension {
+  readonly perItem: number;
+  readonly once: number;
+  readonly variables: 1 | 2;
+  /** What it makes. */ readonly makes?: 'list' | 'map';
+}
 
 const COMPREHENSIONS: Readonly<Record<string, Omit<Comprehension, 'variables'>>> = {
-  all: { perItem: 3, once: 1 }, exists: { perItem: 4, once: 1 }, exists_one: { perItem: 2, once: 2 }, existsOne: { perItem: 2, once: 2 },
-  map: { perItem: 12, once: LIST + 1, makes: 'list' }, filter: { perItem: 13, once: LIST + 1, makes: 'list' },
-  transformList: { perItem: 12, once: LIST + 1, makes: 'list' }, transformMap: { perItem: 3, once: MAP + 1, makes: 'map' }, transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
+  all: { perItem: 3, once: 1 },
+  exists: { perItem: 4, once: 1 },
+  exists_one: { perItem: 2, once: 2 },
+  existsOne: { perItem: 2, once: 2 },
+  map: { perItem: 12, once: LIST + 1, makes: 'list' },
+  filter: { perItem: 13, once: LIST + 1, makes: 'list' },
+  transformList: { perItem: 12, once: LIST + 1, makes: 'list' },
+  transformMap: { perItem: 3, once: MAP + 1, makes: 'map' },
+  transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
 };
 
 function comprehensionOf({ name, target, args }: Call): Comprehension | undefined {
   if (!target || !Object.hasOwn(COMPREHENSIONS, name) || args.length < 2) return undefined;
-  return { ...COMPREHENSIONS[name]!, variables: name.startsWith('transform') || (args.length === 3 && name !== 'map') ? 2 : 1 };
+  return {
+    ...COMPREHENSIONS[name]!,
+    variables: name.startsWith('transform') || (args.length === 3 && name !== 'map') ? 2 : 1,
+  };
 }
 
 export class Estimator {
@@ -91,23 +159,32 @@ export class Estimator {
   cost(node: SyntaxNode): number {
     const args = node.args as never;
     switch (node.op) {
-      case 'value': return 0;
+      case 'value':
+        return 0;
       case 'id': {
         this.#paths.set(node, this.#variables.get(args)?.path ?? [args]);
         return 1;
       }
       case '.': {
-        const cost = this.cost(args[0]), { kind } = this.typeOf(args[0]);
+        const cost = this.cost(args[0]),
+          { kind } = this.typeOf(args[0]);
         this.#paths.set(node, [...this.pathOf(args[0]), args[1]]);
         return bounded(cost + (kind === 'map' || kind === 'message' ? 1 : 0));
       }
-      case '[]': return this.#index(node);
-      case '?:': return this.#conditional(node);
-      case 'list': return this.#list(node);
-      case 'map': return this.#map(node);
-      case 'call': return this.#call(node, { name: args[0], target: undefined, args: args[1] });
-      case 'rcall': return this.#call(node, this.#memberCall(args));
-      default: return this.#operator(node);
+      case '[]':
+        return this.#index(node);
+      case '?:':
+        return this.#conditional(node);
+      case 'list':
+        return this.#list(node);
+      case 'map':
+        return this.#map(node);
+      case 'call':
+        return this.#call(node, { name: args[0], target: undefined, args: args[1] });
+      case 'rcall':
+        return this.#call(node, this.#memberCall(args));
+      default:
+        return this.#operator(node);
     }
   }
 
@@ -119,7 +196,8 @@ export class Estimator {
   knownSize(node: SyntaxNode): Size | undefined {
     const known = this.#sizes.get(node) ?? literalSize(node);
     if (known) return known;
-    const path = this.pathOf(node), most = path.length === 0 ? undefined : this.#sizeOf(path);
+    const path = this.pathOf(node),
+      most = path.length === 0 ? undefined : this.#sizeOf(path);
     if (most !== undefined) return { min: 0, max: most };
     if (isScalar(this.typeOf(node))) return fixed(1);
     return node.op === 'id' ? this.#variables.get(node.args as string)?.size : undefined;
@@ -133,7 +211,8 @@ export class Estimator {
   itemOf(list: SyntaxNode): { readonly type: Type; readonly size: Size } | undefined {
     const type = this.typeOf(list);
     if (type.kind !== 'list' || !type.valueType) return undefined;
-    const path = this.pathOf(list), most = path.length === 0 ? undefined : this.#sizeOf([...path, '@items']);
+    const path = this.pathOf(list),
+      most = path.length === 0 ? undefined : this.#sizeOf([...path, '@items']);
     return { type: type.valueType, size: most === undefined ? UNKNOWN : { min: 0, max: most } };
   }
 
@@ -144,7 +223,10 @@ export class Estimator {
   }
 
   #entriesOf(node: SyntaxNode): Entries | undefined {
-    return this.#entries.get(node) ?? (node.op === 'id' ? this.#variables.get(node.args as string)?.entries : undefined);
+    return (
+      this.#entries.get(node) ??
+      (node.op === 'id' ? this.#variables.get(node.args as string)?.entries : undefined)
+    );
   }
 
   #sum(nodes: readonly SyntaxNode[]): number {
@@ -168,8 +250,10 @@ export class Estimator {
 
   #index(node: SyntaxNode): number {
     const [container, key] = node.args as [SyntaxNode, SyntaxNode];
-    const cost = this.#sum([container, key]), { kind } = this.typeOf(container);
-    if (kind === 'list' || kind === 'map' || kind === 'dyn') this.#paths.set(node, [...this.pathOf(container), kind === 'list' ? '@items' : '@values']);
+    const cost = this.#sum([container, key]),
+      { kind } = this.typeOf(container);
+    if (kind === 'list' || kind === 'map' || kind === 'dyn')
+      this.#paths.set(node, [...this.pathOf(container), kind === 'list' ? '@items' : '@values']);
     const size = this.#entriesOf(container)?.value ?? this.knownSize(node);
     if (size) this.#sizes.set(node, size);
     return bounded(cost + 1);
@@ -184,8 +268,10 @@ export class Estimator {
   }
 
   #unite(node: SyntaxNode, one: SyntaxNode, other: SyntaxNode): void {
-    const left = this.#entriesOf(one), right = this.#entriesOf(other);
-    if (left && right) this.#entries.set(node, { key: union(left.key, right.key), value: union(left.value, right.value) });
+    const left = this.#entriesOf(one),
+      right = this.#entriesOf(other);
+    if (left && right)
+      this.#entries.set(node, { key: union(left.key, right.key), value: union(left.value, right.value) });
   }
 
   #list(node: SyntaxNode): number {
@@ -198,7 +284,10 @@ export class Estimator {
   #map(node: SyntaxNode): number {
     const entries = node.args as (readonly [SyntaxNode, SyntaxNode])[];
     const cost = this.#sum(entries.flat());
-    this.#entries.set(node, { key: this.#unionOf(entries.map(([key]) => key)), value: this.#unionOf(entries.map(([, value]) => value)) });
+    this.#entries.set(node, {
+      key: this.#unionOf(entries.map(([key]) => key)),
+      value: this.#unionOf(entries.map(([, value]) => value)),
+    });
     return bounded(cost + MAP);
   }
 
@@ -207,17 +296,35 @@ export class Estimator {
   }
 
   #operator(node: SyntaxNode): number {
-    const { op } = node, parts = partsOf(node.args);
+    const { op } = node,
+      parts = partsOf(node.args);
     // A negative number is a literal.
     if (op === '-_' && parts[0]?.op === 'value') return 0;
-    const before = this.#sum(parts), [left, right] = parts as [SyntaxNode, SyntaxNode];
+    const before = this.#sum(parts),
+      [left, right] = parts as [SyntaxNode, SyntaxNode];
     switch (op) {
-      case '&&': case '||': return before;
-      case '==': case '!=': return bounded(before + this.#equality(left, right));
-      case '<': case '<=': case '>': case '>=': return bounded(before + this.#comparison(left, right));
-      case 'in': return bounded(before + (this.typeOf(right).kind === 'map' ? 1 : Math.max(this.size(right).max, this.typeOf(right).kind === 'dyn' ? 1 : 0)));
-      case '+': return bounded(before + this.#addition(node, { left, right }));
-      default: return bounded(before + 1);
+      case '&&':
+      case '||':
+        return before;
+      case '==':
+      case '!=':
+        return bounded(before + this.#equality(left, right));
+      case '<':
+      case '<=':
+      case '>':
+      case '>=':
+        return bounded(before + this.#comparison(left, right));
+      case 'in':
+        return bounded(
+          before +
+            (this.typeOf(right).kind === 'map'
+              ? 1
+              : Math.max(this.size(right).max, this.typeOf(right).kind === 'dyn' ? 1 : 0)),
+        );
+      case '+':
+        return bounded(before + this.#addition(node, { left, right }));
+      default:
+        return bounded(before + 1);
     }
   }
 
@@ -241,9 +348,14 @@ export class Estimator {
     return kinds.every(({ kind }) => kind === 'dyn') ? Math.max(1, this.#smaller(left, right)) : 1;
   }
 
-  #addition(node: SyntaxNode, { left, right }: { readonly left: SyntaxNode; readonly right: SyntaxNode }): number {
-    const types = [left, right].map((part) => this.typeOf(part)), isOpen = types.every(({ kind }) => kind === 'dyn');
-    const isList = types.some(({ kind }) => kind === 'list'), isText = types.some(({ name }) => TEXTS.has(name));
+  #addition(
+    node: SyntaxNode,
+    { left, right }: { readonly left: SyntaxNode; readonly right: SyntaxNode },
+  ): number {
+    const types = [left, right].map((part) => this.typeOf(part)),
+      isOpen = types.every(({ kind }) => kind === 'dyn');
+    const isList = types.some(({ kind }) => kind === 'list'),
+      isText = types.some(({ name }) => TEXTS.has(name));
     if (!isOpen && !isList && !isText) return 1;
     const size = sumOfSizes(this.size(left), this.size(right));
     this.#sizes.set(node, size);
@@ -254,18 +366,31 @@ export class Estimator {
   // ----------------------------------------------------------------------------------------------------------------- calls
 
   #memberCall([name, receiver, args]: readonly [string, SyntaxNode, readonly SyntaxNode[]]): Call {
-    const isNamespace = receiver.op === 'id' && NAMESPACES.has(receiver.args as string) && !this.#variables.has(receiver.args as string);
-    return isNamespace ? { name: `${receiver.args as string}.${name}`, target: undefined, args } : { name, target: receiver, args };
+    const isNamespace =
+      receiver.op === 'id' &&
+      NAMESPACES.has(receiver.args as string) &&
+      !this.#variables.has(receiver.args as string);
+    return isNamespace
+      ? { name: `${receiver.args as string}.${name}`, target: undefined, args }
+      : { name, target: receiver, args };
   }
 
   #call(node: SyntaxNode, call: Call): number {
     const { name, target, args } = call;
     if (name === 'has' && !target) return this.#presence(args[0]!);
     if (name === 'dyn' && !target && args.length === 1) return this.#same(node, args[0]!);
-    if (name === 'cel.bind' && args.length === 3) return this.#bind(node, { variable: args[0]!.args as string, value: args[1]!, body: args[2]! });
+    if (name === 'cel.bind' && args.length === 3)
+      return this.#bind(node, { variable: args[0]!.args as string, value: args[1]!, body: args[2]! });
     if (target && args.length === 2) {
-      if (name === 'optMap' || name === 'optFlatMap') return this.#mapOptional(node, { target, variable: args[0]!.args as string, body: args[1]!, isFlat: name === 'optFlatMap' });
-      if (name === 'sortBy') return this.#sortBy(node, { list: target, variable: args[0]!.args as string, key: args[1]! });
+      if (name === 'optMap' || name === 'optFlatMap')
+        return this.#mapOptional(node, {
+          target,
+          variable: args[0]!.args as string,
+          body: args[1]!,
+          isFlat: name === 'optFlatMap',
+        });
+      if (name === 'sortBy')
+        return this.#sortBy(node, { list: target, variable: args[0]!.args as string, key: args[1]! });
     }
     const comprehension = comprehensionOf(call);
     if (comprehension) return this.#comprehension(node, { ...comprehension, range: target!, args });
@@ -288,14 +413,26 @@ export class Estimator {
   }
 
   #copy(node: SyntaxNode, from: SyntaxNode): void {
-    const size = this.knownSize(from), entries = this.#entriesOf(from);
+    const size = this.knownSize(from),
+      entries = this.#entriesOf(from);
     if (size) this.#sizes.set(node, size);
     if (entries) this.#entries.set(node, entries);
   }
 
-  #bind(node: SyntaxNode, { variable, value, body }: { readonly variable: string; readonly value: SyntaxNode; readonly body: SyntaxNode }): number {
+  #bind(
+    node: SyntaxNode,
+    {
+      variable,
+      value,
+      body,
+    }: { readonly variable: string; readonly value: SyntaxNode; readonly body: SyntaxNode },
+  ): number {
     const before = this.cost(value);
-    const bound: Variable = { path: this.pathOf(value), size: this.knownSize(value), entries: this.#entriesOf(value) };
+    const bound: Variable = {
+      path: this.pathOf(value),
+      size: this.knownSize(value),
+      entries: this.#entriesOf(value),
+    };
     const cost = this.#with({ [variable]: bound }, () => {
       const inner = this.cost(body);
       this.#copy(node, body);
@@ -305,37 +442,94 @@ export class Estimator {
   }
 
   /** As the condition it stands for: hasValue() ? optional.of(bind(value(), body)) : none. */
-  #mapOptional(node: SyntaxNode, { target, variable, body, isFlat }: { readonly target: SyntaxNode; readonly variable: string; readonly body: SyntaxNode; readonly isFlat: boolean }): number {
-    const read = bounded(this.cost(target) + 1), { valueType } = this.typeOf(target);
-    const inner = this.#with({ [variable]: { path: [], size: isScalar(valueType) ? fixed(1) : undefined } }, () => this.cost(body));
-    this.#sizes.set(node, this.typeOf(node).kind === 'optional' && isScalar(this.typeOf(node)) ? fixed(1) : UNKNOWN);
+  #mapOptional(
+    node: SyntaxNode,
+    {
+      target,
+      variable,
+      body,
+      isFlat,
+    }: {
+      readonly target: SyntaxNode;
+      readonly variable: string;
+      readonly body: SyntaxNode;
+      readonly isFlat: boolean;
+    },
+  ): number {
+    const read = bounded(this.cost(target) + 1),
+      { valueType } = this.typeOf(target);
+    const inner = this.#with(
+      { [variable]: { path: [], size: isScalar(valueType) ? fixed(1) : undefined } },
+      () => this.cost(body),
+    );
+    this.#sizes.set(
+      node,
+      this.typeOf(node).kind === 'optional' && isScalar(this.typeOf(node)) ? fixed(1) : UNKNOWN,
+    );
     return bounded(read + LIST + read + inner + (isFlat ? 0 : 1));
   }
 
   /** As the sorting by a list of keys that it stands for. */
-  #sortBy(node: SyntaxNode, { list, variable, key }: { readonly list: SyntaxNode; readonly variable: string; readonly key: SyntaxNode }): number {
-    const before = this.cost(list), { max } = this.size(list);
+  #sortBy(
+    node: SyntaxNode,
+    {
+      list,
+      variable,
+      key,
+    }: { readonly list: SyntaxNode; readonly variable: string; readonly key: SyntaxNode },
+  ): number {
+    const before = this.cost(list),
+      { max } = this.size(list);
     const perItem = this.#with(this.#itemVariables(list, [variable]), () => this.cost(key));
     const factor = TEXTS.has(this.typeOf(key).name) || this.typeOf(key).kind === 'dyn' ? 2 + TRAVERSAL : 2;
     this.#sizes.set(node, productOfSizes(this.size(list), this.size(list)));
-    return bounded(before + LIST + 1 + (1 + LIST + 1 + bounded(max * (perItem + 12))) + times(bounded(max * max), factor) + 1 + LIST);
+    return bounded(
+      before +
+        LIST +
+        1 +
+        (1 + LIST + 1 + bounded(max * (perItem + 12))) +
+        times(bounded(max * max), factor) +
+        1 +
+        LIST,
+    );
   }
 
   /** With one variable: items of lists, keys of maps. With two: index or key, and value. */
   #itemVariables(range: SyntaxNode, names: readonly string[]): Record<string, Variable> {
-    const isList = this.typeOf(range).kind === 'list', path = this.pathOf(range), entries = this.#entriesOf(range);
+    const isList = this.typeOf(range).kind === 'list',
+      path = this.pathOf(range),
+      entries = this.#entriesOf(range);
     const key: Variable = { path: [...path, isList ? '@indices' : '@keys'], size: entries?.key };
     const value: Variable = { path: [...path, isList ? '@items' : '@values'], size: entries?.value };
     if (names.length === 1) return { [names[0]!]: isList ? value : key };
     return { [names[0]!]: key, [names[1]!]: value };
   }
 
-  #comprehension(node: SyntaxNode, { range, args, perItem, once, variables, makes }: Comprehension & { readonly range: SyntaxNode; readonly args: readonly SyntaxNode[] }): number {
-    const before = this.cost(range), names = args.slice(0, variables).map((variable) => variable.args as string), bodies = args.slice(variables);
+  #comprehension(
+    node: SyntaxNode,
+    {
+      range,
+      args,
+      perItem,
+      once,
+      variables,
+      makes,
+    }: Comprehension & { readonly range: SyntaxNode; readonly args: readonly SyntaxNode[] },
+  ): number {
+    const before = this.cost(range),
+      names = args.slice(0, variables).map((variable) => variable.args as string),
+      bodies = args.slice(variables);
     const isFilter = node.op === 'rcall' && (node.args as string[])[0] === 'filter';
     const step = this.#with(this.#itemVariables(range, names), () => {
       const cost = this.#sum(bodies);
-      if (makes === 'list') this.#entries.set(node, { key: fixed(1), value: { min: 0, max: isFilter ? this.#sizeOfVariable(names[0]!, range).max : this.size(bodies.at(-1)!).max } });
+      if (makes === 'list')
+        this.#entries.set(node, {
+          key: fixed(1),
+          value: {
+            min: 0,
+            max: isFilter ? this.#sizeOfVariable(names[0]!, range).max : this.size(bodies.at(-1)!).max,
+          },
+        });
       return cost;
     });
     const count = this.size(range);
@@ -344,8 +538,14 @@ export class Estimator {
   }
 
   #sizeOfVariable(name: string, range: SyntaxNode): Size {
-    const type = this.typeOf(range), checkedType = type.kind === 'list' ? type.valueType : type.keyType;
-    return this.size({ op: 'id', args: name, evaluate: () => undefined, ...(checkedType && { checkedType }) } as SyntaxNode);
+    const type = this.typeOf(range),
+      checkedType = type.kind === 'list' ? type.valueType : type.keyType;
+    return this.size({
+      op: 'id',
+      args: name,
+      evaluate: () => undefined,
+      ...(checkedType && { checkedType }),
+    } as SyntaxNode);
   }
 }
 
@@ -355,7 +555,10 @@ const MAX_FORMAT_SIZE = 64;
 
 function literalSize(node: SyntaxNode): Size | undefined {
   const { op, args } = node;
-  if (op === 'value') return fixed(typeof args === 'string' ? Array.from(args).length : args instanceof Uint8Array ? args.length : 1);
+  if (op === 'value')
+    return fixed(
+      typeof args === 'string' ? Array.from(args).length : args instanceof Uint8Array ? args.length : 1,
+    );
   return op === 'list' || op === 'map' ? fixed((args as unknown[]).length) : undefined;
 }
 

@@ -2,7 +2,9 @@
 import { Optional } from '@marcbachmann/cel-js';
 import { charge, traversal } from './budget.ts';
 
-interface Comparable { compare(other: unknown): number }
+interface Comparable {
+  compare(other: unknown): number;
+}
 
 /** What is compared is charged as it is. */
 export function equalValues(left: unknown, right: unknown): boolean {
@@ -10,7 +12,8 @@ export function equalValues(left: unknown, right: unknown): boolean {
     if (typeof left === 'string' && left.length > 10) charge(traversal(left.length));
     return true;
   }
-  if (typeof left !== typeof right) return isNumeric(left) && isNumeric(right) && Number(left) === Number(right);
+  if (typeof left !== typeof right)
+    return isNumeric(left) && isNumeric(right) && Number(left) === Number(right);
   if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
   charge(1);
   if (Array.isArray(left)) return Array.isArray(right) && equalLists(left, right);
@@ -21,8 +24,12 @@ export function equalValues(left: unknown, right: unknown): boolean {
     charge(traversal(left.length));
     return Buffer.compare(left, right as Uint8Array) === 0;
   }
-  if (left instanceof Optional) return left.hasValue() ? (right as Optional).hasValue() && equalValues(left.value(), (right as Optional).value()) : !(right as Optional).hasValue();
-  if (typeof (left as Partial<Comparable>).compare === 'function') return (left as Comparable).compare(right) === 0;
+  if (left instanceof Optional)
+    return left.hasValue()
+      ? (right as Optional).hasValue() && equalValues(left.value(), (right as Optional).value())
+      : !(right as Optional).hasValue();
+  if (typeof (left as Partial<Comparable>).compare === 'function')
+    return (left as Comparable).compare(right) === 0;
   return equalObjects(left as Record<string, unknown>, right as Record<string, unknown>);
 }
 
@@ -39,7 +46,10 @@ function isMap(value: object): boolean {
 }
 
 function equalMaps(left: object, right: object): boolean {
-  const [a, b] = [left, right].map((map) => (map instanceof Map ? map : new Map(Object.entries(map)))) as [Map<unknown, unknown>, Map<unknown, unknown>];
+  const [a, b] = [left, right].map((map) => (map instanceof Map ? map : new Map(Object.entries(map)))) as [
+    Map<unknown, unknown>,
+    Map<unknown, unknown>,
+  ];
   if (a.size !== b.size) return false;
   charge(a.size);
   for (const key of a.keys()) if (!b.has(key) || !equalValues(a.get(key), b.get(key))) return false;
@@ -50,7 +60,9 @@ function equalMaps(left: object, right: object): boolean {
 function equalObjects(left: Record<string, unknown>, right: Record<string, unknown>): boolean {
   const names = Object.keys(left);
   if (names.length === 0 && Object.keys(right).length === 0) return String(left) === String(right);
-  return names.length === Object.keys(right).length && names.every((name) => equalValues(left[name], right[name]));
+  return (
+    names.length === Object.keys(right).length && names.every((name) => equalValues(left[name], right[name]))
+  );
 }
 
 function isNumeric(value: unknown): boolean {
@@ -60,6 +72,7 @@ function isNumeric(value: unknown): boolean {
 export function textOf(value: unknown): string {
   if (value instanceof Date) return value.toISOString().replace(/\.000Z$/, 'Z');
   if (Array.isArray(value)) return `[${value.map(textOf).join(', ')}]`;
-  if (typeof value === 'object' && value !== null && isMap(value)) return `{${(value instanceof Map ? [...value] : Object.entries(value)).map(([key, inner]) => `${textOf(key)}:${textOf(inner)}`).join(', ')}}`;
+  if (typeof value === 'object' && value !== null && isMap(value))
+    return `{${(value instanceof Map ? [...value] : Object.entries(value)).map(([key, inner]) => `${textOf(key)}:${textOf(inner)}`).join(', ')}}`;
   return String(value);
 }

@@ -16,7 +16,15 @@ import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
 import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
 import { misplacedType, rewriteConstruction, type Rewritten } from './construction.ts';
 import { estimateCost, type SizeOf } from './cost.ts';
-import { CelCompileError, CelCostError, CelRuntimeError, describeError, requireReadable, runtimeWording, upstreamType } from './errors.ts';
+import {
+  CelCompileError,
+  CelCostError,
+  CelRuntimeError,
+  describeError,
+  requireReadable,
+  runtimeWording,
+  upstreamType,
+} from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
 import { checkLiterals } from './literals.ts';
 import { compileSeconds, evaluateSeconds } from './metrics.ts';
@@ -32,7 +40,10 @@ import { fromCel, toCel } from './values.ts';
  */
 export type VariableType = string | Structural | CelFields;
 
-export interface CelFields { readonly typeName: string; readonly fieldTypes: Readonly<Record<string, string>> }
+export interface CelFields {
+  readonly typeName: string;
+  readonly fieldTypes: Readonly<Record<string, string>>;
+}
 
 export type Variables = Readonly<Record<string, VariableType>>;
 
@@ -68,15 +79,27 @@ export interface Expression {
 }
 
 /** Throws CelCompileError. */
-export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false, binds = false }: ExpressionOptions): Expression {
+export function compileExpression(
+  source: string,
+  { variables, result, costLimit = PER_CALL_LIMIT, constructs = false, binds = false }: ExpressionOptions,
+): Expression {
   requireReadable(source);
   const scope = scopeOf(variables, constructs);
   const begunMs = performance.now();
-  const { evaluate, type, root } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source, allowed: { binds } });
+  const { evaluate, type, root } = compile(
+    constructs ? rewriteConstruction(source) : { source, at: (place) => place },
+    { scope, source, allowed: { binds } },
+  );
   compileSeconds.observe((performance.now() - begunMs) / 1000);
   const wanted = result === undefined ? undefined : [result].flat();
-  if (wanted && !wanted.includes(type)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`);
-  const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
+  if (wanted && !wanted.includes(type))
+    throw new CelCompileError(
+      `must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`,
+    );
+  const evaluateCel = (
+    values: Readonly<Record<string, unknown>>,
+    { budget }: EvaluationOptions = {},
+  ): unknown => {
     const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
     const startedMs = performance.now();
     try {
@@ -86,7 +109,10 @@ export function compileExpression(source: string, { variables, result, costLimit
     }
   };
   return {
-    source, type, evaluateCel, maxCost: (sizeOf) => estimateCost(root, sizeOf),
+    source,
+    type,
+    evaluateCel,
+    maxCost: (sizeOf) => estimateCost(root, sizeOf),
     evaluate: (values, options) => {
       const value = evaluateCel(values, options);
       const misplaced = constructs ? misplacedType(value) : undefined;
@@ -100,8 +126,16 @@ export function compileExpression(source: string, { variables, result, costLimit
   };
 }
 
-interface Origin { readonly scope: Scope; /** As it was written. */ readonly source: string; readonly allowed: Allowed }
-interface Compiled { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string; /** Checked with the types of the schema. */ readonly root: SyntaxNode }
+interface Origin {
+  readonly scope: Scope;
+  /** As it was written. */ readonly source: string;
+  readonly allowed: Allowed;
+}
+interface Compiled {
+  readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown;
+  readonly type: string;
+  /** Checked with the types of the schema. */ readonly root: SyntaxNode;
+}
 
 function compile(rewritten: Rewritten, origin: Origin): Compiled {
   const { checking, evaluating } = origin.scope;
@@ -111,7 +145,10 @@ function compile(rewritten: Rewritten, origin: Origin): Compiled {
   return { evaluate: (values) => parsed(values) as unknown, type, root: rootOf(checked) };
 }
 
-function checkedBy(environment: Environment, { rewritten, origin: { source, allowed } }: { readonly rewritten: Rewritten; readonly origin: Origin }): { readonly parsed: ParseResult; readonly type: string } {
+function checkedBy(
+  environment: Environment,
+  { rewritten, origin: { source, allowed } }: { readonly rewritten: Rewritten; readonly origin: Origin },
+): { readonly parsed: ParseResult; readonly type: string } {
   try {
     const parsed = environment.parse(rewritten.source);
     prepare(rootOf(parsed), allowed);
@@ -120,11 +157,20 @@ function checkedBy(environment: Environment, { rewritten, origin: { source, allo
     checkLiterals(rootOf(parsed));
     return { parsed, type: checked.type ?? 'dyn' };
   } catch (error) {
-    throw new CelCompileError(describeError(error, rewritten.source, { env: environment, original: { text: source, at: rewritten.at } }), { cause: error });
+    throw new CelCompileError(
+      describeError(error, rewritten.source, {
+        env: environment,
+        original: { text: source, at: rewritten.at },
+      }),
+      { cause: error },
+    );
   }
 }
 
-function bounded(evaluate: () => unknown, { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined }): unknown {
+function bounded(
+  evaluate: () => unknown,
+  { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined },
+): unknown {
   let failure: unknown;
   try {
     const { result, cost } = withBudget(allowed, () => {
@@ -142,7 +188,9 @@ function bounded(evaluate: () => unknown, { allowed, budget }: { readonly allowe
     if (budget) budget.remaining -= allowed;
     throw error instanceof BudgetError ? new CelCostError(error.message, { cause: error }) : error;
   }
-  throw failure instanceof CelRuntimeError ? failure : new CelRuntimeError(runtimeWording(failure), { cause: failure });
+  throw failure instanceof CelRuntimeError
+    ? failure
+    : new CelRuntimeError(runtimeWording(failure), { cause: failure });
 }
 
 // ------------------------------------------------------------------------------------------------------------- variables
@@ -166,7 +214,8 @@ function scopeOf(variables: Variables, constructs: boolean): Scope {
 }
 
 function makeScope(variables: Variables, constructs: boolean): Scope {
-  const evaluating = kubernetesEnvironment({ constructs }), entries = Object.entries(variables);
+  const evaluating = kubernetesEnvironment({ constructs }),
+    entries = Object.entries(variables);
   const converters = new Map(entries.map(([name, type]) => [name, declare(name, type, evaluating)]));
   let checking = evaluating;
   if (entries.some(([, type]) => isSchema(type))) {
@@ -178,10 +227,12 @@ function makeScope(variables: Variables, constructs: boolean): Scope {
     }
   }
   return {
-    checking, evaluating,
+    checking,
+    evaluating,
     convert: (values) => {
       const converted: Record<string, unknown> = {};
-      for (const [name, convert] of converters) if (values[name] !== undefined) converted[name] = convert(values[name]);
+      for (const [name, convert] of converters)
+        if (values[name] !== undefined) converted[name] = convert(values[name]);
       return converted;
     },
   };
@@ -203,9 +254,18 @@ function declare(name: string, type: VariableType, environment: Environment): (v
   }
   const ctor = class {
     readonly values: object;
-    constructor(values: object) { this.values = values; }
+    constructor(values: object) {
+      this.values = values;
+    }
   };
-  for (const field of Object.keys(type.fieldTypes)) Object.defineProperty(ctor.prototype, field, { get(this: { readonly values: Record<string, unknown> }) { return this.values[field]; } });
-  environment.registerType(type.typeName, { ctor, fields: type.fieldTypes } as never).registerVariable(name, type.typeName);
+  for (const field of Object.keys(type.fieldTypes))
+    Object.defineProperty(ctor.prototype, field, {
+      get(this: { readonly values: Record<string, unknown> }) {
+        return this.values[field];
+      },
+    });
+  environment
+    .registerType(type.typeName, { ctor, fields: type.fieldTypes } as never)
+    .registerVariable(name, type.typeName);
   return (values) => new ctor(values as object);
 }

@@ -7,8 +7,22 @@
  */
 import { Environment, EvaluationError, Optional } from '@marcbachmann/cel-js';
 import { RE2JS } from 're2js';
-import { cidrContains, formatCIDR, formatIP, parseCIDR, parseIP, type CIDRBlock, type IPAddress } from '#machinery/ip.ts';
-import { validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
+import {
+  cidrContains,
+  formatCIDR,
+  formatIP,
+  parseCIDR,
+  parseIP,
+  type CIDRBlock,
+  type IPAddress,
+} from '#machinery/ip.ts';
+import {
+  validateDNS1035Label,
+  validateDNS1123Label,
+  validateDNS1123Subdomain,
+  validateLabelValue,
+  validateQualifiedName,
+} from '#machinery/names.ts';
 import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { STRING_FORMATS } from '../apiextensions/formats.ts';
 import { addAuthorizer } from './authorizer.ts';
@@ -21,17 +35,45 @@ import { Semver } from './semver.ts';
 import { LINEAR_MATCHES } from './syntax-errors.ts';
 
 /** Values of the library's own types. */
-export class CelIP { readonly address: IPAddress; constructor(address: IPAddress) { this.address = address; } }
-export class CelCIDR { readonly block: CIDRBlock; constructor(block: CIDRBlock) { this.block = block; } }
-export class CelQuantity { readonly value: Quantity; constructor(value: Quantity) { this.value = value; } }
-export class CelURL { readonly url: URL; readonly text: string; constructor(url: URL, text: string) { this.url = url; this.text = text; } }
-export class CelFormat { readonly name: string; readonly check: (text: string) => string[]; constructor(name: string, check: (text: string) => string[]) { this.name = name; this.check = check; } }
+export class CelIP {
+  readonly address: IPAddress;
+  constructor(address: IPAddress) {
+    this.address = address;
+  }
+}
+export class CelCIDR {
+  readonly block: CIDRBlock;
+  constructor(block: CIDRBlock) {
+    this.block = block;
+  }
+}
+export class CelQuantity {
+  readonly value: Quantity;
+  constructor(value: Quantity) {
+    this.value = value;
+  }
+}
+export class CelURL {
+  readonly url: URL;
+  readonly text: string;
+  constructor(url: URL, text: string) {
+    this.url = url;
+    this.text = text;
+  }
+}
+export class CelFormat {
+  readonly name: string;
+  readonly check: (text: string) => string[];
+  constructor(name: string, check: (text: string) => string[]) {
+    this.name = name;
+    this.check = check;
+  }
+}
 class StringsNamespace {}
 class SetsNamespace {}
 class ListsNamespace {}
 class FormatNamespace {}
 class IpNamespace {}
-
 
 /** What only some expressions may use. */
 export interface LibraryOptions {
@@ -57,34 +99,64 @@ function adderTo(env: Environment): Add {
 }
 
 function makeLibrary(): Environment {
-  const env = new Environment({ enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } });
+  const env = new Environment({
+    enableOptionalTypes: true,
+    homogeneousAggregateLiterals: false,
+    limits: { maxAstNodes: 10_000, maxDepth: 100 },
+  });
   const add = adderTo(env);
-  env.registerType('strings.Namespace', { ctor: StringsNamespace, fields: {} }).registerConstant('strings', 'strings.Namespace', new StringsNamespace());
+  env
+    .registerType('strings.Namespace', { ctor: StringsNamespace, fields: {} })
+    .registerConstant('strings', 'strings.Namespace', new StringsNamespace());
   addStrings(add);
   addRegularExpressions(add);
   addLists(add);
-  env.registerType('sets.Namespace', { ctor: SetsNamespace, fields: {} }).registerConstant('sets', 'sets.Namespace', new SetsNamespace());
+  env
+    .registerType('sets.Namespace', { ctor: SetsNamespace, fields: {} })
+    .registerConstant('sets', 'sets.Namespace', new SetsNamespace());
   addSets(add);
-  env.registerType('lists.Namespace', { ctor: ListsNamespace, fields: {} }).registerConstant('lists', 'lists.Namespace', new ListsNamespace());
+  env
+    .registerType('lists.Namespace', { ctor: ListsNamespace, fields: {} })
+    .registerConstant('lists', 'lists.Namespace', new ListsNamespace());
   addListExtensions(add);
   env.registerType('kubernetes.URL', CelURL);
   addUrls(add);
-  env.registerType('net.IP', CelIP).registerType('net.CIDR', CelCIDR).registerType('ip.Namespace', { ctor: IpNamespace, fields: {} }).registerConstant('ip', 'ip.Namespace', new IpNamespace());
+  env
+    .registerType('net.IP', CelIP)
+    .registerType('net.CIDR', CelCIDR)
+    .registerType('ip.Namespace', { ctor: IpNamespace, fields: {} })
+    .registerConstant('ip', 'ip.Namespace', new IpNamespace());
   addAddresses(add);
   env.registerType('kubernetes.Quantity', CelQuantity);
   addQuantities(add);
-  env.registerType('kubernetes.NamedFormat', CelFormat).registerType('format.Namespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'format.Namespace', new FormatNamespace());
+  env
+    .registerType('kubernetes.NamedFormat', CelFormat)
+    .registerType('format.Namespace', { ctor: FormatNamespace, fields: {} })
+    .registerConstant('format', 'format.Namespace', new FormatNamespace());
   addFormats(add);
   addAuthorizer(env, add);
   env.registerType('kubernetes.Semver', { ctor: Semver, fields: {} });
   addVersions(add);
   addComprehensions(env);
-  for (const type of ['kubernetes.URL', 'net.IP', 'net.CIDR', 'kubernetes.Quantity', 'kubernetes.NamedFormat', 'kubernetes.Semver']) env.registerOperator(`${type} == ${type}`, equalValues);
+  for (const type of [
+    'kubernetes.URL',
+    'net.IP',
+    'net.CIDR',
+    'kubernetes.Quantity',
+    'kubernetes.NamedFormat',
+    'kubernetes.Semver',
+  ])
+    env.registerOperator(`${type} == ${type}`, equalValues);
   env.registerOperator('optional<V> == optional<V>', equalValues);
-  const present = (list: readonly Optional[]): unknown[] => list.filter((item) => item.hasValue()).map((item) => item.value());
+  const present = (list: readonly Optional[]): unknown[] =>
+    list.filter((item) => item.hasValue()).map((item) => item.value());
   add('list<optional<A>>.unwrapOpt(): list<A>', present);
-  add('OptionalNamespace.unwrap(list<optional<A>>): list<A>', (_: unknown, list: readonly Optional[]) => present(list));
-  add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) => (isZero(value) ? Optional.none() : Optional.of(value)));
+  add('OptionalNamespace.unwrap(list<optional<A>>): list<A>', (_: unknown, list: readonly Optional[]) =>
+    present(list),
+  );
+  add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) =>
+    isZero(value) ? Optional.none() : Optional.of(value),
+  );
   add('string(google.protobuf.Timestamp): string', textOf);
   add('string(google.protobuf.Duration): string', textOf);
   // Values that are times and durations already.
@@ -96,7 +168,11 @@ function makeLibrary(): Environment {
 function isZero(value: unknown): boolean {
   if (typeof value !== 'object') return value === '' || value === false || value === 0n || value === 0;
   if (value === null) return true;
-  return Array.isArray(value) ? value.length === 0 : value instanceof Map ? value.size === 0 : Object.keys(value).length === 0 && value.constructor === Object;
+  return Array.isArray(value)
+    ? value.length === 0
+    : value instanceof Map
+      ? value.size === 0
+      : Object.keys(value).length === 0 && value.constructor === Object;
 }
 
 type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
@@ -113,13 +189,29 @@ function addStrings(add: Add): void {
     if (at < 0n || at > BigInt(characters.length)) fail(`index out of range: ${at}`);
     return characters[Number(at)] ?? '';
   });
-  add('string.replace(string, string): string', (text: string, from: string, to: string) => text.replaceAll(from, () => to));
-  add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => replaceSome(text, { from, to, times: Number(times) }));
+  add('string.replace(string, string): string', (text: string, from: string, to: string) =>
+    text.replaceAll(from, () => to),
+  );
+  add(
+    'string.replace(string, string, int): string',
+    (text: string, from: string, to: string, times: bigint) =>
+      replaceSome(text, { from, to, times: Number(times) }),
+  );
   add('string.format(list): string', (template: string, args: readonly unknown[]) => format(template, args));
   add('strings.Namespace.quote(string): string', (_: StringsNamespace, text: string) => quoted(text));
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { '\u0007': '\\a', '\b': '\\b', '\f': '\\f', '\n': '\\n', '\r': '\\r', '\t': '\\t', '\v': '\\v', '\\': '\\\\', '"': '\\"' };
+const ESCAPES: Readonly<Record<string, string>> = {
+  '\u0007': '\\a',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\v': '\\v',
+  '\\': '\\\\',
+  '"': '\\"',
+};
 
 /** As a literal; what is no character becomes the replacement one. */
 function quoted(text: string): string {
@@ -127,7 +219,10 @@ function quoted(text: string): string {
   return `"${text.toWellFormed().replaceAll(/[\u0007\b\f\n\r\t\v\\"]/g, (character) => ESCAPES[character]!)}"`;
 }
 
-function replaceSome(text: string, { from, to, times }: { readonly from: string; readonly to: string; readonly times: number }): string {
+function replaceSome(
+  text: string,
+  { from, to, times }: { readonly from: string; readonly to: string; readonly times: number },
+): string {
   if (times < 0) return text.replaceAll(from, () => to);
   let done = 0;
   return text.replaceAll(from, (found) => (done++ < times ? to : found));
@@ -135,22 +230,46 @@ function replaceSome(text: string, { from, to, times }: { readonly from: string;
 
 function format(template: string, args: readonly unknown[]): string {
   let next = 0;
-  return template.replaceAll(/%(?:\.(\d+))?([a-zA-Z%])/g, (_, precision: string | undefined, verb: string) => {
-    if (verb === '%') return '%';
-    if (next >= args.length) fail(`index ${next} out of range`);
-    const value = args[next++];
-    switch (verb) {
-      case 's': return textOf(value);
-      case 'd': return typeof value === 'bigint' ? String(value) : fail('integer clause can only be used on integers');
-      case 'f': return Number(value).toFixed(precision === undefined ? 6 : Number(precision));
-      case 'e': return Number(value).toExponential(precision === undefined ? 6 : Number(precision)).replace(/e([+-])(\d)$/, 'e$10$2');
-      case 'b': return typeof value === 'boolean' ? (value ? '1' : '0') : BigInt(value as bigint).toString(2);
-      case 'o': return BigInt(value as bigint).toString(8);
-      case 'x': return typeof value === 'string' ? Buffer.from(value).toString('hex') : BigInt(value as bigint).toString(16);
-      case 'X': return (typeof value === 'string' ? Buffer.from(value).toString('hex') : BigInt(value as bigint).toString(16)).toUpperCase();
-      default: return fail(`could not parse formatting clause: unrecognized formatting clause ${JSON.stringify(verb)}`);
-    }
-  });
+  return template.replaceAll(
+    /%(?:\.(\d+))?([a-zA-Z%])/g,
+    (_, precision: string | undefined, verb: string) => {
+      if (verb === '%') return '%';
+      if (next >= args.length) fail(`index ${next} out of range`);
+      const value = args[next++];
+      switch (verb) {
+        case 's':
+          return textOf(value);
+        case 'd':
+          return typeof value === 'bigint'
+            ? String(value)
+            : fail('integer clause can only be used on integers');
+        case 'f':
+          return Number(value).toFixed(precision === undefined ? 6 : Number(precision));
+        case 'e':
+          return Number(value)
+            .toExponential(precision === undefined ? 6 : Number(precision))
+            .replace(/e([+-])(\d)$/, 'e$10$2');
+        case 'b':
+          return typeof value === 'boolean' ? (value ? '1' : '0') : BigInt(value as bigint).toString(2);
+        case 'o':
+          return BigInt(value as bigint).toString(8);
+        case 'x':
+          return typeof value === 'string'
+            ? Buffer.from(value).toString('hex')
+            : BigInt(value as bigint).toString(16);
+        case 'X':
+          return (
+            typeof value === 'string'
+              ? Buffer.from(value).toString('hex')
+              : BigInt(value as bigint).toString(16)
+          ).toUpperCase();
+        default:
+          return fail(
+            `could not parse formatting clause: unrecognized formatting clause ${JSON.stringify(verb)}`,
+          );
+      }
+    },
+  );
 }
 
 /** Compiled patterns, up to this many; rules use few and the same ones. */
@@ -177,36 +296,68 @@ function addRegularExpressions(add: Add): void {
     return compiledPattern(pattern);
   };
   const findAll = (text: string, pattern: string, most: number): string[] => {
-    const matcher = search(text, pattern).matcher(text), found: string[] = [];
+    const matcher = search(text, pattern).matcher(text),
+      found: string[] = [];
     while ((most < 0 || found.length < most) && matcher.find()) found.push(matcher.group() ?? '');
     return found;
   };
-  add(`string.${LINEAR_MATCHES}(string): bool`, (text: string, pattern: string) => search(text, pattern).matcher(text).find());
-  add(`${LINEAR_MATCHES}(string, string): bool`, (text: string, pattern: string) => search(text, pattern).matcher(text).find());
+  add(`string.${LINEAR_MATCHES}(string): bool`, (text: string, pattern: string) =>
+    search(text, pattern).matcher(text).find(),
+  );
+  add(`${LINEAR_MATCHES}(string, string): bool`, (text: string, pattern: string) =>
+    search(text, pattern).matcher(text).find(),
+  );
   add('string.find(string): string', (text: string, pattern: string) => findAll(text, pattern, 1)[0] ?? '');
   add('string.findAll(string): list<string>', (text: string, pattern: string) => findAll(text, pattern, -1));
-  add('string.findAll(string, int): list<string>', (text: string, pattern: string, most: bigint) => findAll(text, pattern, Number(most)));
+  add('string.findAll(string, int): list<string>', (text: string, pattern: string, most: bigint) =>
+    findAll(text, pattern, Number(most)),
+  );
 }
 
 // ----------------------------------------------------------------------------------------------------------------- lists
 
 function addLists(add: Add): void {
-  const passing = <R>(work: (list: readonly unknown[], item?: unknown) => R) => (list: readonly unknown[], item?: unknown): R => {
-    charge(list.length);
-    return work(list, item);
-  };
-  const nonEmpty = (list: readonly unknown[], name: string): readonly unknown[] => (list.length === 0 ? fail(`${name} called on empty list`) : list);
-  add('list.isSorted(): bool', passing((list) => list.every((item, i) => i === 0 || compareOrdered(list[i - 1], item) <= 0)));
+  const passing =
+    <R>(work: (list: readonly unknown[], item?: unknown) => R) =>
+    (list: readonly unknown[], item?: unknown): R => {
+      charge(list.length);
+      return work(list, item);
+    };
+  const nonEmpty = (list: readonly unknown[], name: string): readonly unknown[] =>
+    list.length === 0 ? fail(`${name} called on empty list`) : list;
+  add(
+    'list.isSorted(): bool',
+    passing((list) => list.every((item, i) => i === 0 || compareOrdered(list[i - 1], item) <= 0)),
+  );
   for (const type of ['int', 'double']) {
     const zero: unknown = type === 'int' ? 0n : 0;
-    add(`list<${type}>.sum(): ${type}`, passing((list) => list.reduce((sum, item) => (sum as number) + (item as number), zero)));
+    add(
+      `list<${type}>.sum(): ${type}`,
+      passing((list) => list.reduce((sum, item) => (sum as number) + (item as number), zero)),
+    );
   }
   for (const type of ['int', 'double', 'string', 'bool']) {
-    add(`list<${type}>.min(): ${type}`, passing((list) => nonEmpty(list, 'min').reduce((best, item) => (compareOrdered(item, best) < 0 ? item : best))));
-    add(`list<${type}>.max(): ${type}`, passing((list) => nonEmpty(list, 'max').reduce((best, item) => (compareOrdered(item, best) > 0 ? item : best))));
+    add(
+      `list<${type}>.min(): ${type}`,
+      passing((list) =>
+        nonEmpty(list, 'min').reduce((best, item) => (compareOrdered(item, best) < 0 ? item : best)),
+      ),
+    );
+    add(
+      `list<${type}>.max(): ${type}`,
+      passing((list) =>
+        nonEmpty(list, 'max').reduce((best, item) => (compareOrdered(item, best) > 0 ? item : best)),
+      ),
+    );
   }
-  add('list.indexOf(dyn): int', passing((list, item) => BigInt(list.findIndex((candidate) => equalValues(candidate, item)))));
-  add('list.lastIndexOf(dyn): int', passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))));
+  add(
+    'list.indexOf(dyn): int',
+    passing((list, item) => BigInt(list.findIndex((candidate) => equalValues(candidate, item)))),
+  );
+  add(
+    'list.lastIndexOf(dyn): int',
+    passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))),
+  );
 }
 
 const MAX_RANGE = 1_000_000n;
@@ -220,11 +371,15 @@ function addListExtensions(add: Add): void {
     if (to > BigInt(list.length)) fail(`cannot slice(${from}, ${to}), list is length ${list.length}`);
     return list.slice(Number(from), Number(to));
   });
-  const flatten = (list: readonly unknown[], depth: number): unknown[] => list.flatMap((item) => (Array.isArray(item) && depth > 0 ? flatten(item, depth - 1) : [item]));
+  const flatten = (list: readonly unknown[], depth: number): unknown[] =>
+    list.flatMap((item) => (Array.isArray(item) && depth > 0 ? flatten(item, depth - 1) : [item]));
   add('list.flatten(): list<dyn>', (list: readonly unknown[]) => flatten(list, 1));
-  add('list.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) => (depth < 0n ? fail('level must be non-negative') : flatten(list, Number(depth))));
+  add('list.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) =>
+    depth < 0n ? fail('level must be non-negative') : flatten(list, Number(depth)),
+  );
   add('list<A>.distinct(): list<A>', (list: readonly unknown[]) => {
-    const plain = new Set<unknown>(), kept: unknown[] = [];
+    const plain = new Set<unknown>(),
+      kept: unknown[] = [];
     for (const item of list) {
       if (typeof item === 'object' && item !== null) {
         charge(kept.length);
@@ -239,8 +394,12 @@ function addListExtensions(add: Add): void {
     checkOrdered(list);
     return list.toSorted(compareOrdered);
   });
-  add('list<A>.first(): optional<A>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list[0]) : Optional.none()));
-  add('list<A>.last(): optional<A>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list.at(-1)) : Optional.none()));
+  add('list<A>.first(): optional<A>', (list: readonly unknown[]) =>
+    list.length > 0 ? Optional.of(list[0]) : Optional.none(),
+  );
+  add('list<A>.last(): optional<A>', (list: readonly unknown[]) =>
+    list.length > 0 ? Optional.of(list.at(-1)) : Optional.none(),
+  );
   add('lists.Namespace.range(int): list<int>', (_: ListsNamespace, end: bigint) => {
     if (end > MAX_RANGE) fail(`lists.range(${end}) is longer than ${MAX_RANGE}`);
     const length = Number(end < 0n ? 0n : end);
@@ -250,15 +409,29 @@ function addListExtensions(add: Add): void {
 }
 
 function addVersions(add: Add): void {
-  const parse = (text: string, normalize = false): Semver => Semver.parse(text, normalize) ?? fail(`Invalid character(s) or no Major.Minor.Patch elements found in version ${JSON.stringify(text)}`);
+  const parse = (text: string, normalize = false): Semver =>
+    Semver.parse(text, normalize) ??
+    fail(`Invalid character(s) or no Major.Minor.Patch elements found in version ${JSON.stringify(text)}`);
   add('semver(string): kubernetes.Semver', (text: string) => parse(text));
   add('semver(string, bool): kubernetes.Semver', parse);
   add('isSemver(string): bool', (text: string) => Semver.parse(text) !== undefined);
-  add('isSemver(string, bool): bool', (text: string, normalize: boolean) => Semver.parse(text, normalize) !== undefined);
-  for (const part of ['major', 'minor', 'patch'] as const) add(`kubernetes.Semver.${part}(): int`, (version: Semver) => version[part]);
-  add('kubernetes.Semver.isGreaterThan(kubernetes.Semver): bool', (left: Semver, right: Semver) => left.compare(right) > 0);
-  add('kubernetes.Semver.isLessThan(kubernetes.Semver): bool', (left: Semver, right: Semver) => left.compare(right) < 0);
-  add('kubernetes.Semver.compareTo(kubernetes.Semver): int', (left: Semver, right: Semver) => BigInt(left.compare(right)));
+  add(
+    'isSemver(string, bool): bool',
+    (text: string, normalize: boolean) => Semver.parse(text, normalize) !== undefined,
+  );
+  for (const part of ['major', 'minor', 'patch'] as const)
+    add(`kubernetes.Semver.${part}(): int`, (version: Semver) => version[part]);
+  add(
+    'kubernetes.Semver.isGreaterThan(kubernetes.Semver): bool',
+    (left: Semver, right: Semver) => left.compare(right) > 0,
+  );
+  add(
+    'kubernetes.Semver.isLessThan(kubernetes.Semver): bool',
+    (left: Semver, right: Semver) => left.compare(right) < 0,
+  );
+  add('kubernetes.Semver.compareTo(kubernetes.Semver): int', (left: Semver, right: Semver) =>
+    BigInt(left.compare(right)),
+  );
 }
 
 /** Lists of type set and map are the same in any order; expressions that compare them are rewritten to this. */
@@ -266,13 +439,20 @@ export const UNORDERED_EQUALS = 'equalInAnyOrder';
 
 function equalInAnyOrder(left: readonly unknown[], right: readonly unknown[]): boolean {
   charge(left.length * right.length);
-  return left.length === right.length && left.every((item) => right.some((candidate) => equalValues(candidate, item)));
+  return (
+    left.length === right.length &&
+    left.every((item) => right.some((candidate) => equalValues(candidate, item)))
+  );
 }
 
 /** Two such lists as one: items of the second that the first has take their place there, others come behind. */
 export const UNORDERED_JOIN = 'joinedInAnyOrder';
 
-function joinedInAnyOrder(left: readonly unknown[], right: readonly unknown[], keys: readonly string[]): unknown[] {
+function joinedInAnyOrder(
+  left: readonly unknown[],
+  right: readonly unknown[],
+  keys: readonly string[],
+): unknown[] {
   charge(left.length * right.length);
   const joined = [...left];
   for (const item of right) {
@@ -285,7 +465,9 @@ function joinedInAnyOrder(left: readonly unknown[], right: readonly unknown[], k
 
 function sameItem(left: unknown, right: unknown, keys: readonly string[]): boolean {
   if (keys.length === 0) return equalValues(left, right);
-  return keys.every((key) => equalValues((left as Record<string, unknown>)[key], (right as Record<string, unknown>)[key]));
+  return keys.every((key) =>
+    equalValues((left as Record<string, unknown>)[key], (right as Record<string, unknown>)[key]),
+  );
 }
 
 function addSets(add: Add): void {
@@ -295,33 +477,57 @@ function addSets(add: Add): void {
     charge(list.length * items.length);
     return items.every((item) => list.some((candidate) => equalValues(candidate, item)));
   };
-  add('sets.Namespace.contains(list, list): bool', (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items));
-  add('sets.Namespace.equivalent(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => contains(list, other) && contains(other, list));
-  add('sets.Namespace.intersects(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
-    charge(list.length * other.length);
-    return list.some((item) => other.some((candidate) => equalValues(candidate, item)));
-  });
+  add(
+    'sets.Namespace.contains(list, list): bool',
+    (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items),
+  );
+  add(
+    'sets.Namespace.equivalent(list, list): bool',
+    (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) =>
+      contains(list, other) && contains(other, list),
+  );
+  add(
+    'sets.Namespace.intersects(list, list): bool',
+    (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
+      charge(list.length * other.length);
+      return list.some((item) => other.some((candidate) => equalValues(candidate, item)));
+    },
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------------ URLs
 
 function parseUrl(text: string): CelURL | undefined {
-  if (text.startsWith('/') && URL.canParse(text, 'path://x')) return new CelURL(new URL(text, 'path://x'), text);
+  if (text.startsWith('/') && URL.canParse(text, 'path://x'))
+    return new CelURL(new URL(text, 'path://x'), text);
   return URL.canParse(text) ? new CelURL(new URL(text), text) : undefined;
 }
 
 function addUrls(add: Add): void {
   const isPath = ({ text }: CelURL): boolean => text.startsWith('/');
-  add('url(string): kubernetes.URL', (text: string) => parseUrl(text) ?? fail(`URL parse error during conversion from string: parse ${JSON.stringify(text)}: invalid URI for request`));
+  add(
+    'url(string): kubernetes.URL',
+    (text: string) =>
+      parseUrl(text) ??
+      fail(
+        `URL parse error during conversion from string: parse ${JSON.stringify(text)}: invalid URI for request`,
+      ),
+  );
   add('isURL(string): bool', (text: string) => parseUrl(text) !== undefined);
-  add('kubernetes.URL.getScheme(): string', (url: CelURL) => (isPath(url) ? '' : url.url.protocol.slice(0, -1)));
+  add('kubernetes.URL.getScheme(): string', (url: CelURL) =>
+    isPath(url) ? '' : url.url.protocol.slice(0, -1),
+  );
   add('kubernetes.URL.getHost(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).host));
-  add('kubernetes.URL.getHostname(): string', (url: CelURL) => (isPath(url) ? '' : url.url.hostname.replace(/^\[|\]$/g, '')));
+  add('kubernetes.URL.getHostname(): string', (url: CelURL) =>
+    isPath(url) ? '' : url.url.hostname.replace(/^\[|\]$/g, ''),
+  );
   add('kubernetes.URL.getPort(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).port));
-  add('kubernetes.URL.getEscapedPath(): string', ({ url, text }: CelURL) => (url.pathname === '/' && !/^[^?#]*[^/:]\/($|[?#])/.test(text) && !text.startsWith('/') ? '' : url.pathname));
+  add('kubernetes.URL.getEscapedPath(): string', ({ url, text }: CelURL) =>
+    url.pathname === '/' && !/^[^?#]*[^/:]\/($|[?#])/.test(text) && !text.startsWith('/') ? '' : url.pathname,
+  );
   add('kubernetes.URL.getQuery(): map<string, list<string>>', ({ url }: CelURL) => {
     const query = new Map<string, string[]>();
-    for (const [key, value] of url.searchParams) query.set(key, [...query.get(key) ?? [], value]);
+    for (const [key, value] of url.searchParams) query.set(key, [...(query.get(key) ?? []), value]);
     return query;
   });
 }
@@ -340,30 +546,68 @@ function strictIP(text: string): IPAddress | undefined {
 }
 
 function addAddresses(add: Add): void {
-  const ipOf = (text: string): CelIP => new CelIP(strictIP(text) ?? fail(`IP Address ${JSON.stringify(text)} parse error during conversion from string: invalid IP address`));
-  const cidrOf = (text: string): CelCIDR => new CelCIDR(parseCIDR(text) ?? fail(`CIDR ${JSON.stringify(text)} parse error during conversion from string: invalid CIDR`));
-  const within = (...blocks: string[]) => ({ address }: CelIP): boolean => blocks.some((block) => cidrContains(parseCIDR(block)!, address));
+  const ipOf = (text: string): CelIP =>
+    new CelIP(
+      strictIP(text) ??
+        fail(
+          `IP Address ${JSON.stringify(text)} parse error during conversion from string: invalid IP address`,
+        ),
+    );
+  const cidrOf = (text: string): CelCIDR =>
+    new CelCIDR(
+      parseCIDR(text) ??
+        fail(`CIDR ${JSON.stringify(text)} parse error during conversion from string: invalid CIDR`),
+    );
+  const within =
+    (...blocks: string[]) =>
+    ({ address }: CelIP): boolean =>
+      blocks.some((block) => cidrContains(parseCIDR(block)!, address));
   add('ip(string): net.IP', ipOf);
   add('isIP(string): bool', (text: string) => strictIP(text) !== undefined);
-  add('ip.Namespace.isCanonical(string): bool', (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text);
+  add(
+    'ip.Namespace.isCanonical(string): bool',
+    (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text,
+  );
   add('string(net.IP): string', ({ address }: CelIP) => formatIP(address));
   add('net.IP.family(): int', ({ address }: CelIP) => BigInt(address.family));
   add('net.IP.isUnspecified(): bool', within('0.0.0.0/32', '::/128'));
   add('net.IP.isLoopback(): bool', within('127.0.0.0/8', '::1/128'));
   add('net.IP.isLinkLocalMulticast(): bool', within('224.0.0.0/24', 'ff02::/16'));
   add('net.IP.isLinkLocalUnicast(): bool', within('169.254.0.0/16', 'fe80::/10'));
-  const notGlobal = within('0.0.0.0/32', '255.255.255.255/32', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '::/128', '::1/128', 'fe80::/10', 'ff00::/8');
+  const notGlobal = within(
+    '0.0.0.0/32',
+    '255.255.255.255/32',
+    '127.0.0.0/8',
+    '169.254.0.0/16',
+    '224.0.0.0/4',
+    '::/128',
+    '::1/128',
+    'fe80::/10',
+    'ff00::/8',
+  );
   add('net.IP.isGlobalUnicast(): bool', (ip: CelIP) => !notGlobal(ip));
   add('cidr(string): net.CIDR', cidrOf);
   add('isCIDR(string): bool', (text: string) => parseCIDR(text) !== undefined);
   add('string(net.CIDR): string', ({ block }: CelCIDR) => formatCIDR(block));
-  add('net.CIDR.containsIP(net.IP): bool', ({ block }: CelCIDR, { address }: CelIP) => cidrContains(block, address));
-  add('net.CIDR.containsIP(string): bool', ({ block }: CelCIDR, text: string) => cidrContains(block, ipOf(text).address));
-  const containsCIDR = (outer: CIDRBlock, inner: CIDRBlock): boolean => outer.prefixLength <= inner.prefixLength && cidrContains(outer, inner.address);
-  add('net.CIDR.containsCIDR(net.CIDR): bool', (outer: CelCIDR, inner: CelCIDR) => containsCIDR(outer.block, inner.block));
-  add('net.CIDR.containsCIDR(string): bool', (outer: CelCIDR, text: string) => containsCIDR(outer.block, cidrOf(text).block));
+  add('net.CIDR.containsIP(net.IP): bool', ({ block }: CelCIDR, { address }: CelIP) =>
+    cidrContains(block, address),
+  );
+  add('net.CIDR.containsIP(string): bool', ({ block }: CelCIDR, text: string) =>
+    cidrContains(block, ipOf(text).address),
+  );
+  const containsCIDR = (outer: CIDRBlock, inner: CIDRBlock): boolean =>
+    outer.prefixLength <= inner.prefixLength && cidrContains(outer, inner.address);
+  add('net.CIDR.containsCIDR(net.CIDR): bool', (outer: CelCIDR, inner: CelCIDR) =>
+    containsCIDR(outer.block, inner.block),
+  );
+  add('net.CIDR.containsCIDR(string): bool', (outer: CelCIDR, text: string) =>
+    containsCIDR(outer.block, cidrOf(text).block),
+  );
   add('net.CIDR.ip(): net.IP', ({ block }: CelCIDR) => new CelIP(block.address));
-  add('net.CIDR.masked(): net.CIDR', ({ block }: CelCIDR) => new CelCIDR({ ...block, address: { ...block.address, bits: block.network } }));
+  add(
+    'net.CIDR.masked(): net.CIDR',
+    ({ block }: CelCIDR) => new CelCIDR({ ...block, address: { ...block.address, bits: block.network } }),
+  );
   add('net.CIDR.prefixLength(): int', ({ block }: CelCIDR) => BigInt(block.prefixLength));
 }
 
@@ -373,27 +617,55 @@ function addQuantities(add: Add): void {
   const compare = (left: CelQuantity, right: CelQuantity): number => left.value.compare(right.value);
   const ofInt = (value: bigint): Quantity => parseQuantity(String(value));
   add('quantity(string): kubernetes.Quantity', (text: string) => {
-      return new CelQuantity(tryParseQuantity(text) ?? fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"));
+    return new CelQuantity(
+      tryParseQuantity(text) ??
+        fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+    );
   });
   add('isQuantity(string): bool', (text: string) => tryParseQuantity(text) !== undefined);
   add('sign(kubernetes.Quantity): int', ({ value }: CelQuantity) => BigInt(value.sign));
   add('kubernetes.Quantity.isInteger(): bool', ({ value }: CelQuantity) => integerOf(value) !== undefined);
-  add('kubernetes.Quantity.asInteger(): int', ({ value }: CelQuantity) => integerOf(value) ?? fail('cannot convert value to integer'));
+  add(
+    'kubernetes.Quantity.asInteger(): int',
+    ({ value }: CelQuantity) => integerOf(value) ?? fail('cannot convert value to integer'),
+  );
   add('kubernetes.Quantity.asApproximateFloat(): double', ({ value }: CelQuantity) => approximate(value));
-  add('kubernetes.Quantity.isLessThan(kubernetes.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) < 0);
-  add('kubernetes.Quantity.isGreaterThan(kubernetes.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) > 0);
-  add('kubernetes.Quantity.compareTo(kubernetes.Quantity): int', (left: CelQuantity, right: CelQuantity) => BigInt(Math.sign(compare(left, right))));
-  add('kubernetes.Quantity.add(kubernetes.Quantity): kubernetes.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.add(right.value)));
-  add('kubernetes.Quantity.add(int): kubernetes.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.add(ofInt(right))));
-  add('kubernetes.Quantity.sub(kubernetes.Quantity): kubernetes.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.sub(right.value)));
-  add('kubernetes.Quantity.sub(int): kubernetes.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.sub(ofInt(right))));
+  add(
+    'kubernetes.Quantity.isLessThan(kubernetes.Quantity): bool',
+    (left: CelQuantity, right: CelQuantity) => compare(left, right) < 0,
+  );
+  add(
+    'kubernetes.Quantity.isGreaterThan(kubernetes.Quantity): bool',
+    (left: CelQuantity, right: CelQuantity) => compare(left, right) > 0,
+  );
+  add('kubernetes.Quantity.compareTo(kubernetes.Quantity): int', (left: CelQuantity, right: CelQuantity) =>
+    BigInt(Math.sign(compare(left, right))),
+  );
+  add(
+    'kubernetes.Quantity.add(kubernetes.Quantity): kubernetes.Quantity',
+    (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.add(right.value)),
+  );
+  add(
+    'kubernetes.Quantity.add(int): kubernetes.Quantity',
+    (left: CelQuantity, right: bigint) => new CelQuantity(left.value.add(ofInt(right))),
+  );
+  add(
+    'kubernetes.Quantity.sub(kubernetes.Quantity): kubernetes.Quantity',
+    (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.sub(right.value)),
+  );
+  add(
+    'kubernetes.Quantity.sub(int): kubernetes.Quantity',
+    (left: CelQuantity, right: bigint) => new CelQuantity(left.value.sub(ofInt(right))),
+  );
 }
 
 const INT64_MAX = 2n ** 63n - 1n;
 
 function integerOf(value: Quantity): bigint | undefined {
   const whole = value.scaledValue(0);
-  return Quantity.of(whole).equals(value) && whole <= INT64_MAX && whole >= -INT64_MAX - 1n ? whole : undefined;
+  return Quantity.of(whole).equals(value) && whole <= INT64_MAX && whole >= -INT64_MAX - 1n
+    ? whole
+    : undefined;
 }
 
 function approximate(value: Quantity): number {
@@ -402,20 +674,44 @@ function approximate(value: Quantity): number {
 
 // --------------------------------------------------------------------------------------------------------------- formats
 
-const prefixed = (check: (text: string) => string[]) => (text: string): string[] => check(text.endsWith('-') ? `${text.slice(0, -1)}a` : text);
-const known = (name: string) => (text: string): string[] => (STRING_FORMATS[name]!(text) ? [] : [`invalid ${name}`]);
+const prefixed =
+  (check: (text: string) => string[]) =>
+  (text: string): string[] =>
+    check(text.endsWith('-') ? `${text.slice(0, -1)}a` : text);
+const known =
+  (name: string) =>
+  (text: string): string[] =>
+    STRING_FORMATS[name]!(text) ? [] : [`invalid ${name}`];
 
 const FORMATS: Readonly<Record<string, (text: string) => string[]>> = {
-  dns1123Label: validateDNS1123Label, dns1123Subdomain: validateDNS1123Subdomain, dns1035Label: validateDNS1035Label, qualifiedName: validateQualifiedName,
-  dns1123LabelPrefix: prefixed(validateDNS1123Label), dns1123SubdomainPrefix: prefixed(validateDNS1123Subdomain), dns1035LabelPrefix: prefixed(validateDNS1035Label),
-  labelValue: validateLabelValue, uri: known('uri'), uuid: known('uuid'), byte: known('byte'), date: known('date'), datetime: known('datetime'),
+  dns1123Label: validateDNS1123Label,
+  dns1123Subdomain: validateDNS1123Subdomain,
+  dns1035Label: validateDNS1035Label,
+  qualifiedName: validateQualifiedName,
+  dns1123LabelPrefix: prefixed(validateDNS1123Label),
+  dns1123SubdomainPrefix: prefixed(validateDNS1123Subdomain),
+  dns1035LabelPrefix: prefixed(validateDNS1035Label),
+  labelValue: validateLabelValue,
+  uri: known('uri'),
+  uuid: known('uuid'),
+  byte: known('byte'),
+  date: known('date'),
+  datetime: known('datetime'),
 };
 
 function addFormats(add: Add): void {
-  for (const [name, check] of Object.entries(FORMATS)) add(`format.Namespace.${name}(): kubernetes.NamedFormat`, () => new CelFormat(name, check));
-  add('format.Namespace.named(string): optional<kubernetes.NamedFormat>', (_: FormatNamespace, name: string) => (Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none()));
-  add('kubernetes.NamedFormat.validate(string): optional<list<string>>', ({ check }: CelFormat, text: string) => {
+  for (const [name, check] of Object.entries(FORMATS))
+    add(`format.Namespace.${name}(): kubernetes.NamedFormat`, () => new CelFormat(name, check));
+  add(
+    'format.Namespace.named(string): optional<kubernetes.NamedFormat>',
+    (_: FormatNamespace, name: string) =>
+      Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none(),
+  );
+  add(
+    'kubernetes.NamedFormat.validate(string): optional<list<string>>',
+    ({ check }: CelFormat, text: string) => {
       const problems = check(text);
-    return problems.length === 0 ? Optional.none() : Optional.of(problems);
-  });
+      return problems.length === 0 ? Optional.none() : Optional.of(problems);
+    },
+  );
 }

@@ -15,12 +15,17 @@ export function checkLiterals(node: SyntaxNode): void {
 function check(node: SyntaxNode, isExempt: boolean): void {
   const { op } = node;
   if (op === 'list' && !isExempt) requireOneType(node.args as SyntaxNode[]);
-  if (op === 'map' && !isExempt) for (const part of [0, 1] as const) requireOneType((node.args as (readonly [SyntaxNode, SyntaxNode])[]).map((entry) => entry[part]));
+  if (op === 'map' && !isExempt)
+    for (const part of [0, 1] as const)
+      requireOneType((node.args as (readonly [SyntaxNode, SyntaxNode])[]).map((entry) => entry[part]));
   if (op === 'call') requireTime(node);
-  const name = op === 'call' || op === 'rcall' ? (node.args as string[])[0]! : '', formats = op === 'rcall' && name === 'format';
+  const name = op === 'call' || op === 'rcall' ? (node.args as string[])[0]! : '',
+    formats = op === 'rcall' && name === 'format';
   // The fields of what is constructed are no map to the author.
-  const fields = op === 'call' && name.startsWith('__new') ? (node.args as [string, SyntaxNode[]])[1][1] : undefined;
-  for (const child of childrenOf(node)) (child === fields ? childrenOf(child) : [child]).forEach((inner) => check(inner, isExempt || formats));
+  const fields =
+    op === 'call' && name.startsWith('__new') ? (node.args as [string, SyntaxNode[]])[1][1] : undefined;
+  for (const child of childrenOf(node))
+    (child === fields ? childrenOf(child) : [child]).forEach((inner) => check(inner, isExempt || formats));
 }
 
 function typeOf(node: SyntaxNode): Type {
@@ -38,16 +43,24 @@ function requireOneType(items: readonly SyntaxNode[]): void {
     const type = typeOf(item);
     if (isOpen(type)) continue;
     expected ??= type;
-    if (type.name !== expected.name) throw new CelTypeError(`expected type '${upstreamType(expected.name)}' but found '${upstreamType(type.name)}'`, item as never);
+    if (type.name !== expected.name)
+      throw new CelTypeError(
+        `expected type '${upstreamType(expected.name)}' but found '${upstreamType(type.name)}'`,
+        item as never,
+      );
   }
 }
 
-const READERS: Readonly<Record<string, (text: string) => boolean>> = { timestamp: (text) => timeMs(text) !== undefined, duration: isDuration };
+const READERS: Readonly<Record<string, (text: string) => boolean>> = {
+  timestamp: (text) => timeMs(text) !== undefined,
+  duration: isDuration,
+};
 
 function requireTime({ args }: SyntaxNode): void {
   const [name, [argument]] = args as readonly [string, readonly SyntaxNode[]];
   const reads = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
-  if (reads && argument?.op === 'value' && typeof argument.args === 'string' && !reads(argument.args)) throw new CelTypeError(`invalid ${name} argument`, argument as never);
+  if (reads && argument?.op === 'value' && typeof argument.args === 'string' && !reads(argument.args))
+    throw new CelTypeError(`invalid ${name} argument`, argument as never);
 }
 
 function isDuration(text: string): boolean {

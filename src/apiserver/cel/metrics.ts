@@ -4,8 +4,14 @@ import { Histogram } from '#stdx/instruments.ts';
 /** Upstream's: expressions are to be quick. */
 const BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-const compilation = new Histogram('apiserver_cel_compilation_duration_seconds', { help: 'Time expressions took to compile.', bounds: BOUNDS });
-const evaluation = new Histogram('apiserver_cel_evaluation_duration_seconds', { help: 'Time expressions took to evaluate.', bounds: BOUNDS });
+const compilation = new Histogram('apiserver_cel_compilation_duration_seconds', {
+  help: 'Time expressions took to compile.',
+  bounds: BOUNDS,
+});
+const evaluation = new Histogram('apiserver_cel_evaluation_duration_seconds', {
+  help: 'Time expressions took to evaluate.',
+  bounds: BOUNDS,
+});
 
 export const compileSeconds = compilation.of('');
 export const evaluateSeconds = evaluation.of('');

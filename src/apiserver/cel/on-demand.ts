@@ -10,6 +10,7 @@ export interface Cel {
 
 /** Costs some milliseconds once. */
 export function cel(): Cel {
-  const { compileExpression } = require('./expression.ts') as typeof import('./expression.ts'), { AuthorizerChecks } = require('./authorizer.ts') as typeof import('./authorizer.ts');
+  const { compileExpression } = require('./expression.ts') as typeof import('./expression.ts'),
+    { AuthorizerChecks } = require('./authorizer.ts') as typeof import('./authorizer.ts');
   return { compileExpression, AuthorizerChecks };
 }

@@ -65,9 +65,17 @@ export interface CompiledRules {
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
   if (!hasRules(root.schema)) return { errors: [], evaluate: undefined };
   const compiler = new Compiler(root);
-  const plan = compiler.plan(root, root.schema, { path, isRoot: true, uncorrelatable: undefined, cardinality: 1 });
+  const plan = compiler.plan(root, root.schema, {
+    path,
+    isRoot: true,
+    uncorrelatable: undefined,
+    cardinality: 1,
+  });
   compiler.checkTotal(path);
-  return { errors: compiler.errors, evaluate: plan && ((value, old, warn) => run(plan, { value, old, warn })) };
+  return {
+    errors: compiler.errors,
+    evaluate: plan && ((value, old, warn) => run(plan, { value, old, warn })),
+  };
 }
 
 /** For schemas that were checked when they were written. */
@@ -92,11 +100,27 @@ interface Place {
   readonly cardinality: number | undefined;
 }
 
-interface RuleSubject { readonly node: Structural; readonly type: CelType | undefined; readonly place: Place; readonly at: string }
-interface Compiled { readonly evaluate: Evaluate; readonly usesOld: boolean; /** Of one evaluation. */ readonly cost: number }
-interface Subject { readonly node: Structural; readonly isRoot: boolean; /** The rule's own, which say what its variables are. */ readonly environments: Environments }
+interface RuleSubject {
+  readonly node: Structural;
+  readonly type: CelType | undefined;
+  readonly place: Place;
+  readonly at: string;
+}
+interface Compiled {
+  readonly evaluate: Evaluate;
+  readonly usesOld: boolean;
+  /** Of one evaluation. */ readonly cost: number;
+}
+interface Subject {
+  readonly node: Structural;
+  readonly isRoot: boolean;
+  /** The rule's own, which say what its variables are. */ readonly environments: Environments;
+}
 /** checking: nullable values are of their type, as upstream has it; evaluating: they may be null. The same where nothing is nullable. */
-interface Environments { readonly checking: Environment; readonly evaluating: Environment }
+interface Environments {
+  readonly checking: Environment;
+  readonly evaluating: Environment;
+}
 
 class Compiler {
   readonly errors: FieldError[] = [];
@@ -115,27 +139,60 @@ class Compiler {
     if (!hasRules(validations)) return undefined;
     const { path, uncorrelatable, cardinality } = place;
     const type = this.#types.typeOf(node);
-    const rules = sourcesOf(validations).flatMap((source, i) => this.#rule(source, { node, type, place, at: `${path}.x-kubernetes-validations[${i}]` }) ?? []);
+    const rules = sourcesOf(validations).flatMap(
+      (source, i) =>
+        this.#rule(source, { node, type, place, at: `${path}.x-kubernetes-validations[${i}]` }) ?? [],
+    );
     const lost = uncorrelatable ?? (node.atomicMap ? path : undefined);
-    const count = declaredCount(node), inner = cardinality === undefined || count === undefined ? undefined : bounded(cardinality * count);
-    const below = (child: Structural | undefined, schema: unknown, { at, gone }: { readonly at: string; readonly gone: string | undefined }): Plan | undefined => (child && isJsonObject(schema) ? this.plan(child, schema, { ...place, path: `${path}.${at}`, isRoot: child.embedded, uncorrelatable: gone, cardinality: inner }) : undefined);
+    const count = declaredCount(node),
+      inner = cardinality === undefined || count === undefined ? undefined : bounded(cardinality * count);
+    const below = (
+      child: Structural | undefined,
+      schema: unknown,
+      { at, gone }: { readonly at: string; readonly gone: string | undefined },
+    ): Plan | undefined =>
+      child && isJsonObject(schema)
+        ? this.plan(child, schema, {
+            ...place,
+            path: `${path}.${at}`,
+            isRoot: child.embedded,
+            uncorrelatable: gone,
+            cardinality: inner,
+          })
+        : undefined;
     const properties = new Map<string, Plan>();
     for (const [name, schema] of Object.entries((validations['properties'] ?? {}) as JsonObject)) {
       const plan = below(node.properties.get(name), schema, { at: `properties[${name}]`, gone: lost });
       if (plan) properties.set(name, plan);
     }
     return {
-      node, type, rules, properties,
-      additional: typeof node.additional === 'object' ? below(node.additional, validations['additionalProperties'], { at: 'additionalProperties', gone: lost }) : undefined,
-      items: below(node.items, validations['items'], { at: 'items', gone: uncorrelatable ?? (node.listType === 'map' ? undefined : path) }),
-      also: ((validations['allOf'] as JsonObject[] | undefined) ?? []).flatMap((schema, i) => this.plan(node, schema, { ...place, path: `${path}.allOf[${i}]`, isUnchecked: true }) ?? []),
+      node,
+      type,
+      rules,
+      properties,
+      additional:
+        typeof node.additional === 'object'
+          ? below(node.additional, validations['additionalProperties'], {
+              at: 'additionalProperties',
+              gone: lost,
+            })
+          : undefined,
+      items: below(node.items, validations['items'], {
+        at: 'items',
+        gone: uncorrelatable ?? (node.listType === 'map' ? undefined : path),
+      }),
+      also: ((validations['allOf'] as JsonObject[] | undefined) ?? []).flatMap(
+        (schema, i) =>
+          this.plan(node, schema, { ...place, path: `${path}.allOf[${i}]`, isUnchecked: true }) ?? [],
+      ),
     };
   }
 
   #rule(source: RuleSource, { node, type, place, at }: RuleSubject): Rule | undefined {
     const { rule = '' } = source;
     if (rule.trim() === '') return undefined;
-    const known = this.errors.length, costs = this.#costs.length;
+    const known = this.errors.length,
+      costs = this.#costs.length;
     const made = this.#checkedRule(source, { node, type, place, at });
     if (place.isUnchecked) {
       this.errors.length = known;
@@ -147,18 +204,50 @@ class Compiler {
   #checkedRule(source: RuleSource, { node, type, place, at }: RuleSubject): Rule | undefined {
     const { rule = '', messageExpression } = source;
     if (!type) {
-      this.errors.push(fieldErrors.invalid(`${at}.rule`, shown(source), 'compilation failed: rules are not possible where x-kubernetes-preserve-unknown-fields leaves the type open'));
+      this.errors.push(
+        fieldErrors.invalid(
+          `${at}.rule`,
+          shown(source),
+          'compilation failed: rules are not possible where x-kubernetes-preserve-unknown-fields leaves the type open',
+        ),
+      );
       return undefined;
     }
-    const subject: Subject = { node, isRoot: place.isRoot, environments: this.#environments(node, source.optionalOldSelf === true) };
+    const subject: Subject = {
+      node,
+      isRoot: place.isRoot,
+      environments: this.#environments(node, source.optionalOldSelf === true),
+    };
     const compiled = compileText(rule, { ...subject, wants: 'bool' });
-    if (typeof compiled === 'string') this.errors.push(fieldErrors.invalid(`${at}.rule`, shown(source), compiled));
-    else this.#observeCost(bounded(compiled.cost * (place.cardinality ?? maxOccurrences(node))), { field: `${at}.rule`, what: 'rule' });
+    if (typeof compiled === 'string')
+      this.errors.push(fieldErrors.invalid(`${at}.rule`, shown(source), compiled));
+    else
+      this.#observeCost(bounded(compiled.cost * (place.cardinality ?? maxOccurrences(node))), {
+        field: `${at}.rule`,
+        what: 'rule',
+      });
     // A message is looked at where the rule is one.
-    const message = typeof compiled === 'object' && messageExpression ? this.#message(messageExpression, { source, subject, at }) : undefined;
+    const message =
+      typeof compiled === 'object' && messageExpression
+        ? this.#message(messageExpression, { source, subject, at })
+        : undefined;
     const usesOld = typeof compiled === 'object' && compiled.usesOld;
-    if (usesOld && place.uncorrelatable !== undefined) this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, `oldSelf cannot be used on the uncorrelatable portion of the schema within ${place.uncorrelatable}`));
-    if (source.optionalOldSelf !== undefined && !usesOld) this.errors.push(fieldErrors.invalid(`${at}.optionalOldSelf`, source.optionalOldSelf, 'may not be set if oldSelf is not used in rule'));
+    if (usesOld && place.uncorrelatable !== undefined)
+      this.errors.push(
+        fieldErrors.invalid(
+          `${at}.rule`,
+          rule,
+          `oldSelf cannot be used on the uncorrelatable portion of the schema within ${place.uncorrelatable}`,
+        ),
+      );
+    if (source.optionalOldSelf !== undefined && !usesOld)
+      this.errors.push(
+        fieldErrors.invalid(
+          `${at}.optionalOldSelf`,
+          source.optionalOldSelf,
+          'may not be set if oldSelf is not used in rule',
+        ),
+      );
     // One that costs too much is refused when it is written; one that was stored before is kept.
     if (typeof compiled === 'string') return undefined;
     const fieldPath = source.fieldPath ? fieldPathProblem(source.fieldPath, node.schema).text : '';
@@ -168,22 +257,33 @@ class Compiler {
   #environments(node: Structural, isOptional: boolean): Environments {
     const of = (types: CelTypes): Environment => {
       const { name } = types.typeOf(node)!;
-      return types.environment.clone().registerVariable('self', name).registerVariable('oldSelf', isOptional ? `optional<${name}>` : name);
+      return types.environment
+        .clone()
+        .registerVariable('self', name)
+        .registerVariable('oldSelf', isOptional ? `optional<${name}>` : name);
     };
     const evaluating = of(this.#types);
     return { evaluating, checking: this.#types === this.#strictTypes ? evaluating : of(this.#strictTypes) };
   }
 
-  #message(text: string, { source, subject, at }: { readonly source: RuleSource; readonly subject: Subject; readonly at: string }): Evaluate | undefined {
-    const compiled = compileText(text, { ...subject, wants: 'string' }), field = `${at}.messageExpression`;
-    if (typeof compiled === 'string') return void this.errors.push(fieldErrors.invalid(field, shown(source), compiled));
+  #message(
+    text: string,
+    { source, subject, at }: { readonly source: RuleSource; readonly subject: Subject; readonly at: string },
+  ): Evaluate | undefined {
+    const compiled = compileText(text, { ...subject, wants: 'string' }),
+      field = `${at}.messageExpression`;
+    if (typeof compiled === 'string')
+      return void this.errors.push(fieldErrors.invalid(field, shown(source), compiled));
     this.#observeCost(compiled.cost, { field, what: 'messageExpression' });
     return compiled.evaluate;
   }
 
   #observeCost(cost: number, { field, what }: { readonly field: string; readonly what: string }): void {
     this.#costs.push({ path: field, cost });
-    if (cost > RULE_COST_LIMIT) this.errors.push(fieldErrors.forbidden(field, costMessage(`estimated ${what} cost`, { cost, limit: RULE_COST_LIMIT })));
+    if (cost > RULE_COST_LIMIT)
+      this.errors.push(
+        fieldErrors.forbidden(field, costMessage(`estimated ${what} cost`, { cost, limit: RULE_COST_LIMIT })),
+      );
   }
 
   /** Says which rules make the whole too dear. */
@@ -191,32 +291,82 @@ class Compiler {
     const total = this.#costs.reduce((sum, { cost }) => sum + cost, 0);
     if (total <= SCHEMA_COST_LIMIT) return;
     for (const most of this.#costs.toSorted((left, right) => right.cost - left.cost).slice(0, 4)) {
-      if (most.cost >= SCHEMA_COST_LIMIT / 100) this.errors.push(fieldErrors.forbidden(most.path, 'contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema'));
+      if (most.cost >= SCHEMA_COST_LIMIT / 100)
+        this.errors.push(
+          fieldErrors.forbidden(
+            most.path,
+            'contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema',
+          ),
+        );
     }
-    this.errors.push(fieldErrors.forbidden(path, costMessage('x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema', { cost: bounded(total), limit: SCHEMA_COST_LIMIT })));
+    this.errors.push(
+      fieldErrors.forbidden(
+        path,
+        costMessage('x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema', {
+          cost: bounded(total),
+          limit: SCHEMA_COST_LIMIT,
+        }),
+      ),
+    );
   }
 }
 
 function hasNullable(node: Structural): boolean {
-  return node.nullable || (node.items !== undefined && hasNullable(node.items)) || (typeof node.additional === 'object' && hasNullable(node.additional)) || Array.from(node.properties.values()).some(hasNullable);
+  return (
+    node.nullable ||
+    (node.items !== undefined && hasNullable(node.items)) ||
+    (typeof node.additional === 'object' && hasNullable(node.additional)) ||
+    Array.from(node.properties.values()).some(hasNullable)
+  );
 }
 
 /** As upstream shows a rule: the fields of its Go type. */
-function shown({ rule = '', message = '', messageExpression = '', reason = '', fieldPath = '', optionalOldSelf }: RuleSource): JsonObject {
-  return { Rule: rule, Message: message, MessageExpression: messageExpression, Reason: reason || null, FieldPath: fieldPath, OptionalOldSelf: optionalOldSelf ?? null };
+function shown({
+  rule = '',
+  message = '',
+  messageExpression = '',
+  reason = '',
+  fieldPath = '',
+  optionalOldSelf,
+}: RuleSource): JsonObject {
+  return {
+    Rule: rule,
+    Message: message,
+    MessageExpression: messageExpression,
+    Reason: reason || null,
+    FieldPath: fieldPath,
+    OptionalOldSelf: optionalOldSelf ?? null,
+  };
 }
 
 /** Answers why it cannot be compiled, else. */
-function compileText(text: string, { node, isRoot, environments: { checking, evaluating }, wants }: Subject & { readonly wants: 'bool' | 'string' }): Compiled | string {
-  const failed = (error: unknown): string => `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${error instanceof CelCompileError ? error.message : describeError(error, text, { env: checking })}`;
+function compileText(
+  text: string,
+  {
+    node,
+    isRoot,
+    environments: { checking, evaluating },
+    wants,
+  }: Subject & { readonly wants: 'bool' | 'string' },
+): Compiled | string {
+  const failed = (error: unknown): string =>
+    `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${error instanceof CelCompileError ? error.message : describeError(error, text, { env: checking })}`;
   try {
     requireReadable(text);
-    const checked = parsedBy(checking, text), { valid, error, type } = checked.check(), root = rootOf(checked);
+    const checked = parsedBy(checking, text),
+      { valid, error, type } = checked.check(),
+      root = rootOf(checked);
     if (!valid) return failed(error);
     checkLiterals(root);
-    if (type !== wants) return wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string';
-    const estimator = new Estimator(declaredSizes(node, { isRoot })), cost = estimator.cost(root);
-    const unordered = nodesOf(root).flatMap((part, i) => unorderedOf(part, { estimator, node, isRoot, i }) ?? []);
+    if (type !== wants)
+      return wants === 'bool'
+        ? 'cel expression must evaluate to a bool'
+        : 'messageExpression must evaluate to a string';
+    const estimator = new Estimator(declaredSizes(node, { isRoot })),
+      cost = estimator.cost(root);
+    const unordered = nodesOf(root).flatMap(
+      (part, i) => unorderedOf(part, { estimator, node, isRoot, i }) ?? [],
+    );
     const program = checking === evaluating && unordered.length === 0 ? checked : parsedBy(evaluating, text);
     const nodes = program === checked ? [] : nodesOf(rootOf(program));
     // Inner ones first: the outer take them as they have become.
@@ -235,37 +385,64 @@ function parsedBy(env: Environment, text: string): ParseResult {
   return parsed;
 }
 
-interface Unordered { readonly i: number; /** That tell items apart; none: the items do. */ readonly keys: readonly string[] }
-interface ListLookup { readonly estimator: Estimator; readonly node: Structural; readonly isRoot: boolean }
+interface Unordered {
+  readonly i: number;
+  /** That tell items apart; none: the items do. */ readonly keys: readonly string[];
+}
+interface ListLookup {
+  readonly estimator: Estimator;
+  readonly node: Structural;
+  readonly isRoot: boolean;
+}
 
 /** Lists of type set and map are compared and joined whatever the order of their items; which type it is, the left side says. */
-function unorderedOf(part: SyntaxNode, { i, ...lookup }: ListLookup & { readonly i: number }): Unordered | undefined {
-  const list = UNORDERED_OPERATORS.has(part.op) ? unorderedList((part.args as SyntaxNode[])[0]!, lookup) : undefined;
+function unorderedOf(
+  part: SyntaxNode,
+  { i, ...lookup }: ListLookup & { readonly i: number },
+): Unordered | undefined {
+  const list = UNORDERED_OPERATORS.has(part.op)
+    ? unorderedList((part.args as SyntaxNode[])[0]!, lookup)
+    : undefined;
   return list && { i, keys: list.mapKeys.map((key) => escapeName(key) ?? key) };
 }
 
 function unorderedList(part: SyntaxNode, lookup: ListLookup): Structural | undefined {
   if (part.op === '+') return unorderedList((part.args as SyntaxNode[])[0]!, lookup);
-  const path = lookup.estimator.pathOf(part), list = path.length > 0 ? nodeAt(lookup.node, path, lookup.isRoot) : undefined;
+  const path = lookup.estimator.pathOf(part),
+    list = path.length > 0 ? nodeAt(lookup.node, path, lookup.isRoot) : undefined;
   return list?.type === 'array' && list.listType !== 'atomic' ? list : undefined;
 }
 
 const UNORDERED_OPERATORS = new Set(['==', '!=', '+']);
 
-function ignoreOrder(node: SyntaxNode, { keys, env }: { readonly keys: readonly string[]; readonly env: Environment }): void {
-  const text = node.op === '+' ? `${UNORDERED_JOIN}(self, self, ${JSON.stringify(keys)})` : `${node.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`;
-  const template = rootOf(env.parse(text)), call = node.op === '!=' ? template.args as SyntaxNode : template;
-  ((call.args as unknown[])[1] as SyntaxNode[]).splice(0, 2, ...node.args as SyntaxNode[]);
+function ignoreOrder(
+  node: SyntaxNode,
+  { keys, env }: { readonly keys: readonly string[]; readonly env: Environment },
+): void {
+  const text =
+    node.op === '+'
+      ? `${UNORDERED_JOIN}(self, self, ${JSON.stringify(keys)})`
+      : `${node.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`;
+  const template = rootOf(env.parse(text)),
+    call = node.op === '!=' ? (template.args as SyntaxNode) : template;
+  ((call.args as unknown[])[1] as SyntaxNode[]).splice(0, 2, ...(node.args as SyntaxNode[]));
   becomes(node, template);
 }
 
 // ------------------------------------------------------------------------------------------------------------ evaluation
 
-interface Run { readonly errors: FieldError[]; budget: number; readonly warn: ((message: string) => void) | undefined }
+interface Run {
+  readonly errors: FieldError[];
+  budget: number;
+  readonly warn: ((message: string) => void) | undefined;
+}
 
 class OutOfBudget extends Error {}
 
-function run(plan: Plan, { value, old, warn }: { readonly value: unknown; readonly old: unknown; readonly warn: Run['warn'] }): FieldError[] {
+function run(
+  plan: Plan,
+  { value, old, warn }: { readonly value: unknown; readonly old: unknown; readonly warn: Run['warn'] },
+): FieldError[] {
   const state: Run = { errors: [], budget: TOTAL_LIMIT, warn };
   try {
     visit(plan, { value, old, path: '', isSame: () => old !== undefined && deepEqual(value, old) }, state);
@@ -288,17 +465,38 @@ function visit(plan: Plan, spot: Spot, state: Run): void {
   if (value === undefined || value === null) return;
   if (plan.rules.length > 0) runRules(plan, spot, state);
   for (const also of plan.also) visit(also, spot, state);
-  const inner = (of: unknown, was: unknown): Omit<Spot, 'path'> => ({ value: of, old: was, isSame: was === undefined ? isSame : () => deepEqual(of, was) });
+  const inner = (of: unknown, was: unknown): Omit<Spot, 'path'> => ({
+    value: of,
+    old: was,
+    isSame: was === undefined ? isSame : () => deepEqual(of, was),
+  });
   if (Array.isArray(value)) {
     const { items } = plan;
     if (!items) return;
     const before = oldItems(plan.node, old);
-    value.forEach((item, i) => visit(items, { ...inner(item, before?.get(itemKey(plan.node, item))), path: `${path}[${i}]` }, state));
+    value.forEach((item, i) =>
+      visit(items, { ...inner(item, before?.get(itemKey(plan.node, item))), path: `${path}[${i}]` }, state),
+    );
   } else if (isJsonObject(value)) {
     const before = isJsonObject(old) ? old : undefined;
-    for (const [name, below] of plan.properties) visit(below, { ...inner(getOwn(value, name), before && getOwn(before, name)), path: path === '' ? name : `${path}.${name}` }, state);
+    for (const [name, below] of plan.properties)
+      visit(
+        below,
+        {
+          ...inner(getOwn(value, name), before && getOwn(before, name)),
+          path: path === '' ? name : `${path}.${name}`,
+        },
+        state,
+      );
     const { additional } = plan;
-    if (additional) for (const key of Object.keys(value)) if (!plan.node.properties.has(key)) visit(additional, { ...inner(value[key], before && getOwn(before, key)), path: `${path}[${key}]` }, state);
+    if (additional)
+      for (const key of Object.keys(value))
+        if (!plan.node.properties.has(key))
+          visit(
+            additional,
+            { ...inner(value[key], before && getOwn(before, key)), path: `${path}[${key}]` },
+            state,
+          );
   }
 }
 
@@ -314,12 +512,24 @@ function runRules({ node, type, rules }: Plan, spot: Spot, state: Run): void {
       oldSelf = old === undefined || old === null ? undefined : type!.convert(old);
       converted = true;
     }
-    const variables = { self, ...(optional ? { oldSelf: oldSelf === undefined ? Optional.none() : Optional.of(oldSelf) } : oldSelf === undefined ? {} : { oldSelf }) };
+    const variables = {
+      self,
+      ...(optional
+        ? { oldSelf: oldSelf === undefined ? Optional.none() : Optional.of(oldSelf) }
+        : oldSelf === undefined
+          ? {}
+          : { oldSelf }),
+    };
     runRule(rule, { variables, spot, type: node.type, path: path === '' ? '<nil>' : path }, state);
   }
 }
 
-interface Evaluated { readonly variables: Readonly<Record<string, unknown>>; readonly spot: Spot; /** Of the schema. */ readonly type: string; readonly path: string }
+interface Evaluated {
+  readonly variables: Readonly<Record<string, unknown>>;
+  readonly spot: Spot;
+  /** Of the schema. */ readonly type: string;
+  readonly path: string;
+}
 
 const OUT_OF_BUDGET = 'running out of cost budget, no further validation rules will be run';
 
@@ -328,7 +538,9 @@ function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: 
   const give = (detail: string): unknown => state.errors.push(fieldErrors.invalid(path, type, detail));
   let holds: boolean;
   try {
-    const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () => rule.evaluate(variables));
+    const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () =>
+      rule.evaluate(variables),
+    );
     state.budget -= cost;
     holds = result === true;
   } catch (error) {
@@ -336,7 +548,11 @@ function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: 
       give(runtimeMessage(error, { text, what: 'rule' }));
       return;
     }
-    give(state.budget < PER_CALL_LIMIT ? `validation failed due to ${OUT_OF_BUDGET}` : `'${error.message}': no further validation rules will be run due to call cost exceeds limit for rule: ${text}`);
+    give(
+      state.budget < PER_CALL_LIMIT
+        ? `validation failed due to ${OUT_OF_BUDGET}`
+        : `'${error.message}': no further validation rules will be run due to call cost exceeds limit for rule: ${text}`,
+    );
     throw new OutOfBudget();
   }
   if (!holds) report(rule, { variables, spot, type, path }, state);
@@ -344,10 +560,13 @@ function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: 
 
 /** What did not change was accepted before: it is warned of. Transitions are always held to. */
 function report(rule: Rule, { variables, spot, type, path }: Evaluated, state: Run): void {
-  const field = rule.fieldPath === '' ? path : path === '<nil>' ? rule.fieldPath : `${path}.${rule.fieldPath}`;
+  const field =
+    rule.fieldPath === '' ? path : path === '<nil>' ? rule.fieldPath : `${path}.${rule.fieldPath}`;
   const { message, isLast } = messageOf(rule, { variables, state });
   const isOpaque = type === 'object' || type === 'array';
-  const error = isLast ? fieldErrors.invalid(field, type, message) : errorOf(rule.source, { field, value: isOpaque ? OMITTED : spot.value, message });
+  const error = isLast
+    ? fieldErrors.invalid(field, type, message)
+    : errorOf(rule.source, { field, value: isOpaque ? OMITTED : spot.value, message });
   if (!rule.isTransition && spot.isSame()) state.warn?.(`${error.field}: ${fieldErrorBody(error)}`);
   else state.errors.push(error);
   if (isLast) throw new OutOfBudget();
@@ -357,26 +576,47 @@ function report(rule: Rule, { variables, spot, type, path }: Evaluated, state: R
 const MAX_MESSAGE = 5 * 1024;
 
 /** isLast: nothing more may be evaluated. */
-function messageOf({ source, message }: Rule, { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run }): { readonly message: string; readonly isLast: boolean } {
-  const fixed = { message: source.message ? source.message.trim() : `failed rule: ${source.rule!.trim()}`, isLast: false };
+function messageOf(
+  { source, message }: Rule,
+  { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run },
+): { readonly message: string; readonly isLast: boolean } {
+  const fixed = {
+    message: source.message ? source.message.trim() : `failed rule: ${source.rule!.trim()}`,
+    isLast: false,
+  };
   if (!message) return fixed;
   try {
     const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () => message(variables));
     state.budget -= cost;
     const text = typeof result === 'string' ? result.trim() : '';
-    return text === '' || text.includes('\n') || Buffer.byteLength(text) > MAX_MESSAGE ? fixed : { message: text, isLast: false };
+    return text === '' || text.includes('\n') || Buffer.byteLength(text) > MAX_MESSAGE
+      ? fixed
+      : { message: text, isLast: false };
   } catch (error) {
     // A message that cannot be made must not hide what failed.
     if (!(error instanceof BudgetError)) return fixed;
-    return { isLast: true, message: state.budget < PER_CALL_LIMIT ? `messageExpression evaluation failed due to ${OUT_OF_BUDGET}` : `no further validation rules will be run due to call cost exceeds limit for messageExpression: ${JSON.stringify(source.messageExpression)}` };
+    return {
+      isLast: true,
+      message:
+        state.budget < PER_CALL_LIMIT
+          ? `messageExpression evaluation failed due to ${OUT_OF_BUDGET}`
+          : `no further validation rules will be run due to call cost exceeds limit for messageExpression: ${JSON.stringify(source.messageExpression)}`,
+    };
   }
 }
 
-function errorOf({ reason }: RuleSource, { field, value, message }: { readonly field: string; readonly value: unknown; readonly message: string }): FieldError {
+function errorOf(
+  { reason }: RuleSource,
+  { field, value, message }: { readonly field: string; readonly value: unknown; readonly message: string },
+): FieldError {
   switch (reason) {
-    case 'FieldValueForbidden': return fieldErrors.forbidden(field, message);
-    case 'FieldValueRequired': return fieldErrors.required(field, message);
-    case 'FieldValueDuplicate': return fieldErrors.duplicate(field, value);
-    default: return fieldErrors.invalid(field, value, message);
+    case 'FieldValueForbidden':
+      return fieldErrors.forbidden(field, message);
+    case 'FieldValueRequired':
+      return fieldErrors.required(field, message);
+    case 'FieldValueDuplicate':
+      return fieldErrors.duplicate(field, value);
+    default:
+      return fieldErrors.invalid(field, value, message);
   }
 }

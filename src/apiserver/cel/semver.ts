@@ -17,17 +17,24 @@ export class Semver {
     if (!found) return undefined;
     const numbers = [BigInt(found[1]!), BigInt(found[2]!), BigInt(found[3]!)] as const;
     const prerelease = found[4]?.split('.') ?? [];
-    if (numbers.some((number) => number > MAX) || prerelease.some((part) => /^0\d+$/.test(part))) return undefined;
+    if (numbers.some((number) => number > MAX) || prerelease.some((part) => /^0\d+$/.test(part)))
+      return undefined;
     return new Semver(numbers, prerelease);
   }
 
   compare(other: Semver): number {
-    return order(this.major, other.major) || order(this.minor, other.minor) || order(this.patch, other.patch) || comparePrereleases(this.prerelease, other.prerelease);
+    return (
+      order(this.major, other.major) ||
+      order(this.minor, other.minor) ||
+      order(this.patch, other.patch) ||
+      comparePrereleases(this.prerelease, other.prerelease)
+    );
   }
 }
 
 const MAX = 2n ** 64n - 1n;
-const NUMBER = '(0|[1-9]\\d{0,19})', PARTS = '[0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*';
+const NUMBER = '(0|[1-9]\\d{0,19})',
+  PARTS = '[0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*';
 const PATTERN = new RegExp(`^${NUMBER}\\.${NUMBER}\\.${NUMBER}(?:-(${PARTS}))?(?:\\+${PARTS})?$`);
 
 function normalized(text: string): string {

@@ -36,7 +36,9 @@ export function nodesOf(node: SyntaxNode): SyntaxNode[] {
 }
 
 export function uses(node: SyntaxNode, variable: string): boolean {
-  return (node.op === 'id' && node.args === variable) || childrenOf(node).some((child) => uses(child, variable));
+  return (
+    (node.op === 'id' && node.args === variable) || childrenOf(node).some((child) => uses(child, variable))
+  );
 }
 
 /** Methods of the evaluator's own that CEL has not. */
@@ -50,8 +52,10 @@ export interface Allowed {
 
 /** Before the check: regular expressions run in linear time, fields that has() asks for are checked, and what is no CEL is refused. */
 export function prepare(node: SyntaxNode, allowed: Allowed = {}): void {
-  const isMember = node.op === 'rcall', name = isMember || node.op === 'call' ? (node.args as string[])[0] : undefined;
-  if (isMember && FOREIGN.has(name!)) throw unknown('function', { name: name!, node: placedAtCall(node, name!) });
+  const isMember = node.op === 'rcall',
+    name = isMember || node.op === 'call' ? (node.args as string[])[0] : undefined;
+  if (isMember && FOREIGN.has(name!))
+    throw unknown('function', { name: name!, node: placedAtCall(node, name!) });
   if (isMember && name === 'bind' && !allowed.binds) refuseBind(node);
   if ((isMember || node.op === 'call') && name === 'matches') {
     requirePattern(childrenOf(node).at(-1));
@@ -67,20 +71,31 @@ function unknown(what: string, { name, node }: { readonly name: string; readonly
 
 /** Where the arguments begin. */
 function placedAtCall(node: SyntaxNode, name: string): SyntaxNode {
-  const { end, input } = node as SyntaxNode & Placed, receiver = (node.args as (SyntaxNode & Placed)[])[1]!;
-  return { start: input.indexOf('(', input.indexOf(name, receiver.end)), end, input } as unknown as SyntaxNode;
+  const { end, input } = node as SyntaxNode & Placed,
+    receiver = (node.args as (SyntaxNode & Placed)[])[1]!;
+  return {
+    start: input.indexOf('(', input.indexOf(name, receiver.end)),
+    end,
+    input,
+  } as unknown as SyntaxNode;
 }
 
-interface Placed { readonly start: number; readonly end: number; readonly input: string }
+interface Placed {
+  readonly start: number;
+  readonly end: number;
+  readonly input: string;
+}
 
 function refuseBind({ args }: SyntaxNode): void {
   const receiver = (args as SyntaxNode[])[1]!;
-  if (receiver.op === 'id' && receiver.args === 'cel') throw unknown('variable', { name: 'cel', node: receiver });
+  if (receiver.op === 'id' && receiver.args === 'cel')
+    throw unknown('variable', { name: 'cel', node: receiver });
 }
 
 /** The evaluator looks at what stands before the dots alone: a type that has not the field at all is an error too. */
 function checkPresence(node: SyntaxNode): void {
-  const field = childrenOf(node)[0], types = node as SyntaxNode & { check: (checker: Checker, node: unknown, context: unknown) => unknown };
+  const field = childrenOf(node)[0],
+    types = node as SyntaxNode & { check: (checker: Checker, node: unknown, context: unknown) => unknown };
   if (field?.op !== '.') return;
   const { check } = types;
   types.check = (checker, ...rest) => {
@@ -100,9 +115,18 @@ function isOf(error: unknown, field: SyntaxNode): boolean {
 }
 
 /** cel-go tells the place of the parenthesis. */
-function missingIn(node: SyntaxNode, { field, error }: { readonly field: SyntaxNode; readonly error: unknown }): Error {
-  const { start, end, input } = node as SyntaxNode & Placed, { code, summary } = error as { readonly code: string; readonly summary: string };
-  return new CelTypeError({ code, message: summary, node: { op: field.op, start: start + 'has('.length, end, input }, cause: error } as never);
+function missingIn(
+  node: SyntaxNode,
+  { field, error }: { readonly field: SyntaxNode; readonly error: unknown },
+): Error {
+  const { start, end, input } = node as SyntaxNode & Placed,
+    { code, summary } = error as { readonly code: string; readonly summary: string };
+  return new CelTypeError({
+    code,
+    message: summary,
+    node: { op: field.op, start: start + 'has('.length, end, input },
+    cause: error,
+  } as never);
 }
 
 /** A pattern that stands in the expression is looked at before it is ever used. */
@@ -126,11 +150,18 @@ export function becomes(node: SyntaxNode, template: SyntaxNode): void {
   });
 }
 
-interface Checkable { readonly op: string }
-interface Checker { check(node: Checkable, context: unknown): unknown }
+interface Checkable {
+  readonly op: string;
+}
+interface Checker {
+  check(node: Checkable, context: unknown): unknown;
+}
 
 type Handle = (...args: unknown[]) => unknown;
-interface Counted extends SyntaxNode { handle?: Handle; /** The expression. */ readonly input?: string }
+interface Counted extends SyntaxNode {
+  handle?: Handle;
+  /** The expression. */ readonly input?: string;
+}
 
 /** Errors, which operators may absorb, take the evaluator far longer than other steps: at each step they pass. */
 const ERROR_COST = 20;
@@ -163,7 +194,18 @@ export function countSteps(node: Counted): void {
 }
 
 /** Parts of a time in a time zone, which the platform works out slowly. */
-const ZONED = new Set(['getDate', 'getDayOfMonth', 'getDayOfWeek', 'getDayOfYear', 'getFullYear', 'getHours', 'getMilliseconds', 'getMinutes', 'getMonth', 'getSeconds']);
+const ZONED = new Set([
+  'getDate',
+  'getDayOfMonth',
+  'getDayOfWeek',
+  'getDayOfYear',
+  'getFullYear',
+  'getHours',
+  'getMilliseconds',
+  'getMinutes',
+  'getMonth',
+  'getSeconds',
+]);
 const ZONE_COST = 500;
 
 /** Functions that look for one text in another. */
@@ -171,8 +213,12 @@ const SEARCHES = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'replac
 
 /** What some functions make is told before they make it: it may be far more than they are given. */
 const MADE: Readonly<Record<string, (args: readonly unknown[]) => number>> = {
-  replace: ([text, from, to]) => (typeof text === 'string' && typeof from === 'string' && typeof to === 'string' ? traversal(occurrences(text, from) * to.length) : 0),
-  join: ([list, separator]) => (Array.isArray(list) ? list.reduce((sum: number, item) => sum + sizeOf(item) + sizeOf(separator), 0) : 0),
+  replace: ([text, from, to]) =>
+    typeof text === 'string' && typeof from === 'string' && typeof to === 'string'
+      ? traversal(occurrences(text, from) * to.length)
+      : 0,
+  join: ([list, separator]) =>
+    Array.isArray(list) ? list.reduce((sum: number, item) => sum + sizeOf(item) + sizeOf(separator), 0) : 0,
   format: ([, args]) => weightOf(args),
 };
 
@@ -189,7 +235,8 @@ function chargeOperands(node: Counted): void {
   if (!handle) return;
   const name = Array.isArray(node.args) && typeof node.args[0] === 'string' ? node.args[0] : '';
   switch (op) {
-    case '==': case '!=':
+    case '==':
+    case '!=':
       node.handle = (left, right, ...rest) => {
         if (isCollection(left) && isCollection(right)) return equalValues(left, right) === (op === '==');
         charge(Math.min(sizeOf(left), sizeOf(right)));
@@ -203,16 +250,25 @@ function chargeOperands(node: Counted): void {
         return container.some((candidate) => equalValues(candidate, item));
       };
       break;
-    case '<': case '<=': case '>': case '>=': case '+':
+    case '<':
+    case '<=':
+    case '>':
+    case '>=':
+    case '+':
       node.handle = (left, right, ...rest) => {
         charge(op === '+' ? sizeOf(left) + sizeOf(right) : Math.min(sizeOf(left), sizeOf(right)));
         return handle(left, right, ...rest);
       };
       break;
-    case 'call': case 'rcall':
+    case 'call':
+    case 'rcall':
       node.handle = (args, ...rest) => {
         const sizes = (args as unknown[]).map((arg) => (Array.isArray(arg) ? 0 : sizeOf(arg)));
-        charge(SEARCHES.has(name) && sizes.length > 1 ? sizes[0]! * Math.max(1, sizes[1]!) : sizes.reduce((sum, size) => sum + size, 0));
+        charge(
+          SEARCHES.has(name) && sizes.length > 1
+            ? sizes[0]! * Math.max(1, sizes[1]!)
+            : sizes.reduce((sum, size) => sum + size, 0),
+        );
         if (ZONED.has(name) && sizes.length > 1) charge(ZONE_COST);
         if (MADE[name]) charge(MADE[name](args as unknown[]));
         const result = handle(args, ...rest);
@@ -232,14 +288,22 @@ function sizeOf(value: unknown): number {
 
 /** The evaluator's own comparison of these is slow, and not charged. */
 function isCollection(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && (Array.isArray(value) || value instanceof Map || value.constructor === Object);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    (Array.isArray(value) || value instanceof Map || value.constructor === Object)
+  );
 }
 
 /** Of passing over all that a value holds. Ends when nobody could pay for it. */
 function weightOf(value: unknown, most = MOST_WEIGHT): number {
   if (typeof value === 'string' || value instanceof Uint8Array) return Math.max(1, traversal(value.length));
   if (typeof value !== 'object' || value === null) return 1;
-  const items: Iterable<unknown> = Array.isArray(value) ? value : value instanceof Map ? value.values() : Object.values(value);
+  const items: Iterable<unknown> = Array.isArray(value)
+    ? value
+    : value instanceof Map
+      ? value.values()
+      : Object.values(value);
   let weight = 1;
   for (const item of items) if ((weight += weightOf(item, most - weight)) > most) break;
   return weight;

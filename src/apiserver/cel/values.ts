@@ -24,33 +24,63 @@ class LazyMap extends Map<string, unknown> {
     return value;
   }
 
-  override has(key: string): boolean { return typeof key === 'string' && Object.hasOwn(this.#source, key); }
-  override get size(): number { return Object.keys(this.#source).length; }
-  override keys(): MapIterator<string> { return Object.keys(this.#source).values() as MapIterator<string>; }
-  override *entries(): MapIterator<[string, unknown]> { for (const key of Object.keys(this.#source)) yield [key, this.get(key)]; }
-  override *values(): MapIterator<unknown> { for (const key of Object.keys(this.#source)) yield this.get(key); }
-  override [Symbol.iterator](): MapIterator<[string, unknown]> { return this.entries(); }
-  override forEach(work: (value: unknown, key: string, map: Map<string, unknown>) => void): void { for (const [key, value] of this.entries()) work(value, key, this); }
+  override has(key: string): boolean {
+    return typeof key === 'string' && Object.hasOwn(this.#source, key);
+  }
+  override get size(): number {
+    return Object.keys(this.#source).length;
+  }
+  override keys(): MapIterator<string> {
+    return Object.keys(this.#source).values() as MapIterator<string>;
+  }
+  override *entries(): MapIterator<[string, unknown]> {
+    for (const key of Object.keys(this.#source)) yield [key, this.get(key)];
+  }
+  override *values(): MapIterator<unknown> {
+    for (const key of Object.keys(this.#source)) yield this.get(key);
+  }
+  override [Symbol.iterator](): MapIterator<[string, unknown]> {
+    return this.entries();
+  }
+  override forEach(work: (value: unknown, key: string, map: Map<string, unknown>) => void): void {
+    for (const [key, value] of this.entries()) work(value, key, this);
+  }
 }
 Object.defineProperty(LazyMap.prototype, 'constructor', { value: Map });
 
 /** The value must not change while expressions read it. undefined, which JSON has not, is null. */
 export function toCel(value: unknown): unknown {
   switch (typeof value) {
-    case 'number': return Number.isInteger(value) ? BigInt(value) : value;
-    case 'undefined': return null;
-    case 'object': return value === null ? null : Array.isArray(value) ? value.map(toCel) : isJsonObject(value) ? new LazyMap(value) : value;
-    default: return value;
+    case 'number':
+      return Number.isInteger(value) ? BigInt(value) : value;
+    case 'undefined':
+      return null;
+    case 'object':
+      return value === null
+        ? null
+        : Array.isArray(value)
+          ? value.map(toCel)
+          : isJsonObject(value)
+            ? new LazyMap(value)
+            : value;
+    default:
+      return value;
   }
 }
 
 /** Throws a TypeError for what has no place on the wire: types, quantities, … */
 export function fromCel(value: unknown): unknown {
   switch (typeof value) {
-    case 'bigint': return Number(value);
-    case 'string': case 'number': case 'boolean': return value;
-    case 'object': return value === null ? null : fromObject(value);
-    default: throw new TypeError(`${typeof value} has no JSON form`);
+    case 'bigint':
+      return Number(value);
+    case 'string':
+    case 'number':
+    case 'boolean':
+      return value;
+    case 'object':
+      return value === null ? null : fromObject(value);
+    default:
+      throw new TypeError(`${typeof value} has no JSON form`);
   }
 }
 

@@ -30,7 +30,10 @@ export interface OpenapiOptions {
   readonly features: ServedFeatures;
 }
 
-interface Document { readonly bytes: Buffer; readonly hash: string }
+interface Document {
+  readonly bytes: Buffer;
+  readonly hash: string;
+}
 
 export const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
@@ -43,7 +46,12 @@ const V2_FORMS = formsOf(V2_PROTOBUF, 'application/com.github.proto-openapi.spec
 const V3_FORMS = formsOf(V3_PROTOBUF, 'application/com.github.proto-openapi.spec.v3@v1.0+protobuf');
 
 function formsOf(...protobuf: readonly string[]): Readonly<Record<string, Form>> {
-  return { 'application/json': 'json', '*/*': 'json', 'application/*': 'json', ...Object.fromEntries(protobuf.map((type) => [type, 'protobuf' as const])) };
+  return {
+    'application/json': 'json',
+    '*/*': 'json',
+    'application/*': 'json',
+    ...Object.fromEntries(protobuf.map((type) => [type, 'protobuf' as const])),
+  };
 }
 
 export class OpenapiDocuments {
@@ -62,7 +70,8 @@ export class OpenapiDocuments {
     if (form === undefined) return notAcceptable();
     this.#refresh();
     const document = this.#of(`v2 ${form}`, () => {
-      if (form === 'protobuf') return encodeOpenapiV2(JSON.parse(this.#v2Json().bytes.toString()) as Record<string, unknown>);
+      if (form === 'protobuf')
+        return encodeOpenapiV2(JSON.parse(this.#v2Json().bytes.toString()) as Record<string, unknown>);
       return this.#v2Json().bytes;
     });
     return respond(context, document, { contentType: form === 'json' ? 'application/json' : V2_PROTOBUF });
@@ -70,14 +79,21 @@ export class OpenapiDocuments {
 
   #v2Json(): Document {
     const { custom, extensions, features, isEnabled } = this.#options;
-    return this.#of('v2 json', () => Buffer.from(JSON.stringify(mergeV2(servedV2(custom.v2(isEnabled), features), extensions.openapiV2()))));
+    return this.#of('v2 json', () =>
+      Buffer.from(JSON.stringify(mergeV2(servedV2(custom.v2(isEnabled), features), extensions.openapiV2()))),
+    );
   }
 
   /** name: '' is the index, else 'api/v1', 'apis/apps/v1', …. Documents of extension servers are asked of them: not in here. */
   v3(context: RequestContext, name: string): ApiResponse {
     this.#refresh();
     if (context.info.path === `${OPENAPI_V3}/`) return missing();
-    if (name === '') return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))).bytes };
+    if (name === '')
+      return {
+        status: 200,
+        headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' },
+        body: this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))).bytes,
+      };
     const document = this.#options.custom.document(name) ?? this.#ofExtension(name) ?? this.#ofBuiltin(name);
     if (!document) return missing();
     const form = formOf(context.request.headers['accept'], V3_FORMS);
@@ -85,11 +101,28 @@ export class OpenapiDocuments {
     const wanted = context.info.query['hash'];
     if (wanted !== undefined && wanted !== document.hash) {
       const location = `${OPENAPI_V3}/${name}?hash=${document.hash}`;
-      return { status: 301, headers: { location, etag: `"${document.hash}"`, vary: 'Accept', 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
+      return {
+        status: 301,
+        headers: {
+          location,
+          etag: `"${document.hash}"`,
+          vary: 'Accept',
+          'cache-control': 'no-cache, private',
+        },
+        body: Buffer.alloc(0),
+      };
     }
-    const cache: Record<string, string> = wanted === undefined ? { 'cache-control': 'no-cache, private' }
-      : { 'cache-control': 'public, immutable', expires: new Date(Date.now() + YEAR_SECONDS * 1000).toUTCString() };
-    return respond(context, form === 'json' ? document : this.#asProtobuf(name, document), { contentType: form === 'json' ? 'application/json' : V3_PROTOBUF, cache });
+    const cache: Record<string, string> =
+      wanted === undefined
+        ? { 'cache-control': 'no-cache, private' }
+        : {
+            'cache-control': 'public, immutable',
+            expires: new Date(Date.now() + YEAR_SECONDS * 1000).toUTCString(),
+          };
+    return respond(context, form === 'json' ? document : this.#asProtobuf(name, document), {
+      contentType: form === 'json' ? 'application/json' : V3_PROTOBUF,
+      cache,
+    });
   }
 
   /** Documents of the whole API are of what is served now. */
@@ -125,12 +158,19 @@ export class OpenapiDocuments {
     const [root, group = '', version] = name.split('/') as [string, string?, string?];
     const gv = root === 'api' ? { group: '', version: group } : { group, version: version ?? '' };
     // Of a version that is switched off there is no document.
-    if ((root === 'apis' && version !== undefined && !this.#options.isEnabled(gv)) || name === UNSERVED_DOCUMENT) return undefined;
+    if (
+      (root === 'apis' && version !== undefined && !this.#options.isEnabled(gv)) ||
+      name === UNSERVED_DOCUMENT
+    )
+      return undefined;
     let found = this.#builtin.get(name);
     if (!found) {
       const document = openapiV3Document(name);
       if (!document) return undefined;
-      found = { bytes: Buffer.from(JSON.stringify(servedV3(document, this.#options.features))), hash: this.#builtinHash(name) };
+      found = {
+        bytes: Buffer.from(JSON.stringify(servedV3(document, this.#options.features))),
+        hash: this.#builtinHash(name),
+      };
       this.#builtin.set(name, found);
     }
     return found;
@@ -139,7 +179,10 @@ export class OpenapiDocuments {
   /** Of the published document and of what is left of it here. */
   #builtinHash(name: string): string {
     const { cbor, version } = this.#options.features;
-    return createHash('sha256').update(`${openapiV3Hash(name)} ${cbor} ${version}`).digest('hex').toUpperCase();
+    return createHash('sha256')
+      .update(`${openapiV3Hash(name)} ${cbor} ${version}`)
+      .digest('hex')
+      .toUpperCase();
   }
 
   /** One that was made here, since its server speaks v2 only. */
@@ -151,21 +194,34 @@ export class OpenapiDocuments {
   #index(): object {
     const { custom, extensions, isEnabled } = this.#options;
     const paths: Record<string, { serverRelativeURL: string }> = {};
-    for (const path of openapiV3Paths(isEnabled)) if (path !== UNSERVED_DOCUMENT) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${this.#builtinHash(path)}` };
-    for (const path of custom.paths()) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${custom.document(path)!.hash}` };
+    for (const path of openapiV3Paths(isEnabled))
+      if (path !== UNSERVED_DOCUMENT)
+        paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${this.#builtinHash(path)}` };
+    for (const path of custom.paths())
+      paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${custom.document(path)!.hash}` };
     for (const { path, hash, query } of extensions.openapiV3()) {
       const search = query ?? `hash=${hash}`;
       paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}${search === '' ? '' : `?${search}`}` };
     }
-    return { paths: Object.fromEntries(Object.entries(paths).toSorted(([left], [right]) => (left < right ? -1 : 1))) };
+    return {
+      paths: Object.fromEntries(Object.entries(paths).toSorted(([left], [right]) => (left < right ? -1 : 1))),
+    };
   }
 }
 
-function respond({ request }: RequestContext, { bytes, hash }: Document, { contentType, cache = {} }: { readonly contentType: string; readonly cache?: Record<string, string> }): ApiResponse {
+function respond(
+  { request }: RequestContext,
+  { bytes, hash }: Document,
+  { contentType, cache = {} }: { readonly contentType: string; readonly cache?: Record<string, string> },
+): ApiResponse {
   const etag = `"${hash}"`;
   const headers: Record<string, string> = { etag, vary: 'Accept', ...cache };
   const known = request.headers['if-none-match'];
-  if (known !== undefined && (known === '*' || known.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))) return { status: 304, headers, body: Buffer.alloc(0) };
+  if (
+    known !== undefined &&
+    (known === '*' || known.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))
+  )
+    return { status: 304, headers, body: Buffer.alloc(0) };
   return { status: 200, headers: { ...headers, 'content-type': contentType }, body: bytes };
 }
 
@@ -175,7 +231,11 @@ function missing(): ApiResponse {
 
 /** Without a word: these documents are for programs, which offer what there is. */
 function notAcceptable(): ApiResponse {
-  return { status: 406, headers: { 'cache-control': 'no-cache, private', vary: 'Accept' }, body: Buffer.alloc(0) };
+  return {
+    status: 406,
+    headers: { 'cache-control': 'no-cache, private', vary: 'Accept' },
+    body: Buffer.alloc(0),
+  };
 }
 
 function formOf(accept: string | undefined, forms: Readonly<Record<string, Form>>): Form | undefined {

@@ -40,24 +40,42 @@ export type PathHandler = (context: RequestContext) => ApiResponse | Promise<Api
 
 export function createPathRouter(options: PathOptions): PathHandler {
   const { flags } = options;
-  const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions, features: { cbor: options.cbor, version: `${KUBERNETES_VERSION.major}.${KUBERNETES_VERSION.minor}` } });
+  const openapi = new OpenapiDocuments({
+    isEnabled: options.isEnabled,
+    custom: options.customOpenapi,
+    extensions: options.extensions,
+    features: { cbor: options.cbor, version: `${KUBERNETES_VERSION.major}.${KUBERNETES_VERSION.minor}` },
+  });
   const version = versionInfo(options.programVersion);
   const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(demandProduced(context, CONTENT_TYPE_JSON), version),
-    '/.well-known/openid-configuration': (context) => issuerDocument(context, options.tokenIssuer?.openidConfiguration(), CONTENT_TYPE_JSON),
-    '/openid/v1/jwks': (context) => issuerDocument(context, options.tokenIssuer?.jwks(), 'application/jwk-set+json'),
+    '/.well-known/openid-configuration': (context) =>
+      issuerDocument(context, options.tokenIssuer?.openidConfiguration(), CONTENT_TYPE_JSON),
+    '/openid/v1/jwks': (context) =>
+      issuerDocument(context, options.tokenIssuer?.jwks(), 'application/jwk-set+json'),
   };
   const index: PathHandler = (context) => json(context, { paths: allPaths(options) });
   const handlers: Readonly<Record<string, PathHandler>> = {
-    '/': index, '/index.html': index, '/openapi/v2': (context) => openapi.v2(context), [OPENAPI_V3]: (context) => openapi.v3(context, ''), '/statusz': (context) => statusz(context, { version, paths: debuggingPaths(options) }),
+    '/': index,
+    '/index.html': index,
+    '/openapi/v2': (context) => openapi.v2(context),
+    [OPENAPI_V3]: (context) => openapi.v3(context, ''),
+    '/statusz': (context) => statusz(context, { version, paths: debuggingPaths(options) }),
     ...(flags ? { '/flagz': (context) => flagz(context, flags) } : {}),
-    '/metrics/slis': () => metricsPage(`${options.health.metrics()}${startLines().join('\n')}\n`), '/metrics': (context) => metrics(context, options.metrics),
+    '/metrics/slis': () => metricsPage(`${options.health.metrics()}${startLines().join('\n')}\n`),
+    '/metrics': (context) => metrics(context, options.metrics),
   };
   return (context) => {
     const { request, info } = context;
-    const own = options.extra && Object.hasOwn(options.extra, info.path) ? options.extra[info.path] : Object.hasOwn(handlers, info.path) ? handlers[info.path] : undefined;
+    const own =
+      options.extra && Object.hasOwn(options.extra, info.path)
+        ? options.extra[info.path]
+        : Object.hasOwn(handlers, info.path)
+          ? handlers[info.path]
+          : undefined;
     if (own) return own(context);
-    if (info.path.startsWith(`${OPENAPI_V3}/`)) return openapi.v3(context, info.path.slice(OPENAPI_V3.length + 1));
+    if (info.path.startsWith(`${OPENAPI_V3}/`))
+      return openapi.v3(context, info.path.slice(OPENAPI_V3.length + 1));
     if (/^\/(healthz|livez|readyz)(\/|$)/.test(info.path)) return options.health.respond(context);
     const path = info.path.length > 1 && info.path.endsWith('/') ? info.path.slice(0, -1) : info.path;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
@@ -76,20 +94,30 @@ function demandGet(method: string): void {
 
 /** A route says what it produces; who accepts none of it is told before anything else. */
 function demandProduced(context: RequestContext, produced: string): RequestContext {
-  if (!acceptsRoute(context.request.headers['accept'], [produced])) throw statusErrors.noRepresentation([produced]);
+  if (!acceptsRoute(context.request.headers['accept'], [produced]))
+    throw statusErrors.noRepresentation([produced]);
   return context;
 }
 
 async function metrics({ request }: RequestContext, all: Metrics): Promise<ApiResponse> {
   if (request.method !== 'DELETE') return metricsPage(await all.render());
   all.reset();
-  return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: Buffer.from('metrics reset\n') };
+  return {
+    status: 200,
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' },
+    body: Buffer.from('metrics reset\n'),
+  };
 }
 
 function metricsPage(page: string): ApiResponse {
   return {
-    status: 200, body: Buffer.from(page),
-    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private', 'process-start-time-unix': String(Math.floor(STARTED_SECONDS)) },
+    status: 200,
+    body: Buffer.from(page),
+    headers: {
+      'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores',
+      'cache-control': 'no-cache, private',
+      'process-start-time-unix': String(Math.floor(STARTED_SECONDS)),
+    },
   };
 }
 
@@ -99,51 +127,106 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
   const [, root = '', group, version] = path.split('/');
   const document = root === 'api' || root === 'apis' ? documents.classic(path) : undefined;
   if (!document) {
-    if (root === 'api' || (root === 'apis' && group !== undefined && documents.hasGroup(group))) throw statusErrors.pathNotFound();
+    if (root === 'api' || (root === 'apis' && group !== undefined && documents.hasGroup(group)))
+      throw statusErrors.pathNotFound();
     return pageNotFound();
   }
   const isRoute = root === 'api' || version !== undefined;
   if (isRoute) demandGet(request.method);
   if (path === '/api' || path === '/apis') {
-    if (wantsAggregated(request.headers['accept'])) return aggregatedResponse(context, documents.aggregated(path));
+    if (wantsAggregated(request.headers['accept']))
+      return aggregatedResponse(context, documents.aggregated(path));
   }
-  if (isRoute && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES)) throw statusErrors.noRepresentation(DOCUMENT_TYPES);
+  if (isRoute && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES))
+    throw statusErrors.noRepresentation(DOCUMENT_TYPES);
   return discoveryResponse(context, document);
 }
 
 const DOCUMENT_TYPES = Object.values(MEDIA_TYPES);
 
 export interface VersionInfo extends Readonly<Record<string, string>> {
-  readonly major: string; readonly minor: string; readonly emulationMajor: string; readonly emulationMinor: string; readonly minCompatibilityMajor: string; readonly minCompatibilityMinor: string;
-  readonly gitVersion: string; readonly gitCommit: string; readonly gitTreeState: string; readonly buildDate: string; readonly goVersion: string; readonly compiler: string; readonly platform: string;
+  readonly major: string;
+  readonly minor: string;
+  readonly emulationMajor: string;
+  readonly emulationMinor: string;
+  readonly minCompatibilityMajor: string;
+  readonly minCompatibilityMinor: string;
+  readonly gitVersion: string;
+  readonly gitCommit: string;
+  readonly gitTreeState: string;
+  readonly buildDate: string;
+  readonly goVersion: string;
+  readonly compiler: string;
+  readonly platform: string;
 }
 
 export function versionInfo(programVersion: string): VersionInfo {
   const gitVersion = `v1.36.0+capstan.${programVersion.replace(/^v/, '')}`;
   return {
-    ...KUBERNETES_VERSION, emulationMajor: '1', emulationMinor: '36', minCompatibilityMajor: '1', minCompatibilityMinor: '35', gitVersion, gitCommit: '', gitTreeState: 'clean',
-    buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`, compiler: 'node', platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
+    ...KUBERNETES_VERSION,
+    emulationMajor: '1',
+    emulationMinor: '36',
+    minCompatibilityMajor: '1',
+    minCompatibilityMinor: '35',
+    gitVersion,
+    gitCommit: '',
+    gitTreeState: 'clean',
+    buildDate: '1970-01-01T00:00:00Z',
+    goVersion: `node ${process.version}`,
+    compiler: 'node',
+    platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
   };
 }
 
 function json({ request, info }: RequestContext, value: unknown): ApiResponse {
-  return jsonResponse(200, isPretty(info.query, request) || info.path === '/version' || info.path === '/' ? prettyJson(value) : Buffer.from(JSON.stringify(value)));
+  return jsonResponse(
+    200,
+    isPretty(info.query, request) || info.path === '/version' || info.path === '/'
+      ? prettyJson(value)
+      : Buffer.from(JSON.stringify(value)),
+  );
 }
 
-function issuerDocument(context: RequestContext, document: Record<string, unknown> | undefined, contentType: string): ApiResponse {
+function issuerDocument(
+  context: RequestContext,
+  document: Record<string, unknown> | undefined,
+  contentType: string,
+): ApiResponse {
   if (!document) return pageNotFound();
   demandProduced(context, contentType);
-  return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' }, body: Buffer.from(JSON.stringify(document)) };
+  return {
+    status: 200,
+    headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' },
+    body: Buffer.from(JSON.stringify(document)),
+  };
 }
 
 function allPaths({ documents, health, flags, extra = {} }: PathOptions): string[] {
-  return [...documents.groupPaths, ...Object.keys(extra).filter((path) => !path.startsWith('/debug/')), '/apis', '/apis/', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, `${OPENAPI_V3}/`, '/openid/v1/jwks', '/statusz', '/version', ...(flags ? ['/flagz'] : [])].toSorted();
+  return [
+    ...documents.groupPaths,
+    ...Object.keys(extra).filter((path) => !path.startsWith('/debug/')),
+    '/apis',
+    '/apis/',
+    ...health.paths(),
+    '/.well-known/openid-configuration',
+    '/metrics',
+    '/metrics/slis',
+    '/openapi/v2',
+    OPENAPI_V3,
+    `${OPENAPI_V3}/`,
+    '/openid/v1/jwks',
+    '/statusz',
+    '/version',
+    ...(flags ? ['/flagz'] : []),
+  ].toSorted();
 }
 
 /** First parts of paths that are there for who looks after the server. */
 function debuggingPaths(options: PathOptions): string[] {
   const first = new Set(allPaths(options).map((path) => `/${path.split('/')[1]}`));
-  return Array.from(first).filter((path) => !API_ROOTS.has(path)).toSorted();
+  return Array.from(first)
+    .filter((path) => !API_ROOTS.has(path))
+    .toSorted();
 }
 
 const API_ROOTS = new Set(['/', '/api', '/apis', '/openapi', '/openid', '/.well-known']);
@@ -164,13 +247,28 @@ function wantsAggregated(accept: string | undefined): boolean {
 
 function aggregatedResponse({ request }: RequestContext, { bytes, etag }: DiscoveryDocument): ApiResponse {
   const caching = { etag, vary: 'Accept', 'cache-control': 'public' };
-  if (request.headers['if-none-match'] === etag) return { status: 304, headers: caching, body: Buffer.alloc(0) };
-  return { status: 200, headers: { 'content-type': 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', ...caching }, body: bytes };
+  if (request.headers['if-none-match'] === etag)
+    return { status: 304, headers: caching, body: Buffer.alloc(0) };
+  return {
+    status: 200,
+    headers: {
+      'content-type': 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList',
+      ...caching,
+    },
+    body: bytes,
+  };
 }
 
-function discoveryResponse({ request, info }: RequestContext, { object, bytes }: DiscoveryDocument): ApiResponse {
+function discoveryResponse(
+  { request, info }: RequestContext,
+  { object, bytes }: DiscoveryDocument,
+): ApiResponse {
   const { encoding } = negotiatePlainly(request.headers['accept']);
   if (encoding === 'json' && !isPretty(info.query, request)) return jsonResponse(200, bytes);
   const { body, contentType } = encodeObject(object, encoding, { pretty: true, apiVersion: 'v1' });
-  return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
+  return {
+    status: 200,
+    headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' },
+    body,
+  };
 }

@@ -14,47 +14,101 @@ const NAME = 'apiserver';
 const GROUP = 'config.k8s.io';
 const TEXT = 'text/plain; charset=utf-8';
 const ACCEPTED = [MEDIA_TYPES.json, MEDIA_TYPES.yaml, 'text/plain'];
-const STRUCTURED: Readonly<Record<string, Encoding>> = { [MEDIA_TYPES.json]: 'json', [MEDIA_TYPES.yaml]: 'yaml', 'application/*': 'json', '*/*': 'json' };
+const STRUCTURED: Readonly<Record<string, Encoding>> = {
+  [MEDIA_TYPES.json]: 'json',
+  [MEDIA_TYPES.yaml]: 'yaml',
+  'application/*': 'json',
+  '*/*': 'json',
+};
 const TEXTUAL = new Set(['text/plain', 'text/*', '*/*']);
 
-const WARNING = 'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.';
+const WARNING =
+  'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.';
 
 /** paths: those that are for debugging. */
-export function statusz(context: RequestContext, { version, paths }: { readonly version: VersionInfo; readonly paths: readonly string[] }): ApiResponse {
-  const uptimeSeconds = Math.floor(process.uptime()), startTime = new Date(Date.now() - uptimeSeconds * 1000);
+export function statusz(
+  context: RequestContext,
+  { version, paths }: { readonly version: VersionInfo; readonly paths: readonly string[] },
+): ApiResponse {
+  const uptimeSeconds = Math.floor(process.uptime()),
+    startTime = new Date(Date.now() - uptimeSeconds * 1000);
   const { goVersion, gitVersion, emulationMajor, emulationMinor } = version;
-  const facts = { goVersion, binaryVersion: gitVersion.replace(/^v/, ''), emulationVersion: `${emulationMajor}.${emulationMinor}`, paths };
+  const facts = {
+    goVersion,
+    binaryVersion: gitVersion.replace(/^v/, ''),
+    emulationVersion: `${emulationMajor}.${emulationMinor}`,
+    paths,
+  };
   return page(context, {
-    kind: 'Statusz', content: { startTime: startTime.toISOString().replace(/\.\d+Z$/, 'Z'), uptimeSeconds, ...facts },
-    lines: ['', `Started: ${unixDate(startTime)}`, `Up: ${uptimeText(uptimeSeconds)}`, `Go version: ${goVersion}`, `Binary version: ${facts.binaryVersion}`, `Emulation version: ${facts.emulationVersion}`, `Paths: ${paths.join(' ')}`],
+    kind: 'Statusz',
+    content: { startTime: startTime.toISOString().replace(/\.\d+Z$/, 'Z'), uptimeSeconds, ...facts },
+    lines: [
+      '',
+      `Started: ${unixDate(startTime)}`,
+      `Up: ${uptimeText(uptimeSeconds)}`,
+      `Go version: ${goVersion}`,
+      `Binary version: ${facts.binaryVersion}`,
+      `Emulation version: ${facts.emulationVersion}`,
+      `Paths: ${paths.join(' ')}`,
+    ],
   });
 }
 
 /** flags: by name, without dashes, as they hold now. */
 export function flagz(context: RequestContext, flags: Readonly<Record<string, string>>): ApiResponse {
   const sorted = Object.entries(flags).toSorted(([left], [right]) => (left < right ? -1 : 1));
-  return page(context, { kind: 'Flagz', content: { flags: Object.fromEntries(sorted) }, lines: sorted.map(([name, value]) => `${name}: ${value}`) });
+  return page(context, {
+    kind: 'Flagz',
+    content: { flags: Object.fromEntries(sorted) },
+    lines: sorted.map(([name, value]) => `${name}: ${value}`),
+  });
 }
 
-interface Page { readonly kind: 'Statusz' | 'Flagz'; readonly content: Record<string, unknown>; readonly lines: readonly string[] }
+interface Page {
+  readonly kind: 'Statusz' | 'Flagz';
+  readonly content: Record<string, unknown>;
+  readonly lines: readonly string[];
+}
 
 function page({ request }: RequestContext, { kind, content, lines }: Page): ApiResponse {
   const chosen = choose(request.headers['accept'], kind);
-  if (chosen === 'text') return { status: 200, headers: { 'content-type': TEXT, 'cache-control': 'no-cache, private' }, body: Buffer.from(['', `${NAME} ${kind.toLowerCase()}`, WARNING, ...lines, ''].join('\n')) };
+  if (chosen === 'text')
+    return {
+      status: 200,
+      headers: { 'content-type': TEXT, 'cache-control': 'no-cache, private' },
+      body: Buffer.from(['', `${NAME} ${kind.toLowerCase()}`, WARNING, ...lines, ''].join('\n')),
+    };
   const { encoding, version } = chosen;
-  const object = { kind, apiVersion: `${GROUP}/${version}`, metadata: { name: NAME }, ...content } as KubeObject;
-  const headers: Record<string, string> = { 'content-type': `${MEDIA_TYPES[encoding]};g=${GROUP};v=${version};as=${kind}`, 'cache-control': 'no-cache, private' };
-  if (version === 'v1alpha1') headers['warning'] = `299 - "This version of the ${kind.toLowerCase()} endpoint is deprecated. Please use a newer version."`;
+  const object = {
+    kind,
+    apiVersion: `${GROUP}/${version}`,
+    metadata: { name: NAME },
+    ...content,
+  } as KubeObject;
+  const headers: Record<string, string> = {
+    'content-type': `${MEDIA_TYPES[encoding]};g=${GROUP};v=${version};as=${kind}`,
+    'cache-control': 'no-cache, private',
+  };
+  if (version === 'v1alpha1')
+    headers['warning'] =
+      `299 - "This version of the ${kind.toLowerCase()} endpoint is deprecated. Please use a newer version."`;
   return { status: 200, headers, body: encodeObject(object, encoding).body };
 }
 
-function choose(accept: string | undefined, kind: string): 'text' | { readonly encoding: Encoding; readonly version: string } {
+function choose(
+  accept: string | undefined,
+  kind: string,
+): 'text' | { readonly encoding: Encoding; readonly version: string } {
   if (accept === undefined || accept.trim() === '') return 'text';
-  for (const { type, parameters: { as, g, v } } of parseAccept(accept)) {
+  for (const {
+    type,
+    parameters: { as, g, v },
+  } of parseAccept(accept)) {
     const isPlain = as === undefined && g === undefined && v === undefined;
     if (isPlain && TEXTUAL.has(type)) return 'text';
     const encoding = STRUCTURED[type];
-    if (encoding && as === kind && g === GROUP && (v === 'v1beta1' || v === 'v1alpha1')) return { encoding, version: v };
+    if (encoding && as === kind && g === GROUP && (v === 'v1beta1' || v === 'v1alpha1'))
+      return { encoding, version: v };
   }
   throw statusErrors.notAcceptable(ACCEPTED);
 }

@@ -21,8 +21,10 @@ const APPLY_JSON = 'application/apply-patch+yaml';
 /** isForeign: paths that another server answers. */
 export function withCbor(handler: ApiHandler, isForeign: (path: string) => boolean): ApiHandler {
   return async (request) => {
-    const wants = prefersCbor(request.headers['accept']), sends = contentType(request);
-    if ((!wants && sends !== CBOR && sends !== APPLY_CBOR) || isForeign(request.path) || isPassedOn(request)) return handler(request);
+    const wants = prefersCbor(request.headers['accept']),
+      sends = contentType(request);
+    if ((!wants && sends !== CBOR && sends !== APPLY_CBOR) || isForeign(request.path) || isPassedOn(request))
+      return handler(request);
     const response = await handler(new TranslatedRequest(request, { wants, sends }));
     const answer = wants ? translated(response) : response;
     return compressed(answer, request);
@@ -35,7 +37,9 @@ function contentType({ headers }: ApiRequest): string {
 
 function prefersCbor(accept: string | undefined): boolean {
   if (accept === undefined || !accept.includes('cbor')) return false;
-  const known = parseAccept(accept).find(({ type }) => /^(\*\/\*|application\/(\*|json|yaml|vnd\.kubernetes\.protobuf|cbor|cbor-seq))$/.test(type));
+  const known = parseAccept(accept).find(({ type }) =>
+    /^(\*\/\*|application\/(\*|json|yaml|vnd\.kubernetes\.protobuf|cbor|cbor-seq))$/.test(type),
+  );
   return known?.type === CBOR || known?.type === CBOR_SEQUENCE;
 }
 
@@ -60,19 +64,42 @@ class TranslatedRequest implements ApiRequest {
       // Compressed is what goes out in the end.
       'accept-encoding': undefined,
       ...(wants ? { accept: jsonAccept(inner.headers['accept'] ?? '') } : {}),
-      ...(this.#isCbor ? { 'content-type': sends === APPLY_CBOR ? APPLY_JSON : 'application/json', 'content-length': undefined } : {}),
+      ...(this.#isCbor
+        ? {
+            'content-type': sends === APPLY_CBOR ? APPLY_JSON : 'application/json',
+            'content-length': undefined,
+          }
+        : {}),
     };
   }
 
-  get method(): string { return this.#inner.method; }
-  get path(): string { return this.#inner.path; }
-  get query(): string { return this.#inner.query; }
-  get remoteAddress(): string { return this.#inner.remoteAddress; }
-  get clientCertificate(): ApiRequest['clientCertificate'] { return this.#inner.clientCertificate; }
-  get clientCertificateError(): string | undefined { return this.#inner.clientCertificateError; }
-  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] { return this.#inner.frontProxyCertificate; }
-  get user(): ApiRequest['user'] { return this.#inner.user; }
-  onAbort(callback: () => void): void { this.#inner.onAbort(callback); }
+  get method(): string {
+    return this.#inner.method;
+  }
+  get path(): string {
+    return this.#inner.path;
+  }
+  get query(): string {
+    return this.#inner.query;
+  }
+  get remoteAddress(): string {
+    return this.#inner.remoteAddress;
+  }
+  get clientCertificate(): ApiRequest['clientCertificate'] {
+    return this.#inner.clientCertificate;
+  }
+  get clientCertificateError(): string | undefined {
+    return this.#inner.clientCertificateError;
+  }
+  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
+    return this.#inner.frontProxyCertificate;
+  }
+  get user(): ApiRequest['user'] {
+    return this.#inner.user;
+  }
+  onAbort(callback: () => void): void {
+    this.#inner.onAbort(callback);
+  }
 
   onSent(callback: () => void): void {
     if (this.#inner.onSent) this.#inner.onSent(callback);
@@ -105,12 +132,21 @@ function translated(response: ApiResponse): ApiResponse {
   const { status, headers, body } = response;
   const type = headers['content-type'] ?? '';
   if (!type.startsWith('application/json')) return response;
-  if (typeof body === 'function') return { status, headers: { ...headers, 'content-type': CBOR_SEQUENCE }, body: (sink) => body(new SequenceSink(sink)) };
+  if (typeof body === 'function')
+    return {
+      status,
+      headers: { ...headers, 'content-type': CBOR_SEQUENCE },
+      body: (sink) => body(new SequenceSink(sink)),
+    };
   const bytes = Buffer.isBuffer(body) ? body : Buffer.concat(body as Buffer[]);
   if (bytes.length === 0) return response;
   const parameters = type.slice('application/json'.length);
   const { etag: _, ...kept } = headers;
-  return { status, headers: { ...kept, 'content-type': `${CBOR}${parameters}` }, body: encodeTyped(JSON.parse(bytes.toString()) as KubeObject) };
+  return {
+    status,
+    headers: { ...kept, 'content-type': `${CBOR}${parameters}` },
+    body: encodeTyped(JSON.parse(bytes.toString()) as KubeObject),
+  };
 }
 
 function schemaOf({ apiVersion = '', kind = '' }: KubeObject): ObjectSchema | undefined {
@@ -121,14 +157,23 @@ function encodeTyped(object: KubeObject): Buffer {
   return encodeCbor(object, schemaOf(object));
 }
 
-interface WatchEvent { readonly type: string; readonly object: KubeObject }
+interface WatchEvent {
+  readonly type: string;
+  readonly object: KubeObject;
+}
 
 const EVENT_HEAD = Buffer.from([0xa2]);
 const key = (name: string): Buffer => encodeCborItem(name, undefined);
 
 /** {"type": …, "object": …}, the object with its bytes as bytes. */
 function encodeEvent({ type, object }: WatchEvent): Buffer {
-  return Buffer.concat([EVENT_HEAD, key('type'), encodeCborItem(type, undefined), key('object'), encodeCborItem(object, schemaOf(object))]);
+  return Buffer.concat([
+    EVENT_HEAD,
+    key('type'),
+    encodeCborItem(type, undefined),
+    key('object'),
+    encodeCborItem(object, schemaOf(object)),
+  ]);
 }
 
 const NEWLINE = 0x0a;
@@ -142,11 +187,21 @@ class SequenceSink implements ResponseSink {
     this.#inner = inner;
   }
 
-  get bufferedBytes(): number { return this.#inner.bufferedBytes; }
-  get closed(): boolean { return this.#inner.closed; }
-  drained(): Promise<void> { return this.#inner.drained(); }
-  end(): void { this.#inner.end(); }
-  onClose(callback: () => void): void { this.#inner.onClose(callback); }
+  get bufferedBytes(): number {
+    return this.#inner.bufferedBytes;
+  }
+  get closed(): boolean {
+    return this.#inner.closed;
+  }
+  drained(): Promise<void> {
+    return this.#inner.drained();
+  }
+  end(): void {
+    this.#inner.end();
+  }
+  onClose(callback: () => void): void {
+    this.#inner.onClose(callback);
+  }
 
   write(chunk: Buffer): boolean {
     const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk;
@@ -160,4 +215,3 @@ class SequenceSink implements ResponseSink {
     return items.length === 0 ? !this.closed : this.#inner.write(Buffer.concat(items));
   }
 }
-

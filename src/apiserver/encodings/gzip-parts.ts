@@ -34,7 +34,10 @@ const MAX_STORED_BYTES = 0xffff;
 
 /** Few bytes, as they are. */
 export function storedPart(bytes: Buffer): GzipPart {
-  assert(bytes.length <= MAX_STORED_BYTES, `a stored block holds at most ${MAX_STORED_BYTES} bytes, not ${bytes.length}`);
+  assert(
+    bytes.length <= MAX_STORED_BYTES,
+    `a stored block holds at most ${MAX_STORED_BYTES} bytes, not ${bytes.length}`,
+  );
   const block = Buffer.allocUnsafe(5 + bytes.length);
   block[0] = 0;
   block.writeUInt16LE(bytes.length, 1);
@@ -54,7 +57,8 @@ const LAST_BLOCK = Buffer.from([0x03, 0x00]);
 
 /** The whole body, in pieces. */
 export function gzipOf(parts: readonly GzipPart[]): Buffer[] {
-  let checksum = 0, plainBytes = 0;
+  let checksum = 0,
+    plainBytes = 0;
   const pieces: Buffer[] = [HEADER];
   for (const part of parts) {
     checksum = multiply(part.shift, checksum) ^ part.checksum;
@@ -74,7 +78,9 @@ const POLYNOMIAL = 0xedb88320;
 const ONE = 0x80000000;
 
 function multiply(left: number, right: number): number {
-  let product = 0, rest = left, term = right;
+  let product = 0,
+    rest = left,
+    term = right;
   while (rest !== 0) {
     if (rest & ONE) product ^= term;
     rest <<= 1;
@@ -89,6 +95,7 @@ while (SQUARES.length < 40) SQUARES.push(multiply(SQUARES.at(-1)!, SQUARES.at(-1
 
 function powerOfX(exponent: number): number {
   let power: number = ONE;
-  for (let rest = exponent, n = 0; rest > 0; rest = Math.floor(rest / 2), n++) if (rest % 2 === 1) power = multiply(SQUARES[n]!, power);
+  for (let rest = exponent, n = 0; rest > 0; rest = Math.floor(rest / 2), n++)
+    if (rest % 2 === 1) power = multiply(SQUARES[n]!, power);
   return power;
 }

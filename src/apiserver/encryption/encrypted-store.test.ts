@@ -11,24 +11,35 @@ import { TransformError, type Plain } from './transformer.ts';
 const transformer = aesGcm({ name: 'k', secret: Buffer.alloc(32, 1) });
 const late: StoredForm = {
   toStorage: (value, context) => transformer.toStorage(value, context),
-  fromStorage: async (stored, context) => { await new Promise((resolve) => setImmediate(resolve)); return transformer.fromStorage(stored, context); },
+  fromStorage: async (stored, context) => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return transformer.fromStorage(stored, context);
+  },
 };
 
-for (const [name, form] of [['encrypted', transformer], ['encrypted, with keys that come late,', late]] as const) {
+for (const [name, form] of [
+  ['encrypted', transformer],
+  ['encrypted, with keys that come late,', late],
+] as const) {
   storageSuite(name, async (options) => {
     // At /v the suite writes as much as a driver takes, which leaves no room for what sealing adds.
-    const store = new EncryptedStore(createMemoryStore(options), { formOf: (key) => (key === '/v' ? undefined : form) });
+    const store = new EncryptedStore(createMemoryStore(options), {
+      formOf: (key) => (key === '/v' ? undefined : form),
+    });
     return { store, dispose: () => store.close() };
   });
 }
 
-it('gives a writer\'s own bytes to watches, before the put resolves, in order with what waits', async () => {
+it("gives a writer's own bytes to watches, before the put resolves, in order with what waits", async () => {
   const inner = createMemoryStore({});
   let hold = Promise.withResolvers<void>();
   const store = new EncryptedStore(inner, {
     formOf: () => ({
       toStorage: (value, context) => transformer.toStorage(value, context),
-      fromStorage: async (stored, context): Promise<Plain> => { await hold.promise; return transformer.fromStorage(stored, context); },
+      fromStorage: async (stored, context): Promise<Plain> => {
+        await hold.promise;
+        return transformer.fromStorage(stored, context);
+      },
     }),
   });
   const seen: StoreEvent[] = [];
@@ -43,7 +54,10 @@ it('gives a writer\'s own bytes to watches, before the put resolves, in order wi
   assert.equal(seen.length, 1);
   hold.resolve();
   await own;
-  assert.deepEqual(seen.map(({ value: one }) => one?.value.toString()), ['own', 'foreign', 'later']);
+  assert.deepEqual(
+    seen.map(({ value: one }) => one?.value.toString()),
+    ['own', 'foreign', 'later'],
+  );
   hold = Promise.withResolvers<void>();
   await store.close();
 });
@@ -52,17 +66,36 @@ it('marks what cannot be read, and says which is stale', async () => {
   const inner = createMemoryStore({});
   let stale = true;
   const store = new EncryptedStore(inner, {
-    formOf: () => ({ toStorage: (value) => value, fromStorage: (value) => { if (value[0] === 0x78) throw new TransformError('no key'); return { value, stale }; } }),
+    formOf: () => ({
+      toStorage: (value) => value,
+      fromStorage: (value) => {
+        if (value[0] === 0x78) throw new TransformError('no key');
+        return { value, stale };
+      },
+    }),
   });
   await store.put('/a', Buffer.from('abc'));
   await inner.put('/x', Buffer.from('xyz'));
-  assert.deepEqual((await store.list('/')).items.map(({ unreadable, value }) => unreadable ?? value.toString()), ['abc', 'no key']);
+  assert.deepEqual(
+    (await store.list('/')).items.map(({ unreadable, value }) => unreadable ?? value.toString()),
+    ['abc', 'no key'],
+  );
   assert.equal((await store.get('/x'))?.unreadable, 'no key');
-  assert.deepEqual([await store.isStale('/a'), await store.isStale('/x'), await store.isStale('/none')], [true, false, false]);
+  assert.deepEqual(
+    [await store.isStale('/a'), await store.isStale('/x'), await store.isStale('/none')],
+    [true, false, false],
+  );
   stale = false;
   assert.equal(await store.isStale('/a'), false);
   let closed: Error | undefined;
-  store.watch({ prefix: '/', afterRevision: inner.revision, onEvents: () => {}, onClose: (error) => { closed = error; } });
+  store.watch({
+    prefix: '/',
+    afterRevision: inner.revision,
+    onEvents: () => {},
+    onClose: (error) => {
+      closed = error;
+    },
+  });
   store.keysChanged();
   assert.match(closed?.message ?? '', /keys/);
   assert.equal((await store.delete('/x')).previous.unreadable, 'no key');

@@ -8,7 +8,19 @@
  * waits for a remote key.
  */
 import {
-  StoreError, type DeleteOptions, type GetOptions, type ListOptions, type ListResult, type PutOptions, type Revision, type Store, type StoredValue, type StoreEvent, type StoreStats, type StoreWatch, type WatchOptions,
+  StoreError,
+  type DeleteOptions,
+  type GetOptions,
+  type ListOptions,
+  type ListResult,
+  type PutOptions,
+  type Revision,
+  type Store,
+  type StoredValue,
+  type StoreEvent,
+  type StoreStats,
+  type StoreWatch,
+  type WatchOptions,
 } from '#storage/store.ts';
 import { IDENTITY_PROBLEM, isEncrypted, TransformError, type Plain } from './transformer.ts';
 
@@ -39,8 +51,12 @@ export class EncryptedStore implements Store {
     this.#formOf = formOf;
   }
 
-  get revision(): Revision { return this.#store.revision; }
-  get compactedRevision(): Revision { return this.#store.compactedRevision; }
+  get revision(): Revision {
+    return this.#store.revision;
+  }
+  get compactedRevision(): Revision {
+    return this.#store.compactedRevision;
+  }
 
   async get(key: string, options?: GetOptions): Promise<StoredValue | undefined> {
     const stored = await this.#store.get(key, options);
@@ -50,7 +66,10 @@ export class EncryptedStore implements Store {
   async list(prefix: string, options?: ListOptions): Promise<ListResult> {
     const { items, ...rest } = await this.#store.list(prefix, options);
     const revealed = items.map((item) => this.#reveal(item));
-    return { ...rest, items: revealed.some(isPending) ? await Promise.all(revealed) : revealed as StoredValue[] };
+    return {
+      ...rest,
+      items: revealed.some(isPending) ? await Promise.all(revealed) : (revealed as StoredValue[]),
+    };
   }
 
   async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
@@ -68,7 +87,10 @@ export class EncryptedStore implements Store {
     }
   }
 
-  async delete(key: string, options?: DeleteOptions): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
+  async delete(
+    key: string,
+    options?: DeleteOptions,
+  ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
     try {
       const { revision, previous } = await this.#store.delete(key, options);
       this.#unreadable.delete(key);
@@ -83,7 +105,8 @@ export class EncryptedStore implements Store {
   watch(options: WatchOptions): StoreWatch {
     const delivery = new Delivery(options);
     const inner = this.#store.watch({
-      prefix: options.prefix, afterRevision: options.afterRevision,
+      prefix: options.prefix,
+      afterRevision: options.afterRevision,
       onEvents: (events) => delivery.take(events.map((event) => this.#revealEvent(event))),
       onClose: (error) => {
         this.#watches.delete(delivery);
@@ -123,9 +146,15 @@ export class EncryptedStore implements Store {
     }
   }
 
-  compact(revision: Revision): Promise<void> { return this.#store.compact(revision); }
-  stats(): StoreStats { return this.#store.stats(); }
-  close(): Promise<void> { return this.#store.close(); }
+  compact(revision: Revision): Promise<void> {
+    return this.#store.compact(revision);
+  }
+  stats(): StoreStats {
+    return this.#store.stats();
+  }
+  close(): Promise<void> {
+    return this.#store.close();
+  }
 
   /** past: it is of no account whether it can be read. */
   #reveal(stored: StoredValue, { past = false } = {}): StoredValue | Promise<StoredValue> {
@@ -139,7 +168,10 @@ export class EncryptedStore implements Store {
     try {
       const plain = form.fromStorage(value, key);
       if (!isPending(plain)) return this.#read(stored, plain);
-      return plain.then((one) => this.#read(stored, one), (error: unknown) => unread(problemOf(error)));
+      return plain.then(
+        (one) => this.#read(stored, one),
+        (error: unknown) => unread(problemOf(error)),
+      );
     } catch (error) {
       return unread(problemOf(error));
     }
@@ -153,8 +185,15 @@ export class EncryptedStore implements Store {
   #revealEvent(event: StoreEvent): StoreEvent | Promise<StoreEvent> {
     const { value: stored, previous } = event;
     const ours = stored && this.#ours.get(stored.value);
-    const revealed = ours ? { ...stored, value: ours } : stored && this.#reveal(stored), before = previous && this.#reveal(previous, { past: true });
-    const made = (value: StoredValue | undefined, old: StoredValue | undefined): StoreEvent => ({ type: event.type, key: event.key, revision: event.revision, ...(value ? { value } : {}), ...(old ? { previous: old } : {}) });
+    const revealed = ours ? { ...stored, value: ours } : stored && this.#reveal(stored),
+      before = previous && this.#reveal(previous, { past: true });
+    const made = (value: StoredValue | undefined, old: StoredValue | undefined): StoreEvent => ({
+      type: event.type,
+      key: event.key,
+      revision: event.revision,
+      ...(value ? { value } : {}),
+      ...(old ? { previous: old } : {}),
+    });
     if (!isPending(revealed) && !isPending(before)) return made(revealed, before);
     return Promise.all([revealed, before]).then(([value, old]) => made(value, old));
   }
@@ -167,7 +206,10 @@ export class EncryptedStore implements Store {
 
   async #revealConflict(error: unknown): Promise<unknown> {
     if (!(error instanceof StoreError) || !error.current) return error;
-    return new StoreError(error.code, error.message, { current: await this.#reveal(error.current), cause: error });
+    return new StoreError(error.code, error.message, {
+      current: await this.#reveal(error.current),
+      cause: error,
+    });
   }
 }
 
@@ -191,7 +233,9 @@ class Delivery {
       this.#handOut(all);
     })();
     this.waiting = now;
-    void now.finally(() => { if (this.waiting === now) this.waiting = undefined; });
+    void now.finally(() => {
+      if (this.waiting === now) this.waiting = undefined;
+    });
   }
 
   /** As the store has it: a listener that throws ends its watch. */

@@ -10,7 +10,14 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 import type { Store } from '#storage/store.ts';
 import type { HealthCheck } from '../discovery/health.ts';
-import { EncryptionConfigurationError, groupResourceOf, parseEncryptionConfiguration, type GroupResource, type ProviderConfiguration, type ResourceConfiguration } from './configuration.ts';
+import {
+  EncryptionConfigurationError,
+  groupResourceOf,
+  parseEncryptionConfiguration,
+  type GroupResource,
+  type ProviderConfiguration,
+  type ResourceConfiguration,
+} from './configuration.ts';
 import { EncryptedStore, type StoredForm } from './encrypted-store.ts';
 import type { KmsProvider } from './kms.ts';
 import { aesCbc, aesGcm, identity, secretbox } from './local-keys.ts';
@@ -77,11 +84,17 @@ class FileEncryption implements Encryption {
     await this.#use(readConfigurationFile(file));
     if (!reload) return;
     this.#watched = watchFiles({
-      paths: [file], clock,
-      changed: ([content = '']) => { this.#loading = this.#loading.then(() => this.#reload(content)); },
+      paths: [file],
+      clock,
+      changed: ([content = '']) => {
+        this.#loading = this.#loading.then(() => this.#reload(content));
+      },
       unreadable: (error) => {
         this.#metrics.reloaded('failure', clock.now());
-        log.error('the encryption configuration cannot be read, the one before stays', { file, error: errorMessage(error) });
+        log.error('the encryption configuration cannot be read, the one before stays', {
+          file,
+          error: errorMessage(error),
+        });
       },
     });
   }
@@ -91,9 +104,13 @@ class FileEncryption implements Encryption {
     return this.#store;
   }
 
-  metrics(): string { return this.#metrics.render(); }
+  metrics(): string {
+    return this.#metrics.render();
+  }
 
-  look(): boolean { return this.#watched?.look() ?? false; }
+  look(): boolean {
+    return this.#watched?.look() ?? false;
+  }
 
   close(): void {
     this.#watched?.close();
@@ -111,7 +128,10 @@ class FileEncryption implements Encryption {
       this.#store?.keysChanged();
     } catch (error) {
       this.#metrics.reloaded('failure', clock.now());
-      log.error('the changed encryption configuration is not used, the one before stays', { file, error: errorMessage(error) });
+      log.error('the changed encryption configuration is not used, the one before stays', {
+        file,
+        error: errorMessage(error),
+      });
     }
   }
 
@@ -126,7 +146,11 @@ class FileEncryption implements Encryption {
       this.#end([...plugins.values()]);
       throw new EncryptionConfigurationError(problem);
     }
-    this.#inUse = { chains: chainsOf(configuration, { plugins, metrics: this.#metrics }), plugins: [...plugins.values()], forms: new Map() };
+    this.#inUse = {
+      chains: chainsOf(configuration, { plugins, metrics: this.#metrics }),
+      plugins: [...plugins.values()],
+      forms: new Map(),
+    };
     this.#metrics.using(`sha256:${createHash('sha256').update(content).digest('hex')}`);
   }
 
@@ -139,17 +163,41 @@ class FileEncryption implements Encryption {
 
   async #plugins(configuration: readonly ResourceConfiguration[]): Promise<Map<string, KmsProvider>> {
     const { clock, log } = this.#options;
-    const wanted = configuration.flatMap(({ providers }) => providers.flatMap((provider) => (provider.kind === 'kms' ? [provider.kms] : [])));
+    const wanted = configuration.flatMap(({ providers }) =>
+      providers.flatMap((provider) => (provider.kind === 'kms' ? [provider.kms] : [])),
+    );
     if (wanted.length === 0) return new Map();
-    const [{ KmsProvider: Provider }, { createKmsClient }] = await Promise.all([import('./kms.ts'), import('./kms-client.ts')]);
+    const [{ KmsProvider: Provider }, { createKmsClient }] = await Promise.all([
+      import('./kms.ts'),
+      import('./kms-client.ts'),
+    ]);
     const metrics = this.#metrics;
-    return new Map(wanted.map((kms) => [kms.name, new Provider({ name: kms.name, client: createKmsClient(kms, metrics), metrics, clock, log, recovered: () => this.#store?.keysChanged() })]));
+    return new Map(
+      wanted.map((kms) => [
+        kms.name,
+        new Provider({
+          name: kms.name,
+          client: createKmsClient(kms, metrics),
+          metrics,
+          clock,
+          log,
+          recovered: () => this.#store?.keysChanged(),
+        }),
+      ]),
+    );
   }
 
   #formOf(key: string): StoredForm | undefined {
     const { forms, chains } = this.#inUse;
     const { prefix, resource } = storedResource(key);
-    if (!forms.has(prefix)) forms.set(prefix, resource && (chains.get(nameOf(resource)) ?? chains.get(nameOf({ ...resource, resource: '*' })) ?? chains.get('*.*')));
+    if (!forms.has(prefix))
+      forms.set(
+        prefix,
+        resource &&
+          (chains.get(nameOf(resource)) ??
+            chains.get(nameOf({ ...resource, resource: '*' })) ??
+            chains.get('*.*')),
+      );
     return forms.get(prefix);
   }
 }
@@ -158,7 +206,10 @@ function readConfigurationFile(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new EncryptionConfigurationError(`--encryption-provider-config ${file} cannot be read: ${errorMessage(error)}`, { cause: error });
+    throw new EncryptionConfigurationError(
+      `--encryption-provider-config ${file} cannot be read: ${errorMessage(error)}`,
+      { cause: error },
+    );
   }
 }
 
@@ -166,12 +217,16 @@ function parse(file: string, content: string): ResourceConfiguration[] {
   try {
     return parseEncryptionConfiguration(content);
   } catch (error) {
-    throw new EncryptionConfigurationError(`--encryption-provider-config ${file}: ${errorMessage(error)}`, { cause: error });
+    throw new EncryptionConfigurationError(`--encryption-provider-config ${file}: ${errorMessage(error)}`, {
+      cause: error,
+    });
   }
 }
 
 function problemOf(plugins: readonly KmsProvider[]): string | undefined {
-  const problems = plugins.flatMap(({ name, problem }) => (problem === undefined ? [] : [`kms provider ${name}: ${problem}`]));
+  const problems = plugins.flatMap(({ name, problem }) =>
+    problem === undefined ? [] : [`kms provider ${name}: ${problem}`],
+  );
   return problems.length === 0 ? undefined : problems.join('; ');
 }
 
@@ -179,27 +234,46 @@ function problemOf(plugins: readonly KmsProvider[]): string | undefined {
  * A resource that is named several times has the providers of all its entries, in order; what a wildcard before it covers already is
  * passed over.
  */
-function chainsOf(configuration: readonly ResourceConfiguration[], { plugins, metrics }: { readonly plugins: ReadonlyMap<string, KmsProvider>; readonly metrics: TransformationMetrics }): Map<string, ProviderChain> {
+function chainsOf(
+  configuration: readonly ResourceConfiguration[],
+  {
+    plugins,
+    metrics,
+  }: { readonly plugins: ReadonlyMap<string, KmsProvider>; readonly metrics: TransformationMetrics },
+): Map<string, ProviderChain> {
   const transformers = new Map<string, Transformer[]>();
   for (const { resources, providers } of configuration) {
     const made = providers.flatMap((provider) => transformersOf(provider, plugins));
-    const masked = resources.map((name) => transformers.has('*.*') || transformers.has(nameOf({ ...groupResourceOf(name), resource: '*' })));
+    const masked = resources.map(
+      (name) =>
+        transformers.has('*.*') || transformers.has(nameOf({ ...groupResourceOf(name), resource: '*' })),
+    );
     resources.forEach((name, index) => {
       if (masked[index]) return;
       const key = nameOf(groupResourceOf(name));
-      transformers.set(key, [...transformers.get(key) ?? [], ...made]);
+      transformers.set(key, [...(transformers.get(key) ?? []), ...made]);
     });
   }
-  return new Map([...transformers].map(([resource, list]) => [resource, new ProviderChain(list, { resource, metrics })]));
+  return new Map(
+    [...transformers].map(([resource, list]) => [resource, new ProviderChain(list, { resource, metrics })]),
+  );
 }
 
-function transformersOf(provider: ProviderConfiguration, plugins: ReadonlyMap<string, KmsProvider>): Transformer[] {
+function transformersOf(
+  provider: ProviderConfiguration,
+  plugins: ReadonlyMap<string, KmsProvider>,
+): Transformer[] {
   switch (provider.kind) {
-    case 'identity': return [identity];
-    case 'kms': return [plugins.get(provider.kms.name)!];
-    case 'aesgcm': return provider.keys.map(aesGcm);
-    case 'aescbc': return provider.keys.map(aesCbc);
-    case 'secretbox': return provider.keys.map(secretbox);
+    case 'identity':
+      return [identity];
+    case 'kms':
+      return [plugins.get(provider.kms.name)!];
+    case 'aesgcm':
+      return provider.keys.map(aesGcm);
+    case 'aescbc':
+      return provider.keys.map(aesCbc);
+    case 'secretbox':
+      return provider.keys.map(secretbox);
   }
 }
 
@@ -210,16 +284,31 @@ function nameOf({ group, resource }: GroupResource): string {
 
 const ROOT = '/registry/';
 /** By storage prefix. Events of both their groups lie together, as the core group's. */
-const BUILTIN = new Map(RESOURCES.filter(({ virtual }) => !virtual).toSorted((a, b) => a.group.localeCompare(b.group)).toReversed().map(({ storagePrefix, group, plural }) => [storagePrefix, { group, resource: plural }]));
+const BUILTIN = new Map(
+  RESOURCES.filter(({ virtual }) => !virtual)
+    .toSorted((a, b) => a.group.localeCompare(b.group))
+    .toReversed()
+    .map(({ storagePrefix, group, plural }) => [storagePrefix, { group, resource: plural }]),
+);
 
 /** What lies at a key; custom resources lie by group and plural. */
-function storedResource(key: string): { readonly prefix: string; readonly resource: GroupResource | undefined } {
+function storedResource(key: string): {
+  readonly prefix: string;
+  readonly resource: GroupResource | undefined;
+} {
   const first = key.indexOf('/', ROOT.length);
   if (first < 0 || !key.startsWith(ROOT)) return { prefix: key, resource: undefined };
-  const short = key.slice(0, first + 1), builtin = BUILTIN.get(short);
+  const short = key.slice(0, first + 1),
+    builtin = BUILTIN.get(short);
   if (builtin) return { prefix: short, resource: builtin };
   const second = key.indexOf('/', first + 1);
   if (second < 0) return { prefix: short, resource: undefined };
   const long = key.slice(0, second + 1);
-  return { prefix: long, resource: BUILTIN.get(long) ?? { group: key.slice(ROOT.length, first), resource: key.slice(first + 1, second) } };
+  return {
+    prefix: long,
+    resource: BUILTIN.get(long) ?? {
+      group: key.slice(ROOT.length, first),
+      resource: key.slice(first + 1, second),
+    },
+  };
 }

@@ -9,12 +9,25 @@
  *                              │ no good status for 3 minutes
  *                              └──► writes fail; what was read before stays readable
  */
-import { createHash, createHmac, createSecretKey, randomBytes, randomUUID, type KeyObject } from 'node:crypto';
+import {
+  createHash,
+  createHmac,
+  createSecretKey,
+  randomBytes,
+  randomUUID,
+  type KeyObject,
+} from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
 import type { KmsClient } from './kms-client.ts';
-import { encryptedObject, KEY_IS_DEK, KEY_IS_HKDF_SEED, type Annotations, type EncryptedObject } from './kms-messages.ts';
+import {
+  encryptedObject,
+  KEY_IS_DEK,
+  KEY_IS_HKDF_SEED,
+  type Annotations,
+  type EncryptedObject,
+} from './kms-messages.ts';
 import { openGcm, sealGcm } from './local-keys.ts';
 import type { TransformationMetrics } from './metrics.ts';
 import { TransformError, type Plain, type Transformer } from './transformer.ts';
@@ -79,7 +92,9 @@ export class KmsProvider implements Transformer {
 
   /** Asks the plugin how it is, and has a new seed made where its key changed. Never rejects. */
   poll(): Promise<void> {
-    this.#polling ??= this.#poll().finally(() => { this.#polling = undefined; });
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined;
+    });
     return this.#polling;
   }
 
@@ -94,27 +109,56 @@ export class KmsProvider implements Transformer {
     const seed = this.#seed;
     if (!seed) throw new TransformError(`KMS provider ${this.name}: no data key yet: ${this.#problem ?? ''}`);
     if (seed.expiresAtMs <= clock.now()) {
-      throw new TransformError(`KMS provider ${this.name}: the data key of key ID hash ${hashOf(seed.keyID)} expired at ${new Date(seed.expiresAtMs).toISOString()}: ${this.#problem ?? ''}`);
+      throw new TransformError(
+        `KMS provider ${this.name}: the data key of key ID hash ${hashOf(seed.keyID)} expired at ${new Date(seed.expiresAtMs).toISOString()}: ${this.#problem ?? ''}`,
+      );
     }
-    metrics.keyUsed({ provider: this.name, direction: 'to_storage', keyIdHash: hashOf(seed.keyID), nowMs: clock.now() });
+    metrics.keyUsed({
+      provider: this.name,
+      direction: 'to_storage',
+      keyIdHash: hashOf(seed.keyID),
+      nowMs: clock.now(),
+    });
     const info = randomBytes(INFO_BYTES);
     const encryptedData = Buffer.concat([info, sealGcm(derivedKey(seed.plain, info), value, context)]);
-    return encryptedObject.encode({ encryptedData, keyID: seed.keyID, encryptedDEKSource: seed.encrypted, annotations: seed.annotations, encryptedDEKSourceType: KEY_IS_HKDF_SEED });
+    return encryptedObject.encode({
+      encryptedData,
+      keyID: seed.keyID,
+      encryptedDEKSource: seed.encrypted,
+      annotations: seed.annotations,
+      encryptedDEKSourceType: KEY_IS_HKDF_SEED,
+    });
   }
 
   fromStorage(stored: Buffer, context: string): Plain | Promise<Plain> {
     const object = decode(stored);
     const seed = this.#knownSeed(object);
-    return seed instanceof Promise ? seed.then((plain) => this.#open(object, plain, context)) : this.#open(object, seed, context);
+    return seed instanceof Promise
+      ? seed.then((plain) => this.#open(object, plain, context))
+      : this.#open(object, seed, context);
   }
 
   #open(object: EncryptedObject, source: Buffer, context: string): Plain {
     const { encryptedData, encryptedDEKSourceType, keyID } = object;
-    this.#options.metrics.keyUsed({ provider: this.name, direction: 'from_storage', keyIdHash: hashOf(keyID), nowMs: this.#options.clock.now() });
+    this.#options.metrics.keyUsed({
+      provider: this.name,
+      direction: 'from_storage',
+      keyIdHash: hashOf(keyID),
+      nowMs: this.#options.clock.now(),
+    });
     const stale = this.#seed !== undefined && this.#seed.keyID !== keyID;
-    if (encryptedDEKSourceType === KEY_IS_DEK) return { value: openGcm(createSecretKey(source), encryptedData, context), stale: true };
-    if (encryptedData.length < INFO_BYTES) throw new TransformError('the stored data was shorter than the required size');
-    return { value: openGcm(derivedKey(source, encryptedData.subarray(0, INFO_BYTES)), encryptedData.subarray(INFO_BYTES), context), stale };
+    if (encryptedDEKSourceType === KEY_IS_DEK)
+      return { value: openGcm(createSecretKey(source), encryptedData, context), stale: true };
+    if (encryptedData.length < INFO_BYTES)
+      throw new TransformError('the stored data was shorter than the required size');
+    return {
+      value: openGcm(
+        derivedKey(source, encryptedData.subarray(0, INFO_BYTES)),
+        encryptedData.subarray(INFO_BYTES),
+        context,
+      ),
+      stale,
+    };
   }
 
   #knownSeed(object: EncryptedObject): Buffer | Promise<Buffer> {
@@ -131,8 +175,16 @@ export class KmsProvider implements Transformer {
 
   async #fetchSeed({ encryptedDEKSource, keyID, annotations }: EncryptedObject, id: string): Promise<Buffer> {
     this.#options.metrics.cacheMiss();
-    const { plaintext } = await this.#options.client.decrypt({ ciphertext: encryptedDEKSource, uid: randomUUID(), keyId: keyID, annotations });
-    if (![16, 24, 32].includes(plaintext.length)) throw new TransformError(`KMS provider ${this.name}: the plugin answered with a data key of ${plaintext.length} bytes`);
+    const { plaintext } = await this.#options.client.decrypt({
+      ciphertext: encryptedDEKSource,
+      uid: randomUUID(),
+      keyId: keyID,
+      annotations,
+    });
+    if (![16, 24, 32].includes(plaintext.length))
+      throw new TransformError(
+        `KMS provider ${this.name}: the plugin answered with a data key of ${plaintext.length} bytes`,
+      );
     // Not a part of the message it came in, which would be kept along.
     const seed = Buffer.from(plaintext);
     this.#keep(id, seed);
@@ -157,19 +209,28 @@ export class KmsProvider implements Transformer {
       this.#problem = undefined;
     } catch (error) {
       this.#problem = errorMessage(error);
-      if (before !== this.#problem && !this.#closed) log.error('a KMS plugin is of no use', { provider: this.name, error: this.#problem });
+      if (before !== this.#problem && !this.#closed)
+        log.error('a KMS plugin is of no use', { provider: this.name, error: this.#problem });
     }
     this.#polledAtMs = clock.monotonic();
     if (this.#closed) return;
-    this.#timer = clock.after(this.#problem === undefined ? POLL_MS : POLL_UNHEALTHY_MS, () => void this.poll());
+    this.#timer = clock.after(
+      this.#problem === undefined ? POLL_MS : POLL_UNHEALTHY_MS,
+      () => void this.poll(),
+    );
     if (before !== undefined && this.#problem === undefined) this.#options.recovered?.();
   }
 
   #checkKeyId(keyId: string): void {
-    const reason = keyId === '' ? 'empty' : Buffer.byteLength(keyId) > MAX_KEY_ID_BYTES ? 'too_long' : undefined;
+    const reason =
+      keyId === '' ? 'empty' : Buffer.byteLength(keyId) > MAX_KEY_ID_BYTES ? 'too_long' : undefined;
     if (reason === undefined) return;
     this.#options.metrics.invalidKeyId(this.name, reason);
-    throw new TransformError(reason === 'empty' ? 'keyID is empty' : `keyID is ${Buffer.byteLength(keyId)} bytes, which exceeds the max size of ${MAX_KEY_ID_BYTES}`);
+    throw new TransformError(
+      reason === 'empty'
+        ? 'keyID is empty'
+        : `keyID is ${Buffer.byteLength(keyId)} bytes, which exceeds the max size of ${MAX_KEY_ID_BYTES}`,
+    );
   }
 
   /** The same key: its seed may write on. Another: a new seed; while none can be had, the old one writes until its time is over. */
@@ -183,7 +244,10 @@ export class KmsProvider implements Transformer {
     try {
       const seed = await this.#makeSeed(expiresAtMs);
       metrics.keyGenerated(false);
-      log.info('a KMS plugin encrypted a new data key', { provider: this.name, keyIdHash: hashOf(seed.keyID) });
+      log.info('a KMS plugin encrypted a new data key', {
+        provider: this.name,
+        keyIdHash: hashOf(seed.keyID),
+      });
       this.#seed = seed;
     } catch (error) {
       metrics.keyGenerated(true);
@@ -193,7 +257,10 @@ export class KmsProvider implements Transformer {
 
   async #makeSeed(expiresAtMs: number): Promise<Seed> {
     const plain = randomBytes(SEED_BYTES);
-    const { ciphertext, keyId, annotations } = await this.#options.client.encrypt({ plaintext: plain, uid: randomUUID() });
+    const { ciphertext, keyId, annotations } = await this.#options.client.encrypt({
+      plaintext: plain,
+      uid: randomUUID(),
+    });
     this.#checkKeyId(keyId);
     checkSource(ciphertext, annotations);
     this.#keep(cacheKey({ encryptedDEKSource: ciphertext, keyID: keyId, annotations }), plain);
@@ -206,30 +273,49 @@ function decode(stored: Buffer): EncryptedObject {
     const object = encryptedObject.decode(stored);
     checkSource(object.encryptedDEKSource, object.annotations);
     if (object.encryptedData.length === 0) throw new TransformError('encrypted data is empty');
-    if (object.encryptedDEKSourceType !== KEY_IS_DEK && object.encryptedDEKSourceType !== KEY_IS_HKDF_SEED) throw new TransformError(`unknown encryptedDEKSourceType ${object.encryptedDEKSourceType}`);
+    if (object.encryptedDEKSourceType !== KEY_IS_DEK && object.encryptedDEKSourceType !== KEY_IS_HKDF_SEED)
+      throw new TransformError(`unknown encryptedDEKSourceType ${object.encryptedDEKSourceType}`);
     return object;
   } catch (error) {
-    throw error instanceof TransformError ? error : new TransformError(`failed to decode the encrypted object: ${errorMessage(error)}`, { cause: error });
+    throw error instanceof TransformError
+      ? error
+      : new TransformError(`failed to decode the encrypted object: ${errorMessage(error)}`, { cause: error });
   }
 }
 
 function checkSource(ciphertext: Buffer, annotations: Annotations): void {
   if (ciphertext.length === 0) throw new TransformError('encrypted DEK source is empty');
-  if (ciphertext.length > MAX_SEED_CIPHERTEXT_BYTES) throw new TransformError(`encrypted DEK source is ${ciphertext.length} bytes, which exceeds the max size of ${MAX_SEED_CIPHERTEXT_BYTES}`);
+  if (ciphertext.length > MAX_SEED_CIPHERTEXT_BYTES)
+    throw new TransformError(
+      `encrypted DEK source is ${ciphertext.length} bytes, which exceeds the max size of ${MAX_SEED_CIPHERTEXT_BYTES}`,
+    );
   let size = 0;
   for (const [name, value] of Object.entries(annotations)) {
-    if (!/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+\.?$/.test(name)) throw new TransformError(`annotation key ${JSON.stringify(name)} is no fully qualified domain name`);
+    if (!/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+\.?$/.test(name))
+      throw new TransformError(`annotation key ${JSON.stringify(name)} is no fully qualified domain name`);
     size += Buffer.byteLength(name) + value.length;
   }
-  if (size > MAX_ANNOTATIONS_BYTES) throw new TransformError(`annotations are ${size} bytes, which exceeds the max size of ${MAX_ANNOTATIONS_BYTES}`);
+  if (size > MAX_ANNOTATIONS_BYTES)
+    throw new TransformError(
+      `annotations are ${size} bytes, which exceeds the max size of ${MAX_ANNOTATIONS_BYTES}`,
+    );
 }
 
 /** The one block of HKDF-Expand (RFC 5869) that 32 bytes take. */
 function derivedKey(seed: Buffer, info: Buffer): KeyObject {
-  return createSecretKey(createHmac('sha256', seed).update(info).update(Buffer.from([1])).digest());
+  return createSecretKey(
+    createHmac('sha256', seed)
+      .update(info)
+      .update(Buffer.from([1]))
+      .digest(),
+  );
 }
 
-function cacheKey({ encryptedDEKSource, keyID, annotations }: Pick<EncryptedObject, 'encryptedDEKSource' | 'keyID' | 'annotations'>): string {
+function cacheKey({
+  encryptedDEKSource,
+  keyID,
+  annotations,
+}: Pick<EncryptedObject, 'encryptedDEKSource' | 'keyID' | 'annotations'>): string {
   const hash = createHash('sha256');
   const add = (part: string | Buffer): void => void hash.update(`${Buffer.byteLength(part)}:`).update(part);
   add(encryptedDEKSource);

@@ -5,7 +5,14 @@
  *   aescbc     IV (16) │ ciphertext, PKCS #7 padding; not authenticated
  *   secretbox  nonce (24) │ tag (16) │ ciphertext of XSalsa20-Poly1305
  */
-import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, type CipherGCMTypes, type KeyObject } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  randomBytes,
+  type CipherGCMTypes,
+  type KeyObject,
+} from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Key } from './configuration.ts';
 import { IDENTITY_PROBLEM, isEncrypted, TransformError, type Transformer } from './transformer.ts';
@@ -25,12 +32,18 @@ export function sealGcm(key: KeyObject, value: Buffer, context: string): Buffer 
 
 /** Throws TransformError for what was made with another key, for another context, or was changed since. */
 export function openGcm(key: KeyObject, stored: Buffer, context: string): Buffer {
-  if (stored.length < GCM_NONCE_BYTES + TAG_BYTES) throw new TransformError('the stored data was shorter than the required size');
-  const decipher = createDecipheriv(gcmOf(key), key, stored.subarray(0, GCM_NONCE_BYTES), { authTagLength: TAG_BYTES });
+  if (stored.length < GCM_NONCE_BYTES + TAG_BYTES)
+    throw new TransformError('the stored data was shorter than the required size');
+  const decipher = createDecipheriv(gcmOf(key), key, stored.subarray(0, GCM_NONCE_BYTES), {
+    authTagLength: TAG_BYTES,
+  });
   decipher.setAAD(Buffer.from(context));
   decipher.setAuthTag(stored.subarray(stored.length - TAG_BYTES));
   try {
-    return Buffer.concat([decipher.update(stored.subarray(GCM_NONCE_BYTES, stored.length - TAG_BYTES)), decipher.final()]);
+    return Buffer.concat([
+      decipher.update(stored.subarray(GCM_NONCE_BYTES, stored.length - TAG_BYTES)),
+      decipher.final(),
+    ]);
   } catch (error) {
     throw new TransformError('cipher: message authentication failed', { cause: error });
   }
@@ -50,15 +63,21 @@ export function aesGcm({ name, secret }: Key): Transformer {
 }
 
 export function aesCbc({ name, secret }: Key): Transformer {
-  const algorithm = `aes-${secret.length * 8}-cbc`, key = createSecretKey(secret);
+  const algorithm = `aes-${secret.length * 8}-cbc`,
+    key = createSecretKey(secret);
   return {
     prefix: `k8s:enc:aescbc:v1:${name}:`,
     fromStorage(stored) {
-      if (stored.length < CBC_BLOCK_BYTES) throw new TransformError('the stored data was shorter than the required size');
-      if (stored.length % CBC_BLOCK_BYTES !== 0) throw new TransformError('the stored data is not a multiple of the block size');
+      if (stored.length < CBC_BLOCK_BYTES)
+        throw new TransformError('the stored data was shorter than the required size');
+      if (stored.length % CBC_BLOCK_BYTES !== 0)
+        throw new TransformError('the stored data is not a multiple of the block size');
       const decipher = createDecipheriv(algorithm, key, stored.subarray(0, CBC_BLOCK_BYTES));
       try {
-        return { value: Buffer.concat([decipher.update(stored.subarray(CBC_BLOCK_BYTES)), decipher.final()]), stale: false };
+        return {
+          value: Buffer.concat([decipher.update(stored.subarray(CBC_BLOCK_BYTES)), decipher.final()]),
+          stale: false,
+        };
       } catch (error) {
         throw new TransformError('invalid padding on input', { cause: error });
       }
@@ -81,9 +100,17 @@ export function secretbox({ name, secret }: Key): Transformer {
   return {
     prefix: `k8s:enc:secretbox:v1:${name}:`,
     fromStorage(stored) {
-      if (stored.length < BOX_NONCE_BYTES + TAG_BYTES) throw new TransformError('the stored data was shorter than the required size');
+      if (stored.length < BOX_NONCE_BYTES + TAG_BYTES)
+        throw new TransformError('the stored data was shorter than the required size');
       try {
-        return { value: Buffer.from(xsalsa20poly1305(secret, stored.subarray(0, BOX_NONCE_BYTES)).decrypt(stored.subarray(BOX_NONCE_BYTES))), stale: false };
+        return {
+          value: Buffer.from(
+            xsalsa20poly1305(secret, stored.subarray(0, BOX_NONCE_BYTES)).decrypt(
+              stored.subarray(BOX_NONCE_BYTES),
+            ),
+          ),
+          stale: false,
+        };
       } catch (error) {
         throw new TransformError('secretbox: message authentication failed', { cause: error });
       }

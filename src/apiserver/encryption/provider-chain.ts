@@ -7,8 +7,14 @@ export class ProviderChain {
   readonly #resource: string;
   readonly #metrics: TransformationMetrics;
 
-  constructor(transformers: readonly Transformer[], { resource, metrics }: { readonly resource: string; readonly metrics: TransformationMetrics }) {
-    this.#transformers = transformers.map((transformer) => ({ transformer, prefix: Buffer.from(transformer.prefix) }));
+  constructor(
+    transformers: readonly Transformer[],
+    { resource, metrics }: { readonly resource: string; readonly metrics: TransformationMetrics },
+  ) {
+    this.#transformers = transformers.map((transformer) => ({
+      transformer,
+      prefix: Buffer.from(transformer.prefix),
+    }));
     this.#resource = resource;
     this.#metrics = metrics;
   }
@@ -31,11 +37,21 @@ export class ProviderChain {
   }
 
   /** Keys may share a prefix (the same provider and name with another secret): each is tried. */
-  #read(stored: Buffer, { context, from, problems }: { readonly context: string; readonly from: number; readonly problems: string[] }): Plain | Promise<Plain> {
+  #read(
+    stored: Buffer,
+    {
+      context,
+      from,
+      problems,
+    }: { readonly context: string; readonly from: number; readonly problems: string[] },
+  ): Plain | Promise<Plain> {
     for (let index = from; index < this.#transformers.length; index++) {
       const { transformer, prefix } = this.#transformers[index]!;
       if (!stored.subarray(0, prefix.length).equals(prefix)) continue;
-      const end = this.#metrics.begin('from_storage', { prefix: transformer.prefix, resource: this.#resource });
+      const end = this.#metrics.begin('from_storage', {
+        prefix: transformer.prefix,
+        resource: this.#resource,
+      });
       const failed = (error: unknown): void => {
         end('Unknown');
         // What the plain reader refuses is the others' to read: it knows no more than that.
@@ -46,7 +62,10 @@ export class ProviderChain {
         return { value, stale: stale || index !== 0 };
       };
       try {
-        const plain = transformer.fromStorage(prefix.length === 0 ? stored : stored.subarray(prefix.length), context);
+        const plain = transformer.fromStorage(
+          prefix.length === 0 ? stored : stored.subarray(prefix.length),
+          context,
+        );
         if (!(plain instanceof Promise)) return done(plain);
         return plain.then(done, (error: unknown) => {
           failed(error);
@@ -56,6 +75,12 @@ export class ProviderChain {
         failed(error);
       }
     }
-    throw new TransformError(problems.length === 0 ? 'no matching prefix found' : problems.length === 1 ? problems[0]! : `[${problems.join(', ')}]`);
+    throw new TransformError(
+      problems.length === 0
+        ? 'no matching prefix found'
+        : problems.length === 1
+          ? problems[0]!
+          : `[${problems.join(', ')}]`,
+    );
   }
 }

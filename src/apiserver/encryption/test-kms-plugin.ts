@@ -17,7 +17,9 @@ export class TestKmsPlugin {
     this.rotate('key-1');
   }
 
-  get endpoint(): string { return `unix://${this.#socket}`; }
+  get endpoint(): string {
+    return `unix://${this.#socket}`;
+  }
 
   rotate(keyId: string): void {
     this.keyId = keyId;
@@ -31,10 +33,14 @@ export class TestKmsPlugin {
   async start(): Promise<void> {
     const server = new Server();
     const answer = (method: keyof typeof methods, handle: (request: never) => object) => ({
-      path: methods[method].path, requestStream: false, responseStream: false,
-      requestSerialize: () => Buffer.alloc(0), responseDeserialize: () => ({}),
+      path: methods[method].path,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: () => Buffer.alloc(0),
+      responseDeserialize: () => ({}),
       requestDeserialize: (wire: Buffer): object => methods[method].request.decode(wire),
-      responseSerialize: (message: object) => (methods[method].response as { encode(message: object): Buffer }).encode(message),
+      responseSerialize: (message: object) =>
+        (methods[method].response as { encode(message: object): Buffer }).encode(message),
       handle: (call: ServerUnaryCall<object, object>, done: sendUnaryData<object>) => {
         this.calls[method]++;
         try {
@@ -46,15 +52,26 @@ export class TestKmsPlugin {
     });
     const definitions = {
       Status: answer('Status', () => ({ version: 'v2', healthz: this.healthz, keyId: this.keyId })),
-      Encrypt: answer('Encrypt', ({ plaintext }: EncryptRequest) => ({ ciphertext: sealGcm(this.#key(this.keyId), plaintext, 'kms'), keyId: this.keyId, annotations: { 'version.test.example.com': Buffer.from('1') } })),
+      Encrypt: answer('Encrypt', ({ plaintext }: EncryptRequest) => ({
+        ciphertext: sealGcm(this.#key(this.keyId), plaintext, 'kms'),
+        keyId: this.keyId,
+        annotations: { 'version.test.example.com': Buffer.from('1') },
+      })),
       Decrypt: answer('Decrypt', ({ ciphertext, keyId, annotations }: DecryptRequest) => {
-        if (annotations['version.test.example.com']?.toString() !== '1') throw new Error('annotations are missing');
+        if (annotations['version.test.example.com']?.toString() !== '1')
+          throw new Error('annotations are missing');
         return { plaintext: openGcm(this.#key(keyId), ciphertext, 'kms') };
       }),
     };
-    server.addService(definitions, Object.fromEntries(Object.entries(definitions).map(([name, { handle }]) => [name, handle])));
+    server.addService(
+      definitions,
+      Object.fromEntries(Object.entries(definitions).map(([name, { handle }]) => [name, handle])),
+    );
     await new Promise<void>((resolve, reject) => {
-      server.bindAsync(`unix:${this.#socket}`, ServerCredentials.createInsecure(), (error) => { if (error) reject(error); else resolve(); });
+      server.bindAsync(`unix:${this.#socket}`, ServerCredentials.createInsecure(), (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
     });
     this.#server = server;
   }

@@ -30,7 +30,9 @@ export class TransformError extends Error {
 export const ENCRYPTED_PREFIX = Buffer.from('k8s:enc:');
 
 export function isEncrypted(stored: Buffer): boolean {
-  return stored[0] === ENCRYPTED_PREFIX[0] && stored.subarray(0, ENCRYPTED_PREFIX.length).equals(ENCRYPTED_PREFIX);
+  return (
+    stored[0] === ENCRYPTED_PREFIX[0] && stored.subarray(0, ENCRYPTED_PREFIX.length).equals(ENCRYPTED_PREFIX)
+  );
 }
 
 export const IDENTITY_PROBLEM = 'identity transformer tried to read encrypted data';

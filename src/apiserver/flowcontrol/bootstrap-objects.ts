@@ -13,9 +13,18 @@ import { FLOW_SCHEMAS, GROUP, PRIORITY_LEVELS } from './configuration.ts';
 
 export const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';
 
-interface FlowObject { readonly resource: GroupResource; readonly mandatory: boolean; readonly object: KubeObject }
+interface FlowObject {
+  readonly resource: GroupResource;
+  readonly mandatory: boolean;
+  readonly object: KubeObject;
+}
 
-interface LimitedShape { readonly shares: number; readonly lendable: number; readonly queues: number; readonly hand: number }
+interface LimitedShape {
+  readonly shares: number;
+  readonly lendable: number;
+  readonly queues: number;
+  readonly hand: number;
+}
 
 const QUEUE_LENGTH = 50;
 
@@ -30,54 +39,131 @@ const SUGGESTED_LEVELS: Readonly<Record<string, LimitedShape>> = {
 
 function priorityLevel(name: string, spec: object): FlowObject {
   return {
-    resource: PRIORITY_LEVELS, mandatory: Object.hasOwn(MANDATORY_PRIORITY_LEVELS, name),
-    object: { apiVersion: `${GROUP}/v1`, kind: 'PriorityLevelConfiguration', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } }, spec },
+    resource: PRIORITY_LEVELS,
+    mandatory: Object.hasOwn(MANDATORY_PRIORITY_LEVELS, name),
+    object: {
+      apiVersion: `${GROUP}/v1`,
+      kind: 'PriorityLevelConfiguration',
+      metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } },
+      spec,
+    },
   };
 }
 
 function limited({ shares, lendable, queues, hand }: LimitedShape): object {
-  const limitResponse = { type: 'Queue', queuing: { queues, handSize: hand, queueLengthLimit: QUEUE_LENGTH } };
-  return { type: 'Limited', limited: { nominalConcurrencyShares: shares, lendablePercent: lendable, limitResponse } };
+  const limitResponse = {
+    type: 'Queue',
+    queuing: { queues, handSize: hand, queueLengthLimit: QUEUE_LENGTH },
+  };
+  return {
+    type: 'Limited',
+    limited: { nominalConcurrencyShares: shares, lendablePercent: lendable, limitResponse },
+  };
 }
 
 type Subject = Record<string, unknown>;
 const groups = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'Group', group: { name } }));
 const users = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'User', user: { name } }));
-const systemAccounts = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'ServiceAccount', serviceAccount: { name, namespace: 'kube-system' } }));
+const systemAccounts = (...names: string[]): Subject[] =>
+  names.map((name) => ({ kind: 'ServiceAccount', serviceAccount: { name, namespace: 'kube-system' } }));
 
-const EVERYTHING = { resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*'] }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }] };
-const namespaced = (verbs: string[], apiGroup: string, resources: string[]): Record<string, unknown> => ({ verbs, apiGroups: [apiGroup], resources, namespaces: ['*'] });
+const EVERYTHING = {
+  resourceRules: [
+    { verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*'] },
+  ],
+  nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }],
+};
+const namespaced = (verbs: string[], apiGroup: string, resources: string[]): Record<string, unknown> => ({
+  verbs,
+  apiGroups: [apiGroup],
+  resources,
+  namespaces: ['*'],
+});
 const LEASES = namespaced(['get', 'create', 'update'], 'coordination.k8s.io', ['leases']);
 const EVERYONE = groups('system:unauthenticated', 'system:authenticated');
 
-interface SchemaShape { readonly level: string; readonly precedence: number; readonly by?: 'ByUser' | 'ByNamespace'; readonly subjects: readonly Subject[]; readonly rules?: Record<string, unknown> }
+interface SchemaShape {
+  readonly level: string;
+  readonly precedence: number;
+  readonly by?: 'ByUser' | 'ByNamespace';
+  readonly subjects: readonly Subject[];
+  readonly rules?: Record<string, unknown>;
+}
 
 const SUGGESTED_SCHEMAS: Readonly<Record<string, SchemaShape>> = {
-  probes: { level: 'exempt', precedence: 2, subjects: EVERYONE, rules: { nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/readyz', '/livez'] }] } },
+  probes: {
+    level: 'exempt',
+    precedence: 2,
+    subjects: EVERYONE,
+    rules: { nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/readyz', '/livez'] }] },
+  },
   'system-leader-election': {
-    level: 'leader-election', precedence: 100, by: 'ByUser', subjects: [...users('system:kube-controller-manager', 'system:kube-scheduler'), ...systemAccounts('*')], rules: { resourceRules: [LEASES] },
+    level: 'leader-election',
+    precedence: 100,
+    by: 'ByUser',
+    subjects: [...users('system:kube-controller-manager', 'system:kube-scheduler'), ...systemAccounts('*')],
+    rules: { resourceRules: [LEASES] },
   },
   'system-node-high': {
-    level: 'node-high', precedence: 400, by: 'ByUser', subjects: groups('system:nodes'),
-    rules: { resourceRules: [{ ...namespaced(['*'], '', ['nodes', 'nodes/status']), clusterScope: true }, namespaced(['*'], 'coordination.k8s.io', ['leases'])] },
+    level: 'node-high',
+    precedence: 400,
+    by: 'ByUser',
+    subjects: groups('system:nodes'),
+    rules: {
+      resourceRules: [
+        { ...namespaced(['*'], '', ['nodes', 'nodes/status']), clusterScope: true },
+        namespaced(['*'], 'coordination.k8s.io', ['leases']),
+      ],
+    },
   },
   'system-nodes': { level: 'system', precedence: 500, by: 'ByUser', subjects: groups('system:nodes') },
-  'kube-controller-manager': { level: 'workload-high', precedence: 800, by: 'ByNamespace', subjects: users('system:kube-controller-manager') },
-  'kube-scheduler': { level: 'workload-high', precedence: 800, by: 'ByNamespace', subjects: users('system:kube-scheduler') },
-  'kube-system-service-accounts': { level: 'workload-high', precedence: 900, by: 'ByNamespace', subjects: systemAccounts('*') },
-  'service-accounts': { level: 'workload-low', precedence: 9000, by: 'ByUser', subjects: groups('system:serviceaccounts') },
+  'kube-controller-manager': {
+    level: 'workload-high',
+    precedence: 800,
+    by: 'ByNamespace',
+    subjects: users('system:kube-controller-manager'),
+  },
+  'kube-scheduler': {
+    level: 'workload-high',
+    precedence: 800,
+    by: 'ByNamespace',
+    subjects: users('system:kube-scheduler'),
+  },
+  'kube-system-service-accounts': {
+    level: 'workload-high',
+    precedence: 900,
+    by: 'ByNamespace',
+    subjects: systemAccounts('*'),
+  },
+  'service-accounts': {
+    level: 'workload-low',
+    precedence: 9000,
+    by: 'ByUser',
+    subjects: groups('system:serviceaccounts'),
+  },
   'global-default': { level: 'global-default', precedence: 9900, by: 'ByUser', subjects: EVERYONE },
 };
 
 function flowSchema(name: string, spec: object): FlowObject {
   return {
-    resource: FLOW_SCHEMAS, mandatory: Object.hasOwn(MANDATORY_FLOW_SCHEMAS, name),
-    object: { apiVersion: `${GROUP}/v1`, kind: 'FlowSchema', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } }, spec },
+    resource: FLOW_SCHEMAS,
+    mandatory: Object.hasOwn(MANDATORY_FLOW_SCHEMAS, name),
+    object: {
+      apiVersion: `${GROUP}/v1`,
+      kind: 'FlowSchema',
+      metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } },
+      spec,
+    },
   };
 }
 
 function schemaSpec({ level, precedence, by, subjects, rules = EVERYTHING }: SchemaShape): object {
-  return { priorityLevelConfiguration: { name: level }, matchingPrecedence: precedence, ...(by ? { distinguisherMethod: { type: by } } : {}), rules: [{ subjects, ...rules }] };
+  return {
+    priorityLevelConfiguration: { name: level },
+    matchingPrecedence: precedence,
+    ...(by ? { distinguisherMethod: { type: by } } : {}),
+    rules: [{ subjects, ...rules }],
+  };
 }
 
 /** All of them, mandatory ones first. */
@@ -94,11 +180,15 @@ export function bootstrapFlowObjects(): FlowObject[] {
 export async function ensureFlowObjects(internal: InternalApi): Promise<void> {
   const wanted = bootstrapFlowObjects();
   // Levels first: no schema dangles on the way.
-  for (const resource of [PRIORITY_LEVELS, FLOW_SCHEMAS]) await Promise.all(wanted.filter((one) => one.resource === resource).map((one) => ensure(internal, one)));
+  for (const resource of [PRIORITY_LEVELS, FLOW_SCHEMAS])
+    await Promise.all(wanted.filter((one) => one.resource === resource).map((one) => ensure(internal, one)));
   for (const resource of [FLOW_SCHEMAS, PRIORITY_LEVELS]) {
-    const names = new Set(wanted.filter((one) => one.resource === resource).map(({ object }) => object.metadata?.name));
+    const names = new Set(
+      wanted.filter((one) => one.resource === resource).map(({ object }) => object.metadata?.name),
+    );
     for (const { metadata } of internal.list(resource)) {
-      if (metadata?.annotations?.[AUTO_UPDATE] === 'true' && !names.has(metadata.name)) await removeLeftover(internal, resource, metadata.name ?? '');
+      if (metadata?.annotations?.[AUTO_UPDATE] === 'true' && !names.has(metadata.name))
+        await removeLeftover(internal, resource, metadata.name ?? '');
     }
   }
 }
@@ -132,9 +222,15 @@ async function ensure(internal: InternalApi, { resource, mandatory, object }: Fl
   });
 }
 
-function upToDate(stored: KubeObject, { mandatory, object }: Pick<FlowObject, 'mandatory' | 'object'>): boolean {
+function upToDate(
+  stored: KubeObject,
+  { mandatory, object }: Pick<FlowObject, 'mandatory' | 'object'>,
+): boolean {
   const kept = keepsUp(stored, mandatory);
-  return stored.metadata?.annotations?.[AUTO_UPDATE] === String(kept) && (!kept || deepEqual(stored['spec'], wantedSpec(stored, object)));
+  return (
+    stored.metadata?.annotations?.[AUTO_UPDATE] === String(kept) &&
+    (!kept || deepEqual(stored['spec'], wantedSpec(stored, object)))
+  );
 }
 
 function keepsUp({ metadata }: KubeObject, mandatory: boolean): boolean {
@@ -146,5 +242,7 @@ function keepsUp({ metadata }: KubeObject, mandatory: boolean): boolean {
 /** How many seats the exempt level counts for is the administrator's to say. */
 function wantedSpec(stored: KubeObject, { kind, metadata, spec }: KubeObject): unknown {
   const exempt = (stored['spec'] as { exempt?: unknown } | undefined)?.exempt;
-  return kind === 'PriorityLevelConfiguration' && metadata?.name === 'exempt' && exempt ? { ...(spec as object), exempt } : deepClone(spec as KubeObject);
+  return kind === 'PriorityLevelConfiguration' && metadata?.name === 'exempt' && exempt
+    ? { ...(spec as object), exempt }
+    : deepClone(spec as KubeObject);
 }

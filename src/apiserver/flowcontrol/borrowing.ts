@@ -3,9 +3,16 @@
  * seats are divided anew in proportion to smoothed demand. Pure but for SeatDemand's own state. After KEP-1040.
  */
 
-export interface Claim { readonly lower: number; readonly upper: number; readonly target: number }
+export interface Claim {
+  readonly lower: number;
+  readonly upper: number;
+  readonly target: number;
+}
 
-export interface Allocation { readonly seats: readonly number[]; /** Seats given for each seat of demand. */ readonly fairFraction: number }
+export interface Allocation {
+  readonly seats: readonly number[];
+  /** Seats given for each seat of demand. */ readonly fairFraction: number;
+}
 
 /** A level without any demand still has a say in how what is left over is divided. */
 const LEAST_TARGET = 1e-6;
@@ -16,21 +23,33 @@ const LEAST_TARGET = 1e-6;
  */
 export function divideSeats(total: number, claims: readonly Claim[]): Allocation | undefined {
   const targets = claims.map(({ target }) => Math.max(target, LEAST_TARGET));
-  const sumAt = (fraction: number): number => claims.reduce((sum, { lower, upper }, i) => sum + clamp(targets[i]! * fraction, lower, upper), 0);
+  const sumAt = (fraction: number): number =>
+    claims.reduce((sum, { lower, upper }, i) => sum + clamp(targets[i]! * fraction, lower, upper), 0);
   // Between two neighbouring bounds the sum grows in a straight line.
-  const bounds = claims.flatMap(({ lower, upper }, i) => [lower / targets[i]!, upper / targets[i]!]).toSorted((left, right) => left - right);
+  const bounds = claims
+    .flatMap(({ lower, upper }, i) => [lower / targets[i]!, upper / targets[i]!])
+    .toSorted((left, right) => left - right);
   const slack = 1e-6 * Math.max(1, total);
-  if (claims.length === 0 || sumAt(0) > total + slack || sumAt(bounds.at(-1)!) < total - slack) return undefined;
+  if (claims.length === 0 || sumAt(0) > total + slack || sumAt(bounds.at(-1)!) < total - slack)
+    return undefined;
   let from = 0;
   for (const bound of bounds) {
     if (sumAt(bound) >= total) {
-      const start = sumAt(from), growth = sumAt(bound) - start;
-      const fairFraction = growth <= 0 ? bound : from + (bound - from) * Math.min(1, Math.max(0, (total - start) / growth));
-      return { fairFraction, seats: claims.map(({ lower, upper }, i) => clamp(targets[i]! * fairFraction, lower, upper)) };
+      const start = sumAt(from),
+        growth = sumAt(bound) - start;
+      const fairFraction =
+        growth <= 0 ? bound : from + (bound - from) * Math.min(1, Math.max(0, (total - start) / growth));
+      return {
+        fairFraction,
+        seats: claims.map(({ lower, upper }, i) => clamp(targets[i]! * fairFraction, lower, upper)),
+      };
     }
     from = bound;
   }
-  return { fairFraction: from, seats: claims.map(({ lower, upper }, i) => clamp(targets[i]! * from, lower, upper)) };
+  return {
+    fairFraction: from,
+    seats: claims.map(({ lower, upper }, i) => clamp(targets[i]! * from, lower, upper)),
+  };
 }
 
 function clamp(value: number, lower: number, upper: number): number {
@@ -57,7 +76,9 @@ export class SeatDemand {
     this.#sinceMs = this.#startedMs = nowMs;
   }
 
-  get seats(): number { return this.#seats; }
+  get seats(): number {
+    return this.#seats;
+  }
 
   add(seats: number, nowMs: number): void {
     this.#count(nowMs);

@@ -12,9 +12,25 @@ export const PRIORITY_LEVELS = { group: GROUP, resource: 'prioritylevelconfigura
 
 export type Distinguisher = 'ByUser' | 'ByNamespace' | undefined;
 
-interface ResourceRule { readonly verbs: Matcher; readonly groups: Matcher; readonly resources: Matcher; readonly namespaces: Matcher; readonly clusterScope: boolean }
-interface PathRule { readonly verbs: Matcher; readonly exact: ReadonlySet<string>; readonly prefixes: readonly string[] }
-interface Rule { readonly users: Matcher; readonly groups: Matcher; readonly accountPrefixes: readonly string[]; readonly resources: readonly ResourceRule[]; readonly paths: readonly PathRule[] }
+interface ResourceRule {
+  readonly verbs: Matcher;
+  readonly groups: Matcher;
+  readonly resources: Matcher;
+  readonly namespaces: Matcher;
+  readonly clusterScope: boolean;
+}
+interface PathRule {
+  readonly verbs: Matcher;
+  readonly exact: ReadonlySet<string>;
+  readonly prefixes: readonly string[];
+}
+interface Rule {
+  readonly users: Matcher;
+  readonly groups: Matcher;
+  readonly accountPrefixes: readonly string[];
+  readonly resources: readonly ResourceRule[];
+  readonly paths: readonly PathRule[];
+}
 
 /** undefined = everything ('*'). */
 type Matcher = ReadonlySet<string> | undefined;
@@ -40,16 +56,25 @@ export interface Level {
   readonly queuing: Queuing | undefined;
 }
 
-export interface Queuing { readonly queues: number; readonly handSize: number; readonly queueLengthLimit: number }
+export interface Queuing {
+  readonly queues: number;
+  readonly handSize: number;
+  readonly queueLengthLimit: number;
+}
 
-const matcher = (values: readonly string[] | undefined): Matcher => (values?.includes('*') ? undefined : new Set(values));
+const matcher = (values: readonly string[] | undefined): Matcher =>
+  values?.includes('*') ? undefined : new Set(values);
 const matches = (set: Matcher, value: string): boolean => set === undefined || set.has(value);
 
 export function schemaOf(object: KubeObject): Schema {
   const { metadata, spec } = object as FlowSchema & KubeObject;
   return {
-    name: metadata?.name ?? '', uid: metadata?.uid ?? '', level: spec?.priorityLevelConfiguration?.name ?? '', precedence: spec?.matchingPrecedence ?? 1000,
-    distinguisher: spec?.distinguisherMethod?.type as Distinguisher, rules: (spec?.rules ?? []).map(ruleOf),
+    name: metadata?.name ?? '',
+    uid: metadata?.uid ?? '',
+    level: spec?.priorityLevelConfiguration?.name ?? '',
+    precedence: spec?.matchingPrecedence ?? 1000,
+    distinguisher: spec?.distinguisherMethod?.type as Distinguisher,
+    rules: (spec?.rules ?? []).map(ruleOf),
   };
 }
 
@@ -69,32 +94,63 @@ function ruleOf({ subjects = [], resourceRules = [], nonResourceRules = [] }: Sp
     }
   }
   return {
-    users: matcher(users), groups: matcher(groups), accountPrefixes,
+    users: matcher(users),
+    groups: matcher(groups),
+    accountPrefixes,
     resources: resourceRules.map((rule) => ({
-      verbs: matcher(rule.verbs), groups: matcher(rule.apiGroups), resources: matcher(rule.resources), namespaces: matcher(rule.namespaces), clusterScope: rule.clusterScope ?? false,
+      verbs: matcher(rule.verbs),
+      groups: matcher(rule.apiGroups),
+      resources: matcher(rule.resources),
+      namespaces: matcher(rule.namespaces),
+      clusterScope: rule.clusterScope ?? false,
     })),
     paths: nonResourceRules.map(({ verbs, nonResourceURLs = [] }) => ({
-      verbs: matcher(verbs), exact: new Set(nonResourceURLs.filter((url) => !url.endsWith('*'))), prefixes: nonResourceURLs.filter((url) => url.endsWith('*')).map((url) => url.slice(0, -1)),
+      verbs: matcher(verbs),
+      exact: new Set(nonResourceURLs.filter((url) => !url.endsWith('*'))),
+      prefixes: nonResourceURLs.filter((url) => url.endsWith('*')).map((url) => url.slice(0, -1)),
     })),
   };
 }
 
 /** The order schemas are asked in: the lower precedence first, then by name. */
 export function inMatchingOrder(schemas: readonly Schema[]): Schema[] {
-  return schemas.toSorted((left, right) => left.precedence - right.precedence || (left.name < right.name ? -1 : 1));
+  return schemas.toSorted(
+    (left, right) => left.precedence - right.precedence || (left.name < right.name ? -1 : 1),
+  );
 }
 
 export function matchesSchema({ rules }: Schema, user: UserInfo, info: RequestInfo): boolean {
-  return rules.some((rule) => matchesSubject(rule, user) && (info.isResourceRequest ? rule.resources.some((resource) => matchesResource(resource, info)) : rule.paths.some((path) => matchesPath(path, info))));
+  return rules.some(
+    (rule) =>
+      matchesSubject(rule, user) &&
+      (info.isResourceRequest
+        ? rule.resources.some((resource) => matchesResource(resource, info))
+        : rule.paths.some((path) => matchesPath(path, info))),
+  );
 }
 
-function matchesSubject({ users, groups, accountPrefixes }: Rule, { name, groups: memberOf }: UserInfo): boolean {
-  return matches(users, name) || groups === undefined || memberOf.some((group) => groups.has(group)) || accountPrefixes.some((prefix) => name.startsWith(prefix) && name.length > prefix.length);
+function matchesSubject(
+  { users, groups, accountPrefixes }: Rule,
+  { name, groups: memberOf }: UserInfo,
+): boolean {
+  return (
+    matches(users, name) ||
+    groups === undefined ||
+    memberOf.some((group) => groups.has(group)) ||
+    accountPrefixes.some((prefix) => name.startsWith(prefix) && name.length > prefix.length)
+  );
 }
 
-function matchesResource(rule: ResourceRule, { verb, group, resource, subresource, namespace }: RequestInfo): boolean {
-  return matches(rule.verbs, verb) && matches(rule.groups, group) && matches(rule.resources, subresource === '' ? resource : `${resource}/${subresource}`)
-    && (namespace === '' ? rule.clusterScope : matches(rule.namespaces, namespace));
+function matchesResource(
+  rule: ResourceRule,
+  { verb, group, resource, subresource, namespace }: RequestInfo,
+): boolean {
+  return (
+    matches(rule.verbs, verb) &&
+    matches(rule.groups, group) &&
+    matches(rule.resources, subresource === '' ? resource : `${resource}/${subresource}`) &&
+    (namespace === '' ? rule.clusterScope : matches(rule.namespaces, namespace))
+  );
 }
 
 function matchesPath({ verbs, exact, prefixes }: PathRule, { verb, path }: RequestInfo): boolean {
@@ -103,7 +159,11 @@ function matchesPath({ verbs, exact, prefixes }: PathRule, { verb, path }: Reque
 
 /** Namespaces that some rule names: between all others no schema can tell. */
 export function namedNamespaces(schemas: readonly Schema[]): ReadonlySet<string> {
-  return new Set(schemas.flatMap(({ rules }) => rules.flatMap(({ resources }) => resources.flatMap(({ namespaces }) => [...namespaces ?? []]))));
+  return new Set(
+    schemas.flatMap(({ rules }) =>
+      rules.flatMap(({ resources }) => resources.flatMap(({ namespaces }) => [...(namespaces ?? [])])),
+    ),
+  );
 }
 
 /** undefined = its spec fits no type: it is treated as if it did not exist. */
@@ -113,14 +173,34 @@ export function levelOf(object: KubeObject): Level | undefined {
   if ((spec?.type === 'Exempt') !== (base.name === 'exempt')) return undefined;
   if (spec?.type === 'Exempt') {
     const { nominalConcurrencyShares = 0, lendablePercent = 0 } = spec.exempt ?? {};
-    return { ...base, exempt: true, shares: nominalConcurrencyShares, lendablePercent, borrowingLimitPercent: undefined, queuing: undefined };
+    return {
+      ...base,
+      exempt: true,
+      shares: nominalConcurrencyShares,
+      lendablePercent,
+      borrowingLimitPercent: undefined,
+      queuing: undefined,
+    };
   }
   if (spec?.type !== 'Limited' || !spec.limited) return undefined;
-  const { nominalConcurrencyShares = 30, lendablePercent = 0, borrowingLimitPercent, limitResponse } = spec.limited;
+  const {
+    nominalConcurrencyShares = 30,
+    lendablePercent = 0,
+    borrowingLimitPercent,
+    limitResponse,
+  } = spec.limited;
   const queues = limitResponse?.queuing;
   if ((limitResponse?.type === 'Queue') !== (queues !== undefined)) return undefined;
   return {
-    ...base, exempt: false, shares: nominalConcurrencyShares, lendablePercent, borrowingLimitPercent: borrowingLimitPercent ?? undefined,
-    queuing: queues && { queues: queues.queues || 64, handSize: queues.handSize || 8, queueLengthLimit: queues.queueLengthLimit || 50 },
+    ...base,
+    exempt: false,
+    shares: nominalConcurrencyShares,
+    lendablePercent,
+    borrowingLimitPercent: borrowingLimitPercent ?? undefined,
+    queuing: queues && {
+      queues: queues.queues || 64,
+      handSize: queues.handSize || 8,
+      queueLengthLimit: queues.queueLengthLimit || 50,
+    },
   };
 }

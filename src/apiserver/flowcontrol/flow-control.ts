@@ -27,7 +27,12 @@ export interface RequestLimits extends Partial<InFlightLimits> {
 
 const KEEP_EVERY_MS = 60_000;
 
-export interface FlowControlParts { readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger; readonly metrics: Metrics }
+export interface FlowControlParts {
+  readonly catalogue: Catalogue;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
 
 export class FlowControl {
   readonly limiter: RequestLimiter;
@@ -44,13 +49,29 @@ export class FlowControl {
     const inFlight = { ...DEFAULT_IN_FLIGHT, ...limits };
     const requestTimeoutMs = limits.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
     this.#parts = parts;
-    this.deadlines = new RequestDeadlines(clock, { limitMs: requestTimeoutMs, minWatchMs: limits.minWatchMs });
-    const controller = limits.priorityAndFairness === false ? undefined : new FlowController({
-      ...parts, requestTimeoutMs, totalSeats: inFlight.maxRequestsInFlight + inFlight.maxMutatingRequestsInFlight, cacheOf: (group, resource) => catalogue.byGroup(group, resource)?.cache,
+    this.deadlines = new RequestDeadlines(clock, {
+      limitMs: requestTimeoutMs,
+      minWatchMs: limits.minWatchMs,
     });
+    const controller =
+      limits.priorityAndFairness === false
+        ? undefined
+        : new FlowController({
+            ...parts,
+            requestTimeoutMs,
+            totalSeats: inFlight.maxRequestsInFlight + inFlight.maxMutatingRequestsInFlight,
+            cacheOf: (group, resource) => catalogue.byGroup(group, resource)?.cache,
+          });
     this.#controller = controller;
     this.limiter = controller ?? new InFlightLimiter(inFlight, metrics);
-    this.paths = controller ? Object.fromEntries(['dump_priority_levels', 'dump_queues', 'dump_requests'].map((page) => [`${DEBUG_PREFIX}${page}`, (context) => debugPage(context, { controller, clock })])) : {};
+    this.paths = controller
+      ? Object.fromEntries(
+          ['dump_priority_levels', 'dump_queues', 'dump_requests'].map((page) => [
+            `${DEBUG_PREFIX}${page}`,
+            (context) => debugPage(context, { controller, clock }),
+          ]),
+        )
+      : {};
     if (controller) metrics.collect(() => flowMetrics(controller, clock));
   }
 
@@ -58,7 +79,11 @@ export class FlowControl {
   start(internal: InternalApi, { keepObjects }: { readonly keepObjects: boolean }): void {
     const { catalogue } = this.#parts;
     // A server of few resources (tests) may do without.
-    if (!catalogue.byGroup(FLOW_SCHEMAS.group, FLOW_SCHEMAS.resource)?.cache || !catalogue.byGroup(PRIORITY_LEVELS.group, PRIORITY_LEVELS.resource)?.cache) return;
+    if (
+      !catalogue.byGroup(FLOW_SCHEMAS.group, FLOW_SCHEMAS.resource)?.cache ||
+      !catalogue.byGroup(PRIORITY_LEVELS.group, PRIORITY_LEVELS.resource)?.cache
+    )
+      return;
     this.#controller?.start(internal);
     if (keepObjects) this.#keepObjects(internal);
   }
@@ -72,11 +97,16 @@ export class FlowControl {
 
   #keepObjects(internal: InternalApi): void {
     this.#timer = this.#parts.clock.after(KEEP_EVERY_MS, () => {
-      ensureFlowObjects(internal).catch((error: unknown) => {
-        if (!this.#stopped) this.#parts.log.warn('flow control objects cannot be put right, trying again in a minute', { error: errorMessage(error) });
-      }).finally(() => {
-        if (!this.#stopped) this.#keepObjects(internal);
-      });
+      ensureFlowObjects(internal)
+        .catch((error: unknown) => {
+          if (!this.#stopped)
+            this.#parts.log.warn('flow control objects cannot be put right, trying again in a minute', {
+              error: errorMessage(error),
+            });
+        })
+        .finally(() => {
+          if (!this.#stopped) this.#keepObjects(internal);
+        });
     });
   }
 }

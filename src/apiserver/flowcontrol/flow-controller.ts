@@ -18,8 +18,24 @@ import type { Metrics } from '../metrics.ts';
 import type { RequestInfo } from '../request-info.ts';
 import { bootstrapFlowObjects } from './bootstrap-objects.ts';
 import { divideSeats } from './borrowing.ts';
-import { FLOW_SCHEMAS, inMatchingOrder, levelOf, matchesSchema, namedNamespaces, PRIORITY_LEVELS, schemaOf, type Level, type Schema } from './configuration.ts';
-import { isLongRunning, isMutating, tooManyRequests, type FlowIdentity, type RequestLimiter } from './limiter.ts';
+import {
+  FLOW_SCHEMAS,
+  inMatchingOrder,
+  levelOf,
+  matchesSchema,
+  namedNamespaces,
+  PRIORITY_LEVELS,
+  schemaOf,
+  type Level,
+  type Schema,
+} from './configuration.ts';
+import {
+  isLongRunning,
+  isMutating,
+  tooManyRequests,
+  type FlowIdentity,
+  type RequestLimiter,
+} from './limiter.ts';
 import { requestTimeoutMs } from './request-timeout.ts';
 import { FlowStats, QueueSet, Ticket, type FlowShare, type RejectReason } from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';
@@ -78,7 +94,10 @@ export class LevelState {
 }
 
 /** Requests that are treated alike: of one schema and, where it distinguishes, of one user or namespace. */
-interface Flow extends FlowShare { readonly state: LevelState; readonly identity: FlowIdentity }
+interface Flow extends FlowShare {
+  readonly state: LevelState;
+  readonly identity: FlowIdentity;
+}
 
 /** What is remembered for a user's requests of one kind; the flow is left open where it depends on the namespace. */
 interface Match {
@@ -125,7 +144,10 @@ export class FlowController implements RequestLimiter {
   /** Begins to follow the objects and to move seats between levels. */
   start(internal: InternalApi): void {
     this.#internal = internal;
-    this.#unsubscribe.push(this.#follow(internal, FLOW_SCHEMAS, this.#schemaObjects), this.#follow(internal, PRIORITY_LEVELS, this.#levelObjects));
+    this.#unsubscribe.push(
+      this.#follow(internal, FLOW_SCHEMAS, this.#schemaObjects),
+      this.#follow(internal, PRIORITY_LEVELS, this.#levelObjects),
+    );
     this.#digest();
     this.#scheduleBorrowing();
   }
@@ -137,7 +159,9 @@ export class FlowController implements RequestLimiter {
     this.#statusTimer?.cancel();
   }
 
-  get levels(): Iterable<LevelState> { return this.#levels.values(); }
+  get levels(): Iterable<LevelState> {
+    return this.#levels.values();
+  }
 
   // ----------------------------------------------------------------------------------------------------------- requests
 
@@ -149,7 +173,13 @@ export class FlowController implements RequestLimiter {
     context.flow = flow.identity;
     const { state, stats } = flow;
     const work = this.#estimator.estimate({ info, stats, maxSeats: state.maxSeats });
-    const outcome = state.set.start({ flow, work, isWatch, subject: context, maxWaitMs: this.#maxWaitMs(info) });
+    const outcome = state.set.start({
+      flow,
+      work,
+      isWatch,
+      subject: context,
+      maxWaitMs: this.#maxWaitMs(info),
+    });
     if (outcome instanceof Promise) return outcome.then((settled) => this.#take(context, settled));
     this.#take(context, outcome);
   }
@@ -165,15 +195,27 @@ export class FlowController implements RequestLimiter {
 
   #maxWaitMs({ query }: RequestInfo): number {
     const { requestTimeoutMs: standard } = this.#options;
-    return Math.min(MAX_WAIT_MS, (query['timeout'] === undefined ? standard : requestTimeoutMs(query['timeout'], standard)) / 4);
+    return Math.min(
+      MAX_WAIT_MS,
+      (query['timeout'] === undefined ? standard : requestTimeoutMs(query['timeout'], standard)) / 4,
+    );
   }
 
   #flowOf(user: UserInfo, info: RequestInfo): Flow {
     let known = this.#remembered.get(user);
     if (!known) this.#remembered.set(user, (known = []));
-    const namespace = info.namespace === '' ? '' : this.#namedNamespaces.has(info.namespace) ? info.namespace : '*';
+    const namespace =
+      info.namespace === '' ? '' : this.#namedNamespaces.has(info.namespace) ? info.namespace : '*';
     const path = info.isResourceRequest ? '' : info.path;
-    let match = known.find((one) => one.resource === info.resource && one.verb === info.verb && one.namespace === namespace && one.group === info.group && one.subresource === info.subresource && one.path === path);
+    let match = known.find(
+      (one) =>
+        one.resource === info.resource &&
+        one.verb === info.verb &&
+        one.namespace === namespace &&
+        one.group === info.group &&
+        one.subresource === info.subresource &&
+        one.path === path,
+    );
     if (!match) {
       match = this.#match(user, info, { namespace, path });
       if (known.unshift(match) > MAX_REMEMBERED) known.pop();
@@ -183,10 +225,15 @@ export class FlowController implements RequestLimiter {
 
   #match(user: UserInfo, info: RequestInfo, { namespace, path }: Pick<Match, 'namespace' | 'path'>): Match {
     // catch-all takes what nothing takes: a user in neither of the groups of everyone.
-    const schema = this.#schemas.find((one) => matchesSchema(one, user, info)) ?? this.#schemas.findLast(({ name }) => name === 'catch-all')!;
+    const schema =
+      this.#schemas.find((one) => matchesSchema(one, user, info)) ??
+      this.#schemas.findLast(({ name }) => name === 'catch-all')!;
     const state = this.#levels.get(schema.level)!;
     const { verb, group, resource, subresource } = info;
-    const flow = schema.distinguisher === 'ByNamespace' ? undefined : this.#flowIn(state, schema, schema.distinguisher === 'ByUser' ? user.name : '');
+    const flow =
+      schema.distinguisher === 'ByNamespace'
+        ? undefined
+        : this.#flowIn(state, schema, schema.distinguisher === 'ByUser' ? user.name : '');
     return { verb, group, resource, subresource, path, namespace, schema, state, flow };
   }
 
@@ -196,7 +243,13 @@ export class FlowController implements RequestLimiter {
     if (!flow) {
       const { queuing, uid } = state.level;
       const hand = queuing ? dealHand(flowHash(schema.name, distinguisher), queuing) : NO_HAND;
-      flow = { state, stats: state.statsOf(schema.name), hand, distinguisher, identity: { schemaUid: schema.uid, levelUid: uid } };
+      flow = {
+        state,
+        stats: state.statsOf(schema.name),
+        hand,
+        distinguisher,
+        identity: { schemaUid: schema.uid, levelUid: uid },
+      };
       if (state.flows.size >= MAX_FLOWS) state.flows.clear();
       state.flows.set(key, flow);
     }
@@ -205,13 +258,18 @@ export class FlowController implements RequestLimiter {
 
   // ------------------------------------------------------------------------------------------------------ configuration
 
-  #follow(internal: InternalApi, resource: typeof FLOW_SCHEMAS | typeof PRIORITY_LEVELS, objects: Map<string, KubeObject>): () => void {
+  #follow(
+    internal: InternalApi,
+    resource: typeof FLOW_SCHEMAS | typeof PRIORITY_LEVELS,
+    objects: Map<string, KubeObject>,
+  ): () => void {
     const set = (object: KubeObject): void => {
       objects.set(object.metadata?.name ?? '', object);
       this.#askDigest();
     };
     return internal.watch(resource, {
-      added: set, updated: set,
+      added: set,
+      updated: set,
       deleted: ({ metadata }) => {
         objects.delete(metadata?.name ?? '');
         this.#askDigest();
@@ -233,12 +291,18 @@ export class FlowController implements RequestLimiter {
     for (const object of this.#levelObjects.values()) {
       const level = levelOf(object);
       if (level) levels.set(level.name, level);
-      else this.#options.log.warn('a priority level is ignored: its spec fits no type', { name: object.metadata?.name });
+      else
+        this.#options.log.warn('a priority level is ignored: its spec fits no type', {
+          name: object.metadata?.name,
+        });
     }
     const wanted = new Set(levels.keys());
     for (const level of IMAGINED.levels) if (!levels.has(level.name)) levels.set(level.name, level);
-    const schemas = Array.from(this.#schemaObjects.values(), schemaOf).filter(({ level }) => wanted.has(level));
-    for (const schema of IMAGINED.schemas) if (!schemas.some(({ name }) => name === schema.name)) schemas.push(schema);
+    const schemas = Array.from(this.#schemaObjects.values(), schemaOf).filter(({ level }) =>
+      wanted.has(level),
+    );
+    for (const schema of IMAGINED.schemas)
+      if (!schemas.some(({ name }) => name === schema.name)) schemas.push(schema);
     this.#schemas = inMatchingOrder(schemas);
     this.#namedNamespaces = namedNamespaces(this.#schemas);
     this.#takeLevels(levels);
@@ -264,12 +328,17 @@ export class FlowController implements RequestLimiter {
   }
 
   #newLevel(level: Level): LevelState {
-    const state: LevelState = new LevelState(level, new QueueSet({
-      clock: this.#options.clock, exempt: level.exempt, queuing: level.queuing,
-      onIdle: () => {
-        if (state.quiescing) this.#askDigest();
-      },
-    }));
+    const state: LevelState = new LevelState(
+      level,
+      new QueueSet({
+        clock: this.#options.clock,
+        exempt: level.exempt,
+        queuing: level.queuing,
+        onIdle: () => {
+          if (state.quiescing) this.#askDigest();
+        },
+      }),
+    );
     return state;
   }
 
@@ -279,11 +348,23 @@ export class FlowController implements RequestLimiter {
     this.#nominalSum = 0;
     for (const state of this.#levels.values()) {
       const { shares, lendablePercent, borrowingLimitPercent, queuing } = state.level;
-      state.nominal = shareSum === 0 ? 0 : Math.ceil(totalSeats * shares / shareSum);
-      const lendable = Math.round(state.nominal * lendablePercent / 100);
+      state.nominal = shareSum === 0 ? 0 : Math.ceil((totalSeats * shares) / shareSum);
+      const lendable = Math.round((state.nominal * lendablePercent) / 100);
       state.minimum = state.nominal - lendable;
-      state.maximum = state.nominal + (borrowingLimitPercent === undefined ? totalSeats : Math.round(state.nominal * borrowingLimitPercent / 100));
-      state.maxSeats = queuing ? Math.max(1, Math.min(Math.ceil(state.nominal * MAX_SEATS_SHARE), Math.floor(state.nominal / queuing.handSize))) : 0;
+      state.maximum =
+        state.nominal +
+        (borrowingLimitPercent === undefined
+          ? totalSeats
+          : Math.round((state.nominal * borrowingLimitPercent) / 100));
+      state.maxSeats = queuing
+        ? Math.max(
+            1,
+            Math.min(
+              Math.ceil(state.nominal * MAX_SEATS_SHARE),
+              Math.floor(state.nominal / queuing.handSize),
+            ),
+          )
+        : 0;
       this.#nominalSum += state.nominal;
       if (state.fresh) {
         state.fresh = false;
@@ -337,17 +418,27 @@ export class FlowController implements RequestLimiter {
         continue;
       }
       try {
-        await this.#internal!.modify(FLOW_SCHEMAS, { name }, (stored) => setCondition(stored, { ...condition, lastTransitionTime: formatTime(this.#options.clock.now()) }), { subresource: 'status' });
+        await this.#internal!.modify(
+          FLOW_SCHEMAS,
+          { name },
+          (stored) =>
+            setCondition(stored, { ...condition, lastTransitionTime: formatTime(this.#options.clock.now()) }),
+          { subresource: 'status' },
+        );
       } catch (error) {
         if (isStatusError(error, 'NotFound')) continue;
-        this.#options.log.warn('the status of a FlowSchema cannot be written, trying again', { name, error: errorMessage(error) });
+        this.#options.log.warn('the status of a FlowSchema cannot be written, trying again', {
+          name,
+          error: errorMessage(error),
+        });
         delayMs = STATUS_RETRY_MS;
       }
     }
     this.#writingStatus = false;
     if (this.#statusChanged) this.#askDigest();
     this.#statusTimer?.cancel();
-    if (delayMs !== undefined && !this.#stopped) this.#statusTimer = this.#options.clock.after(delayMs, () => this.#askDigest());
+    if (delayMs !== undefined && !this.#stopped)
+      this.#statusTimer = this.#options.clock.after(delayMs, () => this.#askDigest());
   }
 
   #writesTooOften(name: string): boolean {
@@ -361,16 +452,32 @@ export class FlowController implements RequestLimiter {
 
 /** The mandatory ones, for as long as there are no such objects. */
 const IMAGINED = {
-  levels: bootstrapFlowObjects().filter(({ mandatory, resource }) => mandatory && resource === PRIORITY_LEVELS).map(({ object }) => levelOf(object)!),
-  schemas: bootstrapFlowObjects().filter(({ mandatory, resource }) => mandatory && resource === FLOW_SCHEMAS).map(({ object }) => schemaOf(object)),
+  levels: bootstrapFlowObjects()
+    .filter(({ mandatory, resource }) => mandatory && resource === PRIORITY_LEVELS)
+    .map(({ object }) => levelOf(object)!),
+  schemas: bootstrapFlowObjects()
+    .filter(({ mandatory, resource }) => mandatory && resource === FLOW_SCHEMAS)
+    .map(({ object }) => schemaOf(object)),
 };
 
-interface Condition { type?: string; status?: string; reason?: string; message?: string; lastTransitionTime?: string }
+interface Condition {
+  type?: string;
+  status?: string;
+  reason?: string;
+  message?: string;
+  lastTransitionTime?: string;
+}
 
 function danglingCondition(level: string, found: boolean): Condition {
   const said = `This FlowSchema references the PriorityLevelConfiguration object named ${JSON.stringify(level)}`;
-  return found ? { type: 'Dangling', status: 'False', reason: 'Found', message: `${said} and it exists` }
-    : { type: 'Dangling', status: 'True', reason: 'NotFound', message: `${said} but there is no such object` };
+  return found
+    ? { type: 'Dangling', status: 'False', reason: 'Found', message: `${said} and it exists` }
+    : {
+        type: 'Dangling',
+        status: 'True',
+        reason: 'NotFound',
+        message: `${said} but there is no such object`,
+      };
 }
 
 function conditionsOf(object: KubeObject): Condition[] {
@@ -384,6 +491,9 @@ function holdsCondition(object: KubeObject, { type, status, reason, message }: C
 
 function setCondition(object: KubeObject, condition: Condition): boolean {
   if (holdsCondition(object, condition)) return false;
-  object['status'] = { ...(object['status'] as object | undefined), conditions: [...conditionsOf(object).filter(({ type }) => type !== condition.type), condition] };
+  object['status'] = {
+    ...(object['status'] as object | undefined),
+    conditions: [...conditionsOf(object).filter(({ type }) => type !== condition.type), condition],
+  };
   return true;
 }

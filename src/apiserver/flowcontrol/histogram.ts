@@ -11,7 +11,9 @@ export class Histogram {
     this.#counts = new Float64Array(bounds.length);
   }
 
-  get count(): number { return this.#count; }
+  get count(): number {
+    return this.#count;
+  }
 
   observe(value: number, weight = 1): void {
     this.#count += weight;
@@ -33,7 +35,11 @@ export class Histogram {
       cumulative += this.#counts[i]!;
       lines.push(`${name}_bucket{${labels},le="${bound}"} ${cumulative}`);
     });
-    lines.push(`${name}_bucket{${labels},le="+Inf"} ${this.#count}`, `${name}_sum{${labels}} ${this.#sum}`, `${name}_count{${labels}} ${this.#count}`);
+    lines.push(
+      `${name}_bucket{${labels},le="+Inf"} ${this.#count}`,
+      `${name}_sum{${labels}} ${this.#sum}`,
+      `${name}_count{${labels}} ${this.#count}`,
+    );
     return lines;
   }
 }

@@ -4,10 +4,16 @@ import type { Metrics } from '../metrics.ts';
 import { isLongRunning, isMutating, tooManyRequests, type RequestLimiter } from './limiter.ts';
 
 /** 0 = no limit. */
-export interface InFlightLimits { readonly maxRequestsInFlight: number; readonly maxMutatingRequestsInFlight: number }
+export interface InFlightLimits {
+  readonly maxRequestsInFlight: number;
+  readonly maxMutatingRequestsInFlight: number;
+}
 
 /** Upstream's --max-requests-inflight and --max-mutating-requests-inflight. */
-export const DEFAULT_IN_FLIGHT: InFlightLimits = { maxRequestsInFlight: 400, maxMutatingRequestsInFlight: 200 };
+export const DEFAULT_IN_FLIGHT: InFlightLimits = {
+  maxRequestsInFlight: 400,
+  maxMutatingRequestsInFlight: 200,
+};
 
 export class InFlightLimiter implements RequestLimiter {
   readonly #limits: InFlightLimits;

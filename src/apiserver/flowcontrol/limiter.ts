@@ -13,7 +13,10 @@ export interface RequestLimiter {
 }
 
 /** Kept for each request whose answer tells how it was classified. By uid, so that names chosen by administrators stay theirs. */
-export interface FlowIdentity { readonly schemaUid: string; readonly levelUid: string }
+export interface FlowIdentity {
+  readonly schemaUid: string;
+  readonly levelUid: string;
+}
 
 const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 
@@ -21,8 +24,21 @@ const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 /** Profiles take as long as they are asked to. */
 const PROFILES = '/debug/pprof/';
 
-export function isLongRunning({ verb, isResourceRequest, resource, subresource, path }: RequestInfo): boolean {
-  return verb === 'watch' || verb === 'proxy' || (!isResourceRequest && path.startsWith(PROFILES)) || (isResourceRequest && subresource !== '' && (LONG_RUNNING.has(subresource) || CONNECTED.has(`${resource}/${subresource}`)));
+export function isLongRunning({
+  verb,
+  isResourceRequest,
+  resource,
+  subresource,
+  path,
+}: RequestInfo): boolean {
+  return (
+    verb === 'watch' ||
+    verb === 'proxy' ||
+    (!isResourceRequest && path.startsWith(PROFILES)) ||
+    (isResourceRequest &&
+      subresource !== '' &&
+      (LONG_RUNNING.has(subresource) || CONNECTED.has(`${resource}/${subresource}`)))
+  );
 }
 
 const READ_ONLY_VERBS = new Set(['get', 'list', 'watch', 'head', 'options']);

@@ -6,21 +6,63 @@ import type { Histogram, TimingRatio } from './histogram.ts';
 
 const PREFIX = 'apiserver_flowcontrol_';
 
-type FlowValue = readonly [name: string, type: 'counter' | 'gauge', help: string, value: (stats: FlowStats) => number];
+type FlowValue = readonly [
+  name: string,
+  type: 'counter' | 'gauge',
+  help: string,
+  value: (stats: FlowStats) => number,
+];
 const FLOW_VALUES: readonly FlowValue[] = [
   ['dispatched_requests_total', 'counter', 'Requests that began to run.', (stats) => stats.dispatched],
-  ['current_executing_requests', 'gauge', 'Requests that run now; watches only while they begin.', (stats) => stats.executing],
+  [
+    'current_executing_requests',
+    'gauge',
+    'Requests that run now; watches only while they begin.',
+    (stats) => stats.executing,
+  ],
   ['current_executing_seats', 'gauge', 'Seats of requests that run now.', (stats) => stats.executingSeats],
   ['current_inqueue_requests', 'gauge', 'Requests that wait in queues.', (stats) => stats.waiting],
-  ['current_inqueue_seats', 'gauge', 'Seats that requests in queues wait for.', (stats) => stats.waitingSeats],
-  ['request_dispatch_no_accommodation_total', 'counter', 'Times the next request found too few free seats.', (stats) => stats.noAccommodation],
+  [
+    'current_inqueue_seats',
+    'gauge',
+    'Seats that requests in queues wait for.',
+    (stats) => stats.waitingSeats,
+  ],
+  [
+    'request_dispatch_no_accommodation_total',
+    'counter',
+    'Times the next request found too few free seats.',
+    (stats) => stats.noAccommodation,
+  ],
 ];
 
-type FlowHistogram = readonly [name: string, help: string, series: (stats: FlowStats) => readonly (readonly [labels: string, histogram: Histogram])[]];
+type FlowHistogram = readonly [
+  name: string,
+  help: string,
+  series: (stats: FlowStats) => readonly (readonly [labels: string, histogram: Histogram])[],
+];
 const FLOW_HISTOGRAMS: readonly FlowHistogram[] = [
-  ['request_wait_duration_seconds', 'Time requests waited in their queue.', ({ waitExecuted, waitRejected }) => [[',execute="true"', waitExecuted], [',execute="false"', waitRejected]]],
-  ['request_execution_seconds', 'Time requests ran; of watches, their beginning.', ({ execution, watchInitialization }) => [[',type="regular"', execution], [',type="watch"', watchInitialization]]],
-  ['request_queue_length_after_enqueue', 'Length of the queue as each request saw it.', ({ queueLength }) => [['', queueLength]]],
+  [
+    'request_wait_duration_seconds',
+    'Time requests waited in their queue.',
+    ({ waitExecuted, waitRejected }) => [
+      [',execute="true"', waitExecuted],
+      [',execute="false"', waitRejected],
+    ],
+  ],
+  [
+    'request_execution_seconds',
+    'Time requests ran; of watches, their beginning.',
+    ({ execution, watchInitialization }) => [
+      [',type="regular"', execution],
+      [',type="watch"', watchInitialization],
+    ],
+  ],
+  [
+    'request_queue_length_after_enqueue',
+    'Length of the queue as each request saw it.',
+    ({ queueLength }) => [['', queueLength]],
+  ],
   ['work_estimated_seats', 'Seats that requests were thought to take.', ({ seats }) => [['', seats]]],
   ['watch_count_samples', 'Watchers of what a write changes.', ({ watchCounts }) => [['', watchCounts]]],
 ];
@@ -32,17 +74,48 @@ const LEVEL_VALUES: readonly LevelValue[] = [
   ['upper_limit_seats', 'Seats with all that may be borrowed.', ({ maximum }) => maximum],
   ['current_limit_seats', 'Seats now.', ({ current }) => current],
   ['target_seats', 'Seats asked for when seats were divided last.', ({ target }) => target],
-  ['demand_seats_high_watermark', 'Peak of the seats that could have been used, in the last period.', ({ set }) => set.demand.highWatermark],
-  ['demand_seats_average', 'Average of the seats that could have been used, in the last period.', ({ set }) => set.demand.average],
-  ['demand_seats_stdev', 'Deviation of the seats that could have been used, in the last period.', ({ set }) => set.demand.deviation],
-  ['demand_seats_smoothed', 'Seats that could have been used, smoothed over periods.', ({ set }) => set.demand.smoothed],
+  [
+    'demand_seats_high_watermark',
+    'Peak of the seats that could have been used, in the last period.',
+    ({ set }) => set.demand.highWatermark,
+  ],
+  [
+    'demand_seats_average',
+    'Average of the seats that could have been used, in the last period.',
+    ({ set }) => set.demand.average,
+  ],
+  [
+    'demand_seats_stdev',
+    'Deviation of the seats that could have been used, in the last period.',
+    ({ set }) => set.demand.deviation,
+  ],
+  [
+    'demand_seats_smoothed',
+    'Seats that could have been used, smoothed over periods.',
+    ({ set }) => set.demand.smoothed,
+  ],
   ['current_r', 'Virtual time.', ({ set }) => set.currentR],
 ];
 
-type LevelRatio = readonly [name: string, help: string, series: (set: QueueSet) => readonly (readonly [labels: string, ratio: TimingRatio])[]];
+type LevelRatio = readonly [
+  name: string,
+  help: string,
+  series: (set: QueueSet) => readonly (readonly [labels: string, ratio: TimingRatio])[],
+];
 const LEVEL_RATIOS: readonly LevelRatio[] = [
-  ['priority_level_seat_utilization', 'Share of seats in use, over time.', ({ seatUtilization }) => [['phase="executing",', seatUtilization]]],
-  ['priority_level_request_utilization', 'Requests as a share of their limit, over time.', ({ executingUtilization, waitingUtilization }) => [['phase="executing",', executingUtilization], ['phase="waiting",', waitingUtilization]]],
+  [
+    'priority_level_seat_utilization',
+    'Share of seats in use, over time.',
+    ({ seatUtilization }) => [['phase="executing",', seatUtilization]],
+  ],
+  [
+    'priority_level_request_utilization',
+    'Requests as a share of their limit, over time.',
+    ({ executingUtilization, waitingUtilization }) => [
+      ['phase="executing",', executingUtilization],
+      ['phase="waiting",', waitingUtilization],
+    ],
+  ],
 ];
 
 const REASONS: readonly RejectReason[] = ['queue-full', 'concurrency-limit', 'time-out', 'cancelled'];
@@ -51,11 +124,21 @@ export function flowMetrics(controller: FlowController, clock: Clock): string {
   const states = [...controller.levels];
   for (const { set } of states) set.refresh();
   const lines: string[] = [];
-  const head = (name: string, type: string, help: string): void => void lines.push(`# HELP ${PREFIX}${name} ${help}`, `# TYPE ${PREFIX}${name} ${type}`);
-  const flows = states.flatMap(({ level, stats }) => Array.from(stats.values(), (one) => ({ stats: one, labels: `flow_schema="${one.schema}",priority_level="${level.name}"` })));
+  const head = (name: string, type: string, help: string): void =>
+    void lines.push(`# HELP ${PREFIX}${name} ${help}`, `# TYPE ${PREFIX}${name} ${type}`);
+  const flows = states.flatMap(({ level, stats }) =>
+    Array.from(stats.values(), (one) => ({
+      stats: one,
+      labels: `flow_schema="${one.schema}",priority_level="${level.name}"`,
+    })),
+  );
   head('rejected_requests_total', 'counter', 'Requests refused.');
   for (const { stats, labels } of flows) {
-    for (const reason of REASONS) if (stats.rejected.has(reason)) lines.push(`${PREFIX}rejected_requests_total{${labels},reason="${reason}"} ${stats.rejected.get(reason)}`);
+    for (const reason of REASONS)
+      if (stats.rejected.has(reason))
+        lines.push(
+          `${PREFIX}rejected_requests_total{${labels},reason="${reason}"} ${stats.rejected.get(reason)}`,
+        );
   }
   for (const [name, type, help, value] of FLOW_VALUES) {
     head(name, type, help);
@@ -64,17 +147,25 @@ export function flowMetrics(controller: FlowController, clock: Clock): string {
   for (const [name, help, series] of FLOW_HISTOGRAMS) {
     head(name, 'histogram', help);
     for (const { stats, labels } of flows) {
-      for (const [more, histogram] of series(stats)) if (histogram.count > 0) lines.push(...histogram.lines(PREFIX + name, labels + more));
+      for (const [more, histogram] of series(stats))
+        if (histogram.count > 0) lines.push(...histogram.lines(PREFIX + name, labels + more));
     }
   }
   for (const [name, help, value] of LEVEL_VALUES) {
     head(name, 'gauge', help);
-    for (const state of states) lines.push(`${PREFIX}${name}{priority_level="${state.level.name}"} ${value(state)}`);
+    for (const state of states)
+      lines.push(`${PREFIX}${name}{priority_level="${state.level.name}"} ${value(state)}`);
   }
   for (const [name, help, series] of LEVEL_RATIOS) {
     head(name, 'histogram', help);
     for (const { level, set } of states) {
-      for (const [more, ratio] of series(set)) lines.push(...ratio.lines(PREFIX + name, { labels: `${more}priority_level="${level.name}"`, nowMs: clock.monotonic() }));
+      for (const [more, ratio] of series(set))
+        lines.push(
+          ...ratio.lines(PREFIX + name, {
+            labels: `${more}priority_level="${level.name}"`,
+            nowMs: clock.monotonic(),
+          }),
+        );
     }
   }
   head('seat_fair_frac', 'gauge', 'Seats given for each seat of demand when seats were divided last.');

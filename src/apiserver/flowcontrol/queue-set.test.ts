@@ -4,22 +4,61 @@ import fc from 'fast-check';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { seededRandom } from '#stdx/random.ts';
 import type { Queuing } from './configuration.ts';
-import { FlowStats, QueueSet, Ticket, type Arrival, type FlowShare, type RejectReason, type Work } from './queue-set.ts';
+import {
+  FlowStats,
+  QueueSet,
+  Ticket,
+  type Arrival,
+  type FlowShare,
+  type RejectReason,
+  type Work,
+} from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';
 
 const QUEUING: Queuing = { queues: 64, handSize: 6, queueLengthLimit: 50 };
 
-function makeSet({ clock, limit, queuing = QUEUING }: { readonly clock: FakeClock; readonly limit: number; readonly queuing?: Queuing | undefined }): QueueSet {
+function makeSet({
+  clock,
+  limit,
+  queuing = QUEUING,
+}: {
+  readonly clock: FakeClock;
+  readonly limit: number;
+  readonly queuing?: Queuing | undefined;
+}): QueueSet {
   const set = new QueueSet({ clock, exempt: false, queuing });
   set.configure({ queuing, limit });
   return set;
 }
 
-interface Shape extends Partial<Work>, Partial<FlowShare> { readonly queuing?: Queuing; readonly maxWaitMs?: number; readonly onAbort?: (callback: () => void) => void }
+interface Shape extends Partial<Work>, Partial<FlowShare> {
+  readonly queuing?: Queuing;
+  readonly maxWaitMs?: number;
+  readonly onAbort?: (callback: () => void) => void;
+}
 
-function arrivalOf(name: string, { queuing = QUEUING, seats = 1, finalSeats = 0, extraMs = 0, maxWaitMs = 15_000, onAbort = () => {}, ...flow }: Shape = {}): Arrival {
+function arrivalOf(
+  name: string,
+  {
+    queuing = QUEUING,
+    seats = 1,
+    finalSeats = 0,
+    extraMs = 0,
+    maxWaitMs = 15_000,
+    onAbort = () => {},
+    ...flow
+  }: Shape = {},
+): Arrival {
   return {
-    flow: { hand: dealHand(flowHash('schema', name), queuing), stats: new FlowStats('schema'), distinguisher: name, ...flow }, work: { seats, finalSeats, extraMs }, maxWaitMs, isWatch: false,
+    flow: {
+      hand: dealHand(flowHash('schema', name), queuing),
+      stats: new FlowStats('schema'),
+      distinguisher: name,
+      ...flow,
+    },
+    work: { seats, finalSeats, extraMs },
+    maxWaitMs,
+    isWatch: false,
     subject: { request: { onAbort } },
   };
 }
@@ -54,7 +93,10 @@ test('a modest flow is served at once while another floods the level', async () 
   }
   await clock.advance(1000);
   assert.equal(waits.length, 200, 'every request of the modest flow was served');
-  assert.ok(Math.max(...waits) <= 20, `the modest flow waits no longer than two others take: ${Math.max(...waits)} ms`);
+  assert.ok(
+    Math.max(...waits) <= 20,
+    `the modest flow waits no longer than two others take: ${Math.max(...waits)} ms`,
+  );
   assert.equal(served.modest, 200);
   assert.ok(served.flood > 1300, `the flood gets the rest: ${served.flood}`);
   assert.ok(refused > 5000, `what the flood brings beyond its queues is refused: ${refused}`);
@@ -65,11 +107,14 @@ test('two flows that both flood share evenly, however many requests each brings'
   const set = makeSet({ clock, limit: 4 });
   const served: Record<string, number> = { a: 0, b: 0 };
   const send = (flow: string): void => {
-    void Promise.resolve(set.start(arrivalOf(flow, { hand: [flow === 'a' ? 1 : 2], maxWaitMs: 600_000 }))).then((outcome) => {
-      if (typeof outcome !== 'string') clock.after(10, () => {
-        served[flow]!++;
-        outcome.finish();
-      });
+    void Promise.resolve(
+      set.start(arrivalOf(flow, { hand: [flow === 'a' ? 1 : 2], maxWaitMs: 600_000 })),
+    ).then((outcome) => {
+      if (typeof outcome !== 'string')
+        clock.after(10, () => {
+          served[flow]!++;
+          outcome.finish();
+        });
     });
   };
   for (let ms = 0; ms < 2000; ms++) {
@@ -93,10 +138,10 @@ test('a wide request is not starved by narrow ones, and seats for what follows t
   assert.ok(late instanceof Promise, 'nobody overtakes it, though a seat is free');
   await clock.advance(5);
   narrow.forEach((ticket) => ticket.finish());
-  const begun = await wide as Ticket;
+  const begun = (await wide) as Ticket;
   assert.equal(set.seatsInUse, 4);
   begun.finish();
-  const last = await late as Ticket;
+  const last = (await late) as Ticket;
   last.finish();
   assert.equal(set.idle, true);
 
@@ -110,7 +155,7 @@ test('a wide request is not starved by narrow ones, and seats for what follows t
   await clock.advance(49);
   assert.equal(set.waiting, 1);
   await clock.advance(1);
-  assert.ok(await next instanceof Ticket);
+  assert.ok((await next) instanceof Ticket);
 });
 
 test('who waits too long, or goes away, is refused and makes room', async () => {
@@ -146,54 +191,89 @@ test('without queues what finds no seat is refused; an uncontended request makes
 });
 
 test('hands hold different queues and depend only on the flow', () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 10 }), fc.string(), (queues, handSize, flow) => {
-    const hand = dealHand(flowHash('s', flow), { queues, handSize });
-    assert.equal(new Set(hand).size, Math.min(queues, handSize));
-    assert.ok(hand.every((index) => index >= 0 && index < queues));
-    assert.deepEqual(hand, dealHand(flowHash('s', flow), { queues, handSize }));
-  }));
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 300 }),
+      fc.integer({ min: 1, max: 10 }),
+      fc.string(),
+      (queues, handSize, flow) => {
+        const hand = dealHand(flowHash('s', flow), { queues, handSize });
+        assert.equal(new Set(hand).size, Math.min(queues, handSize));
+        assert.ok(hand.every((index) => index >= 0 && index < queues));
+        assert.deepEqual(hand, dealHand(flowHash('s', flow), { queues, handSize }));
+      },
+    ),
+  );
 });
 
 test('never more seats than the limit, nobody is forgotten, and all seats come back (seeded)', async () => {
-  await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 6 }), async (seed, firstLimit, queues) => {
-    const random = seededRandom(seed);
-    const queuing: Queuing = { queues, handSize: Math.min(2, queues), queueLengthLimit: 1000 };
-    const clock = new FakeClock();
-    const set = makeSet({ clock, limit: firstLimit, queuing });
-    let limit = firstLimit;
-    const outcomes: (Ticket | RejectReason)[] = [];
-    const stats = new FlowStats('schema');
-    let sent = 0;
-    let longestWaitMs = 0;
-    for (let step = 0; step < 150; step++) {
-      if (random() < 0.6) {
-        sent++;
-        const atMs = clock.monotonic();
-        const finalSeats = random() < 0.2 ? Math.ceil(random() * 4) : 0;
-        const seats = Math.ceil(random() * 3);
-        const arrival = arrivalOf(`flow${Math.floor(random() * 4)}`, { queuing, stats, seats, finalSeats, extraMs: finalSeats > 0 ? 5 : 0, maxWaitMs: 10_000_000 });
-        const durationMs = Math.ceil(random() * 30);
-        void Promise.resolve(set.start(arrival)).then((outcome) => {
-          outcomes.push(outcome);
-          longestWaitMs = Math.max(longestWaitMs, clock.monotonic() - atMs);
-          if (typeof outcome !== 'string') clock.after(durationMs, () => outcome.finish());
-        });
-      }
-      if (random() < 0.02) {
-        const wanted = Math.ceil(random() * 8);
-        // A lower limit holds for what begins from now on.
-        if (wanted >= limit || set.idle) set.configure({ queuing, limit: (limit = wanted) });
-      }
-      assert.ok(set.seatsInUse <= limit, `seed ${seed}: ${set.seatsInUse} seats of ${limit}`);
-      await clock.advance(Math.floor(random() * 6));
-      assert.ok(set.seatsInUse <= limit, `seed ${seed}: ${set.seatsInUse} seats of ${limit}`);
-    }
-    // All work together takes at most this long on one seat at a time.
-    await clock.advance(150 * 50);
-    assert.equal(outcomes.length, sent, `seed ${seed}: everybody had an answer`);
-    assert.ok(outcomes.every((outcome) => typeof outcome !== 'string'));
-    assert.ok(longestWaitMs < 150 * 50);
-    set.configure({ queuing, limit });
-    assert.deepEqual([set.seatsInUse, set.executing, set.waiting, set.demand.seats, stats.executing, stats.waiting, stats.executingSeats, stats.waitingSeats], [0, 0, 0, 0, 0, 0, 0, 0], `seed ${seed}`);
-  }), { numRuns: 40 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 0, max: 2 ** 31 }),
+      fc.integer({ min: 1, max: 8 }),
+      fc.integer({ min: 1, max: 6 }),
+      async (seed, firstLimit, queues) => {
+        const random = seededRandom(seed);
+        const queuing: Queuing = { queues, handSize: Math.min(2, queues), queueLengthLimit: 1000 };
+        const clock = new FakeClock();
+        const set = makeSet({ clock, limit: firstLimit, queuing });
+        let limit = firstLimit;
+        const outcomes: (Ticket | RejectReason)[] = [];
+        const stats = new FlowStats('schema');
+        let sent = 0;
+        let longestWaitMs = 0;
+        for (let step = 0; step < 150; step++) {
+          if (random() < 0.6) {
+            sent++;
+            const atMs = clock.monotonic();
+            const finalSeats = random() < 0.2 ? Math.ceil(random() * 4) : 0;
+            const seats = Math.ceil(random() * 3);
+            const arrival = arrivalOf(`flow${Math.floor(random() * 4)}`, {
+              queuing,
+              stats,
+              seats,
+              finalSeats,
+              extraMs: finalSeats > 0 ? 5 : 0,
+              maxWaitMs: 10_000_000,
+            });
+            const durationMs = Math.ceil(random() * 30);
+            void Promise.resolve(set.start(arrival)).then((outcome) => {
+              outcomes.push(outcome);
+              longestWaitMs = Math.max(longestWaitMs, clock.monotonic() - atMs);
+              if (typeof outcome !== 'string') clock.after(durationMs, () => outcome.finish());
+            });
+          }
+          if (random() < 0.02) {
+            const wanted = Math.ceil(random() * 8);
+            // A lower limit holds for what begins from now on.
+            if (wanted >= limit || set.idle) set.configure({ queuing, limit: (limit = wanted) });
+          }
+          assert.ok(set.seatsInUse <= limit, `seed ${seed}: ${set.seatsInUse} seats of ${limit}`);
+          await clock.advance(Math.floor(random() * 6));
+          assert.ok(set.seatsInUse <= limit, `seed ${seed}: ${set.seatsInUse} seats of ${limit}`);
+        }
+        // All work together takes at most this long on one seat at a time.
+        await clock.advance(150 * 50);
+        assert.equal(outcomes.length, sent, `seed ${seed}: everybody had an answer`);
+        assert.ok(outcomes.every((outcome) => typeof outcome !== 'string'));
+        assert.ok(longestWaitMs < 150 * 50);
+        set.configure({ queuing, limit });
+        assert.deepEqual(
+          [
+            set.seatsInUse,
+            set.executing,
+            set.waiting,
+            set.demand.seats,
+            stats.executing,
+            stats.waiting,
+            stats.executingSeats,
+            stats.waitingSeats,
+          ],
+          [0, 0, 0, 0, 0, 0, 0, 0],
+          `seed ${seed}`,
+        );
+      },
+    ),
+    { numRuns: 40 },
+  );
 });

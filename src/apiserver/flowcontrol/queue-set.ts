@@ -90,10 +90,14 @@ export class Queue {
     this.index = index;
   }
 
-  get inUse(): boolean { return this.seatsInUse > 0 || this.waiting.length > 0; }
+  get inUse(): boolean {
+    return this.seatsInUse > 0 || this.waiting.length > 0;
+  }
 
   /** Seats of all that is here. */
-  get load(): number { return this.seatsInUse + this.waitingSeats; }
+  get load(): number {
+    return this.seatsInUse + this.waitingSeats;
+  }
 }
 
 type State = 'waiting' | 'executing' | 'holding' | 'over';
@@ -116,7 +120,20 @@ export class Ticket {
   before: Ticket | undefined;
   after: Ticket | undefined;
 
-  constructor(set: QueueSet, { arrival, queue, nowMs, r }: { readonly arrival: Arrival; readonly queue: Queue | undefined; readonly nowMs: number; readonly r: number }) {
+  constructor(
+    set: QueueSet,
+    {
+      arrival,
+      queue,
+      nowMs,
+      r,
+    }: {
+      readonly arrival: Arrival;
+      readonly queue: Queue | undefined;
+      readonly nowMs: number;
+      readonly r: number;
+    },
+  ) {
     this.set = set;
     this.arrival = arrival;
     this.queue = queue;
@@ -130,7 +147,12 @@ export class Ticket {
   }
 }
 
-export interface QueueSetOptions { readonly clock: Clock; readonly exempt: boolean; readonly queuing: Queuing | undefined; /** Called when nothing runs or waits any more. */ readonly onIdle?: () => void }
+export interface QueueSetOptions {
+  readonly clock: Clock;
+  readonly exempt: boolean;
+  readonly queuing: Queuing | undefined;
+  /** Called when nothing runs or waits any more. */ readonly onIdle?: () => void;
+}
 
 export class QueueSet {
   readonly #clock: Clock;
@@ -173,12 +195,24 @@ export class QueueSet {
     this.waitingUtilization = new TimingRatio(REQUEST_RATIO_BUCKETS, nowMs);
   }
 
-  get limit(): number { return this.#limit; }
-  get waiting(): number { return this.#waiting; }
-  get executing(): number { return this.#executing; }
-  get seatsInUse(): number { return this.#seatsInUse; }
-  get currentR(): number { return this.#r; }
-  get idle(): boolean { return this.#executing === 0 && this.#waiting === 0 && this.#holding.length === 0; }
+  get limit(): number {
+    return this.#limit;
+  }
+  get waiting(): number {
+    return this.#waiting;
+  }
+  get executing(): number {
+    return this.#executing;
+  }
+  get seatsInUse(): number {
+    return this.#seatsInUse;
+  }
+  get currentR(): number {
+    return this.#r;
+  }
+  get idle(): boolean {
+    return this.#executing === 0 && this.#waiting === 0 && this.#holding.length === 0;
+  }
 
   /** What waits in queues that are no longer there is still served. */
   configure({ queuing, limit }: { readonly queuing: Queuing | undefined; readonly limit: number }): void {
@@ -226,7 +260,14 @@ export class QueueSet {
   /** By Ticket.finish alone. */
   finished(ticket: Ticket): void {
     const nowMs = this.#sync();
-    const { arrival: { flow: { stats }, work, isWatch }, queue } = ticket;
+    const {
+      arrival: {
+        flow: { stats },
+        work,
+        isWatch,
+      },
+      queue,
+    } = ticket;
     const seconds = (nowMs - ticket.startedMs) / 1000;
     (isWatch ? stats.watchInitialization : stats.execution).observe(seconds);
     // What was assumed of it is put right.
@@ -261,8 +302,12 @@ export class QueueSet {
     for (let ticket = this.#first; ticket; ticket = ticket.after) yield { ticket, position: -1 };
   }
 
-  get queueCount(): number { return this.#queuing?.queues ?? 0; }
-  get activeQueues(): number { return this.#active.length; }
+  get queueCount(): number {
+    return this.#queuing?.queues ?? 0;
+  }
+  get activeQueues(): number {
+    return this.#active.length;
+  }
 
   /** undefined: nothing was ever in it. */
   queueAt(index: number): Queue | undefined {
@@ -287,7 +332,10 @@ export class QueueSet {
     const seconds = (nowMs - this.#rAtMs) / 1000;
     if (seconds <= 0) return;
     this.#rAtMs = nowMs;
-    if (this.#queuesInUse > 0) this.#r += seconds * Math.min(this.#seatsInUse + this.#waitingSeats, Math.max(1, this.#limit)) / this.#queuesInUse;
+    if (this.#queuesInUse > 0)
+      this.#r +=
+        (seconds * Math.min(this.#seatsInUse + this.#waitingSeats, Math.max(1, this.#limit))) /
+        this.#queuesInUse;
   }
 
   // ------------------------------------------------------------------------------------------------------------- queues
@@ -365,7 +413,9 @@ export class QueueSet {
 
   /** One that is wider than the whole level runs when nothing else does. */
   #fits({ seats }: Ticket): boolean {
-    return this.#seatsInUse + Math.min(seats, Math.max(1, this.#limit)) <= this.#limit || this.#seatsInUse === 0;
+    return (
+      this.#seatsInUse + Math.min(seats, Math.max(1, this.#limit)) <= this.#limit || this.#seatsInUse === 0
+    );
   }
 
   #dispatch(nowMs: number): void {
@@ -434,7 +484,14 @@ export class QueueSet {
   }
 
   /** It does not run any more; its seats may still be held. */
-  #leave({ arrival: { flow: { stats } }, queue, before, after }: Ticket): void {
+  #leave({
+    arrival: {
+      flow: { stats },
+    },
+    queue,
+    before,
+    after,
+  }: Ticket): void {
     if (queue) queue.executing--;
     this.#executing--;
     stats.executing--;
@@ -445,7 +502,12 @@ export class QueueSet {
 
   /** Its seats are free again. */
   #end(ticket: Ticket, nowMs: number): void {
-    const { arrival: { flow: { stats } }, queue } = ticket;
+    const {
+      arrival: {
+        flow: { stats },
+      },
+      queue,
+    } = ticket;
     ticket.state = 'over';
     if (queue) {
       queue.seatsInUse -= ticket.seats;
@@ -473,11 +535,15 @@ export class QueueSet {
     const limit = Math.max(1, this.#limit);
     this.seatUtilization.set(this.#seatsInUse / limit, nowMs);
     this.executingUtilization.set(this.#executing / limit, nowMs);
-    if (this.#queuing) this.waitingUtilization.set(this.#waiting / (this.#queuing.queues * this.#queuing.queueLengthLimit), nowMs);
+    if (this.#queuing)
+      this.waitingUtilization.set(
+        this.#waiting / (this.#queuing.queues * this.#queuing.queueLengthLimit),
+        nowMs,
+      );
   }
 }
 
 /** In seat-seconds. */
 export function workOf({ seats, finalSeats, extraMs }: Work): number {
-  return seats * ASSUMED_SECONDS + finalSeats * extraMs / 1000;
+  return seats * ASSUMED_SECONDS + (finalSeats * extraMs) / 1000;
 }

@@ -24,7 +24,9 @@ export function requestTimeoutMs(asked: string, limitMs: number): number {
 }
 
 function timedOut(): Error {
-  return statusErrors.timeout('request did not complete within requested timeout - context deadline exceeded');
+  return statusErrors.timeout(
+    'request did not complete within requested timeout - context deadline exceeded',
+  );
 }
 
 /** Of a request under way. */
@@ -34,7 +36,10 @@ export interface Timed {
   release: (() => void) | undefined;
 }
 
-interface Pending { readonly dueMs: number; expire(): void }
+interface Pending {
+  readonly dueMs: number;
+  expire(): void;
+}
 
 /** One timer for all requests under way. */
 export class RequestDeadlines {
@@ -47,13 +52,21 @@ export class RequestDeadlines {
   /** Watches whose clients do not say how long they last so long, to twice as long. */
   readonly minWatchMs: number;
 
-  constructor(clock: Clock, { limitMs, minWatchMs = DEFAULT_MIN_WATCH_MS }: { readonly limitMs: number; readonly minWatchMs?: number | undefined }) {
+  constructor(
+    clock: Clock,
+    {
+      limitMs,
+      minWatchMs = DEFAULT_MIN_WATCH_MS,
+    }: { readonly limitMs: number; readonly minWatchMs?: number | undefined },
+  ) {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.minWatchMs = minWatchMs;
   }
 
-  get size(): number { return this.#pending.size; }
+  get size(): number {
+    return this.#pending.size;
+  }
 
   /** As work, unless the request's time is over first: then it rejects with 504. The request's release is called when the work ends. */
   bound<T>(work: Promise<T>, request: Timed): Promise<T> {
@@ -87,13 +100,16 @@ export class RequestDeadlines {
         request.release?.();
       };
       this.#add(pending);
-      work.then((value) => {
-        settle();
-        resolve(value);
-      }, (error: unknown) => {
-        settle();
-        reject(error as Error);
-      });
+      work.then(
+        (value) => {
+          settle();
+          resolve(value);
+        },
+        (error: unknown) => {
+          settle();
+          reject(error as Error);
+        },
+      );
     });
   }
 

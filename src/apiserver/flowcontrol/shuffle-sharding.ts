@@ -1,7 +1,10 @@
 /** Which few of many queues a flow uses: a hand of cards dealt by the flow's hash, so that two flows hardly ever share all of theirs. */
 import { createHash } from 'node:crypto';
 
-export interface HandSpec { readonly queues: number; readonly handSize: number }
+export interface HandSpec {
+  readonly queues: number;
+  readonly handSize: number;
+}
 
 /** 64 bits that only depend on schema and distinguisher. */
 export function flowHash(schema: string, distinguisher: string): bigint {

@@ -16,14 +16,24 @@ const EVENT_MS = 5;
 const MAX_WRITE_SEATS = 10;
 const MAX_LIST_SEATS = 100;
 
-export interface Estimated { readonly info: RequestInfo; readonly stats: FlowStats; /** Of the priority level; 0 = none. */ readonly maxSeats: number }
+export interface Estimated {
+  readonly info: RequestInfo;
+  readonly stats: FlowStats;
+  /** Of the priority level; 0 = none. */ readonly maxSeats: number;
+}
 
 export class WorkEstimator {
   readonly #clock: Clock;
   readonly #cacheOf: (group: string, resource: string) => ResourceCache | undefined;
   readonly #sizes = new WeakMap<ResourceCache, { readonly atMs: number; readonly bytes: number }>();
 
-  constructor({ clock, cacheOf }: { readonly clock: Clock; readonly cacheOf: (group: string, resource: string) => ResourceCache | undefined }) {
+  constructor({
+    clock,
+    cacheOf,
+  }: {
+    readonly clock: Clock;
+    readonly cacheOf: (group: string, resource: string) => ResourceCache | undefined;
+  }) {
     this.#clock = clock;
     this.#cacheOf = cacheOf;
   }
@@ -32,10 +42,17 @@ export class WorkEstimator {
     const { info } = estimated;
     if (!info.isResourceRequest) return ONE_SEAT;
     switch (info.verb) {
-      case 'list': return this.#list(estimated);
-      case 'watch': return isTrue(info.query['sendInitialEvents']) ? this.#list(estimated) : ONE_SEAT;
-      case 'create': case 'update': case 'patch': case 'delete': return this.#write(estimated);
-      default: return ONE_SEAT;
+      case 'list':
+        return this.#list(estimated);
+      case 'watch':
+        return isTrue(info.query['sendInitialEvents']) ? this.#list(estimated) : ONE_SEAT;
+      case 'create':
+      case 'update':
+      case 'patch':
+      case 'delete':
+        return this.#write(estimated);
+      default:
+        return ONE_SEAT;
     }
   }
 
@@ -46,13 +63,17 @@ export class WorkEstimator {
     const limit = Number(info.query['limit'] ?? 0);
     const listed = limit > 0 && limit < stored ? limit : stored;
     const { query } = info;
-    const fromCache = info.verb === 'watch' || (query['continue'] === undefined && query['resourceVersionMatch'] !== 'Exact');
+    const fromCache =
+      info.verb === 'watch' || (query['continue'] === undefined && query['resourceVersionMatch'] !== 'Exact');
     const selects = query['fieldSelector'] || query['labelSelector'];
     const loaded = !fromCache && selects ? Math.max(listed, stored / 2) : listed;
     if (loaded === 0) return ONE_SEAT;
     const bytes = loaded * this.#sizeOf(cache);
     const most = maxSeats > 0 ? Math.min(maxSeats, MAX_LIST_SEATS) : MAX_LIST_SEATS;
-    const seats = Math.min(most, Math.ceil((fromCache ? Math.min(bytes, STREAMED_BYTES) : bytes) / BYTES_PER_SEAT));
+    const seats = Math.min(
+      most,
+      Math.ceil((fromCache ? Math.min(bytes, STREAMED_BYTES) : bytes) / BYTES_PER_SEAT),
+    );
     return seats <= 1 ? ONE_SEAT : { seats, finalSeats: 0, extraMs: 0 };
   }
 
@@ -65,7 +86,7 @@ export class WorkEstimator {
     const most = maxSeats > 0 ? Math.min(maxSeats, MAX_WRITE_SEATS) : MAX_WRITE_SEATS;
     const finalSeats = Math.min(wanted, most);
     // The same work, narrower and longer.
-    return { seats: 1, finalSeats, extraMs: EVENT_MS * wanted / finalSeats };
+    return { seats: 1, finalSeats, extraMs: (EVENT_MS * wanted) / finalSeats };
   }
 
   /** The average of a few. */

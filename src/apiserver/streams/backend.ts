@@ -22,7 +22,11 @@ export interface BackendTls {
 }
 
 export function kubeletTlsOptions({ cert, key, ca }: KubeletTls, insecure = false): BackendTls {
-  return { cert, key, ...(ca !== undefined && !insecure ? { ca, rejectUnauthorized: true } : { rejectUnauthorized: false }) };
+  return {
+    cert,
+    key,
+    ...(ca !== undefined && !insecure ? { ca, rejectUnauthorized: true } : { rejectUnauthorized: false }),
+  };
 }
 
 /** Upstream's proxy transport does not verify pods' and services' certificates either. */
@@ -43,10 +47,23 @@ export interface BackendAnswer {
 }
 
 /** Rejects when no answer came; after that the response's stream tells. */
-export function requestBackend({ url, method, headers, body, agent }: BackendRequest): Promise<BackendAnswer> {
+export function requestBackend({
+  url,
+  method,
+  headers,
+  body,
+  agent,
+}: BackendRequest): Promise<BackendAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<BackendAnswer>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  const outgoing = send(url, { method, agent, servername: serverNameOf(url), headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]])) });
+  const outgoing = send(url, {
+    method,
+    agent,
+    servername: serverNameOf(url),
+    headers: Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
+    ),
+  });
   outgoing.on('response', (response) => resolve({ response, abort: () => outgoing.destroy() }));
   outgoing.on('error', reject);
   outgoing.end(body);
@@ -56,7 +73,9 @@ export function requestBackend({ url, method, headers, body, agent }: BackendReq
 /** Connections kept for the next request; renewed when the certificate is. */
 export class BackendAgents {
   readonly #kubeletTls: () => KubeletTls;
-  #current: { readonly of: KubeletTls; readonly verified: HttpsAgent; readonly insecure: HttpsAgent } | undefined;
+  #current:
+    | { readonly of: KubeletTls; readonly verified: HttpsAgent; readonly insecure: HttpsAgent }
+    | undefined;
   readonly http = new HttpAgent({ keepAlive: true, maxFreeSockets: 16 });
   readonly https = new HttpsAgent({ keepAlive: true, maxFreeSockets: 16, ...UNVERIFIED });
 
@@ -68,7 +87,13 @@ export class BackendAgents {
     const tls = this.#kubeletTls();
     if (this.#current?.of !== tls) {
       this.#destroyKubeletAgents();
-      const agent = (unverified: boolean): HttpsAgent => new HttpsAgent({ keepAlive: true, maxFreeSockets: 4, ...kubeletTlsOptions(tls, unverified), ...withoutHostCheck() });
+      const agent = (unverified: boolean): HttpsAgent =>
+        new HttpsAgent({
+          keepAlive: true,
+          maxFreeSockets: 4,
+          ...kubeletTlsOptions(tls, unverified),
+          ...withoutHostCheck(),
+        });
       this.#current = { of: tls, verified: agent(false), insecure: agent(true) };
     }
     return insecure ? this.#current.insecure : this.#current.verified;
@@ -100,15 +125,40 @@ function withoutHostCheck(): { readonly checkServerIdentity: () => undefined } {
 
 /** What belongs to one connection (RFC 9110, 7.6.1), or to the client's standing with this API server. */
 const NOT_FORWARDED = new Set([
-  'connection', 'proxy-connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'http2-settings',
-  'host', 'content-length', 'authorization',
+  'connection',
+  'proxy-connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'host',
+  'content-length',
+  'authorization',
 ]);
 
-export function forwardedHeaders(request: Pick<ApiRequest, 'headers' | 'remoteAddress'>): Record<string, string> {
-  const named = new Set((request.headers['connection'] ?? '').toLowerCase().split(',').map((name) => name.trim()));
+export function forwardedHeaders(
+  request: Pick<ApiRequest, 'headers' | 'remoteAddress'>,
+): Record<string, string> {
+  const named = new Set(
+    (request.headers['connection'] ?? '')
+      .toLowerCase()
+      .split(',')
+      .map((name) => name.trim()),
+  );
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(request.headers)) {
-    if (value === undefined || name.startsWith(':') || NOT_FORWARDED.has(name) || named.has(name) || /^(impersonate-|x-remote-)/.test(name)) continue;
+    if (
+      value === undefined ||
+      name.startsWith(':') ||
+      NOT_FORWARDED.has(name) ||
+      named.has(name) ||
+      /^(impersonate-|x-remote-)/.test(name)
+    )
+      continue;
     headers[name] = value;
   }
   const before = request.headers['x-forwarded-for'];

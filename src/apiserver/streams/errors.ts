@@ -3,7 +3,10 @@ import { StatusError, statusErrors } from '#machinery/errors.ts';
 
 /** Upstream lets plain Go errors through as 500 without a reason. */
 export function plainError(message: string, cause?: unknown): StatusError {
-  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, code: 500 }, cause);
+  return new StatusError(
+    { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, code: 500 },
+    cause,
+  );
 }
 
 export function dialingError(error: unknown): StatusError {
@@ -33,13 +36,22 @@ const CAUSES: Readonly<Record<string, string>> = {
   ECONNRESET: 'read: connection reset by peer',
 };
 
-const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set(['SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE']);
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'CERT_SIGNATURE_FAILURE',
+]);
 
 /** What is wrong with the other side's certificate. */
 function certificateProblem({ code = '', cert, host = '' }: ConnectError): string | undefined {
   if (UNKNOWN_AUTHORITY.has(code)) return 'certificate signed by unknown authority';
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return 'certificate has expired or is not yet valid';
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `certificate is valid for ${cert?.subjectaltname?.replaceAll(/(DNS|IP Address):/g, '') || 'no names'}, not ${host}`;
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
+    return 'certificate has expired or is not yet valid';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `certificate is valid for ${cert?.subjectaltname?.replaceAll(/(DNS|IP Address):/g, '') || 'no names'}, not ${host}`;
   return undefined;
 }
 
@@ -47,11 +59,13 @@ function certificateProblem({ code = '', cert, host = '' }: ConnectError): strin
 export function describe(error: unknown): string {
   const { code, address, port, hostname, message } = error as ConnectError;
   const cause = CAUSES[code ?? ''];
-  if (cause && address !== undefined) return `dial tcp ${address.includes(':') ? `[${address}]` : address}:${port}: ${cause}`;
+  if (cause && address !== undefined)
+    return `dial tcp ${address.includes(':') ? `[${address}]` : address}:${port}: ${cause}`;
   if (code === 'ENOTFOUND') return `dial tcp: lookup ${hostname}: no such host`;
   const problem = certificateProblem(error as ConnectError);
   if (problem !== undefined) return `tls: failed to verify certificate: x509: ${problem}`;
-  if (code === 'EPROTO' && message?.includes('wrong version number')) return 'tls: first record does not look like a TLS handshake';
+  if (code === 'EPROTO' && message?.includes('wrong version number'))
+    return 'tls: first record does not look like a TLS handshake';
   // Closed before an answer.
   if (code === 'ECONNRESET' && message === 'socket hang up') return 'EOF';
   return message ?? String(error);

@@ -7,10 +7,31 @@ import { Transform, type TransformCallback } from 'node:stream';
 
 /** Which attributes of which tags are URLs. */
 const ATTRIBUTES: Readonly<Record<string, readonly string[]>> = {
-  a: ['href'], applet: ['codebase'], area: ['href'], audio: ['src'], base: ['href'], blockquote: ['cite'], body: ['background'], button: ['formaction'], command: ['icon'],
-  del: ['cite'], embed: ['src'], form: ['action'], frame: ['longdesc', 'src'], head: ['profile'], html: ['manifest'], iframe: ['longdesc', 'src'],
-  img: ['longdesc', 'src', 'usemap'], input: ['src', 'usemap', 'formaction'], ins: ['cite'], link: ['href'], object: ['classid', 'codebase', 'data', 'usemap'], q: ['cite'],
-  script: ['src'], source: ['src'], video: ['poster', 'src'],
+  a: ['href'],
+  applet: ['codebase'],
+  area: ['href'],
+  audio: ['src'],
+  base: ['href'],
+  blockquote: ['cite'],
+  body: ['background'],
+  button: ['formaction'],
+  command: ['icon'],
+  del: ['cite'],
+  embed: ['src'],
+  form: ['action'],
+  frame: ['longdesc', 'src'],
+  head: ['profile'],
+  html: ['manifest'],
+  iframe: ['longdesc', 'src'],
+  img: ['longdesc', 'src', 'usemap'],
+  input: ['src', 'usemap', 'formaction'],
+  ins: ['cite'],
+  link: ['href'],
+  object: ['classid', 'codebase', 'data', 'usemap'],
+  q: ['cite'],
+  script: ['src'],
+  source: ['src'],
+  video: ['poster', 'src'],
 };
 /** Their text is none of HTML's. */
 const RAW_TEXT = new Set(['script', 'style', 'textarea', 'title']);
@@ -99,18 +120,40 @@ function endOfTag(text: string, start: number): number {
     if (quote !== '') {
       if (character === quote) quote = '';
     } else if (character === '>') return at + 1;
-    else if ((character === '"' || character === "'") && /=\s*$/.test(text.slice(Math.max(start, at - 8), at))) quote = character;
+    else if (
+      (character === '"' || character === "'") &&
+      /=\s*$/.test(text.slice(Math.max(start, at - 8), at))
+    )
+      quote = character;
   }
   return -1;
 }
 
 const ATTRIBUTE = /([^\s"'<>/=]+)(\s*=\s*)(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+))/g;
 
-function rewriteTag(tag: string, { attributes, rewrite }: { readonly attributes: readonly string[]; readonly rewrite: (url: string) => string }): string {
+function rewriteTag(
+  tag: string,
+  {
+    attributes,
+    rewrite,
+  }: { readonly attributes: readonly string[]; readonly rewrite: (url: string) => string },
+): string {
   if (attributes.length === 0) return tag;
-  return tag.replaceAll(ATTRIBUTE, (whole, name: string, equals: string, double: string | undefined, single: string | undefined, bare: string | undefined) => {
-    if (!attributes.includes(name.toLowerCase())) return whole;
-    if (double !== undefined) return `${name}${equals}"${rewrite(double)}"`;
-    return single === undefined ? `${name}${equals}${rewrite(bare ?? '')}` : `${name}${equals}'${rewrite(single)}'`;
-  });
+  return tag.replaceAll(
+    ATTRIBUTE,
+    (
+      whole,
+      name: string,
+      equals: string,
+      double: string | undefined,
+      single: string | undefined,
+      bare: string | undefined,
+    ) => {
+      if (!attributes.includes(name.toLowerCase())) return whole;
+      if (double !== undefined) return `${name}${equals}"${rewrite(double)}"`;
+      return single === undefined
+        ? `${name}${equals}${rewrite(bare ?? '')}`
+        : `${name}${equals}'${rewrite(single)}'`;
+    },
+  );
 }

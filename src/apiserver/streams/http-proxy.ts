@@ -24,31 +24,70 @@ export interface ProxyCall {
 
 /** Request bodies are read whole before they are sent on. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
-const RESPONSE_NOT_FORWARDED = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+const RESPONSE_NOT_FORWARDED = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
   const { request, target, rest, agents } = call;
   if (rest === '' && (request.method === 'GET' || request.method === 'HEAD')) return redirectToSlash(request);
-  const body = request.method === 'GET' || request.method === 'HEAD' ? undefined : await request.body(MAX_BODY_BYTES);
+  const body =
+    request.method === 'GET' || request.method === 'HEAD' ? undefined : await request.body(MAX_BODY_BYTES);
   const prefix = proxyPrefix(request.path, rest);
   // The host is the one that the client named: backends tell by it where they are seen from.
-  const headers = { ...forwardedHeaders(request), host: request.headers['host'] ?? call.target.url.host, 'x-forwarded-uri': request.path, ...(body ? { 'content-length': String(body.length) } : {}) };
+  const headers = {
+    ...forwardedHeaders(request),
+    host: request.headers['host'] ?? call.target.url.host,
+    'x-forwarded-uri': request.path,
+    ...(body ? { 'content-length': String(body.length) } : {}),
+  };
   const agent = target.kubelet ? agents.kubelet() : agents.plain(target.url);
   const url = proxiedUrl(call);
-  const answer = await requestBackend({ url, method: request.method, headers, agent, ...(body ? { body } : {}) }).catch((error: unknown) => { throw proxyError(error); });
+  const answer = await requestBackend({
+    url,
+    method: request.method,
+    headers,
+    agent,
+    ...(body ? { body } : {}),
+  }).catch((error: unknown) => {
+    throw proxyError(error);
+  });
   request.onAbort(answer.abort);
   const { headers: answered, ...cookies } = responseHeaders(answer.response, { prefix, url });
   const status = answer.response.statusCode ?? 502;
-  const links = request.method === 'HEAD' ? undefined : linkRewriting(answer.response, { prefix, hosts: [url.host, request.headers['host'] ?? ''] });
+  const links =
+    request.method === 'HEAD'
+      ? undefined
+      : linkRewriting(answer.response, { prefix, hosts: [url.host, request.headers['host'] ?? ''] });
   if (!links) return { status, headers: answered, ...cookies, body: streamBody(answer) };
   const { 'content-length': _, ...changed } = answered;
-  return { status, headers: changed, ...cookies, body: streamBody({ response: pipeline([answer.response, ...links], () => {}) as Duplex, abort: answer.abort }) };
+  return {
+    status,
+    headers: changed,
+    ...cookies,
+    body: streamBody({
+      response: pipeline([answer.response, ...links], () => {}) as Duplex,
+      abort: answer.abort,
+    }),
+  };
 }
 
-const CODINGS: Readonly<Record<string, () => readonly [decode: Duplex, encode: Duplex]>> = { gzip: () => [createGunzip(), createGzip()], deflate: () => [createInflate(), createDeflate()] };
+const CODINGS: Readonly<Record<string, () => readonly [decode: Duplex, encode: Duplex]>> = {
+  gzip: () => [createGunzip(), createGzip()],
+  deflate: () => [createInflate(), createDeflate()],
+};
 
 /** For HTML: what its body goes through, so that its links lead through the proxy. undefined: it goes on as it is. */
-function linkRewriting({ headers }: IncomingMessage, { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] }): readonly Duplex[] | undefined {
+function linkRewriting(
+  { headers }: IncomingMessage,
+  { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] },
+): readonly Duplex[] | undefined {
   const [type = ''] = (headers['content-type'] ?? '').split(';');
   if (type.trim() !== 'text/html') return undefined;
   const links = htmlLinks((link) => rewriteLink(link, { prefix, hosts }));
@@ -59,7 +98,10 @@ function linkRewriting({ headers }: IncomingMessage, { prefix, hosts }: { readon
 }
 
 /** A path of the backend, by itself or behind its host. */
-export function rewriteLink(link: string, { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] }): string {
+export function rewriteLink(
+  link: string,
+  { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] },
+): string {
   const [, host, path = ''] = /^(?:https?:)?\/\/([^/?#]*)(.*)$/s.exec(link) ?? [undefined, undefined, link];
   if (host !== undefined && !hosts.includes(host)) return link;
   if (!path.startsWith('/') || path.startsWith(`${prefix}/`)) return link;
@@ -85,7 +127,10 @@ function redirectToSlash(request: ApiRequest): ApiResponse {
 }
 
 /** of: where redirects within the backend are to lead through. */
-export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Pick<ApiResponse, 'headers' | 'repeated'> {
+export function responseHeaders(
+  response: IncomingMessage,
+  of?: { readonly prefix: string; readonly url: URL },
+): Pick<ApiResponse, 'headers' | 'repeated'> {
   const headers: Record<string, string> = {};
   let repeated: Record<string, readonly string[]> | undefined;
   for (const [name, values] of Object.entries(response.headersDistinct)) {
@@ -99,7 +144,10 @@ export function responseHeaders(response: IncomingMessage, of?: { readonly prefi
 }
 
 /** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */
-export function rewriteLocation(location: string, { prefix, url }: { readonly prefix: string; readonly url: URL }): string {
+export function rewriteLocation(
+  location: string,
+  { prefix, url }: { readonly prefix: string; readonly url: URL },
+): string {
   if (!location.startsWith('/') && !URL.canParse(location)) return location; // relative to the request: right as it is
   const target = new URL(location, url);
   if (target.host !== url.host) return location;
@@ -107,7 +155,13 @@ export function rewriteLocation(location: string, { prefix, url }: { readonly pr
 }
 
 /** Copies with backpressure; an answer that breaks off ends the client's too, as broken as it is. */
-export function streamBody({ response, abort }: { readonly response: Readable; readonly abort: () => void }): (sink: ResponseSink) => void {
+export function streamBody({
+  response,
+  abort,
+}: {
+  readonly response: Readable;
+  readonly abort: () => void;
+}): (sink: ResponseSink) => void {
   return (sink) => {
     sink.onClose(abort);
     response.on('error', () => sink.end());

@@ -29,9 +29,13 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
   if (!pod.spec?.nodeName) return { status: 204, headers: {}, body: Buffer.alloc(0) };
   const { host, port } = kubeletEndpoint(internal, pod.spec.nodeName);
   const path = ['containerLogs', info.namespace, info.name, container].map(encodeURIComponent).join('/');
-  const url = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}/${path}${query.size === 0 ? '' : `?${query}`}`);
+  const url = new URL(
+    `https://${host.includes(':') ? `[${host}]` : host}:${port}/${path}${query.size === 0 ? '' : `?${query}`}`,
+  );
   const agent = agents.kubelet(isTrue(info.query['insecureSkipTLSVerifyBackend']));
-  const answer = await requestBackend({ url, method: 'GET', headers: {}, agent }).catch((error: unknown) => { throw plainError(`Get "${url}": ${describe(error)}`, error); });
+  const answer = await requestBackend({ url, method: 'GET', headers: {}, agent }).catch((error: unknown) => {
+    throw plainError(`Get "${url}": ${describe(error)}`, error);
+  });
   call.request.onAbort(answer.abort);
   const status = answer.response.statusCode ?? 500;
   if (status < 200 || status > 206) throw await kubeletError(answer, { status, name: info.name });
@@ -44,17 +48,27 @@ export function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchP
   const { query } = info;
   const result = new URLSearchParams();
   for (const name of FLAGS) if (query[name] !== undefined && isTrue(query[name])) result.set(name, 'true');
-  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, parseNumber(name, query[name])])) as Record<(typeof NUMBERS)[number], number | undefined>;
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, parseNumber(name, query[name])])) as Record<
+    (typeof NUMBERS)[number],
+    number | undefined
+  >;
   const { sinceTime, stream } = query;
   if (sinceTime) demandTime(sinceTime);
   const errors: FieldError[] = [];
-  if (numbers.tailLines !== undefined && numbers.tailLines < 0) errors.push(fieldErrors.invalid('tailLines', numbers.tailLines, 'must be greater than or equal to 0'));
-  if (numbers.limitBytes !== undefined && numbers.limitBytes < 1) errors.push(fieldErrors.invalid('limitBytes', numbers.limitBytes, 'must be greater than 0'));
-  if (numbers.sinceSeconds !== undefined && sinceTime) errors.push(fieldErrors.forbidden(NOWHERE, 'at most one of `sinceTime` or `sinceSeconds` may be specified'));
-  else if (numbers.sinceSeconds !== undefined && numbers.sinceSeconds < 1) errors.push(fieldErrors.invalid('sinceSeconds', numbers.sinceSeconds, 'must be greater than 0'));
+  if (numbers.tailLines !== undefined && numbers.tailLines < 0)
+    errors.push(fieldErrors.invalid('tailLines', numbers.tailLines, 'must be greater than or equal to 0'));
+  if (numbers.limitBytes !== undefined && numbers.limitBytes < 1)
+    errors.push(fieldErrors.invalid('limitBytes', numbers.limitBytes, 'must be greater than 0'));
+  if (numbers.sinceSeconds !== undefined && sinceTime)
+    errors.push(
+      fieldErrors.forbidden(NOWHERE, 'at most one of `sinceTime` or `sinceSeconds` may be specified'),
+    );
+  else if (numbers.sinceSeconds !== undefined && numbers.sinceSeconds < 1)
+    errors.push(fieldErrors.invalid('sinceSeconds', numbers.sinceSeconds, 'must be greater than 0'));
   // Behind the feature PodLogsQuerySplitStreams, which is off.
   if (stream !== undefined) errors.push(fieldErrors.forbidden('stream', 'may not be specified'));
-  if (errors.length > 0) throw statusErrors.invalid({ group: '', kind: 'PodLogOptions', name: info.name }, errors);
+  if (errors.length > 0)
+    throw statusErrors.invalid({ group: '', kind: 'PodLogOptions', name: info.name }, errors);
   for (const name of NUMBERS) if (numbers[name] !== undefined) result.set(name, String(numbers[name]));
   if (sinceTime) result.set('sinceTime', sinceTime);
   return result;
@@ -70,13 +84,18 @@ function demandTime(text: string): void {
 
 function parseNumber(name: string, text: string | undefined): number | undefined {
   if (text === undefined || text === '') return undefined;
-  if (!/^[+-]?\d+$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+  if (!/^[+-]?\d+$/.test(text))
+    throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw statusErrors.badRequest(`the value ${text} of ${name} is out of range`);
+  if (!Number.isSafeInteger(value))
+    throw statusErrors.badRequest(`the value ${text} of ${name} is out of range`);
   return value;
 }
 
-async function kubeletError(answer: BackendAnswer, { status, name }: { readonly status: number; readonly name: string }): Promise<StatusError> {
+async function kubeletError(
+  answer: BackendAnswer,
+  { status, name }: { readonly status: number; readonly name: string },
+): Promise<StatusError> {
   const parts: Buffer[] = [];
   for await (const part of answer.response as AsyncIterable<Buffer>) parts.push(part);
   const text = Buffer.concat(parts).subarray(0, MAX_ERROR_BYTES).toString();
@@ -89,6 +108,18 @@ async function kubeletError(answer: BackendAnswer, { status, name }: { readonly 
     404: ['NotFound', 'the server could not find the requested resource'],
     503: ['ServiceUnavailable', 'the server is currently unable to handle the request'],
   };
-  const [reason, message] = known[status] ?? [status >= 500 ? 'InternalError' : '', `the server responded with the status code ${status} but did not return more information`];
-  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: `${message} ( pods/log ${name})`, ...(reason ? { reason } : {}), details, code: status });
+  const [reason, message] = known[status] ?? [
+    status >= 500 ? 'InternalError' : '',
+    `the server responded with the status code ${status} but did not return more information`,
+  ];
+  return new StatusError({
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: `${message} ( pods/log ${name})`,
+    ...(reason ? { reason } : {}),
+    details,
+    code: status,
+  });
 }

@@ -33,7 +33,13 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
     async request(call) {
       const { resource, subresource } = call.info;
       if (subresource === 'log') return streamLogs(call, agents);
-      if (subresource === 'proxy') return proxyHttp({ request: call.request, target: proxyTarget(call, random), rest: proxyRest(call), agents });
+      if (subresource === 'proxy')
+        return proxyHttp({
+          request: call.request,
+          target: proxyTarget(call, random),
+          rest: proxyRest(call),
+          agents,
+        });
       if (resource === 'pods') {
         requireStream(call);
         throw statusErrors.badRequest('Upgrade request required');
@@ -44,11 +50,17 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
       if (!isUpgrade(call.request)) throw statusErrors.badRequest('Upgrade request required');
       const context = { call, client, agents };
       switch (call.info.subresource) {
-        case 'exec': case 'attach': return connectCommand(context);
-        case 'portforward': return connectPortForward(context);
-        case 'log': return sendLogs(context, () => streamLogs(call, agents));
-        case 'proxy': return connectProxy({ ...context, target: proxyTarget(call, random), rest: proxyRest(call) });
-        default: throw statusErrors.badRequest(`${call.info.resource}/${call.info.subresource} cannot be upgraded`);
+        case 'exec':
+        case 'attach':
+          return connectCommand(context);
+        case 'portforward':
+          return connectPortForward(context);
+        case 'log':
+          return sendLogs(context, () => streamLogs(call, agents));
+        case 'proxy':
+          return connectProxy({ ...context, target: proxyTarget(call, random), rest: proxyRest(call) });
+        default:
+          throw statusErrors.badRequest(`${call.info.resource}/${call.info.subresource} cannot be upgraded`);
       }
     },
     close: () => agents.close(),
@@ -57,10 +69,17 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
 
 function proxyTarget({ info, internal }: ConnectCall, random: () => number): ProxyTarget {
   switch (info.resource) {
-    case 'pods': return { url: podProxyTarget(internal, { namespace: info.namespace, id: info.name }), kubelet: false };
-    case 'services': return { url: serviceProxyTarget(internal, { namespace: info.namespace, id: info.name, random }), kubelet: false };
-    case 'nodes': return nodeProxyTarget(internal, info.name);
-    default: throw statusErrors.pathNotFound();
+    case 'pods':
+      return { url: podProxyTarget(internal, { namespace: info.namespace, id: info.name }), kubelet: false };
+    case 'services':
+      return {
+        url: serviceProxyTarget(internal, { namespace: info.namespace, id: info.name, random }),
+        kubelet: false,
+      };
+    case 'nodes':
+      return nodeProxyTarget(internal, info.name);
+    default:
+      throw statusErrors.pathNotFound();
   }
 }
 

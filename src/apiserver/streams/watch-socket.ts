@@ -10,9 +10,14 @@ export const NORMAL_CLOSURE = 1000;
 const NEWLINE = 0x0a;
 
 /** response: of the watch, begun already. The client's connection is answered here, or the error thrown. */
-export async function watchOverWebSocket(response: ApiResponse, { request, client }: { readonly request: ApiRequest; readonly client: ClientSocket }): Promise<void> {
+export async function watchOverWebSocket(
+  response: ApiResponse,
+  { request, client }: { readonly request: ApiRequest; readonly client: ClientSocket },
+): Promise<void> {
   const isText = response.headers['content-type']?.startsWith('application/json') ?? false;
-  const [protocol = ''] = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+  const [protocol = ''] = (request.headers['sec-websocket-protocol'] ?? '')
+    .split(',')
+    .map((name) => name.trim());
   const socket = await acceptWebSocket({ call: { request }, client }, protocol).catch((error: unknown) => {
     if (typeof response.body === 'function') response.body(closedSink);
     throw error;
@@ -20,7 +25,8 @@ export async function watchOverWebSocket(response: ApiResponse, { request, clien
   socket.on('error', () => socket.terminate());
   const sink = webSocketSink(socket, isText ? lines : lengthDelimited);
   if (typeof response.body === 'function') return response.body(sink);
-  for (const part of Buffer.isBuffer(response.body) ? [response.body] : response.body as readonly Buffer[]) sink.write(part);
+  for (const part of Buffer.isBuffer(response.body) ? [response.body] : (response.body as readonly Buffer[]))
+    sink.write(part);
   sink.end();
 }
 
@@ -34,21 +40,33 @@ export function webSocketSink(socket: WebSocket, split: Split): ResponseSink {
       if (!isClosed()) for (const message of split(chunk)) socket.send(message);
       return socket.bufferedAmount === 0;
     },
-    drained: () => new Promise((resolve) => {
-      // Pings are answered to nobody: this one only tells when all before it has left.
-      if (isClosed()) resolve();
-      else socket.ping(undefined, undefined, () => resolve());
-    }),
-    get bufferedBytes() { return socket.bufferedAmount; },
+    drained: () =>
+      new Promise((resolve) => {
+        // Pings are answered to nobody: this one only tells when all before it has left.
+        if (isClosed()) resolve();
+        else socket.ping(undefined, undefined, () => resolve());
+      }),
+    get bufferedBytes() {
+      return socket.bufferedAmount;
+    },
     end: () => socket.close(NORMAL_CLOSURE),
-    get closed() { return isClosed(); },
-    onClose: (callback) => { socket.on('close', callback); },
+    get closed() {
+      return isClosed();
+    },
+    onClose: (callback) => {
+      socket.on('close', callback);
+    },
   };
 }
 
 /** For what nobody came to read: it ends at once. */
 export const closedSink: ResponseSink = {
-  write: () => true, drained: () => Promise.resolve(), bufferedBytes: 0, end: () => {}, closed: true, onClose: (callback) => callback(),
+  write: () => true,
+  drained: () => Promise.resolve(),
+  bufferedBytes: 0,
+  end: () => {},
+  closed: true,
+  onClose: (callback) => callback(),
 };
 
 function lines(chunk: Buffer): string[] {

@@ -7,7 +7,11 @@ import { Broadcast, type BroadcastMember } from './broadcast.ts';
 
 class World {
   readonly clock = new FakeClock();
-  readonly cache = new ResourceCache({ prefix: '/registry/things/', parsed: new ParsedObjects(1000), fieldsOf: () => ({}) });
+  readonly cache = new ResourceCache({
+    prefix: '/registry/things/',
+    parsed: new ParsedObjects(1000),
+    fieldsOf: () => ({}),
+  });
   #revision = 0;
   /** Frames made, whatever the number of watchers. */
   made = 0;
@@ -16,25 +20,55 @@ class World {
   put(...names: string[]): void {
     const touched = new Set<CacheListener>();
     for (const name of names) {
-      const revision = ++this.#revision, key = `/registry/things/${name}`, value = Buffer.from(JSON.stringify({ kind: 'Thing', apiVersion: 'v1', metadata: { name } }));
-      this.cache.apply({ type: 'put', key, revision, value: { key, value, modRevision: revision, createRevision: revision } as never }, { object: undefined, touched });
+      const revision = ++this.#revision,
+        key = `/registry/things/${name}`,
+        value = Buffer.from(JSON.stringify({ kind: 'Thing', apiVersion: 'v1', metadata: { name } }));
+      this.cache.apply(
+        {
+          type: 'put',
+          key,
+          revision,
+          value: { key, value, modRevision: revision, createRevision: revision } as never,
+        },
+        { object: undefined, touched },
+      );
     }
     for (const listener of touched) listener.flush?.();
   }
 
   join(): { readonly member: Member; readonly broadcast: Broadcast } {
     const member = new Member();
-    const form = { encoding: 'names', frame: (_: string, entry: { readonly key: string }): Buffer => (this.made++, Buffer.from(`${entry.key.split('/').at(-1)} `)) };
-    return { member, broadcast: Broadcast.join(member, { cache: this.cache, keyPrefix: this.cache.prefix, form, clock: this.clock }) };
+    const form = {
+      encoding: 'names',
+      frame: (_: string, entry: { readonly key: string }): Buffer => (
+        this.made++,
+        Buffer.from(`${entry.key.split('/').at(-1)} `)
+      ),
+    };
+    return {
+      member,
+      broadcast: Broadcast.join(member, {
+        cache: this.cache,
+        keyPrefix: this.cache.prefix,
+        form,
+        clock: this.clock,
+      }),
+    };
   }
 }
 
 class Member implements BroadcastMember {
   readonly writes: string[] = [];
   ended = false;
-  write(frames: Buffer): void { this.writes.push(frames.toString()); }
-  end(): void { this.ended = true; }
-  get seen(): string { return this.writes.join(''); }
+  write(frames: Buffer): void {
+    this.writes.push(frames.toString());
+  }
+  end(): void {
+    this.ended = true;
+  }
+  get seen(): string {
+    return this.writes.join('');
+  }
 }
 
 test('few watchers get every batch at once, from the moment they join', () => {

@@ -26,7 +26,12 @@ export interface BroadcastForm {
   sent?(bytes: number, watchers: number): void;
 }
 
-export interface BroadcastOptions { readonly cache: ResourceCache; readonly keyPrefix: string; readonly form: BroadcastForm; readonly clock: Clock }
+export interface BroadcastOptions {
+  readonly cache: ResourceCache;
+  readonly keyPrefix: string;
+  readonly form: BroadcastForm;
+  readonly clock: Clock;
+}
 
 /** About what a write to one watcher takes: after a round of writes as long again is left to others. */
 const REST_MS_PER_MEMBER = 0.02;

@@ -10,7 +10,9 @@ export interface ContinueToken {
 }
 
 export function encodeContinue({ revision, startKey }: ContinueToken): string {
-  return Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv: revision, start: startKey })).toString('base64url');
+  return Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv: revision, start: startKey })).toString(
+    'base64url',
+  );
 }
 
 export function decodeContinue(text: string): ContinueToken {
@@ -23,12 +25,16 @@ export function decodeContinue(text: string): ContinueToken {
   }
   if (typeof token !== 'object' || token === null) throw invalid('incorrect encoding');
   const { v, rv, start } = token as Record<string, unknown>;
-  if (v !== 'meta.k8s.io/v1') throw invalid(`server does not recognize this encoded version ${typeof v === 'string' ? v : ''}`);
-  if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0) throw invalid('incorrect encoded start resourceVersion (version meta.k8s.io/v1)');
-  if (typeof start !== 'string' || start === '') throw invalid('encoded start key empty (version meta.k8s.io/v1)');
+  if (v !== 'meta.k8s.io/v1')
+    throw invalid(`server does not recognize this encoded version ${typeof v === 'string' ? v : ''}`);
+  if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0)
+    throw invalid('incorrect encoded start resourceVersion (version meta.k8s.io/v1)');
+  if (typeof start !== 'string' || start === '')
+    throw invalid('encoded start key empty (version meta.k8s.io/v1)');
   const startKey = start.startsWith('/') ? start.slice(1) : start;
   // Nothing that leads out of what is listed, whoever takes keys for paths.
-  if (startKey !== '' && startKey.split('/').some((part) => part === '' || part === '.' || part === '..')) throw invalid(start);
+  if (startKey !== '' && startKey.split('/').some((part) => part === '' || part === '.' || part === '..'))
+    throw invalid(start);
   return { revision: rv, startKey };
 }
 

@@ -39,37 +39,58 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   }
   demandServedPrefix(context);
   const { deprecation } = endpoint;
-  if (deprecation !== undefined && (info.subresource === '' || endpoint.served.subresources.has(info.subresource))) {
+  if (
+    deprecation !== undefined &&
+    (info.subresource === '' || endpoint.served.subresources.has(info.subresource))
+  ) {
     context.warnings.push(deprecation);
     core.metrics.deprecatedApi(info);
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   demandRoutedMethod(context);
   // Of what can only be created nothing has a path.
-  if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create')) throw statusErrors.pathNotFound();
+  if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create'))
+    throw statusErrors.pathNotFound();
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
   demandRepresentation(endpoint, context);
   const { namespaced } = endpoint.resource;
   const namespace = namespaced ? info.namespace : '';
-  if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces') throw statusErrors.pathNotFound();
+  if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces')
+    throw statusErrors.pathNotFound();
   if (endpoint.resource.virtual) return VIRTUAL.handle(endpoint, context, core);
   const stored = endpoint as StoredEndpoint;
   const acrossNamespaces = namespaced && namespace === '';
-  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch') throw statusErrors.pathMethodNotAllowed();
+  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch')
+    throw statusErrors.pathMethodNotAllowed();
   const target = { namespace, name: info.name };
   switch (info.verb) {
-    case 'get': return get(stored, { context, core, target });
-    case 'list': return list(stored, { context, core, namespace });
-    case 'watch': return watch(stored, { context, core, namespace, ...(isNamedWatch(context) ? { name: info.name } : {}) });
+    case 'get':
+      return get(stored, { context, core, target });
+    case 'list':
+      return list(stored, { context, core, namespace });
+    case 'watch':
+      return watch(stored, {
+        context,
+        core,
+        namespace,
+        ...(isNamedWatch(context) ? { name: info.name } : {}),
+      });
     case 'create':
-      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === '')) throw statusErrors.pathMethodNotAllowed();
+      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === ''))
+        throw statusErrors.pathMethodNotAllowed();
       return create(stored, call(context, core, target));
-    case 'update': case 'patch':
+    case 'update':
+    case 'patch':
       if (info.name === '') throw statusErrors.pathMethodNotAllowed();
-      return info.verb === 'update' ? update(stored, call(context, core, target)) : patch(stored, call(context, core, target));
-    case 'delete': return remove(stored, call(context, core, target));
-    case 'deletecollection': return removeCollection(stored, call(context, core, target));
-    default: throw statusErrors.pathMethodNotAllowed();
+      return info.verb === 'update'
+        ? update(stored, call(context, core, target))
+        : patch(stored, call(context, core, target));
+    case 'delete':
+      return remove(stored, call(context, core, target));
+    case 'deletecollection':
+      return removeCollection(stored, call(context, core, target));
+    default:
+      throw statusErrors.pathMethodNotAllowed();
   }
 }
 
@@ -87,7 +108,9 @@ const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STRE
 /** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
 function demandRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
   if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
-  const isWatchable = (!resource.virtual || info.resource === 'componentstatuses') && (info.verb === 'list' || info.verb === 'watch');
+  const isWatchable =
+    (!resource.virtual || info.resource === 'componentstatuses') &&
+    (info.verb === 'list' || info.verb === 'watch');
   throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
 }
 
@@ -112,29 +135,43 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const { subresource, verb } = info;
   const served = endpoint.served.subresources.get(subresource);
   if (!endpoint.isBuiltin) demandCustomSubresource(endpoint, context);
-  if (!served || (endpoint.resource.namespaced && info.namespace === '') || (info.rest !== '' && subresource !== 'proxy')) throw statusErrors.pathNotFound();
+  if (
+    !served ||
+    (endpoint.resource.namespaced && info.namespace === '') ||
+    (info.rest !== '' && subresource !== 'proxy')
+  )
+    throw statusErrors.pathNotFound();
   const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
   const stored = endpoint as StoredEndpoint;
   const pair = `${info.resource}/${subresource}`;
   if (info.group === '' && CONNECTED.has(pair)) {
-    if (subresource === 'proxy' && !PROXIED_METHODS.has(context.request.method)) throw statusErrors.pathMethodNotAllowed();
-    if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log')) throw statusErrors.pathMethodNotAllowed();
+    if (subresource === 'proxy' && !PROXIED_METHODS.has(context.request.method))
+      throw statusErrors.pathMethodNotAllowed();
+    if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log'))
+      throw statusErrors.pathMethodNotAllowed();
     return connect(context, core, endpoint);
   }
   demandRoutedMethod(context);
   if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
   demandRepresentation(endpoint, context);
   const special = SUBRESOURCES[`${info.group}/${pair}`];
-  if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call(context, core, target));
+  if (special && (verb === 'create' || special.verbs?.includes(verb)))
+    return special.run(stored, call(context, core, target));
   if (subresource === 'scale') {
     if (!endpoint.resource.scale) throw statusErrors.pathNotFound();
-    return verb === 'get' ? getScale(stored, call(context, core, target)) : updateScale(stored, call(context, core, target), verb as 'update' | 'patch');
+    return verb === 'get'
+      ? getScale(stored, call(context, core, target))
+      : updateScale(stored, call(context, core, target), verb as 'update' | 'patch');
   }
   switch (verb) {
-    case 'get': return get(stored, { context, core, target });
-    case 'update': return update(stored, call(context, core, target), { subresource });
-    case 'patch': return patch(stored, call(context, core, target), { subresource });
-    default: throw statusErrors.pathMethodNotAllowed();
+    case 'get':
+      return get(stored, { context, core, target });
+    case 'update':
+      return update(stored, call(context, core, target), { subresource });
+    case 'patch':
+      return patch(stored, call(context, core, target), { subresource });
+    default:
+      throw statusErrors.pathMethodNotAllowed();
   }
 }
 
@@ -147,10 +184,19 @@ function demandCustomSubresource({ served, groupResource }: Endpoint, { info }: 
 
 // -------------------------------------------------------------------------------------------------------------- connect
 
-function connectCall({ request, info, user }: RequestContext, core: ServerCore, endpoint: Endpoint): ConnectCall {
+function connectCall(
+  { request, info, user }: RequestContext,
+  core: ServerCore,
+  endpoint: Endpoint,
+): ConnectCall {
   // Nodes and services may be named with scheme and port: 'https:web:443'.
   const isPlain = info.resource === 'pods' ? !info.name.includes(':') : !info.name.includes(':');
-  const object = isPlain ? core.internal.get({ group: info.group, resource: info.resource }, { name: info.name, namespace: endpoint.resource.namespaced ? info.namespace : '' }) : undefined;
+  const object = isPlain
+    ? core.internal.get(
+        { group: info.group, resource: info.resource },
+        { name: info.name, namespace: endpoint.resource.namespaced ? info.namespace : '' },
+      )
+    : undefined;
   if (isPlain && !object) throw statusErrors.notFound({ ...endpoint.groupResource, name: info.name });
   return { request, info, user, object, internal: core.internal };
 }
@@ -165,25 +211,44 @@ async function connect(context: RequestContext, core: ServerCore, endpoint: Endp
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
-  if (!core.connect) throw statusErrors.unavailable(`${context.info.resource}/${context.info.subresource} is not available: this server has no way to nodes`);
+  if (!core.connect)
+    throw statusErrors.unavailable(
+      `${context.info.resource}/${context.info.subresource} is not available: this server has no way to nodes`,
+    );
   return core.connect.request(connected);
 }
 
 /** The last stage of an upgrade request. */
-export async function upgradeResource(context: RequestContext, { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
+export async function upgradeResource(
+  context: RequestContext,
+  { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer },
+): Promise<void> {
   const { info } = context;
   demandServedPrefix(context);
-  if (info.isResourceRequest && info.verb === 'watch' && context.request.headers['upgrade']?.toLowerCase() === 'websocket') {
+  if (
+    info.isResourceRequest &&
+    info.verb === 'watch' &&
+    context.request.headers['upgrade']?.toLowerCase() === 'websocket'
+  ) {
     // Only now: it would hold up the start.
     const { watchOverWebSocket } = await import('../streams/watch-socket.ts');
-    return watchOverWebSocket(await handleResource(context, core), { request: context.request, client: { socket, head } });
+    return watchOverWebSocket(await handleResource(context, core), {
+      request: context.request,
+      client: { socket, head },
+    });
   }
-  const endpoint = info.isResourceRequest ? core.catalogue.find(info.group, info.version, info.resource) : undefined;
-  if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`)) throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
+  const endpoint = info.isResourceRequest
+    ? core.catalogue.find(info.group, info.version, info.resource)
+    : undefined;
+  if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`))
+    throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
   demandNoDryRun(context);
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (info.subresource !== 'log') await admitConnect(context, core, endpoint);
-  if (!core.connect) throw statusErrors.unavailable(`${info.resource}/${info.subresource} is not available: this server has no way to nodes`);
+  if (!core.connect)
+    throw statusErrors.unavailable(
+      `${info.resource}/${info.subresource} is not available: this server has no way to nodes`,
+    );
   await core.connect.upgrade(connected, { socket, head });
 }

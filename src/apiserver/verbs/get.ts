@@ -7,7 +7,14 @@ import type { StoredEndpoint, Target } from '../objects.ts';
 import { respondWithObject, storedOf, viewOptions } from '../views.ts';
 import { parseResourceVersion } from './options.ts';
 
-export function get(endpoint: StoredEndpoint, { context, core, target }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target }): ApiResponse | Promise<ApiResponse> {
+export function get(
+  endpoint: StoredEndpoint,
+  {
+    context,
+    core,
+    target,
+  }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target },
+): ApiResponse | Promise<ApiResponse> {
   const options = viewOptions(context, core.clock.now(), endpoint);
   requireRevision(core, parseResourceVersion(context.info.query['resourceVersion']));
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
@@ -16,7 +23,10 @@ export function get(endpoint: StoredEndpoint, { context, core, target }: { reado
     throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   }
   const waiting = endpoint.codec?.ready([entry]);
-  if (waiting) return waiting.then(() => respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options }));
+  if (waiting)
+    return waiting.then(() =>
+      respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options }),
+    );
   return respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options });
 }
 
@@ -25,6 +35,9 @@ export function requireRevision(core: ServerCore, wanted: number | undefined): v
   const current = core.cache.revision;
   if (wanted === undefined || wanted <= current) return;
   const error = statusErrors.timeout(`Too large resource version: ${BigInt(wanted)}, current: ${current}`, 1);
-  error.status.details = { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 };
+  error.status.details = {
+    causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }],
+    retryAfterSeconds: 1,
+  };
   throw error;
 }

@@ -14,20 +14,50 @@ import { inVersion, respondWithObject, viewOptions } from '../views.ts';
 import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { applyPatch, readPatchText, type PatchKind, type ReadPatch } from './read-patch.ts';
-import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';
+import {
+  checkName,
+  MAX_BODY_BYTES,
+  optionsObject,
+  toStorage,
+  WHOLE,
+  writeContext,
+  type Part,
+  type WriteCall,
+} from './write.ts';
 
 const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
-  'application/json-patch+json': 'json', 'application/merge-patch+json': 'merge', 'application/strategic-merge-patch+json': 'strategic',
-  'application/apply-patch+yaml': 'apply', 'application/apply-patch+cbor': 'apply',
+  'application/json-patch+json': 'json',
+  'application/merge-patch+json': 'merge',
+  'application/strategic-merge-patch+json': 'strategic',
+  'application/apply-patch+yaml': 'apply',
+  'application/apply-patch+cbor': 'apply',
 };
-const CUSTOM_ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml'];
-const ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json', 'application/apply-patch+yaml'];
+const CUSTOM_ACCEPTED = [
+  'application/json-patch+json',
+  'application/merge-patch+json',
+  'application/apply-patch+yaml',
+];
+const ACCEPTED = [
+  'application/json-patch+json',
+  'application/merge-patch+json',
+  'application/strategic-merge-patch+json',
+  'application/apply-patch+yaml',
+];
 
 /** What the body says. schema: undefined where strategic merge patches are not taken. */
-export async function readPatch({ context }: Pick<WriteCall, 'context'>, { schema, mode }: { readonly schema: ObjectSchema | undefined; readonly mode: MutationOptions['fieldValidation'] }): Promise<ReadPatch> {
+export async function readPatch(
+  { context }: Pick<WriteCall, 'context'>,
+  {
+    schema,
+    mode,
+  }: { readonly schema: ObjectSchema | undefined; readonly mode: MutationOptions['fieldValidation'] },
+): Promise<ReadPatch> {
   const kind = KINDS[patchType(context)];
   if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
-  if (kind === undefined || (kind === 'strategic' && !schema)) throw schema ? statusErrors.unreadableRepresentation() : statusErrors.unsupportedMediaType(CUSTOM_ACCEPTED);
+  if (kind === undefined || (kind === 'strategic' && !schema))
+    throw schema
+      ? statusErrors.unreadableRepresentation()
+      : statusErrors.unsupportedMediaType(CUSTOM_ACCEPTED);
   const text = (await context.request.body(MAX_BODY_BYTES)).toString();
   const read = readPatchText(text, { kind, mode });
   if (context.audit) context.audit.patched(audited(read, text));
@@ -44,21 +74,48 @@ function audited(read: ReadPatch, text: string): unknown {
   }
 }
 
-export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
+export async function patch(
+  endpoint: StoredEndpoint,
+  call: WriteCall,
+  { subresource, prepare }: Part = WHOLE,
+): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   if (isApply(context)) return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
-  const read = await readPatch(call, { schema: endpoint.isBuiltin ? endpoint.schema : undefined, mode: options.fieldValidation });
-  const written = await objects.update(endpoint, {
-    ...(prepare ? { prepare } : {}),
-    patches: true,
-    change: (current) => {
-      const changed = applyPatch(read, inVersion(endpoint, current!), { target: { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode, confidential: endpoint.resource.behaviour.confidential }, schema: endpoint.schema, warn: (message) => void context.warnings.push(message) });
-      checkName(changed.metadata, target, endpoint.resource.namespaced);
-      return toStorage(endpoint, changed);
+  const read = await readPatch(call, {
+    schema: endpoint.isBuiltin ? endpoint.schema : undefined,
+    mode: options.fieldValidation,
+  });
+  const written = await objects.update(
+    endpoint,
+    {
+      ...(prepare ? { prepare } : {}),
+      patches: true,
+      change: (current) => {
+        const changed = applyPatch(read, inVersion(endpoint, current!), {
+          target: {
+            gvk: endpoint.gvk,
+            schema: endpoint.schema!,
+            decode: endpoint.decode,
+            confidential: endpoint.resource.behaviour.confidential,
+          },
+          schema: endpoint.schema,
+          warn: (message) => void context.warnings.push(message),
+        });
+        checkName(changed.metadata, target, endpoint.resource.namespaced);
+        return toStorage(endpoint, changed);
+      },
     },
-  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
+    {
+      target,
+      context: writeContext(context, {
+        dryRun: options.dryRun,
+        subresource,
+        options: optionsObject('PatchOptions', options),
+      }),
+    },
+  );
   return respondWithObject(endpoint, written, { status: 200, options: view });
 }
 
@@ -70,37 +127,79 @@ function patchType({ request }: WriteCall['context']): string {
   return (request.headers['content-type'] ?? '').split(';')[0]!.trim();
 }
 
-async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part): Promise<ApiResponse> {
+async function apply(
+  endpoint: StoredEndpoint,
+  call: WriteCall,
+  { subresource, prepare }: Part,
+): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const read = await readApply(endpoint, context, options);
-  const written = await objects.update(endpoint, {
-    ...(prepare ? { prepare } : {}),
-    mayCreate: subresource === '',
-    applied: true,
-    patches: true,
-    change: async (current) => {
-      const live = current && inVersion(endpoint, current);
-      const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
-      return toStorage(endpoint, applied(endpoint, { value: result === live ? deepClone(result) : result, config: read.config, mode: options.fieldValidation, exists: current !== undefined }, call));
+  const written = await objects.update(
+    endpoint,
+    {
+      ...(prepare ? { prepare } : {}),
+      mayCreate: subresource === '',
+      applied: true,
+      patches: true,
+      change: async (current) => {
+        const live = current && inVersion(endpoint, current);
+        const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
+        return toStorage(
+          endpoint,
+          applied(
+            endpoint,
+            {
+              value: result === live ? deepClone(result) : result,
+              config: read.config,
+              mode: options.fieldValidation,
+              exists: current !== undefined,
+            },
+            call,
+          ),
+        );
+      },
     },
-  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
+    {
+      target,
+      context: writeContext(context, {
+        dryRun: options.dryRun,
+        subresource,
+        options: optionsObject('PatchOptions', options),
+      }),
+    },
+  );
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }
 
-interface Result { readonly value: KubeObject; readonly config: KubeObject; readonly mode: MutationOptions['fieldValidation']; readonly exists: boolean }
+interface Result {
+  readonly value: KubeObject;
+  readonly config: KubeObject;
+  readonly mode: MutationOptions['fieldValidation'];
+  readonly exists: boolean;
+}
 
 /** The result of an apply as an object of the kind. Of built-in ones, what does not fit is said as upstream's conversion says it. */
-function applied(endpoint: Endpoint, { value, config, mode, exists }: Result, { context, target }: WriteCall): KubeObject {
-  const { gvk, decode } = endpoint, schema = endpoint.schema!;
+function applied(
+  endpoint: Endpoint,
+  { value, config, mode, exists }: Result,
+  { context, target }: WriteCall,
+): KubeObject {
+  const { gvk, decode } = endpoint,
+    schema = endpoint.schema!;
   let object: KubeObject;
   try {
-    object = decodeTyped({ gvk, schema, decode }, value, { mode, warn: (message) => void context.warnings.push(message) });
+    object = decodeTyped({ gvk, schema, decode }, value, {
+      mode,
+      warn: (message) => void context.warnings.push(message),
+    });
   } catch (error) {
     const why = decode ? undefined : whyUndecodable(error);
     if (why === undefined) throw error;
-    throw statusErrors.badRequest(`failed to convert new object (${describe(config)}) to proper version: unable to convert unstructured object to ${gvk.group}/${gvk.version}, Kind=${gvk.kind}: ${restoreWords(value, schema, why)}`);
+    throw statusErrors.badRequest(
+      `failed to convert new object (${describe(config)}) to proper version: unable to convert unstructured object to ${gvk.group}/${gvk.version}, Kind=${gvk.kind}: ${restoreWords(value, schema, why)}`,
+    );
   }
   // Who names the uid of what is not there is told that first.
   if (exists || !object.metadata?.uid) checkName(object.metadata, target, endpoint.resource.namespaced);

@@ -8,7 +8,13 @@ import { objectOf } from '../views.ts';
 export type EntryFilter = (entry: CacheEntry) => boolean;
 
 /** Undefined when everything matches. namespace and name are left to the caller's key range where it has narrowed by them. */
-export function filterOf(endpoint: StoredEndpoint, { labelSelector, fieldSelector }: { readonly labelSelector: LabelSelector | undefined; readonly fieldSelector: FieldSelector | undefined }): EntryFilter | undefined {
+export function filterOf(
+  endpoint: StoredEndpoint,
+  {
+    labelSelector,
+    fieldSelector,
+  }: { readonly labelSelector: LabelSelector | undefined; readonly fieldSelector: FieldSelector | undefined },
+): EntryFilter | undefined {
   if (!labelSelector && !fieldSelector) return undefined;
   const { cache } = endpoint;
   return (entry) => {
@@ -30,14 +36,20 @@ export function inSlices<T>(items: readonly T[], visit: (item: T) => boolean | v
   return next === undefined ? undefined : goOn(items, { from: next, visit });
 }
 
-async function goOn<T>(items: readonly T[], { from, visit }: { readonly from: number; readonly visit: (item: T) => boolean | void }): Promise<void> {
+async function goOn<T>(
+  items: readonly T[],
+  { from, visit }: { readonly from: number; readonly visit: (item: T) => boolean | void },
+): Promise<void> {
   for (let next: number | undefined = from; next !== undefined;) {
     await new Promise((resolve) => setImmediate(resolve));
     next = slice(items, { from: next, visit });
   }
 }
 
-function slice<T>(items: readonly T[], { from, visit }: { readonly from: number; readonly visit: (item: T) => boolean | void }): number | undefined {
+function slice<T>(
+  items: readonly T[],
+  { from, visit }: { readonly from: number; readonly visit: (item: T) => boolean | void },
+): number | undefined {
   const end = performance.now() + SLICE_MS;
   for (let i = from; i < items.length; i++) {
     if (visit(items[i]!) === false) return undefined;

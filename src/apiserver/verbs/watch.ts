@@ -23,7 +23,18 @@ import type { StoredEndpoint } from '../objects.ts';
 import { label } from '#stdx/instruments.ts';
 import { labelsOf } from '../request-labels.ts';
 import { statusOf } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, versionOf, viewOptions, type ViewOptions } from '../views.ts';
+import {
+  inVersion,
+  jsonBytes,
+  metadataOf,
+  objectOf,
+  protobufItem,
+  storedOf,
+  tableOf,
+  versionOf,
+  viewOptions,
+  type ViewOptions,
+} from '../views.ts';
 import { Broadcast, type BroadcastMember } from './broadcast.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from './options.ts';
@@ -39,17 +50,47 @@ const LAST_BOOKMARK_BEFORE_MS = 2000;
 const WRITE_SLICE_BYTES = 64 * 1024;
 const SLICE_MS = 8;
 
-export interface WatchCall { readonly context: RequestContext; readonly core: ServerCore; readonly namespace: string; readonly name?: string }
+export interface WatchCall {
+  readonly context: RequestContext;
+  readonly core: ServerCore;
+  readonly namespace: string;
+  readonly name?: string;
+}
 
-export async function watch(endpoint: StoredEndpoint, { context, core, namespace, name }: WatchCall): Promise<ApiResponse> {
+export async function watch(
+  endpoint: StoredEndpoint,
+  { context, core, namespace, name }: WatchCall,
+): Promise<ApiResponse> {
   const options = parseWatchOptions(endpoint, context.info.query);
-  if (name !== undefined && options.fieldSelector && options.fieldSelector.exactValue('metadata.name') !== name) throw statusErrors.badRequest('fieldSelector metadata.name doesn\'t match requested name');
+  if (
+    name !== undefined &&
+    options.fieldSelector &&
+    options.fieldSelector.exactValue('metadata.name') !== name
+  )
+    throw statusErrors.badRequest("fieldSelector metadata.name doesn't match requested name");
   const view = viewOptions(context, core.clock.now(), endpoint);
   const form = formOf(endpoint, view);
   const { cache } = endpoint;
-  const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
-  const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
-  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options, core.deadlines.minWatchMs), labels: labelsOf(context.info), begun: context.release });
+  const exactName =
+    name ??
+    (namespace !== '' || !endpoint.resource.namespaced
+      ? options.fieldSelector?.exactValue('metadata.name')
+      : undefined);
+  const keyPrefix =
+    namespace === '' && exactName === undefined
+      ? cache.prefix
+      : cache.key({ namespace, name: exactName ?? '' });
+  const watcher = new Watcher({
+    endpoint,
+    core,
+    form,
+    keyPrefix,
+    filter: filterOf(endpoint, options),
+    bookmarks: options.allowBookmarks,
+    timeoutMs: timeoutOf(options, core.deadlines.minWatchMs),
+    labels: labelsOf(context.info),
+    begun: context.release,
+  });
   // It holds its seat until the objects there are were written.
   context.release = undefined;
   try {
@@ -60,9 +101,17 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
     // As upstream: what is wrong after the options were read is an event of the stream.
     const status = statusOf(error);
     if (!status) throw error;
-    return { status: 200, headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' }, body: form.objectFrame('ERROR', status as unknown as KubeObject) };
+    return {
+      status: 200,
+      headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' },
+      body: form.objectFrame('ERROR', status as unknown as KubeObject),
+    };
   }
-  return { status: 200, headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' }, body: (sink) => watcher.run(sink) };
+  return {
+    status: 200,
+    headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' },
+    body: (sink) => watcher.run(sink),
+  };
 }
 
 function timeoutOf({ timeoutSeconds }: WatchOptions, minMs: number): number {
@@ -89,45 +138,100 @@ function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
   const render = renderer(endpoint, view);
   const bookmark = (object: KubeObject): KubeObject => bookmarkIn(endpoint, object, view);
   if (accepted.encoding === 'protobuf') {
-    const isReady = accepted.view === 'object' && endpoint.isStorageVersion && !endpoint.codec && endpoint.schema !== undefined;
-    const objectFrame = (type: string, object: KubeObject): Buffer => delimited(encodeWatchEvent({ type, object: encodeObject(object, 'protobuf').body }));
+    const isReady =
+      accepted.view === 'object' &&
+      endpoint.isStorageVersion &&
+      !endpoint.codec &&
+      endpoint.schema !== undefined;
+    const objectFrame = (type: string, object: KubeObject): Buffer =>
+      delimited(encodeWatchEvent({ type, object: encodeObject(object, 'protobuf').body }));
     return {
-      contentType: `${MEDIA_TYPES.protobuf};stream=watch`, encoding: accepted.view === 'table' ? undefined : `protobuf ${accepted.view} ${version}`,
-      frame: isReady ? (type, entry) => delimited(encodeWatchEvent({ type, object: protobufEntry(endpoint, entry) })) : (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark,
+      contentType: `${MEDIA_TYPES.protobuf};stream=watch`,
+      encoding: accepted.view === 'table' ? undefined : `protobuf ${accepted.view} ${version}`,
+      frame: isReady
+        ? (type, entry) => delimited(encodeWatchEvent({ type, object: protobufEntry(endpoint, entry) }))
+        : (type, entry) => objectFrame(type, render(entry)),
+      objectFrame,
+      bookmark,
     };
   }
-  const objectFrame = (type: string, object: KubeObject): Buffer => Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
-  if (accepted.view === 'object') return { contentType: MEDIA_TYPES.json, encoding: `json ${version}`, frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))), objectFrame, bookmark };
-  return { contentType: MEDIA_TYPES.json, encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`, frame: (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark };
+  const objectFrame = (type: string, object: KubeObject): Buffer =>
+    Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
+  if (accepted.view === 'object')
+    return {
+      contentType: MEDIA_TYPES.json,
+      encoding: `json ${version}`,
+      frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))),
+      objectFrame,
+      bookmark,
+    };
+  return {
+    contentType: MEDIA_TYPES.json,
+    encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`,
+    frame: (type, entry) => objectFrame(type, render(entry)),
+    objectFrame,
+    bookmark,
+  };
 }
 
 /** A stored object as a client reads it by itself, from what is encoded once for lists and watches. */
 function protobufEntry(endpoint: StoredEndpoint, entry: CacheEntry): Buffer {
-  return encodeEnvelope({ apiVersion: endpoint.apiVersion, kind: endpoint.served.kind, message: messageOfListItem(protobufItem(endpoint, entry)) });
+  return encodeEnvelope({
+    apiVersion: endpoint.apiVersion,
+    kind: endpoint.served.kind,
+    message: messageOfListItem(protobufItem(endpoint, entry)),
+  });
 }
 
 function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {
   const { accepted } = view;
-  if (accepted.view === 'metadata' || accepted.view === 'metadata-list') return (entry) => metadataOf(objectOf(endpoint, entry), accepted.viewVersion);
+  if (accepted.view === 'metadata' || accepted.view === 'metadata-list')
+    return (entry) => metadataOf(objectOf(endpoint, entry), accepted.viewVersion);
   if (accepted.view !== 'table') return (entry) => inVersion(endpoint, objectOf(endpoint, entry));
   let first = true;
   return (entry) => {
     const object = objectOf(endpoint, entry);
-    const table = tableOf(endpoint, [object], { metadata: versionOf(object), options: { ...view, nowMs: Date.now() }, withoutHeaders: !first });
+    const table = tableOf(endpoint, [object], {
+      metadata: versionOf(object),
+      options: { ...view, nowMs: Date.now() },
+      withoutHeaders: !first,
+    });
     first = false;
     return table;
   };
 }
 
-function bookmarkIn(endpoint: StoredEndpoint, object: KubeObject, { accepted: { view, viewVersion } }: ViewOptions): KubeObject {
+function bookmarkIn(
+  endpoint: StoredEndpoint,
+  object: KubeObject,
+  { accepted: { view, viewVersion } }: ViewOptions,
+): KubeObject {
   if (view === 'object') return object;
   const metadata = metadataOf(object, viewVersion);
   if (view !== 'table') return metadata;
-  const cells = endpoint.resource.table.columns.map(({ name, type }) => (name === 'Age' ? '<unknown>' : type === 'integer' ? 0 : type === 'boolean' ? false : type === 'date' ? null : ''));
-  return { kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: { resourceVersion: object.metadata!.resourceVersion! }, columnDefinitions: null, rows: [{ cells, object: metadata }] };
+  const cells = endpoint.resource.table.columns.map(({ name, type }) =>
+    name === 'Age'
+      ? '<unknown>'
+      : type === 'integer'
+        ? 0
+        : type === 'boolean'
+          ? false
+          : type === 'date'
+            ? null
+            : '',
+  );
+  return {
+    kind: 'Table',
+    apiVersion: `meta.k8s.io/${viewVersion}`,
+    metadata: { resourceVersion: object.metadata!.resourceVersion! },
+    columnDefinitions: null,
+    rows: [{ cells, object: metadata }],
+  };
 }
 
-const FRAME_HEADS: Readonly<Record<string, Buffer>> = Object.fromEntries(['ADDED', 'MODIFIED', 'DELETED'].map((type) => [type, Buffer.from(`{"type":"${type}","object":`)]));
+const FRAME_HEADS: Readonly<Record<string, Buffer>> = Object.fromEntries(
+  ['ADDED', 'MODIFIED', 'DELETED'].map((type) => [type, Buffer.from(`{"type":"${type}","object":`)]),
+);
 
 function jsonFrame(type: string, object: Buffer): Buffer {
   const head = FRAME_HEADS[type]!;
@@ -200,7 +304,10 @@ class Watcher implements CacheListener, BroadcastMember {
 
   /** Fixes where the stream begins: from now on no event is missed. Throws 410 where the past is forgotten. */
   async begin({ resourceVersion, sendInitialEvents }: WatchOptions): Promise<void> {
-    const { endpoint: { cache }, core } = this.#options;
+    const {
+      endpoint: { cache },
+      core,
+    } = this.#options;
     if (core.stopping) throw statusErrors.unavailable('the server is shutting down');
     core.running.add(this.#stop);
     this.#unsubscribe = cache.subscribe(this);
@@ -212,23 +319,33 @@ class Watcher implements CacheListener, BroadcastMember {
     if (wantsInitial) {
       const { keyPrefix } = this;
       refuseUnreadableBelow(cache, keyPrefix);
-      this.#initial = keyPrefix.endsWith('/') ? cache.entries.list(keyPrefix) : only(cache.entries.get(keyPrefix));
+      this.#initial = keyPrefix.endsWith('/')
+        ? cache.entries.list(keyPrefix)
+        : only(cache.entries.get(keyPrefix));
       cache.initialEvents += this.#initial.length;
       return;
     }
-    if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo) return;
+    if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo)
+      return;
     // Another server, or this one before a restore, was further: what comes after that is what the client lacks.
     if (resourceVersion > this.#replayedUpTo) return void (this.#replayedUpTo = resourceVersion);
     const found = core.cache.eventsAfter(cache, resourceVersion);
     const events = found instanceof Promise ? await found : found;
-    if (!events) throw statusErrors.expired(`too old resource version: ${resourceVersion} (${cache.lastRevision})`);
+    if (!events)
+      throw statusErrors.expired(`too old resource version: ${resourceVersion} (${cache.lastRevision})`);
     this.#replayed = events;
   }
 
   #observeWatchList(): void {
     if (this.#watchListBegunMs === undefined) return;
-    const { core: { clock, metrics }, labels: { group, resource, scope, version } } = this.#options;
-    metrics.watchListSeconds.observe(`${label('group', group)},${label('resource', resource)},scope="${scope}",${label('version', version)}`, (clock.monotonic() - this.#watchListBegunMs) / 1000);
+    const {
+      core: { clock, metrics },
+      labels: { group, resource, scope, version },
+    } = this.#options;
+    metrics.watchListSeconds.observe(
+      `${label('group', group)},${label('resource', resource)},scope="${scope}",${label('version', version)}`,
+      (clock.monotonic() - this.#watchListBegunMs) / 1000,
+    );
   }
 
   run(sink: ResponseSink): void {
@@ -248,8 +365,14 @@ class Watcher implements CacheListener, BroadcastMember {
       const initial = this.#initial;
       this.#initial = [];
       await this.#readyFor(initial);
-      await this.#writeAll(initial, (entry) => (this.#matches === undefined || this.#matches(entry) ? this.#options.form.frame('ADDED', entry) : undefined));
-      const replayed = this.#replayed.filter(({ key }) => (this.keyPrefix.endsWith('/') ? key.startsWith(this.keyPrefix) : key === this.keyPrefix));
+      await this.#writeAll(initial, (entry) =>
+        this.#matches === undefined || this.#matches(entry)
+          ? this.#options.form.frame('ADDED', entry)
+          : undefined,
+      );
+      const replayed = this.#replayed.filter(({ key }) =>
+        this.keyPrefix.endsWith('/') ? key.startsWith(this.keyPrefix) : key === this.keyPrefix,
+      );
       this.#replayed = [];
       await this.#readyFor(replayed.flatMap(entriesOf));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
@@ -269,7 +392,10 @@ class Watcher implements CacheListener, BroadcastMember {
       }
       this.#goLive();
     } catch (error) {
-      this.#options.core.log.error('a watch failed', { resource: this.#options.endpoint.resource.plural, error: error instanceof Error ? error.message : String(error) });
+      this.#options.core.log.error('a watch failed', {
+        resource: this.#options.endpoint.resource.plural,
+        error: error instanceof Error ? error.message : String(error),
+      });
       this.end();
     }
   }
@@ -277,10 +403,30 @@ class Watcher implements CacheListener, BroadcastMember {
   /** In the tick in which nothing is left to be written: alone, or together with all who see the same. */
   #goLive(): void {
     this.#backlog = undefined;
-    const { endpoint: { cache }, core, form } = this.#options, counts = this.#counts;
-    if (this.#ended || this.#matches || form.encoding === undefined || this.#replayedUpTo > core.cache.revision) return;
+    const {
+        endpoint: { cache },
+        core,
+        form,
+      } = this.#options,
+      counts = this.#counts;
+    if (
+      this.#ended ||
+      this.#matches ||
+      form.encoding === undefined ||
+      this.#replayedUpTo > core.cache.revision
+    )
+      return;
     this.#unsubscribe?.();
-    const broadcast = Broadcast.join(this, { cache, keyPrefix: this.keyPrefix, form: { encoding: form.encoding, frame: (type, entry) => form.frame(type, entry), sent: (bytes, watchers) => count(counts, bytes, watchers) }, clock: core.clock });
+    const broadcast = Broadcast.join(this, {
+      cache,
+      keyPrefix: this.keyPrefix,
+      form: {
+        encoding: form.encoding,
+        frame: (type, entry) => form.frame(type, entry),
+        sent: (bytes, watchers) => count(counts, bytes, watchers),
+      },
+      clock: core.clock,
+    });
     this.#broadcast = broadcast;
     this.#unsubscribe = () => broadcast.leave(this);
   }
@@ -314,7 +460,8 @@ class Watcher implements CacheListener, BroadcastMember {
       }
       const late = performance.now() > sliceEnd;
       if (size < WRITE_SLICE_BYTES && !late) continue;
-      if (size > 0 && !sink.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames, size))) await sink.drained();
+      if (size > 0 && !sink.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames, size)))
+        await sink.drained();
       else if (late) await new Promise((resolve) => setImmediate(resolve));
       frames = [];
       size = 0;
@@ -372,25 +519,36 @@ class Watcher implements CacheListener, BroadcastMember {
   #scheduleBookmark(): void {
     const { clock } = this.#options.core;
     const untilLastMs = this.#deadlineMs - LAST_BOOKMARK_BEFORE_MS - clock.monotonic();
-    const timer = clock.after(untilLastMs > 0 ? Math.min(untilLastMs, BOOKMARK_EVERY_MS) : BOOKMARK_EVERY_MS, () => {
-      if (this.#ended) return;
-      // Waiting for an event, everything before it is written.
-      if (!this.#backlog || this.#wake) {
-        this.#broadcast?.writeWaiting();
-        this.#sink!.write(this.#bookmark(false));
-      }
-      this.#timers.splice(this.#timers.indexOf(timer), 1);
-      this.#scheduleBookmark();
-    });
+    const timer = clock.after(
+      untilLastMs > 0 ? Math.min(untilLastMs, BOOKMARK_EVERY_MS) : BOOKMARK_EVERY_MS,
+      () => {
+        if (this.#ended) return;
+        // Waiting for an event, everything before it is written.
+        if (!this.#backlog || this.#wake) {
+          this.#broadcast?.writeWaiting();
+          this.#sink!.write(this.#bookmark(false));
+        }
+        this.#timers.splice(this.#timers.indexOf(timer), 1);
+        this.#scheduleBookmark();
+      },
+    );
     this.#timers.push(timer);
   }
 
   /** Says up to which revision the client has seen everything. */
   #bookmark(isInitialEnd: boolean): Buffer {
     const { endpoint, core, form } = this.#options;
-    const resourceVersion = String(isInitialEnd ? this.#replayedUpTo : Math.max(core.cache.revision, this.#replayedUpTo));
-    const metadata = { resourceVersion, ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) };
-    return form.objectFrame('BOOKMARK', form.bookmark({ kind: endpoint.served.kind, apiVersion: endpoint.apiVersion, metadata }));
+    const resourceVersion = String(
+      isInitialEnd ? this.#replayedUpTo : Math.max(core.cache.revision, this.#replayedUpTo),
+    );
+    const metadata = {
+      resourceVersion,
+      ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}),
+    };
+    return form.objectFrame(
+      'BOOKMARK',
+      form.bookmark({ kind: endpoint.served.kind, apiVersion: endpoint.apiVersion, metadata }),
+    );
   }
 
   end(): void {
@@ -415,7 +573,9 @@ function count({ events, bytes }: WatchSeries, size: number, watchers: number): 
 
 /** All that an event's frame may be made of. */
 function entriesOf(event: CacheEvent): CacheEntry[] {
-  return [event.current, event.previous, event.previous && event.departed].filter((entry) => entry !== undefined);
+  return [event.current, event.previous, event.previous && event.departed].filter(
+    (entry) => entry !== undefined,
+  );
 }
 
 function only(entry: CacheEntry | undefined): CacheEntry[] {

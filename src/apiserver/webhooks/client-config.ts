@@ -29,7 +29,14 @@ export class ClientConfigError extends Error {
   /** The caller's signal ended it. */
   readonly isCanceled: boolean;
 
-  constructor(message: string, { status = 0, isCanceled = false, cause }: { readonly status?: number; readonly isCanceled?: boolean; readonly cause?: unknown } = {}) {
+  constructor(
+    message: string,
+    {
+      status = 0,
+      isCanceled = false,
+      cause,
+    }: { readonly status?: number; readonly isCanceled?: boolean; readonly cause?: unknown } = {},
+  ) {
     super(message, { cause });
     this.status = status;
     this.isCanceled = isCanceled;
@@ -43,10 +50,18 @@ const MAX_IDLE_SOCKETS = 16;
 const IDLE_MS = 90_000;
 
 /** Sockets are pooled by address and by all that TLS verifies; those that are idle keep nothing alive. */
-const agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_IDLE_SOCKETS, timeout: IDLE_MS });
+const agent = new Agent({
+  keepAlive: true,
+  maxSockets: MAX_SOCKETS,
+  maxFreeSockets: MAX_IDLE_SOCKETS,
+  timeout: IDLE_MS,
+});
 
 /** Answers the parsed body. Rejects with a ClientConfigError. */
-export async function callClientConfig(config: WebhookClientConfig, call: ClientConfigCall): Promise<unknown> {
+export async function callClientConfig(
+  config: WebhookClientConfig,
+  call: ClientConfigCall,
+): Promise<unknown> {
   const target = targetOf(config, call);
   const bytes = Buffer.from(JSON.stringify(call.body));
   const ca = config.caBundle ? Buffer.from(config.caBundle, 'base64').toString() : undefined;
@@ -54,7 +69,9 @@ export async function callClientConfig(config: WebhookClientConfig, call: Client
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: the answer is no JSON`);
+    throw new ClientConfigError(
+      `Post ${JSON.stringify(shown(target, call.timeoutMs))}: the answer is no JSON`,
+    );
   }
 }
 
@@ -68,7 +85,10 @@ interface Target {
   readonly serverName: string;
 }
 
-function targetOf({ url, service }: WebhookClientConfig, { internal, timeoutMs }: Pick<ClientConfigCall, 'internal' | 'timeoutMs'>): Target {
+function targetOf(
+  { url, service }: WebhookClientConfig,
+  { internal, timeoutMs }: Pick<ClientConfigCall, 'internal' | 'timeoutMs'>,
+): Target {
   if (url) {
     const parsed = new URL(url);
     const host = parsed.hostname.replace(/^\[|\]$/g, '');
@@ -81,23 +101,36 @@ function targetOf({ url, service }: WebhookClientConfig, { internal, timeoutMs }
     return { ...addressOf({ namespace, name, port }, internal), path, serverName };
   } catch (error) {
     if (!(error instanceof ClientConfigError)) throw error;
-    throw new ClientConfigError(`Post ${JSON.stringify(shown({ host: '', port, path, serverName }, timeoutMs))}: ${error.message}`, { cause: error });
+    throw new ClientConfigError(
+      `Post ${JSON.stringify(shown({ host: '', port, path, serverName }, timeoutMs))}: ${error.message}`,
+      { cause: error },
+    );
   }
 }
 
-interface ServicePort { readonly namespace: string; readonly name: string; readonly port: number }
+interface ServicePort {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number;
+}
 
 /** As upstream without endpoint routing: the cluster address, which the service proxy leads on; of a headless Service one of its endpoints. */
-function addressOf({ namespace, name, port }: ServicePort, internal: InternalApi): { readonly host: string; readonly port: number } {
+function addressOf(
+  { namespace, name, port }: ServicePort,
+  internal: InternalApi,
+): { readonly host: string; readonly port: number } {
   const found = internal.get({ group: '', resource: 'services' }, { namespace, name }) as Service | undefined;
   if (!found) throw new ClientConfigError(`service ${JSON.stringify(name)} not found`);
   const { type = 'ClusterIP', clusterIP = '', externalName = '', ports = [] } = found.spec ?? {};
   if (type === 'ExternalName') return { host: externalName, port };
   const servicePort = ports.find((candidate) => candidate.port === port);
-  if (!servicePort) throw new ClientConfigError(`no service port ${port} found for service ${JSON.stringify(name)}`);
+  if (!servicePort)
+    throw new ClientConfigError(`no service port ${port} found for service ${JSON.stringify(name)}`);
   const endpoints = readyEndpoints({ namespace, name, portName: servicePort.name ?? '' }, internal);
   if (endpoints.length > 0 && endpoints.every(({ nodeName }) => isSimulatedNode(internal, nodeName))) {
-    throw new ClientConfigError(`all endpoints of service ${JSON.stringify(name)} are on simulated nodes, whose pods run no containers`);
+    throw new ClientConfigError(
+      `all endpoints of service ${JSON.stringify(name)} are on simulated nodes, whose pods run no containers`,
+    );
   }
   if (clusterIP !== '' && clusterIP !== 'None') return { host: clusterIP, port };
   const usable = endpoints.filter(({ host }) => isProxyable(host));
@@ -106,13 +139,27 @@ function addressOf({ namespace, name, port }: ServicePort, internal: InternalApi
   return chosen;
 }
 
-function readyEndpoints({ namespace, name, portName }: { readonly namespace: string; readonly name: string; readonly portName: string }, internal: InternalApi): { readonly host: string; readonly port: number; readonly nodeName: string | undefined }[] {
-  const slices = internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as EndpointSlice[];
-  return slices.filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name).flatMap((slice) => {
-    const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
-    const ready = (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false);
-    return port === undefined ? [] : ready.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
-  });
+function readyEndpoints(
+  {
+    namespace,
+    name,
+    portName,
+  }: { readonly namespace: string; readonly name: string; readonly portName: string },
+  internal: InternalApi,
+): { readonly host: string; readonly port: number; readonly nodeName: string | undefined }[] {
+  const slices = internal.list(
+    { group: 'discovery.k8s.io', resource: 'endpointslices' },
+    { namespace },
+  ) as EndpointSlice[];
+  return slices
+    .filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name)
+    .flatMap((slice) => {
+      const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
+      const ready = (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false);
+      return port === undefined
+        ? []
+        : ready.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
+    });
 }
 
 /** Whole seconds, rounded up: what the webhook is told it has. */
@@ -130,7 +177,10 @@ function shown({ serverName, port, path }: Target, timeoutMs: number): string {
 
 // --------------------------------------------------------------------------------------------------------------- the call
 
-interface Post extends ClientConfigCall { readonly bytes: Buffer; readonly ca: string | undefined }
+interface Post extends ClientConfigCall {
+  readonly bytes: Buffer;
+  readonly ca: string | undefined;
+}
 
 async function post(target: Target, call: Post): Promise<string> {
   const timeout = AbortSignal.timeout(Math.max(1, Math.floor(call.timeoutMs)));
@@ -141,41 +191,81 @@ async function post(target: Target, call: Post): Promise<string> {
       return await postOnce(target, { ...call, signal, sent });
     } catch (error) {
       // A kept connection that the other side was closing just then: it has seen nothing of this call.
-      const wasStale = attempt === 1 && sent.request?.reusedSocket === true && sent.answered !== true && ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
+      const wasStale =
+        attempt === 1 &&
+        sent.request?.reusedSocket === true &&
+        sent.answered !== true &&
+        ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
       if (wasStale && !signal.aborted) continue;
       if (error instanceof ClientConfigError) throw error;
-      const why = timeout.aborted ? 'context deadline exceeded' : call.signal?.aborted ? 'context canceled' : describeFailure(error as NodeJS.ErrnoException);
-      throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, { isCanceled: !timeout.aborted && call.signal?.aborted === true, cause: error });
+      const why = timeout.aborted
+        ? 'context deadline exceeded'
+        : call.signal?.aborted
+          ? 'context canceled'
+          : describeFailure(error as NodeJS.ErrnoException);
+      throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, {
+        isCanceled: !timeout.aborted && call.signal?.aborted === true,
+        cause: error,
+      });
     }
   }
 }
 
-function postOnce(target: Target, { bytes, ca, timeoutMs, maximumBytes = MAX_RESPONSE_BYTES, signal, sent }: Post & { readonly signal: AbortSignal; readonly sent: { request?: ClientRequest; answered?: boolean } }): Promise<string> {
+function postOnce(
+  target: Target,
+  {
+    bytes,
+    ca,
+    timeoutMs,
+    maximumBytes = MAX_RESPONSE_BYTES,
+    signal,
+    sent,
+  }: Post & { readonly signal: AbortSignal; readonly sent: { request?: ClientRequest; answered?: boolean } },
+): Promise<string> {
   const { host, port, path, serverName } = target;
   return new Promise((resolve, reject) => {
     const options: RequestOptions = {
-      host, port, path: `${path}?${timeoutParameter(timeoutMs)}`, method: 'POST', agent, signal, ...(ca === undefined ? {} : { ca }),
+      host,
+      port,
+      path: `${path}?${timeoutParameter(timeoutMs)}`,
+      method: 'POST',
+      agent,
+      signal,
+      ...(ca === undefined ? {} : { ca }),
       // Addresses have no server name; the certificate is checked for the address then.
       ...(isIP(serverName) > 0 ? {} : { servername: serverName }),
-      headers: { 'content-type': 'application/json', accept: 'application/json', 'content-length': bytes.length, host: hostAndPort(serverName, port), 'user-agent': 'kube-apiserver-admission' },
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        'content-length': bytes.length,
+        host: hostAndPort(serverName, port),
+        'user-agent': 'kube-apiserver-admission',
+      },
     };
-    const request = sent.request = httpsRequest(options, (response) => {
+    const request = (sent.request = httpsRequest(options, (response) => {
       sent.answered = true;
       readAnswer(response, { maximumBytes, target }).then(resolve, reject);
-    });
+    }));
     request.on('error', reject);
     request.end(bytes);
   });
 }
 
-function readAnswer(response: IncomingMessage, { maximumBytes, target }: { readonly maximumBytes: number; readonly target: Target }): Promise<string> {
+function readAnswer(
+  response: IncomingMessage,
+  { maximumBytes, target }: { readonly maximumBytes: number; readonly target: Target },
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
     response.on('data', (part: Buffer) => {
       size += part.length;
       if (size <= maximumBytes) return void parts.push(part);
-      reject(new ClientConfigError(`the answer of ${hostAndPort(target.serverName, target.port)} is longer than ${maximumBytes} bytes`));
+      reject(
+        new ClientConfigError(
+          `the answer of ${hostAndPort(target.serverName, target.port)} is longer than ${maximumBytes} bytes`,
+        ),
+      );
       response.destroy();
     });
     response.on('error', reject);
@@ -190,28 +280,45 @@ function readAnswer(response: IncomingMessage, { maximumBytes, target }: { reado
 
 /** As client-go words answers that are no success. */
 const REFUSALS: Readonly<Record<number, string>> = {
-  400: 'the server rejected our request for an unknown reason', 401: 'the server has asked for the client to provide credentials', 403: 'unknown', 404: 'the server could not find the requested resource',
-  405: 'the server does not allow this method on the requested resource', 406: 'the server was unable to respond with a content type that the client supports', 409: 'the server reported a conflict',
-  413: 'the request is too large', 415: 'the body of the request was in an unknown format', 422: 'the server rejected our request due to an error in our request',
-  429: 'the server has received too many requests and has asked us to try again later', 503: 'the server is currently unable to handle the request', 504: 'the server was unable to return a response in the time allotted, but may still be processing the request',
+  400: 'the server rejected our request for an unknown reason',
+  401: 'the server has asked for the client to provide credentials',
+  403: 'unknown',
+  404: 'the server could not find the requested resource',
+  405: 'the server does not allow this method on the requested resource',
+  406: 'the server was unable to respond with a content type that the client supports',
+  409: 'the server reported a conflict',
+  413: 'the request is too large',
+  415: 'the body of the request was in an unknown format',
+  422: 'the server rejected our request due to an error in our request',
+  429: 'the server has received too many requests and has asked us to try again later',
+  503: 'the server is currently unable to handle the request',
+  504: 'the server was unable to return a response in the time allotted, but may still be processing the request',
 };
 const SHOWN_BODY = 2048;
 
 function refusal(status: number, text: string): string {
-  if (status >= 300 && status <= 399) return `the server answered with a redirect (${status}), which is not followed`;
+  if (status >= 300 && status <= 399)
+    return `the server answered with a redirect (${status}), which is not followed`;
   const said = statusMessage(text);
   if (said !== undefined) return said;
   if (status === 403 && text !== '') return text.slice(0, SHOWN_BODY);
   const known = REFUSALS[status];
   if (known !== undefined) return known;
-  return status >= 500 ? `an error on the server (${JSON.stringify(text.trim().slice(0, SHOWN_BODY) || 'unknown')}) has prevented the request from succeeding` : `the server responded with the status code ${status} but did not return more information`;
+  return status >= 500
+    ? `an error on the server (${JSON.stringify(text.trim().slice(0, SHOWN_BODY) || 'unknown')}) has prevented the request from succeeding`
+    : `the server responded with the status code ${status} but did not return more information`;
 }
 
 function statusMessage(text: string): string | undefined {
   if (!text.startsWith('{')) return undefined;
   try {
     const value = JSON.parse(text) as unknown;
-    return isJsonObject(value) && value['kind'] === 'Status' && typeof value['message'] === 'string' && value['message'] !== '' ? value['message'] : undefined;
+    return isJsonObject(value) &&
+      value['kind'] === 'Status' &&
+      typeof value['message'] === 'string' &&
+      value['message'] !== ''
+      ? value['message']
+      : undefined;
   } catch {
     return undefined;
   }

@@ -4,7 +4,13 @@
  * at again when they change. Not for webhooks of clientConfig. What is not supported in the file is refused by name.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
@@ -41,7 +47,20 @@ export class WebhookCallError extends Error {
   /** From Retry-After. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(message: string, { failure, status = 0, retryAfterMs, cause }: { readonly failure: WebhookFailure; readonly status?: number; readonly retryAfterMs?: number | undefined; readonly cause?: unknown }) {
+  constructor(
+    message: string,
+    {
+      failure,
+      status = 0,
+      retryAfterMs,
+      cause,
+    }: {
+      readonly failure: WebhookFailure;
+      readonly status?: number;
+      readonly retryAfterMs?: number | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
     super(message, { cause });
     this.failure = failure;
     this.status = status;
@@ -63,10 +82,16 @@ export interface KubeconfigClient {
   close(): void;
 }
 
-export interface KubeconfigClientOptions { readonly file: string; readonly clock?: Clock }
+export interface KubeconfigClientOptions {
+  readonly file: string;
+  readonly clock?: Clock;
+}
 
 /** Reads the file at once. Throws an Error of one sentence for what cannot be used. */
-export function createKubeconfigClient({ file, clock = realClock }: KubeconfigClientOptions): KubeconfigClient {
+export function createKubeconfigClient({
+  file,
+  clock = realClock,
+}: KubeconfigClientOptions): KubeconfigClient {
   return new FileClient(readTarget(file), clock);
 }
 
@@ -79,14 +104,20 @@ export interface RetryOptions {
 }
 
 /** Calls until it works, fails for good, or the tries are used up; rejects with the last error. */
-export async function withRetries<T>(call: () => Promise<T>, { initialMs = 500, tries = 5, clock = realClock, signal }: RetryOptions = {}): Promise<T> {
+export async function withRetries<T>(
+  call: () => Promise<T>,
+  { initialMs = 500, tries = 5, clock = realClock, signal }: RetryOptions = {},
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await call();
     } catch (error) {
       if (attempt + 1 >= tries || !mayRetry(error) || signal?.aborted) throw error;
       const plainMs = backoffMs(attempt, { initialMs, maximumMs: 30_000, factor: 1.5, jitter: 0.2 });
-      await clock.sleep(Math.max(plainMs, Math.min((error as WebhookCallError).retryAfterMs ?? 0, 30_000)), signal);
+      await clock.sleep(
+        Math.max(plainMs, Math.min((error as WebhookCallError).retryAfterMs ?? 0, 30_000)),
+        signal,
+      );
     }
   }
 }
@@ -94,7 +125,11 @@ export async function withRetries<T>(call: () => Promise<T>, { initialMs = 500, 
 /** Upstream's DefaultShouldRetry: broken connections, 429, 500, 504, and whatever says Retry-After. */
 export function mayRetry(error: unknown): boolean {
   if (!(error instanceof WebhookCallError)) return false;
-  return error.failure === 'reset' || (error.failure === 'status' && (error.retryAfterMs !== undefined || [429, 500, 504].includes(error.status)));
+  return (
+    error.failure === 'reset' ||
+    (error.failure === 'status' &&
+      (error.retryAfterMs !== undefined || [429, 500, 504].includes(error.status)))
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------------ the file
@@ -128,31 +163,51 @@ function readTarget(file: string): Target {
   } catch (error) {
     throw refuse(`not valid YAML: ${errorMessage(error)}`);
   }
-  const context = named(config, { list: 'contexts', field: 'context', name: stringOf(config['current-context']) }) ?? onlyOne(config, 'contexts', 'context');
-  const cluster = named(config, { list: 'clusters', field: 'cluster', name: stringOf(context?.['cluster']) }) ?? (context ? undefined : onlyOne(config, 'clusters', 'cluster'));
+  const context =
+    named(config, { list: 'contexts', field: 'context', name: stringOf(config['current-context']) }) ??
+    onlyOne(config, 'contexts', 'context');
+  const cluster =
+    named(config, { list: 'clusters', field: 'cluster', name: stringOf(context?.['cluster']) }) ??
+    (context ? undefined : onlyOne(config, 'clusters', 'cluster'));
   if (!cluster) throw refuse('no cluster is configured for its current context');
   const userName = stringOf(context?.['user']);
   const user = named(config, { list: 'users', field: 'user', name: userName }) ?? {};
-  for (const name of ['exec', 'auth-provider', 'as', 'as-groups', 'as-uid', 'as-user-extra']) if (user[name] !== undefined) throw refuse(`${name} of user ${JSON.stringify(userName)} is not supported for webhooks`);
+  for (const name of ['exec', 'auth-provider', 'as', 'as-groups', 'as-uid', 'as-user-extra'])
+    if (user[name] !== undefined)
+      throw refuse(`${name} of user ${JSON.stringify(userName)} is not supported for webhooks`);
   if (cluster['proxy-url'] !== undefined) throw refuse('proxy-url is not supported for webhooks');
   const server = stringOf(cluster['server']);
-  if (!URL.canParse(server)) throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
+  if (!URL.canParse(server))
+    throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
   const url = new URL(server);
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
   const folder = dirname(resolve(file));
   const username = stringOf(user['username']);
   const target: Target = {
-    url, serverName: stringOf(cluster['tls-server-name']) || undefined, insecure: cluster['insecure-skip-tls-verify'] === true,
-    ca: source(cluster, { name: 'certificate-authority', folder }), cert: source(user, { name: 'client-certificate', folder }), key: source(user, { name: 'client-key', folder }),
-    token: user['token'] ? { data: stringOf(user['token']) } : user['tokenFile'] ? { file: resolve(folder, stringOf(user['tokenFile'])) } : undefined,
-    basic: username === '' ? undefined : `Basic ${Buffer.from(`${username}:${stringOf(user['password'])}`).toString('base64')}`,
+    url,
+    serverName: stringOf(cluster['tls-server-name']) || undefined,
+    insecure: cluster['insecure-skip-tls-verify'] === true,
+    ca: source(cluster, { name: 'certificate-authority', folder }),
+    cert: source(user, { name: 'client-certificate', folder }),
+    key: source(user, { name: 'client-key', folder }),
+    token: user['token']
+      ? { data: stringOf(user['token']) }
+      : user['tokenFile']
+        ? { file: resolve(folder, stringOf(user['tokenFile'])) }
+        : undefined,
+    basic:
+      username === ''
+        ? undefined
+        : `Basic ${Buffer.from(`${username}:${stringOf(user['password'])}`).toString('base64')}`,
   };
-  if ((target.cert === undefined) !== (target.key === undefined)) throw refuse('client-certificate and client-key go together');
+  if ((target.cert === undefined) !== (target.key === undefined))
+    throw refuse('client-certificate and client-key go together');
   return target;
 }
 
 function fieldsOf(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Fields : {};
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }
 
 function stringOf(value: unknown): string {
@@ -164,7 +219,10 @@ function entriesOf(config: Fields, list: string): readonly Fields[] {
   return Array.isArray(entries) ? entries.map(fieldsOf) : [];
 }
 
-function named(config: Fields, { list, field, name }: { readonly list: string; readonly field: string; readonly name: string }): Fields | undefined {
+function named(
+  config: Fields,
+  { list, field, name }: { readonly list: string; readonly field: string; readonly name: string },
+): Fields | undefined {
   const found = name === '' ? undefined : entriesOf(config, list).find((entry) => entry['name'] === name);
   return found ? fieldsOf(found[field]) : undefined;
 }
@@ -174,7 +232,10 @@ function onlyOne(config: Fields, list: string, field: string): Fields | undefine
   return only && others.length === 0 ? fieldsOf(only[field]) : undefined;
 }
 
-function source(fields: Fields, { name, folder }: { readonly name: string; readonly folder: string }): Source | undefined {
+function source(
+  fields: Fields,
+  { name, folder }: { readonly name: string; readonly folder: string },
+): Source | undefined {
   const data = stringOf(fields[`${name}-data`]);
   if (data !== '') return { data: Buffer.from(data, 'base64').toString() };
   const file = stringOf(fields[name]);
@@ -193,7 +254,10 @@ function load(from: Source | undefined): string | undefined {
 
 // ------------------------------------------------------------------------------------------------------------ the calls
 
-interface Connected { readonly agent: HttpAgent | HttpsAgent; readonly authorization: string | undefined }
+interface Connected {
+  readonly agent: HttpAgent | HttpsAgent;
+  readonly authorization: string | undefined;
+}
 
 class FileClient implements KubeconfigClient {
   readonly server: string;
@@ -210,21 +274,25 @@ class FileClient implements KubeconfigClient {
     this.server = target.url.href;
     this.#target = target;
     this.#clock = clock;
-    this.#files = [target.ca, target.cert, target.key, target.token].flatMap((one) => (one && 'file' in one ? [one.file] : []));
+    this.#files = [target.ca, target.cert, target.key, target.token].flatMap((one) =>
+      one && 'file' in one ? [one.file] : [],
+    );
     this.#checkedMs = clock.monotonic();
     this.#seen = this.#stamp();
     this.#connected = connect(target);
   }
 
   #stamp(): string {
-    return this.#files.map((file) => {
-      try {
-        const { mtimeMs, size, ino } = statSync(file);
-        return `${mtimeMs}/${size}/${ino}`;
-      } catch {
-        return '-';
-      }
-    }).join(' ');
+    return this.#files
+      .map((file) => {
+        try {
+          const { mtimeMs, size, ino } = statSync(file);
+          return `${mtimeMs}/${size}/${ino}`;
+        } catch {
+          return '-';
+        }
+      })
+      .join(' ');
   }
 
   /** Files that changed but cannot be used leave the old credentials in place: a rotation may be half done. */
@@ -238,7 +306,8 @@ class FileClient implements KubeconfigClient {
       this.#connected = connect(this.#target);
       this.#seen = stamp;
       // Calls under way keep their sockets; those of nobody are closed.
-      for (const sockets of Object.values(before.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+      for (const sockets of Object.values(before.freeSockets))
+        for (const socket of sockets ?? []) socket.destroy();
     } catch {
       // Tried again at the next check.
     }
@@ -251,14 +320,31 @@ class FileClient implements KubeconfigClient {
     const { agent, authorization } = this.#connected;
     const shown = `Post ${JSON.stringify(this.server)}`;
     return new Promise((resolvePost, reject) => {
-      const fail = (why: string, failure: WebhookFailure, more: { readonly status?: number; readonly retryAfterMs?: number | undefined; readonly cause?: unknown } = {}): void => {
+      const fail = (
+        why: string,
+        failure: WebhookFailure,
+        more: {
+          readonly status?: number;
+          readonly retryAfterMs?: number | undefined;
+          readonly cause?: unknown;
+        } = {},
+      ): void => {
         reject(new WebhookCallError(`${shown}: ${why}`, { failure, ...more }));
       };
       if (this.#closed || signal?.aborted) return fail('context canceled', 'canceled');
       const options: RequestOptions & { servername?: string } = {
-        host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || (url.protocol === 'https:' ? 443 : 80), path: url.pathname + url.search, method: 'POST', agent,
+        host: url.hostname.replace(/^\[|\]$/g, ''),
+        port: url.port || (url.protocol === 'https:' ? 443 : 80),
+        path: url.pathname + url.search,
+        method: 'POST',
+        agent,
         ...(serverName ? { servername: serverName } : {}),
-        headers: { 'content-type': 'application/json', accept: 'application/json', 'content-length': bytes.length, ...(authorization ? { authorization } : {}) },
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json',
+          'content-length': bytes.length,
+          ...(authorization ? { authorization } : {}),
+        },
       };
       let ended: 'timeout' | 'canceled' | undefined;
       const call = (url.protocol === 'https:' ? httpsRequest : httpRequest)(options, (response) => {
@@ -274,7 +360,9 @@ class FileClient implements KubeconfigClient {
       };
       signal?.addEventListener('abort', cancel, { once: true });
       this.#calls.add(call);
-      call.on('error', (error: NodeJS.ErrnoException) => fail(error.message, ended ?? (isReset(error) ? 'reset' : 'connection'), { cause: error }));
+      call.on('error', (error: NodeJS.ErrnoException) =>
+        fail(error.message, ended ?? (isReset(error) ? 'reset' : 'connection'), { cause: error }),
+      );
       call.on('close', () => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', cancel);
@@ -299,16 +387,35 @@ function isReset(error: NodeJS.ErrnoException): boolean {
 function connect(target: Target): Connected {
   const token = load(target.token)?.trim();
   const authorization = token ? `Bearer ${token}` : target.basic;
-  if (target.url.protocol === 'http:') return { agent: new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS }), authorization };
-  const ca = load(target.ca), cert = load(target.cert), key = load(target.key);
-  const tls = { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) };
+  if (target.url.protocol === 'http:')
+    return { agent: new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS }), authorization };
+  const ca = load(target.ca),
+    cert = load(target.cert),
+    key = load(target.key);
+  const tls = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
   // Refuses what does not fit together before it is used.
   createSecureContext(tls);
-  return { agent: new HttpsAgent({ keepAlive: true, maxSockets: MAX_SOCKETS, rejectUnauthorized: !target.insecure, ...tls }), authorization };
+  return {
+    agent: new HttpsAgent({
+      keepAlive: true,
+      maxSockets: MAX_SOCKETS,
+      rejectUnauthorized: !target.insecure,
+      ...tls,
+    }),
+    authorization,
+  };
 }
 
 interface AnswerCallbacks {
-  onFail(why: string, failure: WebhookFailure, more?: { readonly status?: number; readonly retryAfterMs?: number | undefined }): void;
+  onFail(
+    why: string,
+    failure: WebhookFailure,
+    more?: { readonly status?: number; readonly retryAfterMs?: number | undefined },
+  ): void;
   onValue(value: unknown): void;
   ended(): 'timeout' | 'canceled' | undefined;
 }
@@ -327,7 +434,10 @@ function readAnswer(response: IncomingMessage, { onFail, onValue, ended }: Answe
     const status = response.statusCode ?? 0;
     if (status < 200 || status > 299) {
       const seconds = Number(response.headers['retry-after'] ?? 'x');
-      return onFail(`the server answered ${status}`, 'status', { status, retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined });
+      return onFail(`the server answered ${status}`, 'status', {
+        status,
+        retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
+      });
     }
     try {
       onValue(JSON.parse(Buffer.concat(parts).toString()) as unknown);

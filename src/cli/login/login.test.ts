@@ -32,13 +32,40 @@ const server = (): string => `https://localhost:${port}`;
 const env = (): Record<string, string> => ({ XDG_CACHE_HOME: file('cache'), KUBECONFIG: '', HOME: folder });
 
 function login(words: readonly string[], input = ''): Promise<CommandResult> {
-  return capstan(['login', '--server', server(), '--certificate-authority', file('ca.crt'), '--kubeconfig', file('kubeconfig'), ...words], { env: env(), input });
+  return capstan(
+    [
+      'login',
+      '--server',
+      server(),
+      '--certificate-authority',
+      file('ca.crt'),
+      '--kubeconfig',
+      file('kubeconfig'),
+      ...words,
+    ],
+    { env: env(), input },
+  );
 }
 
 /** As kubectl calls it. */
-function plugin(kubeconfigUser: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<CommandResult> {
-  const info = { apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', spec: { interactive: false, cluster: { server: server(), 'certificate-authority-data': Buffer.from(api.pki.ca.certificatePem).toString('base64') } } };
-  return runCommand([PROGRAM, ...kubeconfigUser], { env: { ...env(), KUBERNETES_EXEC_INFO: JSON.stringify(info), ...more } });
+function plugin(
+  kubeconfigUser: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<CommandResult> {
+  const info = {
+    apiVersion: 'client.authentication.k8s.io/v1',
+    kind: 'ExecCredential',
+    spec: {
+      interactive: false,
+      cluster: {
+        server: server(),
+        'certificate-authority-data': Buffer.from(api.pki.ca.certificatePem).toString('base64'),
+      },
+    },
+  };
+  return runCommand([PROGRAM, ...kubeconfigUser], {
+    env: { ...env(), KUBERNETES_EXEC_INFO: JSON.stringify(info), ...more },
+  });
 }
 
 function cachedTokens(): string[] {
@@ -46,7 +73,14 @@ function cachedTokens(): string[] {
 }
 
 function endAll(): void {
-  for (const path of cachedTokens()) writeFileSync(path, readFileSync(path, 'utf8').replace(/"expirationTimestamp":"[^"]*"/, '"expirationTimestamp":"2020-01-01T00:00:00Z"'));
+  for (const path of cachedTokens())
+    writeFileSync(
+      path,
+      readFileSync(path, 'utf8').replace(
+        /"expirationTimestamp":"[^"]*"/,
+        '"expirationTimestamp":"2020-01-01T00:00:00Z"',
+      ),
+    );
 }
 
 before(async () => {
@@ -61,7 +95,15 @@ before(async () => {
   }
   api = await onFreePort((free) => {
     port = free;
-    return startTestApi({ port, settings: { login: loginOptions({ basicAuthFile: file('users.csv'), ...(keytab ? { kerberosKeytab: keytab } : {}) }, { pkiDir: folder })! } });
+    return startTestApi({
+      port,
+      settings: {
+        login: loginOptions(
+          { basicAuthFile: file('users.csv'), ...(keytab ? { kerberosKeytab: keytab } : {}) },
+          { pkiDir: folder },
+        )!,
+      },
+    });
   });
   writeFileSync(file('ca.crt'), api.pki.ca.certificatePem);
 });
@@ -74,7 +116,10 @@ after(async () => {
 
 describe('by password', () => {
   test('a kubeconfig without any secret, a token that only its owner may read', async () => {
-    const { code, stderr } = await login(['--user', 'jane', '--password-stdin', '--namespace', 'shop', '--expires', '10m'], `${PASSWORD}\n`);
+    const { code, stderr } = await login(
+      ['--user', 'jane', '--password-stdin', '--namespace', 'shop', '--expires', '10m'],
+      `${PASSWORD}\n`,
+    );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /Logged in as jane until .*; context "jane@localhost:\d+"/);
     const [cached = ''] = cachedTokens();
@@ -82,26 +127,49 @@ describe('by password', () => {
     assert.equal(statSync(file('cache/capstan/login')).mode & 0o777, 0o700);
     assert.equal(statSync(file('kubeconfig')).mode & 0o777, 0o600);
     const kubeconfig = readFileSync(file('kubeconfig'), 'utf8');
-    for (const text of [kubeconfig, readFileSync(cached, 'utf8'), stderr]) assert.doesNotMatch(text, new RegExp(`${PASSWORD}|${Buffer.from(`jane:${PASSWORD}`).toString('base64')}`));
+    for (const text of [kubeconfig, readFileSync(cached, 'utf8'), stderr])
+      assert.doesNotMatch(
+        text,
+        new RegExp(`${PASSWORD}|${Buffer.from(`jane:${PASSWORD}`).toString('base64')}`),
+      );
     assert.doesNotMatch(kubeconfig, /token:|password/);
     assert.match(kubeconfig, /namespace: shop/);
   });
 
   test('kubectl uses it', { skip: 'missing' in tools ? tools.missing : false }, async () => {
     if ('missing' in tools) return;
-    const { stdout, stderr } = await runCommand([tools.kubectl, '--kubeconfig', file('kubeconfig'), 'auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username} {.status.userInfo.groups}'], { env: env() });
+    const { stdout, stderr } = await runCommand(
+      [
+        tools.kubectl,
+        '--kubeconfig',
+        file('kubeconfig'),
+        'auth',
+        'whoami',
+        '-o',
+        'jsonpath={.status.userInfo.username} {.status.userInfo.groups}',
+      ],
+      { env: env() },
+    );
     assert.equal(stdout, 'jane ["devs","ops","system:authenticated"]', stderr);
   });
 
   test('what else the kubeconfig holds stays; logging in again changes nothing of it', async () => {
-    const mine = '# mine\napiVersion: v1\nkind: Config\ncurrent-context: old\nclusters:\n- name: old # keep\n  cluster: {server: "https://old"}\ncontexts:\n- name: old\n  context: {cluster: old, user: old}\nusers:\n- name: old\n  user: {token: x}\n';
+    const mine =
+      '# mine\napiVersion: v1\nkind: Config\ncurrent-context: old\nclusters:\n- name: old # keep\n  cluster: {server: "https://old"}\ncontexts:\n- name: old\n  context: {cluster: old, user: old}\nusers:\n- name: old\n  user: {token: x}\n';
     writeFileSync(file('mine'), mine);
-    for (const _ of [1, 2]) assert.equal((await login(['--user', 'jane', '--password-stdin', '--kubeconfig', file('mine')], PASSWORD)).code, 0);
+    for (const _ of [1, 2])
+      assert.equal(
+        (await login(['--user', 'jane', '--password-stdin', '--kubeconfig', file('mine')], PASSWORD)).code,
+        0,
+      );
     const text = readFileSync(file('mine'), 'utf8');
     for (const kept of ['# mine', '# keep', 'https://old', 'token: x']) assert.ok(text.includes(kept), kept);
     assert.equal(text.match(/ {2}- name: jane@|- name: jane@/g)?.length, 1);
     writeFileSync(file('damaged'), 'a: [');
-    const { code, stderr } = await login(['--user', 'jane', '--password-stdin', '--kubeconfig', file('damaged')], PASSWORD);
+    const { code, stderr } = await login(
+      ['--user', 'jane', '--password-stdin', '--kubeconfig', file('damaged')],
+      PASSWORD,
+    );
     assert.equal(code, 1);
     assert.match(stderr, /is not a kubeconfig: it was left as it is/);
     assert.equal(readFileSync(file('damaged'), 'utf8'), 'a: [');
@@ -110,7 +178,11 @@ describe('by password', () => {
   test('as plugin: the cached token while it lasts, then a sentence that says what to run', async () => {
     const words = ['login', '--exec-credential', '--basic', `--server=${server()}`, '--user=jane'];
     const first = await plugin(words);
-    const credential = JSON.parse(first.stdout) as { apiVersion: string; kind: string; status: { token: string; expirationTimestamp: string } };
+    const credential = JSON.parse(first.stdout) as {
+      apiVersion: string;
+      kind: string;
+      status: { token: string; expirationTimestamp: string };
+    };
     assert.equal(credential.kind, 'ExecCredential');
     assert.equal(credential.apiVersion, 'client.authentication.k8s.io/v1');
     assert.ok(Date.parse(credential.status.expirationTimestamp) > Date.now());
@@ -118,13 +190,19 @@ describe('by password', () => {
     const ended = await plugin(words);
     assert.equal(ended.code, 1);
     assert.equal(ended.stdout, '');
-    assert.match(ended.stderr, /The login at https:\/\/localhost:\d+ has ended\. Log in again: capstan login --basic --server .* --user jane/);
+    assert.match(
+      ended.stderr,
+      /The login at https:\/\/localhost:\d+ has ended\. Log in again: capstan login --basic --server .* --user jane/,
+    );
   });
 
   test('a cache file that others may read is not believed', async () => {
     await login(['--user', 'jane', '--password-stdin'], PASSWORD);
     for (const path of cachedTokens()) await runCommand(['chmod', '644', path]);
-    assert.equal((await plugin(['login', '--exec-credential', '--basic', `--server=${server()}`, '--user=jane'])).code, 1);
+    assert.equal(
+      (await plugin(['login', '--exec-credential', '--basic', `--server=${server()}`, '--user=jane'])).code,
+      1,
+    );
     assert.match((await capstan(['login', '--forget'], { env: env() })).stdout, /^\d+ tokens are forgotten/);
     assert.deepEqual(cachedTokens(), []);
   });
@@ -133,10 +211,28 @@ describe('by password', () => {
     const strange = makeAuthority();
     writeFileSync(file('strange.crt'), strange.cert);
     for (const [words, input, says] of [
-      [['--user', 'jane', '--password-stdin'], 'wrong', /The user name or the password is wrong\./], [['--user', 'jane', '--password-stdin'], '', /The password is empty/], [['--user', 'a:b', '--password-stdin'], 'x', /a name without a colon/],
-      [['--user', 'jane', '--password-stdin', '--certificate-authority', file('strange.crt')], PASSWORD, /cannot be reached: .*(certificate|signature)/], [['--user', 'jane', '--password-stdin', '--server', 'http://localhost:1'], PASSWORD, /it should be https:/],
-      [['--user', 'jane', '--password-stdin', '--server', 'https://localhost:1'], PASSWORD, /cannot be reached: .*ECONNREFUSED/], [['--basic', '--oidc'], '', /exclude each other/], [['--oidc'], '', /--oidc needs --oidc-issuer-url/],
-      [['--user', 'jane', '--password-stdin', '--expires', 'soon'], PASSWORD, /--expires is "soon"/], [['--user', 'jane', '--password-stdin', '--expires', '1s'], PASSWORD, /must be at least 60 seconds/],
+      [['--user', 'jane', '--password-stdin'], 'wrong', /The user name or the password is wrong\./],
+      [['--user', 'jane', '--password-stdin'], '', /The password is empty/],
+      [['--user', 'a:b', '--password-stdin'], 'x', /a name without a colon/],
+      [
+        ['--user', 'jane', '--password-stdin', '--certificate-authority', file('strange.crt')],
+        PASSWORD,
+        /cannot be reached: .*(certificate|signature)/,
+      ],
+      [
+        ['--user', 'jane', '--password-stdin', '--server', 'http://localhost:1'],
+        PASSWORD,
+        /it should be https:/,
+      ],
+      [
+        ['--user', 'jane', '--password-stdin', '--server', 'https://localhost:1'],
+        PASSWORD,
+        /cannot be reached: .*ECONNREFUSED/,
+      ],
+      [['--basic', '--oidc'], '', /exclude each other/],
+      [['--oidc'], '', /--oidc needs --oidc-issuer-url/],
+      [['--user', 'jane', '--password-stdin', '--expires', 'soon'], PASSWORD, /--expires is "soon"/],
+      [['--user', 'jane', '--password-stdin', '--expires', '1s'], PASSWORD, /must be at least 60 seconds/],
     ] as const) {
       const { code, stderr } = await login(words, input);
       assert.equal(code, 1, words.join(' '));
@@ -174,12 +270,29 @@ describe('by OpenID Connect', () => {
     await new Promise<void>((done) => issuer.listen(0, '127.0.0.1', done));
     url = `https://127.0.0.1:${(issuer.address() as AddressInfo).port}`;
     const provider = new Provider(url, {
-      clients: [{
-        client_id: 'kubectl', token_endpoint_auth_method: 'none', application_type: 'native', redirect_uris: ['http://127.0.0.1/callback'], response_types: ['code'],
-        grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
-      }],
-      features: { devInteractions: { enabled: true }, deviceFlow: { enabled: true } }, scopes: ['openid', 'offline_access', 'email'], claims: { email: ['email'] }, conformIdTokenClaims: false,
-      findAccount: (_context: unknown, sub: string) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@example.com` }) }), cookies: { keys: ['test'] },
+      clients: [
+        {
+          client_id: 'kubectl',
+          token_endpoint_auth_method: 'none',
+          application_type: 'native',
+          redirect_uris: ['http://127.0.0.1/callback'],
+          response_types: ['code'],
+          grant_types: [
+            'authorization_code',
+            'refresh_token',
+            'urn:ietf:params:oauth:grant-type:device_code',
+          ],
+        },
+      ],
+      features: { devInteractions: { enabled: true }, deviceFlow: { enabled: true } },
+      scopes: ['openid', 'offline_access', 'email'],
+      claims: { email: ['email'] },
+      conformIdTokenClaims: false,
+      findAccount: (_context: unknown, sub: string) => ({
+        accountId: sub,
+        claims: () => ({ sub, email: `${sub}@example.com` }),
+      }),
+      cookies: { keys: ['test'] },
     });
     issuer.on('request', provider.callback());
     writeFileSync(file('issuer.crt'), authority.cert);
@@ -191,9 +304,35 @@ describe('by OpenID Connect', () => {
   });
 
   /** Runs a login, and hands its words to a browser as soon as they hold an address. */
-  function interactiveLogin(words: readonly string[], visit: (address: string) => Promise<unknown>): Promise<CommandResult> {
+  function interactiveLogin(
+    words: readonly string[],
+    visit: (address: string) => Promise<unknown>,
+  ): Promise<CommandResult> {
     return new Promise((done, reject) => {
-      const child = spawn(PROGRAM, ['login', '--server', server(), '--certificate-authority', file('ca.crt'), '--kubeconfig', file('oidc'), '--oidc', '--oidc-issuer-url', url, '--oidc-client-id', 'kubectl', '--oidc-ca-file', file('issuer.crt'), '--oidc-scope', 'email', '--no-browser', ...words], { env: { ...process.env, ...env() }, stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = spawn(
+        PROGRAM,
+        [
+          'login',
+          '--server',
+          server(),
+          '--certificate-authority',
+          file('ca.crt'),
+          '--kubeconfig',
+          file('oidc'),
+          '--oidc',
+          '--oidc-issuer-url',
+          url,
+          '--oidc-client-id',
+          'kubectl',
+          '--oidc-ca-file',
+          file('issuer.crt'),
+          '--oidc-scope',
+          'email',
+          '--no-browser',
+          ...words,
+        ],
+        { env: { ...process.env, ...env() }, stdio: ['ignore', 'pipe', 'pipe'] },
+      );
       children.add(child);
       let stderr = '';
       let visited = false;
@@ -212,7 +351,15 @@ describe('by OpenID Connect', () => {
   }
 
   const fill = { login: 'jane', password: 'anything' };
-  const words = (): string[] => ['login', '--exec-credential', '--oidc', `--server=${server()}`, `--oidc-issuer-url=${url}`, '--oidc-client-id=kubectl', `--oidc-ca-file=${file('issuer.crt')}`];
+  const words = (): string[] => [
+    'login',
+    '--exec-credential',
+    '--oidc',
+    `--server=${server()}`,
+    `--oidc-issuer-url=${url}`,
+    '--oidc-client-id=kubectl',
+    `--oidc-ca-file=${file('issuer.crt')}`,
+  ];
 
   test('with a browser: PKCE, an ID token that is refreshed when it ends, and no token in the kubeconfig', async () => {
     let page = '';
@@ -220,33 +367,48 @@ describe('by OpenID Connect', () => {
       assert.match(address, /code_challenge_method=S256/);
       const redirect = new URL(address).searchParams.get('redirect_uri')!;
       const stray = await fetch(`${redirect}?code=x&state=guessed`);
-      assert.equal(stray.status, 400, 'another login\'s code is not taken');
+      assert.equal(stray.status, 400, "another login's code is not taken");
       page = await browse(address, { ca: authority.cert, fill });
     });
     assert.equal(code, 0, stderr);
     assert.match(page, /You are logged in/);
     assert.doesNotMatch(readFileSync(file('oidc'), 'utf8'), /eyJ/);
     const first = JSON.parse((await plugin(words())).stdout) as { status: { token: string } };
-    const claims = JSON.parse(Buffer.from(first.status.token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
-    assert.deepEqual([claims['iss'], claims['aud'], claims['sub'], claims['email']], [url, 'kubectl', 'jane', 'jane@example.com']);
+    const claims = JSON.parse(
+      Buffer.from(first.status.token.split('.')[1]!, 'base64url').toString(),
+    ) as Record<string, unknown>;
+    assert.deepEqual(
+      [claims['iss'], claims['aud'], claims['sub'], claims['email']],
+      [url, 'kubectl', 'jane', 'jane@example.com'],
+    );
     endAll();
     // A token of the same second would be the same to the letter.
-    while (Math.floor(Date.now() / 1000) <= Number(claims['iat'])) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (Math.floor(Date.now() / 1000) <= Number(claims['iat']))
+      await new Promise((resolve) => setTimeout(resolve, 20));
     const refreshed = await plugin(words());
     assert.match(refreshed.stdout, /"ExecCredential"/, refreshed.stderr);
     assert.notEqual((JSON.parse(refreshed.stdout) as typeof first).status.token, first.status.token);
   });
 
   test('with another device', async () => {
-    const { code, stderr } = await interactiveLogin(['--oidc-device'], (address) => browse(address, { ca: authority.cert, fill }));
+    const { code, stderr } = await interactiveLogin(['--oidc-device'], (address) =>
+      browse(address, { ca: authority.cert, fill }),
+    );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /enter the code [A-Z]{4}-[A-Z]{4}/);
   });
 
   test('an issuer that is none, or that nobody vouches for', async () => {
     const base = ['--oidc', '--oidc-client-id', 'kubectl'];
-    assert.match((await login([...base, '--oidc-issuer-url', url])).stderr, /certificate is of an unknown authority/);
-    assert.match((await login([...base, '--oidc-issuer-url', `${url}/nowhere`, '--oidc-ca-file', file('issuer.crt')])).stderr, /is no OpenID Connect issuer/);
+    assert.match(
+      (await login([...base, '--oidc-issuer-url', url])).stderr,
+      /certificate is of an unknown authority/,
+    );
+    assert.match(
+      (await login([...base, '--oidc-issuer-url', `${url}/nowhere`, '--oidc-ca-file', file('issuer.crt')]))
+        .stderr,
+      /is no OpenID Connect issuer/,
+    );
     assert.match((await login([...base, '--oidc-issuer-url', 'http://x'])).stderr, /should be an https:/);
   });
 });

@@ -36,20 +36,37 @@ export interface LoginFlags {
   readonly execCredential?: boolean;
 }
 
-interface LoginResponse { readonly status?: { readonly token?: string; readonly expirationTimestamp?: string; readonly userInfo?: { readonly username?: string } } }
+interface LoginResponse {
+  readonly status?: {
+    readonly token?: string;
+    readonly expirationTimestamp?: string;
+    readonly userInfo?: { readonly username?: string };
+  };
+}
 
 /** A password's user is known before it is asked for. */
 export function withDefaults(flags: LoginFlags, method: Method): LoginFlags {
-  return (method === 'basic' || method === 'ldap') && flags.user === undefined ? { ...flags, user: process.env['USER'] || userInfo().username } : flags;
+  return (method === 'basic' || method === 'ldap') && flags.user === undefined
+    ? { ...flags, user: process.env['USER'] || userInfo().username }
+    : flags;
 }
 
 /** UserError when it cannot be had. */
-export async function obtain(flags: LoginFlags, { method, cluster }: { readonly method: Method; readonly cluster: LoginCluster }): Promise<Token> {
+export async function obtain(
+  flags: LoginFlags,
+  { method, cluster }: { readonly method: Method; readonly cluster: LoginCluster },
+): Promise<Token> {
   if (method === 'oidc') return (await import('./oidc.ts')).oidcLogin(flags);
-  const authorization = method === 'kerberos' ? await ticket(flags, cluster) : await password(withDefaults(flags, method), cluster);
+  const authorization =
+    method === 'kerberos'
+      ? await ticket(flags, cluster)
+      : await password(withDefaults(flags, method), cluster);
   const spec = flags.expires === undefined ? {} : { expirationSeconds: seconds(flags.expires) };
   const answer = await httpsJson(`${cluster.server}/capstan/login`, {
-    method: 'POST', headers: { authorization }, body: { apiVersion: 'authentication.capstan.dev/v1', kind: 'LoginRequest', spec }, tls: { ca: cluster.caPem, servername: cluster.serverName },
+    method: 'POST',
+    headers: { authorization },
+    body: { apiVersion: 'authentication.capstan.dev/v1', kind: 'LoginRequest', spec },
+    tls: { ca: cluster.caPem, servername: cluster.serverName },
   });
   return tokenOf(answer, { method, cluster });
 }
@@ -61,8 +78,11 @@ export async function refresh(flags: LoginFlags, refreshToken: string): Promise<
 
 async function password(flags: LoginFlags, { server }: LoginCluster): Promise<string> {
   const { user = '' } = flags;
-  if (user === '' || user.includes(':')) throw new UserError(`--user is "${user}"; it should be a name without a colon.`);
-  const given = flags.passwordStdin ? await readLine() : await askPassword(`Password of ${user} for ${server}: `);
+  if (user === '' || user.includes(':'))
+    throw new UserError(`--user is "${user}"; it should be a name without a colon.`);
+  const given = flags.passwordStdin
+    ? await readLine()
+    : await askPassword(`Password of ${user} for ${server}: `);
   if (given === undefined || given === '') throw new UserError('The password is empty.');
   return `Basic ${Buffer.from(`${user}:${given}`).toString('base64')}`;
 }
@@ -85,17 +105,32 @@ function seconds(text: string): number {
   }
 }
 
-function tokenOf({ status, headers, body }: JsonAnswer, { method, cluster: { server } }: { readonly method: Method; readonly cluster: LoginCluster }): Token {
+function tokenOf(
+  { status, headers, body }: JsonAnswer,
+  { method, cluster: { server } }: { readonly method: Method; readonly cluster: LoginCluster },
+): Token {
   const { token, expirationTimestamp, userInfo: who } = (body as LoginResponse | undefined)?.status ?? {};
-  if (status === 201 && token !== undefined && expirationTimestamp !== undefined) return { token, expirationTimestamp, ...(who?.username ? { who: who.username } : {}) };
+  if (status === 201 && token !== undefined && expirationTimestamp !== undefined)
+    return { token, expirationTimestamp, ...(who?.username ? { who: who.username } : {}) };
   const said = (body as { readonly message?: string } | undefined)?.message ?? '';
   // A server that knows nothing of such credentials takes the caller for nobody.
   if (status === 404 || (status === 403 && said.includes('"system:anonymous"'))) {
-    throw new UserError(`${server} offers no login by ${method === 'kerberos' ? 'Kerberos: its API server has no --kerberos-keytab' : 'password: its API server has neither --basic-auth-file nor --ldap-config'}.`);
+    throw new UserError(
+      `${server} offers no login by ${method === 'kerberos' ? 'Kerberos: its API server has no --kerberos-keytab' : 'password: its API server has neither --basic-auth-file nor --ldap-config'}.`,
+    );
   }
   switch (status) {
-    case 401: throw new UserError(method === 'kerberos' ? `${server} does not accept the Kerberos ticket.` : 'The user name or the password is wrong.');
-    case 429: throw new UserError(`Too many failed attempts: try again in ${headers['retry-after']?.toString() ?? 'some'} seconds.`);
-    default: throw new UserError(`${server} refuses the login (HTTP ${status})${said === '' ? '' : `: ${said}`}`);
+    case 401:
+      throw new UserError(
+        method === 'kerberos'
+          ? `${server} does not accept the Kerberos ticket.`
+          : 'The user name or the password is wrong.',
+      );
+    case 429:
+      throw new UserError(
+        `Too many failed attempts: try again in ${headers['retry-after']?.toString() ?? 'some'} seconds.`,
+      );
+    default:
+      throw new UserError(`${server} refuses the login (HTTP ${status})${said === '' ? '' : `: ${said}`}`);
   }
 }

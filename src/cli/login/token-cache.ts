@@ -23,7 +23,10 @@ export class TokenCache {
 
   /** key: what tells this login from others. */
   constructor(key: readonly string[]) {
-    this.#path = join(folder(), `${createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 32)}.json`);
+    this.#path = join(
+      folder(),
+      `${createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 32)}.json`,
+    );
   }
 
   /** Also one that has ended: its refresh token may not have. undefined for none, or for a file that others can read or that is damaged. */
@@ -32,7 +35,9 @@ export class TokenCache {
       const { mode, uid } = statSync(this.#path);
       if ((mode & 0o077) !== 0 || (process.getuid && uid !== process.getuid())) return undefined;
       const token = JSON.parse(readFileSync(this.#path, 'utf8')) as Token;
-      return typeof token.token === 'string' && Number.isFinite(Date.parse(token.expirationTimestamp)) ? token : undefined;
+      return typeof token.token === 'string' && Number.isFinite(Date.parse(token.expirationTimestamp))
+        ? token
+        : undefined;
     } catch {
       return undefined;
     }
@@ -47,7 +52,10 @@ export class TokenCache {
     const dir = folder();
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const { mode, uid } = lstatSync(dir);
-    if ((mode & 0o077) !== 0 || (process.getuid && uid !== process.getuid())) throw new UserError(`${dir} should be a folder that only you may open (chmod 700): no token was written there.`);
+    if ((mode & 0o077) !== 0 || (process.getuid && uid !== process.getuid()))
+      throw new UserError(
+        `${dir} should be a folder that only you may open (chmod 700): no token was written there.`,
+      );
     writeFileAtomic(this.#path, `${JSON.stringify(token)}\n`);
   }
 

@@ -10,36 +10,82 @@ import { issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Admin } from './users.ts';
 
-const REQUESTS: ResourceRef = { group: 'certificates.k8s.io', version: 'v1', plural: 'certificatesigningrequests', kind: 'CertificateSigningRequest', namespaced: false };
+const REQUESTS: ResourceRef = {
+  group: 'certificates.k8s.io',
+  version: 'v1',
+  plural: 'certificatesigningrequests',
+  kind: 'CertificateSigningRequest',
+  namespaced: false,
+};
 const SIGNER_TIMEOUT_MS = 20_000;
 const POLL_MS = 100;
 
-export interface WantedCertificate { readonly name: string; readonly groups: readonly string[]; readonly lifetimeMs: number }
-export interface IssuedCertificate extends KeyPair { readonly expiresAt: string }
+export interface WantedCertificate {
+  readonly name: string;
+  readonly groups: readonly string[];
+  readonly lifetimeMs: number;
+}
+export interface IssuedCertificate extends KeyPair {
+  readonly expiresAt: string;
+}
 
-interface RequestStatus { readonly certificate?: string; readonly conditions?: readonly { readonly type: string; readonly status: string; readonly reason?: string; readonly message?: string }[] }
+interface RequestStatus {
+  readonly certificate?: string;
+  readonly conditions?: readonly {
+    readonly type: string;
+    readonly status: string;
+    readonly reason?: string;
+    readonly message?: string;
+  }[];
+}
 
 /** note: told of anything out of the ordinary. */
-export async function certificateFor(wanted: WantedCertificate, { admin, note }: { readonly admin: Admin; readonly note: (text: string) => void }): Promise<IssuedCertificate> {
-  const pair = await requested(wanted, admin) ?? locallySigned(wanted, { admin, note });
+export async function certificateFor(
+  wanted: WantedCertificate,
+  { admin, note }: { readonly admin: Admin; readonly note: (text: string) => void },
+): Promise<IssuedCertificate> {
+  const pair = (await requested(wanted, admin)) ?? locallySigned(wanted, { admin, note });
   return { ...pair, expiresAt: new Date(new X509Certificate(pair.certificatePem).validTo).toISOString() };
 }
 
 /** undefined when nobody signs it in time. */
-async function requested({ name, groups, lifetimeMs }: WantedCertificate, { client }: Admin): Promise<KeyPair | undefined> {
+async function requested(
+  { name, groups, lifetimeMs }: WantedCertificate,
+  { client }: Admin,
+): Promise<KeyPair | undefined> {
   const { csrPem, keyPem } = await signingRequest({ name, groups });
   const object = { name: `capstan-user-${randomBytes(6).toString('hex')}` };
-  const spec = { request: Buffer.from(csrPem).toString('base64'), signerName: 'kubernetes.io/kube-apiserver-client', usages: ['client auth'], expirationSeconds: Math.floor(lifetimeMs / 1000) };
+  const spec = {
+    request: Buffer.from(csrPem).toString('base64'),
+    signerName: 'kubernetes.io/kube-apiserver-client',
+    usages: ['client auth'],
+    expirationSeconds: Math.floor(lifetimeMs / 1000),
+  };
   await client.create(REQUESTS, { metadata: object, spec } as KubeObject);
   try {
-    const condition = { type: 'Approved', status: 'True', reason: 'CapstanUserCreate', message: 'made by capstan user create' };
-    await client.patch(REQUESTS, object, { type: 'merge', patch: { status: { conditions: [condition] } }, subresource: 'approval' });
+    const condition = {
+      type: 'Approved',
+      status: 'True',
+      reason: 'CapstanUserCreate',
+      message: 'made by capstan user create',
+    };
+    await client.patch(REQUESTS, object, {
+      type: 'merge',
+      patch: { status: { conditions: [condition] } },
+      subresource: 'approval',
+    });
     const deadline = performance.now() + SIGNER_TIMEOUT_MS;
     while (performance.now() < deadline) {
       const status = (await client.get(REQUESTS, object))['status'] as RequestStatus | undefined;
-      const refused = status?.conditions?.find(({ type, status: holds }) => (type === 'Failed' || type === 'Denied') && holds === 'True');
-      if (refused) throw new UserError(`The cluster does not sign a certificate for ${name}: ${refused.message ?? refused.reason ?? refused.type}`);
-      if (status?.certificate) return { certificatePem: Buffer.from(status.certificate, 'base64').toString('utf8'), keyPem };
+      const refused = status?.conditions?.find(
+        ({ type, status: holds }) => (type === 'Failed' || type === 'Denied') && holds === 'True',
+      );
+      if (refused)
+        throw new UserError(
+          `The cluster does not sign a certificate for ${name}: ${refused.message ?? refused.reason ?? refused.type}`,
+        );
+      if (status?.certificate)
+        return { certificatePem: Buffer.from(status.certificate, 'base64').toString('utf8'), keyPem };
       await sleep(POLL_MS);
     }
     return undefined;
@@ -48,21 +94,51 @@ async function requested({ name, groups, lifetimeMs }: WantedCertificate, { clie
   }
 }
 
-async function signingRequest({ name, groups }: { readonly name: string; readonly groups: readonly string[] }): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
+async function signingRequest({
+  name,
+  groups,
+}: {
+  readonly name: string;
+  readonly groups: readonly string[];
+}): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
   await import('reflect-metadata');
   const { Name, Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
   const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
-  const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+  const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+    'sign',
+    'verify',
+  ]);
   // As objects: a text that begins with '#' would be read as bytes.
-  const subject = new Name([{ CN: [{ utf8String: name }] }, ...groups.map((group) => ({ O: [{ utf8String: group }] }))]);
-  const request = await Pkcs10CertificateRequestGenerator.create({ name: subject, keys: keys as unknown as Pkcs10CertificateRequestCreateParams['keys'], signingAlgorithm });
+  const subject = new Name([
+    { CN: [{ utf8String: name }] },
+    ...groups.map((group) => ({ O: [{ utf8String: group }] })),
+  ]);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: subject,
+    keys: keys as unknown as Pkcs10CertificateRequestCreateParams['keys'],
+    signingAlgorithm,
+  });
   const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
-  return { csrPem: request.toString('pem'), keyPem: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ type: 'pkcs8', format: 'pem' }) as string };
+  return {
+    csrPem: request.toString('pem'),
+    keyPem: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({
+      type: 'pkcs8',
+      format: 'pem',
+    }) as string,
+  };
 }
 
-function locallySigned({ name, groups, lifetimeMs }: WantedCertificate, { admin: { pkiDir }, note }: { readonly admin: Admin; readonly note: (text: string) => void }): KeyPair {
-  if (pkiDir === undefined) throw new UserError(`Nobody signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s: does the cluster's controller manager run? With --data-dir DIR it would be signed with the authority kept there.`);
-  note(`Nobody in the cluster signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s; it was signed with ${join(pkiDir, 'ca.key')}.`);
+function locallySigned(
+  { name, groups, lifetimeMs }: WantedCertificate,
+  { admin: { pkiDir }, note }: { readonly admin: Admin; readonly note: (text: string) => void },
+): KeyPair {
+  if (pkiDir === undefined)
+    throw new UserError(
+      `Nobody signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s: does the cluster's controller manager run? With --data-dir DIR it would be signed with the authority kept there.`,
+    );
+  note(
+    `Nobody in the cluster signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s; it was signed with ${join(pkiDir, 'ca.key')}.`,
+  );
   const read = (file: string): string => {
     try {
       return readFileSync(join(pkiDir, file), 'utf8');
@@ -70,5 +146,13 @@ function locallySigned({ name, groups, lifetimeMs }: WantedCertificate, { admin:
       throw new UserError(`${join(pkiDir, file)} cannot be read: ${(error as Error).message}`, error);
     }
   };
-  return issueCertificate({ certificatePem: read('ca.crt'), keyPem: read('ca.key') }, { subject: { commonName: name, organizations: groups }, usages: ['clientAuth'], nowMs: Date.now(), lifetimeMs });
+  return issueCertificate(
+    { certificatePem: read('ca.crt'), keyPem: read('ca.key') },
+    {
+      subject: { commonName: name, organizations: groups },
+      usages: ['clientAuth'],
+      nowMs: Date.now(),
+      lifetimeMs,
+    },
+  );
 }

@@ -15,18 +15,43 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
 const RBAC = { group: 'rbac.authorization.k8s.io', version: 'v1' } as const;
-export const CLUSTER_ROLES: ResourceRef = { ...RBAC, plural: 'clusterroles', kind: 'ClusterRole', namespaced: false };
+export const CLUSTER_ROLES: ResourceRef = {
+  ...RBAC,
+  plural: 'clusterroles',
+  kind: 'ClusterRole',
+  namespaced: false,
+};
 export const ROLES: ResourceRef = { ...RBAC, plural: 'roles', kind: 'Role', namespaced: true };
-export const CLUSTER_ROLE_BINDINGS: ResourceRef = { ...RBAC, plural: 'clusterrolebindings', kind: 'ClusterRoleBinding', namespaced: false };
-export const ROLE_BINDINGS: ResourceRef = { ...RBAC, plural: 'rolebindings', kind: 'RoleBinding', namespaced: true };
-const CONFIG_MAPS: ResourceRef = { group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true };
+export const CLUSTER_ROLE_BINDINGS: ResourceRef = {
+  ...RBAC,
+  plural: 'clusterrolebindings',
+  kind: 'ClusterRoleBinding',
+  namespaced: false,
+};
+export const ROLE_BINDINGS: ResourceRef = {
+  ...RBAC,
+  plural: 'rolebindings',
+  kind: 'RoleBinding',
+  namespaced: true,
+};
+const CONFIG_MAPS: ResourceRef = {
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
+};
 
 const RECORD = { namespace: 'kube-system', name: 'capstan-users' } as const;
 /** Value: a hash of the user's name, which itself may be no label value. */
 export const USER_LABEL = 'authentication.capstan.dev/user';
 export const USER_ANNOTATION = 'authentication.capstan.dev/user-name';
 
-export interface AdminOptions { readonly dataDir?: string; readonly kubeconfig?: string; readonly context?: string }
+export interface AdminOptions {
+  readonly dataDir?: string;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+}
 
 export interface Admin {
   readonly client: Client;
@@ -48,59 +73,96 @@ export async function asAdmin<T>(options: AdminOptions, work: (admin: Admin) => 
   try {
     return await work({ client, https, pkiDir });
   } catch (error) {
-    if ((error as Error).name === 'TransportError') throw new UserError(`The API server at ${https.server} does not answer: ${(error as Error).message}`, error);
+    if ((error as Error).name === 'TransportError')
+      throw new UserError(
+        `The API server at ${https.server} does not answer: ${(error as Error).message}`,
+        error,
+      );
     throw error;
   } finally {
     await client.close();
   }
 }
 
-function whereIs({ dataDir: dir, kubeconfig }: AdminOptions): { readonly path: string; readonly pkiDir: string | undefined } {
+function whereIs({ dataDir: dir, kubeconfig }: AdminOptions): {
+  readonly path: string;
+  readonly pkiDir: string | undefined;
+} {
   if (kubeconfig !== undefined) return { path: kubeconfig, pkiDir: undefined };
   const found = dataDir(dir);
-  if (!readSettings(found) || !existsSync(found.kubeconfig)) throw new UserError(`There is no cluster in ${found.path}; start one with: capstan up --data-dir ${found.path}, or name another by --kubeconfig FILE`);
+  if (!readSettings(found) || !existsSync(found.kubeconfig))
+    throw new UserError(
+      `There is no cluster in ${found.path}; start one with: capstan up --data-dir ${found.path}, or name another by --kubeconfig FILE`,
+    );
   return { path: found.kubeconfig, pkiDir: found.pki };
 }
 
 /** Of a name as it may stand in certificates and in the names of bindings. */
 export function requireUserName(name: string): void {
-  if (name.startsWith('system:')) throw new UserError(`"${name}" cannot be a user's name: names that begin with system: are the cluster's own.`);
+  if (name.startsWith('system:'))
+    throw new UserError(
+      `"${name}" cannot be a user's name: names that begin with system: are the cluster's own.`,
+    );
   // oxlint-disable-next-line no-control-regex
-  if (name === '' || name === '.' || name === '..' || name.length > 64 || /[/%\u0000-\u001f\u007f]/.test(name)) throw new UserError(`"${name}" cannot be a user's name: it should have 1 to 64 characters, none of them /, % or a control character.`);
+  if (
+    name === '' ||
+    name === '.' ||
+    name === '..' ||
+    name.length > 64 ||
+    /[/%\u0000-\u001f\u007f]/.test(name)
+  )
+    throw new UserError(
+      `"${name}" cannot be a user's name: it should have 1 to 64 characters, none of them /, % or a control character.`,
+    );
 }
 
 export function labelOf(name: string): string {
   return createHash('sha256').update(name).digest('hex').slice(0, 40);
 }
 
-export interface UserRecord { readonly name: string; readonly groups: readonly string[]; readonly issuedAt: string; readonly expiresAt: string }
+export interface UserRecord {
+  readonly name: string;
+  readonly groups: readonly string[];
+  readonly issuedAt: string;
+  readonly expiresAt: string;
+}
 
 export async function readRecords(client: Client): Promise<UserRecord[]> {
   const map = await client.get(CONFIG_MAPS, RECORD).catch((error: unknown) => {
     if (isStatusError(error, 'NotFound')) return undefined;
     throw error;
   });
-  return Object.values((map?.['data'] ?? {}) as Record<string, string>).map((text) => JSON.parse(text) as UserRecord);
+  return Object.values((map?.['data'] ?? {}) as Record<string, string>).map(
+    (text) => JSON.parse(text) as UserRecord,
+  );
 }
 
 /** record undefined: forgets the user. */
-export async function writeRecord(client: Client, { name, record }: { readonly name: string; readonly record: UserRecord | undefined }): Promise<void> {
+export async function writeRecord(
+  client: Client,
+  { name, record }: { readonly name: string; readonly record: UserRecord | undefined },
+): Promise<void> {
   const data = { [labelOf(name)]: record ? JSON.stringify(record) : null };
   try {
     await client.patch(CONFIG_MAPS, RECORD, { type: 'merge', patch: { data } });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
     if (!record) return;
-    await client.create(CONFIG_MAPS, { metadata: { ...RECORD }, data } as KubeObject).catch(async (conflict: unknown) => {
-      if (!isStatusError(conflict, 'AlreadyExists')) throw conflict;
-      await client.patch(CONFIG_MAPS, RECORD, { type: 'merge', patch: { data } });
-    });
+    await client
+      .create(CONFIG_MAPS, { metadata: { ...RECORD }, data } as KubeObject)
+      .catch(async (conflict: unknown) => {
+        if (!isStatusError(conflict, 'AlreadyExists')) throw conflict;
+        await client.patch(CONFIG_MAPS, RECORD, { type: 'merge', patch: { data } });
+      });
   }
 }
 
 /** Bindings that `user create` made: of one user, or of all. */
 export async function bindingsOf(client: Client, name?: string): Promise<KubeObject[]> {
   const labelSelector = name === undefined ? USER_LABEL : `${USER_LABEL}=${labelOf(name)}`;
-  const [cluster, namespaced] = await Promise.all([client.list(CLUSTER_ROLE_BINDINGS, { labelSelector }), client.list(ROLE_BINDINGS, { labelSelector })]);
+  const [cluster, namespaced] = await Promise.all([
+    client.list(CLUSTER_ROLE_BINDINGS, { labelSelector }),
+    client.list(ROLE_BINDINGS, { labelSelector }),
+  ]);
   return [...cluster.items, ...namespaced.items];
 }

@@ -16,15 +16,24 @@ export interface AdmissionFlags {
 export type AdmissionSettings = Pick<AdmissionOptions, 'enabled' | 'disabled' | 'configuration'>;
 
 /** undefined = the defaults. */
-export function admissionSettings({ enableAdmissionPlugins: enabled, disableAdmissionPlugins: disabled, admissionControlConfigFile: file }: AdmissionFlags): AdmissionSettings | undefined {
+export function admissionSettings({
+  enableAdmissionPlugins: enabled,
+  disableAdmissionPlugins: disabled,
+  admissionControlConfigFile: file,
+}: AdmissionFlags): AdmissionSettings | undefined {
   if (!enabled && !disabled && file === undefined) return undefined;
-  return { ...(enabled ? { enabled } : {}), ...(disabled ? { disabled } : {}), ...(file === undefined ? {} : { configuration: configurationOf(file) }) };
+  return {
+    ...(enabled ? { enabled } : {}),
+    ...(disabled ? { disabled } : {}),
+    ...(file === undefined ? {} : { configuration: configurationOf(file) }),
+  };
 }
 
 function configurationOf(file: string): AdmissionOptions['configuration'] & object {
   try {
     // YAML is not needed without it.
-    const { readAdmissionConfiguration } = require('../../apiserver/admission/configuration.ts') as typeof import('#apiserver/admission/configuration.ts');
+    const { readAdmissionConfiguration } =
+      require('../../apiserver/admission/configuration.ts') as typeof import('#apiserver/admission/configuration.ts');
     return readAdmissionConfiguration(file);
   } catch (error) {
     throw new UserError(`--admission-control-config-file: ${errorMessage(error)}.`, error);

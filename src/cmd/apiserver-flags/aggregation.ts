@@ -17,52 +17,117 @@ export interface AggregationFlags {
   readonly enableAggregatorRouting?: boolean;
 }
 
-export interface AggregationFromFlags { readonly requestHeader?: PublishedRequestHeader; readonly aggregation?: AggregationSettings }
+export interface AggregationFromFlags {
+  readonly requestHeader?: PublishedRequestHeader;
+  readonly aggregation?: AggregationSettings;
+}
 
-const HEADERS = { usernameHeaders: ['X-Remote-User'], uidHeaders: ['X-Remote-Uid'], groupHeaders: ['X-Remote-Group'], extraHeaderPrefixes: ['X-Remote-Extra-'] };
+const HEADERS = {
+  usernameHeaders: ['X-Remote-User'],
+  uidHeaders: ['X-Remote-Uid'],
+  groupHeaders: ['X-Remote-Group'],
+  extraHeaderPrefixes: ['X-Remote-Extra-'],
+};
 
 /** Of a cluster's own certificates, in the absence of flags. */
-export function aggregationOfPki(pki: Partial<Pick<Pki, 'frontProxyCa'>> & { readonly clients: Partial<Pick<Pki['clients'], 'front-proxy-client'>> }): AggregationFromFlags {
+export function aggregationOfPki(
+  pki: Partial<Pick<Pki, 'frontProxyCa'>> & {
+    readonly clients: Partial<Pick<Pki['clients'], 'front-proxy-client'>>;
+  },
+): AggregationFromFlags {
   const client = pki.clients['front-proxy-client'];
   return {
-    ...(pki.frontProxyCa ? { requestHeader: { ca: pki.frontProxyCa.certificatePem, allowedNames: ['front-proxy-client'], ...HEADERS } } : {}),
+    ...(pki.frontProxyCa
+      ? {
+          requestHeader: {
+            ca: pki.frontProxyCa.certificatePem,
+            allowedNames: ['front-proxy-client'],
+            ...HEADERS,
+          },
+        }
+      : {}),
     ...(client ? { aggregation: { proxyClient: { cert: client.certificatePem, key: client.keyPem } } } : {}),
   };
 }
 
 /** Flags win over the data directory's certificates. readPem: reads a file for a flag, or throws a UserError. */
-export function aggregationFrom(flags: AggregationFlags, { pki, readPem }: { readonly pki: Pki | undefined; readPem(flag: string, path: string): string }): AggregationFromFlags {
+export function aggregationFrom(
+  flags: AggregationFlags,
+  { pki, readPem }: { readonly pki: Pki | undefined; readPem(flag: string, path: string): string },
+): AggregationFromFlags {
   const own = pki ? aggregationOfPki(pki) : {};
-  const { proxyClientCertFile, proxyClientKeyFile, enableAggregatorRouting, requestheaderClientCaFile } = flags;
-  if ((proxyClientCertFile === undefined) !== (proxyClientKeyFile === undefined)) throw new UserError('--proxy-client-cert-file and --proxy-client-key-file go together: give both or neither.');
-  const proxyClient = proxyClientCertFile !== undefined && proxyClientKeyFile !== undefined
-    ? { cert: readPem('--proxy-client-cert-file', proxyClientCertFile), key: readPem('--proxy-client-key-file', proxyClientKeyFile) }
-    : own.aggregation?.proxyClient;
-  const ca = requestheaderClientCaFile === undefined ? own.requestHeader?.ca : readPem('--requestheader-client-ca-file', requestheaderClientCaFile);
-  const named = Object.entries(HEADER_FLAGS).find(([name]) => flags[name as keyof typeof HEADER_FLAGS] !== undefined);
-  if (ca === undefined && named) throw new UserError(`${named[1]} needs --requestheader-client-ca-file: without it no proxy's headers are believed.`);
-  const requestHeader = ca === undefined ? undefined : {
-    ca,
-    // As upstream, a CA that was named is for any name unless names are given.
-    allowedNames: flags.requestheaderAllowedNames ?? (requestheaderClientCaFile === undefined ? own.requestHeader?.allowedNames ?? [] : []),
-    usernameHeaders: flags.requestheaderUsernameHeaders ?? HEADERS.usernameHeaders,
-    // A proxy of others may pass through what it does not know of: as upstream, it must be said that it sets this one.
-    uidHeaders: flags.requestheaderUidHeaders ?? (requestheaderClientCaFile === undefined ? HEADERS.uidHeaders : []),
-    groupHeaders: flags.requestheaderGroupHeaders ?? HEADERS.groupHeaders, extraHeaderPrefixes: flags.requestheaderExtraHeadersPrefix ?? HEADERS.extraHeaderPrefixes,
-  };
+  const { proxyClientCertFile, proxyClientKeyFile, enableAggregatorRouting, requestheaderClientCaFile } =
+    flags;
+  if ((proxyClientCertFile === undefined) !== (proxyClientKeyFile === undefined))
+    throw new UserError(
+      '--proxy-client-cert-file and --proxy-client-key-file go together: give both or neither.',
+    );
+  const proxyClient =
+    proxyClientCertFile !== undefined && proxyClientKeyFile !== undefined
+      ? {
+          cert: readPem('--proxy-client-cert-file', proxyClientCertFile),
+          key: readPem('--proxy-client-key-file', proxyClientKeyFile),
+        }
+      : own.aggregation?.proxyClient;
+  const ca =
+    requestheaderClientCaFile === undefined
+      ? own.requestHeader?.ca
+      : readPem('--requestheader-client-ca-file', requestheaderClientCaFile);
+  const named = Object.entries(HEADER_FLAGS).find(
+    ([name]) => flags[name as keyof typeof HEADER_FLAGS] !== undefined,
+  );
+  if (ca === undefined && named)
+    throw new UserError(
+      `${named[1]} needs --requestheader-client-ca-file: without it no proxy's headers are believed.`,
+    );
+  const requestHeader =
+    ca === undefined
+      ? undefined
+      : {
+          ca,
+          // As upstream, a CA that was named is for any name unless names are given.
+          allowedNames:
+            flags.requestheaderAllowedNames ??
+            (requestheaderClientCaFile === undefined ? (own.requestHeader?.allowedNames ?? []) : []),
+          usernameHeaders: flags.requestheaderUsernameHeaders ?? HEADERS.usernameHeaders,
+          // A proxy of others may pass through what it does not know of: as upstream, it must be said that it sets this one.
+          uidHeaders:
+            flags.requestheaderUidHeaders ??
+            (requestheaderClientCaFile === undefined ? HEADERS.uidHeaders : []),
+          groupHeaders: flags.requestheaderGroupHeaders ?? HEADERS.groupHeaders,
+          extraHeaderPrefixes: flags.requestheaderExtraHeadersPrefix ?? HEADERS.extraHeaderPrefixes,
+        };
   return {
     ...(requestHeader ? { requestHeader } : {}),
-    aggregation: { ...(proxyClient ? { proxyClient } : {}), ...(enableAggregatorRouting === undefined ? {} : { endpointRouting: enableAggregatorRouting }) },
+    aggregation: {
+      ...(proxyClient ? { proxyClient } : {}),
+      ...(enableAggregatorRouting === undefined ? {} : { endpointRouting: enableAggregatorRouting }),
+    },
   };
 }
 
 const HEADER_FLAGS = {
-  requestheaderAllowedNames: '--requestheader-allowed-names', requestheaderUsernameHeaders: '--requestheader-username-headers', requestheaderUidHeaders: '--requestheader-uid-headers',
-  requestheaderGroupHeaders: '--requestheader-group-headers', requestheaderExtraHeadersPrefix: '--requestheader-extra-headers-prefix',
+  requestheaderAllowedNames: '--requestheader-allowed-names',
+  requestheaderUsernameHeaders: '--requestheader-username-headers',
+  requestheaderUidHeaders: '--requestheader-uid-headers',
+  requestheaderGroupHeaders: '--requestheader-group-headers',
+  requestheaderExtraHeadersPrefix: '--requestheader-extra-headers-prefix',
 } as const;
 
 /** For the authenticator, which sees header names in lower case. */
-export function requestHeaderOptions({ allowedNames, usernameHeaders, uidHeaders, groupHeaders, extraHeaderPrefixes }: PublishedRequestHeader): RequestHeaderOptions {
+export function requestHeaderOptions({
+  allowedNames,
+  usernameHeaders,
+  uidHeaders,
+  groupHeaders,
+  extraHeaderPrefixes,
+}: PublishedRequestHeader): RequestHeaderOptions {
   const lower = (names: readonly string[]): string[] => names.map((name) => name.toLowerCase());
-  return { allowedNames, usernameHeaders: lower(usernameHeaders), uidHeaders: lower(uidHeaders), groupHeaders: lower(groupHeaders), extraHeaderPrefixes: lower(extraHeaderPrefixes) };
+  return {
+    allowedNames,
+    usernameHeaders: lower(usernameHeaders),
+    uidHeaders: lower(uidHeaders),
+    groupHeaders: lower(groupHeaders),
+    extraHeaderPrefixes: lower(extraHeaderPrefixes),
+  };
 }

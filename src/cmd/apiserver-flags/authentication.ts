@@ -24,7 +24,8 @@ const LONGEST_SECONDS = 2 ** 32;
 
 /** undefined when nothing of it is configured. */
 export function tokenSourcesFrom(flags: AuthenticationFlags): TokenSourceOptions | undefined {
-  const jwt = jwtFrom(flags), webhook = webhookFrom(flags);
+  const jwt = jwtFrom(flags),
+    webhook = webhookFrom(flags);
   return jwt || webhook ? { ...(jwt ? { jwt } : {}), ...(webhook ? { webhook } : {}) } : undefined;
 }
 
@@ -32,46 +33,97 @@ function jwtFrom(flags: AuthenticationFlags): TokenSourceOptions['jwt'] {
   const oidc = oidcFlags(flags);
   const isOidcSet = flags.oidcCaFile !== undefined || Object.keys(oidc).length > 0;
   if (flags.authenticationConfig !== undefined) {
-    if (isOidcSet) throw new UserError('authentication-config file and oidc-* flags are mutually exclusive: give one or the other.');
+    if (isOidcSet)
+      throw new UserError(
+        'authentication-config file and oidc-* flags are mutually exclusive: give one or the other.',
+      );
     return { file: flags.authenticationConfig };
   }
   if (!isOidcSet) return undefined;
-  if (!oidc.oidcIssuerUrl || !oidc.oidcClientId) throw new UserError('oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set.');
+  if (!oidc.oidcIssuerUrl || !oidc.oidcClientId)
+    throw new UserError(
+      'oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set.',
+    );
   return { flags: oidc, caFile: flags.oidcCaFile };
 }
 
-const OIDC_FLAGS = ['oidcIssuerUrl', 'oidcClientId', 'oidcUsernameClaim', 'oidcUsernamePrefix', 'oidcGroupsClaim', 'oidcGroupsPrefix', 'oidcRequiredClaim', 'oidcSigningAlgs'] as const;
+const OIDC_FLAGS = [
+  'oidcIssuerUrl',
+  'oidcClientId',
+  'oidcUsernameClaim',
+  'oidcUsernamePrefix',
+  'oidcGroupsClaim',
+  'oidcGroupsPrefix',
+  'oidcRequiredClaim',
+  'oidcSigningAlgs',
+] as const;
 
 function oidcFlags(flags: AuthenticationFlags): OidcFlags {
-  return Object.fromEntries(OIDC_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]));
+  return Object.fromEntries(
+    OIDC_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
+  );
 }
 
 function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] {
-  const { authenticationTokenWebhookConfigFile: configFile, authenticationTokenWebhookVersion: version, authenticationTokenWebhookCacheTtl: ttl } = flags;
+  const {
+    authenticationTokenWebhookConfigFile: configFile,
+    authenticationTokenWebhookVersion: version,
+    authenticationTokenWebhookCacheTtl: ttl,
+  } = flags;
   if (configFile === undefined) {
-    if (version !== undefined || ttl !== undefined) throw new UserError('--authentication-token-webhook-version and --authentication-token-webhook-cache-ttl need --authentication-token-webhook-config-file.');
+    if (version !== undefined || ttl !== undefined)
+      throw new UserError(
+        '--authentication-token-webhook-version and --authentication-token-webhook-cache-ttl need --authentication-token-webhook-config-file.',
+      );
     return undefined;
   }
-  if (version !== undefined && version !== 'v1' && version !== 'v1beta1') throw new UserError(`--authentication-token-webhook-version is "${version}"; it should be v1 or v1beta1.`);
-  return { configFile, version: version ?? DEFAULT_WEBHOOK_VERSION, cacheTtlMs: durationMs('--authentication-token-webhook-cache-ttl', ttl ?? DEFAULT_CACHE_TTL) };
+  if (version !== undefined && version !== 'v1' && version !== 'v1beta1')
+    throw new UserError(
+      `--authentication-token-webhook-version is "${version}"; it should be v1 or v1beta1.`,
+    );
+  return {
+    configFile,
+    version: version ?? DEFAULT_WEBHOOK_VERSION,
+    cacheTtlMs: durationMs('--authentication-token-webhook-cache-ttl', ttl ?? DEFAULT_CACHE_TTL),
+  };
 }
 
-export interface ServiceAccountTokenSettings { readonly issuers?: readonly string[]; readonly jwksUri?: string; readonly maxExpirationSeconds?: number; readonly extendExpiration?: boolean }
+export interface ServiceAccountTokenSettings {
+  readonly issuers?: readonly string[];
+  readonly jwksUri?: string;
+  readonly maxExpirationSeconds?: number;
+  readonly extendExpiration?: boolean;
+}
 
 export function serviceAccountTokensFrom(flags: AuthenticationFlags): ServiceAccountTokenSettings {
   const { serviceAccountIssuer: issuers, serviceAccountJwksUri: jwksUri } = flags;
   for (const issuer of issuers ?? []) {
     if (issuer === '') throw new UserError('--service-account-issuer should not be an empty string.');
-    if (issuer.includes(':') && !URL.canParse(issuer)) throw new UserError(`--service-account-issuer "${issuer}" contained a ':' but was not a valid URL.`);
+    if (issuer.includes(':') && !URL.canParse(issuer))
+      throw new UserError(`--service-account-issuer "${issuer}" contained a ':' but was not a valid URL.`);
   }
-  if (jwksUri !== undefined && !(URL.canParse(jwksUri) && jwksUri.startsWith('https://'))) throw new UserError(`--service-account-jwks-uri is "${jwksUri}"; it should be an https:// URL.`);
-  return { ...(issuers ? { issuers } : {}), ...(jwksUri === undefined ? {} : { jwksUri }), ...tokenLivesFrom(flags) };
+  if (jwksUri !== undefined && !(URL.canParse(jwksUri) && jwksUri.startsWith('https://')))
+    throw new UserError(`--service-account-jwks-uri is "${jwksUri}"; it should be an https:// URL.`);
+  return {
+    ...(issuers ? { issuers } : {}),
+    ...(jwksUri === undefined ? {} : { jwksUri }),
+    ...tokenLivesFrom(flags),
+  };
 }
 
-function tokenLivesFrom({ serviceAccountMaxTokenExpiration: longest, serviceAccountExtendTokenExpiration: extendExpiration }: AuthenticationFlags): Pick<ServiceAccountTokenSettings, 'maxExpirationSeconds' | 'extendExpiration'> {
+function tokenLivesFrom({
+  serviceAccountMaxTokenExpiration: longest,
+  serviceAccountExtendTokenExpiration: extendExpiration,
+}: AuthenticationFlags): Pick<ServiceAccountTokenSettings, 'maxExpirationSeconds' | 'extendExpiration'> {
   const maxMs = longest === undefined ? 0 : durationMs('--service-account-max-token-expiration', longest);
-  if (maxMs !== 0 && (maxMs < HOUR_MS || maxMs / 1000 > LONGEST_SECONDS)) throw new UserError(`--service-account-max-token-expiration is "${longest ?? ''}"; it must be between 1 hour and 2^32 seconds.`);
-  return { ...(maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {}), ...(extendExpiration === undefined ? {} : { extendExpiration }) };
+  if (maxMs !== 0 && (maxMs < HOUR_MS || maxMs / 1000 > LONGEST_SECONDS))
+    throw new UserError(
+      `--service-account-max-token-expiration is "${longest ?? ''}"; it must be between 1 hour and 2^32 seconds.`,
+    );
+  return {
+    ...(maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {}),
+    ...(extendExpiration === undefined ? {} : { extendExpiration }),
+  };
 }
 
 function durationMs(flag: string, text: string): number {

@@ -15,16 +15,25 @@ export interface EncryptionSettings {
 }
 
 /** undefined when objects are stored as they are. Throws a UserError for a file that cannot be used. */
-export function encryptionFrom({ encryptionProviderConfig: file, encryptionProviderConfigAutomaticReload: reload }: EncryptionFlags): EncryptionSettings | undefined {
+export function encryptionFrom({
+  encryptionProviderConfig: file,
+  encryptionProviderConfigAutomaticReload: reload,
+}: EncryptionFlags): EncryptionSettings | undefined {
   if (file === undefined) {
-    if (reload) throw new UserError('--encryption-provider-config-automatic-reload needs --encryption-provider-config FILE.');
+    if (reload)
+      throw new UserError(
+        '--encryption-provider-config-automatic-reload needs --encryption-provider-config FILE.',
+      );
     return undefined;
   }
   let content: string;
   try {
     content = readFileSync(file, 'utf8');
   } catch (error) {
-    throw new UserError(`--encryption-provider-config ${file} cannot be read: ${errorMessage(error)}.`, error);
+    throw new UserError(
+      `--encryption-provider-config ${file} cannot be read: ${errorMessage(error)}.`,
+      error,
+    );
   }
   try {
     parseEncryptionConfiguration(content);

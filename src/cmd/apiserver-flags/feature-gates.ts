@@ -38,26 +38,47 @@ export function featuresFrom(settings: ReadonlyMap<string, boolean>): Features {
   const gates = Object.entries(FEATURE_GATES) as [FeatureName, FeatureGate][];
   for (const name of settings.keys()) {
     if (name !== 'AllAlpha' && name !== 'AllBeta' && !Object.hasOwn(FEATURE_GATES, name)) {
-      throw new UserError(`--feature-gates names ${name}, which is no feature gate of this server; there are: ${gates.map(([known]) => known).join(', ')}.`);
+      throw new UserError(
+        `--feature-gates names ${name}, which is no feature gate of this server; there are: ${gates.map(([known]) => known).join(', ')}.`,
+      );
     }
   }
-  return Object.fromEntries(gates.map(([name, gate]): [FeatureName, boolean] => {
-    const wanted = settings.get(name);
-    const ofStage = gate.stage === 'ALPHA' ? settings.get('AllAlpha') : gate.stage === 'BETA' ? settings.get('AllBeta') : undefined;
-    // A stage switches what can be switched.
-    if (gate.switchable) return [name, wanted ?? ofStage ?? gate.default];
-    if (wanted !== undefined && wanted !== gate.default) throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${gate.default}.`);
-    return [name, gate.default];
-  })) as unknown as Features;
+  return Object.fromEntries(
+    gates.map(([name, gate]): [FeatureName, boolean] => {
+      const wanted = settings.get(name);
+      const ofStage =
+        gate.stage === 'ALPHA'
+          ? settings.get('AllAlpha')
+          : gate.stage === 'BETA'
+            ? settings.get('AllBeta')
+            : undefined;
+      // A stage switches what can be switched.
+      if (gate.switchable) return [name, wanted ?? ofStage ?? gate.default];
+      if (wanted !== undefined && wanted !== gate.default)
+        throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${gate.default}.`);
+      return [name, gate.default];
+    }),
+  ) as unknown as Features;
 }
 
 /** The names of those that are on; undefined: by default. */
 export function featuresOn(features: Features = featuresFrom(new Map())): ReadonlySet<string> {
-  return new Set(Object.entries(features).filter(([, on]) => on).map(([name]) => name));
+  return new Set(
+    Object.entries(features)
+      .filter(([, on]) => on)
+      .map(([name]) => name),
+  );
 }
 
 /** kubernetes_feature_enabled, as upstream counts them. */
 export function featureMetrics(features: Features): string {
-  const lines = (Object.entries(features) as [FeatureName, boolean][]).map(([name, on]) => `kubernetes_feature_enabled{name="${name}",stage="${FEATURE_GATES[name].stage}"} ${on ? 1 : 0}`);
-  return ['# HELP kubernetes_feature_enabled Whether a feature is on, by name and stage.', '# TYPE kubernetes_feature_enabled gauge', ...lines].join('\n');
+  const lines = (Object.entries(features) as [FeatureName, boolean][]).map(
+    ([name, on]) =>
+      `kubernetes_feature_enabled{name="${name}",stage="${FEATURE_GATES[name].stage}"} ${on ? 1 : 0}`,
+  );
+  return [
+    '# HELP kubernetes_feature_enabled Whether a feature is on, by name and stage.',
+    '# TYPE kubernetes_feature_enabled gauge',
+    ...lines,
+  ].join('\n');
 }

@@ -23,35 +23,64 @@ const DEFAULT_LIFETIME = '1h';
 const LONGEST_LIFETIME_MS = 7 * 24 * 3_600_000;
 
 /** undefined when none of these ways in is configured. pkiDir: where the signing key is kept; without one it lives in memory. */
-export function loginOptions(flags: LoginFlags, { pkiDir }: { readonly pkiDir: string | undefined }): LoginOptions | undefined {
+export function loginOptions(
+  flags: LoginFlags,
+  { pkiDir }: { readonly pkiDir: string | undefined },
+): LoginOptions | undefined {
   const { basicAuthFile, ldapConfig, kerberosKeytab } = flags;
   if (basicAuthFile === undefined && ldapConfig === undefined && kerberosKeytab === undefined) {
-    const idle = Object.entries(FLAG_NAMES).find(([name]) => flags[name as keyof LoginFlags] !== undefined && flags[name as keyof LoginFlags] !== false);
-    if (idle) throw new UserError(`${idle[1]} does nothing by itself: it goes with ${idle[1].startsWith('--kerberos') ? '--kerberos-keytab' : '--basic-auth-file, --ldap-config or --kerberos-keytab'}.`);
+    const idle = Object.entries(FLAG_NAMES).find(
+      ([name]) => flags[name as keyof LoginFlags] !== undefined && flags[name as keyof LoginFlags] !== false,
+    );
+    if (idle)
+      throw new UserError(
+        `${idle[1]} does nothing by itself: it goes with ${idle[1].startsWith('--kerberos') ? '--kerberos-keytab' : '--basic-auth-file, --ldap-config or --kerberos-keytab'}.`,
+      );
     return undefined;
   }
-  for (const [flag, path] of [['--basic-auth-file', basicAuthFile], ['--ldap-config', ldapConfig], ['--kerberos-keytab', kerberosKeytab]] as const) if (path !== undefined) requireReadable(flag, path);
-  if (flags.kerberosGroupsFromLdap && ldapConfig === undefined) throw new UserError('--kerberos-groups-from-ldap needs --ldap-config.');
+  for (const [flag, path] of [
+    ['--basic-auth-file', basicAuthFile],
+    ['--ldap-config', ldapConfig],
+    ['--kerberos-keytab', kerberosKeytab],
+  ] as const)
+    if (path !== undefined) requireReadable(flag, path);
+  if (flags.kerberosGroupsFromLdap && ldapConfig === undefined)
+    throw new UserError('--kerberos-groups-from-ldap needs --ldap-config.');
   return {
-    ...(basicAuthFile === undefined ? {} : { basicAuthFile }), ...(ldapConfig === undefined ? {} : { ldapConfigFile: ldapConfig }),
-    ...(kerberosKeytab === undefined ? {} : {
-      kerberos: {
-        keytab: kerberosKeytab, service: flags.kerberosService ?? 'HTTP', nameMapping: (flags.kerberosNameMapping ?? []).map(mappingOf), groupsFromLdap: flags.kerberosGroupsFromLdap ?? false,
-      },
-    }),
-    session: { key: sessionKey(flags.sessionSigningKeyFile, pkiDir), lifetimeMs: lifetimeMs(flags.sessionLifetime ?? DEFAULT_LIFETIME) },
+    ...(basicAuthFile === undefined ? {} : { basicAuthFile }),
+    ...(ldapConfig === undefined ? {} : { ldapConfigFile: ldapConfig }),
+    ...(kerberosKeytab === undefined
+      ? {}
+      : {
+          kerberos: {
+            keytab: kerberosKeytab,
+            service: flags.kerberosService ?? 'HTTP',
+            nameMapping: (flags.kerberosNameMapping ?? []).map(mappingOf),
+            groupsFromLdap: flags.kerberosGroupsFromLdap ?? false,
+          },
+        }),
+    session: {
+      key: sessionKey(flags.sessionSigningKeyFile, pkiDir),
+      lifetimeMs: lifetimeMs(flags.sessionLifetime ?? DEFAULT_LIFETIME),
+    },
   };
 }
 
 const FLAG_NAMES: Readonly<Partial<Record<keyof LoginFlags, string>>> = {
-  kerberosService: '--kerberos-service', kerberosNameMapping: '--kerberos-name-mapping', kerberosGroupsFromLdap: '--kerberos-groups-from-ldap',
-  sessionSigningKeyFile: '--session-signing-key-file', sessionLifetime: '--session-lifetime',
+  kerberosService: '--kerberos-service',
+  kerberosNameMapping: '--kerberos-name-mapping',
+  kerberosGroupsFromLdap: '--kerberos-groups-from-ldap',
+  sessionSigningKeyFile: '--session-signing-key-file',
+  sessionLifetime: '--session-lifetime',
 };
 
 /** The last '=' that stands before the replacement: patterns may hold some, names do not. */
 function mappingOf(text: string): { readonly pattern: string; readonly replacement: string } {
   const at = text.lastIndexOf('=');
-  if (at < 1) throw new UserError(`--kerberos-name-mapping is "${text}"; it should be PATTERN=REPLACEMENT, for example '^(.*)@EXAMPLE\\.COM$=$1'.`);
+  if (at < 1)
+    throw new UserError(
+      `--kerberos-name-mapping is "${text}"; it should be PATTERN=REPLACEMENT, for example '^(.*)@EXAMPLE\\.COM$=$1'.`,
+    );
   return { pattern: text.slice(0, at), replacement: text.slice(at + 1) };
 }
 
@@ -62,7 +91,10 @@ function lifetimeMs(text: string): number {
   } catch {
     ms = NaN;
   }
-  if (!(ms >= 60_000 && ms <= LONGEST_LIFETIME_MS)) throw new UserError(`--session-lifetime is "${text}"; it should be a duration from 1m to 168h, for example 8h.`);
+  if (!(ms >= 60_000 && ms <= LONGEST_LIFETIME_MS))
+    throw new UserError(
+      `--session-lifetime is "${text}"; it should be a duration from 1m to 168h, for example 8h.`,
+    );
   return ms;
 }
 

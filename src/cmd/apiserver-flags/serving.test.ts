@@ -14,7 +14,10 @@ test('without the flag nothing is said', () => {
 });
 
 test('events are kept as long as --event-ttl says', () => {
-  const kept = (eventTtl: string): (number | undefined)[] => servingFrom({ eventTtl }).registry!.filter(({ plural }) => plural === 'events' || plural === 'pods').map(({ behaviour }) => behaviour.ttlSeconds);
+  const kept = (eventTtl: string): (number | undefined)[] =>
+    servingFrom({ eventTtl })
+      .registry!.filter(({ plural }) => plural === 'events' || plural === 'pods')
+      .map(({ behaviour }) => behaviour.ttlSeconds);
   assert.deepEqual(kept('90m'), [5400, undefined, 5400]);
   assert.deepEqual(kept('0'), [undefined, undefined, undefined]);
   assert.throws(() => servingFrom({ eventTtl: 'soon' }), /--event-ttl is "soon"; it should be a duration/);
@@ -22,11 +25,20 @@ test('events are kept as long as --event-ttl says', () => {
 });
 
 test('the most exact setting wins', () => {
-  const isEnabled = enabled('api/beta=true,storage.k8s.io/v1beta1=false,storage.k8s.io/v1beta1/volumeattributesclasses=true,apps/v1/daemonsets=false');
+  const isEnabled = enabled(
+    'api/beta=true,storage.k8s.io/v1beta1=false,storage.k8s.io/v1beta1/volumeattributesclasses=true,apps/v1/daemonsets=false',
+  );
   const answers: [string, boolean][] = [
-    ['networking.k8s.io/v1beta1/ipaddresses', true], ['resource.k8s.io/v1beta1/resourceclaims', true], ['resource.k8s.io/v1alpha3/devicetaintrules', false],
-    ['storage.k8s.io/v1beta1/volumeattributesclasses', true], ['storage.k8s.io/v1beta1/', true], ['storage.k8s.io/v1/storageclasses', true],
-    ['apps/v1/daemonsets', false], ['apps/v1/deployments', true], ['apps/v1/', true], ['/v1/pods', true],
+    ['networking.k8s.io/v1beta1/ipaddresses', true],
+    ['resource.k8s.io/v1beta1/resourceclaims', true],
+    ['resource.k8s.io/v1alpha3/devicetaintrules', false],
+    ['storage.k8s.io/v1beta1/volumeattributesclasses', true],
+    ['storage.k8s.io/v1beta1/', true],
+    ['storage.k8s.io/v1/storageclasses', true],
+    ['apps/v1/daemonsets', false],
+    ['apps/v1/deployments', true],
+    ['apps/v1/', true],
+    ['/v1/pods', true],
   ];
   for (const [name, expected] of answers) assert.equal(ask(isEnabled, name), expected, name);
 });
@@ -40,23 +52,43 @@ test('everything, stabilities, single versions', () => {
 });
 
 test('what a gate is before is served only with it', () => {
-  const cases: readonly (readonly [gates: string, expected: boolean])[] = [['', false], ['StorageVersionMigrator=false', false], ['AllBeta=true', true], ['StorageVersionMigrator=true', true]];
+  const cases: readonly (readonly [gates: string, expected: boolean])[] = [
+    ['', false],
+    ['StorageVersionMigrator=false', false],
+    ['AllBeta=true', true],
+    ['StorageVersionMigrator=true', true],
+  ];
   for (const [featureGates, expected] of cases) {
     for (const runtimeConfig of ['api/all=true', 'storagemigration.k8s.io/v1beta1=true']) {
       const isEnabled = servingFrom({ runtimeConfig, featureGates }).isEnabled!;
-      for (const resource of ['', 'storageversionmigrations']) assert.equal(isEnabled({ group: 'storagemigration.k8s.io', version: 'v1beta1', resource }), expected, featureGates);
+      for (const resource of ['', 'storageversionmigrations'])
+        assert.equal(
+          isEnabled({ group: 'storagemigration.k8s.io', version: 'v1beta1', resource }),
+          expected,
+          featureGates,
+        );
     }
   }
 });
 
 test('what is unknown is refused by name', () => {
   for (const [text, complaint] of [
-    ['apps/v9=true', /group "apps" has v1/], ['nope.example.com/v1=true', /no API group "nope\.example\.com"/], ['apps/v1/none=true', /apps\/v1 has no resource "none"/],
-    ['api/all=maybe', /should be NAME=true or NAME=false/], ['api/all=false', /needs something that is served/],
-  ] as const) assert.throws(() => enabled(text), complaint, text);
-  assert.throws(() => servingFrom({ featureGates: 'SomethingElse=true' }), /SomethingElse, which is no feature gate of this server; there are: .*CBORServingAndStorage/);
+    ['apps/v9=true', /group "apps" has v1/],
+    ['nope.example.com/v1=true', /no API group "nope\.example\.com"/],
+    ['apps/v1/none=true', /apps\/v1 has no resource "none"/],
+    ['api/all=maybe', /should be NAME=true or NAME=false/],
+    ['api/all=false', /needs something that is served/],
+  ] as const)
+    assert.throws(() => enabled(text), complaint, text);
+  assert.throws(
+    () => servingFrom({ featureGates: 'SomethingElse=true' }),
+    /SomethingElse, which is no feature gate of this server; there are: .*CBORServingAndStorage/,
+  );
   assert.throws(() => servingFrom({ featureGates: 'CBORServingAndStorage' }), /should be NAME=true/);
-  assert.throws(() => servingFrom({ featureGates: 'WatchList=false' }), /sets WatchList to false; here it is always true/);
+  assert.throws(
+    () => servingFrom({ featureGates: 'WatchList=false' }),
+    /sets WatchList to false; here it is always true/,
+  );
   const gates = (featureGates: string): unknown[] => {
     const { cbor, constrainedImpersonation } = servingFrom({ featureGates });
     return [cbor, constrainedImpersonation];
@@ -65,5 +97,8 @@ test('what is unknown is refused by name', () => {
   assert.deepEqual(gates('ConstrainedImpersonation=false'), [false, false]);
   assert.deepEqual(gates('AllAlpha=true,AllBeta=false'), [true, false]);
   assert.deepEqual(gates('AllBeta=false,ConstrainedImpersonation=true'), [false, true]);
-  assert.match(featureMetrics(servingFrom({ featureGates: 'AllAlpha=true' }).features!), /^kubernetes_feature_enabled\{name="CBORServingAndStorage",stage="ALPHA"\} 1$/m);
+  assert.match(
+    featureMetrics(servingFrom({ featureGates: 'AllAlpha=true' }).features!),
+    /^kubernetes_feature_enabled\{name="CBORServingAndStorage",stage="ALPHA"\} 1$/m,
+  );
 });

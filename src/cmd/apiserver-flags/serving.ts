@@ -16,34 +16,61 @@ export interface ServingFlags {
 
 export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
 
-export interface Serving { readonly isEnabled?: IsEnabled; readonly features?: Features; readonly cbor?: boolean; readonly constrainedImpersonation?: boolean; /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[] }
+export interface Serving {
+  readonly isEnabled?: IsEnabled;
+  readonly features?: Features;
+  readonly cbor?: boolean;
+  readonly constrainedImpersonation?: boolean;
+  /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[];
+}
 
-const STABILITIES: Readonly<Record<string, string>> = { 'api/ga': 'stable', 'api/beta': 'beta', 'api/alpha': 'alpha' };
+const STABILITIES: Readonly<Record<string, string>> = {
+  'api/ga': 'stable',
+  'api/beta': 'beta',
+  'api/alpha': 'alpha',
+};
 
 export function servingFrom({ runtimeConfig, featureGates, eventTtl }: ServingFlags): Serving {
   const ttlMs = durationMsOf('--event-ttl', eventTtl);
   const features = gatesOf(featureGates);
   return {
-    ...(runtimeConfig === undefined ? {} : { isEnabled: gated(isEnabledBy(settingsOf('--runtime-config', runtimeConfig)), features) }),
-    ...(featureGates === undefined ? {} : { features, cbor: features.CBORServingAndStorage, constrainedImpersonation: features.ConstrainedImpersonation }),
-    ...(ttlMs === undefined ? {} : { registry: RESOURCES.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000))) }),
+    ...(runtimeConfig === undefined
+      ? {}
+      : { isEnabled: gated(isEnabledBy(settingsOf('--runtime-config', runtimeConfig)), features) }),
+    ...(featureGates === undefined
+      ? {}
+      : {
+          features,
+          cbor: features.CBORServingAndStorage,
+          constrainedImpersonation: features.ConstrainedImpersonation,
+        }),
+    ...(ttlMs === undefined
+      ? {}
+      : { registry: RESOURCES.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000))) }),
   };
 }
 
 /** Of what is kept for a time, events. 0: for good. */
 function withTtl(resource: Resource, ttlSeconds: number): Resource {
   const { ttlSeconds: usual, ...behaviour } = resource.behaviour;
-  return usual === undefined ? resource : { ...resource, behaviour: ttlSeconds === 0 ? behaviour : { ...behaviour, ttlSeconds } };
+  return usual === undefined
+    ? resource
+    : { ...resource, behaviour: ttlSeconds === 0 ? behaviour : { ...behaviour, ttlSeconds } };
 }
 
 function settingsOf(flag: string, text: string): Map<string, boolean> {
   const settings = new Map<string, boolean>();
-  for (const part of text.split(',').map((word) => word.trim()).filter((word) => word !== '')) {
+  for (const part of text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '')) {
     const equals = part.indexOf('=');
-    const name = equals < 0 ? part : part.slice(0, equals).trim(), value = equals < 0 ? '' : part.slice(equals + 1).trim();
+    const name = equals < 0 ? part : part.slice(0, equals).trim(),
+      value = equals < 0 ? '' : part.slice(equals + 1).trim();
     // A name alone means true, in --runtime-config.
     const isOn = value === 'true' || (value === '' && flag === '--runtime-config');
-    if (name === '' || (!isOn && value !== 'false')) throw new UserError(`${flag} has "${part}"; it should be NAME=true or NAME=false.`);
+    if (name === '' || (!isOn && value !== 'false'))
+      throw new UserError(`${flag} has "${part}"; it should be NAME=true or NAME=false.`);
     settings.set(name, isOn);
   }
   return settings;
@@ -52,15 +79,33 @@ function settingsOf(flag: string, text: string): Map<string, boolean> {
 /** The most exact setting wins: a resource, then its version, then the stability, then api/all. */
 function isEnabledBy(settings: ReadonlyMap<string, boolean>): IsEnabled {
   for (const name of settings.keys()) requireKnown(name);
-  if (settings.get('api/all') === false && !Array.from(settings).some(([name, on]) => on && name !== 'api/all')) throw new UserError('--runtime-config api/all=false needs something that is served all the same, for example v1=true.');
+  if (
+    settings.get('api/all') === false &&
+    !Array.from(settings).some(([name, on]) => on && name !== 'api/all')
+  )
+    throw new UserError(
+      '--runtime-config api/all=false needs something that is served all the same, for example v1=true.',
+    );
   const ofVersion = ({ group, version }: GroupVersion): boolean => {
-    const stability = Object.entries(STABILITIES).find(([, value]) => value === stabilityOf(version))?.[0] ?? '';
-    return settings.get(nameOf({ group, version })) ?? settings.get(stability) ?? settings.get('api/all') ?? enabledByDefault(version);
+    const stability =
+      Object.entries(STABILITIES).find(([, value]) => value === stabilityOf(version))?.[0] ?? '';
+    return (
+      settings.get(nameOf({ group, version })) ??
+      settings.get(stability) ??
+      settings.get('api/all') ??
+      enabledByDefault(version)
+    );
   };
   return ({ group, version, resource }) => {
-    if (resource !== '') return settings.get(`${nameOf({ group, version })}/${resource}`) ?? ofVersion({ group, version });
+    if (resource !== '')
+      return settings.get(`${nameOf({ group, version })}/${resource}`) ?? ofVersion({ group, version });
     // Of the version itself is asked whether anything of it is served.
-    return builtinResources.some((facts) => facts.group === group && facts.version === version && (settings.get(`${nameOf(facts)}/${facts.plural}`) ?? ofVersion(facts)));
+    return builtinResources.some(
+      (facts) =>
+        facts.group === group &&
+        facts.version === version &&
+        (settings.get(`${nameOf(facts)}/${facts.plural}`) ?? ofVersion(facts)),
+    );
   };
 }
 
@@ -74,9 +119,23 @@ function requireKnown(name: string): void {
   // 'v1' and 'v1/pods' are of the core group, which upstream lets be called api/v1 too.
   const [group = '', version = '', resource = ''] = /^v\d/.test(parts[0] ?? '') ? ['', ...parts] : parts;
   const known = apiGroups.find((candidate) => candidate.name === group);
-  if (!known) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: there is no API group ${JSON.stringify(group)}.`);
-  if (!known.versions.includes(version)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: group ${JSON.stringify(group)} has ${known.versions.join(', ')}.`);
-  if (resource !== '' && !builtinResources.some((facts) => facts.group === group && facts.version === version && facts.plural === resource)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: ${nameOf({ group, version })} has no resource ${JSON.stringify(resource)}.`);
+  if (!known)
+    throw new UserError(
+      `--runtime-config names ${JSON.stringify(name)}: there is no API group ${JSON.stringify(group)}.`,
+    );
+  if (!known.versions.includes(version))
+    throw new UserError(
+      `--runtime-config names ${JSON.stringify(name)}: group ${JSON.stringify(group)} has ${known.versions.join(', ')}.`,
+    );
+  if (
+    resource !== '' &&
+    !builtinResources.some(
+      (facts) => facts.group === group && facts.version === version && facts.plural === resource,
+    )
+  )
+    throw new UserError(
+      `--runtime-config names ${JSON.stringify(name)}: ${nameOf({ group, version })} has no resource ${JSON.stringify(resource)}.`,
+    );
 }
 
 /** What --feature-gates says; without it, the defaults. Throws a UserError. */
@@ -85,7 +144,9 @@ export function gatesOf(featureGates: string | undefined): Features {
 }
 
 /** Groups that are there only with a feature, whatever else asks for them. */
-const GROUP_GATES: Readonly<Record<string, FeatureName>> = { 'storagemigration.k8s.io': 'StorageVersionMigrator' };
+const GROUP_GATES: Readonly<Record<string, FeatureName>> = {
+  'storagemigration.k8s.io': 'StorageVersionMigrator',
+};
 
 function gated(isEnabled: IsEnabled, features: Features): IsEnabled {
   return (served) => {

@@ -6,11 +6,21 @@ import { errorMessage } from '#stdx/log.ts';
 /** As the command line hands them over: a flag without value is true. */
 export type FlagText = string | boolean | undefined;
 
-export function numberOf(flag: string, text: FlagText, { min, max = Number.MAX_SAFE_INTEGER, whole = true }: { readonly min: number; readonly max?: number; readonly whole?: boolean }): number | undefined {
+export function numberOf(
+  flag: string,
+  text: FlagText,
+  {
+    min,
+    max = Number.MAX_SAFE_INTEGER,
+    whole = true,
+  }: { readonly min: number; readonly max?: number; readonly whole?: boolean },
+): number | undefined {
   if (text === undefined) return undefined;
   const value = typeof text === 'string' && text.trim() !== '' ? Number(text) : NaN;
   if (!(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
-    throw new UserError(`${flag} is "${text}"; it should be a ${whole ? 'whole number' : 'number'} ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}.`);
+    throw new UserError(
+      `${flag} is "${text}"; it should be a ${whole ? 'whole number' : 'number'} ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}.`,
+    );
   }
   return value;
 }
@@ -23,18 +33,27 @@ export function durationMsOf(flag: string, text: FlagText): number | undefined {
     return ms;
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`${flag} is "${text}"; it should be a duration, for example 30s: ${errorMessage(error)}.`, error);
+    throw new UserError(
+      `${flag} is "${text}"; it should be a duration, for example 30s: ${errorMessage(error)}.`,
+      error,
+    );
   }
 }
 
 export function yesOrNoOf(flag: string, text: FlagText): boolean | undefined {
   if (text === undefined || typeof text === 'boolean') return text;
-  if (text !== 'true' && text !== 'false') throw new UserError(`${flag} is "${text}"; it should be true or false.`);
+  if (text !== 'true' && text !== 'false')
+    throw new UserError(`${flag} is "${text}"; it should be true or false.`);
   return text === 'true';
 }
 
-export function oneOf<Choice extends string>(flag: string, text: FlagText, choices: readonly Choice[]): Choice | undefined {
+export function oneOf<Choice extends string>(
+  flag: string,
+  text: FlagText,
+  choices: readonly Choice[],
+): Choice | undefined {
   if (text === undefined) return undefined;
-  if (!choices.includes(text as Choice)) throw new UserError(`${flag} is "${text}"; it should be one of ${choices.join(', ')}.`);
+  if (!choices.includes(text as Choice))
+    throw new UserError(`${flag} is "${text}"; it should be one of ${choices.join(', ')}.`);
   return text as Choice;
 }

@@ -8,13 +8,40 @@ import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { objectKey } from '#machinery/object.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { controllerRevisions, daemonSets, nodes, pods } from '#client/refs.ts';
-import { defineController, watch, type ReconcileContext, type ReconcileResult, type SourceContext } from '#runtime/controller.ts';
-import { byController, claim, controlledBy, controllerKey, controllerReference, orphans, ownerKeys } from '../owners.ts';
+import {
+  defineController,
+  watch,
+  type ReconcileContext,
+  type ReconcileResult,
+  type SourceContext,
+} from '#runtime/controller.ts';
+import {
+  byController,
+  claim,
+  controlledBy,
+  controllerKey,
+  controllerReference,
+  orphans,
+  ownerKeys,
+} from '../owners.ts';
 import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../pod-control.ts';
 import { byAge, isPodAvailable, isPodReady, nextAvailableInMs } from '../pods.ts';
-import { HASH_LABEL, isUpdated, pinnedTemplate, placement, podTemplate, targetNode } from './daemonset/model.ts';
+import {
+  HASH_LABEL,
+  isUpdated,
+  pinnedTemplate,
+  placement,
+  podTemplate,
+  targetNode,
+} from './daemonset/model.ts';
 import { planPlacement, planUpdate, type Plan, type Situation } from './daemonset/plan.ts';
-import { RevisionCollision, currentRevision, revisionsOf, trimHistory, type HistoryOptions } from './history.ts';
+import {
+  RevisionCollision,
+  currentRevision,
+  revisionsOf,
+  trimHistory,
+  type HistoryOptions,
+} from './history.ts';
 
 /** Requests in one go. */
 const BURST = 250;
@@ -27,19 +54,34 @@ export const daemonSetController = defineController({
   workers: 2,
   watches: [
     watch(daemonSets),
-    watch(controllerRevisions, { keys: (revision, { informer }) => ownerKeys(revision, { resource: daemonSets, informer: informer(daemonSets), selectorOf }) }),
+    watch(controllerRevisions, {
+      keys: (revision, { informer }) =>
+        ownerKeys(revision, { resource: daemonSets, informer: informer(daemonSets), selectorOf }),
+    }),
     watch(pods, {
-      keys: (pod, { informer }) => ownerKeys(pod, { resource: daemonSets, informer: informer(daemonSets), selectorOf }),
+      keys: (pod, { informer }) =>
+        ownerKeys(pod, { resource: daemonSets, informer: informer(daemonSets), selectorOf }),
       observe: {
-        added: (pod, context) => void ownerOf(pod, context, (key) => (pod.metadata?.deletionTimestamp ? context.expectations.deletionObserved(key, objectKey(pod)) : context.expectations.creationObserved(key))),
-        updated: (pod, _previous, context) => void ownerOf(pod, context, (key) => { if (pod.metadata?.deletionTimestamp) context.expectations.deletionObserved(key, objectKey(pod)); }),
-        deleted: (pod, context) => void ownerOf(pod, context, (key) => context.expectations.deletionObserved(key, objectKey(pod))),
+        added: (pod, context) =>
+          void ownerOf(pod, context, (key) =>
+            pod.metadata?.deletionTimestamp
+              ? context.expectations.deletionObserved(key, objectKey(pod))
+              : context.expectations.creationObserved(key),
+          ),
+        updated: (pod, _previous, context) =>
+          void ownerOf(pod, context, (key) => {
+            if (pod.metadata?.deletionTimestamp) context.expectations.deletionObserved(key, objectKey(pod));
+          }),
+        deleted: (pod, context) =>
+          void ownerOf(pod, context, (key) => context.expectations.deletionObserved(key, objectKey(pod))),
       },
     }),
     watch(nodes, {
       keys: (_node, { informer }) => informer(daemonSets).list().map(objectKey),
       // Not for heartbeats.
-      changed: (node, previous) => !isDeepStrictEqual(node.metadata?.labels, previous.metadata?.labels) || !isDeepStrictEqual(node.spec, previous.spec),
+      changed: (node, previous) =>
+        !isDeepStrictEqual(node.metadata?.labels, previous.metadata?.labels) ||
+        !isDeepStrictEqual(node.spec, previous.spec),
     }),
   ],
   indexes: [byController(pods), byController(controllerRevisions)],
@@ -60,33 +102,78 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const set = informer(daemonSets).get(key);
   if (!set) return void expectations.forget(key);
   const selector = selectorOf(set);
-  if (selector.isEverything) return events.event(set, { type: 'Warning', reason: 'SelectingAll', message: 'This daemon set is selecting all pods. A non-empty selector is required.' });
+  if (selector.isEverything)
+    return events.event(set, {
+      type: 'Warning',
+      reason: 'SelectingAll',
+      message: 'This daemon set is selecting all pods. A non-empty selector is required.',
+    });
   if (set.metadata?.deletionTimestamp) return;
-  const history: HistoryOptions = { context, owner: set, ownerResource: daemonSets, selector, template: set.spec!.template, collisionCount: set.status?.collisionCount, hashLabel: HASH_LABEL };
-  const { current, old } = await currentRevision(history, await revisionsOf(history)).catch((error: unknown) => noteCollision(context, set, error));
+  const history: HistoryOptions = {
+    context,
+    owner: set,
+    ownerResource: daemonSets,
+    selector,
+    template: set.spec!.template,
+    collisionCount: set.status?.collisionCount,
+    hashLabel: HASH_LABEL,
+  };
+  const { current, old } = await currentRevision(history, await revisionsOf(history)).catch(
+    (error: unknown) => noteCollision(context, set, error),
+  );
   const hash = current.metadata!.labels![HASH_LABEL]!;
-  const candidates = [...controlledBy(informer(pods), set), ...orphans(informer(pods), set.metadata!.namespace!)];
-  const claimed = await claim(candidates, { api, resource: pods, owner: set, ownerResource: daemonSets, selector });
-  const situation: Situation = { set, hash, nodes: informer(nodes).list(), podsByNode: groupByNode(claimed), nowMs: context.clock.now() };
+  const candidates = [
+    ...controlledBy(informer(pods), set),
+    ...orphans(informer(pods), set.metadata!.namespace!),
+  ];
+  const claimed = await claim(candidates, {
+    api,
+    resource: pods,
+    owner: set,
+    ownerResource: daemonSets,
+    selector,
+  });
+  const situation: Situation = {
+    set,
+    hash,
+    nodes: informer(nodes).list(),
+    podsByNode: groupByNode(claimed),
+    nowMs: context.clock.now(),
+  };
   let failure: unknown, failedMs: number | undefined;
   const settled = expectations.satisfied(key);
   if (settled) {
     try {
       failedMs = await act(context, situation);
-      await trimHistory(context, old, { limit: set.spec?.revisionHistoryLimit ?? 10, isLive: ({ metadata }) => claimed.some((pod) => pod.metadata?.labels?.[HASH_LABEL] === metadata?.labels?.[HASH_LABEL]) });
+      await trimHistory(context, old, {
+        limit: set.spec?.revisionHistoryLimit ?? 10,
+        isLive: ({ metadata }) =>
+          claimed.some((pod) => pod.metadata?.labels?.[HASH_LABEL] === metadata?.labels?.[HASH_LABEL]),
+      });
     } catch (error) {
       failure = error;
     }
   }
   await writeStatus(context, situation, { observe: settled });
   if (failure) throw failure;
-  const availableMs = nextAvailableInMs(claimed, { minReadySeconds: set.spec?.minReadySeconds, nowMs: context.clock.now() });
-  const waitMs = Math.min(failedMs ?? Infinity, availableMs ?? Infinity, expectations.expiresInMs(key) ?? Infinity);
+  const availableMs = nextAvailableInMs(claimed, {
+    minReadySeconds: set.spec?.minReadySeconds,
+    nowMs: context.clock.now(),
+  });
+  const waitMs = Math.min(
+    failedMs ?? Infinity,
+    availableMs ?? Infinity,
+    expectations.expiresInMs(key) ?? Infinity,
+  );
   return waitMs === Infinity ? undefined : { requeueAfterMs: waitMs };
 }
 
 async function noteCollision({ api }: ReconcileContext, set: DaemonSet, error: unknown): Promise<never> {
-  if (error instanceof RevisionCollision) await api.updateStatus(daemonSets, { ...set, status: { ...statusDefaults, ...set.status, collisionCount: (set.status?.collisionCount ?? 0) + 1 } });
+  if (error instanceof RevisionCollision)
+    await api.updateStatus(daemonSets, {
+      ...set,
+      status: { ...statusDefaults, ...set.status, collisionCount: (set.status?.collisionCount ?? 0) + 1 },
+    });
   throw error;
 }
 
@@ -107,15 +194,24 @@ async function act(context: ReconcileContext, situation: Situation): Promise<num
   const plan = planPlacement(situation);
   const waitMs = decideFailed(context, situation, plan);
   if (plan.create.length + plan.remove.length > 0) await carryOut(context, situation, plan);
-  else if (situation.set.spec?.updateStrategy?.type !== 'OnDelete') await carryOut(context, situation, planUpdate(situation));
+  else if (situation.set.spec?.updateStrategy?.type !== 'OnDelete')
+    await carryOut(context, situation, planUpdate(situation));
   return waitMs;
 }
 
 /** Ended pods are deleted, to be made anew; those that fail again and again, ever more slowly. */
-function decideFailed({ memory, events, clock }: ReconcileContext, { set }: Situation, plan: Plan): number | undefined {
+function decideFailed(
+  { memory, events, clock }: ReconcileContext,
+  { set }: Situation,
+  plan: Plan,
+): number | undefined {
   let waitMs: number | undefined;
   for (const pod of plan.succeeded) {
-    events.event(set, { type: 'Normal', reason: 'SucceededDaemonPod', message: `Found succeeded daemon pod ${objectKey(pod)} on node ${targetNode(pod)}, will try to delete it` });
+    events.event(set, {
+      type: 'Normal',
+      reason: 'SucceededDaemonPod',
+      message: `Found succeeded daemon pod ${objectKey(pod)} on node ${targetNode(pod)}, will try to delete it`,
+    });
     plan.remove.push(pod);
   }
   for (const pod of plan.failed) {
@@ -129,15 +225,24 @@ function decideFailed({ memory, events, clock }: ReconcileContext, { set }: Situ
     // One that was well for twice the longest wait begins anew.
     const count = last && nowMs < last.untilMs + 2 * FAILED_BACKOFF.maximumMs ? last.count + 1 : 0;
     memory.set(id, { count, untilMs: nowMs + backoffMs(count, FAILED_BACKOFF) });
-    events.event(set, { type: 'Warning', reason: 'FailedDaemonPod', message: `Found failed daemon pod ${objectKey(pod)} on node ${targetNode(pod)}, will try to kill it` });
+    events.event(set, {
+      type: 'Warning',
+      reason: 'FailedDaemonPod',
+      message: `Found failed daemon pod ${objectKey(pod)} on node ${targetNode(pod)}, will try to kill it`,
+    });
     plan.remove.push(pod);
   }
   return waitMs;
 }
 
-async function carryOut(context: ReconcileContext, { set, hash }: Situation, { create, remove }: { readonly create: readonly string[]; readonly remove: readonly Pod[] }): Promise<void> {
+async function carryOut(
+  context: ReconcileContext,
+  { set, hash }: Situation,
+  { create, remove }: { readonly create: readonly string[]; readonly remove: readonly Pod[] },
+): Promise<void> {
   const { key, expectations } = context;
-  const created = create.slice(0, BURST), removed = remove.slice(0, BURST);
+  const created = create.slice(0, BURST),
+    removed = remove.slice(0, BURST);
   if (created.length + removed.length === 0) return;
   expectations.expect(key, { creations: created.length, deletions: removed.map(objectKey) });
   const template = podTemplate(set, hash);
@@ -145,7 +250,10 @@ async function carryOut(context: ReconcileContext, { set, hash }: Situation, { c
   let failed = 0;
   const { succeeded, error } = await slowStart(created.length, async (index) => {
     try {
-      await createPod(podFromTemplate({ template: pinnedTemplate(template, created[index]!), owner: set, reference }), { owner: set, context });
+      await createPod(
+        podFromTemplate({ template: pinnedTemplate(template, created[index]!), owner: set, reference }),
+        { owner: set, context },
+      );
     } catch (caught) {
       if (isNamespaceTerminating(caught)) return;
       failed += 1;
@@ -155,14 +263,27 @@ async function carryOut(context: ReconcileContext, { set, hash }: Situation, { c
   });
   const skipped = created.length - succeeded - failed;
   if (skipped > 0) expectations.lower(key, { creations: skipped });
-  const outcomes = await Promise.allSettled(removed.map((pod) => deletePod(pod, { owner: set, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) })));
+  const outcomes = await Promise.allSettled(
+    removed.map((pod) =>
+      deletePod(pod, { owner: set, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) }),
+    ),
+  );
   const failure = error ?? outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
   if (failure) throw failure;
 }
 
-const statusDefaults = { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 };
+const statusDefaults = {
+  currentNumberScheduled: 0,
+  numberMisscheduled: 0,
+  desiredNumberScheduled: 0,
+  numberReady: 0,
+};
 
-async function writeStatus({ api }: ReconcileContext, situation: Situation, { observe }: { readonly observe: boolean }): Promise<void> {
+async function writeStatus(
+  { api }: ReconcileContext,
+  situation: Situation,
+  { observe }: { readonly observe: boolean },
+): Promise<void> {
   const { set } = situation;
   const status = statusOf(situation);
   if (observe) status.observedGeneration = set.metadata?.generation ?? 0;
@@ -190,8 +311,11 @@ function statusOf({ set, hash, nodes: all, podsByNode, nowMs }: Situation): Daem
   }
   const { observedGeneration, collisionCount, conditions } = set.status ?? {};
   return {
-    ...status, numberUnavailable: status.desiredNumberScheduled - status.numberAvailable,
-    ...(observedGeneration === undefined ? {} : { observedGeneration }), ...(collisionCount === undefined ? {} : { collisionCount }), ...(conditions ? { conditions } : {}),
+    ...status,
+    numberUnavailable: status.desiredNumberScheduled - status.numberAvailable,
+    ...(observedGeneration === undefined ? {} : { observedGeneration }),
+    ...(collisionCount === undefined ? {} : { collisionCount }),
+    ...(conditions ? { conditions } : {}),
   };
 }
 

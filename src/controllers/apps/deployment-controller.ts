@@ -7,8 +7,22 @@
 import type { Deployment, Pod, ReplicaSet } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { deployments, pods, replicaSets } from '#client/refs.ts';
-import { defineController, watch, type ReconcileContext, type ReconcileResult, type SourceContext } from '#runtime/controller.ts';
-import { byController, claim, controlledBy, controllerKey, controllerOf, orphans, ownerKeys } from '../owners.ts';
+import {
+  defineController,
+  watch,
+  type ReconcileContext,
+  type ReconcileResult,
+  type SourceContext,
+} from '#runtime/controller.ts';
+import {
+  byController,
+  claim,
+  controlledBy,
+  controllerKey,
+  controllerOf,
+  orphans,
+  ownerKeys,
+} from '../owners.ts';
 import { isRollingUpdate, splitSets } from './deployment/model.ts';
 import { recreate, rollingUpdate, cleanUpHistory } from './deployment/rollout.ts';
 import { isScalingEvent, scale } from './deployment/scaling.ts';
@@ -20,7 +34,10 @@ export const deploymentController = defineController({
   name: 'deployment-controller',
   watches: [
     watch(deployments),
-    watch(replicaSets, { keys: (set, { informer }) => ownerKeys(set, { resource: deployments, informer: informer(deployments), selectorOf }) }),
+    watch(replicaSets, {
+      keys: (set, { informer }) =>
+        ownerKeys(set, { resource: deployments, informer: informer(deployments), selectorOf }),
+    }),
     watch(pods, { keys: recreatedDeployment }),
   ],
   indexes: [byController(replicaSets), byController(pods)],
@@ -46,11 +63,24 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   if (!deployment) return;
   const selector = selectorOf(deployment);
   if (selector.isEverything) {
-    events.event(deployment, { type: 'Warning', reason: 'SelectingAll', message: 'This deployment is selecting all pods. A non-empty selector is required.' });
+    events.event(deployment, {
+      type: 'Warning',
+      reason: 'SelectingAll',
+      message: 'This deployment is selecting all pods. A non-empty selector is required.',
+    });
     return noteGeneration(context, deployment);
   }
-  const candidates = [...controlledBy(informer(replicaSets), deployment), ...orphans(informer(replicaSets), deployment.metadata!.namespace!)];
-  const sets = await claim(candidates, { api, resource: replicaSets, owner: deployment, ownerResource: deployments, selector });
+  const candidates = [
+    ...controlledBy(informer(replicaSets), deployment),
+    ...orphans(informer(replicaSets), deployment.metadata!.namespace!),
+  ];
+  const sets = await claim(candidates, {
+    api,
+    resource: replicaSets,
+    owner: deployment,
+    ownerResource: deployments,
+    selector,
+  });
   const sync = new DeploymentSync(context, { deployment, ...splitSets(deployment, sets) });
   if (deployment.metadata?.deletionTimestamp) return writeCounts(sync);
   await notePause(sync);
@@ -74,11 +104,19 @@ async function step(sync: DeploymentSync): Promise<number | undefined> {
 
 function podsBySet(sync: DeploymentSync): Map<string, readonly Pod[]> {
   const informer = sync.context.informer(pods);
-  return new Map(sync.all.map((set: ReplicaSet) => [set.metadata!.uid!, controlledBy(informer, set).filter((pod) => controllerOf(pod)?.kind === 'ReplicaSet')]));
+  return new Map(
+    sync.all.map((set: ReplicaSet) => [
+      set.metadata!.uid!,
+      controlledBy(informer, set).filter((pod) => controllerOf(pod)?.kind === 'ReplicaSet'),
+    ]),
+  );
 }
 
 async function noteGeneration({ api }: ReconcileContext, deployment: Deployment): Promise<void> {
   const { generation = 0 } = deployment.metadata ?? {};
   if ((deployment.status?.observedGeneration ?? 0) >= generation) return;
-  await api.updateStatus(deployments, { ...deployment, status: { ...deployment.status, observedGeneration: generation } });
+  await api.updateStatus(deployments, {
+    ...deployment,
+    status: { ...deployment.status, observedGeneration: generation },
+  });
 }

@@ -43,10 +43,21 @@ function inOrderOfNames(value: unknown): unknown {
 }
 
 /** Oldest first. */
-export async function revisionsOf({ context, owner, ownerResource, selector }: HistoryOptions): Promise<ControllerRevision[]> {
+export async function revisionsOf({
+  context,
+  owner,
+  ownerResource,
+  selector,
+}: HistoryOptions): Promise<ControllerRevision[]> {
   const informer = context.informer(controllerRevisions);
   const candidates = [...controlledBy(informer, owner), ...orphans(informer, owner.metadata!.namespace!)];
-  const claimed = await claim(candidates, { api: context.api, resource: controllerRevisions, owner, ownerResource, selector });
+  const claimed = await claim(candidates, {
+    api: context.api,
+    resource: controllerRevisions,
+    owner,
+    ownerResource,
+    selector,
+  });
   return claimed.sort((a, b) => a.revision - b.revision || byAge(a, b));
 }
 
@@ -64,7 +75,10 @@ export class RevisionCollision extends Error {
  * The revision of the present template: found (and then made the newest) or created. Throws RevisionCollision when its name is taken by
  * something else: the caller counts that in its status and comes again.
  */
-export async function currentRevision(options: HistoryOptions, revisions: readonly ControllerRevision[]): Promise<History> {
+export async function currentRevision(
+  options: HistoryOptions,
+  revisions: readonly ControllerRevision[],
+): Promise<History> {
   const data = dataOf(options.template);
   const same = revisions.filter((revision) => isDeepStrictEqual(revision.data, data));
   const found = same.at(-1);
@@ -72,28 +86,47 @@ export async function currentRevision(options: HistoryOptions, revisions: readon
   const newest = Math.max(0, ...old.map(({ revision }) => revision));
   if (!found) return { current: await create(options, { data, revision: newest + 1 }), old };
   if (found.revision > newest) return { current: found, old };
-  return { current: await options.context.api.update(controllerRevisions, { ...found, revision: newest + 1 }), old };
+  return {
+    current: await options.context.api.update(controllerRevisions, { ...found, revision: newest + 1 }),
+    old,
+  };
 }
 
-async function create({ context, owner, ownerResource, template, collisionCount, hashLabel }: HistoryOptions, { data, revision }: { readonly data: Record<string, unknown>; readonly revision: number }): Promise<ControllerRevision> {
+async function create(
+  { context, owner, ownerResource, template, collisionCount, hashLabel }: HistoryOptions,
+  { data, revision }: { readonly data: Record<string, unknown>; readonly revision: number },
+): Promise<ControllerRevision> {
   const { name: ownerName = '', namespace, annotations } = owner.metadata!;
   const hash = templateHash(template, collisionCount);
   const name = `${ownerName}-${hash}`;
   const labels = { ...template.metadata?.labels, [hashLabel]: hash };
   try {
     return await context.api.create(controllerRevisions, {
-      metadata: { name, namespace: namespace!, labels, ...(annotations ? { annotations } : {}), ownerReferences: [controllerReference(owner, ownerResource)] }, data, revision,
+      metadata: {
+        name,
+        namespace: namespace!,
+        labels,
+        ...(annotations ? { annotations } : {}),
+        ownerReferences: [controllerReference(owner, ownerResource)],
+      },
+      data,
+      revision,
     });
   } catch (error) {
     if (!isStatusError(error, 'AlreadyExists')) throw error;
     const existing = await context.api.get(controllerRevisions, { name, namespace });
-    if (controllerOf(existing)?.uid === owner.metadata?.uid && isDeepStrictEqual(existing.data, data)) return existing;
+    if (controllerOf(existing)?.uid === owner.metadata?.uid && isDeepStrictEqual(existing.data, data))
+      return existing;
     throw new RevisionCollision(`controllerrevision ${namespace}/${name} is another one's`);
   }
 }
 
 /** Deletes the oldest that no pod is of, beyond the limit. */
-export async function trimHistory({ api }: ReconcileContext, old: readonly ControllerRevision[], { limit, isLive }: { readonly limit: number; readonly isLive: (revision: ControllerRevision) => boolean }): Promise<void> {
+export async function trimHistory(
+  { api }: ReconcileContext,
+  old: readonly ControllerRevision[],
+  { limit, isLive }: { readonly limit: number; readonly isLive: (revision: ControllerRevision) => boolean },
+): Promise<void> {
   const dead = old.filter((revision) => !isLive(revision));
   for (const { metadata } of dead.slice(0, Math.max(0, dead.length - limit))) {
     try {

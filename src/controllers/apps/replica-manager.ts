@@ -11,8 +11,23 @@ import { formatTime } from '#machinery/time.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { pods } from '#client/refs.ts';
-import { defineController, watch, type ControllerDefinition, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { byController, claim, controlledBy, controllerKey, controllerOf, controllerReference, orphans, ownerKeys } from '../owners.ts';
+import {
+  defineController,
+  watch,
+  type ControllerDefinition,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '#runtime/controller.ts';
+import {
+  byController,
+  claim,
+  controlledBy,
+  controllerKey,
+  controllerOf,
+  controllerReference,
+  orphans,
+  ownerKeys,
+} from '../owners.ts';
 import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../pod-control.ts';
 import { podsToDelete, ranksByNode } from '../pod-ranking.ts';
 import { isPodActive, isPodAvailable, isPodReady, isPodTerminating, nextAvailableInMs } from '../pods.ts';
@@ -53,7 +68,9 @@ export function defineReplicaManager(options: ReplicaManagerOptions): Controller
             else expectations.creationObserved(key);
           },
           updated(pod, _previous, { expectations, informer }) {
-            const key = pod.metadata?.deletionTimestamp ? controllerKey(pod, { resource, informer: informer(resource) }) : undefined;
+            const key = pod.metadata?.deletionTimestamp
+              ? controllerKey(pod, { resource, informer: informer(resource) })
+              : undefined;
             if (key !== undefined) expectations.deletionObserved(key, objectKey(pod));
           },
           deleted(pod, { expectations, informer }) {
@@ -68,7 +85,10 @@ export function defineReplicaManager(options: ReplicaManagerOptions): Controller
   });
 }
 
-async function reconcile(context: ReconcileContext, options: ReplicaManagerOptions): Promise<ReconcileResult> {
+async function reconcile(
+  context: ReconcileContext,
+  options: ReplicaManagerOptions,
+): Promise<ReconcileResult> {
   const { key, informer, expectations, clock } = context;
   const owner = informer(options.resource).get(key);
   if (!owner) return void expectations.forget(key);
@@ -76,20 +96,36 @@ async function reconcile(context: ReconcileContext, options: ReplicaManagerOptio
   const selector = options.selectorOf(owner);
   const namespace = owner.metadata!.namespace!;
   const all = [...controlledBy(informer(pods), owner), ...orphans(informer(pods), namespace)];
-  const active = await claim(all.filter(isPodActive), { api: context.api, resource: pods, owner, ownerResource: options.resource, selector });
-  const terminating = all.filter((pod) => isPodTerminating(pod) && controllerOf(pod)?.uid === owner.metadata!.uid);
+  const active = await claim(all.filter(isPodActive), {
+    api: context.api,
+    resource: pods,
+    owner,
+    ownerResource: options.resource,
+    selector,
+  });
+  const terminating = all.filter(
+    (pod) => isPodTerminating(pod) && controllerOf(pod)?.uid === owner.metadata!.uid,
+  );
   let failure: unknown;
-  if (satisfied && !owner.metadata!.deletionTimestamp) failure = await manage(owner, { active, context, options });
+  if (satisfied && !owner.metadata!.deletionTimestamp)
+    failure = await manage(owner, { active, context, options });
   const status = statusOf(owner, { active, terminating, failure, options, nowMs: clock.now() });
   await writeStatus(owner, { status, context, options });
   if (failure) throw failure;
   const { minReadySeconds } = owner.spec ?? {};
-  const nextMs = status.readyReplicas === status.availableReplicas ? undefined : nextAvailableInMs(active, { minReadySeconds, nowMs: clock.now() });
+  const nextMs =
+    status.readyReplicas === status.availableReplicas
+      ? undefined
+      : nextAvailableInMs(active, { minReadySeconds, nowMs: clock.now() });
   const waitMs = Math.min(nextMs ?? Infinity, expectations.expiresInMs(key) ?? Infinity);
   return waitMs === Infinity ? undefined : { requeueAfterMs: waitMs };
 }
 
-interface ManageOptions { readonly active: readonly Pod[]; readonly context: ReconcileContext; readonly options: ReplicaManagerOptions }
+interface ManageOptions {
+  readonly active: readonly Pod[];
+  readonly context: ReconcileContext;
+  readonly options: ReplicaManagerOptions;
+}
 
 /** Creates or deletes what differs. Answers what went wrong. */
 async function manage(owner: Replicator, { active, context, options }: ManageOptions): Promise<unknown> {
@@ -99,9 +135,17 @@ async function manage(owner: Replicator, { active, context, options }: ManageOpt
   return undefined;
 }
 
-async function createMissing(owner: Replicator, count: number, { context, options }: Omit<ManageOptions, 'active'>): Promise<unknown> {
+async function createMissing(
+  owner: Replicator,
+  count: number,
+  { context, options }: Omit<ManageOptions, 'active'>,
+): Promise<unknown> {
   const { key, expectations } = context;
-  const pod = podFromTemplate({ template: owner.spec!.template!, owner, reference: controllerReference(owner, options.resource) });
+  const pod = podFromTemplate({
+    template: owner.spec!.template!,
+    owner,
+    reference: controllerReference(owner, options.resource),
+  });
   let failed = 0;
   expectations.expectCreations(key, count);
   const { succeeded, error } = await slowStart(count, async () => {
@@ -120,11 +164,22 @@ async function createMissing(owner: Replicator, count: number, { context, option
   return error;
 }
 
-async function deleteSurplus(owner: Replicator, count: number, { active, context, options }: ManageOptions): Promise<unknown> {
+async function deleteSurplus(
+  owner: Replicator,
+  count: number,
+  { active, context, options }: ManageOptions,
+): Promise<unknown> {
   const { key, expectations, clock } = context;
-  const doomed = podsToDelete(active, count, { ranks: ranksByNode(relatedPods(owner, { active, context, options })), nowMs: clock.now() });
+  const doomed = podsToDelete(active, count, {
+    ranks: ranksByNode(relatedPods(owner, { active, context, options })),
+    nowMs: clock.now(),
+  });
   expectations.expectDeletions(key, doomed.map(objectKey));
-  const outcomes = await Promise.allSettled(doomed.map((pod) => deletePod(pod, { owner, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) })));
+  const outcomes = await Promise.allSettled(
+    doomed.map((pod) =>
+      deletePod(pod, { owner, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) }),
+    ),
+  );
   return outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
 }
 
@@ -136,12 +191,29 @@ function relatedPods(owner: Replicator, { active, context, options }: ManageOpti
   return siblings.flatMap((sibling) => controlledBy(context.informer(pods), sibling)).filter(isPodActive);
 }
 
-function statusOf(owner: Replicator, { active, terminating, failure, options, nowMs }: {
-  readonly active: readonly Pod[]; readonly terminating: readonly Pod[]; readonly failure: unknown; readonly options: ReplicaManagerOptions; readonly nowMs: number;
-}): ReplicaSetStatus {
+function statusOf(
+  owner: Replicator,
+  {
+    active,
+    terminating,
+    failure,
+    options,
+    nowMs,
+  }: {
+    readonly active: readonly Pod[];
+    readonly terminating: readonly Pod[];
+    readonly failure: unknown;
+    readonly options: ReplicaManagerOptions;
+    readonly nowMs: number;
+  },
+): ReplicaSetStatus {
   const templateLabels = Selector.fromMap(owner.spec?.template?.metadata?.labels);
   const { minReadySeconds } = owner.spec ?? {};
-  const conditions = nextConditions(owner, { surplus: active.length - (owner.spec?.replicas ?? 1), failure, nowMs });
+  const conditions = nextConditions(owner, {
+    surplus: active.length - (owner.spec?.replicas ?? 1),
+    failure,
+    nowMs,
+  });
   return {
     replicas: active.length,
     fullyLabeledReplicas: active.filter((pod) => templateLabels.matches(pod.metadata?.labels)).length,
@@ -153,21 +225,50 @@ function statusOf(owner: Replicator, { active, terminating, failure, options, no
   };
 }
 
-function nextConditions(owner: Replicator, { surplus, failure, nowMs }: { readonly surplus: number; readonly failure: unknown; readonly nowMs: number }): ReplicaSetCondition[] {
+function nextConditions(
+  owner: Replicator,
+  {
+    surplus,
+    failure,
+    nowMs,
+  }: { readonly surplus: number; readonly failure: unknown; readonly nowMs: number },
+): ReplicaSetCondition[] {
   const conditions = owner.status?.conditions ?? [];
   const known = conditions.some(({ type }) => type === 'ReplicaFailure');
   if (failure && !known) {
-    return [...conditions, { type: 'ReplicaFailure', status: 'True', lastTransitionTime: formatTime(nowMs), reason: surplus < 0 ? 'FailedCreate' : 'FailedDelete', message: errorMessage(failure) }];
+    return [
+      ...conditions,
+      {
+        type: 'ReplicaFailure',
+        status: 'True',
+        lastTransitionTime: formatTime(nowMs),
+        reason: surplus < 0 ? 'FailedCreate' : 'FailedDelete',
+        message: errorMessage(failure),
+      },
+    ];
   }
   return !failure && known ? conditions.filter(({ type }) => type !== 'ReplicaFailure') : conditions;
 }
 
-async function writeStatus(owner: Replicator, { status, context, options }: { readonly status: ReplicaSetStatus; readonly context: ReconcileContext; readonly options: ReplicaManagerOptions }): Promise<void> {
+async function writeStatus(
+  owner: Replicator,
+  {
+    status,
+    context,
+    options,
+  }: {
+    readonly status: ReplicaSetStatus;
+    readonly context: ReconcileContext;
+    readonly options: ReplicaManagerOptions;
+  },
+): Promise<void> {
   if (isDeepStrictEqual(withoutZeros(status), withoutZeros(owner.status))) return;
   await context.api.updateStatus(options.resource, { ...owner, status });
 }
 
 /** Counts that are 0 are not on the wire (but `replicas` is). */
 function withoutZeros(status: ReplicaSetStatus | undefined): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(status ?? {}).filter(([name, value]) => value !== 0 || name === 'terminatingReplicas'));
+  return Object.fromEntries(
+    Object.entries(status ?? {}).filter(([name, value]) => value !== 0 || name === 'terminatingReplicas'),
+  );
 }

@@ -9,28 +9,63 @@ const MINUTE_MS = 60_000;
 
 describe('cronjob-controller', () => {
   let world: TestWorld;
-  before(async () => { world = await startTestWorld([cronJobController]); });
+  before(async () => {
+    world = await startTestWorld([cronJobController]);
+  });
   after(() => world.stop());
   // Half a minute is left in which nothing is due.
   beforeEach(() => world.clock.advance((90_000 - (world.clock.now() % MINUTE_MS)) % MINUTE_MS));
 
-  const jobTemplate = { metadata: { labels: { of: 'cron' } }, spec: { template: { spec: { containers: [{ name: 'c', image: 'work:1' }], restartPolicy: 'Never' } } } };
+  const jobTemplate = {
+    metadata: { labels: { of: 'cron' } },
+    spec: { template: { spec: { containers: [{ name: 'c', image: 'work:1' }], restartPolicy: 'Never' } } },
+  };
   const make = async (namespace: string, spec: Partial<CronJobSpec> = {}): Promise<CronJob> => {
     await world.namespace(namespace);
-    return world.api.create(cronJobs, { metadata: { name: 'tick', namespace }, spec: { schedule: '* * * * *', jobTemplate: structuredClone(jobTemplate), ...spec } });
+    return world.api.create(cronJobs, {
+      metadata: { name: 'tick', namespace },
+      spec: { schedule: '* * * * *', jobTemplate: structuredClone(jobTemplate), ...spec },
+    });
   };
-  const jobsOf = async (namespace: string): Promise<Job[]> => (await world.api.list(jobs, { namespace })).items;
-  const status = async (namespace: string): Promise<CronJobStatus> => (await world.api.get(cronJobs, { name: 'tick', namespace })).status ?? {};
-  const patch = (namespace: string, spec: object): Promise<CronJob> => world.api.patch(cronJobs, { name: 'tick', namespace }, { type: 'merge', patch: { spec } });
-  const said = (namespace: string, reason: string, message: RegExp): Promise<unknown> => world.until(`event ${reason}`, async () => (await world.api.list(events, { namespace })).items.some((event) => event.reason === reason && message.test(event.message ?? '')));
-  const minute = async (): Promise<void> => { await world.clock.advance(MINUTE_MS); await world.pass(200); };
+  const jobsOf = async (namespace: string): Promise<Job[]> =>
+    (await world.api.list(jobs, { namespace })).items;
+  const status = async (namespace: string): Promise<CronJobStatus> =>
+    (await world.api.get(cronJobs, { name: 'tick', namespace })).status ?? {};
+  const patch = (namespace: string, spec: object): Promise<CronJob> =>
+    world.api.patch(cronJobs, { name: 'tick', namespace }, { type: 'merge', patch: { spec } });
+  const said = (namespace: string, reason: string, message: RegExp): Promise<unknown> =>
+    world.until(`event ${reason}`, async () =>
+      (await world.api.list(events, { namespace })).items.some(
+        (event) => event.reason === reason && message.test(event.message ?? ''),
+      ),
+    );
+  const minute = async (): Promise<void> => {
+    await world.clock.advance(MINUTE_MS);
+    await world.pass(200);
+  };
 
   /** The job controller's part. */
   async function finish(job: Job, type: 'Complete' | 'Failed'): Promise<void> {
     const now = new Date(world.clock.now()).toISOString().replace(/\.\d+/, '');
     const condition = { status: 'True', lastTransitionTime: now, lastProbeTime: now };
-    const conditions = type === 'Complete' ? [{ ...condition, type: 'SuccessCriteriaMet' }, { ...condition, type }] : [{ ...condition, type: 'FailureTarget' }, { ...condition, type }];
-    await world.api.updateStatus(jobs, { ...job, status: { startTime: now, conditions, ...(type === 'Complete' ? { completionTime: now, succeeded: 1 } : { failed: 1 }) } });
+    const conditions =
+      type === 'Complete'
+        ? [
+            { ...condition, type: 'SuccessCriteriaMet' },
+            { ...condition, type },
+          ]
+        : [
+            { ...condition, type: 'FailureTarget' },
+            { ...condition, type },
+          ];
+    await world.api.updateStatus(jobs, {
+      ...job,
+      status: {
+        startTime: now,
+        conditions,
+        ...(type === 'Complete' ? { completionTime: now, succeeded: 1 } : { failed: 1 }),
+      },
+    });
   }
 
   it('starts one job at each time and follows it to its end', async () => {
@@ -38,17 +73,29 @@ describe('cronjob-controller', () => {
     await world.pass(500);
     assert.equal((await jobsOf('each')).length, 0);
     await world.clock.advance(MINUTE_MS);
-    const [job] = await world.until('job', async () => { const list = await jobsOf('each'); return list.length === 1 && list; });
+    const [job] = await world.until('job', async () => {
+      const list = await jobsOf('each');
+      return list.length === 1 && list;
+    });
     assert.equal(job!.metadata!.name, `tick-${Math.floor(world.clock.now() / MINUTE_MS)}`);
     assert.equal(job!.metadata!.labels!['of'], 'cron');
-    assert.match(job!.metadata!.annotations!['batch.kubernetes.io/cronjob-scheduled-timestamp']!, /:00\+09:00$/);
+    assert.match(
+      job!.metadata!.annotations!['batch.kubernetes.io/cronjob-scheduled-timestamp']!,
+      /:00\+09:00$/,
+    );
     assert.equal(job!.metadata!.ownerReferences![0]!.kind, 'CronJob');
-    const { active, lastScheduleTime } = await world.until('status', async () => { const now = await status('each'); return now.active && now; });
+    const { active, lastScheduleTime } = await world.until('status', async () => {
+      const now = await status('each');
+      return now.active && now;
+    });
     assert.equal(active![0]!.uid, job!.metadata!.uid);
     assert.equal(Date.parse(lastScheduleTime!) / MINUTE_MS, Number(job!.metadata!.name!.slice(5)));
     await said('each', 'SuccessfulCreate', /^Created job tick-\d+$/);
     await finish(job!, 'Complete');
-    await world.until('seen', async () => { const now = await status('each'); return !now.active && now.lastSuccessfulTime; });
+    await world.until('seen', async () => {
+      const now = await status('each');
+      return !now.active && now.lastSuccessfulTime;
+    });
     await said('each', 'SawCompletedJob', /^Saw completed job: tick-\d+, condition: Complete$/);
     await patch('each', { suspend: true });
     await minute();
@@ -57,15 +104,32 @@ describe('cronjob-controller', () => {
   });
 
   it('side by side, not at all, or instead, as the policy says', async () => {
-    for (const concurrencyPolicy of ['Allow', 'Forbid', 'Replace']) await make(concurrencyPolicy.toLowerCase(), { concurrencyPolicy });
+    for (const concurrencyPolicy of ['Allow', 'Forbid', 'Replace'])
+      await make(concurrencyPolicy.toLowerCase(), { concurrencyPolicy });
     await minute();
     const first = new Map<string, Job>();
-    for (const namespace of ['allow', 'forbid', 'replace']) first.set(namespace, (await world.until('job', async () => (await status(namespace)).active && (await jobsOf(namespace))))[0]!);
+    for (const namespace of ['allow', 'forbid', 'replace'])
+      first.set(
+        namespace,
+        (
+          await world.until('job', async () => (await status(namespace)).active && (await jobsOf(namespace)))
+        )[0]!,
+      );
     await minute();
-    await world.until('two', async () => (await jobsOf('allow')).length === 2 && (await status('allow')).active?.length === 2);
-    await said('forbid', 'JobAlreadyActive', /^Not starting job because prior execution is running and concurrency policy is Forbid$/);
+    await world.until(
+      'two',
+      async () => (await jobsOf('allow')).length === 2 && (await status('allow')).active?.length === 2,
+    );
+    await said(
+      'forbid',
+      'JobAlreadyActive',
+      /^Not starting job because prior execution is running and concurrency policy is Forbid$/,
+    );
     assert.equal((await jobsOf('forbid')).length, 1);
-    await world.until('replaced', async () => { const list = (await status('replace')).active; return list?.length === 1 && list[0]!.uid !== first.get('replace')!.metadata!.uid; });
+    await world.until('replaced', async () => {
+      const list = (await status('replace')).active;
+      return list?.length === 1 && list[0]!.uid !== first.get('replace')!.metadata!.uid;
+    });
     assert.equal((await jobsOf('replace')).length, 1);
     // The missed time is made up for as soon as it may.
     await finish(first.get('forbid')!, 'Failed');
@@ -78,16 +142,33 @@ describe('cronjob-controller', () => {
     const names: string[] = [];
     for (const type of ['Complete', 'Complete', 'Failed'] as const) {
       await minute();
-      const job = await world.until('job', async () => (await status('history')).active && (await jobsOf('history')).find(({ status: now }) => !now?.conditions));
+      const job = await world.until(
+        'job',
+        async () =>
+          (await status('history')).active &&
+          (await jobsOf('history')).find(({ status: now }) => !now?.conditions),
+      );
       names.push(job.metadata!.name!);
       await finish(job, type);
     }
-    await world.until('one left', async () => (await jobsOf('history')).map(({ metadata }) => metadata!.name).join() === names[1]);
+    await world.until(
+      'one left',
+      async () => (await jobsOf('history')).map(({ metadata }) => metadata!.name).join() === names[1],
+    );
     await said('history', 'SuccessfulDelete', new RegExp(`^Deleted job ${names[0]}$`));
     await minute();
-    const job = await world.until('job', async () => (await status('history')).active && (await jobsOf('history')).find(({ status: now }) => !now?.conditions));
+    const job = await world.until(
+      'job',
+      async () =>
+        (await status('history')).active &&
+        (await jobsOf('history')).find(({ status: now }) => !now?.conditions),
+    );
     await patch('history', { suspend: true });
-    await world.api.delete(jobs, { name: job.metadata!.name!, namespace: 'history' }, { propagationPolicy: 'Background' });
+    await world.api.delete(
+      jobs,
+      { name: job.metadata!.name!, namespace: 'history' },
+      { propagationPolicy: 'Background' },
+    );
     await world.until('forgotten', async () => !(await status('history')).active);
     await said('history', 'MissingJob', /^Active job went missing: tick-/);
   });

@@ -10,7 +10,14 @@ import { formatTime, timeMs } from '#machinery/time.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { cronJobs, jobs } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { byController, controlledBy, controllerKey, controllerReference, isControlledBy, nameOf } from '../owners.ts';
+import {
+  byController,
+  controlledBy,
+  controllerKey,
+  controllerReference,
+  isControlledBy,
+  nameOf,
+} from '../owners.ts';
 import { isNamespaceTerminating } from '../pod-control.ts';
 import { compareText, createdMs } from '../pods.ts';
 import { lastDueMs, parseSchedule, type Schedule } from './cronjob/schedule.ts';
@@ -50,7 +57,10 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   return run.startDue();
 }
 
-interface Timetable { readonly schedule: Schedule; readonly wallClock: WallClock }
+interface Timetable {
+  readonly schedule: Schedule;
+  readonly wallClock: WallClock;
+}
 
 /** One reconcile of one CronJob. */
 class Run {
@@ -84,7 +94,10 @@ class Run {
 
   async write(): Promise<void> {
     if (!isDeepStrictEqual(this.#status, this.#cronJob.status ?? {})) {
-      this.#cronJob = await this.#context.api.updateStatus(cronJobs, { ...this.#cronJob, status: this.#status });
+      this.#cronJob = await this.#context.api.updateStatus(cronJobs, {
+        ...this.#cronJob,
+        status: this.#status,
+      });
       this.#status = structuredClone(this.#cronJob.status ?? {});
     }
     for (const tell of this.#afterWrite.splice(0)) tell();
@@ -97,10 +110,17 @@ class Run {
       if (!end) await this.#followRunning(job);
       else if (this.#isActive(job)) {
         this.#forget(job.metadata!.uid);
-        this.#afterWrite.push(() => this.#tell('Normal', 'SawCompletedJob', `Saw completed job: ${job.metadata!.name}, condition: ${end.type}`));
+        this.#afterWrite.push(() =>
+          this.#tell(
+            'Normal',
+            'SawCompletedJob',
+            `Saw completed job: ${job.metadata!.name}, condition: ${end.type}`,
+          ),
+        );
       }
       const completedMs = end?.type === 'Complete' ? timeMs(job.status?.completionTime) : undefined;
-      if (completedMs !== undefined && completedMs > (timeMs(this.#status.lastSuccessfulTime) ?? -Infinity)) this.#status.lastSuccessfulTime = job.status!.completionTime!;
+      if (completedMs !== undefined && completedMs > (timeMs(this.#status.lastSuccessfulTime) ?? -Infinity))
+        this.#status.lastSuccessfulTime = job.status!.completionTime!;
     }
     const known = new Set(this.#jobs.map(({ metadata }) => metadata!.uid));
     for (const { uid, name = '', namespace } of this.#status.active ?? []) {
@@ -109,7 +129,8 @@ class Run {
       const live = await this.#find({ name, namespace });
       if (live?.metadata?.uid === uid) continue;
       this.#forget(uid);
-      if (!this.#deleted.has(uid!)) this.#afterWrite.push(() => this.#tell('Normal', 'MissingJob', `Active job went missing: ${name}`));
+      if (!this.#deleted.has(uid!))
+        this.#afterWrite.push(() => this.#tell('Normal', 'MissingJob', `Active job went missing: ${name}`));
     }
   }
 
@@ -121,10 +142,17 @@ class Run {
       this.#status = structuredClone(live.status);
       return;
     }
-    this.#tell('Warning', 'UnexpectedJob', `Saw a job that the controller did not create or forgot: ${job.metadata!.name}`);
+    this.#tell(
+      'Warning',
+      'UnexpectedJob',
+      `Saw a job that the controller did not create or forgot: ${job.metadata!.name}`,
+    );
   }
 
-  async #find(name: { readonly name: string; readonly namespace?: string | undefined }): Promise<Job | undefined> {
+  async #find(name: {
+    readonly name: string;
+    readonly namespace?: string | undefined;
+  }): Promise<Job | undefined> {
     try {
       return await this.#context.api.get(jobs, name);
     } catch (error) {
@@ -136,17 +164,26 @@ class Run {
   /** Deletes the oldest finished jobs beyond the limits. */
   async trimHistory(): Promise<void> {
     const { successfulJobsHistoryLimit, failedJobsHistoryLimit } = this.#cronJob.spec!;
-    for (const [type, limit] of [['Complete', successfulJobsHistoryLimit], ['Failed', failedJobsHistoryLimit]] as const) {
+    for (const [type, limit] of [
+      ['Complete', successfulJobsHistoryLimit],
+      ['Failed', failedJobsHistoryLimit],
+    ] as const) {
       if (limit === undefined) continue;
-      const ended = this.#jobs.filter((job) => finishedCondition(job)?.type === type && !job.metadata?.deletionTimestamp);
-      for (const job of ended.sort(byStart).slice(0, Math.max(0, ended.length - limit))) await this.#delete(job);
+      const ended = this.#jobs.filter(
+        (job) => finishedCondition(job)?.type === type && !job.metadata?.deletionTimestamp,
+      );
+      for (const job of ended.sort(byStart).slice(0, Math.max(0, ended.length - limit)))
+        await this.#delete(job);
     }
   }
 
   async #delete(job: Job): Promise<void> {
     const { name, uid } = job.metadata!;
     try {
-      await this.#context.api.delete(jobs, nameOf(job), { propagationPolicy: 'Background', preconditions: { uid: uid! } });
+      await this.#context.api.delete(jobs, nameOf(job), {
+        propagationPolicy: 'Background',
+        preconditions: { uid: uid! },
+      });
     } catch (error) {
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) {
         this.#tell('Warning', 'FailedDelete', `Deleted job: ${errorMessage(error)}`);
@@ -169,12 +206,24 @@ class Run {
     const later = nextMs === undefined ? undefined : { requeueAfterMs: nextMs - nowMs + DELTA_MS };
     if (dueMs === undefined) return later;
     if (startingDeadlineSeconds !== undefined && dueMs + startingDeadlineSeconds * 1000 < nowMs) {
-      this.#tell('Warning', 'MissSchedule', `Missed scheduled time to start a job: ${httpTime(dueMs, table.wallClock)}`);
+      this.#tell(
+        'Warning',
+        'MissSchedule',
+        `Missed scheduled time to start a job: ${httpTime(dueMs, table.wallClock)}`,
+      );
       return later;
     }
-    if (timeMs(this.#status.lastScheduleTime) === dueMs || this.#status.active?.some(({ name }) => name === jobName(this.#cronJob, dueMs))) return later;
+    if (
+      timeMs(this.#status.lastScheduleTime) === dueMs ||
+      this.#status.active?.some(({ name }) => name === jobName(this.#cronJob, dueMs))
+    )
+      return later;
     if (concurrencyPolicy === 'Forbid' && this.#status.active?.length) {
-      this.#tell('Normal', 'JobAlreadyActive', 'Not starting job because prior execution is running and concurrency policy is Forbid');
+      this.#tell(
+        'Normal',
+        'JobAlreadyActive',
+        'Not starting job because prior execution is running and concurrency policy is Forbid',
+      );
       return later;
     }
     if (concurrencyPolicy === 'Replace') await this.#deleteActive();
@@ -188,13 +237,21 @@ class Run {
     try {
       wallClock = new WallClock(timeZone);
     } catch (error) {
-      this.#tell('Warning', 'UnknownTimeZone', `invalid timeZone: ${JSON.stringify(timeZone)}: ${errorMessage(error)}`);
+      this.#tell(
+        'Warning',
+        'UnknownTimeZone',
+        `invalid timeZone: ${JSON.stringify(timeZone)}: ${errorMessage(error)}`,
+      );
       return undefined;
     }
     try {
       return { schedule: parseSchedule(schedule, wallClock), wallClock };
     } catch (error) {
-      this.#tell('Warning', 'UnparseableSchedule', `unparseable schedule: ${JSON.stringify(schedule)} : ${errorMessage(error)}`);
+      this.#tell(
+        'Warning',
+        'UnparseableSchedule',
+        `unparseable schedule: ${JSON.stringify(schedule)} : ${errorMessage(error)}`,
+      );
       return undefined;
     }
   }
@@ -202,12 +259,20 @@ class Run {
   #due({ schedule }: Timetable, nowMs: number): number | undefined {
     const { startingDeadlineSeconds } = this.#cronJob.spec!;
     const sinceMs = timeMs(this.#status.lastScheduleTime) ?? createdMs(this.#cronJob);
-    const earliestMs = startingDeadlineSeconds === undefined ? sinceMs : Math.max(sinceMs, nowMs - startingDeadlineSeconds * 1000);
+    const earliestMs =
+      startingDeadlineSeconds === undefined
+        ? sinceMs
+        : Math.max(sinceMs, nowMs - startingDeadlineSeconds * 1000);
     const dueMs = lastDueMs(schedule, { earliestMs, nowMs });
     const firstMs = schedule.next(earliestMs);
     if (dueMs === undefined || firstMs === undefined || firstMs === dueMs) return dueMs;
     const missed = Math.floor((nowMs - firstMs) / (schedule.next(firstMs)! - firstMs)) + 1;
-    if (missed > MANY) this.#tell('Warning', 'TooManyMissedTimes', 'too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew');
+    if (missed > MANY)
+      this.#tell(
+        'Warning',
+        'TooManyMissedTimes',
+        'too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew',
+      );
     return dueMs;
   }
 
@@ -239,7 +304,8 @@ class Run {
       if (!isControlledBy(existing, this.#cronJob)) return this.write();
       created = existing;
     }
-    if (!finishedCondition(created) && !this.#isActive(created)) this.#status.active = [...(this.#status.active ?? []), referenceTo(created)];
+    if (!finishedCondition(created) && !this.#isActive(created))
+      this.#status.active = [...(this.#status.active ?? []), referenceTo(created)];
     this.#status.lastScheduleTime = formatTime(dueMs);
     await this.write();
   }
@@ -253,8 +319,11 @@ function jobAt(cronJob: CronJob, dueMs: number, wallClock: WallClock): Job {
   const { metadata, spec } = cronJob.spec!.jobTemplate;
   return {
     metadata: {
-      name: jobName(cronJob, dueMs), namespace: cronJob.metadata!.namespace!, ownerReferences: [controllerReference(cronJob, cronJobs)],
-      ...(metadata?.labels ? { labels: { ...metadata.labels } } : {}), annotations: { ...metadata?.annotations, [SCHEDULED]: wallClock.text(dueMs) },
+      name: jobName(cronJob, dueMs),
+      namespace: cronJob.metadata!.namespace!,
+      ownerReferences: [controllerReference(cronJob, cronJobs)],
+      ...(metadata?.labels ? { labels: { ...metadata.labels } } : {}),
+      annotations: { ...metadata?.annotations, [SCHEDULED]: wallClock.text(dueMs) },
     },
     spec: structuredClone(spec!),
   };
@@ -262,12 +331,20 @@ function jobAt(cronJob: CronJob, dueMs: number, wallClock: WallClock): Job {
 
 function referenceTo(job: Job): ObjectReference {
   const { name, namespace, uid, resourceVersion } = job.metadata!;
-  return { kind: 'Job', namespace: namespace!, name: name!, uid: uid!, apiVersion: 'batch/v1', resourceVersion: resourceVersion! };
+  return {
+    kind: 'Job',
+    namespace: namespace!,
+    name: name!,
+    uid: uid!,
+    apiVersion: 'batch/v1',
+    resourceVersion: resourceVersion!,
+  };
 }
 
 /** Those that never started count as the latest. */
 function byStart(a: Job, b: Job): number {
-  const aMs = timeMs(a.status?.startTime) ?? Infinity, bMs = timeMs(b.status?.startTime) ?? Infinity;
+  const aMs = timeMs(a.status?.startTime) ?? Infinity,
+    bMs = timeMs(b.status?.startTime) ?? Infinity;
   return aMs === bMs ? compareText(objectKey(a), objectKey(b)) : aMs - bMs;
 }
 

@@ -10,7 +10,13 @@ import type { Job, Pod } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { objectKey } from '#machinery/object.ts';
 import { jobs, pods } from '#client/refs.ts';
-import { defineController, watch, type ReconcileContext, type ReconcileResult, type SourceContext } from '#runtime/controller.ts';
+import {
+  defineController,
+  watch,
+  type ReconcileContext,
+  type ReconcileResult,
+  type SourceContext,
+} from '#runtime/controller.ts';
 import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { forgetFailures, manage, noteFailures, removeActive } from './job/manage.ts';
 import { MANAGER, TRACKING, finishedCondition, hasTrackingFinalizer, deadlineInMs } from './job/model.ts';
@@ -27,9 +33,18 @@ export const jobController = defineController({
     watch(pods, {
       keys: podKeys,
       observe: {
-        added: (pod, context) => ofOwner(pod, context, (key) => (pod.metadata?.deletionTimestamp ? context.expectations.deletionObserved(key, objectKey(pod)) : context.expectations.creationObserved(key))),
-        updated: (pod, _previous, context) => ofOwner(pod, context, (key) => { if (pod.metadata?.deletionTimestamp) context.expectations.deletionObserved(key, objectKey(pod)); }),
-        deleted: (pod, context) => ofOwner(pod, context, (key) => context.expectations.deletionObserved(key, objectKey(pod))),
+        added: (pod, context) =>
+          ofOwner(pod, context, (key) =>
+            pod.metadata?.deletionTimestamp
+              ? context.expectations.deletionObserved(key, objectKey(pod))
+              : context.expectations.creationObserved(key),
+          ),
+        updated: (pod, _previous, context) =>
+          ofOwner(pod, context, (key) => {
+            if (pod.metadata?.deletionTimestamp) context.expectations.deletionObserved(key, objectKey(pod));
+          }),
+        deleted: (pod, context) =>
+          ofOwner(pod, context, (key) => context.expectations.deletionObserved(key, objectKey(pod))),
       },
     }),
   ],
@@ -43,9 +58,15 @@ function selectorOf(job: Job): LabelSelector {
 
 /** A job that is gone leaves pods behind whose finalizers nobody else takes away. */
 function jobKeys(job: Job, { informer }: SourceContext): string[] {
-  const key = objectKey(job), current = informer(jobs).get(key);
+  const key = objectKey(job),
+    current = informer(jobs).get(key);
   if (current?.metadata?.uid === job.metadata?.uid && !finishedCondition(job)) return [key];
-  return [key, ...controlledBy(informer(pods), job).filter(hasTrackingFinalizer).map((pod) => ORPHAN + objectKey(pod))];
+  return [
+    key,
+    ...controlledBy(informer(pods), job)
+      .filter(hasTrackingFinalizer)
+      .map((pod) => ORPHAN + objectKey(pod)),
+  ];
 }
 
 function podKeys(pod: Pod, context: SourceContext): string[] {
@@ -61,7 +82,9 @@ function jobOf(pod: Pod, { informer }: Pick<SourceContext, 'informer'>): Job | u
 /** Nobody will take its finalizer away. */
 function isForsaken(pod: Pod, context: Pick<SourceContext, 'informer'>): boolean {
   const job = jobOf(pod, context);
-  return hasTrackingFinalizer(pod) && (!job || (finishedCondition(job) !== undefined && !isManagedByOthers(job)));
+  return (
+    hasTrackingFinalizer(pod) && (!job || (finishedCondition(job) !== undefined && !isManagedByOthers(job)))
+  );
 }
 
 function ofOwner(pod: Pod, { informer }: SourceContext, then: (key: string) => void): void {
@@ -90,32 +113,73 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   }
   if (isManagedByOthers(job)) return;
   const satisfied = expectations.satisfied(key);
-  const candidates = [...controlledBy(informer(pods), job), ...orphans(informer(pods), job.metadata!.namespace!)];
-  const claimed = await claim(candidates, { api, resource: pods, owner: job, ownerResource: jobs, selector: selectorOf(job), finalizers: [TRACKING] });
-  const view = new JobView(job, { pods: claimed, released: releasedPods(context, claimed), nowMs: clock.now() });
+  const candidates = [
+    ...controlledBy(informer(pods), job),
+    ...orphans(informer(pods), job.metadata!.namespace!),
+  ];
+  const claimed = await claim(candidates, {
+    api,
+    resource: pods,
+    owner: job,
+    ownerResource: jobs,
+    selector: selectorOf(job),
+    finalizers: [TRACKING],
+  });
+  const view = new JobView(job, {
+    pods: claimed,
+    released: releasedPods(context, claimed),
+    nowMs: clock.now(),
+  });
   noteFailures(context, view);
   const outcome = await act(context, view, { satisfied });
   const finished = await track(context, view, outcome);
   if (outcome.failure) throw outcome.failure;
   if (finished) return;
   const deadlineMs = deadlineInMs(job, { startedMs: view.startedMs, nowMs: clock.now() });
-  const waitMs = Math.min(outcome.waitMs ?? Infinity, deadlineMs ?? Infinity, expectations.expiresInMs(key) ?? Infinity);
+  const waitMs = Math.min(
+    outcome.waitMs ?? Infinity,
+    deadlineMs ?? Infinity,
+    expectations.expiresInMs(key) ?? Infinity,
+  );
   return waitMs === Infinity ? undefined : { requeueAfterMs: Math.max(1, waitMs) };
 }
 
 /** Deletes what still runs of a job that ends; else makes and deletes pods as the job goes on. Never throws: the status is written in any case. */
-async function act(context: ReconcileContext, view: JobView, { satisfied }: { readonly satisfied: boolean }): Promise<Outcome> {
+async function act(
+  context: ReconcileContext,
+  view: JobView,
+  { satisfied }: { readonly satisfied: boolean },
+): Promise<Outcome> {
   const { active: before, terminating, spec } = view;
   const ending = view.ending();
   if (ending) {
     const { removed, failure } = await removeActive(context, view);
     // With pods left, or pods that the cache does not show yet, it cannot be said to have ended.
     const isOver = removed === before.length && satisfied;
-    return { ending: isOver ? ending : undefined, active: before.length - removed, terminating: terminating + removed, managed: false, failure };
+    return {
+      ending: isOver ? ending : undefined,
+      active: before.length - removed,
+      terminating: terminating + removed,
+      managed: false,
+      failure,
+    };
   }
   const manages = satisfied && !view.job.metadata?.deletionTimestamp;
-  const { active, removed, waitMs, failure } = manages ? await manage(context, view) : { active: before.length, removed: 0, waitMs: undefined, failure: undefined };
+  const { active, removed, waitMs, failure } = manages
+    ? await manage(context, view)
+    : { active: before.length, removed: 0, waitMs: undefined, failure: undefined };
   const enough = spec.completions === undefined ? view.succeeded > 0 : view.succeeded >= spec.completions;
-  const completed = { type: 'SuccessCriteriaMet', reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' } as const;
-  return { ending: enough && active === 0 ? completed : undefined, active, terminating: terminating + removed, managed: manages, failure, waitMs };
+  const completed = {
+    type: 'SuccessCriteriaMet',
+    reason: 'CompletionsReached',
+    message: 'Reached expected number of succeeded pods',
+  } as const;
+  return {
+    ending: enough && active === 0 ? completed : undefined,
+    active,
+    terminating: terminating + removed,
+    managed: manages,
+    failure,
+    waitMs,
+  };
 }

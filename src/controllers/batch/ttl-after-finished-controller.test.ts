@@ -10,13 +10,20 @@ it('deletes a finished job when its time is over, also when that was set late', 
   t.after(() => world.stop());
   await world.namespace('ttl');
   const template = { spec: { containers: [{ name: 'c', image: 'work:1' }], restartPolicy: 'Never' } };
-  await world.api.create(jobs, { metadata: { name: 'short', namespace: 'ttl' }, spec: { template, ttlSecondsAfterFinished: 10 } });
+  await world.api.create(jobs, {
+    metadata: { name: 'short', namespace: 'ttl' },
+    spec: { template, ttlSecondsAfterFinished: 10 },
+  });
   await world.api.create(jobs, { metadata: { name: 'kept', namespace: 'ttl' }, spec: { template } });
-  const all = await world.until('pods', async () => { const { items } = await world.api.list(pods, { namespace: 'ttl' }); return items.length === 2 && items; });
+  const all = await world.until('pods', async () => {
+    const { items } = await world.api.list(pods, { namespace: 'ttl' });
+    return items.length === 2 && items;
+  });
   await world.pass(15_000);
   for (const pod of all) await world.setPod(pod, { phase: 'Succeeded', ready: false, exitCode: 0 });
   const find = (name: string) => world.find(jobs, { name, namespace: 'ttl' });
-  for (const name of ['short', 'kept']) await world.until('complete', async () => (await find(name))?.status?.completionTime);
+  for (const name of ['short', 'kept'])
+    await world.until('complete', async () => (await find(name))?.status?.completionTime);
   await world.pass(5_000);
   assert.equal((await find('short'))?.metadata?.deletionTimestamp, undefined);
   await world.pass(6_000);
@@ -24,6 +31,10 @@ it('deletes a finished job when its time is over, also when that was set late', 
   await world.until('deleted', async () => (await find('short'))?.metadata?.deletionTimestamp);
   assert.deepEqual((await find('short'))!.metadata!.finalizers, ['foregroundDeletion']);
   assert.equal((await find('kept'))!.metadata!.deletionTimestamp, undefined);
-  await world.api.patch(jobs, { name: 'kept', namespace: 'ttl' }, { type: 'merge', patch: { spec: { ttlSecondsAfterFinished: 0 } } });
+  await world.api.patch(
+    jobs,
+    { name: 'kept', namespace: 'ttl' },
+    { type: 'merge', patch: { spec: { ttlSecondsAfterFinished: 0 } } },
+  );
   await world.until('deleted', async () => (await find('kept'))?.metadata?.deletionTimestamp);
 });

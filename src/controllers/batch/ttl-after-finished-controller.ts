@@ -25,7 +25,10 @@ async function reconcile({ key, api, clock, informer }: ReconcileContext): Promi
     const liveLeftMs = timeLeftMs(job, clock.now());
     if (liveLeftMs === undefined) return;
     if (liveLeftMs > 0) return { requeueAfterMs: liveLeftMs };
-    await api.delete(jobs, nameOf(job), { propagationPolicy: 'Foreground', preconditions: { uid: job.metadata!.uid! } });
+    await api.delete(jobs, nameOf(job), {
+      propagationPolicy: 'Foreground',
+      preconditions: { uid: job.metadata!.uid! },
+    });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
   }
@@ -35,6 +38,7 @@ async function reconcile({ key, api, clock, informer }: ReconcileContext): Promi
 function timeLeftMs(job: Job, nowMs: number): number | undefined {
   const seconds = job.spec?.ttlSecondsAfterFinished;
   const finishedAtMs = timeMs(finishedCondition(job)?.lastTransitionTime);
-  if (seconds === undefined || finishedAtMs === undefined || job.metadata?.deletionTimestamp) return undefined;
+  if (seconds === undefined || finishedAtMs === undefined || job.metadata?.deletionTimestamp)
+    return undefined;
   return finishedAtMs + seconds * 1000 - nowMs;
 }

@@ -8,7 +8,12 @@ import type { Client } from '#client/client.ts';
 import { certificateSigningRequests, subjectAccessReviews } from '#client/refs.ts';
 import { formatTime } from '#machinery/time.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { conditionOf, KUBE_APISERVER_CLIENT_KUBELET, kubeletClientProblem, type RequestedNames } from './requests.ts';
+import {
+  conditionOf,
+  KUBE_APISERVER_CLIENT_KUBELET,
+  kubeletClientProblem,
+  type RequestedNames,
+} from './requests.ts';
 import { parseRequest, UnsignableError } from './x509.ts';
 
 interface Recognizer {
@@ -19,10 +24,15 @@ interface Recognizer {
 
 const RECOGNIZERS: readonly Recognizer[] = [
   {
-    subresource: 'selfnodeclient', message: 'Auto approving self kubelet client certificate after SubjectAccessReview.',
+    subresource: 'selfnodeclient',
+    message: 'Auto approving self kubelet client certificate after SubjectAccessReview.',
     recognizes: ({ spec }, { commonName }) => spec.username === commonName,
   },
-  { subresource: 'nodeclient', message: 'Auto approving kubelet client certificate after SubjectAccessReview.', recognizes: () => true },
+  {
+    subresource: 'nodeclient',
+    message: 'Auto approving kubelet client certificate after SubjectAccessReview.',
+    recognizes: () => true,
+  },
 ];
 /** The binding that allows it may come after the request. */
 const RETRY_MS = 15_000;
@@ -36,19 +46,42 @@ export const certificateSigningRequestApprovingController = defineController({
 
 async function reconcile({ key, api, clock, log, informer }: ReconcileContext): Promise<ReconcileResult> {
   const request = informer(certificateSigningRequests).get(key);
-  if (!request || request.status?.certificate || conditionOf(request, 'Approved') || conditionOf(request, 'Denied')) return;
+  if (
+    !request ||
+    request.status?.certificate ||
+    conditionOf(request, 'Approved') ||
+    conditionOf(request, 'Denied')
+  )
+    return;
   if (request.spec.signerName !== KUBE_APISERVER_CLIENT_KUBELET) return;
   const names = await parseRequest(request.spec.request).catch(ifUnsignable);
   if (!names || kubeletClientProblem(names, request.spec.usages ?? []) !== undefined) return;
   const recognized = RECOGNIZERS.filter(({ recognizes }) => recognizes(request, names));
   for (const { subresource, message } of recognized) {
-    if (!await mayHave(api, request, subresource)) continue;
+    if (!(await mayHave(api, request, subresource))) continue;
     const now = formatTime(clock.now());
-    const condition = { type: 'Approved', status: 'True', reason: 'AutoApproved', message, lastUpdateTime: now, lastTransitionTime: now };
-    await api.updateSubresource(certificateSigningRequests, { ...request, status: { ...request.status, conditions: [...request.status?.conditions ?? [], condition] } }, 'approval');
+    const condition = {
+      type: 'Approved',
+      status: 'True',
+      reason: 'AutoApproved',
+      message,
+      lastUpdateTime: now,
+      lastTransitionTime: now,
+    };
+    await api.updateSubresource(
+      certificateSigningRequests,
+      {
+        ...request,
+        status: { ...request.status, conditions: [...(request.status?.conditions ?? []), condition] },
+      },
+      'approval',
+    );
     return;
   }
-  log.info('a kubelet\'s request is left to somebody else: whoever asks may not have it without being asked', { request: key, recognizedAs: recognized.map(({ subresource }) => subresource).join(', ') });
+  log.info("a kubelet's request is left to somebody else: whoever asks may not have it without being asked", {
+    request: key,
+    recognizedAs: recognized.map(({ subresource }) => subresource).join(', '),
+  });
   return { requeueAfterMs: RETRY_MS };
 }
 
@@ -58,12 +91,25 @@ function ifUnsignable(error: unknown): undefined {
   return undefined;
 }
 
-async function mayHave(api: Client, { spec }: CertificateSigningRequest, subresource: string): Promise<boolean> {
+async function mayHave(
+  api: Client,
+  { spec }: CertificateSigningRequest,
+  subresource: string,
+): Promise<boolean> {
   const { username = '', uid, groups, extra } = spec;
   const review = await api.create(subjectAccessReviews, {
     spec: {
-      user: username, ...(uid ? { uid } : {}), ...(groups ? { groups } : {}), ...(extra ? { extra } : {}),
-      resourceAttributes: { group: 'certificates.k8s.io', resource: 'certificatesigningrequests', verb: 'create', subresource, version: '*' },
+      user: username,
+      ...(uid ? { uid } : {}),
+      ...(groups ? { groups } : {}),
+      ...(extra ? { extra } : {}),
+      resourceAttributes: {
+        group: 'certificates.k8s.io',
+        resource: 'certificatesigningrequests',
+        verb: 'create',
+        subresource,
+        version: '*',
+      },
     },
   });
   return review.status?.allowed ?? false;

@@ -23,7 +23,11 @@ export const certificateSigningRequestCleanerController = defineController({
     const leftMs = endMs(request) - clock.now();
     if (leftMs > 0) return { requeueAfterMs: leftMs };
     try {
-      await api.delete(certificateSigningRequests, { name: key }, { preconditions: { uid: request.metadata!.uid! } });
+      await api.delete(
+        certificateSigningRequests,
+        { name: key },
+        { preconditions: { uid: request.metadata!.uid! } },
+      );
     } catch (error) {
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
     }
@@ -34,7 +38,10 @@ export const certificateSigningRequestCleanerController = defineController({
 function endMs(request: CertificateSigningRequest): number {
   const decided = ['Approved', 'Denied', 'Failed'].flatMap((type) => conditionOf(request, type) ?? []);
   if (decided.length === 0) return (timeMs(request.metadata?.creationTimestamp) ?? 0) + PENDING_MS;
-  const ends = decided.map(({ lastUpdateTime }) => (timeMs(lastUpdateTime) ?? timeMs(request.metadata?.creationTimestamp) ?? 0) + DECIDED_MS);
+  const ends = decided.map(
+    ({ lastUpdateTime }) =>
+      (timeMs(lastUpdateTime) ?? timeMs(request.metadata?.creationTimestamp) ?? 0) + DECIDED_MS,
+  );
   return Math.min(...ends, certificateEndMs(request));
 }
 

@@ -5,7 +5,12 @@
 import type { CertificateSigningRequest } from '#api/types.ts';
 import { certificateSigningRequests } from '#client/refs.ts';
 import { formatTime } from '#machinery/time.ts';
-import { defineController, watch, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
+import {
+  defineController,
+  watch,
+  type ControllerDefinition,
+  type ReconcileContext,
+} from '#runtime/controller.ts';
 import { conditionOf, isApproved, SIGNERS, signerProblem, type SignerName } from './requests.ts';
 import { parseRequest, signRequest, UnsignableError, type SigningKeys } from './x509.ts';
 
@@ -24,7 +29,11 @@ export interface SigningOptions {
 const DEFAULT_DURATION_MS = 365 * 86_400_000;
 const MIN_DURATION_MS = 10 * 60_000;
 
-export function certificateSigningRequestSigningController({ clusterSigner, clusterSigners = {}, clusterSigningDurationMs = DEFAULT_DURATION_MS }: SigningOptions): ControllerDefinition {
+export function certificateSigningRequestSigningController({
+  clusterSigner,
+  clusterSigners = {},
+  clusterSigningDurationMs = DEFAULT_DURATION_MS,
+}: SigningOptions): ControllerDefinition {
   const keysOf = (signer: SignerName): SigningKeys | undefined => {
     const source = clusterSigners[signer] ?? clusterSigner;
     return typeof source === 'function' ? source() : source;
@@ -35,7 +44,8 @@ export function certificateSigningRequestSigningController({ clusterSigner, clus
     watches: [watch(certificateSigningRequests)],
     async reconcile(context) {
       const request = context.informer(certificateSigningRequests).get(context.key);
-      if (!request || request.status?.certificate || !isApproved(request) || conditionOf(request, 'Failed')) return;
+      if (!request || request.status?.certificate || !isApproved(request) || conditionOf(request, 'Failed'))
+        return;
       const signer = SIGNERS.find((name) => name === request.spec.signerName);
       const keys = signer && keysOf(signer);
       if (!signer || !keys) return;
@@ -44,9 +54,17 @@ export function certificateSigningRequestSigningController({ clusterSigner, clus
   });
 }
 
-interface Signing { readonly signer: SignerName; readonly keys: SigningKeys; readonly context: ReconcileContext; readonly maxMs: number }
+interface Signing {
+  readonly signer: SignerName;
+  readonly keys: SigningKeys;
+  readonly context: ReconcileContext;
+  readonly maxMs: number;
+}
 
-async function sign(request: CertificateSigningRequest, { signer, keys, context, maxMs }: Signing): Promise<void> {
+async function sign(
+  request: CertificateSigningRequest,
+  { signer, keys, context, maxMs }: Signing,
+): Promise<void> {
   const { api, clock } = context;
   const { spec } = request;
   const usages = spec.usages ?? [];
@@ -54,18 +72,39 @@ async function sign(request: CertificateSigningRequest, { signer, keys, context,
     const parsed = await parseRequest(spec.request);
     const problem = signerProblem(signer, parsed, usages);
     if (problem !== undefined) throw new UnsignableError(problem);
-    const certificate = await signRequest(keys, parsed, { usages, lifetimeMs: lifetime(spec.expirationSeconds, maxMs), nowMs: clock.now() });
-    await api.updateStatus(certificateSigningRequests, { ...request, status: { ...request.status, certificate: Buffer.from(certificate).toString('base64') } });
+    const certificate = await signRequest(keys, parsed, {
+      usages,
+      lifetimeMs: lifetime(spec.expirationSeconds, maxMs),
+      nowMs: clock.now(),
+    });
+    await api.updateStatus(certificateSigningRequests, {
+      ...request,
+      status: { ...request.status, certificate: Buffer.from(certificate).toString('base64') },
+    });
   } catch (error) {
     if (!(error instanceof UnsignableError)) throw error;
     await fail(request, error.message, context);
   }
 }
 
-async function fail(request: CertificateSigningRequest, message: string, { api, clock }: ReconcileContext): Promise<void> {
+async function fail(
+  request: CertificateSigningRequest,
+  message: string,
+  { api, clock }: ReconcileContext,
+): Promise<void> {
   const now = formatTime(clock.now());
-  const condition = { type: 'Failed', status: 'True', reason: 'SignerValidationFailure', message, lastUpdateTime: now, lastTransitionTime: now };
-  await api.updateStatus(certificateSigningRequests, { ...request, status: { ...request.status, conditions: [...request.status?.conditions ?? [], condition] } });
+  const condition = {
+    type: 'Failed',
+    status: 'True',
+    reason: 'SignerValidationFailure',
+    message,
+    lastUpdateTime: now,
+    lastTransitionTime: now,
+  };
+  await api.updateStatus(certificateSigningRequests, {
+    ...request,
+    status: { ...request.status, conditions: [...(request.status?.conditions ?? []), condition] },
+  });
 }
 
 /** What is asked for, but neither more than the cluster gives nor less than ten minutes. */

@@ -8,7 +8,12 @@ export const KUBE_APISERVER_CLIENT = 'kubernetes.io/kube-apiserver-client';
 export const KUBE_APISERVER_CLIENT_KUBELET = 'kubernetes.io/kube-apiserver-client-kubelet';
 export const KUBELET_SERVING = 'kubernetes.io/kubelet-serving';
 export const LEGACY_UNKNOWN = 'kubernetes.io/legacy-unknown';
-export const SIGNERS = [KUBE_APISERVER_CLIENT, KUBE_APISERVER_CLIENT_KUBELET, KUBELET_SERVING, LEGACY_UNKNOWN] as const;
+export const SIGNERS = [
+  KUBE_APISERVER_CLIENT,
+  KUBE_APISERVER_CLIENT_KUBELET,
+  KUBELET_SERVING,
+  LEGACY_UNKNOWN,
+] as const;
 export type SignerName = (typeof SIGNERS)[number];
 
 /** What a request asks to be certified. */
@@ -26,7 +31,10 @@ const NODE_PREFIX = 'system:node:';
 const KUBELET_CLIENT_USAGES = ['client auth', 'digital signature', 'key encipherment'];
 const KUBELET_SERVING_USAGES = ['digital signature', 'key encipherment', 'server auth'];
 
-export function conditionOf({ status }: CertificateSigningRequest, type: string): CertificateSigningRequestCondition | undefined {
+export function conditionOf(
+  { status }: CertificateSigningRequest,
+  type: string,
+): CertificateSigningRequestCondition | undefined {
   return status?.conditions?.find((condition) => condition.type === type);
 }
 
@@ -35,20 +43,30 @@ export function isApproved(request: CertificateSigningRequest): boolean {
 }
 
 /** Why this signer must not sign it; undefined when it may. */
-export function signerProblem(signer: SignerName, names: RequestedNames, usages: readonly string[]): string | undefined {
+export function signerProblem(
+  signer: SignerName,
+  names: RequestedNames,
+  usages: readonly string[],
+): string | undefined {
   switch (signer) {
-    case KUBE_APISERVER_CLIENT: return clientUsageProblem(usages);
-    case KUBE_APISERVER_CLIENT_KUBELET: return kubeletClientProblem(names, usages);
-    case KUBELET_SERVING: return kubeletServingProblem(names, usages);
+    case KUBE_APISERVER_CLIENT:
+      return clientUsageProblem(usages);
+    case KUBE_APISERVER_CLIENT_KUBELET:
+      return kubeletClientProblem(names, usages);
+    case KUBELET_SERVING:
+      return kubeletServingProblem(names, usages);
     // As upstream: kept for what older clients asked of it, without rules.
-    case LEGACY_UNKNOWN: return undefined;
+    case LEGACY_UNKNOWN:
+      return undefined;
   }
 }
 
 function clientUsageProblem(usages: readonly string[]): string | undefined {
   const foreign = usages.find((usage) => !KUBELET_CLIENT_USAGES.includes(usage));
   if (foreign !== undefined) return `invalid usage for client certificate: ${foreign}`;
-  return usages.includes('client auth') ? undefined : 'missing required usage for client certificate: client auth';
+  return usages.includes('client auth')
+    ? undefined
+    : 'missing required usage for client certificate: client auth';
 }
 
 export function kubeletClientProblem(names: RequestedNames, usages: readonly string[]): string | undefined {
@@ -57,18 +75,22 @@ export function kubeletClientProblem(names: RequestedNames, usages: readonly str
   if (names.emailAddresses.length > 0) return 'Email subjectAltNames are not allowed';
   if (names.ipAddresses.length > 0) return 'IP subjectAltNames are not allowed';
   if (names.uris.length > 0) return 'URI subjectAltNames are not allowed';
-  if (!names.commonName.startsWith(NODE_PREFIX)) return 'subject common name does not begin with system:node:';
+  if (!names.commonName.startsWith(NODE_PREFIX))
+    return 'subject common name does not begin with system:node:';
   return usageProblem(usages, KUBELET_CLIENT_USAGES);
 }
 
 function kubeletServingProblem(names: RequestedNames, usages: readonly string[]): string | undefined {
   if (!isNodesOnly(names)) return 'subject organization is not system:nodes';
-  if (names.dnsNames.length === 0 && names.ipAddresses.length === 0) return 'DNS or IP subjectAltName is required';
+  if (names.dnsNames.length === 0 && names.ipAddresses.length === 0)
+    return 'DNS or IP subjectAltName is required';
   if (names.emailAddresses.length > 0) return 'Email subjectAltNames are not allowed';
   if (names.uris.length > 0) return 'URI subjectAltNames are not allowed';
   const problem = usageProblem(usages, KUBELET_SERVING_USAGES);
   if (problem !== undefined) return problem;
-  return names.commonName.startsWith(NODE_PREFIX) ? undefined : 'subject common name does not begin with system:node:';
+  return names.commonName.startsWith(NODE_PREFIX)
+    ? undefined
+    : 'subject common name does not begin with system:node:';
 }
 
 function isNodesOnly({ organizations }: RequestedNames): boolean {
@@ -80,5 +102,7 @@ function usageProblem(usages: readonly string[], required: readonly string[]): s
   const asked = new Set(usages);
   const rest = required.filter((usage) => !asked.has(usage));
   const complete = rest.length === 0 || (rest.length === 1 && rest[0] === 'key encipherment');
-  return complete && [...asked].every((usage) => required.includes(usage)) ? undefined : `usages did not match [${required.join(' ')}]`;
+  return complete && [...asked].every((usage) => required.includes(usage))
+    ? undefined
+    : `usages did not match [${required.join(' ')}]`;
 }

@@ -22,8 +22,12 @@ export class CIDRSet {
     this.#width = block.address.family === 4 ? 32 : 128;
     this.#maskSize = maskSize ?? (block.address.family === 4 ? 24 : 64);
     const bits = this.#maskSize - block.prefixLength;
-    if (bits < 0) throw new Error(`cluster CIDR "${cidr}" is smaller than a node's share, /${this.#maskSize}`);
-    if (bits > MAX_SHARES_BITS) throw new Error(`cluster CIDR "${cidr}" has too many shares of /${this.#maskSize}: at most 2^${MAX_SHARES_BITS}`);
+    if (bits < 0)
+      throw new Error(`cluster CIDR "${cidr}" is smaller than a node's share, /${this.#maskSize}`);
+    if (bits > MAX_SHARES_BITS)
+      throw new Error(
+        `cluster CIDR "${cidr}" has too many shares of /${this.#maskSize}: at most 2^${MAX_SHARES_BITS}`,
+      );
     this.#size = 2 ** bits;
   }
 
@@ -54,20 +58,30 @@ export class CIDRSet {
 
   #share(index: number): string {
     const network = this.#block.network + (BigInt(index) << this.#hostBits);
-    return formatCIDR({ address: { ...this.#block.address, bits: network }, network, prefixLength: this.#maskSize });
+    return formatCIDR({
+      address: { ...this.#block.address, bits: network },
+      network,
+      prefixLength: this.#maskSize,
+    });
   }
 
-  get #hostBits(): bigint { return BigInt(this.#width - this.#maskSize); }
+  get #hostBits(): bigint {
+    return BigInt(this.#width - this.#maskSize);
+  }
 
   #indexes(cidr: string): number[] {
     const taken = parseCIDR(cidr);
     if (!taken || taken.address.family !== this.#block.address.family) return [];
     const lastAddress = taken.network + (1n << BigInt(this.#width - taken.prefixLength)) - 1n;
-    const first = clamp((taken.network >> this.#hostBits) - (this.#block.network >> this.#hostBits), this.#size);
+    const first = clamp(
+      (taken.network >> this.#hostBits) - (this.#block.network >> this.#hostBits),
+      this.#size,
+    );
     const last = clamp((lastAddress >> this.#hostBits) - (this.#block.network >> this.#hostBits), this.#size);
     if (first === last && (first === -1 || first === this.#size)) return [];
     const indexes: number[] = [];
-    for (let index = Math.max(0, first); index <= Math.min(this.#size - 1, last); index++) indexes.push(index);
+    for (let index = Math.max(0, first); index <= Math.min(this.#size - 1, last); index++)
+      indexes.push(index);
     return indexes;
   }
 }

@@ -18,7 +18,17 @@ import { customResourceDefinitions } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { discoverResources, resourceOfKind, type ServedResource } from '../discovery-client.ts';
 import { nameOf } from '../owners.ts';
-import { FOREGROUND_FINALIZER, hasFinalizer, isReachable, isWaiting, ORPHAN_FINALIZER, OwnershipGraph, ownersOf, uidOf, type Owned } from './ownership-graph.ts';
+import {
+  FOREGROUND_FINALIZER,
+  hasFinalizer,
+  isReachable,
+  isWaiting,
+  ORPHAN_FINALIZER,
+  OwnershipGraph,
+  ownersOf,
+  uidOf,
+  type Owned,
+} from './ownership-graph.ts';
 
 const DISCOVERY_EVERY_MS = 30_000;
 /** How long the first look at the world may take; what is missing by then is asked for one by one. */
@@ -29,7 +39,10 @@ const SYNC_PATIENCE_MS = 30_000;
 const UNKNOWN_KIND_MS = 30_000;
 const ABSENT_REMEMBERED = 10_000;
 
-interface Source { readonly informer: Informer<KubeObject>; readonly sinceMs: number }
+interface Source {
+  readonly informer: Informer<KubeObject>;
+  readonly sinceMs: number;
+}
 
 /** One for each run of the controller. */
 interface Collector {
@@ -49,13 +62,19 @@ export const garbageCollectorController = defineController({
   watches: [watch(customResourceDefinitions, { keys: () => [''] })],
   workers: 20,
   resyncEveryMs: DISCOVERY_EVERY_MS,
-  reconcile: (context) => context.key === '' ? discover(context) : reconcileObject(context),
+  reconcile: (context) => (context.key === '' ? discover(context) : reconcileObject(context)),
 });
 
 function collectorOf({ memory, clock }: ReconcileContext): Collector {
   const known = memory.get('') as Collector | undefined;
   if (known) return known;
-  const made: Collector = { graph: new OwnershipGraph(), sources: new Map(), absent: new Lru({ maximum: ABSENT_REMEMBERED, clock }), resources: [], ready: false };
+  const made: Collector = {
+    graph: new OwnershipGraph(),
+    sources: new Map(),
+    absent: new Lru({ maximum: ABSENT_REMEMBERED, clock }),
+    resources: [],
+    ready: false,
+  };
   memory.set('', made);
   return made;
 }
@@ -84,7 +103,14 @@ function isCollectable({ group, plural, verbs }: ServedResource): boolean {
   return ['delete', 'list', 'watch'].every((verb) => verbs.includes(verb));
 }
 
-function subscribe(informer: Informer<KubeObject>, { resource, collector, context }: { readonly resource: ServedResource; readonly collector: Collector; readonly context: ReconcileContext }): () => void {
+function subscribe(
+  informer: Informer<KubeObject>,
+  {
+    resource,
+    collector,
+    context,
+  }: { readonly resource: ServedResource; readonly collector: Collector; readonly context: ReconcileContext },
+): () => void {
   const { graph, absent } = collector;
   const look = (uids: readonly string[]): void => {
     if (collector.ready) for (const uid of uids) context.enqueue(uid);
@@ -107,7 +133,9 @@ function subscribe(informer: Informer<KubeObject>, { resource, collector, contex
 
 async function becomeReady(context: ReconcileContext, collector: Collector): Promise<void> {
   const { clock, signal, enqueue } = context;
-  const synced = Promise.allSettled([...collector.sources.values()].map(({ informer }) => informer.synced(signal)));
+  const synced = Promise.allSettled(
+    [...collector.sources.values()].map(({ informer }) => informer.synced(signal)),
+  );
   const late = Promise.withResolvers<void>();
   const timer = clock.after(SYNC_TIMEOUT_MS, late.resolve);
   await Promise.race([synced, late.promise]);
@@ -129,31 +157,56 @@ async function reconcileObject(context: ReconcileContext): Promise<ReconcileResu
   }
 }
 
-async function decide(item: Owned, collector: Collector, context: ReconcileContext): Promise<ReconcileResult> {
+async function decide(
+  item: Owned,
+  collector: Collector,
+  context: ReconcileContext,
+): Promise<ReconcileResult> {
   const { object } = item;
   if (!object.metadata?.deletionTimestamp) return collect(item, collector, context);
   const orphans = hasFinalizer(object, ORPHAN_FINALIZER);
   if (!orphans && !hasFinalizer(object, FOREGROUND_FINALIZER)) return;
   // What is not in the graph yet could be a dependent.
   const patientUntilMs = context.clock.monotonic() - SYNC_PATIENCE_MS;
-  if ([...collector.sources.values()].some(({ informer, sinceMs }) => !informer.hasSynced && sinceMs > patientUntilMs)) return { requeueAfterMs: SYNC_RETRY_MS };
+  if (
+    [...collector.sources.values()].some(
+      ({ informer, sinceMs }) => !informer.hasSynced && sinceMs > patientUntilMs,
+    )
+  )
+    return { requeueAfterMs: SYNC_RETRY_MS };
   return orphans ? orphanDependents(item, collector, context) : awaitDependents(item, collector, context);
 }
 
 async function orphanDependents(item: Owned, { graph }: Collector, context: ReconcileContext): Promise<void> {
   const uid = uidOf(item.object);
-  await all(graph.dependentsOf(uid).map((dependent) => keepOwners(dependent, ownersOf(dependent.object).filter((owner) => owner.uid !== uid), context)));
+  await all(
+    graph.dependentsOf(uid).map((dependent) =>
+      keepOwners(
+        dependent,
+        ownersOf(dependent.object).filter((owner) => owner.uid !== uid),
+        context,
+      ),
+    ),
+  );
   await removeFinalizer(item, ORPHAN_FINALIZER, context);
 }
 
 async function awaitDependents(item: Owned, { graph }: Collector, context: ReconcileContext): Promise<void> {
   const uid = uidOf(item.object);
-  const blocking = graph.dependentsOf(uid).filter(({ object }) => ownersOf(object).some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true));
+  const blocking = graph
+    .dependentsOf(uid)
+    .filter(({ object }) =>
+      ownersOf(object).some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true),
+    );
   if (blocking.length === 0) return removeFinalizer(item, FOREGROUND_FINALIZER, context);
   for (const { object } of blocking) if (!isWaiting(object)) context.enqueue(uidOf(object));
 }
 
-async function collect(item: Owned, collector: Collector, context: ReconcileContext): Promise<ReconcileResult> {
+async function collect(
+  item: Owned,
+  collector: Collector,
+  context: ReconcileContext,
+): Promise<ReconcileResult> {
   const owners = ownersOf(item.object);
   if (owners.length === 0) return;
   const states = await Promise.all(owners.map((owner) => ownerState(owner, item, { collector, context })));
@@ -165,25 +218,43 @@ async function collect(item: Owned, collector: Collector, context: ReconcileCont
   const uid = uidOf(item.object);
   if (states.includes('waiting') && collector.graph.hasDependents(uid)) {
     // A circle of objects that wait for each other would never end.
-    if (collector.graph.dependentsOf(uid).some(({ object }) => isWaiting(object)) && owners.some(({ blockOwnerDeletion }) => blockOwnerDeletion)) {
+    if (
+      collector.graph.dependentsOf(uid).some(({ object }) => isWaiting(object)) &&
+      owners.some(({ blockOwnerDeletion }) => blockOwnerDeletion)
+    ) {
       // It is looked at again when the cache has heard of that.
-      return keepOwners(item, owners.map((owner) => ({ ...owner, blockOwnerDeletion: false })), context);
+      return keepOwners(
+        item,
+        owners.map((owner) => ({ ...owner, blockOwnerDeletion: false })),
+        context,
+      );
     }
     return remove(item, 'Foreground', context);
   }
-  const policy = hasFinalizer(item.object, ORPHAN_FINALIZER) ? 'Orphan' : hasFinalizer(item.object, FOREGROUND_FINALIZER) ? 'Foreground' : 'Background';
+  const policy = hasFinalizer(item.object, ORPHAN_FINALIZER)
+    ? 'Orphan'
+    : hasFinalizer(item.object, FOREGROUND_FINALIZER)
+      ? 'Foreground'
+      : 'Background';
   return remove(item, policy, context);
 }
 
 type OwnerState = 'present' | 'absent' | 'waiting' | 'unknown kind' | 'impossible';
 
-async function ownerState(owner: OwnerReference, item: Owned, { collector, context }: { readonly collector: Collector; readonly context: ReconcileContext }): Promise<OwnerState> {
+async function ownerState(
+  owner: OwnerReference,
+  item: Owned,
+  { collector, context }: { readonly collector: Collector; readonly context: ReconcileContext },
+): Promise<OwnerState> {
   if (collector.absent.get(owner.uid)) return 'absent';
   const known = collector.graph.get(owner.uid)?.object;
   if (known && isReachable(known, item.object)) return isWaiting(known) ? 'waiting' : 'present';
   const resource = resourceOfKind(collector.resources, owner);
   if (!resource) {
-    context.log.warn('an owner is of a kind that is not served', { owner: `${owner.apiVersion} ${owner.kind} ${owner.name}`, of: `${item.resource.kind} ${item.object.metadata!.name!}` });
+    context.log.warn('an owner is of a kind that is not served', {
+      owner: `${owner.apiVersion} ${owner.kind} ${owner.name}`,
+      of: `${item.resource.kind} ${item.object.metadata!.name!}`,
+    });
     return 'unknown kind';
   }
   const { namespace = '' } = item.object.metadata ?? {};
@@ -193,7 +264,10 @@ async function ownerState(owner: OwnerReference, item: Owned, { collector, conte
     return 'impossible';
   }
   try {
-    const live = await context.api.get(resource, { name: owner.name, ...(resource.namespaced ? { namespace } : {}) });
+    const live = await context.api.get(resource, {
+      name: owner.name,
+      ...(resource.namespaced ? { namespace } : {}),
+    });
     if (uidOf(live) === owner.uid) return isWaiting(live) ? 'waiting' : 'present';
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
@@ -204,27 +278,54 @@ async function ownerState(owner: OwnerReference, item: Owned, { collector, conte
 }
 
 /** With the version it was decided by: its owners must not have changed since. */
-async function remove({ resource, object }: Owned, propagationPolicy: NonNullable<DeleteOptions['propagationPolicy']>, { api, log }: ReconcileContext): Promise<void> {
+async function remove(
+  { resource, object }: Owned,
+  propagationPolicy: NonNullable<DeleteOptions['propagationPolicy']>,
+  { api, log }: ReconcileContext,
+): Promise<void> {
   const { uid, resourceVersion } = object.metadata!;
-  log.debug('deleting', { kind: resource.kind, namespace: object.metadata!.namespace, name: object.metadata!.name, propagationPolicy });
-  await api.delete(resource, nameOf(object), { propagationPolicy, preconditions: { uid: uid!, resourceVersion: resourceVersion! } });
+  log.debug('deleting', {
+    kind: resource.kind,
+    namespace: object.metadata!.namespace,
+    name: object.metadata!.name,
+    propagationPolicy,
+  });
+  await api.delete(resource, nameOf(object), {
+    propagationPolicy,
+    preconditions: { uid: uid!, resourceVersion: resourceVersion! },
+  });
 }
 
-async function keepOwners({ resource, object }: Owned, owners: readonly OwnerReference[], { api }: ReconcileContext): Promise<void> {
+async function keepOwners(
+  { resource, object }: Owned,
+  owners: readonly OwnerReference[],
+  { api }: ReconcileContext,
+): Promise<void> {
   const { uid, resourceVersion } = object.metadata!;
   const ownerReferences = owners.length > 0 ? owners : null;
-  await api.patch(resource, nameOf(object), { type: 'merge', patch: { metadata: { uid, resourceVersion, ownerReferences } } });
+  await api.patch(resource, nameOf(object), {
+    type: 'merge',
+    patch: { metadata: { uid, resourceVersion, ownerReferences } },
+  });
 }
 
-async function removeFinalizer({ resource, object }: Owned, finalizer: string, { api }: ReconcileContext): Promise<void> {
+async function removeFinalizer(
+  { resource, object }: Owned,
+  finalizer: string,
+  { api }: ReconcileContext,
+): Promise<void> {
   const { uid, resourceVersion, finalizers = [] } = object.metadata!;
   const left = finalizers.filter((other) => other !== finalizer);
-  await api.patch(resource, nameOf(object), { type: 'merge', patch: { metadata: { uid, resourceVersion, finalizers: left.length > 0 ? left : null } } });
+  await api.patch(resource, nameOf(object), {
+    type: 'merge',
+    patch: { metadata: { uid, resourceVersion, finalizers: left.length > 0 ? left : null } },
+  });
 }
 
 /** All are tried; the first error is thrown. What is gone is no error. */
 async function all(work: readonly Promise<void>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(work)) {
-    if (outcome.status === 'rejected' && !isStatusError(outcome.reason, 'NotFound')) throw outcome.reason instanceof Error ? outcome.reason : new Error(errorMessage(outcome.reason));
+    if (outcome.status === 'rejected' && !isStatusError(outcome.reason, 'NotFound'))
+      throw outcome.reason instanceof Error ? outcome.reason : new Error(errorMessage(outcome.reason));
   }
 }

@@ -7,19 +7,33 @@ import { serviceAccountController } from './serviceaccount-controller.ts';
 
 describe('what every namespace has', () => {
   let world: TestWorld;
-  before(async () => { world = await startTestWorld([serviceAccountController, rootCACertificatePublisherController({ rootCA: 'the certificate' })]); });
+  before(async () => {
+    world = await startTestWorld([
+      serviceAccountController,
+      rootCACertificatePublisherController({ rootCA: 'the certificate' }),
+    ]);
+  });
   after(() => world.stop());
 
   it('serviceaccount-controller: the account default, again when it was deleted', async () => {
     await world.api.create(namespaces, { metadata: { name: 'a' } });
-    const made = await world.until('account', () => world.find(serviceAccounts, { namespace: 'a', name: 'default' }));
+    const made = await world.until('account', () =>
+      world.find(serviceAccounts, { namespace: 'a', name: 'default' }),
+    );
     await world.api.delete(serviceAccounts, { namespace: 'a', name: 'default' });
-    await world.until('another one', async () => (await world.api.get(serviceAccounts, { namespace: 'a', name: 'default' })).metadata!.uid !== made.metadata!.uid);
+    await world.until(
+      'another one',
+      async () =>
+        (await world.api.get(serviceAccounts, { namespace: 'a', name: 'default' })).metadata!.uid !==
+        made.metadata!.uid,
+    );
   });
 
   it('root-ca-certificate-publisher-controller: the config map, as it was when someone changed it', async () => {
     await world.api.create(namespaces, { metadata: { name: 'b' } });
-    const map = await world.until('config map', () => world.find(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' }));
+    const map = await world.until('config map', () =>
+      world.find(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' }),
+    );
     assert.deepEqual(map.data, { 'ca.crt': 'the certificate' });
     await world.api.update(configMaps, { ...map, data: { 'ca.crt': 'forged', more: 'x' } });
     await world.until('restored', async () => {
@@ -27,6 +41,8 @@ describe('what every namespace has', () => {
       return data?.['ca.crt'] === 'the certificate' && data['more'] === undefined;
     });
     await world.api.delete(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' });
-    await world.until('made again', () => world.find(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' }));
+    await world.until('made again', () =>
+      world.find(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' }),
+    );
   });
 });

@@ -48,10 +48,19 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const { resources, failed, error } = await discovery(context);
   const outcome: Outcome = { remaining: new Map(), finalizers: new Map(), failures: [] };
   const graceMs = await deleteContent(context, { resources, outcome });
-  const conditions = conditionsOf(namespace, { outcome, discoveryFailure: error ?? (failed.length > 0 ? `unable to retrieve the complete list of server APIs: ${failed.join(', ')}` : undefined), nowMs: context.clock.now() });
+  const conditions = conditionsOf(namespace, {
+    outcome,
+    discoveryFailure:
+      error ??
+      (failed.length > 0
+        ? `unable to retrieve the complete list of server APIs: ${failed.join(', ')}`
+        : undefined),
+    nowMs: context.clock.now(),
+  });
   const updated = await writeConditions(context, namespace, conditions);
   if (error !== undefined) throw new Error(error);
-  if (outcome.remaining.size === 0 && outcome.failures.length === 0 && failed.length === 0) return finalize(context, updated);
+  if (outcome.remaining.size === 0 && outcome.failures.length === 0 && failed.length === 0)
+    return finalize(context, updated);
   return { requeueAfterMs: retryMs(context, graceMs) };
 }
 
@@ -64,13 +73,20 @@ async function getNamespace(api: Client, name: string): Promise<Namespace | unde
   }
 }
 
-interface Discovery { readonly resources: readonly ServedResource[]; readonly failed: readonly string[]; readonly error?: string }
+interface Discovery {
+  readonly resources: readonly ServedResource[];
+  readonly failed: readonly string[];
+  readonly error?: string;
+}
 
 /** Anew each time: what was remembered could lack a custom resource, and its objects would outlive the namespace. */
 async function discovery({ api }: ReconcileContext): Promise<Discovery> {
   try {
     const { resources, failed } = await discoverResources(api);
-    return { resources: resources.filter(({ namespaced, verbs }) => namespaced && verbs.includes('delete')), failed };
+    return {
+      resources: resources.filter(({ namespaced, verbs }) => namespaced && verbs.includes('delete')),
+      failed,
+    };
   } catch (error) {
     return { resources: [], failed: [], error: errorMessage(error) };
   }
@@ -85,25 +101,37 @@ function waveOf({ plural, group }: ServedResource): number {
  * Answers how long the pods that are left may take. Pods go first, and nothing else before they are gone: what they rely on (their network policies,
  * their secrets) stays as long as they run. Events go last: deleting the others makes more of them.
  */
-async function deleteContent(context: ReconcileContext, { resources, outcome }: { readonly resources: readonly ServedResource[]; readonly outcome: Outcome }): Promise<number> {
+async function deleteContent(
+  context: ReconcileContext,
+  { resources, outcome }: { readonly resources: readonly ServedResource[]; readonly outcome: Outcome },
+): Promise<number> {
   let graceMs = 0;
   for (const wave of [0, 1, 2]) {
     if (wave === 1 && (outcome.remaining.size > 0 || outcome.failures.length > 0)) break;
     const waiting = resources.filter((resource) => waveOf(resource) === wave);
-    await Promise.all(Array.from({ length: PARALLEL }, async () => {
-      for (let resource = waiting.shift(); resource && !context.signal.aborted; resource = waiting.shift()) {
-        try {
-          graceMs = Math.max(graceMs, await deleteAllOf(context, { resource, outcome }));
-        } catch (error) {
-          outcome.failures.push(errorMessage(error));
+    await Promise.all(
+      Array.from({ length: PARALLEL }, async () => {
+        for (
+          let resource = waiting.shift();
+          resource && !context.signal.aborted;
+          resource = waiting.shift()
+        ) {
+          try {
+            graceMs = Math.max(graceMs, await deleteAllOf(context, { resource, outcome }));
+          } catch (error) {
+            outcome.failures.push(errorMessage(error));
+          }
         }
-      }
-    }));
+      }),
+    );
   }
   return graceMs;
 }
 
-async function deleteAllOf(context: ReconcileContext, { resource, outcome }: { readonly resource: ServedResource; readonly outcome: Outcome }): Promise<number> {
+async function deleteAllOf(
+  context: ReconcileContext,
+  { resource, outcome }: { readonly resource: ServedResource; readonly outcome: Outcome },
+): Promise<number> {
   const { api, key: namespace } = context;
   if (!resource.verbs.includes('list')) return 0;
   // Most resources have nothing in most namespaces: a list of one says so for less than a delete of all.
@@ -112,16 +140,31 @@ async function deleteAllOf(context: ReconcileContext, { resource, outcome }: { r
   if (resource.verbs.includes('deletecollection')) {
     await api.deleteCollection(resource, { namespace, propagationPolicy: 'Background' });
   } else {
-    for (const { metadata } of (await listOf(api, { resource, namespace })).items) await deleteOne(api, { resource, namespace, name: metadata!.name! });
+    for (const { metadata } of (await listOf(api, { resource, namespace })).items)
+      await deleteOne(api, { resource, namespace, name: metadata!.name! });
   }
   const left = (await listOf(api, { resource, namespace })).items;
   if (left.length === 0) return 0;
-  outcome.remaining.set(resource.group === '' ? `${resource.plural}.` : `${resource.plural}.${resource.group}`, left.length);
-  for (const { metadata } of left) for (const finalizer of metadata?.finalizers ?? []) outcome.finalizers.set(finalizer, (outcome.finalizers.get(finalizer) ?? 0) + 1);
-  return resource.plural === pods.plural && resource.group === '' ? longestGraceMs(left as Pod[], context.clock.now()) : 0;
+  outcome.remaining.set(
+    resource.group === '' ? `${resource.plural}.` : `${resource.plural}.${resource.group}`,
+    left.length,
+  );
+  for (const { metadata } of left)
+    for (const finalizer of metadata?.finalizers ?? [])
+      outcome.finalizers.set(finalizer, (outcome.finalizers.get(finalizer) ?? 0) + 1);
+  return resource.plural === pods.plural && resource.group === ''
+    ? longestGraceMs(left as Pod[], context.clock.now())
+    : 0;
 }
 
-async function deleteOne(api: Client, { resource, namespace, name }: { readonly resource: ServedResource; readonly namespace: string; readonly name: string }): Promise<void> {
+async function deleteOne(
+  api: Client,
+  {
+    resource,
+    namespace,
+    name,
+  }: { readonly resource: ServedResource; readonly namespace: string; readonly name: string },
+): Promise<void> {
   try {
     await api.delete(resource, { namespace, name }, { propagationPolicy: 'Background' });
   } catch (error) {
@@ -129,7 +172,14 @@ async function deleteOne(api: Client, { resource, namespace, name }: { readonly 
   }
 }
 
-async function listOf(api: Client, { resource, namespace, limit }: { readonly resource: ServedResource; readonly namespace: string; readonly limit?: number }): Promise<KubeList<KubeObject>> {
+async function listOf(
+  api: Client,
+  {
+    resource,
+    namespace,
+    limit,
+  }: { readonly resource: ServedResource; readonly namespace: string; readonly limit?: number },
+): Promise<KubeList<KubeObject>> {
   try {
     return await api.list(resource, { namespace, ...(limit === undefined ? {} : { limit }) });
   } catch (error) {
@@ -155,40 +205,88 @@ function retryMs({ key, memory }: ReconcileContext, graceMs: number): number {
   return graceMs > 0 ? Math.max(Math.min(next, graceMs), RETRY_MIN_MS) : next;
 }
 
-interface ConditionsInput { readonly outcome: Outcome; readonly discoveryFailure: string | undefined; readonly nowMs: number }
+interface ConditionsInput {
+  readonly outcome: Outcome;
+  readonly discoveryFailure: string | undefined;
+  readonly nowMs: number;
+}
 
 const GOOD: Readonly<Record<string, { readonly reason: string; readonly message: string }>> = {
-  NamespaceDeletionDiscoveryFailure: { reason: 'ResourcesDiscovered', message: 'All resources successfully discovered' },
-  NamespaceDeletionGroupVersionParsingFailure: { reason: 'ParsedGroupVersions', message: 'All legacy kube types successfully parsed' },
-  NamespaceDeletionContentFailure: { reason: 'ContentDeleted', message: 'All content successfully deleted, may be waiting on finalization' },
+  NamespaceDeletionDiscoveryFailure: {
+    reason: 'ResourcesDiscovered',
+    message: 'All resources successfully discovered',
+  },
+  NamespaceDeletionGroupVersionParsingFailure: {
+    reason: 'ParsedGroupVersions',
+    message: 'All legacy kube types successfully parsed',
+  },
+  NamespaceDeletionContentFailure: {
+    reason: 'ContentDeleted',
+    message: 'All content successfully deleted, may be waiting on finalization',
+  },
   NamespaceContentRemaining: { reason: 'ContentRemoved', message: 'All content successfully removed' },
-  NamespaceFinalizersRemaining: { reason: 'ContentHasNoFinalizers', message: 'All content-preserving finalizers finished' },
+  NamespaceFinalizersRemaining: {
+    reason: 'ContentHasNoFinalizers',
+    message: 'All content-preserving finalizers finished',
+  },
 };
 
-function conditionsOf(namespace: Namespace, { outcome, discoveryFailure, nowMs }: ConditionsInput): NamespaceCondition[] {
+function conditionsOf(
+  namespace: Namespace,
+  { outcome, discoveryFailure, nowMs }: ConditionsInput,
+): NamespaceCondition[] {
   const bad: Record<string, { reason: string; message: string }> = {};
-  if (discoveryFailure !== undefined) bad['NamespaceDeletionDiscoveryFailure'] = { reason: 'DiscoveryFailed', message: `Discovery failed for some groups, ${discoveryFailure}` };
-  if (outcome.failures.length > 0) bad['NamespaceDeletionContentFailure'] = { reason: 'ContentDeletionFailed', message: `Failed to delete all resource types, ${outcome.failures.length} remaining: ${outcome.failures.sort().join(', ')}` };
-  if (outcome.remaining.size > 0) bad['NamespaceContentRemaining'] = { reason: 'SomeResourcesRemain', message: `Some resources are remaining: ${texts(outcome.remaining, (name, count) => `${name} has ${count} resource instances`)}` };
-  if (outcome.finalizers.size > 0) bad['NamespaceFinalizersRemaining'] = { reason: 'SomeFinalizersRemain', message: `Some content in the namespace has finalizers remaining: ${texts(outcome.finalizers, (name, count) => `${name} in ${count} resource instances`)}` };
+  if (discoveryFailure !== undefined)
+    bad['NamespaceDeletionDiscoveryFailure'] = {
+      reason: 'DiscoveryFailed',
+      message: `Discovery failed for some groups, ${discoveryFailure}`,
+    };
+  if (outcome.failures.length > 0)
+    bad['NamespaceDeletionContentFailure'] = {
+      reason: 'ContentDeletionFailed',
+      message: `Failed to delete all resource types, ${outcome.failures.length} remaining: ${outcome.failures.sort().join(', ')}`,
+    };
+  if (outcome.remaining.size > 0)
+    bad['NamespaceContentRemaining'] = {
+      reason: 'SomeResourcesRemain',
+      message: `Some resources are remaining: ${texts(outcome.remaining, (name, count) => `${name} has ${count} resource instances`)}`,
+    };
+  if (outcome.finalizers.size > 0)
+    bad['NamespaceFinalizersRemaining'] = {
+      reason: 'SomeFinalizersRemain',
+      message: `Some content in the namespace has finalizers remaining: ${texts(outcome.finalizers, (name, count) => `${name} in ${count} resource instances`)}`,
+    };
   let conditions = namespace.status?.conditions ?? [];
   for (const [type, good] of Object.entries(GOOD)) {
     const status = bad[type] ? 'True' : 'False';
     const { reason, message } = bad[type] ?? good;
     const current = findCondition(conditions, type);
     if (current?.status === status && current.reason === reason && current.message === message) continue;
-    const lastTransitionTime = current?.status === status && current.lastTransitionTime ? current.lastTransitionTime : formatTime(nowMs);
-    conditions = [...withoutCondition(conditions, type), { type, status, lastTransitionTime, reason, message }];
+    const lastTransitionTime =
+      current?.status === status && current.lastTransitionTime
+        ? current.lastTransitionTime
+        : formatTime(nowMs);
+    conditions = [
+      ...withoutCondition(conditions, type),
+      { type, status, lastTransitionTime, reason, message },
+    ];
   }
   return conditions;
 }
 
 function texts(counts: ReadonlyMap<string, number>, text: (name: string, count: number) => string): string {
-  return [...counts].map(([name, count]) => text(name, count)).sort().join(', ');
+  return [...counts]
+    .map(([name, count]) => text(name, count))
+    .sort()
+    .join(', ');
 }
 
 /** Nothing to say about a namespace that is emptied at the first attempt: it is gone with the next request. */
-async function writeConditions({ api }: ReconcileContext, namespace: Namespace, conditions: NamespaceCondition[]): Promise<Namespace> {
+async function writeConditions(
+  { api }: ReconcileContext,
+  namespace: Namespace,
+  conditions: NamespaceCondition[],
+): Promise<Namespace> {
   const good = conditions.every(({ status }) => status === 'False') && !namespace.status?.conditions;
   if (good || isDeepStrictEqual(conditions, namespace.status?.conditions)) return namespace;
   return api.updateStatus(namespaces, { ...namespace, status: { ...namespace.status, conditions } });
@@ -196,12 +294,22 @@ async function writeConditions({ api }: ReconcileContext, namespace: Namespace, 
 
 async function finalize({ api, key, memory }: ReconcileContext, namespace: Namespace): Promise<void> {
   const finalizers = namespace.spec?.finalizers?.filter((finalizer) => finalizer !== FINALIZER) ?? [];
-  const body = JSON.stringify({ ...namespace, apiVersion: 'v1', kind: 'Namespace', spec: { ...namespace.spec, finalizers } });
+  const body = JSON.stringify({
+    ...namespace,
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    spec: { ...namespace.spec, finalizers },
+  });
   const response = await api.transport.request({
-    method: 'PUT', path: `/api/v1/namespaces/${encodeURIComponent(key)}/finalize`, body, headers: { 'content-type': 'application/json', accept: 'application/json' },
+    method: 'PUT',
+    path: `/api/v1/namespaces/${encodeURIComponent(key)}/finalize`,
+    body,
+    headers: { 'content-type': 'application/json', accept: 'application/json' },
   });
   memory.delete(retryKey(key));
   if (response.status === 200 || response.status === 404) return;
   const text = (await response.bytes()).toString('utf8');
-  throw new Error(`namespace ${key} could not be finalized: the server answered ${response.status}: ${text.slice(0, 500)}`);
+  throw new Error(
+    `namespace ${key} could not be finalized: the server answered ${response.status}: ${text.slice(0, 500)}`,
+  );
 }

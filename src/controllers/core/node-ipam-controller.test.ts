@@ -32,13 +32,19 @@ describe('CIDRSet', () => {
 
 describe('node-ipam-controller', () => {
   let world: TestWorld;
-  before(async () => { world = await startTestWorld([nodeIPAMController({ clusterCIDR: '10.1.0.0/22, fd00:1::/56' })]); });
+  before(async () => {
+    world = await startTestWorld([nodeIPAMController({ clusterCIDR: '10.1.0.0/22, fd00:1::/56' })]);
+  });
   after(() => world.stop());
 
-  const rangesOf = async (name: string): Promise<readonly string[] | undefined> => (await world.api.get(nodes, { name })).spec?.podCIDRs;
+  const rangesOf = async (name: string): Promise<readonly string[] | undefined> =>
+    (await world.api.get(nodes, { name })).spec?.podCIDRs;
 
   it('gives each node its own ranges, and those of a node that went to another', async () => {
-    await world.api.create(nodes, { metadata: { name: 'own' }, spec: { podCIDR: '10.1.0.0/24', podCIDRs: ['10.1.0.0/24'] } });
+    await world.api.create(nodes, {
+      metadata: { name: 'own' },
+      spec: { podCIDR: '10.1.0.0/24', podCIDRs: ['10.1.0.0/24'] },
+    });
     for (const name of ['a', 'b', 'c', 'd']) await world.api.create(nodes, { metadata: { name } });
     const given = new Set<string>();
     for (const name of ['a', 'b', 'c']) {

@@ -2,7 +2,12 @@
 import type { Node } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { nodes } from '#client/refs.ts';
-import { defineController, watch, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
+import {
+  defineController,
+  watch,
+  type ControllerDefinition,
+  type ReconcileContext,
+} from '#runtime/controller.ts';
 import { CIDRSet } from './cidr-set.ts';
 
 export interface NodeIPAMOptions {
@@ -54,7 +59,8 @@ function allocationsOf({ memory, informer }: ReconcileContext, options: NodeIPAM
   if (known) return known;
   const made: Allocations = { sets: makeSets(options), byNode: new Map() };
   memory.set('allocations', made);
-  for (const node of informer(nodes).list()) hold(made, { name: node.metadata!.name!, cidrs: rangesOf(node) });
+  for (const node of informer(nodes).list())
+    hold(made, { name: node.metadata!.name!, cidrs: rangesOf(node) });
   return made;
 }
 
@@ -63,7 +69,10 @@ function rangesOf({ spec }: Node): readonly string[] {
   return spec?.podCIDR ? [spec.podCIDR] : [];
 }
 
-function hold(allocations: Allocations, { name, cidrs }: { readonly name: string; readonly cidrs: readonly string[] }): void {
+function hold(
+  allocations: Allocations,
+  { name, cidrs }: { readonly name: string; readonly cidrs: readonly string[] },
+): void {
   const held = allocations.byNode.get(name);
   if (cidrs.length === 0 || (held && held.join() === cidrs.join())) return;
   for (const set of allocations.sets) for (const cidr of cidrs) set.occupy(cidr);
@@ -76,19 +85,39 @@ function release({ sets, byNode }: Allocations, name: string): void {
   byNode.delete(name);
 }
 
-async function assign(node: Node, allocations: Allocations, { api, key, events }: ReconcileContext): Promise<void> {
+async function assign(
+  node: Node,
+  allocations: Allocations,
+  { api, key, events }: ReconcileContext,
+): Promise<void> {
   // Kept until the cache shows it: a second call before that gives the same.
   const podCIDRs = allocations.byNode.get(key) ?? allocate(allocations, key);
   if (!podCIDRs) {
-    events.event(node, { type: 'Normal', reason: 'CIDRNotAvailable', message: `Node ${key} status is now: CIDRNotAvailable` });
+    events.event(node, {
+      type: 'Normal',
+      reason: 'CIDRNotAvailable',
+      message: `Node ${key} status is now: CIDRNotAvailable`,
+    });
     throw new Error(`no address range is left for node ${key}`);
   }
   try {
-    await api.patch(nodes, { name: key }, { type: 'merge', patch: { metadata: { uid: node.metadata!.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } } });
+    await api.patch(
+      nodes,
+      { name: key },
+      {
+        type: 'merge',
+        patch: { metadata: { uid: node.metadata!.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } },
+      },
+    );
   } catch (error) {
     release(allocations, key);
     if (isStatusError(error, 'NotFound')) return;
-    if (!isStatusError(error, 'Conflict')) events.event(node, { type: 'Normal', reason: 'CIDRAssignmentFailed', message: `Node ${key} status is now: CIDRAssignmentFailed` });
+    if (!isStatusError(error, 'Conflict'))
+      events.event(node, {
+        type: 'Normal',
+        reason: 'CIDRAssignmentFailed',
+        message: `Node ${key} status is now: CIDRAssignmentFailed`,
+      });
     throw error;
   }
 }

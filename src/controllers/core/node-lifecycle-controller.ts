@@ -41,7 +41,10 @@ const CONDITION_TAINTS: Readonly<Record<string, Readonly<Record<string, string>>
   NetworkUnavailable: { True: 'node.kubernetes.io/network-unavailable' },
   PIDPressure: { True: 'node.kubernetes.io/pid-pressure' },
 };
-const NO_SCHEDULE_KEYS: ReadonlySet<string> = new Set([UNSCHEDULABLE, ...Object.values(CONDITION_TAINTS).flatMap((taints) => Object.values(taints))]);
+const NO_SCHEDULE_KEYS: ReadonlySet<string> = new Set([
+  UNSCHEDULABLE,
+  ...Object.values(CONDITION_TAINTS).flatMap((taints) => Object.values(taints)),
+]);
 const NO_EXECUTE_KEYS: ReadonlySet<string> = new Set([NOT_READY, UNREACHABLE]);
 /** What a silent node is no longer believed. */
 const HEARTBEAT_CONDITIONS = ['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure'];
@@ -73,8 +76,16 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const { key, informer, memory, clock, events } = context;
   const node = informer(nodes).get(key);
   if (!node) return forget(context);
-  const { health, isNew } = observe(node, { lease: informer(leases).get(`${LEASES_NAMESPACE}/${key}`), context });
-  if (isNew) events.event(node, { type: 'Normal', reason: 'RegisteredNode', message: `Node ${key} event: Registered Node ${key} in Controller` });
+  const { health, isNew } = observe(node, {
+    lease: informer(leases).get(`${LEASES_NAMESPACE}/${key}`),
+    context,
+  });
+  if (isNew)
+    events.event(node, {
+      type: 'Normal',
+      reason: 'RegisteredNode',
+      message: `Node ${key} event: Registered Node ${key} in Controller`,
+    });
   memory.set(key, health);
   const graceMs = conditionOf(node, 'Ready') ? GRACE_MS : STARTUP_GRACE_MS;
   const leftMs = health.probedMs + graceMs - clock.monotonic();
@@ -87,11 +98,21 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
 
 function forget({ key, memory, events }: ReconcileContext): void {
   if (!memory.delete(key)) return;
-  events.event({ apiVersion: 'v1', kind: 'Node', metadata: { name: key, uid: key } }, { type: 'Normal', reason: 'RemovingNode', message: `Node ${key} event: Removing Node ${key} from Controller` });
+  events.event(
+    { apiVersion: 'v1', kind: 'Node', metadata: { name: key, uid: key } },
+    {
+      type: 'Normal',
+      reason: 'RemovingNode',
+      message: `Node ${key} event: Removing Node ${key} from Controller`,
+    },
+  );
 }
 
 /** Notes that the node was heard of when anything of its heartbeat is another than before. */
-function observe(node: Node, { lease, context }: { readonly lease: Lease | undefined; readonly context: ReconcileContext }): { readonly health: Health; readonly isNew: boolean } {
+function observe(
+  node: Node,
+  { lease, context }: { readonly lease: Lease | undefined; readonly context: ReconcileContext },
+): { readonly health: Health; readonly isNew: boolean } {
   const { key, memory, clock } = context;
   const nowMs = clock.monotonic();
   const heartbeat = heartbeatOf(node, lease);
@@ -108,7 +129,7 @@ function observe(node: Node, { lease, context }: { readonly lease: Lease | undef
 /** Conditions this controller wrote itself do not count: they keep the heartbeat time the node gave. */
 function heartbeatOf(node: Node, lease: Lease | undefined): string {
   const ready = conditionOf(node, 'Ready');
-  return `${lease?.spec?.renewTime ?? ''} ${ready?.lastHeartbeatTime ?? ''} ${ready && ready.status !== 'Unknown' ? ready.lastTransitionTime ?? '' : ''}`;
+  return `${lease?.spec?.renewTime ?? ''} ${ready?.lastHeartbeatTime ?? ''} ${ready && ready.status !== 'Unknown' ? (ready.lastTransitionTime ?? '') : ''}`;
 }
 
 function conditionOf(node: Node, type: string): NodeCondition | undefined {
@@ -116,25 +137,48 @@ function conditionOf(node: Node, type: string): NodeCondition | undefined {
 }
 
 /** Writes what is no longer known of a silent node. Answers the node as it is then. */
-async function giveUp(node: Node, { health, context }: { readonly health: Health; readonly context: ReconcileContext }): Promise<Node> {
+async function giveUp(
+  node: Node,
+  { health, context }: { readonly health: Health; readonly context: ReconcileContext },
+): Promise<Node> {
   const { api, clock, events, key } = context;
   const now = formatTime(clock.now());
   const given = node.status?.conditions ?? [];
-  const unknown = given.map((condition) => HEARTBEAT_CONDITIONS.includes(condition.type) && condition.status !== 'Unknown'
-    ? { ...condition, status: 'Unknown', reason: 'NodeStatusUnknown', message: 'Kubelet stopped posting node status.', lastTransitionTime: now }
-    : condition);
+  const unknown = given.map((condition) =>
+    HEARTBEAT_CONDITIONS.includes(condition.type) && condition.status !== 'Unknown'
+      ? {
+          ...condition,
+          status: 'Unknown',
+          reason: 'NodeStatusUnknown',
+          message: 'Kubelet stopped posting node status.',
+          lastTransitionTime: now,
+        }
+      : condition,
+  );
   const never = HEARTBEAT_CONDITIONS.filter((type) => !conditionOf(node, type)).map((type) => ({
-    type, status: 'Unknown', reason: 'NodeStatusNeverUpdated', message: 'Kubelet never posted node status.', lastHeartbeatTime: node.metadata?.creationTimestamp ?? now, lastTransitionTime: now,
+    type,
+    status: 'Unknown',
+    reason: 'NodeStatusNeverUpdated',
+    message: 'Kubelet never posted node status.',
+    lastHeartbeatTime: node.metadata?.creationTimestamp ?? now,
+    lastTransitionTime: now,
   }));
   const changed = never.length > 0 || unknown.some((condition, index) => condition !== given[index]);
   if (!changed) return node;
   const wasReady = conditionOf(node, 'Ready')?.status === 'True';
-  const updated = await api.updateStatus(nodes, { ...node, status: { ...node.status, conditions: [...unknown, ...never] } });
+  const updated = await api.updateStatus(nodes, {
+    ...node,
+    status: { ...node.status, conditions: [...unknown, ...never] },
+  });
   // What was written is no sign of life.
   health.heartbeat = heartbeatOf(updated, context.informer(leases).get(`${LEASES_NAMESPACE}/${key}`));
   if (wasReady) {
     health.marksPods = true;
-    events.event(node, { type: 'Normal', reason: 'NodeNotReady', message: `Node ${key} status is now: NodeNotReady` });
+    events.event(node, {
+      type: 'Normal',
+      reason: 'NodeNotReady',
+      message: `Node ${key} status is now: NodeNotReady`,
+    });
   }
   return updated;
 }
@@ -159,26 +203,49 @@ async function taintByConditions(node: Node, context: ReconcileContext): Promise
 }
 
 function noScheduleTaints(node: Node): Taint[] {
-  const keys = (node.status?.conditions ?? []).map(({ type, status }) => CONDITION_TAINTS[type]?.[status]).filter((key) => key !== undefined);
+  const keys = (node.status?.conditions ?? [])
+    .map(({ type, status }) => CONDITION_TAINTS[type]?.[status])
+    .filter((key) => key !== undefined);
   if (node.spec?.unschedulable) keys.push(UNSCHEDULABLE);
   return keys.map((key) => ({ key, effect: 'NoSchedule' }));
 }
 
-async function writeTaints(node: Node, { given, wanted, context }: { readonly given: readonly Taint[]; readonly wanted: readonly Taint[]; readonly context: ReconcileContext }): Promise<void> {
-  const isOurs = ({ key, effect }: Taint): boolean => effect === 'NoSchedule' ? NO_SCHEDULE_KEYS.has(key) : effect === 'NoExecute' && NO_EXECUTE_KEYS.has(key);
-  const same = (a: Taint) => (b: Taint): boolean => a.key === b.key && a.effect === b.effect;
+async function writeTaints(
+  node: Node,
+  {
+    given,
+    wanted,
+    context,
+  }: {
+    readonly given: readonly Taint[];
+    readonly wanted: readonly Taint[];
+    readonly context: ReconcileContext;
+  },
+): Promise<void> {
+  const isOurs = ({ key, effect }: Taint): boolean =>
+    effect === 'NoSchedule' ? NO_SCHEDULE_KEYS.has(key) : effect === 'NoExecute' && NO_EXECUTE_KEYS.has(key);
+  const same =
+    (a: Taint) =>
+    (b: Taint): boolean =>
+      a.key === b.key && a.effect === b.effect;
   const kept = given.filter((taint) => !isOurs(taint) || wanted.some(same(taint)));
   const added = wanted.filter((taint) => !given.some(same(taint)));
   if (kept.length === given.length && added.length === 0) return;
   const timeAdded = formatTime(context.clock.now());
   const taints = [...kept, ...added.map((taint) => ({ ...taint, timeAdded }))];
   // With the version it was decided by: a taint that somebody else adds meanwhile must not be lost.
-  const patch = { metadata: { resourceVersion: node.metadata!.resourceVersion }, spec: { taints: taints.length > 0 ? taints : null } };
+  const patch = {
+    metadata: { resourceVersion: node.metadata!.resourceVersion },
+    spec: { taints: taints.length > 0 ? taints : null },
+  };
   await context.api.patch(nodes, { name: node.metadata!.name! }, { type: 'merge', patch });
 }
 
 /** When the node may get a NoExecute taint, as its zone is. When all zones are lost it is more likely this side that is cut off: nobody is evicted. */
-function evictionLeave(node: Node, { has, context }: { readonly has: boolean; readonly context: ReconcileContext }): 'now' | 'never' | number {
+function evictionLeave(
+  node: Node,
+  { has, context }: { readonly has: boolean; readonly context: ReconcileContext },
+): 'now' | 'never' | number {
   const { memory, clock, informer } = context;
   const zones = zoneStatesOf(informer(nodes).list());
   const zone = zones.get(zoneOf(node)) ?? { state: 'Normal', size: 1 };
@@ -199,7 +266,9 @@ function zoneOf(node: Node): string {
   return `${labels['topology.kubernetes.io/region'] ?? ''}/${labels['topology.kubernetes.io/zone'] ?? ''}`;
 }
 
-function zoneStatesOf(all: readonly Node[]): Map<string, { readonly state: ZoneState; readonly size: number }> {
+function zoneStatesOf(
+  all: readonly Node[],
+): Map<string, { readonly state: ZoneState; readonly size: number }> {
   const ready = new Map<string, boolean[]>();
   for (const node of all) {
     const zone = zoneOf(node);
@@ -211,18 +280,27 @@ function zoneStatesOf(all: readonly Node[]): Map<string, { readonly state: ZoneS
 }
 
 /** The kubelet cannot say so itself: endpoints must not lead to these pods. */
-async function markPodsNotReady(node: Node, { health, context }: { readonly health: Health; readonly context: ReconcileContext }): Promise<void> {
+async function markPodsNotReady(
+  node: Node,
+  { health, context }: { readonly health: Health; readonly context: ReconcileContext },
+): Promise<void> {
   const { api, clock, events, informer } = context;
-  const marked = podsOnNode(informer(pods), node.metadata!.name!).filter(isPodReady).map(async (pod: Pod) => {
-    const condition = { type: 'Ready', status: 'False', lastTransitionTime: formatTime(clock.now()) };
-    try {
-      await api.patch(pods as ResourceRef<Pod>, nameOf(pod), { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata!.uid }, status: { conditions: [condition] } } });
-    } catch (error) {
-      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
-      return;
-    }
-    events.event(pod, { type: 'Warning', reason: 'NodeNotReady', message: 'Node is not ready' });
-  });
+  const marked = podsOnNode(informer(pods), node.metadata!.name!)
+    .filter(isPodReady)
+    .map(async (pod: Pod) => {
+      const condition = { type: 'Ready', status: 'False', lastTransitionTime: formatTime(clock.now()) };
+      try {
+        await api.patch(pods as ResourceRef<Pod>, nameOf(pod), {
+          type: 'strategic',
+          subresource: 'status',
+          patch: { metadata: { uid: pod.metadata!.uid }, status: { conditions: [condition] } },
+        });
+      } catch (error) {
+        if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
+        return;
+      }
+      events.event(pod, { type: 'Warning', reason: 'NodeNotReady', message: 'Node is not ready' });
+    });
   const outcomes = await Promise.allSettled(marked);
   const failed = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failed) throw failed.reason;

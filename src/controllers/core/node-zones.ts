@@ -9,5 +9,7 @@ const UNHEALTHY_MINIMUM = 2;
 export function zoneState(ready: readonly boolean[]): ZoneState {
   const lost = ready.filter((isReady) => !isReady).length;
   if (lost > 0 && lost === ready.length) return 'FullDisruption';
-  return lost > UNHEALTHY_MINIMUM && lost / ready.length >= UNHEALTHY_FRACTION ? 'PartialDisruption' : 'Normal';
+  return lost > UNHEALTHY_MINIMUM && lost / ready.length >= UNHEALTHY_FRACTION
+    ? 'PartialDisruption'
+    : 'Normal';
 }

@@ -5,7 +5,10 @@ import type { ResourceRef } from '#client/client.ts';
 export const ORPHAN_FINALIZER = 'orphan';
 export const FOREGROUND_FINALIZER = 'foregroundDeletion';
 
-export interface Owned { readonly resource: ResourceRef; readonly object: KubeObject }
+export interface Owned {
+  readonly resource: ResourceRef;
+  readonly object: KubeObject;
+}
 
 export class OwnershipGraph {
   readonly #objects = new Map<string, Owned>();
@@ -21,7 +24,9 @@ export class OwnershipGraph {
   }
 
   dependentsOf(uid: string): Owned[] {
-    return [...this.#dependents.get(uid) ?? []].map((dependent) => this.#objects.get(dependent)).filter((owned) => owned !== undefined);
+    return [...(this.#dependents.get(uid) ?? [])]
+      .map((dependent) => this.#objects.get(dependent))
+      .filter((owned) => owned !== undefined);
   }
 
   hasDependents(uid: string): boolean {
@@ -40,7 +45,12 @@ export class OwnershipGraph {
       this.#link(uid, ownersOf(object));
       touched.push(...this.#finishing([...ownersOf(before), ...ownersOf(object)]));
     }
-    if ((refsChanged && this.#isDoubtful(object)) || (finishesDependents(object) && !(before && finishesDependents(before) && sameFinalizers(before, object)))) touched.push(uid);
+    if (
+      (refsChanged && this.#isDoubtful(object)) ||
+      (finishesDependents(object) &&
+        !(before && finishesDependents(before) && sameFinalizers(before, object)))
+    )
+      touched.push(uid);
     return touched;
   }
 
@@ -50,7 +60,7 @@ export class OwnershipGraph {
     const owners = ownersOf(this.#objects.get(uid)?.object);
     this.#objects.delete(uid);
     this.#unlink(uid, owners);
-    return [...this.#dependents.get(uid) ?? [], ...this.#finishing(owners)];
+    return [...(this.#dependents.get(uid) ?? []), ...this.#finishing(owners)];
   }
 
   /** Whether the object may have to be deleted, changed or finished. */
@@ -68,10 +78,12 @@ export class OwnershipGraph {
   }
 
   #finishing(owners: readonly OwnerReference[]): string[] {
-    return owners.map(({ uid }) => uid).filter((uid) => {
-      const owner = this.#objects.get(uid);
-      return owner && finishesDependents(owner.object);
-    });
+    return owners
+      .map(({ uid }) => uid)
+      .filter((uid) => {
+        const owner = this.#objects.get(uid);
+        return owner && finishesDependents(owner.object);
+      });
   }
 
   #link(uid: string, owners: readonly OwnerReference[]): void {
@@ -110,7 +122,10 @@ export function isWaiting(object: KubeObject): boolean {
 
 /** Is being deleted, and the garbage collector has something to do before it goes. */
 function finishesDependents(object: KubeObject): boolean {
-  return object.metadata?.deletionTimestamp !== undefined && (hasFinalizer(object, FOREGROUND_FINALIZER) || hasFinalizer(object, ORPHAN_FINALIZER));
+  return (
+    object.metadata?.deletionTimestamp !== undefined &&
+    (hasFinalizer(object, FOREGROUND_FINALIZER) || hasFinalizer(object, ORPHAN_FINALIZER))
+  );
 }
 
 /** Owners are of the same namespace, or of none. */
@@ -119,7 +134,13 @@ export function isReachable(owner: KubeObject, dependent: KubeObject): boolean {
 }
 
 function sameOwners(a: readonly OwnerReference[], b: readonly OwnerReference[]): boolean {
-  return a.length === b.length && a.every(({ uid, blockOwnerDeletion }, index) => uid === b[index]!.uid && blockOwnerDeletion === b[index]!.blockOwnerDeletion);
+  return (
+    a.length === b.length &&
+    a.every(
+      ({ uid, blockOwnerDeletion }, index) =>
+        uid === b[index]!.uid && blockOwnerDeletion === b[index]!.blockOwnerDeletion,
+    )
+  );
 }
 
 function sameFinalizers(a: KubeObject, b: KubeObject): boolean {

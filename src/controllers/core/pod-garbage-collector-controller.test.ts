@@ -14,8 +14,14 @@ describe('pod-garbage-collector-controller', () => {
   });
   after(() => world.stop());
 
-  const make = async (name: string, { node, finalizers = [] }: { node?: string; finalizers?: string[] }): Promise<Pod> => {
-    const pod = await world.api.create(pods, { metadata: { name, namespace: 'gc', finalizers }, spec: { containers: [{ name: 'c', image: 'i' }] } });
+  const make = async (
+    name: string,
+    { node, finalizers = [] }: { node?: string; finalizers?: string[] },
+  ): Promise<Pod> => {
+    const pod = await world.api.create(pods, {
+      metadata: { name, namespace: 'gc', finalizers },
+      spec: { containers: [{ name: 'c', image: 'i' }] },
+    });
     if (node !== undefined) await world.bind(pod, node);
     return pod;
   };
@@ -42,13 +48,22 @@ describe('pod-garbage-collector-controller', () => {
   });
 
   it('ends the deletion of pods on a node out of service', async () => {
-    await world.node('off', (node) => { (node as { status: { conditions: { status: string }[] } }).status.conditions[0]!.status = 'Unknown'; });
+    await world.node('off', (node) => {
+      (node as { status: { conditions: { status: string }[] } }).status.conditions[0]!.status = 'Unknown';
+    });
     await make('leaving', { node: 'off' });
     await make('staying', { node: 'off' });
     await world.api.delete(pods, { name: 'leaving', namespace: 'gc' }, { gracePeriodSeconds: 3_000 });
     await wait(25_000);
     assert.ok(await find('leaving'));
-    await world.api.patch(nodes, { name: 'off' }, { type: 'merge', patch: { spec: { taints: [{ key: 'node.kubernetes.io/out-of-service', effect: 'NoExecute' }] } } });
+    await world.api.patch(
+      nodes,
+      { name: 'off' },
+      {
+        type: 'merge',
+        patch: { spec: { taints: [{ key: 'node.kubernetes.io/out-of-service', effect: 'NoExecute' }] } },
+      },
+    );
     await wait(25_000);
     assert.equal(await find('leaving'), undefined);
     assert.ok(await find('staying'));

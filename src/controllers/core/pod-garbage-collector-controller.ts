@@ -26,7 +26,12 @@ export const podGarbageCollectorController = defineController({
   resyncEveryMs: EVERY_MS,
   async reconcile(context) {
     const all = context.informer(pods).list();
-    const doomed: Doomed[] = [...surplus(all), ...outOfService(context), ...await onMissingNodes(all, context), ...neverScheduled(all)];
+    const doomed: Doomed[] = [
+      ...surplus(all),
+      ...outOfService(context),
+      ...(await onMissingNodes(all, context)),
+      ...neverScheduled(all),
+    ];
     const byUid = new Map(doomed.map((one) => [one.pod.metadata!.uid, one]));
     const outcomes = await Promise.allSettled([...byUid.values()].map((one) => remove(one, context)));
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
@@ -43,13 +48,20 @@ interface Doomed {
 function surplus(all: readonly Pod[]): Doomed[] {
   const ended = all.filter(isPodTerminal);
   if (ended.length <= TERMINATED_KEPT) return [];
-  return ended.sort(byAge).slice(0, ended.length - TERMINATED_KEPT).map((pod) => ({ pod }));
+  return ended
+    .sort(byAge)
+    .slice(0, ended.length - TERMINATED_KEPT)
+    .map((pod) => ({ pod }));
 }
 
 /** Its kubelet will not end them: somebody said that it is off. */
 function outOfService({ informer }: ReconcileContext): Doomed[] {
-  return informer(nodes).list().filter(isOutOfService)
-    .flatMap(({ metadata }) => podsOnNode(informer(pods), metadata!.name!)).filter(({ metadata }) => metadata?.deletionTimestamp).map((pod) => ({ pod }));
+  return informer(nodes)
+    .list()
+    .filter(isOutOfService)
+    .flatMap(({ metadata }) => podsOnNode(informer(pods), metadata!.name!))
+    .filter(({ metadata }) => metadata?.deletionTimestamp)
+    .map((pod) => ({ pod }));
 }
 
 function isOutOfService({ spec, status }: Node): boolean {
@@ -57,12 +69,17 @@ function isOutOfService({ spec, status }: Node): boolean {
   return ready?.status !== 'True' && spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) === true;
 }
 
-async function onMissingNodes(all: readonly Pod[], { informer, memory, clock, api }: ReconcileContext): Promise<Doomed[]> {
-  const missing = new Set(all.map(({ spec }) => spec?.nodeName ?? '').filter((name) => name !== '' && !informer(nodes).get(name)));
+async function onMissingNodes(
+  all: readonly Pod[],
+  { informer, memory, clock, api }: ReconcileContext,
+): Promise<Doomed[]> {
+  const missing = new Set(
+    all.map(({ spec }) => spec?.nodeName ?? '').filter((name) => name !== '' && !informer(nodes).get(name)),
+  );
   for (const name of memory.keys()) if (!missing.has(name)) memory.delete(name);
   const gone = new Set<string>();
   for (const name of missing) {
-    const sinceMs = memory.get(name) as number | undefined ?? clock.monotonic();
+    const sinceMs = (memory.get(name) as number | undefined) ?? clock.monotonic();
     memory.set(name, sinceMs);
     if (clock.monotonic() - sinceMs < QUARANTINE_MS) continue;
     try {
@@ -72,24 +89,42 @@ async function onMissingNodes(all: readonly Pod[], { informer, memory, clock, ap
       gone.add(name);
     }
   }
-  return all.filter(({ spec }) => gone.has(spec?.nodeName ?? '')).map((pod) => ({ pod, message: 'PodGC: node no longer exists' }));
+  return all
+    .filter(({ spec }) => gone.has(spec?.nodeName ?? ''))
+    .map((pod) => ({ pod, message: 'PodGC: node no longer exists' }));
 }
 
 function neverScheduled(all: readonly Pod[]): Doomed[] {
-  return all.filter(({ metadata, spec }) => metadata?.deletionTimestamp && !spec?.nodeName).map((pod) => ({ pod }));
+  return all
+    .filter(({ metadata, spec }) => metadata?.deletionTimestamp && !spec?.nodeName)
+    .map((pod) => ({ pod }));
 }
 
 /** A pod that had not ended is Failed first: its owner must be able to tell. */
 async function remove({ pod, message }: Doomed, { api, clock }: ReconcileContext): Promise<void> {
   const { uid } = pod.metadata!;
-  const condition = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByPodGC', message, lastTransitionTime: formatTime(clock.now()) };
+  const condition = {
+    type: 'DisruptionTarget',
+    status: 'True',
+    reason: 'DeletionByPodGC',
+    message,
+    lastTransitionTime: formatTime(clock.now()),
+  };
   try {
     if (!isPodTerminal(pod)) {
       await api.patch(pods, nameOf(pod), {
-        type: 'strategic', subresource: 'status', patch: { metadata: { uid }, status: { phase: 'Failed', ...(message === undefined ? {} : { conditions: [condition] }) } },
+        type: 'strategic',
+        subresource: 'status',
+        patch: {
+          metadata: { uid },
+          status: { phase: 'Failed', ...(message === undefined ? {} : { conditions: [condition] }) },
+        },
       });
     }
-    await api.delete(pods, nameOf(pod), { gracePeriodSeconds: 0, ...(uid ? { preconditions: { uid } } : {}) });
+    await api.delete(pods, nameOf(pod), {
+      gracePeriodSeconds: 0,
+      ...(uid ? { preconditions: { uid } } : {}),
+    });
   } catch (error) {
     if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
   }

@@ -10,8 +10,11 @@ function nodeOf(pod: Pod): readonly string[] {
 }
 
 /** For a definition's `indexes`. */
-export const podsByNode: { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] } =
-  { resource: pods as ResourceRef, name: BY_NODE, values: nodeOf as (object: never) => readonly string[] };
+export const podsByNode: {
+  readonly resource: ResourceRef;
+  readonly name: string;
+  readonly values: (object: never) => readonly string[];
+} = { resource: pods as ResourceRef, name: BY_NODE, values: nodeOf as (object: never) => readonly string[] };
 
 export function podsOnNode(informer: Informer<Pod>, nodeName: string): Pod[] {
   return informer.byIndex(BY_NODE, nodeName);

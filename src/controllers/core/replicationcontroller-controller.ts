@@ -12,7 +12,9 @@ export const replicationControllerController = defineReplicaManager({
   resource: replicationControllers as unknown as ResourceRef<Replicator>,
   selectorOf: (owner) => {
     const { selector } = (owner as unknown as ReplicationController).spec ?? {};
-    return selector && Object.keys(selector).length > 0 ? LabelSelector.fromMap(selector) : LabelSelector.nothing;
+    return selector && Object.keys(selector).length > 0
+      ? LabelSelector.fromMap(selector)
+      : LabelSelector.nothing;
   },
   countsTerminating: false,
 });

@@ -27,17 +27,26 @@ const SETTLED_MS = 100;
 const SETTLED_AT_LAST_MS = 1_000;
 
 const CLAIM_NAMES = /^(persistentvolumeclaims|requests\.storage)$|\.storageclass\.storage\.k8s\.io\//;
-const SERVICE_NAMES: ReadonlySet<string> = new Set(['services', 'services.nodeports', 'services.loadbalancers']);
+const SERVICE_NAMES: ReadonlySet<string> = new Set([
+  'services',
+  'services.nodeports',
+  'services.loadbalancers',
+]);
 /** No key of a quota begins so. */
 const CHANGED_KEY = 'changed ';
-const PLAIN_NAMES: ReadonlySet<string> = new Set(['configmaps', 'secrets', 'replicationcontrollers', 'resourcequotas']);
+const PLAIN_NAMES: ReadonlySet<string> = new Set([
+  'configmaps',
+  'secrets',
+  'replicationcontrollers',
+  'resourcequotas',
+]);
 const POD_NAMES = /^(pods|cpu|memory|ephemeral-storage|hugepages-.*|requests\..*|limits\..*)$/;
 
 export const resourceQuotaController = defineController({
   name: 'resourcequota-controller',
   // Most changes of a quota are charges, which are no reason to count.
   watches: [watch(resourceQuotas, { keys: (quota) => [`${CHANGED_KEY}${objectKey(quota)}`] })],
-  reconcile: (context) => context.key.startsWith(CHANGED_KEY) ? quotaChanged(context) : recount(context),
+  reconcile: (context) => (context.key.startsWith(CHANGED_KEY) ? quotaChanged(context) : recount(context)),
 });
 
 /** The resource a name in spec.hard counts; undefined for a name that no resource is known for. */
@@ -54,7 +63,11 @@ export function quotaTarget(name: string): QuotaTarget | undefined {
 }
 
 /** What is remembered of a quota. */
-interface Seen { readonly uid: string | undefined; changedMs: number; waitingSinceMs: number | undefined }
+interface Seen {
+  readonly uid: string | undefined;
+  changedMs: number;
+  waitingSinceMs: number | undefined;
+}
 
 async function quotaChanged({ key, informer, memory, clock, enqueue }: ReconcileContext): Promise<void> {
   const quotaKey = key.slice(CHANGED_KEY.length);
@@ -62,7 +75,8 @@ async function quotaChanged({ key, informer, memory, clock, enqueue }: Reconcile
   if (!quota) return void memory.delete(key);
   const known = memory.get(key) as Seen | undefined;
   const isNew = known?.uid !== quota.metadata?.uid;
-  const seen: Seen = !known || isNew ? { uid: quota.metadata?.uid, changedMs: -Infinity, waitingSinceMs: undefined } : known;
+  const seen: Seen =
+    !known || isNew ? { uid: quota.metadata?.uid, changedMs: -Infinity, waitingSinceMs: undefined } : known;
   memory.set(key, seen);
   if (!isNew) seen.changedMs = clock.monotonic();
   if (isNew || !sameAmounts(quota.status?.hard, quota.spec?.hard ?? {})) enqueue(quotaKey);
@@ -106,7 +120,12 @@ interface Count {
 
 async function count(quota: ResourceQuota, context: ReconcileContext): Promise<Count> {
   const names = Object.keys(quota.spec?.hard ?? {});
-  const targets = new Map(names.map(quotaTarget).filter((target) => target !== undefined).map((target) => [idOf(target), target]));
+  const targets = new Map(
+    names
+      .map(quotaTarget)
+      .filter((target) => target !== undefined)
+      .map((target) => [idOf(target), target]),
+  );
   const counted = new Set<string>();
   const usage = new Map<string, Quantity>();
   for (const [id, target] of targets) {
@@ -131,12 +150,17 @@ function idOf({ group, resource }: QuotaTarget): string {
 }
 
 /** The cache of a resource, watched from its first use on; undefined while it is not served. */
-async function sourceOf(target: QuotaTarget, context: ReconcileContext): Promise<Informer<KubeObject> | undefined> {
+async function sourceOf(
+  target: QuotaTarget,
+  context: ReconcileContext,
+): Promise<Informer<KubeObject> | undefined> {
   const { memory, shared, signal } = context;
   const id = idOf(target);
   const known = memory.get(id) as Informer<KubeObject> | undefined;
   if (known) return known;
-  const served = (await discoverResources(shared)).resources.find(({ group, plural }) => group === target.group && plural === target.resource);
+  const served = (await discoverResources(shared)).resources.find(
+    ({ group, plural }) => group === target.group && plural === target.resource,
+  );
   if (!served || !isCountable(served)) return undefined;
   // Another quota may have been quicker.
   const other = memory.get(id) as Informer<KubeObject> | undefined;
@@ -153,25 +177,40 @@ function isCountable({ namespaced, verbs }: ServedResource): boolean {
   return namespaced && verbs.includes('list') && verbs.includes('watch');
 }
 
-function subscribe(informer: Informer<KubeObject>, target: QuotaTarget, context: ReconcileContext): () => void {
+function subscribe(
+  informer: Informer<KubeObject>,
+  target: QuotaTarget,
+  context: ReconcileContext,
+): () => void {
   const quotas = context.informer(resourceQuotas);
   const again = ({ metadata }: KubeObject, delayMs: number): void => {
-    for (const quota of quotas.listNamespace(metadata?.namespace ?? '')) context.enqueue(`${metadata!.namespace!}/${quota.metadata!.name!}`, delayMs);
+    for (const quota of quotas.listNamespace(metadata?.namespace ?? ''))
+      context.enqueue(`${metadata!.namespace!}/${quota.metadata!.name!}`, delayMs);
   };
   return informer.subscribe({
-    added(object) { if (informer.hasSynced) again(object, ADDED_DELAY_MS); },
+    added(object) {
+      if (informer.hasSynced) again(object, ADDED_DELAY_MS);
+    },
     updated(object, previous) {
       const concerned = quotas.listNamespace(object.metadata?.namespace ?? '');
       if (concerned.length === 0) return;
       // A deadline, or another class, moves it from quota to quota.
-      const moves = concerned.some((quota) => inScope(object, { target, quota }) !== inScope(previous, { target, quota }));
-      if (moves || !equalAmounts(usageOf(object, target), usageOf(previous, target))) again(object, FREED_DELAY_MS);
+      const moves = concerned.some(
+        (quota) => inScope(object, { target, quota }) !== inScope(previous, { target, quota }),
+      );
+      if (moves || !equalAmounts(usageOf(object, target), usageOf(previous, target)))
+        again(object, FREED_DELAY_MS);
     },
-    deleted(object) { again(object, FREED_DELAY_MS); },
+    deleted(object) {
+      again(object, FREED_DELAY_MS);
+    },
   });
 }
 
-function sameAmounts(a: Readonly<Record<string, string>> | undefined, b: Readonly<Record<string, string>>): boolean {
+function sameAmounts(
+  a: Readonly<Record<string, string>> | undefined,
+  b: Readonly<Record<string, string>>,
+): boolean {
   return a !== undefined && equalAmounts(amountsOf(a), amountsOf(b));
 }
 

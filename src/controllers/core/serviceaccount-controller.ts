@@ -11,11 +11,15 @@ export const serviceAccountController = defineController({
   serviceAccount: 'service-account-controller',
   watches: [
     watch(namespaces),
-    watch(serviceAccounts, { keys: (account) => (ACCOUNTS.includes(account.metadata?.name ?? '') ? [account.metadata!.namespace!] : []) }),
+    watch(serviceAccounts, {
+      keys: (account) =>
+        ACCOUNTS.includes(account.metadata?.name ?? '') ? [account.metadata!.namespace!] : [],
+    }),
   ],
   async reconcile({ key, api, informer }) {
     const namespace = informer(namespaces).get(key);
-    if (!namespace || namespace.status?.phase === 'Terminating' || namespace.metadata?.deletionTimestamp) return;
+    if (!namespace || namespace.status?.phase === 'Terminating' || namespace.metadata?.deletionTimestamp)
+      return;
     for (const name of ACCOUNTS) {
       if (informer(serviceAccounts).get(`${key}/${name}`)) continue;
       try {

@@ -14,15 +14,23 @@ import { podsByNode, podsOnNode } from './pods-by-node.ts';
 import { noExecuteTaints, toleratedSeconds } from './tolerations.ts';
 
 /** A pod that is to go at a time: clock.monotonic() when its wait began. */
-interface Waiting { readonly uid: string | undefined; readonly sinceMs: number }
+interface Waiting {
+  readonly uid: string | undefined;
+  readonly sinceMs: number;
+}
 
 export const taintEvictionController = defineController({
   name: 'taint-eviction-controller',
   serviceAccount: 'node-controller',
   watches: [
-    watch(pods, { keys: (pod) => pod.spec?.nodeName ? [objectKey(pod)] : [] }),
+    watch(pods, { keys: (pod) => (pod.spec?.nodeName ? [objectKey(pod)] : []) }),
     // Called with the node before and after a change: taints that went matter as much as taints that came.
-    watch(nodes, { keys: (node, { informer }) => noExecuteTaints(node.spec?.taints).length === 0 ? [] : podsOnNode(informer(pods), node.metadata!.name!).map(objectKey) }),
+    watch(nodes, {
+      keys: (node, { informer }) =>
+        noExecuteTaints(node.spec?.taints).length === 0
+          ? []
+          : podsOnNode(informer(pods), node.metadata!.name!).map(objectKey),
+    }),
   ],
   indexes: [podsByNode],
   workers: 8,
@@ -38,7 +46,8 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   if (seconds === Infinity) return cancel(pod, context);
   if (seconds === 0) return evict(pod, context);
   const known = memory.get(key) as Waiting | undefined;
-  const waiting = known && known.uid === pod.metadata?.uid ? known : { uid: pod.metadata?.uid, sinceMs: clock.monotonic() };
+  const waiting =
+    known && known.uid === pod.metadata?.uid ? known : { uid: pod.metadata?.uid, sinceMs: clock.monotonic() };
   memory.set(key, waiting);
   const leftMs = waiting.sinceMs + seconds * 1000 - clock.monotonic();
   if (leftMs > 0) return { requeueAfterMs: leftMs };
@@ -47,16 +56,34 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
 
 function cancel(pod: Pod, { key, memory, events }: ReconcileContext): void {
   if (!memory.delete(key)) return;
-  events.event(pod, { type: 'Normal', reason: 'TaintManagerEviction', message: `Cancelling deletion of Pod ${key}` });
+  events.event(pod, {
+    type: 'Normal',
+    reason: 'TaintManagerEviction',
+    message: `Cancelling deletion of Pod ${key}`,
+  });
 }
 
 async function evict(pod: Pod, context: ReconcileContext): Promise<void> {
   const { key, api, events, clock, memory } = context;
-  events.event(pod, { type: 'Normal', reason: 'TaintManagerEviction', message: `Marking for deletion Pod ${key}` });
-  const condition = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByTaintManager', message: 'Taint manager: deleting due to NoExecute taint', lastTransitionTime: formatTime(clock.now()) };
+  events.event(pod, {
+    type: 'Normal',
+    reason: 'TaintManagerEviction',
+    message: `Marking for deletion Pod ${key}`,
+  });
+  const condition = {
+    type: 'DisruptionTarget',
+    status: 'True',
+    reason: 'DeletionByTaintManager',
+    message: 'Taint manager: deleting due to NoExecute taint',
+    lastTransitionTime: formatTime(clock.now()),
+  };
   const { uid } = pod.metadata!;
   try {
-    await api.patch(pods, nameOf(pod), { type: 'strategic', subresource: 'status', patch: { metadata: { uid }, status: { conditions: [condition] } } });
+    await api.patch(pods, nameOf(pod), {
+      type: 'strategic',
+      subresource: 'status',
+      patch: { metadata: { uid }, status: { conditions: [condition] } },
+    });
     await api.delete(pods, nameOf(pod), uid ? { preconditions: { uid } } : {});
   } catch (error) {
     if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;

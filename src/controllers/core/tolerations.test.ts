@@ -21,13 +21,25 @@ test('the shortest toleration that is used counts', () => {
   const other = { key: 'o', effect: 'NoExecute' };
   assert.equal(toleratedSeconds([taint, other], [{ key: 'k', operator: 'Exists' }]), 0);
   assert.equal(toleratedSeconds([taint, other], [{ operator: 'Exists' }]), Infinity);
-  assert.equal(toleratedSeconds([taint, other], [{ operator: 'Exists', tolerationSeconds: 60 }, { key: 'o', operator: 'Exists', tolerationSeconds: 30 }]), 30);
+  assert.equal(
+    toleratedSeconds(
+      [taint, other],
+      [
+        { operator: 'Exists', tolerationSeconds: 60 },
+        { key: 'o', operator: 'Exists', tolerationSeconds: 30 },
+      ],
+    ),
+    30,
+  );
   assert.equal(toleratedSeconds([taint], [{ operator: 'Exists', tolerationSeconds: -5 }]), 0);
   assert.deepEqual(noExecuteTaints([taint, { key: 'x', effect: 'NoSchedule' }]), [taint]);
 });
 
 test('zones are judged by the share of nodes that are lost', () => {
-  const nodes = (ready: number, lost: number): boolean[] => [...Array.from({ length: ready }, () => true), ...Array.from({ length: lost }, () => false)];
+  const nodes = (ready: number, lost: number): boolean[] => [
+    ...Array.from({ length: ready }, () => true),
+    ...Array.from({ length: lost }, () => false),
+  ];
   assert.equal(zoneState(nodes(3, 0)), 'Normal');
   assert.equal(zoneState(nodes(0, 1)), 'FullDisruption');
   assert.equal(zoneState(nodes(1, 2)), 'Normal');

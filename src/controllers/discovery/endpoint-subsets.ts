@@ -10,10 +10,16 @@ export interface Listener {
   readonly port?: EndpointPort;
 }
 
-interface Group { readonly ports: EndpointPort[]; readonly listeners: ReadonlyMap<string, Listener> }
+interface Group {
+  readonly ports: EndpointPort[];
+  readonly listeners: ReadonlyMap<string, Listener>;
+}
 
 export function packSubsets(listeners: readonly Listener[]): EndpointSubset[] {
-  const byPort = new Map<string, { readonly port: EndpointPort | undefined; readonly listeners: Map<string, Listener> }>();
+  const byPort = new Map<
+    string,
+    { readonly port: EndpointPort | undefined; readonly listeners: Map<string, Listener> }
+  >();
   for (const listener of listeners) {
     const id = portId(listener.port);
     const entry = byPort.get(id) ?? { port: listener.port, listeners: new Map<string, Listener>() };
@@ -25,7 +31,10 @@ export function packSubsets(listeners: readonly Listener[]): EndpointSubset[] {
   // Ports that the same addresses serve are said together.
   const groups = new Map<string, Group>();
   for (const { port, listeners: own } of byPort.values()) {
-    const id = [...own].map(([address, { ready }]) => `${address} ${ready}`).sort().join('|');
+    const id = [...own]
+      .map(([address, { ready }]) => `${address} ${ready}`)
+      .sort()
+      .join('|');
     const group = groups.get(id) ?? { ports: [], listeners: own };
     if (port) group.ports.push(port);
     groups.set(id, group);
@@ -35,18 +44,31 @@ export function packSubsets(listeners: readonly Listener[]): EndpointSubset[] {
 
 function subsetOf({ ports, listeners }: Group): EndpointSubset {
   const all = [...listeners.values()];
-  const addresses = all.filter(({ ready }) => ready).map(({ address }) => address).sort(byAddress);
-  const notReadyAddresses = all.filter(({ ready }) => !ready).map(({ address }) => address).sort(byAddress);
+  const addresses = all
+    .filter(({ ready }) => ready)
+    .map(({ address }) => address)
+    .sort(byAddress);
+  const notReadyAddresses = all
+    .filter(({ ready }) => !ready)
+    .map(({ address }) => address)
+    .sort(byAddress);
   return {
-    ...(addresses.length > 0 ? { addresses } : {}), ...(notReadyAddresses.length > 0 ? { notReadyAddresses } : {}),
+    ...(addresses.length > 0 ? { addresses } : {}),
+    ...(notReadyAddresses.length > 0 ? { notReadyAddresses } : {}),
     ...(ports.length > 0 ? { ports: ports.sort((a, b) => compareText(portId(a), portId(b))) } : {}),
   };
 }
 
 /** Leaves out what is too much: ready addresses are kept first. */
-export function truncateSubsets(subsets: readonly EndpointSubset[], maximum: number): { readonly subsets: EndpointSubset[]; readonly truncated: boolean } {
+export function truncateSubsets(
+  subsets: readonly EndpointSubset[],
+  maximum: number,
+): { readonly subsets: EndpointSubset[]; readonly truncated: boolean } {
   const count = (list: readonly EndpointAddress[] | undefined): number => list?.length ?? 0;
-  const total = subsets.reduce((sum, { addresses, notReadyAddresses }) => sum + count(addresses) + count(notReadyAddresses), 0);
+  const total = subsets.reduce(
+    (sum, { addresses, notReadyAddresses }) => sum + count(addresses) + count(notReadyAddresses),
+    0,
+  );
   if (total <= maximum) return { subsets: [...subsets], truncated: false };
   let left = maximum;
   const take = (list: EndpointAddress[] | undefined): EndpointAddress[] => {
@@ -55,12 +77,20 @@ export function truncateSubsets(subsets: readonly EndpointSubset[], maximum: num
     return taken;
   };
   const ready = subsets.map(({ addresses }) => take(addresses));
-  const kept = subsets.map(({ notReadyAddresses, ports }, index) => ({ addresses: ready[index]!, notReadyAddresses: take(notReadyAddresses), ports }));
-  const filled = kept.filter(({ addresses, notReadyAddresses }) => addresses.length + notReadyAddresses.length > 0);
+  const kept = subsets.map(({ notReadyAddresses, ports }, index) => ({
+    addresses: ready[index]!,
+    notReadyAddresses: take(notReadyAddresses),
+    ports,
+  }));
+  const filled = kept.filter(
+    ({ addresses, notReadyAddresses }) => addresses.length + notReadyAddresses.length > 0,
+  );
   return {
     truncated: true,
     subsets: filled.map(({ addresses, notReadyAddresses, ports }) => ({
-      ...(addresses.length > 0 ? { addresses } : {}), ...(notReadyAddresses.length > 0 ? { notReadyAddresses } : {}), ...(ports ? { ports } : {}),
+      ...(addresses.length > 0 ? { addresses } : {}),
+      ...(notReadyAddresses.length > 0 ? { notReadyAddresses } : {}),
+      ...(ports ? { ports } : {}),
     })),
   };
 }

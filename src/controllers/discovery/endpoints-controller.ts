@@ -12,7 +12,17 @@ import { defineController, watch, type ReconcileContext } from '#runtime/control
 import { isNamespaceTerminating } from '../pod-control.ts';
 import { isPodReady } from '../pods.ts';
 import { packSubsets, truncateSubsets, type Listener } from './endpoint-subsets.ts';
-import { addressesOf, hostnameOf, isHeadless, isIPv6, mayServe, podsOfService, selectsPods, servicesOfPod, targetPort } from './service-pods.ts';
+import {
+  addressesOf,
+  hostnameOf,
+  isHeadless,
+  isIPv6,
+  mayServe,
+  podsOfService,
+  selectsPods,
+  servicesOfPod,
+  targetPort,
+} from './service-pods.ts';
 
 const MANAGER = 'endpoint-controller';
 const MANAGED_BY = 'endpoints.kubernetes.io/managed-by';
@@ -28,7 +38,9 @@ export const endpointsController = defineController({
     watch(services),
     watch(pods, { keys: (pod, { informer }) => servicesOfPod(pod, informer(services)) }),
     // Others make Endpoints of their own, with or without a service.
-    watch(endpoints, { keys: (object) => object.metadata?.labels?.[MANAGED_BY] === MANAGER ? [objectKey(object)] : [] }),
+    watch(endpoints, {
+      keys: (object) => (object.metadata?.labels?.[MANAGED_BY] === MANAGER ? [objectKey(object)] : []),
+    }),
   ],
   reconcile,
 });
@@ -39,12 +51,31 @@ async function reconcile(context: ReconcileContext): Promise<void> {
   const current = informer(endpoints).get(key);
   if (!service) return current && removeEndpoints(current, context);
   if (!selectsPods(service) || service.metadata?.deletionTimestamp) return;
-  const { subsets, truncated } = truncateSubsets(packSubsets(podsOfService(service, informer(pods)).flatMap((pod) => listenersOf(pod, service))), MAX_ADDRESSES);
-  const labels = { ...service.metadata?.labels, ...(isHeadless(service) ? { [HEADLESS]: '' } : {}), [MANAGED_BY]: MANAGER };
+  const { subsets, truncated } = truncateSubsets(
+    packSubsets(podsOfService(service, informer(pods)).flatMap((pod) => listenersOf(pod, service))),
+    MAX_ADDRESSES,
+  );
+  const labels = {
+    ...service.metadata?.labels,
+    ...(isHeadless(service) ? { [HEADLESS]: '' } : {}),
+    [MANAGED_BY]: MANAGER,
+  };
   if (!isHeadless(service)) delete (labels as Record<string, string>)[HEADLESS];
   const { [OVER_CAPACITY]: _, ...annotations } = current?.metadata?.annotations ?? {};
-  const wanted = { subsets, labels, annotations: truncated ? { ...annotations, [OVER_CAPACITY]: 'truncated' } : annotations };
-  if (current && isDeepStrictEqual(wanted, { subsets: current.subsets ?? [], labels: current.metadata?.labels ?? {}, annotations: current.metadata?.annotations ?? {} })) return;
+  const wanted = {
+    subsets,
+    labels,
+    annotations: truncated ? { ...annotations, [OVER_CAPACITY]: 'truncated' } : annotations,
+  };
+  if (
+    current &&
+    isDeepStrictEqual(wanted, {
+      subsets: current.subsets ?? [],
+      labels: current.metadata?.labels ?? {},
+      annotations: current.metadata?.annotations ?? {},
+    })
+  )
+    return;
   await write(service, { current, wanted, context });
 }
 
@@ -58,7 +89,12 @@ function listenersOf(pod: Pod, service: Service): Listener[] {
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
   const hostname = hostnameOf(pod, service);
   const nodeName = pod.spec?.nodeName;
-  const address = { ip, ...(hostname ? { hostname } : {}), ...(nodeName ? { nodeName } : {}), targetRef: { kind: 'Pod', namespace, name, uid } };
+  const address = {
+    ip,
+    ...(hostname ? { hostname } : {}),
+    ...(nodeName ? { nodeName } : {}),
+    targetRef: { kind: 'Pod', namespace, name, uid },
+  };
   const ready = always || isPodReady(pod);
   const ports = service.spec?.ports ?? [];
   if (ports.length === 0) return isHeadless(service) ? [{ address, ready }] : [];
@@ -68,25 +104,52 @@ function listenersOf(pod: Pod, service: Service): Listener[] {
   });
 }
 
-function portOf({ name, protocol = 'TCP', appProtocol }: { readonly name?: string; readonly protocol?: string; readonly appProtocol?: string }, port: number): EndpointPort {
+function portOf(
+  {
+    name,
+    protocol = 'TCP',
+    appProtocol,
+  }: { readonly name?: string; readonly protocol?: string; readonly appProtocol?: string },
+  port: number,
+): EndpointPort {
   return { ...(name ? { name } : {}), port, protocol, ...(appProtocol ? { appProtocol } : {}) };
 }
 
-interface Wanted { readonly subsets: EndpointSubset[]; readonly labels: Record<string, string>; readonly annotations: Record<string, string> }
+interface Wanted {
+  readonly subsets: EndpointSubset[];
+  readonly labels: Record<string, string>;
+  readonly annotations: Record<string, string>;
+}
 
-async function write(service: Service, { current, wanted, context }: { readonly current: Endpoints | undefined; readonly wanted: Wanted; readonly context: ReconcileContext }): Promise<void> {
+async function write(
+  service: Service,
+  {
+    current,
+    wanted,
+    context,
+  }: { readonly current: Endpoints | undefined; readonly wanted: Wanted; readonly context: ReconcileContext },
+): Promise<void> {
   const { api, events } = context;
   const { subsets, labels, annotations } = wanted;
   const { name = '', namespace = '' } = service.metadata ?? {};
   try {
-    if (current) await api.update(endpoints, { ...current, metadata: { ...current.metadata, labels, annotations }, subsets });
+    if (current)
+      await api.update(endpoints, {
+        ...current,
+        metadata: { ...current.metadata, labels, annotations },
+        subsets,
+      });
     else await api.create(endpoints, { metadata: { name, namespace, labels, annotations }, subsets });
   } catch (error) {
     if (isNamespaceTerminating(error)) return;
     // There already, or newer than the cache: the next look will be right.
     if (isStatusError(error, 'Conflict') || isStatusError(error, 'AlreadyExists')) throw error;
     const verb = current ? 'update' : 'create';
-    events.event(service, { type: 'Warning', reason: current ? 'FailedToUpdateEndpoint' : 'FailedToCreateEndpoint', message: `Failed to ${verb} endpoint for service ${namespace}/${name}: ${errorMessage(error)}` });
+    events.event(service, {
+      type: 'Warning',
+      reason: current ? 'FailedToUpdateEndpoint' : 'FailedToCreateEndpoint',
+      message: `Failed to ${verb} endpoint for service ${namespace}/${name}: ${errorMessage(error)}`,
+    });
     throw error;
   }
 }

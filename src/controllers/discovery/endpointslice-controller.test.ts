@@ -9,18 +9,38 @@ describe('endpointslice-controller', () => {
   let world: TestWorld;
   before(async () => {
     world = await startTestWorld([endpointSliceController]);
-    await world.node('n1', (node) => { node.metadata!.labels!['topology.kubernetes.io/zone'] = 'west'; });
+    await world.node('n1', (node) => {
+      node.metadata!.labels!['topology.kubernetes.io/zone'] = 'west';
+    });
   });
   after(() => world.stop());
 
-  const slicesOf = async (namespace: string): Promise<EndpointSlice[]> => (await world.api.list(endpointSlices, { namespace })).items;
-  const endpointsOf = async (namespace: string): Promise<Endpoint[]> => (await slicesOf(namespace)).flatMap(({ endpoints }) => endpoints ?? []);
-  const service = (namespace: string, spec: Service['spec'] = {}, labels: Record<string, string> = {}): Promise<Service> =>
-    world.api.create(services, { metadata: { name: 'web', namespace, labels }, spec: { selector: { app: 'web' }, ports: [{ name: 'http', port: 80, targetPort: 'http' }], ...spec } });
-  const pod = async (namespace: string, name: string, podIP: string, { ready = true, port = 8080, spec = {} }: { ready?: boolean; port?: number; spec?: object } = {}): Promise<Pod> => {
+  const slicesOf = async (namespace: string): Promise<EndpointSlice[]> =>
+    (await world.api.list(endpointSlices, { namespace })).items;
+  const endpointsOf = async (namespace: string): Promise<Endpoint[]> =>
+    (await slicesOf(namespace)).flatMap(({ endpoints }) => endpoints ?? []);
+  const service = (
+    namespace: string,
+    spec: Service['spec'] = {},
+    labels: Record<string, string> = {},
+  ): Promise<Service> =>
+    world.api.create(services, {
+      metadata: { name: 'web', namespace, labels },
+      spec: { selector: { app: 'web' }, ports: [{ name: 'http', port: 80, targetPort: 'http' }], ...spec },
+    });
+  const pod = async (
+    namespace: string,
+    name: string,
+    podIP: string,
+    { ready = true, port = 8080, spec = {} }: { ready?: boolean; port?: number; spec?: object } = {},
+  ): Promise<Pod> => {
     const created = await world.api.create(pods, {
       metadata: { name, namespace, labels: { app: 'web' } },
-      spec: { containers: [{ name: 'c', image: 'i', ports: [{ name: 'http', containerPort: port }] }], terminationGracePeriodSeconds: 30, ...spec },
+      spec: {
+        containers: [{ name: 'c', image: 'i', ports: [{ name: 'http', containerPort: port }] }],
+        terminationGracePeriodSeconds: 30,
+        ...spec,
+      },
     });
     await world.bind(created, 'n1');
     return world.setPod(created, { podIP, ready });
@@ -29,14 +49,24 @@ describe('endpointslice-controller', () => {
   it('shows which pods are ready, serve and go', async () => {
     await world.namespace('life');
     await service('life', {}, { team: 'a' });
-    const [placeholder] = await world.until('placeholder', async () => { const all = await slicesOf('life'); return all.length === 1 && all; });
+    const [placeholder] = await world.until('placeholder', async () => {
+      const all = await slicesOf('life');
+      return all.length === 1 && all;
+    });
     assert.match(placeholder!.metadata!.name!, /^web-[a-z0-9]{5}$/);
-    assert.deepEqual(placeholder!.metadata!.labels, { team: 'a', 'kubernetes.io/service-name': 'web', 'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io' });
+    assert.deepEqual(placeholder!.metadata!.labels, {
+      team: 'a',
+      'kubernetes.io/service-name': 'web',
+      'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io',
+    });
     assert.equal(placeholder!.metadata!.ownerReferences![0]!.kind, 'Service');
     const first = await pod('life', 'a', '10.244.0.2', { ready: false });
     const shown = await world.until('not ready', async () => (await endpointsOf('life'))[0]);
     assert.deepEqual(shown, {
-      addresses: ['10.244.0.2'], conditions: { ready: false, serving: false, terminating: false }, nodeName: 'n1', zone: 'west',
+      addresses: ['10.244.0.2'],
+      conditions: { ready: false, serving: false, terminating: false },
+      nodeName: 'n1',
+      zone: 'west',
       targetRef: { kind: 'Pod', namespace: 'life', name: 'a', uid: first.metadata!.uid },
     });
     await world.setPod(first, { podIP: '10.244.0.2' });
@@ -47,7 +77,11 @@ describe('endpointslice-controller', () => {
     assert.deepEqual(slices[0]!.ports, [{ name: 'http', port: 8080, protocol: 'TCP' }]);
     await world.api.delete(pods, { name: 'a', namespace: 'life' });
     await world.until('terminating', async () => (await endpointsOf('life'))[0]?.conditions?.terminating);
-    assert.deepEqual((await endpointsOf('life'))[0]!.conditions, { ready: false, serving: true, terminating: true });
+    assert.deepEqual((await endpointsOf('life'))[0]!.conditions, {
+      ready: false,
+      serving: true,
+      terminating: true,
+    });
     await world.finishPod(first);
     await world.until('gone', async () => (await endpointsOf('life')).length === 0);
     assert.equal((await slicesOf('life')).length, 1);
@@ -58,16 +92,30 @@ describe('endpointslice-controller', () => {
     await service('named');
     await pod('named', 'a', '10.244.0.3', { port: 8080 });
     await pod('named', 'b', '10.244.0.4', { port: 9090 });
-    await world.until('two slices', async () => (await slicesOf('named')).map(({ ports }) => ports?.[0]?.port).sort().join() === '8080,9090');
+    await world.until(
+      'two slices',
+      async () =>
+        (await slicesOf('named'))
+          .map(({ ports }) => ports?.[0]?.port)
+          .sort()
+          .join() === '8080,9090',
+    );
     assert.equal((await endpointsOf('named')).length, 2);
   });
 
   it('publishes pods that are not ready, and names of a headless service', async () => {
     await world.namespace('headless');
-    await service('headless', { clusterIP: 'None', publishNotReadyAddresses: true, trafficDistribution: 'PreferSameZone' });
+    await service('headless', {
+      clusterIP: 'None',
+      publishNotReadyAddresses: true,
+      trafficDistribution: 'PreferSameZone',
+    });
     await pod('headless', 'a', '10.244.0.5', { ready: false, spec: { hostname: 'first', subdomain: 'web' } });
     const endpoint = await world.until('endpoint', async () => (await endpointsOf('headless'))[0]);
-    assert.deepEqual([endpoint.conditions, endpoint.hostname, endpoint.hints], [{ ready: true, serving: false, terminating: false }, 'first', { forZones: [{ name: 'west' }] }]);
+    assert.deepEqual(
+      [endpoint.conditions, endpoint.hostname, endpoint.hints],
+      [{ ready: true, serving: false, terminating: false }, 'first', { forZones: [{ name: 'west' }] }],
+    );
     assert.equal((await slicesOf('headless'))[0]!.metadata!.labels!['service.kubernetes.io/headless'], '');
   });
 
@@ -92,15 +140,27 @@ describe('endpointslice-controller', () => {
     const one = await pod('calm', 'a', '10.244.0.9');
     await world.until('ready', async () => (await endpointsOf('calm'))[0]?.conditions?.ready);
     const [slice] = await slicesOf('calm');
-    await world.api.patch(pods, { name: 'a', namespace: 'calm' }, { type: 'merge', patch: { metadata: { annotations: { note: 'x' } } } });
+    await world.api.patch(
+      pods,
+      { name: 'a', namespace: 'calm' },
+      { type: 'merge', patch: { metadata: { annotations: { note: 'x' } } } },
+    );
     await world.setPod(one, { podIP: '10.244.0.9' });
     await world.pass(500);
     assert.equal((await slicesOf('calm'))[0]!.metadata!.resourceVersion, slice!.metadata!.resourceVersion);
     await world.api.delete(endpointSlices, { name: slice!.metadata!.name!, namespace: 'calm' });
     await world.until('restored', async () => (await endpointsOf('calm')).length === 1);
-    await world.api.patch(services, { name: 'web', namespace: 'calm' }, { type: 'merge', patch: { metadata: { labels: { team: 'b' } } } });
+    await world.api.patch(
+      services,
+      { name: 'web', namespace: 'calm' },
+      { type: 'merge', patch: { metadata: { labels: { team: 'b' } } } },
+    );
     await world.until('labels', async () => (await slicesOf('calm'))[0]?.metadata?.labels?.['team'] === 'b');
-    await world.api.patch(nodes, { name: 'n1' }, { type: 'merge', patch: { metadata: { labels: { 'topology.kubernetes.io/zone': 'east' } } } });
+    await world.api.patch(
+      nodes,
+      { name: 'n1' },
+      { type: 'merge', patch: { metadata: { labels: { 'topology.kubernetes.io/zone': 'east' } } } },
+    );
     await world.until('zone', async () => (await endpointsOf('calm'))[0]?.zone === 'east');
   });
 });

@@ -11,7 +11,17 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult } 
 import { podsByNode, podsOnNode } from '../core/pods-by-node.ts';
 import { controllerReference } from '../owners.ts';
 import { isPodReady } from '../pods.ts';
-import { addressesOf, hostnameOf, isHeadless, isIPv6, mayServe, podsOfService, selectsPods, servicesOfPod, targetPort } from './service-pods.ts';
+import {
+  addressesOf,
+  hostnameOf,
+  isHeadless,
+  isIPv6,
+  mayServe,
+  podsOfService,
+  selectsPods,
+  servicesOfPod,
+  targetPort,
+} from './service-pods.ts';
 import { planSlices, portsId, type EndpointGroup, type SlicePorts } from './slice-plan.ts';
 import { writeSlices } from './write-slices.ts';
 
@@ -33,7 +43,9 @@ const NODE_KEY = 'node ';
 /** Of slices this controller keeps: their service's key. */
 function serviceKeyOf({ metadata }: EndpointSlice): readonly string[] {
   const { labels = {}, namespace = '' } = metadata ?? {};
-  return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME] ? [`${namespace}/${labels[SERVICE_NAME]}`] : [];
+  return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME]
+    ? [`${namespace}/${labels[SERVICE_NAME]}`]
+    : [];
 }
 
 export const endpointSliceController = defineController({
@@ -44,15 +56,26 @@ export const endpointSliceController = defineController({
     watch(pods, { keys: (pod, { informer }) => servicesOfPod(pod, informer(services)) }),
     watch(endpointSlices, {
       keys: serviceKeyOf,
-      observe: { added: (slice, { expectations }) => { for (const key of serviceKeyOf(slice)) expectations.creationObserved(key); } },
+      observe: {
+        added: (slice, { expectations }) => {
+          for (const key of serviceKeyOf(slice)) expectations.creationObserved(key);
+        },
+      },
     }),
     // Only a node's zone matters, and that it is there: reconcileNode() tells whether it changed.
     watch(nodes, { keys: ({ metadata }) => [`${NODE_KEY}${metadata!.name!}`] }),
   ],
-  indexes: [podsByNode, { resource: endpointSlices, name: BY_SERVICE, values: serviceKeyOf as (object: never) => readonly string[] }],
-  reconcile: (context) => context.key.startsWith(NODE_KEY) ? reconcileNode(context) : reconcileService(context),
+  indexes: [
+    podsByNode,
+    {
+      resource: endpointSlices,
+      name: BY_SERVICE,
+      values: serviceKeyOf as (object: never) => readonly string[],
+    },
+  ],
+  reconcile: (context) =>
+    context.key.startsWith(NODE_KEY) ? reconcileNode(context) : reconcileService(context),
 });
-
 
 async function reconcileNode({ key, informer, memory, enqueue }: ReconcileContext): Promise<void> {
   const name = key.slice(NODE_KEY.length);
@@ -61,7 +84,9 @@ async function reconcileNode({ key, informer, memory, enqueue }: ReconcileContex
   if (memory.get(key) === zone) return;
   if (zone === undefined) memory.delete(key);
   else memory.set(key, zone);
-  const affected = new Set(podsOnNode(informer(pods), name).flatMap((pod) => servicesOfPod(pod, informer(services))));
+  const affected = new Set(
+    podsOnNode(informer(pods), name).flatMap((pod) => servicesOfPod(pod, informer(services))),
+  );
   for (const service of affected) enqueue(service);
 }
 
@@ -76,15 +101,27 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
   const { name = '', namespace = '' } = service.metadata ?? {};
   const prefix = `${name}-`;
   const plan = planSlices({
-    existing: informer(endpointSlices).byIndex(BY_SERVICE, key), groups, addressTypes: addressTypesOf(service), maxEndpoints: MAX_ENDPOINTS, labels: labelsOf(service),
-    metadata: { namespace, generateName: prefix.length > MAX_PREFIX ? name : prefix, ownerReferences: [controllerReference(service, services)] },
+    existing: informer(endpointSlices).byIndex(BY_SERVICE, key),
+    groups,
+    addressTypes: addressTypesOf(service),
+    maxEndpoints: MAX_ENDPOINTS,
+    labels: labelsOf(service),
+    metadata: {
+      namespace,
+      generateName: prefix.length > MAX_PREFIX ? name : prefix,
+      ownerReferences: [controllerReference(service, services)],
+    },
   });
   try {
     await writeSlices(plan, context);
   } catch (error) {
     // A slice that is gone, or newer than the cache: the next look will be right.
     if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'NotFound')) {
-      events.event(service, { type: 'Warning', reason: 'FailedToUpdateEndpointSlices', message: `Error updating Endpoint Slices for Service ${key}: ${errorMessage(error)}` });
+      events.event(service, {
+        type: 'Warning',
+        reason: 'FailedToUpdateEndpointSlices',
+        message: `Error updating Endpoint Slices for Service ${key}: ${errorMessage(error)}`,
+      });
     }
     throw error;
   }
@@ -98,11 +135,19 @@ function addressTypesOf({ spec }: Service): string[] {
 
 function labelsOf(service: Service): Record<string, string> {
   const own = Object.entries(service.metadata?.labels ?? {}).filter(([name]) => !RESERVED_LABELS.has(name));
-  return { ...Object.fromEntries(own), ...(isHeadless(service) ? { [HEADLESS]: '' } : {}), [SERVICE_NAME]: service.metadata!.name!, [MANAGED_BY]: MANAGER };
+  return {
+    ...Object.fromEntries(own),
+    ...(isHeadless(service) ? { [HEADLESS]: '' } : {}),
+    [SERVICE_NAME]: service.metadata!.name!,
+    [MANAGED_BY]: MANAGER,
+  };
 }
 
 /** `misses`: a pod was left out because its node is not known. */
-function groupsOf(service: Service, { informer }: ReconcileContext): { readonly groups: EndpointGroup[]; readonly misses: boolean } {
+function groupsOf(
+  service: Service,
+  { informer }: ReconcileContext,
+): { readonly groups: EndpointGroup[]; readonly misses: boolean } {
   const addressTypes = addressTypesOf(service);
   const groups = new Map<string, { addressType: string; ports: SlicePorts; endpoints: Endpoint[] }>();
   let misses = false;
@@ -134,7 +179,14 @@ function portsOf(service: Service, pod: Pod): SlicePorts {
   });
 }
 
-function endpointOf(pod: Pod, { service, node, addresses }: { readonly service: Service; readonly node: Node | undefined; readonly addresses: string[] }): Endpoint {
+function endpointOf(
+  pod: Pod,
+  {
+    service,
+    node,
+    addresses,
+  }: { readonly service: Service; readonly node: Node | undefined; readonly addresses: string[] },
+): Endpoint {
   const serving = isPodReady(pod);
   const terminating = pod.metadata?.deletionTimestamp !== undefined;
   const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating);
@@ -144,12 +196,20 @@ function endpointOf(pod: Pod, { service, node, addresses }: { readonly service: 
   const nodeName = pod.spec?.nodeName;
   const hints = ready ? hintsOf(service.spec?.trafficDistribution, { zone, nodeName }) : undefined;
   return {
-    addresses, conditions: { ready, serving, terminating }, targetRef: { kind: 'Pod', namespace, name, uid },
-    ...(hostname ? { hostname } : {}), ...(nodeName ? { nodeName } : {}), ...(zone ? { zone } : {}), ...(hints ? { hints } : {}),
+    addresses,
+    conditions: { ready, serving, terminating },
+    targetRef: { kind: 'Pod', namespace, name, uid },
+    ...(hostname ? { hostname } : {}),
+    ...(nodeName ? { nodeName } : {}),
+    ...(zone ? { zone } : {}),
+    ...(hints ? { hints } : {}),
   };
 }
 
-function hintsOf(distribution: string | undefined, { zone, nodeName }: { readonly zone: string | undefined; readonly nodeName: string | undefined }): Endpoint['hints'] {
+function hintsOf(
+  distribution: string | undefined,
+  { zone, nodeName }: { readonly zone: string | undefined; readonly nodeName: string | undefined },
+): Endpoint['hints'] {
   const forZones = zone ? { forZones: [{ name: zone }] } : {};
   if (distribution === 'PreferClose' || distribution === 'PreferSameZone') return zone ? forZones : undefined;
   if (distribution === 'PreferSameNode' && nodeName) return { ...forZones, forNodes: [{ name: nodeName }] };

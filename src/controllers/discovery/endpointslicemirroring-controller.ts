@@ -2,7 +2,14 @@
  * Copies Endpoints that somebody keeps by hand, for a Service without a selector, into EndpointSlices: that is what proxies read. After
  * upstream's pkg/controller/endpointslicemirroring.
  */
-import type { Endpoint, EndpointAddress, Endpoints, EndpointSlice, EndpointSubset, Service } from '#api/types.ts';
+import type {
+  Endpoint,
+  EndpointAddress,
+  Endpoints,
+  EndpointSlice,
+  EndpointSubset,
+  Service,
+} from '#api/types.ts';
 import { parseIP } from '#machinery/ip.ts';
 import { endpoints, endpointSlices, services } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
@@ -15,7 +22,10 @@ const MANAGED_BY = 'endpointslice.kubernetes.io/managed-by';
 const SERVICE_NAME = 'kubernetes.io/service-name';
 const SKIP_MIRROR = 'endpointslice.kubernetes.io/skip-mirror';
 const LEADER = 'control-plane.alpha.kubernetes.io/leader';
-const NOT_COPIED: ReadonlySet<string> = new Set(['endpoints.kubernetes.io/last-change-trigger-time', 'kubectl.kubernetes.io/last-applied-configuration']);
+const NOT_COPIED: ReadonlySet<string> = new Set([
+  'endpoints.kubernetes.io/last-change-trigger-time',
+  'kubectl.kubernetes.io/last-applied-configuration',
+]);
 /** Of one subset, and in one slice. */
 const MAX_ENDPOINTS = 1_000;
 const MAX_PREFIX = 253;
@@ -24,7 +34,9 @@ const BY_ENDPOINTS = 'mirrored';
 /** Of slices this controller keeps: the key of the Endpoints. */
 function endpointsKeyOf({ metadata }: EndpointSlice): readonly string[] {
   const { labels = {}, namespace = '' } = metadata ?? {};
-  return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME] ? [`${namespace}/${labels[SERVICE_NAME]}`] : [];
+  return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME]
+    ? [`${namespace}/${labels[SERVICE_NAME]}`]
+    : [];
 }
 
 export const endpointSliceMirroringController = defineController({
@@ -36,10 +48,20 @@ export const endpointSliceMirroringController = defineController({
     watch(services),
     watch(endpointSlices, {
       keys: endpointsKeyOf,
-      observe: { added: (slice, { expectations }) => { for (const key of endpointsKeyOf(slice)) expectations.creationObserved(key); } },
+      observe: {
+        added: (slice, { expectations }) => {
+          for (const key of endpointsKeyOf(slice)) expectations.creationObserved(key);
+        },
+      },
     }),
   ],
-  indexes: [{ resource: endpointSlices, name: BY_ENDPOINTS, values: endpointsKeyOf as (object: never) => readonly string[] }],
+  indexes: [
+    {
+      resource: endpointSlices,
+      name: BY_ENDPOINTS,
+      values: endpointsKeyOf as (object: never) => readonly string[],
+    },
+  ],
   reconcile,
 });
 
@@ -55,10 +77,19 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const { name = '', namespace = '', labels, annotations = {} } = mirrored.metadata ?? {};
   const prefix = `${name}-`;
   const plan = planSlices({
-    existing, groups, addressTypes: [...new Set(groups.map(({ addressType }) => addressType))], maxEndpoints: MAX_ENDPOINTS,
+    existing,
+    groups,
+    addressTypes: [...new Set(groups.map(({ addressType }) => addressType))],
+    maxEndpoints: MAX_ENDPOINTS,
     labels: { ...labels, [SERVICE_NAME]: name, [MANAGED_BY]: MANAGER },
-    annotations: Object.fromEntries(Object.entries(annotations).filter(([annotation]) => !NOT_COPIED.has(annotation))),
-    metadata: { namespace, generateName: prefix.length > MAX_PREFIX ? name : prefix, ownerReferences: [controllerReference(mirrored, endpoints)] },
+    annotations: Object.fromEntries(
+      Object.entries(annotations).filter(([annotation]) => !NOT_COPIED.has(annotation)),
+    ),
+    metadata: {
+      namespace,
+      generateName: prefix.length > MAX_PREFIX ? name : prefix,
+      ownerReferences: [controllerReference(mirrored, endpoints)],
+    },
   });
   return writeSlices(plan, context);
 }
@@ -90,7 +121,12 @@ function groupsOf(source: Endpoints, { events }: ReconcileContext): EndpointGrou
       groups.set(id, group);
     }
   }
-  if (invalid > 0) events.event(source, { type: 'Warning', reason: 'InvalidIPAddress', message: `Skipped ${invalid} invalid IP addresses when mirroring to EndpointSlices` });
+  if (invalid > 0)
+    events.event(source, {
+      type: 'Warning',
+      reason: 'InvalidIPAddress',
+      message: `Skipped ${invalid} invalid IP addresses when mirroring to EndpointSlices`,
+    });
   if (surplus > 0) {
     const message = `A max of ${MAX_ENDPOINTS} addresses can be mirrored to EndpointSlices per Endpoints subset. ${surplus} addresses were skipped`;
     events.event(source, { type: 'Warning', reason: 'TooManyAddressesToMirror', message });
@@ -98,14 +134,28 @@ function groupsOf(source: Endpoints, { events }: ReconcileContext): EndpointGrou
   return [...groups.values()];
 }
 
-function addressesOf({ addresses, notReadyAddresses }: EndpointSubset, ready: boolean): { readonly address: EndpointAddress; readonly ready: boolean }[] {
+function addressesOf(
+  { addresses, notReadyAddresses }: EndpointSubset,
+  ready: boolean,
+): { readonly address: EndpointAddress; readonly ready: boolean }[] {
   return ((ready ? addresses : notReadyAddresses) ?? []).map((address) => ({ address, ready }));
 }
 
 function portsOf({ ports }: EndpointSubset): SlicePorts {
-  return (ports ?? []).map(({ name = '', port, protocol = 'TCP', appProtocol }) => ({ name, port, protocol, ...(appProtocol ? { appProtocol } : {}) }));
+  return (ports ?? []).map(({ name = '', port, protocol = 'TCP', appProtocol }) => ({
+    name,
+    port,
+    protocol,
+    ...(appProtocol ? { appProtocol } : {}),
+  }));
 }
 
 function endpointOf({ ip, hostname, nodeName, targetRef }: EndpointAddress, ready: boolean): Endpoint {
-  return { addresses: [ip], conditions: { ready }, ...(hostname ? { hostname } : {}), ...(nodeName ? { nodeName } : {}), ...(targetRef ? { targetRef } : {}) };
+  return {
+    addresses: [ip],
+    conditions: { ready },
+    ...(hostname ? { hostname } : {}),
+    ...(nodeName ? { nodeName } : {}),
+    ...(targetRef ? { targetRef } : {}),
+  };
 }

@@ -17,7 +17,10 @@ export function selects(service: Service, pod: Pod): boolean {
 
 export function servicesOfPod(pod: Pod, services: Informer<Service>): string[] {
   const { namespace = '' } = pod.metadata ?? {};
-  return services.listNamespace(namespace).filter((service) => selects(service, pod)).map(({ metadata }) => `${namespace}/${metadata!.name!}`);
+  return services
+    .listNamespace(namespace)
+    .filter((service) => selects(service, pod))
+    .map(({ metadata }) => `${namespace}/${metadata!.name!}`);
 }
 
 export function podsOfService(service: Service, pods: Informer<Pod>): Pod[] {
@@ -43,12 +46,17 @@ export function isHeadless(service: Service): boolean {
 }
 
 /** Where the pod listens for a port of the service; undefined when the pod has no port of that name. */
-export function targetPort(pod: Pod, { targetPort, port, protocol = 'TCP' }: ServicePort): number | undefined {
+export function targetPort(
+  pod: Pod,
+  { targetPort, port, protocol = 'TCP' }: ServicePort,
+): number | undefined {
   if (typeof targetPort === 'number') return targetPort === 0 ? port : targetPort;
   if (targetPort === undefined || targetPort === '') return port;
   const sidecars = (pod.spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
   for (const container of [...(pod.spec?.containers ?? []), ...sidecars]) {
-    const found = container.ports?.find((candidate) => candidate.name === targetPort && (candidate.protocol ?? 'TCP') === protocol);
+    const found = container.ports?.find(
+      (candidate) => candidate.name === targetPort && (candidate.protocol ?? 'TCP') === protocol,
+    );
     if (found) return found.containerPort;
   }
   return undefined;

@@ -6,35 +6,70 @@ import { planSlices, type EndpointGroup, type SlicePlan } from './slice-plan.ts'
 
 const MAX = 4;
 const labels = { a: 'b' };
-const endpoint = (id: number, ready = true): Endpoint => ({ addresses: [`10.0.0.${id}`], conditions: { ready } });
-const group = (port: number, ids: readonly number[]): EndpointGroup => ({ addressType: 'IPv4', ports: [{ name: '', port, protocol: 'TCP' }], endpoints: ids.map((id) => endpoint(id)) });
-const plan = (existing: readonly EndpointSlice[], groups: readonly EndpointGroup[], maxEndpoints = MAX): SlicePlan =>
-  planSlices({ existing, groups, addressTypes: ['IPv4'], maxEndpoints, labels, metadata: { namespace: 'n', generateName: 's-', ownerReferences: [] } });
+const endpoint = (id: number, ready = true): Endpoint => ({
+  addresses: [`10.0.0.${id}`],
+  conditions: { ready },
+});
+const group = (port: number, ids: readonly number[]): EndpointGroup => ({
+  addressType: 'IPv4',
+  ports: [{ name: '', port, protocol: 'TCP' }],
+  endpoints: ids.map((id) => endpoint(id)),
+});
+const plan = (
+  existing: readonly EndpointSlice[],
+  groups: readonly EndpointGroup[],
+  maxEndpoints = MAX,
+): SlicePlan =>
+  planSlices({
+    existing,
+    groups,
+    addressTypes: ['IPv4'],
+    maxEndpoints,
+    labels,
+    metadata: { namespace: 'n', generateName: 's-', ownerReferences: [] },
+  });
 
 /** The slices as they are after the plan was carried out. */
-function apply(existing: readonly EndpointSlice[], { create, update, delete: doomed }: SlicePlan, round: number): EndpointSlice[] {
+function apply(
+  existing: readonly EndpointSlice[],
+  { create, update, delete: doomed }: SlicePlan,
+  round: number,
+): EndpointSlice[] {
   const updated = new Map(update.map((slice) => [slice.metadata!.name, slice]));
-  const kept = existing.filter((slice) => !doomed.includes(slice)).map((slice) => updated.get(slice.metadata!.name) ?? slice);
-  return [...kept, ...create.map((slice, index) => ({ ...slice, metadata: { ...slice.metadata, name: `s-${round}-${index}`, ownerReferences: [] } }))];
+  const kept = existing
+    .filter((slice) => !doomed.includes(slice))
+    .map((slice) => updated.get(slice.metadata!.name) ?? slice);
+  return [
+    ...kept,
+    ...create.map((slice, index) => ({
+      ...slice,
+      metadata: { ...slice.metadata, name: `s-${round}-${index}`, ownerReferences: [] },
+    })),
+  ];
 }
 
 test('whatever changes, every endpoint is in one slice of its ports, none is too full, and a second look writes nothing', () => {
   const ids = fc.uniqueArray(fc.integer({ min: 0, max: 20 }), { maxLength: 14 });
-  fc.assert(fc.property(fc.array(fc.record({ http: ids, other: ids }), { minLength: 1, maxLength: 6 }), (rounds) => {
-    let slices: EndpointSlice[] = [];
-    for (const [round, { http, other }] of rounds.entries()) {
-      const groups = [group(80, http), group(81, other)];
-      slices = apply(slices, plan(slices, groups), round);
-      for (const { ports, endpoints } of groups) {
-        const own = slices.filter((slice) => slice.ports?.[0]?.port === ports[0]!.port);
-        assert.deepEqual(own.flatMap((slice) => slice.endpoints!.map(({ addresses }) => addresses[0])).sort(), endpoints.map(({ addresses }) => addresses[0]).sort());
-        assert.ok(own.every((slice) => slice.endpoints!.length <= MAX && slice.endpoints!.length > 0));
+  fc.assert(
+    fc.property(fc.array(fc.record({ http: ids, other: ids }), { minLength: 1, maxLength: 6 }), (rounds) => {
+      let slices: EndpointSlice[] = [];
+      for (const [round, { http, other }] of rounds.entries()) {
+        const groups = [group(80, http), group(81, other)];
+        slices = apply(slices, plan(slices, groups), round);
+        for (const { ports, endpoints } of groups) {
+          const own = slices.filter((slice) => slice.ports?.[0]?.port === ports[0]!.port);
+          assert.deepEqual(
+            own.flatMap((slice) => slice.endpoints!.map(({ addresses }) => addresses[0])).sort(),
+            endpoints.map(({ addresses }) => addresses[0]).sort(),
+          );
+          assert.ok(own.every((slice) => slice.endpoints!.length <= MAX && slice.endpoints!.length > 0));
+        }
+        assert.ok(slices.length > 0);
+        const again = plan(slices, groups);
+        assert.deepEqual([again.create, again.update, again.delete], [[], [], []]);
       }
-      assert.ok(slices.length > 0);
-      const again = plan(slices, groups);
-      assert.deepEqual([again.create, again.update, again.delete], [[], [], []]);
-    }
-  }));
+    }),
+  );
 });
 
 test('one change is one write', () => {
@@ -50,7 +85,19 @@ test('one change is one write', () => {
 
 test('a slice of an address type that is gone goes, and an empty one is used again', () => {
   const six: EndpointSlice = { metadata: { name: 'six' }, addressType: 'IPv6', endpoints: [] };
-  const empty: EndpointSlice = { metadata: { name: 'empty', labels, ownerReferences: [] }, addressType: 'IPv4', endpoints: [], ports: [] };
+  const empty: EndpointSlice = {
+    metadata: { name: 'empty', labels, ownerReferences: [] },
+    addressType: 'IPv4',
+    endpoints: [],
+    ports: [],
+  };
   const next = plan([six, empty], [group(80, [1])]);
-  assert.deepEqual([next.create.length, next.update.map(({ metadata }) => metadata!.name), next.delete.map(({ metadata }) => metadata!.name)], [0, ['empty'], ['six']]);
+  assert.deepEqual(
+    [
+      next.create.length,
+      next.update.map(({ metadata }) => metadata!.name),
+      next.delete.map(({ metadata }) => metadata!.name),
+    ],
+    [0, ['empty'], ['six']],
+  );
 });

@@ -31,24 +31,44 @@ export interface SlicePlanOptions {
   /** What every slice carries. */
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
-  readonly metadata: Pick<NonNullable<EndpointSlice['metadata']>, 'namespace' | 'generateName' | 'ownerReferences'>;
+  readonly metadata: Pick<
+    NonNullable<EndpointSlice['metadata']>,
+    'namespace' | 'generateName' | 'ownerReferences'
+  >;
 }
 
 /** A slice while it is decided about. */
-interface Draft { readonly slice: EndpointSlice; endpoints: Endpoint[]; ports: SlicePorts; changed: boolean }
+interface Draft {
+  readonly slice: EndpointSlice;
+  endpoints: Endpoint[];
+  ports: SlicePorts;
+  changed: boolean;
+}
 
 export function planSlices(options: SlicePlanOptions): SlicePlan {
   const { existing, addressTypes } = options;
-  const plan: SlicePlan = { create: [], update: [], delete: existing.filter(({ addressType }) => !addressTypes.includes(addressType)) };
+  const plan: SlicePlan = {
+    create: [],
+    update: [],
+    delete: existing.filter(({ addressType }) => !addressTypes.includes(addressType)),
+  };
   for (const addressType of addressTypes) planAddressType(addressType, plan, options);
   return plan;
 }
 
 function planAddressType(addressType: string, plan: SlicePlan, options: SlicePlanOptions): void {
-  const drafts: Draft[] = options.existing.filter((slice) => slice.addressType === addressType)
-    .map((slice) => ({ slice, endpoints: [...(slice.endpoints ?? [])], ports: slice.ports ?? [], changed: false }));
+  const drafts: Draft[] = options.existing
+    .filter((slice) => slice.addressType === addressType)
+    .map((slice) => ({
+      slice,
+      endpoints: [...(slice.endpoints ?? [])],
+      ports: slice.ports ?? [],
+      changed: false,
+    }));
   const created: Draft[] = [];
-  const groups = options.groups.filter((group) => group.addressType === addressType && group.endpoints.length > 0);
+  const groups = options.groups.filter(
+    (group) => group.addressType === addressType && group.endpoints.length > 0,
+  );
   const used = new Set<Draft>();
   for (const group of groups) {
     const id = portsId(group.ports);
@@ -62,7 +82,9 @@ function planAddressType(addressType: string, plan: SlicePlan, options: SlicePla
     if (placeholder) used.add(placeholder);
     else created.push(newDraft(addressType, []));
   }
-  const unused = drafts.filter((draft) => !used.has(draft) || (draft.endpoints.length === 0 && groups.length > 0));
+  const unused = drafts.filter(
+    (draft) => !used.has(draft) || (draft.endpoints.length === 0 && groups.length > 0),
+  );
   for (const draft of created) {
     const recycled = unused.pop();
     if (recycled) plan.update.push(finish({ ...draft, slice: recycled.slice }, options));
@@ -76,16 +98,28 @@ function planAddressType(addressType: string, plan: SlicePlan, options: SlicePla
 }
 
 /** Answers the slices that are needed besides. */
-function placeGroup({ addressType, ports, endpoints }: EndpointGroup, drafts: readonly Draft[], { maxEndpoints }: SlicePlanOptions): Draft[] {
+function placeGroup(
+  { addressType, ports, endpoints }: EndpointGroup,
+  drafts: readonly Draft[],
+  { maxEndpoints }: SlicePlanOptions,
+): Draft[] {
   const wanted = new Map(endpoints.map((endpoint) => [endpointId(endpoint), endpoint]));
   for (const draft of drafts) keepWanted(draft, wanted);
   const missing = [...wanted.values()];
   // Written anyway: the fullest first, so that slices fill up.
-  const open = drafts.filter(({ changed }) => changed).sort((a, b) => b.endpoints.length - a.endpoints.length);
+  const open = drafts
+    .filter(({ changed }) => changed)
+    .sort((a, b) => b.endpoints.length - a.endpoints.length);
   for (const draft of open) fill(draft, missing, maxEndpoints);
   // One more write takes what is left, if it fits one slice; else new slices cost as many.
   if (missing.length > 0) {
-    const fitting = drafts.filter(({ changed, endpoints: { length } }) => !changed && length + missing.length % maxEndpoints <= maxEndpoints && missing.length % maxEndpoints > 0)
+    const fitting = drafts
+      .filter(
+        ({ changed, endpoints: { length } }) =>
+          !changed &&
+          length + (missing.length % maxEndpoints) <= maxEndpoints &&
+          missing.length % maxEndpoints > 0,
+      )
       .sort((a, b) => b.endpoints.length - a.endpoints.length)[0];
     if (fitting) {
       fitting.endpoints.push(...missing.splice(0, missing.length % maxEndpoints));
@@ -129,18 +163,46 @@ function newDraft(addressType: string, ports: SlicePorts): Draft {
   return { slice: { addressType, endpoints: [] }, endpoints: [], ports, changed: true };
 }
 
-function newSlice({ slice, endpoints, ports }: Draft, { metadata, labels, annotations }: SlicePlanOptions): EndpointSlice {
-  return { metadata: { ...metadata, labels: { ...labels }, ...(annotations ? { annotations: { ...annotations } } : {}) }, addressType: slice.addressType, endpoints, ports };
+function newSlice(
+  { slice, endpoints, ports }: Draft,
+  { metadata, labels, annotations }: SlicePlanOptions,
+): EndpointSlice {
+  return {
+    metadata: {
+      ...metadata,
+      labels: { ...labels },
+      ...(annotations ? { annotations: { ...annotations } } : {}),
+    },
+    addressType: slice.addressType,
+    endpoints,
+    ports,
+  };
 }
 
-function finish({ slice, endpoints, ports }: Draft, { metadata, labels, annotations }: SlicePlanOptions): EndpointSlice {
+function finish(
+  { slice, endpoints, ports }: Draft,
+  { metadata, labels, annotations }: SlicePlanOptions,
+): EndpointSlice {
   const ownerReferences = metadata.ownerReferences ?? [];
-  return { ...slice, metadata: { ...slice.metadata, labels: { ...labels }, ...(annotations ? { annotations: { ...annotations } } : {}), ownerReferences }, endpoints, ports };
+  return {
+    ...slice,
+    metadata: {
+      ...slice.metadata,
+      labels: { ...labels },
+      ...(annotations ? { annotations: { ...annotations } } : {}),
+      ownerReferences,
+    },
+    endpoints,
+    ports,
+  };
 }
 
 function carries(slice: EndpointSlice, { metadata, labels, annotations }: SlicePlanOptions): boolean {
-  return isDeepStrictEqual(slice.metadata?.labels, labels) && isDeepStrictEqual(slice.metadata?.ownerReferences, metadata.ownerReferences)
-    && (annotations === undefined || isDeepStrictEqual(slice.metadata?.annotations ?? {}, annotations));
+  return (
+    isDeepStrictEqual(slice.metadata?.labels, labels) &&
+    isDeepStrictEqual(slice.metadata?.ownerReferences, metadata.ownerReferences) &&
+    (annotations === undefined || isDeepStrictEqual(slice.metadata?.annotations ?? {}, annotations))
+  );
 }
 
 /** The same thing in another state has the same id. */
@@ -149,5 +211,12 @@ function endpointId({ addresses, hostname, targetRef }: Endpoint): string {
 }
 
 export function portsId(ports: SlicePorts): string {
-  return JSON.stringify(ports.map(({ name = '', port, protocol = 'TCP', appProtocol }) => `${name} ${port ?? ''} ${protocol} ${appProtocol ?? ''}`).sort());
+  return JSON.stringify(
+    ports
+      .map(
+        ({ name = '', port, protocol = 'TCP', appProtocol }) =>
+          `${name} ${port ?? ''} ${protocol} ${appProtocol ?? ''}`,
+      )
+      .sort(),
+  );
 }

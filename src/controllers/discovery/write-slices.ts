@@ -7,7 +7,10 @@ import { isNamespaceTerminating } from '../pod-control.ts';
 import type { SlicePlan } from './slice-plan.ts';
 
 /** Throws the first error, after all was tried. */
-export async function writeSlices(plan: SlicePlan, { api, key, expectations }: ReconcileContext): Promise<void> {
+export async function writeSlices(
+  plan: SlicePlan,
+  { api, key, expectations }: ReconcileContext,
+): Promise<void> {
   if (plan.create.length > 0) expectations.expectCreations(key, plan.create.length);
   const created = plan.create.map(async (slice) => {
     try {

@@ -11,7 +11,14 @@ import { objectKey } from '#machinery/object.ts';
 import { formatTime, timeMs } from '#machinery/time.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { Informer } from '#client/client.ts';
-import { deployments, podDisruptionBudgets, pods, replicaSets, replicationControllers, statefulSets } from '#client/refs.ts';
+import {
+  deployments,
+  podDisruptionBudgets,
+  pods,
+  replicaSets,
+  replicationControllers,
+  statefulSets,
+} from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { nameOf } from '../owners.ts';
 import { isPodReady, isPodTerminal, podCondition } from '../pods.ts';
@@ -32,14 +39,17 @@ export const disruptionController = defineController({
   watches: [
     watch(podDisruptionBudgets),
     watch(pods, {
-      keys: (pod, { informer }) => [...budgetsOf(pod, informer(podDisruptionBudgets)), ...(isMarked(pod) ? [`${POD_KEY}${objectKey(pod)}`] : [])],
+      keys: (pod, { informer }) => [
+        ...budgetsOf(pod, informer(podDisruptionBudgets)),
+        ...(isMarked(pod) ? [`${POD_KEY}${objectKey(pod)}`] : []),
+      ],
     }),
     watch(replicaSets, { keys: () => [] }),
     watch(deployments, { keys: () => [] }),
     watch(statefulSets, { keys: () => [] }),
     watch(replicationControllers, { keys: () => [] }),
   ],
-  reconcile: (context) => context.key.startsWith(POD_KEY) ? unmarkPod(context) : reconcileBudget(context),
+  reconcile: (context) => (context.key.startsWith(POD_KEY) ? unmarkPod(context) : reconcileBudget(context)),
 });
 
 /** An empty selector selects all pods of the namespace, none selects no pod. */
@@ -48,7 +58,10 @@ function selectorOf({ spec }: PodDisruptionBudget): LabelSelector {
 }
 
 function budgetsOf(pod: Pod, budgets: Informer<PodDisruptionBudget>): string[] {
-  return budgets.listNamespace(pod.metadata!.namespace!).filter((budget) => selectorOf(budget).matches(pod.metadata?.labels)).map(objectKey);
+  return budgets
+    .listNamespace(pod.metadata!.namespace!)
+    .filter((budget) => selectorOf(budget).matches(pod.metadata?.labels))
+    .map(objectKey);
 }
 
 async function reconcileBudget(context: ReconcileContext): Promise<ReconcileResult> {
@@ -57,15 +70,29 @@ async function reconcileBudget(context: ReconcileContext): Promise<ReconcileResu
   if (!budget) return;
   try {
     const selector = selectorOf(budget);
-    const selected = informer(pods).listNamespace(budget.metadata!.namespace!).filter((pod) => selector.matches(pod.metadata?.labels));
-    if (selected.length === 0) events.event(budget, { type: 'Normal', reason: 'NoPods', message: 'No matching pods found' });
+    const selected = informer(pods)
+      .listNamespace(budget.metadata!.namespace!)
+      .filter((pod) => selector.matches(pod.metadata?.labels));
+    if (selected.length === 0)
+      events.event(budget, { type: 'Normal', reason: 'NoPods', message: 'No matching pods found' });
     const { expectedPods, desiredHealthy } = await expectationsOf(budget, { selected, context });
     const { disruptedPods, nextMs } = stillDisrupted(budget, { selected, context });
-    const currentHealthy = selected.filter((pod) => !pod.metadata?.deletionTimestamp && !disruptedPods[pod.metadata!.name!] && isPodReady(pod)).length;
+    const currentHealthy = selected.filter(
+      (pod) => !pod.metadata?.deletionTimestamp && !disruptedPods[pod.metadata!.name!] && isPodReady(pod),
+    ).length;
     const disruptionsAllowed = expectedPods <= 0 ? 0 : Math.max(0, currentHealthy - desiredHealthy);
     const allowed = disruptionsAllowed > 0;
-    const conditions = withCondition(budget, { status: allowed ? 'True' : 'False', reason: allowed ? 'SufficientPods' : 'InsufficientPods', message: '', nowMs: clock.now() });
-    await writeStatus(budget, { currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed, disruptedPods, conditions }, context);
+    const conditions = withCondition(budget, {
+      status: allowed ? 'True' : 'False',
+      reason: allowed ? 'SufficientPods' : 'InsufficientPods',
+      message: '',
+      nowMs: clock.now(),
+    });
+    await writeStatus(
+      budget,
+      { currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed, disruptedPods, conditions },
+      context,
+    );
     return nextMs === undefined ? undefined : { requeueAfterMs: nextMs };
   } catch (error) {
     if (isStatusError(error, 'Conflict')) throw error;
@@ -75,28 +102,55 @@ async function reconcileBudget(context: ReconcileContext): Promise<ReconcileResu
   }
 }
 
-interface Selected { readonly selected: readonly Pod[]; readonly context: ReconcileContext }
+interface Selected {
+  readonly selected: readonly Pod[];
+  readonly context: ReconcileContext;
+}
 
-async function expectationsOf(budget: PodDisruptionBudget, { selected, context }: Selected): Promise<{ readonly expectedPods: number; readonly desiredHealthy: number }> {
+async function expectationsOf(
+  budget: PodDisruptionBudget,
+  { selected, context }: Selected,
+): Promise<{ readonly expectedPods: number; readonly desiredHealthy: number }> {
   const { maxUnavailable, minAvailable } = budget.spec ?? {};
-  if (maxUnavailable === undefined && minAvailable === undefined) return { expectedPods: 0, desiredHealthy: 0 };
+  if (maxUnavailable === undefined && minAvailable === undefined)
+    return { expectedPods: 0, desiredHealthy: 0 };
   if (maxUnavailable === undefined && minAvailable !== undefined && !isPercentage(minAvailable)) {
-    return { expectedPods: selected.length, desiredHealthy: getScaledValueFromIntOrPercent(minAvailable, 0, { roundUp: true }) };
+    return {
+      expectedPods: selected.length,
+      desiredHealthy: getScaledValueFromIntOrPercent(minAvailable, 0, { roundUp: true }),
+    };
   }
   const { count, unmanaged } = await scaleOrEvent(budget, { selected, context });
   if (unmanaged.length > 0) {
     const message = `Pods selected by this PodDisruptionBudget (selector: ${selectorText(budget)}) were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an integer value.`;
     context.events.event(budget, { type: 'Warning', reason: 'UnmanagedPods', message });
   }
-  if (maxUnavailable === undefined) return { expectedPods: count, desiredHealthy: getScaledValueFromIntOrPercent(minAvailable, count, { roundUp: true }) };
-  return { expectedPods: count, desiredHealthy: Math.max(0, count - getScaledValueFromIntOrPercent(maxUnavailable, count, { roundUp: true })) };
+  if (maxUnavailable === undefined)
+    return {
+      expectedPods: count,
+      desiredHealthy: getScaledValueFromIntOrPercent(minAvailable, count, { roundUp: true }),
+    };
+  return {
+    expectedPods: count,
+    desiredHealthy: Math.max(
+      0,
+      count - getScaledValueFromIntOrPercent(maxUnavailable, count, { roundUp: true }),
+    ),
+  };
 }
 
-async function scaleOrEvent(budget: PodDisruptionBudget, { selected, context }: Selected): ReturnType<typeof expectedScale> {
+async function scaleOrEvent(
+  budget: PodDisruptionBudget,
+  { selected, context }: Selected,
+): ReturnType<typeof expectedScale> {
   try {
     return await expectedScale(selected, context);
   } catch (error) {
-    context.events.event(budget, { type: 'Warning', reason: 'CalculateExpectedPodCountFailed', message: `Failed to calculate the number of expected pods: ${errorMessage(error)}` });
+    context.events.event(budget, {
+      type: 'Warning',
+      reason: 'CalculateExpectedPodCountFailed',
+      message: `Failed to calculate the number of expected pods: ${errorMessage(error)}`,
+    });
     throw error;
   }
 }
@@ -122,7 +176,11 @@ function stillDisrupted(budget: PodDisruptionBudget, { selected, context }: Sele
     if (since === undefined || pod.metadata?.deletionTimestamp) continue;
     const leftMs = (timeMs(since) ?? 0) + DELETION_TIMEOUT_MS - nowMs;
     if (leftMs < 0) {
-      context.events.event(pod, { type: 'Warning', reason: 'NotDeleted', message: `Pod was expected by PDB ${objectKey(budget)} to be deleted but it wasn't` });
+      context.events.event(pod, {
+        type: 'Warning',
+        reason: 'NotDeleted',
+        message: `Pod was expected by PDB ${objectKey(budget)} to be deleted but it wasn't`,
+      });
       continue;
     }
     disruptedPods[pod.metadata!.name!] = since;
@@ -131,55 +189,122 @@ function stillDisrupted(budget: PodDisruptionBudget, { selected, context }: Sele
   return { disruptedPods, nextMs };
 }
 
-function withCondition(budget: PodDisruptionBudget, { status, reason, message, nowMs }: { readonly status: string; readonly reason: string; readonly message: string; readonly nowMs: number }): Conditions {
+function withCondition(
+  budget: PodDisruptionBudget,
+  {
+    status,
+    reason,
+    message,
+    nowMs,
+  }: { readonly status: string; readonly reason: string; readonly message: string; readonly nowMs: number },
+): Conditions {
   const type = 'DisruptionAllowed';
   const conditions = budget.status?.conditions ?? [];
   const current = conditions.find((condition) => condition.type === type);
   const observedGeneration = budget.metadata?.generation ?? 0;
   const lastTransitionTime = current?.status === status ? current.lastTransitionTime : formatTime(nowMs);
   const next = { type, status, reason, message, lastTransitionTime, observedGeneration };
-  return current ? conditions.map((condition) => condition === current ? next : condition) : [...conditions, next];
+  return current
+    ? conditions.map((condition) => (condition === current ? next : condition))
+    : [...conditions, next];
 }
 
-type Numbers = Required<Pick<PodDisruptionBudgetStatus, 'currentHealthy' | 'desiredHealthy' | 'expectedPods' | 'disruptionsAllowed'>>;
+type Numbers = Required<
+  Pick<PodDisruptionBudgetStatus, 'currentHealthy' | 'desiredHealthy' | 'expectedPods' | 'disruptionsAllowed'>
+>;
 
-async function writeStatus(budget: PodDisruptionBudget, wanted: Numbers & { readonly disruptedPods: Record<string, string>; readonly conditions: Conditions }, { api }: ReconcileContext): Promise<void> {
-  const { currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed, disruptedPods, conditions } = wanted;
+async function writeStatus(
+  budget: PodDisruptionBudget,
+  wanted: Numbers & { readonly disruptedPods: Record<string, string>; readonly conditions: Conditions },
+  { api }: ReconcileContext,
+): Promise<void> {
+  const { currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed, disruptedPods, conditions } =
+    wanted;
   const { status } = budget;
   const numbers: Numbers = { currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed };
   const observedGeneration = budget.metadata?.generation ?? 0;
-  const same = status?.observedGeneration === observedGeneration && isDeepStrictEqual(status.disruptedPods ?? {}, disruptedPods) && isDeepStrictEqual(status.conditions ?? [], conditions)
-    && Object.entries(numbers).every(([name, value]) => (status[name as keyof Numbers] ?? 0) === value);
+  const same =
+    status?.observedGeneration === observedGeneration &&
+    isDeepStrictEqual(status.disruptedPods ?? {}, disruptedPods) &&
+    isDeepStrictEqual(status.conditions ?? [], conditions) &&
+    Object.entries(numbers).every(([name, value]) => (status[name as keyof Numbers] ?? 0) === value);
   if (same) return;
   const { disruptedPods: _, ...rest } = status ?? {};
   await api.updateStatus(podDisruptionBudgets, {
-    ...budget, status: { ...rest, ...numbers, conditions, observedGeneration, ...(Object.keys(disruptedPods).length > 0 ? { disruptedPods } : {}) },
+    ...budget,
+    status: {
+      ...rest,
+      ...numbers,
+      conditions,
+      observedGeneration,
+      ...(Object.keys(disruptedPods).length > 0 ? { disruptedPods } : {}),
+    },
   });
 }
 
 /** What is not known must not allow a disruption. */
-async function failSafe(budget: PodDisruptionBudget, error: unknown, { api, clock }: ReconcileContext): Promise<void> {
-  const conditions = withCondition(budget, { status: 'False', reason: 'SyncFailed', message: errorMessage(error), nowMs: clock.now() });
+async function failSafe(
+  budget: PodDisruptionBudget,
+  error: unknown,
+  { api, clock }: ReconcileContext,
+): Promise<void> {
+  const conditions = withCondition(budget, {
+    status: 'False',
+    reason: 'SyncFailed',
+    message: errorMessage(error),
+    nowMs: clock.now(),
+  });
   const observedGeneration = budget.metadata?.generation ?? 0;
   const { status } = budget;
-  if ((status?.disruptionsAllowed ?? 0) === 0 && status?.observedGeneration === observedGeneration && isDeepStrictEqual(status.conditions, conditions)) return;
+  if (
+    (status?.disruptionsAllowed ?? 0) === 0 &&
+    status?.observedGeneration === observedGeneration &&
+    isDeepStrictEqual(status.conditions, conditions)
+  )
+    return;
   const { currentHealthy = 0, desiredHealthy = 0, expectedPods = 0 } = status ?? {};
-  await api.updateStatus(podDisruptionBudgets, { ...budget, status: { ...status, currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed: 0, conditions, observedGeneration } });
+  await api.updateStatus(podDisruptionBudgets, {
+    ...budget,
+    status: {
+      ...status,
+      currentHealthy,
+      desiredHealthy,
+      expectedPods,
+      disruptionsAllowed: 0,
+      conditions,
+      observedGeneration,
+    },
+  });
 }
 
 /** Was to be disrupted, and is not being deleted. */
 function isMarked(pod: Pod): boolean {
-  return !pod.metadata?.deletionTimestamp && !isPodTerminal(pod) && podCondition(pod, 'DisruptionTarget')?.status === 'True';
+  return (
+    !pod.metadata?.deletionTimestamp &&
+    !isPodTerminal(pod) &&
+    podCondition(pod, 'DisruptionTarget')?.status === 'True'
+  );
 }
 
 async function unmarkPod({ key, informer, api, clock }: ReconcileContext): Promise<ReconcileResult> {
   const pod = informer(pods).get(key.slice(POD_KEY.length));
   if (!pod || !isMarked(pod)) return;
-  const leftMs = (timeMs(podCondition(pod, 'DisruptionTarget')!.lastTransitionTime) ?? 0) + STALE_DISRUPTION_MS - clock.now();
+  const leftMs =
+    (timeMs(podCondition(pod, 'DisruptionTarget')!.lastTransitionTime) ?? 0) +
+    STALE_DISRUPTION_MS -
+    clock.now();
   if (leftMs > 0) return { requeueAfterMs: leftMs };
-  const condition = { type: 'DisruptionTarget', status: 'False', lastTransitionTime: formatTime(clock.now()) };
+  const condition = {
+    type: 'DisruptionTarget',
+    status: 'False',
+    lastTransitionTime: formatTime(clock.now()),
+  };
   try {
-    await api.patch(pods, nameOf(pod), { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata!.uid }, status: { conditions: [condition] } } });
+    await api.patch(pods, nameOf(pod), {
+      type: 'strategic',
+      subresource: 'status',
+      patch: { metadata: { uid: pod.metadata!.uid }, status: { conditions: [condition] } },
+    });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
   }

@@ -13,7 +13,10 @@ export interface ExpectedScale {
   readonly unmanaged: readonly string[];
 }
 
-interface Scale { readonly uid: string; readonly replicas: number }
+interface Scale {
+  readonly uid: string;
+  readonly replicas: number;
+}
 
 /** Throws when the controller of a pod cannot be asked. */
 export async function expectedScale(pods: readonly Pod[], context: ReconcileContext): Promise<ExpectedScale> {
@@ -40,16 +43,24 @@ export async function expectedScale(pods: readonly Pod[], context: ReconcileCont
   return { count: [...scales.values()].reduce((sum, replicas) => sum + replicas, 0), unmanaged };
 }
 
-async function scaleOf(owner: OwnerReference, namespace: string, context: ReconcileContext): Promise<Scale | undefined> {
+async function scaleOf(
+  owner: OwnerReference,
+  namespace: string,
+  context: ReconcileContext,
+): Promise<Scale | undefined> {
   const { informer } = context;
   if (isOf(owner, replicaSets)) {
     const replicaSet = same(informer(replicaSets).get(`${namespace}/${owner.name}`), owner);
     const deploymentRef = replicaSet && controllerOf(replicaSet);
     if (!deploymentRef || !isOf(deploymentRef, deployments)) return scaleOfObject(replicaSet);
-    return scaleOfObject(same(informer(deployments).get(`${namespace}/${deploymentRef.name}`), deploymentRef));
+    return scaleOfObject(
+      same(informer(deployments).get(`${namespace}/${deploymentRef.name}`), deploymentRef),
+    );
   }
-  if (isOf(owner, statefulSets)) return scaleOfObject(same(informer(statefulSets).get(`${namespace}/${owner.name}`), owner));
-  if (isOf(owner, replicationControllers)) return scaleOfObject(same(informer(replicationControllers).get(`${namespace}/${owner.name}`), owner));
+  if (isOf(owner, statefulSets))
+    return scaleOfObject(same(informer(statefulSets).get(`${namespace}/${owner.name}`), owner));
+  if (isOf(owner, replicationControllers))
+    return scaleOfObject(same(informer(replicationControllers).get(`${namespace}/${owner.name}`), owner));
   return scaleSubresource(owner, namespace, context);
 }
 
@@ -63,17 +74,36 @@ function same<T extends KubeObject>(object: T | undefined, { uid }: OwnerReferen
 }
 
 function scaleOfObject(object: KubeObject | undefined): Scale | undefined {
-  return object && { uid: object.metadata!.uid!, replicas: (object as { spec?: { replicas?: number } }).spec?.replicas ?? 1 };
+  return (
+    object && {
+      uid: object.metadata!.uid!,
+      replicas: (object as { spec?: { replicas?: number } }).spec?.replicas ?? 1,
+    }
+  );
 }
 
 /** Any other controller that can be scaled says so itself. */
-async function scaleSubresource(owner: OwnerReference, namespace: string, { api, shared }: ReconcileContext): Promise<Scale | undefined> {
+async function scaleSubresource(
+  owner: OwnerReference,
+  namespace: string,
+  { api, shared }: ReconcileContext,
+): Promise<Scale | undefined> {
   const resource = resourceOfKind((await discoverResources(shared)).resources, owner);
   if (!resource) return undefined;
   const path = `/apis/${apiVersionOf(resource)}/namespaces/${namespace}/${resource.plural}/${encodeURIComponent(owner.name)}/scale`;
-  const response = await api.transport.request({ method: 'GET', path: resource.group === '' ? path.replace('/apis/', '/api/') : path, headers: { accept: 'application/json' } });
+  const response = await api.transport.request({
+    method: 'GET',
+    path: resource.group === '' ? path.replace('/apis/', '/api/') : path,
+    headers: { accept: 'application/json' },
+  });
   const body = JSON.parse((await response.bytes()).toString('utf8')) as KubeObject & { message?: string };
-  if (response.status === 404) throw new Error(`${resource.plural}${resource.group === '' ? '' : `.${resource.group}`} does not implement the scale subresource`);
-  if (response.status !== 200) throw new Error(body.message ?? `the server answered ${response.status} for the scale of ${owner.kind} ${owner.name}`);
+  if (response.status === 404)
+    throw new Error(
+      `${resource.plural}${resource.group === '' ? '' : `.${resource.group}`} does not implement the scale subresource`,
+    );
+  if (response.status !== 200)
+    throw new Error(
+      body.message ?? `the server answered ${response.status} for the scale of ${owner.kind} ${owner.name}`,
+    );
   return body.metadata?.uid === owner.uid ? scaleOfObject(body) : undefined;
 }

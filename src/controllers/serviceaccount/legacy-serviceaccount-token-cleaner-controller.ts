@@ -7,7 +7,12 @@
 import type { Pod, Secret } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { configMaps, pods, secrets, serviceAccounts } from '#client/refs.ts';
-import { defineController, watch, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
+import {
+  defineController,
+  watch,
+  type ControllerDefinition,
+  type ReconcileContext,
+} from '#runtime/controller.ts';
 import { ACCOUNT_NAME, INVALID_SINCE, LAST_USED, watchTokenSecrets } from './token-secrets.ts';
 
 const DAY_MS = 86_400_000;
@@ -18,18 +23,30 @@ export interface LegacyTokenCleanerOptions {
   readonly legacyTokenCleanUpMs?: number;
 }
 
-export function legacyServiceAccountTokenCleanerController({ legacyTokenCleanUpMs = 365 * DAY_MS }: LegacyTokenCleanerOptions): ControllerDefinition {
+export function legacyServiceAccountTokenCleanerController({
+  legacyTokenCleanUpMs = 365 * DAY_MS,
+}: LegacyTokenCleanerOptions): ControllerDefinition {
   return defineController({
     name: 'legacy-serviceaccount-token-cleaner-controller',
     serviceAccount: 'legacy-service-account-token-cleaner',
-    watches: [watchTokenSecrets(() => []), watch(serviceAccounts, { keys: () => [] }), watch(pods, { keys: () => [] })],
+    watches: [
+      watchTokenSecrets(() => []),
+      watch(serviceAccounts, { keys: () => [] }),
+      watch(pods, { keys: () => [] }),
+    ],
     resyncEveryMs: DAY_MS,
     async reconcile(context) {
       const trackedMs = await trackedSince(context);
       if (trackedMs === undefined) return;
       const preserveMs = context.clock.now() - legacyTokenCleanUpMs;
       const mounted = mountedSecrets(context.informer(pods).list());
-      const outcomes = await Promise.allSettled(context.informer(secrets).list().filter((secret) => mayGo(secret, context, { preserveMs, mounted })).map((secret) => putAway(secret, context, { preserveMs, trackedMs })));
+      const outcomes = await Promise.allSettled(
+        context
+          .informer(secrets)
+          .list()
+          .filter((secret) => mayGo(secret, context, { preserveMs, mounted }))
+          .map((secret) => putAway(secret, context, { preserveMs, trackedMs })),
+      );
       const failed = outcomes.find((outcome) => outcome.status === 'rejected');
       if (failed) throw failed.reason;
     },
@@ -53,22 +70,47 @@ function dateMs(text: string | undefined): number | undefined {
 }
 
 function mountedSecrets(all: readonly Pod[]): ReadonlySet<string> {
-  return new Set(all.flatMap(({ metadata, spec }) => (spec?.volumes ?? []).flatMap(({ secret }) => (secret?.secretName ? [`${metadata?.namespace}/${secret.secretName}`] : []))));
+  return new Set(
+    all.flatMap(({ metadata, spec }) =>
+      (spec?.volumes ?? []).flatMap(({ secret }) =>
+        secret?.secretName ? [`${metadata?.namespace}/${secret.secretName}`] : [],
+      ),
+    ),
+  );
 }
 
-function mayGo({ metadata = {} }: Secret, { informer }: ReconcileContext, { preserveMs, mounted }: { readonly preserveMs: number; readonly mounted: ReadonlySet<string> }): boolean {
+function mayGo(
+  { metadata = {} }: Secret,
+  { informer }: ReconcileContext,
+  { preserveMs, mounted }: { readonly preserveMs: number; readonly mounted: ReadonlySet<string> },
+): boolean {
   const { name, namespace, creationTimestamp, deletionTimestamp, annotations } = metadata;
-  if (deletionTimestamp || Date.parse(creationTimestamp ?? '') >= preserveMs || mounted.has(`${namespace}/${name}`)) return false;
+  if (
+    deletionTimestamp ||
+    Date.parse(creationTimestamp ?? '') >= preserveMs ||
+    mounted.has(`${namespace}/${name}`)
+  )
+    return false;
   const account = informer(serviceAccounts).get(`${namespace}/${annotations?.[ACCOUNT_NAME] ?? ''}`);
   // Only those that the controller of the past made are listed by their account.
   return account?.secrets?.some((one) => one.name === name) ?? false;
 }
 
-async function putAway({ metadata = {} }: Secret, { api, clock, log }: ReconcileContext, { preserveMs, trackedMs }: { readonly preserveMs: number; readonly trackedMs: number }): Promise<void> {
+async function putAway(
+  { metadata = {} }: Secret,
+  { api, clock, log }: ReconcileContext,
+  { preserveMs, trackedMs }: { readonly preserveMs: number; readonly trackedMs: number },
+): Promise<void> {
   const { name = '', namespace, labels = {}, uid = '', resourceVersion = '' } = metadata;
-  const invalidMs = dateMs(labels[INVALID_SINCE]), usedMs = dateMs(labels[LAST_USED]);
+  const invalidMs = dateMs(labels[INVALID_SINCE]),
+    usedMs = dateMs(labels[LAST_USED]);
   const preserveDayMs = dateMs(new Date(preserveMs).toISOString().slice(0, 10))!;
-  const patch = (since: string | null): Promise<unknown> => api.patch(secrets, { name, namespace }, { type: 'merge', patch: { metadata: { uid, resourceVersion, labels: { [INVALID_SINCE]: since } } } });
+  const patch = (since: string | null): Promise<unknown> =>
+    api.patch(
+      secrets,
+      { name, namespace },
+      { type: 'merge', patch: { metadata: { uid, resourceVersion, labels: { [INVALID_SINCE]: since } } } },
+    );
   if (invalidMs === undefined || invalidMs > clock.now()) {
     // Never noted as used: known only as far back as uses are noted.
     if ((usedMs ?? trackedMs) >= preserveDayMs) return;

@@ -6,9 +6,21 @@
 import type { Secret, ServiceAccount } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { secrets, serviceAccounts } from '#client/refs.ts';
-import { defineController, watch, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
+import {
+  defineController,
+  watch,
+  type ControllerDefinition,
+  type ReconcileContext,
+} from '#runtime/controller.ts';
 import { JwtSigner } from '#stdx/jwt.ts';
-import { ACCOUNT_NAME, ACCOUNT_UID, accountOf, secretsByAccount, TOKEN_SECRET_TYPE, watchTokenSecrets } from './token-secrets.ts';
+import {
+  ACCOUNT_NAME,
+  ACCOUNT_UID,
+  accountOf,
+  secretsByAccount,
+  TOKEN_SECRET_TYPE,
+  watchTokenSecrets,
+} from './token-secrets.ts';
 
 const ISSUER = 'kubernetes/serviceaccount';
 const CLAIM = 'kubernetes.io/serviceaccount';
@@ -20,7 +32,10 @@ export interface ServiceAccountTokenOptions {
   readonly rootCA: string;
 }
 
-export function serviceAccountTokenController({ serviceAccountKey, rootCA }: ServiceAccountTokenOptions): ControllerDefinition {
+export function serviceAccountTokenController({
+  serviceAccountKey,
+  rootCA,
+}: ServiceAccountTokenOptions): ControllerDefinition {
   const signer = new JwtSigner(serviceAccountKey);
   return defineController({
     name: 'serviceaccount-token-controller',
@@ -48,7 +63,10 @@ export function serviceAccountTokenController({ serviceAccountKey, rootCA }: Ser
 }
 
 /** The cache first; that there is none, or another one, is asked of the server. */
-async function findAccount({ shared, informer }: ReconcileContext, name: { readonly namespace: string; readonly name: string }): Promise<ServiceAccount | undefined> {
+async function findAccount(
+  { shared, informer }: ReconcileContext,
+  name: { readonly namespace: string; readonly name: string },
+): Promise<ServiceAccount | undefined> {
   const cached = informer(serviceAccounts).get(`${name.namespace}/${name.name}`);
   return cached ?? shared.get(serviceAccounts, name).catch(ifAbsent);
 }
@@ -65,47 +83,89 @@ function isOfAnother({ metadata }: Secret, account: ServiceAccount): boolean {
 async function remove({ shared, log }: ReconcileContext, { metadata }: Secret): Promise<void> {
   const { name = '', namespace, uid } = metadata ?? {};
   // What the cache says may be old: a live look decides.
-  const account = await shared.get(serviceAccounts, { namespace, name: metadata?.annotations?.[ACCOUNT_NAME] ?? '' }).catch(ifAbsent);
+  const account = await shared
+    .get(serviceAccounts, { namespace, name: metadata?.annotations?.[ACCOUNT_NAME] ?? '' })
+    .catch(ifAbsent);
   if (account && !isOfAnother({ metadata } as Secret, account)) return;
   log.info('deleting the token of a service account that is gone', { secret: `${namespace ?? ''}/${name}` });
-  await shared.delete(secrets, { name, namespace }, { preconditions: uid ? { uid } : {} }).catch((error: unknown) => {
-    if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
-  });
+  await shared
+    .delete(secrets, { name, namespace }, { preconditions: uid ? { uid } : {} })
+    .catch((error: unknown) => {
+      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
+    });
 }
 
-interface Fill { readonly secret: Secret; readonly account: ServiceAccount; readonly signer: JwtSigner; readonly rootCA: string }
+interface Fill {
+  readonly secret: Secret;
+  readonly account: ServiceAccount;
+  readonly signer: JwtSigner;
+  readonly rootCA: string;
+}
 
 async function fill({ shared }: ReconcileContext, { secret, account, signer, rootCA }: Fill): Promise<void> {
   const { name = '', namespace = '' } = secret.metadata ?? {};
   if (isFull(secret, { account, rootCA })) return;
   const current = await shared.get(secrets, { name, namespace }).catch(ifAbsent);
-  if (!current || current.type !== TOKEN_SECRET_TYPE || current.metadata?.uid !== secret.metadata?.uid || current.metadata?.deletionTimestamp || isFull(current, { account, rootCA })) return;
+  if (
+    !current ||
+    current.type !== TOKEN_SECRET_TYPE ||
+    current.metadata?.uid !== secret.metadata?.uid ||
+    current.metadata?.deletionTimestamp ||
+    isFull(current, { account, rootCA })
+  )
+    return;
   const { name: accountName = '', uid = '' } = account.metadata ?? {};
   const data = { ...current.data };
   data['ca.crt'] = Buffer.from(rootCA).toString('base64');
   data['namespace'] ||= Buffer.from(namespace).toString('base64');
-  data['token'] ||= Buffer.from(signer.sign({
-    iss: ISSUER, [`${CLAIM}/namespace`]: namespace, [`${CLAIM}/secret.name`]: name, [`${CLAIM}/service-account.name`]: accountName, [`${CLAIM}/service-account.uid`]: uid,
-    sub: `system:serviceaccount:${namespace}:${accountName}`,
-  })).toString('base64');
+  data['token'] ||= Buffer.from(
+    signer.sign({
+      iss: ISSUER,
+      [`${CLAIM}/namespace`]: namespace,
+      [`${CLAIM}/secret.name`]: name,
+      [`${CLAIM}/service-account.name`]: accountName,
+      [`${CLAIM}/service-account.uid`]: uid,
+      sub: `system:serviceaccount:${namespace}:${accountName}`,
+    }),
+  ).toString('base64');
   const annotations = { ...current.metadata?.annotations, [ACCOUNT_NAME]: accountName, [ACCOUNT_UID]: uid };
-  await shared.update(secrets, { ...current, metadata: { ...current.metadata, annotations }, data }).catch((error: unknown) => {
-    if (!isStatusError(error, 'NotFound')) throw error;
-  });
+  await shared
+    .update(secrets, { ...current, metadata: { ...current.metadata, annotations }, data })
+    .catch((error: unknown) => {
+      if (!isStatusError(error, 'NotFound')) throw error;
+    });
 }
 
-function isFull({ data = {}, metadata }: Secret, { account, rootCA }: { readonly account: ServiceAccount; readonly rootCA: string }): boolean {
-  return Boolean(data['token'] && data['namespace']) && data['ca.crt'] === Buffer.from(rootCA).toString('base64') && metadata?.annotations?.[ACCOUNT_UID] === account.metadata?.uid;
+function isFull(
+  { data = {}, metadata }: Secret,
+  { account, rootCA }: { readonly account: ServiceAccount; readonly rootCA: string },
+): boolean {
+  return (
+    Boolean(data['token'] && data['namespace']) &&
+    data['ca.crt'] === Buffer.from(rootCA).toString('base64') &&
+    metadata?.annotations?.[ACCOUNT_UID] === account.metadata?.uid
+  );
 }
 
 /** An account lists its secrets: one that is gone is taken from the list. */
-async function removeMention({ shared, informer }: ReconcileContext, { namespace, name, secretName }: { readonly namespace: string; readonly name: string; readonly secretName: string }): Promise<void> {
+async function removeMention(
+  { shared, informer }: ReconcileContext,
+  {
+    namespace,
+    name,
+    secretName,
+  }: { readonly namespace: string; readonly name: string; readonly secretName: string },
+): Promise<void> {
   if (informer(secrets).get(`${namespace}/${secretName}`)) return;
-  const mentions = (account: ServiceAccount | undefined): boolean => account?.secrets?.some((one) => one.name === secretName) ?? false;
+  const mentions = (account: ServiceAccount | undefined): boolean =>
+    account?.secrets?.some((one) => one.name === secretName) ?? false;
   if (!mentions(informer(serviceAccounts).get(`${namespace}/${name}`))) return;
   // Another secret may have its name by now.
   if (await shared.get(secrets, { namespace, name: secretName }).catch(ifAbsent)) return;
   const account = await shared.get(serviceAccounts, { namespace, name }).catch(ifAbsent);
   if (!account || !mentions(account)) return;
-  await shared.update(serviceAccounts, { ...account, secrets: account.secrets!.filter((one) => one.name !== secretName) });
+  await shared.update(serviceAccounts, {
+    ...account,
+    secrets: account.secrets!.filter((one) => one.name !== secretName),
+  });
 }

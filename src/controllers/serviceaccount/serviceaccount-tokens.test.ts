@@ -9,24 +9,34 @@ import { serviceAccountTokenController } from './serviceaccount-token-controller
 import { ACCOUNT_NAME, ACCOUNT_UID, INVALID_SINCE, LAST_USED, TOKEN_SECRET_TYPE } from './token-secrets.ts';
 
 const DAY_MS = 86_400_000;
-const text = (secret: Secret, key: string): string => Buffer.from(secret.data?.[key] ?? '', 'base64').toString();
+const text = (secret: Secret, key: string): string =>
+  Buffer.from(secret.data?.[key] ?? '', 'base64').toString();
 
 function tokenSecret(name: string, account: string): Secret {
-  return { metadata: { name, namespace: 'red', annotations: { [ACCOUNT_NAME]: account } }, type: TOKEN_SECRET_TYPE };
+  return {
+    metadata: { name, namespace: 'red', annotations: { [ACCOUNT_NAME]: account } },
+    type: TOKEN_SECRET_TYPE,
+  };
 }
 
 describe('tokens in secrets', () => {
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
   let world: TestWorld;
   before(async () => {
-    world = await startTestWorld([serviceAccountTokenController({ serviceAccountKey: key, rootCA: 'the certificate' })]);
+    world = await startTestWorld([
+      serviceAccountTokenController({ serviceAccountKey: key, rootCA: 'the certificate' }),
+    ]);
     await world.api.create(namespaces, { metadata: { name: 'red' } });
   });
   after(() => world.stop());
-  const filled = (name: string): Promise<Secret> => world.until(`${name} is filled`, async () => {
-    const secret = await world.find(secrets, { namespace: 'red', name });
-    return secret?.data?.['token'] && secret;
-  });
+  const filled = (name: string): Promise<Secret> =>
+    world.until(`${name} is filled`, async () => {
+      const secret = await world.find(secrets, { namespace: 'red', name });
+      return secret?.data?.['token'] && secret;
+    });
 
   it('are made for an account that is there, with the CA and the namespace', async () => {
     const account = await world.api.create(serviceAccounts, { metadata: { name: 'bot', namespace: 'red' } });
@@ -36,8 +46,12 @@ describe('tokens in secrets', () => {
     assert.equal(text(secret, 'namespace'), 'red');
     assert.equal(secret.metadata?.annotations?.[ACCOUNT_UID], account.metadata!.uid);
     assert.deepEqual(JSON.parse(Buffer.from(text(secret, 'token').split('.')[1]!, 'base64url').toString()), {
-      iss: 'kubernetes/serviceaccount', 'kubernetes.io/serviceaccount/namespace': 'red', 'kubernetes.io/serviceaccount/secret.name': 'bot-token', 'kubernetes.io/serviceaccount/service-account.name': 'bot',
-      'kubernetes.io/serviceaccount/service-account.uid': account.metadata!.uid, sub: 'system:serviceaccount:red:bot',
+      iss: 'kubernetes/serviceaccount',
+      'kubernetes.io/serviceaccount/namespace': 'red',
+      'kubernetes.io/serviceaccount/secret.name': 'bot-token',
+      'kubernetes.io/serviceaccount/service-account.name': 'bot',
+      'kubernetes.io/serviceaccount/service-account.uid': account.metadata!.uid,
+      sub: 'system:serviceaccount:red:bot',
     });
   });
 
@@ -53,24 +67,45 @@ describe('tokens in secrets', () => {
 
   it('wait for nobody: a secret of an account that is not there is deleted, and so is one of another account of that name', async () => {
     await world.api.create(secrets, tokenSecret('lost', 'nobody'));
-    await world.until('lost is gone', async () => !await world.find(secrets, { namespace: 'red', name: 'lost' }));
+    await world.until(
+      'lost is gone',
+      async () => !(await world.find(secrets, { namespace: 'red', name: 'lost' })),
+    );
     const foreign = tokenSecret('foreign', 'bot');
     foreign.metadata!.annotations![ACCOUNT_UID] = 'another';
     await world.api.create(secrets, foreign);
-    await world.until('foreign is gone', async () => !await world.find(secrets, { namespace: 'red', name: 'foreign' }));
+    await world.until(
+      'foreign is gone',
+      async () => !(await world.find(secrets, { namespace: 'red', name: 'foreign' })),
+    );
   });
 
   it('go with their account; an account forgets a secret that is gone; other secrets are left alone', async () => {
-    await world.api.create(serviceAccounts, { metadata: { name: 'old', namespace: 'red' }, secrets: [{ name: 'old-token' }, { name: 'other' }] });
+    await world.api.create(serviceAccounts, {
+      metadata: { name: 'old', namespace: 'red' },
+      secrets: [{ name: 'old-token' }, { name: 'other' }],
+    });
     await world.api.create(secrets, tokenSecret('old-token', 'old'));
-    await world.api.create(secrets, { metadata: { name: 'other', namespace: 'red', annotations: { [ACCOUNT_NAME]: 'old' } }, type: 'Opaque' });
+    await world.api.create(secrets, {
+      metadata: { name: 'other', namespace: 'red', annotations: { [ACCOUNT_NAME]: 'old' } },
+      type: 'Opaque',
+    });
     await filled('old-token');
     await world.api.delete(secrets, { namespace: 'red', name: 'old-token' });
-    await world.until('forgotten', async () => (await world.api.get(serviceAccounts, { namespace: 'red', name: 'old' })).secrets?.map(({ name }) => name).join() === 'other');
+    await world.until(
+      'forgotten',
+      async () =>
+        (await world.api.get(serviceAccounts, { namespace: 'red', name: 'old' })).secrets
+          ?.map(({ name }) => name)
+          .join() === 'other',
+    );
     await world.api.create(secrets, tokenSecret('old-token2', 'old'));
     await filled('old-token2');
     await world.api.delete(serviceAccounts, { namespace: 'red', name: 'old' });
-    await world.until('old-token2 is gone', async () => !await world.find(secrets, { namespace: 'red', name: 'old-token2' }));
+    await world.until(
+      'old-token2 is gone',
+      async () => !(await world.find(secrets, { namespace: 'red', name: 'old-token2' })),
+    );
     assert.ok(await world.find(secrets, { namespace: 'red', name: 'other' }));
   });
 });
@@ -84,16 +119,38 @@ describe('unused tokens', () => {
   after(() => world.stop());
 
   it('are marked invalid after a period and deleted after another; those in use stay', async () => {
-    const day = (offset: number): string => new Date(world.clock.now() + offset * DAY_MS).toISOString().slice(0, 10);
-    const tracking = { namespace: 'kube-system', name: 'kube-apiserver-legacy-service-account-token-tracking' };
-    assert.equal((await world.api.get(configMaps, tracking)).data?.['since'], day(0), 'the API server notes uses from now on');
+    const day = (offset: number): string =>
+      new Date(world.clock.now() + offset * DAY_MS).toISOString().slice(0, 10);
+    const tracking = {
+      namespace: 'kube-system',
+      name: 'kube-apiserver-legacy-service-account-token-tracking',
+    };
+    assert.equal(
+      (await world.api.get(configMaps, tracking)).data?.['since'],
+      day(0),
+      'the API server notes uses from now on',
+    );
     const names = ['unused', 'used', 'mounted'];
-    await world.api.create(serviceAccounts, { metadata: { name: 'bot', namespace: 'red' }, secrets: names.map((name) => ({ name })) });
+    await world.api.create(serviceAccounts, {
+      metadata: { name: 'bot', namespace: 'red' },
+      secrets: names.map((name) => ({ name })),
+    });
     for (const name of [...names, 'manual']) await world.api.create(secrets, tokenSecret(name, 'bot'));
-    await world.api.create(pods, { metadata: { name: 'p', namespace: 'red' }, spec: { containers: [{ name: 'c', image: 'i' }], volumes: [{ name: 'v', secret: { secretName: 'mounted' } }] } });
-    const label = async (name: string): Promise<string | undefined> => (await world.find(secrets, { namespace: 'red', name }))?.metadata?.labels?.[INVALID_SINCE];
+    await world.api.create(pods, {
+      metadata: { name: 'p', namespace: 'red' },
+      spec: {
+        containers: [{ name: 'c', image: 'i' }],
+        volumes: [{ name: 'v', secret: { secretName: 'mounted' } }],
+      },
+    });
+    const label = async (name: string): Promise<string | undefined> =>
+      (await world.find(secrets, { namespace: 'red', name }))?.metadata?.labels?.[INVALID_SINCE];
     const nextDay = async (): Promise<void> => {
-      await world.api.patch(secrets, { namespace: 'red', name: 'used' }, { type: 'merge', patch: { metadata: { labels: { [LAST_USED]: day(1) } } } });
+      await world.api.patch(
+        secrets,
+        { namespace: 'red', name: 'used' },
+        { type: 'merge', patch: { metadata: { labels: { [LAST_USED]: day(1) } } } },
+      );
       await world.clock.advance(DAY_MS);
       await world.pass(100);
     };
@@ -106,7 +163,11 @@ describe('unused tokens', () => {
     await nextDay();
     assert.ok(await label('unused'), 'not before the day is over');
     await nextDay();
-    await world.until('deleted', async () => !await world.find(secrets, { namespace: 'red', name: 'unused' }));
-    for (const name of ['used', 'mounted', 'manual']) assert.ok(await world.find(secrets, { namespace: 'red', name }), name);
+    await world.until(
+      'deleted',
+      async () => !(await world.find(secrets, { namespace: 'red', name: 'unused' })),
+    );
+    for (const name of ['used', 'mounted', 'manual'])
+      assert.ok(await world.find(secrets, { namespace: 'red', name }), name);
   });
 });

@@ -23,6 +23,10 @@ export function accountOf({ metadata }: Secret): string | undefined {
 }
 
 export const secretsByAccount = {
-  resource: secrets, name: BY_ACCOUNT,
-  values: ((secret: Secret) => { const account = accountOf(secret); return account === undefined ? [] : [account]; }) as (object: never) => readonly string[],
+  resource: secrets,
+  name: BY_ACCOUNT,
+  values: ((secret: Secret) => {
+    const account = accountOf(secret);
+    return account === undefined ? [] : [account];
+  }) as (object: never) => readonly string[],
 };

@@ -15,10 +15,17 @@ const CONDITION = 'StorageMigrating';
 const FIELD_MANAGER = 'migration-runner-controller';
 
 /** Rejects with Conflict when somebody else wrote the definition meanwhile: the generation that is noted must be the one that was read. */
-export async function noteRunning(context: ReconcileContext, migration: StorageVersionMigration): Promise<void> {
+export async function noteRunning(
+  context: ReconcileContext,
+  migration: StorageVersionMigration,
+): Promise<void> {
   const definition = await definitionOf(context, migration);
   if (!definition) return;
-  const condition = { status: 'True', reason: 'MigrationRunning', message: `Migration ${migration.metadata?.name} is running` };
+  const condition = {
+    status: 'True',
+    reason: 'MigrationRunning',
+    message: `Migration ${migration.metadata?.name} is running`,
+  };
   await apply(context, definition, { condition, storedVersions: definition.status?.storedVersions });
 }
 
@@ -29,17 +36,28 @@ export async function noteEnd(context: ReconcileContext, migration: StorageVersi
   const began = definition.status?.conditions?.find(({ type }) => type === CONDITION)?.observedGeneration;
   const isSame = began !== undefined && began === definition.metadata?.generation;
   const succeeded = isTrue(migration, 'Succeeded');
-  const migrated = succeeded && isSame ? definition.spec.versions.filter(({ storage }) => storage).map(({ name }) => name) : definition.status?.storedVersions;
-  await apply(context, definition, { condition: { status: 'False', ...ending(succeeded, isSame) }, storedVersions: migrated });
+  const migrated =
+    succeeded && isSame
+      ? definition.spec.versions.filter(({ storage }) => storage).map(({ name }) => name)
+      : definition.status?.storedVersions;
+  await apply(context, definition, {
+    condition: { status: 'False', ...ending(succeeded, isSame) },
+    storedVersions: migrated,
+  });
 }
 
 function ending(succeeded: boolean, isSame: boolean): { readonly reason: string; readonly message: string } {
   if (!succeeded) return { reason: 'MigrationFailed', message: 'The migration has failed' };
-  const versions = isSame ? 'and the stored versions have been updated' : 'but the stored versions have not been updated due to a generation mismatch';
+  const versions = isSame
+    ? 'and the stored versions have been updated'
+    : 'but the stored versions have not been updated due to a generation mismatch';
   return { reason: 'MigrationSucceeded', message: `The migration has succeeded ${versions}` };
 }
 
-async function definitionOf({ api }: ReconcileContext, migration: StorageVersionMigration): Promise<CustomResourceDefinition | undefined> {
+async function definitionOf(
+  { api }: ReconcileContext,
+  migration: StorageVersionMigration,
+): Promise<CustomResourceDefinition | undefined> {
   if (!migration.spec?.resource.group) return undefined;
   try {
     return await api.get(customResourceDefinitions, { name: resourceNameOf(migration) });
@@ -49,14 +67,38 @@ async function definitionOf({ api }: ReconcileContext, migration: StorageVersion
   }
 }
 
-interface Change { readonly condition: Omit<CustomResourceDefinitionCondition, 'type'>; readonly storedVersions: readonly string[] | undefined }
+interface Change {
+  readonly condition: Omit<CustomResourceDefinitionCondition, 'type'>;
+  readonly storedVersions: readonly string[] | undefined;
+}
 
 /** storedVersions are always said: what an applier no longer says is taken away. */
-async function apply({ api, clock }: ReconcileContext, { metadata }: CustomResourceDefinition, { condition, storedVersions }: Change): Promise<void> {
+async function apply(
+  { api, clock }: ReconcileContext,
+  { metadata }: CustomResourceDefinition,
+  { condition, storedVersions }: Change,
+): Promise<void> {
   const { name = '', resourceVersion, generation } = metadata ?? {};
-  const said = { type: CONDITION, ...condition, lastTransitionTime: formatTime(clock.now()), observedGeneration: generation };
-  await api.patch(customResourceDefinitions, { name }, {
-    type: 'apply', subresource: 'status', fieldManager: FIELD_MANAGER, force: true,
-    patch: { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', metadata: { name, resourceVersion }, status: { conditions: [said], ...(storedVersions ? { storedVersions } : {}) } },
-  });
+  const said = {
+    type: CONDITION,
+    ...condition,
+    lastTransitionTime: formatTime(clock.now()),
+    observedGeneration: generation,
+  };
+  await api.patch(
+    customResourceDefinitions,
+    { name },
+    {
+      type: 'apply',
+      subresource: 'status',
+      fieldManager: FIELD_MANAGER,
+      force: true,
+      patch: {
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name, resourceVersion },
+        status: { conditions: [said], ...(storedVersions ? { storedVersions } : {}) },
+      },
+    },
+  );
 }

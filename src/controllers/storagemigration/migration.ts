@@ -23,24 +23,45 @@ export function isOver(migration: StorageVersionMigration): boolean {
 }
 
 /** The oldest first; of one second, by name. */
-export function byAge({ metadata: left }: StorageVersionMigration, { metadata: right }: StorageVersionMigration): number {
+export function byAge(
+  { metadata: left }: StorageVersionMigration,
+  { metadata: right }: StorageVersionMigration,
+): number {
   const [older, newer] = [left?.creationTimestamp ?? '', right?.creationTimestamp ?? ''];
   if (older !== newer) return older < newer ? -1 : 1;
   return (left?.name ?? '') < (right?.name ?? '') ? -1 : 1;
 }
 
-export interface Said { readonly type: Type; readonly status?: 'True' | 'False'; readonly reason: string; readonly message: string }
+export interface Said {
+  readonly type: Type;
+  readonly status?: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+}
 
 /** Writes one condition, in its place or at the end. Rejects with Conflict where the cache is behind. */
-export async function say({ api, clock }: ReconcileContext, migration: StorageVersionMigration, { status = 'True', ...said }: Said): Promise<void> {
+export async function say(
+  { api, clock }: ReconcileContext,
+  migration: StorageVersionMigration,
+  { status = 'True', ...said }: Said,
+): Promise<void> {
   const condition: Condition = { ...said, status, lastTransitionTime: formatTime(clock.now()) };
   const conditions = migration.status?.conditions ?? [];
   const isThere = conditions.some(({ type }) => type === said.type);
-  const next = isThere ? conditions.map((other) => other.type === said.type ? condition : other) : [...conditions, condition];
-  await api.updateStatus(storageVersionMigrations, { ...migration, status: { ...migration.status, conditions: next } });
+  const next = isThere
+    ? conditions.map((other) => (other.type === said.type ? condition : other))
+    : [...conditions, condition];
+  await api.updateStatus(storageVersionMigrations, {
+    ...migration,
+    status: { ...migration.status, conditions: next },
+  });
 }
 
-export function fail(context: ReconcileContext, migration: StorageVersionMigration, message: string): Promise<void> {
+export function fail(
+  context: ReconcileContext,
+  migration: StorageVersionMigration,
+  message: string,
+): Promise<void> {
   context.log.warn('a migration failed', { migration: migration.metadata?.name, message });
   return say(context, migration, { type: 'Failed', reason: 'StorageVersionMigrationFailed', message });
 }

@@ -17,62 +17,152 @@ import { startWebhookPeer } from '#testing/webhook-peer.ts';
 import { startTestWorld, type TestWorld } from '../test-world.ts';
 import { storageVersionMigratorController } from './storage-version-migrator-controller.ts';
 
-const serving = servingFrom({ featureGates: 'StorageVersionMigrator=true', runtimeConfig: 'storagemigration.k8s.io/v1beta1=true' });
-const SUCCEEDED = ['Running=False MigrationCompleted: Migration completed', 'Succeeded=True StorageVersionMigrationSucceeded: '];
+const serving = servingFrom({
+  featureGates: 'StorageVersionMigrator=true',
+  runtimeConfig: 'storagemigration.k8s.io/v1beta1=true',
+});
+const SUCCEEDED = [
+  'Running=False MigrationCompleted: Migration completed',
+  'Succeeded=True StorageVersionMigrationSucceeded: ',
+];
 
-interface Made { readonly world: TestWorld; stop(): Promise<void> }
+interface Made {
+  readonly world: TestWorld;
+  stop(): Promise<void>;
+}
 
-async function start(t: TestContext, { store = memoryStore(), encryption }: { readonly store?: NonNullable<TestApiOptions['store']>; readonly encryption?: string } = {}): Promise<Made> {
-  const world = await startTestWorld([storageVersionMigratorController], { serving, store, ...(encryption === undefined ? {} : { settings: { encryption: { file: encryption, reload: false } } }) });
+async function start(
+  t: TestContext,
+  {
+    store = memoryStore(),
+    encryption,
+  }: { readonly store?: NonNullable<TestApiOptions['store']>; readonly encryption?: string } = {},
+): Promise<Made> {
+  const world = await startTestWorld([storageVersionMigratorController], {
+    serving,
+    store,
+    ...(encryption === undefined ? {} : { settings: { encryption: { file: encryption, reload: false } } }),
+  });
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= world.stop());
   t.after(stop);
   return { world, stop };
 }
 
-function begin({ api }: TestWorld, name: string, resource: { readonly group: string; readonly resource: string }): Promise<unknown> {
+function begin(
+  { api }: TestWorld,
+  name: string,
+  resource: { readonly group: string; readonly resource: string },
+): Promise<unknown> {
   return api.create(storageVersionMigrations, { metadata: { name }, spec: { resource } });
 }
 
 function ended(world: TestWorld, name: string): Promise<StorageVersionMigration> {
   return world.until(`${name} ends`, async () => {
     const migration = await world.api.get(storageVersionMigrations, { name });
-    return migration.status?.conditions?.some(({ type, status }) => type === 'Running' && status === 'False') && migration;
+    return (
+      migration.status?.conditions?.some(({ type, status }) => type === 'Running' && status === 'False') &&
+      migration
+    );
   });
 }
 
 function said({ status }: StorageVersionMigration): string[] {
-  return (status?.conditions ?? []).map(({ type, status: is, reason, message }) => `${type}=${is} ${reason}: ${message}`);
+  return (status?.conditions ?? []).map(
+    ({ type, status: is, reason, message }) => `${type}=${is} ${reason}: ${message}`,
+  );
 }
 
 // ------------------------------------------------------------------------------------------------------- another version
 
 const WIDGETS = 'widgets.example.com';
 const WIDGETS_PREFIX = '/registry/example.com/widgets/';
-const widgets = (version: string): ResourceRef => ({ group: 'example.com', version, plural: 'widgets', kind: 'Widget', namespaced: true });
+const widgets = (version: string): ResourceRef => ({
+  group: 'example.com',
+  version,
+  plural: 'widgets',
+  kind: 'Widget',
+  namespaced: true,
+});
 
 async function defineWidgets(world: TestWorld, conversion: CustomResourceConversion): Promise<void> {
   const { api } = world;
-  const version = (name: string, storage: boolean): object => ({ name, served: true, storage, schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } } });
+  const version = (name: string, storage: boolean): object => ({
+    name,
+    served: true,
+    storage,
+    schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+  });
   const names = { plural: 'widgets', singular: 'widget', kind: 'Widget', listKind: 'WidgetList' };
-  await api.create(customResourceDefinitions, { metadata: { name: WIDGETS }, spec: { group: 'example.com', scope: 'Namespaced', names, conversion, versions: [version('v1', true), version('v2', false)] } } as CustomResourceDefinition);
-  await world.until('served', async () => (await api.get(customResourceDefinitions, { name: WIDGETS })).status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True'));
+  await api.create(customResourceDefinitions, {
+    metadata: { name: WIDGETS },
+    spec: {
+      group: 'example.com',
+      scope: 'Namespaced',
+      names,
+      conversion,
+      versions: [version('v1', true), version('v2', false)],
+    },
+  } as CustomResourceDefinition);
+  await world.until('served', async () =>
+    (await api.get(customResourceDefinitions, { name: WIDGETS })).status?.conditions?.some(
+      ({ type, status }) => type === 'Established' && status === 'True',
+    ),
+  );
 }
 
 for (const strategy of ['None', 'Webhook']) {
   it(`stores custom resources in the version that is stored now, and says so at the definition: conversion ${strategy}`, async (t) => {
-    const store = memoryStore(), { world } = await start(t, { store }), { api } = world;
+    const store = memoryStore(),
+      { world } = await start(t, { store }),
+      { api } = world;
     const peer = await startWebhookPeer(({ body }) => {
-      const { request } = body as { request: { uid: string; desiredAPIVersion: string; objects: KubeObject[] } };
-      return { body: { apiVersion: 'apiextensions.k8s.io/v1', kind: 'ConversionReview', response: { uid: request.uid, result: { status: 'Success' }, convertedObjects: request.objects.map((object) => ({ ...object, apiVersion: request.desiredAPIVersion })) } } };
+      const { request } = body as {
+        request: { uid: string; desiredAPIVersion: string; objects: KubeObject[] };
+      };
+      return {
+        body: {
+          apiVersion: 'apiextensions.k8s.io/v1',
+          kind: 'ConversionReview',
+          response: {
+            uid: request.uid,
+            result: { status: 'Success' },
+            convertedObjects: request.objects.map((object) => ({
+              ...object,
+              apiVersion: request.desiredAPIVersion,
+            })),
+          },
+        },
+      };
     });
     t.after(() => peer.stop());
-    await defineWidgets(world, strategy === 'None' ? { strategy } : { strategy, webhook: { conversionReviewVersions: ['v1'], clientConfig: { url: peer.url, caBundle: Buffer.from(peer.caPem).toString('base64') } } });
-    for (let i = 0; i < 3; i++) await api.create(widgets('v1'), { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: `w${i}`, namespace: 'default' }, spec: { size: i } } as KubeObject);
+    await defineWidgets(
+      world,
+      strategy === 'None'
+        ? { strategy }
+        : {
+            strategy,
+            webhook: {
+              conversionReviewVersions: ['v1'],
+              clientConfig: { url: peer.url, caBundle: Buffer.from(peer.caPem).toString('base64') },
+            },
+          },
+    );
+    for (let i = 0; i < 3; i++)
+      await api.create(widgets('v1'), {
+        apiVersion: 'example.com/v1',
+        kind: 'Widget',
+        metadata: { name: `w${i}`, namespace: 'default' },
+        spec: { size: i },
+      } as KubeObject);
     const definition = await api.get(customResourceDefinitions, { name: WIDGETS });
     for (const version of definition.spec.versions) version.storage = version.name === 'v2';
-    assert.deepEqual((await api.update(customResourceDefinitions, definition)).status?.storedVersions, ['v1', 'v2']);
-    for (const text of await rawValues(store, WIDGETS_PREFIX)) assert.match(text, /"apiVersion":"example.com\/v1"/);
+    assert.deepEqual((await api.update(customResourceDefinitions, definition)).status?.storedVersions, [
+      'v1',
+      'v2',
+    ]);
+    for (const text of await rawValues(store, WIDGETS_PREFIX))
+      assert.match(text, /"apiVersion":"example.com\/v1"/);
     const before = await api.get(widgets('v1'), { name: 'w1', namespace: 'default' });
 
     await begin(world, 'widgets', { group: 'example.com', resource: 'widgets' });
@@ -82,23 +172,36 @@ for (const strategy of ['None', 'Webhook']) {
     for (const text of texts) assert.match(text, /"apiVersion":"example.com\/v2"/);
     const after = await api.get(widgets('v1'), { name: 'w1', namespace: 'default' });
     assert.notEqual(after.metadata!.resourceVersion, before.metadata!.resourceVersion);
-    assert.deepEqual({ ...after, metadata: { ...after.metadata, resourceVersion: '' } }, { ...before, metadata: { ...before.metadata, resourceVersion: '' } });
+    assert.deepEqual(
+      { ...after, metadata: { ...after.metadata, resourceVersion: '' } },
+      { ...before, metadata: { ...before.metadata, resourceVersion: '' } },
+    );
     const { spec, status } = await api.get(customResourceDefinitions, { name: WIDGETS });
     assert.deepEqual(status?.storedVersions, ['v2']);
     const { reason, message } = status!.conditions!.find(({ type }) => type === 'StorageMigrating')!;
-    assert.deepEqual([reason, message], ['MigrationSucceeded', 'The migration has succeeded and the stored versions have been updated']);
-    const without = await api.patch(customResourceDefinitions, { name: WIDGETS }, { type: 'merge', patch: { spec: { versions: spec.versions.filter(({ name }) => name === 'v2') } } });
+    assert.deepEqual(
+      [reason, message],
+      ['MigrationSucceeded', 'The migration has succeeded and the stored versions have been updated'],
+    );
+    const without = await api.patch(
+      customResourceDefinitions,
+      { name: WIDGETS },
+      { type: 'merge', patch: { spec: { versions: spec.versions.filter(({ name }) => name === 'v2') } } },
+    );
     assert.equal(without.spec.versions.length, 1);
   });
 }
 
 it('leaves storedVersions where the definition changed while it ran', async (t) => {
   let changes = false;
-  const store = memoryStore(), { world } = await start(t, { store: keptStore(store, async (key) => {
-    if (!changes || !key.startsWith(WIDGETS_PREFIX)) return;
-    changes = false;
-    await storeIn('v1');
-  }) });
+  const store = memoryStore(),
+    { world } = await start(t, {
+      store: keptStore(store, async (key) => {
+        if (!changes || !key.startsWith(WIDGETS_PREFIX)) return;
+        changes = false;
+        await storeIn('v1');
+      }),
+    });
   const { api } = world;
   const storeIn = async (name: string): Promise<void> => {
     const definition = await api.get(customResourceDefinitions, { name: WIDGETS });
@@ -106,33 +209,60 @@ it('leaves storedVersions where the definition changed while it ran', async (t) 
     await api.update(customResourceDefinitions, definition);
   };
   await defineWidgets(world, { strategy: 'None' });
-  await api.create(widgets('v1'), { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: 'w', namespace: 'default' } });
+  await api.create(widgets('v1'), {
+    apiVersion: 'example.com/v1',
+    kind: 'Widget',
+    metadata: { name: 'w', namespace: 'default' },
+  });
   await storeIn('v2');
   changes = true;
   await begin(world, 'widgets', { group: 'example.com', resource: 'widgets' });
   assert.deepEqual(said(await ended(world, 'widgets')), SUCCEEDED);
   const { status } = await api.get(customResourceDefinitions, { name: WIDGETS });
-  assert.equal(status!.conditions!.find(({ type }) => type === 'StorageMigrating')!.message, 'The migration has succeeded but the stored versions have not been updated due to a generation mismatch');
+  assert.equal(
+    status!.conditions!.find(({ type }) => type === 'StorageMigrating')!.message,
+    'The migration has succeeded but the stored versions have not been updated due to a generation mismatch',
+  );
   assert.deepEqual(status!.storedVersions, ['v1', 'v2']);
 });
 
 // ----------------------------------------------------------------------------------------------------------- another key
 
 const MANY = 1_100;
-const key = (byte: number): object => ({ name: `key${byte}`, secret: Buffer.alloc(32, byte).toString('base64') });
+const key = (byte: number): object => ({
+  name: `key${byte}`,
+  secret: Buffer.alloc(32, byte).toString('base64'),
+});
 
 it('encrypts with the new key, across pages and a restart, and minds what changes meanwhile', async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'capstan-migration-')), encryption = join(dir, 'encryption.yaml');
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-migration-')),
+    encryption = join(dir, 'encryption.yaml');
   t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const configure = (...bytes: number[]): void => writeFileSync(encryption, JSON.stringify({
-    apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration', resources: [{ resources: ['secrets'], providers: [{ aesgcm: { keys: bytes.map(key) } }] }],
-  }));
-  const store = memoryStore(), prefix = '/registry/secrets/default/';
-  const encryptedWith = async (byte: number): Promise<number> => (await rawValues(store, prefix)).filter((text) => text.startsWith(`k8s:enc:aesgcm:v1:key${byte}:`)).length;
+  const configure = (...bytes: number[]): void =>
+    writeFileSync(
+      encryption,
+      JSON.stringify({
+        apiVersion: 'apiserver.config.k8s.io/v1',
+        kind: 'EncryptionConfiguration',
+        resources: [{ resources: ['secrets'], providers: [{ aesgcm: { keys: bytes.map(key) } }] }],
+      }),
+    );
+  const store = memoryStore(),
+    prefix = '/registry/secrets/default/';
+  const encryptedWith = async (byte: number): Promise<number> =>
+    (await rawValues(store, prefix)).filter((text) => text.startsWith(`k8s:enc:aesgcm:v1:key${byte}:`))
+      .length;
   const name = (i: number): string => `s${String(i).padStart(4, '0')}`;
   configure(1);
   const first = await start(t, { store: keptStore(store), encryption });
-  await Promise.all(Array.from({ length: MANY }, (_, i) => first.world.api.create(secrets, { metadata: { name: name(i), namespace: 'default' }, stringData: { a: 'b' } })));
+  await Promise.all(
+    Array.from({ length: MANY }, (_, i) =>
+      first.world.api.create(secrets, {
+        metadata: { name: name(i), namespace: 'default' },
+        stringData: { a: 'b' },
+      }),
+    ),
+  );
   await first.stop();
   assert.equal(await encryptedWith(1), MANY);
 
@@ -140,25 +270,46 @@ it('encrypts with the new key, across pages and a restart, and minds what change
   let rewritten = 0;
   // In the midst of the first page, two objects that are yet to come change; in the midst of the second, the disk fails, then everything ends.
   const WRITABLE = 700;
-  const interrupted: Made = await start(t, { encryption, store: keptStore(store, async (at) => {
-    if (!at.startsWith(prefix)) return;
-    rewritten++;
-    if (rewritten > WRITABLE) throw diskAway();
-    if (rewritten !== 10) return;
-    await interrupted.world.api.delete(secrets, { name: name(20), namespace: 'default' });
-    await interrupted.world.api.patch(secrets, { name: name(21), namespace: 'default' }, { type: 'merge', patch: { metadata: { labels: { changed: 'yes' } } } });
-  }) });
+  const interrupted: Made = await start(t, {
+    encryption,
+    store: keptStore(store, async (at) => {
+      if (!at.startsWith(prefix)) return;
+      rewritten++;
+      if (rewritten > WRITABLE) throw diskAway();
+      if (rewritten !== 10) return;
+      await interrupted.world.api.delete(secrets, { name: name(20), namespace: 'default' });
+      await interrupted.world.api.patch(
+        secrets,
+        { name: name(21), namespace: 'default' },
+        { type: 'merge', patch: { metadata: { labels: { changed: 'yes' } } } },
+      );
+    }),
+  });
   await begin(interrupted.world, 'secrets', { group: '', resource: 'secrets' });
   await interrupted.world.until('it tries again', () => rewritten > WRITABLE + 3);
-  assert.deepEqual(said(await interrupted.world.api.get(storageVersionMigrations, { name: 'secrets' })), ['Running=True MigrationRunning: The migration is running']);
+  assert.deepEqual(said(await interrupted.world.api.get(storageVersionMigrations, { name: 'secrets' })), [
+    'Running=True MigrationRunning: The migration is running',
+  ]);
   await interrupted.stop();
   assert.equal(await encryptedWith(2), WRITABLE);
 
-  const last = await start(t, { store: keptStore(store, (at) => { if (at.startsWith(prefix)) rewritten++; }), encryption });
+  const last = await start(t, {
+    store: keptStore(store, (at) => {
+      if (at.startsWith(prefix)) rewritten++;
+    }),
+    encryption,
+  });
   assert.deepEqual(said(await ended(last.world, 'secrets')), SUCCEEDED);
   assert.equal(await encryptedWith(2), MANY - 1);
-  assert.equal((await last.world.api.get(secrets, { name: name(21), namespace: 'default' })).metadata?.labels?.['changed'], 'yes');
-  await assert.rejects(last.world.api.get(secrets, { name: name(20), namespace: 'default' }), (error) => isStatusError(error, 'NotFound'));
+  assert.equal(
+    (await last.world.api.get(secrets, { name: name(21), namespace: 'default' })).metadata?.labels?.[
+      'changed'
+    ],
+    'yes',
+  );
+  await assert.rejects(last.world.api.get(secrets, { name: name(20), namespace: 'default' }), (error) =>
+    isStatusError(error, 'NotFound'),
+  );
   const before = rewritten;
   await begin(last.world, 'again', { group: '', resource: 'secrets' });
   assert.deepEqual(said(await ended(last.world, 'again')), SUCCEEDED);
@@ -169,19 +320,52 @@ it('encrypts with the new key, across pages and a restart, and minds what change
 
 it('says why it failed, one migration of a resource at a time', async (t) => {
   const { world } = await start(t);
-  await world.api.create(customResourceDefinitions, { metadata: { name: 'gadgets.example.com' }, spec: { group: 'example.com', scope: 'Cluster', names: { plural: 'gadgets', kind: 'Gadget' }, versions: [{ name: 'v1', served: false, storage: true, schema: { openAPIV3Schema: { type: 'object' } } }] } } as CustomResourceDefinition);
+  await world.api.create(customResourceDefinitions, {
+    metadata: { name: 'gadgets.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Cluster',
+      names: { plural: 'gadgets', kind: 'Gadget' },
+      versions: [
+        { name: 'v1', served: false, storage: true, schema: { openAPIV3Schema: { type: 'object' } } },
+      ],
+    },
+  } as CustomResourceDefinition);
   const cases: readonly (readonly [name: string, group: string, resource: string, message: string])[] = [
-    ['no-verbs', '', 'bindings', 'resource "/v1, Resource=bindings" does not support discovery operations: [update patch list]'],
+    [
+      'no-verbs',
+      '',
+      'bindings',
+      'resource "/v1, Resource=bindings" does not support discovery operations: [update patch list]',
+    ],
     ['nothing', 'nowhere.example.com', 'things', 'resource does not exist in discovery'],
     ['not-served', 'example.com', 'gadgets', 'resource does not exist in discovery'],
   ];
   for (const [name, group, resource] of cases) await begin(world, name, { group, resource });
   await begin(world, 'not-served-2', { group: 'example.com', resource: 'gadgets' });
-  await world.until('the first runs', async () => said(await world.api.get(storageVersionMigrations, { name: 'not-served' })).length > 0);
-  assert.deepEqual(said(await world.api.get(storageVersionMigrations, { name: 'not-served-2' })), [], 'the second waits');
+  await world.until(
+    'the first runs',
+    async () => said(await world.api.get(storageVersionMigrations, { name: 'not-served' })).length > 0,
+  );
+  assert.deepEqual(
+    said(await world.api.get(storageVersionMigrations, { name: 'not-served-2' })),
+    [],
+    'the second waits',
+  );
   await world.pass(61_000);
-  for (const [name, , , message] of cases) assert.deepEqual(said(await ended(world, name)), ['Running=False MigrationCompleted: Migration completed', `Failed=True StorageVersionMigrationFailed: ${message}`], name);
+  for (const [name, , , message] of cases)
+    assert.deepEqual(
+      said(await ended(world, name)),
+      [
+        'Running=False MigrationCompleted: Migration completed',
+        `Failed=True StorageVersionMigrationFailed: ${message}`,
+      ],
+      name,
+    );
   await ended(world, 'not-served-2');
   const { status } = await world.api.get(customResourceDefinitions, { name: 'gadgets.example.com' });
-  assert.equal(status?.conditions?.find(({ type }) => type === 'StorageMigrating')?.reason, 'MigrationFailed');
+  assert.equal(
+    status?.conditions?.find(({ type }) => type === 'StorageMigrating')?.reason,
+    'MigrationFailed',
+  );
 });

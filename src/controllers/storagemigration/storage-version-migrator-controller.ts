@@ -29,7 +29,13 @@ const NO_NAMESPACE = '@none:svm!';
 const DISCOVERY_PATIENCE_MS = 60_000;
 const DISCOVERY_RETRY_MS = 1_000;
 /** What passes by itself. All else that a server says of an object ends the migration. */
-const PASSING = ['ServerTimeout', 'TooManyRequests', 'ServiceUnavailable', 'InternalError', 'Timeout'] as const;
+const PASSING = [
+  'ServerTimeout',
+  'TooManyRequests',
+  'ServiceUnavailable',
+  'InternalError',
+  'Timeout',
+] as const;
 
 /** Of a resource; lost with the leadership. */
 interface Progress {
@@ -47,41 +53,78 @@ export const storageVersionMigratorController = defineController({
 });
 
 async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
-  const migrations = context.informer(storageVersionMigrations).list().filter((migration) => resourceNameOf(migration) === context.key).toSorted(byAge);
-  for (const migration of migrations) if (isTrue(migration, 'Running') && isOver(migration)) await retire(context, migration);
+  const migrations = context
+    .informer(storageVersionMigrations)
+    .list()
+    .filter((migration) => resourceNameOf(migration) === context.key)
+    .toSorted(byAge);
+  for (const migration of migrations)
+    if (isTrue(migration, 'Running') && isOver(migration)) await retire(context, migration);
   const open = migrations.filter((migration) => !isOver(migration));
   const running = open.find((migration) => isTrue(migration, 'Running'));
-  if (running) return running.status?.resourceVersion ? migratePage(context, running) : noteResourceVersion(context, running);
+  if (running)
+    return running.status?.resourceVersion
+      ? migratePage(context, running)
+      : noteResourceVersion(context, running);
   context.memory.delete(context.key);
   if (open[0]) await activate(context, open[0]);
 }
 
 /** Once for each state of the object: a cache that is behind must not note a later generation of the definition. */
 async function activate(context: ReconcileContext, migration: StorageVersionMigration): Promise<void> {
-  const id = `active/${context.key}`, state = `${migration.metadata?.uid}/${migration.metadata?.resourceVersion}`;
+  const id = `active/${context.key}`,
+    state = `${migration.metadata?.uid}/${migration.metadata?.resourceVersion}`;
   if (context.memory.get(id) === state) return;
   await noteRunning(context, migration);
-  await say(context, migration, { type: 'Running', reason: 'MigrationRunning', message: 'The migration is running' });
+  await say(context, migration, {
+    type: 'Running',
+    reason: 'MigrationRunning',
+    message: 'The migration is running',
+  });
   context.memory.set(id, state);
 }
 
 async function retire(context: ReconcileContext, migration: StorageVersionMigration): Promise<void> {
   await noteEnd(context, migration);
-  await say(context, migration, { type: 'Running', status: 'False', reason: 'MigrationCompleted', message: 'Migration completed' });
+  await say(context, migration, {
+    type: 'Running',
+    status: 'False',
+    reason: 'MigrationCompleted',
+    message: 'Migration completed',
+  });
 }
 
 // ------------------------------------------------------------------------------------------------------ before the first page
 
-async function noteResourceVersion(context: ReconcileContext, migration: StorageVersionMigration): Promise<ReconcileResult> {
+async function noteResourceVersion(
+  context: ReconcileContext,
+  migration: StorageVersionMigration,
+): Promise<ReconcileResult> {
   const { api } = context;
   const resource = await served(context);
-  if (!resource) return isYoung(context, migration) ? { requeueAfterMs: DISCOVERY_RETRY_MS } : fail(context, migration, 'resource does not exist in discovery');
+  if (!resource)
+    return isYoung(context, migration)
+      ? { requeueAfterMs: DISCOVERY_RETRY_MS }
+      : fail(context, migration, 'resource does not exist in discovery');
   const name = `${resource.group}/${resource.version}, Resource=${resource.plural}`;
-  if (!NEEDED_VERBS.every((verb) => resource.verbs.includes(verb))) return fail(context, migration, `resource "${name}" does not support discovery operations: [${NEEDED_VERBS.join(' ')}]`);
-  const { metadata } = await api.listMetadata(resource, { limit: 1, ...(resource.namespaced ? { namespace: NO_NAMESPACE } : {}) });
-  const resourceVersion = metadata?.resourceVersion ?? '', problem = resourceVersionProblem(resourceVersion);
-  if (problem !== undefined) return fail(context, migration, `latest resourceVersion for ${name} is not valid: ${problem}`);
-  await api.updateStatus(storageVersionMigrations, { ...migration, status: { ...migration.status, resourceVersion } });
+  if (!NEEDED_VERBS.every((verb) => resource.verbs.includes(verb)))
+    return fail(
+      context,
+      migration,
+      `resource "${name}" does not support discovery operations: [${NEEDED_VERBS.join(' ')}]`,
+    );
+  const { metadata } = await api.listMetadata(resource, {
+    limit: 1,
+    ...(resource.namespaced ? { namespace: NO_NAMESPACE } : {}),
+  });
+  const resourceVersion = metadata?.resourceVersion ?? '',
+    problem = resourceVersionProblem(resourceVersion);
+  if (problem !== undefined)
+    return fail(context, migration, `latest resourceVersion for ${name} is not valid: ${problem}`);
+  await api.updateStatus(storageVersionMigrations, {
+    ...migration,
+    status: { ...migration.status, resourceVersion },
+  });
 }
 
 async function served({ api, key }: ReconcileContext): Promise<ServedResource | undefined> {
@@ -95,47 +138,82 @@ function isYoung({ clock }: ReconcileContext, { metadata }: StorageVersionMigrat
 
 // ------------------------------------------------------------------------------------------------------------ page after page
 
-async function migratePage(context: ReconcileContext, migration: StorageVersionMigration): Promise<ReconcileResult> {
+async function migratePage(
+  context: ReconcileContext,
+  migration: StorageVersionMigration,
+): Promise<ReconcileResult> {
   const { key, memory } = context;
   const progress = await progressOf(context, migration);
-  if (!progress) return isYoung(context, migration) ? { requeueAfterMs: DISCOVERY_RETRY_MS } : fail(context, migration, unhandled('unable to obtain GVR from discovery'));
+  if (!progress)
+    return isYoung(context, migration)
+      ? { requeueAfterMs: DISCOVERY_RETRY_MS }
+      : fail(context, migration, unhandled('unable to obtain GVR from discovery'));
   const page = await pageOf(context, progress);
   if (page === 'again') return { requeueAfterMs: DISCOVERY_RETRY_MS };
-  const problem = await rewriteAll(context, page.items, { resource: progress.resource, until: migration.status!.resourceVersion! });
+  const problem = await rewriteAll(context, page.items, {
+    resource: progress.resource,
+    until: migration.status!.resourceVersion!,
+  });
   if (problem !== undefined) return fail(context, migration, unhandled(problem));
   const continueAt = page.metadata?.continue;
-  if (!continueAt) return say(context, migration, { type: 'Succeeded', reason: 'StorageVersionMigrationSucceeded', message: '' });
+  if (!continueAt)
+    return say(context, migration, {
+      type: 'Succeeded',
+      reason: 'StorageVersionMigrationSucceeded',
+      message: '',
+    });
   memory.set(key, { ...progress, continueAt });
   return { requeueAfterMs: 0 };
 }
 
 /** undefined: the resource is not served. */
-async function progressOf(context: ReconcileContext, { metadata }: StorageVersionMigration): Promise<Progress | undefined> {
-  const known = context.memory.get(context.key) as Progress | undefined, uid = metadata?.uid ?? '';
+async function progressOf(
+  context: ReconcileContext,
+  { metadata }: StorageVersionMigration,
+): Promise<Progress | undefined> {
+  const known = context.memory.get(context.key) as Progress | undefined,
+    uid = metadata?.uid ?? '';
   if (known?.uid === uid) return known;
   const resource = await served(context);
   return resource && { uid, resource, continueAt: '' };
 }
 
 /** 'again': from the beginning, as the page is of a revision that is forgotten, or the resource is not served any more. */
-async function pageOf({ api, key, memory }: ReconcileContext, { resource, continueAt }: Progress): Promise<KubeList | 'again'> {
+async function pageOf(
+  { api, key, memory }: ReconcileContext,
+  { resource, continueAt }: Progress,
+): Promise<KubeList | 'again'> {
   try {
     return await api.listMetadata(resource, { limit: PAGE, ...(continueAt ? { continue: continueAt } : {}) });
   } catch (error) {
-    if (!isStatusError(error, 'Expired') && !isStatusError(error, 'Gone') && !isStatusError(error, 'NotFound')) throw error;
+    if (
+      !isStatusError(error, 'Expired') &&
+      !isStatusError(error, 'Gone') &&
+      !isStatusError(error, 'NotFound')
+    )
+      throw error;
     memory.delete(key);
     return 'again';
   }
 }
 
-interface Rewriting { readonly resource: ServedResource; /** What was written after it is stored as it should be. */ readonly until: string }
+interface Rewriting {
+  readonly resource: ServedResource;
+  /** What was written after it is stored as it should be. */ readonly until: string;
+}
 
 /** Answers what ends the migration, if anything does. */
-async function rewriteAll(context: ReconcileContext, objects: readonly KubeObject[], { resource, until }: Rewriting): Promise<string | undefined> {
+async function rewriteAll(
+  context: ReconcileContext,
+  objects: readonly KubeObject[],
+  { resource, until }: Rewriting,
+): Promise<string | undefined> {
   for (const object of objects) {
     context.signal.throwIfAborted();
     const version = object.metadata?.resourceVersion ?? '';
-    const problem = resourceVersionProblem(version) ?? (compareResourceVersions(version, until) > 0 ? undefined : await rewrite(context, object, resource));
+    const problem =
+      resourceVersionProblem(version) ??
+      (compareResourceVersions(version, until) > 0 ? undefined : await rewrite(context, object, resource));
     if (problem !== undefined) return problem;
   }
   return undefined;
@@ -145,9 +223,17 @@ async function rewriteAll(context: ReconcileContext, objects: readonly KubeObjec
  * An apply that asks for nothing: the server writes the object as it is. With uid and version, so that it is neither made anew when it is gone nor
  * touched when it changed, which is a Conflict either way, and as good. Rejects with what is worth trying again.
  */
-async function rewrite({ api }: ReconcileContext, object: KubeObject, resource: ServedResource): Promise<string | undefined> {
+async function rewrite(
+  { api }: ReconcileContext,
+  object: KubeObject,
+  resource: ServedResource,
+): Promise<string | undefined> {
   const { uid, resourceVersion } = object.metadata ?? {};
-  const patch = { apiVersion: apiVersionOf(resource), kind: resource.kind, metadata: { uid, resourceVersion } };
+  const patch = {
+    apiVersion: apiVersionOf(resource),
+    kind: resource.kind,
+    metadata: { uid, resourceVersion },
+  };
   try {
     await api.patch(resource, nameOf(object), { type: 'apply', fieldManager: NAME, patch });
   } catch (error) {

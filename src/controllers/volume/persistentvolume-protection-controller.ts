@@ -7,5 +7,10 @@ export const persistentVolumeProtectionController = defineController({
   name: 'persistentvolume-protection-controller',
   serviceAccount: 'pv-protection-controller',
   watches: [watch(persistentVolumes)],
-  reconcile: (context) => protect(context, { resource: persistentVolumes, finalizer: 'kubernetes.io/pv-protection', isUsed: ({ status }) => status?.phase === 'Bound' }),
+  reconcile: (context) =>
+    protect(context, {
+      resource: persistentVolumes,
+      finalizer: 'kubernetes.io/pv-protection',
+      isUsed: ({ status }) => status?.phase === 'Bound',
+    }),
 });

@@ -12,31 +12,52 @@ export const persistentVolumeClaimProtectionController = defineController({
   serviceAccount: 'pvc-protection-controller',
   watches: [watch(persistentVolumeClaims), watch(pods, { keys: claimKeysOf })],
   indexes: [{ resource: pods, name: BY_CLAIM, values: claimKeysOf as (object: never) => readonly string[] }],
-  reconcile: (context) => protect(context, {
-    resource: persistentVolumeClaims,
-    finalizer: 'kubernetes.io/pvc-protection',
-    isUsed: (claim) => context.informer(pods).byIndex(BY_CLAIM, context.key).some((pod) => usesClaim(pod, claim)),
-    isUsedByLive: async (claim) => (await context.api.list(pods, { namespace: claim.metadata!.namespace })).items.some((pod) => usesClaim(pod, claim)),
-  }),
+  reconcile: (context) =>
+    protect(context, {
+      resource: persistentVolumeClaims,
+      finalizer: 'kubernetes.io/pvc-protection',
+      isUsed: (claim) =>
+        context
+          .informer(pods)
+          .byIndex(BY_CLAIM, context.key)
+          .some((pod) => usesClaim(pod, claim)),
+      isUsedByLive: async (claim) =>
+        (await context.api.list(pods, { namespace: claim.metadata!.namespace })).items.some((pod) =>
+          usesClaim(pod, claim),
+        ),
+    }),
 });
 
 /** The claim made for an ephemeral volume bears the names of both. */
 function claimNameOf(pod: Pod, volume: Volume): string | undefined {
-  return volume.persistentVolumeClaim?.claimName ?? (volume.ephemeral ? `${pod.metadata!.name}-${volume.name}` : undefined);
+  return (
+    volume.persistentVolumeClaim?.claimName ??
+    (volume.ephemeral ? `${pod.metadata!.name}-${volume.name}` : undefined)
+  );
 }
 
 function claimKeysOf(pod: Pod): string[] {
-  return (pod.spec?.volumes ?? []).map((volume) => claimNameOf(pod, volume)).filter((name) => name !== undefined).map((name) => `${pod.metadata!.namespace}/${name}`);
+  return (pod.spec?.volumes ?? [])
+    .map((volume) => claimNameOf(pod, volume))
+    .filter((name) => name !== undefined)
+    .map((name) => `${pod.metadata!.namespace}/${name}`);
 }
 
 /** A kubelet starts no pod with a deleted claim, so a pod without a node does not count; one that ended does, while it is there. */
 function usesClaim(pod: Pod, claim: PersistentVolumeClaim): boolean {
   if (!pod.spec?.nodeName) return false;
-  return (pod.spec.volumes ?? []).some((volume) => claimNameOf(pod, volume) === claim.metadata!.name
-    && (volume.persistentVolumeClaim !== undefined || (!isShutDown(pod) && isControlledBy(claim, pod))));
+  return (pod.spec.volumes ?? []).some(
+    (volume) =>
+      claimNameOf(pod, volume) === claim.metadata!.name &&
+      (volume.persistentVolumeClaim !== undefined || (!isShutDown(pod) && isControlledBy(claim, pod))),
+  );
 }
 
 /** Its containers are gone and its node has let go of it: only finalizers hold the pod, perhaps that of this claim's owner. */
 function isShutDown({ metadata, status }: Pod): boolean {
-  return metadata?.deletionTimestamp !== undefined && metadata.deletionGracePeriodSeconds === 0 && (status?.phase === 'Failed' || status?.phase === 'Succeeded');
+  return (
+    metadata?.deletionTimestamp !== undefined &&
+    metadata.deletionGracePeriodSeconds === 0 &&
+    (status?.phase === 'Failed' || status?.phase === 'Succeeded')
+  );
 }

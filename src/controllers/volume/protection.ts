@@ -11,15 +11,19 @@ export interface Protection<T extends KubeObject> {
   isUsedByLive?(object: T): Promise<boolean>;
 }
 
-export async function protect<T extends KubeObject>({ key, api, informer }: ReconcileContext, { resource, finalizer, isUsed, isUsedByLive }: Protection<T>): Promise<void> {
+export async function protect<T extends KubeObject>(
+  { key, api, informer }: ReconcileContext,
+  { resource, finalizer, isUsed, isUsedByLive }: Protection<T>,
+): Promise<void> {
   const object = informer(resource).get(key);
   if (!object) return;
   const finalizers = object.metadata?.finalizers ?? [];
-  const write = (next: readonly string[]): Promise<T> => api.update(resource, { ...object, metadata: { ...object.metadata, finalizers: [...next] } });
+  const write = (next: readonly string[]): Promise<T> =>
+    api.update(resource, { ...object, metadata: { ...object.metadata, finalizers: [...next] } });
   if (!object.metadata?.deletionTimestamp) {
     if (!finalizers.includes(finalizer)) await write([...finalizers, finalizer]);
     return;
   }
-  if (!finalizers.includes(finalizer) || await isUsed(object) || await isUsedByLive?.(object)) return;
+  if (!finalizers.includes(finalizer) || (await isUsed(object)) || (await isUsedByLive?.(object))) return;
   await write(finalizers.filter((name) => name !== finalizer));
 }

@@ -6,17 +6,34 @@ import { protect } from './protection.ts';
 
 export const volumeAttributesClassProtectionController = defineController({
   name: 'volumeattributesclass-protection-controller',
-  watches: [watch(volumeAttributesClasses), watch(persistentVolumeClaims, { keys: classesOfClaim }), watch(persistentVolumes, { keys: classesOfVolume })],
-  reconcile: (context) => protect(context, {
-    resource: volumeAttributesClasses,
-    finalizer: 'kubernetes.io/vac-protection',
-    isUsed: () => context.informer(persistentVolumeClaims).list().some((claim) => classesOfClaim(claim).includes(context.key)) || context.informer(persistentVolumes).list().some((volume) => classesOfVolume(volume).includes(context.key)),
-  }),
+  watches: [
+    watch(volumeAttributesClasses),
+    watch(persistentVolumeClaims, { keys: classesOfClaim }),
+    watch(persistentVolumes, { keys: classesOfVolume }),
+  ],
+  reconcile: (context) =>
+    protect(context, {
+      resource: volumeAttributesClasses,
+      finalizer: 'kubernetes.io/vac-protection',
+      isUsed: () =>
+        context
+          .informer(persistentVolumeClaims)
+          .list()
+          .some((claim) => classesOfClaim(claim).includes(context.key)) ||
+        context
+          .informer(persistentVolumes)
+          .list()
+          .some((volume) => classesOfVolume(volume).includes(context.key)),
+    }),
 });
 
 /** What it has, is getting and wants. */
 function classesOfClaim({ spec, status }: PersistentVolumeClaim): string[] {
-  return named([spec?.volumeAttributesClassName, status?.currentVolumeAttributesClassName, status?.modifyVolumeStatus?.targetVolumeAttributesClassName]);
+  return named([
+    spec?.volumeAttributesClassName,
+    status?.currentVolumeAttributesClassName,
+    status?.modifyVolumeStatus?.targetVolumeAttributesClassName,
+  ]);
 }
 
 function classesOfVolume({ spec }: PersistentVolume): string[] {

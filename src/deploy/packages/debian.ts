@@ -3,9 +3,21 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-export interface RequiredProgram { readonly program: string; readonly package: string; readonly places: readonly string[] }
+export interface RequiredProgram {
+  readonly program: string;
+  readonly package: string;
+  readonly places: readonly string[];
+}
 
-const PATH_PLACES = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+const PATH_PLACES = [
+  ...(process.env['PATH'] ?? '').split(delimiter),
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+];
 const CNI_PLACES = ['/usr/lib/cni', '/opt/cni/bin'];
 
 export const NODE_PROGRAMS: readonly RequiredProgram[] = [
@@ -21,7 +33,9 @@ export const NODE_PROGRAMS: readonly RequiredProgram[] = [
 ];
 
 export function missingPrograms(): readonly RequiredProgram[] {
-  return NODE_PROGRAMS.filter(({ program, places }) => !places.some((place) => place !== '' && existsSync(join(place, program))));
+  return NODE_PROGRAMS.filter(
+    ({ program, places }) => !places.some((place) => place !== '' && existsSync(join(place, program))),
+  );
 }
 
 export function missingPackages(): readonly string[] {
@@ -33,15 +47,25 @@ export function installPackages(packages: readonly string[]): string | undefined
   const apt = PATH_PLACES.map((place) => join(place, 'apt-get')).find((file) => existsSync(file));
   if (!apt) return 'apt-get was not found';
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const install = (): ReturnType<typeof spawnSync> => spawnSync(apt, ['install', '-y', '-q', '--no-install-recommends', ...packages], { encoding: 'utf8', env });
+  const install = (): ReturnType<typeof spawnSync> =>
+    spawnSync(apt, ['install', '-y', '-q', '--no-install-recommends', ...packages], {
+      encoding: 'utf8',
+      env,
+    });
   const first = install();
   if (first.status === 0) return undefined;
   spawnSync(apt, ['update', '-q'], { stdio: 'ignore', env });
   const second = install();
-  return second.status === 0 ? undefined : lastLine(`${String(second.stdout)}\n${String(second.stderr)}`) || `apt-get exited with ${second.status}`;
+  return second.status === 0
+    ? undefined
+    : lastLine(`${String(second.stdout)}\n${String(second.stderr)}`) ||
+        `apt-get exited with ${second.status}`;
 }
 
 function lastLine(text: string): string {
-  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
   return lines.findLast((line) => line.startsWith('E:')) ?? lines.at(-1) ?? '';
 }

@@ -4,8 +4,18 @@
  */
 
 export const TAG = {
-  boolean: 0x01, integer: 0x02, bitString: 0x03, octetString: 0x04, null: 0x05, oid: 0x06, utf8String: 0x0c, printableString: 0x13,
-  utcTime: 0x17, generalizedTime: 0x18, sequence: 0x30, set: 0x31,
+  boolean: 0x01,
+  integer: 0x02,
+  bitString: 0x03,
+  octetString: 0x04,
+  null: 0x05,
+  oid: 0x06,
+  utf8String: 0x0c,
+  printableString: 0x13,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
+  sequence: 0x30,
+  set: 0x31,
 } as const;
 
 /** One value: tag, length, content. */
@@ -27,7 +37,8 @@ export const octetString = (content: Buffer): Buffer => tlv(TAG.octetString, con
 export const derNull = (): Buffer => tlv(TAG.null);
 export const boolean = (value: boolean): Buffer => tlv(TAG.boolean, Buffer.from([value ? 0xff : 0]));
 /** Context-specific, constructed: `[n] EXPLICIT`. */
-export const explicit = (number: number, ...content: readonly Buffer[]): Buffer => tlv(0xa0 | number, ...content);
+export const explicit = (number: number, ...content: readonly Buffer[]): Buffer =>
+  tlv(0xa0 | number, ...content);
 /** Context-specific, primitive: `[n] IMPLICIT`. */
 export const implicit = (number: number, content: Buffer): Buffer => tlv(0x80 | number, content);
 
@@ -58,13 +69,20 @@ function base128(value: number): number[] {
 
 /** PrintableString where the text allows it, else UTF8String: as Go's encoding/asn1 chooses. */
 export function directoryString(text: string): Buffer {
-  return /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(text) ? tlv(TAG.printableString, Buffer.from(text, 'latin1')) : tlv(TAG.utf8String, Buffer.from(text, 'utf8'));
+  return /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(text)
+    ? tlv(TAG.printableString, Buffer.from(text, 'latin1'))
+    : tlv(TAG.utf8String, Buffer.from(text, 'utf8'));
 }
 
 /** UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280, 4.1.2.5). Whole seconds. */
 export function time(epochMs: number): Buffer {
-  const digits = new Date(epochMs).toISOString().replace(/\.\d+Z$/, 'Z').replace(/[-:T]/g, '');
-  return Number(digits.slice(0, 4)) < 2050 ? tlv(TAG.utcTime, Buffer.from(digits.slice(2))) : tlv(TAG.generalizedTime, Buffer.from(digits));
+  const digits = new Date(epochMs)
+    .toISOString()
+    .replace(/\.\d+Z$/, 'Z')
+    .replace(/[-:T]/g, '');
+  return Number(digits.slice(0, 4)) < 2050
+    ? tlv(TAG.utcTime, Buffer.from(digits.slice(2)))
+    : tlv(TAG.generalizedTime, Buffer.from(digits));
 }
 
 export interface DerValue {
@@ -99,5 +117,9 @@ function readAt(bytes: Buffer, offset: number): DerValue {
   const length = lengthBytes === 0 ? first : bytes.readUIntBE(offset + 2, lengthBytes);
   const start = offset + 2 + lengthBytes;
   if (start + length > bytes.length) throw new RangeError('truncated DER');
-  return { tag, content: bytes.subarray(start, start + length), whole: bytes.subarray(offset, start + length) };
+  return {
+    tag,
+    content: bytes.subarray(start, start + length),
+    whole: bytes.subarray(offset, start + length),
+  };
 }

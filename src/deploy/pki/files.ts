@@ -6,7 +6,11 @@ export const PRIVATE_MODE = 0o600;
 export const PUBLIC_MODE = 0o644;
 
 /** Writes beside the target, syncs, renames over it: a reader sees the old content or the new, also after a power cut. */
-export async function writeFileAtomically(path: string, content: string, mode: number = PRIVATE_MODE): Promise<void> {
+export async function writeFileAtomically(
+  path: string,
+  content: string,
+  mode: number = PRIVATE_MODE,
+): Promise<void> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`);

@@ -13,7 +13,10 @@ export interface KubeconfigOptions {
   readonly contextName?: string;
   readonly namespace?: string;
   /** certificateFile: PEM of a certificate with its key, read again when it changes. */
-  readonly credentials: { readonly certificate: KeyPair } | { readonly token: string } | { readonly certificateFile: string };
+  readonly credentials:
+    | { readonly certificate: KeyPair }
+    | { readonly token: string }
+    | { readonly certificateFile: string };
 }
 
 /** The text of the file. Every value is written as a JSON string, which is a YAML scalar that nothing can break out of. */
@@ -21,18 +24,40 @@ export function renderKubeconfig(options: KubeconfigOptions): string {
   const context = options.contextName ?? `${options.userName}@${options.clusterName}`;
   const quote = JSON.stringify;
   return [
-    'apiVersion: v1', 'kind: Config', 'preferences: {}', `current-context: ${quote(context)}`,
-    'clusters:', `- name: ${quote(options.clusterName)}`, '  cluster:', `    certificate-authority-data: ${base64(options.caPem)}`, `    server: ${quote(options.server)}`,
-    'contexts:', `- name: ${quote(context)}`, '  context:', `    cluster: ${quote(options.clusterName)}`, `    user: ${quote(options.userName)}`,
+    'apiVersion: v1',
+    'kind: Config',
+    'preferences: {}',
+    `current-context: ${quote(context)}`,
+    'clusters:',
+    `- name: ${quote(options.clusterName)}`,
+    '  cluster:',
+    `    certificate-authority-data: ${base64(options.caPem)}`,
+    `    server: ${quote(options.server)}`,
+    'contexts:',
+    `- name: ${quote(context)}`,
+    '  context:',
+    `    cluster: ${quote(options.clusterName)}`,
+    `    user: ${quote(options.userName)}`,
     ...(options.namespace ? [`    namespace: ${quote(options.namespace)}`] : []),
-    'users:', `- name: ${quote(options.userName)}`, '  user:', ...credentialLines(options.credentials), '',
+    'users:',
+    `- name: ${quote(options.userName)}`,
+    '  user:',
+    ...credentialLines(options.credentials),
+    '',
   ].join('\n');
 }
 
 function credentialLines(credentials: KubeconfigOptions['credentials']): string[] {
   if ('token' in credentials) return [`    token: ${JSON.stringify(credentials.token)}`];
-  if ('certificateFile' in credentials) return [`    client-certificate: ${JSON.stringify(credentials.certificateFile)}`, `    client-key: ${JSON.stringify(credentials.certificateFile)}`];
-  return [`    client-certificate-data: ${base64(credentials.certificate.certificatePem)}`, `    client-key-data: ${base64(credentials.certificate.keyPem)}`];
+  if ('certificateFile' in credentials)
+    return [
+      `    client-certificate: ${JSON.stringify(credentials.certificateFile)}`,
+      `    client-key: ${JSON.stringify(credentials.certificateFile)}`,
+    ];
+  return [
+    `    client-certificate-data: ${base64(credentials.certificate.certificatePem)}`,
+    `    client-key-data: ${base64(credentials.certificate.keyPem)}`,
+  ];
 }
 
 function base64(text: string): string {
@@ -42,7 +67,7 @@ function base64(text: string): string {
 /** Atomic, mode 0600. Answers false when the file already had this content and was left alone. */
 export async function writeKubeconfig(path: string, options: KubeconfigOptions): Promise<boolean> {
   const text = renderKubeconfig(options);
-  if (await readIfPresent(path) === text) return false;
+  if ((await readIfPresent(path)) === text) return false;
   await writeFileAtomically(path, text);
   return true;
 }

@@ -6,7 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { parse } from 'yaml';
-import { ensureNodeCertificates, ensurePki, issueClientCertificate, PkiError, type PkiOptions } from './pki.ts';
+import {
+  ensureNodeCertificates,
+  ensurePki,
+  issueClientCertificate,
+  PkiError,
+  type PkiOptions,
+} from './pki.ts';
 import { renderKubeconfig, writeKubeconfig } from './kubeconfig.ts';
 import { subjectOf } from './certificate.ts';
 
@@ -16,7 +22,16 @@ const folders: string[] = [];
 const openssl = spawnSync('openssl', ['version']).status === 0;
 
 function optionsFor(dir: string, changes: Partial<PkiOptions['apiServer']> = {}, nowMs = NOW): PkiOptions {
-  return { dir, nowMs, apiServer: { hostName: 'box', serviceIP: '10.96.0.1', bindAddresses: ['0.0.0.0', '192.0.2.7', 'fd00::7'], ...changes } };
+  return {
+    dir,
+    nowMs,
+    apiServer: {
+      hostName: 'box',
+      serviceIP: '10.96.0.1',
+      bindAddresses: ['0.0.0.0', '192.0.2.7', 'fd00::7'],
+      ...changes,
+    },
+  };
 }
 
 function freshDir(): string {
@@ -43,43 +58,140 @@ test('the first start makes everything, the second changes nothing', async () =>
 test('subjects follow kubeadm', async () => {
   const pki = await ensurePki(optionsFor(freshDir()));
   const subject = (pem: string): unknown => subjectOf(new X509Certificate(pem));
-  assert.deepEqual(subject(pki.clients.admin.certificatePem), { commonName: 'kubernetes-admin', organizations: ['kubeadm:cluster-admins'] });
-  assert.deepEqual(subject(pki.clients['super-admin'].certificatePem), { commonName: 'kubernetes-super-admin', organizations: ['system:masters'] });
-  assert.deepEqual(subject(pki.clients.scheduler.certificatePem), { commonName: 'system:kube-scheduler', organizations: [] });
+  assert.deepEqual(subject(pki.clients.admin.certificatePem), {
+    commonName: 'kubernetes-admin',
+    organizations: ['kubeadm:cluster-admins'],
+  });
+  assert.deepEqual(subject(pki.clients['super-admin'].certificatePem), {
+    commonName: 'kubernetes-super-admin',
+    organizations: ['system:masters'],
+  });
+  assert.deepEqual(subject(pki.clients.scheduler.certificatePem), {
+    commonName: 'system:kube-scheduler',
+    organizations: [],
+  });
   const node = await ensureNodeCertificates(pki, { nodeName: 'n1', addresses: ['192.0.2.8'], nowMs: NOW });
-  assert.deepEqual(subject(node.client.certificatePem), { commonName: 'system:node:n1', organizations: ['system:nodes'] });
+  assert.deepEqual(subject(node.client.certificatePem), {
+    commonName: 'system:node:n1',
+    organizations: ['system:nodes'],
+  });
 });
 
-test('openssl accepts the chains, names and purposes', { skip: openssl ? false : 'openssl is not installed' }, async () => {
-  const dir = freshDir();
-  const pki = await ensurePki(optionsFor(dir, { extraSANs: ['api.example.org', '198.51.100.4'] }, Date.now()));
-  await ensureNodeCertificates(pki, { nodeName: 'n1', addresses: ['192.0.2.8', 'fd00::8'], nowMs: Date.now() });
-  const verify = (...args: string[]): string => execFileSync('openssl', ['verify', '-x509_strict', ...args], { encoding: 'utf8' });
-  for (const name of ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', 'localhost', 'box', 'api.example.org']) {
-    verify('-CAfile', join(dir, 'ca.crt'), '-purpose', 'sslserver', '-verify_hostname', name, join(dir, 'apiserver.crt'));
-  }
-  for (const address of ['10.96.0.1', '127.0.0.1', '::1', '192.0.2.7', 'fd00::7', '198.51.100.4']) {
-    verify('-CAfile', join(dir, 'ca.crt'), '-purpose', 'sslserver', '-verify_ip', address, join(dir, 'apiserver.crt'));
-  }
-  for (const name of ['admin', 'controller-manager', 'scheduler', 'kube-proxy', 'apiserver-kubelet-client', 'nodes/n1/kubelet-client']) {
-    verify('-CAfile', join(dir, 'ca.crt'), '-purpose', 'sslclient', join(dir, `${name}.crt`));
-  }
-  verify('-CAfile', join(dir, 'front-proxy-ca.crt'), '-purpose', 'sslclient', join(dir, 'front-proxy-client.crt'));
-  verify('-CAfile', join(dir, 'ca.crt'), '-purpose', 'sslserver', '-verify_ip', 'fd00::8', join(dir, 'nodes/n1/kubelet.crt'));
-  assert.throws(() => verify('-CAfile', join(dir, 'ca.crt'), join(dir, 'front-proxy-client.crt')));
-});
-
-test('a certificate authority and signing key made by openssl (RSA, P-384) is used', { skip: openssl ? false : 'openssl is not installed' }, async () => {
-  for (const algorithm of [['-newkey', 'rsa:2048'], ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:secp384r1']]) {
+test(
+  'openssl accepts the chains, names and purposes',
+  { skip: openssl ? false : 'openssl is not installed' },
+  async () => {
     const dir = freshDir();
-    await ensurePki(optionsFor(dir, {}, Date.now()));
-    execFileSync('openssl', ['req', '-x509', ...algorithm, '-nodes', '-days', '30', '-subj', '/O=Übung & Co/CN=their own', '-utf8', '-keyout', join(dir, 'ca.key'), '-out', join(dir, 'ca.crt')], { stdio: 'ignore' });
-    const pki = await ensurePki(optionsFor(dir, {}, Date.now()));
-    assert.ok(pki.changes.some((change) => change.startsWith('issued apiserver.crt anew: it was signed by another authority')));
-    execFileSync('openssl', ['verify', '-CAfile', join(dir, 'ca.crt'), join(dir, 'apiserver.crt')]);
-    assert.deepEqual((await ensurePki(optionsFor(dir, {}, Date.now()))).changes, []);
-  }
-});
+    const pki = await ensurePki(
+      optionsFor(dir, { extraSANs: ['api.example.org', '198.51.100.4'] }, Date.now()),
+    );
+    await ensureNodeCertificates(pki, {
+      nodeName: 'n1',
+      addresses: ['192.0.2.8', 'fd00::8'],
+      nowMs: Date.now(),
+    });
+    const verify = (...args: string[]): string =>
+      execFileSync('openssl', ['verify', '-x509_strict', ...args], { encoding: 'utf8' });
+    for (const name of [
+      'kubernetes',
+      'kubernetes.default',
+      'kubernetes.default.svc',
+      'kubernetes.default.svc.cluster.local',
+      'localhost',
+      'box',
+      'api.example.org',
+    ]) {
+      verify(
+        '-CAfile',
+        join(dir, 'ca.crt'),
+        '-purpose',
+        'sslserver',
+        '-verify_hostname',
+        name,
+        join(dir, 'apiserver.crt'),
+      );
+    }
+    for (const address of ['10.96.0.1', '127.0.0.1', '::1', '192.0.2.7', 'fd00::7', '198.51.100.4']) {
+      verify(
+        '-CAfile',
+        join(dir, 'ca.crt'),
+        '-purpose',
+        'sslserver',
+        '-verify_ip',
+        address,
+        join(dir, 'apiserver.crt'),
+      );
+    }
+    for (const name of [
+      'admin',
+      'controller-manager',
+      'scheduler',
+      'kube-proxy',
+      'apiserver-kubelet-client',
+      'nodes/n1/kubelet-client',
+    ]) {
+      verify('-CAfile', join(dir, 'ca.crt'), '-purpose', 'sslclient', join(dir, `${name}.crt`));
+    }
+    verify(
+      '-CAfile',
+      join(dir, 'front-proxy-ca.crt'),
+      '-purpose',
+      'sslclient',
+      join(dir, 'front-proxy-client.crt'),
+    );
+    verify(
+      '-CAfile',
+      join(dir, 'ca.crt'),
+      '-purpose',
+      'sslserver',
+      '-verify_ip',
+      'fd00::8',
+      join(dir, 'nodes/n1/kubelet.crt'),
+    );
+    assert.throws(() => verify('-CAfile', join(dir, 'ca.crt'), join(dir, 'front-proxy-client.crt')));
+  },
+);
+
+test(
+  'a certificate authority and signing key made by openssl (RSA, P-384) is used',
+  { skip: openssl ? false : 'openssl is not installed' },
+  async () => {
+    for (const algorithm of [
+      ['-newkey', 'rsa:2048'],
+      ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:secp384r1'],
+    ]) {
+      const dir = freshDir();
+      await ensurePki(optionsFor(dir, {}, Date.now()));
+      execFileSync(
+        'openssl',
+        [
+          'req',
+          '-x509',
+          ...algorithm,
+          '-nodes',
+          '-days',
+          '30',
+          '-subj',
+          '/O=Übung & Co/CN=their own',
+          '-utf8',
+          '-keyout',
+          join(dir, 'ca.key'),
+          '-out',
+          join(dir, 'ca.crt'),
+        ],
+        { stdio: 'ignore' },
+      );
+      const pki = await ensurePki(optionsFor(dir, {}, Date.now()));
+      assert.ok(
+        pki.changes.some((change) =>
+          change.startsWith('issued apiserver.crt anew: it was signed by another authority'),
+        ),
+      );
+      execFileSync('openssl', ['verify', '-CAfile', join(dir, 'ca.crt'), join(dir, 'apiserver.crt')]);
+      assert.deepEqual((await ensurePki(optionsFor(dir, {}, Date.now()))).changes, []);
+    }
+  },
+);
 
 test('a changed name or a near end re-issues the leaf with its old key', async () => {
   const dir = freshDir();
@@ -96,10 +208,18 @@ test('damage is named with its file, and nothing is overwritten', async () => {
   const cases: { code: PkiError['code']; file: string; break(dir: string): void; nowMs?: number }[] = [
     { code: 'unreadable', file: 'ca.crt', break: (dir) => writeFileSync(join(dir, 'ca.crt'), 'rubbish') },
     { code: 'unreadable', file: 'ca.key', break: (dir) => writeFileSync(join(dir, 'ca.key'), '') },
-    { code: 'mismatched', file: 'ca.crt', break: (dir) => writeFileSync(join(dir, 'ca.crt'), readFileSync(join(dir, 'front-proxy-ca.crt'))) },
+    {
+      code: 'mismatched',
+      file: 'ca.crt',
+      break: (dir) => writeFileSync(join(dir, 'ca.crt'), readFileSync(join(dir, 'front-proxy-ca.crt'))),
+    },
     { code: 'incomplete', file: 'ca.key', break: (dir) => unlinkSync(join(dir, 'ca.key')) },
     { code: 'incomplete', file: 'apiserver.key', break: (dir) => unlinkSync(join(dir, 'apiserver.key')) },
-    { code: 'unreadable', file: 'apiserver.crt', break: (dir) => writeFileSync(join(dir, 'apiserver.crt'), 'x') },
+    {
+      code: 'unreadable',
+      file: 'apiserver.crt',
+      break: (dir) => writeFileSync(join(dir, 'apiserver.crt'), 'x'),
+    },
     { code: 'mismatched', file: 'sa.pub', break: (dir) => writeFileSync(join(dir, 'sa.pub'), publicOf(dir)) },
     { code: 'incomplete', file: 'sa.key', break: (dir) => unlinkSync(join(dir, 'sa.key')) },
     { code: 'expired', file: 'ca.crt', break: () => {}, nowMs: NOW + 3651 * DAY },
@@ -109,7 +229,10 @@ test('damage is named with its file, and nothing is overwritten', async () => {
     const dir = freshDir();
     await ensurePki(optionsFor(dir));
     damage(dir);
-    const error = await ensurePki(optionsFor(dir, {}, nowMs ?? NOW)).then(() => undefined, (thrown: unknown) => thrown);
+    const error = await ensurePki(optionsFor(dir, {}, nowMs ?? NOW)).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof PkiError, `${file} ${code}`);
     assert.equal(error.code, code);
     assert.equal(error.path, join(dir, file));
@@ -121,7 +244,10 @@ test('damage is named with its file, and nothing is overwritten', async () => {
 });
 
 function publicOf(dir: string): string {
-  return new X509Certificate(readFileSync(join(dir, 'ca.crt'))).publicKey.export({ type: 'spki', format: 'pem' }) as string;
+  return new X509Certificate(readFileSync(join(dir, 'ca.crt'))).publicKey.export({
+    type: 'spki',
+    format: 'pem',
+  }) as string;
 }
 
 test('a key whose certificate was lost in a crash is completed', async () => {
@@ -137,13 +263,32 @@ test('a key whose certificate was lost in a crash is completed', async () => {
 test('a kubeconfig holds everything and is private', async () => {
   const dir = freshDir();
   const pki = await ensurePki(optionsFor(dir));
-  const certificate = issueClientCertificate(pki, { subject: { commonName: 'jane', organizations: ['devs', 'ops'] }, nowMs: NOW });
+  const certificate = issueClientCertificate(pki, {
+    subject: { commonName: 'jane', organizations: ['devs', 'ops'] },
+    nowMs: NOW,
+  });
   assert.deepEqual(subjectOf(new X509Certificate(certificate.certificatePem)).organizations, ['devs', 'ops']);
-  const options = { server: 'https://127.0.0.1:6443', caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'jane: "x"', credentials: { certificate } };
-  const config = parse(renderKubeconfig(options)) as { 'current-context': string; clusters: [{ cluster: Record<string, string> }]; users: [{ user: Record<string, string> }] };
+  const options = {
+    server: 'https://127.0.0.1:6443',
+    caPem: pki.ca.certificatePem,
+    clusterName: 'capstan',
+    userName: 'jane: "x"',
+    credentials: { certificate },
+  };
+  const config = parse(renderKubeconfig(options)) as {
+    'current-context': string;
+    clusters: [{ cluster: Record<string, string> }];
+    users: [{ user: Record<string, string> }];
+  };
   assert.equal(config['current-context'], 'jane: "x"@capstan');
-  assert.equal(Buffer.from(config.clusters[0].cluster['certificate-authority-data']!, 'base64').toString(), pki.ca.certificatePem);
-  assert.equal(Buffer.from(config.users[0].user['client-key-data']!, 'base64').toString(), certificate.keyPem);
+  assert.equal(
+    Buffer.from(config.clusters[0].cluster['certificate-authority-data']!, 'base64').toString(),
+    pki.ca.certificatePem,
+  );
+  assert.equal(
+    Buffer.from(config.users[0].user['client-key-data']!, 'base64').toString(),
+    certificate.keyPem,
+  );
   const path = join(dir, 'jane.kubeconfig');
   writeFileSync(path, 'old');
   chmodSync(path, 0o644);

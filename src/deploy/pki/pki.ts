@@ -16,7 +16,15 @@
 import { createPrivateKey, createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
-import { altNamesOf, canonicalIp, createAuthority, generateKeyPem, issueCertificate, publicKeyPem, subjectOf } from './certificate.ts';
+import {
+  altNamesOf,
+  canonicalIp,
+  createAuthority,
+  generateKeyPem,
+  issueCertificate,
+  publicKeyPem,
+  subjectOf,
+} from './certificate.ts';
 import type { AltNames, ExtendedKeyUsage, KeyPair, Subject } from './certificate.ts';
 import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomically } from './files.ts';
 
@@ -61,7 +69,14 @@ export interface PkiOptions {
   readonly nowMs: number;
 }
 
-export type ClientName = 'admin' | 'super-admin' | 'controller-manager' | 'scheduler' | 'kube-proxy' | 'apiserver-kubelet-client' | 'front-proxy-client';
+export type ClientName =
+  | 'admin'
+  | 'super-admin'
+  | 'controller-manager'
+  | 'scheduler'
+  | 'kube-proxy'
+  | 'apiserver-kubelet-client'
+  | 'front-proxy-client';
 
 export interface Pki {
   readonly dir: string;
@@ -74,80 +89,143 @@ export interface Pki {
   readonly changes: readonly string[];
 }
 
-interface ClientDefinition extends Subject { readonly authority?: 'front-proxy' }
+interface ClientDefinition extends Subject {
+  readonly authority?: 'front-proxy';
+}
 
 /**
  * The admin's group follows kubeadm ≥ 1.29: its power comes from an RBAC binding, so a leaked admin kubeconfig can be shut out by
  * deleting that binding. super-admin is the break-glass certificate: system:masters is never asked RBAC and cannot be revoked.
  */
 const CLIENTS: Readonly<Record<ClientName, ClientDefinition>> = {
-  'admin': { commonName: 'kubernetes-admin', organizations: [CLUSTER_ADMINS_GROUP] },
+  admin: { commonName: 'kubernetes-admin', organizations: [CLUSTER_ADMINS_GROUP] },
   'super-admin': { commonName: 'kubernetes-super-admin', organizations: ['system:masters'] },
   'controller-manager': { commonName: 'system:kube-controller-manager' },
-  'scheduler': { commonName: 'system:kube-scheduler' },
+  scheduler: { commonName: 'system:kube-scheduler' },
   'kube-proxy': { commonName: 'system:kube-proxy', organizations: ['system:node-proxier'] },
-  'apiserver-kubelet-client': { commonName: 'kube-apiserver-kubelet-client', organizations: [CLUSTER_ADMINS_GROUP] },
+  'apiserver-kubelet-client': {
+    commonName: 'kube-apiserver-kubelet-client',
+    organizations: [CLUSTER_ADMINS_GROUP],
+  },
   'front-proxy-client': { commonName: 'front-proxy-client', authority: 'front-proxy' },
 };
 
 /** As Promise.all, but waits for all and fails with the first in the list's order: which file is named must not depend on what was read first. */
-async function firstFailure<T extends readonly unknown[]>(work: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+async function firstFailure<T extends readonly unknown[]>(
+  work: readonly [...{ [K in keyof T]: Promise<T[K]> }],
+): Promise<T> {
   await Promise.allSettled(work);
-  return await Promise.all(work) as unknown as T;
+  return (await Promise.all(work)) as unknown as T;
 }
 
 /** Makes what is missing, checks what is there. Idempotent; throws PkiError for what only a human may repair. */
 export async function ensurePki(options: PkiOptions): Promise<Pki> {
   const folder = new PkiFolder(options.dir, options.nowMs);
   const [ca, frontProxyCa, serviceAccountKey] = await firstFailure([
-    folder.authority('ca', 'kubernetes'), folder.authority('front-proxy-ca', 'front-proxy-ca'), folder.signingKey('sa'),
+    folder.authority('ca', 'kubernetes'),
+    folder.authority('front-proxy-ca', 'front-proxy-ca'),
+    folder.signingKey('sa'),
   ]);
   const names = Object.keys(CLIENTS) as ClientName[];
   const [apiServer, ...clients] = await firstFailure([
-    folder.leaf('apiserver', ca, { subject: { commonName: 'kube-apiserver' }, usages: ['serverAuth'], altNames: apiServerAltNames(options.apiServer) }),
-    ...names.map((name) => folder.leaf(name, CLIENTS[name].authority ? frontProxyCa : ca, { subject: CLIENTS[name], usages: ['clientAuth'] })),
+    folder.leaf('apiserver', ca, {
+      subject: { commonName: 'kube-apiserver' },
+      usages: ['serverAuth'],
+      altNames: apiServerAltNames(options.apiServer),
+    }),
+    ...names.map((name) =>
+      folder.leaf(name, CLIENTS[name].authority ? frontProxyCa : ca, {
+        subject: CLIENTS[name],
+        usages: ['clientAuth'],
+      }),
+    ),
   ]);
   await folder.sync();
   return {
-    dir: options.dir, ca, frontProxyCa, apiServer: apiServer!, serviceAccountKey, changes: folder.changes,
-    clients: Object.fromEntries(names.map((name, index) => [name, clients[index]])) as Record<ClientName, KeyPair>,
+    dir: options.dir,
+    ca,
+    frontProxyCa,
+    apiServer: apiServer!,
+    serviceAccountKey,
+    changes: folder.changes,
+    clients: Object.fromEntries(names.map((name, index) => [name, clients[index]])) as Record<
+      ClientName,
+      KeyPair
+    >,
   };
 }
 
-export interface NodeCertificates { readonly client: KeyPair; readonly serving: KeyPair }
+export interface NodeCertificates {
+  readonly client: KeyPair;
+  readonly serving: KeyPair;
+}
 
 /** A node's client certificate (user system:node:NAME) and its kubelet's serving certificate, kept under nodes/NAME. */
-export async function ensureNodeCertificates(pki: Pick<Pki, 'dir' | 'ca'>, options: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number }): Promise<NodeCertificates> {
+export async function ensureNodeCertificates(
+  pki: Pick<Pki, 'dir' | 'ca'>,
+  options: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number },
+): Promise<NodeCertificates> {
   const folder = new PkiFolder(join(pki.dir, 'nodes', options.nodeName), options.nowMs);
-  const identity: Subject = { commonName: `system:node:${options.nodeName}`, organizations: ['system:nodes'] };
+  const identity: Subject = {
+    commonName: `system:node:${options.nodeName}`,
+    organizations: ['system:nodes'],
+  };
   const [client, serving] = await Promise.all([
     folder.leaf('kubelet-client', pki.ca, { subject: identity, usages: ['clientAuth'] }),
-    folder.leaf('kubelet', pki.ca, { subject: identity, usages: ['serverAuth'], altNames: splitAltNames([options.nodeName, ...options.addresses]) }),
+    folder.leaf('kubelet', pki.ca, {
+      subject: identity,
+      usages: ['serverAuth'],
+      altNames: splitAltNames([options.nodeName, ...options.addresses]),
+    }),
   ]);
   await folder.sync();
   return { client, serving };
 }
 
 /** A client certificate for any user, not kept on disk (`capstan user create`, tests). */
-export function issueClientCertificate(pki: Pki, options: { readonly subject: Subject; readonly nowMs: number; readonly lifetimeMs?: number }): KeyPair {
-  return issueCertificate(pki.ca, { subject: options.subject, usages: ['clientAuth'], nowMs: options.nowMs, lifetimeMs: options.lifetimeMs ?? LEAF_LIFETIME_MS });
+export function issueClientCertificate(
+  pki: Pki,
+  options: { readonly subject: Subject; readonly nowMs: number; readonly lifetimeMs?: number },
+): KeyPair {
+  return issueCertificate(pki.ca, {
+    subject: options.subject,
+    usages: ['clientAuth'],
+    nowMs: options.nowMs,
+    lifetimeMs: options.lifetimeMs ?? LEAF_LIFETIME_MS,
+  });
 }
 
 function apiServerAltNames(server: PkiOptions['apiServer']): AltNames {
   const domain = server.clusterDomain ?? 'cluster.local';
   const unspecified = new Set(['0.0.0.0', '::', '']);
   return splitAltNames([
-    'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', `kubernetes.default.svc.${domain}`, 'localhost', server.hostName,
-    server.serviceIP, '127.0.0.1', '::1', ...server.bindAddresses.filter((address) => !unspecified.has(address)), ...(server.extraSANs ?? []),
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.default.svc.${domain}`,
+    'localhost',
+    server.hostName,
+    server.serviceIP,
+    '127.0.0.1',
+    '::1',
+    ...server.bindAddresses.filter((address) => !unspecified.has(address)),
+    ...(server.extraSANs ?? []),
   ]);
 }
 
 function splitAltNames(names: readonly string[]): AltNames {
   const unique = [...new Set(names.filter((name) => name !== ''))];
-  return { dnsNames: unique.filter((name) => isIP(name) === 0), ipAddresses: unique.filter((name) => isIP(name) !== 0) };
+  return {
+    dnsNames: unique.filter((name) => isIP(name) === 0),
+    ipAddresses: unique.filter((name) => isIP(name) !== 0),
+  };
 }
 
-interface LeafDefinition { readonly subject: Subject; readonly usages: readonly ExtendedKeyUsage[]; readonly altNames?: AltNames }
+interface LeafDefinition {
+  readonly subject: Subject;
+  readonly usages: readonly ExtendedKeyUsage[];
+  readonly altNames?: AltNames;
+}
 
 class PkiFolder {
   readonly changes: string[] = [];
@@ -164,12 +242,22 @@ class PkiFolder {
     const { certificatePem, keyPem } = await this.#read(name);
     if (certificatePem === undefined) {
       if (keyPem !== undefined) this.#parseKey(name, keyPem);
-      const made = createAuthority({ commonName, nowMs: this.#nowMs, lifetimeMs: AUTHORITY_LIFETIME_MS, ...(keyPem === undefined ? {} : { keyPem }) });
+      const made = createAuthority({
+        commonName,
+        nowMs: this.#nowMs,
+        lifetimeMs: AUTHORITY_LIFETIME_MS,
+        ...(keyPem === undefined ? {} : { keyPem }),
+      });
       await this.#write(name, made);
       this.changes.push(`made ${name}.crt`);
       return made;
     }
-    if (keyPem === undefined) throw new PkiError('incomplete', this.#path(name, 'key'), `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new authority made`);
+    if (keyPem === undefined)
+      throw new PkiError(
+        'incomplete',
+        this.#path(name, 'key'),
+        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new authority made`,
+      );
     this.#checkAuthority(name, { certificatePem, keyPem });
     return { certificatePem, keyPem };
   }
@@ -178,16 +266,34 @@ class PkiFolder {
     const path = this.#path(name, 'crt');
     const certificate = this.#parseCertificate(path, pair.certificatePem);
     this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
-    if (!certificate.ca) throw new PkiError('unreadable', path, `${path} is not a certificate authority (its basic constraints say CA:FALSE)`);
-    if (Date.parse(certificate.validTo) <= this.#nowMs) throw new PkiError('expired', path, `${path} expired on ${certificate.validTo}`);
-    if (Date.parse(certificate.validFrom) > this.#nowMs) throw new PkiError('expired', path, `${path} is not valid before ${certificate.validFrom}: is this machine's clock right?`);
+    if (!certificate.ca)
+      throw new PkiError(
+        'unreadable',
+        path,
+        `${path} is not a certificate authority (its basic constraints say CA:FALSE)`,
+      );
+    if (Date.parse(certificate.validTo) <= this.#nowMs)
+      throw new PkiError('expired', path, `${path} expired on ${certificate.validTo}`);
+    if (Date.parse(certificate.validFrom) > this.#nowMs)
+      throw new PkiError(
+        'expired',
+        path,
+        `${path} is not valid before ${certificate.validFrom}: is this machine's clock right?`,
+      );
   }
 
   /** sa.pub may hold more keys than sa.key's (old ones during a rotation): it is kept as long as it contains the signing key's. */
   async signingKey(name: string): Promise<{ readonly keyPem: string; readonly publicKeyPem: string }> {
-    const [existing, existingPublic] = await Promise.all([readIfPresent(this.#path(name, 'key')), readIfPresent(this.#path(name, 'pub'))]);
+    const [existing, existingPublic] = await Promise.all([
+      readIfPresent(this.#path(name, 'key')),
+      readIfPresent(this.#path(name, 'pub')),
+    ]);
     if (existing === undefined && existingPublic !== undefined) {
-      throw new PkiError('incomplete', this.#path(name, 'key'), `${this.#path(name, 'pub')} is there but ${this.#path(name, 'key')} is missing: put it back, or remove the former to have a new key made (every service account token then becomes invalid)`);
+      throw new PkiError(
+        'incomplete',
+        this.#path(name, 'key'),
+        `${this.#path(name, 'pub')} is there but ${this.#path(name, 'key')} is missing: put it back, or remove the former to have a new key made (every service account token then becomes invalid)`,
+      );
     }
     const keyPem = existing ?? generateKeyPem();
     this.#parseKey(name, keyPem);
@@ -199,7 +305,11 @@ class PkiFolder {
       return { keyPem, publicKeyPem: publicPem };
     }
     if (!splitPem(existingPublic).some((text) => samePublicKey(this.#path(name, 'pub'), text, keyPem))) {
-      throw new PkiError('mismatched', this.#path(name, 'pub'), `${this.#path(name, 'pub')} does not hold the public key of ${this.#path(name, 'key')}`);
+      throw new PkiError(
+        'mismatched',
+        this.#path(name, 'pub'),
+        `${this.#path(name, 'pub')} does not hold the public key of ${this.#path(name, 'key')}`,
+      );
     }
     return { keyPem, publicKeyPem: existingPublic };
   }
@@ -207,7 +317,11 @@ class PkiFolder {
   async leaf(name: string, authority: KeyPair, definition: LeafDefinition): Promise<KeyPair> {
     const { certificatePem, keyPem } = await this.#read(name);
     if (certificatePem !== undefined && keyPem === undefined) {
-      throw new PkiError('incomplete', this.#path(name, 'key'), `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new one issued`);
+      throw new PkiError(
+        'incomplete',
+        this.#path(name, 'key'),
+        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new one issued`,
+      );
     }
     if (keyPem !== undefined) this.#parseKey(name, keyPem, this.#orAnew(name));
     if (certificatePem !== undefined && keyPem !== undefined) {
@@ -217,23 +331,39 @@ class PkiFolder {
     } else {
       this.changes.push(`issued ${name}.crt`);
     }
-    const made = issueCertificate(authority, { ...definition, nowMs: this.#nowMs, lifetimeMs: LEAF_LIFETIME_MS, ...(keyPem === undefined ? {} : { keyPem }) });
+    const made = issueCertificate(authority, {
+      ...definition,
+      nowMs: this.#nowMs,
+      lifetimeMs: LEAF_LIFETIME_MS,
+      ...(keyPem === undefined ? {} : { keyPem }),
+    });
     await this.#write(name, made, keyPem !== undefined);
     return made;
   }
 
-  #reasonToReissue(name: string, pair: KeyPair, { authority, definition }: { readonly authority: KeyPair; readonly definition: LeafDefinition }): string | undefined {
-    const certificate = this.#parseCertificate(this.#path(name, 'crt'), pair.certificatePem, this.#orAnew(name));
+  #reasonToReissue(
+    name: string,
+    pair: KeyPair,
+    { authority, definition }: { readonly authority: KeyPair; readonly definition: LeafDefinition },
+  ): string | undefined {
+    const certificate = this.#parseCertificate(
+      this.#path(name, 'crt'),
+      pair.certificatePem,
+      this.#orAnew(name),
+    );
     this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
     const authorityCertificate = new X509Certificate(authority.certificatePem);
     if (!certificate.verify(authorityCertificate.publicKey)) return 'it was signed by another authority';
     const remainingMs = Date.parse(certificate.validTo) - this.#nowMs;
     const authorityRemainingMs = Date.parse(authorityCertificate.validTo) - this.#nowMs;
     if (remainingMs <= 0) return `it expired on ${certificate.validTo}`;
-    if (remainingMs < RENEW_BEFORE_MS && remainingMs < authorityRemainingMs - 1000) return `it ends on ${certificate.validTo}`;
+    if (remainingMs < RENEW_BEFORE_MS && remainingMs < authorityRemainingMs - 1000)
+      return `it ends on ${certificate.validTo}`;
     const subject = subjectOf(certificate);
-    if (subject.commonName !== definition.subject.commonName) return `it is for ${subject.commonName}, not ${definition.subject.commonName}`;
-    if ((subject.organizations ?? []).join('\n') !== (definition.subject.organizations ?? []).join('\n')) return 'its groups changed';
+    if (subject.commonName !== definition.subject.commonName)
+      return `it is for ${subject.commonName}, not ${definition.subject.commonName}`;
+    if ((subject.organizations ?? []).join('\n') !== (definition.subject.organizations ?? []).join('\n'))
+      return 'its groups changed';
     return missingName(certificate, definition.altNames);
   }
 
@@ -246,7 +376,9 @@ class PkiFolder {
     try {
       return new X509Certificate(pem);
     } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is damaged (no PEM certificate): ${wayOut}`, { cause: error });
+      throw new PkiError('unreadable', path, `${path} is damaged (no PEM certificate): ${wayOut}`, {
+        cause: error,
+      });
     }
   }
 
@@ -255,16 +387,28 @@ class PkiFolder {
     try {
       return createPrivateKey(pem);
     } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is damaged (no private key in PEM): ${wayOut}`, { cause: error });
+      throw new PkiError('unreadable', path, `${path} is damaged (no private key in PEM): ${wayOut}`, {
+        cause: error,
+      });
     }
   }
 
   #checkPair(name: string, certificate: X509Certificate, key: KeyObject): void {
-    if (!certificate.checkPrivateKey(key)) throw new PkiError('mismatched', this.#path(name, 'crt'), `${this.#path(name, 'crt')} does not belong to ${this.#path(name, 'key')}`);
+    if (!certificate.checkPrivateKey(key))
+      throw new PkiError(
+        'mismatched',
+        this.#path(name, 'crt'),
+        `${this.#path(name, 'crt')} does not belong to ${this.#path(name, 'key')}`,
+      );
   }
 
-  async #read(name: string): Promise<{ readonly certificatePem: string | undefined; readonly keyPem: string | undefined }> {
-    const [certificatePem, keyPem] = await Promise.all([readIfPresent(this.#path(name, 'crt')), readIfPresent(this.#path(name, 'key'))]);
+  async #read(
+    name: string,
+  ): Promise<{ readonly certificatePem: string | undefined; readonly keyPem: string | undefined }> {
+    const [certificatePem, keyPem] = await Promise.all([
+      readIfPresent(this.#path(name, 'crt')),
+      readIfPresent(this.#path(name, 'key')),
+    ]);
     return { certificatePem, keyPem };
   }
 

@@ -11,7 +11,13 @@ import { conflictError, type Conflict } from './conflicts.ts';
 import { FieldSet } from './field-set.ts';
 import { changesByVersion, typeOf, writtenChanges } from './kind-versions.ts';
 import { takenOver, withLastApplied } from './last-applied.ts';
-import { entryOf, ownablePart, ownersUnder, withoutManagedFields, type WriteContext } from './managed-fields.ts';
+import {
+  entryOf,
+  ownablePart,
+  ownersUnder,
+  withoutManagedFields,
+  type WriteContext,
+} from './managed-fields.ts';
 import { blankOf } from './new-fields.ts';
 import { entriesOf, identityOf, type Owner, type Owners } from './owners.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
@@ -38,7 +44,8 @@ export async function applyConfiguration(request: ApplyRequest): Promise<KubeObj
 
 async function merged(request: ApplyRequest): Promise<KubeObject> {
   const { live, config, schema, written, force, apiVersion, versions } = request;
-  if (config.metadata?.managedFields !== undefined) throw statusErrors.badRequest('metadata.managedFields must be nil');
+  if (config.metadata?.managedFields !== undefined)
+    throw statusErrors.badRequest('metadata.managedFields must be nil');
   checkTypedPatch(config, schema, request);
   const type = typeOf(schema);
   const before = withoutManagedFields(live ?? {});
@@ -51,11 +58,17 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   // While pruning, metadata.name counts as owned too, so that metadata is not taken for abandoned.
   const configured = writtenPart(toFieldSet(config, type), written);
   owners.set(me, { entry, set: configured });
-  const object = await withoutAbandoned(mergeValues(before, withoutManagedFields(config), type) as KubeObject, { last, owners, request });
+  const object = await withoutAbandoned(
+    mergeValues(before, withoutManagedFields(config), type) as KubeObject,
+    { last, owners, request },
+  );
   const isSame = live !== undefined && jsonEqual(before, object);
 
   const changes = writtenChanges({ before, after: object }, schema, written);
-  const changesOf = changesByVersion({ before, after: object }, { versions, written, known: new Map([[apiVersion, changes]]) });
+  const changesOf = changesByVersion(
+    { before, after: object },
+    { versions, written, known: new Map([[apiVersion, changes]]) },
+  );
   const conflicts: Conflict[] = [];
   for (const [id, owner] of owners) {
     if (id === me) continue;
@@ -78,12 +91,24 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
 
 /** An object that nobody managed when it is applied to first: what is there has some owner, so that conflicts are seen. */
 function addFirstOwner(owners: Owners, live: KubeObject, request: ApplyRequest): void {
-  const entry: ManagedFieldsEntry = { ...entryOf({ ...request, manager: BEFORE_FIRST_APPLY }, 'Update'), time: formatTime(request.nowMs) };
-  const set = ownablePart(writtenPart(changesBetween(blankOf(request.schema), live, typeOf(request.schema)).changed, request.written));
+  const entry: ManagedFieldsEntry = {
+    ...entryOf({ ...request, manager: BEFORE_FIRST_APPLY }, 'Update'),
+    time: formatTime(request.nowMs),
+  };
+  const set = ownablePart(
+    writtenPart(
+      changesBetween(blankOf(request.schema), live, typeOf(request.schema)).changed,
+      request.written,
+    ),
+  );
   if (!set.isEmpty) owners.set(identityOf(entry), { entry, set });
 }
 
-interface Pruning { readonly last: Owner | undefined; readonly owners: Owners; readonly request: ApplyRequest }
+interface Pruning {
+  readonly last: Owner | undefined;
+  readonly owners: Owners;
+  readonly request: ApplyRequest;
+}
 
 /**
  * Takes out what the manager applied before and no longer does, unless another manager owns it. Everything is seen in the version in
@@ -94,29 +119,56 @@ async function withoutAbandoned(object: KubeObject, { last, owners, request }: P
   if (!last || last.set.isEmpty) return object;
   const lastVersion = last.entry.apiVersion ?? '';
   // Whoever applies all that it applied before has abandoned nothing: by far the most applies.
-  if (lastVersion === apiVersion && last.set.difference(owners.get(identityOf(last.entry))!.set).isEmpty) return object;
-  const convert = async (from: KubeObject, to: string): Promise<KubeObject> => (from.apiVersion === to || !versions ? from : versions.convert(from, to));
-  const typeIn = (version: string): ValueSchema => typeOf(version === apiVersion ? request.schema : versions!.schemaOf(version)!);
+  if (lastVersion === apiVersion && last.set.difference(owners.get(identityOf(last.entry))!.set).isEmpty)
+    return object;
+  const convert = async (from: KubeObject, to: string): Promise<KubeObject> =>
+    from.apiVersion === to || !versions ? from : versions.convert(from, to);
+  const typeIn = (version: string): ValueSchema =>
+    typeOf(version === apiVersion ? request.schema : versions!.schemaOf(version)!);
   const kept = new Map<string, FieldSet>([[lastVersion, FieldSet.empty()]]);
-  for (const { entry: { apiVersion: version = '' }, set } of owners.values()) kept.set(version, (kept.get(version) ?? FieldSet.empty()).union(set));
+  for (const {
+    entry: { apiVersion: version = '' },
+    set,
+  } of owners.values())
+    kept.set(version, (kept.get(version) ?? FieldSet.empty()).union(set));
 
   const merged = await convert(object, lastVersion);
   const type = typeIn(lastVersion);
   let pruned = removed(merged, withNamedFields(last.set, type), type);
   // In the last version first: what conversions need is there again before the first of them.
-  for (const [version, owned] of kept) pruned = withOwned(await convert(merged, version), await convert(pruned, version), { owned, type: typeIn(version) });
+  for (const [version, owned] of kept)
+    pruned = withOwned(await convert(merged, version), await convert(pruned, version), {
+      owned,
+      type: typeIn(version),
+    });
   pruned = withDangling(merged, await convert(pruned, lastVersion), { last: last.set, type });
   return convert(pruned, apiVersion);
 }
 
 /** What was taken out and is owned comes back. */
-function withOwned(merged: KubeObject, pruned: KubeObject, { owned, type }: { readonly owned: FieldSet; readonly type: ValueSchema }): KubeObject {
-  return removed(merged, fieldsOf(merged, type).difference(fieldsOf(pruned, type)).difference(withNamedFields(owned, type)), type);
+function withOwned(
+  merged: KubeObject,
+  pruned: KubeObject,
+  { owned, type }: { readonly owned: FieldSet; readonly type: ValueSchema },
+): KubeObject {
+  return removed(
+    merged,
+    fieldsOf(merged, type).difference(fieldsOf(pruned, type)).difference(withNamedFields(owned, type)),
+    type,
+  );
 }
 
 /** Only what the manager itself applied goes. */
-function withDangling(merged: KubeObject, pruned: KubeObject, { last, type }: { readonly last: FieldSet; readonly type: ValueSchema }): KubeObject {
-  return removed(merged, fieldsOf(merged, type).difference(fieldsOf(pruned, type)).intersection(withNamedFields(last, type)), type);
+function withDangling(
+  merged: KubeObject,
+  pruned: KubeObject,
+  { last, type }: { readonly last: FieldSet; readonly type: ValueSchema },
+): KubeObject {
+  return removed(
+    merged,
+    fieldsOf(merged, type).difference(fieldsOf(pruned, type)).intersection(withNamedFields(last, type)),
+    type,
+  );
 }
 
 function fieldsOf(object: KubeObject, type: ValueSchema): FieldSet {
@@ -136,6 +188,8 @@ function withManagedFields(object: KubeObject, managedFields: ManagedFieldsEntry
 
 /** Unless all of them may be taken. */
 function refuseConflicts(conflicts: readonly Conflict[], mayTake: FieldSet): void {
-  const disputed = conflicts.map(({ entry, fields }) => ({ entry, fields: fields.difference(mayTake) })).filter(({ fields }) => !fields.isEmpty);
+  const disputed = conflicts
+    .map(({ entry, fields }) => ({ entry, fields: fields.difference(mayTake) }))
+    .filter(({ fields }) => !fields.isEmpty);
   if (disputed.length > 0) throw conflictError(disputed);
 }

@@ -5,19 +5,41 @@ import { printPath, type FieldSet } from './field-set.ts';
 import { compareTexts, identityOf } from './owners.ts';
 
 /** What an owner has that the apply would change. */
-export interface Conflict { readonly entry: ManagedFieldsEntry; readonly fields: FieldSet }
+export interface Conflict {
+  readonly entry: ManagedFieldsEntry;
+  readonly fields: FieldSet;
+}
 
 /** 409, with one cause a field. */
 export function conflictError(conflicts: readonly Conflict[]): StatusError {
-  const sorted = conflicts.map(({ entry, fields }) => ({ entry, paths: fields.paths() })).toSorted((left, right) => compareTexts(identityOf(left.entry), identityOf(right.entry)));
-  const causes = sorted.flatMap(({ entry, paths }) => paths.map((path) => ({ reason: 'FieldManagerConflict', message: `conflict with ${printManager(entry)}`, field: printPath(path) })));
-  const message = causes.length === 1
-    ? `Apply failed with 1 conflict: ${causes[0]!.message}: ${causes[0]!.field}`
-    : `Apply failed with ${causes.length} conflicts: ${sorted.map(({ entry, paths }) => `conflicts with ${printManager(entry)}:\n${paths.map((path) => `- ${printPath(path)}`).join('\n')}`).join('\n')}`;
-  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: 'Conflict', details: { causes }, code: 409 });
+  const sorted = conflicts
+    .map(({ entry, fields }) => ({ entry, paths: fields.paths() }))
+    .toSorted((left, right) => compareTexts(identityOf(left.entry), identityOf(right.entry)));
+  const causes = sorted.flatMap(({ entry, paths }) =>
+    paths.map((path) => ({
+      reason: 'FieldManagerConflict',
+      message: `conflict with ${printManager(entry)}`,
+      field: printPath(path),
+    })),
+  );
+  const message =
+    causes.length === 1
+      ? `Apply failed with 1 conflict: ${causes[0]!.message}: ${causes[0]!.field}`
+      : `Apply failed with ${causes.length} conflicts: ${sorted.map(({ entry, paths }) => `conflicts with ${printManager(entry)}:\n${paths.map((path) => `- ${printPath(path)}`).join('\n')}`).join('\n')}`;
+  return new StatusError({
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message,
+    reason: 'Conflict',
+    details: { causes },
+    code: 409,
+  });
 }
 
 function printManager({ manager = '', operation, apiVersion = '', subresource }: ManagedFieldsEntry): string {
-  const name = JSON.stringify(manager) + (subresource ? ` with subresource ${JSON.stringify(subresource)}` : '');
+  const name =
+    JSON.stringify(manager) + (subresource ? ` with subresource ${JSON.stringify(subresource)}` : '');
   return operation === 'Update' ? `${name} using ${apiVersion}` : name;
 }

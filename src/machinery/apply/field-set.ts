@@ -6,7 +6,10 @@ import { isJsonObject, setOwn, type JsonObject } from '../json.ts';
 
 export type Path = readonly string[];
 
-interface Node { member: boolean; readonly children: Map<string, Node> }
+interface Node {
+  member: boolean;
+  readonly children: Map<string, Node>;
+}
 
 function newNode(): Node {
   return { member: false, children: new Map() };
@@ -47,7 +50,7 @@ export class FieldSet {
     let node = this.#root;
     for (const element of path) {
       let child = node.children.get(element);
-      if (!child) node.children.set(element, child = newNode());
+      if (!child) node.children.set(element, (child = newNode()));
       node = child;
     }
     node.member = true;
@@ -62,7 +65,9 @@ export class FieldSet {
     return node.member;
   }
 
-  get isEmpty(): boolean { return isEmpty(this.#root); }
+  get isEmpty(): boolean {
+    return isEmpty(this.#root);
+  }
 
   union(other: FieldSet): FieldSet {
     return this.#combine(other, UNION);
@@ -131,9 +136,17 @@ interface Operation {
 }
 
 const UNION: Operation = { member: (left, right) => left || right, keepsLeft: true, keepsRight: true };
-const INTERSECTION: Operation = { member: (left, right) => left && right, keepsLeft: false, keepsRight: false };
+const INTERSECTION: Operation = {
+  member: (left, right) => left && right,
+  keepsLeft: false,
+  keepsRight: false,
+};
 const DIFFERENCE: Operation = { member: (left, right) => left && !right, keepsLeft: true, keepsRight: false };
-const SYMMETRIC_DIFFERENCE: Operation = { member: (left, right) => left !== right, keepsLeft: true, keepsRight: true };
+const SYMMETRIC_DIFFERENCE: Operation = {
+  member: (left, right) => left !== right,
+  keepsLeft: true,
+  keepsRight: true,
+};
 
 function combine(left: Node, right: Node, operation: Operation): Node {
   const result: Node = { member: operation.member(left.member, right.member), children: new Map() };
@@ -143,7 +156,8 @@ function combine(left: Node, right: Node, operation: Operation): Node {
     else if (operation.keepsLeft) addUnlessEmpty(result, element, child);
   }
   if (operation.keepsRight) {
-    for (const [element, child] of right.children) if (!left.children.has(element)) addUnlessEmpty(result, element, child);
+    for (const [element, child] of right.children)
+      if (!left.children.has(element)) addUnlessEmpty(result, element, child);
   }
   return result;
 }
@@ -212,11 +226,16 @@ function elementProblem(element: string): 'malformed' | 'unknown' | undefined {
   if (element[1] !== ':') return 'malformed';
   const rest = element.slice(2);
   switch (element[0]) {
-    case 'f': return undefined;
-    case 'i': return /^[+-]?[0-9]+$/.test(rest) ? undefined : 'malformed';
-    case 'v': return parsedJson(rest) === undefined ? 'malformed' : undefined;
-    case 'k': return isJsonObject(parsedJson(rest)) ? undefined : 'malformed';
-    default: return 'unknown';
+    case 'f':
+      return undefined;
+    case 'i':
+      return /^[+-]?[0-9]+$/.test(rest) ? undefined : 'malformed';
+    case 'v':
+      return parsedJson(rest) === undefined ? 'malformed' : undefined;
+    case 'k':
+      return isJsonObject(parsedJson(rest)) ? undefined : 'malformed';
+    default:
+      return 'unknown';
   }
 }
 
@@ -317,9 +336,15 @@ export function printPath(path: Path): string {
 function printElement(element: string): string {
   const rest = element.slice(2);
   switch (element.slice(0, 2)) {
-    case 'f:': return `.${rest}`;
-    case 'v:': return `[=${rest}]`;
-    case 'k:': return `[${Object.entries(JSON.parse(rest) as JsonObject).map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(',')}]`;
-    default: return `[${rest}]`;
+    case 'f:':
+      return `.${rest}`;
+    case 'v:':
+      return `[=${rest}]`;
+    case 'k:':
+      return `[${Object.entries(JSON.parse(rest) as JsonObject)
+        .map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+        .join(',')}]`;
+    default:
+      return `[${rest}]`;
   }
 }

@@ -15,7 +15,14 @@ const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 const KUBECTL = 'kubectl';
 
 /** The fields that kubectl may take from their owners without being told to: as it set them on the client's side, and untouched since. */
-export function takenOver(live: KubeObject, { manager, apiVersion, type }: { readonly manager: string; readonly apiVersion: string; readonly type: ValueSchema }): FieldSet {
+export function takenOver(
+  live: KubeObject,
+  {
+    manager,
+    apiVersion,
+    type,
+  }: { readonly manager: string; readonly apiVersion: string; readonly type: ValueSchema },
+): FieldSet {
   const text = live.metadata?.annotations?.[LAST_APPLIED];
   if (manager !== KUBECTL || !text) return FieldSet.empty();
   try {
@@ -31,10 +38,16 @@ export function takenOver(live: KubeObject, { manager, apiVersion, type }: { rea
 }
 
 /** The applied object with the annotation, where it has one, as the configuration says. The object itself when that changes nothing. */
-export function withLastApplied(object: KubeObject, { manager, config }: { readonly manager: string; readonly config: KubeObject }): KubeObject {
+export function withLastApplied(
+  object: KubeObject,
+  { manager, config }: { readonly manager: string; readonly config: KubeObject },
+): KubeObject {
   const known = object.metadata?.annotations?.[LAST_APPLIED];
   if (manager !== KUBECTL || !known) return object;
-  const annotations: Record<string, string> = { ...object.metadata!.annotations, [LAST_APPLIED]: textOf(config) };
+  const annotations: Record<string, string> = {
+    ...object.metadata!.annotations,
+    [LAST_APPLIED]: textOf(config),
+  };
   if (annotations[LAST_APPLIED] === known) return object;
   if (sizeOf(annotations) > TOTAL_ANNOTATION_SIZE_LIMIT_BYTES) delete annotations[LAST_APPLIED];
   const noted = deepClone(object);
@@ -52,9 +65,16 @@ function textOf(config: KubeObject): string {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (!isJsonObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .toSorted(([left], [right]) => (left < right ? -1 : 1))
+      .map(([key, item]) => [key, sorted(item)]),
+  );
 }
 
 function sizeOf(annotations: Readonly<Record<string, string>>): number {
-  return Object.entries(annotations).reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+  return Object.entries(annotations).reduce(
+    (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value),
+    0,
+  );
 }

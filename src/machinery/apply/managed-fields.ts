@@ -8,9 +8,25 @@ import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { ObjectSchema } from '../schema.ts';
 import { formatTime } from '../time.ts';
 import { FieldSet } from './field-set.ts';
-import { changesByVersion, writtenChanges, type Changes, type Difference, type KindVersions } from './kind-versions.ts';
+import {
+  changesByVersion,
+  writtenChanges,
+  type Changes,
+  type Difference,
+  type KindVersions,
+} from './kind-versions.ts';
 import { fieldsOfNew } from './new-fields.ts';
-import { capped, entriesOf, entryWith, identityOf, MAXIMUM_UPDATE_MANAGERS, ownersOf, parseOwners, sortedEntries, type Owners } from './owners.ts';
+import {
+  capped,
+  entriesOf,
+  entryWith,
+  identityOf,
+  MAXIMUM_UPDATE_MANAGERS,
+  ownersOf,
+  parseOwners,
+  sortedEntries,
+  type Owners,
+} from './owners.ts';
 import { reconciledFields } from './reconcile.ts';
 import { UNMANAGED_PATHS } from './unmanaged.ts';
 import { unwrittenNames, type WrittenFields } from './written-fields.ts';
@@ -43,7 +59,10 @@ export interface UpdateRequest extends WriteContext {
 
 const UNMANAGED = FieldSet.of(...UNMANAGED_PATHS);
 
-export function entryOf({ manager, apiVersion, subresource }: WriteContext, operation: 'Apply' | 'Update'): ManagedFieldsEntry {
+export function entryOf(
+  { manager, apiVersion, subresource }: WriteContext,
+  operation: 'Apply' | 'Update',
+): ManagedFieldsEntry {
   return { manager, operation, apiVersion, ...(subresource ? { subresource } : {}) };
 }
 
@@ -56,25 +75,42 @@ export function ownablePart(set: FieldSet): FieldSet {
  * The managedFields after a create, update or patch. A client that sends an empty list, or one empty entry, forgets all owners; of an
  * object that nobody owns anything of, nobody comes to until it is applied. A promise where owners wrote in other versions.
  */
-export function managedFieldsAfterUpdate(request: UpdateRequest): ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]> {
+export function managedFieldsAfterUpdate(
+  request: UpdateRequest,
+): ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]> {
   const { live, schema, written } = request;
   const base = baseOf(request);
   if (live && (base === 'none' || base.entries.length === 0)) return [];
-  const difference = { before: live && withoutManagedFields(live), after: withoutManagedFields(request.next) };
+  const difference = {
+    before: live && withoutManagedFields(live),
+    after: withoutManagedFields(request.next),
+  };
   const changes = writtenChanges(difference, schema, written);
-  if (base !== 'none' && base.isOurs && isSimple(base.entries, request)) return changedEntries(base.entries, changes, request);
-  return changedOwners(base === 'none' ? new Map() : ownersUnder(base.entries, request), { difference, changes, request });
+  if (base !== 'none' && base.isOurs && isSimple(base.entries, request))
+    return changedEntries(base.entries, changes, request);
+  return changedOwners(base === 'none' ? new Map() : ownersUnder(base.entries, request), {
+    difference,
+    changes,
+    request,
+  });
 }
 
 /** @internal As managedFieldsAfterUpdate, always by way of sets: what the quick way must come to. */
 export async function managedFieldsBySets(request: UpdateRequest): Promise<ManagedFieldsEntry[]> {
   const { live, next, schema, written } = request;
   const difference = { before: live && withoutManagedFields(live), after: withoutManagedFields(next) };
-  return changedOwners(ownersOf(live?.metadata?.managedFields), { difference, changes: writtenChanges(difference, schema, written), request });
+  return changedOwners(ownersOf(live?.metadata?.managedFields), {
+    difference,
+    changes: writtenChanges(difference, schema, written),
+    request,
+  });
 }
 
 /** isOurs: as this server wrote them. */
-interface Base { readonly entries: readonly ManagedFieldsEntry[]; readonly isOurs: boolean }
+interface Base {
+  readonly entries: readonly ManagedFieldsEntry[];
+  readonly isOurs: boolean;
+}
 
 /** What the write starts from: what the client says of owners, or what is known of them where it says nothing that could be read. A subresource has no say. */
 function baseOf({ live, next, subresource }: UpdateRequest): Base | 'none' {
@@ -90,13 +126,27 @@ function forgetsOwners(entries: readonly ManagedFieldsEntry[]): boolean {
 }
 
 /** The usual case: nobody wrote in another version or under another schema, and there is room for one more. */
-function isSimple(entries: readonly ManagedFieldsEntry[], { live, apiVersion, schema, schemaChanges }: UpdateRequest): boolean {
-  return live !== undefined && entries.length < MAXIMUM_UPDATE_MANAGERS && entries.every((entry) => entry.apiVersion === apiVersion
-    && (!schemaChanges || reconciledFields(entry.fieldsV1 as JsonObject ?? {}, schema) === entry.fieldsV1));
+function isSimple(
+  entries: readonly ManagedFieldsEntry[],
+  { live, apiVersion, schema, schemaChanges }: UpdateRequest,
+): boolean {
+  return (
+    live !== undefined &&
+    entries.length < MAXIMUM_UPDATE_MANAGERS &&
+    entries.every(
+      (entry) =>
+        entry.apiVersion === apiVersion &&
+        (!schemaChanges || reconciledFields((entry.fieldsV1 as JsonObject) ?? {}, schema) === entry.fieldsV1),
+    )
+  );
 }
 
 /** Entries that nothing happens to are answered as they are. */
-function changedEntries(known: readonly ManagedFieldsEntry[], { changed, removed }: Changes, request: UpdateRequest): ManagedFieldsEntry[] {
+function changedEntries(
+  known: readonly ManagedFieldsEntry[],
+  { changed, removed }: Changes,
+  request: UpdateRequest,
+): ManagedFieldsEntry[] {
   if (changed.isEmpty && removed.isEmpty) return known as ManagedFieldsEntry[];
   const entry = entryOf(request, 'Update');
   const me = identityOf(entry);
@@ -108,17 +158,30 @@ function changedEntries(known: readonly ManagedFieldsEntry[], { changed, removed
     const fields = (owner.fieldsV1 ?? {}) as JsonObject;
     const left = gone.takenFrom(fields) ?? {};
     if (!taken.isEmpty && identityOf(owner) === me) mine = left;
-    else if (Object.keys(left).length > 0) entries.push(left === fields ? owner : { ...owner, fieldsV1: left });
+    else if (Object.keys(left).length > 0)
+      entries.push(left === fields ? owner : { ...owner, fieldsV1: left });
   }
-  if (!taken.isEmpty) entries.push(entryWith({ ...entry, time: formatTime(request.nowMs) }, taken.addedTo(mine)));
+  if (!taken.isEmpty)
+    entries.push(entryWith({ ...entry, time: formatTime(request.nowMs) }, taken.addedTo(mine)));
   return sortedEntries(entries);
 }
 
-interface SlowUpdate { readonly difference: Difference; readonly changes: Changes; readonly request: UpdateRequest }
+interface SlowUpdate {
+  readonly difference: Difference;
+  readonly changes: Changes;
+  readonly request: UpdateRequest;
+}
 
-async function changedOwners(owners: Owners, { difference, changes, request }: SlowUpdate): Promise<ManagedFieldsEntry[]> {
+async function changedOwners(
+  owners: Owners,
+  { difference, changes, request }: SlowUpdate,
+): Promise<ManagedFieldsEntry[]> {
   const { apiVersion, versions, written } = request;
-  const changesOf = changesByVersion(difference, { versions, written, known: new Map([[apiVersion, changes]]) });
+  const changesOf = changesByVersion(difference, {
+    versions,
+    written,
+    known: new Map([[apiVersion, changes]]),
+  });
   const left: Owners = new Map();
   for (const [id, owner] of owners) {
     const seen = await changesOf(owner.entry.apiVersion ?? '');
@@ -128,16 +191,23 @@ async function changedOwners(owners: Owners, { difference, changes, request }: S
   if (!taken.isEmpty) {
     const entry = entryOf(request, 'Update');
     const me = identityOf(entry);
-    left.set(me, { entry: { ...entry, time: formatTime(request.nowMs) }, set: (left.get(me)?.set ?? FieldSet.empty()).union(taken) });
+    left.set(me, {
+      entry: { ...entry, time: formatTime(request.nowMs) },
+      set: (left.get(me)?.set ?? FieldSet.empty()).union(taken),
+    });
   }
   return entriesOf(capped(left));
 }
 
 /** The owners that entries tell of, with their fields as they are under today's schemas. Those of versions that are gone are gone. */
-export function ownersUnder(entries: readonly ManagedFieldsEntry[], { apiVersion, schema, versions }: Pick<WriteContext, 'apiVersion' | 'schema' | 'versions'>): Owners {
+export function ownersUnder(
+  entries: readonly ManagedFieldsEntry[],
+  { apiVersion, schema, versions }: Pick<WriteContext, 'apiVersion' | 'schema' | 'versions'>,
+): Owners {
   const owners = parseOwners(entries) ?? ownersOf(entries);
   for (const [id, owner] of owners) {
-    const theirs = owner.entry.apiVersion === apiVersion ? schema : versions?.schemaOf(owner.entry.apiVersion ?? '');
+    const theirs =
+      owner.entry.apiVersion === apiVersion ? schema : versions?.schemaOf(owner.entry.apiVersion ?? '');
     if (!theirs) {
       owners.delete(id);
       continue;
@@ -150,9 +220,13 @@ export function ownersUnder(entries: readonly ManagedFieldsEntry[], { apiVersion
 }
 
 /** Those of an object that is new, of which nobody owned anything: one entry, or none where there is nothing to own. */
-export function managedFieldsOfNew(request: WriteContext & { readonly object: KubeObject }): ManagedFieldsEntry[] {
+export function managedFieldsOfNew(
+  request: WriteContext & { readonly object: KubeObject },
+): ManagedFieldsEntry[] {
   const fields = fieldsOfNew(request.schema, request.object, unwrittenNames(request.written));
-  return Object.keys(fields).length === 0 ? [] : [entryWith({ ...entryOf(request, 'Update'), time: formatTime(request.nowMs) }, fields)];
+  return Object.keys(fields).length === 0
+    ? []
+    : [entryWith({ ...entryOf(request, 'Update'), time: formatTime(request.nowMs) }, fields)];
 }
 
 export function withoutManagedFields(object: KubeObject): KubeObject {
@@ -163,7 +237,10 @@ export function withoutManagedFields(object: KubeObject): KubeObject {
 
 /** True when two objects differ at most in when owners wrote. */
 export function sameButForTimes(left: KubeObject, right: KubeObject): boolean {
-  return jsonEqual(timeless(left), timeless(right)) && jsonEqual(withoutManagedFields(left), withoutManagedFields(right));
+  return (
+    jsonEqual(timeless(left), timeless(right)) &&
+    jsonEqual(withoutManagedFields(left), withoutManagedFields(right))
+  );
 }
 
 function timeless({ metadata }: KubeObject): unknown {

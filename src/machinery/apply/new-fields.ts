@@ -25,7 +25,15 @@ const blanks = new WeakMap<ObjectSchema, JsonObject>();
 function plansOf(schema: ObjectSchema): readonly Plan[] {
   let known = plans.get(schema);
   if (!known) {
-    known = schema.fields.map(({ name, value, atomic, number }) => ({ name, element: `f:${name}`, value, atomic: atomic === true, isTyped: number !== undefined })).toSorted((left, right) => (left.element < right.element ? -1 : 1));
+    known = schema.fields
+      .map(({ name, value, atomic, number }) => ({
+        name,
+        element: `f:${name}`,
+        value,
+        atomic: atomic === true,
+        isTyped: number !== undefined,
+      }))
+      .toSorted((left, right) => (left.element < right.element ? -1 : 1));
     plans.set(schema, known);
   }
   return known;
@@ -35,7 +43,7 @@ function plansOf(schema: ObjectSchema): readonly Plan[] {
 export function blankOf(schema: ObjectSchema): JsonObject {
   let known = blanks.get(schema);
   if (!known) {
-    known = schema.startsEmpty ? {} : decodeObject(schema, {}, 'ignore').object as JsonObject;
+    known = schema.startsEmpty ? {} : (decodeObject(schema, {}, 'ignore').object as JsonObject);
     addRequiredLists(known, schema);
     blanks.set(schema, known);
   }
@@ -61,7 +69,11 @@ function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
  * FieldsV1 of an object nobody owned before. excluded: names of fields at the top that this way in does not write ('status').
  * Throws StatusError 400 for list items without their keys.
  */
-export function fieldsOfNew(schema: ObjectSchema, object: object, excluded: readonly string[] = []): JsonObject {
+export function fieldsOfNew(
+  schema: ObjectSchema,
+  object: object,
+  excluded: readonly string[] = [],
+): JsonObject {
   const given = object as JsonObject;
   const fields: JsonObject = {};
   const blank = blankOf(schema);
@@ -69,9 +81,10 @@ export function fieldsOfNew(schema: ObjectSchema, object: object, excluded: read
     const { name, element, value } = plan;
     const inner = given[name];
     if (inner === undefined || excluded.includes(name) || isUnmanaged(name)) continue;
-    const found = name === 'metadata' && value.kind === 'object'
-      ? metadataFields(inner as JsonObject, value.type(), blank[name])
-      : compared(inner, blank[name], plan);
+    const found =
+      name === 'metadata' && value.kind === 'object'
+        ? metadataFields(inner as JsonObject, value.type(), blank[name])
+        : compared(inner, blank[name], plan);
     if (found) fields[element] = found;
   }
   if (schema.open === true) addUnknown(given, { schema, fields, excluded });
@@ -97,7 +110,12 @@ function metadataFields(metadata: JsonObject, schema: ObjectSchema, blank: unkno
 function compared(after: unknown, before: unknown, { value, atomic, isTyped }: Plan): JsonObject | undefined {
   if (after === null && isTyped && (value.kind === 'list' || value.kind === 'map')) return undefined;
   if (before === undefined) return newFields(after, value, atomic);
-  const isStruct = !atomic && value.kind === 'object' && isJsonObject(before) && isJsonObject(after) && value.type().atomic !== true;
+  const isStruct =
+    !atomic &&
+    value.kind === 'object' &&
+    isJsonObject(before) &&
+    isJsonObject(after) &&
+    value.type().atomic !== true;
   if (!isStruct) {
     if (value.kind === 'list' || value.kind === 'map') {
       // It was there as null: who gives an empty one owns it, who gives none does not.
@@ -154,7 +172,12 @@ function newFields(value: unknown, schema: ValueSchema | undefined, atomic: bool
     const inner = (value as JsonObject)[name];
     if (inner === undefined) continue;
     any = true;
-    const place = schema?.kind === 'map' ? { value: schema.values, atomic: false } : schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
+    const place =
+      schema?.kind === 'map'
+        ? { value: schema.values, atomic: false }
+        : schema?.kind === 'object'
+          ? schema.type().byName.get(name)
+          : undefined;
     setOwn(fields, `f:${name}`, newFields(inner, place?.value, place?.atomic === true));
   }
   return any ? fields : LEAF;
@@ -165,10 +188,18 @@ function byElement(left: { readonly element: string }, right: { readonly element
 }
 
 /** Fields at the top that the type does not know but keeps. */
-function addUnknown(given: JsonObject, { schema, fields, excluded }: { readonly schema: ObjectSchema; readonly fields: JsonObject; readonly excluded: readonly string[] }): void {
+function addUnknown(
+  given: JsonObject,
+  {
+    schema,
+    fields,
+    excluded,
+  }: { readonly schema: ObjectSchema; readonly fields: JsonObject; readonly excluded: readonly string[] },
+): void {
   for (const name of Object.keys(given)) {
     const inner = getOwn(given, name);
-    if (inner === undefined || schema.byName.has(name) || excluded.includes(name) || isUnmanaged(name)) continue;
+    if (inner === undefined || schema.byName.has(name) || excluded.includes(name) || isUnmanaged(name))
+      continue;
     setOwn(fields, `f:${name}`, newFields(inner, undefined, false));
   }
   const sorted = Object.keys(fields).sort();

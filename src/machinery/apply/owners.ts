@@ -6,7 +6,10 @@ import type { JsonObject } from '../json.ts';
 import type { ManagedFieldsEntry } from '../object.ts';
 import { FieldSet } from './field-set.ts';
 
-export interface Owner { readonly entry: ManagedFieldsEntry; readonly set: FieldSet }
+export interface Owner {
+  readonly entry: ManagedFieldsEntry;
+  readonly set: FieldSet;
+}
 
 /** By identity. */
 export type Owners = Map<string, Owner>;
@@ -16,14 +19,20 @@ export const MAXIMUM_UPDATE_MANAGERS = 10;
 const ANCIENT_MANAGER = 'ancient-changes';
 
 /** An applier is the same whatever version it applies in. */
-export function identityOf({ manager = '', operation = '', apiVersion = '', subresource = '' }: ManagedFieldsEntry): string {
+export function identityOf({
+  manager = '',
+  operation = '',
+  apiVersion = '',
+  subresource = '',
+}: ManagedFieldsEntry): string {
   return JSON.stringify([manager, operation, operation === 'Apply' ? '' : apiVersion, subresource]);
 }
 
 /** Of entries that this server wrote. */
 export function ownersOf(entries: readonly ManagedFieldsEntry[] | undefined): Owners {
   const owners: Owners = new Map();
-  for (const { fieldsV1, fieldsType: _, ...entry } of entries ?? []) owners.set(identityOf(entry), { entry, set: FieldSet.fromFieldsV1(fieldsV1) });
+  for (const { fieldsV1, fieldsType: _, ...entry } of entries ?? [])
+    owners.set(identityOf(entry), { entry, set: FieldSet.fromFieldsV1(fieldsV1) });
   return owners;
 }
 
@@ -32,25 +41,50 @@ export function parseOwners(entries: readonly ManagedFieldsEntry[]): Owners | un
   const owners: Owners = new Map();
   for (const { fieldsV1, fieldsType, ...entry } of entries) {
     const set = FieldSet.parse(fieldsV1 ?? {});
-    if (!set || (entry.operation !== 'Apply' && entry.operation !== 'Update') || !entry.apiVersion || fieldsType !== 'FieldsV1') return undefined;
+    if (
+      !set ||
+      (entry.operation !== 'Apply' && entry.operation !== 'Update') ||
+      !entry.apiVersion ||
+      fieldsType !== 'FieldsV1'
+    )
+      return undefined;
     owners.set(identityOf(entry), { entry, set });
   }
   return owners;
 }
 
 export function entriesOf(owners: Owners): ManagedFieldsEntry[] {
-  return sortedEntries([...owners.values()].filter(({ set }) => !set.isEmpty).map(({ entry, set }) => entryWith(entry, set.toFieldsV1())));
+  return sortedEntries(
+    [...owners.values()]
+      .filter(({ set }) => !set.isEmpty)
+      .map(({ entry, set }) => entryWith(entry, set.toFieldsV1())),
+  );
 }
 
-export function entryWith({ time, subresource, fieldsType: _, fieldsV1: __, ...rest }: ManagedFieldsEntry, fieldsV1: JsonObject): ManagedFieldsEntry {
-  return { ...rest, ...(time ? { time } : {}), fieldsType: 'FieldsV1', fieldsV1, ...(subresource ? { subresource } : {}) };
+export function entryWith(
+  { time, subresource, fieldsType: _, fieldsV1: __, ...rest }: ManagedFieldsEntry,
+  fieldsV1: JsonObject,
+): ManagedFieldsEntry {
+  return {
+    ...rest,
+    ...(time ? { time } : {}),
+    fieldsType: 'FieldsV1',
+    fieldsV1,
+    ...(subresource ? { subresource } : {}),
+  };
 }
 
 /** In place. */
 export function sortedEntries(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
   if (entries.length < 2) return entries;
-  return entries.sort((left, right) => compareTexts(left.operation ?? '', right.operation ?? '') || compareTexts(left.time ?? '', right.time ?? '')
-    || compareTexts(left.manager ?? '', right.manager ?? '') || compareTexts(left.apiVersion ?? '', right.apiVersion ?? '') || compareTexts(left.subresource ?? '', right.subresource ?? ''));
+  return entries.sort(
+    (left, right) =>
+      compareTexts(left.operation ?? '', right.operation ?? '') ||
+      compareTexts(left.time ?? '', right.time ?? '') ||
+      compareTexts(left.manager ?? '', right.manager ?? '') ||
+      compareTexts(left.apiVersion ?? '', right.apiVersion ?? '') ||
+      compareTexts(left.subresource ?? '', right.subresource ?? ''),
+  );
 }
 
 export function compareTexts(left: string, right: string): number {
@@ -60,8 +94,12 @@ export function compareTexts(left: string, right: string): number {
 /** Those without fields gone, and of updaters no more than may be: the oldest of one version become one, which is as old as the newest of them. */
 export function capped(owners: Owners): Owners {
   for (const [id, { set }] of owners) if (set.isEmpty) owners.delete(id);
-  const updaters = [...owners].filter(([, { entry }]) => entry.operation === 'Update')
-    .toSorted(([leftId, left], [rightId, right]) => compareTexts(left.entry.time ?? '', right.entry.time ?? '') || compareTexts(leftId, rightId));
+  const updaters = [...owners]
+    .filter(([, { entry }]) => entry.operation === 'Update')
+    .toSorted(
+      ([leftId, left], [rightId, right]) =>
+        compareTexts(left.entry.time ?? '', right.entry.time ?? '') || compareTexts(leftId, rightId),
+    );
   let surplus = updaters.length - MAXIMUM_UPDATE_MANAGERS;
   const oldestByVersion = new Map<string, string>();
   for (const [id, { entry, set }] of updaters) {
@@ -72,7 +110,12 @@ export function capped(owners: Owners): Owners {
       oldestByVersion.set(apiVersion, id);
       continue;
     }
-    const bucket: ManagedFieldsEntry = { manager: ANCIENT_MANAGER, operation: 'Update', apiVersion, ...(time ? { time } : {}) };
+    const bucket: ManagedFieldsEntry = {
+      manager: ANCIENT_MANAGER,
+      operation: 'Update',
+      apiVersion,
+      ...(time ? { time } : {}),
+    };
     const bucketId = identityOf(bucket);
     const known = owners.get(bucketId) ?? owners.get(oldest)!;
     if (!owners.has(bucketId)) owners.delete(oldest);

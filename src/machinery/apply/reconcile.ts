@@ -17,9 +17,12 @@ function reconciled(fields: JsonObject, schema: ValueSchema, atomic: boolean): J
   if (!hasParts(fields) || schema.kind === 'scalar') return fields;
   if (atomic || isWhole(schema)) return {};
   switch (schema.kind) {
-    case 'list': return eachPart(fields, (_, part) => reconciled(part, schema.items, false));
-    case 'map': return eachPart(fields, (_, part) => reconciled(part, schema.values, false));
-    case 'object': return inObject(fields, schema.type());
+    case 'list':
+      return eachPart(fields, (_, part) => reconciled(part, schema.items, false));
+    case 'map':
+      return eachPart(fields, (_, part) => reconciled(part, schema.values, false));
+    case 'object':
+      return inObject(fields, schema.type());
   }
 }
 
@@ -41,7 +44,7 @@ function eachPart(fields: JsonObject, change: (element: string, part: JsonObject
     const part = fields[element] as JsonObject;
     if (element === MEMBER) continue;
     const next = change(element, part);
-    if (next !== part) setOwn(changed ??= { ...fields }, element, next);
+    if (next !== part) setOwn((changed ??= { ...fields }), element, next);
   }
   return changed ?? fields;
 }

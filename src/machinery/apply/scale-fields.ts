@@ -25,7 +25,11 @@ function owns({ set }: Owner, path: readonly string[] | 'none' | undefined): pat
 export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): ManagedFieldsEntry[] {
   const owners: Owners = new Map();
   for (const [id, owner] of ownersOf(object.metadata?.managedFields)) {
-    if (owns(owner, pathIn(owner.entry, paths))) owners.set(id, { entry: { ...owner.entry, apiVersion: SCALE_API_VERSION }, set: FieldSet.of(REPLICAS_IN_SCALE) });
+    if (owns(owner, pathIn(owner.entry, paths)))
+      owners.set(id, {
+        entry: { ...owner.entry, apiVersion: SCALE_API_VERSION },
+        set: FieldSet.of(REPLICAS_IN_SCALE),
+      });
   }
   return entriesOf(owners);
 }
@@ -34,7 +38,11 @@ export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): Ma
  * The object's managedFields once its Scale has these. apiVersion: the request's, under which new owners are written down, without a time.
  * As upstream does, an updater that wrote in the object's version is another owner than the one that its Scale names: it gets a second entry.
  */
-export function managedFieldsWithScale(object: KubeObject, scaleEntries: readonly ManagedFieldsEntry[], { paths, apiVersion }: { readonly paths: ReplicasPaths; readonly apiVersion: string }): ManagedFieldsEntry[] {
+export function managedFieldsWithScale(
+  object: KubeObject,
+  scaleEntries: readonly ManagedFieldsEntry[],
+  { paths, apiVersion }: { readonly paths: ReplicasPaths; readonly apiVersion: string },
+): ManagedFieldsEntry[] {
   const inScale = ownersOf(scaleEntries);
   const owners: Owners = new Map();
   for (const [id, owner] of ownersOf(object.metadata?.managedFields)) {
@@ -47,7 +55,8 @@ export function managedFieldsWithScale(object: KubeObject, scaleEntries: readonl
   if (path === undefined || path === 'none') return entriesOf(owners);
   for (const [id, owner] of inScale) {
     const { time: _, ...entry } = owner.entry;
-    if (owns(owner, REPLICAS_IN_SCALE)) owners.set(id, { entry: { ...entry, apiVersion }, set: FieldSet.of(path) });
+    if (owns(owner, REPLICAS_IN_SCALE))
+      owners.set(id, { entry: { ...entry, apiVersion }, set: FieldSet.of(path) });
   }
   return entriesOf(owners);
 }

@@ -12,21 +12,35 @@ import { itemElement } from './typed.ts';
 
 type ListSchema = ValueSchema & { readonly kind: 'list' };
 
-interface Walk { readonly problems: string[]; readonly path: string[]; readonly confidential: boolean }
+interface Walk {
+  readonly problems: string[];
+  readonly path: string[];
+  readonly confidential: boolean;
+}
 
 /** Throws StatusError 400 for a configuration that does not fit its type; confidential: without its values. */
-export function checkTypedPatch(config: KubeObject, schema: ObjectSchema, { confidential = false }: { readonly confidential?: boolean } = {}): void {
+export function checkTypedPatch(
+  config: KubeObject,
+  schema: ObjectSchema,
+  { confidential = false }: { readonly confidential?: boolean } = {},
+): void {
   const walk: Walk = { problems: [], path: [], confidential };
   visit(config, { kind: 'object', type: () => schema }, walk);
   const { problems } = walk;
   if (problems.length === 0) return;
-  const why = problems.length === 1 ? problems[0] : ['errors:', ...problems.map((problem) => `  ${problem}`)].join('\n');
+  const why =
+    problems.length === 1
+      ? problems[0]
+      : ['errors:', ...problems.map((problem) => `  ${problem}`)].join('\n');
   throw statusErrors.badRequest(`failed to create typed patch object (${describe(config)}): ${why}`);
 }
 
 /** As upstream names an object in such messages: '<namespace>/<name>; apps/v1, Kind=Deployment', with what the configuration says. */
 export function describe({ apiVersion = '', kind = '', metadata }: KubeObject): string {
-  const { namespace, name } = (isJsonObject(metadata) ? metadata : {}) as { namespace?: unknown; name?: unknown };
+  const { namespace, name } = (isJsonObject(metadata) ? metadata : {}) as {
+    namespace?: unknown;
+    name?: unknown;
+  };
   const { group, version } = parseApiVersion(apiVersion);
   return `${typeof namespace === 'string' ? namespace : ''}/${typeof name === 'string' ? name : ''}; ${group}/${version}, Kind=${kind}`;
 }
@@ -34,10 +48,20 @@ export function describe({ apiVersion = '', kind = '', metadata }: KubeObject): 
 function visit(value: unknown, schema: ValueSchema, walk: Walk): void {
   if (value === null || value === undefined) return;
   switch (schema.kind) {
-    case 'scalar': return visitScalar(value, schema.type, walk);
-    case 'list': return Array.isArray(value) ? visitItems(value, schema, walk) : report(walk, `expected list, got &{${shown(value, walk)}}`);
-    case 'map': return isJsonObject(value) ? visitFields(value, () => schema.values, walk) : report(walk, `expected map, got &{${shown(value, walk)}}`);
-    case 'object': return isJsonObject(value) ? visitFields(value, declared(schema.type()), walk) : report(walk, `expected map, got &{${shown(value, walk)}}`);
+    case 'scalar':
+      return visitScalar(value, schema.type, walk);
+    case 'list':
+      return Array.isArray(value)
+        ? visitItems(value, schema, walk)
+        : report(walk, `expected list, got &{${shown(value, walk)}}`);
+    case 'map':
+      return isJsonObject(value)
+        ? visitFields(value, () => schema.values, walk)
+        : report(walk, `expected map, got &{${shown(value, walk)}}`);
+    case 'object':
+      return isJsonObject(value)
+        ? visitFields(value, declared(schema.type()), walk)
+        : report(walk, `expected map, got &{${shown(value, walk)}}`);
   }
 }
 
@@ -47,7 +71,11 @@ function declared(schema: ObjectSchema): (name: string) => ValueSchema | undefin
   return (name) => schema.byName.get(name)?.value ?? (schema.open ? ANY : undefined);
 }
 
-function visitFields(value: JsonObject, schemaOf: (name: string) => ValueSchema | undefined, walk: Walk): void {
+function visitFields(
+  value: JsonObject,
+  schemaOf: (name: string) => ValueSchema | undefined,
+  walk: Walk,
+): void {
   for (const [name, inner] of Object.entries(value)) {
     if (inner === undefined) continue;
     const schema = schemaOf(name);
@@ -72,7 +100,10 @@ function visitItems(items: readonly unknown[], schema: ListSchema, walk: Walk): 
 }
 
 /** undefined, and a problem, for an item that nothing tells from others: those behind it are not looked at. */
-function keyOf(item: unknown, { index, schema, walk }: { readonly index: number; readonly schema: ListSchema; readonly walk: Walk }): string | undefined {
+function keyOf(
+  item: unknown,
+  { index, schema, walk }: { readonly index: number; readonly schema: ListSchema; readonly walk: Walk },
+): string | undefined {
   try {
     return itemElement(item, schema);
   } catch (error) {
@@ -83,16 +114,29 @@ function keyOf(item: unknown, { index, schema, walk }: { readonly index: number;
 }
 
 const EXPECTED: Readonly<Partial<Record<ScalarType, 'string' | 'number' | 'boolean'>>> = {
-  string: 'string', bytes: 'string', bool: 'boolean', int32: 'number', int64: 'number', uint32: 'number', uint64: 'number', double: 'number',
+  string: 'string',
+  bytes: 'string',
+  bool: 'boolean',
+  int32: 'number',
+  int64: 'number',
+  uint32: 'number',
+  uint64: 'number',
+  double: 'number',
 };
 
 function visitScalar(value: unknown, type: ScalarType, walk: Walk): void {
   const expected = EXPECTED[type];
   if (expected === undefined || typeof value === expected) return;
   switch (expected) {
-    case 'string': return report(walk, `expected string, got &value.valueUnstructured{Value:${walk.confidential ? REDACTED : goSyntax(value)}}`);
-    case 'number': return report(walk, `expected numeric (int or float), got ${goType(value)}`);
-    case 'boolean': return report(walk, `expected boolean, got &{${shown(value, walk)}}`);
+    case 'string':
+      return report(
+        walk,
+        `expected string, got &value.valueUnstructured{Value:${walk.confidential ? REDACTED : goSyntax(value)}}`,
+      );
+    case 'number':
+      return report(walk, `expected numeric (int or float), got ${goType(value)}`);
+    case 'boolean':
+      return report(walk, `expected boolean, got &{${shown(value, walk)}}`);
   }
 }
 
@@ -109,6 +153,10 @@ function report(walk: Walk, problem: string): void {
 function goSyntax(value: unknown): string {
   if (value === null || value === undefined) return 'interface {}(nil)';
   if (Array.isArray(value)) return `[]interface {}{${value.map(goSyntax).join(', ')}}`;
-  if (isJsonObject(value)) return `map[string]interface {}{${Object.keys(value).toSorted().map((key) => `${JSON.stringify(key)}:${goSyntax(value[key])}`).join(', ')}}`;
+  if (isJsonObject(value))
+    return `map[string]interface {}{${Object.keys(value)
+      .toSorted()
+      .map((key) => `${JSON.stringify(key)}:${goSyntax(value[key])}`)
+      .join(', ')}}`;
   return JSON.stringify(value);
 }

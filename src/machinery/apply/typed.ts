@@ -7,7 +7,11 @@ import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../jso
 import type { ValueSchema } from '../schema.ts';
 import { FieldSet, type Path } from './field-set.ts';
 
-export interface Comparison { readonly added: FieldSet; readonly modified: FieldSet; readonly removed: FieldSet }
+export interface Comparison {
+  readonly added: FieldSet;
+  readonly modified: FieldSet;
+  readonly removed: FieldSet;
+}
 
 /** How a value takes part: as a whole, by its fields, by its map keys, or by its list items. */
 type Shape =
@@ -18,7 +22,8 @@ type Shape =
 const LEAF: Shape = { kind: 'leaf' };
 
 export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
-  if (Array.isArray(value)) return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
+  if (Array.isArray(value))
+    return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
   if (!isJsonObject(value) || (schema?.kind === 'scalar' && !schema.deduced)) return LEAF;
   if (schema?.kind === 'object' && schema.type().atomic) return LEAF;
   return { kind: 'fields', schema };
@@ -26,7 +31,10 @@ export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape 
 
 /** Values of the type are replaced as a whole, wherever they are. */
 export function isWhole(schema: ValueSchema): boolean {
-  return (schema.kind === 'list' && schema.listType === 'atomic') || (schema.kind === 'object' && schema.type().atomic === true);
+  return (
+    (schema.kind === 'list' && schema.listType === 'atomic') ||
+    (schema.kind === 'object' && schema.type().atomic === true)
+  );
 }
 
 interface FieldPlace {
@@ -40,7 +48,8 @@ interface FieldPlace {
 function fieldOf(schema: ValueSchema | undefined, name: string): FieldPlace {
   if (schema?.kind === 'map') return { schema: schema.values, isNamed: false, atomic: false };
   const field = schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
-  const isNullable = field?.number !== undefined && (field.value.kind === 'list' || field.value.kind === 'map');
+  const isNullable =
+    field?.number !== undefined && (field.value.kind === 'list' || field.value.kind === 'map');
   return { schema: field?.value, isNamed: field !== undefined, atomic: field?.atomic === true, isNullable };
 }
 
@@ -51,13 +60,17 @@ function childShape(value: unknown, place: FieldPlace): Shape {
 /** What makes an item of a set or list-map itself. */
 export function itemElement(item: unknown, list: ValueSchema & { readonly kind: 'list' }): string {
   if (list.listType === 'set') return `v:${JSON.stringify(item)}`;
-  if (!isJsonObject(item)) throw statusErrors.badRequest('associative list with keys may not have non-map elements');
+  if (!isJsonObject(item))
+    throw statusErrors.badRequest('associative list with keys may not have non-map elements');
   const keys: JsonObject = {};
   for (const key of sortedKeys(list)) {
     const value = getOwn(item, key) ?? keyDefault(list, key);
     if (value !== undefined) keys[key] = value;
   }
-  if (Object.keys(keys).length === 0) throw statusErrors.badRequest(`associative list with keys has an element that omits all key fields ${JSON.stringify(list.mapKeys ?? [])} (and doesn't have default values for any key fields)`);
+  if (Object.keys(keys).length === 0)
+    throw statusErrors.badRequest(
+      `associative list with keys has an element that omits all key fields ${JSON.stringify(list.mapKeys ?? [])} (and doesn't have default values for any key fields)`,
+    );
   return `k:${JSON.stringify(keys)}`;
 }
 
@@ -66,7 +79,7 @@ const sortedKeyLists = new WeakMap<readonly string[], readonly string[]>();
 /** Map keys in the order in which elements spell them. */
 function sortedKeys({ mapKeys = [] }: ValueSchema & { readonly kind: 'list' }): readonly string[] {
   let sorted = sortedKeyLists.get(mapKeys);
-  if (!sorted) sortedKeyLists.set(mapKeys, sorted = mapKeys.toSorted());
+  if (!sorted) sortedKeyLists.set(mapKeys, (sorted = mapKeys.toSorted()));
   return sorted;
 }
 
@@ -75,7 +88,10 @@ function keyDefault(list: ValueSchema & { readonly kind: 'list' }, key: string):
   return field?.default;
 }
 
-interface Item { readonly element: string; readonly value: unknown }
+interface Item {
+  readonly element: string;
+  readonly value: unknown;
+}
 
 function itemsOf(list: readonly unknown[], schema: ValueSchema & { readonly kind: 'list' }): Item[] {
   return list.map((value) => ({ element: itemElement(value, schema), value }));
@@ -88,13 +104,19 @@ export function toFieldSet(value: unknown, schema: ValueSchema): FieldSet {
   return set;
 }
 
-function collectFields({ value, shape, path }: { readonly value: unknown; readonly shape: Shape; readonly path: Path }, set: FieldSet): void {
+function collectFields(
+  { value, shape, path }: { readonly value: unknown; readonly shape: Shape; readonly path: Path },
+  set: FieldSet,
+): void {
   if (shape.kind === 'leaf') {
     set.insert(path);
   } else if (shape.kind === 'items') {
     for (const item of itemsOf(value as unknown[], shape.schema)) {
       const itemPath = [...path, item.element];
-      collectFields({ value: item.value, shape: shapeOf(item.value, shape.schema.items), path: itemPath }, set);
+      collectFields(
+        { value: item.value, shape: shapeOf(item.value, shape.schema.items), path: itemPath },
+        set,
+      );
       set.insert(itemPath);
     }
   } else {
@@ -115,15 +137,27 @@ export function compareValues(before: unknown, after: unknown, schema: ValueSche
 }
 
 /** What was added or modified, in one set, and what was removed. */
-export function changesBetween(before: unknown, after: unknown, schema: ValueSchema): { readonly changed: FieldSet; readonly removed: FieldSet } {
+export function changesBetween(
+  before: unknown,
+  after: unknown,
+  schema: ValueSchema,
+): { readonly changed: FieldSet; readonly removed: FieldSet } {
   const changed = FieldSet.empty();
   const removed = FieldSet.empty();
-  compareInto({ before, after, place: { schema, isNamed: true, atomic: false }, path: [] }, { added: changed, modified: changed, removed });
+  compareInto(
+    { before, after, place: { schema, isNamed: true, atomic: false }, path: [] },
+    { added: changed, modified: changed, removed },
+  );
   return { changed, removed };
 }
 
 /** path: of the pair at hand; changed while its parts are visited, and as it was afterwards. */
-interface Pair { readonly before: unknown; readonly after: unknown; readonly place: FieldPlace; readonly path: string[] }
+interface Pair {
+  readonly before: unknown;
+  readonly after: unknown;
+  readonly place: FieldPlace;
+  readonly path: string[];
+}
 
 function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
   if (before === undefined && after === undefined) return;
@@ -138,11 +172,29 @@ function compareInto({ before, after, place, path }: Pair, comparison: Compariso
   else if (after === undefined) comparison.removed.insert(path);
   else if (isLeaf && !jsonEqual(before, after)) comparison.modified.insert(path);
   if (isLeaf) return;
-  if (shape.kind === 'items') compareItems({ before: before as unknown[] ?? [], after: after as unknown[] ?? [], schema: shape.schema, path }, comparison);
-  else compareFields({ before: (before ?? {}) as JsonObject, after: (after ?? {}) as JsonObject, schema: shape.schema, path }, comparison);
+  if (shape.kind === 'items')
+    compareItems(
+      { before: (before as unknown[]) ?? [], after: (after as unknown[]) ?? [], schema: shape.schema, path },
+      comparison,
+    );
+  else
+    compareFields(
+      {
+        before: (before ?? {}) as JsonObject,
+        after: (after ?? {}) as JsonObject,
+        schema: shape.schema,
+        path,
+      },
+      comparison,
+    );
 }
 
-interface ListPair { readonly before: readonly unknown[]; readonly after: readonly unknown[]; readonly schema: ValueSchema & { readonly kind: 'list' }; readonly path: string[] }
+interface ListPair {
+  readonly before: readonly unknown[];
+  readonly after: readonly unknown[];
+  readonly schema: ValueSchema & { readonly kind: 'list' };
+  readonly path: string[];
+}
 
 function compareItems({ before, after, schema, path }: ListPair, comparison: Comparison): void {
   // Most lists are as they were: that is seen without working out what makes their items themselves.
@@ -159,10 +211,16 @@ function compareItems({ before, after, schema, path }: ListPair, comparison: Com
     seen.add(element);
     visit(element, { before: value, after: others.get(element) });
   }
-  for (const [element, value] of others) if (!seen.has(element)) visit(element, { before: undefined, after: value });
+  for (const [element, value] of others)
+    if (!seen.has(element)) visit(element, { before: undefined, after: value });
 }
 
-interface FieldsPair { readonly before: JsonObject; readonly after: JsonObject; readonly schema: ValueSchema | undefined; readonly path: string[] }
+interface FieldsPair {
+  readonly before: JsonObject;
+  readonly after: JsonObject;
+  readonly schema: ValueSchema | undefined;
+  readonly path: string[];
+}
 
 function compareFields({ before, after, schema, path }: FieldsPair, comparison: Comparison): void {
   const visit = (name: string, next: unknown): void => {
@@ -181,7 +239,11 @@ function isNothing(value: unknown): value is undefined | null {
 }
 
 function isBare(value: unknown): boolean {
-  return value === undefined || value === null || (Array.isArray(value) ? value.length === 0 : typeof value === 'object' && Object.keys(value).length === 0);
+  return (
+    value === undefined ||
+    value === null ||
+    (Array.isArray(value) ? value.length === 0 : typeof value === 'object' && Object.keys(value).length === 0)
+  );
 }
 
 /**
@@ -193,10 +255,16 @@ export function mergeValues(live: unknown, config: unknown, schema: ValueSchema)
 }
 
 function merge(live: unknown, config: unknown, place: FieldPlace): unknown {
-  if (config === undefined || (config === null && !isBare(live) && childShape(live, place).kind !== 'leaf')) return live;
+  if (config === undefined || (config === null && !isBare(live) && childShape(live, place).kind !== 'leaf'))
+    return live;
   const shape = childShape(config, place);
   if (isNothing(live) || shape.kind === 'leaf' || childShape(live, place).kind !== shape.kind) return config;
-  if (shape.kind === 'items') return mergeItems(itemsOf(live as unknown[], shape.schema), itemsOf(config as unknown[], shape.schema), shape.schema.items);
+  if (shape.kind === 'items')
+    return mergeItems(
+      itemsOf(live as unknown[], shape.schema),
+      itemsOf(config as unknown[], shape.schema),
+      shape.schema.items,
+    );
   const merged: JsonObject = {};
   const left = live as JsonObject;
   const right = config as JsonObject;
@@ -232,7 +300,10 @@ function mergeItems(live: readonly Item[], config: readonly Item[], schema: Valu
     if (atLive && !wanted.has(atLive.element)) {
       merged.push(atLive.value);
       liveIndex++;
-    } else if (atLive && (done.has(atLive.element) || (configIndex < config.length && shared[nextShared] !== atLive.element))) {
+    } else if (
+      atLive &&
+      (done.has(atLive.element) || (configIndex < config.length && shared[nextShared] !== atLive.element))
+    ) {
       // Its turn was, or comes, in the configuration's order.
       liveIndex++;
     } else if (configIndex < config.length) {
@@ -279,7 +350,11 @@ export function withNamedFields(set: FieldSet, schema: ValueSchema): FieldSet {
   return set.union(named);
 }
 
-function addNamed(set: FieldSet, { schema, path }: { readonly schema: ValueSchema | undefined; readonly path: Path }, result: FieldSet): void {
+function addNamed(
+  set: FieldSet,
+  { schema, path }: { readonly schema: ValueSchema | undefined; readonly path: Path },
+  result: FieldSet,
+): void {
   for (const element of set.elements()) {
     const below = set.below(element);
     const hasChildren = below.elements().length > 0;

@@ -2,7 +2,9 @@
 import { FieldSet } from './field-set.ts';
 
 /** All but what is at or below these paths, which have '.' between names. */
-export interface WrittenFields { readonly without: readonly string[] }
+export interface WrittenFields {
+  readonly without: readonly string[];
+}
 
 const resets = new WeakMap<WrittenFields, FieldSet>();
 
@@ -10,7 +12,11 @@ const resets = new WeakMap<WrittenFields, FieldSet>();
 export function writtenPart(set: FieldSet, written: WrittenFields | undefined): FieldSet {
   if (!written || set.isEmpty) return set;
   let reset = resets.get(written);
-  if (!reset) resets.set(written, reset = FieldSet.of(...written.without.map((path) => path.split('.').map((name) => `f:${name}`))));
+  if (!reset)
+    resets.set(
+      written,
+      (reset = FieldSet.of(...written.without.map((path) => path.split('.').map((name) => `f:${name}`)))),
+    );
   return set.without(reset);
 }
 

@@ -41,11 +41,17 @@ function withBytes(object: JsonObject, schema: ObjectSchema): JsonObject {
 /** The value itself where no bytes are in it. */
 function typedValue(value: unknown, schema: ValueSchema): unknown {
   switch (schema.kind) {
-    case 'scalar': return schema.type === 'bytes' && typeof value === 'string' ? new Tagged(BASE64_EXPECTED, Buffer.from(value, 'base64')) : value;
-    case 'object': return isJsonObject(value) ? withBytes(value, schema.type()) : value;
+    case 'scalar':
+      return schema.type === 'bytes' && typeof value === 'string'
+        ? new Tagged(BASE64_EXPECTED, Buffer.from(value, 'base64'))
+        : value;
+    case 'object':
+      return isJsonObject(value) ? withBytes(value, schema.type()) : value;
     case 'map': {
       if (!isJsonObject(value)) return value;
-      const entries = Object.entries(value).map(([key, item]) => [key, typedValue(item, schema.values)] as const);
+      const entries = Object.entries(value).map(
+        ([key, item]) => [key, typedValue(item, schema.values)] as const,
+      );
       return entries.some(([key, item]) => item !== value[key]) ? Object.fromEntries(entries) : value;
     }
     case 'list': {
@@ -59,16 +65,35 @@ function typedValue(value: unknown, schema: ValueSchema): unknown {
 /** JSON data. Throws CborError. */
 export function decodeCbor(bytes: Uint8Array): unknown {
   try {
-    return plain(decode(bytes, {
-      allowIndefinite: false, allowUndefined: false, allowNaN: false, allowInfinity: false, allowBigInt: false, rejectDuplicateMapKeys: true, useMaps: true,
-      tags: {
-        0: (content) => content(), 55_799: (content) => content(),
-        21: (content) => encodedBytes(content(), 'base64url'), 22: (content) => encodedBytes(content(), 'base64'), 23: (content) => encodedBytes(content(), 'hex'),
-      },
-    }), 0);
+    return plain(
+      decode(bytes, {
+        allowIndefinite: false,
+        allowUndefined: false,
+        allowNaN: false,
+        allowInfinity: false,
+        allowBigInt: false,
+        rejectDuplicateMapKeys: true,
+        useMaps: true,
+        tags: {
+          0: (content) => content(),
+          55_799: (content) => content(),
+          21: (content) => encodedBytes(content(), 'base64url'),
+          22: (content) => encodedBytes(content(), 'base64'),
+          23: (content) => encodedBytes(content(), 'hex'),
+        },
+      }),
+      0,
+    );
   } catch (error) {
     if (error instanceof CborError) throw error;
-    throw new CborError(error instanceof RangeError ? 'exceeded max nested level' : error instanceof Error ? error.message : String(error), error);
+    throw new CborError(
+      error instanceof RangeError
+        ? 'exceeded max nested level'
+        : error instanceof Error
+          ? error.message
+          : String(error),
+      error,
+    );
   }
 }
 

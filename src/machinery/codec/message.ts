@@ -23,7 +23,8 @@ export class Message {
       return;
     }
     let number = value;
-    for (; number >= 0x80; number = Math.floor(number / 128)) this.#buffer[this.#at++] = (number % 128) | 0x80;
+    for (; number >= 0x80; number = Math.floor(number / 128))
+      this.#buffer[this.#at++] = (number % 128) | 0x80;
     this.#buffer[this.#at++] = number;
   }
 
@@ -73,7 +74,8 @@ export class Message {
   }
 
   texts(field: number, values: unknown): this {
-    if (Array.isArray(values)) for (const value of values) if (typeof value === 'string') this.#text(field, value);
+    if (Array.isArray(values))
+      for (const value of values) if (typeof value === 'string') this.#text(field, value);
     return this;
   }
 
@@ -103,7 +105,9 @@ export class Message {
 
   /** A list of numbers in one field. */
   packed(field: number, values: readonly number[]): this {
-    return values.length === 0 ? this : this.#sized(field, () => values.forEach((value) => this.#varint(value)));
+    return values.length === 0
+      ? this
+      : this.#sized(field, () => values.forEach((value) => this.#varint(value)));
   }
 
   finish(): Buffer {

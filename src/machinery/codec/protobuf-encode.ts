@@ -15,14 +15,30 @@ export function writeMessage(writer: ReverseWriter, plan: MessagePlan, object: J
 }
 
 function writeField(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
-  if (field.op === op.embedded) { writeNested(writer, field, object); return; }
+  if (field.op === op.embedded) {
+    writeNested(writer, field, object);
+    return;
+  }
   const value = object[field.name];
-  if (value === undefined || value === null) { writeAbsent(writer, field); return; }
-  if (field.shape === shape.single) { writeElement(writer, field, value); writer.varint(field.tag); return; }
-  if (field.shape === shape.map) { writeMap(writer, field, value as JsonObject); return; }
+  if (value === undefined || value === null) {
+    writeAbsent(writer, field);
+    return;
+  }
+  if (field.shape === shape.single) {
+    writeElement(writer, field, value);
+    writer.varint(field.tag);
+    return;
+  }
+  if (field.shape === shape.map) {
+    writeMap(writer, field, value as JsonObject);
+    return;
+  }
   const list = value as readonly unknown[];
   if (!Array.isArray(list)) throw wrongValue(field, 'an array', value);
-  for (let index = list.length - 1; index >= 0; index--) { writeElement(writer, field, list[index]); writer.varint(field.tag); }
+  for (let index = list.length - 1; index >= 0; index--) {
+    writeElement(writer, field, list[index]);
+    writer.varint(field.tag);
+  }
 }
 
 function writeNested(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
@@ -36,15 +52,36 @@ function writeNested(writer: ReverseWriter, field: FieldPlan, object: JsonObject
 function writeAbsent(writer: ReverseWriter, field: FieldPlan): void {
   if (field.zero === zeroRule.distinct || field.shape !== shape.single) return;
   switch (field.op) {
-    case op.string: writer.string(''); break;
-    case op.integer: case op.fixedUnsigned: case op.bool: writer.varint(0); break;
-    case op.double: writer.double(0); break;
-    case op.time: case op.microTime: case op.raw: writer.varint(0); break;
-    case op.quantity: writeElement(writer, field, '0'); break;
-    case op.intOrString: writeElement(writer, field, 0); break;
-    case op.duration: writeElement(writer, field, '0s'); break;
-    case op.message: writeElement(writer, field, empty); break;
-    default: return;
+    case op.string:
+      writer.string('');
+      break;
+    case op.integer:
+    case op.fixedUnsigned:
+    case op.bool:
+      writer.varint(0);
+      break;
+    case op.double:
+      writer.double(0);
+      break;
+    case op.time:
+    case op.microTime:
+    case op.raw:
+      writer.varint(0);
+      break;
+    case op.quantity:
+      writeElement(writer, field, '0');
+      break;
+    case op.intOrString:
+      writeElement(writer, field, 0);
+      break;
+    case op.duration:
+      writeElement(writer, field, '0s');
+      break;
+    case op.message:
+      writeElement(writer, field, empty);
+      break;
+    default:
+      return;
   }
   writer.varint(field.tag);
 }
@@ -67,7 +104,9 @@ function writeMap(writer: ReverseWriter, field: FieldPlan, map: JsonObject): voi
 function sortedKeys(map: JsonObject): string[] {
   const keys = Object.keys(map);
   if (keys.length < 2) return keys;
-  return keys.some((key) => /[\ud800-\uffff]/.test(key)) ? keys.sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right))) : keys.sort();
+  return keys.some((key) => /[\ud800-\uffff]/.test(key))
+    ? keys.sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right)))
+    : keys.sort();
 }
 
 /** A value with its length, if it has one, without the tag. */
@@ -77,7 +116,8 @@ function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): 
       if (typeof value !== 'string') throw wrongValue(field, 'a string', value);
       writer.string(value);
       return;
-    case op.integer: case op.fixedUnsigned:
+    case op.integer:
+    case op.fixedUnsigned:
       if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongValue(field, 'an integer', value);
       writer.integer(value);
       return;
@@ -85,29 +125,60 @@ function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): 
       if (typeof value !== 'boolean') throw wrongValue(field, 'a boolean', value);
       writer.varint(value ? 1 : 0);
       return;
-    case op.double: writer.double(Number(value)); return;
-    case op.bytes: writer.bytes(base64ToBytes(value as string)); return;
-    default: writeDelimited(writer, field, value);
+    case op.double:
+      writer.double(Number(value));
+      return;
+    case op.bytes:
+      writer.bytes(base64ToBytes(value as string));
+      return;
+    default:
+      writeDelimited(writer, field, value);
   }
 }
 
 function writeDelimited(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
   const end = writer.mark();
   switch (field.op) {
-    case op.message: writeMessage(writer, field.message(), (value ?? empty) as JsonObject); break;
-    case op.time: writeTime(writer, field, { value, precision: 1000 }); break;
-    case op.microTime: writeTime(writer, field, { value, precision: 1 }); break;
-    case op.quantity: writer.string(String(value)); writer.varint(0x0a); break;
-    case op.intOrString: writeIntOrString(writer, value as number | string); break;
-    case op.raw: if (value !== undefined) { writer.string(JSON.stringify(value)); writer.varint(0x0a); } break;
-    case op.wrappedList: writeStrings(writer, value as readonly string[], 0x0a); break;
-    case op.duration: writer.integer(parseDuration(value as string)); writer.varint(0x08); break;
-    default: writeSchemaUnion(writer, field, value);
+    case op.message:
+      writeMessage(writer, field.message(), (value ?? empty) as JsonObject);
+      break;
+    case op.time:
+      writeTime(writer, field, { value, precision: 1000 });
+      break;
+    case op.microTime:
+      writeTime(writer, field, { value, precision: 1 });
+      break;
+    case op.quantity:
+      writer.string(String(value));
+      writer.varint(0x0a);
+      break;
+    case op.intOrString:
+      writeIntOrString(writer, value as number | string);
+      break;
+    case op.raw:
+      if (value !== undefined) {
+        writer.string(JSON.stringify(value));
+        writer.varint(0x0a);
+      }
+      break;
+    case op.wrappedList:
+      writeStrings(writer, value as readonly string[], 0x0a);
+      break;
+    case op.duration:
+      writer.integer(parseDuration(value as string));
+      writer.varint(0x08);
+      break;
+    default:
+      writeSchemaUnion(writer, field, value);
   }
   writer.varint(writer.mark() - end);
 }
 
-function writeTime(writer: ReverseWriter, field: FieldPlan, { value, precision }: { value: unknown; precision: number }): void {
+function writeTime(
+  writer: ReverseWriter,
+  field: FieldPlan,
+  { value, precision }: { value: unknown; precision: number },
+): void {
   if (value === null || value === '') return;
   const time = parseTime(String(value));
   if (!time) throw wrongValue(field, 'a time of RFC 3339', value);
@@ -129,7 +200,10 @@ function writeIntOrString(writer: ReverseWriter, value: number | string): void {
 }
 
 function writeStrings(writer: ReverseWriter, values: readonly string[], tag: number): void {
-  for (let index = values.length - 1; index >= 0; index--) { writer.string(values[index]!); writer.varint(tag); }
+  for (let index = values.length - 1; index >= 0; index--) {
+    writer.string(values[index]!);
+    writer.varint(tag);
+  }
 }
 
 /** The unions of apiextensions: a schema in one field, and what else it may be in another. */
@@ -141,13 +215,24 @@ function writeSchemaUnion(writer: ReverseWriter, field: FieldPlan, value: unknow
     writer.varint(0x08);
     return;
   }
-  if (isSchema) { writeSchema(writer, field, { value: value as JsonObject, tag: 0x0a }); return; }
+  if (isSchema) {
+    writeSchema(writer, field, { value: value as JsonObject, tag: 0x0a });
+    return;
+  }
   if (!Array.isArray(value)) throw wrongValue(field, 'an object or an array', value);
-  if (field.op === op.schemaOrStrings) { writeStrings(writer, value as string[], 0x12); return; }
-  for (let index = value.length - 1; index >= 0; index--) writeSchema(writer, field, { value: value[index] as JsonObject, tag: 0x12 });
+  if (field.op === op.schemaOrStrings) {
+    writeStrings(writer, value as string[], 0x12);
+    return;
+  }
+  for (let index = value.length - 1; index >= 0; index--)
+    writeSchema(writer, field, { value: value[index] as JsonObject, tag: 0x12 });
 }
 
-function writeSchema(writer: ReverseWriter, field: FieldPlan, { value, tag }: { value: JsonObject; tag: number }): void {
+function writeSchema(
+  writer: ReverseWriter,
+  field: FieldPlan,
+  { value, tag }: { value: JsonObject; tag: number },
+): void {
   const end = writer.mark();
   writeMessage(writer, field.message(), value);
   writer.varint(writer.mark() - end);
@@ -155,5 +240,8 @@ function writeSchema(writer: ReverseWriter, field: FieldPlan, { value, tag }: { 
 }
 
 function wrongValue(field: FieldPlan, wanted: string, value: unknown): ProtobufError {
-  return new ProtobufError('wrong-value', `Field ${field.name} must be ${wanted}, not ${Array.isArray(value) ? 'an array' : typeof value}`);
+  return new ProtobufError(
+    'wrong-value',
+    `Field ${field.name} must be ${wanted}, not ${Array.isArray(value) ? 'an array' : typeof value}`,
+  );
 }

@@ -7,7 +7,15 @@ import type { FieldSchema, ObjectSchema, ValueSchema } from '../schema.ts';
 
 /** What a single value is on the wire. */
 export const op = {
-  string: 0, integer: 1, bool: 2, double: 3, bytes: 4, time: 5, microTime: 6, quantity: 7, intOrString: 8,
+  string: 0,
+  integer: 1,
+  bool: 2,
+  double: 3,
+  bytes: 4,
+  time: 5,
+  microTime: 6,
+  quantity: 7,
+  intOrString: 8,
   /** One message with the JSON text in field 1. */
   raw: 9,
   message: 10,
@@ -15,8 +23,11 @@ export const op = {
   embedded: 11,
   /** A message with a list in field 1. */
   wrappedList: 12,
-  schemaOrArray: 13, schemaOrBool: 14, schemaOrStrings: 15,
-  duration: 16, fixedUnsigned: 17,
+  schemaOrArray: 13,
+  schemaOrBool: 14,
+  schemaOrStrings: 15,
+  duration: 16,
+  fixedUnsigned: 17,
 } as const;
 export type Op = (typeof op)[keyof typeof op];
 
@@ -54,18 +65,33 @@ const plans = new WeakMap<ObjectSchema, MessagePlan>();
 export function planOf(schema: ObjectSchema): MessagePlan {
   let plan = plans.get(schema);
   if (!plan) {
-    plan = messagePlan(schema.name, schema.fields.filter((field) => field.number !== undefined), { owner: schema, depth: 0 });
+    plan = messagePlan(
+      schema.name,
+      schema.fields.filter((field) => field.number !== undefined),
+      { owner: schema, depth: 0 },
+    );
     plans.set(schema, plan);
   }
   return plan;
 }
 
-interface Context { readonly owner: ObjectSchema; readonly depth: number }
+interface Context {
+  readonly owner: ObjectSchema;
+  readonly depth: number;
+}
 
 function messagePlan(name: string, fields: readonly FieldSchema[], context: Context): MessagePlan {
-  const own = fields.filter((field) => (field.embeddedIn?.length ?? 0) === context.depth).map((field) => fieldPlan(field, context));
-  const embedded = Map.groupBy(fields.filter((field) => (field.embeddedIn?.length ?? 0) > context.depth), (field) => field.embeddedIn![context.depth]!);
-  for (const [number, inner] of embedded) own.push(embeddedPlan(number, messagePlan(`${name}.${number}`, inner, { ...context, depth: context.depth + 1 })));
+  const own = fields
+    .filter((field) => (field.embeddedIn?.length ?? 0) === context.depth)
+    .map((field) => fieldPlan(field, context));
+  const embedded = Map.groupBy(
+    fields.filter((field) => (field.embeddedIn?.length ?? 0) > context.depth),
+    (field) => field.embeddedIn![context.depth]!,
+  );
+  for (const [number, inner] of embedded)
+    own.push(
+      embeddedPlan(number, messagePlan(`${name}.${number}`, inner, { ...context, depth: context.depth + 1 })),
+    );
   own.sort((left, right) => right.number - left.number);
   const byNumber: (FieldPlan | undefined)[] = [];
   for (const field of own) byNumber[field.number] = field;
@@ -73,23 +99,47 @@ function messagePlan(name: string, fields: readonly FieldSchema[], context: Cont
   return { name, fields: own, byNumber, fillItems: items !== undefined && name.endsWith('List') };
 }
 
-const noMessage = (): MessagePlan => { throw new Error('assertion failed: only a message has a plan'); };
+const noMessage = (): MessagePlan => {
+  throw new Error('assertion failed: only a message has a plan');
+};
 
 function embeddedPlan(number: number, plan: MessagePlan): FieldPlan {
-  return { name: '', number, op: op.embedded, shape: shape.single, zero: zeroRule.written, tag: number * 8 + 2, valueTag: 0, message: () => plan };
+  return {
+    name: '',
+    number,
+    op: op.embedded,
+    shape: shape.single,
+    zero: zeroRule.written,
+    tag: number * 8 + 2,
+    valueTag: 0,
+    message: () => plan,
+  };
 }
 
 function fieldPlan(field: FieldSchema, { owner }: Context): FieldPlan {
   const { value } = field;
-  const kind = value.kind === 'list' && !value.wrapped ? shape.list : value.kind === 'map' ? shape.map : shape.single;
-  const element: ValueSchema = value.kind === 'list' && !value.wrapped ? value.items : value.kind === 'map' ? value.values : value;
+  const kind =
+    value.kind === 'list' && !value.wrapped ? shape.list : value.kind === 'map' ? shape.map : shape.single;
+  const element: ValueSchema =
+    value.kind === 'list' && !value.wrapped ? value.items : value.kind === 'map' ? value.values : value;
   const code = operation(element);
   const isSchemaUnion = code === op.schemaOrArray || code === op.schemaOrBool || code === op.schemaOrStrings;
   let plan: MessagePlan | undefined;
-  const message = element.kind === 'object' ? () => (plan ??= planOf(element.type())) : isSchemaUnion ? () => (plan ??= planOf(owner)) : noMessage;
+  const message =
+    element.kind === 'object'
+      ? () => (plan ??= planOf(element.type()))
+      : isSchemaUnion
+        ? () => (plan ??= planOf(owner))
+        : noMessage;
   return {
-    name: field.name, number: field.number!, op: code, shape: kind, zero: zeroRule[field.zero ?? 'distinct'],
-    tag: field.number! * 8 + (kind === shape.map ? 2 : wireType(code)), valueTag: 2 * 8 + wireType(code), message,
+    name: field.name,
+    number: field.number!,
+    op: code,
+    shape: kind,
+    zero: zeroRule[field.zero ?? 'distinct'],
+    tag: field.number! * 8 + (kind === shape.map ? 2 : wireType(code)),
+    valueTag: 2 * 8 + wireType(code),
+    message,
   };
 }
 
@@ -104,18 +154,34 @@ function operation(value: ValueSchema): Op {
   if (value.wire === 'schema-or-bool') return op.schemaOrBool;
   if (value.wire === 'schema-or-strings') return op.schemaOrStrings;
   switch (value.type) {
-    case 'string': return op.string;
-    case 'int32': case 'int64': return op.integer;
-    case 'uint32': case 'uint64': return op.fixedUnsigned;
-    case 'bool': return op.bool;
-    case 'double': return op.double;
-    case 'bytes': return op.bytes;
-    case 'time': return op.time;
-    case 'micro-time': return op.microTime;
-    case 'duration': return op.duration;
-    case 'quantity': return op.quantity;
-    case 'int-or-string': return op.intOrString;
-    case 'fields-v1': case 'raw-extension': case 'json': return op.raw;
+    case 'string':
+      return op.string;
+    case 'int32':
+    case 'int64':
+      return op.integer;
+    case 'uint32':
+    case 'uint64':
+      return op.fixedUnsigned;
+    case 'bool':
+      return op.bool;
+    case 'double':
+      return op.double;
+    case 'bytes':
+      return op.bytes;
+    case 'time':
+      return op.time;
+    case 'micro-time':
+      return op.microTime;
+    case 'duration':
+      return op.duration;
+    case 'quantity':
+      return op.quantity;
+    case 'int-or-string':
+      return op.intOrString;
+    case 'fields-v1':
+    case 'raw-extension':
+    case 'json':
+      return op.raw;
   }
 }
 

@@ -6,7 +6,9 @@ export class Reader {
   position: number;
 
   constructor(bytes: Uint8Array, position = 0) {
-    this.#bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = Buffer.isBuffer(bytes)
+      ? bytes
+      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.position = position;
   }
 
@@ -18,7 +20,10 @@ export class Reader {
   varint(): number {
     const bytes = this.#bytes;
     const first = bytes[this.position];
-    if (first !== undefined && first < 0x80) { this.position++; return first; }
+    if (first !== undefined && first < 0x80) {
+      this.position++;
+      return first;
+    }
     let value = 0;
     let factor = 1;
     for (let count = 0; count < 10; count++) {
@@ -37,7 +42,8 @@ export class Reader {
     const value = this.varint();
     if (value <= Number.MAX_SAFE_INTEGER) return value;
     let exact = 0n;
-    for (let at = start, shift = 0n; at < this.position; at++, shift += 7n) exact |= BigInt(this.#bytes[at]! & 0x7f) << shift;
+    for (let at = start, shift = 0n; at < this.position; at++, shift += 7n)
+      exact |= BigInt(this.#bytes[at]! & 0x7f) << shift;
     return Number(BigInt.asIntN(64, exact));
   }
 
@@ -64,7 +70,10 @@ export class Reader {
     let text = '';
     for (let at = from; at < end; at++) {
       const code = this.#bytes[at]!;
-      if (code >= 0x80) { this.position = start; return this.#longString(limit); }
+      if (code >= 0x80) {
+        this.position = start;
+        return this.#longString(limit);
+      }
       text += String.fromCharCode(code);
     }
     return text;

@@ -2,7 +2,10 @@
 import { formatGoDuration, GoDurationError, parseGoDuration } from '../go-duration.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 
-export interface WireTime { readonly seconds: number; readonly microseconds: number }
+export interface WireTime {
+  readonly seconds: number;
+  readonly microseconds: number;
+}
 
 const rfc3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/;
 
@@ -11,7 +14,10 @@ export function parseTime(text: string): WireTime | undefined {
   const match = rfc3339.exec(text);
   const ms = match ? Date.parse(match[1]! + match[3]!) : NaN;
   if (Number.isNaN(ms)) return undefined;
-  return { seconds: ms / 1000, microseconds: match![2] === undefined ? 0 : Number(match![2].slice(0, 6).padEnd(6, '0')) };
+  return {
+    seconds: ms / 1000,
+    microseconds: match![2] === undefined ? 0 : Number(match![2].slice(0, 6).padEnd(6, '0')),
+  };
 }
 
 /** '2008-01-01T01:01:01Z' */
@@ -31,7 +37,8 @@ function isoSeconds(seconds: number): string {
 }
 
 export function base64ToBytes(text: string): Buffer {
-  if (typeof text !== 'string') throw new ProtobufError('wrong-value', `bytes must be a base64 string, not ${typeof text}`);
+  if (typeof text !== 'string')
+    throw new ProtobufError('wrong-value', `bytes must be a base64 string, not ${typeof text}`);
   return Buffer.from(text, 'base64');
 }
 

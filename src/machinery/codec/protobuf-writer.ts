@@ -40,24 +40,36 @@ export class ReverseWriter {
   /** An unsigned number below 2^53. */
   varint(value: number): void {
     this.#reserve(10);
-    if (value < 0x80) { this.#buffer[--this.#position] = value; return; }
+    if (value < 0x80) {
+      this.#buffer[--this.#position] = value;
+      return;
+    }
     let length = 1;
     for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 128)) length++;
-    let at = this.#position -= length;
+    let at = (this.#position -= length);
     let rest = value;
-    while (rest >= 0x80) { this.#buffer[at++] = (rest % 128) | 0x80; rest = Math.floor(rest / 128); }
+    while (rest >= 0x80) {
+      this.#buffer[at++] = (rest % 128) | 0x80;
+      rest = Math.floor(rest / 128);
+    }
     this.#buffer[at] = rest;
   }
 
   /** A signed integer as proto2's int32 and int64: negative numbers take ten bytes. */
   integer(value: number): void {
-    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) { this.varint(value); return; }
+    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
+      this.varint(value);
+      return;
+    }
     this.#reserve(10);
     let rest = BigInt.asUintN(64, BigInt(value));
     let length = 1;
     for (let probe = rest; probe >= 0x80n; probe >>= 7n) length++;
-    let at = this.#position -= length;
-    while (rest >= 0x80n) { this.#buffer[at++] = Number(rest & 0x7fn) | 0x80; rest >>= 7n; }
+    let at = (this.#position -= length);
+    while (rest >= 0x80n) {
+      this.#buffer[at++] = Number(rest & 0x7fn) | 0x80;
+      rest >>= 7n;
+    }
     this.#buffer[at] = Number(rest);
   }
 
@@ -70,7 +82,10 @@ export class ReverseWriter {
   /** Text with its length in front. */
   string(text: string): void {
     const length = text.length;
-    if (length <= 40 && this.#shortAscii(text)) { this.varint(length); return; }
+    if (length <= 40 && this.#shortAscii(text)) {
+      this.varint(length);
+      return;
+    }
     const bytes = Buffer.byteLength(text);
     this.#reserve(bytes);
     this.#position -= bytes;

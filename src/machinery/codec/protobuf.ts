@@ -46,7 +46,15 @@ export function encodeMessage(object: Readonly<Record<string, unknown>>, schema:
 }
 
 /** Puts a message into the envelope. */
-export function encodeEnvelope({ apiVersion, kind, message }: { apiVersion: string; kind: string; message: Uint8Array }): Buffer {
+export function encodeEnvelope({
+  apiVersion,
+  kind,
+  message,
+}: {
+  apiVersion: string;
+  kind: string;
+  message: Uint8Array;
+}): Buffer {
   return withWriter(() => {
     writer.raw(envelopeTail);
     writer.raw(message);
@@ -58,10 +66,23 @@ export function encodeEnvelope({ apiVersion, kind, message }: { apiVersion: stri
  * A whole list from messages that exist already, without reading them. For kinds whose list has metadata as field 1 and items as field 2,
  * which all of upstream's do; metadata is the message of a ListMeta.
  */
-export function encodeList({ apiVersion, kind, metadata, items }: { apiVersion: string; kind: string; metadata: Uint8Array; items: readonly Uint8Array[] }): Buffer {
+export function encodeList({
+  apiVersion,
+  kind,
+  metadata,
+  items,
+}: {
+  apiVersion: string;
+  kind: string;
+  metadata: Uint8Array;
+  items: readonly Uint8Array[];
+}): Buffer {
   return withWriter(() => {
     writer.raw(envelopeTail);
-    for (let index = items.length - 1; index >= 0; index--) { writer.bytes(items[index]!); writer.varint(0x12); }
+    for (let index = items.length - 1; index >= 0; index--) {
+      writer.bytes(items[index]!);
+      writer.varint(0x12);
+    }
     writer.bytes(metadata);
     writer.varint(0x0a);
     writeEnvelopeHead({ apiVersion, kind });
@@ -83,7 +104,17 @@ export function messageOfListItem(item: Buffer): Buffer {
 }
 
 /** What comes before and behind items that exist already, each as encodeListItem makes it. */
-export function encodeListAround({ apiVersion, kind, metadata, itemBytes }: { apiVersion: string; kind: string; metadata: Uint8Array; itemBytes: number }): { readonly head: Buffer; readonly tail: Buffer } {
+export function encodeListAround({
+  apiVersion,
+  kind,
+  metadata,
+  itemBytes,
+}: {
+  apiVersion: string;
+  kind: string;
+  metadata: Uint8Array;
+  itemBytes: number;
+}): { readonly head: Buffer; readonly tail: Buffer } {
   const head = withWriter(() => {
     writer.bytes(metadata);
     writer.varint(0x0a);
@@ -132,7 +163,11 @@ function firstBytes(message: Buffer): Buffer {
 
 /** Throws ProtobufError 'not-protobuf' where the magic bytes are absent, and for content encodings, which nobody uses. */
 export function decodeEnvelope(bytes: Uint8Array): Envelope {
-  if (!isProtobuf(bytes)) throw new ProtobufError('not-protobuf', 'provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]');
+  if (!isProtobuf(bytes))
+    throw new ProtobufError(
+      'not-protobuf',
+      'provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]',
+    );
   const reader = new Reader(bytes, magic.length);
   const end = reader.length;
   const envelope = { apiVersion: '', kind: '', message: Buffer.alloc(0) as Buffer };
@@ -173,13 +208,21 @@ export function decodeObject(bytes: Uint8Array, { schemaFor, defaultKind }: Deco
   const named = { ...parseApiVersion(apiVersion), kind };
   const wanted: GroupVersionKind = defaultKind && kind === '' ? defaultKind : named;
   const schema = schemaFor(wanted);
-  if (!schema) throw new ProtobufError('unknown-kind', `no kind "${wanted.kind}" is registered for version "${apiVersionOf(wanted)}"`);
+  if (!schema)
+    throw new ProtobufError(
+      'unknown-kind',
+      `no kind "${wanted.kind}" is registered for version "${apiVersionOf(wanted)}"`,
+    );
   const object: KubeObject = {};
   if (schema.byName.has('kind') && wanted.kind !== '') {
     object.apiVersion = apiVersionOf(wanted);
     object.kind = wanted.kind;
   }
-  return readMessage(new Reader(message), planOf(schema), { object: object as Record<string, unknown>, end: message.length, depth: 0 }) as KubeObject;
+  return readMessage(new Reader(message), planOf(schema), {
+    object: object as Record<string, unknown>,
+    end: message.length,
+    depth: 0,
+  }) as KubeObject;
 }
 
 export function decodeMessage(bytes: Uint8Array, schema: ObjectSchema): Record<string, unknown> {
@@ -187,7 +230,15 @@ export function decodeMessage(bytes: Uint8Array, schema: ObjectSchema): Record<s
 }
 
 /** Everything before the message, which the writer holds with envelopeTail behind it, or whose length is told. */
-function writeEnvelopeHead({ apiVersion, kind, messageBytes = writer.mark() - envelopeTail.length }: { apiVersion: string; kind: string; messageBytes?: number }): void {
+function writeEnvelopeHead({
+  apiVersion,
+  kind,
+  messageBytes = writer.mark() - envelopeTail.length,
+}: {
+  apiVersion: string;
+  kind: string;
+  messageBytes?: number;
+}): void {
   writer.varint(messageBytes);
   writer.varint(0x12);
   const end = writer.mark();

@@ -15,8 +15,15 @@ export interface JsonPatchOptions {
 
 type Operation = JsonObject | null;
 type Container = JsonObject | unknown[];
-interface Place { readonly parent: Container; readonly key: string }
-interface Run { root: unknown; copiedBytes: number; readonly maximumCopyBytes: number }
+interface Place {
+  readonly parent: Container;
+  readonly key: string;
+}
+interface Run {
+  root: unknown;
+  copiedBytes: number;
+  readonly maximumCopyBytes: number;
+}
 
 const MAXIMUM_OPERATIONS = 10_000;
 const MAXIMUM_COPY_BYTES = 3 * 1024 * 1024;
@@ -27,49 +34,82 @@ export class InapplicableError extends Error {}
 /** Throws InapplicableError, StatusError 400 for what is no patch and 413 for too many operations. */
 export function applyJsonPatch(document: unknown, patch: unknown, options: JsonPatchOptions = {}): unknown {
   const operations = readOperations(patch, options.maximumOperations ?? MAXIMUM_OPERATIONS);
-  const run: Run = { root: deepClone(document), copiedBytes: 0, maximumCopyBytes: options.maximumCopyBytes ?? MAXIMUM_COPY_BYTES };
+  const run: Run = {
+    root: deepClone(document),
+    copiedBytes: 0,
+    maximumCopyBytes: options.maximumCopyBytes ?? MAXIMUM_COPY_BYTES,
+  };
   for (const operation of operations) apply(run, operation ?? {});
   return run.root;
 }
 
 /** 422; upstream does not say the why. */
 export function inapplicable(cause: InapplicableError): StatusError {
-  return new StatusError({
-    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: 'the server rejected our request due to an error in our request', reason: 'Invalid', details: {}, code: 422,
-  }, cause);
+  return new StatusError(
+    {
+      kind: 'Status',
+      apiVersion: 'v1',
+      metadata: {},
+      status: 'Failure',
+      message: 'the server rejected our request due to an error in our request',
+      reason: 'Invalid',
+      details: {},
+      code: 422,
+    },
+    cause,
+  );
 }
 
 /** null has no operations, an operation that is null does nothing that could be done. */
 function readOperations(patch: unknown, maximum: number): readonly Operation[] {
   if (patch === null) return [];
-  if (!Array.isArray(patch)) throw statusErrors.badRequest(`json: cannot unmarshal ${goTypeName(patch)} into Go value of type jsonpatch.Patch`);
-  for (const item of patch) if (item !== null && !isJsonObject(item)) throw statusErrors.badRequest(`json: cannot unmarshal ${goTypeName(item)} into Go value of type jsonpatch.Operation`);
-  if (patch.length > maximum) throw statusErrors.requestEntityTooLarge(`The allowed maximum operations in a JSON patch is ${maximum}, got ${patch.length}`);
+  if (!Array.isArray(patch))
+    throw statusErrors.badRequest(
+      `json: cannot unmarshal ${goTypeName(patch)} into Go value of type jsonpatch.Patch`,
+    );
+  for (const item of patch)
+    if (item !== null && !isJsonObject(item))
+      throw statusErrors.badRequest(
+        `json: cannot unmarshal ${goTypeName(item)} into Go value of type jsonpatch.Operation`,
+      );
+  if (patch.length > maximum)
+    throw statusErrors.requestEntityTooLarge(
+      `The allowed maximum operations in a JSON patch is ${maximum}, got ${patch.length}`,
+    );
   return patch as Operation[];
 }
 
 function apply(run: Run, operation: JsonObject): void {
   const op = typeof operation['op'] === 'string' ? operation['op'] : 'unknown';
   switch (op) {
-    case 'add': return add(run, operation);
-    case 'remove': return remove(run, operation);
-    case 'replace': return replace(run, operation);
-    case 'move': return move(run, operation);
-    case 'copy': return copy(run, operation);
-    case 'test': return test(run, operation);
-    default: throw new InapplicableError(`Unexpected kind: ${op}`);
+    case 'add':
+      return add(run, operation);
+    case 'remove':
+      return remove(run, operation);
+    case 'replace':
+      return replace(run, operation);
+    case 'move':
+      return move(run, operation);
+    case 'copy':
+      return copy(run, operation);
+    case 'test':
+      return test(run, operation);
+    default:
+      throw new InapplicableError(`Unexpected kind: ${op}`);
   }
 }
 
 function pathOf(operation: JsonObject, op: string): string {
   const path = getOwn(operation, 'path');
-  if (typeof path !== 'string') throw new InapplicableError(`${op} operation failed to decode path: missing value`);
+  if (typeof path !== 'string')
+    throw new InapplicableError(`${op} operation failed to decode path: missing value`);
   return path;
 }
 
 function fromOf(operation: JsonObject, op: string): string {
   const from = getOwn(operation, 'from');
-  if (typeof from !== 'string') throw new InapplicableError(`${op} operation failed to decode from: missing value`);
+  if (typeof from !== 'string')
+    throw new InapplicableError(`${op} operation failed to decode from: missing value`);
   return from;
 }
 
@@ -90,7 +130,11 @@ function find(run: Run, pointer: string): Place | undefined {
   for (const part of parts) {
     const list = Array.isArray(parent) ? parent : undefined;
     const index = list && existingIndex(list, unescaped(part));
-    parent = list ? (typeof index === 'number' ? list[index] : undefined) : getOwn(parent as JsonObject, unescaped(part));
+    parent = list
+      ? typeof index === 'number'
+        ? list[index]
+        : undefined
+      : getOwn(parent as JsonObject, unescaped(part));
     if (!isContainer(parent)) return undefined;
   }
   return isContainer(parent) ? { parent, key: unescaped(key) } : undefined;
@@ -104,7 +148,8 @@ function unescaped(token: string): string {
 function existingIndex(list: readonly unknown[], key: string): number | string {
   if (!isIndex(key)) return `strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`;
   const index = Number(key);
-  if (index >= list.length || index < -list.length) return `Unable to access invalid index: ${index}: invalid index referenced`;
+  if (index >= list.length || index < -list.length)
+    return `Unable to access invalid index: ${index}: invalid index referenced`;
   return index < 0 ? index + list.length : index;
 }
 
@@ -123,9 +168,16 @@ function read({ parent, key }: Place, failure: string): unknown {
 function insert({ parent, key }: Place, value: unknown, failure: string): void {
   if (!Array.isArray(parent)) return setOwn(parent, key, value);
   if (key === '-') return void parent.push(value);
-  if (!isIndex(key)) throw new InapplicableError(`${failure}: value was not a proper array index: '${key}': strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`);
-  const index = Number(key), length = parent.length + 1;
-  if (index >= length || index < -length) throw new InapplicableError(`${failure}: Unable to access invalid index: ${index}: invalid index referenced`);
+  if (!isIndex(key))
+    throw new InapplicableError(
+      `${failure}: value was not a proper array index: '${key}': strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`,
+    );
+  const index = Number(key),
+    length = parent.length + 1;
+  if (index >= length || index < -length)
+    throw new InapplicableError(
+      `${failure}: Unable to access invalid index: ${index}: invalid index referenced`,
+    );
   parent.splice(index < 0 ? index + length : index, 0, value);
 }
 
@@ -136,21 +188,28 @@ function takeOut({ parent, key }: Place, failure: string): void {
     parent.splice(index, 1);
     return;
   }
-  if (!Object.hasOwn(parent, key)) throw new InapplicableError(`${failure}: Unable to remove nonexistent key: ${key}: missing value`);
+  if (!Object.hasOwn(parent, key))
+    throw new InapplicableError(`${failure}: Unable to remove nonexistent key: ${key}: missing value`);
   delete parent[key];
 }
 
 function add(run: Run, operation: JsonObject): void {
   const path = pathOf(operation, 'add');
   const place = find(run, path);
-  if (!place) throw new InapplicableError(`add operation does not apply: doc is missing path: "${path}": missing value`);
+  if (!place)
+    throw new InapplicableError(
+      `add operation does not apply: doc is missing path: "${path}": missing value`,
+    );
   insert(place, valueOf(operation), `error in add for path: '${path}'`);
 }
 
 function remove(run: Run, operation: JsonObject): void {
   const path = pathOf(operation, 'remove');
   const place = find(run, path);
-  if (!place) throw new InapplicableError(`remove operation does not apply: doc is missing path: "${path}": missing value`);
+  if (!place)
+    throw new InapplicableError(
+      `remove operation does not apply: doc is missing path: "${path}": missing value`,
+    );
   takeOut(place, `error in remove for path: '${path}'`);
 }
 
@@ -163,37 +222,57 @@ function replace(run: Run, operation: JsonObject): void {
     return;
   }
   const place = find(run, path);
-  if (!place) throw new InapplicableError(`replace operation does not apply: doc is missing path: ${path}: missing value`);
+  if (!place)
+    throw new InapplicableError(
+      `replace operation does not apply: doc is missing path: ${path}: missing value`,
+    );
   if (!Array.isArray(place.parent)) return setOwn(place.parent, place.key, value);
   const index = existingIndex(place.parent, place.key);
-  if (typeof index === 'string') throw new InapplicableError(`replace operation does not apply: doc is missing key: ${path}: missing value`);
+  if (typeof index === 'string')
+    throw new InapplicableError(
+      `replace operation does not apply: doc is missing key: ${path}: missing value`,
+    );
   place.parent[index] = value;
 }
 
 function move(run: Run, operation: JsonObject): void {
   const from = fromOf(operation, 'move');
   const source = find(run, from);
-  if (!source) throw new InapplicableError(`move operation does not apply: doc is missing from path: ${from}: missing value`);
+  if (!source)
+    throw new InapplicableError(
+      `move operation does not apply: doc is missing from path: ${from}: missing value`,
+    );
   const failure = `error in move for path: '${source.key}'`;
   const value = read(source, failure);
   takeOut(source, failure);
   const path = pathOf(operation, 'move');
   const place = find(run, path);
-  if (!place) throw new InapplicableError(`move operation does not apply: doc is missing destination path: ${path}: missing value`);
+  if (!place)
+    throw new InapplicableError(
+      `move operation does not apply: doc is missing destination path: ${path}: missing value`,
+    );
   insert(place, value, `error in move for path: '${path}'`);
 }
 
 function copy(run: Run, operation: JsonObject): void {
   const from = fromOf(operation, 'copy');
   const source = find(run, from);
-  if (!source) throw new InapplicableError(`copy operation does not apply: doc is missing from path: ${from}: missing value`);
+  if (!source)
+    throw new InapplicableError(
+      `copy operation does not apply: doc is missing from path: ${from}: missing value`,
+    );
   const value = read(source, `error in copy for from: '${from}'`);
   const path = pathOf(operation, 'copy');
   const place = find(run, path);
-  if (!place) throw new InapplicableError(`copy operation does not apply: doc is missing destination path: ${path}: missing value`);
+  if (!place)
+    throw new InapplicableError(
+      `copy operation does not apply: doc is missing destination path: ${path}: missing value`,
+    );
   run.copiedBytes += Buffer.byteLength(JSON.stringify(value));
   if (run.copiedBytes > run.maximumCopyBytes) {
-    throw new InapplicableError(`Unable to complete the copy, the accumulated size increase of copy is ${run.copiedBytes}, exceeding the limit ${run.maximumCopyBytes}`);
+    throw new InapplicableError(
+      `Unable to complete the copy, the accumulated size increase of copy is ${run.copiedBytes}, exceeding the limit ${run.maximumCopyBytes}`,
+    );
   }
   insert(place, deepClone(value), 'error while adding value during copy');
 }
@@ -201,7 +280,9 @@ function copy(run: Run, operation: JsonObject): void {
 function test(run: Run, operation: JsonObject): void {
   const path = pathOf(operation, 'test');
   const place = path === '' ? undefined : find(run, path);
-  if (!place && path !== '') throw new InapplicableError(`test operation does not apply: is missing path: ${path}: missing value`);
+  if (!place && path !== '')
+    throw new InapplicableError(`test operation does not apply: is missing path: ${path}: missing value`);
   const actual = place ? read(place, `error in test for path: '${path}'`) : run.root;
-  if (!jsonEqual(actual, valueOf(operation))) throw new InapplicableError(`testing value ${path} failed: test failed`);
+  if (!jsonEqual(actual, valueOf(operation)))
+    throw new InapplicableError(`testing value ${path} failed: test failed`);
 }

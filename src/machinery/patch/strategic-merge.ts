@@ -4,7 +4,16 @@
  * strategicpatch, and so do codes, but for 400 where upstream takes a client's fault for its own (500).
  */
 import { statusErrors, type StatusError } from '../errors.ts';
-import { deepClone, deepEqual, getOwn, goValue, isJsonObject, MAXIMUM_DEPTH, setOwn, type JsonObject } from '../json.ts';
+import {
+  deepClone,
+  deepEqual,
+  getOwn,
+  goValue,
+  isJsonObject,
+  MAXIMUM_DEPTH,
+  setOwn,
+  type JsonObject,
+} from '../json.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { inapplicable, InapplicableError } from './json-patch.ts';
 
@@ -14,15 +23,26 @@ const DELETE_FROM_LIST = '$deleteFromPrimitiveList';
 const SET_ORDER = '$setElementOrder';
 
 /** What the schema says of one field: how its value merges and what is inside it. */
-interface FieldMerge { readonly strategy: '' | 'merge' | 'replace'; readonly mergeKey: string; readonly inner: ValueSchema | undefined }
+interface FieldMerge {
+  readonly strategy: '' | 'merge' | 'replace';
+  readonly mergeKey: string;
+  readonly inner: ValueSchema | undefined;
+}
 
 /** The patched object. Throws StatusError for a patch that makes no sense. The original is not changed; of the patch, directives that were carried out are taken out. */
-export function applyStrategicMergePatch<T extends object>(schema: ObjectSchema, original: T, patch: JsonObject): T {
+export function applyStrategicMergePatch<T extends object>(
+  schema: ObjectSchema,
+  original: T,
+  patch: JsonObject,
+): T {
   const value: ValueSchema = { kind: 'object', type: () => schema };
   return mergeMap(deepClone(original) as JsonObject, patch, { schema: value, depth: 0 }) as T;
 }
 
-interface At { readonly schema: ValueSchema | undefined; readonly depth: number }
+interface At {
+  readonly schema: ValueSchema | undefined;
+  readonly depth: number;
+}
 
 function badPatch(message: string): StatusError {
   return statusErrors.badRequest(message);
@@ -33,8 +53,20 @@ function missingMergeKey(item: unknown, key: string): StatusError {
 }
 
 function wrongType(expected: 'map' | 'list', actual: unknown): StatusError {
-  const name = Array.isArray(actual) ? '[]interface {}' : isJsonObject(actual) ? 'map[string]interface {}' : actual === null ? '%!s(<nil>)' : typeof actual === 'number' ? 'int64' : typeof actual === 'boolean' ? 'bool' : 'string';
-  return badPatch(`expected a ${expected === 'map' ? 'map[string]interface {}' : '[]interface {}'}, but received a ${name}`);
+  const name = Array.isArray(actual)
+    ? '[]interface {}'
+    : isJsonObject(actual)
+      ? 'map[string]interface {}'
+      : actual === null
+        ? '%!s(<nil>)'
+        : typeof actual === 'number'
+          ? 'int64'
+          : typeof actual === 'boolean'
+            ? 'bool'
+            : 'string';
+  return badPatch(
+    `expected a ${expected === 'map' ? 'map[string]interface {}' : '[]interface {}'}, but received a ${name}`,
+  );
 }
 
 function lookup(schema: ValueSchema | undefined, key: string): FieldMerge {
@@ -45,10 +77,17 @@ function lookup(schema: ValueSchema | undefined, key: string): FieldMerge {
   const field = type.byName.get(key);
   if (!field) {
     if (type.open) return none;
-    throw badPatch(`unable to find api field in struct ${type.name.slice(type.name.lastIndexOf('.') + 1)} for the json field ${JSON.stringify(key)}`);
+    throw badPatch(
+      `unable to find api field in struct ${type.name.slice(type.name.lastIndexOf('.') + 1)} for the json field ${JSON.stringify(key)}`,
+    );
   }
-  const strategy = field.patchStrategy?.find((each): each is 'merge' | 'replace' => each !== 'retainKeys') ?? '';
-  return { strategy, mergeKey: field.patchMergeKey ?? '', inner: field.value.kind === 'list' ? field.value.items : field.value };
+  const strategy =
+    field.patchStrategy?.find((each): each is 'merge' | 'replace' => each !== 'retainKeys') ?? '';
+  return {
+    strategy,
+    mergeKey: field.patchMergeKey ?? '',
+    inner: field.value.kind === 'list' ? field.value.items : field.value,
+  };
 }
 
 /** Merges patch into original; both are ours to change. */
@@ -64,7 +103,8 @@ function mergeMap(original: JsonObject, patch: JsonObject, at: At): JsonObject {
 
 function handleDirective(directive: unknown, patch: JsonObject): JsonObject {
   if (directive === 'delete') return {};
-  if (directive !== 'replace') throw badPatch(`unknown patch type: ${goValue(directive)} in map: ${goValue(patch)}`);
+  if (directive !== 'replace')
+    throw badPatch(`unknown patch type: ${goValue(directive)} in map: ${goValue(patch)}`);
   delete patch[DIRECTIVE];
   return patch;
 }
@@ -77,13 +117,18 @@ function applyRetainKeys(original: JsonObject, patch: JsonObject): void {
   if (!Array.isArray(list)) throw badPatch('invalid patch format of retainKeys');
   const retained = new Set<unknown>(list);
   for (const key of Object.keys(patch)) {
-    if (getOwn(patch, key) === null || key.startsWith(DELETE_FROM_LIST) || key.startsWith(SET_ORDER)) continue;
+    if (getOwn(patch, key) === null || key.startsWith(DELETE_FROM_LIST) || key.startsWith(SET_ORDER))
+      continue;
     if (!retained.has(key)) throw badPatch('invalid patch format of retainKeys');
   }
   for (const key of Object.keys(original)) if (!retained.has(key)) delete original[key];
 }
 
-function mergeField(original: JsonObject, entry: { readonly key: string; readonly value: unknown }, at: At): void {
+function mergeField(
+  original: JsonObject,
+  entry: { readonly key: string; readonly value: unknown },
+  at: At,
+): void {
   const { value } = entry;
   const isDeletion = entry.key.startsWith(DELETE_FROM_LIST);
   const key = isDeletion ? parallelKey(entry.key, DELETE_FROM_LIST) : entry.key;
@@ -96,12 +141,27 @@ function mergeField(original: JsonObject, entry: { readonly key: string; readonl
   const bothLists = Array.isArray(current) && Array.isArray(value);
   if (bothMaps) {
     const { strategy, inner } = lookup(at.schema, key);
-    setOwn(original, key, strategy === 'replace' ? value : mergeMap(current, value, { schema: inner, depth: at.depth + 1 }));
+    setOwn(
+      original,
+      key,
+      strategy === 'replace' ? value : mergeMap(current, value, { schema: inner, depth: at.depth + 1 }),
+    );
   } else if (bothLists) {
     const merge = lookup(at.schema, key);
-    setOwn(original, key, merge.strategy === 'merge' || isDeletion ? mergeList({ original: current, patch: value, isDeletion }, merge, at) : value);
+    setOwn(
+      original,
+      key,
+      merge.strategy === 'merge' || isDeletion
+        ? mergeList({ original: current, patch: value, isDeletion }, merge, at)
+        : value,
+    );
   } else if (!isDeletion) {
-    if (current === undefined || typeof current !== typeof value || Array.isArray(current) !== Array.isArray(value)) dropNulls(value);
+    if (
+      current === undefined ||
+      typeof current !== typeof value ||
+      Array.isArray(current) !== Array.isArray(value)
+    )
+      dropNulls(value);
     const kept = withoutDirectives(value);
     if (kept === REMOVED) delete original[key];
     else setOwn(original, key, kept);
@@ -110,7 +170,12 @@ function mergeField(original: JsonObject, entry: { readonly key: string; readonl
 
 /** The field a directive like '$setElementOrder/containers' is about. */
 function parallelKey(key: string, prefix: string): string {
-  if (!key.startsWith(`${prefix}/`)) throw badPatch(prefix === SET_ORDER ? 'invalid patch format of setElementOrder list' : 'invalid patch format of primitive list');
+  if (!key.startsWith(`${prefix}/`))
+    throw badPatch(
+      prefix === SET_ORDER
+        ? 'invalid patch format of setElementOrder list'
+        : 'invalid patch format of primitive list',
+    );
   return key.slice(prefix.length + 1);
 }
 
@@ -154,10 +219,15 @@ function applyElementOrders(original: JsonObject, patch: JsonObject, at: At): vo
     const merge = lookup(at.schema, key);
     checkPatchAgainstOrder(changes ?? [], order, merge.mergeKey);
     if (!before && !changes) continue;
-    const serverOrder = [...before ?? []];
+    const serverOrder = [...(before ?? [])];
     const kind = elementKind(before ?? [], changes ?? []);
-    const merged = !changes ? before! : !before ? withoutDirectives(changes) as unknown[]
-      : merge.strategy === 'merge' ? mergeList({ original: before, patch: changes, isDeletion: false }, merge, at) : changes;
+    const merged = !changes
+      ? before!
+      : !before
+        ? (withoutDirectives(changes) as unknown[])
+        : merge.strategy === 'merge'
+          ? mergeList({ original: before, patch: changes, isDeletion: false }, merge, at)
+          : changes;
     const { listed, others } = partition(merged, order, merge.mergeKey);
     setOwn(original, key, inOrder({ listed, others, order, serverOrder }, merge.mergeKey, kind));
     delete patch[key];
@@ -172,7 +242,11 @@ function listField(object: JsonObject, key: string): unknown[] | undefined {
 }
 
 /** Items of the patch must come in the same order as in the $setElementOrder list, and all be in it. */
-function checkPatchAgainstOrder(patch: readonly unknown[], order: readonly unknown[], mergeKey: string): void {
+function checkPatchAgainstOrder(
+  patch: readonly unknown[],
+  order: readonly unknown[],
+  mergeKey: string,
+): void {
   if (patch.length === 0 || order.length === 0) return;
   const items = mergeKey === '' ? patch : patch.filter((item) => directiveOf(item) !== 'delete');
   let orderIndex = 0;
@@ -187,7 +261,9 @@ function checkPatchAgainstOrder(patch: readonly unknown[], order: readonly unkno
     orderIndex++;
   }
   if (itemIndex < items.length && items.slice(itemIndex).some((item) => directiveOf(item) === undefined)) {
-    throw badPatch(`The order in patch list:\n${goValue(patch)}\n doesn't match ${SET_ORDER} list:\n${goValue(order)}\n`);
+    throw badPatch(
+      `The order in patch list:\n${goValue(patch)}\n doesn't match ${SET_ORDER} list:\n${goValue(order)}\n`,
+    );
   }
 }
 
@@ -204,9 +280,17 @@ function identity(item: unknown, mergeKey: string): unknown {
   return value;
 }
 
-interface ListMerge { readonly original: unknown[]; readonly patch: unknown[]; readonly isDeletion: boolean }
+interface ListMerge {
+  readonly original: unknown[];
+  readonly patch: unknown[];
+  readonly isDeletion: boolean;
+}
 
-function mergeList({ original, patch, isDeletion }: ListMerge, { mergeKey, inner }: FieldMerge, at: At): unknown[] {
+function mergeList(
+  { original, patch, isDeletion }: ListMerge,
+  { mergeKey, inner }: FieldMerge,
+  at: At,
+): unknown[] {
   if (original.length === 0 && patch.length === 0) return original;
   const kind = elementKind(original, patch);
   if (kind === 'primitive') {
@@ -217,7 +301,10 @@ function mergeList({ original, patch, isDeletion }: ListMerge, { mergeKey, inner
     const { listed, others } = partition([...new Set([...original, ...patch])], patch, '');
     return inOrder({ listed, others, order: patch, serverOrder: original }, '', kind);
   }
-  if (mergeKey === '') throw badPatch(`cannot merge lists without merge key for ${inner?.kind === 'object' ? inner.type().name : 'list'}`);
+  if (mergeKey === '')
+    throw badPatch(
+      `cannot merge lists without merge key for ${inner?.kind === 'object' ? inner.type().name : 'list'}`,
+    );
   const prepared = applyItemDirectives(original, patch, mergeKey);
   const serverOrder = [...prepared.original];
   const merged = mergeItems(prepared, mergeKey, { schema: inner, depth: at.depth + 1 });
@@ -226,7 +313,11 @@ function mergeList({ original, patch, isDeletion }: ListMerge, { mergeKey, inner
 }
 
 /** Carries out `$patch: delete` and `$patch: replace` items. */
-function applyItemDirectives(original: readonly unknown[], patch: readonly unknown[], mergeKey: string): { original: unknown[]; patch: unknown[] } {
+function applyItemDirectives(
+  original: readonly unknown[],
+  patch: readonly unknown[],
+  mergeKey: string,
+): { original: unknown[]; patch: unknown[] } {
   const plain: unknown[] = [];
   let kept = [...original];
   let replaceAll = false;
@@ -248,7 +339,11 @@ function applyItemDirectives(original: readonly unknown[], patch: readonly unkno
   return replaceAll ? { original: plain, patch: [] } : { original: kept, patch: plain };
 }
 
-function mergeItems({ original, patch }: { readonly original: readonly unknown[]; readonly patch: readonly unknown[] }, mergeKey: string, at: At): unknown[] {
+function mergeItems(
+  { original, patch }: { readonly original: readonly unknown[]; readonly patch: readonly unknown[] },
+  mergeKey: string,
+  at: At,
+): unknown[] {
   const merged = [...original];
   const positions = new Map<unknown, number>();
   for (const [index, item] of merged.entries()) {
@@ -268,8 +363,14 @@ function mergeItems({ original, patch }: { readonly original: readonly unknown[]
   return merged;
 }
 
-function partition(list: readonly unknown[], by: readonly unknown[], mergeKey: string): { listed: unknown[]; others: unknown[] } {
-  const identities = new Set(by.map((item) => (mergeKey === '' ? item : isJsonObject(item) ? getOwn(item, mergeKey) : undefined)));
+function partition(
+  list: readonly unknown[],
+  by: readonly unknown[],
+  mergeKey: string,
+): { listed: unknown[]; others: unknown[] } {
+  const identities = new Set(
+    by.map((item) => (mergeKey === '' ? item : isJsonObject(item) ? getOwn(item, mergeKey) : undefined)),
+  );
   const listed: unknown[] = [];
   const others: unknown[] = [];
   for (const item of list) (identities.has(identity(item, mergeKey)) ? listed : others).push(item);
@@ -283,18 +384,29 @@ function elementKind(...lists: (readonly unknown[])[]): ElementKind {
   let found: string | undefined;
   for (const item of lists.flat(1)) {
     const type = Array.isArray(item) ? 'list' : item === null ? 'null' : typeof item;
-    if (type === 'list' && found === undefined) throw inapplicable(new InapplicableError('lists of lists are not supported'));
-    if (type === 'null' || (found !== undefined && found !== type)) throw badPatch(`list element types are not identical: ${goValue(lists)}`);
+    if (type === 'list' && found === undefined)
+      throw inapplicable(new InapplicableError('lists of lists are not supported'));
+    if (type === 'null' || (found !== undefined && found !== type))
+      throw badPatch(`list element types are not identical: ${goValue(lists)}`);
     found = type;
   }
   if (found === undefined) throw badPatch('no elements in any of the given slices');
   return found === 'object' ? 'map' : 'primitive';
 }
 
-interface Ordering { readonly listed: unknown[]; readonly others: unknown[]; readonly order: readonly unknown[]; readonly serverOrder: readonly unknown[] }
+interface Ordering {
+  readonly listed: unknown[];
+  readonly others: unknown[];
+  readonly order: readonly unknown[];
+  readonly serverOrder: readonly unknown[];
+}
 
 /** Listed items follow the patch's order, the others the server's; the two are interleaved by the server's order where both know it. */
-function inOrder({ listed, others, order, serverOrder }: Ordering, mergeKey: string, kind: ElementKind): unknown[] {
+function inOrder(
+  { listed, others, order, serverOrder }: Ordering,
+  mergeKey: string,
+  kind: ElementKind,
+): unknown[] {
   const keyOf = (item: unknown): unknown => (kind === 'map' ? identity(item, mergeKey) : item);
   const patchRank = ranks(order, keyOf);
   const serverRank = ranks(serverOrder, keyOf);
@@ -339,7 +451,12 @@ function diffMaps(from: JsonObject, to: JsonObject, schema: ValueSchema | undefi
     const { strategy, mergeKey, inner } = lookup(schema, key);
     if (isJsonObject(before) && isJsonObject(after) && strategy !== 'replace') {
       setOwn(patch, key, diffMaps(before, after, inner));
-    } else if (Array.isArray(before) && Array.isArray(after) && strategy === 'merge' && before.length + after.length > 0) {
+    } else if (
+      Array.isArray(before) &&
+      Array.isArray(after) &&
+      strategy === 'merge' &&
+      before.length + after.length > 0
+    ) {
       diffLists(patch, { key, before, after, mergeKey, inner });
     } else {
       setOwn(patch, key, deepClone(after));
@@ -348,7 +465,13 @@ function diffMaps(from: JsonObject, to: JsonObject, schema: ValueSchema | undefi
   return patch;
 }
 
-interface ListDiff { readonly key: string; readonly before: readonly unknown[]; readonly after: readonly unknown[]; readonly mergeKey: string; readonly inner: ValueSchema | undefined }
+interface ListDiff {
+  readonly key: string;
+  readonly before: readonly unknown[];
+  readonly after: readonly unknown[];
+  readonly mergeKey: string;
+  readonly inner: ValueSchema | undefined;
+}
 
 function diffLists(patch: JsonObject, { key, before, after, mergeKey, inner }: ListDiff): void {
   if (mergeKey === '') {
@@ -368,7 +491,8 @@ function diffLists(patch: JsonObject, { key, before, after, mergeKey, inner }: L
     if (previous && Object.keys(change).length === 0) continue;
     changes.push({ ...change, [mergeKey]: getOwn(item, mergeKey) });
   }
-  for (const gone of old.keys()) if (!fresh.has(gone)) changes.push({ [DIRECTIVE]: 'delete', [mergeKey]: gone });
+  for (const gone of old.keys())
+    if (!fresh.has(gone)) changes.push({ [DIRECTIVE]: 'delete', [mergeKey]: gone });
   if (changes.length > 0) setOwn(patch, key, changes);
   patch[`${SET_ORDER}/${key}`] = after.map((item) => ({ [mergeKey]: getOwn(item as JsonObject, mergeKey) }));
 }

@@ -15,7 +15,10 @@ export interface ServePortForwardOptions {
   readonly pod: string;
 }
 
-interface Pair { error?: SpdyStream; data?: SpdyStream }
+interface Pair {
+  error?: SpdyStream;
+  data?: SpdyStream;
+}
 
 /** The other half of a pair must come within this: upstream's streamCreationTimeout. */
 const PAIR_TIMEOUT_MS = 30_000;
@@ -26,7 +29,8 @@ export function servePortForward({ connect, pod }: ServePortForwardOptions): (st
   return (stream) => {
     const { streamtype: type, port: portText = '', requestid = '' } = stream.headers;
     const port = Number(portText);
-    if ((type !== 'error' && type !== 'data') || !Number.isInteger(port) || port < 1 || port > 65535) return stream.reset();
+    if ((type !== 'error' && type !== 'data') || !Number.isInteger(port) || port < 1 || port > 65535)
+      return stream.reset();
     // Clients of old send no requestID; then a pair's stream ids tell: error n, data n+2.
     const key = requestid || String(type === 'error' ? stream.id : stream.id - 2);
     const pair = waiting.get(key) ?? {};
@@ -47,13 +51,21 @@ export function servePortForward({ connect, pod }: ServePortForwardOptions): (st
   };
 }
 
-async function forward(of: { readonly error: SpdyStream; readonly data: SpdyStream; readonly port: number } & ServePortForwardOptions): Promise<void> {
+async function forward(
+  of: {
+    readonly error: SpdyStream;
+    readonly data: SpdyStream;
+    readonly port: number;
+  } & ServePortForwardOptions,
+): Promise<void> {
   try {
     const target = await of.connect(of.port);
     await join(of.data, target);
     of.error.end();
   } catch (error) {
-    of.error.end(`an error occurred forwarding ${of.port} -> ${of.port}: error forwarding port ${of.port} to pod ${of.pod}: ${(error as Error).message}`);
+    of.error.end(
+      `an error occurred forwarding ${of.port} -> ${of.port}: error forwarding port ${of.port} to pod ${of.pod}: ${(error as Error).message}`,
+    );
     of.data.end();
   }
 }
@@ -64,7 +76,10 @@ async function join(one: Duplex, other: Duplex): Promise<void> {
 }
 
 /** The client's side: one forwarded connection. */
-export async function openForward(connection: SpdyConnection, { port, requestId }: { readonly port: number; readonly requestId: number }): Promise<{ readonly data: SpdyStream; readonly error: SpdyStream }> {
+export async function openForward(
+  connection: SpdyConnection,
+  { port, requestId }: { readonly port: number; readonly requestId: number },
+): Promise<{ readonly data: SpdyStream; readonly error: SpdyStream }> {
   const headers = { port: String(port), requestID: String(requestId) };
   const error = await connection.createStream({ ...headers, streamType: 'error' });
   error.end(); // only read

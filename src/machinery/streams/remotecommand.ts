@@ -13,10 +13,18 @@ export interface RemoteCommandOptions {
   readonly tty: boolean;
 }
 
-export interface TerminalSize { readonly Width: number; readonly Height: number }
+export interface TerminalSize {
+  readonly Width: number;
+  readonly Height: number;
+}
 
 /** Newest first, as they are offered over SPDY. */
-export const SPDY_PROTOCOLS = ['v4.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io'] as const;
+export const SPDY_PROTOCOLS = [
+  'v4.channel.k8s.io',
+  'v3.channel.k8s.io',
+  'v2.channel.k8s.io',
+  'channel.k8s.io',
+] as const;
 export type SpdyProtocol = (typeof SPDY_PROTOCOLS)[number];
 export const PROTOCOL_HEADER = 'x-stream-protocol-version';
 
@@ -48,12 +56,21 @@ export function successStatus(): Partial<Status> {
 /** The Status of a command that ended with a code other than 0. */
 export function exitStatus(code: number): Partial<Status> {
   return {
-    metadata: {}, status: 'Failure', reason: 'NonZeroExitCode',
+    metadata: {},
+    status: 'Failure',
+    reason: 'NonZeroExitCode',
     message: `command terminated with non-zero exit code: exit status ${code}`,
     details: { causes: [{ reason: 'ExitCode', message: String(code) }] },
   };
 }
 
 export function internalErrorStatus(message: string): Partial<Status> {
-  return { metadata: {}, status: 'Failure', reason: 'InternalError', message: `Internal error occurred: ${message}`, details: { causes: [{ message }] }, code: 500 };
+  return {
+    metadata: {},
+    status: 'Failure',
+    reason: 'InternalError',
+    message: `Internal error occurred: ${message}`,
+    details: { causes: [{ message }] },
+    code: 500,
+  };
 }

@@ -10,8 +10,19 @@ export type SpdyHeaders = Readonly<Record<string, string>>;
 
 export type SpdyFrame =
   | { readonly type: 'data'; readonly streamId: number; readonly fin: boolean; readonly data: Buffer }
-  | { readonly type: 'syn-stream'; readonly streamId: number; readonly fin: boolean; readonly unidirectional: boolean; readonly headers: SpdyHeaders }
-  | { readonly type: 'syn-reply' | 'headers'; readonly streamId: number; readonly fin: boolean; readonly headers: SpdyHeaders }
+  | {
+      readonly type: 'syn-stream';
+      readonly streamId: number;
+      readonly fin: boolean;
+      readonly unidirectional: boolean;
+      readonly headers: SpdyHeaders;
+    }
+  | {
+      readonly type: 'syn-reply' | 'headers';
+      readonly streamId: number;
+      readonly fin: boolean;
+      readonly headers: SpdyHeaders;
+    }
   | { readonly type: 'rst-stream'; readonly streamId: number; readonly status: number }
   | { readonly type: 'ping'; readonly id: number }
   | { readonly type: 'go-away'; readonly lastStreamId: number; readonly status: number }
@@ -35,7 +46,17 @@ const MAX_HEADER_BLOCK_BYTES = 256 * 1024;
 const VERSION = 3;
 const FLAG_FIN = 0x01;
 const FLAG_UNIDIRECTIONAL = 0x02;
-const TYPE = { synStream: 1, synReply: 2, rstStream: 3, settings: 4, ping: 6, goAway: 7, headers: 8, windowUpdate: 9, credential: 10 } as const;
+const TYPE = {
+  synStream: 1,
+  synReply: 2,
+  rstStream: 3,
+  settings: 4,
+  ping: 6,
+  goAway: 7,
+  headers: 8,
+  windowUpdate: 9,
+  credential: 10,
+} as const;
 
 export interface FrameHeader {
   readonly control: boolean;
@@ -52,9 +73,17 @@ export function readFrameHeader(bytes: Buffer): FrameHeader {
   const control = first >>> 31 === 1;
   const length = bytes.readUIntBE(5, 3);
   const version = (first >>> 16) & 0x7fff;
-  if (control && version !== VERSION) throw new SpdyProtocolError(`frame of SPDY version ${version}, expected ${VERSION}`);
-  if (control && length > MAX_CONTROL_BYTES) throw new SpdyProtocolError(`control frame of ${length} bytes, at most ${MAX_CONTROL_BYTES} are taken`);
-  return { control, type: control ? first & 0xffff : 0, streamId: control ? 0 : first & 0x7fffffff, flags: bytes.readUInt8(4), length };
+  if (control && version !== VERSION)
+    throw new SpdyProtocolError(`frame of SPDY version ${version}, expected ${VERSION}`);
+  if (control && length > MAX_CONTROL_BYTES)
+    throw new SpdyProtocolError(`control frame of ${length} bytes, at most ${MAX_CONTROL_BYTES} are taken`);
+  return {
+    control,
+    type: control ? first & 0xffff : 0,
+    streamId: control ? 0 : first & 0x7fffffff,
+    flags: bytes.readUInt8(4),
+    length,
+  };
 }
 
 /** Turns payloads into frames. Header blocks are one compressed stream: every frame must pass here, in order. */
@@ -67,11 +96,22 @@ export class FrameDecoder {
     switch (header.type) {
       case TYPE.synStream:
         requireLength(payload, 10);
-        return { type: 'syn-stream', streamId: streamIdAt(payload, 0), fin, unidirectional: (header.flags & FLAG_UNIDIRECTIONAL) !== 0, headers: await this.#headers.decompress(payload.subarray(10)) };
+        return {
+          type: 'syn-stream',
+          streamId: streamIdAt(payload, 0),
+          fin,
+          unidirectional: (header.flags & FLAG_UNIDIRECTIONAL) !== 0,
+          headers: await this.#headers.decompress(payload.subarray(10)),
+        };
       case TYPE.synReply:
       case TYPE.headers:
         requireLength(payload, 4);
-        return { type: header.type === TYPE.synReply ? 'syn-reply' : 'headers', streamId: streamIdAt(payload, 0), fin, headers: await this.#headers.decompress(payload.subarray(4)) };
+        return {
+          type: header.type === TYPE.synReply ? 'syn-reply' : 'headers',
+          streamId: streamIdAt(payload, 0),
+          fin,
+          headers: await this.#headers.decompress(payload.subarray(4)),
+        };
       case TYPE.rstStream:
         requireLength(payload, 8);
         return { type: 'rst-stream', streamId: streamIdAt(payload, 0), status: payload.readUInt32BE(4) };
@@ -81,7 +121,9 @@ export class FrameDecoder {
       case TYPE.goAway:
         requireLength(payload, 8);
         return { type: 'go-away', lastStreamId: streamIdAt(payload, 0), status: payload.readUInt32BE(4) };
-      case TYPE.settings: case TYPE.windowUpdate: case TYPE.credential:
+      case TYPE.settings:
+      case TYPE.windowUpdate:
+      case TYPE.credential:
         return { type: 'ignored' };
       default:
         throw new SpdyProtocolError(`unknown control frame type ${header.type}`);
@@ -94,7 +136,8 @@ export class FrameDecoder {
 }
 
 function requireLength(payload: Buffer, bytes: number): void {
-  if (payload.length < bytes) throw new SpdyProtocolError(`frame of ${payload.length} bytes, at least ${bytes} are needed`);
+  if (payload.length < bytes)
+    throw new SpdyProtocolError(`frame of ${payload.length} bytes, at least ${bytes} are needed`);
 }
 
 function streamIdAt(payload: Buffer, offset: number): number {
@@ -117,11 +160,19 @@ export class FrameEncoder {
   synStream(of: { readonly streamId: number; readonly fin: boolean; readonly headers: SpdyHeaders }): Buffer {
     const fixed = Buffer.alloc(10);
     fixed.writeUInt32BE(of.streamId, 0);
-    return control({ type: TYPE.synStream, flags: of.fin ? FLAG_FIN : 0, parts: [fixed, this.#compress(of.headers)] });
+    return control({
+      type: TYPE.synStream,
+      flags: of.fin ? FLAG_FIN : 0,
+      parts: [fixed, this.#compress(of.headers)],
+    });
   }
 
   synReply(of: { readonly streamId: number; readonly headers: SpdyHeaders }): Buffer {
-    return control({ type: TYPE.synReply, flags: 0, parts: [uint32(of.streamId), this.#compress(of.headers)] });
+    return control({
+      type: TYPE.synReply,
+      flags: 0,
+      parts: [uint32(of.streamId), this.#compress(of.headers)],
+    });
   }
 
   rstStream(streamId: number, status: number): Buffer {
@@ -142,7 +193,10 @@ export class FrameEncoder {
    */
   #compress(headers: SpdyHeaders): Buffer {
     const block = headerBlock(headers);
-    if (block.length > MAX_STORED_BYTES) throw new SpdyProtocolError(`headers of ${block.length} bytes, at most ${MAX_STORED_BYTES} can be sent`);
+    if (block.length > MAX_STORED_BYTES)
+      throw new SpdyProtocolError(
+        `headers of ${block.length} bytes, at most ${MAX_STORED_BYTES} can be sent`,
+      );
     const head = Buffer.alloc(5); // not the last block, type 'stored'
     head.writeUInt16LE(block.length, 1);
     head.writeUInt16LE(~block.length & 0xffff, 3);
@@ -155,7 +209,11 @@ export class FrameEncoder {
 const MAX_STORED_BYTES = 0xffff - 32;
 const EMPTY_BLOCK = Buffer.from([0, 0, 0, 0xff, 0xff]);
 
-function control(of: { readonly type: number; readonly flags: number; readonly parts: readonly Buffer[] }): Buffer {
+function control(of: {
+  readonly type: number;
+  readonly flags: number;
+  readonly parts: readonly Buffer[];
+}): Buffer {
   const length = of.parts.reduce((sum, part) => sum + part.length, 0);
   const head = Buffer.alloc(FRAME_HEADER_BYTES);
   head.writeUInt16BE(0x8000 | VERSION, 0);
@@ -173,7 +231,10 @@ function uint32(value: number): Buffer {
 
 /** Count, then length and bytes of each name and value. */
 function headerBlock(headers: SpdyHeaders): Buffer {
-  const texts = Object.entries(headers).flatMap(([name, value]) => [Buffer.from(name.toLowerCase()), Buffer.from(value)]);
+  const texts = Object.entries(headers).flatMap(([name, value]) => [
+    Buffer.from(name.toLowerCase()),
+    Buffer.from(value),
+  ]);
   return Buffer.concat([uint32(texts.length / 2), ...texts.flatMap((text) => [uint32(text.length), text])]);
 }
 
@@ -201,7 +262,9 @@ class HeaderDecompressor {
   #failure: Error | undefined;
 
   constructor() {
-    this.#inflate.on('error', (error) => { this.#failure = error; });
+    this.#inflate.on('error', (error) => {
+      this.#failure = error;
+    });
   }
 
   /** Callers wait for one before they ask for the next. */
@@ -210,7 +273,8 @@ class HeaderDecompressor {
     let bytes = 0;
     const take = (part: Buffer): void => {
       bytes += part.length;
-      if (bytes > MAX_HEADER_BLOCK_BYTES) this.#inflate.destroy(new SpdyProtocolError(`headers of more than ${MAX_HEADER_BLOCK_BYTES} bytes`));
+      if (bytes > MAX_HEADER_BLOCK_BYTES)
+        this.#inflate.destroy(new SpdyProtocolError(`headers of more than ${MAX_HEADER_BLOCK_BYTES} bytes`));
       else parts.push(part);
     };
     this.#inflate.on('data', take);
@@ -224,7 +288,9 @@ class HeaderDecompressor {
         });
       });
     } catch (error) {
-      throw error instanceof SpdyProtocolError ? error : new SpdyProtocolError(`headers cannot be decompressed: ${(error as Error).message}`);
+      throw error instanceof SpdyProtocolError
+        ? error
+        : new SpdyProtocolError(`headers cannot be decompressed: ${(error as Error).message}`);
     } finally {
       this.#inflate.off('data', take);
     }
@@ -238,21 +304,83 @@ class HeaderDecompressor {
 
 /** Words that SPDY/3 puts before the first header block: each with its length, then text without lengths. */
 const DICTIONARY_WORDS = [
-  'options', 'head', 'post', 'put', 'delete', 'trace', 'accept', 'accept-charset', 'accept-encoding', 'accept-language', 'accept-ranges', 'age',
-  'allow', 'authorization', 'cache-control', 'connection', 'content-base', 'content-encoding', 'content-language', 'content-length',
-  'content-location', 'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expect', 'expires', 'from', 'host', 'if-match',
-  'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'last-modified', 'location', 'max-forwards', 'pragma',
-  'proxy-authenticate', 'proxy-authorization', 'range', 'referer', 'retry-after', 'server', 'te', 'trailer', 'transfer-encoding', 'upgrade',
-  'user-agent', 'vary', 'via', 'warning', 'www-authenticate', 'method', 'get', 'status', '200 OK', 'version', 'HTTP/1.1', 'url', 'public',
-  'set-cookie', 'keep-alive', 'origin',
+  'options',
+  'head',
+  'post',
+  'put',
+  'delete',
+  'trace',
+  'accept',
+  'accept-charset',
+  'accept-encoding',
+  'accept-language',
+  'accept-ranges',
+  'age',
+  'allow',
+  'authorization',
+  'cache-control',
+  'connection',
+  'content-base',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expect',
+  'expires',
+  'from',
+  'host',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'pragma',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'range',
+  'referer',
+  'retry-after',
+  'server',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'user-agent',
+  'vary',
+  'via',
+  'warning',
+  'www-authenticate',
+  'method',
+  'get',
+  'status',
+  '200 OK',
+  'version',
+  'HTTP/1.1',
+  'url',
+  'public',
+  'set-cookie',
+  'keep-alive',
+  'origin',
 ];
-const DICTIONARY_TEXT = '100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative Information'
-  + '204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented'
-  + '503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT'
-  + 'chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,public'
-  + 'privatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.';
+const DICTIONARY_TEXT =
+  '100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative Information' +
+  '204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented' +
+  '503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT' +
+  'chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,public' +
+  'privatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.';
 
-export const SPDY_DICTIONARY: Buffer = Buffer.concat([...DICTIONARY_WORDS.flatMap((word) => [uint32(word.length), Buffer.from(word)]), Buffer.from(DICTIONARY_TEXT)]);
+export const SPDY_DICTIONARY: Buffer = Buffer.concat([
+  ...DICTIONARY_WORDS.flatMap((word) => [uint32(word.length), Buffer.from(word)]),
+  Buffer.from(DICTIONARY_TEXT),
+]);
 
 /** Deflate with a 32 kB window and a preset dictionary, whose Adler-32 checksum follows. */
 const ZLIB_HEAD = Buffer.from([0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2]);

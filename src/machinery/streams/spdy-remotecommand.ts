@@ -29,12 +29,21 @@ const MAX_STATUS_BYTES = 64 * 1024;
  * Runs one command to its end. The answer is what the server wrote on the error stream: a Status in JSON from v4 on; before that ''
  * or a text, which becomes a Status here. Rejects when the connection breaks before that.
  */
-export async function runRemoteCommand({ connection, protocol, options, streams }: RunRemoteCommandOptions): Promise<Partial<Status>> {
+export async function runRemoteCommand({
+  connection,
+  protocol,
+  options,
+  streams,
+}: RunRemoteCommandOptions): Promise<Partial<Status>> {
   // The order is the protocol's: servers count them. The ends of those that are only read go out at once, too: a server that is done and closes with
   // some of our bytes unread resets the connection, and its last words are lost.
-  const open = (streamType: string, wanted: boolean, onlyRead: boolean): Promise<SpdyStream> | undefined => (wanted ? connection.createStream({ streamType }, { end: onlyRead }) : undefined);
+  const open = (streamType: string, wanted: boolean, onlyRead: boolean): Promise<SpdyStream> | undefined =>
+    wanted ? connection.createStream({ streamType }, { end: onlyRead }) : undefined;
   const opening = [
-    open('error', true, true), open('stdin', options.stdin, false), open('stdout', options.stdout, true), open('stderr', options.stderr && !options.tty, true),
+    open('error', true, true),
+    open('stdin', options.stdin, false),
+    open('stdout', options.stdout, true),
+    open('stderr', options.stderr && !options.tty, true),
     open('resize', options.tty && hasResize(protocol), false),
   ] as const;
   const [error, stdin, stdout, stderr, resize] = await Promise.all(opening);
@@ -108,11 +117,23 @@ export interface RemoteCommandAcceptor {
   readonly session: Promise<RemoteCommandSession>;
 }
 
-export function acceptRemoteCommand({ protocol, options }: AcceptRemoteCommandOptions): RemoteCommandAcceptor {
-  const expected = ['error', ...(options.stdin ? ['stdin'] : []), ...(options.stdout ? ['stdout'] : []), ...(options.stderr && !options.tty ? ['stderr'] : []), ...(options.tty && hasResize(protocol) ? ['resize'] : [])];
+export function acceptRemoteCommand({
+  protocol,
+  options,
+}: AcceptRemoteCommandOptions): RemoteCommandAcceptor {
+  const expected = [
+    'error',
+    ...(options.stdin ? ['stdin'] : []),
+    ...(options.stdout ? ['stdout'] : []),
+    ...(options.stderr && !options.tty ? ['stderr'] : []),
+    ...(options.tty && hasResize(protocol) ? ['resize'] : []),
+  ];
   const found = new Map<string, SpdyStream>();
   const { promise, resolve, reject } = Promise.withResolvers<RemoteCommandSession>();
-  const timer = setTimeout(() => reject(new Error('timed out waiting for client to create streams')), STREAM_CREATION_TIMEOUT_MS);
+  const timer = setTimeout(
+    () => reject(new Error('timed out waiting for client to create streams')),
+    STREAM_CREATION_TIMEOUT_MS,
+  );
   timer.unref();
   return {
     session: promise,
@@ -129,22 +150,38 @@ export function acceptRemoteCommand({ protocol, options }: AcceptRemoteCommandOp
 }
 
 function createSession(streams: ReadonlyMap<string, SpdyStream>, protocol: string): RemoteCommandSession {
-  const [stdin, stdout, stderr, resize] = ['stdin', 'stdout', 'stderr', 'resize'].map((name) => streams.get(name));
+  const [stdin, stdout, stderr, resize] = ['stdin', 'stdout', 'stderr', 'resize'].map((name) =>
+    streams.get(name),
+  );
   return {
-    ...(stdin ? { stdin } : {}), ...(stdout ? { stdout } : {}), ...(stderr ? { stderr } : {}),
+    ...(stdin ? { stdin } : {}),
+    ...(stdout ? { stdout } : {}),
+    ...(stderr ? { stderr } : {}),
     ...(resize ? { resize: terminalSizes(resize) } : {}),
     async finish(outcome) {
       const error = streams.get('error');
-      await Promise.all([stdout, stderr].map((stream) => stream && new Promise<void>((done) => stream.end(done))));
-      if (error && !error.destroyed) await new Promise<void>((done) => error.end(outcomeText(outcome, protocol), done));
+      await Promise.all(
+        [stdout, stderr].map((stream) => stream && new Promise<void>((done) => stream.end(done))),
+      );
+      if (error && !error.destroyed)
+        await new Promise<void>((done) => error.end(outcomeText(outcome, protocol), done));
     },
   };
 }
 
 function outcomeText(outcome: number | string, protocol: string): string {
-  if (hasStatus(protocol)) return JSON.stringify(typeof outcome === 'string' ? internalErrorStatus(outcome) : outcome === 0 ? successStatus() : exitStatus(outcome));
+  if (hasStatus(protocol))
+    return JSON.stringify(
+      typeof outcome === 'string'
+        ? internalErrorStatus(outcome)
+        : outcome === 0
+          ? successStatus()
+          : exitStatus(outcome),
+    );
   if (outcome === 0) return '';
-  return typeof outcome === 'string' ? outcome : `error executing command in container: command terminated with exit code ${outcome}`;
+  return typeof outcome === 'string'
+    ? outcome
+    : `error executing command in container: command terminated with exit code ${outcome}`;
 }
 
 /** JSON objects one after the other; they hold no strings, so braces bound them. */

@@ -10,7 +10,9 @@ import { SpdyConnection } from './spdy.ts';
 import type { SpdyStream } from './spdy.ts';
 
 const cleanups: (() => void)[] = [];
-afterEach(() => { for (const cleanup of cleanups.splice(0)) cleanup(); });
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup();
+});
 
 async function socketPair(): Promise<{ readonly near: Socket; readonly far: Socket }> {
   const server = createServer();
@@ -20,13 +22,27 @@ async function socketPair(): Promise<{ readonly near: Socket; readonly far: Sock
   const far = await accepted;
   near.on('error', () => {});
   far.on('error', () => {});
-  cleanups.push(() => { near.destroy(); far.destroy(); server.close(); });
+  cleanups.push(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
   return { near, far };
 }
 
-async function connections(onStream: (stream: SpdyStream) => void): Promise<{ readonly client: SpdyConnection; readonly server: SpdyConnection; readonly near: Socket; readonly far: Socket }> {
+async function connections(onStream: (stream: SpdyStream) => void): Promise<{
+  readonly client: SpdyConnection;
+  readonly server: SpdyConnection;
+  readonly near: Socket;
+  readonly far: Socket;
+}> {
   const { near, far } = await socketPair();
-  return { near, far, client: new SpdyConnection(near, { role: 'client' }), server: new SpdyConnection(far, { role: 'server', onStream }) };
+  return {
+    near,
+    far,
+    client: new SpdyConnection(near, { role: 'client' }),
+    server: new SpdyConnection(far, { role: 'server', onStream }),
+  };
 }
 
 async function readAll(stream: AsyncIterable<Buffer>): Promise<Buffer> {
@@ -53,16 +69,27 @@ function adler32(data: Buffer): number {
 
 test('headers that a real compressor wrote are read, block after block', async () => {
   const deflate = createDeflate({ dictionary: SPDY_DICTIONARY, level: 9 });
-  const compress = (block: Buffer): Promise<Buffer> => new Promise((resolve) => {
-    const parts: Buffer[] = [];
-    const take = (part: Buffer): void => void parts.push(part);
-    deflate.on('data', take);
-    deflate.write(block, () => deflate.flush(constants.Z_SYNC_FLUSH, () => { deflate.off('data', take); resolve(Buffer.concat(parts)); }));
-  });
+  const compress = (block: Buffer): Promise<Buffer> =>
+    new Promise((resolve) => {
+      const parts: Buffer[] = [];
+      const take = (part: Buffer): void => void parts.push(part);
+      deflate.on('data', take);
+      deflate.write(block, () =>
+        deflate.flush(constants.Z_SYNC_FLUSH, () => {
+          deflate.off('data', take);
+          resolve(Buffer.concat(parts));
+        }),
+      );
+    });
   const decoder = new FrameDecoder();
   for (const value of ['stdin', 'stdout', 'error']) {
     const name = Buffer.from('streamtype');
-    const block = Buffer.concat([Buffer.from([0, 0, 0, 1, 0, 0, 0, name.length]), name, Buffer.from([0, 0, 0, value.length]), Buffer.from(value)]);
+    const block = Buffer.concat([
+      Buffer.from([0, 0, 0, 1, 0, 0, 0, name.length]),
+      name,
+      Buffer.from([0, 0, 0, value.length]),
+      Buffer.from(value),
+    ]);
     const payload = Buffer.concat([Buffer.alloc(10), await compress(block)]);
     const head = Buffer.from([0x80, 3, 0, 1, 0, 0, payload.length >> 8, payload.length & 0xff]);
     const frame = await decoder.decode(readFrameHeader(head), payload);
@@ -76,7 +103,10 @@ test('streams carry data both ways, half-close and end', async () => {
     stream.reply();
     void readAll(stream).then((all) => stream.end(`${stream.headers['streamtype']}:${all.toString()}`));
   });
-  const [one, two] = await Promise.all([client.createStream({ streamType: 'a' }), client.createStream({ streamType: 'b' })]);
+  const [one, two] = await Promise.all([
+    client.createStream({ streamType: 'a' }),
+    client.createStream({ streamType: 'b' }),
+  ]);
   one.end('hello');
   two.write('wor');
   two.end('ld');
@@ -88,7 +118,10 @@ test('streams carry data both ways, half-close and end', async () => {
 
 test('a reader that is behind holds the connection, not memory, and loses nothing', async () => {
   const streams: SpdyStream[] = [];
-  const { client, near, far } = await connections((stream) => { stream.reply(); streams.push(stream); });
+  const { client, near, far } = await connections((stream) => {
+    stream.reply();
+    streams.push(stream);
+  });
   const sender = await client.createStream({});
   const data = randomBytes(24 * 1024 * 1024);
   sender.end(data);
@@ -107,7 +140,10 @@ test('a reader that is behind holds the connection, not memory, and loses nothin
 
 test('a reset ends the stream after the data before it', async () => {
   const streams: SpdyStream[] = [];
-  const { client } = await connections((stream) => { stream.reply(); streams.push(stream); });
+  const { client } = await connections((stream) => {
+    stream.reply();
+    streams.push(stream);
+  });
   const stream = await client.createStream({});
   streams[0]?.write('last words', () => streams[0]?.reset());
   assert.equal((await readAll(stream)).toString(), 'last words');

@@ -6,7 +6,14 @@
  *   idle --SYN_STREAM--> open --FIN one way--> half closed --FIN other way--> closed        RST_STREAM or the connection's end: closed at once
  */
 import { Duplex } from 'node:stream';
-import { FRAME_HEADER_BYTES, FrameDecoder, FrameEncoder, MAX_DATA_BYTES, readFrameHeader, SpdyProtocolError } from './spdy-frames.ts';
+import {
+  FRAME_HEADER_BYTES,
+  FrameDecoder,
+  FrameEncoder,
+  MAX_DATA_BYTES,
+  readFrameHeader,
+  SpdyProtocolError,
+} from './spdy-frames.ts';
 import type { SpdyFrame, SpdyHeaders } from './spdy-frames.ts';
 
 export type { SpdyHeaders } from './spdy-frames.ts';
@@ -41,8 +48,19 @@ export class SpdyStream extends Duplex {
   readonly #connection: SpdyConnectionInternals;
   #wantsMore: (() => void) | undefined;
 
-  constructor(of: { readonly id: number; readonly headers: SpdyHeaders; readonly connection: SpdyConnectionInternals; readonly readable: boolean; readonly writable: boolean }) {
-    super({ allowHalfOpen: true, readableHighWaterMark: STREAM_BUFFER_BYTES, writableHighWaterMark: SEND_CHUNK_BYTES, emitClose: true });
+  constructor(of: {
+    readonly id: number;
+    readonly headers: SpdyHeaders;
+    readonly connection: SpdyConnectionInternals;
+    readonly readable: boolean;
+    readonly writable: boolean;
+  }) {
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: STREAM_BUFFER_BYTES,
+      writableHighWaterMark: SEND_CHUNK_BYTES,
+      emitClose: true,
+    });
     this.id = of.id;
     this.headers = of.headers;
     this.#connection = of.connection;
@@ -148,16 +166,28 @@ export class SpdyConnection {
     // The reading loop reports it, and the end: what came before that is still handed out.
     socket.on('error', () => {});
     if (options.head && options.head.length > 0) socket.unshift(options.head);
-    this.#readAll().then(() => this.#finish(undefined), (error: unknown) => this.#finish(error as Error));
+    this.#readAll().then(
+      () => this.#finish(undefined),
+      (error: unknown) => this.#finish(error as Error),
+    );
   }
 
   /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. end: nothing will be written on it, which is said at once. */
   createStream(headers: SpdyHeaders, { end = false }: { readonly end?: boolean } = {}): Promise<SpdyStream> {
     if (this.#isClosed || this.#goingAway) return Promise.reject(new Error('the SPDY connection is closed'));
-    if (this.#streams.size >= MAX_STREAMS) return Promise.reject(new Error(`the SPDY connection has ${MAX_STREAMS} streams open, no more are possible`));
+    if (this.#streams.size >= MAX_STREAMS)
+      return Promise.reject(
+        new Error(`the SPDY connection has ${MAX_STREAMS} streams open, no more are possible`),
+      );
     const id = this.#nextId;
     this.#nextId += 2;
-    const stream = new SpdyStream({ id, headers, connection: this.#internals, readable: true, writable: true });
+    const stream = new SpdyStream({
+      id,
+      headers,
+      connection: this.#internals,
+      readable: true,
+      writable: true,
+    });
     const replied = Promise.withResolvers<SpdyStream>();
     stream.on('error', (error) => replied.reject(error)); // kept: a reset without any other listener must not end the process
     this.#streams.set(id, { stream, remoteDone: false, localDone: false, replied });
@@ -178,7 +208,9 @@ export class SpdyConnection {
     return promise;
   }
 
-  get streamCount(): number { return this.#streams.size; }
+  get streamCount(): number {
+    return this.#streams.size;
+  }
 
   /** Takes and opens no more streams, sends what is written, and ends the socket. Open streams end with an error. */
   close(): void {
@@ -202,7 +234,10 @@ export class SpdyConnection {
   }
 
   /** Data go to the stream as they arrive: a frame may be 16 MB. */
-  async #handleData(reader: ByteReader, header: { readonly streamId: number; readonly flags: number; readonly length: number }): Promise<void> {
+  async #handleData(
+    reader: ByteReader,
+    header: { readonly streamId: number; readonly flags: number; readonly length: number },
+  ): Promise<void> {
     let left = header.length;
     while (left > 0) {
       const part = await reader.readSome(left);
@@ -223,7 +258,8 @@ export class SpdyConnection {
 
   async #handle(frame: SpdyFrame): Promise<void> {
     switch (frame.type) {
-      case 'syn-stream': return this.#accept(frame);
+      case 'syn-stream':
+        return this.#accept(frame);
       case 'syn-reply': {
         const entry = this.#streams.get(frame.streamId);
         entry?.replied?.resolve(entry.stream);
@@ -233,8 +269,10 @@ export class SpdyConnection {
       case 'headers':
         if (frame.fin) this.#remoteFin(frame.streamId);
         return;
-      case 'rst-stream': return this.#wasReset(frame.streamId, frame.status);
-      case 'ping': return this.#answerPing(frame.id);
+      case 'rst-stream':
+        return this.#wasReset(frame.streamId, frame.status);
+      case 'ping':
+        return this.#answerPing(frame.id);
       case 'go-away':
         this.#goingAway = true;
         return;
@@ -244,13 +282,20 @@ export class SpdyConnection {
 
   #accept(frame: Extract<SpdyFrame, { readonly type: 'syn-stream' }>): void {
     const { streamId: id } = frame;
-    if (id <= this.#lastRemoteId || id % 2 === this.#nextId % 2) throw new SpdyProtocolError(`the peer opened stream ${id} after ${this.#lastRemoteId}`);
+    if (id <= this.#lastRemoteId || id % 2 === this.#nextId % 2)
+      throw new SpdyProtocolError(`the peer opened stream ${id} after ${this.#lastRemoteId}`);
     this.#lastRemoteId = id;
     if (!this.#onStream || this.#goingAway || this.#streams.size >= MAX_STREAMS) {
       this.#write(this.#encoder.rstStream(id, STATUS.refusedStream));
       return;
     }
-    const stream = new SpdyStream({ id, headers: frame.headers, connection: this.#internals, readable: true, writable: !frame.unidirectional });
+    const stream = new SpdyStream({
+      id,
+      headers: frame.headers,
+      connection: this.#internals,
+      readable: true,
+      writable: !frame.unidirectional,
+    });
     stream.on('error', () => {});
     this.#streams.set(id, { stream, remoteDone: false, localDone: false });
     if (frame.fin) this.#remoteFin(id);
@@ -269,7 +314,13 @@ export class SpdyConnection {
     const entry = this.#streams.get(id);
     if (!entry) return;
     this.#streams.delete(id);
-    entry.replied?.reject(new Error(status === STATUS.refusedStream ? 'the peer refused the stream' : `the peer reset the stream (status ${status})`));
+    entry.replied?.reject(
+      new Error(
+        status === STATUS.refusedStream
+          ? 'the peer refused the stream'
+          : `the peer reset the stream (status ${status})`,
+      ),
+    );
     entry.stream.peerReset(entry.remoteDone);
   }
 
@@ -283,7 +334,10 @@ export class SpdyConnection {
     }
   }
 
-  #sendData(id: number, { chunk, done }: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void }): void {
+  #sendData(
+    id: number,
+    { chunk, done }: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void },
+  ): void {
     if (this.#isClosed || this.#socket.destroyed) return done(new Error('the SPDY connection is closed'));
     if (!this.#streams.has(id)) return done(); // reset by the peer
     let accepted = true;
@@ -324,7 +378,8 @@ export class SpdyConnection {
     if (entry?.stream !== stream) return;
     this.#streams.delete(stream.id);
     entry.replied?.reject(new Error('the stream was closed'));
-    if (!(entry.remoteDone && entry.localDone)) this.#write(this.#encoder.rstStream(stream.id, STATUS.cancel));
+    if (!(entry.remoteDone && entry.localDone))
+      this.#write(this.#encoder.rstStream(stream.id, STATUS.cancel));
   }
 
   #write(bytes: Buffer): void {
@@ -371,10 +426,14 @@ class ByteReader {
       this.#state.ended = true;
       wake();
     };
-    socket.on('readable', wake).on('end', end).on('close', end).on('error', (error) => {
-      this.#state.error = error;
-      wake();
-    });
+    socket
+      .on('readable', wake)
+      .on('end', end)
+      .on('close', end)
+      .on('error', (error) => {
+        this.#state.error = error;
+        wake();
+      });
   }
 
   /** undefined at the end of the stream, also when it comes after a part of them (then #finish runs anyway). */
@@ -398,7 +457,7 @@ class ByteReader {
   async readSome(atMost: number): Promise<Buffer | undefined> {
     for (;;) {
       const available = Math.min(atMost, this.#socket.readableLength);
-      const part = available > 0 ? this.#socket.read(available) as Buffer | null : null;
+      const part = available > 0 ? (this.#socket.read(available) as Buffer | null) : null;
       if (part) return part;
       if (this.#state.error) throw this.#state.error;
       if (this.#state.ended || this.#socket.readableEnded || this.#socket.destroyed) return undefined;

@@ -25,7 +25,11 @@ async function serving(act: (socket: Socket) => void): Promise<{ readonly socket
     act(socket);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+  const socket = connect({
+    port: (server.address() as AddressInfo).port,
+    host: '127.0.0.1',
+    allowHalfOpen: true,
+  });
   await once(socket, 'connect');
   return { socket, close: () => server.close() };
 }
@@ -41,7 +45,9 @@ test('what a backend said before it closed reaches the client, though the client
   // Of its writes the second finds the backend gone.
   const { client, heard } = clientSaying(['one', 'two', 'three']);
   const joined = joinSockets(client, socket);
-  await new Promise((resolve) => { socket.on('close', resolve); });
+  await new Promise((resolve) => {
+    socket.on('close', resolve);
+  });
   client.push(null);
   close();
   await joined;

@@ -11,7 +11,10 @@ export interface UpgradeRequest {
   readonly method: string;
   /** Connection and Upgrade are to be among them. */
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
-  readonly tls?: SecureContextOptions & { readonly rejectUnauthorized?: boolean; readonly servername?: string };
+  readonly tls?: SecureContextOptions & {
+    readonly rejectUnauthorized?: boolean;
+    readonly servername?: string;
+  };
   readonly signal?: AbortSignal;
 }
 
@@ -27,7 +30,9 @@ export class UpgradeRefused extends Error {
   readonly response: IncomingMessage;
   readonly body: Buffer;
   constructor(response: IncomingMessage, body: Buffer) {
-    super(`unable to upgrade connection: ${body.toString().trim() || `${response.statusCode} ${response.statusMessage}`}`);
+    super(
+      `unable to upgrade connection: ${body.toString().trim() || `${response.statusCode} ${response.statusMessage}`}`,
+    );
     this.name = 'UpgradeRefused';
     this.response = response;
     this.body = body;
@@ -46,9 +51,20 @@ export function serverNameOf({ hostname }: URL): string {
 export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeRequest): Promise<Upgraded> {
   const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  const outgoing: Record<string, string | string[]> = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]));
-  const request = send(url, { method, headers: outgoing, agent: false, servername: serverNameOf(url), ...tls, ...(signal ? { signal } : {}) });
-  request.setTimeout(DIAL_TIMEOUT_MS, () => request.destroy(new Error(`no answer from ${url.host} in ${DIAL_TIMEOUT_MS / 1000} s`)));
+  const outgoing: Record<string, string | string[]> = Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
+  );
+  const request = send(url, {
+    method,
+    headers: outgoing,
+    agent: false,
+    servername: serverNameOf(url),
+    ...tls,
+    ...(signal ? { signal } : {}),
+  });
+  request.setTimeout(DIAL_TIMEOUT_MS, () =>
+    request.destroy(new Error(`no answer from ${url.host} in ${DIAL_TIMEOUT_MS / 1000} s`)),
+  );
   request.on('upgrade', (response, socket, head) => {
     socket.setTimeout(0);
     resolve({ socket, head, response });
@@ -69,8 +85,14 @@ export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeReq
 }
 
 /** A response's head as bytes; used for 101 and for refusals. */
-export function responseHead(of: { readonly status: number; readonly reason: string; readonly headers: Readonly<Record<string, string | readonly string[] | undefined>> }): string {
-  const lines = Object.entries(of.headers).flatMap(([name, value]) => (value === undefined ? [] : [value].flat().map((text) => `${name}: ${text}\r\n`)));
+export function responseHead(of: {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+}): string {
+  const lines = Object.entries(of.headers).flatMap(([name, value]) =>
+    value === undefined ? [] : [value].flat().map((text) => `${name}: ${text}\r\n`),
+  );
   return `HTTP/1.1 ${of.status} ${of.reason}\r\n${lines.join('')}\r\n`;
 }
 
@@ -109,5 +131,8 @@ export function joinSockets(client: Duplex, backend: Duplex): Promise<void> {
 
 /** Hands each chunk on behind the reads that are due in this turn of the event loop. */
 function nextTurn(): Transform {
-  return new Transform({ transform: (chunk: Buffer, _, done) => void setImmediate(done, null, chunk), flush: (done) => void setImmediate(done) });
+  return new Transform({
+    transform: (chunk: Buffer, _, done) => void setImmediate(done, null, chunk),
+    flush: (done) => void setImmediate(done),
+  });
 }

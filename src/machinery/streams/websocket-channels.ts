@@ -7,7 +7,13 @@ import type { RawData, WebSocket } from 'ws';
 
 /** In the order a server prefers them. */
 export const CHANNEL_PROTOCOLS = [
-  'v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io', 'base64.channel.k8s.io',
+  'v5.channel.k8s.io',
+  'v4.channel.k8s.io',
+  'v4.base64.channel.k8s.io',
+  'v3.channel.k8s.io',
+  'v2.channel.k8s.io',
+  'channel.k8s.io',
+  'base64.channel.k8s.io',
 ] as const;
 
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
@@ -121,12 +127,18 @@ function toBuffer(data: RawData): Buffer {
 }
 
 /** The first protocol of ours that the client offers; '' when it offers none at all; undefined when it offers only unknown ones. */
-export function negotiateChannelProtocol(offered: readonly string[], supported: readonly string[] = CHANNEL_PROTOCOLS): string | undefined {
+export function negotiateChannelProtocol(
+  offered: readonly string[],
+  supported: readonly string[] = CHANNEL_PROTOCOLS,
+): string | undefined {
   if (offered.length === 0) return '';
   return offered.find((protocol) => supported.includes(protocol));
 }
 
 /** The header's list, in the client's order. */
 export function offeredProtocols(header: string | undefined): string[] {
-  return (header ?? '').split(',').map((protocol) => protocol.trim()).filter((protocol) => protocol !== '');
+  return (header ?? '')
+    .split(',')
+    .map((protocol) => protocol.trim())
+    .filter((protocol) => protocol !== '');
 }

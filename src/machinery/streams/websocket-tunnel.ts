@@ -13,7 +13,9 @@ const NORMAL_CLOSURE = 1000;
 export function webSocketTunnel(socket: WebSocket): Duplex {
   const tunnel: Duplex = new Duplex({
     allowHalfOpen: false,
-    read: () => { if (socket.isPaused) socket.resume(); },
+    read: () => {
+      if (socket.isPaused) socket.resume();
+    },
     write(chunk: Buffer, _encoding, done) {
       if (socket.readyState !== socket.OPEN) return done(new Error('the WebSocket is closed'));
       socket.send(chunk, { binary: true }, done);
@@ -30,10 +32,16 @@ export function webSocketTunnel(socket: WebSocket): Duplex {
   });
   socket.on('message', (data: RawData, isBinary: boolean) => {
     if (!isBinary) return void tunnel.destroy(new Error('a text message in a byte tunnel'));
-    const bytes = Buffer.isBuffer(data) ? data : Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
+    const bytes = Buffer.isBuffer(data)
+      ? data
+      : Array.isArray(data)
+        ? Buffer.concat(data)
+        : Buffer.from(data);
     if (!tunnel.destroyed && !tunnel.push(bytes)) socket.pause();
   });
   socket.on('error', (error) => tunnel.destroy(error));
-  socket.on('close', () => { if (!tunnel.destroyed) tunnel.push(null); });
+  socket.on('close', () => {
+    if (!tunnel.destroyed) tunnel.push(null);
+  });
   return tunnel;
 }

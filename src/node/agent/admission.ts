@@ -6,7 +6,10 @@ import { podAmounts } from './config/quality-of-service.ts';
 import type { ResizeRefusal } from './pod/resize.ts';
 import { forbiddenSysctl } from './sysctls.ts';
 
-export interface Rejection { readonly reason: string; readonly message: string }
+export interface Rejection {
+  readonly reason: string;
+  readonly message: string;
+}
 
 export interface AdmissionOptions {
   readonly pod: Pod;
@@ -17,18 +20,31 @@ export interface AdmissionOptions {
 }
 
 /** Upstream's words for resources in reasons and messages. */
-const NAMES: Readonly<Record<string, string>> = { cpu: 'cpu', memory: 'memory', 'ephemeral-storage': 'ephemeral-storage' };
+const NAMES: Readonly<Record<string, string>> = {
+  cpu: 'cpu',
+  memory: 'memory',
+  'ephemeral-storage': 'ephemeral-storage',
+};
 
 export function rejection(options: AdmissionOptions): Rejection | undefined {
-  return unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options);
+  return (
+    unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options)
+  );
 }
 
 /** For a pod that runs here and wants other resources: whether they are there now, or will ever be. Upstream's words. */
 export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefined {
   const wanted = podAmounts(options.pod.spec ?? { containers: [] }, 'requests');
   for (const name of ['cpu', 'memory']) {
-    const [requested, capacity] = [wanted[name] ?? Quantity.zero, tryParseQuantity(options.allocatable[name] ?? '0') ?? Quantity.zero];
-    if (requested.compare(capacity) > 0) return { reason: 'Infeasible', message: `Node didn't have enough capacity: ${name}, requested: ${shown(name, requested)}, capacity: ${shown(name, capacity)}` };
+    const [requested, capacity] = [
+      wanted[name] ?? Quantity.zero,
+      tryParseQuantity(options.allocatable[name] ?? '0') ?? Quantity.zero,
+    ];
+    if (requested.compare(capacity) > 0)
+      return {
+        reason: 'Infeasible',
+        message: `Node didn't have enough capacity: ${name}, requested: ${shown(name, requested)}, capacity: ${shown(name, capacity)}`,
+      };
   }
   const lacking = insufficient(options);
   return lacking && { reason: 'Deferred', message: lacking.message };
@@ -37,9 +53,18 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
 /** Refused by name: running it without what it asks for would be a lie. */
 function unsupported(pod: Pod): Rejection | undefined {
   const { spec } = pod;
-  if (spec?.os?.name && spec.os.name !== 'linux') return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
-  if (spec?.hostUsers === false) return { reason: 'UnsupportedFeature', message: 'user namespaces (hostUsers: false) are not supported by this node' };
-  if ((spec?.resourceClaims ?? []).length > 0) return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
+  if (spec?.os?.name && spec.os.name !== 'linux')
+    return {
+      reason: 'PodOSNotSupported',
+      message: "Failed to admit pod as the OS field doesn't match node OS",
+    };
+  if (spec?.hostUsers === false)
+    return {
+      reason: 'UnsupportedFeature',
+      message: 'user namespaces (hostUsers: false) are not supported by this node',
+    };
+  if ((spec?.resourceClaims ?? []).length > 0)
+    return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
   const sysctl = forbiddenSysctl(pod);
   return sysctl === undefined ? undefined : { reason: 'SysctlForbidden', message: sysctl };
 }
@@ -48,19 +73,30 @@ function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefine
   const labels = node?.metadata?.labels;
   if (!labels) return undefined;
   const mismatch = Object.entries(pod.spec?.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value);
-  return mismatch ? { reason: 'NodeAffinity', message: 'Predicate NodeAffinity failed: node(s) didn\'t match Pod\'s node affinity/selector' } : undefined;
+  return mismatch
+    ? {
+        reason: 'NodeAffinity',
+        message: "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+      }
+    : undefined;
 }
 
 function portsTaken({ pod, others }: AdmissionOptions): Rejection | undefined {
   const specs = others.flatMap(({ spec }) => (spec ? [spec] : []));
   if (!pod.spec || !hostPortsTaken(pod.spec, specs)) return undefined;
-  return { reason: 'NodePorts', message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" };
+  return {
+    reason: 'NodePorts',
+    message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+  };
 }
 
 function insufficient({ pod, others, node, allocatable }: AdmissionOptions): Rejection | undefined {
   const maximum = Number(allocatable['pods'] ?? Infinity);
   if (others.length + 1 > maximum) {
-    return { reason: 'OutOfpods', message: `Node didn't have enough resource: pods, requested: 1, used: ${others.length}, capacity: ${maximum}` };
+    return {
+      reason: 'OutOfpods',
+      message: `Node didn't have enough resource: pods, requested: 1, used: ${others.length}, capacity: ${maximum}`,
+    };
   }
   const wanted = podAmounts(pod.spec ?? { containers: [] }, 'requests');
   for (const [name, amount] of Object.entries(wanted)) {
@@ -69,9 +105,14 @@ function insufficient({ pod, others, node, allocatable }: AdmissionOptions): Rej
     const offered = allocatable[name] ?? node?.status?.allocatable?.[name];
     if (offered === undefined && name.includes('/')) continue;
     const total = tryParseQuantity(offered ?? '0') ?? Quantity.zero;
-    const used = others.map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero).reduce((sum, one) => sum.add(one), Quantity.zero);
+    const used = others
+      .map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero)
+      .reduce((sum, one) => sum.add(one), Quantity.zero);
     if (used.add(amount).compare(total) <= 0) continue;
-    return { reason: `OutOf${NAMES[name] ?? name}`, message: `Node didn't have enough resource: ${name}, requested: ${shown(name, amount)}, used: ${shown(name, used)}, capacity: ${shown(name, total)}` };
+    return {
+      reason: `OutOf${NAMES[name] ?? name}`,
+      message: `Node didn't have enough resource: ${name}, requested: ${shown(name, amount)}, used: ${shown(name, used)}, capacity: ${shown(name, total)}`,
+    };
   }
   return undefined;
 }

@@ -27,18 +27,23 @@ export function createCgroups(log: Logger): Cgroups {
   const version = existsSync(join(BASE, 'cgroup.controllers')) ? 2 : 1;
   const hierarchies = version === 2 ? [BASE] : mountsOfVersion1();
   const write = async (path: string, text: string): Promise<void> => {
-    await writeFile(path, text).catch((error: unknown) => log.debug('cgroup setting not written', { path, error: errorMessage(error) }));
+    await writeFile(path, text).catch((error: unknown) =>
+      log.debug('cgroup setting not written', { path, error: errorMessage(error) }),
+    );
   };
 
   async function make(path: string): Promise<void> {
     if (version === 1) {
-      for (const controller of ['cpu', 'memory']) if (hierarchyOf(controller)) await mkdir(join(hierarchyOf(controller) ?? '', path), { recursive: true });
+      for (const controller of ['cpu', 'memory'])
+        if (hierarchyOf(controller))
+          await mkdir(join(hierarchyOf(controller) ?? '', path), { recursive: true });
       return;
     }
     let at = BASE;
     for (const part of path.split('/').filter((name) => name !== '')) {
       const available = new Set(readFileSync(join(at, 'cgroup.controllers'), 'utf8').trim().split(' '));
-      for (const controller of CONTROLLERS.filter((name) => available.has(name))) await write(join(at, 'cgroup.subtree_control'), `+${controller}`);
+      for (const controller of CONTROLLERS.filter((name) => available.has(name)))
+        await write(join(at, 'cgroup.subtree_control'), `+${controller}`);
       at = join(at, part);
       await mkdir(at, { recursive: true });
     }
@@ -50,7 +55,8 @@ export function createCgroups(log: Logger): Cgroups {
 
   async function setShares(path: string, shares: number): Promise<void> {
     if (version === 2) await write(join(BASE, path, 'cpu.weight'), String(sharesToWeight(shares)));
-    else if (hierarchyOf('cpu')) await write(join(hierarchyOf('cpu') ?? '', path, 'cpu.shares'), String(shares));
+    else if (hierarchyOf('cpu'))
+      await write(join(hierarchyOf('cpu') ?? '', path, 'cpu.shares'), String(shares));
   }
 
   return {
@@ -71,7 +77,8 @@ export function createCgroups(log: Logger): Cgroups {
         await write(join(cpu, path, 'cpu.cfs_period_us'), PERIOD);
         await write(join(cpu, path, 'cpu.cfs_quota_us'), String(cpuQuota));
       }
-      if (memory && memoryLimitBytes > 0) await write(join(memory, path, 'memory.limit_in_bytes'), String(memoryLimitBytes));
+      if (memory && memoryLimitBytes > 0)
+        await write(join(memory, path, 'memory.limit_in_bytes'), String(memoryLimitBytes));
     },
     async update({ path, cpuShares, cpuQuota, memoryLimitBytes }) {
       const memory = hierarchyOf('memory');
@@ -79,11 +86,18 @@ export function createCgroups(log: Logger): Cgroups {
       await setShares(path, cpuShares);
       if (version === 2) {
         await writeFile(join(BASE, path, 'cpu.max'), `${cpuQuota > 0 ? cpuQuota : 'max'} ${PERIOD}`);
-        await writeFile(join(BASE, path, 'memory.max'), memoryLimitBytes > 0 ? String(memoryLimitBytes) : 'max');
+        await writeFile(
+          join(BASE, path, 'memory.max'),
+          memoryLimitBytes > 0 ? String(memoryLimitBytes) : 'max',
+        );
         return;
       }
       if (cpu) await writeFile(join(cpu, path, 'cpu.cfs_quota_us'), String(cpuQuota > 0 ? cpuQuota : -1));
-      if (memory) await writeFile(join(memory, path, 'memory.limit_in_bytes'), String(memoryLimitBytes > 0 ? memoryLimitBytes : -1));
+      if (memory)
+        await writeFile(
+          join(memory, path, 'memory.limit_in_bytes'),
+          String(memoryLimitBytes > 0 ? memoryLimitBytes : -1),
+        );
     },
     async remove(path) {
       for (const hierarchy of hierarchies) await removeTree(join(hierarchy, path));
@@ -93,7 +107,8 @@ export function createCgroups(log: Logger): Cgroups {
       for (const hierarchy of hierarchies) {
         for (const qos of ['', '/besteffort', '/burstable']) {
           const parent = `${root}/kubepods${qos}`;
-          for (const name of await readdir(join(hierarchy, parent)).catch(() => [])) if (name.startsWith('pod')) found.set(`${parent}/${name}`, name.slice(3));
+          for (const name of await readdir(join(hierarchy, parent)).catch(() => []))
+            if (name.startsWith('pod')) found.set(`${parent}/${name}`, name.slice(3));
         }
       }
       return [...found].map(([path, uid]) => ({ path, uid }));
@@ -107,13 +122,16 @@ export function createCgroups(log: Logger): Cgroups {
 }
 
 function mountsOfVersion1(): string[] {
-  return readFileSync('/proc/self/mounts', 'utf8').split('\n').flatMap((line) => {
-    const [, path = '', type] = line.split(' ');
-    return type === 'cgroup' ? [path] : [];
-  });
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      const [, path = '', type] = line.split(' ');
+      return type === 'cgroup' ? [path] : [];
+    });
 }
 
 async function removeTree(dir: string): Promise<void> {
-  for (const entry of await readdir(dir, { withFileTypes: true }).catch(() => [])) if (entry.isDirectory()) await removeTree(join(dir, entry.name));
+  for (const entry of await readdir(dir, { withFileTypes: true }).catch(() => []))
+    if (entry.isDirectory()) await removeTree(join(dir, entry.name));
   await rmdir(dir).catch(() => {});
 }

@@ -41,10 +41,14 @@ export class GarbageCollector {
 
   async #round(): Promise<number> {
     const { clock, log } = this.#options.parts;
-    await this.#collectPods().catch((error: unknown) => log.warn('leftovers of pods not cleared', { error: errorMessage(error) }));
+    await this.#collectPods().catch((error: unknown) =>
+      log.warn('leftovers of pods not cleared', { error: errorMessage(error) }),
+    );
     if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
       this.#lastImagesMs = clock.monotonic();
-      await this.#images.collect().catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
+      await this.#images
+        .collect()
+        .catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
     }
     return PERIOD_MS;
   }
@@ -62,5 +66,4 @@ export class GarbageCollector {
       if (gone(uid)) await rm(join(logsDir, name), { recursive: true, force: true });
     }
   }
-
 }

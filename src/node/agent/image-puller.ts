@@ -15,7 +15,12 @@ import type { AnyContainer } from './pod/restart-policy.ts';
 /** Why a container waits for its image; the reason stands in its status. */
 export class ImageFailure extends Error {
   override readonly name = 'ImageFailure';
-  readonly reason: 'ErrImagePull' | 'ImagePullBackOff' | 'ErrImageNeverPull' | 'InvalidImageName' | 'ImageInspectError';
+  readonly reason:
+    | 'ErrImagePull'
+    | 'ImagePullBackOff'
+    | 'ErrImageNeverPull'
+    | 'InvalidImageName'
+    | 'ImageInspectError';
   /** When it is worth another try. */
   readonly retryAtMs: number;
   constructor(reason: ImageFailure['reason'], message: string, retryAtMs: number) {
@@ -39,7 +44,11 @@ const INITIAL_MS = 10_000;
 const MAXIMUM_MS = 300_000;
 const INSPECT_RETRY_MS = 10_000;
 
-interface Failure { readonly delayMs: number; readonly atMs: number; readonly message: string }
+interface Failure {
+  readonly delayMs: number;
+  readonly atMs: number;
+  readonly message: string;
+}
 
 export interface ImagePullerOptions {
   readonly cri: CriClient;
@@ -75,7 +84,12 @@ export class ImagePuller {
     const policy = container.imagePullPolicy ?? 'IfNotPresent';
     const present = await this.#inspect(image);
     if (present && policy !== 'Always') {
-      this.#events.event(pod, { type: 'Normal', reason: 'Pulled', message: `Container image "${image}" already present on machine and can be accessed by the pod`, fieldPath });
+      this.#events.event(pod, {
+        type: 'Normal',
+        reason: 'Pulled',
+        message: `Container image "${image}" already present on machine and can be accessed by the pod`,
+        fieldPath,
+      });
       return present;
     }
     if (policy === 'Never') {
@@ -89,13 +103,21 @@ export class ImagePuller {
 
   async #inspect(image: string): Promise<Image | undefined> {
     if (normalizeReference(image) === undefined) {
-      throw new ImageFailure('InvalidImageName', `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format`, this.#clock.now() + INSPECT_RETRY_MS);
+      throw new ImageFailure(
+        'InvalidImageName',
+        `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format`,
+        this.#clock.now() + INSPECT_RETRY_MS,
+      );
     }
     try {
       return (await this.#cri.imageStatus({ image: { image } })).image;
     } catch (error) {
       if (isCriError(error, 'cancelled') || isCriError(error, 'unavailable')) throw error;
-      throw new ImageFailure('ImageInspectError', `Failed to inspect image "${image}": ${runtimeErrorText(error)}`, this.#clock.now() + INSPECT_RETRY_MS);
+      throw new ImageFailure(
+        'ImageInspectError',
+        `Failed to inspect image "${image}": ${runtimeErrorText(error)}`,
+        this.#clock.now() + INSPECT_RETRY_MS,
+      );
     }
   }
 
@@ -104,21 +126,42 @@ export class ImagePuller {
     if (!failure || this.#clock.now() >= failure.atMs + failure.delayMs) return;
     const message = `Back-off pulling image "${image}"`;
     this.#events.event(pod, { type: 'Normal', reason: 'BackOff', message, fieldPath });
-    throw new ImageFailure('ImagePullBackOff', `${message}: ErrImagePull: ${failure.message}`, failure.atMs + failure.delayMs);
+    throw new ImageFailure(
+      'ImagePullBackOff',
+      `${message}: ErrImagePull: ${failure.message}`,
+      failure.atMs + failure.delayMs,
+    );
   }
 
   async #pull(request: PullRequest, image: string): Promise<Image> {
     const { pod, fieldPath } = request;
     const key = `${pod.metadata?.uid}/${image}`;
-    this.#events.event(pod, { type: 'Normal', reason: 'Pulling', message: `Pulling image "${image}"`, fieldPath });
+    this.#events.event(pod, {
+      type: 'Normal',
+      reason: 'Pulling',
+      message: `Pulling image "${image}"`,
+      fieldPath,
+    });
     const startedMs = this.#clock.monotonic();
     try {
       const { registryDir } = this.#options;
-      await pullImage({ cri: this.#cri, image, credentials: this.#credentials(request), sandboxConfig: request.sandbox, signal: request.signal, ...(registryDir === undefined ? {} : { registryDir }) });
+      await pullImage({
+        cri: this.#cri,
+        image,
+        credentials: this.#credentials(request),
+        sandboxConfig: request.sandbox,
+        signal: request.signal,
+        ...(registryDir === undefined ? {} : { registryDir }),
+      });
       const pulled = (await this.#cri.imageStatus({ image: { image } })).image;
       if (!pulled) throw new Error(`image "${image}" is not there after it was pulled`);
       const seconds = goDuration(this.#clock.monotonic() - startedMs);
-      this.#events.event(pod, { type: 'Normal', reason: 'Pulled', message: `Successfully pulled image "${image}" in ${seconds} (${seconds} including waiting). Image size: ${pulled.size} bytes.`, fieldPath });
+      this.#events.event(pod, {
+        type: 'Normal',
+        reason: 'Pulled',
+        message: `Successfully pulled image "${image}" in ${seconds} (${seconds} including waiting). Image size: ${pulled.size} bytes.`,
+        fieldPath,
+      });
       this.#failures.delete(key);
       return pulled;
     } catch (error) {
@@ -126,9 +169,18 @@ export class ImagePuller {
       const text = runtimeErrorText(error);
       const before = this.#failures.get(key);
       const nowMs = this.#clock.now();
-      const failure = { delayMs: before ? Math.min(before.delayMs * 2, MAXIMUM_MS) : INITIAL_MS, atMs: nowMs, message: text };
+      const failure = {
+        delayMs: before ? Math.min(before.delayMs * 2, MAXIMUM_MS) : INITIAL_MS,
+        atMs: nowMs,
+        message: text,
+      };
       this.#failures.set(key, failure);
-      this.#events.event(pod, { type: 'Warning', reason: 'Failed', message: `Failed to pull image "${image}": ${text}`, fieldPath });
+      this.#events.event(pod, {
+        type: 'Warning',
+        reason: 'Failed',
+        message: `Failed to pull image "${image}": ${text}`,
+        fieldPath,
+      });
       throw new ImageFailure('ErrImagePull', text, nowMs + failure.delayMs);
     }
   }
@@ -139,7 +191,11 @@ export class ImagePuller {
       try {
         return credentialsOfSecret(secret);
       } catch (error) {
-        this.#events.event(pod, { type: 'Warning', reason: 'FailedToRetrieveImagePullSecret', message: `Unable to use image pull secret ${secret.metadata?.name ?? ''}: ${errorMessage(error)}` });
+        this.#events.event(pod, {
+          type: 'Warning',
+          reason: 'FailedToRetrieveImagePullSecret',
+          message: `Unable to use image pull secret ${secret.metadata?.name ?? ''}: ${errorMessage(error)}`,
+        });
         return [];
       }
     });

@@ -43,7 +43,9 @@ export class LogRotation {
   }
 
   async #round(): Promise<number> {
-    await this.rotate().catch((error: unknown) => this.#options.log.warn('logs not rotated', { error: errorMessage(error) }));
+    await this.rotate().catch((error: unknown) =>
+      this.#options.log.warn('logs not rotated', { error: errorMessage(error) }),
+    );
     return PERIOD_MS;
   }
 
@@ -55,8 +57,17 @@ export class LogRotation {
     for (const id of this.#paths.keys()) if (!ids.has(id)) this.#paths.delete(id);
     for (const { id } of containers) {
       const path = await this.#path(id);
-      const size = path === '' ? 0 : await stat(path).then((stats) => stats.size, () => 0);
-      if (size > maximumBytes) await this.#rotateOne(id, path).catch((error: unknown) => log.warn('log not rotated', { path, error: errorMessage(error) }));
+      const size =
+        path === ''
+          ? 0
+          : await stat(path).then(
+              (stats) => stats.size,
+              () => 0,
+            );
+      if (size > maximumBytes)
+        await this.#rotateOne(id, path).catch((error: unknown) =>
+          log.warn('log not rotated', { path, error: errorMessage(error) }),
+        );
     }
   }
 
@@ -72,7 +83,8 @@ export class LogRotation {
     const { cri, clock, maximumFiles = MAXIMUM_FILES } = this.#options;
     const rotated = (await logFiles(path)).slice(0, -1);
     // The present one becomes a rotated one, and a new one comes.
-    for (const old of rotated.slice(0, Math.max(0, rotated.length + 2 - maximumFiles))) await rm(old, { force: true });
+    for (const old of rotated.slice(0, Math.max(0, rotated.length + 2 - maximumFiles)))
+      await rm(old, { force: true });
     const name = `${path}.${new Date(clock.now()).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}`;
     await rename(path, name);
     try {

@@ -17,7 +17,10 @@ import { buildBusyboxImage } from '../images/busybox-image.ts';
 import { createNodeAgent, type NodeAgent } from './node-agent.ts';
 import { unmountBelow } from './volumes/mounts.ts';
 
-const skip = await inspectMachine().then(() => existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static', (error: Error) => error.message);
+const skip = await inspectMachine().then(
+  () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
+  (error: Error) => error.message,
+);
 const NODE = 'real-node';
 const TIMEOUT_MS = 60_000;
 const RUN_ON = 'trap "exit 0" TERM; while true; do sleep 0.1; done';
@@ -32,10 +35,32 @@ describe('node agent with real containers', { skip }, () => {
     // Any serving certificate of the cluster for 127.0.0.1 will do.
     const serving = cluster.pki.apiServer;
     const made = createNodeAgent({
-      context: { api: cluster.clientAs({ name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] }), clock: realClock, log: process.env['TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger, identity: 'test' },
-      nodeName: NODE, cri: runtime.cri, cgroupRoot: runtime.cgroupRoot, dir: join(dir, 'kubelet'), imageDir: dir, podCIDR: '10.211.41.0/24',
-      clusterDNS: ['10.96.0.10'], clusterDomain: 'cluster.local', address: '127.0.0.1', port: 0, kubeletVersion: 'v1.36.0',
-      tls: { certificatePem: serving.certificatePem, keyPem: serving.keyPem, clientCaPem: cluster.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
+      context: {
+        api: cluster.clientAs({
+          name: `system:node:${NODE}`,
+          groups: ['system:nodes', 'system:authenticated'],
+        }),
+        clock: realClock,
+        log: process.env['TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger,
+        identity: 'test',
+      },
+      nodeName: NODE,
+      cri: runtime.cri,
+      cgroupRoot: runtime.cgroupRoot,
+      dir: join(dir, 'kubelet'),
+      imageDir: dir,
+      podCIDR: '10.211.41.0/24',
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      address: '127.0.0.1',
+      port: 0,
+      kubeletVersion: 'v1.36.0',
+      tls: {
+        certificatePem: serving.certificatePem,
+        keyPem: serving.keyPem,
+        clientCaPem: cluster.pki.ca.certificatePem,
+        clients: ['kube-apiserver-kubelet-client'],
+      },
     });
     await made.start();
     return made;
@@ -47,8 +72,17 @@ describe('node agent with real containers', { skip }, () => {
     runtime = createContainerd({ dir: join(dir, 'containerd'), podCIDRs: ['10.211.41.0/24'] });
     await runtime.start();
     await runtime.importImage((await buildBusyboxImage()).tar);
-    await cluster.api.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
-    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kube-root-ca.crt', namespace: 'default' }, data: { 'ca.crt': 'authority' } });
+    await cluster.api.create(serviceAccounts, {
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name: 'default', namespace: 'default' },
+    });
+    await cluster.api.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'kube-root-ca.crt', namespace: 'default' },
+      data: { 'ca.crt': 'authority' },
+    });
     agent = await startAgent();
   });
 
@@ -62,9 +96,25 @@ describe('node agent with real containers', { skip }, () => {
     assert.deepEqual(problems, []);
   });
 
-  async function create(name: string, spec: Omit<PodSpec, 'containers'> & { readonly containers: readonly Partial<PodSpec['containers'][number]>[] }, metadata: Pod['metadata'] = {}): Promise<Pod> {
-    const containers = spec.containers.map((container, index) => ({ name: `c${index}`, image: 'busybox', imagePullPolicy: 'IfNotPresent', ...container }));
-    return cluster.api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default', ...metadata }, spec: { nodeName: NODE, terminationGracePeriodSeconds: 1, ...spec, containers } });
+  async function create(
+    name: string,
+    spec: Omit<PodSpec, 'containers'> & {
+      readonly containers: readonly Partial<PodSpec['containers'][number]>[];
+    },
+    metadata: Pod['metadata'] = {},
+  ): Promise<Pod> {
+    const containers = spec.containers.map((container, index) => ({
+      name: `c${index}`,
+      image: 'busybox',
+      imagePullPolicy: 'IfNotPresent',
+      ...container,
+    }));
+    return cluster.api.create(pods, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace: 'default', ...metadata },
+      spec: { nodeName: NODE, terminationGracePeriodSeconds: 1, ...spec, containers },
+    });
   }
 
   async function get(name: string): Promise<Pod | undefined> {
@@ -80,42 +130,73 @@ describe('node agent with real containers', { skip }, () => {
       if (last?.status && holds(last.status, last)) return last.status;
       await realClock.sleep(30);
     }
-    const said = (await cluster.api.list(events, { namespace: 'default' })).items.map(({ reason, message }) => `${reason}: ${message}`);
-    throw new Error(`pod ${name} did not get there: ${JSON.stringify(last?.status, undefined, 1)}\n${said.join('\n')}`);
+    const said = (await cluster.api.list(events, { namespace: 'default' })).items.map(
+      ({ reason, message }) => `${reason}: ${message}`,
+    );
+    throw new Error(
+      `pod ${name} did not get there: ${JSON.stringify(last?.status, undefined, 1)}\n${said.join('\n')}`,
+    );
   }
 
   async function remove(name: string, gracePeriodSeconds?: number): Promise<void> {
-    await cluster.api.delete(pods, { name, namespace: 'default' }, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
+    await cluster.api.delete(
+      pods,
+      { name, namespace: 'default' },
+      gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds },
+    );
     const deadline = Date.now() + TIMEOUT_MS;
     while (await get(name)) {
-      assert.ok(Date.now() < deadline, `pod ${name} is deleted: ${JSON.stringify((await get(name))?.status)}`);
+      assert.ok(
+        Date.now() < deadline,
+        `pod ${name} is deleted: ${JSON.stringify((await get(name))?.status)}`,
+      );
       await realClock.sleep(30);
     }
   }
 
   async function run(name: string, command: string, index = 0): Promise<string> {
-    const id = (await get(name))?.status?.containerStatuses?.[index]?.containerID?.replace('containerd://', '') ?? '';
-    const { stdout, exitCode, stderr } = await runtime.cri.execSync({ containerId: id, cmd: ['sh', '-c', command], timeout: 10 });
+    const id =
+      (await get(name))?.status?.containerStatuses?.[index]?.containerID?.replace('containerd://', '') ?? '';
+    const { stdout, exitCode, stderr } = await runtime.cri.execSync({
+      containerId: id,
+      cmd: ['sh', '-c', command],
+      timeout: 10,
+    });
     assert.equal(exitCode, 0, stderr.toString());
     return stdout.toString();
   }
 
-  function kubelet(path: string, withCertificate = true): Promise<{ readonly status: number; readonly body: string }> {
+  function kubelet(
+    path: string,
+    withCertificate = true,
+  ): Promise<{ readonly status: number; readonly body: string }> {
     const client = cluster.pki.clients['apiserver-kubelet-client'];
     return new Promise((resolve, reject) => {
-      const outgoing = httpsRequest({ host: '127.0.0.1', port: agent.port, path, ca: cluster.pki.ca.certificatePem, ...(withCertificate ? { cert: client.certificatePem, key: client.keyPem } : {}) }, (response) => {
-        const parts: Buffer[] = [];
-        response.on('data', (part: Buffer) => parts.push(part));
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }));
-        response.on('error', reject);
-      });
+      const outgoing = httpsRequest(
+        {
+          host: '127.0.0.1',
+          port: agent.port,
+          path,
+          ca: cluster.pki.ca.certificatePem,
+          ...(withCertificate ? { cert: client.certificatePem, key: client.keyPem } : {}),
+        },
+        (response) => {
+          const parts: Buffer[] = [];
+          response.on('data', (part: Buffer) => parts.push(part));
+          response.on('end', () =>
+            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+          );
+          response.on('error', reject);
+        },
+      );
       outgoing.on('error', reject);
       outgoing.end();
     });
   }
 
   const first = (status: PodStatus): ContainerStatus => status.containerStatuses?.[0] as ContainerStatus;
-  const conditionOf = (status: PodStatus, type: string): string | undefined => status.conditions?.find((condition) => condition.type === type)?.status;
+  const conditionOf = (status: PodStatus, type: string): string | undefined =>
+    status.conditions?.find((condition) => condition.type === type)?.status;
 
   test('the node registers itself', async () => {
     const node = await cluster.api.get(nodes, { name: NODE });
@@ -126,63 +207,170 @@ describe('node agent with real containers', { skip }, () => {
   });
 
   test('a label and a resource that were put on the node just now count for pods that need them', async () => {
-    await cluster.api.patch(nodes, { name: NODE }, { type: 'merge', subresource: 'status', patch: { status: { capacity: { 'example.com/thing': '2' }, allocatable: { 'example.com/thing': '2' } } } });
-    const wants = (amount: string): object => ({ command: ['sh', '-c', RUN_ON], resources: { requests: { 'example.com/thing': amount }, limits: { 'example.com/thing': amount } } });
-    await cluster.api.patch(nodes, { name: NODE }, { type: 'merge', patch: { metadata: { labels: { speed: 'high' } } } });
+    await cluster.api.patch(
+      nodes,
+      { name: NODE },
+      {
+        type: 'merge',
+        subresource: 'status',
+        patch: {
+          status: { capacity: { 'example.com/thing': '2' }, allocatable: { 'example.com/thing': '2' } },
+        },
+      },
+    );
+    const wants = (amount: string): object => ({
+      command: ['sh', '-c', RUN_ON],
+      resources: { requests: { 'example.com/thing': amount }, limits: { 'example.com/thing': amount } },
+    });
+    await cluster.api.patch(
+      nodes,
+      { name: NODE },
+      { type: 'merge', patch: { metadata: { labels: { speed: 'high' } } } },
+    );
     await create('labelled', { nodeSelector: { speed: 'high' }, containers: [wants('2')] });
     await until('labelled', ({ phase }) => phase === 'Running');
     await create('elsewhere', { nodeSelector: { speed: 'low' }, containers: [{}] });
     assert.equal((await until('elsewhere', ({ phase }) => phase === 'Failed')).reason, 'NodeAffinity');
     await create('greedy', { containers: [wants('1')] });
-    assert.equal((await until('greedy', ({ phase }) => phase === 'Failed')).message, "Pod was rejected: Node didn't have enough resource: example.com/thing, requested: 1, used: 2, capacity: 2");
+    assert.equal(
+      (await until('greedy', ({ phase }) => phase === 'Failed')).message,
+      "Pod was rejected: Node didn't have enough resource: example.com/thing, requested: 1, used: 2, capacity: 2",
+    );
     for (const name of ['labelled', 'elsewhere', 'greedy']) await remove(name);
   });
 
   test('init container, environment, volumes, tokens, and a config map that changes', async () => {
-    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' }, data: { color: 'blue', 'file.txt': 'one' } });
-    await cluster.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'word', namespace: 'default' }, data: { password: Buffer.from('hush').toString('base64') } });
-    await create('full', {
-      volumes: [
-        { name: 'shared', emptyDir: {} }, { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }, { name: 'settings', configMap: { name: 'settings' } },
-        { name: 'word', secret: { secretName: 'word', defaultMode: 0o400 } },
-        { name: 'about', downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
-      ],
-      initContainers: [{ name: 'prepare', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['sh', '-c', 'echo prepared > /shared/done'], volumeMounts: [{ name: 'shared', mountPath: '/shared' }] }],
-      hostAliases: [{ ip: '10.1.2.3', hostnames: ['far.example'] }],
-      securityContext: { fsGroup: 2000 },
-      containers: [{
-        command: ['sh', '-c', RUN_ON],
-        env: [
-          { name: 'COLOR', valueFrom: { configMapKeyRef: { name: 'settings', key: 'color' } } }, { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'word', key: 'password' } } },
-          { name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }, { name: 'BOTH', value: '$(COLOR)-$(PASSWORD)-$(NONE)-$$(COLOR)' },
-          { name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory' } } },
+    await cluster.api.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'settings', namespace: 'default' },
+      data: { color: 'blue', 'file.txt': 'one' },
+    });
+    await cluster.api.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'word', namespace: 'default' },
+      data: { password: Buffer.from('hush').toString('base64') },
+    });
+    await create(
+      'full',
+      {
+        volumes: [
+          { name: 'shared', emptyDir: {} },
+          { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+          { name: 'settings', configMap: { name: 'settings' } },
+          { name: 'word', secret: { secretName: 'word', defaultMode: 0o400 } },
+          {
+            name: 'about',
+            downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] },
+          },
         ],
-        resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { memory: '32Mi' } },
-        volumeMounts: [
-          { name: 'shared', mountPath: '/shared' }, { name: 'memory', mountPath: '/memory' }, { name: 'settings', mountPath: '/settings' }, { name: 'word', mountPath: '/word', readOnly: true },
-          { name: 'about', mountPath: '/about' }, { name: 'settings', mountPath: '/one-file', subPath: 'file.txt' }, { name: 'shared', mountPath: '/part', subPath: 'a/b' },
+        initContainers: [
+          {
+            name: 'prepare',
+            image: 'busybox',
+            imagePullPolicy: 'IfNotPresent',
+            command: ['sh', '-c', 'echo prepared > /shared/done'],
+            volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
+          },
         ],
-      }],
-    }, { labels: { app: 'full' } });
-    const status = await until('full', ({ conditions }) => conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') ?? false);
+        hostAliases: [{ ip: '10.1.2.3', hostnames: ['far.example'] }],
+        securityContext: { fsGroup: 2000 },
+        containers: [
+          {
+            command: ['sh', '-c', RUN_ON],
+            env: [
+              { name: 'COLOR', valueFrom: { configMapKeyRef: { name: 'settings', key: 'color' } } },
+              { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'word', key: 'password' } } },
+              { name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } },
+              { name: 'BOTH', value: '$(COLOR)-$(PASSWORD)-$(NONE)-$$(COLOR)' },
+              { name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory' } } },
+            ],
+            resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { memory: '32Mi' } },
+            volumeMounts: [
+              { name: 'shared', mountPath: '/shared' },
+              { name: 'memory', mountPath: '/memory' },
+              { name: 'settings', mountPath: '/settings' },
+              { name: 'word', mountPath: '/word', readOnly: true },
+              { name: 'about', mountPath: '/about' },
+              { name: 'settings', mountPath: '/one-file', subPath: 'file.txt' },
+              { name: 'shared', mountPath: '/part', subPath: 'a/b' },
+            ],
+          },
+        ],
+      },
+      { labels: { app: 'full' } },
+    );
+    const status = await until(
+      'full',
+      ({ conditions }) =>
+        conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') ?? false,
+    );
     assert.equal(status.phase, 'Running');
     assert.equal(status.qosClass, 'Burstable');
     assert.equal(status.initContainerStatuses?.[0]?.state?.terminated?.reason, 'Completed');
-    for (const type of ['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']) assert.equal(conditionOf(status, type), 'True', type);
-    assert.ok(status.conditions?.every(({ reason, status: value }) => value !== 'True' || reason === undefined), 'a true condition gives no reason');
-    assert.equal(await run('full', 'cat /shared/done; echo $COLOR $PASSWORD $MEMORY; echo "$BOTH"; echo $IP; echo $KUBERNETES_SERVICE_PORT'), `prepared\nblue hush 67108864\nblue-hush-$(NONE)-$(COLOR)\n${status.podIP}\n443\n`);
-    assert.equal(await run('full', 'cat /settings/file.txt /word/password /about/labels /one-file'), 'onehushapp="full"one');
-    assert.match(await run('full', 'stat -c "%a %g" -L /word/password; stat -c "%a %g" /shared'), /^440 2000\n2777 2000\n$/);
-    assert.match(await run('full', 'cat /etc/hosts; hostname; cat /etc/resolv.conf'), /10\.1\.2\.3\tfar\.example[\s\S]*full\n[\s\S]*search default\.svc\.cluster\.local svc\.cluster\.local[\s\S]*nameserver 10\.96\.0\.10/);
+    for (const type of [
+      'PodReadyToStartContainers',
+      'Initialized',
+      'Ready',
+      'ContainersReady',
+      'PodScheduled',
+    ])
+      assert.equal(conditionOf(status, type), 'True', type);
+    assert.ok(
+      status.conditions?.every(({ reason, status: value }) => value !== 'True' || reason === undefined),
+      'a true condition gives no reason',
+    );
+    assert.equal(
+      await run(
+        'full',
+        'cat /shared/done; echo $COLOR $PASSWORD $MEMORY; echo "$BOTH"; echo $IP; echo $KUBERNETES_SERVICE_PORT',
+      ),
+      `prepared\nblue hush 67108864\nblue-hush-$(NONE)-$(COLOR)\n${status.podIP}\n443\n`,
+    );
+    assert.equal(
+      await run('full', 'cat /settings/file.txt /word/password /about/labels /one-file'),
+      'onehushapp="full"one',
+    );
+    assert.match(
+      await run('full', 'stat -c "%a %g" -L /word/password; stat -c "%a %g" /shared'),
+      /^440 2000\n2777 2000\n$/,
+    );
+    assert.match(
+      await run('full', 'cat /etc/hosts; hostname; cat /etc/resolv.conf'),
+      /10\.1\.2\.3\tfar\.example[\s\S]*full\n[\s\S]*search default\.svc\.cluster\.local svc\.cluster\.local[\s\S]*nameserver 10\.96\.0\.10/,
+    );
     assert.match(await run('full', 'df /memory | tail -1'), /^tmpfs\s+1024\s/);
-    assert.equal(await run('full', 'touch /settings/x /one-file 2>&1 || true'), 'touch: /settings/x: Read-only file system\ntouch: /one-file: Read-only file system\n');
-    assert.equal((await run('full', 'cat /var/run/secrets/kubernetes.io/serviceaccount/token')).split('.').length, 3);
-    assert.equal(await run('full', 'ls -d /part; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace'), '/part\ndefault');
-    assert.ok(existsSync(join(dir, 'kubelet/pods', (await get('full'))?.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir/shared/a/b')));
+    assert.equal(
+      await run('full', 'touch /settings/x /one-file 2>&1 || true'),
+      'touch: /settings/x: Read-only file system\ntouch: /one-file: Read-only file system\n',
+    );
+    assert.equal(
+      (await run('full', 'cat /var/run/secrets/kubernetes.io/serviceaccount/token')).split('.').length,
+      3,
+    );
+    assert.equal(
+      await run('full', 'ls -d /part; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace'),
+      '/part\ndefault',
+    );
+    assert.ok(
+      existsSync(
+        join(
+          dir,
+          'kubelet/pods',
+          (await get('full'))?.metadata?.uid ?? '',
+          'volumes/kubernetes.io~empty-dir/shared/a/b',
+        ),
+      ),
+    );
 
-    await cluster.api.patch(configMaps, { name: 'settings', namespace: 'default' }, { type: 'merge', patch: { data: { 'file.txt': 'two' } } });
+    await cluster.api.patch(
+      configMaps,
+      { name: 'settings', namespace: 'default' },
+      { type: 'merge', patch: { data: { 'file.txt': 'two' } } },
+    );
     const deadline = Date.now() + TIMEOUT_MS;
-    while (await run('full', 'cat /settings/file.txt') !== 'two') {
+    while ((await run('full', 'cat /settings/file.txt')) !== 'two') {
       assert.ok(Date.now() < deadline, 'the change is seen in the volume');
       await realClock.sleep(50);
     }
@@ -190,7 +378,11 @@ describe('node agent with real containers', { skip }, () => {
     const { uid = '' } = (await get('full'))?.metadata ?? {};
     await remove('full');
     const gone = Date.now() + TIMEOUT_MS;
-    while (existsSync(join(dir, 'kubelet/pods', uid)) || (await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.uid': uid } } })).items.length > 0) {
+    while (
+      existsSync(join(dir, 'kubelet/pods', uid)) ||
+      (await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.uid': uid } } }))
+        .items.length > 0
+    ) {
       assert.ok(Date.now() < gone, 'nothing is left of the pod');
       await realClock.sleep(50);
     }
@@ -206,12 +398,19 @@ describe('node agent with real containers', { skip }, () => {
   test('liveness restarts, readiness follows its command, startup holds both back', async () => {
     await create('probed', {
       volumes: [{ name: 'state', emptyDir: {} }],
-      containers: [{
-        command: ['sh', '-c', `touch /tmp/alive; ${RUN_ON}`], volumeMounts: [{ name: 'state', mountPath: '/state' }],
-        startupProbe: { exec: { command: ['test', '-e', '/tmp/alive'] }, periodSeconds: 1 },
-        livenessProbe: { exec: { command: ['test', '-e', '/tmp/alive'] }, periodSeconds: 1, failureThreshold: 1 },
-        readinessProbe: { exec: { command: ['test', '-e', '/state/ready'] }, periodSeconds: 1 },
-      }],
+      containers: [
+        {
+          command: ['sh', '-c', `touch /tmp/alive; ${RUN_ON}`],
+          volumeMounts: [{ name: 'state', mountPath: '/state' }],
+          startupProbe: { exec: { command: ['test', '-e', '/tmp/alive'] }, periodSeconds: 1 },
+          livenessProbe: {
+            exec: { command: ['test', '-e', '/tmp/alive'] },
+            periodSeconds: 1,
+            failureThreshold: 1,
+          },
+          readinessProbe: { exec: { command: ['test', '-e', '/state/ready'] }, periodSeconds: 1 },
+        },
+      ],
     });
     const started = await until('probed', (status) => first(status)?.started === true);
     assert.equal(first(started).ready, false);
@@ -219,18 +418,45 @@ describe('node agent with real containers', { skip }, () => {
     await run('probed', 'touch /state/ready');
     await until('probed', (status) => first(status).ready && conditionOf(status, 'Ready') === 'True');
     await run('probed', 'rm /tmp/alive');
-    const restarted = await until('probed', (status) => first(status).restartCount === 1 && first(status).ready);
+    const restarted = await until(
+      'probed',
+      (status) => first(status).restartCount === 1 && first(status).ready,
+    );
     assert.equal(first(restarted).lastState?.terminated?.exitCode, 0);
     await remove('probed');
   });
 
   test('restart policies: CrashLoopBackOff, OnFailure, Never, and last words', async () => {
     await create('crashing', { containers: [{ command: ['sh', '-c', 'echo bye; exit 3'] }] });
-    await create('trying', { restartPolicy: 'OnFailure', volumes: [{ name: 'v', emptyDir: {} }], containers: [{ command: ['sh', '-c', 'test -e /v/again || { touch /v/again; exit 1; }'], volumeMounts: [{ name: 'v', mountPath: '/v' }] }] });
-    await create('failing', { restartPolicy: 'Never', containers: [{ command: ['sh', '-c', 'echo "last words" > /dev/termination-log; exit 7'] }, { command: ['sh', '-c', 'echo from the log; exit 1'], terminationMessagePolicy: 'FallbackToLogsOnError' }] });
-    const crashing = await until('crashing', (status) => first(status)?.state?.waiting?.reason === 'CrashLoopBackOff');
+    await create('trying', {
+      restartPolicy: 'OnFailure',
+      volumes: [{ name: 'v', emptyDir: {} }],
+      containers: [
+        {
+          command: ['sh', '-c', 'test -e /v/again || { touch /v/again; exit 1; }'],
+          volumeMounts: [{ name: 'v', mountPath: '/v' }],
+        },
+      ],
+    });
+    await create('failing', {
+      restartPolicy: 'Never',
+      containers: [
+        { command: ['sh', '-c', 'echo "last words" > /dev/termination-log; exit 7'] },
+        {
+          command: ['sh', '-c', 'echo from the log; exit 1'],
+          terminationMessagePolicy: 'FallbackToLogsOnError',
+        },
+      ],
+    });
+    const crashing = await until(
+      'crashing',
+      (status) => first(status)?.state?.waiting?.reason === 'CrashLoopBackOff',
+    );
     assert.equal(crashing.phase, 'Running');
-    assert.match(first(crashing).state?.waiting?.message ?? '', /^back-off 10s restarting failed container=c0 pod=crashing_default\(/);
+    assert.match(
+      first(crashing).state?.waiting?.message ?? '',
+      /^back-off 10s restarting failed container=c0 pod=crashing_default\(/,
+    );
     assert.equal(first(crashing).lastState?.terminated?.exitCode, 3);
     assert.equal(first(crashing).restartCount, 1);
     assert.equal((await kubelet('/containerLogs/default/crashing/c0?previous=true')).body, 'bye\n');
@@ -238,62 +464,135 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal(first(trying).restartCount, 1);
     assert.equal(trying.conditions?.find(({ type }) => type === 'Ready')?.reason, 'PodCompleted');
     const failing = await until('failing', ({ phase }) => phase === 'Failed');
-    assert.deepEqual(failing.containerStatuses?.map(({ state }) => [state?.terminated?.exitCode, state?.terminated?.message]), [[7, 'last words\n'], [1, 'from the log\n']]);
+    assert.deepEqual(
+      failing.containerStatuses?.map(({ state }) => [
+        state?.terminated?.exitCode,
+        state?.terminated?.message,
+      ]),
+      [
+        [7, 'last words\n'],
+        [1, 'from the log\n'],
+      ],
+    );
     await Promise.all(['crashing', 'trying', 'failing'].map((name) => remove(name)));
   });
 
   test('what cannot start says why', async () => {
     await create('no-image', { containers: [{ image: 'localhost:1/none:1' }] });
     await create('never', { containers: [{ image: 'none:1', imagePullPolicy: 'Never' }] });
-    await create('no-config', { containers: [{ env: [{ name: 'A', valueFrom: { configMapKeyRef: { name: 'nowhere', key: 'k' } } }] }] });
-    await create('no-volume', { volumes: [{ name: 'v', configMap: { name: 'nowhere' } }], containers: [{ command: ['sh'] }] });
+    await create('no-config', {
+      containers: [{ env: [{ name: 'A', valueFrom: { configMapKeyRef: { name: 'nowhere', key: 'k' } } }] }],
+    });
+    await create('no-volume', {
+      volumes: [{ name: 'v', configMap: { name: 'nowhere' } }],
+      containers: [{ command: ['sh'] }],
+    });
     await create('no-command', { restartPolicy: 'Never', containers: [{ command: ['/no/such/thing'] }] });
     await create('too-big', { containers: [{ resources: { requests: { cpu: '10000' } } }] });
     await create('root', { securityContext: { runAsNonRoot: true }, containers: [{ command: ['sh'] }] });
     const reasonOf = (status: PodStatus): string | undefined => first(status)?.state?.waiting?.reason;
-    await until('no-image', (status) => ['ErrImagePull', 'ImagePullBackOff'].includes(reasonOf(status) ?? ''));
+    await until('no-image', (status) =>
+      ['ErrImagePull', 'ImagePullBackOff'].includes(reasonOf(status) ?? ''),
+    );
     await until('never', (status) => reasonOf(status) === 'ErrImageNeverPull');
     const noConfig = await until('no-config', (status) => reasonOf(status) === 'CreateContainerConfigError');
     assert.equal(first(noConfig).state?.waiting?.message, 'configmap "nowhere" not found');
-    assert.match(first(await until('root', (status) => reasonOf(status) === 'CreateContainerConfigError')).state?.waiting?.message ?? '', /^container has runAsNonRoot and image will run as root \(pod: "root_default/);
+    assert.match(
+      first(await until('root', (status) => reasonOf(status) === 'CreateContainerConfigError')).state?.waiting
+        ?.message ?? '',
+      /^container has runAsNonRoot and image will run as root \(pod: "root_default/,
+    );
     const noCommand = await until('no-command', ({ phase }) => phase === 'Failed');
     assert.equal(first(noCommand).state?.terminated?.reason, 'StartError');
     const tooBig = await until('too-big', ({ phase }) => phase === 'Failed');
     assert.equal(tooBig.reason, 'OutOfcpu');
     assert.equal(tooBig.containerStatuses, undefined);
-    assert.match(tooBig.message ?? '', /^Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000, used: \d+, capacity: \d+$/);
+    assert.match(
+      tooBig.message ?? '',
+      /^Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000, used: \d+, capacity: \d+$/,
+    );
     const deadline = Date.now() + TIMEOUT_MS;
-    while (!(await cluster.api.list(events, { namespace: 'default' })).items.some(({ reason, message, involvedObject }) => reason === 'FailedMount' && involvedObject.name === 'no-volume' && message === 'MountVolume.SetUp failed for volume "v" : configmap "nowhere" not found')) {
+    while (
+      !(await cluster.api.list(events, { namespace: 'default' })).items.some(
+        ({ reason, message, involvedObject }) =>
+          reason === 'FailedMount' &&
+          involvedObject.name === 'no-volume' &&
+          message === 'MountVolume.SetUp failed for volume "v" : configmap "nowhere" not found',
+      )
+    ) {
       assert.ok(Date.now() < deadline, 'the missing volume is said in an event');
       await realClock.sleep(50);
     }
     // It starts by itself once what it lacked is there.
-    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'nowhere', namespace: 'default' }, data: { k: 'v' } });
-    await until('no-config', (status) => first(status)?.state?.waiting?.reason !== 'CreateContainerConfigError');
-    await Promise.all(['no-image', 'never', 'no-config', 'no-volume', 'no-command', 'too-big', 'root'].map((name) => remove(name)));
+    await cluster.api.create(configMaps, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'nowhere', namespace: 'default' },
+      data: { k: 'v' },
+    });
+    await until(
+      'no-config',
+      (status) => first(status)?.state?.waiting?.reason !== 'CreateContainerConfigError',
+    );
+    await Promise.all(
+      ['no-image', 'never', 'no-config', 'no-volume', 'no-command', 'too-big', 'root'].map((name) =>
+        remove(name),
+      ),
+    );
   });
 
   test('what the runtime refuses to create is tried again every few seconds, however often its pod changes', async () => {
     const beganMs = Date.now();
-    await create('refused', { containers: [{ command: ['sh'], securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'no/such.json' } } }] });
+    await create('refused', {
+      containers: [
+        {
+          command: ['sh'],
+          securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'no/such.json' } },
+        },
+      ],
+    });
     await until('refused', (status) => first(status)?.state?.waiting?.reason === 'CreateContainerError');
-    const wake = (round: number): Promise<Pod> => cluster.api.patch(pods, { name: 'refused', namespace: 'default' }, { type: 'merge', patch: { metadata: { labels: { round: String(round) } } } });
+    const wake = (round: number): Promise<Pod> =>
+      cluster.api.patch(
+        pods,
+        { name: 'refused', namespace: 'default' },
+        { type: 'merge', patch: { metadata: { labels: { round: String(round) } } } },
+      );
     for (let round = 0; round < 20; round += 1) {
       await wake(round);
       await realClock.sleep(20);
     }
-    const failed = (await cluster.api.list(events, { namespace: 'default' })).items.filter(({ reason, involvedObject }) => reason === 'Failed' && involvedObject.name === 'refused');
+    const failed = (await cluster.api.list(events, { namespace: 'default' })).items.filter(
+      ({ reason, involvedObject }) => reason === 'Failed' && involvedObject.name === 'refused',
+    );
     const attempts = failed.reduce((sum, { count }) => sum + (count ?? 1), 0);
     assert.ok(attempts >= 1 && attempts <= 1 + (Date.now() - beganMs) / 5_000, `${attempts} attempts`);
     await remove('refused');
   });
 
-  test('a pod\'s group without a user, and a privileged ephemeral container in a pod that is not', async () => {
-    await create('grouped', { securityContext: { runAsGroup: 5 }, containers: [{ command: ['sh', '-c', RUN_ON] }] });
+  test("a pod's group without a user, and a privileged ephemeral container in a pod that is not", async () => {
+    await create('grouped', {
+      securityContext: { runAsGroup: 5 },
+      containers: [{ command: ['sh', '-c', RUN_ON] }],
+    });
     await until('grouped', (status) => conditionOf(status, 'Ready') === 'True');
     assert.equal(await run('grouped', 'id -u; id -g'), '0\n5\n');
-    const debugging = { name: 'debugger', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['sh', '-c', RUN_ON], securityContext: { privileged: true } };
-    await cluster.api.patch(pods, { name: 'grouped', namespace: 'default' }, { type: 'strategic', patch: { spec: { ephemeralContainers: [debugging] } }, subresource: 'ephemeralcontainers' });
+    const debugging = {
+      name: 'debugger',
+      image: 'busybox',
+      imagePullPolicy: 'IfNotPresent',
+      command: ['sh', '-c', RUN_ON],
+      securityContext: { privileged: true },
+    };
+    await cluster.api.patch(
+      pods,
+      { name: 'grouped', namespace: 'default' },
+      {
+        type: 'strategic',
+        patch: { spec: { ephemeralContainers: [debugging] } },
+        subresource: 'ephemeralcontainers',
+      },
+    );
     await until('grouped', (status) => status.ephemeralContainerStatuses?.[0]?.state?.running !== undefined);
     await remove('grouped');
   });
@@ -304,14 +603,34 @@ describe('node agent with real containers', { skip }, () => {
     await create('hooked', {
       terminationGracePeriodSeconds: 10,
       volumes: [{ name: 'out', hostPath: { path: out, type: 'File' } }],
-      initContainers: [{
-        name: 'side', image: 'busybox', imagePullPolicy: 'IfNotPresent', restartPolicy: 'Always', command: ['sh', '-c', 'trap "echo side-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done'],
-        volumeMounts: [{ name: 'out', mountPath: '/out' }],
-      }],
-      containers: [{
-        command: ['sh', '-c', 'trap "echo main-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done'], volumeMounts: [{ name: 'out', mountPath: '/out' }],
-        lifecycle: { postStart: { exec: { command: ['sh', '-c', 'echo post-start >> /out'] } }, preStop: { exec: { command: ['sh', '-c', 'echo pre-stop >> /out'] } } },
-      }],
+      initContainers: [
+        {
+          name: 'side',
+          image: 'busybox',
+          imagePullPolicy: 'IfNotPresent',
+          restartPolicy: 'Always',
+          command: [
+            'sh',
+            '-c',
+            'trap "echo side-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done',
+          ],
+          volumeMounts: [{ name: 'out', mountPath: '/out' }],
+        },
+      ],
+      containers: [
+        {
+          command: [
+            'sh',
+            '-c',
+            'trap "echo main-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done',
+          ],
+          volumeMounts: [{ name: 'out', mountPath: '/out' }],
+          lifecycle: {
+            postStart: { exec: { command: ['sh', '-c', 'echo post-start >> /out'] } },
+            preStop: { exec: { command: ['sh', '-c', 'echo pre-stop >> /out'] } },
+          },
+        },
+      ],
     });
     const status = await until('hooked', (now) => conditionOf(now, 'Ready') === 'True');
     assert.equal(status.initContainerStatuses?.[0]?.ready, true);
@@ -322,26 +641,60 @@ describe('node agent with real containers', { skip }, () => {
   test('a rule begins all containers of a pod anew, init containers too; what they write too much evicts it', async () => {
     const rules = [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }];
     await create('anew', {
-      restartPolicy: 'Never', volumes: [{ name: 'out', emptyDir: { sizeLimit: '1Mi' } }],
-      initContainers: [{ name: 'first', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['true'] }],
+      restartPolicy: 'Never',
+      volumes: [{ name: 'out', emptyDir: { sizeLimit: '1Mi' } }],
+      initContainers: [
+        { name: 'first', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['true'] },
+      ],
       containers: [
-        { command: ['sh', '-c', `if [ -f /out/begun ]; then ${RUN_ON}; fi; touch /out/begun; exit 42`], volumeMounts: [{ name: 'out', mountPath: '/out' }], restartPolicy: 'Never', restartPolicyRules: rules },
+        {
+          command: ['sh', '-c', `if [ -f /out/begun ]; then ${RUN_ON}; fi; touch /out/begun; exit 42`],
+          volumeMounts: [{ name: 'out', mountPath: '/out' }],
+          restartPolicy: 'Never',
+          restartPolicyRules: rules,
+        },
         { command: ['sh', '-c', RUN_ON] },
       ],
     });
-    const all = ({ initContainerStatuses = [], containerStatuses = [] }: PodStatus): ContainerStatus[] => [...initContainerStatuses, ...containerStatuses];
-    const status = await until('anew', (now) => all(now).every(({ restartCount }) => restartCount === 1) && conditionOf(now, 'Ready') === 'True');
-    assert.deepEqual(all(status).map(({ lastState }) => lastState?.terminated?.exitCode), [0, 42, 137]);
+    const all = ({ initContainerStatuses = [], containerStatuses = [] }: PodStatus): ContainerStatus[] => [
+      ...initContainerStatuses,
+      ...containerStatuses,
+    ];
+    const status = await until(
+      'anew',
+      (now) =>
+        all(now).every(({ restartCount }) => restartCount === 1) && conditionOf(now, 'Ready') === 'True',
+    );
+    assert.deepEqual(
+      all(status).map(({ lastState }) => lastState?.terminated?.exitCode),
+      [0, 42, 137],
+    );
     assert.equal(conditionOf(status, 'AllContainersRestarting'), 'False');
     const { metadata } = (await get('anew'))!;
-    await writeFile(join(dir, 'kubelet', 'pods', metadata!.uid!, 'volumes', 'kubernetes.io~empty-dir', 'out', 'much'), Buffer.alloc(2 * 1024 * 1024, 1));
+    await writeFile(
+      join(dir, 'kubelet', 'pods', metadata!.uid!, 'volumes', 'kubernetes.io~empty-dir', 'out', 'much'),
+      Buffer.alloc(2 * 1024 * 1024, 1),
+    );
     const evicted = await until('anew', ({ phase }) => phase === 'Failed');
-    assert.deepEqual([evicted.reason, evicted.message], ['Evicted', 'Usage of EmptyDir volume "out" exceeds the limit "1Mi". ']);
+    assert.deepEqual(
+      [evicted.reason, evicted.message],
+      ['Evicted', 'Usage of EmptyDir volume "out" exceeds the limit "1Mi". '],
+    );
     await remove('anew', 0);
   });
 
   test('the kubelet API: logs, pods, stats, and who may ask', async () => {
-    await create('talking', { containers: [{ command: ['sh', '-c', `for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo err >&2; ${RUN_ON}`] }] });
+    await create('talking', {
+      containers: [
+        {
+          command: [
+            'sh',
+            '-c',
+            `for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo err >&2; ${RUN_ON}`,
+          ],
+        },
+      ],
+    });
     await until('talking', (status) => conditionOf(status, 'Ready') === 'True');
     const deadline = Date.now() + TIMEOUT_MS;
     while (!(await kubelet('/containerLogs/default/talking/c0')).body.includes('err')) {
@@ -351,13 +704,28 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal((await kubelet('/containerLogs/default/talking/c0?tailLines=2&stream=stdout')).status, 200);
     assert.match((await kubelet('/containerLogs/default/talking/c0?tailLines=3')).body, /line 5\n/);
     assert.equal((await kubelet('/containerLogs/default/talking/c0?limitBytes=6')).body, 'line 1');
-    assert.match((await kubelet('/containerLogs/default/talking/c0?timestamps=true')).body, /^\d{4}-\d\d-\d\dT[\d:.]+\S* line 1\n/);
+    assert.match(
+      (await kubelet('/containerLogs/default/talking/c0?timestamps=true')).body,
+      /^\d{4}-\d\d-\d\dT[\d:.]+\S* line 1\n/,
+    );
     assert.match((await kubelet('/pods')).body, /"name":"talking"/);
-    assert.match((await kubelet('/metrics')).body, /kubelet_terminated_containers_total\{container_type="container",exit_code="42",reason="Error"\} [1-9]/);
+    assert.match(
+      (await kubelet('/metrics')).body,
+      /kubelet_terminated_containers_total\{container_type="container",exit_code="42",reason="Error"\} [1-9]/,
+    );
     assert.match((await kubelet('/stats/summary')).body, /"nodeName":"real-node"[\s\S]*"name":"talking"/);
-    assert.match((await kubelet('/metrics/resource')).body, /^container_cpu_usage_seconds_total\{container="c0",namespace="default",pod="talking"\} [\d.e-]+ \d+$[\s\S]*^container_start_time_seconds\{container="c0",namespace="default",pod="talking"\} \d[\s\S]*^resource_scrape_error 0$/m);
-    assert.match((await kubelet('/metrics/cadvisor')).body, /^container_memory_working_set_bytes\{container="c0",id="\/[0-9a-f]{64}",image="[^"]+",name="[0-9a-f]{64}",namespace="default",pod="talking"\} [1-9]/m);
-    assert.match((await kubelet('/metrics')).body, /^kubelet_running_containers\{container_state="running"\} [1-9]/m);
+    assert.match(
+      (await kubelet('/metrics/resource')).body,
+      /^container_cpu_usage_seconds_total\{container="c0",namespace="default",pod="talking"\} [\d.e-]+ \d+$[\s\S]*^container_start_time_seconds\{container="c0",namespace="default",pod="talking"\} \d[\s\S]*^resource_scrape_error 0$/m,
+    );
+    assert.match(
+      (await kubelet('/metrics/cadvisor')).body,
+      /^container_memory_working_set_bytes\{container="c0",id="\/[0-9a-f]{64}",image="[^"]+",name="[0-9a-f]{64}",namespace="default",pod="talking"\} [1-9]/m,
+    );
+    assert.match(
+      (await kubelet('/metrics')).body,
+      /^kubelet_running_containers\{container_state="running"\} [1-9]/m,
+    );
     assert.equal((await kubelet('/metrics/none')).status, 404);
     assert.equal((await kubelet('/containerLogs/default/talking/none')).status, 404);
     assert.equal((await kubelet('/run/default/talking/c0')).status, 405);
@@ -366,15 +734,26 @@ describe('node agent with real containers', { skip }, () => {
   });
 
   test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {
-    await create('adopted', { containers: [{ command: ['sh', '-c', RUN_ON], readinessProbe: { exec: { command: ['true'] }, periodSeconds: 1 } }] });
+    await create('adopted', {
+      containers: [
+        { command: ['sh', '-c', RUN_ON], readinessProbe: { exec: { command: ['true'] }, periodSeconds: 1 } },
+      ],
+    });
     await create('deleted-meanwhile', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
     const before = await until('adopted', (status) => conditionOf(status, 'Ready') === 'True');
     await until('deleted-meanwhile', (status) => conditionOf(status, 'Ready') === 'True');
     await agent.stop();
-    await cluster.api.delete(pods, { name: 'deleted-meanwhile', namespace: 'default' }, { gracePeriodSeconds: 0 });
+    await cluster.api.delete(
+      pods,
+      { name: 'deleted-meanwhile', namespace: 'default' },
+      { gracePeriodSeconds: 0 },
+    );
     agent = await startAgent();
     const deadline = Date.now() + TIMEOUT_MS;
-    const sandboxes = async (name: string): Promise<readonly string[]> => (await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.name': name } } })).items.map(({ id }) => id);
+    const sandboxes = async (name: string): Promise<readonly string[]> =>
+      (
+        await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.name': name } } })
+      ).items.map(({ id }) => id);
     while ((await sandboxes('deleted-meanwhile')).length > 0) {
       assert.ok(Date.now() < deadline, 'the deleted pod is removed');
       await realClock.sleep(50);
@@ -382,11 +761,17 @@ describe('node agent with real containers', { skip }, () => {
     const after = await until('adopted', (status) => conditionOf(status, 'Ready') === 'True');
     assert.equal(first(after).containerID, first(before).containerID);
     assert.equal(first(after).restartCount, 0);
-    assert.equal(after.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime, before.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime);
+    assert.equal(
+      after.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime,
+      before.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime,
+    );
     const [sandbox = ''] = await sandboxes('adopted');
     await runtime.cri.stopPodSandbox({ podSandboxId: sandbox });
     // One that was tried in the sandbox that was going counts too.
-    const again = await until('adopted', (status) => (first(status).restartCount ?? 0) >= 1 && conditionOf(status, 'Ready') === 'True');
+    const again = await until(
+      'adopted',
+      (status) => (first(status).restartCount ?? 0) >= 1 && conditionOf(status, 'Ready') === 'True',
+    );
     assert.notEqual(first(again).containerID, first(before).containerID);
     await remove('adopted');
   });

@@ -27,7 +27,15 @@ import { podAmounts, qosClassOf } from './config/quality-of-service.ts';
 import { GarbageCollector } from './garbage-collection.ts';
 import { ImagePuller } from './image-puller.ts';
 import { LogRotation } from './log-rotation.ts';
-import { allocatable, capacity, diskUsage, memoryBytes, memoryUsage, processUsage, systemInfo } from './node/machine-facts.ts';
+import {
+  allocatable,
+  capacity,
+  diskUsage,
+  memoryBytes,
+  memoryUsage,
+  processUsage,
+  systemInfo,
+} from './node/machine-facts.ts';
 import { NodeRegistration } from './node/node-registration.ts';
 import { nodeStatus } from './node/node-status.ts';
 import type { AgentParts } from './pod/parts.ts';
@@ -123,33 +131,97 @@ class Agent implements NodeAgent {
     const log = this.#log;
     this.#events = createEventRecorder(api, { component: 'kubelet', host: nodeName, clock, log });
     this.#view = new RuntimeView(cri);
-    this.#objects = new ReferencedObjects({ api, clock, log, onChange: (uid) => this.#workers.get(uid)?.wake() });
+    this.#objects = new ReferencedObjects({
+      api,
+      clock,
+      log,
+      onChange: (uid) => this.#workers.get(uid)?.wake(),
+    });
     const tokens = new ServiceAccountTokens({ api, clock });
     const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
     this.#relist = new Relist({
-      view: this.#view, clock, log, onChange: (uid) => this.#workers.get(uid)?.wake(), onList: (found) => this.#removeOrphans(found),
+      view: this.#view,
+      clock,
+      log,
+      onChange: (uid) => this.#workers.get(uid)?.wake(),
+      onList: (found) => this.#removeOrphans(found),
     });
     this.#parts = {
-      api, cri, clock, log, events: this.#events, view: this.#view, images, objects: this.#objects, tokens, nodeName, cgroupRoot: options.cgroupRoot,
-      volumes: new PodVolumes({ dir: join(dir, 'pods'), clock, objects: this.#objects, tokens, imageMounts: options.imageMounts }),
-      statuses: new StatusWriter({ api, clock, log }), cgroups: createCgroups(log), hostIPs: [options.address], machineMemoryBytes: memoryBytes(),
-      terminations: new Counter('kubelet_terminated_containers_total', 'Ends of containers that this agent saw.'),
-      logsDir: join(dir, 'log', 'pods'), seccompDir: join(dir, 'seccomp'),
-      dns: () => this.#dns(), services: () => api.informer(services).list(), allocatable: () => this.#allocatable,
-      resizeRefusal: (pod) => resizeRefusal({ pod, others: this.#others(pod.metadata?.uid ?? ''), node: undefined, allocatable: this.#allocatable }),
-      allocationChanged: () => this.#balance(), expectChange: () => this.#relist.expectChange(),
+      api,
+      cri,
+      clock,
+      log,
+      events: this.#events,
+      view: this.#view,
+      images,
+      objects: this.#objects,
+      tokens,
+      nodeName,
+      cgroupRoot: options.cgroupRoot,
+      volumes: new PodVolumes({
+        dir: join(dir, 'pods'),
+        clock,
+        objects: this.#objects,
+        tokens,
+        imageMounts: options.imageMounts,
+      }),
+      statuses: new StatusWriter({ api, clock, log }),
+      cgroups: createCgroups(log),
+      hostIPs: [options.address],
+      machineMemoryBytes: memoryBytes(),
+      terminations: new Counter(
+        'kubelet_terminated_containers_total',
+        'Ends of containers that this agent saw.',
+      ),
+      logsDir: join(dir, 'log', 'pods'),
+      seccompDir: join(dir, 'seccomp'),
+      dns: () => this.#dns(),
+      services: () => api.informer(services).list(),
+      allocatable: () => this.#allocatable,
+      resizeRefusal: (pod) =>
+        resizeRefusal({
+          pod,
+          others: this.#others(pod.metadata?.uid ?? ''),
+          node: undefined,
+          allocatable: this.#allocatable,
+        }),
+      allocationChanged: () => this.#balance(),
+      expectChange: () => this.#relist.expectChange(),
     };
-    this.#registration = new NodeRegistration({ api, clock, log, nodeName, podCIDR: options.podCIDR, measure: (before) => this.#measure(before) });
-    this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid), imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)) });
+    this.#registration = new NodeRegistration({
+      api,
+      clock,
+      log,
+      nodeName,
+      podCIDR: options.podCIDR,
+      measure: (before) => this.#measure(before),
+    });
+    this.#garbage = new GarbageCollector({
+      parts: this.#parts,
+      keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid),
+      imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)),
+    });
     this.#logs = new LogRotation({ cri, clock, log });
-    this.#storageLimits = new StorageLimits({ parts: this.#parts, workers: () => [...this.#workers.values()] });
+    this.#storageLimits = new StorageLimits({
+      parts: this.#parts,
+      workers: () => [...this.#workers.values()],
+    });
     this.#server = new KubeletServer({
-      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, version: options.kubeletVersion, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
+      parts: this.#parts,
+      tls: options.tls,
+      address: options.address,
+      port: options.port ?? 10250,
+      nodeName,
+      version: options.kubeletVersion,
+      imageDir: options.imageDir,
+      streamIdleMs: options.streamIdleMs,
       workers: () => [...this.#workers.values()],
     });
   }
 
-  get port(): number { return this.#server.port; }
+  get port(): number {
+    return this.#server.port;
+  }
 
   replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void {
     this.#server.replaceCertificate(pair);
@@ -168,13 +240,24 @@ class Agent implements NodeAgent {
     await Promise.all([this.#pods.synced(), this.#nodes.synced(), serviceInformer.synced()]);
     if (this.#stopped) return;
     this.#adoptInOrder(this.#pods.list());
-    this.#unsubscribe.push(this.#pods.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) }));
+    this.#unsubscribe.push(
+      this.#pods.subscribe({
+        added: (pod) => this.#seen(pod),
+        updated: (pod) => this.#seen(pod),
+        deleted: (pod) => this.#gone(pod),
+      }),
+    );
     this.#synced = true;
     this.#relist.start();
     this.#garbage.start();
     this.#logs.start();
     this.#storageLimits.start();
-    this.#log.info('node agent is at work', { node: nodeName, port: this.port, pods: this.#workers.size, runtime: this.#runtimeVersion });
+    this.#log.info('node agent is at work', {
+      node: nodeName,
+      port: this.port,
+      pods: this.#workers.size,
+      runtime: this.#runtimeVersion,
+    });
   }
 
   /** Containers run on. */
@@ -202,7 +285,8 @@ class Agent implements NodeAgent {
   #adoptInOrder(list: readonly Pod[]): void {
     const age = (pod: Pod): string => pod.metadata?.creationTimestamp ?? '';
     const placed = (pod: Pod): number => (pod.status?.startTime ? 0 : 1);
-    for (const pod of [...list].sort((a, b) => placed(a) - placed(b) || (age(a) < age(b) ? -1 : 1))) this.#seen(pod);
+    for (const pod of [...list].sort((a, b) => placed(a) - placed(b) || (age(a) < age(b) ? -1 : 1)))
+      this.#seen(pod);
   }
 
   #seen(pod: Pod): void {
@@ -233,7 +317,10 @@ class Agent implements NodeAgent {
     const uid = pod.metadata?.uid ?? '';
     if (refused) {
       this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
-      this.#parts.statuses.set(pod, rejectedStatus(pod, { ...refused, nowMs: this.#options.context.clock.now() }));
+      this.#parts.statuses.set(
+        pod,
+        rejectedStatus(pod, { ...refused, nowMs: this.#options.context.clock.now() }),
+      );
       return;
     }
     const made = new PodWorker({ parts: this.#parts, pod, onRemoved: () => this.#removed(uid) });
@@ -245,19 +332,30 @@ class Agent implements NodeAgent {
   /** Another pod of the same name: the one before went unseen. */
   #displace({ metadata }: Pod): void {
     for (const worker of this.#workers.values()) {
-      if (worker.pod.metadata?.name === metadata?.name && worker.pod.metadata?.namespace === metadata?.namespace) worker.gone();
+      if (
+        worker.pod.metadata?.name === metadata?.name &&
+        worker.pod.metadata?.namespace === metadata?.namespace
+      )
+        worker.gone();
     }
   }
 
   #refusal(pod: Pod, node: Node | undefined): Rejection | undefined {
     // It was taken before, or will not run any more.
     if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return undefined;
-    return rejection({ pod, others: this.#others(pod.metadata?.uid ?? ''), node, allocatable: this.#allocatable });
+    return rejection({
+      pod,
+      others: this.#others(pod.metadata?.uid ?? ''),
+      node,
+      allocatable: this.#allocatable,
+    });
   }
 
   /** Pods that hold something of this node, but this one. */
   #others(uid: string): Pod[] {
-    return [...this.#workers.values()].filter((worker) => !worker.finished && worker.uid !== uid).map((worker) => worker.pod);
+    return [...this.#workers.values()]
+      .filter((worker) => !worker.finished && worker.uid !== uid)
+      .map((worker) => worker.pod);
   }
 
   #gone(pod: Pod): void {
@@ -275,9 +373,17 @@ class Agent implements NodeAgent {
   /** Burstable pods together weigh what they ask for; who waits for room looks again. */
   #balance(): void {
     for (const worker of this.#workers.values()) worker.allocationChanged();
-    const burstable = [...this.#workers.values()].filter(({ finished }) => !finished).map(({ pod }) => pod.spec ?? { containers: [] }).filter((spec) => qosClassOf(spec) === 'Burstable');
-    const milli = burstable.reduce((sum, spec) => sum + (podAmounts(spec, 'requests')['cpu']?.milliValue() ?? 0), 0);
-    void this.#parts.cgroups.setBurstableMilliCpu(this.#options.cgroupRoot, milli).catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));
+    const burstable = [...this.#workers.values()]
+      .filter(({ finished }) => !finished)
+      .map(({ pod }) => pod.spec ?? { containers: [] })
+      .filter((spec) => qosClassOf(spec) === 'Burstable');
+    const milli = burstable.reduce(
+      (sum, spec) => sum + (podAmounts(spec, 'requests')['cpu']?.milliValue() ?? 0),
+      0,
+    );
+    void this.#parts.cgroups
+      .setBurstableMilliCpu(this.#options.cgroupRoot, milli)
+      .catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));
   }
 
   /** What the runtime has of pods that the API has no more: stopped and removed, by a worker of their own. */
@@ -286,11 +392,20 @@ class Agent implements NodeAgent {
     for (const { uid, name, namespace } of found.values()) {
       if (this.#workers.has(uid) || this.#orphans.has(uid)) continue;
       this.#orphans.add(uid);
-      const pod: Pod = { apiVersion: 'v1', kind: 'Pod', metadata: { uid, name, namespace }, spec: { containers: [], terminationGracePeriodSeconds: 1 } };
-      const worker = new PodWorker({ parts: this.#parts, pod, onRemoved: () => {
-        this.#orphans.delete(uid);
-        void worker.stop();
-      } });
+      const pod: Pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { uid, name, namespace },
+        spec: { containers: [], terminationGracePeriodSeconds: 1 },
+      };
+      const worker = new PodWorker({
+        parts: this.#parts,
+        pod,
+        onRemoved: () => {
+          this.#orphans.delete(uid);
+          void worker.stop();
+        },
+      });
       this.#log.info('removing a pod that was deleted meanwhile', { pod: `${namespace}/${name}` });
       worker.gone();
     }
@@ -303,15 +418,37 @@ class Agent implements NodeAgent {
   }
 
   async #measure(before: Parameters<typeof nodeStatus>[0]['before']): Promise<ReturnType<typeof nodeStatus>> {
-    const { cri, nodeName, address, imageDir, kubeletVersion, maximumPods = MAXIMUM_PODS, context } = this.#options;
+    const {
+      cri,
+      nodeName,
+      address,
+      imageDir,
+      kubeletVersion,
+      maximumPods = MAXIMUM_PODS,
+      context,
+    } = this.#options;
     const [disk, memory, processes] = await Promise.all([diskUsage(imageDir), memoryUsage(), processUsage()]);
     const total = capacity(disk, maximumPods);
     this.#allocatable = allocatable(total, disk);
-    const images = await cri.listImages({}).then((answer) => answer.images, () => this.#images);
+    const images = await cri.listImages({}).then(
+      (answer) => answer.images,
+      () => this.#images,
+    );
     this.#images = images;
     return nodeStatus({
-      before, nowMs: context.clock.now(), nodeName, address, kubeletPort: this.#server.port, capacity: total, allocatable: this.#allocatable, images, memory, disk, processes,
-      systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }), problem: await this.#problem(),
+      before,
+      nowMs: context.clock.now(),
+      nodeName,
+      address,
+      kubeletPort: this.#server.port,
+      capacity: total,
+      allocatable: this.#allocatable,
+      images,
+      memory,
+      disk,
+      processes,
+      systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }),
+      problem: await this.#problem(),
     });
   }
 
@@ -321,12 +458,21 @@ class Agent implements NodeAgent {
     try {
       const { status } = await cri.status({}, { deadlineMs: 5_000 });
       const bad = (status?.conditions ?? []).filter((condition) => !condition.status);
-      if (bad.length > 0) return bad.map(({ type, reason, message }) => (type === 'NetworkReady' ? `container runtime network not ready: NetworkReady=false reason:${reason} message:${message}` : `container runtime not ready: ${type}=false reason:${reason} message:${message}`)).join(', ');
+      if (bad.length > 0)
+        return bad
+          .map(({ type, reason, message }) =>
+            type === 'NetworkReady'
+              ? `container runtime network not ready: NetworkReady=false reason:${reason} message:${message}`
+              : `container runtime not ready: ${type}=false reason:${reason} message:${message}`,
+          )
+          .join(', ');
     } catch (error) {
       return `container runtime is down: ${errorMessage(error)}`;
     }
     const silentMs = context.clock.monotonic() - this.#relist.lastSuccessMs;
     assert(!Number.isNaN(silentMs), 'a duration is a number');
-    return this.#synced && silentMs > RUNTIME_SILENT_MS && silentMs !== Infinity ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago` : undefined;
+    return this.#synced && silentMs > RUNTIME_SILENT_MS && silentMs !== Infinity
+      ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago`
+      : undefined;
   }
 }

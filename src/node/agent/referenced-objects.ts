@@ -26,7 +26,10 @@ interface Entry {
   first: PromiseWithResolvers<void>;
 }
 
-const REFS: Readonly<Record<Kind, ResourceRef<KubeObject>>> = { configMap: configMaps as ResourceRef<KubeObject>, secret: secrets as ResourceRef<KubeObject> };
+const REFS: Readonly<Record<Kind, ResourceRef<KubeObject>>> = {
+  configMap: configMaps as ResourceRef<KubeObject>,
+  secret: secrets as ResourceRef<KubeObject>,
+};
 const RETRY = { initialMs: 200, maximumMs: 15_000 };
 /** Refusals that are not told yet. */
 const PATIENCE = 3;
@@ -93,7 +96,15 @@ export class ReferencedObjects implements ObjectReader {
     const known = this.#entries.get(key);
     if (known) return known;
     const [kind, namespace = '', name = ''] = key.split('/') as [Kind, string, string];
-    const entry: Entry = { kind, namespace, name, pods: new Set(), stop: new AbortController(), object: undefined, first: newPromise() };
+    const entry: Entry = {
+      kind,
+      namespace,
+      name,
+      pods: new Set(),
+      stop: new AbortController(),
+      object: undefined,
+      first: newPromise(),
+    };
     this.#entries.set(key, entry);
     void this.#follow(entry);
     return entry;
@@ -117,11 +128,17 @@ export class ReferencedObjects implements ObjectReader {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof StatusError && error.code === 410) continue;
-        log.debug('cannot follow an object', { kind: entry.kind, namespace: entry.namespace, name: entry.name, error: errorMessage(error) });
+        log.debug('cannot follow an object', {
+          kind: entry.kind,
+          namespace: entry.namespace,
+          name: entry.name,
+          error: errorMessage(error),
+        });
         // The authorizer learns of a pod on this node a moment after us.
         if (failures >= PATIENCE || !isStatusError(error, 'Forbidden')) entry.first.reject(error);
         await clock.sleep(backoffMs(failures, RETRY), signal).catch(() => {});
-        if (!entry.object && (failures >= PATIENCE || !isStatusError(error, 'Forbidden'))) entry.first = newPromise();
+        if (!entry.object && (failures >= PATIENCE || !isStatusError(error, 'Forbidden')))
+          entry.first = newPromise();
       }
     }
   }
@@ -131,9 +148,17 @@ export class ReferencedObjects implements ObjectReader {
     const ref = REFS[entry.kind];
     const select = { namespace: entry.namespace, fieldSelector: `metadata.name=${entry.name}` };
     const list = await api.list(ref, select);
-    this.#set(entry, list.items.find((object) => object.metadata?.name === entry.name));
+    this.#set(
+      entry,
+      list.items.find((object) => object.metadata?.name === entry.name),
+    );
     entry.first.resolve();
-    for await (const event of api.watch(ref, { ...select, resourceVersion: list.metadata?.resourceVersion ?? '', signal: entry.stop.signal, allowWatchBookmarks: true })) {
+    for await (const event of api.watch(ref, {
+      ...select,
+      resourceVersion: list.metadata?.resourceVersion ?? '',
+      signal: entry.stop.signal,
+      allowWatchBookmarks: true,
+    })) {
       if (event.type === 'BOOKMARK' || event.object.metadata?.name !== entry.name) continue;
       this.#set(entry, event.type === 'DELETED' ? undefined : event.object);
     }
@@ -153,12 +178,17 @@ function newPromise(): PromiseWithResolvers<void> {
   return made;
 }
 
-interface Reference { readonly kind: Kind; readonly name: string }
+interface Reference {
+  readonly kind: Kind;
+  readonly name: string;
+}
 
 /** Every config map and secret a pod's spec names. */
 export function references(pod: Pod): Reference[] {
   const found: Reference[] = [];
-  const add = (kind: Kind, name: string | undefined): void => { if (name) found.push({ kind, name }); };
+  const add = (kind: Kind, name: string | undefined): void => {
+    if (name) found.push({ kind, name });
+  };
   for (const { name } of pod.spec?.imagePullSecrets ?? []) add('secret', name);
   for (const container of allContainers(pod)) {
     for (const { configMapRef, secretRef } of container.envFrom ?? []) {

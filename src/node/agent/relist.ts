@@ -58,7 +58,8 @@ export class Relist {
       const periodMs = clock.monotonic() < this.#fastUntilMs ? FAST_PERIOD_MS : PERIOD_MS;
       this.#hurry = Promise.withResolvers();
       await Promise.race([clock.sleep(periodMs, signal).catch(() => {}), this.#hurry.promise]);
-      if (periodMs === PERIOD_MS && !signal.aborted) await clock.sleep(FAST_PERIOD_MS / 4, signal).catch(() => {});
+      if (periodMs === PERIOD_MS && !signal.aborted)
+        await clock.sleep(FAST_PERIOD_MS / 4, signal).catch(() => {});
     }
   }
 
@@ -69,10 +70,12 @@ export class Relist {
       this.lastSuccessMs = clock.monotonic();
       const before = this.#seen;
       this.#seen = found;
-      for (const uid of new Set([...found.keys(), ...before.keys()])) if (found.get(uid)?.digest !== before.get(uid)?.digest) onChange(uid);
+      for (const uid of new Set([...found.keys(), ...before.keys()]))
+        if (found.get(uid)?.digest !== before.get(uid)?.digest) onChange(uid);
       onList(found);
     } catch (error) {
-      if (!this.#stop.signal.aborted) log.warn('the container runtime cannot be listed', { error: errorMessage(error) });
+      if (!this.#stop.signal.aborted)
+        log.warn('the container runtime cannot be listed', { error: errorMessage(error) });
     }
   }
 }

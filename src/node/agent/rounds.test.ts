@@ -8,16 +8,20 @@ test('rounds follow each other until they are stopped, which waits for the one u
   const { promise: third, resolve: reached } = Promise.withResolvers<void>();
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
   const rounds = new Rounds(realClock);
-  let begun = 0, ended = 0;
-  rounds.start(async () => {
-    begun += 1;
-    if (begun === 3) {
-      reached();
-      await gate;
-    }
-    ended += 1;
-    return 1;
-  }, { firstMs: 1 });
+  let begun = 0,
+    ended = 0;
+  rounds.start(
+    async () => {
+      begun += 1;
+      if (begun === 3) {
+        reached();
+        await gate;
+      }
+      ended += 1;
+      return 1;
+    },
+    { firstMs: 1 },
+  );
   await third;
   const stopping = rounds.stop();
   assert.ok(rounds.stopped);

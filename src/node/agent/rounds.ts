@@ -16,7 +16,9 @@ export class Rounds {
   }
 
   /** A long round may end early then. */
-  get stopped(): boolean { return this.#stop.signal.aborted; }
+  get stopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
 
   /** Once the round under way has ended. */
   async stop(): Promise<void> {

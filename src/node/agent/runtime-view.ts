@@ -52,17 +52,28 @@ export interface PodRuntime {
 }
 
 const PHASES: Readonly<Record<cri.ContainerState, ContainerPhase>> = {
-  CONTAINER_CREATED: 'created', CONTAINER_RUNNING: 'running', CONTAINER_EXITED: 'exited', CONTAINER_UNKNOWN: 'unknown',
+  CONTAINER_CREATED: 'created',
+  CONTAINER_RUNNING: 'running',
+  CONTAINER_EXITED: 'exited',
+  CONTAINER_UNKNOWN: 'unknown',
 };
 const NANOS_PER_MS = 1e6;
 
 /** Which pods the runtime has, and a text per pod that changes when one of its sandboxes or containers does. */
-export interface PodDigest { readonly uid: string; readonly name: string; readonly namespace: string; readonly digest: string }
+export interface PodDigest {
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly digest: string;
+}
 
 export class RuntimeView {
   readonly #cri: CriClient;
   /** A container's status does not change while its state stays: read once per state. */
-  readonly #containers = new Map<string, { readonly state: cri.ContainerState; readonly container: RuntimeContainer }>();
+  readonly #containers = new Map<
+    string,
+    { readonly state: cri.ContainerState; readonly container: RuntimeContainer }
+  >();
   readonly #sandboxes = new Map<string, RuntimeSandbox>();
 
   constructor(cri: CriClient) {
@@ -72,12 +83,21 @@ export class RuntimeView {
   /** The state of one pod as it is now. Throws CriError. */
   async pod(uid: string): Promise<PodRuntime> {
     const filter = { labelSelector: { [LABELS.podUID]: uid } };
-    const [{ items }, { containers }] = await Promise.all([this.#cri.listPodSandbox({ filter }), this.#cri.listContainers({ filter })]);
-    const sandboxes = (await Promise.all(items.map((item) => this.#sandbox(item)))).filter((sandbox) => sandbox !== undefined);
-    const all = (await Promise.all(containers.map((item) => this.#container(item)))).filter((container) => container !== undefined);
+    const [{ items }, { containers }] = await Promise.all([
+      this.#cri.listPodSandbox({ filter }),
+      this.#cri.listContainers({ filter }),
+    ]);
+    const sandboxes = (await Promise.all(items.map((item) => this.#sandbox(item)))).filter(
+      (sandbox) => sandbox !== undefined,
+    );
+    const all = (await Promise.all(containers.map((item) => this.#container(item)))).filter(
+      (container) => container !== undefined,
+    );
     const labels = items[0]?.labels ?? containers[0]?.labels ?? {};
     return {
-      uid, name: labels[LABELS.podName] ?? '', namespace: labels[LABELS.podNamespace] ?? '',
+      uid,
+      name: labels[LABELS.podName] ?? '',
+      namespace: labels[LABELS.podNamespace] ?? '',
       sandboxes: sandboxes.sort((a, b) => b.createdAtMs - a.createdAtMs),
       containers: all.sort((a, b) => b.createdAtMs - a.createdAtMs || b.restartCount - a.restartCount),
     };
@@ -85,19 +105,31 @@ export class RuntimeView {
 
   /** One cheap look at everything. Throws CriError. */
   async digests(): Promise<Map<string, PodDigest>> {
-    const [{ items }, { containers }] = await Promise.all([this.#cri.listPodSandbox({}), this.#cri.listContainers({})]);
+    const [{ items }, { containers }] = await Promise.all([
+      this.#cri.listPodSandbox({}),
+      this.#cri.listContainers({}),
+    ]);
     const parts = new Map<string, { name: string; namespace: string; words: string[] }>();
     const add = (labels: Readonly<Record<string, string>>, word: string): void => {
       const uid = labels[LABELS.podUID];
       if (!uid) return;
-      const part = parts.get(uid) ?? { name: labels[LABELS.podName] ?? '', namespace: labels[LABELS.podNamespace] ?? '', words: [] };
+      const part = parts.get(uid) ?? {
+        name: labels[LABELS.podName] ?? '',
+        namespace: labels[LABELS.podNamespace] ?? '',
+        words: [],
+      };
       part.words.push(word);
       parts.set(uid, part);
     };
     for (const { id, state, labels } of items) add(labels, `${id}=${state}`);
     for (const { id, state, labels } of containers) add(labels, `${id}=${state}`);
     this.#forgetAllBut(new Set([...items, ...containers].map(({ id }) => id)));
-    return new Map([...parts].map(([uid, { name, namespace, words }]) => [uid, { uid, name, namespace, digest: words.sort().join(' ') }]));
+    return new Map(
+      [...parts].map(([uid, { name, namespace, words }]) => [
+        uid,
+        { uid, name, namespace, digest: words.sort().join(' ') },
+      ]),
+    );
   }
 
   #forgetAllBut(ids: ReadonlySet<string>): void {
@@ -109,11 +141,16 @@ export class RuntimeView {
     const ready = item.state === 'SANDBOX_READY';
     const known = this.#sandboxes.get(item.id);
     if (known && known.ready === ready && (known.ips.length > 0 || known.hostNetwork || !ready)) return known;
-    const status = ready ? await this.#orGone(this.#cri.podSandboxStatus({ podSandboxId: item.id })) : undefined;
+    const status = ready
+      ? await this.#orGone(this.#cri.podSandboxStatus({ podSandboxId: item.id }))
+      : undefined;
     if (ready && !status?.status) return undefined;
     const { network, linux } = status?.status ?? {};
     const sandbox: RuntimeSandbox = {
-      id: item.id, attempt: item.metadata?.attempt ?? 0, ready, createdAtMs: item.createdAt / NANOS_PER_MS,
+      id: item.id,
+      attempt: item.metadata?.attempt ?? 0,
+      ready,
+      createdAtMs: item.createdAt / NANOS_PER_MS,
       ips: network?.ip ? [network.ip, ...network.additionalIps.map(({ ip }) => ip)] : [],
       hostNetwork: linux?.namespaces?.options?.network === 'NODE',
     };
@@ -127,12 +164,25 @@ export class RuntimeView {
     const status = (await this.#orGone(this.#cri.containerStatus({ containerId: item.id })))?.status;
     if (!status) return undefined;
     const container: RuntimeContainer = {
-      id: item.id, sandboxId: item.podSandboxId, name: item.labels[LABELS.containerName] ?? item.metadata?.name ?? '',
-      restartCount: Number(item.annotations[ANNOTATIONS.restartCount] ?? item.metadata?.attempt ?? 0), phase: PHASES[status.state],
-      createdAtMs: status.createdAt / NANOS_PER_MS, startedAtMs: status.startedAt / NANOS_PER_MS, finishedAtMs: status.finishedAt / NANOS_PER_MS,
-      exitCode: status.exitCode, reason: status.reason, message: status.message,
-      image: status.image?.image || item.image?.image || '', imageRef: status.imageRef, hash: item.annotations[ANNOTATIONS.hash] ?? '',
-      logPath: status.logPath, annotations: item.annotations, mounts: status.mounts, user: status.user?.linux, resources: status.resources?.linux,
+      id: item.id,
+      sandboxId: item.podSandboxId,
+      name: item.labels[LABELS.containerName] ?? item.metadata?.name ?? '',
+      restartCount: Number(item.annotations[ANNOTATIONS.restartCount] ?? item.metadata?.attempt ?? 0),
+      phase: PHASES[status.state],
+      createdAtMs: status.createdAt / NANOS_PER_MS,
+      startedAtMs: status.startedAt / NANOS_PER_MS,
+      finishedAtMs: status.finishedAt / NANOS_PER_MS,
+      exitCode: status.exitCode,
+      reason: status.reason,
+      message: status.message,
+      image: status.image?.image || item.image?.image || '',
+      imageRef: status.imageRef,
+      hash: item.annotations[ANNOTATIONS.hash] ?? '',
+      logPath: status.logPath,
+      annotations: item.annotations,
+      mounts: status.mounts,
+      user: status.user?.linux,
+      resources: status.resources?.linux,
     };
     this.#containers.set(item.id, { state: status.state, container });
     return container;
@@ -151,8 +201,14 @@ export function emptyPodRuntime(uid: string): PodRuntime {
 }
 
 /** The newest container of this name, in this sandbox when one is given. */
-export function latestContainer(runtime: PodRuntime, name: string, sandboxId?: string): RuntimeContainer | undefined {
-  return runtime.containers.find((container) => container.name === name && (sandboxId === undefined || container.sandboxId === sandboxId));
+export function latestContainer(
+  runtime: PodRuntime,
+  name: string,
+  sandboxId?: string,
+): RuntimeContainer | undefined {
+  return runtime.containers.find(
+    (container) => container.name === name && (sandboxId === undefined || container.sandboxId === sandboxId),
+  );
 }
 
 /** The sandbox that the pod lives in; undefined while there is none that is ready. */

@@ -18,7 +18,9 @@ export class SerialRunner {
     this.#options = options;
   }
 
-  get busy(): boolean { return this.#running !== undefined; }
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
 
   wake(): void {
     if (this.#stopped) return;
@@ -44,6 +46,7 @@ export class SerialRunner {
       nextAtMs = await work();
     }
     this.#running = undefined;
-    if (nextAtMs !== undefined && !this.#stopped) this.#timer = clock.after(Math.max(0, nextAtMs - clock.now()), () => this.wake());
+    if (nextAtMs !== undefined && !this.#stopped)
+      this.#timer = clock.after(Math.max(0, nextAtMs - clock.now()), () => this.wake());
   }
 }

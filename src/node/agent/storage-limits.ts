@@ -23,7 +23,10 @@ export interface LimitedPod {
 }
 
 /** In bytes, by name. */
-export interface StorageUse { readonly volumes: ReadonlyMap<string, number>; readonly containers: ReadonlyMap<string, number> }
+export interface StorageUse {
+  readonly volumes: ReadonlyMap<string, number>;
+  readonly containers: ReadonlyMap<string, number>;
+}
 
 export interface StorageLimitsOptions {
   readonly parts: Pick<AgentParts, 'cri' | 'clock' | 'log' | 'events' | 'volumes' | 'logsDir'>;
@@ -58,7 +61,9 @@ export class StorageLimits {
   async #round(): Promise<number> {
     const { clock, log } = this.#options.parts;
     const beganMs = clock.monotonic();
-    await this.check().catch((error: unknown) => log.warn('use of disks not known', { error: errorMessage(error) }));
+    await this.check().catch((error: unknown) =>
+      log.warn('use of disks not known', { error: errorMessage(error) }),
+    );
     return Math.max(PERIOD_MS, (clock.monotonic() - beganMs) * REST_PER_WORK);
   }
 
@@ -72,7 +77,10 @@ export class StorageLimits {
       if (this.#rounds.stopped) return;
       const message = excess(worker.pod, await this.#use(worker.pod, stats));
       if (message === undefined || worker.finished || worker.ending) continue;
-      parts.log.info('pod evicted', { pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`, message });
+      parts.log.info('pod evicted', {
+        pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`,
+        message,
+      });
       parts.events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
       worker.fail({ reason: 'Evicted', message, graceSeconds: GRACE_SECONDS });
     }
@@ -81,12 +89,17 @@ export class StorageLimits {
   async #use(pod: Pod, stats: readonly ContainerStats[]): Promise<StorageUse> {
     const { volumes, logsDir } = this.#options.parts;
     const { uid = '' } = pod.metadata ?? {};
-    const used = new Map<string, number>(), containers = new Map<string, number>();
-    for (const { name } of diskVolumes(pod)) used.set(name, await bytesBelow(volumes.emptyDirPath(uid, name)));
-    for (const { name } of [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? []]) {
-      const own = stats.filter(({ attributes }) => attributes?.labels[LABELS.podUID] === uid && attributes.labels[LABELS.containerName] === name);
+    const used = new Map<string, number>(),
+      containers = new Map<string, number>();
+    for (const { name } of diskVolumes(pod))
+      used.set(name, await bytesBelow(volumes.emptyDirPath(uid, name)));
+    for (const { name } of [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]) {
+      const own = stats.filter(
+        ({ attributes }) =>
+          attributes?.labels[LABELS.podUID] === uid && attributes.labels[LABELS.containerName] === name,
+      );
       const layers = own.reduce((sum, { writableLayer }) => sum + (writableLayer?.usedBytes?.value ?? 0), 0);
-      containers.set(name, layers + await bytesBelow(join(podLogDirectory(logsDir, pod), name)));
+      containers.set(name, layers + (await bytesBelow(join(podLogDirectory(logsDir, pod), name))));
     }
     return { volumes: used, containers };
   }
@@ -98,7 +111,10 @@ function diskVolumes({ spec }: Pod): Volume[] {
 }
 
 function hasLimits(pod: Pod): boolean {
-  return diskVolumes(pod).some(({ emptyDir }) => emptyDir?.sizeLimit !== undefined) || storageLimit(pod) !== undefined;
+  return (
+    diskVolumes(pod).some(({ emptyDir }) => emptyDir?.sizeLimit !== undefined) ||
+    storageLimit(pod) !== undefined
+  );
 }
 
 function storageLimit({ spec }: Pod): Quantity | undefined {
@@ -109,15 +125,18 @@ function storageLimit({ spec }: Pod): Quantity | undefined {
 export function excess(pod: Pod, { volumes, containers }: StorageUse): string | undefined {
   for (const { name, emptyDir } of diskVolumes(pod)) {
     const limit = emptyDir?.sizeLimit === undefined ? undefined : parseQuantity(emptyDir.sizeLimit);
-    if (limit && limit.sign > 0 && exceeds(volumes.get(name), limit)) return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.toString()}". `;
+    if (limit && limit.sign > 0 && exceeds(volumes.get(name), limit))
+      return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.toString()}". `;
   }
   const limit = storageLimit(pod);
   const total = [...volumes.values(), ...containers.values()].reduce((sum, bytes) => sum + bytes, 0);
-  if (limit && exceeds(total, limit)) return `Pod ephemeral local storage usage exceeds the total limit of containers ${limit.toString()}. `;
+  if (limit && exceeds(total, limit))
+    return `Pod ephemeral local storage usage exceeds the total limit of containers ${limit.toString()}. `;
   for (const { name, resources } of pod.spec?.containers ?? []) {
     const text = resources?.limits?.[STORAGE];
     const own = text === undefined ? undefined : parseQuantity(text);
-    if (own && !own.isZero && exceeds(containers.get(name), own)) return `Container ${name} exceeded its local ephemeral storage limit "${own.toString()}". `;
+    if (own && !own.isZero && exceeds(containers.get(name), own))
+      return `Container ${name} exceeded its local ephemeral storage limit "${own.toString()}". `;
   }
   return undefined;
 }

@@ -6,16 +6,29 @@ type Namespace = 'IPC' | 'Net';
 /** All are namespaced since Linux 5.7; older kernels refuse them at the container's start. */
 const SAFE: ReadonlyMap<string, Namespace> = new Map([
   ['kernel.shm_rmid_forced', 'IPC'],
-  ...['ip_local_port_range', 'tcp_syncookies', 'ping_group_range', 'ip_unprivileged_port_start', 'ip_local_reserved_ports', 'tcp_keepalive_time', 'tcp_fin_timeout', 'tcp_keepalive_intvl', 'tcp_keepalive_probes', 'tcp_rmem', 'tcp_wmem']
-    .map((name): [string, Namespace] => [`net.ipv4.${name}`, 'Net']),
+  ...[
+    'ip_local_port_range',
+    'tcp_syncookies',
+    'ping_group_range',
+    'ip_unprivileged_port_start',
+    'ip_local_reserved_ports',
+    'tcp_keepalive_time',
+    'tcp_fin_timeout',
+    'tcp_keepalive_intvl',
+    'tcp_keepalive_probes',
+    'tcp_rmem',
+    'tcp_wmem',
+  ].map((name): [string, Namespace] => [`net.ipv4.${name}`, 'Net']),
 ]);
 
 /** Why the node does not take the pod, in upstream's words. */
 export function forbiddenSysctl({ spec }: Pod): string | undefined {
   for (const { name } of spec?.securityContext?.sysctls ?? []) {
-    const dotted = withDots(name), namespace = SAFE.get(dotted);
+    const dotted = withDots(name),
+      namespace = SAFE.get(dotted);
     if (!namespace) return `forbidden sysctl: "${dotted}" not allowlisted`;
-    if (namespace === 'IPC' ? spec?.hostIPC : spec?.hostNetwork) return `forbidden sysctl: "${dotted}" not allowed with host ${namespace} enabled`;
+    if (namespace === 'IPC' ? spec?.hostIPC : spec?.hostNetwork)
+      return `forbidden sysctl: "${dotted}" not allowed with host ${namespace} enabled`;
   }
   return undefined;
 }

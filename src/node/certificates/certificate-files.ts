@@ -27,7 +27,9 @@ export class CertificateFiles {
     this.#name = name;
   }
 
-  get currentPath(): string { return join(this.#dir, `${this.#name}-current.pem`); }
+  get currentPath(): string {
+    return join(this.#dir, `${this.#name}-current.pem`);
+  }
 
   /** undefined when there is none; throws an Error that names the file for one that is damaged. */
   async load(): Promise<Pair | undefined> {
@@ -70,7 +72,9 @@ export class CertificateFiles {
     await rm(this.#pendingPath, { force: true });
   }
 
-  get #pendingPath(): string { return join(this.#dir, `${this.#name}.key.tmp`); }
+  get #pendingPath(): string {
+    return join(this.#dir, `${this.#name}.key.tmp`);
+  }
 
   async #freeName(stamp: string): Promise<string> {
     const taken = new Set(await readdir(this.#dir));
@@ -83,18 +87,27 @@ export class CertificateFiles {
   async #removeOld(): Promise<void> {
     const current = basename(await readlink(this.currentPath));
     const form = new RegExp(`^${this.#name}-\\d{4}(-\\d+)+\\.pem$`);
-    const others = (await readdir(this.#dir)).filter((file) => form.test(file) && file !== current).toSorted().toReversed();
+    const others = (await readdir(this.#dir))
+      .filter((file) => form.test(file) && file !== current)
+      .toSorted()
+      .toReversed();
     for (const file of others.slice(KEPT - 1)) await rm(join(this.#dir, file), { force: true });
   }
 }
 
 export function parsePair(text: string): Pair {
   const certificates = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g);
-  const [key] = text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----\n?/) ?? [];
+  const [key] =
+    text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----\n?/) ?? [];
   if (!certificates || !key) throw new Error('it should hold a certificate and its key, as PEM');
   const leaf = new X509Certificate(certificates[0]);
-  if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error('the key is not the certificate\'s');
-  return { certificatePem: certificates.join(''), keyPem: key, validFromMs: Date.parse(leaf.validFrom), validToMs: Date.parse(leaf.validTo) };
+  if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
+  return {
+    certificatePem: certificates.join(''),
+    keyPem: key,
+    validFromMs: Date.parse(leaf.validFrom),
+    validToMs: Date.parse(leaf.validTo),
+  };
 }
 
 function isKey(text: string): boolean {

@@ -17,7 +17,9 @@ import { CertificateManager, type CertificateManagerOptions } from './certificat
 import { KUBELET_CLIENT, KUBELET_SERVING } from './request.ts';
 
 const MINUTE_MS = 60_000;
-const CONTROLLERS = ['approving', 'signing', 'cleaner'].map((what) => `certificatesigningrequest-${what}-controller`);
+const CONTROLLERS = ['approving', 'signing', 'cleaner'].map(
+  (what) => `certificatesigningrequest-${what}-controller`,
+);
 const NODE = { name: 'system:node:a', groups: ['system:nodes', 'system:authenticated'] };
 
 interface World {
@@ -34,14 +36,31 @@ async function world(t: TestContext): Promise<World> {
   const test = await startTestApi({ clock });
   const run = async <T>(work: Promise<T>): Promise<T> => {
     let over = false;
-    const ended = work.finally(() => { over = true; });
+    const ended = work.finally(() => {
+      over = true;
+    });
     ended.catch(() => {});
     while (!over) await clock.advance(20);
     return ended;
   };
   const controllers = await startControllerManager({
-    api: test.api, clock, log: silentLogger, identity: 'test', clusterCIDR: '10.244.0.0/16', caPem: test.pki.ca.certificatePem, caKeyPem: test.pki.ca.keyPem, leaderElect: false, names: CONTROLLERS, signing: { clusterSigningDurationMs: 60 * MINUTE_MS },
-    apiFor: (account) => Promise.resolve(test.clientAs({ name: `system:serviceaccount:kube-system:${account}`, groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', 'system:authenticated'] })),
+    api: test.api,
+    clock,
+    log: silentLogger,
+    identity: 'test',
+    clusterCIDR: '10.244.0.0/16',
+    caPem: test.pki.ca.certificatePem,
+    caKeyPem: test.pki.ca.keyPem,
+    leaderElect: false,
+    names: CONTROLLERS,
+    signing: { clusterSigningDurationMs: 60 * MINUTE_MS },
+    apiFor: (account) =>
+      Promise.resolve(
+        test.clientAs({
+          name: `system:serviceaccount:kube-system:${account}`,
+          groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', 'system:authenticated'],
+        }),
+      ),
   });
   await controllers.start();
   const managers: CertificateManager[] = [];
@@ -52,10 +71,20 @@ async function world(t: TestContext): Promise<World> {
     rmSync(dir, { recursive: true, force: true });
   });
   return {
-    api: test.api, clock, dir,
+    api: test.api,
+    clock,
+    dir,
     manager(change = {}) {
       const made = new CertificateManager({
-        what: 'client certificate', kind: KUBELET_CLIENT, names: { nodeName: 'a' }, files: new CertificateFiles(join(dir, 'pki'), 'kubelet-client'), api: test.clientAs(NODE), clock, log: silentLogger, random: seededRandom(1), ...change,
+        what: 'client certificate',
+        kind: KUBELET_CLIENT,
+        names: { nodeName: 'a' },
+        files: new CertificateFiles(join(dir, 'pki'), 'kubelet-client'),
+        api: test.clientAs(NODE),
+        clock,
+        log: silentLogger,
+        random: seededRandom(1),
+        ...change,
       });
       managers.push(made);
       return made;
@@ -81,7 +110,8 @@ it('a client certificate is got, kept, and renewed between 70 and 90 % of its li
   const leaf = new X509Certificate(current.certificatePem);
   assert.equal(leaf.subject, 'O=system:nodes\nCN=system:node:a');
   for (let round = 0; round < 3; round++) {
-    const before = current, lifeMs = before.validToMs - clock.now();
+    const before = current,
+      lifeMs = before.validToMs - clock.now();
     await clock.advance(lifeMs * 0.69);
     assert.equal(first.current, before);
     for (let ms = 0; ms < lifeMs * 0.21; ms += MINUTE_MS) await clock.advance(MINUTE_MS);
@@ -114,13 +144,23 @@ it('a client certificate is got, kept, and renewed between 70 and 90 % of its li
 it('a serving certificate waits for approval; a denied request is made again', async (t) => {
   const { api, until, manager, dir } = await world(t);
   const serving = manager({
-    what: 'serving certificate', kind: KUBELET_SERVING, names: { nodeName: 'a', dnsNames: ['a'], ipAddresses: ['10.0.0.5'] }, files: new CertificateFiles(join(dir, 'pki'), 'kubelet-server'),
+    what: 'serving certificate',
+    kind: KUBELET_SERVING,
+    names: { nodeName: 'a', dnsNames: ['a'], ipAddresses: ['10.0.0.5'] },
+    files: new CertificateFiles(join(dir, 'pki'), 'kubelet-server'),
   });
   await serving.start();
-  const pending = async (): Promise<string> => (await until('a request', async () => (await api.list(certificateSigningRequests)).items.find(({ status }) => !status?.conditions)))!.metadata!.name!;
+  const pending = async (): Promise<string> =>
+    (await until('a request', async () =>
+      (await api.list(certificateSigningRequests)).items.find(({ status }) => !status?.conditions),
+    ))!.metadata!.name!;
   const decide = async (name: string, type: string): Promise<void> => {
     const request = await api.get(certificateSigningRequests, { name });
-    await api.updateSubresource(certificateSigningRequests, { ...request, status: { conditions: [{ type, status: 'True', reason: 'Test', message: 'no' }] } }, 'approval');
+    await api.updateSubresource(
+      certificateSigningRequests,
+      { ...request, status: { conditions: [{ type, status: 'True', reason: 'Test', message: 'no' }] } },
+      'approval',
+    );
   };
   const first = await pending();
   await decide(first, 'Denied');
@@ -135,7 +175,11 @@ it('a serving certificate waits for approval; a denied request is made again', a
 it('one that ends before it could be renewed is told', async (t) => {
   const { api, clock, manager, until } = await world(t);
   let expired = 0;
-  const client = manager({ expired: () => { expired++; } });
+  const client = manager({
+    expired: () => {
+      expired++;
+    },
+  });
   await client.start();
   await until('the certificate', () => client.current);
   await api.delete(clusterRoleBindings, { name: 'kubeadm:node-autoapprove-certificate-rotation' });

@@ -50,7 +50,9 @@ export class CertificateManager implements Component {
   }
 
   /** What is in use; undefined until there is one. */
-  get current(): Pair | undefined { return this.#current; }
+  get current(): Pair | undefined {
+    return this.#current;
+  }
 
   /** Reads what is kept; the rest happens in the background. */
   async start(): Promise<void> {
@@ -99,26 +101,43 @@ export class CertificateManager implements Component {
   #deadlineMs(): number {
     if (!this.#current) return 0;
     const { random = realRandom } = this.#options;
-    return this.#sinceMs + (this.#current.validToMs - this.#sinceMs) * (ROTATE_FROM + ROTATE_SPREAD * random());
+    return (
+      this.#sinceMs + (this.#current.validToMs - this.#sinceMs) * (ROTATE_FROM + ROTATE_SPREAD * random())
+    );
   }
 
   async #renew(): Promise<Pair> {
     const { api, clock, kind, names, files, log, what } = this.#options;
     const keyPem = makeKey();
-    const waiting = (name: string): void => log.info(`the ${what} waits for approval: kubectl certificate approve ${name}`);
-    return files.save(await askForCertificate({ api, clock, signal: this.#stop.signal, kind, names, keyPem, waiting }), keyPem);
+    const waiting = (name: string): void =>
+      log.info(`the ${what} waits for approval: kubectl certificate approve ${name}`);
+    return files.save(
+      await askForCertificate({ api, clock, signal: this.#stop.signal, kind, names, keyPem, waiting }),
+      keyPem,
+    );
   }
 }
 
 /** A machine may have got another address since. */
-function isFor({ certificatePem }: Pair, { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames): boolean {
+function isFor(
+  { certificatePem }: Pair,
+  { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames,
+): boolean {
   const certificate = new X509Certificate(certificatePem);
-  return certificate.subject.split('\n').includes(`CN=system:node:${nodeName}`) && dnsNames.every((name) => certificate.checkHost(name) !== undefined) && ipAddresses.every((address) => certificate.checkIP(address) !== undefined);
+  return (
+    certificate.subject.split('\n').includes(`CN=system:node:${nodeName}`) &&
+    dnsNames.every((name) => certificate.checkHost(name) !== undefined) &&
+    ipAddresses.every((address) => certificate.checkIP(address) !== undefined)
+  );
 }
 
 /** Timers reach no further than some weeks; the machine's clock may also be set. */
 const SLEEP_AT_MOST_MS = 3_600_000;
 
-async function sleepUntil(clock: Clock, { endMs, signal }: { readonly endMs: number; readonly signal: AbortSignal }): Promise<void> {
-  for (let leftMs = endMs - clock.now(); leftMs > 0; leftMs = endMs - clock.now()) await clock.sleep(Math.min(leftMs, SLEEP_AT_MOST_MS), signal);
+async function sleepUntil(
+  clock: Clock,
+  { endMs, signal }: { readonly endMs: number; readonly signal: AbortSignal },
+): Promise<void> {
+  for (let leftMs = endMs - clock.now(); leftMs > 0; leftMs = endMs - clock.now())
+    await clock.sleep(Math.min(leftMs, SLEEP_AT_MOST_MS), signal);
 }

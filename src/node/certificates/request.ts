@@ -12,10 +12,20 @@ export interface CertificateKind {
   readonly usages: readonly string[];
 }
 
-export const KUBELET_CLIENT: CertificateKind = { signerName: 'kubernetes.io/kube-apiserver-client-kubelet', usages: ['digital signature', 'client auth'] };
-export const KUBELET_SERVING: CertificateKind = { signerName: 'kubernetes.io/kubelet-serving', usages: ['digital signature', 'server auth'] };
+export const KUBELET_CLIENT: CertificateKind = {
+  signerName: 'kubernetes.io/kube-apiserver-client-kubelet',
+  usages: ['digital signature', 'client auth'],
+};
+export const KUBELET_SERVING: CertificateKind = {
+  signerName: 'kubernetes.io/kubelet-serving',
+  usages: ['digital signature', 'server auth'],
+};
 
-export interface RequestNames { readonly nodeName: string; readonly dnsNames?: readonly string[]; readonly ipAddresses?: readonly string[] }
+export interface RequestNames {
+  readonly nodeName: string;
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+}
 
 /** Somebody decided against it, or its signer did. */
 export class RequestRefused extends Error {
@@ -30,22 +40,40 @@ const LOOK_FIRST_MS = 250;
 const LOOK_MAX_MS = 5_000;
 
 export function makeKey(): string {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
 }
 
 /** PEM. */
-export async function makeRequest(keyPem: string, { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames): Promise<string> {
+export async function makeRequest(
+  keyPem: string,
+  { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames,
+): Promise<string> {
   await import('reflect-metadata');
   const x509 = await import('@peculiar/x509');
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-  const key = createPrivateKey(keyPem), der = { type: 'pkcs8', format: 'der' } as const;
+  const key = createPrivateKey(keyPem),
+    der = { type: 'pkcs8', format: 'der' } as const;
   const keys = {
     privateKey: await webcrypto.subtle.importKey('pkcs8', key.export(der), algorithm, false, ['sign']),
-    publicKey: await webcrypto.subtle.importKey('spki', createPublicKey(key).export({ type: 'spki', format: 'der' }), algorithm, true, ['verify']),
+    publicKey: await webcrypto.subtle.importKey(
+      'spki',
+      createPublicKey(key).export({ type: 'spki', format: 'der' }),
+      algorithm,
+      true,
+      ['verify'],
+    ),
   };
-  const names = [...dnsNames.map((value) => ({ type: 'dns' as const, value })), ...ipAddresses.map((value) => ({ type: 'ip' as const, value }))];
+  const names = [
+    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+    ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+  ];
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: [{ O: ['system:nodes'] }, { CN: [`system:node:${nodeName}`] }], keys, signingAlgorithm: algorithm,
+    name: [{ O: ['system:nodes'] }, { CN: [`system:node:${nodeName}`] }],
+    keys,
+    signingAlgorithm: algorithm,
     extensions: names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)],
   });
   return `${request.toString('pem').trim()}\n`;
@@ -73,9 +101,15 @@ export async function askForCertificate(options: AskOptions): Promise<string> {
     signal.throwIfAborted();
     const { status } = await look(api, name);
     const refused = status?.conditions?.find(({ type }) => type === 'Denied' || type === 'Failed');
-    if (refused) throw new RequestRefused(`certificate request ${name} was ${refused.type === 'Denied' ? 'denied' : 'not signed'}: ${refused.message || refused.reason || 'no reason was given'}`);
+    if (refused)
+      throw new RequestRefused(
+        `certificate request ${name} was ${refused.type === 'Denied' ? 'denied' : 'not signed'}: ${refused.message || refused.reason || 'no reason was given'}`,
+      );
     if (status?.certificate) return Buffer.from(status.certificate, 'base64').toString();
-    if (clock.now() >= endMs) throw new Error(`certificate request ${name} was neither approved nor denied in ${WAIT_MS / 60_000} minutes`);
+    if (clock.now() >= endMs)
+      throw new Error(
+        `certificate request ${name} was neither approved nor denied in ${WAIT_MS / 60_000} minutes`,
+      );
     if (!told && pauseMs === LOOK_MAX_MS) {
       told = true;
       options.waiting?.(name);
@@ -89,15 +123,32 @@ async function look(api: Client, name: string): Promise<CertificateSigningReques
   try {
     return await api.get(certificateSigningRequests, { name });
   } catch (error) {
-    if (isStatusError(error, 'NotFound') || isStatusError(error, 'Forbidden') || isStatusError(error, 'Unauthorized')) throw error;
+    if (
+      isStatusError(error, 'NotFound') ||
+      isStatusError(error, 'Forbidden') ||
+      isStatusError(error, 'Unauthorized')
+    )
+      throw error;
     return { spec: { request: '', signerName: '' } };
   }
 }
 
-async function submit({ api, kind, names, keyPem, resumable }: AskOptions): Promise<CertificateSigningRequest> {
+async function submit({
+  api,
+  kind,
+  names,
+  keyPem,
+  resumable,
+}: AskOptions): Promise<CertificateSigningRequest> {
   const request = Buffer.from(await makeRequest(keyPem, names)).toString('base64');
-  const name = `node-csr-${createHash('sha256').update(createPublicKey(keyPem).export({ type: 'spki', format: 'der' })).update(`${kind.signerName}\n${names.nodeName}`).digest('base64url')}`;
-  const object = { metadata: resumable ? { name } : { generateName: 'csr-' }, spec: { request, signerName: kind.signerName, usages: [...kind.usages] } };
+  const name = `node-csr-${createHash('sha256')
+    .update(createPublicKey(keyPem).export({ type: 'spki', format: 'der' }))
+    .update(`${kind.signerName}\n${names.nodeName}`)
+    .digest('base64url')}`;
+  const object = {
+    metadata: resumable ? { name } : { generateName: 'csr-' },
+    spec: { request, signerName: kind.signerName, usages: [...kind.usages] },
+  };
   try {
     return await api.create(certificateSigningRequests, object);
   } catch (error) {

@@ -14,17 +14,26 @@ export function gatewayOf(podCIDR: string): string {
 }
 
 /** Idempotent. Returns the gateway address. Throws ContainerdError 'network'. */
-export async function ensureBridge(layout: Pick<ContainerdLayout, 'bridge'>, podCIDR: string): Promise<string> {
+export async function ensureBridge(
+  layout: Pick<ContainerdLayout, 'bridge'>,
+  podCIDR: string,
+): Promise<string> {
   const gateway = gatewayOf(podCIDR);
   const prefix = podCIDR.split('/')[1] ?? '24';
   await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');
-  await ip(['address', 'add', `${gateway}/${prefix}`, 'broadcast', '+', 'dev', layout.bridge], 'File exists', 'Address already assigned');
+  await ip(
+    ['address', 'add', `${gateway}/${prefix}`, 'broadcast', '+', 'dev', layout.bridge],
+    'File exists',
+    'Address already assigned',
+  );
   await ip(['link', 'set', layout.bridge, 'up']);
   return gateway;
 }
 
 async function ip(words: readonly string[], ...fine: readonly string[]): Promise<void> {
   const { code, stderr } = await run(['ip', ...words]);
-  if (code === undefined) throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
-  if (code !== 0 && !fine.some((text) => stderr.includes(text))) throw new ContainerdError('network', `ip ${words.join(' ')} failed: ${stderr.trim()}`);
+  if (code === undefined)
+    throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
+  if (code !== 0 && !fine.some((text) => stderr.includes(text)))
+    throw new ContainerdError('network', `ip ${words.join(' ')} failed: ${stderr.trim()}`);
 }

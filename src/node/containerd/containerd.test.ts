@@ -15,7 +15,10 @@ import { findProcess, findShims, isAlive, readStartTime } from './process.ts';
 import { mountsBelow } from './teardown.ts';
 import { run } from './run.ts';
 
-const skip = await inspectMachine().then(() => existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static', (error: Error) => error.message);
+const skip = await inspectMachine().then(
+  () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
+  (error: Error) => error.message,
+);
 const POD_CIDR = '10.211.7.0/24';
 
 describe('containerd of a cluster', { skip }, () => {
@@ -42,21 +45,37 @@ describe('containerd of a cluster', { skip }, () => {
     const { adopted } = await runtime.start();
     assert.equal(adopted, false);
     const { status } = await runtime.cri.status({});
-    assert.deepEqual(status?.conditions.map(({ type, status: met }) => [type, met]), [['RuntimeReady', true], ['NetworkReady', true]]);
+    assert.deepEqual(
+      status?.conditions.map(({ type, status: met }) => [type, met]),
+      [
+        ['RuntimeReady', true],
+        ['NetworkReady', true],
+      ],
+    );
   });
 
   test('runs a container in a pod with an address, limits and a log', async () => {
     const [image] = await runtime.importImage((await buildBusyboxImage()).tar);
     assert.equal(image?.name, 'docker.io/library/busybox:latest');
     sandboxId = (await runtime.cri.runPodSandbox({ config: pod })).podSandboxId;
-    containerId = await startContainer({ runtime, pod, sandboxId, command: ['sh', '-c', 'echo hello; mkdir /w; echo hi > /w/index.html; httpd -f -p 80 -h /w'] });
-    const address = (await runtime.cri.podSandboxStatus({ podSandboxId: sandboxId })).status?.network?.ip ?? '';
+    containerId = await startContainer({
+      runtime,
+      pod,
+      sandboxId,
+      command: ['sh', '-c', 'echo hello; mkdir /w; echo hi > /w/index.html; httpd -f -p 80 -h /w'],
+    });
+    const address =
+      (await runtime.cri.podSandboxStatus({ podSandboxId: sandboxId })).status?.network?.ip ?? '';
     assert.match(address, /^10\.211\.7\.\d+$/);
     assert.match(await get(address, 80), /hi\n$/);
     const limit = await runtime.cri.execSync({ containerId, cmd: ['cat', '/proc/self/cgroup'], timeout: 10 });
     assert.match(limit.stdout.toString(), new RegExp(`${runtime.cgroupRoot}/pods/u1/${containerId}`));
     assert.match(await readFile(join(dir, 'logs/main.log'), 'utf8'), /^\S+ stdout F hello\n/);
-    const failed = await runtime.cri.execSync({ containerId, cmd: ['sh', '-c', 'echo no >&2; exit 3'], timeout: 10 });
+    const failed = await runtime.cri.execSync({
+      containerId,
+      cmd: ['sh', '-c', 'echo no >&2; exit 3'],
+      timeout: 10,
+    });
     assert.deepEqual([failed.exitCode, failed.stderr.toString()], [3, 'no\n']);
   });
 
@@ -66,7 +85,14 @@ describe('containerd of a cluster', { skip }, () => {
     process.kill(first.pid, 'SIGKILL');
     const second = await until('another containerd answers', async () => {
       const found = await findProcess(runtime.layout);
-      return found && found.pid !== first.pid && await runtime.cri.version({}).then(() => true, () => false) ? found : undefined;
+      return found &&
+        found.pid !== first.pid &&
+        (await runtime.cri.version({}).then(
+          () => true,
+          () => false,
+        ))
+        ? found
+        : undefined;
     });
     assert.notEqual(second.pid, first.pid);
     const { status } = await runtime.cri.containerStatus({ containerId });
@@ -78,12 +104,19 @@ describe('containerd of a cluster', { skip }, () => {
     await runtime.stop();
     // As after a crash in the middle of the start.
     await rm(runtime.layout.pidPath);
-    await writeFile(join(runtime.layout.cniDataDir, runtime.layout.networkName, '10.211.7.200'), 'gone\r\neth0');
+    await writeFile(
+      join(runtime.layout.cniDataDir, runtime.layout.networkName, '10.211.7.200'),
+      'gone\r\neth0',
+    );
     runtime = createContainerd({ dir: join(dir, 'node'), podCIDRs: [POD_CIDR] });
     assert.equal((await runtime.start()).adopted, true);
     assert.deepEqual(await findProcess(runtime.layout), running);
     assert.equal((await runtime.cri.containerStatus({ containerId })).status?.state, 'CONTAINER_RUNNING');
-    assert.equal(existsSync(join(runtime.layout.cniDataDir, runtime.layout.networkName, '10.211.7.200')), false, 'the lease of a pod that is gone is given back');
+    assert.equal(
+      existsSync(join(runtime.layout.cniDataDir, runtime.layout.networkName, '10.211.7.200')),
+      false,
+      'the lease of a pod that is gone is given back',
+    );
     assert.equal(leases(runtime).length, 1, 'the running pod keeps its lease');
   });
 
@@ -100,17 +133,30 @@ describe('containerd of a cluster', { skip }, () => {
 
   test('destroy leaves nothing, even when containerd was killed with pods running', async () => {
     const config = podConfig({ name: 'other', uid: 'u2', dir, cgroupRoot: runtime.cgroupRoot });
-    const { podSandboxId } = await runtime.cri.runPodSandbox({ config: { ...config, portMappings: [{ protocol: 'TCP', containerPort: 80, hostPort: 28_713 }] } });
-    const id = await startContainer({ runtime, pod: config, sandboxId: podSandboxId, command: ['sleep', '1000'] });
-    const info = JSON.parse((await runtime.cri.containerStatus({ containerId: id, verbose: true })).info['info'] ?? '{}') as { pid: number };
-    const namespace = (JSON.parse((await runtime.cri.podSandboxStatus({ podSandboxId, verbose: true })).info['info'] ?? '{}') as { runtimeSpec: { linux: { namespaces: { type: string; path?: string }[] } } })
-      .runtimeSpec.linux.namespaces.find(({ type }) => type === 'network')?.path ?? '';
+    const { podSandboxId } = await runtime.cri.runPodSandbox({
+      config: { ...config, portMappings: [{ protocol: 'TCP', containerPort: 80, hostPort: 28_713 }] },
+    });
+    const id = await startContainer({
+      runtime,
+      pod: config,
+      sandboxId: podSandboxId,
+      command: ['sleep', '1000'],
+    });
+    const info = JSON.parse(
+      (await runtime.cri.containerStatus({ containerId: id, verbose: true })).info['info'] ?? '{}',
+    ) as { pid: number };
+    const namespace =
+      (
+        JSON.parse(
+          (await runtime.cri.podSandboxStatus({ podSandboxId, verbose: true })).info['info'] ?? '{}',
+        ) as { runtimeSpec: { linux: { namespaces: { type: string; path?: string }[] } } }
+      ).runtimeSpec.linux.namespaces.find(({ type }) => type === 'network')?.path ?? '';
     assert.ok(existsSync(namespace), namespace);
     await runtime.stop();
     const running = await findProcess(runtime.layout);
     assert.ok(running);
     process.kill(running.pid, 'SIGKILL');
-    await until('containerd is gone', async () => isAlive(running) ? undefined : true);
+    await until('containerd is gone', async () => (isAlive(running) ? undefined : true));
     const { layout } = runtime;
     await rm(layout.configPath, { force: true }); // nor can it be started again by its configuration
 
@@ -119,7 +165,10 @@ describe('containerd of a cluster', { skip }, () => {
     assert.deepEqual(findShims(layout), []);
     assert.deepEqual(await mountsBelow([layout.dir, layout.runDir]), []);
     assert.equal(existsSync(`/sys/class/net/${layout.bridge}`), false);
-    assert.equal(cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot))), false);
+    assert.equal(
+      cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot))),
+      false,
+    );
     assert.notEqual((await run(['nft', 'list', 'table', 'inet', layout.nftTable])).code, 0);
     assert.doesNotMatch((await run(['nft', 'list', 'ruleset'])).stdout, /28713/);
     assert.equal(existsSync(layout.dir), false);
@@ -141,7 +190,10 @@ describe('containerd of a cluster', { skip }, () => {
   });
 
   test('a range that the machine already uses is refused', async () => {
-    await assert.rejects(runtime.configureNetwork(['127.0.0.0/16']), /the pod range 127\.0\.0\.0\/16 overlaps 127\.0\.0\.1\/8 of this machine's interface lo/);
+    await assert.rejects(
+      runtime.configureNetwork(['127.0.0.0/16']),
+      /the pod range 127\.0\.0\.0\/16 overlaps 127\.0\.0\.1\/8 of this machine's interface lo/,
+    );
     await assert.rejects(runtime.configureNetwork(['10.0.0.0']), /"10\.0\.0\.0" is no address range/);
   });
 
@@ -153,7 +205,10 @@ describe('containerd of a cluster', { skip }, () => {
       await rm(join(other.layout.root, 'io.containerd.metadata.v1.bolt'), { recursive: true });
       await writeFile(join(other.layout.root, 'io.containerd.metadata.v1.bolt'), '');
       const again = createContainerd({ dir: join(dir, 'broken') });
-      await assert.rejects(again.start(), /^ContainerdError: containerd (ended right after its start|runs without its CRI plugin): .+\(its log: .+\)$/);
+      await assert.rejects(
+        again.start(),
+        /^ContainerdError: containerd (ended right after its start|runs without its CRI plugin): .+\(its log: .+\)$/,
+      );
       await again.stop();
     } finally {
       assert.deepEqual(await destroyContainerd({ dir: join(dir, 'broken') }), []);
@@ -170,20 +225,44 @@ function readdirNames(path: string): string[] {
   return existsSync(path) ? readdirSync(path) : [];
 }
 
-function podConfig(of: { readonly name: string; readonly uid: string; readonly dir: string; readonly cgroupRoot: string }): CriInput<PodSandboxConfig> {
+function podConfig(of: {
+  readonly name: string;
+  readonly uid: string;
+  readonly dir: string;
+  readonly cgroupRoot: string;
+}): CriInput<PodSandboxConfig> {
   return {
     metadata: { name: of.name, uid: of.uid, namespace: 'default', attempt: 0 },
-    hostname: of.name, logDirectory: join(of.dir, 'logs'),
-    linux: { cgroupParent: `${of.cgroupRoot}/pods/${of.uid}`, securityContext: { namespaceOptions: { network: 'POD' } } },
+    hostname: of.name,
+    logDirectory: join(of.dir, 'logs'),
+    linux: {
+      cgroupParent: `${of.cgroupRoot}/pods/${of.uid}`,
+      securityContext: { namespaceOptions: { network: 'POD' } },
+    },
   };
 }
 
-async function startContainer(of: { readonly runtime: Containerd; readonly pod: CriInput<PodSandboxConfig>; readonly sandboxId: string; readonly command: string[] }): Promise<string> {
-  const resources = { memoryLimitInBytes: 64 * 1024 * 1024, cpuShares: 102, cpuPeriod: 100_000, cpuQuota: 50_000, oomScoreAdj: -997 };
+async function startContainer(of: {
+  readonly runtime: Containerd;
+  readonly pod: CriInput<PodSandboxConfig>;
+  readonly sandboxId: string;
+  readonly command: string[];
+}): Promise<string> {
+  const resources = {
+    memoryLimitInBytes: 64 * 1024 * 1024,
+    cpuShares: 102,
+    cpuPeriod: 100_000,
+    cpuQuota: 50_000,
+    oomScoreAdj: -997,
+  };
   const { containerId } = await of.runtime.cri.createContainer({
-    podSandboxId: of.sandboxId, sandboxConfig: of.pod,
+    podSandboxId: of.sandboxId,
+    sandboxConfig: of.pod,
     config: {
-      metadata: { name: 'main', attempt: 0 }, image: { image: 'busybox' }, command: of.command, logPath: 'main.log',
+      metadata: { name: 'main', attempt: 0 },
+      image: { image: 'busybox' },
+      command: of.command,
+      logPath: 'main.log',
       linux: { resources, securityContext: { seccomp: { profileType: 'RuntimeDefault' } } },
     },
   });
@@ -193,12 +272,18 @@ async function startContainer(of: { readonly runtime: Containerd; readonly pod: 
 
 /** An HTTP answer, once the server listens. */
 function get(host: string, port: number): Promise<string> {
-  return until(`an answer from ${host}`, () => new Promise((resolve) => {
-    const socket = connect({ host, port }, () => socket.write('GET / HTTP/1.0\r\n\r\n'));
-    let text = '';
-    socket.setEncoding('utf8').on('data', (part: string) => { text += part; });
-    socket.on('close', () => resolve(text === '' ? undefined : text)).on('error', () => {});
-  }));
+  return until(
+    `an answer from ${host}`,
+    () =>
+      new Promise((resolve) => {
+        const socket = connect({ host, port }, () => socket.write('GET / HTTP/1.0\r\n\r\n'));
+        let text = '';
+        socket.setEncoding('utf8').on('data', (part: string) => {
+          text += part;
+        });
+        socket.on('close', () => resolve(text === '' ? undefined : text)).on('error', () => {});
+      }),
+  );
 }
 
 async function until<T>(what: string, probe: () => Promise<T | undefined>): Promise<T> {

@@ -36,7 +36,14 @@ import type { Machine, Snapshotter } from './machine.ts';
 import { configureNetwork, destroyNetwork, releaseStaleLeases, shareNamespaceDir } from './network.ts';
 import { endProcess, findProcess, isAlive, removePidFile, spawnProcess } from './process.ts';
 import type { ContainerdProcess } from './process.ts';
-import { killLeftovers, podNamespaces, removeCgroups, removeShimSockets, stopPods, unmountBelow } from './teardown.ts';
+import {
+  killLeftovers,
+  podNamespaces,
+  removeCgroups,
+  removeShimSockets,
+  stopPods,
+  unmountBelow,
+} from './teardown.ts';
 
 export interface ContainerdOptions {
   /** Its directory; made when missing. Its path decides the names taken on the machine (layout.ts). */
@@ -62,7 +69,11 @@ export interface Containerd {
   /** Valid from the start on; calls fail with 'unavailable' while containerd is not running. */
   readonly cri: CriClient;
   /** Resolves when containerd answers, the sandbox image is there and stale address leases are given back. Throws ContainerdError. */
-  start(): Promise<{ readonly adopted: boolean; readonly snapshotter: Snapshotter; readonly machine: Machine }>;
+  start(): Promise<{
+    readonly adopted: boolean;
+    readonly snapshotter: Snapshotter;
+    readonly machine: Machine;
+  }>;
   /** Writes the pods' network; runs again when the ranges change. */
   configureNetwork(podCIDRs: readonly string[]): Promise<void>;
   importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]>;
@@ -114,18 +125,32 @@ class ContainerdRuntime implements Containerd {
     this.#options = options;
     this.#clock = options.clock ?? realClock;
     this.#log = (options.log ?? silentLogger).with({ component: 'containerd' });
-    this.layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
+    this.layout = containerdLayout({
+      dir: options.dir,
+      ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+    });
     this.cgroupRoot = this.layout.cgroupRoot;
     this.cgroupDriver = options.cgroupDriver ?? 'cgroupfs';
     this.socketPath = this.layout.socketPath;
     this.cri = createCriClient({ socketPath: this.socketPath });
-    this.imageMounts = createImageMounts(() => ({ ctr: this.#machine?.ctr ?? 'ctr', address: this.socketPath, snapshotter: this.#snapshotter }));
+    this.imageMounts = createImageMounts(() => ({
+      ctr: this.#machine?.ctr ?? 'ctr',
+      address: this.socketPath,
+      snapshotter: this.#snapshotter,
+    }));
   }
 
-  async start(): Promise<{ readonly adopted: boolean; readonly snapshotter: Snapshotter; readonly machine: Machine }> {
+  async start(): Promise<{
+    readonly adopted: boolean;
+    readonly snapshotter: Snapshotter;
+    readonly machine: Machine;
+  }> {
     this.#machine = await inspectMachine();
     await this.#prepareDirectories();
-    this.#snapshotter = await chooseSnapshotter({ root: this.layout.root, rememberIn: this.layout.snapshotterPath });
+    this.#snapshotter = await chooseSnapshotter({
+      root: this.layout.root,
+      rememberIn: this.layout.snapshotterPath,
+    });
     await writeRegistryHosts(this.layout.registryDir, this.#options.registries ?? []);
     const configChanged = await this.#writeConfig(this.#machine);
     if (this.#options.podCIDRs) await this.configureNetwork(this.#options.podCIDRs);
@@ -134,18 +159,34 @@ class ContainerdRuntime implements Containerd {
     await this.#importSandboxImage();
     await this.#releaseLeases();
     this.#supervise();
-    this.#log.info(adopted ? 'adopted the running containerd' : 'containerd started', { pid: this.#process?.pid, snapshotter: this.#snapshotter, version: this.#machine.containerdVersion });
+    this.#log.info(adopted ? 'adopted the running containerd' : 'containerd started', {
+      pid: this.#process?.pid,
+      snapshotter: this.#snapshotter,
+      version: this.#machine.containerdVersion,
+    });
     return { adopted, snapshotter: this.#snapshotter, machine: this.#machine };
   }
 
   async configureNetwork(podCIDRs: readonly string[]): Promise<void> {
     this.#machine ??= await inspectMachine();
-    if (!this.#machine.iptables) this.#log.warn('iptables is not installed: pods with a hostPort will not get it (apt-get install iptables)');
-    await configureNetwork(this.layout, { network: { podCIDRs, clusterCIDRs: this.#options.clusterCIDRs, portmap: this.#machine.iptables }, log: this.#log });
+    if (!this.#machine.iptables)
+      this.#log.warn(
+        'iptables is not installed: pods with a hostPort will not get it (apt-get install iptables)',
+      );
+    await configureNetwork(this.layout, {
+      network: { podCIDRs, clusterCIDRs: this.#options.clusterCIDRs, portmap: this.#machine.iptables },
+      log: this.#log,
+    });
   }
 
   async importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]> {
-    return importImage(source, { address: this.socketPath, snapshotter: this.#snapshotter, cri: this.cri, spoolDir: this.layout.spoolDir, ...(this.#machine ? { ctr: this.#machine.ctr } : {}) });
+    return importImage(source, {
+      address: this.socketPath,
+      snapshotter: this.#snapshotter,
+      cri: this.cri,
+      spoolDir: this.layout.spoolDir,
+      ...(this.#machine ? { ctr: this.#machine.ctr } : {}),
+    });
   }
 
   async setRegistries(registries: readonly RegistryHosts[]): Promise<void> {
@@ -157,16 +198,22 @@ class ContainerdRuntime implements Containerd {
     this.cri.close();
   }
 
-  async stopAll({ gracePeriodSeconds = DEFAULT_GRACE_SECONDS }: { readonly gracePeriodSeconds?: number } = {}): Promise<readonly string[]> {
+  async stopAll({
+    gracePeriodSeconds = DEFAULT_GRACE_SECONDS,
+  }: { readonly gracePeriodSeconds?: number } = {}): Promise<readonly string[]> {
     this.#endSupervision();
     const running = await findProcess(this.layout);
     const problems: string[] = [];
     if (running) {
-      problems.push(...await stopPods(this.cri, { gracePeriodSeconds, remove: false }).catch((error: unknown) => [errorMessage(error)]));
+      problems.push(
+        ...(await stopPods(this.cri, { gracePeriodSeconds, remove: false }).catch((error: unknown) => [
+          errorMessage(error),
+        ])),
+      );
       await endProcess(running, this.#clock);
     }
     this.cri.close();
-    problems.push(...await killLeftovers(this.layout, this.#clock));
+    problems.push(...(await killLeftovers(this.layout, this.#clock)));
     await removePidFile(this.layout);
     return problems;
   }
@@ -188,9 +235,15 @@ class ContainerdRuntime implements Containerd {
 
   /** True when a running containerd has read another configuration. */
   async #writeConfig(machine: Machine): Promise<boolean> {
-    const text = renderConfig({ layout: this.layout, machine, snapshotter: this.#snapshotter, sandboxImage: SANDBOX_IMAGE, cgroupDriver: this.cgroupDriver });
+    const text = renderConfig({
+      layout: this.layout,
+      machine,
+      snapshotter: this.#snapshotter,
+      sandboxImage: SANDBOX_IMAGE,
+      cgroupDriver: this.cgroupDriver,
+    });
     const stamped = `# Written by Capstan for containerd ${machine.containerdVersion}; changes are overwritten.\n${text}`;
-    if (await readFile(this.layout.configPath, 'utf8').catch(() => '') === stamped) return false;
+    if ((await readFile(this.layout.configPath, 'utf8').catch(() => '')) === stamped) return false;
     await writeFile(this.layout.configPath, stamped);
     return true;
   }
@@ -199,7 +252,9 @@ class ContainerdRuntime implements Containerd {
     const running = await findProcess(this.layout);
     if (!running) return false;
     if (configChanged) {
-      this.#log.info('containerd has an older configuration: restarting it, pods run on', { pid: running.pid });
+      this.#log.info('containerd has an older configuration: restarting it, pods run on', {
+        pid: running.pid,
+      });
       await endProcess(running, this.#clock);
       return false;
     }
@@ -221,9 +276,15 @@ class ContainerdRuntime implements Containerd {
     const why = await lastErrors(layout.logPath);
     if (isAlive(this.#process)) {
       await endProcess(this.#process, this.#clock);
-      throw new ContainerdError('start-failed', `containerd does not answer on ${layout.socketPath} after ${READY_TIMEOUT_MS / 1000} s: ${why} (its log: ${layout.logPath})`);
+      throw new ContainerdError(
+        'start-failed',
+        `containerd does not answer on ${layout.socketPath} after ${READY_TIMEOUT_MS / 1000} s: ${why} (its log: ${layout.logPath})`,
+      );
     }
-    throw new ContainerdError('start-failed', `containerd ended right after its start: ${why} (its log: ${layout.logPath})`);
+    throw new ContainerdError(
+      'start-failed',
+      `containerd ended right after its start: ${why} (its log: ${layout.logPath})`,
+    );
   }
 
   /** Waits for the CRI plugin, which starts after the socket opens. False when the process ends first. */
@@ -231,9 +292,19 @@ class ContainerdRuntime implements Containerd {
     const deadline = this.#clock.monotonic() + timeoutMs;
     let last: unknown;
     while (this.#process && isAlive(this.#process)) {
-      const ready = await this.cri.status({}, { deadlineMs: PROBE_DEADLINE_MS }).then(() => true, (error: unknown) => { last = error; return false; });
+      const ready = await this.cri.status({}, { deadlineMs: PROBE_DEADLINE_MS }).then(
+        () => true,
+        (error: unknown) => {
+          last = error;
+          return false;
+        },
+      );
       if (ready) return true;
-      if (isCriError(last, 'unimplemented')) throw new ContainerdError('start-failed', `containerd runs without its CRI plugin: ${await lastErrors(this.layout.logPath)} (its log: ${this.layout.logPath})`);
+      if (isCriError(last, 'unimplemented'))
+        throw new ContainerdError(
+          'start-failed',
+          `containerd runs without its CRI plugin: ${await lastErrors(this.layout.logPath)} (its log: ${this.layout.logPath})`,
+        );
       if (this.#clock.monotonic() > deadline) return false;
       await this.#clock.sleep(READY_POLL_MS);
     }
@@ -243,7 +314,11 @@ class ContainerdRuntime implements Containerd {
   async #importSandboxImage(): Promise<void> {
     if ((await this.cri.imageStatus({ image: { image: SANDBOX_IMAGE } })).image) return;
     const architecture = hostArchitecture();
-    if (!architecture) throw new ContainerdError('unsupported-machine', `there is no sandbox image for ${process.arch}: containers run on x64 and arm64`);
+    if (!architecture)
+      throw new ContainerdError(
+        'unsupported-machine',
+        `there is no sandbox image for ${process.arch}: containers run on x64 and arm64`,
+      );
     await this.importImage((await buildSandboxImage(architecture)).tar);
   }
 
@@ -268,7 +343,9 @@ class ContainerdRuntime implements Containerd {
       if (this.#clock.monotonic() - this.#startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
       if (this.#clock.monotonic() - this.#lastLogCheck > LOG_CHECK_MS) {
         this.#lastLogCheck = this.#clock.monotonic();
-        await rotateLog(this.layout.logPath).catch((error: unknown) => this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) }));
+        await rotateLog(this.layout.logPath).catch((error: unknown) =>
+          this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) }),
+        );
       }
       this.#schedule(WATCH_MS);
       return;
@@ -281,7 +358,10 @@ class ContainerdRuntime implements Containerd {
       this.#log.info('containerd is back', { pid: this.#process?.pid });
       this.#schedule(WATCH_MS);
     } catch (error) {
-      this.#log.error('containerd does not start', { error: errorMessage(error), retryInMs: this.#backoffMs });
+      this.#log.error('containerd does not start', {
+        error: errorMessage(error),
+        retryInMs: this.#backoffMs,
+      });
       this.#schedule(this.#backoffMs);
       this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS);
     }
@@ -302,7 +382,7 @@ async function forgetLastBoot(layout: ContainerdLayout): Promise<void> {
 }
 
 async function linkTo(path: string, target: string): Promise<void> {
-  if (await readlink(path).catch(() => undefined) === target) return;
+  if ((await readlink(path).catch(() => undefined)) === target) return;
   await rm(path, { recursive: true, force: true });
   await symlink(target, path);
 }
@@ -312,7 +392,10 @@ async function linkTo(path: string, target: string): Promise<void> {
  * be removed, one sentence each; then the directory stays, so that it can be tried again.
  */
 export async function destroyContainerd(options: ContainerdOptions): Promise<readonly string[]> {
-  const layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
+  const layout = containerdLayout({
+    dir: options.dir,
+    ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+  });
   const clock = options.clock ?? realClock;
   const running = await findProcess(layout);
   const problems: string[] = [];
@@ -324,12 +407,15 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
     cri.close();
     await endProcess(running, clock);
   }
-  problems.push(...await killLeftovers(layout, clock));
+  problems.push(...(await killLeftovers(layout, clock)));
   await removeShimSockets(layout);
-  const cniBinDir = await inspectMachine().then((machine) => machine.cniBinDir, () => undefined);
-  problems.push(...await destroyNetwork(layout, { cniBinDir, namespaces }));
-  problems.push(...await unmountBelow([layout.runDir, layout.dir]));
-  problems.push(...await removeCgroups(layout, clock));
+  const cniBinDir = await inspectMachine().then(
+    (machine) => machine.cniBinDir,
+    () => undefined,
+  );
+  problems.push(...(await destroyNetwork(layout, { cniBinDir, namespaces })));
+  problems.push(...(await unmountBelow([layout.runDir, layout.dir])));
+  problems.push(...(await removeCgroups(layout, clock)));
   if (problems.length > 0) return problems;
   await rm(layout.runDir, { recursive: true, force: true });
   await rm(layout.dir, { recursive: true, force: true });
@@ -337,7 +423,15 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
 }
 
 /** True when something of this directory's containerd is there. */
-export async function containerdExists(options: Pick<ContainerdOptions, 'dir' | 'runBase'>): Promise<boolean> {
-  const layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
-  return lstat(layout.configPath).then(() => true, () => false);
+export async function containerdExists(
+  options: Pick<ContainerdOptions, 'dir' | 'runBase'>,
+): Promise<boolean> {
+  const layout = containerdLayout({
+    dir: options.dir,
+    ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+  });
+  return lstat(layout.configPath).then(
+    () => true,
+    () => false,
+  );
 }

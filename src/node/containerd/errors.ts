@@ -1,7 +1,9 @@
 /** What can go wrong with the node's container runtime, in sentences for the person who ran `capstan up`. */
 
 export type ContainerdErrorCode =
-  | 'not-root' | 'not-linux' | 'not-installed'
+  | 'not-root'
+  | 'not-linux'
+  | 'not-installed'
   /** The kernel or the machine lacks what containers need. */
   | 'unsupported-machine'
   | 'socket-path-too-long'

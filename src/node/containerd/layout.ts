@@ -51,18 +51,27 @@ export interface LayoutOptions {
 }
 
 /** Throws ContainerdError 'socket-path-too-long'. */
-export function containerdLayout({ dir: givenDir, runBase = '/run/capstan' }: LayoutOptions): ContainerdLayout {
+export function containerdLayout({
+  dir: givenDir,
+  runBase = '/run/capstan',
+}: LayoutOptions): ContainerdLayout {
   const dir = canonical(resolve(givenDir));
   const id = createHash('sha256').update(dir).digest('hex').slice(0, 8);
   const runDir = join(runBase, id);
   const socketPath = join(runDir, 'containerd.sock');
   const length = Buffer.byteLength(socketPath + LONGEST_SUFFIX);
   if (length > MAX_SOCKET_PATH_BYTES) {
-    throw new ContainerdError('socket-path-too-long', `the socket path ${socketPath} has ${length} bytes with its suffix ${LONGEST_SUFFIX}, at most ${MAX_SOCKET_PATH_BYTES} are possible: choose a shorter run directory`);
+    throw new ContainerdError(
+      'socket-path-too-long',
+      `the socket path ${socketPath} has ${length} bytes with its suffix ${LONGEST_SUFFIX}, at most ${MAX_SOCKET_PATH_BYTES} are possible: choose a shorter run directory`,
+    );
   }
   const cniConfDir = join(dir, 'cni/net.d');
   return {
-    id, dir, runDir, socketPath,
+    id,
+    dir,
+    runDir,
+    socketPath,
     root: join(dir, 'root'),
     runLink: join(dir, 'run'),
     state: join(runDir, 'state'),

@@ -5,9 +5,13 @@ export const MAX_LOG_BYTES = 10 * 1024 * 1024;
 const KEPT_FILES = 2;
 
 export async function rotateLog(path: string, maxBytes = MAX_LOG_BYTES): Promise<boolean> {
-  const size = await stat(path).then((info) => info.size, () => 0);
+  const size = await stat(path).then(
+    (info) => info.size,
+    () => 0,
+  );
   if (size <= maxBytes) return false;
-  for (let number = KEPT_FILES; number > 1; number -= 1) await rename(`${path}.${number - 1}`, `${path}.${number}`).catch(() => {});
+  for (let number = KEPT_FILES; number > 1; number -= 1)
+    await rename(`${path}.${number - 1}`, `${path}.${number}`).catch(() => {});
   await copyFile(path, `${path}.1`);
   const file = await open(path, 'r+');
   await file.truncate(0).finally(() => file.close());

@@ -20,8 +20,11 @@ export interface PodNetwork {
 }
 
 /** Idempotent; pods that run keep their addresses. Throws ContainerdError 'network'. */
-export async function configureNetwork(layout: ContainerdLayout, { network, log }: { readonly network: PodNetwork; readonly log: Logger }): Promise<void> {
-  for (const cidr of [...network.podCIDRs, ...network.clusterCIDRs ?? []]) parseCidr(cidr);
+export async function configureNetwork(
+  layout: ContainerdLayout,
+  { network, log }: { readonly network: PodNetwork; readonly log: Logger },
+): Promise<void> {
+  for (const cidr of [...network.podCIDRs, ...(network.clusterCIDRs ?? [])]) parseCidr(cidr);
   await refuseOverlap(layout, network.podCIDRs);
   const bridgeFiltered = await prepareKernel(network.podCIDRs, log);
   await applyNft(renderNft({ layout, network, bridgeFiltered }));
@@ -32,7 +35,7 @@ async function writeCniConfig(layout: ContainerdLayout, network: PodNetwork): Pr
   await mkdir(layout.cniConfDir, { recursive: true });
   await mkdir(layout.cniDataDir, { recursive: true });
   const text = `${JSON.stringify(cniConfig(layout, network), undefined, 2)}\n`;
-  if (await readFile(layout.cniConfPath, 'utf8').catch(() => '') === text) return;
+  if ((await readFile(layout.cniConfPath, 'utf8').catch(() => '')) === text) return;
   // containerd reads the directory on every change: it must never see half a file. Names without a known ending are ignored.
   const temporary = `${layout.cniConfPath}.new`;
   await writeFile(temporary, text);
@@ -42,23 +45,36 @@ async function writeCniConfig(layout: ContainerdLayout, network: PodNetwork): Pr
 export function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap }: PodNetwork): object {
   const mtu = uplinkMtu();
   const bridge = {
-    type: 'bridge', bridge: layout.bridge, isGateway: true, forceAddress: true, hairpinMode: true, ipMasq: false,
+    type: 'bridge',
+    bridge: layout.bridge,
+    isGateway: true,
+    forceAddress: true,
+    hairpinMode: true,
+    ipMasq: false,
     ...(mtu === undefined ? {} : { mtu }),
     ipam: {
-      type: 'host-local', dataDir: layout.cniDataDir,
+      type: 'host-local',
+      dataDir: layout.cniDataDir,
       ranges: podCIDRs.map((subnet) => [{ subnet }]),
       routes: podCIDRs.map((cidr) => ({ dst: cidr.includes(':') ? '::/0' : '0.0.0.0/0' })),
     },
   };
   // snat lets a pod, and this machine by 127.0.0.1, reach a hostPort of its own.
-  const plugins = [bridge, ...(portmap ? [{ type: 'portmap', capabilities: { portMappings: true }, snat: true }] : [])];
+  const plugins = [
+    bridge,
+    ...(portmap ? [{ type: 'portmap', capabilities: { portMappings: true }, snat: true }] : []),
+  ];
   return { cniVersion: '0.4.0', name: layout.networkName, plugins };
 }
 
 /** The default route's MTU where it is below Ethernet's 1500 (tunnels, clouds). */
 function uplinkMtu(): number | undefined {
   try {
-    const route = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1).map((line) => line.split('\t')).find((fields) => fields[1] === '00000000');
+    const route = readFileSync('/proc/net/route', 'utf8')
+      .split('\n')
+      .slice(1)
+      .map((line) => line.split('\t'))
+      .find((fields) => fields[1] === '00000000');
     const mtu = Number(readFileSync(`/sys/class/net/${route?.[0] ?? ''}/mtu`, 'utf8'));
     return mtu >= 576 && mtu < 1500 ? mtu : undefined;
   } catch {
@@ -66,7 +82,11 @@ function uplinkMtu(): number | undefined {
   }
 }
 
-interface Cidr { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' }
+interface Cidr {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
 
 function parseCidr(text: string): Cidr {
   const [address = '', prefixText = ''] = text.split('/');
@@ -76,7 +96,11 @@ function parseCidr(text: string): Cidr {
     if (!/^\d+$/.test(prefixText)) throw new Error('no prefix length');
     new BlockList().addSubnet(address, prefix, family);
   } catch (error) {
-    throw new ContainerdError('network', `"${text}" is no address range: it should look like 10.244.0.0/24`, error);
+    throw new ContainerdError(
+      'network',
+      `"${text}" is no address range: it should look like 10.244.0.0/24`,
+      error,
+    );
   }
   return { address, prefix, family };
 }
@@ -84,14 +108,28 @@ function parseCidr(text: string): Cidr {
 /** A range that another interface already has (another cluster's bridge, the office network) would silently take its traffic. */
 async function refuseOverlap(layout: ContainerdLayout, podCIDRs: readonly string[]): Promise<void> {
   const { code, stdout, stderr } = await run(['ip', '-json', 'address', 'show']);
-  if (code === undefined) throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
-  if (code !== 0) throw new ContainerdError('network', `cannot list the machine's addresses: ${stderr.trim()}`);
-  const links = JSON.parse(stdout) as { ifname?: string; addr_info?: { local?: string; prefixlen?: number }[] }[];
+  if (code === undefined)
+    throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
+  if (code !== 0)
+    throw new ContainerdError('network', `cannot list the machine's addresses: ${stderr.trim()}`);
+  const links = JSON.parse(stdout) as {
+    ifname?: string;
+    addr_info?: { local?: string; prefixlen?: number }[];
+  }[];
   for (const link of links) {
     if (link.ifname === layout.bridge) continue;
     for (const { local, prefixlen } of link.addr_info ?? []) {
-      const taken = podCIDRs.find((cidr) => local !== undefined && prefixlen !== undefined && overlaps(parseCidr(cidr), parseCidr(`${local}/${prefixlen}`)));
-      if (taken) throw new ContainerdError('network', `the pod range ${taken} overlaps ${local}/${prefixlen} of this machine's interface ${link.ifname ?? ''}: choose another pod range`);
+      const taken = podCIDRs.find(
+        (cidr) =>
+          local !== undefined &&
+          prefixlen !== undefined &&
+          overlaps(parseCidr(cidr), parseCidr(`${local}/${prefixlen}`)),
+      );
+      if (taken)
+        throw new ContainerdError(
+          'network',
+          `the pod range ${taken} overlaps ${local}/${prefixlen} of this machine's interface ${link.ifname ?? ''}: choose another pod range`,
+        );
     }
   }
 }
@@ -109,15 +147,25 @@ function overlaps(one: Cidr, other: Cidr): boolean {
  * would bypass its address translation; false when the kernel cannot do that.
  */
 async function prepareKernel(podCIDRs: readonly string[], log: Logger): Promise<boolean> {
-  const sysctls: [string, string][] = podCIDRs.map((cidr) => (cidr.includes(':') ? ['/proc/sys/net/ipv6/conf/all/forwarding', '1'] : ['/proc/sys/net/ipv4/ip_forward', '1']));
+  const sysctls: [string, string][] = podCIDRs.map((cidr) =>
+    cidr.includes(':')
+      ? ['/proc/sys/net/ipv6/conf/all/forwarding', '1']
+      : ['/proc/sys/net/ipv4/ip_forward', '1'],
+  );
   for (const [path, value] of sysctls) {
     await setSysctl(path, value).catch((error: unknown) => {
-      throw new ContainerdError('network', `cannot switch on forwarding (${path}): ${(error as Error).message}`, error);
+      throw new ContainerdError(
+        'network',
+        `cannot switch on forwarding (${path}): ${(error as Error).message}`,
+        error,
+      );
     });
   }
   if (!existsSync('/proc/sys/net/bridge')) await run(['modprobe', 'br_netfilter']);
   if (!existsSync('/proc/sys/net/bridge')) {
-    log.warn('the kernel has no br_netfilter: connections between pods of this node through a Service show the node\'s address as their source');
+    log.warn(
+      "the kernel has no br_netfilter: connections between pods of this node through a Service show the node's address as their source",
+    );
     return false;
   }
   await setSysctl('/proc/sys/net/bridge/bridge-nf-call-iptables', '1');
@@ -130,13 +178,21 @@ async function setSysctl(path: string, value: string): Promise<void> {
 }
 
 /** Replaces the whole table in one transaction: add makes the delete succeed where there is none yet. */
-export function renderNft(of: { readonly layout: ContainerdLayout; readonly network: Pick<PodNetwork, 'podCIDRs' | 'clusterCIDRs'>; readonly bridgeFiltered: boolean }): string {
+export function renderNft(of: {
+  readonly layout: ContainerdLayout;
+  readonly network: Pick<PodNetwork, 'podCIDRs' | 'clusterCIDRs'>;
+  readonly bridgeFiltered: boolean;
+}): string {
   const table = `inet ${of.layout.nftTable}`;
   const { podCIDRs, clusterCIDRs = [] } = of.network;
   const rules = podCIDRs.flatMap((cidr) => {
     const family = cidr.includes(':') ? 'ip6' : 'ip';
     const multicast = family === 'ip6' ? 'ff00::/8' : '224.0.0.0/4';
-    const kept = [multicast, cidr, ...clusterCIDRs.filter((range) => range !== cidr && range.includes(':') === cidr.includes(':'))];
+    const kept = [
+      multicast,
+      cidr,
+      ...clusterCIDRs.filter((range) => range !== cidr && range.includes(':') === cidr.includes(':')),
+    ];
     // One match each: a range inside another is refused in an anonymous set.
     const leaving = `${family} saddr ${cidr} ${kept.map((range) => `${family} daddr != ${range}`).join(' ')} oifname != "${of.layout.bridge}" masquerade`;
     const samePortBack = `ct status dnat ${family} saddr ${cidr} ${family} daddr ${cidr} masquerade`;
@@ -158,12 +214,17 @@ export function renderNft(of: { readonly layout: ContainerdLayout; readonly netw
 
 async function applyNft(ruleset: string): Promise<void> {
   const { code, stderr } = await run(['nft', '-f', '-'], { input: ruleset });
-  if (code === undefined) throw new ContainerdError('network', 'nft is not installed: apt-get install nftables');
-  if (code !== 0) throw new ContainerdError('network', `nft refused the pod network's rules: ${stderr.trim()}`);
+  if (code === undefined)
+    throw new ContainerdError('network', 'nft is not installed: apt-get install nftables');
+  if (code !== 0)
+    throw new ContainerdError('network', `nft refused the pod network's rules: ${stderr.trim()}`);
 }
 
 /** The lease file's first line is the sandbox that holds the address. Leases of sandboxes that are gone (a crash, a reboot) are given back. */
-export async function releaseStaleLeases(layout: ContainerdLayout, liveSandboxIds: ReadonlySet<string>): Promise<number> {
+export async function releaseStaleLeases(
+  layout: ContainerdLayout,
+  liveSandboxIds: ReadonlySet<string>,
+): Promise<number> {
   const dir = join(layout.cniDataDir, layout.networkName);
   const names = await readdir(dir).catch(() => [] as string[]);
   let released = 0;
@@ -180,18 +241,34 @@ export async function releaseStaleLeases(layout: ContainerdLayout, liveSandboxId
 /** What CNI remembers of our network's attachments: the only trace of a network namespace when containerd is gone. */
 const CNI_CACHE_DIR = '/var/lib/cni/results';
 
-export interface CachedAttachment { readonly path: string; readonly containerId: string; readonly ifName: string; readonly netns: string }
-interface CachedResult { containerId?: string; ifName?: string; result?: { interfaces?: { sandbox?: string }[] } }
+export interface CachedAttachment {
+  readonly path: string;
+  readonly containerId: string;
+  readonly ifName: string;
+  readonly netns: string;
+}
+interface CachedResult {
+  containerId?: string;
+  ifName?: string;
+  result?: { interfaces?: { sandbox?: string }[] };
+}
 
 /** Those of the pods' network of this directory. */
 export async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
-  const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) => name.startsWith(`${layout.networkName}-`));
-  return Promise.all(names.map(async (name) => {
-    const path = join(CNI_CACHE_DIR, name);
-    const cached: CachedResult = await readFile(path, 'utf8').then((text) => JSON.parse(text) as CachedResult, () => ({}));
-    const netns = cached.result?.interfaces?.find(({ sandbox }) => sandbox)?.sandbox ?? '';
-    return { path, containerId: cached.containerId ?? '', ifName: cached.ifName ?? 'eth0', netns };
-  }));
+  const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) =>
+    name.startsWith(`${layout.networkName}-`),
+  );
+  return Promise.all(
+    names.map(async (name) => {
+      const path = join(CNI_CACHE_DIR, name);
+      const cached: CachedResult = await readFile(path, 'utf8').then(
+        (text) => JSON.parse(text) as CachedResult,
+        () => ({}),
+      );
+      const netns = cached.result?.interfaces?.find(({ sandbox }) => sandbox)?.sandbox ?? '';
+      return { path, containerId: cached.containerId ?? '', ifName: cached.ifName ?? 'eth0', netns };
+    }),
+  );
 }
 
 export interface DestroyNetworkOptions {
@@ -202,7 +279,10 @@ export interface DestroyNetworkOptions {
 }
 
 /** Deletes the bridge, the table, leftover namespaces and port mappings. Returns what it could not do, one sentence each. */
-export async function destroyNetwork(layout: ContainerdLayout, { cniBinDir, namespaces }: DestroyNetworkOptions): Promise<string[]> {
+export async function destroyNetwork(
+  layout: ContainerdLayout,
+  { cniBinDir, namespaces }: DestroyNetworkOptions,
+): Promise<string[]> {
   const problems: string[] = [];
   for (const attachment of await cachedAttachments(layout)) {
     if (cniBinDir) await removePortMappings({ layout, attachment, cniBinDir });
@@ -217,23 +297,44 @@ export async function destroyNetwork(layout: ContainerdLayout, { cniBinDir, name
     if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
   }
   const table = `inet ${layout.nftTable}`;
-  const { code, stderr } = await run(['nft', '-f', '-'], { input: `add table ${table}\ndelete table ${table}\n` });
-  if (code !== undefined && code !== 0) problems.push(`cannot delete the nftables table ${table}: ${stderr.trim()}`);
+  const { code, stderr } = await run(['nft', '-f', '-'], {
+    input: `add table ${table}\ndelete table ${table}\n`,
+  });
+  if (code !== undefined && code !== 0)
+    problems.push(`cannot delete the nftables table ${table}: ${stderr.trim()}`);
   return problems;
 }
 
-async function removePortMappings(of: { readonly layout: ContainerdLayout; readonly attachment: CachedAttachment; readonly cniBinDir: string }): Promise<void> {
+async function removePortMappings(of: {
+  readonly layout: ContainerdLayout;
+  readonly attachment: CachedAttachment;
+  readonly cniBinDir: string;
+}): Promise<void> {
   const { attachment, layout } = of;
   await run([join(of.cniBinDir, 'portmap')], {
-    input: JSON.stringify({ cniVersion: '0.4.0', name: layout.networkName, type: 'portmap', snat: true, runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: 'tcp' }] } }),
-    env: { CNI_COMMAND: 'DEL', CNI_CONTAINERID: attachment.containerId, CNI_NETNS: '', CNI_IFNAME: attachment.ifName, CNI_PATH: of.cniBinDir },
+    input: JSON.stringify({
+      cniVersion: '0.4.0',
+      name: layout.networkName,
+      type: 'portmap',
+      snat: true,
+      runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: 'tcp' }] },
+    }),
+    env: {
+      CNI_COMMAND: 'DEL',
+      CNI_CONTAINERID: attachment.containerId,
+      CNI_NETNS: '',
+      CNI_IFNAME: attachment.ifName,
+      CNI_PATH: of.cniBinDir,
+    },
   });
 }
 
 async function removeNamespace(path: string, problems: string[]): Promise<void> {
   if (!existsSync(path)) return;
   await run(['umount', '-l', path]);
-  await rm(path, { force: true }).catch((error: unknown) => problems.push(`cannot delete the network namespace ${path}: ${(error as Error).message}`));
+  await rm(path, { force: true }).catch((error: unknown) =>
+    problems.push(`cannot delete the network namespace ${path}: ${(error as Error).message}`),
+  );
 }
 
 const NETNS_DIR = '/run/netns';
@@ -247,7 +348,10 @@ const NETNS_SETTLED_MS = 60_000;
 export async function shareNamespaceDir(): Promise<void> {
   await mkdir(NETNS_DIR, { recursive: true });
   if ((await readFile('/proc/self/mountinfo', 'utf8')).includes(` ${NETNS_DIR} `)) return;
-  for (const command of [['mount', '--bind', NETNS_DIR, NETNS_DIR], ['mount', '--make-shared', NETNS_DIR]] as const) {
+  for (const command of [
+    ['mount', '--bind', NETNS_DIR, NETNS_DIR],
+    ['mount', '--make-shared', NETNS_DIR],
+  ] as const) {
     const { code, stderr } = await run(command);
     if (code !== 0) throw new ContainerdError('network', `cannot share ${NETNS_DIR}: ${stderr.trim()}`);
   }
@@ -262,7 +366,10 @@ async function removeDeadNamespaces(): Promise<void> {
   for (const name of await readdir(NETNS_DIR).catch(() => [] as string[])) {
     const path = join(NETNS_DIR, name);
     if (!name.startsWith('cni-') || mounts.includes(` ${path} `)) continue;
-    const changed = await stat(path).then((info) => info.mtimeMs, () => Date.now());
+    const changed = await stat(path).then(
+      (info) => info.mtimeMs,
+      () => Date.now(),
+    );
     if (Date.now() - changed > NETNS_SETTLED_MS) await rm(path, { force: true }).catch(() => {});
   }
 }

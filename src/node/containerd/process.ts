@@ -39,12 +39,21 @@ export async function findProcess(layout: ContainerdLayout): Promise<ContainerdP
   return undefined;
 }
 
-export async function spawnProcess(of: { readonly binary: string; readonly layout: ContainerdLayout; readonly log: Logger }): Promise<ContainerdProcess> {
+export async function spawnProcess(of: {
+  readonly binary: string;
+  readonly layout: ContainerdLayout;
+  readonly log: Logger;
+}): Promise<ContainerdProcess> {
   const { binary, layout } = of;
   // Append mode: the log can be truncated under the running process (rotateLog).
   const logFile = openSync(layout.logPath, 'a', 0o600);
   try {
-    const child = spawn(binary, ['--config', layout.configPath], { detached: true, stdio: ['ignore', logFile, logFile], cwd: '/', env: environment() });
+    const child = spawn(binary, ['--config', layout.configPath], {
+      detached: true,
+      stdio: ['ignore', logFile, logFile],
+      cwd: '/',
+      env: environment(),
+    });
     const { promise: failed, reject } = Promise.withResolvers<never>();
     child.on('error', reject);
     child.on('exit', () => {}); // reaped by node; the supervisor sees it in /proc
@@ -65,23 +74,34 @@ export async function spawnProcess(of: { readonly binary: string; readonly layou
 /** containerd hands its environment to its shims and CNI plugins: iptables and the like must be found. NOTIFY_SOCKET is our service's. */
 function environment(): NodeJS.ProcessEnv {
   const { NOTIFY_SOCKET: _notify, ...rest } = process.env;
-  return { ...rest, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` };
+  return {
+    ...rest,
+    PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+  };
 }
 
 /**
  * A service manager ends a service by killing its cgroup. containerd must not be in ours then: it gets its own in the hierarchy that
  * service managers use (version 2, or version 1's 'systemd').
  */
-function leaveOurService(pid: number, { layout, log }: { readonly layout: ContainerdLayout; readonly log: Logger }): void {
+function leaveOurService(
+  pid: number,
+  { layout, log }: { readonly layout: ContainerdLayout; readonly log: Logger },
+): void {
   const hierarchies = cgroupHierarchies();
-  const tracking = hierarchies.filter((path) => path === '/sys/fs/cgroup' || path.endsWith('/unified') || path.endsWith('/systemd'));
+  const tracking = hierarchies.filter(
+    (path) => path === '/sys/fs/cgroup' || path.endsWith('/unified') || path.endsWith('/systemd'),
+  );
   for (const hierarchy of tracking) {
     const dir = join(hierarchy, layout.cgroupRoot, 'runtime');
     try {
       mkdirSync(dir, { recursive: true });
       writeFileSync(join(dir, 'cgroup.procs'), String(pid));
     } catch (error) {
-      log.warn('containerd stays in the cgroup of this process', { hierarchy, error: (error as Error).message });
+      log.warn('containerd stays in the cgroup of this process', {
+        hierarchy,
+        error: (error as Error).message,
+      });
     }
   }
 }
@@ -95,7 +115,11 @@ export async function endProcess(target: ContainerdProcess, clock: Clock): Promi
   sendSignal(target, 'SIGTERM');
   if (await waitUntilGone(target, { clock, timeoutMs: KILL_AFTER_MS })) return;
   sendSignal(target, 'SIGKILL');
-  if (!await waitUntilGone(target, { clock, timeoutMs: KILL_AFTER_MS })) throw new ContainerdError('teardown', `containerd (process ${target.pid}) does not end, not even by SIGKILL`);
+  if (!(await waitUntilGone(target, { clock, timeoutMs: KILL_AFTER_MS })))
+    throw new ContainerdError(
+      'teardown',
+      `containerd (process ${target.pid}) does not end, not even by SIGKILL`,
+    );
 }
 
 function sendSignal(target: ContainerdProcess, signal: NodeJS.Signals): void {
@@ -107,7 +131,10 @@ function sendSignal(target: ContainerdProcess, signal: NodeJS.Signals): void {
   }
 }
 
-async function waitUntilGone(target: ContainerdProcess, of: { readonly clock: Clock; readonly timeoutMs: number }): Promise<boolean> {
+async function waitUntilGone(
+  target: ContainerdProcess,
+  of: { readonly clock: Clock; readonly timeoutMs: number },
+): Promise<boolean> {
   const deadline = of.clock.monotonic() + of.timeoutMs;
   while (isAlive(target)) {
     if (of.clock.monotonic() > deadline) return false;
@@ -143,10 +170,12 @@ function commandLine(pid: number): string[] {
 
 /** containerd's shims, one per pod: each names the socket of its containerd. */
 export function findShims(layout: ContainerdLayout): number[] {
-  return readdirSync('/proc').map(Number).filter((pid) => {
-    const args = pid > 0 ? commandLine(pid) : [];
-    return (args[0] ?? '').includes('containerd-shim') && args.includes(layout.socketPath);
-  });
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      const args = pid > 0 ? commandLine(pid) : [];
+      return (args[0] ?? '').includes('containerd-shim') && args.includes(layout.socketPath);
+    });
 }
 
 async function readPidFile(path: string): Promise<ContainerdProcess | undefined> {

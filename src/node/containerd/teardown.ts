@@ -27,7 +27,10 @@ export interface StopPodsOptions {
 }
 
 /** Stops every pod through the runtime. Returns what failed, one sentence each. */
-export async function stopPods(cri: CriClient, { gracePeriodSeconds, remove }: StopPodsOptions): Promise<string[]> {
+export async function stopPods(
+  cri: CriClient,
+  { gracePeriodSeconds, remove }: StopPodsOptions,
+): Promise<string[]> {
   const problems: string[] = [];
   const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     await work().catch((error: unknown) => {
@@ -35,21 +38,34 @@ export async function stopPods(cri: CriClient, { gracePeriodSeconds, remove }: S
     });
   };
   const { containers } = await cri.listContainers({ filter: { state: { state: 'CONTAINER_RUNNING' } } });
-  await eachOf(containers, ({ id }) => attempt(`stopping container ${id}`, () =>
-    cri.stopContainer({ containerId: id, timeout: gracePeriodSeconds }, { deadlineMs: CALL_DEADLINE_MS + gracePeriodSeconds * 1000 })));
+  await eachOf(containers, ({ id }) =>
+    attempt(`stopping container ${id}`, () =>
+      cri.stopContainer(
+        { containerId: id, timeout: gracePeriodSeconds },
+        { deadlineMs: CALL_DEADLINE_MS + gracePeriodSeconds * 1000 },
+      ),
+    ),
+  );
   const { items } = await cri.listPodSandbox({});
   await eachOf(items, async ({ id: podSandboxId }) => {
-    await attempt(`stopping sandbox ${podSandboxId}`, () => cri.stopPodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }));
-    if (remove) await attempt(`removing sandbox ${podSandboxId}`, () => cri.removePodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }));
+    await attempt(`stopping sandbox ${podSandboxId}`, () =>
+      cri.stopPodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }),
+    );
+    if (remove)
+      await attempt(`removing sandbox ${podSandboxId}`, () =>
+        cri.removePodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }),
+      );
   });
   return problems;
 }
 
 async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const waiting = [...items];
-  await Promise.all(Array.from({ length: PARALLEL }, async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
-  }));
+  await Promise.all(
+    Array.from({ length: PARALLEL }, async () => {
+      for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
+    }),
+  );
 }
 
 /** Kills what is left in our cgroups and our shims. containerd itself must be gone, or it would report and restart things. */
@@ -57,10 +73,14 @@ export async function killLeftovers(layout: ContainerdLayout, clock: Clock): Pro
   const deadline = clock.monotonic() + PROCESSES_GONE_MS;
   for (;;) {
     const left = [...new Set([...findShims(layout), ...cgroupProcesses(layout)])]
-      .flatMap((pid) => { const startTime = readStartTime(pid); return startTime === undefined ? [] : [{ pid, startTime }]; })
+      .flatMap((pid) => {
+        const startTime = readStartTime(pid);
+        return startTime === undefined ? [] : [{ pid, startTime }];
+      })
       .filter(isAlive);
     if (left.length === 0) return [];
-    if (clock.monotonic() > deadline) return left.map(({ pid }) => `process ${pid} of this cluster does not end`);
+    if (clock.monotonic() > deadline)
+      return left.map(({ pid }) => `process ${pid} of this cluster does not end`);
     for (const { pid } of left) killQuietly(pid);
     await clock.sleep(POLL_MS);
   }
@@ -77,7 +97,10 @@ function killQuietly(pid: number): void {
 function cgroupProcesses(layout: ContainerdLayout): number[] {
   return ourCgroups(layout).flatMap((dir) => {
     try {
-      return readFileSync(join(dir, 'cgroup.procs'), 'utf8').split('\n').filter((line) => line !== '').map(Number);
+      return readFileSync(join(dir, 'cgroup.procs'), 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+        .map(Number);
     } catch {
       return []; // removed, or a threaded cgroup of version 2
     }
@@ -117,9 +140,17 @@ export async function mountsBelow(given: readonly string[]): Promise<string[]> {
   const text = await readFile('/proc/self/mountinfo', 'utf8');
   const points = text.split('\n').flatMap((line) => {
     const point = line.split(' ')[4];
-    return point === undefined ? [] : [point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))];
+    return point === undefined
+      ? []
+      : [
+          point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
+            String.fromCharCode(Number.parseInt(octal, 8)),
+          ),
+        ];
   });
-  return points.filter((point) => directories.some((dir) => point === dir || point.startsWith(`${dir}/`))).reverse();
+  return points
+    .filter((point) => directories.some((dir) => point === dir || point.startsWith(`${dir}/`)))
+    .reverse();
 }
 
 export async function unmountBelow(directories: readonly string[]): Promise<string[]> {
@@ -143,17 +174,24 @@ export async function removeShimSockets(layout: ContainerdLayout): Promise<void>
  * Network namespaces of our pods, to be looked for while containerd and the pods still are there: by what the runtime says of its
  * sandboxes (also stopped ones), and by what our processes are in.
  */
-export async function podNamespaces(layout: ContainerdLayout, cri: CriClient | undefined): Promise<readonly string[]> {
+export async function podNamespaces(
+  layout: ContainerdLayout,
+  cri: CriClient | undefined,
+): Promise<readonly string[]> {
   const paths = cri ? await sandboxNamespaces(cri).catch(() => []) : [];
-  return [...new Set([...paths, ...await processNamespaces(layout)])];
+  return [...new Set([...paths, ...(await processNamespaces(layout))])];
 }
 
 async function sandboxNamespaces(cri: CriClient): Promise<string[]> {
   const { items } = await cri.listPodSandbox({}, { deadlineMs: CALL_DEADLINE_MS });
   const found: string[] = [];
   await eachOf(items, async ({ id: podSandboxId }) => {
-    const { info } = await cri.podSandboxStatus({ podSandboxId, verbose: true }, { deadlineMs: CALL_DEADLINE_MS }).catch(() => ({ info: {} as Readonly<Record<string, string>> }));
-    const spec = JSON.parse(info['info'] ?? '{}') as { runtimeSpec?: { linux?: { namespaces?: { type?: string; path?: string }[] } } };
+    const { info } = await cri
+      .podSandboxStatus({ podSandboxId, verbose: true }, { deadlineMs: CALL_DEADLINE_MS })
+      .catch(() => ({ info: {} as Readonly<Record<string, string>> }));
+    const spec = JSON.parse(info['info'] ?? '{}') as {
+      runtimeSpec?: { linux?: { namespaces?: { type?: string; path?: string }[] } };
+    };
     const path = spec.runtimeSpec?.linux?.namespaces?.find(({ type }) => type === 'network')?.path;
     if (path?.includes('/netns/')) found.push(path); // a pod of the host's network has none
   });
@@ -161,8 +199,28 @@ async function sandboxNamespaces(cri: CriClient): Promise<string[]> {
 }
 
 async function processNamespaces(layout: ContainerdLayout): Promise<string[]> {
-  const inodes = new Set(await Promise.all(cgroupProcesses(layout).map((pid) => stat(`/proc/${pid}/ns/net`).then(({ ino }) => ino, () => undefined))));
+  const inodes = new Set(
+    await Promise.all(
+      cgroupProcesses(layout).map((pid) =>
+        stat(`/proc/${pid}/ns/net`).then(
+          ({ ino }) => ino,
+          () => undefined,
+        ),
+      ),
+    ),
+  );
   const names = await readdir(NETNS_DIR).catch(() => [] as string[]);
-  const matches = await Promise.all(names.map(async (name) => inodes.has(await stat(join(NETNS_DIR, name)).then(({ ino }) => ino, () => -1))));
-  return names.filter((name, index) => name.startsWith('cni-') && matches[index]).map((name) => join(NETNS_DIR, name));
+  const matches = await Promise.all(
+    names.map(async (name) =>
+      inodes.has(
+        await stat(join(NETNS_DIR, name)).then(
+          ({ ino }) => ino,
+          () => -1,
+        ),
+      ),
+    ),
+  );
+  return names
+    .filter((name, index) => name.startsWith('cni-') && matches[index])
+    .map((name) => join(NETNS_DIR, name));
 }

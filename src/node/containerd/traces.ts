@@ -15,13 +15,15 @@ export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Pro
   const attachments = (await cachedAttachments(layout)).length;
   const mounts = (await mountsBelow([nodeDir, layout.runDir])).length;
   return [
-    ...containerd ? [`containerd (process ${containerd.pid})`] : [],
-    ...shims > 0 ? [`${counted(shims, 'pod')} with containers`] : [],
-    ...attachments > 0 ? [`the network of ${counted(attachments, 'pod')}`] : [],
-    ...existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : [],
-    ...await hasTable(`inet ${layout.nftTable}`) ? [`the nftables table ${layout.nftTable}`] : [],
-    ...mounts > 0 ? [counted(mounts, 'mount')] : [],
-    ...cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot))) ? [`the cgroup ${layout.cgroupRoot}`] : [],
+    ...(containerd ? [`containerd (process ${containerd.pid})`] : []),
+    ...(shims > 0 ? [`${counted(shims, 'pod')} with containers`] : []),
+    ...(attachments > 0 ? [`the network of ${counted(attachments, 'pod')}`] : []),
+    ...(existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : []),
+    ...((await hasTable(`inet ${layout.nftTable}`)) ? [`the nftables table ${layout.nftTable}`] : []),
+    ...(mounts > 0 ? [counted(mounts, 'mount')] : []),
+    ...(cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot)))
+      ? [`the cgroup ${layout.cgroupRoot}`]
+      : []),
     ...[layout.runDir, layout.dir].filter((path) => existsSync(path)),
   ];
 }

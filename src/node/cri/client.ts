@@ -57,9 +57,15 @@ export interface CriClient {
   /** 'unimplemented' in containerd 1.6. */
   runtimeConfig: Call<cri.RuntimeConfigRequest, cri.RuntimeConfigResponse>;
   /** 'unimplemented' before containerd 2.1. */
-  updatePodSandboxResources: Call<cri.UpdatePodSandboxResourcesRequest, cri.UpdatePodSandboxResourcesResponse>;
+  updatePodSandboxResources: Call<
+    cri.UpdatePodSandboxResourcesRequest,
+    cri.UpdatePodSandboxResourcesResponse
+  >;
   /** Container events as they happen, without end and without deadline; throws 'unimplemented' before containerd 1.7 (poll listContainers then). */
-  getContainerEvents(request?: CriInput<cri.GetEventsRequest>, options?: CriCallOptions): AsyncIterable<cri.ContainerEventResponse>;
+  getContainerEvents(
+    request?: CriInput<cri.GetEventsRequest>,
+    options?: CriCallOptions,
+  ): AsyncIterable<cri.ContainerEventResponse>;
 
   listImages: Call<cri.ListImagesRequest, cri.ListImagesResponse>;
   /** image is absent in the answer when the runtime has no such image: no error. */
@@ -96,10 +102,21 @@ export function createCriClient({ socketPath }: CriClientOptions): CriClient {
     // One connection per client object: two runtimes that follow each other on one path are two connections.
     'grpc.use_local_subchannel_pool': 1,
   });
-  const unary = <Request, Response>(name: string, defaultDeadlineMs: number | ((request: CriInput<Request>) => number) = DEFAULT_DEADLINE_MS): Call<Request, Response> =>
+  const unary =
+    <Request, Response>(
+      name: string,
+      defaultDeadlineMs: number | ((request: CriInput<Request>) => number) = DEFAULT_DEADLINE_MS,
+    ): Call<Request, Response> =>
     (request, options = {}) => {
-      const deadlineMs = options.deadlineMs ?? (typeof defaultDeadlineMs === 'number' ? defaultDeadlineMs : defaultDeadlineMs(request));
-      return callUnary<Response>({ connection, name, request: request as object, options: { ...options, deadlineMs } });
+      const deadlineMs =
+        options.deadlineMs ??
+        (typeof defaultDeadlineMs === 'number' ? defaultDeadlineMs : defaultDeadlineMs(request));
+      return callUnary<Response>({
+        connection,
+        name,
+        request: request as object,
+        options: { ...options, deadlineMs },
+      });
     };
   return {
     version: unary('Version'),
@@ -110,13 +127,18 @@ export function createCriClient({ socketPath }: CriClientOptions): CriClient {
     listPodSandbox: unary('ListPodSandbox'),
     createContainer: unary('CreateContainer'),
     startContainer: unary('StartContainer'),
-    stopContainer: unary<cri.StopContainerRequest, cri.StopContainerResponse>('StopContainer', ({ timeout }) => DEFAULT_DEADLINE_MS + (timeout ?? 0) * 1000),
+    stopContainer: unary<cri.StopContainerRequest, cri.StopContainerResponse>(
+      'StopContainer',
+      ({ timeout }) => DEFAULT_DEADLINE_MS + (timeout ?? 0) * 1000,
+    ),
     removeContainer: unary('RemoveContainer'),
     listContainers: unary('ListContainers'),
     containerStatus: unary('ContainerStatus'),
     updateContainerResources: unary('UpdateContainerResources'),
     reopenContainerLog: unary('ReopenContainerLog'),
-    execSync: unary<cri.ExecSyncRequest, cri.ExecSyncResponse>('ExecSync', ({ timeout }) => (timeout ? DEFAULT_DEADLINE_MS + timeout * 1000 : NO_DEADLINE)),
+    execSync: unary<cri.ExecSyncRequest, cri.ExecSyncResponse>('ExecSync', ({ timeout }) =>
+      timeout ? DEFAULT_DEADLINE_MS + timeout * 1000 : NO_DEADLINE,
+    ),
     exec: unary('Exec'),
     attach: unary('Attach'),
     portForward: unary('PortForward'),
@@ -129,7 +151,8 @@ export function createCriClient({ socketPath }: CriClientOptions): CriClient {
     checkpointContainer: unary('CheckpointContainer'),
     runtimeConfig: unary('RuntimeConfig'),
     updatePodSandboxResources: unary('UpdatePodSandboxResources'),
-    getContainerEvents: (request = {}, options = {}) => callStream<cri.ContainerEventResponse>({ connection, name: 'GetContainerEvents', request, options }),
+    getContainerEvents: (request = {}, options = {}) =>
+      callStream<cri.ContainerEventResponse>({ connection, name: 'GetContainerEvents', request, options }),
     listImages: unary('ListImages'),
     imageStatus: unary('ImageStatus'),
     pullImage: unary('PullImage', NO_DEADLINE),
@@ -151,20 +174,40 @@ function callUnary<Response>({ connection, name, request, options }: CallParts):
   const codec = methodCodec(name);
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
   if (options.signal?.aborted) return Promise.reject(cancelled(name));
-  const call = connection.makeUnaryRequest(codec.path, codec.encode, codec.decode, request, new Metadata(), grpcOptions(options), (error, response) => {
-    options.signal?.removeEventListener('abort', onAbort);
-    if (error) reject(toCriError(name, error));
-    else resolve(response as Response);
-  });
+  const call = connection.makeUnaryRequest(
+    codec.path,
+    codec.encode,
+    codec.decode,
+    request,
+    new Metadata(),
+    grpcOptions(options),
+    (error, response) => {
+      options.signal?.removeEventListener('abort', onAbort);
+      if (error) reject(toCriError(name, error));
+      else resolve(response as Response);
+    },
+  );
   const onAbort = (): void => call.cancel();
   options.signal?.addEventListener('abort', onAbort, { once: true });
   return promise;
 }
 
-async function* callStream<Response>({ connection, name, request, options }: CallParts): AsyncGenerator<Response> {
+async function* callStream<Response>({
+  connection,
+  name,
+  request,
+  options,
+}: CallParts): AsyncGenerator<Response> {
   if (options.signal?.aborted) throw cancelled(name);
   const codec = methodCodec(name);
-  const call = connection.makeServerStreamRequest(codec.path, codec.encode, codec.decode, request, new Metadata(), grpcOptions(options)) as ClientReadableStream<Response>;
+  const call = connection.makeServerStreamRequest(
+    codec.path,
+    codec.encode,
+    codec.decode,
+    request,
+    new Metadata(),
+    grpcOptions(options),
+  ) as ClientReadableStream<Response>;
   const onAbort = (): void => call.cancel();
   options.signal?.addEventListener('abort', onAbort, { once: true });
   try {

@@ -12,21 +12,39 @@ test('names follow one rule', () => {
 
 test('a request keeps wrapped zeros, enums by name and bytes', () => {
   const codec = methodCodec('CreateContainer');
-  const securityContext = { runAsUser: { value: 0 }, seccomp: { profileType: 'Localhost', localhostRef: 'p' } };
+  const securityContext = {
+    runAsUser: { value: 0 },
+    seccomp: { profileType: 'Localhost', localhostRef: 'p' },
+  };
   const envs = [{ key: 'A', value: Buffer.from('b') }];
-  const decoded = codec.decodeRequest(codec.encode({ config: { envs, stopSignal: 'SIGTERM', cdiDevices: [{ name: 'x' }], linux: { securityContext } } })) as {
-    config: { envs: typeof envs; stopSignal: string; cdiDevices: object[]; linux: { securityContext: typeof securityContext } };
+  const decoded = codec.decodeRequest(
+    codec.encode({
+      config: { envs, stopSignal: 'SIGTERM', cdiDevices: [{ name: 'x' }], linux: { securityContext } },
+    }),
+  ) as {
+    config: {
+      envs: typeof envs;
+      stopSignal: string;
+      cdiDevices: object[];
+      linux: { securityContext: typeof securityContext };
+    };
   };
   assert.deepEqual(decoded.config.envs, envs);
   assert.equal(decoded.config.stopSignal, 'SIGTERM');
   assert.deepEqual(decoded.config.cdiDevices, [{ name: 'x' }]);
   assert.deepEqual(decoded.config.linux.securityContext.runAsUser, { value: 0 });
-  assert.deepEqual(decoded.config.linux.securityContext.seccomp, { profileType: 'Localhost', localhostRef: 'p' });
+  assert.deepEqual(decoded.config.linux.securityContext.seccomp, {
+    profileType: 'Localhost',
+    localhostRef: 'p',
+  });
 });
 
 test('an answer has every scalar, list and map, and no message that was not sent', () => {
   const codec = methodCodec('ContainerStatus');
-  const { status, info } = codec.decode(codec.encodeResponse({ status: { id: 'a' } })) as { status: Record<string, unknown>; info: object };
+  const { status, info } = codec.decode(codec.encodeResponse({ status: { id: 'a' } })) as {
+    status: Record<string, unknown>;
+    info: object;
+  };
   assert.deepEqual(info, {});
   assert.equal(status['exitCode'], 0);
   assert.equal(status['state'], 'CONTAINER_CREATED');

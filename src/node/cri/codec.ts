@@ -19,8 +19,12 @@ export interface MethodCodec {
   encodeResponse(response: object): Buffer;
 }
 
-const api = protobuf.Root.fromJSON(withCamelCaseFields(descriptor) as protobuf.INamespace).lookup('runtime.v1') as protobuf.Namespace;
-const methods = new Map(['RuntimeService', 'ImageService'].flatMap(codecsOf).map((codec) => [codec.name, codec]));
+const api = protobuf.Root.fromJSON(withCamelCaseFields(descriptor) as protobuf.INamespace).lookup(
+  'runtime.v1',
+) as protobuf.Namespace;
+const methods = new Map(
+  ['RuntimeService', 'ImageService'].flatMap(codecsOf).map((codec) => [codec.name, codec]),
+);
 
 export function methodCodec(name: string): MethodCodec {
   const codec = methods.get(name);
@@ -42,10 +46,18 @@ export function camelCase(name: string): string {
 
 /** The descriptor with its fields renamed; what is not inside a 'fields' object stays as it is. */
 function withCamelCaseFields(node: object): object {
-  return Object.fromEntries(Object.entries(node).map(([key, value]: [string, unknown]) => {
-    if (key === 'fields') return [key, Object.fromEntries(Object.entries(value as object).map(([name, field]) => [camelCase(name), field as unknown]))];
-    return [key, isPlain(value) && !Array.isArray(value) ? withCamelCaseFields(value) : value];
-  }));
+  return Object.fromEntries(
+    Object.entries(node).map(([key, value]: [string, unknown]) => {
+      if (key === 'fields')
+        return [
+          key,
+          Object.fromEntries(
+            Object.entries(value as object).map(([name, field]) => [camelCase(name), field as unknown]),
+          ),
+        ];
+      return [key, isPlain(value) && !Array.isArray(value) ? withCamelCaseFields(value) : value];
+    }),
+  );
 }
 
 function codecsOf(service: string): MethodCodec[] {

@@ -3,11 +3,23 @@ import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 
 export type CriErrorCode =
-  | 'cancelled' | 'unknown' | 'invalid-argument' | 'deadline-exceeded' | 'not-found' | 'already-exists' | 'permission-denied'
-  | 'resource-exhausted' | 'failed-precondition' | 'aborted' | 'out-of-range' | 'unimplemented' | 'internal'
+  | 'cancelled'
+  | 'unknown'
+  | 'invalid-argument'
+  | 'deadline-exceeded'
+  | 'not-found'
+  | 'already-exists'
+  | 'permission-denied'
+  | 'resource-exhausted'
+  | 'failed-precondition'
+  | 'aborted'
+  | 'out-of-range'
+  | 'unimplemented'
+  | 'internal'
   /** The runtime does not listen, went away, or is not ready for this call yet: try again later. */
   | 'unavailable'
-  | 'data-loss' | 'unauthenticated';
+  | 'data-loss'
+  | 'unauthenticated';
 
 export class CriError extends Error {
   readonly code: CriErrorCode;
@@ -16,7 +28,12 @@ export class CriError extends Error {
   /** The runtime's own text, without gRPC's number in front of it. */
   readonly details: string;
 
-  constructor(of: { readonly code: CriErrorCode; readonly method: string; readonly details: string; readonly cause?: unknown }) {
+  constructor(of: {
+    readonly code: CriErrorCode;
+    readonly method: string;
+    readonly details: string;
+    readonly cause?: unknown;
+  }) {
     super(`${of.method}: ${of.details} (${of.code})`, { cause: of.cause });
     this.name = 'CriError';
     this.code = of.code;
@@ -47,8 +64,19 @@ const CODES: Readonly<Record<number, CriErrorCode>> = {
 export function toCriError(method: string, error: unknown): CriError {
   if (error instanceof CriError) return error;
   const { code, details } = error as Partial<ServiceError>;
-  if (typeof code === 'number') return new CriError({ code: CODES[code] ?? 'unknown', method, details: details ?? String(error), cause: error });
-  return new CriError({ code: 'unknown', method, details: error instanceof Error ? error.message : String(error), cause: error });
+  if (typeof code === 'number')
+    return new CriError({
+      code: CODES[code] ?? 'unknown',
+      method,
+      details: details ?? String(error),
+      cause: error,
+    });
+  return new CriError({
+    code: 'unknown',
+    method,
+    details: error instanceof Error ? error.message : String(error),
+    cause: error,
+  });
 }
 
 /** True for a CriError, of this code where one is given. */

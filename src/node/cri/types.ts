@@ -5,29 +5,100 @@
  */
 
 /** What a request may leave out: everything, at any depth. */
-export type CriInput<T> =
-  T extends string | number | boolean | Buffer ? T
-    : T extends readonly (infer Item)[] ? readonly CriInput<Item>[]
-      : string extends keyof T ? T
-        : { readonly [Key in keyof T]?: CriInput<T[Key]> | undefined };
+export type CriInput<T> = T extends string | number | boolean | Buffer
+  ? T
+  : T extends readonly (infer Item)[]
+    ? readonly CriInput<Item>[]
+    : string extends keyof T
+      ? T
+      : { readonly [Key in keyof T]?: CriInput<T[Key]> | undefined };
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
-export type MountPropagation = 'PROPAGATION_PRIVATE' | 'PROPAGATION_HOST_TO_CONTAINER' | 'PROPAGATION_BIDIRECTIONAL';
+export type MountPropagation =
+  | 'PROPAGATION_PRIVATE'
+  | 'PROPAGATION_HOST_TO_CONTAINER'
+  | 'PROPAGATION_BIDIRECTIONAL';
 export type NamespaceMode = 'POD' | 'CONTAINER' | 'NODE' | 'TARGET';
 export type SupplementalGroupsPolicy = 'Merge' | 'Strict';
 export type ProfileType = 'RuntimeDefault' | 'Unconfined' | 'Localhost';
 export type PodSandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 export type Signal =
-  | 'RUNTIME_DEFAULT' | 'SIGABRT' | 'SIGALRM' | 'SIGBUS' | 'SIGCHLD' | 'SIGCLD' | 'SIGCONT' | 'SIGFPE' | 'SIGHUP' | 'SIGILL' | 'SIGINT'
-  | 'SIGIO' | 'SIGIOT' | 'SIGKILL' | 'SIGPIPE' | 'SIGPOLL' | 'SIGPROF' | 'SIGPWR' | 'SIGQUIT' | 'SIGSEGV' | 'SIGSTKFLT' | 'SIGSTOP'
-  | 'SIGSYS' | 'SIGTERM' | 'SIGTRAP' | 'SIGTSTP' | 'SIGTTIN' | 'SIGTTOU' | 'SIGURG' | 'SIGUSR1' | 'SIGUSR2' | 'SIGVTALRM' | 'SIGWINCH'
-  | 'SIGXCPU' | 'SIGXFSZ' | 'SIGRTMIN' | 'SIGRTMINPLUS1' | 'SIGRTMINPLUS2' | 'SIGRTMINPLUS3' | 'SIGRTMINPLUS4' | 'SIGRTMINPLUS5'
-  | 'SIGRTMINPLUS6' | 'SIGRTMINPLUS7' | 'SIGRTMINPLUS8' | 'SIGRTMINPLUS9' | 'SIGRTMINPLUS10' | 'SIGRTMINPLUS11' | 'SIGRTMINPLUS12'
-  | 'SIGRTMINPLUS13' | 'SIGRTMINPLUS14' | 'SIGRTMINPLUS15' | 'SIGRTMAXMINUS14' | 'SIGRTMAXMINUS13' | 'SIGRTMAXMINUS12' | 'SIGRTMAXMINUS11'
-  | 'SIGRTMAXMINUS10' | 'SIGRTMAXMINUS9' | 'SIGRTMAXMINUS8' | 'SIGRTMAXMINUS7' | 'SIGRTMAXMINUS6' | 'SIGRTMAXMINUS5' | 'SIGRTMAXMINUS4'
-  | 'SIGRTMAXMINUS3' | 'SIGRTMAXMINUS2' | 'SIGRTMAXMINUS1' | 'SIGRTMAX';
-export type ContainerState = 'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';
-export type ContainerEventType = 'CONTAINER_CREATED_EVENT' | 'CONTAINER_STARTED_EVENT' | 'CONTAINER_STOPPED_EVENT' | 'CONTAINER_DELETED_EVENT';
+  | 'RUNTIME_DEFAULT'
+  | 'SIGABRT'
+  | 'SIGALRM'
+  | 'SIGBUS'
+  | 'SIGCHLD'
+  | 'SIGCLD'
+  | 'SIGCONT'
+  | 'SIGFPE'
+  | 'SIGHUP'
+  | 'SIGILL'
+  | 'SIGINT'
+  | 'SIGIO'
+  | 'SIGIOT'
+  | 'SIGKILL'
+  | 'SIGPIPE'
+  | 'SIGPOLL'
+  | 'SIGPROF'
+  | 'SIGPWR'
+  | 'SIGQUIT'
+  | 'SIGSEGV'
+  | 'SIGSTKFLT'
+  | 'SIGSTOP'
+  | 'SIGSYS'
+  | 'SIGTERM'
+  | 'SIGTRAP'
+  | 'SIGTSTP'
+  | 'SIGTTIN'
+  | 'SIGTTOU'
+  | 'SIGURG'
+  | 'SIGUSR1'
+  | 'SIGUSR2'
+  | 'SIGVTALRM'
+  | 'SIGWINCH'
+  | 'SIGXCPU'
+  | 'SIGXFSZ'
+  | 'SIGRTMIN'
+  | 'SIGRTMINPLUS1'
+  | 'SIGRTMINPLUS2'
+  | 'SIGRTMINPLUS3'
+  | 'SIGRTMINPLUS4'
+  | 'SIGRTMINPLUS5'
+  | 'SIGRTMINPLUS6'
+  | 'SIGRTMINPLUS7'
+  | 'SIGRTMINPLUS8'
+  | 'SIGRTMINPLUS9'
+  | 'SIGRTMINPLUS10'
+  | 'SIGRTMINPLUS11'
+  | 'SIGRTMINPLUS12'
+  | 'SIGRTMINPLUS13'
+  | 'SIGRTMINPLUS14'
+  | 'SIGRTMINPLUS15'
+  | 'SIGRTMAXMINUS14'
+  | 'SIGRTMAXMINUS13'
+  | 'SIGRTMAXMINUS12'
+  | 'SIGRTMAXMINUS11'
+  | 'SIGRTMAXMINUS10'
+  | 'SIGRTMAXMINUS9'
+  | 'SIGRTMAXMINUS8'
+  | 'SIGRTMAXMINUS7'
+  | 'SIGRTMAXMINUS6'
+  | 'SIGRTMAXMINUS5'
+  | 'SIGRTMAXMINUS4'
+  | 'SIGRTMAXMINUS3'
+  | 'SIGRTMAXMINUS2'
+  | 'SIGRTMAXMINUS1'
+  | 'SIGRTMAX';
+export type ContainerState =
+  | 'CONTAINER_CREATED'
+  | 'CONTAINER_RUNNING'
+  | 'CONTAINER_EXITED'
+  | 'CONTAINER_UNKNOWN';
+export type ContainerEventType =
+  | 'CONTAINER_CREATED_EVENT'
+  | 'CONTAINER_STARTED_EVENT'
+  | 'CONTAINER_STOPPED_EVENT'
+  | 'CONTAINER_DELETED_EVENT';
 export type CgroupDriver = 'SYSTEMD' | 'CGROUPFS';
 
 export interface VersionRequest {

@@ -14,7 +14,12 @@ export type ImageArchitecture = 'amd64' | 'arm64';
 
 /** A file, directory or link of a layer. Owner is root. */
 export type LayerEntry =
-  | { readonly path: string; readonly type?: 'file'; readonly content: Buffer | string; readonly mode?: number }
+  | {
+      readonly path: string;
+      readonly type?: 'file';
+      readonly content: Buffer | string;
+      readonly mode?: number;
+    }
   | { readonly path: string; readonly type: 'directory'; readonly mode?: number }
   | { readonly path: string; readonly type: 'symlink' | 'hardlink'; readonly target: string };
 
@@ -67,7 +72,11 @@ const MEDIA = {
   plainLayer: 'application/vnd.oci.image.layer.v1.tar',
 } as const;
 
-interface Descriptor { readonly mediaType: string; readonly digest: string; readonly size: number }
+interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+}
 
 /** This machine's architecture in the words of images; undefined where we build none for it. */
 export function hostArchitecture(): ImageArchitecture | undefined {
@@ -77,9 +86,14 @@ export function hostArchitecture(): ImageArchitecture | undefined {
 /** Everything is held in memory: for images of some 100 MB at most. Throws ImageError. */
 export async function buildImage(options: BuildImageOptions): Promise<BuiltImage> {
   const reference = parseReference(options.name);
-  if (!reference || reference.digest) throw new ImageError('invalid-name', `"${options.name}" is no valid image name: it should look like registry/path/name:tag, in lower case`);
+  if (!reference || reference.digest)
+    throw new ImageError(
+      'invalid-name',
+      `"${options.name}" is no valid image name: it should look like registry/path/name:tag, in lower case`,
+    );
   const architecture = options.architecture ?? hostArchitecture();
-  if (!architecture) throw new ImageError('unsupported', `images are built for amd64 and arm64, not for ${process.arch}`);
+  if (!architecture)
+    throw new ImageError('unsupported', `images are built for amd64 and arm64, not for ${process.arch}`);
   const name = formatReference(reference);
   const created = new Date((options.createdSeconds ?? 0) * 1000).toISOString().replace('.000', '');
 
@@ -94,20 +108,41 @@ export async function buildImage(options: BuildImageOptions): Promise<BuiltImage
   for (const source of options.layers) {
     const plain = await layerTar(source);
     diffIds.push(sha256(plain));
-    layers.push(options.compress === false ? add(MEDIA.plainLayer, plain) : add(MEDIA.layer, await gzip(plain)));
+    layers.push(
+      options.compress === false ? add(MEDIA.plainLayer, plain) : add(MEDIA.layer, await gzip(plain)),
+    );
   }
-  const config = add(MEDIA.config, json({
-    created, architecture, os: 'linux', config: options.config ?? {},
-    rootfs: { type: 'layers', diff_ids: diffIds },
-    history: diffIds.map(() => ({ created, created_by: 'capstan image build' })),
-  }));
+  const config = add(
+    MEDIA.config,
+    json({
+      created,
+      architecture,
+      os: 'linux',
+      config: options.config ?? {},
+      rootfs: { type: 'layers', diff_ids: diffIds },
+      history: diffIds.map(() => ({ created, created_by: 'capstan image build' })),
+    }),
+  );
   const manifest = add(MEDIA.manifest, json({ schemaVersion: 2, mediaType: MEDIA.manifest, config, layers }));
   const tag = reference.tag ?? 'latest';
   const index = json({
-    schemaVersion: 2, mediaType: MEDIA.index,
-    manifests: [{ ...manifest, platform: { architecture, os: 'linux' }, annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': tag } }],
+    schemaVersion: 2,
+    mediaType: MEDIA.index,
+    manifests: [
+      {
+        ...manifest,
+        platform: { architecture, os: 'linux' },
+        annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': tag },
+      },
+    ],
   });
-  const dockerManifest = json([{ Config: blobPath(config.digest), RepoTags: [name], Layers: layers.map((layer) => blobPath(layer.digest)) }]);
+  const dockerManifest = json([
+    {
+      Config: blobPath(config.digest),
+      RepoTags: [name],
+      Layers: layers.map((layer) => blobPath(layer.digest)),
+    },
+  ]);
   const files: readonly LayerEntry[] = [
     { path: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
     { path: 'index.json', content: index },
@@ -156,8 +191,18 @@ async function packEntries(entries: readonly LayerEntry[]): Promise<Buffer> {
   for (const entry of entries) {
     const header = { name: entry.path.replace(/^\/+/, ''), mtime, uid: 0, gid: 0 };
     if (entry.type === 'directory') pack.entry({ ...header, type: 'directory', mode: entry.mode ?? 0o755 });
-    else if ('target' in entry) pack.entry({ ...header, type: entry.type === 'symlink' ? 'symlink' : 'link', linkname: entry.target, mode: 0o777 });
-    else pack.entry({ ...header, type: 'file', mode: entry.mode ?? 0o644 }, Buffer.from(entry.content as string));
+    else if ('target' in entry)
+      pack.entry({
+        ...header,
+        type: entry.type === 'symlink' ? 'symlink' : 'link',
+        linkname: entry.target,
+        mode: 0o777,
+      });
+    else
+      pack.entry(
+        { ...header, type: 'file', mode: entry.mode ?? 0o644 },
+        Buffer.from(entry.content as string),
+      );
   }
   pack.finalize();
   return packed;

@@ -5,11 +5,14 @@ export type ImageErrorCode =
   /** The file is missing or may not be read. */
   | 'not-readable'
   /** The file is no image archive, or not a whole one. */
-  | 'not-an-image' | 'truncated'
+  | 'not-an-image'
+  | 'truncated'
   /** What it asks for is not there: another architecture, a name that the archive does not carry. */
   | 'unsupported'
   /** The runtime refused it, or its tool is missing. */
-  | 'import-failed' | 'mount-failed' | 'tool-missing';
+  | 'import-failed'
+  | 'mount-failed'
+  | 'tool-missing';
 
 export class ImageError extends Error {
   readonly code: ImageErrorCode;

@@ -26,20 +26,36 @@ export interface ImageGarbageOptions {
   readonly usage?: (path: string) => Promise<FileSystemUsage>;
 }
 
-export interface FileSystemUsage { readonly capacityBytes: number; readonly availableBytes: number }
+export interface FileSystemUsage {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+}
 
-interface ImageRecord { readonly image: Image; readonly firstDetected: number; lastUsed: number }
+interface ImageRecord {
+  readonly image: Image;
+  readonly firstDetected: number;
+  lastUsed: number;
+}
 
 export class ImageGarbageCollector {
   readonly #options: Required<ImageGarbageOptions>;
   readonly #records = new Map<string, ImageRecord>();
 
   constructor(options: ImageGarbageOptions) {
-    this.#options = { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, alsoUsed: () => [], usage: fileSystemUsage, ...options };
+    this.#options = {
+      highThresholdPercent: 85,
+      lowThresholdPercent: 80,
+      minAgeMs: 120_000,
+      alsoUsed: () => [],
+      usage: fileSystemUsage,
+      ...options,
+    };
   }
 
   /** Images by when they were last used, the longest unused first. Call it now and then: unused time counts from calls. */
-  async list(): Promise<readonly { readonly image: Image; readonly inUse: boolean; readonly lastUsed: number }[]> {
+  async list(): Promise<
+    readonly { readonly image: Image; readonly inUse: boolean; readonly lastUsed: number }[]
+  > {
     const now = this.#options.clock.now();
     const inUse = await this.#detect(now);
     return [...this.#records.values()]
@@ -54,10 +70,11 @@ export class ImageGarbageCollector {
     if (!mountpoint) throw new Error('the runtime does not say where its images are');
     const { capacityBytes, availableBytes } = await this.#options.usage(mountpoint);
     if (capacityBytes === 0) throw new Error(`the images' file system ${mountpoint} has no capacity`);
-    const usedPercent = 100 - Math.floor(availableBytes * 100 / capacityBytes);
+    const usedPercent = 100 - Math.floor((availableBytes * 100) / capacityBytes);
     await this.#detect(this.#options.clock.now());
     if (usedPercent < this.#options.highThresholdPercent) return { freedBytes: 0, wantedBytes: 0 };
-    const wantedBytes = Math.floor(capacityBytes * (100 - this.#options.lowThresholdPercent) / 100) - availableBytes;
+    const wantedBytes =
+      Math.floor((capacityBytes * (100 - this.#options.lowThresholdPercent)) / 100) - availableBytes;
     this.#options.log.info('images fill the disk: removing unused ones', { usedPercent, wantedBytes });
     return { freedBytes: await this.free(wantedBytes), wantedBytes };
   }
@@ -79,7 +96,10 @@ export class ImageGarbageCollector {
         await cri.removeImage({ image: { image: record.image.id } });
         this.#records.delete(record.image.id);
         freed += record.image.size;
-        log.info('removed an unused image', { image: record.image.repoTags[0] ?? record.image.id, bytes: record.image.size });
+        log.info('removed an unused image', {
+          image: record.image.repoTags[0] ?? record.image.id,
+          bytes: record.image.size,
+        });
       } catch (error) {
         log.warn('cannot remove an unused image', { image: record.image.id, error: errorMessage(error) });
       }
@@ -92,11 +112,22 @@ export class ImageGarbageCollector {
     const { cri } = this.#options;
     const [{ images }, { containers }] = await Promise.all([cri.listImages({}), cri.listContainers({})]);
     const others = this.#options.alsoUsed().map((reference) => normalizeReference(reference) ?? reference);
-    const used = new Set([...others, ...containers.flatMap(({ imageRef, imageId, image }) => [imageRef, imageId, image?.image ?? ''])]);
-    const inUse = new Set(images.filter((image) => [image.id, ...image.repoTags, ...image.repoDigests].some((name) => used.has(name))).map(({ id }) => id));
+    const used = new Set([
+      ...others,
+      ...containers.flatMap(({ imageRef, imageId, image }) => [imageRef, imageId, image?.image ?? '']),
+    ]);
+    const inUse = new Set(
+      images
+        .filter((image) => [image.id, ...image.repoTags, ...image.repoDigests].some((name) => used.has(name)))
+        .map(({ id }) => id),
+    );
     for (const image of images) {
       const record = this.#records.get(image.id) ?? { image, firstDetected: now, lastUsed: 0 };
-      this.#records.set(image.id, { image, firstDetected: record.firstDetected, lastUsed: inUse.has(image.id) ? now : record.lastUsed });
+      this.#records.set(image.id, {
+        image,
+        firstDetected: record.firstDetected,
+        lastUsed: inUse.has(image.id) ? now : record.lastUsed,
+      });
     }
     const present = new Set(images.map(({ id }) => id));
     for (const id of this.#records.keys()) if (!present.has(id)) this.#records.delete(id);

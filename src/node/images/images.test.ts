@@ -30,7 +30,9 @@ import { renderHosts, writeRegistryHosts } from './registry-hosts.ts';
 import { SANDBOX_IMAGE } from './sandbox-image.ts';
 
 let dir: string;
-before(async () => { dir = await mkdtemp(join(tmpdir(), 'capstan-images-')); });
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'capstan-images-'));
+});
 after(() => rm(dir, { recursive: true, force: true }));
 
 test('names are normalised as containerd does', () => {
@@ -41,52 +43,104 @@ test('names are normalised as containerd does', () => {
     'index.docker.io/nginx': 'docker.io/library/nginx:latest',
     'localhost/app': 'localhost/app:latest',
     'localhost:5000/a/b:c': 'localhost:5000/a/b:c',
-    'registry.k8s.io/pause@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef': 'registry.k8s.io/pause@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
-    'Upper/Case': undefined, 'a b': undefined, '': undefined, 'x:': undefined, ':tag': undefined,
+    'registry.k8s.io/pause@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef':
+      'registry.k8s.io/pause@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
+    'Upper/Case': undefined,
+    'a b': undefined,
+    '': undefined,
+    'x:': undefined,
+    ':tag': undefined,
   };
-  for (const [name, expected] of Object.entries(cases)) assert.equal(normalizeReference(name), expected, name);
+  for (const [name, expected] of Object.entries(cases))
+    assert.equal(normalizeReference(name), expected, name);
 });
 
-test('the sandbox program sleeps, and ends at SIGTERM and SIGINT', { skip: hostArchitecture() ? false : 'no program for this machine' }, async () => {
-  const path = join(dir, 'pause');
-  await writeFile(path, pauseElf(hostArchitecture() ?? 'amd64'), { mode: 0o755 });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    const child = spawn(path);
-    while (!/^SigCgt:\s*0*4002$/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await new Promise((resolve) => setTimeout(resolve, 5));
-    assert.match(readFileSync(`/proc/${child.pid}/status`, 'utf8'), /^SigIgn:\s*[0-9a-f]*[13579bdf][0-9a-f]{4}$/m, 'SIGCHLD is ignored');
-    const ended = new Promise((resolve) => child.on('exit', (code) => resolve(code)));
-    child.kill(signal);
-    assert.equal(await ended, 0);
-  }
-});
+test(
+  'the sandbox program sleeps, and ends at SIGTERM and SIGINT',
+  { skip: hostArchitecture() ? false : 'no program for this machine' },
+  async () => {
+    const path = join(dir, 'pause');
+    await writeFile(path, pauseElf(hostArchitecture() ?? 'amd64'), { mode: 0o755 });
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const child = spawn(path);
+      while (!/^SigCgt:\s*0*4002$/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8')))
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      assert.match(
+        readFileSync(`/proc/${child.pid}/status`, 'utf8'),
+        /^SigIgn:\s*[0-9a-f]*[13579bdf][0-9a-f]{4}$/m,
+        'SIGCHLD is ignored',
+      );
+      const ended = new Promise((resolve) => child.on('exit', (code) => resolve(code)));
+      child.kill(signal);
+      assert.equal(await ended, 0);
+    }
+  },
+);
 
 test('both sandbox programs stay as they are', () => {
   const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex').slice(0, 16);
   assert.equal(pauseElf('amd64').readUInt16LE(18), 62);
   assert.equal(pauseElf('arm64').readUInt16LE(18), 183);
-  assert.deepEqual([digest(pauseElf('amd64')), digest(pauseElf('arm64'))], ['8e869399e2a071fb', '0354b2a5aed6cb9c']);
+  assert.deepEqual(
+    [digest(pauseElf('amd64')), digest(pauseElf('arm64'))],
+    ['8e869399e2a071fb', '0354b2a5aed6cb9c'],
+  );
 });
 
 test('an image is the same bytes every time, and is recognised', async () => {
-  const build = (): Promise<BuiltImage> => buildImage({ name: 'app:v1', architecture: 'amd64', layers: [{ entries: [{ path: 'a', content: 'x' }, { path: 'l', type: 'symlink', target: 'a' }] }], config: { Cmd: ['/a'] } });
+  const build = (): Promise<BuiltImage> =>
+    buildImage({
+      name: 'app:v1',
+      architecture: 'amd64',
+      layers: [
+        {
+          entries: [
+            { path: 'a', content: 'x' },
+            { path: 'l', type: 'symlink', target: 'a' },
+          ],
+        },
+      ],
+      config: { Cmd: ['/a'] },
+    });
   const image = await build();
   assert.ok(image.tar.equals((await build()).tar));
   const path = join(dir, 'app.tar');
   await writeImage(image, path);
-  assert.deepEqual(await inspectArchive(path), { format: 'oci', gzip: false, names: ['docker.io/library/app:v1'] });
+  assert.deepEqual(await inspectArchive(path), {
+    format: 'oci',
+    gzip: false,
+    names: ['docker.io/library/app:v1'],
+  });
   await writeFile(`${path}.gz`, gzipSync(image.tar));
-  assert.deepEqual(await inspectArchive(`${path}.gz`), { format: 'oci', gzip: true, names: ['docker.io/library/app:v1'] });
+  assert.deepEqual(await inspectArchive(`${path}.gz`), {
+    format: 'oci',
+    gzip: true,
+    names: ['docker.io/library/app:v1'],
+  });
   await assert.rejects(buildImage({ name: 'Not A Name', layers: [] }), /"Not A Name" is no valid image name/);
 });
 
 test('what is no whole image is named as what it is', async () => {
-  const image = await buildImage({ name: 'app:v1', architecture: 'amd64', layers: [{ entries: [{ path: 'a', content: 'x'.repeat(50_000) }] }, { entries: [{ path: 'b', content: 'y' }] }] });
-  const refused = async (name: string, { content, expected }: { readonly content: Buffer | string; readonly expected: RegExp }): Promise<void> => {
+  const image = await buildImage({
+    name: 'app:v1',
+    architecture: 'amd64',
+    layers: [
+      { entries: [{ path: 'a', content: 'x'.repeat(50_000) }] },
+      { entries: [{ path: 'b', content: 'y' }] },
+    ],
+  });
+  const refused = async (
+    name: string,
+    { content, expected }: { readonly content: Buffer | string; readonly expected: RegExp },
+  ): Promise<void> => {
     const path = join(dir, name);
     await writeFile(path, content);
     await assert.rejects(inspectArchive(path), (error: Error) => expected.test(error.message), name);
   };
-  await refused('truncated', { content: image.tar.subarray(0, image.tar.length - 3000), expected: /is not whole/ });
+  await refused('truncated', {
+    content: image.tar.subarray(0, image.tar.length - 3000),
+    expected: /is not whole/,
+  });
   await refused('truncated-gz', { content: gzipSync(image.tar).subarray(0, 600), expected: /is not whole/ });
   await refused('text', { content: 'FROM scratch\n'.repeat(100), expected: /it is no tar file/ });
   await refused('empty', { content: '', expected: /it is empty/ });
@@ -95,38 +149,59 @@ test('what is no whole image is named as what it is', async () => {
   pack.finalize();
   const parts: Buffer[] = [];
   for await (const part of pack as AsyncIterable<Buffer>) parts.push(part);
-  await refused('other-tar', { content: Buffer.concat(parts), expected: /it has neither index\.json with oci-layout \(OCI image layout\) nor manifest\.json \(docker save\)/ });
+  await refused('other-tar', {
+    content: Buffer.concat(parts),
+    expected:
+      /it has neither index\.json with oci-layout \(OCI image layout\) nor manifest\.json \(docker save\)/,
+  });
   await assert.rejects(inspectArchive(join(dir, 'missing')), /there is no such file/);
   await assert.rejects(inspectArchive(dir), /it is no regular file/);
 });
 
 test('pull secrets are matched to images, the most specific first', () => {
-  const secret = (auths: object): Parameters<typeof credentialsOfSecret>[0] => ({ type: 'kubernetes.io/dockerconfigjson', data: { '.dockerconfigjson': Buffer.from(JSON.stringify({ auths })).toString('base64') } });
-  const credentials = credentialsOfSecret(secret({
-    'https://index.docker.io/v1/': { auth: Buffer.from('hub:pass:word').toString('base64') },
-    'registry.example.com': { username: 'all', password: 'p' },
-    'registry.example.com/team': { username: 'team', password: 'p' },
-    '*.wild.example.com:5000': { username: 'wild', password: 'p' },
-  }));
-  const users = (image: string): unknown[] => credentialsFor(image, credentials).map(({ username }) => username);
+  const secret = (auths: object): Parameters<typeof credentialsOfSecret>[0] => ({
+    type: 'kubernetes.io/dockerconfigjson',
+    data: { '.dockerconfigjson': Buffer.from(JSON.stringify({ auths })).toString('base64') },
+  });
+  const credentials = credentialsOfSecret(
+    secret({
+      'https://index.docker.io/v1/': { auth: Buffer.from('hub:pass:word').toString('base64') },
+      'registry.example.com': { username: 'all', password: 'p' },
+      'registry.example.com/team': { username: 'team', password: 'p' },
+      '*.wild.example.com:5000': { username: 'wild', password: 'p' },
+    }),
+  );
+  const users = (image: string): unknown[] =>
+    credentialsFor(image, credentials).map(({ username }) => username);
   assert.deepEqual(credentialsFor('nginx', credentials), [{ username: 'hub', password: 'pass:word' }]);
   assert.deepEqual(users('registry.example.com/team/app'), ['team', 'all']);
   assert.deepEqual(users('registry.example.com/other'), ['all']);
   assert.deepEqual(users('a.wild.example.com:5000/x'), ['wild']);
   assert.deepEqual(users('a.b.wild.example.com:5000/x'), []);
-  assert.throws(() => credentialsOfSecret({ type: 'Opaque', data: {} }), /a secret of type "Opaque" is no pull secret/);
+  assert.throws(
+    () => credentialsOfSecret({ type: 'Opaque', data: {} }),
+    /a secret of type "Opaque" is no pull secret/,
+  );
 });
 
-test('registries are configured in containerd\'s own format', () => {
-  assert.equal(renderHosts({ host: 'docker.io', endpoints: ['http://mirror:5000'], skipVerify: true }),
-    '# Written by Capstan.\nserver = "https://registry-1.docker.io"\n[host."http://mirror:5000"]\n  capabilities = ["pull", "resolve"]\n  skip_verify = true\n');
+test("registries are configured in containerd's own format", () => {
+  assert.equal(
+    renderHosts({ host: 'docker.io', endpoints: ['http://mirror:5000'], skipVerify: true }),
+    '# Written by Capstan.\nserver = "https://registry-1.docker.io"\n[host."http://mirror:5000"]\n  capabilities = ["pull", "resolve"]\n  skip_verify = true\n',
+  );
 });
 
 test("registries of Capstan's own are replaced, an administrator's stay", async () => {
   const registries = join(dir, 'registries');
   const declared = { host: 'docker.io', endpoints: ['http://mirror:5000'] };
-  await writeRegistryHosts(registries, [declared, { host: 'old.example.com', endpoints: ['http://old:5000'] }]);
-  const theirs = { 'registry.example.com/hosts.toml': 'server = "https://registry.example.com"\n', 'private.example.com/ca.crt': 'PEM' };
+  await writeRegistryHosts(registries, [
+    declared,
+    { host: 'old.example.com', endpoints: ['http://old:5000'] },
+  ]);
+  const theirs = {
+    'registry.example.com/hosts.toml': 'server = "https://registry.example.com"\n',
+    'private.example.com/ca.crt': 'PEM',
+  };
   for (const [file, text] of Object.entries(theirs)) {
     await mkdir(dirname(join(registries, file)), { recursive: true });
     await writeFile(join(registries, file), text);
@@ -134,11 +209,19 @@ test("registries of Capstan's own are replaced, an administrator's stay", async 
   await mkdir(join(registries, 'empty.example.com'));
 
   await writeRegistryHosts(registries, [declared]);
-  assert.deepEqual((await readdir(registries)).toSorted(), ['docker.io', 'private.example.com', 'registry.example.com']);
-  for (const [file, text] of Object.entries(theirs)) assert.equal(await readFile(join(registries, file), 'utf8'), text);
+  assert.deepEqual((await readdir(registries)).toSorted(), [
+    'docker.io',
+    'private.example.com',
+    'registry.example.com',
+  ]);
+  for (const [file, text] of Object.entries(theirs))
+    assert.equal(await readFile(join(registries, file), 'utf8'), text);
 });
 
-const skip = await inspectMachine().then(() => existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static', (error: Error) => error.message);
+const skip = await inspectMachine().then(
+  () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
+  (error: Error) => error.message,
+);
 
 describe('with a real containerd', { skip }, () => {
   let runtime: Containerd;
@@ -148,7 +231,11 @@ describe('with a real containerd', { skip }, () => {
   before(async () => {
     runtime = createContainerd({ dir: join(dir, 'node') });
     await runtime.start();
-    const image = await buildImage({ name: 'tool:1', layers: [{ entries: [{ path: 'file', content: 'pulled' }] }], config: { Cmd: ['/file'] } });
+    const image = await buildImage({
+      name: 'tool:1',
+      layers: [{ entries: [{ path: 'file', content: 'pulled' }] }],
+      config: { Cmd: ['/file'] },
+    });
     registry = await serveRegistry(image, { user: 'me', password: 'secret' });
     host = `127.0.0.1:${(registry.address() as AddressInfo).port}`;
   });
@@ -164,36 +251,65 @@ describe('with a real containerd', { skip }, () => {
     const image = await buildBusyboxImage({ name: 'example.com/bb:1' });
     const path = join(dir, 'bb.tar.gz');
     await writeFile(path, gzipSync(image.tar, { level: 1 }));
-    assert.deepEqual((await runtime.importImage(path)).map(({ name, id }) => [name, id]), [['example.com/bb:1', image.id]]);
+    assert.deepEqual(
+      (await runtime.importImage(path)).map(({ name, id }) => [name, id]),
+      [['example.com/bb:1', image.id]],
+    );
     const docker = join(dir, 'docker.tar');
     await writeFile(docker, await withoutOciLayout(image.tar));
     await runtime.cri.removeImage({ image: { image: 'example.com/bb:1' } });
-    assert.deepEqual((await runtime.importImage(docker)).map(({ name, id }) => [name, id]), [['example.com/bb:1', image.id]]);
+    assert.deepEqual(
+      (await runtime.importImage(docker)).map(({ name, id }) => [name, id]),
+      [['example.com/bb:1', image.id]],
+    );
     await assert.rejects(runtime.importImage(Buffer.from('nonsense')), /is no image archive|is not whole/);
     const other = hostArchitecture() === 'amd64' ? 'arm64' : 'amd64';
-    const foreign = await buildImage({ name: 'foreign:1', architecture: other, layers: [{ entries: [{ path: 'a', content: 'x' }] }] });
-    await assert.rejects(runtime.importImage(foreign.tar), (error: Error) => /containerd refused .+|built for this machine's architecture/.test(error.message));
+    const foreign = await buildImage({
+      name: 'foreign:1',
+      architecture: other,
+      layers: [{ entries: [{ path: 'a', content: 'x' }] }],
+    });
+    await assert.rejects(runtime.importImage(foreign.tar), (error: Error) =>
+      /containerd refused .+|built for this machine's architecture/.test(error.message),
+    );
   });
 
   test('a registry on loopback is pulled from in plain HTTP, with the secret that fits', async () => {
     const image = `${host}/tool:1`;
     const { registryDir } = runtime.layout;
-    await assert.rejects(pullImage({ cri: runtime.cri, image, registryDir }), /401|authorization failed|unauthorized/i);
+    await assert.rejects(
+      pullImage({ cri: runtime.cri, image, registryDir }),
+      /401|authorization failed|unauthorized/i,
+    );
     const credentials = [{ registry: host, auth: { username: 'me', password: 'secret' } }];
     const ref = await pullImage({ cri: runtime.cri, image, registryDir, credentials });
     assert.equal((await runtime.cri.imageStatus({ image: { image: ref } })).image?.repoTags[0], image);
-    await assert.rejects(pullImage({ cri: runtime.cri, image: `${host}/tool:2`, registryDir, credentials }), /not found/);
-    await assert.rejects(pullImage({ cri: runtime.cri, image: 'Bad Name' }), /couldn't parse image name "Bad Name": invalid reference format/);
+    await assert.rejects(
+      pullImage({ cri: runtime.cri, image: `${host}/tool:2`, registryDir, credentials }),
+      /not found/,
+    );
+    await assert.rejects(
+      pullImage({ cri: runtime.cri, image: 'Bad Name' }),
+      /couldn't parse image name "Bad Name": invalid reference format/,
+    );
   });
 
   test('unused images go, the sandbox image stays', async () => {
     let nowMs = 1_000_000;
-    const gc = new ImageGarbageCollector({ cri: runtime.cri, clock: { ...realClock, now: () => nowMs }, log: silentLogger, usage: async () => ({ capacityBytes: 1000, availableBytes: 100 }) });
+    const gc = new ImageGarbageCollector({
+      cri: runtime.cri,
+      clock: { ...realClock, now: () => nowMs },
+      log: silentLogger,
+      usage: async () => ({ capacityBytes: 1000, availableBytes: 100 }),
+    });
     assert.equal((await gc.collect()).freedBytes, 0, 'images just seen stay');
     nowMs += 200_000;
     assert.ok((await gc.list()).length >= 2);
-    assert.ok(await gc.free(Infinity) > 0);
-    assert.deepEqual((await runtime.cri.listImages({})).images.flatMap(({ repoTags }) => repoTags), [SANDBOX_IMAGE]);
+    assert.ok((await gc.free(Infinity)) > 0);
+    assert.deepEqual(
+      (await runtime.cri.listImages({})).images.flatMap(({ repoTags }) => repoTags),
+      [SANDBOX_IMAGE],
+    );
   });
 });
 
@@ -211,7 +327,8 @@ async function entriesOf(archive: Buffer): Promise<Map<string, Buffer>> {
 
 async function withoutOciLayout(archive: Buffer): Promise<Buffer> {
   const pack = tar.pack();
-  for (const [name, content] of await entriesOf(archive)) if (name !== 'oci-layout' && name !== 'index.json') pack.entry({ name }, content);
+  for (const [name, content] of await entriesOf(archive))
+    if (name !== 'oci-layout' && name !== 'index.json') pack.entry({ name }, content);
   pack.finalize();
   const parts: Buffer[] = [];
   for await (const part of pack as AsyncIterable<Buffer>) parts.push(part);
@@ -219,17 +336,26 @@ async function withoutOciLayout(archive: Buffer): Promise<Buffer> {
 }
 
 /** Just enough of the distribution API for one image behind basic authentication. */
-async function serveRegistry(image: BuiltImage, { user, password }: { readonly user: string; readonly password: string }): Promise<Server> {
+async function serveRegistry(
+  image: BuiltImage,
+  { user, password }: { readonly user: string; readonly password: string },
+): Promise<Server> {
   const entries = await entriesOf(image.tar);
   const expected = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
   const server = createServer((request, response) => {
-    if (request.headers.authorization !== expected) return void response.writeHead(401, { 'www-authenticate': 'Basic realm="test"' }).end();
+    if (request.headers.authorization !== expected)
+      return void response.writeHead(401, { 'www-authenticate': 'Basic realm="test"' }).end();
     const [, , , kind, reference = ''] = (request.url ?? '').split('?')[0]?.split('/') ?? [];
     const digest = reference === '1' ? image.digest : reference;
     const content = entries.get(`blobs/${digest.replace(':', '/')}`);
     if (!content) return void response.writeHead(404).end();
-    const type = kind === 'manifests' ? 'application/vnd.oci.image.manifest.v1+json' : 'application/octet-stream';
-    response.writeHead(200, { 'content-type': type, 'docker-content-digest': digest, 'content-length': String(content.length) });
+    const type =
+      kind === 'manifests' ? 'application/vnd.oci.image.manifest.v1+json' : 'application/octet-stream';
+    response.writeHead(200, {
+      'content-type': type,
+      'docker-content-digest': digest,
+      'content-length': String(content.length),
+    });
     response.end(request.method === 'HEAD' ? undefined : content);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -41,7 +41,10 @@ const POLL_MS = 20;
 const MAX_ERROR_TEXT = 4_000;
 
 /** Takes a path, the bytes, or a stream (spooled to a temporary file, since it is read twice). Throws ImageError. */
-export async function importImage(source: string | Buffer | Readable, target: ImageImportTarget): Promise<readonly ImportedImage[]> {
+export async function importImage(
+  source: string | Buffer | Readable,
+  target: ImageImportTarget,
+): Promise<readonly ImportedImage[]> {
   if (typeof source === 'string') return importFile(source, target);
   const spoolDir = target.spoolDir ?? tmpdir();
   await mkdir(spoolDir, { recursive: true });
@@ -59,16 +62,43 @@ export async function importImage(source: string | Buffer | Readable, target: Im
 async function importFile(path: string, target: ImageImportTarget): Promise<readonly ImportedImage[]> {
   const contents = await inspectArchive(path);
   if (contents.names.length === 0) {
-    throw new ImageError('unsupported', `${path} holds an image without a name: save it with one, such as 'docker save registry/name:tag'`);
+    throw new ImageError(
+      'unsupported',
+      `${path} holds an image without a name: save it with one, such as 'docker save registry/name:tag'`,
+    );
   }
   await runImport({ path, gzip: contents.gzip, target });
   return Promise.all(contents.names.map((name) => waitUntilVisible(name, target.cri)));
 }
 
-async function runImport({ path, gzip, target }: { readonly path: string; readonly gzip: boolean; readonly target: ImageImportTarget }): Promise<void> {
-  const child = spawn(target.ctr ?? 'ctr', ['--address', target.address, '--namespace', CRI_NAMESPACE, 'images', 'import', '--snapshotter', target.snapshotter, '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
+async function runImport({
+  path,
+  gzip,
+  target,
+}: {
+  readonly path: string;
+  readonly gzip: boolean;
+  readonly target: ImageImportTarget;
+}): Promise<void> {
+  const child = spawn(
+    target.ctr ?? 'ctr',
+    [
+      '--address',
+      target.address,
+      '--namespace',
+      CRI_NAMESPACE,
+      'images',
+      'import',
+      '--snapshotter',
+      target.snapshotter,
+      '-',
+    ],
+    { stdio: ['pipe', 'ignore', 'pipe'] },
+  );
   let errorText = '';
-  child.stderr.on('data', (chunk: Buffer) => { errorText = (errorText + chunk.toString()).slice(-MAX_ERROR_TEXT); });
+  child.stderr.on('data', (chunk: Buffer) => {
+    errorText = (errorText + chunk.toString()).slice(-MAX_ERROR_TEXT);
+  });
   const { promise: ended, resolve, reject } = Promise.withResolvers<number>();
   child.on('error', reject);
   child.on('close', (code) => resolve(code ?? -1));
@@ -77,9 +107,18 @@ async function runImport({ path, gzip, target }: { readonly path: string; readon
   try {
     const code = await ended;
     await fed;
-    if (code !== 0) throw new ImageError('import-failed', `containerd refused ${path}: ${lastLine(errorText) || `ctr ended with code ${code}`}`);
+    if (code !== 0)
+      throw new ImageError(
+        'import-failed',
+        `containerd refused ${path}: ${lastLine(errorText) || `ctr ended with code ${code}`}`,
+      );
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new ImageError('tool-missing', "ctr is not installed: it comes with containerd's package (apt-get install containerd)", error);
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new ImageError(
+        'tool-missing',
+        "ctr is not installed: it comes with containerd's package (apt-get install containerd)",
+        error,
+      );
     throw error;
   }
 }
@@ -89,7 +128,11 @@ async function waitUntilVisible(name: string, cri: CriClient): Promise<ImportedI
   for (;;) {
     const { image } = await cri.imageStatus({ image: { image: name } });
     if (image) return { name, id: image.id, sizeBytes: image.size };
-    if (performance.now() > deadline) throw new ImageError('import-failed', `containerd imported ${name}, but its CRI plugin does not show it after ${VISIBLE_TIMEOUT_MS / 1000} s: is it built for this machine's architecture?`);
+    if (performance.now() > deadline)
+      throw new ImageError(
+        'import-failed',
+        `containerd imported ${name}, but its CRI plugin does not show it after ${VISIBLE_TIMEOUT_MS / 1000} s: is it built for this machine's architecture?`,
+      );
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

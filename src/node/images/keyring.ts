@@ -11,32 +11,72 @@ export interface RegistryCredential {
   readonly auth: CriInput<AuthConfig>;
 }
 
-interface DockerEntry { username?: string; password?: string; auth?: string; email?: string; identitytoken?: string; registrytoken?: string }
+interface DockerEntry {
+  username?: string;
+  password?: string;
+  auth?: string;
+  email?: string;
+  identitytoken?: string;
+  registrytoken?: string;
+}
 
 /** A secret's data as it is stored (base64). Throws an Error in a sentence for a secret that is malformed or of another type. */
-export function credentialsOfSecret(secret: { readonly type?: string | undefined; readonly data?: Readonly<Record<string, string>> | undefined }): RegistryCredential[] {
-  const key = secret.type === 'kubernetes.io/dockerconfigjson' ? '.dockerconfigjson' : secret.type === 'kubernetes.io/dockercfg' ? '.dockercfg' : undefined;
+export function credentialsOfSecret(secret: {
+  readonly type?: string | undefined;
+  readonly data?: Readonly<Record<string, string>> | undefined;
+}): RegistryCredential[] {
+  const key =
+    secret.type === 'kubernetes.io/dockerconfigjson'
+      ? '.dockerconfigjson'
+      : secret.type === 'kubernetes.io/dockercfg'
+        ? '.dockercfg'
+        : undefined;
   const encoded = key === undefined ? undefined : secret.data?.[key];
-  if (encoded === undefined) throw new Error(`a secret of type "${secret.type ?? ''}" is no pull secret: it should be kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`);
-  const parsed = JSON.parse(Buffer.from(encoded, 'base64').toString()) as { auths?: Record<string, DockerEntry> };
-  const entries = key === '.dockerconfigjson' ? parsed.auths ?? {} : parsed as Record<string, DockerEntry>;
-  return Object.entries(entries).map(([registry, entry]) => ({ registry: withoutScheme(registry), auth: authOf(entry) }));
+  if (encoded === undefined)
+    throw new Error(
+      `a secret of type "${secret.type ?? ''}" is no pull secret: it should be kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+    );
+  const parsed = JSON.parse(Buffer.from(encoded, 'base64').toString()) as {
+    auths?: Record<string, DockerEntry>;
+  };
+  const entries =
+    key === '.dockerconfigjson' ? (parsed.auths ?? {}) : (parsed as Record<string, DockerEntry>);
+  return Object.entries(entries).map(([registry, entry]) => ({
+    registry: withoutScheme(registry),
+    auth: authOf(entry),
+  }));
 }
 
 /** To be tried in this order; empty when none fits. */
-export function credentialsFor(image: string, credentials: readonly RegistryCredential[]): CriInput<AuthConfig>[] {
+export function credentialsFor(
+  image: string,
+  credentials: readonly RegistryCredential[],
+): CriInput<AuthConfig>[] {
   const reference = parseReference(image);
   if (!reference) return [];
   const name = `${reference.domain}/${reference.repository}`;
-  return credentials.filter(({ registry }) => matches(registry, name)).sort((one, other) => other.registry.length - one.registry.length).map(({ auth }) => auth);
+  return credentials
+    .filter(({ registry }) => matches(registry, name))
+    .sort((one, other) => other.registry.length - one.registry.length)
+    .map(({ auth }) => auth);
 }
 
-function authOf({ username, password, auth, identitytoken, registrytoken }: DockerEntry): CriInput<AuthConfig> {
-  const tokens = { ...(identitytoken ? { identityToken: identitytoken } : {}), ...(registrytoken ? { registryToken: registrytoken } : {}) };
+function authOf({
+  username,
+  password,
+  auth,
+  identitytoken,
+  registrytoken,
+}: DockerEntry): CriInput<AuthConfig> {
+  const tokens = {
+    ...(identitytoken ? { identityToken: identitytoken } : {}),
+    ...(registrytoken ? { registryToken: registrytoken } : {}),
+  };
   if (!auth) return { username: username ?? '', password: password ?? '', ...tokens };
   const text = Buffer.from(auth, 'base64').toString();
   const colon = text.indexOf(':');
-  if (colon < 0) throw new Error('the auth of a pull secret is malformed: it should be base64 of "user:password"');
+  if (colon < 0)
+    throw new Error('the auth of a pull secret is malformed: it should be base64 of "user:password"');
   return { username: text.slice(0, colon), password: text.slice(colon + 1), ...tokens };
 }
 
@@ -58,7 +98,11 @@ function hostMatches(pattern: string, host: string): boolean {
   const patternParts = patternName.split('.');
   const hostParts = hostName.split('.');
   if (patternPort !== hostPort || patternParts.length !== hostParts.length) return false;
-  return patternParts.every((part, index) => new RegExp(`^${part.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '[^.]*')}$`).test(hostParts[index] ?? ''));
+  return patternParts.every((part, index) =>
+    new RegExp(`^${part.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '[^.]*')}$`).test(
+      hostParts[index] ?? '',
+    ),
+  );
 }
 
 function splitPort(host: string): readonly string[] {

@@ -23,8 +23,17 @@ export interface ImageMounts {
 export function createImageMounts(target: () => ImageMountTarget): ImageMounts {
   const ctr = async (words: readonly string[]): Promise<void> => {
     const of = target();
-    const { code, stderr } = await run([of.ctr, '--address', of.address, '--namespace', 'k8s.io', 'images', ...words]);
-    if (code !== 0 && !(words[0] === 'unmount' && /not found/.test(stderr))) throw new ImageError('mount-failed', `ctr images ${words.join(' ')}: ${stderr.trim()}`);
+    const { code, stderr } = await run([
+      of.ctr,
+      '--address',
+      of.address,
+      '--namespace',
+      'k8s.io',
+      'images',
+      ...words,
+    ]);
+    if (code !== 0 && !(words[0] === 'unmount' && /not found/.test(stderr)))
+      throw new ImageError('mount-failed', `ctr images ${words.join(' ')}: ${stderr.trim()}`);
   };
   return {
     mountImage: (image, directory) => ctr(['mount', '--snapshotter', target().snapshotter, image, directory]),

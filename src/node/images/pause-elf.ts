@@ -27,7 +27,10 @@ const SIGSET_BYTES = 8;
 
 type Label = 'pause' | 'exit' | 'ignore' | 'leave';
 /** Bytes, or a function of where it is and where the labels are; `length` bytes long. */
-interface Instruction { readonly length: number; encode(at: number, labels: ReadonlyMap<Label, number>): Buffer }
+interface Instruction {
+  readonly length: number;
+  encode(at: number, labels: ReadonlyMap<Label, number>): Buffer;
+}
 type Line = Instruction | Label;
 
 export function pauseElf(architecture: ElfArchitecture): Buffer {
@@ -49,25 +52,43 @@ function amd64(): Line[] {
   const syscall = bytes(0x0f, 0x05);
   const setEax = (value: number): Instruction => bytes(0xb8, ...le32(value)); //        mov eax, value
   const setEdi = (value: number): Instruction => bytes(0xbf, ...le32(value)); //        mov edi, value
-  const setRsi = (label: Label): Instruction => relative({ length: 7, label, encode: (distance) => [0x48, 0x8d, 0x35, ...le32(distance)] }); // lea rsi, [rip + label]
+  const setRsi = (label: Label): Instruction =>
+    relative({ length: 7, label, encode: (distance) => [0x48, 0x8d, 0x35, ...le32(distance)] }); // lea rsi, [rip + label]
   return [
     bytes(0x31, 0xd2), //                               xor edx, edx            old action: not wanted
     bytes(0x41, 0xba, ...le32(SIGSET_BYTES)), //        mov r10d, 8
-    setEdi(SIGCHLD), setRsi('ignore'), setEax(AMD64_RT_SIGACTION), syscall,
-    setEdi(SIGTERM), setRsi('leave'), setEax(AMD64_RT_SIGACTION), syscall,
-    setEdi(SIGINT), setEax(AMD64_RT_SIGACTION), syscall,
+    setEdi(SIGCHLD),
+    setRsi('ignore'),
+    setEax(AMD64_RT_SIGACTION),
+    syscall,
+    setEdi(SIGTERM),
+    setRsi('leave'),
+    setEax(AMD64_RT_SIGACTION),
+    syscall,
+    setEdi(SIGINT),
+    setEax(AMD64_RT_SIGACTION),
+    syscall,
     'pause',
-    setEax(AMD64_PAUSE), syscall,
+    setEax(AMD64_PAUSE),
+    syscall,
     relative({ length: 2, label: 'pause', encode: (distance) => [0xeb, distance & 0xff] }), // jmp pause
     'exit',
     bytes(0x31, 0xff), //                               xor edi, edi            code 0
-    setEax(AMD64_EXIT_GROUP), syscall,
+    setEax(AMD64_EXIT_GROUP),
+    syscall,
   ];
 }
 
 /** An operand that counts from the end of its instruction. */
-function relative(of: { readonly length: number; readonly label: Label; encode(distance: number): number[] }): Instruction {
-  return { length: of.length, encode: (at, labels) => Buffer.from(of.encode(target(labels, of.label) - at - of.length)) };
+function relative(of: {
+  readonly length: number;
+  readonly label: Label;
+  encode(distance: number): number[];
+}): Instruction {
+  return {
+    length: of.length,
+    encode: (at, labels) => Buffer.from(of.encode(target(labels, of.label) - at - of.length)),
+  };
 }
 
 // ---- arm64: arguments in x0…x4, number in x8; a call keeps all registers but x0; no pause(), so ppoll on nothing without end ---------
@@ -78,40 +99,72 @@ const ARM64_EXIT_GROUP = 94;
 
 function arm64(): Line[] {
   const svc = word(0xd4000001); //                                                        svc #0
-  const set = (register: number, value: number): Instruction => word((0xd2800000 | (value << 5) | register) >>> 0); // mov xN, #value
-  const address = (register: number, label: Label): Instruction => ({ //                  adr xN, label
+  const set = (register: number, value: number): Instruction =>
+    word((0xd2800000 | (value << 5) | register) >>> 0); // mov xN, #value
+  const address = (register: number, label: Label): Instruction => ({
+    //                  adr xN, label
     length: 4,
     encode(at, labels) {
       const distance = target(labels, label) - at;
-      return le32Buffer((0x10000000 | ((distance & 3) << 29) | (((distance >> 2) & 0x7ffff) << 5) | register) >>> 0);
+      return le32Buffer(
+        (0x10000000 | ((distance & 3) << 29) | (((distance >> 2) & 0x7ffff) << 5) | register) >>> 0,
+      );
     },
   });
-  const jump = (label: Label): Instruction => ({ //                                       b label
+  const jump = (label: Label): Instruction => ({
+    //                                       b label
     length: 4,
-    encode: (at, labels) => le32Buffer((0x14000000 | (((target(labels, label) - at) >> 2) & 0x3ffffff)) >>> 0),
+    encode: (at, labels) =>
+      le32Buffer((0x14000000 | (((target(labels, label) - at) >> 2) & 0x3ffffff)) >>> 0),
   });
   return [
-    set(2, 0), set(3, SIGSET_BYTES), set(8, ARM64_RT_SIGACTION),
-    set(0, SIGCHLD), address(1, 'ignore'), svc,
-    set(0, SIGTERM), address(1, 'leave'), svc,
-    set(0, SIGINT), svc,
+    set(2, 0),
+    set(3, SIGSET_BYTES),
+    set(8, ARM64_RT_SIGACTION),
+    set(0, SIGCHLD),
+    address(1, 'ignore'),
+    svc,
+    set(0, SIGTERM),
+    address(1, 'leave'),
+    svc,
+    set(0, SIGINT),
+    svc,
     'pause',
-    set(0, 0), set(1, 0), set(2, 0), set(3, 0), set(4, 0), set(8, ARM64_PPOLL), svc,
+    set(0, 0),
+    set(1, 0),
+    set(2, 0),
+    set(3, 0),
+    set(4, 0),
+    set(8, ARM64_PPOLL),
+    svc,
     jump('pause'),
     'exit',
-    set(0, 0), set(8, ARM64_EXIT_GROUP), svc,
+    set(0, 0),
+    set(8, ARM64_EXIT_GROUP),
+    svc,
   ];
 }
 
 // ---- data: struct sigaction { handler, flags, restorer, mask } of 8 bytes each, the same on both machines -----------------------------
 
 function data(): Line[] {
-  const exitAddress: Instruction = { length: 8, encode: (_at, labels) => le64Buffer(LOAD_ADDRESS + BigInt(CODE_OFFSET + target(labels, 'exit'))) };
+  const exitAddress: Instruction = {
+    length: 8,
+    encode: (_at, labels) => le64Buffer(LOAD_ADDRESS + BigInt(CODE_OFFSET + target(labels, 'exit'))),
+  };
   const number = (value: bigint): Instruction => ({ length: 8, encode: () => le64Buffer(value) });
   return [
-    'ignore', number(SIG_IGN), number(0n), number(0n), number(0n),
+    'ignore',
+    number(SIG_IGN),
+    number(0n),
+    number(0n),
+    number(0n),
     // amd64 delivers no signal without a restorer; this handler never returns, so any address does.
-    'leave', exitAddress, number(SA_RESTORER), exitAddress, number(0n),
+    'leave',
+    exitAddress,
+    number(SA_RESTORER),
+    exitAddress,
+    number(0n),
   ];
 }
 

@@ -18,17 +18,30 @@ export interface PullOptions extends CriCallOptions {
 }
 
 /** The image's reference as containers are created with it. Throws ImageError 'invalid-name' and CriError: the one of the last attempt. */
-export async function pullImage({ cri, image, credentials = [], sandboxConfig, registryDir, ...options }: PullOptions): Promise<string> {
-  if (normalizeReference(image) === undefined) throw new ImageError('invalid-name', `couldn't parse image name "${image}": invalid reference format`);
+export async function pullImage({
+  cri,
+  image,
+  credentials = [],
+  sandboxConfig,
+  registryDir,
+  ...options
+}: PullOptions): Promise<string> {
+  if (normalizeReference(image) === undefined)
+    throw new ImageError('invalid-name', `couldn't parse image name "${image}": invalid reference format`);
   if (registryDir !== undefined) await allowPlainHttpOnLoopback(registryDir, image);
   const attempts = [...credentialsFor(image, credentials), undefined];
   let last: unknown;
   for (const auth of attempts) {
     try {
-      const request = { image: { image }, ...(auth ? { auth } : {}), ...(sandboxConfig ? { sandboxConfig } : {}) };
+      const request = {
+        image: { image },
+        ...(auth ? { auth } : {}),
+        ...(sandboxConfig ? { sandboxConfig } : {}),
+      };
       return (await cri.pullImage(request, options)).imageRef;
     } catch (error) {
-      if (isCriError(error, 'cancelled') || isCriError(error, 'unavailable') || !(error instanceof CriError)) throw error;
+      if (isCriError(error, 'cancelled') || isCriError(error, 'unavailable') || !(error instanceof CriError))
+        throw error;
       // The attempt with credentials says more than the one without them.
       last ??= error;
     }

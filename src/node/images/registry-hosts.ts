@@ -26,7 +26,8 @@ export async function writeRegistryHosts(dir: string, registries: readonly Regis
   await mkdir(dir, { recursive: true });
   const wanted = new Set(registries.map(({ host }) => directoryName(host)));
   for (const name of await readdir(dir)) {
-    if (!wanted.has(name) && await isOurs(join(dir, name))) await rm(join(dir, name), { recursive: true, force: true });
+    if (!wanted.has(name) && (await isOurs(join(dir, name))))
+      await rm(join(dir, name), { recursive: true, force: true });
   }
   for (const registry of registries) await writeHost(dir, registry);
 }
@@ -67,15 +68,23 @@ async function writeHost(dir: string, registry: RegistryHosts): Promise<void> {
   await writeFile(join(dir, directoryName(registry.host), 'hosts.toml'), renderHosts(registry));
 }
 
-export function renderHosts({ host, endpoints, skipVerify, certificateAuthorities, fallback }: RegistryHosts): string {
+export function renderHosts({
+  host,
+  endpoints,
+  skipVerify,
+  certificateAuthorities,
+  fallback,
+}: RegistryHosts): string {
   const server = fallback === false ? endpoints.at(-1) : host === '*' ? undefined : serverOf(host, endpoints);
   const head = server === undefined ? [] : [`server = ${JSON.stringify(server)}`];
-  const tables = endpoints.map((endpoint) => [
-    `[host.${JSON.stringify(endpoint)}]`,
-    '  capabilities = ["pull", "resolve"]',
-    ...(skipVerify ? ['  skip_verify = true'] : []),
-    ...(certificateAuthorities?.length ? [`  ca = ${JSON.stringify(certificateAuthorities)}`] : []),
-  ].join('\n'));
+  const tables = endpoints.map((endpoint) =>
+    [
+      `[host.${JSON.stringify(endpoint)}]`,
+      '  capabilities = ["pull", "resolve"]',
+      ...(skipVerify ? ['  skip_verify = true'] : []),
+      ...(certificateAuthorities?.length ? [`  ca = ${JSON.stringify(certificateAuthorities)}`] : []),
+    ].join('\n'),
+  );
   return `${[MARK, ...head, ...tables].join('\n')}\n`;
 }
 

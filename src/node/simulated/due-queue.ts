@@ -1,7 +1,10 @@
 /** Keys with a time each, and one timer for the earliest: thousands of waiting things cost one timer. */
 import type { Clock, Timer } from '#stdx/clock.ts';
 
-interface Due { readonly key: string; readonly atMs: number }
+interface Due {
+  readonly key: string;
+  readonly atMs: number;
+}
 
 export class DueQueue {
   readonly #clock: Clock;
@@ -23,7 +26,9 @@ export class DueQueue {
     this.#arm();
   }
 
-  delete(key: string): void { this.#at.delete(key); }
+  delete(key: string): void {
+    this.#at.delete(key);
+  }
 
   stop(): void {
     this.#timer?.cancel();

@@ -36,22 +36,36 @@ export interface PodRecord {
   lastEnd?: ContainerEnd | undefined;
 }
 
-interface ContainerEnd { readonly exitCode: number; readonly reason: string; readonly startedAt: string; readonly finishedAt: string }
+interface ContainerEnd {
+  readonly exitCode: number;
+  readonly reason: string;
+  readonly startedAt: string;
+  readonly finishedAt: string;
+}
 
 /** What to remember of a pod that is seen for the first time: nothing yet, or what its status says, when another process simulated it before. */
-export function recordOf(pod: Pod, at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string }): PodRecord {
+export function recordOf(
+  pod: Pod,
+  at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string },
+): PodRecord {
   const [container] = pod.status?.containerStatuses ?? [];
   const ended = container?.lastState?.terminated;
   const waiting = container?.state?.running === undefined && ended !== undefined;
   const startedMs = Date.parse((waiting ? ended?.startedAt : container?.state?.running?.startedAt) ?? '');
   const podStartMs = Date.parse(pod.status?.startTime ?? '');
   const seenMs = Number.isNaN(podStartMs) ? at.nowMs : podStartMs;
-  const lastEnd = ended && { exitCode: ended.exitCode, reason: ended.reason ?? '', startedAt: ended.startedAt ?? '', finishedAt: ended.finishedAt ?? '' };
+  const lastEnd = ended && {
+    exitCode: ended.exitCode,
+    reason: ended.reason ?? '',
+    startedAt: ended.startedAt ?? '',
+    finishedAt: ended.finishedAt ?? '',
+  };
   const lastEndMs = waiting ? Date.parse(ended?.finishedAt ?? '') : Number.NaN;
   return {
     // A container that runs has started: the time before it must be over.
     seenMs: Number.isNaN(startedMs) ? seenMs : Math.min(seenMs, startedMs - startDelayMs(pod)),
-    podIP: at.podIP, hostIP: at.hostIP,
+    podIP: at.podIP,
+    hostIP: at.hostIP,
     runStartMs: Number.isNaN(startedMs) ? seenMs + startDelayMs(pod) : startedMs,
     restarts: container?.restartCount ?? 0,
     lastEndMs: Number.isNaN(lastEndMs) ? undefined : lastEndMs,
@@ -75,7 +89,8 @@ export function step(pod: Pod, record: PodRecord, nowMs: number): Step {
   if (pod.metadata?.deletionTimestamp) return ending(pod, record, nowMs);
   if (isFinished(pod)) return {};
   const startMs = record.seenMs + startDelayMs(pod);
-  if (nowMs < startMs) return { status: pendingStatus(pod, record, nowMs), nextAtMs: nextInitStep(pod, record, nowMs) };
+  if (nowMs < startMs)
+    return { status: pendingStatus(pod, record, nowMs), nextAtMs: nextInitStep(pod, record, nowMs) };
   return running(pod, record, nowMs);
 }
 
@@ -89,7 +104,12 @@ function isOver(status: PodStatus | undefined): boolean {
 
 function endOf(pod: Pod, record: PodRecord, endMs: number): ContainerEnd {
   const exitCode = annotationSeconds(pod, 'exit-code', 0);
-  return { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', startedAt: text(record.runStartMs), finishedAt: text(endMs) };
+  return {
+    exitCode,
+    reason: exitCode === 0 ? 'Completed' : 'Error',
+    startedAt: text(record.runStartMs),
+    finishedAt: text(endMs),
+  };
 }
 
 function annotationSeconds(pod: Pod, name: string, fallback: number): number {
@@ -98,11 +118,19 @@ function annotationSeconds(pod: Pod, name: string, fallback: number): number {
 }
 
 function runMs(pod: Pod): number {
-  return annotationSeconds(pod, 'run-seconds', pod.spec?.restartPolicy === 'Always' || pod.spec?.restartPolicy === undefined ? Infinity : 1) * 1000;
+  return (
+    annotationSeconds(
+      pod,
+      'run-seconds',
+      pod.spec?.restartPolicy === 'Always' || pod.spec?.restartPolicy === undefined ? Infinity : 1,
+    ) * 1000
+  );
 }
 
 function ending(pod: Pod, record: PodRecord, nowMs: number): Step {
-  const deletedMs = Date.parse(pod.metadata?.deletionTimestamp ?? '') - (pod.metadata?.deletionGracePeriodSeconds ?? 0) * 1000;
+  const deletedMs =
+    Date.parse(pod.metadata?.deletionTimestamp ?? '') -
+    (pod.metadata?.deletionGracePeriodSeconds ?? 0) * 1000;
   const graceMs = (pod.metadata?.deletionGracePeriodSeconds ?? 0) * 1000;
   const endMs = deletedMs + Math.min(graceMs, END_MS);
   if (nowMs < endMs) return { nextAtMs: endMs };
@@ -112,9 +140,21 @@ function ending(pod: Pod, record: PodRecord, nowMs: number): Step {
 
 function running(pod: Pod, record: PodRecord, nowMs: number): Step {
   const deadlineMs = record.seenMs + (pod.spec?.activeDeadlineSeconds ?? Infinity) * 1000;
-  if (nowMs >= deadlineMs) return { status: { ...finishedStatus(pod, record, { nowMs, exitCode: KILLED_BY_KILL }), reason: 'DeadlineExceeded', message: DEADLINE_MESSAGE } };
+  if (nowMs >= deadlineMs)
+    return {
+      status: {
+        ...finishedStatus(pod, record, { nowMs, exitCode: KILLED_BY_KILL }),
+        reason: 'DeadlineExceeded',
+        message: DEADLINE_MESSAGE,
+      },
+    };
   const made = runOn(pod, record, nowMs);
-  return made.nextAtMs === undefined && !Number.isFinite(deadlineMs) ? made : { ...made, ...(isOver(made.status) ? {} : { nextAtMs: Math.min(made.nextAtMs ?? Infinity, deadlineMs) }) };
+  return made.nextAtMs === undefined && !Number.isFinite(deadlineMs)
+    ? made
+    : {
+        ...made,
+        ...(isOver(made.status) ? {} : { nextAtMs: Math.min(made.nextAtMs ?? Infinity, deadlineMs) }),
+      };
 }
 
 function runOn(pod: Pod, record: PodRecord, nowMs: number): Step {
@@ -122,7 +162,14 @@ function runOn(pod: Pod, record: PodRecord, nowMs: number): Step {
   const exitCode = annotationSeconds(pod, 'exit-code', 0);
   if (record.lastEndMs !== undefined) {
     const againMs = record.lastEndMs + backoffMs(record.restarts);
-    if (nowMs < againMs) return { status: waitingStatus(pod, record, { nowMs, ended: record.lastEnd ?? endOf(pod, record, record.lastEndMs) }), nextAtMs: againMs };
+    if (nowMs < againMs)
+      return {
+        status: waitingStatus(pod, record, {
+          nowMs,
+          ended: record.lastEnd ?? endOf(pod, record, record.lastEndMs),
+        }),
+        nextAtMs: againMs,
+      };
     record.lastEnd ??= endOf(pod, record, record.lastEndMs);
     record.lastEndMs = undefined;
     record.restarts += 1;
@@ -130,14 +177,21 @@ function runOn(pod: Pod, record: PodRecord, nowMs: number): Step {
   }
   const endMs = record.runStartMs + runMs(pod);
   if (nowMs >= endMs) {
-    if (policy === 'Never' || (policy === 'OnFailure' && exitCode === 0)) return { status: finishedStatus(pod, record, { nowMs, exitCode }) };
+    if (policy === 'Never' || (policy === 'OnFailure' && exitCode === 0))
+      return { status: finishedStatus(pod, record, { nowMs, exitCode }) };
     record.lastEndMs = nowMs;
     record.lastEnd = endOf(pod, record, nowMs);
-    return { status: waitingStatus(pod, record, { nowMs, ended: record.lastEnd }), nextAtMs: nowMs + backoffMs(record.restarts) };
+    return {
+      status: waitingStatus(pod, record, { nowMs, ended: record.lastEnd }),
+      nextAtMs: nowMs + backoffMs(record.restarts),
+    };
   }
   const readyMs = record.runStartMs + readyDelayMs(pod);
   const next = Math.min(nowMs < readyMs ? readyMs : Infinity, endMs);
-  return { status: runningStatus(pod, record, { nowMs, ready: nowMs >= readyMs }), ...(Number.isFinite(next) ? { nextAtMs: next } : {}) };
+  return {
+    status: runningStatus(pod, record, { nowMs, ready: nowMs >= readyMs }),
+    ...(Number.isFinite(next) ? { nextAtMs: next } : {}),
+  };
 }
 
 function backoffMs(restarts: number): number {
@@ -145,7 +199,12 @@ function backoffMs(restarts: number): number {
 }
 
 function readyDelayMs(pod: Pod): number {
-  return Math.max(0, ...(pod.spec?.containers ?? []).map((container) => (container.readinessProbe?.initialDelaySeconds ?? 0) * 1000));
+  return Math.max(
+    0,
+    ...(pod.spec?.containers ?? []).map(
+      (container) => (container.readinessProbe?.initialDelaySeconds ?? 0) * 1000,
+    ),
+  );
 }
 
 function nextInitStep(pod: Pod, record: PodRecord, nowMs: number): number {
@@ -157,31 +216,64 @@ function text(ms: number): string {
   return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-interface ConditionValue { readonly type: string; readonly value: boolean; readonly reason?: string; readonly message?: string; readonly nowMs: number }
+interface ConditionValue {
+  readonly type: string;
+  readonly value: boolean;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly nowMs: number;
+}
 
 function condition(pod: Pod, { type, value, reason, message, nowMs }: ConditionValue): PodCondition {
   const status = value ? 'True' : 'False';
   const before = pod.status?.conditions?.find((other) => other.type === type);
   return {
-    type, status, lastTransitionTime: before?.status === status ? before.lastTransitionTime ?? text(nowMs) : text(nowMs),
+    type,
+    status,
+    lastTransitionTime: before?.status === status ? (before.lastTransitionTime ?? text(nowMs)) : text(nowMs),
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
-    ...(reason ? { reason } : {}), ...(message ? { message } : {}),
+    ...(reason ? { reason } : {}),
+    ...(message ? { message } : {}),
   } as PodCondition;
 }
 
-interface Situation { readonly nowMs: number; readonly phase: string; readonly initialized: boolean; readonly ready: boolean; readonly reason?: string }
+interface Situation {
+  readonly nowMs: number;
+  readonly phase: string;
+  readonly initialized: boolean;
+  readonly ready: boolean;
+  readonly reason?: string;
+}
 
 function conditions(pod: Pod, { nowMs, initialized, ready, phase, reason }: Situation): PodCondition[] {
   const gates = pod.spec?.readinessGates ?? [];
-  const gatesOpen = gates.every((gate) => pod.status?.conditions?.some((other) => other.type === gate.conditionType && other.status === 'True'));
+  const gatesOpen = gates.every((gate) =>
+    pod.status?.conditions?.some((other) => other.type === gate.conditionType && other.status === 'True'),
+  );
   const why = reason ?? 'ContainersNotReady';
   const names = (pod.spec?.containers ?? []).map((container) => container.name).join(' ');
   const message = `containers with unready status: [${names}]`;
   const notReady = ready ? {} : phase === 'Succeeded' ? { reason: 'PodCompleted' } : { reason: why, message };
   const own = [
-    condition(pod, { type: 'PodReadyToStartContainers', value: phase !== 'Succeeded' && phase !== 'Failed', nowMs }),
-    condition(pod, { type: 'Initialized', value: initialized, nowMs, ...(initialized ? {} : { reason: 'ContainersNotInitialized', message: 'containers with incomplete status' }) }),
-    condition(pod, { type: 'Ready', value: ready && gatesOpen, nowMs, ...(ready && !gatesOpen ? { reason: 'ReadinessGatesNotReady' } : notReady) }),
+    condition(pod, {
+      type: 'PodReadyToStartContainers',
+      value: phase !== 'Succeeded' && phase !== 'Failed',
+      nowMs,
+    }),
+    condition(pod, {
+      type: 'Initialized',
+      value: initialized,
+      nowMs,
+      ...(initialized
+        ? {}
+        : { reason: 'ContainersNotInitialized', message: 'containers with incomplete status' }),
+    }),
+    condition(pod, {
+      type: 'Ready',
+      value: ready && gatesOpen,
+      nowMs,
+      ...(ready && !gatesOpen ? { reason: 'ReadinessGatesNotReady' } : notReady),
+    }),
     condition(pod, { type: 'ContainersReady', value: ready, nowMs, ...notReady }),
     condition(pod, { type: 'PodScheduled', value: true, nowMs }),
   ];
@@ -202,51 +294,104 @@ function base(pod: Pod, record: PodRecord, situation: Situation): PodStatus {
   } as PodStatus;
 }
 
-type StateOf = (container: Container) => Pick<ContainerStatus, 'state' | 'ready' | 'started'> & { readonly lastState?: ContainerStatus['lastState'] };
+type StateOf = (container: Container) => Pick<ContainerStatus, 'state' | 'ready' | 'started'> & {
+  readonly lastState?: ContainerStatus['lastState'];
+};
 
-interface ForStatuses { readonly pod: Pod; readonly restarts: number; readonly lastEnd?: ContainerEnd | undefined; readonly stateOf: StateOf }
-
-function statuses(containers: readonly Container[] | undefined, { pod, restarts, lastEnd, stateOf }: ForStatuses): ContainerStatus[] {
-  return (containers ?? []).map((container) => ({
-    name: container.name,
-    lastState: lastEnd ? { terminated: lastEnd } : {},
-    ...stateOf(container),
-    restartCount: restarts,
-    image: container.image ?? '',
-    imageID: `simulated://${container.image ?? ''}`,
-    containerID: `simulated://${pod.metadata?.uid ?? ''}-${container.name}-${restarts}`,
-  } as ContainerStatus));
+interface ForStatuses {
+  readonly pod: Pod;
+  readonly restarts: number;
+  readonly lastEnd?: ContainerEnd | undefined;
+  readonly stateOf: StateOf;
 }
 
-function initStatuses(pod: Pod, record: PodRecord, nowMs: number): { initContainerStatuses?: ContainerStatus[] } {
+function statuses(
+  containers: readonly Container[] | undefined,
+  { pod, restarts, lastEnd, stateOf }: ForStatuses,
+): ContainerStatus[] {
+  return (containers ?? []).map(
+    (container) =>
+      ({
+        name: container.name,
+        lastState: lastEnd ? { terminated: lastEnd } : {},
+        ...stateOf(container),
+        restartCount: restarts,
+        image: container.image ?? '',
+        imageID: `simulated://${container.image ?? ''}`,
+        containerID: `simulated://${pod.metadata?.uid ?? ''}-${container.name}-${restarts}`,
+      }) as ContainerStatus,
+  );
+}
+
+function initStatuses(
+  pod: Pod,
+  record: PodRecord,
+  nowMs: number,
+): { initContainerStatuses?: ContainerStatus[] } {
   if (!pod.spec?.initContainers?.length) return {};
   let endMs = record.seenMs;
   return {
-    initContainerStatuses: statuses(pod.spec.initContainers, { pod, restarts: 0, stateOf: (container) => {
-      const startMs = endMs;
-      if (container.restartPolicy === 'Always') return { state: { running: { startedAt: text(startMs) } }, ready: true, started: true };
-      endMs += INIT_STEP_MS;
-      if (nowMs >= endMs) return { state: { terminated: { exitCode: 0, reason: 'Completed', startedAt: text(startMs), finishedAt: text(endMs) } }, ready: true, started: false };
-      if (nowMs >= startMs) return { state: { running: { startedAt: text(startMs) } }, ready: false, started: true };
-      return { state: { waiting: { reason: 'PodInitializing' } }, ready: false, started: false };
-    } }),
+    initContainerStatuses: statuses(pod.spec.initContainers, {
+      pod,
+      restarts: 0,
+      stateOf: (container) => {
+        const startMs = endMs;
+        if (container.restartPolicy === 'Always')
+          return { state: { running: { startedAt: text(startMs) } }, ready: true, started: true };
+        endMs += INIT_STEP_MS;
+        if (nowMs >= endMs)
+          return {
+            state: {
+              terminated: {
+                exitCode: 0,
+                reason: 'Completed',
+                startedAt: text(startMs),
+                finishedAt: text(endMs),
+              },
+            },
+            ready: true,
+            started: false,
+          };
+        if (nowMs >= startMs)
+          return { state: { running: { startedAt: text(startMs) } }, ready: false, started: true };
+        return { state: { waiting: { reason: 'PodInitializing' } }, ready: false, started: false };
+      },
+    }),
   };
 }
 
 function pendingStatus(pod: Pod, record: PodRecord, nowMs: number): PodStatus {
   const reason = pod.spec?.initContainers?.length ? 'PodInitializing' : 'ContainerCreating';
   return {
-    ...base(pod, record, { nowMs, phase: 'Pending', initialized: !pod.spec?.initContainers?.length, ready: false }),
+    ...base(pod, record, {
+      nowMs,
+      phase: 'Pending',
+      initialized: !pod.spec?.initContainers?.length,
+      ready: false,
+    }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, stateOf: () => ({ state: { waiting: { reason } }, ready: false, started: false }) }).map(({ containerID: _none, ...rest }) => ({ ...rest, imageID: '' })),
+    containerStatuses: statuses(pod.spec?.containers, {
+      pod,
+      restarts: record.restarts,
+      stateOf: () => ({ state: { waiting: { reason } }, ready: false, started: false }),
+    }).map(({ containerID: _none, ...rest }) => ({ ...rest, imageID: '' })),
   };
 }
 
-function runningStatus(pod: Pod, record: PodRecord, { nowMs, ready }: { readonly nowMs: number; readonly ready: boolean }): PodStatus {
+function runningStatus(
+  pod: Pod,
+  record: PodRecord,
+  { nowMs, ready }: { readonly nowMs: number; readonly ready: boolean },
+): PodStatus {
   return {
     ...base(pod, record, { nowMs, phase: 'Running', initialized: true, ready }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, lastEnd: record.lastEnd, stateOf: () => ({ state: { running: { startedAt: text(record.runStartMs) } }, ready, started: true }) }),
+    containerStatuses: statuses(pod.spec?.containers, {
+      pod,
+      restarts: record.restarts,
+      lastEnd: record.lastEnd,
+      stateOf: () => ({ state: { running: { startedAt: text(record.runStartMs) } }, ready, started: true }),
+    }),
     ...ephemeralStatuses(pod, nowMs),
   };
 }
@@ -255,22 +400,47 @@ function runningStatus(pod: Pod, record: PodRecord, { nowMs, ready }: { readonly
 function ephemeralStatuses(pod: Pod, nowMs: number): { ephemeralContainerStatuses?: ContainerStatus[] } {
   const { ephemeralContainers } = pod.spec ?? {};
   if (!ephemeralContainers?.length) return {};
-  const known = new Map((pod.status?.ephemeralContainerStatuses ?? []).map(({ name, state }) => [name, state?.running?.startedAt]));
+  const known = new Map(
+    (pod.status?.ephemeralContainerStatuses ?? []).map(({ name, state }) => [
+      name,
+      state?.running?.startedAt,
+    ]),
+  );
   return {
-    ephemeralContainerStatuses: statuses(ephemeralContainers as Container[], { pod, restarts: 0, stateOf: ({ name }) => ({ state: { running: { startedAt: known.get(name) ?? text(nowMs) } }, ready: false, started: true }) }),
+    ephemeralContainerStatuses: statuses(ephemeralContainers as Container[], {
+      pod,
+      restarts: 0,
+      stateOf: ({ name }) => ({
+        state: { running: { startedAt: known.get(name) ?? text(nowMs) } },
+        ready: false,
+        started: true,
+      }),
+    }),
   };
 }
 
 /** The first restart comes at once; before further ones the container says that it backs off. */
-function waitingStatus(pod: Pod, record: PodRecord, { nowMs, ended }: { readonly nowMs: number; readonly ended: ContainerEnd }): PodStatus {
+function waitingStatus(
+  pod: Pod,
+  record: PodRecord,
+  { nowMs, ended }: { readonly nowMs: number; readonly ended: ContainerEnd },
+): PodStatus {
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
   const backoff = formatGoDuration(BigInt(backoffMs(record.restarts)) * 1_000_000n);
-  const stateOf: StateOf = record.restarts === 0
-    ? () => ({ state: { terminated: ended }, lastState: {}, ready: false, started: false })
-    : (container) => ({
-      state: { waiting: { reason: 'CrashLoopBackOff', message: `back-off ${backoff} restarting failed container=${container.name} pod=${name}_${namespace}(${uid})` } },
-      lastState: { terminated: ended }, ready: false, started: false,
-    });
+  const stateOf: StateOf =
+    record.restarts === 0
+      ? () => ({ state: { terminated: ended }, lastState: {}, ready: false, started: false })
+      : (container) => ({
+          state: {
+            waiting: {
+              reason: 'CrashLoopBackOff',
+              message: `back-off ${backoff} restarting failed container=${container.name} pod=${name}_${namespace}(${uid})`,
+            },
+          },
+          lastState: { terminated: ended },
+          ready: false,
+          started: false,
+        });
   return {
     ...base(pod, record, { nowMs, phase: 'Running', initialized: true, ready: false }),
     ...initStatuses(pod, record, nowMs),
@@ -278,13 +448,37 @@ function waitingStatus(pod: Pod, record: PodRecord, { nowMs, ended }: { readonly
   };
 }
 
-function finishedStatus(pod: Pod, record: PodRecord, { nowMs, exitCode }: { readonly nowMs: number; readonly exitCode: number }): PodStatus {
+function finishedStatus(
+  pod: Pod,
+  record: PodRecord,
+  { nowMs, exitCode }: { readonly nowMs: number; readonly exitCode: number },
+): PodStatus {
   const failed = exitCode !== 0;
   return {
-    ...base(pod, record, { nowMs, phase: failed ? 'Failed' : 'Succeeded', initialized: true, ready: false, ...(failed ? { reason: 'PodFailed' } : {}) }),
+    ...base(pod, record, {
+      nowMs,
+      phase: failed ? 'Failed' : 'Succeeded',
+      initialized: true,
+      ready: false,
+      ...(failed ? { reason: 'PodFailed' } : {}),
+    }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, lastEnd: record.lastEnd, stateOf: () => ({
-      state: { terminated: { exitCode, reason: failed ? 'Error' : 'Completed', startedAt: text(record.runStartMs), finishedAt: text(nowMs) } }, ready: false, started: false,
-    }) }),
+    containerStatuses: statuses(pod.spec?.containers, {
+      pod,
+      restarts: record.restarts,
+      lastEnd: record.lastEnd,
+      stateOf: () => ({
+        state: {
+          terminated: {
+            exitCode,
+            reason: failed ? 'Error' : 'Completed',
+            startedAt: text(record.runStartMs),
+            finishedAt: text(nowMs),
+          },
+        },
+        ready: false,
+        started: false,
+      }),
+    }),
   };
 }

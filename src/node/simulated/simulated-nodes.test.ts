@@ -23,7 +23,9 @@ async function until<T>(what: string, found: () => Promise<T | undefined | false
   throw new Error(`timed out waiting for ${what}`);
 }
 
-interface World extends TestApi { readonly components: { stop(): Promise<void> }[] }
+interface World extends TestApi {
+  readonly components: { stop(): Promise<void> }[];
+}
 
 /** Components stop before the API they use. */
 async function apiFor(t: TestContext): Promise<World> {
@@ -39,15 +41,35 @@ async function apiFor(t: TestContext): Promise<World> {
   return { ...testApi, components };
 }
 
-async function nodesFor({ clientAs, components }: World, names: readonly string[]): Promise<{ stop(): Promise<void> }> {
-  const component = createSimulatedNodes({ api: clientAs(identities.simulatedNodes), clock: realClock, log: silentLogger, identity: 'test', names, kubeletVersion: 'v1.36.0' });
+async function nodesFor(
+  { clientAs, components }: World,
+  names: readonly string[],
+): Promise<{ stop(): Promise<void> }> {
+  const component = createSimulatedNodes({
+    api: clientAs(identities.simulatedNodes),
+    clock: realClock,
+    log: silentLogger,
+    identity: 'test',
+    names,
+    kubeletVersion: 'v1.36.0',
+  });
   components.push(component);
   await component.start();
   return component;
 }
 
-function podOn(node: string, options: { readonly name: string; readonly spec?: Partial<PodSpec>; readonly annotations?: Record<string, string> }): Pod {
-  return { metadata: { name: options.name, namespace: NAMESPACE, annotations: options.annotations ?? {} }, spec: { nodeName: node, containers: [{ name: 'main', image: 'x' }], ...options.spec } };
+function podOn(
+  node: string,
+  options: {
+    readonly name: string;
+    readonly spec?: Partial<PodSpec>;
+    readonly annotations?: Record<string, string>;
+  },
+): Pod {
+  return {
+    metadata: { name: options.name, namespace: NAMESPACE, annotations: options.annotations ?? {} },
+    spec: { nodeName: node, containers: [{ name: 'main', image: 'x' }], ...options.spec },
+  };
 }
 
 function isReady(pod: Pod): boolean {
@@ -59,7 +81,17 @@ describe('simulated nodes', () => {
     const testApi = await apiFor(t);
     await nodesFor(testApi, ['n1', 'n2', 'n3']);
     const { items } = await testApi.api.list(nodes);
-    assert.deepEqual(items.map((node) => [node.metadata?.name, node.status?.conditions?.find(({ type }) => type === 'Ready')?.status]), [['n1', 'True'], ['n2', 'True'], ['n3', 'True']]);
+    assert.deepEqual(
+      items.map((node) => [
+        node.metadata?.name,
+        node.status?.conditions?.find(({ type }) => type === 'Ready')?.status,
+      ]),
+      [
+        ['n1', 'True'],
+        ['n2', 'True'],
+        ['n3', 'True'],
+      ],
+    );
     assert.equal((await testApi.api.list(leases, { namespace: 'kube-node-lease' })).items.length, 3);
   });
 
@@ -71,17 +103,26 @@ describe('simulated nodes', () => {
     const slow = new Proxy(own, {
       get: (target, name) => {
         const value = Reflect.get(target, name) as unknown;
-        if (name !== 'create') return typeof value === 'function' ? value.bind(target) as unknown : value;
+        if (name !== 'create') return typeof value === 'function' ? (value.bind(target) as unknown) : value;
         return async (...words: Parameters<typeof own.create>) => {
           if (words[1].metadata?.name === 'late') await letGo;
           return target.create(...words);
         };
       },
     });
-    const component = createSimulatedNodes({ api: slow, clock, log: silentLogger, identity: 'test', names: ['early', 'late'], kubeletVersion: 'v1.36.0' });
+    const component = createSimulatedNodes({
+      api: slow,
+      clock,
+      log: silentLogger,
+      identity: 'test',
+      names: ['early', 'late'],
+      kubeletVersion: 'v1.36.0',
+    });
     components.push(component);
     const started = component.start();
-    const renewed = async (): Promise<string | undefined> => (await api.get(leases, { name: 'early', namespace: 'kube-node-lease' }).catch(() => undefined))?.spec?.renewTime;
+    const renewed = async (): Promise<string | undefined> =>
+      (await api.get(leases, { name: 'early', namespace: 'kube-node-lease' }).catch(() => undefined))?.spec
+        ?.renewTime;
     const first = await until('the lease', renewed);
     await until('the beat to be set', () => Promise.resolve(clock.pending > 0));
     await clock.advance(10_000);
@@ -95,27 +136,53 @@ describe('simulated nodes', () => {
     const { api } = testApi;
     await nodesFor(testApi, ['n1', 'n2', 'n3']);
     const count = 200;
-    await Promise.all(Array.from({ length: count }, (_, index) => api.create(pods, podOn(`n${1 + (index % 3)}`, { name: `p${index}` }))));
+    await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        api.create(pods, podOn(`n${1 + (index % 3)}`, { name: `p${index}` })),
+      ),
+    );
     const all = await until('all pods to be ready', async () => {
       const { items } = await api.list(pods, { namespace: NAMESPACE });
       return items.length === count && items.every(isReady) && items;
     });
     assert.equal(new Set(all.map((pod) => pod.status?.podIP)).size, count);
-    assert.ok(all.every((pod) => pod.status?.phase === 'Running' && pod.status.containerStatuses?.[0]?.ready));
-    await Promise.all(all.map((pod) => api.delete(pods, { name: pod.metadata?.name ?? '', namespace: NAMESPACE })));
-    await until('all pods to be gone', async () => (await api.list(pods, { namespace: NAMESPACE })).items.length === 0);
+    assert.ok(
+      all.every((pod) => pod.status?.phase === 'Running' && pod.status.containerStatuses?.[0]?.ready),
+    );
+    await Promise.all(
+      all.map((pod) => api.delete(pods, { name: pod.metadata?.name ?? '', namespace: NAMESPACE })),
+    );
+    await until(
+      'all pods to be gone',
+      async () => (await api.list(pods, { namespace: NAMESPACE })).items.length === 0,
+    );
   });
 
   it('let tasks come to their end', async (t) => {
     const testApi = await apiFor(t);
     const { api } = testApi;
     await nodesFor(testApi, ['n1']);
-    await api.create(pods, podOn('n1', { name: 'good', spec: { restartPolicy: 'Never' }, annotations: { 'capstan.dev/simulate-run-seconds': '0.1' } }));
-    await api.create(pods, podOn('n1', { name: 'bad', spec: { restartPolicy: 'Never' }, annotations: { 'capstan.dev/simulate-run-seconds': '0.1', 'capstan.dev/simulate-exit-code': '2' } }));
-    const phase = (name: string): Promise<string> => until(`the end of ${name}`, async () => {
-      const found = (await api.get(pods, { name, namespace: NAMESPACE })).status?.phase;
-      return (found === 'Succeeded' || found === 'Failed') && found;
-    });
+    await api.create(
+      pods,
+      podOn('n1', {
+        name: 'good',
+        spec: { restartPolicy: 'Never' },
+        annotations: { 'capstan.dev/simulate-run-seconds': '0.1' },
+      }),
+    );
+    await api.create(
+      pods,
+      podOn('n1', {
+        name: 'bad',
+        spec: { restartPolicy: 'Never' },
+        annotations: { 'capstan.dev/simulate-run-seconds': '0.1', 'capstan.dev/simulate-exit-code': '2' },
+      }),
+    );
+    const phase = (name: string): Promise<string> =>
+      until(`the end of ${name}`, async () => {
+        const found = (await api.get(pods, { name, namespace: NAMESPACE })).status?.phase;
+        return (found === 'Succeeded' || found === 'Failed') && found;
+      });
     assert.deepEqual([await phase('good'), await phase('bad')], ['Succeeded', 'Failed']);
   });
 
@@ -124,13 +191,24 @@ describe('simulated nodes', () => {
     const { api } = testApi;
     const first = await nodesFor(testApi, ['n1']);
     await api.create(pods, podOn('n1', { name: 'kept' }));
-    await api.create(pods, podOn('n1', { name: 'crashing', annotations: { 'capstan.dev/simulate-run-seconds': '0.1', 'capstan.dev/simulate-exit-code': '1' } }));
+    await api.create(
+      pods,
+      podOn('n1', {
+        name: 'crashing',
+        annotations: { 'capstan.dev/simulate-run-seconds': '0.1', 'capstan.dev/simulate-exit-code': '1' },
+      }),
+    );
     const read = (name: string): Promise<Pod> => api.get(pods, { name, namespace: NAMESPACE });
     const before = await until('the pod to be ready', async () => {
       const pod = await read('kept');
       return isReady(pod) && pod;
     });
-    await until('the other to back off', async () => (await read('crashing')).status?.containerStatuses?.[0]?.state?.waiting?.reason === 'CrashLoopBackOff');
+    await until(
+      'the other to back off',
+      async () =>
+        (await read('crashing')).status?.containerStatuses?.[0]?.state?.waiting?.reason ===
+        'CrashLoopBackOff',
+    );
     await first.stop();
     await nodesFor(testApi, ['n1']);
     await api.create(pods, podOn('n1', { name: 'later' }));

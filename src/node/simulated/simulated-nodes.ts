@@ -21,7 +21,14 @@ export interface SimulatedNodesOptions extends ComponentContext {
   readonly kubeletVersion: string;
 }
 
-const DEFAULT_CAPACITY = { cpu: '32', memory: '256Gi', 'ephemeral-storage': '1Ti', 'hugepages-1Gi': '0', 'hugepages-2Mi': '0', pods: '110' };
+const DEFAULT_CAPACITY = {
+  cpu: '32',
+  memory: '256Gi',
+  'ephemeral-storage': '1Ti',
+  'hugepages-1Gi': '0',
+  'hugepages-2Mi': '0',
+  pods: '110',
+};
 const LEASE_SECONDS = 40;
 const HEARTBEAT_MS = 10_000;
 /** Above this many nodes heartbeats come half as often: still well inside the 40 s after which a node counts as lost. */
@@ -40,8 +47,21 @@ export function createSimulatedNodes(options: SimulatedNodesOptions): Component 
   return new SimulatedNodes(options);
 }
 
-interface NodeState { readonly name: string; readonly address: string; readonly usedHosts: Set<number>; statusAtMs: number }
-interface PodState { readonly record: PodRecord; readonly node: NodeState; readonly host: number | undefined; uid: string; busy: boolean; again: boolean; written: string }
+interface NodeState {
+  readonly name: string;
+  readonly address: string;
+  readonly usedHosts: Set<number>;
+  statusAtMs: number;
+}
+interface PodState {
+  readonly record: PodRecord;
+  readonly node: NodeState;
+  readonly host: number | undefined;
+  uid: string;
+  busy: boolean;
+  again: boolean;
+  written: string;
+}
 
 class SimulatedNodes implements Component {
   readonly name = 'simulated-nodes';
@@ -62,9 +82,22 @@ class SimulatedNodes implements Component {
   constructor(options: SimulatedNodesOptions) {
     this.#options = options;
     const [name] = options.names;
-    this.#own = options.names.length === 1 ? { nodes: { fieldSelector: `metadata.name=${name}` }, pods: { fieldSelector: `spec.nodeName=${name}` } } : { nodes: {}, pods: {} };
-    this.#nodes = new Map(options.names.map((name, index) => [name, { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 }]));
-    this.#dueNodes = new DueQueue(options.clock, (name) => this.#tracked(this.#heartbeat(name), this.#beating));
+    this.#own =
+      options.names.length === 1
+        ? {
+            nodes: { fieldSelector: `metadata.name=${name}` },
+            pods: { fieldSelector: `spec.nodeName=${name}` },
+          }
+        : { nodes: {}, pods: {} };
+    this.#nodes = new Map(
+      options.names.map((name, index) => [
+        name,
+        { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 },
+      ]),
+    );
+    this.#dueNodes = new DueQueue(options.clock, (name) =>
+      this.#tracked(this.#heartbeat(name), this.#beating),
+    );
     this.#duePods = new DueQueue(options.clock, (key) => this.#advance(key));
   }
 
@@ -77,7 +110,11 @@ class SimulatedNodes implements Component {
     };
     await Promise.all(Array.from({ length: Math.min(REGISTER_PARALLEL, this.#nodes.size) }, worker));
     const informer = this.#options.api.informer(pods, this.#own.pods);
-    this.#unsubscribe = informer.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) });
+    this.#unsubscribe = informer.subscribe({
+      added: (pod) => this.#seen(pod),
+      updated: (pod) => this.#seen(pod),
+      deleted: (pod) => this.#gone(pod),
+    });
     await informer.synced(this.#stop.signal);
   }
 
@@ -95,12 +132,18 @@ class SimulatedNodes implements Component {
     among.add(tracked);
   }
 
-  #heartbeatMs(): number { return this.#nodes.size > MANY_NODES ? 2 * HEARTBEAT_MS : HEARTBEAT_MS; }
+  #heartbeatMs(): number {
+    return this.#nodes.size > MANY_NODES ? 2 * HEARTBEAT_MS : HEARTBEAT_MS;
+  }
 
   /** It beats from now on: registering the others may take longer than a node may be silent. Beats are spread over the interval. */
   async #join(node: NodeState, index: number): Promise<void> {
     await this.#register(node);
-    if (!this.#stop.signal.aborted) this.#dueNodes.set(node.name, this.#options.clock.now() + Math.trunc((this.#heartbeatMs() * (index + 1)) / this.#nodes.size));
+    if (!this.#stop.signal.aborted)
+      this.#dueNodes.set(
+        node.name,
+        this.#options.clock.now() + Math.trunc((this.#heartbeatMs() * (index + 1)) / this.#nodes.size),
+      );
   }
 
   async #register(node: NodeState): Promise<void> {
@@ -117,7 +160,8 @@ class SimulatedNodes implements Component {
         await this.#renewLease(node);
         return;
       } catch (error) {
-        if (!isStatusError(error, 'Conflict')) log.warn('node not registered yet', { node: node.name, error: errorMessage(error) });
+        if (!isStatusError(error, 'Conflict'))
+          log.warn('node not registered yet', { node: node.name, error: errorMessage(error) });
         await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
       }
     }
@@ -145,22 +189,37 @@ class SimulatedNodes implements Component {
     const renewTime = new Date(clock.now()).toISOString().replace('Z', '000Z');
     const at = { name: node.name, namespace: LEASE_NAMESPACE };
     try {
-      await api.patch(leases, at, { type: 'merge', patch: { spec: { renewTime, holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS } } });
+      await api.patch(leases, at, {
+        type: 'merge',
+        patch: { spec: { renewTime, holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS } },
+      });
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
       await api.create(leases, {
-        apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: at, spec: { holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS, renewTime },
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: at,
+        spec: { holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS, renewTime },
       });
     }
   }
 
   #nodeObject(node: NodeState): Node {
     return {
-      apiVersion: 'v1', kind: 'Node',
+      apiVersion: 'v1',
+      kind: 'Node',
       metadata: {
         name: node.name,
         annotations: { 'node.alpha.kubernetes.io/ttl': '0', 'capstan.dev/simulated': 'true' },
-        labels: { 'kubernetes.io/hostname': node.name, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'amd64', 'beta.kubernetes.io/os': 'linux', 'beta.kubernetes.io/arch': 'amd64', 'capstan.dev/simulated': 'true', ...this.#options.labels },
+        labels: {
+          'kubernetes.io/hostname': node.name,
+          'kubernetes.io/os': 'linux',
+          'kubernetes.io/arch': 'amd64',
+          'beta.kubernetes.io/os': 'linux',
+          'beta.kubernetes.io/arch': 'amd64',
+          'capstan.dev/simulated': 'true',
+          ...this.#options.labels,
+        },
       },
     };
   }
@@ -169,22 +228,61 @@ class SimulatedNodes implements Component {
     const capacity = { ...DEFAULT_CAPACITY, ...this.#options.capacity };
     const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
     const conditions = [
-      { type: 'MemoryPressure', status: 'False', reason: 'KubeletHasSufficientMemory', message: 'kubelet has sufficient memory available' },
-      { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
-      { type: 'PIDPressure', status: 'False', reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
-      { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'the node is simulated and always ready' },
+      {
+        type: 'MemoryPressure',
+        status: 'False',
+        reason: 'KubeletHasSufficientMemory',
+        message: 'kubelet has sufficient memory available',
+      },
+      {
+        type: 'DiskPressure',
+        status: 'False',
+        reason: 'KubeletHasNoDiskPressure',
+        message: 'kubelet has no disk pressure',
+      },
+      {
+        type: 'PIDPressure',
+        status: 'False',
+        reason: 'KubeletHasSufficientPID',
+        message: 'kubelet has sufficient PID available',
+      },
+      {
+        type: 'Ready',
+        status: 'True',
+        reason: 'KubeletReady',
+        message: 'the node is simulated and always ready',
+      },
     ].map((own) => {
       const before = current.status?.conditions?.find((other) => other.type === own.type);
-      return { ...own, lastHeartbeatTime: now, lastTransitionTime: before?.status === own.status ? before.lastTransitionTime ?? now : now };
+      return {
+        ...own,
+        lastHeartbeatTime: now,
+        lastTransitionTime: before?.status === own.status ? (before.lastTransitionTime ?? now) : now,
+      };
     });
-    const others = (current.status?.conditions ?? []).filter((other) => !conditions.some(({ type }) => type === other.type));
+    const others = (current.status?.conditions ?? []).filter(
+      (other) => !conditions.some(({ type }) => type === other.type),
+    );
     return {
       ...current.status,
-      capacity, allocatable: capacity, conditions: [...conditions, ...others],
-      addresses: [{ type: 'InternalIP', address: node.address }, { type: 'Hostname', address: node.name }],
+      capacity,
+      allocatable: capacity,
+      conditions: [...conditions, ...others],
+      addresses: [
+        { type: 'InternalIP', address: node.address },
+        { type: 'Hostname', address: node.name },
+      ],
       nodeInfo: {
-        machineID: '', systemUUID: '', bootID: '', kernelVersion: 'simulated', osImage: 'simulated', containerRuntimeVersion: 'simulated://1.0.0',
-        kubeletVersion: this.#options.kubeletVersion, kubeProxyVersion: '', operatingSystem: 'linux', architecture: 'amd64',
+        machineID: '',
+        systemUUID: '',
+        bootID: '',
+        kernelVersion: 'simulated',
+        osImage: 'simulated',
+        containerRuntimeVersion: 'simulated://1.0.0',
+        kubeletVersion: this.#options.kubeletVersion,
+        kubeProxyVersion: '',
+        operatingSystem: 'linux',
+        architecture: 'amd64',
       },
     };
   }
@@ -202,7 +300,7 @@ class SimulatedNodes implements Component {
 
   #admit(pod: Pod, node: NodeState): PodState {
     const host = pod.spec?.hostNetwork ? undefined : freeHost(node, pod.status?.podIP);
-    const podIP = host === undefined ? node.address : pod.status?.podIP ?? this.#podIP(node, host);
+    const podIP = host === undefined ? node.address : (pod.status?.podIP ?? this.#podIP(node, host));
     const record = recordOf(pod, { nowMs: this.#options.clock.now(), podIP, hostIP: node.address });
     return { node, host, record, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '' };
   }
@@ -245,11 +343,21 @@ class SimulatedNodes implements Component {
     const text = next.status ? JSON.stringify(next.status) : '';
     if (!next.remove && (text === '' || text === state.written)) return;
     state.busy = true;
-    this.#tracked(this.#write(pod, next).then(() => { state.written = text; }, (error: unknown) => this.#writeFailed(key, error)).finally(() => {
-      state.busy = false;
-      // After the write has left the set: it makes room for another.
-      setImmediate(() => this.#goOn(key, state));
-    }), this.#writing);
+    this.#tracked(
+      this.#write(pod, next)
+        .then(
+          () => {
+            state.written = text;
+          },
+          (error: unknown) => this.#writeFailed(key, error),
+        )
+        .finally(() => {
+          state.busy = false;
+          // After the write has left the set: it makes room for another.
+          setImmediate(() => this.#goOn(key, state));
+        }),
+      this.#writing,
+    );
   }
 
   #goOn(key: string, state: PodState): void {
@@ -265,17 +373,27 @@ class SimulatedNodes implements Component {
     }
   }
 
-  async #write(pod: Pod, { status, remove }: { readonly status?: PodStatus; readonly remove?: boolean }): Promise<void> {
+  async #write(
+    pod: Pod,
+    { status, remove }: { readonly status?: PodStatus; readonly remove?: boolean },
+  ): Promise<void> {
     const { api } = this.#options;
     const at = { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace };
     // Strategic merge keeps conditions that others own (readiness gates, the scheduler's).
-    if (status) await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata?.uid }, status: statusPatch(status) } });
-    if (remove) await api.delete(pods, at, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata?.uid ?? '' } });
+    if (status)
+      await api.patch(pods, at, {
+        type: 'strategic',
+        subresource: 'status',
+        patch: { metadata: { uid: pod.metadata?.uid }, status: statusPatch(status) },
+      });
+    if (remove)
+      await api.delete(pods, at, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata?.uid ?? '' } });
   }
 
   #writeFailed(key: string, error: unknown): void {
     if (isStatusError(error, 'NotFound') || this.#stop.signal.aborted) return;
-    if (!isStatusError(error, 'Conflict')) this.#options.log.warn('pod status not written', { pod: key, error: errorMessage(error) });
+    if (!isStatusError(error, 'Conflict'))
+      this.#options.log.warn('pod status not written', { pod: key, error: errorMessage(error) });
     this.#duePods.set(key, this.#options.clock.now() + RETRY_MS);
   }
 }
@@ -301,5 +419,8 @@ function freeHost(node: NodeState, podIP: string | undefined): number {
 
 /** Conditions are merged: what a condition gave as its reason before goes only when the patch says so. */
 function statusPatch({ conditions = [], ...status }: PodStatus): object {
-  return { ...status, conditions: conditions.map((condition) => ({ reason: null, message: null, ...condition })) };
+  return {
+    ...status,
+    conditions: conditions.map((condition) => ({ reason: null, message: null, ...condition })),
+  };
 }

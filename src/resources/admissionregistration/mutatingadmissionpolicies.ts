@@ -17,7 +17,8 @@ function checkMutation(mutation: Record<string, any>, at: Path, errors: Errors):
   const other = type === 'JSONPatch' ? 'applyConfiguration' : 'jsonPatch';
   if (!mutation[field]) errors.required(at.child(field), `must be specified when patchType is ${type}`);
   else if (!mutation[field].expression?.trim()) errors.required(at.child(field).child('expression'));
-  if (mutation[other]) errors.invalid(at.child(other), `{${other}}`, `must not be specified when patchType is ${type}`);
+  if (mutation[other])
+    errors.invalid(at.child(other), `{${other}}`, `must not be specified when patchType is ${type}`);
 }
 
 export const mutatingadmissionpolicies = defineResource({
@@ -32,12 +33,16 @@ export const mutatingadmissionpolicies = defineResource({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: (policy) => {
-    const errors = new Errors(), spec = specOf(policy);
+    const errors = new Errors(),
+      spec = specOf(policy);
     checkPolicy(spec, errors);
     checkMutatedOperations(spec['matchConstraints'], SPEC.child('matchConstraints'), errors);
     const mutations = spec['mutations'] ?? [];
-    if (mutations.length === 0) errors.required(SPEC.child('mutations'), 'mutations must contain at least one item');
-    mutations.forEach((mutation: Record<string, any>, i: number) => checkMutation(mutation, SPEC.child('mutations').index(i), errors));
+    if (mutations.length === 0)
+      errors.required(SPEC.child('mutations'), 'mutations must contain at least one item');
+    mutations.forEach((mutation: Record<string, any>, i: number) =>
+      checkMutation(mutation, SPEC.child('mutations').index(i), errors),
+    );
     checkEnum(spec['reinvocationPolicy'], REINVOCATIONS, SPEC, 'reinvocationPolicy', errors);
     return errors.list;
   },
@@ -45,7 +50,12 @@ export const mutatingadmissionpolicies = defineResource({
     columns: columns('Name', 'Mutations:integer', 'ParamKind', 'Age'),
     row: (policy, context) => {
       const { mutations = [], paramKind } = specOf(policy);
-      return [nameOf(policy), mutations.length, paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>', ageOf(policy, context)];
+      return [
+        nameOf(policy),
+        mutations.length,
+        paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>',
+        ageOf(policy, context),
+      ];
     },
   },
 });

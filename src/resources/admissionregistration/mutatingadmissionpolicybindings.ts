@@ -13,7 +13,8 @@ export const mutatingadmissionpolicybindings = defineResource({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: (binding) => {
-    const errors = new Errors(), spec = specOf(binding);
+    const errors = new Errors(),
+      spec = specOf(binding);
     checkBinding(spec, errors);
     checkMutatedOperations(spec['matchResources'], SPEC.child('matchResources'), errors);
     return errors.list;
@@ -22,7 +23,13 @@ export const mutatingadmissionpolicybindings = defineResource({
     columns: columns('Name', 'PolicyName', 'ParamRef', 'Age'),
     row: (binding, context) => {
       const { policyName = '', paramRef } = specOf(binding);
-      const param = !paramRef ? '<unset>' : paramRef.name ? (paramRef.namespace ? `${paramRef.namespace}/${paramRef.name}` : `*/${paramRef.name}`) : '<selector>';
+      const param = !paramRef
+        ? '<unset>'
+        : paramRef.name
+          ? paramRef.namespace
+            ? `${paramRef.namespace}/${paramRef.name}`
+            : `*/${paramRef.name}`
+          : '<selector>';
       return [nameOf(binding), policyName, param, ageOf(binding, context)];
     },
   },

@@ -25,6 +25,10 @@ export const mutatingwebhookconfigurations = defineResource<MutatingWebhookConfi
   },
   table: {
     columns: columns('Name', 'Webhooks:integer', 'Age'),
-    row: (configuration, context) => [nameOf(configuration), configuration.webhooks?.length ?? 0, ageOf(configuration, context)],
+    row: (configuration, context) => [
+      nameOf(configuration),
+      configuration.webhooks?.length ?? 0,
+      ageOf(configuration, context),
+    ],
   },
 });

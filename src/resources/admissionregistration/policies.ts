@@ -4,7 +4,12 @@
  */
 import type { KubeObject } from '#machinery/object.ts';
 import type { NamedRuleWithOperations, ParamKind, RuleWithOperations, Variable } from '#api/types.ts';
-import { validateCIdentifier, validateDNS1035Label, validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
+import {
+  validateCIdentifier,
+  validateDNS1035Label,
+  validateDNS1123Subdomain,
+  validatePathSegmentName,
+} from '#machinery/names.ts';
 import { checkLabelSelector, checkOptionalEnum, eachRepeated, invalidJoined } from '../checks.ts';
 import { type Errors, type Path, SPEC } from '../field-path.ts';
 import { checkMatchConditions, checkRule } from './webhooks.ts';
@@ -20,7 +25,8 @@ export function defaultMatchResources(match: Json | undefined): void {
   match['matchPolicy'] ??= 'Equivalent';
   match['namespaceSelector'] ??= {};
   match['objectSelector'] ??= {};
-  for (const rule of [...(match['resourceRules'] ?? []), ...(match['excludeResourceRules'] ?? [])]) rule.scope ??= '*';
+  for (const rule of [...(match['resourceRules'] ?? []), ...(match['excludeResourceRules'] ?? [])])
+    rule.scope ??= '*';
 }
 
 export function checkMatchResources(match: Json | undefined, path: Path, errors: Errors): void {
@@ -31,8 +37,12 @@ export function checkMatchResources(match: Json | undefined, path: Path, errors:
   for (const field of ['resourceRules', 'excludeResourceRules']) {
     match[field]?.forEach((rule: NamedRuleWithOperations, i: number) => {
       const at = path.child(field).index(i);
-      rule.resourceNames?.forEach((name, j) => errors.invalidEach(at.child('resourceNames').index(j), name, validatePathSegmentName(name)));
-      eachRepeated(rule.resourceNames ?? [], (name, j) => errors.duplicate(at.child('resourceNames').index(j), name));
+      rule.resourceNames?.forEach((name, j) =>
+        errors.invalidEach(at.child('resourceNames').index(j), name, validatePathSegmentName(name)),
+      );
+      eachRepeated(rule.resourceNames ?? [], (name, j) =>
+        errors.duplicate(at.child('resourceNames').index(j), name),
+      );
       checkRule(rule as RuleWithOperations, at, errors);
     });
   }
@@ -44,7 +54,8 @@ const MUTATED_OPERATIONS = ['*', 'CONNECT', 'CREATE', 'UPDATE'];
 export function checkMutatedOperations(match: Json | undefined, path: Path, errors: Errors): void {
   for (const { operations = [] } of (match?.['resourceRules'] ?? []) as readonly RuleWithOperations[]) {
     for (const operation of operations) {
-      if (!MUTATED_OPERATIONS.includes(operation)) errors.notSupported(path.child('resourceRules').child('operations'), operation, MUTATED_OPERATIONS);
+      if (!MUTATED_OPERATIONS.includes(operation))
+        errors.notSupported(path.child('resourceRules').child('operations'), operation, MUTATED_OPERATIONS);
     }
   }
 }
@@ -56,14 +67,18 @@ export function checkPolicy(spec: Json, errors: Errors): void {
   if (!constraints) errors.required(SPEC.child('matchConstraints'));
   else {
     checkMatchResources(constraints, SPEC.child('matchConstraints'), errors);
-    if (!constraints['resourceRules']?.length) errors.required(SPEC.child('matchConstraints').child('resourceRules'));
+    if (!constraints['resourceRules']?.length)
+      errors.required(SPEC.child('matchConstraints').child('resourceRules'));
   }
   checkMatchConditions(spec['matchConditions'], SPEC.child('matchConditions'), errors);
   checkVariables(spec['variables'] ?? [], SPEC.child('variables'), errors);
 }
 
 function checkParamKind({ apiVersion = '', kind = '' }: ParamKind, path: Path, errors: Errors): void {
-  const at = path.child('apiVersion'), parts = apiVersion.split('/'), version = parts.at(-1)!, group = parts.length > 1 ? parts[0]! : '';
+  const at = path.child('apiVersion'),
+    parts = apiVersion.split('/'),
+    version = parts.at(-1)!,
+    group = parts.length > 1 ? parts[0]! : '';
   if (apiVersion === '') errors.required(at);
   else if (parts.length > 2) errors.invalid(at, apiVersion, `unexpected GroupVersion string: ${apiVersion}`);
   else {
@@ -74,12 +89,39 @@ function checkParamKind({ apiVersion = '', kind = '' }: ParamKind, path: Path, e
   if (kind === '') errors.required(path.child('kind'));
   else {
     const problems = validateDNS1035Label(kind.toLowerCase());
-    if (problems.length > 0) errors.invalid(path.child('kind'), kind, `may have mixed case, but should otherwise match: ${problems.join(',')}`);
+    if (problems.length > 0)
+      errors.invalid(
+        path.child('kind'),
+        kind,
+        `may have mixed case, but should otherwise match: ${problems.join(',')}`,
+      );
   }
 }
 
 /** Names that a CEL expression cannot have: words of the language or kept for it. */
-const CEL_RESERVED = new Set(['true', 'false', 'null', 'in', 'as', 'break', 'const', 'continue', 'else', 'for', 'function', 'if', 'import', 'let', 'loop', 'package', 'namespace', 'return', 'var', 'void', 'while']);
+const CEL_RESERVED = new Set([
+  'true',
+  'false',
+  'null',
+  'in',
+  'as',
+  'break',
+  'const',
+  'continue',
+  'else',
+  'for',
+  'function',
+  'if',
+  'import',
+  'let',
+  'loop',
+  'package',
+  'namespace',
+  'return',
+  'var',
+  'void',
+  'while',
+]);
 
 /** Upstream has no bound; each variable that others read costs an environment of its own when the policy is compiled. */
 const VARIABLES_MAX = 200;
@@ -88,26 +130,38 @@ function checkVariables(variables: readonly Variable[], at: Path, errors: Errors
   if (variables.length > VARIABLES_MAX) errors.tooMany(at, variables.length, VARIABLES_MAX);
   variables.forEach(({ name = '', expression = '' }, i) => {
     if (name.trim() === '') errors.required(at.index(i).child('name'), 'name is not specified');
-    else if (validateCIdentifier(name).length > 0 || CEL_RESERVED.has(name)) errors.invalid(at.index(i).child('name'), name, 'must be a valid CEL identifier');
-    if (expression.trim() === '') errors.required(at.index(i).child('expression'), 'expression is not specified');
+    else if (validateCIdentifier(name).length > 0 || CEL_RESERVED.has(name))
+      errors.invalid(at.index(i).child('name'), name, 'must be a valid CEL identifier');
+    if (expression.trim() === '')
+      errors.required(at.index(i).child('expression'), 'expression is not specified');
   });
 }
 
 export function checkBinding(spec: Json, errors: Errors): void {
   if (!spec['policyName']) errors.required(SPEC.child('policyName'));
-  else errors.invalidEach(SPEC.child('policyName'), spec['policyName'], validateDNS1123Subdomain(spec['policyName']));
+  else
+    errors.invalidEach(
+      SPEC.child('policyName'),
+      spec['policyName'],
+      validateDNS1123Subdomain(spec['policyName']),
+    );
   if (spec['paramRef']) checkParamRef(spec['paramRef'], SPEC.child('paramRef'), errors);
   checkMatchResources(spec['matchResources'], SPEC.child('matchResources'), errors);
 }
 
 const NOT_BOTH = 'name and selector are mutually exclusive';
 
-function checkParamRef({ name, selector, parameterNotFoundAction: action }: Json, path: Path, errors: Errors): void {
+function checkParamRef(
+  { name, selector, parameterNotFoundAction: action }: Json,
+  path: Path,
+  errors: Errors,
+): void {
   if (name) errors.invalidEach(path.child('name'), name, validatePathSegmentName(name));
   if (name && selector) errors.forbidden(path.child('name'), NOT_BOTH);
   checkLabelSelector(selector, path.child('selector'), errors);
   if (name && selector) errors.forbidden(path.child('selector'), NOT_BOTH);
   if (!name && !selector) errors.required(path, 'one of name or selector must be specified');
   if (!action) errors.required(path.child('parameterNotFoundAction'));
-  else if (action !== 'Deny' && action !== 'Allow') errors.notSupported(path.child('parameterNotFoundAction'), action, ['Deny', 'Allow']);
+  else if (action !== 'Deny' && action !== 'Allow')
+    errors.notSupported(path.child('parameterNotFoundAction'), action, ['Deny', 'Allow']);
 }

@@ -11,26 +11,45 @@ const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge'];
 const VALUE_EXPRESSION_MAX_BYTES = 5 * 1024;
 const ANNOTATIONS_MAX = 20;
 
-function checkValidation({ expression = '', message = '', messageExpression = '', reason }: Validation, at: Path, errors: Errors): void {
+function checkValidation(
+  { expression = '', message = '', messageExpression = '', reason }: Validation,
+  at: Path,
+  errors: Errors,
+): void {
   if (expression.trim() === '') errors.required(at.child('expression'), 'expression is not specified');
-  if (messageExpression !== '' && messageExpression.trim() === '') errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
-  if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'must be non-empty if specified');
-  else if (/[\r\n]/.test(message.trim())) errors.invalid(at.child('message'), message, 'must not contain line breaks');
+  if (messageExpression !== '' && messageExpression.trim() === '')
+    errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
+  if (message !== '' && message.trim() === '')
+    errors.invalid(at.child('message'), message, 'must be non-empty if specified');
+  else if (/[\r\n]/.test(message.trim()))
+    errors.invalid(at.child('message'), message, 'must not contain line breaks');
   checkOptionalEnum(reason, REASONS, at, 'reason', errors);
 }
 
-function checkAuditAnnotations(annotations: readonly AuditAnnotation[], { policy, errors }: { readonly policy: string; readonly errors: Errors }): void {
+function checkAuditAnnotations(
+  annotations: readonly AuditAnnotation[],
+  { policy, errors }: { readonly policy: string; readonly errors: Errors },
+): void {
   const at = SPEC.child('auditAnnotations');
-  if (annotations.length > ANNOTATIONS_MAX) errors.invalid(at, annotations, `must not have more than ${ANNOTATIONS_MAX} auditAnnotations`);
+  if (annotations.length > ANNOTATIONS_MAX)
+    errors.invalid(at, annotations, `must not have more than ${ANNOTATIONS_MAX} auditAnnotations`);
   annotations.forEach(({ key = '', valueExpression = '' }, i) => {
     if (policy === '') errors.invalid(at.index(i).child('key'), key, 'requires metadata.name be non-empty');
     // As it is written to the audit log.
     else checkQualifiedName(`${policy}/${key}`, at.index(i).child('key'), errors);
     const value = valueExpression.trim();
-    if (value === '') errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
-    else if (Buffer.byteLength(value) > VALUE_EXPRESSION_MAX_BYTES) errors.required(at.index(i).child('valueExpression'), `must not exceed ${VALUE_EXPRESSION_MAX_BYTES} bytes in length`);
+    if (value === '')
+      errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
+    else if (Buffer.byteLength(value) > VALUE_EXPRESSION_MAX_BYTES)
+      errors.required(
+        at.index(i).child('valueExpression'),
+        `must not exceed ${VALUE_EXPRESSION_MAX_BYTES} bytes in length`,
+      );
   });
-  eachRepeated(annotations.map(({ key }) => key), (key, i) => errors.duplicate(at.index(i).child('key'), key));
+  eachRepeated(
+    annotations.map(({ key }) => key),
+    (key, i) => errors.duplicate(at.index(i).child('key'), key),
+  );
 }
 
 export const validatingadmissionpolicies = defineResource({
@@ -52,11 +71,17 @@ export const validatingadmissionpolicies = defineResource({
     bumpGeneration(next, previous);
   },
   validate: (policy) => {
-    const errors = new Errors(), spec = specOf(policy);
+    const errors = new Errors(),
+      spec = specOf(policy);
     checkPolicy(spec, errors);
-    const validations = (spec['validations'] ?? []) as readonly Validation[], annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
-    if (validations.length === 0 && annotations.length === 0) for (const field of ['validations', 'auditAnnotations']) errors.required(SPEC.child(field), 'validations or auditAnnotations must contain at least one item');
-    validations.forEach((validation, i) => checkValidation(validation, SPEC.child('validations').index(i), errors));
+    const validations = (spec['validations'] ?? []) as readonly Validation[],
+      annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
+    if (validations.length === 0 && annotations.length === 0)
+      for (const field of ['validations', 'auditAnnotations'])
+        errors.required(SPEC.child(field), 'validations or auditAnnotations must contain at least one item');
+    validations.forEach((validation, i) =>
+      checkValidation(validation, SPEC.child('validations').index(i), errors),
+    );
     checkAuditAnnotations(annotations, { policy: policy.metadata?.name ?? '', errors });
     return errors.list;
   },
@@ -64,7 +89,12 @@ export const validatingadmissionpolicies = defineResource({
     columns: columns('Name', 'Validations:integer', 'ParamKind', 'Age'),
     row: (policy, context) => {
       const { validations = [], paramKind } = specOf(policy);
-      return [nameOf(policy), validations.length, paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>', ageOf(policy, context)];
+      return [
+        nameOf(policy),
+        validations.length,
+        paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>',
+        ageOf(policy, context),
+      ];
     },
   },
 });

@@ -16,20 +16,35 @@ export const validatingadmissionpolicybindings = defineResource({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: (binding) => {
-    const errors = new Errors(), spec = specOf(binding);
+    const errors = new Errors(),
+      spec = specOf(binding);
     checkBinding(spec, errors);
-    const actions = (spec['validationActions'] ?? []) as string[], path = SPEC.child('validationActions');
+    const actions = (spec['validationActions'] ?? []) as string[],
+      path = SPEC.child('validationActions');
     if (actions.length === 0) errors.required(path, 'at least one validation action is required');
-    actions.forEach((action, i) => { if (!ACTIONS.includes(action)) errors.notSupported(path.index(i), action, ACTIONS); });
+    actions.forEach((action, i) => {
+      if (!ACTIONS.includes(action)) errors.notSupported(path.index(i), action, ACTIONS);
+    });
     eachRepeated(actions, (action, i) => errors.duplicate(path.index(i), action));
-    if (actions.includes('Deny') && actions.includes('Warn')) errors.invalid(path, actions, 'must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)');
+    if (actions.includes('Deny') && actions.includes('Warn'))
+      errors.invalid(
+        path,
+        actions,
+        'must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)',
+      );
     return errors.list;
   },
   table: {
     columns: columns('Name', 'PolicyName', 'ParamRef', 'Age'),
     row: (binding, context) => {
       const { policyName = '', paramRef } = specOf(binding);
-      const param = !paramRef ? '<unset>' : paramRef.name ? (paramRef.namespace ? `${paramRef.namespace}/${paramRef.name}` : `*/${paramRef.name}`) : '<selector>';
+      const param = !paramRef
+        ? '<unset>'
+        : paramRef.name
+          ? paramRef.namespace
+            ? `${paramRef.namespace}/${paramRef.name}`
+            : `*/${paramRef.name}`
+          : '<selector>';
       return [nameOf(binding), policyName, param, ageOf(binding, context)];
     },
   },

@@ -24,6 +24,10 @@ export const validatingwebhookconfigurations = defineResource<ValidatingWebhookC
   },
   table: {
     columns: columns('Name', 'Webhooks:integer', 'Age'),
-    row: (configuration, context) => [nameOf(configuration), configuration.webhooks?.length ?? 0, ageOf(configuration, context)],
+    row: (configuration, context) => [
+      nameOf(configuration),
+      configuration.webhooks?.length ?? 0,
+      ageOf(configuration, context),
+    ],
   },
 });

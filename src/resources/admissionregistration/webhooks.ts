@@ -1,5 +1,11 @@
 /** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
-import type { MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
+import type {
+  MatchCondition,
+  MutatingWebhook,
+  RuleWithOperations,
+  ValidatingWebhook,
+  WebhookClientConfig,
+} from '#api/types.ts';
 import { parseUrl } from '#machinery/go-url.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, invalidJoined } from '../checks.ts';
@@ -22,7 +28,10 @@ export function defaultWebhook(webhook: MutatingWebhook | ValidatingWebhook): vo
   if (webhook.clientConfig?.service) webhook.clientConfig.service.port ??= 443;
 }
 
-export function checkWebhooks(webhooks: readonly (MutatingWebhook | ValidatingWebhook)[] | undefined, errors: Errors): void {
+export function checkWebhooks(
+  webhooks: readonly (MutatingWebhook | ValidatingWebhook)[] | undefined,
+  errors: Errors,
+): void {
   const names = new Set<string>();
   webhooks?.forEach((webhook, i) => {
     const at = WEBHOOKS.index(i);
@@ -37,19 +46,27 @@ function checkWebhook(webhook: MutatingWebhook | ValidatingWebhook, at: Path, er
   webhook.rules?.forEach((rule, i) => checkRule(rule, at.child('rules').index(i), errors));
   checkOptionalEnum(webhook.failurePolicy, ['Fail', 'Ignore'], at, 'failurePolicy', errors);
   checkOptionalEnum(webhook.matchPolicy, ['Equivalent', 'Exact'], at, 'matchPolicy', errors);
-  if (webhook.sideEffects === undefined) errors.required(at.child('sideEffects'), `must specify one of ${SIDE_EFFECTS.join(', ')}`);
-  else if (!SIDE_EFFECTS.includes(webhook.sideEffects)) errors.notSupported(at.child('sideEffects'), webhook.sideEffects, SIDE_EFFECTS);
+  if (webhook.sideEffects === undefined)
+    errors.required(at.child('sideEffects'), `must specify one of ${SIDE_EFFECTS.join(', ')}`);
+  else if (!SIDE_EFFECTS.includes(webhook.sideEffects))
+    errors.notSupported(at.child('sideEffects'), webhook.sideEffects, SIDE_EFFECTS);
   const seconds = webhook.timeoutSeconds;
-  if (seconds !== undefined && (seconds < 1 || seconds > 30)) errors.invalid(at.child('timeoutSeconds'), seconds, 'the timeout value must be between 1 and 30 seconds');
+  if (seconds !== undefined && (seconds < 1 || seconds > 30))
+    errors.invalid(at.child('timeoutSeconds'), seconds, 'the timeout value must be between 1 and 30 seconds');
   checkLabelSelector(webhook.namespaceSelector, at.child('namespaceSelector'), errors);
   checkLabelSelector(webhook.objectSelector, at.child('objectSelector'), errors);
   checkClientConfig(webhook.clientConfig ?? {}, at.child('clientConfig'), errors);
   checkReviewVersions(webhook.admissionReviewVersions ?? [], at.child('admissionReviewVersions'), errors);
   checkMatchConditions(webhook.matchConditions, at.child('matchConditions'), errors);
-  if ('reinvocationPolicy' in webhook) checkOptionalEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], at, 'reinvocationPolicy', errors);
+  if ('reinvocationPolicy' in webhook)
+    checkOptionalEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], at, 'reinvocationPolicy', errors);
 }
 
-export function checkMatchConditions(conditions: readonly MatchCondition[] = [], at: Path, errors: Errors): void {
+export function checkMatchConditions(
+  conditions: readonly MatchCondition[] = [],
+  at: Path,
+  errors: Errors,
+): void {
   const names = new Set<string>();
   if (conditions.length > CONDITIONS_MAX) errors.tooMany(at, conditions.length, CONDITIONS_MAX);
   conditions.forEach((condition, i) => {
@@ -63,21 +80,29 @@ export function checkMatchConditions(conditions: readonly MatchCondition[] = [],
 }
 
 function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void {
-  if (name === '') { errors.required(path); return; }
+  if (name === '') {
+    errors.required(path);
+    return;
+  }
   const problems = validateDNS1123Subdomain(name);
   if (problems.length > 0) invalidJoined(path, name, problems, errors);
-  else if (name.split('.').length < 3) errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
+  else if (name.split('.').length < 3)
+    errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
 }
 
 export function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
-  if (versions.length === 0) { errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`); return; }
+  if (versions.length === 0) {
+    errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`);
+    return;
+  }
   const seen = new Set<string>();
   versions.forEach((version, i) => {
     if (seen.has(version)) errors.invalid(path.index(i), version, 'duplicate version');
     else errors.invalidEach(path.index(i), version, validateDNS1035Label(version));
     seen.add(version);
   });
-  if (!versions.some((version) => REVIEW_VERSIONS.includes(version))) errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
+  if (!versions.some((version) => REVIEW_VERSIONS.includes(version)))
+    errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
 }
 
 /** Nothing else is said of what has both or neither. */
@@ -87,11 +112,16 @@ export function checkClientConfig({ url, service }: WebhookClientConfig, path: P
   else checkService(service!, path.child('service'), errors);
 }
 
-function checkService({ name, namespace, path: urlPath, port = 443 }: NonNullable<WebhookClientConfig['service']>, at: Path, errors: Errors): void {
+function checkService(
+  { name, namespace, path: urlPath, port = 443 }: NonNullable<WebhookClientConfig['service']>,
+  at: Path,
+  errors: Errors,
+): void {
   // Each is missed under the other's name: upstream's clients know it so.
   if (!namespace) errors.required(at.child('name'));
   if (!name) errors.required(at.child('namespace'));
-  if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
+  if (port < 1 || port > 65535)
+    errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
   if (urlPath) checkUrlPath(urlPath, at.child('path'), errors);
 }
 
@@ -102,7 +132,12 @@ function checkUrlPath(urlPath: string, at: Path, errors: Errors): void {
   if (segments.length > 1 && segments.at(-1) === '') segments.pop();
   segments.forEach((segment, i) => {
     if (segment === '') errors.invalid(at, urlPath, `segment[${i}] may not be empty`);
-    else errors.invalidEach(at, urlPath, validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`));
+    else
+      errors.invalidEach(
+        at,
+        urlPath,
+        validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`),
+      );
   });
 }
 
@@ -110,7 +145,10 @@ const URL_FORM = 'desired format: https://host[/path]';
 
 function checkUrl(text: string, path: Path, errors: Errors): void {
   const { scheme, host, user, fragment, query, problem } = parseUrl(text);
-  if (problem !== undefined) { errors.required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: ${problem}; ${URL_FORM}`); return; }
+  if (problem !== undefined) {
+    errors.required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: ${problem}; ${URL_FORM}`);
+    return;
+  }
   if (scheme !== 'https') errors.invalid(path, scheme, `'https' is the only allowed URL scheme; ${URL_FORM}`);
   if (host === '') errors.invalid(path, host, `host must be specified; ${URL_FORM}`);
   if (user !== undefined) errors.invalid(path, user, 'user information is not permitted in the URL');
@@ -119,11 +157,31 @@ function checkUrl(text: string, path: Path, errors: Errors): void {
 }
 
 export function checkRule(rule: RuleWithOperations, at: Path, errors: Errors): void {
-  checkWildcardList(rule.operations ?? [], at.child('operations'), errors, "if '*' is present, must not specify other operations");
-  rule.operations?.forEach((operation, i) => { if (!OPERATIONS.includes(operation)) errors.notSupported(at.child('operations').index(i), operation, OPERATIONS); });
-  checkWildcardList(rule.apiGroups ?? [], at.child('apiGroups'), errors, "if '*' is present, must not specify other API groups");
-  checkWildcardList(rule.apiVersions ?? [], at.child('apiVersions'), errors, "if '*' is present, must not specify other API versions");
-  rule.apiVersions?.forEach((version, i) => { if (version === '') errors.required(at.child('apiVersions').index(i)); });
+  checkWildcardList(
+    rule.operations ?? [],
+    at.child('operations'),
+    errors,
+    "if '*' is present, must not specify other operations",
+  );
+  rule.operations?.forEach((operation, i) => {
+    if (!OPERATIONS.includes(operation))
+      errors.notSupported(at.child('operations').index(i), operation, OPERATIONS);
+  });
+  checkWildcardList(
+    rule.apiGroups ?? [],
+    at.child('apiGroups'),
+    errors,
+    "if '*' is present, must not specify other API groups",
+  );
+  checkWildcardList(
+    rule.apiVersions ?? [],
+    at.child('apiVersions'),
+    errors,
+    "if '*' is present, must not specify other API versions",
+  );
+  rule.apiVersions?.forEach((version, i) => {
+    if (version === '') errors.required(at.child('apiVersions').index(i));
+  });
   checkRuleResources(rule.resources ?? [], at.child('resources'), errors);
   checkOptionalEnum(rule.scope, SCOPES, at, 'scope', errors);
 }
@@ -135,19 +193,32 @@ function checkWildcardList(values: readonly string[], path: Path, errors: Errors
 
 function checkRuleResources(resources: readonly string[], path: Path, errors: Errors): void {
   if (resources.length === 0) errors.required(path);
-  const withAnySubresource = new Set<string>(), ofAnyResource = new Set<string>();
+  const withAnySubresource = new Set<string>(),
+    ofAnyResource = new Set<string>();
   resources.forEach((resource, i) => {
-    if (resource === '') { errors.required(path.index(i)); return; }
+    if (resource === '') {
+      errors.required(path.index(i));
+      return;
+    }
     const slash = resource.indexOf('/');
     if (slash < 0) return;
-    const name = resource.slice(0, slash), sub = resource.slice(slash + 1);
-    if (withAnySubresource.has(name)) errors.invalid(path.index(i), resource, `if '${name}/*' is present, must not specify ${resource}`);
-    if (ofAnyResource.has(sub)) errors.invalid(path.index(i), resource, `if '*/${sub}' is present, must not specify ${resource}`);
+    const name = resource.slice(0, slash),
+      sub = resource.slice(slash + 1);
+    if (withAnySubresource.has(name))
+      errors.invalid(path.index(i), resource, `if '${name}/*' is present, must not specify ${resource}`);
+    if (ofAnyResource.has(sub))
+      errors.invalid(path.index(i), resource, `if '*/${sub}' is present, must not specify ${resource}`);
     if (sub === '*') withAnySubresource.add(name);
     if (name === '*') ofAnyResource.add(sub);
   });
-  if (resources.length > 1 && resources.includes('*/*')) errors.invalid(path, resources, "if '*/*' is present, must not specify other resources");
+  if (resources.length > 1 && resources.includes('*/*'))
+    errors.invalid(path, resources, "if '*/*' is present, must not specify other resources");
   // The last one without a subresource counts, as upstream has it.
   const last = resources.findLast((resource) => resource !== '' && !resource.includes('/'));
-  if (last !== '*' && last !== undefined && resources.includes('*')) errors.invalid(path, resources, "if '*' is present, must not specify other resources without subresources");
+  if (last !== '*' && last !== undefined && resources.includes('*'))
+    errors.invalid(
+      path,
+      resources,
+      "if '*' is present, must not specify other resources without subresources",
+    );
 }

@@ -13,10 +13,12 @@ export const controllerrevisions = defineResource<ControllerRevision>({
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (revision) => {
-    const errors = new Errors(), path = Path.root('data');
+    const errors = new Errors(),
+      path = Path.root('data');
     checkNonNegative(revision.revision, ROOT, 'revision', errors);
     if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
-    else if (typeof revision.data !== 'object' || Array.isArray(revision.data)) errors.required(path, 'data must be a valid JSON object');
+    else if (typeof revision.data !== 'object' || Array.isArray(revision.data))
+      errors.required(path, 'data must be a valid JSON object');
     return errors.list;
   },
   validateUpdate: (next, previous) => {
@@ -27,7 +29,12 @@ export const controllerrevisions = defineResource<ControllerRevision>({
   },
   table: {
     columns: columns('Name', 'Controller', 'Revision', 'Age'),
-    row: (revision, context) => [nameOf(revision), controllerOf(revision), revision.revision, ageOf(revision, context)],
+    row: (revision, context) => [
+      nameOf(revision),
+      controllerOf(revision),
+      revision.revision,
+      ageOf(revision, context),
+    ],
   },
 });
 

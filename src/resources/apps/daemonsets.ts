@@ -1,14 +1,34 @@
 /** DaemonSet. */
 import type { DaemonSet, DaemonSetSpec } from '#api/types.ts';
-import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import {
+  checkAtMost100Percent,
+  checkNonNegative,
+  checkPositiveIntOrPercent,
+  intOrPercentValue,
+} from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatLabels, formatSelector, nameOf } from '../tables.ts';
-import { checkLongRunning, checkSelector, checkSelectorKept, checkTemplateLabels, prepareCreate, prepareUpdate } from './pod-owner.ts';
+import {
+  ageOf,
+  columns,
+  containerImages,
+  containerNames,
+  formatLabels,
+  formatSelector,
+  nameOf,
+} from '../tables.ts';
+import {
+  checkLongRunning,
+  checkSelector,
+  checkSelectorKept,
+  checkTemplateLabels,
+  prepareCreate,
+  prepareUpdate,
+} from './pod-owner.ts';
 
 const NAMES = { kind: 'daemonset', title: 'DaemonSet' };
 const GENERATION_ANNOTATION = 'deprecated.daemonset.template.generation';
@@ -32,13 +52,21 @@ export const daemonsets = defineResource<DaemonSet>({
   },
   prepareForCreate: (set) => {
     prepareCreate(set);
-    set.status = { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 };
+    set.status = {
+      currentNumberScheduled: 0,
+      numberMisscheduled: 0,
+      desiredNumberScheduled: 0,
+      numberReady: 0,
+    };
     if (templateGeneration(set) < 1) setTemplateGeneration(set, 1);
   },
   prepareForUpdate: (next, previous) => {
     prepareUpdate(next, previous);
     const before = templateGeneration(previous);
-    setTemplateGeneration(next, semanticEqual(next.spec?.template, previous.spec?.template) ? before : before + 1);
+    setTemplateGeneration(
+      next,
+      semanticEqual(next.spec?.template, previous.spec?.template) ? before : before + 1,
+    );
   },
   validate: (set) => {
     const errors = new Errors();
@@ -58,20 +86,51 @@ export const daemonsets = defineResource<DaemonSet>({
     },
     validateUpdate: (next) => {
       const errors = new Errors();
-      const fields = ['currentNumberScheduled', 'numberMisscheduled', 'desiredNumberScheduled', 'numberReady', 'observedGeneration', 'updatedNumberScheduled', 'numberAvailable', 'numberUnavailable', 'collisionCount'] as const;
+      const fields = [
+        'currentNumberScheduled',
+        'numberMisscheduled',
+        'desiredNumberScheduled',
+        'numberReady',
+        'observedGeneration',
+        'updatedNumberScheduled',
+        'numberAvailable',
+        'numberUnavailable',
+        'collisionCount',
+      ] as const;
       for (const field of fields) checkNonNegative(next.status?.[field], STATUS, field, errors);
       return errors.list;
     },
   },
-  warnings: (set, previous) => workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' }),
+  warnings: (set, previous) =>
+    workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' }),
   table: {
-    columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Up-to-date:integer', 'Available:integer', 'Node Selector', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Desired:integer',
+      'Current:integer',
+      'Ready:integer',
+      'Up-to-date:integer',
+      'Available:integer',
+      'Node Selector',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (set, context) => {
       const { spec, status } = set;
       return [
-        nameOf(set), status?.desiredNumberScheduled ?? 0, status?.currentNumberScheduled ?? 0, status?.numberReady ?? 0, status?.updatedNumberScheduled ?? 0,
-        status?.numberAvailable ?? 0, formatLabels(spec?.template?.spec?.nodeSelector), ageOf(set, context),
-        containerNames(spec?.template?.spec), containerImages(spec?.template?.spec), formatSelector(spec?.selector),
+        nameOf(set),
+        status?.desiredNumberScheduled ?? 0,
+        status?.currentNumberScheduled ?? 0,
+        status?.numberReady ?? 0,
+        status?.updatedNumberScheduled ?? 0,
+        status?.numberAvailable ?? 0,
+        formatLabels(spec?.template?.spec?.nodeSelector),
+        ageOf(set, context),
+        containerNames(spec?.template?.spec),
+        containerImages(spec?.template?.spec),
+        formatSelector(spec?.selector),
       ];
     },
   },
@@ -94,7 +153,8 @@ function setTemplateGeneration(set: DaemonSet, generation: number): void {
 
 function checkSpec(given: DaemonSetSpec | undefined, errors: Errors): void {
   const spec = given ?? ({} as DaemonSetSpec);
-  if (checkSelector(spec.selector, NAMES, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
+  if (checkSelector(spec.selector, NAMES, errors))
+    checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
   checkPodTemplate(spec.template, SPEC.child('template'), errors);
   checkLongRunning(spec.template, NAMES, errors);
   checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
@@ -103,17 +163,27 @@ function checkSpec(given: DaemonSetSpec | undefined, errors: Errors): void {
 }
 
 function checkStrategy(spec: DaemonSetSpec, errors: Errors): void {
-  const path = SPEC.child('updateStrategy'), { type, rollingUpdate } = spec.updateStrategy ?? {};
+  const path = SPEC.child('updateStrategy'),
+    { type, rollingUpdate } = spec.updateStrategy ?? {};
   if (type === 'OnDelete') return;
-  if (type !== 'RollingUpdate') { errors.notSupported(path, spec.updateStrategy ?? {}, ['RollingUpdate', 'OnDelete']); return; }
+  if (type !== 'RollingUpdate') {
+    errors.notSupported(path, spec.updateStrategy ?? {}, ['RollingUpdate', 'OnDelete']);
+    return;
+  }
   const at = path.child('rollingUpdate');
-  if (!rollingUpdate) { errors.required(at); return; }
+  if (!rollingUpdate) {
+    errors.required(at);
+    return;
+  }
   const { maxUnavailable, maxSurge } = rollingUpdate;
   checkPositiveIntOrPercent(maxUnavailable, at.child('maxUnavailable'), errors);
   checkPositiveIntOrPercent(maxSurge, at.child('maxSurge'), errors);
-  const hasUnavailable = intOrPercentValue(maxUnavailable) !== 0, hasSurge = intOrPercentValue(maxSurge) !== 0;
+  const hasUnavailable = intOrPercentValue(maxUnavailable) !== 0,
+    hasSurge = intOrPercentValue(maxSurge) !== 0;
   checkAtMost100Percent(maxUnavailable, at.child('maxUnavailable'), errors);
   checkAtMost100Percent(maxSurge, at.child('maxSurge'), errors);
-  if (hasUnavailable && hasSurge) errors.invalid(at.child('maxSurge'), maxSurge, 'may not be set when maxUnavailable is non-zero');
-  if (!hasUnavailable && !hasSurge) errors.required(at.child('maxUnavailable'), 'cannot be 0 when maxSurge is 0');
+  if (hasUnavailable && hasSurge)
+    errors.invalid(at.child('maxSurge'), maxSurge, 'may not be set when maxUnavailable is non-zero');
+  if (!hasUnavailable && !hasSurge)
+    errors.required(at.child('maxUnavailable'), 'cannot be 0 when maxSurge is 0');
 }

@@ -1,14 +1,25 @@
 /** Deployment. */
 import type { Deployment, DeploymentSpec, DeploymentStatus } from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
-import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import {
+  checkAtMost100Percent,
+  checkNonNegative,
+  checkPositiveIntOrPercent,
+  intOrPercentValue,
+} from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, metaOf, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkPodOwner, checkSelectorKept, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import {
+  checkPodOwner,
+  checkSelectorKept,
+  prepareCreate,
+  prepareUpdate,
+  replicasScale,
+} from './pod-owner.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
 
@@ -34,7 +45,10 @@ export const deployments = defineResource<Deployment>({
   prepareForUpdate: (next, previous) => {
     prepareUpdate(next, previous);
     // Changed annotations count too: controllers copy them down.
-    if (next.metadata?.generation === previous.metadata?.generation && !semanticEqual(next.metadata?.annotations, previous.metadata?.annotations)) {
+    if (
+      next.metadata?.generation === previous.metadata?.generation &&
+      !semanticEqual(next.metadata?.annotations, previous.metadata?.annotations)
+    ) {
       metaOf(next).generation = (previous.metadata?.generation ?? 0) + 1;
     }
   },
@@ -58,15 +72,35 @@ export const deployments = defineResource<Deployment>({
     },
     validateUpdate: (next, previous) => checkStatus(next.status ?? {}, previous.status ?? {}),
   },
-  warnings: (deployment, previous) => workloadWarnings(deployment, previous, { template: deployment.spec?.template, path: 'spec.template', namesPods: true }),
+  warnings: (deployment, previous) =>
+    workloadWarnings(deployment, previous, {
+      template: deployment.spec?.template,
+      path: 'spec.template',
+      namesPods: true,
+    }),
   scale: replicasScale,
   table: {
-    columns: columns('Name', 'Ready', 'Up-to-date', 'Available', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Ready',
+      'Up-to-date',
+      'Available',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (deployment, context) => {
       const { spec, status } = deployment;
       return [
-        nameOf(deployment), `${status?.readyReplicas ?? 0}/${spec?.replicas ?? 0}`, status?.updatedReplicas ?? 0, status?.availableReplicas ?? 0, ageOf(deployment, context),
-        containerNames(spec?.template?.spec), containerImages(spec?.template?.spec), formatSelector(spec?.selector),
+        nameOf(deployment),
+        `${status?.readyReplicas ?? 0}/${spec?.replicas ?? 0}`,
+        status?.updatedReplicas ?? 0,
+        status?.availableReplicas ?? 0,
+        ageOf(deployment, context),
+        containerNames(spec?.template?.spec),
+        containerImages(spec?.template?.spec),
+        formatSelector(spec?.selector),
       ];
     },
   },
@@ -78,35 +112,73 @@ function checkSpec(spec: DeploymentSpec, errors: Errors): void {
   checkStrategy(spec, errors);
   checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
   checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
-  const deadline = spec.progressDeadlineSeconds, path = SPEC.child('progressDeadlineSeconds');
+  const deadline = spec.progressDeadlineSeconds,
+    path = SPEC.child('progressDeadlineSeconds');
   if (deadline === undefined) return;
   checkNonNegative(deadline, SPEC, 'progressDeadlineSeconds', errors);
-  if (deadline <= (spec.minReadySeconds ?? 0)) errors.invalid(path, deadline, 'must be greater than minReadySeconds');
+  if (deadline <= (spec.minReadySeconds ?? 0))
+    errors.invalid(path, deadline, 'must be greater than minReadySeconds');
 }
 
 function checkStrategy(spec: DeploymentSpec, errors: Errors): void {
-  const path = SPEC.child('strategy'), { type, rollingUpdate } = spec.strategy ?? {};
+  const path = SPEC.child('strategy'),
+    { type, rollingUpdate } = spec.strategy ?? {};
   if (type === 'Recreate') {
-    if (rollingUpdate) errors.forbidden(path.child('rollingUpdate'), "may not be specified when strategy `type` is 'Recreate'");
+    if (rollingUpdate)
+      errors.forbidden(
+        path.child('rollingUpdate'),
+        "may not be specified when strategy `type` is 'Recreate'",
+      );
     return;
   }
-  if (type !== 'RollingUpdate') { errors.notSupported(path, spec.strategy ?? {}, ['Recreate', 'RollingUpdate']); return; }
+  if (type !== 'RollingUpdate') {
+    errors.notSupported(path, spec.strategy ?? {}, ['Recreate', 'RollingUpdate']);
+    return;
+  }
   const at = path.child('rollingUpdate');
-  if (!rollingUpdate) { errors.required(at, 'this should be defaulted and never be nil'); return; }
+  if (!rollingUpdate) {
+    errors.required(at, 'this should be defaulted and never be nil');
+    return;
+  }
   checkPositiveIntOrPercent(rollingUpdate.maxUnavailable, at.child('maxUnavailable'), errors);
   checkPositiveIntOrPercent(rollingUpdate.maxSurge, at.child('maxSurge'), errors);
-  if (intOrPercentValue(rollingUpdate.maxUnavailable) === 0 && intOrPercentValue(rollingUpdate.maxSurge) === 0) errors.invalid(at.child('maxUnavailable'), rollingUpdate.maxUnavailable, 'may not be 0 when `maxSurge` is 0');
+  if (
+    intOrPercentValue(rollingUpdate.maxUnavailable) === 0 &&
+    intOrPercentValue(rollingUpdate.maxSurge) === 0
+  )
+    errors.invalid(
+      at.child('maxUnavailable'),
+      rollingUpdate.maxUnavailable,
+      'may not be 0 when `maxSurge` is 0',
+    );
   checkAtMost100Percent(rollingUpdate.maxUnavailable, at.child('maxUnavailable'), errors);
 }
 
-const COUNTS = ['observedGeneration', 'replicas', 'updatedReplicas', 'readyReplicas', 'availableReplicas', 'unavailableReplicas', 'terminatingReplicas', 'collisionCount'] as const;
+const COUNTS = [
+  'observedGeneration',
+  'replicas',
+  'updatedReplicas',
+  'readyReplicas',
+  'availableReplicas',
+  'unavailableReplicas',
+  'terminatingReplicas',
+  'collisionCount',
+] as const;
 
 function checkStatus(status: DeploymentStatus, stored: DeploymentStatus): FieldError[] {
   const errors = new Errors();
   for (const field of COUNTS) checkNonNegative(status[field], STATUS, field, errors);
   const { replicas = 0, readyReplicas = 0, availableReplicas = 0 } = status;
-  for (const field of ['updatedReplicas', 'readyReplicas', 'availableReplicas'] as const) if ((status[field] ?? 0) > replicas) errors.invalid(STATUS.child(field), status[field] ?? 0, 'cannot be greater than status.replicas');
-  if (availableReplicas > readyReplicas) errors.invalid(STATUS.child('availableReplicas'), availableReplicas, 'cannot be greater than readyReplicas');
-  if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount) errors.invalid(STATUS.child('collisionCount'), status.collisionCount, 'cannot be decremented');
+  for (const field of ['updatedReplicas', 'readyReplicas', 'availableReplicas'] as const)
+    if ((status[field] ?? 0) > replicas)
+      errors.invalid(STATUS.child(field), status[field] ?? 0, 'cannot be greater than status.replicas');
+  if (availableReplicas > readyReplicas)
+    errors.invalid(
+      STATUS.child('availableReplicas'),
+      availableReplicas,
+      'cannot be greater than readyReplicas',
+    );
+  if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount)
+    errors.invalid(STATUS.child('collisionCount'), status.collisionCount, 'cannot be decremented');
   return errors.list;
 }

@@ -1,7 +1,15 @@
 /** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
 import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { checkLabelSelector, checkNonNegative, IMMUTABLE, selectorIsEmpty, selectorMatches, shownSelector, sortedByKey } from '../checks.ts';
+import {
+  checkLabelSelector,
+  checkNonNegative,
+  IMMUTABLE,
+  selectorIsEmpty,
+  selectorMatches,
+  shownSelector,
+  sortedByKey,
+} from '../checks.ts';
 import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { type Errors, SPEC } from '../field-path.ts';
@@ -19,41 +27,82 @@ interface PodOwnerNames {
   readonly unreadable?: string;
 }
 
-interface PodOwnerSpec { readonly selector?: LabelSelector; readonly template?: PodTemplateSpec }
+interface PodOwnerSpec {
+  readonly selector?: LabelSelector;
+  readonly template?: PodTemplateSpec;
+}
 
 /** What a selector that cannot be read would select is not known: the template is not looked at then. */
-export function checkPodOwner({ selector, template = {} }: PodOwnerSpec, names: PodOwnerNames, errors: Errors): void {
+export function checkPodOwner(
+  { selector, template = {} }: PodOwnerSpec,
+  names: PodOwnerNames,
+  errors: Errors,
+): void {
   if (!selector) errors.required(SPEC.child('selector'));
-  if (!checkSelector(selector, names, errors)) { errors.invalid(SPEC.child('selector'), shownSelector(selector), names.unreadable ?? 'invalid label selector'); return; }
+  if (!checkSelector(selector, names, errors)) {
+    errors.invalid(
+      SPEC.child('selector'),
+      shownSelector(selector),
+      names.unreadable ?? 'invalid label selector',
+    );
+    return;
+  }
   checkTemplateLabels(template.metadata?.labels, selector, errors);
   checkPodTemplate(template, TEMPLATE, errors);
   checkLongRunning(template, names, errors);
 }
 
 /** False when the selector cannot be read. */
-export function checkSelector(selector: LabelSelector | undefined, { kind }: PodOwnerNames, errors: Errors): boolean {
+export function checkSelector(
+  selector: LabelSelector | undefined,
+  { kind }: PodOwnerNames,
+  errors: Errors,
+): boolean {
   if (!selector) return true;
   const before = errors.list.length;
   checkLabelSelector(selector, SPEC.child('selector'), errors);
   const readable = errors.list.length === before;
-  if (selectorIsEmpty(selector)) errors.invalid(SPEC.child('selector'), selector, `empty selector is invalid for ${kind}`);
+  if (selectorIsEmpty(selector))
+    errors.invalid(SPEC.child('selector'), selector, `empty selector is invalid for ${kind}`);
   return readable;
 }
 
-export function checkSelectorKept(next: LabelSelector | undefined, previous: LabelSelector | undefined, errors: Errors): void {
+export function checkSelectorKept(
+  next: LabelSelector | undefined,
+  previous: LabelSelector | undefined,
+  errors: Errors,
+): void {
   if (!semanticEqual(next, previous)) errors.invalid(SPEC.child('selector'), shownSelector(next), IMMUTABLE);
 }
 
 /** No selector matches nothing, an empty one everything. */
-export function checkTemplateLabels(labels: Record<string, string> | undefined, selector: LabelSelector | undefined, errors: Errors): void {
-  if (!selectorMatches(selector, labels)) errors.invalid(TEMPLATE.child('metadata').child('labels'), labels && sortedByKey(labels), '`selector` does not match template `labels`');
+export function checkTemplateLabels(
+  labels: Record<string, string> | undefined,
+  selector: LabelSelector | undefined,
+  errors: Errors,
+): void {
+  if (!selectorMatches(selector, labels))
+    errors.invalid(
+      TEMPLATE.child('metadata').child('labels'),
+      labels && sortedByKey(labels),
+      '`selector` does not match template `labels`',
+    );
 }
 
 /** Pods that are kept running are not ones that end. */
-export function checkLongRunning(template: PodTemplateSpec | undefined, { title }: PodOwnerNames, errors: Errors): void {
+export function checkLongRunning(
+  template: PodTemplateSpec | undefined,
+  { title }: PodOwnerNames,
+  errors: Errors,
+): void {
   const restartPolicy = template?.spec?.restartPolicy;
-  if (restartPolicy !== 'Always') errors.notSupported(TEMPLATE.child('spec').child('restartPolicy'), restartPolicy ?? '', ['Always']);
-  if (template?.spec?.activeDeadlineSeconds !== undefined) errors.forbidden(TEMPLATE.child('spec').child('activeDeadlineSeconds'), `activeDeadlineSeconds in ${title} is not Supported`);
+  if (restartPolicy !== 'Always')
+    errors.notSupported(TEMPLATE.child('spec').child('restartPolicy'), restartPolicy ?? '', ['Always']);
+  if (template?.spec?.activeDeadlineSeconds !== undefined)
+    errors.forbidden(
+      TEMPLATE.child('spec').child('activeDeadlineSeconds'),
+      `activeDeadlineSeconds in ${title} is not Supported`,
+    );
 }
 
 export function checkCounts(spec: { replicas?: number; minReadySeconds?: number }, errors: Errors): void {
@@ -79,9 +128,18 @@ function templateOf(object: KubeObject): PodTemplateSpec | undefined {
   return (object['spec'] as PodOwnerSpec | undefined)?.template;
 }
 
-interface Scalable { spec?: { replicas?: number; selector?: LabelSelector }; status?: { replicas?: number } }
+interface Scalable {
+  spec?: { replicas?: number; selector?: LabelSelector };
+  status?: { replicas?: number };
+}
 
 export const replicasScale = {
-  get: ({ spec, status }: Scalable) => ({ specReplicas: spec?.replicas ?? 0, statusReplicas: status?.replicas ?? 0, selector: selectorIsEmpty(spec?.selector) ? '' : formatSelector(spec?.selector) }),
-  setReplicas: (object: Scalable, replicas: number): void => { (object.spec ??= {}).replicas = replicas; },
+  get: ({ spec, status }: Scalable) => ({
+    specReplicas: spec?.replicas ?? 0,
+    statusReplicas: status?.replicas ?? 0,
+    selector: selectorIsEmpty(spec?.selector) ? '' : formatSelector(spec?.selector),
+  }),
+  setReplicas: (object: Scalable, replicas: number): void => {
+    (object.spec ??= {}).replicas = replicas;
+  },
 };

@@ -18,29 +18,56 @@ interface ReplicaCounts {
 /** Of ReplicaSets and ReplicationControllers. */
 export function checkReplicaStatus(status: ReplicaCounts): FieldError[] {
   const errors = new Errors();
-  for (const field of ['replicas', 'fullyLabeledReplicas', 'readyReplicas', 'availableReplicas', 'observedGeneration', 'terminatingReplicas'] as const) checkNonNegative(status[field], STATUS, field, errors);
+  for (const field of [
+    'replicas',
+    'fullyLabeledReplicas',
+    'readyReplicas',
+    'availableReplicas',
+    'observedGeneration',
+    'terminatingReplicas',
+  ] as const)
+    checkNonNegative(status[field], STATUS, field, errors);
   checkAtMost(status, ['fullyLabeledReplicas', 'readyReplicas', 'availableReplicas'], errors);
   checkAvailable(status, 'readyReplicas', errors);
   return errors.list;
 }
 
-export function checkStatefulSetStatus(status: Partial<StatefulSetStatus>, stored: Partial<StatefulSetStatus>): FieldError[] {
+export function checkStatefulSetStatus(
+  status: Partial<StatefulSetStatus>,
+  stored: Partial<StatefulSetStatus>,
+): FieldError[] {
   const errors = new Errors();
-  for (const field of ['replicas', 'readyReplicas', 'currentReplicas', 'updatedReplicas', 'availableReplicas', 'observedGeneration', 'collisionCount'] as const) checkNonNegative(status[field], STATUS, field, errors);
+  for (const field of [
+    'replicas',
+    'readyReplicas',
+    'currentReplicas',
+    'updatedReplicas',
+    'availableReplicas',
+    'observedGeneration',
+    'collisionCount',
+  ] as const)
+    checkNonNegative(status[field], STATUS, field, errors);
   checkAtMost(status, ['readyReplicas', 'currentReplicas', 'updatedReplicas', 'availableReplicas'], errors);
   checkAvailable(status, 'status.readyReplicas', errors);
-  if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount) errors.invalid(STATUS.child('collisionCount'), status.collisionCount ?? 0, 'cannot be decremented');
+  if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount)
+    errors.invalid(STATUS.child('collisionCount'), status.collisionCount ?? 0, 'cannot be decremented');
   return errors.list;
 }
 
 function checkAtMost(status: ReplicaCounts, fields: readonly (keyof ReplicaCounts)[], errors: Errors): void {
   for (const field of fields) {
     const count = status[field] ?? 0;
-    if (count > (status.replicas ?? 0)) errors.invalid(STATUS.child(field), count, 'cannot be greater than status.replicas');
+    if (count > (status.replicas ?? 0))
+      errors.invalid(STATUS.child(field), count, 'cannot be greater than status.replicas');
   }
 }
 
 /** ready: what upstream's message calls the field. */
-function checkAvailable({ availableReplicas = 0, readyReplicas = 0 }: ReplicaCounts, ready: string, errors: Errors): void {
-  if (availableReplicas > readyReplicas) errors.invalid(STATUS.child('availableReplicas'), availableReplicas, `cannot be greater than ${ready}`);
+function checkAvailable(
+  { availableReplicas = 0, readyReplicas = 0 }: ReplicaCounts,
+  ready: string,
+  errors: Errors,
+): void {
+  if (availableReplicas > readyReplicas)
+    errors.invalid(STATUS.child('availableReplicas'), availableReplicas, `cannot be greater than ${ready}`);
 }

@@ -6,7 +6,14 @@ import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkCounts, checkPodOwner, checkSelectorKept, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import {
+  checkCounts,
+  checkPodOwner,
+  checkSelectorKept,
+  prepareCreate,
+  prepareUpdate,
+  replicasScale,
+} from './pod-owner.ts';
 import { checkReplicaStatus } from './replica-status.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
@@ -35,14 +42,33 @@ export const replicasets = defineResource<ReplicaSet>({
     checkSelectorKept(next.spec?.selector, previous.spec?.selector, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
-  warnings: (set, previous) => workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template', namesPods: true }),
+  status: {
+    prepareForUpdate: keepAllButStatus,
+    validateUpdate: (next) => checkReplicaStatus(next.status ?? {}),
+  },
+  warnings: (set, previous) =>
+    workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template', namesPods: true }),
   scale: replicasScale,
   table: {
-    columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Desired:integer',
+      'Current:integer',
+      'Ready:integer',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (set, context) => [
-      nameOf(set), set.spec?.replicas ?? 0, set.status?.replicas ?? 0, set.status?.readyReplicas ?? 0, ageOf(set, context),
-      containerNames(set.spec?.template?.spec), containerImages(set.spec?.template?.spec), formatSelector(set.spec?.selector),
+      nameOf(set),
+      set.spec?.replicas ?? 0,
+      set.status?.replicas ?? 0,
+      set.status?.readyReplicas ?? 0,
+      ageOf(set, context),
+      containerNames(set.spec?.template?.spec),
+      containerImages(set.spec?.template?.spec),
+      formatSelector(set.spec?.selector),
     ],
   },
 });

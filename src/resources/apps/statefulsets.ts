@@ -1,6 +1,13 @@
 /** StatefulSet. */
 import type { PodTemplateSpec, StatefulSet, StatefulSetSpec, Volume } from '#api/types.ts';
-import { checkAtMost100Percent, checkDnsLabel, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import {
+  checkAtMost100Percent,
+  checkDnsLabel,
+  checkEnum,
+  checkNonNegative,
+  checkPositiveIntOrPercent,
+  intOrPercentValue,
+} from '../checks.ts';
 import { checkClaimSpec, claimSpecWarnings, defaultClaimSpec } from '../core/claim-spec.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
@@ -12,8 +19,17 @@ import { checkCounts, checkPodOwner, prepareCreate, prepareUpdate, replicasScale
 import { checkStatefulSetStatus } from './replica-status.ts';
 
 const NAMES = { kind: 'statefulset', title: 'StatefulSet', unreadable: '' };
-const UPDATABLE = "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'";
-const MUTABLE = new Set<keyof StatefulSetSpec>(['replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy', 'minReadySeconds']);
+const UPDATABLE =
+  "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'";
+const MUTABLE = new Set<keyof StatefulSetSpec>([
+  'replicas',
+  'ordinals',
+  'template',
+  'updateStrategy',
+  'revisionHistoryLimit',
+  'persistentVolumeClaimRetentionPolicy',
+  'minReadySeconds',
+]);
 
 export const statefulsets = defineResource<StatefulSet>({
   group: 'apps',
@@ -61,25 +77,42 @@ export const statefulsets = defineResource<StatefulSet>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkSpec(next.spec, errors, { isNew: false });
-    const fields = [...new Set([...Object.keys(next.spec ?? {}), ...Object.keys(previous.spec ?? {})])] as (keyof StatefulSetSpec)[];
-    if (fields.some((field) => !MUTABLE.has(field) && !semanticEqual(next.spec?.[field], previous.spec?.[field]))) {
+    const fields = [
+      ...new Set([...Object.keys(next.spec ?? {}), ...Object.keys(previous.spec ?? {})]),
+    ] as (keyof StatefulSetSpec)[];
+    if (
+      fields.some(
+        (field) => !MUTABLE.has(field) && !semanticEqual(next.spec?.[field], previous.spec?.[field]),
+      )
+    ) {
       errors.forbidden(SPEC, `updates to statefulset spec for fields other than ${UPDATABLE} are forbidden`);
     }
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next, previous) => checkStatefulSetStatus(next.status ?? {}, previous.status ?? {}) },
+  status: {
+    prepareForUpdate: keepAllButStatus,
+    validateUpdate: (next, previous) => checkStatefulSetStatus(next.status ?? {}, previous.status ?? {}),
+  },
   warnings: (set, previous) => {
     const list = workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' });
-    set.spec?.volumeClaimTemplates?.forEach(({ spec }, i) => list.push(...claimSpecWarnings(spec, `spec.volumeClaimTemplates[${i}]${previous ? '.Spec' : ''}`)));
-    if ((set.spec?.revisionHistoryLimit ?? 0) < 0) list.push('spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended');
+    set.spec?.volumeClaimTemplates?.forEach(({ spec }, i) =>
+      list.push(...claimSpecWarnings(spec, `spec.volumeClaimTemplates[${i}]${previous ? '.Spec' : ''}`)),
+    );
+    if ((set.spec?.revisionHistoryLimit ?? 0) < 0)
+      list.push(
+        'spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended',
+      );
     return list;
   },
   scale: replicasScale,
   table: {
     columns: columns('Name', 'Ready', 'Age', 'Containers:wide', 'Images:wide'),
     row: (set, context) => [
-      nameOf(set), `${set.status?.readyReplicas ?? 0}/${set.spec?.replicas ?? 0}`, ageOf(set, context),
-      containerNames(set.spec?.template?.spec), containerImages(set.spec?.template?.spec),
+      nameOf(set),
+      `${set.status?.readyReplicas ?? 0}/${set.spec?.replicas ?? 0}`,
+      ageOf(set, context),
+      containerNames(set.spec?.template?.spec),
+      containerImages(set.spec?.template?.spec),
     ],
   },
 });
@@ -87,18 +120,42 @@ export const statefulsets = defineResource<StatefulSet>({
 /** MaxUnavailableStatefulSet is off, and the field with it. */
 function dropMaxUnavailable(spec: StatefulSetSpec | undefined, stored: StatefulSetSpec | undefined): void {
   const rolling = spec?.updateStrategy?.rollingUpdate;
-  if (rolling?.maxUnavailable !== undefined && stored?.updateStrategy?.rollingUpdate?.maxUnavailable === undefined) delete rolling.maxUnavailable;
+  if (
+    rolling?.maxUnavailable !== undefined &&
+    stored?.updateStrategy?.rollingUpdate?.maxUnavailable === undefined
+  )
+    delete rolling.maxUnavailable;
 }
 
 /** What never changes is not looked at again: it may be from before its rule. */
-function checkSpec(given: StatefulSetSpec | undefined, errors: Errors, { isNew }: { readonly isNew: boolean }): void {
+function checkSpec(
+  given: StatefulSetSpec | undefined,
+  errors: Errors,
+  { isNew }: { readonly isNew: boolean },
+): void {
   const spec = given ?? ({} as StatefulSetSpec);
   if (!spec.podManagementPolicy) errors.required(SPEC.child('podManagementPolicy'));
-  else if (spec.podManagementPolicy !== 'OrderedReady' && spec.podManagementPolicy !== 'Parallel') errors.invalid(SPEC.child('podManagementPolicy'), spec.podManagementPolicy, "must be 'OrderedReady' or 'Parallel'");
+  else if (spec.podManagementPolicy !== 'OrderedReady' && spec.podManagementPolicy !== 'Parallel')
+    errors.invalid(
+      SPEC.child('podManagementPolicy'),
+      spec.podManagementPolicy,
+      "must be 'OrderedReady' or 'Parallel'",
+    );
   checkStrategy(spec, errors);
   const retention = spec.persistentVolumeClaimRetentionPolicy;
-  if (retention) for (const field of ['whenDeleted', 'whenScaled'] as const) checkEnum(retention[field], ['Retain', 'Delete'], SPEC.child('persistentVolumeClaimRetentionPolicy'), field, errors);
-  if (isNew) spec.volumeClaimTemplates?.forEach((claim, i) => checkClaimSpec(claim.spec, SPEC.child('volumeClaimTemplates').index(i).child('spec'), errors));
+  if (retention)
+    for (const field of ['whenDeleted', 'whenScaled'] as const)
+      checkEnum(
+        retention[field],
+        ['Retain', 'Delete'],
+        SPEC.child('persistentVolumeClaimRetentionPolicy'),
+        field,
+        errors,
+      );
+  if (isNew)
+    spec.volumeClaimTemplates?.forEach((claim, i) =>
+      checkClaimSpec(claim.spec, SPEC.child('volumeClaimTemplates').index(i).child('spec'), errors),
+    );
   checkCounts(spec, errors);
   checkNonNegative(spec.ordinals?.start, SPEC.child('ordinals'), 'start', errors);
   if (isNew && spec.serviceName) checkDnsLabel(spec.serviceName, SPEC, 'serviceName', errors);
@@ -109,17 +166,30 @@ function checkSpec(given: StatefulSetSpec | undefined, errors: Errors, { isNew }
 function templateOfPods({ template = {}, volumeClaimTemplates = [] }: StatefulSetSpec): PodTemplateSpec {
   if (!template.spec) return template;
   const { hostname: _hostname, subdomain: _subdomain, ...spec } = template.spec;
-  const claims = new Map(volumeClaimTemplates.map(({ metadata: { name = '' } = {} }): [string, Volume] => [name, { name, persistentVolumeClaim: { claimName: name } }]));
-  if (claims.size > 0) spec.volumes = [...claims.values(), ...(spec.volumes ?? []).filter(({ name }) => !claims.has(name))];
+  const claims = new Map(
+    volumeClaimTemplates.map(({ metadata: { name = '' } = {} }): [string, Volume] => [
+      name,
+      { name, persistentVolumeClaim: { claimName: name } },
+    ]),
+  );
+  if (claims.size > 0)
+    spec.volumes = [...claims.values(), ...(spec.volumes ?? []).filter(({ name }) => !claims.has(name))];
   return { ...template, spec };
 }
 
 function checkStrategy(spec: StatefulSetSpec, errors: Errors): void {
-  const path = SPEC.child('updateStrategy'), { type, rollingUpdate } = spec.updateStrategy ?? {};
+  const path = SPEC.child('updateStrategy'),
+    { type, rollingUpdate } = spec.updateStrategy ?? {};
   if (!type) errors.required(path);
   else if (type === 'OnDelete') {
-    if (rollingUpdate) errors.invalid(path.child('rollingUpdate'), rollingUpdate, 'only allowed for updateStrategy \'RollingUpdate\'');
-  } else if (type !== 'RollingUpdate') errors.invalid(path, spec.updateStrategy, "must be 'RollingUpdate' or 'OnDelete'");
+    if (rollingUpdate)
+      errors.invalid(
+        path.child('rollingUpdate'),
+        rollingUpdate,
+        "only allowed for updateStrategy 'RollingUpdate'",
+      );
+  } else if (type !== 'RollingUpdate')
+    errors.invalid(path, spec.updateStrategy, "must be 'RollingUpdate' or 'OnDelete'");
   else if (rollingUpdate) {
     const at = path.child('rollingUpdate');
     checkNonNegative(rollingUpdate.partition, at, 'partition', errors);
@@ -130,4 +200,3 @@ function checkStrategy(spec: StatefulSetSpec, errors: Errors): void {
     checkAtMost100Percent(most, at.child('maxUnavailable'), errors);
   }
 }
-

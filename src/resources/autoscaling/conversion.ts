@@ -17,39 +17,99 @@ export function convertAutoscaler(object: KubeObject, toApiVersion: string): Kub
 }
 
 function isCpuUtilization(metric: Json): boolean {
-  return metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.target?.averageUtilization !== undefined;
+  return (
+    metric['type'] === 'Resource' &&
+    metric['resource']?.name === 'cpu' &&
+    metric['resource']?.target?.averageUtilization !== undefined
+  );
 }
 
 function toV1(object: KubeObject): KubeObject {
   const { metrics = [], behavior, ...spec } = (object['spec'] ?? {}) as Json;
-  const { currentMetrics: shown, conditions = [], ...status } = (object['status'] ?? {}) as Json, currentMetrics = (shown ?? []) as Json[];
+  const { currentMetrics: shown, conditions = [], ...status } = (object['status'] ?? {}) as Json,
+    currentMetrics = (shown ?? []) as Json[];
   const annotations: Record<string, string> = withoutCarried(object.metadata?.annotations);
-  const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => !isCpuUtilization(metric));
-  const currentCpu = currentMetrics.find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
-  if (others.length > 0) annotations[METRICS] = JSON.stringify(others.map((metric) => metricToV1(metric, 'target')));
-  if (currentMetrics.length > 0) annotations[CURRENT] = JSON.stringify(currentMetrics.map((metric) => metricToV1(metric, 'current')));
+  const cpu = (metrics as Json[]).find(isCpuUtilization),
+    others = (metrics as Json[]).filter((metric) => !isCpuUtilization(metric));
+  const currentCpu = currentMetrics.find(
+    (metric) =>
+      metric['type'] === 'Resource' &&
+      metric['resource']?.name === 'cpu' &&
+      metric['resource']?.current?.averageUtilization !== undefined,
+  );
+  if (others.length > 0)
+    annotations[METRICS] = JSON.stringify(others.map((metric) => metricToV1(metric, 'target')));
+  if (currentMetrics.length > 0)
+    annotations[CURRENT] = JSON.stringify(currentMetrics.map((metric) => metricToV1(metric, 'current')));
   if (conditions.length > 0) annotations[CONDITIONS] = JSON.stringify(conditions);
   if (behavior) annotations[BEHAVIOR] = JSON.stringify(behaviorToV1(behavior));
   return {
-    ...object, apiVersion: 'autoscaling/v1', metadata: withAnnotations(object, annotations),
-    spec: { ...spec, ...(cpu ? { targetCPUUtilizationPercentage: cpu['resource'].target.averageUtilization } : {}) },
-    status: { ...status, currentReplicas: status['currentReplicas'] ?? 0, desiredReplicas: status['desiredReplicas'] ?? 0, ...(currentCpu ? { currentCPUUtilizationPercentage: currentCpu['resource'].current.averageUtilization } : {}) },
+    ...object,
+    apiVersion: 'autoscaling/v1',
+    metadata: withAnnotations(object, annotations),
+    spec: {
+      ...spec,
+      ...(cpu ? { targetCPUUtilizationPercentage: cpu['resource'].target.averageUtilization } : {}),
+    },
+    status: {
+      ...status,
+      currentReplicas: status['currentReplicas'] ?? 0,
+      desiredReplicas: status['desiredReplicas'] ?? 0,
+      ...(currentCpu
+        ? { currentCPUUtilizationPercentage: currentCpu['resource'].current.averageUtilization }
+        : {}),
+    },
   };
 }
 
 function toV2(object: KubeObject): KubeObject {
   const { targetCPUUtilizationPercentage: target, ...spec } = (object['spec'] ?? {}) as Json;
-  const { currentCPUUtilizationPercentage: currentCpu, currentReplicas = 0, ...status } = (object['status'] ?? {}) as Json;
-  const { [METRICS]: metricsText, [CURRENT]: currentText, [CONDITIONS]: conditionsText, [BEHAVIOR]: behaviorText, ...annotations } = object.metadata?.annotations ?? {};
-  const others = typedList('spec', 'metrics', metricsOf(metricsText, 'target')), conditions = typedList('status', 'conditions', parse(conditionsText));
+  const {
+    currentCPUUtilizationPercentage: currentCpu,
+    currentReplicas = 0,
+    ...status
+  } = (object['status'] ?? {}) as Json;
+  const {
+    [METRICS]: metricsText,
+    [CURRENT]: currentText,
+    [CONDITIONS]: conditionsText,
+    [BEHAVIOR]: behaviorText,
+    ...annotations
+  } = object.metadata?.annotations ?? {};
+  const others = typedList('spec', 'metrics', metricsOf(metricsText, 'target')),
+    conditions = typedList('status', 'conditions', parse(conditionsText));
   // What the annotation says is more than the percentage.
-  const current = typedList('status', 'currentMetrics', metricsOf(currentText, 'current') ?? currentUsage(currentCpu)), behavior = typed('spec', 'behavior', behaviorFromV1(parse(behaviorText)));
-  const cpu = target === undefined || target === null ? [] : [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }];
+  const current = typedList(
+      'status',
+      'currentMetrics',
+      metricsOf(currentText, 'current') ?? currentUsage(currentCpu),
+    ),
+    behavior = typed('spec', 'behavior', behaviorFromV1(parse(behaviorText)));
+  const cpu =
+    target === undefined || target === null
+      ? []
+      : [
+          {
+            type: 'Resource',
+            resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } },
+          },
+        ];
   const metrics = [...others, ...cpu];
   return {
-    ...object, apiVersion: 'autoscaling/v2', metadata: withAnnotations(object, annotations),
+    ...object,
+    apiVersion: 'autoscaling/v2',
+    metadata: withAnnotations(object, annotations),
     spec: { ...spec, ...(metrics.length > 0 ? { metrics } : {}), ...(behavior ? { behavior } : {}) },
-    ...(object['status'] === undefined ? {} : { status: { ...status, ...(currentReplicas === 0 ? {} : { currentReplicas }), ...(current.length > 0 ? { currentMetrics: current } : {}), ...(conditions.length > 0 ? { conditions } : {}) } }),
+    ...(object['status'] === undefined
+      ? {}
+      : {
+          status: {
+            ...status,
+            ...(currentReplicas === 0 ? {} : { currentReplicas }),
+            ...(current.length > 0 ? { currentMetrics: current } : {}),
+            ...(conditions.length > 0 ? { conditions } : {}),
+          },
+        }),
   };
 }
 
@@ -59,7 +119,10 @@ export function withoutCarried(annotations: Readonly<Record<string, string>> = {
   return own;
 }
 
-function withAnnotations(object: KubeObject, annotations: Record<string, string>): NonNullable<KubeObject['metadata']> {
+function withAnnotations(
+  object: KubeObject,
+  annotations: Record<string, string>,
+): NonNullable<KubeObject['metadata']> {
   const { annotations: _, ...meta } = object.metadata ?? {};
   return Object.keys(annotations).length === 0 ? meta : { ...meta, annotations };
 }
@@ -67,17 +130,25 @@ function withAnnotations(object: KubeObject, annotations: Record<string, string>
 /** Annotations are anybody's to write: what is no JSON counts as not there. */
 function parse(text: string | undefined): unknown {
   if (text === undefined) return undefined;
-  try { return JSON.parse(text); } catch { return undefined; }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Of an annotation's metrics; undefined where it has none. */
 function metricsOf(text: string | undefined, sort: 'target' | 'current'): unknown {
   const list = parse(text);
-  return Array.isArray(list) ? list.filter((item) => item !== null).map((item) => metricFromV1(item, sort)) : undefined;
+  return Array.isArray(list)
+    ? list.filter((item) => item !== null).map((item) => metricFromV1(item, sort))
+    : undefined;
 }
 
 function currentUsage(percentage: unknown): unknown {
-  return percentage === undefined || percentage === null ? undefined : [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: percentage } } }];
+  return percentage === undefined || percentage === null
+    ? undefined
+    : [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: percentage } } }];
 }
 
 /** A field of v2, as if it had been sent: of the right type and without what v2 does not know, or not at all. */

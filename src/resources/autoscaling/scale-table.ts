@@ -5,7 +5,12 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 
 export const SCALE_TABLE: TableDefinition<KubeObject> = {
   columns: columns('Name', 'Desired:integer', 'Available:integer', 'Age'),
-  row: (scale, context) => [nameOf(scale), replicasOf(scale['spec']), replicasOf(scale['status']), ageOf(scale, context)],
+  row: (scale, context) => [
+    nameOf(scale),
+    replicasOf(scale['spec']),
+    replicasOf(scale['status']),
+    ageOf(scale, context),
+  ],
 };
 
 function replicasOf(part: unknown): number {

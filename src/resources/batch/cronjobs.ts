@@ -7,7 +7,15 @@ import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf, sinceTime } from '../tables.ts';
+import {
+  ageOf,
+  columns,
+  containerImages,
+  containerNames,
+  formatSelector,
+  nameOf,
+  sinceTime,
+} from '../tables.ts';
 import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkJobSpec } from './job-spec.ts';
 import { defaultJobParts } from './jobs.ts';
@@ -33,13 +41,17 @@ export const cronjobs = defineResource<CronJob>({
     dropDisabledTemplateFields(cronJob.spec?.jobTemplate?.spec?.template, undefined);
   },
   prepareForUpdate: (next, previous) => {
-    dropDisabledTemplateFields(next.spec?.jobTemplate?.spec?.template, previous.spec?.jobTemplate?.spec?.template);
+    dropDisabledTemplateFields(
+      next.spec?.jobTemplate?.spec?.template,
+      previous.spec?.jobTemplate?.spec?.template,
+    );
     prepareUpdate(next, previous);
   },
   validate: (cronJob) => {
     const errors = new Errors();
     const name = nameOf(cronJob);
-    if (name.length > NAME_MAX) errors.invalid(METADATA.child('name'), name, `must be no more than ${NAME_MAX} characters`);
+    if (name.length > NAME_MAX)
+      errors.invalid(METADATA.child('name'), name, `must be no more than ${NAME_MAX} characters`);
     checkSpec(cronJob.spec ?? ({} as CronJobSpec), errors);
     return errors.list;
   },
@@ -49,16 +61,39 @@ export const cronjobs = defineResource<CronJob>({
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus },
-  warnings: (cronJob, previous) => workloadWarnings(cronJob, previous, { template: cronJob.spec?.jobTemplate?.spec?.template, path: 'spec.jobTemplate.spec.template', namesPods: true }),
+  warnings: (cronJob, previous) =>
+    workloadWarnings(cronJob, previous, {
+      template: cronJob.spec?.jobTemplate?.spec?.template,
+      path: 'spec.jobTemplate.spec.template',
+      namesPods: true,
+    }),
   table: {
-    columns: columns('Name', 'Schedule', 'Timezone', 'Suspend:boolean', 'Active:integer', 'Last Schedule', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Schedule',
+      'Timezone',
+      'Suspend:boolean',
+      'Active:integer',
+      'Last Schedule',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (cronJob, context) => {
       const { spec, status } = cronJob;
       const job = spec?.jobTemplate?.spec;
       return [
-        nameOf(cronJob), spec?.schedule ?? '', spec?.timeZone ?? '<none>', spec?.suspend === undefined ? '<unset>' : spec.suspend ? 'True' : 'False', status?.active?.length ?? 0,
-        status?.lastScheduleTime ? sinceTime(status.lastScheduleTime, context) : '<none>', ageOf(cronJob, context),
-        containerNames(job?.template?.spec), containerImages(job?.template?.spec), formatSelector(job?.selector),
+        nameOf(cronJob),
+        spec?.schedule ?? '',
+        spec?.timeZone ?? '<none>',
+        spec?.suspend === undefined ? '<unset>' : spec.suspend ? 'True' : 'False',
+        status?.active?.length ?? 0,
+        status?.lastScheduleTime ? sinceTime(status.lastScheduleTime, context) : '<none>',
+        ageOf(cronJob, context),
+        containerNames(job?.template?.spec),
+        containerImages(job?.template?.spec),
+        formatSelector(job?.selector),
       ];
     },
   },
@@ -71,7 +106,8 @@ function checkSpec(spec: CronJobSpec, errors: Errors, stored?: CronJobSpec): voi
   checkNonNegative(spec.startingDeadlineSeconds, SPEC, 'startingDeadlineSeconds', errors);
   if (spec.timeZone !== stored?.timeZone) checkTimeZone(spec, errors);
   checkEnum(spec.concurrencyPolicy, ['Allow', 'Forbid', 'Replace'], SPEC, 'concurrencyPolicy', errors);
-  const path = SPEC.child('jobTemplate').child('spec'), job = spec.jobTemplate?.spec ?? ({} as JobSpec);
+  const path = SPEC.child('jobTemplate').child('spec'),
+    job = spec.jobTemplate?.spec ?? ({} as JobSpec);
   checkJobSpec(job, path, errors);
   if (job.selector) errors.invalid(path.child('selector'), job.selector, '`selector` will be auto-generated');
   if (job.manualSelector === true) errors.notSupported(path.child('manualSelector'), true, ['nil', 'false']);
@@ -84,14 +120,29 @@ function checkSchedule(spec: CronJobSpec, errors: Errors, mayHaveZone: boolean):
   if (problem !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, problem);
   if (!spec.schedule.includes('TZ')) return;
   if (mayHaveZone) {
-    if (spec.timeZone !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use both timeZone field and TZ or CRON_TZ in schedule');
-  } else errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use TZ or CRON_TZ in schedule, use timeZone field instead');
+    if (spec.timeZone !== undefined)
+      errors.invalid(
+        SPEC.child('schedule'),
+        spec.schedule,
+        'cannot use both timeZone field and TZ or CRON_TZ in schedule',
+      );
+  } else
+    errors.invalid(
+      SPEC.child('schedule'),
+      spec.schedule,
+      'cannot use TZ or CRON_TZ in schedule, use timeZone field instead',
+    );
 }
 
 function checkTimeZone({ timeZone }: CronJobSpec, errors: Errors): void {
   if (timeZone === undefined) return;
   const path = SPEC.child('timeZone');
   if (timeZone === '') errors.invalid(path, timeZone, 'timeZone must be nil or non-empty string');
-  else if (timeZone.toLowerCase() === 'local') errors.invalid(path, timeZone, 'timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones');
+  else if (timeZone.toLowerCase() === 'local')
+    errors.invalid(
+      path,
+      timeZone,
+      'timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones',
+    );
   else if (!isTimeZone(timeZone)) errors.invalid(path, timeZone, `unknown time zone ${timeZone}`);
 }

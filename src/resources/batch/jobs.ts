@@ -6,7 +6,16 @@ import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { keepAllButStatus, metaOf } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatSelector, humanDuration, nameOf, type RowContext } from '../tables.ts';
+import {
+  ageOf,
+  columns,
+  containerImages,
+  containerNames,
+  formatSelector,
+  humanDuration,
+  nameOf,
+  type RowContext,
+} from '../tables.ts';
 import { checkJob, checkJobUpdate, COMPLETIONS_SOFT_MAX, PARALLELISM_OF_MANY_MAX } from './job-spec.ts';
 import { checkJobStatusUpdate } from './job-status.ts';
 
@@ -17,13 +26,15 @@ export const jobs = defineResource<Job>({
   group: 'batch',
   plural: 'jobs',
   defaultPropagation: 'orphan',
-  deleteWarning: 'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
+  deleteWarning:
+    'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
   applyDefaults: (job) => {
     const spec = (job.spec ??= {} as JobSpec);
     defaultJobSpec(spec);
     const labels = spec.template?.metadata?.labels;
     // One and the same, for now: the job's then get what preparing puts into the template's.
-    if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0) metaOf(job).labels = labels;
+    if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0)
+      metaOf(job).labels = labels;
   },
   prepareForCreate: (job) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
@@ -50,33 +61,61 @@ export const jobs = defineResource<Job>({
     validateUpdate: checkJobStatusUpdate,
   },
   warnings: (job, previous) => {
-    const list = workloadWarnings(job, previous, { template: job.spec?.template, path: 'spec.template', namesPods: true });
-    if (job.spec?.completionMode === 'Indexed' && (job.spec.completions ?? 0) > COMPLETIONS_SOFT_MAX && (job.spec.parallelism ?? 0) > PARALLELISM_OF_MANY_MAX) {
-      list.push('In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail');
+    const list = workloadWarnings(job, previous, {
+      template: job.spec?.template,
+      path: 'spec.template',
+      namesPods: true,
+    });
+    if (
+      job.spec?.completionMode === 'Indexed' &&
+      (job.spec.completions ?? 0) > COMPLETIONS_SOFT_MAX &&
+      (job.spec.parallelism ?? 0) > PARALLELISM_OF_MANY_MAX
+    ) {
+      list.push(
+        'In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail',
+      );
     }
     return list;
   },
   fieldSelectors: { 'status.successful': (job) => String(job.status?.succeeded ?? 0) },
   unknownFieldSelector: (field) => `field label ${JSON.stringify(field)} not supported for Job`,
   table: {
-    columns: columns('Name', 'Status', 'Completions', 'Duration', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Status',
+      'Completions',
+      'Duration',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (job, context) => [
-      nameOf(job), statusOf(job), completionsOf(job), durationOf(job, context), ageOf(job, context),
-      containerNames(job.spec?.template?.spec), containerImages(job.spec?.template?.spec), formatSelector(job.spec?.selector),
+      nameOf(job),
+      statusOf(job),
+      completionsOf(job),
+      durationOf(job, context),
+      ageOf(job, context),
+      containerNames(job.spec?.template?.spec),
+      containerImages(job.spec?.template?.spec),
+      formatSelector(job.spec?.selector),
     ],
   },
 });
 
 /** A job without labels of its own has its template's, as reading it anew would have it. */
 function labelAsTemplate(job: Job): void {
-  const labels = job.spec?.template?.metadata?.labels, meta = metaOf(job);
-  if (labels && (meta.labels === labels || Object.keys(meta.labels ?? {}).length === 0)) meta.labels = { ...labels };
+  const labels = job.spec?.template?.metadata?.labels,
+    meta = metaOf(job);
+  if (labels && (meta.labels === labels || Object.keys(meta.labels ?? {}).length === 0))
+    meta.labels = { ...labels };
 }
 
 export function defaultJobSpec(spec: JobSpec): void {
   if (spec.completions === undefined && spec.parallelism === undefined) spec.completions = 1;
   spec.parallelism ??= 1;
-  if (spec.backoffLimit === undefined) spec.backoffLimit = spec.backoffLimitPerIndex === undefined ? 6 : 2147483647;
+  if (spec.backoffLimit === undefined)
+    spec.backoffLimit = spec.backoffLimitPerIndex === undefined ? 6 : 2147483647;
   spec.completionMode ??= 'NonIndexed';
   spec.suspend ??= false;
   spec.podReplacementPolicy ??= spec.podFailurePolicy ? 'Failed' : 'TerminatingOrFailed';
@@ -86,8 +125,10 @@ export function defaultJobSpec(spec: JobSpec): void {
 
 /** Of jobs, and of what CronJobs make jobs of. */
 export function defaultJobParts({ podFailurePolicy, template }: Partial<JobSpec>): void {
-  if (podFailurePolicy && !podFailurePolicy.rules?.length) podFailurePolicy.rules = null as unknown as PodFailurePolicyRule[];
-  for (const rule of podFailurePolicy?.rules ?? []) for (const pattern of rule.onPodConditions ?? []) pattern.status ||= 'True';
+  if (podFailurePolicy && !podFailurePolicy.rules?.length)
+    podFailurePolicy.rules = null as unknown as PodFailurePolicyRule[];
+  for (const rule of podFailurePolicy?.rules ?? [])
+    for (const pattern of rule.onPodConditions ?? []) pattern.status ||= 'True';
   defaultPodTemplate(template);
 }
 
@@ -96,13 +137,22 @@ function generateSelector(job: Job): void {
   const { uid, name } = job.metadata ?? {};
   if (uid === undefined || !job.spec?.template) return;
   const labels = ((job.spec.template.metadata ??= {}).labels ??= {});
-  for (const [key, value] of [[JOB_NAME, name], ['job-name', name], [CONTROLLER_UID, uid], ['controller-uid', uid]] as const) labels[key] ??= value ?? '';
+  for (const [key, value] of [
+    [JOB_NAME, name],
+    ['job-name', name],
+    [CONTROLLER_UID, uid],
+    ['controller-uid', uid],
+  ] as const)
+    labels[key] ??= value ?? '';
   const selector = (job.spec.selector ??= {});
   (selector.matchLabels ??= {})[CONTROLLER_UID] ??= uid;
 }
 
 function conditionTrue(job: Job, type: string): boolean {
-  return job.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false;
+  return (
+    job.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ??
+    false
+  );
 }
 
 function statusOf(job: Job): string {
@@ -115,7 +165,8 @@ function statusOf(job: Job): string {
 }
 
 function completionsOf(job: Job): string {
-  const done = job.status?.succeeded ?? 0, { completions, parallelism = 0 } = job.spec ?? {};
+  const done = job.status?.succeeded ?? 0,
+    { completions, parallelism = 0 } = job.spec ?? {};
   if (completions !== undefined) return `${done}/${completions}`;
   return parallelism > 1 ? `${done}/1 of ${parallelism}` : `${done}/1`;
 }

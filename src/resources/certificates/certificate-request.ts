@@ -4,7 +4,10 @@
  */
 import { constants, createPublicKey, verify, type KeyObject } from 'node:crypto';
 
-export interface RequestSubject { readonly commonNames: readonly string[]; readonly organizations: readonly string[] }
+export interface RequestSubject {
+  readonly commonNames: readonly string[];
+  readonly organizations: readonly string[];
+}
 
 const COMMON_NAME = Buffer.from([0x55, 0x04, 0x03]);
 const ORGANIZATION = Buffer.from([0x55, 0x04, 0x0a]);
@@ -23,42 +26,83 @@ export function parseCertificateRequest(base64: string): RequestSubject {
   return subject;
 }
 
-interface Signed { readonly info: Buffer; readonly algorithm: Buffer; readonly signature: Buffer; readonly publicKey: Buffer }
+interface Signed {
+  readonly info: Buffer;
+  readonly algorithm: Buffer;
+  readonly signature: Buffer;
+  readonly publicKey: Buffer;
+}
 
 function readRequest(base64: string): Signed & { readonly subject: RequestSubject } {
-  const [, label, body = ''] = /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([A-Za-z0-9+/=\s]*)-----END \1-----/.exec(Buffer.from(base64, 'base64').toString('latin1')) ?? [];
+  const [, label, body = ''] =
+    /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([A-Za-z0-9+/=\s]*)-----END \1-----/.exec(
+      Buffer.from(base64, 'base64').toString('latin1'),
+    ) ?? [];
   if (label !== 'CERTIFICATE REQUEST') throw new Error('PEM block type must be CERTIFICATE REQUEST');
   try {
     const [info, algorithm, signature] = children(whole(Buffer.from(body, 'base64')).content);
     const [version, name, publicKey] = children(info!.content);
     const [oid] = children(algorithm!.content);
-    if (signature?.tag !== BIT_STRING || version?.tag !== INTEGER || publicKey?.tag !== SEQUENCE || !oid) throw new RangeError('a part is missing');
+    if (signature?.tag !== BIT_STRING || version?.tag !== INTEGER || publicKey?.tag !== SEQUENCE || !oid)
+      throw new RangeError('a part is missing');
     // The first byte of a bit string counts the bits that are left over: none.
-    return { subject: readName(name!.content), info: info!.bytes, algorithm: oid.content, signature: signature.content.subarray(1), publicKey: publicKey.bytes };
+    return {
+      subject: readName(name!.content),
+      info: info!.bytes,
+      algorithm: oid.content,
+      signature: signature.content.subarray(1),
+      publicKey: publicKey.bytes,
+    };
   } catch (error) {
-    throw new Error(`asn1: ${error instanceof DerError ? `syntax error: ${error.message}` : `structure error: not a certification request: ${error instanceof RangeError ? error.message : 'a part is missing'}`}`, { cause: error });
+    throw new Error(
+      `asn1: ${error instanceof DerError ? `syntax error: ${error.message}` : `structure error: not a certification request: ${error instanceof RangeError ? error.message : 'a part is missing'}`}`,
+      { cause: error },
+    );
   }
 }
 
 /** Signature algorithms by the hexadecimal of their object identifiers. PSS says its digest in parameters: those of the key's own size of digest are tried. */
-const RSA = '2a864886f70d0101', ECDSA = '2a8648ce3d0403';
-const ALGORITHMS: Readonly<Record<string, { readonly kind: 'rsa' | 'rsa-pss' | 'ec' | 'ed25519'; readonly digests: readonly (string | null)[] }>> = {
-  [`${RSA}05`]: { kind: 'rsa', digests: ['sha1'] }, [`${RSA}0b`]: { kind: 'rsa', digests: ['sha256'] }, [`${RSA}0c`]: { kind: 'rsa', digests: ['sha384'] }, [`${RSA}0d`]: { kind: 'rsa', digests: ['sha512'] },
+const RSA = '2a864886f70d0101',
+  ECDSA = '2a8648ce3d0403';
+const ALGORITHMS: Readonly<
+  Record<
+    string,
+    { readonly kind: 'rsa' | 'rsa-pss' | 'ec' | 'ed25519'; readonly digests: readonly (string | null)[] }
+  >
+> = {
+  [`${RSA}05`]: { kind: 'rsa', digests: ['sha1'] },
+  [`${RSA}0b`]: { kind: 'rsa', digests: ['sha256'] },
+  [`${RSA}0c`]: { kind: 'rsa', digests: ['sha384'] },
+  [`${RSA}0d`]: { kind: 'rsa', digests: ['sha512'] },
   [`${RSA}0a`]: { kind: 'rsa-pss', digests: ['sha256', 'sha384', 'sha512'] },
-  '2a8648ce3d0401': { kind: 'ec', digests: ['sha1'] }, [`${ECDSA}02`]: { kind: 'ec', digests: ['sha256'] }, [`${ECDSA}03`]: { kind: 'ec', digests: ['sha384'] }, [`${ECDSA}04`]: { kind: 'ec', digests: ['sha512'] },
+  '2a8648ce3d0401': { kind: 'ec', digests: ['sha1'] },
+  [`${ECDSA}02`]: { kind: 'ec', digests: ['sha256'] },
+  [`${ECDSA}03`]: { kind: 'ec', digests: ['sha384'] },
+  [`${ECDSA}04`]: { kind: 'ec', digests: ['sha512'] },
   '2b6570': { kind: 'ed25519', digests: [null] },
 };
-const FAILURES = { rsa: 'crypto/rsa: verification error', 'rsa-pss': 'crypto/rsa: verification error', ec: 'x509: ECDSA verification failure', ed25519: 'x509: Ed25519 verification failure' } as const;
+const FAILURES = {
+  rsa: 'crypto/rsa: verification error',
+  'rsa-pss': 'crypto/rsa: verification error',
+  ec: 'x509: ECDSA verification failure',
+  ed25519: 'x509: Ed25519 verification failure',
+} as const;
 
 /** Throws an Error with upstream's text. */
 function checkSignature({ info, algorithm, signature, publicKey }: Signed): void {
   const known = ALGORITHMS[algorithm.toString('hex')];
   if (!known) throw new Error('x509: cannot verify signature: algorithm unimplemented');
   const key = keyOf(publicKey);
-  const fits = key !== undefined && (key.asymmetricKeyType === known.kind || (known.kind === 'rsa-pss' && key.asymmetricKeyType === 'rsa'));
+  const fits =
+    key !== undefined &&
+    (key.asymmetricKeyType === known.kind || (known.kind === 'rsa-pss' && key.asymmetricKeyType === 'rsa'));
   if (!fits) throw new Error('x509: signature algorithm specifies a public key of another type');
-  const padding = known.kind === 'rsa-pss' ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO } : {};
-  if (!known.digests.some((digest) => verify(digest, info, { key, ...padding }, signature))) throw new Error(FAILURES[known.kind]);
+  const padding =
+    known.kind === 'rsa-pss'
+      ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO }
+      : {};
+  if (!known.digests.some((digest) => verify(digest, info, { key, ...padding }, signature)))
+    throw new Error(FAILURES[known.kind]);
 }
 
 function keyOf(publicKey: Buffer): KeyObject | undefined {
@@ -91,7 +135,10 @@ function readName(name: Buffer): RequestSubject {
   for (const pair of children(name).flatMap(({ content }) => children(content))) {
     const [type, value] = children(pair.content);
     if (!type || !value) throw new RangeError('a name attribute has a type and a value');
-    const text = value.tag === BMP_STRING ? Buffer.from(value.content).swap16().toString('utf16le') : value.content.toString('utf8');
+    const text =
+      value.tag === BMP_STRING
+        ? Buffer.from(value.content).swap16().toString('utf16le')
+        : value.content.toString('utf8');
     if (type.content.equals(COMMON_NAME)) commonNames.push(text);
     if (type.content.equals(ORGANIZATION)) organizations.push(text);
   }
@@ -101,7 +148,12 @@ function readName(name: Buffer): RequestSubject {
 /** Bytes that are no DER at all. */
 class DerError extends RangeError {}
 
-interface Value { readonly tag: number; readonly content: Buffer; /** With tag and length. */ readonly bytes: Buffer; readonly end: number }
+interface Value {
+  readonly tag: number;
+  readonly content: Buffer;
+  /** With tag and length. */ readonly bytes: Buffer;
+  readonly end: number;
+}
 
 function children(bytes: Buffer): Value[] {
   const values: Value[] = [];

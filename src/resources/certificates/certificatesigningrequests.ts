@@ -10,8 +10,31 @@ import { decodeBase64 } from '../core/base64.ts';
 import { parseCertificateRequest } from './certificate-request.ts';
 import { checkSignerName } from './signer-names.ts';
 
-const USAGES = ['any', 'cert sign', 'client auth', 'code signing', 'content commitment', 'crl sign', 'data encipherment', 'decipher only', 'digital signature', 'email protection', 'encipher only',
-  'ipsec end system', 'ipsec tunnel', 'ipsec user', 'key agreement', 'key encipherment', 'microsoft sgc', 'netscape sgc', 'ocsp signing', 's/mime', 'server auth', 'signing', 'timestamping'];
+const USAGES = [
+  'any',
+  'cert sign',
+  'client auth',
+  'code signing',
+  'content commitment',
+  'crl sign',
+  'data encipherment',
+  'decipher only',
+  'digital signature',
+  'email protection',
+  'encipher only',
+  'ipsec end system',
+  'ipsec tunnel',
+  'ipsec user',
+  'key agreement',
+  'key encipherment',
+  'microsoft sgc',
+  'netscape sgc',
+  'ocsp signing',
+  's/mime',
+  'server auth',
+  'signing',
+  'timestamping',
+];
 const LEGACY_SIGNER = 'kubernetes.io/legacy-unknown';
 const LIFETIME_SECONDS_MIN = 600;
 const CONDITIONS = STATUS.child('conditions');
@@ -20,7 +43,11 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   group: 'certificates.k8s.io',
   plural: 'certificatesigningrequests',
   nameRule: 'path-segment',
-  written: { '': { without: ['spec', 'status'] }, status: { without: ['spec', 'status.conditions'] }, approval: { without: ['spec', 'status.certificate'] } },
+  written: {
+    '': { without: ['spec', 'status'] },
+    status: { without: ['spec', 'status.conditions'] },
+    approval: { without: ['spec', 'status.certificate'] },
+  },
   prepareForCreate: (request, { user }) => {
     const spec = request.spec;
     request.status = {};
@@ -29,7 +56,8 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
     if (user.uid) spec.uid = user.uid;
     else delete spec.uid;
     spec.groups = [...user.groups];
-    if (user.extra) spec.extra = Object.fromEntries(Object.entries(user.extra).map(([key, values]) => [key, [...values]]));
+    if (user.extra)
+      spec.extra = Object.fromEntries(Object.entries(user.extra).map(([key, values]) => [key, [...values]]));
     else delete spec.extra;
   },
   prepareForUpdate: (next, previous, context) => {
@@ -79,31 +107,51 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
     row: (request, context) => {
       const { signerName, username, expirationSeconds } = request.spec ?? {};
       return [
-        nameOf(request), ageOf(request, context), signerName || '<none>', username ?? '', expirationSeconds === undefined ? '<none>' : humanDuration(expirationSeconds * 1000), conditionOf(request),
+        nameOf(request),
+        ageOf(request, context),
+        signerName || '<none>',
+        username ?? '',
+        expirationSeconds === undefined ? '<none>' : humanDuration(expirationSeconds * 1000),
+        conditionOf(request),
       ];
     },
   },
 });
 
 function conditionOf({ status }: CertificateSigningRequest): string {
-  const has = (type: string): boolean => status?.conditions?.some((condition) => condition.type === type) ?? false;
+  const has = (type: string): boolean =>
+    status?.conditions?.some((condition) => condition.type === type) ?? false;
   const words = [has('Denied') ? 'Denied' : has('Approved') ? 'Approved' : 'Pending'];
   if (has('Failed')) words.push('Failed');
   if (status?.certificate) words.push('Issued');
   return words.join(',');
 }
 
-function stampConditions(next: CertificateSigningRequest, previous: CertificateSigningRequest, { nowMs }: HookContext): void {
+function stampConditions(
+  next: CertificateSigningRequest,
+  previous: CertificateSigningRequest,
+  { nowMs }: HookContext,
+): void {
   const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
   for (const condition of next.status?.conditions ?? []) {
-    const old = previous.status?.conditions?.find((other) => semanticEqual({ ...other, lastUpdateTime: '', lastTransitionTime: '' }, { ...condition, lastUpdateTime: '', lastTransitionTime: '' }));
+    const old = previous.status?.conditions?.find((other) =>
+      semanticEqual(
+        { ...other, lastUpdateTime: '', lastTransitionTime: '' },
+        { ...condition, lastUpdateTime: '', lastTransitionTime: '' },
+      ),
+    );
     condition.lastUpdateTime ??= old?.lastUpdateTime ?? now;
     condition.lastTransitionTime ??= old?.lastTransitionTime ?? now;
   }
 }
 
 function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
-  const { request: body = '', usages = [], signerName = '', expirationSeconds } = request.spec ?? ({} as Partial<NonNullable<CertificateSigningRequest['spec']>>);
+  const {
+    request: body = '',
+    usages = [],
+    signerName = '',
+    expirationSeconds,
+  } = request.spec ?? ({} as Partial<NonNullable<CertificateSigningRequest['spec']>>);
   const problem = problemOf(() => parseCertificateRequest(body));
   if (problem !== undefined) errors.invalid(SPEC.child('request'), request.spec?.request ?? null, problem);
   if (usages.length === 0) errors.required(SPEC.child('usages'));
@@ -111,9 +159,19 @@ function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
     if (!USAGES.includes(usage)) errors.notSupported(SPEC.child('usages').index(i), usage, USAGES);
   });
   eachRepeated(usages, (usage, i) => errors.duplicate(SPEC.child('usages').index(i), usage));
-  if (signerName === LEGACY_SIGNER) errors.invalid(SPEC.child('signerName'), signerName, 'the legacy signerName is not allowed via this API version');
+  if (signerName === LEGACY_SIGNER)
+    errors.invalid(
+      SPEC.child('signerName'),
+      signerName,
+      'the legacy signerName is not allowed via this API version',
+    );
   else checkSignerName(signerName, SPEC.child('signerName'), errors);
-  if (expirationSeconds !== undefined && expirationSeconds < LIFETIME_SECONDS_MIN) errors.invalid(SPEC.child('expirationSeconds'), expirationSeconds, `may not specify a duration less than ${LIFETIME_SECONDS_MIN} seconds (10 minutes)`);
+  if (expirationSeconds !== undefined && expirationSeconds < LIFETIME_SECONDS_MIN)
+    errors.invalid(
+      SPEC.child('expirationSeconds'),
+      expirationSeconds,
+      `may not specify a duration less than ${LIFETIME_SECONDS_MIN} seconds (10 minutes)`,
+    );
 }
 
 type Condition = CertificateSigningRequestCondition;
@@ -124,52 +182,85 @@ function conditionsOf({ status }: CertificateSigningRequest, type: string): Cond
 }
 
 /** As many as before: as they were. */
-function keepConditions(next: CertificateSigningRequest, previous: CertificateSigningRequest, type: string): void {
+function keepConditions(
+  next: CertificateSigningRequest,
+  previous: CertificateSigningRequest,
+  type: string,
+): void {
   const stored = conditionsOf(previous, type);
   if (stored.length === 0 || conditionsOf(next, type).length !== stored.length) return;
-  next.status!.conditions = next.status!.conditions!.map((condition) => (condition.type === type ? stored.shift()! : condition));
+  next.status!.conditions = next.status!.conditions!.map((condition) =>
+    condition.type === type ? stored.shift()! : condition,
+  );
 }
 
 /** What the stored object holds already is not held against it. */
-function checkConditions(request: CertificateSigningRequest, { previous, errors }: { readonly previous?: CertificateSigningRequest; readonly errors: Errors }): void {
-  const seen = new Set<string>(), stored = previous?.status?.conditions ?? [];
+function checkConditions(
+  request: CertificateSigningRequest,
+  { previous, errors }: { readonly previous?: CertificateSigningRequest; readonly errors: Errors },
+): void {
+  const seen = new Set<string>(),
+    stored = previous?.status?.conditions ?? [];
   const repeatsAlready = new Set(stored.map(({ type }) => type)).size < stored.length;
   (request.status?.conditions ?? []).forEach(({ type, status }, i) => {
-    const at = CONDITIONS.index(i), allowed = DECISIONS.includes(type) ? ['True'] : ['False', 'True', 'Unknown'];
+    const at = CONDITIONS.index(i),
+      allowed = DECISIONS.includes(type) ? ['True'] : ['False', 'True', 'Unknown'];
     if (!type) errors.required(at.child('type'));
     if (!status) errors.required(at.child('status'));
     else if (!allowed.includes(status)) errors.notSupported(at.child('status'), status, allowed);
     const opposite = type === 'Approved' ? 'Denied' : type === 'Denied' ? 'Approved' : undefined;
-    if (opposite && seen.has(opposite)) errors.invalid(CONDITIONS, type, 'Approved and Denied conditions are mutually exclusive');
+    if (opposite && seen.has(opposite))
+      errors.invalid(CONDITIONS, type, 'Approved and Denied conditions are mutually exclusive');
     if (seen.has(type) && !repeatsAlready) errors.duplicate(at.child('type'), type);
     seen.add(type);
   });
 }
 
 /** Decisions are never taken back; approving and denying are the approval subresource's. */
-function checkKept(next: CertificateSigningRequest, { previous, errors, mayAdd }: { readonly previous: CertificateSigningRequest; readonly errors: Errors; readonly mayAdd: boolean }): void {
+function checkKept(
+  next: CertificateSigningRequest,
+  {
+    previous,
+    errors,
+    mayAdd,
+  }: { readonly previous: CertificateSigningRequest; readonly errors: Errors; readonly mayAdd: boolean },
+): void {
   for (const type of DECISIONS) {
-    const before = conditionsOf(previous, type), now = conditionsOf(next, type);
-    if (now.length < before.length) errors.forbidden(CONDITIONS, `updates may not remove a condition of type ${JSON.stringify(type)}`);
+    const before = conditionsOf(previous, type),
+      now = conditionsOf(next, type);
+    if (now.length < before.length)
+      errors.forbidden(CONDITIONS, `updates may not remove a condition of type ${JSON.stringify(type)}`);
     else if (now.length > before.length) {
-      if (!mayAdd && type !== 'Failed') errors.forbidden(CONDITIONS, `updates may not add a condition of type ${JSON.stringify(type)}`);
-    } else if (!semanticEqual(now, before)) errors.forbidden(CONDITIONS, `updates may not modify a condition of type ${JSON.stringify(type)}`);
+      if (!mayAdd && type !== 'Failed')
+        errors.forbidden(CONDITIONS, `updates may not add a condition of type ${JSON.stringify(type)}`);
+    } else if (!semanticEqual(now, before))
+      errors.forbidden(CONDITIONS, `updates may not modify a condition of type ${JSON.stringify(type)}`);
   }
 }
 
-function checkCertificate({ status }: CertificateSigningRequest, previous: CertificateSigningRequest, errors: Errors): void {
-  const path = STATUS.child('certificate'), certificate = status?.certificate ?? '', stored = previous.status?.certificate ?? '';
+function checkCertificate(
+  { status }: CertificateSigningRequest,
+  previous: CertificateSigningRequest,
+  errors: Errors,
+): void {
+  const path = STATUS.child('certificate'),
+    certificate = status?.certificate ?? '',
+    stored = previous.status?.certificate ?? '';
   if (certificate === stored) return;
   if (stored !== '') errors.forbidden(path, 'updates may not modify existing certificate content');
-  const problem = certificate === '' ? undefined : problemOf(() => checkPemCertificates(decodeBase64(certificate)));
+  const problem =
+    certificate === '' ? undefined : problemOf(() => checkPemCertificates(decodeBase64(certificate)));
   if (problem !== undefined) errors.invalid(path, '<certificate data>', problem);
 }
 
 /** Throws an Error that says what is wrong. Text between blocks is allowed. */
 function checkPemCertificates(text: string): void {
-  const blocks = Array.from(text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n((?:[^-]|-(?!----END))*)-----END \1-----/g));
+  const blocks = Array.from(
+    text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n((?:[^-]|-(?!----END))*)-----END \1-----/g),
+  );
   for (const [block, label, body = ''] of blocks) {
-    if (label !== 'CERTIFICATE') throw new Error(`only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(label)}`);
+    if (label !== 'CERTIFICATE')
+      throw new Error(`only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(label)}`);
     if (body.includes(':')) throw new Error('no PEM block headers are permitted');
     if (body.trim() === '') throw new Error('found CERTIFICATE PEM block containing 0 certificates');
     if (!isCertificate(block)) throw new Error('x509: malformed certificate');

@@ -5,7 +5,10 @@ import { columns, nameOf } from '../tables.ts';
 import { checkSignerName, clusterTrustBundleNameProblems } from './signer-names.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
-interface Bundle { signerName?: string; trustBundle?: string }
+interface Bundle {
+  signerName?: string;
+  trustBundle?: string;
+}
 
 export const clustertrustbundles = defineResource({
   group: 'certificates.k8s.io',
@@ -18,11 +21,15 @@ export const clustertrustbundles = defineResource({
   validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    if (specOf(next).signerName !== specOf(previous).signerName) errors.invalid(SPEC.child('signerName'), specOf(next).signerName, 'field is immutable');
+    if (specOf(next).signerName !== specOf(previous).signerName)
+      errors.invalid(SPEC.child('signerName'), specOf(next).signerName, 'field is immutable');
     return [...validate(next), ...errors.list];
   },
   fieldSelectors: { 'spec.signerName': (bundle) => specOf(bundle).signerName ?? '' },
-  table: { columns: columns('Name', 'SignerName'), row: (bundle) => [nameOf(bundle), specOf(bundle).signerName || '<none>'] },
+  table: {
+    columns: columns('Name', 'SignerName'),
+    row: (bundle) => [nameOf(bundle), specOf(bundle).signerName || '<none>'],
+  },
 });
 
 function specOf(object: KubeObject): Bundle {
@@ -32,10 +39,22 @@ function specOf(object: KubeObject): Bundle {
 const CERTIFICATES = /^(?:[^-]*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*$/;
 
 function validate(object: KubeObject): Errors['list'] {
-  const errors = new Errors(), { signerName = '', trustBundle = '' } = specOf(object), name = object.metadata?.name ?? '';
+  const errors = new Errors(),
+    { signerName = '', trustBundle = '' } = specOf(object),
+    name = object.metadata?.name ?? '';
   errors.invalidEach(METADATA.child('name'), name, clusterTrustBundleNameProblems(name, signerName));
   if (signerName !== '') checkSignerName(signerName, SPEC.child('signerName'), errors);
-  if (!trustBundle.includes('-----BEGIN CERTIFICATE-----')) errors.invalid(SPEC.child('trustBundle'), '<value omitted>', 'at least one trust anchor must be provided');
-  else if (!CERTIFICATES.test(trustBundle)) errors.invalid(SPEC.child('trustBundle'), '<value omitted>', 'must hold PEM blocks of type CERTIFICATE only');
+  if (!trustBundle.includes('-----BEGIN CERTIFICATE-----'))
+    errors.invalid(
+      SPEC.child('trustBundle'),
+      '<value omitted>',
+      'at least one trust anchor must be provided',
+    );
+  else if (!CERTIFICATES.test(trustBundle))
+    errors.invalid(
+      SPEC.child('trustBundle'),
+      '<value omitted>',
+      'must hold PEM blocks of type CERTIFICATE only',
+    );
   return errors.list;
 }

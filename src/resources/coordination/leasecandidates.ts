@@ -24,19 +24,42 @@ export const leasecandidates = defineResource({
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (candidate) => {
-    const errors = new Errors(), spec = (candidate['spec'] ?? {}) as { readonly binaryVersion?: string; readonly emulationVersion?: string } & Record<string, string | undefined>;
-    for (const field of ['leaseName', 'binaryVersion', 'strategy']) if (!spec[field]) errors.required(SPEC.child(field));
-    for (const field of ['binaryVersion', 'emulationVersion']) if (spec[field] && !versionOf(spec[field])) errors.invalid(SPEC.child(field), spec[field], 'must be a valid semantic version');
-    const { binaryVersion, emulationVersion } = spec, emulated = versionOf(emulationVersion) ?? ZERO;
-    if (binaryVersion && emulationVersion && isLess(versionOf(binaryVersion) ?? ZERO, emulated)) errors.invalid(SPEC.child('binaryVersion'), binaryVersion, 'must be greater than or equal to `emulationVersion`');
-    if (spec['strategy'] === 'OldestEmulationVersion' && emulated.every((part) => part === 0)) errors.required(SPEC.child('emulationVersion'), "must be specified when `strategy` is 'OldestEmulationVersion'");
+    const errors = new Errors(),
+      spec = (candidate['spec'] ?? {}) as {
+        readonly binaryVersion?: string;
+        readonly emulationVersion?: string;
+      } & Record<string, string | undefined>;
+    for (const field of ['leaseName', 'binaryVersion', 'strategy'])
+      if (!spec[field]) errors.required(SPEC.child(field));
+    for (const field of ['binaryVersion', 'emulationVersion'])
+      if (spec[field] && !versionOf(spec[field]))
+        errors.invalid(SPEC.child(field), spec[field], 'must be a valid semantic version');
+    const { binaryVersion, emulationVersion } = spec,
+      emulated = versionOf(emulationVersion) ?? ZERO;
+    if (binaryVersion && emulationVersion && isLess(versionOf(binaryVersion) ?? ZERO, emulated))
+      errors.invalid(
+        SPEC.child('binaryVersion'),
+        binaryVersion,
+        'must be greater than or equal to `emulationVersion`',
+      );
+    if (spec['strategy'] === 'OldestEmulationVersion' && emulated.every((part) => part === 0))
+      errors.required(
+        SPEC.child('emulationVersion'),
+        "must be specified when `strategy` is 'OldestEmulationVersion'",
+      );
     return errors.list;
   },
   table: {
     columns: columns('Name', 'LeaseName', 'BinaryVersion', 'EmulationVersion', 'Age'),
     row: (candidate, context) => {
       const spec = (candidate['spec'] ?? {}) as Record<string, string | undefined>;
-      return [nameOf(candidate), spec['leaseName'] ?? '', spec['binaryVersion'] ?? '', spec['emulationVersion'] ?? '', ageOf(candidate, context)];
+      return [
+        nameOf(candidate),
+        spec['leaseName'] ?? '',
+        spec['binaryVersion'] ?? '',
+        spec['emulationVersion'] ?? '',
+        ageOf(candidate, context),
+      ];
     },
   },
 });

@@ -14,15 +14,21 @@ export const leases = defineResource<Lease>({
   plural: 'leases',
   allowCreateOnUpdate: true,
   allowUnconditionalUpdate: false,
-  applyDefaults: (lease) => { lease.spec ??= {}; },
+  applyDefaults: (lease) => {
+    lease.spec ??= {};
+  },
   prepareForCreate: (lease) => dropUnused(lease.spec, undefined, OFF),
   prepareForUpdate: (next, previous) => dropUnused(next.spec, previous.spec, OFF),
   validate: ({ spec = {} }) => {
-    const errors = new Errors(), { leaseDurationSeconds, leaseTransitions, strategy, preferredHolder } = spec;
-    if (leaseDurationSeconds !== undefined && leaseDurationSeconds <= 0) errors.invalid(SPEC.child('leaseDurationSeconds'), leaseDurationSeconds, 'must be greater than 0');
-    if (leaseTransitions !== undefined && leaseTransitions < 0) errors.invalid(SPEC.child('leaseTransitions'), leaseTransitions, 'must be greater than or equal to 0');
+    const errors = new Errors(),
+      { leaseDurationSeconds, leaseTransitions, strategy, preferredHolder } = spec;
+    if (leaseDurationSeconds !== undefined && leaseDurationSeconds <= 0)
+      errors.invalid(SPEC.child('leaseDurationSeconds'), leaseDurationSeconds, 'must be greater than 0');
+    if (leaseTransitions !== undefined && leaseTransitions < 0)
+      errors.invalid(SPEC.child('leaseTransitions'), leaseTransitions, 'must be greater than or equal to 0');
     if (strategy !== undefined) checkStrategyName(strategy, errors);
-    if (preferredHolder !== undefined && preferredHolder !== '' && !strategy) errors.forbidden(SPEC.child('preferredHolder'), 'may only be specified when `strategy` is defined');
+    if (preferredHolder !== undefined && preferredHolder !== '' && !strategy)
+      errors.forbidden(SPEC.child('preferredHolder'), 'may only be specified when `strategy` is defined');
     return errors.list;
   },
   table: {
@@ -34,6 +40,7 @@ export const leases = defineResource<Lease>({
 function checkStrategyName(strategy: string, errors: Errors): void {
   const parts = strategy.split('/');
   if (strategy === 'OldestEmulationVersion') return;
-  if (parts.length === 2) errors.invalidEach(SPEC.child('strategy'), strategy, validateQualifiedName(strategy));
+  if (parts.length === 2)
+    errors.invalidEach(SPEC.child('strategy'), strategy, validateQualifiedName(strategy));
   else errors.notSupported(SPEC.child('strategy'), strategy, ['OldestEmulationVersion']);
 }

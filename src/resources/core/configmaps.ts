@@ -29,7 +29,11 @@ export const configmaps = defineResource<ConfigMap>({
   },
   table: {
     columns: columns('Name', 'Data', 'Age'),
-    row: (map, context) => [nameOf(map), Object.keys(map.data ?? {}).length + Object.keys(map.binaryData ?? {}).length, ageOf(map, context)],
+    row: (map, context) => [
+      nameOf(map),
+      Object.keys(map.data ?? {}).length + Object.keys(map.binaryData ?? {}).length,
+      ageOf(map, context),
+    ],
   },
 });
 
@@ -38,7 +42,8 @@ function validate(map: ConfigMap, _context: unknown): Errors['list'] {
   let bytes = 0;
   for (const key in map.data) {
     checkConfigMapKey(key, DATA.key(key), errors);
-    if (own(map.binaryData, key) !== undefined) errors.invalid(DATA.key(key), key, 'duplicate of key present in binaryData');
+    if (own(map.binaryData, key) !== undefined)
+      errors.invalid(DATA.key(key), key, 'duplicate of key present in binaryData');
     bytes += Buffer.byteLength(map.data[key]!);
   }
   for (const key in map.binaryData) {

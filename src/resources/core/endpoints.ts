@@ -1,6 +1,15 @@
 /** Endpoints, the older form of EndpointSlices. */
 import type { EndpointAddress, EndpointPort, Endpoints } from '#api/types.ts';
-import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkNonSpecialIP, checkPortNumber, checkQualifiedName, PROTOCOLS } from '../checks.ts';
+import {
+  checkDnsLabel,
+  checkDnsSubdomain,
+  checkEnum,
+  checkIP,
+  checkNonSpecialIP,
+  checkPortNumber,
+  checkQualifiedName,
+  PROTOCOLS,
+} from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
@@ -18,10 +27,14 @@ export const endpoints = defineResource<Endpoints>({
   validate: (object) => {
     const errors = new Errors();
     object.subsets?.forEach((subset, i) => {
-      const at = SUBSETS.index(i), { addresses = [], notReadyAddresses = [], ports = [] } = subset;
-      if (addresses.length === 0 && notReadyAddresses.length === 0) errors.required(at, 'must specify `addresses` or `notReadyAddresses`');
+      const at = SUBSETS.index(i),
+        { addresses = [], notReadyAddresses = [], ports = [] } = subset;
+      if (addresses.length === 0 && notReadyAddresses.length === 0)
+        errors.required(at, 'must specify `addresses` or `notReadyAddresses`');
       addresses.forEach((address, j) => checkAddress(address, at.child('addresses').index(j), errors));
-      notReadyAddresses.forEach((address, j) => checkAddress(address, at.child('notReadyAddresses').index(j), errors));
+      notReadyAddresses.forEach((address, j) =>
+        checkAddress(address, at.child('notReadyAddresses').index(j), errors),
+      );
       ports.forEach((port, j) => checkPort(port, at.child('ports').index(j), errors, ports.length > 1));
     });
     return errors.list;
@@ -53,7 +66,8 @@ function formatEndpoints(object: Endpoints): string {
   let count = 0;
   for (const { addresses = [], ports = [] } of object.subsets ?? []) {
     for (const { ip } of addresses) {
-      const targets = ports.length === 0 ? [ip] : ports.map(({ port }) => `${ip.includes(':') ? `[${ip}]` : ip}:${port}`);
+      const targets =
+        ports.length === 0 ? [ip] : ports.map(({ port }) => `${ip.includes(':') ? `[${ip}]` : ip}:${port}`);
       for (const target of targets) if (++count <= SHOWN_MAX) shown.push(target);
     }
   }

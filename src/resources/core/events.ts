@@ -14,7 +14,15 @@ import { columns, nameOf, sinceTime, type RowContext } from '../tables.ts';
 const TTL_SECONDS = 3600;
 const NEW_API_VERSION = 'events.k8s.io/v1';
 const INVOLVED = Path.root('involvedObject');
-const REFERENCE_FIELDS = ['kind', 'namespace', 'name', 'uid', 'apiVersion', 'resourceVersion', 'fieldPath'] as const;
+const REFERENCE_FIELDS = [
+  'kind',
+  'namespace',
+  'name',
+  'uid',
+  'apiVersion',
+  'resourceVersion',
+  'fieldPath',
+] as const;
 
 /** What both kinds do alike: they share their objects, so each has the values of the other's selectors as well. */
 export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> = {
@@ -38,10 +46,29 @@ export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> 
     type: (event) => event.type ?? '',
   },
   table: {
-    columns: columns('Last Seen', 'Type', 'Reason', 'Object', 'Subobject:wide', 'Source:wide', 'Message', 'First Seen:wide', 'Count:wide', 'Name:wide'),
+    columns: columns(
+      'Last Seen',
+      'Type',
+      'Reason',
+      'Object',
+      'Subobject:wide',
+      'Source:wide',
+      'Message',
+      'First Seen:wide',
+      'Count:wide',
+      'Name:wide',
+    ),
     row: (event, context) => [
-      lastSeen(event, context), event.type ?? '', event.reason ?? '', objectOf(event), event.involvedObject?.fieldPath ?? '', sourceOf(event),
-      (event.message ?? '').trim(), firstSeen(event, context), event.series?.count ?? (event.count || 1), nameOf(event),
+      lastSeen(event, context),
+      event.type ?? '',
+      event.reason ?? '',
+      objectOf(event),
+      event.involvedObject?.fieldPath ?? '',
+      sourceOf(event),
+      (event.message ?? '').trim(),
+      firstSeen(event, context),
+      event.series?.count ?? (event.count || 1),
+      nameOf(event),
     ],
   },
 };
@@ -50,16 +77,32 @@ export const events = defineResource<Event>({
   group: '',
   plural: 'events',
   ...eventBehaviour,
-  selectableFields: [...REFERENCE_FIELDS.map((field) => `involvedObject.${field}`), 'reason', 'reportingComponent', 'source', 'type'],
+  selectableFields: [
+    ...REFERENCE_FIELDS.map((field) => `involvedObject.${field}`),
+    'reason',
+    'reportingComponent',
+    'source',
+    'type',
+  ],
   validate: (event) => checkEvent(event, 'reportingComponent').list,
   validateUpdate: (event) => checkEvent(event, 'reportingComponent').list,
 });
 
 /** The fields that events.k8s.io/v1 names, by its names. */
-export const NEW_SELECTABLE_FIELDS = [...REFERENCE_FIELDS.map((field) => `regarding.${field}`), 'reason', 'reportingController', 'type'];
+export const NEW_SELECTABLE_FIELDS = [
+  ...REFERENCE_FIELDS.map((field) => `regarding.${field}`),
+  'reason',
+  'reportingController',
+  'type',
+];
 
 function referenceSelectors(parent: string): Record<string, (event: Event) => string> {
-  return Object.fromEntries(REFERENCE_FIELDS.map((field) => [`${parent}.${field}`, ({ involvedObject }: Event) => involvedObject?.[field] ?? '']));
+  return Object.fromEntries(
+    REFERENCE_FIELDS.map((field) => [
+      `${parent}.${field}`,
+      ({ involvedObject }: Event) => involvedObject?.[field] ?? '',
+    ]),
+  );
 }
 
 function objectOf({ involvedObject }: Event): string {
@@ -82,17 +125,28 @@ function sourceOf(event: Event): string {
   return instance ? `${component}, ${instance}` : component;
 }
 
-const LIMITS: readonly (readonly [field: 'action' | 'reason' | 'reportingInstance' | 'message', most: number])[] = [['reportingInstance', 128], ['action', 128], ['reason', 128], ['message', 1024]];
+const LIMITS: readonly (readonly [
+  field: 'action' | 'reason' | 'reportingInstance' | 'message',
+  most: number,
+])[] = [
+  ['reportingInstance', 128],
+  ['action', 128],
+  ['reason', 128],
+  ['message', 1024],
+];
 
 /** What holds in both versions: events of the old sort are hardly checked, those with an eventTime are. */
 function checkEvent(event: Event, controllerField: string): Errors {
   const errors = new Errors();
-  const involved = event.involvedObject?.namespace ?? '', own = event.metadata?.namespace ?? '';
+  const involved = event.involvedObject?.namespace ?? '',
+    own = event.metadata?.namespace ?? '';
   const isOld = !event.eventTime;
-  const fits = involved === '' ? own === 'default' || own === (isOld ? '' : 'kube-system') : !isOld || involved === own;
+  const fits =
+    involved === '' ? own === 'default' || own === (isOld ? '' : 'kube-system') : !isOld || involved === own;
   if (!fits) errors.invalid(INVOLVED.child('namespace'), involved, 'does not match event.namespace');
   if (isOld) return errors;
-  const controller = event.reportingComponent ?? '', path = Path.root(controllerField);
+  const controller = event.reportingComponent ?? '',
+    path = Path.root(controllerField);
   if (controller === '') errors.required(path);
   errors.invalidEach(path, controller, validateQualifiedName(controller));
   for (const [field, most] of LIMITS) {
@@ -110,13 +164,28 @@ export function validateNewEvent(event: Event): FieldError[] {
   errors.add(validateStandardFinalizers(event.metadata?.finalizers ?? [], 'metadata.finalizers'));
   checkSeries(event, errors);
   if (!event.eventTime) errors.required(Path.root('eventTime'));
-  if (event.type !== 'Normal' && event.type !== 'Warning') errors.invalid(Path.root('type'), '', `has invalid value: ${event.type ?? ''}`);
-  for (const field of ['firstTimestamp', 'lastTimestamp', 'count'] as const) if (event[field]) errors.invalid(Path.root(field), '', 'needs to be unset');
-  if (event.source?.component || event.source?.host) errors.invalid(Path.root('source'), '', 'needs to be unset');
+  if (event.type !== 'Normal' && event.type !== 'Warning')
+    errors.invalid(Path.root('type'), '', `has invalid value: ${event.type ?? ''}`);
+  for (const field of ['firstTimestamp', 'lastTimestamp', 'count'] as const)
+    if (event[field]) errors.invalid(Path.root(field), '', 'needs to be unset');
+  if (event.source?.component || event.source?.host)
+    errors.invalid(Path.root('source'), '', 'needs to be unset');
   return errors.list;
 }
 
-const IMMUTABLE_FIELDS = ['involvedObject', 'reason', 'message', 'source', 'firstTimestamp', 'lastTimestamp', 'count', 'type', 'eventTime', 'action', 'related'] as const;
+const IMMUTABLE_FIELDS = [
+  'involvedObject',
+  'reason',
+  'message',
+  'source',
+  'firstTimestamp',
+  'lastTimestamp',
+  'count',
+  'type',
+  'eventTime',
+  'action',
+  'related',
+] as const;
 
 /** Of them, those that are shown as '' where there is none. */
 const TEXTS: readonly string[] = ['reason', 'message', 'type', 'action'];
@@ -125,9 +194,25 @@ const TEXTS: readonly string[] = ['reason', 'message', 'type', 'action'];
 export function validateNewEventUpdate(next: Event, previous: Event): FieldError[] {
   const errors = checkEvent(next, 'reportingController');
   if (!semanticEqual(next.series, previous.series)) checkSeries(next, errors);
-  for (const field of IMMUTABLE_FIELDS) checkImmutable(next[field] ?? (TEXTS.includes(field) ? '' : undefined), previous[field] ?? (TEXTS.includes(field) ? '' : undefined), Path.root(field), errors);
-  checkImmutable(next.reportingComponent ?? '', previous.reportingComponent ?? '', Path.root('reportingController'), errors);
-  checkImmutable(next.reportingInstance ?? '', previous.reportingInstance ?? '', Path.root('reportingInstance'), errors);
+  for (const field of IMMUTABLE_FIELDS)
+    checkImmutable(
+      next[field] ?? (TEXTS.includes(field) ? '' : undefined),
+      previous[field] ?? (TEXTS.includes(field) ? '' : undefined),
+      Path.root(field),
+      errors,
+    );
+  checkImmutable(
+    next.reportingComponent ?? '',
+    previous.reportingComponent ?? '',
+    Path.root('reportingController'),
+    errors,
+  );
+  checkImmutable(
+    next.reportingInstance ?? '',
+    previous.reportingInstance ?? '',
+    Path.root('reportingInstance'),
+    errors,
+  );
   return errors.list;
 }
 
@@ -138,8 +223,15 @@ function checkSeries({ series }: Event, errors: Errors): void {
 }
 
 /** core field → events.k8s.io field. */
-const RENAMED = [['involvedObject', 'regarding'], ['message', 'note'], ['reportingComponent', 'reportingController'], ['source', 'deprecatedSource'],
-  ['firstTimestamp', 'deprecatedFirstTimestamp'], ['lastTimestamp', 'deprecatedLastTimestamp'], ['count', 'deprecatedCount']] as const;
+const RENAMED = [
+  ['involvedObject', 'regarding'],
+  ['message', 'note'],
+  ['reportingComponent', 'reportingController'],
+  ['source', 'deprecatedSource'],
+  ['firstTimestamp', 'deprecatedFirstTimestamp'],
+  ['lastTimestamp', 'deprecatedLastTimestamp'],
+  ['count', 'deprecatedCount'],
+] as const;
 
 function rename(object: KubeObject, apiVersion: string, direction: 'toNew' | 'toCore'): KubeObject {
   const renamed: KubeObject = { ...object, apiVersion };
@@ -159,4 +251,3 @@ function toNew(object: KubeObject): KubeObject {
 function toCore(object: KubeObject): KubeObject {
   return rename(object, 'v1', 'toCore');
 }
-

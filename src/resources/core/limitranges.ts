@@ -4,7 +4,13 @@ import type { LimitRange, LimitRangeItem, LimitRangeSpec } from '#api/types.ts';
 import { checkQualifiedName, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, type Path } from '../field-path.ts';
-import { checkContainerResourceName, checkResourceName, compareQuantities, isOvercommitAllowed, quantityOf } from '../resource-list.ts';
+import {
+  checkContainerResourceName,
+  checkResourceName,
+  compareQuantities,
+  isOvercommitAllowed,
+  quantityOf,
+} from '../resource-list.ts';
 import { columns, nameOf } from '../tables.ts';
 
 const TYPES = ['Pod', 'Container', 'PersistentVolumeClaim'];
@@ -36,12 +42,16 @@ export const limitranges = defineResource<LimitRange>({
     });
     return errors.list;
   },
-  table: { columns: columns('Name', 'Created At:date'), row: (range) => [nameOf(range), range.metadata?.creationTimestamp ?? null] },
+  table: {
+    columns: columns('Name', 'Created At:date'),
+    row: (range) => [nameOf(range), range.metadata?.creationTimestamp ?? null],
+  },
 });
 
 /** Limits default to the maximum, requests to the limit, else to the minimum. */
 function defaultAmounts(item: LimitRangeItem): void {
-  const defaults = (item.default ??= {}), requests = (item.defaultRequest ??= {});
+  const defaults = (item.default ??= {}),
+    requests = (item.defaultRequest ??= {});
   fill(defaults, item.max);
   fill(requests, defaults);
   fill(requests, item.min);
@@ -54,7 +64,8 @@ function fill(into: Record<string, string>, from: Record<string, string> | undef
 function checkType(type: string, path: Path, errors: Errors): void {
   const before = errors.list.length;
   checkQualifiedName(type ?? '', path, errors);
-  if (errors.list.length === before && !type.includes('/') && !TYPES.includes(type)) errors.invalid(path, type, 'must be a standard limit type or fully qualified');
+  if (errors.list.length === before && !type.includes('/') && !TYPES.includes(type))
+    errors.invalid(path, type, 'must be a standard limit type or fully qualified');
 }
 
 function checkItem(item: LimitRangeItem, at: Path, errors: Errors): void {
@@ -64,7 +75,8 @@ function checkItem(item: LimitRangeItem, at: Path, errors: Errors): void {
   for (const field of AMOUNTS) {
     const amounts = item[field];
     if (isPod && (field === 'default' || field === 'defaultRequest')) {
-      if (amounts && Object.keys(amounts).length > 0) errors.forbidden(at.child(field), "may not be specified when `type` is 'Pod'");
+      if (amounts && Object.keys(amounts).length > 0)
+        errors.forbidden(at.child(field), "may not be specified when `type` is 'Pod'");
       continue;
     }
     for (const name in amounts) {
@@ -72,30 +84,60 @@ function checkItem(item: LimitRangeItem, at: Path, errors: Errors): void {
       names.add(name);
     }
   }
-  if (item.type === 'PersistentVolumeClaim' && item.min?.['storage'] === undefined && item.max?.['storage'] === undefined) {
-    errors.required(at.child('limits'), 'either minimum or maximum storage value is required, but neither was provided');
+  if (
+    item.type === 'PersistentVolumeClaim' &&
+    item.min?.['storage'] === undefined &&
+    item.max?.['storage'] === undefined
+  ) {
+    errors.required(
+      at.child('limits'),
+      'either minimum or maximum storage value is required, but neither was provided',
+    );
   }
   for (const name of names) checkOrder(item, name, at, errors);
 }
 
 function checkOrder(item: LimitRangeItem, name: string, at: Path, errors: Errors): void {
   const isPod = item.type === 'Pod';
-  const min = own(item.min, name), max = own(item.max, name), ratio = own(item.maxLimitRequestRatio, name);
-  const limit = isPod ? undefined : own(item.default, name), request = isPod ? undefined : own(item.defaultRequest, name);
-  const above = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && compareQuantities(a, b) > 0;
-  const say = (field: string, value: string | undefined, detail: string): void => errors.invalid(at.child(field).key(name), value, detail);
+  const min = own(item.min, name),
+    max = own(item.max, name),
+    ratio = own(item.maxLimitRequestRatio, name);
+  const limit = isPod ? undefined : own(item.default, name),
+    request = isPod ? undefined : own(item.defaultRequest, name);
+  const above = (a: string | undefined, b: string | undefined): boolean =>
+    a !== undefined && b !== undefined && compareQuantities(a, b) > 0;
+  const say = (field: string, value: string | undefined, detail: string): void =>
+    errors.invalid(at.child(field).key(name), value, detail);
   if (above(min, max)) say('min', min, `min value ${min} is greater than max value ${max}`);
-  if (above(min, request)) say('defaultRequest', request, `min value ${min} is greater than default request value ${request}`);
-  if (above(request, max)) say('defaultRequest', request, `default request value ${request} is greater than max value ${max}`);
-  if (above(request, limit)) say('defaultRequest', request, `default request value ${request} is greater than default limit value ${limit}`);
+  if (above(min, request))
+    say('defaultRequest', request, `min value ${min} is greater than default request value ${request}`);
+  if (above(request, max))
+    say('defaultRequest', request, `default request value ${request} is greater than max value ${max}`);
+  if (above(request, limit))
+    say(
+      'defaultRequest',
+      request,
+      `default request value ${request} is greater than default limit value ${limit}`,
+    );
   if (above(min, limit)) say('default', min, `min value ${min} is greater than default value ${limit}`);
   if (above(limit, max)) say('default', max, `default value ${limit} is greater than max value ${max}`);
-  if (ratio !== undefined && compareQuantities(ratio, '1') < 0) say('maxLimitRequestRatio', ratio, `ratio ${ratio} is less than 1`);
+  if (ratio !== undefined && compareQuantities(ratio, '1') < 0)
+    say('maxLimitRequestRatio', ratio, `ratio ${ratio} is less than 1`);
   if (ratio !== undefined && min !== undefined && max !== undefined) {
     const most = quantityOf(max).milliValue() / quantityOf(min).milliValue();
-    if (quantityOf(ratio).milliValue() / 1000 > most) say('maxLimitRequestRatio', ratio, `ratio ${ratio} is greater than max/min = ${most.toFixed(6)}`);
+    if (quantityOf(ratio).milliValue() / 1000 > most)
+      say('maxLimitRequestRatio', ratio, `ratio ${ratio} is greater than max/min = ${most.toFixed(6)}`);
   }
-  if (!isOvercommitAllowed(name) && limit !== undefined && request !== undefined && compareQuantities(limit, request) !== 0) {
-    say('defaultRequest', request, `default value ${limit} must equal to defaultRequest value ${request} in ${name}`);
+  if (
+    !isOvercommitAllowed(name) &&
+    limit !== undefined &&
+    request !== undefined &&
+    compareQuantities(limit, request) !== 0
+  ) {
+    say(
+      'defaultRequest',
+      request,
+      `default value ${limit} must equal to defaultRequest value ${request} in ${name}`,
+    );
   }
 }

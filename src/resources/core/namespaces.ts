@@ -32,35 +32,51 @@ export const namespaces = defineResource<Namespace>({
       keepField(next, previous, 'status');
       return;
     }
-    const spec = (next.spec ??= {}), finalizers = previous.spec?.finalizers;
+    const spec = (next.spec ??= {}),
+      finalizers = previous.spec?.finalizers;
     if (finalizers) spec.finalizers = finalizers;
     else delete spec.finalizers;
     keepField(next, previous, 'status');
   },
   validate: (namespace) => {
     const errors = new Errors();
-    for (const finalizer of namespace.spec?.finalizers ?? []) checkFinalizer(finalizer, SPEC.child('finalizers'), errors);
+    for (const finalizer of namespace.spec?.finalizers ?? [])
+      checkFinalizer(finalizer, SPEC.child('finalizers'), errors);
     return errors.list;
   },
   validateUpdate: (next, _previous, context) => {
     const errors = new Errors();
-    if (context.subresource === 'finalize') next.spec?.finalizers?.forEach((finalizer, i) => checkFinalizer(finalizer, SPEC.child('finalizers').index(i), errors));
+    if (context.subresource === 'finalize')
+      next.spec?.finalizers?.forEach((finalizer, i) =>
+        checkFinalizer(finalizer, SPEC.child('finalizers').index(i), errors),
+      );
     return errors.list;
   },
   status: {
     prepareForUpdate: (next, previous) => keepAllButStatus(next, previous),
     validateUpdate: (next) => {
       const errors = new Errors();
-      const phase = next.status?.phase ?? '', deleted = next.metadata?.deletionTimestamp !== undefined;
-      if (!deleted && phase !== 'Active') errors.invalid(STATUS.child('Phase'), phase, "may only be 'Active' if `deletionTimestamp` is empty");
-      if (deleted && phase !== 'Terminating') errors.invalid(STATUS.child('Phase'), phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+      const phase = next.status?.phase ?? '',
+        deleted = next.metadata?.deletionTimestamp !== undefined;
+      if (!deleted && phase !== 'Active')
+        errors.invalid(STATUS.child('Phase'), phase, "may only be 'Active' if `deletionTimestamp` is empty");
+      if (deleted && phase !== 'Terminating')
+        errors.invalid(
+          STATUS.child('Phase'),
+          phase,
+          "may only be 'Terminating' if `deletionTimestamp` is not empty",
+        );
       return errors.list;
     },
   },
   fieldSelectors: { 'status.phase': (namespace) => namespace.status?.phase ?? '' },
   table: {
     columns: columns('Name', 'Status', 'Age'),
-    row: (namespace, context) => [nameOf(namespace), namespace.status?.phase ?? '', ageOf(namespace, context)],
+    row: (namespace, context) => [
+      nameOf(namespace),
+      namespace.status?.phase ?? '',
+      ageOf(namespace, context),
+    ],
   },
 });
 
@@ -71,5 +87,6 @@ function labelWithName(namespace: Namespace): void {
 
 function checkFinalizer(name: string, path: Path, errors: Errors): void {
   errors.invalidEach(path, name, validateQualifiedName(name));
-  if (!name.includes('/') && !STANDARD_FINALIZERS.includes(name)) errors.invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified');
+  if (!name.includes('/') && !STANDARD_FINALIZERS.includes(name))
+    errors.invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified');
 }

@@ -3,8 +3,20 @@ import type { Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus 
 import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
-import { applyAppArmorAnnotations, checkProfileAnnotations, dropInitContainerAnnotations } from './pod/annotations.ts';
+import {
+  bumpGeneration,
+  keepAllButStatus,
+  keepField,
+  keepMetadata,
+  metaOf,
+  semanticEqual,
+  startGeneration,
+} from '../strategy.ts';
+import {
+  applyAppArmorAnnotations,
+  checkProfileAnnotations,
+  dropInitContainerAnnotations,
+} from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
 import { dropDisabledFields, dropDisabledStatusFields } from './pod/disabled.ts';
 import { qosClassOf } from './pod/quality-of-service.ts';
@@ -18,7 +30,11 @@ export const pods = defineResource<Pod>({
   group: '',
   plural: 'pods',
   // Upstream's storage takes no account of what else these two leave as it was.
-  written: { status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] }, ephemeralcontainers: { without: [] }, resize: { without: [] } },
+  written: {
+    status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] },
+    ephemeralcontainers: { without: [] },
+    resize: { without: [] },
+  },
   applyDefaults: (pod) => {
     defaultPod(pod);
     syncPodIPs(pod);
@@ -39,9 +55,11 @@ export const pods = defineResource<Pod>({
   prepareForUpdate: (next, previous, context) => {
     keepField(next, previous, 'status');
     dropDisabledFields(next.spec, previous.spec);
-    if (context.subresource === 'ephemeralcontainers') next.spec = withEphemeralContainers(previous.spec!, next.spec);
+    if (context.subresource === 'ephemeralcontainers')
+      next.spec = withEphemeralContainers(previous.spec!, next.spec);
     else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);
-    if (context.subresource === 'ephemeralcontainers' || context.subresource === 'resize') keepMetadata(next, previous);
+    if (context.subresource === 'ephemeralcontainers' || context.subresource === 'resize')
+      keepMetadata(next, previous);
     bumpGeneration(next, previous);
     if (next.spec?.schedulingGates?.length === 0) delete next.spec.schedulingGates;
   },
@@ -49,8 +67,10 @@ export const pods = defineResource<Pod>({
     const errors = new Errors();
     checkPod(pod, errors);
     const spec = pod.spec!;
-    if (spec.ephemeralContainers?.length) errors.forbidden(SPEC.child('ephemeralContainers'), 'cannot be set on create');
-    if (spec.nodeName && spec.schedulingGates?.length) errors.forbidden(SPEC.child('nodeName'), 'cannot be set until all schedulingGates have been cleared');
+    if (spec.ephemeralContainers?.length)
+      errors.forbidden(SPEC.child('ephemeralContainers'), 'cannot be set on create');
+    if (spec.nodeName && spec.schedulingGates?.length)
+      errors.forbidden(SPEC.child('nodeName'), 'cannot be set until all schedulingGates have been cleared');
     checkProfileAnnotations(pod.metadata?.annotations, spec, SPEC, errors);
     return errors.list;
   },
@@ -95,11 +115,21 @@ function syncPodIPs({ status }: Pod): void {
 }
 
 function gatedCondition(nowMs: number): PodCondition {
-  return { type: 'PodScheduled', status: 'False', lastProbeTime: null as unknown as string, lastTransitionTime: formatTime(nowMs), reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' };
+  return {
+    type: 'PodScheduled',
+    status: 'False',
+    lastProbeTime: null as unknown as string,
+    lastTransitionTime: formatTime(nowMs),
+    reason: 'SchedulingGated',
+    message: 'Scheduling is blocked due to non-empty scheduling gates',
+  };
 }
 
 /** The stored spec with the ephemeral containers of the new one, or without any. */
-function withEphemeralContainers({ ephemeralContainers: _, ...stored }: PodSpec, next: PodSpec | undefined): PodSpec {
+function withEphemeralContainers(
+  { ephemeralContainers: _, ...stored }: PodSpec,
+  next: PodSpec | undefined,
+): PodSpec {
   const { ephemeralContainers } = next ?? {};
   return { ...stored, ...(ephemeralContainers && { ephemeralContainers }) } as PodSpec;
 }
@@ -110,20 +140,25 @@ function withResources(stored: PodSpec, next: PodSpec): PodSpec {
   if (next.resources) merged.resources = next.resources;
   else delete merged.resources;
   for (const field of ['containers', 'initContainers'] as const) {
-    const list = stored[field] ?? [], wanted = next[field] ?? [];
+    const list = stored[field] ?? [],
+      wanted = next[field] ?? [];
     if (list.length !== wanted.length || list.some(({ name }, i) => wanted[i]!.name !== name)) return next;
     if (list.length > 0) merged[field] = list.map((old, i) => resized(old, wanted[i]!));
   }
   return merged;
 }
 
-function resized({ resources: _resources, resizePolicy: _policy, ...old }: Container, { resources, resizePolicy }: Container): Container {
+function resized(
+  { resources: _resources, resizePolicy: _policy, ...old }: Container,
+  { resources, resizePolicy }: Container,
+): Container {
   return { ...old, ...(resources ? { resources } : {}), ...(resizePolicy ? { resizePolicy } : {}) };
 }
 
 function prepareStatus(next: Pod, previous: Pod): void {
   keepAllButStatus(next, previous);
-  const meta = metaOf(next), stored = metaOf(previous);
+  const meta = metaOf(next),
+    stored = metaOf(previous);
   if (stored.generation !== undefined) meta.generation = stored.generation;
   if (stored.ownerReferences) meta.ownerReferences = stored.ownerReferences;
   else delete meta.ownerReferences;
@@ -144,11 +179,14 @@ function prepareStatus(next: Pod, previous: Pod): void {
 
 /** Generations that a writer of old leaves out stay as they were. */
 function keepObservedGenerations(status: PodStatus, stored: PodStatus | undefined): void {
-  if (!status.observedGeneration && stored?.observedGeneration) status.observedGeneration = stored.observedGeneration;
+  if (!status.observedGeneration && stored?.observedGeneration)
+    status.observedGeneration = stored.observedGeneration;
   const before = [...(stored?.conditions ?? [])];
   for (const condition of status.conditions ?? []) {
-    const at = before.findIndex(({ type }) => type === condition.type), [old] = at < 0 ? [] : before.splice(at, 1);
-    if (!condition.observedGeneration && old?.observedGeneration) condition.observedGeneration = old.observedGeneration;
+    const at = before.findIndex(({ type }) => type === condition.type),
+      [old] = at < 0 ? [] : before.splice(at, 1);
+    if (!condition.observedGeneration && old?.observedGeneration)
+      condition.observedGeneration = old.observedGeneration;
   }
 }
 
@@ -157,25 +195,32 @@ function applyMatchLabelKeys(pod: Pod): void {
   const labels = pod.metadata?.labels;
   const { podAffinity, podAntiAffinity } = pod.spec!.affinity ?? {};
   for (const affinity of [podAffinity, podAntiAffinity]) {
-    for (const term of affinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) addLabelKeys(term, labels);
-    for (const { podAffinityTerm } of affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []) addLabelKeys(podAffinityTerm, labels);
+    for (const term of affinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [])
+      addLabelKeys(term, labels);
+    for (const { podAffinityTerm } of affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [])
+      addLabelKeys(podAffinityTerm, labels);
   }
   for (const constraint of pod.spec!.topologySpreadConstraints ?? []) {
     if (!constraint.matchLabelKeys?.length || !constraint.labelSelector) continue;
     const selector = constraint.labelSelector;
     for (const key of constraint.matchLabelKeys) {
       const value = labels?.[key];
-      if (value !== undefined) (selector.matchExpressions ??= []).push({ key, operator: 'In', values: [value] });
+      if (value !== undefined)
+        (selector.matchExpressions ??= []).push({ key, operator: 'In', values: [value] });
     }
   }
 }
 
 function addLabelKeys(term: PodAffinityTerm, labels: Record<string, string> | undefined): void {
   if (!term.labelSelector) return;
-  for (const [keys, operator] of [[term.matchLabelKeys, 'In'], [term.mismatchLabelKeys, 'NotIn']] as const) {
+  for (const [keys, operator] of [
+    [term.matchLabelKeys, 'In'],
+    [term.mismatchLabelKeys, 'NotIn'],
+  ] as const) {
     for (const key of keys ?? []) {
       const value = labels?.[key];
-      if (value !== undefined) (term.labelSelector.matchExpressions ??= []).push({ key, operator, values: [value] });
+      if (value !== undefined)
+        (term.labelSelector.matchExpressions ??= []).push({ key, operator, values: [value] });
     }
   }
 }

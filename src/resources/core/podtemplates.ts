@@ -26,9 +26,15 @@ export const podtemplates = defineResource<PodTemplate>({
     checkPodTemplate(object.template, Path.root('template'), errors);
     return errors.list;
   },
-  warnings: (object, previous) => workloadWarnings(object, previous, { template: object.template, path: 'template' }),
+  warnings: (object, previous) =>
+    workloadWarnings(object, previous, { template: object.template, path: 'template' }),
   table: {
     columns: columns('Name', 'Containers', 'Images', 'Pod Labels'),
-    row: ({ template, ...object }) => [nameOf(object), containerNames(template?.spec), containerImages(template?.spec), formatLabels(template?.metadata?.labels)],
+    row: ({ template, ...object }) => [
+      nameOf(object),
+      containerNames(template?.spec),
+      containerImages(template?.spec),
+      formatLabels(template?.metadata?.labels),
+    ],
   },
 });

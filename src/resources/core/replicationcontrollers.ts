@@ -37,33 +37,80 @@ export const replicationcontrollers = defineResource<ReplicationController>({
     prepareForUpdate: keepAllButStatus,
     validateUpdate: (next) => checkReplicaStatus(next.status ?? { replicas: 0 }),
   },
-  warnings: (controller, previous) => workloadWarnings(controller, previous, { template: controller.spec?.template, path: 'spec.template', namesPods: true }),
+  warnings: (controller, previous) =>
+    workloadWarnings(controller, previous, {
+      template: controller.spec?.template,
+      path: 'spec.template',
+      namesPods: true,
+    }),
   fieldSelectors: { 'status.replicas': (controller) => String(controller.status?.replicas ?? 0) },
   scale: {
-    get: ({ spec, status }) => ({ specReplicas: spec?.replicas ?? 0, statusReplicas: status?.replicas ?? 0, selector: Object.entries(spec?.selector ?? {}).sort().map(([key, value]) => `${key}=${value}`).join(',') }),
-    setReplicas: (controller, replicas) => { (controller.spec ??= {}).replicas = replicas; },
+    get: ({ spec, status }) => ({
+      specReplicas: spec?.replicas ?? 0,
+      statusReplicas: status?.replicas ?? 0,
+      selector: Object.entries(spec?.selector ?? {})
+        .sort()
+        .map(([key, value]) => `${key}=${value}`)
+        .join(','),
+    }),
+    setReplicas: (controller, replicas) => {
+      (controller.spec ??= {}).replicas = replicas;
+    },
   },
   table: {
-    columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    columns: columns(
+      'Name',
+      'Desired:integer',
+      'Current:integer',
+      'Ready:integer',
+      'Age',
+      'Containers:wide',
+      'Images:wide',
+      'Selector:wide',
+    ),
     row: (controller, context) => {
       const { spec, status } = controller;
-      return [nameOf(controller), spec?.replicas ?? 0, status?.replicas ?? 0, status?.readyReplicas ?? 0, ageOf(controller, context),
-        containerNames(spec?.template?.spec), containerImages(spec?.template?.spec), formatLabels(spec?.selector)];
+      return [
+        nameOf(controller),
+        spec?.replicas ?? 0,
+        status?.replicas ?? 0,
+        status?.readyReplicas ?? 0,
+        ageOf(controller, context),
+        containerNames(spec?.template?.spec),
+        containerImages(spec?.template?.spec),
+        formatLabels(spec?.selector),
+      ];
     },
   },
 });
 
 function validate(controller: ReplicationController, _context: unknown): Errors['list'] {
-  const errors = new Errors(), spec = controller.spec ?? {}, path = SPEC.child('template'), template = spec.template;
+  const errors = new Errors(),
+    spec = controller.spec ?? {},
+    path = SPEC.child('template'),
+    template = spec.template;
   checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
   if (Object.keys(spec.selector ?? {}).length === 0) errors.required(SPEC.child('selector'));
   checkNonNegative(spec.replicas, SPEC, 'replicas', errors);
-  if (!template) { errors.required(path); return errors.list; }
+  if (!template) {
+    errors.required(path);
+    return errors.list;
+  }
   const labels = template.metadata?.labels;
-  if (!mapSelectorMatches(spec.selector, labels)) errors.invalid(path.child('metadata').child('labels'), labels, '`selector` does not match template `labels`');
+  if (!mapSelectorMatches(spec.selector, labels))
+    errors.invalid(
+      path.child('metadata').child('labels'),
+      labels,
+      '`selector` does not match template `labels`',
+    );
   checkPodTemplate(template, path, errors);
   const restartPolicy = template.spec?.restartPolicy;
-  if (restartPolicy !== 'Always') errors.notSupported(path.child('spec').child('restartPolicy'), restartPolicy, ['Always']);
-  if (template.spec?.activeDeadlineSeconds !== undefined) errors.forbidden(path.child('spec').child('activeDeadlineSeconds'), 'activeDeadlineSeconds in ReplicationController is not Supported');
+  if (restartPolicy !== 'Always')
+    errors.notSupported(path.child('spec').child('restartPolicy'), restartPolicy, ['Always']);
+  if (template.spec?.activeDeadlineSeconds !== undefined)
+    errors.forbidden(
+      path.child('spec').child('activeDeadlineSeconds'),
+      'activeDeadlineSeconds in ReplicationController is not Supported',
+    );
   return errors.list;
 }

@@ -35,14 +35,22 @@ export const secrets = defineResource<Secret>({
   fieldSelectors: { type: (secret) => secret.type ?? '' },
   table: {
     columns: columns('Name', 'Type', 'Data', 'Age'),
-    row: (secret, context) => [nameOf(secret), secret.type ?? '', Object.keys(secret.data ?? {}).length, ageOf(secret, context)],
+    row: (secret, context) => [
+      nameOf(secret),
+      secret.type ?? '',
+      Object.keys(secret.data ?? {}).length,
+      ageOf(secret, context),
+    ],
   },
 });
 
 /** stringData is for writing only: its values go into data and win over what is there. */
 function foldStringData(secret: Secret): void {
-  const encoded = Object.entries(secret.stringData!).map(([key, value]) => [key, encodeBase64(value)] as const);
-  if (encoded.length > 0) secret.data = Object.fromEntries([...Object.entries(secret.data ?? {}), ...encoded]);
+  const encoded = Object.entries(secret.stringData!).map(
+    ([key, value]) => [key, encodeBase64(value)] as const,
+  );
+  if (encoded.length > 0)
+    secret.data = Object.fromEntries([...Object.entries(secret.data ?? {}), ...encoded]);
   delete secret.stringData;
 }
 
@@ -60,20 +68,31 @@ function validate(secret: Secret, _context: unknown): Errors['list'] {
 
 function checkType(secret: Secret, errors: Errors): void {
   const data = secret.data ?? {};
-  const need = (...keys: string[]): void => { for (const key of keys) if (data[key] === undefined) errors.required(DATA.key(key)); };
+  const need = (...keys: string[]): void => {
+    for (const key of keys) if (data[key] === undefined) errors.required(DATA.key(key));
+  };
   switch (secret.type) {
     case 'kubernetes.io/service-account-token':
-      if (!secret.metadata?.annotations?.[SERVICE_ACCOUNT_NAME]) errors.required(METADATA.child('annotations').key(SERVICE_ACCOUNT_NAME));
+      if (!secret.metadata?.annotations?.[SERVICE_ACCOUNT_NAME])
+        errors.required(METADATA.child('annotations').key(SERVICE_ACCOUNT_NAME));
       return;
-    case 'kubernetes.io/dockercfg': need('.dockercfg'); checkJson(data, '.dockercfg', errors); return;
-    case 'kubernetes.io/dockerconfigjson': need('.dockerconfigjson'); checkJson(data, '.dockerconfigjson', errors); return;
+    case 'kubernetes.io/dockercfg':
+      need('.dockercfg');
+      checkJson(data, '.dockercfg', errors);
+      return;
+    case 'kubernetes.io/dockerconfigjson':
+      need('.dockerconfigjson');
+      checkJson(data, '.dockerconfigjson', errors);
+      return;
     case 'kubernetes.io/basic-auth':
       if (data['username'] === undefined && data['password'] === undefined) need('username', 'password');
       return;
     case 'kubernetes.io/ssh-auth':
       if (!data['ssh-privatekey']) errors.required(DATA.key('ssh-privatekey'));
       return;
-    case 'kubernetes.io/tls': need('tls.crt', 'tls.key'); return;
+    case 'kubernetes.io/tls':
+      need('tls.crt', 'tls.key');
+      return;
     default:
   }
 }
@@ -82,7 +101,8 @@ function checkJson(data: Record<string, string>, key: string, errors: Errors): v
   if (data[key] === undefined) return;
   try {
     const value = parseJson(decodeBase64(data[key]));
-    if (typeof value !== 'object' || Array.isArray(value)) throw new Error('json: cannot unmarshal into Go value of type map[string]interface {}');
+    if (typeof value !== 'object' || Array.isArray(value))
+      throw new Error('json: cannot unmarshal into Go value of type map[string]interface {}');
   } catch (error) {
     errors.invalid(DATA.key(key), REDACTED, (error as Error).message);
   }
@@ -91,14 +111,23 @@ function checkJson(data: Record<string, string>, key: string, errors: Errors): v
 /** Whether the pair would do for TLS, as far as is seen at a glance; in the words of Go's library. */
 function secretWarnings({ type, data = {} }: Secret): string[] {
   if (type !== 'kubernetes.io/tls') return [];
-  const certificate = decodeBase64(data['tls.crt'] ?? ''), key = decodeBase64(data['tls.key'] ?? '');
+  const certificate = decodeBase64(data['tls.crt'] ?? ''),
+    key = decodeBase64(data['tls.key'] ?? '');
   if (!hasPem(certificate)) return ['tls: failed to find any PEM data in certificate input'];
   if (!certificate.includes('-----BEGIN CERTIFICATE-----')) {
-    return [PRIVATE_KEY.test(certificate) ? 'tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched' : `tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping PEM blocks of the following types: [${kindsOf(certificate)}]`];
+    return [
+      PRIVATE_KEY.test(certificate)
+        ? 'tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched'
+        : `tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping PEM blocks of the following types: [${kindsOf(certificate)}]`,
+    ];
   }
   if (!hasPem(key)) return ['tls: failed to find any PEM data in key input'];
   if (PRIVATE_KEY.test(key)) return [];
-  return [key.includes('-----BEGIN CERTIFICATE-----') ? 'tls: found a certificate rather than a key in the PEM for the private key' : `tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input after skipping PEM blocks of the following types: [${kindsOf(key)}]`];
+  return [
+    key.includes('-----BEGIN CERTIFICATE-----')
+      ? 'tls: found a certificate rather than a key in the PEM for the private key'
+      : `tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input after skipping PEM blocks of the following types: [${kindsOf(key)}]`,
+  ];
 }
 
 const BEGIN = /^-----BEGIN [^\n-]+-----/m;

@@ -10,8 +10,13 @@ export const serviceaccounts = defineResource<ServiceAccount>({
   plural: 'serviceaccounts',
   prepareForCreate: nameSecretsOnly,
   prepareForUpdate: nameSecretsOnly,
-  warnings: (account, previous) => account.metadata?.annotations?.[ENFORCE] === 'true' && previous?.metadata?.annotations?.[ENFORCE] === undefined
-    ? ['metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets'] : [],
+  warnings: (account, previous) =>
+    account.metadata?.annotations?.[ENFORCE] === 'true' &&
+    previous?.metadata?.annotations?.[ENFORCE] === undefined
+      ? [
+          'metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets',
+        ]
+      : [],
   table: {
     columns: columns('Name', 'Age'),
     row: (account, context) => [nameOf(account), ageOf(account, context)],

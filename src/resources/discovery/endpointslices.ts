@@ -2,7 +2,19 @@
 import type { Endpoint, EndpointSlice } from '#api/types.ts';
 import { isIPv6 } from 'node:net';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkOptionalEnum, checkQualifiedName, invalidJoined, PROTOCOLS } from '../checks.ts';
+import {
+  checkDnsLabel,
+  checkDnsSubdomain,
+  checkEnum,
+  checkImmutable,
+  checkIP,
+  checkLabelValue,
+  checkNonSpecialIP,
+  checkOptionalEnum,
+  checkQualifiedName,
+  invalidJoined,
+  PROTOCOLS,
+} from '../checks.ts';
 import { addressWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
@@ -38,7 +50,11 @@ export const endpointslices = defineResource<EndpointSlice>({
     bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']);
     // Services and consumers are told apart by labels: they count too.
     const before = previous.metadata?.generation ?? 0;
-    if (next.metadata?.generation === before && !semanticEqual(next.metadata.labels, previous.metadata?.labels)) next.metadata.generation = before + 1;
+    if (
+      next.metadata?.generation === before &&
+      !semanticEqual(next.metadata.labels, previous.metadata?.labels)
+    )
+      next.metadata.generation = before + 1;
     if (!semanticEqual(topologies(next), topologies(previous))) dropTopology(next);
   },
   validate: (slice) => {
@@ -58,13 +74,22 @@ export const endpointslices = defineResource<EndpointSlice>({
     return errors.list;
   },
   warnings: (slice, previous) => {
-    if (slice.addressType === 'FQDN') return previous ? [] : ['spec.addressType: FQDN endpoints are deprecated'];
+    if (slice.addressType === 'FQDN')
+      return previous ? [] : ['spec.addressType: FQDN endpoints are deprecated'];
     if (previous && previous.metadata?.generation === slice.metadata?.generation) return [];
-    return (slice.endpoints ?? []).flatMap(({ addresses = [] }, i) => addresses.flatMap((address, j) => addressWarnings(address, `endpoints[${i}].addresses[${j}]`)));
+    return (slice.endpoints ?? []).flatMap(({ addresses = [] }, i) =>
+      addresses.flatMap((address, j) => addressWarnings(address, `endpoints[${i}].addresses[${j}]`)),
+    );
   },
   table: {
     columns: columns('Name', 'AddressType', 'Ports', 'Endpoints', 'Age'),
-    row: (slice, context) => [nameOf(slice), slice.addressType ?? '', formatPorts(slice), formatEndpoints(slice), ageOf(slice, context)],
+    row: (slice, context) => [
+      nameOf(slice),
+      slice.addressType ?? '',
+      formatPorts(slice),
+      formatEndpoints(slice),
+      ageOf(slice, context),
+    ],
   },
 });
 
@@ -90,30 +115,48 @@ function topologies({ endpoints }: EndpointSlice): unknown[] {
 
 function checkEndpoints(slice: EndpointSlice, errors: Errors): void {
   const list = slice.endpoints ?? [];
-  if (list.length > ENDPOINTS_MAX) { errors.tooMany(ENDPOINTS, list.length, ENDPOINTS_MAX); return; }
-  for (let i = 0; i < list.length; i++) checkEndpoint(list[i]!, slice.addressType, ENDPOINTS.index(i), errors);
+  if (list.length > ENDPOINTS_MAX) {
+    errors.tooMany(ENDPOINTS, list.length, ENDPOINTS_MAX);
+    return;
+  }
+  for (let i = 0; i < list.length; i++)
+    checkEndpoint(list[i]!, slice.addressType, ENDPOINTS.index(i), errors);
 }
 
 function checkEndpoint(endpoint: Endpoint, type: string, at: Path, errors: Errors): void {
-  const addresses = endpoint.addresses ?? [], path = at.child('addresses');
+  const addresses = endpoint.addresses ?? [],
+    path = at.child('addresses');
   if (addresses.length === 0) errors.required(path, 'must contain at least 1 address');
   else if (addresses.length > ADDRESSES_MAX) errors.tooMany(path, addresses.length, ADDRESSES_MAX);
   for (let i = 0; i < addresses.length; i++) checkAddress(addresses[i]!, type, path.index(i), errors);
   if (endpoint.nodeName !== undefined) checkDnsSubdomain(endpoint.nodeName, at, 'nodeName', errors);
   if (endpoint.hostname !== undefined) checkDnsLabel(endpoint.hostname, at, 'hostname', errors);
   const topology = Object.entries(endpoint.deprecatedTopology ?? {});
-  if (topology.length > TOPOLOGY_MAX) errors.tooMany(at.child('deprecatedTopology'), topology.length, TOPOLOGY_MAX);
+  if (topology.length > TOPOLOGY_MAX)
+    errors.tooMany(at.child('deprecatedTopology'), topology.length, TOPOLOGY_MAX);
   for (const [key, value] of topology) {
     checkQualifiedName(key, at.child('deprecatedTopology'), errors);
     checkLabelValue(value, at.child('deprecatedTopology'), errors);
   }
-  checkHints(endpoint.hints?.forZones, at.child('hints').child('forZones'), errors, (name, where) => checkLabelValue(name, where, errors));
-  checkHints(endpoint.hints?.forNodes, at.child('hints').child('forNodes'), errors, (name, where) => errors.invalidEach(where, name, validateDNS1123Subdomain(name)));
+  checkHints(endpoint.hints?.forZones, at.child('hints').child('forZones'), errors, (name, where) =>
+    checkLabelValue(name, where, errors),
+  );
+  checkHints(endpoint.hints?.forNodes, at.child('hints').child('forNodes'), errors, (name, where) =>
+    errors.invalidEach(where, name, validateDNS1123Subdomain(name)),
+  );
 }
 
-function checkHints(hints: readonly { name: string }[] | undefined, path: Path, errors: Errors, check: (name: string, path: Path) => void): void {
+function checkHints(
+  hints: readonly { name: string }[] | undefined,
+  path: Path,
+  errors: Errors,
+  check: (name: string, path: Path) => void,
+): void {
   if (!hints) return;
-  if (hints.length > HINTS_MAX) { errors.tooMany(path, hints.length, HINTS_MAX); return; }
+  if (hints.length > HINTS_MAX) {
+    errors.tooMany(path, hints.length, HINTS_MAX);
+    return;
+  }
   const names = new Set<string>();
   hints.forEach(({ name }, i) => {
     const at = path.index(i).child('name');
@@ -125,10 +168,21 @@ function checkHints(hints: readonly { name: string }[] | undefined, path: Path, 
 
 /** The first problem only. */
 function checkFullDomainName(address: string, path: Path, errors: Errors): void {
-  if (address === '') { errors.required(path); return; }
-  const name = address.replace(/\.$/, ''), labels = name.split('.'), problems = validateDNS1123Subdomain(name);
-  if (problems.length > 0) { invalidJoined(path, name, problems, errors); return; }
-  if (labels.length < 2) { errors.invalid(path, name, 'should be a domain with at least two segments separated by dots'); return; }
+  if (address === '') {
+    errors.required(path);
+    return;
+  }
+  const name = address.replace(/\.$/, ''),
+    labels = name.split('.'),
+    problems = validateDNS1123Subdomain(name);
+  if (problems.length > 0) {
+    invalidJoined(path, name, problems, errors);
+    return;
+  }
+  if (labels.length < 2) {
+    errors.invalid(path, name, 'should be a domain with at least two segments separated by dots');
+    return;
+  }
   const bad = labels.find((label) => validateDNS1123Label(label).length > 0);
   if (bad !== undefined) invalidJoined(path, bad, validateDNS1123Label(bad), errors);
 }
@@ -147,10 +201,15 @@ function checkAddress(address: string, type: string, path: Path, errors: Errors)
 }
 
 function checkPorts(slice: EndpointSlice, errors: Errors): void {
-  const ports = slice.ports ?? [], names = new Set<string>();
-  if (ports.length > PORTS_MAX) { errors.tooMany(PORTS, ports.length, PORTS_MAX); return; }
+  const ports = slice.ports ?? [],
+    names = new Set<string>();
+  if (ports.length > PORTS_MAX) {
+    errors.tooMany(PORTS, ports.length, PORTS_MAX);
+    return;
+  }
   ports.forEach((port, i) => {
-    const at = PORTS.index(i), name = port.name ?? '';
+    const at = PORTS.index(i),
+      name = port.name ?? '';
     if (name !== '') checkDnsLabel(name, at, 'name', errors);
     if (names.has(name)) errors.duplicate(at.child('name'), name);
     names.add(name);
@@ -160,15 +219,22 @@ function checkPorts(slice: EndpointSlice, errors: Errors): void {
 }
 
 function formatPorts(slice: EndpointSlice): string {
-  const ports = (slice.ports ?? []).map(({ port, name }) => (port !== undefined ? String(port) : name || '*'));
+  const ports = (slice.ports ?? []).map(({ port, name }) =>
+    port !== undefined ? String(port) : name || '*',
+  );
   return some(ports, '<unset>');
 }
 
 function formatEndpoints(slice: EndpointSlice): string {
-  return some((slice.endpoints ?? []).flatMap(({ addresses = [] }) => addresses), '<unset>');
+  return some(
+    (slice.endpoints ?? []).flatMap(({ addresses = [] }) => addresses),
+    '<unset>',
+  );
 }
 
 function some(items: readonly string[], none: string): string {
   if (items.length === 0) return none;
-  return items.length > SHOWN_MAX ? `${items.slice(0, SHOWN_MAX).join(',')} + ${items.length - SHOWN_MAX} more...` : items.join(',');
+  return items.length > SHOWN_MAX
+    ? `${items.slice(0, SHOWN_MAX).join(',')} + ${items.length - SHOWN_MAX} more...`
+    : items.join(',');
 }

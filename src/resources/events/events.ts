@@ -1,6 +1,11 @@
 /** Event of events.k8s.io/v1: another face of the core's events, see core/events.ts. */
 import type { Event } from '#api/types.ts';
-import { eventBehaviour, NEW_SELECTABLE_FIELDS, validateNewEvent, validateNewEventUpdate } from '../core/events.ts';
+import {
+  eventBehaviour,
+  NEW_SELECTABLE_FIELDS,
+  validateNewEvent,
+  validateNewEventUpdate,
+} from '../core/events.ts';
 import { defineResource } from '../define.ts';
 
 export const events = defineResource<Event>({

@@ -5,7 +5,10 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 
 const SHOWN_MAX = 3;
 
-interface Status { commonEncodingVersion?: string; storageVersions?: { apiServerID?: string; encodingVersion?: string }[] }
+interface Status {
+  commonEncodingVersion?: string;
+  storageVersions?: { apiServerID?: string; encodingVersion?: string }[];
+}
 
 export const storageversions = defineResource({
   group: 'internal.apiserver.k8s.io',
@@ -15,7 +18,12 @@ export const storageversions = defineResource({
   allowUnconditionalUpdate: false,
   table: {
     columns: columns('Name', 'CommonEncodingVersion', 'StorageVersions', 'Age'),
-    row: (object, context) => [nameOf(object), statusOf(object).commonEncodingVersion ?? '<unset>', formatVersions(object), ageOf(object, context)],
+    row: (object, context) => [
+      nameOf(object),
+      statusOf(object).commonEncodingVersion ?? '<unset>',
+      formatVersions(object),
+      ageOf(object, context),
+    ],
   },
 });
 
@@ -24,7 +32,11 @@ function statusOf(object: KubeObject): Status {
 }
 
 function formatVersions(object: KubeObject): string {
-  const versions = (statusOf(object).storageVersions ?? []).map(({ apiServerID, encodingVersion }) => `${apiServerID}=${encodingVersion}`);
+  const versions = (statusOf(object).storageVersions ?? []).map(
+    ({ apiServerID, encodingVersion }) => `${apiServerID}=${encodingVersion}`,
+  );
   if (versions.length === 0) return '<unset>';
-  return versions.length > SHOWN_MAX ? `${versions.slice(0, SHOWN_MAX).join(',')} + ${versions.length - SHOWN_MAX} more...` : versions.join(',');
+  return versions.length > SHOWN_MAX
+    ? `${versions.slice(0, SHOWN_MAX).join(',')} + ${versions.length - SHOWN_MAX} more...`
+    : versions.join(',');
 }

@@ -2,7 +2,12 @@
 import type { HTTPIngressPath, Ingress, IngressBackend, IngressSpec } from '#api/types.ts';
 import { isIP } from 'node:net';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
-import { validateDNS1123Label, validateDNS1123Subdomain, validatePathSegmentName, validateWildcardDNS1123Subdomain } from '#machinery/names.ts';
+import {
+  validateDNS1123Label,
+  validateDNS1123Subdomain,
+  validatePathSegmentName,
+  validateWildcardDNS1123Subdomain,
+} from '#machinery/names.ts';
 import { checkDnsSubdomain, checkIP, checkPortName, checkPortNumber } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC, STATUS } from '../field-path.ts';
@@ -35,8 +40,14 @@ export const ingresses = defineResource<Ingress>({
   },
   validate: (ingress) => {
     const errors = new Errors();
-    const annotation = ingress.metadata?.annotations?.[CLASS_ANNOTATION], name = ingress.spec?.ingressClassName;
-    if (annotation !== undefined && name !== undefined && annotation !== name) errors.invalid(ANNOTATIONS.child(CLASS_ANNOTATION), annotation, 'must match `ingressClassName` when both are specified');
+    const annotation = ingress.metadata?.annotations?.[CLASS_ANNOTATION],
+      name = ingress.spec?.ingressClassName;
+    if (annotation !== undefined && name !== undefined && annotation !== name)
+      errors.invalid(
+        ANNOTATIONS.child(CLASS_ANNOTATION),
+        annotation,
+        'must match `ingressClassName` when both are specified',
+      );
     checkSpec(ingress.spec ?? {}, errors);
     return errors.list;
   },
@@ -49,25 +60,36 @@ export const ingresses = defineResource<Ingress>({
     prepareForUpdate: keepAllButStatus,
     validateUpdate: (next, previous) => {
       const kept = previous.status?.loadBalancer?.ingress?.map(({ ip }) => ip);
-      const errors = new Errors(), path = STATUS.child('loadBalancer').child('ingress');
+      const errors = new Errors(),
+        path = STATUS.child('loadBalancer').child('ingress');
       next.status?.loadBalancer?.ingress?.forEach(({ ip, hostname }, i) => {
         if (ip) checkIP(ip, path.index(i).child('ip'), errors, kept);
         if (!hostname) return;
         checkDnsSubdomain(hostname, path.index(i), 'hostname', errors);
-        if (isIP(hostname) !== 0) errors.invalid(path.index(i).child('hostname'), hostname, 'must be a DNS name, not an IP address');
+        if (isIP(hostname) !== 0)
+          errors.invalid(path.index(i).child('hostname'), hostname, 'must be a DNS name, not an IP address');
       });
       return errors.list;
     },
   },
-  warnings: (ingress, previous) => (previous || ingress.metadata?.annotations?.[CLASS_ANNOTATION] === undefined ? [] : [`annotation ${JSON.stringify(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead`]),
+  warnings: (ingress, previous) =>
+    previous || ingress.metadata?.annotations?.[CLASS_ANNOTATION] === undefined
+      ? []
+      : [
+          `annotation ${JSON.stringify(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead`,
+        ],
   table: {
     columns: columns('Name', 'Class', 'Hosts', 'Address', 'Ports', 'Age'),
     row: (ingress, context) => {
       const { spec = {}, status } = ingress;
       const addresses = (status?.loadBalancer?.ingress ?? []).map(({ ip, hostname }) => ip || hostname || '');
       return [
-        nameOf(ingress), spec.ingressClassName ?? ingress.metadata?.annotations?.[CLASS_ANNOTATION] ?? '<none>', formatHosts(spec),
-        addresses.join(','), spec.tls?.length ? '80, 443' : '80', ageOf(ingress, context),
+        nameOf(ingress),
+        spec.ingressClassName ?? ingress.metadata?.annotations?.[CLASS_ANNOTATION] ?? '<none>',
+        formatHosts(spec),
+        addresses.join(','),
+        spec.tls?.length ? '80, 443' : '80',
+        ageOf(ingress, context),
       ];
     },
   },
@@ -82,16 +104,24 @@ function nullGroup(backend: IngressBackend | undefined): void {
 function formatHosts({ rules = [] }: IngressSpec): string {
   const hosts = rules.map(({ host }) => host || '').filter((host) => host !== '');
   if (hosts.length === 0) return '*';
-  return hosts.length > SHOWN_HOSTS_MAX ? `${hosts.slice(0, SHOWN_HOSTS_MAX).join(',')} + ${hosts.length - SHOWN_HOSTS_MAX} more...` : hosts.join(',');
+  return hosts.length > SHOWN_HOSTS_MAX
+    ? `${hosts.slice(0, SHOWN_HOSTS_MAX).join(',')} + ${hosts.length - SHOWN_HOSTS_MAX} more...`
+    : hosts.join(',');
 }
 
 function checkSpec(spec: IngressSpec, errors: Errors): void {
-  if (!spec.rules?.length && !spec.defaultBackend) errors.invalid(SPEC, spec.rules ?? (isGivenEmpty(spec, 'rules') ? [] : null), 'either `defaultBackend` or `rules` must be specified');
+  if (!spec.rules?.length && !spec.defaultBackend)
+    errors.invalid(
+      SPEC,
+      spec.rules ?? (isGivenEmpty(spec, 'rules') ? [] : null),
+      'either `defaultBackend` or `rules` must be specified',
+    );
   if (spec.defaultBackend) checkBackend(spec.defaultBackend, SPEC.child('defaultBackend'), errors);
   spec.rules?.forEach((rule, i) => {
     const at = SPEC.child('rules').index(i);
     if (rule.host) {
-      if (isIP(rule.host) !== 0) errors.invalid(at.child('host'), rule.host, 'must be a DNS name, not an IP address');
+      if (isIP(rule.host) !== 0)
+        errors.invalid(at.child('host'), rule.host, 'must be a DNS name, not an IP address');
       checkHost(rule.host, at.child('host'), errors);
     }
     if (!rule.http) return;
@@ -102,42 +132,66 @@ function checkSpec(spec: IngressSpec, errors: Errors): void {
   spec.tls?.forEach((tls, i) => {
     const at = SPEC.child('tls').index(i);
     tls.hosts?.forEach((host, j) => checkHost(host, at.child('hosts').index(j), errors));
-    if (tls.secretName) errors.invalidEach(at.child('secretName'), tls.secretName, validateDNS1123Subdomain(tls.secretName));
+    if (tls.secretName)
+      errors.invalidEach(at.child('secretName'), tls.secretName, validateDNS1123Subdomain(tls.secretName));
   });
-  if (spec.ingressClassName !== undefined) checkDnsSubdomain(spec.ingressClassName, SPEC, 'ingressClassName', errors);
+  if (spec.ingressClassName !== undefined)
+    checkDnsSubdomain(spec.ingressClassName, SPEC, 'ingressClassName', errors);
 }
 
 function checkHost(host: string, path: Path, errors: Errors): void {
-  errors.invalidEach(path, host, host.includes('*') ? validateWildcardDNS1123Subdomain(host) : validateDNS1123Subdomain(host));
+  errors.invalidEach(
+    path,
+    host,
+    host.includes('*') ? validateWildcardDNS1123Subdomain(host) : validateDNS1123Subdomain(host),
+  );
 }
 
 function checkPath(path: HTTPIngressPath, at: Path, errors: Errors): void {
   const { pathType, path: text = '' } = path;
-  if (pathType === undefined) { errors.required(at.child('pathType'), 'pathType must be specified'); return; }
+  if (pathType === undefined) {
+    errors.required(at.child('pathType'), 'pathType must be specified');
+    return;
+  }
   if (!PATH_TYPES.includes(pathType)) errors.notSupported(at.child('pathType'), pathType, PATH_TYPES);
   else if (pathType === 'ImplementationSpecific') {
-    if (text !== '' && !text.startsWith('/')) errors.invalid(at.child('path'), text, 'must be an absolute path');
+    if (text !== '' && !text.startsWith('/'))
+      errors.invalid(at.child('path'), text, 'must be an absolute path');
   } else {
     if (!text.startsWith('/')) errors.invalid(at.child('path'), text, 'must be an absolute path');
-    for (const bad of BAD_SEQUENCES) if (text.includes(bad)) errors.invalid(at.child('path'), text, `must not contain '${bad}'`);
-    for (const bad of BAD_SUFFIXES) if (text.endsWith(bad)) errors.invalid(at.child('path'), text, `cannot end with '${bad}'`);
+    for (const bad of BAD_SEQUENCES)
+      if (text.includes(bad)) errors.invalid(at.child('path'), text, `must not contain '${bad}'`);
+    for (const bad of BAD_SUFFIXES)
+      if (text.endsWith(bad)) errors.invalid(at.child('path'), text, `cannot end with '${bad}'`);
   }
   checkBackend(path.backend ?? {}, at.child('backend'), errors);
 }
 
 function checkBackend(backend: IngressBackend, path: Path, errors: Errors): void {
   const { service, resource } = backend;
-  if (service && resource) { errors.invalid(path, '', 'cannot set both resource and service backends'); return; }
+  if (service && resource) {
+    errors.invalid(path, '', 'cannot set both resource and service backends');
+    return;
+  }
   if (resource) {
     const group = resource.apiGroup as string | null | undefined;
-    if (group !== undefined && group !== null) checkDnsSubdomain(group, path.child('resource'), 'apiGroup', errors);
+    if (group !== undefined && group !== null)
+      checkDnsSubdomain(group, path.child('resource'), 'apiGroup', errors);
     for (const field of ['kind', 'name'] as const) {
-      if (resource[field]) errors.invalidEach(path.child('resource').child(field), resource[field], validatePathSegmentName(resource[field]));
+      if (resource[field])
+        errors.invalidEach(
+          path.child('resource').child(field),
+          resource[field],
+          validatePathSegmentName(resource[field]),
+        );
       else errors.required(path.child('resource').child(field));
     }
     return;
   }
-  if (!service) { errors.invalid(path, '', 'resource or service backend is required'); return; }
+  if (!service) {
+    errors.invalid(path, '', 'resource or service backend is required');
+    return;
+  }
   const at = path.child('service');
   if (!service.name) errors.required(at.child('name'));
   else errors.invalidEach(at.child('name'), service.name, validateDNS1123Label(service.name));

@@ -21,16 +21,26 @@ export const ipaddresses = defineResource<IPAddress>({
   table: {
     columns: columns('Name', 'ParentRef'),
     row: (address) => {
-      const { group, resource, namespace, name } = address.spec?.parentRef ?? ({} as Partial<NonNullable<IPAddress['spec']>['parentRef']>);
-      return [nameOf(address), `${resource ?? ''}${group ? `.${group}` : ''}/${namespace ? `${namespace}/` : ''}${name ?? ''}`];
+      const { group, resource, namespace, name } =
+        address.spec?.parentRef ?? ({} as Partial<NonNullable<IPAddress['spec']>['parentRef']>);
+      return [
+        nameOf(address),
+        `${resource ?? ''}${group ? `.${group}` : ''}/${namespace ? `${namespace}/` : ''}${name ?? ''}`,
+      ];
     },
   },
 });
 
 function validate(address: IPAddress): Errors['list'] {
-  const errors = new Errors(), path = SPEC.child('parentRef'), parent = address.spec?.parentRef;
-  if (!parent) { errors.required(path); return errors.list; }
-  if (parent.group) errors.invalidEach(path.child('group'), parent.group, validateDNS1123Subdomain(parent.group));
+  const errors = new Errors(),
+    path = SPEC.child('parentRef'),
+    parent = address.spec?.parentRef;
+  if (!parent) {
+    errors.required(path);
+    return errors.list;
+  }
+  if (parent.group)
+    errors.invalidEach(path.child('group'), parent.group, validateDNS1123Subdomain(parent.group));
   for (const field of ['resource', 'name', 'namespace'] as const) {
     const value = parent[field];
     if (value) errors.invalidEach(path.child(field), value, validatePathSegmentName(value));

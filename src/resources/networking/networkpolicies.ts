@@ -1,5 +1,11 @@
 /** NetworkPolicy. */
-import type { IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec } from '#api/types.ts';
+import type {
+  IPBlock,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicySpec,
+} from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { cidrContains, parseCIDR } from '#machinery/ip.ts';
 import { checkCIDR, checkLabelSelector, checkPortName, checkPortNumber } from '../checks.ts';
@@ -19,8 +25,10 @@ export const networkpolicies = defineResource<NetworkPolicy>({
   applyDefaults: (policy) => {
     const spec = (policy.spec ??= {} as NetworkPolicySpec);
     spec.podSelector ??= {};
-    if (!spec.policyTypes?.length) spec.policyTypes = spec.egress?.length ? ['Ingress', 'Egress'] : ['Ingress'];
-    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])]) for (const port of rule.ports ?? []) port.protocol ??= 'TCP';
+    if (!spec.policyTypes?.length)
+      spec.policyTypes = spec.egress?.length ? ['Ingress', 'Egress'] : ['Ingress'];
+    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])])
+      for (const port of rule.ports ?? []) port.protocol ??= 'TCP';
   },
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
@@ -32,7 +40,11 @@ export const networkpolicies = defineResource<NetworkPolicy>({
   ],
   table: {
     columns: columns('Name', 'Pod-Selector', 'Age'),
-    row: (policy, context) => [nameOf(policy), formatSelector(policy.spec?.podSelector), ageOf(policy, context)],
+    row: (policy, context) => [
+      nameOf(policy),
+      formatSelector(policy.spec?.podSelector),
+      ageOf(policy, context),
+    ],
   },
 });
 
@@ -40,16 +52,27 @@ export const networkpolicies = defineResource<NetworkPolicy>({
 function check({ spec }: NetworkPolicy, kept: readonly string[]): FieldError[] {
   const errors = new Errors();
   checkLabelSelector(spec?.podSelector, SPEC.child('podSelector'), errors);
-  spec?.ingress?.forEach((rule, i) => checkRule(rule.ports, rule.from, SPEC.child('ingress').index(i), errors, { direction: 'from', kept }));
-  spec?.egress?.forEach((rule, i) => checkRule(rule.ports, rule.to, SPEC.child('egress').index(i), errors, { direction: 'to', kept }));
+  spec?.ingress?.forEach((rule, i) =>
+    checkRule(rule.ports, rule.from, SPEC.child('ingress').index(i), errors, { direction: 'from', kept }),
+  );
+  spec?.egress?.forEach((rule, i) =>
+    checkRule(rule.ports, rule.to, SPEC.child('egress').index(i), errors, { direction: 'to', kept }),
+  );
   const types = spec?.policyTypes ?? [];
-  if (types.length > 2) errors.invalid(SPEC.child('policyTypes'), types, 'may not specify more than two policyTypes');
-  else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES); });
+  if (types.length > 2)
+    errors.invalid(SPEC.child('policyTypes'), types, 'may not specify more than two policyTypes');
+  else
+    types.forEach((type, i) => {
+      if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES);
+    });
   return errors.list;
 }
 
 function rangesOf({ spec }: NetworkPolicy): string[] {
-  const peers = [...(spec?.ingress ?? []).flatMap(({ from = [] }) => from), ...(spec?.egress ?? []).flatMap(({ to = [] }) => to)];
+  const peers = [
+    ...(spec?.ingress ?? []).flatMap(({ from = [] }) => from),
+    ...(spec?.egress ?? []).flatMap(({ to = [] }) => to),
+  ];
   return peers.flatMap(({ ipBlock }) => (ipBlock ? [ipBlock.cidr, ...(ipBlock.except ?? [])] : []));
 }
 
@@ -57,29 +80,46 @@ function peerWarnings(peers: readonly NetworkPolicyPeer[] | undefined, path: str
   return (peers ?? []).flatMap(({ ipBlock }, i) => {
     if (!ipBlock) return [];
     const at = `${path}[${i}].ipBlock`;
-    return [...rangeWarnings(ipBlock.cidr ?? '', `${at}.cidr`), ...(ipBlock.except ?? []).flatMap((range, j) => rangeWarnings(range, `${at}.except[${j}]`))];
+    return [
+      ...rangeWarnings(ipBlock.cidr ?? '', `${at}.cidr`),
+      ...(ipBlock.except ?? []).flatMap((range, j) => rangeWarnings(range, `${at}.except[${j}]`)),
+    ];
   });
 }
 
-function checkRule(ports: readonly NetworkPolicyPort[] | undefined, peers: readonly NetworkPolicyPeer[] | undefined, path: Path, errors: Errors, { direction, kept }: { readonly direction: 'from' | 'to'; readonly kept: readonly string[] }): void {
+function checkRule(
+  ports: readonly NetworkPolicyPort[] | undefined,
+  peers: readonly NetworkPolicyPeer[] | undefined,
+  path: Path,
+  errors: Errors,
+  { direction, kept }: { readonly direction: 'from' | 'to'; readonly kept: readonly string[] },
+): void {
   ports?.forEach((port, i) => checkPort(port, path.child('ports').index(i), errors));
   peers?.forEach((peer, i) => checkPeer(peer, path.child(direction).index(i), errors, kept));
 }
 
 function checkPort(port: NetworkPolicyPort, path: Path, errors: Errors): void {
-  if (port.protocol !== undefined && !PORT_PROTOCOLS.includes(port.protocol)) errors.notSupported(path.child('protocol'), port.protocol, PORT_PROTOCOLS);
+  if (port.protocol !== undefined && !PORT_PROTOCOLS.includes(port.protocol))
+    errors.notSupported(path.child('protocol'), port.protocol, PORT_PROTOCOLS);
   if (port.port === undefined) {
-    if (port.endPort !== undefined) errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is not specified');
+    if (port.endPort !== undefined)
+      errors.invalid(
+        path.child('endPort'),
+        port.endPort,
+        'may not be specified when `port` is not specified',
+      );
     return;
   }
   if (typeof port.port === 'string') {
-    if (port.endPort !== undefined) errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is non-numeric');
+    if (port.endPort !== undefined)
+      errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is non-numeric');
     checkPortName(port.port, path, 'port', errors);
     return;
   }
   checkPortNumber(port.port, path, 'port', errors);
   if (port.endPort === undefined) return;
-  if (port.endPort < port.port) errors.invalid(path.child('endPort'), port.port, 'must be greater than or equal to `port`');
+  if (port.endPort < port.port)
+    errors.invalid(path.child('endPort'), port.port, 'must be greater than or equal to `port`');
   checkPortNumber(port.endPort, path, 'endPort', errors);
 }
 
@@ -87,18 +127,25 @@ function checkPeer(peer: NetworkPolicyPeer, path: Path, errors: Errors, kept: re
   checkLabelSelector(peer.podSelector, path.child('podSelector'), errors);
   checkLabelSelector(peer.namespaceSelector, path.child('namespaceSelector'), errors);
   if (peer.ipBlock) checkBlock(peer.ipBlock, path.child('ipBlock'), errors, kept);
-  if (!peer.podSelector && !peer.namespaceSelector && !peer.ipBlock) errors.required(path, 'must specify a peer');
-  else if (peer.ipBlock && (peer.podSelector || peer.namespaceSelector)) errors.forbidden(path, 'may not specify both ipBlock and another peer');
+  if (!peer.podSelector && !peer.namespaceSelector && !peer.ipBlock)
+    errors.required(path, 'must specify a peer');
+  else if (peer.ipBlock && (peer.podSelector || peer.namespaceSelector))
+    errors.forbidden(path, 'may not specify both ipBlock and another peer');
 }
 
 function checkBlock(block: IPBlock, path: Path, errors: Errors, kept: readonly string[]): void {
-  if (!block.cidr) { errors.required(path.child('cidr')); return; }
+  if (!block.cidr) {
+    errors.required(path.child('cidr'));
+    return;
+  }
   checkCIDR(block.cidr, path.child('cidr'), errors, kept);
   const outer = parseCIDR(block.cidr);
   if (!outer) return;
   block.except?.forEach((except, i) => {
-    const at = path.child('except').index(i), inner = parseCIDR(except);
+    const at = path.child('except').index(i),
+      inner = parseCIDR(except);
     checkCIDR(except, at, errors, kept);
-    if (inner && (!cidrContains(outer, inner.address) || outer.prefixLength >= inner.prefixLength)) errors.invalid(at, except, 'must be a strict subset of `cidr`');
+    if (inner && (!cidrContains(outer, inner.address) || outer.prefixLength >= inner.prefixLength))
+      errors.invalid(at, except, 'must be a strict subset of `cidr`');
   });
 }

@@ -20,17 +20,24 @@ export const runtimeclasses = defineResource<RuntimeClass>({
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (runtimeClass) => {
-    const errors = new Errors(), { handler = '', overhead, scheduling } = runtimeClass;
+    const errors = new Errors(),
+      { handler = '', overhead, scheduling } = runtimeClass;
     if (handler === '') errors.required(HANDLER);
     else errors.invalidEach(HANDLER, handler, validateDNS1123Label(handler));
-    if (overhead?.podFixed) checkResources({ limits: overhead.podFixed }, Path.root('overhead'), errors, { claimNames: new Set(), checkName: checkContainerResourceName });
+    if (overhead?.podFixed)
+      checkResources({ limits: overhead.podFixed }, Path.root('overhead'), errors, {
+        claimNames: new Set(),
+        checkName: checkContainerResourceName,
+      });
     if (scheduling) {
       checkLabels(scheduling.nodeSelector, Path.root('scheduling').child('nodeSelector'), errors);
-      const tolerations = scheduling.tolerations ?? [], path = Path.root('scheduling').child('tolerations');
+      const tolerations = scheduling.tolerations ?? [],
+        path = Path.root('scheduling').child('tolerations');
       checkTolerations(tolerations, path, errors);
       const seen = new Set<string>();
       tolerations.forEach((toleration, i) => {
-        const { key: name, operator, value, effect } = toleration, key = JSON.stringify([name ?? '', operator ?? '', value ?? '', effect ?? '']);
+        const { key: name, operator, value, effect } = toleration,
+          key = JSON.stringify([name ?? '', operator ?? '', value ?? '', effect ?? '']);
         if (seen.has(key)) errors.duplicate(path.index(i), toleration);
         seen.add(key);
       });
@@ -43,5 +50,8 @@ export const runtimeclasses = defineResource<RuntimeClass>({
     return errors.list;
   },
   warnings: ({ scheduling }) => nodeLabelWarnings(scheduling?.nodeSelector, 'scheduling.nodeSelector'),
-  table: { columns: columns('Name', 'Handler', 'Age'), row: (object, context) => [nameOf(object), object.handler ?? '', ageOf(object, context)] },
+  table: {
+    columns: columns('Name', 'Handler', 'Age'),
+    row: (object, context) => [nameOf(object), object.handler ?? '', ageOf(object, context)],
+  },
 });

@@ -1,6 +1,13 @@
 /** PodDisruptionBudget. */
 import type { PodDisruptionBudget } from '#api/types.ts';
-import { checkAtMost100Percent, checkConditionList, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkPositiveIntOrPercent } from '../checks.ts';
+import {
+  checkAtMost100Percent,
+  checkConditionList,
+  checkLabelSelector,
+  checkNonNegative,
+  checkOptionalEnum,
+  checkPositiveIntOrPercent,
+} from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
@@ -13,7 +20,9 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
   // Upstream forgot to look at it.
   nameRule: 'path-segment',
   metadataLast: true,
-  applyDefaults: (budget) => { budget.spec ??= {}; },
+  applyDefaults: (budget) => {
+    budget.spec ??= {};
+  },
   prepareForCreate: (budget) => {
     budget.status = { currentHealthy: 0, desiredHealthy: 0, disruptionsAllowed: 0, expectedPods: 0 };
     startGeneration(budget);
@@ -24,13 +33,20 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
   },
   validate: ({ spec = {} }) => {
     const errors = new Errors();
-    if (spec.minAvailable !== undefined && spec.maxUnavailable !== undefined) errors.invalid(SPEC, spec, 'minAvailable and maxUnavailable cannot be both set');
+    if (spec.minAvailable !== undefined && spec.maxUnavailable !== undefined)
+      errors.invalid(SPEC, spec, 'minAvailable and maxUnavailable cannot be both set');
     for (const field of ['minAvailable', 'maxUnavailable'] as const) {
       checkPositiveIntOrPercent(spec[field], SPEC.child(field), errors);
       checkAtMost100Percent(spec[field], SPEC.child(field), errors);
     }
     checkLabelSelector(spec.selector, SPEC.child('selector'), errors);
-    checkOptionalEnum(spec.unhealthyPodEvictionPolicy, ['AlwaysAllow', 'IfHealthyBudget'], SPEC, 'unhealthyPodEvictionPolicy', errors);
+    checkOptionalEnum(
+      spec.unhealthyPodEvictionPolicy,
+      ['AlwaysAllow', 'IfHealthyBudget'],
+      SPEC,
+      'unhealthyPodEvictionPolicy',
+      errors,
+    );
     return errors.list;
   },
   status: {
@@ -38,14 +54,19 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
     validateUpdate: (next) => {
       const errors = new Errors();
       checkConditionList(next.status?.conditions, STATUS.child('conditions'), errors);
-      for (const field of ['disruptionsAllowed', 'currentHealthy', 'desiredHealthy', 'expectedPods'] as const) checkNonNegative(next.status?.[field], STATUS, field, errors);
+      for (const field of ['disruptionsAllowed', 'currentHealthy', 'desiredHealthy', 'expectedPods'] as const)
+        checkNonNegative(next.status?.[field], STATUS, field, errors);
       return errors.list;
     },
   },
   table: {
     columns: columns('Name', 'Min Available', 'Max Unavailable', 'Allowed Disruptions:integer', 'Age'),
     row: (budget, context) => [
-      nameOf(budget), String(budget.spec?.minAvailable ?? 'N/A'), String(budget.spec?.maxUnavailable ?? 'N/A'), budget.status?.disruptionsAllowed ?? 0, ageOf(budget, context),
+      nameOf(budget),
+      String(budget.spec?.minAvailable ?? 'N/A'),
+      String(budget.spec?.maxUnavailable ?? 'N/A'),
+      budget.status?.disruptionsAllowed ?? 0,
+      ageOf(budget, context),
     ],
   },
 });

@@ -20,7 +20,8 @@ export const clusterroles = defineResource<ClusterRole>({
     checkRules(role.rules, errors, false);
     if (role.aggregationRule) {
       const selectors = role.aggregationRule.clusterRoleSelectors ?? [];
-      if (selectors.length === 0) errors.required(SELECTORS, 'at least one clusterRoleSelector required if aggregationRule is non-nil');
+      if (selectors.length === 0)
+        errors.required(SELECTORS, 'at least one clusterRoleSelector required if aggregationRule is non-nil');
       selectors.forEach((selector, i) => {
         const before = errors.list.length;
         checkLabelSelector(selector, SELECTORS.index(i), errors);
@@ -29,5 +30,8 @@ export const clusterroles = defineResource<ClusterRole>({
     }
     return errors.list;
   },
-  table: { columns: columns('Name', 'Created At:date'), row: (role) => [nameOf(role), role.metadata?.creationTimestamp ?? null] },
+  table: {
+    columns: columns('Name', 'Created At:date'),
+    row: (role) => [nameOf(role), role.metadata?.creationTimestamp ?? null],
+  },
 });

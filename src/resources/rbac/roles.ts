@@ -17,5 +17,8 @@ export const roles = defineResource<Role>({
     checkRules(role.rules, errors, true);
     return errors.list;
   },
-  table: { columns: columns('Name', 'Created At:date'), row: (role) => [nameOf(role), role.metadata?.creationTimestamp ?? null] },
+  table: {
+    columns: columns('Name', 'Created At:date'),
+    row: (role) => [nameOf(role), role.metadata?.creationTimestamp ?? null],
+  },
 });

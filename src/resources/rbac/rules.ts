@@ -11,7 +11,11 @@ const GROUP = 'rbac.authorization.k8s.io';
 const ROLE_REF = Path.root('roleRef');
 const SUBJECTS = Path.root('subjects');
 
-export function checkRules(rules: readonly PolicyRule[] | null | undefined, errors: Errors, namespaced: boolean): void {
+export function checkRules(
+  rules: readonly PolicyRule[] | null | undefined,
+  errors: Errors,
+  namespaced: boolean,
+): void {
   rules?.forEach((rule, i) => checkRule(rule, Path.root('rules').index(i), errors, namespaced));
 }
 
@@ -24,18 +28,36 @@ function checkRule(rule: PolicyRule, path: Path, errors: Errors, namespaced: boo
   const { verbs = [], apiGroups = [], resources = [], resourceNames = [], nonResourceURLs = [] } = rule;
   if (verbs.length === 0) errors.required(path.child('verbs'), 'verbs must contain at least one value');
   if (nonResourceURLs.length > 0) {
-    if (namespaced) errors.invalid(path.child('nonResourceURLs'), nonResourceURLs, 'namespaced rules cannot apply to non-resource URLs');
-    if (apiGroups.length + resources.length + resourceNames.length > 0) errors.invalid(path.child('nonResourceURLs'), nonResourceURLs, 'rules cannot apply to both regular resources and non-resource URLs');
+    if (namespaced)
+      errors.invalid(
+        path.child('nonResourceURLs'),
+        nonResourceURLs,
+        'namespaced rules cannot apply to non-resource URLs',
+      );
+    if (apiGroups.length + resources.length + resourceNames.length > 0)
+      errors.invalid(
+        path.child('nonResourceURLs'),
+        nonResourceURLs,
+        'rules cannot apply to both regular resources and non-resource URLs',
+      );
     return;
   }
-  if (apiGroups.length === 0) errors.required(path.child('apiGroups'), 'resource rules must supply at least one api group');
-  if (resources.length === 0) errors.required(path.child('resources'), 'resource rules must supply at least one resource');
+  if (apiGroups.length === 0)
+    errors.required(path.child('apiGroups'), 'resource rules must supply at least one api group');
+  if (resources.length === 0)
+    errors.required(path.child('resources'), 'resource rules must supply at least one resource');
 }
 
-interface Binding extends KubeObject { roleRef?: RoleRef; subjects?: Subject[] }
+interface Binding extends KubeObject {
+  roleRef?: RoleRef;
+  subjects?: Subject[];
+}
 
 /** What the two kinds of bindings do alike. namespaced: they bind roles of their namespace too. */
-export function bindingBehaviour(kinds: readonly string[], { namespaced }: { readonly namespaced: boolean }): Omit<ResourceBehaviour<Binding>, 'group' | 'plural'> {
+export function bindingBehaviour(
+  kinds: readonly string[],
+  { namespaced }: { readonly namespaced: boolean },
+): Omit<ResourceBehaviour<Binding>, 'group' | 'plural'> {
   const validate = (binding: Binding): Errors => {
     const errors = new Errors();
     checkBinding(binding, errors, kinds, namespaced);
@@ -84,14 +106,18 @@ function checkSubject(subject: Subject, path: Path, errors: Errors, namespaced: 
   if (!subject.name) errors.required(path.child('name'));
   switch (subject.kind) {
     case 'ServiceAccount':
-      if (subject.name) errors.invalidEach(path.child('name'), subject.name, validateDNS1123Subdomain(subject.name));
+      if (subject.name)
+        errors.invalidEach(path.child('name'), subject.name, validateDNS1123Subdomain(subject.name));
       if (subject.apiGroup) errors.notSupported(path.child('apiGroup'), subject.apiGroup, ['']);
       if (!namespaced && !subject.namespace) errors.required(path.child('namespace'));
       return;
-    case 'User': case 'Group':
-      if (subject.apiGroup !== GROUP) errors.notSupported(path.child('apiGroup'), subject.apiGroup ?? '', [GROUP]);
+    case 'User':
+    case 'Group':
+      if (subject.apiGroup !== GROUP)
+        errors.notSupported(path.child('apiGroup'), subject.apiGroup ?? '', [GROUP]);
       return;
-    default: unknownKind(path, subject.kind, ['ServiceAccount', 'User', 'Group'], errors);
+    default:
+      unknownKind(path, subject.kind, ['ServiceAccount', 'User', 'Group'], errors);
   }
 }
 
@@ -101,15 +127,32 @@ function unknownKind(path: Path, kind: string | undefined, known: readonly strin
 }
 
 function checkSameRoleRef(next: Binding, previous: Binding, errors: Errors): void {
-  const { roleRef: a } = next, { roleRef: b } = previous;
-  if (a?.apiGroup !== b?.apiGroup || a?.kind !== b?.kind || a?.name !== b?.name) errors.invalid(ROLE_REF, { APIGroup: a?.apiGroup ?? '', Kind: a?.kind ?? '', Name: a?.name ?? '' }, 'cannot change roleRef');
+  const { roleRef: a } = next,
+    { roleRef: b } = previous;
+  if (a?.apiGroup !== b?.apiGroup || a?.kind !== b?.kind || a?.name !== b?.name)
+    errors.invalid(
+      ROLE_REF,
+      { APIGroup: a?.apiGroup ?? '', Kind: a?.kind ?? '', Name: a?.name ?? '' },
+      'cannot change roleRef',
+    );
 }
 
 /** 'Kind/name' of the role, and users, groups and service accounts as three lists: the cells of bindings. */
-function bindingCells({ roleRef, subjects = [] }: Binding): { role: string; users: string; groups: string; accounts: string } {
-  const of = (kind: string, text: (subject: Subject) => string): string => subjects.filter((subject) => subject.kind === kind).map(text).join(', ');
+function bindingCells({ roleRef, subjects = [] }: Binding): {
+  role: string;
+  users: string;
+  groups: string;
+  accounts: string;
+} {
+  const of = (kind: string, text: (subject: Subject) => string): string =>
+    subjects
+      .filter((subject) => subject.kind === kind)
+      .map(text)
+      .join(', ');
   return {
-    role: `${roleRef?.kind ?? ''}/${roleRef?.name ?? ''}`, users: of('User', ({ name }) => name), groups: of('Group', ({ name }) => name),
+    role: `${roleRef?.kind ?? ''}/${roleRef?.name ?? ''}`,
+    users: of('User', ({ name }) => name),
+    groups: of('Group', ({ name }) => name),
     accounts: of('ServiceAccount', ({ namespace, name }) => (namespace ? `${namespace}/${name}` : name)),
   };
 }

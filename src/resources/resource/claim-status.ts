@@ -5,7 +5,16 @@ import { checkConditionList, checkImmutable } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
 import { type Errors, type Path, STATUS } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
-import { checkBindingConditions, checkConfiguration, checkLabel, checkList, checkPoolName, checkRawObject, checkSet, CONFIG_MAX } from './device-checks.ts';
+import {
+  checkBindingConditions,
+  checkConfiguration,
+  checkLabel,
+  checkList,
+  checkPoolName,
+  checkRawObject,
+  checkSet,
+  CONFIG_MAX,
+} from './device-checks.ts';
 import { checkRequestRef, checkRequestRefs, requestNames } from './requests.ts';
 
 const RESERVED_MAX = 256;
@@ -26,19 +35,39 @@ export interface ClaimStatusUpdate {
   readonly isDeleting: boolean;
 }
 
-export function checkClaimStatus({ spec, status, stored, isDeleting }: ClaimStatusUpdate, errors: Errors): void {
-  const { allocation, reservedFor = [], devices } = status, reservedAt = STATUS.child('reservedFor');
+export function checkClaimStatus(
+  { spec, status, stored, isDeleting }: ClaimStatusUpdate,
+  errors: Errors,
+): void {
+  const { allocation, reservedFor = [], devices } = status,
+    reservedAt = STATUS.child('reservedFor');
   checkSet(reservedFor, reservedAt, errors, {
     most: RESERVED_MAX,
-    check: (user, at) => { for (const field of ['resource', 'name', 'uid'] as const) if (!user[field]) errors.required(at.child(field)); },
+    check: (user, at) => {
+      for (const field of ['resource', 'name', 'uid'] as const)
+        if (!user[field]) errors.required(at.child(field));
+    },
     key: ({ uid }) => uid,
   });
-  const allocated = new Set((allocation?.devices?.results ?? []).map((result) => deviceId(result as unknown as Json)));
-  checkSet<Json>(devices as Json[] | undefined, STATUS.child('devices'), errors, { most: Infinity, check: (device, at) => checkDeviceStatus(device, at, errors, allocated), key: deviceId });
-  if (reservedFor.length > 0 && !allocation) errors.forbidden(reservedAt, 'may not be specified when `allocated` is not set');
-  else if (isDeleting && reservedFor.some(({ uid }) => !stored.reservedFor?.some((user) => user.uid === uid))) errors.forbidden(reservedAt, 'new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set');
-  if (stored.allocation && allocation) checkImmutable(allocation, stored.allocation, STATUS.child('allocation'), errors);
-  else if (allocation) checkAllocation(allocation as unknown as Json, STATUS.child('allocation'), errors, requestNames(spec));
+  const allocated = new Set(
+    (allocation?.devices?.results ?? []).map((result) => deviceId(result as unknown as Json)),
+  );
+  checkSet<Json>(devices as Json[] | undefined, STATUS.child('devices'), errors, {
+    most: Infinity,
+    check: (device, at) => checkDeviceStatus(device, at, errors, allocated),
+    key: deviceId,
+  });
+  if (reservedFor.length > 0 && !allocation)
+    errors.forbidden(reservedAt, 'may not be specified when `allocated` is not set');
+  else if (isDeleting && reservedFor.some(({ uid }) => !stored.reservedFor?.some((user) => user.uid === uid)))
+    errors.forbidden(
+      reservedAt,
+      'new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set',
+    );
+  if (stored.allocation && allocation)
+    checkImmutable(allocation, stored.allocation, STATUS.child('allocation'), errors);
+  else if (allocation)
+    checkAllocation(allocation as unknown as Json, STATUS.child('allocation'), errors, requestNames(spec));
 }
 
 /** 'driver/pool/device', and the share of it where there are several. */
@@ -46,7 +75,12 @@ function deviceId({ driver, pool, device, shareID }: Json): string {
   return `${driver}/${pool}/${device}${shareID === undefined ? '' : `/${shareID}`}`;
 }
 
-function checkAllocation({ devices, nodeSelector }: Json, path: Path, errors: Errors, names: ReadonlySet<string>): void {
+function checkAllocation(
+  { devices, nodeSelector }: Json,
+  path: Path,
+  errors: Errors,
+  names: ReadonlySet<string>,
+): void {
   const at = path.child('devices');
   checkList<Json>(devices?.results, at.child('results'), errors, {
     most: RESULTS_MAX,
@@ -60,7 +94,8 @@ function checkAllocation({ devices, nodeSelector }: Json, path: Path, errors: Er
     most: 2 * CONFIG_MAX,
     check: (config, where) => {
       if (!config['source']) errors.required(where.child('source'));
-      else if (!SOURCES.includes(config['source'])) errors.notSupported(where.child('source'), config['source'], SOURCES);
+      else if (!SOURCES.includes(config['source']))
+        errors.notSupported(where.child('source'), config['source'], SOURCES);
       checkRequestRefs(config['requests'], where.child('requests'), errors, names);
       checkConfiguration(config, where, errors);
     },
@@ -72,19 +107,32 @@ function checkDevice({ driver, pool, device, shareID }: Json, path: Path, errors
   checkDriverName(driver, path.child('driver'), errors);
   checkPoolName(pool, path.child('pool'), errors);
   checkLabel(device, path.child('device'), errors);
-  if (shareID !== undefined && !UUID.test(shareID)) errors.invalid(path.child('shareID'), shareID, 'uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters');
+  if (shareID !== undefined && !UUID.test(shareID))
+    errors.invalid(
+      path.child('shareID'),
+      shareID,
+      'uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters',
+    );
 }
 
 function checkDeviceStatus(device: Json, path: Path, errors: Errors, allocated: ReadonlySet<string>): void {
   checkDevice(device, path, errors);
-  if (!allocated.has(deviceId(device))) errors.invalid(path, deviceId(device), 'must be an allocated device in the claim');
+  if (!allocated.has(deviceId(device)))
+    errors.invalid(path, deviceId(device), 'must be an allocated device in the claim');
   const { conditions = [], data, networkData } = device;
-  if (conditions.length > CONDITIONS_MAX) errors.tooMany(path.child('conditions'), conditions.length, CONDITIONS_MAX);
+  if (conditions.length > CONDITIONS_MAX)
+    errors.tooMany(path.child('conditions'), conditions.length, CONDITIONS_MAX);
   checkConditionList(conditions, path.child('conditions'), errors);
   if (data !== undefined) checkRawObject(data, path.child('data'), errors);
   if (!networkData) return;
   const at = path.child('networkData');
-  if ((networkData.interfaceName ?? '').length > INTERFACE_NAME_MAX) errors.tooLong(at.child('interfaceName'), INTERFACE_NAME_MAX);
-  if ((networkData.hardwareAddress ?? '').length > HARDWARE_ADDRESS_MAX) errors.tooLong(at.child('hardwareAddress'), HARDWARE_ADDRESS_MAX);
-  checkSet<string>(networkData.ips, at.child('ips'), errors, { most: ADDRESSES_MAX, check: (address, where) => errors.invalidEach(where, address, validateInterfaceAddress(address)), key: (address) => address });
+  if ((networkData.interfaceName ?? '').length > INTERFACE_NAME_MAX)
+    errors.tooLong(at.child('interfaceName'), INTERFACE_NAME_MAX);
+  if ((networkData.hardwareAddress ?? '').length > HARDWARE_ADDRESS_MAX)
+    errors.tooLong(at.child('hardwareAddress'), HARDWARE_ADDRESS_MAX);
+  checkSet<string>(networkData.ips, at.child('ips'), errors, {
+    most: ADDRESSES_MAX,
+    check: (address, where) => errors.invalidEach(where, address, validateInterfaceAddress(address)),
+    key: (address) => address,
+  });
 }

@@ -5,7 +5,15 @@ import type { KubeObject } from '#machinery/object.ts';
 type Json = Record<string, any>;
 
 const V1BETA1 = 'resource.k8s.io/v1beta1';
-const EXACT_FIELDS = ['deviceClassName', 'selectors', 'allocationMode', 'count', 'adminAccess', 'tolerations', 'capacity'] as const;
+const EXACT_FIELDS = [
+  'deviceClassName',
+  'selectors',
+  'allocationMode',
+  'count',
+  'adminAccess',
+  'tolerations',
+  'capacity',
+] as const;
 
 /** What is applied comes as its author wrote it: items may be anything. */
 function changeEach(items: readonly Json[], change: (item: Json) => Json): Json[] {
@@ -14,7 +22,9 @@ function changeEach(items: readonly Json[], change: (item: Json) => Json): Json[
 
 function mapRequests(spec: Json | undefined, change: (request: Json) => Json): Json | undefined {
   const requests = spec?.['devices']?.requests as Json[] | undefined;
-  return Array.isArray(requests) ? { ...spec, devices: { ...spec!['devices'], requests: changeEach(requests, change) } } : spec;
+  return Array.isArray(requests)
+    ? { ...spec, devices: { ...spec!['devices'], requests: changeEach(requests, change) } }
+    : spec;
 }
 
 function flatten(request: Json): Json {
@@ -24,7 +34,8 @@ function flatten(request: Json): Json {
 
 function nest(request: Json): Json {
   if (request['exactly'] || request['firstAvailable']?.length) return request;
-  const exactly: Json = {}, rest: Json = { ...request };
+  const exactly: Json = {},
+    rest: Json = { ...request };
   for (const field of EXACT_FIELDS) {
     if (rest[field] === undefined) continue;
     exactly[field] = rest[field];
@@ -43,15 +54,18 @@ export function convertClaim(object: KubeObject, toApiVersion: string): KubeObje
 }
 
 export function convertClaimTemplate(object: KubeObject, toApiVersion: string): KubeObject {
-  const outer = object['spec'] as Json | undefined, spec = convertRequests(outer?.['spec'], toApiVersion);
+  const outer = object['spec'] as Json | undefined,
+    spec = convertRequests(outer?.['spec'], toApiVersion);
   return { ...object, apiVersion: toApiVersion, ...(spec ? { spec: { ...outer, spec } } : {}) };
 }
 
 export function convertSlice(object: KubeObject, toApiVersion: string): KubeObject {
-  const spec = object['spec'] as Json | undefined, devices = spec?.['devices'] as Json[] | undefined;
+  const spec = object['spec'] as Json | undefined,
+    devices = spec?.['devices'] as Json[] | undefined;
   if (!Array.isArray(devices)) return { ...object, apiVersion: toApiVersion };
-  const change = toApiVersion === V1BETA1
-    ? ({ name, ...basic }: Json): Json => ({ name, basic: basic['basic'] ?? basic })
-    : ({ name, basic, ...rest }: Json): Json => ({ name, ...rest, ...basic });
+  const change =
+    toApiVersion === V1BETA1
+      ? ({ name, ...basic }: Json): Json => ({ name, basic: basic['basic'] ?? basic })
+      : ({ name, basic, ...rest }: Json): Json => ({ name, ...rest, ...basic });
   return { ...object, apiVersion: toApiVersion, spec: { ...spec, devices: changeEach(devices, change) } };
 }

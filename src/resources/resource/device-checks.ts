@@ -1,5 +1,10 @@
 /** What devices, requests for them and their allocation have in common: names, taints, configuration, bounded lists. After upstream's pkg/apis/resource/validation. */
-import { validateCIdentifier, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue } from '#machinery/names.ts';
+import {
+  validateCIdentifier,
+  validateDNS1123Label,
+  validateDNS1123Subdomain,
+  validateLabelValue,
+} from '#machinery/names.ts';
 import { checkQualifiedName } from '../checks.ts';
 import type { Errors, Path } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
@@ -15,14 +20,31 @@ const EFFECTS = ['NoExecute', 'NoSchedule', 'None'];
 type Check<T> = (item: T, path: Path) => void;
 
 /** Too long a list is not looked into. */
-export function checkList<T>(items: readonly T[] | undefined, path: Path, errors: Errors, { most, check }: { readonly most: number; readonly check: Check<T> }): boolean {
+export function checkList<T>(
+  items: readonly T[] | undefined,
+  path: Path,
+  errors: Errors,
+  { most, check }: { readonly most: number; readonly check: Check<T> },
+): boolean {
   if (!items) return true;
-  if (items.length > most) { errors.tooMany(path, items.length, most); return false; }
+  if (items.length > most) {
+    errors.tooMany(path, items.length, most);
+    return false;
+  }
   items.forEach((item, i) => check(item, path.index(i)));
   return true;
 }
 
-export function checkSet<T>(items: readonly T[] | undefined, path: Path, errors: Errors, { most, check, key }: { readonly most: number; readonly check: Check<T>; readonly key: (item: T) => string }): void {
+export function checkSet<T>(
+  items: readonly T[] | undefined,
+  path: Path,
+  errors: Errors,
+  {
+    most,
+    check,
+    key,
+  }: { readonly most: number; readonly check: Check<T>; readonly key: (item: T) => string },
+): void {
   if (!checkList(items, path, errors, { most, check })) return;
   const seen = new Set<string>();
   items?.forEach((item, i) => {
@@ -36,7 +58,10 @@ export function checkLabel(name: string | undefined, path: Path, errors: Errors)
 }
 
 export function checkPoolName(name: string | undefined, path: Path, errors: Errors): void {
-  if (!name) { errors.required(path); return; }
+  if (!name) {
+    errors.required(path);
+    return;
+  }
   if (name.length > POOL_NAME_MAX) errors.tooLong(path, POOL_NAME_MAX);
   for (const part of name.split('/')) errors.invalidEach(path, part, validateDNS1123Subdomain(part));
 }
@@ -55,7 +80,8 @@ export function checkAttributeName(name: string, path: Path, errors: Errors): vo
 
 export function checkFullAttributeName(name: string, path: Path, errors: Errors): void {
   checkAttributeName(name, path, errors);
-  if (!name.includes('/')) errors.invalid(path, name, 'a fully qualified name must be a domain and a name separated by a slash');
+  if (!name.includes('/'))
+    errors.invalid(path, name, 'a fully qualified name must be a domain and a name separated by a slash');
 }
 
 function checkIdentifier(id: string, path: Path, errors: Errors): void {
@@ -63,7 +89,9 @@ function checkIdentifier(id: string, path: Path, errors: Errors): void {
   errors.invalidEach(path, id, validateCIdentifier(id));
 }
 
-interface Selector { cel?: { expression?: string } }
+interface Selector {
+  cel?: { expression?: string };
+}
 
 /** The expressions themselves are compiled by the API server. */
 export function checkSelectors(selectors: readonly Selector[] | undefined, path: Path, errors: Errors): void {
@@ -71,16 +99,22 @@ export function checkSelectors(selectors: readonly Selector[] | undefined, path:
     most: SELECTORS_MAX,
     check: ({ cel }, at) => {
       if (!cel) errors.required(at.child('cel'));
-      else if ((cel.expression ?? '').length > EXPRESSION_MAX) errors.tooLong(at.child('cel').child('expression'), EXPRESSION_MAX);
+      else if ((cel.expression ?? '').length > EXPRESSION_MAX)
+        errors.tooLong(at.child('cel').child('expression'), EXPRESSION_MAX);
     },
   });
 }
 
-interface Configuration { opaque?: { driver?: string; parameters?: unknown } }
+interface Configuration {
+  opaque?: { driver?: string; parameters?: unknown };
+}
 
 export function checkConfiguration({ opaque }: Configuration, path: Path, errors: Errors): void {
   const at = path.child('opaque');
-  if (!opaque) { errors.required(at); return; }
+  if (!opaque) {
+    errors.required(at);
+    return;
+  }
   checkDriverName(opaque.driver, at.child('driver'), errors);
   checkRawObject(opaque.parameters, at.child('parameters'), errors);
 }
@@ -90,10 +124,15 @@ const RAW_MAX_BYTES = 10 * 1024;
 export function checkRawObject(value: unknown, path: Path, errors: Errors): void {
   if (value === undefined || value === null) errors.required(path);
   else if (Buffer.byteLength(JSON.stringify(value)) > RAW_MAX_BYTES) errors.tooLong(path, RAW_MAX_BYTES);
-  else if (typeof value !== 'object' || Array.isArray(value)) errors.invalid(path, '<value omitted>', 'must be a valid JSON object');
+  else if (typeof value !== 'object' || Array.isArray(value))
+    errors.invalid(path, '<value omitted>', 'must be a valid JSON object');
 }
 
-interface Taint { key?: string; value?: string; effect?: string }
+interface Taint {
+  key?: string;
+  value?: string;
+  effect?: string;
+}
 
 export function checkTaint({ key = '', value = '', effect = '' }: Taint, path: Path, errors: Errors): void {
   checkQualifiedName(key, path.child('key'), errors);
@@ -102,9 +141,15 @@ export function checkTaint({ key = '', value = '', effect = '' }: Taint, path: P
   else if (!EFFECTS.includes(effect)) errors.notSupported(path.child('effect'), effect, EFFECTS);
 }
 
-interface Toleration extends Taint { operator?: string }
+interface Toleration extends Taint {
+  operator?: string;
+}
 
-export function checkToleration({ key, operator, value = '', effect }: Toleration, path: Path, errors: Errors): void {
+export function checkToleration(
+  { key, operator, value = '', effect }: Toleration,
+  path: Path,
+  errors: Errors,
+): void {
   if (key) checkQualifiedName(key, path.child('key'), errors);
   if (operator === 'Exists') {
     if (value !== '') errors.invalid(path.child('value'), value, 'must be empty for operator `Exists`');
@@ -114,20 +159,41 @@ export function checkToleration({ key, operator, value = '', effect }: Toleratio
   if (effect && !EFFECTS.includes(effect)) errors.notSupported(path.child('effect'), effect, EFFECTS);
 }
 
-interface Binding { bindingConditions?: string[]; bindingFailureConditions?: string[] }
+interface Binding {
+  bindingConditions?: string[];
+  bindingFailureConditions?: string[];
+}
 
-export function checkBindingConditions({ bindingConditions = [], bindingFailureConditions = [] }: Binding, path: Path, errors: Errors): void {
-  const at = path.child('bindingConditions'), failuresAt = path.child('bindingFailureConditions');
+export function checkBindingConditions(
+  { bindingConditions = [], bindingFailureConditions = [] }: Binding,
+  path: Path,
+  errors: Errors,
+): void {
+  const at = path.child('bindingConditions'),
+    failuresAt = path.child('bindingFailureConditions');
   const check: Check<string> = (name, where) => checkQualifiedName(name, where, errors);
   checkSet(bindingConditions, at, errors, { most: BINDING_CONDITIONS_MAX, check, key: (name) => name });
-  checkSet(bindingFailureConditions, failuresAt, errors, { most: BINDING_CONDITIONS_MAX, check, key: (name) => name });
-  bindingFailureConditions.forEach((name, i) => {
-    if (bindingConditions.includes(name)) errors.invalid(failuresAt.index(i), name, 'bindingFailureConditions must not overlap with bindingConditions');
+  checkSet(bindingFailureConditions, failuresAt, errors, {
+    most: BINDING_CONDITIONS_MAX,
+    check,
+    key: (name) => name,
   });
-  if (bindingConditions.length === 0 && bindingFailureConditions.length > 0) errors.invalid(at, null, 'bindingConditions are required to use bindingFailureConditions');
-  if (bindingFailureConditions.length === 0 && bindingConditions.length > 0) errors.invalid(failuresAt, null, 'bindingFailureConditions are required to use bindingConditions');
+  bindingFailureConditions.forEach((name, i) => {
+    if (bindingConditions.includes(name))
+      errors.invalid(
+        failuresAt.index(i),
+        name,
+        'bindingFailureConditions must not overlap with bindingConditions',
+      );
+  });
+  if (bindingConditions.length === 0 && bindingFailureConditions.length > 0)
+    errors.invalid(at, null, 'bindingConditions are required to use bindingFailureConditions');
+  if (bindingFailureConditions.length === 0 && bindingConditions.length > 0)
+    errors.invalid(failuresAt, null, 'bindingFailureConditions are required to use bindingConditions');
 }
 
 export function driverNameWarnings(name: string | undefined, path: string): string[] {
-  return name !== undefined && name !== name.toLowerCase() ? [`${path}: driver names should be lowercase; ${JSON.stringify(name)} contains uppercase characters`] : [];
+  return name !== undefined && name !== name.toLowerCase()
+    ? [`${path}: driver names should be lowercase; ${JSON.stringify(name)} contains uppercase characters`]
+    : [];
 }

@@ -13,11 +13,19 @@ export const deviceclasses = defineResource<DeviceClass>({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: ({ spec }) => {
-    const errors = new Errors(), name = spec?.extendedResourceName;
+    const errors = new Errors(),
+      name = spec?.extendedResourceName;
     checkSelectors(spec?.selectors, SPEC.child('selectors'), errors);
-    checkList(spec?.config, SPEC.child('config'), errors, { most: CONFIG_MAX, check: (config, at) => checkConfiguration(config, at, errors) });
-    if (name !== undefined && !isExtended(name)) errors.invalid(SPEC.child('extendedResourceName'), name, 'must be a valid extended resource name');
+    checkList(spec?.config, SPEC.child('config'), errors, {
+      most: CONFIG_MAX,
+      check: (config, at) => checkConfiguration(config, at, errors),
+    });
+    if (name !== undefined && !isExtended(name))
+      errors.invalid(SPEC.child('extendedResourceName'), name, 'must be a valid extended resource name');
     return errors.list;
   },
-  table: { columns: columns('Name', 'Age'), row: (object, context) => [nameOf(object), ageOf(object, context)] },
+  table: {
+    columns: columns('Name', 'Age'),
+    row: (object, context) => [nameOf(object), ageOf(object, context)],
+  },
 });

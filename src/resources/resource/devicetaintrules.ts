@@ -11,7 +11,10 @@ import type { KubeObject } from '#machinery/object.ts';
 
 const CONDITIONS_MAX = 8;
 
-interface Spec { taint?: { key?: string; value?: string; effect?: string; timeAdded?: string }; deviceSelector?: { driver?: string; pool?: string; device?: string } }
+interface Spec {
+  taint?: { key?: string; value?: string; effect?: string; timeAdded?: string };
+  deviceSelector?: { driver?: string; pool?: string; device?: string };
+}
 
 export const devicetaintrules = defineResource({
   group: 'resource.k8s.io',
@@ -29,8 +32,11 @@ export const devicetaintrules = defineResource({
     bumpGeneration(next, previous);
   },
   validate: (rule) => {
-    const errors = new Errors(), { taint = {}, deviceSelector = {} } = specOf(rule), at = SPEC.child('deviceSelector');
-    if (deviceSelector.driver !== undefined) checkDriverName(deviceSelector.driver, at.child('driver'), errors);
+    const errors = new Errors(),
+      { taint = {}, deviceSelector = {} } = specOf(rule),
+      at = SPEC.child('deviceSelector');
+    if (deviceSelector.driver !== undefined)
+      checkDriverName(deviceSelector.driver, at.child('driver'), errors);
     if (deviceSelector.pool !== undefined) checkPoolName(deviceSelector.pool, at.child('pool'), errors);
     if (deviceSelector.device !== undefined) checkLabel(deviceSelector.device, at.child('device'), errors);
     checkTaint(taint, SPEC.child('taint'), errors);
@@ -39,9 +45,13 @@ export const devicetaintrules = defineResource({
   status: {
     prepareForUpdate: keepAllButStatusAndMetadata,
     validateUpdate: (next) => {
-      const errors = new Errors(), { conditions } = (next['status'] ?? {}) as { readonly conditions?: Parameters<typeof checkConditionList>[0] };
+      const errors = new Errors(),
+        { conditions } = (next['status'] ?? {}) as {
+          readonly conditions?: Parameters<typeof checkConditionList>[0];
+        };
       checkConditionList(conditions, STATUS.child('conditions'), errors);
-      if ((conditions?.length ?? 0) > CONDITIONS_MAX) errors.tooMany(STATUS.child('conditions'), conditions!.length, CONDITIONS_MAX);
+      if ((conditions?.length ?? 0) > CONDITIONS_MAX)
+        errors.tooMany(STATUS.child('conditions'), conditions!.length, CONDITIONS_MAX);
       return errors.list;
     },
   },
@@ -49,7 +59,14 @@ export const devicetaintrules = defineResource({
     columns: columns('Name', 'Key', 'Value', 'Effect', 'TimeAdded', 'Age'),
     row: (rule, context) => {
       const { key = '', value = '', effect = '', timeAdded } = specOf(rule).taint ?? {};
-      return [nameOf(rule), key, value, effect, timeAdded === undefined ? '<unknown>' : age(timeAdded, context.nowMs), ageOf(rule, context)];
+      return [
+        nameOf(rule),
+        key,
+        value,
+        effect,
+        timeAdded === undefined ? '<unknown>' : age(timeAdded, context.nowMs),
+        ageOf(rule, context),
+      ];
     },
   },
 });

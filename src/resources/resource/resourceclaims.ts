@@ -17,7 +17,9 @@ export const resourceclaims = defineResource({
   written: { status: { without: ['spec', 'metadata'] } },
   convert: convertClaim,
   applyDefaults: (claim) => defaultClaimRequests(specOf(claim)),
-  prepareForCreate: (claim) => { claim['status'] = {}; },
+  prepareForCreate: (claim) => {
+    claim['status'] = {};
+  },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (claim, context) => {
     const errors = new Errors();
@@ -35,7 +37,15 @@ export const resourceclaims = defineResource({
     validateUpdate: (next, previous, context) => {
       const errors = new Errors();
       checkAdminResults(statusOf(next), statusOf(previous), { owner: next, context }, errors);
-      checkClaimStatus({ spec: specOf(next), status: statusOf(next), stored: statusOf(previous), isDeleting: next.metadata?.deletionTimestamp !== undefined }, errors);
+      checkClaimStatus(
+        {
+          spec: specOf(next),
+          status: statusOf(next),
+          stored: statusOf(previous),
+          isDeleting: next.metadata?.deletionTimestamp !== undefined,
+        },
+        errors,
+      );
       return errors.list;
     },
   },
@@ -54,7 +64,8 @@ function statusOf(claim: KubeObject): ResourceClaimStatus {
 }
 
 function stateOf(claim: KubeObject): string {
-  const { allocation, reservedFor } = statusOf(claim), states: string[] = [];
+  const { allocation, reservedFor } = statusOf(claim),
+    states: string[] = [];
   if (claim.metadata?.deletionTimestamp) states.push('deleted');
   if (!allocation) {
     if (!claim.metadata?.deletionTimestamp) states.push('pending');

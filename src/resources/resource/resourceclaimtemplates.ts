@@ -28,7 +28,10 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
     checkImmutable(next.spec, previous.spec, SPEC, errors);
     return [...validate(next), ...errors.list];
   },
-  table: { columns: columns('Name', 'Age'), row: (template, context) => [nameOf(template), ageOf(template, context)] },
+  table: {
+    columns: columns('Name', 'Age'),
+    row: (template, context) => [nameOf(template), ageOf(template, context)],
+  },
 });
 
 function validate({ spec }: ResourceClaimTemplate): Errors['list'] {
@@ -40,16 +43,33 @@ function validate({ spec }: ResourceClaimTemplate): Errors['list'] {
 
 /** Upstream makes the names in errors of Go's. */
 const NOT_OF_TEMPLATES = [
-  ['name'], ['generateName'], ['namespace'], ['selfLink'], ['uid', 'uID'], ['resourceVersion'], ['generation'], ['creationTimestamp'], ['deletionTimestamp'], ['deletionGracePeriodSeconds'], ['ownerReferences'], ['finalizers'], ['managedFields'],
+  ['name'],
+  ['generateName'],
+  ['namespace'],
+  ['selfLink'],
+  ['uid', 'uID'],
+  ['resourceVersion'],
+  ['generation'],
+  ['creationTimestamp'],
+  ['deletionTimestamp'],
+  ['deletionGracePeriodSeconds'],
+  ['ownerReferences'],
+  ['finalizers'],
+  ['managedFields'],
 ] as const;
 
 /** A claim gets labels and annotations of its template, nothing else. */
 function checkTemplateMetadata(metadata: ObjectMeta | undefined, path: Path, errors: Errors): void {
   if (!metadata) return;
-  const labelsAt = path.child('labels').toString(), annotationsAt = path.child('annotations').toString();
-  errors.add([...validateAnnotations(metadata.annotations, annotationsAt), ...validateLabels(metadata.labels, labelsAt)]);
+  const labelsAt = path.child('labels').toString(),
+    annotationsAt = path.child('annotations').toString();
+  errors.add([
+    ...validateAnnotations(metadata.annotations, annotationsAt),
+    ...validateLabels(metadata.labels, labelsAt),
+  ]);
   for (const [field, shown = field] of NOT_OF_TEMPLATES) {
     const value = metadata[field];
-    if (isGiven(metadata, field) && value !== '' && !(field === 'generation' && value === 0)) errors.forbidden(path.child(shown), 'cannot be set');
+    if (isGiven(metadata, field) && value !== '' && !(field === 'generation' && value === 0))
+      errors.forbidden(path.child(shown), 'cannot be set');
   }
 }

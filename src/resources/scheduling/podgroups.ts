@@ -6,5 +6,8 @@ export const podgroups = defineResource({
   group: 'scheduling.k8s.io',
   plural: 'podgroups',
   written: { status: { without: ['spec', 'metadata'] } },
-  table: { columns: columns('Name', 'Age'), row: (object, context) => [nameOf(object), ageOf(object, context)] },
+  table: {
+    columns: columns('Name', 'Age'),
+    row: (object, context) => [nameOf(object), ageOf(object, context)],
+  },
 });

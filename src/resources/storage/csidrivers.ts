@@ -9,7 +9,8 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 const LIFECYCLES = ['Persistent', 'Ephemeral'];
 /** So upstream names attachRequired in errors. */
 const ATTACHED = SPEC.child('attachedRequired');
-const TOKENS_LOGGED = 'spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes';
+const TOKENS_LOGGED =
+  'spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes';
 const TOKEN_SECONDS_MIN = 600;
 /** Of features that are off by default: VolumeLimitScaling. */
 const OFF = ['preventPodSchedulingIfMissing'] as const;
@@ -42,40 +43,91 @@ export const csidrivers = defineResource<CSIDriver>({
     const errors = new Errors();
     checkSpec(next.spec ?? {}, errors);
     checkImmutable(next.spec?.attachRequired, previous.spec?.attachRequired, ATTACHED, errors);
-    checkImmutable(next.spec?.volumeLifecycleModes, previous.spec?.volumeLifecycleModes, SPEC.child('volumeLifecycleModes'), errors);
+    checkImmutable(
+      next.spec?.volumeLifecycleModes,
+      previous.spec?.volumeLifecycleModes,
+      SPEC.child('volumeLifecycleModes'),
+      errors,
+    );
     return errors.list;
   },
   warnings: ({ spec }, previous) => {
     const requests = spec?.tokenRequests ?? [];
-    const isNews = requests.length > 0 && !(previous && semanticEqual(previous.spec?.tokenRequests, requests));
+    const isNews =
+      requests.length > 0 && !(previous && semanticEqual(previous.spec?.tokenRequests, requests));
     return isNews && spec?.serviceAccountTokenInSecrets === undefined ? [TOKENS_LOGGED] : [];
   },
   table: {
-    columns: columns('Name', 'AttachRequired:boolean', 'PodInfoOnMount:boolean', 'StorageCapacity:boolean', 'TokenRequests', 'RequiresRepublish:boolean', 'Modes', 'Age'),
+    columns: columns(
+      'Name',
+      'AttachRequired:boolean',
+      'PodInfoOnMount:boolean',
+      'StorageCapacity:boolean',
+      'TokenRequests',
+      'RequiresRepublish:boolean',
+      'Modes',
+      'Age',
+    ),
     row: (driver, context) => {
       const spec = driver.spec ?? {};
       const audiences = (spec.tokenRequests ?? []).map(({ audience }) => audience).join(',');
       return [
-        nameOf(driver), spec.attachRequired ?? true, spec.podInfoOnMount ?? false, spec.storageCapacity ?? false, audiences || '<unset>', spec.requiresRepublish ?? false,
-        (spec.volumeLifecycleModes ?? []).join(',') || '<none>', ageOf(driver, context),
+        nameOf(driver),
+        spec.attachRequired ?? true,
+        spec.podInfoOnMount ?? false,
+        spec.storageCapacity ?? false,
+        audiences || '<unset>',
+        spec.requiresRepublish ?? false,
+        (spec.volumeLifecycleModes ?? []).join(',') || '<none>',
+        ageOf(driver, context),
       ];
     },
   },
 });
 
 function checkSpec(spec: CSIDriverSpec, errors: Errors): void {
-  checkOptionalEnum(spec.fsGroupPolicy, ['File', 'None', 'ReadWriteOnceWithFSType'], SPEC, 'fsGroupPolicy', errors);
+  checkOptionalEnum(
+    spec.fsGroupPolicy,
+    ['File', 'None', 'ReadWriteOnceWithFSType'],
+    SPEC,
+    'fsGroupPolicy',
+    errors,
+  );
   const audiences = new Set<string>();
   spec.tokenRequests?.forEach(({ audience, expirationSeconds }, i) => {
     const at = SPEC.child('tokenRequests').index(i);
-    if (audiences.has(audience)) { errors.duplicate(at.child('audience'), audience); return; }
+    if (audiences.has(audience)) {
+      errors.duplicate(at.child('audience'), audience);
+      return;
+    }
     audiences.add(audience);
     if (expirationSeconds === undefined) return;
-    if (expirationSeconds < TOKEN_SECONDS_MIN) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration less than 10 minutes');
-    if (expirationSeconds > 2 ** 32) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration larger than 2^32 seconds');
+    if (expirationSeconds < TOKEN_SECONDS_MIN)
+      errors.invalid(
+        at.child('expirationSeconds'),
+        expirationSeconds,
+        'may not specify a duration less than 10 minutes',
+      );
+    if (expirationSeconds > 2 ** 32)
+      errors.invalid(
+        at.child('expirationSeconds'),
+        expirationSeconds,
+        'may not specify a duration larger than 2^32 seconds',
+      );
   });
-  for (const mode of spec.volumeLifecycleModes ?? []) if (!LIFECYCLES.includes(mode)) errors.notSupported(SPEC.child('volumeLifecycleModes'), mode, LIFECYCLES);
+  for (const mode of spec.volumeLifecycleModes ?? [])
+    if (!LIFECYCLES.includes(mode)) errors.notSupported(SPEC.child('volumeLifecycleModes'), mode, LIFECYCLES);
   const update = spec.nodeAllocatableUpdatePeriodSeconds;
-  if (update !== undefined && update < 10) errors.invalid(SPEC.child('nodeAllocatableUpdatePeriodSeconds'), update, 'must be greater than or equal to 10 seconds');
-  if (spec.serviceAccountTokenInSecrets !== undefined && !spec.tokenRequests?.length) errors.invalid(SPEC.child('serviceAccountTokenInSecrets'), spec.serviceAccountTokenInSecrets, 'serviceAccountTokenInSecrets is set but no tokenRequests are specified');
+  if (update !== undefined && update < 10)
+    errors.invalid(
+      SPEC.child('nodeAllocatableUpdatePeriodSeconds'),
+      update,
+      'must be greater than or equal to 10 seconds',
+    );
+  if (spec.serviceAccountTokenInSecrets !== undefined && !spec.tokenRequests?.length)
+    errors.invalid(
+      SPEC.child('serviceAccountTokenInSecrets'),
+      spec.serviceAccountTokenInSecrets,
+      'serviceAccountTokenInSecrets is set but no tokenRequests are specified',
+    );
 }

@@ -28,7 +28,10 @@ export const csinodes = defineResource<CSINode>({
     });
     return [...validate(next), ...errors.list];
   },
-  table: { columns: columns('Name', 'Drivers:integer', 'Age'), row: (node, context) => [nameOf(node), node.spec?.drivers?.length ?? 0, ageOf(node, context)] },
+  table: {
+    columns: columns('Name', 'Drivers:integer', 'Age'),
+    row: (node, context) => [nameOf(node), node.spec?.drivers?.length ?? 0, ageOf(node, context)],
+  },
 });
 
 /** Both are written always, as null when they are empty. */
@@ -39,13 +42,20 @@ function emptyAsNull(node: CSINode): void {
 }
 
 function validate(node: CSINode): Errors['list'] {
-  const errors = new Errors(), names = new Set<string>();
+  const errors = new Errors(),
+    names = new Set<string>();
   node.spec?.drivers?.forEach((driver, i) => {
     const at = DRIVERS.index(i);
     checkDriverName(driver.name, at.child('name'), errors);
     if (!driver.nodeID) errors.required(at.child('nodeID'));
-    else if (Buffer.byteLength(driver.nodeID) > NODE_ID_MAX_BYTES) errors.invalid(at.child('nodeID'), driver.nodeID, `must be ${NODE_ID_MAX_BYTES} characters or less`);
-    if (driver.allocatable?.count !== undefined && driver.allocatable.count < 0) errors.invalid(at.child('allocatable').child('count'), driver.allocatable.count, 'must be greater than or equal to 0');
+    else if (Buffer.byteLength(driver.nodeID) > NODE_ID_MAX_BYTES)
+      errors.invalid(at.child('nodeID'), driver.nodeID, `must be ${NODE_ID_MAX_BYTES} characters or less`);
+    if (driver.allocatable?.count !== undefined && driver.allocatable.count < 0)
+      errors.invalid(
+        at.child('allocatable').child('count'),
+        driver.allocatable.count,
+        'must be greater than or equal to 0',
+      );
     if (names.has(driver.name)) errors.duplicate(at.child('name'), driver.name);
     names.add(driver.name);
     const keys = new Set<string>();

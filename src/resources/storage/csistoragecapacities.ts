@@ -16,16 +16,22 @@ export const csistoragecapacities = defineResource<CSIStorageCapacity>({
   validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    for (const field of ['nodeTopology', 'storageClassName'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
+    for (const field of ['nodeTopology', 'storageClassName'] as const)
+      checkImmutable(next[field], previous[field], Path.root(field), errors);
     return errors.list;
   },
-  table: { columns: columns('Name', 'Created At:date'), row: (capacity) => [nameOf(capacity), capacity.metadata?.creationTimestamp ?? null] },
+  table: {
+    columns: columns('Name', 'Created At:date'),
+    row: (capacity) => [nameOf(capacity), capacity.metadata?.creationTimestamp ?? null],
+  },
 });
 
 function validate(object: CSIStorageCapacity): Errors['list'] {
-  const errors = new Errors(), name = object.storageClassName ?? '';
+  const errors = new Errors(),
+    name = object.storageClassName ?? '';
   checkLabelSelector(object.nodeTopology, Path.root('nodeTopology'), errors);
   errors.invalidEach(Path.root('storageClassName'), name, validateDNS1123Subdomain(name));
-  if (object.capacity !== undefined && quantityOf(object.capacity).sign < 0) errors.invalid(Path.root('capacity'), object.capacity, NEGATIVE);
+  if (object.capacity !== undefined && quantityOf(object.capacity).sign < 0)
+    errors.invalid(Path.root('capacity'), object.capacity, NEGATIVE);
   return errors.list;
 }

@@ -23,17 +23,35 @@ export const storageclasses = defineResource<StorageClass>({
   validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    for (const field of ['parameters', 'provisioner', 'reclaimPolicy', 'volumeBindingMode'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
+    for (const field of ['parameters', 'provisioner', 'reclaimPolicy', 'volumeBindingMode'] as const)
+      checkImmutable(next[field], previous[field], Path.root(field), errors);
     return [...validate(next), ...errors.list];
   },
-  warnings: ({ allowedTopologies = [] }) => allowedTopologies.flatMap(({ matchLabelExpressions = [] }, i) => nodeKeyWarnings(matchLabelExpressions, `allowedTopologies[${i}].matchLabelExpressions`)),
+  warnings: ({ allowedTopologies = [] }) =>
+    allowedTopologies.flatMap(({ matchLabelExpressions = [] }, i) =>
+      nodeKeyWarnings(matchLabelExpressions, `allowedTopologies[${i}].matchLabelExpressions`),
+    ),
   table: {
-    columns: columns('Name', 'Provisioner', 'ReclaimPolicy', 'VolumeBindingMode', 'AllowVolumeExpansion', 'Age'),
+    columns: columns(
+      'Name',
+      'Provisioner',
+      'ReclaimPolicy',
+      'VolumeBindingMode',
+      'AllowVolumeExpansion',
+      'Age',
+    ),
     row: (storageClass, context) => {
-      const isDefault = ['storageclass.kubernetes.io/is-default-class', 'storageclass.beta.kubernetes.io/is-default-class'].some((key) => storageClass.metadata?.annotations?.[key] === 'true');
+      const isDefault = [
+        'storageclass.kubernetes.io/is-default-class',
+        'storageclass.beta.kubernetes.io/is-default-class',
+      ].some((key) => storageClass.metadata?.annotations?.[key] === 'true');
       return [
-        isDefault ? `${nameOf(storageClass)} (default)` : nameOf(storageClass), storageClass.provisioner ?? '', storageClass.reclaimPolicy ?? 'Delete',
-        storageClass.volumeBindingMode ?? 'Immediate', storageClass.allowVolumeExpansion ?? false, ageOf(storageClass, context),
+        isDefault ? `${nameOf(storageClass)} (default)` : nameOf(storageClass),
+        storageClass.provisioner ?? '',
+        storageClass.reclaimPolicy ?? 'Delete',
+        storageClass.volumeBindingMode ?? 'Immediate',
+        storageClass.allowVolumeExpansion ?? false,
+        ageOf(storageClass, context),
       ];
     },
   },
@@ -43,8 +61,15 @@ function validate(storageClass: StorageClass): Errors['list'] {
   const errors = new Errors();
   checkProvisioner(storageClass.provisioner ?? '', Path.root('provisioner'), errors);
   checkParameters(storageClass.parameters, Path.root('parameters'), errors, true);
-  if (storageClass.reclaimPolicy) checkOptionalEnum(storageClass.reclaimPolicy, ['Delete', 'Retain'], ROOT, 'reclaimPolicy', errors);
-  checkOptionalEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
+  if (storageClass.reclaimPolicy)
+    checkOptionalEnum(storageClass.reclaimPolicy, ['Delete', 'Retain'], ROOT, 'reclaimPolicy', errors);
+  checkOptionalEnum(
+    storageClass.volumeBindingMode,
+    ['Immediate', 'WaitForFirstConsumer'],
+    ROOT,
+    'volumeBindingMode',
+    errors,
+  );
   checkTopologies(storageClass.allowedTopologies ?? [], Path.root('allowedTopologies'), errors);
   return errors.list;
 }
@@ -54,9 +79,17 @@ export function checkProvisioner(name: string, path: Path, errors: Errors): void
   else errors.invalidEach(path, name, validateQualifiedName(name.toLowerCase()));
 }
 
-export function checkParameters(parameters: Record<string, string> | undefined, path: Path, errors: Errors, mayBeEmpty: boolean): void {
+export function checkParameters(
+  parameters: Record<string, string> | undefined,
+  path: Path,
+  errors: Errors,
+  mayBeEmpty: boolean,
+): void {
   const entries = Object.entries(parameters ?? {});
-  if (entries.length > PARAMETERS_MAX) { errors.tooLong(path, PARAMETERS_MAX); return; }
+  if (entries.length > PARAMETERS_MAX) {
+    errors.tooLong(path, PARAMETERS_MAX);
+    return;
+  }
   let bytes = 0;
   for (const [key, value] of entries) {
     if (key === '') errors.invalid(path, key, 'field can not be empty.');
@@ -71,8 +104,13 @@ function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, err
   const seen: string[] = terms.map(() => '[]');
   terms.forEach((term, i) => {
     checkTerm(term, path.index(i), errors);
-    const id = JSON.stringify((term.matchLabelExpressions ?? []).map(({ key = '', values = [] }) => [key, values.toSorted()]).toSorted(([a], [b]) => (a! < b! ? -1 : 1)));
-    for (const other of seen) if (other === id) errors.duplicate(path.index(i).child('matchLabelExpressions'), '');
+    const id = JSON.stringify(
+      (term.matchLabelExpressions ?? [])
+        .map(({ key = '', values = [] }) => [key, values.toSorted()])
+        .toSorted(([a], [b]) => (a! < b! ? -1 : 1)),
+    );
+    for (const other of seen)
+      if (other === id) errors.duplicate(path.index(i).child('matchLabelExpressions'), '');
     seen.push(id);
   });
 }
@@ -80,7 +118,8 @@ function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, err
 function checkTerm(term: TopologySelectorTerm, path: Path, errors: Errors): void {
   const keys = new Set<string>();
   term.matchLabelExpressions?.forEach((requirement, i) => {
-    const at = path.child('matchLabelExpressions').index(i), values = requirement.values ?? [];
+    const at = path.child('matchLabelExpressions').index(i),
+      values = requirement.values ?? [];
     if (values.length === 0) errors.required(at.child('values'));
     eachRepeated(values, (value, j) => errors.duplicate(at.child('values').index(j), value));
     checkQualifiedName(requirement.key, at.child('key'), errors);

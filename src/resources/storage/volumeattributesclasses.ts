@@ -14,11 +14,20 @@ export const volumeattributesclasses = defineResource<VolumeAttributesClass>({
   validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    if (next.driverName !== previous.driverName) errors.forbidden(Path.root('driverName'), 'updates to driverName are forbidden.');
-    if (!semanticEqual(next.parameters, previous.parameters)) errors.forbidden(Path.root('parameters'), 'updates to parameters are forbidden.');
+    if (next.driverName !== previous.driverName)
+      errors.forbidden(Path.root('driverName'), 'updates to driverName are forbidden.');
+    if (!semanticEqual(next.parameters, previous.parameters))
+      errors.forbidden(Path.root('parameters'), 'updates to parameters are forbidden.');
     return [...errors.list, ...validate(next)];
   },
-  table: { columns: columns('Name', 'DriverName', 'Age'), row: (object, context) => [isDefault(object) ? `${nameOf(object)} (default)` : nameOf(object), object.driverName ?? '', ageOf(object, context)] },
+  table: {
+    columns: columns('Name', 'DriverName', 'Age'),
+    row: (object, context) => [
+      isDefault(object) ? `${nameOf(object)} (default)` : nameOf(object),
+      object.driverName ?? '',
+      ageOf(object, context),
+    ],
+  },
 });
 
 function validate(object: VolumeAttributesClass): Errors['list'] {

@@ -18,7 +18,9 @@ export const storageversionmigrations = defineResource<StorageVersionMigration>(
   plural: 'storageversionmigrations',
   allowUnconditionalUpdate: false,
   written: { status: { without: ['spec', 'metadata'] } },
-  prepareForCreate: (migration) => { migration.status = {}; },
+  prepareForCreate: (migration) => {
+    migration.status = {};
+  },
   // It has no generation, as upstream has it.
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (migration) => {
@@ -38,14 +40,17 @@ export const storageversionmigrations = defineResource<StorageVersionMigration>(
     columns: columns('Name', 'Resource', 'Status').map((column) => ({ ...column, format: '' })),
     row: (migration) => {
       const { group, resource = '' } = migration.spec?.resource ?? {};
-      const shown = migration.status?.conditions?.findLast(({ type, status }) => status === 'True' && SHOWN.includes(type));
+      const shown = migration.status?.conditions?.findLast(
+        ({ type, status }) => status === 'True' && SHOWN.includes(type),
+      );
       return [nameOf(migration), group ? `${resource}.${group}` : resource, shown?.type ?? 'Unknown'];
     },
   },
 });
 
 function checkSpec({ spec }: StorageVersionMigration, errors: Errors): void {
-  const { group = '', resource = '' } = spec?.resource ?? {}, at = SPEC.child('resource');
+  const { group = '', resource = '' } = spec?.resource ?? {},
+    at = SPEC.child('resource');
   if (resource === '') errors.required(at.child('resource'), 'resource is required to be set');
   else invalidJoined(at.child('resource'), resource, validateDNS1035Label(resource), errors);
   if (group !== '') invalidJoined(at.child('group'), group, validateDNS1123Subdomain(group), errors);
@@ -53,16 +58,27 @@ function checkSpec({ spec }: StorageVersionMigration, errors: Errors): void {
 
 function checkStatus(next: StorageVersionMigration, previous: StorageVersionMigration): FieldError[] {
   const errors = new Errors();
-  const { resourceVersion = '', conditions } = next.status ?? {}, before = previous.status?.resourceVersion ?? '';
-  const at = STATUS.child('resourceVersion'), conditionsAt = STATUS.child('conditions');
+  const { resourceVersion = '', conditions } = next.status ?? {},
+    before = previous.status?.resourceVersion ?? '';
+  const at = STATUS.child('resourceVersion'),
+    conditionsAt = STATUS.child('conditions');
   const problem = resourceVersion === '' ? undefined : resourceVersionProblem(resourceVersion);
   if (problem !== undefined) errors.invalid(at, resourceVersion, problem);
   checkConditionList(conditions, conditionsAt, errors);
   if (before !== '' && before !== resourceVersion) errors.invalid(at, resourceVersion, IMMUTABLE);
-  if (OUTCOMES.every((outcome) => isTrue(conditions, outcome))) errors.invalid(conditionsAt, conditions, 'Both success and failed conditions cannot be true at the same time');
+  if (OUTCOMES.every((outcome) => isTrue(conditions, outcome)))
+    errors.invalid(
+      conditionsAt,
+      conditions,
+      'Both success and failed conditions cannot be true at the same time',
+    );
   for (const outcome of OUTCOMES) {
     if (!isTrue(previous.status?.conditions, outcome) || isTrue(conditions, outcome)) continue;
-    errors.invalid(conditionsAt, conditions ?? null, `${outcome === 'Succeeded' ? 'Success' : outcome} condition cannot be set to false once it is true`);
+    errors.invalid(
+      conditionsAt,
+      conditions ?? null,
+      `${outcome === 'Succeeded' ? 'Success' : outcome} condition cannot be set to false once it is true`,
+    );
   }
   return errors.list;
 }

@@ -20,20 +20,34 @@ export const imageLocality: SchedulerPlugin = {
     const { imageNodes, nodes } = cycle.snapshot;
     const names = imageNodes.size === 0 ? [] : imagesOf(cycle.pod.pod);
     if (!names.some((name) => imageNodes.has(name))) return 'skip';
-    const shares = new Map(names.map((name) => [name, (imageNodes.get(name) ?? 0) / Math.max(1, nodes.length)]));
+    const shares = new Map(
+      names.map((name) => [name, (imageNodes.get(name) ?? 0) / Math.max(1, nodes.length)]),
+    );
     cycle.state.set(STATE, { names, shares } satisfies ImageState);
     return undefined;
   },
   score(cycle, node) {
     const { names, shares } = cycle.state.get(STATE) as ImageState;
-    const bytes = names.reduce((sum, name) => sum + Math.trunc((node.images.get(name) ?? 0) * (shares.get(name) ?? 0)), 0);
+    const bytes = names.reduce(
+      (sum, name) => sum + Math.trunc((node.images.get(name) ?? 0) * (shares.get(name) ?? 0)),
+      0,
+    );
     const high = HIGH_BYTES_PER_CONTAINER * names.length;
-    return Math.trunc((MAX_NODE_SCORE * (Math.min(Math.max(bytes, LOW_BYTES), high) - LOW_BYTES)) / (high - LOW_BYTES));
+    return Math.trunc(
+      (MAX_NODE_SCORE * (Math.min(Math.max(bytes, LOW_BYTES), high) - LOW_BYTES)) / (high - LOW_BYTES),
+    );
   },
 };
 
-function imagesOf(pod: { readonly spec?: { readonly containers?: readonly { readonly image?: string }[]; readonly initContainers?: readonly { readonly image?: string }[] } }): string[] {
-  return [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? []].map((container) => withTag(container.image ?? ''));
+function imagesOf(pod: {
+  readonly spec?: {
+    readonly containers?: readonly { readonly image?: string }[];
+    readonly initContainers?: readonly { readonly image?: string }[];
+  };
+}): string[] {
+  return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].map((container) =>
+    withTag(container.image ?? ''),
+  );
 }
 
 function withTag(image: string): string {

@@ -29,7 +29,8 @@ export const interPodAffinity: SchedulerPlugin = {
     const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;
     const state: FilterState = { refusedBy: new Map(), wanted: new Map(), unwanted: new Map() };
     for (const node of ownTerms ? snapshot.nodes : snapshot.withRequiredAntiAffinity) {
-      for (const existing of ownTerms ? node.pods.values() : node.withRequiredAntiAffinity) count(cycle, { state, existing, node, step: 1 });
+      for (const existing of ownTerms ? node.pods.values() : node.withRequiredAntiAffinity)
+        count(cycle, { state, existing, node, step: 1 });
     }
     if (!ownTerms && state.refusedBy.size === 0) return 'skip';
     cycle.state.set(NAME, state);
@@ -37,25 +38,35 @@ export const interPodAffinity: SchedulerPlugin = {
   },
   filter(cycle, node) {
     const state = cycle.state.get(NAME) as FilterState;
-    if (!affinityHolds(cycle, { state, node })) return refusal(NAME, "node(s) didn't match pod affinity rules", { resolvable: false });
-    if (cycle.pod.requiredAntiAffinity.some((term) => at(state.unwanted, { term, node }) > 0)) return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
+    if (!affinityHolds(cycle, { state, node }))
+      return refusal(NAME, "node(s) didn't match pod affinity rules", { resolvable: false });
+    if (cycle.pod.requiredAntiAffinity.some((term) => at(state.unwanted, { term, node }) > 0))
+      return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
     for (const [key, byValue] of state.refusedBy) {
-      if ((byValue.get(node.labels[key] ?? '') ?? 0) > 0 && node.labels[key] !== undefined) return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
+      if ((byValue.get(node.labels[key] ?? '') ?? 0) > 0 && node.labels[key] !== undefined)
+        return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
     }
     return undefined;
   },
-  podRemoved: (cycle, { pod, node }) => count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: -1 }),
-  podAdded: (cycle, { pod, node }) => count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: 1 }),
+  podRemoved: (cycle, { pod, node }) =>
+    count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: -1 }),
+  podAdded: (cycle, { pod, node }) =>
+    count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: 1 }),
   cloneState(state) {
     const { refusedBy, wanted, unwanted } = state as FilterState;
-    return { refusedBy: copied(refusedBy), wanted: copied(wanted), unwanted: copied(unwanted) } satisfies FilterState;
+    return {
+      refusedBy: copied(refusedBy),
+      wanted: copied(wanted),
+      unwanted: copied(unwanted),
+    } satisfies FilterState;
   },
   preScore(cycle) {
     const { pod, snapshot } = cycle;
     const own = pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0;
     const scores: Counts = new Map();
     for (const node of own ? snapshot.nodes : snapshot.withAffinity) {
-      for (const existing of own ? node.pods.values() : node.withAffinity) attract(cycle, { scores, existing, node });
+      for (const existing of own ? node.pods.values() : node.withAffinity)
+        attract(cycle, { scores, existing, node });
     }
     if (scores.size === 0) return 'skip';
     cycle.state.set(SCORE, scores);
@@ -76,7 +87,8 @@ export const interPodAffinity: SchedulerPlugin = {
       low = Math.min(low, score);
       high = Math.max(high, score);
     }
-    for (let index = 0; index < scores.length; index += 1) scores[index] = high === low ? 0 : Math.trunc((100 * ((scores[index] ?? 0) - low)) / (high - low));
+    for (let index = 0; index < scores.length; index += 1)
+      scores[index] = high === low ? 0 : Math.trunc((100 * ((scores[index] ?? 0) - low)) / (high - low));
   },
 };
 
@@ -84,36 +96,59 @@ function copied(counts: Counts): Counts {
   return new Map([...counts].map(([key, byValue]) => [key, new Map(byValue)]));
 }
 
-interface Place { readonly term: AffinityTerm; readonly node: NodeInfo }
+interface Place {
+  readonly term: AffinityTerm;
+  readonly node: NodeInfo;
+}
 
 /** Nodes without the topology's label are in no domain of it. */
 function add(counts: Counts, { term, node, by }: Place & { readonly by: number }): void {
   const value = node.labels[term.topologyKey];
   if (value === undefined) return;
   let byValue = counts.get(term.topologyKey);
-  if (!byValue) counts.set(term.topologyKey, byValue = new Map());
+  if (!byValue) counts.set(term.topologyKey, (byValue = new Map()));
   byValue.set(value, (byValue.get(value) ?? 0) + by);
 }
 
 function at(counts: Counts, { term, node }: Place): number {
   const value = node.labels[term.topologyKey];
-  return value === undefined ? 0 : counts.get(term.topologyKey)?.get(value) ?? 0;
+  return value === undefined ? 0 : (counts.get(term.topologyKey)?.get(value) ?? 0);
 }
 
-interface CountChange { readonly state: FilterState; readonly existing: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }
+interface CountChange {
+  readonly state: FilterState;
+  readonly existing: PodInfo;
+  readonly node: NodeInfo;
+  readonly step: 1 | -1;
+}
 
 function count({ pod, snapshot }: Cycle, { state, existing, node, step }: CountChange): void {
-  const about = (term: AffinityTerm, other: PodInfo): boolean => termMatches(term, other, snapshot.namespaceLabels);
-  for (const term of existing.requiredAntiAffinity) if (about(term, pod)) add(state.refusedBy, { term, node, by: step });
-  for (const term of pod.requiredAntiAffinity) if (about(term, existing)) add(state.unwanted, { term, node, by: step });
+  const about = (term: AffinityTerm, other: PodInfo): boolean =>
+    termMatches(term, other, snapshot.namespaceLabels);
+  for (const term of existing.requiredAntiAffinity)
+    if (about(term, pod)) add(state.refusedBy, { term, node, by: step });
+  for (const term of pod.requiredAntiAffinity)
+    if (about(term, existing)) add(state.unwanted, { term, node, by: step });
   if (pod.requiredAffinity.length > 0 && pod.requiredAffinity.every((term) => about(term, existing))) {
     for (const term of pod.requiredAffinity) add(state.wanted, { term, node, by: step });
   }
 }
 
-function attract({ pod, snapshot }: Cycle, { scores, existing, node }: { readonly scores: Counts; readonly existing: PodInfo; readonly node: NodeInfo }): void {
-  const pull = (terms: readonly AffinityTerm[], by: { readonly about: PodInfo; readonly weight: (term: AffinityTerm) => number }): void => {
-    for (const term of terms) if (termMatches(term, by.about, snapshot.namespaceLabels)) add(scores, { term, node, by: by.weight(term) });
+function attract(
+  { pod, snapshot }: Cycle,
+  {
+    scores,
+    existing,
+    node,
+  }: { readonly scores: Counts; readonly existing: PodInfo; readonly node: NodeInfo },
+): void {
+  const pull = (
+    terms: readonly AffinityTerm[],
+    by: { readonly about: PodInfo; readonly weight: (term: AffinityTerm) => number },
+  ): void => {
+    for (const term of terms)
+      if (termMatches(term, by.about, snapshot.namespaceLabels))
+        add(scores, { term, node, by: by.weight(term) });
   };
   pull(pod.preferredAffinity, { about: existing, weight: (term) => term.weight });
   pull(pod.preferredAntiAffinity, { about: existing, weight: (term) => -term.weight });
@@ -123,10 +158,15 @@ function attract({ pod, snapshot }: Cycle, { scores, existing, node }: { readonl
 }
 
 /** The first pod of a group that wants to be near its own kind may go anywhere that has the topology. */
-function affinityHolds({ pod, snapshot }: Cycle, { state, node }: { readonly state: FilterState; readonly node: NodeInfo }): boolean {
+function affinityHolds(
+  { pod, snapshot }: Cycle,
+  { state, node }: { readonly state: FilterState; readonly node: NodeInfo },
+): boolean {
   if (pod.requiredAffinity.length === 0) return true;
   if (!pod.requiredAffinity.every((term) => node.labels[term.topologyKey] !== undefined)) return false;
   if (pod.requiredAffinity.every((term) => at(state.wanted, { term, node }) > 0)) return true;
-  const nobody = [...state.wanted.values()].every((byValue) => [...byValue.values()].every((value) => value <= 0));
+  const nobody = [...state.wanted.values()].every((byValue) =>
+    [...byValue.values()].every((value) => value <= 0),
+  );
   return nobody && pod.requiredAffinity.every((term) => termMatches(term, pod, snapshot.namespaceLabels));
 }

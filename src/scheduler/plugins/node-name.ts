@@ -5,5 +5,8 @@ export const nodeName: SchedulerPlugin = {
   name: 'NodeName',
   wakesOn: ['node-added'],
   preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
-  filter: ({ pod }, node) => (pod.pod.spec?.nodeName === node.name ? undefined : refusal('NodeName', "node(s) didn't match the requested node name", { resolvable: false })),
+  filter: ({ pod }, node) =>
+    pod.pod.spec?.nodeName === node.name
+      ? undefined
+      : refusal('NodeName', "node(s) didn't match the requested node name", { resolvable: false }),
 };

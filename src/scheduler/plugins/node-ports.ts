@@ -5,5 +5,8 @@ export const nodePorts: SchedulerPlugin = {
   name: 'NodePorts',
   wakesOn: ['pod-deleted', 'node-added'],
   preFilter: ({ pod }) => (pod.hostPorts.length === 0 ? 'skip' : undefined),
-  filter: ({ pod }, node) => (node.portConflicts(pod.hostPorts) ? refusal('NodePorts', "node(s) didn't have free ports for the requested pod ports") : undefined),
+  filter: ({ pod }, node) =>
+    node.portConflicts(pod.hostPorts)
+      ? refusal('NodePorts', "node(s) didn't have free ports for the requested pod ports")
+      : undefined,
 };

@@ -11,14 +11,19 @@ export const nodeResourcesFit: SchedulerPlugin = {
   score({ pod }, node) {
     const { milliCPU, memoryBytes } = node.allocatable;
     const cpu = freeShare(node.scoringRequested.milliCPU + pod.scoringRequests.milliCPU, milliCPU);
-    const memory = freeShare(node.scoringRequested.memoryBytes + pod.scoringRequests.memoryBytes, memoryBytes);
+    const memory = freeShare(
+      node.scoringRequested.memoryBytes + pod.scoringRequests.memoryBytes,
+      memoryBytes,
+    );
     const counted = (milliCPU > 0 ? 1 : 0) + (memoryBytes > 0 ? 1 : 0);
     return counted === 0 ? 0 : Math.trunc((cpu + memory) / counted);
   },
 };
 
 function freeShare(requested: number, capacity: number): number {
-  return capacity === 0 || requested > capacity ? 0 : Math.trunc(((capacity - requested) * MAX_NODE_SCORE) / capacity);
+  return capacity === 0 || requested > capacity
+    ? 0
+    : Math.trunc(((capacity - requested) * MAX_NODE_SCORE) / capacity);
 }
 
 /** Every resource that is short, in upstream's order. Not resolvable when even the empty node is too small. */
@@ -27,14 +32,26 @@ export function insufficient({ requests }: PodInfo, node: NodeInfo): Refusal | u
   let reasons: string[] | undefined;
   let resolvable = true;
   if (node.pods.size + 1 > node.podLimit) reasons = ['Too many pods'];
-  const need = (name: string, { wanted, used, total }: { readonly wanted: number; readonly used: number; readonly total: number }): void => {
+  const need = (
+    name: string,
+    { wanted, used, total }: { readonly wanted: number; readonly used: number; readonly total: number },
+  ): void => {
     if (wanted <= 0 || wanted <= total - used) return;
     (reasons ??= []).push(`Insufficient ${name}`);
     if (wanted > total) resolvable = false;
   };
   need('cpu', { wanted: requests.milliCPU, used: requested.milliCPU, total: allocatable.milliCPU });
-  need('memory', { wanted: requests.memoryBytes, used: requested.memoryBytes, total: allocatable.memoryBytes });
-  need('ephemeral-storage', { wanted: requests.ephemeralStorageBytes, used: requested.ephemeralStorageBytes, total: allocatable.ephemeralStorageBytes });
-  for (const [name, wanted] of requests.scalars) need(name, { wanted, used: requested.scalars.get(name) ?? 0, total: allocatable.scalars.get(name) ?? 0 });
+  need('memory', {
+    wanted: requests.memoryBytes,
+    used: requested.memoryBytes,
+    total: allocatable.memoryBytes,
+  });
+  need('ephemeral-storage', {
+    wanted: requests.ephemeralStorageBytes,
+    used: requested.ephemeralStorageBytes,
+    total: allocatable.ephemeralStorageBytes,
+  });
+  for (const [name, wanted] of requests.scalars)
+    need(name, { wanted, used: requested.scalars.get(name) ?? 0, total: allocatable.scalars.get(name) ?? 0 });
   return reasons && refusal('NodeResourcesFit', reasons, { resolvable });
 }

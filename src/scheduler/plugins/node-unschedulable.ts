@@ -9,7 +9,8 @@ export const nodeUnschedulable: SchedulerPlugin = {
   wakesOn: ['node-added', 'node-updated'],
   filter({ pod }, node) {
     if (!node.node?.spec?.unschedulable) return undefined;
-    if ((pod.pod.spec?.tolerations ?? []).some((toleration) => tolerates(toleration, TAINT))) return undefined;
+    if ((pod.pod.spec?.tolerations ?? []).some((toleration) => tolerates(toleration, TAINT)))
+      return undefined;
     return refusal('NodeUnschedulable', 'node(s) were unschedulable', { resolvable: false });
   },
 };

@@ -22,7 +22,12 @@ interface Constraint {
 }
 
 /** Matching pods per value of the topology key. `lowest` is remembered until a count changes. */
-interface Counted { readonly constraint: Constraint; readonly domains: Map<string, number>; readonly selfMatch: 0 | 1; lowest: number | undefined }
+interface Counted {
+  readonly constraint: Constraint;
+  readonly domains: Map<string, number>;
+  readonly selfMatch: 0 | 1;
+  lowest: number | undefined;
+}
 
 /** Without counts for the host topology: there a node's own pods are counted when it is scored. */
 interface ScoreState {
@@ -38,30 +43,54 @@ export const podTopologySpread: SchedulerPlugin = {
   preFilter(cycle) {
     const constraints = ownConstraints(cycle.pod, 'DoNotSchedule');
     if (constraints.length === 0) return 'skip';
-    cycle.state.set(NAME, constraints.map((constraint): Counted => ({
-      constraint, domains: countDomains(cycle, { constraint, all: constraints }), selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0, lowest: undefined,
-    })));
+    cycle.state.set(
+      NAME,
+      constraints.map((constraint): Counted => ({
+        constraint,
+        domains: countDomains(cycle, { constraint, all: constraints }),
+        selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0,
+        lowest: undefined,
+      })),
+    );
     return undefined;
   },
   filter(cycle, node) {
     for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
       const { constraint, domains, selfMatch } = counted;
       const value = node.labels[constraint.topologyKey];
-      if (value === undefined) return refusal(NAME, "node(s) didn't match pod topology spread constraints (missing required label)", { resolvable: false });
-      if ((domains.get(value) ?? 0) + selfMatch - lowestCount(counted) > constraint.maxSkew) return refusal(NAME, "node(s) didn't match pod topology spread constraints");
+      if (value === undefined)
+        return refusal(
+          NAME,
+          "node(s) didn't match pod topology spread constraints (missing required label)",
+          { resolvable: false },
+        );
+      if ((domains.get(value) ?? 0) + selfMatch - lowestCount(counted) > constraint.maxSkew)
+        return refusal(NAME, "node(s) didn't match pod topology spread constraints");
     }
     return undefined;
   },
-  cloneState: (state) => (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
+  cloneState: (state) =>
+    (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
   podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
   podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
   preScore(cycle, nodes) {
     const own = (cycle.pod.pod.spec?.topologySpreadConstraints ?? []).length > 0;
     const constraints = own ? ownConstraints(cycle.pod, 'ScheduleAnyway') : defaultConstraints(cycle);
     if (constraints.length === 0) return 'skip';
-    const ignored = new Set(own ? nodes.filter((node) => constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined)).map((node) => node.name) : []);
-    const counted = constraints.map((constraint) => ({ constraint, domains: scoreDomains(cycle, { constraint, all: own ? constraints : [], nodes, ignored }) }));
-    const weights = counted.map(({ constraint, domains }) => Math.log((constraint.topologyKey === HOSTNAME ? nodes.length - ignored.size : domains.size) + 2));
+    const ignored = new Set(
+      own
+        ? nodes
+            .filter((node) => constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined))
+            .map((node) => node.name)
+        : [],
+    );
+    const counted = constraints.map((constraint) => ({
+      constraint,
+      domains: scoreDomains(cycle, { constraint, all: own ? constraints : [], nodes, ignored }),
+    }));
+    const weights = counted.map(({ constraint, domains }) =>
+      Math.log((constraint.topologyKey === HOSTNAME ? nodes.length - ignored.size : domains.size) + 2),
+    );
     cycle.state.set(SCORE, { counted, weights, ignored } satisfies ScoreState);
     return undefined;
   },
@@ -72,7 +101,8 @@ export const podTopologySpread: SchedulerPlugin = {
     for (const [index, { constraint, domains }] of counted.entries()) {
       const value = node.labels[constraint.topologyKey];
       if (value === undefined) continue;
-      const count = constraint.topologyKey === HOSTNAME ? node.count(constraint.matcher) : domains.get(value) ?? 0;
+      const count =
+        constraint.topologyKey === HOSTNAME ? node.count(constraint.matcher) : (domains.get(value) ?? 0);
       sum += count * (weights[index] ?? 0) + (constraint.maxSkew - 1);
     }
     return Math.round(sum);
@@ -87,7 +117,11 @@ export const podTopologySpread: SchedulerPlugin = {
       high = Math.max(high, scores[index] ?? 0);
     }
     for (const [index, node] of nodes.entries()) {
-      scores[index] = ignored.has(node.name) ? 0 : high === 0 ? 100 : Math.trunc((100 * (high + low - (scores[index] ?? 0))) / high);
+      scores[index] = ignored.has(node.name)
+        ? 0
+        : high === 0
+          ? 100
+          : Math.trunc((100 * (high + low - (scores[index] ?? 0))) / high);
     }
   },
 };
@@ -102,26 +136,38 @@ function lowestCount(counted: Counted): number {
 }
 
 function ownConstraints(pod: PodInfo, whenUnsatisfiable: string): Constraint[] {
-  return (pod.pod.spec?.topologySpreadConstraints ?? []).filter((raw) => raw.whenUnsatisfiable === whenUnsatisfiable).map((raw) => ({
-    topologyKey: raw.topologyKey,
-    maxSkew: raw.maxSkew,
-    minDomains: raw.minDomains ?? 1,
-    matcher: matcherOf(selectorWithKeys(raw, pod), pod.namespace),
-    honourAffinity: raw.nodeAffinityPolicy !== 'Ignore',
-    honourTaints: raw.nodeTaintsPolicy === 'Honor',
-  }));
+  return (pod.pod.spec?.topologySpreadConstraints ?? [])
+    .filter((raw) => raw.whenUnsatisfiable === whenUnsatisfiable)
+    .map((raw) => ({
+      topologyKey: raw.topologyKey,
+      maxSkew: raw.maxSkew,
+      minDomains: raw.minDomains ?? 1,
+      matcher: matcherOf(selectorWithKeys(raw, pod), pod.namespace),
+      honourAffinity: raw.nodeAffinityPolicy !== 'Ignore',
+      honourTaints: raw.nodeTaintsPolicy === 'Honor',
+    }));
 }
 
 function matcherOf(selector: LabelSelectorObject | undefined, namespace: string): PodMatcher {
   const compiled = compileLabelSelector(selector);
-  return { namespace, key: `${namespace}/${JSON.stringify(selector ?? null)}`, matches: (labels) => compiled.matches(labels) };
+  return {
+    namespace,
+    key: `${namespace}/${JSON.stringify(selector ?? null)}`,
+    matches: (labels) => compiled.matches(labels),
+  };
 }
 
 function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSelectorObject | undefined {
   const selector = raw.labelSelector as LabelSelectorObject | undefined;
   const keys = (raw.matchLabelKeys ?? []).filter((key) => pod.labels[key] !== undefined);
   if (!selector || keys.length === 0) return selector;
-  return { ...selector, matchExpressions: [...selector.matchExpressions ?? [], ...keys.map((key) => ({ key, operator: 'In', values: [pod.labels[key] ?? ''] }))] };
+  return {
+    ...selector,
+    matchExpressions: [
+      ...(selector.matchExpressions ?? []),
+      ...keys.map((key) => ({ key, operator: 'In', values: [pod.labels[key] ?? ''] })),
+    ],
+  };
 }
 
 /** Spread what one Service or controller selects over hosts (skew 3) and zones (skew 5). */
@@ -129,10 +175,16 @@ function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
   const matcher = snapshot.siblings(pod);
   if (!matcher) return [];
   const shared = { minDomains: 1, matcher, honourAffinity: true, honourTaints: false };
-  return [{ topologyKey: HOSTNAME, maxSkew: 3, ...shared }, { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, ...shared }];
+  return [
+    { topologyKey: HOSTNAME, maxSkew: 3, ...shared },
+    { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, ...shared },
+  ];
 }
 
-interface Counting { readonly constraint: Constraint; readonly all: readonly Constraint[] }
+interface Counting {
+  readonly constraint: Constraint;
+  readonly all: readonly Constraint[];
+}
 
 /** Over the nodes the pod could use and that have every topology key. */
 function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
@@ -147,7 +199,10 @@ function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
 }
 
 /** Only the domains that a node to be scored is in. */
-function scoreDomains(cycle: Cycle, counting: Counting & { readonly nodes: readonly NodeInfo[]; readonly ignored: ReadonlySet<string> }): Map<string, number> {
+function scoreDomains(
+  cycle: Cycle,
+  counting: Counting & { readonly nodes: readonly NodeInfo[]; readonly ignored: ReadonlySet<string> },
+): Map<string, number> {
   const { topologyKey, matcher } = counting.constraint;
   const domains = new Map<string, number>();
   if (topologyKey === HOSTNAME) return domains;
@@ -159,22 +214,38 @@ function scoreDomains(cycle: Cycle, counting: Counting & { readonly nodes: reado
   for (const node of cycle.snapshot.nodes) {
     const value = node.labels[topologyKey];
     const before = value === undefined || node.pods.size === 0 ? undefined : domains.get(value);
-    if (value !== undefined && before !== undefined && isCounted(cycle, { ...counting, node })) domains.set(value, before + node.count(matcher));
+    if (value !== undefined && before !== undefined && isCounted(cycle, { ...counting, node }))
+      domains.set(value, before + node.count(matcher));
   }
   return domains;
 }
 
-function isCounted({ pod }: Cycle, { node, constraint, all }: Counting & { readonly node: NodeInfo }): boolean {
+function isCounted(
+  { pod }: Cycle,
+  { node, constraint, all }: Counting & { readonly node: NodeInfo },
+): boolean {
   for (const { topologyKey } of all) if (node.labels[topologyKey] === undefined) return false;
   return eligible(pod, { node, constraint });
 }
 
-function eligible(pod: PodInfo, { node, constraint }: { readonly node: NodeInfo; readonly constraint: Constraint }): boolean {
+function eligible(
+  pod: PodInfo,
+  { node, constraint }: { readonly node: NodeInfo; readonly constraint: Constraint },
+): boolean {
   if (constraint.honourAffinity && !matchesRequired(pod, node)) return false;
-  return !constraint.honourTaints || firstUntolerated(node.taints, { tolerations: pod.pod.spec?.tolerations ?? [], effects: ['NoSchedule', 'NoExecute'] }) === undefined;
+  return (
+    !constraint.honourTaints ||
+    firstUntolerated(node.taints, {
+      tolerations: pod.pod.spec?.tolerations ?? [],
+      effects: ['NoSchedule', 'NoExecute'],
+    }) === undefined
+  );
 }
 
-function shift(cycle: Cycle, { pod, node, step }: { readonly pod: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }): void {
+function shift(
+  cycle: Cycle,
+  { pod, node, step }: { readonly pod: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 },
+): void {
   // Those that are being deleted were not counted.
   if (pod.namespace !== cycle.pod.namespace || pod.pod.metadata?.deletionTimestamp) return;
   for (const counted of cycle.state.get(NAME) as readonly Counted[]) {

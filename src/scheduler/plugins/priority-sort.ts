@@ -1,5 +1,9 @@
 /** PrioritySort: the queue's order. Higher priority first, then whoever waits longer. */
-export interface Queued { readonly priority: number; readonly sinceMs: number; readonly order: number }
+export interface Queued {
+  readonly priority: number;
+  readonly sinceMs: number;
+  readonly order: number;
+}
 
 export function queuedBefore(a: Queued, b: Queued): boolean {
   if (a.priority !== b.priority) return a.priority > b.priority;

@@ -24,6 +24,10 @@ export const volumeBinding: SchedulerPlugin = {
   },
   filter(cycle, node) {
     const fits = cycle.state.get('VolumeBinding') as readonly Fits[];
-    return fits.every((fit) => fit(node)) ? undefined : refusal('VolumeBinding', "node(s) didn't match PersistentVolume's node affinity", { resolvable: false });
+    return fits.every((fit) => fit(node))
+      ? undefined
+      : refusal('VolumeBinding', "node(s) didn't match PersistentVolume's node affinity", {
+          resolvable: false,
+        });
   },
 };

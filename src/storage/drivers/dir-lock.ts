@@ -28,8 +28,9 @@ export function lockDir(dir: string): DirLock {
   } catch (error) {
     database?.close();
     const { errcode } = error as { errcode?: number };
-    if (errcode === SQLITE_BUSY) throw new StoreError('locked', `${what}: locked by process ${readHolder(pidFile)}`, { cause: error });
-    throw diskError(what, errcode === undefined ? error : reasonOf(dir) ?? error);
+    if (errcode === SQLITE_BUSY)
+      throw new StoreError('locked', `${what}: locked by process ${readHolder(pidFile)}`, { cause: error });
+    throw diskError(what, errcode === undefined ? error : (reasonOf(dir) ?? error));
   }
   const held = database;
   return { release: () => held.close() };

@@ -19,6 +19,9 @@ test('every driver of the list opens', async () => {
 });
 
 test('what is not in the list is refused by name', async () => {
-  assert.throws(() => openStore({ driver: 'toString' as never }), /no storage driver "toString"; there are lmdb, memory/);
+  assert.throws(
+    () => openStore({ driver: 'toString' as never }),
+    /no storage driver "toString"; there are lmdb, memory/,
+  );
   await assert.rejects(openStore({ driver: 'lmdb' }), /needs a dir/);
 });

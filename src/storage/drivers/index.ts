@@ -11,7 +11,8 @@ interface DriverOptions extends LocalStoreOptions {
 
 /** Imported only when it is asked for: a driver may bring native code. */
 const DRIVERS = {
-  lmdb: async (options: DriverOptions) => (await import('./lmdb.ts')).openLmdbStore({ ...options, dir: needDir('lmdb', options.dir) }),
+  lmdb: async (options: DriverOptions) =>
+    (await import('./lmdb.ts')).openLmdbStore({ ...options, dir: needDir('lmdb', options.dir) }),
   memory: async (options: DriverOptions) => (await import('./memory.ts')).createMemoryStore(options),
 } satisfies Readonly<Record<string, (options: DriverOptions) => Promise<Store>>>;
 
@@ -25,7 +26,10 @@ export const STORAGE_DRIVERS = Object.keys(DRIVERS) as readonly StorageDriver[];
 
 export function openStore(options: OpenStoreOptions): Promise<Store> {
   const open = Object.hasOwn(DRIVERS, options.driver) ? DRIVERS[options.driver] : undefined;
-  if (!open) throw new TypeError(`There is no storage driver ${JSON.stringify(options.driver)}; there are ${STORAGE_DRIVERS.join(', ')}`);
+  if (!open)
+    throw new TypeError(
+      `There is no storage driver ${JSON.stringify(options.driver)}; there are ${STORAGE_DRIVERS.join(', ')}`,
+    );
   return open(options);
 }
 

@@ -85,23 +85,37 @@ class Check {
     this.#reached = new Uint8Array(Math.ceil((meta.lastPage + 1) / 8));
     const trees = new Map<string, Tree>();
     let format: number | undefined;
-    this.#walk(meta.main, { name: 'of tables', ordered: true, visit: ({ key, data, flags }) => {
-      const name = key.toString('utf8').replace(/\0$/, '');
-      if (flags === SUB_TREE && data.length === TREE_BYTES) trees.set(name, this.#tree(data));
-      else if (flags === 0 && name === STATE_KEY) format = stateFormat(data);
-      else this.#fail('the list of tables holds something else');
-    } });
+    this.#walk(meta.main, {
+      name: 'of tables',
+      ordered: true,
+      visit: ({ key, data, flags }) => {
+        const name = key.toString('utf8').replace(/\0$/, '');
+        if (flags === SUB_TREE && data.length === TREE_BYTES) trees.set(name, this.#tree(data));
+        else if (flags === 0 && name === STATE_KEY) format = stateFormat(data);
+        else this.#fail('the list of tables holds something else');
+      },
+    });
     // Before the rest: a newer format may lay out everything else in another way.
     this.#checkFormat(format);
     this.#walk(meta.free, { name: 'free pages', ordered: false, visit: () => {} });
-    this.#walkTable(trees, 'log', ({ data }) => { if (!isSoundEntry(data)) this.#fail('a log entry has a wrong checksum'); });
-    this.#walkTable(trees, 'live', ({ key, data }) => { if (!isSoundHead(key, data)) this.#fail('a key has a wrong checksum'); });
-    this.#walkTable(trees, 'expiry', ({ key }) => { if (key.length !== 12) this.#fail('an expiry mark has a wrong length'); });
+    this.#walkTable(trees, 'log', ({ data }) => {
+      if (!isSoundEntry(data)) this.#fail('a log entry has a wrong checksum');
+    });
+    this.#walkTable(trees, 'live', ({ key, data }) => {
+      if (!isSoundHead(key, data)) this.#fail('a key has a wrong checksum');
+    });
+    this.#walkTable(trees, 'expiry', ({ key }) => {
+      if (key.length !== 12) this.#fail('an expiry mark has a wrong length');
+    });
   }
 
   #checkFormat(format: number | undefined): void {
     if (format === undefined) return this.#fail('the state record is missing or has a wrong checksum');
-    if (format > FORMAT) throw new StoreError('version', `${this.#what}: it has format ${format}, and this program knows formats up to ${FORMAT}`);
+    if (format > FORMAT)
+      throw new StoreError(
+        'version',
+        `${this.#what}: it has format ${format}, and this program knows formats up to ${FORMAT}`,
+      );
   }
 
   #walkTable(trees: ReadonlyMap<string, Tree>, name: string, visit: Visit): void {
@@ -115,8 +129,12 @@ class Check {
     const second = this.#meta(first.pageSize);
     for (const { version } of [first, second]) {
       if (version === this.#dataVersion) continue;
-      if (version < this.#dataVersion || version > 100) this.#fail(`LMDB data version ${version} is impossible`);
-      throw new StoreError('version', `${this.#what}: it has LMDB data version ${version}, and this program knows ${this.#dataVersion}`);
+      if (version < this.#dataVersion || version > 100)
+        this.#fail(`LMDB data version ${version} is impossible`);
+      throw new StoreError(
+        'version',
+        `${this.#what}: it has LMDB data version ${version}, and this program knows ${this.#dataVersion}`,
+      );
     }
     return second.txn > first.txn ? second : first;
   }
@@ -124,17 +142,27 @@ class Check {
   #meta(offset: number): Meta {
     const page = this.#read(offset, 176, 'a meta page');
     const pageSize = page.readUInt32LE(48);
-    if ((page.readUInt16LE(18) & META) === 0 || page.readUInt32LE(24) !== MAGIC) this.#fail('it is no LMDB file, or a meta page is damaged');
-    if (pageSize < 512 || pageSize > 65536 || (pageSize & (pageSize - 1)) !== 0) this.#fail('the page size is impossible');
+    if ((page.readUInt16LE(18) & META) === 0 || page.readUInt32LE(24) !== MAGIC)
+      this.#fail('it is no LMDB file, or a meta page is damaged');
+    if (pageSize < 512 || pageSize > 65536 || (pageSize & (pageSize - 1)) !== 0)
+      this.#fail('the page size is impossible');
     return {
-      pageSize, version: page.readUInt32LE(28) & 0xffff, lastPage: Number(page.readBigUInt64LE(144)), txn: page.readBigUInt64LE(152),
-      free: this.#tree(page.subarray(48, 96)), main: this.#tree(page.subarray(96, 144)),
+      pageSize,
+      version: page.readUInt32LE(28) & 0xffff,
+      lastPage: Number(page.readBigUInt64LE(144)),
+      txn: page.readBigUInt64LE(152),
+      free: this.#tree(page.subarray(48, 96)),
+      main: this.#tree(page.subarray(96, 144)),
     };
   }
 
   #tree(data: Buffer): Tree {
     const root = data.readBigUInt64LE(40);
-    return { depth: data.readUInt16LE(6), entries: Number(data.readBigUInt64LE(32)), root: root === NO_PAGE ? undefined : Number(root) };
+    return {
+      depth: data.readUInt16LE(6),
+      entries: Number(data.readBigUInt64LE(32)),
+      root: root === NO_PAGE ? undefined : Number(root),
+    };
   }
 
   /** Visits every leaf node in order, with overflow values put together. */
@@ -145,7 +173,8 @@ class Check {
     const damaged = (problem: string): never => this.#fail(`${problem} in table ${name}`);
     const leaf = (node: Node): void => {
       if (ordered && last && Buffer.compare(last, node.key) >= 0) damaged('keys are out of order');
-      if (ordered && lowerBound && Buffer.compare(lowerBound, node.key) > 0) damaged('a key is in the wrong place');
+      if (ordered && lowerBound && Buffer.compare(lowerBound, node.key) > 0)
+        damaged('a key is in the wrong place');
       last = node.key;
       entries++;
       visit(node);
@@ -168,7 +197,8 @@ class Check {
         }
       }
     };
-    if (tree.depth > MAX_DEPTH || (tree.root === undefined) !== (tree.depth === 0)) damaged('the depth is impossible');
+    if (tree.depth > MAX_DEPTH || (tree.root === undefined) !== (tree.depth === 0))
+      damaged('the depth is impossible');
     if (tree.root !== undefined) descend(tree.root, tree.depth);
     if (entries !== tree.entries) damaged(`${entries} entries instead of ${tree.entries}`);
   }
@@ -189,29 +219,43 @@ class Check {
     const pages = Math.floor((PAGE_HEADER - 1 + size) / this.#pageSize) + 1;
     for (let i = 0; i < pages; i++) this.#reach(number + i);
     const bytes = this.#read(number * this.#pageSize, PAGE_HEADER + size, `page ${number}`);
-    if (Number(bytes.readBigUInt64LE(0)) !== number || (bytes.readUInt16LE(18) & OVERFLOW) === 0 || bytes.readUInt32LE(20) < pages) this.#fail(`page ${number} is damaged`);
+    if (
+      Number(bytes.readBigUInt64LE(0)) !== number ||
+      (bytes.readUInt16LE(18) & OVERFLOW) === 0 ||
+      bytes.readUInt32LE(20) < pages
+    )
+      this.#fail(`page ${number} is damaged`);
     return bytes.subarray(PAGE_HEADER);
   }
 
   #page(number: number, kind: number): Buffer {
     this.#reach(number);
     const page = this.#read(number * this.#pageSize, this.#pageSize, `page ${number}`);
-    if (Number(page.readBigUInt64LE(0)) !== number || (page.readUInt16LE(18) & (BRANCH | LEAF | OVERFLOW | META)) !== kind) this.#fail(`page ${number} is damaged`);
+    if (
+      Number(page.readBigUInt64LE(0)) !== number ||
+      (page.readUInt16LE(18) & (BRANCH | LEAF | OVERFLOW | META)) !== kind
+    )
+      this.#fail(`page ${number} is damaged`);
     return page;
   }
 
   #count(page: Buffer, number: number): number {
     const lower = page.readUInt16LE(20);
     const upper = page.readUInt16LE(22);
-    if (lower % 2 !== 0 || lower > upper || upper > this.#pageSize - PAGE_HEADER) this.#fail(`page ${number} is damaged`);
+    if (lower % 2 !== 0 || lower > upper || upper > this.#pageSize - PAGE_HEADER)
+      this.#fail(`page ${number} is damaged`);
     return lower / 2;
   }
 
   /** Where node i begins; its header and key are within the page. */
   #node(page: Buffer, { number, i }: { number: number; i: number }): number {
     const at = PAGE_HEADER + page.readUInt16LE(PAGE_HEADER + 2 * i);
-    if (at < PAGE_HEADER + page.readUInt16LE(22) || at + NODE_HEADER > this.#pageSize
-      || at + NODE_HEADER + page.readUInt16LE(at + 6) > this.#pageSize) this.#fail(`page ${number} is damaged`);
+    if (
+      at < PAGE_HEADER + page.readUInt16LE(22) ||
+      at + NODE_HEADER > this.#pageSize ||
+      at + NODE_HEADER + page.readUInt16LE(at + 6) > this.#pageSize
+    )
+      this.#fail(`page ${number} is damaged`);
     return at;
   }
 
@@ -236,6 +280,9 @@ class Check {
   }
 
   #fail(problem: string): never {
-    throw new StoreError('corrupt', `${this.#what}: it is damaged (${problem}); it was left as it is; restore it from a copy`);
+    throw new StoreError(
+      'corrupt',
+      `${this.#what}: it is damaged (${problem}); it was left as it is; restore it from a copy`,
+    );
   }
 }

@@ -35,8 +35,12 @@ export class PendingHeads {
     this.#gather = gather;
   }
 
-  get size(): number { return this.#heads.size; }
-  get applied(): Revision { return this.#applied; }
+  get size(): number {
+    return this.#heads.size;
+  }
+  get applied(): Revision {
+    return this.#applied;
+  }
 
   /** What the log says after `applied`, in its order. */
   replay({ key, revision, createRevision, deleted, expiresAtMs }: LogHeader): void {
@@ -50,16 +54,28 @@ export class PendingHeads {
   /** Keys from `start` on that begin with `prefix`, in order. */
   keys(prefix: string, start: string): string[] {
     const found: string[] = [];
-    for (const key of this.#heads.keys()) if (key.startsWith(prefix) && compareKeys(key, start) >= 0) found.push(key);
+    for (const key of this.#heads.keys())
+      if (key.startsWith(prefix) && compareKeys(key, start) >= 0) found.push(key);
     return found.sort(compareKeys);
   }
 
   /** For a commit of so many entries; last: the newest revision that is durable already. all: everything at once. */
-  slice({ entries, last, all = false }: { readonly entries: number; readonly last: Revision; readonly all?: boolean }): Slice {
-    if (!this.#pass && (all || this.#heads.size >= this.#gather)) this.#pass = { keys: [...this.#heads.keys()].sort(compareKeys), upTo: last, next: 0 };
+  slice({
+    entries,
+    last,
+    all = false,
+  }: {
+    readonly entries: number;
+    readonly last: Revision;
+    readonly all?: boolean;
+  }): Slice {
+    if (!this.#pass && (all || this.#heads.size >= this.#gather))
+      this.#pass = { keys: [...this.#heads.keys()].sort(compareKeys), upTo: last, next: 0 };
     const pass = this.#pass;
     if (!pass) return { heads: [], applied: this.#applied, next: 0, isLast: false };
-    const next = all ? pass.keys.length : pass.next + Math.max(Math.min(MIN_SLICE, this.#gather), 2 * entries);
+    const next = all
+      ? pass.keys.length
+      : pass.next + Math.max(Math.min(MIN_SLICE, this.#gather), 2 * entries);
     const heads = pass.keys.slice(pass.next, next).flatMap((key) => {
       const head = this.#heads.get(key);
       return head ? [[key, head] as const] : [];
@@ -69,7 +85,13 @@ export class PendingHeads {
   }
 
   /** The commit is durable. written: what its entries left; forgotten: keys whose deletes it swept, out of `live` too. */
-  committed(slice: Slice, { written, forgotten }: { readonly written: ReadonlyMap<string, Head>; readonly forgotten: readonly string[] }): void {
+  committed(
+    slice: Slice,
+    {
+      written,
+      forgotten,
+    }: { readonly written: ReadonlyMap<string, Head>; readonly forgotten: readonly string[] },
+  ): void {
     // What changed while it was written stays for the next pass.
     for (const [key, head] of slice.heads) if (this.#heads.get(key) === head) this.#heads.delete(key);
     for (const key of forgotten) this.#heads.delete(key);

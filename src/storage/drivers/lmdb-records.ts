@@ -100,8 +100,12 @@ export function decodeHeader(revision: Revision, record: Buffer): LogHeader {
 }
 
 export function isSoundEntry(record: Buffer): boolean {
-  return record.length >= LOG_HEADER_BYTES && (record[0] === PUT || record[0] === DELETE)
-    && LOG_HEADER_BYTES + record.readUInt16BE(2) <= record.length && record.readUInt32BE(4) === crc32(record.subarray(8));
+  return (
+    record.length >= LOG_HEADER_BYTES &&
+    (record[0] === PUT || record[0] === DELETE) &&
+    LOG_HEADER_BYTES + record.readUInt16BE(2) <= record.length &&
+    record.readUInt32BE(4) === crc32(record.subarray(8))
+  );
 }
 
 export function encodeHead(key: string, head: Head): Buffer {
@@ -129,7 +133,9 @@ export function isSoundHead(key: Buffer, record: Buffer): boolean {
 }
 
 /** applied: the revision up to which `live` has what the log says (lmdb-heads.ts). */
-export interface StoredState extends BackendState { readonly applied: Revision }
+export interface StoredState extends BackendState {
+  readonly applied: Revision;
+}
 
 export function encodeState(state: StoredState): Buffer {
   const record = Buffer.alloc(STATE_BYTES);
@@ -156,5 +162,7 @@ export function decodeState(record: Buffer): StoredState {
 
 /** The format that a state record says, undefined when it is not sound. Readable in every format. */
 export function stateFormat(record: Buffer): number | undefined {
-  return record.length >= 8 && record.readUInt32BE(0) === crc32(record.subarray(4)) ? record.readUInt32BE(4) : undefined;
+  return record.length >= 8 && record.readUInt32BE(0) === crc32(record.subarray(4))
+    ? record.readUInt32BE(4)
+    : undefined;
 }

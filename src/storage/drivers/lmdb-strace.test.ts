@@ -16,13 +16,30 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 const skip = spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0 && 'strace does not work here';
 
 /** Runs `body` (with `store` and `say` in scope) in a child under strace; returns what it said and the trace. */
-function trace(dir: string, { body, inject = [] }: { body: string; inject?: readonly string[] }): { said: string[]; calls: string[] } {
+function trace(
+  dir: string,
+  { body, inject = [] }: { body: string; inject?: readonly string[] },
+): { said: string[]; calls: string[] } {
   const script = `import { writeSync } from 'node:fs'; import { openLmdbStore } from ${JSON.stringify(join(import.meta.dirname, 'lmdb.ts'))};
     const say = (text) => writeSync(1, 'say ' + text + '\\n'); const store = await openLmdbStore({ dir: ${JSON.stringify(dir)} }); ${body}; await store.close();`;
   const log = join(dir, '..', 'trace');
   const calls = 'trace=pwrite64,pwritev,writev,write,fdatasync,openat';
-  const output = execFileSync('strace', ['-f', '-o', log, '-e', calls, ...inject.flatMap((rule) => ['-e', `inject=${rule}`]),
-    process.execPath, '--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, UV_THREADPOOL_SIZE: '1' } }).toString();
+  const output = execFileSync(
+    'strace',
+    [
+      '-f',
+      '-o',
+      log,
+      '-e',
+      calls,
+      ...inject.flatMap((rule) => ['-e', `inject=${rule}`]),
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      script,
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, UV_THREADPOOL_SIZE: '1' } },
+  ).toString();
   return {
     said: output.split('\n').flatMap((line) => (line.startsWith('say ') ? [line.slice(4)] : [])),
     calls: readFileSync(log, 'utf8').split('\n'),
@@ -31,8 +48,10 @@ function trace(dir: string, { body, inject = [] }: { body: string; inject?: read
 
 describe('lmdb store: seen by strace', { skip }, () => {
   test('a put is acknowledged after its pages, fdatasync, and the synchronous write of the meta page', () => {
-    const { calls } = trace(join(scratch, 'order'), { body: `
-      for (let i = 0; i < 10; i++) { say('put'); await store.put('/k' + i, Buffer.alloc(1000, 'v')); say('acknowledged'); }` });
+    const { calls } = trace(join(scratch, 'order'), {
+      body: `
+      for (let i = 0; i < 10; i++) { say('put'); await store.put('/k' + i, Buffer.alloc(1000, 'v')); say('acknowledged'); }`,
+    });
     const fd = syncFd(calls);
     const order = calls.flatMap((call) => {
       if (call.includes('"say put')) return ['put'];
@@ -40,8 +59,15 @@ describe('lmdb store: seen by strace', { skip }, () => {
       if (/fdatasync\(\d+\)\s+= 0|fdatasync resumed>\)\s+= 0/.test(call)) return ['fdatasync'];
       return call.includes(`pwrite64(${fd},`) ? ['meta'] : [];
     });
-    const puts = order.slice(order.indexOf('put')).join(' ').split(/(?=put)/).map((one) => one.trim());
-    assert.deepEqual(puts.slice(0, 9), Array.from({ length: 9 }, () => 'put fdatasync meta acknowledged'));
+    const puts = order
+      .slice(order.indexOf('put'))
+      .join(' ')
+      .split(/(?=put)/)
+      .map((one) => one.trim());
+    assert.deepEqual(
+      puts.slice(0, 9),
+      Array.from({ length: 9 }, () => 'put fdatasync meta acknowledged'),
+    );
   });
 
   const attempts = `for (let i = 0; i < 30; i++) {
@@ -64,7 +90,10 @@ describe('lmdb store: seen by strace', { skip }, () => {
     const tenthMeta = ofThread.flatMap((call, i) => (call.includes(`pwrite64(${fd},`) ? [i + 1] : []))[10]!;
     const dir = join(scratch, 'meta');
     const injected = trace(dir, { body: attempts, inject: [`pwrite64:error=EIO:when=${tenthMeta}`] });
-    assert.ok(injected.calls.some((call) => call.includes(`pwrite64(${fd},`) && call.includes('INJECTED')), 'the meta page was hit');
+    assert.ok(
+      injected.calls.some((call) => call.includes(`pwrite64(${fd},`) && call.includes('INJECTED')),
+      'the meta page was hit',
+    );
     await checkAnswers(dir, { said: injected.said, refusal: 'io' });
     assert.equal(injected.said.filter((line) => line === 'io').length, 1);
   });
@@ -72,15 +101,27 @@ describe('lmdb store: seen by strace', { skip }, () => {
 
 /** The descriptor that writes the meta page. */
 function syncFd(calls: readonly string[]): string {
-  return /store\.mdb", O_WRONLY\|O_DSYNC.* = (\d+)$/.exec(calls.findLast((call) => call.includes('O_DSYNC'))!)![1]!;
+  return /store\.mdb", O_WRONLY\|O_DSYNC.* = (\d+)$/.exec(
+    calls.findLast((call) => call.includes('O_DSYNC'))!,
+  )![1]!;
 }
 
-async function checkAnswers(dir: string, { said, refusal }: { said: readonly string[]; refusal: string }): Promise<void> {
+async function checkAnswers(
+  dir: string,
+  { said, refusal }: { said: readonly string[]; refusal: string },
+): Promise<void> {
   assert.equal(said.length, 30);
   const acknowledged = said.filter((line) => line.startsWith('ok '));
   assert.ok(acknowledged.length > 3 && acknowledged.length < 30, said.join());
-  assert.ok(said.every((line) => line.startsWith('ok ') || line === refusal), said.join());
-  assert.deepEqual(acknowledged, acknowledged.map((_, i) => `ok ${i + 1}`), 'no revision is lost or given twice');
+  assert.ok(
+    said.every((line) => line.startsWith('ok ') || line === refusal),
+    said.join(),
+  );
+  assert.deepEqual(
+    acknowledged,
+    acknowledged.map((_, i) => `ok ${i + 1}`),
+    'no revision is lost or given twice',
+  );
   const store = await openLmdbStore({ dir });
   assert.equal(store.revision, acknowledged.length);
   await store.close();

@@ -1,6 +1,20 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -24,20 +38,26 @@ function newDir(): string {
 storageSuite('lmdb', async (options = {}) => {
   const dir = newDir();
   const store = await openLmdbStore({ dir, ...options });
-  return { store, dispose: async () => {
-    await store.close();
-    rmSync(dir, { recursive: true });
-  } };
+  return {
+    store,
+    dispose: async () => {
+      await store.close();
+      rmSync(dir, { recursive: true });
+    },
+  };
 });
 
 // As a store far busier: heads go into their table all the time.
 storageSuite('lmdb, with heads that hardly gather', async (options = {}) => {
   const dir = newDir();
   const store = await openLmdbStore({ dir, gatherHeads: 3, ...options });
-  return { store, dispose: async () => {
-    await store.close();
-    rmSync(dir, { recursive: true });
-  } };
+  return {
+    store,
+    dispose: async () => {
+      await store.close();
+      rmSync(dir, { recursive: true });
+    },
+  };
 });
 
 async function withStore<T>(dir: string, body: (store: Store) => Promise<T>): Promise<T> {
@@ -53,7 +73,11 @@ async function withStore<T>(dir: string, body: (store: Store) => Promise<T>): Pr
 async function filledStore(): Promise<string> {
   const dir = newDir();
   await withStore(dir, async (store) => {
-    await Promise.all(Array.from({ length: 400 }, (_, i) => store.put(`/registry/things/thing-${i}`, Buffer.alloc(i % 50 === 0 ? 20_000 : 300, `${i} `))));
+    await Promise.all(
+      Array.from({ length: 400 }, (_, i) =>
+        store.put(`/registry/things/thing-${i}`, Buffer.alloc(i % 50 === 0 ? 20_000 : 300, `${i} `)),
+      ),
+    );
     await Promise.all(Array.from({ length: 100 }, (_, i) => store.delete(`/registry/things/thing-${i}`)));
     await store.put('/registry/brief', Buffer.from('x'), { ttlSeconds: 3600 });
   });
@@ -75,20 +99,25 @@ describe('lmdb store: what survives', () => {
     const expected = new Map<string, string>();
     try {
       for (let round = 0; round < 30; round++) {
-        await Promise.all(Array.from({ length: 7 }, async (_, i) => {
-          const key = `/keys/${(round * 31 + i * 17) % 90}`;
-          if (i === 6 && expected.has(key)) {
-            expected.delete(key);
-            await store.delete(key);
-          } else {
-            expected.set(key, `${round}.${i}`);
-            await store.put(key, Buffer.from(`${round}.${i}`));
-          }
-        }));
+        await Promise.all(
+          Array.from({ length: 7 }, async (_, i) => {
+            const key = `/keys/${(round * 31 + i * 17) % 90}`;
+            if (i === 6 && expected.has(key)) {
+              expected.delete(key);
+              await store.delete(key);
+            } else {
+              expected.set(key, `${round}.${i}`);
+              await store.put(key, Buffer.from(`${round}.${i}`));
+            }
+          }),
+        );
         if (round % 9 === 8) await store.compact((await store.list('/')).revision - 5);
         await withStore(stoppedCopy(dir), async (copy) => {
           const { items } = await copy.list('/keys/');
-          assert.deepEqual(new Map(items.map(({ key, value }) => [key, value.toString()])), new Map([...expected].sort(([a], [b]) => (a < b ? -1 : 1))));
+          assert.deepEqual(
+            new Map(items.map(({ key, value }) => [key, value.toString()])),
+            new Map([...expected].sort(([a], [b]) => (a < b ? -1 : 1))),
+          );
           await copy.put('/keys/new', Buffer.from('x'), { expected: 0 });
         });
       }
@@ -99,7 +128,11 @@ describe('lmdb store: what survives', () => {
 
   test('a store of format 1, in which all heads were in their table', async () => {
     const dir = await filledStore();
-    const root = openLmdb<Buffer, string>({ path: join(dir, 'store.mdb'), noSubdir: true, encoding: 'binary' });
+    const root = openLmdb<Buffer, string>({
+      path: join(dir, 'store.mdb'),
+      noSubdir: true,
+      encoding: 'binary',
+    });
     const state = Buffer.from(root.get('state')!.subarray(0, 32));
     state.writeUInt32BE(1, 4);
     state.writeUInt32BE(crc32(state.subarray(4)), 0);
@@ -109,7 +142,9 @@ describe('lmdb store: what survives', () => {
       assert.equal((await store.list('/registry/things/')).items.length, 300);
       await store.put('/registry/things/thing-1', Buffer.from('new'));
     });
-    await withStore(dir, async (store) => assert.equal((await store.list('/registry/things/')).items.length, 301));
+    await withStore(dir, async (store) =>
+      assert.equal((await store.list('/registry/things/')).items.length, 301),
+    );
   });
 
   test('everything, closing and opening again', async () => {
@@ -129,7 +164,10 @@ describe('lmdb store: what survives', () => {
       const seen: StoreEvent[] = [];
       store.watch({ prefix: '', afterRevision: 1, onEvents: (events) => seen.push(...events) });
       await until(() => seen.length === 3);
-      assert.deepEqual(seen.map(({ type, revision }) => `${type} ${revision}`), ['put 2', 'put 3', 'delete 4']);
+      assert.deepEqual(
+        seen.map(({ type, revision }) => `${type} ${revision}`),
+        ['put 2', 'put 3', 'delete 4'],
+      );
       assert.equal((await store.put('/c', Buffer.from('5'))).modRevision, 5);
     });
   });
@@ -172,10 +210,16 @@ describe('lmdb store: what survives', () => {
   });
 });
 
-interface Acknowledged { readonly key: string; readonly revision: number; readonly value: string }
+interface Acknowledged {
+  readonly key: string;
+  readonly revision: number;
+  readonly value: string;
+}
 
 async function writeAndKill(dir: string, afterMs: number): Promise<Acknowledged[]> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-writer.ts'), dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-writer.ts'), dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const lines: Acknowledged[] = [];
   let timer: NodeJS.Timeout | undefined;
   let opened: Acknowledged | undefined;
@@ -200,7 +244,10 @@ async function writeAndKill(dir: string, afterMs: number): Promise<Acknowledged[
   return lines;
 }
 
-async function checkSurvivor(store: Store, { known, highest }: { known: Map<string, { revision: number; value: string }>; highest: number }): Promise<void> {
+async function checkSurvivor(
+  store: Store,
+  { known, highest }: { known: Map<string, { revision: number; value: string }>; highest: number },
+): Promise<void> {
   assert.ok(store.revision >= highest, `revision ${store.revision} is behind the acknowledged ${highest}`);
   const { items } = await store.list('');
   assert.equal(items.length, store.stats().keys);
@@ -223,16 +270,23 @@ async function checkSurvivor(store: Store, { known, highest }: { known: Map<stri
   const floor = store.stats().compactedRevision;
   store.watch({ prefix: '', afterRevision: floor, onEvents: (events) => seen.push(...events) });
   await until(() => seen.length === store.revision - floor);
-  assert.deepEqual(seen.map(({ revision }) => revision), Array.from({ length: seen.length }, (_, i) => floor + 1 + i));
+  assert.deepEqual(
+    seen.map(({ revision }) => revision),
+    Array.from({ length: seen.length }, (_, i) => floor + 1 + i),
+  );
 }
 
 async function latestEvent(store: Store, key: string): Promise<number> {
   let latest = 0;
   let reached = store.stats().compactedRevision;
-  store.watch({ prefix: '', afterRevision: reached, onEvents: (events) => {
-    for (const event of events) if (event.key === key) latest = event.revision;
-    reached = events.at(-1)!.revision;
-  } });
+  store.watch({
+    prefix: '',
+    afterRevision: reached,
+    onEvents: (events) => {
+      for (const event of events) if (event.key === key) latest = event.revision;
+      reached = events.at(-1)!.revision;
+    },
+  });
   await until(() => reached === store.revision);
   return latest;
 }
@@ -243,7 +297,11 @@ describe('lmdb store: size', () => {
     const store = await openLmdbStore({ dir, autoCompact: { keepRevisions: 5000 } });
     try {
       for (let i = 0; i < 200_000; i += 1000) {
-        await Promise.all(Array.from({ length: 1000 }, (_, j) => store.put(`/lease/${(i + j) % 100}`, Buffer.alloc(300, String(i)))));
+        await Promise.all(
+          Array.from({ length: 1000 }, (_, j) =>
+            store.put(`/lease/${(i + j) % 100}`, Buffer.alloc(300, String(i))),
+          ),
+        );
       }
       const { sizeBytes, revision, compactedRevision } = store.stats();
       t.diagnostic(`${(sizeBytes / 2 ** 20).toFixed(1)} MiB`);
@@ -285,14 +343,19 @@ describe('lmdb store: who may open it', () => {
     await new Promise((resolve) => child.once('exit', resolve));
     await withStore(dir, async (store) => {
       assert.ok(store.revision > 0);
-      await assert.rejects(openLmdbStore({ dir }), { code: 'locked', message: `Cannot open store ${dir}: locked by process ${process.pid}` });
+      await assert.rejects(openLmdbStore({ dir }), {
+        code: 'locked',
+        message: `Cannot open store ${dir}: locked by process ${process.pid}`,
+      });
       await store.put('/still', Buffer.from('works'));
     });
   });
 
   test('a lock file that a dead process left says nothing, whoever has its pid now', async () => {
     const dir = newDir();
-    await withStore(dir, async (store) => { await store.put('/a', Buffer.from('1')); });
+    await withStore(dir, async (store) => {
+      await store.put('/a', Buffer.from('1'));
+    });
     writeFileSync(join(dir, 'lock.pid'), `${process.ppid}\n`);
     writeFileSync(join(dir, 'store.mdb-lock'), Buffer.alloc(8192, 0xff));
     await withStore(dir, async (store) => assert.equal(store.revision, 1));
@@ -300,9 +363,13 @@ describe('lmdb store: who may open it', () => {
 });
 
 async function startHolder(dir: string): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-writer.ts'), dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-writer.ts'), dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let lines = 0;
-  child.stdout.on('data', () => { lines++; });
+  child.stdout.on('data', () => {
+    lines++;
+  });
   await until(() => lines > 1);
   return child;
 }
@@ -310,7 +377,10 @@ async function startHolder(dir: string): Promise<ChildProcess> {
 describe('lmdb store: a damaged or foreign file', () => {
   test('is not made anew where there has been one', async () => {
     const dir = newDir();
-    await assert.rejects(openLmdbStore({ dir, mayCreate: false }), { code: 'missing', message: /^Cannot open store .*: store\.mdb is missing/ });
+    await assert.rejects(openLmdbStore({ dir, mayCreate: false }), {
+      code: 'missing',
+      message: /^Cannot open store .*: store\.mdb is missing/,
+    });
     assert.equal(existsSync(join(dir, 'store.mdb')), false);
     await (await openLmdbStore({ dir })).close();
     await (await openLmdbStore({ dir, mayCreate: false })).close();
@@ -332,27 +402,41 @@ describe('lmdb store: a damaged or foreign file', () => {
     } catch (error) {
       if ((error as { code?: string }).code === undefined) throw error;
       ({ code } = error as { code: string });
-      assert.ok((error as Error).message.startsWith(`Cannot open store ${copy}: it `), (error as Error).message);
+      assert.ok(
+        (error as Error).message.startsWith(`Cannot open store ${copy}: it `),
+        (error as Error).message,
+      );
       assert.ok(readFileSync(file).equals(before), 'the file was left as it is');
-      assert.deepEqual(readdirSync(copy).filter((name) => name.startsWith('store.mdb') && name !== 'store.mdb-lock'), ['store.mdb']);
+      assert.deepEqual(
+        readdirSync(copy).filter((name) => name.startsWith('store.mdb') && name !== 'store.mdb-lock'),
+        ['store.mdb'],
+      );
     }
     rmSync(copy, { recursive: true });
     return code;
   }
 
   /** Without the headroom behind the last page. */
-  const usedBytes = (image: Buffer): number => (Math.max(Number(image.readBigUInt64LE(144)), Number(image.readBigUInt64LE(4096 + 144))) + 1) * 4096;
+  const usedBytes = (image: Buffer): number =>
+    (Math.max(Number(image.readBigUInt64LE(144)), Number(image.readBigUInt64LE(4096 + 144))) + 1) * 4096;
 
-  const overwrite = (at: number, bytes: Buffer) => (file: string): void => {
-    const fd = openSync(file, 'r+');
-    writeSync(fd, bytes, 0, bytes.length, at);
-    closeSync(fd);
-  };
+  const overwrite =
+    (at: number, bytes: Buffer) =>
+    (file: string): void => {
+      const fd = openSync(file, 'r+');
+      writeSync(fd, bytes, 0, bytes.length, at);
+      closeSync(fd);
+    };
 
   test('garbage, an empty file, text, zeros', async () => {
     const dir = await filledStore();
     const size = statSync(join(dir, 'store.mdb')).size;
-    for (const content of [Buffer.alloc(0), Buffer.from('hello'), Buffer.alloc(size), Buffer.alloc(size, 0xff)]) {
+    for (const content of [
+      Buffer.alloc(0),
+      Buffer.from('hello'),
+      Buffer.alloc(size),
+      Buffer.alloc(size, 0xff),
+    ]) {
       assert.equal(await damaged(dir, (file) => writeFileSync(file, content)), 'corrupt');
     }
   });
@@ -361,9 +445,13 @@ describe('lmdb store: a damaged or foreign file', () => {
     const dir = await filledStore();
     const size = usedBytes(readFileSync(join(dir, 'store.mdb')));
     const codes: string[] = [];
-    for (let i = 0; i < 20; i++) codes.push(await damaged(dir, (file) => truncateSync(file, Math.floor((size * i) / 20))));
+    for (let i = 0; i < 20; i++)
+      codes.push(await damaged(dir, (file) => truncateSync(file, Math.floor((size * i) / 20))));
     // Only the very end may be free pages.
-    assert.ok(codes.slice(0, 15).every((code) => code === 'corrupt'), codes.join());
+    assert.ok(
+      codes.slice(0, 15).every((code) => code === 'corrupt'),
+      codes.join(),
+    );
   });
 
   test('each page overwritten by zeros, by noise, by another page: refused, or nothing was lost', async () => {
@@ -380,7 +468,10 @@ describe('lmdb store: a damaged or foreign file', () => {
       }
     }
     assert.ok((codes.get('corrupt') ?? 0) > 10, JSON.stringify([...codes]));
-    assert.deepEqual([...codes.keys()].filter((code) => code !== 'corrupt' && code !== 'sound'), []);
+    assert.deepEqual(
+      [...codes.keys()].filter((code) => code !== 'corrupt' && code !== 'sound'),
+      [],
+    );
   });
 
   test('single flipped bits: refused, or nothing was lost', async () => {
@@ -397,7 +488,11 @@ describe('lmdb store: a damaged or foreign file', () => {
 
   test('of a newer program', async () => {
     const dir = await filledStore();
-    const root = openLmdb<Buffer, string>({ path: join(dir, 'store.mdb'), noSubdir: true, encoding: 'binary' });
+    const root = openLmdb<Buffer, string>({
+      path: join(dir, 'store.mdb'),
+      noSubdir: true,
+      encoding: 'binary',
+    });
     const state = Buffer.from(root.get('state')!);
     state.writeUInt32BE(FORMAT + 1, 4);
     state.writeUInt32BE(crc32(state.subarray(4)), 0);
@@ -428,17 +523,32 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
       const acknowledged = new Map<string, number>();
       await withStore(dir, async (store) => {
         const seen: number[] = [];
-        store.watch({ prefix: '', afterRevision: 0, onEvents: (events) => seen.push(...events.map(({ revision }) => revision)) });
-        const write = async (key: string, size = 50_000): Promise<string> => store.put(key, Buffer.alloc(size, key))
-          .then(({ modRevision }) => { acknowledged.set(key, modRevision); return 'ok'; }, (error: { code: string }) => error.code);
+        store.watch({
+          prefix: '',
+          afterRevision: 0,
+          onEvents: (events) => seen.push(...events.map(({ revision }) => revision)),
+        });
+        const write = async (key: string, size = 50_000): Promise<string> =>
+          store.put(key, Buffer.alloc(size, key)).then(
+            ({ modRevision }) => {
+              acknowledged.set(key, modRevision);
+              return 'ok';
+            },
+            (error: { code: string }) => error.code,
+          );
         writeFileSync(join(mount, 'ballast'), Buffer.alloc(4 * 2 ** 20));
         for (let cycle = 0; cycle < 3; cycle++) {
           const codes = new Set<string>();
           for (let i = 0; i < 300 && !codes.has('no-space'); i++) {
-            for (const code of await Promise.all([write(`/${cycle}/${i}/a`), write(`/${cycle}/${i}/b`)])) codes.add(code);
+            for (const code of await Promise.all([write(`/${cycle}/${i}/a`), write(`/${cycle}/${i}/b`)]))
+              codes.add(code);
           }
           assert.deepEqual([...codes], ['ok', 'no-space']);
-          assert.equal(store.revision, Math.max(...acknowledged.values()), 'the state does not run ahead of the disk');
+          assert.equal(
+            store.revision,
+            Math.max(...acknowledged.values()),
+            'the state does not run ahead of the disk',
+          );
           assert.equal((await store.list('')).items.length, acknowledged.size);
           assert.equal(await write('/refused', 3 * 2 ** 20), 'no-space');
           assert.equal(await store.get('/refused'), undefined);
@@ -446,10 +556,14 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
           else await makeRoom(store, acknowledged);
           assert.equal(await write(`/${cycle}/again`), 'ok', 'writing goes on without a restart');
         }
-        assert.deepEqual(seen, Array.from({ length: store.revision }, (_, i) => i + 1));
+        assert.deepEqual(
+          seen,
+          Array.from({ length: store.revision }, (_, i) => i + 1),
+        );
       });
       await withStore(dir, async (store) => {
-        for (const [key, revision] of acknowledged) assert.equal((await store.get(key))?.modRevision, revision, key);
+        for (const [key, revision] of acknowledged)
+          assert.equal((await store.get(key))?.modRevision, revision, key);
         assert.equal(store.stats().keys, acknowledged.size);
       });
     });
@@ -458,7 +572,9 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
   /** What an operator does: makes the disk larger. */
   async function makeRoom(store: Store, acknowledged: ReadonlyMap<string, number>): Promise<void> {
     assert.equal(store.stats().keys, acknowledged.size);
-    const mount = execFileSync('sh', ['-c', `grep ' ${scratch}/' /proc/mounts | tail -1 | cut -d' ' -f2`]).toString().trim();
+    const mount = execFileSync('sh', ['-c', `grep ' ${scratch}/' /proc/mounts | tail -1 | cut -d' ' -f2`])
+      .toString()
+      .trim();
     const size = Number(execFileSync('stat', ['-f', '-c', '%b', mount])) * 4096;
     execFileSync('mount', ['-o', `remount,size=${size + 2 * 2 ** 20}`, mount]);
   }
@@ -468,16 +584,23 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
       writeFileSync(join(mount, 'ballast'), Buffer.alloc(2 ** 20 - 8192));
       await assert.rejects(openLmdbStore({ dir: join(mount, 'store') }), failsWith('no-space'));
       rmSync(join(mount, 'ballast'));
-      await withStore(join(mount, 'store'), async (store) => { await store.put('/a', Buffer.from('1')); });
+      await withStore(join(mount, 'store'), async (store) => {
+        await store.put('/a', Buffer.from('1'));
+      });
     });
   });
 
   test('a read-only disk', async () => {
     await onTmpfs('size=8m', async (mount) => {
       const dir = join(mount, 'store');
-      await withStore(dir, async (store) => { await store.put('/a', Buffer.from('1')); });
+      await withStore(dir, async (store) => {
+        await store.put('/a', Buffer.from('1'));
+      });
       execFileSync('mount', ['-o', 'remount,ro', mount]);
-      await assert.rejects(openLmdbStore({ dir }), { code: 'read-only', message: `Cannot open store ${dir}: it may not be written` });
+      await assert.rejects(openLmdbStore({ dir }), {
+        code: 'read-only',
+        message: `Cannot open store ${dir}: it may not be written`,
+      });
       await assert.rejects(openLmdbStore({ dir: join(mount, 'new') }), failsWith('read-only'));
     });
   });

@@ -9,11 +9,32 @@
  * resolves after mdb_txn_commit, which writes the new pages, fdatasyncs them, and writes the meta page that makes them count through a
  * descriptor opened with O_DSYNC. All of that happens on a thread of libuv's pool; the JS thread only lists what to write.
  */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { assert } from '#stdx/assert.ts';
-import type { Backend, BackendState, Commit, Expiry, Head, LogEntry, LogHeader, ScanOptions } from '../backend.ts';
+import type {
+  Backend,
+  BackendState,
+  Commit,
+  Expiry,
+  Head,
+  LogEntry,
+  LogHeader,
+  ScanOptions,
+} from '../backend.ts';
 import { compareKeys } from '../keys.ts';
 import { LocalStore, type LocalStoreOptions } from '../local-store.ts';
 import { type Revision, type Store, StoreError } from '../store.ts';
@@ -23,7 +44,19 @@ import { checkLmdbFile } from './lmdb-check.ts';
 import { GATHERED_HEADS, PendingHeads, type Slice } from './lmdb-heads.ts';
 import { type CommitSize, Headroom } from './lmdb-space.ts';
 import {
-  copyValue, decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
+  copyValue,
+  decodeEntry,
+  decodeExpiry,
+  decodeHead,
+  decodeHeader,
+  decodeState,
+  encodeEntry,
+  encodeHead,
+  encodeState,
+  expiryKey,
+  revisionKey,
+  STATE_KEY,
+  textKey,
 } from './lmdb-records.ts';
 
 export interface LmdbStoreOptions extends LocalStoreOptions {
@@ -62,8 +95,15 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     const file = join(dir, 'store.mdb');
     if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
     else if (options.mayCreate ?? true) await createFile(dir, file);
-    else throw new StoreError('missing', `${what}: store.mdb is missing, though this cluster has run before; put the directory back from a copy, or mount the disk it is on`);
-    return new LocalStore(new LmdbBackend({ dir, file, lock, gather: options.gatherHeads ?? GATHERED_HEADS }), options);
+    else
+      throw new StoreError(
+        'missing',
+        `${what}: store.mdb is missing, though this cluster has run before; put the directory back from a copy, or mount the disk it is on`,
+      );
+    return new LocalStore(
+      new LmdbBackend({ dir, file, lock, gather: options.gatherHeads ?? GATHERED_HEADS }),
+      options,
+    );
   } catch (error) {
     lock?.release();
     throw diskError(what, error);
@@ -84,7 +124,10 @@ async function createFile(dir: string, file: string): Promise<void> {
   writeFileSync(draft, Buffer.alloc(NEW_FILE_BYTES));
   rmSync(draft);
   const tables = openTables(draft);
-  await tables.root.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0, applied: 0 }));
+  await tables.root.put(
+    STATE_KEY,
+    encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0, applied: 0 }),
+  );
   await tables.root.close();
   rmSync(`${draft}-lock`, { force: true });
   chmodSync(draft, 0o600);
@@ -121,11 +164,17 @@ function openTables(file: string): Tables {
   // holes, and where the disk is full, touching a hole ends the process by SIGBUS.
   writeFileSync(`${file}-lock`, Buffer.alloc(READERS_BYTES), { mode: 0o600 });
   const root: RootDatabase<Buffer, string> = open({
-    path: file, noSubdir: true, encoding: 'binary', maxDbs: 8, mapSize: INITIAL_MAP_BYTES, overlappingSync: false,
+    path: file,
+    noSubdir: true,
+    encoding: 'binary',
+    maxDbs: 8,
+    mapSize: INITIAL_MAP_BYTES,
+    overlappingSync: false,
     // We batch ourselves; with lmdb-js's own batches around ours, a failed commit also rejects a promise that nobody gets.
     eventTurnBatching: false,
   });
-  const table = (name: string, keyEncoder: unknown): never => root.openDB({ name, encoder: IN_PLACE, keyEncoder } as never) as never;
+  const table = (name: string, keyEncoder: unknown): never =>
+    root.openDB({ name, encoder: IN_PLACE, keyEncoder } as never) as never;
   return {
     root,
     log: table('log', revisionKey),
@@ -156,10 +205,11 @@ class LmdbBackend implements Backend {
     this.state = state;
     this.#last = state.revision;
     this.#pending = new PendingHeads(applied, { gather });
-    if (applied < state.revision) this.headers(applied, (header) => {
-      this.#pending.replay(header);
-      return true;
-    });
+    if (applied < state.revision)
+      this.headers(applied, (header) => {
+        this.#pending.replay(header);
+        return true;
+      });
   }
 
   head(key: string): Head | undefined {
@@ -226,7 +276,9 @@ class LmdbBackend implements Backend {
   }
 
   expiries(limit: number): Expiry[] {
-    return this.#read(({ expiry }) => [...expiry.getRange({ limit })].map(({ key, value }) => decodeExpiry(asBuffer(key), asBuffer(value))));
+    return this.#read(({ expiry }) =>
+      [...expiry.getRange({ limit })].map(({ key, value }) => decodeExpiry(asBuffer(key), asBuffer(value))),
+    );
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -240,7 +292,9 @@ class LmdbBackend implements Backend {
     }
     let appended: Promise<boolean>[] = [];
     try {
-      await this.#tables.root.batch(() => { appended = this.#write(commit, { slice, forgotten }); });
+      await this.#tables.root.batch(() => {
+        appended = this.#write(commit, { slice, forgotten });
+      });
       assert((await Promise.all(appended)).every(Boolean), 'a new revision is above all others in the log');
     } catch (error) {
       const problem = await this.#explain(error);
@@ -250,7 +304,10 @@ class LmdbBackend implements Backend {
       }
     }
     this.#last = commit.state.revision;
-    this.#pending.committed(slice, { written: new Map(commit.entries.map((entry) => [entry.key, headOf(entry)])), forgotten });
+    this.#pending.committed(slice, {
+      written: new Map(commit.entries.map((entry) => [entry.key, headOf(entry)])),
+      forgotten,
+    });
   }
 
   sizeBytes(): number {
@@ -269,7 +326,12 @@ class LmdbBackend implements Backend {
     if (this.#pending.size === 0) return;
     try {
       const slice = this.#pending.slice({ entries: 0, last: this.#last, all: true });
-      const none = { entries: [], sweep: [], unexpire: [], state: decodeState(this.#tables.root.get(STATE_KEY)!) };
+      const none = {
+        entries: [],
+        sweep: [],
+        unexpire: [],
+        state: decodeState(this.#tables.root.get(STATE_KEY)!),
+      };
       await this.#headroom.reserve(sizeOf(none, slice));
       await this.#tables.root.batch(() => this.#write(none, { slice, forgotten: [] }));
     } catch {
@@ -281,11 +343,19 @@ class LmdbBackend implements Backend {
   #forgottenBy({ entries, sweep }: Commit): string[] {
     if (!sweep.some(({ deleted }) => deleted)) return [];
     const written = new Set(entries.map(({ key }) => key));
-    return sweep.filter(({ key, deleted, revision }) => deleted && !written.has(key) && this.head(key)?.modRevision === revision).map(({ key }) => key);
+    return sweep
+      .filter(
+        ({ key, deleted, revision }) =>
+          deleted && !written.has(key) && this.head(key)?.modRevision === revision,
+      )
+      .map(({ key }) => key);
   }
 
   /** Only lists the writes; lmdb-js carries them out on another thread, in this order. */
-  #write({ entries, sweep, unexpire, state }: Commit, { slice, forgotten }: { readonly slice: Slice; readonly forgotten: readonly string[] }): Promise<boolean>[] {
+  #write(
+    { entries, sweep, unexpire, state }: Commit,
+    { slice, forgotten }: { readonly slice: Slice; readonly forgotten: readonly string[] },
+  ): Promise<boolean>[] {
     const { root, log, live, expiry } = this.#tables;
     for (const [key, head] of slice.heads) void live.put(key, encodeHead(key, head));
     for (const header of sweep) {
@@ -298,7 +368,8 @@ class LmdbBackend implements Backend {
     const appended = entries.map((entry) => log.put(entry.revision, encodeEntry(entry), APPEND));
     for (const promise of appended) promise.catch(() => {});
     for (const { key, revision, value, expiresAtMs } of newestOf(entries)) {
-      if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision }), Buffer.from(key));
+      if (value && expiresAtMs > 0)
+        void expiry.put(expiryKey({ atMs: expiresAtMs, revision }), Buffer.from(key));
     }
     void root.put(STATE_KEY, encodeState({ ...state, applied: slice.applied }));
     return appended;
@@ -316,7 +387,10 @@ class LmdbBackend implements Backend {
   async #explain(error: unknown): Promise<StoreError> {
     const { commitError } = error as { commitError?: Promise<never> };
     const cause: unknown = commitError ? await commitError.catch((reason: unknown) => reason) : error;
-    return diskError(`Cannot write to store ${this.#dir}`, this.#isFull(cause) ? Object.assign(new Error('short write'), { code: 'ENOSPC' }) : cause);
+    return diskError(
+      `Cannot write to store ${this.#dir}`,
+      this.#isFull(cause) ? Object.assign(new Error('short write'), { code: 'ENOSPC' }) : cause,
+    );
   }
 
   /**
@@ -332,8 +406,14 @@ class LmdbBackend implements Backend {
       await this.#tables.root.close();
     }
     this.#tables = openTables(this.#file);
-    const counts = entries.length > 0 && decodeState(this.#tables.root.get(STATE_KEY)!).revision === state.revision;
-    if (counts) await this.#tables.root.put(STATE_KEY, encodeState({ ...state, applied })).catch(async (error: unknown) => { throw await this.#explain(error); });
+    const counts =
+      entries.length > 0 && decodeState(this.#tables.root.get(STATE_KEY)!).revision === state.revision;
+    if (counts)
+      await this.#tables.root
+        .put(STATE_KEY, encodeState({ ...state, applied }))
+        .catch(async (error: unknown) => {
+          throw await this.#explain(error);
+        });
     return counts;
   }
 
@@ -356,7 +436,10 @@ function newestOf(entries: readonly LogEntry[]): Iterable<LogEntry> {
 
 function sizeOf({ entries, sweep, unexpire }: Commit, slice: Slice): CommitSize {
   // A swept entry takes the version before it along; a delete also itself and its key.
-  let writes = sweep.reduce((sum, { deleted }) => sum + (deleted ? 3 : 1), slice.heads.length + unexpire.length + 1);
+  let writes = sweep.reduce(
+    (sum, { deleted }) => sum + (deleted ? 3 : 1),
+    slice.heads.length + unexpire.length + 1,
+  );
   let bytes = 0;
   for (const { key, value, expiresAtMs } of entries) {
     if (expiresAtMs > 0) writes++;

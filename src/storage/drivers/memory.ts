@@ -1,5 +1,14 @@
 /** The store in memory, for tests and throw-away clusters: everything of the Store but durability. */
-import type { Backend, BackendState, Commit, Expiry, Head, LogEntry, LogHeader, ScanOptions } from '../backend.ts';
+import type {
+  Backend,
+  BackendState,
+  Commit,
+  Expiry,
+  Head,
+  LogEntry,
+  LogHeader,
+  ScanOptions,
+} from '../backend.ts';
 import { compareKeys } from '../keys.ts';
 import { LocalStore, type LocalStoreOptions } from '../local-store.ts';
 import type { Revision, Store } from '../store.ts';
@@ -84,11 +93,14 @@ class MemoryBackend implements Backend {
   }
 
   #updateExpiries(entries: readonly LogEntry[], unexpire: readonly Expiry[]): void {
-    const added = entries.filter(({ key, revision, expiresAtMs }) => expiresAtMs > 0 && this.#heads.get(key)!.modRevision === revision);
+    const added = entries.filter(
+      ({ key, revision, expiresAtMs }) => expiresAtMs > 0 && this.#heads.get(key)!.modRevision === revision,
+    );
     if (added.length === 0 && unexpire.length === 0) return;
     const gone = new Set(unexpire.map(({ revision }) => revision));
     this.#expiries = this.#expiries.filter(({ revision }) => !gone.has(revision));
-    for (const { key, revision, expiresAtMs } of added) this.#expiries.push({ atMs: expiresAtMs, key, revision });
+    for (const { key, revision, expiresAtMs } of added)
+      this.#expiries.push({ atMs: expiresAtMs, key, revision });
     this.#expiries.sort((a, b) => a.atMs - b.atMs || a.revision - b.revision);
   }
 

@@ -10,7 +10,11 @@ it('Conformance tests minimum number of nodes.', async () => {
     for (const { spec, status } of items) {
       assert.deepEqual(spec.taints ?? [], []);
       assert.notEqual(spec.unschedulable, true);
-      assert.ok(status.conditions.some(({ type, status: value }: { type: string; status: string }) => type === 'Ready' && value === 'True'));
+      assert.ok(
+        status.conditions.some(
+          ({ type, status: value }: { type: string; status: string }) => type === 'Ready' && value === 'True',
+        ),
+      );
     }
   } finally {
     await world.stop();

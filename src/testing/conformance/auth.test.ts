@@ -18,16 +18,46 @@ describe('conformance: auth', () => {
   it('CertificateSigningRequest API', async () => {
     const request = await signingRequest();
     const plural = 'certificatesigningrequests';
-    const object = (): Json => ({ spec: { request, signerName: 'example.com/e2e', usages: ['client auth', 'digital signature', 'key encipherment'], expirationSeconds: 3600 } });
-    await showLifecycle(world, { group: 'certificates.k8s.io', plural, kind: 'CertificateSigningRequest', object, status: { patch: { certificate: await ownCertificate() } } });
-    await inDiscovery(world, { group: 'certificates.k8s.io', plural: `${plural}/approval`, verbs: ['get', 'patch', 'update'] });
+    const object = (): Json => ({
+      spec: {
+        request,
+        signerName: 'example.com/e2e',
+        usages: ['client auth', 'digital signature', 'key encipherment'],
+        expirationSeconds: 3600,
+      },
+    });
+    await showLifecycle(world, {
+      group: 'certificates.k8s.io',
+      plural,
+      kind: 'CertificateSigningRequest',
+      object,
+      status: { patch: { certificate: await ownCertificate() } },
+    });
+    await inDiscovery(world, {
+      group: 'certificates.k8s.io',
+      plural: `${plural}/approval`,
+      verbs: ['get', 'patch', 'update'],
+    });
     const path = `/apis/certificates.k8s.io/v1/${plural}`;
     await world.post(path, { metadata: { name: 'approved' }, ...object() });
     const read = await world.get(`${path}/approved/approval`);
-    read.status.conditions = [{ type: 'Approved', status: 'True', reason: 'E2E', message: 'Set from an e2e test' }];
+    read.status.conditions = [
+      { type: 'Approved', status: 'True', reason: 'E2E', message: 'Set from an e2e test' },
+    ];
     assert.equal((await world.put(`${path}/approved/approval`, read)).status.conditions[0].type, 'Approved');
-    const patched = await world.patch(`${path}/approved/approval`, { metadata: { annotations: { patchedapproval: 'true' } }, status: { conditions: [{ type: 'ApprovalPatch', status: 'True', reason: 'E2E' }, { type: 'Approved', status: 'True', reason: 'E2E', message: 'Set from an e2e test' }] } });
-    assert.deepEqual(patched.status.conditions.map(({ type }: Json) => type), ['ApprovalPatch', 'Approved']);
+    const patched = await world.patch(`${path}/approved/approval`, {
+      metadata: { annotations: { patchedapproval: 'true' } },
+      status: {
+        conditions: [
+          { type: 'ApprovalPatch', status: 'True', reason: 'E2E' },
+          { type: 'Approved', status: 'True', reason: 'E2E', message: 'Set from an e2e test' },
+        ],
+      },
+    });
+    assert.deepEqual(
+      patched.status.conditions.map(({ type }: Json) => type),
+      ['ApprovalPatch', 'Approved'],
+    );
     assert.equal(patched.metadata.annotations.patchedapproval, 'true');
     await world.del(`${path}/approved`);
   });
@@ -36,13 +66,16 @@ describe('conformance: auth', () => {
     const path = `/api/v1/namespaces/${namespace}/configmaps/kube-root-ca.crt`;
     const made = await until('it to be made', async () => {
       const { status, body } = await world.send(`GET ${path}`);
-      return status === 200 ? body as Json : undefined;
+      return status === 200 ? (body as Json) : undefined;
     });
     assert.equal(made.data['ca.crt'], world.pki.ca.certificatePem);
     await world.del(path);
     await until('it to be made again', async () => (await world.send(`GET ${path}`)).status === 200);
     await world.patch(path, { data: { 'ca.crt': '', other: 'x' } });
-    await world.reaches(path, ({ data }) => data['ca.crt'] === world.pki.ca.certificatePem && data.other === undefined);
+    await world.reaches(
+      path,
+      ({ data }) => data['ca.crt'] === world.pki.ca.certificatePem && data.other === undefined,
+    );
   });
 
   it('ServiceAccount lifecycle test', async () => {
@@ -52,7 +85,9 @@ describe('conformance: auth', () => {
     await watch.seen('ADDED');
     const patched = await world.patch(`${path}/lived`, { automountServiceAccountToken: false }, 'strategic');
     assert.equal(patched.automountServiceAccountToken, false);
-    const [found] = (await world.get('/api/v1/serviceaccounts?labelSelector=test-serviceaccount-static%3Dtrue')).items;
+    const [found] = (
+      await world.get('/api/v1/serviceaccounts?labelSelector=test-serviceaccount-static%3Dtrue')
+    ).items;
     assert.deepEqual([found.metadata.name, found.automountServiceAccountToken], ['lived', false]);
     await world.del(`${path}?labelSelector=test-serviceaccount-static%3Dtrue`);
     await watch.seen('DELETED');
@@ -61,14 +96,20 @@ describe('conformance: auth', () => {
   it('ServiceAccount, update a ServiceAccount', async () => {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts`;
     const made = await world.post(path, { metadata: { name: 'updated' } });
-    assert.equal((await world.put(`${path}/updated`, { ...made, automountServiceAccountToken: true })).automountServiceAccountToken, true);
+    assert.equal(
+      (await world.put(`${path}/updated`, { ...made, automountServiceAccountToken: true }))
+        .automountServiceAccountToken,
+      true,
+    );
     assert.equal((await world.get(`${path}/updated`)).automountServiceAccountToken, true);
   });
 
   it('ServiceAccount, create and review token', async () => {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts`;
     await world.post(path, { metadata: { name: 'reviewed' } });
-    const { status: { token } } = await world.post(`${path}/reviewed/token`, { spec: { expirationSeconds: 600 } });
+    const {
+      status: { token },
+    } = await world.post(`${path}/reviewed/token`, { spec: { expirationSeconds: 600 } });
     assert.ok(token.length > 0);
     const { status } = await world.post('/apis/authentication.k8s.io/v1/tokenreviews', { spec: { token } });
     assert.equal(status.authenticated, true);
@@ -83,15 +124,33 @@ describe('conformance: auth', () => {
     const resourceAttributes = { namespace, verb: 'list', resource: 'configmaps', version: 'v1' };
     const groups = ['system:authenticated', 'system:serviceaccounts', `system:serviceaccounts:${namespace}`];
     const agree = async (allowed: boolean): Promise<void> => {
-      await until(`the call of the account to be ${allowed ? 'allowed' : 'refused'}`, async () => (await world.send(`GET ${core}/configmaps`, { headers: { 'impersonate-user': user } })).status === (allowed ? 200 : 403));
-      for (const [path, kind] of [['/apis/authorization.k8s.io/v1/subjectaccessreviews', 'SubjectAccessReview'], [`/apis/authorization.k8s.io/v1/namespaces/${namespace}/localsubjectaccessreviews`, 'LocalSubjectAccessReview']]) {
-        const review = await world.post(path!, { kind, apiVersion: 'authorization.k8s.io/v1', metadata: { namespace: kind!.startsWith('Local') ? namespace : undefined }, spec: { user, groups, resourceAttributes } });
+      await until(
+        `the call of the account to be ${allowed ? 'allowed' : 'refused'}`,
+        async () =>
+          (await world.send(`GET ${core}/configmaps`, { headers: { 'impersonate-user': user } })).status ===
+          (allowed ? 200 : 403),
+      );
+      for (const [path, kind] of [
+        ['/apis/authorization.k8s.io/v1/subjectaccessreviews', 'SubjectAccessReview'],
+        [
+          `/apis/authorization.k8s.io/v1/namespaces/${namespace}/localsubjectaccessreviews`,
+          'LocalSubjectAccessReview',
+        ],
+      ]) {
+        const review = await world.post(path!, {
+          kind,
+          apiVersion: 'authorization.k8s.io/v1',
+          metadata: { namespace: kind!.startsWith('Local') ? namespace : undefined },
+          spec: { user, groups, resourceAttributes },
+        });
         assert.equal(review.status.allowed, allowed, kind);
       }
     };
     await agree(false);
     await world.post(`/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/rolebindings`, {
-      metadata: { name: 'reader' }, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'view' }, subjects: [{ kind: 'ServiceAccount', name: 'reader', namespace }],
+      metadata: { name: 'reader' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'view' },
+      subjects: [{ kind: 'ServiceAccount', name: 'reader', namespace }],
     });
     await agree(true);
   });
@@ -102,7 +161,14 @@ describe('conformance: auth', () => {
 });
 
 async function signingRequest(): Promise<string> {
-  const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
-  const request = await Pkcs10CertificateRequestGenerator.create({ name: 'CN=e2e-example-user,O=e2e-example-org', keys, signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' } });
+  const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+    'sign',
+    'verify',
+  ]);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=e2e-example-user,O=e2e-example-org',
+    keys,
+    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+  });
   return Buffer.from(request.toString('pem')).toString('base64');
 }

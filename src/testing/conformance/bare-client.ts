@@ -8,12 +8,20 @@ import { until } from '../cluster.ts';
 // oxlint-disable-next-line no-explicit-any
 export type Json = any;
 
-export interface Answer { readonly status: number; readonly headers: IncomingHttpHeaders; readonly text: string; readonly body: Json }
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  readonly body: Json;
+}
 
 export type PatchKind = 'json' | 'merge' | 'strategic' | 'apply';
 
 const PATCH_TYPES: Readonly<Record<PatchKind, string>> = {
-  json: 'application/json-patch+json', merge: 'application/merge-patch+json', strategic: 'application/strategic-merge-patch+json', apply: 'application/apply-patch+yaml',
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
+  apply: 'application/apply-patch+yaml',
 };
 
 export interface SendOptions {
@@ -22,7 +30,10 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface WatchedEvent { readonly type: string; readonly object: Json }
+export interface WatchedEvent {
+  readonly type: string;
+  readonly object: Json;
+}
 
 export interface WatchStream {
   /** All that came, oldest first. */
@@ -68,13 +79,28 @@ export interface BareClientOptions {
   readonly controllers?: boolean;
 }
 
-export function createBareClient({ url, caPem, certificatePem, keyPem, controllers = true }: BareClientOptions): BareClient {
+export function createBareClient({
+  url,
+  caPem,
+  certificatePem,
+  keyPem,
+  controllers = true,
+}: BareClientOptions): BareClient {
   const agent = new Agent({ keepAlive: true, ca: caPem, cert: certificatePem, key: keyPem });
   const watches = new Set<WatchStream>();
   const open = (target: string, { body, headers = {} }: SendOptions): Promise<IncomingMessage> => {
     const [method = 'GET', path = '/'] = target.split(' ');
     const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
-    const settings: RequestOptions = { method, agent, headers: { ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }), ...headers } };
+    const settings: RequestOptions = {
+      method,
+      agent,
+      headers: {
+        ...(text === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
+        ...headers,
+      },
+    };
     return new Promise((resolve, reject) => {
       const outgoing = request(url + path, settings, resolve);
       outgoing.on('error', reject);
@@ -86,7 +112,14 @@ export function createBareClient({ url, caPem, certificatePem, keyPem, controlle
     const chunks: Buffer[] = [];
     for await (const chunk of response) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
-    return { status: response.statusCode ?? 0, headers: response.headers, text, get body() { return JSON.parse(text) as Json; } };
+    return {
+      status: response.statusCode ?? 0,
+      headers: response.headers,
+      text,
+      get body() {
+        return JSON.parse(text) as Json;
+      },
+    };
   };
   const must = async (target: string, more: SendOptions = {}): Promise<Json> => {
     const answer = await send(target, more);
@@ -94,11 +127,13 @@ export function createBareClient({ url, caPem, certificatePem, keyPem, controlle
     return answer.body;
   };
   const client: BareClient = {
-    url, send,
+    url,
+    send,
     get: (path) => must(`GET ${path}`),
     post: (path, body) => must(`POST ${path}`, { body }),
     put: (path, body) => must(`PUT ${path}`, { body }),
-    patch: (path, body, kind = 'merge') => must(`PATCH ${path}`, { body, headers: { 'content-type': PATCH_TYPES[kind] } }),
+    patch: (path, body, kind = 'merge') =>
+      must(`PATCH ${path}`, { body, headers: { 'content-type': PATCH_TYPES[kind] } }),
     del: (path, body) => must(`DELETE ${path}`, body === undefined ? {} : { body }),
     async refused(code, target, more) {
       const answer = await send(target, more);
@@ -115,16 +150,26 @@ export function createBareClient({ url, caPem, certificatePem, keyPem, controlle
       return stream;
     },
     async namespace(labels = {}) {
-      const made = await client.post('/api/v1/namespaces', { metadata: { generateName: 'conformance-', labels } });
+      const made = await client.post('/api/v1/namespaces', {
+        metadata: { generateName: 'conformance-', labels },
+      });
       const { name } = made.metadata as { name: string };
-      await until('the default service account', async () => (await send(`GET /api/v1/namespaces/${name}/serviceaccounts/default`)).status === 200 || !controllers);
+      await until(
+        'the default service account',
+        async () =>
+          (await send(`GET /api/v1/namespaces/${name}/serviceaccounts/default`)).status === 200 ||
+          !controllers,
+      );
       return name;
     },
-    reaches: (path, check) => until(`${path}: ${check.toString()}`, async () => {
-      const object = await client.get(path);
-      return check(object) ? object as unknown : undefined;
-    }),
-    async gone(path) { await until(`${path} to be gone`, async () => (await send(`GET ${path}`)).status === 404); },
+    reaches: (path, check) =>
+      until(`${path}: ${check.toString()}`, async () => {
+        const object = await client.get(path);
+        return check(object) ? (object as unknown) : undefined;
+      }),
+    async gone(path) {
+      await until(`${path} to be gone`, async () => (await send(`GET ${path}`)).status === 404);
+    },
     disconnect() {
       for (const stream of watches) stream.close();
       agent.destroy();
@@ -136,15 +181,23 @@ export function createBareClient({ url, caPem, certificatePem, keyPem, controlle
 function streamOf(response: IncomingMessage): WatchStream {
   const events: WatchedEvent[] = [];
   let rest = '';
-  response.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    events.push(...lines.map((line) => JSON.parse(line) as WatchedEvent));
-  }).on('error', () => {});
+  response
+    .setEncoding('utf8')
+    .on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      events.push(...lines.map((line) => JSON.parse(line) as WatchedEvent));
+    })
+    .on('error', () => {});
   return {
     events,
-    get words() { return events.map(({ type, object }) => `${type} ${object.metadata?.name}`); },
-    seen: (type, check = () => true) => until(`a watch event ${type} ${check.toString()}`, () => events.find((event) => event.type === type && check(event.object))),
+    get words() {
+      return events.map(({ type, object }) => `${type} ${object.metadata?.name}`);
+    },
+    seen: (type, check = () => true) =>
+      until(`a watch event ${type} ${check.toString()}`, () =>
+        events.find((event) => event.type === type && check(event.object)),
+      ),
     close: () => void response.destroy(),
   };
 }

@@ -16,7 +16,9 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
   let world: World;
   let namespace: string;
   let core: string;
-  before(async () => { world = await startWorld(); });
+  before(async () => {
+    world = await startWorld();
+  });
   beforeEach(async () => {
     namespace = await world.namespace();
     core = `/api/v1/namespaces/${namespace}`;
@@ -25,7 +27,11 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
 
   const environment = (): Record<string, string> => ({ KUBECONFIG: world.kubeconfig, HOME: world.dir });
   const run = (words: readonly string[], input?: Json): Promise<CommandResult> =>
-    runCommand([kubectl, '-n', namespace, ...words], { timeoutMs: 60_000, env: environment(), ...(input === undefined ? {} : { input: JSON.stringify(input) }) });
+    runCommand([kubectl, '-n', namespace, ...words], {
+      timeoutMs: 60_000,
+      env: environment(),
+      ...(input === undefined ? {} : { input: JSON.stringify(input) }),
+    });
   /** What it printed; it must succeed. */
   const k = async (line: string | readonly string[], input?: Json): Promise<string> => {
     const words = typeof line === 'string' ? line.split(' ') : line;
@@ -33,12 +39,27 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
     assert.equal(code, 0, `kubectl ${words.join(' ')}\n${stdout}${stderr}`);
     return stdout;
   };
-  const running = (name: string): Promise<Json> => world.reaches(`${core}/pods/${name}`, ({ status }) => status.phase === 'Running');
+  const running = (name: string): Promise<Json> =>
+    world.reaches(`${core}/pods/${name}`, ({ status }) => status.phase === 'Running');
   const isValid = (replicas: number) => async (): Promise<boolean> => {
-    const images = (await k(['get', 'pods', '-l', 'name=update-demo', '-o', 'jsonpath={.items[?(@.status.phase=="Running")].spec.containers[0].image}'])).split(' ');
+    const images = (
+      await k([
+        'get',
+        'pods',
+        '-l',
+        'name=update-demo',
+        '-o',
+        'jsonpath={.items[?(@.status.phase=="Running")].spec.containers[0].image}',
+      ])
+    ).split(' ');
     return images.length === replicas && images.every((image) => image === 'nautilus:1.5');
   };
-  const update = (replicas: number): Json => replicationController('update-demo-nautilus', { replicas, labels: { name: 'update-demo' }, image: 'nautilus:1.5' });
+  const update = (replicas: number): Json =>
+    replicationController('update-demo-nautilus', {
+      replicas,
+      labels: { name: 'update-demo' },
+      image: 'nautilus:1.5',
+    });
 
   it('Kubectl, check version v1', async () => {
     assert.ok((await k('api-versions')).trim().split('\n').includes('v1'));
@@ -51,24 +72,80 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
   });
 
   it('Kubectl, describe pod or rc', async () => {
-    await k('create -f -', replicationController('agnhost-primary', { labels: { app: 'agnhost', role: 'primary' }, image: 'agnhost:2' }));
-    await k('create -f -', { apiVersion: 'v1', kind: 'Service', metadata: { name: 'agnhost-primary', labels: { app: 'agnhost' } }, spec: { selector: { app: 'agnhost' }, ports: [{ port: 6379 }] } });
-    const name = await until('its pod', async () => (await world.get(`${core}/pods`)).items[0]?.metadata.name as string | undefined);
+    await k(
+      'create -f -',
+      replicationController('agnhost-primary', {
+        labels: { app: 'agnhost', role: 'primary' },
+        image: 'agnhost:2',
+      }),
+    );
+    await k('create -f -', {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'agnhost-primary', labels: { app: 'agnhost' } },
+      spec: { selector: { app: 'agnhost' }, ports: [{ port: 6379 }] },
+    });
+    const name = await until(
+      'its pod',
+      async () => (await world.get(`${core}/pods`)).items[0]?.metadata.name as string | undefined,
+    );
     await running(name);
     const shows = async (words: string, lines: readonly RegExp[]): Promise<void> => {
       const text = await k(words);
       for (const line of lines) assert.match(text, line, words);
     };
-    await shows(`describe pod ${name}`, [new RegExp(`^Name: +${name}$`, 'm'), new RegExp(`^Namespace: +${namespace}$`, 'm'), /^Labels: +app=agnhost\n +role=primary$/m, /^Status: +Running$/m, /^IP: +10\./m, /^Controlled By: +ReplicationController\/agnhost-primary$/m, /Image: +agnhost:2/, /State: +Running/, /^QoS Class: +BestEffort$/m]);
-    await shows('describe rc agnhost-primary', [/^Name: +agnhost-primary$/m, /^Selector: +app=agnhost,role=primary$/m, /^Replicas: +1 current \/ 1 desired$/m, /^Pods Status: +1 Running \/ 0 Waiting \/ 0 Succeeded \/ 0 Failed$/m, /Image: +agnhost:2/, /SuccessfulCreate/]);
-    await shows('describe service agnhost-primary', [/^Name: +agnhost-primary$/m, /^Type: +ClusterIP$/m, /^IP: +10\.96\./m, /^Port: +<unset> +6379\/TCP$/m, /^Endpoints: +10\.\d+\.\d+\.\d+:6379$/m, /^Session Affinity: +None$/m]);
-    await shows('describe node node-1', [/^Name: +node-1$/m, /^Labels: +/m, /^Annotations: +/m, /^CreationTimestamp: +/m, /^Conditions:$/m, /^Addresses:$/m, /^Capacity:$/m, /Kubelet Version: +v1\.36/, /^Non-terminated Pods: +/m]);
-    await shows(`describe namespace ${namespace}`, [new RegExp(`^Name: +${namespace}$`, 'm'), /^Status: +Active$/m, /^No resource quota\.$/m, /^No LimitRange resource\.$/m]);
+    await shows(`describe pod ${name}`, [
+      new RegExp(`^Name: +${name}$`, 'm'),
+      new RegExp(`^Namespace: +${namespace}$`, 'm'),
+      /^Labels: +app=agnhost\n +role=primary$/m,
+      /^Status: +Running$/m,
+      /^IP: +10\./m,
+      /^Controlled By: +ReplicationController\/agnhost-primary$/m,
+      /Image: +agnhost:2/,
+      /State: +Running/,
+      /^QoS Class: +BestEffort$/m,
+    ]);
+    await shows('describe rc agnhost-primary', [
+      /^Name: +agnhost-primary$/m,
+      /^Selector: +app=agnhost,role=primary$/m,
+      /^Replicas: +1 current \/ 1 desired$/m,
+      /^Pods Status: +1 Running \/ 0 Waiting \/ 0 Succeeded \/ 0 Failed$/m,
+      /Image: +agnhost:2/,
+      /SuccessfulCreate/,
+    ]);
+    await shows('describe service agnhost-primary', [
+      /^Name: +agnhost-primary$/m,
+      /^Type: +ClusterIP$/m,
+      /^IP: +10\.96\./m,
+      /^Port: +<unset> +6379\/TCP$/m,
+      /^Endpoints: +10\.\d+\.\d+\.\d+:6379$/m,
+      /^Session Affinity: +None$/m,
+    ]);
+    await shows('describe node node-1', [
+      /^Name: +node-1$/m,
+      /^Labels: +/m,
+      /^Annotations: +/m,
+      /^CreationTimestamp: +/m,
+      /^Conditions:$/m,
+      /^Addresses:$/m,
+      /^Capacity:$/m,
+      /Kubelet Version: +v1\.36/,
+      /^Non-terminated Pods: +/m,
+    ]);
+    await shows(`describe namespace ${namespace}`, [
+      new RegExp(`^Name: +${namespace}$`, 'm'),
+      /^Status: +Active$/m,
+      /^No resource quota\.$/m,
+      /^No LimitRange resource\.$/m,
+    ]);
   });
 
   it('Kubectl, diff Deployment', async () => {
     await k('create -f -', workload('Deployment', 'diffed', { image: 'agnhost:2' }));
-    const { code, stdout, stderr } = await run(['diff', '-f', '-'], workload('Deployment', 'diffed', { image: 'busybox:1' }));
+    const { code, stdout, stderr } = await run(
+      ['diff', '-f', '-'],
+      workload('Deployment', 'diffed', { image: 'busybox:1' }),
+    );
     assert.equal(code, 1, stderr);
     assert.match(stdout, /^- +- image: agnhost:2$|^- +image: agnhost:2$|^-.*image: agnhost:2$/m);
     assert.match(stdout, /^\+.*image: busybox:1$/m);
@@ -76,10 +153,16 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
 
   it('Kubectl, create service, replication controller', async () => {
     await k('create -f -', replicationController('agnhost-primary', { image: 'agnhost:2' }));
-    for (const [line, name, port] of [['expose rc agnhost-primary --name=rm2 --port=1234 --target-port=6379', 'rm2', 1234], ['expose service rm2 --name=rm3 --port=2345 --target-port=6379', 'rm3', 2345]] as const) {
+    for (const [line, name, port] of [
+      ['expose rc agnhost-primary --name=rm2 --port=1234 --target-port=6379', 'rm2', 1234],
+      ['expose service rm2 --name=rm3 --port=2345 --target-port=6379', 'rm3', 2345],
+    ] as const) {
       await k(line);
       const { spec } = await world.get(`${core}/services/${name}`);
-      assert.deepEqual([spec.ports[0].port, spec.ports[0].targetPort, spec.selector], [port, 6379, { app: 'agnhost-primary' }]);
+      assert.deepEqual(
+        [spec.ports[0].port, spec.ports[0].targetPort, spec.selector],
+        [port, 6379, { app: 'agnhost-primary' }],
+      );
       await world.reaches(`${core}/endpoints/${name}`, ({ subsets }) => subsets?.[0]?.ports[0].port === 6379);
     }
   });
@@ -97,10 +180,12 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
     await k('create -f -', replicationController('annotated', { replicas: 2 }));
     const pods = await until('its pods', async () => {
       const { items } = await world.get(`${core}/pods`);
-      return items.length === 2 ? items as Json[] : undefined;
+      return items.length === 2 ? (items as Json[]) : undefined;
     });
-    for (const { metadata } of pods) await k(['patch', 'pod', metadata.name as string, '-p', '{"metadata":{"annotations":{"x":"y"}}}']);
-    for (const { metadata } of (await world.get(`${core}/pods`)).items) assert.equal(metadata.annotations.x, 'y');
+    for (const { metadata } of pods)
+      await k(['patch', 'pod', metadata.name as string, '-p', '{"metadata":{"annotations":{"x":"y"}}}']);
+    for (const { metadata } of (await world.get(`${core}/pods`)).items)
+      assert.equal(metadata.annotations.x, 'y');
   });
 
   it('Kubectl, replace', async () => {
@@ -121,13 +206,25 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
   it('Kubectl, run pod', async () => {
     await k('run e2e-test-pod --restart=Never --pod-running-timeout=2m0s --image=httpd:2');
     const { spec } = await world.get(`${core}/pods/e2e-test-pod`);
-    assert.deepEqual([spec.containers.length, spec.containers[0].image, spec.restartPolicy], [1, 'httpd:2', 'Never']);
+    assert.deepEqual(
+      [spec.containers.length, spec.containers[0].image, spec.restartPolicy],
+      [1, 'httpd:2', 'Never'],
+    );
   });
 
   it('Kubectl, server-side dry-run Pod', async () => {
     await k('run e2e-test-pod --image=httpd:2 --labels=run=e2e-test-pod');
-    const { metadata: { resourceVersion: _ } } = await running('e2e-test-pod');
-    await k(['patch', 'pod', 'e2e-test-pod', '-p', '{"spec":{"containers":[{"name":"e2e-test-pod","image":"busybox:1"}]}}', '--dry-run=server']);
+    const {
+      metadata: { resourceVersion: _ },
+    } = await running('e2e-test-pod');
+    await k([
+      'patch',
+      'pod',
+      'e2e-test-pod',
+      '-p',
+      '{"spec":{"containers":[{"name":"e2e-test-pod","image":"busybox:1"}]}}',
+      '--dry-run=server',
+    ]);
     assert.equal((await world.get(`${core}/pods/e2e-test-pod`)).spec.containers[0].image, 'httpd:2');
   });
 
@@ -142,10 +239,16 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
 
   /** Starts the proxy, hands over what it says it serves on, and ends it. */
   async function proxy(words: readonly string[], use: (line: string) => Promise<void>): Promise<void> {
-    const child: ChildProcess = spawn(kubectl, ['proxy', ...words], { env: { ...process.env, ...environment() }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child: ChildProcess = spawn(kubectl, ['proxy', ...words], {
+      env: { ...process.env, ...environment() },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const ended = new Promise((resolve) => child.once('close', resolve));
     let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { said += text; });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
     try {
       await use(await until('the proxy to serve', () => /Starting to serve on (\S+)/.exec(said)?.[1]));
     } finally {
@@ -153,19 +256,32 @@ describe('conformance: CLI', { skip: 'missing' in tools && tools.missing }, () =
       await ended;
     }
   }
-  const versions = (options: { readonly socketPath?: string; readonly port?: number }): Promise<Json> => new Promise((resolve, reject) => {
-    request({ host: '127.0.0.1', path: '/api/', ...options }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => { text += part; }).on('end', () => resolve(JSON.parse(text)));
-    }).on('error', reject).end();
-  });
+  const versions = (options: { readonly socketPath?: string; readonly port?: number }): Promise<Json> =>
+    new Promise((resolve, reject) => {
+      request({ host: '127.0.0.1', path: '/api/', ...options }, (response) => {
+        let text = '';
+        response
+          .setEncoding('utf8')
+          .on('data', (part: string) => {
+            text += part;
+          })
+          .on('end', () => resolve(JSON.parse(text)));
+      })
+        .on('error', reject)
+        .end();
+    });
 
   it('Kubectl, proxy socket', async () => {
     const socketPath = join(world.dir, 'proxy.socket');
-    await proxy([`--unix-socket=${socketPath}`], async () => assert.deepEqual((await versions({ socketPath })).versions, ['v1']));
+    await proxy([`--unix-socket=${socketPath}`], async () =>
+      assert.deepEqual((await versions({ socketPath })).versions, ['v1']),
+    );
   });
 
-  it('Kubectl, proxy port zero', () => proxy(['--port=0', '--disable-filter'], async (address) => assert.deepEqual((await versions({ port: Number(address.split(':')[1]) })).versions, ['v1'])));
+  it('Kubectl, proxy port zero', () =>
+    proxy(['--port=0', '--disable-filter'], async (address) =>
+      assert.deepEqual((await versions({ port: Number(address.split(':')[1]) })).versions, ['v1']),
+    ));
 
   it('Kubectl, replication controller', async () => {
     await k('create -f -', update(2));

@@ -13,7 +13,10 @@ export interface LifecycleOf {
   /** Everything but metadata of the index-th object. */
   readonly object: (index: number) => Json;
   /** A merge patch of status, and what then must be read at status. None: the resource has no status. */
-  readonly status?: { readonly patch: Json; /** Writes of status leave labels and annotations as they are. */ readonly resetsMetadata?: boolean };
+  readonly status?: {
+    readonly patch: Json;
+    /** Writes of status leave labels and annotations as they are. */ readonly resetsMetadata?: boolean;
+  };
   /** Default: the index with the plural. */
   readonly nameOf?: (index: number) => string;
 }
@@ -21,11 +24,27 @@ export interface LifecycleOf {
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
 /** The group, its version and the resources in the documents of discovery. */
-export async function inDiscovery(world: World, { group, version = 'v1', plural, verbs = VERBS }: Pick<LifecycleOf, 'group' | 'version' | 'plural'> & { readonly verbs?: readonly string[] }): Promise<void> {
+export async function inDiscovery(
+  world: World,
+  {
+    group,
+    version = 'v1',
+    plural,
+    verbs = VERBS,
+  }: Pick<LifecycleOf, 'group' | 'version' | 'plural'> & { readonly verbs?: readonly string[] },
+): Promise<void> {
   const groupVersion = `${group}/${version}`;
   const groups = await world.get('/apis');
-  assert.ok(groups.groups.find(({ name }: Json) => name === group)?.versions.some((one: Json) => one.groupVersion === groupVersion), `${groupVersion} in /apis`);
-  assert.ok((await world.get(`/apis/${group}`)).versions.some((one: Json) => one.groupVersion === groupVersion), `${groupVersion} in /apis/${group}`);
+  assert.ok(
+    groups.groups
+      .find(({ name }: Json) => name === group)
+      ?.versions.some((one: Json) => one.groupVersion === groupVersion),
+    `${groupVersion} in /apis`,
+  );
+  assert.ok(
+    (await world.get(`/apis/${group}`)).versions.some((one: Json) => one.groupVersion === groupVersion),
+    `${groupVersion} in /apis/${group}`,
+  );
   const { resources } = await world.get(`/apis/${groupVersion}`);
   const resource = resources.find(({ name }: Json) => name === plural);
   assert.ok(resource, `${plural} in /apis/${groupVersion}`);
@@ -33,19 +52,37 @@ export async function inDiscovery(world: World, { group, version = 'v1', plural,
 }
 
 export async function showLifecycle(world: World, of: LifecycleOf): Promise<void> {
-  const { group, version = 'v1', plural, kind, namespace, object, status, nameOf = (index) => `${plural}-${index}` } = of;
+  const {
+    group,
+    version = 'v1',
+    plural,
+    kind,
+    namespace,
+    object,
+    status,
+    nameOf = (index) => `${plural}-${index}`,
+  } = of;
   await inDiscovery(world, of);
-  if (status) await inDiscovery(world, { ...of, plural: `${plural}/status`, verbs: ['get', 'patch', 'update'] });
+  if (status)
+    await inDiscovery(world, { ...of, plural: `${plural}/status`, verbs: ['get', 'patch', 'update'] });
   const all = `/apis/${group}/${version}/${plural}`;
   const path = namespace === undefined ? all : `/apis/${group}/${version}/namespaces/${namespace}/${plural}`;
   const selector = `labelSelector=lifecycle%3D${plural}`;
-  const make = (index: number): Promise<Json> => world.post(path, { apiVersion: `${group}/${version}`, kind, metadata: { name: nameOf(index), labels: { lifecycle: plural } }, ...object(index) });
+  const make = (index: number): Promise<Json> =>
+    world.post(path, {
+      apiVersion: `${group}/${version}`,
+      kind,
+      metadata: { name: nameOf(index), labels: { lifecycle: plural } },
+      ...object(index),
+    });
   const first = `${path}/${nameOf(0)}`;
 
   const created = await make(0);
   assert.equal((await world.get(first)).metadata.uid, created.metadata.uid);
   const watch = await world.watch(path, `${selector}&resourceVersion=${created.metadata.resourceVersion}`);
-  const duplicate = await world.refused(409, `POST ${path}`, { body: { apiVersion: `${group}/${version}`, kind, metadata: { name: nameOf(0) }, ...object(0) } });
+  const duplicate = await world.refused(409, `POST ${path}`, {
+    body: { apiVersion: `${group}/${version}`, kind, metadata: { name: nameOf(0) }, ...object(0) },
+  });
   assert.equal(duplicate.reason, 'AlreadyExists');
   await make(1);
   await make(2);
@@ -59,7 +96,14 @@ export async function showLifecycle(world: World, of: LifecycleOf): Promise<void
   read.metadata.annotations.updated = 'true';
   assert.equal((await world.put(first, read)).metadata.annotations.updated, 'true');
   await watch.seen('MODIFIED', ({ metadata }) => metadata.annotations?.updated === 'true');
-  assert.equal((await world.refused(409, `PUT ${first}`, { body: { ...read, metadata: { ...read.metadata, resourceVersion: patched.metadata.resourceVersion } } })).reason, 'Conflict');
+  assert.equal(
+    (
+      await world.refused(409, `PUT ${first}`, {
+        body: { ...read, metadata: { ...read.metadata, resourceVersion: patched.metadata.resourceVersion } },
+      })
+    ).reason,
+    'Conflict',
+  );
 
   if (status) await showStatus(world, { first, ...status });
   await world.del(first);
@@ -72,9 +116,15 @@ export async function showLifecycle(world: World, of: LifecycleOf): Promise<void
 }
 
 /** Read, patched and updated; the spec stays as it is. */
-async function showStatus(world: World, { first, patch, resetsMetadata = false }: { readonly first: string } & NonNullable<LifecycleOf['status']>): Promise<void> {
+async function showStatus(
+  world: World,
+  { first, patch, resetsMetadata = false }: { readonly first: string } & NonNullable<LifecycleOf['status']>,
+): Promise<void> {
   const { spec } = await world.get(`${first}/status`);
-  const patched = await world.patch(`${first}/status`, { metadata: { annotations: { patchedstatus: 'true' } }, status: patch });
+  const patched = await world.patch(`${first}/status`, {
+    metadata: { annotations: { patchedstatus: 'true' } },
+    status: patch,
+  });
   assert.partialDeepStrictEqual(patched.status, patch);
   assert.equal(patched.metadata.annotations.patchedstatus, resetsMetadata ? undefined : 'true');
   const read = await world.get(`${first}/status`);

@@ -7,7 +7,12 @@ export function podSpec(more: Json = {}): Json {
 
 export function pod(name: string, more: Json = {}): Json {
   const { labels, annotations, ...spec } = more as { labels?: object; annotations?: object };
-  return { apiVersion: 'v1', kind: 'Pod', metadata: { name, labels: labels ?? {}, annotations: annotations ?? {} }, spec: { ...podSpec(), ...spec } };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: labels ?? {}, annotations: annotations ?? {} },
+    spec: { ...podSpec(), ...spec },
+  };
 }
 
 export interface WorkloadOptions {
@@ -24,18 +29,35 @@ export interface WorkloadOptions {
 export function workload(kind: string, name: string, options: WorkloadOptions = {}): Json {
   const { replicas = 1, labels = { app: name }, image = 'pause:3.10', spec = {}, annotations = {} } = options;
   return {
-    apiVersion: 'apps/v1', kind, metadata: { name, labels },
+    apiVersion: 'apps/v1',
+    kind,
+    metadata: { name, labels },
     spec: {
-      ...(kind === 'DaemonSet' ? {} : { replicas }), ...(kind === 'StatefulSet' ? { serviceName: name } : {}),
-      selector: { matchLabels: labels }, template: { metadata: { labels, annotations }, spec: podSpec({ image }) }, ...spec,
+      ...(kind === 'DaemonSet' ? {} : { replicas }),
+      ...(kind === 'StatefulSet' ? { serviceName: name } : {}),
+      selector: { matchLabels: labels },
+      template: { metadata: { labels, annotations }, spec: podSpec({ image }) },
+      ...spec,
     },
   };
 }
 
-export function replicationController(name: string, { replicas = 1, labels = { app: name }, image = 'pause:3.10' }: WorkloadOptions = {}): Json {
-  return { apiVersion: 'v1', kind: 'ReplicationController', metadata: { name, labels }, spec: { replicas, selector: labels, template: { metadata: { labels }, spec: podSpec({ image }) } } };
+export function replicationController(
+  name: string,
+  { replicas = 1, labels = { app: name }, image = 'pause:3.10' }: WorkloadOptions = {},
+): Json {
+  return {
+    apiVersion: 'v1',
+    kind: 'ReplicationController',
+    metadata: { name, labels },
+    spec: { replicas, selector: labels, template: { metadata: { labels }, spec: podSpec({ image }) } },
+  };
 }
 
 export function selectorQuery(labels: Readonly<Record<string, string>>): string {
-  return `labelSelector=${encodeURIComponent(Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(','))}`;
+  return `labelSelector=${encodeURIComponent(
+    Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(','),
+  )}`;
 }

@@ -3,7 +3,11 @@
  * client of it. One cluster per test file; each test makes namespaces and names of its own.
  */
 import { until } from '../cluster.ts';
-import { startSimulatedCluster, type SimulatedCluster, type SimulatedClusterOptions } from '../simulated-cluster.ts';
+import {
+  startSimulatedCluster,
+  type SimulatedCluster,
+  type SimulatedClusterOptions,
+} from '../simulated-cluster.ts';
 import { createBareClient, type BareClient } from './bare-client.ts';
 
 export { until };
@@ -16,10 +20,19 @@ export interface World extends SimulatedCluster, Omit<BareClient, 'disconnect'> 
 
 export async function startWorld(options: SimulatedClusterOptions = {}): Promise<World> {
   const cluster = await startSimulatedCluster({ advertiseAddress: ADVERTISED, ...options });
-  const { ca, clients: { admin } } = cluster.pki;
-  const client = createBareClient({ url: cluster.url, caPem: ca.certificatePem, ...admin, controllers: options.nodes !== 0 });
+  const {
+    ca,
+    clients: { admin },
+  } = cluster.pki;
+  const client = createBareClient({
+    url: cluster.url,
+    caPem: ca.certificatePem,
+    ...admin,
+    controllers: options.nodes !== 0,
+  });
   return {
-    ...cluster, ...client,
+    ...cluster,
+    ...client,
     async stop() {
       client.disconnect();
       await cluster.stop();

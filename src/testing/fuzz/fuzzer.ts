@@ -34,7 +34,11 @@ export interface FuzzOptions {
   readonly trace?: string | undefined;
 }
 
-export interface Fault { readonly what: string; readonly example: string; times: number }
+export interface Fault {
+  readonly what: string;
+  readonly example: string;
+  times: number;
+}
 
 export interface FuzzReport {
   readonly requests: number;
@@ -48,15 +52,18 @@ export interface FuzzReport {
   readonly faults: readonly Fault[];
 }
 
-const PARALLEL = 8, SOCKET_BATCH = 4;
+const PARALLEL = 8,
+  SOCKET_BATCH = 4;
 /** Namespaces that a request deleted come back after so many. */
 const PREPARE_EVERY = 500;
 /** Processor time of one request, told from collecting garbage and compiling by asking again. */
 const LONGEST_MS = 200;
 /** The heap may move, but not grow with the requests: only with writes, of which each resource's watch window remembers the newest 8192. */
-const HEAP_GROWTH_MIB = 32, BYTES_PER_EVENT = 1400;
+const HEAP_GROWTH_MIB = 32,
+  BYTES_PER_EVENT = 1400;
 const OPEN_WATCHES = 30;
-const STRAGGLER_MS = 50, MAX_PENDING = 100;
+const STRAGGLER_MS = 50,
+  MAX_PENDING = 100;
 const REMEMBERED = 50;
 
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
@@ -77,7 +84,10 @@ class FuzzRun {
   readonly #server: ComposedApiServer;
   readonly #sockets: Sockets;
   readonly #faults = new Map<string, Fault>();
-  readonly #remembered: Remembered & { tokens: string[]; revisions: string[] } = { tokens: [], revisions: [] };
+  readonly #remembered: Remembered & { tokens: string[]; revisions: string[] } = {
+    tokens: [],
+    revisions: [],
+  };
   readonly #watches: OpenWatch[] = [];
   readonly #statuses: Record<string, number> = {};
   readonly #heap: number[] = [];
@@ -87,24 +97,58 @@ class FuzzRun {
   #overSockets = 0;
   #objects = 0;
   #longestMs = 0;
-  readonly #onUnhandled = (error: unknown): void => this.#fault(`unhandled: ${error instanceof Error ? error.stack ?? error.message : String(error)}`, '');
+  readonly #onUnhandled = (error: unknown): void =>
+    this.#fault(`unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, '');
 
   static async start(options: FuzzOptions): Promise<FuzzRun> {
     const dir = await mkdtemp(join(tmpdir(), 'capstan-fuzz-'));
     const store = createMemoryStore({ autoCompact: { keepRevisions: 2000 } });
     const problems: string[] = [];
-    const pki = await ensurePki({ dir: join(dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
+    const pki = await ensurePki({
+      dir: join(dir, 'pki'),
+      nowMs: Date.now(),
+      apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] },
+    });
     const server = await composeApiServer({
-      store, pki, serviceCIDR: '10.96.0.0/16', clock: realClock, log: errorLogger((message) => problems.push(message)), advertiseAddress: '127.0.0.1', port: 0, listen: [], serving: { isEnabled: () => true, cbor: true },
+      store,
+      pki,
+      serviceCIDR: '10.96.0.0/16',
+      clock: realClock,
+      log: errorLogger((message) => problems.push(message)),
+      advertiseAddress: '127.0.0.1',
+      port: 0,
+      listen: [],
+      serving: { isEnabled: () => true, cbor: true },
       settings: { requestLimits: { requestTimeoutMs: 5000 } },
     });
     await server.ready();
-    const run = new FuzzRun(options, { dir, store, server, problems, sockets: await openSockets(server.handler, pki) });
+    const run = new FuzzRun(options, {
+      dir,
+      store,
+      server,
+      problems,
+      sockets: await openSockets(server.handler, pki),
+    });
     await run.#prepare();
     return run;
   }
 
-  private constructor(options: FuzzOptions, { dir, store, server, problems, sockets }: { readonly dir: string; readonly store: Store; readonly problems: string[]; readonly server: ComposedApiServer; readonly sockets: Sockets }) {
+  private constructor(
+    options: FuzzOptions,
+    {
+      dir,
+      store,
+      server,
+      problems,
+      sockets,
+    }: {
+      readonly dir: string;
+      readonly store: Store;
+      readonly problems: string[];
+      readonly server: ComposedApiServer;
+      readonly sockets: Sockets;
+    },
+  ) {
     this.#options = options;
     this.#dir = dir;
     this.#store = store;
@@ -127,14 +171,28 @@ class FuzzRun {
 
   /** What requests need to find: namespaces, an account for pods, a custom resource. Made anew when some request has deleted it. */
   async #prepare(): Promise<void> {
-    const create = (path: string, object: object): Promise<FuzzAnswer> => this.#exchange(request('POST', path, { headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(object)) }));
+    const create = (path: string, object: object): Promise<FuzzAnswer> =>
+      this.#exchange(
+        request('POST', path, {
+          headers: { 'content-type': 'application/json' },
+          body: Buffer.from(JSON.stringify(object)),
+        }),
+      );
     for (const name of ['default', 'fuzz', 'other']) {
       await create('/api/v1/namespaces', { metadata: { name } });
       // Without a controller that finishes it, a namespace that was deleted stays so.
       const current = await this.#exchange(request('GET', `/api/v1/namespaces/${name}`));
-      const object = JSON.parse(current.bytes.toString()) as { metadata: { deletionTimestamp?: string }; spec?: object };
+      const object = JSON.parse(current.bytes.toString()) as {
+        metadata: { deletionTimestamp?: string };
+        spec?: object;
+      };
       if (object.metadata.deletionTimestamp) {
-        await this.#exchange(request('PUT', `/api/v1/namespaces/${name}/finalize`, { headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify({ ...object, spec: { finalizers: [] } })) }));
+        await this.#exchange(
+          request('PUT', `/api/v1/namespaces/${name}/finalize`, {
+            headers: { 'content-type': 'application/json' },
+            body: Buffer.from(JSON.stringify({ ...object, spec: { finalizers: [] } })),
+          }),
+        );
         await create('/api/v1/namespaces', { metadata: { name } });
       }
       await create(`/api/v1/namespaces/${name}/serviceaccounts`, { metadata: { name: 'default' } });
@@ -144,13 +202,18 @@ class FuzzRun {
 
   async run(): Promise<FuzzReport> {
     const { requests, seed, socketShare = 0.02, verifyEvery = 50_000, onProgress } = this.#options;
-    const random = seededRandom(seed), generator = new RequestGenerator(random, this.#remembered);
-    let nextVerify = verifyEvery, nextPrepare = PREPARE_EVERY;
+    const random = seededRandom(seed),
+      generator = new RequestGenerator(random, this.#remembered);
+    let nextVerify = verifyEvery,
+      nextPrepare = PREPARE_EVERY;
     while (this.#sent < requests) {
-      if (random() < socketShare * PARALLEL / SOCKET_BATCH) {
+      if (random() < (socketShare * PARALLEL) / SOCKET_BATCH) {
         const batch = Array.from({ length: SOCKET_BATCH }, () => generator.next());
         await Promise.all(batch.map((one) => this.#overSocket(one)));
-      } else await this.#batch(Array.from({ length: Math.min(PARALLEL, requests - this.#sent) }, () => generator.next()));
+      } else
+        await this.#batch(
+          Array.from({ length: Math.min(PARALLEL, requests - this.#sent) }, () => generator.next()),
+        );
       if (this.#sent >= nextPrepare) {
         nextPrepare = this.#sent + PREPARE_EVERY;
         await this.#prepare();
@@ -161,17 +224,28 @@ class FuzzRun {
       onProgress?.(this.#report());
     }
     if (this.#heap.length >= 4) {
-      const [first = 0] = this.#heap.slice(1).toSorted((a, b) => a - b), last = Math.min(...this.#heap.slice(-2));
-      const events = Math.min((await this.#store.list('/registry/', { limit: 1 })).revision, 8192 * RESOURCES.length);
-      if (last - first > HEAP_GROWTH_MIB + events * BYTES_PER_EVENT / 2 ** 20) this.#fault(`the heap grows: ${this.#heap.join(' ')} MiB`, '');
+      const [first = 0] = this.#heap.slice(1).toSorted((a, b) => a - b),
+        last = Math.min(...this.#heap.slice(-2));
+      const events = Math.min(
+        (await this.#store.list('/registry/', { limit: 1 })).revision,
+        8192 * RESOURCES.length,
+      );
+      if (last - first > HEAP_GROWTH_MIB + (events * BYTES_PER_EVENT) / 2 ** 20)
+        this.#fault(`the heap grows: ${this.#heap.join(' ')} MiB`, '');
     }
     return this.#report();
   }
 
   #report(): FuzzReport {
     return {
-      requests: this.#sent, seconds: (performance.now() - this.#startedMs) / 1000, statuses: { ...this.#statuses }, overSockets: this.#overSockets, objects: this.#objects, heapMiB: [...this.#heap],
-      longestMs: this.#longestMs, faults: [...this.#faults.values()],
+      requests: this.#sent,
+      seconds: (performance.now() - this.#startedMs) / 1000,
+      statuses: { ...this.#statuses },
+      overSockets: this.#overSockets,
+      objects: this.#objects,
+      heapMiB: [...this.#heap],
+      longestMs: this.#longestMs,
+      faults: [...this.#faults.values()],
     };
   }
 
@@ -184,7 +258,8 @@ class FuzzRun {
   }
 
   async #batch(batch: readonly FuzzRequest[]): Promise<void> {
-    if (this.#options.trace) writeFileSync(this.#options.trace, `${this.#sent}\n${batch.map(describe).join('\n')}\n`);
+    if (this.#options.trace)
+      writeFileSync(this.#options.trace, `${this.#sent}\n${batch.map(describe).join('\n')}\n`);
     const before = process.threadCpuUsage();
     const all = Promise.all(batch.map((one) => this.#one(one)));
     this.#pending.add(all);
@@ -192,7 +267,8 @@ class FuzzRun {
     // Some wait for a revision that never comes: they hold up no others.
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STRAGGLER_MS))]);
     if (this.#pending.size > MAX_PENDING) await Promise.all(this.#pending);
-    for (const problem of this.#problems.splice(0)) this.#fault(`logged: ${problem}`, batch.map(describe).join('\n  '));
+    for (const problem of this.#problems.splice(0))
+      this.#fault(`logged: ${problem}`, batch.map(describe).join('\n  '));
     const { user, system } = process.threadCpuUsage(before);
     if ((user + system) / 1000 > LONGEST_MS) await this.#findSlow(batch);
   }
@@ -203,7 +279,10 @@ class FuzzRun {
       const answer = await this.#exchange(one);
       this.#judge(one, answer);
     } catch (error) {
-      this.#fault(`thrown: ${error instanceof Error ? error.stack ?? error.message : String(error)}`, describe(one));
+      this.#fault(
+        `thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        describe(one),
+      );
     }
   }
 
@@ -211,7 +290,8 @@ class FuzzRun {
     this.#statuses[answer.status] = (this.#statuses[answer.status] ?? 0) + 1;
     const fault = faultOfAnswer(one, answer);
     if (fault) this.#fault(fault, describe(one));
-    if (answer.status === 200 && !answer.streamed && one.method === 'GET' && answer.bytes.length < 100_000) this.#remember(answer.bytes);
+    if (answer.status === 200 && !answer.streamed && one.method === 'GET' && answer.bytes.length < 100_000)
+      this.#remember(answer.bytes);
   }
 
   #remember(bytes: Buffer): void {
@@ -243,10 +323,27 @@ class FuzzRun {
   async #exchange(one: FuzzRequest): Promise<FuzzAnswer> {
     const { method, path, query, headers, body, user } = one;
     let aborted = (): void => {};
-    const { status, headers: answered, body: answer } = await this.#server.handler({
-      method, path, query, headers, body: async () => body, onAbort: (callback) => (aborted = callback), remoteAddress: '127.0.0.1', ...(user ? { user } : {}),
+    const {
+      status,
+      headers: answered,
+      body: answer,
+    } = await this.#server.handler({
+      method,
+      path,
+      query,
+      headers,
+      body: async () => body,
+      onAbort: (callback) => (aborted = callback),
+      remoteAddress: '127.0.0.1',
+      ...(user ? { user } : {}),
     });
-    if (typeof answer !== 'function') return { status, headers: answered, bytes: Buffer.isBuffer(answer) ? answer : Buffer.concat(answer), streamed: false };
+    if (typeof answer !== 'function')
+      return {
+        status,
+        headers: answered,
+        bytes: Buffer.isBuffer(answer) ? answer : Buffer.concat(answer),
+        streamed: false,
+      };
     const watch = new OpenWatch(() => aborted());
     answer(watch);
     this.#watches.push(watch);
@@ -286,7 +383,13 @@ function describe({ method, path, query, headers, body }: FuzzRequest): string {
 
 /** Keeps what the server calls an error. */
 function errorLogger(report: (message: string) => void): Logger {
-  const log: Logger = { debug() {}, info() {}, warn() {}, error: (message, fields) => report(`${message} ${JSON.stringify(fields)}`), with: () => log };
+  const log: Logger = {
+    debug() {},
+    info() {},
+    warn() {},
+    error: (message, fields) => report(`${message} ${JSON.stringify(fields)}`),
+    with: () => log,
+  };
   return log;
 }
 
@@ -307,11 +410,19 @@ class OpenWatch implements ResponseSink {
   readonly #abort: () => void;
   #closes: (() => void)[] = [];
 
-  constructor(abort: () => void) { this.#abort = abort; }
+  constructor(abort: () => void) {
+    this.#abort = abort;
+  }
 
-  write(): boolean { return !this.closed; }
-  drained(): Promise<void> { return Promise.resolve(); }
-  end(): void { this.close(); }
+  write(): boolean {
+    return !this.closed;
+  }
+  drained(): Promise<void> {
+    return Promise.resolve();
+  }
+  end(): void {
+    this.close();
+  }
   onClose(callback: () => void): void {
     if (this.closed) callback();
     else this.#closes.push(callback);
@@ -324,4 +435,3 @@ class OpenWatch implements ResponseSink {
     for (const callback of this.#closes.splice(0)) callback();
   }
 }
-

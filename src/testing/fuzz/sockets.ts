@@ -14,10 +14,15 @@ export interface Sockets {
   close(): Promise<void>;
 }
 
-const STREAM_MS = 300, ANSWER_MS = 20_000;
+const STREAM_MS = 300,
+  ANSWER_MS = 20_000;
 
 export async function openSockets(handler: ApiHandler, pki: Pki): Promise<Sockets> {
-  const carrier = createTlsCarrier({ handler, tls: { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem }, log: silentLogger });
+  const carrier = createTlsCarrier({
+    handler,
+    tls: { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem },
+    log: silentLogger,
+  });
   const { port } = await carrier.listen({ host: '127.0.0.1', port: 0 });
   const client = pki.clients['super-admin'];
   const tls = { ca: pki.ca.certificatePem, cert: client.certificatePem, key: client.keyPem };
@@ -39,17 +44,24 @@ export async function openSockets(handler: ApiHandler, pki: Pki): Promise<Socket
   };
 }
 
-function overHttp2(session: ClientHttp2Session, { method, path, query, headers, body }: FuzzRequest): Promise<FuzzAnswer | undefined> {
+function overHttp2(
+  session: ClientHttp2Session,
+  { method, path, query, headers, body }: FuzzRequest,
+): Promise<FuzzAnswer | undefined> {
   return new Promise((resolve, reject) => {
     let stream;
     try {
-      stream = session.request({ ':method': method, ':path': `${path}${query === '' ? '' : `?${query}`}`, ...headers }, { endStream: body.length === 0 });
+      stream = session.request(
+        { ':method': method, ':path': `${path}${query === '' ? '' : `?${query}`}`, ...headers },
+        { endStream: body.length === 0 },
+      );
     } catch {
       // Node does not write such a request.
       return resolve(undefined);
     }
     const chunks: Buffer[] = [];
-    let status = 0, answered: Record<string, string> = {};
+    let status = 0,
+      answered: Record<string, string> = {};
     const timer = setTimeout(() => {
       stream.close();
       reject(new Error('no answer by HTTP/2'));
@@ -67,20 +79,52 @@ function overHttp2(session: ClientHttp2Session, { method, path, query, headers, 
     });
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', () => {});
-    stream.on('close', () => done(status === 0 ? undefined : { status, headers: answered, bytes: Buffer.concat(chunks), streamed: answered['content-length'] === undefined }));
+    stream.on('close', () =>
+      done(
+        status === 0
+          ? undefined
+          : {
+              status,
+              headers: answered,
+              bytes: Buffer.concat(chunks),
+              streamed: answered['content-length'] === undefined,
+            },
+      ),
+    );
     if (body.length > 0) stream.end(body);
   });
 }
 
-function overHttp1({ port, ...tls }: { readonly port: number; readonly ca: string; readonly cert: string; readonly key: string }, { method, path, query, headers, body }: FuzzRequest): Promise<FuzzAnswer | undefined> {
+function overHttp1(
+  {
+    port,
+    ...tls
+  }: { readonly port: number; readonly ca: string; readonly cert: string; readonly key: string },
+  { method, path, query, headers, body }: FuzzRequest,
+): Promise<FuzzAnswer | undefined> {
   return new Promise((resolve, reject) => {
     const socket = connectTls({ host: '127.0.0.1', port, ...tls, ALPNProtocols: ['http/1.1'] });
     const chunks: Buffer[] = [];
     const timer = setTimeout(() => socket.destroy(), ANSWER_MS);
     let streamTimer: NodeJS.Timeout | undefined;
     socket.on('secureConnect', () => {
-      const lines = Object.entries({ host: 'localhost', connection: 'close', 'content-length': String(body.length), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`).join('');
-      socket.write(Buffer.concat([Buffer.from(`${method} ${path}${query === '' ? '' : `?${query}`} HTTP/1.1\r\n${lines}\r\n`, 'latin1'), body]));
+      const lines = Object.entries({
+        host: 'localhost',
+        connection: 'close',
+        'content-length': String(body.length),
+        ...headers,
+      })
+        .map(([name, value]) => `${name}: ${value}\r\n`)
+        .join('');
+      socket.write(
+        Buffer.concat([
+          Buffer.from(
+            `${method} ${path}${query === '' ? '' : `?${query}`} HTTP/1.1\r\n${lines}\r\n`,
+            'latin1',
+          ),
+          body,
+        ]),
+      );
     });
     socket.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
@@ -102,10 +146,14 @@ function readAnswer(bytes: Buffer): FuzzAnswer | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   const [statusLine = '', ...lines] = bytes.toString('latin1', 0, Math.max(end, 0)).split('\r\n');
   const status = Number(statusLine.split(' ')[1]);
-  const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]));
+  const headers = Object.fromEntries(
+    lines.map((line) => [
+      line.slice(0, line.indexOf(':')).toLowerCase(),
+      line.slice(line.indexOf(':') + 1).trim(),
+    ]),
+  );
   if (status === 100) return readAnswer(bytes.subarray(end + 4));
   const length = headers['content-length'];
   if (length === '0' && (status === 400 || status === 405 || status === 431)) return undefined;
   return { status, headers, bytes: bytes.subarray(end + 4), streamed: length === undefined };
 }
-

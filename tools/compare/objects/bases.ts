@@ -23,7 +23,16 @@ export interface Base {
   readonly object: KubeObject;
 }
 
-const ALL: Bases = { ...coreBases, ...podBases, ...appsBases, ...networkingBases, ...othersBases, ...admissionBases, ...extensionBases, ...resourceBases };
+const ALL: Bases = {
+  ...coreBases,
+  ...podBases,
+  ...appsBases,
+  ...networkingBases,
+  ...othersBases,
+  ...admissionBases,
+  ...extensionBases,
+  ...resourceBases,
+};
 
 /** Kinds whose names have a form of their own; every word in place of NAME is the scenario's. */
 const NAME_FORMS: Readonly<Record<string, (name: string) => string>> = {
@@ -35,7 +44,12 @@ const NAME_FORMS: Readonly<Record<string, (name: string) => string>> = {
 };
 
 /** Reviews that must have no metadata. */
-const NAMELESS = new Set(['SubjectAccessReview', 'SelfSubjectAccessReview', 'LocalSubjectAccessReview', 'SelfSubjectRulesReview']);
+const NAMELESS = new Set([
+  'SubjectAccessReview',
+  'SelfSubjectAccessReview',
+  'LocalSubjectAccessReview',
+  'SelfSubjectRulesReview',
+]);
 
 function hash(text: string): number {
   let sum = 7;
@@ -44,7 +58,10 @@ function hash(text: string): number {
 }
 
 /** What objects are called and where they go; what they repeat of it as NAME and NAMESPACE. */
-export interface BaseNames { readonly name: string; readonly namespace: string }
+export interface BaseNames {
+  readonly name: string;
+  readonly namespace: string;
+}
 
 /** Every base of every version, served or not. */
 export function allBases(names: BaseNames): Base[] {
@@ -52,17 +69,31 @@ export function allBases(names: BaseNames): Base[] {
 }
 
 function basesOf(facts: ResourceFacts, { name, namespace }: BaseNames): Base[] {
-  return Object.entries(ALL[`${facts.group}/${facts.version}/${facts.kind}`] ?? {}).map(([variant, content]) => {
-    // Versions share names where they share storage: each version has its own.
-    const versioned = facts.version === 'v1' ? name : `${name}${facts.version}`;
-    const own = variant === 'small' ? versioned : `${versioned}-${variant}`;
-    const filled = JSON.parse(JSON.stringify(content).replaceAll('NAMESPACE', namespace).replaceAll('NAME', own)) as { metadata?: object };
-    const metadata = { ...(NAMELESS.has(facts.kind) ? {} : { name: NAME_FORMS[facts.kind]?.(own) ?? own }), ...filled.metadata };
-    return { facts, variant, object: { apiVersion: apiVersionOf(facts), kind: facts.kind, ...filled, metadata } };
-  });
+  return Object.entries(ALL[`${facts.group}/${facts.version}/${facts.kind}`] ?? {}).map(
+    ([variant, content]) => {
+      // Versions share names where they share storage: each version has its own.
+      const versioned = facts.version === 'v1' ? name : `${name}${facts.version}`;
+      const own = variant === 'small' ? versioned : `${versioned}-${variant}`;
+      const filled = JSON.parse(
+        JSON.stringify(content).replaceAll('NAMESPACE', namespace).replaceAll('NAME', own),
+      ) as { metadata?: object };
+      const metadata = {
+        ...(NAMELESS.has(facts.kind) ? {} : { name: NAME_FORMS[facts.kind]?.(own) ?? own }),
+        ...filled.metadata,
+      };
+      return {
+        facts,
+        variant,
+        object: { apiVersion: apiVersionOf(facts), kind: facts.kind, ...filled, metadata },
+      };
+    },
+  );
 }
 
 /** Kinds that have no base, for the tool's own test. */
 export function kindsWithoutBase(): string[] {
-  return builtinResources.filter(({ verbs }) => verbs.includes('create')).map(({ group, version, kind }) => `${group}/${version}/${kind}`).filter((key) => !ALL[key]);
+  return builtinResources
+    .filter(({ verbs }) => verbs.includes('create'))
+    .map(({ group, version, kind }) => `${group}/${version}/${kind}`)
+    .filter((key) => !ALL[key]);
 }

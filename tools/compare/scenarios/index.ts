@@ -12,4 +12,17 @@ import { subresources } from './subresources.ts';
 import { validationRules } from './validation-rules.ts';
 import { wire } from './wire.ts';
 
-export const SOURCES: readonly ScenarioSource[] = [documents, wire, lists, apply, lifecycles, subresources, customResources, validationRules, policies, access, createMutations, updateMutations];
+export const SOURCES: readonly ScenarioSource[] = [
+  documents,
+  wire,
+  lists,
+  apply,
+  lifecycles,
+  subresources,
+  customResources,
+  validationRules,
+  policies,
+  access,
+  createMutations,
+  updateMutations,
+];

@@ -10,8 +10,18 @@ export class PodSecurityMetrics {
   readonly #exemptions = new Map<string, number>();
   readonly #errors = new Map<string, number>();
 
-  evaluated(attributes: AdmissionAttributes, { mode, policy, allowed }: { readonly mode: string; readonly policy: LevelVersion; readonly allowed: boolean }): void {
-    add(this.#evaluations, `decision="${allowed ? 'allow' : 'deny'}",mode="${mode}",policy_level="${policy.level}",policy_version="${versionOf(policy)}",${labelsOf(attributes)}`);
+  evaluated(
+    attributes: AdmissionAttributes,
+    {
+      mode,
+      policy,
+      allowed,
+    }: { readonly mode: string; readonly policy: LevelVersion; readonly allowed: boolean },
+  ): void {
+    add(
+      this.#evaluations,
+      `decision="${allowed ? 'allow' : 'deny'}",mode="${mode}",policy_level="${policy.level}",policy_version="${versionOf(policy)}",${labelsOf(attributes)}`,
+    );
   }
 
   exempted(attributes: AdmissionAttributes): void {
@@ -24,15 +34,33 @@ export class PodSecurityMetrics {
 
   render(): string {
     return [
-      ...lines('pod_security_evaluations_total', { help: 'Evaluations of pods by the policies of their namespaces.', values: this.#evaluations }),
-      ...lines('pod_security_exemptions_total', { help: 'Requests that are exempt from pod security.', values: this.#exemptions }),
-      ...lines('pod_security_errors_total', { help: 'Policies that could not be read.', values: this.#errors }),
+      ...lines('pod_security_evaluations_total', {
+        help: 'Evaluations of pods by the policies of their namespaces.',
+        values: this.#evaluations,
+      }),
+      ...lines('pod_security_exemptions_total', {
+        help: 'Requests that are exempt from pod security.',
+        values: this.#exemptions,
+      }),
+      ...lines('pod_security_errors_total', {
+        help: 'Policies that could not be read.',
+        values: this.#errors,
+      }),
     ].join('\n');
   }
 }
 
-function lines(name: string, { help, values }: { readonly help: string; readonly values: ReadonlyMap<string, number> }): string[] {
-  return values.size === 0 ? [] : [`# HELP ${name} ${help}`, `# TYPE ${name} counter`, ...[...values].map(([labels, value]) => `${name}{${labels}} ${value}`)];
+function lines(
+  name: string,
+  { help, values }: { readonly help: string; readonly values: ReadonlyMap<string, number> },
+): string[] {
+  return values.size === 0
+    ? []
+    : [
+        `# HELP ${name} ${help}`,
+        `# TYPE ${name} counter`,
+        ...[...values].map(([labels, value]) => `${name}{${labels}} ${value}`),
+      ];
 }
 
 function add(counts: Map<string, number>, labels: string): void {

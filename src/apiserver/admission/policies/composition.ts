@@ -14,9 +14,15 @@ export interface Activation {
   readonly budget: Budget;
 }
 
-interface CompiledVariable { readonly name: string; readonly expression: Expression | Error }
+interface CompiledVariable {
+  readonly name: string;
+  readonly expression: Expression | Error;
+}
 
-export interface VariableProblem { readonly index: number; readonly error: Error }
+export interface VariableProblem {
+  readonly index: number;
+  readonly error: Error;
+}
 
 export class Composition {
   /** What expressions of the policy may name. */
@@ -27,10 +33,15 @@ export class Composition {
   #messageVariables: Variables | undefined;
 
   /** base: default, what policies see. */
-  constructor({ paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>, base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES) {
-    const fieldTypes: Record<string, string> = {}, problems: VariableProblem[] = [];
+  constructor(
+    { paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>,
+    base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
+  ) {
+    const fieldTypes: Record<string, string> = {},
+      problems: VariableProblem[] = [];
     // Environments are large: a new one only where a variable reads one that the last does not have.
-    let scope = withoutFields(base), known = new Set<string>();
+    let scope = withoutFields(base),
+      known = new Set<string>();
     this.#compiled = variables.map(({ name, expression }: Variable, index) => {
       if (namesIn(expression).some((read) => Object.hasOwn(fieldTypes, read) && !known.has(read))) {
         scope = withFields(base, { ...fieldTypes });
@@ -51,12 +62,18 @@ export class Composition {
 
   /** A message's, which cannot ask the authorizer. */
   compileMessage(source: string): Expression | Error {
-    return compiled(source, { result: 'string', variables: this.#messageVariables ??= withoutAuthorizer(this.variables) });
+    return compiled(source, {
+      result: 'string',
+      variables: (this.#messageVariables ??= withoutAuthorizer(this.variables)),
+    });
   }
 
   /** Adds the lazy variables to what an evaluation sees. */
   activate(values: Readonly<Record<string, unknown>>, budget: Budget): Activation {
-    const activation: { values: Record<string, unknown>; readonly budget: Budget } = { values: { ...values }, budget };
+    const activation: { values: Record<string, unknown>; readonly budget: Budget } = {
+      values: { ...values },
+      budget,
+    };
     const fields = {};
     for (const { name, expression } of this.#compiled) {
       let known: { readonly value: unknown } | { readonly error: unknown } | undefined;
@@ -66,15 +83,24 @@ export class Composition {
           if (expression instanceof Error) throw expression;
           return { value: expression.evaluateCel(activation.values) };
         } catch (error) {
-          return { error: new Error(`composited variable "${name}" fails to evaluate: ${error instanceof Error ? error.message : String(error)}`, { cause: error }) };
+          return {
+            error: new Error(
+              `composited variable "${name}" fails to evaluate: ${error instanceof Error ? error.message : String(error)}`,
+              { cause: error },
+            ),
+          };
         }
       };
       // A later definition of the same name takes its place.
-      Object.defineProperty(fields, name, { enumerable: true, configurable: true, get: () => {
-        known ??= evaluate();
-        if ('error' in known) throw known.error;
-        return known.value;
-      } });
+      Object.defineProperty(fields, name, {
+        enumerable: true,
+        configurable: true,
+        get: () => {
+          known ??= evaluate();
+          if ('error' in known) throw known.error;
+          return known.value;
+        },
+      });
     }
     activation.values['variables'] = fields;
     return activation;
@@ -107,12 +133,20 @@ export type Result = { readonly value: unknown } | { readonly error: string; rea
 
 /** One of the policy's expressions, in upstream's words for what went wrong. */
 export function evaluated(expression: Expression | Error, { values, budget }: Activation): Result {
-  if (expression instanceof Error) return { error: `compilation error: ${expression.message}`, errorType: 'compile_error' };
-  if (budget.remaining <= 0) return { error: 'validation failed due to running out of cost budget, no further validation rules will be run', errorType: 'out_of_budget' };
+  if (expression instanceof Error)
+    return { error: `compilation error: ${expression.message}`, errorType: 'compile_error' };
+  if (budget.remaining <= 0)
+    return {
+      error: 'validation failed due to running out of cost budget, no further validation rules will be run',
+      errorType: 'out_of_budget',
+    };
   try {
     return { value: expression.evaluate(values, { budget }) };
   } catch (error) {
     const isCost = error instanceof Error && error.name === 'CelCostError';
-    return { error: `expression '${expression.source}' resulted in error: ${error instanceof Error ? error.message : String(error)}`, errorType: isCost ? 'out_of_budget' : 'invalid_error' };
+    return {
+      error: `expression '${expression.source}' resulted in error: ${error instanceof Error ? error.message : String(error)}`,
+      errorType: isCost ? 'out_of_budget' : 'invalid_error',
+    };
   }
 }

@@ -9,7 +9,12 @@ import { TOTAL_LIMIT, type Budget } from '../../cel/budget.ts';
 import type { AuthorizerChecks } from '../../cel/authorizer.ts';
 import type { Expression } from '../../cel/expression.ts';
 import { cel } from '../../cel/on-demand.ts';
-import { MatchConditions, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS, requestResource } from '../expressions.ts';
+import {
+  MatchConditions,
+  POLICY_VARIABLES,
+  POLICY_VARIABLES_WITH_PARAMS,
+  requestResource,
+} from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
@@ -24,9 +29,15 @@ import { admissionValues } from './values.ts';
 
 const NAME = 'MutatingAdmissionPolicy';
 
-export interface MutatingPolicySpec extends PolicySpec { readonly mutations?: readonly Mutation[]; readonly reinvocationPolicy?: string }
+export interface MutatingPolicySpec extends PolicySpec {
+  readonly mutations?: readonly Mutation[];
+  readonly reinvocationPolicy?: string;
+}
 
-type CompiledMutation = { readonly part: 'applyConfiguration' | 'jsonPatch'; readonly expression: Expression | Error };
+type CompiledMutation = {
+  readonly part: 'applyConfiguration' | 'jsonPatch';
+  readonly expression: Expression | Error;
+};
 
 class Mutator {
   readonly conditions: MatchConditions;
@@ -36,10 +47,16 @@ class Mutator {
   constructor(spec: MutatingPolicySpec) {
     const { matchConditions = [], failurePolicy = 'Fail', mutations = [] } = spec;
     this.composition = new Composition(spec);
-    this.conditions = new MatchConditions(matchConditions, { variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES, failurePolicy });
+    this.conditions = new MatchConditions(matchConditions, {
+      variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
+      failurePolicy,
+    });
     this.mutations = mutations.map((mutation) => {
       const part = mutation.patchType === 'JSONPatch' ? 'jsonPatch' : 'applyConfiguration';
-      return { part, expression: this.composition.compile(mutation[part]?.expression ?? '', MUTATION_OPTIONS[part]) };
+      return {
+        part,
+        expression: this.composition.compile(mutation[part]?.expression ?? '', MUTATION_OPTIONS[part]),
+      };
     });
   }
 }
@@ -54,7 +71,11 @@ class MutationError extends Error {
 }
 
 export function mutatingAdmissionPolicy(): AdmissionPlugin {
-  const source = new PolicySource<Mutator>({ policies: 'mutatingadmissionpolicies', bindings: 'mutatingadmissionpolicybindings', compile: (spec) => new Mutator(spec) });
+  const source = new PolicySource<Mutator>({
+    policies: 'mutatingadmissionpolicies',
+    bindings: 'mutatingadmissionpolicybindings',
+    compile: (spec) => new Mutator(spec),
+  });
   const metrics = new PolicyMetrics('mutating');
   let context: AdmissionStart | undefined;
   return {
@@ -65,16 +86,22 @@ export function mutatingAdmissionPolicy(): AdmissionPlugin {
       return source.start(given);
     },
     handles: (operation, target) => context !== undefined && source.mayMatch(operation, target, context),
-    admit: (attributes) => (attributes.object ? mutateAll(source.bound, { attributes, context: context!, metrics }) : undefined),
+    admit: (attributes) =>
+      attributes.object ? mutateAll(source.bound, { attributes, context: context!, metrics }) : undefined,
   };
 }
 
 /** Which policies are to see the object once more, in one request. */
-interface Memory { readonly willing: Set<string>; readonly due: Set<string>; /** The object when this plugin was last done with it. */ left: KubeObject | undefined }
+interface Memory {
+  readonly willing: Set<string>;
+  readonly due: Set<string>;
+  /** The object when this plugin was last done with it. */ left: KubeObject | undefined;
+}
 
 function memoryOf(reinvocation: Reinvocation): Memory {
   let memory = reinvocation.memory.get(NAME) as Memory | undefined;
-  if (!memory) reinvocation.memory.set(NAME, (memory = { willing: new Set(), due: new Set(), left: undefined }));
+  if (!memory)
+    reinvocation.memory.set(NAME, (memory = { willing: new Set(), due: new Set(), left: undefined }));
   return memory;
 }
 
@@ -83,14 +110,35 @@ function becomeDue({ willing, due }: Memory): void {
   willing.clear();
 }
 
-interface Request { readonly attributes: AdmissionAttributes; readonly context: AdmissionStart; readonly metrics: PolicyMetrics }
-interface Round extends Request { readonly checks: AuthorizerChecks; readonly reinvocation: Reinvocation; readonly memory: Memory; /** Of policies that could not be applied; those after them are all the same. */ readonly refusals: MutationRefusal[] }
+interface Request {
+  readonly attributes: AdmissionAttributes;
+  readonly context: AdmissionStart;
+  readonly metrics: PolicyMetrics;
+}
+interface Round extends Request {
+  readonly checks: AuthorizerChecks;
+  readonly reinvocation: Reinvocation;
+  readonly memory: Memory;
+  /** Of policies that could not be applied; those after them are all the same. */ readonly refusals: MutationRefusal[];
+}
 
 async function mutateAll(policies: readonly BoundPolicy<Mutator>[], request: Request): Promise<void> {
   const { attributes, context } = request;
-  const reinvocation = reinvocationOf(attributes), memory = memoryOf(reinvocation);
-  if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object)) becomeDue(memory);
-  const round: Round = { ...request, reinvocation, memory, refusals: [], checks: new (cel().AuthorizerChecks)({ authorizer: context.authorizer, user: attributes.user, request: requestResource(attributes) }) };
+  const reinvocation = reinvocationOf(attributes),
+    memory = memoryOf(reinvocation);
+  if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
+    becomeDue(memory);
+  const round: Round = {
+    ...request,
+    reinvocation,
+    memory,
+    refusals: [],
+    checks: new (cel().AuthorizerChecks)({
+      authorizer: context.authorizer,
+      user: attributes.user,
+      request: requestResource(attributes),
+    }),
+  };
   for (const policy of policies) await mutateByPolicy(policy, round);
   const [first, ...others] = round.refusals;
   if (first) throw mutationDenial(attributes, [first, ...others]);
@@ -110,35 +158,76 @@ async function mutateByPolicy(policy: BoundPolicy<Mutator>, round: Round): Promi
     const started = performance.now();
     let errorType: ErrorType = 'no_error';
     try {
-      if (!await mutateByBinding({ policy, binding, match }, round)) continue;
+      if (!(await mutateByBinding({ policy, binding, match }, round))) continue;
     } catch (error) {
       errorType = error instanceof MutationError ? error.errorType : 'invalid_error';
       const ofPolicy = error instanceof ConfigurationError && error.ofPolicy;
-      refuse(policy, { ...(ofPolicy ? {} : { binding }), error, round, what: ofPolicy ? 'policy' : 'binding', started });
+      refuse(policy, {
+        ...(ofPolicy ? {} : { binding }),
+        error,
+        round,
+        what: ofPolicy ? 'policy' : 'binding',
+        started,
+      });
     }
-    round.metrics.observe({ policy: policy.name, binding: binding.name, enforcement: 'allow', errorType }, (performance.now() - started) / 1000);
+    round.metrics.observe(
+      { policy: policy.name, binding: binding.name, enforcement: 'allow', errorType },
+      (performance.now() - started) / 1000,
+    );
   }
 }
 
-interface Refused { readonly binding?: BoundBinding; readonly error: unknown; readonly round: Round; readonly what: 'policy' | 'binding'; readonly started?: number }
+interface Refused {
+  readonly binding?: BoundBinding;
+  readonly error: unknown;
+  readonly round: Round;
+  readonly what: 'policy' | 'binding';
+  readonly started?: number;
+}
 
 /** Under failurePolicy Ignore nothing happens. Errors with an answer of their own are the request's at once. */
-function refuse({ name, spec }: BoundPolicy<Mutator>, { binding, error, round, what, started }: Refused): void {
+function refuse(
+  { name, spec }: BoundPolicy<Mutator>,
+  { binding, error, round, what, started }: Refused,
+): void {
   if (isStatusError(error)) throw error;
   if (spec.failurePolicy === 'Ignore') return;
   const message = error instanceof Error ? error.message : String(error);
   const isOwn = error instanceof MutationError;
-  if (binding && started !== undefined) round.metrics.observe({ policy: name, binding: binding.name, enforcement: 'deny', errorType: isOwn ? error.errorType : 'invalid_error' }, (performance.now() - started) / 1000);
-  round.refusals.push({ policy: name, ...(binding ? { binding: binding.name } : {}), message: isOwn ? message : `failed to configure ${what}: ${message}`, ...(isOwn ? { reason: 'Invalid' } : {}) });
+  if (binding && started !== undefined)
+    round.metrics.observe(
+      {
+        policy: name,
+        binding: binding.name,
+        enforcement: 'deny',
+        errorType: isOwn ? error.errorType : 'invalid_error',
+      },
+      (performance.now() - started) / 1000,
+    );
+  round.refusals.push({
+    policy: name,
+    ...(binding ? { binding: binding.name } : {}),
+    message: isOwn ? message : `failed to configure ${what}: ${message}`,
+    ...(isOwn ? { reason: 'Invalid' } : {}),
+  });
 }
 
-interface Bound { readonly policy: BoundPolicy<Mutator>; readonly binding: BoundBinding; readonly match: Match }
+interface Bound {
+  readonly policy: BoundPolicy<Mutator>;
+  readonly binding: BoundBinding;
+  readonly match: Match;
+}
 
 /** False when the binding is not for this request. */
 async function mutateByBinding({ policy, binding, match }: Bound, round: Round): Promise<boolean> {
   const { attributes, context, reinvocation, memory } = round;
   if (!binding.matcher.match(attributes, context.kinds)) return false;
-  const params = await collectParams({ paramKind: policy.spec.paramKind, paramRef: binding.spec.paramRef, attributes, context });
+  const params = await collectParams({
+    paramKind: policy.spec.paramKind,
+    paramRef: binding.spec.paramRef,
+    attributes,
+    context,
+  });
   let applied = false;
   for (const param of params) {
     const key = `${policy.name} ${binding.name} ${param?.metadata?.namespace ?? ''} ${param?.metadata?.name ?? ''}`;
@@ -155,22 +244,42 @@ async function mutateByBinding({ policy, binding, match }: Bound, round: Round):
 }
 
 /** True when the object is another afterwards. */
-async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }: { readonly param: KubeObject | null; readonly match: Match; readonly round: Round }): Promise<boolean> {
-  const { attributes, context: { kinds }, checks } = round;
+async function mutateWith(
+  policy: BoundPolicy<Mutator>,
+  {
+    param,
+    match,
+    round,
+  }: { readonly param: KubeObject | null; readonly match: Match; readonly round: Round },
+): Promise<boolean> {
+  const {
+    attributes,
+    context: { kinds },
+    checks,
+  } = round;
   const { conditions, composition, mutations } = policy.evaluator();
-  const values: Record<string, unknown> = { ...await admissionValues(round, match), params: param };
+  const values: Record<string, unknown> = { ...(await admissionValues(round, match)), params: param };
   if (!conditions.isEmpty) {
     const matched = await checks.resolving(() => conditions.evaluate(values));
-    countConditions(matched, { metrics: round.context.metrics, policy: policy.name, type: 'admit', operation: attributes.operation });
+    countConditions(matched, {
+      metrics: round.context.metrics,
+      policy: policy.name,
+      type: 'admit',
+      operation: attributes.operation,
+    });
     if (matched.outcome === 'no-match') return false;
     if (matched.outcome === 'error') throw new MutationError(matched.message);
   }
   const before = values['object'] as KubeObject;
-  let object = before, remaining = TOTAL_LIMIT;
+  let object = before,
+    remaining = TOTAL_LIMIT;
   for (const { part, expression } of mutations) {
     const result = await checks.resolving(() => {
       const budget: Budget = { remaining };
-      return { ...evaluated(expression, composition.activate({ ...values, object }, budget)), left: budget.remaining };
+      return {
+        ...evaluated(expression, composition.activate({ ...values, object }, budget)),
+        left: budget.remaining,
+      };
     });
     if ('error' in result) throw new MutationError(result.error, result.errorType);
     remaining = result.left;
@@ -181,12 +290,22 @@ async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }:
   await putMutated(object, { attributes, kinds, gvk: match.gvk });
   return true;
 
-  function change(current: KubeObject, { part, value }: { readonly part: CompiledMutation['part']; readonly value: unknown }): KubeObject {
+  function change(
+    current: KubeObject,
+    { part, value }: { readonly part: CompiledMutation['part']; readonly value: unknown },
+  ): KubeObject {
     try {
-      return kinds.decode(part === 'jsonPatch' ? patchObject(current, value as JsonObject[]) : merged(current, value as JsonObject), attributes.gvr, match.gvk);
+      return kinds.decode(
+        part === 'jsonPatch'
+          ? patchObject(current, value as JsonObject[])
+          : merged(current, value as JsonObject),
+        attributes.gvr,
+        match.gvk,
+      );
     } catch (error) {
       // What a patch made is no object of the kind.
-      if (part === 'jsonPatch' && isStatusError(error, 'BadRequest')) throw statusErrors.internal(error.message.replace(/^.* cannot be handled as a \S+ /, ''));
+      if (part === 'jsonPatch' && isStatusError(error, 'BadRequest'))
+        throw statusErrors.internal(error.message.replace(/^.* cannot be handled as a \S+ /, ''));
       throw new MutationError(error instanceof Error ? error.message : String(error));
     }
   }

@@ -12,29 +12,45 @@ export interface Mutation {
   readonly jsonPatch?: { readonly expression?: string };
 }
 
-export const MUTATION_OPTIONS: Readonly<Record<'applyConfiguration' | 'jsonPatch', Omit<ExpressionOptions, 'variables'>>> = {
+export const MUTATION_OPTIONS: Readonly<
+  Record<'applyConfiguration' | 'jsonPatch', Omit<ExpressionOptions, 'variables'>>
+> = {
   applyConfiguration: { result: 'Object', constructs: true },
   jsonPatch: { result: 'list<JSONPatch>', constructs: true },
 };
 
 /** The object in the policy's version with the configuration merged over it. Throws an Error that says why it cannot be. */
-export function applyConfiguration(object: KubeObject, config: JsonObject, { gvk, schema }: { readonly gvk: GroupVersionKind; readonly schema: ObjectSchema }): KubeObject {
+export function applyConfiguration(
+  object: KubeObject,
+  config: JsonObject,
+  { gvk, schema }: { readonly gvk: GroupVersionKind; readonly schema: ObjectSchema },
+): KubeObject {
   const type: ValueSchema = { kind: 'object', type: () => schema };
   const atomic = atomicPaths(config, type, '');
-  if (atomic.length > 0) throw new Error(`error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: ${atomic.join(', ')}`);
-  return mergeValues(object, { ...config, apiVersion: apiVersionOf(gvk), kind: gvk.kind }, type) as KubeObject;
+  if (atomic.length > 0)
+    throw new Error(
+      `error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: ${atomic.join(', ')}`,
+    );
+  return mergeValues(
+    object,
+    { ...config, apiVersion: apiVersionOf(gvk), kind: gvk.kind },
+    type,
+  ) as KubeObject;
 }
 
 /** Where a configuration would replace a list or an object as a whole. */
 function atomicPaths(value: unknown, schema: ValueSchema | undefined, path: string): string[] {
   if (Array.isArray(value)) {
     if (schema?.kind !== 'list' || schema.listType === 'atomic') return [path];
-    return value.flatMap((item, i) => (isJsonObject(item) ? atomicPaths(item, schema.items, `${path}[${i}]`) : []));
+    return value.flatMap((item, i) =>
+      isJsonObject(item) ? atomicPaths(item, schema.items, `${path}[${i}]`) : [],
+    );
   }
   if (!isJsonObject(value)) return [];
   if (schema?.kind === 'object' && schema.type().atomic) return [path];
   return Object.entries(value).flatMap(([name, inner]) => {
-    const field = schema?.kind === 'object' ? schema.type().byName.get(name) : undefined, at = `${path}.${name}`;
+    const field = schema?.kind === 'object' ? schema.type().byName.get(name) : undefined,
+      at = `${path}.${name}`;
     if (field?.atomic && typeof inner === 'object' && inner !== null) return [at];
     return atomicPaths(inner, schema?.kind === 'map' ? schema.values : field?.value, at);
   });
@@ -46,8 +62,15 @@ const VALUED: ReadonlySet<unknown> = new Set(['add', 'replace', 'test']);
 /** operations: as expressions made them. Throws an Error that says which operation does not apply. */
 export function patchObject(object: KubeObject, operations: readonly JsonObject[]): unknown {
   try {
-    return applyJsonPatch(object, operations.map((operation) => (VALUED.has(operation['op']) ? { value: null, ...operation } : operation)));
+    return applyJsonPatch(
+      object,
+      operations.map((operation) =>
+        VALUED.has(operation['op']) ? { value: null, ...operation } : operation,
+      ),
+    );
   } catch (error) {
-    throw new Error(`JSON Patch: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new Error(`JSON Patch: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }

@@ -23,18 +23,32 @@ export interface ParamsOptions {
 }
 
 /** One evaluation each; null where the policy has none. Empty: nothing is evaluated. Throws ConfigurationError. */
-export async function collectParams({ paramKind, paramRef, attributes, context }: ParamsOptions): Promise<readonly (KubeObject | null)[]> {
+export async function collectParams({
+  paramKind,
+  paramRef,
+  attributes,
+  context,
+}: ParamsOptions): Promise<readonly (KubeObject | null)[]> {
   if (!paramKind || !paramRef) return [null];
   const { internal, kinds } = context;
   const gvk = { ...parseApiVersion(paramKind.apiVersion ?? ''), kind: paramKind.kind ?? '' };
   const resource = kinds.resourceOf(gvk);
-  if (!resource) throw new ConfigurationError(`failed to find resource referenced by paramKind: '${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}'`, { ofPolicy: true });
+  if (!resource)
+    throw new ConfigurationError(
+      `failed to find resource referenced by paramKind: '${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}'`,
+      { ofPolicy: true },
+    );
   const { gvr, namespaced } = resource;
-  if (!namespaced && paramRef.namespace) throw new ConfigurationError('paramRef.namespace must not be provided for a cluster-scoped `paramKind`');
+  if (!namespaced && paramRef.namespace)
+    throw new ConfigurationError('paramRef.namespace must not be provided for a cluster-scoped `paramKind`');
   const namespace = namespaced ? paramRef.namespace || attributes.namespace : '';
-  if (namespaced && namespace === '') throw new ConfigurationError('cannot use namespaced paramRef in policy binding that matches cluster-scoped resources');
+  if (namespaced && namespace === '')
+    throw new ConfigurationError(
+      'cannot use namespaced paramRef in policy binding that matches cluster-scoped resources',
+    );
   const found = find(paramRef);
-  if (found.length === 0 && paramRef.parameterNotFoundAction === 'Deny') throw new ConfigurationError('no params found for policy binding with `Deny` parameterNotFoundAction');
+  if (found.length === 0 && paramRef.parameterNotFoundAction === 'Deny')
+    throw new ConfigurationError('no params found for policy binding with `Deny` parameterNotFoundAction');
   return Promise.all(found.map((object) => kinds.convert(object, gvr, gvk)));
 
   function find({ name, selector }: ParamRef): KubeObject[] {
@@ -43,6 +57,8 @@ export async function collectParams({ paramKind, paramRef, attributes, context }
       return object ? [object] : [];
     }
     const selects = compileLabelSelector(selector ?? {});
-    return internal.list(gvr, { namespace }).filter((object) => selects.matches(object.metadata?.labels ?? {}));
+    return internal
+      .list(gvr, { namespace })
+      .filter((object) => selects.matches(object.metadata?.labels ?? {}));
   }
 }

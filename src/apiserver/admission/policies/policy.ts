@@ -13,7 +13,10 @@ export interface MatchResources {
   readonly objectSelector?: LabelSelectorObject;
 }
 
-export interface ParamKind { readonly apiVersion?: string; readonly kind?: string }
+export interface ParamKind {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+}
 
 export interface ParamRef {
   readonly name?: string;
@@ -22,7 +25,10 @@ export interface ParamRef {
   readonly parameterNotFoundAction?: string;
 }
 
-export interface Variable { readonly name: string; readonly expression: string }
+export interface Variable {
+  readonly name: string;
+  readonly expression: string;
+}
 
 export interface PolicySpec {
   readonly paramKind?: ParamKind;
@@ -40,7 +46,11 @@ export interface BindingSpec {
   readonly validationActions?: readonly string[];
 }
 
-export interface BoundBinding { readonly name: string; readonly spec: BindingSpec; readonly matcher: RequestMatcher }
+export interface BoundBinding {
+  readonly name: string;
+  readonly spec: BindingSpec;
+  readonly matcher: RequestMatcher;
+}
 
 /** A policy that has bindings. */
 export interface BoundPolicy<Evaluator> {
@@ -64,7 +74,10 @@ const GROUP = 'admissionregistration.k8s.io';
 /** Follows policies and their bindings: a change counts from the next request on. */
 export class PolicySource<Evaluator> {
   readonly #options: PolicySourceOptions<Evaluator>;
-  readonly #policies = new Map<string, { readonly spec: PolicySpec; readonly matcher: RequestMatcher; readonly evaluator: () => Evaluator }>();
+  readonly #policies = new Map<
+    string,
+    { readonly spec: PolicySpec; readonly matcher: RequestMatcher; readonly evaluator: () => Evaluator }
+  >();
   readonly #bindings = new Map<string, BoundBinding>();
   #bound: readonly BoundPolicy<Evaluator>[] = [];
 
@@ -73,23 +86,39 @@ export class PolicySource<Evaluator> {
   }
 
   /** By name. */
-  get bound(): readonly BoundPolicy<Evaluator>[] { return this.#bound; }
+  get bound(): readonly BoundPolicy<Evaluator>[] {
+    return this.#bound;
+  }
 
   start({ internal, handlesChanged }: Pick<AdmissionStart, 'internal' | 'handlesChanged'>): () => void {
     const { policies, bindings, compile } = this.#options;
-    const follow = (resource: string, take: (name: string, object: KubeObject | undefined) => void): (() => void) => {
+    const follow = (
+      resource: string,
+      take: (name: string, object: KubeObject | undefined) => void,
+    ): (() => void) => {
       const changed = (object: KubeObject, present: boolean): void => {
         take(object.metadata?.name ?? '', present ? object : undefined);
         this.#bind();
         handlesChanged();
       };
-      return internal.watch({ group: GROUP, resource }, { added: (object) => changed(object, true), updated: (object) => changed(object, true), deleted: (object) => changed(object, false) });
+      return internal.watch(
+        { group: GROUP, resource },
+        {
+          added: (object) => changed(object, true),
+          updated: (object) => changed(object, true),
+          deleted: (object) => changed(object, false),
+        },
+      );
     };
     const stops = [
       follow(policies, (name, object) => {
         if (!object) return void this.#policies.delete(name);
         const spec = (object['spec'] ?? {}) as PolicySpec;
-        this.#policies.set(name, { spec, matcher: matcherOf(spec.matchConstraints), evaluator: once(() => compile(spec, name)) });
+        this.#policies.set(name, {
+          spec,
+          matcher: matcherOf(spec.matchConstraints),
+          evaluator: once(() => compile(spec, name)),
+        });
       }),
       follow(bindings, (name, object) => {
         if (!object) return void this.#bindings.delete(name);
@@ -101,13 +130,23 @@ export class PolicySource<Evaluator> {
   }
 
   /** False where no request can be for any of them. */
-  mayMatch(operation: AdmissionOperation, target: { readonly group: string; readonly resource: string; readonly subresource: string }, { kinds }: Pick<AdmissionStart, 'kinds'>): boolean {
+  mayMatch(
+    operation: AdmissionOperation,
+    target: { readonly group: string; readonly resource: string; readonly subresource: string },
+    { kinds }: Pick<AdmissionStart, 'kinds'>,
+  ): boolean {
     return this.#bound.some(({ matcher }) => matcher.mayMatch(operation, target, kinds));
   }
 
   #bind(): void {
     const byPolicy = Map.groupBy(this.#bindings.values(), ({ spec }) => spec.policyName ?? '');
-    this.#bound = Array.from(this.#policies, ([name, policy]) => ({ name, ...policy, bindings: (byPolicy.get(name) ?? []).toSorted(byName) })).filter(({ bindings }) => bindings.length > 0).toSorted(byName);
+    this.#bound = Array.from(this.#policies, ([name, policy]) => ({
+      name,
+      ...policy,
+      bindings: (byPolicy.get(name) ?? []).toSorted(byName),
+    }))
+      .filter(({ bindings }) => bindings.length > 0)
+      .toSorted(byName);
   }
 }
 
@@ -123,5 +162,8 @@ function once<T>(make: () => T): () => T {
 /** No rules are every resource. */
 function matcherOf(match: MatchResources = {}): RequestMatcher {
   const { resourceRules, ...rest } = match;
-  return new RequestMatcher({ ...rest, ...(resourceRules?.length ? { resourceRules } : {}) } satisfies MatchCriteria);
+  return new RequestMatcher({
+    ...rest,
+    ...(resourceRules?.length ? { resourceRules } : {}),
+  } satisfies MatchCriteria);
 }

@@ -4,7 +4,12 @@
  * plugin/policy/validating/typechecking.go and its controller.
  */
 import type { JsonObject } from '#machinery/json.ts';
-import { parseApiVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import {
+  parseApiVersion,
+  type GroupVersionKind,
+  type GroupVersionResource,
+  type KubeObject,
+} from '#machinery/object.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { Structural } from '../../apiextensions/structural.ts';
@@ -18,20 +23,38 @@ import type { ValidatingPolicySpec } from './validating.ts';
 const MAX_KINDS = 10;
 const POLICIES = { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies' };
 
-export interface ExpressionWarning { readonly fieldRef: string; readonly warning: string }
+export interface ExpressionWarning {
+  readonly fieldRef: string;
+  readonly warning: string;
+}
 
 /** Keeps the status of policies: one at a time, soon after each change. Answers what ends it. */
-export function followTypes({ internal, kinds, log }: Pick<AdmissionStart, 'internal' | 'kinds' | 'log'>): () => void {
+export function followTypes({
+  internal,
+  kinds,
+  log,
+}: Pick<AdmissionStart, 'internal' | 'kinds' | 'log'>): () => void {
   const waiting = new Set<string>();
-  let running = false, stopped = false;
-  const isStale = ({ metadata, status }: KubeObject): boolean => (status as { observedGeneration?: number } | undefined)?.observedGeneration !== metadata?.generation;
+  let running = false,
+    stopped = false;
+  const isStale = ({ metadata, status }: KubeObject): boolean =>
+    (status as { observedGeneration?: number } | undefined)?.observedGeneration !== metadata?.generation;
   const check = async (name: string): Promise<void> => {
-    await internal.modify(POLICIES, { name }, (policy) => {
-      if (!isStale(policy)) return false;
-      const expressionWarnings = checkTypes(policy['spec'] as ValidatingPolicySpec, kinds);
-      policy['status'] = { ...(policy['status'] as JsonObject | undefined), observedGeneration: policy.metadata!.generation, typeChecking: expressionWarnings.length > 0 ? { expressionWarnings } : {} };
-      return true;
-    }, { subresource: 'status' });
+    await internal.modify(
+      POLICIES,
+      { name },
+      (policy) => {
+        if (!isStale(policy)) return false;
+        const expressionWarnings = checkTypes(policy['spec'] as ValidatingPolicySpec, kinds);
+        policy['status'] = {
+          ...(policy['status'] as JsonObject | undefined),
+          observedGeneration: policy.metadata!.generation,
+          typeChecking: expressionWarnings.length > 0 ? { expressionWarnings } : {},
+        };
+        return true;
+      },
+      { subresource: 'status' },
+    );
   };
   const work = async (): Promise<void> => {
     running = true;
@@ -42,7 +65,11 @@ export function followTypes({ internal, kinds, log }: Pick<AdmissionStart, 'inte
         await check(name);
       } catch (error) {
         // One that is gone needs no status; for others there is another chance with the next change.
-        if (!(error instanceof StatusError && error.reason === 'NotFound') && !stopped) log.warn('admission policy could not be type-checked', { policy: name, error: error instanceof Error ? error.message : String(error) });
+        if (!(error instanceof StatusError && error.reason === 'NotFound') && !stopped)
+          log.warn('admission policy could not be type-checked', {
+            policy: name,
+            error: error instanceof Error ? error.message : String(error),
+          });
       }
     }
     running = false;
@@ -64,34 +91,50 @@ export function checkTypes(spec: ValidatingPolicySpec, kinds: AdmissionKinds): E
   const params = paramSchema(spec, kinds);
   const scopes = kindsOf(spec, kinds).map(({ gvk, schema }) => {
     const object = structuralOf(schema);
-    const base: Variables = { ...(spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES), object, oldObject: object, ...(params ? { params } : {}) };
+    const base: Variables = {
+      ...(spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES),
+      object,
+      oldObject: object,
+      ...(params ? { params } : {}),
+    };
     return { gvk, composition: new Composition(spec, base) };
   });
   const check = (expression: string | undefined, fieldRef: string): ExpressionWarning[] => {
     if (!expression?.trim()) return [];
     const found = scopes.flatMap(({ gvk, composition }) => {
       const result = composition.compile(expression);
-      return result instanceof Error ? [`${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}: ${result.message.replace(/^compilation failed: /, '')}`] : [];
+      return result instanceof Error
+        ? [
+            `${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}: ${result.message.replace(/^compilation failed: /, '')}`,
+          ]
+        : [];
     });
     return found.length > 0 ? [{ fieldRef, warning: found.join('\n') }] : [];
   };
   return (spec.validations ?? []).flatMap(({ expression, messageExpression }, i) => [
-    ...check(expression, `spec.validations[${i}].expression`), ...check(messageExpression, `spec.validations[${i}].messageExpression`),
+    ...check(expression, `spec.validations[${i}].expression`),
+    ...check(messageExpression, `spec.validations[${i}].messageExpression`),
   ]);
 }
 
-interface CheckedKind { readonly gvk: GroupVersionKind; readonly schema: ObjectSchema }
+interface CheckedKind {
+  readonly gvk: GroupVersionKind;
+  readonly schema: ObjectSchema;
+}
 
 function kindsOf({ matchConstraints }: ValidatingPolicySpec, kinds: AdmissionKinds): CheckedKind[] {
   const found = new Map<string, CheckedKind>();
   for (const { apiGroups = [], apiVersions = [], resources = [] } of matchConstraints?.resourceRules ?? []) {
     if ([...apiGroups, ...apiVersions, ...resources].some((name) => name.includes('*'))) continue;
-    for (const group of apiGroups) for (const version of apiVersions) for (const resource of resources) {
-      if (resource.includes('/') || found.size >= MAX_KINDS) continue;
-      const gvr: GroupVersionResource = { group, version, resource };
-      const gvk = kinds.kindOf(gvr, ''), schema = gvk && kinds.schemaOf(gvr, gvk);
-      if (gvk && schema) found.set(`${group}/${version}/${gvk.kind}`, { gvk, schema });
-    }
+    for (const group of apiGroups)
+      for (const version of apiVersions)
+        for (const resource of resources) {
+          if (resource.includes('/') || found.size >= MAX_KINDS) continue;
+          const gvr: GroupVersionResource = { group, version, resource };
+          const gvk = kinds.kindOf(gvr, ''),
+            schema = gvk && kinds.schemaOf(gvr, gvk);
+          if (gvk && schema) found.set(`${group}/${version}/${gvk.kind}`, { gvk, schema });
+        }
   }
   return Array.from(found.values());
 }
@@ -99,17 +142,40 @@ function kindsOf({ matchConstraints }: ValidatingPolicySpec, kinds: AdmissionKin
 function paramSchema({ paramKind }: ValidatingPolicySpec, kinds: AdmissionKinds): Structural | undefined {
   if (!paramKind) return undefined;
   const gvk = { ...parseApiVersion(paramKind.apiVersion ?? ''), kind: paramKind.kind ?? '' };
-  const resource = kinds.resourceOf(gvk), schema = resource && kinds.schemaOf(resource.gvr, gvk);
+  const resource = kinds.resourceOf(gvk),
+    schema = resource && kinds.schemaOf(resource.gvr, gvk);
   return schema && structuralOf(schema);
 }
 
 // --------------------------------------------------------------------------------------------------------------- schemas
 
 const NONE: ReadonlyMap<string, Structural> = new Map();
-const BASE = { nullable: false, intOrString: false, preserves: false, embedded: false, properties: NONE, additional: false, items: undefined, listType: 'atomic', mapKeys: [], atomicMap: false, default: undefined, hasDefaults: false, schema: {} } as const;
+const BASE = {
+  nullable: false,
+  intOrString: false,
+  preserves: false,
+  embedded: false,
+  properties: NONE,
+  additional: false,
+  items: undefined,
+  listType: 'atomic',
+  mapKeys: [],
+  atomicMap: false,
+  default: undefined,
+  hasDefaults: false,
+  schema: {},
+} as const;
 /** Anything: what expressions see as it comes. */
 const ANY: Structural = { ...BASE, type: '', intOrString: true };
-const SCALARS: Readonly<Record<string, string>> = { string: 'string', int32: 'integer', int64: 'integer', uint32: 'integer', uint64: 'integer', bool: 'boolean', double: 'number' };
+const SCALARS: Readonly<Record<string, string>> = {
+  string: 'string',
+  int32: 'integer',
+  int64: 'integer',
+  uint32: 'integer',
+  uint64: 'integer',
+  bool: 'boolean',
+  double: 'number',
+};
 
 const known = new WeakMap<ObjectSchema, Structural>();
 
@@ -128,9 +194,13 @@ function structuralOf(schema: ObjectSchema, inside: ReadonlySet<ObjectSchema> = 
 
 function valueOf(value: ValueSchema, inside: ReadonlySet<ObjectSchema>): Structural {
   switch (value.kind) {
-    case 'object': return structuralOf(value.type(), inside);
-    case 'map': return { ...BASE, type: 'object', additional: valueOf(value.values, inside) };
-    case 'list': return { ...BASE, type: 'array', items: valueOf(value.items, inside) };
-    default: return SCALARS[value.type] ? { ...BASE, type: SCALARS[value.type]! } : ANY;
+    case 'object':
+      return structuralOf(value.type(), inside);
+    case 'map':
+      return { ...BASE, type: 'object', additional: valueOf(value.values, inside) };
+    case 'list':
+      return { ...BASE, type: 'array', items: valueOf(value.items, inside) };
+    default:
+      return SCALARS[value.type] ? { ...BASE, type: SCALARS[value.type]! } : ANY;
   }
 }

@@ -7,7 +7,13 @@ import { TOTAL_LIMIT } from '../../cel/budget.ts';
 import type { Expression } from '../../cel/expression.ts';
 import type { AuthorizerChecks } from '../../cel/authorizer.ts';
 import { cel } from '../../cel/on-demand.ts';
-import { MatchConditions, type ConditionsOutcome, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS, requestResource } from '../expressions.ts';
+import {
+  MatchConditions,
+  type ConditionsOutcome,
+  POLICY_VARIABLES,
+  POLICY_VARIABLES_WITH_PARAMS,
+  requestResource,
+} from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { Composition, evaluated, type Activation } from './composition.ts';
@@ -22,14 +28,38 @@ const MAX_MESSAGE_BYTES = 5 * 1024;
 const MAX_ANNOTATION_BYTES = 10 * 1024;
 const FAILURE_ANNOTATION = 'validation.policy.admission.k8s.io/validation_failure';
 
-export interface Validation { readonly expression: string; readonly message?: string; readonly messageExpression?: string; readonly reason?: string }
-export interface AuditAnnotation { readonly key: string; readonly valueExpression: string }
-export interface ValidatingPolicySpec extends PolicySpec { readonly validations?: readonly Validation[]; readonly auditAnnotations?: readonly AuditAnnotation[] }
+export interface Validation {
+  readonly expression: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+  readonly reason?: string;
+}
+export interface AuditAnnotation {
+  readonly key: string;
+  readonly valueExpression: string;
+}
+export interface ValidatingPolicySpec extends PolicySpec {
+  readonly validations?: readonly Validation[];
+  readonly auditAnnotations?: readonly AuditAnnotation[];
+}
 
 /** A validation that does not hold, or has no result. */
-interface Denied { readonly message: string; readonly reason?: string | undefined; readonly index?: number; readonly errorType: ErrorType }
-interface Annotated { readonly key: string; readonly value: string }
-interface Outcome { readonly denied: readonly Denied[]; readonly annotations: readonly Annotated[]; /** Errors that failurePolicy Ignore lets pass. */ readonly ignored: readonly ErrorType[]; readonly conditions?: ConditionsOutcome }
+interface Denied {
+  readonly message: string;
+  readonly reason?: string | undefined;
+  readonly index?: number;
+  readonly errorType: ErrorType;
+}
+interface Annotated {
+  readonly key: string;
+  readonly value: string;
+}
+interface Outcome {
+  readonly denied: readonly Denied[];
+  readonly annotations: readonly Annotated[];
+  /** Errors that failurePolicy Ignore lets pass. */ readonly ignored: readonly ErrorType[];
+  readonly conditions?: ConditionsOutcome;
+}
 
 const NOTHING: Outcome = { denied: [], annotations: [], ignored: [] };
 
@@ -37,36 +67,69 @@ class Validator {
   readonly #spec: ValidatingPolicySpec;
   readonly #composition: Composition;
   readonly #conditions: MatchConditions;
-  readonly #validations: readonly { readonly source: Validation; readonly expression: Expression | Error; readonly message: Expression | Error | undefined }[];
-  readonly #annotations: readonly { readonly source: AuditAnnotation; readonly expression: Expression | Error }[];
+  readonly #validations: readonly {
+    readonly source: Validation;
+    readonly expression: Expression | Error;
+    readonly message: Expression | Error | undefined;
+  }[];
+  readonly #annotations: readonly {
+    readonly source: AuditAnnotation;
+    readonly expression: Expression | Error;
+  }[];
 
   constructor(spec: ValidatingPolicySpec) {
     const { matchConditions = [], failurePolicy = 'Fail', validations = [], auditAnnotations = [] } = spec;
     this.#spec = spec;
     this.#composition = new Composition(spec);
-    this.#conditions = new MatchConditions(matchConditions, { variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES, failurePolicy });
+    this.#conditions = new MatchConditions(matchConditions, {
+      variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
+      failurePolicy,
+    });
     this.#validations = validations.map((source) => ({
-      source, expression: this.#composition.compile(source.expression, { result: 'bool' }), message: source.messageExpression ? this.#composition.compileMessage(source.messageExpression) : undefined,
+      source,
+      expression: this.#composition.compile(source.expression, { result: 'bool' }),
+      message: source.messageExpression
+        ? this.#composition.compileMessage(source.messageExpression)
+        : undefined,
     }));
-    this.#annotations = auditAnnotations.map((source) => ({ source, expression: this.#composition.compile(source.valueExpression, { result: ['string', 'null'] }) }));
+    this.#annotations = auditAnnotations.map((source) => ({
+      source,
+      expression: this.#composition.compile(source.valueExpression, { result: ['string', 'null'] }),
+    }));
   }
 
-  get ignoresErrors(): boolean { return this.#spec.failurePolicy === 'Ignore'; }
+  get ignoresErrors(): boolean {
+    return this.#spec.failurePolicy === 'Ignore';
+  }
 
   /** For AuthorizerChecks.steps(). */
   *evaluate(values: Readonly<Record<string, unknown>>): Generator<void, Outcome> {
     if (!this.#conditions.isEmpty) {
       const matched = this.#conditions.evaluate(values);
       if (matched.outcome === 'no-match') return { ...NOTHING, conditions: matched };
-      if (matched.outcome === 'error') return { ...NOTHING, conditions: matched, denied: [{ message: matched.message, errorType: 'invalid_error' }] };
+      if (matched.outcome === 'error')
+        return {
+          ...NOTHING,
+          conditions: matched,
+          denied: [{ message: matched.message, errorType: 'invalid_error' }],
+        };
     }
     const activation = this.#composition.activate(values, { remaining: TOTAL_LIMIT });
-    const denied: Denied[] = [], ignored: ErrorType[] = [], annotations: Annotated[] = [];
-    const failed = (problem: Denied): void => void (this.ignoresErrors ? ignored.push(problem.errorType) : denied.push(problem));
+    const denied: Denied[] = [],
+      ignored: ErrorType[] = [],
+      annotations: Annotated[] = [];
+    const failed = (problem: Denied): void =>
+      void (this.ignoresErrors ? ignored.push(problem.errorType) : denied.push(problem));
     for (const [index, { source, expression, message }] of this.#validations.entries()) {
       const result = evaluated(expression, activation);
       if ('error' in result) failed({ message: result.error, index, errorType: result.errorType });
-      else if (result.value !== true) denied.push({ message: failureMessage(source, message, activation), reason: source.reason, index, errorType: 'no_error' });
+      else if (result.value !== true)
+        denied.push({
+          message: failureMessage(source, message, activation),
+          reason: source.reason,
+          index,
+          errorType: 'no_error',
+        });
       yield;
     }
     for (const { source, expression } of this.#annotations) {
@@ -75,7 +138,11 @@ class Validator {
       else if (typeof result.value === 'string') {
         const value = result.value.trim();
         if (value !== '') annotations.push({ key: source.key, value: clip(value, MAX_ANNOTATION_BYTES) });
-      } else if (result.value !== null) failed({ message: `valueExpression '${source.valueExpression}' resulted in unsupported return type. Return type must be either string or null.`, errorType: 'invalid_error' });
+      } else if (result.value !== null)
+        failed({
+          message: `valueExpression '${source.valueExpression}' resulted in unsupported return type. Return type must be either string or null.`,
+          errorType: 'invalid_error',
+        });
       yield;
     }
     return { denied, annotations, ignored };
@@ -83,7 +150,11 @@ class Validator {
 }
 
 /** What the policy's author says; a message that cannot be made must not hide what failed. */
-function failureMessage({ message, expression }: Validation, messageExpression: Expression | Error | undefined, activation: Activation): string {
+function failureMessage(
+  { message, expression }: Validation,
+  messageExpression: Expression | Error | undefined,
+  activation: Activation,
+): string {
   if (messageExpression) {
     const result = evaluated(messageExpression, activation);
     const text = 'value' in result && typeof result.value === 'string' ? result.value.trim() : '';
@@ -94,12 +165,18 @@ function failureMessage({ message, expression }: Validation, messageExpression: 
 
 function clip(text: string, maximumBytes: number): string {
   if (Buffer.byteLength(text) <= maximumBytes) return text;
-  return Buffer.from(text).subarray(0, maximumBytes).toString().replace(/\uFFFD+$/, '');
+  return Buffer.from(text)
+    .subarray(0, maximumBytes)
+    .toString()
+    .replace(/\uFFFD+$/, '');
 }
 
 // ---------------------------------------------------------------------------------------------------------------- plugin
 
-interface Denial extends Denied { readonly policy: string; readonly binding?: string }
+interface Denial extends Denied {
+  readonly policy: string;
+  readonly binding?: string;
+}
 
 /** What one request's policies share. */
 interface Round {
@@ -114,7 +191,11 @@ interface Round {
 }
 
 export function validatingAdmissionPolicy(): AdmissionPlugin {
-  const source = new PolicySource<Validator>({ policies: 'validatingadmissionpolicies', bindings: 'validatingadmissionpolicybindings', compile: (spec) => new Validator(spec) });
+  const source = new PolicySource<Validator>({
+    policies: 'validatingadmissionpolicies',
+    bindings: 'validatingadmissionpolicybindings',
+    compile: (spec) => new Validator(spec),
+  });
   const metrics = new PolicyMetrics('validating');
   let context: AdmissionStart | undefined;
   return {
@@ -134,9 +215,15 @@ export function validatingAdmissionPolicy(): AdmissionPlugin {
   };
 }
 
-interface Matched { readonly policy: BoundPolicy<Validator>; readonly match: Match | Error }
+interface Matched {
+  readonly policy: BoundPolicy<Validator>;
+  readonly match: Match | Error;
+}
 
-function matchOf(policy: BoundPolicy<Validator>, { attributes, context }: Pick<Round, 'attributes' | 'context'>): Matched | undefined {
+function matchOf(
+  policy: BoundPolicy<Validator>,
+  { attributes, context }: Pick<Round, 'attributes' | 'context'>,
+): Matched | undefined {
   try {
     const match = policy.matcher.match(attributes, context.kinds);
     return match && { policy, match };
@@ -145,9 +232,24 @@ function matchOf(policy: BoundPolicy<Validator>, { attributes, context }: Pick<R
   }
 }
 
-async function validateAll(matched: readonly Matched[], { attributes, context, metrics }: Pick<Round, 'attributes' | 'context' | 'metrics'>): Promise<void> {
-  const checks = new (cel().AuthorizerChecks)({ authorizer: context.authorizer, user: attributes.user, request: requestResource(attributes) });
-  const round: Round = { attributes, context, metrics, checks, denials: [], annotations: new Map(), failures: [] };
+async function validateAll(
+  matched: readonly Matched[],
+  { attributes, context, metrics }: Pick<Round, 'attributes' | 'context' | 'metrics'>,
+): Promise<void> {
+  const checks = new (cel().AuthorizerChecks)({
+    authorizer: context.authorizer,
+    user: attributes.user,
+    request: requestResource(attributes),
+  });
+  const round: Round = {
+    attributes,
+    context,
+    metrics,
+    checks,
+    denials: [],
+    annotations: new Map(),
+    failures: [],
+  };
   for (const { policy, match } of matched) {
     if (match instanceof Error) misconfigured(policy, { error: match, round });
     else for (const binding of policy.bindings) await validateBinding({ policy, binding, match }, round);
@@ -157,18 +259,29 @@ async function validateAll(matched: readonly Matched[], { attributes, context, m
   if (first) throw denial(attributes, { what: 'ValidatingAdmissionPolicy', ...first });
 }
 
-interface Bound { readonly policy: BoundPolicy<Validator>; readonly binding: BoundBinding; readonly match: Match }
+interface Bound {
+  readonly policy: BoundPolicy<Validator>;
+  readonly binding: BoundBinding;
+  readonly match: Match;
+}
 
 async function validateBinding({ policy, binding, match }: Bound, round: Round): Promise<void> {
   const { attributes, context } = round;
   try {
     if (!binding.matcher.match(attributes, context.kinds)) return;
-    const params = await collectParams({ paramKind: policy.spec.paramKind, paramRef: binding.spec.paramRef, attributes, context });
+    const params = await collectParams({
+      paramKind: policy.spec.paramKind,
+      paramRef: binding.spec.paramRef,
+      attributes,
+      context,
+    });
     if (params.length === 0) return;
     const values = await admissionValues(round, match);
     for (const param of params) {
       const started = performance.now();
-      const outcome = await round.checks.steps(() => policy.evaluator().evaluate({ ...values, params: param }));
+      const outcome = await round.checks.steps(() =>
+        policy.evaluator().evaluate({ ...values, params: param }),
+      );
       record(outcome, { policy: policy.name, binding, round, seconds: (performance.now() - started) / 1000 });
     }
   } catch (error) {
@@ -177,15 +290,47 @@ async function validateBinding({ policy, binding, match }: Bound, round: Round):
   }
 }
 
-function misconfigured({ name, spec }: BoundPolicy<Validator>, { binding, error, round }: { readonly binding?: BoundBinding; readonly error: Error; readonly round: Round }): void {
+function misconfigured(
+  { name, spec }: BoundPolicy<Validator>,
+  {
+    binding,
+    error,
+    round,
+  }: { readonly binding?: BoundBinding; readonly error: Error; readonly round: Round },
+): void {
   if (spec.failurePolicy === 'Ignore') return;
   const message = `failed to configure ${binding ? 'binding' : 'policy'}: ${error.message}`;
-  round.denials.push({ policy: name, ...(binding ? { binding: binding.name } : {}), message, errorType: 'invalid_error' });
+  round.denials.push({
+    policy: name,
+    ...(binding ? { binding: binding.name } : {}),
+    message,
+    errorType: 'invalid_error',
+  });
 }
 
-function record({ denied, annotations, ignored, conditions }: Outcome, { policy, binding, round, seconds }: { readonly policy: string; readonly binding: BoundBinding; readonly round: Round; readonly seconds: number }): void {
-  const count = (enforcement: Enforcement, errorType: ErrorType): void => round.metrics.observe({ policy, binding: binding.name, enforcement, errorType }, seconds);
-  if (conditions) countConditions(conditions, { metrics: round.context.metrics, policy, type: 'validate', operation: round.attributes.operation });
+function record(
+  { denied, annotations, ignored, conditions }: Outcome,
+  {
+    policy,
+    binding,
+    round,
+    seconds,
+  }: {
+    readonly policy: string;
+    readonly binding: BoundBinding;
+    readonly round: Round;
+    readonly seconds: number;
+  },
+): void {
+  const count = (enforcement: Enforcement, errorType: ErrorType): void =>
+    round.metrics.observe({ policy, binding: binding.name, enforcement, errorType }, seconds);
+  if (conditions)
+    countConditions(conditions, {
+      metrics: round.context.metrics,
+      policy,
+      type: 'validate',
+      operation: round.attributes.operation,
+    });
   // As upstream: of what is let pass, errors alone are counted.
   for (const errorType of ignored) count('allow', errorType);
   const actions = binding.spec.validationActions ?? [];
@@ -195,11 +340,19 @@ function record({ denied, annotations, ignored, conditions }: Outcome, { policy,
       count('deny', decision.errorType);
     }
     if (actions.includes('Audit')) {
-      round.failures.push({ message: decision.message, policy, binding: binding.name, ...(decision.index === undefined ? {} : { expressionIndex: String(decision.index) }), validationActions: [...actions] });
+      round.failures.push({
+        message: decision.message,
+        policy,
+        binding: binding.name,
+        ...(decision.index === undefined ? {} : { expressionIndex: String(decision.index) }),
+        validationActions: [...actions],
+      });
       count('audit', decision.errorType);
     }
     if (actions.includes('Warn')) {
-      round.attributes.warn(`Validation failed for ValidatingAdmissionPolicy '${policy}' with binding '${binding.name}': ${decision.message}`);
+      round.attributes.warn(
+        `Validation failed for ValidatingAdmissionPolicy '${policy}' with binding '${binding.name}': ${decision.message}`,
+      );
       count('warn', decision.errorType);
     }
   }

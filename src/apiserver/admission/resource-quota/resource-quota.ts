@@ -21,16 +21,25 @@ const QUOTAS = { group: '', resource: 'resourcequotas' } as const;
 /** Tries of one charge before the client is told to come back. */
 const CHARGE_TRIES = 10;
 /** What upstream never counts: records and questions, of which there are many. */
-const IGNORED_GROUPS: ReadonlySet<string> = new Set(['events.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io']);
+const IGNORED_GROUPS: ReadonlySet<string> = new Set([
+  'events.k8s.io',
+  'authentication.k8s.io',
+  'authorization.k8s.io',
+]);
 const IGNORED_CORE: ReadonlySet<string> = new Set(['events', 'bindings', 'namespaces']);
 
 /** Of the core group: what may count for more, or for other quotas, after an update. */
 const COUNTED_UPDATES: ReadonlySet<string> = new Set(['services', 'persistentvolumeclaims', 'pods']);
 
 /** Which quota was charged with what. */
-interface Charge { readonly quotaName: string; readonly amounts: Amounts }
+interface Charge {
+  readonly quotaName: string;
+  readonly amounts: Amounts;
+}
 
-export interface ResourceQuotaOptions { readonly limitedResources?: readonly LimitedResource[] }
+export interface ResourceQuotaOptions {
+  readonly limitedResources?: readonly LimitedResource[];
+}
 
 export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = {}): AdmissionPlugin {
   const queues = new Map<string, Promise<unknown>>();
@@ -53,12 +62,19 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
       if (IGNORED_GROUPS.has(group) || (group === '' && IGNORED_CORE.has(resource))) return false;
       if (operation === 'CREATE') return subresource === '';
       if (operation !== 'UPDATE' || group !== '') return false;
-      return (subresource === '' && COUNTED_UPDATES.has(resource)) || (subresource === 'resize' && resource === 'pods');
+      return (
+        (subresource === '' && COUNTED_UPDATES.has(resource)) ||
+        (subresource === 'resize' && resource === 'pods')
+      );
     },
     validate(attributes) {
       const { namespace, internal } = attributes;
       if (namespace === '' || isPlainPodUpdate(attributes)) return undefined;
-      if (limitedResources.length > 0) checkLimitedResources(attributes, { limited: limitedResources, quotas: internal.list(QUOTAS, { namespace }) as ResourceQuota[] });
+      if (limitedResources.length > 0)
+        checkLimitedResources(attributes, {
+          limited: limitedResources,
+          quotas: internal.list(QUOTAS, { namespace }) as ResourceQuota[],
+        });
       if (internal.count(QUOTAS, { namespace }) === 0) return undefined;
       return inTurn(namespace, async () => {
         const charges = await charge(attributes);
@@ -71,7 +87,8 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
       charged.delete(attributes);
       const { namespace, internal } = attributes;
       await inTurn(namespace, async () => {
-        for (const { quotaName, amounts } of charges) await giveBack(internal, { namespace, quotaName, amounts });
+        for (const { quotaName, amounts } of charges)
+          await giveBack(internal, { namespace, quotaName, amounts });
       }).catch(() => {
         // The controller's next count puts it right.
       });
@@ -119,7 +136,10 @@ async function chargeOne(attributes: AdmissionAttributes, quotaName: string): Pr
       if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'NotFound')) throw error;
     }
   }
-  throw forbid(attributes, `status of quota ${quotaName} could not be updated: too many conflicts, please try again`);
+  throw forbid(
+    attributes,
+    `status of quota ${quotaName} could not be updated: too many conflicts, please try again`,
+  );
 }
 
 /** What this quota is to be charged with, undefined for nothing. Throws Forbidden where it does not fit. */
@@ -129,19 +149,40 @@ function judge(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts |
   const wanted = delta(attributes, quota);
   const target = targetOf(attributes);
   const stated = Object.keys(quota.spec?.hard ?? {});
-  if (attributes.object && attributes.operation === 'CREATE' && inScope(attributes.object, { target, quota })) {
+  if (
+    attributes.object &&
+    attributes.operation === 'CREATE' &&
+    inScope(attributes.object, { target, quota })
+  ) {
     const unstated = unstatedResources(attributes.object, { target, hard: stated });
-    if (unstated.length > 0) throw forbid(attributes, `failed quota: ${name}: must specify ${unstated.join('; ')}`);
+    if (unstated.length > 0)
+      throw forbid(attributes, `failed quota: ${name}: must specify ${unstated.join('; ')}`);
   }
   const relevant = [...wanted].filter(([resource]) => stated.includes(resource));
   if (!relevant.some(([, amount]) => amount.sign > 0)) return undefined;
   const used = amountsOf(quota.status?.used);
-  const unknown = relevant.map(([resource]) => resource).filter((resource) => !hard.has(resource) || !used.has(resource)).toSorted();
-  if (unknown.length > 0) throw forbid(attributes, `status unknown for quota: ${name}, resources: ${unknown.join(',')}`);
-  const exceeded = relevant.filter(([resource, amount]) => amount.sign > 0 && used.get(resource)!.add(amount).compare(hard.get(resource)!) > 0).map(([resource]) => resource);
+  const unknown = relevant
+    .map(([resource]) => resource)
+    .filter((resource) => !hard.has(resource) || !used.has(resource))
+    .toSorted();
+  if (unknown.length > 0)
+    throw forbid(attributes, `status unknown for quota: ${name}, resources: ${unknown.join(',')}`);
+  const exceeded = relevant
+    .filter(
+      ([resource, amount]) =>
+        amount.sign > 0 && used.get(resource)!.add(amount).compare(hard.get(resource)!) > 0,
+    )
+    .map(([resource]) => resource);
   if (exceeded.length > 0) {
-    const show = (amounts: Amounts): string => exceeded.toSorted().map((resource) => `${resource}=${(amounts.get(resource) ?? Quantity.zero).toString()}`).join(',');
-    throw forbid(attributes, `exceeded quota: ${name}, requested: ${show(wanted)}, used: ${show(used)}, limited: ${show(hard)}`);
+    const show = (amounts: Amounts): string =>
+      exceeded
+        .toSorted()
+        .map((resource) => `${resource}=${(amounts.get(resource) ?? Quantity.zero).toString()}`)
+        .join(',');
+    throw forbid(
+      attributes,
+      `exceeded quota: ${name}, requested: ${show(wanted)}, used: ${show(used)}, limited: ${show(hard)}`,
+    );
   }
   return new Map(relevant);
 }
@@ -153,7 +194,8 @@ function targetOf({ gvr }: AdmissionAttributes): QuotaTarget {
 /** New use minus old use, as far as the quota's scopes go. */
 function delta(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts {
   const target = targetOf(attributes);
-  const use = (object: KubeObject | undefined): Amounts => (object && inScope(object, { target, quota }) ? usageOf(object, target) : new Map());
+  const use = (object: KubeObject | undefined): Amounts =>
+    object && inScope(object, { target, quota }) ? usageOf(object, target) : new Map();
   const before = attributes.operation === 'UPDATE' ? use(attributes.oldObject) : new Map<string, Quantity>();
   return addAmounts(use(attributes.object), negated(before));
 }
@@ -162,7 +204,10 @@ function negated(amounts: Amounts): Amounts {
   return new Map([...amounts].map(([name, amount]) => [name, amount.negate()]));
 }
 
-async function writeUsed(internal: InternalApi, { quota, amounts }: { readonly quota: ResourceQuota; readonly amounts: Amounts }): Promise<void> {
+async function writeUsed(
+  internal: InternalApi,
+  { quota, amounts }: { readonly quota: ResourceQuota; readonly amounts: Amounts },
+): Promise<void> {
   const next = structuredClone(quota) as KubeObject & ResourceQuota;
   const used: Record<string, string> = { ...next.status?.used };
   for (const [name, amount] of amounts) {
@@ -173,7 +218,10 @@ async function writeUsed(internal: InternalApi, { quota, amounts }: { readonly q
   await internal.update(QUOTAS, next, { subresource: 'status' });
 }
 
-async function giveBack(internal: InternalApi, { namespace, quotaName, amounts }: { readonly namespace: string } & Charge): Promise<void> {
+async function giveBack(
+  internal: InternalApi,
+  { namespace, quotaName, amounts }: { readonly namespace: string } & Charge,
+): Promise<void> {
   for (let attempt = 0; attempt < CHARGE_TRIES; attempt++) {
     const quota = internal.get(QUOTAS, { namespace, name: quotaName }) as ResourceQuota | undefined;
     if (!quota) return;

@@ -1,6 +1,12 @@
 /** One call of one webhook for one request, and how its outcome becomes the request's: rejected, failed, let pass. After upstream's webhook dispatchers. */
 import { errorMessage } from '#stdx/log.ts';
-import { isStatusError, statusErrors, StatusError, type Status, type StatusDetails } from '#machinery/errors.ts';
+import {
+  isStatusError,
+  statusErrors,
+  StatusError,
+  type Status,
+  type StatusDetails,
+} from '#machinery/errors.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { callClientConfig, ClientConfigError } from '../../webhooks/client-config.ts';
 import type { Match } from '../matching.ts';
@@ -15,7 +21,11 @@ export class CallingWebhookError extends Error {
   /** Of the outcome, for metrics. */
   readonly code: number;
 
-  constructor(hook: string, why: string, { code, cause }: { readonly code: number; readonly cause?: unknown }) {
+  constructor(
+    hook: string,
+    why: string,
+    { code, cause }: { readonly code: number; readonly cause?: unknown },
+  ) {
     super(`failed calling webhook ${JSON.stringify(hook)}: ${why}`, { cause });
     this.code = code;
   }
@@ -39,9 +49,17 @@ const DEFAULT_TIMEOUT_SECONDS = 10;
 /** What is left of each request's time; counted from when its first webhook came. */
 const deadlines = new WeakMap<AdmissionAttributes, number>();
 
-export function remainingMs(attributes: AdmissionAttributes, { clock }: Pick<AdmissionStart, 'clock'>): number {
+export function remainingMs(
+  attributes: AdmissionAttributes,
+  { clock }: Pick<AdmissionStart, 'clock'>,
+): number {
   let deadline = deadlines.get(attributes);
-  if (deadline === undefined) deadlines.set(attributes, (deadline = clock.monotonic() + Math.min(REQUEST_TIMEOUT_MS, attributes.timeoutMs ?? REQUEST_TIMEOUT_MS)));
+  if (deadline === undefined)
+    deadlines.set(
+      attributes,
+      (deadline =
+        clock.monotonic() + Math.min(REQUEST_TIMEOUT_MS, attributes.timeoutMs ?? REQUEST_TIMEOUT_MS)),
+    );
   return deadline - clock.monotonic();
 }
 
@@ -59,26 +77,54 @@ function signalOf(attributes: AdmissionAttributes): AbortSignal | undefined {
 }
 
 export function requestTimedOut(): StatusError {
-  return statusErrors.timeout('request did not complete within requested timeout - context deadline exceeded');
+  return statusErrors.timeout(
+    'request did not complete within requested timeout - context deadline exceeded',
+  );
 }
 
-export interface Invocation { readonly hook: Hook; readonly seen: Match; readonly objects: SeenObjects }
+export interface Invocation {
+  readonly hook: Hook;
+  readonly seen: Match;
+  readonly objects: SeenObjects;
+}
 
 /** Resolves with what an allowing webhook answered. Rejects with CallingWebhookError, WebhookRejection or StatusError. */
-export async function callHook(attributes: AdmissionAttributes, { hook: { spec }, seen, objects }: Invocation, { context, type }: { readonly context: AdmissionStart; readonly type: WebhookType }): Promise<Response> {
-  const fail = (why: string, code: number, cause?: unknown): CallingWebhookError => new CallingWebhookError(spec.name, why, { code, cause });
-  if (attributes.dryRun && spec.sideEffects !== 'None' && spec.sideEffects !== 'NoneOnDryRun') throw statusErrors.badRequest(`admission webhook ${JSON.stringify(spec.name)} does not support dry run`);
+export async function callHook(
+  attributes: AdmissionAttributes,
+  { hook: { spec }, seen, objects }: Invocation,
+  { context, type }: { readonly context: AdmissionStart; readonly type: WebhookType },
+): Promise<Response> {
+  const fail = (why: string, code: number, cause?: unknown): CallingWebhookError =>
+    new CallingWebhookError(spec.name, why, { code, cause });
+  if (attributes.dryRun && spec.sideEffects !== 'None' && spec.sideEffects !== 'NoneOnDryRun')
+    throw statusErrors.badRequest(`admission webhook ${JSON.stringify(spec.name)} does not support dry run`);
   const version = reviewVersion(spec.admissionReviewVersions);
-  if (version === undefined) throw fail('could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)', 400);
+  if (version === undefined)
+    throw fail(
+      'could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)',
+      400,
+    );
   const review = createReview(attributes, { version, seen, objects });
-  const timeoutMs = Math.min((spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000, remainingMs(attributes, context));
+  const timeoutMs = Math.min(
+    (spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000,
+    remainingMs(attributes, context),
+  );
   let answer: unknown;
   try {
-    answer = await callClientConfig(spec.clientConfig, { internal: context.internal, body: review.body, timeoutMs, signal: signalOf(attributes) });
+    answer = await callClientConfig(spec.clientConfig, {
+      internal: context.internal,
+      body: review.body,
+      timeoutMs,
+      signal: signalOf(attributes),
+    });
   } catch (error) {
     // Nobody waits for the answer any more, and nothing is to be written.
     if (error instanceof ClientConfigError && error.isCanceled) throw requestTimedOut();
-    throw fail(`failed to call webhook: ${errorMessage(error)}`, error instanceof ClientConfigError && error.status > 0 ? error.status : 503, error);
+    throw fail(
+      `failed to call webhook: ${errorMessage(error)}`,
+      error instanceof ClientConfigError && error.status > 0 ? error.status : 503,
+      error,
+    );
   }
   let response: Response;
   try {
@@ -86,7 +132,8 @@ export async function callHook(attributes: AdmissionAttributes, { hook: { spec }
   } catch (error) {
     throw fail(`received invalid webhook response: ${errorMessage(error)}`, 503, error);
   }
-  for (const [key, value] of Object.entries(response.auditAnnotations)) attributes.annotate?.(`${spec.name}/${key}`, value);
+  for (const [key, value] of Object.entries(response.auditAnnotations))
+    attributes.annotate?.(`${spec.name}/${key}`, value);
   for (const warning of response.warnings) attributes.warn(warning);
   if (!response.allowed) throw new WebhookRejection(refusalOf(spec.name, response.result));
   return response;
@@ -96,10 +143,21 @@ export async function callHook(attributes: AdmissionAttributes, { hook: { spec }
 function refusalOf(name: string, result: JsonObject = {}): StatusError {
   const { code, reason, message, details } = result;
   const deniedBy = `admission webhook ${JSON.stringify(name)} denied the request`;
-  const said = typeof message === 'string' && message !== '' ? message : typeof reason === 'string' && reason !== '' ? reason : undefined;
+  const said =
+    typeof message === 'string' && message !== ''
+      ? message
+      : typeof reason === 'string' && reason !== ''
+        ? reason
+        : undefined;
   const status: Status = {
-    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: said === undefined ? `${deniedBy} without explanation` : `${deniedBy}: ${said}`,
-    ...(typeof reason === 'string' && reason !== '' ? { reason } : {}), ...(isJsonObject(details) ? { details: details as StatusDetails } : {}), code: refusalCode(code),
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: said === undefined ? `${deniedBy} without explanation` : `${deniedBy}: ${said}`,
+    ...(typeof reason === 'string' && reason !== '' ? { reason } : {}),
+    ...(isJsonObject(details) ? { details: details as StatusDetails } : {}),
+    code: refusalCode(code),
   };
   return new StatusError(status);
 }
@@ -110,9 +168,22 @@ function refusalCode(code: unknown): number {
 }
 
 /** What came of a call, once counted: to be thrown, or undefined when the request goes on. */
-export function settle(error: unknown, { invocation: { hook }, labels, metrics, context, startedMs }: {
-  readonly invocation: Invocation; readonly labels: WebhookCallLabels; readonly metrics: WebhookMetrics; readonly context: AdmissionStart; readonly startedMs: number;
-}): { readonly thrown?: StatusError; readonly failedOpen?: boolean } {
+export function settle(
+  error: unknown,
+  {
+    invocation: { hook },
+    labels,
+    metrics,
+    context,
+    startedMs,
+  }: {
+    readonly invocation: Invocation;
+    readonly labels: WebhookCallLabels;
+    readonly metrics: WebhookMetrics;
+    readonly context: AdmissionStart;
+    readonly startedMs: number;
+  },
+): { readonly thrown?: StatusError; readonly failedOpen?: boolean } {
   const seconds = (context.clock.monotonic() - startedMs) / 1000;
   if (error === undefined) {
     metrics.called(labels, { seconds, rejected: false, code: 200 });
@@ -120,7 +191,10 @@ export function settle(error: unknown, { invocation: { hook }, labels, metrics, 
   }
   if (error instanceof CallingWebhookError) {
     metrics.called(labels, { seconds, rejected: !hook.failsOpen, code: error.code });
-    context.log.warn(`calling a webhook failed: the request ${hook.failsOpen ? 'goes on' : 'is refused'}`, { webhook: labels.name, error: error.message });
+    context.log.warn(`calling a webhook failed: the request ${hook.failsOpen ? 'goes on' : 'is refused'}`, {
+      webhook: labels.name,
+      error: error.message,
+    });
     if (hook.failsOpen) {
       metrics.failedOpen(labels);
       return { failedOpen: true };
@@ -132,6 +206,13 @@ export function settle(error: unknown, { invocation: { hook }, labels, metrics, 
   const code = isRejection ? error.refusal.code : 0;
   metrics.called(labels, { seconds, rejected: true, code });
   // Of a request that is over it is no webhook's doing.
-  if (!isStatusError(error, 'Timeout')) metrics.rejected(labels, { error: isRejection ? 'no_error' : 'apiserver_internal_error', code });
-  return { thrown: isRejection ? error.refusal : isStatusError(error) ? error : statusErrors.internal(errorMessage(error)) };
+  if (!isStatusError(error, 'Timeout'))
+    metrics.rejected(labels, { error: isRejection ? 'no_error' : 'apiserver_internal_error', code });
+  return {
+    thrown: isRejection
+      ? error.refusal
+      : isStatusError(error)
+        ? error
+        : statusErrors.internal(errorMessage(error)),
+  };
 }

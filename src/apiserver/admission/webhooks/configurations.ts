@@ -22,7 +22,9 @@ export interface Hook {
   readonly failsOpen: boolean;
 }
 
-interface Configuration extends KubeObject { webhooks?: WebhookSpec[] }
+interface Configuration extends KubeObject {
+  webhooks?: WebhookSpec[];
+}
 
 export type ConfigurationResource = 'mutatingwebhookconfigurations' | 'validatingwebhookconfigurations';
 
@@ -39,26 +41,38 @@ export class WebhookConfigurations {
   constructor(resource: ConfigurationResource, context: AdmissionStart) {
     this.#context = context;
     const take = (object: KubeObject): void => this.#take(object as Configuration);
-    this.stop = context.internal.watch({ group: 'admissionregistration.k8s.io', resource }, {
-      added: take, updated: take,
-      deleted: (object) => {
-        this.#byName.delete(object.metadata?.name ?? '');
-        this.#changed();
+    this.stop = context.internal.watch(
+      { group: 'admissionregistration.k8s.io', resource },
+      {
+        added: take,
+        updated: take,
+        deleted: (object) => {
+          this.#byName.delete(object.metadata?.name ?? '');
+          this.#changed();
+        },
       },
-    });
+    );
   }
 
   /** Those that may concern such requests, in order. */
   of(operation: AdmissionOperation, { group, resource, subresource }: Target): readonly Hook[] {
     const key = `${operation} ${group}/${resource}/${subresource}`;
     let found = this.#bySort.get(key);
-    if (!found) this.#bySort.set(key, (found = this.all.filter(({ matcher }) => matcher.mayMatch(operation, { group, resource, subresource }, this.#context.kinds))));
+    if (!found)
+      this.#bySort.set(
+        key,
+        (found = this.all.filter(({ matcher }) =>
+          matcher.mayMatch(operation, { group, resource, subresource }, this.#context.kinds),
+        )),
+      );
     return found;
   }
 
   /** In order. */
   get all(): readonly Hook[] {
-    return (this.#all ??= [...this.#byName].toSorted(([left], [right]) => (left < right ? -1 : 1)).flatMap(([, hooks]) => hooks));
+    return (this.#all ??= [...this.#byName]
+      .toSorted(([left], [right]) => (left < right ? -1 : 1))
+      .flatMap(([, hooks]) => hooks));
   }
 
   #take({ metadata, webhooks = [] }: Configuration): void {
@@ -67,7 +81,10 @@ export class WebhookConfigurations {
       this.#byName.set(name, compile(name, webhooks));
     } catch (error) {
       // Validation lets nothing through that cannot be compiled; an older version of it may have.
-      this.#context.log.error('a webhook configuration cannot be read and is not called', { configuration: name, error: errorMessage(error) });
+      this.#context.log.error('a webhook configuration cannot be read and is not called', {
+        configuration: name,
+        error: errorMessage(error),
+      });
       this.#byName.delete(name);
     }
     this.#changed();
@@ -86,8 +103,15 @@ function compile(configuration: string, webhooks: readonly WebhookSpec[]): Hook[
     const nth = seen.get(spec.name) ?? 0;
     seen.set(spec.name, nth + 1);
     return {
-      uid: `${configuration}/${spec.name}/${nth}`, configuration, spec, matcher: new RequestMatcher({ ...spec, resourceRules: spec.rules ?? [] }),
-      conditions: new MatchConditions(spec.matchConditions ?? [], { variables: WEBHOOK_VARIABLES, failurePolicy: spec.failurePolicy ?? 'Fail' }), failsOpen: spec.failurePolicy === 'Ignore',
+      uid: `${configuration}/${spec.name}/${nth}`,
+      configuration,
+      spec,
+      matcher: new RequestMatcher({ ...spec, resourceRules: spec.rules ?? [] }),
+      conditions: new MatchConditions(spec.matchConditions ?? [], {
+        variables: WEBHOOK_VARIABLES,
+        failurePolicy: spec.failurePolicy ?? 'Fail',
+      }),
+      failsOpen: spec.failurePolicy === 'Ignore',
     };
   });
 }

@@ -10,7 +10,14 @@ import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
-import { CallingWebhookError, callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
+import {
+  CallingWebhookError,
+  callHook,
+  remainingMs,
+  requestTimedOut,
+  settle,
+  type Invocation,
+} from './call.ts';
 import { meetsConditions } from './conditions.ts';
 import { WebhookConfigurations, type Hook } from './configurations.ts';
 import { webhookMetricsOf, type WebhookMetrics } from './metrics.ts';
@@ -19,7 +26,11 @@ import { VersionedObjects } from './versioned-objects.ts';
 
 const NAME = 'MutatingAdmissionWebhook';
 
-interface State { readonly context: AdmissionStart; readonly configurations: WebhookConfigurations; readonly metrics: WebhookMetrics }
+interface State {
+  readonly context: AdmissionStart;
+  readonly configurations: WebhookConfigurations;
+  readonly metrics: WebhookMetrics;
+}
 
 export function mutatingAdmissionWebhook(): AdmissionPlugin {
   let state: State | undefined;
@@ -30,7 +41,8 @@ export function mutatingAdmissionWebhook(): AdmissionPlugin {
       state = { context, configurations, metrics: webhookMetricsOf(context.metrics) };
       return () => configurations.stop();
     },
-    handles: (operation, target) => state !== undefined && state.configurations.of(operation, target).length > 0,
+    handles: (operation, target) =>
+      state !== undefined && state.configurations.of(operation, target).length > 0,
     admit: (attributes) => state && admit(attributes, state),
   };
 }
@@ -46,7 +58,8 @@ interface Memory {
 
 function memoryOf(reinvocation: Reinvocation): Memory {
   let memory = reinvocation.memory.get(NAME) as Memory | undefined;
-  if (!memory) reinvocation.memory.set(NAME, (memory = { willing: new Set(), due: new Set(), left: undefined }));
+  if (!memory)
+    reinvocation.memory.set(NAME, (memory = { willing: new Set(), due: new Set(), left: undefined }));
   return memory;
 }
 
@@ -60,17 +73,30 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
   const { context, configurations } = state;
   const reinvocation = reinvocationOf(attributes);
   const memory = memoryOf(reinvocation);
-  if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object)) becomeDue(memory);
+  if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
+    becomeDue(memory);
   const versions = new VersionedObjects(attributes, context.kinds);
-  for (const hook of configurations.of(attributes.operation, { ...attributes.gvr, subresource: attributes.subresource })) {
+  for (const hook of configurations.of(attributes.operation, {
+    ...attributes.gvr,
+    subresource: attributes.subresource,
+  })) {
     // Nobody is asked for the first time in the second round.
     if (reinvocation.isSecondRound && !memory.due.has(hook.uid)) continue;
     const seen = hook.matcher.match(attributes, context.kinds);
     if (!seen) continue;
     const objects = await versions.as(seen);
-    if (!await meetsConditions(attributes, { hook, seen, objects }, { context, metrics: state.metrics, type: 'admit' })) continue;
+    if (
+      !(await meetsConditions(
+        attributes,
+        { hook, seen, objects },
+        { context, metrics: state.metrics, type: 'admit' },
+      ))
+    )
+      continue;
     if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
-    if (await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })) {
+    if (
+      await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })
+    ) {
       versions.forget();
       becomeDue(memory);
       reinvocation.wanted = true;
@@ -81,7 +107,11 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
 }
 
 /** True when it changed the object. */
-async function ask(attributes: AdmissionAttributes, invocation: Invocation, { context, configurations, metrics, round }: State & { readonly round: number }): Promise<boolean> {
+async function ask(
+  attributes: AdmissionAttributes,
+  invocation: Invocation,
+  { context, configurations, metrics, round }: State & { readonly round: number },
+): Promise<boolean> {
   const { hook } = invocation;
   const labels = { name: hook.spec.name, type: 'admit', operation: attributes.operation } as const;
   const place = `round_${round}_index_${configurations.all.indexOf(hook)}`;
@@ -94,9 +124,13 @@ async function ask(attributes: AdmissionAttributes, invocation: Invocation, { co
   } catch (caught) {
     error = caught;
   }
-  attributes.annotate?.(`mutation.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), mutated: changed }));
+  attributes.annotate?.(
+    `mutation.webhook.admission.k8s.io/${place}`,
+    JSON.stringify({ ...named(hook), mutated: changed }),
+  );
   const { thrown, failedOpen } = settle(error, { invocation, labels, metrics, context, startedMs });
-  if (failedOpen) attributes.annotate?.(`failed-open.mutation.webhook.admission.k8s.io/${place}`, hook.spec.name);
+  if (failedOpen)
+    attributes.annotate?.(`failed-open.mutation.webhook.admission.k8s.io/${place}`, hook.spec.name);
   if ((thrown || failedOpen) && remainingMs(attributes, context) <= 0) throw requestTimedOut();
   if (thrown) throw thrown;
   return changed;
@@ -106,24 +140,45 @@ function named({ configuration, spec }: Hook): { readonly configuration: string;
   return { configuration, webhook: spec.name };
 }
 
-interface Mutation { readonly invocation: Invocation; readonly response: Response; readonly context: AdmissionStart; readonly place: string }
+interface Mutation {
+  readonly invocation: Invocation;
+  readonly response: Response;
+  readonly context: AdmissionStart;
+  readonly place: string;
+}
 
 /** Applies the patch to the object in the webhook's version and puts the result in the object's place. True when that made a difference. */
-async function mutate(attributes: AdmissionAttributes, { invocation: { hook, seen, objects }, response: { patch, patchType }, context: { kinds }, place }: Mutation): Promise<boolean> {
+async function mutate(
+  attributes: AdmissionAttributes,
+  {
+    invocation: { hook, seen, objects },
+    response: { patch, patchType },
+    context: { kinds },
+    place,
+  }: Mutation,
+): Promise<boolean> {
   if (patch === undefined) return false;
   const { name } = hook.spec;
   const operations = parsePatch(patch, name);
   if (operations.length === 0) return false;
   const { object } = attributes;
-  if (!object || !objects.object) throw statusErrors.internal(`admission webhook ${JSON.stringify(name)} attempted to modify the object, which is not supported for this operation`);
-  if (patchType !== 'JSONPatch') throw new CallingWebhookError(name, `unsupported patch type ${JSON.stringify(patchType)}`, { code: 400 });
+  if (!object || !objects.object)
+    throw statusErrors.internal(
+      `admission webhook ${JSON.stringify(name)} attempted to modify the object, which is not supported for this operation`,
+    );
+  if (patchType !== 'JSONPatch')
+    throw new CallingWebhookError(name, `unsupported patch type ${JSON.stringify(patchType)}`, { code: 400 });
   let patched: KubeObject;
   try {
     patched = kinds.decode(applyJsonPatch(objects.object, operations), attributes.gvr, seen.gvk);
   } catch (error) {
     throw statusErrors.internal(errorMessage(error));
   }
-  attributes.annotate?.(`patch.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), patch: operations, patchType }), 'Request');
+  attributes.annotate?.(
+    `patch.webhook.admission.k8s.io/${place}`,
+    JSON.stringify({ ...named(hook), patch: operations, patchType }),
+    'Request',
+  );
   const changed = !deepEqual(objects.object, patched);
   await putMutated(patched, { attributes, kinds, gvk: seen.gvk });
   return changed;
@@ -131,13 +186,18 @@ async function mutate(attributes: AdmissionAttributes, { invocation: { hook, see
 
 /** One that cannot be read is as no answer at all: failurePolicy decides. */
 function parsePatch(text: string, hook: string): unknown[] {
-  const undecodable = (why: string, cause?: unknown): Error => new CallingWebhookError(hook, `received undecodable patch in webhook response: ${why}`, { code: 422, cause });
+  const undecodable = (why: string, cause?: unknown): Error =>
+    new CallingWebhookError(hook, `received undecodable patch in webhook response: ${why}`, {
+      code: 422,
+      cause,
+    });
   let patch: unknown;
   try {
     patch = JSON.parse(text);
   } catch (error) {
     throw undecodable(errorMessage(error), error);
   }
-  if (!Array.isArray(patch)) throw undecodable('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
+  if (!Array.isArray(patch))
+    throw undecodable('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
   return patch;
 }

@@ -6,20 +6,42 @@ import { admissionRequest } from '../admission-request.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes } from '../plugin.ts';
 
-export interface Review { readonly uid: string; readonly apiVersion: string; readonly body: JsonObject }
+export interface Review {
+  readonly uid: string;
+  readonly apiVersion: string;
+  readonly body: JsonObject;
+}
 
-export interface SeenObjects { readonly object: KubeObject | undefined; readonly oldObject: KubeObject | undefined }
+export interface SeenObjects {
+  readonly object: KubeObject | undefined;
+  readonly oldObject: KubeObject | undefined;
+}
 
 /** The first of the webhook's versions that is known; undefined when none is. */
 export function reviewVersion(versions: readonly string[] | undefined): string | undefined {
   return versions?.find((version) => version === 'v1' || version === 'v1beta1');
 }
 
-export function createReview(attributes: AdmissionAttributes, { version, seen, objects: { object, oldObject } }: { readonly version: string; readonly seen: Match; readonly objects: SeenObjects }): Review {
+export function createReview(
+  attributes: AdmissionAttributes,
+  {
+    version,
+    seen,
+    objects: { object, oldObject },
+  }: { readonly version: string; readonly seen: Match; readonly objects: SeenObjects },
+): Review {
   const uid = randomUUID();
   const apiVersion = `admission.k8s.io/${version}`;
   const { dryRun, options, ...request } = admissionRequest(attributes, seen);
-  return { uid, apiVersion, body: { kind: 'AdmissionReview', apiVersion, request: { uid, ...request, object: object ?? null, oldObject: oldObject ?? null, dryRun, options } } };
+  return {
+    uid,
+    apiVersion,
+    body: {
+      kind: 'AdmissionReview',
+      apiVersion,
+      request: { uid, ...request, object: object ?? null, oldObject: oldObject ?? null, dryRun, options },
+    },
+  };
 }
 
 // --------------------------------------------------------------------------------------------------------------- response
@@ -36,47 +58,84 @@ export interface Response {
 }
 
 /** Throws an Error that says what is wrong with the answer. */
-export function readResponse(answer: unknown, { review: { uid, apiVersion }, mutating }: { readonly review: Review; readonly mutating: boolean }): Response {
-  if (!isJsonObject(answer)) throw new Error(`the answer is no object but ${answer === null ? 'null' : Array.isArray(answer) ? 'an array' : typeof answer}`);
+export function readResponse(
+  answer: unknown,
+  { review: { uid, apiVersion }, mutating }: { readonly review: Review; readonly mutating: boolean },
+): Response {
+  if (!isJsonObject(answer))
+    throw new Error(
+      `the answer is no object but ${answer === null ? 'null' : Array.isArray(answer) ? 'an array' : typeof answer}`,
+    );
   const response = answer['response'];
   if (response === undefined || response === null) throw new Error('webhook response was absent');
   if (!isJsonObject(response)) throw new Error('response is no object');
   const { patch, patchType } = response;
   const isV1 = apiVersion.endsWith('/v1');
   if (isV1) checkIdentity(answer, { response, uid, apiVersion });
-  if (patch !== undefined && patch !== null && typeof patch !== 'string') throw new Error('response.patch is no text in base64');
-  if (patchType !== undefined && patchType !== null && typeof patchType !== 'string') throw new Error('response.patchType is no text');
+  if (patch !== undefined && patch !== null && typeof patch !== 'string')
+    throw new Error('response.patch is no text in base64');
+  if (patchType !== undefined && patchType !== null && typeof patchType !== 'string')
+    throw new Error('response.patchType is no text');
   const text = patch ? decodeBase64(patch) : undefined;
   if (isV1) checkPatch({ text, patchType: patchType ?? undefined, mutating });
   return {
-    allowed: booleanOf(response['allowed'], 'allowed'), result: objectOf(response['status'], 'status'),
-    patch: mutating ? text : undefined, patchType: isV1 ? patchType ?? '' : 'JSONPatch',
-    auditAnnotations: textsByKey(response['auditAnnotations']), warnings: texts(response['warnings']),
+    allowed: booleanOf(response['allowed'], 'allowed'),
+    result: objectOf(response['status'], 'status'),
+    patch: mutating ? text : undefined,
+    patchType: isV1 ? (patchType ?? '') : 'JSONPatch',
+    auditAnnotations: textsByKey(response['auditAnnotations']),
+    warnings: texts(response['warnings']),
   };
 }
 
-function checkIdentity(answer: JsonObject, { response, uid, apiVersion }: { readonly response: JsonObject; readonly uid: string; readonly apiVersion: string }): void {
-  if (response['uid'] !== uid) throw new Error(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response['uid'] ?? '')}`);
+function checkIdentity(
+  answer: JsonObject,
+  {
+    response,
+    uid,
+    apiVersion,
+  }: { readonly response: JsonObject; readonly uid: string; readonly apiVersion: string },
+): void {
+  if (response['uid'] !== uid)
+    throw new Error(
+      `expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response['uid'] ?? '')}`,
+    );
   const { apiVersion: given = '', kind = '' } = answer as { apiVersion?: string; kind?: string };
   if (given === apiVersion && kind === 'AdmissionReview') return;
   // As Go prints a kind without group.
   const shown = given === '' ? '/' : given.includes('/') ? given : `/${given}`;
-  throw new Error(`expected webhook response of ${apiVersion}, Kind=AdmissionReview, got ${shown}, Kind=${kind}`);
+  throw new Error(
+    `expected webhook response of ${apiVersion}, Kind=AdmissionReview, got ${shown}, Kind=${kind}`,
+  );
 }
 
-function checkPatch({ text, patchType, mutating }: { readonly text: string | undefined; readonly patchType: string | undefined; readonly mutating: boolean }): void {
+function checkPatch({
+  text,
+  patchType,
+  mutating,
+}: {
+  readonly text: string | undefined;
+  readonly patchType: string | undefined;
+  readonly mutating: boolean;
+}): void {
   if (!mutating) {
     if (text !== undefined) throw new Error('validating webhook may not return response.patch');
     if (patchType !== undefined) throw new Error('validating webhook may not return response.patchType');
     return;
   }
-  if (text !== undefined && patchType === undefined) throw new Error('webhook returned response.patch but not response.patchType');
-  if (text === undefined && patchType !== undefined) throw new Error('webhook returned response.patchType but not response.patch');
+  if (text !== undefined && patchType === undefined)
+    throw new Error('webhook returned response.patch but not response.patchType');
+  if (text === undefined && patchType !== undefined)
+    throw new Error('webhook returned response.patchType but not response.patch');
   if (patchType === '') throw new Error('webhook returned invalid response.patchType of ""');
 }
 
 function decodeBase64(text: string): string {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text.replaceAll(/[\r\n]/g, '')) || text.replaceAll(/[\r\n]/g, '').length % 4 !== 0) throw new Error('response.patch is no base64');
+  if (
+    !/^[A-Za-z0-9+/]*={0,2}$/.test(text.replaceAll(/[\r\n]/g, '')) ||
+    text.replaceAll(/[\r\n]/g, '').length % 4 !== 0
+  )
+    throw new Error('response.patch is no base64');
   return Buffer.from(text, 'base64').toString();
 }
 
@@ -94,12 +153,14 @@ function objectOf(value: unknown, field: string): JsonObject | undefined {
 
 function texts(value: unknown): string[] {
   if (value === undefined || value === null) return [];
-  if (!Array.isArray(value) || !value.every((one) => typeof one === 'string')) throw new Error('response.warnings is no list of texts');
+  if (!Array.isArray(value) || !value.every((one) => typeof one === 'string'))
+    throw new Error('response.warnings is no list of texts');
   return value;
 }
 
 function textsByKey(value: unknown): Readonly<Record<string, string>> {
   const object = objectOf(value, 'auditAnnotations') ?? {};
-  if (!Object.values(object).every((one) => typeof one === 'string')) throw new Error('response.auditAnnotations is no map of texts');
+  if (!Object.values(object).every((one) => typeof one === 'string'))
+    throw new Error('response.auditAnnotations is no map of texts');
   return object as Record<string, string>;
 }

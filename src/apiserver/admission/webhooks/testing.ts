@@ -12,7 +12,12 @@ export const PODS = '/api/v1/namespaces/default/pods';
 export const MERGE = { 'content-type': 'application/merge-patch+json' };
 export const JSON_PATCH = { 'content-type': 'application/json-patch+json' };
 export const EVERYTHING = { operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*/*'] };
-export const ON_CONFIGMAPS = { operations: ['CREATE', 'UPDATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] };
+export const ON_CONFIGMAPS = {
+  operations: ['CREATE', 'UPDATE'],
+  apiGroups: [''],
+  apiVersions: ['v1'],
+  resources: ['configmaps'],
+};
 
 export type ConfigurationKind = 'mutatingwebhookconfigurations' | 'validatingwebhookconfigurations';
 /** The `request` of a review. */
@@ -40,12 +45,21 @@ export class WebhookBench {
     let bench: WebhookBench | undefined;
     const peer = await startWebhookPeer((call) => bench!.answer(call));
     const audit: AuditSink = {
-      begin: (context) => void (context.annotate = (key, value, level = 'Metadata') => void bench?.annotations.push({ key, value, level })),
+      begin: (context) =>
+        void (context.annotate = (key, value, level = 'Metadata') =>
+          void bench?.annotations.push({ key, value, level })),
       unauthenticated: () => Promise.resolve(),
     };
-    const server = await startTestServer({ audit, admission: () => [mutatingAdmissionWebhook(), validatingAdmissionWebhook()] });
+    const server = await startTestServer({
+      audit,
+      admission: () => [mutatingAdmissionWebhook(), validatingAdmissionWebhook()],
+    });
     bench = new WebhookBench(peer, server);
-    for (const [name, labels] of [['default', {}], ['other', { team: 'red' }]] as const) await server.request('POST /api/v1/namespaces', { body: { metadata: { name, labels } } });
+    for (const [name, labels] of [
+      ['default', {}],
+      ['other', { team: 'red' }],
+    ] as const)
+      await server.request('POST /api/v1/namespaces', { body: { metadata: { name, labels } } });
     return bench;
   }
 
@@ -58,7 +72,8 @@ export class WebhookBench {
   async clean(): Promise<void> {
     this.decisions = {};
     for (const path of this.#made.splice(0)) await this.server.request(`DELETE ${path}`);
-    for (const path of [CONFIGMAPS, '/api/v1/namespaces/other/configmaps', PODS]) await this.server.request(`DELETE ${path}?gracePeriodSeconds=0`);
+    for (const path of [CONFIGMAPS, '/api/v1/namespaces/other/configmaps', PODS])
+      await this.server.request(`DELETE ${path}?gracePeriodSeconds=0`);
     this.requests = [];
     this.annotations = [];
   }
@@ -68,14 +83,25 @@ export class WebhookBench {
     const { apiVersion, request } = call.body as { apiVersion: string; request: ReviewRequest };
     this.requests.push({ path: url.pathname, request });
     const response = await (this.decisions[url.pathname] ?? (() => ({ allowed: true })))(request);
-    return 'raw' in response ? response['raw'] as PeerAnswer : { body: { kind: 'AdmissionReview', apiVersion, response: { uid: request['uid'], ...response } } };
+    return 'raw' in response
+      ? (response['raw'] as PeerAnswer)
+      : { body: { kind: 'AdmissionReview', apiVersion, response: { uid: request['uid'], ...response } } };
   }
 
-  get paths(): string[] { return this.requests.map(({ path }) => path); }
+  get paths(): string[] {
+    return this.requests.map(({ path }) => path);
+  }
 
-  async configure(kind: ConfigurationKind, name: string, webhooks: readonly object[], labels: Record<string, string> = {}): Promise<TestResponse> {
+  async configure(
+    kind: ConfigurationKind,
+    name: string,
+    webhooks: readonly object[],
+    labels: Record<string, string> = {},
+  ): Promise<TestResponse> {
     const path = `${ADMISSION}/${kind}/${name}`;
-    const created = await this.server.request(`POST ${ADMISSION}/${kind}`, { body: { metadata: { name, labels }, webhooks } });
+    const created = await this.server.request(`POST ${ADMISSION}/${kind}`, {
+      body: { metadata: { name, labels }, webhooks },
+    });
     assert.equal(created.status, 201, created.text);
     this.#made.push(path);
     return created;
@@ -92,22 +118,39 @@ export class WebhookBench {
   /** On creations and updates of ConfigMaps unless more says otherwise. */
   webhook(path: string, more: object = {}): Record<string, unknown> {
     return {
-      name: `${path}.example.com`, clientConfig: { url: new URL(`/${path}`, this.peer.url).href, caBundle: Buffer.from(this.peer.caPem).toString('base64') },
-      rules: [ON_CONFIGMAPS], sideEffects: 'None', admissionReviewVersions: ['v1'], ...more,
+      name: `${path}.example.com`,
+      clientConfig: {
+        url: new URL(`/${path}`, this.peer.url).href,
+        caBundle: Buffer.from(this.peer.caPem).toString('base64'),
+      },
+      rules: [ON_CONFIGMAPS],
+      sideEffects: 'None',
+      admissionReviewVersions: ['v1'],
+      ...more,
     };
   }
 
-  createConfigMap(name: string, data: Record<string, string> = { a: '1' }, query = ''): Promise<TestResponse> {
+  createConfigMap(
+    name: string,
+    data: Record<string, string> = { a: '1' },
+    query = '',
+  ): Promise<TestResponse> {
     return this.server.request(`POST ${CONFIGMAPS}${query}`, { body: { metadata: { name }, data } });
   }
 
   createPod(name: string, image = 'i'): Promise<TestResponse> {
-    return this.server.request(`POST ${PODS}`, { body: { metadata: { name }, spec: { containers: [{ name: 'c', image }] } } });
+    return this.server.request(`POST ${PODS}`, {
+      body: { metadata: { name }, spec: { containers: [{ name: 'c', image }] } },
+    });
   }
 }
 
 export function patching(...operations: object[]): Record<string, unknown> {
-  return { allowed: true, patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(operations)).toString('base64') };
+  return {
+    allowed: true,
+    patchType: 'JSONPatch',
+    patch: Buffer.from(JSON.stringify(operations)).toString('base64'),
+  };
 }
 
 export function setData(key: string, value: string): Record<string, unknown> {

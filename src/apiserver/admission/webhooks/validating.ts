@@ -6,7 +6,11 @@ import { webhookMetricsOf, type WebhookMetrics } from './metrics.ts';
 import { VersionedObjects } from './versioned-objects.ts';
 import { meetsConditions } from './conditions.ts';
 
-interface State { readonly context: AdmissionStart; readonly configurations: WebhookConfigurations; readonly metrics: WebhookMetrics }
+interface State {
+  readonly context: AdmissionStart;
+  readonly configurations: WebhookConfigurations;
+  readonly metrics: WebhookMetrics;
+}
 
 const FAILED_OPEN_KEY = 'failed-open.validating.webhook.admission.k8s.io/round_0_index_';
 
@@ -19,7 +23,8 @@ export function validatingAdmissionWebhook(): AdmissionPlugin {
       state = { context, configurations, metrics: webhookMetricsOf(context.metrics) };
       return () => configurations.stop();
     },
-    handles: (operation, target) => state !== undefined && state.configurations.of(operation, target).length > 0,
+    handles: (operation, target) =>
+      state !== undefined && state.configurations.of(operation, target).length > 0,
     validate: (attributes) => state && validate(attributes, state),
   };
 }
@@ -28,25 +33,41 @@ async function validate(attributes: AdmissionAttributes, state: State): Promise<
   const { context, configurations } = state;
   const versions = new VersionedObjects(attributes, context.kinds);
   const invocations: Invocation[] = [];
-  for (const hook of configurations.of(attributes.operation, { ...attributes.gvr, subresource: attributes.subresource })) {
+  for (const hook of configurations.of(attributes.operation, {
+    ...attributes.gvr,
+    subresource: attributes.subresource,
+  })) {
     const seen = hook.matcher.match(attributes, context.kinds);
     if (!seen) continue;
     const objects = await versions.as(seen);
-    if (await meetsConditions(attributes, { hook, seen, objects }, { context, metrics: state.metrics, type: 'validating' })) invocations.push({ hook, seen, objects });
+    if (
+      await meetsConditions(
+        attributes,
+        { hook, seen, objects },
+        { context, metrics: state.metrics, type: 'validating' },
+      )
+    )
+      invocations.push({ hook, seen, objects });
   }
   if (invocations.length === 0) return;
   if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
   const refusals: Error[] = [];
-  await Promise.all(invocations.map(async (invocation, i) => {
-    const refusal = await ask(attributes, invocation, { ...state, index: i });
-    if (refusal) refusals.push(refusal);
-  }));
+  await Promise.all(
+    invocations.map(async (invocation, i) => {
+      const refusal = await ask(attributes, invocation, { ...state, index: i });
+      if (refusal) refusals.push(refusal);
+    }),
+  );
   // In the order they came.
   const [first] = refusals;
   if (first) throw remainingMs(attributes, context) <= 0 ? requestTimedOut() : first;
 }
 
-async function ask(attributes: AdmissionAttributes, invocation: Invocation, { context, metrics, index }: State & { readonly index: number }): Promise<Error | undefined> {
+async function ask(
+  attributes: AdmissionAttributes,
+  invocation: Invocation,
+  { context, metrics, index }: State & { readonly index: number },
+): Promise<Error | undefined> {
   const { name } = invocation.hook.spec;
   const labels = { name, type: 'validating', operation: attributes.operation } as const;
   const startedMs = context.clock.monotonic();

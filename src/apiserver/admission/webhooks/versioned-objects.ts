@@ -21,7 +21,10 @@ export class VersionedObjects {
   /** Shared: never change them. Rejects with a StatusError. */
   async as(seen: Match): Promise<SeenObjects> {
     const { object, oldObject } = this.#attributes;
-    const [now, before] = await Promise.all([this.#converted(this.#objects, object, seen), this.#converted(this.#oldObjects, oldObject, seen)]);
+    const [now, before] = await Promise.all([
+      this.#converted(this.#objects, object, seen),
+      this.#converted(this.#oldObjects, oldObject, seen),
+    ]);
     return { object: now, oldObject: before };
   }
 
@@ -30,7 +33,11 @@ export class VersionedObjects {
     this.#objects.clear();
   }
 
-  #converted(known: Map<string, Promise<KubeObject | undefined>>, object: KubeObject | undefined, { gvk }: Match): Promise<KubeObject | undefined> {
+  #converted(
+    known: Map<string, Promise<KubeObject | undefined>>,
+    object: KubeObject | undefined,
+    { gvk }: Match,
+  ): Promise<KubeObject | undefined> {
     const key = `${apiVersionOf(gvk)} ${gvk.kind}`;
     let found = known.get(key);
     if (!found) known.set(key, (found = this.#convert(object, gvk)));
@@ -42,7 +49,9 @@ export class VersionedObjects {
     try {
       const converted = await this.#kinds.convert(object, this.#attributes.gvr, gvk);
       // Objects that were stored long ago, or that a client wrote without, may lack what they are.
-      return converted.kind && converted.apiVersion ? converted : { ...converted, apiVersion: apiVersionOf(gvk), kind: gvk.kind };
+      return converted.kind && converted.apiVersion
+        ? converted
+        : { ...converted, apiVersion: apiVersionOf(gvk), kind: gvk.kind };
     } catch (error) {
       throw statusErrors.internal(errorMessage(error));
     }

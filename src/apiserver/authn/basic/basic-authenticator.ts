@@ -13,7 +13,12 @@ import type { ApiRequest } from '../../http.ts';
 import type { Authenticated, Authenticator } from '../authenticator.ts';
 import { GateFull } from './gate.ts';
 import { Lockout } from './lockout.ts';
-import { BackendUnavailable, WrongPassword, type PasswordBackend, type PasswordCredentials } from './password-backend.ts';
+import {
+  BackendUnavailable,
+  WrongPassword,
+  type PasswordBackend,
+  type PasswordCredentials,
+} from './password-backend.ts';
 
 export interface BasicAuthenticatorOptions {
   /** In the order they are asked; the first that knows the user decides. */
@@ -28,7 +33,10 @@ const REMEMBERED = 4096;
 const MAX_CREDENTIAL_BYTES = 2048;
 const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-interface Remembered { readonly authenticated: Authenticated; readonly generations: string }
+interface Remembered {
+  readonly authenticated: Authenticated;
+  readonly generations: string;
+}
 
 export class BasicAuthenticator implements Authenticator {
   readonly challenges = ['Basic realm="kubernetes", charset="UTF-8"'];
@@ -61,15 +69,20 @@ export class BasicAuthenticator implements Authenticator {
     const generations = this.#generations();
     const remembered = this.#remembered.get(digest);
     if (remembered?.generations === generations) return remembered.authenticated;
-    const check = this.#check(credentials, who).then((authenticated) => {
-      this.#remembered.set(digest, { authenticated, generations });
-      return authenticated;
-    }).finally(() => this.#underWay.delete(shared));
+    const check = this.#check(credentials, who)
+      .then((authenticated) => {
+        this.#remembered.set(digest, { authenticated, generations });
+        return authenticated;
+      })
+      .finally(() => this.#underWay.delete(shared));
     this.#underWay.set(shared, check);
     return check;
   }
 
-  async #check(credentials: PasswordCredentials, who: { readonly user: string; readonly address: string }): Promise<Authenticated> {
+  async #check(
+    credentials: PasswordCredentials,
+    who: { readonly user: string; readonly address: string },
+  ): Promise<Authenticated> {
     const attempt = this.#lockout.begin(who);
     try {
       for (const backend of this.#backends) {
@@ -82,7 +95,8 @@ export class BasicAuthenticator implements Authenticator {
       if (error instanceof WrongPassword) throw error;
       attempt.undecided();
       if (error instanceof GateFull) throw tooMany(1);
-      if (error instanceof BackendUnavailable) throw statusErrors.unavailable('the directory of users does not answer: please try again later');
+      if (error instanceof BackendUnavailable)
+        throw statusErrors.unavailable('the directory of users does not answer: please try again later');
       throw error;
     }
     throw new WrongPassword('no such user, or the password is wrong');
@@ -104,14 +118,17 @@ function basicCredentials(authorization: string | undefined): string | undefined
 }
 
 function decodeCredentials(encoded: string): PasswordCredentials {
-  if (encoded.length > MAX_CREDENTIAL_BYTES * 4 / 3) throw new WrongPassword(`the credentials are longer than ${MAX_CREDENTIAL_BYTES} bytes`);
+  if (encoded.length > (MAX_CREDENTIAL_BYTES * 4) / 3)
+    throw new WrongPassword(`the credentials are longer than ${MAX_CREDENTIAL_BYTES} bytes`);
   const text = utf8(Buffer.from(encoded, 'base64'));
   const colon = text.indexOf(':');
   const username = text.slice(0, Math.max(colon, 0));
   const password = text.slice(colon + 1);
-  if (colon < 0 || username === '' || password === '') throw new WrongPassword('the user name or the password is empty');
+  if (colon < 0 || username === '' || password === '')
+    throw new WrongPassword('the user name or the password is empty');
   // oxlint-disable-next-line no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(text)) throw new WrongPassword('the user name or the password has control characters');
+  if (/[\u0000-\u001f\u007f]/.test(text))
+    throw new WrongPassword('the user name or the password has control characters');
   return { username, password };
 }
 

@@ -17,7 +17,8 @@ export class Gate {
   /** Throws GateFull without calling work. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#atOnce) {
-      if (this.#waiting.length >= this.#maxWaiting) throw new GateFull(`${this.#maxWaiting} are waiting already`);
+      if (this.#waiting.length >= this.#maxWaiting)
+        throw new GateFull(`${this.#maxWaiting} are waiting already`);
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running += 1;
     try {

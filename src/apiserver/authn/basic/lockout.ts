@@ -27,7 +27,11 @@ export interface LockoutOptions {
   readonly remembered?: number;
 }
 
-interface Count { failures: number; lockedUntilMs: number; locks: number }
+interface Count {
+  failures: number;
+  lockedUntilMs: number;
+  locks: number;
+}
 
 export interface Attempt {
   /** Takes the failure back, and the user's earlier ones. */
@@ -47,7 +51,14 @@ export class Lockout {
   readonly #trusted: Lru<string, true>;
 
   constructor(options: LockoutOptions) {
-    this.#options = { perUser: 10, perAddress: 20, firstLockMs: 30_000, longestLockMs: FORGET_MS, remembered: 8192, ...options };
+    this.#options = {
+      perUser: 10,
+      perAddress: 20,
+      firstLockMs: 30_000,
+      longestLockMs: FORGET_MS,
+      remembered: 8192,
+      ...options,
+    };
     const { clock, remembered: maximum } = this.#options;
     this.#users = new Lru({ maximum, clock, ttlMs: FORGET_MS });
     this.#addresses = new Lru({ maximum, clock, ttlMs: FORGET_MS });
@@ -84,7 +95,10 @@ export class Lockout {
     const count = counts.get(key) ?? { failures: 0, lockedUntilMs: 0, locks: 0 };
     counts.set(key, count);
     count.failures += 1;
-    if (count.failures < bound) return () => { count.failures -= 1; };
+    if (count.failures < bound)
+      return () => {
+        count.failures -= 1;
+      };
     const before = count.lockedUntilMs;
     count.lockedUntilMs = clock.monotonic() + Math.min(firstLockMs * 2 ** count.locks, longestLockMs);
     count.locks += 1;
@@ -112,6 +126,11 @@ function networkOf(address: string): string {
   const [head = '', tail = ''] = address.split('%', 1)[0]!.split('::');
   const left = head === '' ? [] : head.split(':');
   const right = tail === '' ? [] : tail.split(':');
-  const groups = address.includes('::') ? [...left, ...Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0'), ...right] : left;
-  return groups.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, '')).join(':');
+  const groups = address.includes('::')
+    ? [...left, ...Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0'), ...right]
+    : left;
+  return groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ''))
+    .join(':');
 }

@@ -1,7 +1,10 @@
 /** What can tell whether a name and a password belong together: the password file, an LDAP directory. */
 import type { Authenticated } from '../authenticator.ts';
 
-export interface PasswordCredentials { readonly username: string; readonly password: string }
+export interface PasswordCredentials {
+  readonly username: string;
+  readonly password: string;
+}
 
 export interface PasswordBackend {
   /** Of the metric, the log and a session token's claim: 'basic', 'ldap'. */

@@ -13,7 +13,10 @@ import { Gate } from './gate.ts';
 import { decoyOf, defaultDecoy, matchesHash, parsePasswordHash, type PasswordHash } from './password-hash.ts';
 import { WrongPassword, type PasswordBackend, type PasswordCredentials } from './password-backend.ts';
 
-interface Entry { readonly hash: PasswordHash; readonly authenticated: Authenticated }
+interface Entry {
+  readonly hash: PasswordHash;
+  readonly authenticated: Authenticated;
+}
 
 interface Content {
   readonly users: ReadonlyMap<string, Entry>;
@@ -43,7 +46,9 @@ export class PasswordFile implements PasswordBackend {
   async check({ username, password }: PasswordCredentials): Promise<Authenticated | undefined> {
     const { users, decoys } = this.#file.value;
     const entry = users.get(username);
-    const matches = await this.#gate.run(() => matchesHash(password, entry?.hash ?? this.#decoyFor(username, decoys)));
+    const matches = await this.#gate.run(() =>
+      matchesHash(password, entry?.hash ?? this.#decoyFor(username, decoys)),
+    );
     if (!entry) return undefined;
     if (!matches) throw new WrongPassword('the password is wrong');
     return entry.authenticated;
@@ -71,10 +76,23 @@ export function parseUsers(path: string, text: string): Content {
   for (const [index, record] of records(path, text).entries()) {
     const at = `password file '${path}', record ${index + 1}`;
     const [hash = '', name = '', uid = '', groups = ''] = record;
-    if (record.length < 2 || record.length > 4) throw new Error(`${at}: it has ${record.length} columns; it should have 2 to 4 (password hash, user name, uid, groups)`);
-    if (name === '' || name.includes(':')) throw new Error(`${at}: the user name is ${name === '' ? 'empty' : 'one with a colon, which HTTP basic authentication cannot carry'}`);
+    if (record.length < 2 || record.length > 4)
+      throw new Error(
+        `${at}: it has ${record.length} columns; it should have 2 to 4 (password hash, user name, uid, groups)`,
+      );
+    if (name === '' || name.includes(':'))
+      throw new Error(
+        `${at}: the user name is ${name === '' ? 'empty' : 'one with a colon, which HTTP basic authentication cannot carry'}`,
+      );
     if (users.has(name)) throw new Error(`${at}: user ${JSON.stringify(name)} appears twice`);
-    const user: UserInfo = { name, ...(uid === '' ? {} : { uid }), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
+    const user: UserInfo = {
+      name,
+      ...(uid === '' ? {} : { uid }),
+      groups: groups
+        .split(',')
+        .map((group) => group.trim())
+        .filter((group) => group !== ''),
+    };
     users.set(name, { hash: hashOf(hash, at), authenticated: { user } });
   }
   const decoys = [...users.values()].map(({ hash }) => decoyOf(hash));

@@ -24,14 +24,31 @@ const FORM = /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\
 /** Throws an Error that says what is wrong and quotes nothing. */
 export function parsePasswordHash(text: string): PasswordHash {
   const [, ln, r, p, salt, hash] = FORM.exec(text) ?? [];
-  if (ln === undefined || salt === undefined || hash === undefined) throw new Error("the password is not a hash of the form $scrypt$ln=15,r=8,p=3$SALT$HASH (make one with 'capstan user hash-password')");
-  const parsed = { log2N: Number(ln), blockSize: Number(r), parallelism: Number(p), salt: Buffer.from(salt, 'base64'), hash: Buffer.from(hash, 'base64') };
-  if (parsed.log2N < 14 || parsed.log2N > 20) throw new Error(`the password hash has ln=${parsed.log2N}; it should be from 14 to 20`);
-  if (parsed.blockSize < 8 || parsed.blockSize > 32) throw new Error(`the password hash has r=${parsed.blockSize}; it should be from 8 to 32`);
-  if (parsed.parallelism < 1 || parsed.parallelism > 16) throw new Error(`the password hash has p=${parsed.parallelism}; it should be from 1 to 16`);
-  if (memoryBytes(parsed) > MAX_MEMORY_BYTES) throw new Error(`the password hash needs more than ${MAX_MEMORY_BYTES / 1024 / 1024} MiB to check`);
-  if (parsed.salt.length < SALT_BYTES || parsed.salt.length > 64) throw new Error(`the salt of the password hash has ${parsed.salt.length} bytes; it should have from 16 to 64`);
-  if (parsed.hash.length < HASH_BYTES || parsed.hash.length > 64) throw new Error(`the password hash has ${parsed.hash.length} bytes; it should have from 32 to 64`);
+  if (ln === undefined || salt === undefined || hash === undefined)
+    throw new Error(
+      "the password is not a hash of the form $scrypt$ln=15,r=8,p=3$SALT$HASH (make one with 'capstan user hash-password')",
+    );
+  const parsed = {
+    log2N: Number(ln),
+    blockSize: Number(r),
+    parallelism: Number(p),
+    salt: Buffer.from(salt, 'base64'),
+    hash: Buffer.from(hash, 'base64'),
+  };
+  if (parsed.log2N < 14 || parsed.log2N > 20)
+    throw new Error(`the password hash has ln=${parsed.log2N}; it should be from 14 to 20`);
+  if (parsed.blockSize < 8 || parsed.blockSize > 32)
+    throw new Error(`the password hash has r=${parsed.blockSize}; it should be from 8 to 32`);
+  if (parsed.parallelism < 1 || parsed.parallelism > 16)
+    throw new Error(`the password hash has p=${parsed.parallelism}; it should be from 1 to 16`);
+  if (memoryBytes(parsed) > MAX_MEMORY_BYTES)
+    throw new Error(`the password hash needs more than ${MAX_MEMORY_BYTES / 1024 / 1024} MiB to check`);
+  if (parsed.salt.length < SALT_BYTES || parsed.salt.length > 64)
+    throw new Error(
+      `the salt of the password hash has ${parsed.salt.length} bytes; it should have from 16 to 64`,
+    );
+  if (parsed.hash.length < HASH_BYTES || parsed.hash.length > 64)
+    throw new Error(`the password hash has ${parsed.hash.length} bytes; it should have from 32 to 64`);
   return parsed;
 }
 
@@ -60,10 +77,20 @@ function memoryBytes({ log2N, blockSize }: Pick<PasswordHash, 'log2N' | 'blockSi
   return 128 * 2 ** log2N * blockSize;
 }
 
-function derive(password: string, { log2N, blockSize, parallelism, salt, hash }: PasswordHash): Promise<Buffer> {
-  const options = { N: 2 ** log2N, r: blockSize, p: parallelism, maxmem: memoryBytes({ log2N, blockSize }) + 4 * 1024 * 1024 };
-  return new Promise((resolve, reject) => scrypt(password.normalize('NFC'), salt, hash.length, options, (error, derived) => {
-    if (error) reject(error);
-    else resolve(derived);
-  }));
+function derive(
+  password: string,
+  { log2N, blockSize, parallelism, salt, hash }: PasswordHash,
+): Promise<Buffer> {
+  const options = {
+    N: 2 ** log2N,
+    r: blockSize,
+    p: parallelism,
+    maxmem: memoryBytes({ log2N, blockSize }) + 4 * 1024 * 1024,
+  };
+  return new Promise((resolve, reject) =>
+    scrypt(password.normalize('NFC'), salt, hash.length, options, (error, derived) => {
+      if (error) reject(error);
+      else resolve(derived);
+    }),
+  );
 }

@@ -7,7 +7,10 @@ import { errorMessage } from '#stdx/log.ts';
 
 /** Memory that the library owns. */
 type Pointer = bigint | null;
-interface GssBuffer { readonly length: number | bigint; readonly value: Pointer | Buffer }
+interface GssBuffer {
+  readonly length: number | bigint;
+  readonly value: Pointer | Buffer;
+}
 type Box<T> = [T];
 type Koffi = (typeof import('koffi'))['default'];
 
@@ -43,7 +46,13 @@ const OIDS = {
 } as const;
 
 /** Throws a GssError where the library or the keytab cannot be used. service: 'HTTP' or 'HTTP@host'. */
-export async function openAcceptor({ keytab, service }: { readonly keytab: string; readonly service: string }): Promise<Acceptor> {
+export async function openAcceptor({
+  keytab,
+  service,
+}: {
+  readonly keytab: string;
+  readonly service: string;
+}): Promise<Acceptor> {
   const gss = await loadLibrary();
   const name = gss.importName(service);
   const credential = gss.acquireAcceptor(name, `FILE:${keytab}`);
@@ -59,19 +68,26 @@ export async function initiate(service: string): Promise<Buffer> {
 let library: Promise<Gss> | undefined;
 
 function loadLibrary(): Promise<Gss> {
-  return library ??= Gss.load();
+  return (library ??= Gss.load());
 }
 
 const PROTOTYPES = {
-  gss_import_name: 'uint32_t gss_import_name(_Out_ uint32_t *minor, gss_buffer_desc *text, gss_oid_desc *type, _Out_ void **name)',
+  gss_import_name:
+    'uint32_t gss_import_name(_Out_ uint32_t *minor, gss_buffer_desc *text, gss_oid_desc *type, _Out_ void **name)',
   gss_release_name: 'uint32_t gss_release_name(_Out_ uint32_t *minor, _Inout_ void **name)',
-  gss_display_name: 'uint32_t gss_display_name(_Out_ uint32_t *minor, void *name, _Out_ gss_buffer_desc *text, _Out_ void **type)',
-  gss_display_status: 'uint32_t gss_display_status(_Out_ uint32_t *minor, uint32_t status, int type, gss_oid_desc *mechanism, _Inout_ uint32_t *context, _Out_ gss_buffer_desc *text)',
+  gss_display_name:
+    'uint32_t gss_display_name(_Out_ uint32_t *minor, void *name, _Out_ gss_buffer_desc *text, _Out_ void **type)',
+  gss_display_status:
+    'uint32_t gss_display_status(_Out_ uint32_t *minor, uint32_t status, int type, gss_oid_desc *mechanism, _Inout_ uint32_t *context, _Out_ gss_buffer_desc *text)',
   gss_release_buffer: 'uint32_t gss_release_buffer(_Out_ uint32_t *minor, _Inout_ gss_buffer_desc *buffer)',
-  gss_delete_sec_context: 'uint32_t gss_delete_sec_context(_Out_ uint32_t *minor, _Inout_ void **context, void *token)',
-  gss_acquire_cred_from: 'uint32_t gss_acquire_cred_from(_Out_ uint32_t *minor, void *name, uint32_t time, void *mechanisms, int usage, gss_key_value_set_desc *store, _Out_ void **credential, void *actual, void *lifetime)',
-  gss_accept_sec_context: 'uint32_t gss_accept_sec_context(_Out_ uint32_t *minor, _Inout_ void **context, void *credential, gss_buffer_desc *token, void *bindings, _Out_ void **source, _Out_ void **mechanism, _Out_ gss_buffer_desc *answer, _Out_ uint32_t *flags, void *time, void *delegated)',
-  gss_init_sec_context: 'uint32_t gss_init_sec_context(_Out_ uint32_t *minor, void *credential, _Inout_ void **context, void *target, gss_oid_desc *mechanism, uint32_t flags, uint32_t time, void *bindings, void *token, void *actual, _Out_ gss_buffer_desc *answer, void *granted, void *lifetime)',
+  gss_delete_sec_context:
+    'uint32_t gss_delete_sec_context(_Out_ uint32_t *minor, _Inout_ void **context, void *token)',
+  gss_acquire_cred_from:
+    'uint32_t gss_acquire_cred_from(_Out_ uint32_t *minor, void *name, uint32_t time, void *mechanisms, int usage, gss_key_value_set_desc *store, _Out_ void **credential, void *actual, void *lifetime)',
+  gss_accept_sec_context:
+    'uint32_t gss_accept_sec_context(_Out_ uint32_t *minor, _Inout_ void **context, void *credential, gss_buffer_desc *token, void *bindings, _Out_ void **source, _Out_ void **mechanism, _Out_ gss_buffer_desc *answer, _Out_ uint32_t *flags, void *time, void *delegated)',
+  gss_init_sec_context:
+    'uint32_t gss_init_sec_context(_Out_ uint32_t *minor, void *credential, _Inout_ void **context, void *target, gss_oid_desc *mechanism, uint32_t flags, uint32_t time, void *bindings, void *token, void *actual, _Out_ gss_buffer_desc *answer, void *granted, void *lifetime)',
 } as const;
 
 type Call = ReturnType<LibraryHandle['func']>;
@@ -88,12 +104,20 @@ class Gss {
     koffi.struct('gss_key_value_element_desc', { key: 'const char *', value: 'const char *' });
     koffi.struct('gss_key_value_set_desc', { count: 'uint32_t', elements: 'gss_key_value_element_desc *' });
     const loaded = koffi.load(LIBRARY);
-    this.#calls = Object.fromEntries(Object.entries(PROTOTYPES).map(([name, prototype]) => [name, loaded.func(prototype)])) as unknown as Calls;
+    this.#calls = Object.fromEntries(
+      Object.entries(PROTOTYPES).map(([name, prototype]) => [name, loaded.func(prototype)]),
+    ) as unknown as Calls;
     // Not as an array type of this length: each such type would be kept for ever.
-    this.#bytes = ({ length, value }) => (value === null || Number(length) === 0 ? Buffer.alloc(0) : Buffer.from(koffi.decode(value, 'uint8_t', Number(length)) as Uint8Array));
+    this.#bytes = ({ length, value }) =>
+      value === null || Number(length) === 0
+        ? Buffer.alloc(0)
+        : Buffer.from(koffi.decode(value, 'uint8_t', Number(length)) as Uint8Array);
     this.#isKerberos = (mechanism) => {
       if (mechanism === null) return false;
-      const { length, elements } = koffi.decode(mechanism, 'gss_oid_desc') as { length: number; elements: Pointer };
+      const { length, elements } = koffi.decode(mechanism, 'gss_oid_desc') as {
+        length: number;
+        elements: Pointer;
+      };
       return OIDS.krb5.equals(this.#bytes({ length, value: elements }));
     };
   }
@@ -103,20 +127,29 @@ class Gss {
     try {
       return new Gss(koffi);
     } catch (error) {
-      throw new GssError(`Kerberos needs the system's library ${LIBRARY}, which cannot be loaded (on Debian: apt-get install libgssapi-krb5-2): ${errorMessage(error)}`, { cause: error });
+      throw new GssError(
+        `Kerberos needs the system's library ${LIBRARY}, which cannot be loaded (on Debian: apt-get install libgssapi-krb5-2): ${errorMessage(error)}`,
+        { cause: error },
+      );
     }
   }
 
   importName(service: string): Pointer {
     const name: Box<Pointer> = [null];
-    this.#check(this.#call('gss_import_name', bufferOf(Buffer.from(service)), oidOf(OIDS.hostBasedService), name), `the service name ${JSON.stringify(service)} cannot be used`);
+    this.#check(
+      this.#call('gss_import_name', bufferOf(Buffer.from(service)), oidOf(OIDS.hostBasedService), name),
+      `the service name ${JSON.stringify(service)} cannot be used`,
+    );
     return name[0];
   }
 
   acquireAcceptor(name: Pointer, keytab: string): Pointer {
     const credential: Box<Pointer> = [null];
     const store = { count: 1, elements: [{ key: 'keytab', value: keytab }] };
-    this.#check(this.#call('gss_acquire_cred_from', name, 0, null, ACCEPT, store, credential, null, null), `the keytab ${keytab.replace(/^FILE:/, '')} cannot be used`);
+    this.#check(
+      this.#call('gss_acquire_cred_from', name, 0, null, ACCEPT, store, credential, null, null),
+      `the keytab ${keytab.replace(/^FILE:/, '')} cannot be used`,
+    );
     return credential[0];
   }
 
@@ -126,11 +159,27 @@ class Gss {
     const mechanism: Box<Pointer> = [null];
     const answer: Box<GssBuffer> = [{ length: 0, value: null }];
     const flags: Box<number> = [0];
-    const status = await this.#callAsync('gss_accept_sec_context', context, credential, bufferOf(token), null, source, mechanism, answer, flags, null, null);
+    const status = await this.#callAsync(
+      'gss_accept_sec_context',
+      context,
+      credential,
+      bufferOf(token),
+      null,
+      source,
+      mechanism,
+      answer,
+      flags,
+      null,
+      null,
+    );
     try {
       this.#check(status, 'the Kerberos ticket is not accepted');
-      if (status.major === CONTINUE_NEEDED) throw new GssError('the client wants to negotiate in several steps, which is not supported: it should send its Kerberos ticket at once');
-      if (!this.#isKerberos(mechanism[0])) throw new GssError('the client negotiated another mechanism than Kerberos');
+      if (status.major === CONTINUE_NEEDED)
+        throw new GssError(
+          'the client wants to negotiate in several steps, which is not supported: it should send its Kerberos ticket at once',
+        );
+      if (!this.#isKerberos(mechanism[0]))
+        throw new GssError('the client negotiated another mechanism than Kerberos');
       if ((flags[0] & ANONYMOUS_FLAG) !== 0) throw new GssError('the client is anonymous');
       return { principal: this.#display(source[0]), answer: this.#bytes(answer[0]) };
     } finally {
@@ -143,7 +192,21 @@ class Gss {
   async initiate(target: Pointer): Promise<Buffer> {
     const context: Box<Pointer> = [null];
     const answer: Box<GssBuffer> = [{ length: 0, value: null }];
-    const status = await this.#callAsync('gss_init_sec_context', null, context, target, oidOf(OIDS.spnego), MUTUAL_FLAG, 0, null, null, null, answer, null, null);
+    const status = await this.#callAsync(
+      'gss_init_sec_context',
+      null,
+      context,
+      target,
+      oidOf(OIDS.spnego),
+      MUTUAL_FLAG,
+      0,
+      null,
+      null,
+      null,
+      answer,
+      null,
+      null,
+    );
     try {
       this.#check(status, 'no Kerberos ticket for the service (run kinit first)');
       return this.#bytes(answer[0]);
@@ -164,13 +227,23 @@ class Gss {
 
   #check({ major, minor }: Status, what: string): void {
     if ((major & ERROR_MASK) === COMPLETE) return;
-    const reasons = [this.#explain(major, GSS_CODE), ...(minor === 0 ? [] : [this.#explain(minor, MECH_CODE)])].filter((text) => text !== '' && !text.startsWith('Unspecified GSS failure'));
+    const reasons = [
+      this.#explain(major, GSS_CODE),
+      ...(minor === 0 ? [] : [this.#explain(minor, MECH_CODE)]),
+    ].filter((text) => text !== '' && !text.startsWith('Unspecified GSS failure'));
     throw new GssError(`${what}: ${[...new Set(reasons)].join(': ')}`);
   }
 
   #explain(status: number, type: number): string {
     const text: Box<GssBuffer> = [{ length: 0, value: null }];
-    const { major } = this.#call('gss_display_status', status, type, type === MECH_CODE ? oidOf(OIDS.krb5) : null, [0], text);
+    const { major } = this.#call(
+      'gss_display_status',
+      status,
+      type,
+      type === MECH_CODE ? oidOf(OIDS.krb5) : null,
+      [0],
+      text,
+    );
     if (major !== COMPLETE) return '';
     const words = this.#bytes(text[0]).toString('utf8');
     this.#call('gss_release_buffer', text);
@@ -185,16 +258,21 @@ class Gss {
 
   #callAsync(name: keyof Calls, ...rest: unknown[]): Promise<Status> {
     const minor: Box<number> = [0];
-    return new Promise((resolve, reject) => this.#calls[name].async(minor, ...rest, (error: unknown, major: number) => {
-      // Held until here: the other thread reads buffers that only these refer to.
-      rest.length = 0;
-      if (error) reject(error as Error);
-      else resolve({ major: major >>> 0, minor: minor[0] });
-    }));
+    return new Promise((resolve, reject) =>
+      this.#calls[name].async(minor, ...rest, (error: unknown, major: number) => {
+        // Held until here: the other thread reads buffers that only these refer to.
+        rest.length = 0;
+        if (error) reject(error as Error);
+        else resolve({ major: major >>> 0, minor: minor[0] });
+      }),
+    );
   }
 }
 
-interface Status { readonly major: number; readonly minor: number }
+interface Status {
+  readonly major: number;
+  readonly minor: number;
+}
 
 function bufferOf(bytes: Buffer): GssBuffer {
   return { length: bytes.length, value: bytes };

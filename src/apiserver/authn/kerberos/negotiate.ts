@@ -15,7 +15,10 @@ import { Gate, GateFull } from '../basic/gate.ts';
 import { BackendUnavailable } from '../basic/password-backend.ts';
 import { openAcceptor, type Acceptor } from './gssapi.ts';
 
-export interface NameMapping { readonly pattern: string; readonly replacement: string }
+export interface NameMapping {
+  readonly pattern: string;
+  readonly replacement: string;
+}
 
 export interface NegotiateOptions {
   readonly keytab: string;
@@ -49,7 +52,10 @@ export class NegotiateAuthenticator implements Authenticator {
   readonly #seen: Lru<string, true>;
   readonly #answers = new WeakMap<ApiRequest, string>();
 
-  constructor(options: NegotiateOptions, { acceptor, mapName }: { readonly acceptor: Acceptor; readonly mapName: (principal: string) => string }) {
+  constructor(
+    options: NegotiateOptions,
+    { acceptor, mapName }: { readonly acceptor: Acceptor; readonly mapName: (principal: string) => string },
+  ) {
     this.#options = options;
     this.#acceptor = acceptor;
     this.#mapName = mapName;
@@ -57,10 +63,14 @@ export class NegotiateAuthenticator implements Authenticator {
   }
 
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated> {
-    const [, encoded] = /^\s*negotiate +([A-Za-z0-9+/=]*)\s*$/i.exec(request.headers['authorization'] ?? '') ?? [];
+    const [, encoded] =
+      /^\s*negotiate +([A-Za-z0-9+/=]*)\s*$/i.exec(request.headers['authorization'] ?? '') ?? [];
     if (encoded === undefined) return undefined;
     const token = Buffer.from(encoded, 'base64');
-    if (token.length === 0 || token.length > MAX_TICKET_BYTES) throw new Error(`the Kerberos token has ${token.length} bytes; it should have from 1 to ${MAX_TICKET_BYTES}`);
+    if (token.length === 0 || token.length > MAX_TICKET_BYTES)
+      throw new Error(
+        `the Kerberos token has ${token.length} bytes; it should have from 1 to ${MAX_TICKET_BYTES}`,
+      );
     const digest = hash('sha256', token, 'base64');
     if (this.#seen.has(digest)) throw new Error('the Kerberos token was used before');
     this.#seen.set(digest, true);
@@ -81,15 +91,22 @@ export class NegotiateAuthenticator implements Authenticator {
       if (answer.length > 0) this.#answers.set(request, answer.toString('base64'));
       return { user };
     } catch (error) {
-      if (error instanceof GateFull) throw statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
-      if (error instanceof BackendUnavailable) throw statusErrors.unavailable('the directory of users does not answer: please try again later');
+      if (error instanceof GateFull)
+        throw statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
+      if (error instanceof BackendUnavailable)
+        throw statusErrors.unavailable('the directory of users does not answer: please try again later');
       throw error;
     }
   }
 
   async #userOf(name: string, principal: string): Promise<UserInfo> {
-    const { uid, groups } = await this.#options.groupsOf?.(name) ?? { groups: [] };
-    return { name, ...(uid ? { uid } : {}), groups, extra: { 'authentication.capstan.dev/kerberos-principal': [principal] } };
+    const { uid, groups } = (await this.#options.groupsOf?.(name)) ?? { groups: [] };
+    return {
+      name,
+      ...(uid ? { uid } : {}),
+      groups,
+      extra: { 'authentication.capstan.dev/kerberos-principal': [principal] },
+    };
   }
 }
 
@@ -98,9 +115,13 @@ export function nameMapper(mappings: readonly NameMapping[]): (principal: string
   const rules = mappings.map(({ pattern, replacement }) => ({ expression: compile(pattern), replacement }));
   return (principal) => {
     const rule = rules.find(({ expression }) => expression.matcher(principal).find());
-    if (rules.length > 0 && !rule) throw new Error(`no --kerberos-name-mapping matches the principal ${JSON.stringify(principal)}`);
+    if (rules.length > 0 && !rule)
+      throw new Error(`no --kerberos-name-mapping matches the principal ${JSON.stringify(principal)}`);
     const name = rule ? rule.expression.matcher(principal).replaceFirst(rule.replacement) : principal;
-    if (name === '' || name.startsWith('system:')) throw new Error(`the principal ${JSON.stringify(principal)} would be called ${JSON.stringify(name)}, which is reserved`);
+    if (name === '' || name.startsWith('system:'))
+      throw new Error(
+        `the principal ${JSON.stringify(principal)} would be called ${JSON.stringify(name)}, which is reserved`,
+      );
     return name;
   };
 }
@@ -109,6 +130,9 @@ function compile(pattern: string): RE2JS {
   try {
     return RE2JS.compile(pattern);
   } catch (error) {
-    throw new Error(`the Kerberos name mapping ${JSON.stringify(pattern)} is no regular expression: ${errorMessage(error)}`, { cause: error });
+    throw new Error(
+      `the Kerberos name mapping ${JSON.stringify(pattern)} is no regular expression: ${errorMessage(error)}`,
+      { cause: error },
+    );
   }
 }

@@ -8,7 +8,11 @@ import { parseYaml } from '#machinery/yaml.ts';
 
 export type Scope = 'base' | 'one' | 'sub';
 
-export interface LdapServer { readonly url: string; readonly host: string; readonly secure: boolean }
+export interface LdapServer {
+  readonly url: string;
+  readonly host: string;
+  readonly secure: boolean;
+}
 
 export interface LdapConfiguration {
   /** In the order they are tried. */
@@ -72,7 +76,10 @@ export function parseLdapConfiguration(path: string, text: string): LdapConfigur
   const root = new Fields(parsed.value, '', problems);
   const apiVersion = root.text('apiVersion');
   const kind = root.text('kind');
-  if (apiVersion !== LDAP_API_VERSION || kind !== LDAP_KIND) throw new Error(`LDAP configuration ${path}: it should be of apiVersion ${LDAP_API_VERSION}, kind ${LDAP_KIND}, not ${JSON.stringify(apiVersion)}, ${JSON.stringify(kind)}`);
+  if (apiVersion !== LDAP_API_VERSION || kind !== LDAP_KIND)
+    throw new Error(
+      `LDAP configuration ${path}: it should be of apiVersion ${LDAP_API_VERSION}, kind ${LDAP_KIND}, not ${JSON.stringify(apiVersion)}, ${JSON.stringify(kind)}`,
+    );
   const configuration = configurationFrom(root);
   if (problems.length > 0) throw new Error(`LDAP configuration ${path}: ${problems.join('; ')}`);
   return configuration;
@@ -81,8 +88,11 @@ export function parseLdapConfiguration(path: string, text: string): LdapConfigur
 function configurationFrom(root: Fields): LdapConfiguration {
   const tlsFields = root.object('tls');
   const tls = {
-    startTLS: tlsFields.flag('startTLS'), insecureAllowPlaintext: tlsFields.flag('insecureAllowPlaintext'),
-    ...tlsFields.optional('certificateAuthorityFile'), ...tlsFields.optional('certificateAuthorityData'), ...tlsFields.optional('serverName'),
+    startTLS: tlsFields.flag('startTLS'),
+    insecureAllowPlaintext: tlsFields.flag('insecureAllowPlaintext'),
+    ...tlsFields.optional('certificateAuthorityFile'),
+    ...tlsFields.optional('certificateAuthorityData'),
+    ...tlsFields.optional('serverName'),
   };
   tlsFields.end();
   const servers = serversFrom(root, tls);
@@ -91,8 +101,13 @@ function configurationFrom(root: Fields): LdapConfiguration {
   times.end();
   const bind = root.has('bind') ? bindFrom(root.object('bind')) : undefined;
   const configuration: LdapConfiguration = {
-    servers, tls, timeouts, connections: root.integer('connections', { fallback: 4, minimum: 1, maximum: 64 }),
-    ...(bind ? { bind } : {}), user: userFrom(root.object('user')), ...(root.has('groups') ? { groups: groupsFrom(root.object('groups')) } : {}),
+    servers,
+    tls,
+    timeouts,
+    connections: root.integer('connections', { fallback: 4, minimum: 1, maximum: 64 }),
+    ...(bind ? { bind } : {}),
+    user: userFrom(root.object('user')),
+    ...(root.has('groups') ? { groups: groupsFrom(root.object('groups')) } : {}),
   };
   root.end();
   return configuration;
@@ -100,31 +115,54 @@ function configurationFrom(root: Fields): LdapConfiguration {
 
 function serversFrom(root: Fields, tls: LdapConfiguration['tls']): LdapServer[] {
   const urls = root.texts('servers');
-  if (urls.length === 0) root.problem('servers', 'at least one URL is required, for example ldaps://ldap.example.com');
+  if (urls.length === 0)
+    root.problem('servers', 'at least one URL is required, for example ldaps://ldap.example.com');
   return urls.flatMap((text, index) => {
     const at = `servers[${index}]`;
     const url = URL.parse(text);
-    if (!url || (url.protocol !== 'ldap:' && url.protocol !== 'ldaps:') || url.hostname === '' || (url.pathname !== '' && url.pathname !== '/') || url.search !== '' || url.username !== '') {
+    if (
+      !url ||
+      (url.protocol !== 'ldap:' && url.protocol !== 'ldaps:') ||
+      url.hostname === '' ||
+      (url.pathname !== '' && url.pathname !== '/') ||
+      url.search !== '' ||
+      url.username !== ''
+    ) {
       root.problem(at, `${JSON.stringify(text)} should be ldaps://HOST[:PORT] or ldap://HOST[:PORT]`);
       return [];
     }
     const secure = url.protocol === 'ldaps:';
-    if (!secure && !tls.startTLS && !tls.insecureAllowPlaintext) root.problem(at, `${JSON.stringify(text)} would carry passwords in clear: use ldaps://, or set tls.startTLS`);
-    if (secure && tls.startTLS) root.problem(at, `${JSON.stringify(text)} is encrypted from the beginning: tls.startTLS goes with ldap://`);
+    if (!secure && !tls.startTLS && !tls.insecureAllowPlaintext)
+      root.problem(
+        at,
+        `${JSON.stringify(text)} would carry passwords in clear: use ldaps://, or set tls.startTLS`,
+      );
+    if (secure && tls.startTLS)
+      root.problem(
+        at,
+        `${JSON.stringify(text)} is encrypted from the beginning: tls.startTLS goes with ldap://`,
+      );
     return [{ url: text, host: url.hostname.replace(/^\[|\]$/g, ''), secure }];
   });
 }
 
 function bindFrom(fields: Fields): { readonly dn: string; readonly passwordFile: string } {
-  const bind = { dn: fields.text('dn', { required: true }), passwordFile: fields.text('passwordFile', { required: true }) };
+  const bind = {
+    dn: fields.text('dn', { required: true }),
+    passwordFile: fields.text('passwordFile', { required: true }),
+  };
   fields.end();
   return bind;
 }
 
 function userFrom(fields: Fields): LdapConfiguration['user'] {
   const user = {
-    baseDN: fields.text('baseDN', { required: true }), scope: fields.choice('scope', ['sub', 'one', 'base']), filter: fields.text('filter', { fallback: '(uid={username})' }),
-    nameAttribute: fields.text('nameAttribute', { fallback: 'uid' }), ...fields.optional('uidAttribute'), namePrefix: fields.text('namePrefix'),
+    baseDN: fields.text('baseDN', { required: true }),
+    scope: fields.choice('scope', ['sub', 'one', 'base']),
+    filter: fields.text('filter', { fallback: '(uid={username})' }),
+    nameAttribute: fields.text('nameAttribute', { fallback: 'uid' }),
+    ...fields.optional('uidAttribute'),
+    namePrefix: fields.text('namePrefix'),
   };
   if (!user.filter.includes('{username}')) fields.problem('filter', 'it should contain {username}');
   checkFilter(fields, user.filter);
@@ -134,17 +172,32 @@ function userFrom(fields: Fields): LdapConfiguration['user'] {
 
 function groupsFrom(fields: Fields): GroupConfiguration {
   const source = fields.choice('source', ['search', 'memberOf', 'adMatchingRule']);
-  const filter = fields.text('filter', { fallback: source === 'adMatchingRule' ? AD_FILTER : '(&(objectClass=groupOfNames)(member={dn}))' });
+  const filter = fields.text('filter', {
+    fallback: source === 'adMatchingRule' ? AD_FILTER : '(&(objectClass=groupOfNames)(member={dn}))',
+  });
   const groups: GroupConfiguration = {
-    source, filter, memberOfAttribute: fields.text('memberOfAttribute', { fallback: 'memberOf' }),
-    baseDN: fields.text('baseDN', { required: source !== 'memberOf' }), scope: fields.choice('scope', ['sub', 'one', 'base']),
-    nameAttribute: fields.text('nameAttribute', { fallback: 'cn' }), namePrefix: fields.text('namePrefix'),
-    nestedDepth: fields.integer('nestedDepth', { fallback: 0, minimum: 0, maximum: 32 }), maximum: fields.integer('maximum', { fallback: 500, minimum: 1, maximum: 10_000 }),
+    source,
+    filter,
+    memberOfAttribute: fields.text('memberOfAttribute', { fallback: 'memberOf' }),
+    baseDN: fields.text('baseDN', { required: source !== 'memberOf' }),
+    scope: fields.choice('scope', ['sub', 'one', 'base']),
+    nameAttribute: fields.text('nameAttribute', { fallback: 'cn' }),
+    namePrefix: fields.text('namePrefix'),
+    nestedDepth: fields.integer('nestedDepth', { fallback: 0, minimum: 0, maximum: 32 }),
+    maximum: fields.integer('maximum', { fallback: 500, minimum: 1, maximum: 10_000 }),
   };
-  if (source === 'memberOf') for (const name of ['filter', 'baseDN', 'scope']) if (fields.has(name)) fields.problem(name, 'it does nothing with source memberOf');
-  if (source !== 'memberOf' && !/\{(dn|username)\}/.test(filter)) fields.problem('filter', 'it should contain {dn} or {username}');
-  if (source === 'search' && groups.nestedDepth > 0 && !filter.includes('{dn}')) fields.problem('nestedDepth', 'groups of groups are found by {dn}, which the filter does not contain');
-  if (source === 'adMatchingRule' && groups.nestedDepth > 0) fields.problem('nestedDepth', 'it does nothing with source adMatchingRule: the directory itself follows groups of groups');
+  if (source === 'memberOf')
+    for (const name of ['filter', 'baseDN', 'scope'])
+      if (fields.has(name)) fields.problem(name, 'it does nothing with source memberOf');
+  if (source !== 'memberOf' && !/\{(dn|username)\}/.test(filter))
+    fields.problem('filter', 'it should contain {dn} or {username}');
+  if (source === 'search' && groups.nestedDepth > 0 && !filter.includes('{dn}'))
+    fields.problem('nestedDepth', 'groups of groups are found by {dn}, which the filter does not contain');
+  if (source === 'adMatchingRule' && groups.nestedDepth > 0)
+    fields.problem(
+      'nestedDepth',
+      'it does nothing with source adMatchingRule: the directory itself follows groups of groups',
+    );
   checkFilter(fields, filter);
   fields.end();
   return groups;
@@ -157,7 +210,8 @@ function checkFilter(fields: Fields, filter: string): void {
     if (character === ')') depth -= 1;
     if (depth < 0) break;
   }
-  if (depth !== 0 || !filter.startsWith('(') || !filter.endsWith(')')) fields.problem('filter', `${JSON.stringify(filter)} is not an LDAP filter: its parentheses do not match`);
+  if (depth !== 0 || !filter.startsWith('(') || !filter.endsWith(')'))
+    fields.problem('filter', `${JSON.stringify(filter)} is not an LDAP filter: its parentheses do not match`);
 }
 
 /** The fields of one map, each asked for once; end() tells those nobody asked for. */
@@ -171,7 +225,8 @@ class Fields {
     this.#path = path;
     this.#problems = problems;
     this.#value = isJsonObject(value) ? value : {};
-    if (value !== undefined && !isJsonObject(value)) problems.push(`${path || 'the document'}: it should be a map`);
+    if (value !== undefined && !isJsonObject(value))
+      problems.push(`${path || 'the document'}: it should be a map`);
   }
 
   problem(name: string, text: string): void {
@@ -182,7 +237,10 @@ class Fields {
     return this.#value[name] !== undefined;
   }
 
-  text(name: string, { required = false, fallback = '' }: { readonly required?: boolean; readonly fallback?: string } = {}): string {
+  text(
+    name: string,
+    { required = false, fallback = '' }: { readonly required?: boolean; readonly fallback?: string } = {},
+  ): string {
     const value = this.#take(name);
     if (value === undefined || value === '') {
       if (required) this.problem(name, 'a value is required');
@@ -211,9 +269,17 @@ class Fields {
     return value === true;
   }
 
-  integer(name: string, { fallback, minimum, maximum }: { readonly fallback: number; readonly minimum: number; readonly maximum: number }): number {
+  integer(
+    name: string,
+    {
+      fallback,
+      minimum,
+      maximum,
+    }: { readonly fallback: number; readonly minimum: number; readonly maximum: number },
+  ): number {
     const value = this.#take(name) ?? fallback;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum) return value;
+    if (typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum)
+      return value;
     this.problem(name, `it should be a whole number from ${minimum} to ${maximum}`);
     return fallback;
   }
@@ -244,7 +310,8 @@ class Fields {
   }
 
   end(): void {
-    for (const name of Object.keys(this.#value)) if (!this.#known.has(name)) this.problem(name, 'unknown field');
+    for (const name of Object.keys(this.#value))
+      if (!this.#known.has(name)) this.problem(name, 'unknown field');
   }
 
   #take(name: string): unknown {

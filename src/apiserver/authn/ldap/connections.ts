@@ -18,8 +18,15 @@ import type { LdapConfiguration, LdapServer } from './configuration.ts';
 /** 'search': bound as the service account. 'bind': for users' passwords. */
 export type ConnectionKind = 'search' | 'bind';
 
-interface Connection { readonly client: LdapClient; readonly server: LdapServer; established: boolean }
-interface Side { readonly gate: Gate; readonly idle: Connection[] }
+interface Connection {
+  readonly client: LdapClient;
+  readonly server: LdapServer;
+  established: boolean;
+}
+interface Side {
+  readonly gate: Gate;
+  readonly idle: Connection[];
+}
 
 const MAX_WAITING = 256;
 const AVOID_MS = 30_000;
@@ -34,11 +41,17 @@ export class LdapConnections {
   readonly #avoidUntilMs = new Map<string, number>();
   #closed = false;
 
-  constructor(configuration: LdapConfiguration, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
+  constructor(
+    configuration: LdapConfiguration,
+    { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  ) {
     this.#configuration = configuration;
     this.#clock = clock;
     this.#log = log;
-    const side = (): Side => ({ gate: new Gate({ atOnce: configuration.connections, maxWaiting: MAX_WAITING }), idle: [] });
+    const side = (): Side => ({
+      gate: new Gate({ atOnce: configuration.connections, maxWaiting: MAX_WAITING }),
+      idle: [],
+    });
     this.#sides = { search: side(), bind: side() };
   }
 
@@ -49,7 +62,8 @@ export class LdapConnections {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const { idle } of Object.values(this.#sides)) for (const connection of idle.splice(0)) end(connection);
+    for (const { idle } of Object.values(this.#sides))
+      for (const connection of idle.splice(0)) end(connection);
   }
 
   async #tryServers<T>(kind: ConnectionKind, work: (client: LdapClient) => Promise<T>): Promise<T> {
@@ -72,10 +86,21 @@ export class LdapConnections {
   #inOrder(): LdapServer[] {
     const now = this.#clock.monotonic();
     const isAvoided = ({ url }: LdapServer): boolean => (this.#avoidUntilMs.get(url) ?? 0) > now;
-    return [...this.#configuration.servers.filter((server) => !isAvoided(server)), ...this.#configuration.servers.filter(isAvoided)];
+    return [
+      ...this.#configuration.servers.filter((server) => !isAvoided(server)),
+      ...this.#configuration.servers.filter(isAvoided),
+    ];
   }
 
-  async #tryServer<T>({ kind, server, work }: { readonly kind: ConnectionKind; readonly server: LdapServer; readonly work: (client: LdapClient) => Promise<T> }): Promise<T> {
+  async #tryServer<T>({
+    kind,
+    server,
+    work,
+  }: {
+    readonly kind: ConnectionKind;
+    readonly server: LdapServer;
+    readonly work: (client: LdapClient) => Promise<T>;
+  }): Promise<T> {
     const idle = this.#takeIdle(kind, server);
     if (idle) {
       try {
@@ -98,10 +123,19 @@ export class LdapConnections {
     return undefined;
   }
 
-  async #run<T>({ kind, connection, work }: { readonly kind: ConnectionKind; readonly connection: Connection; readonly work: (client: LdapClient) => Promise<T> }): Promise<T> {
+  async #run<T>({
+    kind,
+    connection,
+    work,
+  }: {
+    readonly kind: ConnectionKind;
+    readonly connection: Connection;
+    readonly work: (client: LdapClient) => Promise<T>;
+  }): Promise<T> {
     try {
       // The library would connect again by itself, in clear and unbound.
-      if (connection.established && !connection.client.isConnected) throw new Error('the connection was closed');
+      if (connection.established && !connection.client.isConnected)
+        throw new Error('the connection was closed');
       const result = await this.#bounded(connection, work(connection.client));
       this.#giveBack(kind, connection);
       return result;
@@ -115,7 +149,8 @@ export class LdapConnections {
   #giveBack(kind: ConnectionKind, connection: Connection): void {
     connection.established = true;
     const { idle } = this.#sides[kind];
-    if (this.#closed || !connection.client.isConnected || idle.length >= this.#configuration.connections) end(connection);
+    if (this.#closed || !connection.client.isConnected || idle.length >= this.#configuration.connections)
+      end(connection);
     else idle.push(connection);
   }
 
@@ -124,7 +159,11 @@ export class LdapConnections {
     const { timeouts, tls, bind } = this.#configuration;
     const encryption = server.secure || tls.startTLS ? this.#encryption(server) : undefined;
     const client = new Client({
-      url: server.url, timeout: timeouts.requestMs, connectTimeout: timeouts.connectMs, strictDN: false, ...(server.secure && encryption ? { tlsOptions: encryption } : {}),
+      url: server.url,
+      timeout: timeouts.requestMs,
+      connectTimeout: timeouts.connectMs,
+      strictDN: false,
+      ...(server.secure && encryption ? { tlsOptions: encryption } : {}),
     });
     const connection: Connection = { client, server, established: false };
     try {
@@ -134,24 +173,37 @@ export class LdapConnections {
       }
       if (kind === 'search' && bind) {
         if (connection.established && !client.isConnected) throw new Error('the connection was closed');
-        await this.#bounded(connection, client.bind(bind.dn, readFileSync(bind.passwordFile, 'utf8').replace(/\r?\n$/, '')));
+        await this.#bounded(
+          connection,
+          client.bind(bind.dn, readFileSync(bind.passwordFile, 'utf8').replace(/\r?\n$/, '')),
+        );
         connection.established = true;
       }
       return connection;
     } catch (error) {
       end(connection);
       // A verdict on the service account is no verdict on the user.
-      if (isVerdict(error)) throw new Error(`the service account ${bind?.dn ?? ''} cannot bind: ${errorMessage(error)}`, { cause: error });
+      if (isVerdict(error))
+        throw new Error(`the service account ${bind?.dn ?? ''} cannot bind: ${errorMessage(error)}`, {
+          cause: error,
+        });
       throw error;
     }
   }
 
   #encryption({ host }: LdapServer): ConnectionOptions {
     const { certificateAuthorityFile, certificateAuthorityData, serverName } = this.#configuration.tls;
-    const ca = certificateAuthorityData ?? (certificateAuthorityFile === undefined ? undefined : readFileSync(certificateAuthorityFile, 'utf8'));
+    const ca =
+      certificateAuthorityData ??
+      (certificateAuthorityFile === undefined ? undefined : readFileSync(certificateAuthorityFile, 'utf8'));
     const name = serverName ?? host;
     // Not `host`: it would be where to connect to.
-    return { ...(ca === undefined ? {} : { ca }), minVersion: 'TLSv1.2', checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate), ...(isIP(name) === 0 ? { servername: name } : {}) };
+    return {
+      ...(ca === undefined ? {} : { ca }),
+      minVersion: 'TLSv1.2',
+      checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
+      ...(isIP(name) === 0 ? { servername: name } : {}),
+    };
   }
 
   /** The library bounds each step by itself; TLS handshakes and what it reads in pieces are bounded here. */
@@ -174,7 +226,11 @@ export class LdapConnections {
 
 /** The directory has judged: the operation was heard and answered. */
 export function isVerdict(error: unknown): error is ResultCodeError {
-  return error instanceof Error && typeof (error as { code?: unknown }).code === 'number' && !NO_ANSWER.has((error as unknown as { code: number }).code);
+  return (
+    error instanceof Error &&
+    typeof (error as { code?: unknown }).code === 'number' &&
+    !NO_ANSWER.has((error as unknown as { code: number }).code)
+  );
 }
 
 function end({ client }: Connection): void {

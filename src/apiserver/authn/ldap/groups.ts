@@ -5,8 +5,16 @@ import { isVerdict, type LdapConnections } from './connections.ts';
 import { fillFilter } from './filter.ts';
 import { valueOf } from './ldap-backend.ts';
 
-interface Group { readonly dn: string; readonly name: string; readonly memberOf: readonly string[] }
-interface Member { readonly dn: string; readonly username: string; readonly entry: Entry }
+interface Group {
+  readonly dn: string;
+  readonly name: string;
+  readonly memberOf: readonly string[];
+}
+interface Member {
+  readonly dn: string;
+  readonly username: string;
+  readonly entry: Entry;
+}
 
 /** Groups whose own groups are asked for in one search. */
 const BATCH = 20;
@@ -26,22 +34,33 @@ export class GroupFinder {
   async groupsOf(member: Member): Promise<string[]> {
     const { source, nestedDepth, maximum } = this.#groups;
     const found = new Map<string, Group>();
-    let next = source === 'memberOf' ? await this.#read(textsOf(member.entry, this.#groups.memberOfAttribute))
-      : await this.#search(fillFilter(this.#groups.filter, { dn: member.dn, username: member.username }));
+    let next =
+      source === 'memberOf'
+        ? await this.#read(textsOf(member.entry, this.#groups.memberOfAttribute))
+        : await this.#search(fillFilter(this.#groups.filter, { dn: member.dn, username: member.username }));
     for (let depth = 0; ; depth++) {
       const fresh = next.filter(({ dn }) => !found.has(keyOf(dn)));
       for (const group of fresh) found.set(keyOf(group.dn), group);
-      if (found.size > maximum) throw new Error(`the directory's user ${JSON.stringify(member.dn)} is in more than ${maximum} groups (groups.maximum)`);
-      if (depth >= nestedDepth || fresh.length === 0) return [...new Set([...found.values()].map(({ name }) => name))];
-      next = source === 'memberOf' ? await this.#read(fresh.flatMap(({ memberOf }) => memberOf).filter((dn) => !found.has(keyOf(dn)))) : await this.#parentsOf(fresh);
+      if (found.size > maximum)
+        throw new Error(
+          `the directory's user ${JSON.stringify(member.dn)} is in more than ${maximum} groups (groups.maximum)`,
+        );
+      if (depth >= nestedDepth || fresh.length === 0)
+        return [...new Set([...found.values()].map(({ name }) => name))];
+      next =
+        source === 'memberOf'
+          ? await this.#read(fresh.flatMap(({ memberOf }) => memberOf).filter((dn) => !found.has(keyOf(dn))))
+          : await this.#parentsOf(fresh);
     }
   }
 
   async #parentsOf(groups: readonly Group[]): Promise<Group[]> {
     const parents: Group[] = [];
     for (let start = 0; start < groups.length; start += BATCH) {
-      const filters = groups.slice(start, start + BATCH).map(({ dn }) => fillFilter(this.#groups.filter, { dn, username: '' }));
-      parents.push(...await this.#search(filters.length === 1 ? filters[0]! : `(|${filters.join('')})`));
+      const filters = groups
+        .slice(start, start + BATCH)
+        .map(({ dn }) => fillFilter(this.#groups.filter, { dn, username: '' }));
+      parents.push(...(await this.#search(filters.length === 1 ? filters[0]! : `(|${filters.join('')})`)));
     }
     return parents;
   }
@@ -50,7 +69,12 @@ export class GroupFinder {
     const { baseDN, scope, maximum } = this.#groups;
     return this.#connections.use('search', async (client) => {
       const groups: Group[] = [];
-      for await (const { searchEntries } of client.searchPaginated(baseDN, { scope, filter, attributes: this.#attributes(), paged: { pageSize: PAGE } })) {
+      for await (const { searchEntries } of client.searchPaginated(baseDN, {
+        scope,
+        filter,
+        attributes: this.#attributes(),
+        paged: { pageSize: PAGE },
+      })) {
         groups.push(...searchEntries.flatMap((entry) => this.#groupOf(entry)));
         if (groups.length > maximum) break;
       }
@@ -60,11 +84,14 @@ export class GroupFinder {
 
   /** Each by its name, on one connection. */
   #read(names: readonly string[]): Promise<Group[]> {
-    const distinct = [...new Map(names.map((dn) => [keyOf(dn), dn])).values()].slice(0, this.#groups.maximum + 1);
+    const distinct = [...new Map(names.map((dn) => [keyOf(dn), dn])).values()].slice(
+      0,
+      this.#groups.maximum + 1,
+    );
     if (distinct.length === 0) return Promise.resolve([]);
     return this.#connections.use('search', async (client) => {
       const groups: Group[] = [];
-      for (const dn of distinct) groups.push(...await this.#readOne(client, dn));
+      for (const dn of distinct) groups.push(...(await this.#readOne(client, dn)));
       return groups;
     });
   }
@@ -72,7 +99,11 @@ export class GroupFinder {
   async #readOne(client: Client, dn: string): Promise<Group[]> {
     if (!client.isConnected) throw new Error('the connection was closed');
     try {
-      const { searchEntries } = await client.search(dn, { scope: 'base', filter: '(objectClass=*)', attributes: this.#attributes() });
+      const { searchEntries } = await client.search(dn, {
+        scope: 'base',
+        filter: '(objectClass=*)',
+        attributes: this.#attributes(),
+      });
       return searchEntries.flatMap((entry) => this.#groupOf(entry));
     } catch (error) {
       // Named by the user's entry and gone, or not to be seen: no group.
@@ -83,19 +114,25 @@ export class GroupFinder {
 
   #attributes(): string[] {
     const { source, nameAttribute, memberOfAttribute } = this.#groups;
-    const wanted = [...(nameAttribute === 'dn' ? [] : [nameAttribute]), ...(source === 'memberOf' ? [memberOfAttribute] : [])];
+    const wanted = [
+      ...(nameAttribute === 'dn' ? [] : [nameAttribute]),
+      ...(source === 'memberOf' ? [memberOfAttribute] : []),
+    ];
     return wanted.length > 0 ? wanted : ['1.1'];
   }
 
   #groupOf(entry: Entry): Group[] {
     const { nameAttribute, memberOfAttribute } = this.#groups;
-    const name = nameAttribute === 'dn' ? entry.dn : textsOf(entry, nameAttribute)[0] ?? '';
+    const name = nameAttribute === 'dn' ? entry.dn : (textsOf(entry, nameAttribute)[0] ?? '');
     return name === '' ? [] : [{ dn: entry.dn, name, memberOf: textsOf(entry, memberOfAttribute) }];
   }
 }
 
 function textsOf(entry: Entry, attribute: string): string[] {
-  return [valueOf(entry, attribute) ?? []].flat().map(String).filter((text) => text !== '');
+  return [valueOf(entry, attribute) ?? []]
+    .flat()
+    .map(String)
+    .filter((text) => text !== '');
 }
 
 /** Distinguished names compare without regard to case and to spaces around separators. */

@@ -10,7 +10,12 @@ import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Authenticated } from '../authenticator.ts';
-import { BackendUnavailable, WrongPassword, type PasswordBackend, type PasswordCredentials } from '../basic/password-backend.ts';
+import {
+  BackendUnavailable,
+  WrongPassword,
+  type PasswordBackend,
+  type PasswordCredentials,
+} from '../basic/password-backend.ts';
 import { ReloadedFile } from '../reloaded-file.ts';
 import { parseLdapConfiguration, type LdapConfiguration } from './configuration.ts';
 import { isVerdict, LdapConnections } from './connections.ts';
@@ -22,7 +27,11 @@ const REFUSALS = new Set([32, 48, 49, 50, 53, 19]);
 const NO_SUCH_OBJECT = 32;
 const MAX_NAME_LENGTH = 256;
 
-interface Directory { readonly configuration: LdapConfiguration; readonly connections: LdapConnections; readonly groups: GroupFinder | undefined }
+interface Directory {
+  readonly configuration: LdapConfiguration;
+  readonly connections: LdapConnections;
+  readonly groups: GroupFinder | undefined;
+}
 
 export class LdapBackend implements PasswordBackend {
   readonly name = 'ldap';
@@ -34,18 +43,26 @@ export class LdapBackend implements PasswordBackend {
     this.#log = log;
     let before: Directory | undefined;
     this.#file = new ReloadedFile({
-      path, log, clock,
+      path,
+      log,
+      clock,
       parse: (text) => {
         const configuration = parseLdapConfiguration(path, text);
         const connections = new LdapConnections(configuration, { clock, log });
         void before?.connections.close();
-        before = { configuration, connections, groups: configuration.groups && new GroupFinder(configuration.groups, connections) };
+        before = {
+          configuration,
+          connections,
+          groups: configuration.groups && new GroupFinder(configuration.groups, connections),
+        };
         return before;
       },
     });
   }
 
-  get generation(): number { return this.#file.generation; }
+  get generation(): number {
+    return this.#file.generation;
+  }
 
   async check({ username, password }: PasswordCredentials): Promise<Authenticated | undefined> {
     if (password === '') throw new WrongPassword('the password is empty');
@@ -70,7 +87,9 @@ export class LdapBackend implements PasswordBackend {
       const entry = await find(directory, username);
       return entry ? await this.#userOf(directory, entry) : { groups: [] };
     } catch (error) {
-      throw isVerdict(error) ? new BackendUnavailable(`the directory refuses to be searched: ${error.message}`) : error;
+      throw isVerdict(error)
+        ? new BackendUnavailable(`the directory refuses to be searched: ${error.message}`)
+        : error;
     }
   }
 
@@ -84,15 +103,37 @@ export class LdapBackend implements PasswordBackend {
     await this.#file.value.connections.close();
   }
 
-  async #userOf({ configuration: { user: { nameAttribute, uidAttribute, namePrefix }, groups: naming }, groups: finder }: Directory, entry: Entry): Promise<UserInfo> {
+  async #userOf(
+    {
+      configuration: {
+        user: { nameAttribute, uidAttribute, namePrefix },
+        groups: naming,
+      },
+      groups: finder,
+    }: Directory,
+    entry: Entry,
+  ): Promise<UserInfo> {
     const name = namePrefix + onlyText(entry, nameAttribute);
-    if (isReserved(name)) throw new Error(`the directory's user ${JSON.stringify(entry.dn)} would be called ${JSON.stringify(name)}; names that begin with system: are the cluster's own (set user.namePrefix)`);
+    if (isReserved(name))
+      throw new Error(
+        `the directory's user ${JSON.stringify(entry.dn)} would be called ${JSON.stringify(name)}; names that begin with system: are the cluster's own (set user.namePrefix)`,
+      );
     const uid = uidAttribute === undefined ? '' : uidText(entry, uidAttribute);
-    const found = finder ? await finder.groupsOf({ dn: entry.dn, username: onlyText(entry, nameAttribute), entry }) : [];
+    const found = finder
+      ? await finder.groupsOf({ dn: entry.dn, username: onlyText(entry, nameAttribute), entry })
+      : [];
     const groups = found.map((group) => (naming?.namePrefix ?? '') + group);
     const reserved = groups.filter(isReserved);
-    if (reserved.length > 0) this.#log.warn('groups of the directory with reserved names are left out', { user: name, groups: reserved.slice(0, 10).join(' ') });
-    return { name, ...(uid === '' ? {} : { uid }), groups: [...new Set(groups.filter((group) => !isReserved(group)))] };
+    if (reserved.length > 0)
+      this.#log.warn('groups of the directory with reserved names are left out', {
+        user: name,
+        groups: reserved.slice(0, 10).join(' '),
+      });
+    return {
+      name,
+      ...(uid === '' ? {} : { uid }),
+      groups: [...new Set(groups.filter((group) => !isReserved(group)))],
+    };
   }
 }
 
@@ -100,33 +141,50 @@ export class LdapBackend implements PasswordBackend {
 async function find({ configuration, connections }: Directory, username: string): Promise<Entry | undefined> {
   if (username.length > MAX_NAME_LENGTH) return undefined;
   const { baseDN, scope, filter, nameAttribute, uidAttribute } = configuration.user;
-  const memberOf = configuration.groups?.source === 'memberOf' ? [configuration.groups.memberOfAttribute] : [];
+  const memberOf =
+    configuration.groups?.source === 'memberOf' ? [configuration.groups.memberOfAttribute] : [];
   const attributes = [nameAttribute, ...(uidAttribute === undefined ? [] : [uidAttribute]), ...memberOf];
-  const { searchEntries } = await connections.use('search', (client) => client.search(baseDN, {
-    scope, filter: fillFilter(filter, { username }), attributes, sizeLimit: 2, ...(uidAttribute && isBinary(uidAttribute) ? { explicitBufferAttributes: [uidAttribute] } : {}),
-  }));
-  if (searchEntries.length > 1) throw new Error(`several entries of the directory match user ${JSON.stringify(username)}`);
+  const { searchEntries } = await connections.use('search', (client) =>
+    client.search(baseDN, {
+      scope,
+      filter: fillFilter(filter, { username }),
+      attributes,
+      sizeLimit: 2,
+      ...(uidAttribute && isBinary(uidAttribute) ? { explicitBufferAttributes: [uidAttribute] } : {}),
+    }),
+  );
+  if (searchEntries.length > 1)
+    throw new Error(`several entries of the directory match user ${JSON.stringify(username)}`);
   return searchEntries[0];
 }
 
 /** A bind as nobody, so that an unknown name takes as many steps as a known one. */
 async function pretend({ configuration, connections }: Directory): Promise<void> {
   const nobody = randomUUID();
-  await connections.use('bind', (client) => client.bind(`cn=${nobody},${configuration.user.baseDN}`, nobody)).catch((error: unknown) => {
-    if (!isVerdict(error)) throw error;
-  });
+  await connections
+    .use('bind', (client) => client.bind(`cn=${nobody},${configuration.user.baseDN}`, nobody))
+    .catch((error: unknown) => {
+      if (!isVerdict(error)) throw error;
+    });
 }
 
 /** What the directory says of a password is for the log; that it does not answer is for the client, too. */
 function asFailure(error: unknown): unknown {
   if (!isVerdict(error)) return error;
-  if (error.code === NO_SUCH_OBJECT || REFUSALS.has(error.code)) return new WrongPassword(`the directory refuses the password (LDAP result ${error.code})`);
+  if (error.code === NO_SUCH_OBJECT || REFUSALS.has(error.code))
+    return new WrongPassword(`the directory refuses the password (LDAP result ${error.code})`);
   return new BackendUnavailable(`the directory answers with LDAP result ${error.code}: ${error.message}`);
 }
 
 function onlyText(entry: Entry, attribute: string): string {
-  const values = [valueOf(entry, attribute) ?? []].flat().map(String).filter((text) => text !== '');
-  if (values.length !== 1) throw new Error(`the directory's entry ${JSON.stringify(entry.dn)} has ${values.length} values of ${attribute}; it should have one`);
+  const values = [valueOf(entry, attribute) ?? []]
+    .flat()
+    .map(String)
+    .filter((text) => text !== '');
+  if (values.length !== 1)
+    throw new Error(
+      `the directory's entry ${JSON.stringify(entry.dn)} has ${values.length} values of ${attribute}; it should have one`,
+    );
   return values[0]!;
 }
 

@@ -9,4 +9,7 @@ export interface ClaimExpression {
 }
 
 /** Throws an Error whose message is upstream's detail for a source that does not compile, or cannot have this result. */
-export type ExpressionCompiler = (source: string, of: { readonly variable: 'claims' | 'user'; readonly result: 'bool' | 'any' }) => ClaimExpression;
+export type ExpressionCompiler = (
+  source: string,
+  of: { readonly variable: 'claims' | 'user'; readonly result: 'bool' | 'any' },
+) => ClaimExpression;

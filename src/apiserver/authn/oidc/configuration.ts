@@ -18,7 +18,11 @@ export interface Issuer {
   readonly egressSelectorType?: string;
 }
 
-export interface PrefixedClaimOrExpression { readonly claim?: string; readonly prefix?: string; readonly expression?: string }
+export interface PrefixedClaimOrExpression {
+  readonly claim?: string;
+  readonly prefix?: string;
+  readonly expression?: string;
+}
 
 export interface ClaimMappings {
   readonly username?: PrefixedClaimOrExpression;
@@ -27,8 +31,16 @@ export interface ClaimMappings {
   readonly extra?: readonly { readonly key?: string; readonly valueExpression?: string }[];
 }
 
-export interface ClaimValidationRule { readonly claim?: string; readonly requiredValue?: string; readonly expression?: string; readonly message?: string }
-export interface UserValidationRule { readonly expression?: string; readonly message?: string }
+export interface ClaimValidationRule {
+  readonly claim?: string;
+  readonly requiredValue?: string;
+  readonly expression?: string;
+  readonly message?: string;
+}
+export interface UserValidationRule {
+  readonly expression?: string;
+  readonly message?: string;
+}
 
 export interface JwtConfiguration {
   readonly issuer: Issuer;
@@ -41,7 +53,10 @@ export interface JwtConfiguration {
 
 export interface AuthenticationConfiguration {
   readonly jwt?: readonly JwtConfiguration[];
-  readonly anonymous?: { readonly enabled?: boolean; readonly conditions?: readonly { readonly path: string }[] };
+  readonly anonymous?: {
+    readonly enabled?: boolean;
+    readonly conditions?: readonly { readonly path: string }[];
+  };
 }
 
 const GROUP = 'apiserver.config.k8s.io';
@@ -50,8 +65,16 @@ const VERSIONS = ['v1', 'v1beta1', 'v1alpha1'];
 // ------------------------------------------------------------------------------------------------------------------ form
 
 function object(name: string, values: Readonly<Record<string, ValueSchema>>): ObjectSchema {
-  const fields = Object.entries(values).map(([field, value]): FieldSchema => ({ name: field, value, required: false }));
-  return { name: `io.k8s.apiserver.config.v1.${name}`, fields, byName: new Map(fields.map((field) => [field.name, field])) };
+  const fields = Object.entries(values).map(([field, value]): FieldSchema => ({
+    name: field,
+    value,
+    required: false,
+  }));
+  return {
+    name: `io.k8s.apiserver.config.v1.${name}`,
+    fields,
+    byName: new Map(fields.map((field) => [field.name, field])),
+  };
 }
 
 const text: ValueSchema = { kind: 'scalar', type: 'string' };
@@ -62,17 +85,49 @@ const listOf = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, list
 const MAPPING = object('PrefixedClaimOrExpression', { claim: text, prefix: text, expression: text });
 
 const CONFIGURATION = object('AuthenticationConfiguration', {
-  apiVersion: text, kind: text,
-  jwt: listOf(of(object('JWTAuthenticator', {
-    issuer: of(object('Issuer', { url: text, discoveryURL: text, certificateAuthority: text, audiences: listOf(text), audienceMatchPolicy: text, egressSelectorType: text })),
-    claimValidationRules: listOf(of(object('ClaimValidationRule', { claim: text, requiredValue: text, expression: text, message: text }))),
-    claimMappings: of(object('ClaimMappings', {
-      username: of(MAPPING), groups: of(MAPPING), uid: of(object('ClaimOrExpression', { claim: text, expression: text })),
-      extra: listOf(of(object('ExtraMapping', { key: text, valueExpression: text }))),
-    })),
-    userValidationRules: listOf(of(object('UserValidationRule', { expression: text, message: text }))),
-  }))),
-  anonymous: of(object('AnonymousAuthConfig', { enabled: flag, conditions: listOf(of(object('AnonymousAuthCondition', { path: text }))) })),
+  apiVersion: text,
+  kind: text,
+  jwt: listOf(
+    of(
+      object('JWTAuthenticator', {
+        issuer: of(
+          object('Issuer', {
+            url: text,
+            discoveryURL: text,
+            certificateAuthority: text,
+            audiences: listOf(text),
+            audienceMatchPolicy: text,
+            egressSelectorType: text,
+          }),
+        ),
+        claimValidationRules: listOf(
+          of(
+            object('ClaimValidationRule', {
+              claim: text,
+              requiredValue: text,
+              expression: text,
+              message: text,
+            }),
+          ),
+        ),
+        claimMappings: of(
+          object('ClaimMappings', {
+            username: of(MAPPING),
+            groups: of(MAPPING),
+            uid: of(object('ClaimOrExpression', { claim: text, expression: text })),
+            extra: listOf(of(object('ExtraMapping', { key: text, valueExpression: text }))),
+          }),
+        ),
+        userValidationRules: listOf(of(object('UserValidationRule', { expression: text, message: text }))),
+      }),
+    ),
+  ),
+  anonymous: of(
+    object('AnonymousAuthConfig', {
+      enabled: flag,
+      conditions: listOf(of(object('AnonymousAuthCondition', { path: text }))),
+    }),
+  ),
 });
 
 /** Throws an Error for what is no such file: other kinds, unknown fields, values of a wrong type. */
@@ -81,15 +136,28 @@ export function readConfiguration(content: string): AuthenticationConfiguration 
   const { value, problems } = parseYaml(content);
   if (!isJsonObject(value)) throw new Error('the configuration is no object');
   const { apiVersion = '', kind = '' } = value as { apiVersion?: string; kind?: string };
-  if (kind !== 'AuthenticationConfiguration' || !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)) {
-    throw new Error(`no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthenticationConfiguration of ${GROUP}/v1`);
+  if (
+    kind !== 'AuthenticationConfiguration' ||
+    !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)
+  ) {
+    throw new Error(
+      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthenticationConfiguration of ${GROUP}/v1`,
+    );
   }
   const decoded = decodeObject(CONFIGURATION, value, 'strict');
   const strict = [...problems, ...decoded.problems];
   if (strict.length > 0) throw new Error(`strict decoding error: ${strict.join(', ')}`);
   const { jwt, anonymous } = decoded.object as AuthenticationConfiguration;
   return {
-    ...(jwt ? { jwt: jwt.map((one) => ({ ...one, issuer: one.issuer ?? { url: '' }, claimMappings: one.claimMappings ?? {} })) } : {}),
+    ...(jwt
+      ? {
+          jwt: jwt.map((one) => ({
+            ...one,
+            issuer: one.issuer ?? { url: '' },
+            claimMappings: one.claimMappings ?? {},
+          })),
+        }
+      : {}),
     ...(anonymous ? { anonymous } : {}),
   };
 }
@@ -110,31 +178,47 @@ export interface OidcFlags {
 }
 
 /** undefined when none of the flags is set. Throws an Error for flags that do not fit together. certificateAuthority: content of --oidc-ca-file. */
-export function configurationFromFlags(flags: OidcFlags, certificateAuthority?: string): AuthenticationConfiguration | undefined {
+export function configurationFromFlags(
+  flags: OidcFlags,
+  certificateAuthority?: string,
+): AuthenticationConfiguration | undefined {
   const { oidcIssuerUrl: url, oidcClientId: clientId } = flags;
-  const isAnySet = certificateAuthority !== undefined || Object.values(flags).some((value) => value !== undefined);
+  const isAnySet =
+    certificateAuthority !== undefined || Object.values(flags).some((value) => value !== undefined);
   if (!isAnySet) return undefined;
-  if (!url || !clientId) throw new Error('oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set');
+  if (!url || !clientId)
+    throw new Error(
+      'oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set',
+    );
   const { oidcGroupsClaim, oidcGroupsPrefix = '' } = flags;
   return {
-    jwt: [{
-      issuer: { url, audiences: [clientId], ...(certificateAuthority ? { certificateAuthority } : {}) },
-      claimMappings: { username: usernameMapping(url, flags), ...(oidcGroupsClaim ? { groups: { claim: oidcGroupsClaim, prefix: oidcGroupsPrefix } } : {}) },
-      claimValidationRules: (flags.oidcRequiredClaim ?? []).map(requiredClaim),
-      signingAlgorithms: (flags.oidcSigningAlgs ?? ['RS256']).map(signingAlgorithm),
-    }],
+    jwt: [
+      {
+        issuer: { url, audiences: [clientId], ...(certificateAuthority ? { certificateAuthority } : {}) },
+        claimMappings: {
+          username: usernameMapping(url, flags),
+          ...(oidcGroupsClaim ? { groups: { claim: oidcGroupsClaim, prefix: oidcGroupsPrefix } } : {}),
+        },
+        claimValidationRules: (flags.oidcRequiredClaim ?? []).map(requiredClaim),
+        signingAlgorithms: (flags.oidcSigningAlgs ?? ['RS256']).map(signingAlgorithm),
+      },
+    ],
   };
 }
 
 /** Without a prefix, names other than e-mail addresses get the issuer's, so that nobody is taken for a user of another origin; '-' = none. */
-function usernameMapping(issuer: string, { oidcUsernameClaim: claim = 'sub', oidcUsernamePrefix: prefix = '' }: OidcFlags): PrefixedClaimOrExpression {
+function usernameMapping(
+  issuer: string,
+  { oidcUsernameClaim: claim = 'sub', oidcUsernamePrefix: prefix = '' }: OidcFlags,
+): PrefixedClaimOrExpression {
   if (prefix === '-') return { claim, prefix: '' };
   return { claim, prefix: prefix === '' && claim !== 'email' ? `${issuer}#` : prefix };
 }
 
 function requiredClaim(pair: string): ClaimValidationRule {
   const mark = pair.indexOf('=');
-  if (mark < 1) throw new Error(`invalid oidc-required-claim ${JSON.stringify(pair)}: it should be CLAIM=VALUE`);
+  if (mark < 1)
+    throw new Error(`invalid oidc-required-claim ${JSON.stringify(pair)}: it should be CLAIM=VALUE`);
   return { claim: pair.slice(0, mark).trim(), requiredValue: pair.slice(mark + 1).trim() };
 }
 

@@ -59,10 +59,14 @@ export class IssuerKeys {
     void this.#fetch();
   }
 
-  get isReady(): boolean { return this.#isReady; }
+  get isReady(): boolean {
+    return this.#isReady;
+  }
 
   /** Why there are no keys yet; undefined once there are. */
-  get problem(): string | undefined { return this.#isReady ? undefined : this.#problem; }
+  get problem(): string | undefined {
+    return this.#isReady ? undefined : this.#problem;
+  }
 
   /** Resolves when a fetch that is under way is over. */
   settled(): Promise<void> {
@@ -71,12 +75,15 @@ export class IssuerKeys {
 
   /** Those a token of this header may be signed with. */
   find(kid: unknown, algorithm: SigningAlgorithm): VerificationKey[] {
-    return this.#keys.filter((key) => key.algorithm === algorithm && (kid === undefined || kid === '' || key.id === kid));
+    return this.#keys.filter(
+      (key) => key.algorithm === algorithm && (kid === undefined || kid === '' || key.id === kid),
+    );
   }
 
   /** For a token no known key has signed: undefined when the keys were fetched just now, else resolves when they are here anew. */
   refetch(): Promise<void> | undefined {
-    if (!this.#fetching && this.#options.clock.monotonic() - this.#fetchedMs < MIN_REFETCH_MS) return undefined;
+    if (!this.#fetching && this.#options.clock.monotonic() - this.#fetchedMs < MIN_REFETCH_MS)
+      return undefined;
     return this.#fetch();
   }
 
@@ -86,7 +93,9 @@ export class IssuerKeys {
   }
 
   #fetch(): Promise<void> {
-    this.#fetching ??= this.#fetchNow().finally(() => { this.#fetching = undefined; });
+    this.#fetching ??= this.#fetchNow().finally(() => {
+      this.#fetching = undefined;
+    });
     return this.#fetching;
   }
 
@@ -106,7 +115,12 @@ export class IssuerKeys {
       if (this.#abort.signal.aborted) return;
       metrics?.fetched(clock.now(), undefined);
       this.#problem = `oidc: authenticator for issuer ${JSON.stringify(url)} is not initialized: ${errorMessage(error)}`;
-      log.warn(this.#isReady ? 'keys of an issuer cannot be fetched, those known stay' : 'oidc authenticator: initializing plugin', { issuer: url, error: errorMessage(error) });
+      log.warn(
+        this.#isReady
+          ? 'keys of an issuer cannot be fetched, those known stay'
+          : 'oidc authenticator: initializing plugin',
+        { issuer: url, error: errorMessage(error) },
+      );
       // It may have moved its keys.
       this.#jwksUri = undefined;
     }
@@ -115,9 +129,14 @@ export class IssuerKeys {
 
   async #discover(): Promise<string> {
     const { url, discoveryURL } = this.#options;
-    const { text } = await this.#get(discoveryURL ?? `${url.replace(/\/$/, '')}/.well-known/openid-configuration`);
+    const { text } = await this.#get(
+      discoveryURL ?? `${url.replace(/\/$/, '')}/.well-known/openid-configuration`,
+    );
     const { issuer, jwks_uri: jwksUri } = parseJsonObject(text, 'the discovery document');
-    if (issuer !== url) throw new Error(`oidc: issuer did not match the issuer returned by provider, expected ${JSON.stringify(url)} got ${JSON.stringify(issuer)}`);
+    if (issuer !== url)
+      throw new Error(
+        `oidc: issuer did not match the issuer returned by provider, expected ${JSON.stringify(url)} got ${JSON.stringify(issuer)}`,
+      );
     if (typeof jwksUri !== 'string') throw new Error('the discovery document has no jwks_uri');
     return jwksUri;
   }
@@ -138,15 +157,30 @@ export class IssuerKeys {
 
   /** Keys for other purposes, of other kinds, or too weak are passed over: a set may hold what nobody here understands. */
   #readKey(jwk: unknown): VerificationKey[] {
-    const { kid = '', use, kty, alg } = (jwk ?? {}) as { kid?: unknown; use?: unknown; kty?: unknown; alg?: unknown };
-    if (typeof kid !== 'string' || (use !== undefined && use !== 'sig') || (kty !== 'RSA' && kty !== 'EC')) return [];
+    const {
+      kid = '',
+      use,
+      kty,
+      alg,
+    } = (jwk ?? {}) as { kid?: unknown; use?: unknown; kty?: unknown; alg?: unknown };
+    if (typeof kid !== 'string' || (use !== undefined && use !== 'sig') || (kty !== 'RSA' && kty !== 'EC'))
+      return [];
     try {
       const key = createPublicKey({ key: publicParts(jwk as NodeJsonWebKey), format: 'jwk' });
       if (kty === 'RSA' && (key.asymmetricKeyDetails?.modulusLength ?? 0) < MIN_RSA_BITS) return [];
-      const algorithms = SIGNING_ALGORITHMS.filter((one) => (alg === undefined || alg === one) && this.#options.algorithms.includes(one) && fitsAlgorithm(key, one));
+      const algorithms = SIGNING_ALGORITHMS.filter(
+        (one) =>
+          (alg === undefined || alg === one) &&
+          this.#options.algorithms.includes(one) &&
+          fitsAlgorithm(key, one),
+      );
       return algorithms.map((algorithm) => ({ id: kid, algorithm, key }));
     } catch (error) {
-      this.#options.log.warn('a key of an issuer cannot be used', { issuer: this.#options.url, kid, error: errorMessage(error) });
+      this.#options.log.warn('a key of an issuer cannot be used', {
+        issuer: this.#options.url,
+        kid,
+        error: errorMessage(error),
+      });
       return [];
     }
   }
@@ -158,5 +192,7 @@ function publicParts({ kty, n, e, crv, x, y }: NodeJsonWebKey): NodeJsonWebKey {
 
 function refreshAfterMs({ headers }: Got): number {
   const [, seconds] = /max-age=(\d+)/.exec(headers['cache-control'] ?? '') ?? [];
-  return seconds === undefined ? REFRESH_MS : Math.min(MAX_REFRESH_MS, Math.max(MIN_REFRESH_MS, Number(seconds) * 1000));
+  return seconds === undefined
+    ? REFRESH_MS
+    : Math.min(MAX_REFRESH_MS, Math.max(MIN_REFRESH_MS, Number(seconds) * 1000));
 }

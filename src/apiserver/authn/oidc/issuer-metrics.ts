@@ -8,7 +8,11 @@ type Result = 'success' | 'failure';
 const BUCKETS = Array.from({ length: 15 }, (_, power) => 0.001 * 2 ** power);
 const BASE = 'apiserver_authentication_jwt_authenticator';
 
-interface Latency { readonly buckets: Float64Array; count: number; sum: number }
+interface Latency {
+  readonly buckets: Float64Array;
+  count: number;
+  sum: number;
+}
 
 export class IssuerMetrics {
   readonly #issuer: string;
@@ -40,11 +44,25 @@ export class IssuerMetrics {
     for (const [result, { buckets, count, sum }] of Object.entries(this.#latency)) {
       if (count === 0) continue;
       let cumulative = 0;
-      BUCKETS.forEach((bound, index) => lines.push(`${BASE}_latency_seconds_bucket{${label},result="${result}",le="${bound}"} ${cumulative += buckets[index]!}`));
-      lines.push(`${BASE}_latency_seconds_bucket{${label},result="${result}",le="+Inf"} ${count}`, `${BASE}_latency_seconds_sum{${label},result="${result}"} ${sum}`, `${BASE}_latency_seconds_count{${label},result="${result}"} ${count}`);
+      BUCKETS.forEach((bound, index) =>
+        lines.push(
+          `${BASE}_latency_seconds_bucket{${label},result="${result}",le="${bound}"} ${(cumulative += buckets[index]!)}`,
+        ),
+      );
+      lines.push(
+        `${BASE}_latency_seconds_bucket{${label},result="${result}",le="+Inf"} ${count}`,
+        `${BASE}_latency_seconds_sum{${label},result="${result}"} ${sum}`,
+        `${BASE}_latency_seconds_count{${label},result="${result}"} ${count}`,
+      );
     }
-    for (const [result, ms] of Object.entries(this.#fetchedMs)) lines.push(`${BASE}_jwks_fetch_last_timestamp_seconds{${SERVER_ID_LABEL},${label},result="${result}"} ${ms / 1000}`);
-    if (this.#keySetHash !== undefined) lines.push(`${BASE}_jwks_fetch_last_key_set_info{${SERVER_ID_LABEL},${label},hash="${this.#keySetHash}"} 1`);
+    for (const [result, ms] of Object.entries(this.#fetchedMs))
+      lines.push(
+        `${BASE}_jwks_fetch_last_timestamp_seconds{${SERVER_ID_LABEL},${label},result="${result}"} ${ms / 1000}`,
+      );
+    if (this.#keySetHash !== undefined)
+      lines.push(
+        `${BASE}_jwks_fetch_last_key_set_info{${SERVER_ID_LABEL},${label},hash="${this.#keySetHash}"} 1`,
+      );
     return lines;
   }
 }
@@ -52,7 +70,13 @@ export class IssuerMetrics {
 /** Of all issuers: lines of one metric stand together, under its heading. */
 export function renderIssuers(metrics: readonly IssuerMetrics[]): string {
   const all = metrics.flatMap((one) => one.render());
-  return Object.entries(HEADINGS).flatMap(([name, [type, help]]) => [`# HELP ${BASE}_${name} ${help}`, `# TYPE ${BASE}_${name} ${type}`, ...all.filter((line) => line.startsWith(`${BASE}_${name}`))]).join('\n');
+  return Object.entries(HEADINGS)
+    .flatMap(([name, [type, help]]) => [
+      `# HELP ${BASE}_${name} ${help}`,
+      `# TYPE ${BASE}_${name} ${type}`,
+      ...all.filter((line) => line.startsWith(`${BASE}_${name}`)),
+    ])
+    .join('\n');
 }
 
 const HEADINGS: Readonly<Record<string, readonly [string, string]>> = {

@@ -19,7 +19,11 @@ export interface JwtAuthenticatorOptions {
 }
 
 /** A user, until when the answer may be remembered, and with which of the issuer's keys. */
-export interface JwtUser { readonly user: UserInfo; readonly untilMs: number; readonly generation: number }
+export interface JwtUser {
+  readonly user: UserInfo;
+  readonly untilMs: number;
+  readonly generation: number;
+}
 
 /** What came from elsewhere than the token is asked for again after this. */
 const DISTRIBUTED_MS = 10_000;
@@ -34,13 +38,19 @@ export class JwtAuthenticator {
   #waiting = 0;
 
   constructor(options: JwtAuthenticatorOptions) {
-    const { configuration: { issuer, claimMappings, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock, log } = options;
+    const {
+      configuration: { issuer, claimMappings, signingAlgorithms: algorithms = SIGNING_ALGORITHMS },
+      clock,
+      log,
+    } = options;
     const { url, discoveryURL, certificateAuthority: ca, audiences = [] } = issuer;
     this.#options = options;
     this.metrics = new IssuerMetrics(url);
     this.keys = new IssuerKeys({ url, discoveryURL, ca, algorithms, metrics: this.metrics, clock, log });
     const claim = claimMappings.groups?.claim;
-    this.#distributed = claim ? new DistributedClaims({ claim, audiences, algorithms, ca, clock, log }) : undefined;
+    this.#distributed = claim
+      ? new DistributedClaims({ claim, audiences, algorithms, ca, clock, log })
+      : undefined;
   }
 
   /** Synchronous where nothing has to be fetched. Throws (or rejects with) an Error for a token that is not good. */
@@ -64,9 +74,22 @@ export class JwtAuthenticator {
   }
 
   #authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
-    const { configuration: { issuer: { url, audiences = [] }, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock } = this.#options;
-    if (!this.keys.isReady) throw new Error(`oidc: verifier not initialized for issuer ${JSON.stringify(url)}`);
-    const verified = verifyIdToken(token, { issuer: url, audiences, algorithms, keys: this.keys, nowMs: clock.now() });
+    const {
+      configuration: {
+        issuer: { url, audiences = [] },
+        signingAlgorithms: algorithms = SIGNING_ALGORITHMS,
+      },
+      clock,
+    } = this.#options;
+    if (!this.keys.isReady)
+      throw new Error(`oidc: verifier not initialized for issuer ${JSON.stringify(url)}`);
+    const verified = verifyIdToken(token, {
+      issuer: url,
+      audiences,
+      algorithms,
+      keys: this.keys,
+      nowMs: clock.now(),
+    });
     if (verified) return this.#bounded(verified.then(() => this.#userOf(token.claims)));
     const user = this.#userOf(token.claims);
     return user instanceof Promise ? this.#bounded(user) : user;
@@ -82,15 +105,23 @@ export class JwtAuthenticator {
     const { generation } = this.keys;
     const resolved = this.#distributed?.resolve(claims);
     if (!resolved) return { user: claimsToUser(claims, this.#options), untilMs: expiresMs, generation };
-    return resolved.then((all) => ({ user: claimsToUser(all, this.#options), untilMs: Math.min(expiresMs, this.#options.clock.now() + DISTRIBUTED_MS), generation }));
+    return resolved.then((all) => ({
+      user: claimsToUser(all, this.#options),
+      untilMs: Math.min(expiresMs, this.#options.clock.now() + DISTRIBUTED_MS),
+      generation,
+    }));
   }
 
   #bounded(answer: Promise<JwtUser>): Promise<JwtUser> {
     if (this.#waiting >= MAX_WAITING) {
       answer.catch(() => {});
-      throw new Error(`oidc: too many tokens of issuer ${JSON.stringify(this.#options.configuration.issuer.url)} wait already`);
+      throw new Error(
+        `oidc: too many tokens of issuer ${JSON.stringify(this.#options.configuration.issuer.url)} wait already`,
+      );
     }
     this.#waiting++;
-    return answer.finally(() => { this.#waiting--; });
+    return answer.finally(() => {
+      this.#waiting--;
+    });
   }
 }

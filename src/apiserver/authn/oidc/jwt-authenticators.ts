@@ -17,7 +17,12 @@ export interface JwtAuthenticatorsOptions {
 /** Verified tokens remembered; the oldest is forgotten first. */
 const CACHE_LIMIT = 8192;
 
-interface Remembered { readonly by: JwtAuthenticator; readonly generation: number; readonly untilMs: number; readonly found: Authenticated }
+interface Remembered {
+  readonly by: JwtAuthenticator;
+  readonly generation: number;
+  readonly untilMs: number;
+  readonly found: Authenticated;
+}
 
 export class JwtAuthenticators implements TokenAuthenticator {
   readonly #options: JwtAuthenticatorsOptions;
@@ -36,15 +41,22 @@ export class JwtAuthenticators implements TokenAuthenticator {
     this.#remembered.clear();
   }
 
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined | Promise<Authenticated | undefined> {
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated | undefined> {
     if (this.#byIssuer.size === 0) return undefined;
     const { apiAudiences, clock } = this.#options;
     // ID tokens are for this server as a whole, whatever it is called.
-    const accepted = audiences === apiAudiences ? apiAudiences : apiAudiences.filter((audience) => audiences.includes(audience));
+    const accepted =
+      audiences === apiAudiences
+        ? apiAudiences
+        : apiAudiences.filter((audience) => audiences.includes(audience));
     if (accepted.length === 0) return undefined;
     const digest = hash('sha256', token, 'base64');
     const known = this.#remembered.get(digest);
-    if (known && known.generation === known.by.keys.generation && clock.now() <= known.untilMs) return accepted === apiAudiences ? known.found : { ...known.found, audiences: accepted };
+    if (known && known.generation === known.by.keys.generation && clock.now() <= known.untilMs)
+      return accepted === apiAudiences ? known.found : { ...known.found, audiences: accepted };
     this.#remembered.delete(digest);
     const parsed = parseJwt(token);
     const issuer = parsed?.claims['iss'];
@@ -58,7 +70,13 @@ export class JwtAuthenticators implements TokenAuthenticator {
     return answer instanceof Promise ? answer.then(take) : take(answer);
   }
 
-  #remember(digest: string, { by, answer: { user, untilMs, generation } }: { readonly by: JwtAuthenticator; readonly answer: JwtUser }): Authenticated {
+  #remember(
+    digest: string,
+    {
+      by,
+      answer: { user, untilMs, generation },
+    }: { readonly by: JwtAuthenticator; readonly answer: JwtUser },
+  ): Authenticated {
     const found: Authenticated = { user, audiences: this.#options.apiAudiences };
     // The issuers may have been replaced while this one was asked.
     if (!this.#current.has(by)) return found;

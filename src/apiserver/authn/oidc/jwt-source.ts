@@ -14,7 +14,12 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 import type { TokenAuthenticator } from '../token.ts';
-import { configurationFromFlags, readConfiguration, type AuthenticationConfiguration, type OidcFlags } from './configuration.ts';
+import {
+  configurationFromFlags,
+  readConfiguration,
+  type AuthenticationConfiguration,
+  type OidcFlags,
+} from './configuration.ts';
 import { SERVER_ID_LABEL } from '../../server-id.ts';
 import { renderIssuers } from './issuer-metrics.ts';
 import { JwtAuthenticator } from './jwt-authenticator.ts';
@@ -34,7 +39,10 @@ export interface JwtSourceOptions {
   readonly log: Logger;
 }
 
-export interface AnonymousPolicy { readonly enabled: boolean; readonly paths?: readonly string[] }
+export interface AnonymousPolicy {
+  readonly enabled: boolean;
+  readonly paths?: readonly string[];
+}
 
 export interface JwtSource {
   readonly tokens: TokenAuthenticator;
@@ -58,14 +66,23 @@ export async function openJwtSource(options: JwtSourceOptions): Promise<JwtSourc
   return source;
 }
 
-interface Entry { readonly authenticator: JwtAuthenticator; readonly configuration: unknown }
-interface Outcome { count: number; lastMs: number }
+interface Entry {
+  readonly authenticator: JwtAuthenticator;
+  readonly configuration: unknown;
+}
+interface Outcome {
+  count: number;
+  lastMs: number;
+}
 
 class Source implements JwtSource {
   readonly tokens: JwtAuthenticators;
   anonymous: AnonymousPolicy | undefined;
   readonly #options: JwtSourceOptions;
-  readonly #outcomes: Record<'success' | 'failure', Outcome> = { success: { count: 0, lastMs: 0 }, failure: { count: 0, lastMs: 0 } };
+  readonly #outcomes: Record<'success' | 'failure', Outcome> = {
+    success: { count: 0, lastMs: 0 },
+    failure: { count: 0, lastMs: 0 },
+  };
   #entries: ReadonlyMap<string, Entry> = new Map();
   #watched: WatchedFiles | undefined;
   #retry: Timer | undefined;
@@ -88,9 +105,15 @@ class Source implements JwtSource {
     this.#use(entries, { configuration, content: content ?? '' });
     if (path === undefined) return;
     this.#watched = watchFiles({
-      paths: [path], clock, isKnown: ([now]) => now === content,
+      paths: [path],
+      clock,
+      isKnown: ([now]) => now === content,
       changed: ([changed = '']) => void this.#reload(changed),
-      unreadable: (error) => log.error('the authentication configuration cannot be read, the old one stays', { file: path, error: error.message }),
+      unreadable: (error) =>
+        log.error('the authentication configuration cannot be read, the old one stays', {
+          file: path,
+          error: error.message,
+        }),
     });
   }
 
@@ -99,15 +122,32 @@ class Source implements JwtSource {
   }
 
   metrics(): string {
-    const issuers = this.#entries.size === 0 ? '' : renderIssuers([...this.#entries.values()].map(({ authenticator }) => authenticator.metrics));
+    const issuers =
+      this.#entries.size === 0
+        ? ''
+        : renderIssuers([...this.#entries.values()].map(({ authenticator }) => authenticator.metrics));
     if (this.#options.file === undefined) return issuers;
     const base = 'apiserver_authentication_config_controller';
-    const lines = [`# HELP ${base}_automatic_reloads_total Reloads of the authentication configuration, by status.`, `# TYPE ${base}_automatic_reloads_total counter`];
+    const lines = [
+      `# HELP ${base}_automatic_reloads_total Reloads of the authentication configuration, by status.`,
+      `# TYPE ${base}_automatic_reloads_total counter`,
+    ];
     const outcomes = Object.entries(this.#outcomes).filter(([, { count }]) => count > 0);
-    for (const [status, { count }] of outcomes) lines.push(`${base}_automatic_reloads_total{${SERVER_ID_LABEL},status="${status}"} ${count}`);
-    lines.push(`# HELP ${base}_automatic_reload_last_timestamp_seconds When the authentication configuration was reloaded last, by status.`, `# TYPE ${base}_automatic_reload_last_timestamp_seconds gauge`);
-    for (const [status, { lastMs }] of outcomes) lines.push(`${base}_automatic_reload_last_timestamp_seconds{${SERVER_ID_LABEL},status="${status}"} ${lastMs / 1000}`);
-    lines.push(`# HELP ${base}_last_config_info The configuration in use.`, `# TYPE ${base}_last_config_info gauge`, `${base}_last_config_info{${SERVER_ID_LABEL},hash="sha256:${this.#hash}"} 1`);
+    for (const [status, { count }] of outcomes)
+      lines.push(`${base}_automatic_reloads_total{${SERVER_ID_LABEL},status="${status}"} ${count}`);
+    lines.push(
+      `# HELP ${base}_automatic_reload_last_timestamp_seconds When the authentication configuration was reloaded last, by status.`,
+      `# TYPE ${base}_automatic_reload_last_timestamp_seconds gauge`,
+    );
+    for (const [status, { lastMs }] of outcomes)
+      lines.push(
+        `${base}_automatic_reload_last_timestamp_seconds{${SERVER_ID_LABEL},status="${status}"} ${lastMs / 1000}`,
+      );
+    lines.push(
+      `# HELP ${base}_last_config_info The configuration in use.`,
+      `# TYPE ${base}_last_config_info gauge`,
+      `${base}_last_config_info{${SERVER_ID_LABEL},hash="sha256:${this.#hash}"} 1`,
+    );
     return [...lines, ...(issuers === '' ? [] : [issuers])].join('\n');
   }
 
@@ -120,32 +160,54 @@ class Source implements JwtSource {
 
   #read(content: string | undefined): AuthenticationConfiguration {
     const { file, flags } = this.#options;
-    return file === undefined ? configurationFromFlags(flags ?? {}, content) ?? {} : readConfiguration(content ?? '');
+    return file === undefined
+      ? (configurationFromFlags(flags ?? {}, content) ?? {})
+      : readConfiguration(content ?? '');
   }
 
   /** Authenticators of issuers that are configured as before are taken over, with their keys. */
   async #make(configuration: AuthenticationConfiguration): Promise<Map<string, Entry>> {
     const { clock, log, disallowedIssuers } = this.#options;
-    const compiler = hasExpressions(configuration) ? (await import('./compile-expressions.ts')).compileClaimExpression : undefined;
+    const compiler = hasExpressions(configuration)
+      ? (await import('./compile-expressions.ts')).compileClaimExpression
+      : undefined;
     const { errors, expressions } = validateConfiguration(configuration, { disallowedIssuers, compiler });
     if (errors.length > 0) {
       const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
       throw new Error(texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`);
     }
-    return new Map((configuration.jwt ?? []).map((one, index) => {
-      const known = this.#entries.get(one.issuer.url);
-      const authenticator = known && deepEqual(known.configuration, one) ? known.authenticator
-        : new JwtAuthenticator({ configuration: one, expressions: expressions[index] as CompiledExpressions, clock, log: log.with({ issuer: one.issuer.url }) });
-      if (authenticator !== known?.authenticator) authenticator.keys.start();
-      return [one.issuer.url, { authenticator, configuration: one }];
-    }));
+    return new Map(
+      (configuration.jwt ?? []).map((one, index) => {
+        const known = this.#entries.get(one.issuer.url);
+        const authenticator =
+          known && deepEqual(known.configuration, one)
+            ? known.authenticator
+            : new JwtAuthenticator({
+                configuration: one,
+                expressions: expressions[index] as CompiledExpressions,
+                clock,
+                log: log.with({ issuer: one.issuer.url }),
+              });
+        if (authenticator !== known?.authenticator) authenticator.keys.start();
+        return [one.issuer.url, { authenticator, configuration: one }];
+      }),
+    );
   }
 
-  #use(entries: ReadonlyMap<string, Entry>, { configuration: { anonymous }, content }: { readonly configuration: AuthenticationConfiguration; readonly content: string }): void {
+  #use(
+    entries: ReadonlyMap<string, Entry>,
+    {
+      configuration: { anonymous },
+      content,
+    }: { readonly configuration: AuthenticationConfiguration; readonly content: string },
+  ): void {
     const gone = this.#entries;
     this.#entries = entries;
     this.tokens.replace(new Map([...entries].map(([issuer, { authenticator }]) => [issuer, authenticator])));
-    this.anonymous = anonymous && { enabled: anonymous.enabled ?? false, ...(anonymous.conditions?.length ? { paths: anonymous.conditions.map(({ path }) => path) } : {}) };
+    this.anonymous = anonymous && {
+      enabled: anonymous.enabled ?? false,
+      ...(anonymous.conditions?.length ? { paths: anonymous.conditions.map(({ path }) => path) } : {}),
+    };
     this.#hash = createHash('sha256').update(content).digest('hex');
     closeUnused(gone, entries);
   }

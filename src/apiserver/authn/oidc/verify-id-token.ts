@@ -34,22 +34,45 @@ function isSigned(token: ParsedToken, algorithm: SigningAlgorithm, { keys }: Ver
   return keys.find(token.header['kid'], algorithm).some((key) => verifySignature(token, key));
 }
 
-function algorithmOf({ header: { alg, crit } }: ParsedToken, { algorithms }: VerifyOptions): SigningAlgorithm {
+function algorithmOf(
+  { header: { alg, crit } }: ParsedToken,
+  { algorithms }: VerifyOptions,
+): SigningAlgorithm {
   const known = SIGNING_ALGORITHMS.find((one) => one === alg);
-  if (crit !== undefined) throw new Error('oidc: verify token: oidc: malformed jwt: critical header parameters are not supported');
-  if (!known || !algorithms.includes(known)) throw new Error(`oidc: verify token: oidc: id token signed with unsupported algorithm, expected ${quoted(algorithms)} got ${JSON.stringify(String(alg))}`);
+  if (crit !== undefined)
+    throw new Error('oidc: verify token: oidc: malformed jwt: critical header parameters are not supported');
+  if (!known || !algorithms.includes(known))
+    throw new Error(
+      `oidc: verify token: oidc: id token signed with unsupported algorithm, expected ${quoted(algorithms)} got ${JSON.stringify(String(alg))}`,
+    );
   return known;
 }
 
 function checkClaims({ claims }: ParsedToken, { issuer, audiences, nowMs }: VerifyOptions): void {
   const { iss, aud, exp, nbf } = claims;
-  if (iss !== issuer) throw new Error(`oidc: verify token: oidc: id token issued by a different provider, expected ${JSON.stringify(issuer)} got ${JSON.stringify(iss)}`);
-  if (typeof exp !== 'number' || exp * 1000 < nowMs) throw new Error(`oidc: verify token: oidc: token is expired (Token Expiry: ${typeof exp === 'number' ? timeOf(exp) : 'none'})`);
+  if (iss !== issuer)
+    throw new Error(
+      `oidc: verify token: oidc: id token issued by a different provider, expected ${JSON.stringify(issuer)} got ${JSON.stringify(iss)}`,
+    );
+  if (typeof exp !== 'number' || exp * 1000 < nowMs)
+    throw new Error(
+      `oidc: verify token: oidc: token is expired (Token Expiry: ${typeof exp === 'number' ? timeOf(exp) : 'none'})`,
+    );
   if (nbf !== undefined && (typeof nbf !== 'number' || nowMs + NOT_BEFORE_LEEWAY_MS < nbf * 1000)) {
-    throw new Error(`oidc: verify token: oidc: current time ${timeOf(nowMs / 1000)} before the nbf (not before) time: ${typeof nbf === 'number' ? timeOf(nbf) : String(nbf)}`);
+    throw new Error(
+      `oidc: verify token: oidc: current time ${timeOf(nowMs / 1000)} before the nbf (not before) time: ${typeof nbf === 'number' ? timeOf(nbf) : String(nbf)}`,
+    );
   }
-  const given = typeof aud === 'string' ? [aud] : Array.isArray(aud) ? aud.filter((one): one is string => typeof one === 'string') : [];
-  if (!given.some((one) => audiences.includes(one))) throw new Error(`oidc: verify token: oidc: expected audience in ${quoted(audiences.toSorted())} got ${quoted(given)}`);
+  const given =
+    typeof aud === 'string'
+      ? [aud]
+      : Array.isArray(aud)
+        ? aud.filter((one): one is string => typeof one === 'string')
+        : [];
+  if (!given.some((one) => audiences.includes(one)))
+    throw new Error(
+      `oidc: verify token: oidc: expected audience in ${quoted(audiences.toSorted())} got ${quoted(given)}`,
+    );
 }
 
 function timeOf(seconds: number): string {

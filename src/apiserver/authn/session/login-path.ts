@@ -19,22 +19,33 @@ export const LOGIN_API_VERSION = 'authentication.capstan.dev/v1';
 const MAX_BODY_BYTES = 4096;
 const METHODS: Readonly<Record<string, string>> = { basic: 'pwd', negotiate: 'kerberos' };
 
-export function createLoginHandler(sessions: SessionTokens): (context: RequestContext) => Promise<ApiResponse> {
+export function createLoginHandler(
+  sessions: SessionTokens,
+): (context: RequestContext) => Promise<ApiResponse> {
   return async (context) => {
     const { request, user } = context;
-    if (request.method !== 'POST') throw statusErrors.methodNotAllowed({ group: '', resource: '' }, request.method);
+    if (request.method !== 'POST')
+      throw statusErrors.methodNotAllowed({ group: '', resource: '' }, request.method);
     const method = methodOf(context);
     const spec = specOf(await request.body(MAX_BODY_BYTES));
     const { token, expirationTimestamp } = issue();
     const userInfo = { username: user.name, ...(user.uid ? { uid: user.uid } : {}), groups: user.groups };
-    const body = { apiVersion: LOGIN_API_VERSION, kind: 'LoginRequest', spec, status: { token, expirationTimestamp, userInfo } };
+    const body = {
+      apiVersion: LOGIN_API_VERSION,
+      kind: 'LoginRequest',
+      spec,
+      status: { token, expirationTimestamp, userInfo },
+    };
     const response = jsonResponse(201, Buffer.from(JSON.stringify(body)));
     response.headers['cache-control'] = 'no-store';
     return response;
 
     function issue(): ReturnType<SessionTokens['issue']> {
       try {
-        return sessions.issue(user, { method, ...(spec.expirationSeconds === undefined ? {} : { seconds: spec.expirationSeconds }) });
+        return sessions.issue(user, {
+          method,
+          ...(spec.expirationSeconds === undefined ? {} : { seconds: spec.expirationSeconds }),
+        });
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
         throw invalid('spec.expirationSeconds', spec.expirationSeconds, error.message);
@@ -48,26 +59,48 @@ function methodOf({ request }: RequestContext): string {
   const scheme = headers['authorization']?.trim().split(' ')[0]?.toLowerCase() ?? '';
   const method = Object.hasOwn(METHODS, scheme) ? METHODS[scheme] : undefined;
   const refuse = (why: string): Error => statusErrors.forbidden({ group: '', resource: '', name: '' }, why);
-  if (method === undefined) throw refuse('a session is given for a password (Authorization: Basic) or a Kerberos ticket (Authorization: Negotiate) only');
+  if (method === undefined)
+    throw refuse(
+      'a session is given for a password (Authorization: Basic) or a Kerberos ticket (Authorization: Negotiate) only',
+    );
   // It would have been the certificate that authenticated the request.
-  if (clientCertificate || frontProxyCertificate || request.user) throw refuse('a session is not given to holders of a client certificate');
+  if (clientCertificate || frontProxyCertificate || request.user)
+    throw refuse('a session is not given to holders of a client certificate');
   if (headers['impersonate-user'] !== undefined) throw refuse('a session is not given to impersonated users');
   return method;
 }
 
-interface LoginSpec { readonly expirationSeconds?: number }
+interface LoginSpec {
+  readonly expirationSeconds?: number;
+}
 
 function specOf(bytes: Buffer): LoginSpec {
   if (bytes.length === 0) return {};
   const body = parseJsonBytes(bytes);
   if (!isJsonObject(body)) throw statusErrors.badRequest('the body should be a LoginRequest');
-  if (body['apiVersion'] !== LOGIN_API_VERSION || body['kind'] !== 'LoginRequest') throw statusErrors.badRequest(`the body should be of apiVersion ${LOGIN_API_VERSION}, kind LoginRequest`);
-  const spec: JsonObject = body['spec'] === undefined ? {} : isJsonObject(body['spec']) ? body['spec'] : fail('spec', body['spec'], 'must be an object');
-  const unknown = [...Object.keys(body).filter((key) => !['apiVersion', 'kind', 'spec'].includes(key)), ...Object.keys(spec).filter((key) => key !== 'expirationSeconds').map((key) => `spec.${key}`)];
-  if (unknown.length > 0) throw statusErrors.badRequest(`strict decoding error: unknown field ${unknown.map((field) => `"${field}"`).join(', ')}`);
+  if (body['apiVersion'] !== LOGIN_API_VERSION || body['kind'] !== 'LoginRequest')
+    throw statusErrors.badRequest(`the body should be of apiVersion ${LOGIN_API_VERSION}, kind LoginRequest`);
+  const spec: JsonObject =
+    body['spec'] === undefined
+      ? {}
+      : isJsonObject(body['spec'])
+        ? body['spec']
+        : fail('spec', body['spec'], 'must be an object');
+  const unknown = [
+    ...Object.keys(body).filter((key) => !['apiVersion', 'kind', 'spec'].includes(key)),
+    ...Object.keys(spec)
+      .filter((key) => key !== 'expirationSeconds')
+      .map((key) => `spec.${key}`),
+  ];
+  if (unknown.length > 0)
+    throw statusErrors.badRequest(
+      `strict decoding error: unknown field ${unknown.map((field) => `"${field}"`).join(', ')}`,
+    );
   const seconds = spec['expirationSeconds'];
   if (seconds === undefined) return {};
-  return typeof seconds === 'number' && Number.isInteger(seconds) ? { expirationSeconds: seconds } : fail('spec.expirationSeconds', seconds, 'must be a whole number');
+  return typeof seconds === 'number' && Number.isInteger(seconds)
+    ? { expirationSeconds: seconds }
+    : fail('spec.expirationSeconds', seconds, 'must be a whole number');
 }
 
 function fail(field: string, value: unknown, detail: string): never {
@@ -75,5 +108,7 @@ function fail(field: string, value: unknown, detail: string): never {
 }
 
 function invalid(field: string, value: unknown, detail: string): Error {
-  return statusErrors.invalid({ group: 'authentication.capstan.dev', kind: 'LoginRequest', name: '' }, [fieldErrors.invalid(field, value, detail)]);
+  return statusErrors.invalid({ group: 'authentication.capstan.dev', kind: 'LoginRequest', name: '' }, [
+    fieldErrors.invalid(field, value, detail),
+  ]);
 }

@@ -11,17 +11,42 @@ import { createLogger } from '#stdx/log.ts';
 import { SESSION_ISSUER, SessionTokens } from './session-tokens.ts';
 
 const AUDIENCES = ['https://kubernetes.default.svc'];
-const ALICE = { name: 'alice', uid: '7', groups: ['devs', 'system:authenticated'], extra: { 'acme.com/project': ['p'] } };
+const ALICE = {
+  name: 'alice',
+  uid: '7',
+  groups: ['devs', 'system:authenticated'],
+  extra: { 'acme.com/project': ['p'] },
+};
 
 function newKey(): string {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
 }
 
-function sessions(changes: Partial<ConstructorParameters<typeof SessionTokens>[0]> = {}): { readonly tokens: SessionTokens; readonly clock: FakeClock; readonly log: string[]; readonly pem: string } {
+function sessions(changes: Partial<ConstructorParameters<typeof SessionTokens>[0]> = {}): {
+  readonly tokens: SessionTokens;
+  readonly clock: FakeClock;
+  readonly log: string[];
+  readonly pem: string;
+} {
   const clock = new FakeClock();
   const log: string[] = [];
   const pem = newKey();
-  return { clock, log, pem, tokens: new SessionTokens({ key: { pem }, apiAudiences: AUDIENCES, lifetimeMs: 3_600_000, clock, log: createLogger({ write: (line) => log.push(line) }), ...changes }) };
+  return {
+    clock,
+    log,
+    pem,
+    tokens: new SessionTokens({
+      key: { pem },
+      apiAudiences: AUDIENCES,
+      lifetimeMs: 3_600_000,
+      clock,
+      log: createLogger({ write: (line) => log.push(line) }),
+      ...changes,
+    }),
+  };
 }
 
 test('a session carries who logged in, and a mark of its own', () => {
@@ -55,14 +80,22 @@ test('it ends, and never lasts longer than the bound', async () => {
 test('what is not one, and what is forged', () => {
   const { tokens, pem } = sessions();
   const { token } = tokens.issue(ALICE, { method: 'pwd' });
-  for (const other of ['', 'x', 'a.b.c', new JwtSigner(pem).sign({ iss: 'https://elsewhere', sub: 'alice' })]) assert.equal(tokens.authenticateToken(other, AUDIENCES), undefined);
+  for (const other of ['', 'x', 'a.b.c', new JwtSigner(pem).sign({ iss: 'https://elsewhere', sub: 'alice' })])
+    assert.equal(tokens.authenticateToken(other, AUDIENCES), undefined);
   const [head, body, tail] = token.split('.') as [string, string, string];
   const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as Record<string, unknown>;
   const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   for (const forged of [
-    `${head}.${encode({ ...claims, sub: 'root' })}.${tail}`, `${encode({ alg: 'none' })}.${body}.${tail}`, `${head}.${body}.${tail.slice(0, -4)}AAAA`, new JwtSigner(newKey()).sign(claims),
-    new JwtSigner(pem).sign({ ...claims, aud: ['other'] }), new JwtSigner(pem).sign({ ...claims, exp: undefined }), new JwtSigner(pem).sign({ ...claims, nbf: 4e9, exp: 5e9 }), new JwtSigner(pem).sign({ iss: SESSION_ISSUER, exp: 4e9 }),
-  ]) assert.throws(() => tokens.authenticateToken(forged, AUDIENCES), /session token/);
+    `${head}.${encode({ ...claims, sub: 'root' })}.${tail}`,
+    `${encode({ alg: 'none' })}.${body}.${tail}`,
+    `${head}.${body}.${tail.slice(0, -4)}AAAA`,
+    new JwtSigner(newKey()).sign(claims),
+    new JwtSigner(pem).sign({ ...claims, aud: ['other'] }),
+    new JwtSigner(pem).sign({ ...claims, exp: undefined }),
+    new JwtSigner(pem).sign({ ...claims, nbf: 4e9, exp: 5e9 }),
+    new JwtSigner(pem).sign({ iss: SESSION_ISSUER, exp: 4e9 }),
+  ])
+    assert.throws(() => tokens.authenticateToken(forged, AUDIENCES), /session token/);
 });
 
 test('a replaced key revokes every session, a rotation with the old key behind it none', () => {

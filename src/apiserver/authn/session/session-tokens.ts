@@ -10,7 +10,14 @@ import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
 import type { Authenticated } from '../authenticator.ts';
-import { JwtSigner, parseJwt, verificationKey, verifyJwt, type Claims, type VerificationKey } from '#stdx/jwt.ts';
+import {
+  JwtSigner,
+  parseJwt,
+  verificationKey,
+  verifyJwt,
+  type Claims,
+  type VerificationKey,
+} from '#stdx/jwt.ts';
 import { ReloadedFile } from '../reloaded-file.ts';
 import { CREDENTIAL_ID } from '../service-account.ts';
 import type { TokenAuthenticator } from '../token.ts';
@@ -23,7 +30,9 @@ export interface SessionTokensOptions {
    * PEM. The first block is the private key that signs; the keys of further ones are accepted too (the old one, during a rotation that logs nobody
    * out). A file is read again when it changes; a text is for a server without one, whose sessions end with it.
    */
-  readonly key: { readonly file: string; /** When it is missing. */ readonly make?: boolean } | { readonly pem: string };
+  readonly key:
+    | { readonly file: string; /** When it is missing. */ readonly make?: boolean }
+    | { readonly pem: string };
   readonly apiAudiences: readonly string[];
   /** The longest a token may live, and its default. */
   readonly lifetimeMs: number;
@@ -31,9 +40,19 @@ export interface SessionTokensOptions {
   readonly log: Logger;
 }
 
-interface Keys { readonly signer: JwtSigner; readonly accepted: readonly VerificationKey[] }
-interface Verified { readonly authenticated: Authenticated; readonly endSeconds: number; readonly generation: number }
-export interface SessionToken { readonly token: string; readonly expirationTimestamp: string }
+interface Keys {
+  readonly signer: JwtSigner;
+  readonly accepted: readonly VerificationKey[];
+}
+interface Verified {
+  readonly authenticated: Authenticated;
+  readonly endSeconds: number;
+  readonly generation: number;
+}
+export interface SessionToken {
+  readonly token: string;
+  readonly expirationTimestamp: string;
+}
 
 /** Shorter ones are refused: a clock a few seconds off would make them useless. */
 const SHORTEST_SECONDS = 60;
@@ -51,20 +70,44 @@ export class SessionTokens implements TokenAuthenticator {
     if ('file' in key && key.make) makeKeyFile(key.file);
     this.#options = options;
     this.lifetimeSeconds = Math.floor(options.lifetimeMs / 1000);
-    this.#keys = 'pem' in key ? { value: parseKeys(key.pem), generation: 1 }
-      : new ReloadedFile({ path: key.file, log, clock, parse: (text) => named(key.file, () => parseKeys(text)) });
+    this.#keys =
+      'pem' in key
+        ? { value: parseKeys(key.pem), generation: 1 }
+        : new ReloadedFile({
+            path: key.file,
+            log,
+            clock,
+            parse: (text) => named(key.file, () => parseKeys(text)),
+          });
     this.#verified = new Lru({ maximum: VERIFIED, clock });
   }
 
   /** seconds: wanted; never more than the server's bound. Throws RangeError for too few. */
-  issue(user: UserInfo, { seconds = this.lifetimeSeconds, method }: { readonly seconds?: number | undefined; readonly method: string }): SessionToken {
+  issue(
+    user: UserInfo,
+    {
+      seconds = this.lifetimeSeconds,
+      method,
+    }: { readonly seconds?: number | undefined; readonly method: string },
+  ): SessionToken {
     if (seconds < SHORTEST_SECONDS) throw new RangeError(`must be at least ${SHORTEST_SECONDS} seconds`);
     const now = Math.floor(this.#options.clock.now() / 1000);
     const end = now + Math.min(seconds, this.lifetimeSeconds);
     const { name, uid, groups, extra } = user;
     const token = this.#keys.value.signer.sign({
-      iss: SESSION_ISSUER, aud: [AUDIENCE], sub: name, iat: now, nbf: now, exp: end, jti: randomUUID(), amr: [method],
-      'capstan.dev': { groups: groups.filter((group) => group !== 'system:authenticated'), ...(uid ? { uid } : {}), ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) },
+      iss: SESSION_ISSUER,
+      aud: [AUDIENCE],
+      sub: name,
+      iat: now,
+      nbf: now,
+      exp: end,
+      jti: randomUUID(),
+      amr: [method],
+      'capstan.dev': {
+        groups: groups.filter((group) => group !== 'system:authenticated'),
+        ...(uid ? { uid } : {}),
+        ...(extra && Object.keys(extra).length > 0 ? { extra } : {}),
+      },
     });
     return { token, expirationTimestamp: new Date(end * 1000).toISOString().replace('.000Z', 'Z') };
   }
@@ -103,22 +146,40 @@ export class SessionTokens implements TokenAuthenticator {
     if (!verifyJwt(parsed, keys.accepted)) throw new Error('session token has an invalid signature');
     const { claims } = parsed;
     const endSeconds = claims['exp'];
-    if (!Array.isArray(claims['aud']) || !claims['aud'].includes(AUDIENCE) || typeof endSeconds !== 'number') throw new Error('session token has invalid claims');
-    if (typeof claims['nbf'] !== 'number' || claims['nbf'] * 1000 > this.#options.clock.now() + 10_000) throw new Error('session token is not valid yet');
-    const verified: Verified = { authenticated: { user: userOf(claims), audiences: this.#options.apiAudiences }, endSeconds, generation: this.#keys.generation };
+    if (!Array.isArray(claims['aud']) || !claims['aud'].includes(AUDIENCE) || typeof endSeconds !== 'number')
+      throw new Error('session token has invalid claims');
+    if (typeof claims['nbf'] !== 'number' || claims['nbf'] * 1000 > this.#options.clock.now() + 10_000)
+      throw new Error('session token is not valid yet');
+    const verified: Verified = {
+      authenticated: { user: userOf(claims), audiences: this.#options.apiAudiences },
+      endSeconds,
+      generation: this.#keys.generation,
+    };
     this.#verified.set(digest, verified);
     return verified;
   }
 }
 
 function userOf(claims: Claims): UserInfo {
-  const { groups, uid, extra } = claims['capstan.dev'] as { readonly groups: readonly string[]; readonly uid?: string; readonly extra?: Readonly<Record<string, readonly string[]>> };
-  return { name: claims['sub'] as string, ...(uid ? { uid } : {}), groups: [...groups], extra: { ...extra, [CREDENTIAL_ID]: [`JTI=${claims['jti'] as string}`] } } as UserInfo;
+  const { groups, uid, extra } = claims['capstan.dev'] as {
+    readonly groups: readonly string[];
+    readonly uid?: string;
+    readonly extra?: Readonly<Record<string, readonly string[]>>;
+  };
+  return {
+    name: claims['sub'] as string,
+    ...(uid ? { uid } : {}),
+    groups: [...groups],
+    extra: { ...extra, [CREDENTIAL_ID]: [`JTI=${claims['jti'] as string}`] },
+  } as UserInfo;
 }
 
 function makeKeyFile(path: string): void {
   if (existsSync(path)) return;
-  const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
   const draft = `${path}.${process.pid}.tmp`;
   writeFileSync(draft, pem, { mode: 0o600, flush: true });
   renameSync(draft, path);
@@ -127,7 +188,8 @@ function makeKeyFile(path: string): void {
 function parseKeys(text: string): Keys {
   const blocks = text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
   const [first] = blocks;
-  if (first === undefined || !first.includes('PRIVATE KEY')) throw new Error('its first PEM block should be a private key');
+  if (first === undefined || !first.includes('PRIVATE KEY'))
+    throw new Error('its first PEM block should be a private key');
   const accepted = new Map(blocks.map((block) => verificationKey(block)).map((key) => [key.id, key]));
   return { signer: new JwtSigner(first), accepted: [...accepted.values()] };
 }
@@ -136,6 +198,8 @@ function named<T>(file: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    throw new Error(`session key file '${file}' cannot be used: ${(error as Error).message}`, { cause: error });
+    throw new Error(`session key file '${file}' cannot be used: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

@@ -14,8 +14,23 @@ import { lengthOf, type ApiHandler, type ApiResponse, type ResponseSink } from '
 import { closedSink } from '../closed-sink.ts';
 import type { Peer } from '../peer.ts';
 import {
-  ConnectionError, DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, goawayFrame, MAX_WINDOW_BYTES, pingAck, PREFACE, resetFrame, Setting, SETTINGS_ACK, settingsFrame,
-  windowUpdateFrame, writeFrameHeader,
+  ConnectionError,
+  DEFAULT_FRAME_BYTES,
+  DEFAULT_WINDOW_BYTES,
+  ErrorCode,
+  Flag,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  goawayFrame,
+  MAX_WINDOW_BYTES,
+  pingAck,
+  PREFACE,
+  resetFrame,
+  Setting,
+  SETTINGS_ACK,
+  settingsFrame,
+  windowUpdateFrame,
+  writeFrameHeader,
 } from './frames.ts';
 import { encodeHeaders, HeaderDecoder } from './hpack.ts';
 import { RequestHeaders } from './request-headers.ts';
@@ -65,10 +80,12 @@ const COPIED_BYTES = 64 * 1024;
 const freeChunks: Buffer[] = [];
 const MAX_CONTINUATIONS = 64;
 /** Frames that only cost us something: per second in the long run, and at once. */
-const CHEAP_FRAMES_PER_SECOND = 100, MAX_CHEAP_FRAMES = 10_000;
+const CHEAP_FRAMES_PER_SECOND = 100,
+  MAX_CHEAP_FRAMES = 10_000;
 /** Clients give a stream's window and the connection's back in pieces of at least about this size, or once for a DATA frame. */
 const LEAST_RETURN_BYTES = 1024;
-const RESETS_PER_SECOND = 50, MAX_RESETS = 1000;
+const RESETS_PER_SECOND = 50,
+  MAX_RESETS = 1000;
 /** Streams we reset, whose late frames are not the client's fault. */
 const REMEMBERED_RESETS = 100;
 
@@ -87,16 +104,25 @@ class Allowance {
   take(): boolean {
     if (--this.#left >= 0) return true;
     const nowMs = performance.now();
-    this.#left = Math.min(this.#most, this.#left + (nowMs - this.#atMs) / 1000 * this.#perSecond);
+    this.#left = Math.min(this.#most, this.#left + ((nowMs - this.#atMs) / 1000) * this.#perSecond);
     this.#atMs = nowMs;
     return this.#left >= 0;
   }
 }
 
 /** What a client provokes counts with what it gives up itself. */
-const CLIENT_FAULTS: ReadonlySet<number> = new Set([ErrorCode.protocolError, ErrorCode.flowControlError, ErrorCode.streamClosed]);
+const CLIENT_FAULTS: ReadonlySet<number> = new Set([
+  ErrorCode.protocolError,
+  ErrorCode.flowControlError,
+  ErrorCode.streamClosed,
+]);
 
-interface HeaderBlock { readonly streamId: number; readonly endStream: boolean; bytes: Buffer; parts: number }
+interface HeaderBlock {
+  readonly streamId: number;
+  readonly endStream: boolean;
+  bytes: Buffer;
+  parts: number;
+}
 
 export class Http2Connection implements StreamOutput {
   readonly #socket: Socket;
@@ -151,14 +177,21 @@ export class Http2Connection implements StreamOutput {
     });
     socket.on('end', () => this.#end());
     const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
-    const watchdog = setInterval(() => this.#check(performance.now()), Math.max(5, Math.min(options.idleMs, startMs, frameMs, stallMs, lingerMs) / 2)).unref();
+    const watchdog = setInterval(
+      () => this.#check(performance.now()),
+      Math.max(5, Math.min(options.idleMs, startMs, frameMs, stallMs, lingerMs) / 2),
+    ).unref();
     socket.on('close', () => {
       clearInterval(watchdog);
       this.#lost();
     });
-    this.#write(settingsFrame([
-      [Setting.maxConcurrentStreams, options.maxConcurrentStreams], [Setting.initialWindowSize, STREAM_WINDOW_BYTES], [Setting.maxHeaderListSize, options.maxHeaderBytes],
-    ]));
+    this.#write(
+      settingsFrame([
+        [Setting.maxConcurrentStreams, options.maxConcurrentStreams],
+        [Setting.initialWindowSize, STREAM_WINDOW_BYTES],
+        [Setting.maxHeaderListSize, options.maxHeaderBytes],
+      ]),
+    );
     this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
   }
 
@@ -179,7 +212,8 @@ export class Http2Connection implements StreamOutput {
       const read = this.#readFrames(bytes);
       const left = bytes.length - read;
       // Few bytes must not hold the whole of what they came in.
-      if (left > 0) this.#unread = left * 2 < bytes.length ? Buffer.from(bytes.subarray(read)) : bytes.subarray(read);
+      if (left > 0)
+        this.#unread = left * 2 < bytes.length ? Buffer.from(bytes.subarray(read)) : bytes.subarray(read);
       if (read > 0 && !this.#block) this.#partialMs = 0;
       if ((left > 0 || this.#block) && this.#partialMs === 0) this.#partialMs = performance.now();
       if (this.#socket.writableLength > PAUSE_BYTES && !this.#paused) {
@@ -189,7 +223,10 @@ export class Http2Connection implements StreamOutput {
     } catch (error) {
       if (error instanceof ConnectionError) this.#fail(error);
       else {
-        this.#options.log.error('an HTTP/2 connection failed', { error: errorMessage(error), ...(error instanceof Error && error.stack ? { stack: error.stack } : {}) });
+        this.#options.log.error('an HTTP/2 connection failed', {
+          error: errorMessage(error),
+          ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
+        });
         this.#fail(new ConnectionError(ErrorCode.internalError, 'internal error'));
       }
     }
@@ -200,15 +237,18 @@ export class Http2Connection implements StreamOutput {
     let at = 0;
     if (!this.#prefaceRead) {
       const length = Math.min(bytes.length, PREFACE.length);
-      if (bytes.compare(PREFACE, 0, length, 0, length) !== 0) throw new ConnectionError(ErrorCode.protocolError, 'no HTTP/2 preface');
+      if (bytes.compare(PREFACE, 0, length, 0, length) !== 0)
+        throw new ConnectionError(ErrorCode.protocolError, 'no HTTP/2 preface');
       if (bytes.length < PREFACE.length) return 0;
       this.#prefaceRead = true;
       at = PREFACE.length;
     }
     while (bytes.length - at >= FRAME_HEADER_BYTES) {
-      const length = bytes[at]! << 16 | bytes[at + 1]! << 8 | bytes[at + 2]!;
-      if (length > DEFAULT_FRAME_BYTES) throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
-      const start = at + FRAME_HEADER_BYTES, end = start + length;
+      const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+      if (length > DEFAULT_FRAME_BYTES)
+        throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
+      const start = at + FRAME_HEADER_BYTES,
+        end = start + length;
       if (end > bytes.length) break;
       const streamId = bytes.readUInt32BE(at + 5) & 0x7fff_ffff;
       this.#frame(bytes[at + 3]!, { flags: bytes[at + 4]!, streamId, payload: bytes.subarray(start, end) });
@@ -219,37 +259,50 @@ export class Http2Connection implements StreamOutput {
   }
 
   #frame(type: number, frame: Frame): void {
-    if (this.#block && (type !== FrameType.continuation || frame.streamId !== this.#block.streamId)) throw new ConnectionError(ErrorCode.protocolError, 'a header block that is interrupted');
-    if (!this.#settingsRead && type !== FrameType.settings) throw new ConnectionError(ErrorCode.protocolError, 'a connection that does not begin with SETTINGS');
+    if (this.#block && (type !== FrameType.continuation || frame.streamId !== this.#block.streamId))
+      throw new ConnectionError(ErrorCode.protocolError, 'a header block that is interrupted');
+    if (!this.#settingsRead && type !== FrameType.settings)
+      throw new ConnectionError(ErrorCode.protocolError, 'a connection that does not begin with SETTINGS');
     switch (type) {
-      case FrameType.headers: return this.#headers(frame);
-      case FrameType.data: return this.#data(frame);
-      case FrameType.continuation: return this.#continuation(frame);
-      case FrameType.windowUpdate: return this.#windowUpdate(frame);
-      case FrameType.settings: return this.#settings(frame);
-      case FrameType.ping: return this.#ping(frame);
-      case FrameType.rstStream: return this.#rstStream(frame);
+      case FrameType.headers:
+        return this.#headers(frame);
+      case FrameType.data:
+        return this.#data(frame);
+      case FrameType.continuation:
+        return this.#continuation(frame);
+      case FrameType.windowUpdate:
+        return this.#windowUpdate(frame);
+      case FrameType.settings:
+        return this.#settings(frame);
+      case FrameType.ping:
+        return this.#ping(frame);
+      case FrameType.rstStream:
+        return this.#rstStream(frame);
       case FrameType.priority:
         requireStream(frame, 'PRIORITY');
         requireLength(frame, 5);
         return this.#cheap();
-      case FrameType.pushPromise: throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
+      case FrameType.pushPromise:
+        throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
       case FrameType.goaway:
         if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'GOAWAY on a stream');
         return this.#cheap();
-      default: return this.#cheap();
+      default:
+        return this.#cheap();
     }
   }
 
   #cheap(): void {
-    if (!this.#cheapFrames.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames to no purpose');
+    if (!this.#cheapFrames.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames to no purpose');
   }
 
   #headers(frame: Frame): void {
     requireStream(frame, 'HEADERS');
     let block = unpadded(frame);
     if (frame.flags & Flag.priority) {
-      if (block.length < 5) throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS without their priority');
+      if (block.length < 5)
+        throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS without their priority');
       block = block.subarray(5);
     }
     const endStream = (frame.flags & Flag.endStream) !== 0;
@@ -261,14 +314,21 @@ export class Http2Connection implements StreamOutput {
   #continuation({ streamId, flags, payload }: Frame): void {
     const block = this.#block;
     if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION of nothing');
-    if (block.bytes.length + payload.length > this.#options.maxHeaderBytes || ++block.parts > MAX_CONTINUATIONS) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
+    if (
+      block.bytes.length + payload.length > this.#options.maxHeaderBytes ||
+      ++block.parts > MAX_CONTINUATIONS
+    )
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
     block.bytes = Buffer.concat([block.bytes, payload]);
     if (!(flags & Flag.endHeaders)) return;
     this.#block = undefined;
     this.#headerBlock(streamId, { block: block.bytes, endStream: block.endStream });
   }
 
-  #headerBlock(streamId: number, { block, endStream }: { readonly block: Buffer; readonly endStream: boolean }): void {
+  #headerBlock(
+    streamId: number,
+    { block, endStream }: { readonly block: Buffer; readonly endStream: boolean },
+  ): void {
     const fields = this.#requestHeaders.begin();
     this.#decoder.decode(block, fields);
     const known = this.#streams.get(streamId);
@@ -277,36 +337,64 @@ export class Http2Connection implements StreamOutput {
       if (this.#reset.has(streamId)) return;
       throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
     }
-    if (streamId % 2 === 0) throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
+    if (streamId % 2 === 0)
+      throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
     // Streams begun after GOAWAY are the client's to try again elsewhere.
     if (this.#goingAway) return;
     this.#lastStreamId = streamId;
     // Answers that are not taken count, and handlers whose client has gone.
-    if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams) return this.#refuse(streamId, ErrorCode.refusedStream);
+    if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams)
+      return this.#refuse(streamId, ErrorCode.refusedStream);
     const problem = fields.problem();
     if (problem === 'malformed') return this.#refuse(streamId, ErrorCode.protocolError);
     this.#open(fields, { streamId, endStream, tooLarge: problem === 'too-large' });
   }
 
-  #open(fields: RequestHeaders, { streamId, endStream, tooLarge }: { readonly streamId: number; readonly endStream: boolean; readonly tooLarge: boolean }): void {
+  #open(
+    fields: RequestHeaders,
+    {
+      streamId,
+      endStream,
+      tooLarge,
+    }: { readonly streamId: number; readonly endStream: boolean; readonly tooLarge: boolean },
+  ): void {
     const { method, target, headers, repeated } = fields;
-    const stream = new Http2Stream({ id: streamId, method, target, headers, repeated, peer: this.#options.peer, output: this, sendWindow: this.#initialSendWindow, receiveWindow: STREAM_WINDOW_BYTES });
+    const stream = new Http2Stream({
+      id: streamId,
+      method,
+      target,
+      headers,
+      repeated,
+      peer: this.#options.peer,
+      output: this,
+      sendWindow: this.#initialSendWindow,
+      receiveWindow: STREAM_WINDOW_BYTES,
+    });
     this.#streams.set(streamId, stream);
     if (endStream && !stream.endOfRequest()) return this.#resetStream(stream, ErrorCode.protocolError);
-    if (tooLarge) return this.#respond(stream, { status: 431, headers: { 'content-type': 'text/plain; charset=utf-8' }, body: Buffer.from('Request header fields too large\n') });
+    if (tooLarge)
+      return this.#respond(stream, {
+        status: 431,
+        headers: { 'content-type': 'text/plain; charset=utf-8' },
+        body: Buffer.from('Request header fields too large\n'),
+      });
     this.#running++;
-    this.#options.handler(stream).then((response) => {
-      this.#running--;
-      this.#respond(stream, response);
-    }, (error: unknown) => {
-      this.#running--;
-      this.#options.log.error('the request handler failed', { error: errorMessage(error) });
-      this.#resetStream(stream, ErrorCode.internalError);
-    });
+    this.#options.handler(stream).then(
+      (response) => {
+        this.#running--;
+        this.#respond(stream, response);
+      },
+      (error: unknown) => {
+        this.#running--;
+        this.#options.log.error('the request handler failed', { error: errorMessage(error) });
+        this.#resetStream(stream, ErrorCode.internalError);
+      },
+    );
   }
 
   #trailers(stream: Http2Stream, endStream: boolean): void {
-    if (stream.remoteEnded || !endStream) this.#resetStream(stream, stream.remoteEnded ? ErrorCode.streamClosed : ErrorCode.protocolError);
+    if (stream.remoteEnded || !endStream)
+      this.#resetStream(stream, stream.remoteEnded ? ErrorCode.streamClosed : ErrorCode.protocolError);
     else this.#endOfRequest(stream);
   }
 
@@ -315,7 +403,8 @@ export class Http2Connection implements StreamOutput {
     const { streamId, flags, payload } = frame;
     const chunk = unpadded(frame);
     this.#receiveWindow -= payload.length;
-    if (this.#receiveWindow < 0) throw new ConnectionError(ErrorCode.flowControlError, 'more DATA than the connection\'s window');
+    if (this.#receiveWindow < 0)
+      throw new ConnectionError(ErrorCode.flowControlError, "more DATA than the connection's window");
     if (this.#receiveWindow * 2 < CONNECTION_WINDOW_BYTES) {
       this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - this.#receiveWindow));
       this.#receiveWindow = CONNECTION_WINDOW_BYTES;
@@ -332,7 +421,8 @@ export class Http2Connection implements StreamOutput {
 
   #lateData(streamId: number, stream: Http2Stream | undefined): void {
     if (stream) return this.#resetStream(stream, ErrorCode.streamClosed);
-    if (streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'DATA on an idle stream');
+    if (streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'DATA on an idle stream');
     this.#cheap();
     if (!this.#reset.has(streamId) && !this.#goingAway) this.#refuse(streamId, ErrorCode.streamClosed);
   }
@@ -348,11 +438,13 @@ export class Http2Connection implements StreamOutput {
     if (frame.streamId === 0) {
       this.#sendWindow += increment;
       if (increment === 0) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE by nothing');
-      if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+      if (this.#sendWindow > MAX_WINDOW_BYTES)
+        throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
       if (this.#waiting.size > 0) this.#pumpSoon();
       return this.#windowReturned();
     }
-    if (frame.streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
     const stream = this.#streams.get(frame.streamId);
     if (!stream) return this.#cheap();
     if (increment === 0) return this.#resetStream(stream, ErrorCode.protocolError);
@@ -371,28 +463,34 @@ export class Http2Connection implements StreamOutput {
   #settings({ streamId, flags, payload }: Frame): void {
     if (streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'SETTINGS on a stream');
     if (flags & Flag.ack) {
-      if (payload.length > 0) throw new ConnectionError(ErrorCode.frameSizeError, 'an acknowledgement of settings with content');
+      if (payload.length > 0)
+        throw new ConnectionError(ErrorCode.frameSizeError, 'an acknowledgement of settings with content');
       return this.#cheap();
     }
-    if (payload.length % 6 !== 0) throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
-    for (let at = 0; at < payload.length; at += 6) this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
+    if (payload.length % 6 !== 0)
+      throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
+    for (let at = 0; at < payload.length; at += 6)
+      this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
     this.#settingsRead = true;
     this.#answer(SETTINGS_ACK);
   }
 
   #setting(id: number, value: number): void {
     if (id === Setting.initialWindowSize) {
-      if (value > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'an initial window beyond the largest');
+      if (value > MAX_WINDOW_BYTES)
+        throw new ConnectionError(ErrorCode.flowControlError, 'an initial window beyond the largest');
       const difference = value - this.#initialSendWindow;
       this.#initialSendWindow = value;
       for (const stream of this.#streams.values()) {
         stream.sendWindow += difference;
-        if (stream.sendWindow > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+        if (stream.sendWindow > MAX_WINDOW_BYTES)
+          throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
         this.schedule(stream);
       }
     } else if (id === Setting.maxFrameSize && (value < DEFAULT_FRAME_BYTES || value > 2 ** 24 - 1)) {
       throw new ConnectionError(ErrorCode.protocolError, `a largest frame of ${value} bytes`);
-    } else if (id === Setting.enablePush && value > 1) throw new ConnectionError(ErrorCode.protocolError, `ENABLE_PUSH of ${value}`);
+    } else if (id === Setting.enablePush && value > 1)
+      throw new ConnectionError(ErrorCode.protocolError, `ENABLE_PUSH of ${value}`);
   }
 
   #ping(frame: Frame): void {
@@ -405,15 +503,18 @@ export class Http2Connection implements StreamOutput {
   /** To a frame that asks for it; who does not read the answers is sent away. */
   #answer(bytes: Buffer): void {
     this.#cheap();
-    if (this.#socket.writableLength > 2 * SOCKET_HIGH_BYTES) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'answers that are not read');
+    if (this.#socket.writableLength > 2 * SOCKET_HIGH_BYTES)
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'answers that are not read');
     this.#write(bytes);
   }
 
   #rstStream(frame: Frame): void {
     requireStream(frame, 'RST_STREAM');
     requireLength(frame, 4);
-    if (frame.streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'RST_STREAM on an idle stream');
-    if (!this.#resets.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many requests that were given up');
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'RST_STREAM on an idle stream');
+    if (!this.#resets.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many requests that were given up');
     const stream = this.#streams.get(frame.streamId);
     if (stream) this.#closeStream(stream);
   }
@@ -427,7 +528,8 @@ export class Http2Connection implements StreamOutput {
     }
     stream.responded = true;
     const isWhole = typeof body !== 'function';
-    if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304) headers['content-length'] = String(lengthOf(body));
+    if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304)
+      headers['content-length'] = String(lengthOf(body));
     headers['date'] ??= httpDate();
     const block = encodeHeaders(status, headers, repeated);
     const isHead = stream.method === 'HEAD';
@@ -436,36 +538,66 @@ export class Http2Connection implements StreamOutput {
       this.#writeHeaders(stream, { block, endStream: true });
       return this.#localEnd(stream);
     }
-    if (Buffer.isBuffer(body) && this.#fitsAtOnce(stream, { bytes: body.length, blockBytes: block.length })) return this.#writeWhole(stream, { block, body });
+    if (Buffer.isBuffer(body) && this.#fitsAtOnce(stream, { bytes: body.length, blockBytes: block.length }))
+      return this.#writeWhole(stream, { block, body });
     this.#writeHeaders(stream, { block, endStream: false });
     if (typeof body === 'function') return body(stream as ResponseSink);
     stream.enqueueAll(Buffer.isBuffer(body) ? [body] : body, lengthOf(body));
     this.schedule(stream);
   }
 
-  #fitsAtOnce(stream: Http2Stream, { bytes, blockBytes }: { readonly bytes: number; readonly blockBytes: number }): boolean {
-    return bytes <= DEFAULT_FRAME_BYTES && blockBytes <= DEFAULT_FRAME_BYTES && bytes <= stream.sendWindow && bytes <= this.#sendWindow && this.#socket.writableLength < SOCKET_HIGH_BYTES;
+  #fitsAtOnce(
+    stream: Http2Stream,
+    { bytes, blockBytes }: { readonly bytes: number; readonly blockBytes: number },
+  ): boolean {
+    return (
+      bytes <= DEFAULT_FRAME_BYTES &&
+      blockBytes <= DEFAULT_FRAME_BYTES &&
+      bytes <= stream.sendWindow &&
+      bytes <= this.#sendWindow &&
+      this.#socket.writableLength < SOCKET_HIGH_BYTES
+    );
   }
 
   #writeWhole(stream: Http2Stream, { block, body }: { readonly block: Buffer; readonly body: Buffer }): void {
     const { id: streamId } = stream;
     const dataAt = FRAME_HEADER_BYTES + block.length;
     const bytes = Buffer.allocUnsafe(dataAt + FRAME_HEADER_BYTES + body.length);
-    writeFrameHeader(bytes, 0, { length: block.length, type: FrameType.headers, flags: Flag.endHeaders, streamId });
+    writeFrameHeader(bytes, 0, {
+      length: block.length,
+      type: FrameType.headers,
+      flags: Flag.endHeaders,
+      streamId,
+    });
     bytes.set(block, FRAME_HEADER_BYTES);
-    writeFrameHeader(bytes, dataAt, { length: body.length, type: FrameType.data, flags: Flag.endStream, streamId });
+    writeFrameHeader(bytes, dataAt, {
+      length: body.length,
+      type: FrameType.data,
+      flags: Flag.endStream,
+      streamId,
+    });
     bytes.set(body, dataAt + FRAME_HEADER_BYTES);
     this.#spend(stream, body.length);
     this.#write(bytes);
     this.#localEnd(stream);
   }
 
-  #writeHeaders({ id: streamId }: Http2Stream, { block, endStream }: { readonly block: Buffer; readonly endStream: boolean }): void {
+  #writeHeaders(
+    { id: streamId }: Http2Stream,
+    { block, endStream }: { readonly block: Buffer; readonly endStream: boolean },
+  ): void {
     for (let at = 0; at === 0 || at < block.length; at += DEFAULT_FRAME_BYTES) {
       const part = block.subarray(at, at + DEFAULT_FRAME_BYTES);
       const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + part.length);
-      const flags = (at === 0 && endStream ? Flag.endStream : 0) | (at + part.length === block.length ? Flag.endHeaders : 0);
-      writeFrameHeader(bytes, 0, { length: part.length, type: at === 0 ? FrameType.headers : FrameType.continuation, flags, streamId });
+      const flags =
+        (at === 0 && endStream ? Flag.endStream : 0) |
+        (at + part.length === block.length ? Flag.endHeaders : 0);
+      writeFrameHeader(bytes, 0, {
+        length: part.length,
+        type: at === 0 ? FrameType.headers : FrameType.continuation,
+        flags,
+        streamId,
+      });
       bytes.set(part, FRAME_HEADER_BYTES);
       this.#write(bytes);
     }
@@ -480,7 +612,12 @@ export class Http2Connection implements StreamOutput {
   goOn({ id: streamId }: Http2Stream): void {
     const block = encodeHeaders(100, {});
     const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + block.length);
-    writeFrameHeader(bytes, 0, { length: block.length, type: FrameType.headers, flags: Flag.endHeaders, streamId });
+    writeFrameHeader(bytes, 0, {
+      length: block.length,
+      type: FrameType.headers,
+      flags: Flag.endHeaders,
+      streamId,
+    });
     bytes.set(block, FRAME_HEADER_BYTES);
     this.#write(bytes);
   }
@@ -508,7 +645,13 @@ export class Http2Connection implements StreamOutput {
   }
 
   #mayPump(): boolean {
-    return this.#waiting.size > 0 && !this.#chunkOut && this.#sendWindow > 0 && !this.#socket.destroyed && this.#socket.writableLength <= SOCKET_HIGH_BYTES;
+    return (
+      this.#waiting.size > 0 &&
+      !this.#chunkOut &&
+      this.#sendWindow > 0 &&
+      !this.#socket.destroyed &&
+      this.#socket.writableLength <= SOCKET_HIGH_BYTES
+    );
   }
 
   #pumpChunk(): void {
@@ -517,7 +660,11 @@ export class Http2Connection implements StreamOutput {
     const served = new Set<Http2Stream>();
     for (const stream of this.#waiting) {
       const room = chunk.length - at - FRAME_HEADER_BYTES;
-      if (room < Math.min(stream.queuedBytes, DEFAULT_FRAME_BYTES) || (this.#sendWindow <= 0 && stream.queuedBytes > 0)) break;
+      if (
+        room < Math.min(stream.queuedBytes, DEFAULT_FRAME_BYTES) ||
+        (this.#sendWindow <= 0 && stream.queuedBytes > 0)
+      )
+        break;
       this.#waiting.delete(stream);
       // Waits for its window: WINDOW_UPDATE schedules it again.
       if (stream.sendWindow <= 0 && stream.queuedBytes > 0) continue;
@@ -549,11 +696,19 @@ export class Http2Connection implements StreamOutput {
 
   /** One DATA frame of the stream's bytes; answers where it ends. */
   #putFrame(stream: Http2Stream, { chunk, at }: { readonly chunk: Buffer; readonly at: number }): number {
-    const length = stream.queuedBytes === 0 ? 0 : Math.min(DEFAULT_FRAME_BYTES, stream.queuedBytes, stream.sendWindow, this.#sendWindow);
+    const length =
+      stream.queuedBytes === 0
+        ? 0
+        : Math.min(DEFAULT_FRAME_BYTES, stream.queuedBytes, stream.sendWindow, this.#sendWindow);
     const payloadAt = at + FRAME_HEADER_BYTES;
     if (length > 0) stream.copyQueued(chunk, { at: payloadAt, bytes: length });
     const isLast = stream.ending && stream.queuedBytes === 0;
-    writeFrameHeader(chunk, at, { length, type: FrameType.data, flags: isLast ? Flag.endStream : 0, streamId: stream.id });
+    writeFrameHeader(chunk, at, {
+      length,
+      type: FrameType.data,
+      flags: isLast ? Flag.endStream : 0,
+      streamId: stream.id,
+    });
     this.#spend(stream, length);
     return payloadAt + length;
   }
@@ -562,7 +717,10 @@ export class Http2Connection implements StreamOutput {
   #spend(stream: Http2Stream, bytes: number): void {
     stream.sendWindow -= bytes;
     this.#sendWindow -= bytes;
-    this.#windowFrames = Math.min(MAX_CHEAP_FRAMES, this.#windowFrames + 2 + 2 * bytes / LEAST_RETURN_BYTES);
+    this.#windowFrames = Math.min(
+      MAX_CHEAP_FRAMES,
+      this.#windowFrames + 2 + (2 * bytes) / LEAST_RETURN_BYTES,
+    );
   }
 
   /** What is written in one turn leaves in one record. */
@@ -599,7 +757,8 @@ export class Http2Connection implements StreamOutput {
 
   #refuse(streamId: number, code: number): void {
     if (code === ErrorCode.refusedStream) this.#cheap();
-    else if (CLIENT_FAULTS.has(code) && !this.#resets.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many faulty requests');
+    else if (CLIENT_FAULTS.has(code) && !this.#resets.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many faulty requests');
     this.#reset.add(streamId);
     if (this.#reset.size > REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
     this.#write(resetFrame(streamId, code));
@@ -632,14 +791,24 @@ export class Http2Connection implements StreamOutput {
       this.#stuckBytes = this.#socket.writableLength;
       this.#stuckMs = this.#stuckBytes === 0 ? 0 : nowMs;
     }
-    if (lasts(this.#endedMs, lingerMs) || lasts(this.#stuckMs, stallMs) || (!this.#settingsRead && lasts(this.#openedMs, startMs))) return void this.#socket.destroy();
-    if (lasts(this.#partialMs, frameMs) && !this.#paused) return this.#fail(new ConnectionError(ErrorCode.enhanceYourCalm, 'a frame that is not finished'));
-    for (const stream of this.#streams.values()) if (stream.isStalled(nowMs, stallMs)) this.#resetStream(stream, ErrorCode.cancel);
+    if (
+      lasts(this.#endedMs, lingerMs) ||
+      lasts(this.#stuckMs, stallMs) ||
+      (!this.#settingsRead && lasts(this.#openedMs, startMs))
+    )
+      return void this.#socket.destroy();
+    if (lasts(this.#partialMs, frameMs) && !this.#paused)
+      return this.#fail(new ConnectionError(ErrorCode.enhanceYourCalm, 'a frame that is not finished'));
+    for (const stream of this.#streams.values())
+      if (stream.isStalled(nowMs, stallMs)) this.#resetStream(stream, ErrorCode.cancel);
     if (this.#streams.size === 0 && lasts(this.#idleMs, this.#options.idleMs)) this.shutdown();
   }
 
   #fail({ code, message }: ConnectionError): void {
-    this.#options.log.debug('an HTTP/2 client was sent away', { error: message, remote: this.#options.peer.remoteAddress });
+    this.#options.log.debug('an HTTP/2 client was sent away', {
+      error: message,
+      remote: this.#options.peer.remoteAddress,
+    });
     this.#goingAway = true;
     this.#write(goawayFrame(this.#lastStreamId, code, message));
     for (const stream of this.#streams.values()) stream.close();
@@ -668,31 +837,41 @@ function giveChunk(chunk: Buffer): void {
   if (freeChunks.length < MAX_FREE_CHUNKS) freeChunks.push(chunk);
 }
 
-interface Frame { readonly flags: number; readonly streamId: number; readonly payload: Buffer }
+interface Frame {
+  readonly flags: number;
+  readonly streamId: number;
+  readonly payload: Buffer;
+}
 
 function requireStream({ streamId }: Frame, type: string): void {
   if (streamId === 0) throw new ConnectionError(ErrorCode.protocolError, `${type} without a stream`);
 }
 
 function requireLength({ payload }: Frame, bytes: number): void {
-  if (payload.length !== bytes) throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${payload.length} bytes that has ${bytes}`);
+  if (payload.length !== bytes)
+    throw new ConnectionError(
+      ErrorCode.frameSizeError,
+      `a frame of ${payload.length} bytes that has ${bytes}`,
+    );
 }
 
 function unpadded({ flags, payload }: Frame): Buffer {
   if (!(flags & Flag.padded)) return payload;
   const padding = payload[0];
-  if (padding === undefined || padding >= payload.length) throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
+  if (padding === undefined || padding >= payload.length)
+    throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
   return payload.subarray(1, payload.length - padding);
 }
 
-let date = '', dateUntilMs = 0;
+let date = '',
+  dateUntilMs = 0;
 
 /** Made once a second. */
 function httpDate(): string {
   const nowMs = Date.now();
   if (nowMs >= dateUntilMs) {
     date = new Date(nowMs).toUTCString();
-    dateUntilMs = nowMs - nowMs % 1000 + 1000;
+    dateUntilMs = nowMs - (nowMs % 1000) + 1000;
   }
   return date;
 }

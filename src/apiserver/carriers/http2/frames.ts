@@ -1,10 +1,38 @@
 /** Frames of HTTP/2 (RFC 9113, sections 4, 6 and 7): their numbers, and how the short ones are written. */
 
-export const FrameType = { data: 0, headers: 1, priority: 2, rstStream: 3, settings: 4, pushPromise: 5, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9 } as const;
+export const FrameType = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  rstStream: 3,
+  settings: 4,
+  pushPromise: 5,
+  ping: 6,
+  goaway: 7,
+  windowUpdate: 8,
+  continuation: 9,
+} as const;
 export const Flag = { endStream: 0x1, ack: 0x1, endHeaders: 0x4, padded: 0x8, priority: 0x20 } as const;
-export const Setting = { headerTableSize: 1, enablePush: 2, maxConcurrentStreams: 3, initialWindowSize: 4, maxFrameSize: 5, maxHeaderListSize: 6 } as const;
+export const Setting = {
+  headerTableSize: 1,
+  enablePush: 2,
+  maxConcurrentStreams: 3,
+  initialWindowSize: 4,
+  maxFrameSize: 5,
+  maxHeaderListSize: 6,
+} as const;
 export const ErrorCode = {
-  noError: 0, protocolError: 1, internalError: 2, flowControlError: 3, settingsTimeout: 4, streamClosed: 5, frameSizeError: 6, refusedStream: 7, cancel: 8, compressionError: 9, enhanceYourCalm: 11,
+  noError: 0,
+  protocolError: 1,
+  internalError: 2,
+  flowControlError: 3,
+  settingsTimeout: 4,
+  streamClosed: 5,
+  frameSizeError: 6,
+  refusedStream: 7,
+  cancel: 8,
+  compressionError: 9,
+  enhanceYourCalm: 11,
 } as const;
 
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
@@ -23,9 +51,18 @@ export class ConnectionError extends Error {
   }
 }
 
-export interface FrameHeader { readonly length: number; readonly type: number; readonly flags: number; readonly streamId: number }
+export interface FrameHeader {
+  readonly length: number;
+  readonly type: number;
+  readonly flags: number;
+  readonly streamId: number;
+}
 
-export function writeFrameHeader(target: Buffer, at: number, { length, type, flags, streamId }: FrameHeader): void {
+export function writeFrameHeader(
+  target: Buffer,
+  at: number,
+  { length, type, flags, streamId }: FrameHeader,
+): void {
   target[at] = length >>> 16;
   target[at + 1] = length >>> 8;
   target[at + 2] = length;
@@ -59,7 +96,10 @@ export function settingsFrame(settings: readonly (readonly [id: number, value: n
   return frame({ type: FrameType.settings, flags: 0, streamId: 0 }, payload);
 }
 
-export const SETTINGS_ACK = frame({ type: FrameType.settings, flags: Flag.ack, streamId: 0 }, Buffer.alloc(0));
+export const SETTINGS_ACK = frame(
+  { type: FrameType.settings, flags: Flag.ack, streamId: 0 },
+  Buffer.alloc(0),
+);
 
 export function pingAck(opaque: Buffer): Buffer {
   return frame({ type: FrameType.ping, flags: Flag.ack, streamId: 0 }, opaque);
@@ -75,5 +115,8 @@ export function resetFrame(streamId: number, code: number): Buffer {
 
 /** debug: read by people with a packet capture, never by programs. */
 export function goawayFrame(lastStreamId: number, code: number, debug = ''): Buffer {
-  return frame({ type: FrameType.goaway, flags: 0, streamId: 0 }, Buffer.concat([words(lastStreamId, code), Buffer.from(debug, 'latin1')]));
+  return frame(
+    { type: FrameType.goaway, flags: 0, streamId: 0 },
+    Buffer.concat([words(lastStreamId, code), Buffer.from(debug, 'latin1')]),
+  );
 }

@@ -6,14 +6,16 @@ import { ConnectionError, ErrorCode } from './frames.ts';
 import { decodeHuffman } from './huffman.ts';
 
 /** Appendix A; a name alone has the value ''. */
-const STATIC_TABLE = `:authority|:method=GET|:method=POST|:path=/|:path=/index.html|:scheme=http|:scheme=https|:status=200|:status=204|:status=206|:status=304|:status=400|:status=404|:status=500|\
+const STATIC_TABLE =
+  `:authority|:method=GET|:method=POST|:path=/|:path=/index.html|:scheme=http|:scheme=https|:status=200|:status=204|:status=206|:status=304|:status=400|:status=404|:status=500|\
 accept-charset|accept-encoding=gzip, deflate|accept-language|accept-ranges|accept|access-control-allow-origin|age|allow|authorization|cache-control|content-disposition|content-encoding|content-language|\
 content-length|content-location|content-range|content-type|cookie|date|etag|expect|expires|from|host|if-match|if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified|link|location|\
 max-forwards|proxy-authenticate|proxy-authorization|range|referer|refresh|retry-after|server|set-cookie|strict-transport-security|transfer-encoding|user-agent|vary|via|www-authenticate`
-  .split('|').map((entry) => {
-    const [name = '', value = ''] = entry.split('=', 2);
-    return { name, value };
-  });
+    .split('|')
+    .map((entry) => {
+      const [name = '', value = ''] = entry.split('=', 2);
+      return { name, value };
+    });
 const STATIC_NAMES = STATIC_TABLE.map(({ name }) => name);
 const STATIC_VALUES = STATIC_TABLE.map(({ value }) => value);
 const STATIC_COUNT = STATIC_TABLE.length;
@@ -82,7 +84,8 @@ export class HeaderDecoder {
 
   #place(index: number): number {
     const place = this.#names.length - (index - STATIC_COUNT);
-    if (index === 0 || place < this.#first) throw broken(`an index of a field that is not in the table: ${index}`);
+    if (index === 0 || place < this.#first)
+      throw broken(`an index of a field that is not in the table: ${index}`);
     return place;
   }
 
@@ -144,13 +147,21 @@ export class HeaderDecoder {
 // ---------------------------------------------------------------------------------------------------------------- writing
 
 const INDEX_OF_NAME = new Map(STATIC_NAMES.map((name, index) => [name, index + 1] as const).toReversed());
-const INDEX_OF_STATUS = new Map(STATIC_TABLE.flatMap(({ name, value }, index) => (name === ':status' ? [[Number(value), index + 1] as const] : [])));
+const INDEX_OF_STATUS = new Map(
+  STATIC_TABLE.flatMap(({ name, value }, index) =>
+    name === ':status' ? [[Number(value), index + 1] as const] : [],
+  ),
+);
 const STATUS_NAME_INDEX = INDEX_OF_NAME.get(':status')!;
 
 let scratch = Buffer.allocUnsafe(16 * 1024);
 
 /** Bytes of one block, good until the next call. Values: Latin-1, without line ends (checked where headers are made). */
-export function encodeHeaders(status: number, headers: Readonly<Record<string, string>>, repeated?: Readonly<Record<string, readonly string[]>>): Buffer {
+export function encodeHeaders(
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  repeated?: Readonly<Record<string, readonly string[]>>,
+): Buffer {
   let at = 0;
   const index = INDEX_OF_STATUS.get(status);
   if (index !== undefined) scratch[at++] = 0x80 | index;
@@ -186,7 +197,7 @@ function putInteger(value: number, most: number, start: number): number {
   }
   scratch[at++] = most;
   let rest = value - most;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) scratch[at++] = 0x80 | rest % 128;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) scratch[at++] = 0x80 | (rest % 128);
   scratch[at++] = rest;
   return at;
 }

@@ -2,9 +2,28 @@
 import type { HeaderReceiver } from './hpack.ts';
 
 /** Fields that belong to one connection and mean nothing here. */
-const CONNECTION_FIELDS = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+const CONNECTION_FIELDS = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+]);
 /** Of these the first counts, as with HTTP/1.1; all others are joined. */
-const SINGLE_FIELDS = new Set(['authorization', 'content-length', 'content-type', 'from', 'host', 'if-modified-since', 'if-unmodified-since', 'location', 'max-forwards', 'proxy-authorization', 'referer', 'user-agent']);
+const SINGLE_FIELDS = new Set([
+  'authorization',
+  'content-length',
+  'content-type',
+  'from',
+  'host',
+  'if-modified-since',
+  'if-unmodified-since',
+  'location',
+  'max-forwards',
+  'proxy-authorization',
+  'referer',
+  'user-agent',
+]);
 /** As HTTP/1.1 has it: what goes on to other servers must not be read differently there. */
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 const BAD_TARGET = /[\0-\x20\x7f]/;
@@ -48,7 +67,8 @@ export class RequestHeaders implements HeaderReceiver {
     if (name.charCodeAt(0) === 58) return this.#pseudo(name, value);
     this.#regular = true;
     if (!knownNames.has(name) && !isName(name)) this.#malformed = true;
-    else if (CONNECTION_FIELDS.has(name) || (name === 'te' && value !== 'trailers') || BAD_VALUE.test(value)) this.#malformed = true;
+    else if (CONNECTION_FIELDS.has(name) || (name === 'te' && value !== 'trailers') || BAD_VALUE.test(value))
+      this.#malformed = true;
     else this.#set(name, value);
   }
 
@@ -77,7 +97,14 @@ export class RequestHeaders implements HeaderReceiver {
   problem(): 'malformed' | 'too-large' | undefined {
     if (this.#bytes > this.#maxBytes) return 'too-large';
     const isPath = this.target.startsWith('/') || (this.target === '*' && this.method === 'OPTIONS');
-    if (this.#malformed || !METHOD.test(this.method) || this.#scheme === '' || !isPath || BAD_TARGET.test(this.target)) return 'malformed';
+    if (
+      this.#malformed ||
+      !METHOD.test(this.method) ||
+      this.#scheme === '' ||
+      !isPath ||
+      BAD_TARGET.test(this.target)
+    )
+      return 'malformed';
     const length = this.headers['content-length'];
     if (length !== undefined && !/^\d{1,15}$/.test(length)) return 'malformed';
     if (this.#authority !== undefined) this.headers['host'] ??= this.#authority;

@@ -67,7 +67,9 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   #received = 0;
   #declared = -1;
   readonly #parts = new BodyParts();
-  #reader: { readonly limitBytes: number; resolve(body: Buffer): void; reject(error: Error): void } | undefined;
+  #reader:
+    | { readonly limitBytes: number; resolve(body: Buffer): void; reject(error: Error): void }
+    | undefined;
   #readable: Readable | undefined;
   #discards = false;
 
@@ -102,10 +104,18 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 
   // --------------------------------------------------------------------------------------------------------- ApiRequest
 
-  get remoteAddress(): string { return this.#peer.remoteAddress; }
-  get clientCertificate(): ApiRequest['clientCertificate'] { return this.#peer.certificate; }
-  get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
-  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] { return this.#peer.frontProxy; }
+  get remoteAddress(): string {
+    return this.#peer.remoteAddress;
+  }
+  get clientCertificate(): ApiRequest['clientCertificate'] {
+    return this.#peer.certificate;
+  }
+  get clientCertificateError(): string | undefined {
+    return this.#peer.certificateError;
+  }
+  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
+    return this.#peer.frontProxy;
+  }
 
   headerValues(name: string): readonly string[] {
     const value = this.headers[name];
@@ -245,7 +255,9 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 
   // ------------------------------------------------------------------------------------------------------- ResponseSink
 
-  get bufferedBytes(): number { return this.queuedBytes; }
+  get bufferedBytes(): number {
+    return this.queuedBytes;
+  }
 
   write(chunk: Buffer): boolean {
     if (this.closed || this.ending) return false;

@@ -1,5 +1,13 @@
 /** Facts about daemon sets, their pods and nodes. Pure. */
-import type { DaemonSet, Node, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Toleration } from '#api/types.ts';
+import type {
+  DaemonSet,
+  Node,
+  NodeSelectorTerm,
+  Pod,
+  PodSpec,
+  PodTemplateSpec,
+  Toleration,
+} from '#api/types.ts';
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
 import { tolerates } from '../../core/tolerations.ts';
 import { selectsNode } from '../../node-selection.ts';
@@ -16,7 +24,11 @@ const TOLERATED: readonly Toleration[] = [
   { key: 'node.kubernetes.io/pid-pressure', operator: 'Exists', effect: 'NoSchedule' },
   { key: 'node.kubernetes.io/unschedulable', operator: 'Exists', effect: 'NoSchedule' },
 ];
-const TOLERATED_ON_HOST_NETWORK: Toleration = { key: 'node.kubernetes.io/network-unavailable', operator: 'Exists', effect: 'NoSchedule' };
+const TOLERATED_ON_HOST_NETWORK: Toleration = {
+  key: 'node.kubernetes.io/network-unavailable',
+  operator: 'Exists',
+  effect: 'NoSchedule',
+};
 
 /** What a daemon pod bears beyond what its template says. */
 export function daemonTolerations(spec: PodSpec | undefined): Toleration[] {
@@ -26,25 +38,39 @@ export function daemonTolerations(spec: PodSpec | undefined): Toleration[] {
 }
 
 function isSameToleration(a: Toleration, b: Toleration): boolean {
-  return a.key === b.key && a.operator === b.operator && a.effect === b.effect && !a.value && a.tolerationSeconds === undefined;
+  return (
+    a.key === b.key &&
+    a.operator === b.operator &&
+    a.effect === b.effect &&
+    !a.value &&
+    a.tolerationSeconds === undefined
+  );
 }
 
 /** shouldRun: a pod belongs there. shouldContinue: a pod that is there already may stay (a taint only keeps new ones away). */
-export function placement(set: DaemonSet, node: Node): { readonly shouldRun: boolean; readonly shouldContinue: boolean } {
+export function placement(
+  set: DaemonSet,
+  node: Node,
+): { readonly shouldRun: boolean; readonly shouldContinue: boolean } {
   const spec = set.spec?.template.spec;
   const none = { shouldRun: false, shouldContinue: false };
   if (spec?.nodeName && spec.nodeName !== node.metadata!.name) return none;
   if (!selectsNode(spec, node)) return none;
   const tolerations = daemonTolerations(spec);
-  const untolerated = (node.spec?.taints ?? []).filter((taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((toleration) => tolerates(toleration, taint)));
-  if (untolerated.length > 0) return { shouldRun: false, shouldContinue: !untolerated.some(({ effect }) => effect === 'NoExecute') };
+  const untolerated = (node.spec?.taints ?? []).filter(
+    (taint) =>
+      taint.effect !== 'PreferNoSchedule' && !tolerations.some((toleration) => tolerates(toleration, taint)),
+  );
+  if (untolerated.length > 0)
+    return { shouldRun: false, shouldContinue: !untolerated.some(({ effect }) => effect === 'NoExecute') };
   return { shouldRun: true, shouldContinue: true };
 }
 
 /** Where a daemon pod runs or is to run; it is pinned to its node by affinity, for the scheduler to check the rest. */
 export function targetNode(pod: Pod): string | undefined {
   if (pod.spec?.nodeName) return pod.spec.nodeName;
-  const terms = pod.spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
+  const terms =
+    pod.spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
   for (const { matchFields = [] } of terms) {
     const pin = matchFields.find(({ key, operator }) => key === 'metadata.name' && operator === 'In');
     if (pin?.values?.[0] !== undefined) return pin.values[0];
@@ -56,27 +82,48 @@ export function targetNode(pod: Pod): string | undefined {
 export function podTemplate(set: DaemonSet, hash: string): PodTemplateSpec {
   const { template } = set.spec!;
   const generation = set.metadata?.annotations?.[GENERATION_ANNOTATION];
-  const labels = { ...template.metadata?.labels, ...(generation ? { [GENERATION_LABEL]: generation } : {}), [HASH_LABEL]: hash };
-  return { ...template, metadata: { ...template.metadata, labels }, spec: { ...template.spec!, tolerations: daemonTolerations(template.spec) } };
+  const labels = {
+    ...template.metadata?.labels,
+    ...(generation ? { [GENERATION_LABEL]: generation } : {}),
+    [HASH_LABEL]: hash,
+  };
+  return {
+    ...template,
+    metadata: { ...template.metadata, labels },
+    spec: { ...template.spec!, tolerations: daemonTolerations(template.spec) },
+  };
 }
 
 /** The template's own terms are replaced: that the node fits them was checked when it was chosen. */
 export function pinnedTemplate(template: PodTemplateSpec, nodeName: string): PodTemplateSpec {
-  const nodeSelectorTerms: NodeSelectorTerm[] = [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: [nodeName] }] }];
+  const nodeSelectorTerms: NodeSelectorTerm[] = [
+    { matchFields: [{ key: 'metadata.name', operator: 'In', values: [nodeName] }] },
+  ];
   const { affinity } = template.spec!;
-  const nodeAffinity = { ...affinity?.nodeAffinity, requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
+  const nodeAffinity = {
+    ...affinity?.nodeAffinity,
+    requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms },
+  };
   return { ...template, spec: { ...template.spec!, affinity: { ...affinity, nodeAffinity } } };
 }
 
 /** Of the present template: by its hash, or by the generation for pods from before there were hashes. */
-export function isUpdated(pod: Pod, { set, hash }: { readonly set: DaemonSet; readonly hash: string }): boolean {
+export function isUpdated(
+  pod: Pod,
+  { set, hash }: { readonly set: DaemonSet; readonly hash: string },
+): boolean {
   const generation = set.metadata?.annotations?.[GENERATION_ANNOTATION];
   const labels = pod.metadata?.labels;
-  return (hash !== '' && labels?.[HASH_LABEL] === hash) || (generation !== undefined && labels?.[GENERATION_LABEL] === generation);
+  return (
+    (hash !== '' && labels?.[HASH_LABEL] === hash) ||
+    (generation !== undefined && labels?.[GENERATION_LABEL] === generation)
+  );
 }
 
 export function maxSurge(set: DaemonSet, desired: number): number {
-  return set.spec?.updateStrategy?.type === 'OnDelete' ? 0 : scaled(set.spec?.updateStrategy?.rollingUpdate?.maxSurge ?? 0, desired);
+  return set.spec?.updateStrategy?.type === 'OnDelete'
+    ? 0
+    : scaled(set.spec?.updateStrategy?.rollingUpdate?.maxSurge ?? 0, desired);
 }
 
 /** Never 0 together with maxSurge: the update could not move. */

@@ -26,7 +26,9 @@ export function planPlacement(situation: Situation): Plan {
   for (const node of situation.nodes) planNode(situation, node, plan);
   const known = new Set(situation.nodes.map(({ metadata }) => metadata!.name!));
   // Pods that no node will ever take: their node was deleted before the scheduler placed them.
-  for (const [name, pods] of situation.podsByNode) if (!known.has(name)) plan.remove.push(...pods.filter((pod) => !pod.spec?.nodeName && !pod.metadata?.deletionTimestamp));
+  for (const [name, pods] of situation.podsByNode)
+    if (!known.has(name))
+      plan.remove.push(...pods.filter((pod) => !pod.spec?.nodeName && !pod.metadata?.deletionTimestamp));
   return plan;
 }
 
@@ -39,7 +41,8 @@ function planNode(situation: Situation, node: Node, plan: Plan): void {
     if (shouldRun) plan.create.push(name);
     return;
   }
-  if (!shouldContinue) return void plan.remove.push(...pods.filter(({ metadata }) => !metadata?.deletionTimestamp));
+  if (!shouldContinue)
+    return void plan.remove.push(...pods.filter(({ metadata }) => !metadata?.deletionTimestamp));
   const running: Pod[] = [];
   for (const pod of pods) {
     if (pod.metadata?.deletionTimestamp) continue;
@@ -48,7 +51,8 @@ function planNode(situation: Situation, node: Node, plan: Plan): void {
     else running.push(pod);
   }
   if (maxSurge(set, 1) === 0) plan.remove.push(...running.sort(byAge).slice(1));
-  else if (running.length === 0 && shouldRun && !plan.failed.some((pod) => pods.includes(pod))) plan.create.push(name);
+  else if (running.length === 0 && shouldRun && !plan.failed.some((pod) => pods.includes(pod)))
+    plan.create.push(name);
   else plan.remove.push(...surplusOfSurge(situation, running));
 }
 
@@ -57,10 +61,13 @@ function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Pod[]
   if (running.length <= 1) return [];
   const { minReadySeconds } = set.spec ?? {};
   const sorted = running.toSorted(byAge);
-  const newest = sorted.filter((pod) => isUpdated(pod, { set, hash })), oldest = sorted.filter((pod) => !isUpdated(pod, { set, hash }));
+  const newest = sorted.filter((pod) => isUpdated(pod, { set, hash })),
+    oldest = sorted.filter((pod) => !isUpdated(pod, { set, hash }));
   const surplus = [...newest.slice(1), ...oldest.slice(1)];
-  const [newPod] = newest, [oldPod] = oldest;
-  if (newPod && oldPod && (!isPodReady(oldPod) || isPodAvailable(newPod, { minReadySeconds, nowMs }))) surplus.push(oldPod);
+  const [newPod] = newest,
+    [oldPod] = oldest;
+  if (newPod && oldPod && (!isPodReady(oldPod) || isPodAvailable(newPod, { minReadySeconds, nowMs })))
+    surplus.push(oldPod);
   return surplus;
 }
 
@@ -68,10 +75,15 @@ function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Pod[]
 export function planUpdate(situation: Situation): { readonly create: string[]; readonly remove: Pod[] } {
   const desired = situation.nodes.filter((node) => placement(situation.set, node).shouldRun).length;
   const surge = maxSurge(situation.set, desired);
-  return surge === 0 ? planReplacement(situation, maxUnavailable(situation.set, desired)) : planSurge(situation, surge);
+  return surge === 0
+    ? planReplacement(situation, maxUnavailable(situation.set, desired))
+    : planSurge(situation, surge);
 }
 
-interface Pair { readonly oldPod: Pod | undefined; readonly newPod: Pod | undefined }
+interface Pair {
+  readonly oldPod: Pod | undefined;
+  readonly newPod: Pod | undefined;
+}
 
 /** undefined when the node has more than one of a kind: placement cleans up first. */
 function pairOf(pods: readonly Pod[], { set, hash }: Situation): Pair | undefined {
@@ -89,9 +101,14 @@ function pairOf(pods: readonly Pod[], { set, hash }: Situation): Pair | undefine
   return { oldPod, newPod };
 }
 
-function planReplacement(situation: Situation, most: number): { readonly create: string[]; readonly remove: Pod[] } {
-  const available = (pod: Pod): boolean => isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
-  const free: Pod[] = [], candidates: Pod[] = [];
+function planReplacement(
+  situation: Situation,
+  most: number,
+): { readonly create: string[]; readonly remove: Pod[] } {
+  const available = (pod: Pod): boolean =>
+    isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
+  const free: Pod[] = [],
+    candidates: Pod[] = [];
   let unavailable = 0;
   for (const node of situation.nodes) {
     const pods = situation.podsByNode.get(node.metadata!.name!);
@@ -108,9 +125,15 @@ function planReplacement(situation: Situation, most: number): { readonly create:
   return { create: [], remove: [...free, ...candidates.slice(0, Math.max(0, most - unavailable))] };
 }
 
-function planSurge(situation: Situation, most: number): { readonly create: string[]; readonly remove: Pod[] } {
-  const available = (pod: Pod): boolean => isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
-  const free: string[] = [], candidates: string[] = [], remove: Pod[] = [];
+function planSurge(
+  situation: Situation,
+  most: number,
+): { readonly create: string[]; readonly remove: Pod[] } {
+  const available = (pod: Pod): boolean =>
+    isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
+  const free: string[] = [],
+    candidates: string[] = [],
+    remove: Pod[] = [];
   let surging = 0;
   for (const node of situation.nodes) {
     const name = node.metadata!.name!;

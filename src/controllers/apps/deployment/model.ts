@@ -50,14 +50,20 @@ export function isRollingUpdate(deployment: Deployment): boolean {
 }
 
 /** Both bounds as numbers. Never 0 for both: a rollout could not move. */
-export function rollingBounds(deployment: Deployment): { readonly maxSurge: number; readonly maxUnavailable: number } {
+export function rollingBounds(deployment: Deployment): {
+  readonly maxSurge: number;
+  readonly maxUnavailable: number;
+} {
   const replicas = wanted(deployment);
   if (!isRollingUpdate(deployment)) return { maxSurge: 0, maxUnavailable: 0 };
   const { maxSurge = '25%', maxUnavailable = '25%' } = deployment.spec?.strategy?.rollingUpdate ?? {};
   const surge = getScaledValueFromIntOrPercent(maxSurge, replicas, { roundUp: true });
   const unavailable = getScaledValueFromIntOrPercent(maxUnavailable, replicas, { roundUp: false });
   if (replicas === 0) return { maxSurge: surge, maxUnavailable: 0 };
-  return { maxSurge: surge, maxUnavailable: surge === 0 && unavailable === 0 ? 1 : Math.min(unavailable, replicas) };
+  return {
+    maxSurge: surge,
+    maxUnavailable: surge === 0 && unavailable === 0 ? 1 : Math.min(unavailable, replicas),
+  };
 }
 
 export function hasProgressDeadline(deployment: Deployment): boolean {
@@ -88,7 +94,9 @@ export function splitSets(deployment: Deployment, sets: readonly ReplicaSet[]): 
 const MAX_INT64 = 2n ** 63n - 1n;
 
 /** An int64 upstream, which may be beyond what a number holds. What is none counts as 0. */
-export function revisionOf(object: { readonly metadata?: { readonly annotations?: Record<string, string> } }): bigint {
+export function revisionOf(object: {
+  readonly metadata?: { readonly annotations?: Record<string, string> };
+}): bigint {
   const text = object.metadata?.annotations?.[REVISION] ?? '';
   const revision = /^[+-]?\d+$/.test(text) ? BigInt(text.replace(/^\+/, '')) : 0n;
   return revision <= MAX_INT64 && revision >= -MAX_INT64 ? revision : 0n;
@@ -99,7 +107,10 @@ export function maxRevision(sets: readonly ReplicaSet[]): bigint {
 }
 
 /** How many replicas the new set should have now, without more in total than the surge allows. */
-export function newSetReplicas(deployment: Deployment, { all, current }: { readonly all: readonly ReplicaSet[]; readonly current: number }): number {
+export function newSetReplicas(
+  deployment: Deployment,
+  { all, current }: { readonly all: readonly ReplicaSet[]; readonly current: number },
+): number {
   const replicas = wanted(deployment);
   if (!isRollingUpdate(deployment)) return replicas;
   const room = replicas + rollingBounds(deployment).maxSurge - specReplicas(all);

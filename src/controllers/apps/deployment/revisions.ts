@@ -7,18 +7,37 @@ import { findCondition, withCondition } from '../../conditions.ts';
 import { controllerOf, controllerReference } from '../../owners.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
 import { templateHash } from '../../template-hash.ts';
-import { DESIRED_REPLICAS, HASH_LABEL, MAX_REPLICAS, REVISION, REVISION_HISTORY, hasProgressDeadline, isSameTemplate, maxRevision, newSetReplicas, revisionOf } from './model.ts';
+import {
+  DESIRED_REPLICAS,
+  HASH_LABEL,
+  MAX_REPLICAS,
+  REVISION,
+  REVISION_HISTORY,
+  hasProgressDeadline,
+  isSameTemplate,
+  maxRevision,
+  newSetReplicas,
+  revisionOf,
+} from './model.ts';
 import { sizeAnnotations, type DeploymentSync } from './sync.ts';
 
 const HISTORY_MAX_CHARACTERS = 2000;
 const NAME_MAX = 253;
 /** Of the deployment's annotations, what its replica sets have of their own or not at all. */
 const NOT_COPIED = new Set([
-  'kubectl.kubernetes.io/last-applied-configuration', REVISION, REVISION_HISTORY, DESIRED_REPLICAS, MAX_REPLICAS, 'deprecated.deployment.rollback.to',
+  'kubectl.kubernetes.io/last-applied-configuration',
+  REVISION,
+  REVISION_HISTORY,
+  DESIRED_REPLICAS,
+  MAX_REPLICAS,
+  'deprecated.deployment.rollback.to',
 ]);
 
 /** Sees to the new replica set's annotations and to the deployment's revision; with `create`, makes the set when there is none. */
-export async function syncRevision(sync: DeploymentSync, { create }: { readonly create: boolean }): Promise<void> {
+export async function syncRevision(
+  sync: DeploymentSync,
+  { create }: { readonly create: boolean },
+): Promise<void> {
   const revision = String(maxRevision(sync.oldSets) + 1n);
   if (sync.newSet) await refreshNewSet(sync, sync.newSet, revision);
   else if (create) await createNewSet(sync, revision);
@@ -33,29 +52,63 @@ async function refreshNewSet(sync: DeploymentSync, set: ReplicaSet, revision: st
     // Rollout and scaling go on when its status has caught up with this.
     await sync.updateSet({ ...set, metadata, spec: { ...set.spec!, minReadySeconds } });
   }
-  await noteNewSet(sync, { revision: sync.newSet!.metadata?.annotations?.[REVISION] ?? revision, reason: 'FoundNewReplicaSet', message: `Found new replica set "${set.metadata!.name!}"`, overwrite: false });
+  await noteNewSet(sync, {
+    revision: sync.newSet!.metadata?.annotations?.[REVISION] ?? revision,
+    reason: 'FoundNewReplicaSet',
+    message: `Found new replica set "${set.metadata!.name!}"`,
+    overwrite: false,
+  });
 }
 
 /** The deployment gets the revision, and a first Progressing condition. */
-async function noteNewSet(sync: DeploymentSync, { revision, reason, message, overwrite }: { readonly revision: string; readonly reason: string; readonly message: string; readonly overwrite: boolean }): Promise<void> {
+async function noteNewSet(
+  sync: DeploymentSync,
+  {
+    revision,
+    reason,
+    message,
+    overwrite,
+  }: {
+    readonly revision: string;
+    readonly reason: string;
+    readonly message: string;
+    readonly overwrite: boolean;
+  },
+): Promise<void> {
   const { deployment } = sync;
   const revisionDiffers = deployment.metadata?.annotations?.[REVISION] !== revision;
-  const notes = hasProgressDeadline(deployment) && (overwrite || !findCondition(deployment.status?.conditions, 'Progressing'));
+  const notes =
+    hasProgressDeadline(deployment) &&
+    (overwrite || !findCondition(deployment.status?.conditions, 'Progressing'));
   if (!revisionDiffers && !notes) return;
-  const status = notes ? { ...deployment.status, conditions: withCondition(deployment.status?.conditions, sync.condition('Progressing', { status: 'True', reason, message })) } : deployment.status;
+  const status = notes
+    ? {
+        ...deployment.status,
+        conditions: withCondition(
+          deployment.status?.conditions,
+          sync.condition('Progressing', { status: 'True', reason, message }),
+        ),
+      }
+    : deployment.status;
   await sync.writeStatus({ revision, ...(status ? { status } : {}) });
 }
 
 /** undefined when nothing differs. */
-function newSetAnnotations(deployment: Deployment, { current, revision }: { readonly current: Record<string, string>; readonly revision: string }): Record<string, string> | undefined {
+function newSetAnnotations(
+  deployment: Deployment,
+  { current, revision }: { readonly current: Record<string, string>; readonly revision: string },
+): Record<string, string> | undefined {
   const next = { ...current };
-  for (const [key, value] of Object.entries(deployment.metadata?.annotations ?? {})) if (!NOT_COPIED.has(key)) next[key] = value;
+  for (const [key, value] of Object.entries(deployment.metadata?.annotations ?? {}))
+    if (!NOT_COPIED.has(key)) next[key] = value;
   const before = current[REVISION];
   if (revisionOf({ metadata: { annotations: current } }) < BigInt(revision)) {
     next[REVISION] = revision;
     if (before) next[REVISION_HISTORY] = historyWith(current[REVISION_HISTORY], before);
   }
-  const same = Object.keys(next).length === Object.keys(current).length && Object.entries(next).every(([key, value]) => current[key] === value);
+  const same =
+    Object.keys(next).length === Object.keys(current).length &&
+    Object.entries(next).every(([key, value]) => current[key] === value);
   return same ? undefined : next;
 }
 
@@ -79,8 +132,18 @@ async function createNewSet(sync: DeploymentSync, revision: string): Promise<voi
   }
   sync.newSet = created;
   const name = created.metadata!.name!;
-  if (!existed && (made.spec?.replicas ?? 0) > 0) sync.event('Normal', 'ScalingReplicaSet', `Scaled up replica set ${name} from 0 to ${made.spec!.replicas!}`);
-  await noteNewSet(sync, { revision, reason: 'NewReplicaSetCreated', message: `Created new replica set "${name}"`, overwrite: !existed });
+  if (!existed && (made.spec?.replicas ?? 0) > 0)
+    sync.event(
+      'Normal',
+      'ScalingReplicaSet',
+      `Scaled up replica set ${name} from 0 to ${made.spec!.replicas!}`,
+    );
+  await noteNewSet(sync, {
+    revision,
+    reason: 'NewReplicaSetCreated',
+    message: `Created new replica set "${name}"`,
+    overwrite: !existed,
+  });
 }
 
 function newSetOf(sync: DeploymentSync, revision: string): ReplicaSet {
@@ -89,10 +152,17 @@ function newSetOf(sync: DeploymentSync, revision: string): ReplicaSet {
   const spec = deployment.spec!;
   const hash = templateHash(spec.template, deployment.status?.collisionCount);
   const labels = { ...spec.template.metadata?.labels, [HASH_LABEL]: hash };
-  const annotations = { ...newSetAnnotations(deployment, { current: {}, revision }), ...sizeAnnotations(deployment) };
+  const annotations = {
+    ...newSetAnnotations(deployment, { current: {}, revision }),
+    ...sizeAnnotations(deployment),
+  };
   return {
     metadata: {
-      name: `${name.slice(0, NAME_MAX - hash.length - 1)}-${hash}`, namespace: namespace!, labels, annotations, ownerReferences: [controllerReference(deployment, deployments)],
+      name: `${name.slice(0, NAME_MAX - hash.length - 1)}-${hash}`,
+      namespace: namespace!,
+      labels,
+      annotations,
+      ownerReferences: [controllerReference(deployment, deployments)],
     },
     spec: {
       replicas: newSetReplicas(deployment, { all: sync.oldSets, current: 0 }),
@@ -108,8 +178,14 @@ async function existing(sync: DeploymentSync, made: ReplicaSet, error: unknown):
   const { deployment, context } = sync;
   const { name = '', namespace } = made.metadata!;
   const found = await context.api.get(replicaSets, { name, namespace });
-  if (controllerOf(found)?.uid === deployment.metadata?.uid && isSameTemplate(found.spec?.template, deployment.spec?.template)) return found;
-  await sync.writeStatus({ status: { ...deployment.status, collisionCount: (deployment.status?.collisionCount ?? 0) + 1 } });
+  if (
+    controllerOf(found)?.uid === deployment.metadata?.uid &&
+    isSameTemplate(found.spec?.template, deployment.spec?.template)
+  )
+    return found;
+  await sync.writeStatus({
+    status: { ...deployment.status, collisionCount: (deployment.status?.collisionCount ?? 0) + 1 },
+  });
   throw error;
 }
 
@@ -117,8 +193,17 @@ async function refused(sync: DeploymentSync, made: ReplicaSet, error: unknown): 
   if (isNamespaceTerminating(error)) throw error;
   const message = `Failed to create new replica set "${made.metadata!.name!}": ${errorMessage(error)}`;
   if (hasProgressDeadline(sync.deployment)) {
-    const condition = sync.condition('Progressing', { status: 'False', reason: 'ReplicaSetCreateError', message });
-    await sync.writeStatus({ status: { ...sync.deployment.status, conditions: withCondition(sync.deployment.status?.conditions, condition) } });
+    const condition = sync.condition('Progressing', {
+      status: 'False',
+      reason: 'ReplicaSetCreateError',
+      message,
+    });
+    await sync.writeStatus({
+      status: {
+        ...sync.deployment.status,
+        conditions: withCondition(sync.deployment.status?.conditions, condition),
+      },
+    });
   }
   sync.event('Warning', 'ReplicaSetCreateError', message);
   throw error;

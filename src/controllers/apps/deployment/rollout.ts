@@ -3,7 +3,16 @@ import type { Deployment, DeploymentStatus, Pod, ReplicaSet } from '#api/types.t
 import { isStatusError } from '#machinery/errors.ts';
 import { replicaSets } from '#client/refs.ts';
 import { byAge, isPodTerminal } from '../../pods.ts';
-import { activeSets, newSetReplicas, replicasOf, revisionOf, rollingBounds, specReplicas, statusReplicas, wanted } from './model.ts';
+import {
+  activeSets,
+  newSetReplicas,
+  replicasOf,
+  revisionOf,
+  rollingBounds,
+  specReplicas,
+  statusReplicas,
+  wanted,
+} from './model.ts';
 import { syncRevision } from './revisions.ts';
 import type { DeploymentSync } from './sync.ts';
 
@@ -17,7 +26,8 @@ export async function rollingUpdate(sync: DeploymentSync): Promise<void> {
 
 async function scaleNewSet(sync: DeploymentSync): Promise<boolean> {
   const set = sync.newSet!;
-  const current = replicasOf(set), replicas = wanted(sync.deployment);
+  const current = replicasOf(set),
+    replicas = wanted(sync.deployment);
   if (current === replicas) return false;
   const next = current > replicas ? replicas : newSetReplicas(sync.deployment, { all: sync.all, current });
   return next !== current && sync.scaleSet(set, next);
@@ -61,7 +71,10 @@ async function scaleDownAvailable(sync: DeploymentSync, minAvailable: number): P
 }
 
 /** pods: of the whole deployment, by their replica set's uid. */
-export async function recreate(sync: DeploymentSync, podsBySet: ReadonlyMap<string, readonly Pod[]>): Promise<void> {
+export async function recreate(
+  sync: DeploymentSync,
+  podsBySet: ReadonlyMap<string, readonly Pod[]>,
+): Promise<void> {
   await syncRevision(sync, { create: false });
   let scaled = false;
   for (const set of activeSets(sync.oldSets)) scaled = (await sync.scaleSet(set, 0)) || scaled;
@@ -81,8 +94,12 @@ function oldPodsRun(sync: DeploymentSync, podsBySet: ReadonlyMap<string, readonl
 
 export function isComplete(deployment: Deployment, status: DeploymentStatus | undefined): boolean {
   const replicas = wanted(deployment);
-  return (status?.updatedReplicas ?? 0) === replicas && (status?.replicas ?? 0) === replicas && (status?.availableReplicas ?? 0) === replicas
-    && (status?.observedGeneration ?? 0) >= (deployment.metadata?.generation ?? 0);
+  return (
+    (status?.updatedReplicas ?? 0) === replicas &&
+    (status?.replicas ?? 0) === replicas &&
+    (status?.availableReplicas ?? 0) === replicas &&
+    (status?.observedGeneration ?? 0) >= (deployment.metadata?.generation ?? 0)
+  );
 }
 
 async function cleanUpWhenComplete(sync: DeploymentSync): Promise<void> {
@@ -99,7 +116,10 @@ export async function cleanUpHistory(sync: DeploymentSync): Promise<void> {
   for (const set of candidates.toSorted((a, b) => Number(revisionOf(a) - revisionOf(b))).slice(0, surplus)) {
     if (!isSettledEmpty(set)) continue;
     try {
-      await sync.context.api.delete(replicaSets, { name: set.metadata!.name!, namespace: set.metadata!.namespace });
+      await sync.context.api.delete(replicaSets, {
+        name: set.metadata!.name!,
+        namespace: set.metadata!.namespace,
+      });
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
     }
@@ -107,5 +127,9 @@ export async function cleanUpHistory(sync: DeploymentSync): Promise<void> {
 }
 
 function isSettledEmpty(set: ReplicaSet): boolean {
-  return (set.status?.replicas ?? 0) === 0 && replicasOf(set) === 0 && (set.metadata?.generation ?? 0) <= (set.status?.observedGeneration ?? 0);
+  return (
+    (set.status?.replicas ?? 0) === 0 &&
+    replicasOf(set) === 0 &&
+    (set.metadata?.generation ?? 0) <= (set.status?.observedGeneration ?? 0)
+  );
 }

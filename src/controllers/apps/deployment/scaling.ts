@@ -1,7 +1,20 @@
 /** A deployment whose size was changed, or that is paused: its sets are scaled in proportion, without going on with the rollout. */
 import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { createdMs } from '../../pods.ts';
-import { DESIRED_REPLICAS, MAX_REPLICAS, activeSets, bySizeNewer, bySizeOlder, isRollingUpdate, replicasOf, rollingBounds, specReplicas, wanted, type Rollout, allSets } from './model.ts';
+import {
+  DESIRED_REPLICAS,
+  MAX_REPLICAS,
+  activeSets,
+  bySizeNewer,
+  bySizeOlder,
+  isRollingUpdate,
+  replicasOf,
+  rollingBounds,
+  specReplicas,
+  wanted,
+  type Rollout,
+  allSets,
+} from './model.ts';
 import type { DeploymentSync } from './sync.ts';
 
 /** The size was changed since a running set was last scaled. */
@@ -38,7 +51,12 @@ function activeOrLatest({ newSet, oldSets }: DeploymentSync): ReplicaSet | undef
 
 function isSaturated(deployment: Deployment, set: ReplicaSet | undefined): boolean {
   const replicas = wanted(deployment);
-  return set !== undefined && replicasOf(set) === replicas && numberIn(set, DESIRED_REPLICAS) === replicas && (set.status?.availableReplicas ?? 0) === replicas;
+  return (
+    set !== undefined &&
+    replicasOf(set) === replicas &&
+    numberIn(set, DESIRED_REPLICAS) === replicas &&
+    (set.status?.availableReplicas ?? 0) === replicas
+  );
 }
 
 /** The larger a set, the larger its share of what is added or taken; the rest that rounding leaves goes to the largest. */
@@ -58,19 +76,28 @@ async function scaleInProportion(sync: DeploymentSync): Promise<void> {
   for (const [index, set] of sets.entries()) await sync.scaleSet(set, sizes[index]!);
 }
 
-function shareOf(set: ReplicaSet, { deployment, toAdd, added }: { readonly deployment: Deployment; readonly toAdd: number; readonly added: number }): number {
+function shareOf(
+  set: ReplicaSet,
+  {
+    deployment,
+    toAdd,
+    added,
+  }: { readonly deployment: Deployment; readonly toAdd: number; readonly added: number },
+): number {
   if (replicasOf(set) === 0 || toAdd === added) return 0;
-  const fraction = fractionOf(set, deployment), left = toAdd - added;
+  const fraction = fractionOf(set, deployment),
+    left = toAdd - added;
   return toAdd > 0 ? Math.min(fraction, left) : Math.max(fraction, left);
 }
 
 function fractionOf(set: ReplicaSet, deployment: Deployment): number {
-  const replicas = wanted(deployment), size = replicasOf(set);
+  const replicas = wanted(deployment),
+    size = replicasOf(set);
   if (replicas === 0) return -size;
   // Sets without the annotation are measured by what the deployment has.
   const maxBefore = numberIn(set, MAX_REPLICAS) || (deployment.status?.replicas ?? 0);
   if (maxBefore === 0) return 0;
-  const next = size * (replicas + rollingBounds(deployment).maxSurge) / maxBefore;
+  const next = (size * (replicas + rollingBounds(deployment).maxSurge)) / maxBefore;
   return roundHalfAway(next) - size;
 }
 

@@ -24,7 +24,9 @@ export async function writeRolloutStatus(sync: DeploymentSync): Promise<number |
   if (!hasProgressDeadline(deployment)) status.conditions = withoutCondition(status.conditions, PROGRESSING);
   else setProgress(sync, status);
   const failure = replicaFailure(sync);
-  status.conditions = failure ? withCondition(status.conditions, failure) : withoutCondition(status.conditions, 'ReplicaFailure');
+  status.conditions = failure
+    ? withCondition(status.conditions, failure)
+    : withoutCondition(status.conditions, 'ReplicaFailure');
   if (!sameStatus(status, deployment.status)) await sync.writeStatus({ status });
   return deadlineInMs(sync);
 }
@@ -34,8 +36,16 @@ function countsOf(sync: DeploymentSync): DeploymentStatus {
   const available = statusReplicas(all, 'availableReplicas');
   const enough = available >= wanted(deployment) - rollingBounds(deployment).maxUnavailable;
   const condition = enough
-    ? sync.condition('Available', { status: 'True', reason: 'MinimumReplicasAvailable', message: 'Deployment has minimum availability.' })
-    : sync.condition('Available', { status: 'False', reason: 'MinimumReplicasUnavailable', message: 'Deployment does not have minimum availability.' });
+    ? sync.condition('Available', {
+        status: 'True',
+        reason: 'MinimumReplicasAvailable',
+        message: 'Deployment has minimum availability.',
+      })
+    : sync.condition('Available', {
+        status: 'False',
+        reason: 'MinimumReplicasUnavailable',
+        message: 'Deployment does not have minimum availability.',
+      });
   const terminating = terminatingOf(all);
   return {
     observedGeneration: deployment.metadata?.generation ?? 0,
@@ -45,7 +55,9 @@ function countsOf(sync: DeploymentSync): DeploymentStatus {
     availableReplicas: available,
     unavailableReplicas: Math.max(0, specReplicas(all) - available),
     ...(terminating === undefined ? {} : { terminatingReplicas: terminating }),
-    ...(deployment.status?.collisionCount === undefined ? {} : { collisionCount: deployment.status.collisionCount }),
+    ...(deployment.status?.collisionCount === undefined
+      ? {}
+      : { collisionCount: deployment.status.collisionCount }),
     conditions: withCondition(deployment.status?.conditions, condition),
   };
 }
@@ -64,23 +76,51 @@ function setProgress(sync: DeploymentSync, status: DeploymentStatus): void {
   const { deployment, newSet } = sync;
   const current = findCondition(deployment.status?.conditions, PROGRESSING);
   if (status.replicas === status.updatedReplicas && current?.reason === COMPLETE) return;
-  const subject = newSet ? `ReplicaSet "${newSet.metadata!.name!}"` : `Deployment "${deployment.metadata!.name!}"`;
+  const subject = newSet
+    ? `ReplicaSet "${newSet.metadata!.name!}"`
+    : `Deployment "${deployment.metadata!.name!}"`;
   if (isComplete(deployment, status)) {
-    status.conditions = withCondition(status.conditions, sync.condition(PROGRESSING, { status: 'True', reason: COMPLETE, message: `${subject} has successfully progressed.` }));
+    status.conditions = withCondition(
+      status.conditions,
+      sync.condition(PROGRESSING, {
+        status: 'True',
+        reason: COMPLETE,
+        message: `${subject} has successfully progressed.`,
+      }),
+    );
   } else if (hasProgressed(deployment.status, status)) {
-    const condition = sync.condition(PROGRESSING, { status: 'True', reason: 'ReplicaSetUpdated', message: `${subject} is progressing.` });
+    const condition = sync.condition(PROGRESSING, {
+      status: 'True',
+      reason: 'ReplicaSetUpdated',
+      message: `${subject} is progressing.`,
+    });
     // Written anew each time, to move its lastUpdateTime, from which the deadline counts.
-    const kept = current?.status === 'True' && current.lastTransitionTime ? { ...condition, lastTransitionTime: current.lastTransitionTime } : condition;
+    const kept =
+      current?.status === 'True' && current.lastTransitionTime
+        ? { ...condition, lastTransitionTime: current.lastTransitionTime }
+        : condition;
     status.conditions = [...withoutCondition(status.conditions, PROGRESSING), kept];
   } else if (isTimedOut(sync, status)) {
-    status.conditions = withCondition(status.conditions, sync.condition(PROGRESSING, { status: 'False', reason: TIMED_OUT, message: `${subject} has timed out progressing.` }));
+    status.conditions = withCondition(
+      status.conditions,
+      sync.condition(PROGRESSING, {
+        status: 'False',
+        reason: TIMED_OUT,
+        message: `${subject} has timed out progressing.`,
+      }),
+    );
   }
 }
 
 function hasProgressed(before: DeploymentStatus | undefined, after: DeploymentStatus): boolean {
-  const old = (status: DeploymentStatus | undefined): number => (status?.replicas ?? 0) - (status?.updatedReplicas ?? 0);
-  return (after.updatedReplicas ?? 0) > (before?.updatedReplicas ?? 0) || old(after) < old(before)
-    || (after.readyReplicas ?? 0) > (before?.readyReplicas ?? 0) || (after.availableReplicas ?? 0) > (before?.availableReplicas ?? 0);
+  const old = (status: DeploymentStatus | undefined): number =>
+    (status?.replicas ?? 0) - (status?.updatedReplicas ?? 0);
+  return (
+    (after.updatedReplicas ?? 0) > (before?.updatedReplicas ?? 0) ||
+    old(after) < old(before) ||
+    (after.readyReplicas ?? 0) > (before?.readyReplicas ?? 0) ||
+    (after.availableReplicas ?? 0) > (before?.availableReplicas ?? 0)
+  );
 }
 
 function isTimedOut({ deployment, nowMs }: DeploymentSync, status: DeploymentStatus): boolean {
@@ -92,8 +132,15 @@ function isTimedOut({ deployment, nowMs }: DeploymentSync, status: DeploymentSta
 
 function deadlineInMs({ deployment, nowMs }: DeploymentSync): number | undefined {
   const condition = findCondition(deployment.status?.conditions, PROGRESSING);
-  if (!hasProgressDeadline(deployment) || !condition || condition.reason === TIMED_OUT || isComplete(deployment, deployment.status)) return undefined;
-  const leftMs = (timeMs(condition.lastUpdateTime) ?? 0) + deployment.spec!.progressDeadlineSeconds! * 1000 - nowMs;
+  if (
+    !hasProgressDeadline(deployment) ||
+    !condition ||
+    condition.reason === TIMED_OUT ||
+    isComplete(deployment, deployment.status)
+  )
+    return undefined;
+  const leftMs =
+    (timeMs(condition.lastUpdateTime) ?? 0) + deployment.spec!.progressDeadlineSeconds! * 1000 - nowMs;
   // A second later than the deadline: times are whole seconds.
   return Math.max(0, leftMs) + 1000;
 }
@@ -104,7 +151,10 @@ function replicaFailure({ newSet, oldSets }: DeploymentSync): DeploymentConditio
     const condition = findCondition(set.status?.conditions, 'ReplicaFailure');
     if (!condition) continue;
     const { lastTransitionTime } = condition;
-    return { ...condition, ...(lastTransitionTime === undefined ? {} : { lastUpdateTime: lastTransitionTime }) };
+    return {
+      ...condition,
+      ...(lastTransitionTime === undefined ? {} : { lastUpdateTime: lastTransitionTime }),
+    };
   }
   return undefined;
 }
@@ -114,12 +164,23 @@ export async function notePause(sync: DeploymentSync): Promise<void> {
   const { deployment } = sync;
   const current = findCondition(deployment.status?.conditions, PROGRESSING);
   if (!hasProgressDeadline(deployment) || current?.reason === TIMED_OUT) return;
-  const paused = deployment.spec?.paused === true, noted = current?.reason === 'DeploymentPaused';
+  const paused = deployment.spec?.paused === true,
+    noted = current?.reason === 'DeploymentPaused';
   if (paused === noted) return;
   const condition = paused
-    ? sync.condition(PROGRESSING, { status: 'Unknown', reason: 'DeploymentPaused', message: 'Deployment is paused' })
-    : sync.condition(PROGRESSING, { status: 'Unknown', reason: 'DeploymentResumed', message: 'Deployment is resumed' });
-  await sync.writeStatus({ status: { ...deployment.status, conditions: withCondition(deployment.status?.conditions, condition) } });
+    ? sync.condition(PROGRESSING, {
+        status: 'Unknown',
+        reason: 'DeploymentPaused',
+        message: 'Deployment is paused',
+      })
+    : sync.condition(PROGRESSING, {
+        status: 'Unknown',
+        reason: 'DeploymentResumed',
+        message: 'Deployment is resumed',
+      });
+  await sync.writeStatus({
+    status: { ...deployment.status, conditions: withCondition(deployment.status?.conditions, condition) },
+  });
 }
 
 function sameStatus(a: Deployment['status'], b: Deployment['status']): boolean {
@@ -128,6 +189,12 @@ function sameStatus(a: Deployment['status'], b: Deployment['status']): boolean {
 
 /** Counts of 0 and empty lists are left out there. */
 function onTheWire(status: DeploymentStatus | undefined): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(status ?? {}).filter(([name, value]) =>
-    name === 'terminatingReplicas' || name === 'collisionCount' || (value !== 0 && value !== undefined && !(Array.isArray(value) && value.length === 0))));
+  return Object.fromEntries(
+    Object.entries(status ?? {}).filter(
+      ([name, value]) =>
+        name === 'terminatingReplicas' ||
+        name === 'collisionCount' ||
+        (value !== 0 && value !== undefined && !(Array.isArray(value) && value.length === 0)),
+    ),
+  );
 }

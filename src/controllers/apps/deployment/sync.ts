@@ -6,7 +6,16 @@ import type { Deployment, DeploymentCondition, ReplicaSet } from '#api/types.ts'
 import { formatTime } from '#machinery/time.ts';
 import { deployments, replicaSets } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { DESIRED_REPLICAS, MAX_REPLICAS, REVISION, allSets, replicasOf, rollingBounds, wanted, type Rollout } from './model.ts';
+import {
+  DESIRED_REPLICAS,
+  MAX_REPLICAS,
+  REVISION,
+  allSets,
+  replicasOf,
+  rollingBounds,
+  wanted,
+  type Rollout,
+} from './model.ts';
 
 export class DeploymentSync implements Rollout {
   readonly context: ReconcileContext;
@@ -14,18 +23,32 @@ export class DeploymentSync implements Rollout {
   newSet: ReplicaSet | undefined;
   oldSets: ReplicaSet[];
 
-  constructor(context: ReconcileContext, { deployment, newSet, oldSets }: Rollout & { readonly deployment: Deployment }) {
+  constructor(
+    context: ReconcileContext,
+    { deployment, newSet, oldSets }: Rollout & { readonly deployment: Deployment },
+  ) {
     this.context = context;
     this.deployment = deployment;
     this.newSet = newSet;
     this.oldSets = oldSets;
   }
 
-  get all(): ReplicaSet[] { return allSets(this); }
+  get all(): ReplicaSet[] {
+    return allSets(this);
+  }
 
-  get nowMs(): number { return this.context.clock.now(); }
+  get nowMs(): number {
+    return this.context.clock.now();
+  }
 
-  condition(type: string, { status, reason, message }: { readonly status: 'True' | 'False' | 'Unknown'; readonly reason: string; readonly message: string }): DeploymentCondition {
+  condition(
+    type: string,
+    {
+      status,
+      reason,
+      message,
+    }: { readonly status: 'True' | 'False' | 'Unknown'; readonly reason: string; readonly message: string },
+  ): DeploymentCondition {
     const now = formatTime(this.nowMs);
     return { type, status, lastUpdateTime: now, lastTransitionTime: now, reason, message };
   }
@@ -35,11 +58,19 @@ export class DeploymentSync implements Rollout {
   }
 
   /** Status and annotations: the server takes both with a status. */
-  async writeStatus(change: { readonly status?: Deployment['status']; readonly revision?: string | undefined }): Promise<void> {
+  async writeStatus(change: {
+    readonly status?: Deployment['status'];
+    readonly revision?: string | undefined;
+  }): Promise<void> {
     const { metadata } = this.deployment;
-    const annotations = change.revision === undefined ? metadata?.annotations : { ...metadata?.annotations, [REVISION]: change.revision };
+    const annotations =
+      change.revision === undefined
+        ? metadata?.annotations
+        : { ...metadata?.annotations, [REVISION]: change.revision };
     this.deployment = await this.context.api.updateStatus(deployments, {
-      ...this.deployment, metadata: { ...metadata, ...(annotations ? { annotations } : {}) }, status: change.status ?? this.deployment.status ?? {},
+      ...this.deployment,
+      metadata: { ...metadata, ...(annotations ? { annotations } : {}) },
+      status: change.status ?? this.deployment.status ?? {},
     });
   }
 
@@ -55,9 +86,17 @@ export class DeploymentSync implements Rollout {
     const annotations = { ...set.metadata?.annotations, ...sizeAnnotations(this.deployment) };
     const before = replicasOf(set);
     if (before === replicas && !sizeAnnotationsDiffer(set, this.deployment)) return false;
-    await this.updateSet({ ...set, metadata: { ...set.metadata, annotations }, spec: { ...set.spec!, replicas } });
+    await this.updateSet({
+      ...set,
+      metadata: { ...set.metadata, annotations },
+      spec: { ...set.spec!, replicas },
+    });
     if (before === replicas) return false;
-    this.event('Normal', 'ScalingReplicaSet', `Scaled ${before < replicas ? 'up' : 'down'} replica set ${set.metadata!.name!} from ${before} to ${replicas}`);
+    this.event(
+      'Normal',
+      'ScalingReplicaSet',
+      `Scaled ${before < replicas ? 'up' : 'down'} replica set ${set.metadata!.name!} from ${before} to ${replicas}`,
+    );
     return true;
   }
 }
@@ -65,9 +104,14 @@ export class DeploymentSync implements Rollout {
 /** For a reader of a replica set to see what its deployment was like when it was scaled. */
 export function sizeAnnotations(deployment: Deployment): Record<string, string> {
   const replicas = wanted(deployment);
-  return { [DESIRED_REPLICAS]: String(replicas), [MAX_REPLICAS]: String(replicas + rollingBounds(deployment).maxSurge) };
+  return {
+    [DESIRED_REPLICAS]: String(replicas),
+    [MAX_REPLICAS]: String(replicas + rollingBounds(deployment).maxSurge),
+  };
 }
 
 function sizeAnnotationsDiffer(set: ReplicaSet, deployment: Deployment): boolean {
-  return Object.entries(sizeAnnotations(deployment)).some(([key, value]) => set.metadata?.annotations?.[key] !== value);
+  return Object.entries(sizeAnnotations(deployment)).some(
+    ([key, value]) => set.metadata?.annotations?.[key] !== value,
+  );
 }

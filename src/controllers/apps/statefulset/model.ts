@@ -1,5 +1,12 @@
 /** Facts about stateful sets, their pods and claims. Pure. */
-import type { ControllerRevision, PersistentVolumeClaim, Pod, PodTemplateSpec, StatefulSet, Volume } from '#api/types.ts';
+import type {
+  ControllerRevision,
+  PersistentVolumeClaim,
+  Pod,
+  PodTemplateSpec,
+  StatefulSet,
+  Volume,
+} from '#api/types.ts';
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
 import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import { pods, statefulSets } from '#client/refs.ts';
@@ -43,8 +50,14 @@ export function isRunningAndReady(pod: Pod): boolean {
   return pod.status?.phase === 'Running' && isPodReady(pod);
 }
 
-export function isRunningAndAvailable(pod: Pod, { set, nowMs }: { readonly set: StatefulSet; readonly nowMs: number }): boolean {
-  return pod.status?.phase === 'Running' && isPodAvailable(pod, { minReadySeconds: set.spec?.minReadySeconds, nowMs });
+export function isRunningAndAvailable(
+  pod: Pod,
+  { set, nowMs }: { readonly set: StatefulSet; readonly nowMs: number },
+): boolean {
+  return (
+    pod.status?.phase === 'Running' &&
+    isPodAvailable(pod, { minReadySeconds: set.spec?.minReadySeconds, nowMs })
+  );
 }
 
 export function partitionOf(set: StatefulSet): number {
@@ -53,7 +66,14 @@ export function partitionOf(set: StatefulSet): number {
 
 /** At least 1: the update could not move. */
 export function maxUnavailable(set: StatefulSet): number {
-  return Math.max(1, getScaledValueFromIntOrPercent(set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1, replicasOf(set), { roundUp: false }));
+  return Math.max(
+    1,
+    getScaledValueFromIntOrPercent(
+      set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1,
+      replicasOf(set),
+      { roundUp: false },
+    ),
+  );
 }
 
 /** Below the partition, pods stay what they were. */
@@ -63,19 +83,45 @@ export function usesCurrentRevision(set: StatefulSet, ordinal: number): boolean 
 
 /** The template a revision keeps. */
 export function templateOf(revision: ControllerRevision): PodTemplateSpec {
-  const { $patch: _, ...template } = (revision.data as unknown as { readonly spec: { readonly template: PodTemplateSpec & { $patch?: string } } }).spec.template;
+  const { $patch: _, ...template } = (
+    revision.data as unknown as {
+      readonly spec: { readonly template: PodTemplateSpec & { $patch?: string } };
+    }
+  ).spec.template;
   return template;
 }
 
 export function newPod(set: StatefulSet, ordinal: number, revision: ControllerRevision): Pod {
   const name = podName(set, ordinal);
-  const { metadata, spec } = podFromTemplate({ template: templateOf(revision), owner: set, reference: controllerReference(set, statefulSets), name });
-  const claims = (set.spec?.volumeClaimTemplates ?? []).map(({ metadata: claim }): Volume => ({ name: claim!.name!, persistentVolumeClaim: { claimName: claimName(set, claim!.name!, ordinal) } }));
-  const others = (spec!.volumes ?? []).filter((volume) => !claims.some((claim) => claim.name === volume.name));
+  const { metadata, spec } = podFromTemplate({
+    template: templateOf(revision),
+    owner: set,
+    reference: controllerReference(set, statefulSets),
+    name,
+  });
+  const claims = (set.spec?.volumeClaimTemplates ?? []).map(({ metadata: claim }): Volume => ({
+    name: claim!.name!,
+    persistentVolumeClaim: { claimName: claimName(set, claim!.name!, ordinal) },
+  }));
+  const others = (spec!.volumes ?? []).filter(
+    (volume) => !claims.some((claim) => claim.name === volume.name),
+  );
   const { serviceName } = set.spec!;
   return {
-    metadata: { ...metadata!, labels: { ...metadata!.labels, ...identityLabels(set, ordinal), [REVISION_LABEL]: revision.metadata!.name! } },
-    spec: { ...spec!, hostname: name, ...(serviceName ? { subdomain: serviceName } : {}), ...(claims.length + others.length > 0 ? { volumes: [...claims, ...others] } : {}) },
+    metadata: {
+      ...metadata!,
+      labels: {
+        ...metadata!.labels,
+        ...identityLabels(set, ordinal),
+        [REVISION_LABEL]: revision.metadata!.name!,
+      },
+    },
+    spec: {
+      ...spec!,
+      hostname: name,
+      ...(serviceName ? { subdomain: serviceName } : {}),
+      ...(claims.length + others.length > 0 ? { volumes: [...claims, ...others] } : {}),
+    },
   };
 }
 
@@ -85,7 +131,9 @@ export function identityLabels(set: StatefulSet, ordinal: number): Record<string
 }
 
 export function hasIdentity(pod: Pod, set: StatefulSet): boolean {
-  return Object.entries(identityLabels(set, ordinalOf(pod, set)!)).every(([label, value]) => pod.metadata?.labels?.[label] === value);
+  return Object.entries(identityLabels(set, ordinalOf(pod, set)!)).every(
+    ([label, value]) => pod.metadata?.labels?.[label] === value,
+  );
 }
 
 export function claimName(set: StatefulSet, template: string, ordinal: number): string {
@@ -96,7 +144,9 @@ export function claimName(set: StatefulSet, template: string, ordinal: number): 
 export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeClaim[] {
   return (set.spec?.volumeClaimTemplates ?? []).map(({ metadata, spec }) => ({
     metadata: {
-      name: claimName(set, metadata!.name!, ordinal), namespace: set.metadata!.namespace!, labels: { ...metadata!.labels, ...set.spec!.selector.matchLabels },
+      name: claimName(set, metadata!.name!, ordinal),
+      namespace: set.metadata!.namespace!,
+      labels: { ...metadata!.labels, ...set.spec!.selector.matchLabels },
       ...(metadata!.annotations ? { annotations: { ...metadata!.annotations } } : {}),
       ...(metadata!.finalizers ? { finalizers: [...metadata!.finalizers] } : {}),
     },
@@ -108,10 +158,17 @@ export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeCla
  * The owners a claim is to have, so that the garbage collector deletes it with its set or with a pod that was scaled away. undefined
  * when it has them, or when something else controls it: then it is left alone.
  */
-export function claimOwners(claim: PersistentVolumeClaim, { set, pod }: { readonly set: StatefulSet; readonly pod: Pod }): OwnerReference[] | undefined {
+export function claimOwners(
+  claim: PersistentVolumeClaim,
+  { set, pod }: { readonly set: StatefulSet; readonly pod: Pod },
+): OwnerReference[] | undefined {
   const { whenDeleted, whenScaled } = set.spec?.persistentVolumeClaimRetentionPolicy ?? {};
   const isScaledAway = whenScaled === 'Delete' && !isInRange(set, ordinalOf(pod, set)!);
-  const owner = isScaledAway ? controllerReference(pod, pods) : whenDeleted === 'Delete' ? controllerReference(set, statefulSets) : undefined;
+  const owner = isScaledAway
+    ? controllerReference(pod, pods)
+    : whenDeleted === 'Delete'
+      ? controllerReference(set, statefulSets)
+      : undefined;
   const references = claim.metadata?.ownerReferences ?? [];
   const isOurs = ({ uid }: OwnerReference): boolean => uid === set.metadata!.uid || uid === pod.metadata!.uid;
   const controller = controllerOf(claim);
@@ -123,5 +180,9 @@ export function claimOwners(claim: PersistentVolumeClaim, { set, pod }: { readon
 
 /** It belongs to an earlier pod of that name, and goes away after it. */
 export function isStale(claim: KubeObject, name: string): boolean {
-  return claim.metadata?.ownerReferences?.some((reference) => reference.kind === 'Pod' && reference.name === name) === true;
+  return (
+    claim.metadata?.ownerReferences?.some(
+      (reference) => reference.kind === 'Pod' && reference.name === name,
+    ) === true
+  );
 }

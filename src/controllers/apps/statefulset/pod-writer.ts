@@ -31,7 +31,11 @@ export class PodWriter {
   #tell(verb: 'create' | 'update' | 'delete', what: string, error?: unknown): void {
     const reason = `${error === undefined ? 'Successful' : 'Failed'}${verb[0]!.toUpperCase()}${verb.slice(1)}`;
     const message = `${verb} ${what} in StatefulSet ${this.#set.metadata!.name} ${error === undefined ? 'successful' : `failed error: ${errorMessage(error)}`}`;
-    this.#context.events.event(this.#set, { type: error === undefined ? 'Normal' : 'Warning', reason, message });
+    this.#context.events.event(this.#set, {
+      type: error === undefined ? 'Normal' : 'Warning',
+      reason,
+      message,
+    });
   }
 
   async create(pod: Pod): Promise<Pod> {
@@ -59,15 +63,21 @@ export class PodWriter {
     }
   }
 
-  #claims(pod: Pod): { readonly claim: PersistentVolumeClaim; readonly present: PersistentVolumeClaim | undefined }[] {
+  #claims(
+    pod: Pod,
+  ): { readonly claim: PersistentVolumeClaim; readonly present: PersistentVolumeClaim | undefined }[] {
     const informer = this.#context.informer(persistentVolumeClaims);
-    return claimsOf(this.#set, ordinalOf(pod, this.#set)!).map((claim) => ({ claim, present: informer.get(objectKey(claim)) }));
+    return claimsOf(this.#set, ordinalOf(pod, this.#set)!).map((claim) => ({
+      claim,
+      present: informer.get(objectKey(claim)),
+    }));
   }
 
   /** Those that are missing. Throws while one of them is being deleted: a pod with it would never start. */
   async createClaims(pod: Pod): Promise<void> {
     for (const { claim, present } of this.#claims(pod)) {
-      if (present?.metadata?.deletionTimestamp) throw new Error(`pvc ${claim.metadata!.name} is being deleted`);
+      if (present?.metadata?.deletionTimestamp)
+        throw new Error(`pvc ${claim.metadata!.name} is being deleted`);
       if (!present) await this.#createClaim(claim, pod);
     }
   }
@@ -76,10 +86,19 @@ export class PodWriter {
     const what = `Claim ${claim.metadata!.name} Pod ${pod.metadata!.name} in StatefulSet ${this.#set.metadata!.name}`;
     try {
       await this.#context.api.create(persistentVolumeClaims, claim);
-      this.#context.events.event(this.#set, { type: 'Normal', reason: 'SuccessfulCreate', message: `create ${what} success` });
+      this.#context.events.event(this.#set, {
+        type: 'Normal',
+        reason: 'SuccessfulCreate',
+        message: `create ${what} success`,
+      });
     } catch (error) {
       if (isStatusError(error, 'AlreadyExists')) return;
-      if (!isNamespaceTerminating(error)) this.#context.events.event(this.#set, { type: 'Warning', reason: 'FailedCreate', message: `create ${what} failed error: ${errorMessage(error)}` });
+      if (!isNamespaceTerminating(error))
+        this.#context.events.event(this.#set, {
+          type: 'Warning',
+          reason: 'FailedCreate',
+          message: `create ${what} failed error: ${errorMessage(error)}`,
+        });
       throw error;
     }
   }
@@ -94,7 +113,11 @@ export class PodWriter {
   async retainClaims(pod: Pod): Promise<void> {
     for (const { present } of this.#claims(pod)) {
       const ownerReferences = present && claimOwners(present, { set: this.#set, pod });
-      if (ownerReferences) await this.#context.api.update(persistentVolumeClaims, { ...present, metadata: { ...present.metadata, ownerReferences } });
+      if (ownerReferences)
+        await this.#context.api.update(persistentVolumeClaims, {
+          ...present,
+          metadata: { ...present.metadata, ownerReferences },
+        });
     }
   }
 
@@ -103,7 +126,13 @@ export class PodWriter {
     if (hasIdentity(pod, this.#set)) return;
     const { name, labels } = pod.metadata!;
     try {
-      await this.#context.api.update(pods, { ...pod, metadata: { ...pod.metadata, labels: { ...labels, ...identityLabels(this.#set, ordinalOf(pod, this.#set)!) } } });
+      await this.#context.api.update(pods, {
+        ...pod,
+        metadata: {
+          ...pod.metadata,
+          labels: { ...labels, ...identityLabels(this.#set, ordinalOf(pod, this.#set)!) },
+        },
+      });
       this.#tell('update', `Pod ${name}`);
     } catch (error) {
       if (!isStatusError(error, 'Conflict')) this.#tell('update', `Pod ${name}`, error);

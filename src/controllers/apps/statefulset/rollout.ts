@@ -9,7 +9,18 @@ import type { ControllerRevision, Pod, StatefulSet } from '#api/types.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { isPodTerminal } from '../../pods.ts';
 import { slowStart } from '../../pod-control.ts';
-import { isInRange, isRunningAndAvailable, maxUnavailable, newPod, ordinalOf, partitionOf, replicasOf, revisionOf, startOrdinal, usesCurrentRevision } from './model.ts';
+import {
+  isInRange,
+  isRunningAndAvailable,
+  maxUnavailable,
+  newPod,
+  ordinalOf,
+  partitionOf,
+  replicasOf,
+  revisionOf,
+  startOrdinal,
+  usesCurrentRevision,
+} from './model.ts';
 import { PodWriter } from './pod-writer.ts';
 
 /** Claims that are being deleted are looked at again after this. */
@@ -33,7 +44,11 @@ export class Rollout {
   readonly #condemned: readonly Pod[];
   #waitMs: number | undefined;
 
-  constructor(context: ReconcileContext, set: StatefulSet, { pods, revisions }: { readonly pods: readonly Pod[]; readonly revisions: Revisions }) {
+  constructor(
+    context: ReconcileContext,
+    set: StatefulSet,
+    { pods, revisions }: { readonly pods: readonly Pod[]; readonly revisions: Revisions },
+  ) {
     this.#context = context;
     this.#set = set;
     this.#revisions = revisions;
@@ -59,21 +74,32 @@ export class Rollout {
   }
 
   /** Set when time alone makes the next step possible. */
-  get waitMs(): number | undefined { return this.#waitMs; }
+  get waitMs(): number | undefined {
+    return this.#waitMs;
+  }
 
   get #isOrdered(): boolean {
     return this.#set.spec?.podManagementPolicy !== 'Parallel';
   }
 
   #isHealthy(pod: Pod): boolean {
-    return isRunningAndAvailable(pod, { set: this.#set, nowMs: this.#nowMs }) && !this.#writer.isTerminating(pod);
+    return (
+      isRunningAndAvailable(pod, { set: this.#set, nowMs: this.#nowMs }) && !this.#writer.isTerminating(pod)
+    );
   }
 
   async step(): Promise<void> {
     if (!(await this.#forAll(this.#replicas.length, (index) => this.#replica(index)))) return;
     for (const pod of this.#condemned) await this.#writer.retainClaims(pod);
-    const firstUnhealthy = [...this.#replicas, ...this.#condemned.toReversed()].find((pod) => pod && !this.#isHealthy(pod));
-    if (!(await this.#forAll(this.#condemned.length, (index) => this.#condemnedPod(this.#condemned[index]!, firstUnhealthy)))) return;
+    const firstUnhealthy = [...this.#replicas, ...this.#condemned.toReversed()].find(
+      (pod) => pod && !this.#isHealthy(pod),
+    );
+    if (
+      !(await this.#forAll(this.#condemned.length, (index) =>
+        this.#condemnedPod(this.#condemned[index]!, firstUnhealthy),
+      ))
+    )
+      return;
     if (this.#set.spec?.updateStrategy?.type !== 'OnDelete') await this.#update();
   }
 
@@ -96,7 +122,8 @@ export class Rollout {
       if (!this.#writer.isTerminating(pod)) await this.#recreate(pod);
       return false;
     }
-    if (pod.status?.phase === 'Pending' && !this.#writer.isTerminating(pod)) await this.#writer.createClaims(pod);
+    if (pod.status?.phase === 'Pending' && !this.#writer.isTerminating(pod))
+      await this.#writer.createClaims(pod);
     if (this.#isOrdered && !this.#isHealthy(pod)) return false;
     await this.#writer.identify(pod);
     await this.#writer.retainClaims(pod);
@@ -105,7 +132,11 @@ export class Rollout {
 
   async #create(index: number): Promise<boolean> {
     const ordinal = startOrdinal(this.#set) + index;
-    const pod = newPod(this.#set, ordinal, usesCurrentRevision(this.#set, ordinal) ? this.#revisions.current : this.#revisions.update);
+    const pod = newPod(
+      this.#set,
+      ordinal,
+      usesCurrentRevision(this.#set, ordinal) ? this.#revisions.current : this.#revisions.update,
+    );
     if (this.#writer.hasStaleClaims(pod)) this.#waitMs = STALE_CLAIMS_MS;
     else this.#replicas[index] = await this.#writer.create(pod);
     return false;
@@ -116,7 +147,8 @@ export class Rollout {
     const { name, namespace } = this.#set.metadata!;
     const failed = pod.status?.phase === 'Failed';
     this.#context.events.event(this.#set, {
-      type: failed ? 'Warning' : 'Normal', reason: failed ? 'RecreatingFailedPod' : 'RecreatingTerminatedPod',
+      type: failed ? 'Warning' : 'Normal',
+      reason: failed ? 'RecreatingFailedPod' : 'RecreatingTerminatedPod',
       message: `StatefulSet ${namespace}/${name} is recreating ${failed ? 'failed' : 'terminated'} Pod ${pod.metadata!.name}`,
     });
     await this.#writer.delete(pod);
@@ -132,11 +164,20 @@ export class Rollout {
 
   /** The highest first, and as few at once as not to have more than maxUnavailable of them away. */
   async #update(): Promise<void> {
-    const outdated = this.#replicas.slice(partitionOf(this.#set)).reverse()
-      .filter((pod) => pod !== undefined && revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod)) as Pod[];
+    const outdated = this.#replicas
+      .slice(partitionOf(this.#set))
+      .reverse()
+      .filter(
+        (pod) =>
+          pod !== undefined &&
+          revisionOf(pod) !== this.#revisions.update.metadata!.name &&
+          !this.#writer.isTerminating(pod),
+      ) as Pod[];
     // Replacing what serves nobody makes nothing worse.
-    const free = outdated.filter((pod) => !this.#isHealthy(pod)), healthy = outdated.filter((pod) => this.#isHealthy(pod));
+    const free = outdated.filter((pod) => !this.#isHealthy(pod)),
+      healthy = outdated.filter((pod) => this.#isHealthy(pod));
     const unavailable = this.#replicas.filter((pod) => !pod || !this.#isHealthy(pod)).length;
-    for (const pod of [...free, ...healthy.slice(0, Math.max(0, maxUnavailable(this.#set) - unavailable))]) await this.#writer.delete(pod);
+    for (const pod of [...free, ...healthy.slice(0, Math.max(0, maxUnavailable(this.#set) - unavailable))])
+      await this.#writer.delete(pod);
   }
 }

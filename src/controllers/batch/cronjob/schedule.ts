@@ -10,7 +10,10 @@ const MINUTE_MS = 60_000;
 const YEARS = 5;
 
 /** The last time after `earliestMs` and not after now that a schedule came due. */
-export function lastDueMs(schedule: Schedule, { earliestMs, nowMs }: { readonly earliestMs: number; readonly nowMs: number }): number | undefined {
+export function lastDueMs(
+  schedule: Schedule,
+  { earliestMs, nowMs }: { readonly earliestMs: number; readonly nowMs: number },
+): number | undefined {
   const firstMs = schedule.next(earliestMs);
   if (firstMs === undefined || firstMs > nowMs) return undefined;
   // Back from now in growing steps: the first step that reaches a time has few of them in it, however long ago the earliest is.
@@ -52,8 +55,10 @@ class CronSchedule implements Schedule {
       if (wall.year > lastYear) return undefined;
       const { year, month, day, minute } = wall;
       // Where a leap back repeats midnight, the day's first midnight may lie behind.
-      if (!this.#fields.months.values.has(month)) ms = Math.max(ms + MINUTE_MS, this.#wallClock.midnightMs(year, month + 1, 1));
-      else if (!this.#isDay(wall)) ms = Math.max(ms + MINUTE_MS, this.#wallClock.midnightMs(year, month, day + 1));
+      if (!this.#fields.months.values.has(month))
+        ms = Math.max(ms + MINUTE_MS, this.#wallClock.midnightMs(year, month + 1, 1));
+      else if (!this.#isDay(wall))
+        ms = Math.max(ms + MINUTE_MS, this.#wallClock.midnightMs(year, month, day + 1));
       else if (!this.#fields.hours.values.has(wall.hour)) ms += (60 - minute) * MINUTE_MS;
       else if (!this.#fields.minutes.values.has(minute)) ms += MINUTE_MS;
       else return ms;
@@ -63,7 +68,8 @@ class CronSchedule implements Schedule {
   /** With both kinds of day restricted, either may fit. */
   #isDay({ day, weekday }: WallTime): boolean {
     const { days, weekdays } = this.#fields;
-    const isDay = days.values.has(day), isWeekday = weekdays.values.has(weekday);
+    const isDay = days.values.has(day),
+      isWeekday = weekdays.values.has(weekday);
     return days.isAny || weekdays.isAny ? isDay && isWeekday : isDay || isWeekday;
   }
 }

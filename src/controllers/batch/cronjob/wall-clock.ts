@@ -19,20 +19,45 @@ export class WallClock {
   /** Default: the time zone of this process. Throws RangeError for one that is not known. */
   constructor(timeZone?: string) {
     this.#format = new Intl.DateTimeFormat('en-US', {
-      ...(timeZone === undefined ? {} : { timeZone }), hourCycle: 'h23', era: 'short', year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric',
+      ...(timeZone === undefined ? {} : { timeZone }),
+      hourCycle: 'h23',
+      era: 'short',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
     });
   }
 
   at(ms: number): WallTime {
     const wall = new Date(ms + this.offsetMs(ms));
-    return { year: wall.getUTCFullYear(), month: wall.getUTCMonth() + 1, day: wall.getUTCDate(), weekday: wall.getUTCDay(), hour: wall.getUTCHours(), minute: wall.getUTCMinutes() };
+    return {
+      year: wall.getUTCFullYear(),
+      month: wall.getUTCMonth() + 1,
+      day: wall.getUTCDate(),
+      weekday: wall.getUTCDay(),
+      hour: wall.getUTCHours(),
+      minute: wall.getUTCMinutes(),
+    };
   }
 
   /** How far the zone is ahead of UTC at this moment. */
   offsetMs(ms: number): number {
     const parts: Record<string, number> = {};
     for (const { type, value } of this.#format.formatToParts(ms)) parts[type] = Number(value);
-    return Date.UTC(parts['year']!, parts['month']! - 1, parts['day'], parts['hour'], parts['minute'], parts['second']) - Math.floor(ms / 1000) * 1000;
+    return (
+      Date.UTC(
+        parts['year']!,
+        parts['month']! - 1,
+        parts['day'],
+        parts['hour'],
+        parts['minute'],
+        parts['second'],
+      ) -
+      Math.floor(ms / 1000) * 1000
+    );
   }
 
   /** When the day begins; months and days beyond the last run over. Where midnight is left out, the first minute there is. */

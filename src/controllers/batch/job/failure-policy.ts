@@ -1,5 +1,10 @@
 /** What a Job's podFailurePolicy says of a failed pod. The first rule that matches decides. Pure. */
-import type { Pod, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern } from '#api/types.ts';
+import type {
+  Pod,
+  PodFailurePolicy,
+  PodFailurePolicyOnExitCodesRequirement,
+  PodFailurePolicyOnPodConditionsPattern,
+} from '#api/types.ts';
 
 export interface Verdict {
   readonly action: 'FailJob' | 'FailIndex' | 'Ignore' | 'Count';
@@ -10,8 +15,14 @@ export interface Verdict {
 /** undefined when no rule matches: the failure counts. */
 export function judge(policy: PodFailurePolicy | undefined, pod: Pod): Verdict | undefined {
   for (const [index, { action, onExitCodes, onPodConditions }] of (policy?.rules ?? []).entries()) {
-    const reason = onExitCodes ? exitCodeReason(onExitCodes, pod) : conditionReason(onPodConditions ?? [], pod);
-    if (reason) return { action: action as Verdict['action'], message: `${reason} matching ${action} rule at index ${index}` };
+    const reason = onExitCodes
+      ? exitCodeReason(onExitCodes, pod)
+      : conditionReason(onPodConditions ?? [], pod);
+    if (reason)
+      return {
+        action: action as Verdict['action'],
+        message: `${reason} matching ${action} rule at index ${index}`,
+      };
   }
   return undefined;
 }
@@ -21,8 +32,14 @@ export function counts(policy: PodFailurePolicy | undefined, pod: Pod): boolean 
   return judge(policy, pod)?.action !== 'Ignore';
 }
 
-function exitCodeReason({ containerName, operator, values }: PodFailurePolicyOnExitCodesRequirement, pod: Pod): string | undefined {
-  for (const { name, state } of [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])]) {
+function exitCodeReason(
+  { containerName, operator, values }: PodFailurePolicyOnExitCodesRequirement,
+  pod: Pod,
+): string | undefined {
+  for (const { name, state } of [
+    ...(pod.status?.containerStatuses ?? []),
+    ...(pod.status?.initContainerStatuses ?? []),
+  ]) {
     const exitCode = state?.terminated?.exitCode;
     if (!exitCode || (containerName !== undefined && containerName !== name)) continue;
     if (values.includes(exitCode) !== (operator === 'In')) continue;
@@ -31,7 +48,12 @@ function exitCodeReason({ containerName, operator, values }: PodFailurePolicyOnE
   return undefined;
 }
 
-function conditionReason(patterns: readonly PodFailurePolicyOnPodConditionsPattern[], pod: Pod): string | undefined {
-  const found = pod.status?.conditions?.find((condition) => patterns.some(({ type, status = 'True' }) => type === condition.type && status === condition.status));
+function conditionReason(
+  patterns: readonly PodFailurePolicyOnPodConditionsPattern[],
+  pod: Pod,
+): string | undefined {
+  const found = pod.status?.conditions?.find((condition) =>
+    patterns.some(({ type, status = 'True' }) => type === condition.type && status === condition.status),
+  );
   return found && `Pod ${pod.metadata!.namespace}/${pod.metadata!.name} has condition ${found.type}`;
 }

@@ -21,9 +21,13 @@ export class IndexSet {
     return new IndexSet(indexes);
   }
 
-  get size(): number { return this.#indexes.size; }
+  get size(): number {
+    return this.#indexes.size;
+  }
 
-  has(index: number): boolean { return this.#indexes.has(index); }
+  has(index: number): boolean {
+    return this.#indexes.has(index);
+  }
 
   with(more: Iterable<number>): IndexSet {
     return new IndexSet(new Set([...this.#indexes, ...more]));
@@ -42,7 +46,13 @@ export class IndexSet {
       let end = at;
       while (sorted[end + 1] === sorted[end]! + 1) end += 1;
       // Two neighbours are written as two, as upstream does.
-      parts.push(end === at ? `${sorted[at]}` : end === at + 1 ? `${sorted[at]},${sorted[end]}` : `${sorted[at]}-${sorted[end]}`);
+      parts.push(
+        end === at
+          ? `${sorted[at]}`
+          : end === at + 1
+            ? `${sorted[at]},${sorted[end]}`
+            : `${sorted[at]}-${sorted[end]}`,
+      );
       at = end + 1;
     }
     return parts.join(',');

@@ -5,10 +5,27 @@ import { backoffMs } from '#stdx/backoff.ts';
 import { jobs } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { controllerReference } from '../../owners.ts';
-import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../../pod-control.ts';
+import {
+  createPod,
+  deletePod,
+  isNamespaceTerminating,
+  podFromTemplate,
+  slowStart,
+} from '../../pod-control.ts';
 import { podsToDelete } from '../../pod-ranking.ts';
 import { judge } from './failure-policy.ts';
-import { INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, TRACKING, completionIndex, countIn, finishedMs, isIndexed, isSuspended, replacesOnlyFailed } from './model.ts';
+import {
+  INDEX,
+  INDEX_FAILURES,
+  INDEX_IGNORED_FAILURES,
+  TRACKING,
+  completionIndex,
+  countIn,
+  finishedMs,
+  isIndexed,
+  isSuspended,
+  replacesOnlyFailed,
+} from './model.ts';
 import { releasePod } from './release.ts';
 import type { JobView } from './view.ts';
 
@@ -30,13 +47,19 @@ export interface Managed {
 export async function manage(context: ReconcileContext, view: JobView): Promise<Managed> {
   const { spec, active, job } = view;
   const { parallelism = 1, completions } = spec;
-  const wanted = completions === undefined
-    ? (view.succeeded > 0 ? active.length : parallelism)
-    : Math.max(0, Math.min(completions - view.succeeded - view.failedIndexes.size, parallelism));
+  const wanted =
+    completions === undefined
+      ? view.succeeded > 0
+        ? active.length
+        : parallelism
+      : Math.max(0, Math.min(completions - view.succeeded - view.failedIndexes.size, parallelism));
   const surplus = isSuspended(job) ? active : surplusPods(view, Math.max(0, active.length - wanted));
   if (surplus.length > 0 || isSuspended(job)) {
     // What is taken back is no failure.
-    const { removed, failure } = await remove(context, view, { pods: surplus, before: (pod) => releasePod(context, pod) });
+    const { removed, failure } = await remove(context, view, {
+      pods: surplus,
+      before: (pod) => releasePod(context, pod),
+    });
     return { active: active.length - removed, removed, failure };
   }
   const missing = wanted - active.length - (replacesOnlyFailed(spec) ? view.terminating : 0);
@@ -44,7 +67,10 @@ export async function manage(context: ReconcileContext, view: JobView): Promise<
   return create(context, view, Math.min(missing, BURST));
 }
 
-interface Removed { readonly removed: number; readonly failure: unknown }
+interface Removed {
+  readonly removed: number;
+  readonly failure: unknown;
+}
 
 /** Deletes all that runs. The pods are accounted for afterwards. */
 export async function removeActive(context: ReconcileContext, view: JobView): Promise<Removed> {
@@ -53,37 +79,53 @@ export async function removeActive(context: ReconcileContext, view: JobView): Pr
 
 /** Pods beyond the number, and of indexes that another pod has or that are done. */
 function surplusPods(view: JobView, count: number): Pod[] {
-  if (!isIndexed(view.job)) return count === 0 ? [] : podsToDelete(view.active, count, { ranks: new Map(), nowMs: view.nowMs });
+  if (!isIndexed(view.job))
+    return count === 0 ? [] : podsToDelete(view.active, count, { ranks: new Map(), nowMs: view.nowMs });
   const seen = new Set<number>();
-  const surplus: Pod[] = [], kept: Pod[] = [];
+  const surplus: Pod[] = [],
+    kept: Pod[] = [];
   for (const pod of view.active) {
     const index = completionIndex(pod);
-    if (index === undefined || index >= (view.spec.completions ?? 0) || seen.has(index) || view.failedIndexes.has(index)) surplus.push(pod);
+    if (
+      index === undefined ||
+      index >= (view.spec.completions ?? 0) ||
+      seen.has(index) ||
+      view.failedIndexes.has(index)
+    )
+      surplus.push(pod);
     else {
       seen.add(index);
       kept.push(pod);
     }
   }
   const more = count - surplus.length;
-  return more > 0 ? [...surplus, ...podsToDelete(kept, more, { ranks: new Map(), nowMs: view.nowMs })] : surplus;
+  return more > 0
+    ? [...surplus, ...podsToDelete(kept, more, { ranks: new Map(), nowMs: view.nowMs })]
+    : surplus;
 }
 
 /** At most a burst of them: deletions that are seen bring the job back for the rest. */
-async function remove(context: ReconcileContext, { job }: JobView, { pods, before }: { readonly pods: readonly Pod[]; readonly before?: (pod: Pod) => Promise<void> }): Promise<Removed> {
+async function remove(
+  context: ReconcileContext,
+  { job }: JobView,
+  { pods, before }: { readonly pods: readonly Pod[]; readonly before?: (pod: Pod) => Promise<void> },
+): Promise<Removed> {
   const doomed = pods.slice(0, BURST);
   if (doomed.length === 0) return { removed: 0, failure: undefined };
   const { key, expectations } = context;
   expectations.expectDeletions(key, doomed.map(objectKey));
-  const outcomes = await Promise.allSettled(doomed.map(async (pod) => {
-    const gone = (): void => expectations.deletionObserved(key, objectKey(pod));
-    try {
-      await before?.(pod);
-    } catch (error) {
-      gone();
-      throw error;
-    }
-    await deletePod(pod, { owner: job, context, gone });
-  }));
+  const outcomes = await Promise.allSettled(
+    doomed.map(async (pod) => {
+      const gone = (): void => expectations.deletionObserved(key, objectKey(pod));
+      try {
+        await before?.(pod);
+      } catch (error) {
+        gone();
+        throw error;
+      }
+      await deletePod(pod, { owner: job, context, gone });
+    }),
+  );
   const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
   return { removed: doomed.length - failed.length, failure: failed[0]?.reason };
 }
@@ -120,22 +162,44 @@ function newPod(view: JobView, index: number | undefined): Pod {
   const { job } = view;
   const template = index === undefined ? view.spec.template : indexedTemplate(view, index);
   return podFromTemplate({
-    template, owner: job, reference: controllerReference(job, jobs), finalizers: [TRACKING],
+    template,
+    owner: job,
+    reference: controllerReference(job, jobs),
+    finalizers: [TRACKING],
     ...(index === undefined ? {} : { generateName: `${job.metadata!.name!}-${index}-` }),
   });
 }
 
 function indexedTemplate(view: JobView, index: number): PodTemplateSpec {
-  const { job, spec: { template, backoffLimitPerIndex } } = view;
+  const {
+    job,
+    spec: { template, backoffLimitPerIndex },
+  } = view;
   const { metadata, spec } = template;
   const counts = backoffLimitPerIndex === undefined ? {} : failureCounts(view, index);
-  const withIndex = (container: Container): Container => (container.env?.some(({ name }) => name === 'JOB_COMPLETION_INDEX') ? container : {
-    ...container, env: [...(container.env ?? []), { name: 'JOB_COMPLETION_INDEX', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: `metadata.labels['${INDEX}']` } } }],
-  });
+  const withIndex = (container: Container): Container =>
+    container.env?.some(({ name }) => name === 'JOB_COMPLETION_INDEX')
+      ? container
+      : {
+          ...container,
+          env: [
+            ...(container.env ?? []),
+            {
+              name: 'JOB_COMPLETION_INDEX',
+              valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: `metadata.labels['${INDEX}']` } },
+            },
+          ],
+        };
   return {
-    metadata: { ...metadata, labels: { ...metadata?.labels, [INDEX]: String(index) }, annotations: { ...metadata?.annotations, [INDEX]: String(index), ...counts } },
+    metadata: {
+      ...metadata,
+      labels: { ...metadata?.labels, [INDEX]: String(index) },
+      annotations: { ...metadata?.annotations, [INDEX]: String(index), ...counts },
+    },
     spec: {
-      ...spec!, hostname: `${job.metadata!.name!}-${index}`, containers: spec!.containers.map(withIndex),
+      ...spec!,
+      hostname: `${job.metadata!.name!}-${index}`,
+      containers: spec!.containers.map(withIndex),
       ...(spec!.initContainers ? { initContainers: spec!.initContainers.map(withIndex) } : {}),
     },
   };
@@ -147,27 +211,43 @@ function failureCounts(view: JobView, index: number): Record<string, string> {
   const ignored = last !== undefined && judge(view.spec.podFailurePolicy, last)?.action === 'Ignore';
   const failures = last ? countIn(last, INDEX_FAILURES) + (ignored ? 0 : 1) : 0;
   const ignoredFailures = last ? countIn(last, INDEX_IGNORED_FAILURES) + (ignored ? 1 : 0) : 0;
-  return { [INDEX_FAILURES]: String(failures), ...(ignoredFailures > 0 ? { [INDEX_IGNORED_FAILURES]: String(ignoredFailures) } : {}) };
+  return {
+    [INDEX_FAILURES]: String(failures),
+    ...(ignoredFailures > 0 ? { [INDEX_IGNORED_FAILURES]: String(ignoredFailures) } : {}),
+  };
 }
 
 /** The first indexes that are neither done, given up, nor being worked on; with a backoff for each index, those whose time has come. */
-function pendingIndexes(view: JobView, count: number): { readonly indexes: number[]; readonly waitMs?: number | undefined } {
+function pendingIndexes(
+  view: JobView,
+  count: number,
+): { readonly indexes: number[]; readonly waitMs?: number | undefined } {
   const { completions = 0, backoffLimitPerIndex } = view.spec;
   const busy = new Set(view.active.map(completionIndex));
-  if (replacesOnlyFailed(view.spec)) for (const pod of view.pods) if (pod.metadata?.deletionTimestamp && pod.status?.phase !== 'Failed') busy.add(completionIndex(pod));
+  if (replacesOnlyFailed(view.spec))
+    for (const pod of view.pods)
+      if (pod.metadata?.deletionTimestamp && pod.status?.phase !== 'Failed') busy.add(completionIndex(pod));
   const indexes: number[] = [];
   let waitMs: number | undefined;
   for (let index = 0; index < completions && indexes.length < count; index++) {
     if (busy.has(index) || view.succeededIndexes.has(index) || view.failedIndexes.has(index)) continue;
     const last = backoffLimitPerIndex === undefined ? undefined : view.lastFailed(index);
-    const leftMs = last ? finishedMs(last) + backoffMs(countIn(last, INDEX_FAILURES) + countIn(last, INDEX_IGNORED_FAILURES), FAILURE_BACKOFF) - view.nowMs : 0;
+    const leftMs = last
+      ? finishedMs(last) +
+        backoffMs(countIn(last, INDEX_FAILURES) + countIn(last, INDEX_IGNORED_FAILURES), FAILURE_BACKOFF) -
+        view.nowMs
+      : 0;
     if (leftMs > 0) waitMs = Math.min(waitMs ?? Infinity, leftMs);
     else indexes.push(index);
   }
   return { indexes, waitMs };
 }
 
-interface Failures { readonly seen: ReadonlySet<string>; readonly count: number; readonly lastMs: number }
+interface Failures {
+  readonly seen: ReadonlySet<string>;
+  readonly count: number;
+  readonly lastMs: number;
+}
 
 /** Remembers failures in a row; a success forgets them. */
 export function noteFailures({ memory, key }: ReconcileContext, view: JobView): void {
@@ -180,7 +260,10 @@ export function noteFailures({ memory, key }: ReconcileContext, view: JobView): 
     if (count > 0) lastMs = finishedMs(pod);
   }
   // Those that are counted do not show up as new again, unless the cache is behind: then they are still among the pods.
-  const seen = new Set([...ended.map(({ metadata }) => metadata!.uid!), ...view.pods.map(({ metadata }) => metadata!.uid!).filter((uid) => known?.seen.has(uid))]);
+  const seen = new Set([
+    ...ended.map(({ metadata }) => metadata!.uid!),
+    ...view.pods.map(({ metadata }) => metadata!.uid!).filter((uid) => known?.seen.has(uid)),
+  ]);
   memory.set(`failures/${key}`, { count, lastMs, seen } satisfies Failures);
 }
 

@@ -12,7 +12,9 @@ export const MANAGER = 'kubernetes.io/job-controller';
 
 /** Complete or Failed: nothing more happens to it. */
 export function finishedCondition(job: Job): JobCondition | undefined {
-  return job.status?.conditions?.find(({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True');
+  return job.status?.conditions?.find(
+    ({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True',
+  );
 }
 
 export function trueCondition(job: Job, type: string): JobCondition | undefined {
@@ -36,7 +38,11 @@ export function replacesOnlyFailed({ podReplacementPolicy, podFailurePolicy }: J
 /** A pod that is being deleted counts as failed, unless the job waits for how it ends. */
 export function isFailed(pod: Pod, spec: JobSpec): boolean {
   if (pod.status?.phase === 'Failed') return true;
-  return pod.status?.phase !== 'Succeeded' && pod.metadata?.deletionTimestamp !== undefined && !replacesOnlyFailed(spec);
+  return (
+    pod.status?.phase !== 'Succeeded' &&
+    pod.metadata?.deletionTimestamp !== undefined &&
+    !replacesOnlyFailed(spec)
+  );
 }
 
 export function hasTrackingFinalizer(pod: Pod): boolean {
@@ -63,9 +69,15 @@ export function countIn(pod: Pod, annotation: string): number {
 
 /** When a pod ended: by its containers, else by its conditions, else by its deletion. */
 export function finishedMs(pod: Pod): number {
-  const ends = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].map(({ state }) => timeMs(state?.terminated?.finishedAt)).filter((ms) => ms !== undefined);
+  const ends = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])]
+    .map(({ state }) => timeMs(state?.terminated?.finishedAt))
+    .filter((ms) => ms !== undefined);
   if (ends.length > 0) return Math.max(...ends);
-  return timeMs(podCondition(pod, 'Ready')?.lastTransitionTime) ?? timeMs(pod.metadata?.deletionTimestamp) ?? createdMs(pod);
+  return (
+    timeMs(podCondition(pod, 'Ready')?.lastTransitionTime) ??
+    timeMs(pod.metadata?.deletionTimestamp) ??
+    createdMs(pod)
+  );
 }
 
 /** Containers that are started again in place count against the limit as well. */
@@ -75,13 +87,20 @@ export function restartsExceed(job: Job, pods: readonly Pod[]): boolean {
   let restarts = 0;
   for (const { status } of pods) {
     if (status?.phase !== 'Running' && status?.phase !== 'Pending') continue;
-    for (const { restartCount } of [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]) restarts += restartCount;
+    for (const { restartCount } of [
+      ...(status.initContainerStatuses ?? []),
+      ...(status.containerStatuses ?? []),
+    ])
+      restarts += restartCount;
   }
   return backoffLimit === 0 ? restarts > 0 : restarts >= backoffLimit;
 }
 
 /** Milliseconds until activeDeadlineSeconds; 0 when it has passed; undefined when there is none, or the job is not running. */
-export function deadlineInMs(job: Job, { startedMs, nowMs }: { readonly startedMs: number | undefined; readonly nowMs: number }): number | undefined {
+export function deadlineInMs(
+  job: Job,
+  { startedMs, nowMs }: { readonly startedMs: number | undefined; readonly nowMs: number },
+): number | undefined {
   const { activeDeadlineSeconds } = job.spec!;
   if (activeDeadlineSeconds === undefined || startedMs === undefined || isSuspended(job)) return undefined;
   return Math.max(0, startedMs + activeDeadlineSeconds * 1000 - nowMs);

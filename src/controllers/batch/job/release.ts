@@ -9,7 +9,11 @@ import { TRACKING, hasTrackingFinalizer } from './model.ts';
 /** Uids of the job's pods whose finalizer was taken away and that the cache still shows with it. Call once in a reconcile, before releasing. */
 export function releasedPods({ memory, key }: ReconcileContext, all: readonly Pod[]): ReadonlySet<string> {
   const known = memory.get(`released/${key}`) as ReadonlySet<string> | undefined;
-  const released = new Set(all.filter((pod) => known?.has(pod.metadata!.uid!) && hasTrackingFinalizer(pod)).map(({ metadata }) => metadata!.uid!));
+  const released = new Set(
+    all
+      .filter((pod) => known?.has(pod.metadata!.uid!) && hasTrackingFinalizer(pod))
+      .map(({ metadata }) => metadata!.uid!),
+  );
   memory.set(`released/${key}`, released);
   return new Set(released);
 }
@@ -20,7 +24,12 @@ export async function releasePod({ api, memory, key }: ReconcileContext, pod: Po
   try {
     await api.patch(pods, nameOf(pod), { type: 'strategic', patch });
   } catch (error) {
-    if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict') && !isStatusError(error, 'Invalid')) throw error;
+    if (
+      !isStatusError(error, 'NotFound') &&
+      !isStatusError(error, 'Conflict') &&
+      !isStatusError(error, 'Invalid')
+    )
+      throw error;
   }
   (memory.get(`released/${key}`) as Set<string> | undefined)?.add(pod.metadata!.uid!);
 }

@@ -37,7 +37,9 @@ export interface Outcome {
 export function newestJob({ memory, key }: ReconcileContext, cached: Job): Job {
   const written = memory.get(`written/${key}`) as Job | undefined;
   if (!written || written.metadata!.uid !== cached.metadata!.uid) return cached;
-  return BigInt(written.metadata!.resourceVersion!) > BigInt(cached.metadata!.resourceVersion!) ? written : cached;
+  return BigInt(written.metadata!.resourceVersion!) > BigInt(cached.metadata!.resourceVersion!)
+    ? written
+    : cached;
 }
 
 export function forgetTracking(context: ReconcileContext): void {
@@ -79,7 +81,9 @@ class Ledger {
     this.#outcome = outcome;
     this.#job = view.job;
     this.#now = formatTime(view.nowMs);
-    this.#tracked = new Set(view.pods.filter((pod) => view.isTracked(pod)).map(({ metadata }) => metadata!.uid!));
+    this.#tracked = new Set(
+      view.pods.filter((pod) => view.isTracked(pod)).map(({ metadata }) => metadata!.uid!),
+    );
     this.#succeededIndexes = view.succeededBefore;
     this.#status = structuredClone(view.job.status ?? {});
     this.#status.uncountedTerminatedPods ??= {};
@@ -94,14 +98,26 @@ class Ledger {
     const suspended = isSuspended(this.#job);
     const known = findCondition(this.#status.conditions, 'Suspended');
     if (suspended ? known?.status === 'True' : known === undefined || known.status === 'False') return;
-    this.#condition({ type: 'Suspended', status: suspended ? 'True' : 'False', reason: suspended ? 'JobSuspended' : 'JobResumed', message: suspended ? 'Job suspended' : 'Job resumed' });
-    this.#events.push({ reason: suspended ? 'Suspended' : 'Resumed', message: suspended ? 'Job suspended' : 'Job resumed' });
+    this.#condition({
+      type: 'Suspended',
+      status: suspended ? 'True' : 'False',
+      reason: suspended ? 'JobSuspended' : 'JobResumed',
+      message: suspended ? 'Job suspended' : 'Job resumed',
+    });
+    this.#events.push({
+      reason: suspended ? 'Suspended' : 'Resumed',
+      message: suspended ? 'Job suspended' : 'Job resumed',
+    });
     // The deadline runs from here.
     if (!suspended) this.#status.startTime = this.#now;
   }
 
   #condition(condition: Pick<JobCondition, 'type' | 'status' | 'reason' | 'message'>): void {
-    this.#status.conditions = withCondition<JobCondition>(this.#status.conditions, { ...condition, lastProbeTime: this.#now, lastTransitionTime: this.#now });
+    this.#status.conditions = withCondition<JobCondition>(this.#status.conditions, {
+      ...condition,
+      lastProbeTime: this.#now,
+      lastTransitionTime: this.#now,
+    });
   }
 
   /** Counts the pods whose finalizers are gone. */
@@ -110,7 +126,8 @@ class Ledger {
     for (const field of ['succeeded', 'failed'] as const) {
       const all = uncounted[field] ?? [];
       const left = all.filter((uid) => this.#tracked.has(uid));
-      if (left.length < all.length) this.#status[field] = (this.#status[field] ?? 0) + all.length - left.length;
+      if (left.length < all.length)
+        this.#status[field] = (this.#status[field] ?? 0) + all.length - left.length;
       if (left.length > 0) uncounted[field] = left;
       else delete uncounted[field];
     }
@@ -119,7 +136,8 @@ class Ledger {
   /** Names the pods that ended and are not counted. Answers those whose finalizer can go. */
   enterEnded(): Pod[] {
     const { job } = this.#view;
-    const release: Pod[] = [], newIndexes: number[] = [];
+    const release: Pod[] = [],
+      newIndexes: number[] = [];
     const delayed = this.#delayed();
     for (const pod of this.#view.pods) {
       const uid = pod.metadata!.uid!;
@@ -129,7 +147,8 @@ class Ledger {
         const index = completionIndex(pod);
         if (!isIndexed(job)) this.#enter('succeeded', uid);
         else if (countsFor(pod, job) && !this.#succeededIndexes.has(index!)) newIndexes.push(index!);
-      } else if (this.#isFailure(pod) && countsFor(pod, job) && counts(job.spec!.podFailurePolicy, pod)) this.#enter('failed', uid);
+      } else if (this.#isFailure(pod) && countsFor(pod, job) && counts(job.spec!.podFailurePolicy, pod))
+        this.#enter('failed', uid);
       release.push(pod);
       const { succeeded = [], failed = [] } = this.#status.uncountedTerminatedPods!;
       if (succeeded.length + failed.length + newIndexes.length < MAX_UNCOUNTED) continue;
@@ -165,17 +184,24 @@ class Ledger {
   /** Ended, or nothing more is expected of it. */
   #mayGo(pod: Pod): boolean {
     const { job, spec } = this.#view;
-    return this.#outcome.ending !== undefined || job.metadata?.deletionTimestamp !== undefined || pod.status?.phase === 'Succeeded' || isFailed(pod, spec);
+    return (
+      this.#outcome.ending !== undefined ||
+      job.metadata?.deletionTimestamp !== undefined ||
+      pod.status?.phase === 'Succeeded' ||
+      isFailed(pod, spec)
+    );
   }
 
   /** The last failed pod of an index stays until the next is there: it tells how often the index failed. */
   #delayed(): Set<string> {
     const { spec, newFailed, active, succeededIndexes, failedIndexes, job } = this.#view;
     const delayed = new Set<string>();
-    if (spec.backoffLimitPerIndex === undefined || this.#outcome.ending || job.metadata?.deletionTimestamp) return delayed;
+    if (spec.backoffLimitPerIndex === undefined || this.#outcome.ending || job.metadata?.deletionTimestamp)
+      return delayed;
     const busy = new Set(active.map(completionIndex));
     for (const index of new Set(newFailed.map(completionIndex))) {
-      if (index === undefined || busy.has(index) || succeededIndexes.has(index) || failedIndexes.has(index)) continue;
+      if (index === undefined || busy.has(index) || succeededIndexes.has(index) || failedIndexes.has(index))
+        continue;
       delayed.add(this.#view.lastFailed(index)!.metadata!.uid!);
     }
     return delayed;
@@ -188,10 +214,12 @@ class Ledger {
 
   /** Answers what went wrong. */
   async release(ended: readonly Pod[]): Promise<unknown> {
-    const outcomes = await Promise.allSettled(ended.map(async (pod) => {
-      await releasePod(this.#context, pod);
-      this.#tracked.delete(pod.metadata!.uid!);
-    }));
+    const outcomes = await Promise.allSettled(
+      ended.map(async (pod) => {
+        await releasePod(this.#context, pod);
+        this.#tracked.delete(pod.metadata!.uid!);
+      }),
+    );
     return outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
   }
 
@@ -199,16 +227,31 @@ class Ledger {
   finish(): boolean {
     const { ending } = this.#outcome;
     const { uncountedTerminatedPods: { succeeded = [], failed = [] } = {}, active = 0 } = this.#status;
-    if (!ending || this.#isFull || succeeded.length + failed.length > 0 || active > 0 || (this.#status.terminating ?? 0) > 0) return false;
+    if (
+      !ending ||
+      this.#isFull ||
+      succeeded.length + failed.length > 0 ||
+      active > 0 ||
+      (this.#status.terminating ?? 0) > 0
+    )
+      return false;
     const isSuccess = ending.type === 'SuccessCriteriaMet';
-    this.#condition({ type: isSuccess ? 'Complete' : 'Failed', status: 'True', reason: ending.reason, message: ending.message });
+    this.#condition({
+      type: isSuccess ? 'Complete' : 'Failed',
+      status: 'True',
+      reason: ending.reason,
+      message: ending.message,
+    });
     if (isSuccess) this.#status.completionTime = this.#now;
     return true;
   }
 
   async write(): Promise<void> {
     if (!isDeepStrictEqual(withoutZeros(this.#status), withoutZeros(this.#job.status))) {
-      this.#job = await this.#context.api.updateStatus(jobs, { ...this.#job, status: structuredClone(this.#status) });
+      this.#job = await this.#context.api.updateStatus(jobs, {
+        ...this.#job,
+        status: structuredClone(this.#status),
+      });
       this.#context.memory.set(`written/${this.#context.key}`, this.#job);
     }
     for (const event of this.#events) this.#context.events.event(this.#job, { type: 'Normal', ...event });
@@ -221,7 +264,11 @@ class Ledger {
     const { reason, message, type } = this.#outcome.ending!;
     if (type === 'FailureTarget') return events.event(this.#job, { type: 'Warning', reason, message });
     if (completions !== undefined && (this.#status.succeeded ?? 0) > completions) {
-      events.event(this.#job, { type: 'Warning', reason: 'TooManySucceededPods', message: 'Too many succeeded pods running after completion count reached' });
+      events.event(this.#job, {
+        type: 'Warning',
+        reason: 'TooManySucceededPods',
+        message: 'Too many succeeded pods running after completion count reached',
+      });
     }
     events.event(this.#job, { type: 'Normal', reason: 'Completed', message: 'Job completed' });
   }
@@ -229,5 +276,9 @@ class Ledger {
 
 /** Counts of 0 and absent ones are the same, but for the two that are pointers. */
 function withoutZeros(status: JobStatus | undefined): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(status ?? {}).filter(([name, value]) => value !== undefined && (value !== 0 || name === 'ready' || name === 'terminating')));
+  return Object.fromEntries(
+    Object.entries(status ?? {}).filter(
+      ([name, value]) => value !== undefined && (value !== 0 || name === 'ready' || name === 'terminating'),
+    ),
+  );
 }

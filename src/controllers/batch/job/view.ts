@@ -4,7 +4,21 @@ import { timeMs } from '#machinery/time.ts';
 import { isPodActive, isPodReady, isPodTerminating } from '../../pods.ts';
 import { counts, judge } from './failure-policy.ts';
 import { IndexSet } from './indexes.ts';
-import { INDEX_FAILURES, INDEX_IGNORED_FAILURES, completionIndex, countIn, countsFor, deadlineInMs, finishedMs, hasTrackingFinalizer, isFailed, isIndexed, isSuspended, restartsExceed, trueCondition } from './model.ts';
+import {
+  INDEX_FAILURES,
+  INDEX_IGNORED_FAILURES,
+  completionIndex,
+  countIn,
+  countsFor,
+  deadlineInMs,
+  finishedMs,
+  hasTrackingFinalizer,
+  isFailed,
+  isIndexed,
+  isSuspended,
+  restartsExceed,
+  trueCondition,
+} from './model.ts';
 
 /** How a job is going to end. The condition of this type comes first; the final one follows when no pod runs any more. */
 export interface Ending {
@@ -33,7 +47,14 @@ export class JobView {
   readonly #released: ReadonlySet<string>;
 
   /** released: uids of pods whose finalizer was taken away, which the cache may not show yet. */
-  constructor(job: Job, { pods, released, nowMs }: { readonly pods: readonly Pod[]; readonly released: ReadonlySet<string>; readonly nowMs: number }) {
+  constructor(
+    job: Job,
+    {
+      pods,
+      released,
+      nowMs,
+    }: { readonly pods: readonly Pod[]; readonly released: ReadonlySet<string>; readonly nowMs: number },
+  ) {
     this.job = job;
     this.spec = job.spec!;
     this.pods = pods;
@@ -43,15 +64,39 @@ export class JobView {
     this.terminating = pods.filter(isPodTerminating).length;
     this.ready = this.active.filter(isPodReady).length;
     const { uncountedTerminatedPods, succeeded = 0, failed = 0 } = job.status ?? {};
-    this.uncounted = { succeeded: new Set(uncountedTerminatedPods?.succeeded), failed: new Set(uncountedTerminatedPods?.failed) };
-    this.newSucceeded = pods.filter((pod) => pod.status?.phase === 'Succeeded' && this.isTracked(pod) && countsFor(pod, job) && !this.uncounted.succeeded.has(pod.metadata!.uid!));
-    this.newFailed = pods.filter((pod) => isFailed(pod, this.spec) && this.isTracked(pod) && countsFor(pod, job) && !this.uncounted.failed.has(pod.metadata!.uid!));
+    this.uncounted = {
+      succeeded: new Set(uncountedTerminatedPods?.succeeded),
+      failed: new Set(uncountedTerminatedPods?.failed),
+    };
+    this.newSucceeded = pods.filter(
+      (pod) =>
+        pod.status?.phase === 'Succeeded' &&
+        this.isTracked(pod) &&
+        countsFor(pod, job) &&
+        !this.uncounted.succeeded.has(pod.metadata!.uid!),
+    );
+    this.newFailed = pods.filter(
+      (pod) =>
+        isFailed(pod, this.spec) &&
+        this.isTracked(pod) &&
+        countsFor(pod, job) &&
+        !this.uncounted.failed.has(pod.metadata!.uid!),
+    );
     const completions = this.spec.completions ?? 0;
-    this.succeededBefore = isIndexed(job) ? IndexSet.parse(job.status?.completedIndexes, completions) : IndexSet.empty;
-    this.succeededIndexes = this.succeededBefore.with(isIndexed(job) ? this.newSucceeded.map((pod) => completionIndex(pod)!) : []);
+    this.succeededBefore = isIndexed(job)
+      ? IndexSet.parse(job.status?.completedIndexes, completions)
+      : IndexSet.empty;
+    this.succeededIndexes = this.succeededBefore.with(
+      isIndexed(job) ? this.newSucceeded.map((pod) => completionIndex(pod)!) : [],
+    );
     this.failedIndexes = this.#failedIndexes();
-    this.succeeded = isIndexed(job) ? this.succeededIndexes.size : succeeded + this.newSucceeded.length + this.uncounted.succeeded.size;
-    this.failed = failed + this.newFailed.filter((pod) => counts(this.spec.podFailurePolicy, pod)).length + this.uncounted.failed.size;
+    this.succeeded = isIndexed(job)
+      ? this.succeededIndexes.size
+      : succeeded + this.newSucceeded.length + this.uncounted.succeeded.size;
+    this.failed =
+      failed +
+      this.newFailed.filter((pod) => counts(this.spec.podFailurePolicy, pod)).length +
+      this.uncounted.failed.size;
   }
 
   /** It has not been accounted for: its finalizer is there. */
@@ -62,7 +107,9 @@ export class JobView {
   /** The failed pod of the index that knows most of its failures. */
   lastFailed(index: number): Pod | undefined {
     const weight = (pod: Pod): number => countIn(pod, INDEX_FAILURES) + countIn(pod, INDEX_IGNORED_FAILURES);
-    return this.newFailed.filter((pod) => completionIndex(pod) === index).sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
+    return this.newFailed
+      .filter((pod) => completionIndex(pod) === index)
+      .sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
   }
 
   /** A job that was suspended until now starts anew. */
@@ -83,12 +130,18 @@ export class JobView {
 
   #failure(): Ending | undefined {
     for (const pod of this.pods) {
-      const verdict = isFailed(pod, this.spec) && this.isTracked(pod) ? judge(this.spec.podFailurePolicy, pod) : undefined;
+      const verdict =
+        isFailed(pod, this.spec) && this.isTracked(pod) ? judge(this.spec.podFailurePolicy, pod) : undefined;
       if (verdict?.action === 'FailJob') return failure('PodFailurePolicy', verdict.message);
     }
-    const limit = this.spec.backoffLimitPerIndex === undefined ? this.spec.backoffLimit ?? 6 : this.spec.backoffLimit ?? 2 ** 31 - 1;
-    if (this.failed > limit || restartsExceed(this.job, this.pods)) return failure('BackoffLimitExceeded', 'Job has reached the specified backoff limit');
-    if (deadlineInMs(this.job, { startedMs: this.startedMs, nowMs: this.nowMs }) === 0) return failure('DeadlineExceeded', 'Job was active longer than specified deadline');
+    const limit =
+      this.spec.backoffLimitPerIndex === undefined
+        ? (this.spec.backoffLimit ?? 6)
+        : (this.spec.backoffLimit ?? 2 ** 31 - 1);
+    if (this.failed > limit || restartsExceed(this.job, this.pods))
+      return failure('BackoffLimitExceeded', 'Job has reached the specified backoff limit');
+    if (deadlineInMs(this.job, { startedMs: this.startedMs, nowMs: this.nowMs }) === 0)
+      return failure('DeadlineExceeded', 'Job was active longer than specified deadline');
     return undefined;
   }
 
@@ -96,13 +149,24 @@ export class JobView {
     if (!isIndexed(this.job)) return undefined;
     const { maxFailedIndexes, completions = 0, successPolicy } = this.spec;
     if (this.failedIndexes.size > 0) {
-      if (maxFailedIndexes !== undefined && this.failedIndexes.size > maxFailedIndexes) return failure('MaxFailedIndexesExceeded', 'Job has exceeded the specified maximal number of failed indexes');
-      if (this.failedIndexes.size + this.succeededIndexes.size >= completions) return failure('FailedIndexes', 'Job has failed indexes');
+      if (maxFailedIndexes !== undefined && this.failedIndexes.size > maxFailedIndexes)
+        return failure(
+          'MaxFailedIndexesExceeded',
+          'Job has exceeded the specified maximal number of failed indexes',
+        );
+      if (this.failedIndexes.size + this.succeededIndexes.size >= completions)
+        return failure('FailedIndexes', 'Job has failed indexes');
     }
     for (const [index, { succeededIndexes, succeededCount }] of (successPolicy?.rules ?? []).entries()) {
-      const wanted = succeededIndexes === undefined ? undefined : IndexSet.parse(succeededIndexes, completions);
+      const wanted =
+        succeededIndexes === undefined ? undefined : IndexSet.parse(succeededIndexes, completions);
       const have = wanted ? this.succeededIndexes.countOf(wanted) : this.succeededIndexes.size;
-      if (have > 0 && have >= (succeededCount ?? wanted?.size ?? completions)) return { type: 'SuccessCriteriaMet', reason: 'SuccessPolicy', message: `Matched rules at index ${index}` };
+      if (have > 0 && have >= (succeededCount ?? wanted?.size ?? completions))
+        return {
+          type: 'SuccessCriteriaMet',
+          reason: 'SuccessPolicy',
+          message: `Matched rules at index ${index}`,
+        };
     }
     return undefined;
   }
@@ -113,9 +177,14 @@ export class JobView {
     if (limit === undefined) return IndexSet.empty;
     const failed = this.newFailed.filter((pod) => {
       const verdict = judge(podFailurePolicy, pod);
-      return verdict?.action === 'FailIndex' || (verdict?.action !== 'Ignore' && countIn(pod, INDEX_FAILURES) >= limit);
+      return (
+        verdict?.action === 'FailIndex' ||
+        (verdict?.action !== 'Ignore' && countIn(pod, INDEX_FAILURES) >= limit)
+      );
     });
-    return IndexSet.parse(this.job.status?.failedIndexes, completions).with(failed.map((pod) => completionIndex(pod)!).filter((index) => !this.succeededIndexes.has(index)));
+    return IndexSet.parse(this.job.status?.failedIndexes, completions).with(
+      failed.map((pod) => completionIndex(pod)!).filter((index) => !this.succeededIndexes.has(index)),
+    );
   }
 }
 

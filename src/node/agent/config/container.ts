@@ -33,24 +33,44 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
   const { pod, container, restartCount, environment } = options;
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
   const values = new Map(environment.map((variable) => [variable.name, variable.value]));
-  const expanded = (texts: readonly string[] = []): string[] => texts.map((text) => expand(text, (variable) => values.get(variable)));
+  const expanded = (texts: readonly string[] = []): string[] =>
+    texts.map((text) => expand(text, (variable) => values.get(variable)));
   return {
     metadata: { name: container.name, attempt: restartCount },
     image: { image: options.imageRef, userSpecifiedImage: container.image ?? '' },
-    command: expanded(container.command), args: expanded(container.args), workingDir: container.workingDir ?? '',
+    command: expanded(container.command),
+    args: expanded(container.args),
+    workingDir: container.workingDir ?? '',
     envs: environment.map(({ name: key, value }) => ({ key, value: Buffer.from(value) })),
     mounts: options.mounts,
-    labels: { [LABELS.containerName]: container.name, [LABELS.podName]: name, [LABELS.podNamespace]: namespace, [LABELS.podUID]: uid },
+    labels: {
+      [LABELS.containerName]: container.name,
+      [LABELS.podName]: name,
+      [LABELS.podNamespace]: namespace,
+      [LABELS.podUID]: uid,
+    },
     annotations: {
-      [ANNOTATIONS.hash]: containerHash(container), [ANNOTATIONS.restartCount]: String(restartCount),
+      [ANNOTATIONS.hash]: containerHash(container),
+      [ANNOTATIONS.restartCount]: String(restartCount),
       ...(options.round ? { [ANNOTATIONS.round]: String(options.round) } : {}),
       [ANNOTATIONS.terminationMessagePath]: container.terminationMessagePath ?? '/dev/termination-log',
       [ANNOTATIONS.terminationMessagePolicy]: container.terminationMessagePolicy ?? 'File',
       [ANNOTATIONS.podTerminationGracePeriod]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),
     },
     logPath: containerLogPath(container.name, restartCount),
-    stdin: container.stdin ?? false, stdinOnce: container.stdinOnce ?? false, tty: container.tty ?? false,
-    linux: { resources: options.resources, securityContext: containerSecurity({ pod, container, seccompDir: options.seccompDir, targetId: options.targetId, ...(options.imageUser ? { imageUser: options.imageUser } : {}) }) },
+    stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
+    tty: container.tty ?? false,
+    linux: {
+      resources: options.resources,
+      securityContext: containerSecurity({
+        pod,
+        container,
+        seccompDir: options.seccompDir,
+        targetId: options.targetId,
+        ...(options.imageUser ? { imageUser: options.imageUser } : {}),
+      }),
+    },
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal as Signal } : {}),
   };
 }

@@ -2,7 +2,11 @@
 import type { Pod } from '#api/types.ts';
 import type { CriInput, DNSConfig } from '../../cri/types.ts';
 
-export interface ResolvConf { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] }
+export interface ResolvConf {
+  readonly servers: readonly string[];
+  readonly searches: readonly string[];
+  readonly options: readonly string[];
+}
 
 export interface DnsOptions {
   readonly clusterDNS: readonly string[];
@@ -22,7 +26,8 @@ export function parseResolvConf(text: string): ResolvConf {
   for (const line of text.split('\n')) {
     const [keyword, ...values] = line.trim().split(/\s+/);
     if (keyword === 'nameserver' && values[0]) servers.push(values[0]);
-    else if (keyword === 'search') searches = values.map((name) => (name.length > 1 ? name.replace(/\.$/, '') : name));
+    else if (keyword === 'search')
+      searches = values.map((name) => (name.length > 1 ? name.replace(/\.$/, '') : name));
     else if (keyword === 'options') options = [...options, ...values];
   }
   return { servers, searches, options };
@@ -30,15 +35,33 @@ export function parseResolvConf(text: string): ResolvConf {
 
 export function podDns(pod: Pod, { clusterDNS, clusterDomain, host }: DnsOptions): CriInput<DNSConfig> {
   const { dnsPolicy = 'ClusterFirst', hostNetwork = false, dnsConfig } = pod.spec ?? {};
-  const cluster = clusterDNS.length > 0 && (dnsPolicy === 'ClusterFirstWithHostNet' || (dnsPolicy === 'ClusterFirst' && !hostNetwork));
+  const cluster =
+    clusterDNS.length > 0 &&
+    (dnsPolicy === 'ClusterFirstWithHostNet' || (dnsPolicy === 'ClusterFirst' && !hostNetwork));
   const namespace = pod.metadata?.namespace ?? 'default';
-  const base: ResolvConf = dnsPolicy === 'None' ? { servers: [], searches: [], options: [] } : cluster
-    ? { servers: clusterDNS, searches: [...new Set([`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain, ...host.searches])], options: ['ndots:5'] }
-    : host;
-  const ownOptions = (dnsConfig?.options ?? []).map(({ name = '', value }) => (value === undefined || value === '' ? name : `${name}:${value}`));
+  const base: ResolvConf =
+    dnsPolicy === 'None'
+      ? { servers: [], searches: [], options: [] }
+      : cluster
+        ? {
+            servers: clusterDNS,
+            searches: [
+              ...new Set([
+                `${namespace}.svc.${clusterDomain}`,
+                `svc.${clusterDomain}`,
+                clusterDomain,
+                ...host.searches,
+              ]),
+            ],
+            options: ['ndots:5'],
+          }
+        : host;
+  const ownOptions = (dnsConfig?.options ?? []).map(({ name = '', value }) =>
+    value === undefined || value === '' ? name : `${name}:${value}`,
+  );
   return {
-    servers: [...new Set([...base.servers, ...dnsConfig?.nameservers ?? []])].slice(0, MAX_SERVERS),
-    searches: [...new Set([...base.searches, ...dnsConfig?.searches ?? []])].slice(0, MAX_SEARCHES),
+    servers: [...new Set([...base.servers, ...(dnsConfig?.nameservers ?? [])])].slice(0, MAX_SERVERS),
+    searches: [...new Set([...base.searches, ...(dnsConfig?.searches ?? [])])].slice(0, MAX_SEARCHES),
     options: mergeOptions(base.options, ownOptions),
   };
 }
@@ -49,7 +72,10 @@ function mergeOptions(base: readonly string[], own: readonly string[]): string[]
   return [...byName.values()];
 }
 
-export interface PodHostname { readonly hostname: string; /** '' without a subdomain. */ readonly domain: string }
+export interface PodHostname {
+  readonly hostname: string;
+  /** '' without a subdomain. */ readonly domain: string;
+}
 
 export function podHostname(pod: Pod, clusterDomain: string): PodHostname {
   const { hostname, subdomain, hostnameOverride } = pod.spec ?? {};
@@ -60,9 +86,13 @@ export function podHostname(pod: Pod, clusterDomain: string): PodHostname {
 }
 
 const HEADER = '# Kubernetes-managed hosts file.\n';
-const LOCAL = '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n';
+const LOCAL =
+  '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n';
 
-export function hostsFile(pod: Pod, { podIPs, name }: { readonly podIPs: readonly string[]; readonly name: PodHostname }): string {
+export function hostsFile(
+  pod: Pod,
+  { podIPs, name }: { readonly podIPs: readonly string[]; readonly name: PodHostname },
+): string {
   const names = name.domain ? `${name.hostname}.${name.domain}\t${name.hostname}` : name.hostname;
   return HEADER + LOCAL + podIPs.map((ip) => `${ip}\t${names}\n`).join('') + aliases(pod);
 }

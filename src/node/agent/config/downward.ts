@@ -18,43 +18,67 @@ export interface DownwardContext {
 }
 
 /** Throws ConfigError for a field that is not offered. */
-export function fieldValue({ fieldPath }: ObjectFieldSelector, { pod, podIPs, hostIPs, nodeName }: DownwardContext): string {
+export function fieldValue(
+  { fieldPath }: ObjectFieldSelector,
+  { pod, podIPs, hostIPs, nodeName }: DownwardContext,
+): string {
   const meta = pod.metadata ?? {};
   const subscript = /^metadata\.(labels|annotations)\['(.*)'\]$/.exec(fieldPath);
-  if (subscript) return (subscript[1] === 'labels' ? meta.labels : meta.annotations)?.[subscript[2] ?? ''] ?? '';
+  if (subscript)
+    return (subscript[1] === 'labels' ? meta.labels : meta.annotations)?.[subscript[2] ?? ''] ?? '';
   switch (fieldPath) {
-    case 'metadata.name': return meta.name ?? '';
-    case 'metadata.namespace': return meta.namespace ?? '';
-    case 'metadata.uid': return meta.uid ?? '';
-    case 'metadata.labels': return formatMap(meta.labels);
-    case 'metadata.annotations': return formatMap(meta.annotations);
-    case 'spec.nodeName': return pod.spec?.nodeName ?? nodeName;
-    case 'spec.serviceAccountName': return pod.spec?.serviceAccountName ?? '';
-    case 'status.hostIP': return hostIPs[0] ?? '';
-    case 'status.hostIPs': return hostIPs.join(',');
-    case 'status.podIP': return podIPs[0] ?? '';
-    case 'status.podIPs': return podIPs.join(',');
-    default: throw new ConfigError(`unsupported fieldPath: ${fieldPath}`);
+    case 'metadata.name':
+      return meta.name ?? '';
+    case 'metadata.namespace':
+      return meta.namespace ?? '';
+    case 'metadata.uid':
+      return meta.uid ?? '';
+    case 'metadata.labels':
+      return formatMap(meta.labels);
+    case 'metadata.annotations':
+      return formatMap(meta.annotations);
+    case 'spec.nodeName':
+      return pod.spec?.nodeName ?? nodeName;
+    case 'spec.serviceAccountName':
+      return pod.spec?.serviceAccountName ?? '';
+    case 'status.hostIP':
+      return hostIPs[0] ?? '';
+    case 'status.hostIPs':
+      return hostIPs.join(',');
+    case 'status.podIP':
+      return podIPs[0] ?? '';
+    case 'status.podIPs':
+      return podIPs.join(',');
+    default:
+      throw new ConfigError(`unsupported fieldPath: ${fieldPath}`);
   }
 }
 
 /** Sorted 'key="value"' lines, values quoted as Go does. */
 function formatMap(map: Readonly<Record<string, string>> | undefined): string {
-  return Object.keys(map ?? {}).sort().map((key) => `${key}=${JSON.stringify(map?.[key])}`).join('\n');
+  return Object.keys(map ?? {})
+    .sort()
+    .map((key) => `${key}=${JSON.stringify(map?.[key])}`)
+    .join('\n');
 }
 
 const PATTERN = /^(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-.+)$/;
 
 /** Rounded up to whole divisors. Throws ConfigError. */
-export function resourceFieldValue({ resource, containerName, divisor }: ResourceFieldSelector, { pod, allocatable }: DownwardContext, ownName = ''): string {
+export function resourceFieldValue(
+  { resource, containerName, divisor }: ResourceFieldSelector,
+  { pod, allocatable }: DownwardContext,
+  ownName = '',
+): string {
   const container = findContainer(pod, containerName || ownName);
   if (!container) throw new ConfigError(`container ${containerName || ownName} not found`);
   const [, kind, name = ''] = PATTERN.exec(resource) ?? [];
   if (!kind) throw new ConfigError(`unsupported container resource : ${resource}`);
   const { limits, requests } = container.resources ?? {};
-  const text = kind === 'limits' ? limits?.[name] ?? allocatable[name] : requests?.[name] ?? limits?.[name];
+  const text =
+    kind === 'limits' ? (limits?.[name] ?? allocatable[name]) : (requests?.[name] ?? limits?.[name]);
   const amount = (text === undefined ? undefined : tryParseQuantity(text)) ?? Quantity.zero;
-  const unit = divisor && divisor !== '0' ? tryParseQuantity(divisor) ?? Quantity.of(1) : Quantity.of(1);
+  const unit = divisor && divisor !== '0' ? (tryParseQuantity(divisor) ?? Quantity.of(1)) : Quantity.of(1);
   if (name === 'cpu') return String(Math.ceil(amount.milliValue() / unit.milliValue()));
   return String(Math.ceil(amount.value() / unit.value()));
 }

@@ -21,7 +21,11 @@ export interface EnvironmentOptions {
 export interface ContainerEnvironment {
   readonly variables: readonly EnvironmentVariable[];
   /** Keys of envFrom that are no variable names: skipped, said in an event. */
-  readonly invalid: readonly { readonly kind: string; readonly name: string; readonly keys: readonly string[] }[];
+  readonly invalid: readonly {
+    readonly kind: string;
+    readonly name: string;
+    readonly keys: readonly string[];
+  }[];
 }
 
 /** Throws ConfigError. */
@@ -30,25 +34,37 @@ export async function containerEnvironment(options: EnvironmentOptions): Promise
   const { pod } = context;
   const result = new Map<string, string>();
   const invalid = await addFromSources(options, result);
-  const links = serviceEnvironment(services, { namespace: pod.metadata?.namespace ?? '', enableServiceLinks: pod.spec?.enableServiceLinks ?? true });
+  const links = serviceEnvironment(services, {
+    namespace: pod.metadata?.namespace ?? '',
+    enableServiceLinks: pod.spec?.enableServiceLinks ?? true,
+  });
   const linked = new Map(links.map(({ name, value }) => [name, value]));
   for (const variable of container.env ?? []) {
-    const value = variable.valueFrom ? await referencedValue(variable, options) : expand(variable.value ?? '', (name) => result.get(name) ?? linked.get(name));
+    const value = variable.valueFrom
+      ? await referencedValue(variable, options)
+      : expand(variable.value ?? '', (name) => result.get(name) ?? linked.get(name));
     if (value !== undefined) result.set(variable.name, value);
   }
   for (const [name, value] of linked) if (!result.has(name)) result.set(name, value);
   return { variables: [...result].map(([name, value]) => ({ name, value })), invalid };
 }
 
-async function addFromSources({ container, context, objects }: EnvironmentOptions, result: Map<string, string>): Promise<ContainerEnvironment['invalid']> {
+async function addFromSources(
+  { container, context, objects }: EnvironmentOptions,
+  result: Map<string, string>,
+): Promise<ContainerEnvironment['invalid']> {
   const namespace = context.pod.metadata?.namespace ?? '';
   const invalid: { kind: string; name: string; keys: string[] }[] = [];
   for (const { prefix = '', configMapRef, secretRef } of container.envFrom ?? []) {
     const reference = configMapRef ?? secretRef;
     if (!reference) continue;
     const name = reference.name ?? '';
-    const object = configMapRef ? await objects.configMap(namespace, name) : await objects.secret(namespace, name);
-    const data = configMapRef ? (object as ConfigMap | undefined)?.data : decodeSecret(object as Secret | undefined);
+    const object = configMapRef
+      ? await objects.configMap(namespace, name)
+      : await objects.secret(namespace, name);
+    const data = configMapRef
+      ? (object as ConfigMap | undefined)?.data
+      : decodeSecret(object as Secret | undefined);
     if (!object) {
       if (reference.optional) continue;
       throw new ConfigError(`${configMapRef ? 'configmap' : 'secret'} "${name}" not found`);
@@ -58,7 +74,8 @@ async function addFromSources({ container, context, objects }: EnvironmentOption
       if (isVariableName(prefix + key)) result.set(prefix + key, data?.[key] ?? '');
       else bad.push(key);
     }
-    if (bad.length > 0) invalid.push({ kind: configMapRef ? 'ConfigMap' : 'Secret', name: `${namespace}/${name}`, keys: bad });
+    if (bad.length > 0)
+      invalid.push({ kind: configMapRef ? 'ConfigMap' : 'Secret', name: `${namespace}/${name}`, keys: bad });
   }
   return invalid;
 }
@@ -68,25 +85,40 @@ function isVariableName(name: string): boolean {
   return name !== '' && /^[ -<>-~]+$/.test(name);
 }
 
-async function referencedValue({ valueFrom, name: variable }: EnvVar, { container, context, objects }: EnvironmentOptions): Promise<string | undefined> {
+async function referencedValue(
+  { valueFrom, name: variable }: EnvVar,
+  { container, context, objects }: EnvironmentOptions,
+): Promise<string | undefined> {
   const namespace = context.pod.metadata?.namespace ?? '';
   const { fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef, fileKeyRef } = valueFrom ?? {};
   if (fieldRef) return fieldValue(fieldRef, context);
   if (resourceFieldRef) return resourceFieldValue(resourceFieldRef, context, container.name);
-  if (fileKeyRef) throw new ConfigError(`environment variable ${variable}: fileKeyRef is not supported by this node`);
+  if (fileKeyRef)
+    throw new ConfigError(`environment variable ${variable}: fileKeyRef is not supported by this node`);
   const reference = configMapKeyRef ?? secretKeyRef;
   if (!reference) return '';
   const { name = '', key, optional } = reference;
   const kind = configMapKeyRef ? 'ConfigMap' : 'Secret';
-  const object = configMapKeyRef ? await objects.configMap(namespace, name) : await objects.secret(namespace, name);
-  const data = !object ? undefined : configMapKeyRef ? (object as ConfigMap).data : decodeSecret(object as Secret);
+  const object = configMapKeyRef
+    ? await objects.configMap(namespace, name)
+    : await objects.secret(namespace, name);
+  const data = !object
+    ? undefined
+    : configMapKeyRef
+      ? (object as ConfigMap).data
+      : decodeSecret(object as Secret);
   if (!object && !optional) throw new ConfigError(`${kind.toLowerCase()} "${name}" not found`);
   const value = data?.[key];
-  if (value === undefined && !optional) throw new ConfigError(`couldn't find key ${key} in ${kind} ${namespace}/${name}`);
+  if (value === undefined && !optional)
+    throw new ConfigError(`couldn't find key ${key} in ${kind} ${namespace}/${name}`);
   return value;
 }
 
 function decodeSecret(secret: Secret | undefined): Record<string, string> | undefined {
-  return secret && Object.fromEntries(Object.entries(secret.data ?? {}).map(([key, text]) => [key, Buffer.from(text, 'base64').toString()]));
+  return (
+    secret &&
+    Object.fromEntries(
+      Object.entries(secret.data ?? {}).map(([key, text]) => [key, Buffer.from(text, 'base64').toString()]),
+    )
+  );
 }
-

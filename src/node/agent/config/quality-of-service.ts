@@ -8,21 +8,33 @@ export type Amounts = Readonly<Record<string, Quantity>>;
 const COMPUTE = ['cpu', 'memory'];
 
 export function qosClassOf(spec: PodSpec): QOSClass {
-  const ofPod = spec.resources && COMPUTE.some((name) => amount(spec.resources?.requests, name) || amount(spec.resources?.limits, name));
-  const parts = ofPod ? [spec.resources] : [...spec.containers, ...spec.initContainers ?? []].map(({ resources }) => resources);
+  const ofPod =
+    spec.resources &&
+    COMPUTE.some((name) => amount(spec.resources?.requests, name) || amount(spec.resources?.limits, name));
+  const parts = ofPod
+    ? [spec.resources]
+    : [...spec.containers, ...(spec.initContainers ?? [])].map(({ resources }) => resources);
   const classes = parts.map(classOf);
   if (classes.every((one) => one === 'BestEffort')) return 'BestEffort';
   return classes.every((one) => one === 'Guaranteed') ? 'Guaranteed' : 'Burstable';
 }
 
 function classOf(resources: ResourceRequirements | undefined): QOSClass {
-  const amounts = COMPUTE.map((name) => ({ limit: amount(resources?.limits, name), request: amount(resources?.requests, name) }));
+  const amounts = COMPUTE.map((name) => ({
+    limit: amount(resources?.limits, name),
+    request: amount(resources?.requests, name),
+  }));
   if (amounts.every(({ limit, request }) => !limit && !request)) return 'BestEffort';
-  return amounts.every(({ limit, request }) => limit && (!request || request.equals(limit))) ? 'Guaranteed' : 'Burstable';
+  return amounts.every(({ limit, request }) => limit && (!request || request.equals(limit)))
+    ? 'Guaranteed'
+    : 'Burstable';
 }
 
 /** undefined for zero, too. */
-export function amount(list: Readonly<Record<string, string>> | undefined, name: string): Quantity | undefined {
+export function amount(
+  list: Readonly<Record<string, string>> | undefined,
+  name: string,
+): Quantity | undefined {
   const text = list?.[name];
   const quantity = text === undefined ? undefined : tryParseQuantity(text);
   return quantity && !quantity.isZero ? quantity : undefined;
@@ -44,15 +56,20 @@ export function podAmounts(spec: PodSpec, kind: 'requests' | 'limits'): Amounts 
     raise(peak, moment);
   }
   raise(total, peak);
-  for (const [name, text] of Object.entries(spec.resources?.[kind] ?? {})) total[name] = tryParseQuantity(text) ?? Quantity.zero;
-  if (kind === 'requests') for (const [name, text] of Object.entries(spec.overhead ?? {})) total[name] = (total[name] ?? Quantity.zero).add(tryParseQuantity(text) ?? Quantity.zero);
+  for (const [name, text] of Object.entries(spec.resources?.[kind] ?? {}))
+    total[name] = tryParseQuantity(text) ?? Quantity.zero;
+  if (kind === 'requests')
+    for (const [name, text] of Object.entries(spec.overhead ?? {}))
+      total[name] = (total[name] ?? Quantity.zero).add(tryParseQuantity(text) ?? Quantity.zero);
   return total;
 }
 
 function add(into: Record<string, Quantity>, { resources }: Container, kind: 'requests' | 'limits'): void {
-  for (const [name, text] of Object.entries(resources?.[kind] ?? {})) into[name] = (into[name] ?? Quantity.zero).add(tryParseQuantity(text) ?? Quantity.zero);
+  for (const [name, text] of Object.entries(resources?.[kind] ?? {}))
+    into[name] = (into[name] ?? Quantity.zero).add(tryParseQuantity(text) ?? Quantity.zero);
 }
 
 function raise(into: Record<string, Quantity>, by: Amounts): void {
-  for (const [name, quantity] of Object.entries(by)) if (!into[name] || quantity.compare(into[name]) > 0) into[name] = quantity;
+  for (const [name, quantity] of Object.entries(by))
+    if (!into[name] || quantity.compare(into[name]) > 0) into[name] = quantity;
 }

@@ -11,7 +11,9 @@ const MIN_SHARES = 2;
 const MAX_SHARES = 262_144;
 
 export function milliCpuToShares(milli: number): number {
-  return milli === 0 ? MIN_SHARES : Math.min(MAX_SHARES, Math.max(MIN_SHARES, Math.floor((milli * 1024) / 1000)));
+  return milli === 0
+    ? MIN_SHARES
+    : Math.min(MAX_SHARES, Math.max(MIN_SHARES, Math.floor((milli * 1024) / 1000)));
 }
 
 /** 0: no quota. */
@@ -36,16 +38,30 @@ export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBy
   return Math.min(999, Math.max(3, score));
 }
 
-export interface ResourceOptions { readonly spec: PodSpec; readonly container: Container; readonly machineMemoryBytes: number; readonly cgroupVersion: 1 | 2 }
+export interface ResourceOptions {
+  readonly spec: PodSpec;
+  readonly container: Container;
+  readonly machineMemoryBytes: number;
+  readonly cgroupVersion: 1 | 2;
+}
 
-export function linuxResources({ spec, container, machineMemoryBytes, cgroupVersion }: ResourceOptions): CriInput<LinuxContainerResources> {
+export function linuxResources({
+  spec,
+  container,
+  machineMemoryBytes,
+  cgroupVersion,
+}: ResourceOptions): CriInput<LinuxContainerResources> {
   const { requests } = container.resources ?? {};
   const limits = { ...spec.resources?.limits, ...withoutZeros(container.resources?.limits) };
   const cpuLimit = amount(limits, 'cpu')?.milliValue() ?? 0;
-  const cpuRequest = amount(requests, 'cpu')?.milliValue() ?? (requests?.['cpu'] === undefined ? cpuLimit : 0);
+  const cpuRequest =
+    amount(requests, 'cpu')?.milliValue() ?? (requests?.['cpu'] === undefined ? cpuLimit : 0);
   const memoryLimitInBytes = amount(limits, 'memory')?.value() ?? 0;
   return {
-    cpuShares: milliCpuToShares(cpuRequest), cpuPeriod: CPU_PERIOD, cpuQuota: milliCpuToQuota(cpuLimit), memoryLimitInBytes,
+    cpuShares: milliCpuToShares(cpuRequest),
+    cpuPeriod: CPU_PERIOD,
+    cpuQuota: milliCpuToQuota(cpuLimit),
+    memoryLimitInBytes,
     oomScoreAdj: oomScoreAdj(spec, container, machineMemoryBytes),
     // The whole container dies of an out-of-memory kill, not one process of it.
     ...(cgroupVersion === 2 ? { unified: { 'memory.oom.group': '1' } } : {}),
@@ -58,14 +74,23 @@ function withoutZeros(limits: Readonly<Record<string, string>> = {}): Record<str
 }
 
 /** What the whole pod is held to, as its status shows it: all that is asked for, and limits where each container has one or the pod itself does. */
-export function podResources(spec: PodSpec): { readonly allocatedResources?: Record<string, string>; readonly resources: ResourceRequirements } {
-  const texts = (amounts: Iterable<readonly [string, Quantity]>): Record<string, string> => Object.fromEntries([...amounts].map(([name, quantity]) => [name, quantity.toString()]));
+export function podResources(spec: PodSpec): {
+  readonly allocatedResources?: Record<string, string>;
+  readonly resources: ResourceRequirements;
+} {
+  const texts = (amounts: Iterable<readonly [string, Quantity]>): Record<string, string> =>
+    Object.fromEntries([...amounts].map(([name, quantity]) => [name, quantity.toString()]));
   const requests = texts(wholePodAmounts(spec, 'requests'));
-  const limits = texts([...wholePodAmounts(spec, 'limits')].filter(([name]) => isHeld(name) && isLimited(spec, name)));
+  const limits = texts(
+    [...wholePodAmounts(spec, 'limits')].filter(([name]) => isHeld(name) && isLimited(spec, name)),
+  );
   const own = Object.fromEntries(Object.entries(requests).filter(([name]) => isHeld(name)));
   return {
     ...(Object.keys(requests).length > 0 ? { allocatedResources: requests } : {}),
-    resources: { ...(Object.keys(limits).length > 0 ? { limits } : {}), ...(Object.keys(own).length > 0 ? { requests: own } : {}) },
+    resources: {
+      ...(Object.keys(limits).length > 0 ? { limits } : {}),
+      ...(Object.keys(own).length > 0 ? { requests: own } : {}),
+    },
   };
 }
 
@@ -75,7 +100,12 @@ function isHeld(name: string): boolean {
 }
 
 function isLimited(spec: PodSpec, name: string): boolean {
-  return spec.resources?.limits?.[name] !== undefined || [...spec.containers, ...spec.initContainers ?? []].every(({ resources }) => amount(resources?.limits, name));
+  return (
+    spec.resources?.limits?.[name] !== undefined ||
+    [...spec.containers, ...(spec.initContainers ?? [])].every(({ resources }) =>
+      amount(resources?.limits, name),
+    )
+  );
 }
 
 export interface PodCgroup {
@@ -87,7 +117,10 @@ export interface PodCgroup {
 }
 
 /** '<root>/kubepods/burstable/pod<uid>'; guaranteed pods stand directly under kubepods. */
-export function podCgroup(spec: PodSpec, { root, uid }: { readonly root: string; readonly uid: string }): PodCgroup {
+export function podCgroup(
+  spec: PodSpec,
+  { root, uid }: { readonly root: string; readonly uid: string },
+): PodCgroup {
   const qos = qosClassOf(spec);
   const requests = podAmounts(spec, 'requests');
   const limits = podAmounts(spec, 'limits');
@@ -95,7 +128,7 @@ export function podCgroup(spec: PodSpec, { root, uid }: { readonly root: string;
     path: `${root}/kubepods${qosPath(qos)}/pod${uid}`,
     cpuShares: milliCpuToShares(requests['cpu']?.milliValue() ?? 0),
     cpuQuota: isLimited(spec, 'cpu') ? milliCpuToQuota(limits['cpu']?.milliValue() ?? 0) : 0,
-    memoryLimitBytes: isLimited(spec, 'memory') ? limits['memory']?.value() ?? 0 : 0,
+    memoryLimitBytes: isLimited(spec, 'memory') ? (limits['memory']?.value() ?? 0) : 0,
   };
 }
 

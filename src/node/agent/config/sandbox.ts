@@ -13,7 +13,13 @@ export interface SandboxOptions {
   readonly dns: DnsOptions;
 }
 
-export function sandboxConfig({ pod, attempt, logDirectory, cgroupParent, dns }: SandboxOptions): CriInput<PodSandboxConfig> {
+export function sandboxConfig({
+  pod,
+  attempt,
+  logDirectory,
+  cgroupParent,
+  dns,
+}: SandboxOptions): CriInput<PodSandboxConfig> {
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
   const { hostname, domain } = podHostname(pod, dns.clusterDomain);
   const fqdn = pod.spec?.setHostnameAsFQDN && domain ? `${hostname}.${domain}` : hostname;
@@ -23,11 +29,18 @@ export function sandboxConfig({ pod, attempt, logDirectory, cgroupParent, dns }:
     logDirectory,
     dnsConfig: podDns(pod, dns),
     portMappings: portMappings(pod),
-    labels: { ...pod.metadata?.labels, [LABELS.podName]: name, [LABELS.podNamespace]: namespace, [LABELS.podUID]: uid },
+    labels: {
+      ...pod.metadata?.labels,
+      [LABELS.podName]: name,
+      [LABELS.podNamespace]: namespace,
+      [LABELS.podUID]: uid,
+    },
     annotations: { ...pod.metadata?.annotations, [ANNOTATIONS.configSource]: 'api' },
     linux: {
       cgroupParent,
-      sysctls: Object.fromEntries((pod.spec?.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value])),
+      sysctls: Object.fromEntries(
+        (pod.spec?.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value]),
+      ),
       securityContext: sandboxSecurity(pod),
     },
   };
@@ -36,7 +49,14 @@ export function sandboxConfig({ pod, attempt, logDirectory, cgroupParent, dns }:
 function portMappings({ spec }: Pod): CriInput<PortMapping>[] {
   if (spec?.hostNetwork) return [];
   const sidecars = (spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
-  return [...spec?.containers ?? [], ...sidecars].flatMap(({ ports = [] }) => ports.filter(({ hostPort }) => hostPort).map(({ containerPort, hostPort = 0, protocol = 'TCP', hostIP = '' }) => (
-    { containerPort, hostPort, protocol: protocol as Protocol, hostIp: hostIP }
-  )));
+  return [...(spec?.containers ?? []), ...sidecars].flatMap(({ ports = [] }) =>
+    ports
+      .filter(({ hostPort }) => hostPort)
+      .map(({ containerPort, hostPort = 0, protocol = 'TCP', hostIP = '' }) => ({
+        containerPort,
+        hostPort,
+        protocol: protocol as Protocol,
+        hostIp: hostIP,
+      })),
+  );
 }

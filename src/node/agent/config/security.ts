@@ -1,21 +1,48 @@
 /** Security contexts of pods and containers as CRI takes them. Pure; after upstream's securitycontext and kuberuntime/security_context. */
 import { join } from 'node:path';
 import type { Container, Pod, SeccompProfile, SecurityContext } from '#api/types.ts';
-import type { CriInput, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceOption, SecurityProfile } from '../../cri/types.ts';
+import type {
+  CriInput,
+  LinuxContainerSecurityContext,
+  LinuxSandboxSecurityContext,
+  NamespaceOption,
+  SecurityProfile,
+} from '../../cri/types.ts';
 import { ConfigError } from './downward.ts';
 
 export const MASKED_PATHS: readonly string[] = [
-  '/proc/asound', '/proc/acpi', '/proc/interrupts', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list', '/proc/timer_stats', '/proc/sched_debug',
-  '/proc/scsi', '/sys/firmware', '/sys/devices/virtual/powercap',
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+  '/sys/devices/virtual/powercap',
 ];
-export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+export const READONLY_PATHS: readonly string[] = [
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
+];
 
 /** A container's own settings over its pod's. */
 export function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
-  const { runAsUser, runAsGroup, runAsNonRoot, seccompProfile, appArmorProfile, seLinuxOptions } = pod.spec?.securityContext ?? {};
+  const { runAsUser, runAsGroup, runAsNonRoot, seccompProfile, appArmorProfile, seLinuxOptions } =
+    pod.spec?.securityContext ?? {};
   const inherited: SecurityContext = {
-    ...(runAsUser === undefined ? {} : { runAsUser }), ...(runAsGroup === undefined ? {} : { runAsGroup }), ...(runAsNonRoot === undefined ? {} : { runAsNonRoot }),
-    ...(seccompProfile ? { seccompProfile } : {}), ...(appArmorProfile ? { appArmorProfile } : {}), ...(seLinuxOptions ? { seLinuxOptions } : {}),
+    ...(runAsUser === undefined ? {} : { runAsUser }),
+    ...(runAsGroup === undefined ? {} : { runAsGroup }),
+    ...(runAsNonRoot === undefined ? {} : { runAsNonRoot }),
+    ...(seccompProfile ? { seccompProfile } : {}),
+    ...(appArmorProfile ? { appArmorProfile } : {}),
+    ...(seLinuxOptions ? { seLinuxOptions } : {}),
   };
   return { ...inherited, ...container.securityContext };
 }
@@ -32,34 +59,61 @@ export interface SecurityOptions {
 }
 
 /** Neither number nor name: root. */
-export interface ImageUser { readonly uid: number | undefined; readonly username: string }
+export interface ImageUser {
+  readonly uid: number | undefined;
+  readonly username: string;
+}
 
-export function containerSecurity({ pod, container, seccompDir, targetId, imageUser = { uid: undefined, username: '' } }: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
+export function containerSecurity({
+  pod,
+  container,
+  seccompDir,
+  targetId,
+  imageUser = { uid: undefined, username: '' },
+}: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
   const security = effectiveSecurity(pod, container);
   const privileged = security.privileged ?? false;
   const unmasked = privileged || security.procMount === 'Unmasked';
   return {
     privileged,
-    capabilities: { addCapabilities: security.capabilities?.add ?? [], dropCapabilities: security.capabilities?.drop ?? [] },
-    namespaceOptions: targetId === undefined ? podNamespaces(pod) : { ...podNamespaces(pod), pid: 'TARGET', targetId },
+    capabilities: {
+      addCapabilities: security.capabilities?.add ?? [],
+      dropCapabilities: security.capabilities?.drop ?? [],
+    },
+    namespaceOptions:
+      targetId === undefined ? podNamespaces(pod) : { ...podNamespaces(pod), pid: 'TARGET', targetId },
     ...userAndGroup(security, imageUser),
     readonlyRootfs: security.readOnlyRootFilesystem ?? false,
     supplementalGroups: supplementalGroups(pod),
-    supplementalGroupsPolicy: pod.spec?.securityContext?.supplementalGroupsPolicy === 'Strict' ? 'Strict' : 'Merge',
+    supplementalGroupsPolicy:
+      pod.spec?.securityContext?.supplementalGroupsPolicy === 'Strict' ? 'Strict' : 'Merge',
     noNewPrivs: !(security.allowPrivilegeEscalation ?? true),
-    maskedPaths: unmasked ? [] : MASKED_PATHS, readonlyPaths: unmasked ? [] : READONLY_PATHS,
+    maskedPaths: unmasked ? [] : MASKED_PATHS,
+    readonlyPaths: unmasked ? [] : READONLY_PATHS,
     ...seccompOf(privileged ? undefined : security.seccompProfile, seccompDir),
-    ...(security.appArmorProfile ? { apparmor: { profileType: profileType(security.appArmorProfile.type), localhostRef: security.appArmorProfile.localhostProfile ?? '' } } : {}),
+    ...(security.appArmorProfile
+      ? {
+          apparmor: {
+            profileType: profileType(security.appArmorProfile.type),
+            localhostRef: security.appArmorProfile.localhostProfile ?? '',
+          },
+        }
+      : {}),
     ...(security.seLinuxOptions ? { selinuxOptions: { ...security.seLinuxOptions } } : {}),
   };
 }
 
 /** The runtime takes a group only together with a user; that is the image's own where the pod names none. */
-function userAndGroup({ runAsUser, runAsGroup }: SecurityContext, imageUser: ImageUser): CriInput<Pick<LinuxContainerSecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsUsername'>> {
+function userAndGroup(
+  { runAsUser, runAsGroup }: SecurityContext,
+  imageUser: ImageUser,
+): CriInput<Pick<LinuxContainerSecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsUsername'>> {
   if (runAsGroup === undefined) return runAsUser === undefined ? {} : { runAsUser: { value: runAsUser } };
   const group = { runAsGroup: { value: runAsGroup } };
   if (runAsUser !== undefined) return { runAsUser: { value: runAsUser }, ...group };
-  return imageUser.uid === undefined && imageUser.username !== '' ? { runAsUsername: imageUser.username, ...group } : { runAsUser: { value: imageUser.uid ?? 0 }, ...group };
+  return imageUser.uid === undefined && imageUser.username !== ''
+    ? { runAsUsername: imageUser.username, ...group }
+    : { runAsUser: { value: imageUser.uid ?? 0 }, ...group };
 }
 
 export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext> {
@@ -67,18 +121,28 @@ export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext>
   return {
     namespaceOptions: podNamespaces(pod),
     // The runtime goes by the configuration that comes with each container, so one that debugs a pod that runs counts too.
-    privileged: [...pod.spec?.containers ?? [], ...pod.spec?.initContainers ?? [], ...pod.spec?.ephemeralContainers ?? []].some(({ securityContext }) => securityContext?.privileged),
+    privileged: [
+      ...(pod.spec?.containers ?? []),
+      ...(pod.spec?.initContainers ?? []),
+      ...(pod.spec?.ephemeralContainers ?? []),
+    ].some(({ securityContext }) => securityContext?.privileged),
     supplementalGroups: supplementalGroups(pod),
     seccomp: { profileType: 'RuntimeDefault' },
     // CRI takes a group only together with a user.
-    ...(runAsUser === undefined ? {} : { runAsUser: { value: runAsUser }, ...(runAsGroup === undefined ? {} : { runAsGroup: { value: runAsGroup } }) }),
+    ...(runAsUser === undefined
+      ? {}
+      : {
+          runAsUser: { value: runAsUser },
+          ...(runAsGroup === undefined ? {} : { runAsGroup: { value: runAsGroup } }),
+        }),
     ...(seLinuxOptions ? { selinuxOptions: { ...seLinuxOptions } } : {}),
   };
 }
 
 function podNamespaces({ spec }: Pod): CriInput<NamespaceOption> {
   return {
-    network: spec?.hostNetwork ? 'NODE' : 'POD', ipc: spec?.hostIPC ? 'NODE' : 'POD',
+    network: spec?.hostNetwork ? 'NODE' : 'POD',
+    ipc: spec?.hostIPC ? 'NODE' : 'POD',
     pid: spec?.hostPID ? 'NODE' : spec?.shareProcessNamespace ? 'POD' : 'CONTAINER',
   };
 }
@@ -90,7 +154,8 @@ function supplementalGroups({ spec }: Pod): number[] {
 
 function seccompOf(profile: SeccompProfile | undefined, dir: string): { seccomp: CriInput<SecurityProfile> } {
   if (!profile) return { seccomp: { profileType: 'Unconfined' } };
-  if (profile.type === 'Localhost') return { seccomp: { profileType: 'Localhost', localhostRef: join(dir, profile.localhostProfile ?? '') } };
+  if (profile.type === 'Localhost')
+    return { seccomp: { profileType: 'Localhost', localhostRef: join(dir, profile.localhostProfile ?? '') } };
   return { seccomp: { profileType: profileType(profile.type) } };
 }
 
@@ -99,7 +164,15 @@ function profileType(type: string): SecurityProfile['profileType'] {
 }
 
 /** Throws ConfigError when runAsNonRoot does not hold; user is the image's own, '' when it names none. */
-export function verifyNonRoot({ pod, container, imageUser }: { readonly pod: Pod; readonly container: Container; readonly imageUser: ImageUser }): void {
+export function verifyNonRoot({
+  pod,
+  container,
+  imageUser,
+}: {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly imageUser: ImageUser;
+}): void {
   const { runAsNonRoot, runAsUser } = effectiveSecurity(pod, container);
   if (!runAsNonRoot) return;
   const where = `(pod: "${pod.metadata?.name ?? ''}_${pod.metadata?.namespace ?? ''}(${pod.metadata?.uid ?? ''})", container: ${container.name})`;
@@ -107,6 +180,10 @@ export function verifyNonRoot({ pod, container, imageUser }: { readonly pod: Pod
     if (runAsUser === 0) throw new ConfigError(`container's runAsUser breaks non-root policy ${where}`);
     return;
   }
-  if (imageUser.uid === undefined && imageUser.username !== '') throw new ConfigError(`container has runAsNonRoot and image has non-numeric user (${imageUser.username}), cannot verify user is non-root ${where}`);
-  if ((imageUser.uid ?? 0) === 0) throw new ConfigError(`container has runAsNonRoot and image will run as root ${where}`);
+  if (imageUser.uid === undefined && imageUser.username !== '')
+    throw new ConfigError(
+      `container has runAsNonRoot and image has non-numeric user (${imageUser.username}), cannot verify user is non-root ${where}`,
+    );
+  if ((imageUser.uid ?? 0) === 0)
+    throw new ConfigError(`container has runAsNonRoot and image will run as root ${where}`);
 }

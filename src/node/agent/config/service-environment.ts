@@ -1,10 +1,16 @@
 /** The environment variables that tell a container where its namespace's services are, in Docker's link style. Pure; after upstream's envvars. */
 import type { Service } from '#api/types.ts';
 
-export interface EnvironmentVariable { readonly name: string; readonly value: string }
+export interface EnvironmentVariable {
+  readonly name: string;
+  readonly value: string;
+}
 
 /** Services of the pod's namespace, and always default/kubernetes. */
-export function serviceEnvironment(services: readonly Service[], { namespace, enableServiceLinks }: { readonly namespace: string; readonly enableServiceLinks: boolean }): EnvironmentVariable[] {
+export function serviceEnvironment(
+  services: readonly Service[],
+  { namespace, enableServiceLinks }: { readonly namespace: string; readonly enableServiceLinks: boolean },
+): EnvironmentVariable[] {
   const chosen = new Map<string, Service>();
   for (const service of services) {
     const { name = '', namespace: of } = service.metadata ?? {};
@@ -13,7 +19,9 @@ export function serviceEnvironment(services: readonly Service[], { namespace, en
     if (of === namespace && enableServiceLinks) chosen.set(name, service);
     else if (of === 'default' && name === 'kubernetes' && !chosen.has(name)) chosen.set(name, service);
   }
-  return [...chosen.values()].sort((a, b) => ((a.metadata?.name ?? '') < (b.metadata?.name ?? '') ? -1 : 1)).flatMap(variablesOf);
+  return [...chosen.values()]
+    .sort((a, b) => ((a.metadata?.name ?? '') < (b.metadata?.name ?? '') ? -1 : 1))
+    .flatMap(variablesOf);
 }
 
 function variablesOf(service: Service): EnvironmentVariable[] {
@@ -25,14 +33,22 @@ function variablesOf(service: Service): EnvironmentVariable[] {
   return [
     { name: `${prefix}_SERVICE_HOST`, value: ip },
     { name: `${prefix}_SERVICE_PORT`, value: String(first?.port ?? '') },
-    ...ports.filter(({ name }) => name).map(({ name = '', port }) => ({ name: `${prefix}_SERVICE_PORT_${variableName(name)}`, value: String(port) })),
+    ...ports
+      .filter(({ name }) => name)
+      .map(({ name = '', port }) => ({
+        name: `${prefix}_SERVICE_PORT_${variableName(name)}`,
+        value: String(port),
+      })),
     ...ports.flatMap(({ port, protocol = 'TCP' }, index) => {
       const lower = protocol.toLowerCase();
       const url = `${lower}://${host}:${port}`;
       const portPrefix = `${prefix}_PORT_${port}_${protocol.toUpperCase()}`;
       return [
         ...(index === 0 ? [{ name: `${prefix}_PORT`, value: url }] : []),
-        { name: portPrefix, value: url }, { name: `${portPrefix}_PROTO`, value: lower }, { name: `${portPrefix}_PORT`, value: String(port) }, { name: `${portPrefix}_ADDR`, value: ip },
+        { name: portPrefix, value: url },
+        { name: `${portPrefix}_PROTO`, value: lower },
+        { name: `${portPrefix}_PORT`, value: String(port) },
+        { name: `${portPrefix}_ADDR`, value: ip },
       ];
     }),
   ];

@@ -43,7 +43,9 @@ export class NodeRegistration {
   }
 
   /** As it was when it was last read or written. */
-  get node(): Node | undefined { return this.#node; }
+  get node(): Node | undefined {
+    return this.#node;
+  }
 
   /** Resolves when the Node is there with its status. Tries until then. */
   async start(): Promise<void> {
@@ -89,7 +91,9 @@ export class NodeRegistration {
       await Promise.race([clock.sleep(CHECK_MS, signal).catch(() => {}), this.#check.promise]);
       this.#check = Promise.withResolvers();
       if (signal.aborted) return;
-      await this.#updateStatus().catch((error: unknown) => log.warn('node status not written', { error: errorMessage(error) }));
+      await this.#updateStatus().catch((error: unknown) =>
+        log.warn('node status not written', { error: errorMessage(error) }),
+      );
     }
   }
 
@@ -107,10 +111,15 @@ export class NodeRegistration {
   /** A Node of an earlier start, or one made by hand: our labels and what we manage, the rest stays. */
   async #reconcile(node: Node, wanted: Node): Promise<Node> {
     const { api, nodeName, podCIDR } = this.#options;
-    const labels = Object.entries(wanted.metadata?.labels ?? {}).some(([key, value]) => node.metadata?.labels?.[key] !== value);
+    const labels = Object.entries(wanted.metadata?.labels ?? {}).some(
+      ([key, value]) => node.metadata?.labels?.[key] !== value,
+    );
     const range = podCIDR !== undefined && !node.spec?.podCIDR;
     if (!labels && !range) return node;
-    const patch = { metadata: { labels: wanted.metadata?.labels }, ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}) };
+    const patch = {
+      metadata: { labels: wanted.metadata?.labels },
+      ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}),
+    };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
   }
 
@@ -118,11 +127,16 @@ export class NodeRegistration {
     const { nodeName, podCIDR } = this.#options;
     const architecture = goArchitecture();
     return {
-      apiVersion: 'v1', kind: 'Node',
+      apiVersion: 'v1',
+      kind: 'Node',
       metadata: {
         name: nodeName,
         labels: {
-          'kubernetes.io/hostname': nodeName, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': architecture, 'beta.kubernetes.io/os': 'linux', 'beta.kubernetes.io/arch': architecture,
+          'kubernetes.io/hostname': nodeName,
+          'kubernetes.io/os': 'linux',
+          'kubernetes.io/arch': architecture,
+          'beta.kubernetes.io/os': 'linux',
+          'beta.kubernetes.io/arch': architecture,
         },
         annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
       },
@@ -137,7 +151,11 @@ export class NodeRegistration {
     if (!always && text === this.#written && clock.now() - this.#writtenAtMs < STATUS_MS) return;
     try {
       // Conditions of others (the network's, a problem detector's) are merged by their type.
-      this.#node = await api.patch(nodes, { name: nodeName }, { type: 'strategic', subresource: 'status', patch: { status } });
+      this.#node = await api.patch(
+        nodes,
+        { name: nodeName },
+        { type: 'strategic', subresource: 'status', patch: { status } },
+      );
       this.#written = text;
       this.#writtenAtMs = clock.now();
     } catch (error) {
@@ -149,14 +167,23 @@ export class NodeRegistration {
   async #renewLease(): Promise<void> {
     const { api, clock, nodeName } = this.#options;
     const at = { name: nodeName, namespace: LEASE_NAMESPACE };
-    const spec = { holderIdentity: nodeName, leaseDurationSeconds: LEASE_SECONDS, renewTime: formatMicroTime(clock.now()) };
+    const spec = {
+      holderIdentity: nodeName,
+      leaseDurationSeconds: LEASE_SECONDS,
+      renewTime: formatMicroTime(clock.now()),
+    };
     try {
       await api.patch(leases, at, { type: 'merge', patch: { spec } });
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
       const uid = this.#node?.metadata?.uid;
       const ownerReferences = uid ? [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid }] : [];
-      await api.create(leases, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { ...at, ownerReferences }, spec });
+      await api.create(leases, {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { ...at, ownerReferences },
+        spec,
+      });
     }
   }
 }

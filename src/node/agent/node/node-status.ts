@@ -29,52 +29,118 @@ const MAXIMUM_PROCESS_SHARE = 0.95;
 const MAX_IMAGES = 50;
 const MAX_NAMES = 5;
 
-export interface Pressure { readonly memory: boolean; readonly disk: boolean; readonly processes: boolean }
+export interface Pressure {
+  readonly memory: boolean;
+  readonly disk: boolean;
+  readonly processes: boolean;
+}
 
-export function pressureOf({ memory, disk, processes }: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
+export function pressureOf({
+  memory,
+  disk,
+  processes,
+}: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
   return {
     memory: memory.availableBytes < MINIMUM_MEMORY_BYTES,
-    disk: disk.availableBytes < disk.capacityBytes * MINIMUM_DISK_SHARE || (disk.inodes > 0 && disk.inodesFree < disk.inodes * MINIMUM_INODE_SHARE),
+    disk:
+      disk.availableBytes < disk.capacityBytes * MINIMUM_DISK_SHARE ||
+      (disk.inodes > 0 && disk.inodesFree < disk.inodes * MINIMUM_INODE_SHARE),
     processes: processes.running > processes.limit * MAXIMUM_PROCESS_SHARE,
   };
 }
 
 export function nodeStatus(facts: NodeFacts): NodeStatus {
   return {
-    capacity: facts.capacity, allocatable: facts.allocatable, conditions: conditions(facts),
-    addresses: [{ type: 'InternalIP', address: facts.address }, { type: 'Hostname', address: facts.nodeName }],
+    capacity: facts.capacity,
+    allocatable: facts.allocatable,
+    conditions: conditions(facts),
+    addresses: [
+      { type: 'InternalIP', address: facts.address },
+      { type: 'Hostname', address: facts.nodeName },
+    ],
     daemonEndpoints: { kubeletEndpoint: { Port: facts.kubeletPort } },
-    nodeInfo: facts.systemInfo, images: imageList(facts.images),
+    nodeInfo: facts.systemInfo,
+    images: imageList(facts.images),
   };
 }
 
 function conditions(facts: NodeFacts): NodeCondition[] {
   const pressure = pressureOf(facts);
   const own: readonly Omit<NodeCondition, 'lastHeartbeatTime' | 'lastTransitionTime'>[] = [
-    pressure.memory ? { type: 'MemoryPressure', status: 'True', reason: 'KubeletHasInsufficientMemory', message: 'kubelet has insufficient memory available' }
-      : { type: 'MemoryPressure', status: 'False', reason: 'KubeletHasSufficientMemory', message: 'kubelet has sufficient memory available' },
-    pressure.disk ? { type: 'DiskPressure', status: 'True', reason: 'KubeletHasDiskPressure', message: 'kubelet has disk pressure' }
-      : { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
-    pressure.processes ? { type: 'PIDPressure', status: 'True', reason: 'KubeletHasInsufficientPID', message: 'kubelet has insufficient PID available' }
-      : { type: 'PIDPressure', status: 'False', reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
-    facts.problem === undefined ? { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' }
+    pressure.memory
+      ? {
+          type: 'MemoryPressure',
+          status: 'True',
+          reason: 'KubeletHasInsufficientMemory',
+          message: 'kubelet has insufficient memory available',
+        }
+      : {
+          type: 'MemoryPressure',
+          status: 'False',
+          reason: 'KubeletHasSufficientMemory',
+          message: 'kubelet has sufficient memory available',
+        },
+    pressure.disk
+      ? {
+          type: 'DiskPressure',
+          status: 'True',
+          reason: 'KubeletHasDiskPressure',
+          message: 'kubelet has disk pressure',
+        }
+      : {
+          type: 'DiskPressure',
+          status: 'False',
+          reason: 'KubeletHasNoDiskPressure',
+          message: 'kubelet has no disk pressure',
+        },
+    pressure.processes
+      ? {
+          type: 'PIDPressure',
+          status: 'True',
+          reason: 'KubeletHasInsufficientPID',
+          message: 'kubelet has insufficient PID available',
+        }
+      : {
+          type: 'PIDPressure',
+          status: 'False',
+          reason: 'KubeletHasSufficientPID',
+          message: 'kubelet has sufficient PID available',
+        },
+    facts.problem === undefined
+      ? { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' }
       : { type: 'Ready', status: 'False', reason: 'KubeletNotReady', message: facts.problem },
   ];
   const now = formatTime(facts.nowMs);
   const kept = (facts.before?.conditions ?? []).filter(({ type }) => !own.some((one) => one.type === type));
-  return [...kept, ...own.map((one) => {
-    const before = facts.before?.conditions?.find(({ type }) => type === one.type);
-    return { ...one, lastHeartbeatTime: now, lastTransitionTime: before?.status === one.status && before.lastTransitionTime ? before.lastTransitionTime : now };
-  })];
+  return [
+    ...kept,
+    ...own.map((one) => {
+      const before = facts.before?.conditions?.find(({ type }) => type === one.type);
+      return {
+        ...one,
+        lastHeartbeatTime: now,
+        lastTransitionTime:
+          before?.status === one.status && before.lastTransitionTime ? before.lastTransitionTime : now,
+      };
+    }),
+  ];
 }
 
 /** The largest ones. */
 function imageList(images: readonly Image[]): ContainerImage[] {
-  return [...images].sort((a, b) => b.size - a.size).slice(0, MAX_IMAGES)
-    .map(({ repoDigests, repoTags, size }) => ({ names: [...repoDigests, ...repoTags].slice(0, MAX_NAMES), sizeBytes: size }));
+  return [...images]
+    .sort((a, b) => b.size - a.size)
+    .slice(0, MAX_IMAGES)
+    .map(({ repoDigests, repoTags, size }) => ({
+      names: [...repoDigests, ...repoTags].slice(0, MAX_NAMES),
+      sizeBytes: size,
+    }));
 }
 
 /** What tells whether a status is worth writing before its time: everything but the heartbeats. */
 export function essence(status: NodeStatus): string {
-  return JSON.stringify({ ...status, conditions: status.conditions?.map(({ lastHeartbeatTime: _heartbeat, ...condition }) => condition) });
+  return JSON.stringify({
+    ...status,
+    conditions: status.conditions?.map(({ lastHeartbeatTime: _heartbeat, ...condition }) => condition),
+  });
 }

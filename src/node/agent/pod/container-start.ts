@@ -29,7 +29,11 @@ export class StartFailure extends Error {
   readonly retryAtMs: number | undefined;
   /** The container runs and has to be stopped again. */
   readonly startedId: string | undefined;
-  constructor(reason: string, message: string, options: { readonly retryAtMs?: number; readonly startedId?: string } = {}) {
+  constructor(
+    reason: string,
+    message: string,
+    options: { readonly retryAtMs?: number; readonly startedId?: string } = {},
+  ) {
     super(message);
     this.reason = reason;
     this.retryAtMs = options.retryAtMs;
@@ -50,7 +54,11 @@ export interface StartRequest {
 
 const CONFIG_RETRY_MS = 5_000;
 const CREATE_RETRY_MS = 5_000;
-const PROPAGATION = { None: 'PROPAGATION_PRIVATE', HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER', Bidirectional: 'PROPAGATION_BIDIRECTIONAL' } as const;
+const PROPAGATION = {
+  None: 'PROPAGATION_PRIVATE',
+  HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER',
+  Bidirectional: 'PROPAGATION_BIDIRECTIONAL',
+} as const;
 
 /** Throws StartFailure, or what the aborted signal made of it. */
 export async function startContainer(parts: AgentParts, request: StartRequest): Promise<void> {
@@ -59,9 +67,19 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
   const container = findContainer(pod, name);
   if (!container) return;
   const fieldPath = fieldPathOf(pod, name);
-  const fail = (reason: string, error: unknown, more: { readonly retryAtMs?: number; readonly startedId?: string } = {}): StartFailure => {
+  const fail = (
+    reason: string,
+    error: unknown,
+    more: { readonly retryAtMs?: number; readonly startedId?: string } = {},
+  ): StartFailure => {
     const message = isCriError(error) ? runtimeErrorText(error) : errorMessage(error);
-    events.event(pod, { type: 'Warning', reason: 'Failed', message: reason.startsWith('Err') || reason.startsWith('Image') ? `Error: ${reason}` : `Error: ${message}`, fieldPath });
+    events.event(pod, {
+      type: 'Warning',
+      reason: 'Failed',
+      message:
+        reason.startsWith('Err') || reason.startsWith('Image') ? `Error: ${reason}` : `Error: ${message}`,
+      fieldPath,
+    });
     return new StartFailure(reason, message, more);
   };
   const image = await imageFor(parts, request, container).catch((error: unknown) => {
@@ -70,18 +88,26 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
   });
   const images = await mountImages(parts, request, container).catch((error: unknown) => {
     if (error instanceof ImageFailure) throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
-    throw signal.aborted ? error : fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
+    throw signal.aborted
+      ? error
+      : fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
   });
   signal.throwIfAborted();
   const restartCount = nextRestartCount(pod, runtime, name);
-  const config = await prepareConfig(parts, { ...request, volumes: new Map([...request.volumes, ...images]) }, { container, image, restartCount }).catch((error: unknown) => {
+  const config = await prepareConfig(
+    parts,
+    { ...request, volumes: new Map([...request.volumes, ...images]) },
+    { container, image, restartCount },
+  ).catch((error: unknown) => {
     throw fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
   });
   signal.throwIfAborted();
   parts.expectChange();
-  const { containerId } = await cri.createContainer({ podSandboxId: request.sandboxId, config, sandboxConfig: request.sandboxConfig }).catch((error: unknown) => {
-    throw fail('CreateContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
-  });
+  const { containerId } = await cri
+    .createContainer({ podSandboxId: request.sandboxId, config, sandboxConfig: request.sandboxConfig })
+    .catch((error: unknown) => {
+      throw fail('CreateContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
+    });
   events.event(pod, { type: 'Normal', reason: 'Created', message: 'Container created', fieldPath });
   await cri.startContainer({ containerId }).catch((error: unknown) => {
     throw fail('RunContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
@@ -89,26 +115,61 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
   events.event(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath });
   const postStart = container.lifecycle?.postStart;
   if (!postStart) return;
-  await runHook(postStart, { cri, clock, container, containerId, podIP: request.podIPs[0] ?? '', signal }).catch((error: unknown) => {
-    events.event(pod, { type: 'Warning', reason: 'FailedPostStartHook', message: `PostStartHook failed: ${errorMessage(error)}`, fieldPath });
+  await runHook(postStart, {
+    cri,
+    clock,
+    container,
+    containerId,
+    podIP: request.podIPs[0] ?? '',
+    signal,
+  }).catch((error: unknown) => {
+    events.event(pod, {
+      type: 'Warning',
+      reason: 'FailedPostStartHook',
+      message: `PostStartHook failed: ${errorMessage(error)}`,
+      fieldPath,
+    });
     throw new StartFailure('PostStartHookError', errorMessage(error), { startedId: containerId });
   });
 }
 
 /** The volumes of this container that are images: pulled as a container's own is, and where they are mounted. */
-async function mountImages(parts: AgentParts, request: StartRequest, container: Container | EphemeralContainer): Promise<Map<string, string>> {
+async function mountImages(
+  parts: AgentParts,
+  request: StartRequest,
+  container: Container | EphemeralContainer,
+): Promise<Map<string, string>> {
   const paths = new Map<string, string>();
   for (const { name, source } of imageVolumesOf(request.pod, container)) {
-    const { id } = await imageFor(parts, request, { name: container.name, image: source.reference ?? '', ...(source.pullPolicy ? { imagePullPolicy: source.pullPolicy } : {}) });
+    const { id } = await imageFor(parts, request, {
+      name: container.name,
+      image: source.reference ?? '',
+      ...(source.pullPolicy ? { imagePullPolicy: source.pullPolicy } : {}),
+    });
     paths.set(name, await parts.volumes.mountImage(request.pod, { volume: name, image: id }));
   }
   return paths;
 }
 
-async function imageFor({ images, objects }: AgentParts, { pod, sandboxConfig, signal, name }: StartRequest, container: Container | EphemeralContainer): Promise<Image> {
-  const found = await Promise.all((pod.spec?.imagePullSecrets ?? []).map(async (reference) => objects.secret(pod.metadata?.namespace ?? '', reference.name ?? '').catch(() => undefined)));
+async function imageFor(
+  { images, objects }: AgentParts,
+  { pod, sandboxConfig, signal, name }: StartRequest,
+  container: Container | EphemeralContainer,
+): Promise<Image> {
+  const found = await Promise.all(
+    (pod.spec?.imagePullSecrets ?? []).map(async (reference) =>
+      objects.secret(pod.metadata?.namespace ?? '', reference.name ?? '').catch(() => undefined),
+    ),
+  );
   const secrets = found.filter((secret): secret is Secret => secret !== undefined);
-  return images.ensure({ pod, container, secrets, sandbox: sandboxConfig, signal, fieldPath: fieldPathOf(pod, name) });
+  return images.ensure({
+    pod,
+    container,
+    secrets,
+    sandbox: sandboxConfig,
+    signal,
+    fieldPath: fieldPathOf(pod, name),
+  });
 }
 
 /** One more than the run before; what the API remembers counts when the runtime has forgotten. */
@@ -120,51 +181,118 @@ function nextRestartCount(pod: Pod, runtime: PodRuntime, name: string): number {
   return Math.max(latest ? latest.restartCount + 1 : 0, ran && !latest ? (known?.restartCount ?? 0) + 1 : 0);
 }
 
-interface Prepared { readonly container: Container | EphemeralContainer; readonly image: Image; readonly restartCount: number }
+interface Prepared {
+  readonly container: Container | EphemeralContainer;
+  readonly image: Image;
+  readonly restartCount: number;
+}
 
-async function prepareConfig(parts: AgentParts, request: StartRequest, { container, image, restartCount }: Prepared) {
+async function prepareConfig(
+  parts: AgentParts,
+  request: StartRequest,
+  { container, image, restartCount }: Prepared,
+) {
   const { pod, podIPs, runtime } = request;
   const imageUser = { uid: image.uid?.value, username: image.username };
   verifyNonRoot({ pod, container, imageUser });
-  const context: DownwardContext = { pod, podIPs, hostIPs: parts.hostIPs, nodeName: parts.nodeName, allocatable: parts.allocatable() };
-  const environment = await containerEnvironment({ container, context, objects: parts.objects, services: parts.services() });
+  const context: DownwardContext = {
+    pod,
+    podIPs,
+    hostIPs: parts.hostIPs,
+    nodeName: parts.nodeName,
+    allocatable: parts.allocatable(),
+  };
+  const environment = await containerEnvironment({
+    container,
+    context,
+    objects: parts.objects,
+    services: parts.services(),
+  });
   sayInvalidKeys(parts, pod, environment);
   await mkdir(join(podLogDirectory(parts.logsDir, pod), container.name), { recursive: true, mode: 0o755 });
   const mounts = [
-    ...await volumeMounts(parts, request, { container, environment }),
-    ...await hostsMount(parts, request, container),
+    ...(await volumeMounts(parts, request, { container, environment })),
+    ...(await hostsMount(parts, request, container)),
     await terminationLogMount(parts, request, { container, restartCount }),
   ];
-  const target = 'targetContainerName' in container && container.targetContainerName ? latestContainer(runtime, container.targetContainerName) : undefined;
+  const target =
+    'targetContainerName' in container && container.targetContainerName
+      ? latestContainer(runtime, container.targetContainerName)
+      : undefined;
   return containerConfig({
-    pod, container, restartCount, round: roundOf(pod, runtime), imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id, imageUser,
-    resources: linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes: parts.machineMemoryBytes, cgroupVersion: parts.cgroups.version }),
+    pod,
+    container,
+    restartCount,
+    round: roundOf(pod, runtime),
+    imageRef: image.id || container.image || '',
+    environment: environment.variables,
+    mounts,
+    seccompDir: parts.seccompDir,
+    targetId: target?.id,
+    imageUser,
+    resources: linuxResources({
+      spec: pod.spec ?? { containers: [] },
+      container,
+      machineMemoryBytes: parts.machineMemoryBytes,
+      cgroupVersion: parts.cgroups.version,
+    }),
   });
 }
 
 function sayInvalidKeys({ events }: AgentParts, pod: Pod, { invalid }: ContainerEnvironment): void {
   for (const { kind, name, keys } of invalid) {
-    events.event(pod, { type: 'Warning', reason: 'InvalidEnvironmentVariableNames', message: `Keys [${keys.join(', ')}] from the EnvFrom ${kind.toLowerCase()} ${name} were skipped since they are considered invalid environment variable names.` });
+    events.event(pod, {
+      type: 'Warning',
+      reason: 'InvalidEnvironmentVariableNames',
+      message: `Keys [${keys.join(', ')}] from the EnvFrom ${kind.toLowerCase()} ${name} were skipped since they are considered invalid environment variable names.`,
+    });
   }
 }
 
-async function volumeMounts(parts: AgentParts, { pod, volumes }: StartRequest, { container, environment }: { readonly container: Container | EphemeralContainer; readonly environment: ContainerEnvironment }): Promise<CriInput<Mount>[]> {
+async function volumeMounts(
+  parts: AgentParts,
+  { pod, volumes }: StartRequest,
+  {
+    container,
+    environment,
+  }: { readonly container: Container | EphemeralContainer; readonly environment: ContainerEnvironment },
+): Promise<CriInput<Mount>[]> {
   const values = new Map(environment.variables.map(({ name, value }) => [name, value]));
   const mounts: CriInput<Mount>[] = [];
   for (const [index, volumeMount] of (container.volumeMounts ?? []).entries()) {
     const base = volumes.get(volumeMount.name);
-    if (base === undefined) throw new ConfigError(`cannot find volume "${volumeMount.name}" to mount into container "${container.name}"`);
+    if (base === undefined)
+      throw new ConfigError(
+        `cannot find volume "${volumeMount.name}" to mount into container "${container.name}"`,
+      );
     const readonly = (volumeMount.readOnly ?? false) || isWrittenByNode(pod, volumeMount.name);
-    const subPath = volumeMount.subPathExpr ? expandStrictly(volumeMount.subPathExpr, values) : volumeMount.subPath ?? '';
+    const subPath = volumeMount.subPathExpr
+      ? expandStrictly(volumeMount.subPathExpr, values)
+      : (volumeMount.subPath ?? '');
     let hostPath = base;
     if (subPath !== '') {
-      hostPath = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'volume-subpaths', volumeMount.name, container.name, String(index));
-      await bindSubPath({ volumePath: base, subPath, target: hostPath, create: !readonly }).catch((error: unknown) => {
-        throw new VolumeError(`failed to prepare subPath for volumeMount "${volumeMount.name}" of container "${container.name}": ${errorMessage(error)}`);
-      });
+      hostPath = join(
+        parts.volumes.podDir(pod.metadata?.uid ?? ''),
+        'volume-subpaths',
+        volumeMount.name,
+        container.name,
+        String(index),
+      );
+      await bindSubPath({ volumePath: base, subPath, target: hostPath, create: !readonly }).catch(
+        (error: unknown) => {
+          throw new VolumeError(
+            `failed to prepare subPath for volumeMount "${volumeMount.name}" of container "${container.name}": ${errorMessage(error)}`,
+          );
+        },
+      );
     }
-    if (volumeMount.recursiveReadOnly === 'Enabled') throw new ConfigError(`volumeMount "${volumeMount.name}": recursiveReadOnly is not supported by this node's container runtime`);
-    const propagation = PROPAGATION[(volumeMount.mountPropagation ?? 'None') as keyof typeof PROPAGATION] ?? 'PROPAGATION_PRIVATE';
+    if (volumeMount.recursiveReadOnly === 'Enabled')
+      throw new ConfigError(
+        `volumeMount "${volumeMount.name}": recursiveReadOnly is not supported by this node's container runtime`,
+      );
+    const propagation =
+      PROPAGATION[(volumeMount.mountPropagation ?? 'None') as keyof typeof PROPAGATION] ??
+      'PROPAGATION_PRIVATE';
     mounts.push({ hostPath, containerPath: absolute(volumeMount.mountPath), readonly, propagation });
   }
   return mounts;
@@ -173,7 +301,10 @@ async function volumeMounts(parts: AgentParts, { pod, volumes }: StartRequest, {
 /** What the node itself keeps up to date, and what images hold, containers only read. */
 function isWrittenByNode({ spec }: Pod, name: string): boolean {
   const volume = spec?.volumes?.find((one) => one.name === name);
-  return (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI ?? volume?.image) !== undefined;
+  return (
+    (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI ?? volume?.image) !==
+    undefined
+  );
 }
 
 function absolute(path: string): string {
@@ -184,14 +315,22 @@ function absolute(path: string): string {
 function expandStrictly(text: string, values: ReadonlyMap<string, string>): string {
   const path = expand(text, (name) => {
     const value = values.get(name);
-    if (value === undefined) throw new ConfigError(`missing value for ${JSON.stringify(name)} in subPathExpr`);
+    if (value === undefined)
+      throw new ConfigError(`missing value for ${JSON.stringify(name)} in subPathExpr`);
     return value;
   });
-  if (path.startsWith('/') || path.split('/').includes('..')) throw new ConfigError(`subPathExpr ${JSON.stringify(text)} leads to ${JSON.stringify(path)}: must be relative and without '..'`);
+  if (path.startsWith('/') || path.split('/').includes('..'))
+    throw new ConfigError(
+      `subPathExpr ${JSON.stringify(text)} leads to ${JSON.stringify(path)}: must be relative and without '..'`,
+    );
   return path;
 }
 
-async function hostsMount(parts: AgentParts, { pod, podIPs }: StartRequest, container: Container | EphemeralContainer): Promise<CriInput<Mount>[]> {
+async function hostsMount(
+  parts: AgentParts,
+  { pod, podIPs }: StartRequest,
+  container: Container | EphemeralContainer,
+): Promise<CriInput<Mount>[]> {
   if (container.volumeMounts?.some(({ mountPath }) => mountPath === '/etc/hosts')) return [];
   const path = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'etc-hosts');
   const { clusterDomain } = await parts.dns();
@@ -202,12 +341,20 @@ async function hostsMount(parts: AgentParts, { pod, podIPs }: StartRequest, cont
   return [{ hostPath: path, containerPath: '/etc/hosts', readonly: false }];
 }
 
-async function terminationLogMount(parts: AgentParts, { pod }: StartRequest, { container, restartCount }: Pick<Prepared, 'container' | 'restartCount'>): Promise<CriInput<Mount>> {
+async function terminationLogMount(
+  parts: AgentParts,
+  { pod }: StartRequest,
+  { container, restartCount }: Pick<Prepared, 'container' | 'restartCount'>,
+): Promise<CriInput<Mount>> {
   const dir = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'containers', container.name);
   await mkdir(dir, { recursive: true, mode: 0o750 });
   const path = join(dir, String(restartCount));
   await writeFile(path, '');
   // Whoever the container runs as may leave its last words.
   await chmod(path, 0o666);
-  return { hostPath: path, containerPath: container.terminationMessagePath || '/dev/termination-log', readonly: false };
+  return {
+    hostPath: path,
+    containerPath: container.terminationMessagePath || '/dev/termination-log',
+    readonly: false,
+  };
 }

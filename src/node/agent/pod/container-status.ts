@@ -1,10 +1,21 @@
 /** From what the runtime says of a container to its entry in a pod's status. Pure; follows upstream's convertToAPIContainerStatuses. */
-import type { Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod, ResourceRequirements, VolumeMountStatus } from '#api/types.ts';
+import type {
+  Container,
+  ContainerState,
+  ContainerStateTerminated,
+  ContainerStatus,
+  Pod,
+  ResourceRequirements,
+  VolumeMountStatus,
+} from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
 import { initRestartsAfter, isSidecar, restartsAfter, type AnyContainer } from './restart-policy.ts';
 
-export interface WaitingReason { readonly reason: string; readonly message?: string }
+export interface WaitingReason {
+  readonly reason: string;
+  readonly message?: string;
+}
 
 export interface StatusFacts {
   readonly pod: Pod;
@@ -26,70 +37,175 @@ export interface StatusFacts {
 export const RUNTIME_NAME = 'containerd';
 /** What is said of a container of which nothing is left. */
 const LOST: ContainerStateTerminated = {
-  exitCode: 137, reason: 'ContainerStatusUnknown', message: 'The container could not be located when the pod was terminated',
+  exitCode: 137,
+  reason: 'ContainerStatusUnknown',
+  message: 'The container could not be located when the pod was terminated',
 };
 
-export function containerStatuses(facts: StatusFacts, containers: readonly AnyContainer[], kind: 'init' | 'container' | 'ephemeral'): ContainerStatus[] {
+export function containerStatuses(
+  facts: StatusFacts,
+  containers: readonly AnyContainer[],
+  kind: 'init' | 'container' | 'ephemeral',
+): ContainerStatus[] {
   return containers.map((container) => containerStatus(facts, container, kind));
 }
 
-function containerStatus(facts: StatusFacts, container: AnyContainer, kind: 'init' | 'container' | 'ephemeral'): ContainerStatus {
+function containerStatus(
+  facts: StatusFacts,
+  container: AnyContainer,
+  kind: 'init' | 'container' | 'ephemeral',
+): ContainerStatus {
   const [latest, previous] = facts.runtime.containers.filter(({ name }) => name === container.name);
   const before = previousStatus(facts.pod, container.name, kind);
   if (!latest) return absentStatus(facts, { container, kind, before });
   const waiting = facts.waiting.get(container.name);
   const own = stateOf(facts, latest);
   // A container that is to run again waits, and its end is the state before.
-  const restarting = own.terminated !== undefined && waiting !== undefined && !facts.terminal && runsAgain(facts.pod, { container, kind, exitCode: own.terminated.exitCode });
-  const state: ContainerState = restarting ? { waiting: { ...waiting } } : own.waiting ? { waiting: { ...defaultWaiting(facts, kind), ...waiting } } : own;
+  const restarting =
+    own.terminated !== undefined &&
+    waiting !== undefined &&
+    !facts.terminal &&
+    runsAgain(facts.pod, { container, kind, exitCode: own.terminated.exitCode });
+  const state: ContainerState = restarting
+    ? { waiting: { ...waiting } }
+    : own.waiting
+      ? { waiting: { ...defaultWaiting(facts, kind), ...waiting } }
+      : own;
   const earlier = previous ? stateOf(facts, previous) : undefined;
   const lastState = restarting ? own : earlier?.terminated ? earlier : keptLastState(before, latest);
   const running = latest.phase === 'running';
   const started = running && facts.isStarted(latest);
   return {
-    name: container.name, state, lastState,
+    name: container.name,
+    state,
+    lastState,
     ready: isContainerReady(facts, { container, kind, latest, started }),
     restartCount: Math.max(latest.restartCount, before?.restartCount ?? 0),
-    image: latest.image || (container.image ?? ''), imageID: latest.imageRef, containerID: `${RUNTIME_NAME}://${latest.id}`, started,
+    image: latest.image || (container.image ?? ''),
+    imageID: latest.imageRef,
+    containerID: `${RUNTIME_NAME}://${latest.id}`,
+    started,
     ...resourcesOf(container, running ? facts.actualResources?.(container.name) : undefined),
-    ...(running && latest.user ? { user: { linux: { uid: latest.user.uid, gid: latest.user.gid, supplementalGroups: [...latest.user.supplementalGroups] } } } : {}),
+    ...(running && latest.user
+      ? {
+          user: {
+            linux: {
+              uid: latest.user.uid,
+              gid: latest.user.gid,
+              supplementalGroups: [...latest.user.supplementalGroups],
+            },
+          },
+        }
+      : {}),
     ...volumeMountsOf(container),
   };
 }
 
-function runsAgain(pod: Pod, { container, kind, exitCode }: { readonly container: AnyContainer; readonly kind: string; readonly exitCode: number }): boolean {
+function runsAgain(
+  pod: Pod,
+  {
+    container,
+    kind,
+    exitCode,
+  }: { readonly container: AnyContainer; readonly kind: string; readonly exitCode: number },
+): boolean {
   if (kind === 'ephemeral') return false;
-  return kind === 'init' ? initRestartsAfter(pod, container, exitCode) : restartsAfter(pod, container, exitCode);
+  return kind === 'init'
+    ? initRestartsAfter(pod, container, exitCode)
+    : restartsAfter(pod, container, exitCode);
 }
 
-function isContainerReady(facts: StatusFacts, { container, kind, latest, started }: { readonly container: AnyContainer; readonly kind: string; readonly latest: RuntimeContainer; readonly started: boolean }): boolean {
+function isContainerReady(
+  facts: StatusFacts,
+  {
+    container,
+    kind,
+    latest,
+    started,
+  }: {
+    readonly container: AnyContainer;
+    readonly kind: string;
+    readonly latest: RuntimeContainer;
+    readonly started: boolean;
+  },
+): boolean {
   if (kind === 'ephemeral') return false;
   if (kind === 'init' && !isSidecar(container)) return latest.phase === 'exited' && latest.exitCode === 0;
   return latest.phase === 'running' && started && facts.isReady(latest);
 }
 
 /** The runtime has nothing: it never ran, or what ran was cleaned up. */
-function absentStatus(facts: StatusFacts, { container, kind, before }: { readonly container: AnyContainer; readonly kind: 'init' | 'container' | 'ephemeral'; readonly before: ContainerStatus | undefined }): ContainerStatus {
-  const base = { name: container.name, image: container.image ?? '', imageID: '', lastState: {}, restartCount: 0, ready: false, started: false, ...volumeMountsOf(container) };
-  if (before?.state?.terminated) return { ...before, ready: kind === 'init' && before.state.terminated.exitCode === 0, started: false };
-  if (facts.terminal && hadItsTurn(facts, { container, kind })) return { ...base, restartCount: before?.restartCount ?? 0, state: { terminated: LOST } };
+function absentStatus(
+  facts: StatusFacts,
+  {
+    container,
+    kind,
+    before,
+  }: {
+    readonly container: AnyContainer;
+    readonly kind: 'init' | 'container' | 'ephemeral';
+    readonly before: ContainerStatus | undefined;
+  },
+): ContainerStatus {
+  const base = {
+    name: container.name,
+    image: container.image ?? '',
+    imageID: '',
+    lastState: {},
+    restartCount: 0,
+    ready: false,
+    started: false,
+    ...volumeMountsOf(container),
+  };
+  if (before?.state?.terminated)
+    return { ...before, ready: kind === 'init' && before.state.terminated.exitCode === 0, started: false };
+  if (facts.terminal && hadItsTurn(facts, { container, kind }))
+    return { ...base, restartCount: before?.restartCount ?? 0, state: { terminated: LOST } };
   const waiting = { ...defaultWaiting(facts, kind), ...facts.waiting.get(container.name) };
-  if (facts.terminal || !before?.state?.running) return { ...base, lastState: before?.lastState ?? {}, restartCount: before?.restartCount ?? 0, state: { waiting } };
-  const lost = { ...LOST, message: 'The container could not be located when the pod was deleted.  The container used to be Running', ...(before.containerID ? { containerID: before.containerID } : {}) };
-  return { ...base, state: { waiting }, lastState: { terminated: lost }, restartCount: before.restartCount + 1 };
+  if (facts.terminal || !before?.state?.running)
+    return {
+      ...base,
+      lastState: before?.lastState ?? {},
+      restartCount: before?.restartCount ?? 0,
+      state: { waiting },
+    };
+  const lost = {
+    ...LOST,
+    message: 'The container could not be located when the pod was deleted.  The container used to be Running',
+    ...(before.containerID ? { containerID: before.containerID } : {}),
+  };
+  return {
+    ...base,
+    state: { waiting },
+    lastState: { terminated: lost },
+    restartCount: before.restartCount + 1,
+  };
 }
 
 /** Whether the pod came as far as this container before it ended; those behind an init container that never did its part wait for ever. */
-function hadItsTurn(facts: StatusFacts, { container, kind }: { readonly container: AnyContainer; readonly kind: 'init' | 'container' | 'ephemeral' }): boolean {
+function hadItsTurn(
+  facts: StatusFacts,
+  {
+    container,
+    kind,
+  }: { readonly container: AnyContainer; readonly kind: 'init' | 'container' | 'ephemeral' },
+): boolean {
   if (kind === 'ephemeral') return true;
-  const { pod, runtime } = facts, init = pod.spec?.initContainers ?? [];
-  const hasRun = ({ name }: AnyContainer): boolean => runtime.containers.some((run) => run.name === name) || isPast(previousStatus(pod, name, isInit(pod, name) ? 'init' : 'container'));
+  const { pod, runtime } = facts,
+    init = pod.spec?.initContainers ?? [];
+  const hasRun = ({ name }: AnyContainer): boolean =>
+    runtime.containers.some((run) => run.name === name) ||
+    isPast(previousStatus(pod, name, isInit(pod, name) ? 'init' : 'container'));
   if (kind === 'init') return init.indexOf(container as Container) <= Math.max(0, init.findLastIndex(hasRun));
   return init.length === 0 || (pod.spec?.containers ?? []).some(hasRun) || didItsPart(facts, init.at(-1)!);
 }
 
 function isPast(before: ContainerStatus | undefined): boolean {
-  return before?.lastState?.terminated !== undefined || before?.state?.terminated !== undefined || before?.state?.running !== undefined;
+  return (
+    before?.lastState?.terminated !== undefined ||
+    before?.state?.terminated !== undefined ||
+    before?.state?.running !== undefined
+  );
 }
 
 function isInit({ spec }: Pod, name: string): boolean {
@@ -100,13 +216,20 @@ function didItsPart({ pod, runtime, isStarted }: StatusFacts, container: AnyCont
   const runs = runtime.containers.filter(({ name }) => name === container.name);
   if (isSidecar(container)) return runs.some((run) => run.phase === 'running' && isStarted(run));
   const before = previousStatus(pod, container.name, 'init');
-  return runs.some(({ phase, exitCode }) => phase === 'exited' && exitCode === 0) || [before?.state, before?.lastState].some((state) => state?.terminated?.exitCode === 0);
+  return (
+    runs.some(({ phase, exitCode }) => phase === 'exited' && exitCode === 0) ||
+    [before?.state, before?.lastState].some((state) => state?.terminated?.exitCode === 0)
+  );
 }
 
 function defaultWaiting({ pod, runtime }: StatusFacts, kind: string): WaitingReason {
   const hasInit = (pod.spec?.initContainers ?? []).length > 0;
-  const initialized = (pod.spec?.containers ?? []).some(({ name }) => runtime.containers.some((container) => container.name === name));
-  return { reason: hasInit && !(kind === 'container' && initialized) ? 'PodInitializing' : 'ContainerCreating' };
+  const initialized = (pod.spec?.containers ?? []).some(({ name }) =>
+    runtime.containers.some((container) => container.name === name),
+  );
+  return {
+    reason: hasInit && !(kind === 'container' && initialized) ? 'PodInitializing' : 'ContainerCreating',
+  };
 }
 
 function stateOf({ messages }: StatusFacts, container: RuntimeContainer): ContainerState {
@@ -115,10 +238,13 @@ function stateOf({ messages }: StatusFacts, container: RuntimeContainer): Contai
   const message = messages.get(container.id) || container.message;
   return {
     terminated: {
-      exitCode: container.exitCode, reason: container.reason || (container.exitCode === 0 ? 'Completed' : 'Error'),
+      exitCode: container.exitCode,
+      reason: container.reason || (container.exitCode === 0 ? 'Completed' : 'Error'),
       ...(message ? { message } : {}),
       // Go's zero time on the wire of this type is the epoch.
-      startedAt: time(container.startedAtMs), finishedAt: time(container.finishedAtMs), containerID: `${RUNTIME_NAME}://${container.id}`,
+      startedAt: time(container.startedAtMs),
+      finishedAt: time(container.finishedAtMs),
+      containerID: `${RUNTIME_NAME}://${container.id}`,
     },
   };
 }
@@ -133,20 +259,36 @@ function keptLastState(before: ContainerStatus | undefined, latest: RuntimeConta
   return ended && ended.containerID !== `${RUNTIME_NAME}://${latest.id}` ? { terminated: ended } : {};
 }
 
-function previousStatus(pod: Pod, name: string, kind: 'init' | 'container' | 'ephemeral'): ContainerStatus | undefined {
+function previousStatus(
+  pod: Pod,
+  name: string,
+  kind: 'init' | 'container' | 'ephemeral',
+): ContainerStatus | undefined {
   const { initContainerStatuses, containerStatuses: regular, ephemeralContainerStatuses } = pod.status ?? {};
-  return { init: initContainerStatuses, container: regular, ephemeral: ephemeralContainerStatuses }[kind]?.find((status) => status.name === name);
+  return { init: initContainerStatuses, container: regular, ephemeral: ephemeralContainerStatuses }[
+    kind
+  ]?.find((status) => status.name === name);
 }
 
-function resourcesOf({ resources: allocated }: AnyContainer, actual: ResourceRequirements | undefined): Pick<ContainerStatus, 'allocatedResources' | 'resources'> {
+function resourcesOf(
+  { resources: allocated }: AnyContainer,
+  actual: ResourceRequirements | undefined,
+): Pick<ContainerStatus, 'allocatedResources' | 'resources'> {
   const { limits, requests } = actual ?? allocated ?? {};
-  return { ...(allocated?.requests ? { allocatedResources: allocated.requests } : {}), resources: { ...(limits ? { limits } : {}), ...(requests ? { requests } : {}) } };
+  return {
+    ...(allocated?.requests ? { allocatedResources: allocated.requests } : {}),
+    resources: { ...(limits ? { limits } : {}), ...(requests ? { requests } : {}) },
+  };
 }
 
 function volumeMountsOf(container: AnyContainer): { volumeMounts?: VolumeMountStatus[] } {
   const mounts = container.volumeMounts ?? [];
   if (mounts.length === 0) return {};
   return {
-    volumeMounts: mounts.map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly, recursiveReadOnly: 'Disabled' } : {}) })),
+    volumeMounts: mounts.map(({ name, mountPath, readOnly }) => ({
+      name,
+      mountPath,
+      ...(readOnly ? { readOnly, recursiveReadOnly: 'Disabled' } : {}),
+    })),
   };
 }

@@ -22,24 +22,46 @@ export interface StopRequest {
 const MINIMUM_SECONDS = 2;
 
 /** Throws CriError when it could not be stopped. */
-export async function stopContainer(parts: AgentParts, { pod, runtime, container, graceSeconds, message, signal }: StopRequest): Promise<void> {
+export async function stopContainer(
+  parts: AgentParts,
+  { pod, runtime, container, graceSeconds, message, signal }: StopRequest,
+): Promise<void> {
   const { cri, clock, events } = parts;
   parts.expectChange();
-  if (container.phase === 'running') events.event(pod, { type: 'Normal', reason: 'Killing', message: message ?? `Stopping container ${container.name}`, fieldPath: fieldPathOf(pod, container.name) });
+  if (container.phase === 'running')
+    events.event(pod, {
+      type: 'Normal',
+      reason: 'Killing',
+      message: message ?? `Stopping container ${container.name}`,
+      fieldPath: fieldPathOf(pod, container.name),
+    });
   const startedMs = clock.monotonic();
   const spec = findContainer(pod, container.name);
   const preStop = spec?.lifecycle?.preStop;
   if (preStop && spec && graceSeconds > 0 && container.phase === 'running') {
     const limit = AbortSignal.timeout(graceSeconds * 1000);
     const podIP = activeSandbox(runtime)?.ips[0] ?? parts.hostIPs[0] ?? '';
-    const hook = runHook(preStop, { cri, clock, container: spec, containerId: container.id, podIP, signal: signal ? AbortSignal.any([limit, signal]) : limit });
+    const hook = runHook(preStop, {
+      cri,
+      clock,
+      container: spec,
+      containerId: container.id,
+      podIP,
+      signal: signal ? AbortSignal.any([limit, signal]) : limit,
+    });
     await hook.catch((error: unknown) => {
       if (limit.aborted || signal?.aborted) return;
-      events.event(pod, { type: 'Warning', reason: 'FailedPreStopHook', message: `PreStopHook failed: ${errorMessage(error)}`, fieldPath: fieldPathOf(pod, container.name) });
+      events.event(pod, {
+        type: 'Warning',
+        reason: 'FailedPreStopHook',
+        message: `PreStopHook failed: ${errorMessage(error)}`,
+        fieldPath: fieldPathOf(pod, container.name),
+      });
     });
   }
   const used = (clock.monotonic() - startedMs) / 1000;
-  const timeout = graceSeconds === 0 ? 0 : Math.max(preStop ? MINIMUM_SECONDS : 1, Math.round(graceSeconds - used));
+  const timeout =
+    graceSeconds === 0 ? 0 : Math.max(preStop ? MINIMUM_SECONDS : 1, Math.round(graceSeconds - used));
   await cri.stopContainer({ containerId: container.id, timeout }).catch((error: unknown) => {
     if (!isCriError(error, 'not-found')) throw error;
   });
@@ -53,14 +75,27 @@ export interface StopPodRequest {
 }
 
 /** Stops all containers, then the sandboxes. Throws CriError when not all of it is stopped: to be called again. */
-export async function stopPod(parts: AgentParts, { pod, runtime, graceSeconds, signal }: StopPodRequest): Promise<void> {
+export async function stopPod(
+  parts: AgentParts,
+  { pod, runtime, graceSeconds, signal }: StopPodRequest,
+): Promise<void> {
   const startedMs = parts.clock.monotonic();
-  const left = (): number => Math.max(0, Math.ceil(graceSeconds - (parts.clock.monotonic() - startedMs) / 1000));
+  const left = (): number =>
+    Math.max(0, Math.ceil(graceSeconds - (parts.clock.monotonic() - startedMs) / 1000));
   const alive = runtime.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown');
   const order = (pod.spec?.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
-  const sidecars = alive.filter(({ name }) => order.includes(name)).sort((a, b) => order.indexOf(b.name) - order.indexOf(a.name));
-  const stop = (container: RuntimeContainer, grace: number): Promise<void> => stopContainer(parts, { pod, runtime, container, graceSeconds: grace, ...(signal ? { signal } : {}) });
-  await Promise.all(alive.filter((container) => !sidecars.includes(container)).map((container) => stop(container, graceSeconds)));
-  for (const sidecar of sidecars) await stop(sidecar, graceSeconds === 0 ? 0 : Math.max(MINIMUM_SECONDS, left()));
-  for (const { id, ready } of runtime.sandboxes) if (ready) await parts.cri.stopPodSandbox({ podSandboxId: id });
+  const sidecars = alive
+    .filter(({ name }) => order.includes(name))
+    .sort((a, b) => order.indexOf(b.name) - order.indexOf(a.name));
+  const stop = (container: RuntimeContainer, grace: number): Promise<void> =>
+    stopContainer(parts, { pod, runtime, container, graceSeconds: grace, ...(signal ? { signal } : {}) });
+  await Promise.all(
+    alive
+      .filter((container) => !sidecars.includes(container))
+      .map((container) => stop(container, graceSeconds)),
+  );
+  for (const sidecar of sidecars)
+    await stop(sidecar, graceSeconds === 0 ? 0 : Math.max(MINIMUM_SECONDS, left()));
+  for (const { id, ready } of runtime.sandboxes)
+    if (ready) await parts.cri.stopPodSandbox({ podSandboxId: id });
 }

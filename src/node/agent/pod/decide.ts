@@ -8,9 +8,22 @@
  */
 import type { Container, Pod } from '#api/types.ts';
 import { endsRound, leftovers, roundOf, roundOfRun } from './restart-all.ts';
-import { latestContainer, type PodRuntime, type RuntimeContainer, type RuntimeSandbox } from '../runtime-view.ts';
+import {
+  latestContainer,
+  type PodRuntime,
+  type RuntimeContainer,
+  type RuntimeSandbox,
+} from '../runtime-view.ts';
 import { backoffUntilMs, type BackoffRecord } from './restart-backoff.ts';
-import { containerHash, initRestartsAfter, isSidecar, podRestartPolicy, restartsAfter, shouldRun, type AnyContainer } from './restart-policy.ts';
+import {
+  containerHash,
+  initRestartsAfter,
+  isSidecar,
+  podRestartPolicy,
+  restartsAfter,
+  shouldRun,
+  type AnyContainer,
+} from './restart-policy.ts';
 
 /** What probes say of a running container; keyed by container id in ProbeResults. */
 export interface ProbeState {
@@ -31,9 +44,21 @@ export interface Situation {
   readonly resized?: ReadonlySet<string>;
 }
 
-export interface ContainerKill { readonly container: RuntimeContainer; readonly message: string; readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'restart-all' | 'unknown' }
-export interface ContainerStart { readonly name: string; readonly kind: 'init' | 'container' | 'ephemeral'; /** When the run before ended. */ readonly endedMs: number | undefined }
-export interface ContainerWait { readonly name: string; readonly untilMs: number; readonly delayMs: number }
+export interface ContainerKill {
+  readonly container: RuntimeContainer;
+  readonly message: string;
+  readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'restart-all' | 'unknown';
+}
+export interface ContainerStart {
+  readonly name: string;
+  readonly kind: 'init' | 'container' | 'ephemeral';
+  /** When the run before ended. */ readonly endedMs: number | undefined;
+}
+export interface ContainerWait {
+  readonly name: string;
+  readonly untilMs: number;
+  readonly delayMs: number;
+}
 
 export interface PodPlan {
   /** Everything of the pod in the runtime is to be stopped: for a new sandbox, or because the pod has finished. */
@@ -53,7 +78,15 @@ export function decide(situation: Situation): PodPlan {
   const sandbox = usableSandbox(runtime);
   if (!sandbox) return freshSandbox(situation);
   const stale = leftovers(pod, runtime);
-  if (stale.length > 0) return { ...NOTHING, kill: stale.map((container) => ({ container, reason: 'restart-all', message: `Stopping container ${container.name}: all containers of the pod are restarted` })) };
+  if (stale.length > 0)
+    return {
+      ...NOTHING,
+      kill: stale.map((container) => ({
+        container,
+        reason: 'restart-all',
+        message: `Stopping container ${container.name}: all containers of the pod are restarted`,
+      })),
+    };
   const plan = new Plan(situation, sandbox);
   plan.ephemeral();
   if (!plan.initialize()) return plan.done();
@@ -73,11 +106,16 @@ function usableSandbox(runtime: PodRuntime): RuntimeSandbox | undefined {
 
 function freshSandbox({ pod, runtime }: Situation): PodPlan {
   const attempt = (runtime.sandboxes[0]?.attempt ?? -1) + 1;
-  const stopAll = runtime.sandboxes.some(({ ready }) => ready) || runtime.containers.some(({ phase }) => phase === 'running');
+  const stopAll =
+    runtime.sandboxes.some(({ ready }) => ready) ||
+    runtime.containers.some(({ phase }) => phase === 'running');
   const containers = pod.spec?.containers ?? [];
   // What ran and may not run again is over: no sandbox for it.
-  if (podRestartPolicy(pod) === 'Never' && attempt > 0 && runtime.containers.length > 0) return { ...NOTHING, stopAll };
-  const left = containers.filter((container) => shouldRun(pod, container, asEnded(latestOfRound(runtime, container.name, roundOf(pod, runtime)))));
+  if (podRestartPolicy(pod) === 'Never' && attempt > 0 && runtime.containers.length > 0)
+    return { ...NOTHING, stopAll };
+  const left = containers.filter((container) =>
+    shouldRun(pod, container, asEnded(latestOfRound(runtime, container.name, roundOf(pod, runtime)))),
+  );
   if (left.length === 0 && runtime.containers.length > 0) return { ...NOTHING, stopAll };
   const [firstInit] = pod.spec?.initContainers ?? [];
   const start: ContainerStart[] = firstInit
@@ -115,13 +153,20 @@ class Plan {
 
   done(): PodPlan {
     if (this.#failed) return { ...NOTHING, stopAll: true };
-    return { stopAll: false, createSandbox: undefined, kill: this.#kill, start: this.#start, wait: this.#wait };
+    return {
+      stopAll: false,
+      createSandbox: undefined,
+      kill: this.#kill,
+      start: this.#start,
+      wait: this.#wait,
+    };
   }
 
   /** They start once and never again. */
   ephemeral(): void {
     for (const { name } of this.#pod.spec?.ephemeralContainers ?? []) {
-      if (!latestContainer(this.#situation.runtime, name)) this.#start.push({ name, kind: 'ephemeral', endedMs: undefined });
+      if (!latestContainer(this.#situation.runtime, name))
+        this.#start.push({ name, kind: 'ephemeral', endedMs: undefined });
     }
   }
 
@@ -189,14 +234,28 @@ class Plan {
     }
     if (!shouldRun(this.#pod, container, status)) return false;
     this.#replace(status);
-    this.#startAfter(container.name, 'container', status?.phase === 'exited' ? status.finishedAtMs : this.#roundEndedMs(container.name));
+    this.#startAfter(
+      container.name,
+      'container',
+      status?.phase === 'exited' ? status.finishedAtMs : this.#roundEndedMs(container.name),
+    );
     return true;
   }
 
   #killChanged(container: AnyContainer, status: RuntimeContainer, kind: ContainerStart['kind']): boolean {
-    if (this.#situation.resized?.has(container.name)) this.#kill.push({ container: status, reason: 'resized', message: `Container ${container.name} resize requires restart` });
+    if (this.#situation.resized?.has(container.name))
+      this.#kill.push({
+        container: status,
+        reason: 'resized',
+        message: `Container ${container.name} resize requires restart`,
+      });
     else if (status.hash === '' || status.hash === containerHash(container)) return false;
-    else this.#kill.push({ container: status, reason: 'changed', message: `Container ${container.name} definition changed, will be restarted` });
+    else
+      this.#kill.push({
+        container: status,
+        reason: 'changed',
+        message: `Container ${container.name} definition changed, will be restarted`,
+      });
     this.#start.push({ name: container.name, kind, endedMs: undefined });
     return true;
   }
@@ -204,22 +263,32 @@ class Plan {
   /** It is started again by a later decision, when it has ended and its policy says so. */
   #killUnhealthy(container: AnyContainer, status: RuntimeContainer): boolean {
     const probes = this.#situation.probes.get(status.id);
-    const reason = probes?.liveness === 'failure' ? 'liveness' : probes?.startup === 'failure' ? 'startup' : undefined;
+    const reason =
+      probes?.liveness === 'failure' ? 'liveness' : probes?.startup === 'failure' ? 'startup' : undefined;
     if (!reason) return false;
     const again = restartsAfter(this.#pod, container, 137) ? ', will be restarted' : '';
-    this.#kill.push({ container: status, reason, message: `Container ${container.name} failed ${reason} probe${again}` });
+    this.#kill.push({
+      container: status,
+      reason,
+      message: `Container ${container.name} failed ${reason} probe${again}`,
+    });
     return true;
   }
 
   /** Created but never started, or lost from sight: it makes room for a new one. */
   #replace(status: RuntimeContainer | undefined): void {
     if (status?.phase !== 'created' && status?.phase !== 'unknown') return;
-    this.#kill.push({ container: status, reason: 'unknown', message: `Container is in ${JSON.stringify(status.phase)} state, try killing it before restart` });
+    this.#kill.push({
+      container: status,
+      reason: 'unknown',
+      message: `Container is in ${JSON.stringify(status.phase)} state, try killing it before restart`,
+    });
   }
 
   #startAfter(name: string, kind: ContainerStart['kind'], endedMs: number | undefined): void {
     const record = this.#situation.backoffs.get(name);
-    const untilMs = endedMs === undefined ? undefined : backoffUntilMs(record, endedMs, this.#situation.nowMs);
+    const untilMs =
+      endedMs === undefined ? undefined : backoffUntilMs(record, endedMs, this.#situation.nowMs);
     if (untilMs === undefined || !record) this.#start.push({ name, kind, endedMs });
     else this.#wait.push({ name, untilMs, delayMs: record.delayMs });
   }
@@ -240,4 +309,3 @@ class Plan {
     return this.#here(name) ?? asEnded(latestOfRound(this.#situation.runtime, name, this.#round));
   }
 }
-

@@ -18,13 +18,27 @@ const HTTP_TIMEOUT_MS = 600_000;
 const AGENT = 'kube-lifecycle/1.36';
 
 /** Throws with the reason when it failed. */
-export async function runHook({ exec, httpGet: action, sleep, tcpSocket }: LifecycleHandler, options: HookOptions): Promise<void> {
+export async function runHook(
+  { exec, httpGet: action, sleep, tcpSocket }: LifecycleHandler,
+  options: HookOptions,
+): Promise<void> {
   const { cri, clock, container, containerId, podIP, signal } = options;
   if (exec) {
-    const { exitCode, stdout, stderr } = await cri.execSync({ containerId, cmd: exec.command ?? [], timeout: 0 }, signal ? { signal } : {});
-    if (exitCode !== 0) throw new Error(`command '${(exec.command ?? []).join(' ')}' exited with ${exitCode}: ${Buffer.concat([stderr, stdout]).toString().slice(0, 1024)}`);
+    const { exitCode, stdout, stderr } = await cri.execSync(
+      { containerId, cmd: exec.command ?? [], timeout: 0 },
+      signal ? { signal } : {},
+    );
+    if (exitCode !== 0)
+      throw new Error(
+        `command '${(exec.command ?? []).join(' ')}' exited with ${exitCode}: ${Buffer.concat([stderr, stdout]).toString().slice(0, 1024)}`,
+      );
   } else if (action) {
-    const { status, body } = await httpGet({ url: actionUrl(action, { container, podIP }), headers: actionHeaders(action, AGENT), timeoutMs: HTTP_TIMEOUT_MS, signal });
+    const { status, body } = await httpGet({
+      url: actionUrl(action, { container, podIP }),
+      headers: actionHeaders(action, AGENT),
+      timeoutMs: HTTP_TIMEOUT_MS,
+      signal,
+    });
     if (status >= 400) throw new Error(`HTTP status ${status}: ${body.slice(0, 1024)}`);
   } else if (sleep) {
     await clock.sleep(sleep.seconds * 1000, signal);

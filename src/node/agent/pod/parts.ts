@@ -55,9 +55,17 @@ export function podLogDirectory(logsDir: string, { metadata }: Pod): string {
 }
 
 /** What /metrics calls the end of a container. */
-export function terminationLabels(pod: Pod, { name, exitCode, reason }: { readonly name: string; readonly exitCode: number; readonly reason: string }): string {
-  const is = (list: readonly { readonly name: string }[] | undefined): boolean => list?.some((container) => container.name === name) ?? false;
-  const type = is(pod.spec?.initContainers) ? 'init_container' : is(pod.spec?.ephemeralContainers) ? 'ephemeral_container' : 'container';
+export function terminationLabels(
+  pod: Pod,
+  { name, exitCode, reason }: { readonly name: string; readonly exitCode: number; readonly reason: string },
+): string {
+  const is = (list: readonly { readonly name: string }[] | undefined): boolean =>
+    list?.some((container) => container.name === name) ?? false;
+  const type = is(pod.spec?.initContainers)
+    ? 'init_container'
+    : is(pod.spec?.ephemeralContainers)
+      ? 'ephemeral_container'
+      : 'container';
   return `${label('container_type', type)},${label('exit_code', String(exitCode))},${label('reason', reason)}`;
 }
 
@@ -68,6 +76,10 @@ export function podText({ metadata }: Pod): string {
 
 /** Where a container stands in its pod, for events: 'spec.containers{web}'. */
 export function fieldPathOf(pod: Pod, name: string): string {
-  const list = pod.spec?.initContainers?.some((container) => container.name === name) ? 'initContainers' : pod.spec?.ephemeralContainers?.some((container) => container.name === name) ? 'ephemeralContainers' : 'containers';
+  const list = pod.spec?.initContainers?.some((container) => container.name === name)
+    ? 'initContainers'
+    : pod.spec?.ephemeralContainers?.some((container) => container.name === name)
+      ? 'ephemeralContainers'
+      : 'containers';
   return `spec.${list}{${name}}`;
 }

@@ -33,7 +33,16 @@ import { terminationMessage } from './termination-message.ts';
 const RETRY = { initialMs: 500, maximumMs: 122_000 };
 const SANDBOX_RETRY = { initialMs: 1_000, maximumMs: 60_000 };
 const REFRESH_MS = 60_000;
-const OWN_CONDITIONS = new Set(['PodResizePending', 'PodResizeInProgress', 'PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled', 'AllContainersRestarting']);
+const OWN_CONDITIONS = new Set([
+  'PodResizePending',
+  'PodResizeInProgress',
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+  'AllContainersRestarting',
+]);
 /** Decide, act, look again: so often at once at most. */
 const MAX_ROUNDS = 4;
 
@@ -80,21 +89,38 @@ export class PodWorker {
     this.#pod = this.#resize.allocated(pod);
     this.#onRemoved = onRemoved;
     this.#runner = new SerialRunner({ clock: parts.clock, work: () => this.#run() });
-    this.#probes = new PodProbes({ cri: parts.cri, clock: parts.clock, events: parts.events, onChange: () => this.wake() });
+    this.#probes = new PodProbes({
+      cri: parts.cri,
+      clock: parts.clock,
+      events: parts.events,
+      onChange: () => this.wake(),
+    });
     parts.objects.retain(pod);
   }
 
-  get pod(): Pod { return this.#pod; }
+  get pod(): Pod {
+    return this.#pod;
+  }
 
   /** As it was last computed; what the kubelet API and admission go by. */
-  get status(): PodStatus | undefined { return this.#status; }
+  get status(): PodStatus | undefined {
+    return this.#status;
+  }
 
-  get probeCounts(): ProbeCount[] { return this.#probes.counts(); }
-  get finished(): boolean { return isFinished(this.#status ?? this.#pod.status) || this.#removed; }
+  get probeCounts(): ProbeCount[] {
+    return this.#probes.counts();
+  }
+  get finished(): boolean {
+    return isFinished(this.#status ?? this.#pod.status) || this.#removed;
+  }
 
-  get ending(): boolean { return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined; }
+  get ending(): boolean {
+    return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined;
+  }
 
-  wake(): void { this.#runner.wake(); }
+  wake(): void {
+    this.#runner.wake();
+  }
 
   /** Another pod gave something back. */
   allocationChanged(): void {
@@ -107,8 +133,11 @@ export class PodWorker {
     this.#considerResize();
     this.#pod = this.#resize.allocated(pod);
     this.#parts.objects.retain(pod);
-    if (pod.metadata?.deletionTimestamp && !before.metadata?.deletionTimestamp) this.#interrupt('the pod is being deleted');
-    this.#shorten(pod.metadata?.deletionTimestamp ? pod.metadata.deletionGracePeriodSeconds ?? 0 : Infinity);
+    if (pod.metadata?.deletionTimestamp && !before.metadata?.deletionTimestamp)
+      this.#interrupt('the pod is being deleted');
+    this.#shorten(
+      pod.metadata?.deletionTimestamp ? (pod.metadata.deletionGracePeriodSeconds ?? 0) : Infinity,
+    );
     this.wake();
   }
 
@@ -117,12 +146,25 @@ export class PodWorker {
     if (this.#gone) return;
     this.#gone = true;
     this.#interrupt('the pod was deleted');
-    if (!this.#ended) this.#shorten(this.#pod.metadata?.deletionTimestamp ? this.#pod.metadata.deletionGracePeriodSeconds ?? 0 : Infinity);
+    if (!this.#ended)
+      this.#shorten(
+        this.#pod.metadata?.deletionTimestamp
+          ? (this.#pod.metadata.deletionGracePeriodSeconds ?? 0)
+          : Infinity,
+      );
     this.wake();
   }
 
   /** The node gives it up: its containers end, its phase becomes Failed. */
-  fail({ reason, message, graceSeconds }: { readonly reason: string; readonly message: string; readonly graceSeconds: number }): void {
+  fail({
+    reason,
+    message,
+    graceSeconds,
+  }: {
+    readonly reason: string;
+    readonly message: string;
+    readonly graceSeconds: number;
+  }): void {
     if (this.finished || this.#failure) return;
     this.#failure = { reason, message };
     this.#graceSeconds = Math.min(this.#graceSeconds, graceSeconds);
@@ -148,8 +190,16 @@ export class PodWorker {
     this.#graceSeconds = graceSeconds;
     if (!underWay || this.#ended) return;
     this.#hurry.abort(new Error('a shorter grace period was asked for'));
-    void this.#parts.view.pod(this.uid).then(({ containers }) => Promise.all(containers.filter(({ phase }) => phase === 'running')
-      .map(({ id }) => this.#parts.cri.stopContainer({ containerId: id, timeout: graceSeconds })))).catch(() => {});
+    void this.#parts.view
+      .pod(this.uid)
+      .then(({ containers }) =>
+        Promise.all(
+          containers
+            .filter(({ phase }) => phase === 'running')
+            .map(({ id }) => this.#parts.cri.stopContainer({ containerId: id, timeout: graceSeconds })),
+        ),
+      )
+      .catch(() => {});
   }
 
   async #run(): Promise<number | undefined> {
@@ -174,8 +224,16 @@ export class PodWorker {
       events.event(this.#pod, { type: 'Warning', reason: 'FailedMount', message: error.message });
       return;
     }
-    log.warn('pod not brought forward', { pod: podText(this.#pod), error: isCriError(error) ? runtimeErrorText(error) : errorMessage(error) });
-    if (!isCriError(error, 'unavailable')) events.event(this.#pod, { type: 'Warning', reason: 'FailedSync', message: `error determining status: ${isCriError(error) ? runtimeErrorText(error) : errorMessage(error)}` });
+    log.warn('pod not brought forward', {
+      pod: podText(this.#pod),
+      error: isCriError(error) ? runtimeErrorText(error) : errorMessage(error),
+    });
+    if (!isCriError(error, 'unavailable'))
+      events.event(this.#pod, {
+        type: 'Warning',
+        reason: 'FailedSync',
+        message: `error determining status: ${isCriError(error) ? runtimeErrorText(error) : errorMessage(error)}`,
+      });
   }
 
   /** One step; answers when the next one is due. */
@@ -185,7 +243,8 @@ export class PodWorker {
     if (this.#gone) return this.#remove(runtime);
     if (this.#ended) return undefined;
     this.#checkDeadline();
-    if (this.#pod.metadata?.deletionTimestamp || this.#failure || isFinished(this.#known().status)) return this.#end(runtime);
+    if (this.#pod.metadata?.deletionTimestamp || this.#failure || isFinished(this.#known().status))
+      return this.#end(runtime);
     this.#syncProbes(runtime);
     this.#considerResize();
     const computed = this.#report(runtime);
@@ -205,25 +264,41 @@ export class PodWorker {
     const startTime = this.#known().status?.startTime;
     if (seconds === undefined || startTime === undefined || this.#failure) return;
     if (this.#parts.clock.now() - Date.parse(startTime) < seconds * 1000) return;
-    this.#failure = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
-    this.#parts.events.event(this.#pod, { type: 'Normal', reason: 'DeadlineExceeded', message: this.#failure.message });
+    this.#failure = {
+      reason: 'DeadlineExceeded',
+      message: 'Pod was active on the node longer than the specified deadline',
+    };
+    this.#parts.events.event(this.#pod, {
+      type: 'Normal',
+      reason: 'DeadlineExceeded',
+      message: this.#failure.message,
+    });
   }
 
   #deadlineMs(): number {
     const seconds = this.#pod.spec?.activeDeadlineSeconds;
     const startTime = this.#known().status?.startTime;
-    return seconds === undefined || startTime === undefined ? Infinity : Date.parse(startTime) + seconds * 1000;
+    return seconds === undefined || startTime === undefined
+      ? Infinity
+      : Date.parse(startTime) + seconds * 1000;
   }
 
   /** The pod with the status that this worker computed last: the API's copy of it lags behind. Conditions of others are the API's. */
   #known(): Pod {
     if (!this.#status) return this.#pod;
     const others = (this.#pod.status?.conditions ?? []).filter(({ type }) => !OWN_CONDITIONS.has(type));
-    return { ...this.#pod, status: { ...this.#pod.status, ...this.#status, conditions: [...this.#status.conditions ?? [], ...others] } };
+    return {
+      ...this.#pod,
+      status: {
+        ...this.#pod.status,
+        ...this.#status,
+        conditions: [...(this.#status.conditions ?? []), ...others],
+      },
+    };
   }
 
   #podIPs(runtime: PodRuntime): readonly string[] {
-    return this.#pod.spec?.hostNetwork ? this.#parts.hostIPs : activeSandbox(runtime)?.ips ?? [];
+    return this.#pod.spec?.hostNetwork ? this.#parts.hostIPs : (activeSandbox(runtime)?.ips ?? []);
   }
 
   #syncProbes(runtime: PodRuntime): void {
@@ -242,11 +317,21 @@ export class PodWorker {
 
   #computeStatus(runtime: PodRuntime, terminal: boolean): PodStatus {
     const { hostIPs, clock } = this.#parts;
-    for (const name of this.#waiting.keys()) if (latestContainer(runtime, name)?.phase === 'running') this.#waiting.delete(name);
+    for (const name of this.#waiting.keys())
+      if (latestContainer(runtime, name)?.phase === 'running') this.#waiting.delete(name);
     return podStatus({
-      pod: this.#known(), runtime, waiting: this.#waiting, messages: this.#messages, terminal, hostIPs, nowMs: clock.now(), failure: this.#failure,
-      resize: terminal ? [] : this.#resize.conditions(), actualResources: (name) => this.#resize.actual(name),
-      isReady: (container) => this.#probes.isReady(container), isStarted: (container) => this.#probes.isStarted(container),
+      pod: this.#known(),
+      runtime,
+      waiting: this.#waiting,
+      messages: this.#messages,
+      terminal,
+      hostIPs,
+      nowMs: clock.now(),
+      failure: this.#failure,
+      resize: terminal ? [] : this.#resize.conditions(),
+      actualResources: (name) => this.#resize.actual(name),
+      isReady: (container) => this.#probes.isReady(container),
+      isStarted: (container) => this.#probes.isStarted(container),
     });
   }
 
@@ -265,7 +350,14 @@ export class PodWorker {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const { restart, retryAtMs } = await this.#resize.actuate(this.#pod, runtime);
       nextAtMs = Math.min(nextAtMs, retryAtMs);
-      const plan = decide({ pod: this.#pod, runtime, probes: this.#probes.states(), backoffs: this.#backoffs, nowMs: clock.now(), resized: restart });
+      const plan = decide({
+        pod: this.#pod,
+        runtime,
+        probes: this.#probes.states(),
+        backoffs: this.#backoffs,
+        nowMs: clock.now(),
+        resized: restart,
+      });
       for (const { untilMs } of plan.wait) nextAtMs = Math.min(nextAtMs, untilMs);
       this.#noteWaiting(plan);
       const acted = await this.#act(plan, runtime);
@@ -282,7 +374,13 @@ export class PodWorker {
   async #prepareVolumes(runtime: PodRuntime): Promise<void> {
     const { volumes, hostIPs, nodeName } = this.#parts;
     try {
-      this.#volumes = await volumes.prepare(this.#pod, { pod: this.#pod, podIPs: this.#podIPs(runtime), hostIPs, nodeName, allocatable: this.#parts.allocatable() });
+      this.#volumes = await volumes.prepare(this.#pod, {
+        pod: this.#pod,
+        podIPs: this.#podIPs(runtime),
+        hostIPs,
+        nodeName,
+        allocatable: this.#parts.allocatable(),
+      });
     } catch (error) {
       // What runs goes on with what it has.
       if (!this.#volumes || !runtime.containers.some(({ phase }) => phase === 'running')) throw error;
@@ -294,16 +392,24 @@ export class PodWorker {
     for (const { name, delayMs } of wait) {
       const message = `back-off ${goSeconds(delayMs)} restarting failed container=${name} pod=${podText(this.#pod)}`;
       if (this.#waiting.get(name)?.reason !== 'CrashLoopBackOff') {
-        this.#parts.events.event(this.#pod, { type: 'Warning', reason: 'BackOff', message: `Back-off restarting failed container ${name} in pod ${podText(this.#pod)}` });
+        this.#parts.events.event(this.#pod, {
+          type: 'Warning',
+          reason: 'BackOff',
+          message: `Back-off restarting failed container ${name} in pod ${podText(this.#pod)}`,
+        });
       }
       this.#waiting.set(name, { reason: 'CrashLoopBackOff', message });
     }
   }
 
   /** again: look and decide anew at once. */
-  async #act(plan: PodPlan, runtime: PodRuntime): Promise<{ readonly again: boolean; readonly retryAtMs: number }> {
+  async #act(
+    plan: PodPlan,
+    runtime: PodRuntime,
+  ): Promise<{ readonly again: boolean; readonly retryAtMs: number }> {
     const graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30;
-    if (plan.stopAll) await stopPod(this.#parts, { pod: this.#pod, runtime, graceSeconds, signal: this.#step.signal });
+    if (plan.stopAll)
+      await stopPod(this.#parts, { pod: this.#pod, runtime, graceSeconds, signal: this.#step.signal });
     if (plan.createSandbox !== undefined) {
       await this.#createSandbox(plan.createSandbox);
       return { again: true, retryAtMs: Infinity };
@@ -325,20 +431,44 @@ export class PodWorker {
     return { again: !failedAll && (plan.start.length > 0 || plan.kill.length > 0), retryAtMs };
   }
 
-  async #kill({ container, message, reason }: ContainerKill, runtime: PodRuntime, graceSeconds: number): Promise<void> {
+  async #kill(
+    { container, message, reason }: ContainerKill,
+    runtime: PodRuntime,
+    graceSeconds: number,
+  ): Promise<void> {
     if (reason === 'unknown') {
       await this.#parts.cri.removeContainer({ containerId: container.id });
       return;
     }
     const spec = findContainer(this.#pod, container.name);
-    const own = reason === 'restart-all' ? 0 : reason === 'liveness' ? spec?.livenessProbe?.terminationGracePeriodSeconds : reason === 'startup' ? spec?.startupProbe?.terminationGracePeriodSeconds : undefined;
-    await stopContainer(this.#parts, { pod: this.#pod, runtime, container, graceSeconds: own ?? graceSeconds, message, signal: this.#step.signal });
+    const own =
+      reason === 'restart-all'
+        ? 0
+        : reason === 'liveness'
+          ? spec?.livenessProbe?.terminationGracePeriodSeconds
+          : reason === 'startup'
+            ? spec?.startupProbe?.terminationGracePeriodSeconds
+            : undefined;
+    await stopContainer(this.#parts, {
+      pod: this.#pod,
+      runtime,
+      container,
+      graceSeconds: own ?? graceSeconds,
+      message,
+      signal: this.#step.signal,
+    });
   }
 
   async #sandboxConfig(attempt: number): Promise<CriInput<PodSandboxConfig>> {
     const { cgroupRoot, logsDir } = this.#parts;
     const { path } = podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid });
-    return sandboxConfig({ pod: this.#pod, attempt, logDirectory: podLogDirectory(logsDir, this.#pod), cgroupParent: path, dns: await this.#parts.dns() });
+    return sandboxConfig({
+      pod: this.#pod,
+      attempt,
+      logDirectory: podLogDirectory(logsDir, this.#pod),
+      cgroupParent: path,
+      dns: await this.#parts.dns(),
+    });
   }
 
   async #createSandbox(attempt: number): Promise<void> {
@@ -346,13 +476,20 @@ export class PodWorker {
     const cgroup = podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid });
     await cgroups.ensure(cgroup);
     this.#resize.cgroupMade(cgroup);
-    const [config, runtimeHandler] = await Promise.all([this.#sandboxConfig(attempt), this.#runtimeHandler()]);
+    const [config, runtimeHandler] = await Promise.all([
+      this.#sandboxConfig(attempt),
+      this.#runtimeHandler(),
+    ]);
     this.#parts.expectChange();
     try {
       await cri.runPodSandbox({ config, runtimeHandler });
       this.#sandboxFailures = 0;
     } catch (error) {
-      events.event(this.#pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message: `Failed to create pod sandbox: ${runtimeErrorText(error)}` });
+      events.event(this.#pod, {
+        type: 'Warning',
+        reason: 'FailedCreatePodSandBox',
+        message: `Failed to create pod sandbox: ${runtimeErrorText(error)}`,
+      });
       await clock.sleep(backoffMs(this.#sandboxFailures, SANDBOX_RETRY), this.#step.signal);
       this.#sandboxFailures += 1;
       throw error;
@@ -373,8 +510,14 @@ export class PodWorker {
     if (!sandbox) return this.#parts.clock.now();
     try {
       await startContainer(this.#parts, {
-        pod: this.#known(), name, runtime, sandboxId: sandbox.id, sandboxConfig: await this.#sandboxConfig(sandbox.attempt),
-        podIPs: this.#podIPs(runtime), volumes: this.#volumes?.paths ?? new Map(), signal: this.#step.signal,
+        pod: this.#known(),
+        name,
+        runtime,
+        sandboxId: sandbox.id,
+        sandboxConfig: await this.#sandboxConfig(sandbox.attempt),
+        podIPs: this.#podIPs(runtime),
+        volumes: this.#volumes?.paths ?? new Map(),
+        signal: this.#step.signal,
       });
       this.#resize.started(name);
       if (endedMs !== undefined) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs));
@@ -385,9 +528,11 @@ export class PodWorker {
     } catch (error) {
       if (!(error instanceof StartFailure)) throw error;
       this.#waiting.set(name, { reason: error.reason, message: error.message });
-      if (error.reason === 'RunContainerError' || error.startedId) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs ?? this.#parts.clock.now()));
+      if (error.reason === 'RunContainerError' || error.startedId)
+        this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs ?? this.#parts.clock.now()));
       if (error.startedId) await this.#stopAfterHook(error);
-      if (error.reason === 'CreateContainerError' && error.retryAtMs !== undefined) this.#refusedUntilMs.set(name, error.retryAtMs);
+      if (error.reason === 'CreateContainerError' && error.retryAtMs !== undefined)
+        this.#refusedUntilMs.set(name, error.retryAtMs);
       return error.retryAtMs ?? this.#parts.clock.now();
     }
   }
@@ -396,13 +541,23 @@ export class PodWorker {
     const runtime = await this.#parts.view.pod(this.uid);
     const container = runtime.containers.find(({ id }) => id === startedId);
     const graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30;
-    if (container) await stopContainer(this.#parts, { pod: this.#pod, runtime, container, graceSeconds, message: 'FailedPostStartHook' });
+    if (container)
+      await stopContainer(this.#parts, {
+        pod: this.#pod,
+        runtime,
+        container,
+        graceSeconds,
+        message: 'FailedPostStartHook',
+      });
   }
 
   /** The run before the newest one stays, for `kubectl logs --previous` and the last state; the newest may have ended already. */
   async #removeOldRuns(name: string): Promise<void> {
     const { containers } = await this.#parts.view.pod(this.uid);
-    const dead = containers.filter((container) => container.name === name).slice(2).filter(({ phase }) => phase === 'exited');
+    const dead = containers
+      .filter((container) => container.name === name)
+      .slice(2)
+      .filter(({ phase }) => phase === 'exited');
     for (const { id, logPath } of dead) {
       await this.#parts.cri.removeContainer({ containerId: id }).catch(() => {});
       if (logPath) await rm(logPath, { force: true });
@@ -441,7 +596,9 @@ export class PodWorker {
   #grace(): number {
     const { deletionTimestamp, deletionGracePeriodSeconds } = this.#pod.metadata ?? {};
     if (deletionTimestamp) this.#graceSeconds = Math.min(this.#graceSeconds, deletionGracePeriodSeconds ?? 0);
-    return this.#graceSeconds === Infinity ? this.#pod.spec?.terminationGracePeriodSeconds ?? 30 : this.#graceSeconds;
+    return this.#graceSeconds === Infinity
+      ? (this.#pod.spec?.terminationGracePeriodSeconds ?? 30)
+      : this.#graceSeconds;
   }
 
   async #stopEverything(runtime: PodRuntime, graceSeconds: number): Promise<void> {
@@ -455,7 +612,9 @@ export class PodWorker {
   async #tearDown(): Promise<void> {
     const { volumes, cgroups, cgroupRoot, tokens, images } = this.#parts;
     await volumes.remove(this.uid);
-    await cgroups.remove(podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid }).path);
+    await cgroups.remove(
+      podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid }).path,
+    );
     tokens.forget(this.uid);
     images.forget(this.uid);
   }
@@ -477,5 +636,8 @@ export class PodWorker {
 }
 
 function isAlive(runtime: PodRuntime): boolean {
-  return runtime.sandboxes.some(({ ready }) => ready) || runtime.containers.some(({ phase }: RuntimeContainer) => phase === 'running');
+  return (
+    runtime.sandboxes.some(({ ready }) => ready) ||
+    runtime.containers.some(({ phase }: RuntimeContainer) => phase === 'running')
+  );
 }

@@ -18,12 +18,21 @@ import type { AgentParts } from './parts.ts';
 type Resources = ReadonlyMap<string, ResourceRequirements>;
 
 /** Why a resize has to wait, or will not be. */
-export interface ResizeRefusal { readonly reason: 'Deferred' | 'Infeasible'; readonly message: string }
+export interface ResizeRefusal {
+  readonly reason: 'Deferred' | 'Infeasible';
+  readonly message: string;
+}
 
-interface Progress { readonly reason?: 'Error'; readonly message?: string }
+interface Progress {
+  readonly reason?: 'Error';
+  readonly message?: string;
+}
 
 /** What a container runs with; id undefined: it was just started and not seen yet. */
-interface Actual { readonly id: string | undefined; readonly resources: ResourceRequirements | undefined }
+interface Actual {
+  readonly id: string | undefined;
+  readonly resources: ResourceRequirements | undefined;
+}
 
 const RESIZABLE = ['cpu', 'memory'] as const;
 const RETRY_MS = 10_000;
@@ -48,7 +57,9 @@ export class PodResize {
     return withResources(pod, this.#allocated);
   }
 
-  get deferred(): boolean { return this.#pending?.reason === 'Deferred'; }
+  get deferred(): boolean {
+    return this.#pending?.reason === 'Deferred';
+  }
 
   conditions(): PodCondition[] {
     return [
@@ -82,7 +93,8 @@ export class PodResize {
     }
     const refusal = this.#parts.resizeRefusal(desired);
     if (refusal) {
-      if (refusal.reason !== this.#pending?.reason) this.#event(`Resize${refusal.reason}`, desired, refusal.message);
+      if (refusal.reason !== this.#pending?.reason)
+        this.#event(`Resize${refusal.reason}`, desired, refusal.message);
       this.#pending = refusal;
       return false;
     }
@@ -94,7 +106,10 @@ export class PodResize {
   }
 
   /** Brings what runs to what is allocated. Names of containers to be replaced for it, and when to try again. */
-  async actuate(pod: Pod, runtime: PodRuntime): Promise<{ readonly restart: ReadonlySet<string>; readonly retryAtMs: number }> {
+  async actuate(
+    pod: Pod,
+    runtime: PodRuntime,
+  ): Promise<{ readonly restart: ReadonlySet<string>; readonly retryAtMs: number }> {
     const changes = this.#changes(pod, runtime);
     const restart = new Set(changes.filter(({ replace }) => replace).map(({ container }) => container.name));
     // An agent before this one was in the middle of it.
@@ -126,7 +141,13 @@ export class PodResize {
       const wanted = this.#kernel(pod, container);
       const actual = this.#adopt(container, running, wanted);
       if (actual.resources && same(actual.resources, container.resources ?? {})) continue;
-      changes.push({ container, running, wanted, before: actual.resources, replace: needsReplacement(container, actual.resources) });
+      changes.push({
+        container,
+        running,
+        wanted,
+        before: actual.resources,
+        replace: needsReplacement(container, actual.resources),
+      });
     }
     return changes;
   }
@@ -135,15 +156,28 @@ export class PodResize {
   #adopt(container: Container, running: RuntimeContainer, wanted: CriInput<LinuxContainerResources>): Actual {
     const known = this.#actual.get(container.name);
     if (known?.id === running.id) return known;
-    const adopted: Actual = known && known.id === undefined ? { ...known, id: running.id }
-      : { id: running.id, resources: running.resources && !sameKernel(running.resources, wanted) ? undefined : container.resources ?? {} };
+    const adopted: Actual =
+      known && known.id === undefined
+        ? { ...known, id: running.id }
+        : {
+            id: running.id,
+            resources:
+              running.resources && !sameKernel(running.resources, wanted)
+                ? undefined
+                : (container.resources ?? {}),
+          };
     this.#actual.set(container.name, adopted);
     return adopted;
   }
 
   #kernel(pod: Pod, container: Container): CriInput<LinuxContainerResources> {
     const { machineMemoryBytes, cgroups } = this.#parts;
-    const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes, cgroupVersion: cgroups.version });
+    const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = linuxResources({
+      spec: pod.spec ?? { containers: [] },
+      container,
+      machineMemoryBytes,
+      cgroupVersion: cgroups.version,
+    });
     return { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes };
   }
 
@@ -155,7 +189,10 @@ export class PodResize {
       if (replace || limit === 0 || limit >= bytes(before?.limits?.['memory'])) continue;
       const { stats } = await this.#parts.cri.containerStats({ containerId: running.id });
       const usage = stats?.memory?.usageBytes?.value ?? 0;
-      if (usage >= limit) problems.push(`attempting to set container "${container.name}" memory limit (${limit}) below current usage (${usage})`);
+      if (usage >= limit)
+        problems.push(
+          `attempting to set container "${container.name}" memory limit (${limit}) below current usage (${usage})`,
+        );
     }
     if (problems.length > 0) throw new Error(`cannot decrease memory limits: ${problems.join(', ')}`);
   }
@@ -163,7 +200,10 @@ export class PodResize {
   /** Never is a container's limit above its pod's. */
   async #update(pod: Pod, changes: readonly Change[]): Promise<void> {
     const { cri, cgroups, cgroupRoot } = this.#parts;
-    const wanted = podCgroup(pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: pod.metadata?.uid ?? '' });
+    const wanted = podCgroup(pod.spec ?? { containers: [] }, {
+      root: cgroupRoot,
+      uid: pod.metadata?.uid ?? '',
+    });
     await cgroups.update(largerOf(this.#cgroup, wanted));
     for (const { container, running, wanted: linux, replace } of changes) {
       if (replace) continue;
@@ -175,11 +215,27 @@ export class PodResize {
   }
 
   #event(reason: string, pod: Pod, error?: string): void {
-    const summary = (containers: readonly Container[] = []): object[] => containers.map(({ name, resources = {} }) => ({ name, resources }));
+    const summary = (containers: readonly Container[] = []): object[] =>
+      containers.map(({ name, resources = {} }) => ({ name, resources }));
     const { initContainers = [], containers = [] } = pod.spec ?? {};
-    const text = JSON.stringify({ ...(initContainers.length > 0 ? { initContainers: summary(initContainers) } : {}), containers: summary(containers), generation: pod.metadata?.generation ?? 0, ...(error ? { error } : {}) });
-    const title = { ResizeStarted: 'started', ResizeCompleted: 'completed', ResizeError: 'error', ResizeDeferred: 'Deferred', ResizeInfeasible: 'Infeasible' }[reason];
-    this.#parts.events.event(pod, { type: reason === 'ResizeStarted' || reason === 'ResizeCompleted' ? 'Normal' : 'Warning', reason, message: `Pod resize ${title}: ${text}` });
+    const text = JSON.stringify({
+      ...(initContainers.length > 0 ? { initContainers: summary(initContainers) } : {}),
+      containers: summary(containers),
+      generation: pod.metadata?.generation ?? 0,
+      ...(error ? { error } : {}),
+    });
+    const title = {
+      ResizeStarted: 'started',
+      ResizeCompleted: 'completed',
+      ResizeError: 'error',
+      ResizeDeferred: 'Deferred',
+      ResizeInfeasible: 'Infeasible',
+    }[reason];
+    this.#parts.events.event(pod, {
+      type: reason === 'ResizeStarted' || reason === 'ResizeCompleted' ? 'Normal' : 'Warning',
+      reason,
+      message: `Pod resize ${title}: ${text}`,
+    });
   }
 }
 
@@ -193,36 +249,61 @@ interface Change {
 
 /** Init containers too, while they run. */
 function resizable({ spec }: Pod): Container[] {
-  return [...spec?.initContainers ?? [], ...spec?.containers ?? []];
+  return [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])];
 }
 
 function resourcesOf({ spec }: Pod): Map<string, ResourceRequirements> {
-  const found = new Map([...spec?.initContainers ?? [], ...spec?.containers ?? []].map(({ name, resources = {} }) => [name, resources]));
+  const found = new Map(
+    [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].map(({ name, resources = {} }) => [
+      name,
+      resources,
+    ]),
+  );
   if (spec?.resources) found.set('', spec.resources);
   return found;
 }
 
 function withResources(pod: Pod, resources: Resources): Pod {
   if (!pod.spec) return pod;
-  const own = <T extends Container>(container: T): T => ({ ...container, resources: resources.get(container.name) ?? container.resources ?? {} });
+  const own = <T extends Container>(container: T): T => ({
+    ...container,
+    resources: resources.get(container.name) ?? container.resources ?? {},
+  });
   const { initContainers, containers } = pod.spec;
   const ofPod = resources.get('');
-  return { ...pod, spec: { ...pod.spec, ...(initContainers ? { initContainers: initContainers.map(own) } : {}), containers: containers.map(own), ...(ofPod ? { resources: ofPod } : {}) } };
+  return {
+    ...pod,
+    spec: {
+      ...pod.spec,
+      ...(initContainers ? { initContainers: initContainers.map(own) } : {}),
+      containers: containers.map(own),
+      ...(ofPod ? { resources: ofPod } : {}),
+    },
+  };
 }
 
 /** Of a pod that an agent before this one ran: its status says what was allocated. */
 function allocatedBefore(pod: Pod): Resources {
   const resources = resourcesOf(pod);
-  for (const { name, allocatedResources, resources: shown } of [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []]) {
+  for (const { name, allocatedResources, resources: shown } of [
+    ...(pod.status?.containerStatuses ?? []),
+    ...(pod.status?.initContainerStatuses ?? []),
+  ]) {
     const desired = resources.get(name);
     if (!desired || !allocatedResources || sameAmounts(allocatedResources, desired.requests)) continue;
-    resources.set(name, { ...desired, requests: allocatedResources, ...(shown?.limits ? { limits: shown.limits } : {}) });
+    resources.set(name, {
+      ...desired,
+      requests: allocatedResources,
+      ...(shown?.limits ? { limits: shown.limits } : {}),
+    });
   }
   return resources;
 }
 
 function sameAll(one: Resources, other: Resources): boolean {
-  return one.size === other.size && [...one].every(([name, resources]) => same(resources, other.get(name) ?? {}));
+  return (
+    one.size === other.size && [...one].every(([name, resources]) => same(resources, other.get(name) ?? {}))
+  );
 }
 
 function same(one: ResourceRequirements, other: ResourceRequirements): boolean {
@@ -243,23 +324,38 @@ function sameAmount(one: string | undefined, other: string | undefined): boolean
 
 /** As the runtime reports it, where it does. Absent amounts are zero. */
 function sameKernel(one: LinuxContainerResources, other: CriInput<LinuxContainerResources>): boolean {
-  return (['cpuShares', 'cpuQuota', 'memoryLimitInBytes'] as const).every((field) => Math.max(0, one[field]) === (other[field] ?? 0));
+  return (['cpuShares', 'cpuQuota', 'memoryLimitInBytes'] as const).every(
+    (field) => Math.max(0, one[field]) === (other[field] ?? 0),
+  );
 }
 
 /** One of the resources that change may only change with a new container. */
-function needsReplacement({ resizePolicy = [], resources }: Container, before: ResourceRequirements | undefined): boolean {
-  return resizePolicy.some(({ resourceName, restartPolicy }) => restartPolicy === 'RestartContainer'
-    && !(sameAmount(before?.requests?.[resourceName], resources?.requests?.[resourceName]) && sameAmount(before?.limits?.[resourceName], resources?.limits?.[resourceName])));
+function needsReplacement(
+  { resizePolicy = [], resources }: Container,
+  before: ResourceRequirements | undefined,
+): boolean {
+  return resizePolicy.some(
+    ({ resourceName, restartPolicy }) =>
+      restartPolicy === 'RestartContainer' &&
+      !(
+        sameAmount(before?.requests?.[resourceName], resources?.requests?.[resourceName]) &&
+        sameAmount(before?.limits?.[resourceName], resources?.limits?.[resourceName])
+      ),
+  );
 }
 
 /** No limit: more than every limit. */
 function bytes(text: string | undefined): number {
-  return text === undefined ? Infinity : tryParseQuantity(text)?.value() ?? Infinity;
+  return text === undefined ? Infinity : (tryParseQuantity(text)?.value() ?? Infinity);
 }
 
 /** In each amount the larger one; 0 is no limit. Before is not known: no limits at all. */
 function largerOf(before: PodCgroup | undefined, after: PodCgroup): PodCgroup {
   const limit = (one: number, other: number): number => (one === 0 || other === 0 ? 0 : Math.max(one, other));
   if (!before) return { ...after, cpuQuota: 0, memoryLimitBytes: 0 };
-  return { ...after, cpuQuota: limit(before.cpuQuota, after.cpuQuota), memoryLimitBytes: limit(before.memoryLimitBytes, after.memoryLimitBytes) };
+  return {
+    ...after,
+    cpuQuota: limit(before.cpuQuota, after.cpuQuota),
+    memoryLimitBytes: limit(before.memoryLimitBytes, after.memoryLimitBytes),
+  };
 }

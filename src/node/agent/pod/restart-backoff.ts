@@ -14,7 +14,11 @@ export const BACKOFF_MAXIMUM_MS = 300_000;
 const RESET_AFTER_MS = 2 * BACKOFF_MAXIMUM_MS;
 
 /** When it may run again; undefined: now. */
-export function backoffUntilMs(record: BackoffRecord | undefined, endedMs: number, nowMs: number): number | undefined {
+export function backoffUntilMs(
+  record: BackoffRecord | undefined,
+  endedMs: number,
+  nowMs: number,
+): number | undefined {
   if (!record || endedMs - record.sinceMs > RESET_AFTER_MS) return undefined;
   const untilMs = endedMs + record.delayMs;
   return untilMs > nowMs ? untilMs : undefined;
@@ -22,7 +26,8 @@ export function backoffUntilMs(record: BackoffRecord | undefined, endedMs: numbe
 
 /** The record after a restart of a container that ended at endedMs. */
 export function nextBackoff(record: BackoffRecord | undefined, endedMs: number): BackoffRecord {
-  if (!record || endedMs - record.sinceMs > RESET_AFTER_MS) return { delayMs: BACKOFF_INITIAL_MS, sinceMs: endedMs };
+  if (!record || endedMs - record.sinceMs > RESET_AFTER_MS)
+    return { delayMs: BACKOFF_INITIAL_MS, sinceMs: endedMs };
   return { delayMs: Math.min(record.delayMs * 2, BACKOFF_MAXIMUM_MS), sinceMs: endedMs };
 }
 

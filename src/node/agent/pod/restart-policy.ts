@@ -15,7 +15,11 @@ export function isInitContainer(pod: Pod, name: string): boolean {
 }
 
 export function allContainers(pod: Pod): AnyContainer[] {
-  return [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? [], ...pod.spec?.ephemeralContainers ?? []];
+  return [
+    ...(pod.spec?.initContainers ?? []),
+    ...(pod.spec?.containers ?? []),
+    ...(pod.spec?.ephemeralContainers ?? []),
+  ];
 }
 
 export function findContainer(pod: Pod, name: string): AnyContainer | undefined {
@@ -32,7 +36,10 @@ export function containerHash({ name, image = '' }: AnyContainer): string {
 }
 
 /** The first rule that speaks of this exit code. All of them restart: the container, or all of them. */
-export function matchingRule({ restartPolicyRules }: AnyContainer, exitCode: number): ContainerRestartRule | undefined {
+export function matchingRule(
+  { restartPolicyRules }: AnyContainer,
+  exitCode: number,
+): ContainerRestartRule | undefined {
   return restartPolicyRules?.find(({ exitCodes }) => {
     if (!exitCodes) return false;
     const contained = exitCodes.values?.includes(exitCode) ?? false;
@@ -50,7 +57,17 @@ export function restartsAfter(pod: Pod, container: AnyContainer, exitCode: numbe
 /** An init container that is no sidecar runs again when it failed, unless the pod never restarts anything. */
 export function initRestartsAfter(pod: Pod, container: AnyContainer, exitCode: number): boolean {
   if (isSidecar(container)) return true;
-  return exitCode !== 0 && restartsAfter(pod, { ...container, restartPolicy: container.restartPolicy || (podRestartPolicy(pod) === 'Never' ? 'Never' : 'OnFailure') }, exitCode);
+  return (
+    exitCode !== 0 &&
+    restartsAfter(
+      pod,
+      {
+        ...container,
+        restartPolicy: container.restartPolicy || (podRestartPolicy(pod) === 'Never' ? 'Never' : 'OnFailure'),
+      },
+      exitCode,
+    )
+  );
 }
 
 /** A regular container: to run because it never did, or because it ended and its policy says so. */

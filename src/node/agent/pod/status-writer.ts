@@ -65,7 +65,14 @@ export class StatusWriter {
 
   #put(pod: Pod, status: PodStatus, remove: boolean): void {
     const uid = pod.metadata?.uid ?? '';
-    const entry = this.#entries.get(uid) ?? { pod, wanted: status, remove: false, written: '', before: pod.status ?? {}, running: undefined };
+    const entry = this.#entries.get(uid) ?? {
+      pod,
+      wanted: status,
+      remove: false,
+      written: '',
+      before: pod.status ?? {},
+      running: undefined,
+    };
     this.#entries.set(uid, entry);
     entry.wanted = status;
     entry.remove ||= remove;
@@ -97,7 +104,11 @@ export class StatusWriter {
           break;
         }
         if (signal.aborted) break;
-        if (failures > 0) this.#log.warn('pod status not written', { pod: `${entry.pod.metadata?.namespace}/${entry.pod.metadata?.name}`, error: errorMessage(error) });
+        if (failures > 0)
+          this.#log.warn('pod status not written', {
+            pod: `${entry.pod.metadata?.namespace}/${entry.pod.metadata?.name}`,
+            error: errorMessage(error),
+          });
         await this.#clock.sleep(backoffMs(failures, RETRY), signal).catch(() => {});
         failures += 1;
       }
@@ -107,8 +118,22 @@ export class StatusWriter {
 
   async #patch({ pod, before }: Entry, status: PodStatus): Promise<void> {
     const { name = '', namespace, uid } = pod.metadata ?? {};
-    const cleared = Object.fromEntries(CLEARED.filter((field) => before[field] !== undefined && status[field] === undefined).map((field) => [field, null]));
-    const patch = { metadata: { uid }, status: { ...status, conditions: withCleared(before.conditions, status.conditions), ...cleared, ...replaced('podIPs', before.podIPs, status.podIPs), ...replaced('hostIPs', before.hostIPs, status.hostIPs) } };
+    const cleared = Object.fromEntries(
+      CLEARED.filter((field) => before[field] !== undefined && status[field] === undefined).map((field) => [
+        field,
+        null,
+      ]),
+    );
+    const patch = {
+      metadata: { uid },
+      status: {
+        ...status,
+        conditions: withCleared(before.conditions, status.conditions),
+        ...cleared,
+        ...replaced('podIPs', before.podIPs, status.podIPs),
+        ...replaced('hostIPs', before.hostIPs, status.hostIPs),
+      },
+    };
     // Strategic merge keeps conditions that others own.
     await this.#api.patch(pods, { name, namespace }, { type: 'strategic', subresource: 'status', patch });
   }
@@ -121,20 +146,37 @@ export class StatusWriter {
 
 /** Conditions merge by type: what one of them says no more has to be taken back. */
 function withCleared(before: readonly PodCondition[] = [], after: readonly PodCondition[] = []): object[] {
-  const gone = before.filter(({ type }) => PASSING.has(type) && !after.some((condition) => condition.type === type)).map(({ type }) => ({ type, $patch: 'delete' }));
-  return [...gone, ...after.map((condition) => {
-    const known = before.find(({ type }) => type === condition.type);
-    return { ...(known?.reason ? { reason: null } : {}), ...(known?.message ? { message: null } : {}), ...condition };
-  })];
+  const gone = before
+    .filter(({ type }) => PASSING.has(type) && !after.some((condition) => condition.type === type))
+    .map(({ type }) => ({ type, $patch: 'delete' }));
+  return [
+    ...gone,
+    ...after.map((condition) => {
+      const known = before.find(({ type }) => type === condition.type);
+      return {
+        ...(known?.reason ? { reason: null } : {}),
+        ...(known?.message ? { message: null } : {}),
+        ...condition,
+      };
+    }),
+  ];
 }
 
 /** These lists merge by address: one that changes must say that it replaces. */
-function replaced(field: string, before: readonly { readonly ip?: string }[] | undefined, after: readonly { readonly ip?: string }[] | undefined): Record<string, unknown> {
+function replaced(
+  field: string,
+  before: readonly { readonly ip?: string }[] | undefined,
+  after: readonly { readonly ip?: string }[] | undefined,
+): Record<string, unknown> {
   if (!before || before.length === 0 || JSON.stringify(before) === JSON.stringify(after)) return {};
-  return { [field]: [{ $patch: 'replace' }, ...after ?? []] };
+  return { [field]: [{ $patch: 'replace' }, ...(after ?? [])] };
 }
 
 /** Not there any more, or another pod of this name. */
 function isGone(error: unknown): boolean {
-  return isStatusError(error, 'NotFound') || (isStatusError(error, 'Conflict') && /uid/i.test(errorMessage(error))) || (isStatusError(error, 'Invalid') && /uid/i.test(errorMessage(error)));
+  return (
+    isStatusError(error, 'NotFound') ||
+    (isStatusError(error, 'Conflict') && /uid/i.test(errorMessage(error))) ||
+    (isStatusError(error, 'Invalid') && /uid/i.test(errorMessage(error)))
+  );
 }

@@ -26,9 +26,19 @@ export function podStatus(facts: PodFacts): PodStatus {
   const spec = pod.spec ?? { containers: [] };
   const init = containerStatuses(facts, spec.initContainers ?? [], 'init');
   const regular = containerStatuses(facts, spec.containers, 'container');
-  const ephemeral = containerStatuses(facts, (spec.ephemeralContainers ?? []).filter(({ name }) => facts.terminal ? facts.runtime.containers.some((container) => container.name === name) : true), 'ephemeral');
+  const ephemeral = containerStatuses(
+    facts,
+    (spec.ephemeralContainers ?? []).filter(({ name }) =>
+      facts.terminal ? facts.runtime.containers.some((container) => container.name === name) : true,
+    ),
+    'ephemeral',
+  );
   const phase = phaseOf(facts, { init, regular });
-  const failure = facts.failure ?? (isFinished(pod.status) && pod.status?.reason ? { reason: pod.status.reason, message: pod.status.message ?? '' } : undefined);
+  const failure =
+    facts.failure ??
+    (isFinished(pod.status) && pod.status?.reason
+      ? { reason: pod.status.reason, message: pod.status.message ?? '' }
+      : undefined);
   const podIPs = podIPsOf(facts);
   return {
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
@@ -47,10 +57,17 @@ export function podStatus(facts: PodFacts): PodStatus {
 }
 
 /** For a pod the node does not take: nothing of it ever ran here. */
-export function rejectedStatus(pod: Pod, { reason, message, nowMs }: { readonly reason: string; readonly message: string; readonly nowMs: number }): PodStatus {
+export function rejectedStatus(
+  pod: Pod,
+  { reason, message, nowMs }: { readonly reason: string; readonly message: string; readonly nowMs: number },
+): PodStatus {
   return {
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
-    phase: 'Failed', reason, message: `Pod was rejected: ${message}`, startTime: formatTime(nowMs), qosClass: pod.status?.qosClass ?? qosClassOf(pod.spec ?? { containers: [] }),
+    phase: 'Failed',
+    reason,
+    message: `Pod was rejected: ${message}`,
+    startTime: formatTime(nowMs),
+    qosClass: pod.status?.qosClass ?? qosClassOf(pod.spec ?? { containers: [] }),
   };
 }
 
@@ -60,7 +77,10 @@ function podIPsOf({ pod, runtime, hostIPs }: PodFacts): readonly string[] {
   return ips.length > 0 ? ips : (pod.status?.podIPs ?? []).flatMap(({ ip }) => (ip ? [ip] : []));
 }
 
-interface Lists { readonly init: readonly ContainerStatus[]; readonly regular: readonly ContainerStatus[] }
+interface Lists {
+  readonly init: readonly ContainerStatus[];
+  readonly regular: readonly ContainerStatus[];
+}
 
 function phaseOf(facts: PodFacts, lists: Lists): string {
   const { pod, terminal } = facts;
@@ -73,7 +93,8 @@ function phaseOf(facts: PodFacts, lists: Lists): string {
 
 function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: Lists): string {
   const spec = pod.spec ?? { containers: [] };
-  if (!terminal && isRestartingAll(pod, runtime)) return regular.some(({ containerID }) => containerID) ? 'Running' : 'Pending';
+  if (!terminal && isRestartingAll(pod, runtime))
+    return regular.some(({ containerID }) => containerID) ? 'Running' : 'Pending';
   let initPending = false;
   for (const container of spec.initContainers ?? []) {
     const status = init.find(({ name }) => name === container.name);
@@ -86,9 +107,13 @@ function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: L
     if (exitCode !== undefined && !initRestartsAfter(pod, container, exitCode)) return 'Failed';
     initPending = true;
   }
-  const ran = regular.some(({ state, lastState }) => state?.running || state?.terminated || lastState?.terminated);
+  const ran = regular.some(
+    ({ state, lastState }) => state?.running || state?.terminated || lastState?.terminated,
+  );
   if (initPending && !ran) return 'Pending';
-  const stopped = regular.filter(({ state, lastState }) => state?.terminated || (state?.waiting && lastState?.terminated));
+  const stopped = regular.filter(
+    ({ state, lastState }) => state?.terminated || (state?.waiting && lastState?.terminated),
+  );
   const waiting = regular.filter(({ state, lastState }) => state?.waiting && !lastState?.terminated);
   const running = regular.filter(({ state }) => state?.running);
   if (waiting.length > 0) return 'Pending';
@@ -105,7 +130,11 @@ function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: L
   return succeeded ? 'Succeeded' : 'Failed';
 }
 
-interface Verdict { readonly value: boolean; readonly reason?: string; readonly message?: string }
+interface Verdict {
+  readonly value: boolean;
+  readonly reason?: string;
+  readonly message?: string;
+}
 
 function conditionsOf(facts: PodFacts, lists: Lists & { readonly phase: string }): PodCondition[] {
   const { pod } = facts;
@@ -118,13 +147,22 @@ function conditionsOf(facts: PodFacts, lists: Lists & { readonly phase: string }
     PodScheduled: { value: true },
     ...(mayRestartAll(pod) ? { AllContainersRestarting: restartingVerdict(facts, lists.phase) } : {}),
   };
-  const passing = (facts.resize ?? []).map(({ type, reason, message }) => condition(facts, type, { value: true, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }));
+  const passing = (facts.resize ?? []).map(({ type, reason, message }) =>
+    condition(facts, type, { value: true, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }),
+  );
   return [...Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict)), ...passing];
 }
 
 function restartingVerdict({ pod, runtime }: PodFacts, phase: string): Verdict {
-  if (phase === 'Succeeded' || phase === 'Failed') return { value: false, reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' };
-  return isRestartingAll(pod, runtime) ? { value: true, reason: 'RestartAllContainersStarted', message: 'container exited with restart policy rule' } : { value: false };
+  if (phase === 'Succeeded' || phase === 'Failed')
+    return { value: false, reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' };
+  return isRestartingAll(pod, runtime)
+    ? {
+        value: true,
+        reason: 'RestartAllContainersStarted',
+        message: 'container exited with restart policy rule',
+      }
+    : { value: false };
 }
 
 function sandboxIsUp({ pod, runtime }: PodFacts): boolean {
@@ -132,36 +170,60 @@ function sandboxIsUp({ pod, runtime }: PodFacts): boolean {
   return sandbox !== undefined && (pod.spec?.hostNetwork === true || sandbox.ips.length > 0);
 }
 
-function condition({ pod, nowMs }: PodFacts, type: string, { value, reason, message }: Verdict): PodCondition {
+function condition(
+  { pod, nowMs }: PodFacts,
+  type: string,
+  { value, reason, message }: Verdict,
+): PodCondition {
   const status = value ? 'True' : 'False';
   const before = pod.status?.conditions?.find((other) => other.type === type);
   return {
-    type, status,
+    type,
+    status,
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
-    lastTransitionTime: before?.status === status && before.lastTransitionTime ? before.lastTransitionTime : formatTime(nowMs),
-    ...(reason ? { reason } : {}), ...(message ? { message } : {}),
+    lastTransitionTime:
+      before?.status === status && before.lastTransitionTime ? before.lastTransitionTime : formatTime(nowMs),
+    ...(reason ? { reason } : {}),
+    ...(message ? { message } : {}),
   };
 }
 
-function initializedVerdict({ pod }: PodFacts, { init, regular, phase }: Lists & { readonly phase: string }): Verdict {
+function initializedVerdict(
+  { pod }: PodFacts,
+  { init, regular, phase }: Lists & { readonly phase: string },
+): Verdict {
   const containers = pod.spec?.initContainers ?? [];
-  if (phase === 'Succeeded') return containers.length > 0 ? { value: true, reason: 'PodCompleted' } : { value: true };
+  if (phase === 'Succeeded')
+    return containers.length > 0 ? { value: true, reason: 'PodCompleted' } : { value: true };
   if (regular.some(({ containerID }) => containerID)) return { value: true };
   const incomplete = containers.filter((container) => {
     const status = init.find(({ name }) => name === container.name);
     return isSidecar(container) ? !status?.started : status?.state?.terminated?.exitCode !== 0;
   });
   if (incomplete.length === 0) return { value: true };
-  return { value: false, reason: 'ContainersNotInitialized', message: `containers with incomplete status: [${incomplete.map(({ name }) => name).join(' ')}]` };
+  return {
+    value: false,
+    reason: 'ContainersNotInitialized',
+    message: `containers with incomplete status: [${incomplete.map(({ name }) => name).join(' ')}]`,
+  };
 }
 
-function containersReadyVerdict({ pod }: PodFacts, { init, regular, phase }: Lists & { readonly phase: string }): Verdict {
+function containersReadyVerdict(
+  { pod }: PodFacts,
+  { init, regular, phase }: Lists & { readonly phase: string },
+): Verdict {
   if (phase === 'Succeeded') return { value: false, reason: 'PodCompleted' };
   if (phase === 'Failed') return { value: false, reason: 'PodFailed' };
-  const sidecars = init.filter(({ name }) => pod.spec?.initContainers?.some((container) => container.name === name && isSidecar(container)));
+  const sidecars = init.filter(({ name }) =>
+    pod.spec?.initContainers?.some((container) => container.name === name && isSidecar(container)),
+  );
   const unready = [...sidecars, ...regular].filter(({ ready }) => !ready).map(({ name }) => name);
   if (unready.length === 0) return { value: true };
-  return { value: false, reason: 'ContainersNotReady', message: `containers with unready status: [${unready.join(' ')}]` };
+  return {
+    value: false,
+    reason: 'ContainersNotReady',
+    message: `containers with unready status: [${unready.join(' ')}]`,
+  };
 }
 
 function readyVerdict(pod: Pod, containersReady: Verdict): Verdict {
@@ -169,7 +231,11 @@ function readyVerdict(pod: Pod, containersReady: Verdict): Verdict {
   const problems = (pod.spec?.readinessGates ?? []).flatMap(({ conditionType }) => {
     const found = pod.status?.conditions?.find(({ type }) => type === conditionType);
     if (!found) return [`corresponding condition of pod readiness gate "${conditionType}" does not exist.`];
-    return found.status === 'True' ? [] : [`the status of pod readiness gate "${conditionType}" is not "True", but ${found.status}`];
+    return found.status === 'True'
+      ? []
+      : [`the status of pod readiness gate "${conditionType}" is not "True", but ${found.status}`];
   });
-  return problems.length === 0 ? { value: true } : { value: false, reason: 'ReadinessGatesNotReady', message: problems.join(', ') };
+  return problems.length === 0
+    ? { value: true }
+    : { value: false, reason: 'ReadinessGatesNotReady', message: problems.join(', ') };
 }

@@ -12,7 +12,12 @@ export async function terminationMessage(container: RuntimeContainer): Promise<s
   const path = container.annotations[ANNOTATIONS.terminationMessagePath] ?? '';
   const mount = container.mounts.find(({ containerPath }) => containerPath === path);
   const text = mount ? await readStart(mount.hostPath) : '';
-  if (text !== '' || container.annotations[ANNOTATIONS.terminationMessagePolicy] !== 'FallbackToLogsOnError' || container.exitCode === 0) return text;
+  if (
+    text !== '' ||
+    container.annotations[ANNOTATIONS.terminationMessagePolicy] !== 'FallbackToLogsOnError' ||
+    container.exitCode === 0
+  )
+    return text;
   return tailOfLog(container.logPath, { lines: MAX_LOG_LINES, bytes: MAX_LOG_BYTES }).catch(() => '');
 }
 

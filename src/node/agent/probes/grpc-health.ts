@@ -11,7 +11,17 @@ const STATUSES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'] as con
 const UNIMPLEMENTED = '12';
 
 /** Never rejects. */
-export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly host: string; readonly port: number; readonly service: string; readonly timeoutMs: number }): Promise<GrpcHealth> {
+export function checkGrpcHealth({
+  host,
+  port,
+  service,
+  timeoutMs,
+}: {
+  readonly host: string;
+  readonly port: number;
+  readonly service: string;
+  readonly timeoutMs: number;
+}): Promise<GrpcHealth> {
   const { promise, resolve } = Promise.withResolvers<GrpcHealth>();
   const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
   const session = connect(`http://${address}`);
@@ -21,13 +31,24 @@ export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly h
     session.destroy();
   };
   let connected = false;
-  const fail = (why: string): void => end({ status: undefined, message: connected ? `error: health rpc probe failed: ${why}` : `error: failed to connect service "${address}" within ${timeoutMs / 1000}s: ${why}` });
+  const fail = (why: string): void =>
+    end({
+      status: undefined,
+      message: connected
+        ? `error: health rpc probe failed: ${why}`
+        : `error: failed to connect service "${address}" within ${timeoutMs / 1000}s: ${why}`,
+    });
   const timer = setTimeout(() => fail('context deadline exceeded'), timeoutMs);
-  session.on('connect', () => { connected = true; });
+  session.on('connect', () => {
+    connected = true;
+  });
   session.on('error', (error) => fail(error.message));
   const stream = session.request({
-    [constants.HTTP2_HEADER_METHOD]: 'POST', [constants.HTTP2_HEADER_PATH]: '/grpc.health.v1.Health/Check',
-    'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': `${Math.ceil(timeoutMs)}m`,
+    [constants.HTTP2_HEADER_METHOD]: 'POST',
+    [constants.HTTP2_HEADER_PATH]: '/grpc.health.v1.Health/Check',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    'grpc-timeout': `${Math.ceil(timeoutMs)}m`,
   });
   const parts: Buffer[] = [];
   let code: string | undefined;
@@ -44,9 +65,19 @@ export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly h
   stream.on('end', () => {
     if (code === '0') {
       const status = statusOf(Buffer.concat(parts));
-      return end({ status, message: status === 'SERVING' ? 'service is healthy' : `service unhealthy (responded with "${status}")` });
+      return end({
+        status,
+        message:
+          status === 'SERVING' ? 'service is healthy' : `service unhealthy (responded with "${status}")`,
+      });
     }
-    end({ status: undefined, message: code === UNIMPLEMENTED ? `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${message}` : `error: health rpc probe failed: ${message} (code ${code ?? 'unknown'})` });
+    end({
+      status: undefined,
+      message:
+        code === UNIMPLEMENTED
+          ? `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${message}`
+          : `error: health rpc probe failed: ${message} (code ${code ?? 'unknown'})`,
+    });
   });
   stream.end(requestFrame(service));
   return promise;
@@ -55,7 +86,8 @@ export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly h
 /** HealthCheckRequest { string service = 1; } behind gRPC's five bytes. */
 function requestFrame(service: string): Buffer {
   const name = Buffer.from(service);
-  const body = name.length === 0 ? Buffer.alloc(0) : Buffer.concat([Buffer.from([0x0a, ...varint(name.length)]), name]);
+  const body =
+    name.length === 0 ? Buffer.alloc(0) : Buffer.concat([Buffer.from([0x0a, ...varint(name.length)]), name]);
   const head = Buffer.alloc(5);
   head.writeUInt32BE(body.length, 1);
   return Buffer.concat([head, body]);
@@ -68,5 +100,5 @@ function varint(value: number): number[] {
 /** HealthCheckResponse { ServingStatus status = 1; } */
 function statusOf(frame: Buffer): (typeof STATUSES)[number] {
   const body = frame.subarray(5);
-  return STATUSES[body[0] === 0x08 ? body[1] ?? 0 : 0] ?? 'UNKNOWN';
+  return STATUSES[body[0] === 0x08 ? (body[1] ?? 0) : 0] ?? 'UNKNOWN';
 }

@@ -4,7 +4,10 @@ import { request as httpsRequest } from 'node:https';
 import type { HTTPGetAction } from '#api/types.ts';
 import type { AnyContainer } from '../pod/restart-policy.ts';
 
-export interface HttpAnswer { readonly status: number; readonly body: string }
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: string;
+}
 
 export interface HttpGetOptions {
   readonly url: URL;
@@ -25,7 +28,10 @@ export function resolvePort(port: number | string, container: AnyContainer): num
   throw new Error(`couldn't find port: ${JSON.stringify(port)} in container ${container.name}`);
 }
 
-export function actionUrl({ scheme = 'HTTP', host, path = '/', port }: HTTPGetAction, { container, podIP }: { readonly container: AnyContainer; readonly podIP: string }): URL {
+export function actionUrl(
+  { scheme = 'HTTP', host, path = '/', port }: HTTPGetAction,
+  { container, podIP }: { readonly container: AnyContainer; readonly podIP: string },
+): URL {
   const name = host || podIP;
   const base = `${scheme.toLowerCase()}://${name.includes(':') ? `[${name}]` : name}:${resolvePort(port, container)}`;
   return new URL(`${base}${path.startsWith('/') ? path : `/${path}`}`);
@@ -33,27 +39,48 @@ export function actionUrl({ scheme = 'HTTP', host, path = '/', port }: HTTPGetAc
 
 export function actionHeaders({ httpHeaders = [] }: HTTPGetAction, agent: string): Record<string, string> {
   const own = new Map<string, string>();
-  for (const { name, value } of httpHeaders) own.set(name.toLowerCase(), own.has(name.toLowerCase()) ? `${own.get(name.toLowerCase())}, ${value}` : value);
+  for (const { name, value } of httpHeaders)
+    own.set(
+      name.toLowerCase(),
+      own.has(name.toLowerCase()) ? `${own.get(name.toLowerCase())}, ${value}` : value,
+    );
   if (!own.has('user-agent')) own.set('user-agent', agent);
   if (!own.has('accept')) own.set('accept', '*/*');
   return Object.fromEntries([...own].filter(([, value]) => value !== ''));
 }
 
-export async function httpGet(options: HttpGetOptions, redirects = 0): Promise<HttpAnswer & { readonly redirectedAway?: boolean }> {
+export async function httpGet(
+  options: HttpGetOptions,
+  redirects = 0,
+): Promise<HttpAnswer & { readonly redirectedAway?: boolean }> {
   const { status, body, location } = await once(options);
   if (status < 300 || status >= 400 || location === undefined) return { status, body };
   const next = new URL(location, options.url);
   // Another host is none of the pod's business: the redirect itself is the answer.
   if (next.hostname !== options.url.hostname) return { status, body, redirectedAway: true };
-  if (redirects >= MAX_REDIRECTS) throw new Error(`Get ${JSON.stringify(options.url.href)}: stopped after 10 redirects`);
+  if (redirects >= MAX_REDIRECTS)
+    throw new Error(`Get ${JSON.stringify(options.url.href)}: stopped after 10 redirects`);
   return httpGet({ ...options, url: next }, redirects + 1);
 }
 
-function once({ url, headers, timeoutMs, signal }: HttpGetOptions): Promise<HttpAnswer & { readonly location: string | undefined }> {
-  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer & { readonly location: string | undefined }>();
+function once({
+  url,
+  headers,
+  timeoutMs,
+  signal,
+}: HttpGetOptions): Promise<HttpAnswer & { readonly location: string | undefined }> {
+  const { promise, resolve, reject } = Promise.withResolvers<
+    HttpAnswer & { readonly location: string | undefined }
+  >();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
   const fail = (text: string): void => reject(new Error(`Get ${JSON.stringify(url.href)}: ${text}`));
-  const outgoing = send(url, { method: 'GET', headers, agent: false, rejectUnauthorized: false, ...(signal ? { signal } : {}) });
+  const outgoing = send(url, {
+    method: 'GET',
+    headers,
+    agent: false,
+    rejectUnauthorized: false,
+    ...(signal ? { signal } : {}),
+  });
   const timer = setTimeout(() => {
     fail('context deadline exceeded (Client.Timeout exceeded while awaiting headers)');
     outgoing.destroy();
@@ -68,12 +95,20 @@ function once({ url, headers, timeoutMs, signal }: HttpGetOptions): Promise<Http
     response.on('error', (error) => fail(error.message));
     response.on('end', () => {
       clearTimeout(timer);
-      resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).subarray(0, MAX_BODY).toString(), location: response.headers.location });
+      resolve({
+        status: response.statusCode ?? 0,
+        body: Buffer.concat(parts).subarray(0, MAX_BODY).toString(),
+        location: response.headers.location,
+      });
     });
   });
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     clearTimeout(timer);
-    fail(error.code === 'ECONNREFUSED' ? `dial tcp ${url.hostname}:${url.port}: connect: connection refused` : error.message);
+    fail(
+      error.code === 'ECONNREFUSED'
+        ? `dial tcp ${url.hostname}:${url.port}: connect: connection refused`
+        : error.message,
+    );
   });
   outgoing.end();
   return promise;

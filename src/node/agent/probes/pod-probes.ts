@@ -27,12 +27,21 @@ export interface PodProbesOptions {
 }
 
 /** Probes of one kind made on one container that came to the same. */
-export interface ProbeCount { readonly container: string; readonly kind: Kind; readonly result: 'successful' | 'failed' | 'unknown'; readonly count: number }
+export interface ProbeCount {
+  readonly container: string;
+  readonly kind: Kind;
+  readonly result: 'successful' | 'failed' | 'unknown';
+  readonly count: number;
+}
 
 const RESULTS = { success: 'successful', failure: 'failed', error: 'unknown' } as const;
 
 const KINDS: readonly Kind[] = ['startup', 'readiness', 'liveness'];
-const TITLES: Readonly<Record<Kind, string>> = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Startup' };
+const TITLES: Readonly<Record<Kind, string>> = {
+  liveness: 'Liveness',
+  readiness: 'Readiness',
+  startup: 'Startup',
+};
 
 export class PodProbes {
   readonly #options: PodProbesOptions;
@@ -49,7 +58,14 @@ export class PodProbes {
         const probe = probeOf(container, kind);
         if (!probe) continue;
         const key = `${container.name}/${kind}`;
-        const worker = this.#workers.get(key) ?? new Worker(kind, this.#options, () => this.#verdict(container.name, 'startup'), () => this.#startupPassed(container.name));
+        const worker =
+          this.#workers.get(key) ??
+          new Worker(
+            kind,
+            this.#options,
+            () => this.#verdict(container.name, 'startup'),
+            () => this.#startupPassed(container.name),
+          );
         this.#workers.set(key, worker);
         worker.sync({ pod, container, probe, podIP, running: runningContainer(runtime, container.name) });
       }
@@ -57,7 +73,14 @@ export class PodProbes {
   }
 
   counts(): ProbeCount[] {
-    return Array.from(this.#workers).flatMap(([key, { kind, made }]) => Array.from(made, ([result, count]) => ({ container: key.slice(0, key.indexOf('/')), kind, result, count })));
+    return Array.from(this.#workers).flatMap(([key, { kind, made }]) =>
+      Array.from(made, ([result, count]) => ({
+        container: key.slice(0, key.indexOf('/')),
+        kind,
+        result,
+        count,
+      })),
+    );
   }
 
   states(): Map<string, ProbeState> {
@@ -102,11 +125,15 @@ export class PodProbes {
 }
 
 function probedContainers(pod: Pod): AnyContainer[] {
-  return [...pod.spec?.containers ?? [], ...(pod.spec?.initContainers ?? []).filter(isSidecar)];
+  return [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? []).filter(isSidecar)];
 }
 
 function probeOf(container: AnyContainer, kind: Kind): Probe | undefined {
-  return { liveness: container.livenessProbe, readiness: container.readinessProbe, startup: container.startupProbe }[kind];
+  return {
+    liveness: container.livenessProbe,
+    readiness: container.readinessProbe,
+    startup: container.startupProbe,
+  }[kind];
 }
 
 function runningContainer(runtime: PodRuntime, name: string): RuntimeContainer | undefined {
@@ -114,7 +141,13 @@ function runningContainer(runtime: PodRuntime, name: string): RuntimeContainer |
   return latest?.phase === 'running' ? latest : undefined;
 }
 
-interface Target { readonly pod: Pod; readonly container: AnyContainer; readonly probe: Probe; readonly podIP: string; readonly running: RuntimeContainer | undefined }
+interface Target {
+  readonly pod: Pod;
+  readonly container: AnyContainer;
+  readonly probe: Probe;
+  readonly podIP: string;
+  readonly running: RuntimeContainer | undefined;
+}
 
 class Worker {
   readonly kind: Kind;
@@ -133,7 +166,12 @@ class Worker {
   #probing = false;
   #stopped = false;
 
-  constructor(kind: Kind, options: PodProbesOptions, startup: () => Verdict | undefined, onStartup: () => void) {
+  constructor(
+    kind: Kind,
+    options: PodProbesOptions,
+    startup: () => Verdict | undefined,
+    onStartup: () => void,
+  ) {
     this.kind = kind;
     this.#options = options;
     this.#startup = startup;
@@ -149,7 +187,10 @@ class Worker {
     this.#onHold = false;
     this.#inARow = 0;
     this.#last = undefined;
-    this.verdict = id === undefined ? initialVerdict(this.kind) : adoptedVerdict(this.kind, target) ?? initialVerdict(this.kind);
+    this.verdict =
+      id === undefined
+        ? initialVerdict(this.kind)
+        : (adoptedVerdict(this.kind, target) ?? initialVerdict(this.kind));
     this.#timer?.cancel();
     this.#timer = undefined;
     if (id !== undefined && !this.#stopped) void this.#tick();
@@ -189,7 +230,8 @@ class Worker {
   #isDue({ probe, running }: Target): boolean {
     if (this.#onHold) return false;
     const startup = this.#startup();
-    if (this.kind === 'startup' ? this.verdict === 'success' : startup !== undefined && startup !== 'success') return false;
+    if (this.kind === 'startup' ? this.verdict === 'success' : startup !== undefined && startup !== 'success')
+      return false;
     return this.#options.clock.now() - (running?.startedAtMs ?? 0) >= (probe.initialDelaySeconds ?? 0) * 1000;
   }
 
@@ -200,14 +242,31 @@ class Worker {
     if (this.#stopped || this.containerId !== id) return;
     const fieldPath = `spec.${pod.spec?.containers.includes(container) ? 'containers' : 'initContainers'}{${container.name}}`;
     if (result === 'error') {
-      events.event(pod, { type: 'Warning', reason: 'Unhealthy', message: `${TITLES[this.kind]} probe errored and resulted in unknown state: ${output}`, fieldPath });
+      events.event(pod, {
+        type: 'Warning',
+        reason: 'Unhealthy',
+        message: `${TITLES[this.kind]} probe errored and resulted in unknown state: ${output}`,
+        fieldPath,
+      });
       return;
     }
-    if (warns) events.event(pod, { type: 'Warning', reason: 'ProbeWarning', message: `${TITLES[this.kind]} probe warning: ${output}`, fieldPath });
-    if (result === 'failure') events.event(pod, { type: 'Warning', reason: 'Unhealthy', message: `${TITLES[this.kind]} probe failed: ${output}`, fieldPath });
+    if (warns)
+      events.event(pod, {
+        type: 'Warning',
+        reason: 'ProbeWarning',
+        message: `${TITLES[this.kind]} probe warning: ${output}`,
+        fieldPath,
+      });
+    if (result === 'failure')
+      events.event(pod, {
+        type: 'Warning',
+        reason: 'Unhealthy',
+        message: `${TITLES[this.kind]} probe failed: ${output}`,
+        fieldPath,
+      });
     this.#inARow = this.#last === result ? this.#inARow + 1 : 1;
     this.#last = result;
-    const threshold = result === 'success' ? probe.successThreshold ?? 1 : probe.failureThreshold ?? 3;
+    const threshold = result === 'success' ? (probe.successThreshold ?? 1) : (probe.failureThreshold ?? 3);
     if (this.#inARow < threshold) return;
     const changed = this.verdict !== result;
     this.verdict = result;
@@ -228,7 +287,10 @@ function initialVerdict(kind: Kind): Verdict {
 
 /** A container that a former agent watched keeps what was said of it. */
 function adoptedVerdict(kind: Kind, { pod, container, running }: Target): Verdict | undefined {
-  const statuses: readonly ContainerStatus[] = [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []];
+  const statuses: readonly ContainerStatus[] = [
+    ...(pod.status?.containerStatuses ?? []),
+    ...(pod.status?.initContainerStatuses ?? []),
+  ];
   const before = statuses.find(({ name }) => name === container.name);
   if (!running || before?.containerID !== `${RUNTIME_NAME}://${running.id}`) return undefined;
   if (kind === 'readiness' && before.ready) return 'success';

@@ -34,10 +34,19 @@ export async function runProbe(probe: Probe, target: ProbeTarget): Promise<Probe
     if (probe.exec) return await probeExec(probe.exec.command ?? [], { ...target, timeoutMs });
     if (probe.httpGet) return await probeHttp(probe, target, timeoutMs);
     if (probe.tcpSocket) {
-      return await probeTcp({ host: probe.tcpSocket.host || target.podIP, port: resolvePort(probe.tcpSocket.port, target.container), timeoutMs });
+      return await probeTcp({
+        host: probe.tcpSocket.host || target.podIP,
+        port: resolvePort(probe.tcpSocket.port, target.container),
+        timeoutMs,
+      });
     }
     if (probe.grpc) {
-      const { status, message } = await checkGrpcHealth({ host: target.podIP, port: probe.grpc.port, service: probe.grpc.service ?? '', timeoutMs });
+      const { status, message } = await checkGrpcHealth({
+        host: target.podIP,
+        port: probe.grpc.port,
+        service: probe.grpc.service ?? '',
+        timeoutMs,
+      });
       return { result: status === 'SERVING' ? 'success' : 'failure', output: message };
     }
     return { result: 'error', output: 'missing probe handler' };
@@ -46,23 +55,38 @@ export async function runProbe(probe: Probe, target: ProbeTarget): Promise<Probe
   }
 }
 
-async function probeExec(command: readonly string[], { cri, containerId, timeoutMs }: ProbeTarget & { readonly timeoutMs: number }): Promise<ProbeOutcome> {
+async function probeExec(
+  command: readonly string[],
+  { cri, containerId, timeoutMs }: ProbeTarget & { readonly timeoutMs: number },
+): Promise<ProbeOutcome> {
   try {
-    const { exitCode, stdout, stderr } = await cri.execSync({ containerId, cmd: command, timeout: Math.ceil(timeoutMs / 1000) });
+    const { exitCode, stdout, stderr } = await cri.execSync({
+      containerId,
+      cmd: command,
+      timeout: Math.ceil(timeoutMs / 1000),
+    });
     const output = Buffer.concat([stdout, stderr]).subarray(0, MAX_OUTPUT).toString();
     return { result: exitCode === 0 ? 'success' : 'failure', output };
   } catch (error) {
     if (!isCriError(error, 'deadline-exceeded')) return { result: 'error', output: runtimeErrorText(error) };
-    return { result: 'failure', output: `command timed out: ${JSON.stringify(command.join(' '))} timed out after ${timeoutMs / 1000}s` };
+    return {
+      result: 'failure',
+      output: `command timed out: ${JSON.stringify(command.join(' '))} timed out after ${timeoutMs / 1000}s`,
+    };
   }
 }
 
-async function probeHttp({ httpGet: action }: Probe, { container, podIP }: ProbeTarget, timeoutMs: number): Promise<ProbeOutcome> {
+async function probeHttp(
+  { httpGet: action }: Probe,
+  { container, podIP }: ProbeTarget,
+  timeoutMs: number,
+): Promise<ProbeOutcome> {
   if (!action) return { result: 'error', output: 'missing probe handler' };
   const url = actionUrl(action, { container, podIP });
   try {
     const { status, body } = await httpGet({ url, headers: actionHeaders(action, PROBE_AGENT), timeoutMs });
-    if (status >= 300 && status < 400) return { result: 'success', output: `Probe terminated redirects, Response body: ${body}`, warns: true };
+    if (status >= 300 && status < 400)
+      return { result: 'success', output: `Probe terminated redirects, Response body: ${body}`, warns: true };
     if (status >= 200 && status < 300) return { result: 'success', output: body };
     return { result: 'failure', output: `HTTP probe failed with statuscode: ${status}` };
   } catch (error) {
@@ -70,15 +94,30 @@ async function probeHttp({ httpGet: action }: Probe, { container, podIP }: Probe
   }
 }
 
-function probeTcp({ host, port, timeoutMs }: { readonly host: string; readonly port: number; readonly timeoutMs: number }): Promise<ProbeOutcome> {
+function probeTcp({
+  host,
+  port,
+  timeoutMs,
+}: {
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+}): Promise<ProbeOutcome> {
   const { promise, resolve } = Promise.withResolvers<ProbeOutcome>();
   const socket = connect({ host, port });
   const end = (outcome: ProbeOutcome): void => {
     socket.destroy();
     resolve(outcome);
   };
-  socket.setTimeout(timeoutMs, () => end({ result: 'failure', output: `dial tcp ${host}:${port}: i/o timeout` }));
+  socket.setTimeout(timeoutMs, () =>
+    end({ result: 'failure', output: `dial tcp ${host}:${port}: i/o timeout` }),
+  );
   socket.on('connect', () => end({ result: 'success', output: '' }));
-  socket.on('error', (error: NodeJS.ErrnoException) => end({ result: 'failure', output: `dial tcp ${host}:${port}: ${error.code === 'ECONNREFUSED' ? 'connect: connection refused' : error.message}` }));
+  socket.on('error', (error: NodeJS.ErrnoException) =>
+    end({
+      result: 'failure',
+      output: `dial tcp ${host}:${port}: ${error.code === 'ECONNREFUSED' ? 'connect: connection refused' : error.message}`,
+    }),
+  );
   return promise;
 }

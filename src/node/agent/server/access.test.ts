@@ -19,14 +19,39 @@ describe('the kubelet API', () => {
   let server: KubeletServer;
   const tokens: Record<string, string> = {};
 
-  interface Ask { readonly as?: SecureContextOptions; readonly token?: string; readonly headers?: Record<string, string>; readonly method?: string }
+  interface Ask {
+    readonly as?: SecureContextOptions;
+    readonly token?: string;
+    readonly headers?: Record<string, string>;
+    readonly method?: string;
+  }
 
-  function ask(path: string, { as = {}, token, headers = {}, method = 'GET' }: Ask = {}): Promise<{ readonly status: number; readonly text: string }> {
+  function ask(
+    path: string,
+    { as = {}, token, headers = {}, method = 'GET' }: Ask = {},
+  ): Promise<{ readonly status: number; readonly text: string }> {
     return new Promise((resolve, reject) => {
-      const call = httpsRequest({ host: '127.0.0.1', port: server.port, path, method, ca: api.pki.ca.certificatePem, agent: false, ...as, headers: { ...headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) } }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (part: string) => { text += part; }).on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-      });
+      const call = httpsRequest(
+        {
+          host: '127.0.0.1',
+          port: server.port,
+          path,
+          method,
+          ca: api.pki.ca.certificatePem,
+          agent: false,
+          ...as,
+          headers: { ...headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+        },
+        (response) => {
+          let text = '';
+          response
+            .setEncoding('utf8')
+            .on('data', (part: string) => {
+              text += part;
+            })
+            .on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+        },
+      );
       call.on('error', reject);
       call.end();
     });
@@ -38,10 +63,17 @@ describe('the kubelet API', () => {
   };
 
   async function grant(name: string, subresources: readonly string[], verbs = ['get']): Promise<void> {
-    await api.api.create(clusterRoles, { metadata: { name }, rules: [{ apiGroups: [''], resources: subresources.map((one) => `nodes/${one}`), verbs }] });
+    await api.api.create(clusterRoles, {
+      metadata: { name },
+      rules: [{ apiGroups: [''], resources: subresources.map((one) => `nodes/${one}`), verbs }],
+    });
     await api.api.create(clusterRoleBindings, {
-      metadata: { name }, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-      subjects: [{ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name }, { kind: 'ServiceAccount', namespace: 'monitoring', name }],
+      metadata: { name },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+      subjects: [
+        { kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name },
+        { kind: 'ServiceAccount', namespace: 'monitoring', name },
+      ],
     });
   }
 
@@ -51,17 +83,43 @@ describe('the kubelet API', () => {
     await api.api.create(namespaces, { metadata: { name: 'monitoring' } });
     for (const name of ['scraper', 'nobody']) {
       await api.api.create(serviceAccounts, { metadata: { name, namespace: 'monitoring' } });
-      const issued = await api.api.createSubresource(serviceAccounts, { name, namespace: 'monitoring' }, { subresource: 'token', body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} } });
+      const issued = await api.api.createSubresource(
+        serviceAccounts,
+        { name, namespace: 'monitoring' },
+        {
+          subresource: 'token',
+          body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+        },
+      );
       tokens[name] = (issued as { status: { token: string } }).status.token;
     }
     await grant('scraper', ['metrics', 'stats']);
     await grant('reader', ['pods', 'healthz']);
     await grant('operator', ['proxy'], ['get']);
-    const node = api.clientAs({ name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] });
+    const node = api.clientAs({
+      name: `system:node:${NODE}`,
+      groups: ['system:nodes', 'system:authenticated'],
+    });
     const { certificatePem, keyPem } = api.pki.apiServer;
     server = new KubeletServer({
-      parts: { api: node, clock: realClock, log: silentLogger, cri: {}, terminations: { render: () => [] } } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
-      tls: { certificatePem, keyPem, clientCaPem: api.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
+      parts: {
+        api: node,
+        clock: realClock,
+        log: silentLogger,
+        cri: {},
+        terminations: { render: () => [] },
+      } as unknown as AgentParts,
+      address: '127.0.0.1',
+      port: 0,
+      nodeName: NODE,
+      imageDir: '/',
+      workers: () => [],
+      tls: {
+        certificatePem,
+        keyPem,
+        clientCaPem: api.pki.ca.certificatePem,
+        clients: ['kube-apiserver-kubelet-client'],
+      },
     });
     await server.start();
   });
@@ -77,8 +135,21 @@ describe('the kubelet API', () => {
   });
 
   test('nobody is anonymous: neither without credentials nor with wrong ones', async () => {
-    for (const how of [{}, { token: 'wrong' }, { token: 'x'.repeat(70_000) }, { headers: { authorization: 'Basic cm9vdDpyb290' } }]) {
-      for (const path of ['/pods', '/healthz', '/metrics', '/', '/exec/a/b/c', '/debug/pprof/', '/run/a/b/c']) {
+    for (const how of [
+      {},
+      { token: 'wrong' },
+      { token: 'x'.repeat(70_000) },
+      { headers: { authorization: 'Basic cm9vdDpyb290' } },
+    ]) {
+      for (const path of [
+        '/pods',
+        '/healthz',
+        '/metrics',
+        '/',
+        '/exec/a/b/c',
+        '/debug/pprof/',
+        '/run/a/b/c',
+      ]) {
         const { status } = await ask(path, how).catch(() => ({ status: 431 }));
         assert.ok(status === 401 || status === 431, `${path}: ${status}`);
       }
@@ -88,7 +159,10 @@ describe('the kubelet API', () => {
   test('service accounts may what RBAC lets them', async () => {
     assert.equal((await ask('/metrics', { token: tokens['scraper']! })).status, 200);
     assert.equal((await ask('/pods', { token: tokens['scraper']! })).status, 403);
-    assert.deepEqual(await ask('/metrics', { token: tokens['nobody']! }), { status: 403, text: 'Forbidden (user=system:serviceaccount:monitoring:nobody, verb=get, resource=nodes, subresource(s)=[metrics])\n' });
+    assert.deepEqual(await ask('/metrics', { token: tokens['nobody']! }), {
+      status: 403,
+      text: 'Forbidden (user=system:serviceaccount:monitoring:nobody, verb=get, resource=nodes, subresource(s)=[metrics])\n',
+    });
   });
 
   test('certificates of the cluster may what RBAC lets them', async () => {
@@ -101,16 +175,43 @@ describe('the kubelet API', () => {
   });
 
   test('reading nodes/proxy opens no streams, not even as WebSockets', async () => {
-    const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
-    for (const path of ['/exec/a/b/c?command=id&output=1', '/attach/a/b/c?output=1', '/portForward/a/b?port=80', '/%65xec/a/b/c?command=id&output=1']) assert.equal((await ask(path, { as: person('operator'), headers: upgrade })).status, 403, path);
+    const upgrade = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    };
+    for (const path of [
+      '/exec/a/b/c?command=id&output=1',
+      '/attach/a/b/c?output=1',
+      '/portForward/a/b?port=80',
+      '/%65xec/a/b/c?command=id&output=1',
+    ])
+      assert.equal((await ask(path, { as: person('operator'), headers: upgrade })).status, 403, path);
   });
 
   test('while the API server cannot be asked, nobody but itself gets in', async () => {
     const node = { create: () => Promise.reject(new Error('connection refused')) };
     const { certificatePem, keyPem } = api.pki.apiServer;
     const alone = new KubeletServer({
-      parts: { api: node, clock: realClock, log: silentLogger, cri: {}, terminations: { render: () => [] } } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
-      tls: { certificatePem, keyPem, clientCaPem: api.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
+      parts: {
+        api: node,
+        clock: realClock,
+        log: silentLogger,
+        cri: {},
+        terminations: { render: () => [] },
+      } as unknown as AgentParts,
+      address: '127.0.0.1',
+      port: 0,
+      nodeName: NODE,
+      imageDir: '/',
+      workers: () => [],
+      tls: {
+        certificatePem,
+        keyPem,
+        clientCaPem: api.pki.ca.certificatePem,
+        clients: ['kube-apiserver-kubelet-client'],
+      },
     });
     await alone.start();
     const whole = server;
@@ -119,7 +220,17 @@ describe('the kubelet API', () => {
       const { clients } = api.pki;
       assert.equal((await ask('/healthz', { as: person('reader') })).status, 500);
       assert.equal((await ask('/healthz', { token: tokens['scraper']! })).status, 500);
-      assert.equal((await ask('/healthz', { as: { cert: clients['apiserver-kubelet-client'].certificatePem, key: clients['apiserver-kubelet-client'].keyPem } })).status, 200);
+      assert.equal(
+        (
+          await ask('/healthz', {
+            as: {
+              cert: clients['apiserver-kubelet-client'].certificatePem,
+              key: clients['apiserver-kubelet-client'].keyPem,
+            },
+          })
+        ).status,
+        200,
+      );
     } finally {
       server = whole;
       await alone.stop();
@@ -127,17 +238,43 @@ describe('the kubelet API', () => {
   });
 
   test('TLS before 1.2 is not spoken', async () => {
-    await assert.rejects(new Promise((resolve, reject) => {
-      const socket = connect({ host: '127.0.0.1', port: server.port, minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0', rejectUnauthorized: false }, () => resolve(socket.getProtocol()));
-      socket.on('error', reject);
-    }));
+    await assert.rejects(
+      new Promise((resolve, reject) => {
+        const socket = connect(
+          {
+            host: '127.0.0.1',
+            port: server.port,
+            minVersion: 'TLSv1',
+            maxVersion: 'TLSv1.1',
+            ciphers: 'DEFAULT@SECLEVEL=0',
+            rejectUnauthorized: false,
+          },
+          () => resolve(socket.getProtocol()),
+        );
+        socket.on('error', reject);
+      }),
+    );
   });
 });
 
 test('which subresource and verb a path is', () => {
   for (const [path, wanted] of Object.entries({
-    '/stats/summary': ['stats'], '/metrics': ['metrics'], '/metrics/cadvisor': ['metrics'], '/logs/x': ['log'], '/healthz/ping': ['healthz', 'proxy'], '/pods/': ['pods', 'proxy'], '/runningpods/': ['pods', 'proxy'],
-    '/containerLogs/a/b/c': ['proxy'], '/exec/a/b/c': ['proxy'], '/%6detrics': ['metrics'], '//metrics': ['proxy'], '/%zz': ['proxy'],
-  })) assert.deepEqual(subresourcesOf(path), wanted, path);
-  assert.deepEqual([verbOf('GET', '/pods'), verbOf('POST', '/pods'), verbOf('GET', '/exec/a'), verbOf('DELETE', '/x')], ['get', 'create', 'create', 'delete']);
+    '/stats/summary': ['stats'],
+    '/metrics': ['metrics'],
+    '/metrics/cadvisor': ['metrics'],
+    '/logs/x': ['log'],
+    '/healthz/ping': ['healthz', 'proxy'],
+    '/pods/': ['pods', 'proxy'],
+    '/runningpods/': ['pods', 'proxy'],
+    '/containerLogs/a/b/c': ['proxy'],
+    '/exec/a/b/c': ['proxy'],
+    '/%6detrics': ['metrics'],
+    '//metrics': ['proxy'],
+    '/%zz': ['proxy'],
+  }))
+    assert.deepEqual(subresourcesOf(path), wanted, path);
+  assert.deepEqual(
+    [verbOf('GET', '/pods'), verbOf('POST', '/pods'), verbOf('GET', '/exec/a'), verbOf('DELETE', '/x')],
+    ['get', 'create', 'create', 'delete'],
+  );
 });

@@ -13,7 +13,10 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
 
-export interface Refusal { readonly status: 401 | 403 | 500; readonly text: string }
+export interface Refusal {
+  readonly status: 401 | 403 | 500;
+  readonly text: string;
+}
 
 type User = NonNullable<NonNullable<TokenReview['status']>['user']>;
 
@@ -29,7 +32,9 @@ export interface KubeletAccessOptions {
 type Peer = Pick<TLSSocket, 'authorized'> & { getPeerCertificate(): Partial<PeerCertificate> };
 
 /** Upstream's defaults of the kubelet's caches. */
-const AUTHENTICATED_MS = 120_000, ALLOWED_MS = 300_000, DENIED_MS = 30_000;
+const AUTHENTICATED_MS = 120_000,
+  ALLOWED_MS = 300_000,
+  DENIED_MS = 30_000;
 const REMEMBERED = 1024;
 /** Longer ones are no tokens. */
 const LONGEST_TOKEN = 64 * 1024;
@@ -54,9 +59,14 @@ export class KubeletAccess {
     try {
       const user = peer.authorized ? userOf(peer) : await this.#userOfToken(request.headers.authorization);
       if (!user) return { status: 401, text: 'Unauthorized' };
-      return await this.#refusalOf(user, { verb: verbOf(request.method ?? 'GET', path), subresources: subresourcesOf(path) });
+      return await this.#refusalOf(user, {
+        verb: verbOf(request.method ?? 'GET', path),
+        subresources: subresourcesOf(path),
+      });
     } catch (error) {
-      this.#options.log.warn('the API server could not be asked about a client of the kubelet API', { error: errorMessage(error) });
+      this.#options.log.warn('the API server could not be asked about a client of the kubelet API', {
+        error: errorMessage(error),
+      });
       return { status: 500, text: 'Authorization error: the API server could not be asked' };
     }
   }
@@ -67,22 +77,38 @@ export class KubeletAccess {
     const digest = createHash('sha256').update(token).digest('base64');
     const known = this.#users.get(digest);
     if (known) return known;
-    const { status } = await this.#options.api.create(tokenReviews, { metadata: {}, spec: { token } } as TokenReview);
+    const { status } = await this.#options.api.create(tokenReviews, {
+      metadata: {},
+      spec: { token },
+    } as TokenReview);
     if (!status?.authenticated || !status.user) return undefined;
     this.#users.set(digest, status.user);
     return status.user;
   }
 
   /** One of the subresources is enough: the narrow one, or proxy, which was there before it. */
-  async #refusalOf(user: User, { verb, subresources }: { readonly verb: string; readonly subresources: readonly string[] }): Promise<Refusal | undefined> {
-    for (const subresource of subresources) if (await this.#isAllowed(user, { verb, subresource })) return undefined;
-    return { status: 403, text: `Forbidden (user=${user.username ?? ''}, verb=${verb}, resource=nodes, subresource(s)=[${subresources.join(' ')}])` };
+  async #refusalOf(
+    user: User,
+    { verb, subresources }: { readonly verb: string; readonly subresources: readonly string[] },
+  ): Promise<Refusal | undefined> {
+    for (const subresource of subresources)
+      if (await this.#isAllowed(user, { verb, subresource })) return undefined;
+    return {
+      status: 403,
+      text: `Forbidden (user=${user.username ?? ''}, verb=${verb}, resource=nodes, subresource(s)=[${subresources.join(' ')}])`,
+    };
   }
 
-  async #isAllowed({ username, uid, groups, extra }: User, { verb, subresource }: { readonly verb: string; readonly subresource: string }): Promise<boolean> {
+  async #isAllowed(
+    { username, uid, groups, extra }: User,
+    { verb, subresource }: { readonly verb: string; readonly subresource: string },
+  ): Promise<boolean> {
     const { api, nodeName } = this.#options;
     const spec = {
-      user: username ?? '', groups: groups ?? [], ...(uid ? { uid } : {}), ...(extra ? { extra } : {}),
+      user: username ?? '',
+      groups: groups ?? [],
+      ...(uid ? { uid } : {}),
+      ...(extra ? { extra } : {}),
       resourceAttributes: { verb, version: 'v1', resource: 'nodes', subresource, name: nodeName },
     };
     const key = JSON.stringify(spec);
@@ -100,10 +126,13 @@ function commonNameOf(peer: Peer): string {
 }
 
 function userOf(peer: Peer): User | undefined {
-  const { CN, O } = (peer.getPeerCertificate().subject ?? {}) as { readonly CN?: string | string[]; readonly O?: string | string[] };
+  const { CN, O } = (peer.getPeerCertificate().subject ?? {}) as {
+    readonly CN?: string | string[];
+    readonly O?: string | string[];
+  };
   // Several common names are none.
   if (typeof CN !== 'string' || CN === '') return undefined;
-  return { username: CN, groups: [...O === undefined ? [] : [O].flat(), 'system:authenticated'] };
+  return { username: CN, groups: [...(O === undefined ? [] : [O].flat()), 'system:authenticated'] };
 }
 
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
@@ -111,19 +140,30 @@ const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', '
 /** Streams into containers are 'create', also when they begin by GET as WebSockets do: reading rights open none. */
 export function verbOf(method: string, path: string): string {
   if (STREAMS.has(firstOf(path))) return 'create';
-  return { GET: 'get', HEAD: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ?? method.toLowerCase();
+  return (
+    { GET: 'get', HEAD: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ??
+    method.toLowerCase()
+  );
 }
 
 /** Those that are not upstream's own names are reached by nodes/proxy alone. */
 export function subresourcesOf(path: string): readonly string[] {
   switch (firstOf(path)) {
-    case 'stats': return ['stats'];
-    case 'metrics': return ['metrics'];
-    case 'logs': return ['log'];
-    case 'healthz': return ['healthz', 'proxy'];
-    case 'configz': return ['configz', 'proxy'];
-    case 'pods': case 'runningpods': return ['pods', 'proxy'];
-    default: return ['proxy'];
+    case 'stats':
+      return ['stats'];
+    case 'metrics':
+      return ['metrics'];
+    case 'logs':
+      return ['log'];
+    case 'healthz':
+      return ['healthz', 'proxy'];
+    case 'configz':
+      return ['configz', 'proxy'];
+    case 'pods':
+    case 'runningpods':
+      return ['pods', 'proxy'];
+    default:
+      return ['proxy'];
   }
 }
 

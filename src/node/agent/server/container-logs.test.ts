@@ -9,14 +9,25 @@ import { LogRotation } from '../log-rotation.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { LineSplitter, logFiles, parseRecord, tailOfLog } from './log-file.ts';
 
-const ALL: LogOptions = { follow: false, timestamps: false, tailLines: undefined, sinceMs: undefined, limitBytes: undefined, stream: undefined };
+const ALL: LogOptions = {
+  follow: false,
+  timestamps: false,
+  tailLines: undefined,
+  sinceMs: undefined,
+  limitBytes: undefined,
+  stream: undefined,
+};
 let dir: string;
 let path: string;
 
-before(async () => { dir = await mkdtemp(join(tmpdir(), 'capstan-logs-')); });
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'capstan-logs-'));
+});
 after(() => rm(dir, { recursive: true, force: true }));
 let count = 0;
-beforeEach(() => { path = join(dir, `${count += 1}.log`); });
+beforeEach(() => {
+  path = join(dir, `${(count += 1)}.log`);
+});
 
 function record(second: number, text: string, { stream = 'stdout', tag = 'F' } = {}): string {
   return `2026-01-01T00:00:${String(second).padStart(2, '0')}.123456789Z ${stream} ${tag} ${text}\n`;
@@ -24,14 +35,35 @@ function record(second: number, text: string, { stream = 'stdout', tag = 'F' } =
 
 async function read(options: Partial<LogOptions> = {}): Promise<string> {
   const parts: Buffer[] = [];
-  await writeLogs({ path, isRunning: () => Promise.resolve(false) }, { signal: new AbortController().signal, write: (chunk) => { parts.push(chunk); return Promise.resolve(); } }, { ...ALL, ...options });
+  await writeLogs(
+    { path, isRunning: () => Promise.resolve(false) },
+    {
+      signal: new AbortController().signal,
+      write: (chunk) => {
+        parts.push(chunk);
+        return Promise.resolve();
+      },
+    },
+    { ...ALL, ...options },
+  );
   return Buffer.concat(parts).toString();
 }
 
 test('records: streams, tags, empty text, and what is none', () => {
-  assert.deepEqual(parseRecord(Buffer.from('t stderr P:x a b ')), { time: 't', stream: 'stderr', partial: true, text: Buffer.from('a b ') });
-  assert.deepEqual(parseRecord(Buffer.from('t stdout F ')), { time: 't', stream: 'stdout', partial: false, text: Buffer.from('') });
-  for (const bad of ['', 'x', 't other F x', ' stdout F x']) assert.equal(parseRecord(Buffer.from(bad)), undefined);
+  assert.deepEqual(parseRecord(Buffer.from('t stderr P:x a b ')), {
+    time: 't',
+    stream: 'stderr',
+    partial: true,
+    text: Buffer.from('a b '),
+  });
+  assert.deepEqual(parseRecord(Buffer.from('t stdout F ')), {
+    time: 't',
+    stream: 'stdout',
+    partial: false,
+    text: Buffer.from(''),
+  });
+  for (const bad of ['', 'x', 't other F x', ' stdout F x'])
+    assert.equal(parseRecord(Buffer.from(bad)), undefined);
 });
 
 test('lines come whole, however the bytes come', () => {
@@ -43,7 +75,10 @@ test('lines come whole, however the bytes come', () => {
 test('partial records are one line, with one time stamp', async () => {
   await writeFile(path, record(1, 'one ', { tag: 'P' }) + record(1, 'line') + record(2, 'two'));
   assert.equal(await read(), 'one line\ntwo\n');
-  assert.equal(await read({ timestamps: true }), '2026-01-01T00:00:01.123456789Z one line\n2026-01-01T00:00:02.123456789Z two\n');
+  assert.equal(
+    await read({ timestamps: true }),
+    '2026-01-01T00:00:01.123456789Z one line\n2026-01-01T00:00:02.123456789Z two\n',
+  );
 });
 
 test('a tail is what was there when it was asked for', async () => {
@@ -55,12 +90,21 @@ test('a tail is what was there when it was asked for', async () => {
     printed += chunk.toString().split('\n').length - 1;
     await appendFile(path, line);
   };
-  await writeLogs({ path, isRunning: () => Promise.resolve(false) }, { signal: new AbortController().signal, write }, { ...ALL, tailLines: 150 });
+  await writeLogs(
+    { path, isRunning: () => Promise.resolve(false) },
+    { signal: new AbortController().signal, write },
+    { ...ALL, tailLines: 150 },
+  );
   assert.equal(printed, 150);
 });
 
 test('tail, since, limit, one stream', async () => {
-  await writeFile(path, [1, 2, 3, 4].map((second) => record(second, `line ${second}`, { stream: second === 3 ? 'stderr' : 'stdout' })).join(''));
+  await writeFile(
+    path,
+    [1, 2, 3, 4]
+      .map((second) => record(second, `line ${second}`, { stream: second === 3 ? 'stderr' : 'stdout' }))
+      .join(''),
+  );
   assert.equal(await read({ tailLines: 2 }), 'line 3\nline 4\n');
   assert.equal(await read({ tailLines: 0 }), '');
   assert.equal(await read({ tailLines: 99 }), 'line 1\nline 2\nline 3\nline 4\n');
@@ -91,15 +135,23 @@ test('following: what is added, over a rotation, until the container ends', asyn
   let running = true;
   let text = '';
   const seen = new Map<string, () => void>();
-  const until = (part: string): Promise<void> => new Promise((resolve) => { if (text.includes(part)) resolve(); else seen.set(part, resolve); });
-  const done = writeLogs({ path, isRunning: () => Promise.resolve(running) }, {
-    signal: new AbortController().signal,
-    write(chunk) {
-      text += chunk.toString();
-      for (const [part, resolve] of seen) if (text.includes(part)) resolve();
-      return Promise.resolve();
+  const until = (part: string): Promise<void> =>
+    new Promise((resolve) => {
+      if (text.includes(part)) resolve();
+      else seen.set(part, resolve);
+    });
+  const done = writeLogs(
+    { path, isRunning: () => Promise.resolve(running) },
+    {
+      signal: new AbortController().signal,
+      write(chunk) {
+        text += chunk.toString();
+        for (const [part, resolve] of seen) if (text.includes(part)) resolve();
+        return Promise.resolve();
+      },
     },
-  }, { ...ALL, follow: true });
+    { ...ALL, follow: true },
+  );
   await until('a\n');
   await appendFile(path, record(2, 'b'));
   await until('b\n');
@@ -130,16 +182,37 @@ test('nothing is left out when files are rotated faster than they are read, whet
       }
       running = round < 12;
     };
-    await writeLogs({ path: own, isRunning: () => Promise.resolve(running) }, { signal: new AbortController().signal, write }, { ...ALL, follow });
-    const seen = texts.join('').split('\n').filter((line) => line !== '').map((line) => Number(line.split(' ')[1]));
-    assert.deepEqual(seen, Array.from({ length: follow ? 13 : 1 }, (_, index) => index));
+    await writeLogs(
+      { path: own, isRunning: () => Promise.resolve(running) },
+      { signal: new AbortController().signal, write },
+      { ...ALL, follow },
+    );
+    const seen = texts
+      .join('')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => Number(line.split(' ')[1]));
+    assert.deepEqual(
+      seen,
+      Array.from({ length: follow ? 13 : 1 }, (_, index) => index),
+    );
   }
 });
 
 test('following ends when the reader goes', async () => {
   await writeFile(path, record(1, 'a'));
   const stop = new AbortController();
-  const done = writeLogs({ path, isRunning: () => Promise.resolve(true) }, { signal: stop.signal, write: () => { stop.abort(); return Promise.resolve(); } }, { ...ALL, follow: true });
+  const done = writeLogs(
+    { path, isRunning: () => Promise.resolve(true) },
+    {
+      signal: stop.signal,
+      write: () => {
+        stop.abort();
+        return Promise.resolve();
+      },
+    },
+    { ...ALL, follow: true },
+  );
   await done;
 });
 
@@ -149,16 +222,24 @@ test('rotation keeps five files', async () => {
     cri: {
       listContainers: () => Promise.resolve({ containers: [{ id: 'x' } as never] }),
       containerStatus: () => Promise.resolve({ status: { logPath: path } as never, info: {} }),
-      reopenContainerLog: async () => { await writeFile(path, ''); return {}; },
+      reopenContainerLog: async () => {
+        await writeFile(path, '');
+        return {};
+      },
     },
-    clock: { ...realClock, now: () => clockMs }, log: silentLogger, maximumBytes: 10,
+    clock: { ...realClock, now: () => clockMs },
+    log: silentLogger,
+    maximumBytes: 10,
   });
   for (let round = 0; round < 8; round += 1) {
     await appendFile(path, record(round, `round ${round}`));
     await rotation.rotate();
     clockMs += 1_000;
   }
-  assert.deepEqual((await logFiles(path)).map((file) => file.slice(path.length)), ['.20260101-000004', '.20260101-000005', '.20260101-000006', '.20260101-000007', '']);
+  assert.deepEqual(
+    (await logFiles(path)).map((file) => file.slice(path.length)),
+    ['.20260101-000004', '.20260101-000005', '.20260101-000006', '.20260101-000007', ''],
+  );
   await rotation.rotate();
   assert.equal((await logFiles(path)).length, 5);
 });

@@ -43,7 +43,11 @@ export async function writeLogs(source: LogSource, sink: LogSink, options: LogOp
   }
 }
 
-interface OpenLog { file: FileHandle; offset: number; splitter: LineSplitter }
+interface OpenLog {
+  file: FileHandle;
+  offset: number;
+  splitter: LineSplitter;
+}
 
 /** How often files may be renamed or removed while one is looked for. */
 const MAX_LOOKS = 10;
@@ -88,7 +92,14 @@ async function successor(path: string, log: OpenLog): Promise<OpenLog | undefine
     const [own, current] = await Promise.all([log.file.stat(), stat(path).catch(() => undefined)]);
     if (current?.ino === own.ino) return current.size < log.offset ? openLog(path) : undefined;
     const files = await logFiles(path);
-    const inodes = await Promise.all(files.map((file) => stat(file).then(({ ino }) => ino, () => undefined)));
+    const inodes = await Promise.all(
+      files.map((file) =>
+        stat(file).then(
+          ({ ino }) => ino,
+          () => undefined,
+        ),
+      ),
+    );
     const index = inodes.indexOf(own.ino);
     // Of a file that is there no more (it has no name), the oldest that is: all that are left came after it.
     const next = index >= 0 || own.nlink === 0 ? files[index + 1] : undefined;
@@ -102,7 +113,10 @@ async function successor(path: string, log: OpenLog): Promise<OpenLog | undefine
   }
 }
 
-async function tailStart(files: readonly string[], lines: number): Promise<{ readonly index: number; readonly offset: number }> {
+async function tailStart(
+  files: readonly string[],
+  lines: number,
+): Promise<{ readonly index: number; readonly offset: number }> {
   let missing = lines;
   for (let index = files.length - 1; index >= 0; index -= 1) {
     const file = await open(files[index] ?? '');
@@ -131,11 +145,20 @@ async function readToEnd(log: OpenLog, printer: Printer): Promise<boolean> {
 }
 
 /** Goes on with the file as it grows, and with the next one when it was rotated; ends with the container. */
-async function follow(source: LogSource, { sink, printer, last }: { readonly sink: LogSink; readonly printer: Printer; readonly last: OpenLog | undefined }): Promise<OpenLog | undefined> {
+async function follow(
+  source: LogSource,
+  {
+    sink,
+    printer,
+    last,
+  }: { readonly sink: LogSink; readonly printer: Printer; readonly last: OpenLog | undefined },
+): Promise<OpenLog | undefined> {
   let log = last;
   const name = basename(source.path);
   let changed = Promise.withResolvers<void>();
-  const watcher = watch(dirname(source.path), (_event, file) => { if (file === null || file === name) changed.resolve(); });
+  const watcher = watch(dirname(source.path), (_event, file) => {
+    if (file === null || file === name) changed.resolve();
+  });
   watcher.on('error', () => changed.resolve());
   try {
     while (!sink.signal.aborted && !printer.full) {
@@ -183,12 +206,16 @@ class Printer {
     this.#sink = sink;
     this.#options = options;
     this.#left = options.limitBytes ?? Infinity;
-    this.#records = options.follow ? Infinity : options.tailLines ?? Infinity;
+    this.#records = options.follow ? Infinity : (options.tailLines ?? Infinity);
   }
 
-  get full(): boolean { return this.#left <= 0 || this.#records <= 0; }
+  get full(): boolean {
+    return this.#left <= 0 || this.#records <= 0;
+  }
 
-  get aborted(): boolean { return this.#sink.signal.aborted; }
+  get aborted(): boolean {
+    return this.#sink.signal.aborted;
+  }
 
   async print(line: Buffer): Promise<void> {
     const record = parseRecord(line);

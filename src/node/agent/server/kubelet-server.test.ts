@@ -14,24 +14,51 @@ it('new connections get the certificate that replaced the first', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-kubelet-'));
   const pair = (name: string): { certificatePem: string; keyPem: string } => {
     const [key, certificate] = [join(dir, `${name}.key`), join(dir, `${name}.crt`)];
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', certificate, '-subj', `/CN=${name}`], { stdio: 'ignore' });
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-keyout',
+        key,
+        '-out',
+        certificate,
+        '-subj',
+        `/CN=${name}`,
+      ],
+      { stdio: 'ignore' },
+    );
     return { certificatePem: readFileSync(certificate, 'utf8'), keyPem: readFileSync(key, 'utf8') };
   };
   const [first, second] = [pair('first'), pair('second')];
   const parts = { cri: {} } as unknown as AgentParts;
-  const server = new KubeletServer({ parts, tls: { ...first, clientCaPem: first.certificatePem, clients: [] }, address: '127.0.0.1', port: 0, nodeName: 'a', imageDir: dir, workers: () => [] });
+  const server = new KubeletServer({
+    parts,
+    tls: { ...first, clientCaPem: first.certificatePem, clients: [] },
+    address: '127.0.0.1',
+    port: 0,
+    nodeName: 'a',
+    imageDir: dir,
+    workers: () => [],
+  });
   await server.start();
   t.after(async () => {
     await server.stop();
     rmSync(dir, { recursive: true, force: true });
   });
-  const shown = (): Promise<string> => new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port: server.port, rejectUnauthorized: false }, () => {
-      resolve(new X509Certificate(socket.getPeerCertificate().raw).subject);
-      socket.destroy();
+  const shown = (): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ host: '127.0.0.1', port: server.port, rejectUnauthorized: false }, () => {
+        resolve(new X509Certificate(socket.getPeerCertificate().raw).subject);
+        socket.destroy();
+      });
+      socket.on('error', reject);
     });
-    socket.on('error', reject);
-  });
   assert.equal(await shown(), 'CN=first');
   server.replaceCertificate(second);
   assert.equal(await shown(), 'CN=second');

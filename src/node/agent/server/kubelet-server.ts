@@ -77,8 +77,22 @@ export class KubeletServer {
     this.#options = options;
     const { tls, parts, nodeName, imageDir } = options;
     this.#stats = new StatsSummary({ cri: parts.cri, nodeName, dir: imageDir });
-    this.#access = new KubeletAccess({ api: parts.api, clock: parts.clock, log: parts.log, nodeName, clients: tls.clients });
-    this.#server = createServer({ ...this.#context(tls), requestCert: true, rejectUnauthorized: false, maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => void this.#answer(request, response));
+    this.#access = new KubeletAccess({
+      api: parts.api,
+      clock: parts.clock,
+      log: parts.log,
+      nodeName,
+      clients: tls.clients,
+    });
+    this.#server = createServer(
+      {
+        ...this.#context(tls),
+        requestCert: true,
+        rejectUnauthorized: false,
+        maxHeaderSize: MAX_HEADER_BYTES,
+      },
+      (request, response) => void this.#answer(request, response),
+    );
     this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket);
@@ -91,12 +105,20 @@ export class KubeletServer {
     this.#server.setSecureContext(this.#context({ ...this.#options.tls, certificatePem, keyPem }));
   }
 
-  #context({ certificatePem, keyPem, clientCaPem, minVersion = 'TLSv1.2', ciphers = DEFAULT_CIPHERS }: KubeletTls): SecureContextOptions {
+  #context({
+    certificatePem,
+    keyPem,
+    clientCaPem,
+    minVersion = 'TLSv1.2',
+    ciphers = DEFAULT_CIPHERS,
+  }: KubeletTls): SecureContextOptions {
     return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ciphers };
   }
 
   /** Where it listens; 0 before start. */
-  get port(): number { return (this.#server.address() as AddressInfo | null)?.port ?? 0; }
+  get port(): number {
+    return (this.#server.address() as AddressInfo | null)?.port ?? 0;
+  }
 
   async start(): Promise<void> {
     const { port } = this.#options;
@@ -137,7 +159,10 @@ export class KubeletServer {
     } catch (error) {
       const status = error instanceof HttpError ? error.status : 500;
       if (response.headersSent) response.destroy();
-      else response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${errorMessage(error)}\n`);
+      else
+        response
+          .writeHead(status, { 'content-type': 'text/plain; charset=utf-8' })
+          .end(`${errorMessage(error)}\n`);
     }
   }
 
@@ -145,20 +170,33 @@ export class KubeletServer {
     const { pathname, searchParams } = urlOf(request);
     const [first = '', ...rest] = pathname.split('/').slice(1).map(decodeURIComponent);
     if (first === 'run') throw new HttpError(405, 'run is not supported: use exec');
-    if (['exec', 'attach', 'portForward'].includes(first)) throw new HttpError(400, 'Upgrade request required');
-    if (request.method !== 'GET') throw new HttpError(405, `${request.method} is not supported for ${pathname}`);
-    const json = (value: object): void => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-    if (pathname === '/healthz' || pathname === '/healthz/ping' || pathname === '/healthz/syncloop') response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
-    else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/') json(this.#podList());
-    else if (pathname === '/stats/summary') json(await this.#stats.summary(startTimes(this.#options.workers())));
+    if (['exec', 'attach', 'portForward'].includes(first))
+      throw new HttpError(400, 'Upgrade request required');
+    if (request.method !== 'GET')
+      throw new HttpError(405, `${request.method} is not supported for ${pathname}`);
+    const json = (value: object): void =>
+      void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+    if (pathname === '/healthz' || pathname === '/healthz/ping' || pathname === '/healthz/syncloop')
+      response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
+    else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/')
+      json(this.#podList());
+    else if (pathname === '/stats/summary')
+      json(await this.#stats.summary(startTimes(this.#options.workers())));
     else if (first === 'metrics') await this.#metrics(response, pathname);
     else if (first === 'logs') await this.#nodeLogs(response, rest.join('/'));
-    else if (first === 'containerLogs' && rest.length === 3) await this.#logs(response, { namespace: rest[0] ?? '', name: rest[1] ?? '', container: rest[2] ?? '', query: searchParams });
+    else if (first === 'containerLogs' && rest.length === 3)
+      await this.#logs(response, {
+        namespace: rest[0] ?? '',
+        name: rest[1] ?? '',
+        container: rest[2] ?? '',
+        query: searchParams,
+      });
     else throw new HttpError(404, '404 page not found');
   }
 
   async #nodeLogs(response: ServerResponse, path: string): Promise<void> {
-    if (!await writeNodeLogs(response, { root: NODE_LOGS_DIR, path })) throw new HttpError(404, '404 page not found');
+    if (!(await writeNodeLogs(response, { root: NODE_LOGS_DIR, path })))
+      throw new HttpError(404, '404 page not found');
   }
 
   #podList(): object {
@@ -174,24 +212,49 @@ export class KubeletServer {
   async #metricsPage(pathname: string): Promise<string> {
     const pods = this.#options.workers();
     switch (pathname) {
-      case '/metrics': return agentPage(pods, { nodeName: this.#options.nodeName, version: this.#options.version ?? '', more: this.#options.parts.terminations.render() });
-      case '/metrics/resource': return resourcePage(await this.#stats.usage().catch(() => undefined), pods);
-      case '/metrics/cadvisor': return cadvisorPage(await this.#stats.usage(), pods);
-      case '/metrics/probes': return probesPage(pods);
-      default: throw new HttpError(404, '404 page not found');
+      case '/metrics':
+        return agentPage(pods, {
+          nodeName: this.#options.nodeName,
+          version: this.#options.version ?? '',
+          more: this.#options.parts.terminations.render(),
+        });
+      case '/metrics/resource':
+        return resourcePage(await this.#stats.usage().catch(() => undefined), pods);
+      case '/metrics/cadvisor':
+        return cadvisorPage(await this.#stats.usage(), pods);
+      case '/metrics/probes':
+        return probesPage(pods);
+      default:
+        throw new HttpError(404, '404 page not found');
     }
   }
 
   #find(namespace: string, name: string): PodWorker {
-    const found = this.#options.workers().find(({ pod }) => pod.metadata?.name === name && pod.metadata.namespace === namespace);
+    const found = this.#options
+      .workers()
+      .find(({ pod }) => pod.metadata?.name === name && pod.metadata.namespace === namespace);
     if (!found) throw new HttpError(404, `pod "${name}/${namespace}" not found\n`.trim());
     return found;
   }
 
-  async #logs(response: ServerResponse, { namespace, name, container, query }: { readonly namespace: string; readonly name: string; readonly container: string; readonly query: URLSearchParams }): Promise<void> {
+  async #logs(
+    response: ServerResponse,
+    {
+      namespace,
+      name,
+      container,
+      query,
+    }: {
+      readonly namespace: string;
+      readonly name: string;
+      readonly container: string;
+      readonly query: URLSearchParams;
+    },
+  ): Promise<void> {
     const { parts } = this.#options;
     const { pod, uid } = this.#find(namespace, name);
-    if (!findContainer(pod, container)) throw new HttpError(404, `container "${container}" not found in pod "${name}"`);
+    if (!findContainer(pod, container))
+      throw new HttpError(404, `container "${container}" not found in pod "${name}"`);
     const previous = isTrue(query.get('previous'));
     const runs = (await parts.view.pod(uid)).containers.filter((one) => one.name === container);
     const chosen = chooseRun(runs, { pod, container, previous });
@@ -200,17 +263,25 @@ export class KubeletServer {
     response.on('close', () => stop.abort(new Error('the client went away')));
     response.writeHead(200, { 'content-type': 'text/plain' });
     response.flushHeaders();
-    await writeLogs({
-      path: chosen.logPath,
-      isRunning: async () => (await parts.view.pod(uid)).containers.some(({ id, phase }) => id === chosen.id && (phase === 'running' || phase === 'created')),
-    }, {
-      signal: stop.signal,
-      write: (chunk) => new Promise((resolve) => {
-        if (stop.signal.aborted || response.write(chunk)) return resolve();
-        response.once('drain', resolve);
-        stop.signal.addEventListener('abort', () => resolve(), { once: true });
-      }),
-    }, options);
+    await writeLogs(
+      {
+        path: chosen.logPath,
+        isRunning: async () =>
+          (await parts.view.pod(uid)).containers.some(
+            ({ id, phase }) => id === chosen.id && (phase === 'running' || phase === 'created'),
+          ),
+      },
+      {
+        signal: stop.signal,
+        write: (chunk) =>
+          new Promise((resolve) => {
+            if (stop.signal.aborted || response.write(chunk)) return resolve();
+            response.once('drain', resolve);
+            stop.signal.addEventListener('abort', () => resolve(), { once: true });
+          }),
+      },
+      options,
+    );
     response.end();
   }
 
@@ -224,7 +295,26 @@ export class KubeletServer {
     } catch (error) {
       const status = error instanceof HttpError ? error.status : 500;
       const body = Buffer.from(`${errorMessage(error)}\n`);
-      socket.write(responseHead({ status, reason: status === 404 ? 'Not Found' : status === 400 ? 'Bad Request' : status === 401 ? 'Unauthorized' : status < 500 ? 'Forbidden' : 'Internal Server Error', headers: { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(body.length), connection: 'close' } }));
+      socket.write(
+        responseHead({
+          status,
+          reason:
+            status === 404
+              ? 'Not Found'
+              : status === 400
+                ? 'Bad Request'
+                : status === 401
+                  ? 'Unauthorized'
+                  : status < 500
+                    ? 'Forbidden'
+                    : 'Internal Server Error',
+          headers: {
+            'content-type': 'text/plain; charset=utf-8',
+            'content-length': String(body.length),
+            connection: 'close',
+          },
+        }),
+      );
       socket.end(body);
     }
   }
@@ -233,25 +323,32 @@ export class KubeletServer {
   async #streamingUrl(request: IncomingMessage): Promise<string> {
     const { cri, view } = this.#options.parts;
     const { pathname, searchParams } = urlOf(request);
-    const [kind = '', namespace = '', name = '', ...rest] = pathname.split('/').slice(1).map(decodeURIComponent);
+    const [kind = '', namespace = '', name = '', ...rest] = pathname
+      .split('/')
+      .slice(1)
+      .map(decodeURIComponent);
     if (!['exec', 'attach', 'portForward'].includes(kind)) throw new HttpError(404, '404 page not found');
     const worker = this.#find(namespace, name);
     const runtime = await view.pod(worker.uid);
     if (kind === 'portForward') {
       const sandbox = activeSandbox(runtime);
       if (!sandbox) throw new HttpError(404, `pod ${name}_${namespace} does not have a running sandbox`);
-      return (await cri.portForward({ podSandboxId: sandbox.id, port: searchParams.getAll('port').map(Number) })).url;
+      return (
+        await cri.portForward({ podSandboxId: sandbox.id, port: searchParams.getAll('port').map(Number) })
+      ).url;
     }
     // A uid may stand before the container.
     const containerName = rest.at(-1) ?? '';
     const container = runtime.containers.find((one) => one.name === containerName && one.phase === 'running');
     if (!container) throw new HttpError(404, `container not found ("${containerName}")`);
     const flag = (key: string): boolean => isTrue(searchParams.get(key));
-    const tty = kind === 'attach' ? findContainer(worker.pod, containerName)?.tty ?? false : flag('tty');
+    const tty = kind === 'attach' ? (findContainer(worker.pod, containerName)?.tty ?? false) : flag('tty');
     const streams = { stdin: flag('input'), stdout: flag('output'), stderr: flag('error') && !tty, tty };
-    if (!streams.stdin && !streams.stdout && !streams.stderr) throw new HttpError(400, 'you must specify at least 1 of stdin, stdout, stderr');
+    if (!streams.stdin && !streams.stdout && !streams.stderr)
+      throw new HttpError(400, 'you must specify at least 1 of stdin, stdout, stderr');
     if (kind === 'attach') return (await cri.attach({ containerId: container.id, ...streams })).url;
-    return (await cri.exec({ containerId: container.id, cmd: searchParams.getAll('command'), ...streams })).url;
+    return (await cri.exec({ containerId: container.id, cmd: searchParams.getAll('command'), ...streams }))
+      .url;
   }
 }
 
@@ -263,17 +360,28 @@ function isTrue(text: string | null): boolean {
   return text !== null && ['1', 't', 'true'].includes(text.toLowerCase());
 }
 
-function chooseRun(runs: readonly RuntimeContainer[], { pod, container, previous }: { readonly pod: Pod; readonly container: string; readonly previous: boolean }): RuntimeContainer {
+function chooseRun(
+  runs: readonly RuntimeContainer[],
+  { pod, container, previous }: { readonly pod: Pod; readonly container: string; readonly previous: boolean },
+): RuntimeContainer {
   const [latest, before] = runs;
-  const waiting = [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []].find((status) => status.name === container)?.state?.waiting;
+  const waiting = [
+    ...(pod.status?.containerStatuses ?? []),
+    ...(pod.status?.initContainerStatuses ?? []),
+  ].find((status) => status.name === container)?.state?.waiting;
   // While a container waits to be restarted, its latest run is the last one that ended.
   const lastEnded = waiting && latest?.phase === 'exited' ? latest : before;
   const chosen = previous ? lastEnded : latest;
   const name = pod.metadata?.name ?? '';
   if (chosen && chosen.phase !== 'created') return chosen;
-  if (previous) throw new HttpError(400, `previous terminated container "${container}" in pod "${name}" not found`);
+  if (previous)
+    throw new HttpError(400, `previous terminated container "${container}" in pod "${name}" not found`);
   const reason = waiting?.reason ?? 'ContainerCreating';
-  const why = ['ImagePullBackOff', 'ErrImagePull'].includes(reason) ? `trying and failing to pull image` : reason === 'ContainerCreating' || reason === 'PodInitializing' ? reason : `${reason}`;
+  const why = ['ImagePullBackOff', 'ErrImagePull'].includes(reason)
+    ? `trying and failing to pull image`
+    : reason === 'ContainerCreating' || reason === 'PodInitializing'
+      ? reason
+      : `${reason}`;
   throw new HttpError(400, `container "${container}" in pod "${name}" is waiting to start: ${why}`);
 }
 
@@ -282,15 +390,27 @@ function logOptions(query: URLSearchParams, nowMs: number): LogOptions {
     const text = query.get(key);
     if (text === null || text === '' || text === 'all') return undefined;
     const value = Number(text);
-    if (!Number.isInteger(value)) throw new HttpError(400, `unable to decode the request's query: ${key} is ${JSON.stringify(text)}, should be a whole number`);
+    if (!Number.isInteger(value))
+      throw new HttpError(
+        400,
+        `unable to decode the request's query: ${key} is ${JSON.stringify(text)}, should be a whole number`,
+      );
     return value;
   };
   const sinceSeconds = number('sinceSeconds');
   const sinceTime = query.get('sinceTime');
   const stream = query.get('stream')?.toLowerCase();
   return {
-    follow: isTrue(query.get('follow')), timestamps: isTrue(query.get('timestamps')), tailLines: number('tailLines'), limitBytes: number('limitBytes'),
-    sinceMs: sinceSeconds === undefined ? sinceTime ? Date.parse(sinceTime) : undefined : nowMs - sinceSeconds * 1000,
+    follow: isTrue(query.get('follow')),
+    timestamps: isTrue(query.get('timestamps')),
+    tailLines: number('tailLines'),
+    limitBytes: number('limitBytes'),
+    sinceMs:
+      sinceSeconds === undefined
+        ? sinceTime
+          ? Date.parse(sinceTime)
+          : undefined
+        : nowMs - sinceSeconds * 1000,
     stream: stream === 'stdout' || stream === 'stderr' ? stream : undefined,
   };
 }

@@ -28,7 +28,12 @@ export function parseRecord(line: Buffer): LogRecord | undefined {
   const stream = line.toString('latin1', first + 1, second);
   if (stream !== 'stdout' && stream !== 'stderr') return undefined;
   const tags = line.toString('latin1', second + 1, third < 0 ? line.length : third).split(':');
-  return { time: line.toString('latin1', 0, first), stream, partial: tags[0] === 'P', text: third < 0 ? Buffer.alloc(0) : line.subarray(third + 1) };
+  return {
+    time: line.toString('latin1', 0, first),
+    stream,
+    partial: tags[0] === 'P',
+    text: third < 0 ? Buffer.alloc(0) : line.subarray(third + 1),
+  };
 }
 
 /** Cuts bytes into lines; what has no newline yet waits. */
@@ -57,7 +62,10 @@ export async function logFiles(path: string): Promise<string[]> {
 }
 
 /** Where to begin reading a file so that its last `lines` whole lines follow. */
-export async function offsetOfTail(file: FileHandle, lines: number): Promise<{ readonly offset: number; readonly found: number }> {
+export async function offsetOfTail(
+  file: FileHandle,
+  lines: number,
+): Promise<{ readonly offset: number; readonly found: number }> {
   const { size } = await file.stat();
   if (lines <= 0) return { offset: size, found: 0 };
   let end = size;
@@ -77,14 +85,24 @@ export async function offsetOfTail(file: FileHandle, lines: number): Promise<{ r
 }
 
 /** The text of the last lines, for messages. */
-export async function tailOfLog(path: string, { lines, bytes }: { readonly lines: number; readonly bytes: number }): Promise<string> {
+export async function tailOfLog(
+  path: string,
+  { lines, bytes }: { readonly lines: number; readonly bytes: number },
+): Promise<string> {
   const { size } = await stat(path);
   const from = Math.max(0, size - bytes - lines * MAX_HEAD);
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
-    const records = new LineSplitter().push(buffer.subarray(0, bytesRead)).map(parseRecord).filter((record) => record !== undefined);
-    const text = Buffer.concat(records.slice(-lines).flatMap((record) => (record.partial ? [record.text] : [record.text, Buffer.from('\n')])));
+    const records = new LineSplitter()
+      .push(buffer.subarray(0, bytesRead))
+      .map(parseRecord)
+      .filter((record) => record !== undefined);
+    const text = Buffer.concat(
+      records
+        .slice(-lines)
+        .flatMap((record) => (record.partial ? [record.text] : [record.text, Buffer.from('\n')])),
+    );
     return text.subarray(Math.max(0, text.length - bytes)).toString();
   } finally {
     await file.close();

@@ -19,9 +19,27 @@ export interface MeasuredPod {
 type Type = 'gauge' | 'counter';
 
 /** One family. Without series it is not shown. */
-function family(name: string, { help, type = 'gauge', series }: { readonly help: string; readonly type?: Type; readonly series: readonly (readonly [labels: Labels, value: number, atMs?: number])[] }): string[] {
+function family(
+  name: string,
+  {
+    help,
+    type = 'gauge',
+    series,
+  }: {
+    readonly help: string;
+    readonly type?: Type;
+    readonly series: readonly (readonly [labels: Labels, value: number, atMs?: number])[];
+  },
+): string[] {
   if (series.length === 0) return [];
-  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...series.map(([labels, value, atMs]) => `${seriesLine(name, labels, value)}${atMs === undefined ? '' : ` ${Math.round(atMs)}`}`)];
+  return [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} ${type}`,
+    ...series.map(
+      ([labels, value, atMs]) =>
+        `${seriesLine(name, labels, value)}${atMs === undefined ? '' : ` ${Math.round(atMs)}`}`,
+    ),
+  ];
 }
 
 function page(...families: readonly (readonly string[])[]): string {
@@ -29,81 +47,203 @@ function page(...families: readonly (readonly string[])[]): string {
 }
 
 /** static: pods from files, of which there are none here. */
-export function agentPage(pods: readonly MeasuredPod[], { nodeName, version, more = [] }: { readonly nodeName: string; readonly version: string; /** Lines of what is counted elsewhere. */ readonly more?: readonly string[] }): string {
+export function agentPage(
+  pods: readonly MeasuredPod[],
+  {
+    nodeName,
+    version,
+    more = [],
+  }: {
+    readonly nodeName: string;
+    readonly version: string;
+    /** Lines of what is counted elsewhere. */ readonly more?: readonly string[];
+  },
+): string {
   const active = pods.filter(({ finished }) => !finished);
-  const states = active.flatMap(({ status }) => containerStatuses(status)).map(({ state }) => (state?.running ? 'running' : state?.terminated ? 'exited' : 'created'));
+  const states = active
+    .flatMap(({ status }) => containerStatuses(status))
+    .map(({ state }) => (state?.running ? 'running' : state?.terminated ? 'exited' : 'created'));
   const count = (state: string): number => states.filter((one) => one === state).length;
   return page(
-    family('kubelet_node_name', { help: 'The name of this node; the value is 1.', series: [[label('node', nodeName), 1]] }),
-    family('kubelet_running_pods', { help: 'Pods of this node that are not finished.', series: [['', active.length]] }),
-    family('kubelet_running_containers', { help: 'Containers of pods that are not finished, by their state.', series: (['created', 'exited', 'running'] as const).map((state) => [label('container_state', state), count(state)]) }),
-    family('kubelet_desired_pods', { help: 'Pods this node is to run.', series: [['static=""', pods.length], ['static="true"', 0]] }),
-    family('kubelet_active_pods', { help: 'Pods of this node that are not finished.', series: [['static=""', active.length], ['static="true"', 0]] }),
+    family('kubelet_node_name', {
+      help: 'The name of this node; the value is 1.',
+      series: [[label('node', nodeName), 1]],
+    }),
+    family('kubelet_running_pods', {
+      help: 'Pods of this node that are not finished.',
+      series: [['', active.length]],
+    }),
+    family('kubelet_running_containers', {
+      help: 'Containers of pods that are not finished, by their state.',
+      series: (['created', 'exited', 'running'] as const).map((state) => [
+        label('container_state', state),
+        count(state),
+      ]),
+    }),
+    family('kubelet_desired_pods', {
+      help: 'Pods this node is to run.',
+      series: [
+        ['static=""', pods.length],
+        ['static="true"', 0],
+      ],
+    }),
+    family('kubelet_active_pods', {
+      help: 'Pods of this node that are not finished.',
+      series: [
+        ['static=""', active.length],
+        ['static="true"', 0],
+      ],
+    }),
     family('kubelet_mirror_pods', { help: 'Mirror pods.', series: [['', 0]] }),
-    family('kubernetes_build_info', { help: 'Version of this program; the value is 1.', series: [[`${label('git_version', version)},major="1",minor="36"`, 1]] }),
+    family('kubernetes_build_info', {
+      help: 'Version of this program; the value is 1.',
+      series: [[`${label('git_version', version)},major="1",minor="36"`, 1]],
+    }),
     more,
     processLines(),
   );
 }
 
-export interface Measured { readonly node: NodeUsage; readonly containers: readonly ContainerUsage[] }
+export interface Measured {
+  readonly node: NodeUsage;
+  readonly containers: readonly ContainerUsage[];
+}
 
-const CONTAINER_CPU = 'Cumulative cpu time consumed by the container in core-seconds', CONTAINER_MEMORY = 'Current working set of the container in bytes';
+const CONTAINER_CPU = 'Cumulative cpu time consumed by the container in core-seconds',
+  CONTAINER_MEMORY = 'Current working set of the container in bytes';
 
 /** Without a measurement there is only the word of it. */
 export function resourcePage(measured: Measured | undefined, pods: readonly MeasuredPod[]): string {
   const failed: [Labels, number][] = [['', measured ? 0 : 1]];
   const error = [
-    ...family('resource_scrape_error', { help: '1 if containers could not be measured, else 0.', series: failed }),
+    ...family('resource_scrape_error', {
+      help: '1 if containers could not be measured, else 0.',
+      series: failed,
+    }),
     ...family('scrape_error', { help: '1 if containers could not be measured, else 0.', series: failed }),
   ];
   if (!measured) return page(error);
   const { node, containers } = measured;
-  const each = (read: (usage: Usage) => number | undefined): [Labels, number, number][] => containers.flatMap((one) => {
-    const value = read(one);
-    return value === undefined ? [] : [[placeOf(one), value, one.atMs]];
-  });
-  const sums = (read: (usage: Usage) => number | undefined): [Labels, number, number][] => Array.from(Map.groupBy(containers, podPlaceOf), ([labels, all]) => [labels, all.reduce((sum, one) => sum + (read(one) ?? 0), 0), Math.max(...all.map(({ atMs }) => atMs))]);
-  const cpu = ({ cpuSeconds }: Usage): number => cpuSeconds, memory = ({ workingSetBytes }: Usage): number => workingSetBytes, swap = ({ swapBytes }: Usage): number | undefined => swapBytes;
+  const each = (read: (usage: Usage) => number | undefined): [Labels, number, number][] =>
+    containers.flatMap((one) => {
+      const value = read(one);
+      return value === undefined ? [] : [[placeOf(one), value, one.atMs]];
+    });
+  const sums = (read: (usage: Usage) => number | undefined): [Labels, number, number][] =>
+    Array.from(Map.groupBy(containers, podPlaceOf), ([labels, all]) => [
+      labels,
+      all.reduce((sum, one) => sum + (read(one) ?? 0), 0),
+      Math.max(...all.map(({ atMs }) => atMs)),
+    ]);
+  const cpu = ({ cpuSeconds }: Usage): number => cpuSeconds,
+    memory = ({ workingSetBytes }: Usage): number => workingSetBytes,
+    swap = ({ swapBytes }: Usage): number | undefined => swapBytes;
   return page(
-    family('container_cpu_usage_seconds_total', { help: CONTAINER_CPU, type: 'counter', series: each(cpu) }), family('container_memory_working_set_bytes', { help: CONTAINER_MEMORY, series: each(memory) }),
-    family('container_swap_usage_bytes', { help: 'Swap that the container uses, in bytes.', series: each(swap) }),
-    family('container_start_time_seconds', { help: 'When the container began, in seconds since the epoch.', series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [placeOf(usage), startedAtMs / 1000]) }),
-    family('node_cpu_usage_seconds_total', { help: 'Cumulative cpu time consumed by the node in core-seconds', type: 'counter', series: [['', node.cpuSeconds, node.atMs]] }),
-    family('node_memory_working_set_bytes', { help: 'Current working set of the node in bytes', series: [['', node.workingSetBytes, node.atMs]] }),
-    family('pod_cpu_usage_seconds_total', { help: 'Cumulative cpu time consumed by the pod in core-seconds', type: 'counter', series: sums(cpu) }),
-    family('pod_memory_working_set_bytes', { help: 'Current working set of the pod in bytes', series: sums(memory) }),
+    family('container_cpu_usage_seconds_total', { help: CONTAINER_CPU, type: 'counter', series: each(cpu) }),
+    family('container_memory_working_set_bytes', { help: CONTAINER_MEMORY, series: each(memory) }),
+    family('container_swap_usage_bytes', {
+      help: 'Swap that the container uses, in bytes.',
+      series: each(swap),
+    }),
+    family('container_start_time_seconds', {
+      help: 'When the container began, in seconds since the epoch.',
+      series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [
+        placeOf(usage),
+        startedAtMs / 1000,
+      ]),
+    }),
+    family('node_cpu_usage_seconds_total', {
+      help: 'Cumulative cpu time consumed by the node in core-seconds',
+      type: 'counter',
+      series: [['', node.cpuSeconds, node.atMs]],
+    }),
+    family('node_memory_working_set_bytes', {
+      help: 'Current working set of the node in bytes',
+      series: [['', node.workingSetBytes, node.atMs]],
+    }),
+    family('pod_cpu_usage_seconds_total', {
+      help: 'Cumulative cpu time consumed by the pod in core-seconds',
+      type: 'counter',
+      series: sums(cpu),
+    }),
+    family('pod_memory_working_set_bytes', {
+      help: 'Current working set of the pod in bytes',
+      series: sums(memory),
+    }),
     error,
   );
 }
 
 export function cadvisorPage({ node, containers }: Measured, pods: readonly MeasuredPod[]): string {
   const images = new Map(startsOf(containers, pods).map(({ usage, image }) => [usage.id, image]));
-  const labelsOf = (one: ContainerUsage): Labels => `${label('container', one.container)},${label('id', `/${one.id}`)},${label('image', images.get(one.id) ?? '')},${label('name', one.id)},${label('namespace', one.namespace)},${label('pod', one.pod)}`;
+  const labelsOf = (one: ContainerUsage): Labels =>
+    `${label('container', one.container)},${label('id', `/${one.id}`)},${label('image', images.get(one.id) ?? '')},${label('name', one.id)},${label('namespace', one.namespace)},${label('pod', one.pod)}`;
   const root = 'container="",id="/",image="",name="",namespace="",pod=""';
-  const gauges = (name: string, help: string, read: (usage: Usage) => number | undefined): string[] => family(name, {
-    help, series: [...containers.map((one) => ({ labels: labelsOf(one), one })), { labels: root, one: node }].flatMap(({ labels, one }): (readonly [Labels, number, number])[] => {
-      const value = read(one);
-      return value === undefined ? [] : [[labels, value, one.atMs]];
-    }),
-  });
+  const gauges = (name: string, help: string, read: (usage: Usage) => number | undefined): string[] =>
+    family(name, {
+      help,
+      series: [
+        ...containers.map((one) => ({ labels: labelsOf(one), one })),
+        { labels: root, one: node },
+      ].flatMap(({ labels, one }): (readonly [Labels, number, number])[] => {
+        const value = read(one);
+        return value === undefined ? [] : [[labels, value, one.atMs]];
+      }),
+    });
   return page(
-    family('container_cpu_usage_seconds_total', { help: CONTAINER_CPU, type: 'counter', series: [...containers.map((one) => [`cpu="total",${labelsOf(one)}`, one.cpuSeconds, one.atMs] as const), [`cpu="total",${root}`, node.cpuSeconds, node.atMs]] }),
-    gauges('container_memory_working_set_bytes', CONTAINER_MEMORY, (one) => one.workingSetBytes), gauges('container_memory_usage_bytes', 'Memory that is used, caches included, in bytes.', (one) => one.memoryBytes),
-    gauges('container_memory_rss', 'Anonymous memory in bytes.', (one) => one.rssBytes), gauges('container_memory_swap', 'Swap that is used, in bytes.', (one) => one.swapBytes), gauges('container_fs_usage_bytes', "Bytes written to the container's own layer.", (one) => one.diskBytes),
-    family('container_start_time_seconds', { help: 'When the container began, in seconds since the epoch.', series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [labelsOf(usage), startedAtMs / 1000]) }),
-    family('machine_cpu_cores', { help: 'Logical processors of this machine.', series: [['', node.cores]] }), family('machine_memory_bytes', { help: 'Memory of this machine in bytes.', series: [['', node.memoryTotalBytes]] }),
+    family('container_cpu_usage_seconds_total', {
+      help: CONTAINER_CPU,
+      type: 'counter',
+      series: [
+        ...containers.map((one) => [`cpu="total",${labelsOf(one)}`, one.cpuSeconds, one.atMs] as const),
+        [`cpu="total",${root}`, node.cpuSeconds, node.atMs],
+      ],
+    }),
+    gauges('container_memory_working_set_bytes', CONTAINER_MEMORY, (one) => one.workingSetBytes),
+    gauges(
+      'container_memory_usage_bytes',
+      'Memory that is used, caches included, in bytes.',
+      (one) => one.memoryBytes,
+    ),
+    gauges('container_memory_rss', 'Anonymous memory in bytes.', (one) => one.rssBytes),
+    gauges('container_memory_swap', 'Swap that is used, in bytes.', (one) => one.swapBytes),
+    gauges('container_fs_usage_bytes', "Bytes written to the container's own layer.", (one) => one.diskBytes),
+    family('container_start_time_seconds', {
+      help: 'When the container began, in seconds since the epoch.',
+      series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [
+        labelsOf(usage),
+        startedAtMs / 1000,
+      ]),
+    }),
+    family('machine_cpu_cores', { help: 'Logical processors of this machine.', series: [['', node.cores]] }),
+    family('machine_memory_bytes', {
+      help: 'Memory of this machine in bytes.',
+      series: [['', node.memoryTotalBytes]],
+    }),
   );
 }
 
 export function probesPage(pods: readonly MeasuredPod[]): string {
-  const series = pods.flatMap(({ pod: { metadata }, probeCounts }) => probeCounts.map(({ container, kind, result, count }): [Labels, number] => [
-    `${label('container', container)},${label('namespace', metadata?.namespace ?? '')},${label('pod', metadata?.name ?? '')},${label('pod_uid', metadata?.uid ?? '')},probe_type="${TITLES[kind]}",result="${result}"`, count,
-  ]));
-  return page(family('prober_probe_total', { help: 'Probes made, by container, type and result.', type: 'counter', series }));
+  const series = pods.flatMap(({ pod: { metadata }, probeCounts }) =>
+    probeCounts.map(({ container, kind, result, count }): [Labels, number] => [
+      `${label('container', container)},${label('namespace', metadata?.namespace ?? '')},${label('pod', metadata?.name ?? '')},${label('pod_uid', metadata?.uid ?? '')},probe_type="${TITLES[kind]}",result="${result}"`,
+      count,
+    ]),
+  );
+  return page(
+    family('prober_probe_total', {
+      help: 'Probes made, by container, type and result.',
+      type: 'counter',
+      series,
+    }),
+  );
 }
 
-const TITLES: Readonly<Record<ProbeCount['kind'], string>> = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Startup' };
+const TITLES: Readonly<Record<ProbeCount['kind'], string>> = {
+  liveness: 'Liveness',
+  readiness: 'Readiness',
+  startup: 'Startup',
+};
 
 function podPlaceOf({ namespace, pod }: ContainerUsage): Labels {
   return `${label('namespace', namespace)},${label('pod', pod)}`;
@@ -123,18 +263,31 @@ export function startTimes(pods: readonly MeasuredPod[]): (id: string) => number
 }
 
 function statusesById(pods: readonly MeasuredPod[]): Map<string | undefined, ContainerStatus> {
-  return new Map(pods.flatMap(({ status }) => containerStatuses(status).map((one) => [one.containerID?.split('://')[1], one] as const)));
+  return new Map(
+    pods.flatMap(({ status }) =>
+      containerStatuses(status).map((one) => [one.containerID?.split('://')[1], one] as const),
+    ),
+  );
 }
 
 function containerStatuses(status: PodStatus | undefined): ContainerStatus[] {
-  return [...status?.initContainerStatuses ?? [], ...status?.containerStatuses ?? [], ...status?.ephemeralContainerStatuses ?? []];
+  return [
+    ...(status?.initContainerStatuses ?? []),
+    ...(status?.containerStatuses ?? []),
+    ...(status?.ephemeralContainerStatuses ?? []),
+  ];
 }
 
-interface Start { readonly usage: ContainerUsage; readonly startedAtMs: number; readonly image: string }
+interface Start {
+  readonly usage: ContainerUsage;
+  readonly startedAtMs: number;
+  readonly image: string;
+}
 
 /** Of those that run, as the pods' statuses have it. */
 function startsOf(containers: readonly ContainerUsage[], pods: readonly MeasuredPod[]): Start[] {
-  const byId = statusesById(pods), startOf = startTimes(pods);
+  const byId = statusesById(pods),
+    startOf = startTimes(pods);
   return containers.flatMap((usage) => {
     const startedAtMs = startOf(usage.id);
     return startedAtMs === undefined ? [] : [{ usage, startedAtMs, image: byId.get(usage.id)?.image ?? '' }];

@@ -16,8 +16,12 @@ test('folders are pages of links, files are as they are, nothing outside is show
   await symlink('boot & run.log', join(root, 'latest'));
   await symlink('../secret', join(root, 'out'));
   await symlink('/', join(root, 'pods', 'top'));
-  const server = createServer((request, response) => void writeNodeLogs(response, { root, path: decodeURIComponent((request.url ?? '').slice(1)) })
-    .then((found) => found || response.writeHead(404).end()));
+  const server = createServer(
+    (request, response) =>
+      void writeNodeLogs(response, { root, path: decodeURIComponent((request.url ?? '').slice(1)) }).then(
+        (found) => found || response.writeHead(404).end(),
+      ),
+  );
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
   t.after(() => {
     server.close();
@@ -28,7 +32,18 @@ test('folders are pages of links, files are as they are, nothing outside is show
     return answer.ok ? answer.text() : answer.status;
   };
   const page = String(await get(''));
-  for (const link of ['<a href="boot%20%26%20run.log">boot &#38; run.log</a>', '<a href="pods/">pods/</a>']) assert.ok(page.includes(link), page);
-  for (const path of ['boot%20%26%20run.log', 'latest', 'pods%2F..%2Flatest']) assert.equal(await get(path), 'up\n', path);
-  for (const path of ['none', 'out', '..%2Fsecret', 'pods%2Ftop%2Fetc%2Fpasswd', 'pods%2Ftop', 'latest%2Fx', 'latest%00']) assert.equal(await get(path), 404, path);
+  for (const link of ['<a href="boot%20%26%20run.log">boot &#38; run.log</a>', '<a href="pods/">pods/</a>'])
+    assert.ok(page.includes(link), page);
+  for (const path of ['boot%20%26%20run.log', 'latest', 'pods%2F..%2Flatest'])
+    assert.equal(await get(path), 'up\n', path);
+  for (const path of [
+    'none',
+    'out',
+    '..%2Fsecret',
+    'pods%2Ftop%2Fetc%2Fpasswd',
+    'pods%2Ftop',
+    'latest%2Fx',
+    'latest%00',
+  ])
+    assert.equal(await get(path), 404, path);
 });

@@ -11,20 +11,32 @@ import { pipeline } from 'node:stream/promises';
 export const NODE_LOGS_DIR = '/var/log';
 
 /** path: decoded, below root. Answers false where nothing of that name may be shown, and has then written nothing. */
-export async function writeNodeLogs(response: ServerResponse, { root, path }: { readonly root: string; readonly path: string }): Promise<boolean> {
+export async function writeNodeLogs(
+  response: ServerResponse,
+  { root, path }: { readonly root: string; readonly path: string },
+): Promise<boolean> {
   const found = await insideOf(root, path);
   const facts = found === undefined ? undefined : await stat(found);
   if (found === undefined || !facts || !(facts.isFile() || facts.isDirectory())) return false;
-  if (facts.isDirectory()) response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(await listing(found));
-  else await pipeline(createReadStream(found), response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }));
+  if (facts.isDirectory())
+    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(await listing(found));
+  else
+    await pipeline(
+      createReadStream(found),
+      response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }),
+    );
   return true;
 }
 
 /** Where a path truly leads; undefined where that is nowhere, or out of the folder. */
 async function insideOf(root: string, path: string): Promise<string | undefined> {
   if (path.includes('\0')) return undefined;
-  const [top, found] = await Promise.all([realpath(root), realpath(join(root, join('/', path)))]).catch(() => []);
-  return top !== undefined && found !== undefined && (found === top || found.startsWith(`${top}${sep}`)) ? found : undefined;
+  const [top, found] = await Promise.all([realpath(root), realpath(join(root, join('/', path)))]).catch(
+    () => [],
+  );
+  return top !== undefined && found !== undefined && (found === top || found.startsWith(`${top}${sep}`))
+    ? found
+    : undefined;
 }
 
 async function listing(folder: string): Promise<string> {

@@ -20,10 +20,21 @@ export interface Usage {
   readonly diskBytes?: number | undefined;
 }
 
-export interface ContainerUsage extends Usage { readonly id: string; readonly namespace: string; readonly pod: string; readonly container: string }
-export interface NodeUsage extends Usage { readonly cores: number; readonly memoryTotalBytes: number }
+export interface ContainerUsage extends Usage {
+  readonly id: string;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly container: string;
+}
+export interface NodeUsage extends Usage {
+  readonly cores: number;
+  readonly memoryTotalBytes: number;
+}
 
-interface Sample { readonly usage: number; readonly atMs: number }
+interface Sample {
+  readonly usage: number;
+  readonly atMs: number;
+}
 
 /** Keeps the counter before, to tell a rate: CRI's own rate is absent in older runtimes. */
 export class StatsSummary {
@@ -32,7 +43,15 @@ export class StatsSummary {
   readonly #dir: string;
   readonly #samples = new Map<string, Sample & { readonly rate: number }>();
 
-  constructor({ cri, nodeName, dir }: { readonly cri: CriClient; readonly nodeName: string; readonly dir: string }) {
+  constructor({
+    cri,
+    nodeName,
+    dir,
+  }: {
+    readonly cri: CriClient;
+    readonly nodeName: string;
+    readonly dir: string;
+  }) {
     this.#cri = cri;
     this.#nodeName = nodeName;
     this.#dir = dir;
@@ -44,61 +63,125 @@ export class StatsSummary {
     const byPod = new Map<string, ContainerStats[]>();
     for (const one of stats) {
       const uid = one.attributes?.labels[LABELS.podUID];
-      if (uid) byPod.set(uid, [...byPod.get(uid) ?? [], one]);
+      if (uid) byPod.set(uid, [...(byPod.get(uid) ?? []), one]);
     }
     const ids = new Set(['node', ...stats.map(({ attributes }) => attributes?.id ?? '')]);
     for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);
-    return { node, pods: [...byPod].map(([uid, containers]) => this.#pod(uid, { stats: containers, startOf })) };
+    return {
+      node,
+      pods: [...byPod].map(([uid, containers]) => this.#pod(uid, { stats: containers, startOf })),
+    };
   }
 
   /** The same by itself, for metrics. */
   async usage(): Promise<{ readonly node: NodeUsage; readonly containers: readonly ContainerUsage[] }> {
-    const [{ stats }, cpuSeconds, memory] = await Promise.all([this.#cri.listContainerStats({}), nodeCpuSeconds(), memoryUsage()]);
+    const [{ stats }, cpuSeconds, memory] = await Promise.all([
+      this.#cri.listContainerStats({}),
+      nodeCpuSeconds(),
+      memoryUsage(),
+    ]);
     const usedBytes = memory.totalBytes - memory.availableBytes;
     return {
-      node: { atMs: Date.now(), cpuSeconds, workingSetBytes: usedBytes, memoryBytes: usedBytes, cores: availableParallelism(), memoryTotalBytes: memory.totalBytes },
+      node: {
+        atMs: Date.now(),
+        cpuSeconds,
+        workingSetBytes: usedBytes,
+        memoryBytes: usedBytes,
+        cores: availableParallelism(),
+        memoryTotalBytes: memory.totalBytes,
+      },
       containers: stats.filter(({ attributes }) => attributes?.labels[LABELS.podUID]).map(usageOf),
     };
   }
 
-  #pod(uid: string, { stats, startOf }: { readonly stats: readonly ContainerStats[]; readonly startOf: (id: string) => number | undefined }): object {
+  #pod(
+    uid: string,
+    {
+      stats,
+      startOf,
+    }: { readonly stats: readonly ContainerStats[]; readonly startOf: (id: string) => number | undefined },
+  ): object {
     const labels = stats[0]?.attributes?.labels ?? {};
     const containers = stats.map((one) => this.#container(one, startOf));
-    const sum = (read: (one: (typeof containers)[number]) => number): number => containers.reduce((total, one) => total + read(one), 0);
+    const sum = (read: (one: (typeof containers)[number]) => number): number =>
+      containers.reduce((total, one) => total + read(one), 0);
     const time = containers[0]?.cpu.time ?? text(Date.now());
     return {
       podRef: { name: labels[LABELS.podName] ?? '', namespace: labels[LABELS.podNamespace] ?? '', uid },
-      startTime: containers.reduce((first, { startTime }) => (startTime < first ? startTime : first), time), containers,
-      cpu: { time, usageNanoCores: sum(({ cpu }) => cpu.usageNanoCores), usageCoreNanoSeconds: sum(({ cpu }) => cpu.usageCoreNanoSeconds) },
-      memory: { time, usageBytes: sum(({ memory }) => memory.usageBytes), workingSetBytes: sum(({ memory }) => memory.workingSetBytes), rssBytes: sum(({ memory }) => memory.rssBytes) },
+      startTime: containers.reduce((first, { startTime }) => (startTime < first ? startTime : first), time),
+      containers,
+      cpu: {
+        time,
+        usageNanoCores: sum(({ cpu }) => cpu.usageNanoCores),
+        usageCoreNanoSeconds: sum(({ cpu }) => cpu.usageCoreNanoSeconds),
+      },
+      memory: {
+        time,
+        usageBytes: sum(({ memory }) => memory.usageBytes),
+        workingSetBytes: sum(({ memory }) => memory.workingSetBytes),
+        rssBytes: sum(({ memory }) => memory.rssBytes),
+      },
     };
   }
 
-  #container({ attributes, cpu, memory, writableLayer }: ContainerStats, startOf: (id: string) => number | undefined) {
+  #container(
+    { attributes, cpu, memory, writableLayer }: ContainerStats,
+    startOf: (id: string) => number | undefined,
+  ) {
     const usage = cpu?.usageCoreNanoSeconds?.value ?? 0;
     const atMs = (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now();
     const time = text(atMs);
     return {
-      name: attributes?.labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '', startTime: text(startOf(attributes?.id ?? '') ?? atMs),
-      cpu: { time, usageNanoCores: cpu?.usageNanoCores?.value || this.#rate(attributes?.id ?? '', { usage, atMs }), usageCoreNanoSeconds: usage },
-      memory: {
-        time, usageBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0, workingSetBytes: memory?.workingSetBytes?.value ?? 0, rssBytes: memory?.rssBytes?.value ?? 0,
-        pageFaults: memory?.pageFaults?.value ?? 0, majorPageFaults: memory?.majorPageFaults?.value ?? 0,
+      name: attributes?.labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '',
+      startTime: text(startOf(attributes?.id ?? '') ?? atMs),
+      cpu: {
+        time,
+        usageNanoCores: cpu?.usageNanoCores?.value || this.#rate(attributes?.id ?? '', { usage, atMs }),
+        usageCoreNanoSeconds: usage,
       },
-      rootfs: { time, usedBytes: writableLayer?.usedBytes?.value ?? 0, inodesUsed: writableLayer?.inodesUsed?.value ?? 0 },
+      memory: {
+        time,
+        usageBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0,
+        workingSetBytes: memory?.workingSetBytes?.value ?? 0,
+        rssBytes: memory?.rssBytes?.value ?? 0,
+        pageFaults: memory?.pageFaults?.value ?? 0,
+        majorPageFaults: memory?.majorPageFaults?.value ?? 0,
+      },
+      rootfs: {
+        time,
+        usedBytes: writableLayer?.usedBytes?.value ?? 0,
+        inodesUsed: writableLayer?.inodesUsed?.value ?? 0,
+      },
     };
   }
 
   async #node(): Promise<object> {
-    const [cpuSeconds, memory, disk] = await Promise.all([nodeCpuSeconds(), memoryUsage(), diskUsage(this.#dir)]);
+    const [cpuSeconds, memory, disk] = await Promise.all([
+      nodeCpuSeconds(),
+      memoryUsage(),
+      diskUsage(this.#dir),
+    ]);
     const usage = cpuSeconds * 1e9;
     const atMs = Date.now();
     const time = text(atMs);
     return {
-      nodeName: this.#nodeName, startTime: text(atMs - uptime() * 1000),
+      nodeName: this.#nodeName,
+      startTime: text(atMs - uptime() * 1000),
       cpu: { time, usageNanoCores: this.#rate('node', { usage, atMs }), usageCoreNanoSeconds: usage },
-      memory: { time, availableBytes: memory.availableBytes, usageBytes: memory.totalBytes - memory.availableBytes, workingSetBytes: memory.totalBytes - memory.availableBytes },
-      fs: { time, availableBytes: disk.availableBytes, capacityBytes: disk.capacityBytes, usedBytes: disk.capacityBytes - disk.availableBytes, inodesFree: disk.inodesFree, inodes: disk.inodes },
+      memory: {
+        time,
+        availableBytes: memory.availableBytes,
+        usageBytes: memory.totalBytes - memory.availableBytes,
+        workingSetBytes: memory.totalBytes - memory.availableBytes,
+      },
+      fs: {
+        time,
+        availableBytes: disk.availableBytes,
+        capacityBytes: disk.capacityBytes,
+        usedBytes: disk.capacityBytes - disk.availableBytes,
+        inodesFree: disk.inodesFree,
+        inodes: disk.inodes,
+      },
     };
   }
 
@@ -112,18 +195,31 @@ export class StatsSummary {
 }
 
 async function nodeCpuSeconds(): Promise<number> {
-  const ticks = (/^cpu\s+(.*)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1] ?? '').trim().split(/\s+/).map(Number);
+  const ticks = (/^cpu\s+(.*)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1] ?? '')
+    .trim()
+    .split(/\s+/)
+    .map(Number);
   // Without idle and waiting for I/O.
-  return ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0) / CPU_TICKS_PER_SECOND;
+  return (
+    ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0) /
+    CPU_TICKS_PER_SECOND
+  );
 }
 
 function usageOf({ attributes, cpu, memory, swap, writableLayer }: ContainerStats): ContainerUsage {
   const labels = attributes?.labels ?? {};
   return {
-    id: attributes?.id ?? '', namespace: labels[LABELS.podNamespace] ?? '', pod: labels[LABELS.podName] ?? '', container: labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '',
-    atMs: (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now(), cpuSeconds: (cpu?.usageCoreNanoSeconds?.value ?? 0) / 1e9,
-    workingSetBytes: memory?.workingSetBytes?.value ?? 0, memoryBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0, rssBytes: memory?.rssBytes?.value,
-    swapBytes: swap?.swapUsageBytes?.value, diskBytes: writableLayer?.usedBytes?.value,
+    id: attributes?.id ?? '',
+    namespace: labels[LABELS.podNamespace] ?? '',
+    pod: labels[LABELS.podName] ?? '',
+    container: labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '',
+    atMs: (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now(),
+    cpuSeconds: (cpu?.usageCoreNanoSeconds?.value ?? 0) / 1e9,
+    workingSetBytes: memory?.workingSetBytes?.value ?? 0,
+    memoryBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0,
+    rssBytes: memory?.rssBytes?.value,
+    swapBytes: swap?.swapUsageBytes?.value,
+    diskBytes: writableLayer?.usedBytes?.value,
   };
 }
 

@@ -19,7 +19,7 @@ export async function prepareHostPath({ path, type = '' }: HostPathVolumeSource)
   if (path.split('/').includes('..')) throw new VolumeError(`hostPath ${path} must not contain '..'`);
   if (type === '') {
     // Whatever is there; a directory when there is nothing.
-    if (!await lstat(path).catch(() => undefined)) await mkdir(path, { recursive: true, mode: 0o755 });
+    if (!(await lstat(path).catch(() => undefined))) await mkdir(path, { recursive: true, mode: 0o755 });
     return path;
   }
   const check = CHECKS[type];
@@ -27,6 +27,7 @@ export async function prepareHostPath({ path, type = '' }: HostPathVolumeSource)
   const present = await stat(path).catch(() => undefined);
   if (!present && type === 'DirectoryOrCreate') await mkdir(path, { recursive: true, mode: 0o755 });
   else if (!present && type === 'FileOrCreate') await (await open(path, 'a', 0o644)).close();
-  else if (!present || !check.is(present)) throw new VolumeError(`hostPath type check failed: ${path} is not ${check.what}`);
+  else if (!present || !check.is(present))
+    throw new VolumeError(`hostPath type check failed: ${path} is not ${check.what}`);
   return path;
 }

@@ -1,7 +1,10 @@
 /** Volumes that are images: whose they are, and what a container wants of them. Pure. */
 import type { Container, EphemeralContainer, ImageVolumeSource, Pod } from '#api/types.ts';
 
-export interface ImageVolume { readonly name: string; readonly source: ImageVolumeSource }
+export interface ImageVolume {
+  readonly name: string;
+  readonly source: ImageVolumeSource;
+}
 
 /** References of the images that the pod's volumes are. */
 export function imagesOfVolumes({ spec }: Pod): string[] {
@@ -11,5 +14,7 @@ export function imagesOfVolumes({ spec }: Pod): string[] {
 /** Those that this container mounts. */
 export function imageVolumesOf({ spec }: Pod, container: Container | EphemeralContainer): ImageVolume[] {
   const wanted = new Set((container.volumeMounts ?? []).map(({ name }) => name));
-  return (spec?.volumes ?? []).flatMap(({ name, image }) => (image && wanted.has(name) ? [{ name, source: image }] : []));
+  return (spec?.volumes ?? []).flatMap(({ name, image }) =>
+    image && wanted.has(name) ? [{ name, source: image }] : [],
+  );
 }

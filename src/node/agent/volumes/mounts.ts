@@ -33,6 +33,9 @@ export async function unmountBelow(dir: string): Promise<void> {
 
 /** Another file system than its parent's. A bind mount of the same one is not seen: mountsBelow in containerd/teardown.ts sees it. */
 export async function isOwnFileSystem(path: string): Promise<boolean> {
-  const [own, parent] = await Promise.all([lstat(path).catch(() => undefined), lstat(dirname(path)).catch(() => undefined)]);
+  const [own, parent] = await Promise.all([
+    lstat(path).catch(() => undefined),
+    lstat(dirname(path)).catch(() => undefined),
+  ]);
   return own !== undefined && own.dev !== parent?.dev;
 }

@@ -57,9 +57,13 @@ export class PodVolumes {
     this.#options = options;
   }
 
-  podDir(uid: string): string { return join(this.#options.dir, uid); }
+  podDir(uid: string): string {
+    return join(this.#options.dir, uid);
+  }
 
-  emptyDirPath(uid: string, name: string): string { return join(this.podDir(uid), 'volumes', 'kubernetes.io~empty-dir', name); }
+  emptyDirPath(uid: string, name: string): string {
+    return join(this.podDir(uid), 'volumes', 'kubernetes.io~empty-dir', name);
+  }
 
   /** Idempotent: makes what is missing, writes what changed. Throws VolumeSetupError. */
   async prepare(pod: Pod, downward: DownwardContext): Promise<PreparedVolumes> {
@@ -81,27 +85,46 @@ export class PodVolumes {
     return { paths, renewAtMs };
   }
 
-  async #prepareOne(pod: Pod, volume: Volume, downward: DownwardContext): Promise<{ readonly path: string; readonly renewAtMs?: number | undefined }> {
+  async #prepareOne(
+    pod: Pod,
+    volume: Volume,
+    downward: DownwardContext,
+  ): Promise<{ readonly path: string; readonly renewAtMs?: number | undefined }> {
     if (volume.hostPath) return { path: await prepareHostPath(volume.hostPath) };
     const { uid = '' } = pod.metadata ?? {};
     const base = join(this.podDir(uid), 'volumes');
     const fsGroup = pod.spec?.securityContext?.fsGroup;
-    if (volume.emptyDir) return { path: await makeEmptyDir(this.emptyDirPath(uid, volume.name), { ...volume.emptyDir, fsGroup }) };
+    if (volume.emptyDir)
+      return {
+        path: await makeEmptyDir(this.emptyDirPath(uid, volume.name), { ...volume.emptyDir, fsGroup }),
+      };
     const { clock, objects, tokens } = this.#options;
-    const kind = volume.configMap ? 'configmap' : volume.secret ? 'secret' : volume.downwardAPI ? 'downward-api' : volume.projected ? 'projected' : undefined;
+    const kind = volume.configMap
+      ? 'configmap'
+      : volume.secret
+        ? 'secret'
+        : volume.downwardAPI
+          ? 'downward-api'
+          : volume.projected
+            ? 'projected'
+            : undefined;
     if (!kind) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);
     const payload = await payloadOf(volume, { objects, tokens, downward });
     const path = join(base, `kubernetes.io~${kind}`, volume.name);
     await mkdir(path, { recursive: true, mode: 0o755 });
     // Secrets never touch a disk.
-    if (kind !== 'configmap' && !await isOwnFileSystem(path)) await mount(['-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', path]);
+    if (kind !== 'configmap' && !(await isOwnFileSystem(path)))
+      await mount(['-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', path]);
     if (fsGroup !== undefined) await chown(path, 0, fsGroup);
     await writeAtomically(path, { files: payload?.files ?? new Map(), fsGroup, nowMs: clock.now() });
     return { path, renewAtMs: payload?.renewAtMs };
   }
 
   /** The files of an image that is there, read-only. Idempotent. Throws VolumeError and ImageError. */
-  async mountImage(pod: Pod, { volume, image }: { readonly volume: string; readonly image: string }): Promise<string> {
+  async mountImage(
+    pod: Pod,
+    { volume, image }: { readonly volume: string; readonly image: string },
+  ): Promise<string> {
     const { imageMounts } = this.#options;
     if (!imageMounts) throw new VolumeError('image volumes are not supported by this node');
     const path = join(this.#imagesDir(pod.metadata?.uid ?? ''), volume);
@@ -110,15 +133,18 @@ export class PodVolumes {
     return path;
   }
 
-  #imagesDir(uid: string): string { return join(this.podDir(uid), 'volumes', 'kubernetes.io~image'); }
+  #imagesDir(uid: string): string {
+    return join(this.podDir(uid), 'volumes', 'kubernetes.io~image');
+  }
 
   /** Unmounts and removes everything of a pod. Idempotent. */
   async remove(uid: string): Promise<void> {
     const dir = this.podDir(uid);
-    if (!await lstat(dir).catch(() => undefined)) return;
+    if (!(await lstat(dir).catch(() => undefined))) return;
     const images = await readdir(this.#imagesDir(uid)).catch((): string[] => []);
     await unmountBelow(dir);
-    for (const name of images) await this.#options.imageMounts?.unmountImage(join(this.#imagesDir(uid), name));
+    for (const name of images)
+      await this.#options.imageMounts?.unmountImage(join(this.#imagesDir(uid), name));
     await rm(dir, { recursive: true, force: true });
   }
 
@@ -132,13 +158,28 @@ function kindOf(volume: Volume): string {
   return Object.keys(volume).find((key) => key !== 'name') ?? 'unknown';
 }
 
-async function makeEmptyDir(path: string, { medium = '', sizeLimit, fsGroup }: { readonly medium?: string | undefined; readonly sizeLimit?: string | undefined; readonly fsGroup: number | undefined }): Promise<string> {
-  if (medium !== '' && medium !== 'Memory') throw new VolumeError(`emptyDir with medium ${JSON.stringify(medium)} is not supported by this node`);
-  const existed = await lstat(path).then(() => true, () => false);
+async function makeEmptyDir(
+  path: string,
+  {
+    medium = '',
+    sizeLimit,
+    fsGroup,
+  }: {
+    readonly medium?: string | undefined;
+    readonly sizeLimit?: string | undefined;
+    readonly fsGroup: number | undefined;
+  },
+): Promise<string> {
+  if (medium !== '' && medium !== 'Memory')
+    throw new VolumeError(`emptyDir with medium ${JSON.stringify(medium)} is not supported by this node`);
+  const existed = await lstat(path).then(
+    () => true,
+    () => false,
+  );
   await mkdir(path, { recursive: true });
-  const mounted = medium === 'Memory' && await isOwnFileSystem(path);
+  const mounted = medium === 'Memory' && (await isOwnFileSystem(path));
   if (medium === 'Memory' && !mounted) {
-    const bytes = sizeLimit === undefined ? 0 : tryParseQuantity(sizeLimit)?.value() ?? 0;
+    const bytes = sizeLimit === undefined ? 0 : (tryParseQuantity(sizeLimit)?.value() ?? 0);
     await mount(['-t', 'tmpfs', ...(bytes > 0 ? ['-o', `size=${bytes}`] : []), 'tmpfs', path]);
   }
   if (existed && (medium === '' || mounted)) return path;

@@ -11,7 +11,10 @@ export interface PodToken {
   readonly renewAtMs: number;
 }
 
-interface Kept extends PodToken { readonly uid: string; readonly expiresAtMs: number }
+interface Kept extends PodToken {
+  readonly uid: string;
+  readonly expiresAtMs: number;
+}
 
 const DEFAULT_SECONDS = 3600;
 /** A token is never kept longer than this, however long it lives. */
@@ -29,7 +32,13 @@ export class ServiceAccountTokens {
   }
 
   /** Throws StatusError, unless the token before is still good. */
-  async token(pod: Pod, { audience, expirationSeconds = DEFAULT_SECONDS }: { readonly audience?: string | undefined; readonly expirationSeconds?: number | undefined }): Promise<PodToken> {
+  async token(
+    pod: Pod,
+    {
+      audience,
+      expirationSeconds = DEFAULT_SECONDS,
+    }: { readonly audience?: string | undefined; readonly expirationSeconds?: number | undefined },
+  ): Promise<PodToken> {
     const { uid = '' } = pod.metadata ?? {};
     const key = `${uid}/${audience ?? ''}/${expirationSeconds}`;
     const kept = this.#kept.get(key);
@@ -49,16 +58,34 @@ export class ServiceAccountTokens {
     for (const [key, kept] of this.#kept) if (kept.uid === uid) this.#kept.delete(key);
   }
 
-  async #request(pod: Pod, { audience, expirationSeconds }: { readonly audience: string | undefined; readonly expirationSeconds: number }): Promise<Kept> {
+  async #request(
+    pod: Pod,
+    {
+      audience,
+      expirationSeconds,
+    }: { readonly audience: string | undefined; readonly expirationSeconds: number },
+  ): Promise<Kept> {
     const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
     const body: TokenRequest = {
-      apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest',
-      spec: { audiences: audience ? [audience] : [], expirationSeconds, boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid } },
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: {
+        audiences: audience ? [audience] : [],
+        expirationSeconds,
+        boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid },
+      },
     };
     const startedMs = this.#clock.now();
-    const answer = await this.#api.createSubresource(serviceAccounts, { name: pod.spec?.serviceAccountName || 'default', namespace }, { subresource: 'token', body }) as TokenRequest;
+    const answer = (await this.#api.createSubresource(
+      serviceAccounts,
+      { name: pod.spec?.serviceAccountName || 'default', namespace },
+      { subresource: 'token', body },
+    )) as TokenRequest;
     const expiresAtMs = timeMs(answer.status?.expirationTimestamp) ?? startedMs + expirationSeconds * 1000;
-    const renewAtMs = Math.min(startedMs + (expiresAtMs - startedMs) * RENEW_SHARE, startedMs + MAXIMUM_AGE_MS);
+    const renewAtMs = Math.min(
+      startedMs + (expiresAtMs - startedMs) * RENEW_SHARE,
+      startedMs + MAXIMUM_AGE_MS,
+    );
     return { uid, token: answer.status?.token ?? '', expiresAtMs, renewAtMs };
   }
 }

@@ -26,9 +26,13 @@ export interface SubPathOptions {
 export async function bindSubPath(options: SubPathOptions): Promise<void> {
   const { target } = options;
   const volumePath = await realpath(options.volumePath);
-  if (options.subPath.split('/').includes('..')) throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} must not contain '..'`);
+  if (options.subPath.split('/').includes('..'))
+    throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} must not contain '..'`);
   const { existing, missing } = await resolveInside(volumePath, options.subPath);
-  if (missing.length > 0 && !options.create) throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} does not exist in the volume, which is read-only`);
+  if (missing.length > 0 && !options.create)
+    throw new VolumeError(
+      `subPath ${JSON.stringify(options.subPath)} does not exist in the volume, which is read-only`,
+    );
   const handle = await openSteps(volumePath, { existing, missing });
   try {
     const source = `/proc/${process.pid}/fd/${handle.fd}`;
@@ -40,23 +44,38 @@ export async function bindSubPath(options: SubPathOptions): Promise<void> {
 }
 
 /** The deepest part that is there, links resolved, and what is to be made below it. */
-async function resolveInside(volumePath: string, subPath: string): Promise<{ readonly existing: string; readonly missing: readonly string[] }> {
+async function resolveInside(
+  volumePath: string,
+  subPath: string,
+): Promise<{ readonly existing: string; readonly missing: readonly string[] }> {
   const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
   for (let count = parts.length; count >= 0; count -= 1) {
     const path = join(volumePath, ...parts.slice(0, count));
-    if (!await lstat(path).catch(() => undefined)) continue;
-    const real = await realpath(path).catch(() => { throw new VolumeError(`subPath ${JSON.stringify(subPath)} is a link that leads nowhere`); });
-    if (real !== volumePath && !real.startsWith(`${volumePath}/`)) throw new VolumeError(`subPath ${JSON.stringify(subPath)} leads out of the volume`);
+    if (!(await lstat(path).catch(() => undefined))) continue;
+    const real = await realpath(path).catch(() => {
+      throw new VolumeError(`subPath ${JSON.stringify(subPath)} is a link that leads nowhere`);
+    });
+    if (real !== volumePath && !real.startsWith(`${volumePath}/`))
+      throw new VolumeError(`subPath ${JSON.stringify(subPath)} leads out of the volume`);
     return { existing: relative(volumePath, real), missing: parts.slice(count) };
   }
   return { existing: '', missing: parts };
 }
 
 /** What is made may be used by whoever may use the volume: it has the volume's mode, whatever the process' umask. */
-async function openSteps(volumePath: string, { existing, missing }: { readonly existing: string; readonly missing: readonly string[] }): Promise<FileHandle> {
+async function openSteps(
+  volumePath: string,
+  { existing, missing }: { readonly existing: string; readonly missing: readonly string[] },
+): Promise<FileHandle> {
   let handle = await open(volumePath, O_PATH | constants.O_DIRECTORY);
   const { mode } = await stat(volumePath);
-  const steps = [...existing.split('/').filter((part) => part !== '').map((part) => ({ part, make: false })), ...missing.map((part) => ({ part, make: true }))];
+  const steps = [
+    ...existing
+      .split('/')
+      .filter((part) => part !== '')
+      .map((part) => ({ part, make: false })),
+    ...missing.map((part) => ({ part, make: true })),
+  ];
   for (const { part, make } of steps) {
     const path = `/proc/self/fd/${handle.fd}/${part}`;
     try {
@@ -65,7 +84,9 @@ async function openSteps(volumePath: string, { existing, missing }: { readonly e
       const stats = await next.stat();
       if (stats.isSymbolicLink()) {
         await next.close();
-        throw new VolumeError(`subPath changed while it was opened: ${JSON.stringify(part)} is a symbolic link now`);
+        throw new VolumeError(
+          `subPath changed while it was opened: ${JSON.stringify(part)} is a symbolic link now`,
+        );
       }
       if (make) await chmod(`/proc/self/fd/${next.fd}`, mode & 0o7777);
       await handle.close();

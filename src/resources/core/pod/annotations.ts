@@ -14,12 +14,18 @@ export const APPARMOR_CONTAINER = 'container.apparmor.security.beta.kubernetes.i
 export const APPARMOR_INSTEAD = 'deprecated since v1.30; use the "appArmorProfile" field instead';
 
 /** Init containers were annotations once: servers drop them, lest old nodes run them. */
-const INIT_CONTAINERS = ['pod.beta.kubernetes.io/init-containers', 'pod.alpha.kubernetes.io/init-containers', 'pod.beta.kubernetes.io/init-container-statuses', 'pod.alpha.kubernetes.io/init-container-statuses'];
+const INIT_CONTAINERS = [
+  'pod.beta.kubernetes.io/init-containers',
+  'pod.alpha.kubernetes.io/init-containers',
+  'pod.beta.kubernetes.io/init-container-statuses',
+  'pod.alpha.kubernetes.io/init-container-statuses',
+];
 
 type Annotations = Readonly<Record<string, string>>;
 
 export function dropInitContainerAnnotations(annotations: Record<string, string> | undefined): void {
-  if (annotations) for (const key of INIT_CONTAINERS) if (annotations[key] !== undefined) delete annotations[key];
+  if (annotations)
+    for (const key of INIT_CONTAINERS) if (annotations[key] !== undefined) delete annotations[key];
 }
 
 /** The field that means the same as the annotation; undefined where there is none. */
@@ -34,7 +40,8 @@ const APPARMOR_PROFILE_MAX = 4095;
 
 /** New pods that name AppArmor profiles by annotation get them as fields, which is what nodes read. Where the pod's own profile is the same, the container needs none. */
 export function applyAppArmorAnnotations(pod: Pod, warn: (message: string) => void): void {
-  const annotations = pod.metadata?.annotations, spec = pod.spec!;
+  const annotations = pod.metadata?.annotations,
+    spec = pod.spec!;
   if (!annotations || spec.os?.name === 'windows') return;
   eachContainer(spec, '', (container) => {
     const key = APPARMOR_CONTAINER + container.name;
@@ -47,30 +54,51 @@ export function applyAppArmorAnnotations(pod: Pod, warn: (message: string) => vo
 }
 
 function usableProfile(annotation: string): AppArmorProfile | undefined {
-  const profile = appArmorProfileOf(annotation), { localhostProfile = '' } = profile ?? {};
-  return localhostProfile.trim() === localhostProfile && Buffer.byteLength(localhostProfile) <= APPARMOR_PROFILE_MAX ? profile : undefined;
+  const profile = appArmorProfileOf(annotation),
+    { localhostProfile = '' } = profile ?? {};
+  return localhostProfile.trim() === localhostProfile &&
+    Buffer.byteLength(localhostProfile) <= APPARMOR_PROFILE_MAX
+    ? profile
+    : undefined;
 }
 
-export function checkPodAnnotations(annotations: Annotations | undefined, spec: PodSpec, path: Path, errors: Errors): void {
+export function checkPodAnnotations(
+  annotations: Annotations | undefined,
+  spec: PodSpec,
+  path: Path,
+  errors: Errors,
+): void {
   if (!annotations) return;
   for (const key in annotations) {
     const value = annotations[key]!;
     if (key === MIRROR_POD) {
-      if (!spec.nodeName) errors.invalid(path.key(key), value, 'must set spec.nodeName if mirror pod annotation is set');
+      if (!spec.nodeName)
+        errors.invalid(path.key(key), value, 'must set spec.nodeName if mirror pod annotation is set');
     } else if (key === DELETION_COST) {
       if (!isInt32(value)) errors.invalid(path.key(key), value, 'must be a 32bit integer');
-    } else if (key === SECCOMP_POD || key.startsWith(SECCOMP_CONTAINER)) checkSeccompName(value, path.child(key), errors);
+    } else if (key === SECCOMP_POD || key.startsWith(SECCOMP_CONTAINER))
+      checkSeccompName(value, path.child(key), errors);
     else if (key.startsWith(APPARMOR_CONTAINER)) {
       const container = key.slice(APPARMOR_CONTAINER.length);
-      if (!allContainers(spec).some(({ name }) => name === container)) errors.invalid(path.key(key), container, 'container not found');
-      if (value !== '' && value !== 'runtime/default' && value !== 'unconfined' && !value.startsWith('localhost/')) errors.invalid(path.key(key), value, `invalid AppArmor profile name: ${JSON.stringify(value)}`);
+      if (!allContainers(spec).some(({ name }) => name === container))
+        errors.invalid(path.key(key), container, 'container not found');
+      if (
+        value !== '' &&
+        value !== 'runtime/default' &&
+        value !== 'unconfined' &&
+        !value.startsWith('localhost/')
+      )
+        errors.invalid(path.key(key), value, `invalid AppArmor profile name: ${JSON.stringify(value)}`);
     }
   }
 }
 
 /** Upstream takes '-0' and leading zeros as no cost; a plus sign is refused too. */
 function isInt32(text: string): boolean {
-  return text === '0' || (/^-?[1-9][0-9]{0,9}$/.test(text) && Number(text) >= -2147483648 && Number(text) <= 2147483647);
+  return (
+    text === '0' ||
+    (/^-?[1-9][0-9]{0,9}$/.test(text) && Number(text) >= -2147483648 && Number(text) <= 2147483647)
+  );
 }
 
 function checkSeccompName(profile: string, path: Path, errors: Errors): void {
@@ -79,45 +107,93 @@ function checkSeccompName(profile: string, path: Path, errors: Errors): void {
   else errors.invalid(path, profile, 'must be a valid seccomp profile');
 }
 
-interface AnyContainer { name: string; securityContext?: { seccompProfile?: SeccompProfile; appArmorProfile?: AppArmorProfile } }
+interface AnyContainer {
+  name: string;
+  securityContext?: { seccompProfile?: SeccompProfile; appArmorProfile?: AppArmorProfile };
+}
 
 function allContainers(spec: PodSpec): AnyContainer[] {
   return [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])];
 }
 
 /** Annotations and the fields that replaced them must agree. */
-export function checkProfileAnnotations(annotations: Annotations | undefined, spec: PodSpec, path: Path, errors: Errors): void {
+export function checkProfileAnnotations(
+  annotations: Annotations | undefined,
+  spec: PodSpec,
+  path: Path,
+  errors: Errors,
+): void {
   if (!annotations) return;
   const ofPod = spec.securityContext;
-  if (ofPod?.seccompProfile) checkAgree(annotations[SECCOMP_POD], ofPod.seccompProfile, path.child('securityContext').child('seccompProfile'), errors, 'seccomp');
+  if (ofPod?.seccompProfile)
+    checkAgree(
+      annotations[SECCOMP_POD],
+      ofPod.seccompProfile,
+      path.child('securityContext').child('seccompProfile'),
+      errors,
+      'seccomp',
+    );
   for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {
     spec[field]?.forEach((container: AnyContainer, i: number) => {
       const at = path.child(field).index(i).child('securityContext');
       const { seccompProfile, appArmorProfile = ofPod?.appArmorProfile } = container.securityContext ?? {};
-      if (seccompProfile) checkAgree(annotations[SECCOMP_CONTAINER + container.name], seccompProfile, at.child('seccompProfile'), errors, 'seccomp');
-      if (appArmorProfile && spec.os?.name !== 'windows') checkAgree(annotations[APPARMOR_CONTAINER + container.name], appArmorProfile, at.child('appArmorProfile'), errors, 'apparmor');
+      if (seccompProfile)
+        checkAgree(
+          annotations[SECCOMP_CONTAINER + container.name],
+          seccompProfile,
+          at.child('seccompProfile'),
+          errors,
+          'seccomp',
+        );
+      if (appArmorProfile && spec.os?.name !== 'windows')
+        checkAgree(
+          annotations[APPARMOR_CONTAINER + container.name],
+          appArmorProfile,
+          at.child('appArmorProfile'),
+          errors,
+          'apparmor',
+        );
     });
   }
 }
 
-function checkAgree(annotation: string | undefined, profile: SeccompProfile | AppArmorProfile, path: Path, errors: Errors, what: 'seccomp' | 'apparmor'): void {
+function checkAgree(
+  annotation: string | undefined,
+  profile: SeccompProfile | AppArmorProfile,
+  path: Path,
+  errors: Errors,
+  what: 'seccomp' | 'apparmor',
+): void {
   if (annotation === undefined) return;
-  const typeDiffers = profile.type === 'Unconfined' ? annotation !== 'unconfined'
-    : profile.type === 'RuntimeDefault' ? annotation !== 'runtime/default' && !(what === 'seccomp' && annotation === 'docker/default')
-    : profile.type === 'Localhost' ? !annotation.startsWith('localhost/') : false;
+  const typeDiffers =
+    profile.type === 'Unconfined'
+      ? annotation !== 'unconfined'
+      : profile.type === 'RuntimeDefault'
+        ? annotation !== 'runtime/default' && !(what === 'seccomp' && annotation === 'docker/default')
+        : profile.type === 'Localhost'
+          ? !annotation.startsWith('localhost/')
+          : false;
   if (typeDiffers) errors.forbidden(path.child('type'), `${what} type in annotation and field must match`);
-  else if (profile.type === 'Localhost' && annotation.slice('localhost/'.length) !== profile.localhostProfile) errors.forbidden(path.child('localhostProfile'), `${what} profile in annotation and field must match`);
+  else if (profile.type === 'Localhost' && annotation.slice('localhost/'.length) !== profile.localhostProfile)
+    errors.forbidden(path.child('localhostProfile'), `${what} profile in annotation and field must match`);
 }
 
-export function checkPodAnnotationUpdates(next: Annotations | undefined, previous: Annotations | undefined, path: Path, errors: Errors): void {
+export function checkPodAnnotationUpdates(
+  next: Annotations | undefined,
+  previous: Annotations | undefined,
+  path: Path,
+  errors: Errors,
+): void {
   for (const key in previous) {
     if (next?.[key] === previous[key]) continue;
-    if (key.startsWith(APPARMOR_CONTAINER)) errors.forbidden(path.key(key), 'may not remove or update AppArmor annotations');
+    if (key.startsWith(APPARMOR_CONTAINER))
+      errors.forbidden(path.key(key), 'may not remove or update AppArmor annotations');
     if (key === MIRROR_POD) errors.forbidden(path.key(key), 'may not remove or update mirror pod annotation');
   }
   for (const key in next) {
     if (previous?.[key] !== undefined) continue;
-    if (key.startsWith(APPARMOR_CONTAINER)) errors.forbidden(path.key(key), 'may not add AppArmor annotations');
+    if (key.startsWith(APPARMOR_CONTAINER))
+      errors.forbidden(path.key(key), 'may not add AppArmor annotations');
     if (key === MIRROR_POD) errors.forbidden(path.key(key), 'may not add mirror pod annotation');
   }
 }

@@ -1,6 +1,15 @@
 /** Defaults of pods and pod templates, after upstream's core/v1 defaults. Idempotent; objects read from the store pass through it too. */
 import type {
-  Container, EphemeralContainer, LocalObjectReference, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume, VolumeProjection,
+  Container,
+  EphemeralContainer,
+  LocalObjectReference,
+  Pod,
+  PodSpec,
+  PodTemplateSpec,
+  Probe,
+  ResourceRequirements,
+  Volume,
+  VolumeProjection,
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
 import { isHugePages, quantityOf } from '../../resource-list.ts';
@@ -16,7 +25,9 @@ export function defaultPod(pod: Pod): void {
   }
   if (spec.resources) requestForWholePod(spec, spec.resources);
   spec.enableServiceLinks ??= true;
-  if (spec.hostNetwork) for (const list of [spec.containers, spec.initContainers]) for (const container of list ?? []) defaultHostPorts(container);
+  if (spec.hostNetwork)
+    for (const list of [spec.containers, spec.initContainers])
+      for (const container of list ?? []) defaultHostPorts(container);
 }
 
 /** A limit without a request asks for as much. */
@@ -32,15 +43,25 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
 function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): void {
   if (isEmpty(resources.limits) && isEmpty(resources.requests)) return;
   for (const [name, amount] of Object.entries(aggregateLimits(spec))) {
-    if (isHugePages(name) && own(resources.requests, name) === undefined && own(resources.limits, name) === undefined) (resources.limits ??= {})[name] = amount.toString();
+    if (
+      isHugePages(name) &&
+      own(resources.requests, name) === undefined &&
+      own(resources.limits, name) === undefined
+    )
+      (resources.limits ??= {})[name] = amount.toString();
   }
   const { limits } = resources;
   if (!limits || isEmpty(limits)) return;
   for (const [name, amount] of Object.entries(aggregateRequests(spec))) {
-    if ((name === 'cpu' || name === 'memory') && own(resources.requests, name) === undefined) (resources.requests ??= {})[name] = amount.toString();
+    if ((name === 'cpu' || name === 'memory') && own(resources.requests, name) === undefined)
+      (resources.requests ??= {})[name] = amount.toString();
   }
   for (const name in limits) {
-    if ((name === 'cpu' || name === 'memory' || isHugePages(name)) && own(resources.requests, name) === undefined) (resources.requests ??= {})[name] = limits[name]!;
+    if (
+      (name === 'cpu' || name === 'memory' || isHugePages(name)) &&
+      own(resources.requests, name) === undefined
+    )
+      (resources.requests ??= {})[name] = limits[name]!;
   }
 }
 
@@ -65,7 +86,12 @@ export function defaultPodSpec(spec: PodSpec): void {
   spec.dnsPolicy ||= 'ClusterFirst';
   spec.securityContext ??= {};
   spec.schedulerName ||= 'default-scheduler';
-  if (spec.serviceAccountName === undefined ? spec.serviceAccount !== undefined : spec.serviceAccount !== spec.serviceAccountName) syncServiceAccount(spec);
+  if (
+    spec.serviceAccountName === undefined
+      ? spec.serviceAccount !== undefined
+      : spec.serviceAccount !== spec.serviceAccountName
+  )
+    syncServiceAccount(spec);
   if (spec.containers) for (const container of spec.containers) defaultContainer(container);
   if (spec.initContainers) for (const container of spec.initContainers) defaultContainer(container);
   if (spec.ephemeralContainers) for (const container of spec.ephemeralContainers) defaultContainer(container);
@@ -92,11 +118,13 @@ function defaultContainer(container: Container | EphemeralContainer): void {
   if (container.livenessProbe) defaultProbe(container.livenessProbe);
   if (container.readinessProbe) defaultProbe(container.readinessProbe);
   if (container.startupProbe) defaultProbe(container.startupProbe);
-  for (const hook of [container.lifecycle?.postStart, container.lifecycle?.preStop]) if (hook?.httpGet) defaultHttpGet(hook.httpGet);
+  for (const hook of [container.lifecycle?.postStart, container.lifecycle?.preStop])
+    if (hook?.httpGet) defaultHttpGet(hook.httpGet);
 }
 
 /** Domain, path, tag and digest of an image, as registries have them. */
-const IMAGE = /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$/;
+const IMAGE =
+  /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$/;
 /** Longer ones are no references; bounds the work of matching. */
 const IMAGE_MAX = 1024;
 /** Of domain and path. */
@@ -105,9 +133,14 @@ const IMAGE_NAME_MAX = 255;
 /** Whether an image reference has the tag latest, said or by omission of tag and digest. What is no reference has none. */
 function pullsLatest(image: string | undefined): boolean {
   if (!image || image.length > IMAGE_MAX) return false;
-  const digest = image.indexOf('@'), name = digest < 0 ? image : image.slice(0, digest);
+  const digest = image.indexOf('@'),
+    name = digest < 0 ? image : image.slice(0, digest);
   const tag = name.indexOf(':', name.lastIndexOf('/') + 1);
-  return (tag < 0 ? digest < 0 : name.slice(tag + 1) === 'latest') && (tag < 0 ? name.length : tag) <= IMAGE_NAME_MAX && IMAGE.test(image);
+  return (
+    (tag < 0 ? digest < 0 : name.slice(tag + 1) === 'latest') &&
+    (tag < 0 ? name.length : tag) <= IMAGE_NAME_MAX &&
+    IMAGE.test(image)
+  );
 }
 
 /** Amounts finer than a thousandth are rounded up to it. */
@@ -121,10 +154,20 @@ export function roundUp(amounts: Record<string, string> | undefined): void {
 function roundUpToMilli(amount: string): string {
   const quantity = quantityOf(amount);
   const milli = quantity.scaledValue(-3);
-  return quantity.compare(quantityOf(`${milli}m`)) === 0 ? quantity.toString() : quantityOf(`${milli}m`).toString();
+  return quantity.compare(quantityOf(`${milli}m`)) === 0
+    ? quantity.toString()
+    : quantityOf(`${milli}m`).toString();
 }
 
-function defaultEnvSource(source: { fieldRef?: { apiVersion?: string }; resourceFieldRef?: { divisor?: string }; fileKeyRef?: { optional?: boolean } } | undefined): void {
+function defaultEnvSource(
+  source:
+    | {
+        fieldRef?: { apiVersion?: string };
+        resourceFieldRef?: { divisor?: string };
+        fileKeyRef?: { optional?: boolean };
+      }
+    | undefined,
+): void {
   if (source?.fieldRef) source.fieldRef.apiVersion ||= 'v1';
   if (source?.resourceFieldRef) source.resourceFieldRef.divisor ??= '0';
   if (source?.fileKeyRef) source.fileKeyRef.optional ??= false;
@@ -146,9 +189,38 @@ function defaultHttpGet(get: { path?: string; scheme?: string }): void {
 
 const MODE = 0o644;
 
-const VOLUME_TYPES = ['hostPath', 'emptyDir', 'gcePersistentDisk', 'awsElasticBlockStore', 'gitRepo', 'secret', 'nfs', 'iscsi', 'glusterfs', 'persistentVolumeClaim', 'rbd', 'flexVolume',
-  'cinder', 'cephfs', 'flocker', 'downwardAPI', 'fc', 'azureFile', 'configMap', 'vsphereVolume', 'quobyte', 'azureDisk', 'photonPersistentDisk', 'projected', 'portworxVolume',
-  'scaleIO', 'storageos', 'csi', 'ephemeral', 'image'] as const;
+const VOLUME_TYPES = [
+  'hostPath',
+  'emptyDir',
+  'gcePersistentDisk',
+  'awsElasticBlockStore',
+  'gitRepo',
+  'secret',
+  'nfs',
+  'iscsi',
+  'glusterfs',
+  'persistentVolumeClaim',
+  'rbd',
+  'flexVolume',
+  'cinder',
+  'cephfs',
+  'flocker',
+  'downwardAPI',
+  'fc',
+  'azureFile',
+  'configMap',
+  'vsphereVolume',
+  'quobyte',
+  'azureDisk',
+  'photonPersistentDisk',
+  'projected',
+  'portworxVolume',
+  'scaleIO',
+  'storageos',
+  'csi',
+  'ephemeral',
+  'image',
+] as const;
 
 function defaultVolume(volume: Volume): void {
   if (!VOLUME_TYPES.some((type) => volume[type] != null)) volume.emptyDir = {};
@@ -169,9 +241,15 @@ function defaultVolume(volume: Volume): void {
   if (volume.iscsi) defaultIscsi(volume.iscsi);
   if (volume.rbd) defaultRbd(volume.rbd);
   if (volume.azureDisk) defaultAzureDisk(volume.azureDisk);
-  if (volume.scaleIO) { volume.scaleIO.storageMode ||= 'ThinProvisioned'; volume.scaleIO.fsType ||= 'xfs'; volume.scaleIO.secretRef ??= null as unknown as LocalObjectReference; }
-  if (volume.ephemeral?.volumeClaimTemplate) defaultClaimSpec((volume.ephemeral.volumeClaimTemplate.spec ??= {}));
-  if (volume.image) volume.image.pullPolicy ||= pullsLatest(volume.image.reference) ? 'Always' : 'IfNotPresent';
+  if (volume.scaleIO) {
+    volume.scaleIO.storageMode ||= 'ThinProvisioned';
+    volume.scaleIO.fsType ||= 'xfs';
+    volume.scaleIO.secretRef ??= null as unknown as LocalObjectReference;
+  }
+  if (volume.ephemeral?.volumeClaimTemplate)
+    defaultClaimSpec((volume.ephemeral.volumeClaimTemplate.spec ??= {}));
+  if (volume.image)
+    volume.image.pullPolicy ||= pullsLatest(volume.image.reference) ? 'Always' : 'IfNotPresent';
 }
 
 function defaultProjection(source: VolumeProjection): void {
@@ -190,7 +268,12 @@ export function defaultRbd(volume: { pool?: string; user?: string; keyring?: str
   volume.keyring ||= '/etc/ceph/keyring';
 }
 
-export function defaultAzureDisk(volume: { cachingMode?: string; kind?: string; fsType?: string; readOnly?: boolean }): void {
+export function defaultAzureDisk(volume: {
+  cachingMode?: string;
+  kind?: string;
+  fsType?: string;
+  readOnly?: boolean;
+}): void {
   volume.cachingMode ??= 'ReadWrite';
   volume.kind ??= 'Shared';
   volume.fsType ??= 'ext4';

@@ -9,11 +9,15 @@ export function dropDisabledFields(spec: PodSpec | undefined, stored: PodSpec | 
   if (!spec) return;
   // GenericWorkload
   if (spec.schedulingGroup && !stored?.schedulingGroup) delete spec.schedulingGroup;
-  if (spec.volumes) for (const field of PROJECTIONS) if (!projects(stored, field)) dropProjection(spec, field);
+  if (spec.volumes)
+    for (const field of PROJECTIONS) if (!projects(stored, field)) dropProjection(spec, field);
   dropStopSignals(spec, stored);
 }
 
-export function dropDisabledTemplateFields(template: PodTemplateSpec | undefined, stored: PodTemplateSpec | undefined): void {
+export function dropDisabledTemplateFields(
+  template: PodTemplateSpec | undefined,
+  stored: PodTemplateSpec | undefined,
+): void {
   dropDisabledFields(template?.spec, stored?.spec);
 }
 
@@ -23,7 +27,8 @@ function projects(spec: PodSpec | undefined, field: keyof VolumeProjection): boo
 
 function dropProjection(spec: PodSpec, field: keyof VolumeProjection): void {
   for (const { projected } of spec.volumes ?? []) {
-    if (projected?.sources) for (const source of projected.sources) if (source[field] !== undefined) delete source[field];
+    if (projected?.sources)
+      for (const source of projected.sources) if (source[field] !== undefined) delete source[field];
   }
 }
 
@@ -39,27 +44,39 @@ function dropStopSignals(spec: PodSpec, stored: PodSpec | undefined): void {
 
 function hasStopSignals(spec: PodSpec | undefined): boolean {
   let found = false;
-  if (spec) eachContainer(spec, '', ({ lifecycle }) => { if (lifecycle?.stopSignal !== undefined) found = true; });
+  if (spec)
+    eachContainer(spec, '', ({ lifecycle }) => {
+      if (lifecycle?.stopSignal !== undefined) found = true;
+    });
   return found;
 }
 
 export function dropDisabledStatusFields(status: PodStatus, stored: PodStatus | undefined): void {
   // DRANodeAllocatableResources
-  if (!stored?.nodeAllocatableResourceClaimStatuses?.length) delete status.nodeAllocatableResourceClaimStatuses;
-  if (!hasVolumeStatus(stored)) eachVolumeMount(status, (mount) => { delete mount.volumeStatus; });
+  if (!stored?.nodeAllocatableResourceClaimStatuses?.length)
+    delete status.nodeAllocatableResourceClaimStatuses;
+  if (!hasVolumeStatus(stored))
+    eachVolumeMount(status, (mount) => {
+      delete mount.volumeStatus;
+    });
 }
 
-type VolumeMountStatus = NonNullable<NonNullable<PodStatus['containerStatuses']>[number]['volumeMounts']>[number];
+type VolumeMountStatus = NonNullable<
+  NonNullable<PodStatus['containerStatuses']>[number]['volumeMounts']
+>[number];
 
 function eachVolumeMount(status: PodStatus | undefined, visit: (mount: VolumeMountStatus) => void): void {
   for (const field of ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'] as const) {
-    for (const { volumeMounts } of status?.[field] ?? []) if (volumeMounts) for (const mount of volumeMounts) visit(mount);
+    for (const { volumeMounts } of status?.[field] ?? [])
+      if (volumeMounts) for (const mount of volumeMounts) visit(mount);
   }
 }
 
 /** ImageVolumeWithDigest */
 function hasVolumeStatus(status: PodStatus | undefined): boolean {
   let found = false;
-  eachVolumeMount(status, ({ volumeStatus }) => { if (volumeStatus) found = true; });
+  eachVolumeMount(status, ({ volumeStatus }) => {
+    if (volumeStatus) found = true;
+  });
   return found;
 }

@@ -1,17 +1,30 @@
 /** Files of one volume that would be written over each other: the same path twice, or one where the other needs a directory. */
 import type { Volume, VolumeProjection } from '#api/types.ts';
 
-interface File { readonly path: string; readonly source: string }
+interface File {
+  readonly path: string;
+  readonly source: string;
+}
 
 export function warnOverlappingPaths(volumes: readonly Volume[], warnings: string[]): void {
   for (const { name, configMap, secret, downwardAPI, projected } of volumes) {
-    if (configMap?.items) warnVolume({ name, what: `ConfigMap ${quoted(configMap.name)}`, files: filesOf(configMap.items) }, warnings);
-    if (secret?.items) warnVolume({ name, what: `Secret ${quoted(secret.secretName)}`, files: filesOf(secret.items) }, warnings);
-    if (downwardAPI?.items) warnVolume({ name, what: 'DownwardAPI', files: filesOf(downwardAPI.items) }, warnings);
+    if (configMap?.items)
+      warnVolume(
+        { name, what: `ConfigMap ${quoted(configMap.name)}`, files: filesOf(configMap.items) },
+        warnings,
+      );
+    if (secret?.items)
+      warnVolume(
+        { name, what: `Secret ${quoted(secret.secretName)}`, files: filesOf(secret.items) },
+        warnings,
+      );
+    if (downwardAPI?.items)
+      warnVolume({ name, what: 'DownwardAPI', files: filesOf(downwardAPI.items) }, warnings);
     if (!projected) continue;
     const files: File[] = [];
     for (const source of projected.sources ?? []) {
-      if (Object.keys(source).length === 0) warnings.push(`volume ${quoted(name)} (Projected) has no sources provided`);
+      if (Object.keys(source).length === 0)
+        warnings.push(`volume ${quoted(name)} (Projected) has no sources provided`);
       files.push(...projectedFiles(source));
     }
     warnVolume({ name, what: 'Projected', files }, warnings);
@@ -26,29 +39,55 @@ function filesOf(items: readonly { readonly path?: string }[], source = ''): Fil
   return items.map(({ path = '' }) => ({ path, source }));
 }
 
-function projectedFiles({ configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle, podCertificate }: VolumeProjection): File[] {
+function projectedFiles({
+  configMap,
+  secret,
+  downwardAPI,
+  serviceAccountToken,
+  clusterTrustBundle,
+  podCertificate,
+}: VolumeProjection): File[] {
   if (configMap?.items) return filesOf(configMap.items, `ConfigMap ${quoted(configMap.name)}`);
   if (secret?.items) return filesOf(secret.items, `Secret ${quoted(secret.name)}`);
   if (downwardAPI?.items) return filesOf(downwardAPI.items, 'DownwardAPI');
   if (serviceAccountToken) return [{ path: serviceAccountToken.path ?? '', source: 'ServiceAccountToken' }];
-  if (clusterTrustBundle) return [{ path: clusterTrustBundle.path ?? '', source: `ClusterTrustBundle ${quoted(clusterTrustBundle.name ?? clusterTrustBundle.signerName)}` }];
+  if (clusterTrustBundle)
+    return [
+      {
+        path: clusterTrustBundle.path ?? '',
+        source: `ClusterTrustBundle ${quoted(clusterTrustBundle.name ?? clusterTrustBundle.signerName)}`,
+      },
+    ];
   if (!podCertificate) return [];
   const { certificateChainPath = '', keyPath = '', credentialBundlePath = '' } = podCertificate;
-  return [{ path: certificateChainPath, source: 'PodCertificate chain' }, { path: keyPath, source: 'PodCertificate key' }, { path: credentialBundlePath, source: 'PodCertificate credential bundle' }];
+  return [
+    { path: certificateChainPath, source: 'PodCertificate chain' },
+    { path: keyPath, source: 'PodCertificate key' },
+    { path: credentialBundlePath, source: 'PodCertificate credential bundle' },
+  ];
 }
 
-function warnVolume({ name, what, files }: { readonly name: string; readonly what: string; readonly files: readonly File[] }, warnings: string[]): void {
+function warnVolume(
+  { name, what, files }: { readonly name: string; readonly what: string; readonly files: readonly File[] },
+  warnings: string[],
+): void {
   if (files.length < 2) return;
   const seen: File[] = [];
   for (const { path, source } of files) {
     const file = { path: path.replace(/\/+$/, ''), source };
-    for (const other of seen) if (overlap(file.path, other.path)) warnings.push(`volume ${quoted(name)} (${what}): overlapping paths: ${shown(file)} with ${shown(other)}`);
+    for (const other of seen)
+      if (overlap(file.path, other.path))
+        warnings.push(
+          `volume ${quoted(name)} (${what}): overlapping paths: ${shown(file)} with ${shown(other)}`,
+        );
     seen.push(file);
   }
 }
 
 function overlap(path: string, other: string): boolean {
-  return path !== '' && other !== '' && (`${other}/`.startsWith(`${path}/`) || `${path}/`.startsWith(`${other}/`));
+  return (
+    path !== '' && other !== '' && (`${other}/`.startsWith(`${path}/`) || `${path}/`.startsWith(`${other}/`))
+  );
 }
 
 function shown({ path, source }: File): string {

@@ -8,8 +8,10 @@ export type QOSClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 export function qosClassOf(spec: PodSpec): QOSClass {
   // The whole pod's count alone, even where they name nothing.
   const parts: (ResourceRequirements | undefined)[] = spec.resources
-    ? [spec.resources] : [...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((container) => container.resources);
-  let any = false, guaranteed = true;
+    ? [spec.resources]
+    : [...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((container) => container.resources);
+  let any = false,
+    guaranteed = true;
   for (const resources of parts) {
     const ofPart = classOf(resources);
     if (ofPart !== 'BestEffort') any = true;
@@ -19,11 +21,14 @@ export function qosClassOf(spec: PodSpec): QOSClass {
 }
 
 function classOf(resources: ResourceRequirements | undefined): QOSClass {
-  let any = false, guaranteed = true;
+  let any = false,
+    guaranteed = true;
   for (const name of ['cpu', 'memory']) {
-    const limit = positive(resources?.limits?.[name]), request = positive(resources?.requests?.[name]);
+    const limit = positive(resources?.limits?.[name]),
+      request = positive(resources?.requests?.[name]);
     if (limit !== undefined || request !== undefined) any = true;
-    if (limit === undefined || request === undefined || compareQuantities(limit, request) !== 0) guaranteed = false;
+    if (limit === undefined || request === undefined || compareQuantities(limit, request) !== 0)
+      guaranteed = false;
   }
   return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable';
 }
@@ -66,10 +71,16 @@ function emptyAmounts(): Record<string, Quantity> {
   return Object.create(null) as Record<string, Quantity>;
 }
 
-function addAmounts(into: Record<string, Quantity>, container: Container, field: 'requests' | 'limits'): void {
-  for (const [name, amount] of Object.entries(container.resources?.[field] ?? {})) into[name] = (into[name] ?? Quantity.zero).add(quantityOf(amount));
+function addAmounts(
+  into: Record<string, Quantity>,
+  container: Container,
+  field: 'requests' | 'limits',
+): void {
+  for (const [name, amount] of Object.entries(container.resources?.[field] ?? {}))
+    into[name] = (into[name] ?? Quantity.zero).add(quantityOf(amount));
 }
 
 function raise(into: Record<string, Quantity>, by: Record<string, Quantity>): void {
-  for (const [name, amount] of Object.entries(by)) if (!into[name] || amount.compare(into[name]) > 0) into[name] = amount;
+  for (const [name, amount] of Object.entries(by))
+    if (!into[name] || amount.compare(into[name]) > 0) into[name] = amount;
 }

@@ -12,35 +12,70 @@ interface Summary {
 }
 
 export const podTable: TableDefinition<Pod> = {
-  columns: columns('Name', 'Ready', 'Status', 'Restarts', 'Age', 'IP:wide', 'Node:wide', 'Nominated Node:wide', 'Readiness Gates:wide'),
+  columns: columns(
+    'Name',
+    'Ready',
+    'Status',
+    'Restarts',
+    'Age',
+    'IP:wide',
+    'Node:wide',
+    'Nominated Node:wide',
+    'Readiness Gates:wide',
+  ),
   row: (pod, context) => podRow(pod, context),
 };
 
 function podRow(pod: Pod, context: RowContext): TableCell[] {
   const { status = {}, spec } = pod;
-  const sidecars = (spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always').length;
+  const sidecars = (spec?.initContainers ?? []).filter(
+    (container) => container.restartPolicy === 'Always',
+  ).length;
   const total = (spec?.containers ?? []).length + sidecars;
   const { ready, restarts, restartedMs, reason } = summarize(pod);
-  const restartText = restarts > 0 && restartedMs > 0 ? `${restarts} (${humanDuration(context.nowMs - restartedMs)} ago)` : String(restarts);
+  const restartText =
+    restarts > 0 && restartedMs > 0
+      ? `${restarts} (${humanDuration(context.nowMs - restartedMs)} ago)`
+      : String(restarts);
   const address = status.podIPs?.[0]?.ip ?? status.podIP;
   return [
-    nameOf(pod), `${ready}/${total}`, reason, restartText, ageOf(pod, context),
-    address || '<none>', spec?.nodeName || '<none>', status.nominatedNodeName || '<none>', readinessGates(pod),
+    nameOf(pod),
+    `${ready}/${total}`,
+    reason,
+    restartText,
+    ageOf(pod, context),
+    address || '<none>',
+    spec?.nodeName || '<none>',
+    status.nominatedNodeName || '<none>',
+    readinessGates(pod),
   ];
 }
 
 function readinessGates(pod: Pod): string {
   const gates = pod.spec?.readinessGates ?? [];
   if (gates.length === 0) return '<none>';
-  const met = gates.filter((gate) => pod.status?.conditions?.find(({ type }) => type === gate.conditionType)?.status === 'True').length;
+  const met = gates.filter(
+    (gate) => pod.status?.conditions?.find(({ type }) => type === gate.conditionType)?.status === 'True',
+  ).length;
   return `${met}/${gates.length}`;
 }
 
 function summarize(pod: Pod): Summary {
   const { status = {}, spec } = pod;
-  const summary: Summary = { ready: 0, restarts: 0, restartedMs: 0, reason: status.reason || status.phase || '' };
-  for (const condition of status.conditions ?? []) if (condition.type === 'PodScheduled' && condition.reason === 'SchedulingGated') summary.reason = 'SchedulingGated';
-  const sidecarNames = new Set((spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always').map(({ name }) => name));
+  const summary: Summary = {
+    ready: 0,
+    restarts: 0,
+    restartedMs: 0,
+    reason: status.reason || status.phase || '',
+  };
+  for (const condition of status.conditions ?? [])
+    if (condition.type === 'PodScheduled' && condition.reason === 'SchedulingGated')
+      summary.reason = 'SchedulingGated';
+  const sidecarNames = new Set(
+    (spec?.initContainers ?? [])
+      .filter((container) => container.restartPolicy === 'Always')
+      .map(({ name }) => name),
+  );
   const sidecars: Summary = { ready: 0, restarts: 0, restartedMs: 0, reason: '' };
   const initializing = summarizeInit(pod, summary, sidecars, sidecarNames);
   if (!initializing || isConditionTrue(pod, 'Initialized')) summarizeContainers(pod, summary, sidecars);
@@ -62,14 +97,23 @@ function timeOf(status: ContainerStatus): number {
 }
 
 function endOf(terminated: { reason?: string; signal?: number; exitCode: number }): string {
-  return terminated.reason || (terminated.signal ? `Signal:${terminated.signal}` : `ExitCode:${terminated.exitCode}`);
+  return (
+    terminated.reason ||
+    (terminated.signal ? `Signal:${terminated.signal}` : `ExitCode:${terminated.exitCode}`)
+  );
 }
 
 /** The first init container that holds the pod up names the reason. True when there is one. */
-function summarizeInit(pod: Pod, summary: Summary, sidecars: Summary, sidecarNames: ReadonlySet<string>): boolean {
+function summarizeInit(
+  pod: Pod,
+  summary: Summary,
+  sidecars: Summary,
+  sidecarNames: ReadonlySet<string>,
+): boolean {
   const statuses = pod.status?.initContainerStatuses ?? [];
   for (let i = 0; i < statuses.length; i++) {
-    const status = statuses[i]!, { terminated, waiting } = status.state ?? {};
+    const status = statuses[i]!,
+      { terminated, waiting } = status.state ?? {};
     summary.restarts += status.restartCount;
     summary.restartedMs = Math.max(summary.restartedMs, timeOf(status));
     if (sidecarNames.has(status.name)) {
@@ -82,7 +126,8 @@ function summarizeInit(pod: Pod, summary: Summary, sidecars: Summary, sidecarNam
       continue;
     }
     if (terminated) summary.reason = `Init:${endOf(terminated)}`;
-    else if (waiting?.reason && waiting.reason !== 'PodInitializing') summary.reason = `Init:${waiting.reason}`;
+    else if (waiting?.reason && waiting.reason !== 'PodInitializing')
+      summary.reason = `Init:${waiting.reason}`;
     else summary.reason = `Init:${i}/${(pod.spec?.initContainers ?? []).length}`;
     return true;
   }
@@ -99,7 +144,11 @@ function summarizeContainers(pod: Pod, summary: Summary, sidecars: Summary): voi
     summary.restartedMs = Math.max(summary.restartedMs, timeOf(status));
     if (waiting?.reason) summary.reason = waiting.reason;
     else if (terminated) summary.reason = endOf(terminated);
-    else if (status.ready && runs) { running = true; summary.ready++; }
+    else if (status.ready && runs) {
+      running = true;
+      summary.ready++;
+    }
   }
-  if (summary.reason === 'Completed' && running) summary.reason = isConditionTrue(pod, 'Ready') ? 'Running' : 'NotReady';
+  if (summary.reason === 'Completed' && running)
+    summary.reason = isConditionTrue(pod, 'Ready') ? 'Running' : 'NotReady';
 }

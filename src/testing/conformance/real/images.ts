@@ -16,20 +16,34 @@ export const SERVER = 'capstan.test/server:1';
 export const ENTRYPOINT = 'capstan.test/entrypoint:1';
 
 /** A program of this machine, and the libraries that it was linked against. */
-function programLayer(program: string, { path, mode = 0o755 }: { readonly path: string; readonly mode?: number }): { readonly entries: readonly LayerEntry[] } {
-  const libraries = [...execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)].map(([, library = '']) => library);
+function programLayer(
+  program: string,
+  { path, mode = 0o755 }: { readonly path: string; readonly mode?: number },
+): { readonly entries: readonly LayerEntry[] } {
+  const libraries = [...execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)].map(
+    ([, library = '']) => library,
+  );
   const present = new Set(nameServiceLayer().entries.map((entry) => `/${entry.path}`));
   return {
     entries: [
       { path, content: readFileSync(program), mode },
-      ...libraries.filter((library) => !present.has(library) && existsSync(library)).map((library): LayerEntry => ({ path: library.slice(1), content: readFileSync(library), mode: 0o755 })),
+      ...libraries
+        .filter((library) => !present.has(library) && existsSync(library))
+        .map((library): LayerEntry => ({
+          path: library.slice(1),
+          content: readFileSync(library),
+          mode: 0o755,
+        })),
     ],
   };
 }
 
 /** Node as the tests run with it. */
 function serverLayers(): readonly { readonly entries: readonly LayerEntry[] }[] {
-  return [programLayer(realpathSync(process.execPath), { path: 'usr/bin/node' }), { entries: [{ path: 'server.ts', content: readFileSync(resolve(import.meta.dirname, 'server.ts')) }] }];
+  return [
+    programLayer(realpathSync(process.execPath), { path: 'usr/bin/node' }),
+    { entries: [{ path: 'server.ts', content: readFileSync(resolve(import.meta.dirname, 'server.ts')) }] },
+  ];
 }
 
 /** Builds them and gives them to the cluster's node. */
@@ -40,16 +54,31 @@ export async function loadImages(path: string): Promise<void> {
   const base = { layers: [nameServiceLayer()], compress: false };
   const images = [
     await buildBusyboxImage({ ...base, name: BUSYBOX }),
-    await buildBusyboxImage({ ...base, name: SERVER, layers: [...base.layers, ...serverLayers()], config: { Entrypoint: ['/usr/bin/node', '--disable-warning=ExperimentalWarning', '/server.ts'], Cmd: ['serve'] } }),
-    await buildBusyboxImage({ ...base, name: ENTRYPOINT, layers: [...base.layers, programLayer('/usr/bin/id', { path: 'bin/setuid-id', mode: 0o4755 })], config: { Entrypoint: ['/bin/echo', 'image entrypoint'], Cmd: ['image arguments'] } }),
+    await buildBusyboxImage({
+      ...base,
+      name: SERVER,
+      layers: [...base.layers, ...serverLayers()],
+      config: {
+        Entrypoint: ['/usr/bin/node', '--disable-warning=ExperimentalWarning', '/server.ts'],
+        Cmd: ['serve'],
+      },
+    }),
+    await buildBusyboxImage({
+      ...base,
+      name: ENTRYPOINT,
+      layers: [...base.layers, programLayer('/usr/bin/id', { path: 'bin/setuid-id', mode: 0o4755 })],
+      config: { Entrypoint: ['/bin/echo', 'image entrypoint'], Cmd: ['image arguments'] },
+    }),
   ];
   const archives = await mkdtemp(join(tmpdir(), 'capstan-images-'));
   try {
-    await Promise.all(images.map(async ({ tar }, index) => {
-      const file = join(archives, `${index}.tar`);
-      await writeFile(file, tar);
-      await loadImage({ node: dir.node, file });
-    }));
+    await Promise.all(
+      images.map(async ({ tar }, index) => {
+        const file = join(archives, `${index}.tar`);
+        await writeFile(file, tar);
+        await loadImage({ node: dir.node, file });
+      }),
+    );
   } finally {
     await rm(archives, { recursive: true, force: true });
   }

@@ -12,10 +12,21 @@ export interface PodOptions {
 }
 
 /** Runs one command and ends. */
-export function task(name: string, script: string, { container = {}, spec = {}, labels = {}, annotations = {} }: PodOptions = {}): Json {
+export function task(
+  name: string,
+  script: string,
+  { container = {}, spec = {}, labels = {}, annotations = {} }: PodOptions = {},
+): Json {
   return {
-    apiVersion: 'v1', kind: 'Pod', metadata: { name, labels, annotations },
-    spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, containers: [{ name: 'main', image: BUSYBOX, command: ['sh', '-c', script], ...container }], ...spec },
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels, annotations },
+    spec: {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 0,
+      containers: [{ name: 'main', image: BUSYBOX, command: ['sh', '-c', script], ...container }],
+      ...spec,
+    },
   };
 }
 
@@ -25,10 +36,26 @@ export function idle(name: string, options: PodOptions = {}): Json {
 }
 
 /** Of server.ts: HTTP on 8080, UDP on 8081, Ready when it answers. */
-export function server(name: string, { container = {}, spec = {}, labels = {}, annotations = {} }: PodOptions = {}): Json {
+export function server(
+  name: string,
+  { container = {}, spec = {}, labels = {}, annotations = {} }: PodOptions = {},
+): Json {
   return {
-    apiVersion: 'v1', kind: 'Pod', metadata: { name, labels, annotations },
-    spec: { terminationGracePeriodSeconds: 1, containers: [{ name: 'main', image: SERVER, readinessProbe: { httpGet: { path: '/health', port: 8080 }, periodSeconds: 1 }, ...container }], ...spec },
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels, annotations },
+    spec: {
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'main',
+          image: SERVER,
+          readinessProbe: { httpGet: { path: '/health', port: 8080 }, periodSeconds: 1 },
+          ...container,
+        },
+      ],
+      ...spec,
+    },
   };
 }
 

@@ -14,14 +14,22 @@ import { createBareClient, type BareClient, type Json } from '../bare-client.ts'
 import { loadImages } from './images.ts';
 
 /** For a suite's skip: what this machine lacks, or false. */
-export const missing = process.platform !== 'linux' || process.getuid?.() !== 0 ? 'needs Linux and root'
-  : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox') ? 'needs the Debian packages containerd and busybox-static' : false;
+export const missing =
+  process.platform !== 'linux' || process.getuid?.() !== 0
+    ? 'needs Linux and root'
+    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
+      ? 'needs the Debian packages containerd and busybox-static'
+      : false;
 
 /** Tests at the same time, on two processors. */
 export const CONCURRENCY = 8;
 const WAIT_MS = 300_000;
 
-export interface ExecResult { readonly code: number; readonly stdout: string; readonly stderr: string }
+export interface ExecResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 export interface RealWorld extends Omit<BareClient, 'disconnect'> {
   readonly cluster: TestCluster;
@@ -66,10 +74,18 @@ export async function startRealWorld(): Promise<RealWorld> {
     const { server, 'certificate-authority-data': ca } = clusters[0].cluster;
     const { 'client-certificate-data': cert, 'client-key-data': key } = users[0].user;
     const credentials = { ca: pem(ca), cert: pem(cert), key: pem(key) };
-    const { disconnect, ...client } = createBareClient({ url: server, caPem: credentials.ca, certificatePem: credentials.cert, keyPem: credentials.key });
+    const { disconnect, ...client } = createBareClient({
+      url: server,
+      caPem: credentials.ca,
+      certificatePem: credentials.cert,
+      keyPem: credentials.key,
+    });
     const [node] = (await client.get('/api/v1/nodes')).items;
     return {
-      ...client, cluster, node, credentials,
+      ...client,
+      cluster,
+      node,
+      credentials,
       async stop() {
         disconnect();
         await cluster.delete();
@@ -82,7 +98,11 @@ export async function startRealWorld(): Promise<RealWorld> {
 }
 
 /** A test in a namespace of its own, which goes away after it. */
-export function inNamespace(world: () => RealWorld, test: (place: Place) => Promise<void>, labels: Readonly<Record<string, string>> = {}): () => Promise<void> {
+export function inNamespace(
+  world: () => RealWorld,
+  test: (place: Place) => Promise<void>,
+  labels: Readonly<Record<string, string>> = {},
+): () => Promise<void> {
   return async () => {
     const namespace = await world().namespace(labels);
     const { place, close } = await placeIn(world(), namespace);
@@ -96,7 +116,10 @@ export function inNamespace(world: () => RealWorld, test: (place: Place) => Prom
 }
 
 /** Follows the namespace's pods by one watch. */
-async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly place: Place; close(): void }> {
+async function placeIn(
+  world: RealWorld,
+  namespace: string,
+): Promise<{ readonly place: Place; close(): void }> {
   const core = `/api/v1/namespaces/${namespace}`;
   const seen = new Map<string, Json[]>();
   const changed = new EventEmitter().setMaxListeners(0);
@@ -104,7 +127,11 @@ async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly 
   let read = 0;
   const timer = setInterval(() => {
     if (watch.events.length === read) return;
-    for (const { type, object } of watch.events.slice(read)) seen.set(object.metadata.name, [...seen.get(object.metadata.name) ?? [], type === 'DELETED' ? undefined : object]);
+    for (const { type, object } of watch.events.slice(read))
+      seen.set(object.metadata.name, [
+        ...(seen.get(object.metadata.name) ?? []),
+        type === 'DELETED' ? undefined : object,
+      ]);
     read = watch.events.length;
     changed.emit('change');
   }, 20);
@@ -114,7 +141,16 @@ async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly 
       const value = check();
       if (value !== undefined && value !== false) return value;
       await new Promise<void>((resolve, reject) => {
-        const onAbort = (): void => reject(new Error(`waited ${WAIT_MS / 1000} s in vain for: ${what}\n${JSON.stringify([...seen].map(([name, versions]) => [name, versions.at(-1)?.status]), null, 1)}`));
+        const onAbort = (): void =>
+          reject(
+            new Error(
+              `waited ${WAIT_MS / 1000} s in vain for: ${what}\n${JSON.stringify(
+                [...seen].map(([name, versions]) => [name, versions.at(-1)?.status]),
+                null,
+                1,
+              )}`,
+            ),
+          );
         deadline.addEventListener('abort', onAbort, { once: true });
         changed.once('change', () => {
           deadline.removeEventListener('abort', onAbort);
@@ -124,27 +160,40 @@ async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly 
     }
   };
   const place: Place = {
-    world, namespace, core,
+    world,
+    namespace,
+    core,
     pods: () => [...seen.values()].map((versions) => versions.at(-1)).filter((pod) => pod !== undefined),
     async run(pod) {
-      const { metadata: { name } } = await world.post(`${core}/pods`, pod);
+      const {
+        metadata: { name },
+      } = await world.post(`${core}/pods`, pod);
       return place.pod(name, isReady);
     },
     async output(pod) {
-      const { metadata: { name } } = await world.post(`${core}/pods`, pod);
+      const {
+        metadata: { name },
+      } = await world.post(`${core}/pods`, pod);
       const ended = await place.pod(name, ({ status }) => ['Succeeded', 'Failed'].includes(status.phase));
       const texts = [];
-      for (const container of ended.spec.containers) texts.push(await place.logs(name, `container=${container.name}`));
+      for (const container of ended.spec.containers)
+        texts.push(await place.logs(name, `container=${container.name}`));
       assert.equal(ended.status.phase, 'Succeeded', `${texts.join('')}${JSON.stringify(ended.status)}`);
       return texts.join('');
     },
-    pod: (name, check) => waitFor(`pod ${name}: ${check.toString()}`, () => {
-      const pod = seen.get(name)?.at(-1);
-      return pod && check(pod) ? pod : undefined;
-    }),
+    pod: (name, check) =>
+      waitFor(`pod ${name}: ${check.toString()}`, () => {
+        const pod = seen.get(name)?.at(-1);
+        return pod && check(pod) ? pod : undefined;
+      }),
     history: (name) => (seen.get(name) ?? []).filter((pod) => pod !== undefined),
-    podGone: async (name) => void await waitFor(`pod ${name} to be gone`, () => seen.has(name) && seen.get(name)?.at(-1) === undefined),
-    exec: (name, command, container) => exec(world, `${core}/pods/${name}`, { command: words(command), container }),
+    podGone: async (name) =>
+      void (await waitFor(
+        `pod ${name} to be gone`,
+        () => seen.has(name) && seen.get(name)?.at(-1) === undefined,
+      )),
+    exec: (name, command, container) =>
+      exec(world, `${core}/pods/${name}`, { command: words(command), container }),
     async sh(name, command, container) {
       const { code, stdout, stderr } = await place.exec(name, command, container);
       assert.equal(code, 0, `${words(command).join(' ')}: exit code ${code}\n${stdout}${stderr}`);
@@ -160,7 +209,10 @@ async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly 
       for (;;) {
         const { stdout, stderr } = await place.exec(name, command);
         if (check(stdout)) return stdout;
-        if (performance.now() > deadline) throw new Error(`waited ${WAIT_MS / 1000} s in vain for: ${words(command).join(' ')}: ${check.toString()}\nlast: ${stdout}${stderr}`);
+        if (performance.now() > deadline)
+          throw new Error(
+            `waited ${WAIT_MS / 1000} s in vain for: ${words(command).join(' ')}: ${check.toString()}\nlast: ${stdout}${stderr}`,
+          );
         await new Promise((done) => setTimeout(done, 250));
       }
     },
@@ -175,7 +227,9 @@ async function placeIn(world: RealWorld, namespace: string): Promise<{ readonly 
 }
 
 export function isReady({ status }: Json): boolean {
-  return (status.conditions ?? []).some((condition: Json) => condition.type === 'Ready' && condition.status === 'True');
+  return (status.conditions ?? []).some(
+    (condition: Json) => condition.type === 'Ready' && condition.status === 'True',
+  );
 }
 
 function words(command: readonly string[] | string): readonly string[] {
@@ -185,22 +239,50 @@ function words(command: readonly string[] | string): readonly string[] {
 const CHANNELS = { stdout: 1, stderr: 2, status: 3 };
 
 /** A command in a pod over a WebSocket: the first byte of each message is its channel, the last message a Status. */
-function exec(world: RealWorld, path: string, { command, container }: { readonly command: readonly string[]; readonly container: string | undefined }): Promise<ExecResult> {
-  const query = new URLSearchParams([['stdout', 'true'], ['stderr', 'true'], ...(container === undefined ? [] : [['container', container] as [string, string]]), ...command.map((word): [string, string] => ['command', word])]);
-  const socket = new WebSocket(`${world.url.replace('https', 'wss')}${path}/exec?${query}`, ['v4.channel.k8s.io'], world.credentials);
+function exec(
+  world: RealWorld,
+  path: string,
+  { command, container }: { readonly command: readonly string[]; readonly container: string | undefined },
+): Promise<ExecResult> {
+  const query = new URLSearchParams([
+    ['stdout', 'true'],
+    ['stderr', 'true'],
+    ...(container === undefined ? [] : [['container', container] as [string, string]]),
+    ...command.map((word): [string, string] => ['command', word]),
+  ]);
+  const socket = new WebSocket(
+    `${world.url.replace('https', 'wss')}${path}/exec?${query}`,
+    ['v4.channel.k8s.io'],
+    world.credentials,
+  );
   const texts: Buffer[][] = [[], [], [], []];
   return new Promise((resolve, reject) => {
     socket.on('message', (message: Buffer) => texts[message[0] ?? 0]?.push(message.subarray(1)));
     socket.on('unexpected-response', (_, response) => {
       let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => { text += part; }).on('end', () => reject(new Error(`${path}/exec: ${response.statusCode} ${text}`)));
+      response
+        .setEncoding('utf8')
+        .on('data', (part: string) => {
+          text += part;
+        })
+        .on('end', () => reject(new Error(`${path}/exec: ${response.statusCode} ${text}`)));
     });
     socket.on('error', reject);
     socket.on('close', () => {
       const of = (channel: number): string => Buffer.concat(texts[channel] ?? []).toString();
-      const status = of(CHANNELS.status) === '' ? { status: 'Failure', message: 'no status came' } : JSON.parse(of(CHANNELS.status)) as Json;
-      const code = status.status === 'Success' ? 0 : Number(status.details?.causes?.find(({ reason }: Json) => reason === 'ExitCode')?.message ?? -1);
-      resolve({ code, stdout: of(CHANNELS.stdout), stderr: of(CHANNELS.stderr) + (code === -1 ? JSON.stringify(status) : '') });
+      const status =
+        of(CHANNELS.status) === ''
+          ? { status: 'Failure', message: 'no status came' }
+          : (JSON.parse(of(CHANNELS.status)) as Json);
+      const code =
+        status.status === 'Success'
+          ? 0
+          : Number(status.details?.causes?.find(({ reason }: Json) => reason === 'ExitCode')?.message ?? -1);
+      resolve({
+        code,
+        stdout: of(CHANNELS.stdout),
+        stderr: of(CHANNELS.stderr) + (code === -1 ? JSON.stringify(status) : ''),
+      });
     });
   });
 }

@@ -36,7 +36,12 @@ function askHttp(host: string, port: number, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const outgoing = get({ host, port, path, agent: false, timeout: 2000 }, (response) => {
       let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => { text += part; }).on('end', () => resolve(text));
+      response
+        .setEncoding('utf8')
+        .on('data', (part: string) => {
+          text += part;
+        })
+        .on('end', () => resolve(text));
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error('timed out'))).on('error', reject);
   });
@@ -51,7 +56,9 @@ function askUdp(host: string, port: number, request: string): Promise<string> {
       act();
     };
     const timer = setTimeout(() => end(() => reject(new Error('timed out'))), 1000);
-    socket.on('message', (message) => end(() => resolve(message.toString()))).on('error', (error) => end(() => reject(error)));
+    socket
+      .on('message', (message) => end(() => resolve(message.toString())))
+      .on('error', (error) => end(() => reject(error)));
     socket.send(request, port, host);
   });
 }
@@ -60,49 +67,77 @@ function askUdp(host: string, port: number, request: string): Promise<string> {
 async function dial(query: URLSearchParams): Promise<{ responses: string[]; errors: string[] }> {
   const responses: string[] = [];
   const errors: string[] = [];
-  const [host = '', port, request = 'hostname'] = [query.get('host') ?? '', Number(query.get('port')), query.get('request') ?? 'hostname'];
+  const [host = '', port, request = 'hostname'] = [
+    query.get('host') ?? '',
+    Number(query.get('port')),
+    query.get('request') ?? 'hostname',
+  ];
   for (let left = Number(query.get('tries') ?? 1); left > 0; left -= 1) {
-    await (query.get('protocol') === 'udp' ? askUdp(host, port, request) : askHttp(host, port, `/${request}`)).then((text) => responses.push(text), (error: Error) => errors.push(error.message));
+    await (
+      query.get('protocol') === 'udp' ? askUdp(host, port, request) : askHttp(host, port, `/${request}`)
+    ).then(
+      (text) => responses.push(text),
+      (error: Error) => errors.push(error.message),
+    );
   }
   return { responses, errors };
 }
 
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://pod');
-  const text = (body: string, status = 200): void => void response.writeHead(status, { 'content-type': 'text/plain' }).end(body);
+  const text = (body: string, status = 200): void =>
+    void response.writeHead(status, { 'content-type': 'text/plain' }).end(body);
   if (pathname === '/hostname') return text(hostname());
   if (pathname === '/clientip') return text(peerOf(request));
   if (pathname === '/echo') return text(searchParams.get('msg') ?? '');
-  if (pathname === '/health') return performance.now() - startedAt < Number(setting('HEALTHY_MS', 'Infinity')) ? text('ok') : text('not well', 500);
+  if (pathname === '/health')
+    return performance.now() - startedAt < Number(setting('HEALTHY_MS', 'Infinity'))
+      ? text('ok')
+      : text('not well', 500);
   if (pathname === '/dial') return text(JSON.stringify(await dial(searchParams)));
-  if (pathname === '/redirect') return void response.writeHead(302, { location: searchParams.get('to') ?? '/' }).end();
+  if (pathname === '/redirect')
+    return void response.writeHead(302, { location: searchParams.get('to') ?? '/' }).end();
   if (pathname === '/calls') return text(calls.join('\n'));
   if (pathname.startsWith('/calls/')) calls.push(`${request.method} ${request.url}`);
   let body = '';
   for await (const part of request) body += String(part);
-  const answer = JSON.stringify({ hostname: hostname(), method: request.method, url: request.url, port: request.socket.localPort, headers: request.headers, body });
+  const answer = JSON.stringify({
+    hostname: hostname(),
+    method: request.method,
+    url: request.url,
+    port: request.socket.localPort,
+    headers: request.headers,
+    body,
+  });
   response.writeHead(200, { 'content-type': 'application/json' }).end(answer);
 }
 
 function startServe(): void {
-  for (const port of setting('HTTP_PORT', '8080').split(',')) createServer((request, response) => void serve(request, response)).listen(Number(port));
+  for (const port of setting('HTTP_PORT', '8080').split(','))
+    createServer((request, response) => void serve(request, response)).listen(Number(port));
   const udp = createSocket('udp4');
   udp.on('message', (message, { address, port }) => {
     const [word = '', ...rest] = message.toString().trim().split(' ');
-    udp.send(word === 'hostname' ? hostname() : word === 'clientip' ? `${address}:${port}` : rest.join(' '), port, address);
+    udp.send(
+      word === 'hostname' ? hostname() : word === 'clientip' ? `${address}:${port}` : rest.join(' '),
+      port,
+      address,
+    );
   });
   udp.bind(Number(setting('UDP_PORT', '8081')));
 }
 
 /** grpc.health.v1.Health/Check: one frame that holds HealthCheckResponse { status: SERVING }, then trailers. */
 function startGrpc(): void {
-  createHttp2().on('stream', (stream) => {
-    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-    stream.on('error', () => {});
-    stream.resume();
-    stream.end(Buffer.from([0, 0, 0, 0, 2, 0x08, 1]));
-  }).listen(Number(setting('GRPC_PORT', '5000')));
+  createHttp2()
+    .on('stream', (stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+      stream.on('error', () => {});
+      stream.resume();
+      stream.end(Buffer.from([0, 0, 0, 0, 2, 0x08, 1]));
+    })
+    .listen(Number(setting('GRPC_PORT', '5000')));
 }
 
 const entries = new Map<string, string>();
@@ -112,9 +147,17 @@ const replicas = new Set<string>();
 async function guestbook(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { pathname, search, searchParams } = new URL(request.url ?? '/', 'http://pod');
   const [key, value] = [searchParams.get('key') ?? '', searchParams.get('value') ?? ''];
-  const answer = (body: object, status = 200): void => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  const answer = (body: object, status = 200): void =>
+    void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   try {
-    if (role === 'frontend') return answer(JSON.parse(pathname === '/set' ? await askHttp('primary', 6379, `/set${search}`) : await askHttp('replica', 6379, `/get${search}`)));
+    if (role === 'frontend')
+      return answer(
+        JSON.parse(
+          pathname === '/set'
+            ? await askHttp('primary', 6379, `/set${search}`)
+            : await askHttp('replica', 6379, `/get${search}`),
+        ),
+      );
     if (pathname === '/register') replicas.add(peerOf(request).split(':')[0] ?? '');
     if (pathname === '/set') {
       entries.set(key, value);
@@ -129,7 +172,10 @@ async function guestbook(request: IncomingMessage, response: ServerResponse): Pr
 
 async function register(): Promise<void> {
   try {
-    for (const [key, value] of Object.entries(JSON.parse(await askHttp('primary', 6379, '/register')) as Record<string, string>)) entries.set(key, value);
+    for (const [key, value] of Object.entries(
+      JSON.parse(await askHttp('primary', 6379, '/register')) as Record<string, string>,
+    ))
+      entries.set(key, value);
     console.log('registered');
   } catch {
     setTimeout(() => void register(), 200);
@@ -137,8 +183,14 @@ async function register(): Promise<void> {
 }
 
 function startAnswers(): void {
-  const answersOf = (name: string): [port: string, text: string][] => Object.entries(JSON.parse(setting(name, '{}')) as Record<string, string>);
-  const say = (text: string) => (_: IncomingMessage, response: ServerResponse): void => void response.writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : 'text/plain' }).end(text);
+  const answersOf = (name: string): [port: string, text: string][] =>
+    Object.entries(JSON.parse(setting(name, '{}')) as Record<string, string>);
+  const say =
+    (text: string) =>
+    (_: IncomingMessage, response: ServerResponse): void =>
+      void response
+        .writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : 'text/plain' })
+        .end(text);
   for (const [port, text] of answersOf('ANSWERS')) createServer(say(text)).listen(Number(port));
   const tls = { key: setting('TLS_KEY', ''), cert: setting('TLS_CERT', '') };
   for (const [port, text] of answersOf('TLS_ANSWERS')) createHttps(tls, say(text)).listen(Number(port));
@@ -148,26 +200,37 @@ function startAnswers(): void {
 async function find(type: string, name: string): Promise<readonly unknown[]> {
   if (type === 'A') return (await lookup(name, { all: true, family: 4 })).map(({ address }) => address);
   const searches = /^search (.*)$/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[1]?.split(' ') ?? [];
-  for (const full of [...name.endsWith('.') ? [] : searches.map((search) => `${name}.${search}`), name]) {
-    const found = await resolve(full, type).catch(() => []) as readonly unknown[];
+  for (const full of [...(name.endsWith('.') ? [] : searches.map((search) => `${name}.${search}`)), name]) {
+    const found = (await resolve(full, type).catch(() => [])) as readonly unknown[];
     if (found.length > 0) return found;
   }
   return [];
 }
 
 async function resolveAll(questions: readonly string[]): Promise<void> {
-  const answers = await Promise.all(questions.map(async (question) => {
-    const [type = '', name = ''] = question.split(':');
-    return [question, await find(type, name).catch(() => [])] as const;
-  }));
+  const answers = await Promise.all(
+    questions.map(async (question) => {
+      const [type = '', name = ''] = question.split(':');
+      return [question, await find(type, name).catch(() => [])] as const;
+    }),
+  );
   console.log(JSON.stringify(Object.fromEntries(answers)));
 }
 
 if (mode === 'grpc') startGrpc();
 else if (mode === 'answers') startAnswers();
-else if (mode === 'ask') console.log(await (role === 'udp' ? askUdp : askHttp)(process.argv[4] ?? '', Number(process.argv[5]), role === 'udp' ? 'hostname' : '/hostname'));
+else if (mode === 'ask')
+  console.log(
+    await (role === 'udp' ? askUdp : askHttp)(
+      process.argv[4] ?? '',
+      Number(process.argv[5]),
+      role === 'udp' ? 'hostname' : '/hostname',
+    ),
+  );
 else if (mode === 'resolve') void resolveAll(process.argv.slice(3));
 else if (mode === 'guestbook') {
-  createServer((request, response) => void guestbook(request, response)).listen(role === 'frontend' ? 80 : 6379);
+  createServer((request, response) => void guestbook(request, response)).listen(
+    role === 'frontend' ? 80 : 6379,
+  );
   if (role === 'replica') void register();
 } else startServe();
