@@ -531,6 +531,72 @@ const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: numb
     ErrorCode.enhanceYourCalm,
   ],
   [
+    'one SETTINGS frame that repeats a window size',
+    [START, settingsFrame(Array.from({ length: 2730 }, (_, i) => [Setting.initialWindowSize, 65_535 + i]))],
+    ErrorCode.protocolError,
+  ],
+  [
+    'one setting twice in a frame',
+    [
+      START,
+      settingsFrame([
+        [Setting.initialWindowSize, 1],
+        [Setting.initialWindowSize, 2],
+      ]),
+    ],
+    ErrorCode.protocolError,
+  ],
+  [
+    'more than a hundred settings in a frame',
+    [START, settingsFrame(Array.from({ length: 101 }, (_, i) => [0x100 + i, 1]))],
+    ErrorCode.protocolError,
+  ],
+  [
+    'acknowledgements of settings by the ten thousand',
+    [START, ...Array.from({ length: 30_000 }, () => frame(FrameType.settings, { flags: 1, streamId: 0 }))],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
+    'priorities by the ten thousand',
+    [
+      START,
+      ...Array.from({ length: 30_000 }, () =>
+        frame(FrameType.priority, { streamId: 1, payload: Buffer.alloc(5) }),
+      ),
+    ],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
+    'frames of unknown types by the ten thousand',
+    [START, ...Array.from({ length: 30_000 }, () => frame(0x77, {}))],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
+    'DATA of padding alone by the ten thousand',
+    [
+      START,
+      headers(1, POST, Flag.endHeaders),
+      ...Array.from({ length: 30_000 }, () =>
+        frame(FrameType.data, { streamId: 1, flags: Flag.padded, payload: Buffer.from([0]) }),
+      ),
+    ],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
+    'HEADERS by the ten thousand on a stream that was reset',
+    [START, headers(1, Buffer.from([0x86, 0x84])), ...Array.from({ length: 30_000 }, () => headers(1))],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
+    'windows of streams that are closed, by the ten thousand',
+    [
+      START,
+      headers(1, Buffer.from([0x86, 0x84])),
+      ...Array.from({ length: 30_000 }, () => windowUpdateFrame(1, 1)),
+    ],
+    ErrorCode.enhanceYourCalm,
+  ],
+  [
     'empty DATA by the ten thousand',
     [
       START,

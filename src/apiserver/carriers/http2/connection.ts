@@ -79,6 +79,8 @@ const MAX_FREE_CHUNKS = 16;
 const COPIED_BYTES = 64 * 1024;
 const freeChunks: Buffer[] = [];
 const MAX_CONTINUATIONS = 64;
+/** In one SETTINGS frame, as Go's server bounds them. */
+const MAX_SETTINGS = 100;
 /** Frames that only cost us something: per second in the long run, and at once. */
 const CHEAP_FRAMES_PER_SECOND = 100,
   MAX_CHEAP_FRAMES = 10_000;
@@ -334,13 +336,13 @@ export class Http2Connection implements StreamOutput {
     const known = this.#streams.get(streamId);
     if (known) return this.#trailers(known, endStream);
     if (streamId <= this.#lastStreamId) {
-      if (this.#reset.has(streamId)) return;
+      if (this.#reset.has(streamId)) return this.#cheap();
       throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
     }
     if (streamId % 2 === 0)
       throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
     // Streams begun after GOAWAY are the client's to try again elsewhere.
-    if (this.#goingAway) return;
+    if (this.#goingAway) return this.#cheap();
     this.#lastStreamId = streamId;
     // Answers that are not taken count, and handlers whose client has gone.
     if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams)
@@ -469,6 +471,7 @@ export class Http2Connection implements StreamOutput {
     }
     if (payload.length % 6 !== 0)
       throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
+    requireDistinctSettings(payload);
     for (let at = 0; at < payload.length; at += 6)
       this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
     this.#settingsRead = true;
@@ -853,6 +856,17 @@ function requireLength({ payload }: Frame, bytes: number): void {
       ErrorCode.frameSizeError,
       `a frame of ${payload.length} bytes that has ${bytes}`,
     );
+}
+
+/** A window size walks every stream, so that one frame must not bring it thousands of times. As Go's server has it. */
+function requireDistinctSettings(payload: Buffer): void {
+  const count = payload.length / 6;
+  if (count > MAX_SETTINGS)
+    throw new ConnectionError(ErrorCode.protocolError, `${count} settings in one frame`);
+  const seen = new Set<number>();
+  for (let at = 0; at < payload.length; at += 6) seen.add(payload.readUInt16BE(at));
+  if (seen.size < count)
+    throw new ConnectionError(ErrorCode.protocolError, 'a setting that is repeated in one frame');
 }
 
 function unpadded({ flags, payload }: Frame): Buffer {
