@@ -11,7 +11,7 @@ import { isStatusError, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, type JsonObject } from '#machinery/json.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
-import { customDefinitionName } from '#api/openapi-custom.ts';
+import { customDefinitionName } from '#openapi/custom-resources.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';

@@ -1,11 +1,11 @@
 /** OpenAPI of the custom resources that are served now, beside that of the built-in API. Made when asked for, kept until what is served changes. */
 import { createHash } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { customResourceDocument, customSchemas, type CustomResource } from '#api/openapi-custom.ts';
-import { groupVersionPath, type Paths } from '#api/openapi-paths.ts';
-import { componentSchemas } from '#api/openapi-schemas.ts';
-import { buildV2Document, type OpenapiV2Document } from '#api/openapi-v2.ts';
-import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#api/openapi-v3.ts';
+import { customResourceDocument, customSchemas, type CustomResource } from '#openapi/custom-resources.ts';
+import { groupVersionPath, type Paths } from '#openapi/paths.ts';
+import { componentSchemas } from '#openapi/schemas.ts';
+import { buildV2Document, type OpenapiV2Document } from '#openapi/v2.ts';
+import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#openapi/v3.ts';
 import { listKindOf, type Catalogue, type Endpoint } from '../catalogue.ts';
 
 export interface CustomDocument {

@@ -3,9 +3,9 @@
  * bytes, and told apart by an ETag; v3's are cached for ever by a client that names their hash.
  */
 import { createHash } from 'node:crypto';
-import { openapiV3Document, openapiV3Hash, openapiV3Paths } from '#api/openapi-v3.ts';
-import { encodeOpenapiV2 } from '#api/openapi-v2-protobuf.ts';
-import { encodeOpenapiV3 } from '#api/openapi-v3-protobuf.ts';
+import { openapiV3Document, openapiV3Hash, openapiV3Paths } from '#openapi/v3.ts';
+import { encodeOpenapiV2 } from '#openapi/v2-protobuf.ts';
+import { encodeOpenapiV3 } from '#openapi/v3-protobuf.ts';
 import type { JsonObject } from '#machinery/json.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import type { ExtensionOpenapi } from '../aggregation/aggregator.ts';

@@ -2,7 +2,7 @@
  * The published documents as this server serves them: with its version, without what it has switched off. Published are all features, CBOR and the kubelet's
  * logs among them. Pure.
  */
-import type { OpenapiV3Document } from '#api/openapi-v3.ts';
+import type { OpenapiV3Document } from '#openapi/v3.ts';
 
 export interface ServedFeatures {
   readonly cbor: boolean;

@@ -43,9 +43,11 @@ function testsIn(pattern: string): string[] {
   const files = globSync(pattern, { cwd: import.meta.dirname });
   return files
     .flatMap((file) =>
-      [...readFileSync(join(import.meta.dirname, file), 'utf8').matchAll(/\bit\('((?:[^'\\]|\\.)*)',/g)].map(
-        ([, title = '']) => title.replaceAll("\\'", "'"),
-      ),
+      [
+        ...readFileSync(join(import.meta.dirname, file), 'utf8').matchAll(
+          /\bit\(\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"),/g,
+        ),
+      ].map(([, single, double = '']) => single?.replaceAll("\\'", "'") ?? double),
     )
     .toSorted();
 }

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openapiV2Document } from './openapi-v2.ts';
-import { openapiV3Document, openapiV3Index, openapiV3Paths } from './openapi-v3.ts';
+import { openapiV2Document } from './v2.ts';
+import { openapiV3Document, openapiV3Index, openapiV3Paths } from './v3.ts';
 
 const root = join(import.meta.dirname, '../../../shared/kubernetes-1.36');
 const skip = existsSync(root) ? false : '../shared is absent';

@@ -2,9 +2,9 @@
  * The OpenAPI v2 document (Swagger) of the whole API, translated from the v3 documents: older clients and validators read it.
  * Parameters are written out at each operation; upstream shares them by reference.
  */
-import type { Operation, Parameter, PathItem, Paths } from './openapi-paths.ts';
-import { componentSchemas, type JsonSchema } from './openapi-schemas.ts';
-import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from './openapi-v3.ts';
+import type { Operation, Parameter, PathItem, Paths } from './paths.ts';
+import { componentSchemas, type JsonSchema } from './schemas.ts';
+import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from './v3.ts';
 
 export interface OpenapiV2Document {
   readonly swagger: '2.0';

@@ -13,10 +13,10 @@ import {
   tagOf,
   type Operation,
   type Paths,
-} from './openapi-paths.ts';
-import { componentSchemas, schemaReference, type JsonSchema } from './openapi-schemas.ts';
-import { apiGroups, builtinResources, enabledByDefault } from './resources.ts';
-import { definitionForKind, servedSchemaTable } from './schemas.ts';
+} from './paths.ts';
+import { componentSchemas, schemaReference, type JsonSchema } from './schemas.ts';
+import { apiGroups, builtinResources, enabledByDefault } from '#api/resources.ts';
+import { definitionForKind, servedSchemaTable } from '#api/schemas.ts';
 
 export interface OpenapiV3Document {
   readonly openapi: '3.0.0';

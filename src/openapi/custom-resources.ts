@@ -2,10 +2,10 @@
 import type { GroupVersionKind } from '#machinery/object.ts';
 import { commonFields } from './description-table.ts';
 import { describeType } from './descriptions.ts';
-import { resourcePaths, type Paths } from './openapi-paths.ts';
-import { componentSchemas, schemaReference, type JsonSchema, type SchemaStyle } from './openapi-schemas.ts';
-import { buildDocument, definitionOfKind, definitionsIn, type OpenapiV3Document } from './openapi-v3.ts';
-import type { ResourceFacts } from './resources.ts';
+import { resourcePaths, type Paths } from './paths.ts';
+import { componentSchemas, schemaReference, type JsonSchema, type SchemaStyle } from './schemas.ts';
+import { buildDocument, definitionOfKind, definitionsIn, type OpenapiV3Document } from './v3.ts';
+import type { ResourceFacts } from '#api/resources.ts';
 
 export interface CustomResource {
   readonly facts: ResourceFacts;

@@ -4,10 +4,10 @@
  */
 import type { GroupVersion, GroupVersionKind } from '#machinery/object.ts';
 import { describeParameter } from './descriptions.ts';
-import type { JsonSchema } from './openapi-schemas.ts';
-import { schemaReference } from './openapi-schemas.ts';
-import type { ResourceFacts, SubresourceFacts } from './resources.ts';
-import { findTypeEntry } from './schemas.ts';
+import type { JsonSchema } from './schemas.ts';
+import { schemaReference } from './schemas.ts';
+import type { ResourceFacts, SubresourceFacts } from '#api/resources.ts';
+import { findTypeEntry } from '#api/schemas.ts';
 
 export interface Parameter {
   readonly name: string;

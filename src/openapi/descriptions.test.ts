@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fieldDescriptions, typeDescriptions } from './description-table.ts';
 import { describeField, describeType } from './descriptions.ts';
-import { servedSchemaTable } from './schemas.ts';
+import { servedSchemaTable } from '#api/schemas.ts';
 
 test('every description is of a type and field that exist', () => {
   const fields = new Map<string, Set<string>>();

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { customResourceDocument, customSchemas } from './openapi-custom.ts';
-import type { Operation } from './openapi-paths.ts';
-import { definitionsIn } from './openapi-v3.ts';
-import type { ResourceFacts } from './resources.ts';
+import { customResourceDocument, customSchemas } from './custom-resources.ts';
+import type { Operation } from './paths.ts';
+import { definitionsIn } from './v3.ts';
+import type { ResourceFacts } from '#api/resources.ts';
 
 const facts: ResourceFacts = {
   group: 'stable.example.com',

@@ -3,8 +3,8 @@
  * One builder for both versions of OpenAPI: they differ in references, defaults and the two types that are 'one of'.
  */
 import { describeField, describeType } from './descriptions.ts';
-import { packageOfDefinition, nameOfDefinition, type FieldEntry, type TypeEntry } from './schema-table.ts';
-import { findTypeEntry } from './schemas.ts';
+import { packageOfDefinition, nameOfDefinition, type FieldEntry, type TypeEntry } from '#api/schema-table.ts';
+import { findTypeEntry } from '#api/schemas.ts';
 
 export type JsonSchema = Record<string, unknown>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodeOpenapiV3 } from './openapi-v3-protobuf.ts';
+import { encodeOpenapiV3 } from './v3-protobuf.ts';
 
 const schemaOf = (schema: object): string =>
   encodeOpenapiV3({ components: { schemas: { S: schema } } }).toString('latin1');
