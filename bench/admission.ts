@@ -11,9 +11,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { createAdmission } from '#apiserver/admission/admission.ts';
+import { createAdmission } from '#apiserver/admission/list.ts';
 import { createAuthorization } from '#apiserver/authz/authorization.ts';
-import { FakeInternal } from '#apiserver/authz/fake-internal.ts';
+import { FakeInternal } from '#apiserver/authz/testing/loopback-client.ts';
 import { NODE_FLAGS } from '#deploy/daemon.ts';
 
 const { values } = parseArgs({

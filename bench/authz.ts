@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { createAuthorization } from '#apiserver/authz/authorization.ts';
 import type { AuthorizationAttributes } from '#apiserver/authz/authorizer.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
-import { FakeInternal } from '#apiserver/authz/fake-internal.ts';
+import { FakeInternal } from '#apiserver/authz/testing/loopback-client.ts';
 import { seededRandom } from '#stdx/random.ts';
 
 const { values } = parseArgs({

@@ -24,7 +24,7 @@ const developmentPackages = Object.keys(
   ).devDependencies,
 );
 /** Tests, suites, benchmarks of a room, and what only they use. */
-const TEST_FILE = /\.(test|suite|bench)\.ts$|\/testdata\/|\/(test-|fake-|testing)[^/]*\.ts$/;
+const TEST_FILE = /\.(test|suite|bench)\.ts$|\/testdata\/|\/testing\/|\/(test-|fake-|testing)[^/]*\.ts$/;
 const IMPORT =
   /^\s*(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
 

@@ -16,15 +16,15 @@ import type {
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { AuditSink, RequestContext, ServerCore } from './context.ts';
-import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http.ts';
-import { impersonate } from './impersonation.ts';
+import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http/request.ts';
+import { impersonate } from './authn/impersonation.ts';
 import { NotAuthorized, refusal } from './authz/forbidden.ts';
 import { isLongRunning, isMutating, Overloaded } from './flowcontrol/limiter.ts';
-import { labelsOf } from './request-labels.ts';
-import { parseRequestInfo } from './request-info.ts';
-import { compressed, errorResponse, statusOf, textResponse } from './respond.ts';
-import { handleResource, upgradeResource } from './verbs/dispatch.ts';
-import { warn } from './warnings.ts';
+import { labelsOf } from './nonresource/request-labels.ts';
+import { parseRequestInfo } from './http/request-info.ts';
+import { compressed, errorResponse, statusOf, textResponse } from './http/response.ts';
+import { handleResource, upgradeResource } from './handlers/dispatch.ts';
+import { warn } from './http/warnings.ts';
 
 export interface Stage {
   readonly name: string;

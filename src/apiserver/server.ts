@@ -14,7 +14,7 @@ import { enabledByDefault } from '#api/resources.ts';
 import type { Resource } from '#resources/resource.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Store } from '#storage/store.ts';
-import { AdmissionChain } from './admission-chain.ts';
+import { AdmissionChain } from './admission/chain.ts';
 import { createAdmissionKinds } from './admission/kinds.ts';
 import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
 import { CustomOpenapi } from './apiextensions/openapi.ts';
@@ -25,30 +25,30 @@ import { Aggregator, type AggregationSettings } from './aggregation/aggregator.t
 import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
-import { bootstrapCluster, type PublishedRequestHeader } from './bootstrap.ts';
-import { MAX_WINDOW_EVENTS } from './cache/events.ts';
-import { WatchCache } from './cache/watch-cache.ts';
-import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial } from './carriers/tls.ts';
-import { Catalogue } from './catalogue.ts';
-import type { ConnectHandlers } from './connect.ts';
+import { bootstrapCluster, type PublishedRequestHeader } from './bootstrap/system-objects.ts';
+import { MAX_WINDOW_EVENTS } from './watchcache/events.ts';
+import { WatchCache } from './watchcache/watch-cache.ts';
+import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial } from './http/listener.ts';
+import { Catalogue } from './registry/endpoints.ts';
+import type { ConnectHandlers } from './handlers/connect/connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
-import type { ResourceCache } from './cache/resource-cache.ts';
+import type { ResourceCache } from './watchcache/resource-cache.ts';
 import { celMetrics } from './cel/metrics.ts';
-import { DiscoveryDocuments } from './discovery/documents.ts';
+import { DiscoveryDocuments } from './nonresource/discovery.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
-import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
-import { createPathRouter, versionInfo, type PathHandler } from './discovery/paths.ts';
-import { profilingPaths } from './discovery/profiling.ts';
-import { IdentityLease } from './identity-lease.ts';
+import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './nonresource/health.ts';
+import { createPathRouter, versionInfo, type PathHandler } from './nonresource/paths.ts';
+import { profilingPaths } from './nonresource/profiling.ts';
+import { IdentityLease } from './bootstrap/identity-lease.ts';
 import { Counter, Gauge, label } from '#stdx/instruments.ts';
-import type { ApiHandler, ApiRequest } from './http.ts';
-import { createInternalApi } from './internal-api.ts';
-import type { InternalApi } from './internal.ts';
-import { Metrics, type Collector } from './metrics.ts';
+import type { ApiHandler, ApiRequest } from './http/request.ts';
+import { createInternalApi } from './registry/loopback-store-client.ts';
+import type { InternalApi } from './registry/loopback-client.ts';
+import { Metrics, type Collector } from './nonresource/metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
-import { ServiceAddresses } from './service-addresses.ts';
-import { ServiceAllocation } from './service-allocation.ts';
-import { objectsFor } from './verbs/dispatch.ts';
+import { ServiceAddresses } from './bootstrap/service-addresses.ts';
+import { ServiceAllocation } from './registry/core/services/allocation.ts';
+import { objectsFor } from './handlers/dispatch.ts';
 
 /** What the parts that need the server's own objects are made from. */
 export interface PartContext {
@@ -249,7 +249,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   for (const collector of options.metrics ?? []) metrics.collect(collector);
   metrics.collect(() => aggregator.metrics());
   const handler = createHandler(core);
-  const withCbor = options.cbor ? (await import('./encodings/cbor.ts')).withCbor : undefined;
+  const withCbor = options.cbor ? (await import('./http/cbor.ts')).withCbor : undefined;
   return new Server(core, {
     handler: withCbor ? withCbor(handler, (path) => aggregator.serviceFor(path) !== undefined) : handler,
     bootstrap,

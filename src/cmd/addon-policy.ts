@@ -1,5 +1,5 @@
 /** What Capstan's own parts may do beyond upstream's default roles; made at start when missing, never changed after (an administrator may). */
-import type { InternalApi } from '#apiserver/internal.ts';
+import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { NODE_BOOTSTRAP } from './node-bootstrap-policy.ts';

@@ -17,11 +17,11 @@ import {
   type AuthorizationSettings,
 } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
-import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
-import type { ApiHandler } from '#apiserver/http.ts';
-import type { InternalApi } from '#apiserver/internal.ts';
+import type { TlsMaterial } from '#apiserver/http/listener.ts';
+import type { ApiHandler } from '#apiserver/http/request.ts';
+import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { createApiServer } from '#apiserver/server.ts';
-import { createStreams } from '#apiserver/streams/streams.ts';
+import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
 import {

@@ -5,7 +5,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { ProxyClientCertificate } from '#apiserver/aggregation/extension-service.ts';
 import type { ServiceAccountKeyMaterial } from '#apiserver/authn/service-account-keys.ts';
-import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
+import type { TlsMaterial } from '#apiserver/http/listener.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';

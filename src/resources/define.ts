@@ -117,7 +117,7 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly beginDeletion?: (object: T, nowMs: number) => void;
   /** Objects live this long after their last write (Events: 3600). */
   readonly ttlSeconds?: number;
-  /** Never stored: the server answers create itself (reviews). Handled in apiserver/virtual/. */
+  /** Never stored: the server answers create itself (reviews). Handled in apiserver/registry/reviews.ts. */
   readonly virtual?: boolean;
   /** Converts between served versions, named by their whole apiVersion; JSON in, JSON out (may return the same object). Only where shapes differ: else the apiVersion alone is set. */
   readonly convert?: (object: KubeObject, toApiVersion: string) => KubeObject;

@@ -8,11 +8,11 @@ import { errorMessage } from '#stdx/log.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { parseYaml } from '#machinery/yaml.ts';
 import type { ScopedResourceSelectorRequirement, Toleration } from '#api/types.ts';
-import type { AdmissionPluginConfiguration } from './admission.ts';
-import type { EventLimit, EventLimitType } from './event-rate-limit.ts';
-import { parseSelector } from './pod-node-selector.ts';
-import type { LevelVersion, PodSecurityOptions } from './pod-security/pod-security.ts';
-import type { LimitedResource } from './resource-quota/limited-resources.ts';
+import type { AdmissionPluginConfiguration } from './list.ts';
+import type { EventLimit, EventLimitType } from './plugins/event-rate-limit.ts';
+import { parseSelector } from './plugins/pod-node-selector.ts';
+import type { LevelVersion, PodSecurityOptions } from './plugins/pod-security/pod-security.ts';
+import type { LimitedResource } from './plugins/resource-quota/limited-resources.ts';
 
 export class AdmissionConfigurationError extends Error {
   override readonly name = 'AdmissionConfigurationError';

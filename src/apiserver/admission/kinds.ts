@@ -13,8 +13,8 @@ import {
 } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import type { Catalogue, Endpoint } from '../catalogue.ts';
-import { decodeTyped } from '../encode.ts';
+import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
+import { decodeTyped } from '../http/codecs.ts';
 
 export interface GroupAndResource {
   readonly group: string;

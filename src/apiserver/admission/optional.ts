@@ -1,20 +1,20 @@
 /** The plugins that are off unless --enable-admission-plugins names them. Loaded when one is: most servers have none. */
-import { alwaysAdmit, alwaysDeny } from './always.ts';
-import { alwaysPullImages } from './always-pull-images.ts';
-import { denyServiceExternalIPs } from './deny-service-external-ips.ts';
-import { eventRateLimit, type EventLimit } from './event-rate-limit.ts';
-import { extendedResourceToleration } from './extended-resource-toleration.ts';
-import { imagePolicyWebhook, type ImagePolicyOptions } from './image-policy-webhook.ts';
-import { limitPodHardAntiAffinityTopology } from './limit-pod-hard-anti-affinity-topology.ts';
-import { namespaceAutoProvision, namespaceExists } from './namespace-existence.ts';
+import { alwaysAdmit, alwaysDeny } from './plugins/always.ts';
+import { alwaysPullImages } from './plugins/always-pull-images.ts';
+import { denyServiceExternalIPs } from './plugins/deny-service-external-ips.ts';
+import { eventRateLimit, type EventLimit } from './plugins/event-rate-limit.ts';
+import { extendedResourceToleration } from './plugins/extended-resource-toleration.ts';
+import { imagePolicyWebhook, type ImagePolicyOptions } from './plugins/image-policy-webhook.ts';
+import { limitPodHardAntiAffinityTopology } from './plugins/limit-pod-hard-anti-affinity-topology.ts';
+import { namespaceAutoProvision, namespaceExists } from './plugins/namespace-existence.ts';
 import type { OptionalPlugin } from './optional-plugins.ts';
-import { ownerReferencesPermissionEnforcement } from './owner-references-permission-enforcement.ts';
+import { ownerReferencesPermissionEnforcement } from './plugins/owner-references-permission-enforcement.ts';
 import type { AdmissionPlugin } from './plugin.ts';
-import { podNodeSelector, type PodNodeSelectorOptions } from './pod-node-selector.ts';
+import { podNodeSelector, type PodNodeSelectorOptions } from './plugins/pod-node-selector.ts';
 import {
   podTolerationRestriction,
   type PodTolerationRestrictionOptions,
-} from './pod-toleration-restriction.ts';
+} from './plugins/pod-toleration-restriction.ts';
 
 /** From their sections of the AdmissionConfiguration. */
 export interface OptionalPluginOptions {

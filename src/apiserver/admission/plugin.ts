@@ -7,8 +7,8 @@ import type { GroupVersionKind, GroupVersionResource, KubeObject, UserInfo } fro
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Authorizer } from '../authz/authorizer.ts';
-import type { InternalApi } from '../internal.ts';
-import type { Metrics } from '../metrics.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import type { Metrics } from '../nonresource/metrics.ts';
 import type { AdmissionKinds } from './kinds.ts';
 import type { Reinvocation } from './reinvocation.ts';
 

@@ -6,8 +6,8 @@ import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { createAuthentication } from '../authn/authentication.ts';
 import { createAuthorization, type Authorization } from '../authz/authorization.ts';
 import { bootstrapPolicy } from '../authz/bootstrap-policy.ts';
-import { startTestServer, type TestRequestOptions, type TestServer } from '../test-server.ts';
-import { createAdmission } from './admission.ts';
+import { startTestServer, type TestRequestOptions, type TestServer } from '../testing/server.ts';
+import { createAdmission } from './list.ts';
 
 const ADMIN: UserInfo = {
   name: 'kubernetes-admin',

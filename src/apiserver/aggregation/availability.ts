@@ -6,8 +6,8 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { APIService } from '#api/types.ts';
-import type { InternalApi } from '../internal.ts';
-import { rfc3339 } from '../objects.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import { rfc3339 } from '../registry/store.ts';
 import {
   fetchFromExtension,
   UnreachableService,

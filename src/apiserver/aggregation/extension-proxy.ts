@@ -9,11 +9,11 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { joinSockets, requestUpgrade, responseHead, UpgradeRefused } from '#machinery/streams/upgrade.ts';
 import type { RequestContext } from '../context.ts';
-import type { ApiRequest, ApiResponse } from '../http.ts';
-import { textResponse } from '../respond.ts';
-import { forwardedHeaders } from '../streams/backend.ts';
-import { describe } from '../streams/errors.ts';
-import { responseHeaders, streamBody } from '../streams/http-proxy.ts';
+import type { ApiRequest, ApiResponse } from '../http/request.ts';
+import { textResponse } from '../http/response.ts';
+import { forwardedHeaders } from '../handlers/connect/backend.ts';
+import { describe } from '../handlers/connect/errors.ts';
+import { responseHeaders, streamBody } from '../handlers/connect/http-proxy.ts';
 import { identityHeaders, type ExtensionAddress, type ExtensionService } from './extension-service.ts';
 
 export interface ProxyOptions {

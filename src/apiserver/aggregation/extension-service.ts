@@ -6,9 +6,9 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import type { APIService } from '#api/types.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import type { InternalApi } from '../internal.ts';
-import { describe } from '../streams/errors.ts';
-import { isProxyable, isSimulatedNode } from '../streams/locations.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import { describe } from '../handlers/connect/errors.ts';
+import { isProxyable, isSimulatedNode } from '../handlers/connect/locations.ts';
 
 /** PEM: what extension servers know this server by. */
 export interface ProxyClientCertificate {

@@ -8,9 +8,9 @@ import type { Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { APIService, CustomResourceDefinition } from '#api/types.ts';
-import type { Catalogue } from '../catalogue.ts';
-import type { InternalApi } from '../internal.ts';
-import { KeyedWork } from '../keyed-work.ts';
+import type { Catalogue } from '../registry/endpoints.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import { KeyedWork } from '#stdx/keyed-work.ts';
 import { API_SERVICES } from './availability.ts';
 import { AGGREGATOR_GROUP, builtinPriority, CUSTOM_PRIORITY, type Priority } from './priorities.ts';
 

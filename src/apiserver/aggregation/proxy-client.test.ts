@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { test } from 'node:test';
 import { until } from '#testing/cluster.ts';
 import { createAuthority, issueCertificate } from '#testing/extension-server.ts';
-import { startTestServer } from '../test-server.ts';
+import { startTestServer } from '../testing/server.ts';
 
 test('a new proxy certificate is shown from then on, while what runs goes on', async () => {
   const nowMs = Date.now(),

@@ -5,7 +5,7 @@ import { StatusError } from '#machinery/errors.ts';
 import { deepEqual, isJsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import type { CustomResourceDefinition } from '#api/types.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import { callClientConfig } from '../webhooks/client-config.ts';
 
 const TIMEOUT_MS = 30_000;

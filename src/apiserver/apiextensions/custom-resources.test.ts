@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { startTestServer, type TestResponse, type TestServer } from '../test-server.ts';
+import { startTestServer, type TestResponse, type TestServer } from '../testing/server.ts';
 
 type Json = Record<string, unknown>;
 

@@ -15,7 +15,7 @@ import {
 } from '@peculiar/x509';
 import type { KubeObject } from '#machinery/object.ts';
 import { foreignTools } from '#testing/foreign-tools.ts';
-import { startTestServer, type TestServer } from '../test-server.ts';
+import { startTestServer, type TestServer } from '../testing/server.ts';
 
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };

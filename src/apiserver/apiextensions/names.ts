@@ -1,5 +1,5 @@
 /** Which names a definition gets, and what its status says of them. After upstream's naming and establishing controllers. Pure. */
-import { rfc3339 } from '../objects.ts';
+import { rfc3339 } from '../registry/store.ts';
 import type {
   CustomResourceDefinition,
   CustomResourceDefinitionCondition,

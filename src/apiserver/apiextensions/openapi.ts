@@ -6,7 +6,7 @@ import { groupVersionPath, type Paths } from '#openapi/paths.ts';
 import { componentSchemas } from '#openapi/schemas.ts';
 import { buildV2Document, type OpenapiV2Document } from '#openapi/v2.ts';
 import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#openapi/v3.ts';
-import { listKindOf, type Catalogue, type Endpoint } from '../catalogue.ts';
+import { listKindOf, type Catalogue, type Endpoint } from '../registry/endpoints.ts';
 
 export interface CustomDocument {
   readonly bytes: Buffer;

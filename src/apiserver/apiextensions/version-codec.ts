@@ -4,8 +4,8 @@
  */
 import { deepClone } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
-import type { CacheEntry } from '../cache/entry.ts';
-import type { VersionCodec } from '../catalogue.ts';
+import type { CacheEntry } from '../watchcache/entry.ts';
+import type { VersionCodec } from '../registry/endpoints.ts';
 import { normalise, pruneUnknown } from './coerce.ts';
 import type { Structural } from './structural.ts';
 

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Status } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { RequestContext } from '../context.ts';
-import type { ApiResponse } from '../http.ts';
+import type { ApiResponse } from '../http/request.ts';
 
 export interface AuditSink {
   /** After authentication, before anything is done. Sets context.audit when the policy wants this request. Throws or rejects when the event must be stored and cannot be. */

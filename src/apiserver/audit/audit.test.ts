@@ -13,9 +13,9 @@ import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
-import { podSecurity } from '../admission/pod-security/pod-security.ts';
-import type { ApiRequest } from '../http.ts';
-import { ADMIN, startTestServer, type TestServer } from '../test-server.ts';
+import { podSecurity } from '../admission/plugins/pod-security/pod-security.ts';
+import type { ApiRequest } from '../http/request.ts';
+import { ADMIN, startTestServer, type TestServer } from '../testing/server.ts';
 import { openAudit, type Audit, type AuditSettings, type DeliverySettings } from './audit.ts';
 import type { AuditEvent } from './event.ts';
 

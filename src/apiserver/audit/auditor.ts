@@ -12,7 +12,7 @@ import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { RequestContext } from '../context.ts';
 import { isLongRunning } from '../flowcontrol/limiter.ts';
-import type { ApiResponse, ResponseSink } from '../http.ts';
+import type { ApiResponse, ResponseSink } from '../http/request.ts';
 import type { AuditRecord, AuditSink } from './audit-sink.ts';
 import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';

@@ -1,8 +1,8 @@
 /** Audit events (audit.k8s.io/v1 Event) as plain data in upstream's order of fields, what a request says of itself in one, and the older text form. */
 import type { Status } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import type { ApiRequest } from '../http.ts';
-import type { RequestInfo } from '../request-info.ts';
+import type { ApiRequest } from '../http/request.ts';
+import type { RequestInfo } from '../http/request-info.ts';
 import type { AuditLevel, AuditStage } from './policy.ts';
 
 export interface AuditUser {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseRequestInfo } from '../request-info.ts';
+import { parseRequestInfo } from '../http/request-info.ts';
 import { parseAuditPolicy, ruleFor, type AuditPolicy } from './policy.ts';
 
 function policy(rules: string): AuditPolicy {

@@ -6,7 +6,7 @@ import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { parseYaml } from '#machinery/yaml.ts';
-import type { RequestInfo } from '../request-info.ts';
+import type { RequestInfo } from '../http/request-info.ts';
 
 export const LEVELS = ['None', 'Metadata', 'Request', 'RequestResponse'] as const;
 export type AuditLevel = (typeof LEVELS)[number];

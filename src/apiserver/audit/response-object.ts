@@ -1,7 +1,7 @@
 /** The object an answer holds, whatever it was encoded as. */
 import { decodeObject as decodeProtobuf } from '#machinery/codec/protobuf.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import type { ApiResponse } from '../http.ts';
+import type { ApiResponse } from '../http/request.ts';
 import { yaml } from '#machinery/yaml-package.ts';
 
 /** undefined for streams and for what is no object. */

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { isStatusError } from '#machinery/errors.ts';
-import { FakeInternal } from '../authz/fake-internal.ts';
-import type { ApiRequest } from '../http.ts';
+import { FakeInternal } from '../authz/testing/loopback-client.ts';
+import type { ApiRequest } from '../http/request.ts';
 import {
   createAuthentication,
   DEFAULT_ISSUER,

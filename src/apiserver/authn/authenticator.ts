@@ -3,7 +3,7 @@
  * issuing service account tokens and reviewing tokens. Implementations live beside it; after upstream's authenticator.Request.
  */
 import type { UserInfo } from '#machinery/object.ts';
-import type { ApiRequest } from '../http.ts';
+import type { ApiRequest } from '../http/request.ts';
 
 export interface Authenticated {
   readonly user: UserInfo;

@@ -1,6 +1,6 @@
 /** Bootstrap tokens: 'id.secret', kept in Secrets kube-system/bootstrap-token-ID, with which a machine joins. After upstream's bootstrap token authenticator. */
 import { timingSafeEqual } from 'node:crypto';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import type { Authenticated } from './authenticator.ts';
 import type { TokenAuthenticator } from './token.ts';
 

@@ -1,6 +1,6 @@
 /** Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), and by the headers of an authenticating proxy that shows one of its own. */
 import type { UserInfo } from '#machinery/object.ts';
-import type { ApiRequest } from '../http.ts';
+import type { ApiRequest } from '../http/request.ts';
 import type { Authenticated, Authenticator } from './authenticator.ts';
 import { CREDENTIAL_ID } from './service-account.ts';
 

@@ -3,7 +3,7 @@
  * upstream's legacy token tracking controller.
  */
 import { isStatusError } from '#machinery/errors.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 
 const CONFIG_MAPS = { group: '', resource: 'configmaps' };
 const NAME = { namespace: 'kube-system', name: 'kube-apiserver-legacy-service-account-token-tracking' };

@@ -5,7 +5,7 @@
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { RequestContext } from '../context.ts';
-import type { ApiResponse } from '../http.ts';
+import type { ApiResponse } from '../http/request.ts';
 import type { Authenticator } from './authenticator.ts';
 import { BasicAuthenticator } from './basic/basic-authenticator.ts';
 import { PasswordFile } from './basic/password-file.ts';

@@ -7,7 +7,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { KubeObject } from '#machinery/object.ts';
 import { parseJwt, verifyJwt, type Claims } from '#stdx/jwt.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import type { Authenticated } from './authenticator.ts';
 import type { ServiceAccountKeys } from './service-account-keys.ts';
 import type { ServiceAccountMetrics } from './service-account-metrics.ts';

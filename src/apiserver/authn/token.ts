@@ -4,7 +4,7 @@
  */
 import { statusErrors } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type { ApiRequest } from '../http.ts';
+import type { ApiRequest } from '../http/request.ts';
 import type { Authenticated, Authenticator } from './authenticator.ts';
 
 /** Longer ones are refused unread: no issuer makes them, and every check costs time in proportion. */

@@ -5,7 +5,7 @@
  */
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import { RBAC_GROUP, ruleKey, sameRules, type PolicyRule, type RoleObject } from './rbac-rules.ts';
 
 const CLUSTER_ROLES = { group: RBAC_GROUP, resource: 'clusterroles' } as const;

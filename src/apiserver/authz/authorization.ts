@@ -11,7 +11,7 @@
 import type { UserInfo } from '#machinery/object.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import { AbacAuthorizer, readAbacFile } from './abac.ts';
 import { keepAggregated } from './aggregation.ts';

@@ -7,7 +7,7 @@
  */
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import type { GroupResource, InternalApi } from '../internal.ts';
+import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
 import { aggregateRules } from './aggregation.ts';
 import * as facts from './bootstrap-policy-data.ts';
 import {

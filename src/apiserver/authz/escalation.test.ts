@@ -4,7 +4,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { createAuthorization } from './authorization.ts';
 import { checkBindingWrite, checkRoleWrite, type EscalationContext } from './escalation.ts';
-import { FakeInternal } from './fake-internal.ts';
+import { FakeInternal } from './testing/loopback-client.ts';
 import { RBAC_GROUP, type PolicyRule } from './rbac-rules.ts';
 
 function contextFor(user: UserInfo, rules: PolicyRule[]): EscalationContext {

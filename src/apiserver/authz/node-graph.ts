@@ -3,7 +3,7 @@
  * graph, stored flat as one counted set of references per node.
  */
 import type { KubeObject } from '#machinery/object.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 
 export type VertexKind =
   | 'secret'

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { UserInfo } from '#machinery/object.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
 import { createAuthorization } from './authorization.ts';
-import { FakeInternal } from './fake-internal.ts';
+import { FakeInternal } from './testing/loopback-client.ts';
 
 const NODE: UserInfo = { name: 'system:node:n1', groups: ['system:nodes', 'system:authenticated'] };
 const PODS = { group: '', resource: 'pods' };

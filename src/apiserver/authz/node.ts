@@ -3,7 +3,7 @@
  * reach; what is not tied to a node follows the rules of role system:node. After upstream's plugin/pkg/auth/authorizer/node.
  */
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, UserRules } from './authorizer.ts';
 import { nodeRules } from './bootstrap-policy.ts';
 import { vertexKey, type NodeGraph, type VertexKind } from './node-graph.ts';

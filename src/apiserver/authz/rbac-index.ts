@@ -3,7 +3,7 @@
  * role → a table from 'group/resource' to rules. Kept live by the watches of InternalApi; pure data otherwise.
  */
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import type { InternalApi, InternalWatchHandler } from '../internal.ts';
+import type { InternalApi, InternalWatchHandler } from '../registry/loopback-client.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
 import {
   pathMatches,

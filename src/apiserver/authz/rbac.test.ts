@@ -4,7 +4,7 @@ import type { UserInfo } from '#machinery/object.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
 import { createAuthorization } from './authorization.ts';
 import { bootstrapPolicy, defaultPolicy } from './bootstrap-policy.ts';
-import { FakeInternal } from './fake-internal.ts';
+import { FakeInternal } from './testing/loopback-client.ts';
 import { forbiddenError } from './forbidden.ts';
 import { RbacAuthorizer } from './rbac.ts';
 import { RbacIndex } from './rbac-index.ts';

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { ApiRequest } from '../http.ts';
+import type { ApiRequest } from '../http/request.ts';
 import { createLogger } from '#stdx/log.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { auditSettings } from '#cmd/apiserver-flags/audit.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createAuthorization } from './authorization.ts';
 import { bootstrapPolicy } from './bootstrap-policy.ts';
-import { FakeInternal } from './fake-internal.ts';
+import { FakeInternal } from './testing/loopback-client.ts';
 import {
   reviewLocalSubjectAccess,
   reviewSelfSubjectAccess,

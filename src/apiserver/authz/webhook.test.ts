@@ -6,11 +6,11 @@ import { afterEach, beforeEach, describe, test } from 'node:test';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
-import { startTestServer, type TestServer } from '../test-server.ts';
+import { startTestServer, type TestServer } from '../testing/server.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import { createAuthorization, type Authorization } from './authorization.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
-import { FakeInternal } from './fake-internal.ts';
+import { FakeInternal } from './testing/loopback-client.ts';
 import { AuthorizationMetrics } from './metrics.ts';
 import { WebhookAuthorizer, type WebhookOptions } from './webhook.ts';
 

@@ -15,7 +15,7 @@ import type { Store } from '#storage/store.ts';
 import { keptStore } from '#testing/kept-store.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createEncryption } from './encryption.ts';
-import { TestKmsPlugin } from './test-kms-plugin.ts';
+import { TestKmsPlugin } from './testing/kms-plugin.ts';
 
 const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
 const MARK = 'plain-text-that-nobody-may-read';

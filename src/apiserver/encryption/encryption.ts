@@ -9,7 +9,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 import type { Store } from '#storage/store.ts';
-import type { HealthCheck } from '../discovery/health.ts';
+import type { HealthCheck } from '../nonresource/health.ts';
 import {
   EncryptionConfigurationError,
   groupResourceOf,

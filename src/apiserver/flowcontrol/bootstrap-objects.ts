@@ -8,7 +8,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { deepClone, deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { MANDATORY_FLOW_SCHEMAS, MANDATORY_PRIORITY_LEVELS } from '#resources/flowcontrol/mandatory.ts';
-import type { GroupResource, InternalApi } from '../internal.ts';
+import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
 import { FLOW_SCHEMAS, GROUP, PRIORITY_LEVELS } from './configuration.ts';
 
 export const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';

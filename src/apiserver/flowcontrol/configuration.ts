@@ -4,7 +4,7 @@
  */
 import type { FlowSchema, PriorityLevelConfiguration } from '#api/types.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import type { RequestInfo } from '../request-info.ts';
+import type { RequestInfo } from '../http/request-info.ts';
 
 export const GROUP = 'flowcontrol.apiserver.k8s.io';
 export const FLOW_SCHEMAS = { group: GROUP, resource: 'flowschemas' } as const;

@@ -1,8 +1,8 @@
 /** /debug/api_priority_and_fairness/dump_{priority_levels,queues,requests}: what runs and waits, in upstream's columns. */
 import type { Clock } from '#stdx/clock.ts';
 import type { RequestContext } from '../context.ts';
-import type { ApiResponse } from '../http.ts';
-import { textResponse } from '../respond.ts';
+import type { ApiResponse } from '../http/request.ts';
+import { textResponse } from '../http/response.ts';
 import type { FlowController } from './flow-controller.ts';
 import { workOf, type Ticket } from './queue-set.ts';
 

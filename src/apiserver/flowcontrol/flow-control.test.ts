@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import { startTestServer, type TestServer } from '../test-server.ts';
+import { startTestServer, type TestServer } from '../testing/server.ts';
 import { bootstrapFlowObjects } from './bootstrap-objects.ts';
 
 const FLOW = '/apis/flowcontrol.apiserver.k8s.io/v1';

@@ -2,11 +2,11 @@
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import type { Catalogue } from '../catalogue.ts';
+import type { Catalogue } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
-import type { ApiResponse } from '../http.ts';
-import type { InternalApi } from '../internal.ts';
-import type { Metrics } from '../metrics.ts';
+import type { ApiResponse } from '../http/request.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import type { Metrics } from '../nonresource/metrics.ts';
 import { ensureFlowObjects } from './bootstrap-objects.ts';
 import { FLOW_SCHEMAS, PRIORITY_LEVELS } from './configuration.ts';
 import { DEBUG_PREFIX, flowDebugPage } from './debug.ts';

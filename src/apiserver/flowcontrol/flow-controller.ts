@@ -11,11 +11,11 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
-import type { ResourceCache } from '../cache/resource-cache.ts';
+import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { RequestContext } from '../context.ts';
-import type { InternalApi } from '../internal.ts';
-import type { Metrics } from '../metrics.ts';
-import type { RequestInfo } from '../request-info.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import type { Metrics } from '../nonresource/metrics.ts';
+import type { RequestInfo } from '../http/request-info.ts';
 import { bootstrapFlowObjects } from './bootstrap-objects.ts';
 import { divideSeats } from './borrowing.ts';
 import {

@@ -1,6 +1,6 @@
 /** The plain limits of --enable-priority-and-fairness=false: so many reading and so many writing requests at a time, nobody waits. */
 import type { RequestContext } from '../context.ts';
-import type { Metrics } from '../metrics.ts';
+import type { Metrics } from '../nonresource/metrics.ts';
 import { isLongRunning, isMutating, tooManyRequests, type RequestLimiter } from './limiter.ts';
 
 /** 0 = no limit. */

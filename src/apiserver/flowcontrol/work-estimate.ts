@@ -3,8 +3,8 @@
  * After upstream's util/flowcontrol/request (list by object size, as is the default since 1.34).
  */
 import type { Clock } from '#stdx/clock.ts';
-import type { ResourceCache } from '../cache/resource-cache.ts';
-import { isTrue, type RequestInfo } from '../request-info.ts';
+import type { ResourceCache } from '../watchcache/resource-cache.ts';
+import { isTrue, type RequestInfo } from '../http/request-info.ts';
 import type { FlowStats, Work } from './queue-set.ts';
 
 const ONE_SEAT: Work = { seats: 1, finalSeats: 0, extraMs: 0 };

@@ -4,7 +4,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import type { WebhookClientConfig } from '#api/types.ts';
 import { startWebhookPeer, type WebhookPeer } from '#testing/webhook-peer.ts';
-import { FakeInternal } from '../authz/fake-internal.ts';
+import { FakeInternal } from '../authz/testing/loopback-client.ts';
 import { callClientConfig, ClientConfigError } from './client-config.ts';
 
 const SERVICES = { group: '', resource: 'services' };

@@ -7,9 +7,9 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { isJsonObject } from '#machinery/json.ts';
 import type { EndpointSlice, Service, WebhookClientConfig } from '#api/types.ts';
-import type { InternalApi } from '../internal.ts';
-import { describe } from '../streams/errors.ts';
-import { isProxyable, isSimulatedNode } from '../streams/locations.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import { describe } from '../handlers/connect/errors.ts';
+import { isProxyable, isSimulatedNode } from '../handlers/connect/locations.ts';
 
 export interface ClientConfigCall {
   readonly internal: InternalApi;

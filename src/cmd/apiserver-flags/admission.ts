@@ -1,6 +1,6 @@
 /** Flags of admission, with upstream's names, turned into settings. The configuration file is read here: what is wrong in it ends the start. */
 import { createRequire } from 'node:module';
-import { createAdmission, type AdmissionOptions } from '#apiserver/admission/admission.ts';
+import { createAdmission, type AdmissionOptions } from '#apiserver/admission/list.ts';
 import type { AdmissionPlugin } from '#apiserver/admission/plugin.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { errorMessage } from '#stdx/log.ts';

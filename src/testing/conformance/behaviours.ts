@@ -22,7 +22,7 @@ const REAL: Proof = { kind: 'here', real: true };
 
 const elsewhere = (file: string): Proof => ({ kind: 'elsewhere', file });
 const WEBHOOKS = elsewhere('src/apiserver/admission/webhooks/conformance.test.ts');
-const OPENAPI = elsewhere('src/apiserver/discovery/conformance.test.ts');
+const OPENAPI = elsewhere('src/apiserver/nonresource/discovery-conformance.test.ts');
 const CONVERSION = elsewhere('src/apiserver/apiextensions/foreign.test.ts');
 /** With an extension server of ours in place of the sample. */
 const AGGREGATION = elsewhere('src/apiserver/aggregation/aggregation.test.ts');

@@ -5,7 +5,7 @@ import { parseGoDuration } from '#machinery/go-duration.ts';
 import { parseJson } from '#machinery/json.ts';
 import { parseYaml } from '#machinery/yaml.ts';
 import { encodeCbor } from '#machinery/codec/cbor.ts';
-import { startTestServer, type TestResponse, type TestServer } from '#apiserver/test-server.ts';
+import { startTestServer, type TestResponse, type TestServer } from '#apiserver/testing/server.ts';
 import { fuzz } from './fuzzer.ts';
 import { seedOf } from './seeds.ts';
 import { RESOURCES } from '#resources/registry.ts';

@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { composeApiServer, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
-import type { ResponseSink } from '#apiserver/http.ts';
+import type { ResponseSink } from '#apiserver/http/request.ts';
 import { realClock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { RESOURCES } from '#resources/registry.ts';

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import type { KubeObject } from '#machinery/object.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { applyJsonPatch, InapplicableError } from '#machinery/patch/json-patch.ts';
-import { startTestServer, type TestServer } from '#apiserver/test-server.ts';
+import { startTestServer, type TestServer } from '#apiserver/testing/server.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
 import { below, pick } from './random-values.ts';

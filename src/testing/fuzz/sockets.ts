@@ -1,8 +1,8 @@
 /** The same requests as a foreign client sends them: HTTP/2 by Node's client, and HTTP/1.1 written by hand, over TLS to a listener on loopback. */
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { connect as connectTls } from 'node:tls';
-import { createTlsCarrier } from '#apiserver/carriers/tls.ts';
-import type { ApiHandler } from '#apiserver/http.ts';
+import { createTlsCarrier } from '#apiserver/http/listener.ts';
+import type { ApiHandler } from '#apiserver/http/request.ts';
 import type { Pki } from '#deploy/pki/pki.ts';
 import { silentLogger } from '#stdx/log.ts';
 import type { FuzzRequest } from './requests.ts';

@@ -1,6 +1,6 @@
 /** Counts of policies' decisions and how long they took, under upstream's names. */
 
-import type { Metrics } from '../../metrics.ts';
+import type { Metrics } from '../../nonresource/metrics.ts';
 import type { ConditionsOutcome } from '../expressions.ts';
 import { webhookMetricsOf } from '../webhooks/metrics.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { AuthorizationAttributes } from '../../authz/authorizer.ts';
-import { startTestServer, type TestResponse, type TestServer } from '../../test-server.ts';
+import { startTestServer, type TestResponse, type TestServer } from '../../testing/server.ts';
 import type { AdmissionPlugin } from '../plugin.ts';
 import { mutatingAdmissionPolicy } from './mutating.ts';
 import { validatingAdmissionPolicy } from './validating.ts';

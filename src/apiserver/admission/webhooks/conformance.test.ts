@@ -1,7 +1,7 @@
 /** The behaviours of Kubernetes 1.36 conformance whose title has AdmissionWebhook, each under its own title. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import type { TestResponse } from '../../test-server.ts';
+import type { TestResponse } from '../../testing/server.ts';
 import {
   ADMISSION,
   CONFIGMAPS,

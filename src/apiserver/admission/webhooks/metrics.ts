@@ -1,5 +1,5 @@
 /** Figures of admission webhooks, under upstream's names. Nothing is rendered before the first call. */
-import type { Metrics } from '../../metrics.ts';
+import type { Metrics } from '../../nonresource/metrics.ts';
 
 const BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 25];
 const MAX_CODE = 600;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
 import type { AuditSink } from '../../audit/audit-sink.ts';
-import { startTestServer, type TestResponse, type TestServer } from '../../test-server.ts';
+import { startTestServer, type TestResponse, type TestServer } from '../../testing/server.ts';
 import { mutatingAdmissionWebhook } from './mutating.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
 

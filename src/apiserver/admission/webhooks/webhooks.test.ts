@@ -4,8 +4,8 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
 import { createAuthorization, type Authorization } from '../../authz/authorization.ts';
-import { startTestServer, type TestResponse } from '../../test-server.ts';
-import { createAdmission } from '../admission.ts';
+import { startTestServer, type TestResponse } from '../../testing/server.ts';
+import { createAdmission } from '../list.ts';
 import {
   ADMISSION,
   CONFIGMAPS,

@@ -9,7 +9,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { statusErrors } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { Lru } from '#stdx/lru.ts';
-import type { ApiRequest } from '../../http.ts';
+import type { ApiRequest } from '../../http/request.ts';
 import type { Authenticated, Authenticator } from '../authenticator.ts';
 import { GateFull } from './gate.ts';
 import { Lockout } from './lockout.ts';

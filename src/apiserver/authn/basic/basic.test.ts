@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { isStatusError } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
-import type { ApiRequest } from '../../http.ts';
+import type { ApiRequest } from '../../http/request.ts';
 import type { Authenticated } from '../authenticator.ts';
 import { BasicAuthenticator } from './basic-authenticator.ts';
 import { Gate } from './gate.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isStatusError } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
-import type { ApiRequest } from '../../http.ts';
+import type { ApiRequest } from '../../http/request.ts';
 import { BackendUnavailable } from '../basic/password-backend.ts';
 import type { Accepted } from './gssapi.ts';
 import { NegotiateAuthenticator, type NegotiateOptions } from './negotiate.ts';

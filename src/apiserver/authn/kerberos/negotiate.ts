@@ -9,7 +9,7 @@ import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
-import type { ApiRequest } from '../../http.ts';
+import type { ApiRequest } from '../../http/request.ts';
 import type { Authenticated, Authenticator } from '../authenticator.ts';
 import { Gate, GateFull } from '../basic/gate.ts';
 import { BackendUnavailable } from '../basic/password-backend.ts';

@@ -10,8 +10,8 @@
 import { statusErrors, fieldErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJsonBytes, type JsonObject } from '#machinery/json.ts';
 import type { RequestContext } from '../../context.ts';
-import type { ApiResponse } from '../../http.ts';
-import { jsonResponse } from '../../respond.ts';
+import type { ApiResponse } from '../../http/request.ts';
+import { jsonResponse } from '../../http/response.ts';
 import type { SessionTokens } from './session-tokens.ts';
 
 export const LOGIN_PATH = '/capstan/login';

@@ -1,0 +1,126 @@
+/**
+ * Which API servers there are: each holds a Lease in kube-system, named after the machine and its address, and those that were not renewed for
+ * as long as they last are taken away, by whichever server is left. After upstream's APIServerIdentity. Nothing depends on how often it is
+ * renewed but that, so an idle server writes it seldom: six times in its life, where upstream does every ten seconds.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { formatMicroTime, timeMs } from '#machinery/time.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+
+const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
+const NAMESPACE = 'kube-system';
+const IDENTITY_LABEL = 'apiserver.kubernetes.io/identity',
+  IDENTITY = 'kube-apiserver';
+const DURATION_SECONDS = 3600;
+const RENEW_MS = 600_000;
+
+interface Lease extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    renewTime?: string;
+    [field: string]: unknown;
+  };
+}
+
+export interface IdentityLeaseOptions {
+  readonly internal: InternalApi;
+  /** Tells servers of one machine apart. */
+  readonly address: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class IdentityLease {
+  readonly #options: IdentityLeaseOptions;
+  readonly #host = hostname();
+  readonly #name: string;
+  readonly #holder: string;
+  #timer: Timer | undefined;
+  #stopped = false;
+
+  constructor(options: IdentityLeaseOptions) {
+    this.#options = options;
+    this.#name = `apiserver-${base32(createHash('sha256').update(`${this.#host} ${options.address}`).digest().subarray(0, 16))}`;
+    this.#holder = `${this.#name}_${randomUUID()}`;
+  }
+
+  /** Holds the lease from now on. Rejects when it cannot be had at all. */
+  async start(): Promise<void> {
+    await this.#renew();
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    this.#timer = this.#options.clock.after(RENEW_MS, () => {
+      this.#renew()
+        .then(() => this.#removeExpired())
+        .catch((error: unknown) =>
+          this.#options.log.warn('the lease of this API server was not renewed, trying again', {
+            lease: this.#name,
+            error: errorMessage(error),
+          }),
+        )
+        .finally(() => this.#schedule());
+    });
+  }
+
+  async #renew(): Promise<void> {
+    const { internal, clock } = this.#options;
+    const metadata = {
+      name: this.#name,
+      namespace: NAMESPACE,
+      labels: { [IDENTITY_LABEL]: IDENTITY, 'kubernetes.io/hostname': this.#host },
+    };
+    const spec = {
+      holderIdentity: this.#holder,
+      leaseDurationSeconds: DURATION_SECONDS,
+      renewTime: formatMicroTime(clock.now()),
+    };
+    if (!internal.get(LEASES, metadata))
+      return void (await internal.create(LEASES, {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata,
+        spec,
+      }));
+    await internal.modify(LEASES, metadata, (lease) => {
+      lease['spec'] = spec;
+      lease.metadata!.labels = { ...lease.metadata!.labels, ...metadata.labels };
+    });
+  }
+
+  async #removeExpired(): Promise<void> {
+    const { internal, clock } = this.#options;
+    for (const { metadata, spec } of internal.list(LEASES, { namespace: NAMESPACE }) as Lease[]) {
+      const endMs = (timeMs(spec?.renewTime) ?? 0) + (spec?.leaseDurationSeconds ?? 0) * 1000;
+      if (metadata?.labels?.[IDENTITY_LABEL] !== IDENTITY || endMs > clock.now()) continue;
+      await internal
+        .delete(LEASES, { name: metadata.name!, namespace: NAMESPACE })
+        .catch((error: unknown) => {
+          if (!isStatusError(error, 'NotFound')) throw error;
+        });
+    }
+  }
+}
+
+const DIGITS = 'abcdefghijklmnopqrstuvwxyz234567';
+
+/** RFC 4648 in lower case, without padding. */
+function base32(bytes: Buffer): string {
+  const bits = Array.from(bytes, (byte) => byte.toString(2).padStart(8, '0')).join('');
+  return (bits.match(/.{1,5}/g) ?? [])
+    .map((five) => DIGITS[Number.parseInt(five.padEnd(5, '0'), 2)]!)
+    .join('');
+}

@@ -1,0 +1,254 @@
+/** From a resource request to its verb: which endpoint, is the verb served, which function. */
+import type { Duplex } from 'node:stream';
+import { statusErrors } from '#machinery/errors.ts';
+import { CONNECTED, type ConnectCall } from './connect/connect.ts';
+import { admitConnect } from './connect/connect-options.ts';
+import { demandCreateForStream } from '../authz/stream-permission.ts';
+import type { Endpoint } from '../registry/endpoints.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import type { ApiResponse } from '../http/request.ts';
+import { Objects, type StoredEndpoint } from '../registry/store.ts';
+import { VIRTUAL } from '../registry/reviews.ts';
+import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
+import { pageNotFound } from '../http/response.ts';
+import { get } from './get.ts';
+import { valuesOf } from './options.ts';
+import { list } from './list.ts';
+import { patch } from './patch.ts';
+import { getScale, updateScale } from './scale.ts';
+import { SUBRESOURCES } from './subresources.ts';
+import { watch } from './watch.ts';
+import { create, remove, removeCollection, update, type WriteCall } from './write.ts';
+
+type Answer = ApiResponse | Promise<ApiResponse>;
+
+const objectsOf = new WeakMap<ServerCore, Objects>();
+
+export function objectsFor(core: ServerCore): Objects {
+  let objects = objectsOf.get(core);
+  if (!objects) objectsOf.set(core, (objects = new Objects(core)));
+  return objects;
+}
+
+export function handleResource(context: RequestContext, core: ServerCore): Answer {
+  const { info } = context;
+  const endpoint = core.catalogue.find(info.group, info.version, info.resource);
+  if (!endpoint) {
+    if (!core.catalogue.servesGroup(info.group)) return pageNotFound();
+    throw statusErrors.pathNotFound();
+  }
+  demandServedPrefix(context);
+  const { deprecation } = endpoint;
+  if (
+    deprecation !== undefined &&
+    (info.subresource === '' || endpoint.served.subresources.has(info.subresource))
+  ) {
+    context.warnings.push(deprecation);
+    core.metrics.deprecatedApi(info);
+  }
+  if (info.subresource !== '') return handleSubresource(endpoint, context, core);
+  demandRoutedMethod(context);
+  // Of what can only be created nothing has a path.
+  if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create'))
+    throw statusErrors.pathNotFound();
+  if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
+  demandRepresentation(endpoint, context);
+  const { namespaced } = endpoint.resource;
+  const namespace = namespaced ? info.namespace : '';
+  if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces')
+    throw statusErrors.pathNotFound();
+  if (endpoint.resource.virtual) return VIRTUAL.handle(endpoint, context, core);
+  const stored = endpoint as StoredEndpoint;
+  const acrossNamespaces = namespaced && namespace === '';
+  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch')
+    throw statusErrors.pathMethodNotAllowed();
+  const target = { namespace, name: info.name };
+  switch (info.verb) {
+    case 'get':
+      return get(stored, { context, core, target });
+    case 'list':
+      return list(stored, { context, core, namespace });
+    case 'watch':
+      return watch(stored, {
+        context,
+        core,
+        namespace,
+        ...(isNamedWatch(context) ? { name: info.name } : {}),
+      });
+    case 'create':
+      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === ''))
+        throw statusErrors.pathMethodNotAllowed();
+      return create(stored, call(context, core, target));
+    case 'update':
+    case 'patch':
+      if (info.name === '') throw statusErrors.pathMethodNotAllowed();
+      return info.verb === 'update'
+        ? update(stored, call(context, core, target))
+        : patch(stored, call(context, core, target));
+    case 'delete':
+      return remove(stored, call(context, core, target));
+    case 'deletecollection':
+      return removeCollection(stored, call(context, core, target));
+    default:
+      throw statusErrors.pathMethodNotAllowed();
+  }
+}
+
+const PROXIED_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/** HEAD is a get to those who authorize, but no route has it. */
+function demandRoutedMethod({ request }: RequestContext): void {
+  if (request.method === 'HEAD') throw statusErrors.pathMethodNotAllowed();
+}
+
+const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
+/** Of collections, which can be watched. */
+const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STREAM_TYPES];
+
+/** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
+function demandRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
+  if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
+  const isWatchable =
+    (!resource.virtual || info.resource === 'componentstatuses') &&
+    (info.verb === 'list' || info.verb === 'watch');
+  throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
+}
+
+function call(context: RequestContext, core: ServerCore, target: WriteCall['target']): WriteCall {
+  return { context, core, objects: objectsFor(core), target };
+}
+
+/** /watch/…/name: the name is in the path, where it was authorized by; selectors only narrow it further. */
+function isNamedWatch({ info }: RequestContext): boolean {
+  return info.verbInPath && info.name !== '';
+}
+
+/** The oldest form of a path, with the verb in it, is served for watches only: other subresources and methods must not be reached by the right to watch. */
+function demandServedPrefix({ info, request }: RequestContext): void {
+  if (!info.verbInPath) return;
+  if (info.verb !== 'watch' || info.subresource !== '') throw statusErrors.pathNotFound();
+  if (request.method !== 'GET' && request.method !== 'HEAD') throw statusErrors.pathMethodNotAllowed();
+}
+
+function handleSubresource(endpoint: Endpoint, context: RequestContext, core: ServerCore): Answer {
+  const { info } = context;
+  const { subresource, verb } = info;
+  const served = endpoint.served.subresources.get(subresource);
+  if (!endpoint.isBuiltin) demandCustomSubresource(endpoint, context);
+  if (
+    !served ||
+    (endpoint.resource.namespaced && info.namespace === '') ||
+    (info.rest !== '' && subresource !== 'proxy')
+  )
+    throw statusErrors.pathNotFound();
+  const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
+  const stored = endpoint as StoredEndpoint;
+  const pair = `${info.resource}/${subresource}`;
+  if (info.group === '' && CONNECTED.has(pair)) {
+    if (subresource === 'proxy' && !PROXIED_METHODS.has(context.request.method))
+      throw statusErrors.pathMethodNotAllowed();
+    if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log'))
+      throw statusErrors.pathMethodNotAllowed();
+    return connect(context, core, endpoint);
+  }
+  demandRoutedMethod(context);
+  if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
+  demandRepresentation(endpoint, context);
+  const special = SUBRESOURCES[`${info.group}/${pair}`];
+  if (special && (verb === 'create' || special.verbs?.includes(verb)))
+    return special.run(stored, call(context, core, target));
+  if (subresource === 'scale') {
+    if (!endpoint.resource.scale) throw statusErrors.pathNotFound();
+    return verb === 'get'
+      ? getScale(stored, call(context, core, target))
+      : updateScale(stored, call(context, core, target), verb as 'update' | 'patch');
+  }
+  switch (verb) {
+    case 'get':
+      return get(stored, { context, core, target });
+    case 'update':
+      return update(stored, call(context, core, target), { subresource });
+    case 'patch':
+      return patch(stored, call(context, core, target), { subresource });
+    default:
+      throw statusErrors.pathMethodNotAllowed();
+  }
+}
+
+/** Custom resources have no routes of their own: what they do not serve is absent, or not done. */
+function demandCustomSubresource({ served, groupResource }: Endpoint, { info }: RequestContext): void {
+  const found = served.subresources.get(info.subresource);
+  if (!found) throw statusErrors.notFound({ ...groupResource, name: info.name });
+  if (!found.verbs.includes(info.verb)) throw statusErrors.methodNotAllowed(groupResource, info.verb);
+}
+
+// -------------------------------------------------------------------------------------------------------------- connect
+
+function connectCall(
+  { request, info, user }: RequestContext,
+  core: ServerCore,
+  endpoint: Endpoint,
+): ConnectCall {
+  // Nodes and services may be named with scheme and port: 'https:web:443'.
+  const isPlain = info.resource === 'pods' ? !info.name.includes(':') : !info.name.includes(':');
+  const object = isPlain
+    ? core.internal.get(
+        { group: info.group, resource: info.resource },
+        { name: info.name, namespace: endpoint.resource.namespaced ? info.namespace : '' },
+      )
+    : undefined;
+  if (isPlain && !object) throw statusErrors.notFound({ ...endpoint.groupResource, name: info.name });
+  return { request, info, user, object, internal: core.internal };
+}
+
+/** What is done in containers and behind proxies cannot be tried without being done. */
+function demandNoDryRun({ request }: RequestContext): void {
+  if (valuesOf(request.query, 'dryRun').length > 0) throw statusErrors.badRequest('dryRun is not supported');
+}
+
+async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
+  if (context.info.subresource !== 'log') demandNoDryRun(context);
+  await demandCreateForStream(context, core);
+  const connected = connectCall(context, core, endpoint);
+  if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
+  if (!core.connect)
+    throw statusErrors.unavailable(
+      `${context.info.resource}/${context.info.subresource} is not available: this server has no way to nodes`,
+    );
+  return core.connect.request(connected);
+}
+
+/** The last stage of an upgrade request. */
+export async function upgradeResource(
+  context: RequestContext,
+  { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer },
+): Promise<void> {
+  const { info } = context;
+  demandServedPrefix(context);
+  if (
+    info.isResourceRequest &&
+    info.verb === 'watch' &&
+    context.request.headers['upgrade']?.toLowerCase() === 'websocket'
+  ) {
+    // Only now: it would hold up the start.
+    const { watchOverWebSocket } = await import('./connect/watch-socket.ts');
+    return watchOverWebSocket(await handleResource(context, core), {
+      request: context.request,
+      client: { socket, head },
+    });
+  }
+  const endpoint = info.isResourceRequest
+    ? core.catalogue.find(info.group, info.version, info.resource)
+    : undefined;
+  if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`))
+    throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
+  demandNoDryRun(context);
+  await demandCreateForStream(context, core);
+  const connected = connectCall(context, core, endpoint);
+  if (info.subresource !== 'log') await admitConnect(context, core, endpoint);
+  if (!core.connect)
+    throw statusErrors.unavailable(
+      `${info.resource}/${info.subresource} is not available: this server has no way to nodes`,
+    );
+  await core.connect.upgrade(connected, { socket, head });
+}

@@ -1,0 +1,891 @@
+/**
+ * One client's HTTP/2 connection (RFC 9113), the serving side: frames in, requests to the handler, answers out. Written for the short answers
+ * an API server gives: headers and body of one leave in one write. No push, no priorities, no extensions.
+ *
+ *   preface ─► SETTINGS both ways ─► streams … ─► GOAWAY (shutdown, idle, or the client's fault) ─► last stream ends ─► closed
+ *
+ * Bounds: streams at once (answers that were given up count until their handler is done), bytes of a header block, frames that ask for an
+ * answer or do nothing (MAX_CHEAP_FRAMES), resets and faults (MAX_RESETS), the times of Http2Patience. Whoever passes one is sent away with GOAWAY
+ * or cut off. From who does not read what is written (PAUSE_BYTES), nothing more is read.
+ */
+import type { Socket } from 'node:net';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { lengthOf, type ApiHandler, type ApiResponse, type ResponseSink } from '../request.ts';
+import { closedSink } from '../closed-sink.ts';
+import type { Peer } from '../peer.ts';
+import {
+  ConnectionError,
+  DEFAULT_FRAME_BYTES,
+  DEFAULT_WINDOW_BYTES,
+  ErrorCode,
+  Flag,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  goawayFrame,
+  MAX_WINDOW_BYTES,
+  pingAck,
+  PREFACE,
+  resetFrame,
+  Setting,
+  SETTINGS_ACK,
+  settingsFrame,
+  windowUpdateFrame,
+  writeFrameHeader,
+} from './frames.ts';
+import { encodeHeaders, HeaderDecoder } from './hpack.ts';
+import { RequestHeaders } from './request-headers.ts';
+import { Http2Stream, type StreamOutput } from './stream.ts';
+
+export interface Http2Options {
+  readonly handler: ApiHandler;
+  readonly peer: Peer;
+  readonly log: Logger;
+  readonly maxConcurrentStreams: number;
+  readonly maxHeaderBytes: number;
+  /** A connection without any stream for so long is closed, whatever it pings. */
+  readonly idleMs: number;
+  readonly patience?: Partial<Http2Patience>;
+}
+
+/** How long a client may take. */
+export interface Http2Patience {
+  /** From the connection to its preface and SETTINGS. */
+  readonly startMs: number;
+  /** From the first byte of a frame to its last; of a header block to its end. */
+  readonly frameMs: number;
+  /** Without taking any byte of an answer that is whole. */
+  readonly stallMs: number;
+  /** To close its side, after we have closed ours. */
+  readonly lingerMs: number;
+}
+
+/** After its answer, the rest of a request may come for so long (as much as its window has room for). */
+const UNWANTED_REST_MS = 250;
+const PATIENCE: Http2Patience = { startMs: 10_000, frameMs: 30_000, stallMs: 120_000, lingerMs: 5000 };
+
+/** Bodies up to this many bytes of a request, and of all a client's requests, are taken before the client must wait. */
+const STREAM_WINDOW_BYTES = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+/** More than this is not handed to the socket before it has got rid of some. */
+const SOCKET_HIGH_BYTES = 1024 * 1024;
+/** Of what is not written by turns: answers to frames, resets, headers. */
+const PAUSE_BYTES = 2 * SOCKET_HIGH_BYTES;
+/** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
+const TURN_BYTES = 512 * 1024;
+/** Bodies are laid out in buffers of this size, which are used again: new ones for every long list would keep the garbage collector busy. */
+const CHUNK_BYTES = 256 * 1024;
+const MAX_FREE_CHUNKS = 16;
+/** Less is copied out of a chunk: until it is sent, it would hold the whole of it. */
+const COPIED_BYTES = 64 * 1024;
+const freeChunks: Buffer[] = [];
+const MAX_CONTINUATIONS = 64;
+/** In one SETTINGS frame, as Go's server bounds them. */
+const MAX_SETTINGS = 100;
+/** Frames that only cost us something: per second in the long run, and at once. */
+const CHEAP_FRAMES_PER_SECOND = 100,
+  MAX_CHEAP_FRAMES = 10_000;
+/** Clients give a stream's window and the connection's back in pieces of at least about this size, or once for a DATA frame. */
+const LEAST_RETURN_BYTES = 1024;
+const RESETS_PER_SECOND = 50,
+  MAX_RESETS = 1000;
+/** Streams we reset, whose late frames are not the client's fault. */
+const REMEMBERED_RESETS = 100;
+
+/** So many at once, refilled with time: for what a client may do now and then, but not all the time. */
+class Allowance {
+  #left: number;
+  #atMs = performance.now();
+  readonly #most: number;
+  readonly #perSecond: number;
+
+  constructor({ most, perSecond }: { readonly most: number; readonly perSecond: number }) {
+    this.#left = this.#most = most;
+    this.#perSecond = perSecond;
+  }
+
+  take(): boolean {
+    if (--this.#left >= 0) return true;
+    const nowMs = performance.now();
+    this.#left = Math.min(this.#most, this.#left + ((nowMs - this.#atMs) / 1000) * this.#perSecond);
+    this.#atMs = nowMs;
+    return this.#left >= 0;
+  }
+}
+
+/** What a client provokes counts with what it gives up itself. */
+const CLIENT_FAULTS: ReadonlySet<number> = new Set([
+  ErrorCode.protocolError,
+  ErrorCode.flowControlError,
+  ErrorCode.streamClosed,
+]);
+
+interface HeaderBlock {
+  readonly streamId: number;
+  readonly endStream: boolean;
+  bytes: Buffer;
+  parts: number;
+}
+
+export class Http2Connection implements StreamOutput {
+  readonly #socket: Socket;
+  readonly #options: Http2Options;
+  readonly #streams = new Map<number, Http2Stream>();
+  readonly #decoder = new HeaderDecoder();
+  readonly #requestHeaders: RequestHeaders;
+  readonly #reset = new Set<number>();
+  readonly #cheapFrames = new Allowance({ most: MAX_CHEAP_FRAMES, perSecond: CHEAP_FRAMES_PER_SECOND });
+  readonly #resets = new Allowance({ most: MAX_RESETS, perSecond: RESETS_PER_SECOND });
+  /** How many WINDOW_UPDATEs what was sent accounts for. */
+  #windowFrames = 0;
+  /** Streams with something to send, in turn. */
+  readonly #waiting = new Set<Http2Stream>();
+  #unread: Buffer | undefined;
+  #prefaceRead = false;
+  #settingsRead = false;
+  #block: HeaderBlock | undefined;
+  #lastStreamId = 0;
+  /** Handlers under way, also of streams that are gone. */
+  #running = 0;
+  #sendWindow = DEFAULT_WINDOW_BYTES;
+  #receiveWindow = CONNECTION_WINDOW_BYTES;
+  #initialSendWindow = DEFAULT_WINDOW_BYTES;
+  #goingAway = false;
+  #corked = false;
+  #paused = false;
+  readonly #patience: Http2Patience;
+  readonly #openedMs = performance.now();
+  /** Since when a frame or a header block is under way, no stream is open, our side is closed, the socket has taken nothing; 0 = not so. */
+  #partialMs = 0;
+  #idleMs = performance.now();
+  #endedMs = 0;
+  #stuckMs = 0;
+  #stuckBytes = 0;
+  #pumpScheduled = false;
+  /** A chunk is with the socket. */
+  #chunkOut = false;
+
+  constructor(socket: Socket, options: Http2Options) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#patience = { ...PATIENCE, ...options.patience };
+    this.#requestHeaders = new RequestHeaders(options.maxHeaderBytes);
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('drain', () => {
+      if (this.#paused) {
+        this.#paused = false;
+        socket.resume();
+      }
+      this.#pumpSoon();
+    });
+    socket.on('end', () => this.#end());
+    const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
+    const watchdog = setInterval(
+      () => this.#check(performance.now()),
+      Math.max(5, Math.min(options.idleMs, startMs, frameMs, stallMs, lingerMs) / 2),
+    ).unref();
+    socket.on('close', () => {
+      clearInterval(watchdog);
+      this.#lost();
+    });
+    this.#write(
+      settingsFrame([
+        [Setting.maxConcurrentStreams, options.maxConcurrentStreams],
+        [Setting.initialWindowSize, STREAM_WINDOW_BYTES],
+        [Setting.maxHeaderListSize, options.maxHeaderBytes],
+      ]),
+    );
+    this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
+  }
+
+  /** Takes no new requests; closes when those under way are answered. */
+  shutdown(): void {
+    if (this.#goingAway) return;
+    this.#goingAway = true;
+    this.#write(goawayFrame(this.#lastStreamId, ErrorCode.noError));
+    this.#endIfDone();
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- reading
+
+  #read(chunk: Buffer): void {
+    const bytes = this.#unread ? Buffer.concat([this.#unread, chunk]) : chunk;
+    this.#unread = undefined;
+    try {
+      const read = this.#readFrames(bytes);
+      const left = bytes.length - read;
+      // Few bytes must not hold the whole of what they came in.
+      if (left > 0)
+        this.#unread = left * 2 < bytes.length ? Buffer.from(bytes.subarray(read)) : bytes.subarray(read);
+      if (read > 0 && !this.#block) this.#partialMs = 0;
+      if ((left > 0 || this.#block) && this.#partialMs === 0) this.#partialMs = performance.now();
+      if (this.#socket.writableLength > PAUSE_BYTES && !this.#paused) {
+        this.#paused = true;
+        this.#socket.pause();
+      }
+    } catch (error) {
+      if (error instanceof ConnectionError) this.#fail(error);
+      else {
+        this.#options.log.error('an HTTP/2 connection failed', {
+          error: errorMessage(error),
+          ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
+        });
+        this.#fail(new ConnectionError(ErrorCode.internalError, 'internal error'));
+      }
+    }
+  }
+
+  /** Answers how many bytes were whole frames. */
+  #readFrames(bytes: Buffer): number {
+    let at = 0;
+    if (!this.#prefaceRead) {
+      const length = Math.min(bytes.length, PREFACE.length);
+      if (bytes.compare(PREFACE, 0, length, 0, length) !== 0)
+        throw new ConnectionError(ErrorCode.protocolError, 'no HTTP/2 preface');
+      if (bytes.length < PREFACE.length) return 0;
+      this.#prefaceRead = true;
+      at = PREFACE.length;
+    }
+    while (bytes.length - at >= FRAME_HEADER_BYTES) {
+      const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+      if (length > DEFAULT_FRAME_BYTES)
+        throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
+      const start = at + FRAME_HEADER_BYTES,
+        end = start + length;
+      if (end > bytes.length) break;
+      const streamId = bytes.readUInt32BE(at + 5) & 0x7fff_ffff;
+      this.#frame(bytes[at + 3]!, { flags: bytes[at + 4]!, streamId, payload: bytes.subarray(start, end) });
+      if (this.#socket.destroyed) return bytes.length;
+      at = end;
+    }
+    return at;
+  }
+
+  #frame(type: number, frame: Frame): void {
+    if (this.#block && (type !== FrameType.continuation || frame.streamId !== this.#block.streamId))
+      throw new ConnectionError(ErrorCode.protocolError, 'a header block that is interrupted');
+    if (!this.#settingsRead && type !== FrameType.settings)
+      throw new ConnectionError(ErrorCode.protocolError, 'a connection that does not begin with SETTINGS');
+    switch (type) {
+      case FrameType.headers:
+        return this.#headers(frame);
+      case FrameType.data:
+        return this.#data(frame);
+      case FrameType.continuation:
+        return this.#continuation(frame);
+      case FrameType.windowUpdate:
+        return this.#windowUpdate(frame);
+      case FrameType.settings:
+        return this.#settings(frame);
+      case FrameType.ping:
+        return this.#ping(frame);
+      case FrameType.rstStream:
+        return this.#rstStream(frame);
+      case FrameType.priority:
+        requireStream(frame, 'PRIORITY');
+        requireLength(frame, 5);
+        return this.#cheap();
+      case FrameType.pushPromise:
+        throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
+      case FrameType.goaway:
+        if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'GOAWAY on a stream');
+        return this.#cheap();
+      default:
+        return this.#cheap();
+    }
+  }
+
+  #cheap(): void {
+    if (!this.#cheapFrames.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames to no purpose');
+  }
+
+  #headers(frame: Frame): void {
+    requireStream(frame, 'HEADERS');
+    let block = unpadded(frame);
+    if (frame.flags & Flag.priority) {
+      if (block.length < 5)
+        throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS without their priority');
+      block = block.subarray(5);
+    }
+    const endStream = (frame.flags & Flag.endStream) !== 0;
+    if (frame.flags & Flag.endHeaders) this.#headerBlock(frame.streamId, { block, endStream });
+    // A copy: what came with it is not to be kept.
+    else this.#block = { streamId: frame.streamId, endStream, bytes: Buffer.from(block), parts: 1 };
+  }
+
+  #continuation({ streamId, flags, payload }: Frame): void {
+    const block = this.#block;
+    if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION of nothing');
+    if (
+      block.bytes.length + payload.length > this.#options.maxHeaderBytes ||
+      ++block.parts > MAX_CONTINUATIONS
+    )
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
+    block.bytes = Buffer.concat([block.bytes, payload]);
+    if (!(flags & Flag.endHeaders)) return;
+    this.#block = undefined;
+    this.#headerBlock(streamId, { block: block.bytes, endStream: block.endStream });
+  }
+
+  #headerBlock(
+    streamId: number,
+    { block, endStream }: { readonly block: Buffer; readonly endStream: boolean },
+  ): void {
+    const fields = this.#requestHeaders.begin();
+    this.#decoder.decode(block, fields);
+    const known = this.#streams.get(streamId);
+    if (known) return this.#trailers(known, endStream);
+    if (streamId <= this.#lastStreamId) {
+      if (this.#reset.has(streamId)) return this.#cheap();
+      throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
+    }
+    if (streamId % 2 === 0)
+      throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
+    // Streams begun after GOAWAY are the client's to try again elsewhere.
+    if (this.#goingAway) return this.#cheap();
+    this.#lastStreamId = streamId;
+    // Answers that are not taken count, and handlers whose client has gone.
+    if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams)
+      return this.#refuse(streamId, ErrorCode.refusedStream);
+    const problem = fields.problem();
+    if (problem === 'malformed') return this.#refuse(streamId, ErrorCode.protocolError);
+    this.#open(fields, { streamId, endStream, tooLarge: problem === 'too-large' });
+  }
+
+  #open(
+    fields: RequestHeaders,
+    {
+      streamId,
+      endStream,
+      tooLarge,
+    }: { readonly streamId: number; readonly endStream: boolean; readonly tooLarge: boolean },
+  ): void {
+    const { method, target, headers, repeated } = fields;
+    const stream = new Http2Stream({
+      id: streamId,
+      method,
+      target,
+      headers,
+      repeated,
+      peer: this.#options.peer,
+      output: this,
+      sendWindow: this.#initialSendWindow,
+      receiveWindow: STREAM_WINDOW_BYTES,
+    });
+    this.#streams.set(streamId, stream);
+    if (endStream && !stream.endOfRequest()) return this.#resetStream(stream, ErrorCode.protocolError);
+    if (tooLarge)
+      return this.#respond(stream, {
+        status: 431,
+        headers: { 'content-type': 'text/plain; charset=utf-8' },
+        body: Buffer.from('Request header fields too large\n'),
+      });
+    this.#running++;
+    this.#options.handler(stream).then(
+      (response) => {
+        this.#running--;
+        this.#respond(stream, response);
+      },
+      (error: unknown) => {
+        this.#running--;
+        this.#options.log.error('the request handler failed', { error: errorMessage(error) });
+        this.#resetStream(stream, ErrorCode.internalError);
+      },
+    );
+  }
+
+  #trailers(stream: Http2Stream, endStream: boolean): void {
+    if (stream.remoteEnded || !endStream)
+      this.#resetStream(stream, stream.remoteEnded ? ErrorCode.streamClosed : ErrorCode.protocolError);
+    else this.#endOfRequest(stream);
+  }
+
+  #data(frame: Frame): void {
+    requireStream(frame, 'DATA');
+    const { streamId, flags, payload } = frame;
+    const chunk = unpadded(frame);
+    this.#receiveWindow -= payload.length;
+    if (this.#receiveWindow < 0)
+      throw new ConnectionError(ErrorCode.flowControlError, "more DATA than the connection's window");
+    if (this.#receiveWindow * 2 < CONNECTION_WINDOW_BYTES) {
+      this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - this.#receiveWindow));
+      this.#receiveWindow = CONNECTION_WINDOW_BYTES;
+    }
+    const endStream = (flags & Flag.endStream) !== 0;
+    if (chunk.length === 0 && !endStream) this.#cheap();
+    const stream = this.#streams.get(streamId);
+    if (!stream || stream.remoteEnded) return this.#lateData(streamId, stream);
+    stream.receiveWindow -= payload.length;
+    if (stream.receiveWindow < 0) return this.#resetStream(stream, ErrorCode.flowControlError);
+    if (!stream.receive(chunk, payload.length)) return this.#resetStream(stream, ErrorCode.protocolError);
+    if (endStream) this.#endOfRequest(stream);
+  }
+
+  #lateData(streamId: number, stream: Http2Stream | undefined): void {
+    if (stream) return this.#resetStream(stream, ErrorCode.streamClosed);
+    if (streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'DATA on an idle stream');
+    this.#cheap();
+    if (!this.#reset.has(streamId) && !this.#goingAway) this.#refuse(streamId, ErrorCode.streamClosed);
+  }
+
+  #endOfRequest(stream: Http2Stream): void {
+    if (!stream.endOfRequest()) this.#resetStream(stream, ErrorCode.protocolError);
+    else if (stream.localEnded) this.#closeStream(stream);
+  }
+
+  #windowUpdate(frame: Frame): void {
+    requireLength(frame, 4);
+    const increment = frame.payload.readUInt32BE(0) & 0x7fff_ffff;
+    if (frame.streamId === 0) {
+      this.#sendWindow += increment;
+      if (increment === 0) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE by nothing');
+      if (this.#sendWindow > MAX_WINDOW_BYTES)
+        throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+      if (this.#waiting.size > 0) this.#pumpSoon();
+      return this.#windowReturned();
+    }
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
+    const stream = this.#streams.get(frame.streamId);
+    if (!stream) return this.#cheap();
+    if (increment === 0) return this.#resetStream(stream, ErrorCode.protocolError);
+    stream.sendWindow += increment;
+    if (stream.sendWindow > MAX_WINDOW_BYTES) return this.#resetStream(stream, ErrorCode.flowControlError);
+    this.schedule(stream);
+    this.#windowReturned();
+  }
+
+  /** Who takes much sends many of these: log and watch streams go on for days, and Go's clients send two for every few kilobytes. */
+  #windowReturned(): void {
+    if (this.#windowFrames >= 1) this.#windowFrames -= 1;
+    else if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#cheap();
+  }
+
+  #settings({ streamId, flags, payload }: Frame): void {
+    if (streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'SETTINGS on a stream');
+    if (flags & Flag.ack) {
+      if (payload.length > 0)
+        throw new ConnectionError(ErrorCode.frameSizeError, 'an acknowledgement of settings with content');
+      return this.#cheap();
+    }
+    if (payload.length % 6 !== 0)
+      throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
+    requireDistinctSettings(payload);
+    for (let at = 0; at < payload.length; at += 6)
+      this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
+    this.#settingsRead = true;
+    this.#answer(SETTINGS_ACK);
+  }
+
+  #setting(id: number, value: number): void {
+    if (id === Setting.initialWindowSize) {
+      if (value > MAX_WINDOW_BYTES)
+        throw new ConnectionError(ErrorCode.flowControlError, 'an initial window beyond the largest');
+      const difference = value - this.#initialSendWindow;
+      this.#initialSendWindow = value;
+      for (const stream of this.#streams.values()) {
+        stream.sendWindow += difference;
+        if (stream.sendWindow > MAX_WINDOW_BYTES)
+          throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+        this.schedule(stream);
+      }
+    } else if (id === Setting.maxFrameSize && (value < DEFAULT_FRAME_BYTES || value > 2 ** 24 - 1)) {
+      throw new ConnectionError(ErrorCode.protocolError, `a largest frame of ${value} bytes`);
+    } else if (id === Setting.enablePush && value > 1)
+      throw new ConnectionError(ErrorCode.protocolError, `ENABLE_PUSH of ${value}`);
+  }
+
+  #ping(frame: Frame): void {
+    if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'PING on a stream');
+    requireLength(frame, 8);
+    if (frame.flags & Flag.ack) return this.#cheap();
+    this.#answer(pingAck(frame.payload));
+  }
+
+  /** To a frame that asks for it; who does not read the answers is sent away. */
+  #answer(bytes: Buffer): void {
+    this.#cheap();
+    if (this.#socket.writableLength > 2 * SOCKET_HIGH_BYTES)
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'answers that are not read');
+    this.#write(bytes);
+  }
+
+  #rstStream(frame: Frame): void {
+    requireStream(frame, 'RST_STREAM');
+    requireLength(frame, 4);
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway)
+      throw new ConnectionError(ErrorCode.protocolError, 'RST_STREAM on an idle stream');
+    if (!this.#resets.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many requests that were given up');
+    const stream = this.#streams.get(frame.streamId);
+    if (stream) this.#closeStream(stream);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- writing
+
+  #respond(stream: Http2Stream, { status, headers, repeated, body }: ApiResponse): void {
+    if (stream.closed) {
+      if (typeof body === 'function') body(closedSink);
+      return;
+    }
+    stream.responded = true;
+    const isWhole = typeof body !== 'function';
+    if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304)
+      headers['content-length'] = String(lengthOf(body));
+    headers['date'] ??= httpDate();
+    const block = encodeHeaders(status, headers, repeated);
+    const isHead = stream.method === 'HEAD';
+    if (isHead && !isWhole) body(closedSink);
+    if (isHead || (isWhole && lengthOf(body) === 0)) {
+      this.#writeHeaders(stream, { block, endStream: true });
+      return this.#localEnd(stream);
+    }
+    if (Buffer.isBuffer(body) && this.#fitsAtOnce(stream, { bytes: body.length, blockBytes: block.length }))
+      return this.#writeWhole(stream, { block, body });
+    this.#writeHeaders(stream, { block, endStream: false });
+    if (typeof body === 'function') return body(stream as ResponseSink);
+    stream.enqueueAll(Buffer.isBuffer(body) ? [body] : body, lengthOf(body));
+    this.schedule(stream);
+  }
+
+  #fitsAtOnce(
+    stream: Http2Stream,
+    { bytes, blockBytes }: { readonly bytes: number; readonly blockBytes: number },
+  ): boolean {
+    return (
+      bytes <= DEFAULT_FRAME_BYTES &&
+      blockBytes <= DEFAULT_FRAME_BYTES &&
+      bytes <= stream.sendWindow &&
+      bytes <= this.#sendWindow &&
+      this.#socket.writableLength < SOCKET_HIGH_BYTES
+    );
+  }
+
+  #writeWhole(stream: Http2Stream, { block, body }: { readonly block: Buffer; readonly body: Buffer }): void {
+    const { id: streamId } = stream;
+    const dataAt = FRAME_HEADER_BYTES + block.length;
+    const bytes = Buffer.allocUnsafe(dataAt + FRAME_HEADER_BYTES + body.length);
+    writeFrameHeader(bytes, 0, {
+      length: block.length,
+      type: FrameType.headers,
+      flags: Flag.endHeaders,
+      streamId,
+    });
+    bytes.set(block, FRAME_HEADER_BYTES);
+    writeFrameHeader(bytes, dataAt, {
+      length: body.length,
+      type: FrameType.data,
+      flags: Flag.endStream,
+      streamId,
+    });
+    bytes.set(body, dataAt + FRAME_HEADER_BYTES);
+    this.#spend(stream, body.length);
+    this.#write(bytes);
+    this.#localEnd(stream);
+  }
+
+  #writeHeaders(
+    { id: streamId }: Http2Stream,
+    { block, endStream }: { readonly block: Buffer; readonly endStream: boolean },
+  ): void {
+    for (let at = 0; at === 0 || at < block.length; at += DEFAULT_FRAME_BYTES) {
+      const part = block.subarray(at, at + DEFAULT_FRAME_BYTES);
+      const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + part.length);
+      const flags =
+        (at === 0 && endStream ? Flag.endStream : 0) |
+        (at + part.length === block.length ? Flag.endHeaders : 0);
+      writeFrameHeader(bytes, 0, {
+        length: part.length,
+        type: at === 0 ? FrameType.headers : FrameType.continuation,
+        flags,
+        streamId,
+      });
+      bytes.set(part, FRAME_HEADER_BYTES);
+      this.#write(bytes);
+    }
+  }
+
+  schedule(stream: Http2Stream): void {
+    if (stream.closed || (stream.queuedBytes === 0 && !(stream.ending && !stream.localEnded))) return;
+    this.#waiting.add(stream);
+    this.#pumpSoon();
+  }
+
+  goOn({ id: streamId }: Http2Stream): void {
+    const block = encodeHeaders(100, {});
+    const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + block.length);
+    writeFrameHeader(bytes, 0, {
+      length: block.length,
+      type: FrameType.headers,
+      flags: Flag.endHeaders,
+      streamId,
+    });
+    bytes.set(block, FRAME_HEADER_BYTES);
+    this.#write(bytes);
+  }
+
+  grant(stream: Http2Stream, bytes: number): void {
+    if (stream.remoteEnded || stream.closed) return;
+    stream.receiveWindow += bytes;
+    this.#write(windowUpdateFrame(stream.id, bytes));
+  }
+
+  /** At the end of this turn, so that what several streams have leaves together. */
+  #pumpSoon(): void {
+    if (this.#pumpScheduled) return;
+    this.#pumpScheduled = true;
+    process.nextTick(() => {
+      this.#pumpScheduled = false;
+      this.#pump();
+    });
+  }
+
+  /** Sends what windows and socket take, one frame of each stream in turn, up to TURN_BYTES. */
+  #pump(): void {
+    for (let sent = 0; sent < TURN_BYTES && this.#mayPump(); sent += CHUNK_BYTES) this.#pumpChunk();
+    if (this.#mayPump()) setImmediate(() => this.#pump());
+  }
+
+  #mayPump(): boolean {
+    return (
+      this.#waiting.size > 0 &&
+      !this.#chunkOut &&
+      this.#sendWindow > 0 &&
+      !this.#socket.destroyed &&
+      this.#socket.writableLength <= SOCKET_HIGH_BYTES
+    );
+  }
+
+  #pumpChunk(): void {
+    const chunk = takeChunk();
+    let at = 0;
+    const served = new Set<Http2Stream>();
+    for (const stream of this.#waiting) {
+      const room = chunk.length - at - FRAME_HEADER_BYTES;
+      if (
+        room < Math.min(stream.queuedBytes, DEFAULT_FRAME_BYTES) ||
+        (this.#sendWindow <= 0 && stream.queuedBytes > 0)
+      )
+        break;
+      this.#waiting.delete(stream);
+      // Waits for its window: WINDOW_UPDATE schedules it again.
+      if (stream.sendWindow <= 0 && stream.queuedBytes > 0) continue;
+      at = this.#putFrame(stream, { chunk, at });
+      served.add(stream);
+      if (stream.queuedBytes > 0) this.#waiting.add(stream);
+    }
+    if (at > COPIED_BYTES) this.#writeChunk(chunk, at);
+    else {
+      if (at > 0) this.#socket.write(Buffer.from(chunk.subarray(0, at)));
+      giveChunk(chunk);
+    }
+    for (const stream of served) {
+      if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
+      else stream.wake();
+    }
+  }
+
+  /** One at a time: writes that wait behind another are copied together by the socket before they are encrypted. */
+  #writeChunk(chunk: Buffer, bytes: number): void {
+    this.#chunkOut = true;
+    this.#socket.write(chunk.subarray(0, bytes), () => {
+      giveChunk(chunk);
+      this.#chunkOut = false;
+      // Not at once: a fast reader would have all of a long list written in one turn.
+      if (this.#waiting.size > 0) setImmediate(() => this.#pump());
+    });
+  }
+
+  /** One DATA frame of the stream's bytes; answers where it ends. */
+  #putFrame(stream: Http2Stream, { chunk, at }: { readonly chunk: Buffer; readonly at: number }): number {
+    const length =
+      stream.queuedBytes === 0
+        ? 0
+        : Math.min(DEFAULT_FRAME_BYTES, stream.queuedBytes, stream.sendWindow, this.#sendWindow);
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    if (length > 0) stream.copyQueued(chunk, { at: payloadAt, bytes: length });
+    const isLast = stream.ending && stream.queuedBytes === 0;
+    writeFrameHeader(chunk, at, {
+      length,
+      type: FrameType.data,
+      flags: isLast ? Flag.endStream : 0,
+      streamId: stream.id,
+    });
+    this.#spend(stream, length);
+    return payloadAt + length;
+  }
+
+  /** What a DATA frame takes of both windows, for which the client may give windows back. */
+  #spend(stream: Http2Stream, bytes: number): void {
+    stream.sendWindow -= bytes;
+    this.#sendWindow -= bytes;
+    this.#windowFrames = Math.min(
+      MAX_CHEAP_FRAMES,
+      this.#windowFrames + 2 + (2 * bytes) / LEAST_RETURN_BYTES,
+    );
+  }
+
+  /** What is written in one turn leaves in one record. */
+  #write(bytes: Buffer): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    if (!this.#corked) {
+      this.#corked = true;
+      socket.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        socket.uncork();
+      });
+    }
+    socket.write(bytes);
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- endings
+
+  #localEnd(stream: Http2Stream): void {
+    if (stream.localEnded) return;
+    stream.localEnded = true;
+    if (stream.remoteEnded) return this.#closeStream(stream);
+    // The rest of the request is not wanted any more. A client that is sending it reads the answer first: some take a reset for a failure.
+    stream.answered();
+    setTimeout(() => this.#resetStream(stream, ErrorCode.noError), UNWANTED_REST_MS).unref();
+  }
+
+  #resetStream(stream: Http2Stream, code: number): void {
+    if (stream.closed) return;
+    this.#refuse(stream.id, code);
+    this.#closeStream(stream);
+  }
+
+  #refuse(streamId: number, code: number): void {
+    if (code === ErrorCode.refusedStream) this.#cheap();
+    else if (CLIENT_FAULTS.has(code) && !this.#resets.take())
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many faulty requests');
+    this.#reset.add(streamId);
+    if (this.#reset.size > REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
+    this.#write(resetFrame(streamId, code));
+  }
+
+  #closeStream(stream: Http2Stream): void {
+    this.#streams.delete(stream.id);
+    this.#waiting.delete(stream);
+    stream.close();
+    if (this.#streams.size === 0) this.#idleMs = performance.now();
+    if (this.#goingAway) this.#endIfDone();
+  }
+
+  #endIfDone(): void {
+    if (this.#streams.size === 0) this.#end();
+  }
+
+  /** Our side; the client may take a while to close its own. */
+  #end(): void {
+    if (this.#endedMs !== 0 || this.#socket.destroyed) return;
+    this.#endedMs = performance.now();
+    this.#socket.end();
+  }
+
+  /** Every now and then: who keeps us waiting? */
+  #check(nowMs: number): void {
+    const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
+    const lasts = (sinceMs: number, mostMs: number): boolean => sinceMs !== 0 && nowMs - sinceMs > mostMs;
+    if (this.#socket.writableLength !== this.#stuckBytes || this.#stuckBytes === 0) {
+      this.#stuckBytes = this.#socket.writableLength;
+      this.#stuckMs = this.#stuckBytes === 0 ? 0 : nowMs;
+    }
+    if (
+      lasts(this.#endedMs, lingerMs) ||
+      lasts(this.#stuckMs, stallMs) ||
+      (!this.#settingsRead && lasts(this.#openedMs, startMs))
+    )
+      return void this.#socket.destroy();
+    if (lasts(this.#partialMs, frameMs) && !this.#paused)
+      return this.#fail(new ConnectionError(ErrorCode.enhanceYourCalm, 'a frame that is not finished'));
+    for (const stream of this.#streams.values())
+      if (stream.isStalled(nowMs, stallMs)) this.#resetStream(stream, ErrorCode.cancel);
+    if (this.#streams.size === 0 && lasts(this.#idleMs, this.#options.idleMs)) this.shutdown();
+  }
+
+  #fail({ code, message }: ConnectionError): void {
+    this.#options.log.debug('an HTTP/2 client was sent away', {
+      error: message,
+      remote: this.#options.peer.remoteAddress,
+    });
+    this.#goingAway = true;
+    this.#write(goawayFrame(this.#lastStreamId, code, message));
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+    this.#waiting.clear();
+    this.#socket.removeAllListeners('data');
+    this.#paused = false;
+    this.#socket.resume();
+    this.#end();
+    this.#socket.destroySoon();
+  }
+
+  #lost(): void {
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+    this.#waiting.clear();
+  }
+}
+
+function takeChunk(): Buffer {
+  return freeChunks.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+}
+
+/** Once the socket has encrypted it. */
+function giveChunk(chunk: Buffer): void {
+  if (freeChunks.length < MAX_FREE_CHUNKS) freeChunks.push(chunk);
+}
+
+interface Frame {
+  readonly flags: number;
+  readonly streamId: number;
+  readonly payload: Buffer;
+}
+
+function requireStream({ streamId }: Frame, type: string): void {
+  if (streamId === 0) throw new ConnectionError(ErrorCode.protocolError, `${type} without a stream`);
+}
+
+function requireLength({ payload }: Frame, bytes: number): void {
+  if (payload.length !== bytes)
+    throw new ConnectionError(
+      ErrorCode.frameSizeError,
+      `a frame of ${payload.length} bytes that has ${bytes}`,
+    );
+}
+
+/** A window size walks every stream, so that one frame must not bring it thousands of times. As Go's server has it. */
+function requireDistinctSettings(payload: Buffer): void {
+  const count = payload.length / 6;
+  if (count > MAX_SETTINGS)
+    throw new ConnectionError(ErrorCode.protocolError, `${count} settings in one frame`);
+  const seen = new Set<number>();
+  for (let at = 0; at < payload.length; at += 6) seen.add(payload.readUInt16BE(at));
+  if (seen.size < count)
+    throw new ConnectionError(ErrorCode.protocolError, 'a setting that is repeated in one frame');
+}
+
+function unpadded({ flags, payload }: Frame): Buffer {
+  if (!(flags & Flag.padded)) return payload;
+  const padding = payload[0];
+  if (padding === undefined || padding >= payload.length)
+    throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
+  return payload.subarray(1, payload.length - padding);
+}
+
+let date = '',
+  dateUntilMs = 0;
+
+/** Made once a second. */
+function httpDate(): string {
+  const nowMs = Date.now();
+  if (nowMs >= dateUntilMs) {
+    date = new Date(nowMs).toUTCString();
+    dateUntilMs = nowMs - (nowMs % 1000) + 1000;
+  }
+  return date;
+}

@@ -1,0 +1,114 @@
+/**
+ * Who is at the other end of a TLS connection: whose certificate it is, and which of two authorities believe in it, the clients' or the front proxy's.
+ * Worked out once a connection.
+ */
+import { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import type { ApiRequest } from './request.ts';
+
+export type ClientCertificate = Exclude<ApiRequest['clientCertificate'], undefined>;
+
+export interface Peer {
+  readonly remoteAddress: string;
+  readonly certificate: ClientCertificate | undefined;
+  readonly certificateError: string | undefined;
+  readonly frontProxy: { readonly commonName: string } | undefined;
+}
+
+/** The authorities apart, where there is a front proxy's: the handshake has tried them together. */
+export interface Authorities {
+  readonly client: readonly X509Certificate[];
+  readonly frontProxy: readonly X509Certificate[];
+}
+
+/** From PEM bundles; undefined without one of a front proxy. */
+export function authoritiesFrom({
+  clientCa,
+  frontProxyCa,
+}: {
+  readonly clientCa?: string | Buffer;
+  readonly frontProxyCa?: string | Buffer;
+}): Authorities | undefined {
+  return frontProxyCa === undefined
+    ? undefined
+    : { client: certificatesIn(clientCa), frontProxy: certificatesIn(frontProxyCa) };
+}
+
+function certificatesIn(pem: string | Buffer | undefined): X509Certificate[] {
+  return (String(pem ?? '').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
+    (block) => new X509Certificate(block),
+  );
+}
+
+/** Upstream's object identifier of a user's UID in a subject. */
+const UID = '1.3.6.1.4.1.57683.2';
+
+export function peerOf(socket: TLSSocket, authorities: Authorities | undefined): Peer {
+  const remoteAddress = socket.remoteAddress ?? '';
+  const certificate = socket.getPeerCertificate();
+  if (!certificate?.subject)
+    return { remoteAddress, certificate: undefined, certificateError: undefined, frontProxy: undefined };
+  if (!socket.authorized) {
+    return {
+      remoteAddress,
+      certificate: undefined,
+      certificateError: String(socket.authorizationError ?? 'client certificate is not trusted'),
+      frontProxy: undefined,
+    };
+  }
+  const {
+    CN,
+    O,
+    [UID]: uids,
+  } = certificate.subject as { CN?: string | string[]; O?: string | string[]; [UID]?: string | string[] };
+  // Which of several counts nobody can say.
+  if (Array.isArray(uids))
+    return {
+      remoteAddress,
+      certificate: undefined,
+      certificateError: `expected 1 UID, but found multiple: [${uids.join(' ')}]`,
+      frontProxy: undefined,
+    };
+  const commonName = Array.isArray(CN) ? (CN.at(-1) ?? '') : (CN ?? '');
+  const organizations = Array.isArray(O) ? O : O === undefined ? [] : [O];
+  const own = {
+    commonName,
+    organizations,
+    fingerprint: certificate.fingerprint256,
+    notAfterMs: Date.parse(certificate.valid_to),
+    ...(uids ? { uid: uids } : {}),
+  };
+  if (!authorities)
+    return { remoteAddress, certificate: own, certificateError: undefined, frontProxy: undefined };
+  const isClient = isIssuedBy(socket, authorities.client),
+    isFrontProxy = isIssuedBy(socket, authorities.frontProxy);
+  return {
+    remoteAddress,
+    certificate: isClient ? own : undefined,
+    certificateError: isClient ? undefined : 'certificate signed by unknown authority',
+    frontProxy: isFrontProxy ? { commonName } : undefined,
+  };
+}
+
+const MAX_CHAIN = 8;
+
+/** The chain is good, the handshake has seen to that: asked is whether it ends at one of these. */
+function isIssuedBy(socket: TLSSocket, authorities: readonly X509Certificate[]): boolean {
+  let certificate = socket.getPeerX509Certificate();
+  for (let depth = 0; certificate && depth < MAX_CHAIN; depth++) {
+    const current = certificate;
+    if (
+      authorities.some(
+        (authority) =>
+          current.fingerprint256 === authority.fingerprint256 ||
+          (current.checkIssued(authority) && current.verify(authority.publicKey)),
+      )
+    )
+      return true;
+    // Undefined for what a resumed session no longer knows: only a leaf signed by the authority itself counts then.
+    const issuer: X509Certificate | undefined = certificate.issuerCertificate;
+    if (!issuer || issuer.fingerprint256 === certificate.fingerprint256) return false;
+    certificate = issuer;
+  }
+  return false;
+}

@@ -1,0 +1,266 @@
+/** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the catalogue. */
+import { createHash } from 'node:crypto';
+import { apiVersionOf, type GroupVersion, type KubeObject } from '#machinery/object.ts';
+import type { ExtensionVersion } from '../aggregation/aggregator.ts';
+import type { Priority } from '../aggregation/priorities.ts';
+import { compareVersions } from '../apiextensions/version-order.ts';
+import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
+
+export interface DiscoveryDocument {
+  readonly bytes: Buffer;
+  readonly object: KubeObject;
+  readonly etag: string;
+}
+
+/** What other servers serve, and in which order all is listed. */
+export interface ExtensionDiscovery {
+  /** Changes when any of it does. */
+  readonly revision: number;
+  versions(): readonly ExtensionVersion[];
+  priorityOf(gv: GroupVersion): Priority;
+}
+
+interface Version {
+  readonly version: string;
+  readonly endpoints: readonly Endpoint[];
+  readonly extension?: ExtensionVersion | undefined;
+}
+interface Group {
+  readonly name: string;
+  readonly versions: readonly Version[];
+}
+
+export class DiscoveryDocuments {
+  readonly #catalogue: Catalogue;
+  readonly #serverAddress: string;
+  readonly #extensions: ExtensionDiscovery;
+  #groups: readonly Group[] = [];
+  #revision = '';
+  readonly #made = new Map<string, DiscoveryDocument>();
+
+  constructor(
+    catalogue: Catalogue,
+    {
+      extensions,
+      serverAddress,
+    }: { readonly extensions: ExtensionDiscovery; readonly serverAddress: string },
+  ) {
+    this.#catalogue = catalogue;
+    this.#extensions = extensions;
+    this.#serverAddress = serverAddress;
+  }
+
+  /** '/api', '/apis', '/apis/apps', '/apis/apps/v1'; undefined for what is not served. */
+  classic(path: string): DiscoveryDocument | undefined {
+    this.#refresh();
+    return this.#make(path, () => this.#classic(path));
+  }
+
+  /** Whether any version of it is served, of those that have routes of their own: here by the registry, or by an extension server. */
+  hasGroup(group: string): boolean {
+    this.#refresh();
+    return this.#groups.some(
+      ({ name, versions }) =>
+        name === group &&
+        versions.some(
+          ({ endpoints, extension }) =>
+            extension !== undefined || endpoints.some(({ isBuiltin }) => isBuiltin),
+        ),
+    );
+  }
+
+  /** Of '/api' or '/apis', as apidiscovery.k8s.io/v2. */
+  aggregated(path: '/api' | '/apis'): DiscoveryDocument {
+    this.#refresh();
+    return this.#make(`${path} v2`, () => ({
+      kind: 'APIGroupDiscoveryList',
+      apiVersion: 'apidiscovery.k8s.io/v2',
+      metadata: {},
+      items: this.#groups.filter(({ name }) => (name === '') === (path === '/api')).map(aggregatedGroup),
+    }))!;
+  }
+
+  /** Documents are of what is served now. */
+  #refresh(): void {
+    const revision = `${this.#catalogue.revision} ${this.#extensions.revision}`;
+    if (this.#revision === revision) return;
+    this.#revision = revision;
+    this.#groups = groupsOf(this.#catalogue, this.#extensions);
+    this.#made.clear();
+  }
+
+  get groupPaths(): string[] {
+    this.#refresh();
+    return this.#groups.flatMap(({ name, versions }) =>
+      name === ''
+        ? ['/api', ...versions.map(({ version }) => `/api/${version}`)]
+        : [`/apis/${name}`, ...versions.map(({ version }) => `/apis/${name}/${version}`)],
+    );
+  }
+
+  #make(key: string, build: () => KubeObject | undefined): DiscoveryDocument | undefined {
+    let found = this.#made.get(key);
+    if (!found) {
+      const object = build();
+      if (!object) return undefined;
+      const bytes = Buffer.from(`${JSON.stringify(object)}\n`);
+      found = { object, bytes, etag: `"${createHash('sha512').update(bytes).digest('hex').toUpperCase()}"` };
+      this.#made.set(key, found);
+    }
+    return found;
+  }
+
+  #classic(path: string): KubeObject | undefined {
+    const [, root, ...rest] = path.split('/');
+    if (root === 'api') {
+      const core = this.#groups.find(({ name }) => name === '');
+      if (rest.length === 0) {
+        return {
+          kind: 'APIVersions',
+          versions: core?.versions.map(({ version }) => version) ?? [],
+          serverAddressByClientCIDRs: [{ clientCIDR: '0.0.0.0/0', serverAddress: this.#serverAddress }],
+        };
+      }
+      return rest.length === 1
+        ? resourceList(core?.versions.find(({ version }) => version === rest[0])?.endpoints)
+        : undefined;
+    }
+    if (root !== 'apis') return undefined;
+    if (rest.length === 0)
+      return {
+        kind: 'APIGroupList',
+        apiVersion: 'v1',
+        groups: this.#groups.filter(({ name }) => name !== '').map(groupFields),
+      };
+    const group = this.#groups.find(({ name }) => name === rest[0] && name !== '');
+    if (!group) return undefined;
+    if (rest.length === 1) return { kind: 'APIGroup', apiVersion: 'v1', ...groupFields(group) };
+    return rest.length === 2
+      ? resourceList(group.versions.find(({ version }) => version === rest[1])?.endpoints)
+      : undefined;
+  }
+}
+
+/** By priority, highest first; where that is the same, groups by name and versions as clients prefer them. */
+function groupsOf(catalogue: Catalogue, extensions: ExtensionDiscovery): Group[] {
+  const groups = new Map<string, Map<string, Version>>();
+  const add = (group: string, version: Version): void => {
+    const versions = groups.get(group) ?? new Map<string, Version>();
+    groups.set(group, versions.set(version.version, version));
+  };
+  for (const [key, endpoints] of Map.groupBy(
+    catalogue.endpoints,
+    ({ gvk }) => `${gvk.group}/${gvk.version}`,
+  )) {
+    const [group = '', version = ''] = key.split('/');
+    add(group, { version, endpoints });
+  }
+  for (const extension of extensions.versions())
+    add(extension.group, { version: extension.version, endpoints: [], extension });
+  const all = Array.from(groups, ([name, versions]) => {
+    const ranked = Array.from(versions.values(), (version) => ({
+      version,
+      priority: extensions.priorityOf({ group: name, version: version.version }),
+    }));
+    const priority = Math.max(...ranked.map((one) => one.priority.group));
+    ranked.sort(
+      (left, right) =>
+        right.priority.version - left.priority.version ||
+        compareVersions(left.version.version, right.version.version),
+    );
+    return { name, priority, versions: ranked.map(({ version }) => version) };
+  });
+  return all.toSorted((left, right) => right.priority - left.priority || (left.name < right.name ? -1 : 1));
+}
+
+function groupFields({ name, versions }: Group): Record<string, unknown> {
+  const all = versions.map(({ version }) => ({
+    groupVersion: apiVersionOf({ group: name, version }),
+    version,
+  }));
+  return { name, versions: all, preferredVersion: all[0] };
+}
+
+function resourceList(endpoints: readonly Endpoint[] | undefined): KubeObject | undefined {
+  if (!endpoints || endpoints.length === 0) return undefined;
+  const resources = endpoints
+    .flatMap(resourceEntries)
+    .toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  const { apiVersion, gvk } = endpoints[0]!;
+  // The core group's list has never said its own version.
+  return {
+    kind: 'APIResourceList',
+    ...(gvk.group === '' ? {} : { apiVersion: 'v1' }),
+    groupVersion: apiVersion,
+    resources,
+  };
+}
+
+interface ResourceEntry {
+  readonly name: string;
+  readonly [field: string]: unknown;
+}
+
+function resourceEntries({ resource, served }: Endpoint): ResourceEntry[] {
+  const { plural, singular, namespaced, shortNames, categories } = resource;
+  const main: ResourceEntry = {
+    name: plural,
+    singularName: singular,
+    namespaced,
+    kind: served.kind,
+    verbs: served.verbs,
+    ...(shortNames.length > 0 ? { shortNames } : {}),
+    ...(categories.length > 0 ? { categories } : {}),
+    ...(served.storageVersionHash ? { storageVersionHash: served.storageVersionHash } : {}),
+  };
+  const subs = Array.from(served.subresources.values(), (sub): ResourceEntry => ({
+    name: `${plural}/${sub.name}`,
+    singularName: '',
+    namespaced,
+    kind: sub.kind,
+    verbs: sub.verbs,
+    ...(sub.group !== resource.group || sub.version !== served.version
+      ? { group: sub.group, version: sub.version }
+      : {}),
+  }));
+  return [main, ...subs];
+}
+
+function aggregatedGroup({ name, versions }: Group): KubeObject {
+  return {
+    metadata: name === '' ? {} : { name },
+    versions: versions.map(({ version, endpoints, extension }) => ({
+      version,
+      resources:
+        extension?.resources ??
+        endpoints
+          .toSorted((left, right) => (left.gvr.resource < right.gvr.resource ? -1 : 1))
+          .map(aggregatedResource),
+      freshness: extension?.freshness ?? 'Current',
+    })),
+  };
+}
+
+function aggregatedResource({ resource, served, gvk }: Endpoint): Record<string, unknown> {
+  const { plural, singular, namespaced, shortNames, categories } = resource;
+  // As upstream: nothing is said of group and version where they are those of the list.
+  const kindIn = (group: string, version: string, kind: string): Record<string, string> =>
+    group === gvk.group && version === gvk.version
+      ? { group: '', version: '', kind }
+      : { group, version, kind };
+  const subresources = Array.from(served.subresources.values(), (sub) => ({
+    subresource: sub.name,
+    responseKind: kindIn(sub.group, sub.version, sub.kind),
+    verbs: sub.verbs,
+  }));
+  return {
+    resource: plural,
+    responseKind: kindIn(gvk.group, gvk.version, gvk.kind),
+    scope: namespaced ? 'Namespaced' : 'Cluster',
+    singularResource: singular,
+    verbs: served.verbs,
+    ...(shortNames.length > 0 ? { shortNames } : {}),
+    ...(categories.length > 0 ? { categories } : {}),
+    ...(subresources.length > 0 ? { subresources } : {}),
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * ComponentStatus, deprecated upstream: the parts that a control plane is made of. The store says itself how it is; the others are known by
+ * their leader's lease, since this server need not know where they run.
+ */
+import { statusErrors } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { Lease } from '#api/types.ts';
+import type { ServerCore } from '../../../context.ts';
+import type { ApiResponse } from '../../../http/request.ts';
+import { parseListOptions } from '../../../handlers/options.ts';
+import { listObject } from '../../../handlers/list.ts';
+import { respondEncoded, tableOf, viewOptions } from '../../transform.ts';
+import type { Call } from '../../reviews.ts';
+
+/** By name, which lease its leader holds. */
+const LED: Readonly<Record<string, string>> = {
+  'controller-manager': 'kube-controller-manager',
+  scheduler: 'kube-scheduler',
+};
+const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
+
+export async function componentStatuses({ endpoint, context, core }: Call): Promise<ApiResponse> {
+  const view = viewOptions(context, core.clock.now());
+  const store = core.cache.live ? undefined : 'the store does not answer';
+  const all = [
+    ...Object.entries(LED).map(([name, lease]) => component(name, leaderProblem(core, lease))),
+    component('etcd-0', store),
+  ];
+  const { name, verb } = context.info;
+  if (name !== '' && verb === 'get') {
+    const found = all.find(({ metadata }) => metadata?.name === name);
+    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatus', name });
+    return respondEncoded(
+      view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found,
+      { status: 200, options: view },
+    );
+  }
+  const { labelSelector, fieldSelector } = parseListOptions(endpoint, context.info.query);
+  const chosen = all.filter(
+    ({ metadata }) =>
+      (labelSelector?.matches(undefined) ?? true) &&
+      (fieldSelector?.matches((field) => (field === 'metadata.name' ? (metadata?.name ?? '') : '')) ?? true),
+  );
+  return respondEncoded(listObject(endpoint, { objects: chosen, metadata: {}, view }), {
+    status: 200,
+    options: view,
+  });
+}
+
+function component(name: string, problem: string | undefined): KubeObject {
+  return {
+    kind: 'ComponentStatus',
+    apiVersion: 'v1',
+    metadata: { name },
+    conditions: [
+      { type: 'Healthy', status: problem === undefined ? 'True' : 'False', message: problem ?? 'ok' },
+    ],
+  };
+}
+
+function leaderProblem({ internal, clock }: ServerCore, name: string): string | undefined {
+  const { spec } = (internal.get(LEASES, { namespace: 'kube-system', name }) ?? {}) as Lease;
+  if (!spec?.holderIdentity || !spec.renewTime) return `nobody holds the lease kube-system/${name}`;
+  const expiresMs = Date.parse(spec.renewTime) + (spec.leaseDurationSeconds ?? 0) * 1000;
+  return expiresMs >= clock.now()
+    ? undefined
+    : `${spec.holderIdentity} has not renewed the lease kube-system/${name} since ${spec.renewTime}`;
+}

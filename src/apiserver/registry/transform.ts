@@ -1,0 +1,247 @@
+/** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
+import { encodeListItem, encodeMessage } from '#machinery/codec/protobuf.ts';
+import type { KubeObject, ListMeta } from '#machinery/object.ts';
+import { statusErrors, type StatusError } from '#machinery/errors.ts';
+import type { TableDefinition } from '#resources/define.ts';
+import type { CacheEntry } from '../watchcache/entry.ts';
+import type { ParsedObjects } from '../watchcache/parsed-objects.ts';
+import type { Endpoint } from './endpoints.ts';
+import type { RequestContext } from '../context.ts';
+import { encodeObject } from '../http/codecs.ts';
+import type { ApiResponse } from '../http/request.ts';
+import { negotiate, negotiateWithoutWireForm, type Accepted } from '../http/negotiation.ts';
+import { isPretty, jsonResponse } from '../http/response.ts';
+
+/** An object of the storage version, parsed or about to be. */
+export interface Stored {
+  readonly object: KubeObject;
+  readonly bytes: Buffer;
+}
+
+/** In the endpoint's version. Shared when the version is the stored one. */
+export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
+  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
+}
+
+/** As hooks see it: of the storage version, or the served one where a codec stands between. Shared. */
+export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): KubeObject {
+  return codec ? codec.read(entry) : cache!.parsed.of(entry);
+}
+
+export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
+  const { codec } = endpoint;
+  if (codec)
+    return {
+      get object() {
+        return codec.read(entry);
+      },
+      get bytes() {
+        return Buffer.from(JSON.stringify(codec.read(entry)));
+      },
+    };
+  return new StoredEntry(entry, endpoint.cache!.parsed);
+}
+
+class StoredEntry implements Stored {
+  readonly #entry: CacheEntry;
+  readonly #parsed: ParsedObjects;
+
+  constructor(entry: CacheEntry, parsed: ParsedObjects) {
+    this.#entry = entry;
+    this.#parsed = parsed;
+  }
+
+  get object(): KubeObject {
+    return this.#parsed.of(this.#entry);
+  }
+  get bytes(): Buffer {
+    return this.#entry.bytes;
+  }
+}
+
+/** JSON of the endpoint's version. */
+export function jsonBytes(endpoint: Endpoint, stored: Stored): Buffer {
+  return endpoint.isStorageVersion
+    ? stored.bytes
+    : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
+}
+
+/** The entry as a field of its list, of the storage version; made once. */
+export function protobufItem(endpoint: Endpoint, entry: CacheEntry): Buffer {
+  return (entry.protobufItem ??= encodeListItem(encodeMessage(objectOf(endpoint, entry), endpoint.schema!)));
+}
+
+export type IncludeObject = 'None' | 'Metadata' | 'Object';
+
+export interface ViewOptions {
+  readonly accepted: Accepted;
+  readonly pretty: boolean;
+  readonly include: IncludeObject;
+  readonly nowMs: number;
+}
+
+/** endpoint: whose objects are answered; without one, of a built-in kind. */
+export function viewOptions(
+  { request, info: { query } }: RequestContext,
+  nowMs: number,
+  endpoint?: Endpoint,
+): ViewOptions {
+  const accepted = (endpoint === undefined || endpoint.isBuiltin ? negotiate : negotiateWithoutWireForm)(
+    request.headers['accept'],
+  );
+  const include = query['includeObject'] ?? 'Metadata';
+  if (accepted.view === 'table' && include !== 'None' && include !== 'Metadata' && include !== 'Object') {
+    throw statusErrors.badRequest(
+      `Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(include)}: must be 'Metadata', 'Object', 'None', or empty`,
+    );
+  }
+  return { accepted, pretty: isPretty(query, request), include: include as IncludeObject, nowMs };
+}
+
+/** One object as an answer. */
+export function respondWithObject(
+  endpoint: Endpoint,
+  stored: Stored,
+  { status, options }: { readonly status: number; readonly options: ViewOptions },
+): ApiResponse {
+  const { accepted, pretty } = options;
+  if (accepted.view === 'object' && accepted.encoding === 'json' && !pretty)
+    return jsonResponse(status, jsonBytes(endpoint, stored));
+  return respondEncoded(viewOf(endpoint, stored, options), { status, options });
+}
+
+/** What the client sees of one object, in its view. */
+export function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
+  switch (options.accepted.view) {
+    case 'table':
+      return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
+    case 'metadata':
+      return metadataOf(stored.object, options.accepted.viewVersion);
+    case 'metadata-list':
+      throw notOfThisShape(endpoint, 'PartialObjectMetadataList');
+    default:
+      return inVersion(endpoint, stored.object);
+  }
+}
+
+/** asked: the kind that was asked for, of a list where this is an object or the other way round. */
+export function notOfThisShape(
+  endpoint: Pick<Endpoint, 'isBuiltin' | 'gvk' | 'served'>,
+  asked: 'PartialObjectMetadata' | 'PartialObjectMetadataList',
+): StatusError {
+  const list = asked === 'PartialObjectMetadata' ? 'List' : '';
+  const type = endpoint.isBuiltin
+    ? `${internalPackageOf(endpoint.gvk.group)}.${endpoint.served.kind}${list}`
+    : `unstructured.Unstructured${list}`;
+  return statusErrors.otherShape(
+    `you requested ${asked}, but the requested object is ${list ? 'a' : 'not a'} list (*${type})`,
+  );
+}
+
+/** Where upstream's code keeps a group's kinds, as its messages show it. */
+function internalPackageOf(group: string): string {
+  return INTERNAL_PACKAGES[group] ?? group.split('.')[0]!;
+}
+
+const INTERNAL_PACKAGES: Readonly<Record<string, string>> = {
+  '': 'core',
+  'events.k8s.io': 'core',
+  'internal.apiserver.k8s.io': 'apiserverinternal',
+};
+
+export function respondEncoded(
+  object: KubeObject,
+  {
+    status,
+    options,
+  }: { readonly status: number; readonly options: Pick<ViewOptions, 'accepted' | 'pretty'> },
+): ApiResponse {
+  const { body, contentType } = encodeObject(object, options.accepted.encoding, { pretty: options.pretty });
+  return { status, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
+}
+
+/** What a table of one object says of itself. */
+export function versionOf({ metadata }: KubeObject): ListMeta {
+  return metadata?.resourceVersion ? { resourceVersion: metadata.resourceVersion } : {};
+}
+
+export function metadataOf(object: KubeObject, viewVersion: string): KubeObject {
+  return {
+    kind: 'PartialObjectMetadata',
+    apiVersion: `meta.k8s.io/${viewVersion}`,
+    metadata: object.metadata ?? {},
+  };
+}
+
+export interface TableOptions {
+  readonly metadata: ListMeta;
+  readonly options: ViewOptions;
+  readonly withoutHeaders?: boolean;
+}
+
+/** objects: of the storage version, which the resource's columns are of. */
+export function tableOf(
+  endpoint: Endpoint,
+  objects: readonly KubeObject[],
+  options: TableOptions,
+): KubeObject {
+  return tableWith(endpoint.resource.table, objects, {
+    ...options,
+    show: (object) => inVersion(endpoint, object),
+  });
+}
+
+/** show: what a row carries when whole objects are asked for. */
+export function tableWith(
+  table: TableDefinition<KubeObject>,
+  objects: readonly KubeObject[],
+  {
+    metadata,
+    options,
+    withoutHeaders = false,
+    show,
+  }: TableOptions & { readonly show: (object: KubeObject) => KubeObject },
+): KubeObject {
+  const { viewVersion } = options.accepted;
+  return {
+    kind: 'Table',
+    apiVersion: `meta.k8s.io/${viewVersion}`,
+    metadata: metadata as KubeObject['metadata'] & object,
+    columnDefinitions: withoutHeaders
+      ? null
+      : table.columns.map(({ name, type, format, description, priority }) => ({
+          name,
+          type,
+          format: format ?? '',
+          description,
+          priority: priority ?? 0,
+        })),
+    rows:
+      objects.length === 0 && isPlain(table)
+        ? null
+        : objects.map((object) => ({
+            cells: table.row(object, options),
+            ...rowObject(object, options, show),
+          })),
+  };
+}
+
+/** Of a kind without columns of its own: upstream's table of none of them has null for rows. */
+function isPlain({ columns }: TableDefinition<KubeObject>): boolean {
+  return columns.length === 2 && columns[1]!.name === 'Created At';
+}
+
+function rowObject(
+  object: KubeObject,
+  { include, accepted }: ViewOptions,
+  show: (object: KubeObject) => KubeObject,
+): { readonly object: KubeObject | null } {
+  switch (include) {
+    case 'None':
+      return { object: null };
+    case 'Object':
+      return { object: show(object) };
+    default:
+      return { object: metadataOf(object, accepted.viewVersion) };
+  }
+}
