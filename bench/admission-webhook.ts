@@ -2,7 +2,7 @@
  * What a webhook on loopback costs a create, and what one that never answers, or cannot be reached, costs everybody else: `node bench/admission-webhook.ts`. Server,
  * webhook and client share one process, the store is in memory.
  */
-import { WebhookBench } from '#apiserver/admission/webhooks/testing.ts';
+import { WebhookBench } from '#apiserver/admission/webhooks/testing/webhook-world.ts';
 
 const CREATES = 500;
 /** Creates in the other namespace that wait for a webhook at any moment. */

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { open } from 'lmdb';
-import { composeApiServer } from '#cmd/compose-apiserver.ts';
+import { composeApiServer } from '#cmd/apiserver/compose.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';

@@ -8,7 +8,7 @@ import { Worker, isMainThread, parentPort, workerData } from 'node:worker_thread
 import * as dnsPacket from 'dns-packet';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { createFakeApi } from '#client/fake-api.ts';
+import { createFakeApi } from '#client/testing/fake-api.ts';
 import { namespaces, services } from '#client/refs.ts';
 import { createClusterDns } from '#dns/cluster-dns.ts';
 import { answer, type ClusterView } from '#dns/records.ts';

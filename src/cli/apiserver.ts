@@ -1,10 +1,10 @@
 /** `capstan apiserver`: its flags have upstream's names where they mean the same; upstream's others are refused by name. */
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
-import type { ApiServerFlags } from '#cmd/apiserver.ts';
+import type { ApiServerFlags } from '#cmd/apiserver/run.ts';
 import { authenticationOptions } from './authentication-options.ts';
-import { AUDIT_FLAGS } from '#cmd/apiserver-flags/audit.ts';
-import { REQUEST_LIMIT_FLAGS } from '#cmd/apiserver-flags/request-limits.ts';
+import { AUDIT_FLAGS } from '#cmd/apiserver/flags/audit.ts';
+import { REQUEST_LIMIT_FLAGS } from '#cmd/apiserver/flags/request-limits.ts';
 import { list, loggingOptions, tlsOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
@@ -38,7 +38,7 @@ const REQUEST_HEADERS: Readonly<Record<string, string>> = {
 
 export function register(program: Command): void {
   defineApiServer(program).action(
-    action(async (flags: ApiServerFlags) => (await import('#cmd/apiserver.ts')).runApiServer(flags)),
+    action(async (flags: ApiServerFlags) => (await import('#cmd/apiserver/run.ts')).runApiServer(flags)),
   );
 }
 

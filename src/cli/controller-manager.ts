@@ -1,7 +1,7 @@
 /** `capstan controller-manager` */
 import { Option, type Command } from 'commander';
-import { SIGNER_FLAGS } from '#cmd/cluster-signing.ts';
-import type { ControllerManagerFlags } from '#cmd/controller-manager.ts';
+import { SIGNER_FLAGS } from '#cmd/controller-manager/cluster-signing.ts';
+import type { ControllerManagerFlags } from '#cmd/controller-manager/run.ts';
 import { componentOptions, electionOptions, list, loggingOptions, yesOrNo } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -61,7 +61,7 @@ export function register(program: Command): void {
   }
   loggingOptions(electionOptions(command)).action(
     action(async ({ clusterCidr, ...flags }: Flags) =>
-      (await import('#cmd/controller-manager.ts')).runControllerManager({
+      (await import('#cmd/controller-manager/run.ts')).runControllerManager({
         ...flags,
         clusterCIDR: clusterCidr,
       }),

@@ -4,7 +4,7 @@
  */
 import { existsSync, rmSync } from 'node:fs';
 import type { Command } from 'commander';
-import { isNodeDir } from '#cmd/containerd-dir.ts';
+import { isNodeDir } from '#cmd/node/containerd-dir.ts';
 import {
   dataDir,
   describeDiskError,
@@ -113,12 +113,12 @@ async function findWithoutDir(dir: DataDir): Promise<Found> {
 
 async function leftOnMachine(dir: DataDir, proxyId: string | undefined): Promise<readonly string[]> {
   return process.platform === 'linux'
-    ? (await import('#cmd/node-control.ts')).findNode({ node: dir.node, proxyId })
+    ? (await import('#cmd/node/control.ts')).findNode({ node: dir.node, proxyId })
     : [];
 }
 
 async function remove(dir: DataDir, { id, hasNode }: Found): Promise<void> {
-  if (hasNode) await (await import('#cmd/node-control.ts')).destroyNode({ node: dir.node, proxyId: id });
+  if (hasNode) await (await import('#cmd/node/control.ts')).destroyNode({ node: dir.node, proxyId: id });
   try {
     rmSync(dir.path, { recursive: true, force: true });
   } catch (error) {

@@ -1,6 +1,6 @@
 /** `capstan dns` */
 import { Option, type Command } from 'commander';
-import type { DnsFlags } from '#cmd/dns.ts';
+import type { DnsFlags } from '#cmd/dns/run.ts';
 import { componentOptions, list, loggingOptions } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -28,7 +28,7 @@ export function register(program: Command): void {
     );
   loggingOptions(command).action(
     action(async (flags: Partial<DnsFlags>) =>
-      (await import('#cmd/dns.ts')).runDns({ ...flags, listen: flags.listen ?? DEFAULT_LISTEN }),
+      (await import('#cmd/dns/run.ts')).runDns({ ...flags, listen: flags.listen ?? DEFAULT_LISTEN }),
     ),
   );
 }

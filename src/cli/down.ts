@@ -27,7 +27,7 @@ export function register(program: Command): void {
         }
         // Also after a crash: the daemon is gone, its containers may not be.
         if (settings?.runtime === 'cri')
-          await (await import('#cmd/node-control.ts')).stopNode({ dir, settings });
+          await (await import('#cmd/node/control.ts')).stopNode({ dir, settings });
         print(
           pid === undefined
             ? `The cluster in ${dir.path} was not running${settings?.runtime === 'cri' ? ', and none of its containers runs now; its data is kept' : ''}.`

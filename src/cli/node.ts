@@ -1,7 +1,7 @@
 /** `capstan node` */
 import { Option, type Command } from 'commander';
-import type { NodeFlags } from '#cmd/node.ts';
-import { HELD_FLAGS, requireHeld } from '#cmd/kubelet-flags.ts';
+import type { NodeFlags } from '#cmd/node/run.ts';
+import { HELD_FLAGS, requireHeld } from '#cmd/node/kubelet-flags.ts';
 import { componentOptions, loggingOptions, tlsOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
@@ -85,6 +85,6 @@ export function register(program: Command): void {
     );
   tlsOptions(command);
   loggingOptions(command).action(
-    action(async (flags: NodeFlags) => (await import('#cmd/node.ts')).runNode(flags)),
+    action(async (flags: NodeFlags) => (await import('#cmd/node/run.ts')).runNode(flags)),
   );
 }

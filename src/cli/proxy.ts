@@ -1,6 +1,6 @@
 /** `capstan proxy` */
 import type { Command } from 'commander';
-import type { ProxyFlags } from '#cmd/proxy.ts';
+import type { ProxyFlags } from '#cmd/proxy/run.ts';
 import { componentOptions, loggingOptions } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -21,7 +21,7 @@ export function register(program: Command): void {
     );
   loggingOptions(command).action(
     action(async ({ clusterCidr, ...flags }: Flags) =>
-      (await import('#cmd/proxy.ts')).runProxy({ ...flags, clusterCIDR: clusterCidr }),
+      (await import('#cmd/proxy/run.ts')).runProxy({ ...flags, clusterCIDR: clusterCidr }),
     ),
   );
 }

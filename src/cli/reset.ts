@@ -1,6 +1,6 @@
 /** `capstan reset`: remove what a node or a service proxy, run by itself, has made on this machine. Asks first. */
 import type { Command } from 'commander';
-import type { Removed, ResetFlags } from '#cmd/reset.ts';
+import type { Removed, ResetFlags } from '#cmd/node/reset.ts';
 import { confirmRemoval } from './confirm.ts';
 import { action, print } from './context.ts';
 
@@ -19,7 +19,7 @@ export function register(program: Command): void {
     .option('--yes', 'do not ask')
     .action(
       action(async (flags: ResetFlags & { readonly yes?: boolean }) => {
-        const { found, what, remove } = await (await import('#cmd/reset.ts')).prepareReset(flags);
+        const { found, what, remove } = await (await import('#cmd/node/reset.ts')).prepareReset(flags);
         if (found.length === 0) return print(`There is nothing of ${what} on this machine.`);
         if (!flags.yes) {
           for (const thing of found) print(`  ${thing}`);

@@ -36,7 +36,7 @@ interface UpOptions {
   readonly install: boolean;
 }
 
-const PROGRAM = resolve(import.meta.dirname, '../cmd/all-in-one.ts');
+const PROGRAM = resolve(import.meta.dirname, '../cmd/all-in-one/run.ts');
 const STOP_TIMEOUT_MS = 60_000;
 const DEFAULT_BIND_ADDRESS = '127.0.0.1';
 const DEFAULT_HTTPS_PORT = 6443;

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { Client, ResourceRef } from './client.ts';
 import { createClient } from './create.ts';
 import { createDirectTransport } from './direct.ts';
 import type { CoreEvent } from './event-correlator.ts';
 import { createEventRecorder, type StoppableEventRecorder } from './event-recorder.ts';
-import { createFakeApi, type FakeApi } from './fake-api.ts';
+import { createFakeApi, type FakeApi } from './testing/fake-api.ts';
 
 const events: ResourceRef<CoreEvent> = {
   group: '',

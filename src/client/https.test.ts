@@ -9,10 +9,10 @@ import { join } from 'node:path';
 import * as tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { describe, it, type TestContext } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { DirectHandler } from './direct.ts';
 import { createHttpsTransport } from './https.ts';
-import { makeAuthority } from './test-certificates.ts';
+import { makeAuthority } from './testing/certificates.ts';
 import { transportSuite } from './transport.suite.ts';
 import { isTransportError } from './transport-error.ts';
 

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import { StatusError, statusErrors } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { Client, Informer, ResourceRef } from './client.ts';
 import { createClient } from './create.ts';
 import { createDirectTransport } from './direct.ts';
-import { createFakeApi, type FakeApi } from './fake-api.ts';
+import { createFakeApi, type FakeApi } from './testing/fake-api.ts';
 
 interface Thing extends KubeObject {
   spec?: { color?: string };

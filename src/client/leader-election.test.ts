@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { statusErrors } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { Client, ResourceRef } from './client.ts';
 import { createClient } from './create.ts';
 import { createDirectTransport } from './direct.ts';
-import { createFakeApi, type FakeApi } from './fake-api.ts';
+import { createFakeApi, type FakeApi } from './testing/fake-api.ts';
 import { createLeaderElector, type LeaderElector } from './leader-election.ts';
 
 const lease = { namespace: 'kube-system', name: 'kube-scheduler' };

@@ -14,7 +14,7 @@ import {
   services,
 } from '#client/refs.ts';
 import { controllers } from './list.ts';
-import { startTestWorld, type TestWorld } from './test-world.ts';
+import { startTestWorld, type TestWorld } from './testing/world.ts';
 
 describe('all controllers together', () => {
   let world: TestWorld;

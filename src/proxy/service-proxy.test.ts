@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EndpointSlice, Service } from '#api/types.ts';
-import { SERVER_PORT, type Ask, type Command } from './test-agent.ts';
+import { SERVER_PORT, type Ask, type Command } from './testing/agent.ts';
 
 const PREFIX = `capstan-proxy-${process.pid}`;
 const PODS = ['a', 'b', 'c'];
@@ -48,7 +48,7 @@ class Agent {
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(name: string) {
-    const script = new URL('test-agent.ts', import.meta.url).pathname;
+    const script = new URL('testing/agent.ts', import.meta.url).pathname;
     this.#child = spawn('ip', ['netns', 'exec', namespaceOf(name), process.execPath, script, name], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { createFakeApi } from '#client/fake-api.ts';
+import { createFakeApi } from '#client/testing/fake-api.ts';
 import { createLedComponent } from './led-component.ts';
 
 it('works on one instance at a time, and begins again after a failure', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { createLifecycle, type LifecycleEntry } from './lifecycle.ts';
 

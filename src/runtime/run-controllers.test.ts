@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { createFakeApi, type FakeApi } from '#client/fake-api.ts';
+import { createFakeApi, type FakeApi } from '#client/testing/fake-api.ts';
 import { defineController, watch, type ControllerDefinition } from './controller.ts';
 import {
   createControllerManager,

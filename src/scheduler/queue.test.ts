@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { SchedulingQueue } from './queue.ts';
-import { pod } from './test-snapshot.ts';
+import { pod } from './testing/snapshot.ts';
 
 function queueWith(clock: FakeClock): SchedulingQueue {
   return new SchedulingQueue({ clock, plugins: defaultPlugins, onReady: () => {} });

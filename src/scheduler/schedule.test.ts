@@ -9,7 +9,7 @@ import { failureMessage, nodesToFind, schedule, type Decision } from './schedule
 import { defaultPlugins } from './plugins/list.ts';
 import { insufficient } from './plugins/node-resources-fit.ts';
 import { matchesRequired } from './plugins/node-affinity.ts';
-import { node, pod, podInfo, world, type WorldOptions } from './test-snapshot.ts';
+import { node, pod, podInfo, world, type WorldOptions } from './testing/snapshot.ts';
 
 const profile = { schedulerName: 'default-scheduler', plugins: defaultPlugins };
 

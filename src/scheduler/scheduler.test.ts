@@ -4,13 +4,13 @@ import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '#api/types.ts';
 import { events, namespaces, nodes, pods, priorityClasses, serviceAccounts, services } from '#client/refs.ts';
-import { identities } from '#cmd/identities.ts';
+import { identities } from '#cmd/all-in-one/identities.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { seededRandom } from '#stdx/random.ts';
 import { createScheduler, type SchedulerOptions } from './scheduler.ts';
-import { node, pod, type NodeOptions, type PodOptions } from './test-snapshot.ts';
+import { node, pod, type NodeOptions, type PodOptions } from './testing/snapshot.ts';
 
 const NAMESPACE = 'default';
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Backoff, backoffMs } from './backoff.ts';
 import { BoundedQueue, QueueOverflowError } from './bounded-queue.ts';
-import { FakeClock } from './fake-clock.ts';
+import { FakeClock } from './testing/fake-clock.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { Lru } from './lru.ts';
 import { randomSuffix, safeEncode, seededRandom, shuffled } from './random.ts';

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { MAX_KEY_BYTES } from './keys.ts';
 import { type LocalStoreOptions, MAX_VALUE_BYTES } from './local-store.ts';
 import {

@@ -1,5 +1,5 @@
 /** What a power cut leaves: the cluster's containerd, shims and container processes are gone in an instant, the files stay. */
-import { containerdDir } from '#cmd/containerd-dir.ts';
+import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { dataDir } from '#deploy/data-dir.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { findProcess } from '#node/containerd/process.ts';

@@ -12,7 +12,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { containerdDir } from '#cmd/containerd-dir.ts';
+import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { dataDir } from '#deploy/data-dir.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { buildBusyboxImage, BUSYBOX } from './busybox.ts';

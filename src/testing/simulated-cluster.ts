@@ -2,8 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startControllerManager } from '#cmd/controllers.ts';
-import { controllerIdentity, identities } from '#cmd/identities.ts';
+import { startControllerManager } from '#cmd/controller-manager/compose.ts';
+import { controllerIdentity, identities } from '#cmd/all-in-one/identities.ts';
 import { KUBERNETES_VERSION } from '#cmd/version.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';

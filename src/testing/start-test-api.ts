@@ -5,8 +5,8 @@
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import type { Serving } from '#cmd/apiserver-flags/serving.ts';
-import { composeApiServer, type ApiServerSettings, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
+import type { Serving } from '#cmd/apiserver/flags/serving.ts';
+import { composeApiServer, type ApiServerSettings, type ComposedApiServer } from '#cmd/apiserver/compose.ts';
 import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';

@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { createLogger, silentLogger } from '#stdx/log.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { encodeObject } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';

@@ -6,7 +6,7 @@ import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { loginOptions } from '#cmd/apiserver-flags/login.ts';
+import { loginOptions } from '#cmd/apiserver/flags/login.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { createLogger } from '#stdx/log.ts';
 import { freePort, runCommand } from '#testing/cluster.ts';

@@ -1,7 +1,7 @@
 /** Webhook tokens against a real HTTPS server. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, silentLogger } from '#stdx/log.ts';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';

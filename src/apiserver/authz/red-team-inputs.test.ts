@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import type { ApiRequest } from '../http/request.ts';
 import { createLogger } from '#stdx/log.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import { auditSettings } from '#cmd/apiserver-flags/audit.ts';
+import { auditSettings } from '#cmd/apiserver/flags/audit.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { startWebhookPeer, type PeerAnswer, type WebhookPeer } from '#testing/webhook-peer.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { configMaps, customResourceDefinitions, secrets } from '#api/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { createLogger, silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';

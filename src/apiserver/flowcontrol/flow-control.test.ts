@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
 import { bootstrapFlowObjects } from './bootstrap-objects.ts';

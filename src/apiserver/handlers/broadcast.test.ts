@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { ParsedObjects } from '../watchcache/parsed-objects.ts';
 import { ResourceCache, type CacheListener } from '../watchcache/resource-cache.ts';
 import { Broadcast, type BroadcastMember } from './broadcast.ts';

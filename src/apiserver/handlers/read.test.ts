@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { decodeObject } from '#machinery/codec/protobuf.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { startWebhookPeer, type WebhookPeer } from '#testing/webhook-peer.ts';
 import {
   createKubeconfigClient,

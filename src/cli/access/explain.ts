@@ -1,6 +1,6 @@
 /** `capstan access explain USER VERB RESOURCE[/NAME]`: may they, by which rule; or what is missing, and what comes nearest. Exit code 1 = they may not. */
 import { Option, type Command } from 'commander';
-import { readAccessPolicy, serverVerdict, type Explanation, type Permit } from '#cmd/access.ts';
+import { readAccessPolicy, serverVerdict, type Explanation, type Permit } from '#cmd/apiserver/access.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { list } from '../component-options.ts';
 import { action, print } from '../context.ts';

@@ -1,7 +1,7 @@
 /** What both commands share: whom to ask, what is asked about, and how a permit is shown. */
 import { existsSync } from 'node:fs';
 import { Option, type Command } from 'commander';
-import { findResource, type AccessQuestion, type Permit } from '#cmd/access.ts';
+import { findResource, type AccessQuestion, type Permit } from '#cmd/apiserver/access.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport, loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';

@@ -1,6 +1,6 @@
 /** `capstan access who-can VERB RESOURCE[/NAME]`: everybody whom RBAC lets, by which binding, role and rule. */
 import type { Command } from 'commander';
-import { readAccessPolicy } from '#cmd/access.ts';
+import { readAccessPolicy } from '#cmd/apiserver/access.ts';
 import { action, print } from '../context.ts';
 import {
   describeBinding,

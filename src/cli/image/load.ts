@@ -1,7 +1,7 @@
 /** `capstan image load FILE.tar`: bring an image archive (docker save or OCI layout) into the node's container runtime. */
 import type { Command } from 'commander';
 import { dataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
-import { isNodeDir } from '#cmd/containerd-dir.ts';
+import { isNodeDir } from '#cmd/node/containerd-dir.ts';
 import { runningPid } from '#deploy/daemon.ts';
 import { action, dataDirOption, print } from '../context.ts';
 
@@ -15,7 +15,7 @@ export function register(image: Command): void {
       action(async (file: string, options: { readonly dataDir?: string }) => {
         const dir = dataDir(options.dataDir);
         const node = nodeDirOf(dir);
-        const { loadImage } = await import('#cmd/node-control.ts');
+        const { loadImage } = await import('#cmd/node/control.ts');
         for (const name of await loadImage({ node, file })) print(`loaded ${name}`);
       }),
     );

@@ -88,7 +88,7 @@ async function password(flags: LoginFlags, { server }: LoginCluster): Promise<st
 }
 
 async function ticket(flags: LoginFlags, { server }: LoginCluster): Promise<string> {
-  const { kerberosToken } = await import('#cmd/login-client.ts');
+  const { kerberosToken } = await import('#cmd/apiserver/login-client.ts');
   const service = flags.kerberosService ?? `HTTP@${new URL(server).hostname}`;
   try {
     return `Negotiate ${(await kerberosToken(service.includes('@') ? service : `${service}@${new URL(server).hostname}`)).toString('base64')}`;

@@ -29,7 +29,7 @@ export function register(user: Command): void {
             );
           const password = options.passwordStdin ? await readLine() : await askTwice(name);
           if (password === undefined || password === '') throw new UserError('The password is empty.');
-          const { hashPassword } = await import('#cmd/login-client.ts');
+          const { hashPassword } = await import('#cmd/apiserver/login-client.ts');
           print(
             [
               quote(await hashPassword(password)),

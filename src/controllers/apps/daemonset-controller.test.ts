@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { DaemonSet, DaemonSetStatus, Pod } from '#api/types.ts';
 import { controllerRevisions, daemonSets, nodes, pods } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { daemonSetController } from './daemonset-controller.ts';
 import { targetNode } from './daemonset/model.ts';
 

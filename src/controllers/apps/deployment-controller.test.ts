@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Deployment, DeploymentStatus, Pod, ReplicaSet } from '#api/types.ts';
 import { deployments, events, pods, replicaSets } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { deploymentController } from './deployment-controller.ts';
 import { replicaSetController } from './replicaset-controller.ts';
 

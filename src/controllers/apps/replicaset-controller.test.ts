@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Pod, ReplicaSet } from '#api/types.ts';
 import { events, pods, replicaSets, replicationControllers } from '#client/refs.ts';
 import { replicationControllerController } from '../core/replicationcontroller-controller.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { replicaSetController } from './replicaset-controller.ts';
 
 const template = {

@@ -8,7 +8,7 @@ import type {
   StatefulSetStatus,
 } from '#api/types.ts';
 import { controllerRevisions, events, persistentVolumeClaims, pods, statefulSets } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { statefulSetController } from './statefulset-controller.ts';
 
 describe('statefulset-controller', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import type { CronJob, CronJobSpec, CronJobStatus, Job } from '#api/types.ts';
 import { cronJobs, events, jobs } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { cronJobController } from './cronjob-controller.ts';
 
 const MINUTE_MS = 60_000;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Job, JobSpec, JobStatus, Pod } from '#api/types.ts';
 import { events, jobs, pods } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { jobController } from './job-controller.ts';
 import { INDEX, INDEX_FAILURES, TRACKING } from './job/model.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { jobs, pods } from '#client/refs.ts';
-import { startTestWorld } from '../test-world.ts';
+import { startTestWorld } from '../testing/world.ts';
 import { jobController } from './job-controller.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished-controller.ts';
 

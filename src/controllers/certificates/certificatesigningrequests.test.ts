@@ -10,7 +10,7 @@ import type { CertificateSigningRequest } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { certificateSigningRequests } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { certificateSigningRequestApprovingController } from './certificatesigningrequest-approving-controller.ts';
 import { certificateSigningRequestCleanerController } from './certificatesigningrequest-cleaner-controller.ts';
 import type { SigningKeys } from './x509.ts';

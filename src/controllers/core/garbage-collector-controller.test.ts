@@ -4,7 +4,7 @@ import type { ConfigMap } from '#api/types.ts';
 import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { configMaps, customResourceDefinitions, namespaces, secrets } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { garbageCollectorController } from './garbage-collector-controller.ts';
 
 describe('garbage-collector-controller', () => {

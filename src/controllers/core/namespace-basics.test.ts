@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { configMaps, namespaces, serviceAccounts } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { rootCACertificatePublisherController } from './root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './serviceaccount-controller.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { configMaps, deployments, namespaces, pods, services } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { namespaceController } from './namespace-controller.ts';
 
 const spec = { containers: [{ name: 'c', image: 'web:1' }] };

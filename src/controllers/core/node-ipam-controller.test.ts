@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { nodes } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { CIDRSet } from './cidr-set.ts';
 import { nodeIPAMController } from './node-ipam-controller.ts';
 

@@ -4,7 +4,7 @@ import type { Node, Taint } from '#api/types.ts';
 import { formatMicroTime, formatTime } from '#machinery/time.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
 import { podCondition } from '../pods.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { nodeLifecycleController } from './node-lifecycle-controller.ts';
 import { taintEvictionController } from './taint-eviction-controller.ts';
 

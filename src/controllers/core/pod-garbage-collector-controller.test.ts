@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { podCondition } from '../pods.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { podGarbageCollectorController } from './pod-garbage-collector-controller.ts';
 
 describe('pod-garbage-collector-controller', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { configMaps, deployments, pods, resourceQuotas, services } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { quotaTarget, resourceQuotaController } from './resourcequota-controller.ts';
 
 describe('resourcequota-controller', () => {

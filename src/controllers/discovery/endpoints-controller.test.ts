@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { EndpointSubset, Pod } from '#api/types.ts';
 import { endpoints, pods, services } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { packSubsets, truncateSubsets } from './endpoint-subsets.ts';
 import { endpointsController } from './endpoints-controller.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Endpoint, EndpointSlice, Pod, Service } from '#api/types.ts';
 import { endpointSlices, nodes, pods, services } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { endpointSliceController } from './endpointslice-controller.ts';
 
 describe('endpointslice-controller', () => {

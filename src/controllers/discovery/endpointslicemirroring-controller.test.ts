@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { EndpointSlice } from '#api/types.ts';
 import { endpoints, endpointSlices, services } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { endpointSliceMirroringController } from './endpointslicemirroring-controller.ts';
 
 describe('endpointslice-mirroring-controller', () => {

@@ -5,7 +5,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { podDisruptionBudgets, pods, replicaSets } from '#client/refs.ts';
 import { controllerReference } from '../owners.ts';
 import { podCondition } from '../pods.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { disruptionController } from './disruption-controller.ts';
 
 describe('disruption-controller', () => {

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { generateKeyPairSync } from 'node:crypto';
 import type { Secret } from '#api/types.ts';
 import { configMaps, namespaces, pods, secrets, serviceAccounts } from '#client/refs.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { legacyServiceAccountTokenCleanerController } from './legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount-token-controller.ts';
 import { ACCOUNT_NAME, ACCOUNT_UID, INVALID_SINCE, LAST_USED, TOKEN_SECRET_TYPE } from './token-secrets.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import type { CustomResourceConversion, CustomResourceDefinition } from '#api/types.ts';
-import { servingFrom } from '#cmd/apiserver-flags/serving.ts';
+import { servingFrom } from '#cmd/apiserver/flags/serving.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { ResourceRef } from '#client/client.ts';
@@ -14,7 +14,7 @@ import { customResourceDefinitions, secrets, storageVersionMigrations } from '#c
 import { diskAway, keptStore, memoryStore, rawValues } from '#testing/kept-store.ts';
 import type { TestApiOptions } from '#testing/start-test-api.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
-import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { storageVersionMigratorController } from './storage-version-migrator-controller.ts';
 
 const serving = servingFrom({

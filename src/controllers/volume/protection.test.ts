@@ -10,7 +10,7 @@ import {
   volumeAttributesClasses,
 } from '#client/refs.ts';
 import { namespaceController } from '../core/namespace-controller.ts';
-import { startTestWorld } from '../test-world.ts';
+import { startTestWorld } from '../testing/world.ts';
 import { persistentVolumeClaimProtectionController } from './persistentvolumeclaim-protection-controller.ts';
 import { persistentVolumeProtectionController } from './persistentvolume-protection-controller.ts';
 import { volumeAttributesClassProtectionController } from './volumeattributesclass-protection-controller.ts';

@@ -21,7 +21,7 @@ import { createInterface } from 'node:readline';
 import { after, describe, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { open as openLmdb } from 'lmdb';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { failsWith, storageSuite, until } from '../storage.suite.ts';
 import type { Store, StoreEvent } from '../store.ts';
 import { FORMAT } from './lmdb-records.ts';

@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { composeApiServer, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
+import { composeApiServer, type ComposedApiServer } from '#cmd/apiserver/compose.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
 import type { ResponseSink } from '#apiserver/http/request.ts';
 import { realClock } from '#stdx/clock.ts';

@@ -14,7 +14,7 @@ import {
   setData,
   WebhookBench,
   type ConfigurationKind,
-} from './testing.ts';
+} from './testing/webhook-world.ts';
 
 let bench: WebhookBench;
 before(async () => (bench = await WebhookBench.start()));

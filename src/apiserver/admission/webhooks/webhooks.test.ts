@@ -19,7 +19,7 @@ import {
   WebhookBench,
   type Decide,
   type ReviewRequest,
-} from './testing.ts';
+} from './testing/webhook-world.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
 
 let bench: WebhookBench;

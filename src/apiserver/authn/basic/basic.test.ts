@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { isStatusError } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import type { ApiRequest } from '../../http/request.ts';
 import type { Authenticated } from '../authenticator.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isStatusError } from '#machinery/errors.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { ApiRequest } from '../../http/request.ts';
 import { BackendUnavailable } from '../basic/password-backend.ts';
 import type { Accepted } from './gssapi.ts';

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { JwtSigner } from '#stdx/jwt.ts';
 import { createLogger } from '#stdx/log.ts';
 import { SESSION_ISSUER, SessionTokens } from './session-tokens.ts';

@@ -4,7 +4,7 @@ import { createServer as createHttp2 } from 'node:http2';
 import { createServer as createTcp, type AddressInfo, type Server } from 'node:net';
 import { after, describe, test } from 'node:test';
 import type { Pod, Probe } from '#api/types.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { CriError } from '../../cri/errors.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';

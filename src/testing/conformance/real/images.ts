@@ -4,7 +4,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { loadImage } from '#cmd/node-control.ts';
+import { loadImage } from '#cmd/node/control.ts';
 import { dataDir, readSettings } from '#deploy/data-dir.ts';
 import { buildBusyboxImage } from '#node/images/busybox-image.ts';
 import type { LayerEntry } from '#node/images/build.ts';

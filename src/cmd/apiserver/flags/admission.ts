@@ -33,7 +33,7 @@ function configurationOf(file: string): AdmissionOptions['configuration'] & obje
   try {
     // YAML is not needed without it.
     const { readAdmissionConfiguration } =
-      require('../../apiserver/admission/configuration.ts') as typeof import('#apiserver/admission/configuration.ts');
+      require('../../../apiserver/admission/configuration.ts') as typeof import('#apiserver/admission/configuration.ts');
     return readAdmissionConfiguration(file);
   } catch (error) {
     throw new UserError(`--admission-control-config-file: ${errorMessage(error)}.`, error);

@@ -11,8 +11,8 @@ import type { Component } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { identities, nodeIdentity } from './identities.ts';
-import { createRealNode, type RealNode, type RealNodeData } from './real-node.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { createRealNode, type RealNode, type RealNodeData } from '../node/compose.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 import { STOP_CONTAINERS, workerEnd } from './worker-link.ts';
 
 export interface NodeThreadData {

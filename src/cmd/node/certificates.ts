@@ -30,9 +30,9 @@ import {
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
-import type { RealNode } from './real-node.ts';
-import type { ComponentFlags } from './run-component.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import type { RealNode } from './compose.ts';
+import type { ComponentFlags } from '../run-component.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 
 export interface NodeCertificateFlags {
   readonly bootstrapKubeconfig?: string;

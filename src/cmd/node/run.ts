@@ -13,12 +13,12 @@ import {
   withClientCertificate,
   withServingCertificate,
   type NodeCertificateFlags,
-} from './node-certificates.ts';
+} from './certificates.ts';
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
-import { createRealNode, type RealNode } from './real-node.ts';
+import { createRealNode, type RealNode } from './compose.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
-import { runComponent, type ComponentFlags } from './run-component.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { runComponent, type ComponentFlags } from '../run-component.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 
 export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, KubeletFlags {
   readonly runtime: 'cri' | 'simulated';

@@ -2,7 +2,7 @@
 import { UserError } from '#deploy/data-dir.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
-import { tlsSettingsFrom, type TlsFlags, type TlsSettings } from './tls-flags.ts';
+import { tlsSettingsFrom, type TlsFlags, type TlsSettings } from '../tls-flags.ts';
 
 export interface KubeletFlags extends TlsFlags {
   readonly streamingConnectionIdleTimeout?: string;

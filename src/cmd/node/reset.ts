@@ -11,10 +11,10 @@ import { claimedBy } from '#deploy/networks.ts';
 import { destroyServiceProxy, serviceProxyIds } from '#proxy/destroy.ts';
 import { tableName } from '#proxy/nft.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
-import { destroyNode, findNode } from './node-control.ts';
+import { destroyNode, findNode } from './control.ts';
 import { isOwnNodeDir, nodePid, readNodeRecord, removeNodeFiles } from './node-dir.ts';
-import { proxyIdOf, proxyPid, removeRulesLock } from './proxy.ts';
-import { readConnection } from './run-component.ts';
+import { proxyIdOf, proxyPid, removeRulesLock } from '../proxy/run.ts';
+import { readConnection } from '../run-component.ts';
 
 export interface ResetFlags {
   /** Of `capstan node`. */

@@ -1,6 +1,6 @@
 /** `capstan scheduler`: the scheduler as a program of its own. */
 import { createScheduler } from '#scheduler/scheduler.ts';
-import { runComponent, type ComponentFlags } from './run-component.ts';
+import { runComponent, type ComponentFlags } from '../run-component.ts';
 
 export interface SchedulerFlags extends ComponentFlags {
   /** Default true. */

@@ -1,5 +1,5 @@
 /** A clock that stands still until a test advances it. Timers fire in order of their time, and of their making at equal times. */
-import type { Clock, Timer } from './clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 
 interface PendingTimer {
   readonly dueMs: number;

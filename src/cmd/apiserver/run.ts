@@ -37,24 +37,24 @@ import {
   serviceAccountTokensFrom,
   tokenSourcesFrom,
   type AuthenticationFlags,
-} from './apiserver-flags/authentication.ts';
-import { admissionSettings, type AdmissionFlags } from './apiserver-flags/admission.ts';
-import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
-import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
-import { auditSettings, type AuditFlags } from './apiserver-flags/audit.ts';
-import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
-import { requestLimitsFrom, type RequestLimitFlags } from './apiserver-flags/request-limits.ts';
-import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
-import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
+} from './flags/authentication.ts';
+import { admissionSettings, type AdmissionFlags } from './flags/admission.ts';
+import { encryptionFrom, type EncryptionFlags } from './flags/encryption.ts';
+import { authorizationSettings, type AuthorizationFlags } from './flags/authorization.ts';
+import { auditSettings, type AuditFlags } from './flags/audit.ts';
+import { loginOptions, type LoginFlags } from './flags/login.ts';
+import { requestLimitsFrom, type RequestLimitFlags } from './flags/request-limits.ts';
+import { aggregationFrom, type AggregationFlags } from './flags/aggregation.ts';
+import { servingFrom, type ServingFlags } from './flags/serving.ts';
 import {
   composeApiServer,
   type ApiServerKeys,
   type ApiServerSettings,
   type ComposeOptions,
-} from './compose-apiserver.ts';
-import { keptFilesOf, lostSentence } from './kept-dir.ts';
-import { requireIPv4Range } from './proxy.ts';
-import { tlsSettingsFrom, type TlsFlags } from './tls-flags.ts';
+} from './compose.ts';
+import { keptFilesOf, lostSentence } from '../all-in-one/kept-dir.ts';
+import { requireIPv4Range } from '../proxy/run.ts';
+import { tlsSettingsFrom, type TlsFlags } from '../tls-flags.ts';
 
 export interface ApiServerFlags
   extends

@@ -5,7 +5,7 @@
  */
 import type { KubeObject } from '#machinery/object.ts';
 import { statusErrors, StatusError } from '#machinery/errors.ts';
-import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from './direct.ts';
+import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from '../direct.ts';
 
 interface Stored {
   readonly path: string;

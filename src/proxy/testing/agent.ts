@@ -9,12 +9,12 @@ import type { KubeObject } from '#machinery/object.ts';
 import { createClient } from '#client/create.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { createFakeApi } from '#client/fake-api.ts';
+import { createFakeApi } from '#client/testing/fake-api.ts';
 import { endpointSlices, serviceCIDRs, services } from '#client/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
-import { runNft } from './run-nft.ts';
-import { createServiceProxy, type ServiceProxyOptions } from './service-proxy.ts';
+import { runNft } from '../run-nft.ts';
+import { createServiceProxy, type ServiceProxyOptions } from '../service-proxy.ts';
 
 export interface Ask {
   readonly protocol: 'tcp' | 'udp';

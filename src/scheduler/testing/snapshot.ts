@@ -1,8 +1,8 @@
 /** Small worlds for the scheduler's tests: nodes, pods on them, and a snapshot of both. */
 import type { Node, Pod, PodSpec } from '#api/types.ts';
-import { SchedulerCache } from './cache.ts';
-import { podInfo, type PodInfo } from './pod-info.ts';
-import type { Snapshot } from './snapshot.ts';
+import { SchedulerCache } from '../cache.ts';
+import { podInfo, type PodInfo } from '../pod-info.ts';
+import type { Snapshot } from '../snapshot.ts';
 
 let uids = 0;
 

@@ -6,7 +6,7 @@ import { describeDiskError, isIPv4Range, shortHash, UserError } from '#deploy/da
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy } from '#proxy/service-proxy.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
-import { runComponent, type ComponentFlags } from './run-component.ts';
+import { runComponent, type ComponentFlags } from '../run-component.ts';
 
 export interface ProxyFlags extends ComponentFlags {
   /** Range of all pods of the cluster. */

@@ -6,14 +6,14 @@ import { createClient } from '#client/create.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { featuresOn } from './apiserver-flags/feature-gates.ts';
-import { gatesOf } from './apiserver-flags/serving.ts';
+import { featuresOn } from '../apiserver/flags/feature-gates.ts';
+import { gatesOf } from '../apiserver/flags/serving.ts';
 import { clusterSigning, type ClusterSigningFlags } from './cluster-signing.ts';
-import { startControllerManager } from './controllers.ts';
-import { requireIPv4Range } from './proxy.ts';
-import { runComponent, type ComponentFlags, type RunContext } from './run-component.ts';
+import { startControllerManager } from './compose.ts';
+import { requireIPv4Range } from '../proxy/run.ts';
+import { runComponent, type ComponentFlags, type RunContext } from '../run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 
 export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFlags {
   readonly clusterCIDR: string;

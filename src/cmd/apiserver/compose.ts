@@ -23,23 +23,19 @@ import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
-import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
-import {
-  aggregationOfPki,
-  requestHeaderOptions,
-  type AggregationFromFlags,
-} from './apiserver-flags/aggregation.ts';
-import { featureMetrics, featuresFrom, featuresOn } from './apiserver-flags/feature-gates.ts';
-import type { Serving } from './apiserver-flags/serving.ts';
+import { admissionFrom, type AdmissionSettings } from './flags/admission.ts';
+import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './flags/aggregation.ts';
+import { featureMetrics, featuresFrom, featuresOn } from './flags/feature-gates.ts';
+import type { Serving } from './flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
-import type { EncryptionSettings } from './apiserver-flags/encryption.ts';
+import type { EncryptionSettings } from './flags/encryption.ts';
 import { followFiles, type FollowedFiles } from './follow-files.ts';
-import type { TlsSettings } from './tls-flags.ts';
-import { CAPSTAN_VERSION } from './version.ts';
+import type { TlsSettings } from '../tls-flags.ts';
+import { CAPSTAN_VERSION } from '../version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
 export interface ApiServerKeys

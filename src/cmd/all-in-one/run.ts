@@ -33,13 +33,13 @@ import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
-import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
-import { featuresOn } from './apiserver-flags/feature-gates.ts';
-import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
+import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from '../apiserver/run.ts';
+import { featuresOn } from '../apiserver/flags/feature-gates.ts';
+import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.ts';
 import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
-import { containerdDir } from './containerd-dir.ts';
+import { containerdDir } from '../node/containerd-dir.ts';
 import { startWorker, STOP_CONTAINERS, type WorkerHandle } from './worker-link.ts';
 
 const CONTROL_HEAP_MB = 2048;
@@ -189,7 +189,7 @@ class Cluster {
       await this.#store?.close();
       if (this.#settings.runtime === 'cri' && !existsSync(this.#dir.settingsFile))
         await (
-          await import('./node-control.ts')
+          await import('../node/control.ts')
         ).destroyNode({ node: this.#dir.node, proxyId: this.#settings.id });
     } catch (error) {
       log.error('not everything was stopped', { error: errorMessage(error) });

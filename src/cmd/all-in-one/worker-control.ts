@@ -4,9 +4,9 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
 import { createLogger } from '#stdx/log.ts';
 import { realClock } from '#stdx/clock.ts';
-import { startControllerManager } from './controllers.ts';
+import { startControllerManager } from '../controller-manager/compose.ts';
 import { controllerIdentity, identities } from './identities.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 import { workerEnd } from './worker-link.ts';
 
 export interface ControlData {

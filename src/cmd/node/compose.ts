@@ -9,7 +9,7 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { KubeletSettings } from './kubelet-flags.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 
 /** Structured-cloneable. */
 export interface RealNodeData {

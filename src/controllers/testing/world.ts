@@ -7,7 +7,7 @@ import type { Pod } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger, createLogger } from '#stdx/log.ts';
 import type { Client, ObjectName, ResourceRef } from '#client/client.ts';
 import { namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClusterDns } from '#dns/cluster-dns.ts';
-import { runComponent, type ComponentFlags } from './run-component.ts';
+import { runComponent, type ComponentFlags } from '../run-component.ts';
 
 export interface DnsFlags extends ComponentFlags {
   /** 'ADDRESS:PORT', each served over UDP and TCP. */

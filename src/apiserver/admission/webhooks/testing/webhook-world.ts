@@ -1,10 +1,10 @@
 /** For tests of admission webhooks: a server whose only plugins they are, and one real HTTPS server that plays every webhook, told apart by path. */
 import assert from 'node:assert/strict';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
-import type { AuditSink } from '../../audit/audit-sink.ts';
-import { startTestServer, type TestResponse, type TestServer } from '../../testing/server.ts';
-import { mutatingAdmissionWebhook } from './mutating.ts';
-import { validatingAdmissionWebhook } from './validating.ts';
+import type { AuditSink } from '../../../audit/audit-sink.ts';
+import { startTestServer, type TestResponse, type TestServer } from '../../../testing/server.ts';
+import { mutatingAdmissionWebhook } from '../mutating.ts';
+import { validatingAdmissionWebhook } from '../validating.ts';
 
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const CONFIGMAPS = '/api/v1/namespaces/default/configmaps';
