@@ -11,7 +11,6 @@ import type { GroupResource, InternalApi } from '../registry/loopback-client.ts'
 import { aggregateRules } from './aggregation.ts';
 import * as facts from './bootstrap-policy-data.ts';
 import {
-  missingRules,
   RBAC_GROUP,
   type BindingObject,
   type PolicyRule,
@@ -19,6 +18,7 @@ import {
   type RoleObject,
   type RoleRef,
 } from './rbac-rules.ts';
+import { uncoveredRules } from './rule-sets.ts';
 
 export const AUTO_UPDATE_ANNOTATION = 'rbac.authorization.kubernetes.io/autoupdate';
 const BOOTSTRAP_LABELS = { 'kubernetes.io/bootstrapping': 'rbac-defaults' } as const;
@@ -230,7 +230,7 @@ async function reconcileRole(internal: InternalApi, kind: GroupResource, wanted:
         if (missing.length > 0) role.aggregationRule = { clusterRoleSelectors: [...selectors, ...missing] };
         return labelled || missing.length > 0;
       }
-      const missing = missingRules(role.rules ?? [], wanted.rules ?? []);
+      const missing = uncoveredRules(role.rules ?? [], wanted.rules ?? []).rules;
       if (missing.length > 0) role.rules = [...(role.rules ?? []), ...missing];
       return labelled || missing.length > 0;
     },

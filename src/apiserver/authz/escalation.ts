@@ -10,7 +10,6 @@ import type { RbacAuthorizer } from './rbac.ts';
 import {
   compactRules,
   describeRule,
-  missingRules,
   quotedList,
   RBAC_GROUP,
   type BindingObject,
@@ -18,6 +17,7 @@ import {
   type RoleObject,
   type RoleRef,
 } from './rbac-rules.ts';
+import { RulesTooWide, uncoveredRules, type UncoveredRules } from './rule-sets.ts';
 
 export interface EscalationContext {
   readonly user: UserInfo;
@@ -54,7 +54,7 @@ export async function checkRoleWrite(
   // Whoever may choose labels could add any rule to an aggregated role: only full authority suffices.
   if (
     (role.aggregationRule || previous?.aggregationRule) &&
-    missingRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).length > 0
+    uncoveredRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).count > 0
   )
     throw statusErrors.forbidden(of, 'must have cluster-admin privileges to use the aggregationRule');
   refuseMissing(context, { wanted: role.rules ?? [], namespace, of });
@@ -164,15 +164,39 @@ function refuseMissing(
   },
 ): void {
   const held = context.rbac.resolve(context.user, check.namespace);
-  const missing = missingRules(held.rules, check.wanted);
-  if (missing.length === 0) return;
-  const descriptions = [...new Set(compactRules(missing).map(describeRule))].toSorted();
+  const missing = missingRules(held.rules, check);
+  if (missing.count === 0) return;
+  const descriptions = [...new Set(compactRules(missing.rules).map(describeRule))].toSorted();
+  const more = missing.count - missing.rules.length;
+  if (more > 0) descriptions.push(`and ${more} more`);
   const errors = held.errors.length > 0 ? `; resolution errors: ${quotedErrors(held.errors)}` : '';
   const { name, groups } = context.user;
   throw statusErrors.forbidden(
     check.of,
     `user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`,
   );
+}
+
+/** Single rules that a refusal shows; upstream shows all. */
+const MAX_SHOWN_RULES = 1000;
+
+/** What cannot be compared within bounds is not granted. */
+function missingRules(
+  held: readonly PolicyRule[],
+  {
+    wanted,
+    of,
+  }: { readonly wanted: readonly PolicyRule[]; readonly of: Parameters<typeof statusErrors.forbidden>[0] },
+): UncoveredRules {
+  try {
+    return uncoveredRules(held, wanted, { most: MAX_SHOWN_RULES });
+  } catch (error) {
+    if (!(error instanceof RulesTooWide)) throw error;
+    throw statusErrors.forbidden(
+      of,
+      `the rules are too wide to be compared with those held: ${error.message}`,
+    );
+  }
 }
 
 function quotedErrors(errors: readonly string[]): string {

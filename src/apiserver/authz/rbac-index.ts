@@ -34,11 +34,20 @@ interface CompiledRule {
   readonly names: ReadonlySet<string> | undefined;
 }
 
+interface WideRule {
+  readonly groups: ReadonlySet<string>;
+  readonly resources: ReadonlySet<string>;
+  readonly compiled: CompiledRule;
+}
+
+/** Groups × resources of one rule; the default policy's largest rules have some dozens. */
+const MAX_TABLE_ENTRIES = 1000;
+
 export class CompiledRole {
   readonly rules: readonly PolicyRule[];
   readonly #exact = new Map<string, CompiledRule[]>();
-  /** Rules with a '*' among groups or resources: matched by what they say. */
-  readonly #wildcard: { readonly rule: PolicyRule; readonly compiled: CompiledRule }[] = [];
+  /** Rules with a '*' among groups or resources, and those too wide for the table: matched by what they say. */
+  readonly #wide: WideRule[] = [];
   readonly #paths: { readonly patterns: readonly string[]; readonly compiled: CompiledRule }[] = [];
 
   constructor(rules: readonly PolicyRule[]) {
@@ -54,10 +63,10 @@ export class CompiledRole {
       names: rule.resourceNames?.length ? new Set(rule.resourceNames) : undefined,
     };
     if (rule.nonResourceURLs?.length) this.#paths.push({ patterns: rule.nonResourceURLs, compiled });
-    const groups = rule.apiGroups ?? [];
-    const resources = rule.resources ?? [];
-    if (groups.includes('*') || resources.some((resource) => resource.startsWith('*'))) {
-      this.#wildcard.push({ rule, compiled });
+    const groups = new Set(rule.apiGroups);
+    const resources = new Set(rule.resources);
+    if (groups.has('*') || hasWildcard(resources) || groups.size * resources.size > MAX_TABLE_ENTRIES) {
+      this.#wide.push({ groups, resources, compiled });
       return;
     }
     for (const group of groups)
@@ -80,11 +89,11 @@ export class CompiledRole {
     if (exact)
       for (const compiled of exact)
         if (verbAllowed(compiled, request.verb) && nameAllowed(compiled, request.name)) return true;
-    for (const { rule, compiled } of this.#wildcard) {
+    for (const rule of this.#wide) {
       if (
-        verbAllowed(compiled, request.verb) &&
-        nameAllowed(compiled, request.name) &&
-        wildcardMatches(rule, request)
+        verbAllowed(rule.compiled, request.verb) &&
+        nameAllowed(rule.compiled, request.name) &&
+        wideMatches(rule, request)
       )
         return true;
     }
@@ -106,20 +115,18 @@ function nameAllowed(rule: CompiledRule, name: string): boolean {
   return rule.names === undefined || rule.names.has(name);
 }
 
-function wildcardMatches(rule: PolicyRule, request: AuthorizationAttributes): boolean {
-  const groups = rule.apiGroups ?? [];
-  if (!groups.includes('*') && !groups.includes(request.group)) return false;
-  const combined =
-    request.subresource === '' ? request.resource : `${request.resource}/${request.subresource}`;
-  for (const resource of rule.resources ?? []) {
-    if (
-      resource === '*' ||
-      resource === combined ||
-      (request.subresource !== '' && resource === `*/${request.subresource}`)
-    )
-      return true;
-  }
+function hasWildcard(resources: ReadonlySet<string>): boolean {
+  for (const resource of resources) if (resource.startsWith('*')) return true;
   return false;
+}
+
+function wideMatches({ groups, resources }: WideRule, request: AuthorizationAttributes): boolean {
+  if (!groups.has('*') && !groups.has(request.group)) return false;
+  if (resources.has('*')) return true;
+  return request.subresource === ''
+    ? resources.has(request.resource)
+    : resources.has(`${request.resource}/${request.subresource}`) ||
+        resources.has(`*/${request.subresource}`);
 }
 
 /** Grants of one subject, by namespace ('' = cluster-wide) and role, in the order they were added. Many bindings to one role are one question. */

@@ -7,7 +7,7 @@ import { bootstrapPolicy, defaultPolicy } from './bootstrap-policy.ts';
 import { FakeInternal } from './testing/loopback-client.ts';
 import { forbiddenError } from './forbidden.ts';
 import { RbacAuthorizer } from './rbac.ts';
-import { RbacIndex } from './rbac-index.ts';
+import { CompiledRole, RbacIndex, resourceKeyOf } from './rbac-index.ts';
 import {
   RBAC_GROUP,
   type BindingObject,
@@ -355,4 +355,22 @@ test('modes that are not supported are refused by name', () => {
     () => createAuthorization({ internal: new FakeInternal(), modes: ['RBAC', 'RBAC'] }),
     /has mode specified more than once/,
   );
+});
+
+test('a rule of 100,000 groups and as many resources is matched, and its table is not made', () => {
+  const names = (prefix: string): string[] => Array.from({ length: 100_000 }, (_, i) => `${prefix}${i}`);
+  const role = new CompiledRole([
+    { verbs: ['get'], apiGroups: names('g'), resources: [...names('r'), 'pods/log'] },
+    { verbs: ['get'], nonResourceURLs: [`/${'*'.repeat(1_000_000)}a*`] },
+  ]);
+  const asked = request({ user: { name: 'u', groups: [] }, group: 'g7' });
+  const allows = (changes: Partial<AuthorizationAttributes>): boolean => {
+    const wanted = { ...asked, ...changes };
+    return role.allows(wanted, resourceKeyOf(wanted));
+  };
+  assert.equal(allows({ resource: 'r99' }), true);
+  assert.equal(allows({ resource: 'r100000' }), false);
+  assert.equal(allows({ resource: 'r99', verb: 'list' }), false);
+  assert.equal(allows({ resource: 'pods', subresource: 'log' }), true);
+  assert.equal(allows({ isResourceRequest: false, path: '/healthz' }), false);
 });
