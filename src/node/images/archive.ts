@@ -8,6 +8,16 @@ import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import tar from 'tar-stream';
+import {
+  MAX_INDEX_DEPTH,
+  MAX_MANIFESTS,
+  parseDockerManifest,
+  parseIndex,
+  parseJson,
+  parseManifest,
+  type Descriptor,
+  type DockerImage,
+} from './archive-documents.ts';
 import { isGzip } from './build.ts';
 import { ImageError } from './errors.ts';
 import { normalizeReference } from './reference.ts';
@@ -20,22 +30,11 @@ export interface ArchiveContents {
 }
 
 const MAX_JSON_BYTES = 4 * 1024 * 1024;
+/** Of all documents of one archive together; an archive with more is refused. */
+const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
+/** Files of one archive; an archive with more is refused. */
+const MAX_ENTRIES = 100_000;
 const TAR_BLOCK_BYTES = 512;
-
-interface Descriptor {
-  digest?: string;
-  size?: number;
-  annotations?: Record<string, string>;
-}
-interface OciIndex {
-  manifests?: Descriptor[];
-}
-interface OciManifest {
-  config?: Descriptor;
-  layers?: Descriptor[];
-  manifests?: (Descriptor & { platform?: { architecture?: string; os?: string } })[];
-}
-type DockerManifest = { Config?: string; RepoTags?: string[] | null; Layers?: string[] }[];
 
 interface Listing {
   readonly sizes: Map<string, number>;
@@ -50,11 +49,18 @@ export async function inspectArchive(path: string): Promise<ArchiveContents> {
   if (!gzip && start.length < TAR_BLOCK_BYTES)
     throw new ImageError('not-an-image', `${path} is no image archive: it is no tar file`);
   const listing = await listArchive(path, gzip);
-  const index = document<OciIndex>({ listing, name: 'index.json', path });
-  const docker = document<DockerManifest>({ listing, name: 'manifest.json', path });
-  if (index && listing.sizes.has('oci-layout'))
-    return { format: 'oci', gzip, names: checkOci({ listing, path, index }) };
-  if (docker) return { format: 'docker', gzip, names: checkDocker({ listing, path, docker }) };
+  const index = listing.documents.get('index.json');
+  if (index && listing.sizes.has('oci-layout')) {
+    const source = { path, name: 'index.json' };
+    const manifests = parseIndex(parseJson(index, source), source);
+    return { format: 'oci', gzip, names: checkOci({ listing, path, manifests }) };
+  }
+  const docker = listing.documents.get('manifest.json');
+  if (docker) {
+    const source = { path, name: 'manifest.json' };
+    const images = parseDockerManifest(parseJson(docker, source), source);
+    return { format: 'docker', gzip, names: checkDocker({ listing, path, images }) };
+  }
   throw new ImageError(
     'not-an-image',
     `${path} is no image archive: it has neither index.json with oci-layout (OCI image layout) nor manifest.json (docker save)`,
@@ -101,8 +107,10 @@ async function listArchive(path: string, gzip: boolean): Promise<Listing> {
   const source = openArchive(path, gzip);
   source.on('error', (error) => extract.destroy(error));
   source.pipe(extract);
+  let documentBytes = 0;
   try {
     for await (const entry of extract) {
+      if (listing.sizes.size >= MAX_ENTRIES) throw tooMuch(path, `more than ${MAX_ENTRIES} files`);
       const name = entry.header.name.replace(/^\.\//, '');
       if (entry.header.type === 'file' || entry.header.type === 'contiguous-file')
         listing.sizes.set(name, entry.header.size ?? 0);
@@ -111,11 +119,19 @@ async function listArchive(path: string, gzip: boolean): Promise<Listing> {
       const wanted =
         (name.endsWith('.json') || name.startsWith('blobs/')) && (entry.header.size ?? 0) <= MAX_JSON_BYTES;
       const parts: Buffer[] = [];
-      for await (const part of entry) if (wanted) parts.push(part as Buffer);
-      if (wanted && parts[0]?.[0] !== undefined && !isGzip(parts[0]))
-        listing.documents.set(name, Buffer.concat(parts));
+      let isDocument = wanted;
+      for await (const part of entry as AsyncIterable<Buffer>) {
+        if (parts.length === 0) isDocument &&= !name.startsWith('blobs/') || mayBeJson(part);
+        if (isDocument) parts.push(part);
+      }
+      if (!isDocument || parts.length === 0) continue;
+      documentBytes += entry.header.size ?? 0;
+      if (documentBytes > MAX_DOCUMENT_BYTES)
+        throw tooMuch(path, `more than ${MAX_DOCUMENT_BYTES / 2 ** 20} MB of manifests`);
+      listing.documents.set(name, Buffer.concat(parts));
     }
   } catch (error) {
+    if (error instanceof ImageError) throw error;
     throw damaged({ path, error, empty: listing.sizes.size === 0 });
   } finally {
     source.destroy();
@@ -140,63 +156,93 @@ function damaged(of: {
   return new ImageError('truncated', `${of.path} is damaged: ${message}`, of.error);
 }
 
-function document<T>(of: {
-  readonly listing: Listing;
-  readonly name: string;
-  readonly path: string;
-}): T | undefined {
-  const content = of.listing.documents.get(of.name);
-  if (!content) return undefined;
-  try {
-    return JSON.parse(content.toString()) as T;
-  } catch (error) {
-    throw new ImageError('not-an-image', `${of.path} is no image archive: its ${of.name} is no JSON`, error);
-  }
+/** A document's first byte that is no white space; layers begin with others (a tar with a name, gzip and zstd with their marks). */
+function mayBeJson(start: Buffer): boolean {
+  const first = start.find((byte) => byte > 0x20);
+  return first === 0x7b || first === 0x5b;
+}
+
+function tooMuch(path: string, what: string): ImageError {
+  return new ImageError('not-an-image', `${path} is refused: it has ${what}`);
 }
 
 function checkOci(of: {
   readonly listing: Listing;
   readonly path: string;
-  readonly index: OciIndex;
+  readonly manifests: readonly Descriptor[];
 }): string[] {
-  const manifests = of.index.manifests ?? [];
-  if (manifests.length === 0)
+  if (of.manifests.length === 0)
     throw new ImageError('not-an-image', `${of.path} holds no image: its index.json lists no manifest`);
-  for (const manifest of manifests) checkManifest({ ...of, descriptor: manifest });
-  return manifests.flatMap(({ annotations }) => {
+  checkManifests(of);
+  return of.manifests.flatMap(({ annotations }) => {
     const name =
-      annotations?.['io.containerd.image.name'] ?? annotations?.['org.opencontainers.image.ref.name'] ?? '';
+      annotations['io.containerd.image.name'] ?? annotations['org.opencontainers.image.ref.name'] ?? '';
     // A bare tag names nothing.
     const full =
-      annotations?.['io.containerd.image.name'] || /[/:]/.test(name) ? normalizeReference(name) : undefined;
+      annotations['io.containerd.image.name'] || /[/:]/.test(name) ? normalizeReference(name) : undefined;
     return full ? [full] : [];
   });
 }
 
-function checkManifest(of: {
+interface Found {
+  readonly descriptor: Descriptor;
+  /** Digests of the indexes that lead here. */
+  readonly above: readonly string[];
+}
+
+/** Every manifest that can be reached from index.json, once, whatever the indexes name. */
+function checkManifests(of: {
+  readonly listing: Listing;
+  readonly path: string;
+  readonly manifests: readonly Descriptor[];
+}): void {
+  const { path } = of;
+  const seen = new Set<string>();
+  const left: Found[] = of.manifests.map((descriptor) => ({ descriptor, above: [] }));
+  for (let next = left.pop(); next; next = left.pop()) {
+    const { descriptor, above } = next;
+    const { digest } = descriptor;
+    if (above.includes(digest))
+      throw new ImageError('not-an-image', `${path} is no image archive: manifest ${digest} names itself`);
+    const name = requireBlob({ ...of, descriptor });
+    if (seen.has(digest)) continue;
+    seen.add(digest);
+    if (seen.size > MAX_MANIFESTS) throw tooMuch(path, `more than ${MAX_MANIFESTS} manifests`);
+    if (above.length >= MAX_INDEX_DEPTH)
+      throw tooMuch(path, `indexes of manifests more than ${MAX_INDEX_DEPTH} deep`);
+    for (const found of checkManifest({ ...of, descriptor, name }))
+      left.push({ descriptor: found, above: [...above, digest] });
+  }
+}
+
+/** The manifests that an index names and the archive holds; none of an image's own, whose blobs are all there. */
+function checkManifest({
+  descriptor,
+  name,
+  ...of
+}: {
   readonly listing: Listing;
   readonly path: string;
   readonly descriptor: Descriptor;
-}): void {
-  const manifest = document<OciManifest>({ ...of, name: requireBlob(of) });
-  if (!manifest)
-    throw new ImageError(
-      'not-an-image',
-      `${of.path} is no image archive: manifest ${of.descriptor.digest} is no JSON`,
-    );
-  if (manifest.manifests) {
-    // An index of several platforms: archives often carry only some of them.
-    const present = manifest.manifests.filter(({ digest }) => of.listing.sizes.has(blobPath(digest)));
-    if (present.length === 0)
-      throw new ImageError(
-        'truncated',
-        `${of.path} is not whole: none of the platforms of manifest ${of.descriptor.digest} is in it`,
-      );
-    for (const descriptor of present) checkManifest({ ...of, descriptor });
-    return;
+  readonly name: string;
+}): readonly Descriptor[] {
+  const content = of.listing.documents.get(name);
+  const source = { path: of.path, name: `manifest ${descriptor.digest}` };
+  if (!content)
+    throw new ImageError('not-an-image', `${of.path} is no image archive: its ${source.name} is no JSON`);
+  const manifest = parseManifest(parseJson(content, source), source);
+  if (manifest.kind === 'image') {
+    for (const blob of [manifest.config, ...manifest.layers]) requireBlob({ ...of, descriptor: blob });
+    return [];
   }
-  for (const descriptor of [manifest.config ?? {}, ...(manifest.layers ?? [])])
-    requireBlob({ ...of, descriptor });
+  // Archives often carry only some of the platforms.
+  const present = manifest.manifests.filter(({ digest }) => of.listing.sizes.has(blobPath(digest)));
+  if (present.length === 0)
+    throw new ImageError(
+      'truncated',
+      `${of.path} is not whole: none of the platforms of manifest ${descriptor.digest} is in it`,
+    );
+  return present;
 }
 
 function requireBlob(of: {
@@ -207,10 +253,7 @@ function requireBlob(of: {
   const name = blobPath(of.descriptor.digest);
   const size = of.listing.sizes.get(name);
   if (size === undefined)
-    throw new ImageError(
-      'truncated',
-      `${of.path} is not whole: blob ${of.descriptor.digest ?? '(without a digest)'} is missing`,
-    );
+    throw new ImageError('truncated', `${of.path} is not whole: blob ${of.descriptor.digest} is missing`);
   if (size >= 0 && of.descriptor.size !== undefined && size !== of.descriptor.size) {
     throw new ImageError(
       'truncated',
@@ -223,12 +266,12 @@ function requireBlob(of: {
 function checkDocker(of: {
   readonly listing: Listing;
   readonly path: string;
-  readonly docker: DockerManifest;
+  readonly images: readonly DockerImage[];
 }): string[] {
-  if (!Array.isArray(of.docker) || of.docker.length === 0)
+  if (of.images.length === 0)
     throw new ImageError('not-an-image', `${of.path} holds no image: its manifest.json is empty`);
-  for (const image of of.docker) {
-    for (const file of [image.Config ?? '', ...(image.Layers ?? [])]) {
+  for (const { config, layers } of of.images) {
+    for (const file of [config, ...layers]) {
       if (!of.listing.sizes.has(file))
         throw new ImageError(
           'truncated',
@@ -236,9 +279,9 @@ function checkDocker(of: {
         );
     }
   }
-  return of.docker.flatMap((image) => image.RepoTags ?? []).flatMap((name) => normalizeReference(name) ?? []);
+  return of.images.flatMap(({ names }) => names).flatMap((name) => normalizeReference(name) ?? []);
 }
 
-function blobPath(digest = ''): string {
+function blobPath(digest: string): string {
   return `blobs/${digest.replace(':', '/')}`;
 }

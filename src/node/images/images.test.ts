@@ -9,6 +9,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import tar from 'tar-stream';
@@ -222,6 +223,120 @@ const skip = await inspectMachine().then(
   () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
   (error: Error) => error.message,
 );
+
+describe('documents of an archive that somebody else made', () => {
+  const digest = (name: string): string => `sha256:${name}`;
+  const descriptor = (name: string): object => ({ digest: digest(name) });
+
+  /** An OCI layout whose blobs are these documents; digests are names, since nobody checks them before the runtime. */
+  async function layout(index: unknown, blobs: Readonly<Record<string, unknown>> = {}): Promise<string> {
+    const pack = tar.pack();
+    const add = (name: string, value: unknown): void =>
+      void pack.entry({ name }, typeof value === 'string' ? value : JSON.stringify(value));
+    add('oci-layout', { imageLayoutVersion: '1.0.0' });
+    add('index.json', index);
+    for (const [name, value] of Object.entries(blobs)) add(`blobs/sha256/${name}`, value);
+    pack.finalize();
+    const path = join(dir, 'layout.tar');
+    await writeFile(path, pack as unknown as Readable);
+    return path;
+  }
+
+  async function refused(path: string, expected: RegExp): Promise<void> {
+    await assert.rejects(inspectArchive(path), (error: Error) => {
+      assert.equal(error.name, 'ImageError', `${error.stack}`);
+      assert.match(error.message, expected);
+      return true;
+    });
+  }
+
+  test('manifests that name themselves are refused', async () => {
+    const itself = await layout({ manifests: [descriptor('a')] }, { a: { manifests: [descriptor('a')] } });
+    await refused(itself, /is no image archive: manifest sha256:a names itself/);
+    const circle = { a: { manifests: [descriptor('b')] }, b: { manifests: [descriptor('a')] } };
+    await refused(await layout({ manifests: [descriptor('a')] }, circle), /manifest sha256:a names itself/);
+  });
+
+  test('indexes within indexes end, by depth and by number', async () => {
+    const chain = Object.fromEntries(
+      Array.from({ length: 12 }, (_, i) => [`a${i}`, { manifests: [descriptor(`a${i + 1}`)] }]),
+    );
+    const deep = await layout(
+      { manifests: [descriptor('a0')] },
+      { ...chain, a12: { config: descriptor('c') } },
+    );
+    await refused(deep, /refused: it has indexes of manifests more than 8 deep/);
+    const wide = await layout({ manifests: Array.from({ length: 1_001 }, (_, i) => descriptor(`m${i}`)) });
+    await refused(wide, /refused: manifests of its index.json has 1001 entries; at most 1000 are read/);
+    // 30 ways to choose at each of six levels: 729 million paths to the same image, which is read once.
+    const levels = Array.from({ length: 6 }, (_, i) => [
+      `l${i}`,
+      { manifests: Array(30).fill(descriptor(`l${i + 1}`)) },
+    ]);
+    const image = { l6: { config: descriptor('c'), layers: [] }, c: {} };
+    const many = await layout({ manifests: [descriptor('l0')] }, { ...Object.fromEntries(levels), ...image });
+    assert.deepEqual(await inspectArchive(many), { format: 'oci', gzip: false, names: [] });
+  });
+
+  test('a field of another type is named', async () => {
+    const cases: readonly [unknown, Readonly<Record<string, unknown>>, RegExp][] = [
+      ['null', {}, /the document of its index.json should be an object/],
+      [[], {}, /the document of its index.json should be an object/],
+      [{ manifests: {} }, {}, /manifests of its index.json should be a list/],
+      [{ manifests: [7] }, {}, /manifests\[0\] of its index.json should be an object/],
+      [
+        { manifests: [{ digest: 7 }] },
+        {},
+        /manifests\[0\].digest of its index.json should be a digest such as/,
+      ],
+      [
+        { manifests: [{ digest: 'sha256:../x' }] },
+        {},
+        /manifests\[0\].digest of its index.json should be a digest/,
+      ],
+      [{ manifests: [{ ...descriptor('a'), size: '7' }] }, {}, /manifests\[0\].size .* a number of bytes/],
+      [
+        { manifests: [{ ...descriptor('a'), annotations: 'x' }] },
+        {},
+        /manifests\[0\].annotations .* an object/,
+      ],
+      [{ manifests: [{ ...descriptor('a'), annotations: { x: 7 } }] }, {}, /annotations\["x"\] .* a string/],
+      [{ manifests: [descriptor('a')] }, { a: 'null' }, /its manifest sha256:a is no JSON/],
+      [
+        { manifests: [descriptor('a')] },
+        { a: { config: null } },
+        /config of its manifest sha256:a should be an object/,
+      ],
+      [
+        { manifests: [descriptor('a')] },
+        { a: { config: descriptor('a'), layers: 'x' } },
+        /layers of .* a list/,
+      ],
+    ];
+    for (const [index, blobs, expected] of cases) await refused(await layout(index, blobs), expected);
+  });
+
+  test('so are those of docker save', async () => {
+    const cases: readonly [unknown, RegExp][] = [
+      [{}, /the document of its manifest.json should be a list/],
+      [[null], /\[0\] of its manifest.json should be an object/],
+      [[{ Config: 7 }], /\[0\].Config of its manifest.json should be a string/],
+      [[{ Config: 'manifest.json', Layers: {} }], /\[0\].Layers of its manifest.json should be a list/],
+      [
+        [{ Config: 'manifest.json', RepoTags: [7] }],
+        /\[0\].RepoTags\[0\] of its manifest.json should be a string/,
+      ],
+    ];
+    for (const [manifest, expected] of cases) {
+      const pack = tar.pack();
+      pack.entry({ name: 'manifest.json' }, JSON.stringify(manifest));
+      pack.finalize();
+      const path = join(dir, 'docker.tar');
+      await writeFile(path, pack as unknown as Readable);
+      await refused(path, expected);
+    }
+  });
+});
 
 describe('with a real containerd', { skip }, () => {
   let runtime: Containerd;
