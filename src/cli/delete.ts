@@ -15,6 +15,7 @@ import {
   type DataDir,
 } from '#deploy/data-dir.ts';
 import { stopDaemon } from '#deploy/daemon.ts';
+import { originalOf } from '#deploy/original.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
 import { remainsOf } from '#deploy/remains.ts';
 import { confirmRemoval } from './confirm.ts';
@@ -56,7 +57,7 @@ async function findCluster(dir: DataDir): Promise<Found> {
   if (!existsSync(dir.path)) return findWithoutDir(dir);
   const settings = settingsOf(dir);
   if (settings !== undefined && !(settings instanceof SettingsError))
-    return { id: settings.id, hasNode: settings.runtime === 'cri', unknown: [] };
+    return { ...ownId(dir, settings), hasNode: settings.runtime === 'cri' };
   const remains = remainsOf(dir);
   if (remains)
     return findDamaged(dir, {
@@ -70,6 +71,14 @@ async function findCluster(dir: DataDir): Promise<Found> {
   throw new UserError(
     `${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`,
   );
+}
+
+/** A copy of a directory has the id of the cluster it was copied from, whose service rules and address ranges stay. */
+function ownId(dir: DataDir, { id }: ClusterSettings): Pick<Found, 'id' | 'unknown'> {
+  const original = originalOf(dir, { id });
+  return original === undefined
+    ? { id, unknown: [] }
+    : { id: undefined, unknown: [`${dir.path} is a copy of the cluster in ${original}, which stays.`] };
 }
 
 /** undefined: there are none, and no trace of a cluster among the files. */

@@ -83,6 +83,25 @@ test('a cluster that runs takes the options it has, and refuses others rather th
   await refuses(up('--bind-address', 'x'), /--bind-address is "x"/);
 });
 
+test('a copy of the directory of a cluster that runs is not running, and stopping it leaves the original', async () => {
+  assert.equal((await up('--runtime', 'simulated', '--https-port', String(port))).code, 0);
+  const { pid } = JSON.parse((await capstan(['status', '--json', '--data-dir', dir])).stdout) as {
+    pid: number;
+  };
+  const copy = `${dir}-copy`;
+  cpSync(dir, copy, { recursive: true, preserveTimestamps: true });
+  try {
+    const stopped = await capstan(['down', '--data-dir', copy]);
+    assert.equal(stopped.code, 0, stopped.stderr);
+    assert.match(stopped.stdout, /was not running/);
+    process.kill(pid, 0);
+    assert.match((await capstan(['status', '--data-dir', dir])).stdout, /^API server .* ok$/m);
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+    await down();
+  }
+});
+
 test('a store that is gone is not taken for a new cluster', async () => {
   await down();
   renameSync(join(dir, 'store'), join(dir, 'elsewhere'));

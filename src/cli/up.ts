@@ -18,6 +18,7 @@ import {
   type RuntimeKind,
 } from '#deploy/data-dir.ts';
 import { readState, runningPid, startDaemon, stopDaemon, type StartedDaemon } from '#deploy/daemon.ts';
+import { refuseCopy } from '#deploy/original.ts';
 import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
@@ -89,6 +90,7 @@ async function up(options: UpOptions): Promise<void> {
     bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS,
     httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT,
   });
+  if (before) refuseCopy(dir, before);
   prepareDataDir(dir);
   const progress = createProgress();
   const settings = await settle({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -92,6 +92,18 @@ describe('process lock', () => {
       writeFileSync(path, damaged);
       assert.equal(liveLockHolder(path), undefined, damaged);
     }
+  });
+
+  it('is not held in a copy of its directory', () => {
+    const lock = acquireProcessLock(path);
+    const copy = join(dir, 'copy');
+    mkdirSync(copy);
+    for (const name of ['lock', 'lock.guard']) cpSync(join(dir, name), join(copy, name));
+    assert.equal(liveLockHolder(join(copy, 'lock')), undefined);
+    rmSync(join(copy, 'lock.guard'));
+    assert.equal(liveLockHolder(join(copy, 'lock')), undefined);
+    assert.equal(liveLockHolder(path)?.pid, process.pid);
+    lock.release();
   });
 
   it('lets errors of the file system through', () => {

@@ -2,7 +2,8 @@
  * One process per directory. What holds is a lock of the operating system on PATH.guard, which ends with its process, however that ends: so
  * there is no stale lock, and two that come at the same moment cannot both take over. (Node has no flock; SQLite, which it brings, locks a
  * file with fcntl, and within this process by a table.) PATH itself says who holds it, for messages and for whoever wants to stop it:
- * readers look there, and believe it only while that very process lives (a pid that somebody else has got since differs in start time).
+ * readers look there, and believe it only while that very process lives (a pid that somebody else has got since differs in start time), and only
+ * beside the guard that it locked (a copy of the directory has another).
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
@@ -11,6 +12,8 @@ import { fileIdentity } from './kept-files.ts';
 export interface LockHolder {
   readonly pid: number;
   readonly startTime: string;
+  /** Device and inode of the guard it locked. Absent where an earlier version wrote it. */
+  readonly guard?: string | undefined;
 }
 
 export class LockedError extends Error {
@@ -41,7 +44,9 @@ export function acquireProcessLock(path: string): ProcessLock {
     // First, since the file system's own errors say more than SQLite's.
     writeFileSync(draft, JSON.stringify(own), { mode: 0o600 });
     const guard = lockGuard(path);
+    const locked = fileIdentity(`${path}.guard`);
     try {
+      writeFileSync(draft, JSON.stringify({ ...own, guard: locked }));
       renameSync(draft, path);
     } catch (error) {
       guard.close();
@@ -49,7 +54,6 @@ export function acquireProcessLock(path: string): ProcessLock {
     }
     let held = true;
     heldGuards.add(guard);
-    const locked = fileIdentity(`${path}.guard`);
     return {
       release() {
         if (!held) return;
@@ -97,6 +101,7 @@ function tryGuard(path: string): DatabaseSync | undefined {
 export function liveLockHolder(path: string): LockHolder | undefined {
   const holder = readLockHolder(path);
   if (!holder || holder.pid <= 0) return undefined;
+  if (holder.guard !== undefined && holder.guard !== fileIdentity(`${path}.guard`)) return undefined;
   const startTime = processStartTime(holder.pid);
   return startTime !== undefined && startTime === holder.startTime ? holder : undefined;
 }

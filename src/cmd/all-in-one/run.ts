@@ -40,6 +40,7 @@ import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
+import { lockNodeDir } from '../node/node-dir.ts';
 import { startWorker, STOP_CONTAINERS, type WorkerHandle } from './worker-link.ts';
 
 const CONTROL_HEAP_MB = 2048;
@@ -56,6 +57,7 @@ class Cluster {
   readonly #components: Record<string, string> = {};
   #phase: DaemonState['phase'] = 'starting';
   #lock: ProcessLock | undefined;
+  #nodeLock: ProcessLock | undefined;
   #store: Store | undefined;
   #server: ComposedApiServer | undefined;
   #control: WorkerHandle | undefined;
@@ -87,6 +89,7 @@ class Cluster {
 
   async start(): Promise<void> {
     this.#lock = acquireProcessLock(this.#dir.lock);
+    if (this.#settings.runtime === 'cri') this.#nodeLock = lockNodeDir(this.#dir.node);
     this.#saveState();
     const network = addressesOf(this.#settings);
     const {
@@ -175,6 +178,11 @@ class Cluster {
     await this.#control?.stop('stop');
     await this.#server?.stop();
     await this.#store?.close();
+    this.#unlock();
+  }
+
+  #unlock(): void {
+    this.#nodeLock?.release();
     this.#lock?.release();
   }
 
@@ -194,7 +202,7 @@ class Cluster {
     } catch (error) {
       log.error('not everything was stopped', { error: errorMessage(error) });
     }
-    this.#lock?.release();
+    this.#unlock();
     process.exit(1);
   }
 
@@ -286,7 +294,7 @@ class Cluster {
         ?.stop()
         .finally(() => this.#store?.close())
         .finally(() => {
-          this.#lock?.release();
+          this.#unlock();
           process.exit(1);
         });
     });

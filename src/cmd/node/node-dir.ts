@@ -5,8 +5,10 @@
  *   DIR/node.lock     which process runs the node                        DIR/kubelet/, DIR/pki/
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { describeDiskError, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { dirname, join, resolve } from 'node:path';
+import { runningPid } from '#deploy/daemon.ts';
+import { dataDir, describeDiskError, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { fileIdentity } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, liveLockHolder, type ProcessLock } from '#stdx/process-lock.ts';
 import { isNodeDir } from './containerd-dir.ts';
 
@@ -20,16 +22,36 @@ const LOCK = 'node.lock';
 /** The record last: while it is there, what was begun can be gone on with. */
 const OWN_FILES = ['containerd', 'kubelet', 'pki', LOCK, `${LOCK}.guard`, RECORD];
 
-/** Makes the directory where it is missing. UserError when another process runs this node, or the disk refuses. */
+/**
+ * Makes the directory where it is missing. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the
+ * disk refuses.
+ */
 export function lockNodeDir(dir: string): ProcessLock {
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     return acquireProcessLock(join(dir, LOCK));
   } catch (error) {
-    if (error instanceof LockedError)
-      throw new UserError(`The node in ${dir} is already run by process ${error.holder.pid}.`, error);
-    throw describeDiskError(dir, error);
+    if (!(error instanceof LockedError)) throw describeDiskError(dir, error);
+    const { pid } = error.holder;
+    const cluster = runningClusterOf(dir);
+    throw new UserError(
+      cluster?.pid === pid
+        ? `The node in ${dir} is already run by the cluster in ${cluster.path} (process ${pid}).`
+        : `The node in ${dir} is already run by process ${pid}.`,
+      error,
+    );
   }
+}
+
+/** The cluster that runs now and has this directory as its node's. */
+export function runningClusterOf(
+  nodeDir: string,
+): { readonly path: string; readonly pid: number } | undefined {
+  const cluster = dataDir(dirname(resolve(nodeDir)));
+  const pid = runningPid(cluster);
+  return pid !== undefined && fileIdentity(cluster.node) === fileIdentity(nodeDir)
+    ? { path: cluster.path, pid }
+    : undefined;
 }
 
 /** The process that runs the node of this directory, if one does. */

@@ -12,7 +12,7 @@ import { destroyServiceProxy, serviceProxyIds } from '#proxy/destroy.ts';
 import { tableName } from '#proxy/nft.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
 import { destroyNode, findNode } from './control.ts';
-import { isOwnNodeDir, nodePid, readNodeRecord, removeNodeFiles } from './node-dir.ts';
+import { isOwnNodeDir, nodePid, readNodeRecord, removeNodeFiles, runningClusterOf } from './node-dir.ts';
 import { proxyIdOf, proxyPid, removeRulesLock } from '../proxy/run.ts';
 import { readConnection } from '../run-component.ts';
 
@@ -73,6 +73,11 @@ function targetOf({ dataDir: path, kubeconfig, clusterId }: ResetFlags): Target 
     throw new UserError(`--cluster-id is "${clusterId}"; it should be 8 hexadecimal digits.`);
   const node = path === undefined ? undefined : dataDir(path).path;
   if (node !== undefined) refuseClusters(node);
+  const cluster = node === undefined ? undefined : runningClusterOf(node);
+  if (cluster)
+    throw new UserError(
+      `The node in ${node} is run by the cluster in ${cluster.path} (process ${cluster.pid}); remove it with: capstan delete --data-dir ${cluster.path}`,
+    );
   const server =
     kubeconfig === undefined
       ? node === undefined

@@ -1,6 +1,8 @@
 /** `capstan node`: the node of this machine, or simulated nodes, as a program of its own. */
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { UserError } from '#deploy/data-dir.ts';
+import { runningPid } from '#deploy/daemon.ts';
+import { dataDir, UserError } from '#deploy/data-dir.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
@@ -64,6 +66,8 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
     flag: '--data-dir',
     why: "it is where containerd and the pods' files live",
   });
+  requireRoot();
+  refuseClusterDir(dir);
   const podCIDR = flags.podCidr ?? '10.244.0.0/24';
   const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
   const kubelet = kubeletSettingsFrom(flags);
@@ -76,6 +80,27 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   } finally {
     lock.release();
   }
+}
+
+function requireRoot(): void {
+  if (process.platform !== 'linux')
+    throw new UserError(
+      `A node with real containers needs Linux; this is ${process.platform}. Simulated nodes: --runtime simulated.`,
+    );
+  if (process.getuid?.() !== 0)
+    throw new UserError(
+      'A node with real containers needs root. Simulated nodes do not: --runtime simulated.',
+    );
+}
+
+/** Its node lies in DIR/node, and `capstan up` runs it. */
+function refuseClusterDir(path: string): void {
+  const cluster = dataDir(path);
+  if (!existsSync(cluster.settingsFile)) return;
+  const pid = runningPid(cluster);
+  throw new UserError(
+    `${path} is the directory of a cluster of 'capstan up'${pid === undefined ? '' : `, whose node process ${pid} runs`}; it should be a directory of the node's own.`,
+  );
 }
 
 interface NodePlan {
