@@ -129,8 +129,6 @@ const BOOTSTRAP = [
   '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases',
   '/apis/networking.k8s.io/v1/servicecidrs',
   '/apis/networking.k8s.io/v1/ipaddresses',
-  '/api/v1/componentstatuses',
-  '/api/v1/componentstatuses/etcd-0',
   '/api/v1/componentstatuses/nope',
   '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',
   '/apis/storage.k8s.io/v1/storageclasses',

@@ -1,6 +1,6 @@
 /**
- * ComponentStatus, deprecated upstream: the parts that a control plane is made of. The store says itself how it is; the others are known by
- * their leader's lease, since this server need not know where they run.
+ * ComponentStatus, deprecated upstream: the parts of the control plane beside this server, known by their leader's lease, since this server need not
+ * know where they run. Upstream's etcd-0 is not among them: the store is embedded, and /readyz says how it is.
  */
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -21,11 +21,7 @@ const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
 
 export async function componentStatuses({ endpoint, context, core }: Call): Promise<ApiResponse> {
   const view = viewOptions(context, core.clock.now());
-  const store = core.cache.live ? undefined : 'the store does not answer';
-  const all = [
-    ...Object.entries(LED).map(([name, lease]) => component(name, leaderProblem(core, lease))),
-    component('etcd-0', store),
-  ];
+  const all = Object.entries(LED).map(([name, lease]) => component(name, leaderProblem(core, lease)));
   const { name, verb } = context.info;
   if (name !== '' && verb === 'get') {
     const found = all.find(({ metadata }) => metadata?.name === name);
