@@ -7,6 +7,8 @@ import { statefulSetController } from './apps/statefulset-controller.ts';
 import { cronJobController } from './batch/cronjob-controller.ts';
 import { jobController } from './batch/job-controller.ts';
 import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
+import { bootstrapSignerController } from './bootstrap/bootstrap-signer-controller.ts';
+import { tokenCleanerController } from './bootstrap/token-cleaner-controller.ts';
 import { certificateSigningRequestApprovingController } from './certificates/certificatesigningrequest-approving-controller.ts';
 import { certificateSigningRequestCleanerController } from './certificates/certificatesigningrequest-cleaner-controller.ts';
 import {
@@ -57,6 +59,8 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     cronJobController,
     jobController,
     ttlAfterFinishedController,
+    bootstrapSignerController,
+    tokenCleanerController,
     certificateSigningRequestApprovingController,
     certificateSigningRequestCleanerController,
     certificateSigningRequestSigningController(options),
