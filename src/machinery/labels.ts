@@ -3,6 +3,7 @@
  * matches fast. Grammar, order of requirements and error texts are upstream's (apimachinery's labels package).
  */
 import { fieldErrorBody, fieldErrors, type FieldError } from './errors.ts';
+import { parseInt64 } from './int64.ts';
 import { validateLabelKey, validateLabelValue } from './names.ts';
 
 export type LabelOperator = 'in' | 'notin' | '=' | '==' | '!=' | 'gt' | 'lt' | 'exists' | '!';
@@ -147,12 +148,6 @@ function compileComparison({
     if (value === undefined || bound === undefined) return false;
     return operator === 'gt' ? value > bound : value < bound;
   };
-}
-
-function parseInt64(text: string): bigint | undefined {
-  if (!/^[+-]?[0-9]{1,25}$/.test(text)) return undefined;
-  const value = BigInt(text.startsWith('+') ? text.slice(1) : text);
-  return value >= -(2n ** 63n) && value < 2n ** 63n ? value : undefined;
 }
 
 function printRequirement({ key, operator, values }: LabelRequirement): string {

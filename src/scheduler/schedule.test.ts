@@ -8,7 +8,7 @@ import { findPreemption } from './preemption.ts';
 import { failureMessage, nodesToFind, schedule, type Decision } from './schedule.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { insufficient } from './plugins/node-resources-fit.ts';
-import { matchesRequired } from './plugins/node-affinity.ts';
+import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { node, pod, podInfo, world, type WorldOptions } from './testing/snapshot.ts';
 
 const profile = { schedulerName: 'default-scheduler', plugins: defaultPlugins };
@@ -664,13 +664,15 @@ describe('whatever the world', () => {
             if (decision.kind === 'fits') {
               const target = cache.node(decision.node);
               assert.ok(
-                target && matchesRequired(info, target) && !insufficient(info, target),
+                target && matchesRequiredNodeAffinity(info.pod.spec, target) && !insufficient(info, target),
                 'the chosen node passes the filters',
               );
               cache.assume(info, decision.node);
             } else
               assert.ok(
-                snapshot.nodes.every((other) => !matchesRequired(info, other) || insufficient(info, other)),
+                snapshot.nodes.every(
+                  (other) => !matchesRequiredNodeAffinity(info.pod.spec, other) || insufficient(info, other),
+                ),
                 'a node would have fit',
               );
           }

@@ -36,6 +36,7 @@ import {
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
+import { matchesNodeSelectorTerms } from '#component-helpers/node-affinity.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -45,7 +46,6 @@ import { realRandom, type Random } from '#stdx/random.ts';
 import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
 import type { ClusterEvent } from './plugin.ts';
-import { matchesTerm } from './plugins/node-affinity.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
 import { Nominations } from './nominations.ts';
@@ -560,7 +560,7 @@ function volumesFrom(informers: Informers): PersistentVolumes {
       const volume = informers.volumes.get(volumeName);
       if (!volume) return { problem: `persistentvolume "${volumeName}" not found` };
       const terms = volume.spec?.nodeAffinity?.required?.nodeSelectorTerms;
-      return { nodeFits: (node) => !terms || terms.some((term) => matchesTerm(term, node)) };
+      return { nodeFits: (node) => !terms || matchesNodeSelectorTerms(terms, node) };
     },
   };
 }

@@ -2,16 +2,16 @@
  * Deletes pods from nodes with NoExecute taints that they do not tolerate, or tolerate no longer. After upstream's
  * pkg/controller/tainteviction. How long a pod is there under the taints is counted by this process, from when it saw it first.
  */
-import type { Pod } from '#api/types.ts';
+import type { Pod, Taint } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
+import { minTolerationSeconds } from '#component-helpers/tolerations.ts';
 import { nameOf } from '../owners.ts';
 import { isPodTerminal } from '../pods.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
-import { noExecuteTaints, toleratedSeconds } from './tolerations.ts';
 
 /** A pod that is to go at a time: clock.monotonic() when its wait began. */
 interface Waiting {
@@ -37,12 +37,16 @@ export const taintEvictionController = defineController({
   reconcile,
 });
 
+function noExecuteTaints(taints: readonly Taint[] | undefined): Taint[] {
+  return (taints ?? []).filter(({ effect }) => effect === 'NoExecute');
+}
+
 async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const { key, informer, memory, clock } = context;
   const pod = informer(pods).get(key);
   if (!pod || pod.metadata?.deletionTimestamp || isPodTerminal(pod)) return void memory.delete(key);
   const taints = noExecuteTaints(informer(nodes).get(pod.spec?.nodeName ?? '')?.spec?.taints);
-  const seconds = taints.length === 0 ? Infinity : toleratedSeconds(taints, pod.spec?.tolerations);
+  const seconds = taints.length === 0 ? Infinity : minTolerationSeconds(taints, pod.spec?.tolerations);
   if (seconds === Infinity) return cancel(pod, context);
   if (seconds === 0) return evict(pod, context);
   const known = memory.get(key) as Waiting | undefined;

@@ -1,8 +1,7 @@
 /** NodeAffinity: nodeSelector and node affinity, required as a filter, preferred as a score. */
-import type { NodeSelectorTerm, NodeSelectorRequirement } from '#api/types.ts';
+import type { NodeSelectorTerm } from '#api/types.ts';
 import { normalizeByMax, refusal, type SchedulerPlugin } from '../plugin.ts';
-import type { NodeInfo } from '../node-info.ts';
-import type { PodInfo } from '../pod-info.ts';
+import { matchesNodeSelectorTerm, matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 
 const MISMATCH = refusal('NodeAffinity', "node(s) didn't match Pod's node affinity/selector", {
   resolvable: false,
@@ -21,7 +20,7 @@ export const nodeAffinity: SchedulerPlugin = {
       return refusal('NodeAffinity', 'pod affinity terms conflict', { resolvable: false });
     return names ? { nodes: names } : undefined;
   },
-  filter: ({ pod }, node) => (matchesRequired(pod, node) ? undefined : MISMATCH),
+  filter: ({ pod }, node) => (matchesRequiredNodeAffinity(pod.pod.spec, node) ? undefined : MISMATCH),
   preScore: ({ pod }) =>
     (pod.pod.spec?.affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).length > 0
       ? undefined
@@ -30,19 +29,12 @@ export const nodeAffinity: SchedulerPlugin = {
     const preferred =
       pod.pod.spec?.affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
     return preferred.reduce(
-      (sum, { weight, preference }) => sum + (matchesTerm(preference, node) ? weight : 0),
+      (sum, { weight, preference }) => sum + (matchesNodeSelectorTerm(preference, node) ? weight : 0),
       0,
     );
   },
   normalize: (_cycle, scores) => normalizeByMax(scores),
 };
-
-export function matchesRequired(pod: PodInfo, node: NodeInfo): boolean {
-  const spec = pod.pod.spec;
-  for (const key in spec?.nodeSelector) if (node.labels[key] !== spec.nodeSelector[key]) return false;
-  const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
-  return !required || required.nodeSelectorTerms.some((term) => matchesTerm(term, node));
-}
 
 /** The node names a pod is pinned to when every term names its nodes in matchFields (DaemonSet pods): no other node needs a look. */
 function pinnedNames(terms: readonly NodeSelectorTerm[]): ReadonlySet<string> | undefined {
@@ -56,38 +48,4 @@ function pinnedNames(terms: readonly NodeSelectorTerm[]): ReadonlySet<string> | 
       if (pins.every((pin) => pin.values?.includes(name))) names.add(name);
   }
   return names;
-}
-
-/** An empty term matches nothing. */
-export function matchesTerm(term: NodeSelectorTerm, node: Pick<NodeInfo, 'labels' | 'name'>): boolean {
-  const expressions = term.matchExpressions ?? [];
-  const fields = term.matchFields ?? [];
-  if (expressions.length + fields.length === 0) return false;
-  return (
-    expressions.every((requirement) => holds(requirement, node.labels[requirement.key])) &&
-    fields.every((requirement) => requirement.key === 'metadata.name' && holds(requirement, node.name))
-  );
-}
-
-function holds({ operator, values = [] }: NodeSelectorRequirement, actual: string | undefined): boolean {
-  switch (operator) {
-    case 'In':
-      return actual !== undefined && values.includes(actual);
-    case 'NotIn':
-      return actual === undefined || !values.includes(actual);
-    case 'Exists':
-      return actual !== undefined;
-    case 'DoesNotExist':
-      return actual === undefined;
-    case 'Gt':
-      return isWhole(actual) && isWhole(values[0]) && Number(actual) > Number(values[0]);
-    case 'Lt':
-      return isWhole(actual) && isWhole(values[0]) && Number(actual) < Number(values[0]);
-    default:
-      return false;
-  }
-}
-
-function isWhole(text: string | undefined): boolean {
-  return text !== undefined && /^-?\d+$/.test(text);
 }

@@ -5,8 +5,8 @@ import { refusal, type Cycle, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
 import type { PodMatcher } from '../snapshot.ts';
-import { matchesRequired } from './node-affinity.ts';
-import { firstUntolerated } from './tolerations.ts';
+import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
+import { findUntoleratedTaint } from '#component-helpers/tolerations.ts';
 
 const NAME = 'PodTopologySpread';
 const SCORE = `${NAME}/score`;
@@ -232,10 +232,10 @@ function eligible(
   pod: PodInfo,
   { node, constraint }: { readonly node: NodeInfo; readonly constraint: Constraint },
 ): boolean {
-  if (constraint.honourAffinity && !matchesRequired(pod, node)) return false;
+  if (constraint.honourAffinity && !matchesRequiredNodeAffinity(pod.pod.spec, node)) return false;
   return (
     !constraint.honourTaints ||
-    firstUntolerated(node.taints, {
+    findUntoleratedTaint(node.taints, {
       tolerations: pod.pod.spec?.tolerations ?? [],
       effects: ['NoSchedule', 'NoExecute'],
     }) === undefined

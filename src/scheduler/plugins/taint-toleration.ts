@@ -1,6 +1,6 @@
 /** TaintToleration: NoSchedule and NoExecute taints keep pods away; PreferNoSchedule ones cost score. */
 import { normalizeByMax, refusal, type SchedulerPlugin } from '../plugin.ts';
-import { firstUntolerated, tolerates } from './tolerations.ts';
+import { findUntoleratedTaint, toleratesAny } from '#component-helpers/tolerations.ts';
 
 const HARD_EFFECTS = ['NoSchedule', 'NoExecute'];
 
@@ -10,8 +10,8 @@ export const taintToleration: SchedulerPlugin = {
   wakesOn: ['node-added', 'node-updated'],
   filter({ pod }, node) {
     if (node.taints.length === 0) return undefined;
-    const taint = firstUntolerated(node.taints, {
-      tolerations: pod.pod.spec?.tolerations ?? [],
+    const taint = findUntoleratedTaint(node.taints, {
+      tolerations: pod.pod.spec?.tolerations,
       effects: HARD_EFFECTS,
     });
     return taint
@@ -27,9 +27,7 @@ export const taintToleration: SchedulerPlugin = {
       (toleration) => !toleration.effect || toleration.effect === 'PreferNoSchedule',
     );
     return node.taints.filter(
-      (taint) =>
-        taint.effect === 'PreferNoSchedule' &&
-        !tolerations.some((toleration) => tolerates(toleration, taint)),
+      (taint) => taint.effect === 'PreferNoSchedule' && !toleratesAny(tolerations, taint),
     ).length;
   },
   normalize: (_cycle, scores) => normalizeByMax(scores, true),

@@ -9,8 +9,8 @@ import type {
   Toleration,
 } from '#api/types.ts';
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
-import { tolerates } from '../../core/tolerations.ts';
-import { selectsNode } from '../../node-selection.ts';
+import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
+import { toleratesAny } from '#component-helpers/tolerations.ts';
 
 export const HASH_LABEL = 'controller-revision-hash';
 export const GENERATION_LABEL = 'pod-template-generation';
@@ -55,11 +55,11 @@ export function placement(
   const spec = set.spec?.template.spec;
   const none = { shouldRun: false, shouldContinue: false };
   if (spec?.nodeName && spec.nodeName !== node.metadata!.name) return none;
-  if (!selectsNode(spec, node)) return none;
+  if (!matchesRequiredNodeAffinity(spec, { name: node.metadata!.name!, labels: node.metadata?.labels ?? {} }))
+    return none;
   const tolerations = daemonTolerations(spec);
   const untolerated = (node.spec?.taints ?? []).filter(
-    (taint) =>
-      taint.effect !== 'PreferNoSchedule' && !tolerations.some((toleration) => tolerates(toleration, taint)),
+    (taint) => taint.effect !== 'PreferNoSchedule' && !toleratesAny(tolerations, taint),
   );
   if (untolerated.length > 0)
     return { shouldRun: false, shouldContinue: !untolerated.some(({ effect }) => effect === 'NoExecute') };
