@@ -1,31 +1,12 @@
 /**
- * Who controls what: controller references, the index of objects by their controller, and claiming (adopting and releasing) objects by
- * a selector, after upstream's ControllerRefManager.
+ * The index of objects by their controller, and claiming (adopting and releasing) objects by a selector, after upstream's
+ * ControllerRefManager. The references themselves: component-helpers/owner-references.ts.
  */
 import type { LabelSelector } from '#machinery/labels.ts';
-import { apiVersionOf, type KubeObject, type ObjectMeta, type OwnerReference } from '#machinery/object.ts';
+import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
+import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
-
-/** The reference to the one owner that manages the object. */
-export function controllerOf(object: KubeObject): OwnerReference | undefined {
-  return object.metadata?.ownerReferences?.find(({ controller }) => controller === true);
-}
-
-export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
-  return controllerOf(object)?.uid === owner.metadata?.uid;
-}
-
-export function controllerReference(owner: KubeObject, ref: ResourceRef): OwnerReference {
-  return {
-    apiVersion: apiVersionOf(ref),
-    kind: ref.kind,
-    name: owner.metadata!.name!,
-    uid: owner.metadata!.uid!,
-    controller: true,
-    blockOwnerDeletion: true,
-  };
-}
 
 /** Index values of an object: its controller's uid, or that it has none. */
 export function controllerIndex(object: KubeObject): readonly string[] {

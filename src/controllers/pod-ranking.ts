@@ -1,6 +1,7 @@
 /** In which order pods are given up when there are too many, after upstream's ActivePodsWithRanks: the first ones go first. Pure. */
 import type { Pod } from '#api/types.ts';
-import { compareText, createdMs, isPodReady, readySinceMs } from './pods.ts';
+import { isPodReady, readySinceMs } from '#component-helpers/pod-status.ts';
+import { compareText, createdMs } from './object-order.ts';
 
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
 const PHASES: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };

@@ -1,7 +1,8 @@
 /** A node with the pods on it (bound or assumed) and the sums that filters and scores read. Changed only by the cache and by preemption's copies. */
 import type { Node, Taint } from '#api/types.ts';
+import { hostPortsConflict, type HostPort } from '#component-helpers/host-ports.ts';
 import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.ts';
-import type { HostPort, PodInfo } from './pod-info.ts';
+import type { PodInfo } from './pod-info.ts';
 import type { PodMatcher } from './snapshot.ts';
 
 /** Counts remembered per node; all are dropped when one more is asked for. */
@@ -120,13 +121,6 @@ export class NodeInfo {
   }
 
   portConflicts(wanted: readonly HostPort[]): boolean {
-    return wanted.some((want) =>
-      this.#ports.some(
-        (used) =>
-          used.port === want.port &&
-          used.protocol === want.protocol &&
-          (used.ip === want.ip || used.ip === '0.0.0.0' || want.ip === '0.0.0.0'),
-      ),
-    );
+    return hostPortsConflict(wanted, this.#ports);
   }
 }

@@ -1,14 +1,9 @@
 /** A pod with what plugins ask of it again and again, computed once per version of the object. */
 import type { Pod, PodAffinityTerm, WeightedPodAffinityTerm } from '#api/types.ts';
+import { podHostPorts, type HostPort } from '#component-helpers/host-ports.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import { objectKey } from '#machinery/object.ts';
 import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
-
-export interface HostPort {
-  readonly ip: string;
-  readonly protocol: string;
-  readonly port: number;
-}
 
 export interface AffinityTerm {
   readonly selector: LabelSelector;
@@ -62,7 +57,7 @@ function compute(pod: Pod): PodInfo {
     priority: pod.spec?.priority ?? 0,
     requests: podRequests(pod),
     scoringRequests: podScoringRequests(pod),
-    hostPorts: hostPortsOf(pod),
+    hostPorts: podHostPorts(pod.spec),
     requiredAffinity: terms(affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     requiredAntiAffinity: terms(affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     preferredAffinity: weighted(affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution),
@@ -70,19 +65,6 @@ function compute(pod: Pod): PodInfo {
       affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution,
     ),
   };
-}
-
-function hostPortsOf(pod: Pod): HostPort[] {
-  const sidecars = (pod.spec?.initContainers ?? []).filter(
-    (container) => container.restartPolicy === 'Always',
-  );
-  return [...(pod.spec?.containers ?? []), ...sidecars].flatMap((container) =>
-    (container.ports ?? []).flatMap((port) =>
-      port.hostPort
-        ? [{ ip: port.hostIP || '0.0.0.0', protocol: port.protocol ?? 'TCP', port: port.hostPort }]
-        : [],
-    ),
-  );
 }
 
 function affinityTerm(

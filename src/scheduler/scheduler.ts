@@ -37,6 +37,7 @@ import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
 import { matchesNodeSelectorTerms } from '#component-helpers/node-affinity.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -224,7 +225,7 @@ class Scheduler implements Component {
 
   #podSeen(pod: Pod, before: Pod | undefined): void {
     const uid = pod.metadata?.uid ?? '';
-    if (isFinished(pod)) return this.#podGone(pod);
+    if (isPodTerminal(pod)) return this.#podGone(pod);
     if (!pod.spec?.nodeName) {
       if (
         this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') &&
@@ -530,10 +531,6 @@ class Scheduler implements Component {
       nominated: (node) => this.#nominations.on(node),
     };
   }
-}
-
-function isFinished(pod: Pod): boolean {
-  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
 }
 
 function labelsDiffer(a: Pod, b: Pod): boolean {

@@ -4,6 +4,7 @@
  */
 import type { ReplicaSet, ReplicationController, Service, StatefulSet } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
+import { controllerOf } from '#component-helpers/owner-references.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { PodMatcher } from './snapshot.ts';
@@ -67,7 +68,7 @@ export class Siblings {
   }
 
   #ownerSelector({ pod, namespace }: PodInfo): LabelSelector | undefined {
-    const owner = pod.metadata?.ownerReferences?.find((reference) => reference.controller);
+    const owner = controllerOf(pod);
     if (!owner) return undefined;
     const key = `${namespace}/${owner.name}`;
     switch (owner.kind) {

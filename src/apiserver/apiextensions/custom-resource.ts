@@ -7,6 +7,7 @@ import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '
 import { stabilityOf } from '#api/resources.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { compileRules } from './rules-on-demand.ts';
 import { specScaleErrors, statusScaleErrors, type ScalePaths } from './scale-checks.ts';
 import { normalise } from './coerce.ts';
@@ -31,14 +32,6 @@ export function structuralOf(
   return toStructural(preservesAll ? { ...schema, 'x-kubernetes-preserve-unknown-fields': true } : schema);
 }
 
-export function isConditionTrue(definition: CustomResourceDefinition, type: string): boolean {
-  return (
-    definition.status?.conditions?.some(
-      (condition) => condition.type === type && condition.status === 'True',
-    ) ?? false
-  );
-}
-
 export function customStoragePrefix({ spec }: CustomResourceDefinition): string {
   return `/registry/${spec.group}/${spec.names.plural}/`;
 }
@@ -55,7 +48,7 @@ export function customResource(
     names: { plural },
   } = spec;
   const names = definition.status?.acceptedNames ?? spec.names;
-  const terminating = isConditionTrue(definition, 'Terminating');
+  const terminating = isConditionTrue(definition.status?.conditions, 'Terminating');
   const storage = spec.versions.find((candidate) => candidate.storage)?.name ?? version.name;
   const gvk = { group, version: version.name, kind: names.kind };
   const hasStatus = version.subresources?.status !== undefined;

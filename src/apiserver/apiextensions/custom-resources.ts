@@ -15,6 +15,7 @@ import { customDefinitionName } from '#openapi/custom-resources.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
 import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
@@ -22,7 +23,7 @@ import type { InternalApi, ModifyOptions } from '../registry/loopback-client.ts'
 import type { Objects, StoredEndpoint } from '../registry/store.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
-import { customResource, customStoragePrefix, isConditionTrue, structuralOf } from './custom-resource.ts';
+import { customResource, customStoragePrefix, structuralOf } from './custom-resource.ts';
 import { checkDefinition, readInnerSchemas, unrecognizedFormats, violationsOf } from './definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
@@ -140,7 +141,7 @@ export class CustomResources {
     for (const { value, unreadable } of items) {
       if (unreadable !== undefined) continue;
       const definition = JSON.parse(value.toString()) as CustomResourceDefinition;
-      if (isConditionTrue(definition, 'Established'))
+      if (isConditionTrue(definition.status?.conditions, 'Established'))
         cache.add(customStoragePrefix(definition), { fieldsOf: fieldsOfMetadata });
     }
   }
@@ -164,7 +165,7 @@ export class CustomResources {
   }
 
   #take(definition: CustomResourceDefinition): void {
-    if (isConditionTrue(definition, 'Established')) this.#serve(definition);
+    if (isConditionTrue(definition.status?.conditions, 'Established')) this.#serve(definition);
     this.#enqueue(definition.metadata!.name!);
   }
 
@@ -183,7 +184,10 @@ export class CustomResources {
     }
     // Names that are free now may be waited for.
     for (const other of this.#definitions())
-      if (other.spec.group === definition.spec.group && !isConditionTrue(other, 'NamesAccepted'))
+      if (
+        other.spec.group === definition.spec.group &&
+        !isConditionTrue(other.status?.conditions, 'NamesAccepted')
+      )
         this.#enqueue(other.metadata!.name!);
   }
 
@@ -201,7 +205,7 @@ export class CustomResources {
       definition.spec,
       definition.status?.acceptedNames,
       definition.status?.storedVersions,
-      isConditionTrue(definition, 'Terminating'),
+      isConditionTrue(definition.status?.conditions, 'Terminating'),
     ]);
     const before = this.#served.get(name);
     if (before?.fingerprint === fingerprint) return;

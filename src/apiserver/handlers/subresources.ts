@@ -5,6 +5,8 @@ import { deepClone } from '#machinery/json.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
 import { apiVersionOf, parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
+import type { Pod } from '#api/types.ts';
+import { isPodReady, isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { rfc3339, type DeleteRequest, type StoredEndpoint } from '../registry/store.ts';
 import { ownBody } from '../registry/field-manager.ts';
@@ -270,19 +272,10 @@ async function markEvicted({ core, target }: WriteCall, request: DeleteRequest):
 }
 
 function ignoresBudgets(pod: KubeObject): boolean {
-  const phase = (pod as PodParts).status?.phase;
   return (
-    phase === 'Succeeded' ||
-    phase === 'Failed' ||
-    phase === 'Pending' ||
+    isPodTerminal(pod as Pod) ||
+    (pod as Pod).status?.phase === 'Pending' ||
     pod.metadata?.deletionTimestamp !== undefined
-  );
-}
-
-function isReady(pod: KubeObject): boolean {
-  return (
-    (pod as PodParts).status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ??
-    false
   );
 }
 
@@ -297,7 +290,7 @@ async function spendBudget(pod: KubeObject, { core, target }: WriteCall, dryRun:
     );
   const budget = budgets[0];
   if (!budget) return;
-  if (!isReady(pod)) {
+  if (!isPodReady(pod as Pod)) {
     const { currentHealthy = 0, desiredHealthy = 0 } = budget.status ?? {};
     if (
       budget.spec?.unhealthyPodEvictionPolicy === 'AlwaysAllow' ||

@@ -15,17 +15,11 @@ import {
   type ReconcileResult,
   type SourceContext,
 } from '#runtime/controller.ts';
-import {
-  byController,
-  claim,
-  controlledBy,
-  controllerKey,
-  controllerReference,
-  orphans,
-  ownerKeys,
-} from '../owners.ts';
+import { controllerReference } from '#component-helpers/owner-references.ts';
+import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../pod-control.ts';
-import { byAge, isPodAvailable, isPodReady, nextAvailableInMs } from '../pods.ts';
+import { isPodAvailable, isPodReady, nextAvailableInMs } from '#component-helpers/pod-status.ts';
+import { byAge } from '../object-order.ts';
 import {
   HASH_LABEL,
   isUpdated,

@@ -14,15 +14,8 @@ import {
   type ReconcileResult,
   type SourceContext,
 } from '#runtime/controller.ts';
-import {
-  byController,
-  claim,
-  controlledBy,
-  controllerKey,
-  controllerOf,
-  orphans,
-  ownerKeys,
-} from '../owners.ts';
+import { controllerOf } from '#component-helpers/owner-references.ts';
+import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { isRollingUpdate, splitSets } from './deployment/model.ts';
 import { recreate, rollingUpdate, cleanUpHistory } from './deployment/rollout.ts';
 import { isScalingEvent, scale } from './deployment/scaling.ts';

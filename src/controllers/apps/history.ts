@@ -11,8 +11,9 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { controllerRevisions } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { claim, controlledBy, controllerOf, controllerReference, orphans } from '../owners.ts';
-import { byAge } from '../pods.ts';
+import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { claim, controlledBy, orphans } from '../owners.ts';
+import { byAge } from '../object-order.ts';
 import { templateHash } from '../template-hash.ts';
 
 export interface HistoryOptions {

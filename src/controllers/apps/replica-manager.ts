@@ -18,19 +18,17 @@ import {
   type ReconcileContext,
   type ReconcileResult,
 } from '#runtime/controller.ts';
-import {
-  byController,
-  claim,
-  controlledBy,
-  controllerKey,
-  controllerOf,
-  controllerReference,
-  orphans,
-  ownerKeys,
-} from '../owners.ts';
+import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../pod-control.ts';
 import { podsToDelete, ranksByNode } from '../pod-ranking.ts';
-import { isPodActive, isPodAvailable, isPodReady, isPodTerminating, nextAvailableInMs } from '../pods.ts';
+import {
+  isPodActive,
+  isPodAvailable,
+  isPodReady,
+  isPodTerminating,
+  nextAvailableInMs,
+} from '#component-helpers/pod-status.ts';
 
 /** At most so many pods are created or deleted in one go. */
 const BURST = 500;

@@ -8,7 +8,7 @@ import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { controllerRevisions, persistentVolumeClaims, pods, statefulSets } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { byController, claim, controlledBy, orphans, ownerKeys } from '../owners.ts';
-import { nextAvailableInMs } from '../pods.ts';
+import { nextAvailableInMs } from '#component-helpers/pod-status.ts';
 import {
   RevisionCollision,
   currentRevision,

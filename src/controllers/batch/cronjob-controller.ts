@@ -10,16 +10,10 @@ import { formatTime, timeMs } from '#machinery/time.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { cronJobs, jobs } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import {
-  byController,
-  controlledBy,
-  controllerKey,
-  controllerReference,
-  isControlledBy,
-  nameOf,
-} from '../owners.ts';
+import { controllerReference, isControlledBy } from '#component-helpers/owner-references.ts';
+import { byController, controlledBy, controllerKey, nameOf } from '../owners.ts';
 import { isNamespaceTerminating } from '../pod-control.ts';
-import { compareText, createdMs } from '../pods.ts';
+import { compareText, createdMs } from '../object-order.ts';
 import { lastDueMs, parseSchedule, type Schedule } from './cronjob/schedule.ts';
 import { WallClock } from './cronjob/wall-clock.ts';
 import { finishedCondition } from './job/model.ts';

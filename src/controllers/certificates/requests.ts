@@ -3,6 +3,7 @@
  * signer of kubernetes.io demands. After upstream's pkg/apis/certificates/helpers.go. Reads no DER itself: x509.ts does.
  */
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
+import { findCondition } from '#component-helpers/conditions.ts';
 
 export const KUBE_APISERVER_CLIENT = 'kubernetes.io/kube-apiserver-client';
 export const KUBE_APISERVER_CLIENT_KUBELET = 'kubernetes.io/kube-apiserver-client-kubelet';
@@ -35,7 +36,7 @@ export function conditionOf(
   { status }: CertificateSigningRequest,
   type: string,
 ): CertificateSigningRequestCondition | undefined {
-  return status?.conditions?.find((condition) => condition.type === type);
+  return findCondition(status?.conditions, type);
 }
 
 export function isApproved(request: CertificateSigningRequest): boolean {

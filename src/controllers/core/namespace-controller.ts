@@ -14,7 +14,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { Client } from '#client/client.ts';
 import { namespaces, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { findCondition, withoutCondition } from '../conditions.ts';
+import { findCondition, withoutCondition } from '#component-helpers/conditions.ts';
 import { discoverResources, type ServedResource } from '../discovery-client.ts';
 
 const FINALIZER = 'kubernetes';

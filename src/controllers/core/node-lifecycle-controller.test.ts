@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Node, Taint } from '#api/types.ts';
 import { formatMicroTime, formatTime } from '#machinery/time.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
-import { podCondition } from '../pods.ts';
+import { podCondition } from '#component-helpers/pod-status.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { nodeLifecycleController } from './node-lifecycle-controller.ts';
 import { taintEvictionController } from './taint-eviction-controller.ts';

@@ -16,7 +16,8 @@ import type { ResourceRef } from '#client/client.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { nameOf } from '../owners.ts';
-import { isPodReady } from '../pods.ts';
+import { isPodReady } from '#component-helpers/pod-status.ts';
+import { findCondition } from '#component-helpers/conditions.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 import { zoneState, type ZoneState } from './node-zones.ts';
 
@@ -133,7 +134,7 @@ function heartbeatOf(node: Node, lease: Lease | undefined): string {
 }
 
 function conditionOf(node: Node, type: string): NodeCondition | undefined {
-  return node.status?.conditions?.find((condition) => condition.type === type);
+  return findCondition(node.status?.conditions, type);
 }
 
 /** Writes what is no longer known of a silent node. Answers the node as it is then. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { nodes, pods } from '#client/refs.ts';
-import { podCondition } from '../pods.ts';
+import { podCondition } from '#component-helpers/pod-status.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { podGarbageCollectorController } from './pod-garbage-collector-controller.ts';
 

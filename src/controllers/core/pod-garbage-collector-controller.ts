@@ -8,7 +8,8 @@ import { formatTime } from '#machinery/time.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext } from '#runtime/controller.ts';
 import { nameOf } from '../owners.ts';
-import { byAge, isPodTerminal } from '../pods.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { byAge } from '../object-order.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 
 const EVERY_MS = 20_000;

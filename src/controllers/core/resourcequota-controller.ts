@@ -6,8 +6,8 @@
  * a charge off that was just made: it waits until no charge came for a moment, and counts again when an object arrives in the cache.
  */
 import type { ResourceQuota } from '#api/types.ts';
-import { amountsOf, type Amounts } from '#api/pod-resources.ts';
-import { DEVICES_SUFFIX, inScope, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
+import { sameResourceList, type ResourceAmounts } from '#component-helpers/pod-resources.ts';
+import { DEVICES_SUFFIX, inScope, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
 import { objectKey, type KubeObject } from '#machinery/object.ts';
 import { Quantity } from '#machinery/quantity.ts';
 import type { Informer } from '#client/client.ts';
@@ -79,7 +79,8 @@ async function quotaChanged({ key, informer, memory, clock, enqueue }: Reconcile
     !known || isNew ? { uid: quota.metadata?.uid, changedMs: -Infinity, waitingSinceMs: undefined } : known;
   memory.set(key, seen);
   if (!isNew) seen.changedMs = clock.monotonic();
-  if (isNew || !sameAmounts(quota.status?.hard, quota.spec?.hard ?? {})) enqueue(quotaKey);
+  if (isNew || !quota.status?.hard || !sameResourceList(quota.status.hard, quota.spec?.hard ?? {}))
+    enqueue(quotaKey);
 }
 
 /** How long to wait before a charge may be taken off. */
@@ -105,14 +106,19 @@ async function recount(context: ReconcileContext): Promise<ReconcileResult> {
     const target = quotaTarget(name);
     if (target && counted.has(idOf(target))) used[name] = (usage.get(name) ?? Quantity.zero).toString();
   }
-  if (!sameAmounts(quota.status?.hard, hard) || !sameAmounts(quota.status?.used, used)) {
+  if (
+    !quota.status?.hard ||
+    !sameResourceList(quota.status.hard, hard) ||
+    !quota.status.used ||
+    !sameResourceList(quota.status.used, used)
+  ) {
     await context.api.updateStatus(resourceQuotas, { ...quota, status: { hard, used } });
   }
   return { requeueAfterMs: complete ? RECOUNT_EVERY_MS : UNSERVED_MS };
 }
 
 interface Count {
-  readonly usage: Amounts;
+  readonly usage: ResourceAmounts;
   /** Resources whose objects are all in the usage. */
   readonly counted: ReadonlySet<string>;
   readonly complete: boolean;
@@ -126,6 +132,7 @@ async function count(quota: ResourceQuota, context: ReconcileContext): Promise<C
       .filter((target) => target !== undefined)
       .map((target) => [idOf(target), target]),
   );
+  const nowMs = context.clock.now();
   const counted = new Set<string>();
   const usage = new Map<string, Quantity>();
   for (const [id, target] of targets) {
@@ -134,14 +141,14 @@ async function count(quota: ResourceQuota, context: ReconcileContext): Promise<C
     await informer.synced(context.signal);
     counted.add(id);
     for (const object of informer.listNamespace(quota.metadata!.namespace!)) {
-      if (inScope(object, { target, quota })) addTo(usage, usageOf(object, target));
+      if (inScope(object, { target, quota })) addTo(usage, usageOf(object, { ...target, nowMs }));
     }
   }
   return { usage, counted, complete: counted.size === targets.size };
 }
 
 /** In place: the sum grows with every object of a namespace. */
-function addTo(sum: Map<string, Quantity>, more: Amounts): void {
+function addTo(sum: Map<string, Quantity>, more: ResourceAmounts): void {
   for (const [name, amount] of more) sum.set(name, sum.get(name)?.add(amount) ?? amount);
 }
 
@@ -207,13 +214,6 @@ function subscribe(
   });
 }
 
-function sameAmounts(
-  a: Readonly<Record<string, string>> | undefined,
-  b: Readonly<Record<string, string>>,
-): boolean {
-  return a !== undefined && equalAmounts(amountsOf(a), amountsOf(b));
-}
-
-function equalAmounts(a: Amounts, b: Amounts): boolean {
+function equalAmounts(a: ResourceAmounts, b: ResourceAmounts): boolean {
   return a.size === b.size && [...a].every(([name, amount]) => b.get(name)?.equals(amount) === true);
 }

@@ -10,7 +10,7 @@ import { nodes, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { minTolerationSeconds } from '#component-helpers/tolerations.ts';
 import { nameOf } from '../owners.ts';
-import { isPodTerminal } from '../pods.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 
 /** A pod that is to go at a time: clock.monotonic() when its wait began. */

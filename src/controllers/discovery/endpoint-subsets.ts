@@ -1,7 +1,7 @@
 /** Writes who listens where in the form of core/v1 Endpoints: as few subsets as can say it, in one order. Pure. After upstream's RepackSubsets. */
 import type { EndpointAddress, EndpointPort, EndpointSubset } from '#api/types.ts';
 import { parseIP } from '#machinery/ip.ts';
-import { compareText } from '../pods.ts';
+import { compareText } from '../object-order.ts';
 
 /** One address on one port; without a port for a headless service that has none. */
 export interface Listener {

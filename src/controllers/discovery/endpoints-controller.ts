@@ -10,7 +10,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { endpoints, pods, services } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext } from '#runtime/controller.ts';
 import { isNamespaceTerminating } from '../pod-control.ts';
-import { isPodReady } from '../pods.ts';
+import { isPodReady } from '#component-helpers/pod-status.ts';
 import { packSubsets, truncateSubsets, type Listener } from './endpoint-subsets.ts';
 import {
   addressesOf,

@@ -9,8 +9,8 @@ import { errorMessage } from '#stdx/log.ts';
 import { endpointSlices, nodes, pods, services } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { podsByNode, podsOnNode } from '../core/pods-by-node.ts';
-import { controllerReference } from '../owners.ts';
-import { isPodReady } from '../pods.ts';
+import { controllerReference } from '#component-helpers/owner-references.ts';
+import { isPodReady } from '#component-helpers/pod-status.ts';
 import {
   addressesOf,
   hostnameOf,

@@ -13,7 +13,7 @@ import type {
 import { parseIP } from '#machinery/ip.ts';
 import { endpoints, endpointSlices, services } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { controllerReference } from '../owners.ts';
+import { controllerReference } from '#component-helpers/owner-references.ts';
 import { planSlices, portsId, type EndpointGroup, type SlicePorts } from './slice-plan.ts';
 import { writeSlices } from './write-slices.ts';
 

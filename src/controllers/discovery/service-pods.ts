@@ -1,7 +1,8 @@
 /** Which pods stand behind a service, and on which ports. Pure, but for reading caches. After upstream's endpoint utilities. */
 import type { Pod, Service, ServicePort } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
-import { isPodTerminal } from '../pods.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { longRunningContainers } from '#component-helpers/containers.ts';
 
 /** A service without a selector looks after its endpoints itself. */
 export function selectsPods(service: Service): boolean {
@@ -52,8 +53,7 @@ export function targetPort(
 ): number | undefined {
   if (typeof targetPort === 'number') return targetPort === 0 ? port : targetPort;
   if (targetPort === undefined || targetPort === '') return port;
-  const sidecars = (pod.spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
-  for (const container of [...(pod.spec?.containers ?? []), ...sidecars]) {
+  for (const container of longRunningContainers(pod.spec)) {
     const found = container.ports?.find(
       (candidate) => candidate.name === targetPort && (candidate.protocol ?? 'TCP') === protocol,
     );

@@ -3,8 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import type { Pod, PodDisruptionBudget, PodDisruptionBudgetStatus, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { podDisruptionBudgets, pods, replicaSets } from '#client/refs.ts';
-import { controllerReference } from '../owners.ts';
-import { podCondition } from '../pods.ts';
+import { controllerReference } from '#component-helpers/owner-references.ts';
+import { podCondition } from '#component-helpers/pod-status.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { disruptionController } from './disruption-controller.ts';
 

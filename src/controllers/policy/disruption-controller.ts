@@ -21,7 +21,7 @@ import {
 } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { nameOf } from '../owners.ts';
-import { isPodReady, isPodTerminal, podCondition } from '../pods.ts';
+import { isPodReady, isPodTerminal, podCondition } from '#component-helpers/pod-status.ts';
 import { expectedScale } from './pod-scales.ts';
 
 /** A pod whose eviction was granted is deleted within this time, or its budget is given back. */

@@ -5,7 +5,7 @@ import { deployments, replicaSets, replicationControllers, statefulSets } from '
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { discoverResources, resourceOfKind } from '../discovery-client.ts';
-import { controllerOf } from '../owners.ts';
+import { controllerOf } from '#component-helpers/owner-references.ts';
 
 export interface ExpectedScale {
   readonly count: number;

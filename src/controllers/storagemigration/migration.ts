@@ -5,6 +5,7 @@ import { groupResourceString } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import { storageVersionMigrations } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 
 type Type = 'Running' | 'Succeeded' | 'Failed';
 
@@ -15,7 +16,7 @@ export function resourceNameOf({ spec }: StorageVersionMigration): string {
 }
 
 export function isTrue({ status }: StorageVersionMigration, wanted: Type): boolean {
-  return status?.conditions?.find(({ type }) => type === wanted)?.status === 'True';
+  return isConditionTrue(status?.conditions, wanted);
 }
 
 export function isOver(migration: StorageVersionMigration): boolean {

@@ -2,7 +2,8 @@
 import type { PersistentVolumeClaim, Pod, Volume } from '#api/types.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
-import { isControlledBy } from '../owners.ts';
+import { isControlledBy } from '#component-helpers/owner-references.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { protect } from './protection.ts';
 
 const BY_CLAIM = 'claim';
@@ -54,10 +55,10 @@ function usesClaim(pod: Pod, claim: PersistentVolumeClaim): boolean {
 }
 
 /** Its containers are gone and its node has let go of it: only finalizers hold the pod, perhaps that of this claim's owner. */
-function isShutDown({ metadata, status }: Pod): boolean {
+function isShutDown(pod: Pod): boolean {
   return (
-    metadata?.deletionTimestamp !== undefined &&
-    metadata.deletionGracePeriodSeconds === 0 &&
-    (status?.phase === 'Failed' || status?.phase === 'Succeeded')
+    pod.metadata?.deletionTimestamp !== undefined &&
+    pod.metadata.deletionGracePeriodSeconds === 0 &&
+    isPodTerminal(pod)
   );
 }

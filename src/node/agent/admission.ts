@@ -1,8 +1,8 @@
 /** Whether this node takes a pod that was bound to it: the scheduler may have been wrong, or someone else bound it. Pure; upstream's lifecycle predicates. */
 import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
-import { hostPortsTaken } from './config/host-ports.ts';
-import { podAmounts } from './config/quality-of-service.ts';
+import { hostPortsConflict, podHostPorts } from '#component-helpers/host-ports.ts';
+import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ResizeRefusal } from './pod/resize.ts';
 import { forbiddenSysctl } from './sysctls.ts';
 
@@ -34,10 +34,10 @@ export function rejection(options: AdmissionOptions): Rejection | undefined {
 
 /** For a pod that runs here and wants other resources: whether they are there now, or will ever be. Upstream's words. */
 export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefined {
-  const wanted = podAmounts(options.pod.spec ?? { containers: [] }, 'requests');
+  const wanted = podRequests(options.pod);
   for (const name of ['cpu', 'memory']) {
     const [requested, capacity] = [
-      wanted[name] ?? Quantity.zero,
+      wanted.get(name) ?? Quantity.zero,
       tryParseQuantity(options.allocatable[name] ?? '0') ?? Quantity.zero,
     ];
     if (requested.compare(capacity) > 0)
@@ -82,8 +82,8 @@ function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefine
 }
 
 function portsTaken({ pod, others }: AdmissionOptions): Rejection | undefined {
-  const specs = others.flatMap(({ spec }) => (spec ? [spec] : []));
-  if (!pod.spec || !hostPortsTaken(pod.spec, specs)) return undefined;
+  const taken = others.flatMap(({ spec }) => podHostPorts(spec));
+  if (!hostPortsConflict(podHostPorts(pod.spec), taken)) return undefined;
   return {
     reason: 'NodePorts',
     message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
@@ -98,15 +98,15 @@ function insufficient({ pod, others, node, allocatable }: AdmissionOptions): Rej
       message: `Node didn't have enough resource: pods, requested: 1, used: ${others.length}, capacity: ${maximum}`,
     };
   }
-  const wanted = podAmounts(pod.spec ?? { containers: [] }, 'requests');
-  for (const [name, amount] of Object.entries(wanted)) {
+  const wanted = podRequests(pod);
+  for (const [name, amount] of wanted) {
     if (amount.isZero) continue;
     // What only the API's node has was put there for the whole cluster; what nobody has is not this node's to count.
     const offered = allocatable[name] ?? node?.status?.allocatable?.[name];
     if (offered === undefined && name.includes('/')) continue;
     const total = tryParseQuantity(offered ?? '0') ?? Quantity.zero;
     const used = others
-      .map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero)
+      .map((other) => podRequests(other).get(name) ?? Quantity.zero)
       .reduce((sum, one) => sum.add(one), Quantity.zero);
     if (used.add(amount).compare(total) <= 0) continue;
     return {

@@ -23,7 +23,8 @@ import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
-import { podAmounts, qosClassOf } from './config/quality-of-service.ts';
+import { podQOS } from '#component-helpers/pod-qos.ts';
+import { podRequests } from '#component-helpers/pod-resources.ts';
 import { GarbageCollector } from './garbage-collection.ts';
 import { ImagePuller } from './image-puller.ts';
 import { LogRotation } from './log-rotation.ts';
@@ -375,12 +376,9 @@ class Agent implements NodeAgent {
     for (const worker of this.#workers.values()) worker.allocationChanged();
     const burstable = [...this.#workers.values()]
       .filter(({ finished }) => !finished)
-      .map(({ pod }) => pod.spec ?? { containers: [] })
-      .filter((spec) => qosClassOf(spec) === 'Burstable');
-    const milli = burstable.reduce(
-      (sum, spec) => sum + (podAmounts(spec, 'requests')['cpu']?.milliValue() ?? 0),
-      0,
-    );
+      .map(({ pod }) => pod)
+      .filter((pod) => podQOS(pod) === 'Burstable');
+    const milli = burstable.reduce((sum, pod) => sum + (podRequests(pod).get('cpu')?.milliValue() ?? 0), 0);
     void this.#parts.cgroups
       .setBurstableMilliCpu(this.#options.cgroupRoot, milli)
       .catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));

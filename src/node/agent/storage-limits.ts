@@ -6,7 +6,7 @@
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pod, Volume } from '#api/types.ts';
-import { podAmounts } from '#api/pod-resources.ts';
+import { podLimits } from '#component-helpers/pod-resources.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { ContainerStats } from '../cri/types.ts';
@@ -117,8 +117,8 @@ function hasLimits(pod: Pod): boolean {
   );
 }
 
-function storageLimit({ spec }: Pod): Quantity | undefined {
-  return spec && podAmounts(spec, 'limits', { withoutOverhead: true }).get(STORAGE);
+function storageLimit(pod: Pod): Quantity | undefined {
+  return podLimits(pod).get(STORAGE);
 }
 
 /** Why the pod is to be evicted, in upstream's words. */

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Pod, PodSpec, PodStatus } from '#api/types.ts';
-import {
-  isFinished,
-  recordOf as adopted,
-  startDelayMs,
-  step,
-  type PodRecord,
-  type Step,
-} from './lifecycle.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { recordOf as adopted, startDelayMs, step, type PodRecord, type Step } from './lifecycle.ts';
 
 const SEEN = Date.parse('2026-01-01T00:00:00Z');
 
@@ -179,7 +173,7 @@ test('deletion: a moment of grace, a last status, then removal', () => {
 test('what has finished is left alone', () => {
   for (const phase of ['Succeeded', 'Failed']) {
     const pod: Pod = { ...podOf(), status: { phase } };
-    assert.ok(isFinished(pod));
+    assert.ok(isPodTerminal(pod));
     assert.deepEqual(step(pod, recordOf(pod), SEEN + 1e9), {});
   }
 });

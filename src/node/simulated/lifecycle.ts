@@ -11,6 +11,8 @@
  */
 import { formatGoDuration } from '#machinery/go-duration.ts';
 import type { Container, ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 
 const ANNOTATION = 'capstan.dev/simulate-';
 const INIT_STEP_MS = 50;
@@ -81,25 +83,17 @@ export interface Step {
 }
 
 export function startDelayMs(pod: Pod): number {
-  const init = (pod.spec?.initContainers ?? []).filter((container) => container.restartPolicy !== 'Always');
+  const init = (pod.spec?.initContainers ?? []).filter((container) => !isSidecar(container));
   return annotationSeconds(pod, 'start-seconds', 0.05) * 1000 + init.length * INIT_STEP_MS;
 }
 
 export function step(pod: Pod, record: PodRecord, nowMs: number): Step {
   if (pod.metadata?.deletionTimestamp) return ending(pod, record, nowMs);
-  if (isFinished(pod)) return {};
+  if (isPodTerminal(pod)) return {};
   const startMs = record.seenMs + startDelayMs(pod);
   if (nowMs < startMs)
     return { status: pendingStatus(pod, record, nowMs), nextAtMs: nextInitStep(pod, record, nowMs) };
   return running(pod, record, nowMs);
-}
-
-export function isFinished(pod: Pod): boolean {
-  return isOver(pod.status);
-}
-
-function isOver(status: PodStatus | undefined): boolean {
-  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
 }
 
 function endOf(pod: Pod, record: PodRecord, endMs: number): ContainerEnd {
@@ -134,7 +128,7 @@ function ending(pod: Pod, record: PodRecord, nowMs: number): Step {
   const graceMs = (pod.metadata?.deletionGracePeriodSeconds ?? 0) * 1000;
   const endMs = deletedMs + Math.min(graceMs, END_MS);
   if (nowMs < endMs) return { nextAtMs: endMs };
-  if (isFinished(pod) || !pod.status?.containerStatuses) return { remove: true };
+  if (isPodTerminal(pod) || !pod.status?.containerStatuses) return { remove: true };
   return { remove: true, status: finishedStatus(pod, record, { nowMs, exitCode: KILLED_BY_TERM }) };
 }
 
@@ -153,7 +147,7 @@ function running(pod: Pod, record: PodRecord, nowMs: number): Step {
     ? made
     : {
         ...made,
-        ...(isOver(made.status) ? {} : { nextAtMs: Math.min(made.nextAtMs ?? Infinity, deadlineMs) }),
+        ...(isPodTerminal(made) ? {} : { nextAtMs: Math.min(made.nextAtMs ?? Infinity, deadlineMs) }),
       };
 }
 
@@ -336,7 +330,7 @@ function initStatuses(
       restarts: 0,
       stateOf: (container) => {
         const startMs = endMs;
-        if (container.restartPolicy === 'Always')
+        if (isSidecar(container))
           return { state: { running: { startedAt: text(startMs) } }, ready: true, started: true };
         endMs += INIT_STEP_MS;
         if (nowMs >= endMs)

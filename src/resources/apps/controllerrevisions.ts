@@ -1,5 +1,6 @@
 /** ControllerRevision: a snapshot that never changes. */
 import type { ControllerRevision } from '#api/types.ts';
+import { controllerOf } from '#component-helpers/owner-references.ts';
 import { checkImmutable, checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
@@ -31,15 +32,15 @@ export const controllerrevisions = defineResource<ControllerRevision>({
     columns: columns('Name', 'Controller', 'Revision', 'Age'),
     row: (revision, context) => [
       nameOf(revision),
-      controllerOf(revision),
+      controllerText(revision),
       revision.revision,
       ageOf(revision, context),
     ],
   },
 });
 
-function controllerOf(revision: ControllerRevision): string {
-  const owner = revision.metadata?.ownerReferences?.find(({ controller }) => controller);
+function controllerText(revision: ControllerRevision): string {
+  const owner = controllerOf(revision);
   if (!owner) return '<none>';
   const group = owner.apiVersion.includes('/') ? `.${owner.apiVersion.split('/')[0]}` : '';
   return `${owner.kind.toLowerCase()}${group}/${owner.name}`;

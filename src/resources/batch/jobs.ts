@@ -1,5 +1,6 @@
 /** Job. */
 import type { Job, JobSpec, PodFailurePolicyRule } from '#api/types.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
@@ -148,20 +149,13 @@ function generateSelector(job: Job): void {
   (selector.matchLabels ??= {})[CONTROLLER_UID] ??= uid;
 }
 
-function conditionTrue(job: Job, type: string): boolean {
-  return (
-    job.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ??
-    false
-  );
-}
-
 function statusOf(job: Job): string {
-  if (conditionTrue(job, 'Complete')) return 'Complete';
-  if (conditionTrue(job, 'Failed')) return 'Failed';
+  if (isConditionTrue(job.status?.conditions, 'Complete')) return 'Complete';
+  if (isConditionTrue(job.status?.conditions, 'Failed')) return 'Failed';
   if (job.metadata?.deletionTimestamp) return 'Terminating';
-  if (conditionTrue(job, 'Suspended')) return 'Suspended';
-  if (conditionTrue(job, 'FailureTarget')) return 'FailureTarget';
-  return conditionTrue(job, 'SuccessCriteriaMet') ? 'SuccessCriteriaMet' : 'Running';
+  if (isConditionTrue(job.status?.conditions, 'Suspended')) return 'Suspended';
+  if (isConditionTrue(job.status?.conditions, 'FailureTarget')) return 'FailureTarget';
+  return isConditionTrue(job.status?.conditions, 'SuccessCriteriaMet') ? 'SuccessCriteriaMet' : 'Running';
 }
 
 function completionsOf(job: Job): string {

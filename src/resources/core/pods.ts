@@ -19,7 +19,8 @@ import {
 } from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
 import { dropDisabledFields, dropDisabledStatusFields } from './pod/disabled.ts';
-import { qosClassOf } from './pod/quality-of-service.ts';
+import { computePodQOS } from '#component-helpers/pod-qos.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { checkPod } from './pod/spec.ts';
 import { podTable } from './pod/table.ts';
 import { checkPodStatusUpdate } from './pod/status.ts';
@@ -45,7 +46,7 @@ export const pods = defineResource<Pod>({
   prepareForCreate: (pod, { nowMs, warn }) => {
     startGeneration(pod);
     const spec = pod.spec!;
-    pod.status = { phase: 'Pending', qosClass: pod.status?.qosClass || qosClassOf(spec) };
+    pod.status = { phase: 'Pending', qosClass: pod.status?.qosClass || computePodQOS(spec) };
     dropDisabledFields(spec, undefined);
     if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition(nowMs)];
     applyMatchLabelKeys(pod);
@@ -167,7 +168,7 @@ function prepareStatus(next: Pod, previous: Pod): void {
   const status = (next.status ??= {});
   dropDisabledStatusFields(status, previous.status);
   keepObservedGenerations(status, previous.status);
-  if (!status.qosClass) status.qosClass = (previous.status?.qosClass ?? qosClassOf(next.spec!)) as string;
+  if (!status.qosClass) status.qosClass = (previous.status?.qosClass ?? computePodQOS(next.spec!)) as string;
   // A client that knows only one of the two forms of the pod's address changed that one.
   const before = previous.status ?? {};
   if (status.podIP !== before.podIP && semanticEqual(status.podIPs, before.podIPs)) {
@@ -227,8 +228,7 @@ function addLabelKeys(term: PodAffinityTerm, labels: Record<string, string> | un
 
 /** What never ran, or runs no more, goes at once. */
 function gracePeriodOf(pod: Pod, requestedSeconds: number | undefined): number {
-  const { phase } = pod.status ?? {};
-  if (!pod.spec?.nodeName || phase === 'Failed' || phase === 'Succeeded') return 0;
+  if (!pod.spec?.nodeName || isPodTerminal(pod)) return 0;
   const seconds = requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
   return seconds < 0 ? 1 : seconds;
 }

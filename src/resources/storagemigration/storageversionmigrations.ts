@@ -1,9 +1,9 @@
 /** StorageVersionMigration: rewrites all objects of a resource in the form they are stored in now. The controller of that name does it. */
-import type { Condition } from '#api/types.ts';
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { resourceVersionProblem } from '#machinery/resource-version.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { checkConditionList, checkImmutable, IMMUTABLE, invalidJoined } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
@@ -66,14 +66,15 @@ function checkStatus(next: StorageVersionMigration, previous: StorageVersionMigr
   if (problem !== undefined) errors.invalid(at, resourceVersion, problem);
   checkConditionList(conditions, conditionsAt, errors);
   if (before !== '' && before !== resourceVersion) errors.invalid(at, resourceVersion, IMMUTABLE);
-  if (OUTCOMES.every((outcome) => isTrue(conditions, outcome)))
+  if (OUTCOMES.every((outcome) => isConditionTrue(conditions, outcome)))
     errors.invalid(
       conditionsAt,
       conditions,
       'Both success and failed conditions cannot be true at the same time',
     );
   for (const outcome of OUTCOMES) {
-    if (!isTrue(previous.status?.conditions, outcome) || isTrue(conditions, outcome)) continue;
+    if (!isConditionTrue(previous.status?.conditions, outcome) || isConditionTrue(conditions, outcome))
+      continue;
     errors.invalid(
       conditionsAt,
       conditions ?? null,
@@ -81,8 +82,4 @@ function checkStatus(next: StorageVersionMigration, previous: StorageVersionMigr
     );
   }
   return errors.list;
-}
-
-function isTrue(conditions: readonly Condition[] | undefined, wanted: string): boolean {
-  return conditions?.find(({ type }) => type === wanted)?.status === 'True';
 }

@@ -9,9 +9,14 @@ import type {
   ResourceRequirements,
 } from '#api/types.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
+import {
+  parseResourceList,
+  podLimits,
+  podRequests,
+  type ResourceAmounts,
+} from '#component-helpers/pod-resources.ts';
 import { aggregate, forbid, isTarget } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
-import { amountsOf, podAmounts, type Amounts } from '#api/pod-resources.ts';
 
 const ANNOTATION = 'kubernetes.io/limit-ranger';
 
@@ -90,8 +95,8 @@ function defaultContainer(
 
 interface Usage {
   readonly type: string;
-  readonly requests: Amounts;
-  readonly limits: Amounts;
+  readonly requests: ResourceAmounts;
+  readonly limits: ResourceAmounts;
 }
 
 function podErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): string[] {
@@ -102,8 +107,8 @@ function podErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): stri
       usageErrors(
         {
           type: 'Container',
-          requests: amountsOf(container.resources?.requests),
-          limits: amountsOf(container.resources?.limits),
+          requests: parseResourceList(container.resources?.requests),
+          limits: parseResourceList(container.resources?.limits),
         },
         limit,
       ),
@@ -113,8 +118,8 @@ function podErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): stri
   return usageErrors(
     {
       type: 'Pod',
-      requests: podAmounts(spec, 'requests', { withoutOverhead: true }),
-      limits: podAmounts(spec, 'limits', { withoutOverhead: true }),
+      requests: podRequests({ spec }, { excludeOverhead: true }),
+      limits: podLimits({ spec }, { excludeOverhead: true }),
     },
     limit,
   );
@@ -163,7 +168,7 @@ function ratioError({ type, requests, limits }: Usage, name: string, boundText: 
 
 function claimErrors({ object }: AdmissionAttributes, limit: LimitRangeItem): string[] {
   if (limit.type !== 'PersistentVolumeClaim') return [];
-  const requests = amountsOf((object as PersistentVolumeClaim).spec?.resources?.requests);
+  const requests = parseResourceList((object as PersistentVolumeClaim).spec?.resources?.requests);
   const type = 'PersistentVolumeClaim';
   const minimums = Object.entries(limit.min ?? {}).flatMap(([name, bound]) =>
     minimumError({ type, requests, limits: new Map() }, name, bound),

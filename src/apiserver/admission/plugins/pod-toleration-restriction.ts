@@ -4,7 +4,7 @@
  */
 import { plainError } from '../../handlers/connect/errors.ts';
 import type { Pod, Toleration } from '#api/types.ts';
-import { qosClassOf } from '#resources/core/pod/quality-of-service.ts';
+import { computePodQOS } from '#component-helpers/pod-qos.ts';
 import { forbid, isTarget } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
 import { impliesToleration, mergeTolerations } from './tolerations.ts';
@@ -34,7 +34,7 @@ export function podTolerationRestriction(options: PodTolerationRestrictionOption
         attributes.operation === 'CREATE'
           ? [...(annotated(attributes, DEFAULTS) ?? options.default ?? [])]
           : [];
-      if (qosClassOf(spec) !== 'BestEffort') added.push(MEMORY_PRESSURE);
+      if (computePodQOS(spec) !== 'BestEffort') added.push(MEMORY_PRESSURE);
       if (added.length > 0) spec.tolerations = mergeTolerations(spec.tolerations ?? [], added);
     },
     validate(attributes) {

@@ -1,7 +1,7 @@
 /** RuntimeClass: a pod that names one gets its overhead, node selector and tolerations. */
 import type { Pod, RuntimeClass, Toleration } from '#api/types.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
-import { compareQuantities } from '#machinery/quantity.ts';
+import { sameResourceList } from '#component-helpers/pod-resources.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { isGiven } from '#machinery/given-empty.ts';
 import { forbid, isTarget } from '../forbid.ts';
@@ -42,7 +42,7 @@ export const runtimeClass: AdmissionPlugin = {
         );
       return;
     }
-    if (!sameAmounts(spec?.overhead ?? {}, fixed))
+    if (!sameResourceList(spec?.overhead ?? {}, fixed))
       throw forbid(attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
   },
 };
@@ -67,18 +67,5 @@ function sameToleration(left: Toleration, right: Toleration): boolean {
     left.value === right.value &&
     left.effect === right.effect &&
     left.tolerationSeconds === right.tolerationSeconds
-  );
-}
-
-function sameAmounts(
-  left: Readonly<Record<string, string>>,
-  right: Readonly<Record<string, string>>,
-): boolean {
-  const names = new Set([...Object.keys(left), ...Object.keys(right)]);
-  return [...names].every(
-    (name) =>
-      left[name] !== undefined &&
-      right[name] !== undefined &&
-      compareQuantities(left[name], right[name]) === 0,
   );
 }

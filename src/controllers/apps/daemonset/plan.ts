@@ -1,6 +1,7 @@
 /** Decides which daemon pods to make and which to delete; daemonset-controller.ts acts. Pure. */
 import type { DaemonSet, Node, Pod } from '#api/types.ts';
-import { byAge, isPodAvailable, isPodReady } from '../../pods.ts';
+import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
+import { byAge } from '../../object-order.ts';
 import { isUpdated, maxSurge, maxUnavailable, placement } from './model.ts';
 
 export interface Situation {

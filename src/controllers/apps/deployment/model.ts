@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, PodTemplateSpec, ReplicaSet } from '#api/types.ts';
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
-import { byAge, createdMs } from '../../pods.ts';
+import { byAge, createdMs } from '../../object-order.ts';
 
 export const HASH_LABEL = 'pod-template-hash';
 export const REVISION = 'deployment.kubernetes.io/revision';

@@ -3,8 +3,8 @@ import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { deployments, replicaSets } from '#client/refs.ts';
-import { findCondition, withCondition } from '../../conditions.ts';
-import { controllerOf, controllerReference } from '../../owners.ts';
+import { findCondition, withCondition } from '#component-helpers/conditions.ts';
+import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
 import { templateHash } from '../../template-hash.ts';
 import {

@@ -2,7 +2,8 @@
 import type { Deployment, DeploymentStatus, Pod, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { replicaSets } from '#client/refs.ts';
-import { byAge, isPodTerminal } from '../../pods.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { byAge } from '../../object-order.ts';
 import {
   activeSets,
   newSetReplicas,

@@ -1,6 +1,6 @@
 /** A deployment whose size was changed, or that is paused: its sets are scaled in proportion, without going on with the rollout. */
 import type { Deployment, ReplicaSet } from '#api/types.ts';
-import { createdMs } from '../../pods.ts';
+import { createdMs } from '../../object-order.ts';
 import {
   DESIRED_REPLICAS,
   MAX_REPLICAS,

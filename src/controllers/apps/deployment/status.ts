@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
-import { findCondition, withCondition, withoutCondition } from '../../conditions.ts';
+import { findCondition, withCondition, withoutCondition } from '#component-helpers/conditions.ts';
 import { hasProgressDeadline, rollingBounds, specReplicas, statusReplicas, wanted } from './model.ts';
 import { isComplete } from './rollout.ts';
 import type { DeploymentSync } from './sync.ts';

@@ -10,9 +10,9 @@ import type {
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
 import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import { pods, statefulSets } from '#client/refs.ts';
-import { controllerOf, controllerReference } from '../../owners.ts';
+import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
 import { podFromTemplate } from '../../pod-control.ts';
-import { isPodAvailable, isPodReady } from '../../pods.ts';
+import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
 
 export const REVISION_LABEL = 'controller-revision-hash';
 /** Of revisions; pods carry the revision's name. */

@@ -5,7 +5,8 @@ import { objectKey } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { isControlledBy, nameOf } from '../../owners.ts';
+import { isControlledBy } from '#component-helpers/owner-references.ts';
+import { nameOf } from '../../owners.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
 import { claimOwners, claimsOf, hasIdentity, identityLabels, isStale, ordinalOf } from './model.ts';
 

@@ -7,7 +7,7 @@
  */
 import type { ControllerRevision, Pod, StatefulSet } from '#api/types.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { isPodTerminal } from '../../pods.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { slowStart } from '../../pod-control.ts';
 import {
   isInRange,

@@ -4,7 +4,7 @@ import { objectKey } from '#machinery/object.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { jobs } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { controllerReference } from '../../owners.ts';
+import { controllerReference } from '#component-helpers/owner-references.ts';
 import {
   createPod,
   deletePod,

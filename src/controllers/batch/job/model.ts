@@ -1,8 +1,9 @@
 /** Facts about jobs and their pods. Pure. */
 import type { Job, JobCondition, JobSpec, Pod } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
-import { findCondition } from '../../conditions.ts';
-import { createdMs, podCondition } from '../../pods.ts';
+import { findCondition } from '#component-helpers/conditions.ts';
+import { podCondition } from '#component-helpers/pod-status.ts';
+import { createdMs } from '../../object-order.ts';
 
 export const TRACKING = 'batch.kubernetes.io/job-tracking';
 export const INDEX = 'batch.kubernetes.io/job-completion-index';

@@ -11,7 +11,7 @@ import type { Job, JobCondition, JobStatus, Pod } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { jobs } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { findCondition, withCondition } from '../../conditions.ts';
+import { findCondition, withCondition } from '#component-helpers/conditions.ts';
 import { counts } from './failure-policy.ts';
 import type { IndexSet } from './indexes.ts';
 import { completionIndex, countsFor, isFailed, isIndexed, isSuspended, trueCondition } from './model.ts';

@@ -1,7 +1,7 @@
 /** One look at a job and its pods: what was counted before, what is new, and how the job stands. Pure, but for what it is given. */
 import type { Job, JobSpec, Pod } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
-import { isPodActive, isPodReady, isPodTerminating } from '../../pods.ts';
+import { isPodActive, isPodReady, isPodTerminating } from '#component-helpers/pod-status.ts';
 import { counts, judge } from './failure-policy.ts';
 import { IndexSet } from './indexes.ts';
 import {

@@ -6,7 +6,6 @@ import { containerConfig } from './container.ts';
 import { hostsFile, parseResolvConf, podDns, podHostname } from './dns.ts';
 import { containerEnvironment } from './environment.ts';
 import { expand } from './expand.ts';
-import { podAmounts, qosClassOf } from './quality-of-service.ts';
 import {
   linuxResources,
   milliCpuToQuota,
@@ -189,19 +188,9 @@ test('host names and the hosts file', () => {
   );
 });
 
-describe('resources', () => {
-  test('quality of service', () => {
-    const qos = (...containers: Container[]): string => qosClassOf({ containers });
-    assert.equal(qos(container()), 'BestEffort');
-    assert.equal(qos(container({ cpu: '1', memory: '1Gi' })), 'Guaranteed');
-    assert.equal(
-      qos(container({ cpu: '1', memory: '1Gi' }, { cpu: '1000m', memory: '1024Mi' })),
-      'Guaranteed',
-    );
-    assert.equal(qos(container({ cpu: '1', memory: '1Gi' }, { cpu: '500m' })), 'Burstable');
-    assert.equal(qos(container({ cpu: '1', memory: '1Gi' }), container()), 'Burstable');
-  });
+const WHOLE = { cpu: '1', memory: '1Gi' };
 
+describe('resources', () => {
   test('kernel settings', () => {
     assert.deepEqual([0, 1, 100, 1000, 1_000_000].map(milliCpuToShares), [2, 2, 102, 1024, 262_144]);
     assert.deepEqual([0, 1, 500, 2000].map(milliCpuToQuota), [0, 1000, 50_000, 200_000]);
@@ -219,10 +208,7 @@ describe('resources', () => {
       },
     );
     assert.equal(oomScoreAdj({ containers: [container()] }, container(), GIB), 1000);
-    assert.equal(
-      oomScoreAdj({ containers: [container({ cpu: '1', memory: '1Gi' })] }, container(), GIB),
-      -997,
-    );
+    assert.equal(oomScoreAdj({ containers: [container(WHOLE, WHOLE)] }, container(), GIB), -997);
     assert.equal(
       oomScoreAdj({ containers: [container({}, { memory: '1' })] }, container({}, { memory: '1' }), GIB),
       999,
@@ -268,9 +254,23 @@ describe('resources', () => {
       },
     );
     assert.deepEqual(podResources({ containers: [container()] }), { resources: {} });
+    assert.deepEqual(podCgroup({ containers: [container(WHOLE, WHOLE)] }, { root: '/r', uid: 'u' }), {
+      path: '/r/kubepods/podu',
+      cpuShares: 1024,
+      cpuQuota: 100_000,
+      memoryLimitBytes: GIB,
+    });
+    const overhead = { cpu: '500m', memory: '1Gi' };
     assert.deepEqual(
-      podCgroup({ containers: [container({ cpu: '1', memory: '1Gi' })] }, { root: '/r', uid: 'u' }),
-      { path: '/r/kubepods/podu', cpuShares: 2, cpuQuota: 100_000, memoryLimitBytes: GIB },
+      podCgroup({ containers: [container(WHOLE, WHOLE)], overhead }, { root: '/r', uid: 'u' }),
+      { path: '/r/kubepods/podu', cpuShares: 1536, cpuQuota: 150_000, memoryLimitBytes: 2 * GIB },
+      'overhead raises limits too',
+    );
+    const pages = { limits: { 'hugepages-2Mi': '4Mi' }, requests: { 'hugepages-2Mi': '4Mi' } };
+    assert.equal(
+      podCgroup({ containers: [container(WHOLE, WHOLE)], resources: pages }, { root: '/r', uid: 'u' }).path,
+      '/r/kubepods/besteffort/podu',
+      'pod-level huge pages alone',
     );
     assert.deepEqual(
       podCgroup(
@@ -283,18 +283,6 @@ describe('resources', () => {
       podCgroup({ containers: [container()] }, { root: '/r', uid: 'u' }).path,
       '/r/kubepods/besteffort/podu',
     );
-  });
-
-  test("a pod's sum: init containers by their largest moment, sidecars along", () => {
-    const of = (cpu: string, more: Partial<Container> = {}): Container => ({
-      ...container({}, { cpu }),
-      ...more,
-    });
-    const sum = podAmounts(
-      { containers: [of('1'), of('1')], initContainers: [of('500m', { restartPolicy: 'Always' }), of('3')] },
-      'requests',
-    );
-    assert.equal(sum['cpu']?.toString(), '3500m');
   });
 });
 

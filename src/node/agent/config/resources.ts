@@ -1,9 +1,9 @@
 /** From requests and limits to what the kernel is told, with upstream's formulas (kubelet/cm, kuberuntime). Pure. */
-import { podAmounts as wholePodAmounts } from '#api/pod-resources.ts';
 import type { Container, PodSpec, ResourceRequirements } from '#api/types.ts';
-import type { Quantity } from '#machinery/quantity.ts';
+import { computePodQOS, type QOSClass } from '#component-helpers/pod-qos.ts';
+import { podLimits, podRequests } from '#component-helpers/pod-resources.ts';
+import { tryParseQuantity, type Quantity } from '#machinery/quantity.ts';
 import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
-import { amount, podAmounts, qosClassOf, type QOSClass } from './quality-of-service.ts';
 
 const CPU_PERIOD = 100_000;
 const MIN_QUOTA = 1_000;
@@ -30,12 +30,19 @@ export function sharesToWeight(shares: number): number {
 export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBytes: number): number {
   // system-node-critical
   if ((spec.priority ?? 0) >= 2_000_000_000 + 1000) return -997;
-  const qos = qosClassOf(spec);
+  const qos = computePodQOS(spec);
   if (qos === 'Guaranteed') return -997;
   if (qos === 'BestEffort') return 1000;
   const request = amount(container.resources?.requests, 'memory')?.value() ?? 0;
   const score = 1000 - Math.floor((1000 * request) / machineMemoryBytes);
   return Math.min(999, Math.max(3, score));
+}
+
+/** undefined for zero, too. */
+function amount(list: Readonly<Record<string, string>> | undefined, name: string): Quantity | undefined {
+  const text = list?.[name];
+  const quantity = text === undefined ? undefined : tryParseQuantity(text);
+  return quantity && !quantity.isZero ? quantity : undefined;
 }
 
 export interface ResourceOptions {
@@ -80,10 +87,8 @@ export function podResources(spec: PodSpec): {
 } {
   const texts = (amounts: Iterable<readonly [string, Quantity]>): Record<string, string> =>
     Object.fromEntries([...amounts].map(([name, quantity]) => [name, quantity.toString()]));
-  const requests = texts(wholePodAmounts(spec, 'requests'));
-  const limits = texts(
-    [...wholePodAmounts(spec, 'limits')].filter(([name]) => isHeld(name) && isLimited(spec, name)),
-  );
+  const requests = texts(podRequests({ spec }));
+  const limits = texts([...podLimits({ spec })].filter(([name]) => isHeld(name) && isLimited(spec, name)));
   const own = Object.fromEntries(Object.entries(requests).filter(([name]) => isHeld(name)));
   return {
     ...(Object.keys(requests).length > 0 ? { allocatedResources: requests } : {}),
@@ -121,14 +126,14 @@ export function podCgroup(
   spec: PodSpec,
   { root, uid }: { readonly root: string; readonly uid: string },
 ): PodCgroup {
-  const qos = qosClassOf(spec);
-  const requests = podAmounts(spec, 'requests');
-  const limits = podAmounts(spec, 'limits');
+  const qos = computePodQOS(spec);
+  const requests = podRequests({ spec });
+  const limits = podLimits({ spec });
   return {
     path: `${root}/kubepods${qosPath(qos)}/pod${uid}`,
-    cpuShares: milliCpuToShares(requests['cpu']?.milliValue() ?? 0),
-    cpuQuota: isLimited(spec, 'cpu') ? milliCpuToQuota(limits['cpu']?.milliValue() ?? 0) : 0,
-    memoryLimitBytes: isLimited(spec, 'memory') ? (limits['memory']?.value() ?? 0) : 0,
+    cpuShares: milliCpuToShares(requests.get('cpu')?.milliValue() ?? 0),
+    cpuQuota: isLimited(spec, 'cpu') ? milliCpuToQuota(limits.get('cpu')?.milliValue() ?? 0) : 0,
+    memoryLimitBytes: isLimited(spec, 'memory') ? (limits.get('memory')?.value() ?? 0) : 0,
   };
 }
 

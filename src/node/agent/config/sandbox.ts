@@ -1,5 +1,6 @@
 /** A pod's sandbox as CRI takes it. Pure. */
 import type { Pod } from '#api/types.ts';
+import { longRunningContainers } from '#component-helpers/containers.ts';
 import type { CriInput, PodSandboxConfig, PortMapping, Protocol } from '../../cri/types.ts';
 import { ANNOTATIONS, LABELS } from '../labels.ts';
 import { podDns, podHostname, type DnsOptions } from './dns.ts';
@@ -48,8 +49,7 @@ export function sandboxConfig({
 
 function portMappings({ spec }: Pod): CriInput<PortMapping>[] {
   if (spec?.hostNetwork) return [];
-  const sidecars = (spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
-  return [...(spec?.containers ?? []), ...sidecars].flatMap(({ ports = [] }) =>
+  return longRunningContainers(spec).flatMap(({ ports = [] }) =>
     ports
       .filter(({ hostPort }) => hostPort)
       .map(({ containerPort, hostPort = 0, protocol = 'TCP', hostIP = '' }) => ({

@@ -9,8 +9,9 @@ import type {
   VolumeMountStatus,
 } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
-import { initRestartsAfter, isSidecar, restartsAfter, type AnyContainer } from './restart-policy.ts';
+import { initRestartsAfter, restartsAfter, type AnyContainer } from './restart-policy.ts';
 
 export interface WaitingReason {
   readonly reason: string;

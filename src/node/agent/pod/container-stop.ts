@@ -1,11 +1,12 @@
 /** Stops containers as their pod asks for: preStop, the signal, and what the grace period leaves; sidecars after the others, in reverse. */
 import type { Pod } from '#api/types.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { activeSandbox, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { runHook } from './hooks.ts';
 import { fieldPathOf, type AgentParts } from './parts.ts';
-import { findContainer, isSidecar } from './restart-policy.ts';
+import { findContainer } from './restart-policy.ts';
 
 export interface StopRequest {
   readonly pod: Pod;

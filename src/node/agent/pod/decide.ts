@@ -7,6 +7,7 @@
  *      a container ended: again after its backoff, by its policy | nothing left to run: stop the sandbox, the pod has finished
  */
 import type { Container, Pod } from '#api/types.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import { endsRound, leftovers, roundOf, roundOfRun } from './restart-all.ts';
 import {
   latestContainer,
@@ -18,7 +19,6 @@ import { backoffUntilMs, type BackoffRecord } from './restart-backoff.ts';
 import {
   containerHash,
   initRestartsAfter,
-  isSidecar,
   podRestartPolicy,
   restartsAfter,
   shouldRun,

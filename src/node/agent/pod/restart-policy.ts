@@ -1,14 +1,10 @@
 /** Which containers a pod runs, and whether one that ended is to run again. Pure. */
 import { createHash } from 'node:crypto';
 import type { Container, ContainerRestartRule, EphemeralContainer, Pod } from '#api/types.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import type { RuntimeContainer } from '../runtime-view.ts';
 
 export type AnyContainer = Container | EphemeralContainer;
-
-/** An init container that runs beside the others until they end. */
-export function isSidecar(container: AnyContainer): boolean {
-  return container.restartPolicy === 'Always';
-}
 
 export function isInitContainer(pod: Pod, name: string): boolean {
   return pod.spec?.initContainers?.some((container) => container.name === name) ?? false;

@@ -3,10 +3,12 @@ import type { ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.t
 import { formatTime } from '#machinery/time.ts';
 import { activeSandbox } from '../runtime-view.ts';
 import { podResources } from '../config/resources.ts';
-import { qosClassOf } from '../config/quality-of-service.ts';
+import { podQOS } from '#component-helpers/pod-qos.ts';
+import { isTerminalPhase } from '#component-helpers/pod-status.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import { containerStatuses, type StatusFacts } from './container-status.ts';
 import { isRestartingAll, mayRestartAll } from './restart-all.ts';
-import { initRestartsAfter, isSidecar, restartsAfter } from './restart-policy.ts';
+import { initRestartsAfter, restartsAfter } from './restart-policy.ts';
 
 export interface PodFacts extends StatusFacts {
   readonly hostIPs: readonly string[];
@@ -18,7 +20,7 @@ export interface PodFacts extends StatusFacts {
 }
 
 export function isFinished(status: PodStatus | undefined): boolean {
-  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
+  return isTerminalPhase(status?.phase);
 }
 
 export function podStatus(facts: PodFacts): PodStatus {
@@ -51,7 +53,7 @@ export function podStatus(facts: PodFacts): PodStatus {
     ...(init.length > 0 ? { initContainerStatuses: init } : {}),
     containerStatuses: regular,
     ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: ephemeral } : {}),
-    qosClass: pod.status?.qosClass ?? qosClassOf(spec),
+    qosClass: podQOS(pod),
     ...podResources(spec),
   };
 }
@@ -67,7 +69,7 @@ export function rejectedStatus(
     reason,
     message: `Pod was rejected: ${message}`,
     startTime: formatTime(nowMs),
-    qosClass: pod.status?.qosClass ?? qosClassOf(pod.spec ?? { containers: [] }),
+    qosClass: podQOS(pod),
   };
 }
 

@@ -8,10 +8,11 @@
 import type { ContainerStatus, Pod, Probe } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
+import { isSidecar } from '#component-helpers/containers.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { RUNTIME_NAME } from '../pod/container-status.ts';
 import type { ProbeState } from '../pod/decide.ts';
-import { isSidecar, type AnyContainer } from '../pod/restart-policy.ts';
+import { type AnyContainer } from '../pod/restart-policy.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { runProbe } from './probe.ts';
 

@@ -13,7 +13,7 @@ import type {
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
 import { isHugePages, quantityOf } from '../../resource-list.ts';
-import { aggregateLimits, aggregateRequests } from './quality-of-service.ts';
+import { aggregateContainers } from '#component-helpers/pod-resources.ts';
 import { own } from '../../checks.ts';
 
 export function defaultPod(pod: Pod): void {
@@ -42,7 +42,7 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
 /** Of the whole pod: its containers' huge pages are its limit; what they ask for together it asks for, else as much as its limit. */
 function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): void {
   if (isEmpty(resources.limits) && isEmpty(resources.requests)) return;
-  for (const [name, amount] of Object.entries(aggregateLimits(spec))) {
+  for (const [name, amount] of aggregateContainers({ spec }, 'limits')) {
     if (
       isHugePages(name) &&
       own(resources.requests, name) === undefined &&
@@ -52,7 +52,7 @@ function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): voi
   }
   const { limits } = resources;
   if (!limits || isEmpty(limits)) return;
-  for (const [name, amount] of Object.entries(aggregateRequests(spec))) {
+  for (const [name, amount] of aggregateContainers({ spec }, 'requests')) {
     if ((name === 'cpu' || name === 'memory') && own(resources.requests, name) === undefined)
       (resources.requests ??= {})[name] = amount.toString();
   }

@@ -31,7 +31,7 @@ import {
   checkInitContainers,
   checkResources,
 } from './containers.ts';
-import { aggregateLimits, aggregateRequests } from './quality-of-service.ts';
+import { aggregateContainers } from '#component-helpers/pod-resources.ts';
 import { checkAffinity, checkTolerations, checkTopologySpread } from './scheduling.ts';
 import { checkHostProcess, checkOS, checkPodSecurityContext } from './security.ts';
 import { checkVolumes } from './volumes.ts';
@@ -206,7 +206,7 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
   if (isGiven(spec.resources, 'claims'))
     errors.forbidden(path.child('claims'), 'claims may not be set for Resources at pod-level');
   checkResources(spec.resources!, path, errors, { claimNames, checkName: checkPodResourceName });
-  for (const [name, total] of Object.entries(aggregateRequests(spec))) {
+  for (const [name, total] of aggregateContainers({ spec }, 'requests')) {
     const asked = own(requests, name);
     if (asked !== undefined && total.compare(quantityOf(asked)) > 0)
       errors.invalid(
@@ -215,7 +215,7 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
         `must be greater than or equal to aggregate container requests of ${total.toString()}`,
       );
   }
-  for (const [name, total] of Object.entries(aggregateLimits(spec))) {
+  for (const [name, total] of aggregateContainers({ spec }, 'limits')) {
     const most = isHugePages(name) ? own(limits, name) : undefined;
     if (most !== undefined && total.compare(quantityOf(most)) > 0)
       errors.invalid(

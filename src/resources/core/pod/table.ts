@@ -1,5 +1,8 @@
 /** The columns of `kubectl get pods`, and the one word that says how a pod fares. After upstream's printPod. */
 import type { ContainerStatus, Pod } from '#api/types.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
+import { isSidecar, longRunningContainers } from '#component-helpers/containers.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { TableCell, TableDefinition } from '../../define.ts';
 import { ageOf, columns, humanDuration, nameOf, type RowContext } from '../../tables.ts';
 
@@ -28,10 +31,7 @@ export const podTable: TableDefinition<Pod> = {
 
 function podRow(pod: Pod, context: RowContext): TableCell[] {
   const { status = {}, spec } = pod;
-  const sidecars = (spec?.initContainers ?? []).filter(
-    (container) => container.restartPolicy === 'Always',
-  ).length;
-  const total = (spec?.containers ?? []).length + sidecars;
+  const total = longRunningContainers(spec).length;
   const { ready, restarts, restartedMs, reason } = summarize(pod);
   const restartText =
     restarts > 0 && restartedMs > 0
@@ -54,9 +54,7 @@ function podRow(pod: Pod, context: RowContext): TableCell[] {
 function readinessGates(pod: Pod): string {
   const gates = pod.spec?.readinessGates ?? [];
   if (gates.length === 0) return '<none>';
-  const met = gates.filter(
-    (gate) => pod.status?.conditions?.find(({ type }) => type === gate.conditionType)?.status === 'True',
-  ).length;
+  const met = gates.filter((gate) => isConditionTrue(pod.status?.conditions, gate.conditionType)).length;
   return `${met}/${gates.length}`;
 }
 
@@ -71,24 +69,16 @@ function summarize(pod: Pod): Summary {
   for (const condition of status.conditions ?? [])
     if (condition.type === 'PodScheduled' && condition.reason === 'SchedulingGated')
       summary.reason = 'SchedulingGated';
-  const sidecarNames = new Set(
-    (spec?.initContainers ?? [])
-      .filter((container) => container.restartPolicy === 'Always')
-      .map(({ name }) => name),
-  );
+  const sidecarNames = new Set((spec?.initContainers ?? []).filter(isSidecar).map(({ name }) => name));
   const sidecars: Summary = { ready: 0, restarts: 0, restartedMs: 0, reason: '' };
   const initializing = summarizeInit(pod, summary, sidecars, sidecarNames);
-  if (!initializing || isConditionTrue(pod, 'Initialized')) summarizeContainers(pod, summary, sidecars);
+  if (!initializing || isConditionTrue(status.conditions, 'Initialized'))
+    summarizeContainers(pod, summary, sidecars);
   if (pod.metadata?.deletionTimestamp) {
-    const phase = status.phase;
     if (status.reason === 'NodeLost') summary.reason = 'Unknown';
-    else if (phase !== 'Failed' && phase !== 'Succeeded') summary.reason = 'Terminating';
+    else if (!isPodTerminal(pod)) summary.reason = 'Terminating';
   }
   return summary;
-}
-
-function isConditionTrue(pod: Pod, type: string): boolean {
-  return pod.status?.conditions?.find((condition) => condition.type === type)?.status === 'True';
 }
 
 function timeOf(status: ContainerStatus): number {
@@ -150,5 +140,5 @@ function summarizeContainers(pod: Pod, summary: Summary, sidecars: Summary): voi
     }
   }
   if (summary.reason === 'Completed' && running)
-    summary.reason = isConditionTrue(pod, 'Ready') ? 'Running' : 'NotReady';
+    summary.reason = isConditionTrue(pod.status?.conditions, 'Ready') ? 'Running' : 'NotReady';
 }

@@ -13,7 +13,7 @@ import { type Errors, METADATA, Path, SPEC } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
 import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
 import { checkImagePadding } from './containers.ts';
-import { qosClassOf } from './quality-of-service.ts';
+import { computePodQOS } from '#component-helpers/pod-qos.ts';
 import { checkTolerations } from './scheduling.ts';
 import { checkPod } from './spec.ts';
 
@@ -252,7 +252,7 @@ export function checkPodResize(next: Pod, previous: Pod, errors: Errors): void {
   }
   const spec = next.spec!,
     stored = previous.spec!;
-  if ((previous.status?.qosClass ?? qosClassOf(stored)) !== qosClassOf(spec))
+  if ((previous.status?.qosClass ?? computePodQOS(stored)) !== computePodQOS(spec))
     errors.invalid(SPEC, next.status?.qosClass ?? '', 'Pod QOS Class may not change as a result of resizing');
   const running = previous.status?.containerStatuses?.find(({ state }) => state?.running);
   if (running && running.resources === undefined)

@@ -2,7 +2,7 @@
  * Resources that nobody may use without a quota that covers them (ResourceQuotaConfiguration's limitedResources): by what they are called, or by the
  * scope that the object is in. After upstream's resourcequota controller.
  */
-import { usageOf, inScope } from '#api/quota-usage.ts';
+import { usageOf, inScope } from '#component-helpers/quota-usage.ts';
 import type { ResourceQuota, ScopedResourceSelectorRequirement } from '#api/types.ts';
 import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes } from '../../plugin.ts';

@@ -14,8 +14,8 @@ import type { InternalApi } from '../../../registry/loopback-client.ts';
 import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../../plugin.ts';
 import { checkLimitedResources, type LimitedResource } from './limited-resources.ts';
-import { addAmounts, amountsOf, type Amounts } from '#api/pod-resources.ts';
-import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
+import { addAmounts, parseResourceList, type ResourceAmounts } from '#component-helpers/pod-resources.ts';
+import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
 
 const QUOTAS = { group: '', resource: 'resourcequotas' } as const;
 /** Tries of one charge before the client is told to come back. */
@@ -34,7 +34,7 @@ const COUNTED_UPDATES: ReadonlySet<string> = new Set(['services', 'persistentvol
 /** Which quota was charged with what. */
 interface Charge {
   readonly quotaName: string;
-  readonly amounts: Amounts;
+  readonly amounts: ResourceAmounts;
 }
 
 export interface ResourceQuotaOptions {
@@ -123,7 +123,10 @@ async function charge(attributes: AdmissionAttributes): Promise<Charge[]> {
   return done;
 }
 
-async function chargeOne(attributes: AdmissionAttributes, quotaName: string): Promise<Amounts | undefined> {
+async function chargeOne(
+  attributes: AdmissionAttributes,
+  quotaName: string,
+): Promise<ResourceAmounts | undefined> {
   const { namespace, internal } = attributes;
   for (let attempt = 0; attempt < CHARGE_TRIES; attempt++) {
     const quota = internal.get(QUOTAS, { namespace, name: quotaName }) as ResourceQuota | undefined;
@@ -143,9 +146,9 @@ async function chargeOne(attributes: AdmissionAttributes, quotaName: string): Pr
 }
 
 /** What this quota is to be charged with, undefined for nothing. Throws Forbidden where it does not fit. */
-function judge(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts | undefined {
+function judge(attributes: AdmissionAttributes, quota: ResourceQuota): ResourceAmounts | undefined {
   const name = quota.metadata?.name ?? '';
-  const hard = amountsOf(quota.status?.hard);
+  const hard = parseResourceList(quota.status?.hard);
   const wanted = delta(attributes, quota);
   const target = targetOf(attributes);
   const stated = Object.keys(quota.spec?.hard ?? {});
@@ -160,7 +163,7 @@ function judge(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts |
   }
   const relevant = [...wanted].filter(([resource]) => stated.includes(resource));
   if (!relevant.some(([, amount]) => amount.sign > 0)) return undefined;
-  const used = amountsOf(quota.status?.used);
+  const used = parseResourceList(quota.status?.used);
   const unknown = relevant
     .map(([resource]) => resource)
     .filter((resource) => !hard.has(resource) || !used.has(resource))
@@ -174,7 +177,7 @@ function judge(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts |
     )
     .map(([resource]) => resource);
   if (exceeded.length > 0) {
-    const show = (amounts: Amounts): string =>
+    const show = (amounts: ResourceAmounts): string =>
       exceeded
         .toSorted()
         .map((resource) => `${resource}=${(amounts.get(resource) ?? Quantity.zero).toString()}`)
@@ -192,21 +195,21 @@ function targetOf({ gvr }: AdmissionAttributes): QuotaTarget {
 }
 
 /** New use minus old use, as far as the quota's scopes go. */
-function delta(attributes: AdmissionAttributes, quota: ResourceQuota): Amounts {
+function delta(attributes: AdmissionAttributes, quota: ResourceQuota): ResourceAmounts {
   const target = targetOf(attributes);
-  const use = (object: KubeObject | undefined): Amounts =>
+  const use = (object: KubeObject | undefined): ResourceAmounts =>
     object && inScope(object, { target, quota }) ? usageOf(object, target) : new Map();
   const before = attributes.operation === 'UPDATE' ? use(attributes.oldObject) : new Map<string, Quantity>();
   return addAmounts(use(attributes.object), negated(before));
 }
 
-function negated(amounts: Amounts): Amounts {
+function negated(amounts: ResourceAmounts): ResourceAmounts {
   return new Map([...amounts].map(([name, amount]) => [name, amount.negate()]));
 }
 
 async function writeUsed(
   internal: InternalApi,
-  { quota, amounts }: { readonly quota: ResourceQuota; readonly amounts: Amounts },
+  { quota, amounts }: { readonly quota: ResourceQuota; readonly amounts: ResourceAmounts },
 ): Promise<void> {
   const next = structuredClone(quota) as KubeObject & ResourceQuota;
   const used: Record<string, string> = { ...next.status?.used };

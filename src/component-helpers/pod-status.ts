@@ -1,13 +1,14 @@
-/** Facts about pods that several controllers decide by: ready, available, active, terminal. Pure. */
+/** A pod's phase and conditions, read: ready, available, active, terminal. Pure. After upstream's pkg/api/v1/pod. What they are is the node's to compute. */
 import type { Pod, PodCondition } from '#api/types.ts';
+import { findCondition, isConditionTrue } from './conditions.ts';
 import { timeMs } from '#machinery/time.ts';
 
 export function podCondition(pod: Pod, type: string): PodCondition | undefined {
-  return pod.status?.conditions?.find((condition) => condition.type === type);
+  return findCondition(pod.status?.conditions, type);
 }
 
 export function isPodReady(pod: Pod): boolean {
-  return podCondition(pod, 'Ready')?.status === 'True';
+  return isConditionTrue(pod.status?.conditions, 'Ready');
 }
 
 /** Ready for at least minReadySeconds. */
@@ -43,8 +44,12 @@ export function nextAvailableInMs(
 }
 
 /** All its containers ended for good. */
-export function isPodTerminal(pod: Pod): boolean {
-  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+export function isPodTerminal(pod: Pick<Pod, 'status'>): boolean {
+  return isTerminalPhase(pod.status?.phase);
+}
+
+export function isTerminalPhase(phase: string | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 /** Counts as running: neither ended nor being deleted. */
@@ -55,22 +60,4 @@ export function isPodActive(pod: Pod): boolean {
 /** Being deleted, its containers still going. */
 export function isPodTerminating(pod: Pod): boolean {
   return !isPodTerminal(pod) && pod.metadata?.deletionTimestamp !== undefined;
-}
-
-export function createdMs(object: {
-  readonly metadata?: { readonly creationTimestamp?: string | null };
-}): number {
-  return timeMs(object.metadata?.creationTimestamp) ?? 0;
-}
-
-/** Oldest first, by name where they are of one second. */
-export function byAge(
-  a: { readonly metadata?: { readonly creationTimestamp?: string | null; readonly name?: string } },
-  b: typeof a,
-): number {
-  return createdMs(a) - createdMs(b) || compareText(a.metadata?.name ?? '', b.metadata?.name ?? '');
-}
-
-export function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

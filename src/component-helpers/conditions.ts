@@ -1,4 +1,4 @@
-/** Lists of status conditions. Pure: every function answers a new list and changes nothing. */
+/** Lists of status conditions. Pure: every function returns a new list and changes nothing. */
 
 interface ConditionLike {
   readonly type: string;
@@ -12,6 +12,10 @@ export function findCondition<C extends ConditionLike>(
   type: string,
 ): C | undefined {
   return conditions?.find((condition) => condition.type === type);
+}
+
+export function isConditionTrue(conditions: readonly ConditionLike[] | undefined, type: string): boolean {
+  return findCondition(conditions, type)?.status === 'True';
 }
 
 export function withoutCondition<C extends ConditionLike>(

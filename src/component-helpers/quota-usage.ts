@@ -1,12 +1,24 @@
-/** What one object counts for in a ResourceQuota, and whether a quota's scopes speak of it. Pure; after upstream's quota evaluators (pkg/quota/v1/evaluator/core). */
-import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from './types.ts';
+/** What one object counts for in a ResourceQuota, and whether it is in a quota's scopes. Pure. After upstream's quota evaluators (pkg/quota/v1/evaluator/core). */
+import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from '#api/types.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
+import { timeMs } from '#machinery/time.ts';
 import { groupResourceString, type KubeObject } from '#machinery/object.ts';
-import { addAmounts, amountsOf, maxAmounts, podAmounts, type Amounts } from './pod-resources.ts';
+import { isPodTerminal } from './pod-status.ts';
+import { podQOS } from './pod-qos.ts';
+import {
+  addAmounts,
+  maxAmounts,
+  podLimits,
+  podRequests,
+  type PodResourcesOptions,
+  type ResourceAmounts,
+} from './pod-resources.ts';
 
 export interface QuotaTarget {
   readonly group: string;
   readonly resource: string;
+  /** Absent: pods whose grace period is over still count. */
+  readonly nowMs?: number;
 }
 
 /** 'gpu.example.com.deviceclass.resource.k8s.io/devices': devices that claims ask of a class. */
@@ -24,7 +36,7 @@ const PLAIN_COUNTS: ReadonlySet<string> = new Set([
   'persistentvolumeclaims',
 ]);
 
-export function usageOf(object: KubeObject, target: QuotaTarget): Amounts {
+export function usageOf(object: KubeObject, target: QuotaTarget): ResourceAmounts {
   const usage = new Map([[`count/${groupResourceString(target.resource, target.group)}`, ONE]]);
   if (target.group === 'resource.k8s.io' && target.resource === 'resourceclaims')
     return addAmounts(usage, deviceUsage(object));
@@ -32,7 +44,7 @@ export function usageOf(object: KubeObject, target: QuotaTarget): Amounts {
   if (PLAIN_COUNTS.has(target.resource)) usage.set(target.resource, ONE);
   switch (target.resource) {
     case 'pods':
-      return addAmounts(usage, podUsage(object as Pod));
+      return addAmounts(usage, podUsage(object as Pod, target.nowMs));
     case 'services':
       return addAmounts(usage, serviceUsage(object as Service));
     case 'persistentvolumeclaims':
@@ -42,26 +54,37 @@ export function usageOf(object: KubeObject, target: QuotaTarget): Amounts {
   }
 }
 
-/** A pod that has finished uses nothing but its own existence. */
-function podUsage({ spec, status }: Pod): Amounts {
-  if (!spec || status?.phase === 'Succeeded' || status?.phase === 'Failed') return new Map();
+/** While a pod is resized it counts with the larger of what it holds and what it wants. */
+const AS_HELD: PodResourcesOptions = { useStatusResources: true };
+
+/** A pod that has finished, or should have long ago, counts for its own existence only. */
+function podUsage(pod: Pod, nowMs: number | undefined): ResourceAmounts {
+  if (!pod.spec || isPodTerminal(pod) || isOverdue(pod, nowMs)) return new Map();
   const usage = new Map<string, Quantity>([['pods', ONE]]);
-  for (const [name, amount] of podAmounts(spec, 'requests')) {
+  for (const [name, amount] of podRequests(pod, AS_HELD)) {
     if (COMPUTE.has(name)) usage.set(name, amount);
     if (COMPUTE.has(name) || isExtended(name) || name.startsWith('hugepages-'))
       usage.set(`requests.${name}`, amount);
     if (name.startsWith('hugepages-')) usage.set(name, amount);
   }
-  for (const [name, amount] of podAmounts(spec, 'limits'))
+  for (const [name, amount] of podLimits(pod, AS_HELD))
     if (COMPUTE.has(name)) usage.set(`limits.${name}`, amount);
   return usage;
+}
+
+/** Its deletion was due, with its grace period once more: a node that does not answer must not hold the quota. */
+function isOverdue({ metadata }: Pod, nowMs: number | undefined): boolean {
+  const dueMs = timeMs(metadata?.deletionTimestamp);
+  const graceSeconds = metadata?.deletionGracePeriodSeconds;
+  if (nowMs === undefined || dueMs === undefined || graceSeconds === undefined) return false;
+  return nowMs > dueMs + graceSeconds * 1000;
 }
 
 function isExtended(name: string): boolean {
   return name.includes('/') && !/(^|\.)kubernetes\.io\//.test(name);
 }
 
-function serviceUsage({ spec }: Service): Amounts {
+function serviceUsage({ spec }: Service): ResourceAmounts {
   const ports = spec?.ports ?? [];
   if (spec?.type === 'NodePort') return new Map([['services.nodeports', Quantity.of(ports.length)]]);
   if (spec?.type !== 'LoadBalancer') return new Map();
@@ -75,7 +98,7 @@ function serviceUsage({ spec }: Service): Amounts {
   ]);
 }
 
-function claimUsage({ spec, metadata }: PersistentVolumeClaim): Amounts {
+function claimUsage({ spec, metadata }: PersistentVolumeClaim): ResourceAmounts {
   const usage = new Map<string, Quantity>();
   const storageClass =
     metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? spec?.storageClassName ?? '';
@@ -102,8 +125,8 @@ interface DeviceDemands {
 }
 
 /** Of alternatives, each class counts with the largest. */
-function deviceUsage(claim: KubeObject): Amounts {
-  const amountsOfOne = ({ deviceClassName = '', allocationMode, count = 1 }: DeviceDemand): Amounts =>
+function deviceUsage(claim: KubeObject): ResourceAmounts {
+  const amountsOfOne = ({ deviceClassName = '', allocationMode, count = 1 }: DeviceDemand): ResourceAmounts =>
     deviceClassName === ''
       ? new Map()
       : new Map([
@@ -173,8 +196,9 @@ export function inScope(
   if (target.group !== '') return false;
   if (target.resource === 'persistentvolumeclaims')
     return requirements.every((requirement) => claimInScope(object as PersistentVolumeClaim, requirement));
-  const spec = target.resource === 'pods' ? (object as Pod).spec : undefined;
-  return spec !== undefined && requirements.every((requirement) => podInScope(spec, requirement));
+  return (
+    target.resource === 'pods' && requirements.every((requirement) => podInScope(object as Pod, requirement))
+  );
 }
 
 /** By the class that is asked for, the one that holds and the one it is changed to: each of them counts. */
@@ -188,16 +212,18 @@ function claimInScope({ spec, status }: PersistentVolumeClaim, requirement: Scop
   return (classes.length > 0 ? classes : ['']).some((name) => matchesValue(name ?? '', requirement));
 }
 
-function podInScope(spec: PodSpec, requirement: ScopeRequirement): boolean {
+function podInScope(pod: Pod, requirement: ScopeRequirement): boolean {
+  const { spec } = pod;
+  if (!spec) return false;
   switch (requirement.scopeName) {
     case 'Terminating':
       return spec.activeDeadlineSeconds !== undefined;
     case 'NotTerminating':
       return spec.activeDeadlineSeconds === undefined;
     case 'BestEffort':
-      return isBestEffort(spec);
+      return podQOS(pod) === 'BestEffort';
     case 'NotBestEffort':
-      return !isBestEffort(spec);
+      return podQOS(pod) !== 'BestEffort';
     case 'PriorityClass':
       return matchesValue(spec.priorityClassName ?? '', requirement);
     case 'CrossNamespacePodAffinity':
@@ -220,16 +246,6 @@ function matchesValue(value: string, { operator, values = [] }: ScopeRequirement
     default:
       return false;
   }
-}
-
-function isBestEffort(spec: PodSpec): boolean {
-  const lists = [spec, ...(spec.containers ?? []), ...(spec.initContainers ?? [])].flatMap((holder) => [
-    amountsOf(holder.resources?.requests),
-    amountsOf(holder.resources?.limits),
-  ]);
-  return lists.every((amounts) =>
-    [...amounts].every(([name, amount]) => (name !== 'cpu' && name !== 'memory') || amount.isZero),
-  );
 }
 
 function hasCrossNamespaceAffinity({ affinity }: PodSpec): boolean {

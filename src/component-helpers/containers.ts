@@ -1,0 +1,14 @@
+/** Which of a pod's containers run side by side. Pure. */
+import type { Container, PodSpec } from '#api/types.ts';
+
+/** Upstream's restartable init container: starts in turn like an init container, then runs beside the containers until they end. */
+export function isSidecar(container: { readonly restartPolicy?: string }): boolean {
+  return container.restartPolicy === 'Always';
+}
+
+/** Those that run at the same time once the pod is up: containers, then sidecars. */
+export function longRunningContainers(spec: PodSpec | undefined): readonly Container[] {
+  const sidecars = spec?.initContainers?.filter(isSidecar) ?? [];
+  const containers = spec?.containers ?? [];
+  return sidecars.length === 0 ? containers : [...containers, ...sidecars];
+}
