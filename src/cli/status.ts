@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { dataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
 import { readState, runningPid } from '#deploy/daemon.ts';
+import { errorMessage } from '#stdx/log.ts';
 import { action, dataDirOption, print } from './context.ts';
 
 const PROBE_TIMEOUT_MS = 3_000;
@@ -28,6 +29,7 @@ async function status(options: { readonly dataDir?: string; readonly json?: bool
   const pid = runningPid(dir);
   const state = pid === undefined ? undefined : readState(dir);
   const ready = state ? await probe(dir, `${state.server}/readyz`) : 'not running';
+  const nodes = ready === 'ok' ? await readNodes(dir) : undefined;
   const report = {
     dataDir: dir.path,
     running: pid !== undefined,
@@ -35,7 +37,8 @@ async function status(options: { readonly dataDir?: string; readonly json?: bool
     server: state?.server,
     ready,
     runtime: settings.runtime,
-    nodes: settings.nodes,
+    nodes: nodes?.count,
+    readyNodes: nodes?.ready,
     components: state?.components ?? {},
   };
   process.exitCode = ready === 'ok' ? 0 : 1;
@@ -46,9 +49,45 @@ async function status(options: { readonly dataDir?: string; readonly json?: bool
   );
   if (pid === undefined) return print(`start it    capstan up --data-dir ${dir.path}`);
   print(`API server  ${state?.server ?? 'unknown'}  ${ready}`);
-  print(`runtime     ${settings.runtime}, ${settings.nodes} node${settings.nodes === 1 ? '' : 's'}`);
+  print(`runtime     ${settings.runtime}`);
+  if (nodes)
+    print(
+      `nodes       ${nodes.problem ?? `${nodes.count}, ${nodes.ready === nodes.count ? 'all' : nodes.ready} ready`}`,
+    );
   for (const [name, condition] of Object.entries(report.components))
     print(`  ${name.padEnd(24)} ${condition}`);
+}
+
+interface Nodes {
+  /** Of the cluster, wherever they run. */
+  readonly count?: number;
+  readonly ready?: number;
+  /** Why they are not known. */
+  readonly problem?: string;
+}
+
+/** As the administrator, whose kubeconfig lies in the directory. The client is loaded only where there is somebody to ask. */
+async function readNodes(dir: DataDir): Promise<Nodes> {
+  const [{ createClient }, { createKubeconfigTransport }, refs] = await Promise.all([
+    import('#client/create.ts'),
+    import('#client/kubeconfig.ts'),
+    import('#client/refs.ts'),
+  ]);
+  try {
+    const transport = createKubeconfigTransport({ path: dir.kubeconfig, timeoutMs: PROBE_TIMEOUT_MS });
+    const api = createClient(transport, { userAgent: 'capstan-status' });
+    try {
+      const { items } = await api.list(refs.nodes);
+      const ready = items.filter(({ status }) =>
+        status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True'),
+      );
+      return { count: items.length, ready: ready.length };
+    } finally {
+      await api.close();
+    }
+  } catch (error) {
+    return { problem: `not known (${errorMessage(error)})` };
+  }
 }
 
 /** 'ok', or what is wrong in a few words. */

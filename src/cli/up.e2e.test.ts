@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
-import { configMaps } from '#client/refs.ts';
+import { configMaps, nodes } from '#client/refs.ts';
 import { capstan, freePort, until, type CommandResult } from '#testing/cluster.ts';
 
 const KEPT = { name: 'kept', namespace: 'default' };
@@ -60,6 +60,10 @@ test('a cluster that runs takes the options it has, and refuses others rather th
   assert.equal(first.code, 0, first.stderr);
   await withClient((api) =>
     api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: KEPT, data: { a: 'b' } }),
+  );
+  await withClient((api) => api.create(nodes, { metadata: { name: 'joined' } }));
+  await until('status counts the nodes of the cluster', async () =>
+    /^nodes {7}3, 2 ready$/m.test((await capstan(['status', '--data-dir', dir])).stdout),
   );
   for (const words of [own, []]) {
     const { code, stdout } = await up(...words);

@@ -211,12 +211,13 @@ export function createKubeconfigTransport(
     readonly path?: string | undefined;
     readonly context?: string | undefined;
     readonly clock?: Clock;
+    /** As in HttpsOptions. */
+    readonly timeoutMs?: number;
   } = {},
 ): HttpsTransport {
-  const { options: https } = resolveContext(loadKubeconfig({ path: options.path }), {
-    context: options.context,
-  });
-  return createHttpsTransport({ ...https, ...(options.clock ? { clock: options.clock } : {}) });
+  const { path, context, ...more } = options;
+  const { options: https } = resolveContext(loadKubeconfig({ path }), { context });
+  return createHttpsTransport({ ...https, ...more });
 }
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';

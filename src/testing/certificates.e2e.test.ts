@@ -10,7 +10,15 @@ import { after, before, describe, it } from 'node:test';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
-import { certificateSigningRequests, nodes, pods, secrets } from '#client/refs.ts';
+import {
+  certificateSigningRequests,
+  endpointSlices,
+  nodes,
+  pods,
+  secrets,
+  serviceCIDRs,
+  services,
+} from '#client/refs.ts';
 import { freePort, runCommand, until, type CommandResult } from './cluster.ts';
 import { foreignTools } from './foreign-tools.ts';
 
@@ -284,6 +292,15 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
         assert.ok(joined);
         // From now on nobody needs the token.
         await api.delete(secrets, { name: `bootstrap-token-${TOKEN.id}`, namespace: 'kube-system' });
+        const asNode = createClient(createKubeconfigTransport({ path: kubeconfig }), {
+          userAgent: 'kube-proxy',
+        });
+        try {
+          // What the service proxy of this machine reads.
+          await Promise.all([asNode.list(services), asNode.list(endpointSlices), asNode.list(serviceCIDRs)]);
+        } finally {
+          await asNode.close();
+        }
         const current = join(machine, 'pki', 'kubelet-client-current.pem');
         const first = await readFile(current, 'utf8');
         assert.equal(new X509Certificate(first).subject, 'O=system:nodes\nCN=system:node:second');

@@ -110,6 +110,33 @@ describe('a real node', { skip: missing }, () => {
     assert.ok(nodePort >= 30000);
   });
 
+  it(
+    'is a node of the control plane, and no second agent takes its directory',
+    { timeout: 30_000 },
+    async () => {
+      await until('the role', async () =>
+        /\bcontrol-plane\b/.test(await kubectl('get', 'nodes', '--no-headers')),
+      );
+      assert.equal(await kubectl('get', 'nodes', '-o', 'jsonpath={.items[0].spec.taints}'), '');
+      const at = (dir: string): readonly string[] => [
+        'node',
+        '--kubeconfig',
+        cluster.kubeconfig,
+        '--data-dir',
+        dir,
+      ];
+      const second = await capstan(at(join(cluster.dir, 'node')));
+      assert.equal(second.code, 1);
+      assert.match(second.stderr, /is already run by the cluster in \S+ \(process \d+\)\./);
+      const whole = await capstan(at(cluster.dir));
+      assert.equal(whole.code, 1);
+      assert.match(
+        whole.stderr,
+        /is the directory of a cluster of 'capstan up', whose node process \d+ runs/,
+      );
+    },
+  );
+
   it('answers on the node port, also by 127.0.0.1', { timeout: 30_000 }, async () => {
     assert.equal(
       await until('the node port to answer', () => fetchText(`http://127.0.0.1:${nodePort}/index.html`)),

@@ -8,6 +8,8 @@ export const identities = {
   controllerManager: { name: 'system:kube-controller-manager', groups: [AUTHENTICATED] },
   proxy: { name: 'system:kube-proxy', groups: ['system:node-proxier', AUTHENTICATED] },
   dns: serviceAccount('coredns'),
+  /** What `capstan up` itself writes about its machine; there are no credentials for it outside of the program. */
+  up: { name: 'system:capstan:up', groups: ['system:masters', AUTHENTICATED] },
   /** Registers any number of nodes and acts for all of them: no single node's identity fits. */
   simulatedNodes: { name: 'system:capstan:simulated-nodes', groups: ['system:masters', AUTHENTICATED] },
 } as const satisfies Record<string, UserInfo>;

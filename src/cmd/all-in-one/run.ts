@@ -9,6 +9,9 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Client } from '#client/client.ts';
+import { createClient } from '#client/create.ts';
+import { createDirectTransport } from '#client/direct.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { StoreError, type Store } from '#storage/store.ts';
 import {
@@ -41,6 +44,9 @@ import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
 import { lockNodeDir } from '../node/node-dir.ts';
+import { keepControlPlaneLabel } from './control-plane-label.ts';
+import { identities } from './identities.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 import { startWorker, STOP_CONTAINERS, type WorkerHandle } from './worker-link.ts';
 
 const CONTROL_HEAP_MB = 2048;
@@ -63,6 +69,8 @@ class Cluster {
   #control: WorkerHandle | undefined;
   #node: WorkerHandle | undefined;
   #kept: KeptFiles | undefined;
+  #api: Client | undefined;
+  readonly #ended = new AbortController();
   #stopping: Promise<void> | undefined;
 
   constructor(
@@ -153,6 +161,7 @@ class Cluster {
       noHandler(error as Error);
       throw error;
     }
+    if (this.#settings.runtime === 'cri') this.#labelNode();
     this.#phase = 'ready';
     this.#saveState();
     this.#kept = keepFiles({
@@ -165,6 +174,20 @@ class Cluster {
     send({ type: 'ready', server: this.url, millis });
   }
 
+  #labelNode(): void {
+    const transport = createDirectTransport((this.#server as ComposedApiServer).handler, {
+      user: identities.up,
+    });
+    this.#api = createClient(transport, { userAgent: `capstan-up/${KUBERNETES_VERSION}` });
+    keepControlPlaneLabel({
+      api: this.#api,
+      clock: realClock,
+      log,
+      nodeName: hostname().toLowerCase(),
+      signal: this.#ended.signal,
+    });
+  }
+
   stop(): Promise<void> {
     this.#stopping ??= this.#stopAll();
     return this.#stopping;
@@ -174,6 +197,8 @@ class Cluster {
     this.#kept?.close();
     this.#phase = 'stopping';
     this.#saveState();
+    this.#ended.abort();
+    await this.#api?.close();
     await this.#node?.stop(STOP_CONTAINERS);
     await this.#control?.stop('stop');
     await this.#server?.stop();

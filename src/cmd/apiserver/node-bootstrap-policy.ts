@@ -1,6 +1,6 @@
 /**
  * What machines that join with a bootstrap token may do, and what nodes may renew without being asked: kubeadm's bindings under kubeadm's
- * names. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
+ * names; and what the service proxy of a machine that joined reads, which acts as the machine's node. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
  */
 import type { PolicyObject } from './addon-policy.ts';
 
@@ -8,6 +8,7 @@ const RBAC = 'rbac.authorization.k8s.io';
 /** In a bootstrap token's auth-extra-groups: the token of a machine that is to be a node. */
 export const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
+const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';
 
 function binding(
@@ -43,4 +44,19 @@ export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
     role: `${REQUESTS}:selfnodeclient`,
     group: NODES,
   }),
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: NODE_SERVICE_PROXY, labels: { 'app.kubernetes.io/managed-by': 'capstan' } },
+      // Less than system:node-proxier, which may read every node: a node reads its own by the Node authorizer.
+      rules: [
+        { apiGroups: [''], resources: ['services'], verbs: ['list', 'watch'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
+        { apiGroups: ['networking.k8s.io'], resources: ['servicecidrs'], verbs: ['list', 'watch'] },
+      ],
+    },
+  },
+  binding(NODE_SERVICE_PROXY, { role: NODE_SERVICE_PROXY, group: NODES }),
 ];

@@ -1,0 +1,42 @@
+/**
+ * Labels the node of the machine that runs the control plane, as kubeadm does, so that `kubectl get nodes` shows its role. No taint: pods may run there.
+ * The node cannot do it itself, since NodeRestriction refuses it the label. Done for each Node object that is made, and at each start; an
+ * administrator's removal lasts until then.
+ */
+import { nodes } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { ComponentContext } from '#runtime/component.ts';
+import { errorMessage } from '#stdx/log.ts';
+
+const LABEL = 'node-role.kubernetes.io/control-plane';
+const RETRY_MS = 1_000;
+
+export interface ControlPlaneLabelOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
+  readonly nodeName: string;
+  readonly signal: AbortSignal;
+}
+
+/** Returns at once and goes on until the signal is aborted. */
+export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: ControlPlaneLabelOptions): void {
+  const label = async (): Promise<void> => {
+    try {
+      await api.patch(
+        nodes,
+        { name: nodeName },
+        { type: 'merge', patch: { metadata: { labels: { [LABEL]: '' } } } },
+      );
+    } catch (error) {
+      // Gone again: its successor is labelled when it comes.
+      if (signal.aborted || isStatusError(error, 'NotFound')) return;
+      log.warn('control plane label not set, trying again', { node: nodeName, error: errorMessage(error) });
+      const timer = clock.after(RETRY_MS, () => void label());
+      signal.addEventListener('abort', () => timer.cancel(), { once: true });
+    }
+  };
+  const unsubscribe = api.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` }).subscribe({
+    added: ({ metadata }) => {
+      if (metadata?.labels?.[LABEL] === undefined) void label();
+    },
+  });
+  signal.addEventListener('abort', unsubscribe, { once: true });
+}

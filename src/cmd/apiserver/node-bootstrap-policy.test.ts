@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import { endpointSlices, nodes, secrets, serviceCIDRs, services } from '#client/refs.ts';
+import type { Client } from '#client/client.ts';
+import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { nodeIdentity } from '../all-in-one/identities.ts';
+
+let test: TestApi;
+let asNode: Client;
+before(async () => {
+  test = await startTestApi();
+  asNode = test.clientAs(nodeIdentity('second'));
+});
+after(() => test.stop());
+
+it("lets a node's credentials serve its machine's service proxy, and no more than that", async () => {
+  await test.api.create(nodes, { metadata: { name: 'second' } });
+  await asNode.list(services);
+  await asNode.list(endpointSlices);
+  await asNode.list(serviceCIDRs);
+  const own = await asNode.list(nodes, { fieldSelector: 'metadata.name=second' });
+  assert.deepEqual(
+    own.items.map(({ metadata }) => metadata?.name),
+    ['second'],
+  );
+  await assert.rejects(asNode.list(nodes), { reason: 'Forbidden' });
+  await assert.rejects(asNode.list(secrets), { reason: 'Forbidden' });
+});
