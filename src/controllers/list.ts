@@ -25,6 +25,7 @@ import { resourceQuotaController } from './core/resourcequota-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
+import { unimplementedController } from './core/unimplemented-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
@@ -83,6 +84,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
         ]),
     legacyServiceAccountTokenCleanerController(options),
     taintEvictionController,
+    unimplementedController,
     endpointsController,
     endpointSliceController,
     endpointSliceMirroringController,

@@ -19,6 +19,10 @@ import { ageOf, columns, formatSelector, nameOf } from '../tables.ts';
 const TYPES = ['Ingress', 'Egress'];
 const PORT_PROTOCOLS = ['TCP', 'UDP', 'SCTP'];
 
+/** Until the service proxy enforces policies: then this goes, with its row in src/controllers/core/unimplemented-controller.ts. */
+const NOT_ENFORCED =
+  "spec: this cluster's network does not enforce NetworkPolicies yet: no traffic is restricted by this one";
+
 export const networkpolicies = defineResource<NetworkPolicy>({
   group: 'networking.k8s.io',
   plural: 'networkpolicies',
@@ -35,6 +39,7 @@ export const networkpolicies = defineResource<NetworkPolicy>({
   validate: (policy) => check(policy, []),
   validateUpdate: (next, previous) => check(next, rangesOf(previous)),
   warnings: ({ spec }) => [
+    NOT_ENFORCED,
     ...(spec?.ingress ?? []).flatMap(({ from }, i) => peerWarnings(from, `spec.ingress[${i}].from`)),
     ...(spec?.egress ?? []).flatMap(({ to }, i) => peerWarnings(to, `spec.egress[${i}].to`)),
   ],

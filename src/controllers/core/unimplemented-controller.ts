@@ -1,0 +1,107 @@
+/**
+ * Says on objects that the API accepts, and that nothing in Capstan acts on yet, that this is so: an event by `kubectl describe`. One row a kind; whoever
+ * brings the capability removes its row (for NetworkPolicy the warning in src/resources/networking/networkpolicies.ts too). Changes nothing but events.
+ */
+import {
+  horizontalPodAutoscalers,
+  ingresses,
+  networkPolicies,
+  persistentVolumeClaims,
+  services,
+} from '#client/refs.ts';
+import type { ResourceRef } from '#client/client.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { timeMs } from '#machinery/time.ts';
+import { defineController, watch, type ReconcileResult, type WatchSource } from '#runtime/controller.ts';
+
+interface Row {
+  readonly source: WatchSource<never>;
+  readonly resource: ResourceRef;
+  /** Where somebody else's controller may act, as one installed into the cluster can: it has this long before nobody is said to. */
+  readonly graceMs: number;
+  /** The sentence, or undefined where this object lacks nothing. */
+  message(object: KubeObject): string | undefined;
+}
+
+function row<T extends KubeObject>(
+  resource: ResourceRef<T>,
+  { graceMs = 0, message }: { readonly graceMs?: number; message(object: T): string | undefined },
+): Row {
+  const keys = ({ metadata }: T): string[] => [`${resource.plural}/${metadata?.namespace}/${metadata?.name}`];
+  return {
+    source: watch(resource, { keys }),
+    resource,
+    graceMs,
+    message: message as (object: KubeObject) => string | undefined,
+  };
+}
+
+const FOREIGN_GRACE_MS = 30_000;
+
+const ROWS: readonly Row[] = [
+  row(horizontalPodAutoscalers, {
+    message: () =>
+      'no controller of this cluster scales by HorizontalPodAutoscalers yet: replicas stay as they are',
+  }),
+  row(persistentVolumeClaims, {
+    graceMs: FOREIGN_GRACE_MS,
+    message: ({ status }) =>
+      status?.phase === 'Bound'
+        ? undefined
+        : 'no controller of this cluster binds or provisions volumes yet: pods that use this claim stay Pending',
+  }),
+  row(services, {
+    graceMs: FOREIGN_GRACE_MS,
+    message: ({ spec, status }) =>
+      spec?.type !== 'LoadBalancer' || (status?.loadBalancer?.ingress?.length ?? 0) > 0
+        ? undefined
+        : 'no load balancer is provided by this cluster yet: the Service is reachable by its cluster IP and node ports',
+  }),
+  row(ingresses, {
+    graceMs: FOREIGN_GRACE_MS,
+    message: ({ status }) =>
+      (status?.loadBalancer?.ingress?.length ?? 0) > 0
+        ? undefined
+        : 'no ingress controller has taken this Ingress, and Capstan brings none yet: nothing routes by it',
+  }),
+  row(networkPolicies, {
+    message: () =>
+      "this cluster's network does not enforce NetworkPolicies yet: no traffic is restricted by it",
+  }),
+];
+
+/** Events end after an hour: it is said again before that. */
+const REPEAT_MS = 50 * 60_000;
+/** Of one kind's objects at most so many are told of; the rest read the same of their neighbours. */
+const MAX_REMEMBERED = 10_000;
+
+export const unimplementedController = defineController({
+  name: 'unimplemented-controller',
+  watches: ROWS.map(({ source }) => source),
+  async reconcile({ key, clock, events, informer, memory }): Promise<ReconcileResult> {
+    const [plural = '', ...name] = key.split('/');
+    const found = ROWS.find(({ resource }) => resource.plural === plural);
+    const object = found && informer(found.resource).get(name.join('/'));
+    const message = object?.metadata?.deletionTimestamp ? undefined : object && found?.message(object);
+    if (!found || !object || message === undefined) return void memory.delete(key);
+    const dueMs = nextMs(object, { graceMs: found.graceMs, saidAt: memory.get(key) as Said | undefined });
+    if (dueMs > clock.now()) return { requeueAfterMs: dueMs - clock.now() };
+    if (memory.size >= MAX_REMEMBERED && !memory.has(key)) return;
+    memory.set(key, { uid: object.metadata?.uid, atMs: clock.now() } satisfies Said);
+    events.event(object, { type: 'Warning', reason: 'NotImplemented', message });
+    return { requeueAfterMs: REPEAT_MS };
+  },
+});
+
+interface Said {
+  readonly uid: string | undefined;
+  readonly atMs: number;
+}
+
+function nextMs(
+  { metadata }: KubeObject,
+  { graceMs, saidAt }: { readonly graceMs: number; readonly saidAt: Said | undefined },
+): number {
+  if (saidAt && saidAt.uid === metadata?.uid) return saidAt.atMs + REPEAT_MS;
+  return (timeMs(metadata?.creationTimestamp) ?? 0) + graceMs;
+}
