@@ -43,6 +43,18 @@ export const STAGES: readonly Stage[] = [
 
 const NOBODY: UserInfo = { name: '', groups: [] };
 
+/** Path and query; Go's server bounds them with the headers. */
+const MAX_TARGET_BYTES = 256 * 1024;
+
+function isTargetTooLong({ path, query }: ApiRequest): boolean {
+  return path.length + query.length > MAX_TARGET_BYTES;
+}
+
+/** What Go's server answers to a request line that is too long. */
+function targetTooLong(): ApiResponse {
+  return textResponse(431, '431 Request Header Fields Too Large');
+}
+
 function route(request: ApiRequest, startedMs: number): RequestContext {
   return {
     request,
@@ -62,6 +74,7 @@ export function createHandler(core: ServerCore): ApiHandler {
     const startedMs = core.clock.monotonic();
     let context: RequestContext | undefined;
     let response: ApiResponse;
+    if (isTargetTooLong(request)) return targetTooLong();
     try {
       context = route(request, startedMs);
       response = await run(context, core);
@@ -348,7 +361,13 @@ export type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer)
 export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
   const stages = STAGES.slice(0, -1);
   return (request, socket, head) => {
-    const context = route(request, core.clock.monotonic());
+    if (isTargetTooLong(request)) return refuseUpgrade(socket, targetTooLong());
+    let context: RequestContext;
+    try {
+      context = route(request, core.clock.monotonic());
+    } catch (error) {
+      return refuseUpgrade(socket, errorResponse(statusFor(error, { core, context: undefined }), request));
+    }
     const upgrade = async (): Promise<void> => {
       for (const stage of stages) {
         if (stage.name === 'limit') continue;

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { queryValues } from '../http/request-info.ts';
 import { fetchFromExtension, type ExtensionAnswer, type ExtensionService } from './extension-service.ts';
 import { openapiV3FromV2, partOfV2, type V2Part } from './extension-openapi.ts';
 
@@ -336,5 +337,5 @@ async function readV3(service: ExtensionService): Promise<OpenapiV3Source | unde
   const url = isJsonObject(entry) ? text(entry['serverRelativeURL']) : '';
   if (!url.startsWith('/')) return undefined;
   const query = url.includes('?') ? url.slice(url.indexOf('?') + 1) : '';
-  return { hash: new URLSearchParams(query).get('hash') ?? '', query };
+  return { hash: queryValues(query, 'hash')[0] ?? '', query };
 }

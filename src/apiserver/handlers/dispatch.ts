@@ -12,7 +12,7 @@ import { VIRTUAL } from '../registry/reviews.ts';
 import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
 import { pageNotFound } from '../http/response.ts';
 import { get } from './get.ts';
-import { valuesOf } from './options.ts';
+import { queryValues } from '../http/request-info.ts';
 import { list } from './list.ts';
 import { patch } from './patch.ts';
 import { getScale, updateScale } from './scale.ts';
@@ -203,7 +203,8 @@ function connectCall(
 
 /** What is done in containers and behind proxies cannot be tried without being done. */
 function demandNoDryRun({ request }: RequestContext): void {
-  if (valuesOf(request.query, 'dryRun').length > 0) throw statusErrors.badRequest('dryRun is not supported');
+  if (queryValues(request.query, 'dryRun').length > 0)
+    throw statusErrors.badRequest('dryRun is not supported');
 }
 
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {

@@ -6,7 +6,7 @@ import type { DecodeMode } from '#machinery/decode.ts';
 import { validateFieldManager } from '#machinery/metadata-validation.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
-import { isTrue, type Query } from '../http/request-info.ts';
+import { isTrue, queryValues, type Query } from '../http/request-info.ts';
 
 export interface ListOptions {
   readonly labelSelector: LabelSelector | undefined;
@@ -148,9 +148,21 @@ function parseNumbers(query: Query): Pick<ListOptions, 'limit' | 'timeoutSeconds
 function parseSelectors(query: Query): Pick<ListOptions, 'labelSelector' | 'fieldSelector'> {
   const { labelSelector, fieldSelector } = query;
   return {
-    labelSelector: labelSelector ? narrowing(parseLabelSelector(labelSelector)) : undefined,
-    fieldSelector: fieldSelector ? narrowing(parseFieldSelector(fieldSelector)) : undefined,
+    labelSelector: labelSelector ? narrowing(bounded(parseLabelSelector(labelSelector))) : undefined,
+    fieldSelector: fieldSelector ? narrowing(bounded(parseFieldSelector(fieldSelector))) : undefined,
   };
+}
+
+/** Of one selector: each is asked of every object of a list and of every event of a watch. */
+const MAX_REQUIREMENTS = 1000;
+
+function bounded<S extends LabelSelector | FieldSelector>(selector: S): S {
+  const { length } = selector.requirements;
+  if (length > MAX_REQUIREMENTS)
+    throw statusErrors.badRequest(
+      `a selector of ${length} requirements: at most ${MAX_REQUIREMENTS} are taken`,
+    );
+  return selector;
 }
 
 function narrowing<S extends LabelSelector | FieldSelector>(selector: S): S | undefined {
@@ -244,7 +256,7 @@ export function parseMutationOptions(
 ): MutationOptions {
   const validation = query['fieldValidation'],
     fieldManager = query['fieldManager'] ?? '';
-  const dryRun = query['dryRun'] === undefined ? NONE : valuesOf(request.query, 'dryRun');
+  const dryRun = query['dryRun'] === undefined ? NONE : queryValues(request.query, 'dryRun');
   const patch = kind === 'PatchOptions' ? checkPatchOptions(request.headers['content-type'], query) : NONE;
   if (dryRun.length === 0 && !validation && !fieldManager && patch.length === 0) return NO_OPTIONS;
   const errors: FieldError[] = [...patch];
@@ -261,11 +273,6 @@ export function parseMutationOptions(
 }
 
 const NONE: readonly never[] = [];
-
-/** Every value of a parameter, in order; the parsed query has the first alone. */
-export function valuesOf(query: string, name: string): string[] {
-  return new URLSearchParams(query).getAll(name);
-}
 
 /** The values are judged as one: 'All' and another is no dry run of anything. */
 export function checkDryRun(values: readonly string[]): FieldError[] {

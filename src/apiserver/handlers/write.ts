@@ -18,7 +18,7 @@ import {
   type UpdateRequest,
   type WriteContext,
 } from '../registry/store.ts';
-import { isTrue } from '../http/request-info.ts';
+import { isTrue, queryValues } from '../http/request-info.ts';
 import { successStatus } from '../http/response.ts';
 import { notOfThisShape, respondEncoded, respondWithObject, viewOptions } from '../registry/transform.ts';
 import { requireRevision } from './get.ts';
@@ -28,7 +28,6 @@ import {
   managerOf,
   parseListOptions,
   parseMutationOptions,
-  valuesOf,
   type MutationOptions,
 } from './options.ts';
 
@@ -362,7 +361,7 @@ function queryDeleteOptions({ request, info: { query } }: RequestContext): Recor
     ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: Number(gracePeriodSeconds) }),
     ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
     ...(orphanDependents === undefined ? {} : { orphanDependents: isTrue(orphanDependents) }),
-    ...(dryRun === undefined ? {} : { dryRun: valuesOf(request.query, 'dryRun') }),
+    ...(dryRun === undefined ? {} : { dryRun: queryValues(request.query, 'dryRun') }),
     ...(Object.keys(preconditions).length > 0 ? { preconditions } : {}),
   };
 }

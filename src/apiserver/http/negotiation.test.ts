@@ -52,3 +52,8 @@ test('documents and errors are not transformed', () => {
   );
   assert.equal(negotiateLeniently('application/vnd.kubernetes.protobuf'), 'protobuf');
 });
+
+test('an Accept header of very many ranges is refused before they are sorted', () => {
+  assert.throws(() => negotiate(`${'text/x,'.repeat(500)}*/*`), /more than 200 media ranges/);
+  assert.equal(negotiateLeniently(`${'text/x,'.repeat(500)}*/*`), 'json');
+});

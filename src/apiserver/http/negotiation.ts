@@ -41,7 +41,8 @@ const VIEWS: Readonly<Record<string, View>> = {
 };
 
 /** Clients send very few different Accept headers; remembered up to this many. */
-const MAX_REMEMBERED = 256;
+const MAX_REMEMBERED = 256,
+  MAX_REMEMBERED_LENGTH = 1024;
 const remembered = new Map<string, Accepted>();
 
 /** For kinds that are in the generated tables. */
@@ -51,6 +52,7 @@ export function negotiate(accept: string | undefined): Accepted {
   let found = remembered.get(accept);
   if (found === undefined) {
     found = choose(accept);
+    if (accept.length > MAX_REMEMBERED_LENGTH) return found;
     if (remembered.size >= MAX_REMEMBERED) remembered.clear();
     remembered.set(accept, found);
   }
@@ -93,6 +95,9 @@ export function acceptsRoute(accept: string | undefined, produced: readonly stri
   });
 }
 
+/** Sorting them by Accept's rule is quadratic. Clients send a handful. */
+const MAX_CLAUSES = 200;
+
 interface Clause {
   readonly type: string;
   readonly parameters: Record<string, string>;
@@ -101,8 +106,11 @@ interface Clause {
 
 /** In the order they count in. As upstream, quality 0 refuses nothing: it comes last. */
 export function parseAccept(accept: string): Clause[] {
+  const texts = accept.split(',', MAX_CLAUSES + 1);
+  if (texts.length > MAX_CLAUSES)
+    throw statusErrors.badRequest(`the Accept header holds more than ${MAX_CLAUSES} media ranges`);
   const sorted: Clause[] = [];
-  for (const text of accept.split(',')) {
+  for (const text of texts) {
     const clause = clauseOf(text);
     // Which of two comes first is no order of all of them, so how they are sorted is a part of the rule.
     let at = sorted.length;

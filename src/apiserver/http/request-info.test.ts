@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseRequestInfo } from './request-info.ts';
+import { parseQuery, parseRequestInfo, queryValues } from './request-info.ts';
 
 const CASES: readonly (readonly [request: string, expected: string])[] = [
   ['GET /api/v1/pods', 'list /v1 pods// ns= name='],
@@ -89,4 +89,14 @@ test('paths that are no resources', () => {
     assert.equal(info.isResourceRequest, false, path);
     assert.equal(info.verb, 'get');
   }
+});
+
+test('a query of many parameters is read in one pass, and of too many refused', () => {
+  assert.deepEqual(queryValues('a=1&b&a=%32&&a=+', 'a'), ['1', '2', ' ']);
+  assert.deepEqual({ ...parseQuery('a=1&b&a=2&=x&%61=3') }, { a: '1', b: '', '': 'x' });
+  assert.equal(queryValues('a&'.repeat(450_000), 'a').length, 450_000);
+  assert.equal(parseQuery('a&'.repeat(10_000))['a'], '');
+  assert.throws(() => parseQuery('a&'.repeat(10_001)), {
+    message: 'number of URL query parameters exceeded limit',
+  });
 });

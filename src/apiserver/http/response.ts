@@ -7,7 +7,7 @@ import { StoreError } from '#storage/store.ts';
 import { encodeObject } from './codecs.ts';
 import { lengthOf, type ApiRequest, type ApiResponse, type ResponseSink } from './request.ts';
 import { negotiateLeniently, wantsPretty } from './negotiation.ts';
-import type { Query } from './request-info.ts';
+import { queryValues, type Query } from './request-info.ts';
 
 export const CONTENT_TYPE_JSON = 'application/json';
 
@@ -85,10 +85,7 @@ function statusOfStoreError(error: StoreError): Status | undefined {
 
 export function errorResponse(status: Status, request: ApiRequest): ApiResponse {
   const encoding = negotiateLeniently(request.headers['accept']);
-  const pretty = wantsPretty(
-    new URLSearchParams(request.query).get('pretty') ?? undefined,
-    request.headers['user-agent'],
-  );
+  const pretty = wantsPretty(queryValues(request.query, 'pretty')[0], request.headers['user-agent']);
   const { body, contentType } = encodeObject(status as never, encoding, { pretty });
   const headers: Record<string, string> = {
     'content-type': contentType,

@@ -2,6 +2,7 @@
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { Counter, Gauge, label } from '#stdx/instruments.ts';
+import { queryValues } from '../http/request-info.ts';
 import { pageNotFound, textResponse } from '../http/response.ts';
 
 const ROOTS = ['healthz', 'livez', 'readyz'] as const;
@@ -130,7 +131,7 @@ export class HealthChecks {
         ? textResponse(200, 'ok')
         : textResponse(500, `internal server error: ${problem}\n`);
     }
-    const excluded = new Set(new URLSearchParams(request.query).getAll('exclude'));
+    const excluded = new Set(queryValues(request.query, 'exclude'));
     const unknown = Array.from(excluded).filter((name) => !checks.some((check) => check.name === name));
     return report(root!, {
       checks,

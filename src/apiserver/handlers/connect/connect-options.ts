@@ -5,7 +5,7 @@ import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
 import type { AdmissionAttributes } from '../../admission/plugin.ts';
 import type { Endpoint } from '../../registry/endpoints.ts';
 import type { RequestContext, ServerCore } from '../../context.ts';
-import { isTrue, type RequestInfo } from '../../http/request-info.ts';
+import { isTrue, queryValues, type RequestInfo } from '../../http/request-info.ts';
 
 const KINDS: Readonly<Record<string, string>> = {
   'pods/exec': 'PodExecOptions',
@@ -21,7 +21,6 @@ function optionsOf(
   info: RequestInfo,
   { kind, query }: { readonly kind: string; readonly query: string },
 ): KubeObject {
-  const parameters = new URLSearchParams(query);
   const options: KubeObject = { kind, apiVersion: 'v1' };
   if (kind.endsWith('ProxyOptions'))
     return {
@@ -29,8 +28,7 @@ function optionsOf(
       ...(info.rest && { path: info.rest.startsWith('/') ? info.rest : `/${info.rest}` }),
     };
   if (kind === 'PodPortForwardOptions') {
-    const ports = parameters
-      .getAll('ports')
+    const ports = queryValues(query, 'ports')
       .flatMap((value) => value.split(','))
       .map(Number)
       .filter(Number.isInteger);
@@ -39,7 +37,7 @@ function optionsOf(
   for (const flag of FLAGS)
     if (info.query[flag] !== undefined && isTrue(info.query[flag])) options[flag] = true;
   const container = info.query['container'],
-    command = parameters.getAll('command');
+    command = queryValues(query, 'command');
   return {
     ...options,
     ...(container && { container }),

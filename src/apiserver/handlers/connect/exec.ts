@@ -28,7 +28,7 @@ import {
 import { PORT_FORWARD_TUNNEL, webSocketTunnel } from '#machinery/streams/websocket-tunnel.ts';
 import type { ConnectCall } from './connect.ts';
 import type { ApiRequest } from '../../http/request.ts';
-import { isTrue } from '../../http/request-info.ts';
+import { isTrue, queryValues } from '../../http/request-info.ts';
 import { forwardedHeaders } from './backend.ts';
 import type { BackendAgents, BackendTls } from './backend.ts';
 import { describe, dialingError, proxyError } from './errors.ts';
@@ -102,8 +102,7 @@ function commandQuery(call: ConnectCall, options: RemoteCommandOptions): URLSear
   if (options.stderr) query.set('error', '1');
   if (options.tty) query.set('tty', '1');
   if (call.info.subresource === 'exec')
-    for (const part of new URLSearchParams(call.request.query).getAll('command'))
-      query.append('command', part);
+    for (const part of queryValues(call.request.query, 'command')) query.append('command', part);
   return query;
 }
 
@@ -198,7 +197,7 @@ export async function connectPortForward(context: UpgradeContext): Promise<void>
   const { call } = context;
   const pod = requirePod(call);
   const url = kubeletUrl({ call, pod, path: ['portForward', call.info.namespace, call.info.name] });
-  const ports = new URLSearchParams(call.request.query).getAll('ports');
+  const ports = queryValues(call.request.query, 'ports');
   url.search = ports
     .flatMap((list) => list.split(','))
     .map((port) => `port=${encodeURIComponent(port)}`)
