@@ -120,6 +120,7 @@ function measure(nodeCount: number, kind: Kind): number {
     namespaceLabels: () => ({}),
     siblings: () => (kind.siblings ? matcher : undefined),
     volumes: { claim: () => ({ problem: '' }) },
+    resourceClaims: { claim: () => undefined, hasDeviceClass: () => false },
     nominated: () => [],
   };
   const profile = { schedulerName: 'bench', plugins: defaultPlugins };

@@ -2,7 +2,7 @@
  * The shape of a scheduler plugin, after upstream's scheduling framework: one file in plugins/, one line in plugins/list.ts. A plugin is pure:
  * it looks at the pod, one node and the cycle's state, and keeps nothing between cycles. Points run in this order for one pod:
  *
- *   preEnqueue (may it enter the queue?) → preFilter (once) → filter (per node) → [none fits: postFilter] → preScore (once)
+ *   preEnqueue (may it enter the queue?) → preFilter (once) → filter (per node) → [none fits: postFilter, preemption] → preScore (once)
  *   → score (per node) → normalize → reserve → bind
  */
 import type { Pod } from '#api/types.ts';
@@ -34,7 +34,9 @@ export type ClusterEvent =
   | 'pod-added'
   | 'pod-updated'
   | 'pod-deleted'
-  | 'storage-changed';
+  | 'storage-changed'
+  | 'resource-claim-changed'
+  | 'device-class-changed';
 
 export interface SchedulerPlugin {
   /** Upstream's name: 'NodeResourcesFit'. */
@@ -48,6 +50,8 @@ export interface SchedulerPlugin {
   /** Prepares cycle.state. A refusal ends the cycle; `nodes` narrows it to these names; 'skip' leaves this plugin's filter out. */
   preFilter?(cycle: Cycle): Refusal | { readonly nodes: ReadonlySet<string> } | 'skip' | undefined;
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
+  /** When no node took the pod: what this plugin says of it, before what preemption says. */
+  postFilter?(cycle: Cycle): string | undefined;
   /** 'skip' leaves this plugin's score out. */
   preScore?(cycle: Cycle, nodes: readonly NodeInfo[]): 'skip' | undefined;
   /** Any scale; normalize brings it to 0…100. */

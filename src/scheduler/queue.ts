@@ -237,10 +237,12 @@ export class SchedulingQueue {
   }
 }
 
-/** A change of what plugins look at, as opposed to our own status writes. The generation counts changes of the spec. */
+/** A change of what plugins look at, as opposed to our own status writes. The generation counts changes of the spec; claims are named in the status. */
 function changedFor(before: Pod, after: Pod): boolean {
   if (JSON.stringify(before.metadata?.labels ?? {}) !== JSON.stringify(after.metadata?.labels ?? {}))
     return true;
+  const claims = (pod: Pod): string => JSON.stringify(pod.status?.resourceClaimStatuses ?? []);
+  if (claims(before) !== claims(after)) return true;
   const [old, now] = [before.metadata?.generation, after.metadata?.generation];
   return old === undefined || now === undefined
     ? JSON.stringify(before.spec) !== JSON.stringify(after.spec)

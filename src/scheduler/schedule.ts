@@ -210,11 +210,11 @@ function indexOfBest(totals: Float64Array, random: Random): number {
   return best;
 }
 
-/** Upstream's sentence: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …. preemption: …'. */
-export function failureMessage(failure: Failure, preemption?: string): string {
+/** Upstream's sentence: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …. no new claims to deallocate, preemption: …'. */
+export function failureMessage(failure: Failure, postFilter: readonly string[] = []): string {
   if (failure.nodeCount === 0) return 'no nodes available to schedule pods';
   const reasons = failure.everywhere ? failure.everywhere.reasons.join(', ') : reasonCounts(failure);
-  return `0/${failure.nodeCount} nodes are available:${reasons === '' ? '' : ` ${reasons}.`}${preemption ? ` preemption: ${preemption}` : ''}`;
+  return `0/${failure.nodeCount} nodes are available:${reasons === '' ? '' : ` ${reasons}.`}${postFilter.length > 0 ? ` ${postFilter.join(', ')}` : ''}`;
 }
 
 /** How many nodes gave each reason, in alphabetical order of the text. */

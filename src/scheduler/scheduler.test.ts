@@ -3,7 +3,17 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '#api/types.ts';
-import { events, namespaces, nodes, pods, priorityClasses, serviceAccounts, services } from '#client/refs.ts';
+import {
+  deviceClasses,
+  events,
+  namespaces,
+  nodes,
+  pods,
+  priorityClasses,
+  resourceClaims,
+  serviceAccounts,
+  services,
+} from '#client/refs.ts';
 import { identities } from '#cmd/all-in-one/identities.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { realClock } from '#stdx/clock.ts';
@@ -143,11 +153,40 @@ describe('the scheduler', () => {
     await w.placed('first');
     await w.pod('second', { cpu: '2' });
     const message =
-      '0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.';
+      '0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.';
     assert.equal(await w.refusal('second'), message);
     assert.equal(await w.eventOf('second', 'FailedScheduling'), message);
     await w.api.delete(pods, { name: 'first', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
     assert.equal(await w.placed('second'), 'x');
+  });
+
+  it('binds no pod whose claim is not allocated; reserves the claim for it first', async (t) => {
+    const w = await worldFor(t);
+    await w.node('x');
+    await w.scheduler();
+    const at = { name: 'c', namespace: NAMESPACE };
+    await w.pod('p', { spec: { resourceClaims: [{ name: 'gpu', resourceClaimName: 'c' }] } });
+    await w.pod('q', { spec: { resourceClaims: [{ name: 'gpu', resourceClaimTemplateName: 't' }] } });
+    assert.match(await w.refusal('p'), /: resourceclaim\.resource\.k8s\.io "c" not found\./);
+    assert.match(await w.refusal('q'), /: pod "default\/q": ResourceClaim not created yet\./);
+    await w.api.create(deviceClasses, { metadata: { name: 'gpus' }, spec: {} });
+    const exactly = { deviceClassName: 'gpus' };
+    await w.api.create(resourceClaims, {
+      metadata: at,
+      spec: { devices: { requests: [{ name: 'one', exactly }] } },
+    });
+    const message = /: 1 cannot allocate all claims\. still not schedulable, preemption: /;
+    await until('it waits for devices', async () => message.test(await w.refusal('p')));
+    assert.equal((await w.read('p')).spec?.nodeName, undefined);
+    const made = await w.api.get(resourceClaims, at);
+    const results = [{ request: 'one', driver: 'd.example.com', pool: 'x', device: 'gpu0' }];
+    await w.api.updateStatus(resourceClaims, { ...made, status: { allocation: { devices: { results } } } });
+    assert.equal(await w.placed('p'), 'x');
+    const { uid } = (await w.read('p')).metadata!;
+    assert.deepEqual((await w.api.get(resourceClaims, at)).status?.reservedFor, [
+      { resource: 'pods', name: 'p', uid },
+    ]);
+    assert.equal((await w.read('q')).spec?.nodeName, undefined);
   });
 
   it('waits for nodes', async (t) => {

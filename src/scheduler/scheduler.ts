@@ -7,7 +7,9 @@
  *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
  *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
  */
+import type { ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import type {
+  DeviceClass,
   Namespace,
   Node,
   PersistentVolume,
@@ -21,6 +23,7 @@ import type {
   StorageClass,
 } from '#api/types.ts';
 import {
+  deviceClasses,
   namespaces,
   nodes,
   persistentVolumeClaims,
@@ -29,6 +32,7 @@ import {
   pods,
   replicaSets,
   replicationControllers,
+  resourceClaims,
   services,
   statefulSets,
   storageClasses,
@@ -53,6 +57,7 @@ import { Nominations } from './nominations.ts';
 import { SchedulingQueue } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
 import { Siblings } from './siblings.ts';
+import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
 import type { PersistentVolumes, Snapshot } from './snapshot.ts';
 
 export interface SchedulerOptions extends ComponentContext {
@@ -89,6 +94,8 @@ interface Informers {
   readonly volumes: Informer<PersistentVolume>;
   readonly classes: Informer<StorageClass>;
   readonly budgets: Informer<PodDisruptionBudget>;
+  readonly resourceClaims: Informer<ResourceClaim>;
+  readonly deviceClasses: Informer<DeviceClass>;
 }
 
 class Scheduler implements Component {
@@ -167,6 +174,8 @@ class Scheduler implements Component {
       volumes: api.informer(persistentVolumes),
       classes: api.informer(storageClasses),
       budgets: api.informer(podDisruptionBudgets),
+      resourceClaims: api.informer(resourceClaims),
+      deviceClasses: api.informer(deviceClasses),
     };
     this.#informers = informers;
     this.#siblings = new Siblings(informers);
@@ -215,6 +224,8 @@ class Scheduler implements Component {
       ...[informers.claims, informers.volumes, informers.classes].map((informer) =>
         informer.subscribe(this.#forward('storage-changed') as never),
       ),
+      informers.resourceClaims.subscribe(this.#forward('resource-claim-changed')),
+      informers.deviceClasses.subscribe(this.#forward('device-class-changed')),
     );
   }
 
@@ -331,7 +342,9 @@ class Scheduler implements Component {
     { node, profile }: { readonly node: string; readonly profile: Profile },
   ): Promise<void> {
     const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
+    let reserved: readonly ResourceClaim[] = [];
     try {
+      reserved = await this.#reserve(info.pod);
       await this.#options.api.createSubresource(
         pods,
         { name, namespace },
@@ -360,9 +373,29 @@ class Scheduler implements Component {
       // What was promised before is promised again, until the pod is gone.
       this.#nominations.seen(info, undefined);
       this.#queue.event('pod-deleted');
+      await this.#release(info.pod, reserved);
       if (!isStatusError(error, 'NotFound')) return this.#queue.failed(uid, new Set());
       this.#queue.done(uid);
       this.#nominations.delete(uid);
+    }
+  }
+
+  /** The claims that were written; those that the pod held before are not its to give back. */
+  async #reserve(pod: Pod): Promise<readonly ResourceClaim[]> {
+    if (!pod.spec?.resourceClaims?.length) return [];
+    const claims = claimsOfPod(pod, (this.#snapshot as Snapshot).resourceClaims);
+    if ('problem' in claims) throw new Error(claims.problem);
+    return reserveClaims(this.#options.api, pod, claims.found);
+  }
+
+  async #release(pod: Pod, claims: readonly ResourceClaim[]): Promise<void> {
+    try {
+      await releaseClaims(this.#options.api, pod, claims);
+    } catch (error) {
+      this.#options.log.warn('resource claims not released', {
+        pod: objectKey(pod),
+        error: errorMessage(error),
+      });
     }
   }
 
@@ -395,7 +428,10 @@ class Scheduler implements Component {
           this.#nominations.set(info, found.node);
           await this.#preempt(info, { preemption: found, profile });
         } else {
-          message = failureMessage(failure, found.message);
+          message = failureMessage(failure, [
+            ...profile.plugins.flatMap((plugin) => plugin.postFilter?.(cycle) ?? []),
+            `preemption: ${found.message}`,
+          ]);
           if (!found.keepNomination) {
             this.#nominations.delete(info.uid);
             nominated = '';
@@ -528,6 +564,7 @@ class Scheduler implements Component {
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
       siblings: (pod) => siblings.of(pod),
       volumes: volumesFrom(informers),
+      resourceClaims: claimsFrom(informers),
       nominated: (node) => this.#nominations.on(node),
     };
   }
@@ -542,6 +579,13 @@ function nodeChanged(node: Node, before: Node): boolean {
   const seen = (of: Node): string =>
     JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
   return seen(node) !== seen(before);
+}
+
+function claimsFrom({ resourceClaims, deviceClasses }: Informers): ResourceClaims {
+  return {
+    claim: (namespace, name) => resourceClaims.get(`${namespace}/${name}`),
+    hasDeviceClass: (name) => deviceClasses.get(name) !== undefined,
+  };
 }
 
 function volumesFrom(informers: Informers): PersistentVolumes {

@@ -4,6 +4,7 @@
  */
 import type { NodeInfo } from './node-info.ts';
 import type { NamespaceLabels, PodInfo } from './pod-info.ts';
+import type { ResourceClaims } from './resource-claims.ts';
 
 /** Selects pods of one namespace. */
 export interface PodMatcher {
@@ -37,6 +38,7 @@ export interface Snapshot {
   /** Selects the pods that the same Services and the same controller stand behind, for default spreading; undefined = there are none. */
   readonly siblings: (pod: PodInfo) => PodMatcher | undefined;
   readonly volumes: PersistentVolumes;
+  readonly resourceClaims: ResourceClaims;
   /** Pods that were promised this node and are not there yet. */
   readonly nominated: (node: string) => readonly PodInfo[];
 }

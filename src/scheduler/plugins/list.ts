@@ -1,5 +1,6 @@
 /** Every plugin of the default profile, in the order their filters run: cheap ones that refuse often come first. */
 import type { SchedulerPlugin } from '../plugin.ts';
+import { dynamicResources } from './dynamic-resources.ts';
 import { imageLocality } from './image-locality.ts';
 import { interPodAffinity } from './inter-pod-affinity.ts';
 import { nodeAffinity } from './node-affinity.ts';
@@ -24,6 +25,7 @@ export const defaultPlugins: readonly SchedulerPlugin[] = [
   volumeBinding,
   podTopologySpread,
   interPodAffinity,
+  dynamicResources,
   nodeResourcesBalancedAllocation,
   imageLocality,
 ];

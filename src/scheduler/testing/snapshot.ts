@@ -72,6 +72,7 @@ export interface WorldOptions {
   readonly siblings?: Snapshot['siblings'];
   readonly nominated?: (node: string) => readonly PodInfo[];
   readonly volumes?: Snapshot['volumes'];
+  readonly resourceClaims?: Snapshot['resourceClaims'];
 }
 
 export function world(options: WorldOptions): World {
@@ -89,6 +90,7 @@ export function world(options: WorldOptions): World {
     namespaceLabels: (name) => ({ 'kubernetes.io/metadata.name': name }),
     siblings: options.siblings ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
+    resourceClaims: options.resourceClaims ?? { claim: () => undefined, hasDeviceClass: () => false },
     volumes: options.volumes ?? {
       claim: (_namespace, name) => ({ problem: `persistentvolumeclaim "${name}" not found` }),
     },
