@@ -31,6 +31,8 @@ export interface ServicePortModel {
   readonly clusterEndpoints: readonly EndpointTarget[];
   /** Takes connections from outside to node ports and external addresses. */
   readonly externalEndpoints: readonly EndpointTarget[];
+  /** All that serve anywhere, also while they end: who has a connection to one of them may keep it. */
+  readonly servingEndpoints: readonly EndpointTarget[];
   /** Outside connections go to local endpoints only and keep their source address. */
   readonly externalLocal: boolean;
   /** There are endpoints somewhere, though none here for a Local policy: drop rather than reject, as upstream does. */
@@ -109,6 +111,9 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
       affinitySeconds: affinity,
       clusterEndpoints: spec.internalTrafficPolicy === 'Local' ? local : near,
       externalEndpoints: externalLocal ? local : near,
+      servingEndpoints: candidates
+        .filter((one) => one.ready || one.servingTerminating)
+        .map(({ ip, port: number, local: here }) => ({ ip, port: number, local: here })),
       externalLocal,
       anyEndpoints: usable(candidates).length > 0,
     };

@@ -379,6 +379,30 @@ describe(
       await drop('udp');
     });
 
+    it('by UDP from one port, whatever the kernel remembered of it before', async () => {
+      const ports = [{ name: 'p', port: 53, protocol: 'UDP', nodePort: 30053 }];
+      const service = serviceOf('udp', { type: 'NodePort', ports });
+      const asks: Ask[] = [
+        { protocol: 'udp', host: NODE, port: 30053, from: 4001, patience: 200 },
+        { protocol: 'udp', host: '10.244.0.1', port: 30053, from: 4002, patience: 200 },
+      ];
+      const clients = ['outside', 'c'] as const;
+      const everyone = async (wanted: (answer: string) => boolean): Promise<void> => {
+        for (const [index, client] of clients.entries()) await eventually(client, asks[index]!, wanted);
+      };
+      // Nobody listens there: the kernel remembers a connection that is not translated, renewed by each datagram.
+      await everyone((answer) => answer === 'ECONNREFUSED');
+      await put(service, ['a'], { protocol: 'UDP' });
+      await everyone((answer) => answer.startsWith('a '));
+      await put(service, ['b'], { protocol: 'UDP' });
+      await everyone((answer) => answer.startsWith('b '));
+      await put(service, [], { protocol: 'UDP' });
+      await everyone((answer) => answer === 'ECONNREFUSED');
+      await put(service, ['a'], { protocol: 'UDP' });
+      await everyone((answer) => answer.startsWith('a '));
+      await drop('udp');
+    });
+
     it('only from the ranges a load balancer is opened to', async () => {
       const balancer = (ranges: string[]): Service => ({
         ...serviceOf('lb', { type: 'LoadBalancer', loadBalancerSourceRanges: ranges }),

@@ -6,7 +6,6 @@
  *                                                                                 '──failed──► full rewrite with backoff
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import { spawn } from 'node:child_process';
 import { isIPv4 } from 'node:net';
 import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
 import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
@@ -15,6 +14,8 @@ import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
+import { ConntrackCleaner, udpServices } from './conntrack.ts';
 import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
 import { serviceHealth, servicePorts, type ServicePortModel } from './model.ts';
 import {
@@ -39,7 +40,7 @@ export interface ServiceProxyOptions extends ComponentContext {
 
 /** Several changes that come together (a rolling update) become one transaction. */
 const GATHER_MS = 20;
-/** Somebody may flush the ruleset. */
+/** Somebody may change the rules; that they flush the ruleset is told at once. */
 const CHECK_MS = 15_000;
 /** Every so many checks all of the table is counted. */
 const THOROUGH_EVERY = 40;
@@ -69,10 +70,12 @@ class ServiceProxy implements Component {
   readonly #ports = new Map<string, readonly ServicePortModel[]>();
   readonly #health = new Map<string, ServiceHealth>();
   readonly #healthPorts: HealthCheckPorts;
+  readonly #conntrack: ConntrackCleaner;
   readonly #dirty = new Set<string>();
   readonly #rendered = new WeakMap<ServicePortModel, RenderedPort>();
   #timer: Timer | undefined;
   #checkTimer: Timer | undefined;
+  #tableEvents: TableEvents | undefined;
   #cleanupTimer: Timer | undefined;
   #checks = 0;
   #cleanup = '';
@@ -81,6 +84,7 @@ class ServiceProxy implements Component {
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
     this.#healthPorts = new HealthCheckPorts(options.log);
+    this.#conntrack = new ConntrackCleaner(options.log);
     this.#render = { table: tableName(options.clusterId), podCIDR: options.podCIDR, mark: MASQUERADE_MARK };
   }
 
@@ -120,14 +124,21 @@ class ServiceProxy implements Component {
       ranges.subscribe({ added: rangeChanged, updated: rangeChanged, deleted: rangeChanged }),
     );
     this.#armCheck();
+    this.#tableEvents = watchTableDeletions({
+      clock: this.#options.clock,
+      log: this.#options.log,
+      onDeleted: () => this.#inTurn('service rules not checked', () => this.#check(false)),
+    });
   }
 
   /** The rules stay: connections go on while the program is away. destroyServiceProxy removes them. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('service proxy stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    this.#tableEvents?.close();
     for (const timer of [this.#timer, this.#checkTimer, this.#cleanupTimer]) timer?.cancel();
     await this.#applying.catch(() => {});
+    await this.#conntrack.idle();
     this.#healthPorts.close();
   }
 
@@ -189,7 +200,7 @@ class ServiceProxy implements Component {
   }
 
   async #apply(): Promise<void> {
-    const before = this.#recompute();
+    const udpBefore = this.#recompute();
     const wanted = renderContent([...this.#ports.values()].flat(), {
       ...this.#render,
       serviceCIDRs: this.#serviceCIDRs(),
@@ -206,7 +217,14 @@ class ServiceProxy implements Component {
     else if (script !== '') await runNft(script);
     this.#current = wanted;
     this.#healthPorts.sync([...this.#health.values()]);
-    await forgetConnections(before, this.#ports);
+    // Those that are gone have no endpoints; what took their address since comes later, and counts.
+    if (udpBefore)
+      this.#conntrack.request(
+        udpServices([
+          ...udpBefore.map((port) => ({ ...port, servingEndpoints: [] })),
+          ...[...this.#ports.values()].flat(),
+        ]),
+      );
     if (cleanup === '') return;
     this.#cleanup = cleanup;
     this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () =>
@@ -219,12 +237,13 @@ class ServiceProxy implements Component {
     return all.filter((range) => isIPv4(range.slice(0, range.indexOf('/'))));
   }
 
-  /** Brings the model of dirty services up to date; answers what they were before. */
-  #recompute(): readonly ServicePortModel[] {
-    const before: ServicePortModel[] = [];
+  /** Brings the model of dirty services up to date. Returns what UDP ports they had before; undefined where they had and have none. */
+  #recompute(): readonly ServicePortModel[] | undefined {
+    const udpBefore: ServicePortModel[] = [];
+    let hasUdp = false;
     const zone = zoneOf(this.#nodes?.get(this.#options.nodeName));
     for (const key of this.#dirty) {
-      before.push(...(this.#ports.get(key) ?? []));
+      const before = this.#ports.get(key) ?? [];
       const service = this.#services?.get(key);
       const input = {
         slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [],
@@ -237,9 +256,11 @@ class ServiceProxy implements Component {
       else this.#health.delete(key);
       if (ports.length > 0) this.#ports.set(key, ports);
       else this.#ports.delete(key);
+      udpBefore.push(...before.filter(({ protocol }) => protocol === 'udp'));
+      hasUdp ||= ports.some(({ protocol }) => protocol === 'udp');
     }
     this.#dirty.clear();
-    return before;
+    return hasUdp || udpBefore.length > 0 ? udpBefore : undefined;
   }
 
   async #runCleanup(): Promise<void> {
@@ -260,40 +281,6 @@ function serviceOf({ metadata }: EndpointSlice): string {
 
 function serviceIndex(slice: EndpointSlice): readonly string[] {
   return [serviceOf(slice)];
-}
-
-/**
- * UDP has no connection end: entries of endpoints that are gone would swallow datagrams until they time out. Needs the conntrack tool; without
- * it they time out 30 s (in streams 120 s) after the last datagram.
- */
-async function forgetConnections(
-  before: readonly ServicePortModel[],
-  ports: ReadonlyMap<string, readonly ServicePortModel[]>,
-): Promise<void> {
-  for (const old of before) {
-    if (old.protocol !== 'udp') continue;
-    const now = new Set(
-      ports
-        .get(old.key.slice(0, old.key.lastIndexOf(':')))
-        ?.find((port) => port.key === old.key)
-        ?.clusterEndpoints.map((target) => target.ip),
-    );
-    for (const target of old.clusterEndpoints) {
-      if (now.has(target.ip)) continue;
-      for (const ip of [...old.clusterIPs, ...old.externalIPs])
-        await conntrack(['-D', '-p', 'udp', '--orig-dst', ip, '--dst-nat', target.ip]);
-      if (old.nodePort !== undefined)
-        await conntrack(['-D', '-p', 'udp', '--orig-port-dst', String(old.nodePort), '--dst-nat', target.ip]);
-    }
-  }
-}
-
-function conntrack(words: readonly string[]): Promise<void> {
-  return new Promise((resolve) => {
-    const child = spawn('conntrack', words, { stdio: 'ignore' });
-    child.on('error', () => resolve());
-    child.on('close', () => resolve());
-  });
 }
 
 async function setSysctl(path: string, value: string): Promise<void> {

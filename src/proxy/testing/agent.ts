@@ -22,6 +22,7 @@ export interface Ask {
   readonly port: number;
   readonly times?: number;
   /** For an answer, in ms. */ readonly patience?: number;
+  /** UDP: the port it asks from. Default: another each time. */ readonly from?: number;
 }
 
 export type Command =
@@ -40,7 +41,7 @@ export const SERVER_PORT = 8080;
 const WAIT_MS = 1_000;
 
 /** 'NAME CLIENT-ADDRESS', or an error's code, or 'silence'. */
-function askOnce({ protocol, host, port, patience = WAIT_MS }: Ask): Promise<string> {
+function askOnce({ protocol, host, port, patience = WAIT_MS, from = 0 }: Ask): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   const timer = setTimeout(() => resolve('silence'), patience);
   const failed = (error: NodeJS.ErrnoException): void => resolve(error.code ?? error.message);
@@ -57,10 +58,12 @@ function askOnce({ protocol, host, port, patience = WAIT_MS }: Ask): Promise<str
   const socket = createSocket('udp4')
     .on('message', (text) => resolve(String(text)))
     .on('error', failed);
-  socket.connect(port, host, (error?: Error) => {
-    if (error) failed(error);
-    else socket.send('?');
-  });
+  socket.bind(from, () =>
+    socket.connect(port, host, (error?: Error) => {
+      if (error) failed(error);
+      else socket.send('?');
+    }),
+  );
   return promise.finally(() => {
     clearTimeout(timer);
     socket.close();
