@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerStatus, Pod, PodSpec, PodStatus } from '#api/types.ts';
 import { configMaps, events, nodes, pods, secrets, serviceAccounts } from '#client/refs.ts';
+import { startControllerManager } from '#cmd/controllers.ts';
 import { realClock } from '#stdx/clock.ts';
+import { FakeClock } from '#stdx/fake-clock.ts';
 import { createLogger, silentLogger } from '#stdx/log.ts';
-import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createContainerd, destroyContainerd, type Containerd } from '../containerd/containerd.ts';
 import { inspectMachine } from '../containerd/machine.ts';
 import { buildBusyboxImage } from '../images/busybox-image.ts';
@@ -424,6 +426,40 @@ describe('node agent with real containers', { skip }, () => {
     );
     assert.equal(first(restarted).lastState?.terminated?.exitCode, 0);
     await remove('probed');
+  });
+
+  test('after a silence of the node its pods are Ready again', { timeout: 120_000 }, async () => {
+    const ready = ({ conditions = [] }: PodStatus): boolean =>
+      conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+    const lost = async (): Promise<boolean> =>
+      (await cluster.api.list(events, { namespace: 'default' })).items.some(
+        ({ reason, involvedObject }) => reason === 'NodeNotReady' && involvedObject.name === 'steady',
+      );
+    await create('steady', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    await until('steady', ready);
+    const clock = new FakeClock(Date.now());
+    const manager = await startControllerManager({
+      api: cluster.clientAs(ADMIN),
+      clock,
+      log: silentLogger,
+      identity: 'test',
+      clusterCIDR: '10.211.0.0/16',
+      caPem: cluster.pki.ca.certificatePem,
+      leaderElect: false,
+      names: ['node-lifecycle-controller'],
+      apiFor: async () => cluster.clientAs(ADMIN),
+    });
+    await manager.start();
+    // What the controller sees of a paused node, a suspended machine or a partition: its grace period passes without a heartbeat.
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await lost())) {
+      assert.ok(Date.now() < deadline, 'the controller gives the silent node up');
+      await clock.advance(60_000);
+      await realClock.sleep(50);
+    }
+    await manager.stop();
+    await until('steady', ready);
+    await remove('steady');
   });
 
   test('restart policies: CrashLoopBackOff, OnFailure, Never, and last words', async () => {

@@ -293,6 +293,7 @@ class Agent implements NodeAgent {
   #seen(pod: Pod): void {
     if (pod.spec?.nodeName !== this.#options.nodeName || this.#stopped) return;
     const uid = pod.metadata?.uid ?? '';
+    this.#parts.statuses.observe(pod);
     const worker = this.#workers.get(uid);
     if (worker) return worker.update(pod);
     this.#displace(pod);

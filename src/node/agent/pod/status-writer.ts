@@ -1,22 +1,31 @@
 /**
  * Writes pods' statuses: the newest one per pod, one request at a time, again with backoff until it is there or the pod is gone. Bound: one
- * status per pod; an older one that was not written yet is dropped.
+ * status per pod; an older one that was not written yet is dropped. After upstream's status manager: what the API holds is compared at each
+ * event of the pod, so that a status that someone else overwrote (the node lifecycle controller while this node was silent) is written again.
+ *
+ *   set() ──differs from what was written──► patch ──answer──► settled
+ *      settled ──observe(): the API holds other values than it answered──► patch
  */
 import type { Pod, PodCondition, PodStatus } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { deepEqual } from '#machinery/json.ts';
+import { compareResourceVersions } from '#machinery/resource-version.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
 interface Entry {
-  readonly pod: Pod;
+  /** The newest version that the API showed, as an event or as an answer. */
+  pod: Pod;
   wanted: PodStatus;
   /** After this status the pod is to be removed from the API. */
   remove: boolean;
+  /** The last one that the API took; '' before the first. */
   written: string;
-  before: PodStatus;
+  /** What the API answered to it, of the fields that this node owns. */
+  held: object;
   running: Promise<void> | undefined;
 }
 
@@ -48,6 +57,15 @@ export class StatusWriter {
     this.#put(pod, status, true);
   }
 
+  /** The pod as the API has it now. Called for every event of the pod. */
+  observe(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    const entry = this.#entries.get(uid);
+    if (!entry || isOlder(pod, entry.pod)) return;
+    entry.pod = pod;
+    this.#wake(uid, entry);
+  }
+
   forget(uid: string): void {
     this.#entries.delete(uid);
   }
@@ -58,11 +76,6 @@ export class StatusWriter {
     await Promise.all([...this.#entries.values()].map(({ running }) => running));
   }
 
-  /** Writes what waits, for a shutdown that wants its last words to be heard. */
-  async flushed(): Promise<void> {
-    await Promise.all([...this.#entries.values()].map(({ running }) => running));
-  }
-
   #put(pod: Pod, status: PodStatus, remove: boolean): void {
     const uid = pod.metadata?.uid ?? '';
     const entry = this.#entries.get(uid) ?? {
@@ -70,12 +83,17 @@ export class StatusWriter {
       wanted: status,
       remove: false,
       written: '',
-      before: pod.status ?? {},
+      held: {},
       running: undefined,
     };
     this.#entries.set(uid, entry);
     entry.wanted = status;
     entry.remove ||= remove;
+    this.#wake(uid, entry);
+  }
+
+  #wake(uid: string, entry: Entry): void {
+    if (!entry.remove && isSettled(entry)) return;
     entry.running ??= this.#write(uid, entry);
   }
 
@@ -84,20 +102,10 @@ export class StatusWriter {
     let failures = 0;
     // The entry holds this promise before it can end.
     await Promise.resolve();
-    for (;;) {
-      const status = entry.wanted;
-      const text = JSON.stringify(status);
-      const { remove } = entry;
-      if (signal.aborted || (text === entry.written && !remove) || this.#entries.get(uid) !== entry) break;
+    while (!signal.aborted && this.#entries.get(uid) === entry && (entry.remove || !isSettled(entry))) {
       try {
-        if (text !== entry.written) await this.#patch(entry, status);
-        entry.written = text;
-        entry.before = status;
+        await this.#advance(entry);
         failures = 0;
-        if (remove && entry.wanted === status) {
-          await this.#remove(entry);
-          entry.remove = false;
-        }
       } catch (error) {
         if (isGone(error)) {
           this.#entries.delete(uid);
@@ -105,7 +113,7 @@ export class StatusWriter {
         }
         if (signal.aborted) break;
         if (failures > 0)
-          this.#log.warn('pod status not written', {
+          this.#log.warn('error writing pod status', {
             pod: `${entry.pod.metadata?.namespace}/${entry.pod.metadata?.name}`,
             error: errorMessage(error),
           });
@@ -116,32 +124,69 @@ export class StatusWriter {
     entry.running = undefined;
   }
 
-  async #patch({ pod, before }: Entry, status: PodStatus): Promise<void> {
-    const { name = '', namespace, uid } = pod.metadata ?? {};
-    const cleared = Object.fromEntries(
-      CLEARED.filter((field) => before[field] !== undefined && status[field] === undefined).map((field) => [
-        field,
-        null,
-      ]),
-    );
-    const patch = {
-      metadata: { uid },
-      status: {
-        ...status,
-        conditions: withCleared(before.conditions, status.conditions),
-        ...cleared,
-        ...replaced('podIPs', before.podIPs, status.podIPs),
-        ...replaced('hostIPs', before.hostIPs, status.hostIPs),
-      },
-    };
+  /** Writes the status, then removes the pod where that is wanted and no newer status came meanwhile. */
+  async #advance(entry: Entry): Promise<void> {
+    const { wanted, remove } = entry;
+    if (!isSettled(entry)) await this.#patch(entry, wanted);
+    if (!remove || entry.wanted !== wanted) return;
+    await this.#remove(entry);
+    entry.remove = false;
+  }
+
+  async #patch(entry: Entry, status: PodStatus): Promise<void> {
+    const { name = '', namespace } = entry.pod.metadata ?? {};
     // Strategic merge keeps conditions that others own.
-    await this.#api.patch(pods, { name, namespace }, { type: 'strategic', subresource: 'status', patch });
+    const patch = patchOf(entry.pod, status);
+    const answer = await this.#api.patch(
+      pods,
+      { name, namespace },
+      { type: 'strategic', subresource: 'status', patch },
+    );
+    entry.written = JSON.stringify(status);
+    entry.held = ownFields(answer.status, status);
+    if (!isOlder(answer, entry.pod)) entry.pod = answer;
   }
 
   async #remove({ pod }: Entry): Promise<void> {
     const { name = '', namespace, uid = '' } = pod.metadata ?? {};
     await this.#api.delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } });
   }
+}
+
+/** The API took the status that is wanted, and holds it still. */
+function isSettled({ pod, wanted, written, held }: Entry): boolean {
+  return JSON.stringify(wanted) === written && deepEqual(ownFields(pod.status, wanted), held);
+}
+
+/** Of what the API holds, the part that a status of this node decides. */
+function ownFields(held: PodStatus = {}, status: PodStatus): object {
+  const own = new Set<string>([...Object.keys(status), ...CLEARED]);
+  const types = new Set([...PASSING, ...(status.conditions ?? []).map(({ type }) => type)]);
+  return {
+    ...Object.fromEntries(Object.entries(held).filter(([field]) => own.has(field))),
+    conditions: (held.conditions ?? []).filter(({ type }) => types.has(type)),
+  };
+}
+
+function isOlder(pod: Pod, known: Pod): boolean {
+  const [version, knownVersion] = [pod.metadata?.resourceVersion, known.metadata?.resourceVersion];
+  return (
+    version !== undefined && knownVersion !== undefined && compareResourceVersions(version, knownVersion) < 0
+  );
+}
+
+function patchOf({ metadata, status: before = {} }: Pod, status: PodStatus): object {
+  const cleared = CLEARED.filter((field) => before[field] !== undefined && status[field] === undefined);
+  return {
+    metadata: { uid: metadata?.uid },
+    status: {
+      ...status,
+      conditions: withCleared(before.conditions, status.conditions),
+      ...Object.fromEntries(cleared.map((field) => [field, null])),
+      ...replaced('podIPs', before.podIPs, status.podIPs),
+      ...replaced('hostIPs', before.hostIPs, status.hostIPs),
+    },
+  };
 }
 
 /** Conditions merge by type: what one of them says no more has to be taken back. */
