@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Container, Pod, PodSpec, Service } from '#api/types.ts';
+import type { Container, FileKeySelector, Pod, PodSpec, Service } from '#api/types.ts';
 import { rejection } from '../admission.ts';
 import { containerConfig } from './container.ts';
 import { hostsFile, parseResolvConf, podDns, podHostname } from './dns.ts';
+import { resourceFieldValue } from './downward.ts';
 import { containerEnvironment } from './environment.ts';
 import { expand } from './expand.ts';
 import {
@@ -114,6 +115,7 @@ test('environment: order, references, what is missing', async () => {
       context: { pod: podOf(), podIPs: ['10.0.0.2'], hostIPs: ['192.0.2.1'], nodeName: 'n', allocatable: {} },
       objects,
       services: [],
+      volumeFile: async () => undefined,
     });
     return Object.fromEntries(variables.map(({ name, value }) => [name, value]));
   };
@@ -140,6 +142,79 @@ test('environment: order, references, what is missing', async () => {
   await assert.rejects(
     environment({ env: [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'm', key: 'z' } } }] }),
     /^ConfigError: couldn't find key z in ConfigMap shop\/m$/,
+  );
+});
+
+test('environment: keys of files in volumes', async () => {
+  const environment = async (
+    reference: Partial<FileKeySelector>,
+    text?: string,
+  ): Promise<readonly { readonly name: string; readonly value: string }[]> => {
+    const fileKeyRef = { volumeName: 'v', path: 'dir/file.env', key: 'KEY', ...reference };
+    const { variables } = await containerEnvironment({
+      container: { name: 'c', env: [{ name: 'X', valueFrom: { fileKeyRef } }] },
+      context: {
+        pod: podOf({ enableServiceLinks: false }),
+        podIPs: [],
+        hostIPs: [],
+        nodeName: 'n',
+        allocatable: {},
+      },
+      objects: { configMap: async () => undefined, secret: async () => undefined },
+      services: [],
+      volumeFile: async () => text,
+    });
+    return variables;
+  };
+  assert.deepEqual(await environment({}, "A='1'\nKEY='two words'"), [{ name: 'X', value: 'two words' }]);
+  assert.deepEqual(await environment({ optional: true }, "A='1'"), []);
+  assert.deepEqual(await environment({ optional: true }), []);
+  for (const [reference, text, why] of [
+    [{}, "A='1'", 'environment variable key "KEY" not found in file "dir/file.env"'],
+    [{}, undefined, 'failed to open environment variable file "dir/file.env" of volume "v": no such file'],
+    [
+      { optional: true },
+      'KEY=1',
+      'invalid environment variable format at line 1: value must be enclosed in single quotes',
+    ],
+    [
+      {},
+      `KEY='${'x'.repeat(32_769)}'`,
+      'environment variable value for key "KEY" exceeds maximum size of 32KB',
+    ],
+    [
+      { key: 'K'.repeat(129) },
+      '',
+      `environment variable key "${'K'.repeat(129)}" exceeds maximum length of 128 characters`,
+    ],
+  ] as const)
+    await assert.rejects(environment(reference, text), { name: 'ConfigError', message: why });
+});
+
+test('downward API: limits of a container without its own are those of its pod, and never more than the node has', () => {
+  const limit = (resource: string, spec: Partial<PodSpec>): string =>
+    resourceFieldValue(
+      { resource },
+      {
+        pod: podOf(spec),
+        podIPs: [],
+        hostIPs: [],
+        nodeName: 'n',
+        allocatable: { cpu: '4', memory: '1Gi' },
+      },
+      'c',
+    );
+  const ofPod = { resources: { limits: { cpu: '1500m', memory: '2Gi' } } };
+  assert.deepEqual(
+    [
+      limit('limits.cpu', {}),
+      limit('limits.cpu', ofPod),
+      limit('limits.memory', ofPod),
+      limit('limits.cpu', { ...ofPod, containers: [container({ cpu: '1' })] }),
+      limit('limits.cpu', { ...ofPod, containers: [container({ cpu: '0' })] }),
+      limit('requests.cpu', ofPod),
+    ],
+    ['4', '2', String(GIB), '1', '2', '0'],
   );
 });
 

@@ -75,10 +75,20 @@ export function resourceFieldValue(
   const [, kind, name = ''] = PATTERN.exec(resource) ?? [];
   if (!kind) throw new ConfigError(`unsupported container resource : ${resource}`);
   const { limits, requests } = container.resources ?? {};
-  const text =
-    kind === 'limits' ? (limits?.[name] ?? allocatable[name]) : (requests?.[name] ?? limits?.[name]);
-  const amount = (text === undefined ? undefined : tryParseQuantity(text)) ?? Quantity.zero;
+  const own = quantityOf(kind === 'limits' ? limits?.[name] : (requests?.[name] ?? limits?.[name]));
+  const amount =
+    kind === 'limits' && own.isZero ? smaller(pod.spec?.resources?.limits?.[name], allocatable[name]) : own;
   const unit = divisor && divisor !== '0' ? (tryParseQuantity(divisor) ?? Quantity.of(1)) : Quantity.of(1);
   if (name === 'cpu') return String(Math.ceil(amount.milliValue() / unit.milliValue()));
   return String(Math.ceil(amount.value() / unit.value()));
+}
+
+function quantityOf(text: string | undefined): Quantity {
+  return (text === undefined ? undefined : tryParseQuantity(text)) ?? Quantity.zero;
+}
+
+/** What a container without a limit of its own may use: its pod's limit, and never more than the node has. */
+function smaller(ofPod: string | undefined, ofNode: string | undefined): Quantity {
+  const [limit, allocatable] = [quantityOf(ofPod), quantityOf(ofNode)];
+  return !limit.isZero && limit.compare(allocatable) < 0 ? limit : allocatable;
 }

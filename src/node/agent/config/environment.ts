@@ -1,9 +1,14 @@
-/** A container's environment: envFrom, env with its references, services; later ones win. Reads config maps and secrets through the caller. */
-import type { ConfigMap, EnvVar, Secret, Service } from '#api/types.ts';
+/** A container's environment: envFrom, env with its references, services; later ones win. Reads config maps, secrets and files through the caller. */
+import type { ConfigMap, EnvVar, FileKeySelector, Secret, Service } from '#api/types.ts';
 import type { AnyContainer } from '../pod/restart-policy.ts';
 import { ConfigError, fieldValue, resourceFieldValue, type DownwardContext } from './downward.ts';
+import { parseEnvFile } from './env-file.ts';
 import { expand } from './expand.ts';
 import { serviceEnvironment, type EnvironmentVariable } from './service-environment.ts';
+
+/** Upstream's bounds of a file's key and of its value. */
+const MAXIMUM_KEY = 128;
+const MAXIMUM_VALUE_BYTES = 32 * 1024;
 
 /** undefined: there is none. */
 export interface ObjectReader {
@@ -11,11 +16,18 @@ export interface ObjectReader {
   secret(namespace: string, name: string): Promise<Secret | undefined>;
 }
 
+/** The text of a file in a volume of the pod; undefined: there is none. Throws ConfigError. */
+export type VolumeFileReader = (file: {
+  readonly volumeName: string;
+  readonly path: string;
+}) => Promise<string | undefined>;
+
 export interface EnvironmentOptions {
   readonly container: AnyContainer;
   readonly context: DownwardContext;
   readonly objects: ObjectReader;
   readonly services: readonly Service[];
+  readonly volumeFile: VolumeFileReader;
 }
 
 export interface ContainerEnvironment {
@@ -86,15 +98,14 @@ function isVariableName(name: string): boolean {
 }
 
 async function referencedValue(
-  { valueFrom, name: variable }: EnvVar,
-  { container, context, objects }: EnvironmentOptions,
+  { valueFrom }: EnvVar,
+  { container, context, objects, volumeFile }: EnvironmentOptions,
 ): Promise<string | undefined> {
   const namespace = context.pod.metadata?.namespace ?? '';
   const { fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef, fileKeyRef } = valueFrom ?? {};
   if (fieldRef) return fieldValue(fieldRef, context);
   if (resourceFieldRef) return resourceFieldValue(resourceFieldRef, context, container.name);
-  if (fileKeyRef)
-    throw new ConfigError(`environment variable ${variable}: fileKeyRef is not supported by this node`);
+  if (fileKeyRef) return fileKeyValue(fileKeyRef, volumeFile);
   const reference = configMapKeyRef ?? secretKeyRef;
   if (!reference) return '';
   const { name = '', key, optional } = reference;
@@ -112,6 +123,30 @@ async function referencedValue(
   if (value === undefined && !optional)
     throw new ConfigError(`couldn't find key ${key} in ${kind} ${namespace}/${name}`);
   return value;
+}
+
+/** An empty value is none, as upstream has it. */
+async function fileKeyValue(
+  { volumeName, path, key, optional }: FileKeySelector,
+  volumeFile: VolumeFileReader,
+): Promise<string | undefined> {
+  if (key.length > MAXIMUM_KEY)
+    throw new ConfigError(
+      `environment variable key ${JSON.stringify(key)} exceeds maximum length of ${MAXIMUM_KEY} characters`,
+    );
+  const text = await volumeFile({ volumeName, path });
+  const value = text === undefined ? '' : parseEnvFile(text, key);
+  if (Buffer.byteLength(value) > MAXIMUM_VALUE_BYTES)
+    throw new ConfigError(
+      `environment variable value for key ${JSON.stringify(key)} exceeds maximum size of 32KB`,
+    );
+  if (value !== '') return value;
+  if (optional) return undefined;
+  throw new ConfigError(
+    text === undefined
+      ? `failed to open environment variable file ${JSON.stringify(path)} of volume ${JSON.stringify(volumeName)}: no such file`
+      : `environment variable key ${JSON.stringify(key)} not found in file ${JSON.stringify(path)}`,
+  );
 }
 
 function decodeSecret(secret: Secret | undefined): Record<string, string> | undefined {

@@ -17,7 +17,7 @@ import { ImageFailure } from '../image-puller.ts';
 import { latestContainer, type PodRuntime } from '../runtime-view.ts';
 import { VolumeError } from '../volumes/errors.ts';
 import { imageVolumesOf } from '../volumes/image-volumes.ts';
-import { bindSubPath } from '../volumes/sub-path.ts';
+import { bindSubPath, readVolumeFile } from '../volumes/sub-path.ts';
 import { runHook } from './hooks.ts';
 import { roundOf } from './restart-all.ts';
 import { fieldPathOf, podLogDirectory, type AgentParts } from './parts.ts';
@@ -207,6 +207,14 @@ async function prepareConfig(
     context,
     objects: parts.objects,
     services: parts.services(),
+    volumeFile: async ({ volumeName, path }) => {
+      const volumePath = request.volumes.get(volumeName);
+      if (volumePath === undefined)
+        throw new ConfigError(
+          `cannot find the volume ${JSON.stringify(volumeName)} referenced by FileKeyRef`,
+        );
+      return readVolumeFile({ volumePath, path });
+    },
   });
   sayInvalidKeys(parts, pod, environment);
   await mkdir(join(podLogDirectory(parts.logsDir, pod), container.name), { recursive: true, mode: 0o755 });

@@ -28,7 +28,10 @@ export async function bindSubPath(options: SubPathOptions): Promise<void> {
   const volumePath = await realpath(options.volumePath);
   if (options.subPath.split('/').includes('..'))
     throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} must not contain '..'`);
-  const { existing, missing } = await resolveInside(volumePath, options.subPath);
+  const { existing, missing } = await resolveInside(volumePath, {
+    path: options.subPath,
+    what: `subPath ${JSON.stringify(options.subPath)}`,
+  });
   if (missing.length > 0 && !options.create)
     throw new VolumeError(
       `subPath ${JSON.stringify(options.subPath)} does not exist in the volume, which is read-only`,
@@ -43,20 +46,51 @@ export async function bindSubPath(options: SubPathOptions): Promise<void> {
   }
 }
 
+/** Environment files are small; upstream reads lines of at most 64 KiB and values of 32. */
+const MAXIMUM_FILE_BYTES = 1024 * 1024;
+
+/** The text of a file in a volume that its pod may write; undefined: there is none. Throws VolumeError, also for what is no plain file or too large. */
+export async function readVolumeFile({
+  volumePath: given,
+  path,
+}: {
+  readonly volumePath: string;
+  readonly path: string;
+}): Promise<string | undefined> {
+  const volumePath = await realpath(given);
+  const { existing, missing } = await resolveInside(volumePath, { path, what: JSON.stringify(path) });
+  if (missing.length > 0) return undefined;
+  const place = await openSteps(volumePath, { existing, missing });
+  try {
+    if (!(await place.stat()).isFile()) throw new VolumeError(`${JSON.stringify(path)} is no file`);
+    const file = await open(`/proc/self/fd/${place.fd}`, constants.O_RDONLY);
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAXIMUM_FILE_BYTES + 1), { position: 0 });
+      if (bytesRead > MAXIMUM_FILE_BYTES)
+        throw new VolumeError(`${JSON.stringify(path)} is larger than ${MAXIMUM_FILE_BYTES} bytes`);
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await place.close();
+  }
+}
+
 /** The deepest part that is there, links resolved, and what is to be made below it. */
 async function resolveInside(
   volumePath: string,
-  subPath: string,
+  { path: given, what }: { readonly path: string; readonly what: string },
 ): Promise<{ readonly existing: string; readonly missing: readonly string[] }> {
-  const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
+  const parts = given.split('/').filter((part) => part !== '' && part !== '.');
   for (let count = parts.length; count >= 0; count -= 1) {
     const path = join(volumePath, ...parts.slice(0, count));
     if (!(await lstat(path).catch(() => undefined))) continue;
     const real = await realpath(path).catch(() => {
-      throw new VolumeError(`subPath ${JSON.stringify(subPath)} is a link that leads nowhere`);
+      throw new VolumeError(`${what} is a link that leads nowhere`);
     });
     if (real !== volumePath && !real.startsWith(`${volumePath}/`))
-      throw new VolumeError(`subPath ${JSON.stringify(subPath)} leads out of the volume`);
+      throw new VolumeError(`${what} leads out of the volume`);
     return { existing: relative(volumePath, real), missing: parts.slice(count) };
   }
   return { existing: '', missing: parts };
