@@ -75,8 +75,8 @@ export function linuxResources({
   };
 }
 
-/** A container without a limit of its own sees that of its pod. */
-function withoutZeros(limits: Readonly<Record<string, string>> = {}): Record<string, string> {
+/** A limit of zero is none: the container is held to that of its pod. */
+export function withoutZeros(limits: Readonly<Record<string, string>> = {}): Record<string, string> {
   return Object.fromEntries(Object.entries(limits).filter(([name]) => amount(limits, name)));
 }
 

@@ -149,6 +149,43 @@ test('what may only change with a new container is left to one', async () => {
   assert.ok(!done.some((word) => word.startsWith('container')), done.join(', '));
 });
 
+test('a limit of the pod holds containers without their own: written to them, the larger cgroup first, or a new container', async () => {
+  const { parts, done } = node();
+  const podWith = (cpu: string, policy: Partial<Container> = {}): Pod => ({
+    ...podOf({}, policy),
+    spec: { resources: { limits: { cpu, memory: '30Mi' } }, ...podOf({}, policy).spec! },
+  });
+  const resize = new PodResize(parts, podWith('20m'));
+  resize.started('c');
+  resize.cgroupMade({ path: '', cpuShares: 20, cpuQuota: 2000, memoryLimitBytes: 30 * MIB });
+  for (const desired of [podWith('30m'), podWith('20m')]) {
+    resize.consider(desired);
+    await resize.actuate(resize.allocated(desired), RUNTIME);
+    assert.deepEqual(resize.actual('c'), {}, 'its status shows what is its own');
+  }
+  assert.deepEqual(done, [
+    'pod 3000 30',
+    'container 3000 30',
+    'pod 3000 30',
+    'pod 3000 30',
+    'container 2000 30',
+    'pod 2000 30',
+  ]);
+  done.length = 0;
+  const restarts = { resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'RestartContainer' }] };
+  const desired = podWith('10m', restarts);
+  resize.consider(desired);
+  const { restart } = await resize.actuate(resize.allocated(desired), RUNTIME);
+  assert.deepEqual([...restart], ['c']);
+  assert.deepEqual(done, ['pod 2000 30'], 'not below the quota of the container that is still there');
+  resize.started('c');
+  await resize.actuate(resize.allocated(desired), {
+    ...RUNTIME,
+    containers: [{ ...RUNTIME.containers[0], id: 'next' } as RuntimeContainer],
+  });
+  assert.equal(done.at(-1), 'pod 1000 30');
+});
+
 test('less memory than is in use is an error that is tried again; nothing was changed', async () => {
   const { parts, done, events } = node({ usageBytes: 35 * MIB });
   const resize = new PodResize(parts, podOf(amounts('20m', '40Mi')));

@@ -9,7 +9,7 @@ import type { Container, Pod, PodCondition, ResourceRequirements } from '#api/ty
 import { tryParseQuantity } from '#machinery/quantity.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
-import { linuxResources, podCgroup, type PodCgroup } from '../config/resources.ts';
+import { linuxResources, podCgroup, withoutZeros, type PodCgroup } from '../config/resources.ts';
 import { runtimeErrorText } from '../cri-text.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import type { AgentParts } from './parts.ts';
@@ -31,7 +31,10 @@ interface Progress {
 /** What a container runs with; id undefined: it was just started and not seen yet. */
 interface Actual {
   readonly id: string | undefined;
+  /** Its own, as its pod's spec had them; undefined: not known to this agent. */
   readonly resources: ResourceRequirements | undefined;
+  /** The same with the limits of its pod where it has none. */
+  readonly effective: ResourceRequirements | undefined;
 }
 
 const RESIZABLE = ['cpu', 'memory'] as const;
@@ -75,7 +78,12 @@ export class PodResize {
 
   /** A container was started with what is allocated. */
   started(name: string): void {
-    this.#actual.set(name, { id: undefined, resources: this.#allocated.get(name) });
+    this.#actual.set(name, this.#allocatedTo(name, undefined));
+  }
+
+  #allocatedTo(name: string, id: string | undefined): Actual {
+    const resources = this.#allocated.get(name) ?? {};
+    return { id, resources, effective: effective(resources, this.#allocated.get('')) };
   }
 
   /** The pod's cgroup was made for what is allocated. */
@@ -139,14 +147,15 @@ export class PodResize {
       const running = latestContainer(runtime, container.name);
       if (running?.phase !== 'running') continue;
       const wanted = this.#kernel(pod, container);
-      const actual = this.#adopt(container, running, wanted);
-      if (actual.resources && same(actual.resources, container.resources ?? {})) continue;
+      const { effective: before } = this.#adopt(container, running, wanted);
+      const after = effective(container.resources ?? {}, pod.spec?.resources);
+      if (before && same(before, after)) continue;
       changes.push({
         container,
         running,
         wanted,
-        before: actual.resources,
-        replace: needsReplacement(container, actual.resources),
+        before,
+        replace: needsReplacement(container, { before, after }),
       });
     }
     return changes;
@@ -156,16 +165,13 @@ export class PodResize {
   #adopt(container: Container, running: RuntimeContainer, wanted: CriInput<LinuxContainerResources>): Actual {
     const known = this.#actual.get(container.name);
     if (known?.id === running.id) return known;
+    const unknown = running.resources && !sameKernel(running.resources, wanted);
     const adopted: Actual =
       known && known.id === undefined
         ? { ...known, id: running.id }
-        : {
-            id: running.id,
-            resources:
-              running.resources && !sameKernel(running.resources, wanted)
-                ? undefined
-                : (container.resources ?? {}),
-          };
+        : unknown
+          ? { id: running.id, resources: undefined, effective: undefined }
+          : this.#allocatedTo(container.name, running.id);
     this.#actual.set(container.name, adopted);
     return adopted;
   }
@@ -197,19 +203,22 @@ export class PodResize {
     if (problems.length > 0) throw new Error(`cannot decrease memory limits: ${problems.join(', ')}`);
   }
 
-  /** Never is a container's limit above its pod's. */
+  /** Never is a container's limit above its pod's: the kernel refuses that. One that is to be replaced keeps its own until then. */
   async #update(pod: Pod, changes: readonly Change[]): Promise<void> {
     const { cri, cgroups, cgroupRoot } = this.#parts;
     const wanted = podCgroup(pod.spec ?? { containers: [] }, {
       root: cgroupRoot,
       uid: pod.metadata?.uid ?? '',
     });
-    await cgroups.update(largerOf(this.#cgroup, wanted));
+    const larger = largerOf(this.#cgroup, wanted);
+    await cgroups.update(larger);
+    this.#cgroup = larger;
     for (const { container, running, wanted: linux, replace } of changes) {
       if (replace) continue;
       await cri.updateContainerResources({ containerId: running.id, linux });
-      this.#actual.set(container.name, { id: running.id, resources: container.resources ?? {} });
+      this.#actual.set(container.name, this.#allocatedTo(container.name, running.id));
     }
+    if (changes.some(({ replace }) => replace)) return;
     await cgroups.update(wanted);
     this.#cgroup = wanted;
   }
@@ -331,17 +340,31 @@ function sameKernel(one: LinuxContainerResources, other: CriInput<LinuxContainer
 
 /** One of the resources that change may only change with a new container. */
 function needsReplacement(
-  { resizePolicy = [], resources }: Container,
-  before: ResourceRequirements | undefined,
+  { resizePolicy = [] }: Container,
+  {
+    before,
+    after,
+  }: { readonly before: ResourceRequirements | undefined; readonly after: ResourceRequirements },
 ): boolean {
   return resizePolicy.some(
     ({ resourceName, restartPolicy }) =>
       restartPolicy === 'RestartContainer' &&
       !(
-        sameAmount(before?.requests?.[resourceName], resources?.requests?.[resourceName]) &&
-        sameAmount(before?.limits?.[resourceName], resources?.limits?.[resourceName])
+        sameAmount(before?.requests?.[resourceName], after.requests?.[resourceName]) &&
+        sameAmount(before?.limits?.[resourceName], after.limits?.[resourceName])
       ),
   );
+}
+
+/** A container without a limit of its own is held to that of its pod. */
+function effective(
+  { requests, limits }: ResourceRequirements,
+  ofPod: ResourceRequirements | undefined,
+): ResourceRequirements {
+  return {
+    ...(requests ? { requests } : {}),
+    limits: { ...ofPod?.limits, ...withoutZeros(limits) },
+  };
 }
 
 /** No limit: more than every limit. */
