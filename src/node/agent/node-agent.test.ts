@@ -140,6 +140,14 @@ describe('node agent with real containers', { skip }, () => {
     );
   }
 
+  async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await holds())) {
+      assert.ok(Date.now() < deadline, what);
+      await realClock.sleep(30);
+    }
+  }
+
   async function remove(name: string, gracePeriodSeconds?: number): Promise<void> {
     await cluster.api.delete(
       pods,
@@ -216,10 +224,16 @@ describe('node agent with real containers', { skip }, () => {
         type: 'merge',
         subresource: 'status',
         patch: {
-          status: { capacity: { 'example.com/thing': '2' }, allocatable: { 'example.com/thing': '2' } },
+          status: { capacity: { 'example.com/thing': '2' } },
         },
       },
     );
+    const offered = (amount: string | undefined): Promise<void> =>
+      eventually(`example.com/thing is allocatable: ${amount}`, async () => {
+        const { status } = await cluster.api.get(nodes, { name: NODE });
+        return status?.allocatable?.['example.com/thing'] === amount;
+      });
+    await offered('2');
     const wants = (amount: string): object => ({
       command: ['sh', '-c', RUN_ON],
       resources: { requests: { 'example.com/thing': amount }, limits: { 'example.com/thing': amount } },
@@ -239,6 +253,29 @@ describe('node agent with real containers', { skip }, () => {
       "Pod was rejected: Node didn't have enough resource: example.com/thing, requested: 1, used: 2, capacity: 2",
     );
     for (const name of ['labelled', 'elsewhere', 'greedy']) await remove(name);
+    await cluster.api.patch(
+      nodes,
+      { name: NODE },
+      {
+        type: 'merge',
+        subresource: 'status',
+        patch: { status: { capacity: { 'example.com/thing': null } } },
+      },
+    );
+    await offered(undefined);
+  });
+
+  test('a node that was given up while it was silent is Ready again at once', async () => {
+    const conditions = [{ type: 'Ready', status: 'Unknown', reason: 'NodeStatusUnknown' }];
+    await cluster.api.patch(
+      nodes,
+      { name: NODE },
+      { type: 'strategic', subresource: 'status', patch: { status: { conditions } } },
+    );
+    await eventually('the node is Ready', async () => {
+      const { status } = await cluster.api.get(nodes, { name: NODE });
+      return status?.conditions?.find(({ type }) => type === 'Ready')?.status === 'True';
+    });
   });
 
   test('init container, environment, volumes, tokens, and a config map that changes', async () => {
@@ -395,6 +432,50 @@ describe('node agent with real containers', { skip }, () => {
       assert.ok(Date.now() < logsDeadline, 'the logs of a pod that is gone go too');
       await realClock.sleep(30);
     }
+  });
+
+  test('variables from a file that an init container wrote; limits of the pod by the downward API', async () => {
+    const fromFile = (path: string, key: string, optional = false): object => ({
+      fileKeyRef: { volumeName: 'config', path, key, optional },
+    });
+    const pod = (path: string): Parameters<typeof create>[1] => ({
+      restartPolicy: 'Never',
+      volumes: [{ name: 'config', emptyDir: {} }],
+      resources: { limits: { memory: '64Mi', cpu: '1' } },
+      initContainers: [
+        {
+          name: 'write',
+          image: 'busybox',
+          imagePullPolicy: 'IfNotPresent',
+          command: [
+            'sh',
+            '-c',
+            `mkdir /config/d; echo "COLOR='dark blue'" > /config/d/env; ln -s /etc/passwd /config/out`,
+          ],
+          volumeMounts: [{ name: 'config', mountPath: '/config' }],
+        },
+      ],
+      containers: [
+        {
+          command: ['sh', '-c', RUN_ON],
+          env: [
+            { name: 'COLOR', valueFrom: fromFile(path, 'COLOR') },
+            { name: 'NONE', valueFrom: fromFile('d/env', 'NONE', true) },
+            { name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory' } } },
+          ],
+        },
+      ],
+    });
+    await create('env-file', pod('d/env'));
+    await create('env-file-outside', pod('out'));
+    await until('env-file', ({ phase }) => phase === 'Running');
+    assert.equal(await run('env-file', 'echo "$COLOR,${NONE-unset},$MEMORY"'), 'dark blue,unset,67108864\n');
+    const refused = await until(
+      'env-file-outside',
+      (status) => first(status)?.state?.waiting?.reason === 'CreateContainerConfigError',
+    );
+    assert.equal(first(refused).state?.waiting?.message, '"out" leads out of the volume');
+    await Promise.all(['env-file', 'env-file-outside'].map((name) => remove(name)));
   });
 
   test('liveness restarts, readiness follows its command, startup holds both back', async () => {
@@ -672,6 +753,68 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal(status.initContainerStatuses?.[0]?.ready, true);
     await remove('hooked');
     assert.equal(await readFile(out, 'utf8'), 'post-start\npre-stop\nmain-ended\nside-ended\n');
+  });
+
+  test('the readiness of a pod that is being deleted follows its probe', async () => {
+    const isReady = (status: PodStatus): boolean => conditionOf(status, 'Ready') === 'True';
+    await create('leaving', {
+      terminationGracePeriodSeconds: 60,
+      containers: [
+        {
+          command: [
+            'sh',
+            '-c',
+            'trap "rm /tmp/ready" TERM; touch /tmp/ready; while true; do sleep 0.1; done',
+          ],
+          readinessProbe: {
+            exec: { command: ['test', '-f', '/tmp/ready'] },
+            periodSeconds: 1,
+            failureThreshold: 1,
+          },
+        },
+      ],
+    });
+    await until('leaving', isReady);
+    await cluster.api.delete(pods, { name: 'leaving', namespace: 'default' }, {});
+    const status = await until('leaving', (current) => !isReady(current));
+    assert.equal(status.phase, 'Running');
+    assert.equal(conditionOf(status, 'ContainersReady'), 'False');
+    await remove('leaving', 0);
+  });
+
+  test('a limit of the pod is resized in place, up and down', async () => {
+    await create('pod-level', {
+      resources: { limits: { cpu: '200m', memory: '64Mi' } },
+      containers: [{ command: ['sh', '-c', RUN_ON] }],
+    });
+    await until('pod-level', ({ phase }) => phase === 'Running');
+    const quota = async (): Promise<string> =>
+      (
+        await run(
+          'pod-level',
+          'cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null || true',
+        )
+      ).split(/\s/)[0] ?? '';
+    for (const [cpu, expected] of [
+      ['400m', '40000'],
+      ['100m', '10000'],
+    ] as const) {
+      await cluster.api.patch(
+        pods,
+        { name: 'pod-level', namespace: 'default' },
+        {
+          type: 'strategic',
+          subresource: 'resize',
+          patch: { spec: { resources: { limits: { cpu }, requests: { cpu } } } },
+        },
+      );
+      await eventually(`the container has a quota of ${expected}`, async () => (await quota()) === expected);
+      await until(
+        'pod-level',
+        ({ conditions = [] }) => !conditions.some(({ type }) => type === 'PodResizeInProgress'),
+      );
+    }
+    await remove('pod-level');
   });
 
   test('a rule begins all containers of a pod anew, init containers too; what they write too much evicts it', async () => {

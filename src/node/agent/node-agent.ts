@@ -248,6 +248,8 @@ class Agent implements NodeAgent {
         deleted: (pod) => this.#gone(pod),
       }),
     );
+    const observe = (node: Node): void => this.#registration.observe(node);
+    this.#unsubscribe.push(this.#nodes.subscribe({ added: observe, updated: observe, deleted: () => {} }));
     this.#synced = true;
     this.#relist.start();
     this.#garbage.start();

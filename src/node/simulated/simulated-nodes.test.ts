@@ -95,6 +95,40 @@ describe('simulated nodes', () => {
     assert.equal((await testApi.api.list(leases, { namespace: 'kube-node-lease' })).items.length, 3);
   });
 
+  it('are Ready again after a pause, and their pods too', async (t) => {
+    const { clientAs, components, api } = await apiFor(t);
+    const clock = new FakeClock(Date.now());
+    const component = createSimulatedNodes({
+      api: clientAs(identities.simulatedNodes),
+      clock,
+      log: silentLogger,
+      identity: 'test',
+      names: ['n1'],
+      kubeletVersion: 'v1.36.0',
+    });
+    components.push(component);
+    await component.start();
+    await api.create(pods, podOn('n1', { name: 'p' }));
+    const pod = (): Promise<Pod> => api.get(pods, { name: 'p', namespace: NAMESPACE });
+    await until('the pod to run', async () => {
+      await clock.advance(100);
+      return isReady(await pod());
+    });
+    // Time passes while nothing runs; the node lifecycle controller gives the node up.
+    clock.setNow(clock.now() + 60_000);
+    const lost = (status: string): object => ({ status: { conditions: [{ type: 'Ready', status }] } });
+    const write = { type: 'strategic', subresource: 'status' } as const;
+    await api.patch(nodes, { name: 'n1' }, { ...write, patch: lost('Unknown') });
+    await api.patch(pods, { name: 'p', namespace: NAMESPACE }, { ...write, patch: lost('False') });
+    await clock.advance(10_000);
+    await until('the node to be Ready', async () =>
+      (await api.get(nodes, { name: 'n1' })).status?.conditions?.some(
+        ({ type, status }) => type === 'Ready' && status === 'True',
+      ),
+    );
+    await until('the pod to be Ready', async () => isReady(await pod()));
+  });
+
   it('beat while others still register', async (t) => {
     const { clientAs, components, api } = await apiFor(t);
     const clock = new FakeClock();

@@ -52,6 +52,8 @@ interface NodeState {
   readonly address: string;
   readonly usedHosts: Set<number>;
   statusAtMs: number;
+  /** When its lease was last renewed. */
+  renewedAtMs: number;
 }
 interface PodState {
   readonly record: PodRecord;
@@ -92,7 +94,7 @@ class SimulatedNodes implements Component {
     this.#nodes = new Map(
       options.names.map((name, index) => [
         name,
-        { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 },
+        { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0, renewedAtMs: 0 },
       ]),
     );
     this.#dueNodes = new DueQueue(options.clock, (name) =>
@@ -173,8 +175,10 @@ class SimulatedNodes implements Component {
     const { api, clock, log } = this.#options;
     this.#dueNodes.set(name, clock.now() + this.#heartbeatMs());
     try {
+      // Longer than a lease: it may have been given up meanwhile.
+      const wasSilent = clock.now() - node.renewedAtMs > LEASE_SECONDS * 1000;
       await this.#renewLease(node);
-      if (clock.now() - node.statusAtMs < STATUS_MS) return;
+      if (!wasSilent && clock.now() - node.statusAtMs < STATUS_MS) return;
       const current = await api.get(nodes, { name });
       await api.updateStatus(nodes, { ...current, status: this.#nodeStatus(node, current) });
       node.statusAtMs = clock.now();
@@ -193,6 +197,7 @@ class SimulatedNodes implements Component {
         type: 'merge',
         patch: { spec: { renewTime, holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS } },
       });
+      node.renewedAtMs = clock.now();
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
       await api.create(leases, {
@@ -201,6 +206,7 @@ class SimulatedNodes implements Component {
         metadata: at,
         spec: { holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS, renewTime },
       });
+      node.renewedAtMs = clock.now();
     }
   }
 

@@ -1,16 +1,18 @@
 /**
- * Keeps this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes and every 5 minutes. A Node that
- * someone deleted is registered anew.
+ * Keeps this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes, when the API holds another one,
+ * and every 5 minutes. A Node that someone deleted is registered anew.
  */
 import type { Node, NodeStatus } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { leases, nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { deepEqual } from '#machinery/json.ts';
+import { compareResourceVersions } from '#machinery/resource-version.ts';
 import { formatMicroTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { goArchitecture } from './machine-facts.ts';
-import { essence } from './node-status.ts';
+import { essence, isExtendedResource } from './node-status.ts';
 
 export interface NodeRegistrationOptions {
   readonly api: Client;
@@ -63,8 +65,13 @@ export class NodeRegistration {
     this.#loops = [this.#every(LEASE_MS, () => this.#renewLease()), this.#statusLoop()];
   }
 
-  /** Something about the node may have changed: its status is measured soon. */
-  checkNow(): void {
+  /** The Node as the API has it now. Called for every event of it: what others wrote into the status is looked at at once. */
+  observe(node: Node): void {
+    const known = this.#node;
+    if (!known || isOlder(node, known)) return;
+    this.#node = node;
+    if (deepEqual(decidedBy(node.status), decidedBy(known.status))) return;
+    this.#written = '';
     this.#check.resolve();
   }
 
@@ -154,7 +161,11 @@ export class NodeRegistration {
       this.#node = await api.patch(
         nodes,
         { name: nodeName },
-        { type: 'strategic', subresource: 'status', patch: { status } },
+        {
+          type: 'strategic',
+          subresource: 'status',
+          patch: { status: withRemovals(status, this.#node?.status) },
+        },
       );
       this.#written = text;
       this.#writtenAtMs = clock.now();
@@ -186,4 +197,26 @@ export class NodeRegistration {
       });
     }
   }
+}
+
+/** What the agent writes because of what it was before, but for the times of heartbeats. */
+function decidedBy({ capacity, allocatable, conditions }: NodeStatus = {}): object {
+  return JSON.parse(essence({ capacity, allocatable, conditions } as NodeStatus)) as object;
+}
+
+function isOlder({ metadata }: Node, { metadata: known }: Node): boolean {
+  if (metadata?.uid !== known?.uid) return false;
+  return compareResourceVersions(metadata?.resourceVersion ?? '', known?.resourceVersion ?? '') < 0;
+}
+
+/** Maps are merged by a patch: an extended resource that left the capacity has to be taken from the allocatable. */
+function withRemovals(status: NodeStatus, before: NodeStatus = {}): object {
+  const gone = Object.keys(before.allocatable ?? {}).filter(
+    (name) => isExtendedResource(name) && status.allocatable?.[name] === undefined,
+  );
+  if (gone.length === 0) return status;
+  return {
+    ...status,
+    allocatable: { ...status.allocatable, ...Object.fromEntries(gone.map((name) => [name, null])) },
+  };
 }

@@ -10,6 +10,7 @@ export interface NodeFacts {
   readonly nodeName: string;
   readonly address: string;
   readonly kubeletPort: number;
+  /** Of the machine's own resources. */
   readonly capacity: Readonly<Record<string, string>>;
   readonly allocatable: Readonly<Record<string, string>>;
   readonly systemInfo: NodeSystemInfo;
@@ -50,9 +51,10 @@ export function pressureOf({
 }
 
 export function nodeStatus(facts: NodeFacts): NodeStatus {
+  const extended = extendedResources(facts.before);
   return {
-    capacity: facts.capacity,
-    allocatable: facts.allocatable,
+    capacity: { ...extended, ...facts.capacity },
+    allocatable: { ...extended, ...facts.allocatable },
     conditions: conditions(facts),
     addresses: [
       { type: 'InternalIP', address: facts.address },
@@ -62,6 +64,18 @@ export function nodeStatus(facts: NodeFacts): NodeStatus {
     nodeInfo: facts.systemInfo,
     images: imageList(facts.images),
   };
+}
+
+/** As upstream: those that an administrator put into the capacity are allocatable as a whole. */
+function extendedResources(before: NodeStatus = {}): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(before.capacity ?? {}).filter(([name]) => isExtendedResource(name)),
+  );
+}
+
+/** Of a domain that is not Kubernetes' own. */
+export function isExtendedResource(name: string): boolean {
+  return name.includes('/') && !name.includes('kubernetes.io/') && !name.startsWith('requests.');
 }
 
 function conditions(facts: NodeFacts): NodeCondition[] {

@@ -72,6 +72,7 @@ export class PodWorker {
   #failure: { readonly reason: string; readonly message: string } | undefined;
   #gone = false;
   #ended = false;
+  #stopping = false;
   #removed = false;
   #volumes: PreparedVolumes | undefined;
   #failures = 0;
@@ -93,7 +94,7 @@ export class PodWorker {
       cri: parts.cri,
       clock: parts.clock,
       events: parts.events,
-      onChange: () => this.wake(),
+      onChange: () => this.#probesChanged(),
     });
     parts.objects.retain(pod);
   }
@@ -120,6 +121,24 @@ export class PodWorker {
 
   wake(): void {
     this.#runner.wake();
+  }
+
+  /** While containers stop, which takes as long as they are given, the pod's readiness goes on. */
+  #probesChanged(): void {
+    if (this.#stopping) void this.#reportStopping();
+    else this.wake();
+  }
+
+  async #reportStopping(): Promise<void> {
+    try {
+      const runtime = await this.#parts.view.pod(this.uid);
+      if (this.#stopping) this.#report(runtime);
+    } catch (error) {
+      this.#parts.log.debug('readiness of a stopping pod not read', {
+        pod: podText(this.#pod),
+        error: errorMessage(error),
+      });
+    }
   }
 
   /** Another pod gave something back. */
@@ -572,7 +591,10 @@ export class PodWorker {
     this.#probes.stopLivenessAndStartup();
     this.#syncProbes(first);
     if (first.containers.some(({ phase }) => phase === 'running')) this.#report(first);
-    await this.#stopEverything(first, graceSeconds);
+    this.#stopping = true;
+    await this.#stopEverything(first, graceSeconds).finally(() => {
+      this.#stopping = false;
+    });
     this.#probes.stop();
     const runtime = await this.#parts.view.pod(this.uid);
     if (isAlive(runtime)) return clock.now();
