@@ -294,3 +294,32 @@ test('YAML', () => {
     .join('\n');
   assert.throws(() => parseYaml(bomb), /excessive aliasing/);
 });
+
+test('YAML merge keys', () => {
+  const value = (text: string): unknown => parseYaml(text).value;
+  assert.deepEqual(value('a: &x {k: 1}\nb: {k: 2, <<: *x, z: 3}\nc: {<<: *x, k: 4}'), {
+    a: { k: 1 },
+    b: { k: 2, z: 3 },
+    c: { k: 4 },
+  });
+  assert.deepEqual(value('a: &x {k: 1}\nb: {<<: [*x, {k: 2, q: &y 1}]}\nc: *y'), {
+    a: { k: 1 },
+    b: { k: 1, q: 1 },
+    c: 1,
+  });
+  assert.deepEqual(value('a: &x 1\nb: &y [*x]\nc: &x 2\nd: *y'), { a: 1, b: [1], c: 2, d: [1] });
+  for (const text of ['<<: 1', '<<: [1]', 'a: &a [{}]\n<<: [*a]'])
+    assert.throws(() => parseYaml(text), /map merge requires map or sequence of maps as the value$/, text);
+  assert.throws(() => parseYaml('a: &a {<<: *a}'), /anchor 'a' value contains itself$/);
+  // Each level merges the one before twice: 2 to the 60th without a budget.
+  const doubling = Array.from({ length: 60 }, (_, i) => `a${i + 1}: &a${i + 1} {<<: [*a${i}, *a${i}]}`);
+  const wide = Array.from({ length: 1000 }, (_, i) => `k${i}: 1`).join(',');
+  const before = process.threadCpuUsage();
+  for (const bomb of [
+    `a0: &a0 {k: 1}\n${doubling.join('\n')}`,
+    `a: &a {${wide}}\nb: {<<: [${'*a,'.repeat(50_000)}]}`,
+  ])
+    assert.throws(() => parseYaml(bomb), /excessive aliasing/);
+  const { user, system } = process.threadCpuUsage(before);
+  assert.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`);
+});

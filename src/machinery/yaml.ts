@@ -4,15 +4,8 @@
  */
 import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
 import { isStatusError, statusErrors } from './errors.ts';
-import {
-  countFields,
-  isJsonObject,
-  MAXIMUM_DEPTH,
-  parseJsonCounted,
-  setOwn,
-  tooDeep,
-  type JsonObject,
-} from './json.ts';
+import { countFields, parseJsonCounted, tooDeep } from './json.ts';
+import { expandYaml, YamlDataError, YamlNumberError, type RepeatedKey } from './yaml-expand.ts';
 import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
@@ -21,9 +14,10 @@ export interface ParsedYaml {
   readonly problems: string[];
 }
 
-/** Values that aliases may add beyond the size of the text. */
-const MAXIMUM_ALIASED_VALUES = 400_000;
-const MAXIMUM_ALIASES = 10_000;
+/** Values that aliases and merge keys may add beyond the size of the text. */
+const MAXIMUM_ALIASED_VALUES = 100_000;
+/** Repeated keys that are told. */
+const MAXIMUM_PROBLEMS = 100;
 
 const UNWANTED_TAGS = new Set(['timestamp', 'binary', 'omap', 'pairs', 'set', 'intTime', 'floatTime']);
 
@@ -63,15 +57,12 @@ function withDigits(tag: Tags[number]): Tags[number] {
 
 /** The first document of a body, whatever follows it, as upstream reads bodies. Throws StatusError 400. */
 export function parseYamlBody(text: string): ParsedYaml {
-  return (
-    (text.startsWith('{') ? parsePlainJson(text) : undefined) ??
-    parse(text, { most: 1 })[0] ?? { value: null, problems: [] }
-  );
+  return parsePlainJson(text) ?? parse(text, { most: 1 })[0] ?? { value: null, problems: [] };
 }
 
 /** The one document of a file. Throws StatusError 400. */
 export function parseYaml(text: string): ParsedYaml {
-  const json = text.startsWith('{') ? parsePlainJson(text) : undefined;
+  const json = parsePlainJson(text);
   if (json) return json;
   const [first, ...others] = parse(text);
   if (!first) return { value: null, problems: [] };
@@ -83,7 +74,8 @@ export function parseYaml(text: string): ParsedYaml {
 }
 
 /** Most of what comes as YAML is JSON, which is read in a tenth of the time. undefined: it is not, or sets a key twice, which is YAML's to report. */
-function parsePlainJson(text: string): ParsedYaml | undefined {
+export function parsePlainJson(text: string): ParsedYaml | undefined {
+  if (!text.startsWith('{')) return undefined;
   try {
     const { value, fields } = parseJsonCounted(text);
     return countFields(value) === fields ? { value, problems: [] } : undefined;
@@ -175,72 +167,35 @@ function toJson(
   const fault = document.errors[0];
   if (fault && /call stack/.test(fault.message)) throw tooDeep();
   if (fault) throw unreadable(`line ${lines.linePos(fault.pos[0]).line}: ${fault.message}`);
-  requireTextKeys(document, lines);
-  let raw: unknown;
   try {
-    raw = document.toJS({ maxAliasCount: MAXIMUM_ALIASES });
+    const { value, repeated } = expandYaml(document, textLength + MAXIMUM_ALIASED_VALUES);
+    return { value, problems: problemsOf(repeated, lines) };
   } catch (error) {
-    if (error instanceof RangeError) throw tooDeep();
-    if (error instanceof Error)
+    if (error instanceof YamlDataError)
       throw unreadable(
-        /xcessive alias/.test(error.message)
-          ? 'document contains excessive aliasing'
-          : error.message.replace(/^Unresolved alias .*: (.*)$/, "unknown anchor '$1' referenced"),
+        error.offset === undefined
+          ? error.message
+          : `line ${lines.linePos(error.offset).line}: ${error.message}`,
+      );
+    if (error instanceof YamlNumberError)
+      throw statusErrors.badRequest(
+        `error converting YAML to JSON: json: unsupported value: ${error.message}`,
       );
     throw error;
   }
-  const budget = { left: textLength + MAXIMUM_ALIASED_VALUES };
-  return { value: plain(raw, budget, 0), problems: duplicateKeys(document, lines) };
-}
-
-/** JSON has no other keys than texts, and none that are lists or maps could be told apart as such. */
-function requireTextKeys(document: Document.Parsed, lines: LineCounter): void {
-  yaml().visit(document, {
-    Pair(_position, { key }) {
-      if (yaml().isMap(key) || yaml().isSeq(key))
-        throw unreadable(`line ${lines.linePos(key.range?.[0] ?? 0).line}: invalid map key`);
-    },
-  });
 }
 
 function unreadable(why: string): Error {
   return statusErrors.badRequest(`error converting YAML to JSON: yaml: ${why}`);
 }
 
-/** A copy in which nothing is shared (aliases are), with only what JSON has. */
-function plain(value: unknown, budget: { left: number }, depth: number): unknown {
-  if (--budget.left < 0) throw unreadable('document contains excessive aliasing');
-  if (depth > MAXIMUM_DEPTH) throw tooDeep();
-  if (Array.isArray(value)) return value.map((item) => plain(item, budget, depth + 1));
-  if (isJsonObject(value)) {
-    const copy: JsonObject = {};
-    for (const key of Object.keys(value))
-      setOwn(copy, key.toWellFormed(), plain(value[key], budget, depth + 1));
-    return copy;
-  }
-  if (typeof value === 'string') return value.toWellFormed();
-  if (typeof value === 'number' && !Number.isFinite(value))
-    throw statusErrors.badRequest(
-      `error converting YAML to JSON: json: unsupported value: ${Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'}`,
+function problemsOf(repeated: readonly RepeatedKey[], lines: LineCounter): string[] {
+  if (repeated.length === 0) return [];
+  const found = repeated
+    .slice(0, MAXIMUM_PROBLEMS)
+    .map(
+      ({ key, offset }) =>
+        `  line ${lines.linePos(offset).line}: key ${JSON.stringify(key)} already set in map`,
     );
-  return typeof value === 'bigint' ? Number(value) : (value ?? null);
-}
-
-function duplicateKeys(document: Document.Parsed, lines: LineCounter): string[] {
-  const found: string[] = [];
-  yaml().visit(document, {
-    Map(_position, map) {
-      if (!yaml().isMap(map)) return;
-      const seen = new Set<unknown>();
-      for (const { key } of map.items) {
-        if (!yaml().isScalar(key)) continue;
-        if (seen.has(key.value) && key.value !== '<<')
-          found.push(
-            `  line ${lines.linePos(key.range?.[0] ?? 0).line}: key ${JSON.stringify(key.value)} already set in map`,
-          );
-        seen.add(key.value);
-      }
-    },
-  });
-  return found.length === 0 ? [] : [`yaml: unmarshal errors:\n${found.join('\n')}`];
+  return [`yaml: unmarshal errors:\n${found.join('\n')}`];
 }

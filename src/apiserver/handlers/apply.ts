@@ -6,11 +6,12 @@ import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { applyConfiguration } from '#machinery/apply/apply-configuration.ts';
 import { deepClone, goTypeName, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
-import { parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
+import type { ParsedYaml } from '#machinery/yaml.ts';
 import type { WriteContext } from '#machinery/apply/managed-fields.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
 import { ownershipContext } from '../registry/field-manager.ts';
+import { readYaml, type YamlReading } from '../http/yaml-reader.ts';
 import { isTrue } from '../http/request-info.ts';
 import type { MutationOptions } from './options.ts';
 import { MAX_BODY_BYTES } from './write.ts';
@@ -34,7 +35,8 @@ export async function readApply(
       fieldErrors.required('fieldManager', 'is required for apply patch'),
     ]);
   }
-  const { value, problems } = readConfiguration((await context.request.body(MAX_BODY_BYTES)).toString());
+  const text = (await context.request.body(MAX_BODY_BYTES)).toString();
+  const { value, problems } = readConfiguration(await readYaml(text));
   context.audit?.patched(value);
   checkKind(value, gvk);
   const config = value as KubeObject;
@@ -68,13 +70,13 @@ export async function readApply(
 }
 
 /** null is a configuration that says nothing. */
-function readConfiguration(text: string): {
+function readConfiguration(yaml: YamlReading): {
   readonly value: JsonObject;
   readonly problems: readonly string[];
 } {
   let read: ParsedYaml;
   try {
-    read = parseYamlBody(text);
+    read = yaml();
   } catch (error) {
     throw isStatusError(error, 'BadRequest')
       ? statusErrors.badRequest(`error decoding YAML: ${error.message}`)

@@ -6,7 +6,8 @@ import { apiVersionOf, type KubeObject, type ObjectMeta } from '#machinery/objec
 import { schemaForKind } from '#api/schemas.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
-import { decodeBody } from '../http/codecs.ts';
+import { decodeBody, type DecodeRequest } from '../http/codecs.ts';
+import { readYaml } from '../http/yaml-reader.ts';
 import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../flowcontrol/request-timeout.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../http/negotiation.ts';
@@ -101,17 +102,30 @@ function bodyEncoding({ request }: RequestContext): Encoding {
   return encoding;
 }
 
+/** What decodeBody needs of a body. */
+type Body = Pick<DecodeRequest, 'bytes' | 'encoding' | 'yaml'>;
+
+async function readBody(context: RequestContext): Promise<Body> {
+  const encoding = bodyEncoding(context);
+  return readBytes(await context.request.body(MAX_BODY_BYTES), encoding);
+}
+
+async function readBytes(bytes: Buffer, encoding: Encoding): Promise<Body> {
+  return encoding === 'yaml'
+    ? { bytes, encoding, yaml: await readYaml(bytes.toString()) }
+    : { bytes, encoding };
+}
+
 /** The body as an object of the endpoint's kind and version. */
 export async function readObject(
   endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode' | 'isStorageVersion' | 'resource'>,
   context: RequestContext,
   mode: MutationOptions['fieldValidation'],
 ): Promise<KubeObject> {
-  const encoding = bodyEncoding(context);
-  const bytes = await context.request.body(MAX_BODY_BYTES);
+  const body = await readBody(context);
   const object = decodeBody(
     { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
-    { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) },
+    { ...body, mode, warn: (message) => void context.warnings.push(message) },
   );
   context.audit?.received(object, defaultsOf(endpoint));
   return object;
@@ -189,14 +203,13 @@ export async function update(
 ): Promise<ApiResponse> {
   const options = parseMutationOptions(context, 'UpdateOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
-  const encoding = bodyEncoding(context);
-  const bytes = await context.request.body(MAX_BODY_BYTES);
+  const body = await readBody(context);
   let first = true;
   const read = (): KubeObject => {
     const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
     const object = decodeBody(
       { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
-      { bytes, encoding, mode: options.fieldValidation, warn },
+      { ...body, mode: options.fieldValidation, warn },
     );
     if (first) context.audit?.received(object, defaultsOf(endpoint));
     first = false;
@@ -301,7 +314,7 @@ function deleteOptionsObject({
 
 async function readDeleteOptions(context: RequestContext): Promise<DeleteOptions> {
   const bytes = await context.request.body(MAX_BODY_BYTES);
-  const raw = bytes.length === 0 ? queryDeleteOptions(context) : bodyDeleteOptions(bytes, context);
+  const raw = bytes.length === 0 ? queryDeleteOptions(context) : await bodyDeleteOptions(bytes, context);
   if (bytes.length > 0) context.audit?.received(raw as KubeObject);
   const { gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions, dryRun } = raw as Record<
     string,
@@ -366,11 +379,11 @@ function queryDeleteOptions({ request, info: { query } }: RequestContext): Recor
   };
 }
 
-function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
-  const encoding = bodyEncoding(context);
+async function bodyDeleteOptions(bytes: Buffer, context: RequestContext): Promise<KubeObject> {
+  const body = await readBytes(bytes, bodyEncoding(context));
   const gvk = { group: '', version: 'v1', kind: 'DeleteOptions' };
   const schema = schemaForKind(gvk)!;
-  return decodeBody({ gvk, schema, isOptions: true }, { bytes, encoding, mode: 'ignore', warn: () => {} });
+  return decodeBody({ gvk, schema, isOptions: true }, { ...body, mode: 'ignore', warn: () => {} });
 }
 
 /** Deletions under way at once. The answer is the list of what was there before. */
@@ -417,11 +430,10 @@ export async function readKind(
     }[];
   },
 ): Promise<KubeObject> {
-  const encoding = bodyEncoding(context);
-  const bytes = await context.request.body(MAX_BODY_BYTES);
+  const body = await readBody(context);
   const object = decodeBody(
     { gvk, schema: schemaForKind(gvk)!, alsoAccepted: options.alsoAccepted ?? [] },
-    { bytes, encoding, mode: options.mode, warn: (message) => void context.warnings.push(message) },
+    { ...body, mode: options.mode, warn: (message) => void context.warnings.push(message) },
   );
   if (!isJsonObject(object.metadata)) object.metadata = {};
   context.audit?.received(object);

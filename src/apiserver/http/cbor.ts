@@ -3,7 +3,7 @@
  * CBOR. One translation around everything, so that nothing else knows of it; what is only passed on (proxies, streams, extension servers) is left alone.
  */
 import { decodeCbor, encodeCbor, encodeCborItem, CborError } from '#machinery/codec/cbor.ts';
-import { statusErrors } from '#machinery/errors.ts';
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
@@ -21,14 +21,28 @@ const APPLY_JSON = 'application/apply-patch+yaml';
 /** isForeign: paths that another server answers. */
 export function withCbor(handler: ApiHandler, isForeign: (path: string) => boolean): ApiHandler {
   return async (request) => {
-    const wants = prefersCbor(request.headers['accept']),
+    const wants = unlessUnreadable(() => prefersCbor(request.headers['accept']), false),
       sends = contentType(request);
-    if ((!wants && sends !== CBOR && sends !== APPLY_CBOR) || isForeign(request.path) || isPassedOn(request))
+    if (
+      (!wants && sends !== CBOR && sends !== APPLY_CBOR) ||
+      isForeign(request.path) ||
+      unlessUnreadable(() => isPassedOn(request), true)
+    )
       return handler(request);
     const response = await handler(new TranslatedRequest(request, { wants, sends }));
     const answer = wants ? translated(response) : response;
     return compressed(answer, request);
   };
+}
+
+/** What cannot be read the handler refuses. */
+function unlessUnreadable(read: () => boolean, otherwise: boolean): boolean {
+  try {
+    return read();
+  } catch (error) {
+    if (!isStatusError(error)) throw error;
+    return otherwise;
+  }
 }
 
 function contentType({ headers }: ApiRequest): string {

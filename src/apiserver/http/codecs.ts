@@ -7,6 +7,7 @@ import {
   type Decoded,
   type DecodeMode,
 } from '#machinery/decode.ts';
+import { assert } from '#stdx/assert.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
 import {
@@ -16,8 +17,9 @@ import {
 } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
-import { parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
+import type { ParsedYaml } from '#machinery/yaml.ts';
 import { schemaForKind } from '#api/schemas.ts';
+import type { YamlReading } from './yaml-reader.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiation.ts';
 import { yaml } from '#machinery/yaml-package.ts';
 
@@ -68,6 +70,8 @@ export interface DecodeRequest {
   readonly bytes: Buffer;
   readonly encoding: Encoding;
   readonly mode: DecodeMode;
+  /** Of a body in YAML, which was read before. */
+  readonly yaml?: YamlReading | undefined;
   warn(message: string): void;
 }
 
@@ -76,7 +80,7 @@ export function decodeBody(target: DecodeTarget, request: DecodeRequest): KubeOb
   const { bytes, encoding } = request;
   if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), request);
   if (encoding === 'yaml') {
-    const { value, problems } = fromYaml(target, bytes);
+    const { value, problems } = fromYaml(target, request);
     return decodeTyped(target, withReadableKind(target, { value, bytes }), { ...request, problems });
   }
   const text = bytes.toString();
@@ -264,9 +268,10 @@ function fromJson(
   }
 }
 
-function fromYaml(target: DecodeTarget, bytes: Buffer): ParsedYaml {
+function fromYaml(target: DecodeTarget, { bytes, yaml: read }: DecodeRequest): ParsedYaml {
+  assert(read, 'a YAML body is read before it is decoded');
   try {
-    return parseYamlBody(bytes.toString());
+    return read();
   } catch (error) {
     if (!isStatusError(error)) throw error;
     // Bodies are converted where nothing is said of it.

@@ -41,6 +41,8 @@ export function faultOfAnswer(
   }
   if (status < 400 || streamed || method === 'HEAD' || PLAIN_PATHS.test(path)) return undefined;
   if (isUnknownPage({ status, headers, bytes }) || isDocumentRefusal(path, bytes)) return undefined;
+  // A target that is too long is refused before anything of it is read.
+  if (status === 431) return undefined;
   return faultOfStatus(
     status,
     valueOf(

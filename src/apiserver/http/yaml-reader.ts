@@ -1,0 +1,123 @@
+/**
+ * YAML bodies: short ones and those that are JSON are read at once, others in a thread of their own, since a megabyte takes a second and more.
+ *
+ *   read(text) ─► short, or JSON ──────────────────────────────────────► value
+ *              └► waits for the thread ─► read ──────────────────────────► value, or 400
+ *                   │ MAX_WAITING: 429      └► beyond CPU_MS, WALL_MS or its memory: 413, and the thread is replaced
+ */
+import { Worker } from 'node:worker_threads';
+import { statusErrors, type StatusError } from '#machinery/errors.ts';
+import { parsePlainJson, parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
+import type { YamlAnswer } from './yaml-worker.ts';
+
+/** Gives the value anew each time it is called, so that its taker may change it; throws StatusError 400. */
+export type YamlReading = () => ParsedYaml;
+
+/** Up to here starting a turn of another thread costs more than reading. */
+const INLINE_BYTES = 8 * 1024;
+/** Processor time of the thread for one text, and the time by the clock where the machine gives it none. */
+const CPU_MS = 1500,
+  WALL_MS = 20_000;
+/** How often the thread's processor time is looked at. */
+const WATCH_MS = 50;
+/** Texts that wait for the thread; more are 429. */
+const MAX_WAITING = 16;
+const MAX_HEAP_MIB = 512;
+
+interface Job {
+  readonly text: string;
+  resolve(answer: YamlAnswer): void;
+  reject(error: StatusError): void;
+}
+
+class YamlThread {
+  #worker: Worker | undefined;
+  #current: Job | undefined;
+  readonly #waiting: Job[] = [];
+
+  read(text: string): Promise<YamlAnswer> {
+    if (this.#waiting.length >= MAX_WAITING)
+      return Promise.reject(statusErrors.tooManyRequests('too many YAML bodies are waiting to be read', 1));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ text, resolve, reject });
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#current) return;
+    const job = (this.#current = this.#waiting.shift());
+    if (!job) return void this.#worker?.unref();
+    const worker = (this.#worker ??= this.#start());
+    worker.ref();
+    worker.postMessage(job.text);
+    void this.#watch(worker, job);
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./yaml-worker.ts', import.meta.url), {
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+    });
+    worker.on('message', (answer: YamlAnswer) => this.#settle((job) => job.resolve(answer)));
+    worker.on('error', () => this.#drop(worker));
+    return worker;
+  }
+
+  async #watch(worker: Worker, job: Job): Promise<void> {
+    const startedMs = performance.now();
+    const before = await worker.cpuUsage().catch(() => undefined);
+    while (this.#current === job) {
+      await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+      if (this.#current !== job) return;
+      const used = await worker.cpuUsage(before).catch(() => undefined);
+      const cpuMs = used ? (used.user + used.system) / 1000 : 0;
+      if (this.#current === job && (cpuMs > CPU_MS || performance.now() - startedMs > WALL_MS))
+        this.#drop(worker);
+    }
+  }
+
+  /** The text cost too much; the next one gets a new thread. */
+  #drop(worker: Worker): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    void worker.terminate();
+    this.#settle((job) =>
+      job.reject(
+        statusErrors.requestEntityTooLarge('reading the body as YAML takes too long; send it as JSON'),
+      ),
+    );
+  }
+
+  #settle(end: (job: Job) => void): void {
+    const job = this.#current;
+    this.#current = undefined;
+    if (job) end(job);
+    this.#next();
+  }
+}
+
+/** One for the process: it keeps nothing from one text to the next. */
+const thread = new YamlThread();
+
+/** Rejects with 413 for a text that costs too much, 429 when too many wait. */
+export async function readYaml(text: string): Promise<YamlReading> {
+  if (text.length <= INLINE_BYTES) return () => parseYamlBody(text);
+  const json = parsePlainJson(text);
+  if (json) return afresh(json, () => parsePlainJson(text)!);
+  const answer = await thread.read(text);
+  if ('refused' in answer)
+    return () => {
+      throw statusErrors.badRequest(answer.refused);
+    };
+  const { problems } = answer;
+  return () => ({ value: JSON.parse(answer.json) as unknown, problems: [...problems] });
+}
+
+function afresh(first: ParsedYaml, again: YamlReading): YamlReading {
+  let next: ParsedYaml | undefined = first;
+  return () => {
+    const reading = next ?? again();
+    next = undefined;
+    return reading;
+  };
+}
