@@ -14,6 +14,7 @@ import { enabledByDefault } from '#api/resources.ts';
 import type { Resource } from '#resources/resource.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Store } from '#storage/store.ts';
+import { watchWrites, type WatchedStore } from '#storage/writability.ts';
 import { AdmissionChain } from './admission/chain.ts';
 import { createAdmissionKinds } from './admission/kinds.ts';
 import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
@@ -147,7 +148,8 @@ const STOP_GRACE_MS = 5000;
 const BOOTSTRAP_RETRY_MS = 1000;
 
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
-  const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
+  const { clock = realClock, log = silentLogger, registry = RESOURCES } = options;
+  const store = watchWrites(options.store, { clock, log });
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
   const catalogue = new Catalogue({
@@ -235,7 +237,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   flow.start(internal, { keepObjects: options.bootstrapObjects ?? true });
   core.running.add(() => flow.stop());
   const bootstrap = new Bootstrap(core, options);
-  addChecks(health, { core, bootstrap });
+  addChecks(health, { core, bootstrap, store });
+  store.probeBy(() => bootstrap.renewIdentity());
+  core.running.add(() => store.stopProbing());
   metrics.collect(() => storageLines(catalogue, cache));
   metrics.collect(() => metrics.store.render(store.stats()));
   metrics.collect(celMetrics);
@@ -395,6 +399,11 @@ class Bootstrap {
     return this.#addresses.stop();
   }
 
+  /** A write that changes nothing of note. */
+  renewIdentity(): Promise<void> {
+    return this.#identity.renew();
+  }
+
   run(): Promise<void> {
     return (this.#running ??= this.#run());
   }
@@ -443,13 +452,21 @@ class Bootstrap {
 
 function addChecks(
   health: HealthChecks,
-  { core, bootstrap }: { readonly core: ServerCore; readonly bootstrap: Bootstrap },
+  {
+    core,
+    bootstrap,
+    store,
+  }: { readonly core: ServerCore; readonly bootstrap: Bootstrap; readonly store: WatchedStore },
 ): void {
   health.add({ name: 'ping', check: () => undefined });
   health.add({ name: 'log', check: () => undefined });
   health.add({
     name: 'etcd',
     check: () => (core.cache.live ? undefined : 'the watch on the store is not open'),
+  });
+  health.addReadiness({
+    name: 'etcd-readiness',
+    check: () => store.writeProblem && `the store does not take writes: ${store.writeProblem}`,
   });
   health.addReadiness({
     name: 'informer-sync',

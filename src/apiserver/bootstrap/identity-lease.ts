@@ -52,7 +52,7 @@ export class IdentityLease {
 
   /** Holds the lease from now on. Rejects when it cannot be had at all. */
   async start(): Promise<void> {
-    await this.#renew();
+    await this.renew();
     this.#schedule();
   }
 
@@ -64,7 +64,7 @@ export class IdentityLease {
   #schedule(): void {
     if (this.#stopped) return;
     this.#timer = this.#options.clock.after(RENEW_MS, () => {
-      this.#renew()
+      this.renew()
         .then(() => this.#removeExpired())
         .catch((error: unknown) =>
           this.#options.log.warn('the lease of this API server was not renewed, trying again', {
@@ -76,7 +76,8 @@ export class IdentityLease {
     });
   }
 
-  async #renew(): Promise<void> {
+  /** Writes the lease now, whenever it is due. */
+  async renew(): Promise<void> {
     const { internal, clock } = this.#options;
     const metadata = {
       name: this.#name,

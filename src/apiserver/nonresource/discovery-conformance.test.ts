@@ -357,6 +357,7 @@ describe('discovery', () => {
       'ping',
       'log',
       'etcd',
+      'etcd-readiness',
       'informer-sync',
       'poststarthook/rbac/bootstrap-roles',
       'poststarthook/scheduling/bootstrap-system-priority-classes',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { existsSync, readFileSync } from 'node:fs';
+import { StoreError } from '#storage/store.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
 
 let server: TestServer;
@@ -25,6 +26,21 @@ test('health: not ready before the bootstrap, ready after it', async () => {
   const verbose = await server.request('GET /readyz?verbose&exclude=etcd');
   assert.match(verbose.text, /\[\+\]etcd excluded: ok\n[^]*readyz check passed\n$/);
   assert.equal((await server.request('GET /readyz/none')).status, 404);
+});
+
+test('health: not ready while the disk is full, ready once a write is done', async (t) => {
+  const configMap = (name: string): Promise<{ readonly status: number }> =>
+    server.request('POST /api/v1/namespaces/default/configmaps', { body: { metadata: { name } } });
+  const full = new StoreError('no-space', 'the disk is full');
+  const put = t.mock.method(server.store, 'put', () => Promise.reject(full));
+  assert.equal((await configMap('refused')).status, 503);
+  assert.equal((await server.request('GET /livez')).status, 200);
+  const ready = await server.request('GET /readyz');
+  assert.equal(ready.status, 500);
+  assert.match(ready.text, /\[-\]etcd-readiness failed: reason withheld/);
+  put.mock.restore();
+  assert.equal((await configMap('taken')).status, 201);
+  assert.equal((await server.request('GET /readyz')).text, 'ok');
 });
 
 test('the bootstrap is idempotent and complete', async (t) => {
