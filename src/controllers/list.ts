@@ -29,6 +29,7 @@ import { unimplementedController } from './core/unimplemented-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
+import { leasedEndpointSliceController } from './discovery/leased-endpointslice-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
 import {
   legacyServiceAccountTokenCleanerController,
@@ -88,6 +89,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     endpointsController,
     endpointSliceController,
     endpointSliceMirroringController,
+    leasedEndpointSliceController,
     disruptionController,
     storageVersionMigratorController,
     persistentVolumeClaimProtectionController,

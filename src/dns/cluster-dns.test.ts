@@ -9,7 +9,8 @@ import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
 import { createFakeApi } from '#client/testing/fake-api.ts';
-import { endpointSlices, namespaces, services } from '#client/refs.ts';
+import { endpointSlices, leases, namespaces, services } from '#client/refs.ts';
+import { ENDPOINTS_RENEW_MS, LEASED_LABEL } from '#component-helpers/leased-endpoints.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { seededRandom } from '#stdx/random.ts';
@@ -431,6 +432,25 @@ describe('publishing', () => {
       if (found && slices.items.length === 1) break;
       await new Promise((resolve) => setImmediate(resolve));
     }
+  });
+
+  it('shows by a lease that it lives, and takes its endpoints back when it stops', async (t) => {
+    const { dns, api, clock } = await start(t, { publish: { serviceIP: '10.96.0.10', leased: true } });
+    const [slice] = (await api.list(endpointSlices, { namespace: 'kube-system' })).items;
+    const name = { name: slice?.metadata?.name ?? '', namespace: 'kube-system' };
+    assert.equal(slice?.metadata?.labels?.[LEASED_LABEL], '');
+    const renewed = async (): Promise<string | undefined> => (await api.get(leases, name)).spec?.renewTime;
+    await clock.advance(0);
+    const first = await renewed();
+    await clock.advance(2 * ENDPOINTS_RENEW_MS);
+    assert.notEqual(await renewed(), first);
+    const { metadata } = await api.get(leases, name);
+    assert.equal(metadata?.labels?.[LEASED_LABEL], '');
+    await dns.stop();
+    await assert.rejects(api.get(endpointSlices, name), { reason: 'NotFound' });
+    const last = await renewed();
+    await clock.advance(10 * ENDPOINTS_RENEW_MS);
+    assert.equal(await renewed(), last);
   });
 
   it('leaves nothing open when one address is taken', async (t) => {

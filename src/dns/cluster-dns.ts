@@ -12,7 +12,7 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { realRandom, shuffled, type Random } from '#stdx/random.ts';
 import { Forwarder, type Resolver } from './forward.ts';
-import { keepPublished } from './publish.ts';
+import { keepPublished, unpublish } from './publish.ts';
 import { answer, soa, type Answer, type ClusterView, type DnsRecord } from './records.ts';
 import { startDnsServer, type DnsServer, type ListenAddress } from './server.ts';
 import {
@@ -40,7 +40,11 @@ export interface ClusterDnsOptions extends ComponentContext {
   /** How long one of them may take. Default 2 s. */
   readonly upstreamTimeoutMs?: number;
   /** Keep Service kube-system/kube-dns at this cluster address, with our listening addresses behind it. */
-  readonly publish?: { readonly serviceIP: string };
+  readonly publish?: {
+    readonly serviceIP: string;
+    /** This server may die while the API server goes on: its endpoints go with its lease. Default false. */
+    readonly leased?: boolean;
+  };
   readonly random?: Random;
 }
 
@@ -102,11 +106,15 @@ class Dns implements ClusterDns {
         serviceIP: publish.serviceIP,
         addresses: this.addresses,
         signal: this.#stop.signal,
+        leased: publish.leased ?? false,
+        identity: this.#options.identity,
       });
   }
 
   async stop(): Promise<void> {
     this.#stop.abort(new Error('DNS stopped'));
+    const { api, log, publish } = this.#options;
+    if (publish) await unpublish({ api, log, addresses: this.addresses });
     await this.#close();
   }
 

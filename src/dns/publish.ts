@@ -1,11 +1,18 @@
 /**
  * Makes the cluster DNS known as Service kube-system/kube-dns at a fixed address, with an EndpointSlice of its own for each server, and keeps it so:
- * what somebody removes or changes comes back.
+ * what somebody removes or changes comes back. When the server stops its slices are deleted; where it may die alone (leased), a Lease beside each slice
+ * shows that it lives, and a controller deletes the slice when it does not.
  */
 import type { EndpointSlice, Service } from '#api/types.ts';
-import { endpointSlices, services } from '#client/refs.ts';
+import { endpointSlices, leases, services } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
+import {
+  ENDPOINTS_LEASE_SECONDS,
+  ENDPOINTS_RENEW_MS,
+  LEASED_LABEL,
+} from '#component-helpers/leased-endpoints.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { formatMicroTime } from '#machinery/time.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { ListenAddress } from './server.ts';
@@ -14,9 +21,15 @@ export interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' |
   readonly serviceIP: string;
   readonly addresses: readonly ListenAddress[];
   readonly signal: AbortSignal;
+  /** The server may die while the API server goes on. */
+  readonly leased: boolean;
+  /** Holder of the leases. */
+  readonly identity: string;
 }
 
 const RETRY_MS = 1_000;
+/** For taking the endpoints back while the API server does not answer. */
+const UNPUBLISH_TIMEOUT_MS = 2_000;
 const AT = { name: 'kube-dns', namespace: 'kube-system' };
 
 /** Resolves after the first try, whether it succeeded or not; what failed is tried again until the signal is aborted. */
@@ -40,6 +53,7 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
     }
     working = false;
   };
+  if (options.leased) keepLeases(options);
   await work();
   if (signal.aborted) return;
   const mine = (name: string | undefined, namespace: string | undefined): boolean =>
@@ -60,14 +74,77 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
   );
 }
 
-async function ensure({ api, log, serviceIP, addresses }: PublishOptions): Promise<void> {
+/** Of a server that stops: nobody is sent there any more. What cannot be deleted is said, and left to its lease. */
+export async function unpublish({
+  api,
+  log,
+  addresses,
+}: Pick<PublishOptions, 'api' | 'log' | 'addresses'>): Promise<void> {
+  const removed = Promise.all(
+    addresses.map((address) =>
+      api
+        .delete(endpointSlices, { name: sliceName(address), namespace: AT.namespace })
+        .catch((error: unknown) => {
+          if (!isStatusError(error, 'NotFound'))
+            log.warn('DNS endpoints not deleted', { slice: sliceName(address), error: errorMessage(error) });
+        }),
+    ),
+  );
+  await Promise.race([removed, new Promise((resolve) => setTimeout(resolve, UNPUBLISH_TIMEOUT_MS).unref())]);
+}
+
+/** Until the signal is aborted. A renewal that fails is said once, and comes again at the next. */
+function keepLeases({ api, clock, log, addresses, identity, signal }: PublishOptions): void {
+  const failing = new Set<string>();
+  const renewAll = async (): Promise<void> => {
+    for (const name of addresses.map(sliceName)) {
+      try {
+        await renew(api, { name, identity, nowMs: clock.now() });
+        failing.delete(name);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!failing.has(name))
+          log.warn('DNS lease not renewed', { lease: name, error: errorMessage(error) });
+        failing.add(name);
+      }
+    }
+    if (signal.aborted) return;
+    const timer = clock.after(ENDPOINTS_RENEW_MS, () => void renewAll());
+    signal.addEventListener('abort', () => timer.cancel(), { once: true });
+  };
+  void renewAll();
+}
+
+async function renew(
+  api: Client,
+  { name, identity, nowMs }: { readonly name: string; readonly identity: string; readonly nowMs: number },
+): Promise<void> {
+  const lease = {
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { name, namespace: AT.namespace, labels: { [LEASED_LABEL]: '' } },
+    spec: {
+      holderIdentity: identity,
+      leaseDurationSeconds: ENDPOINTS_LEASE_SECONDS,
+      renewTime: formatMicroTime(nowMs),
+    },
+  };
+  try {
+    await api.patch(leases, { name, namespace: AT.namespace }, { type: 'merge', patch: lease });
+  } catch (error) {
+    if (!isStatusError(error, 'NotFound')) throw error;
+    await api.create(leases, lease);
+  }
+}
+
+async function ensure({ api, log, serviceIP, addresses, leased }: PublishOptions): Promise<void> {
   const service = await ensureService(api, serviceIP);
   if (service.spec?.clusterIP !== serviceIP)
     log.warn('Service kube-system/kube-dns has another address than pods are told', {
       has: service.spec?.clusterIP ?? '',
       pods: serviceIP,
     });
-  for (const address of addresses) await ensureSlice(api, address);
+  for (const address of addresses) await ensureSlice(api, { ...address, leased });
 }
 
 async function ensureService(api: Client, serviceIP: string): Promise<Service> {
@@ -103,7 +180,7 @@ function sliceName({ address, port }: ListenAddress): string {
 }
 
 /** One slice per server, so that several need not share one object. */
-async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
+async function ensureSlice(api: Client, listen: ListenAddress & { readonly leased: boolean }): Promise<void> {
   const name = sliceName(listen);
   const { address, port } = listen;
   const wanted = {
@@ -115,6 +192,7 @@ async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
       labels: {
         'kubernetes.io/service-name': AT.name,
         'endpointslice.kubernetes.io/managed-by': 'cluster-dns.capstan.dev',
+        ...(listen.leased ? { [LEASED_LABEL]: '' } : {}),
       },
     },
     addressType: address.includes(':') ? 'IPv6' : 'IPv4',
@@ -132,7 +210,8 @@ async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
     if (!isStatusError(error, 'AlreadyExists')) throw error;
     const current = await api.get(endpointSlices, { name, namespace: AT.namespace });
     if (points(current, wanted)) return;
-    const labels = { ...current.metadata?.labels, ...wanted.metadata.labels };
+    const { [LEASED_LABEL]: _, ...others } = current.metadata?.labels ?? {};
+    const labels = { ...others, ...wanted.metadata.labels };
     await api.update(endpointSlices, {
       ...current,
       metadata: { ...current.metadata, labels },
@@ -148,6 +227,7 @@ function points(slice: EndpointSlice, wanted: EndpointSlice): boolean {
       endpoints?.map(({ addresses, conditions }) => [addresses, conditions?.ready]),
       ports?.map(({ name, port, protocol }) => [name, port, protocol]),
       metadata?.labels?.['kubernetes.io/service-name'],
+      metadata?.labels?.[LEASED_LABEL],
     ]);
   return seen(slice) === seen(wanted);
 }

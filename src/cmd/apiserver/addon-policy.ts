@@ -69,6 +69,55 @@ const OBJECTS: readonly PolicyObject[] = [
     },
   },
   {
+    resource: 'roles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'Role',
+      metadata: { name: 'capstan:lease-dns', namespace: 'kube-system', labels },
+      rules: [
+        { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create', 'get', 'patch'] },
+      ],
+    },
+  },
+  {
+    resource: 'rolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: 'capstan:lease-dns', namespace: 'kube-system', labels },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:lease-dns' },
+      subjects: [DNS],
+    },
+  },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'capstan:controller:leased-endpointslice-controller', labels },
+      rules: [
+        { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'delete'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['delete'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:controller:leased-endpointslice-controller', labels },
+      roleRef: {
+        apiGroup: RBAC,
+        kind: 'ClusterRole',
+        name: 'capstan:controller:leased-endpointslice-controller',
+      },
+      subjects: [
+        { kind: 'ServiceAccount', name: 'leased-endpointslice-controller', namespace: 'kube-system' },
+      ],
+    },
+  },
+  {
     resource: 'clusterroles',
     object: {
       apiVersion: `${RBAC}/v1`,

@@ -37,7 +37,7 @@ export async function runDns(flags: DnsFlags): Promise<void> {
         listen,
         ...(upstream ? { upstream } : {}),
         ...(clusterDomain ? { clusterDomain } : {}),
-        ...(publish ? { publish: { serviceIP: publish } } : {}),
+        ...(publish ? { publish: { serviceIP: publish, leased: true } } : {}),
       }),
   }).catch((error: unknown) => {
     const code = (error as NodeJS.ErrnoException).code;

@@ -1,0 +1,85 @@
+/**
+ * Deletes EndpointSlices whose publisher is gone: those whose Lease was not renewed for as long as it lasts (component-helpers/leased-endpoints.ts), and
+ * the Lease. Time is measured here, from when a renewal was seen, so that clocks of machines may differ. A publisher that was only slow makes both again.
+ */
+import type { Lease } from '#api/types.ts';
+import { endpointSlices, leases } from '#client/refs.ts';
+import type { Client, ObjectName, ResourceRef } from '#client/client.ts';
+import { ENDPOINTS_LEASE_SECONDS, LEASED_LABEL } from '#component-helpers/leased-endpoints.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { defineController, watch, type ReconcileResult } from '#runtime/controller.ts';
+
+const select = { labelSelector: LEASED_LABEL };
+
+export const leasedEndpointSliceController = defineController({
+  name: 'leased-endpointslice-controller',
+  watches: [watch(endpointSlices, { select }), watch(leases, { select })],
+  async reconcile({ key, api, clock, log, informer, memory }): Promise<ReconcileResult> {
+    const slice = informer(endpointSlices).get(key);
+    const lease = informer(leases).get(key);
+    if (!slice && !lease) return void memory.delete(key);
+    const { renewTime, lastsMs } = renewalOf(lease);
+    const leftMs = seenAt(renewTime, { memory, key, nowMs: clock.monotonic() }) + lastsMs - clock.monotonic();
+    if (leftMs > 0) return { requeueAfterMs: leftMs };
+    const [namespace = '', name = ''] = key.split('/');
+    // The cache may be what is late.
+    const current = await orAbsent(api.get(leases, { name, namespace }));
+    if (renewalOf(current).renewTime !== renewTime) return { requeueAfterMs: lastsMs };
+    if (slice) await remove(api, { ref: endpointSlices, object: slice });
+    if (current) await remove(api, { ref: leases, object: current });
+    memory.delete(key);
+    log.warn('deleted the endpoints of a publisher that is gone', { endpointSlice: key });
+  },
+});
+
+interface Renewal {
+  /** '' where there is no lease. */
+  readonly renewTime: string;
+  readonly lastsMs: number;
+}
+
+function renewalOf(lease: Lease | undefined): Renewal {
+  return {
+    renewTime: lease?.spec?.renewTime ?? '',
+    lastsMs: (lease?.spec?.leaseDurationSeconds ?? ENDPOINTS_LEASE_SECONDS) * 1_000,
+  };
+}
+
+/** When this renewal was first seen here. */
+function seenAt(
+  renewTime: string,
+  {
+    memory,
+    key,
+    nowMs,
+  }: { readonly memory: Map<string, unknown>; readonly key: string; readonly nowMs: number },
+): number {
+  const before = memory.get(key) as { readonly renewTime: string; readonly atMs: number } | undefined;
+  if (before?.renewTime === renewTime) return before.atMs;
+  memory.set(key, { renewTime, atMs: nowMs });
+  return nowMs;
+}
+
+/** As it was seen: one that was renewed or made anew meanwhile stays. */
+async function remove(
+  api: Client,
+  { ref, object }: { readonly ref: ResourceRef; readonly object: KubeObject },
+): Promise<void> {
+  const { name, namespace, uid, resourceVersion } = object.metadata!;
+  const preconditions = { uid: uid!, resourceVersion: resourceVersion! };
+  await orAbsent(api.delete(ref, { name, namespace } as ObjectName, { preconditions })).catch(
+    (error: unknown) => {
+      if (!isStatusError(error, 'Conflict')) throw error;
+    },
+  );
+}
+
+async function orAbsent<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (isStatusError(error, 'NotFound')) return undefined;
+    throw error;
+  }
+}
