@@ -19,6 +19,7 @@ import type { FlowIdentity, RequestLimiter } from './flowcontrol/limiter.ts';
 import type { RequestDeadlines } from './flowcontrol/request-timeout.ts';
 import type { RequestInfo } from './http/request-info.ts';
 import type { Catalogue } from './registry/endpoints.ts';
+import type { RegistryStore } from './registry/store.ts';
 import type { ServiceAllocation } from './registry/core/services/allocation.ts';
 
 export interface RequestContext {
@@ -55,6 +56,8 @@ export interface ServerCore {
   readonly authorizer: Authorizer;
   readonly admission: AdmissionChain;
   readonly internal: InternalApi;
+  /** Every write of an object. */
+  readonly registry: RegistryStore;
   readonly services: ServiceAllocation;
   /** API servers of others. */
   readonly aggregator: Aggregator;

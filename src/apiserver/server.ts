@@ -49,7 +49,7 @@ import { Metrics, type Collector } from './nonresource/metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
 import { ServiceAddresses } from './bootstrap/service-addresses.ts';
 import { ServiceAllocation } from './registry/core/services/allocation.ts';
-import { objectsFor } from './handlers/dispatch.ts';
+import { RegistryStore } from './registry/store.ts';
 
 /** What the parts that need the server's own objects are made from. */
 export interface PartContext {
@@ -148,18 +148,22 @@ const STOP_GRACE_MS = 5000;
 const BOOTSTRAP_RETRY_MS = 1000;
 
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
-  const { clock = realClock, log = silentLogger, registry = RESOURCES } = options;
+  const { clock = realClock, log = silentLogger, registry: resources = RESOURCES } = options;
   const store = watchWrites(options.store, { clock, log });
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
-  const catalogue = new Catalogue({
-    resources: registry.map(withCustomResourceChecks).map(withExpressionChecks).map(withDeviceSelectorChecks),
-    cache,
-    isEnabled,
-  });
   const services = new ServiceAllocation({
     cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
     ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}),
+  });
+  const catalogue = new Catalogue({
+    resources: resources
+      .map(withCustomResourceChecks)
+      .map(withExpressionChecks)
+      .map(withDeviceSelectorChecks),
+    hooks: { '/services': services },
+    cache,
+    isEnabled,
   });
   const metrics = new Metrics();
   const health = new HealthChecks();
@@ -169,7 +173,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const allServices = catalogue.byGroup('', 'services')?.cache;
   if (allServices) services.rebuild(allServices);
 
-  const internal: InternalApi = createInternalApi({ catalogue, objects: () => objectsFor(core) });
+  const internal: InternalApi = createInternalApi({ catalogue, registry: () => registry });
   const part: PartContext = { internal, clock, log };
   const { authentication, authorizer } = made(cache, () => ({
     authentication: options.authentication(part),
@@ -183,6 +187,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       : '',
   });
   const flow = new FlowControl(options.requestLimits ?? {}, { catalogue, clock, log, metrics });
+  const admission = new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []);
+  const registry = new RegistryStore({ store, cache, metrics, admission, clock });
   const core: ServerCore = {
     limiter: flow.limiter,
     deadlines: flow.deadlines,
@@ -199,7 +205,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     authenticator: authentication.authenticator,
     tokenIssuer: authentication.tokenIssuer,
     tokenReviewer: authentication.tokenReviewer,
-    admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
+    admission,
+    registry,
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
     audit: options.audit,
     constrainedImpersonation: options.constrainedImpersonation ?? true,
@@ -224,7 +231,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     stopping: false,
     running: new Set(),
   };
-  customResources.start({ internal, objects: objectsFor(core) });
+  customResources.start({ internal, registry: registry });
   aggregator.start();
   const stopAdmission = core.admission.start({
     internal,

@@ -113,6 +113,12 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly confidential?: boolean;
   /** What becomes of dependents when the client does not say; 'unsupported': whatever it says, nothing waits for them. Default 'background'. */
   readonly defaultPropagation?: 'background' | 'orphan' | 'unsupported';
+  /** Objects of this kind are namespaces: a request for one is in the namespace of its name, as upstream's request info has it. */
+  readonly isNamespace?: boolean;
+  /** An object under deletion stays while this is true, also without finalizers. */
+  readonly holdsDeletion?: (object: T) => boolean;
+  /** Changes an object that is marked as being deleted. Such kinds have no deletionGracePeriodSeconds. */
+  readonly markDeleting?: (object: T) => void;
   /** Called with the marked object, which may be changed, when it is first to be deleted: a finalizer is put on here that the server's own controllers take off. Nothing else is done then. */
   readonly beginDeletion?: (object: T, nowMs: number) => void;
   /** Objects live this long after their last write (Events: 3600). */

@@ -2,12 +2,12 @@
  * Says of every APIService that leads to another server whether it can be used: its condition Available, after upstream's remote available
  * controller, and the metrics of it. Looks when an APIService, its Service or its endpoints change, every 30 s, and sooner after a failure.
  */
+import { formatTime } from '#machinery/time.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { APIService } from '#api/types.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
-import { rfc3339 } from '../registry/store.ts';
 import {
   fetchFromExtension,
   UnreachableService,
@@ -216,7 +216,7 @@ function setAvailable(
   )
     return false;
   const lastTransitionTime =
-    old?.status === condition.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs);
+    old?.status === condition.status && old.lastTransitionTime ? old.lastTransitionTime : formatTime(nowMs);
   service.status = {
     ...service.status,
     conditions: [

@@ -20,7 +20,8 @@ import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
 import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
 import type { InternalApi, ModifyOptions } from '../registry/loopback-client.ts';
-import type { Objects, StoredEndpoint } from '../registry/store.ts';
+import type { RegistryStore } from '../registry/store.ts';
+import { WriteRequest, type StoredEndpoint } from '../registry/write-request.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
 import { customResource, customStoragePrefix, structuralOf } from './custom-resource.ts';
@@ -122,7 +123,7 @@ interface Served {
 export class CustomResources {
   readonly #options: CustomResourcesOptions;
   #internal!: InternalApi;
-  #objects!: Objects;
+  #registry!: RegistryStore;
   readonly #served = new Map<string, Served>();
   readonly #pending = new Set<string>();
   readonly #leaving = new Map<string, () => void>();
@@ -146,10 +147,10 @@ export class CustomResources {
     }
   }
 
-  start({ internal, objects }: { readonly internal: InternalApi; readonly objects: Objects }): void {
+  start({ internal, registry }: { readonly internal: InternalApi; readonly registry: RegistryStore }): void {
     if (!this.#options.catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
     this.#internal = internal;
-    this.#objects = objects;
+    this.#registry = registry;
     this.#unwatch = internal.watch(DEFINITIONS, {
       added: (object) => this.#take(object as CustomResourceDefinition),
       updated: (object) => this.#take(object as CustomResourceDefinition),
@@ -427,20 +428,19 @@ export class CustomResources {
   }
 
   async #deleteObjects({ cache, keeper }: Served): Promise<void> {
-    const context = {
-      user: { name: 'system:apiserver', groups: ['system:masters'] },
-      dryRun: false,
-      admission: false,
-      subresource: '',
-      options: {},
-      warn: () => {},
-    };
     const queue = cache.entries.list('').values();
     const work = async (): Promise<void> => {
       for (const entry of queue) {
         const { name = '', namespace = '' } = cache.parsed.of(entry).metadata ?? {};
         try {
-          await this.#objects.delete(keeper, {}, { target: { name, namespace }, context });
+          const request = new WriteRequest({
+            endpoint: keeper,
+            target: { name, namespace },
+            user: { name: 'system:apiserver', groups: ['system:masters'] },
+            internal: this.#internal,
+            admitted: false,
+          });
+          await this.#registry.delete(keeper, {}, request);
         } catch (error) {
           if (!isStatusError(error, 'NotFound')) throw error;
         }

@@ -1,5 +1,5 @@
 /** Which names a definition gets, and what its status says of them. After upstream's naming and establishing controllers. Pure. */
-import { rfc3339 } from '../registry/store.ts';
+import { formatTime } from '#machinery/time.ts';
 import type {
   CustomResourceDefinition,
   CustomResourceDefinitionCondition,
@@ -64,7 +64,7 @@ export function withTime(
   const { lastTransitionTime: _, ...rest } = next;
   return {
     lastTransitionTime:
-      old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs),
+      old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : formatTime(nowMs),
     ...rest,
   };
 }

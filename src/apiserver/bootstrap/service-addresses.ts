@@ -5,6 +5,7 @@
  *
  *   ServiceCIDR  created --finalizer, Ready--> allocated from --delete--> Ready=False (Terminating) --no address left in it--> finalizer off, gone
  */
+import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -14,7 +15,6 @@ import type { IPAddress, ServiceCIDR } from '#api/types.ts';
 import type { Catalogue } from '../registry/endpoints.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
-import { rfc3339 } from '../registry/store.ts';
 import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
 import { AddressRange } from '../registry/core/services/ranges.ts';
 
@@ -306,7 +306,7 @@ export class ServiceAddresses {
         const next = {
           type: 'Ready',
           ...condition,
-          lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : rfc3339(nowMs),
+          lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : formatTime(nowMs),
         };
         if (deepEqual(old, next)) return false;
         object.status = {

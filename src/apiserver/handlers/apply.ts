@@ -14,7 +14,7 @@ import { ownershipContext } from '../registry/field-manager.ts';
 import { readYaml, type YamlReading } from '../http/yaml-reader.ts';
 import { isTrue } from '../http/request-info.ts';
 import type { MutationOptions } from './options.ts';
-import { MAX_BODY_BYTES } from './write.ts';
+import { MAX_BODY_BYTES } from './body.ts';
 
 export interface ReadApply {
   readonly config: KubeObject;

@@ -7,7 +7,8 @@ import { demandCreateForStream } from '../authz/stream-permission.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
-import { Objects, type StoredEndpoint } from '../registry/store.ts';
+import { SUBRESOURCES } from '../registry/subresources.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { VIRTUAL } from '../registry/reviews.ts';
 import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
 import { pageNotFound } from '../http/response.ts';
@@ -16,19 +17,14 @@ import { queryValues } from '../http/request-info.ts';
 import { list } from './list.ts';
 import { patch } from './patch.ts';
 import { getScale, updateScale } from './scale.ts';
-import { SUBRESOURCES } from './subresources.ts';
 import { watch } from './watch.ts';
-import { create, remove, removeCollection, update, type WriteCall } from './write.ts';
+import type { WriteCall } from './call.ts';
+import { create } from './create.ts';
+import { removeCollection } from './delete-collection.ts';
+import { remove } from './delete.ts';
+import { update } from './update.ts';
 
 type Answer = ApiResponse | Promise<ApiResponse>;
-
-const objectsOf = new WeakMap<ServerCore, Objects>();
-
-export function objectsFor(core: ServerCore): Objects {
-  let objects = objectsOf.get(core);
-  if (!objects) objectsOf.set(core, (objects = new Objects(core)));
-  return objects;
-}
 
 export function handleResource(context: RequestContext, core: ServerCore): Answer {
   const { info } = context;
@@ -37,7 +33,7 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     if (!core.catalogue.servesGroup(info.group)) return pageNotFound();
     throw statusErrors.pathNotFound();
   }
-  demandServedPrefix(context);
+  requireServedPrefix(context);
   const { deprecation } = endpoint;
   if (
     deprecation !== undefined &&
@@ -47,12 +43,12 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     core.metrics.deprecatedApi(info);
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
-  demandRoutedMethod(context);
+  requireRoutedMethod(context);
   // Of what can only be created nothing has a path.
   if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create'))
     throw statusErrors.pathNotFound();
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
-  demandRepresentation(endpoint, context);
+  requireRepresentation(endpoint, context);
   const { namespaced } = endpoint.resource;
   const namespace = namespaced ? info.namespace : '';
   if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces')
@@ -63,6 +59,7 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch')
     throw statusErrors.pathMethodNotAllowed();
   const target = { namespace, name: info.name };
+  const call: WriteCall = { context, core, target };
   switch (info.verb) {
     case 'get':
       return get(stored, { context, core, target });
@@ -78,17 +75,15 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     case 'create':
       if (info.name !== '' && !(info.resource === 'namespaces' && info.name === ''))
         throw statusErrors.pathMethodNotAllowed();
-      return create(stored, call(context, core, target));
+      return create(stored, call);
     case 'update':
     case 'patch':
       if (info.name === '') throw statusErrors.pathMethodNotAllowed();
-      return info.verb === 'update'
-        ? update(stored, call(context, core, target))
-        : patch(stored, call(context, core, target));
+      return info.verb === 'update' ? update(stored, call) : patch(stored, call);
     case 'delete':
-      return remove(stored, call(context, core, target));
+      return remove(stored, call);
     case 'deletecollection':
-      return removeCollection(stored, call(context, core, target));
+      return removeCollection(stored, call);
     default:
       throw statusErrors.pathMethodNotAllowed();
   }
@@ -97,7 +92,7 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
 const PROXIED_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
 /** HEAD is a get to those who authorize, but no route has it. */
-function demandRoutedMethod({ request }: RequestContext): void {
+function requireRoutedMethod({ request }: RequestContext): void {
   if (request.method === 'HEAD') throw statusErrors.pathMethodNotAllowed();
 }
 
@@ -106,16 +101,12 @@ const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
 const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STREAM_TYPES];
 
 /** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
-function demandRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
+function requireRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
   if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
   const isWatchable =
     (!resource.virtual || info.resource === 'componentstatuses') &&
     (info.verb === 'list' || info.verb === 'watch');
   throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
-}
-
-function call(context: RequestContext, core: ServerCore, target: WriteCall['target']): WriteCall {
-  return { context, core, objects: objectsFor(core), target };
 }
 
 /** /watch/…/name: the name is in the path, where it was authorized by; selectors only narrow it further. */
@@ -124,7 +115,7 @@ function isNamedWatch({ info }: RequestContext): boolean {
 }
 
 /** The oldest form of a path, with the verb in it, is served for watches only: other subresources and methods must not be reached by the right to watch. */
-function demandServedPrefix({ info, request }: RequestContext): void {
+function requireServedPrefix({ info, request }: RequestContext): void {
   if (!info.verbInPath) return;
   if (info.verb !== 'watch' || info.subresource !== '') throw statusErrors.pathNotFound();
   if (request.method !== 'GET' && request.method !== 'HEAD') throw statusErrors.pathMethodNotAllowed();
@@ -134,7 +125,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const { info } = context;
   const { subresource, verb } = info;
   const served = endpoint.served.subresources.get(subresource);
-  if (!endpoint.isBuiltin) demandCustomSubresource(endpoint, context);
+  if (!endpoint.isBuiltin) requireCustomSubresource(endpoint, context);
   if (
     !served ||
     (endpoint.resource.namespaced && info.namespace === '') ||
@@ -142,6 +133,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   )
     throw statusErrors.pathNotFound();
   const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
+  const call: WriteCall = { context, core, target };
   const stored = endpoint as StoredEndpoint;
   const pair = `${info.resource}/${subresource}`;
   if (info.group === '' && CONNECTED.has(pair)) {
@@ -151,32 +143,29 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
       throw statusErrors.pathMethodNotAllowed();
     return connect(context, core, endpoint);
   }
-  demandRoutedMethod(context);
+  requireRoutedMethod(context);
   if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
-  demandRepresentation(endpoint, context);
+  requireRepresentation(endpoint, context);
   const special = SUBRESOURCES[`${info.group}/${pair}`];
-  if (special && (verb === 'create' || special.verbs?.includes(verb)))
-    return special.run(stored, call(context, core, target));
+  if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call);
   if (subresource === 'scale') {
     if (!endpoint.resource.scale) throw statusErrors.pathNotFound();
-    return verb === 'get'
-      ? getScale(stored, call(context, core, target))
-      : updateScale(stored, call(context, core, target), verb as 'update' | 'patch');
+    return verb === 'get' ? getScale(stored, call) : updateScale(stored, call, verb as 'update' | 'patch');
   }
   switch (verb) {
     case 'get':
       return get(stored, { context, core, target });
     case 'update':
-      return update(stored, call(context, core, target), { subresource });
+      return update(stored, call, { subresource });
     case 'patch':
-      return patch(stored, call(context, core, target), { subresource });
+      return patch(stored, call, { subresource });
     default:
       throw statusErrors.pathMethodNotAllowed();
   }
 }
 
 /** Custom resources have no routes of their own: what they do not serve is absent, or not done. */
-function demandCustomSubresource({ served, groupResource }: Endpoint, { info }: RequestContext): void {
+function requireCustomSubresource({ served, groupResource }: Endpoint, { info }: RequestContext): void {
   const found = served.subresources.get(info.subresource);
   if (!found) throw statusErrors.notFound({ ...groupResource, name: info.name });
   if (!found.verbs.includes(info.verb)) throw statusErrors.methodNotAllowed(groupResource, info.verb);
@@ -202,13 +191,13 @@ function connectCall(
 }
 
 /** What is done in containers and behind proxies cannot be tried without being done. */
-function demandNoDryRun({ request }: RequestContext): void {
+function requireNoDryRun({ request }: RequestContext): void {
   if (queryValues(request.query, 'dryRun').length > 0)
     throw statusErrors.badRequest('dryRun is not supported');
 }
 
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
-  if (context.info.subresource !== 'log') demandNoDryRun(context);
+  if (context.info.subresource !== 'log') requireNoDryRun(context);
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
@@ -225,7 +214,7 @@ export async function upgradeResource(
   { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer },
 ): Promise<void> {
   const { info } = context;
-  demandServedPrefix(context);
+  requireServedPrefix(context);
   if (
     info.isResourceRequest &&
     info.verb === 'watch' &&
@@ -243,7 +232,7 @@ export async function upgradeResource(
     : undefined;
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`))
     throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
-  demandNoDryRun(context);
+  requireNoDryRun(context);
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (info.subresource !== 'log') await admitConnect(context, core, endpoint);

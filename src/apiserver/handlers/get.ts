@@ -3,7 +3,7 @@ import { statusErrors } from '#machinery/errors.ts';
 import { refuseUnreadable } from '../watchcache/unreadable.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
-import type { StoredEndpoint, Target } from '../registry/store.ts';
+import type { StoredEndpoint, Target } from '../registry/write-request.ts';
 import { respondWithObject, storedOf, viewOptions } from '../registry/transform.ts';
 import { parseResourceVersion } from './options.ts';
 

@@ -19,7 +19,7 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import { gzipOf, storedPart, type GzipPart } from '../http/gzip-parts.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { MEDIA_TYPES } from '../http/negotiation.ts';
-import type { StoredEndpoint } from '../registry/store.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { jsonResponse } from '../http/response.ts';
 import type { StoredResource } from '../nonresource/store-metrics.ts';
 import {

@@ -9,21 +9,13 @@ import type { ObjectSchema } from '#machinery/schema.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import { decodeTyped } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
-import type { StoredEndpoint } from '../registry/store.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { inVersion, respondWithObject, viewOptions } from '../registry/transform.ts';
 import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { applyPatch, readPatchText, type PatchKind, type ReadPatch } from './read-patch.ts';
-import {
-  checkName,
-  MAX_BODY_BYTES,
-  optionsObject,
-  toStorage,
-  WHOLE,
-  writeContext,
-  type Part,
-  type WriteCall,
-} from './write.ts';
+import { MAX_BODY_BYTES, toStorage } from './body.ts';
+import { checkName, optionsObject, WHOLE, writeRequest, type Part, type WriteCall } from './call.ts';
 
 const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
   'application/json-patch+json': 'json',
@@ -79,18 +71,18 @@ export async function patch(
   call: WriteCall,
   { subresource, prepare }: Part = WHOLE,
 ): Promise<ApiResponse> {
-  const { context, core, objects, target } = call;
+  const { context, core, target } = call;
   const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
-  if (isApply(context)) return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
+  if (isApply(context)) return apply(endpoint, call, { subresource, prepare });
   const read = await readPatch(call, {
     schema: endpoint.isBuiltin ? endpoint.schema : undefined,
     mode: options.fieldValidation,
   });
-  const written = await objects.update(
+  const written = await core.registry.update(
     endpoint,
     {
-      ...(prepare ? { prepare } : {}),
+      prepare,
       patches: true,
       change: (current) => {
         const changed = applyPatch(read, inVersion(endpoint, current!), {
@@ -107,14 +99,11 @@ export async function patch(
         return toStorage(endpoint, changed);
       },
     },
-    {
-      target,
-      context: writeContext(context, {
-        dryRun: options.dryRun,
-        subresource,
-        options: optionsObject('PatchOptions', options),
-      }),
-    },
+    writeRequest(endpoint, call, {
+      dryRun: options.dryRun,
+      subresource,
+      options: optionsObject('PatchOptions', options),
+    }),
   );
   return respondWithObject(endpoint, written, { status: 200, options: view });
 }
@@ -132,14 +121,14 @@ async function apply(
   call: WriteCall,
   { subresource, prepare }: Part,
 ): Promise<ApiResponse> {
-  const { context, core, objects, target } = call;
+  const { context, core } = call;
   const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const read = await readApply(endpoint, context, options);
-  const written = await objects.update(
+  const written = await core.registry.update(
     endpoint,
     {
-      ...(prepare ? { prepare } : {}),
+      prepare,
       mayCreate: subresource === '',
       applied: true,
       patches: true,
@@ -161,14 +150,11 @@ async function apply(
         );
       },
     },
-    {
-      target,
-      context: writeContext(context, {
-        dryRun: options.dryRun,
-        subresource,
-        options: optionsObject('PatchOptions', options),
-      }),
-    },
+    writeRequest(endpoint, call, {
+      dryRun: options.dryRun,
+      subresource,
+      options: optionsObject('PatchOptions', options),
+    }),
   );
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }

@@ -13,7 +13,7 @@ import { schemaForKind } from '#api/schemas.ts';
 import { SCALE_TABLE } from '#resources/autoscaling/scale-table.ts';
 import { decodeTyped } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
-import type { StoredEndpoint } from '../registry/store.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { kindVersions } from '../registry/field-manager.ts';
 import {
   metadataOf,
@@ -27,7 +27,8 @@ import { applyIn, readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { isApply, readPatch } from './patch.ts';
 import { applyPatch } from './read-patch.ts';
-import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
+import { readKind } from './body.ts';
+import { checkName, optionsObject, writeRequest, type WriteCall } from './call.ts';
 
 const SCALE = { group: 'autoscaling', version: 'v1', kind: 'Scale' };
 
@@ -79,11 +80,11 @@ export async function updateScale(
   call: WriteCall,
   method: 'update' | 'patch',
 ): Promise<ApiResponse> {
-  const { context, core, objects, target } = call;
+  const { context, core, target } = call;
   const options = parseMutationOptions(context, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
   const schema = schemaForKind(SCALE)!;
-  const write = writeContext(context, {
+  const request = writeRequest(endpoint, call, {
     dryRun: options.dryRun,
     subresource: 'scale',
     options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options),
@@ -94,7 +95,7 @@ export async function updateScale(
     : method === 'update'
       ? await fixed(call, options.fieldValidation)
       : await patching(call, { schema, mode: options.fieldValidation });
-  const written = await objects.update(
+  const written = await core.registry.update(
     endpoint,
     {
       face: {
@@ -107,12 +108,11 @@ export async function updateScale(
       change: async (current) => {
         const live = ownedScaleOf(endpoint, current!);
         const scale = await next(live);
-        if (!applies)
-          await own(scale, { live, schema, manager: write.manager ?? 'unknown', nowMs: core.clock.now() });
+        if (!applies) await own(scale, { live, schema, manager: request.manager, nowMs: core.clock.now() });
         return withScale(endpoint, current!, scale);
       },
     },
-    { target, context: write },
+    request,
   );
   return respondWithScale(scaleOf(endpoint, written.object), view);
 }

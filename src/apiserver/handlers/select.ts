@@ -2,7 +2,7 @@
 import type { FieldSelector } from '#machinery/fields.ts';
 import type { LabelSelector } from '#machinery/labels.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
-import type { StoredEndpoint } from '../registry/store.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { objectOf } from '../registry/transform.ts';
 
 export type EntryFilter = (entry: CacheEntry) => boolean;

@@ -19,7 +19,7 @@ import { encodeObject } from '../http/codecs.ts';
 import type { ApiResponse, ResponseSink } from '../http/request.ts';
 import type { RequestLabels, WatchSeries } from '../nonresource/metrics.ts';
 import { MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
-import type { StoredEndpoint } from '../registry/store.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
 import { label } from '#stdx/instruments.ts';
 import { labelsOf } from '../nonresource/request-labels.ts';
 import { statusOf } from '../http/response.ts';

@@ -21,6 +21,7 @@ import type { Resource, ServedVersion } from '#resources/resource.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
+import type { StoreHooks } from './hooks.ts';
 
 /** Between the stored form of a resource and one served version, where they differ by more than hooks of the record can tell. */
 export interface VersionCodec {
@@ -69,6 +70,8 @@ export interface Endpoint {
   readonly decode?: (value: unknown, mode: DecodeMode) => Decoded;
   /** The kind in all its versions, where the record does not know them. */
   readonly kindVersions?: KindVersions;
+  /** What the resource adds to the generic store's writes. */
+  readonly hooks?: StoreHooks | undefined;
   /** Default: kind + 'List'. */
   readonly listKind?: string;
   /** Of custom resources, for OpenAPI; absent: any object. */
@@ -81,6 +84,8 @@ export function listKindOf({ listKind, served }: Endpoint): string {
 
 export interface CatalogueOptions {
   readonly resources: readonly Resource[];
+  /** By 'group/plural'. */
+  readonly hooks?: Readonly<Record<string, StoreHooks>> | undefined;
   readonly cache: WatchCache;
   /** Which versions are switched on. */
   readonly isEnabled: (served: GroupVersion & { readonly resource: string }) => boolean;
@@ -92,8 +97,8 @@ export class Catalogue {
   readonly endpoints: Endpoint[] = [];
   #revision = 0;
 
-  constructor({ resources, cache, isEnabled }: CatalogueOptions) {
-    for (const resource of resources) this.#add(resource, { cache, isEnabled });
+  constructor({ resources, ...options }: CatalogueOptions) {
+    for (const resource of resources) this.#add(resource, options);
   }
 
   /** Counts changes of what is served: documents derived from it are made anew. */
@@ -149,7 +154,7 @@ export class Catalogue {
     return endpoint as Endpoint & { readonly cache: ResourceCache };
   }
 
-  #add(resource: Resource, { cache, isEnabled }: Omit<CatalogueOptions, 'resources'>): void {
+  #add(resource: Resource, { cache, isEnabled, hooks }: Omit<CatalogueOptions, 'resources'>): void {
     const { group, plural } = resource;
     const fieldSelectors = Object.entries(resource.behaviour.fieldSelectors ?? {});
     const storage = parseApiVersion(resource.storageApiVersion);
@@ -179,6 +184,7 @@ export class Catalogue {
         schema: schemaForKind(gvk),
         verbs: new Set(served.verbs),
         cache: stored,
+        hooks: hooks?.[`${group}/${plural}`],
         groupResource: { group, resource: plural },
         selectableFields: new Set([
           'metadata.name',

@@ -1,11 +1,12 @@
-/** InternalApi over the watch cache and the object writer. */
+/** The loopback client: InternalApi over the watch cache and the registry's store. */
 import { deepClone } from '#machinery/json.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { CacheEvent } from '../watchcache/events.ts';
 import type { Catalogue } from './endpoints.ts';
 import type { GroupResource, InternalApi, InternalName, InternalWatchHandler } from './loopback-client.ts';
-import type { Objects, StoredEndpoint, WriteContext } from './store.ts';
+import type { RegistryStore } from './store.ts';
+import { WriteRequest, type StoredEndpoint, type Target } from './write-request.ts';
 
 const SERVER: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 'system:authenticated'] };
 
@@ -13,30 +14,31 @@ const UNCHANGED = Symbol('unchanged');
 
 export function createInternalApi({
   catalogue,
-  objects,
+  registry,
 }: {
   readonly catalogue: Catalogue;
-  readonly objects: () => Objects;
+  readonly registry: () => RegistryStore;
 }): InternalApi {
   const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint =>
     catalogue.required(group, resource);
-  const context = (subresource = ''): WriteContext => ({
-    user: SERVER,
-    dryRun: false,
-    admission: false,
-    subresource,
-    manager: 'kube-apiserver',
-    options: {},
-    warn: () => {},
-  });
-  const targetOf = (object: KubeObject): { readonly namespace: string; readonly name: string } => ({
+  const request = (endpoint: StoredEndpoint, target: Target, subresource = ''): WriteRequest =>
+    new WriteRequest({
+      endpoint,
+      target,
+      subresource,
+      user: SERVER,
+      internal,
+      admitted: false,
+      manager: 'kube-apiserver',
+    });
+  const targetOf = (object: KubeObject): Target => ({
     namespace: object.metadata?.namespace ?? '',
     name: object.metadata?.name ?? '',
   });
   const keyOf = (endpoint: StoredEndpoint, { name, namespace = '' }: InternalName): string =>
     endpoint.cache.key({ name, namespace: endpoint.resource.namespaced ? namespace : '' });
 
-  return {
+  const internal: InternalApi = {
     get(resource, name) {
       const endpoint = endpointOf(resource);
       const entry = endpoint.cache.entries.get(keyOf(endpoint, name));
@@ -56,44 +58,39 @@ export function createInternalApi({
     },
     watch: (resource, handler) => follow(endpointOf(resource), handler),
     async create(resource, object) {
+      const endpoint = endpointOf(resource);
       const copy = deepClone(object);
-      return (
-        await objects().create(endpointOf(resource), copy, { target: targetOf(copy), context: context() })
-      ).object;
+      const written = await registry().create(endpoint, copy, { request: request(endpoint, targetOf(copy)) });
+      return written.object;
     },
     async update(resource, object, { subresource } = {}) {
-      return (
-        await objects().update(
-          endpointOf(resource),
-          { change: () => deepClone(object) },
-          { target: targetOf(object), context: context(subresource) },
-        )
-      ).object;
+      const endpoint = endpointOf(resource);
+      const change = { change: () => deepClone(object) };
+      const written = await registry().update(
+        endpoint,
+        change,
+        request(endpoint, targetOf(object), subresource),
+      );
+      return written.object;
     },
     async modify(resource, name, change, { subresource, unvalidated = false } = {}) {
       const endpoint = endpointOf(resource);
-      const target = {
-        name: name.name,
-        namespace: endpoint.resource.namespaced ? (name.namespace ?? '') : '',
-      };
       let unchanged: KubeObject | undefined;
+      const changed = (current: KubeObject | undefined): KubeObject => {
+        const next = deepClone(current!);
+        if (change(next) === false) {
+          unchanged = current;
+          throw UNCHANGED;
+        }
+        // Tried again on the newest version instead.
+        delete next.metadata?.resourceVersion;
+        return next;
+      };
       try {
-        const written = await objects().update(
+        const written = await registry().update(
           endpoint,
-          {
-            ...(unvalidated ? { validate: false } : {}),
-            change: (current) => {
-              const next = deepClone(current!);
-              if (change(next) === false) {
-                unchanged = current;
-                throw UNCHANGED;
-              }
-              // Tried again on the newest version instead.
-              delete next.metadata?.resourceVersion;
-              return next;
-            },
-          },
-          { target, context: context(subresource) },
+          { change: changed, validate: unvalidated ? false : undefined },
+          request(endpoint, targetIn(endpoint, name), subresource),
         );
         return written.object;
       } catch (error) {
@@ -103,16 +100,14 @@ export function createInternalApi({
     },
     async delete(resource, name) {
       const endpoint = endpointOf(resource);
-      await objects().delete(
-        endpoint,
-        {},
-        {
-          target: { name: name.name, namespace: endpoint.resource.namespaced ? (name.namespace ?? '') : '' },
-          context: context(),
-        },
-      );
+      await registry().delete(endpoint, {}, request(endpoint, targetIn(endpoint, name)));
     },
   };
+  return internal;
+}
+
+function targetIn({ resource }: StoredEndpoint, { name, namespace = '' }: InternalName): Target {
+  return { name, namespace: resource.namespaced ? namespace : '' };
 }
 
 /** Follows a resource across refills of the cache: what changed meanwhile is worked out by comparing. */

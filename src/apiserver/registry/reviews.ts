@@ -1,6 +1,7 @@
 /** Resources that are never stored: reviews, bindings by body, component statuses. */
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
 import {
   reviewLocalSubjectAccess,
   reviewSelfSubjectAccess,
@@ -11,12 +12,13 @@ import type { Endpoint } from './endpoints.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { negotiateWithoutTable } from '../http/negotiation.ts';
-import { Objects } from './store.ts';
 import { respondEncoded, viewOptions } from './transform.ts';
 import { ownNew } from './field-manager.ts';
 import { managerOf, parseMutationOptions } from '../handlers/options.ts';
-import { admitBody, bindByBody } from '../handlers/subresources.ts';
-import { NOT_THIS_NAMESPACE, readObject } from '../handlers/write.ts';
+import { readObject } from '../handlers/body.ts';
+import { NOT_THIS_NAMESPACE } from '../handlers/call.ts';
+import { bindByBody } from './core/pods/binding.ts';
+import { admitBody } from './subresource-bodies.ts';
 import { componentStatuses } from './core/componentstatuses/component-statuses.ts';
 
 export interface Call {
@@ -44,8 +46,7 @@ export const VIRTUAL = {
   handle(endpoint: Endpoint, context: RequestContext, core: ServerCore): Promise<ApiResponse> {
     const call = { endpoint, context, core };
     const key = `${endpoint.gvr.group}/${endpoint.gvr.resource}`;
-    if (key === '/bindings')
-      return bindByBody(core.catalogue.required('', 'pods'), { context, core, objects: new Objects(core) });
+    if (key === '/bindings') return bindByBody(core.catalogue.required('', 'pods'), { context, core });
     if (key === '/componentstatuses') return componentStatuses(call);
     const review = REVIEWS[key];
     if (!review) throw statusErrors.pathNotFound();
@@ -68,7 +69,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
     nowMs: core.clock.now(),
   });
   await admitBody(
-    endpoint as never,
+    endpoint,
     { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } },
     { subresource: '', body: object, options },
   );
@@ -106,7 +107,7 @@ async function selfSubjectReview(review: KubeObject, { context, core }: Call): P
   return {
     kind: 'SelfSubjectReview',
     apiVersion: review.apiVersion ?? 'authentication.k8s.io/v1',
-    metadata: { creationTimestamp: new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z') },
+    metadata: { creationTimestamp: formatTime(core.clock.now()) },
     status: { userInfo: userInfo(context.user) },
   };
 }

@@ -14,6 +14,11 @@ export const namespaces = defineResource<Namespace>({
   plural: 'namespaces',
   written: { finalize: { without: ['status'] } },
   nameRule: 'dns-label',
+  isNamespace: true,
+  holdsDeletion: (namespace) => (namespace.spec?.finalizers?.length ?? 0) > 0,
+  markDeleting: (namespace) => {
+    (namespace.status ??= {}).phase = 'Terminating';
+  },
   applyDefaults: (namespace) => {
     labelWithName(namespace);
     namespace.spec ??= {};

@@ -2,8 +2,8 @@
 import { statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual } from '#machinery/json.ts';
 import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
-import type { AdmissionAttributes } from '../../admission/plugin.ts';
 import type { Endpoint } from '../../registry/endpoints.ts';
+import { WriteRequest } from '../../registry/write-request.ts';
 import type { RequestContext, ServerCore } from '../../context.ts';
 import { isTrue, queryValues, type RequestInfo } from '../../http/request-info.ts';
 
@@ -56,27 +56,21 @@ export async function admitConnect(
   const object = optionsOf(info, { kind, query: request.query });
   const before = deepClone(object);
   const gvk: GroupVersionKind = { group: '', version: 'v1', kind };
-  const attributes: AdmissionAttributes = {
-    operation: 'CONNECT',
-    gvr: endpoint.gvr,
-    gvk,
-    namespace,
-    name,
+  const write = new WriteRequest({
+    endpoint,
+    target: { namespace, name },
     subresource,
-    object,
-    oldObject: undefined,
     user,
-    dryRun: false,
-    options: {},
+    internal: core.internal,
     warn: (message) => void warnings.push(message),
     annotate,
     onAbort: (callback) => request.onAbort(callback),
-    internal: core.internal,
-  };
-  await core.admission.admit(attributes);
+  });
+  write.begin({ operation: 'CONNECT', nowMs: core.clock.now(), object, oldObject: undefined, gvk });
+  await core.admission.admit(write);
   if (!deepEqual(object, before))
     throw statusErrors.internal(
       `admission changed the ${kind} of ${info.resource}/${subresource}, which is not supported: it may only allow or deny it`,
     );
-  await core.admission.validate(attributes);
+  await core.admission.validate(write);
 }

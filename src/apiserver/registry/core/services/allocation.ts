@@ -12,15 +12,10 @@ import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts
 import type { KubeObject } from '#machinery/object.ts';
 import { Errors } from '#resources/field-path.ts';
 import { checkClusterIPs, isHeadless, needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
-import type { Endpoint } from '../../endpoints.ts';
+import type { StoreHooks, Transaction } from '../../hooks.ts';
 import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
 import { AddressRanges, PortRange } from './ranges.ts';
-
-export interface Allocation {
-  commit(): void;
-  release(): void;
-}
 
 export interface ServiceAllocationOptions {
   /** '10.96.0.0/12' */
@@ -39,7 +34,7 @@ type Taken = (() => void)[];
 
 const NONE = 'None';
 
-export class ServiceAllocation {
+export class ServiceAllocation implements StoreHooks {
   readonly addresses: AddressRanges;
   readonly ports: PortRange;
 
@@ -80,28 +75,23 @@ export class ServiceAllocation {
     }
   }
 
-  /** Also fills in what belongs together. Throws when what is asked for cannot be had. */
-  forCreate(
-    endpoint: Endpoint,
-    object: KubeObject,
-    { dryRun }: { readonly dryRun: boolean },
-  ): Allocation | undefined {
-    if (!isServices(endpoint)) return undefined;
+  /** Also fills in fields that belong together. Throws when what is asked for cannot be had. */
+  beginCreate(object: KubeObject, { dryRun }: { readonly dryRun: boolean }): Transaction {
     const service = object as Service;
     keepInStep((service.spec ??= {}), undefined);
     return this.#begin({ service, stored: undefined, dryRun });
   }
 
-  /** As forCreate; what the stored Service was given and the new one leaves out is kept. */
-  forUpdate(
-    endpoint: Endpoint,
-    {
-      next,
-      previous,
-      dryRun,
-    }: { readonly next: KubeObject; readonly previous: KubeObject; readonly dryRun: boolean },
-  ): Allocation | undefined {
-    if (!isServices(endpoint)) return undefined;
+  /** As beginCreate; keeps what the stored Service was given and the new one leaves out. */
+  beginUpdate({
+    next,
+    previous,
+    dryRun,
+  }: {
+    readonly next: KubeObject;
+    readonly previous: KubeObject;
+    readonly dryRun: boolean;
+  }): Transaction {
     const service = next as Service,
       spec = (service.spec ??= {}),
       stored = (previous as Service).spec ?? {};
@@ -110,14 +100,13 @@ export class ServiceAllocation {
     return this.#begin({ service, stored, dryRun });
   }
 
-  released(endpoint: Endpoint, object: KubeObject, { dryRun }: { readonly dryRun: boolean }): void {
-    if (!isServices(endpoint) || dryRun) return;
+  afterDelete(object: KubeObject): void {
     const { spec = {} } = object as Service;
     for (const ip of addressesOf(spec)) this.addresses.release(ip);
     for (const port of portsOf(spec)) this.ports.release(port);
   }
 
-  #begin(change: Change): Allocation {
+  #begin(change: Change): Transaction {
     const { service, stored = {}, dryRun } = change;
     const taken: Taken = [];
     const release = (): void => {
@@ -240,10 +229,6 @@ export class ServiceAllocation {
     taken.push(() => this.ports.release(number));
     return number;
   }
-}
-
-function isServices({ resource }: Endpoint): boolean {
-  return resource.plural === 'services' && resource.group === '';
 }
 
 function nameOf({ metadata }: Service): string {

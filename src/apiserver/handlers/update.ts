@@ -1,0 +1,58 @@
+/** UPDATE: a whole object in place of the stored one, or one of its subresources. */
+import type { KubeObject } from '#machinery/object.ts';
+import { decodeBody } from '../http/codecs.ts';
+import type { ApiResponse } from '../http/request.ts';
+import { respondWithObject, viewOptions } from '../registry/transform.ts';
+import type { StoredEndpoint } from '../registry/write-request.ts';
+import { defaultsOf, readBody, toStorage } from './body.ts';
+import { checkName, optionsObject, WHOLE, writeRequest, type Part, type WriteCall } from './call.ts';
+import { parseMutationOptions } from './options.ts';
+
+export async function update(
+  endpoint: StoredEndpoint,
+  call: WriteCall,
+  { subresource, prepare }: Part = WHOLE,
+): Promise<ApiResponse> {
+  const { context, core, target } = call;
+  const options = parseMutationOptions(context, 'UpdateOptions');
+  const view = viewOptions(context, core.clock.now(), endpoint);
+  const body = await readBody(context);
+  let first = true;
+  const read = (): KubeObject => {
+    const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
+    const object = decodeBody(
+      { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
+      { ...body, mode: options.fieldValidation, warn },
+    );
+    if (first) context.audit?.received(object, defaultsOf(endpoint));
+    first = false;
+    checkName(object.metadata, target, endpoint.resource.namespaced);
+    return toStorage(endpoint, object);
+  };
+  const written = await core.registry.update(
+    endpoint,
+    {
+      change: once(read(), read),
+      prepare,
+      mayCreate: subresource === '' && (endpoint.resource.behaviour.allowCreateOnUpdate ?? false),
+      mustHaveResourceVersion: true,
+      ignoresTimes: true,
+    },
+    writeRequest(endpoint, call, {
+      dryRun: options.dryRun,
+      subresource,
+      options: optionsObject('UpdateOptions', options),
+    }),
+  );
+  return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
+}
+
+/** The first answer is ready, later ones are made anew. */
+function once(ready: KubeObject, again: () => KubeObject): () => KubeObject {
+  let next: KubeObject | undefined = ready;
+  return () => {
+    const object = next ?? again();
+    next = undefined;
+    return object;
+  };
+}
