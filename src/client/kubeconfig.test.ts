@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { inClusterOptions, loadKubeconfig, mergeKubeconfigs, resolveContext } from './kubeconfig.ts';
+import { parseKubeconfigs } from '#machinery/config/kubeconfig.ts';
+import { inClusterOptions, loadKubeconfig, resolveContext } from './kubeconfig.ts';
 
 const FIRST = `
 apiVersion: v1
@@ -35,7 +36,7 @@ users:
 `;
 
 describe('kubeconfig', () => {
-  const config = mergeKubeconfigs([
+  const config = parseKubeconfigs([
     { file: '/etc/one/config', text: FIRST },
     { file: '/etc/two/config', text: SECOND },
   ]);
@@ -78,7 +79,7 @@ describe('kubeconfig', () => {
       () => loadKubeconfig({ path: '/does/not/exist' }),
       /Cannot read kubeconfig \/does\/not\/exist/,
     );
-    assert.throws(() => mergeKubeconfigs([{ file: 'x', text: '{' }]), /is not valid YAML/);
+    assert.throws(() => parseKubeconfigs([{ file: 'x', text: '{' }]), /is not valid YAML/);
   });
 
   it('finds the cluster of a pod', () => {

@@ -1,58 +1,19 @@
 /**
- * Reads kubeconfig files and opens the transport that one of their contexts describes, with kubectl's rules: several files merge (the
- * first to say something wins), relative paths are relative to their file. What is not supported is refused by name.
+ * Finds kubeconfig files where kubectl looks for them and opens the transport that one of their contexts describes. What is not supported is
+ * refused by name. Reading the files: machinery/config/kubeconfig.ts.
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
-import { yaml } from '#machinery/yaml-package.ts';
+import { delimiter, join, resolve } from 'node:path';
+import {
+  parseKubeconfigs,
+  type Kubeconfig,
+  type KubeconfigCluster,
+  type KubeconfigUser,
+  type Located,
+} from '#machinery/config/kubeconfig.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from './https.ts';
-
-/** A value, and the folder its relative paths start from. */
-interface Located<T> {
-  readonly value: T;
-  readonly folder: string;
-}
-
-interface Cluster {
-  readonly server?: string;
-  readonly 'certificate-authority'?: string;
-  readonly 'certificate-authority-data'?: string;
-  readonly 'insecure-skip-tls-verify'?: boolean;
-  readonly 'tls-server-name'?: string;
-  readonly 'proxy-url'?: string;
-}
-
-interface User {
-  readonly 'client-certificate'?: string;
-  readonly 'client-certificate-data'?: string;
-  readonly 'client-key'?: string;
-  readonly 'client-key-data'?: string;
-  readonly token?: string;
-  readonly tokenFile?: string;
-  readonly username?: string;
-  readonly password?: string;
-  readonly as?: string;
-  readonly 'as-uid'?: string;
-  readonly 'as-groups'?: readonly string[];
-  readonly 'as-user-extra'?: Readonly<Record<string, readonly string[]>>;
-  readonly exec?: { readonly command?: string };
-  readonly 'auth-provider'?: { readonly name?: string };
-}
-
-interface Context {
-  readonly cluster?: string;
-  readonly user?: string;
-  readonly namespace?: string;
-}
-
-export interface Kubeconfig {
-  readonly currentContext: string;
-  readonly contexts: ReadonlyMap<string, Context>;
-  readonly clusters: ReadonlyMap<string, Located<Cluster>>;
-  readonly users: ReadonlyMap<string, Located<User>>;
-}
 
 /** The files kubectl would read: `path`, else those of $KUBECONFIG, else ~/.kube/config. Files that are absent are passed over, unless it is `path`. */
 export function loadKubeconfig({
@@ -75,54 +36,7 @@ export function loadKubeconfig({
     }
   });
   if (texts.length === 0) throw new Error(`No kubeconfig found: ${paths.join(', ')}`);
-  return mergeKubeconfigs(texts);
-}
-
-export function mergeKubeconfigs(
-  texts: readonly { readonly file: string; readonly text: string }[],
-): Kubeconfig {
-  let currentContext = '';
-  const contexts = new Map<string, Context>();
-  const clusters = new Map<string, Located<Cluster>>();
-  const users = new Map<string, Located<User>>();
-  for (const { file, text } of texts) {
-    const document = parseDocument(file, text);
-    const folder = dirname(resolve(file));
-    currentContext ||= typeof document['current-context'] === 'string' ? document['current-context'] : '';
-    addMissing(contexts, entries<Context>(document['contexts'], 'context'));
-    addMissing(
-      clusters,
-      entries<Cluster>(document['clusters'], 'cluster').map(([name, value]) => [name, { value, folder }]),
-    );
-    addMissing(
-      users,
-      entries<User>(document['users'], 'user').map(([name, value]) => [name, { value, folder }]),
-    );
-  }
-  return { currentContext, contexts, clusters, users };
-}
-
-function parseDocument(file: string, text: string): Record<string, unknown> {
-  let document: unknown;
-  try {
-    document = yaml().parse(text) ?? {};
-  } catch (error) {
-    throw new Error(`Kubeconfig ${file} is not valid YAML: ${(error as Error).message}`, { cause: error });
-  }
-  if (typeof document !== 'object' || document === null || Array.isArray(document))
-    throw new Error(`Kubeconfig ${file} is not an object`);
-  return document as Record<string, unknown>;
-}
-
-function entries<T>(list: unknown, field: string): [string, T][] {
-  if (!Array.isArray(list)) return [];
-  return (list as Record<string, unknown>[]).flatMap((entry) =>
-    typeof entry?.['name'] === 'string' ? [[entry['name'], (entry[field] ?? {}) as T]] : [],
-  );
-}
-
-function addMissing<T>(map: Map<string, T>, found: readonly (readonly [string, T])[]): void {
-  for (const [name, value] of found) if (!map.has(name)) map.set(name, value);
+  return parseKubeconfigs(texts);
 }
 
 export interface ResolvedContext {
@@ -156,7 +70,7 @@ export function resolveContext(
   };
 }
 
-function clusterOptions(name: string, { value: cluster, folder }: Located<Cluster>): HttpsOptions {
+function clusterOptions(name: string, { value: cluster, folder }: Located<KubeconfigCluster>): HttpsOptions {
   if (!cluster.server) throw new Error(`Cluster "${name}" of the kubeconfig has no server`);
   if (cluster['proxy-url'])
     throw new Error(`Cluster "${name}" of the kubeconfig: proxy-url is not supported`);
@@ -170,7 +84,10 @@ function clusterOptions(name: string, { value: cluster, folder }: Located<Cluste
   };
 }
 
-function userOptions(name: string, { value: user, folder }: Located<User>): Omit<HttpsOptions, 'server'> {
+function userOptions(
+  name: string,
+  { value: user, folder }: Located<KubeconfigUser>,
+): Omit<HttpsOptions, 'server'> {
   if (user.exec)
     throw new Error(
       `User "${name}" of the kubeconfig: exec plugin "${user.exec.command ?? ''}" is not supported`,
@@ -193,7 +110,7 @@ function userOptions(name: string, { value: user, folder }: Located<User>): Omit
   };
 }
 
-function impersonationHeaders(user: User): Record<string, string | readonly string[]> {
+function impersonationHeaders(user: KubeconfigUser): Record<string, string | readonly string[]> {
   const extra = Object.entries(user['as-user-extra'] ?? {}).map(
     ([key, values]) => [`impersonate-extra-${encodeURIComponent(key).toLowerCase()}`, values] as const,
   );

@@ -5,8 +5,18 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { errorMessage } from '#stdx/log.ts';
-import { isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { parseYaml } from '#machinery/yaml.ts';
+import { configKind, decodeConfig, decodeStrictly, parseConfig } from '#machinery/config/read.ts';
+import {
+  flag,
+  integer,
+  integer64,
+  listOf,
+  mapOf,
+  objectSchema,
+  opaque,
+  struct,
+  text,
+} from '#machinery/config/schema.ts';
 import type { ScopedResourceSelectorRequirement, Toleration } from '#api/types.ts';
 import type { AdmissionPluginConfiguration } from './list.ts';
 import type { EventLimit, EventLimitType } from './plugins/event-rate-limit.ts';
@@ -18,35 +28,92 @@ export class AdmissionConfigurationError extends Error {
   override readonly name = 'AdmissionConfigurationError';
 }
 
+/** Where a value stands: a file, and a path in it ('' for the whole). */
+class Place {
+  readonly file: string;
+  readonly #at: string;
+
+  constructor(file: string, at = '') {
+    this.file = file;
+    this.#at = at;
+  }
+
+  child(field: string): Place {
+    return new Place(this.file, this.#at === '' ? field : `${this.#at}.${field}`);
+  }
+
+  /** Throws: '<file>: <path> <why>'. */
+  refuse(why: string, cause?: unknown): never {
+    const at = this.#at === '' ? '' : `${this.#at} `;
+    throw new AdmissionConfigurationError(`admission configuration ${this.file}: ${at}${why}`, { cause });
+  }
+
+  /** What the reader of configuration files refuses, told with this place. */
+  read<T>(reader: () => T): T {
+    try {
+      return reader();
+    } catch (error) {
+      const at = this.#at === '' ? '' : `${this.#at}: `;
+      throw new AdmissionConfigurationError(
+        `admission configuration ${this.file}: ${at}${errorMessage(error)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  choice<T extends string>(value: string, choices: readonly T[]): T {
+    return (
+      choices.find((one) => one === value) ??
+      this.refuse(`is ${JSON.stringify(value)}; it should be one of ${choices.join(', ')}`)
+    );
+  }
+}
+
+/** One plugin's section, not decoded yet. */
+interface Section {
+  readonly value: unknown;
+  readonly place: Place;
+}
+
+const PLUGINS = {
+  plugins: listOf(struct('AdmissionPluginConfiguration', { name: text, path: text, configuration: opaque })),
+};
+const ADMISSION = [
+  configKind(
+    { group: 'apiserver.config.k8s.io', versions: ['v1', 'v1alpha1'], kind: 'AdmissionConfiguration' },
+    PLUGINS,
+  ),
+  configKind({ group: 'apiserver.k8s.io', versions: ['v1alpha1'], kind: 'AdmissionConfiguration' }, PLUGINS),
+];
+
+interface WirePlugin {
+  readonly name?: string;
+  readonly path?: string;
+  readonly configuration?: unknown;
+}
+
 /** Reads the file and those it names. Throws an AdmissionConfigurationError of one sentence. */
 export function readAdmissionConfiguration(file: string): AdmissionPluginConfiguration {
-  const root = new Section(readYaml(file), file);
-  root.kind(
-    ['apiserver.config.k8s.io/v1', 'apiserver.config.k8s.io/v1alpha1', 'apiserver.k8s.io/v1alpha1'],
-    'AdmissionConfiguration',
+  const root = readFile(file);
+  const { plugins = [] } = root.place.read(() =>
+    decodeConfig<{ readonly plugins?: readonly WirePlugin[] }>(root.value, ADMISSION, root.problems),
   );
-  root.only('plugins');
   const configuration: Writable<AdmissionPluginConfiguration> = {};
   const seen = new Set<string>();
-  for (const plugin of root.list('plugins')) {
-    plugin.only('name', 'path', 'configuration');
-    const name = plugin.text('name') ?? plugin.refuse('name', 'is required');
-    if (seen.has(name)) plugin.refuse('name', `is ${JSON.stringify(name)} a second time`);
+  plugins.forEach((plugin, index) => {
+    const place = root.place.child(`plugins[${index}]`);
+    const name = plugin.name || place.child('name').refuse('is required');
+    if (seen.has(name)) place.child('name').refuse(`is ${JSON.stringify(name)} a second time`);
     seen.add(name);
-    const read = Object.hasOwn(READERS, name)
-      ? READERS[name]!
-      : plugin.refuse(
-          'name',
-          `is ${JSON.stringify(name)}, which takes no configuration here: those that do are ${Object.keys(READERS).join(', ')}`,
-        );
-    Object.assign(configuration, read(sectionOf(plugin, file)));
-  }
+    Object.assign(configuration, readerOf(name, place)(sectionOf(plugin, place)));
+  });
   return configuration;
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
+type SectionReader = (section: Section) => AdmissionPluginConfiguration;
 
-const READERS: Readonly<Record<string, (section: Section) => AdmissionPluginConfiguration>> = {
+const READERS: Readonly<Record<string, SectionReader>> = {
   EventRateLimit: (section) => ({ eventRateLimit: eventLimits(section) }),
   ImagePolicyWebhook: imagePolicy,
   PodNodeSelector: podNodeSelector,
@@ -55,127 +122,42 @@ const READERS: Readonly<Record<string, (section: Section) => AdmissionPluginConf
   ResourceQuota: resourceQuota,
 };
 
-/** In place, or in a file whose path is taken from that of this one. */
-function sectionOf(plugin: Section, file: string): Section {
-  const path = plugin.text('path');
-  if (path !== undefined && plugin.has('configuration'))
-    plugin.refuse('path', 'and configuration are both given');
-  if (path !== undefined && path !== '') {
-    const there = resolve(dirname(file), path);
-    return new Section(readYaml(there), there);
-  }
-  return plugin.section('configuration') ?? plugin.refuse('configuration', 'is required, or path');
+function readerOf(name: string, place: Place): SectionReader {
+  const found = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
+  return (
+    found ??
+    place
+      .child('name')
+      .refuse(
+        `is ${JSON.stringify(name)}, which takes no configuration here: those that do are ${Object.keys(READERS).join(', ')}`,
+      )
+  );
 }
 
-function readYaml(file: string): unknown {
-  let text: string;
+/** In place, or in a file whose path is taken from that of this one. */
+function sectionOf({ path, configuration }: WirePlugin, place: Place): Section {
+  if (path && configuration !== undefined) place.child('path').refuse('and configuration are both given');
+  if (path) {
+    const { value, problems, place: there } = readFile(resolve(dirname(place.file), path));
+    if (problems.length > 0) there.refuse(`strict decoding error: ${problems.join(', ')}`);
+    return { value, place: there };
+  }
+  const at = place.child('configuration');
+  return { value: configuration ?? at.refuse('is required, or path'), place: at };
+}
+
+function readFile(file: string): Section & { readonly problems: readonly string[] } {
+  const place = new Place(file);
+  let content: string;
   try {
-    text = readFileSync(file, 'utf8');
+    content = readFileSync(file, 'utf8');
   } catch (error) {
     throw new AdmissionConfigurationError(
       `admission configuration ${file} cannot be read: ${errorMessage(error)}`,
       { cause: error },
     );
   }
-  try {
-    const { value, problems } = parseYaml(text);
-    if (problems.length > 0) throw new Error(problems.join(', '));
-    return value;
-  } catch (error) {
-    throw new AdmissionConfigurationError(
-      `admission configuration ${file} is not valid YAML: ${errorMessage(error)}`,
-      { cause: error },
-    );
-  }
-}
-
-/** An object of the file, with its place for messages. */
-class Section {
-  readonly file: string;
-  readonly #at: string;
-  readonly #fields: JsonObject;
-
-  constructor(value: unknown, file: string, at = '') {
-    this.file = file;
-    this.#at = at;
-    if (!isJsonObject(value))
-      throw new AdmissionConfigurationError(`admission configuration ${file}: ${at || 'it'} is no object`);
-    this.#fields = value;
-  }
-
-  refuse(field: string, why: string): never {
-    throw new AdmissionConfigurationError(
-      `admission configuration ${this.file}: ${this.#path(field)} ${why}`,
-    );
-  }
-
-  #path(field: string): string {
-    return this.#at === '' ? field : `${this.#at}.${field}`;
-  }
-
-  has(field: string): boolean {
-    return this.#fields[field] !== undefined && this.#fields[field] !== null;
-  }
-
-  names(): string[] {
-    return Object.keys(this.#fields);
-  }
-
-  kind(apiVersions: readonly string[], kind: string): void {
-    if (this.#fields['kind'] !== kind)
-      this.refuse('kind', `is ${JSON.stringify(this.#fields['kind'])}; it should be ${kind}`);
-    if (!apiVersions.includes(this.#fields['apiVersion'] as string))
-      this.refuse(
-        'apiVersion',
-        `is ${JSON.stringify(this.#fields['apiVersion'])}; it should be ${apiVersions[0]}`,
-      );
-  }
-
-  only(...fields: readonly string[]): void {
-    const unknown = Object.keys(this.#fields).find(
-      (field) => !fields.includes(field) && field !== 'apiVersion' && field !== 'kind',
-    );
-    if (unknown !== undefined) this.refuse(unknown, `is unknown; it should be one of ${fields.join(', ')}`);
-  }
-
-  text(field: string): string | undefined {
-    return this.#typed(field, 'string') as string | undefined;
-  }
-  number(field: string): number | undefined {
-    return this.#typed(field, 'number') as number | undefined;
-  }
-  flag(field: string): boolean | undefined {
-    return this.#typed(field, 'boolean') as boolean | undefined;
-  }
-
-  #typed(field: string, type: 'string' | 'number' | 'boolean'): unknown {
-    if (!this.has(field)) return undefined;
-    return typeof this.#fields[field] === type ? this.#fields[field] : this.refuse(field, `is no ${type}`);
-  }
-
-  section(field: string): Section | undefined {
-    return this.has(field) ? new Section(this.#fields[field], this.file, this.#path(field)) : undefined;
-  }
-
-  list(field: string): Section[] {
-    return this.#list(field).map((value, i) => new Section(value, this.file, `${this.#path(field)}[${i}]`));
-  }
-
-  texts(field: string): string[] {
-    return this.#list(field).map((value, i) =>
-      typeof value === 'string' ? value : this.refuse(`${field}[${i}]`, 'is no text'),
-    );
-  }
-
-  #list(field: string): unknown[] {
-    const value = this.#fields[field] ?? [];
-    return Array.isArray(value) ? value : this.refuse(field, 'is no list');
-  }
-
-  raw(): JsonObject {
-    const { apiVersion: _, kind: __, ...rest } = this.#fields;
-    return rest;
-  }
+  return { place, ...place.read(() => parseConfig(content)) };
 }
 
 // -------------------------------------------------------------------------------------------------------------- sections
@@ -183,66 +165,68 @@ class Section {
 const LEVELS = ['privileged', 'baseline', 'restricted'] as const;
 const MODES = ['enforce', 'audit', 'warn'] as const;
 
-function podSecurity(section: Section): PodSecurityOptions {
-  section.kind(
-    [
-      'pod-security.admission.config.k8s.io/v1',
-      'pod-security.admission.config.k8s.io/v1beta1',
-      'pod-security.admission.config.k8s.io/v1alpha1',
-    ],
-    'PodSecurityConfiguration',
+const POD_SECURITY = configKind(
+  {
+    group: 'pod-security.admission.config.k8s.io',
+    versions: ['v1', 'v1beta1', 'v1alpha1'],
+    kind: 'PodSecurityConfiguration',
+  },
+  {
+    defaults: struct(
+      'PodSecurityDefaults',
+      Object.fromEntries(MODES.flatMap((mode) => [mode, `${mode}-version`]).map((name) => [name, text])),
+    ),
+    exemptions: struct('PodSecurityExemptions', {
+      usernames: listOf(text),
+      runtimeClasses: listOf(text),
+      namespaces: listOf(text),
+    }),
+  },
+);
+
+interface WirePodSecurity {
+  readonly defaults?: Readonly<Record<string, string>>;
+  readonly exemptions?: PodSecurityOptions['exemptions'];
+}
+
+function podSecurity({ value, place }: Section): PodSecurityOptions {
+  const { defaults: given = {}, exemptions = {} } = place.read(() =>
+    decodeConfig<WirePodSecurity>(value, [POD_SECURITY]),
   );
-  section.only('defaults', 'exemptions');
-  const given = section.section('defaults'),
-    exempt = section.section('exemptions');
-  given?.only(...MODES, ...MODES.map((mode) => `${mode}-version`));
-  exempt?.only('usernames', 'runtimeClasses', 'namespaces');
+  const at = place.child('defaults');
   const defaults = Object.fromEntries(
     MODES.map((mode): [string, LevelVersion] => {
-      const level = given?.text(mode) || 'privileged',
-        version = given?.text(`${mode}-version`) || 'latest';
-      const known =
-        LEVELS.find((one) => one === level) ??
-        given!.refuse(mode, `is ${JSON.stringify(level)}; it should be one of ${LEVELS.join(', ')}`);
+      const level = at.child(mode).choice(given[mode] || 'privileged', LEVELS);
+      const version = given[`${mode}-version`] || 'latest';
       if (version !== 'latest' && !/^v1\.\d{1,4}$/.test(version))
-        given!.refuse(`${mode}-version`, `is ${JSON.stringify(version)}; it should be latest or v1.x`);
-      return [mode, { level: known, version }];
+        at.child(`${mode}-version`).refuse(`is ${JSON.stringify(version)}; it should be latest or v1.x`);
+      return [mode, { level, version }];
     }),
   );
-  return {
-    defaults,
-    exemptions: exempt
-      ? {
-          usernames: exempt.texts('usernames'),
-          runtimeClasses: exempt.texts('runtimeClasses'),
-          namespaces: exempt.texts('namespaces'),
-        }
-      : {},
-  };
+  return { defaults, exemptions };
 }
 
 const LIMIT_TYPES: readonly EventLimitType[] = ['Server', 'Namespace', 'User', 'SourceAndObject'];
 
-function eventLimits(section: Section): EventLimit[] {
-  section.kind(['eventratelimit.admission.k8s.io/v1alpha1'], 'Configuration');
-  section.only('limits');
-  const limits = section.list('limits');
-  if (limits.length === 0) section.refuse('limits', 'must not be empty');
-  return limits.map((limit) => {
-    limit.only('type', 'qps', 'burst', 'cacheSize');
-    const positive = (field: string): number => {
-      const value = limit.number(field) ?? 0;
-      return value > 0 ? value : limit.refuse(field, `is ${value}; it must be positive`);
-    };
-    const type = limit.text('type') ?? '';
-    const cacheSize = limit.number('cacheSize') ?? 0;
-    if (cacheSize < 0) limit.refuse('cacheSize', `is ${cacheSize}; it must not be negative`);
+const EVENT_RATE_LIMIT = configKind(
+  { group: 'eventratelimit.admission.k8s.io', versions: ['v1alpha1'], kind: 'Configuration' },
+  { limits: listOf(struct('Limit', { type: text, qps: integer, burst: integer, cacheSize: integer })) },
+);
+
+function eventLimits({ value, place }: Section): EventLimit[] {
+  const { limits = [] } = place.read(() =>
+    decodeConfig<{ readonly limits?: readonly Partial<EventLimit>[] }>(value, [EVENT_RATE_LIMIT]),
+  );
+  if (limits.length === 0) place.child('limits').refuse('must not be empty');
+  return limits.map(({ type = '', qps = 0, burst = 0, cacheSize = 0 }, index) => {
+    const at = place.child(`limits[${index}]`);
+    if (qps <= 0) at.child('qps').refuse(`is ${qps}; it must be positive`);
+    if (burst <= 0) at.child('burst').refuse(`is ${burst}; it must be positive`);
+    if (cacheSize < 0) at.child('cacheSize').refuse(`is ${cacheSize}; it must not be negative`);
     return {
-      type:
-        LIMIT_TYPES.find((one) => one === type) ??
-        limit.refuse('type', `is ${JSON.stringify(type)}; it should be one of ${LIMIT_TYPES.join(', ')}`),
-      qps: positive('qps'),
-      burst: positive('burst'),
+      type: at.child('type').choice(type, LIMIT_TYPES),
+      qps,
+      burst,
       ...(cacheSize > 0 ? { cacheSize } : {}),
     };
   });
@@ -250,108 +234,162 @@ function eventLimits(section: Section): EventLimit[] {
 
 const MINUTE_MS = 60_000;
 
-function imagePolicy(outer: Section): AdmissionPluginConfiguration {
-  outer.only('imagePolicy');
-  const section = outer.section('imagePolicy') ?? outer.refuse('imagePolicy', 'is required');
-  section.only('kubeConfigFile', 'allowTTL', 'denyTTL', 'retryBackoff', 'defaultAllow');
-  const file = section.text('kubeConfigFile') || section.refuse('kubeConfigFile', 'is required');
+const IMAGE_POLICY = objectSchema('ImagePolicyWebhookConfiguration', {
+  imagePolicy: struct('ImagePolicyWebhook', {
+    kubeConfigFile: text,
+    allowTTL: integer64,
+    denyTTL: integer64,
+    retryBackoff: integer64,
+    defaultAllow: flag,
+  }),
+});
+
+interface WireImagePolicy {
+  readonly kubeConfigFile?: string;
+  readonly allowTTL?: number;
+  readonly denyTTL?: number;
+  readonly retryBackoff?: number;
+  readonly defaultAllow?: boolean;
+}
+
+function imagePolicy({ value, place }: Section): AdmissionPluginConfiguration {
+  const decoded = place.read(() =>
+    decodeStrictly<{ readonly imagePolicy?: WireImagePolicy }>(value, IMAGE_POLICY),
+  );
+  const at = place.child('imagePolicy');
+  const wire = decoded.imagePolicy ?? at.refuse('is required');
+  const file = wire.kubeConfigFile || at.child('kubeConfigFile').refuse('is required');
   /** Seconds or milliseconds; negative: nothing is remembered. */
-  const duration = (
-    field: string,
+  const durationMs = (
+    field: 'allowTTL' | 'denyTTL' | 'retryBackoff',
     unitMs: number,
     { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
   ): number | undefined => {
-    const value = section.number(field) ?? 0;
-    if (value === 0) return undefined;
-    if (value < 0) return 0;
-    const ms = value * unitMs;
+    const given = wire[field] ?? 0;
+    if (given === 0) return undefined;
+    if (given < 0) return 0;
+    const ms = given * unitMs;
     return ms >= minMs && ms <= maxMs
       ? ms
-      : section.refuse(field, `is ${value}; it should be between ${minMs / unitMs} and ${maxMs / unitMs}`);
+      : at.child(field).refuse(`is ${given}; it should be between ${minMs / unitMs} and ${maxMs / unitMs}`);
   };
   return {
     imagePolicy: {
-      kubeConfigFile: resolve(dirname(section.file), file),
-      defaultAllow: section.flag('defaultAllow') ?? false,
-      allowTtlMs: duration('allowTTL', 1000, { minMs: 1000, maxMs: 30 * MINUTE_MS }),
-      denyTtlMs: duration('denyTTL', 1000, { minMs: 1000, maxMs: 30 * MINUTE_MS }),
-      retryBackoffMs: duration('retryBackoff', 1, { minMs: 1, maxMs: 5 * MINUTE_MS }),
+      kubeConfigFile: resolve(dirname(place.file), file),
+      defaultAllow: wire.defaultAllow ?? false,
+      allowTtlMs: durationMs('allowTTL', 1000, { minMs: 1000, maxMs: 30 * MINUTE_MS }),
+      denyTtlMs: durationMs('denyTTL', 1000, { minMs: 1000, maxMs: 30 * MINUTE_MS }),
+      retryBackoffMs: durationMs('retryBackoff', 1, { minMs: 1, maxMs: 5 * MINUTE_MS }),
     },
   };
 }
 
-function podNodeSelector(outer: Section): AdmissionPluginConfiguration {
-  outer.only('podNodeSelectorPluginConfig');
-  const section =
-    outer.section('podNodeSelectorPluginConfig') ??
-    outer.refuse('podNodeSelectorPluginConfig', 'is required');
+const POD_NODE_SELECTOR = objectSchema('PodNodeSelectorConfiguration', {
+  podNodeSelectorPluginConfig: mapOf(text),
+});
+
+function podNodeSelector({ value, place }: Section): AdmissionPluginConfiguration {
+  const decoded = place.read(() =>
+    decodeStrictly<{ readonly podNodeSelectorPluginConfig?: Readonly<Record<string, string>> }>(
+      value,
+      POD_NODE_SELECTOR,
+    ),
+  );
+  const at = place.child('podNodeSelectorPluginConfig');
+  const selectors = Object.entries(decoded.podNodeSelectorPluginConfig ?? at.refuse('is required'));
   return {
     podNodeSelector: Object.fromEntries(
-      section.names().map((name) => {
-        const text = section.text(name) ?? '';
-        return [
-          name,
-          parseSelector(text) ??
-            section.refuse(
-              name,
-              `is ${JSON.stringify(text)}; it should be a node selector such as disk=ssd,zone=a`,
-            ),
-        ];
-      }),
+      selectors.map(([name, selector]) => [
+        name,
+        parseSelector(selector) ??
+          at
+            .child(name)
+            .refuse(`is ${JSON.stringify(selector)}; it should be a node selector such as disk=ssd,zone=a`),
+      ]),
     ),
   };
 }
 
-function podTolerationRestriction(section: Section): AdmissionPluginConfiguration {
-  section.kind(['podtolerationrestriction.admission.k8s.io/v1alpha1'], 'Configuration');
-  section.only('default', 'whitelist');
-  const tolerations = (field: string): Toleration[] =>
-    section.list(field).map((one) => {
-      one.only('key', 'operator', 'value', 'effect', 'tolerationSeconds');
-      for (const name of ['key', 'operator', 'value', 'effect']) one.text(name);
-      one.number('tolerationSeconds');
-      return one.raw() as Toleration;
-    });
-  return {
-    podTolerationRestriction: { default: tolerations('default'), whitelist: tolerations('whitelist') },
-  };
+const TOLERATIONS = listOf(
+  struct('Toleration', {
+    key: text,
+    operator: text,
+    value: text,
+    effect: text,
+    tolerationSeconds: integer64,
+  }),
+);
+
+const POD_TOLERATION_RESTRICTION = configKind(
+  { group: 'podtolerationrestriction.admission.k8s.io', versions: ['v1alpha1'], kind: 'Configuration' },
+  { default: TOLERATIONS, whitelist: TOLERATIONS },
+);
+
+interface WireTolerations {
+  readonly default?: readonly Toleration[];
+  readonly whitelist?: readonly Toleration[];
+}
+
+function podTolerationRestriction({ value, place }: Section): AdmissionPluginConfiguration {
+  const { default: defaults = [], whitelist = [] } = place.read(() =>
+    decodeConfig<WireTolerations>(value, [POD_TOLERATION_RESTRICTION]),
+  );
+  return { podTolerationRestriction: { default: defaults, whitelist } };
 }
 
 const SCOPE_OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 
-function resourceQuota(section: Section): AdmissionPluginConfiguration {
-  section.kind(
-    [
-      'apiserver.config.k8s.io/v1',
-      'resourcequota.admission.k8s.io/v1',
-      'resourcequota.admission.k8s.io/v1beta1',
-      'resourcequota.admission.k8s.io/v1alpha1',
-    ],
-    section.raw()['kind'] === 'Configuration' ? 'Configuration' : 'ResourceQuotaConfiguration',
+const RESOURCE_QUOTA_FIELDS = {
+  limitedResources: listOf(
+    struct('LimitedResource', {
+      apiGroup: text,
+      resource: text,
+      matchContains: listOf(text),
+      matchScopes: listOf(
+        struct('ScopedResourceSelectorRequirement', {
+          scopeName: text,
+          operator: text,
+          values: listOf(text),
+        }),
+      ),
+    }),
+  ),
+};
+
+const RESOURCE_QUOTA = [
+  ['apiserver.config.k8s.io', 'ResourceQuotaConfiguration', ['v1']] as const,
+  ['resourcequota.admission.k8s.io', 'Configuration', ['v1', 'v1beta1', 'v1alpha1']] as const,
+  ['resourcequota.admission.k8s.io', 'ResourceQuotaConfiguration', ['v1', 'v1beta1', 'v1alpha1']] as const,
+].map(([group, kind, versions]) =>
+  configKind({ group, kind, versions: [...versions] }, RESOURCE_QUOTA_FIELDS),
+);
+
+function resourceQuota({ value, place }: Section): AdmissionPluginConfiguration {
+  const { limitedResources = [] } = place.read(() =>
+    decodeConfig<{ readonly limitedResources?: readonly Partial<LimitedResource>[] }>(value, RESOURCE_QUOTA),
   );
-  section.only('limitedResources');
-  const limitedResources = section.list('limitedResources').map((limited): LimitedResource => {
-    limited.only('apiGroup', 'resource', 'matchContains', 'matchScopes');
-    const apiGroup = limited.text('apiGroup');
-    return {
-      ...(apiGroup ? { apiGroup } : {}),
-      resource: limited.text('resource') || limited.refuse('resource', 'is required'),
-      matchContains: limited.texts('matchContains'),
-      matchScopes: limited.list('matchScopes').map((scope): ScopedResourceSelectorRequirement => {
-        scope.only('scopeName', 'operator', 'values');
-        const operator = scope.text('operator') ?? '';
-        if (!SCOPE_OPERATORS.includes(operator))
-          scope.refuse(
-            'operator',
-            `is ${JSON.stringify(operator)}; it should be one of ${SCOPE_OPERATORS.join(', ')}`,
-          );
-        return {
-          scopeName: scope.text('scopeName') || scope.refuse('scopeName', 'is required'),
-          operator,
-          ...(scope.has('values') ? { values: scope.texts('values') } : {}),
-        };
-      }),
-    };
-  });
-  return { resourceQuota: { limitedResources } };
+  return {
+    resourceQuota: {
+      limitedResources: limitedResources.map((limited, index) =>
+        limitedResource(limited, place.child(`limitedResources[${index}]`)),
+      ),
+    },
+  };
+}
+
+function limitedResource(
+  { apiGroup, resource, matchContains = [], matchScopes = [] }: Partial<LimitedResource>,
+  place: Place,
+): LimitedResource {
+  return {
+    ...(apiGroup ? { apiGroup } : {}),
+    resource: resource || place.child('resource').refuse('is required'),
+    matchContains,
+    matchScopes: matchScopes.map((scope, index): ScopedResourceSelectorRequirement => {
+      const at = place.child(`matchScopes[${index}]`);
+      at.child('operator').choice(scope.operator ?? '', SCOPE_OPERATORS);
+      if (!scope.scopeName) at.child('scopeName').refuse('is required');
+      return scope;
+    }),
+  };
 }

@@ -1,11 +1,11 @@
 /** Audit policies (audit.k8s.io/v1 Policy): reading a file, and which level and stages a request has. The first rule that fits decides. */
 import { readFileSync } from 'node:fs';
 import { errorMessage } from '#stdx/log.ts';
-import { fieldErrorBody, fieldErrors, isStatusError, type FieldError } from '#machinery/errors.ts';
-import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { configKind, readConfig } from '#machinery/config/read.ts';
+import { flag, listOf, opaque, struct, text } from '#machinery/config/schema.ts';
+import { fieldErrorBody, fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import { parseYaml } from '#machinery/yaml.ts';
 import type { RequestInfo } from '../http/request-info.ts';
 
 export const LEVELS = ['None', 'Metadata', 'Request', 'RequestResponse'] as const;
@@ -99,195 +99,148 @@ function fitsResource(
 
 /** Throws an Error of one sentence that names file and fields. */
 export function readAuditPolicy(file: string): AuditPolicy {
-  let text: string;
+  let content: string;
   try {
-    text = readFileSync(file, 'utf8');
+    content = readFileSync(file, 'utf8');
   } catch (error) {
     throw new Error(`Cannot read audit policy file ${file}: ${errorMessage(error)}`, { cause: error });
   }
-  return parseAuditPolicy(text, file);
+  return parseAuditPolicy(content, file);
 }
 
-export function parseAuditPolicy(text: string, file: string): AuditPolicy {
-  const refuse = (why: string): Error => new Error(`audit policy file ${file}: ${why}`);
-  let value: unknown;
+const STAGES_FIELD = listOf(text);
+
+const POLICY = configKind(
+  { group: 'audit.k8s.io', versions: ['v1'], kind: 'Policy' },
+  {
+    metadata: opaque,
+    rules: listOf(
+      struct('PolicyRule', {
+        level: text,
+        users: listOf(text),
+        userGroups: listOf(text),
+        verbs: listOf(text),
+        resources: listOf(
+          struct('GroupResources', { group: text, resources: listOf(text), resourceNames: listOf(text) }),
+        ),
+        namespaces: listOf(text),
+        nonResourceURLs: listOf(text),
+        omitStages: STAGES_FIELD,
+        omitManagedFields: flag,
+      }),
+    ),
+    omitStages: STAGES_FIELD,
+    omitManagedFields: flag,
+  },
+);
+
+/** As it stands in the file. */
+interface WireRule {
+  readonly level?: string;
+  readonly users?: readonly string[];
+  readonly userGroups?: readonly string[];
+  readonly verbs?: readonly string[];
+  readonly resources?: readonly Partial<GroupResources>[];
+  readonly namespaces?: readonly string[];
+  readonly nonResourceURLs?: readonly string[];
+  readonly omitStages?: readonly string[];
+  readonly omitManagedFields?: boolean;
+}
+interface WirePolicy {
+  readonly rules?: readonly WireRule[];
+  readonly omitStages?: readonly string[];
+  readonly omitManagedFields?: boolean;
+}
+
+export function parseAuditPolicy(content: string, file: string): AuditPolicy {
+  const refuse = (why: string, cause?: unknown): Error =>
+    new Error(`audit policy file ${file}: ${why}`, { cause });
+  let wire: WirePolicy;
   try {
-    const parsed = parseYaml(text);
-    if (parsed.problems.length > 0) throw refuse(parsed.problems.join(', '));
-    ({ value } = parsed);
+    wire = readConfig<WirePolicy>(content, [POLICY]);
   } catch (error) {
-    throw isStatusError(error) ? refuse(error.message) : error;
+    throw refuse(errorMessage(error), error);
   }
-  if (!isJsonObject(value)) throw refuse('it holds no object');
-  if (value['apiVersion'] !== 'audit.k8s.io/v1' || value['kind'] !== 'Policy')
-    throw refuse(
-      `it is of kind ${JSON.stringify(value['kind'] ?? '')} and version ${JSON.stringify(value['apiVersion'] ?? '')}; it should be kind Policy of audit.k8s.io/v1`,
-    );
   const errors: FieldError[] = [];
-  const policy = new PolicyReader(errors).policy(value);
+  const omitStages = stagesOf(wire.omitStages, { at: 'omitStages', errors });
+  const { omitManagedFields = false } = wire;
+  const rules = (wire.rules ?? []).map((rule, i) =>
+    ruleOf(rule, { at: `rules[${i}]`, errors, omitStages, omitManagedFields }),
+  );
   if (errors.length > 0)
     throw refuse(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`).join(', '));
-  if (policy.rules.length === 0) throw refuse('loaded illegal policy with 0 rules');
-  return policy;
+  if (rules.length === 0) throw refuse('loaded illegal policy with 0 rules');
+  return { rules };
 }
 
-const POLICY_FIELDS = new Set(['apiVersion', 'kind', 'metadata', 'rules', 'omitStages', 'omitManagedFields']);
-const RULE_FIELDS = new Set([
-  'level',
-  'users',
-  'userGroups',
-  'verbs',
-  'resources',
-  'namespaces',
-  'nonResourceURLs',
-  'omitStages',
-  'omitManagedFields',
-]);
-const RESOURCE_FIELDS = new Set(['group', 'resources', 'resourceNames']);
+interface Checking {
+  readonly at: string;
+  readonly errors: FieldError[];
+}
+/** What a rule has from the policy as a whole. */
+interface Inherited {
+  readonly omitStages: readonly AuditStage[];
+  readonly omitManagedFields: boolean;
+}
 
-class PolicyReader {
-  readonly #errors: FieldError[];
-
-  constructor(errors: FieldError[]) {
-    this.#errors = errors;
+function ruleOf(wire: WireRule, { at, errors, ...inherited }: Checking & Inherited): PolicyRule {
+  const own = stagesOf(wire.omitStages, { at: `${at}.omitStages`, errors });
+  const rule: PolicyRule = {
+    level: levelOf(wire.level, { at: `${at}.level`, errors }),
+    users: wire.users ?? [],
+    userGroups: wire.userGroups ?? [],
+    verbs: wire.verbs ?? [],
+    namespaces: wire.namespaces ?? [],
+    nonResourceURLs: wire.nonResourceURLs ?? [],
+    resources: (wire.resources ?? []).map((one, i) =>
+      resourcesOf(one, { at: `${at}.resources[${i}]`, errors }),
+    ),
+    omitStages: new Set([...inherited.omitStages, ...own]),
+    omitManagedFields: wire.omitManagedFields ?? inherited.omitManagedFields,
+  };
+  const field = `${at}.nonResourceURLs`;
+  if (rule.nonResourceURLs.length > 0 && (rule.resources.length > 0 || rule.namespaces.length > 0)) {
+    const why = 'rules cannot apply to both regular resources and non-resource URLs';
+    errors.push(fieldErrors.invalid(field, rule.nonResourceURLs, why));
   }
+  rule.nonResourceURLs.forEach((url, i) => checkUrl(url, { at: `${field}[${i}]`, errors }));
+  return rule;
+}
 
-  policy(value: JsonObject): AuditPolicy {
-    this.#known(value, POLICY_FIELDS, '');
-    const stages = this.#stages(value['omitStages'], 'omitStages');
-    const managed = this.#boolean(value['omitManagedFields'], 'omitManagedFields') ?? false;
-    return {
-      rules: this.#list(value['rules'], 'rules').map((rule, i) =>
-        this.#rule(rule, { at: `rules[${i}]`, stages, managed }),
-      ),
-    };
+function resourcesOf(
+  { group = '', resources = [], resourceNames = [] }: Partial<GroupResources>,
+  { at, errors }: Checking,
+): GroupResources {
+  if (group !== '')
+    for (const why of validateDNS1123Subdomain(group))
+      errors.push(fieldErrors.invalid(`${at}.group`, group, why));
+  if (resourceNames.length > 0 && resources.length === 0) {
+    const why = 'using resourceNames requires at least one resource';
+    errors.push(fieldErrors.invalid(`${at}.resourceNames`, resourceNames, why));
   }
+  return { group, resources, resourceNames };
+}
 
-  #rule(
-    value: unknown,
-    {
-      at,
-      stages,
-      managed,
-    }: { readonly at: string; readonly stages: readonly AuditStage[]; readonly managed: boolean },
-  ): PolicyRule {
-    if (!isJsonObject(value)) {
-      this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be an object'));
-      return NOTHING;
-    }
-    this.#known(value, RULE_FIELDS, `${at}.`);
-    const rule: PolicyRule = {
-      level: this.#level(value['level'], `${at}.level`),
-      users: this.#texts(value['users'], `${at}.users`),
-      userGroups: this.#texts(value['userGroups'], `${at}.userGroups`),
-      verbs: this.#texts(value['verbs'], `${at}.verbs`),
-      namespaces: this.#texts(value['namespaces'], `${at}.namespaces`),
-      nonResourceURLs: this.#texts(value['nonResourceURLs'], `${at}.nonResourceURLs`),
-      resources: this.#list(value['resources'], `${at}.resources`).map((one, i) =>
-        this.#resources(one, `${at}.resources[${i}]`),
-      ),
-      omitStages: new Set([...stages, ...this.#stages(value['omitStages'], `${at}.omitStages`)]),
-      omitManagedFields: this.#boolean(value['omitManagedFields'], `${at}.omitManagedFields`) ?? managed,
-    };
-    if (rule.nonResourceURLs.length > 0 && (rule.resources.length > 0 || rule.namespaces.length > 0)) {
-      this.#errors.push(
-        fieldErrors.invalid(
-          `${at}.nonResourceURLs`,
-          rule.nonResourceURLs,
-          'rules cannot apply to both regular resources and non-resource URLs',
-        ),
-      );
-    }
-    rule.nonResourceURLs.forEach((url, i) => this.#url(url, `${at}.nonResourceURLs[${i}]`));
-    return rule;
+function checkUrl(url: string, { at, errors }: Checking): void {
+  if (url === '*') return;
+  if (!url.startsWith('/'))
+    errors.push(fieldErrors.invalid(at, url, "non-resource URL rules must begin with a '/' character"));
+  if (url.slice(0, -1).includes('*')) {
+    const why = "non-resource URL wildcards '*' must be the final character of the rule";
+    errors.push(fieldErrors.invalid(at, url, why));
   }
+}
 
-  #resources(value: unknown, at: string): GroupResources {
-    if (!isJsonObject(value)) {
-      this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be an object'));
-      return { group: '', resources: [], resourceNames: [] };
-    }
-    this.#known(value, RESOURCE_FIELDS, `${at}.`);
-    const group = this.#text(value['group'] ?? '', `${at}.group`);
-    const found = {
-      group,
-      resources: this.#texts(value['resources'], `${at}.resources`),
-      resourceNames: this.#texts(value['resourceNames'], `${at}.resourceNames`),
-    };
-    if (group !== '')
-      for (const why of validateDNS1123Subdomain(group))
-        this.#errors.push(fieldErrors.invalid(`${at}.group`, group, why));
-    if (found.resourceNames.length > 0 && found.resources.length === 0)
-      this.#errors.push(
-        fieldErrors.invalid(
-          `${at}.resourceNames`,
-          found.resourceNames,
-          'using resourceNames requires at least one resource',
-        ),
-      );
-    return found;
-  }
+function levelOf(level: string | undefined, { at, errors }: Checking): AuditLevel {
+  if (level === undefined || level === '') errors.push(fieldErrors.required(at));
+  else if (!LEVELS.includes(level as AuditLevel)) errors.push(fieldErrors.notSupported(at, level, LEVELS));
+  return level as AuditLevel;
+}
 
-  #url(url: string, at: string): void {
-    if (url === '*') return;
-    if (!url.startsWith('/'))
-      this.#errors.push(
-        fieldErrors.invalid(at, url, "non-resource URL rules must begin with a '/' character"),
-      );
-    if (url.slice(0, -1).includes('*'))
-      this.#errors.push(
-        fieldErrors.invalid(
-          at,
-          url,
-          "non-resource URL wildcards '*' must be the final character of the rule",
-        ),
-      );
-  }
-
-  #level(value: unknown, at: string): AuditLevel {
-    if (value === undefined || value === '') this.#errors.push(fieldErrors.required(at));
-    else if (!LEVELS.includes(value as AuditLevel))
-      this.#errors.push(fieldErrors.notSupported(at, value, LEVELS));
-    return value as AuditLevel;
-  }
-
-  #stages(value: unknown, at: string): AuditStage[] {
-    const stages = this.#texts(value, at);
-    stages.forEach((stage, i) => {
-      if (!STAGES.includes(stage as AuditStage))
-        this.#errors.push(
-          fieldErrors.invalid(`${at}[${i}]`, stage, `allowed stages are ${STAGES.join(',')}`),
-        );
-    });
-    return stages as AuditStage[];
-  }
-
-  #boolean(value: unknown, at: string): boolean | undefined {
-    if (value === undefined || value === null || typeof value === 'boolean') return value ?? undefined;
-    this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be true or false'));
-    return undefined;
-  }
-
-  #text(value: unknown, at: string): string {
-    if (typeof value === 'string') return value;
-    this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be a string'));
-    return '';
-  }
-
-  #texts(value: unknown, at: string): string[] {
-    return this.#list(value, at).map((one, i) => this.#text(one, `${at}[${i}]`));
-  }
-
-  #list(value: unknown, at: string): readonly unknown[] {
-    if (value === undefined || value === null) return [];
-    if (Array.isArray(value)) return value;
-    this.#errors.push(fieldErrors.typeInvalid(at, value, 'must be a list'));
-    return [];
-  }
-
-  #known(value: JsonObject, fields: ReadonlySet<string>, prefix: string): void {
-    for (const name of Object.keys(value))
-      if (!fields.has(name))
-        this.#errors.push(fieldErrors.invalid(`${prefix}${name}`, name, 'unknown field'));
-  }
+function stagesOf(stages: readonly string[] = [], { at, errors }: Checking): readonly AuditStage[] {
+  stages.forEach((stage, i) => {
+    if (!STAGES.includes(stage as AuditStage))
+      errors.push(fieldErrors.invalid(`${at}[${i}]`, stage, `allowed stages are ${STAGES.join(',')}`));
+  });
+  return stages as readonly AuditStage[];
 }

@@ -137,12 +137,12 @@ describe('refused', () => {
     {
       name: 'no duration',
       authorizers: [hook({ timeout: 3 })],
-      says: /strict decoding error: authorizers\[0\]\.webhook\.timeout should be a duration such as "5m"$/,
+      says: /: json: cannot unmarshal number into Go struct field WebhookConfiguration\.authorizers\.webhook\.timeout of type string$/,
     },
     {
       name: 'a bad duration',
       authorizers: [hook({ timeout: '3 s' })],
-      says: /authorizers\[0\]\.webhook\.timeout: time: unknown unit " s" in duration "3 s"$/,
+      says: /: time: unknown unit " s" in duration "3 s"$/,
     },
     {
       name: 'no version of reviews',
@@ -270,10 +270,7 @@ describe('refused', () => {
       /failed to load AuthorizationConfiguration from file/,
     ));
   test('an empty file', () =>
-    assert.throws(
-      () => parseAuthorizationConfiguration('', compileMatchConditions),
-      /Object 'Kind' is missing/,
-    ));
+    assert.throws(() => parseAuthorizationConfiguration('', compileMatchConditions), /: the file is empty$/));
 });
 
 test('match conditions', () => {

@@ -4,10 +4,11 @@
  */
 import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
+import { configKind, readConfig } from '#machinery/config/read.ts';
+import { duration, flag, listOf, struct, text } from '#machinery/config/schema.ts';
 import { fieldErrorBody, fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { formatGoDuration, parseGoDuration } from '#machinery/go-duration.ts';
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
-import { parseYaml } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { MatchConditions } from './match-conditions.ts';
 import { AUTHORIZATION_MODES, type AuthorizationMode } from './modes.ts';
@@ -38,8 +39,6 @@ export type CompileMatchConditions = (
   expressions: readonly { readonly expression: string; readonly field: string }[],
 ) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
 
-const GROUP = 'apiserver.config.k8s.io';
-const VERSIONS = ['v1', 'v1beta1', 'v1alpha1'];
 const MAX_CONDITIONS = 64;
 const NANOSECONDS_PER_MS = 1_000_000n;
 const DEFAULT_AUTHORIZED_TTL = 300_000_000_000n;
@@ -50,10 +49,10 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /** Throws an AuthorizationConfigurationError that lists everything that is wrong. */
 export function parseAuthorizationConfiguration(
-  text: string,
+  content: string,
   compile: CompileMatchConditions,
 ): ConfiguredAuthorizer[] {
-  const decoded = decode(text);
+  const decoded = decode(content);
   const errors: FieldError[] = [];
   const authorizers = validate(decoded, { errors, compile });
   const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
@@ -69,92 +68,42 @@ export function parseAuthorizationConfiguration(
 
 // ------------------------------------------------------------------------------------------------------------- decoding
 
-/** Names and types of all fields, for strict decoding. */
-type Shape = 'string' | 'boolean' | 'duration' | readonly [Shape] | { readonly [name: string]: Shape };
+const AUTHORIZATION = configKind(
+  {
+    group: 'apiserver.config.k8s.io',
+    versions: ['v1', 'v1beta1', 'v1alpha1'],
+    kind: 'AuthorizationConfiguration',
+  },
+  {
+    authorizers: listOf(
+      struct('AuthorizerConfiguration', {
+        type: text,
+        name: text,
+        webhook: struct('WebhookConfiguration', {
+          authorizedTTL: duration,
+          cacheAuthorizedRequests: flag,
+          unauthorizedTTL: duration,
+          cacheUnauthorizedRequests: flag,
+          timeout: duration,
+          subjectAccessReviewVersion: text,
+          matchConditionSubjectAccessReviewVersion: text,
+          failurePolicy: text,
+          connectionInfo: struct('WebhookConnectionInfo', { type: text, kubeConfigFile: text }),
+          matchConditions: listOf(struct('WebhookMatchCondition', { expression: text })),
+        }),
+      }),
+    ),
+  },
+);
 
-const WEBHOOK_SHAPE: Shape = {
-  authorizedTTL: 'duration',
-  cacheAuthorizedRequests: 'boolean',
-  unauthorizedTTL: 'duration',
-  cacheUnauthorizedRequests: 'boolean',
-  timeout: 'duration',
-  subjectAccessReviewVersion: 'string',
-  matchConditionSubjectAccessReviewVersion: 'string',
-  failurePolicy: 'string',
-  connectionInfo: { type: 'string', kubeConfigFile: 'string' },
-  matchConditions: [{ expression: 'string' }],
-};
-const SHAPE: Shape = {
-  apiVersion: 'string',
-  kind: 'string',
-  authorizers: [{ type: 'string', name: 'string', webhook: WEBHOOK_SHAPE }],
-};
-
-function decode(text: string): Fields {
-  let parsed: ReturnType<typeof parseYaml>;
+function decode(content: string): Fields {
   try {
-    parsed = parseYaml(text);
+    return readConfig<Fields>(content, [AUTHORIZATION]);
   } catch (error) {
     throw new AuthorizationConfigurationError(
       `failed to load AuthorizationConfiguration from file: ${errorMessage(error)}`,
+      { cause: error },
     );
-  }
-  const fail = (why: string): never => {
-    throw new AuthorizationConfigurationError(`failed to load AuthorizationConfiguration from file: ${why}`);
-  };
-  const object = (
-    typeof parsed.value === 'object' && parsed.value !== null && !Array.isArray(parsed.value)
-      ? parsed.value
-      : {}
-  ) as Fields;
-  const { apiVersion, kind } = object;
-  if (typeof kind !== 'string' || kind === '') return fail("Object 'Kind' is missing");
-  if (typeof apiVersion !== 'string' || apiVersion === '') return fail("Object 'apiVersion' is missing");
-  if (
-    kind !== 'AuthorizationConfiguration' ||
-    !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)
-  )
-    return fail(
-      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthorizationConfiguration of ${GROUP}/v1`,
-    );
-  const problems = [...parsed.problems, ...shapeProblems(object, { shape: SHAPE, path: '' })];
-  return problems.length > 0 ? fail(`strict decoding error: ${problems.join(', ')}`) : object;
-}
-
-function shapeProblems(
-  value: unknown,
-  { shape, path }: { readonly shape: Shape; readonly path: string },
-): string[] {
-  if (value === undefined || value === null) return [];
-  const wrong = (expected: string): string[] => [`${path || 'the document'} should be ${expected}`];
-  if (shape === 'string') return typeof value === 'string' ? [] : wrong('a text');
-  if (shape === 'boolean') return typeof value === 'boolean' ? [] : wrong('true or false');
-  if (shape === 'duration') return durationProblems(value, path);
-  if (isList(shape))
-    return Array.isArray(value)
-      ? value.flatMap((item, index) => shapeProblems(item, { shape: shape[0], path: `${path}[${index}]` }))
-      : wrong('a list');
-  if (typeof value !== 'object' || Array.isArray(value)) return wrong('an object');
-  return Object.entries(value).flatMap(([name, field]) => {
-    const inner = path === '' ? name : `${path}.${name}`;
-    const known = Object.hasOwn(shape, name) ? shape[name] : undefined;
-    return known === undefined
-      ? [`unknown field ${JSON.stringify(inner)}`]
-      : shapeProblems(field, { shape: known, path: inner });
-  });
-}
-
-function isList(shape: Shape): shape is readonly [Shape] {
-  return Array.isArray(shape);
-}
-
-function durationProblems(value: unknown, path: string): string[] {
-  if (typeof value !== 'string') return [`${path} should be a duration such as "5m"`];
-  try {
-    parseGoDuration(value);
-    return [];
-  } catch (error) {
-    return [`${path}: ${errorMessage(error)}`];
   }
 }
 
@@ -224,7 +173,7 @@ interface WebhookChecking extends Checking {
 
 function webhookConfiguration(webhook: Fields, checking: WebhookChecking): WebhookConfiguration {
   const { at, errors } = checking;
-  const text = (name: string): string => (webhook[name] as string | undefined | null) ?? '';
+  const textOf = (name: string): string => (webhook[name] as string | undefined | null) ?? '';
   const timeout = durationOf(webhook['timeout']) ?? 0n;
   if (timeout === 0n) errors.push(fieldErrors.required(`${at}.timeout`));
   else if (timeout > MAX_TIMEOUT || timeout < 0n)
@@ -237,13 +186,13 @@ function webhookConfiguration(webhook: Fields, checking: WebhookChecking): Webho
   };
   const authorizedTtl = ttl('authorizedTTL', DEFAULT_AUTHORIZED_TTL);
   const unauthorizedTtl = ttl('unauthorizedTTL', DEFAULT_UNAUTHORIZED_TTL);
-  oneOf(text('subjectAccessReviewVersion'), {
+  oneOf(textOf('subjectAccessReviewVersion'), {
     at: `${at}.subjectAccessReviewVersion`,
     allowed: ['v1', 'v1beta1'],
     errors,
   });
   const conditions = (webhook['matchConditions'] ?? []) as readonly (Fields | null)[];
-  const conditionVersion = text('matchConditionSubjectAccessReviewVersion');
+  const conditionVersion = textOf('matchConditionSubjectAccessReviewVersion');
   if (conditionVersion === '' && conditions.length > 0)
     errors.push(
       fieldErrors.required(
@@ -255,7 +204,7 @@ function webhookConfiguration(webhook: Fields, checking: WebhookChecking): Webho
     errors.push(
       fieldErrors.notSupported(`${at}.matchConditionSubjectAccessReviewVersion`, conditionVersion, ['v1']),
     );
-  oneOf(text('failurePolicy'), { at: `${at}.failurePolicy`, allowed: ['NoOpinion', 'Deny'], errors });
+  oneOf(textOf('failurePolicy'), { at: `${at}.failurePolicy`, allowed: ['NoOpinion', 'Deny'], errors });
   const kubeConfigFile = connectionFile((webhook['connectionInfo'] ?? {}) as Fields, {
     at: `${at}.connectionInfo`,
     errors,
@@ -266,8 +215,8 @@ function webhookConfiguration(webhook: Fields, checking: WebhookChecking): Webho
     unauthorizedTtlMs:
       webhook['cacheUnauthorizedRequests'] === false ? 0 : Number(unauthorizedTtl / NANOSECONDS_PER_MS),
     timeoutMs: Number(timeout / NANOSECONDS_PER_MS),
-    subjectAccessReviewVersion: text('subjectAccessReviewVersion') as 'v1' | 'v1beta1',
-    failurePolicy: text('failurePolicy') as 'NoOpinion' | 'Deny',
+    subjectAccessReviewVersion: textOf('subjectAccessReviewVersion') as 'v1' | 'v1beta1',
+    failurePolicy: textOf('failurePolicy') as 'NoOpinion' | 'Deny',
     kubeConfigFile,
     matchConditions: conditionsOf(conditions, checking),
   };

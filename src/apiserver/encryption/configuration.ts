@@ -2,12 +2,11 @@
  * EncryptionConfiguration (apiserver.config.k8s.io/v1) as data: its form, reading it strictly from YAML, and what its values may be.
  * After upstream's file of --encryption-provider-config. Secrets of keys appear in no message.
  */
-import { decodeObject } from '#machinery/decode.ts';
+import { configKind, readConfig } from '#machinery/config/read.ts';
+import { integer, listOf, struct, text } from '#machinery/config/schema.ts';
 import { fieldErrorBody } from '#machinery/errors.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
-import { isJsonObject } from '#machinery/json.ts';
-import type { FieldSchema, ObjectSchema, ValueSchema } from '#machinery/schema.ts';
-import { parseYaml } from '#machinery/yaml.ts';
+import { errorMessage } from '#stdx/log.ts';
 import { Errors, Path } from '#resources/field-path.ts';
 
 export interface Key {
@@ -66,59 +65,33 @@ interface WireConfiguration {
   }[];
 }
 
-function object(name: string, values: Readonly<Record<string, ValueSchema>>): ObjectSchema {
-  const fields = Object.entries(values).map(([field, value]): FieldSchema => ({
-    name: field,
-    value,
-    required: false,
-  }));
-  return {
-    name: `io.k8s.apiserver.config.v1.${name}`,
-    fields,
-    byName: new Map(fields.map((field) => [field.name, field])),
-  };
-}
+const KEYS = struct('AESConfiguration', { keys: listOf(struct('Key', { name: text, secret: text })) });
 
-const text: ValueSchema = { kind: 'scalar', type: 'string' };
-const of = (type: ObjectSchema): ValueSchema => ({ kind: 'object', type: () => type });
-const listOf = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, listType: 'atomic' });
-const KEYS = of(
-  object('AESConfiguration', { keys: listOf(of(object('Key', { name: text, secret: text }))) }),
-);
-
-const CONFIGURATION = object('EncryptionConfiguration', {
-  apiVersion: text,
-  kind: text,
-  resources: listOf(
-    of(
-      object('ResourceConfiguration', {
+const ENCRYPTION = configKind(
+  { group: 'apiserver.config.k8s.io', versions: ['v1'], kind: 'EncryptionConfiguration' },
+  {
+    resources: listOf(
+      struct('ResourceConfiguration', {
         resources: listOf(text),
         providers: listOf(
-          of(
-            object('ProviderConfiguration', {
-              aesgcm: KEYS,
-              aescbc: KEYS,
-              secretbox: KEYS,
-              identity: of(object('IdentityConfiguration', {})),
-              kms: of(
-                object('KMSConfiguration', {
-                  apiVersion: text,
-                  name: text,
-                  cachesize: { kind: 'scalar', type: 'int32' },
-                  endpoint: text,
-                  timeout: text,
-                }),
-              ),
+          struct('ProviderConfiguration', {
+            aesgcm: KEYS,
+            aescbc: KEYS,
+            secretbox: KEYS,
+            identity: struct('IdentityConfiguration', {}),
+            kms: struct('KMSConfiguration', {
+              apiVersion: text,
+              name: text,
+              cachesize: integer,
+              endpoint: text,
+              timeout: text,
             }),
-          ),
+          }),
         ),
       }),
     ),
-  ),
-});
-
-const GROUP_VERSION = 'apiserver.config.k8s.io/v1';
-const KIND = 'EncryptionConfiguration';
+  },
+);
 
 /** Throws an EncryptionConfigurationError that names every field that is wrong. */
 export function parseEncryptionConfiguration(content: string): ResourceConfiguration[] {
@@ -138,30 +111,10 @@ export function parseEncryptionConfiguration(content: string): ResourceConfigura
 }
 
 function decode(content: string): WireConfiguration {
-  if (content.trim() === '') throw new EncryptionConfigurationError('the file is empty');
-  const { value, problems } = yamlOf(content);
-  if (!isJsonObject(value)) throw new EncryptionConfigurationError('the file holds no object');
-  const { apiVersion = '', kind = '' } = value as { apiVersion?: unknown; kind?: unknown };
-  if (kind !== KIND || apiVersion !== GROUP_VERSION) {
-    throw new EncryptionConfigurationError(
-      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be ${KIND} of ${GROUP_VERSION}`,
-    );
-  }
-  const decoded = decodeObject(CONFIGURATION, value, 'strict');
-  const strict = [...problems, ...decoded.problems];
-  if (strict.length > 0)
-    throw new EncryptionConfigurationError(`strict decoding error: ${strict.join(', ')}`);
-  return decoded.object as WireConfiguration;
-}
-
-function yamlOf(content: string): ReturnType<typeof parseYaml> {
   try {
-    return parseYaml(content);
+    return readConfig<WireConfiguration>(content, [ENCRYPTION]);
   } catch (error) {
-    throw new EncryptionConfigurationError(
-      `it is not valid YAML: ${(error as Error).message.split('\n')[0] ?? ''}`,
-      { cause: error },
-    );
+    throw new EncryptionConfigurationError(errorMessage(error), { cause: error });
   }
 }
 

@@ -12,9 +12,15 @@ import {
   type RequestOptions,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { parseYaml } from '#machinery/yaml.ts';
+import {
+  parseKubeconfigs,
+  type Kubeconfig,
+  type KubeconfigCluster,
+  type KubeconfigUser,
+  type Located,
+} from '#machinery/config/kubeconfig.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -147,99 +153,78 @@ interface Target {
 
 /** A value in the kubeconfig itself, or in a file beside it. */
 type Source = { readonly data: string } | { readonly file: string };
-type Fields = Readonly<Record<string, unknown>>;
 
 function readTarget(file: string): Target {
   const refuse = (why: string): Error => new Error(`kubeconfig ${file}: ${why}`);
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new Error(`Cannot read kubeconfig ${file}: ${errorMessage(error)}`, { cause: error });
-  }
-  let config: Fields;
-  try {
-    config = fieldsOf(parseYaml(text).value);
-  } catch (error) {
-    throw refuse(`not valid YAML: ${errorMessage(error)}`);
-  }
-  const context =
-    named(config, { list: 'contexts', field: 'context', name: stringOf(config['current-context']) }) ??
-    onlyOne(config, 'contexts', 'context');
-  const cluster =
-    named(config, { list: 'clusters', field: 'cluster', name: stringOf(context?.['cluster']) }) ??
-    (context ? undefined : onlyOne(config, 'clusters', 'cluster'));
-  if (!cluster) throw refuse('no cluster is configured for its current context');
-  const userName = stringOf(context?.['user']);
-  const user = named(config, { list: 'users', field: 'user', name: userName }) ?? {};
-  for (const name of ['exec', 'auth-provider', 'as', 'as-groups', 'as-uid', 'as-user-extra'])
-    if (user[name] !== undefined)
+  const { cluster, user, userName } = selectTarget(readKubeconfig(file), refuse);
+  for (const name of UNSUPPORTED)
+    if (user.value[name] !== undefined)
       throw refuse(`${name} of user ${JSON.stringify(userName)} is not supported for webhooks`);
-  if (cluster['proxy-url'] !== undefined) throw refuse('proxy-url is not supported for webhooks');
-  const server = stringOf(cluster['server']);
+  if (cluster.value['proxy-url'] !== undefined) throw refuse('proxy-url is not supported for webhooks');
+  const { server = '' } = cluster.value;
   if (!URL.canParse(server))
     throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
   const url = new URL(server);
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
-  const folder = dirname(resolve(file));
-  const username = stringOf(user['username']);
+  const { username = '', password = '', token, tokenFile } = user.value;
   const target: Target = {
     url,
-    serverName: stringOf(cluster['tls-server-name']) || undefined,
-    insecure: cluster['insecure-skip-tls-verify'] === true,
-    ca: source(cluster, { name: 'certificate-authority', folder }),
-    cert: source(user, { name: 'client-certificate', folder }),
-    key: source(user, { name: 'client-key', folder }),
-    token: user['token']
-      ? { data: stringOf(user['token']) }
-      : user['tokenFile']
-        ? { file: resolve(folder, stringOf(user['tokenFile'])) }
-        : undefined,
-    basic:
-      username === ''
-        ? undefined
-        : `Basic ${Buffer.from(`${username}:${stringOf(user['password'])}`).toString('base64')}`,
+    serverName: cluster.value['tls-server-name'] || undefined,
+    insecure: cluster.value['insecure-skip-tls-verify'] === true,
+    ca: source(cluster, 'certificate-authority'),
+    cert: source(user, 'client-certificate'),
+    key: source(user, 'client-key'),
+    token: token ? { data: token } : tokenFile ? { file: resolve(user.folder, tokenFile) } : undefined,
+    basic: username === '' ? undefined : `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
   };
   if ((target.cert === undefined) !== (target.key === undefined))
     throw refuse('client-certificate and client-key go together');
   return target;
 }
 
-function fieldsOf(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+const UNSUPPORTED = ['exec', 'auth-provider', 'as', 'as-groups', 'as-uid', 'as-user-extra'] as const;
+
+function readKubeconfig(file: string): Kubeconfig {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Error(`Cannot read kubeconfig ${file}: ${errorMessage(error)}`, { cause: error });
+  }
+  return parseKubeconfigs([{ file, text }]);
 }
 
-function stringOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
+interface Selected {
+  readonly cluster: Located<KubeconfigCluster>;
+  readonly user: Located<KubeconfigUser>;
+  readonly userName: string;
 }
 
-function entriesOf(config: Fields, list: string): readonly Fields[] {
-  const entries = config[list];
-  return Array.isArray(entries) ? entries.map(fieldsOf) : [];
+/** Of the current context; where none is named, of the only one there is. */
+function selectTarget(
+  { currentContext, contexts, clusters, users }: Kubeconfig,
+  refuse: (why: string) => Error,
+): Selected {
+  const context = contexts.get(currentContext) ?? onlyOne(contexts);
+  const cluster = clusters.get(context?.cluster ?? '') ?? (context ? undefined : onlyOne(clusters));
+  if (!cluster) throw refuse('no cluster is configured for its current context');
+  const userName = context?.user ?? '';
+  return { cluster, userName, user: users.get(userName) ?? { value: {}, folder: cluster.folder } };
 }
 
-function named(
-  config: Fields,
-  { list, field, name }: { readonly list: string; readonly field: string; readonly name: string },
-): Fields | undefined {
-  const found = name === '' ? undefined : entriesOf(config, list).find((entry) => entry['name'] === name);
-  return found ? fieldsOf(found[field]) : undefined;
+function onlyOne<T>(values: ReadonlyMap<string, T>): T | undefined {
+  return values.size === 1 ? [...values.values()][0] : undefined;
 }
 
-function onlyOne(config: Fields, list: string, field: string): Fields | undefined {
-  const [only, ...others] = entriesOf(config, list);
-  return only && others.length === 0 ? fieldsOf(only[field]) : undefined;
-}
-
-function source(
-  fields: Fields,
-  { name, folder }: { readonly name: string; readonly folder: string },
+function source<N extends string>(
+  { value, folder }: Located<{ readonly [K in N | `${N}-data`]?: string }>,
+  name: N,
 ): Source | undefined {
-  const data = stringOf(fields[`${name}-data`]);
-  if (data !== '') return { data: Buffer.from(data, 'base64').toString() };
-  const file = stringOf(fields[name]);
-  return file === '' ? undefined : { file: resolve(folder, file) };
+  const data = value[`${name}-data`];
+  if (data) return { data: Buffer.from(data, 'base64').toString() };
+  const file = value[name];
+  return file ? { file: resolve(folder, file) } : undefined;
 }
 
 function load(from: Source | undefined): string | undefined {

@@ -2,9 +2,10 @@
  * The file of --ldap-config: which directory, how its users and groups are found, what they are called here. YAML or JSON, decoded strictly; every
  * problem is told with its field's path. docs/authentication.md has an example of each.
  */
-import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { configKind, readConfig } from '#machinery/config/read.ts';
+import { duration, flag, integer, listOf, struct, text } from '#machinery/config/schema.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
-import { parseYaml } from '#machinery/yaml.ts';
+import { errorMessage } from '#stdx/log.ts';
 
 export type Scope = 'base' | 'one' | 'sub';
 
@@ -58,68 +59,107 @@ export interface GroupConfiguration {
   readonly maximum: number;
 }
 
-export const LDAP_API_VERSION = 'authentication.capstan.dev/v1';
-export const LDAP_KIND = 'LDAPAuthenticationConfiguration';
+const DEFAULT_TIMEOUT_MS = 5000;
 /** Active Directory's LDAP_MATCHING_RULE_IN_CHAIN. */
 const AD_FILTER = '(&(objectClass=group)(member:1.2.840.113556.1.4.1941:={dn}))';
 
+const LDAP = configKind(
+  {
+    group: 'authentication.capstan.dev',
+    versions: ['v1'],
+    kind: 'LDAPAuthenticationConfiguration',
+  },
+  {
+    servers: listOf(text),
+    tls: struct('TLS', {
+      startTLS: flag,
+      certificateAuthorityFile: text,
+      certificateAuthorityData: text,
+      serverName: text,
+      insecureAllowPlaintext: flag,
+    }),
+    timeouts: struct('Timeouts', { connect: duration, request: duration }),
+    connections: integer,
+    bind: struct('Bind', { dn: text, passwordFile: text }),
+    user: struct('User', {
+      baseDN: text,
+      scope: text,
+      filter: text,
+      nameAttribute: text,
+      uidAttribute: text,
+      namePrefix: text,
+    }),
+    groups: struct('Groups', {
+      source: text,
+      memberOfAttribute: text,
+      baseDN: text,
+      scope: text,
+      filter: text,
+      nameAttribute: text,
+      namePrefix: text,
+      nestedDepth: integer,
+      maximum: integer,
+    }),
+  },
+);
+
+/** As it stands in the file. */
+interface Wire {
+  readonly servers?: readonly string[];
+  readonly tls?: Partial<LdapConfiguration['tls']>;
+  readonly timeouts?: { readonly connect?: string; readonly request?: string };
+  readonly connections?: number;
+  readonly bind?: { readonly dn?: string; readonly passwordFile?: string };
+  readonly user?: { readonly [K in keyof LdapConfiguration['user']]?: string };
+  readonly groups?: WireGroups;
+}
+
 /** Throws an Error that lists every problem. */
-export function parseLdapConfiguration(path: string, text: string): LdapConfiguration {
-  const problems: string[] = [];
-  let parsed: ReturnType<typeof parseYaml>;
+export function parseLdapConfiguration(path: string, content: string): LdapConfiguration {
+  let wire: Wire;
   try {
-    parsed = parseYaml(text);
+    wire = readConfig<Wire>(content, [LDAP]);
   } catch (error) {
-    throw new Error(`LDAP configuration ${path}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`LDAP configuration ${path}: ${errorMessage(error)}`, { cause: error });
   }
-  problems.push(...parsed.problems);
-  const root = new Fields(parsed.value, '', problems);
-  const apiVersion = root.text('apiVersion');
-  const kind = root.text('kind');
-  if (apiVersion !== LDAP_API_VERSION || kind !== LDAP_KIND)
-    throw new Error(
-      `LDAP configuration ${path}: it should be of apiVersion ${LDAP_API_VERSION}, kind ${LDAP_KIND}, not ${JSON.stringify(apiVersion)}, ${JSON.stringify(kind)}`,
-    );
-  const configuration = configurationFrom(root);
+  const problems: string[] = [];
+  const configuration = configurationFrom(wire, new Checks('', problems));
   if (problems.length > 0) throw new Error(`LDAP configuration ${path}: ${problems.join('; ')}`);
   return configuration;
 }
 
-function configurationFrom(root: Fields): LdapConfiguration {
-  const tlsFields = root.object('tls');
-  const tls = {
-    startTLS: tlsFields.flag('startTLS'),
-    insecureAllowPlaintext: tlsFields.flag('insecureAllowPlaintext'),
-    ...tlsFields.optional('certificateAuthorityFile'),
-    ...tlsFields.optional('certificateAuthorityData'),
-    ...tlsFields.optional('serverName'),
-  };
-  tlsFields.end();
-  const servers = serversFrom(root, tls);
-  const times = root.object('timeouts');
-  const timeouts = { connectMs: times.duration('connect', 5000), requestMs: times.duration('request', 5000) };
-  times.end();
-  const bind = root.has('bind') ? bindFrom(root.object('bind')) : undefined;
-  const configuration: LdapConfiguration = {
-    servers,
+function configurationFrom(wire: Wire, checks: Checks): LdapConfiguration {
+  const { startTLS = false, insecureAllowPlaintext = false, ...rest } = wire.tls ?? {};
+  const tls = { startTLS, insecureAllowPlaintext, ...withoutEmpty(rest) };
+  const times = checks.in('timeouts');
+  return {
+    servers: serversFrom(wire.servers ?? [], { tls, checks }),
     tls,
-    timeouts,
-    connections: root.integer('connections', { fallback: 4, minimum: 1, maximum: 64 }),
-    ...(bind ? { bind } : {}),
-    user: userFrom(root.object('user')),
-    ...(root.has('groups') ? { groups: groupsFrom(root.object('groups')) } : {}),
+    timeouts: {
+      connectMs: times.durationMs('connect', wire.timeouts?.connect),
+      requestMs: times.durationMs('request', wire.timeouts?.request),
+    },
+    connections: checks.within('connections', wire.connections ?? 4, { minimum: 1, maximum: 64 }),
+    ...(wire.bind ? { bind: bindFrom(wire.bind, checks.in('bind')) } : {}),
+    user: userFrom(wire.user ?? {}, checks.in('user')),
+    ...(wire.groups ? { groups: groupsFrom(wire.groups, checks.in('groups')) } : {}),
   };
-  root.end();
-  return configuration;
 }
 
-function serversFrom(root: Fields, tls: LdapConfiguration['tls']): LdapServer[] {
-  const urls = root.texts('servers');
+/** An empty text is none. */
+function withoutEmpty<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== '')) as T;
+}
+
+function serversFrom(
+  urls: readonly string[],
+  { tls, checks }: { readonly tls: LdapConfiguration['tls']; readonly checks: Checks },
+): LdapServer[] {
   if (urls.length === 0)
-    root.problem('servers', 'at least one URL is required, for example ldaps://ldap.example.com');
-  return urls.flatMap((text, index) => {
+    checks.problem('servers', 'at least one URL is required, for example ldaps://ldap.example.com');
+  return urls.flatMap((address, index) => {
     const at = `servers[${index}]`;
-    const url = URL.parse(text);
+    const url = URL.parse(address);
     if (
       !url ||
       (url.protocol !== 'ldap:' && url.protocol !== 'ldaps:') ||
@@ -128,82 +168,84 @@ function serversFrom(root: Fields, tls: LdapConfiguration['tls']): LdapServer[] 
       url.search !== '' ||
       url.username !== ''
     ) {
-      root.problem(at, `${JSON.stringify(text)} should be ldaps://HOST[:PORT] or ldap://HOST[:PORT]`);
+      checks.problem(at, `${JSON.stringify(address)} should be ldaps://HOST[:PORT] or ldap://HOST[:PORT]`);
       return [];
     }
     const secure = url.protocol === 'ldaps:';
     if (!secure && !tls.startTLS && !tls.insecureAllowPlaintext)
-      root.problem(
+      checks.problem(
         at,
-        `${JSON.stringify(text)} would carry passwords in clear: use ldaps://, or set tls.startTLS`,
+        `${JSON.stringify(address)} would carry passwords in clear: use ldaps://, or set tls.startTLS`,
       );
     if (secure && tls.startTLS)
-      root.problem(
+      checks.problem(
         at,
-        `${JSON.stringify(text)} is encrypted from the beginning: tls.startTLS goes with ldap://`,
+        `${JSON.stringify(address)} is encrypted from the beginning: tls.startTLS goes with ldap://`,
       );
-    return [{ url: text, host: url.hostname.replace(/^\[|\]$/g, ''), secure }];
+    return [{ url: address, host: url.hostname.replace(/^\[|\]$/g, ''), secure }];
   });
 }
 
-function bindFrom(fields: Fields): { readonly dn: string; readonly passwordFile: string } {
-  const bind = {
-    dn: fields.text('dn', { required: true }),
-    passwordFile: fields.text('passwordFile', { required: true }),
-  };
-  fields.end();
-  return bind;
+function bindFrom(
+  { dn, passwordFile }: NonNullable<Wire['bind']>,
+  checks: Checks,
+): NonNullable<LdapConfiguration['bind']> {
+  return { dn: checks.required('dn', dn), passwordFile: checks.required('passwordFile', passwordFile) };
 }
 
-function userFrom(fields: Fields): LdapConfiguration['user'] {
-  const user = {
-    baseDN: fields.text('baseDN', { required: true }),
-    scope: fields.choice('scope', ['sub', 'one', 'base']),
-    filter: fields.text('filter', { fallback: '(uid={username})' }),
-    nameAttribute: fields.text('nameAttribute', { fallback: 'uid' }),
-    ...fields.optional('uidAttribute'),
-    namePrefix: fields.text('namePrefix'),
+const SCOPES = ['sub', 'one', 'base'] as const;
+
+function userFrom(wire: NonNullable<Wire['user']>, checks: Checks): LdapConfiguration['user'] {
+  const filter = wire.filter || '(uid={username})';
+  if (!filter.includes('{username}')) checks.problem('filter', 'it should contain {username}');
+  checkFilter(checks, filter);
+  return {
+    baseDN: checks.required('baseDN', wire.baseDN),
+    scope: checks.choice('scope', wire.scope, SCOPES),
+    filter,
+    nameAttribute: wire.nameAttribute || 'uid',
+    ...(wire.uidAttribute ? { uidAttribute: wire.uidAttribute } : {}),
+    namePrefix: wire.namePrefix ?? '',
   };
-  if (!user.filter.includes('{username}')) fields.problem('filter', 'it should contain {username}');
-  checkFilter(fields, user.filter);
-  fields.end();
-  return user;
 }
 
-function groupsFrom(fields: Fields): GroupConfiguration {
-  const source = fields.choice('source', ['search', 'memberOf', 'adMatchingRule']);
-  const filter = fields.text('filter', {
-    fallback: source === 'adMatchingRule' ? AD_FILTER : '(&(objectClass=groupOfNames)(member={dn}))',
-  });
+type WireGroups = Partial<Omit<GroupConfiguration, 'source' | 'scope'>> & {
+  readonly source?: string;
+  readonly scope?: string;
+};
+
+function groupsFrom(wire: WireGroups, checks: Checks): GroupConfiguration {
+  const source = checks.choice('source', wire.source, ['search', 'memberOf', 'adMatchingRule'] as const);
+  const filter =
+    wire.filter || (source === 'adMatchingRule' ? AD_FILTER : '(&(objectClass=groupOfNames)(member={dn}))');
   const groups: GroupConfiguration = {
     source,
     filter,
-    memberOfAttribute: fields.text('memberOfAttribute', { fallback: 'memberOf' }),
-    baseDN: fields.text('baseDN', { required: source !== 'memberOf' }),
-    scope: fields.choice('scope', ['sub', 'one', 'base']),
-    nameAttribute: fields.text('nameAttribute', { fallback: 'cn' }),
-    namePrefix: fields.text('namePrefix'),
-    nestedDepth: fields.integer('nestedDepth', { fallback: 0, minimum: 0, maximum: 32 }),
-    maximum: fields.integer('maximum', { fallback: 500, minimum: 1, maximum: 10_000 }),
+    memberOfAttribute: wire.memberOfAttribute || 'memberOf',
+    baseDN: source === 'memberOf' ? (wire.baseDN ?? '') : checks.required('baseDN', wire.baseDN),
+    scope: checks.choice('scope', wire.scope, SCOPES),
+    nameAttribute: wire.nameAttribute || 'cn',
+    namePrefix: wire.namePrefix ?? '',
+    nestedDepth: checks.within('nestedDepth', wire.nestedDepth ?? 0, { minimum: 0, maximum: 32 }),
+    maximum: checks.within('maximum', wire.maximum ?? 500, { minimum: 1, maximum: 10_000 }),
   };
   if (source === 'memberOf')
-    for (const name of ['filter', 'baseDN', 'scope'])
-      if (fields.has(name)) fields.problem(name, 'it does nothing with source memberOf');
+    for (const name of ['filter', 'baseDN', 'scope'] as const)
+      if (wire[name] !== undefined) checks.problem(name, 'it does nothing with source memberOf');
   if (source !== 'memberOf' && !/\{(dn|username)\}/.test(filter))
-    fields.problem('filter', 'it should contain {dn} or {username}');
+    checks.problem('filter', 'it should contain {dn} or {username}');
   if (source === 'search' && groups.nestedDepth > 0 && !filter.includes('{dn}'))
-    fields.problem('nestedDepth', 'groups of groups are found by {dn}, which the filter does not contain');
+    checks.problem('nestedDepth', 'groups of groups are found by {dn}, which the filter does not contain');
   if (source === 'adMatchingRule' && groups.nestedDepth > 0)
-    fields.problem(
+    checks.problem(
       'nestedDepth',
       'it does nothing with source adMatchingRule: the directory itself follows groups of groups',
     );
-  checkFilter(fields, filter);
-  fields.end();
+  checkFilter(checks, filter);
   return groups;
 }
 
-function checkFilter(fields: Fields, filter: string): void {
+function checkFilter(checks: Checks, filter: string): void {
   let depth = 0;
   for (const character of filter) {
     if (character === '(') depth += 1;
@@ -211,112 +253,56 @@ function checkFilter(fields: Fields, filter: string): void {
     if (depth < 0) break;
   }
   if (depth !== 0 || !filter.startsWith('(') || !filter.endsWith(')'))
-    fields.problem('filter', `${JSON.stringify(filter)} is not an LDAP filter: its parentheses do not match`);
+    checks.problem('filter', `${JSON.stringify(filter)} is not an LDAP filter: its parentheses do not match`);
 }
 
-/** The fields of one map, each asked for once; end() tells those nobody asked for. */
-class Fields {
-  readonly #value: JsonObject;
+/** What values may be; every problem is noted with its field's path. */
+class Checks {
   readonly #path: string;
   readonly #problems: string[];
-  readonly #known = new Set<string>();
 
-  constructor(value: unknown, path: string, problems: string[]) {
+  constructor(path: string, problems: string[]) {
     this.#path = path;
     this.#problems = problems;
-    this.#value = isJsonObject(value) ? value : {};
-    if (value !== undefined && !isJsonObject(value))
-      problems.push(`${path || 'the document'}: it should be a map`);
   }
 
-  problem(name: string, text: string): void {
-    this.#problems.push(`${this.#at(name)}: ${text}`);
+  in(name: string): Checks {
+    return new Checks(this.#at(name), this.#problems);
   }
 
-  has(name: string): boolean {
-    return this.#value[name] !== undefined;
+  problem(name: string, why: string): void {
+    this.#problems.push(`${this.#at(name)}: ${why}`);
   }
 
-  text(
+  required(name: string, value: string | undefined): string {
+    if (!value) this.problem(name, 'a value is required');
+    return value ?? '';
+  }
+
+  /** The first of the choices where there is no value. */
+  choice<T extends string>(name: string, value: string | undefined, choices: readonly [T, ...T[]]): T {
+    const found = value ? choices.find((one) => one === value) : choices[0];
+    if (found === undefined)
+      this.problem(name, `${JSON.stringify(value)} should be one of ${choices.join(', ')}`);
+    return found ?? choices[0];
+  }
+
+  within(
     name: string,
-    { required = false, fallback = '' }: { readonly required?: boolean; readonly fallback?: string } = {},
-  ): string {
-    const value = this.#take(name);
-    if (value === undefined || value === '') {
-      if (required) this.problem(name, 'a value is required');
-      return fallback;
-    }
-    if (typeof value === 'string') return value;
-    this.problem(name, 'it should be a text');
-    return fallback;
-  }
-
-  optional<N extends string>(name: N): { readonly [K in N]?: string } {
-    const value = this.text(name);
-    return (value === '' ? {} : { [name]: value }) as { readonly [K in N]?: string };
-  }
-
-  choice<T extends string>(name: string, choices: readonly [T, ...T[]]): T {
-    const value = this.text(name, { fallback: choices[0] });
-    if ((choices as readonly string[]).includes(value)) return value as T;
-    this.problem(name, `${JSON.stringify(value)} should be one of ${choices.join(', ')}`);
-    return choices[0];
-  }
-
-  flag(name: string): boolean {
-    const value = this.#take(name) ?? false;
-    if (typeof value !== 'boolean') this.problem(name, 'it should be true or false');
-    return value === true;
-  }
-
-  integer(
-    name: string,
-    {
-      fallback,
-      minimum,
-      maximum,
-    }: { readonly fallback: number; readonly minimum: number; readonly maximum: number },
+    value: number,
+    { minimum, maximum }: { readonly minimum: number; readonly maximum: number },
   ): number {
-    const value = this.#take(name) ?? fallback;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum)
-      return value;
-    this.problem(name, `it should be a whole number from ${minimum} to ${maximum}`);
-    return fallback;
+    if (value < minimum || value > maximum)
+      this.problem(name, `it should be a whole number from ${minimum} to ${maximum}`);
+    return value;
   }
 
-  /** Milliseconds of a Go duration from 100ms to 60s. */
-  duration(name: string, fallbackMs: number): number {
-    const text = this.text(name);
-    if (text === '') return fallbackMs;
-    try {
-      const ms = goDurationMs(text);
-      if (ms >= 100 && ms <= 60_000) return ms;
-    } catch {
-      // Told below.
-    }
-    this.problem(name, `${JSON.stringify(text)} should be a duration from 100ms to 60s`);
-    return fallbackMs;
-  }
-
-  texts(name: string): string[] {
-    const value = this.#take(name) ?? [];
-    if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
-    this.problem(name, 'it should be a list of texts');
-    return [];
-  }
-
-  object(name: string): Fields {
-    return new Fields(this.#take(name), this.#at(name), this.#problems);
-  }
-
-  end(): void {
-    for (const name of Object.keys(this.#value))
-      if (!this.#known.has(name)) this.problem(name, 'unknown field');
-  }
-
-  #take(name: string): unknown {
-    this.#known.add(name);
-    return this.#value[name] ?? undefined;
+  durationMs(name: string, value: string | undefined): number {
+    if (value === undefined) return DEFAULT_TIMEOUT_MS;
+    const ms = goDurationMs(value);
+    if (ms < 100 || ms > 60_000)
+      this.problem(name, `${JSON.stringify(value)} should be a duration from 100ms to 60s`);
+    return ms;
   }
 
   #at(name: string): string {

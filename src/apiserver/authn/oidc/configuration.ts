@@ -2,10 +2,8 @@
  * AuthenticationConfiguration (apiserver.config.k8s.io) as data: its form, reading it strictly from YAML, and the same made from the flags
  * --oidc-*. What values may be is validation.ts.
  */
-import { decodeObject } from '#machinery/decode.ts';
-import { isJsonObject } from '#machinery/json.ts';
-import type { FieldSchema, ObjectSchema, ValueSchema } from '#machinery/schema.ts';
-import { parseYaml } from '#machinery/yaml.ts';
+import { configKind, readConfig } from '#machinery/config/read.ts';
+import { flag, listOf, struct, text } from '#machinery/config/schema.ts';
 import { SIGNING_ALGORITHMS, type SigningAlgorithm } from '#stdx/jwt.ts';
 
 export interface Issuer {
@@ -59,95 +57,55 @@ export interface AuthenticationConfiguration {
   };
 }
 
-const GROUP = 'apiserver.config.k8s.io';
-const VERSIONS = ['v1', 'v1beta1', 'v1alpha1'];
-
 // ------------------------------------------------------------------------------------------------------------------ form
 
-function object(name: string, values: Readonly<Record<string, ValueSchema>>): ObjectSchema {
-  const fields = Object.entries(values).map(([field, value]): FieldSchema => ({
-    name: field,
-    value,
-    required: false,
-  }));
-  return {
-    name: `io.k8s.apiserver.config.v1.${name}`,
-    fields,
-    byName: new Map(fields.map((field) => [field.name, field])),
-  };
-}
+const MAPPING = struct('PrefixedClaimOrExpression', { claim: text, prefix: text, expression: text });
 
-const text: ValueSchema = { kind: 'scalar', type: 'string' };
-const flag: ValueSchema = { kind: 'scalar', type: 'bool' };
-const of = (type: ObjectSchema): ValueSchema => ({ kind: 'object', type: () => type });
-const listOf = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, listType: 'atomic' });
-
-const MAPPING = object('PrefixedClaimOrExpression', { claim: text, prefix: text, expression: text });
-
-const CONFIGURATION = object('AuthenticationConfiguration', {
-  apiVersion: text,
-  kind: text,
-  jwt: listOf(
-    of(
-      object('JWTAuthenticator', {
-        issuer: of(
-          object('Issuer', {
-            url: text,
-            discoveryURL: text,
-            certificateAuthority: text,
-            audiences: listOf(text),
-            audienceMatchPolicy: text,
-            egressSelectorType: text,
-          }),
-        ),
+const AUTHENTICATION = configKind(
+  {
+    group: 'apiserver.config.k8s.io',
+    versions: ['v1', 'v1beta1', 'v1alpha1'],
+    kind: 'AuthenticationConfiguration',
+  },
+  {
+    jwt: listOf(
+      struct('JWTAuthenticator', {
+        issuer: struct('Issuer', {
+          url: text,
+          discoveryURL: text,
+          certificateAuthority: text,
+          audiences: listOf(text),
+          audienceMatchPolicy: text,
+          egressSelectorType: text,
+        }),
         claimValidationRules: listOf(
-          of(
-            object('ClaimValidationRule', {
-              claim: text,
-              requiredValue: text,
-              expression: text,
-              message: text,
-            }),
-          ),
-        ),
-        claimMappings: of(
-          object('ClaimMappings', {
-            username: of(MAPPING),
-            groups: of(MAPPING),
-            uid: of(object('ClaimOrExpression', { claim: text, expression: text })),
-            extra: listOf(of(object('ExtraMapping', { key: text, valueExpression: text }))),
+          struct('ClaimValidationRule', {
+            claim: text,
+            requiredValue: text,
+            expression: text,
+            message: text,
           }),
         ),
-        userValidationRules: listOf(of(object('UserValidationRule', { expression: text, message: text }))),
+        claimMappings: struct('ClaimMappings', {
+          username: MAPPING,
+          groups: MAPPING,
+          uid: struct('ClaimOrExpression', { claim: text, expression: text }),
+          extra: listOf(struct('ExtraMapping', { key: text, valueExpression: text })),
+        }),
+        userValidationRules: listOf(struct('UserValidationRule', { expression: text, message: text })),
       }),
     ),
-  ),
-  anonymous: of(
-    object('AnonymousAuthConfig', {
+    anonymous: struct('AnonymousAuthConfig', {
       enabled: flag,
-      conditions: listOf(of(object('AnonymousAuthCondition', { path: text }))),
+      conditions: listOf(struct('AnonymousAuthCondition', { path: text })),
     }),
-  ),
-});
+  },
+);
 
 /** Throws an Error for what is no such file: other kinds, unknown fields, values of a wrong type. */
 export function readConfiguration(content: string): AuthenticationConfiguration {
   if (content.trim() === '') throw new Error('empty config data');
-  const { value, problems } = parseYaml(content);
-  if (!isJsonObject(value)) throw new Error('the configuration is no object');
-  const { apiVersion = '', kind = '' } = value as { apiVersion?: string; kind?: string };
-  if (
-    kind !== 'AuthenticationConfiguration' ||
-    !VERSIONS.some((version) => apiVersion === `${GROUP}/${version}`)
-  ) {
-    throw new Error(
-      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}; it should be AuthenticationConfiguration of ${GROUP}/v1`,
-    );
-  }
-  const decoded = decodeObject(CONFIGURATION, value, 'strict');
-  const strict = [...problems, ...decoded.problems];
-  if (strict.length > 0) throw new Error(`strict decoding error: ${strict.join(', ')}`);
-  const { jwt, anonymous } = decoded.object as AuthenticationConfiguration;
+  const { jwt, anonymous } = readConfig<AuthenticationConfiguration>(content, [AUTHENTICATION]);
   return {
     ...(jwt
       ? {
