@@ -1,7 +1,17 @@
 /** `up` as its user meets it when something is not as it was: a cluster that runs already, a terminal that closes, a directory that lost a part. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -100,6 +110,9 @@ test('a copy of the directory of a cluster that runs is not running, and stoppin
     assert.match(stopped.stdout, /was not running/);
     process.kill(pid, 0);
     assert.match((await capstan(['status', '--data-dir', dir])).stdout, /^API server .* ok$/m);
+    appendFileSync(join(dir, 'logs/capstan.log'), `${'x'.repeat(1_023)}\n`.repeat(10_241));
+    await until('its log is rotated', () => existsSync(join(dir, 'logs/capstan.log.1')));
+    assert.ok(statSync(join(dir, 'logs/capstan.log')).size < 1e6);
   } finally {
     rmSync(copy, { recursive: true, force: true });
     await down();

@@ -10,6 +10,7 @@ import { endpointSlices, namespaces, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { limitRepeats } from '#stdx/repeat-limit.ts';
 import { realRandom, shuffled, type Random } from '#stdx/random.ts';
 import { Forwarder, type Resolver } from './forward.ts';
 import { keepPublished, unpublish } from './publish.ts';
@@ -120,7 +121,8 @@ class Dns implements ClusterDns {
 
   /** All of them or none. */
   async #listen(listen: readonly ListenAddress[]): Promise<void> {
-    const { log } = this.#options;
+    // Pods cause its lines.
+    const log = limitRepeats(this.#options.log, { clock: this.#options.clock });
     const outcomes = await Promise.allSettled(
       listen.map((address) =>
         startDnsServer({

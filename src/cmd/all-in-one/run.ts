@@ -36,6 +36,7 @@ import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
+import { keepOwnLog } from '#stdx/log-rotation.ts';
 import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from '../apiserver/run.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.ts';
@@ -69,6 +70,7 @@ class Cluster {
   #control: WorkerHandle | undefined;
   #node: WorkerHandle | undefined;
   #kept: KeptFiles | undefined;
+  #stopLogRotation: (() => void) | undefined;
   #api: Client | undefined;
   readonly #ended = new AbortController();
   #stopping: Promise<void> | undefined;
@@ -98,6 +100,7 @@ class Cluster {
   async start(): Promise<void> {
     this.#lock = acquireProcessLock(this.#dir.lock);
     if (this.#settings.runtime === 'cri') this.#nodeLock = lockNodeDir(this.#dir.node);
+    this.#stopLogRotation = keepOwnLog({ path: join(this.#dir.logs, 'capstan.log'), clock: realClock, log });
     this.#saveState();
     const network = addressesOf(this.#settings);
     const {
@@ -203,6 +206,7 @@ class Cluster {
     await this.#control?.stop('stop');
     await this.#server?.stop();
     await this.#store?.close();
+    this.#stopLogRotation?.();
     this.#unlock();
   }
 

@@ -30,6 +30,7 @@ import type { Serving } from './flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
 import type { EncryptionSettings } from './flags/encryption.ts';
@@ -105,7 +106,9 @@ export interface ComposedApiServer {
 
 /** Resolves once listening. */
 export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
-  const { pki, clock, log, settings = {} } = options;
+  const { pki, clock, settings = {} } = options;
+  // Whoever reaches the server may cause some of its lines as often as they like, without credentials: bad tokens, say.
+  const log = limitRepeats(options.log, { clock });
   const encryption =
     settings.encryption &&
     (await (

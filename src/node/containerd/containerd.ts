@@ -268,7 +268,7 @@ class ContainerdRuntime implements Containerd {
 
   async #spawn(): Promise<void> {
     const { layout } = this;
-    await rotateLog(layout.logPath);
+    rotateLog(layout.logPath);
     const binary = this.#machine?.containerd ?? 'containerd';
     this.#process = await spawnProcess({ binary, layout, log: this.#log });
     this.#startedAt = this.#clock.monotonic();
@@ -343,9 +343,11 @@ class ContainerdRuntime implements Containerd {
       if (this.#clock.monotonic() - this.#startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
       if (this.#clock.monotonic() - this.#lastLogCheck > LOG_CHECK_MS) {
         this.#lastLogCheck = this.#clock.monotonic();
-        await rotateLog(this.layout.logPath).catch((error: unknown) =>
-          this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) }),
-        );
+        try {
+          rotateLog(this.layout.logPath);
+        } catch (error) {
+          this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) });
+        }
       }
       this.#schedule(WATCH_MS);
       return;

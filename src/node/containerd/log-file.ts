@@ -1,21 +1,12 @@
-/** Keeps containerd's log bounded. containerd cannot reopen its log, so it is copied and cut while open; lines written meanwhile may be lost. */
-import { copyFile, open, readFile, rename, stat } from 'node:fs/promises';
+/** containerd's log, which it cannot reopen: bounded by copying and cutting it while open, and read for why it ended. */
+import { readFile } from 'node:fs/promises';
+import { rotateLog as rotate } from '#stdx/log-rotation.ts';
 
 export const MAX_LOG_BYTES = 10 * 1024 * 1024;
 const KEPT_FILES = 2;
 
-export async function rotateLog(path: string, maxBytes = MAX_LOG_BYTES): Promise<boolean> {
-  const size = await stat(path).then(
-    (info) => info.size,
-    () => 0,
-  );
-  if (size <= maxBytes) return false;
-  for (let number = KEPT_FILES; number > 1; number -= 1)
-    await rename(`${path}.${number - 1}`, `${path}.${number}`).catch(() => {});
-  await copyFile(path, `${path}.1`);
-  const file = await open(path, 'r+');
-  await file.truncate(0).finally(() => file.close());
-  return true;
+export function rotateLog(path: string, maxBytes = MAX_LOG_BYTES): boolean {
+  return rotate(path, { maxBytes, keptFiles: KEPT_FILES });
 }
 
 /** The last lines that tell why it ended. */

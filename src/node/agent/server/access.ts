@@ -11,6 +11,7 @@ import { subjectAccessReviews, tokenReviews } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import { limitRepeats } from '#stdx/repeat-limit.ts';
 import { Lru } from '#stdx/lru.ts';
 
 export interface Refusal {
@@ -44,10 +45,13 @@ export class KubeletAccess {
   /** By a digest: tokens themselves are not kept. */
   readonly #users: Lru<string, User>;
   readonly #decisions: Lru<string, boolean>;
+  /** Anybody may ask, so its lines are limited. */
+  readonly #log: Logger;
 
   constructor(options: KubeletAccessOptions) {
     this.#options = options;
     const { clock } = options;
+    this.#log = limitRepeats(options.log, { clock });
     this.#users = new Lru({ maximum: REMEMBERED, ttlMs: AUTHENTICATED_MS, clock });
     this.#decisions = new Lru({ maximum: REMEMBERED, clock });
   }
@@ -64,7 +68,7 @@ export class KubeletAccess {
         subresources: subresourcesOf(path),
       });
     } catch (error) {
-      this.#options.log.warn('the API server could not be asked about a client of the kubelet API', {
+      this.#log.warn('the API server could not be asked about a client of the kubelet API', {
         error: errorMessage(error),
       });
       return { status: 500, text: 'Authorization error: the API server could not be asked' };

@@ -1,0 +1,67 @@
+/**
+ * A Logger that writes so many lines of one message in a while, then only how many were left out: for lines that whoever can reach the program may cause as
+ * often as they like. Lines are alike by level and message, whatever their fields are.
+ */
+import type { Clock } from './clock.ts';
+import type { LogFields, Logger, LogLevel } from './log.ts';
+
+export interface RepeatLimitOptions {
+  readonly clock: Clock;
+  /** Lines of one message in one window. Default 10. */
+  readonly burst?: number;
+  /** Default a minute. */
+  readonly windowMs?: number;
+}
+
+/** Messages are fixed texts; should one not be, the oldest is forgotten, and what was left out of it is written. */
+const MAX_MESSAGES = 1_000;
+
+interface Window {
+  readonly level: LogLevel;
+  readonly message: string;
+  lines: number;
+  leftOut: number;
+}
+
+export function limitRepeats(
+  log: Logger,
+  { clock, burst = 10, windowMs = 60_000 }: RepeatLimitOptions,
+): Logger {
+  const windows = new Map<string, Window>();
+  const end = (key: string): void => {
+    const window = windows.get(key);
+    windows.delete(key);
+    if (window && window.leftOut > 0)
+      log[window.level](window.message, { leftOut: window.leftOut, seconds: windowMs / 1000 });
+  };
+  const begin = (key: string, { level, message }: Pick<Window, 'level' | 'message'>): Window => {
+    if (windows.size >= MAX_MESSAGES) end(windows.keys().next().value!);
+    const window = { level, message, lines: 0, leftOut: 0 };
+    windows.set(key, window);
+    clock.after(windowMs, () => {
+      if (windows.get(key) === window) end(key);
+    });
+    return window;
+  };
+  const isWritten = (level: LogLevel, message: string): boolean => {
+    const key = `${level} ${message}`;
+    const window = windows.get(key) ?? begin(key, { level, message });
+    if (window.lines < burst) window.lines++;
+    else window.leftOut++;
+    return window.leftOut === 0;
+  };
+  const limited = (target: Logger): Logger => {
+    const emit = (level: LogLevel) => (message: string, fields?: LogFields) => {
+      if (isWritten(level, message)) target[level](message, fields);
+    };
+    return {
+      // Off unless asked for, and then all of it is wanted.
+      debug: (message, fields) => target.debug(message, fields),
+      info: emit('info'),
+      warn: emit('warn'),
+      error: emit('error'),
+      with: (fields) => limited(target.with(fields)),
+    };
+  };
+  return limited(log);
+}
