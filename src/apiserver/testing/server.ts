@@ -4,7 +4,8 @@ import type { Store } from '#storage/store.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { allowAll } from '../authz/authorizer.ts';
 import type { ApiRequest, ResponseSink } from '../http/request.ts';
-import { createApiServer, type ApiServer, type ApiServerOptions } from '../server.ts';
+import { createApiServer, type ApiServer } from '../server.ts';
+import { type ApiServerOptions } from '../options.ts';
 
 export interface TestResponse {
   readonly status: number;

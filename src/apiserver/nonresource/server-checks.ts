@@ -1,0 +1,35 @@
+/** The health checks of the API server itself, under upstream's names. */
+import type { WatchedStore } from '#storage/writability.ts';
+import type { Bootstrap } from '../bootstrap/bootstrap.ts';
+import type { ServerCore } from '../context.ts';
+import { POST_START_HOOKS, type HealthChecks } from './health.ts';
+
+export function addServerChecks(
+  health: HealthChecks,
+  {
+    core,
+    bootstrap,
+    store,
+  }: { readonly core: ServerCore; readonly bootstrap: Bootstrap; readonly store: WatchedStore },
+): void {
+  health.add({ name: 'ping', check: () => undefined });
+  health.add({ name: 'log', check: () => undefined });
+  health.add({
+    name: 'etcd',
+    check: () => (core.cache.live ? undefined : 'the watch on the store is not open'),
+  });
+  health.addReadiness({
+    name: 'etcd-readiness',
+    check: () => store.writeProblem && `the store does not take writes: ${store.writeProblem}`,
+  });
+  health.addReadiness({
+    name: 'informer-sync',
+    check: () => (core.cache.live ? undefined : 'the cache is being filled'),
+  });
+  for (const name of POST_START_HOOKS)
+    health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
+  health.addReadinessLast({
+    name: 'shutdown',
+    check: () => (core.leaving ? 'process is shutting down' : undefined),
+  });
+}

@@ -1,0 +1,93 @@
+/** What one API server is made of. */
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { GroupVersion } from '#machinery/object.ts';
+import type { Resource } from '#resources/resource.ts';
+import type { Store } from '#storage/store.ts';
+import type { AdmissionPlugin } from './admission/plugin.ts';
+import type { AggregationSettings } from './aggregation/aggregator.ts';
+import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
+import type { Authorizer } from './authz/authorizer.ts';
+import type { PublishedRequestHeader } from './bootstrap/system-objects.ts';
+import type { AuditSink } from './context.ts';
+import type { RequestLimits } from './flowcontrol/flow-control.ts';
+import type { ConnectHandlers } from './handlers/connect/connect.ts';
+import type { CarrierLimits, TlsMaterial } from './http/listener.ts';
+import type { HealthCheck } from './nonresource/health.ts';
+import type { Collector } from './nonresource/metrics.ts';
+import type { PathHandler } from './nonresource/paths.ts';
+import type { InternalApi } from './registry/loopback-client.ts';
+
+/** What the parts that need the server's own objects are made from. */
+export interface PartContext {
+  readonly internal: InternalApi;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface Authentication {
+  readonly authenticator: Authenticator;
+  readonly tokenIssuer?: TokenIssuer | undefined;
+  readonly tokenReviewer?: TokenReviewer | undefined;
+}
+
+export interface ApiServerOptions {
+  /** The server uses it and leaves it open. */
+  readonly store: Store;
+  /** Default: every built-in resource. */
+  readonly registry?: readonly Resource[];
+  readonly authentication: (context: PartContext) => Authentication;
+  readonly authorization: (context: PartContext) => Authorizer;
+  /** In the order they run. */
+  readonly admission?: (
+    context: PartContext & { readonly authorizer: Authorizer },
+  ) => readonly AdmissionPlugin[];
+  /** Exec, logs, proxies; absent = refused. */
+  readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
+  readonly audit?: AuditSink;
+  /** Default: priority and fairness over 600 seats, 60 s a request. */
+  readonly requestLimits?: RequestLimits;
+  /** Of the program, by name and as they hold: shown by /flagz, which is not served without. */
+  readonly flags?: Readonly<Record<string, string>>;
+  /** Whether profiles may be taken by /debug/pprof. Default true. */
+  readonly profiling?: boolean;
+  /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
+  readonly extraPaths?: Readonly<Record<string, PathHandler>>;
+  /** Default 10.96.0.0/12. */
+  readonly serviceCidr?: string;
+  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+  /** Where clients in the cluster reach this server: the endpoint of the kubernetes Service. Default: that Service gets no endpoint. */
+  readonly advertiseAddress?: { readonly ip: string; readonly port: number };
+  /** Runs after the built-in bootstrap, before the server is ready: bootstrapPolicy of authz. */
+  readonly bootstrap?: (internal: InternalApi) => Promise<void>;
+  /** False: nothing is created at start (tests). */
+  readonly bootstrapObjects?: boolean;
+  /** PEM, published in kube-system/extension-apiserver-authentication. */
+  readonly clientCa?: string;
+  /** Requests and answers in CBOR are taken and given: upstream's feature gate CBORServingAndStorage. Default false. */
+  readonly cbor?: boolean;
+  /** Impersonation for some requests only: upstream's feature gate ConstrainedImpersonation. Default true. */
+  readonly constrainedImpersonation?: boolean;
+  /** How extension API servers are reached. */
+  readonly aggregation?: AggregationSettings;
+  /** Published beside clientCa: how an authenticating proxy in front is known. */
+  readonly requestHeader?: PublishedRequestHeader;
+  /** Of parts that this server does not know: its storage's, say. */
+  readonly healthChecks?: readonly HealthCheck[];
+  /** Further lines of /metrics. */
+  readonly metrics?: readonly Collector[];
+  /** Which versions are served. Default: the stable ones. */
+  readonly isEnabled?: (served: GroupVersion & { readonly resource: string }) => boolean;
+  readonly programVersion?: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+}
+
+export interface StartOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsMaterial;
+  readonly limits?: Partial<CarrierLimits>;
+}
+
+export const DEFAULT_SERVICE_CIDR = '10.96.0.0/12';
