@@ -34,8 +34,10 @@ import { lastErrors, rotateLog } from './log-file.ts';
 import { bootId, chooseSnapshotter, inspectMachine } from './machine.ts';
 import type { Machine, Snapshotter } from './machine.ts';
 import { configureNetwork, destroyNetwork, releaseStaleLeases, shareNamespaceDir } from './network.ts';
+import { OrphanedShims } from './orphaned-shims.ts';
 import { endProcess, findProcess, isAlive, removePidFile, spawnProcess } from './process.ts';
 import type { ContainerdProcess } from './process.ts';
+import { run } from './run.ts';
 import {
   killLeftovers,
   podNamespaces,
@@ -90,7 +92,8 @@ const READY_TIMEOUT_MS = 30_000;
 const READY_POLL_MS = 10;
 const PROBE_DEADLINE_MS = 2_000;
 const WATCH_MS = 500;
-const LOG_CHECK_MS = 60_000;
+/** Between looks at the log's size and for orphaned shims. */
+const UPKEEP_MS = 60_000;
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 /** A process that lived this long starts the backoff anew. */
@@ -118,7 +121,8 @@ class ContainerdRuntime implements Containerd {
   #startedAt = 0;
   #backoffMs = FIRST_BACKOFF_MS;
   #watch: Timer | undefined;
-  #lastLogCheck = 0;
+  #lastUpkeepMs = 0;
+  #shims: OrphanedShims | undefined;
   #supervising = false;
 
   constructor(options: ContainerdOptions) {
@@ -341,13 +345,9 @@ class ContainerdRuntime implements Containerd {
   async #check(): Promise<void> {
     if (this.#process && isAlive(this.#process)) {
       if (this.#clock.monotonic() - this.#startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
-      if (this.#clock.monotonic() - this.#lastLogCheck > LOG_CHECK_MS) {
-        this.#lastLogCheck = this.#clock.monotonic();
-        try {
-          rotateLog(this.layout.logPath);
-        } catch (error) {
-          this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) });
-        }
+      if (this.#clock.monotonic() - this.#lastUpkeepMs > UPKEEP_MS) {
+        this.#lastUpkeepMs = this.#clock.monotonic();
+        await this.#upkeep();
       }
       this.#schedule(WATCH_MS);
       return;
@@ -367,6 +367,42 @@ class ContainerdRuntime implements Containerd {
       this.#schedule(this.#backoffMs);
       this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS);
     }
+  }
+
+  async #upkeep(): Promise<void> {
+    try {
+      rotateLog(this.layout.logPath);
+    } catch (error) {
+      this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) });
+    }
+    this.#shims ??= new OrphanedShims({
+      layout: this.layout,
+      log: this.#log,
+      containers: () => this.#containers(),
+      runc: this.#machine?.runc ?? 'runc',
+    });
+    await this.#shims
+      .sweep()
+      .catch((error: unknown) =>
+        this.#log.warn('cannot look for orphaned shims', { error: errorMessage(error) }),
+      );
+  }
+
+  /** The ids of all containers that containerd has, those too that its CRI plugin does not list. */
+  async #containers(): Promise<ReadonlySet<string>> {
+    const ctr = this.#machine?.ctr ?? 'ctr';
+    const { code, stdout, stderr } = await run([
+      ctr,
+      '--address',
+      this.socketPath,
+      '--namespace',
+      'k8s.io',
+      'containers',
+      'list',
+      '--quiet',
+    ]);
+    if (code !== 0) throw new Error(`ctr containers list: ${stderr.trim()}`);
+    return new Set(stdout.split('\n').filter((id) => id !== ''));
   }
 
   #endSupervision(): void {

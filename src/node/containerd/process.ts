@@ -178,6 +178,13 @@ export function findShims(layout: ContainerdLayout): number[] {
     });
 }
 
+/** The id of the container (a pod's sandbox) that a shim was started for. */
+export function shimContainer(pid: number): string | undefined {
+  const args = commandLine(pid);
+  const index = args.indexOf('-id');
+  return index === -1 ? undefined : args[index + 1];
+}
+
 async function readPidFile(path: string): Promise<ContainerdProcess | undefined> {
   try {
     const { pid, startTime } = JSON.parse(await readFile(path, 'utf8')) as Partial<ContainerdProcess>;

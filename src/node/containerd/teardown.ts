@@ -162,12 +162,16 @@ export async function unmountBelow(directories: readonly string[]): Promise<stri
 export async function removeShimSockets(layout: ContainerdLayout): Promise<void> {
   const tasks = join(layout.state, 'io.containerd.runtime.v2.task');
   for (const namespace of await readdir(tasks).catch(() => [])) {
-    for (const id of await readdir(join(tasks, namespace)).catch(() => [])) {
-      const address = await readFile(join(tasks, namespace, id, 'address'), 'utf8').catch(() => '');
-      const path = address.trim().replace(/^unix:\/\//, '');
-      if (path.startsWith('/')) await rm(path, { force: true });
-    }
+    for (const id of await readdir(join(tasks, namespace)).catch(() => []))
+      await removeShimSocket(join(tasks, namespace, id));
   }
+}
+
+/** bundle: the directory of a container in containerd's state. */
+export async function removeShimSocket(bundle: string): Promise<void> {
+  const address = await readFile(join(bundle, 'address'), 'utf8').catch(() => '');
+  const path = address.trim().replace(/^unix:\/\//, '');
+  if (path.startsWith('/')) await rm(path, { force: true });
 }
 
 /**
