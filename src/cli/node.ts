@@ -75,7 +75,17 @@ export function register(program: Command): void {
       )
         .argParser(yesOrNo('protect-kernel-defaults'))
         .preset('true'),
-    );
+    )
+    .addOption(
+      new Option('--pod-max-pids <n>', 'cri: how many processes a pod may have (default: -1, any)').argParser(
+        wholeNumber('pod-max-pids', { min: -1, max: 2 ** 22 }),
+      ),
+    )
+    .option(
+      '--system-reserved <amounts>',
+      'cri: what pods may not have of cpu, memory, ephemeral-storage and pid, such as cpu=500m,memory=1Gi (default: pid=1000)',
+    )
+    .option('--kube-reserved <amounts>', 'cri: the same, for the node agent and the container runtime');
   for (const name of Object.keys(HELD_FLAGS))
     command.addOption(
       new Option(`--${name} [value]`)

@@ -7,6 +7,7 @@ import { createNodeAgent } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
+import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { KubeletSettings } from './kubelet-flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -62,7 +63,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     dir,
     containerdDir,
     caPem,
-    kubelet: { streamIdleMs, ...tls } = {},
+    kubelet: { streamIdleMs, podPidsLimit, reserved = {}, ...tls } = {},
   } = data;
   const { clock, log } = context;
   const containerd = createContainerd({
@@ -90,6 +91,8 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     kubeletVersion: KUBERNETES_VERSION,
     tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] },
     streamIdleMs,
+    podPidsLimit,
+    reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
   });
   return {
     component,

@@ -15,6 +15,23 @@ it('flags of the kubelet API', () => {
     });
 });
 
+it('what pods may have', () => {
+  assert.deepEqual(kubeletSettingsFrom({ podMaxPids: -1 }), {});
+  assert.deepEqual(
+    kubeletSettingsFrom({
+      podMaxPids: 100,
+      systemReserved: 'cpu=500m,memory=1Gi',
+      kubeReserved: 'cpu=250m, pid=1000',
+    }),
+    { podPidsLimit: 100, reserved: { cpu: '750m', memory: '1Gi', pid: '1k' } },
+  );
+  for (const wrong of ['cpu', 'cpu=many', 'cpu=-1', 'disk=1Gi'])
+    assert.throws(() => kubeletSettingsFrom({ kubeReserved: wrong }), {
+      name: 'UserError',
+      message: `--kube-reserved has "${wrong}"; it should be cpu, memory, ephemeral-storage, pid, '=' and an amount, such as memory=1Gi.`,
+    });
+});
+
 it('flags that cannot be otherwise', () => {
   for (const [name, value] of [
     ['anonymous-auth', 'false'],

@@ -1,7 +1,12 @@
-/** The cgroups above containers: one per pod with the pod's sums, under one per quality of service. Version 1 and 2; the cgroupfs driver's layout. */
+/**
+ * The cgroups above containers: one per pod with the pod's sums, under one per quality of service, all under one that is held to what the node
+ * offers. Version 1 and 2; the cgroupfs driver's layout. On hybrid machines (version 1 beside an empty version 2) the runtime makes directories in
+ * both, so both are cleared.
+ */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { milliCpuToShares, sharesToWeight, type PodCgroup } from './config/resources.ts';
 
@@ -9,23 +14,56 @@ const BASE = '/sys/fs/cgroup';
 const PERIOD = '100000';
 /** What pods' cgroups are given of the machine: controllers that are switched on on the way down. */
 const CONTROLLERS = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb'];
+/** The hierarchies of version 1 in which the node itself makes cgroups; the runtime makes the others. */
+const CONTROLLERS_OF_VERSION_1 = ['cpu', 'memory', 'pids'];
+/** As upstream: so often are processes of a cgroup killed that shall go, in case they fork meanwhile. */
+const KILL_ROUNDS = 5;
+const KILL_PAUSE_MS = 20;
+
+/** What all pods together may have of the node. */
+export interface NodeLimits {
+  readonly milliCpu: number;
+  readonly memoryBytes: number;
+  readonly processes: number;
+}
 
 export interface Cgroups {
   readonly version: 1 | 2;
   ensure(cgroup: PodCgroup): Promise<void>;
   /** Changes one that is there. Throws when the kernel refuses. */
   update(cgroup: PodCgroup): Promise<void>;
-  /** Best effort: a cgroup is busy for a moment after its last process ended. */
+  /** Kills what runs in it, then removes it. Best effort: a cgroup is busy for a moment after its last process ended. */
   remove(path: string): Promise<void>;
   /** The pods' cgroups that are there, below this root: path and pod uid. */
   list(root: string): Promise<{ readonly path: string; readonly uid: string }[]>;
   /** What burstable pods together ask for, against the others. */
   setBurstableMilliCpu(root: string, milli: number): Promise<void>;
+  /** Holds the pods below this root to the node's limits together. Throws when the kernel refuses, as it does for less memory than is used. */
+  enforceNode(root: string, limits: NodeLimits): Promise<void>;
+  /** undefined: it is not there (any more). */
+  usage(path: string): Promise<CgroupUsage | undefined>;
+  /** Whether containers below this root can be kept from swapping. */
+  controlsSwap(root: string): boolean;
 }
 
-export function createCgroups(log: Logger): Cgroups {
+/** What all processes of a cgroup and below use. */
+export interface CgroupUsage {
+  readonly cpuNanos: number;
+  readonly memoryBytes: number;
+  /** Without what the kernel could give back at once. */
+  readonly workingSetBytes: number;
+  readonly rssBytes: number;
+}
+
+export interface CgroupsOptions {
+  readonly log: Logger;
+  /** Processes of one pod; undefined: unlimited. */
+  readonly podPidsLimit?: number | undefined;
+}
+
+export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
   const version = existsSync(join(BASE, 'cgroup.controllers')) ? 2 : 1;
-  const hierarchies = version === 2 ? [BASE] : mountsOfVersion1();
+  const hierarchies = version === 2 ? [BASE] : mountsOfType(['cgroup', 'cgroup2']);
   const write = async (path: string, text: string): Promise<void> => {
     await writeFile(path, text).catch((error: unknown) =>
       log.debug('cgroup setting not written', { path, error: errorMessage(error) }),
@@ -34,9 +72,10 @@ export function createCgroups(log: Logger): Cgroups {
 
   async function make(path: string): Promise<void> {
     if (version === 1) {
-      for (const controller of ['cpu', 'memory'])
-        if (hierarchyOf(controller))
-          await mkdir(join(hierarchyOf(controller) ?? '', path), { recursive: true });
+      for (const controller of CONTROLLERS_OF_VERSION_1) {
+        const hierarchy = hierarchyOf(controller);
+        if (hierarchy) await mkdir(join(hierarchy, path), { recursive: true });
+      }
       return;
     }
     let at = BASE;
@@ -53,6 +92,20 @@ export function createCgroups(log: Logger): Cgroups {
     return hierarchies.find((path) => path.split('/').pop()?.split(',').includes(controller));
   }
 
+  /** Where a file of this controller lies; undefined: the machine does not have it. */
+  function fileOf(
+    controller: string,
+    { path, name }: { readonly path: string; readonly name: string },
+  ): string | undefined {
+    const hierarchy = version === 2 ? BASE : hierarchyOf(controller);
+    return hierarchy && join(hierarchy, path, name);
+  }
+
+  async function setPids(path: string, limit: number | undefined): Promise<void> {
+    const file = fileOf('pids', { path, name: 'pids.max' });
+    if (file) await write(file, limit === undefined ? 'max' : String(limit));
+  }
+
   async function setShares(path: string, shares: number): Promise<void> {
     if (version === 2) await write(join(BASE, path, 'cpu.weight'), String(sharesToWeight(shares)));
     else if (hierarchyOf('cpu'))
@@ -66,6 +119,7 @@ export function createCgroups(log: Logger): Cgroups {
       const parent = dirname(path);
       if (parent.endsWith('/besteffort')) await setShares(parent, milliCpuToShares(0));
       await setShares(path, cpuShares);
+      await setPids(path, podPidsLimit);
       if (version === 2) {
         await write(join(BASE, path, 'cpu.max'), `${cpuQuota > 0 ? cpuQuota : 'max'} ${PERIOD}`);
         await write(join(BASE, path, 'memory.max'), memoryLimitBytes > 0 ? String(memoryLimitBytes) : 'max');
@@ -100,6 +154,7 @@ export function createCgroups(log: Logger): Cgroups {
         );
     },
     async remove(path) {
+      await killProcesses(hierarchies.map((hierarchy) => join(hierarchy, path)));
       for (const hierarchy of hierarchies) await removeTree(join(hierarchy, path));
     },
     async list(root) {
@@ -118,15 +173,87 @@ export function createCgroups(log: Logger): Cgroups {
       await make(path);
       await setShares(path, milliCpuToShares(milli));
     },
+    async enforceNode(root, { milliCpu, memoryBytes, processes }) {
+      const path = `${root}/kubepods`;
+      await make(path);
+      await setShares(path, milliCpuToShares(milliCpu));
+      await setPids(path, processes);
+      const file = fileOf('memory', { path, name: version === 2 ? 'memory.max' : 'memory.limit_in_bytes' });
+      if (file) await writeFile(file, String(memoryBytes));
+    },
+    async usage(path) {
+      const file = (controller: string, name: string): Promise<string> =>
+        readFile(fileOf(controller, { path, name }) ?? '', 'utf8');
+      const texts =
+        version === 2
+          ? [file('cpu', 'cpu.stat'), file('memory', 'memory.current'), file('memory', 'memory.stat')]
+          : [
+              file('cpuacct', 'cpuacct.usage'),
+              file('memory', 'memory.usage_in_bytes'),
+              file('memory', 'memory.stat'),
+            ];
+      const [cpu, memory, details] = await Promise.all(texts).catch(() => []);
+      return cpu === undefined || memory === undefined || details === undefined
+        ? undefined
+        : usageOf(version, { cpu, memory, details });
+    },
+    controlsSwap: (root) => version === 2 && existsSync(join(BASE, root, 'kubepods', 'memory.swap.max')),
   };
 }
 
-function mountsOfVersion1(): string[] {
+interface UsageFiles {
+  readonly cpu: string;
+  readonly memory: string;
+  readonly details: string;
+}
+
+function usageOf(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUsage {
+  const field = (text: string, name: string): number =>
+    Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+  const memoryBytes = Number(memory);
+  const inactive = field(details, version === 2 ? 'inactive_file' : 'total_inactive_file');
+  return {
+    cpuNanos: version === 2 ? field(cpu, 'usage_usec') * 1000 : Number(cpu),
+    memoryBytes,
+    workingSetBytes: Math.max(0, memoryBytes - inactive),
+    rssBytes: field(details, version === 2 ? 'anon' : 'total_rss'),
+  };
+}
+
+/** Of cgroups that shall go, and of all below them. */
+async function killProcesses(dirs: readonly string[]): Promise<void> {
+  for (let round = 0; round < KILL_ROUNDS; round += 1) {
+    const pids = new Set((await Promise.all(dirs.map(processesBelow))).flat());
+    if (pids.size === 0) return;
+    for (const pid of pids) killQuietly(pid);
+    await sleep(KILL_PAUSE_MS);
+  }
+}
+
+/** What lies in another pid namespace reads as 0. */
+async function processesBelow(dir: string): Promise<number[]> {
+  const text = await readFile(join(dir, 'cgroup.procs'), 'utf8').catch(() => '');
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+  const below = entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => processesBelow(join(dir, name)));
+  return [...text.split('\n').map(Number), ...(await Promise.all(below)).flat()].filter((pid) => pid > 1);
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
+function mountsOfType(types: readonly string[]): string[] {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .flatMap((line) => {
       const [, path = '', type] = line.split(' ');
-      return type === 'cgroup' ? [path] : [];
+      return types.includes(type ?? '') ? [path] : [];
     });
 }
 

@@ -1,9 +1,11 @@
 /** Real pods: an API server in this process, our own containerd, the node agent between them. Skipped where containers are not possible. */
 import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpsRequest } from 'node:https';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerStatus, Pod, PodSpec, PodStatus } from '#api/types.ts';
@@ -23,8 +25,14 @@ const skip = await inspectMachine().then(
   () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
   (error: Error) => error.message,
 );
+const runtimeVersion = existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1;
 const NODE = 'real-node';
 const TIMEOUT_MS = 60_000;
+interface Memory {
+  readonly usageBytes: number;
+}
+
+const POD_PIDS = 200;
 const RUN_ON = 'trap "exit 0" TERM; while true; do sleep 0.1; done';
 
 describe('node agent with real containers', { skip }, () => {
@@ -57,6 +65,7 @@ describe('node agent with real containers', { skip }, () => {
       address: '127.0.0.1',
       port: 0,
       kubeletVersion: 'v1.36.0',
+      podPidsLimit: POD_PIDS,
       tls: {
         certificatePem: serving.certificatePem,
         keyPem: serving.keyPem,
@@ -817,6 +826,91 @@ describe('node agent with real containers', { skip }, () => {
     await remove('pod-level');
   });
 
+  test('processes of a pod are bounded, and all pods together by the node; nothing is left of a deleted pod', async () => {
+    const place = (controller: string): string =>
+      runtimeVersion === 2 ? '/sys/fs/cgroup' : `/sys/fs/cgroup/${controller}`;
+    const read = async (controller: string, path: string): Promise<string> =>
+      (await readFile(join(place(controller), runtime.cgroupRoot, 'kubepods', path), 'utf8')).trim();
+    const pod = await create('bounded', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    await until('bounded', ({ phase }) => phase === 'Running');
+    const uid = pod.metadata?.uid ?? '';
+    assert.equal(await read('pids', `besteffort/pod${uid}/pids.max`), String(POD_PIDS));
+    await create('forking', {
+      restartPolicy: 'Never',
+      containers: [
+        { command: ['sh', '-c', `for i in $(seq ${2 * POD_PIDS}); do sleep 1000 & done; exit 0`] },
+      ],
+    });
+    const forking = await until('forking', ({ phase }) => phase === 'Failed' || phase === 'Succeeded');
+    assert.equal(forking.phase, 'Failed', 'its shell cannot fork any more');
+    await remove('forking', 0);
+    const most = Number(await readFile('/proc/sys/kernel/pid_max', 'utf8'));
+    const [processes, memory] = await Promise.all([
+      read('pids', 'pids.max'),
+      read('memory', runtimeVersion === 2 ? 'memory.max' : 'memory.limit_in_bytes'),
+    ]);
+    assert.ok(Number(processes) < most, processes);
+    assert.ok(Math.abs(Number(memory) - totalmem()) < 4096, memory);
+    await eventually('the limits are an event of the node', async () =>
+      (await cluster.api.list(events, {})).items.some(({ reason }) => reason === 'NodeAllocatableEnforced'),
+    );
+    await remove('bounded', 0);
+    await eventually('no cgroup of the pod is left', async () => (await cgroupsOf(uid)).length === 0);
+  });
+
+  /** As a crash leaves it: a container's cgroup with a process, of a pod that neither the API nor the runtime has. */
+  async function orphanedCgroup(): Promise<{ readonly uid: string; readonly process: ChildProcess }> {
+    const uid = randomUUID();
+    const hierarchies =
+      runtimeVersion === 2
+        ? ['']
+        : ['pids', 'memory', 'unified'].filter((name) => existsSync(`/sys/fs/cgroup/${name}`));
+    const process = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    for (const hierarchy of hierarchies) {
+      const dir = join(
+        '/sys/fs/cgroup',
+        hierarchy,
+        runtime.cgroupRoot,
+        'kubepods/burstable',
+        `pod${uid}`,
+        'container',
+      );
+      await mkdir(dir, { recursive: true });
+      await writeFile(join(dir, 'cgroup.procs'), String(process.pid));
+    }
+    return { uid, process };
+  }
+
+  /** On all hierarchies, also the empty second version beside the first. */
+  async function cgroupsOf(uid: string): Promise<string[]> {
+    const hierarchies = [
+      '/sys/fs/cgroup',
+      ...(await readdir('/sys/fs/cgroup')).map((name) => `/sys/fs/cgroup/${name}`),
+    ];
+    return hierarchies
+      .flatMap((hierarchy) =>
+        ['', 'burstable', 'besteffort'].map((qos) =>
+          join(hierarchy, runtime.cgroupRoot, 'kubepods', qos, `pod${uid}`),
+        ),
+      )
+      .filter((path) => existsSync(path));
+  }
+
+  test('a pod gets the place of one that was deleted by force, though that one still ends', async () => {
+    const cpu = (await cluster.api.get(nodes, { name: NODE })).status?.allocatable?.['cpu'] ?? '1';
+    const whole = {
+      resources: { requests: { cpu } },
+      command: ['sh', '-c', 'trap "" TERM; while true; do sleep 0.1; done'],
+    };
+    await create('victim', { containers: [whole] });
+    await until('victim', ({ phase }) => phase === 'Running');
+    await remove('victim', 0);
+    await create('preemptor', { containers: [whole] });
+    const status = await until('preemptor', ({ phase }) => phase !== 'Pending');
+    assert.equal(status.phase, 'Running', status.message);
+    await remove('preemptor', 0);
+  });
+
   test('a rule begins all containers of a pod anew, init containers too; what they write too much evicts it', async () => {
     const rules = [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }];
     await create('anew', {
@@ -905,6 +999,17 @@ describe('node agent with real containers', { skip }, () => {
       (await kubelet('/metrics')).body,
       /^kubelet_running_containers\{container_state="running"\} [1-9]/m,
     );
+    await create('done', { restartPolicy: 'Never', containers: [{ command: ['true'] }] });
+    await until('done', ({ phase }) => phase === 'Succeeded');
+    for (const path of ['/metrics/resource', '/metrics/cadvisor', '/stats/summary'])
+      assert.doesNotMatch((await kubelet(path)).body, /"done"/, path);
+    const { pods: measured } = JSON.parse((await kubelet('/stats/summary')).body) as {
+      pods: { podRef: { name: string }; memory: Memory; containers: { memory: Memory }[] }[];
+    };
+    const talking = measured.find(({ podRef }) => podRef.name === 'talking');
+    const ofContainers = talking?.containers.reduce((sum, { memory }) => sum + memory.usageBytes, 0);
+    assert.ok(talking && talking.memory.usageBytes > (ofContainers ?? 0), JSON.stringify(talking));
+    await remove('done');
     assert.equal((await kubelet('/metrics/none')).status, 404);
     assert.equal((await kubelet('/containerLogs/default/talking/none')).status, 404);
     assert.equal((await kubelet('/run/default/talking/c0')).status, 405);
@@ -927,7 +1032,11 @@ describe('node agent with real containers', { skip }, () => {
       { name: 'deleted-meanwhile', namespace: 'default' },
       { gracePeriodSeconds: 0 },
     );
+    const { uid: lost, process: left } = await orphanedCgroup();
     agent = await startAgent();
+    await eventually('what a crash left in a cgroup is ended, and the cgroup removed', async () => {
+      return left.exitCode === null && left.signalCode === 'SIGKILL' && (await cgroupsOf(lost)).length === 0;
+    });
     const deadline = Date.now() + TIMEOUT_MS;
     const sandboxes = async (name: string): Promise<readonly string[]> =>
       (

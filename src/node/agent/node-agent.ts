@@ -34,9 +34,12 @@ import {
   diskUsage,
   memoryBytes,
   memoryUsage,
+  nodeLimits,
   processUsage,
   systemInfo,
+  type Reserved,
 } from './node/machine-facts.ts';
+import { NodeAllocatable } from './node/node-allocatable.ts';
 import { NodeRegistration } from './node/node-registration.ts';
 import { nodeStatus } from './node/node-status.ts';
 import type { AgentParts } from './pod/parts.ts';
@@ -78,6 +81,10 @@ export interface NodeAgentOptions {
   readonly streamIdleMs?: number | undefined;
   readonly kubeletVersion: string;
   readonly maximumPods?: number;
+  /** Processes of one pod; default: unlimited. */
+  readonly podPidsLimit?: number | undefined;
+  /** Kept from pods. */
+  readonly reserved?: Reserved | undefined;
 }
 
 const MAXIMUM_PODS = 110;
@@ -105,6 +112,7 @@ class Agent implements NodeAgent {
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
   readonly #logs: LogRotation;
+  readonly #nodeAllocatable: NodeAllocatable;
   readonly #storageLimits: StorageLimits;
   readonly #parts: AgentParts;
   readonly #objects: ReferencedObjects;
@@ -167,7 +175,7 @@ class Agent implements NodeAgent {
         imageMounts: options.imageMounts,
       }),
       statuses: new StatusWriter({ api, clock, log }),
-      cgroups: createCgroups(log),
+      cgroups: createCgroups({ log, podPidsLimit: options.podPidsLimit }),
       hostIPs: [options.address],
       machineMemoryBytes: memoryBytes(),
       terminations: new Counter(
@@ -203,6 +211,14 @@ class Agent implements NodeAgent {
       imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)),
     });
     this.#logs = new LogRotation({ cri, clock, log });
+    this.#nodeAllocatable = new NodeAllocatable({
+      cgroups: this.#parts.cgroups,
+      cgroupRoot: options.cgroupRoot,
+      clock,
+      events: this.#events,
+      nodeName,
+      limits: () => nodeLimits(options.reserved ?? {}),
+    });
     this.#storageLimits = new StorageLimits({
       parts: this.#parts,
       workers: () => [...this.#workers.values()],
@@ -254,6 +270,7 @@ class Agent implements NodeAgent {
     this.#relist.start();
     this.#garbage.start();
     this.#logs.start();
+    this.#nodeAllocatable.start();
     this.#storageLimits.start();
     this.#log.info('node agent is at work', {
       node: nodeName,
@@ -275,6 +292,7 @@ class Agent implements NodeAgent {
     await this.#relist.stop();
     await this.#garbage.stop();
     await this.#logs.stop();
+    await this.#nodeAllocatable.stop();
     await this.#storageLimits.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
     await this.#server.stop();
@@ -355,10 +373,13 @@ class Agent implements NodeAgent {
     });
   }
 
-  /** Pods that hold something of this node, but this one. */
+  /**
+   * Pods that hold something of this node, but this one. As upstream without those that the API has no more: they were deleted by force, their processes are being
+   * killed, and who was scheduled in their place must not be refused.
+   */
   #others(uid: string): Pod[] {
     return [...this.#workers.values()]
-      .filter((worker) => !worker.finished && worker.uid !== uid)
+      .filter((worker) => !worker.finished && !worker.isGone && worker.uid !== uid)
       .map((worker) => worker.pod);
   }
 
@@ -430,7 +451,7 @@ class Agent implements NodeAgent {
     } = this.#options;
     const [disk, memory, processes] = await Promise.all([diskUsage(imageDir), memoryUsage(), processUsage()]);
     const total = capacity(disk, maximumPods);
-    this.#allocatable = allocatable(total, disk);
+    this.#allocatable = allocatable(total, { disk, reserved: this.#options.reserved ?? {} });
     const images = await cri.listImages({}).then(
       (answer) => answer.images,
       () => this.#images,

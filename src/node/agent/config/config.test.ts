@@ -191,6 +191,20 @@ test('environment: keys of files in volumes', async () => {
     await assert.rejects(environment(reference, text), { name: 'ConfigError', message: why });
 });
 
+test('containers do not swap where the kernel can be told so', () => {
+  const unified = (cgroupVersion: 1 | 2, controlsSwap: boolean): unknown =>
+    linuxResources({
+      spec: podOf().spec,
+      container: container(),
+      machineMemoryBytes: GIB,
+      cgroupVersion,
+      controlsSwap,
+    }).unified;
+  assert.deepEqual(unified(2, true), { 'memory.oom.group': '1', 'memory.swap.max': '0' });
+  assert.deepEqual(unified(2, false), { 'memory.oom.group': '1' });
+  assert.equal(unified(1, false), undefined);
+});
+
 test('downward API: limits of a container without its own are those of its pod, and never more than the node has', () => {
   const limit = (resource: string, spec: Partial<PodSpec>): string =>
     resourceFieldValue(

@@ -50,6 +50,8 @@ export interface ResourceOptions {
   readonly container: Container;
   readonly machineMemoryBytes: number;
   readonly cgroupVersion: 1 | 2;
+  /** The kernel can keep a container from swapping (version 2 only: with a memory limit the runtime does so in version 1). */
+  readonly controlsSwap?: boolean;
 }
 
 export function linuxResources({
@@ -57,6 +59,7 @@ export function linuxResources({
   container,
   machineMemoryBytes,
   cgroupVersion,
+  controlsSwap = false,
 }: ResourceOptions): CriInput<LinuxContainerResources> {
   const { requests } = container.resources ?? {};
   const limits = { ...spec.resources?.limits, ...withoutZeros(container.resources?.limits) };
@@ -70,8 +73,10 @@ export function linuxResources({
     cpuQuota: milliCpuToQuota(cpuLimit),
     memoryLimitInBytes,
     oomScoreAdj: oomScoreAdj(spec, container, machineMemoryBytes),
-    // The whole container dies of an out-of-memory kill, not one process of it.
-    ...(cgroupVersion === 2 ? { unified: { 'memory.oom.group': '1' } } : {}),
+    // The whole container dies of an out-of-memory kill, not one process of it; nothing swaps (upstream's NoSwap).
+    ...(cgroupVersion === 2
+      ? { unified: { 'memory.oom.group': '1', ...(controlsSwap ? { 'memory.swap.max': '0' } : {}) } }
+      : {}),
   };
 }
 

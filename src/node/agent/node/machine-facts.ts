@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { readFile, statfs } from 'node:fs/promises';
 import { arch, availableParallelism, release, totalmem } from 'node:os';
 import type { NodeSystemInfo } from '#api/types.ts';
+import { Quantity } from '#machinery/quantity.ts';
+import type { NodeLimits } from '../cgroups.ts';
 
 export interface DiskUsage {
   readonly capacityBytes: number;
@@ -14,6 +16,10 @@ export interface MemoryUsage {
   readonly totalBytes: number;
   readonly availableBytes: number;
 }
+
+/** Kept from pods where nothing else is asked for, so that a fork bomb in one leaves the machine usable. Upstream reserves none. */
+const RESERVED_PROCESSES = 1000;
+const RESERVED_PROCESSES_SHARE = 0.1;
 
 const GO_ARCHITECTURES: Readonly<Record<string, string>> = {
   x64: 'amd64',
@@ -45,18 +51,25 @@ export async function diskUsage(path: string): Promise<DiskUsage> {
   return { capacityBytes: bsize * blocks, availableBytes: bsize * bavail, inodes: files, inodesFree: ffree };
 }
 
+/** What is kept from pods, by resource: 'cpu', 'memory', 'ephemeral-storage', 'pid'. */
+export type Reserved = Readonly<Partial<Record<'cpu' | 'memory' | 'ephemeral-storage' | 'pid', Quantity>>>;
+
 export interface ProcessUsage {
   readonly limit: number;
   readonly running: number;
 }
 
 export async function processUsage(): Promise<ProcessUsage> {
-  const [limit, loadavg] = await Promise.all([
+  const [pids, threads, loadavg] = await Promise.all([
     readFile('/proc/sys/kernel/pid_max', 'utf8'),
+    readFile('/proc/sys/kernel/threads-max', 'utf8'),
     readFile('/proc/loadavg', 'utf8'),
   ]);
   // The fourth word is '<running>/<existing>'.
-  return { limit: Number(limit), running: Number(loadavg.split(' ')[3]?.split('/')[1] ?? 0) };
+  return {
+    limit: Math.min(Number(pids), Number(threads)),
+    running: Number(loadavg.split(' ')[3]?.split('/')[1] ?? 0),
+  };
 }
 
 /** Capacity as a Node shows it. */
@@ -77,17 +90,36 @@ function hugepages(kilobytes: number): string {
   return bytes === 0 ? '0' : `${bytes / 1024 / 1024}Mi`;
 }
 
-/** Memory and disk that stay free for the machine itself: upstream's default eviction thresholds (100Mi, 10 %). */
+/** Without what is reserved, and what stays free for the machine itself: upstream's default eviction thresholds (100Mi, 10 %). */
 export function allocatable(
   total: Readonly<Record<string, string>>,
-  disk: DiskUsage,
+  { disk, reserved }: { readonly disk: DiskUsage; readonly reserved: Reserved },
 ): Record<string, string> {
-  const kibibytes = Number(total['memory']?.replace('Ki', '') ?? 0);
+  const kibibytes = Number(total['memory']?.replace('Ki', '') ?? 0) - amountOf(reserved, 'memory') / 1024;
+  const milliCpu = availableParallelism() * 1000 - (reserved.cpu?.milliValue() ?? 0);
   return {
     ...total,
-    memory: `${Math.max(0, kibibytes - 100 * 1024)}Ki`,
-    'ephemeral-storage': String(Math.floor(disk.capacityBytes * 0.9)),
+    cpu: milliCpu % 1000 === 0 ? String(Math.max(0, milliCpu / 1000)) : `${Math.max(0, milliCpu)}m`,
+    memory: `${Math.max(0, Math.floor(kibibytes) - 100 * 1024)}Ki`,
+    'ephemeral-storage': String(
+      Math.max(0, Math.floor(disk.capacityBytes * 0.9) - amountOf(reserved, 'ephemeral-storage')),
+    ),
   };
+}
+
+/** What pods' cgroups together are held to: as upstream, without the eviction thresholds. */
+export async function nodeLimits(reserved: Reserved): Promise<NodeLimits> {
+  const { limit } = await processUsage();
+  const ownProcesses = Math.min(RESERVED_PROCESSES, Math.floor(limit * RESERVED_PROCESSES_SHARE));
+  return {
+    milliCpu: Math.max(0, availableParallelism() * 1000 - (reserved.cpu?.milliValue() ?? 0)),
+    memoryBytes: Math.max(0, memoryBytes() - amountOf(reserved, 'memory')),
+    processes: Math.max(1, limit - (reserved.pid?.value() ?? ownProcesses)),
+  };
+}
+
+function amountOf(reserved: Reserved, name: keyof Reserved): number {
+  return (reserved[name] ?? Quantity.zero).value();
 }
 
 export function systemInfo(of: {

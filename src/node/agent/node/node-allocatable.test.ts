@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EventRecorder } from '#client/events.ts';
-import { FakeClock } from '#stdx/fake-clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { NodeLimits } from '../cgroups.ts';
 import { NodeAllocatable } from './node-allocatable.ts';
 

@@ -243,6 +243,7 @@ async function prepareConfig(
       container,
       machineMemoryBytes: parts.machineMemoryBytes,
       cgroupVersion: parts.cgroups.version,
+      controlsSwap: parts.cgroups.controlsSwap(parts.cgroupRoot),
     }),
   });
 }

@@ -115,6 +115,11 @@ export class PodWorker {
     return isFinished(this.#status ?? this.#pod.status) || this.#removed;
   }
 
+  /** The API has it no more. */
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
   get ending(): boolean {
     return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined;
   }

@@ -21,7 +21,9 @@ import { activeSandbox } from '../runtime-view.ts';
 import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { agentPage, cadvisorPage, probesPage, resourcePage, startTimes } from './metrics.ts';
-import { NODE_LOGS_DIR, writeNodeLogs } from './node-logs.ts';
+import { NODE_LOGS_DIR, nodeLogQueryProblem, writeNodeLogs } from './node-logs.ts';
+import type { CgroupUsage } from '../cgroups.ts';
+import { podCgroup } from '../config/resources.ts';
 import { StatsSummary } from './stats.ts';
 
 export interface KubeletTls {
@@ -76,7 +78,12 @@ export class KubeletServer {
   constructor(options: KubeletServerOptions) {
     this.#options = options;
     const { tls, parts, nodeName, imageDir } = options;
-    this.#stats = new StatsSummary({ cri: parts.cri, nodeName, dir: imageDir });
+    this.#stats = new StatsSummary({
+      cri: parts.cri,
+      nodeName,
+      dir: imageDir,
+      podUsage: async (uid) => this.#podUsage(uid),
+    });
     this.#access = new KubeletAccess({
       api: parts.api,
       clock: parts.clock,
@@ -183,7 +190,7 @@ export class KubeletServer {
     else if (pathname === '/stats/summary')
       json(await this.#stats.summary(startTimes(this.#options.workers())));
     else if (first === 'metrics') await this.#metrics(response, pathname);
-    else if (first === 'logs') await this.#nodeLogs(response, rest.join('/'));
+    else if (first === 'logs') await this.#nodeLogs(response, { path: rest.join('/'), query: searchParams });
     else if (first === 'containerLogs' && rest.length === 3)
       await this.#logs(response, {
         namespace: rest[0] ?? '',
@@ -194,9 +201,20 @@ export class KubeletServer {
     else throw new HttpError(404, '404 page not found');
   }
 
-  async #nodeLogs(response: ServerResponse, path: string): Promise<void> {
+  async #nodeLogs(
+    response: ServerResponse,
+    { path, query }: { readonly path: string; readonly query: URLSearchParams },
+  ): Promise<void> {
+    const problem = nodeLogQueryProblem(query);
+    if (problem !== undefined) throw new HttpError(400, problem);
     if (!(await writeNodeLogs(response, { root: NODE_LOGS_DIR, path })))
       throw new HttpError(404, '404 page not found');
+  }
+
+  async #podUsage(uid: string): Promise<CgroupUsage | undefined> {
+    const { parts, workers } = this.#options;
+    const spec = workers().find((worker) => worker.uid === uid)?.pod.spec;
+    return spec && parts.cgroups.usage(podCgroup(spec, { root: parts.cgroupRoot, uid }).path);
   }
 
   #podList(): object {

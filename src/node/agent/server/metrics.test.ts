@@ -49,13 +49,16 @@ const MEASURED: Measured = {
     memoryTotalBytes: 1000,
   },
   containers: [usage('c', 1.5), usage('side', 2)],
+  pods: [
+    { namespace: 'shop', pod: 'web', atMs: 1000.4, cpuSeconds: 3.5, workingSetBytes: 25, memoryBytes: 50 },
+  ],
 };
 
 /** Without what says of a family what it is. */
 const series = (text: string): string[] =>
   text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 
-test('/metrics/resource: containers, pods as their sums, the node; with the time of each', () => {
+test('/metrics/resource: containers, pods with their sandboxes, the node; with the time of each', () => {
   assert.deepEqual(series(resourcePage(MEASURED, [POD])), [
     'container_cpu_usage_seconds_total{container="c",namespace="shop",pod="web"} 1.5 1000',
     'container_cpu_usage_seconds_total{container="side",namespace="shop",pod="web"} 2 1000',
@@ -65,7 +68,7 @@ test('/metrics/resource: containers, pods as their sums, the node; with the time
     'node_cpu_usage_seconds_total 9 2000',
     'node_memory_working_set_bytes 100 2000',
     'pod_cpu_usage_seconds_total{namespace="shop",pod="web"} 3.5 1000',
-    'pod_memory_working_set_bytes{namespace="shop",pod="web"} 20 1000',
+    'pod_memory_working_set_bytes{namespace="shop",pod="web"} 25 1000',
     'resource_scrape_error 0',
     'scrape_error 0',
   ]);

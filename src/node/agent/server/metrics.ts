@@ -6,7 +6,7 @@ import type { ContainerStatus, Pod, PodStatus } from '#api/types.ts';
 import { label, seriesLine, type Labels } from '#stdx/instruments.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 import type { ProbeCount } from '../probes/pod-probes.ts';
-import type { ContainerUsage, NodeUsage, Usage } from './stats.ts';
+import type { ContainerUsage, NodeUsage, PodUsage, Usage } from './stats.ts';
 
 /** What pages tell of a pod's worker. */
 export interface MeasuredPod {
@@ -107,13 +107,14 @@ export function agentPage(
 export interface Measured {
   readonly node: NodeUsage;
   readonly containers: readonly ContainerUsage[];
+  readonly pods: readonly PodUsage[];
 }
 
 const CONTAINER_CPU = 'Cumulative cpu time consumed by the container in core-seconds',
   CONTAINER_MEMORY = 'Current working set of the container in bytes';
 
 /** Without a measurement there is only the word of it. */
-export function resourcePage(measured: Measured | undefined, pods: readonly MeasuredPod[]): string {
+export function resourcePage(measured: Measured | undefined, known: readonly MeasuredPod[]): string {
   const failed: [Labels, number][] = [['', measured ? 0 : 1]];
   const error = [
     ...family('resource_scrape_error', {
@@ -123,18 +124,14 @@ export function resourcePage(measured: Measured | undefined, pods: readonly Meas
     ...family('scrape_error', { help: '1 if containers could not be measured, else 0.', series: failed }),
   ];
   if (!measured) return page(error);
-  const { node, containers } = measured;
+  const { node, containers, pods } = measured;
   const each = (read: (usage: Usage) => number | undefined): [Labels, number, number][] =>
     containers.flatMap((one) => {
       const value = read(one);
       return value === undefined ? [] : [[placeOf(one), value, one.atMs]];
     });
-  const sums = (read: (usage: Usage) => number | undefined): [Labels, number, number][] =>
-    Array.from(Map.groupBy(containers, podPlaceOf), ([labels, all]) => [
-      labels,
-      all.reduce((sum, one) => sum + (read(one) ?? 0), 0),
-      Math.max(...all.map(({ atMs }) => atMs)),
-    ]);
+  const whole = (read: (usage: Usage) => number): [Labels, number, number][] =>
+    pods.map((one) => [podPlaceOf(one), read(one), one.atMs]);
   const cpu = ({ cpuSeconds }: Usage): number => cpuSeconds,
     memory = ({ workingSetBytes }: Usage): number => workingSetBytes,
     swap = ({ swapBytes }: Usage): number | undefined => swapBytes;
@@ -147,7 +144,7 @@ export function resourcePage(measured: Measured | undefined, pods: readonly Meas
     }),
     family('container_start_time_seconds', {
       help: 'When the container began, in seconds since the epoch.',
-      series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [
+      series: startsOf(containers, known).map(({ usage, startedAtMs }) => [
         placeOf(usage),
         startedAtMs / 1000,
       ]),
@@ -164,11 +161,11 @@ export function resourcePage(measured: Measured | undefined, pods: readonly Meas
     family('pod_cpu_usage_seconds_total', {
       help: 'Cumulative cpu time consumed by the pod in core-seconds',
       type: 'counter',
-      series: sums(cpu),
+      series: whole(cpu),
     }),
     family('pod_memory_working_set_bytes', {
       help: 'Current working set of the pod in bytes',
-      series: sums(memory),
+      series: whole(memory),
     }),
     error,
   );
@@ -245,7 +242,7 @@ const TITLES: Readonly<Record<ProbeCount['kind'], string>> = {
   startup: 'Startup',
 };
 
-function podPlaceOf({ namespace, pod }: ContainerUsage): Labels {
+function podPlaceOf({ namespace, pod }: Pick<ContainerUsage, 'namespace' | 'pod'>): Labels {
   return `${label('namespace', namespace)},${label('pod', pod)}`;
 }
 

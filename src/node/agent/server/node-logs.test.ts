@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { writeNodeLogs } from './node-logs.ts';
+import { nodeLogQueryProblem, writeNodeLogs } from './node-logs.ts';
 
 test('folders are pages of links, files are as they are, nothing outside is shown', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-logs-'));
@@ -46,4 +46,12 @@ test('folders are pages of links, files are as they are, nothing outside is show
     'latest%00',
   ])
     assert.equal(await get(path), 404, path);
+});
+
+test('a query that names nothing is refused', () => {
+  const problem = (text: string): string | undefined => nodeLogQueryProblem(new URLSearchParams(text));
+  assert.equal(problem('query='), 'query: Invalid value: [""]: query cannot be empty');
+  assert.equal(problem('query=%20%20&query='), 'query: Invalid value: ["  ",""]: query cannot be empty');
+  assert.equal(problem('query=&query=kubelet'), undefined);
+  assert.equal(problem(''), undefined);
 });

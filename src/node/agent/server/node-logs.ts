@@ -10,6 +10,14 @@ import { pipeline } from 'node:stream/promises';
 
 export const NODE_LOGS_DIR = '/var/log';
 
+/** Why a query is refused, in upstream's words; undefined: it is not. */
+export function nodeLogQueryProblem(query: URLSearchParams): string | undefined {
+  const given = query.getAll('query');
+  return given.length > 0 && given.every((text) => text.trim() === '')
+    ? `query: Invalid value: ${JSON.stringify(given)}: query cannot be empty`
+    : undefined;
+}
+
 /** path: decoded, below root. Answers false where nothing of that name may be shown, and has then written nothing. */
 export async function writeNodeLogs(
   response: ServerResponse,

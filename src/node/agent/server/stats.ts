@@ -1,8 +1,12 @@
-/** /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. */
+/**
+ * /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. As upstream only containers that run are shown; a pod's own figures are
+ * those of its cgroup, its sandbox included.
+ */
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, uptime } from 'node:os';
 import type { CriClient } from '../../cri/client.ts';
 import type { ContainerStats } from '../../cri/types.ts';
+import type { CgroupUsage } from '../cgroups.ts';
 import { LABELS } from '../labels.ts';
 import { diskUsage, memoryUsage } from '../node/machine-facts.ts';
 
@@ -26,6 +30,10 @@ export interface ContainerUsage extends Usage {
   readonly pod: string;
   readonly container: string;
 }
+export interface PodUsage extends Usage {
+  readonly namespace: string;
+  readonly pod: string;
+}
 export interface NodeUsage extends Usage {
   readonly cores: number;
   readonly memoryTotalBytes: number;
@@ -36,22 +44,24 @@ interface Sample {
   readonly atMs: number;
 }
 
+export interface StatsSummaryOptions {
+  readonly cri: CriClient;
+  readonly nodeName: string;
+  readonly dir: string;
+  /** Of the pod's cgroup, by its uid; undefined: there is none. */
+  readonly podUsage: (uid: string) => Promise<CgroupUsage | undefined>;
+}
+
 /** Keeps the counter before, to tell a rate: CRI's own rate is absent in older runtimes. */
 export class StatsSummary {
   readonly #cri: CriClient;
   readonly #nodeName: string;
   readonly #dir: string;
+  readonly #podUsage: StatsSummaryOptions['podUsage'];
   readonly #samples = new Map<string, Sample & { readonly rate: number }>();
 
-  constructor({
-    cri,
-    nodeName,
-    dir,
-  }: {
-    readonly cri: CriClient;
-    readonly nodeName: string;
-    readonly dir: string;
-  }) {
+  constructor({ cri, nodeName, dir, podUsage }: StatsSummaryOptions) {
+    this.#podUsage = podUsage;
     this.#cri = cri;
     this.#nodeName = nodeName;
     this.#dir = dir;
@@ -59,27 +69,33 @@ export class StatsSummary {
 
   /** startOf: when a container that runs began, by its id. */
   async summary(startOf: (id: string) => number | undefined): Promise<object> {
-    const [{ stats }, node] = await Promise.all([this.#cri.listContainerStats({}), this.#node()]);
-    const byPod = new Map<string, ContainerStats[]>();
-    for (const one of stats) {
-      const uid = one.attributes?.labels[LABELS.podUID];
-      if (uid) byPod.set(uid, [...(byPod.get(uid) ?? []), one]);
-    }
-    const ids = new Set(['node', ...stats.map(({ attributes }) => attributes?.id ?? '')]);
+    const [stats, node] = await Promise.all([this.#running(), this.#node()]);
+    const byPod = Map.groupBy(stats, podUIDOf);
+    const ids = new Set(['node', ...byPod.keys(), ...stats.map(({ attributes }) => attributes?.id ?? '')]);
     for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);
-    return {
-      node,
-      pods: [...byPod].map(([uid, containers]) => this.#pod(uid, { stats: containers, startOf })),
-    };
+    const pods = Array.from(byPod, async ([uid, containers]) =>
+      this.#pod(uid, { stats: containers, startOf, whole: await this.#podUsage(uid) }),
+    );
+    return { node, pods: await Promise.all(pods) };
+  }
+
+  /** Of pods' containers that run. */
+  async #running(): Promise<ContainerStats[]> {
+    const [{ stats }, { containers }] = await Promise.all([
+      this.#cri.listContainerStats({}),
+      this.#cri.listContainers({ filter: { state: { state: 'CONTAINER_RUNNING' } } }),
+    ]);
+    const running = new Set(containers.map(({ id }) => id));
+    return stats.filter((one) => running.has(one.attributes?.id ?? '') && podUIDOf(one) !== '');
   }
 
   /** The same by itself, for metrics. */
-  async usage(): Promise<{ readonly node: NodeUsage; readonly containers: readonly ContainerUsage[] }> {
-    const [{ stats }, cpuSeconds, memory] = await Promise.all([
-      this.#cri.listContainerStats({}),
-      nodeCpuSeconds(),
-      memoryUsage(),
-    ]);
+  async usage(): Promise<{
+    readonly node: NodeUsage;
+    readonly containers: readonly ContainerUsage[];
+    readonly pods: readonly PodUsage[];
+  }> {
+    const [stats, cpuSeconds, memory] = await Promise.all([this.#running(), nodeCpuSeconds(), memoryUsage()]);
     const usedBytes = memory.totalBytes - memory.availableBytes;
     return {
       node: {
@@ -90,7 +106,12 @@ export class StatsSummary {
         cores: availableParallelism(),
         memoryTotalBytes: memory.totalBytes,
       },
-      containers: stats.filter(({ attributes }) => attributes?.labels[LABELS.podUID]).map(usageOf),
+      containers: stats.map(usageOf),
+      pods: await Promise.all(
+        Array.from(Map.groupBy(stats, podUIDOf), async ([uid, all]) =>
+          podUsageOf(all.map(usageOf), await this.#podUsage(uid)),
+        ),
+      ),
     };
   }
 
@@ -99,7 +120,12 @@ export class StatsSummary {
     {
       stats,
       startOf,
-    }: { readonly stats: readonly ContainerStats[]; readonly startOf: (id: string) => number | undefined },
+      whole,
+    }: {
+      readonly stats: readonly ContainerStats[];
+      readonly startOf: (id: string) => number | undefined;
+      readonly whole: CgroupUsage | undefined;
+    },
   ): object {
     const labels = stats[0]?.attributes?.labels ?? {};
     const containers = stats.map((one) => this.#container(one, startOf));
@@ -112,14 +138,16 @@ export class StatsSummary {
       containers,
       cpu: {
         time,
-        usageNanoCores: sum(({ cpu }) => cpu.usageNanoCores),
-        usageCoreNanoSeconds: sum(({ cpu }) => cpu.usageCoreNanoSeconds),
+        usageNanoCores: whole
+          ? this.#rate(uid, { usage: whole.cpuNanos, atMs: Date.now() })
+          : sum(({ cpu }) => cpu.usageNanoCores),
+        usageCoreNanoSeconds: whole?.cpuNanos ?? sum(({ cpu }) => cpu.usageCoreNanoSeconds),
       },
       memory: {
         time,
-        usageBytes: sum(({ memory }) => memory.usageBytes),
-        workingSetBytes: sum(({ memory }) => memory.workingSetBytes),
-        rssBytes: sum(({ memory }) => memory.rssBytes),
+        usageBytes: whole?.memoryBytes ?? sum(({ memory }) => memory.usageBytes),
+        workingSetBytes: whole?.workingSetBytes ?? sum(({ memory }) => memory.workingSetBytes),
+        rssBytes: whole?.rssBytes ?? sum(({ memory }) => memory.rssBytes),
       },
     };
   }
@@ -204,6 +232,24 @@ async function nodeCpuSeconds(): Promise<number> {
     ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0) /
     CPU_TICKS_PER_SECOND
   );
+}
+
+function podUIDOf({ attributes }: ContainerStats): string {
+  return attributes?.labels[LABELS.podUID] ?? '';
+}
+
+/** A pod's cgroup knows more than its containers, and where there is none they are summed. */
+function podUsageOf(containers: readonly ContainerUsage[], whole: CgroupUsage | undefined): PodUsage {
+  const sum = (read: (one: ContainerUsage) => number): number =>
+    containers.reduce((total, one) => total + read(one), 0);
+  return {
+    namespace: containers[0]?.namespace ?? '',
+    pod: containers[0]?.pod ?? '',
+    atMs: whole ? Date.now() : Math.max(...containers.map(({ atMs }) => atMs)),
+    cpuSeconds: whole ? whole.cpuNanos / 1e9 : sum(({ cpuSeconds }) => cpuSeconds),
+    workingSetBytes: whole?.workingSetBytes ?? sum(({ workingSetBytes }) => workingSetBytes),
+    memoryBytes: whole?.memoryBytes ?? sum(({ memoryBytes }) => memoryBytes),
+  };
 }
 
 function usageOf({ attributes, cpu, memory, swap, writableLayer }: ContainerStats): ContainerUsage {
