@@ -15,7 +15,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-export interface BenchServer {
+interface BenchServer {
   /** The next message of this type, after asking for it where there is a question. */
   answer<T>(type: string, question?: string): Promise<T>;
   stop(): void;

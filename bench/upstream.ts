@@ -6,7 +6,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { TOKENS, freePort } from './shared.ts';
 
-export interface UpstreamOptions {
+interface UpstreamOptions {
   /** Holds kube-apiserver and etcd. */
   readonly binaries: string;
   readonly dir: string;

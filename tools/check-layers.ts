@@ -28,7 +28,7 @@ const TEST_FILE = /\.(test|suite|bench)\.ts$|\/testdata\/|\/testing\/|\/(test-|f
 const IMPORT =
   /^\s*(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
 
-export function layerBreaches(): string[] {
+function layerBreaches(): string[] {
   const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
     (file) => file.endsWith('.ts') && !file.startsWith('api/generated'),
   );

@@ -1,6 +1,6 @@
 /** What discovery says of every built-in resource of Kubernetes 1.36: names, scope, verbs, subresources. Behaviour is in src/resources. */
 import { readFileSync } from 'node:fs';
-import type { GroupVersionKind, GroupVersionResource } from '#machinery/object.ts';
+import type { GroupVersionResource } from '#machinery/object.ts';
 
 export interface SubresourceFacts {
   /** 'status', 'scale', … */
@@ -31,7 +31,7 @@ export interface ResourceFacts {
   readonly subresources?: readonly SubresourceFacts[];
 }
 
-export interface GroupFacts {
+interface GroupFacts {
   readonly name: string;
   readonly preferredVersion: string;
   /** By priority, highest first. */
@@ -52,16 +52,8 @@ export const builtinResources: readonly ResourceFacts[] = table.resources;
 const byResource = new Map(
   table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.plural}`, facts]),
 );
-const byKind = new Map(
-  table.resources.map((facts) => [`${facts.group}/${facts.version}/${facts.kind}`, facts]),
-);
-
 export function resourceFacts({ group, version, resource }: GroupVersionResource): ResourceFacts | undefined {
   return byResource.get(`${group}/${version}/${resource}`);
-}
-
-export function resourceFactsForKind({ group, version, kind }: GroupVersionKind): ResourceFacts | undefined {
-  return byKind.get(`${group}/${version}/${kind}`);
 }
 
 export type Stability = 'stable' | 'beta' | 'alpha';

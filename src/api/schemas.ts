@@ -112,7 +112,7 @@ const groupsBySegment: Readonly<Record<string, string>> = {
 };
 
 /** The API group of a Go package: 'io.k8s.api.rbac.v1' → 'rbac.authorization.k8s.io'. */
-export function groupOfPackage(packageName: string): string {
+function groupOfPackage(packageName: string): string {
   const segment = packageName.split('.').at(-2)!;
   return groupsBySegment[segment] ?? `${segment}.k8s.io`;
 }

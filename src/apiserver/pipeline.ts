@@ -26,13 +26,13 @@ import { compressed, errorResponse, statusOf, textResponse } from './http/respon
 import { handleResource, upgradeResource } from './handlers/dispatch.ts';
 import { warn } from './http/warnings.ts';
 
-export interface Stage {
+interface Stage {
   readonly name: string;
   run(context: RequestContext, core: ServerCore): void | ApiResponse | Promise<void | ApiResponse>;
 }
 
 /** The route stage is the making of the context. */
-export const STAGES: readonly Stage[] = [
+const STAGES: readonly Stage[] = [
   { name: 'authenticate', run: authenticate },
   { name: 'audit', run: (context, core) => core.audit?.begin(context) },
   { name: 'impersonate', run: (context, core) => impersonate(context, core, attributesOf) },
@@ -355,7 +355,7 @@ function handle(context: RequestContext, core: ServerCore): ApiResponse | Promis
 
 // -------------------------------------------------------------------------------------------------------------- upgrades
 
-export type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer) => void;
+type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer) => void;
 
 /** The same stages for a connection that is to become a stream; only the last one differs. */
 export function createUpgradeHandler(core: ServerCore): UpgradeHandler {

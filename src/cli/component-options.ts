@@ -70,11 +70,3 @@ export function list(text: string, before: readonly string[] = []): string[] {
       .filter((word) => word !== ''),
   ];
 }
-
-export function requiredOption(
-  value: string | undefined,
-  { flag, why }: { readonly flag: string; readonly why: string },
-): string {
-  if (value === undefined || value === '') throw new UserError(`${flag} is needed: ${why}.`);
-  return value;
-}

@@ -1,12 +1,12 @@
 /** Progress of `up`: one line a step; on a terminal the running step is shown and overwritten, elsewhere only finished steps are printed. */
 
 /** Why a step failed is not shown here: it is the sentence `up` ends with. */
-export interface StepMessage {
+interface StepMessage {
   readonly name: string;
   readonly state: 'started' | 'done' | 'failed';
 }
 
-export interface Progress {
+interface Progress {
   step(message: StepMessage): void;
   note(text: string): void;
   end(): void;

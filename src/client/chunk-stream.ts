@@ -8,7 +8,7 @@
  */
 import { TransportError } from './transport-error.ts';
 
-export interface ChunkStreamOptions {
+interface ChunkStreamOptions {
   /** push() answers false from here on: the producer should wait for drained(). Default 256 KiB. */
   readonly highWaterBytes?: number;
   /** Hard bound. Default 64 MiB. */

@@ -41,7 +41,7 @@ export interface DirectResponse {
 
 export type DirectHandler = (request: DirectRequest) => Promise<DirectResponse>;
 
-export interface DirectOptions {
+interface DirectOptions {
   /** Who the requests act as; the handler takes it without authentication. Without it they are anonymous to the handler. */
   readonly user?: UserInfo;
   readonly remoteAddress?: string;
@@ -136,7 +136,7 @@ export class AbortCallbacks {
 
 const EMPTY = Buffer.alloc(0);
 
-export interface Caller {
+interface Caller {
   readonly user: UserInfo | undefined;
   readonly remoteAddress: string;
   readonly aborts: AbortCallbacks;
@@ -170,7 +170,7 @@ export function directRequest(
   };
 }
 
-export function joined(body: Buffer | readonly Buffer[]): Buffer {
+function joined(body: Buffer | readonly Buffer[]): Buffer {
   if (Buffer.isBuffer(body)) return body;
   const pieces = body as readonly Buffer[];
   return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces as Buffer[]);

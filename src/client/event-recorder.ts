@@ -17,7 +17,7 @@ import {
 } from './event-correlator.ts';
 import type { EventRecorder } from './events.ts';
 
-export interface EventRecorderOptions {
+interface EventRecorderOptions {
   /** 'deployment-controller', 'kubelet', 'default-scheduler': upstream's name of the reporter. */
   readonly component: string;
   /** The node's name, for components of a node. */

@@ -19,19 +19,19 @@ import { ObjectCache, type IndexFunction } from './cache.ts';
 import type { Informer, InformerHandler, ResourceRef, SelectOptions, WatchEvent } from './client.ts';
 import { abortReason } from './transport-error.ts';
 
-export interface ListQuery extends SelectOptions {
+interface ListQuery extends SelectOptions {
   limit: number;
   continue?: string;
   resourceVersion?: string;
 }
-export interface WatchQuery extends SelectOptions {
+interface WatchQuery extends SelectOptions {
   resourceVersion: string;
   signal: AbortSignal;
   allowWatchBookmarks: boolean;
   timeoutSeconds: number;
 }
 
-export interface InformerOptions<T extends KubeObject> {
+interface InformerOptions<T extends KubeObject> {
   readonly ref: ResourceRef<T>;
   readonly select: SelectOptions;
   readonly list: (query: ListQuery) => Promise<KubeList<T>>;

@@ -288,6 +288,6 @@ function aborted(signal: AbortSignal): Promise<false> {
 }
 
 /** A MicroTime of the wire: six digits of seconds. */
-export function microTime(ms: number): string {
+function microTime(ms: number): string {
   return new Date(ms).toISOString().replace('Z', '000Z');
 }

@@ -1,7 +1,7 @@
 /** The URL of a resource, an object or a subresource. */
 import type { ObjectName, ResourceRef } from './client.ts';
 
-export type QueryValue = string | number | boolean | undefined;
+type QueryValue = string | number | boolean | undefined;
 
 /** '/api/v1/namespaces/ns/pods/name/status'. Without a namespace: the resource across namespaces, or a cluster-scoped one. */
 export function resourcePath(

@@ -25,7 +25,7 @@ export const FRAME = {
   failure: 7,
 } as const;
 
-export type Headers = Readonly<Record<string, string | undefined>>;
+type Headers = Readonly<Record<string, string | undefined>>;
 export type Frame =
   | readonly [typeof FRAME.request, number, string, string, Headers, number, number]
   | readonly [typeof FRAME.cancel, number]

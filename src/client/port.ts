@@ -168,7 +168,7 @@ class PortTransport implements Transport {
   }
 }
 
-export interface ServedPort {
+interface ServedPort {
   /** Requests being answered, streams included. */
   readonly open: number;
   /** Aborts what is open and closes the port. */

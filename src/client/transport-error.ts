@@ -1,6 +1,6 @@
 /** Why a request got no answer: the one error every transport throws when there is no HTTP status. Answers with a status are StatusErrors. */
 
-export type TransportErrorCode =
+type TransportErrorCode =
   /** Nothing listens there, or the name does not resolve: the request was certainly not processed. */
   | 'refused'
   /** The connection broke after the request may have been sent: it may have been processed. */

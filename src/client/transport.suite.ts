@@ -5,7 +5,7 @@ import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from '.
 import type { Transport } from './transport.ts';
 import { isTransportError } from './transport-error.ts';
 
-export interface TransportUnderTest {
+interface TransportUnderTest {
   readonly transport: Transport;
   stop(): Promise<void>;
 }

@@ -5,7 +5,7 @@
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec } from '#api/types.ts';
 import { LabelSelector, LabelSelectorError, type LabelOperator, type Labels } from '#machinery/labels.ts';
 
-export interface NodeFacts {
+interface NodeFacts {
   readonly name: string;
   readonly labels: Labels;
 }

@@ -10,7 +10,7 @@ export type ResourceAmounts = ReadonlyMap<string, Quantity>;
 export type ResourceList = Readonly<Record<string, QuantityText | number>>;
 type Kind = 'requests' | 'limits';
 /** Also a pod that is still being made: only what is read. */
-export type PodWithResources = Pick<Pod, 'spec' | 'status'>;
+type PodWithResources = Pick<Pod, 'spec' | 'status'>;
 
 export interface PodResourcesOptions {
   /** Without the pod's overhead. */
@@ -53,7 +53,7 @@ export function sameResourceList(left: ResourceList | undefined, right: Resource
 }
 
 /** What the resources of a pod as a whole may name; the others are summed from its containers. */
-export function isPodLevelResource(name: string): boolean {
+function isPodLevelResource(name: string): boolean {
   return name === 'cpu' || name === 'memory' || name.startsWith('hugepages-');
 }
 

@@ -7,7 +7,7 @@ export interface ServedResource extends ResourceRef {
   readonly verbs: readonly string[];
 }
 
-export interface Discovered {
+interface Discovered {
   /** Each resource in its group's preferred version; subresources are left out. */
   readonly resources: readonly ServedResource[];
   /** Groups whose discovery failed (an aggregated server is away): 'metrics.k8s.io/v1beta1'. What they serve is unknown, not nothing. */

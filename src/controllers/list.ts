@@ -41,7 +41,7 @@ import { persistentVolumeProtectionController } from './volume/persistentvolume-
 import { persistentVolumeClaimProtectionController } from './volume/persistentvolumeclaim-protection-controller.ts';
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
 
-export interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
+interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */

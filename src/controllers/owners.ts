@@ -9,11 +9,11 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
 
 /** Index values of an object: its controller's uid, or that it has none. */
-export function controllerIndex(object: KubeObject): readonly string[] {
+function controllerIndex(object: KubeObject): readonly string[] {
   return [controllerOf(object)?.uid ?? orphansOf(object.metadata?.namespace ?? '')];
 }
 
-export const BY_CONTROLLER = 'controller';
+const BY_CONTROLLER = 'controller';
 
 /** The index declaration for a definition's `indexes`. */
 export function byController(resource: ResourceRef): {
@@ -85,7 +85,7 @@ export function ownerKeys<T extends KubeObject>(
     .map((owner) => `${namespace}/${owner.metadata!.name!}`);
 }
 
-export interface ClaimOptions<T extends KubeObject> {
+interface ClaimOptions<T extends KubeObject> {
   readonly api: Client;
   readonly resource: ResourceRef<T>;
   readonly owner: KubeObject;

@@ -9,7 +9,7 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 /** Longer names would leave a generated one no room for its random end. */
 const MAX_PREFIX = 253;
 
-export interface PodFromTemplate {
+interface PodFromTemplate {
   readonly template: PodTemplateSpec;
   readonly owner: KubeObject;
   readonly reference: OwnerReference;
@@ -104,7 +104,7 @@ export function isNamespaceTerminating(error: unknown): boolean {
   );
 }
 
-export interface SlowStart {
+interface SlowStart {
   readonly succeeded: number;
   readonly error: unknown;
 }

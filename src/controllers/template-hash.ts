@@ -13,7 +13,7 @@ export function templateHash(template: unknown, collisionCount?: number): string
 }
 
 /** JSON with sorted keys; absent and undefined are the same. */
-export function stableText(value: unknown): string {
+function stableText(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(stableText).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   const entries = Object.entries(value)

@@ -12,7 +12,7 @@ import { readIfPresent } from './pki/files.ts';
 import { writeKubeconfig } from './pki/kubeconfig.ts';
 import { ensureNodeCertificates, issueClientCertificate, RENEW_BEFORE_MS, type Pki } from './pki/pki.ts';
 
-export interface ComponentKubeconfigOptions {
+interface ComponentKubeconfigOptions {
   /** 'https://127.0.0.1:6443' */
   readonly server: string;
   readonly pki: Pki;

@@ -15,7 +15,7 @@ const FORGOTTEN_MS = 3_600_000;
 const FIRST_POD_OCTET = 244;
 const CANDIDATES = 100;
 
-export interface ClusterNetworks {
+interface ClusterNetworks {
   readonly podCIDR: string;
   readonly serviceCIDR: string;
 }
@@ -43,7 +43,7 @@ interface Claim extends ClusterNetworks {
   readonly dataDir: string;
 }
 
-export interface ClaimOptions {
+interface ClaimOptions {
   /** The cluster's. */
   readonly id: string;
   /** Its data directory. */

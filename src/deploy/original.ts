@@ -6,7 +6,7 @@ import { fileIdentity } from '#stdx/kept-files.ts';
 import { dataDir, readSettings, SettingsError, UserError, type DataDir } from './data-dir.ts';
 import { claimedBy } from './networks.ts';
 
-export interface OriginalOptions {
+interface OriginalOptions {
   /** Where claims of address ranges are kept. Default: one place for the machine. */
   readonly claimsDir?: string | undefined;
 }

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-export interface PortHolder {
+interface PortHolder {
   readonly pid: number;
   readonly name: string;
 }

@@ -9,7 +9,7 @@ export interface Remains {
   readonly id: string | undefined;
 }
 
-export interface RemainsOptions {
+interface RemainsOptions {
   /** Where claims of address ranges are kept. Default: one place for the machine. */
   readonly claimsDir?: string;
 }

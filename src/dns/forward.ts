@@ -15,7 +15,7 @@ export interface Resolver {
   readonly port: number;
 }
 
-export interface ForwarderOptions {
+interface ForwarderOptions {
   readonly resolvers: readonly Resolver[];
   readonly clock: Clock;
   /** Per resolver and transport. Default 2 s. */

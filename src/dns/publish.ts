@@ -17,7 +17,7 @@ import type { ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { ListenAddress } from './server.ts';
 
-export interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
+interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
   readonly serviceIP: string;
   readonly addresses: readonly ListenAddress[];
   readonly signal: AbortSignal;

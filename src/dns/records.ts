@@ -41,7 +41,7 @@ export type DnsRecord =
     }
   | { readonly type: 'SOA'; readonly name: string; readonly ttl: number; readonly data: SoaData };
 
-export interface SoaData {
+interface SoaData {
   readonly mname: string;
   readonly rname: string;
   readonly serial: number;
@@ -62,7 +62,7 @@ export type Answer =
   /** Not ours: ask elsewhere. */
   | { readonly kind: 'elsewhere' };
 
-export interface Question {
+interface Question {
   readonly name: string;
   readonly type: string;
 }

@@ -9,7 +9,7 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-export interface DnsServerOptions {
+interface DnsServerOptions {
   readonly listen: ListenAddress;
   /** The whole answer; undefined = say nothing (not a question at all). `transport` decides whether it may be cut. */
   readonly handle: (query: Buffer, transport: 'udp' | 'tcp') => Promise<Buffer | undefined>;

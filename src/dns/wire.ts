@@ -7,7 +7,7 @@ export const RD = 0x0100;
 export const RA = 0x0080;
 export const QR = 0x8000;
 export const OPCODE_MASK = 0x7800;
-export const CODE_MASK = 0x000f;
+const CODE_MASK = 0x000f;
 
 export const FORMERR = 1;
 export const SERVFAIL = 2;
@@ -20,7 +20,7 @@ const MAX_LABEL_BYTES = 63;
 const QUESTION_TAIL_BYTES = 4;
 
 /** Where the first question ends; undefined when it cannot be told, or there is none. */
-export function questionEnd(message: Buffer): number | undefined {
+function questionEnd(message: Buffer): number | undefined {
   if (message.length < HEADER_BYTES || message.readUInt16BE(4) === 0) return undefined;
   let at = HEADER_BYTES;
   for (let length = message[at]; length !== 0; length = message[at]) {

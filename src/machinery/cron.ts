@@ -4,7 +4,7 @@
  */
 import { GoDurationError, goDurationMs } from './go-duration.ts';
 
-export class CronError extends Error {
+class CronError extends Error {
   override readonly name = 'CronError';
 }
 
@@ -42,7 +42,7 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 const EVERY = '@every ';
 
-export interface CronField {
+interface CronField {
   readonly values: ReadonlySet<number>;
   /** '*': as a day it leaves the choice to the other kind of day. */
   readonly isAny: boolean;
@@ -57,7 +57,7 @@ export interface CronFields {
 }
 
 /** Either fields, or a step in milliseconds (whole seconds, at least one) that counts from the last time on. */
-export type Cron =
+type Cron =
   | { readonly fields: CronFields; readonly everyMs?: undefined }
   | { readonly fields?: undefined; readonly everyMs: number };
 

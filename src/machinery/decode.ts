@@ -79,7 +79,7 @@ export function decodeObject(schema: ObjectSchema, value: unknown, mode: DecodeM
   }
 }
 
-export interface StrictText {
+interface StrictText {
   readonly text: string;
   /** parseJsonCounted's. */
   readonly fields: number;

@@ -1,6 +1,6 @@
 /** Field selectors: the text form of `fieldSelector=` (=, ==, !=; '\', ',' and '=' escaped by '\'), after apimachinery's fields package. */
 
-export interface FieldRequirement {
+interface FieldRequirement {
   readonly field: string;
   readonly operator: '=' | '!=';
   readonly value: string;
@@ -56,7 +56,7 @@ export function parseFieldSelector(text: string): FieldSelector {
   return requirements.length === 0 ? FieldSelector.everything : new FieldSelector(requirements);
 }
 
-export function escapeFieldValue(value: string): string {
+function escapeFieldValue(value: string): string {
   return value.replace(/[\\,=]/g, '\\$&');
 }
 

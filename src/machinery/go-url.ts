@@ -2,7 +2,7 @@
  * URLs as Go's net/url reads them: less is an error than by the WHATWG's rules, and nothing is made up ('' is a URL without scheme and host). Only the
  * parts that validation asks about, and those of Go's messages that its words appear in.
  */
-export interface UrlParts {
+interface UrlParts {
   /** In lower case; '' where there is none. */
   readonly scheme: string;
   /** With the port. */

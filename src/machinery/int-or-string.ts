@@ -1,8 +1,8 @@
 /** intstr.IntOrString: a number, or a text such as a port's name or a percentage. */
 
-export type IntOrString = number | string;
+type IntOrString = number | string;
 
-export class IntOrStringError extends Error {
+class IntOrStringError extends Error {
   override readonly name = 'IntOrStringError';
 }
 
@@ -36,9 +36,4 @@ export function intValue(value: IntOrString): number {
 
 export function isPercentage(value: IntOrString): boolean {
   return typeof value === 'string' && /^[0-9]+%$/.test(value);
-}
-
-/** As messages and tables print it. */
-export function intOrStringText(value: IntOrString | null | undefined): string {
-  return value === undefined || value === null ? '<nil>' : String(value);
 }

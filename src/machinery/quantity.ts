@@ -6,7 +6,7 @@
  * which is another amount.
  */
 
-export type QuantityFormat = 'DecimalSI' | 'BinarySI' | 'DecimalExponent';
+type QuantityFormat = 'DecimalSI' | 'BinarySI' | 'DecimalExponent';
 
 export class QuantityError extends Error {
   override readonly name = 'QuantityError';

@@ -29,7 +29,7 @@ export function serializedHead({
   return Buffer.from(`{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},`);
 }
 
-export function serializeObjectText(object: KubeObject): string {
+function serializeObjectText(object: KubeObject): string {
   const { kind, apiVersion, metadata, ...rest } = object;
   const head = `{"kind":${JSON.stringify(kind ?? '')},"apiVersion":${JSON.stringify(apiVersion ?? '')},"metadata":${JSON.stringify(metadata ? inOrder(metadata) : {})}`;
   const tail = JSON.stringify(rest);

@@ -175,18 +175,6 @@ function withRest(
   return small.rest === 0 ? `${count}${unit}` : `${count}${unit}${small.rest}${small.unit}`;
 }
 
-/** One figure only: 5s, 2m, 3h, 5d, 2y. */
-export function shortHumanDuration(ms: number): string {
-  const seconds = Math.trunc(ms / SECOND);
-  if (seconds < -1) return '<invalid>';
-  if (seconds < 0) return '0s';
-  if (seconds < 60) return `${seconds}s`;
-  if (ms < HOUR) return `${Math.trunc(ms / MINUTE)}m`;
-  const hours = Math.trunc(ms / HOUR);
-  if (hours < 24) return `${hours}h`;
-  return hours < 24 * 365 ? `${Math.trunc(hours / 24)}d` : `${Math.trunc(hours / 24 / 365)}y`;
-}
-
 /** The AGE of a time stamp, '<unknown>' when there is none. */
 export function age(timestamp: string | null | undefined, nowMs: number): string {
   const ms = timeMs(timestamp);

@@ -6,7 +6,7 @@ import type { Alias, Document, Node, Pair, Scalar, YAMLMap, YAMLSeq } from 'yaml
 import { MAXIMUM_DEPTH, setOwn, tooDeep, type JsonObject } from './json.ts';
 import { yaml } from './yaml-package.ts';
 
-export interface ExpandedYaml {
+interface ExpandedYaml {
   readonly value: unknown;
   /** Keys that stand more than once in one map, in the order in which Go's decoder finds them; the last one counts. */
   readonly repeated: readonly RepeatedKey[];

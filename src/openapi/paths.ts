@@ -16,7 +16,7 @@ export interface Parameter {
   readonly required?: true;
   readonly schema: JsonSchema;
 }
-export interface Content {
+interface Content {
   readonly [mediaType: string]: { readonly schema: JsonSchema };
 }
 export interface Operation {
@@ -32,7 +32,7 @@ export interface Operation {
 export type PathItem = Record<string, Operation | readonly Parameter[]>;
 export type Paths = Record<string, PathItem>;
 
-export interface PathOptions {
+interface PathOptions {
   /** The definition of a kind, e.g. 'io.k8s.api.apps.v1.Deployment'. */
   readonly definitionOf: (kind: GroupVersionKind) => string;
   /** What a custom resource speaks is JSON and YAML, without strategic merge patch; its paths say less of what can be asked, and nothing of watches. */

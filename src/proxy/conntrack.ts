@@ -47,14 +47,14 @@ const POLL_MS = 5;
 /** Of the table at most this much is looked at: more than the kernel's largest default table. */
 const MAX_ENTRIES = 2_000_000;
 
-export interface UdpEntry {
+interface UdpEntry {
   /** What the client sent to, 'IP:port'. */
   readonly to: string;
   /** Who answers, 'IP:port': the same as `to` where nothing was translated. */
   readonly answeredBy: string;
 }
 
-export interface UdpServices {
+interface UdpServices {
   /** 'IP:port' of cluster and external addresses → the endpoints, 'IP:port'. */
   readonly addresses: ReadonlyMap<string, ReadonlySet<string>>;
   readonly nodePorts: ReadonlyMap<number, ReadonlySet<string>>;
@@ -83,7 +83,7 @@ export function isStale(entry: UdpEntry, services: UdpServices, isLocal: (ip: st
 }
 
 /** Deletes the stale entries. Returns how many. Throws SocketError. */
-export async function deleteStaleEntries(services: UdpServices): Promise<number> {
+async function deleteStaleEntries(services: UdpServices): Promise<number> {
   if (services.addresses.size === 0 && services.nodePorts.size === 0) return 0;
   const local = new Set(
     Object.values(networkInterfaces()).flatMap((addresses) =>

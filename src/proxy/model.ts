@@ -39,7 +39,7 @@ export interface ServicePortModel {
   readonly anyEndpoints: boolean;
 }
 
-export interface ModelInput {
+interface ModelInput {
   readonly services: readonly Service[];
   /** Slices of one service. */
   readonly slicesOf: (namespace: string, name: string) => readonly EndpointSlice[];

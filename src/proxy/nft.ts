@@ -20,7 +20,7 @@ export interface TableContent {
 }
 
 /** What all services together add to the table. */
-export interface Networks {
+interface Networks {
   /** Ranges that cluster addresses are taken from, for instance 10.96.0.0/16. */
   readonly serviceCIDRs: readonly string[];
 }
@@ -269,7 +269,7 @@ function affinitySet(port: ServicePortModel, target: EndpointTarget): string {
   return `af${endpointChain(port, target).slice(2)}-${port.affinitySeconds}`;
 }
 
-export interface Difference {
+interface Difference {
   /** Applied at once; '' when there is nothing to do. */
   readonly script: string;
   /** What nothing refers to any more after script: removed by a later transaction (kernels refuse to drop a chain in the one that drops its last user). */

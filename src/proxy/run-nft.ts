@@ -37,7 +37,7 @@ export async function listTables(): Promise<string[]> {
   return nftables.flatMap(({ table }) => (table ? [table.name] : []));
 }
 
-export interface TableCounts {
+interface TableCounts {
   readonly rulesOfChain: ReadonlyMap<string, number>;
   readonly elementsOf: ReadonlyMap<string, number>;
 }

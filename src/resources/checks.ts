@@ -6,7 +6,6 @@ import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
   regexProblem,
   validateConfigMapKey,
-  validateDNS1035Label,
   validateDNS1123Label,
   validateDNS1123Subdomain,
   validateLabelValue,
@@ -75,11 +74,6 @@ export function checkDnsLabel(value: string, path: Path, field: string, errors: 
 
 export function checkDnsSubdomain(value: string, path: Path, field: string, errors: Errors): void {
   const problems = validateDNS1123Subdomain(value);
-  if (problems.length > 0) errors.invalidEach(path.child(field), value, problems);
-}
-
-export function checkDns1035Label(value: string, path: Path, field: string, errors: Errors): void {
-  const problems = validateDNS1035Label(value);
   if (problems.length > 0) errors.invalidEach(path.child(field), value, problems);
 }
 
@@ -272,7 +266,7 @@ export function checkConditionList(
   );
 }
 
-export function portNumberProblem(port: number | undefined): string | undefined {
+function portNumberProblem(port: number | undefined): string | undefined {
   return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65535
     ? undefined
     : between(1, 65535);
@@ -298,7 +292,6 @@ export function checkPortNumberOrName(
   else checkPortNumber(port, path, field, errors);
 }
 
-/** Leading zeros and IPv4-mapped forms pass, as they do upstream in the fields that were there before strict ones. */
 /** kept: values of the stored object, which may stay though they would not be taken today. */
 export function checkIP(
   value: string | undefined,

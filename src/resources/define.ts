@@ -44,7 +44,7 @@ export interface TableDefinition<T extends KubeObject> {
   row(object: T, context: { readonly nowMs: number }): TableCell[];
 }
 
-export interface StatusSubresource<T extends KubeObject> {
+interface StatusSubresource<T extends KubeObject> {
   /** Default: take the stored object, with metadata and status of the new one as upstream's strategies do (spec and labels/annotations kept). */
   readonly prepareForUpdate?: (next: T, previous: T, context: HookContext) => void;
   readonly validateUpdate?: (next: T, previous: T, context: HookContext) => FieldError[];

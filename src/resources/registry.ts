@@ -82,7 +82,7 @@ import { volumeattributesclasses } from './storage/volumeattributesclasses.ts';
 import { storageversionmigrations } from './storagemigration/storageversionmigrations.ts';
 
 /** Every record, in order. */
-export const RECORDS: readonly ResourceBehaviour[] = [
+const RECORDS: readonly ResourceBehaviour[] = [
   bindings,
   componentstatuses,
   configmaps,

@@ -4,8 +4,6 @@ import { validateDNS1123Subdomain, validateQualifiedName } from '#machinery/name
 import { NEGATIVE, NOT_POSITIVE } from './checks.ts';
 import type { Errors, Path } from './field-path.ts';
 
-export type ResourceList = Readonly<Record<string, string | number>>;
-
 const CONTAINER = new Set(['cpu', 'memory', 'ephemeral-storage']);
 const OBJECT_COUNT = [
   'pods',
@@ -73,10 +71,6 @@ export function quantityOf(value: string | number): Quantity {
 
 export function compareQuantities(left: string | number, right: string | number): number {
   return left === right ? 0 : compare(left, right);
-}
-
-export function isZeroQuantity(value: string | number): boolean {
-  return quantityOf(value).sign === 0;
 }
 
 export function checkResourceName(name: string, path: Path, errors: Errors): boolean {

@@ -197,7 +197,6 @@ function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolea
   if (next['spec'] !== undefined) bumpGeneration(next, previous);
 }
 
-/** Upstream's status strategies put the stored desired state back and let metadata that clients may write pass. */
 /** Of what writes of the status leave as it is, metadata too. */
 function statusUpdateAlone(next: KubeObject, previous: KubeObject): void {
   genericStatusUpdate(next, previous);

@@ -2,7 +2,6 @@
  * What every resource does unless its record says otherwise, after upstream's registry strategies: the status is the server's on
  * create and kept on update, metadata.generation counts changes of the desired state. Hooks run on the storage version.
  */
-import { isDeepStrictEqual } from 'node:util';
 import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
 
 export function metaOf(object: KubeObject): ObjectMeta {
@@ -39,10 +38,6 @@ function equalMaps(left: Record<string, unknown>, right: Record<string, unknown>
   for (const key in left) if (!semanticEqual(left[key], right[key])) return false;
   for (const key in right) if (!(key in left) && !isEmpty(right[key])) return false;
   return true;
-}
-
-export function strictEqual(left: unknown, right: unknown): boolean {
-  return isDeepStrictEqual(left, right);
 }
 
 /** Generation of a new object of a kind that has one. */

@@ -122,19 +122,3 @@ export function containerNames(spec: Containers | undefined): string {
 export function containerImages(spec: Containers | undefined): string {
   return (spec?.containers ?? []).map(({ image }) => image ?? '').join(',');
 }
-
-export function orNone(text: string | undefined): string {
-  return text ? text : '<none>';
-}
-
-export function orUnset(value: string | undefined): string {
-  return value === undefined ? '<unset>' : value;
-}
-
-/** The first `most` items and how many more there are. */
-export function listSome(items: readonly string[], most: number): string {
-  if (items.length === 0) return '<none>';
-  return items.length <= most
-    ? items.join(',')
-    : `${items.slice(0, most).join(',')} + ${items.length - most} more...`;
-}

@@ -4,7 +4,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { HookContext } from './define.ts';
 import { resourceByGroup } from './registry.ts';
 
-export const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
+const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
 const CONTEXT: HookContext = {
   user: { name: 'tester', groups: ['system:authenticated'] },
   nowMs: NOW_MS,
@@ -13,7 +13,7 @@ const CONTEXT: HookContext = {
   find: () => undefined,
 };
 
-export interface Written<T> {
+interface Written<T> {
   readonly object: T;
   readonly errors: readonly string[];
   readonly warnings: readonly string[];

@@ -24,7 +24,7 @@ export interface WatchSource<T extends KubeObject = KubeObject> {
   readonly observe?: SourceObserver<T>;
 }
 
-export interface SourceObserver<T extends KubeObject = KubeObject> {
+interface SourceObserver<T extends KubeObject = KubeObject> {
   added?(object: T, context: SourceContext): void;
   updated?(object: T, previous: T, context: SourceContext): void;
   deleted?(object: T, context: SourceContext): void;

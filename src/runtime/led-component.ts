@@ -10,7 +10,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
 import type { Component, ComponentContext } from './component.ts';
 
-export interface LedComponentOptions extends ComponentContext {
+interface LedComponentOptions extends ComponentContext {
   readonly name: string;
   /** Without it the component works from start() on. */
   readonly leaderElect?: Partial<

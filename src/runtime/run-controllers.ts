@@ -40,7 +40,7 @@ export interface ControllerManagerOptions extends ComponentContext {
   readonly clientFor?: (definition: ControllerDefinition) => Client;
 }
 
-export interface ControllerMetrics {
+interface ControllerMetrics {
   readonly queue?: WorkQueueMetrics;
   reconciled?(result: 'done' | 'requeued' | 'conflict' | 'error'): void;
 }

@@ -11,7 +11,7 @@ import { backoffMs } from '#stdx/backoff.ts';
 import { assert } from '#stdx/assert.ts';
 import { realClock, type Clock, type Timer } from '#stdx/clock.ts';
 
-export interface WorkQueueOptions {
+interface WorkQueueOptions {
   readonly clock?: Clock;
   /** Backoff of addRateLimited per key. Default 5 ms doubling to 1,000 s. */
   readonly retryInitialMs?: number;

@@ -9,7 +9,7 @@ import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import { failureMessage, refusalOn, type Failure } from './schedule.ts';
 
-export interface PreemptionInput {
+interface PreemptionInput {
   readonly cycle: Cycle;
   readonly failure: Failure;
   readonly budgets: readonly PodDisruptionBudget[];
@@ -23,7 +23,7 @@ export interface Preemption {
 }
 
 /** Why nobody is preempted. keepNomination: the promise of a node stands, since the pod may not preempt (again). */
-export interface NoPreemption {
+interface NoPreemption {
   readonly message: string;
   readonly keepNomination: boolean;
 }

@@ -38,7 +38,7 @@ interface Entry extends HeapEntry {
   changed: boolean;
 }
 
-export interface QueueOptions {
+interface QueueOptions {
   readonly clock: Clock;
   /** Of all profiles; a plugin that is in several is named once. */
   readonly plugins: readonly SchedulerPlugin[];

@@ -29,7 +29,7 @@ export interface Failure {
   readonly everywhere?: Refusal;
 }
 
-export interface ScheduleInput {
+interface ScheduleInput {
   readonly pod: PodInfo;
   readonly snapshot: Snapshot;
   readonly profile: Profile;

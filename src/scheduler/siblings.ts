@@ -9,7 +9,7 @@ import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } fr
 import type { PodInfo } from './pod-info.ts';
 import type { PodMatcher } from './snapshot.ts';
 
-export interface SiblingSources {
+interface SiblingSources {
   readonly services: Pick<Informer<Service>, 'listNamespace' | 'subscribe'>;
   readonly replicaSets: Pick<Informer<ReplicaSet>, 'get'>;
   readonly replicationControllers: Pick<Informer<ReplicationController>, 'get'>;

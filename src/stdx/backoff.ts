@@ -1,7 +1,7 @@
 /** Exponential backoff with jitter and a cap. It only says how long to wait; who retries decides whether to. */
 import { realRandom, type Random } from './random.ts';
 
-export interface BackoffOptions {
+interface BackoffOptions {
   readonly initialMs: number;
   readonly maximumMs: number;
   /** Default 2. */

@@ -6,7 +6,7 @@ import { statSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from './clock.ts';
 
-export interface KeepFilesOptions {
+interface KeepFilesOptions {
   /** All there when this begins. */
   readonly paths: readonly string[];
   readonly clock: Clock;

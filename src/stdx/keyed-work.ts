@@ -2,7 +2,7 @@
 import type { Clock } from './clock.ts';
 import { errorMessage, type Logger } from './log.ts';
 
-export interface KeyedWorkOptions {
+interface KeyedWorkOptions {
   readonly clock: Clock;
   readonly log: Logger;
   /** 'an APIService could not be kept up' */

@@ -12,7 +12,7 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
-export interface LoggerOptions {
+interface LoggerOptions {
   readonly level?: LogLevel;
   readonly format?: 'json' | 'text';
   readonly write?: (line: string) => void;

@@ -1,7 +1,7 @@
 /** A map of bounded size that forgets what was used least recently, and, with ttlMs, what is too old. */
 import { realClock, type Clock } from './clock.ts';
 
-export interface LruOptions {
+interface LruOptions {
   readonly maximum: number;
   /** Entries older than this (since they were set) are absent. Default: no end. */
   readonly ttlMs?: number;

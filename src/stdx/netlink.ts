@@ -1,12 +1,12 @@
 /** Netlink's messages and attributes as bytes (linux/netlink.h): reading what the kernel sends, and making requests. Knows no protocol on top of them. */
 
-export interface NetlinkMessage {
+interface NetlinkMessage {
   readonly type: number;
   readonly flags: number;
   readonly body: Buffer;
 }
 
-export interface NetlinkAttribute {
+interface NetlinkAttribute {
   readonly type: number;
   readonly value: Buffer;
   /** With its header: to be sent back as it came. */

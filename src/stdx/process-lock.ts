@@ -9,7 +9,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { fileIdentity } from './kept-files.ts';
 
-export interface LockHolder {
+interface LockHolder {
   readonly pid: number;
   readonly startTime: string;
   /** Device and inode of the guard it locked. Absent where an earlier version wrote it. */

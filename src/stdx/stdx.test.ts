@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Backoff, backoffMs } from './backoff.ts';
-import { BoundedQueue, QueueOverflowError } from './bounded-queue.ts';
 import { FakeClock } from './testing/fake-clock.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { Lru } from './lru.ts';
@@ -60,48 +59,6 @@ test('backoff grows to its cap and jitter stays within its share', () => {
       return ms >= 10 && ms < 150;
     }),
   );
-});
-
-test('a bounded queue keeps order and never holds more than its maximum', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 200 }), async (steps) => {
-      const queue = new BoundedQueue<number>({ name: 'test items', maximum: 3, overflow: 'refuse' });
-      const model: number[] = [];
-      let next = 0;
-      for (const pushes of steps) {
-        if (pushes) {
-          const taken = queue.push(next);
-          assert.equal(taken, model.length < 3);
-          if (taken) model.push(next);
-          next++;
-        } else if (model.length > 0) {
-          assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
-        }
-        assert.equal(queue.size, model.length);
-      }
-    }),
-  );
-});
-
-test('overflow drops the oldest or fails, as asked', async () => {
-  const dropped: number[] = [];
-  const dropping = new BoundedQueue<number>({
-    name: 'x',
-    maximum: 2,
-    overflow: 'drop-oldest',
-    onDrop: (item) => dropped.push(item),
-  });
-  for (const item of [1, 2, 3]) dropping.push(item);
-  assert.deepEqual(dropped, [1]);
-  dropping.close();
-  const rest: number[] = [];
-  for await (const item of dropping) rest.push(item);
-  assert.deepEqual(rest, [2, 3]);
-
-  const failing = new BoundedQueue<number>({ name: 'events', maximum: 1, overflow: 'fail' });
-  failing.push(1);
-  assert.equal(failing.push(2), false);
-  await assert.rejects(failing.next(), QueueOverflowError);
 });
 
 test('work of one key runs in order, work of others side by side', async () => {

@@ -7,7 +7,7 @@ import { readFileSync, watch, type FSWatcher } from 'node:fs';
 import { dirname } from 'node:path';
 import { realClock, type Clock, type Timer } from './clock.ts';
 
-export interface WatchFilesOptions {
+interface WatchFilesOptions {
   readonly paths: readonly string[];
   /**
    * Called with all contents, in the order of `paths`, when at least one differs from what was last seen. What it throws is the caller's problem:

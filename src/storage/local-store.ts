@@ -51,7 +51,7 @@ const EXPIRY_RETRY_MS = 1000;
 const ENTRY_OVERHEAD_BYTES = 64;
 
 /** History is kept while all of these allow it; the newest version of each key always is. */
-export interface CompactionPolicy {
+interface CompactionPolicy {
   /** At most this many revisions. */
   readonly keepRevisions: number;
   /** At most this old. */
@@ -64,7 +64,7 @@ export interface CompactionPolicy {
  * Upstream compacts every 5 minutes and so promises a watch no more than that; 100,000 revisions are 5 minutes at 333 writes/s;
  * 256 MiB bound what a busy cluster's history may cost on disk.
  */
-export const DEFAULT_COMPACTION: CompactionPolicy = {
+const DEFAULT_COMPACTION: CompactionPolicy = {
   keepRevisions: 100_000,
   keepMs: 5 * 60_000,
   keepBytes: 256 * 1024 * 1024,

@@ -17,13 +17,13 @@ import {
 } from './store.ts';
 import { runRandomHistory } from './storage-model.ts';
 
-export interface Opened {
+interface Opened {
   readonly store: Store;
   /** Closes the store and removes what it left. */
   dispose(): Promise<void>;
 }
 
-export type OpenStore = (options?: Pick<LocalStoreOptions, 'clock' | 'autoCompact'>) => Promise<Opened>;
+type OpenStore = (options?: Pick<LocalStoreOptions, 'clock' | 'autoCompact'>) => Promise<Opened>;
 
 const bytes = (text: string): Buffer => Buffer.from(text);
 

@@ -11,7 +11,7 @@ import { type Revision, StoreError, type StoreEvent, type StoreWatch, type Watch
 /** Log entries read in one go while catching up; then the event loop gets its turn. */
 const CATCH_UP_SLICE = 512;
 
-export interface WatchSource {
+interface WatchSource {
   readonly revision: Revision;
   readonly compactedRevision: Revision;
   /** Events after this revision, at most `limit` log entries, and the revision up to which the log was read. */

@@ -108,7 +108,7 @@ export interface TestCluster {
   delete(): Promise<void>;
 }
 
-export interface TestClusterOptions {
+interface TestClusterOptions {
   readonly runtime: 'cri' | 'simulated';
   readonly nodes?: number;
   /** Path of a kubectl. */

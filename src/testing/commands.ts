@@ -39,7 +39,7 @@ export function tool(binary: string, { env }: { readonly env: Readonly<Record<st
   };
 }
 
-export interface Following {
+interface Following {
   /** On its standard output so far. */
   said(): string;
   /** Ends it, if it has not ended by itself. */

@@ -19,7 +19,7 @@ export { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
 const GROUP_VERSION = `${EXTENSION_GROUP}/${EXTENSION_VERSION}`;
 const HOUR_MS = 3_600_000;
 
-export type Misbehaviour = 'hangs' | 'redirects' | 'garbage' | 'refuses' | 'no-v3';
+type Misbehaviour = 'hangs' | 'redirects' | 'garbage' | 'refuses' | 'no-v3';
 
 export interface ExtensionServer {
   readonly port: number;
@@ -37,7 +37,7 @@ export interface ExtensionServer {
   stop(): Promise<void>;
 }
 
-export interface ExtensionServerOptions {
+interface ExtensionServerOptions {
   /** An administrator of the cluster: reads the published authority, asks for reviews. */
   readonly api: Client;
   /** What the certificate is for. */

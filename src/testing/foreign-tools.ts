@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-export interface ForeignTools {
+interface ForeignTools {
   readonly kubectl: string;
   readonly helm: string;
 }

@@ -10,7 +10,7 @@ import { makeAuthority } from '#client/testing/certificates.ts';
 
 export { makeAuthority };
 
-export interface IssuerKey {
+interface IssuerKey {
   readonly kid: string;
   readonly alg: string;
   readonly privateKey: KeyObject;

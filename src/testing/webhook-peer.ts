@@ -46,7 +46,7 @@ function drip(response: ServerResponse): void {
 
 const HOUR_MS = 3_600_000;
 
-export interface WebhookPeerOptions {
+interface WebhookPeerOptions {
   /** A loopback address. Default 127.0.0.1. */
   readonly host?: string;
   /** Names of its certificate besides localhost. */

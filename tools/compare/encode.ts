@@ -16,7 +16,7 @@ const CONTENT_TYPES = {
   protobuf: 'application/vnd.kubernetes.protobuf',
 };
 
-export interface EncodedBody {
+interface EncodedBody {
   readonly body: Buffer | undefined;
   readonly contentType: string | undefined;
 }

@@ -1,6 +1,6 @@
 /** What a page of metrics promises: names, types and label names. Values differ from server to server. */
 
-export interface MetricShape {
+interface MetricShape {
   readonly type: string;
   readonly labels: readonly string[];
 }

@@ -10,7 +10,7 @@ export interface Mutation {
   readonly object: object;
 }
 
-export interface MutationOptions {
+interface MutationOptions {
   /** Fields not walked into, by path without indexes: 'metadata', 'spec.template.spec'. They are still removed and emptied. */
   readonly shallow?: readonly string[];
   /** 'all' for creates; 'changes' only what a valid client might change, for updates. */

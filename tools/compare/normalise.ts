@@ -12,7 +12,7 @@ export interface Normalised {
   readonly body: unknown;
 }
 
-export interface NormaliseOptions {
+interface NormaliseOptions {
   /** 'https://127.0.0.1:6443' */
   readonly server: string;
   /** Times within a day of it are now. */

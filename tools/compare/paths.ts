@@ -15,7 +15,7 @@ export function collectionPath(
   return `${root}${namespaced ? `/namespaces/${namespace}` : ''}/${plural}`;
 }
 
-export const PATCH_TYPES = {
+const PATCH_TYPES = {
   json: 'application/json-patch+json',
   merge: 'application/merge-patch+json',
   strategic: 'application/strategic-merge-patch+json',
@@ -47,8 +47,3 @@ export const steps = {
     headers: { 'content-type': PATCH_TYPES[type], ...more.headers },
   }),
 };
-
-/** Adds a query to a path that may have one. */
-export function withQuery(path: string, query: string): string {
-  return query === '' ? path : `${path}${path.includes('?') ? '&' : '?'}${query}`;
-}

@@ -2,7 +2,7 @@
 import type { DifferenceKind } from './diff.ts';
 import type { Finding } from './runner.ts';
 
-export interface Group {
+interface Group {
   readonly area: string;
   readonly kind: DifferenceKind;
   /** What the findings of the group have in common. */

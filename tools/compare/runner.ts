@@ -14,7 +14,7 @@ export interface Finding {
   readonly difference: Difference;
 }
 
-export interface RunOptions {
+interface RunOptions {
   readonly reference: Connection;
   readonly subject: Connection;
   readonly concurrency: number;
@@ -25,7 +25,7 @@ export interface RunOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-export interface RunTotals {
+interface RunTotals {
   readonly scenarios: number;
   readonly requests: number;
 }

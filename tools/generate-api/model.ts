@@ -96,7 +96,7 @@ const goFacts = JSON.parse(readFileSync(join(import.meta.dirname, 'go-facts.json
 const protoToDefinition = (name: string): string =>
   `io.k8s.${name.replace(/^k8s\.io\./, '').replace(/_apiserver|_aggregator/, (part) => part.replace('_', '-'))}`;
 
-export interface Models {
+interface Models {
   /** What a 1.36 server, its clients and its audit log speak. */
   readonly served: readonly TypeModel[];
   /** Versions that 1.36 does not serve, known from the wire format. */
@@ -344,6 +344,6 @@ class ModelBuilder {
   }
 }
 
-export function packageOf(definition: string): string {
+function packageOf(definition: string): string {
   return definition.slice(0, definition.lastIndexOf('.'));
 }

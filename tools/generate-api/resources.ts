@@ -31,7 +31,7 @@ interface Group {
   readonly versions: readonly string[];
 }
 
-export interface Discovery {
+interface Discovery {
   readonly groups: readonly Group[];
   readonly resources: readonly Resource[];
 }

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export const sourceRoot = join(import.meta.dirname, '../../../shared/kubernetes-1.36');
+const sourceRoot = join(import.meta.dirname, '../../../shared/kubernetes-1.36');
 
 export function sourcePresent(): boolean {
   return existsSync(join(sourceRoot, 'swagger.json'));
@@ -18,7 +18,7 @@ function readJson<T>(path: string): T {
 /** [name, number, type, label]; type is a scalar, 'map<k,v>', a message of the same package, or '.package.Message'. */
 export type ProtoField = readonly [name: string, number: number, type: string, label: string];
 /** [name, client streams, request, server streams, response] */
-export type ProtoMethod = readonly [
+type ProtoMethod = readonly [
   name: string,
   clientStreams: boolean,
   request: string,

@@ -93,7 +93,7 @@ function declaration(type: TypeModel, imports: Imports): string {
     : `export interface ${type.name} {\n${members}}\n`;
 }
 
-export function isKind(type: TypeModel): boolean {
+function isKind(type: TypeModel): boolean {
   return ['apiVersion', 'kind'].every((name) =>
     type.fields.some((field) => field.name === name && field.numbers.length === 0),
   );

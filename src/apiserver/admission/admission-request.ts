@@ -11,7 +11,7 @@ interface RequestUserInfo {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
-export interface AdmissionRequest {
+interface AdmissionRequest {
   readonly kind: GroupVersionKind;
   readonly resource: GroupVersionResource;
   readonly subResource?: string;

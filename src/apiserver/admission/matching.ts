@@ -51,7 +51,7 @@ const EXEMPT: ReadonlySet<string> = new Set([
 ]);
 
 /** Configuration of admission itself, which no webhook and no policy ever sees: else a bad one could not be mended. */
-export function isExempt({ group, resource }: GroupAndResource): boolean {
+function isExempt({ group, resource }: GroupAndResource): boolean {
   return group === ADMISSION_GROUP && EXEMPT.has(resource);
 }
 

@@ -10,7 +10,7 @@ import {
 import type { AdmissionKinds } from './kinds.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 
-export interface Mutated {
+interface Mutated {
   readonly attributes: AdmissionAttributes;
   readonly kinds: AdmissionKinds;
   /** What mutated is in. */

@@ -31,7 +31,7 @@ export interface AggregationSettings {
   readonly responseTimeoutMs?: number;
 }
 
-export interface AggregatorOptions extends AggregationSettings {
+interface AggregatorOptions extends AggregationSettings {
   readonly internal: InternalApi;
   readonly catalogue: Catalogue;
   readonly clock: Clock;

@@ -20,19 +20,19 @@ export const API_SERVICES = { group: 'apiregistration.k8s.io', resource: 'apiser
 const RECHECK_MS = 30_000;
 const FIRST_RETRY_MS = 5000;
 const MAX_RETRY_MS = 30_000;
-export const CHECK_TIMEOUT_MS = 5000;
+const CHECK_TIMEOUT_MS = 5000;
 /** More of a discovery document is not waited for. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** Endpoints asked before a server counts as out of reach. */
 const MAX_ATTEMPTS = 5;
 
-export interface Condition {
+interface Condition {
   readonly status: 'True' | 'False';
   readonly reason: string;
   readonly message: string;
 }
 
-export interface AvailabilityOptions {
+interface AvailabilityOptions {
   readonly internal: InternalApi;
   readonly clock: Clock;
   readonly log: Logger;

@@ -22,7 +22,7 @@ const AGGREGATED = ['v2', 'v2beta1']
 /** Entries of aggregated discovery (APIResourceDiscovery). */
 export type DiscoveredResource = Readonly<Record<string, unknown>>;
 
-export interface OpenapiV3Source {
+interface OpenapiV3Source {
   /** Of the document, for the index; changes when it does. */
   readonly hash: string;
   /** The query of the server's own URL; undefined: there is none, the document was made from OpenAPI v2. */
@@ -30,7 +30,7 @@ export interface OpenapiV3Source {
   readonly bytes?: Buffer;
 }
 
-export interface ExtensionDocuments {
+interface ExtensionDocuments {
   readonly resources: readonly DiscoveredResource[];
   readonly freshness: 'Current' | 'Stale';
   readonly openapiV3: OpenapiV3Source | undefined;
@@ -44,7 +44,7 @@ const NOTHING: ExtensionDocuments = {
   openapiV2: undefined,
 };
 
-export interface DocumentsReaderOptions {
+interface DocumentsReaderOptions {
   readonly clock: Clock;
   readonly log: Logger;
   serviceOf(name: string): ExtensionService | undefined;

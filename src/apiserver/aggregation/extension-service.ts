@@ -64,7 +64,7 @@ interface SliceObject extends KubeObject {
 }
 
 /** What the aggregator itself is, when it asks for discovery and OpenAPI. */
-export const AGGREGATOR_USER: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
+const AGGREGATOR_USER: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
 
 export class ExtensionService {
   readonly name: string;
@@ -216,7 +216,7 @@ export class ExtensionService {
 
 // ----------------------------------------------------------------------------------------------------------- own requests
 
-export interface ExtensionFetch {
+interface ExtensionFetch {
   readonly path: string;
   readonly accept: string;
   readonly timeoutMs: number;

@@ -14,7 +14,7 @@ import { KeyedWork } from '#stdx/keyed-work.ts';
 import { API_SERVICES } from './availability.ts';
 import { AGGREGATOR_GROUP, builtinPriority, CUSTOM_PRIORITY, type Priority } from './priorities.ts';
 
-export const AUTOMANAGED = 'kube-aggregator.kubernetes.io/automanaged';
+const AUTOMANAGED = 'kube-aggregator.kubernetes.io/automanaged';
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
 
 type Mode = 'true' | 'onstart';
@@ -25,7 +25,7 @@ interface Wanted {
   readonly mode: Mode;
 }
 
-export interface LocalServicesOptions {
+interface LocalServicesOptions {
   readonly internal: InternalApi;
   readonly catalogue: Catalogue;
   readonly clock: Clock;

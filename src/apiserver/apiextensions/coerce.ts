@@ -131,7 +131,7 @@ function coerceEmbedded(
 
 // ------------------------------------------------------------------------------------------------------------ defaulting
 
-export function applyDefaults(value: unknown, node: Structural | undefined): void {
+function applyDefaults(value: unknown, node: Structural | undefined): void {
   if (!node) return;
   if (Array.isArray(value)) {
     const { items } = node;

@@ -16,7 +16,7 @@ interface ConversionResponse {
   readonly result?: { readonly status?: string; readonly message?: string };
 }
 
-export type Convert = (objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>;
+type Convert = (objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>;
 
 /** Rejects with a StatusError 500 in upstream's words, which give no reason. Objects that are of the version already are not sent. */
 export function createConverter(

@@ -103,7 +103,7 @@ function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
   return [...errors, ...more()];
 }
 
-export interface CustomResourcesOptions {
+interface CustomResourcesOptions {
   readonly store: Store;
   readonly cache: WatchCache;
   readonly catalogue: Catalogue;

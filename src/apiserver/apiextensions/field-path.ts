@@ -1,7 +1,7 @@
 /** Paths to one field of a schema: '.spec.replicas', ".spec['a.b']". What rules report at, and what selectable fields name. */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 
-export interface FoundField {
+interface FoundField {
   /** Names along the way. */
   readonly steps: readonly string[];
   /** As errors show it: 'spec.labels[app]'. */

@@ -4,10 +4,10 @@
  */
 import { getOwn, isJsonObject } from '#machinery/json.ts';
 
-export class JsonPathError extends Error {}
+class JsonPathError extends Error {}
 
 /** Every value the path leads to, in order. */
-export type JsonPath = (root: unknown) => unknown[];
+type JsonPath = (root: unknown) => unknown[];
 
 type Step = (values: readonly unknown[], root: unknown) => unknown[];
 

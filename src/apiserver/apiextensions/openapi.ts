@@ -8,7 +8,7 @@ import { buildV2Document, type OpenapiV2Document } from '#openapi/v2.ts';
 import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#openapi/v3.ts';
 import { listKindOf, type Catalogue, type Endpoint } from '../registry/endpoints.ts';
 
-export interface CustomDocument {
+interface CustomDocument {
   readonly bytes: Buffer;
   readonly hash: string;
 }

@@ -36,7 +36,7 @@ import {
 } from './policy.ts';
 import { responseObject } from './response-object.ts';
 
-export interface AuditorOptions {
+interface AuditorOptions {
   readonly policy: AuditPolicy;
   readonly backends: readonly AuditBackend[];
   /** True for backends in mode blocking-strict: what they cannot store when it is received is refused. */

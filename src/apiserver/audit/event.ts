@@ -5,7 +5,7 @@ import type { ApiRequest } from '../http/request.ts';
 import type { RequestInfo } from '../http/request-info.ts';
 import type { AuditLevel, AuditStage } from './policy.ts';
 
-export interface AuditUser {
+interface AuditUser {
   username?: string;
   uid?: string;
   groups?: readonly string[];

@@ -5,7 +5,7 @@ import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import { legacyLine, type AuditEvent } from './event.ts';
 
-export interface LineTarget {
+interface LineTarget {
   write(lines: string): void;
   close(): Promise<void>;
 }

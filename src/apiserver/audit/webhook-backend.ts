@@ -7,11 +7,10 @@ import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import type { AuditEvent } from './event.ts';
 
-export const DEFAULT_INITIAL_BACKOFF_MS = 10_000;
 const TRIES = 5;
 const CALL_TIMEOUT_MS = 30_000;
 
-export interface WebhookBackendOptions {
+interface WebhookBackendOptions {
   readonly client: KubeconfigClient;
   readonly initialBackoffMs: number;
   readonly clock: Clock;

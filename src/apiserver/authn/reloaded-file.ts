@@ -7,7 +7,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 
-export interface ReloadedFileOptions<T> {
+interface ReloadedFileOptions<T> {
   readonly path: string;
   /** Throws an Error for content that cannot be used; its message must not quote secrets. */
   readonly parse: (text: string) => T;

@@ -10,13 +10,13 @@ import { jsonWebKey } from '#stdx/jwt.ts';
 import type { ServiceAccountKeys } from './service-account-keys.ts';
 import { serviceAccountName, type PrivateClaims } from './service-account.ts';
 
-export const MINIMUM_EXPIRATION_SECONDS = 600;
+const MINIMUM_EXPIRATION_SECONDS = 600;
 const MAXIMUM_EXPIRATION_SECONDS = 2 ** 32;
 /** What the ServiceAccount admission plugin asks for: an hour and 7 seconds, which nobody else chooses by chance. */
-export const EXTENDED_EXPIRATION_SECONDS = 3607;
+const EXTENDED_EXPIRATION_SECONDS = 3607;
 const EXTENSION_SECONDS = 365 * 24 * 3600;
 
-export interface IssuerOptions {
+interface IssuerOptions {
   /** The first issues; tokens of all are accepted. */
   readonly issuers: readonly string[];
   readonly keys: ServiceAccountKeys;

@@ -27,11 +27,11 @@ const LEEWAY_MS = 60_000;
 /** Verified tokens remembered, and tokens of other issuers (which would be taken apart each time for nothing); the oldest is forgotten first. */
 const CACHE_LIMIT = 4096;
 
-export const LAST_USED_LABEL = 'kubernetes.io/legacy-token-last-used';
-export const INVALID_SINCE_LABEL = 'kubernetes.io/legacy-token-invalid-since';
+const LAST_USED_LABEL = 'kubernetes.io/legacy-token-last-used';
+const INVALID_SINCE_LABEL = 'kubernetes.io/legacy-token-invalid-since';
 const AUDIT = 'authentication.k8s.io/';
 
-export interface ServiceAccountTokenOptions {
+interface ServiceAccountTokenOptions {
   readonly internal: InternalApi;
   readonly issuers: readonly string[];
   readonly keys: ServiceAccountKeys;

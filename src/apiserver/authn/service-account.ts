@@ -1,7 +1,7 @@
 /** Names and claims of service accounts, shared by the issuer and the authenticator of their tokens. After upstream's pkg/serviceaccount. */
 import type { UserInfo } from '#machinery/object.ts';
 
-export const SERVICE_ACCOUNT_PREFIX = 'system:serviceaccount:';
+const SERVICE_ACCOUNT_PREFIX = 'system:serviceaccount:';
 export const LEGACY_ISSUER = 'kubernetes/serviceaccount';
 export const CREDENTIAL_ID = 'authentication.kubernetes.io/credential-id';
 const EXTRA = {
@@ -39,7 +39,7 @@ export function parseServiceAccountName(
   return namespace && name && rest.length === 0 ? { namespace, name } : undefined;
 }
 
-export interface ServiceAccountIdentity {
+interface ServiceAccountIdentity {
   readonly namespace: string;
   readonly serviceAccount: ObjectRef;
   readonly pod?: ObjectRef | undefined;

@@ -7,7 +7,7 @@ import { ReloadedFile } from './reloaded-file.ts';
 import { tokenDigest } from './token-digest.ts';
 import type { TokenAuthenticator } from './token.ts';
 
-export interface StaticTokensOptions {
+interface StaticTokensOptions {
   readonly apiAudiences: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;

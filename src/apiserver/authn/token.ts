@@ -8,7 +8,7 @@ import type { ApiRequest } from '../http/request.ts';
 import type { Authenticated, Authenticator } from './authenticator.ts';
 
 /** Longer ones are refused unread: no issuer makes them, and every check costs time in proportion. */
-export const MAX_TOKEN_BYTES = 16 * 1024;
+const MAX_TOKEN_BYTES = 16 * 1024;
 
 export interface TokenAuthenticator {
   /**
@@ -22,7 +22,7 @@ export interface TokenAuthenticator {
 }
 
 /** All failed: message is the reasons' aggregate, as TokenReview shows it. */
-export class TokenRejected extends Error {
+class TokenRejected extends Error {
   constructor(reasons: readonly string[]) {
     const distinct = [...new Set(reasons)];
     super(distinct.length === 1 ? distinct[0]! : `[${distinct.join(', ')}]`);

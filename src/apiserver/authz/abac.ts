@@ -19,7 +19,7 @@ import type {
 } from './authorizer.ts';
 import { pathMatches } from './rbac-rules.ts';
 
-export interface AbacPolicy {
+interface AbacPolicy {
   /** '' = any, when group is set. */
   readonly user: string;
   readonly group: string;
@@ -68,7 +68,7 @@ export class AbacAuthorizer implements Authorizer {
 }
 
 /** Subresources follow their resource: ABAC knows none. */
-export function policyAllows(policy: AbacPolicy, request: AuthorizationAttributes): boolean {
+function policyAllows(policy: AbacPolicy, request: AuthorizationAttributes): boolean {
   if (policy.readonly && !READ_VERBS.has(request.verb)) return false;
   if (!subjectMatches(policy, request.user)) return false;
   if (!request.isResourceRequest) return pathMatches([policy.nonResourcePath], request.path);
@@ -94,7 +94,7 @@ function subjectMatches(policy: AbacPolicy, user: UserInfo): boolean {
 
 // ------------------------------------------------------------------------------------------------------------- the file
 
-export class AbacFileError extends Error {
+class AbacFileError extends Error {
   override readonly name = 'AbacFileError';
 }
 

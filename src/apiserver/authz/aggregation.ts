@@ -37,7 +37,7 @@ function selectorsOf(role: RoleObject): LabelSelector[] {
   });
 }
 
-export interface AggregationOptions {
+interface AggregationOptions {
   readonly internal: InternalApi;
   readonly log: Logger;
 }

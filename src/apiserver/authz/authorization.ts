@@ -52,7 +52,7 @@ export interface AuthorizationSettings {
   readonly webhook?: WebhookSettings | undefined;
 }
 
-export interface AuthorizationOptions extends AuthorizationSettings {
+interface AuthorizationOptions extends AuthorizationSettings {
   readonly internal: InternalApi;
   readonly log?: Logger;
   readonly clock?: Clock;

@@ -20,14 +20,14 @@ import {
 } from './rbac-rules.ts';
 import { uncoveredRules } from './rule-sets.ts';
 
-export const AUTO_UPDATE_ANNOTATION = 'rbac.authorization.kubernetes.io/autoupdate';
+const AUTO_UPDATE_ANNOTATION = 'rbac.authorization.kubernetes.io/autoupdate';
 const BOOTSTRAP_LABELS = { 'kubernetes.io/bootstrapping': 'rbac-defaults' } as const;
 const AGGREGATE_LABEL_PREFIX = 'rbac.authorization.k8s.io/aggregate-to-';
 const SYSTEM_NAMESPACE = 'kube-system';
 const CONTROLLER_PREFIX = 'system:controller:';
 const API_VERSION = `${RBAC_GROUP}/v1`;
 
-export interface BootstrapPolicyOptions {
+interface BootstrapPolicyOptions {
   /** Groups bound to cluster-admin by a ClusterRoleBinding named like the group, made once when absent: kubeadm's 'kubeadm:cluster-admins'. */
   readonly clusterAdminGroups?: readonly string[];
   /** Feature gates that are on: some controllers' roles come with one. Default: none. */
@@ -53,7 +53,7 @@ export async function bootstrapPolicy(
   ]);
 }
 
-export interface DefaultPolicy {
+interface DefaultPolicy {
   readonly clusterRoles: readonly RoleObject[];
   readonly roles: readonly RoleObject[];
   readonly clusterRoleBindings: readonly BindingObject[];
@@ -107,7 +107,7 @@ export function nodeRules(): PolicyRule[] {
 }
 
 /** 'get,list pods@,apps #name' or 'get =/healthz'. */
-export function parseRule(text: string): PolicyRule {
+function parseRule(text: string): PolicyRule {
   const [verbs = '', what = '', names] = text.split(' ');
   if (what.startsWith('=')) return { nonResourceURLs: what.slice(1).split(','), verbs: verbs.split(',') };
   const [resources = '', groups = ''] = what.split('@');

@@ -17,7 +17,7 @@ import { label } from '#stdx/instruments.ts';
 import { SERVER_ID_LABEL } from '../bootstrap/server-id.ts';
 import type { AuthorizationMetrics } from './metrics.ts';
 
-export interface FollowOptions {
+interface FollowOptions {
   readonly metrics: AuthorizationMetrics;
   readonly log: Logger;
   readonly clock: Clock;

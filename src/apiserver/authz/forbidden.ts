@@ -3,7 +3,7 @@ import { statusErrors, StatusError } from '#machinery/errors.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from './authorizer.ts';
 
 /** 'User "jane" cannot list resource "pods" in API group "" in the namespace "default"' */
-export function forbiddenMessage(attributes: AuthorizationAttributes): string {
+function forbiddenMessage(attributes: AuthorizationAttributes): string {
   const who = `User ${JSON.stringify(attributes.user.name)} cannot ${attributes.verb}`;
   if (!attributes.isResourceRequest) return `${who} path ${JSON.stringify(attributes.path)}`;
   const resource =

@@ -13,7 +13,7 @@ import { cel } from '../cel/on-demand.ts';
 import type { CompileMatchConditions } from './configuration.ts';
 import type { AccessReviewSpec } from './review-spec.ts';
 
-export interface MatchOutcome {
+interface MatchOutcome {
   readonly outcome: 'match' | 'skip' | 'error';
   readonly error?: string;
 }

@@ -23,13 +23,13 @@ export interface RoleRef {
   readonly kind: string;
   readonly name: string;
 }
-export interface AggregationRule {
+interface AggregationRule {
   readonly clusterRoleSelectors?: readonly {
     readonly matchLabels?: Readonly<Record<string, string>>;
     readonly matchExpressions?: readonly SelectorExpression[];
   }[];
 }
-export interface SelectorExpression {
+interface SelectorExpression {
   readonly key: string;
   readonly operator: string;
   readonly values?: readonly string[];

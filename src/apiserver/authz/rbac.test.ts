@@ -19,9 +19,7 @@ import {
 const CLUSTER_ROLES = { group: RBAC_GROUP, resource: 'clusterroles' };
 const BINDINGS = { group: RBAC_GROUP, resource: 'clusterrolebindings' };
 
-export function request(
-  changes: Partial<AuthorizationAttributes> & { user: UserInfo },
-): AuthorizationAttributes {
+function request(changes: Partial<AuthorizationAttributes> & { user: UserInfo }): AuthorizationAttributes {
   return {
     verb: 'get',
     isResourceRequest: true,

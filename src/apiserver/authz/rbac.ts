@@ -12,7 +12,7 @@ import { resourceKeyOf, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-
 import { RBAC_GROUP, type PolicyRule, type RbacSubject, type RoleRef } from './rbac-rules.ts';
 
 /** All a user may do somewhere, and the bindings whose role is missing. */
-export interface ResolvedRules {
+interface ResolvedRules {
   readonly rules: readonly PolicyRule[];
   readonly errors: readonly string[];
 }

@@ -1,7 +1,7 @@
 /** A request as a SubjectAccessReviewSpec: what webhooks are sent and match conditions see as `request`. After upstream's webhook authorizer. */
 import type { AuthorizationAttributes, SelectorRequirement } from './authorizer.ts';
 
-export interface SelectorSpec {
+interface SelectorSpec {
   readonly requirements: readonly {
     readonly key: string;
     readonly operator: string;

@@ -10,7 +10,7 @@ import type {
 } from './authorizer.ts';
 import type { DecisionCounts } from './metrics.ts';
 
-export interface UnionMember {
+interface UnionMember {
   readonly authorizer: Authorizer;
   /** Where its decisions are counted. */ readonly counts?: DecisionCounts;
 }

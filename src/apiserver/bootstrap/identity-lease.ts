@@ -28,7 +28,7 @@ interface Lease extends KubeObject {
   };
 }
 
-export interface IdentityLeaseOptions {
+interface IdentityLeaseOptions {
   readonly internal: InternalApi;
   /** Tells servers of one machine apart. */
   readonly address: string;

@@ -21,7 +21,7 @@ import { AddressRange } from '../registry/core/services/ranges.ts';
 const SERVICES = { group: '', resource: 'services' };
 const ADDRESSES = { group: 'networking.k8s.io', resource: 'ipaddresses' };
 const CIDRS = { group: 'networking.k8s.io', resource: 'servicecidrs' };
-export const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
+const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
 const FINALIZER = 'networking.k8s.io/service-cidr-finalizer';
 const MANAGED_BY = 'ipaddress.kubernetes.io/managed-by';
 const FAMILY = 'ipaddress.kubernetes.io/ip-family';
@@ -39,7 +39,7 @@ interface Owner {
   readonly name: string;
 }
 
-export interface ServiceAddressesOptions {
+interface ServiceAddressesOptions {
   readonly internal: InternalApi;
   readonly catalogue: Catalogue;
   readonly allocation: ServiceAllocation;

@@ -8,7 +8,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { ensureFlowObjects } from '../flowcontrol/bootstrap-objects.ts';
 import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
 
-export interface BootstrapOptions {
+interface BootstrapOptions {
   readonly internal: InternalApi;
   /** Of the kubernetes Service. */
   readonly serviceAddress: string;

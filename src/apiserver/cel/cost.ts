@@ -18,7 +18,7 @@ export interface Size {
 }
 /** Sizes and costs are counted in 64 bits upstream and stay there. */
 export const UNBOUNDED = 2 ** 64 - 1;
-export const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
+const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
 
 /**
  * How large the value at a path of a variable is at most; undefined: not known. ['self', 'list', '@items']: '@items' of lists, '@keys' and '@values' of
@@ -52,7 +52,7 @@ export const productOfSizes = (left: Size, right: Size): Size => ({
   min: bounded(left.min * right.min),
   max: bounded(left.max * right.max),
 });
-export const union = (left: Size, right: Size): Size => ({
+const union = (left: Size, right: Size): Size => ({
   min: Math.min(left.min, right.min),
   max: Math.max(left.max, right.max),
 });

@@ -46,7 +46,7 @@ export function upstreamType(name: string): string {
     .replaceAll('>', ')');
 }
 
-export interface DescribeOptions {
+interface DescribeOptions {
   /** Where it was compiled, to tell unknown functions from wrong arguments. */
   readonly env?: Environment;
   /** What the expression was rewritten from. */

@@ -35,25 +35,25 @@ import { Semver } from './semver.ts';
 import { LINEAR_MATCHES } from './syntax-errors.ts';
 
 /** Values of the library's own types. */
-export class CelIP {
+class CelIP {
   readonly address: IPAddress;
   constructor(address: IPAddress) {
     this.address = address;
   }
 }
-export class CelCIDR {
+class CelCIDR {
   readonly block: CIDRBlock;
   constructor(block: CIDRBlock) {
     this.block = block;
   }
 }
-export class CelQuantity {
+class CelQuantity {
   readonly value: Quantity;
   constructor(value: Quantity) {
     this.value = value;
   }
 }
-export class CelURL {
+class CelURL {
   readonly url: URL;
   readonly text: string;
   constructor(url: URL, text: string) {
@@ -61,7 +61,7 @@ export class CelURL {
     this.text = text;
   }
 }
-export class CelFormat {
+class CelFormat {
   readonly name: string;
   readonly check: (text: string) => string[];
   constructor(name: string, check: (text: string) => string[]) {
@@ -76,7 +76,7 @@ class FormatNamespace {}
 class IpNamespace {}
 
 /** What only some expressions may use. */
-export interface LibraryOptions {
+interface LibraryOptions {
   /** Objects and patches: see construction.ts. */
   readonly constructs?: boolean;
 }

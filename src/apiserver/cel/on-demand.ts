@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 
 const require = createRequire(import.meta.url);
 
-export interface Cel {
+interface Cel {
   readonly compileExpression: typeof import('./expression.ts').compileExpression;
   readonly AuthorizerChecks: typeof import('./authorizer.ts').AuthorizerChecks;
 }

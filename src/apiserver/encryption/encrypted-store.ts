@@ -30,7 +30,7 @@ export interface StoredForm {
   toStorage(value: Buffer, context: string): Buffer;
 }
 
-export interface EncryptedStoreOptions {
+interface EncryptedStoreOptions {
   /** How the object at this key is stored now; undefined = as it is. Asked at each use: the answer may change. */
   readonly formOf: (key: string) => StoredForm | undefined;
 }

@@ -75,7 +75,7 @@ export interface EncryptedObject {
   readonly encryptedDEKSourceType: number;
 }
 
-export interface Codec<T extends object> {
+interface Codec<T extends object> {
   encode(message: T): Buffer;
   decode(wire: Buffer): T;
 }

@@ -27,7 +27,7 @@ export class TransformError extends Error {
 }
 
 /** All stored forms but plain ones begin so. */
-export const ENCRYPTED_PREFIX = Buffer.from('k8s:enc:');
+const ENCRYPTED_PREFIX = Buffer.from('k8s:enc:');
 
 export function isEncrypted(stored: Buffer): boolean {
   return (

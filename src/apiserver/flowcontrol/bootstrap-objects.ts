@@ -11,7 +11,7 @@ import { MANDATORY_FLOW_SCHEMAS, MANDATORY_PRIORITY_LEVELS } from '#resources/fl
 import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
 import { FLOW_SCHEMAS, GROUP, PRIORITY_LEVELS } from './configuration.ts';
 
-export const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';
+const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';
 
 interface FlowObject {
   readonly resource: GroupResource;

@@ -3,13 +3,13 @@
  * seats are divided anew in proportion to smoothed demand. Pure but for SeatDemand's own state. After KEP-1040.
  */
 
-export interface Claim {
+interface Claim {
   readonly lower: number;
   readonly upper: number;
   readonly target: number;
 }
 
-export interface Allocation {
+interface Allocation {
   readonly seats: readonly number[];
   /** Seats given for each seat of demand. */ readonly fairFraction: number;
 }

@@ -10,7 +10,7 @@ export const GROUP = 'flowcontrol.apiserver.k8s.io';
 export const FLOW_SCHEMAS = { group: GROUP, resource: 'flowschemas' } as const;
 export const PRIORITY_LEVELS = { group: GROUP, resource: 'prioritylevelconfigurations' } as const;
 
-export type Distinguisher = 'ByUser' | 'ByNamespace' | undefined;
+type Distinguisher = 'ByUser' | 'ByNamespace' | undefined;
 
 interface ResourceRule {
   readonly verbs: Matcher;

@@ -27,7 +27,7 @@ export interface RequestLimits extends Partial<InFlightLimits> {
 
 const KEEP_EVERY_MS = 60_000;
 
-export interface FlowControlParts {
+interface FlowControlParts {
   readonly catalogue: Catalogue;
   readonly clock: Clock;
   readonly log: Logger;

@@ -41,7 +41,7 @@ import { FlowStats, QueueSet, Ticket, type FlowShare, type RejectReason } from '
 import { dealHand, flowHash } from './shuffle-sharding.ts';
 import { WorkEstimator } from './work-estimate.ts';
 
-export interface FlowControllerOptions {
+interface FlowControllerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;

@@ -20,10 +20,10 @@ export interface FlowIdentity {
 
 const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 
-/** Requests without end of their own: no time limit, no seat but for a watch's beginning. */
 /** Profiles take as long as they are asked to. */
 const PROFILES = '/debug/pprof/';
 
+/** Requests without end of their own: no time limit, no seat but for a watch's beginning. */
 export function isLongRunning({
   verb,
   isResourceRequest,

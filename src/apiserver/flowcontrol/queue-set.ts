@@ -78,7 +78,7 @@ export class FlowStats {
   }
 }
 
-export class Queue {
+class Queue {
   readonly index: number;
   readonly waiting: Ticket[] = [];
   executing = 0;
@@ -147,7 +147,7 @@ export class Ticket {
   }
 }
 
-export interface QueueSetOptions {
+interface QueueSetOptions {
   readonly clock: Clock;
   readonly exempt: boolean;
   readonly queuing: Queuing | undefined;

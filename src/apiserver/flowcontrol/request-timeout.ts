@@ -30,7 +30,7 @@ function timedOut(): Error {
 }
 
 /** Of a request under way. */
-export interface Timed {
+interface Timed {
   readonly startedMs: number;
   readonly info: { readonly query: Readonly<Record<string, string | undefined>> };
   release: (() => void) | undefined;

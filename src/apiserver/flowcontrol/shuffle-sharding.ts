@@ -1,7 +1,7 @@
 /** Which few of many queues a flow uses: a hand of cards dealt by the flow's hash, so that two flows hardly ever share all of theirs. */
 import { createHash } from 'node:crypto';
 
-export interface HandSpec {
+interface HandSpec {
   readonly queues: number;
   readonly handSize: number;
 }

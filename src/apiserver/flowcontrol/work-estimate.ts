@@ -16,7 +16,7 @@ const EVENT_MS = 5;
 const MAX_WRITE_SEATS = 10;
 const MAX_LIST_SEATS = 100;
 
-export interface Estimated {
+interface Estimated {
   readonly info: RequestInfo;
   readonly stats: FlowStats;
   /** Of the priority level; 0 = none. */ readonly maxSeats: number;

@@ -16,7 +16,7 @@ import { isTrue } from '../http/request-info.ts';
 import type { MutationOptions } from './options.ts';
 import { MAX_BODY_BYTES } from './body.ts';
 
-export interface ReadApply {
+interface ReadApply {
   readonly config: KubeObject;
   readonly manager: string;
   readonly force: boolean;

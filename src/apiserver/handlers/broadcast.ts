@@ -18,7 +18,7 @@ export interface BroadcastMember {
 }
 
 /** How changes become bytes. */
-export interface BroadcastForm {
+interface BroadcastForm {
   /** Equal for all members. */
   readonly encoding: string;
   frame(type: ChangeType, entry: CacheEntry): Buffer;
@@ -26,7 +26,7 @@ export interface BroadcastForm {
   sent?(bytes: number, watchers: number): void;
 }
 
-export interface BroadcastOptions {
+interface BroadcastOptions {
   readonly cache: ResourceCache;
   readonly keyPrefix: string;
   readonly form: BroadcastForm;

@@ -2,7 +2,7 @@
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { parseJson } from '#machinery/json.ts';
 
-export interface ContinueToken {
+interface ContinueToken {
   /** -1 = whatever is current: the rest of a list whose revision was compacted away. */
   readonly revision: number;
   /** Relative to the listed prefix. */

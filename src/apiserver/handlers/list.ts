@@ -40,7 +40,7 @@ import { requireRevision } from './get.ts';
 import { parseListOptions, type ListOptions } from './options.ts';
 import { filterOf, inSlices, type EntryFilter } from './select.ts';
 
-export interface ListCall {
+interface ListCall {
   readonly context: RequestContext;
   readonly core: ServerCore;
   readonly namespace: string;
@@ -242,7 +242,7 @@ export function metadataOfPage(page: Page): ListMeta {
   };
 }
 
-export interface Page {
+interface Page {
   readonly revision: number;
   readonly entries: readonly CacheEntry[];
   readonly continue: string | undefined;
@@ -429,7 +429,7 @@ async function remainingAfter(
 
 // ------------------------------------------------------------------------------------------------------------- rendering
 
-export interface Rendered {
+interface Rendered {
   readonly entries: readonly CacheEntry[];
   readonly metadata: ListMeta;
   readonly view: ViewOptions;

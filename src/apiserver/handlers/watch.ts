@@ -41,16 +41,16 @@ import { parseWatchOptions, type WatchOptions } from './options.ts';
 import { filterOf, type EntryFilter } from './select.ts';
 
 /** A client that is this far behind is cut off; it comes back and resumes from its revision, or lists. */
-export const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
+const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** Events that may wait while the initial objects are written. */
-export const MAX_BACKLOG_EVENTS = 10_000;
+const MAX_BACKLOG_EVENTS = 10_000;
 const BOOKMARK_EVERY_MS = 60_000;
 /** One more comes this long before the end, so that the client goes on from there. */
 const LAST_BOOKMARK_BEFORE_MS = 2000;
 const WRITE_SLICE_BYTES = 64 * 1024;
 const SLICE_MS = 8;
 
-export interface WatchCall {
+interface WatchCall {
   readonly context: RequestContext;
   readonly core: ServerCore;
   readonly namespace: string;

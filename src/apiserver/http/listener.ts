@@ -47,7 +47,7 @@ export interface TlsMaterial {
   readonly ciphers?: string;
 }
 
-export interface TlsCarrierOptions {
+interface TlsCarrierOptions {
   /** Called for every handshake that fails. */
   readonly onHandshakeError?: () => void;
   readonly handler: ApiHandler;
@@ -76,7 +76,7 @@ const DEFAULT_LIMITS: CarrierLimits = {
   goawayChance: 0,
 };
 
-export interface ListenOptions {
+interface ListenOptions {
   readonly host: string;
   readonly port: number;
 }

@@ -2,7 +2,7 @@
 import { statusErrors } from '#machinery/errors.ts';
 
 export type Encoding = 'json' | 'yaml' | 'protobuf';
-export type View = 'object' | 'table' | 'metadata' | 'metadata-list';
+type View = 'object' | 'table' | 'metadata' | 'metadata-list';
 
 export interface Accepted {
   readonly encoding: Encoding;

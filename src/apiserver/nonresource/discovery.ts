@@ -13,7 +13,7 @@ export interface DiscoveryDocument {
 }
 
 /** What other servers serve, and in which order all is listed. */
-export interface ExtensionDiscovery {
+interface ExtensionDiscovery {
   /** Changes when any of it does. */
   readonly revision: number;
   versions(): readonly ExtensionVersion[];

@@ -1,6 +1,6 @@
 /** How stable upstream promises a family of metrics to be, by its name; from the list it is held to. Whatever is not in it is alpha. */
 
-export type Stability = 'STABLE' | 'BETA' | 'ALPHA';
+type Stability = 'STABLE' | 'BETA' | 'ALPHA';
 
 const STABLE = [
   'apiserver_admission_controller_admission_duration_seconds',

@@ -58,7 +58,7 @@ export interface RequestLabels {
   readonly scope: '' | 'cluster' | 'namespace' | 'resource';
 }
 
-export interface Observation {
+interface Observation {
   readonly code: number;
   readonly seconds: number;
   /** Of these, spent waiting for a seat: no fault of what serves the request. */

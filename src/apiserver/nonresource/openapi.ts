@@ -23,7 +23,7 @@ export interface ExtensionOpenapiSource {
   openapiV3(): readonly ExtensionOpenapi[];
 }
 
-export interface OpenapiOptions {
+interface OpenapiOptions {
   readonly isEnabled: (gv: GroupVersion) => boolean;
   readonly custom: CustomOpenapi;
   readonly extensions: ExtensionOpenapiSource;

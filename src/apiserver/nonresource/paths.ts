@@ -16,9 +16,9 @@ import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
 import { flagz, statusz } from './z-pages.ts';
 
-export const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
+const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
 
-export interface PathOptions {
+interface PathOptions {
   readonly documents: DiscoveryDocuments;
   readonly customOpenapi: CustomOpenapi;
   readonly extensions: ExtensionOpenapiSource;

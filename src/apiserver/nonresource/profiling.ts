@@ -12,7 +12,7 @@ import type { ApiResponse } from '../http/request.ts';
 import { textResponse } from '../http/response.ts';
 import type { PathHandler } from './paths.ts';
 
-export const PROFILING_PATH = '/debug/pprof';
+const PROFILING_PATH = '/debug/pprof';
 
 const CPU_SECONDS = 30;
 const HEAP_SECONDS = 10;

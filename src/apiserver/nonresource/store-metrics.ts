@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { Counter, Histogram, label, type Distribution, type Value } from '#stdx/instruments.ts';
 import type { StoreStats } from '#storage/store.ts';
 
-export type StoreOperation = 'create' | 'update' | 'delete' | 'list';
+type StoreOperation = 'create' | 'update' | 'delete' | 'list';
 export interface StoredResource {
   readonly group: string;
   readonly resource: string;
@@ -14,7 +14,7 @@ const BOUNDS = [
 ];
 
 /** Requests of one kind. A request is counted when it is over. */
-export class StoreSeries {
+class StoreSeries {
   readonly #requests: Value;
   readonly #errors: Value;
   readonly #seconds: Distribution;

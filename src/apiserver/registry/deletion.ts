@@ -18,13 +18,6 @@ export interface DeleteRequest {
     | undefined;
 }
 
-/** removed: it is gone; else it was marked and waits for finalizers or its grace period. */
-export interface Deleted {
-  readonly object: KubeObject;
-  readonly bytes: Buffer;
-  readonly removed: boolean;
-}
-
 const ORPHAN = 'orphan';
 const FOREGROUND = 'foregroundDeletion';
 

@@ -82,7 +82,7 @@ export function listKindOf({ listKind, served }: Endpoint): string {
   return listKind ?? `${served.kind}List`;
 }
 
-export interface CatalogueOptions {
+interface CatalogueOptions {
   readonly resources: readonly Resource[];
   /** By 'group/plural'. */
   readonly hooks?: Readonly<Record<string, StoreHooks>> | undefined;

@@ -25,7 +25,7 @@ const ALL_BUT_SPEC: WrittenFields = { without: ['spec'] };
 const ALL_BUT_SPEC_AND_METADATA: WrittenFields = { without: ['spec', 'metadata'] };
 
 /** What this way in writes; undefined: all of it. */
-export function writtenFields(
+function writtenFields(
   { schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>,
   subresource: string,
 ): WrittenFields | undefined {

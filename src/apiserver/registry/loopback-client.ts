@@ -54,8 +54,3 @@ export interface ModifyOptions {
   /** For what must go through however the object came to be as it is. */
   readonly unvalidated?: boolean;
 }
-
-/** What the factories of authenticator, authorizer and admission plugins are given by createApiServer. */
-export interface InternalContext {
-  readonly internal: InternalApi;
-}

@@ -20,14 +20,14 @@ export interface Written {
   readonly created: boolean;
 }
 
-export interface RemoveOptions {
+interface RemoveOptions {
   readonly key: string;
   /** The revision that is removed. */
   readonly expected: number;
   readonly dryRun: boolean;
 }
 
-export interface PutOptions {
+interface PutOptions {
   readonly key: string;
   /** The revision that is replaced; 0: there is none. */
   readonly expected: number;

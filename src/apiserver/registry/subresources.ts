@@ -8,7 +8,7 @@ import { evictPod } from './core/pods/eviction.ts';
 import { issueToken } from './core/serviceaccounts/token.ts';
 import type { StoredEndpoint } from './write-request.ts';
 
-export interface Subresource {
+interface Subresource {
   /** Besides create. */
   readonly verbs?: readonly string[];
   run(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse>;

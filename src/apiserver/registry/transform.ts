@@ -13,7 +13,7 @@ import { negotiate, negotiateWithoutWireForm, type Accepted } from '../http/nego
 import { isPretty, jsonResponse } from '../http/response.ts';
 
 /** An object of the storage version, parsed or about to be. */
-export interface Stored {
+interface Stored {
   readonly object: KubeObject;
   readonly bytes: Buffer;
 }
@@ -71,7 +71,7 @@ export function protobufItem(endpoint: Endpoint, entry: CacheEntry): Buffer {
   return (entry.protobufItem ??= encodeListItem(encodeMessage(objectOf(endpoint, entry), endpoint.schema!)));
 }
 
-export type IncludeObject = 'None' | 'Metadata' | 'Object';
+type IncludeObject = 'None' | 'Metadata' | 'Object';
 
 export interface ViewOptions {
   readonly accepted: Accepted;
@@ -111,7 +111,7 @@ export function respondWithObject(
 }
 
 /** What the client sees of one object, in its view. */
-export function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
+function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
   switch (options.accepted.view) {
     case 'table':
       return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
@@ -173,7 +173,7 @@ export function metadataOf(object: KubeObject, viewVersion: string): KubeObject 
   };
 }
 
-export interface TableOptions {
+interface TableOptions {
   readonly metadata: ListMeta;
   readonly options: ViewOptions;
   readonly withoutHeaders?: boolean;

@@ -20,7 +20,7 @@ export interface Target {
   readonly name: string;
 }
 
-export interface WriteOptions {
+interface WriteOptions {
   readonly endpoint: Pick<Endpoint, 'gvr' | 'gvk' | 'resource'>;
   readonly target: Target;
   readonly user: UserInfo;
@@ -40,7 +40,7 @@ export interface WriteOptions {
 }
 
 /** What one attempt of a write is about. */
-export interface Attempt {
+interface Attempt {
   readonly operation: AdmissionOperation;
   readonly nowMs: number;
   readonly object: KubeObject | undefined;
@@ -119,7 +119,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
 function ignore(): void {}
 
 /** Another kind that shows a part of an object: a Scale. */
-export interface Face {
+interface Face {
   readonly gvk: GroupVersionKind;
   /** A new object. */
   show(object: KubeObject): KubeObject;

@@ -99,12 +99,12 @@ async function send(server: ApiServer, target: string, options: TestRequestOptio
   };
 }
 
-export interface WatchEvent {
+interface WatchEvent {
   readonly type: string;
   readonly object: KubeObject;
 }
 
-export interface TestWatch {
+interface TestWatch {
   readonly status: number;
   /** The next event; waits for it. */
   next(): Promise<WatchEvent>;

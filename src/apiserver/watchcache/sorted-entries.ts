@@ -38,7 +38,7 @@ interface Position {
 }
 
 /** Of the keys that start with a prefix, '' for all: from startKey on, inclusive. */
-export interface Range {
+interface Range {
   readonly startKey?: string | undefined;
   readonly limit?: number;
 }

@@ -14,7 +14,7 @@ import { CacheEvent, WindowBudget } from './events.ts';
 import { ParsedObjects } from './parsed-objects.ts';
 import { ResourceCache, type CacheListener, type ResourceCacheOptions } from './resource-cache.ts';
 
-export const STORAGE_ROOT = '/registry/';
+const STORAGE_ROOT = '/registry/';
 
 /** JSON bytes whose parsed forms are kept. */
 const PARSED_BYTES = 8 * 1024 * 1024;
@@ -23,7 +23,7 @@ const RETRY_MS = 500;
 /** A store's log longer than this is not replayed for one watch: 410, the client lists anew. */
 const MAX_REPLAYED_EVENTS = 100_000;
 
-export interface WatchCacheOptions {
+interface WatchCacheOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Logger;

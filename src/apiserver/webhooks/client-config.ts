@@ -11,7 +11,7 @@ import type { InternalApi } from '../registry/loopback-client.ts';
 import { describe } from '../handlers/connect/errors.ts';
 import { isProxyable, isSimulatedNode } from '../handlers/connect/locations.ts';
 
-export interface ClientConfigCall {
+interface ClientConfigCall {
   readonly internal: InternalApi;
   readonly body: unknown;
   readonly timeoutMs: number;

@@ -36,7 +36,7 @@ export function questionOptions(command: Command): Command {
     .option('--json', 'as JSON');
 }
 
-export interface Asked {
+interface Asked {
   readonly client: Client;
   readonly question: AccessQuestion;
   /** The resource as it was named is not served here. */ readonly unknown: boolean;

@@ -20,12 +20,12 @@ const REQUESTS: ResourceRef = {
 const SIGNER_TIMEOUT_MS = 20_000;
 const POLL_MS = 100;
 
-export interface WantedCertificate {
+interface WantedCertificate {
   readonly name: string;
   readonly groups: readonly string[];
   readonly lifetimeMs: number;
 }
-export interface IssuedCertificate extends KeyPair {
+interface IssuedCertificate extends KeyPair {
   readonly expiresAt: string;
 }
 

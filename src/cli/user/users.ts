@@ -120,7 +120,7 @@ export function labelOf(name: string): string {
   return createHash('sha256').update(name).digest('hex').slice(0, 40);
 }
 
-export interface UserRecord {
+interface UserRecord {
   readonly name: string;
   readonly groups: readonly string[];
   readonly issuedAt: string;

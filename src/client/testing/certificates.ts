@@ -1,7 +1,7 @@
 /** For tests only: a certificate authority in memory, and leaf certificates signed by it. Just enough DER (X.690) for X.509 v3 with P-256 keys. */
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 
-export interface Authority {
+interface Authority {
   readonly cert: string;
   issue(subject: Subject & { readonly addresses?: readonly string[] }): { cert: string; key: string };
 }

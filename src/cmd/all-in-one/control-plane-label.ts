@@ -11,7 +11,7 @@ import { errorMessage } from '#stdx/log.ts';
 const LABEL = 'node-role.kubernetes.io/control-plane';
 const RETRY_MS = 1_000;
 
-export interface ControlPlaneLabelOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
+interface ControlPlaneLabelOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
   readonly nodeName: string;
   readonly signal: AbortSignal;
 }

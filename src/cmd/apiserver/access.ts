@@ -51,7 +51,7 @@ export interface Permit {
   readonly gatheredFrom: readonly string[];
 }
 
-export interface Verdict {
+interface Verdict {
   readonly allowed: boolean;
   readonly denied: boolean;
   readonly reason: string;
@@ -72,7 +72,7 @@ export interface Explanation {
   readonly server: Verdict | undefined;
 }
 
-export interface WhoCan {
+interface WhoCan {
   readonly question: AccessQuestion;
   readonly permits: readonly Permit[];
   readonly remarks: readonly string[];
@@ -81,7 +81,7 @@ export interface WhoCan {
 const NEAREST = 6;
 const PAGE = 500;
 
-export class AccessPolicy {
+class AccessPolicy {
   readonly #index = new RbacIndex();
   readonly #roles = new Map<string, RoleObject>();
   readonly #bindings: readonly BindingObject[];
@@ -360,7 +360,7 @@ export async function serverVerdict(
   }
 }
 
-export interface FoundResource {
+interface FoundResource {
   readonly group: string;
   readonly version: string;
   readonly resource: string;

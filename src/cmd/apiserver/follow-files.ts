@@ -22,7 +22,7 @@ export interface FollowedFiles {
   readonly publicKeys?: readonly string[] | undefined;
 }
 
-export interface FollowOptions {
+interface FollowOptions {
   /** What is used at the start. */
   readonly tls: TlsMaterial;
   readonly keys: ServiceAccountKeyMaterial;

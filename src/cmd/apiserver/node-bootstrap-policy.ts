@@ -6,7 +6,7 @@ import type { PolicyObject } from './addon-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 /** In a bootstrap token's auth-extra-groups: the token of a machine that is to be a node. */
-export const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
+const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
 const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';

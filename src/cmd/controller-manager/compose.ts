@@ -9,7 +9,7 @@ import {
   type ControllerManager,
 } from '#runtime/run-controllers.ts';
 
-export interface ControllerManagerSetup extends ComponentContext {
+interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** The cluster's CA: published to pods, and the signer of certificate requests unless `signing` says otherwise. PEM. */

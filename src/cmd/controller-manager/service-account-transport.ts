@@ -9,7 +9,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 
-export interface ServiceAccountTransportOptions {
+interface ServiceAccountTransportOptions {
   /** Has no credentials of its own. Stays the caller's. */
   readonly shared: Transport;
   /** May create service accounts and their tokens. */

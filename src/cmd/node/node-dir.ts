@@ -12,7 +12,7 @@ import { fileIdentity } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, liveLockHolder, type ProcessLock } from '#stdx/process-lock.ts';
 import { isNodeDir } from './containerd-dir.ts';
 
-export interface NodeRecord {
+interface NodeRecord {
   readonly server: string;
   readonly nodeName: string;
 }

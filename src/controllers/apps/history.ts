@@ -62,7 +62,7 @@ export async function revisionsOf({
   return claimed.sort((a, b) => a.revision - b.revision || byAge(a, b));
 }
 
-export interface History {
+interface History {
   readonly current: ControllerRevision;
   /** All others, oldest first. */
   readonly old: readonly ControllerRevision[];

@@ -38,7 +38,7 @@ export interface Replicator extends KubeObject {
   status?: ReplicaSetStatus;
 }
 
-export interface ReplicaManagerOptions {
+interface ReplicaManagerOptions {
   readonly name: string;
   readonly serviceAccount?: string;
   readonly eventSource?: string;

@@ -5,10 +5,10 @@
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
 import { findCondition } from '#component-helpers/conditions.ts';
 
-export const KUBE_APISERVER_CLIENT = 'kubernetes.io/kube-apiserver-client';
+const KUBE_APISERVER_CLIENT = 'kubernetes.io/kube-apiserver-client';
 export const KUBE_APISERVER_CLIENT_KUBELET = 'kubernetes.io/kube-apiserver-client-kubelet';
-export const KUBELET_SERVING = 'kubernetes.io/kubelet-serving';
-export const LEGACY_UNKNOWN = 'kubernetes.io/legacy-unknown';
+const KUBELET_SERVING = 'kubernetes.io/kubelet-serving';
+const LEGACY_UNKNOWN = 'kubernetes.io/legacy-unknown';
 export const SIGNERS = [
   KUBE_APISERVER_CLIENT,
   KUBE_APISERVER_CLIENT_KUBELET,

@@ -12,7 +12,7 @@ export interface SigningKeys {
   readonly key: string;
 }
 
-export interface ParsedRequest extends RequestedNames {
+interface ParsedRequest extends RequestedNames {
   readonly request: Pkcs10CertificateRequest;
 }
 
@@ -61,7 +61,7 @@ export async function parseRequest(base64: string): Promise<ParsedRequest> {
   }
 }
 
-export interface SignOptions {
+interface SignOptions {
   readonly usages: readonly string[];
   readonly lifetimeMs: number;
   readonly nowMs: number;

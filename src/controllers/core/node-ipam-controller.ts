@@ -10,7 +10,7 @@ import {
 } from '#runtime/controller.ts';
 import { CIDRSet } from './cidr-set.ts';
 
-export interface NodeIPAMOptions {
+interface NodeIPAMOptions {
   /** '10.244.0.0/16', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's share, with one range only. Default 24 (IPv4) and 64 (IPv6). */

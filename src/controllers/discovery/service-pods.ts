@@ -9,7 +9,7 @@ export function selectsPods(service: Service): boolean {
   return service.spec?.selector !== undefined && service.spec.type !== 'ExternalName';
 }
 
-export function selects(service: Service, pod: Pod): boolean {
+function selects(service: Service, pod: Pod): boolean {
   const selector = service.spec?.selector;
   if (!selector) return false;
   const labels = pod.metadata?.labels ?? {};

@@ -22,7 +22,7 @@ export interface SlicePlan {
   readonly delete: EndpointSlice[];
 }
 
-export interface SlicePlanOptions {
+interface SlicePlanOptions {
   readonly existing: readonly EndpointSlice[];
   readonly groups: readonly EndpointGroup[];
   /** Address types that keep a slice even when they have no endpoint. */

@@ -7,7 +7,7 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 import { discoverResources, resourceOfKind } from '../discovery-client.ts';
 import { controllerOf } from '#component-helpers/owner-references.ts';
 
-export interface ExpectedScale {
+interface ExpectedScale {
   readonly count: number;
   /** Names of pods that no controller replaces. */
   readonly unmanaged: readonly string[];

@@ -25,7 +25,7 @@ import {
 const ISSUER = 'kubernetes/serviceaccount';
 const CLAIM = 'kubernetes.io/serviceaccount';
 
-export interface ServiceAccountTokenOptions {
+interface ServiceAccountTokenOptions {
   /** What tokens are signed with, PEM: the API server's own key, or one whose public key it accepts. */
   readonly serviceAccountKey: string;
   /** Put beside tokens as ca.crt, PEM. */

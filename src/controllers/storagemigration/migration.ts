@@ -33,7 +33,7 @@ export function byAge(
   return (left?.name ?? '') < (right?.name ?? '') ? -1 : 1;
 }
 
-export interface Said {
+interface Said {
   readonly type: Type;
   readonly status?: 'True' | 'False';
   readonly reason: string;

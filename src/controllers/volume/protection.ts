@@ -3,7 +3,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 
-export interface Protection<T extends KubeObject> {
+interface Protection<T extends KubeObject> {
   readonly resource: ResourceRef<T>;
   readonly finalizer: string;
   /** Asked of the caches, and again of the API server before the finalizer goes: what cannot be undone is not decided on old knowledge. */

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-export interface RequiredProgram {
+interface RequiredProgram {
   readonly program: string;
   readonly package: string;
   readonly places: readonly string[];
@@ -20,7 +20,7 @@ const PATH_PLACES = [
 ];
 const CNI_PLACES = ['/usr/lib/cni', '/opt/cni/bin'];
 
-export const NODE_PROGRAMS: readonly RequiredProgram[] = [
+const NODE_PROGRAMS: readonly RequiredProgram[] = [
   { program: 'containerd', package: 'containerd', places: PATH_PLACES },
   { program: 'ctr', package: 'containerd', places: PATH_PLACES },
   { program: 'runc', package: 'runc', places: PATH_PLACES },

@@ -49,7 +49,7 @@ export interface AltNames {
   readonly ipAddresses: readonly string[];
 }
 
-export interface LeafOptions {
+interface LeafOptions {
   readonly subject: Subject;
   readonly usages: readonly ExtendedKeyUsage[];
   readonly altNames?: AltNames;
@@ -133,10 +133,7 @@ export function issueCertificate(
 }
 
 /** A leaf certificate for somebody else's public key (a certificate signing request). */
-export function signLeaf(
-  authority: KeyPair,
-  options: LeafOptions & { readonly publicKey: KeyObject },
-): string {
+function signLeaf(authority: KeyPair, options: LeafOptions & { readonly publicKey: KeyObject }): string {
   const authorityCertificate = new X509Certificate(authority.certificatePem);
   const fields = readAuthority(authorityCertificate);
   const publicKey = options.publicKey.export({ type: 'spki', format: 'der' });
@@ -196,7 +193,7 @@ function signCertificate(parts: CertificateParts): string {
   return pem('CERTIFICATE', certificate);
 }
 
-export function pem(label: string, der: Buffer): string {
+function pem(label: string, der: Buffer): string {
   return `-----BEGIN ${label}-----\n${der.toString('base64').replace(/.{1,64}/g, '$&\n')}-----END ${label}-----\n`;
 }
 

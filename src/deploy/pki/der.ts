@@ -3,7 +3,7 @@
  * but loading it takes longer than a cold start may, and certificates are wanted before anything else can run.
  */
 
-export const TAG = {
+const TAG = {
   boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
@@ -19,7 +19,7 @@ export const TAG = {
 } as const;
 
 /** One value: tag, length, content. */
-export function tlv(tag: number, ...content: readonly Buffer[]): Buffer {
+function tlv(tag: number, ...content: readonly Buffer[]): Buffer {
   const length = content.reduce((sum, part) => sum + part.length, 0);
   return Buffer.concat([Buffer.from([tag]), encodeLength(length), ...content]);
 }
@@ -85,7 +85,7 @@ export function time(epochMs: number): Buffer {
     : tlv(TAG.generalizedTime, Buffer.from(digits));
 }
 
-export interface DerValue {
+interface DerValue {
   readonly tag: number;
   readonly content: Buffer;
   /** The value with its tag and length. */

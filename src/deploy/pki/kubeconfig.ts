@@ -2,7 +2,7 @@
 import type { KeyPair } from './certificate.ts';
 import { readIfPresent, writeFileAtomically } from './files.ts';
 
-export interface KubeconfigOptions {
+interface KubeconfigOptions {
   /** 'https://127.0.0.1:6443' */
   readonly server: string;
   /** PEM of the certificate authorities the API server's certificate chains to. */

@@ -30,8 +30,8 @@ import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomi
 
 const DAY_MS = 86_400_000;
 /** kubeadm's lifetimes. */
-export const AUTHORITY_LIFETIME_MS = 3650 * DAY_MS;
-export const LEAF_LIFETIME_MS = 365 * DAY_MS;
+const AUTHORITY_LIFETIME_MS = 3650 * DAY_MS;
+const LEAF_LIFETIME_MS = 365 * DAY_MS;
 /** A leaf with less than this left is issued anew: a quarter of its life, so that a cluster restarted each season never meets an expired one. */
 export const RENEW_BEFORE_MS = 90 * DAY_MS;
 
@@ -69,7 +69,7 @@ export interface PkiOptions {
   readonly nowMs: number;
 }
 
-export type ClientName =
+type ClientName =
   | 'admin'
   | 'super-admin'
   | 'controller-manager'
@@ -155,7 +155,7 @@ export async function ensurePki(options: PkiOptions): Promise<Pki> {
   };
 }
 
-export interface NodeCertificates {
+interface NodeCertificates {
   readonly client: KeyPair;
   readonly serving: KeyPair;
 }
@@ -443,7 +443,7 @@ function missingName(certificate: X509Certificate, wanted: AltNames | undefined)
 }
 
 /** The PEM blocks of a file. */
-export function splitPem(text: string): string[] {
+function splitPem(text: string): string[] {
   return text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
 }
 

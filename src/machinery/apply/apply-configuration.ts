@@ -24,7 +24,7 @@ import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields 
 import { checkTypedPatch } from './typed-patch.ts';
 import { writtenPart } from './written-fields.ts';
 
-export interface ApplyRequest extends WriteContext {
+interface ApplyRequest extends WriteContext {
   /** undefined creates. */
   readonly live: KubeObject | undefined;
   /** As the client sent it, not defaulted and not pruned of empty values. */

@@ -324,7 +324,7 @@ function canonicalElement(element: string): string {
 }
 
 /** By the values of an item's keys, in any order. */
-export function keyElement(keys: Readonly<Record<string, unknown>>): string {
+function keyElement(keys: Readonly<Record<string, unknown>>): string {
   return `k:${JSON.stringify(Object.fromEntries(Object.entries(keys).toSorted(([left], [right]) => (left < right ? -1 : 1))))}`;
 }
 

@@ -40,7 +40,7 @@ export function writtenChanges(
 }
 
 /** The objects, of any versions, compared in one. undefined: there is no such version. */
-export async function changesIn(
+async function changesIn(
   apiVersion: string,
   { before, after }: Difference,
   {

@@ -7,7 +7,7 @@ import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../jso
 import type { ValueSchema } from '../schema.ts';
 import { FieldSet, type Path } from './field-set.ts';
 
-export interface Comparison {
+interface Comparison {
   readonly added: FieldSet;
   readonly modified: FieldSet;
   readonly removed: FieldSet;

@@ -13,7 +13,7 @@ export interface CallNode {
   readonly children: readonly CallNode[];
 }
 
-export interface ValueType {
+interface ValueType {
   readonly type: string;
   readonly unit: string;
 }

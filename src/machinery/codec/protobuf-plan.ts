@@ -29,10 +29,10 @@ export const op = {
   duration: 16,
   fixedUnsigned: 17,
 } as const;
-export type Op = (typeof op)[keyof typeof op];
+type Op = (typeof op)[keyof typeof op];
 
 export const shape = { single: 0, list: 1, map: 2 } as const;
-export type Shape = (typeof shape)[keyof typeof shape];
+type Shape = (typeof shape)[keyof typeof shape];
 
 /** Absent fields of these are written all the same; zero values read are kept or dropped. */
 export const zeroRule = { distinct: 0, omitted: 1, written: 2 } as const;

@@ -2,7 +2,7 @@
 import { formatGoDuration, GoDurationError, parseGoDuration } from '../go-duration.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 
-export interface WireTime {
+interface WireTime {
   readonly seconds: number;
   readonly microseconds: number;
 }

@@ -20,7 +20,7 @@ export { ProtobufError, type ProtobufErrorCode } from './protobuf-errors.ts';
 const magic = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
 const writer = new ReverseWriter();
 
-export interface Envelope {
+interface Envelope {
   readonly apiVersion: string;
   readonly kind: string;
   /** The object's message; a view of the bytes read. */
@@ -195,7 +195,7 @@ function refuseEncoding(encoding: string): void {
   if (encoding !== '') throw new ProtobufError('malformed', `content encoding ${encoding} is not supported`);
 }
 
-export interface DecodeOptions {
+interface DecodeOptions {
   /** The schema of the kind that the envelope names; undefined where there is none. */
   readonly schemaFor: (kind: GroupVersionKind) => ObjectSchema | undefined;
   /** For bodies whose envelope names no kind. */

@@ -41,7 +41,7 @@ export interface KubeconfigUser {
   readonly 'auth-provider'?: { readonly name?: string };
 }
 
-export interface KubeconfigContext {
+interface KubeconfigContext {
   readonly cluster?: string;
   readonly user?: string;
   readonly namespace?: string;
@@ -105,7 +105,7 @@ interface WireKubeconfig {
   readonly users?: readonly { readonly name?: string; readonly user?: KubeconfigUser }[];
 }
 
-export interface KubeconfigText {
+interface KubeconfigText {
   readonly file: string;
   readonly text: string;
 }

@@ -10,7 +10,7 @@ import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { parseYaml, type ParsedYaml } from '../yaml.ts';
 import { objectSchema, text } from './schema.ts';
 
-export interface ConfigKind {
+interface ConfigKind {
   readonly group: string;
   /** The one to use first: messages recommend it. */
   readonly versions: readonly [string, ...string[]];

@@ -6,7 +6,7 @@
 import { StatusError, statusErrors } from '../errors.ts';
 import { deepClone, getOwn, goTypeName, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
 
-export interface JsonPatchOptions {
+interface JsonPatchOptions {
   /** Default 10,000. */
   readonly maximumOperations?: number;
   /** Bound on the JSON text that all `copy` operations together duplicate. Default 3 MiB. */

@@ -8,7 +8,7 @@ import type { SpdyConnection, SpdyStream } from './spdy.ts';
 
 export const PORT_FORWARD_PROTOCOL = 'portforward.k8s.io';
 
-export interface ServePortForwardOptions {
+interface ServePortForwardOptions {
   /** Opens the connection to the pod's port. A rejection is told on the error stream. */
   readonly connect: (port: number) => Promise<Duplex>;
   /** How the error stream names the pod. */

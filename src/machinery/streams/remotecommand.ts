@@ -25,7 +25,6 @@ export const SPDY_PROTOCOLS = [
   'v2.channel.k8s.io',
   'channel.k8s.io',
 ] as const;
-export type SpdyProtocol = (typeof SPDY_PROTOCOLS)[number];
 export const PROTOCOL_HEADER = 'x-stream-protocol-version';
 
 /** The terminal's size came with v3, the Status with v4. */
@@ -38,15 +37,8 @@ export function hasStatus(protocol: string): boolean {
 }
 
 /** 'v4.base64.channel.k8s.io' → 4, 'channel.k8s.io' → 1. */
-export function versionOf(protocol: string): number {
+function versionOf(protocol: string): number {
   return Number(/^v(\d)\./.exec(protocol)?.[1] ?? 1);
-}
-
-/** As the kubelet reads them from exec's and attach's query: a terminal has no stderr of its own. */
-export function remoteCommandOptions(query: URLSearchParams): RemoteCommandOptions {
-  const flag = (name: string): boolean => ['1', 'true'].includes((query.get(name) ?? '').toLowerCase());
-  const tty = flag('tty');
-  return { stdin: flag('stdin'), stdout: flag('stdout'), stderr: flag('stderr') && !tty, tty };
 }
 
 export function successStatus(): Partial<Status> {

@@ -58,7 +58,7 @@ const TYPE = {
   credential: 10,
 } as const;
 
-export interface FrameHeader {
+interface FrameHeader {
   readonly control: boolean;
   /** Of a control frame. */
   readonly type: number;

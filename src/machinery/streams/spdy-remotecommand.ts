@@ -6,7 +6,7 @@ import { exitStatus, hasResize, hasStatus, internalErrorStatus, successStatus } 
 import type { RemoteCommandOptions, TerminalSize } from './remotecommand.ts';
 import type { SpdyConnection, SpdyStream } from './spdy.ts';
 
-export interface RemoteCommandStreams {
+interface RemoteCommandStreams {
   readonly stdin?: Readable | undefined;
   readonly stdout?: Writable | undefined;
   readonly stderr?: Writable | undefined;
@@ -14,7 +14,7 @@ export interface RemoteCommandStreams {
   readonly resize?: Readable | undefined;
 }
 
-export interface RunRemoteCommandOptions {
+interface RunRemoteCommandOptions {
   readonly connection: SpdyConnection;
   /** What the server chose of SPDY_PROTOCOLS. */
   readonly protocol: string;
@@ -105,12 +105,12 @@ export interface RemoteCommandSession {
 /** How long a client may take to open its streams: upstream's streamCreationTimeout. */
 const STREAM_CREATION_TIMEOUT_MS = 30_000;
 
-export interface AcceptRemoteCommandOptions {
+interface AcceptRemoteCommandOptions {
   readonly protocol: string;
   readonly options: RemoteCommandOptions;
 }
 
-export interface RemoteCommandAcceptor {
+interface RemoteCommandAcceptor {
   /** For SpdyConnection's onStream. */
   readonly onStream: (stream: SpdyStream) => void;
   /** Resolves when all expected streams are open. */

@@ -18,7 +18,7 @@ import type { SpdyFrame, SpdyHeaders } from './spdy-frames.ts';
 
 export type { SpdyHeaders } from './spdy-frames.ts';
 
-export interface SpdyConnectionOptions {
+interface SpdyConnectionOptions {
   readonly role: 'client' | 'server';
   /** Bytes that were read together with the HTTP upgrade. */
   readonly head?: Buffer | undefined;

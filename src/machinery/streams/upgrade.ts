@@ -6,7 +6,7 @@ import { request as httpsRequest } from 'node:https';
 import { Transform, type Duplex } from 'node:stream';
 import type { SecureContextOptions } from 'node:tls';
 
-export interface UpgradeRequest {
+interface UpgradeRequest {
   readonly url: URL;
   readonly method: string;
   /** Connection and Upgrade are to be among them. */

@@ -6,7 +6,7 @@ import { Readable, Writable } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 
 /** In the order a server prefers them. */
-export const CHANNEL_PROTOCOLS = [
+const CHANNEL_PROTOCOLS = [
   'v5.channel.k8s.io',
   'v4.channel.k8s.io',
   'v4.base64.channel.k8s.io',
@@ -25,7 +25,7 @@ const CHANNEL_BUFFER_BYTES = 256 * 1024;
 const NORMAL_CLOSURE = 1000;
 const INTERNAL_ERROR = 1011;
 
-export interface WebSocketChannelsOptions {
+interface WebSocketChannelsOptions {
   readonly socket: WebSocket;
   /** What was negotiated; '' (none) is binary without the close signal. */
   readonly protocol: string;

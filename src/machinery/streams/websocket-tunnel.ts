@@ -5,7 +5,6 @@
 import { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 
-export const TUNNEL_PREFIX = 'SPDY/3.1+';
 export const PORT_FORWARD_TUNNEL = 'SPDY/3.1+portforward.k8s.io';
 
 const NORMAL_CLOSURE = 1000;

@@ -11,7 +11,7 @@ export interface Rejection {
   readonly message: string;
 }
 
-export interface AdmissionOptions {
+interface AdmissionOptions {
   readonly pod: Pod;
   /** Pods that hold resources of this node now, without this one. */
   readonly others: readonly Pod[];

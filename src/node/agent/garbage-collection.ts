@@ -6,7 +6,7 @@ import { ImageGarbageCollector } from '../images/garbage.ts';
 import type { AgentParts } from './pod/parts.ts';
 import { Rounds } from './rounds.ts';
 
-export interface GarbageCollectorOptions {
+interface GarbageCollectorOptions {
   readonly parts: AgentParts;
   /** Whether the pod of this uid is still someone's concern. */
   readonly keeps: (uid: string) => boolean;

@@ -30,7 +30,7 @@ export class ImageFailure extends Error {
   }
 }
 
-export interface PullRequest {
+interface PullRequest {
   readonly pod: Pod;
   readonly container: AnyContainer;
   readonly secrets: readonly Secret[];
@@ -50,7 +50,7 @@ interface Failure {
   readonly message: string;
 }
 
-export interface ImagePullerOptions {
+interface ImagePullerOptions {
   readonly cri: CriClient;
   readonly clock: Clock;
   readonly events: EventRecorder;

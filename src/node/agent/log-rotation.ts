@@ -9,7 +9,7 @@ import type { CriClient } from '../cri/client.ts';
 import { Rounds } from './rounds.ts';
 import { logFiles } from './server/log-file.ts';
 
-export interface LogRotationOptions {
+interface LogRotationOptions {
   readonly cri: Pick<CriClient, 'listContainers' | 'containerStatus' | 'reopenContainerLog'>;
   readonly clock: Clock;
   readonly log: Logger;

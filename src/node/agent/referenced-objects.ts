@@ -36,7 +36,7 @@ const PATIENCE = 3;
 /** A watch that ends sooner is not begun again at once. */
 const SHORT_WATCH_MS = 1_000;
 
-export interface ReferencedObjectsOptions {
+interface ReferencedObjectsOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly log: Logger;
@@ -184,7 +184,7 @@ interface Reference {
 }
 
 /** Every config map and secret a pod's spec names. */
-export function references(pod: Pod): Reference[] {
+function references(pod: Pod): Reference[] {
   const found: Reference[] = [];
   const add = (kind: Kind, name: string | undefined): void => {
     if (name) found.push({ kind, name });

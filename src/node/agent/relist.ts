@@ -10,7 +10,7 @@ const PERIOD_MS = 1_000;
 const FAST_PERIOD_MS = 200;
 const FAST_FOR_MS = 5_000;
 
-export interface RelistOptions {
+interface RelistOptions {
   readonly view: RuntimeView;
   readonly clock: Clock;
   readonly log: Logger;

@@ -7,7 +7,7 @@ import { isCriError } from '../cri/errors.ts';
 import type * as cri from '../cri/types.ts';
 import { ANNOTATIONS, LABELS } from './labels.ts';
 
-export type ContainerPhase = 'created' | 'running' | 'exited' | 'unknown';
+type ContainerPhase = 'created' | 'running' | 'exited' | 'unknown';
 
 export interface RuntimeContainer {
   readonly id: string;
@@ -194,10 +194,6 @@ export class RuntimeView {
       throw error;
     });
   }
-}
-
-export function emptyPodRuntime(uid: string): PodRuntime {
-  return { uid, name: '', namespace: '', sandboxes: [], containers: [] };
 }
 
 /** The newest container of this name, in this sandbox when one is given. */

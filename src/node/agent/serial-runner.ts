@@ -1,7 +1,7 @@
 /** Runs one piece of work again and again, never twice at a time: when woken, and when the time comes that the work itself named. */
 import type { Clock, Timer } from '#stdx/clock.ts';
 
-export interface SerialRunnerOptions {
+interface SerialRunnerOptions {
   readonly clock: Clock;
   /** Answers when it wants to run again, in ms since the epoch; it must not throw. */
   readonly work: () => Promise<number | undefined>;

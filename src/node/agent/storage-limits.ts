@@ -23,7 +23,7 @@ export interface LimitedPod {
 }
 
 /** In bytes, by name. */
-export interface StorageUse {
+interface StorageUse {
   readonly volumes: ReadonlyMap<string, number>;
   readonly containers: ReadonlyMap<string, number>;
 }

@@ -95,7 +95,7 @@ export class CertificateFiles {
   }
 }
 
-export function parsePair(text: string): Pair {
+function parsePair(text: string): Pair {
   const certificates = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g);
   const [key] =
     text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----\n?/) ?? [];

@@ -47,7 +47,7 @@ export function makeKey(): string {
 }
 
 /** PEM. */
-export async function makeRequest(
+async function makeRequest(
   keyPem: string,
   { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames,
 ): Promise<string> {
@@ -79,7 +79,7 @@ export async function makeRequest(
   return `${request.toString('pem').trim()}\n`;
 }
 
-export interface AskOptions {
+interface AskOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly signal: AbortSignal;

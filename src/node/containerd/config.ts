@@ -7,7 +7,7 @@ import type { Machine, Snapshotter } from './machine.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
-export interface ContainerdConfig {
+interface ContainerdConfig {
   readonly layout: ContainerdLayout;
   readonly machine: Machine;
   readonly snapshotter: Snapshotter;

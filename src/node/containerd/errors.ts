@@ -1,6 +1,6 @@
 /** What can go wrong with the node's container runtime, in sentences for the person who ran `capstan up`. */
 
-export type ContainerdErrorCode =
+type ContainerdErrorCode =
   | 'not-root'
   | 'not-linux'
   | 'not-installed'

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { rotateLog as rotate } from '#stdx/log-rotation.ts';
 
-export const MAX_LOG_BYTES = 10 * 1024 * 1024;
+const MAX_LOG_BYTES = 10 * 1024 * 1024;
 const KEPT_FILES = 2;
 
 export function rotateLog(path: string, maxBytes = MAX_LOG_BYTES): boolean {

@@ -1,13 +1,13 @@
 /** Runs the machine's tools (ip, nft, mount …) and tells their failure in one sentence. */
 import { spawn } from 'node:child_process';
 
-export interface RunOptions {
+interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
 }
 
-export interface RunResult {
+interface RunResult {
   /** undefined: the tool is not installed. -1: killed by a signal or by the timeout. */
   readonly code: number | undefined;
   readonly stdout: string;

@@ -80,7 +80,7 @@ export interface CriClient {
   close(): void;
 }
 
-export interface CriClientOptions {
+interface CriClientOptions {
   /** Path of the runtime's socket; at most 107 bytes. */
   readonly socketPath: string;
 }

@@ -6,7 +6,7 @@ import protobuf from 'protobufjs';
 import { assert } from '#stdx/assert.ts';
 import descriptor from '#api/generated/cri-v1.json' with { type: 'json' };
 
-export interface MethodCodec {
+interface MethodCodec {
   /** '/runtime.v1.RuntimeService/Version' */
   readonly path: string;
   /** 'Version' */

@@ -2,7 +2,7 @@
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 
-export type CriErrorCode =
+type CriErrorCode =
   | 'cancelled'
   | 'unknown'
   | 'invalid-argument'

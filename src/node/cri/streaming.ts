@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { joinSockets, requestUpgrade, responseHead, UpgradeRefused } from '#machinery/streams/upgrade.ts';
 
-export interface ProxyStreamOptions {
+interface ProxyStreamOptions {
   /** The client's upgrade request, as node:http's 'upgrade' event gives it. */
   readonly request: IncomingMessage;
   readonly socket: Duplex;

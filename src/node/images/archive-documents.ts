@@ -10,7 +10,7 @@ export const MAX_INDEX_DEPTH = 8;
 /** Manifests in one archive, however they are nested. More are refused. */
 export const MAX_MANIFESTS = 1_000;
 /** Layers of one image; overlayfs ends far below. More are refused. */
-export const MAX_LAYERS = 1_000;
+const MAX_LAYERS = 1_000;
 /** Names of one archive. More are refused. */
 const MAX_NAMES = 1_000;
 
@@ -23,7 +23,7 @@ export interface Descriptor {
 }
 
 /** An image's own manifest, or an index of further ones. */
-export type Manifest =
+type Manifest =
   | { readonly kind: 'index'; readonly manifests: readonly Descriptor[] }
   | { readonly kind: 'image'; readonly config: Descriptor; readonly layers: readonly Descriptor[] };
 
@@ -34,7 +34,7 @@ export interface DockerImage {
 }
 
 /** A document and what to call it in an error. */
-export interface Source {
+interface Source {
   readonly path: string;
   readonly name: string;
 }

@@ -22,7 +22,7 @@ import { isGzip } from './build.ts';
 import { ImageError } from './errors.ts';
 import { normalizeReference } from './reference.ts';
 
-export interface ArchiveContents {
+interface ArchiveContents {
   readonly format: 'oci' | 'docker';
   /** Normalised names of the images in it. */
   readonly names: readonly string[];

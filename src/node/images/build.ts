@@ -39,7 +39,7 @@ export interface ImageRunConfig {
   readonly StopSignal?: string;
 }
 
-export interface BuildImageOptions {
+interface BuildImageOptions {
   /** Full or short name; normalised as containerd does: 'busybox' is stored as 'docker.io/library/busybox:latest'. */
   readonly name: string;
   /** Lowest first. */

@@ -8,7 +8,7 @@ import { buildImage, entryOfFile } from './build.ts';
 import type { BuiltImage, ImageRunConfig, LayerEntry, LayerSource } from './build.ts';
 import { ImageError } from './errors.ts';
 
-export interface BusyboxImageOptions {
+interface BusyboxImageOptions {
   /** 'busybox:latest' by default. */
   readonly name?: string;
   /** Path of a static busybox; /bin/busybox by default. */

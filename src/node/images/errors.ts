@@ -1,6 +1,6 @@
 /** What can go wrong with images on a node. */
 
-export type ImageErrorCode =
+type ImageErrorCode =
   | 'invalid-name'
   /** The file is missing or may not be read. */
   | 'not-readable'

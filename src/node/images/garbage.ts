@@ -11,7 +11,7 @@ import type { Image } from '../cri/types.ts';
 import { normalizeReference } from './reference.ts';
 import { SANDBOX_IMAGE } from './sandbox-image.ts';
 
-export interface ImageGarbageOptions {
+interface ImageGarbageOptions {
   readonly cri: CriClient;
   readonly clock: Clock;
   readonly log: Logger;
@@ -26,7 +26,7 @@ export interface ImageGarbageOptions {
   readonly usage?: (path: string) => Promise<FileSystemUsage>;
 }
 
-export interface FileSystemUsage {
+interface FileSystemUsage {
   readonly capacityBytes: number;
   readonly availableBytes: number;
 }

@@ -13,7 +13,7 @@ import type { CriClient } from '../cri/client.ts';
 import { inspectArchive, openArchive } from './archive.ts';
 import { ImageError } from './errors.ts';
 
-export interface ImageImportTarget {
+interface ImageImportTarget {
   /** containerd's socket. */
   readonly address: string;
   /** The snapshotter that the node's containerd uses for CRI: the image is unpacked for it. */

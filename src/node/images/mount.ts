@@ -5,7 +5,7 @@
 import { run } from '../containerd/run.ts';
 import { ImageError } from './errors.ts';
 
-export interface ImageMountTarget {
+interface ImageMountTarget {
   readonly ctr: string;
   /** containerd's socket. */
   readonly address: string;

@@ -9,7 +9,7 @@
  */
 import { assert } from '#stdx/assert.ts';
 
-export type ElfArchitecture = 'amd64' | 'arm64';
+type ElfArchitecture = 'amd64' | 'arm64';
 
 const LOAD_ADDRESS = 0x400000n;
 const HEADER_BYTES = 64;

@@ -8,7 +8,7 @@ import type { RegistryCredential } from './keyring.ts';
 import { normalizeReference } from './reference.ts';
 import { allowPlainHttpOnLoopback } from './registry-hosts.ts';
 
-export interface PullOptions extends CriCallOptions {
+interface PullOptions extends CriCallOptions {
   readonly cri: CriClient;
   readonly image: string;
   readonly credentials?: readonly RegistryCredential[];

@@ -3,7 +3,7 @@
  * 'docker.io/library/busybox:latest'. Follows https://pkg.go.dev/github.com/distribution/reference.
  */
 
-export interface ImageReference {
+interface ImageReference {
   /** Host, with a port where one is given: 'docker.io', 'localhost:5000'. */
   readonly domain: string;
   /** 'library/busybox' */

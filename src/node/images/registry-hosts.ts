@@ -55,7 +55,7 @@ export async function allowPlainHttpOnLoopback(dir: string, image: string): Prom
   await writeHost(dir, { host, endpoints: [`http://${host}`] });
 }
 
-export function isLoopback(host: string): boolean {
+function isLoopback(host: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(host);
 }
 

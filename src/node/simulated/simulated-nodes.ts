@@ -12,7 +12,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { DueQueue } from './due-queue.ts';
 import { recordOf, step, type PodRecord } from './lifecycle.ts';
 
-export interface SimulatedNodesOptions extends ComponentContext {
+interface SimulatedNodesOptions extends ComponentContext {
   /** Node names; each becomes a Node object. */
   readonly names: readonly string[];
   /** What each node has. Default 32 CPUs, 256 GiB, 110 pods. */

@@ -29,7 +29,7 @@ export function defaultMatchResources(match: Json | undefined): void {
     rule.scope ??= '*';
 }
 
-export function checkMatchResources(match: Json | undefined, path: Path, errors: Errors): void {
+function checkMatchResources(match: Json | undefined, path: Path, errors: Errors): void {
   if (!match) return;
   checkOptionalEnum(match['matchPolicy'], ['Equivalent', 'Exact'], path, 'matchPolicy', errors);
   checkLabelSelector(match['namespaceSelector'], path.child('namespaceSelector'), errors);

@@ -18,8 +18,6 @@ import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGenera
 import { columns, nameOf } from '../tables.ts';
 import { sharedParts } from './shared-parts.ts';
 
-/** Put on by the API server, taken off when the last custom resource is gone. */
-export const CLEANUP_FINALIZER = 'customresourcecleanup.apiextensions.k8s.io';
 const COLUMN_TYPES = ['boolean', 'date', 'integer', 'number', 'string'];
 const COLUMN_FORMATS = ['byte', 'date', 'date-time', 'double', 'float', 'int32', 'int64', 'password'];
 const APPROVED = 'api-approved.kubernetes.io';

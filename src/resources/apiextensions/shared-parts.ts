@@ -5,7 +5,7 @@
 import type { CustomResourceDefinitionVersion } from '#api/types.ts';
 import { semanticEqual } from '../strategy.ts';
 
-export interface SharedParts {
+interface SharedParts {
   readonly schema: boolean;
   readonly subresources: boolean;
   readonly additionalPrinterColumns: boolean;

@@ -23,7 +23,7 @@ function parseInterval(text: string, completions: number): Interval {
   return { from, to };
 }
 
-export interface IndexList {
+interface IndexList {
   readonly total: number;
   readonly problem?: string;
 }

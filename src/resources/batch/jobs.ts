@@ -112,7 +112,7 @@ function labelAsTemplate(job: Job): void {
     meta.labels = { ...labels };
 }
 
-export function defaultJobSpec(spec: JobSpec): void {
+function defaultJobSpec(spec: JobSpec): void {
   if (spec.completions === undefined && spec.parallelism === undefined) spec.completions = 1;
   spec.parallelism ??= 1;
   if (spec.backoffLimit === undefined)

@@ -4,7 +4,7 @@
  */
 import { constants, createPublicKey, verify, type KeyObject } from 'node:crypto';
 
-export interface RequestSubject {
+interface RequestSubject {
   readonly commonNames: readonly string[];
   readonly organizations: readonly string[];
 }

@@ -11,7 +11,7 @@ import {
 import { checkPositiveQuantity, quantityOf } from '../resource-list.ts';
 import type { Errors, Path } from '../field-path.ts';
 
-export const ACCESS_MODES = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
+const ACCESS_MODES = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
 export const VOLUME_MODES = ['Block', 'Filesystem'];
 
 export function defaultClaimSpec(spec: Partial<PersistentVolumeClaimSpec>): void {

@@ -93,7 +93,7 @@ export function isHeadless(spec: ServiceSpec): boolean {
 }
 
 /** Reachable from outside the cluster: those have an external traffic policy. */
-export function isExternallyAccessible(spec: ServiceSpec): boolean {
+function isExternallyAccessible(spec: ServiceSpec): boolean {
   return (
     spec.type === 'LoadBalancer' ||
     spec.type === 'NodePort' ||

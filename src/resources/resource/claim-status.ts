@@ -28,7 +28,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 type Json = Record<string, any>;
 
-export interface ClaimStatusUpdate {
+interface ClaimStatusUpdate {
   readonly spec: ResourceClaimSpec | undefined;
   readonly status: ResourceClaimStatus;
   readonly stored: ResourceClaimStatus;

@@ -1,5 +1,5 @@
 /** PrioritySort: the queue's order. Higher priority first, then whoever waits longer. */
-export interface Queued {
+interface Queued {
   readonly priority: number;
   readonly sinceMs: number;
   readonly order: number;

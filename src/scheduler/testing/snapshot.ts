@@ -61,7 +61,7 @@ export function pod(name: string, options: PodOptions = {}): Pod {
   };
 }
 
-export interface World {
+interface World {
   readonly cache: SchedulerCache;
   readonly snapshot: Snapshot;
 }

@@ -18,7 +18,7 @@ const DRIVERS = {
 
 export type StorageDriver = keyof typeof DRIVERS;
 
-export interface OpenStoreOptions extends DriverOptions {
+interface OpenStoreOptions extends DriverOptions {
   readonly driver: StorageDriver;
 }
 

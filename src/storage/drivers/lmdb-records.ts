@@ -133,7 +133,7 @@ export function isSoundHead(key: Buffer, record: Buffer): boolean {
 }
 
 /** applied: the revision up to which `live` has what the log says (lmdb-heads.ts). */
-export interface StoredState extends BackendState {
+interface StoredState extends BackendState {
   readonly applied: Revision;
 }
 

@@ -8,14 +8,14 @@ import { until } from '../cluster.ts';
 // oxlint-disable-next-line no-explicit-any
 export type Json = any;
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
   readonly body: Json;
 }
 
-export type PatchKind = 'json' | 'merge' | 'strategic' | 'apply';
+type PatchKind = 'json' | 'merge' | 'strategic' | 'apply';
 
 const PATCH_TYPES: Readonly<Record<PatchKind, string>> = {
   json: 'application/json-patch+json',
@@ -30,12 +30,12 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface WatchedEvent {
+interface WatchedEvent {
   readonly type: string;
   readonly object: Json;
 }
 
-export interface WatchStream {
+interface WatchStream {
   /** All that came, oldest first. */
   readonly events: readonly WatchedEvent[];
   /** The first event of this type whose object passes, now or later. */
@@ -70,7 +70,7 @@ export interface BareClient {
   disconnect(): void;
 }
 
-export interface BareClientOptions {
+interface BareClientOptions {
   readonly url: string;
   readonly caPem: string;
   readonly certificatePem: string;

@@ -11,7 +11,7 @@ export type Proof =
   /** Not shown yet, and what it takes. */
   | { readonly kind: 'open'; readonly needs: string };
 
-export interface Part {
+interface Part {
   /** The special interest group, without 'sig-'. */
   readonly part: string;
   readonly behaviours: readonly (readonly [title: string, proof: Proof])[];

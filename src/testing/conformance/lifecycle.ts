@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { until, type Json, type World } from './world.ts';
 
-export interface LifecycleOf {
+interface LifecycleOf {
   readonly group: string;
   /** Default 'v1'. */
   readonly version?: string;

@@ -15,7 +15,7 @@ export function pod(name: string, more: Json = {}): Json {
   };
 }
 
-export interface WorkloadOptions {
+interface WorkloadOptions {
   readonly replicas?: number;
   /** Also of the object itself. Default { app: name }. */
   readonly labels?: Readonly<Record<string, string>>;
@@ -52,12 +52,4 @@ export function replicationController(
     metadata: { name, labels },
     spec: { replicas, selector: labels, template: { metadata: { labels }, spec: podSpec({ image }) } },
   };
-}
-
-export function selectorQuery(labels: Readonly<Record<string, string>>): string {
-  return `labelSelector=${encodeURIComponent(
-    Object.entries(labels)
-      .map(([key, value]) => `${key}=${value}`)
-      .join(','),
-  )}`;
 }

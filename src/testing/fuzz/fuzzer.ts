@@ -22,7 +22,7 @@ import { WIDGETS } from './seeds.ts';
 import { openSockets, type Sockets } from './sockets.ts';
 import { faultOfAnswer, request, verifyStored, type FuzzAnswer } from './verify.ts';
 
-export interface FuzzOptions {
+interface FuzzOptions {
   readonly requests: number;
   readonly seed: number;
   /** Of the requests that go over sockets. Default 0.02. */
@@ -34,7 +34,7 @@ export interface FuzzOptions {
   readonly trace?: string | undefined;
 }
 
-export interface Fault {
+interface Fault {
   readonly what: string;
   readonly example: string;
   times: number;

@@ -4,7 +4,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema, ScalarType, ValueSchema } from '#machinery/schema.ts';
 import type { Random } from '#stdx/random.ts';
 
-export interface RandomValueOptions {
+interface RandomValueOptions {
   readonly random: Random;
   /** Chance of a field to be there. Default 0.5. */
   readonly density?: number;
@@ -75,7 +75,7 @@ function randomFields(
   return result;
 }
 
-export function randomValue(schema: ValueSchema, options: RandomValueOptions, depth = 0): unknown {
+function randomValue(schema: ValueSchema, options: RandomValueOptions, depth = 0): unknown {
   const { random } = options;
   switch (schema.kind) {
     case 'object':

@@ -368,7 +368,7 @@ export const WIDGET_SEED = {
   },
 };
 
-export interface Seed {
+interface Seed {
   readonly resource: Resource;
   readonly object: KubeObject;
 }

@@ -20,7 +20,7 @@ export interface FuzzAnswer {
   readonly streamed: boolean;
 }
 
-export type Exchange = (request: FuzzRequest) => Promise<FuzzAnswer>;
+type Exchange = (request: FuzzRequest) => Promise<FuzzAnswer>;
 
 const MAY_FAIL = new Set([501, 503, 504]);
 /** Paths for people and probes, whose errors are texts. */
@@ -104,12 +104,12 @@ export function request(method: string, path: string, rest: Partial<FuzzRequest>
   return { method, path, query: '', headers: {}, body: Buffer.alloc(0), user: ADMIN, ...rest };
 }
 
-export interface StoredFault {
+interface StoredFault {
   readonly what: string;
   readonly example: string;
 }
 
-export interface Verified {
+interface Verified {
   readonly objects: number;
   readonly faults: StoredFault[];
 }

@@ -58,7 +58,7 @@ function hash(text: string): number {
 }
 
 /** What objects are called and where they go; what they repeat of it as NAME and NAMESPACE. */
-export interface BaseNames {
+interface BaseNames {
   readonly name: string;
   readonly namespace: string;
 }

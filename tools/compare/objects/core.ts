@@ -352,7 +352,4 @@ export const coreBases: Bases = {
   },
 };
 
-export const nodeSelectorTerm = {
-  nodeSelectorTerms: [{ matchExpressions: [{ key: 'a', operator: 'In', values: ['b'] }] }],
-};
 export { selector };

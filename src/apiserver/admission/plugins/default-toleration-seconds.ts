@@ -3,7 +3,7 @@ import type { Pod, Toleration } from '#api/types.ts';
 import { isTarget } from '../forbid.ts';
 import type { AdmissionPlugin } from '../plugin.ts';
 
-export const DEFAULT_TOLERATION_SECONDS = 300;
+const DEFAULT_TOLERATION_SECONDS = 300;
 const TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'] as const;
 
 export const defaultTolerationSeconds: AdmissionPlugin = {

@@ -19,7 +19,7 @@ interface CompiledVariable {
   readonly expression: Expression | Error;
 }
 
-export interface VariableProblem {
+interface VariableProblem {
   readonly index: number;
   readonly error: Error;
 }
@@ -129,7 +129,7 @@ function withFields(base: Variables, fieldTypes: Readonly<Record<string, string>
   return { ...base, variables: { typeName: 'kubernetes.variables', fieldTypes } satisfies CelFields };
 }
 
-export type Result = { readonly value: unknown } | { readonly error: string; readonly errorType: ErrorType };
+type Result = { readonly value: unknown } | { readonly error: string; readonly errorType: ErrorType };
 
 /** One of the policy's expressions, in upstream's words for what went wrong. */
 export function evaluated(expression: Expression | Error, { values, budget }: Activation): Result {

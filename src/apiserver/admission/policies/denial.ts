@@ -10,7 +10,7 @@ const CODES: Readonly<Record<string, number>> = {
   Invalid: 422,
 };
 
-export interface Refusal {
+interface Refusal {
   readonly what: string;
   readonly policy: string;
   readonly binding?: string;

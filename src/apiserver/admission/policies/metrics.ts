@@ -8,7 +8,7 @@ const BUCKETS = [0.0000005, 0.001, 0.01, 0.1, 1];
 
 export type Enforcement = 'allow' | 'deny' | 'audit' | 'warn';
 export type ErrorType = 'no_error' | 'invalid_error' | 'compile_error' | 'out_of_budget';
-export interface PolicyLabels {
+interface PolicyLabels {
   readonly policy: string;
   readonly binding: string;
   readonly enforcement: Enforcement;
@@ -78,7 +78,7 @@ export class PolicyMetrics {
   }
 }
 
-export interface CountedConditions {
+interface CountedConditions {
   readonly metrics: Metrics;
   readonly policy: string;
   readonly type: 'admit' | 'validate';

@@ -29,7 +29,7 @@ import { admissionValues } from './values.ts';
 
 const NAME = 'MutatingAdmissionPolicy';
 
-export interface MutatingPolicySpec extends PolicySpec {
+interface MutatingPolicySpec extends PolicySpec {
   readonly mutations?: readonly Mutation[];
   readonly reinvocationPolicy?: string;
 }

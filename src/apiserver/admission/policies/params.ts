@@ -15,7 +15,7 @@ export class ConfigurationError extends Error {
   }
 }
 
-export interface ParamsOptions {
+interface ParamsOptions {
   readonly paramKind: ParamKind | undefined;
   readonly paramRef: ParamRef | undefined;
   readonly attributes: AdmissionAttributes;

@@ -5,7 +5,7 @@ import type { MatchCondition } from '../expressions.ts';
 import { RequestMatcher, type MatchCriteria, type MatchRule } from '../matching.ts';
 import type { AdmissionOperation, AdmissionStart } from '../plugin.ts';
 
-export interface MatchResources {
+interface MatchResources {
   readonly resourceRules?: readonly MatchRule[];
   readonly excludeResourceRules?: readonly MatchRule[];
   readonly matchPolicy?: string;
@@ -38,7 +38,7 @@ export interface PolicySpec {
   readonly failurePolicy?: string;
 }
 
-export interface BindingSpec {
+interface BindingSpec {
   readonly policyName?: string;
   readonly paramRef?: ParamRef;
   readonly matchResources?: MatchResources;
@@ -62,7 +62,7 @@ export interface BoundPolicy<Evaluator> {
   readonly evaluator: () => Evaluator;
 }
 
-export interface PolicySourceOptions<Evaluator> {
+interface PolicySourceOptions<Evaluator> {
   /** Plurals of group admissionregistration.k8s.io. */
   readonly policies: string;
   readonly bindings: string;

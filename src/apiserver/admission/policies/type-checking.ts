@@ -23,7 +23,7 @@ import type { ValidatingPolicySpec } from './validating.ts';
 const MAX_KINDS = 10;
 const POLICIES = { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies' };
 
-export interface ExpressionWarning {
+interface ExpressionWarning {
   readonly fieldRef: string;
   readonly warning: string;
 }
@@ -87,7 +87,7 @@ export function followTypes({
 }
 
 /** For each kind that the policy's rules name without wildcards, up to ten. */
-export function checkTypes(spec: ValidatingPolicySpec, kinds: AdmissionKinds): ExpressionWarning[] {
+function checkTypes(spec: ValidatingPolicySpec, kinds: AdmissionKinds): ExpressionWarning[] {
   const params = paramSchema(spec, kinds);
   const scopes = kindsOf(spec, kinds).map(({ gvk, schema }) => {
     const object = structuralOf(schema);

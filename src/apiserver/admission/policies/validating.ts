@@ -28,13 +28,13 @@ const MAX_MESSAGE_BYTES = 5 * 1024;
 const MAX_ANNOTATION_BYTES = 10 * 1024;
 const FAILURE_ANNOTATION = 'validation.policy.admission.k8s.io/validation_failure';
 
-export interface Validation {
+interface Validation {
   readonly expression: string;
   readonly message?: string;
   readonly messageExpression?: string;
   readonly reason?: string;
 }
-export interface AuditAnnotation {
+interface AuditAnnotation {
   readonly key: string;
   readonly valueExpression: string;
 }

@@ -6,7 +6,7 @@ import { namespaceValue } from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';
 
-export interface ValuesOptions {
+interface ValuesOptions {
   readonly attributes: AdmissionAttributes;
   readonly context: Pick<AdmissionStart, 'kinds'>;
   readonly checks: AuthorizerChecks;

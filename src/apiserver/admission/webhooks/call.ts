@@ -32,7 +32,7 @@ export class CallingWebhookError extends Error {
 }
 
 /** The webhook said no. */
-export class WebhookRejection extends Error {
+class WebhookRejection extends Error {
   override readonly name = 'WebhookRejection';
   readonly refusal: StatusError;
 

@@ -7,7 +7,7 @@ import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';
 import type { Invocation } from './call.ts';
 import type { WebhookMetrics, WebhookType } from './metrics.ts';
 
-export interface ConditionsContext {
+interface ConditionsContext {
   readonly context: AdmissionStart;
   readonly metrics: WebhookMetrics;
   readonly type: WebhookType;

@@ -10,7 +10,7 @@ import type { GroupAndResource } from '../kinds.ts';
 import { RequestMatcher } from '../matching.ts';
 import type { AdmissionOperation, AdmissionStart } from '../plugin.ts';
 
-export type WebhookSpec = ValidatingWebhook & Pick<MutatingWebhook, 'reinvocationPolicy'>;
+type WebhookSpec = ValidatingWebhook & Pick<MutatingWebhook, 'reinvocationPolicy'>;
 
 export interface Hook {
   /** Stays the same when other webhooks come and go: 'configuration/name/n-th of that name'. */
@@ -26,7 +26,7 @@ interface Configuration extends KubeObject {
   webhooks?: WebhookSpec[];
 }
 
-export type ConfigurationResource = 'mutatingwebhookconfigurations' | 'validatingwebhookconfigurations';
+type ConfigurationResource = 'mutatingwebhookconfigurations' | 'validatingwebhookconfigurations';
 
 type Target = GroupAndResource & { readonly subresource: string };
 

@@ -5,7 +5,7 @@ const BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 25];
 const MAX_CODE = 600;
 
 export type WebhookType = 'admit' | 'validating';
-export type RejectionError = 'calling_webhook_error' | 'apiserver_internal_error' | 'no_error';
+type RejectionError = 'calling_webhook_error' | 'apiserver_internal_error' | 'no_error';
 
 export interface WebhookCallLabels {
   readonly name: string;
@@ -14,7 +14,7 @@ export interface WebhookCallLabels {
 }
 
 /** Policies count theirs here too. */
-export interface ConditionLabels {
+interface ConditionLabels {
   readonly kind?: 'webhook' | 'policy';
   readonly name: string;
   readonly type: string;

@@ -6,7 +6,7 @@ import { admissionRequest } from '../admission-request.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes } from '../plugin.ts';
 
-export interface Review {
+interface Review {
   readonly uid: string;
   readonly apiVersion: string;
   readonly body: JsonObject;

@@ -20,7 +20,7 @@ import {
   type PasswordCredentials,
 } from './password-backend.ts';
 
-export interface BasicAuthenticatorOptions {
+interface BasicAuthenticatorOptions {
   /** In the order they are asked; the first that knows the user decides. */
   readonly backends: readonly PasswordBackend[];
   readonly clock: Clock;

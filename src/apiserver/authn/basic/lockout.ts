@@ -13,7 +13,7 @@ import { isIPv6 } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';
 import { Lru } from '#stdx/lru.ts';
 
-export interface LockoutOptions {
+interface LockoutOptions {
   readonly clock: Clock;
   /** Failures until a user is locked. Default 10. */
   readonly perUser?: number;
@@ -33,7 +33,7 @@ interface Count {
   locks: number;
 }
 
-export interface Attempt {
+interface Attempt {
   /** Takes the failure back, and the user's earlier ones. */
   succeeded(): void;
   /** Takes only this one back: nobody can tell whether it was right (the directory is down). */

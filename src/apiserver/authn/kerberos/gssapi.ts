@@ -14,7 +14,7 @@ interface GssBuffer {
 type Box<T> = [T];
 type Koffi = (typeof import('koffi'))['default'];
 
-export class GssError extends Error {
+class GssError extends Error {
   override readonly name = 'GssError';
 }
 

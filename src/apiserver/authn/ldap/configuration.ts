@@ -7,7 +7,7 @@ import { duration, flag, integer, listOf, struct, text } from '#machinery/config
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-export type Scope = 'base' | 'one' | 'sub';
+type Scope = 'base' | 'one' | 'sub';
 
 export interface LdapServer {
   readonly url: string;

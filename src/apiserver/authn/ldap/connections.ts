@@ -16,7 +16,7 @@ import { BackendUnavailable } from '../basic/password-backend.ts';
 import type { LdapConfiguration, LdapServer } from './configuration.ts';
 
 /** 'search': bound as the service account. 'bind': for users' passwords. */
-export type ConnectionKind = 'search' | 'bind';
+type ConnectionKind = 'search' | 'bind';
 
 interface Connection {
   readonly client: LdapClient;

@@ -29,13 +29,13 @@ export interface ClaimMappings {
   readonly extra?: readonly { readonly key?: string; readonly valueExpression?: string }[];
 }
 
-export interface ClaimValidationRule {
+interface ClaimValidationRule {
   readonly claim?: string;
   readonly requiredValue?: string;
   readonly expression?: string;
   readonly message?: string;
 }
-export interface UserValidationRule {
+interface UserValidationRule {
   readonly expression?: string;
   readonly message?: string;
 }

@@ -9,7 +9,7 @@ import { httpsGet } from './https-get.ts';
 import { IssuerKeys } from './issuer-keys.ts';
 import { verifyIdToken } from './verify-id-token.ts';
 
-export interface DistributedClaimsOptions {
+interface DistributedClaimsOptions {
   /** The claim that may be elsewhere. */
   readonly claim: string;
   readonly audiences: readonly string[];

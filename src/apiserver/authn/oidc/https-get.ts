@@ -2,7 +2,7 @@
 import { request } from 'node:https';
 import type { IncomingHttpHeaders } from 'node:http';
 
-export interface GetOptions {
+interface GetOptions {
   /** PEM; absent = the authorities this machine trusts. */
   readonly ca?: string | undefined;
   readonly timeoutMs?: number;

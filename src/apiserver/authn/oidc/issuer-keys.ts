@@ -14,7 +14,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { IssuerMetrics } from './issuer-metrics.ts';
 import { httpsGet, parseJsonObject, type Got } from './https-get.ts';
 
-export interface IssuerKeysOptions {
+interface IssuerKeysOptions {
   readonly url: string;
   readonly discoveryURL?: string | undefined;
   /** PEM; absent = the machine's. */

@@ -11,7 +11,7 @@ import { IssuerKeys } from './issuer-keys.ts';
 import type { CompiledExpressions } from './validation.ts';
 import { verifyIdToken } from './verify-id-token.ts';
 
-export interface JwtAuthenticatorOptions {
+interface JwtAuthenticatorOptions {
   readonly configuration: JwtConfiguration;
   readonly expressions: CompiledExpressions;
   readonly clock: Clock;

@@ -9,7 +9,7 @@ import type { Authenticated } from '../authenticator.ts';
 import type { TokenAuthenticator } from '../token.ts';
 import type { JwtAuthenticator, JwtUser } from './jwt-authenticator.ts';
 
-export interface JwtAuthenticatorsOptions {
+interface JwtAuthenticatorsOptions {
   readonly apiAudiences: readonly string[];
   readonly clock: Clock;
 }

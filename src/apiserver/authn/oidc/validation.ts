@@ -31,14 +31,14 @@ export interface CompiledExpressions {
   }[];
 }
 
-export interface ValidationOptions {
+interface ValidationOptions {
   /** Issuers whose tokens other authenticators are for: those of service accounts. */
   readonly disallowedIssuers: readonly string[];
   /** Absent: the configuration is known to have no expressions. */
   readonly compiler?: ExpressionCompiler | undefined;
 }
 
-export interface Validated {
+interface Validated {
   readonly errors: readonly FieldError[];
   readonly expressions: readonly CompiledExpressions[];
 }
@@ -373,6 +373,6 @@ function trimmed(url: string): string {
   return url.replace(/\/+$/, '');
 }
 
-export function certificateBlocks(pem: string): readonly string[] {
+function certificateBlocks(pem: string): readonly string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
 }

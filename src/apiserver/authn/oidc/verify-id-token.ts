@@ -2,7 +2,7 @@
 import { verifySignature, SIGNING_ALGORITHMS, type ParsedToken, type SigningAlgorithm } from '#stdx/jwt.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
 
-export interface VerifyOptions {
+interface VerifyOptions {
   readonly issuer: string;
   /** One of them must be the token's. */
   readonly audiences: readonly string[];

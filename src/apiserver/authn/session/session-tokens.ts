@@ -49,7 +49,7 @@ interface Verified {
   readonly endSeconds: number;
   readonly generation: number;
 }
-export interface SessionToken {
+interface SessionToken {
   readonly token: string;
   readonly expirationTimestamp: string;
 }

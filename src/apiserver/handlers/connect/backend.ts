@@ -21,7 +21,7 @@ export interface BackendTls {
   readonly rejectUnauthorized: boolean;
 }
 
-export function kubeletTlsOptions({ cert, key, ca }: KubeletTls, insecure = false): BackendTls {
+function kubeletTlsOptions({ cert, key, ca }: KubeletTls, insecure = false): BackendTls {
   return {
     cert,
     key,
@@ -30,9 +30,9 @@ export function kubeletTlsOptions({ cert, key, ca }: KubeletTls, insecure = fals
 }
 
 /** Upstream's proxy transport does not verify pods' and services' certificates either. */
-export const UNVERIFIED: BackendTls = { rejectUnauthorized: false };
+const UNVERIFIED: BackendTls = { rejectUnauthorized: false };
 
-export interface BackendRequest {
+interface BackendRequest {
   readonly url: URL;
   readonly method: string;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;

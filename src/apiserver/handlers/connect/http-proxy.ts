@@ -14,7 +14,7 @@ export interface ProxyTarget {
   readonly kubelet: boolean;
 }
 
-export interface ProxyCall {
+interface ProxyCall {
   readonly request: ApiRequest;
   readonly target: ProxyTarget;
   /** What follows '/proxy' in the request's path: '' or '/…', still encoded. */
@@ -98,7 +98,7 @@ function linkRewriting(
 }
 
 /** A path of the backend, by itself or behind its host. */
-export function rewriteLink(
+function rewriteLink(
   link: string,
   { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] },
 ): string {
@@ -144,7 +144,7 @@ export function responseHeaders(
 }
 
 /** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */
-export function rewriteLocation(
+function rewriteLocation(
   location: string,
   { prefix, url }: { readonly prefix: string; readonly url: URL },
 ): string {

@@ -43,13 +43,13 @@ interface EndpointSliceObject extends KubeObject {
   readonly ports?: readonly { readonly name?: string; readonly port?: number; readonly protocol?: string }[];
 }
 
-export interface KubeletEndpoint {
+interface KubeletEndpoint {
   readonly host: string;
   readonly port: number;
 }
 
 /** Addresses that every machine of a cluster can resolve come first. */
-export const ADDRESS_TYPES: readonly string[] = [
+const ADDRESS_TYPES: readonly string[] = [
   'InternalIP',
   'ExternalIP',
   'InternalDNS',
@@ -112,7 +112,7 @@ const SIMULATED = 'capstan.dev/simulated';
  * A simulated node and its pods have invented addresses, which may be somebody else's on the real network: nothing is ever sent there.
  * Throws ServiceUnavailable that says so.
  */
-export function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {
+function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {
   if (isSimulatedNode(internal, nodeName))
     throw statusErrors.unavailable(
       `node "${nodeName}" is simulated: its pods run no containers, so there is nothing to connect to`,
@@ -124,14 +124,14 @@ export function isSimulatedNode(internal: InternalApi, nodeName: string | undefi
   return node?.metadata?.annotations?.[SIMULATED] === 'true';
 }
 
-export interface SchemeNamePort {
+interface SchemeNamePort {
   readonly scheme: '' | 'http' | 'https';
   readonly name: string;
   readonly port: string;
 }
 
 /** 'name', 'name:port', 'scheme:name:port' with an optional empty port; undefined for anything else. */
-export function splitSchemeNamePort(id: string): SchemeNamePort | undefined {
+function splitSchemeNamePort(id: string): SchemeNamePort | undefined {
   const parts = id.split(':');
   const [scheme, name, port] =
     parts.length === 1
@@ -169,7 +169,7 @@ export function podProxyTarget(
   return targetUrl({ scheme: parts.scheme || 'http', host: ip, port });
 }
 
-export interface NodeProxyTarget {
+interface NodeProxyTarget {
   readonly url: URL;
   /** With the API server's kubelet certificate. */ readonly kubelet: boolean;
 }
@@ -185,7 +185,7 @@ export function nodeProxyTarget(internal: InternalApi, id: string): NodeProxyTar
   return { url: targetUrl({ scheme: parts.scheme || 'http', host, port: parts.port }), kubelet: false };
 }
 
-export interface ServiceTargetOptions {
+interface ServiceTargetOptions {
   readonly namespace: string;
   readonly id: string;
   /** 0 ≤ x < 1 */

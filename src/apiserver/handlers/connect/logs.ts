@@ -44,7 +44,7 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
 }
 
 /** Checks PodLogOptions and says them in the kubelet's words. Throws Invalid and BadRequest. */
-export function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchParams {
+function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchParams {
   const { query } = info;
   const result = new URLSearchParams();
   for (const name of FLAGS) if (query[name] !== undefined && isTrue(query[name])) result.set(name, 'true');

@@ -15,7 +15,7 @@ import { streamLogs } from './logs.ts';
 
 export type { KubeletTls } from './backend.ts';
 
-export interface StreamsOptions {
+interface StreamsOptions {
   /** Asked at every new connection; a new object means a new certificate. */
   readonly kubeletTls: () => KubeletTls;
   /** 0 ≤ x < 1: picks a service's endpoint. */

@@ -36,7 +36,7 @@ import { encodeHeaders, HeaderDecoder } from './hpack.ts';
 import { RequestHeaders } from './request-headers.ts';
 import { Http2Stream, type StreamOutput } from './stream.ts';
 
-export interface Http2Options {
+interface Http2Options {
   readonly handler: ApiHandler;
   readonly peer: Peer;
   readonly log: Logger;

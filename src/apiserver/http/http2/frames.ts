@@ -51,7 +51,7 @@ export class ConnectionError extends Error {
   }
 }
 
-export interface FrameHeader {
+interface FrameHeader {
   readonly length: number;
   readonly type: number;
   readonly flags: number;

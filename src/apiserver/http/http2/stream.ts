@@ -20,7 +20,7 @@ export interface StreamOutput {
   goOn(stream: Http2Stream): void;
 }
 
-export interface StreamStart {
+interface StreamStart {
   readonly id: number;
   readonly method: string;
   /** As sent: path and query. */

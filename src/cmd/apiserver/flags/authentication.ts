@@ -88,7 +88,7 @@ function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] 
   };
 }
 
-export interface ServiceAccountTokenSettings {
+interface ServiceAccountTokenSettings {
   readonly issuers?: readonly string[];
   readonly jwksUri?: string;
   readonly maxExpirationSeconds?: number;

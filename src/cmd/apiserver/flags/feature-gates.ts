@@ -6,14 +6,14 @@ import { UserError } from '#deploy/data-dir.ts';
 
 type Stage = '' | 'BETA' | 'ALPHA' | 'DEPRECATED';
 
-export interface FeatureGate {
+interface FeatureGate {
   /** '' = generally available, as metrics have it. */
   readonly stage: Stage;
   readonly default: boolean;
   readonly switchable?: boolean;
 }
 
-export const FEATURE_GATES = {
+const FEATURE_GATES = {
   AnonymousAuthConfigurableEndpoints: { stage: '', default: true },
   AuthorizeNodeWithSelectors: { stage: '', default: true },
   AuthorizeWithSelectors: { stage: '', default: true },

@@ -28,7 +28,7 @@ export interface RequestLimitFlags {
   readonly goawayChance?: FlagText;
 }
 
-export interface RequestLimitSettings {
+interface RequestLimitSettings {
   readonly requestLimits: RequestLimits;
   readonly goawayChance: number;
   readonly shutdownDelayMs: number;

@@ -13,7 +13,7 @@ import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts
 import { toleratesAny } from '#component-helpers/tolerations.ts';
 
 export const HASH_LABEL = 'controller-revision-hash';
-export const GENERATION_LABEL = 'pod-template-generation';
+const GENERATION_LABEL = 'pod-template-generation';
 const GENERATION_ANNOTATION = 'deprecated.daemonset.template.generation';
 
 const TOLERATED: readonly Toleration[] = [
@@ -31,7 +31,7 @@ const TOLERATED_ON_HOST_NETWORK: Toleration = {
 };
 
 /** What a daemon pod bears beyond what its template says. */
-export function daemonTolerations(spec: PodSpec | undefined): Toleration[] {
+function daemonTolerations(spec: PodSpec | undefined): Toleration[] {
   const own = spec?.tolerations ?? [];
   const added = spec?.hostNetwork ? [...TOLERATED, TOLERATED_ON_HOST_NETWORK] : TOLERATED;
   return [...own, ...added.filter((toleration) => !own.some((other) => isSameToleration(other, toleration)))];

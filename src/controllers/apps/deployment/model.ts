@@ -82,7 +82,7 @@ function withoutHash(template: PodTemplateSpec | undefined): unknown {
 }
 
 /** Of several that fit, the oldest. */
-export function findNewSet(deployment: Deployment, sets: readonly ReplicaSet[]): ReplicaSet | undefined {
+function findNewSet(deployment: Deployment, sets: readonly ReplicaSet[]): ReplicaSet | undefined {
   return sets.toSorted(byAge).find((set) => isSameTemplate(set.spec?.template, deployment.spec?.template));
 }
 

@@ -14,11 +14,11 @@ import { controllerOf, controllerReference } from '#component-helpers/owner-refe
 import { podFromTemplate } from '../../pod-control.ts';
 import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
 
-export const REVISION_LABEL = 'controller-revision-hash';
+const REVISION_LABEL = 'controller-revision-hash';
 /** Of revisions; pods carry the revision's name. */
 export const REVISION_HASH_LABEL = 'controller.kubernetes.io/hash';
-export const POD_NAME_LABEL = 'statefulset.kubernetes.io/pod-name';
-export const POD_INDEX_LABEL = 'apps.kubernetes.io/pod-index';
+const POD_NAME_LABEL = 'statefulset.kubernetes.io/pod-name';
+const POD_INDEX_LABEL = 'apps.kubernetes.io/pod-index';
 
 export function startOrdinal(set: StatefulSet): number {
   return set.spec?.ordinals?.start ?? 0;
@@ -38,7 +38,7 @@ export function isInRange(set: StatefulSet, ordinal: number): boolean {
   return ordinal >= startOrdinal(set) && ordinal < startOrdinal(set) + replicasOf(set);
 }
 
-export function podName(set: StatefulSet, ordinal: number): string {
+function podName(set: StatefulSet, ordinal: number): string {
   return `${set.metadata!.name}-${ordinal}`;
 }
 
@@ -82,7 +82,7 @@ export function usesCurrentRevision(set: StatefulSet, ordinal: number): boolean 
 }
 
 /** The template a revision keeps. */
-export function templateOf(revision: ControllerRevision): PodTemplateSpec {
+function templateOf(revision: ControllerRevision): PodTemplateSpec {
   const { $patch: _, ...template } = (
     revision.data as unknown as {
       readonly spec: { readonly template: PodTemplateSpec & { $patch?: string } };
@@ -136,7 +136,7 @@ export function hasIdentity(pod: Pod, set: StatefulSet): boolean {
   );
 }
 
-export function claimName(set: StatefulSet, template: string, ordinal: number): string {
+function claimName(set: StatefulSet, template: string, ordinal: number): string {
   return `${template}-${set.metadata!.name}-${ordinal}`;
 }
 

@@ -6,7 +6,7 @@ import type {
   PodFailurePolicyOnPodConditionsPattern,
 } from '#api/types.ts';
 
-export interface Verdict {
+interface Verdict {
   readonly action: 'FailJob' | 'FailIndex' | 'Ignore' | 'Count';
   /** For the job's condition. */
   readonly message: string;

@@ -33,7 +33,7 @@ import type { JobView } from './view.ts';
 const BURST = 500;
 const FAILURE_BACKOFF = { initialMs: 10_000, maximumMs: 600_000 };
 
-export interface Managed {
+interface Managed {
   /** Pods active after this. */
   readonly active: number;
   readonly removed: number;

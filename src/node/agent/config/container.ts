@@ -7,7 +7,7 @@ import { expand } from './expand.ts';
 import { containerSecurity, type ImageUser } from './security.ts';
 import type { EnvironmentVariable } from './service-environment.ts';
 
-export interface ContainerOptions {
+interface ContainerOptions {
   readonly pod: Pod;
   readonly container: Container;
   readonly restartCount: number;
@@ -25,7 +25,7 @@ export interface ContainerOptions {
 }
 
 /** Relative to the sandbox's log directory. */
-export function containerLogPath(name: string, restartCount: number): string {
+function containerLogPath(name: string, restartCount: number): string {
   return `${name}/${restartCount}.log`;
 }
 

@@ -2,7 +2,7 @@
 import type { Pod } from '#api/types.ts';
 import type { CriInput, DNSConfig } from '../../cri/types.ts';
 
-export interface ResolvConf {
+interface ResolvConf {
   readonly servers: readonly string[];
   readonly searches: readonly string[];
   readonly options: readonly string[];
@@ -72,7 +72,7 @@ function mergeOptions(base: readonly string[], own: readonly string[]): string[]
   return [...byName.values()];
 }
 
-export interface PodHostname {
+interface PodHostname {
   readonly hostname: string;
   /** '' without a subdomain. */ readonly domain: string;
 }

@@ -17,12 +17,12 @@ export interface ObjectReader {
 }
 
 /** The text of a file in a volume of the pod; undefined: there is none. Throws ConfigError. */
-export type VolumeFileReader = (file: {
+type VolumeFileReader = (file: {
   readonly volumeName: string;
   readonly path: string;
 }) => Promise<string | undefined>;
 
-export interface EnvironmentOptions {
+interface EnvironmentOptions {
   readonly container: AnyContainer;
   readonly context: DownwardContext;
   readonly objects: ObjectReader;

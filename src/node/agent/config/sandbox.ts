@@ -6,7 +6,7 @@ import { ANNOTATIONS, LABELS } from '../labels.ts';
 import { podDns, podHostname, type DnsOptions } from './dns.ts';
 import { sandboxSecurity } from './security.ts';
 
-export interface SandboxOptions {
+interface SandboxOptions {
   readonly pod: Pod;
   readonly attempt: number;
   readonly logDirectory: string;

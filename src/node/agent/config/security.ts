@@ -10,7 +10,7 @@ import type {
 } from '../../cri/types.ts';
 import { ConfigError } from './downward.ts';
 
-export const MASKED_PATHS: readonly string[] = [
+const MASKED_PATHS: readonly string[] = [
   '/proc/asound',
   '/proc/acpi',
   '/proc/interrupts',
@@ -24,7 +24,7 @@ export const MASKED_PATHS: readonly string[] = [
   '/sys/firmware',
   '/sys/devices/virtual/powercap',
 ];
-export const READONLY_PATHS: readonly string[] = [
+const READONLY_PATHS: readonly string[] = [
   '/proc/bus',
   '/proc/fs',
   '/proc/irq',
@@ -33,7 +33,7 @@ export const READONLY_PATHS: readonly string[] = [
 ];
 
 /** A container's own settings over its pod's. */
-export function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
+function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
   const { runAsUser, runAsGroup, runAsNonRoot, seccompProfile, appArmorProfile, seLinuxOptions } =
     pod.spec?.securityContext ?? {};
   const inherited: SecurityContext = {
@@ -47,7 +47,7 @@ export function effectiveSecurity(pod: Pod, container: Container): SecurityConte
   return { ...inherited, ...container.securityContext };
 }
 
-export interface SecurityOptions {
+interface SecurityOptions {
   readonly pod: Pod;
   readonly container: Container;
   /** Where localhost profiles lie. */

@@ -14,7 +14,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { goArchitecture } from './machine-facts.ts';
 import { essence, isExtendedResource } from './node-status.ts';
 
-export interface NodeRegistrationOptions {
+interface NodeRegistrationOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly log: Logger;

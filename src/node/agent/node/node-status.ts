@@ -4,7 +4,7 @@ import { formatTime } from '#machinery/time.ts';
 import type { Image } from '../../cri/types.ts';
 import type { DiskUsage, MemoryUsage, ProcessUsage } from './machine-facts.ts';
 
-export interface NodeFacts {
+interface NodeFacts {
   readonly before: NodeStatus | undefined;
   readonly nowMs: number;
   readonly nodeName: string;
@@ -30,17 +30,13 @@ const MAXIMUM_PROCESS_SHARE = 0.95;
 const MAX_IMAGES = 50;
 const MAX_NAMES = 5;
 
-export interface Pressure {
+interface Pressure {
   readonly memory: boolean;
   readonly disk: boolean;
   readonly processes: boolean;
 }
 
-export function pressureOf({
-  memory,
-  disk,
-  processes,
-}: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
+function pressureOf({ memory, disk, processes }: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
   return {
     memory: memory.availableBytes < MINIMUM_MEMORY_BYTES,
     disk:

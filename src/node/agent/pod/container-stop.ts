@@ -8,7 +8,7 @@ import { runHook } from './hooks.ts';
 import { fieldPathOf, type AgentParts } from './parts.ts';
 import { findContainer } from './restart-policy.ts';
 
-export interface StopRequest {
+interface StopRequest {
   readonly pod: Pod;
   readonly runtime: PodRuntime;
   readonly container: RuntimeContainer;
@@ -68,7 +68,7 @@ export async function stopContainer(
   });
 }
 
-export interface StopPodRequest {
+interface StopPodRequest {
   readonly pod: Pod;
   readonly runtime: PodRuntime;
   readonly graceSeconds: number;

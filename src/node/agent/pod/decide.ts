@@ -33,7 +33,7 @@ export interface ProbeState {
   readonly startup?: 'success' | 'failure' | 'unknown';
 }
 
-export interface Situation {
+interface Situation {
   readonly pod: Pod;
   readonly runtime: PodRuntime;
   readonly probes: ReadonlyMap<string, ProbeState>;
@@ -49,12 +49,12 @@ export interface ContainerKill {
   readonly message: string;
   readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'restart-all' | 'unknown';
 }
-export interface ContainerStart {
+interface ContainerStart {
   readonly name: string;
   readonly kind: 'init' | 'container' | 'ephemeral';
   /** When the run before ended. */ readonly endedMs: number | undefined;
 }
-export interface ContainerWait {
+interface ContainerWait {
   readonly name: string;
   readonly untilMs: number;
   readonly delayMs: number;

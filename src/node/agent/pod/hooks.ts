@@ -5,7 +5,7 @@ import type { CriClient } from '../../cri/client.ts';
 import { actionHeaders, actionUrl, httpGet } from '../probes/http-get.ts';
 import type { AnyContainer } from './restart-policy.ts';
 
-export interface HookOptions {
+interface HookOptions {
   readonly cri: CriClient;
   readonly clock: Clock;
   readonly container: AnyContainer;

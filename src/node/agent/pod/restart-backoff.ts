@@ -9,8 +9,8 @@ export interface BackoffRecord {
   readonly sinceMs: number;
 }
 
-export const BACKOFF_INITIAL_MS = 10_000;
-export const BACKOFF_MAXIMUM_MS = 300_000;
+const BACKOFF_INITIAL_MS = 10_000;
+const BACKOFF_MAXIMUM_MS = 300_000;
 const RESET_AFTER_MS = 2 * BACKOFF_MAXIMUM_MS;
 
 /** When it may run again; undefined: now. */

@@ -6,10 +6,6 @@ import type { RuntimeContainer } from '../runtime-view.ts';
 
 export type AnyContainer = Container | EphemeralContainer;
 
-export function isInitContainer(pod: Pod, name: string): boolean {
-  return pod.spec?.initContainers?.some((container) => container.name === name) ?? false;
-}
-
 export function allContainers(pod: Pod): AnyContainer[] {
   return [
     ...(pod.spec?.initContainers ?? []),

@@ -1,7 +1,7 @@
 /** One call of grpc.health.v1.Health/Check over HTTP/2 without TLS: so small that it needs no gRPC library. */
 import { connect, constants } from 'node:http2';
 
-export interface GrpcHealth {
+interface GrpcHealth {
   /** 'SERVING' and the others of the protocol; undefined when the call failed. */
   readonly status: 'UNKNOWN' | 'SERVING' | 'NOT_SERVING' | 'SERVICE_UNKNOWN' | undefined;
   readonly message: string;

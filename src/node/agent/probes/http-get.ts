@@ -4,12 +4,12 @@ import { request as httpsRequest } from 'node:https';
 import type { HTTPGetAction } from '#api/types.ts';
 import type { AnyContainer } from '../pod/restart-policy.ts';
 
-export interface HttpAnswer {
+interface HttpAnswer {
   readonly status: number;
   readonly body: string;
 }
 
-export interface HttpGetOptions {
+interface HttpGetOptions {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly timeoutMs: number;

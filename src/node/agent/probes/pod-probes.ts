@@ -19,7 +19,7 @@ import { runProbe } from './probe.ts';
 type Kind = 'liveness' | 'readiness' | 'startup';
 type Verdict = 'success' | 'failure' | 'unknown';
 
-export interface PodProbesOptions {
+interface PodProbesOptions {
   readonly cri: CriClient;
   readonly clock: Clock;
   readonly events: EventRecorder;

@@ -9,7 +9,7 @@ import type { AnyContainer } from '../pod/restart-policy.ts';
 import { checkGrpcHealth } from './grpc-health.ts';
 import { actionHeaders, actionUrl, httpGet, resolvePort } from './http-get.ts';
 
-export interface ProbeOutcome {
+interface ProbeOutcome {
   /** 'error': it could not be found out; that counts neither way. */
   readonly result: 'success' | 'failure' | 'error';
   readonly output: string;
@@ -17,14 +17,14 @@ export interface ProbeOutcome {
   readonly warns?: true;
 }
 
-export interface ProbeTarget {
+interface ProbeTarget {
   readonly cri: CriClient;
   readonly container: AnyContainer;
   readonly containerId: string;
   readonly podIP: string;
 }
 
-export const PROBE_AGENT = 'kube-probe/1.36';
+const PROBE_AGENT = 'kube-probe/1.36';
 const MAX_OUTPUT = 10 * 1024;
 
 /** Never rejects. */

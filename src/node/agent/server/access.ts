@@ -14,14 +14,14 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
 import { Lru } from '#stdx/lru.ts';
 
-export interface Refusal {
+interface Refusal {
   readonly status: 401 | 403 | 500;
   readonly text: string;
 }
 
 type User = NonNullable<NonNullable<TokenReview['status']>['user']>;
 
-export interface KubeletAccessOptions {
+interface KubeletAccessOptions {
   readonly api: Pick<Client, 'create'>;
   readonly clock: Clock;
   readonly log: Logger;

@@ -13,13 +13,13 @@ export interface LogOptions {
   readonly stream: 'stdout' | 'stderr' | undefined;
 }
 
-export interface LogSink {
+interface LogSink {
   /** Resolves when more may be written. */
   write(chunk: Buffer): Promise<void>;
   readonly signal: AbortSignal;
 }
 
-export interface LogSource {
+interface LogSource {
   /** The newest file; rotated ones lie beside it. */
   readonly path: string;
   /** False once the container has ended: then following ends with the file. */

@@ -26,7 +26,7 @@ export interface VolumeFile {
   readonly uid?: number | undefined;
 }
 
-export interface WriteOptions {
+interface WriteOptions {
   /** By relative path; 'a/b' makes the directory a. Checked by the API server: no '..', not absolute. */
   readonly files: ReadonlyMap<string, VolumeFile>;
   readonly fsGroup?: number | undefined;

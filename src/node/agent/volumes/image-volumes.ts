@@ -1,7 +1,7 @@
 /** Volumes that are images: whose they are, and what a container wants of them. Pure. */
 import type { Container, EphemeralContainer, ImageVolumeSource, Pod } from '#api/types.ts';
 
-export interface ImageVolume {
+interface ImageVolume {
   readonly name: string;
   readonly source: ImageVolumeSource;
 }

@@ -14,13 +14,13 @@ import type { VolumeFile } from './atomic-writer.ts';
 import { VolumeError } from './errors.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 
-export interface PayloadContext {
+interface PayloadContext {
   readonly objects: ObjectReader;
   readonly tokens: Pick<ServiceAccountTokens, 'token'>;
   readonly downward: DownwardContext;
 }
 
-export interface Payload {
+interface Payload {
   readonly files: ReadonlyMap<string, VolumeFile>;
   /** When it has to be made again although no object changed. */
   readonly renewAtMs: number | undefined;

@@ -21,7 +21,7 @@ import { isOwnFileSystem, mount, unmountBelow } from './mounts.ts';
 import { payloadOf } from './payload.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 
-export interface PodVolumesOptions {
+interface PodVolumesOptions {
   /** '…/pods' */
   readonly dir: string;
   readonly clock: Clock;

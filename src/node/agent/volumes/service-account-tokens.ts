@@ -5,7 +5,7 @@ import { serviceAccounts } from '#client/refs.ts';
 import { timeMs } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 
-export interface PodToken {
+interface PodToken {
   readonly token: string;
   /** When a new one should be asked for. */
   readonly renewAtMs: number;

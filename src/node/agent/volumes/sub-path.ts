@@ -12,7 +12,7 @@ import { mount, unmount } from './mounts.ts';
 /** From Linux's asm-generic/fcntl.h; Node does not name it. */
 const O_PATH = 0o10000000;
 
-export interface SubPathOptions {
+interface SubPathOptions {
   readonly volumePath: string;
   /** Relative; checked by the API server to have no '..'. */
   readonly subPath: string;

@@ -80,7 +80,7 @@ export function defaultPodTemplate(template: PodTemplateSpec | undefined): void 
 }
 
 /** In the order in which upstream declares the fields, so that they are written in it where nothing stands between. */
-export function defaultPodSpec(spec: PodSpec): void {
+function defaultPodSpec(spec: PodSpec): void {
   spec.restartPolicy ||= 'Always';
   spec.terminationGracePeriodSeconds ??= 30;
   spec.dnsPolicy ||= 'ClusterFirst';

@@ -22,7 +22,7 @@ import type { Errors, Path } from '../../field-path.ts';
 
 export const TAINT_EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 
-export function checkNodeSelectorRequirement(
+function checkNodeSelectorRequirement(
   requirement: NodeSelectorRequirement,
   path: Path,
   errors: Errors,

@@ -40,14 +40,14 @@ const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
 const PREEMPTION_POLICIES = ['PreemptLowerPriority', 'Never'];
 
-export interface PodSpecContext {
+interface PodSpecContext {
   /** Of the pod itself; absent when the spec is in a template. */
   readonly meta: ObjectMeta | undefined;
 }
 
 const EMPTY_SPEC: PodSpec = { containers: [] };
 
-export function checkPodSpec(
+function checkPodSpec(
   given: PodSpec | undefined,
   path: Path,
   errors: Errors,

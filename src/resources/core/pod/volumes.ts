@@ -17,7 +17,7 @@ import { checkClusterTrustBundleName, checkSignerName } from '../../certificates
 import type { Errors, Path } from '../../field-path.ts';
 import { checkFieldRef, checkResourceFieldRef, VOLUME_FIELD_PATHS } from './downward.ts';
 
-export interface VolumeContext {
+interface VolumeContext {
   readonly volumeName: string;
   /** Of the pod; absent in templates. */
   readonly podName: string | undefined;
@@ -65,7 +65,7 @@ export function checkRelativePath(value: string, path: Path, errors: Errors): vo
 }
 
 /** Relative, and not starting with '..', which the kubelet's atomic writer keeps for itself. */
-export function checkProjectedPath(value: string, path: Path, errors: Errors): void {
+function checkProjectedPath(value: string, path: Path, errors: Errors): void {
   checkRelativePath(value, path, errors);
   if (value.startsWith('..') && !value.startsWith('../'))
     errors.invalid(path, value, "must not start with '..'");

@@ -96,7 +96,7 @@ function nameWarnings({ metadata }: KubeObject, usedIn: string): string[] {
 }
 
 /** Paths begin with the field that holds the template: 'spec.template'. */
-export function templateWarnings(template: PodTemplateSpec | undefined, path: string): string[] {
+function templateWarnings(template: PodTemplateSpec | undefined, path: string): string[] {
   const warnings: string[] = [];
   warnSpec(
     { spec: template?.spec, meta: template?.metadata, prefix: `${path}.`, isTemplate: true },
@@ -173,7 +173,7 @@ export function nodeKeyWarnings(requirements: readonly { readonly key: string }[
 }
 
 /** Of pods' volumes, and of persistent ones. */
-export function volumeSourceWarnings(source: object, path: string): string[] {
+function volumeSourceWarnings(source: object, path: string): string[] {
   return Object.keys(source).flatMap((type) => {
     const why = own(DEPRECATED_VOLUMES, type);
     return why === undefined

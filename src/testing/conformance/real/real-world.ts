@@ -25,7 +25,7 @@ export const missing =
 export const CONCURRENCY = 8;
 const WAIT_MS = 300_000;
 
-export interface ExecResult {
+interface ExecResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;

@@ -12,7 +12,7 @@ export interface PodToCheck {
   readonly metadata: ObjectMeta;
   readonly spec: PodSpec;
 }
-export type Check = (pod: PodToCheck) => Violation | undefined;
+type Check = (pod: PodToCheck) => Violation | undefined;
 
 function containersOf({ spec }: PodToCheck): Container[] {
   return [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])];

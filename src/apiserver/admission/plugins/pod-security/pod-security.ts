@@ -12,7 +12,7 @@ import { checksOf, type PodToCheck, type Violation } from './checks.ts';
 import { PodSecurityMetrics } from './metrics.ts';
 
 const LEVELS = ['privileged', 'baseline', 'restricted'] as const;
-export type Level = (typeof LEVELS)[number];
+type Level = (typeof LEVELS)[number];
 const PREFIX = 'pod-security.kubernetes.io/';
 type Mode = 'enforce' | 'audit' | 'warn';
 const MODES: readonly Mode[] = ['enforce', 'audit', 'warn'];

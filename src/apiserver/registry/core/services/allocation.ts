@@ -17,7 +17,7 @@ import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
 import { AddressRanges, PortRange } from './ranges.ts';
 
-export interface ServiceAllocationOptions {
+interface ServiceAllocationOptions {
   /** '10.96.0.0/12' */
   readonly cidr: string;
   /** Default 30000-32767, both inclusive. */
