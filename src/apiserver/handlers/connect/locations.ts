@@ -2,11 +2,12 @@
  * Where a connected subresource leads: pod → node → kubelet, pod → its address, service → one of its endpoints. Pure decisions over
  * objects, with upstream's messages (registry/core/{pod,node,service}).
  */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { statusErrors } from '#machinery/errors.ts';
+import { cidrContains, parseCIDR, parseIP } from '#machinery/ip.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../../registry/loopback-client.ts';
-import { plainError } from './errors.ts';
+import { plainError, proxyError } from './errors.ts';
 
 interface ContainerPort {
   readonly containerPort: number;
@@ -180,8 +181,7 @@ export function nodeProxyTarget(internal: InternalApi, id: string): NodeProxyTar
   const { host, port } = kubeletEndpoint(internal, parts.name);
   if (parts.port === '' || parts.port === String(port))
     return { url: targetUrl({ scheme: 'https', host, port: String(port) }), kubelet: true };
-  if ((isIPv4(host) || isIPv6(host)) && !isProxyable(host))
-    throw statusErrors.badRequest('address not allowed');
+  if (parseIP(host) && !isProxyable(host)) throw statusErrors.badRequest('address not allowed');
   return { url: targetUrl({ scheme: parts.scheme || 'http', host, port: parts.port }), kubelet: false };
 }
 
@@ -264,8 +264,44 @@ function targetUrl(of: { readonly scheme: string; readonly host: string; readonl
   return new URL(`${of.scheme}://${host}${of.port === '' ? '' : `:${of.port}`}`);
 }
 
-/** Nobody may make the API server speak to itself or to its link's neighbours. */
-export function isProxyable(ip: string): boolean {
-  if (isIPv4(ip)) return !/^(127\.|169\.254\.|224\.0\.0\.|0\.0\.0\.0$)/.test(ip);
-  return isIPv6(ip) && !/^(::1?$|fe[89ab][0-9a-f]:|ff0[12]:|::ffff:)/i.test(ip);
+/** Address blocks that the API server never proxies to: itself, its link, and multicast of both. */
+const NOT_PROXYABLE = [
+  '0.0.0.0/32',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/24',
+  '::/128',
+  '::1/128',
+  'fe80::/10',
+  'ff01::/16',
+  'ff02::/16',
+].map((text) => parseCIDR(text)!);
+
+/** By value, whatever form the address is written in. An IPv4-mapped address is none of a pod. */
+export function isProxyable(text: string): boolean {
+  const address = parseIP(text);
+  return (
+    address !== undefined && !address.mapped && !NOT_PROXYABLE.some((block) => cidrContains(block, address))
+  );
+}
+
+/**
+ * A host name, which a node may give as its address, is resolved once: every address must be proxyable, and the connection goes to
+ * the one that was checked.
+ */
+export async function requireProxyable(
+  { url, kubelet }: NodeProxyTarget,
+  resolve: (host: string) => Promise<readonly string[]>,
+): Promise<NodeProxyTarget> {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  if (kubelet || parseIP(host)) return { url, kubelet };
+  const addresses = await resolve(host).catch((error: unknown) => {
+    throw proxyError(error);
+  });
+  const [first] = addresses;
+  if (first === undefined || !addresses.every(isProxyable))
+    throw statusErrors.badRequest('address not allowed');
+  const pinned = new URL(url);
+  pinned.hostname = isIPv6(first) ? `[${first}]` : first;
+  return { url: pinned, kubelet };
 }

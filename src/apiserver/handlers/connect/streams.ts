@@ -2,6 +2,7 @@
  * The subresources that a node, a pod or a service answers: pods/{log,exec,attach,portforward,proxy}, nodes/proxy, services/proxy.
  * Authentication, authorization and admission are done when these are called (connect.ts).
  */
+import { lookup } from 'node:dns/promises';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ConnectCall, ConnectHandlers } from './connect.ts';
 import { BackendAgents } from './backend.ts';
@@ -9,7 +10,7 @@ import type { KubeletTls } from './backend.ts';
 import { connectCommand, connectPortForward, connectProxy, isUpgrade, requireStream } from './exec.ts';
 import { proxyHttp } from './http-proxy.ts';
 import type { ProxyTarget } from './http-proxy.ts';
-import { nodeProxyTarget, podProxyTarget, serviceProxyTarget } from './locations.ts';
+import { nodeProxyTarget, podProxyTarget, requireProxyable, serviceProxyTarget } from './locations.ts';
 import { sendLogs } from './log-socket.ts';
 import { streamLogs } from './logs.ts';
 
@@ -36,7 +37,7 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
       if (subresource === 'proxy')
         return proxyHttp({
           request: call.request,
-          target: proxyTarget(call, random),
+          target: await requireProxyable(proxyTarget(call, random), resolve),
           rest: proxyRest(call),
           agents,
         });
@@ -58,13 +59,21 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
         case 'log':
           return sendLogs(context, () => streamLogs(call, agents));
         case 'proxy':
-          return connectProxy({ ...context, target: proxyTarget(call, random), rest: proxyRest(call) });
+          return connectProxy({
+            ...context,
+            target: await requireProxyable(proxyTarget(call, random), resolve),
+            rest: proxyRest(call),
+          });
         default:
           throw statusErrors.badRequest(`${call.info.resource}/${call.info.subresource} cannot be upgraded`);
       }
     },
     close: () => agents.close(),
   };
+}
+
+async function resolve(host: string): Promise<string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 function proxyTarget({ info, internal }: ConnectCall, random: () => number): ProxyTarget {
