@@ -164,6 +164,22 @@ test('a client certificate that is not believed is 401, unless another credentia
   assert.equal(found?.user.name, 'system:serviceaccount:red:bot');
 });
 
+test('a certificate that expires while its connection is open is refused from then on', async () => {
+  const at = world({ requestHeader: { allowedNames: [] } });
+  const notAfterMs = START + 60_000;
+  const client = { commonName: 'jane', organizations: [], fingerprint: 'AB', notAfterMs };
+  const asClient = request({}, { clientCertificate: client });
+  const asProxy = request(
+    { 'x-remote-user': 'joe' },
+    { frontProxyCertificate: { commonName: 'proxy', notAfterMs } },
+  );
+  assert.equal((await authenticate(at, asClient))?.user.name, 'jane');
+  assert.equal((await authenticate(at, asProxy))?.user.name, 'joe');
+  at.now = notAfterMs + 1;
+  await refused(at, asClient);
+  await refused(at, asProxy);
+});
+
 test('an in-process user is taken as it is', async () => {
   const user = { name: 'system:apiserver', groups: ['system:masters'] };
   assert.deepEqual(await authenticate(world(), request({ authorization: 'Bearer bad' }, { user })), { user });

@@ -99,8 +99,8 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
     ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
   });
   const chain = [
-    ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader)] : []),
-    new CertificateAuthenticator(),
+    ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader, nowMs)] : []),
+    new CertificateAuthenticator(nowMs),
     new BearerAuthenticator(tokens, apiAudiences),
     ...(options.extraAuthenticators ?? []),
   ];

@@ -1,5 +1,6 @@
 /** Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), and by the headers of an authenticating proxy that shows one of its own. */
 import type { UserInfo } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
 import type { ApiRequest } from '../http/request.ts';
 import type { Authenticated, Authenticator } from './authenticator.ts';
 import { CREDENTIAL_ID } from './service-account.ts';
@@ -7,13 +8,28 @@ import { CREDENTIAL_ID } from './service-account.ts';
 /** Users remembered by certificate; the oldest is forgotten first. */
 const CACHE_LIMIT = 2048;
 
+/** A connection outlives its certificate, so validity is checked at each request. Throws x509's error. */
+function requireValid(notAfterMs: number | undefined, nowMs: number): void {
+  if (notAfterMs === undefined || nowMs <= notAfterMs) return;
+  const [current, end] = [nowMs, notAfterMs].map(formatTime);
+  throw new Error(
+    `x509: certificate has expired or is not yet valid: current time ${current} is after ${end}`,
+  );
+}
+
 export class CertificateAuthenticator implements Authenticator {
+  readonly #nowMs: () => number;
   readonly #known = new Map<string, Authenticated>();
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
 
   /** Throws for a certificate that is not believed. */
   authenticate({ clientCertificate, clientCertificateError }: ApiRequest): Authenticated | undefined {
     if (clientCertificateError !== undefined) throw new Error(`x509: ${clientCertificateError}`);
     if (!clientCertificate || clientCertificate.commonName === '') return undefined;
+    requireValid(clientCertificate.notAfterMs, this.#nowMs());
     const known = this.#known.get(clientCertificate.fingerprint);
     if (known) return known;
     const fingerprint = clientCertificate.fingerprint.replaceAll(':', '').toLowerCase();
@@ -42,8 +58,10 @@ export interface RequestHeaderOptions {
 /** Believes X-Remote-* headers from a peer with a front-proxy certificate, and from nobody else. */
 export class RequestHeaderAuthenticator implements Authenticator {
   readonly #options: Required<RequestHeaderOptions>;
+  readonly #nowMs: () => number;
 
-  constructor(options: RequestHeaderOptions) {
+  constructor(options: RequestHeaderOptions, nowMs: () => number) {
+    this.#nowMs = nowMs;
     this.#options = {
       usernameHeaders: ['x-remote-user'],
       uidHeaders: ['x-remote-uid'],
@@ -57,6 +75,7 @@ export class RequestHeaderAuthenticator implements Authenticator {
   authenticate(request: ApiRequest): Authenticated | undefined {
     const { frontProxyCertificate } = request;
     if (!frontProxyCertificate) return undefined;
+    requireValid(frontProxyCertificate.notAfterMs, this.#nowMs());
     const { allowedNames, usernameHeaders, uidHeaders, groupHeaders } = this.#options;
     if (allowedNames.length > 0 && !allowedNames.includes(frontProxyCertificate.commonName)) {
       throw new Error(`x509: subject with cn=${frontProxyCertificate.commonName} is not in the allowed list`);

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { once } from 'node:events';
 import { get as httpsGet, type RequestOptions } from 'node:https';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -314,5 +315,35 @@ test('kubectl creates, reads, patches, scales and deletes', async (t) => {
     assert.match(await call('delete', 'deploy', 'web'), /deleted/);
   } finally {
     rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('sessions are not resumed: a client certificate is verified in every handshake', async () => {
+  const dial = async (version: 'TLSv1.2' | 'TLSv1.3', session?: Buffer): Promise<TLSSocket> => {
+    const socket = connectTls({
+      host: '127.0.0.1',
+      port,
+      ca: ca.cert,
+      cert: client.cert,
+      key: client.key,
+      minVersion: version,
+      maxVersion: version,
+      ALPNProtocols: ['http/1.1'],
+      ...(session ? { session } : {}),
+    });
+    await once(socket, 'secureConnect');
+    return socket;
+  };
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const first = await dial(version);
+    let session = first.getSession();
+    first.on('session', (given) => (session = given));
+    // A ticket would come with the first answer.
+    first.write('GET /version HTTP/1.1\r\nhost: x\r\n\r\n');
+    await once(first, 'data');
+    const second = await dial(version, session);
+    assert.equal(second.isSessionReused(), false, version);
+    first.destroy();
+    second.destroy();
   }
 });

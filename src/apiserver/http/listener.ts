@@ -3,6 +3,7 @@
  * optional. HTTP/2 is our own (http2/): Node's takes more time for a request than everything else we do with it. Upgrades (exec, attach,
  * port-forward, proxied WebSockets) come over HTTP/1.1 and go to onUpgrade. Certificates are replaced without a restart.
  */
+import { constants } from 'node:crypto';
 import {
   createServer as createHttpServer,
   type IncomingMessage,
@@ -204,7 +205,8 @@ function contextOptions({
     key,
     minVersion,
     ciphers,
-    ...(ca.length === 0 ? {} : { ca }),
+    // A resumed session would keep the verdict on a client certificate that has expired, or whose authority is gone.
+    ...(ca.length === 0 ? {} : { ca, secureOptions: constants.SSL_OP_NO_TICKET }),
   };
   // Refuses what does not fit together before anything is replaced.
   createSecureContext(context);

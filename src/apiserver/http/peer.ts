@@ -12,7 +12,7 @@ export interface Peer {
   readonly remoteAddress: string;
   readonly certificate: ClientCertificate | undefined;
   readonly certificateError: string | undefined;
-  readonly frontProxy: { readonly commonName: string } | undefined;
+  readonly frontProxy: { readonly commonName: string; readonly notAfterMs: number } | undefined;
 }
 
 /** The authorities apart, where there is a front proxy's: the handshake has tried them together. */
@@ -86,7 +86,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
     remoteAddress,
     certificate: isClient ? own : undefined,
     certificateError: isClient ? undefined : 'certificate signed by unknown authority',
-    frontProxy: isFrontProxy ? { commonName } : undefined,
+    frontProxy: isFrontProxy ? { commonName, notAfterMs: own.notAfterMs } : undefined,
   };
 }
 

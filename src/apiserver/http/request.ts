@@ -38,7 +38,7 @@ export interface ApiRequest {
   /** Why a client certificate that was presented is not believed: the request must be 401 unless another credential holds. */
   readonly clientCertificateError?: string | undefined;
   /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */
-  readonly frontProxyCertificate?: { readonly commonName: string } | undefined;
+  readonly frontProxyCertificate?: { readonly commonName: string; readonly notAfterMs?: number } | undefined;
   /** Set only by in-process carriers, which are trusted: authentication takes this user as it is. */
   readonly user?: UserInfo | undefined;
 }

@@ -1,15 +1,17 @@
 /** Who gets into the kubelet API, with a real API server that knows of its users. What is answered is node-agent.test.ts's concern. */
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { connect, type SecureContextOptions } from 'node:tls';
 import { clusterRoleBindings, clusterRoles, namespaces, nodes, serviceAccounts } from '#client/refs.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { issueClientCertificate } from '#testing/client-certificate.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import type { AgentParts } from '../pod/parts.ts';
-import { subresourcesOf, verbOf } from './access.ts';
+import { KubeletAccess, subresourcesOf, verbOf } from './access.ts';
 import { KubeletServer } from './kubelet-server.ts';
 
 const NODE = 'node-a';
@@ -235,6 +237,31 @@ describe('the kubelet API', () => {
       server = whole;
       await alone.stop();
     }
+  });
+
+  test('a certificate that expires while its connection is open is refused from then on', async () => {
+    const clock = new FakeClock(Date.UTC(2026, 0, 1));
+    const access = new KubeletAccess({
+      api: {} as never,
+      clock,
+      log: silentLogger,
+      nodeName: NODE,
+      clients: ['kube-apiserver-kubelet-client'],
+    });
+    const request = {
+      method: 'GET',
+      headers: {},
+      socket: {
+        authorized: true,
+        getPeerCertificate: () => ({
+          subject: { CN: 'kube-apiserver-kubelet-client' },
+          valid_to: 'Jan  1 00:01:00 2026 GMT',
+        }),
+      },
+    } as unknown as IncomingMessage;
+    assert.equal(await access.refusal(request, '/pods'), undefined);
+    await clock.advance(61_000);
+    assert.equal((await access.refusal(request, '/pods'))?.status, 401);
   });
 
   test('TLS before 1.2 is not spoken', async () => {

@@ -59,9 +59,12 @@ export class KubeletAccess {
   /** undefined = may. */
   async refusal(request: IncomingMessage, path: string): Promise<Refusal | undefined> {
     const peer = request.socket as TLSSocket;
-    if (peer.authorized && this.#options.clients.includes(commonNameOf(peer))) return undefined;
+    // A connection outlives its certificate.
+    const isTrusted =
+      peer.authorized && Date.parse(peer.getPeerCertificate().valid_to ?? '') >= this.#options.clock.now();
+    if (isTrusted && this.#options.clients.includes(commonNameOf(peer))) return undefined;
     try {
-      const user = peer.authorized ? userOf(peer) : await this.#userOfToken(request.headers.authorization);
+      const user = isTrusted ? userOf(peer) : await this.#userOfToken(request.headers.authorization);
       if (!user) return { status: 401, text: 'Unauthorized' };
       return await this.#refusalOf(user, {
         verb: verbOf(request.method ?? 'GET', path),

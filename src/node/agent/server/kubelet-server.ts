@@ -3,6 +3,7 @@
  *
  *   GET /pods /healthz /metrics /metrics/{resource,cadvisor,probes} /stats/summary /logs/ /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
  */
+import { constants } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -119,7 +120,9 @@ export class KubeletServer {
     minVersion = 'TLSv1.2',
     ciphers = DEFAULT_CIPHERS,
   }: KubeletTls): SecureContextOptions {
-    return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ciphers };
+    // Without resumption: a resumed session would keep the verdict on a client certificate that has expired.
+    const secureOptions = constants.SSL_OP_NO_TICKET;
+    return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ciphers, secureOptions };
   }
 
   /** Where it listens; 0 before start. */
