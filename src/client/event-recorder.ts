@@ -8,6 +8,7 @@ import { realClock, type Clock } from '#stdx/clock.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import { KeyedMutex } from '#stdx/keyed-mutex.ts';
+import { formatTime } from '#machinery/time.ts';
 import type { Client, ResourceRef } from './client.ts';
 import {
   EventCorrelator,
@@ -198,5 +199,5 @@ function truncated(message: string): string {
 
 /** metav1.Time of the wire: whole seconds. */
 function seconds(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+  return formatTime(ms);
 }

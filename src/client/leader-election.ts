@@ -12,6 +12,7 @@ import { assert } from '#stdx/assert.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
+import { formatMicroTime } from '#machinery/time.ts';
 import type { Client, ResourceRef } from './client.ts';
 import { abortReason } from './transport-error.ts';
 
@@ -289,5 +290,5 @@ function aborted(signal: AbortSignal): Promise<false> {
 
 /** A MicroTime of the wire: six digits of seconds. */
 function microTime(ms: number): string {
-  return new Date(ms).toISOString().replace('Z', '000Z');
+  return formatMicroTime(ms);
 }

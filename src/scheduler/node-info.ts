@@ -3,7 +3,7 @@ import type { Node, Taint } from '#api/types.ts';
 import { hostPortsConflict, type HostPort } from '#component-helpers/host-ports.ts';
 import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.ts';
 import type { PodInfo } from './pod-info.ts';
-import type { PodMatcher } from './snapshot.ts';
+import type { PodMatcher } from './pod-info.ts';
 
 /** Counts remembered per node; all are dropped when one more is asked for. */
 const MAX_COUNTS = 256;

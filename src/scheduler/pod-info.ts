@@ -5,6 +5,14 @@ import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } fr
 import { objectKey } from '#machinery/object.ts';
 import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
 
+/** Selects pods of one namespace. */
+export interface PodMatcher {
+  readonly namespace: string;
+  /** Namespace and selector: the same for matchers that select the same pods; counts are remembered under it. */
+  readonly key: string;
+  matches(labels: Readonly<Record<string, string>>): boolean;
+}
+
 export interface AffinityTerm {
   readonly selector: LabelSelector;
   readonly namespaces: ReadonlySet<string>;

@@ -48,6 +48,7 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createLedComponent } from '#runtime/led-component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
+import { formatTime } from '#machinery/time.ts';
 import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
 import type { ClusterEvent } from './plugin.ts';
@@ -547,7 +548,7 @@ class Scheduler implements Component {
   }
 
   #nowText(): string {
-    return new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+    return formatTime(this.#options.clock.now());
   }
 
   /** Reads the cache as it is at each decision: one object serves them all. */

@@ -7,7 +7,7 @@ import type { Informer } from '#client/client.ts';
 import { controllerOf } from '#component-helpers/owner-references.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { PodInfo } from './pod-info.ts';
-import type { PodMatcher } from './snapshot.ts';
+import type { PodMatcher } from './pod-info.ts';
 
 interface SiblingSources {
   readonly services: Pick<Informer<Service>, 'listNamespace' | 'subscribe'>;

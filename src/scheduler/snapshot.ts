@@ -3,16 +3,8 @@
  * NodeInfos instead of copying them; preemption and nominated pods are tried on copies of single nodes.
  */
 import type { NodeInfo } from './node-info.ts';
-import type { NamespaceLabels, PodInfo } from './pod-info.ts';
+import type { NamespaceLabels, PodInfo, PodMatcher } from './pod-info.ts';
 import type { ResourceClaims } from './resource-claims.ts';
-
-/** Selects pods of one namespace. */
-export interface PodMatcher {
-  readonly namespace: string;
-  /** Namespace and selector: the same for matchers that select the same pods; counts are remembered under it. */
-  readonly key: string;
-  matches(labels: Readonly<Record<string, string>>): boolean;
-}
 
 export interface PersistentVolumes {
   /** How a pod's claim stands: bound to a volume usable on nodes the function accepts, or why not. */

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import type { IssuedToken, TokenIssuer, TokenRequestSpec } from './authenticator.ts';
 import { jsonWebKey } from '#stdx/jwt.ts';
+import { formatTime } from '#machinery/time.ts';
 import type { ServiceAccountKeys } from './service-account-keys.ts';
 import { serviceAccountName, type PrivateClaims } from './service-account.ts';
 
@@ -63,7 +64,7 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
     });
     return {
       token,
-      expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z'),
+      expirationTimestamp: formatTime((now + seconds) * 1000),
       expirationSeconds: seconds,
       credentialId: `JTI=${jti}`,
       ...(seconds < spec.expirationSeconds

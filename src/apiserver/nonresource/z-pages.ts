@@ -4,6 +4,7 @@
  */
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
@@ -41,7 +42,7 @@ export function statusz(
   };
   return page(context, {
     kind: 'Statusz',
-    content: { startTime: startTime.toISOString().replace(/\.\d+Z$/, 'Z'), uptimeSeconds, ...facts },
+    content: { startTime: formatTime(startTime.getTime()), uptimeSeconds, ...facts },
     lines: [
       '',
       `Started: ${unixDate(startTime)}`,

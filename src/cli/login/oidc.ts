@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLocalJWKSet, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose';
 import { UserError } from '#deploy/data-dir.ts';
+import { formatTime } from '#machinery/time.ts';
 import { httpsJson } from './https-json.ts';
 import type { LoginFlags } from './methods.ts';
 import type { Token } from './token-cache.ts';
@@ -213,7 +214,7 @@ class Session {
     );
     return {
       token,
-      expirationTimestamp: new Date(claims.exp! * 1000).toISOString().replace('.000Z', 'Z'),
+      expirationTimestamp: formatTime(claims.exp! * 1000),
       ...(refreshToken === undefined ? {} : { refreshToken }),
       ...(name === undefined ? {} : { who: name }),
     };

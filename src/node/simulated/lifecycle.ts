@@ -13,6 +13,7 @@ import { formatGoDuration } from '#machinery/go-duration.ts';
 import type { Container, ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
+import { formatTime } from '#machinery/time.ts';
 
 const ANNOTATION = 'capstan.dev/simulate-';
 const INIT_STEP_MS = 50;
@@ -207,7 +208,7 @@ function nextInitStep(pod: Pod, record: PodRecord, nowMs: number): number {
 }
 
 function text(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+  return formatTime(ms);
 }
 
 interface ConditionValue {

@@ -9,6 +9,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { formatTime, formatMicroTime } from '#machinery/time.ts';
 import { DueQueue } from './due-queue.ts';
 import { recordOf, step, type PodRecord } from './lifecycle.ts';
 
@@ -190,7 +191,7 @@ class SimulatedNodes implements Component {
 
   async #renewLease(node: NodeState): Promise<void> {
     const { api, clock } = this.#options;
-    const renewTime = new Date(clock.now()).toISOString().replace('Z', '000Z');
+    const renewTime = formatMicroTime(clock.now());
     const at = { name: node.name, namespace: LEASE_NAMESPACE };
     try {
       await api.patch(leases, at, {
@@ -232,7 +233,7 @@ class SimulatedNodes implements Component {
 
   #nodeStatus(node: NodeState, current: Node): NonNullable<Node['status']> {
     const capacity = { ...DEFAULT_CAPACITY, ...this.#options.capacity };
-    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const now = formatTime(this.#options.clock.now());
     const conditions = [
       {
         type: 'MemoryPressure',

@@ -1,6 +1,7 @@
 /** CertificateSigningRequest. Who asked is written down by the server; approval and signing are subresources. */
 import { X509Certificate } from 'node:crypto';
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
+import { formatTime } from '#machinery/time.ts';
 import { checkImmutable, eachRepeated } from '../checks.ts';
 import { defineResource, type HookContext } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
@@ -132,7 +133,7 @@ function stampConditions(
   previous: CertificateSigningRequest,
   { nowMs }: HookContext,
 ): void {
-  const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const now = formatTime(nowMs);
   for (const condition of next.status?.conditions ?? []) {
     const old = previous.status?.conditions?.find((other) =>
       semanticEqual(

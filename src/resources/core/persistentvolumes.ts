@@ -4,6 +4,7 @@ import { fieldErrors } from '#machinery/errors.ts';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC } from '../field-path.ts';
@@ -63,7 +64,7 @@ export const persistentvolumes = defineResource<PersistentVolume>({
   prepareForCreate: (volume, context) => {
     volume.status = {
       phase: 'Pending',
-      lastPhaseTransitionTime: new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z'),
+      lastPhaseTransitionTime: formatTime(context.nowMs),
     };
   },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
@@ -108,7 +109,7 @@ export const persistentvolumes = defineResource<PersistentVolume>({
       const saysTime =
         status.lastPhaseTransitionTime && status.lastPhaseTransitionTime !== stored.lastPhaseTransitionTime;
       if (status.phase !== stored.phase && !saysTime)
-        status.lastPhaseTransitionTime = new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+        status.lastPhaseTransitionTime = formatTime(context.nowMs);
     },
   },
   warnings: (volume) => {

@@ -4,7 +4,7 @@ import { compileLabelSelector, type LabelSelectorObject } from '#machinery/label
 import { refusal, type Cycle, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
-import type { PodMatcher } from '../snapshot.ts';
+import type { PodMatcher } from '../pod-info.ts';
 import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { findUntoleratedTaint } from '#component-helpers/tolerations.ts';
 

@@ -18,6 +18,7 @@ import {
   type Claims,
   type VerificationKey,
 } from '#stdx/jwt.ts';
+import { formatTime } from '#machinery/time.ts';
 import { ReloadedFile } from '../reloaded-file.ts';
 import { CREDENTIAL_ID } from '../service-account.ts';
 import type { TokenAuthenticator } from '../token.ts';
@@ -109,7 +110,7 @@ export class SessionTokens implements TokenAuthenticator {
         ...(extra && Object.keys(extra).length > 0 ? { extra } : {}),
       },
     });
-    return { token, expirationTimestamp: new Date(end * 1000).toISOString().replace('.000Z', 'Z') };
+    return { token, expirationTimestamp: formatTime(end * 1000) };
   }
 
   /** Throws an Error for a token of this issuer that does not hold. */

@@ -1,0 +1,94 @@
+/** Each plugin by itself; together they are tested in ../schedule.test.ts. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Pod } from '#api/types.ts';
+import { seededRandom } from '#stdx/random.ts';
+import type { SchedulerPlugin } from '../plugin.ts';
+import { failureMessage, schedule } from '../schedule.ts';
+import { node, pod, podInfo, world, type WorldOptions } from '../testing/snapshot.ts';
+import { imageLocality } from './image-locality.ts';
+import { interPodAffinity } from './inter-pod-affinity.ts';
+import { nodeResourcesBalancedAllocation } from './node-resources-balanced-allocation.ts';
+import { nodeUnschedulable } from './node-unschedulable.ts';
+import { podTopologySpread } from './pod-topology-spread.ts';
+import { taintToleration } from './taint-toleration.ts';
+import { volumeBinding } from './volume-binding.ts';
+
+/** The node it goes to when this plugin alone decides, else why to none. */
+function outcome(plugin: SchedulerPlugin, incoming: Pod, options: WorldOptions): string {
+  const decision = schedule({
+    pod: podInfo(incoming),
+    snapshot: world(options).snapshot,
+    profile: { schedulerName: 'default-scheduler', plugins: [plugin] },
+    random: seededRandom(1),
+  });
+  return decision.kind === 'fits' ? decision.node : failureMessage(decision.failure);
+}
+
+test('ImageLocality prefers the node that has a large image', () => {
+  const images = [{ names: ['big:1'], sizeBytes: 2 * 2 ** 30 }];
+  const incoming = pod('p', { spec: { containers: [{ name: 'm', image: 'big:1' }] } });
+  for (let seed = 0; seed < 5; seed++)
+    assert.equal(outcome(imageLocality, incoming, { nodes: [node('x'), node('y', { images })] }), 'y');
+});
+
+test('InterPodAffinity requires and forbids company', () => {
+  const term = { labelSelector: { matchLabels: { app: 'a' } }, topologyKey: 'kubernetes.io/hostname' };
+  const required = { requiredDuringSchedulingIgnoredDuringExecution: [term] };
+  const options = { nodes: [node('x'), node('y')], pods: [pod('a', { on: 'x', labels: { app: 'a' } })] };
+  const near = pod('p', { spec: { affinity: { podAffinity: required } } });
+  assert.equal(outcome(interPodAffinity, near, options), 'x');
+  const away = pod('p', { spec: { affinity: { podAntiAffinity: required } } });
+  assert.equal(outcome(interPodAffinity, away, options), 'y');
+});
+
+test('NodeResourcesBalancedAllocation prefers even use of CPU and memory', () => {
+  const options = {
+    nodes: [node('x', { cpu: '4', memory: '4Gi' }), node('y', { cpu: '4', memory: '64Gi' })],
+  };
+  const incoming = pod('p', { cpu: '2', memory: '2Gi' });
+  assert.equal(outcome(nodeResourcesBalancedAllocation, incoming, options), 'x');
+});
+
+test('NodeUnschedulable keeps pods off cordoned nodes, unless they tolerate it', () => {
+  const options = { nodes: [node('x', { spec: { unschedulable: true } })] };
+  assert.equal(
+    outcome(nodeUnschedulable, pod('p'), options),
+    '0/1 nodes are available: 1 node(s) were unschedulable.',
+  );
+  const tolerations = [{ key: 'node.kubernetes.io/unschedulable', operator: 'Exists' }];
+  assert.equal(outcome(nodeUnschedulable, pod('p', { spec: { tolerations } }), options), 'x');
+});
+
+test('PodTopologySpread keeps the skew', () => {
+  const constraint = {
+    maxSkew: 1,
+    topologyKey: 'kubernetes.io/hostname',
+    whenUnsatisfiable: 'DoNotSchedule',
+    labelSelector: { matchLabels: { app: 'a' } },
+  };
+  const incoming = pod('p', { labels: { app: 'a' }, spec: { topologySpreadConstraints: [constraint] } });
+  const options = { nodes: [node('x'), node('y')], pods: [pod('a', { on: 'x', labels: { app: 'a' } })] };
+  assert.equal(outcome(podTopologySpread, incoming, options), 'y');
+});
+
+test('TaintToleration keeps pods off tainted nodes, and off softly tainted ones where it can', () => {
+  const taint = (effect: string): { nodes: ReturnType<typeof node>[] } => ({
+    nodes: [node('x', { spec: { taints: [{ key: 'k', effect }] } }), node('y')],
+  });
+  assert.equal(outcome(taintToleration, pod('p'), taint('NoSchedule')), 'y');
+  assert.equal(outcome(taintToleration, pod('p'), taint('PreferNoSchedule')), 'y');
+});
+
+test('VolumeBinding waits for the claim and follows its volume', () => {
+  const incoming = pod('p', {
+    spec: { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }] },
+  });
+  const nodes = [node('x'), node('y')];
+  assert.equal(
+    outcome(volumeBinding, incoming, { nodes }),
+    '0/2 nodes are available: persistentvolumeclaim "c" not found.',
+  );
+  const volumes = { claim: () => ({ nodeFits: ({ name }: { readonly name: string }) => name === 'y' }) };
+  assert.equal(outcome(volumeBinding, incoming, { nodes, volumes }), 'y');
+});
