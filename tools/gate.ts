@@ -146,6 +146,7 @@ async function main(): Promise<void> {
           'bench',
         ]),
         check('layers', [process.execPath, 'tools/check-layers.ts']),
+        check('laws', [process.execPath, 'tools/laws/main.ts', ...(flag('--fix') ? ['--fix'] : [])]),
         check('lock file', [
           process.execPath,
           'tools/complete-lock.ts',
