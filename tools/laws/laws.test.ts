@@ -22,19 +22,20 @@ const found = (law: Law, files: Readonly<Record<string, string>>): string[] =>
 test('imports and exports are read in every form', () => {
   const { imports, exports } = parseSource(
     'src/a/x.ts',
-    `import one, { two, type Three as Four } from './y.ts';
-import type { Five } from '#b/z.ts';
-import * as all from '../c/w.ts';
-import 'node:fs';
-export { six } from './y.ts';
-export type * from '#b/z.ts';
-const later = (): unknown => import('./v.ts');
-async function f(): Promise<void> {}
-const g = 1;
-abstract class H {}
-interface I {}
-  export function notAtTheStart() {}
-`,
+    [
+      "import one, { two, type Three as Four } from './y.ts';",
+      "import type { Five } from '#b/z.ts';",
+      "import * as all from '../c/w.ts';",
+      "import 'node:fs';",
+      "export { six } from './y.ts';",
+      "export type * from '#b/z.ts';",
+      "const later = (): unknown => import('./v.ts');",
+      'export async function f(): Promise<void> {}',
+      'export const g = 1;',
+      'export abstract class H {}',
+      'export interface I {}',
+      '  export function notAtTheStart() {}',
+    ].join('\n'),
   );
   assert.deepEqual(
     imports.map(({ file, names, dynamic }) => [file, names.join(), dynamic]),
