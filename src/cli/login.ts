@@ -10,8 +10,8 @@ import { UserError } from '#deploy/data-dir.ts';
 import { list } from './component-options.ts';
 import { action, print, wholeNumber } from './context.ts';
 import { execCluster, execCredential, isInteractive } from './login/exec-credential.ts';
-import { clusterFor, writeLogin, type LoginCluster } from './login/kubeconfig-file.ts';
-import type { LoginFlags, Method } from './login/methods.ts';
+import { clusterFor, writeLogin } from './login/kubeconfig-file.ts';
+import type { LoginCluster, LoginFlags, Method } from './login/methods.ts';
 import { TokenCache, type Token } from './login/token-cache.ts';
 
 const METHODS: readonly Method[] = ['basic', 'ldap', 'kerberos', 'oidc'];

@@ -21,7 +21,8 @@ import type { ScopedResourceSelectorRequirement, Toleration } from '#api/types.t
 import type { AdmissionPluginConfiguration } from './list.ts';
 import type { EventLimit, EventLimitType } from './plugins/event-rate-limit.ts';
 import { parseSelector } from './plugins/pod-node-selector.ts';
-import type { LevelVersion, PodSecurityOptions } from './plugins/pod-security/pod-security.ts';
+import { LEVELS, type LevelVersion } from './plugins/pod-security/level.ts';
+import type { PodSecurityOptions } from './plugins/pod-security/pod-security.ts';
 import type { LimitedResource } from './plugins/resource-quota/limited-resources.ts';
 
 export class AdmissionConfigurationError extends Error {
@@ -162,7 +163,6 @@ function readFile(file: string): Section & { readonly problems: readonly string[
 
 // -------------------------------------------------------------------------------------------------------------- sections
 
-const LEVELS = ['privileged', 'baseline', 'restricted'] as const;
 const MODES = ['enforce', 'audit', 'warn'] as const;
 
 const POD_SECURITY = configKind(

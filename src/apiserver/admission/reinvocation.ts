@@ -2,8 +2,6 @@
  * The second round of mutating admission: once a webhook or policy changed the object, every mutating step runs again, built-in plugins all,
  * webhooks and policies those that ask for it (reinvocationPolicy IfNeeded). One per request that needs it; there is no third round.
  */
-import type { AdmissionAttributes } from './plugin.ts';
-
 export class Reinvocation {
   /** True in the second round. */
   isSecondRound = false;
@@ -14,6 +12,6 @@ export class Reinvocation {
 }
 
 /** Makes it when the request has none yet. */
-export function reinvocationOf(attributes: AdmissionAttributes): Reinvocation {
+export function reinvocationOf(attributes: { reinvocation?: Reinvocation | undefined }): Reinvocation {
   return (attributes.reinvocation ??= new Reinvocation());
 }

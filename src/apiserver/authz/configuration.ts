@@ -10,7 +10,7 @@ import { fieldErrorBody, fieldErrors, type FieldError } from '#machinery/errors.
 import { formatGoDuration, parseGoDuration } from '#machinery/go-duration.ts';
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type { MatchConditions } from './match-conditions.ts';
+import type { CompileMatchConditions, MatchConditions } from './match-conditions.ts';
 import { AUTHORIZATION_MODES, type AuthorizationMode } from './modes.ts';
 
 export interface WebhookConfiguration {
@@ -33,11 +33,6 @@ export interface ConfiguredAuthorizer {
 export class AuthorizationConfigurationError extends Error {
   override readonly name = 'AuthorizationConfigurationError';
 }
-
-/** Compiles the expressions of match conditions; errors are of a field each, at `field[i].expression`. */
-export type CompileMatchConditions = (
-  expressions: readonly { readonly expression: string; readonly field: string }[],
-) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
 
 const MAX_CONDITIONS = 64;
 const NANOSECONDS_PER_MS = 1_000_000n;

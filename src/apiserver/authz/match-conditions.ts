@@ -10,7 +10,6 @@ import { errorMessage } from '#stdx/log.ts';
 import { toStructural } from '../apiextensions/structural.ts';
 import type { Expression } from '../cel/expression.ts';
 import { cel } from '../cel/on-demand.ts';
-import type { CompileMatchConditions } from './configuration.ts';
 import type { AccessReviewSpec } from './review-spec.ts';
 
 interface MatchOutcome {
@@ -60,6 +59,11 @@ const REQUEST: JsonObject = {
 };
 
 /** Made when a configuration has conditions; one object, so that all expressions share their environment. */
+/** Compiles the expressions of match conditions; errors are of a field each, at `field[i].expression`. */
+export type CompileMatchConditions = (
+  expressions: readonly { readonly expression: string; readonly field: string }[],
+) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
+
 let variables: { readonly request: ReturnType<typeof toStructural> } | undefined;
 
 export const compileMatchConditions: CompileMatchConditions = (conditions) => {

@@ -14,7 +14,7 @@ import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson } f
 import type { DiscoveryDocuments, DiscoveryDocument } from './discovery.ts';
 import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
-import { flagz, statusz } from './z-pages.ts';
+import { flagz, statusz, type VersionInfo } from './z-pages.ts';
 
 const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
 
@@ -143,22 +143,6 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
 }
 
 const DOCUMENT_TYPES = Object.values(MEDIA_TYPES);
-
-export interface VersionInfo extends Readonly<Record<string, string>> {
-  readonly major: string;
-  readonly minor: string;
-  readonly emulationMajor: string;
-  readonly emulationMinor: string;
-  readonly minCompatibilityMajor: string;
-  readonly minCompatibilityMinor: string;
-  readonly gitVersion: string;
-  readonly gitCommit: string;
-  readonly gitTreeState: string;
-  readonly buildDate: string;
-  readonly goVersion: string;
-  readonly compiler: string;
-  readonly platform: string;
-}
 
 export function versionInfo(programVersion: string): VersionInfo {
   const gitVersion = `v1.36.0+capstan.${programVersion.replace(/^v/, '')}`;

@@ -9,7 +9,22 @@ import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { MEDIA_TYPES, parseAccept, type Encoding } from '../http/negotiation.ts';
-import type { VersionInfo } from './paths.ts';
+
+export interface VersionInfo extends Readonly<Record<string, string>> {
+  readonly major: string;
+  readonly minor: string;
+  readonly emulationMajor: string;
+  readonly emulationMinor: string;
+  readonly minCompatibilityMajor: string;
+  readonly minCompatibilityMinor: string;
+  readonly gitVersion: string;
+  readonly gitCommit: string;
+  readonly gitTreeState: string;
+  readonly buildDate: string;
+  readonly goVersion: string;
+  readonly compiler: string;
+  readonly platform: string;
+}
 
 const NAME = 'apiserver';
 const GROUP = 'config.k8s.io';

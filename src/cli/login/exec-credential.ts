@@ -1,7 +1,6 @@
 /** kubectl's side of a credential plugin (client.authentication.k8s.io/v1): what it tells in KUBERNETES_EXEC_INFO, and the ExecCredential it reads. */
 import { UserError } from '#deploy/data-dir.ts';
-import type { LoginCluster } from './kubeconfig-file.ts';
-import type { LoginFlags } from './methods.ts';
+import type { LoginCluster, LoginFlags } from './methods.ts';
 import type { Token, TokenCache } from './token-cache.ts';
 
 const API_VERSION = 'client.authentication.k8s.io/v1';

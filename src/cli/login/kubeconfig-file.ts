@@ -7,15 +7,7 @@ import { yaml } from '#machinery/yaml-package.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { readState } from '#deploy/daemon.ts';
 import { dataDir, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
-import type { LoginFlags, Method } from './methods.ts';
-
-export interface LoginCluster {
-  /** Without a slash at the end. */
-  readonly server: string;
-  /** Absent: the authorities that the machine trusts. */
-  readonly caPem?: string;
-  readonly serverName?: string;
-}
+import type { LoginCluster, LoginFlags, Method } from './methods.ts';
 
 const PROGRAM = resolve(import.meta.dirname, '../../../capstan');
 

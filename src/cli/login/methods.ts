@@ -4,8 +4,15 @@ import { UserError } from '#deploy/data-dir.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { askPassword, readLine } from '../prompt.ts';
 import { httpsJson, type JsonAnswer } from './https-json.ts';
-import type { LoginCluster } from './kubeconfig-file.ts';
 import type { Token } from './token-cache.ts';
+
+export interface LoginCluster {
+  /** Without a slash at the end. */
+  readonly server: string;
+  /** Absent: the authorities that the machine trusts. */
+  readonly caPem?: string;
+  readonly serverName?: string;
+}
 
 export type Method = 'basic' | 'ldap' | 'kerberos' | 'oidc';
 

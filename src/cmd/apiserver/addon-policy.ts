@@ -1,17 +1,11 @@
 /** What Capstan's own parts may do beyond upstream's default roles; made at start when missing, never changed after (an administrator may). */
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import type { KubeObject } from '#machinery/object.ts';
-import { NODE_BOOTSTRAP } from './node-bootstrap-policy.ts';
+import { NODE_BOOTSTRAP, type PolicyObject } from './node-bootstrap-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 const DNS = { kind: 'ServiceAccount', name: 'coredns', namespace: 'kube-system' };
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
-
-export interface PolicyObject {
-  readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings';
-  readonly object: KubeObject;
-}
 
 const OBJECTS: readonly PolicyObject[] = [
   {

@@ -2,7 +2,12 @@
  * What machines that join with a bootstrap token may do, and what nodes may renew without being asked: kubeadm's bindings under kubeadm's
  * names; and what the service proxy of a machine that joined reads, which acts as the machine's node. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
  */
-import type { PolicyObject } from './addon-policy.ts';
+import type { KubeObject } from '#machinery/object.ts';
+
+export interface PolicyObject {
+  readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings';
+  readonly object: KubeObject;
+}
 
 const RBAC = 'rbac.authorization.k8s.io';
 /** In a bootstrap token's auth-extra-groups: the token of a machine that is to be a node. */

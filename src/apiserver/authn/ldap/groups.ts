@@ -3,7 +3,6 @@ import type { Client, Entry } from 'ldapts';
 import type { GroupConfiguration } from './configuration.ts';
 import { isVerdict, type LdapConnections } from './connections.ts';
 import { fillFilter } from './filter.ts';
-import { valueOf } from './ldap-backend.ts';
 
 interface Group {
   readonly dn: string;
@@ -138,4 +137,11 @@ function textsOf(entry: Entry, attribute: string): string[] {
 /** Distinguished names compare without regard to case and to spaces around separators. */
 function keyOf(dn: string): string {
   return dn.toLowerCase().replaceAll(/\s*([,=+])\s*/g, '$1');
+}
+
+/** Servers answer in their own spelling of an attribute's name. */
+export function valueOf(entry: Entry, attribute: string): Entry[string] | undefined {
+  const wanted = attribute.toLowerCase();
+  const key = Object.keys(entry).find((name) => name.toLowerCase() === wanted);
+  return key === undefined ? undefined : entry[key];
 }

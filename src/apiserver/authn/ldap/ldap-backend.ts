@@ -20,7 +20,7 @@ import { ReloadedFile } from '../reloaded-file.ts';
 import { parseLdapConfiguration, type LdapConfiguration } from './configuration.ts';
 import { isVerdict, LdapConnections } from './connections.ts';
 import { fillFilter } from './filter.ts';
-import { GroupFinder } from './groups.ts';
+import { GroupFinder, valueOf } from './groups.ts';
 
 /** No such object, inappropriate authentication, invalid credentials, insufficient access rights, unwilling to perform, constraint violation. */
 const REFUSALS = new Set([32, 48, 49, 50, 53, 19]);
@@ -186,13 +186,6 @@ function onlyText(entry: Entry, attribute: string): string {
       `the directory's entry ${JSON.stringify(entry.dn)} has ${values.length} values of ${attribute}; it should have one`,
     );
   return values[0]!;
-}
-
-/** Servers answer in their own spelling of an attribute's name. */
-export function valueOf(entry: Entry, attribute: string): Entry[string] | undefined {
-  const wanted = attribute.toLowerCase();
-  const key = Object.keys(entry).find((name) => name.toLowerCase() === wanted);
-  return key === undefined ? undefined : entry[key];
 }
 
 function isBinary(attribute: string): boolean {

@@ -1,6 +1,6 @@
 /** What PodSecurity counts, under upstream's names. */
 import type { AdmissionAttributes } from '../../plugin.ts';
-import type { LevelVersion } from './pod-security.ts';
+import type { LevelVersion } from './level.ts';
 
 /** Versions from here on are called 'future', so that labels of namespaces make no endless number of series. */
 const SERVER_MINOR = 36;

@@ -9,20 +9,14 @@ import type { KubeObject } from '#machinery/object.ts';
 import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../../plugin.ts';
 import { checksOf, type PodToCheck, type Violation } from './checks.ts';
+import { LEVELS, type LevelVersion } from './level.ts';
 import { PodSecurityMetrics } from './metrics.ts';
 
-const LEVELS = ['privileged', 'baseline', 'restricted'] as const;
-type Level = (typeof LEVELS)[number];
 const PREFIX = 'pod-security.kubernetes.io/';
 type Mode = 'enforce' | 'audit' | 'warn';
 const MODES: readonly Mode[] = ['enforce', 'audit', 'warn'];
 /** Pods of a namespace looked at when its level is raised; more are not, and the warning says so. */
 const EXISTING_PODS_LIMIT = 3000;
-
-export interface LevelVersion {
-  readonly level: Level;
-  /** 'latest' or 'v1.N'. */ readonly version: string;
-}
 
 export interface PodSecurityOptions {
   readonly defaults?: Partial<Readonly<Record<Mode, LevelVersion>>>;
