@@ -31,6 +31,7 @@ import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
+import { findHostAddress } from '#node/host-address.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
@@ -102,7 +103,7 @@ class Cluster {
     if (this.#settings.runtime === 'cri') this.#nodeLock = lockNodeDir(this.#dir.node);
     this.#stopLogRotation = keepOwnLog({ path: join(this.#dir.logs, 'capstan.log'), clock: realClock, log });
     this.#saveState();
-    const network = addressesOf(this.#settings);
+    const network = addressesOf(this.#settings, await findHostAddress());
     const {
       promise: handler,
       resolve: giveHandler,
@@ -123,7 +124,10 @@ class Cluster {
       this.#store = store;
       if (this.#settings.runtime === 'cri')
         await this.#step('pod network', () =>
-          ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR),
+          ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), {
+            podCIDR: network.nodePodCIDR,
+            serviceCIDR: this.#settings.serviceCIDR,
+          }),
         );
       await this.#step('API server', async () => {
         this.#server = await composeApiServer({
@@ -300,7 +304,7 @@ class Cluster {
       simulatedNodes: 0,
       real: {
         nodeName: hostname().toLowerCase(),
-        address: network.advertise,
+        address: network.node,
         gateway: network.gateway,
         podCIDR: network.nodePodCIDR,
         clusterCIDR: this.#settings.podCIDR,
@@ -361,13 +365,15 @@ interface Addresses {
   /** First /24 of the pods' range: this machine's share. */
   readonly nodePodCIDR: string;
   readonly gateway: string;
-  /** Where pods and the node agent's callers reach this machine. */
+  /** Where pods reach the API server. */
   readonly advertise: string;
+  /** The node's InternalIP: this machine's address by its default route, else the gateway. */
+  readonly node: string;
   readonly service: string;
   readonly dns: string;
 }
 
-function addressesOf(settings: ClusterSettings): Addresses {
+function addressesOf(settings: ClusterSettings, hostAddress: string | undefined): Addresses {
   const [podBase = ''] = settings.podCIDR.split('/');
   const nodePodCIDR = `${podBase}/24`;
   const gateway = gatewayOf(nodePodCIDR);
@@ -377,7 +383,8 @@ function addressesOf(settings: ClusterSettings): Addresses {
     !settings.bindAddress.startsWith('127.') &&
     settings.bindAddress !== '::1';
   const advertise = reachable ? settings.bindAddress : settings.runtime === 'cri' ? gateway : '127.0.0.1';
-  return { nodePodCIDR, gateway, advertise, service: hostOf(serviceBase, 1), dns: hostOf(serviceBase, 10) };
+  const node = reachable ? advertise : (hostAddress ?? gateway);
+  return { nodePodCIDR, gateway, advertise, node, service: hostOf(serviceBase, 1), dns: hostOf(serviceBase, 10) };
 }
 
 function hostOf(base: string, host: number): string {

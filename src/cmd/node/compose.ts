@@ -3,6 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyPair } from '#deploy/pki/certificate.ts';
 import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
+import { createEventRecorder } from '#client/event-recorder.ts';
+import {
+  createFirewallCondition,
+  type FirewallConditionOptions,
+} from '#node/agent/node/firewall-condition.ts';
 import { createNodeAgent } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
@@ -94,17 +99,52 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     podPidsLimit,
     reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
   });
+  const firewall = watchFirewall({
+    ...context,
+    nodeName,
+    network: { bridge: containerd.layout.bridge, podCIDR },
+  });
   return {
-    component,
+    component: withCompanion(component, firewall),
     replaceServing: (pair) => component.replaceServing(pair),
     async stopContainers() {
       // Or it would start again what is being stopped.
+      await firewall.stop();
       await component.stop();
       const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];
       if (problems.length > 0)
         throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
     },
     leave: () => containerd.stop(),
+  };
+}
+
+function watchFirewall(options: Omit<FirewallConditionOptions, 'events'>): Component {
+  const { api, nodeName, clock, log } = options;
+  const events = createEventRecorder(api, { component: 'kubelet', host: nodeName, clock, log });
+  const condition = createFirewallCondition({ ...options, events });
+  return {
+    name: condition.name,
+    start: () => condition.start(),
+    async stop() {
+      await condition.stop();
+      events.stop();
+    },
+  };
+}
+
+/** Started after, and stopped before, the component that makes the Node. */
+function withCompanion(component: Component, companion: Component): Component {
+  return {
+    name: component.name,
+    async start() {
+      await component.start();
+      await companion.start();
+    },
+    async stop() {
+      await companion.stop();
+      await component.stop();
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import { runningPid } from '#deploy/daemon.ts';
 import { dataDir, UserError } from '#deploy/data-dir.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
+import { findHostAddress } from '#node/host-address.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
@@ -33,7 +34,7 @@ export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, Kubelet
   readonly podCidr?: string;
   /** Range of all pods of the cluster. Default: podCidr. */
   readonly clusterCidr?: string;
-  /** Default: the bridge's address. */
+  /** Default: this machine's address by its default route, else the bridge's. */
   readonly nodeIp?: string;
   readonly clusterDns?: string;
 }
@@ -116,7 +117,7 @@ async function runLockedNode(
   { dir, podCIDR, nodeName, kubelet, given }: NodePlan,
 ): Promise<void> {
   const containerdDir = containerdDirOf({ node: dir });
-  const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), podCIDR);
+  const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), { podCIDR });
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet',
@@ -128,7 +129,7 @@ async function runLockedNode(
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
-      const address = flags.nodeIp ?? gateway;
+      const address = flags.nodeIp ?? (await findHostAddress()) ?? gateway;
       const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,

@@ -5,6 +5,7 @@
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
 import { run } from './run.ts';
+import { keepFromNetworkd } from './systemd.ts';
 
 /** The bridge's address: the first of the range, as CNI's host-local chooses the gateway. IPv4. */
 export function gatewayOf(podCIDR: string): string {
@@ -13,13 +14,20 @@ export function gatewayOf(podCIDR: string): string {
   return [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
 }
 
+export interface BridgeRanges {
+  readonly podCIDR: string;
+  /** Cluster addresses, which this machine is to reach whatever other routes it has. */
+  readonly serviceCIDR?: string;
+}
+
 /** Idempotent. Returns the gateway address. Throws ContainerdError 'network'. */
 export async function ensureBridge(
-  layout: Pick<ContainerdLayout, 'bridge'>,
-  podCIDR: string,
+  layout: Pick<ContainerdLayout, 'id' | 'bridge'>,
+  { podCIDR, serviceCIDR }: BridgeRanges,
 ): Promise<string> {
   const gateway = gatewayOf(podCIDR);
   const prefix = podCIDR.split('/')[1] ?? '24';
+  await keepFromNetworkd(layout);
   await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');
   await ip(
     ['address', 'add', `${gateway}/${prefix}`, 'broadcast', '+', 'dev', layout.bridge],
@@ -27,6 +35,8 @@ export async function ensureBridge(
     'Address already assigned',
   );
   await ip(['link', 'set', layout.bridge, 'up']);
+  // Without a default route the kernel would refuse cluster addresses before the service rules see the packet.
+  if (serviceCIDR !== undefined) await ip(['route', 'replace', serviceCIDR, 'dev', layout.bridge]);
   return gateway;
 }
 

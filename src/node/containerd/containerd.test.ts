@@ -1,5 +1,6 @@
 /** With a real containerd, in a temporary directory. Skipped, saying why, where there is none or no root. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -19,6 +20,7 @@ const skip = await inspectMachine().then(
   () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
   (error: Error) => error.message,
 );
+const HOST_PORT = 18_088;
 const POD_CIDR = '10.211.7.0/24';
 
 describe('containerd of a cluster', { skip }, () => {
@@ -31,7 +33,10 @@ describe('containerd of a cluster', { skip }, () => {
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'capstan-containerd-'));
     runtime = createContainerd({ dir: join(dir, 'node'), podCIDRs: [POD_CIDR] });
-    pod = podConfig({ name: 'web', uid: 'u1', dir, cgroupRoot: runtime.cgroupRoot });
+    pod = {
+      ...podConfig({ name: 'web', uid: 'u1', dir, cgroupRoot: runtime.cgroupRoot }),
+      portMappings: [{ protocol: 'TCP', containerPort: 80, hostPort: HOST_PORT, hostIp: '' }],
+    };
   });
 
   after(async () => {
@@ -79,6 +84,23 @@ describe('containerd of a cluster', { skip }, () => {
     assert.deepEqual([failed.exitCode, failed.stderr.toString()], [3, 'no\n']);
   });
 
+  test('what a flush of the nftables ruleset takes away is restored', async () => {
+    const { nftTable, networkName } = runtime.layout;
+    const rules = spawnSync('iptables', ['-t', 'nat', '-S', 'CNI-HOSTPORT-DNAT'], {
+      encoding: 'utf8',
+    }).stdout;
+    assert.match(await get('127.0.0.1', HOST_PORT), /hi\n$/);
+    const own = rules
+      .split('\n')
+      .filter((rule) => rule.includes(`"${networkName}`) || rule.includes(`\\"${networkName}`));
+    assert.ok(own.length > 0, rules);
+    for (const rule of own)
+      assert.equal(spawnSync('sh', ['-c', `iptables -t nat ${rule.replace('-A', '-D')}`]).status, 0, rule);
+    assert.equal(spawnSync('nft', ['delete', 'table', 'inet', nftTable]).status, 0);
+    assert.match(await get('127.0.0.1', HOST_PORT), /hi\n$/);
+    assert.equal(spawnSync('nft', ['list', 'table', 'inet', nftTable]).status, 0);
+  });
+
   test('a killed containerd comes back, its pods run on', async () => {
     const first = await findProcess(runtime.layout);
     assert.ok(first);
@@ -102,6 +124,8 @@ describe('containerd of a cluster', { skip }, () => {
   test('another program adopts it with its pods', async () => {
     const running = await findProcess(runtime.layout);
     await runtime.stop();
+    const stale = `/var/lib/cni/results/${runtime.layout.networkName}-gone-eth0`;
+    await writeFile(stale, JSON.stringify({ containerId: 'gone', ifName: 'eth0' }));
     // As after a crash in the middle of the start.
     await rm(runtime.layout.pidPath);
     await writeFile(
@@ -117,6 +141,7 @@ describe('containerd of a cluster', { skip }, () => {
       false,
       'the lease of a pod that is gone is given back',
     );
+    assert.equal(existsSync(stale), false, 'its attachment is forgotten');
     assert.equal(leases(runtime).length, 1, 'the running pod keeps its lease');
   });
 
@@ -129,6 +154,20 @@ describe('containerd of a cluster', { skip }, () => {
     await runtime.start();
     assert.equal((await runtime.cri.containerStatus({ containerId })).status?.state, 'CONTAINER_EXITED');
     assert.ok((await runtime.cri.imageStatus({ image: { image: 'busybox' } })).image);
+  });
+
+  test('of sandboxes of earlier runs the last one of each pod stays', async () => {
+    const metadata = { ...pod.metadata!, attempt: 1 };
+    const newer = (await runtime.cri.runPodSandbox({ config: { ...pod, metadata, portMappings: [] } }))
+      .podSandboxId;
+    await runtime.stopAll({ gracePeriodSeconds: 1 });
+    runtime = createContainerd({ dir: join(dir, 'node'), podCIDRs: [POD_CIDR] });
+    await runtime.start();
+    const { items } = await runtime.cri.listPodSandbox({});
+    assert.deepEqual(
+      items.map(({ id }) => id),
+      [newer],
+    );
   });
 
   test('destroy leaves nothing, even when containerd was killed with pods running', async () => {

@@ -33,11 +33,20 @@ import type { ContainerdLayout } from './layout.ts';
 import { lastErrors, rotateLog } from './log-file.ts';
 import { bootId, chooseSnapshotter, inspectMachine } from './machine.ts';
 import type { Machine, Snapshotter } from './machine.ts';
-import { configureNetwork, destroyNetwork, releaseStaleLeases, shareNamespaceDir } from './network.ts';
+import {
+  configureNetwork,
+  destroyNetwork,
+  forgetStaleAttachments,
+  releaseStaleLeases,
+  shareNamespaceDir,
+} from './network.ts';
+import { NetworkGuard } from './network-guard.ts';
 import { OrphanedShims } from './orphaned-shims.ts';
 import { endProcess, findProcess, isAlive, removePidFile, spawnProcess } from './process.ts';
 import type { ContainerdProcess } from './process.ts';
 import { run } from './run.ts';
+import { removeOldSandboxes } from './sandboxes.ts';
+import { removeScope } from './systemd.ts';
 import {
   killLeftovers,
   podNamespaces,
@@ -124,6 +133,8 @@ class ContainerdRuntime implements Containerd {
   #lastUpkeepMs = 0;
   #shims: OrphanedShims | undefined;
   #supervising = false;
+  #podCIDRs: readonly string[] | undefined;
+  #guard: NetworkGuard | undefined;
 
   constructor(options: ContainerdOptions) {
     this.#options = options;
@@ -161,8 +172,9 @@ class ContainerdRuntime implements Containerd {
     const adopted = await this.#adopt(configChanged);
     if (!adopted) await this.#spawn();
     await this.#importSandboxImage();
-    await this.#releaseLeases();
+    await this.#clearOldSandboxes(this.#machine);
     this.#supervise();
+    this.#guardNetwork();
     this.#log.info(adopted ? 'adopted the running containerd' : 'containerd started', {
       pid: this.#process?.pid,
       snapshotter: this.#snapshotter,
@@ -173,10 +185,11 @@ class ContainerdRuntime implements Containerd {
 
   async configureNetwork(podCIDRs: readonly string[]): Promise<void> {
     this.#machine ??= await inspectMachine();
-    if (!this.#machine.iptables)
+    if (!this.#machine.iptables && this.#podCIDRs === undefined)
       this.#log.warn(
         'iptables is not installed: pods with a hostPort will not get it (apt-get install iptables)',
       );
+    this.#podCIDRs = podCIDRs;
     await configureNetwork(this.layout, {
       network: { podCIDRs, clusterCIDRs: this.#options.clusterCIDRs, portmap: this.#machine.iptables },
       log: this.#log,
@@ -198,14 +211,14 @@ class ContainerdRuntime implements Containerd {
   }
 
   async stop(): Promise<void> {
-    this.#endSupervision();
+    await this.#endSupervision();
     this.cri.close();
   }
 
   async stopAll({
     gracePeriodSeconds = DEFAULT_GRACE_SECONDS,
   }: { readonly gracePeriodSeconds?: number } = {}): Promise<readonly string[]> {
-    this.#endSupervision();
+    await this.#endSupervision();
     const running = await findProcess(this.layout);
     const problems: string[] = [];
     if (running) {
@@ -326,11 +339,15 @@ class ContainerdRuntime implements Containerd {
     await this.importImage((await buildSandboxImage(architecture)).tar);
   }
 
-  async #releaseLeases(): Promise<void> {
+  async #clearOldSandboxes({ cniBinDir }: Machine): Promise<void> {
+    const removed = await removeOldSandboxes(this.cri, this.#log);
     const { items } = await this.cri.listPodSandbox({});
     // A sandbox that is not ready still holds its address until it is stopped.
-    const released = await releaseStaleLeases(this.layout, new Set(items.map(({ id }) => id)));
-    if (released > 0) this.#log.info('gave back addresses of pods that are gone', { released });
+    const liveSandboxIds = new Set(items.map(({ id }) => id));
+    const forgotten = await forgetStaleAttachments(this.layout, { liveSandboxIds, cniBinDir });
+    const released = await releaseStaleLeases(this.layout, liveSandboxIds);
+    if (removed + forgotten + released > 0)
+      this.#log.info('cleared what earlier runs left of pods', { removed, forgotten, released });
   }
 
   #supervise(): void {
@@ -405,9 +422,21 @@ class ContainerdRuntime implements Containerd {
     return new Set(stdout.split('\n').filter((id) => id !== ''));
   }
 
-  #endSupervision(): void {
+  #guardNetwork(): void {
+    this.#guard = new NetworkGuard({
+      layout: this.layout,
+      cniBinDir: () => this.#machine?.cniBinDir,
+      configure: () => this.configureNetwork(this.#podCIDRs ?? []),
+      clock: this.#clock,
+      log: this.#log,
+    });
+    if (this.#podCIDRs) this.#guard.start();
+  }
+
+  async #endSupervision(): Promise<void> {
     this.#supervising = false;
     this.#watch?.cancel();
+    await this.#guard?.stop();
   }
 }
 
@@ -454,6 +483,7 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
   problems.push(...(await destroyNetwork(layout, { cniBinDir, namespaces })));
   problems.push(...(await unmountBelow([layout.runDir, layout.dir])));
   problems.push(...(await removeCgroups(layout, clock)));
+  await removeScope(layout);
   if (problems.length > 0) return problems;
   await rm(layout.runDir, { recursive: true, force: true });
   await rm(layout.dir, { recursive: true, force: true });

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ContainerdError } from './errors.ts';
+import { cgroupRootOf } from './systemd.ts';
 
 export interface ContainerdLayout {
   /** Eight hex digits that are this directory's on this machine. */
@@ -35,8 +36,10 @@ export interface ContainerdLayout {
   readonly networkName: string;
   readonly bridge: string;
   readonly nftTable: string;
-  /** '/capstan-<id>': pods' cgroups belong below it. */
+  /** '/capstan-<id>', or the scope's (systemd.ts): pods' cgroups belong below it. */
   readonly cgroupRoot: string;
+  /** Where earlier versions, or a start without systemd, may have left some. */
+  readonly cgroupRoots: readonly string[];
 }
 
 /** sun_path of a unix socket holds 108 bytes with its closing zero. */
@@ -89,7 +92,8 @@ export function containerdLayout({
     networkName: `capstan-${id}`,
     bridge: `cap-${id}`,
     nftTable: `capstan-${id}`,
-    cgroupRoot: `/capstan-${id}`,
+    cgroupRoot: cgroupRootOf(id),
+    cgroupRoots: [...new Set([cgroupRootOf(id), `/capstan-${id}`])],
   };
 }
 

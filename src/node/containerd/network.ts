@@ -10,6 +10,7 @@ import type { Logger } from '#stdx/log.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
 import { run } from './run.ts';
+import { releaseToNetworkd } from './systemd.ts';
 
 export interface PodNetwork {
   /** One per address family: ['10.244.0.0/24'] or with an IPv6 range too. */
@@ -246,11 +247,18 @@ export interface CachedAttachment {
   readonly containerId: string;
   readonly ifName: string;
   readonly netns: string;
+  readonly portMappings: readonly PortMapping[];
+  /** What the plugins answered when it was made. */
+  readonly result: object | undefined;
 }
 interface CachedResult {
   containerId?: string;
   ifName?: string;
+  capabilityArgs?: { portMappings?: readonly PortMapping[] };
   result?: { interfaces?: { sandbox?: string }[] };
+}
+interface PortMapping {
+  readonly hostPort?: number;
 }
 
 /** Those of the pods' network of this directory. */
@@ -266,9 +274,57 @@ export async function cachedAttachments(layout: ContainerdLayout): Promise<Cache
         () => ({}),
       );
       const netns = cached.result?.interfaces?.find(({ sandbox }) => sandbox)?.sandbox ?? '';
-      return { path, containerId: cached.containerId ?? '', ifName: cached.ifName ?? 'eth0', netns };
+      return {
+        path,
+        containerId: cached.containerId ?? '',
+        ifName: cached.ifName ?? 'eth0',
+        netns,
+        portMappings: cached.capabilityArgs?.portMappings ?? [],
+        result: cached.result,
+      };
     }),
   );
+}
+
+/** What CNI remembers of sandboxes that are gone without it (a reboot, a crash). Returns of how many. */
+export async function forgetStaleAttachments(
+  layout: ContainerdLayout,
+  { liveSandboxIds, cniBinDir }: { readonly liveSandboxIds: ReadonlySet<string>; readonly cniBinDir: string },
+): Promise<number> {
+  const stale = (await cachedAttachments(layout)).filter(
+    ({ containerId }) => !liveSandboxIds.has(containerId),
+  );
+  for (const attachment of stale) {
+    if (attachment.portMappings.length > 0) await removePortMappings({ layout, attachment, cniBinDir });
+    await forgetAttachment(attachment);
+  }
+  return stale.length;
+}
+
+async function forgetAttachment({ path, containerId }: CachedAttachment): Promise<void> {
+  await rm(path, { force: true });
+  await rm(join(CNI_CACHE_DIR, `cni-loopback-${containerId}-lo`), { force: true });
+}
+
+/** Whether the pods' masquerade table is there. */
+export async function hasPodTable(layout: Pick<ContainerdLayout, 'nftTable'>): Promise<boolean> {
+  const { code } = await run(['nft', 'list', 'chain', 'inet', layout.nftTable, 'postrouting']);
+  return code === 0;
+}
+
+/** Makes the host ports of running pods anew. Returns what failed, one sentence each. */
+export async function restoreHostPorts(layout: ContainerdLayout, cniBinDir: string): Promise<string[]> {
+  const problems: string[] = [];
+  for (const attachment of await cachedAttachments(layout)) {
+    const { portMappings, result, containerId } = attachment;
+    if (portMappings.length === 0 || !result || !existsSync(attachment.netns)) continue;
+    const call = { layout, attachment, cniBinDir, portMappings };
+    // What is left of them would be there twice.
+    await runPortmap({ ...call, command: 'DEL' });
+    const { code, stdout, stderr } = await runPortmap({ ...call, command: 'ADD', prevResult: result });
+    if (code !== 0) problems.push(`host ports of sandbox ${containerId}: ${(stderr || stdout).trim()}`);
+  }
+  return problems;
 }
 
 export interface DestroyNetworkOptions {
@@ -287,8 +343,7 @@ export async function destroyNetwork(
   for (const attachment of await cachedAttachments(layout)) {
     if (cniBinDir) await removePortMappings({ layout, attachment, cniBinDir });
     if (attachment.netns.startsWith('/')) await removeNamespace(attachment.netns, problems);
-    await rm(attachment.path, { force: true });
-    await rm(join(CNI_CACHE_DIR, `cni-loopback-${attachment.containerId}-lo`), { force: true });
+    await forgetAttachment(attachment);
   }
   for (const path of namespaces) await removeNamespace(path, problems);
   await removeDeadNamespaces();
@@ -296,6 +351,7 @@ export async function destroyNetwork(
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
     if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
   }
+  await releaseToNetworkd(layout);
   const table = `inet ${layout.nftTable}`;
   const { code, stderr } = await run(['nft', '-f', '-'], {
     input: `add table ${table}\ndelete table ${table}\n`,
@@ -305,26 +361,45 @@ export async function destroyNetwork(
   return problems;
 }
 
-async function removePortMappings(of: {
+interface PortmapCall {
   readonly layout: ContainerdLayout;
   readonly attachment: CachedAttachment;
   readonly cniBinDir: string;
-}): Promise<void> {
-  const { attachment, layout } = of;
-  await run([join(of.cniBinDir, 'portmap')], {
+}
+
+async function removePortMappings(of: PortmapCall): Promise<void> {
+  // DEL goes by the container's id, but does nothing without any mapping.
+  await runPortmap({
+    ...of,
+    attachment: { ...of.attachment, netns: '' },
+    command: 'DEL',
+    portMappings: [{ hostPort: 1, containerPort: 1, protocol: 'tcp' }],
+  });
+}
+
+function runPortmap(
+  of: PortmapCall & {
+    readonly command: 'ADD' | 'DEL';
+    readonly portMappings: readonly object[];
+    readonly prevResult?: object;
+  },
+): ReturnType<typeof run> {
+  const { layout, attachment, cniBinDir, portMappings, prevResult } = of;
+  return run([join(cniBinDir, 'portmap')], {
     input: JSON.stringify({
       cniVersion: '0.4.0',
       name: layout.networkName,
       type: 'portmap',
       snat: true,
-      runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: 'tcp' }] },
+      runtimeConfig: { portMappings },
+      prevResult,
     }),
     env: {
-      CNI_COMMAND: 'DEL',
+      CNI_COMMAND: of.command,
       CNI_CONTAINERID: attachment.containerId,
-      CNI_NETNS: '',
+      CNI_NETNS: attachment.netns,
       CNI_IFNAME: attachment.ifName,
-      CNI_PATH: of.cniBinDir,
+      CNI_PATH: cniBinDir,
     },
   });
 }

@@ -13,6 +13,7 @@ import type { Logger } from '#stdx/log.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
 import { cgroupHierarchies } from './machine.ts';
+import { scopeWords } from './systemd.ts';
 
 export interface ContainerdProcess {
   readonly pid: number;
@@ -22,6 +23,8 @@ export interface ContainerdProcess {
 
 const KILL_AFTER_MS = 10_000;
 const POLL_MS = 20;
+/** systemd's answer comes late on a machine that has just started. */
+const SCOPE_TIMEOUT_MS = 30_000;
 
 /** The running process of this directory, if there is one. */
 export async function findProcess(layout: ContainerdLayout): Promise<ContainerdProcess | undefined> {
@@ -39,16 +42,47 @@ export async function findProcess(layout: ContainerdLayout): Promise<ContainerdP
   return undefined;
 }
 
-export async function spawnProcess(of: {
+interface SpawnOptions {
   readonly binary: string;
   readonly layout: ContainerdLayout;
   readonly log: Logger;
-}): Promise<ContainerdProcess> {
+}
+
+/** In a scope of systemd's own where that is init. Throws ContainerdError 'start-failed'. */
+export async function spawnProcess(of: SpawnOptions): Promise<ContainerdProcess> {
+  const scope = await scopeWords(of.layout);
+  const process = await spawnIn(scope, of);
+  if (scope.length > 0 && !(await becomesContainerd(process, of))) {
+    of.log.warn('systemd made no scope for the containers: a shutdown may wait 90 s for them');
+    return spawnProcessAlone(of);
+  }
+  leaveOurService(process.pid, of);
+  return process;
+}
+
+async function spawnProcessAlone(of: SpawnOptions): Promise<ContainerdProcess> {
+  const process = await spawnIn([], of);
+  leaveOurService(process.pid, of);
+  return process;
+}
+
+/** systemd-run makes the scope, then goes on as the program itself. False when it ends instead. */
+async function becomesContainerd(process: ContainerdProcess, { layout }: SpawnOptions): Promise<boolean> {
+  const deadline = performance.now() + SCOPE_TIMEOUT_MS;
+  while (isAlive(process) && performance.now() < deadline) {
+    if (isOurs(process.pid, layout)) return true;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  return isOurs(process.pid, layout);
+}
+
+async function spawnIn(scope: readonly string[], of: SpawnOptions): Promise<ContainerdProcess> {
   const { binary, layout } = of;
   // Append mode: the log can be truncated under the running process (rotateLog).
   const logFile = openSync(layout.logPath, 'a', 0o600);
   try {
-    const child = spawn(binary, ['--config', layout.configPath], {
+    const [program = binary, ...words] = [...scope, binary, '--config', layout.configPath];
+    const child = spawn(program, words, {
       detached: true,
       stdio: ['ignore', logFile, logFile],
       cwd: '/',
@@ -62,7 +96,6 @@ export async function spawnProcess(of: {
     failed.catch(() => {});
     const process: ContainerdProcess = { pid: child.pid, startTime: readStartTime(child.pid) ?? '' };
     await writePidFile(layout.pidPath, process);
-    leaveOurService(process.pid, of);
     return process;
   } catch (error) {
     throw new ContainerdError('start-failed', `cannot start ${binary}: ${(error as Error).message}`, error);

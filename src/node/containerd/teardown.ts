@@ -109,7 +109,9 @@ function cgroupProcesses(layout: ContainerdLayout): number[] {
 
 /** Deepest first. */
 function ourCgroups(layout: ContainerdLayout): string[] {
-  return cgroupHierarchies().flatMap((hierarchy) => tree(join(hierarchy, layout.cgroupRoot)));
+  return cgroupHierarchies().flatMap((hierarchy) =>
+    layout.cgroupRoots.flatMap((root) => tree(join(hierarchy, root))),
+  );
 }
 
 function tree(dir: string): string[] {

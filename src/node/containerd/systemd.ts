@@ -1,0 +1,107 @@
+/**
+ * What systemd has to know where it is this machine's init: that containerd, its shims and the pods are one delegated scope in a slice of their own, so
+ * that they outlive our service and any login, and are ended in good time at shutdown (without it, systemd waits 90 s for them); and that the pods'
+ * interfaces are none of systemd-networkd's.
+ *
+ *   capstan.slice/capstan-<id>.scope/  ─► runtime: containerd and shims    ─► kubepods: the pods
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cgroupHierarchies } from './machine.ts';
+import { run } from './run.ts';
+
+/** As sd_booted(3) looks. */
+const BOOTED = '/run/systemd/system';
+/** Of a ContainerdLayout. */
+interface Ids {
+  readonly id: string;
+  readonly bridge: string;
+}
+
+export const SLICE = 'capstan.slice';
+const NETWORKD_DIR = '/run/systemd/network';
+const NETWORKD_STATE = '/run/systemd/netif';
+/** Between SIGTERM and SIGKILL at shutdown, for containers that our program could not stop before. */
+const STOP_SECONDS = 20;
+
+export function isSystemdInit(): boolean {
+  return existsSync(BOOTED);
+}
+
+export function scopeOf(id: string): string {
+  return `capstan-${id}.scope`;
+}
+
+/** Where pods' cgroups begin: in the scope, or, without systemd, at the top. */
+export function cgroupRootOf(id: string): string {
+  return isSystemdInit() ? `/${SLICE}/${scopeOf(id)}` : `/capstan-${id}`;
+}
+
+/** The words to put before containerd's command line so that it starts as the scope's first process. Empty: without systemd, or the scope is there. */
+export async function scopeWords({ id }: Pick<Ids, 'id'>): Promise<readonly string[]> {
+  if (!isSystemdInit()) return [];
+  const scope = scopeOf(id);
+  if ((await run(['systemctl', 'is-active', '--quiet', scope])).code === 0) return [];
+  const properties = ['Delegate=yes', 'TasksMax=infinity', `TimeoutStopSec=${STOP_SECONDS}`];
+  return [
+    'systemd-run',
+    '--scope',
+    '--quiet',
+    '--collect',
+    `--slice=${SLICE}`,
+    `--unit=${scope}`,
+    `--description=Capstan: containers of ${id}`,
+    ...properties.map((property) => `--property=${property}`),
+    '--',
+  ];
+}
+
+/** Once its processes are gone. The slice goes with its last scope. */
+export async function removeScope({ id }: Pick<Ids, 'id'>): Promise<void> {
+  if (!isSystemdInit()) return;
+  await run(['systemctl', 'stop', scopeOf(id)]);
+  for (const hierarchy of cgroupHierarchies()) {
+    const entries = await readdir(join(hierarchy, SLICE), { withFileTypes: true }).catch(() => []);
+    if (entries.some((entry) => entry.isDirectory())) return;
+  }
+  await run(['systemctl', 'stop', SLICE]);
+}
+
+/**
+ * A `.network` file that matches every interface would have systemd-networkd take the bridge and the pods' ends of their links, and strip them of their
+ * addresses for good. The first file that matches counts, so ours is before such ones. For this boot only: it is written at each start.
+ */
+export async function keepFromNetworkd({ id, bridge }: Ids): Promise<void> {
+  if (!isSystemdInit()) return;
+  await mkdir(NETWORKD_DIR, { recursive: true });
+  await writeFile(networkFile(id), renderNetworkFile(bridge));
+  await reloadNetworkd();
+}
+
+export async function releaseToNetworkd({ id }: Pick<Ids, 'id'>): Promise<void> {
+  if (!existsSync(networkFile(id))) return;
+  await rm(networkFile(id), { force: true });
+  await reloadNetworkd();
+}
+
+/** CNI's bridge plugin names its links 'veth' and eight digits. */
+export function renderNetworkFile(bridge: string): string {
+  return [
+    "# Written by Capstan at each start: the pods' network is not for systemd-networkd to configure.",
+    '[Match]',
+    `Name=${bridge} veth????????`,
+    '',
+    '[Link]',
+    'Unmanaged=yes',
+    '',
+  ].join('\n');
+}
+
+function networkFile(id: string): string {
+  return join(NETWORKD_DIR, `05-capstan-${id}.network`);
+}
+
+async function reloadNetworkd(): Promise<void> {
+  if (existsSync(NETWORKD_STATE)) await run(['networkctl', 'reload']);
+}
