@@ -18,6 +18,7 @@ import { stopDaemon } from '#deploy/daemon.ts';
 import { originalOf } from '#deploy/original.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
 import { remainsOf } from '#deploy/remains.ts';
+import { removeService } from '#deploy/service-unit.ts';
 import { confirmRemoval } from './confirm.ts';
 import { action, dataDirOption, print } from './context.ts';
 
@@ -127,6 +128,7 @@ async function leftOnMachine(dir: DataDir, proxyId: string | undefined): Promise
 }
 
 async function remove(dir: DataDir, { id, hasNode }: Found): Promise<void> {
+  if (id !== undefined) removeService(id);
   if (hasNode) await (await import('#cmd/node/control.ts')).destroyNode({ node: dir.node, proxyId: id });
   try {
     rmSync(dir.path, { recursive: true, force: true });

@@ -17,7 +17,22 @@ import {
   type DataDir,
   type RuntimeKind,
 } from '#deploy/data-dir.ts';
-import { readState, runningPid, startDaemon, stopDaemon, type StartedDaemon } from '#deploy/daemon.ts';
+import {
+  daemonCommand,
+  readState,
+  runningPid,
+  startDaemon,
+  stopDaemon,
+  type StartedDaemon,
+} from '#deploy/daemon.ts';
+import {
+  installService,
+  isInstalled,
+  removeService,
+  serviceObstacle,
+  startService,
+  unitName,
+} from '#deploy/service-unit.ts';
 import { refuseCopy } from '#deploy/original.ts';
 import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
@@ -33,11 +48,14 @@ interface UpOptions {
   readonly runtime?: RuntimeKind | 'auto';
   readonly nodes?: number;
   readonly detach?: boolean;
+  /** undefined: as it was. */
+  readonly service?: boolean;
   readonly apiserverArg?: readonly string[];
   readonly install: boolean;
 }
 
 const PROGRAM = resolve(import.meta.dirname, '../cmd/all-in-one/run.ts');
+const CHECKOUT = resolve(import.meta.dirname, '../..');
 const STOP_TIMEOUT_MS = 60_000;
 const DEFAULT_BIND_ADDRESS = '127.0.0.1';
 const DEFAULT_HTTPS_PORT = 6443;
@@ -72,6 +90,11 @@ export function register(program: Command): void {
       ).argParser((text: string, before: readonly string[] = []) => [...before, text]),
     )
     .option('--detach', 'return when the cluster is ready and leave it running')
+    .option(
+      '--service',
+      'run it as a service of systemd: started at boot, watched, started again when it ends',
+    )
+    .option('--no-service', 'remove that service and run it as a program again')
     .option('--no-install', 'do not install Debian packages; say what is missing')
     .action(action(up));
 }
@@ -81,8 +104,10 @@ async function up(options: UpOptions): Promise<void> {
   const before = readSettings(dir);
   const pid = runningPid(dir);
   checkOptions(options, { dir, stored: before });
+  if (options.service === true) requireService();
   if (pid !== undefined) {
     requireSameOptions(options, { dir, pid, stored: before });
+    requireSameService(options, { dir, pid, stored: before });
     return alreadyRunning(dir, pid);
   }
   const apiServer = await readApiServerArgs(options.apiserverArg ?? before?.apiServerArgs ?? []);
@@ -100,11 +125,12 @@ async function up(options: UpOptions): Promise<void> {
     apiServerArgs: apiServer.args,
     say: progress.note,
   });
+  if (useService(options, settings)) return upAsService({ dir, settings, flags: apiServer, progress });
   const daemon = startDaemon({
     dir,
     program: PROGRAM,
     detach: options.detach === true,
-    ...(apiServer.args.length > 0 ? { words: ['--apiserver-flags', JSON.stringify(apiServer.flags)] } : {}),
+    words: flagWords(apiServer),
     onStep: (step) => progress.step(step),
   });
   let interrupted = false;
@@ -133,6 +159,63 @@ async function up(options: UpOptions): Promise<void> {
   }
   print('Press Ctrl-C to stop the cluster.');
   await stayUntilEnd(dir, daemon);
+}
+
+function requireService(): void {
+  const obstacle = serviceObstacle();
+  if (obstacle !== undefined) throw new UserError(`--service is not possible here: ${obstacle}.`);
+}
+
+/** What was installed once is used from then on. */
+function useService({ service }: UpOptions, { id }: ClusterSettings): boolean {
+  if (service === false) removeService(id);
+  return service === true || isInstalled(id);
+}
+
+interface ServiceStart {
+  readonly dir: DataDir;
+  readonly settings: ClusterSettings;
+  readonly flags: ApiServerArgs;
+  readonly progress: ReturnType<typeof createProgress>;
+}
+
+async function upAsService({ dir, settings, flags, progress }: ServiceStart): Promise<void> {
+  const startedAt = performance.now();
+  const name = unitName(settings.id);
+  progress.note(`Starting the service ${name}`);
+  installService({
+    clusterId: settings.id,
+    dir,
+    command: daemonCommand({ dir, program: PROGRAM, words: flagWords(flags) }),
+    programDir: CHECKOUT,
+    environment: {
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(CHECKOUT, '.cache/compile'),
+    },
+    scope: (await import('#cmd/node/scope.ts')).containerScope(dir),
+  });
+  startService(settings.id);
+  const server = readState(dir)?.server ?? '';
+  summary({ dir, settings, server, millis: performance.now() - startedAt });
+  print('');
+  print(`It starts again at each boot: systemctl status ${name}`);
+}
+
+function flagWords({ args, flags }: ApiServerArgs): readonly string[] {
+  return args.length > 0 ? ['--apiserver-flags', JSON.stringify(flags)] : [];
+}
+
+function requireSameService(
+  { service }: UpOptions,
+  {
+    dir,
+    pid,
+    stored,
+  }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined },
+): void {
+  if (service === undefined || (stored && service === isInstalled(stored.id))) return;
+  throw new UserError(
+    `The cluster in ${dir.path} is running (process ${pid}) ${service ? 'and is not a service' : 'as a service'}: stop it with 'capstan down' before that is changed.`,
+  );
 }
 
 /** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */

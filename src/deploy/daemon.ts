@@ -8,7 +8,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { liveLockHolder } from '#stdx/process-lock.ts';
-import { describeDiskError, UserError, type DataDir } from './data-dir.ts';
+import { describeDiskError, readSettings, UserError, type DataDir } from './data-dir.ts';
+import { stopService } from './service-unit.ts';
 
 export type DaemonMessage =
   | {
@@ -73,15 +74,8 @@ const GIVING_UP_TIMEOUT_MS = 10_000;
 
 export function startDaemon(options: StartOptions): StartedDaemon {
   const log = openLog(options.dir);
-  const child = spawn(
-    process.execPath,
-    [...NODE_FLAGS, options.program, '--data-dir', options.dir.path, ...(options.words ?? [])],
-    {
-      detached: true,
-      stdio: ['ignore', log, log, 'ipc'],
-      cwd: '/',
-    },
-  );
+  const [node, ...words] = daemonCommand(options);
+  const child = spawn(node, words, { detached: true, stdio: ['ignore', log, log, 'ipc'], cwd: '/' });
   closeSync(log);
   let lastWords: string | undefined;
   const hear = (message: DaemonMessage): void => {
@@ -92,6 +86,15 @@ export function startDaemon(options: StartOptions): StartedDaemon {
     return answer;
   });
   return { child, ready, lastWords: () => lastWords };
+}
+
+/** The program's command line. */
+export function daemonCommand({
+  dir,
+  program,
+  words = [],
+}: Pick<StartOptions, 'dir' | 'program' | 'words'>): [string, ...string[]] {
+  return [process.execPath, ...NODE_FLAGS, program, '--data-dir', dir.path, ...words];
 }
 
 function openLog(dir: DataDir): number {
@@ -146,8 +149,11 @@ function whenEnded(child: ChildProcess, then: () => void): void {
   else child.once('exit', ended);
 }
 
-/** SIGTERM, then waits until the process is gone. False when it did not go within the bound. */
+/** Stops the service, or sends SIGTERM, then waits until the process is gone. False when it did not go within the bound. */
 export async function stopDaemon(dir: DataDir, options: { readonly timeoutMs: number }): Promise<boolean> {
+  const id = clusterIdOf(dir);
+  // Also where it does not run at this moment: systemd would start it again.
+  if (id !== undefined) stopService(id);
   const pid = runningPid(dir);
   if (pid === undefined) return true;
   process.kill(pid, 'SIGTERM');
@@ -157,4 +163,12 @@ export async function stopDaemon(dir: DataDir, options: { readonly timeoutMs: nu
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return false;
+}
+
+function clusterIdOf(dir: DataDir): string | undefined {
+  try {
+    return readSettings(dir)?.id;
+  } catch {
+    return undefined; // damaged settings: what runs is stopped by its process
+  }
 }

@@ -9,6 +9,12 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import type { HealthCheck } from '#apiserver/nonresource/health.ts';
+import { EXIT_LEFTOVERS } from '#deploy/service-unit.ts';
+import { createHeartbeat, describeStalled, startBeating, type Heartbeat } from '#runtime/heartbeat.ts';
+import { connectServiceManager, watchdogMs, type ServiceManager } from '#runtime/service-manager.ts';
+import type { WatchdogData } from './watchdog.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
@@ -74,12 +80,23 @@ class Cluster {
   #stopLogRotation: (() => void) | undefined;
   #api: Client | undefined;
   readonly #ended = new AbortController();
-  #stopping: Promise<void> | undefined;
+  #stopping: Promise<string | undefined> | undefined;
+  readonly #heartbeat = createHeartbeat('the API server');
+  readonly #manager: ServiceManager;
 
   constructor(
     dir: DataDir,
-    { settings, flags }: { readonly settings: ClusterSettings; readonly flags: ApiServerFlags },
+    {
+      settings,
+      flags,
+      manager,
+    }: {
+      readonly settings: ClusterSettings;
+      readonly flags: ApiServerFlags;
+      readonly manager: ServiceManager;
+    },
   ) {
+    this.#manager = manager;
     this.#dir = dir;
     this.#flags = flags;
     this.#settings = settings;
@@ -102,6 +119,7 @@ class Cluster {
     this.#lock = acquireProcessLock(this.#dir.lock);
     if (this.#settings.runtime === 'cri') this.#nodeLock = lockNodeDir(this.#dir.node);
     this.#stopLogRotation = keepOwnLog({ path: join(this.#dir.logs, 'capstan.log'), clock: realClock, log });
+    startBeating(this.#heartbeat);
     this.#saveState();
     const network = addressesOf(this.#settings, await findHostAddress());
     const {
@@ -144,6 +162,7 @@ class Cluster {
               : []),
           ],
           advertiseAddress: network.advertise,
+          healthChecks: [this.#threadsCheck()],
         });
         giveHandler(this.#server.handler);
         await this.#server.ready();
@@ -178,6 +197,7 @@ class Cluster {
     });
     const millis = Math.round(performance.now() - this.#startedAt);
     log.info('cluster ready', { server: this.url, millis });
+    this.#manager.ready();
     send({ type: 'ready', server: this.url, millis });
   }
 
@@ -195,28 +215,40 @@ class Cluster {
     });
   }
 
-  stop(): Promise<void> {
+  /** Resolves with what could not be stopped, if anything. */
+  stop(): Promise<string | undefined> {
     this.#stopping ??= this.#stopAll();
     return this.#stopping;
   }
 
-  async #stopAll(): Promise<void> {
+  async #stopAll(): Promise<string | undefined> {
     this.#kept?.close();
+    this.#manager.stopping();
     this.#phase = 'stopping';
     this.#saveState();
     this.#ended.abort();
     await this.#api?.close();
-    await this.#node?.stop(STOP_CONTAINERS);
+    const problem = await this.#node?.stop(STOP_CONTAINERS);
     await this.#control?.stop('stop');
     await this.#server?.stop();
     await this.#store?.close();
     this.#stopLogRotation?.();
+    const leftover = problem === undefined ? undefined : await this.#stopLeftovers(problem);
     this.#unlock();
+    return leftover;
   }
 
   #unlock(): void {
     this.#nodeLock?.release();
     this.#lock?.release();
+  }
+
+  /** What the node's thread could not stop in its time is stopped from outside: containerd, then all processes in the pods' cgroups are killed. */
+  async #stopLeftovers(problem: string): Promise<string | undefined> {
+    log.warn('the node did not stop by itself', { problem });
+    if (this.#settings.runtime !== 'cri') return undefined;
+    const { stopNode } = await import('../node/control.ts');
+    return stopNode({ dir: this.#dir, settings: this.#settings }).then(() => undefined, errorMessage);
   }
 
   /** No more writes are taken, at once. What a real node has on the machine goes too where the directory is gone: nobody could find it again. */
@@ -275,6 +307,7 @@ class Cluster {
     };
     this.#control = startWorker({
       file: new URL('./worker-control.ts', import.meta.url),
+      name: 'scheduler and controllers',
       data: control,
       handler,
       onState,
@@ -284,12 +317,32 @@ class Cluster {
     const nodeData = this.#nodeData({ pki, network });
     this.#node = startWorker({
       file: new URL('./worker-node.ts', import.meta.url),
+      name: 'node',
       data: nodeData,
       handler,
       onState,
       maxHeapMb: NODE_HEAP_MB,
     });
     this.#watchThread('node', this.#node);
+    this.#startWatchdog([this.#heartbeat, this.#control.heartbeat, this.#node.heartbeat]);
+  }
+
+  #startWatchdog(heartbeats: readonly Heartbeat[]): void {
+    const wantedMs = watchdogMs();
+    if (wantedMs === undefined) return;
+    const data: WatchdogData = { heartbeats, periodMs: Math.max(1_000, wantedMs / 4) };
+    const watchdog = new Worker(new URL('./watchdog.ts', import.meta.url), { workerData: data });
+    watchdog.on('error', (error) => log.error('watchdog ended', { error: errorMessage(error) }));
+    watchdog.unref();
+  }
+
+  /** For /livez: the main thread's own loop turns when this is asked. */
+  #threadsCheck(): HealthCheck {
+    return {
+      name: 'event-loops',
+      check: () =>
+        describeStalled([this.#control, this.#node].flatMap((thread) => (thread ? [thread.heartbeat] : []))),
+    };
   }
 
   #nodeData({ pki, network }: { readonly pki: Pki; readonly network: Addresses }): NodeThreadData {
@@ -384,7 +437,14 @@ function addressesOf(settings: ClusterSettings, hostAddress: string | undefined)
     settings.bindAddress !== '::1';
   const advertise = reachable ? settings.bindAddress : settings.runtime === 'cri' ? gateway : '127.0.0.1';
   const node = reachable ? advertise : (hostAddress ?? gateway);
-  return { nodePodCIDR, gateway, advertise, node, service: hostOf(serviceBase, 1), dns: hostOf(serviceBase, 10) };
+  return {
+    nodePodCIDR,
+    gateway,
+    advertise,
+    node,
+    service: hostOf(serviceBase, 1),
+    dns: hostOf(serviceBase, 10),
+  };
 }
 
 function hostOf(base: string, host: number): string {
@@ -425,10 +485,17 @@ async function main(): Promise<void> {
   });
   const dir = dataDir(values['data-dir']);
   let cluster: Cluster | undefined;
+  const manager = await connectServiceManager(log);
   const end = (signal: string): void => {
     log.info('stopping', { signal });
-    void (cluster?.stop() ?? Promise.resolve()).then(
-      () => process.exit(0),
+    void (cluster?.stop() ?? Promise.resolve(undefined)).then(
+      (leftover) => {
+        if (leftover === undefined) process.exit(0);
+        log.error('not everything was stopped', { leftover });
+        manager.status(leftover);
+        send({ type: 'fatal', message: leftover });
+        setImmediate(() => process.exit(EXIT_LEFTOVERS));
+      },
       (error: unknown) => {
         log.error('stop failed', { error: errorMessage(error) });
         process.exit(1);
@@ -453,6 +520,7 @@ async function main(): Promise<void> {
     cluster = new Cluster(dir, {
       settings,
       flags: given === undefined ? {} : (JSON.parse(given) as ApiServerFlags),
+      manager,
     });
     await cluster.start();
   } catch (error) {
@@ -460,6 +528,7 @@ async function main(): Promise<void> {
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
     send({ type: 'fatal', message: explain(error, dir) });
+    manager.status(explain(error, dir));
     await cluster?.stop().catch(noop);
     process.exitCode = 1;
     setImmediate(() => process.exit(1));

@@ -9,6 +9,7 @@ import { createPortTransport, servePort } from '#client/port.ts';
 import type { DirectHandler } from '#client/direct.ts';
 import type { Transport } from '#client/transport.ts';
 import type { UserInfo } from '#machinery/object.ts';
+import { createHeartbeat, startBeating, type Heartbeat } from '#runtime/heartbeat.ts';
 import { assert } from '#stdx/assert.ts';
 import { errorMessage } from '#stdx/log.ts';
 
@@ -20,20 +21,25 @@ type ToMain =
   | { readonly type: 'state'; readonly component: string; readonly state: string }
   | { readonly type: 'started' }
   | { readonly type: 'failed'; readonly message: string }
-  | { readonly type: 'stopped' };
+  | { readonly type: 'stopped'; readonly problem: string | undefined };
 
 export interface WorkerHandle {
   /** Resolves when the worker's components have started, rejects when they cannot. */
   readonly started: Promise<void>;
   /** Resolves when the worker has ended, with an error message if it was not asked to. */
   readonly ended: Promise<string | undefined>;
-  stop(reason: string): Promise<void>;
+  /** Resolves when it has ended, with what it could not stop, if anything. */
+  stop(reason: string): Promise<string | undefined>;
+  /** Its event loop, as other threads see it. */
+  readonly heartbeat: Heartbeat;
   /** Ends it at once, whatever it is doing. */
   kill(): Promise<void>;
 }
 
 export interface WorkerOptions {
   readonly file: URL;
+  /** For messages: 'scheduler and controllers'. */
+  readonly name: string;
   /** Structured-cloneable. */
   readonly data: object;
   /** May be a promise: ports are served once the API handler is there. */
@@ -50,11 +56,13 @@ const STOP_TIMEOUT_MS = 60_000;
 const YOUNG_HEAP_MB = 8;
 
 export function startWorker(options: WorkerOptions): WorkerHandle {
+  const heartbeat = createHeartbeat(options.name);
   const worker = new Worker(options.file, {
-    workerData: options.data,
+    workerData: { data: options.data, heartbeat } satisfies WorkerInput<object>,
     resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB },
   });
   let stopping = false;
+  let leftover: string | undefined;
   let settle: { resolve(): void; reject(error: Error): void };
   const started = new Promise<void>((resolve, reject) => {
     settle = { resolve, reject };
@@ -66,6 +74,7 @@ export function startWorker(options: WorkerOptions): WorkerHandle {
     else if (message.type === 'state') options.onState(message.component, message.state);
     else if (message.type === 'started') settle.resolve();
     else if (message.type === 'failed') settle.reject(new Error(message.message));
+    else leftover = message.problem;
   });
   const ended = new Promise<string | undefined>((resolve) => {
     let problem: string | undefined;
@@ -84,10 +93,15 @@ export function startWorker(options: WorkerOptions): WorkerHandle {
     async stop(reason) {
       stopping = true;
       worker.postMessage({ type: 'stop', reason } satisfies ToWorker);
-      const late = setTimeout(() => void worker.terminate(), STOP_TIMEOUT_MS);
+      const late = setTimeout(() => {
+        leftover = `${options.name} did not stop within ${STOP_TIMEOUT_MS / 1000} s`;
+        void worker.terminate();
+      }, STOP_TIMEOUT_MS);
       await ended;
       clearTimeout(late);
+      return leftover;
     },
+    heartbeat,
     async kill() {
       stopping = true;
       await worker.terminate();
@@ -109,6 +123,11 @@ async function givePort(
   worker.postMessage({ type: 'port', id, port: port2 } satisfies ToWorker, [port2]);
 }
 
+interface WorkerInput<Data> {
+  readonly data: Data;
+  readonly heartbeat: Heartbeat;
+}
+
 export interface WorkerEnd<Data> {
   readonly data: Data;
   transportFor(user: UserInfo): Promise<Transport>;
@@ -120,6 +139,8 @@ export interface WorkerEnd<Data> {
 export function workerEnd<Data>(): WorkerEnd<Data> {
   assert(parentPort, 'runs as a worker thread');
   const main = parentPort;
+  const { data, heartbeat } = workerData as WorkerInput<Data>;
+  startBeating(heartbeat);
   const asked = new Map<number, (port: MessagePort) => void>();
   let nextId = 1;
   let onStop: ((reason: string) => void) | undefined;
@@ -131,7 +152,7 @@ export function workerEnd<Data>(): WorkerEnd<Data> {
   });
   const send = (message: ToMain): void => main.postMessage(message);
   return {
-    data: workerData as Data,
+    data,
     transportFor: (user) =>
       new Promise((resolve) => {
         const id = nextId++;
@@ -142,9 +163,9 @@ export function workerEnd<Data>(): WorkerEnd<Data> {
     run(start, stop) {
       onStop = (reason) =>
         void stop(reason)
-          .catch((error: unknown) => send({ type: 'state', component: 'stop', state: errorMessage(error) }))
-          .finally(() => {
-            send({ type: 'stopped' });
+          .then(() => undefined, errorMessage)
+          .then((problem) => {
+            send({ type: 'stopped', problem });
             process.exit(0);
           });
       start().then(

@@ -1,4 +1,5 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
+import type { HealthCheck } from '#apiserver/nonresource/health.ts';
 import {
   createAuthentication,
   DEFAULT_ISSUER,
@@ -91,6 +92,8 @@ export interface ComposeOptions {
   readonly port: number;
   /** Where clients inside the cluster reach it. */
   readonly advertiseAddress: string;
+  /** Of the program around it, for /healthz, /livez and /readyz. */
+  readonly healthChecks?: readonly HealthCheck[];
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -186,7 +189,8 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       return admissionFrom({ authorization, ...settings.admission });
     },
     connect: streams,
-    ...(encryption ? { healthChecks: encryption.healthChecks, metrics: [() => encryption.metrics()] } : {}),
+    healthChecks: [...(encryption?.healthChecks ?? []), ...(options.healthChecks ?? [])],
+    ...(encryption ? { metrics: [() => encryption.metrics()] } : {}),
     ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
       await Promise.all([

@@ -1,0 +1,47 @@
+/**
+ * Whether the event loop of a thread turns, seen from another thread: each stores the time a second apart in memory that all share, and whoever
+ * looks reads how long ago that was. Nothing is sent, so a loop that stands still cannot delay the answer.
+ */
+export interface Heartbeat {
+  /** Of the thread, for messages: 'scheduler and controllers'. */
+  readonly name: string;
+  readonly memory: SharedArrayBuffer;
+}
+
+export const BEAT_MS = 1_000;
+/** A loop that stood still for so long is stalled: far above any turn that is work, and any pause of the garbage collector. */
+export const STALLED_MS = 30_000;
+
+export function createHeartbeat(name: string): Heartbeat {
+  const heartbeat = { name, memory: new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT) };
+  beat(heartbeat);
+  return heartbeat;
+}
+
+/** On the thread itself. Does not keep it alive. Returns how to stop. */
+export function startBeating(heartbeat: Heartbeat): () => void {
+  beat(heartbeat);
+  const timer = setInterval(() => beat(heartbeat), BEAT_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+export function silenceMs({ memory }: Heartbeat): number {
+  return Number(process.hrtime.bigint() - Atomics.load(new BigInt64Array(memory), 0)) / 1e6;
+}
+
+/** Which of them are stalled, one phrase; undefined: all turn. */
+export function describeStalled(heartbeats: readonly Heartbeat[], limitMs = STALLED_MS): string | undefined {
+  const stalled = heartbeats.filter((heartbeat) => silenceMs(heartbeat) > limitMs);
+  if (stalled.length === 0) return undefined;
+  return stalled
+    .map(
+      (heartbeat) =>
+        `event loop of ${heartbeat.name} stalled for ${Math.round(silenceMs(heartbeat) / 1000)} s`,
+    )
+    .join(', ');
+}
+
+function beat({ memory }: Heartbeat): void {
+  Atomics.store(new BigInt64Array(memory), 0, process.hrtime.bigint());
+}
