@@ -1,12 +1,12 @@
 /**
  * The one gate, `capstan test`: installs what the tests need, then types, lint, format, layers, generated-is-fresh, unit tests and integration tests;
  * ends with the line 'N passed, N failed, N skipped'. Options: --only SUBSTRING (test files whose path contains it), --unit (no integration tests),
- * --fix (let the checks that can mend what they find do so), --no-install.
+ * --suite NAME (instead of all else: src/testing/suites/NAME, which takes too long for the gate), --fix (let the checks that can mend what they find do so), --no-install.
  *
  * Unit tests (*.test.ts) run two files at a time; integration tests (*.e2e.test.ts: whole clusters, real containers) one after the other.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 
@@ -29,6 +29,18 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'krb5-admin-server': '/usr/sbin/kadmin.local',
   'krb5-user': '/usr/bin/kinit',
 };
+/** What a suite needs beside those. */
+const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  vm: {
+    'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
+    debootstrap: '/usr/sbin/debootstrap',
+    e2fsprogs: '/sbin/mkfs.ext4',
+    git: '/usr/bin/git',
+    'openssh-client': '/usr/bin/ssh',
+  },
+};
+const SUITES_DIR = 'src/testing/suites';
+const SUITE_TIMEOUT_MS = 3 * 3_600_000;
 /** Asked by Debian before a package starts its service: the tests start their own, elsewhere. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
 
@@ -48,8 +60,8 @@ function option(name: string): string | undefined {
   return at < 0 ? undefined : process.argv[at + 1];
 }
 
-function installTestPackages(): void {
-  const missing = Object.entries(TEST_PACKAGES)
+function installTestPackages(suite: string | undefined): void {
+  const missing = Object.entries({ ...TEST_PACKAGES, ...SUITE_PACKAGES[suite ?? ''] })
     .filter(([, file]) => !existsSync(file))
     .map(([name]) => name);
   if (missing.length === 0 || flag('--no-install')) return;
@@ -85,10 +97,10 @@ function check(name: string, command: readonly string[]): boolean {
   return passed;
 }
 
-async function runTests(files: readonly string[], concurrency: number): Promise<Tally> {
+async function runTests(files: readonly string[], concurrency: number, timeout = 900_000): Promise<Tally> {
   const tally: Tally = { passed: 0, failed: 0, skipped: 0, skips: [] };
   if (files.length === 0) return tally;
-  const stream = run({ files: [...files], concurrency, cwd: root, timeout: 900_000 });
+  const stream = run({ files: [...files], concurrency, cwd: root, timeout });
   for await (const event of stream) {
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const data = event.data;
@@ -122,9 +134,29 @@ function describeFailure(error: Error): string {
   return `     ${(cause.stack ?? cause.message).split('\n').slice(0, 25).join('\n     ')}`;
 }
 
+/** Its tests one after the other, and nothing else. */
+async function runSuite(name: string): Promise<void> {
+  const files = globSync(`${SUITES_DIR}/${name}/**/*.test.ts`, { cwd: root }).sort();
+  if (files.length === 0) {
+    const names = readdirSync(join(root, SUITES_DIR)).join(', ');
+    console.log(`gate: there is no suite "${name}"; there are: ${names}`);
+    process.exit(1);
+  }
+  const tally = await runTests(
+    files.map((file) => join(root, file)),
+    1,
+    SUITE_TIMEOUT_MS,
+  );
+  for (const skip of tally.skips) console.log(`skipped: ${skip}`);
+  console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
+  process.exit(tally.failed === 0 && tally.passed > 0 ? 0 : 1);
+}
+
 async function main(): Promise<void> {
   const only = option('--only');
-  installTestPackages();
+  const suite = option('--suite');
+  installTestPackages(suite);
+  if (suite !== undefined) return runSuite(suite);
   const checks = only
     ? []
     : [
@@ -163,7 +195,7 @@ async function main(): Promise<void> {
           : []),
       ];
   const found = globSync('{src,tools}/**/*.test.ts', { cwd: root })
-    .filter((file) => !only || file.includes(only))
+    .filter((file) => !file.startsWith(`${SUITES_DIR}/`) && (!only || file.includes(only)))
     .sort()
     .map((file) => join(root, file));
   const integration = found.filter((file) => file.endsWith('.e2e.test.ts'));

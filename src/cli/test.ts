@@ -13,6 +13,7 @@ export function register(program: Command): void {
     .command('test')
     .description('run every check and test of this checkout')
     .option('--only <text>', 'only test files whose path contains this')
+    .option('--suite <name>', 'a suite that takes too long for the gate, instead of all else: vm')
     .option('--unit', 'no integration tests')
     .option('--fix', 'let checks mend what they can')
     .option('--no-install', 'do not install Debian packages for tests')

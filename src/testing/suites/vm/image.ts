@@ -40,7 +40,9 @@ const FILES: Readonly<Record<string, string>> = {
   'etc/hostname': 'debian-vm\n',
   'etc/hosts': '127.0.0.1 localhost\n127.0.1.1 debian-vm\n',
   'etc/fstab': 'LABEL=root / ext4 defaults 0 1\nLABEL=checkout /srv ext4 defaults,nofail 0 2\n',
-  'etc/systemd/network/80-uplink.network': '[Match]\nName=en*\n[Network]\nDHCP=ipv4\n',
+  // qemu's router is named, though it leads nowhere: a machine with a default route.
+  'etc/systemd/network/80-uplink.network':
+    '[Match]\nName=en*\n[Network]\nDHCP=ipv4\n[Route]\nGateway=10.0.2.2\n',
   'etc/resolv.conf': 'nameserver 10.0.2.3\n',
 };
 const SERVICES = ['systemd-networkd.service', 'systemd-networkd-wait-online.service'];
