@@ -20,7 +20,7 @@ const { values: args } = parseArgs({
 interface Kind {
   readonly name: string;
   readonly spec: Partial<PodSpec>;
-  readonly siblings: boolean;
+  readonly defaultSelector: boolean;
 }
 
 const term = (topologyKey: string): object => ({
@@ -28,9 +28,9 @@ const term = (topologyKey: string): object => ({
   topologyKey,
 });
 const kinds: readonly Kind[] = [
-  { name: 'plain', spec: {}, siblings: false },
-  { name: 'of a Service', spec: {}, siblings: true },
-  { name: 'node selector', spec: { nodeSelector: { disk: 'ssd' } }, siblings: false },
+  { name: 'plain', spec: {}, defaultSelector: false },
+  { name: 'of a Service', spec: {}, defaultSelector: true },
+  { name: 'node selector', spec: { nodeSelector: { disk: 'ssd' } }, defaultSelector: false },
   {
     name: 'spread over zones',
     spec: {
@@ -43,7 +43,7 @@ const kinds: readonly Kind[] = [
         },
       ],
     },
-    siblings: false,
+    defaultSelector: false,
   },
   {
     name: 'one per host',
@@ -54,7 +54,7 @@ const kinds: readonly Kind[] = [
         },
       },
     },
-    siblings: false,
+    defaultSelector: false,
   },
   {
     name: 'prefers company',
@@ -67,7 +67,7 @@ const kinds: readonly Kind[] = [
         },
       },
     },
-    siblings: false,
+    defaultSelector: false,
   },
 ];
 
@@ -118,7 +118,7 @@ function measure(nodeCount: number, kind: Kind): number {
     withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
     imageNodes: cache.imageNodes,
     namespaceLabels: () => ({}),
-    siblings: () => (kind.siblings ? matcher : undefined),
+    defaultSelector: () => (kind.defaultSelector ? matcher : undefined),
     volumes: { claim: () => ({ problem: '' }) },
     resourceClaims: { claim: () => undefined, hasDeviceClass: () => false },
     nominated: () => [],

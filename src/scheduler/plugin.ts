@@ -44,7 +44,7 @@ export interface SchedulerPlugin {
   /** Multiplies this plugin's scores; 0 or absent = not scored. */
   readonly weight?: number;
   /** A refused pod is tried again when one of these happens. Absent = any. */
-  readonly wakesOn?: readonly ClusterEvent[];
+  readonly queueingHints?: readonly ClusterEvent[];
   /** undefined = may be queued; else the message. */
   preEnqueue?(pod: Pod): string | undefined;
   /** Prepares cycle.state. A refusal ends the cycle; `nodes` narrows it to these names; 'skip' leaves this plugin's filter out. */

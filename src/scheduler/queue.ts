@@ -189,7 +189,7 @@ export class SchedulingQueue {
     if (!helped) {
       helped = new Set(
         this.#options.plugins
-          .filter((plugin) => plugin.wakesOn === undefined || plugin.wakesOn.includes(kind))
+          .filter((plugin) => plugin.queueingHints === undefined || plugin.queueingHints.includes(kind))
           .map((plugin) => plugin.name),
       );
       this.#wokenBy.set(kind, helped);

@@ -267,13 +267,17 @@ describe('where a pod goes', () => {
       world: { nodes: [node('x')] },
     },
     {
-      name: 'spread by default beside its siblings',
+      name: 'spread by default over the nodes',
       expect: 'y',
       pod: pod('a', { labels: { app: 'w' } }),
       world: {
         nodes: [node('x'), node('y')],
         pods: [pod('b', { on: 'x', labels: { app: 'w' } })],
-        siblings: () => ({ namespace: 'default', key: 'app=w', matches: (labels) => labels['app'] === 'w' }),
+        defaultSelector: () => ({
+          namespace: 'default',
+          key: 'app=w',
+          matches: (labels) => labels['app'] === 'w',
+        }),
       },
     },
     {

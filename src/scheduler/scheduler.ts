@@ -54,10 +54,10 @@ import { podInfo, type PodInfo } from './pod-info.ts';
 import type { ClusterEvent } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
-import { Nominations } from './nominations.ts';
+import { Nominator } from './nominator.ts';
 import { SchedulingQueue } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
-import { Siblings } from './siblings.ts';
+import { DefaultSelectors } from './default-selectors.ts';
 import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
 import type { PersistentVolumes, Snapshot } from './snapshot.ts';
 
@@ -109,9 +109,9 @@ class Scheduler implements Component {
   readonly #stop = new AbortController();
   readonly #writing = new Set<Promise<void>>();
   readonly #unsubscribe: (() => void)[] = [];
-  readonly #nominations = new Nominations();
+  readonly #nominator = new Nominator();
   #informers: Informers | undefined;
-  #siblings: Siblings | undefined;
+  #defaultSelectors: DefaultSelectors | undefined;
   #snapshot: Snapshot | undefined;
   #leading = false;
   #looping = false;
@@ -179,8 +179,8 @@ class Scheduler implements Component {
       deviceClasses: api.informer(deviceClasses),
     };
     this.#informers = informers;
-    this.#siblings = new Siblings(informers);
-    this.#snapshot = this.#liveSnapshot(informers, this.#siblings);
+    this.#defaultSelectors = new DefaultSelectors(informers);
+    this.#snapshot = this.#liveSnapshot(informers, this.#defaultSelectors);
     this.#subscribe(informers);
     await Promise.all(
       Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)),
@@ -218,9 +218,9 @@ class Scheduler implements Component {
         },
       }),
       informers.services.subscribe({
-        added: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
-        updated: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
-        deleted: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
+        added: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
+        updated: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
+        deleted: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
       }),
       ...[informers.claims, informers.volumes, informers.classes].map((informer) =>
         informer.subscribe(this.#forward('storage-changed') as never),
@@ -243,7 +243,7 @@ class Scheduler implements Component {
         this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') &&
         !pod.metadata?.deletionTimestamp
       ) {
-        this.#nominations.seen(podInfo(pod), before && podInfo(before));
+        this.#nominator.seen(podInfo(pod), before && podInfo(before));
         this.#queue.set(pod);
       } else this.#forgetWaiting(uid);
       return;
@@ -265,7 +265,7 @@ class Scheduler implements Component {
 
   #forgetWaiting(uid: string): void {
     this.#queue.remove(uid);
-    this.#nominations.delete(uid);
+    this.#nominator.delete(uid);
   }
 
   /** Starts the deciding loop when it is idle and there is something to do. */
@@ -311,7 +311,7 @@ class Scheduler implements Component {
         profile,
         random: this.#options.random ?? realRandom,
         startIndex: this.#startIndex,
-        nominatedNode: this.#nominations.nodeOf(uid),
+        nominatedNode: this.#nominator.nodeOf(uid),
       });
     } catch (error) {
       this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
@@ -320,7 +320,7 @@ class Scheduler implements Component {
     if (decision.kind === 'fits') {
       this.#startIndex += decision.evaluated;
       this.#cache.assume(info, decision.node);
-      this.#nominations.delete(uid);
+      this.#nominator.delete(uid);
       return this.#track(this.#bind(info, { node: decision.node, profile }));
     }
     this.#track(this.#refused(info, { decision, profile }));
@@ -372,12 +372,12 @@ class Scheduler implements Component {
         this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
       else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
       // What was promised before is promised again, until the pod is gone.
-      this.#nominations.seen(info, undefined);
+      this.#nominator.seen(info, undefined);
       this.#queue.event('pod-deleted');
       await this.#release(info.pod, reserved);
       if (!isStatusError(error, 'NotFound')) return this.#queue.failed(uid, new Set());
       this.#queue.done(uid);
-      this.#nominations.delete(uid);
+      this.#nominator.delete(uid);
     }
   }
 
@@ -422,11 +422,11 @@ class Scheduler implements Component {
           cycle,
           failure,
           budgets: this.#informers?.budgets.list() ?? [],
-          nominatedNode: this.#nominations.nodeOf(info.uid),
+          nominatedNode: this.#nominator.nodeOf(info.uid),
         });
         if ('victims' in found) {
           nominated = found.node;
-          this.#nominations.set(info, found.node);
+          this.#nominator.set(info, found.node);
           await this.#preempt(info, { preemption: found, profile });
         } else {
           message = failureMessage(failure, [
@@ -434,7 +434,7 @@ class Scheduler implements Component {
             `preemption: ${found.message}`,
           ]);
           if (!found.keepNomination) {
-            this.#nominations.delete(info.uid);
+            this.#nominator.delete(info.uid);
             nominated = '';
           }
         }
@@ -457,8 +457,8 @@ class Scheduler implements Component {
     { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile },
   ): Promise<void> {
     // Less important pods that were promised the node may no longer fit there.
-    const outdone = this.#nominations.on(preemption.node).filter((other) => other.priority < info.priority);
-    for (const { uid } of outdone) this.#nominations.delete(uid);
+    const outdone = this.#nominator.on(preemption.node).filter((other) => other.priority < info.priority);
+    for (const { uid } of outdone) this.#nominator.delete(uid);
     const victims = preemption.victims.filter(({ pod }) => !pod.metadata?.deletionTimestamp);
     await Promise.all([
       ...outdone.map(({ pod }) => this.#patchStatus(pod, { nominatedNodeName: null })),
@@ -552,7 +552,7 @@ class Scheduler implements Component {
   }
 
   /** Reads the cache as it is at each decision: one object serves them all. */
-  #liveSnapshot(informers: Informers, siblings: Siblings): Snapshot {
+  #liveSnapshot(informers: Informers, selectors: DefaultSelectors): Snapshot {
     const cache = this.#cache;
     return {
       get nodes() {
@@ -563,10 +563,10 @@ class Scheduler implements Component {
       withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
       imageNodes: cache.imageNodes,
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
-      siblings: (pod) => siblings.of(pod),
+      defaultSelector: (pod) => selectors.of(pod),
       volumes: volumesFrom(informers),
       resourceClaims: claimsFrom(informers),
-      nominated: (node) => this.#nominations.on(node),
+      nominated: (node) => this.#nominator.on(node),
     };
   }
 }

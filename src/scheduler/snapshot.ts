@@ -28,7 +28,7 @@ export interface Snapshot {
   readonly imageNodes: ReadonlyMap<string, number>;
   readonly namespaceLabels: NamespaceLabels;
   /** Selects the pods that the same Services and the same controller stand behind, for default spreading; undefined = there are none. */
-  readonly siblings: (pod: PodInfo) => PodMatcher | undefined;
+  readonly defaultSelector: (pod: PodInfo) => PodMatcher | undefined;
   readonly volumes: PersistentVolumes;
   readonly resourceClaims: ResourceClaims;
   /** Pods that were promised this node and are not there yet. */

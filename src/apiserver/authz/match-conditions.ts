@@ -58,12 +58,12 @@ const REQUEST: JsonObject = {
   },
 };
 
-/** Made when a configuration has conditions; one object, so that all expressions share their environment. */
 /** Compiles the expressions of match conditions; errors are of a field each, at `field[i].expression`. */
 export type CompileMatchConditions = (
   expressions: readonly { readonly expression: string; readonly field: string }[],
 ) => { readonly conditions?: MatchConditions | undefined; readonly errors: readonly FieldError[] };
 
+/** Made when a configuration has conditions; one object, so that all expressions share their environment. */
 let variables: { readonly request: ReturnType<typeof toStructural> } | undefined;
 
 export const compileMatchConditions: CompileMatchConditions = (conditions) => {

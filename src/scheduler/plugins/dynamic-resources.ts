@@ -17,7 +17,7 @@ function refused(reason: string): Refusal {
 
 export const dynamicResources: SchedulerPlugin = {
   name: NAME,
-  wakesOn: ['resource-claim-changed', 'device-class-changed', 'node-added', 'node-updated'],
+  queueingHints: ['resource-claim-changed', 'device-class-changed', 'node-added', 'node-updated'],
   preFilter({ pod, snapshot, state }) {
     if (!pod.pod.spec?.resourceClaims?.length) return 'skip';
     const claims = claimsOfPod(pod.pod, snapshot.resourceClaims);

@@ -23,7 +23,7 @@ interface FilterState {
 export const interPodAffinity: SchedulerPlugin = {
   name: NAME,
   weight: 2,
-  wakesOn: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated'],
+  queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated'],
   preFilter(cycle) {
     const { pod, snapshot } = cycle;
     const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;

@@ -10,7 +10,7 @@ const MISMATCH = refusal('NodeAffinity', "node(s) didn't match Pod's node affini
 export const nodeAffinity: SchedulerPlugin = {
   name: 'NodeAffinity',
   weight: 2,
-  wakesOn: ['node-added', 'node-updated'],
+  queueingHints: ['node-added', 'node-updated'],
   preFilter({ pod }) {
     const spec = pod.pod.spec;
     const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;

@@ -3,7 +3,7 @@ import { refusal, type SchedulerPlugin } from '../plugin.ts';
 
 export const nodeName: SchedulerPlugin = {
   name: 'NodeName',
-  wakesOn: ['node-added'],
+  queueingHints: ['node-added'],
   preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
   filter: ({ pod }, node) =>
     pod.pod.spec?.nodeName === node.name

@@ -3,7 +3,7 @@ import { refusal, type SchedulerPlugin } from '../plugin.ts';
 
 export const nodePorts: SchedulerPlugin = {
   name: 'NodePorts',
-  wakesOn: ['pod-deleted', 'node-added'],
+  queueingHints: ['pod-deleted', 'node-added'],
   preFilter: ({ pod }) => (pod.hostPorts.length === 0 ? 'skip' : undefined),
   filter: ({ pod }, node) =>
     node.portConflicts(pod.hostPorts)

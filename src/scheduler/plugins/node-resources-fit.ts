@@ -6,7 +6,7 @@ import type { PodInfo } from '../pod-info.ts';
 export const nodeResourcesFit: SchedulerPlugin = {
   name: 'NodeResourcesFit',
   weight: 1,
-  wakesOn: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
+  queueingHints: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
   filter: ({ pod }, node) => insufficient(pod, node),
   score({ pod }, node) {
     const { milliCPU, memoryBytes } = node.allocatable;

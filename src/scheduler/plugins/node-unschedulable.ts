@@ -6,7 +6,7 @@ const TAINT = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 
 export const nodeUnschedulable: SchedulerPlugin = {
   name: 'NodeUnschedulable',
-  wakesOn: ['node-added', 'node-updated'],
+  queueingHints: ['node-added', 'node-updated'],
   filter({ pod }, node) {
     if (!node.node?.spec?.unschedulable) return undefined;
     if (toleratesAny(pod.pod.spec?.tolerations, TAINT)) return undefined;

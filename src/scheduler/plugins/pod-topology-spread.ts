@@ -39,7 +39,7 @@ interface ScoreState {
 export const podTopologySpread: SchedulerPlugin = {
   name: NAME,
   weight: 2,
-  wakesOn: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated', 'node-deleted'],
+  queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated', 'node-deleted'],
   preFilter(cycle) {
     const constraints = ownConstraints(cycle.pod, 'DoNotSchedule');
     if (constraints.length === 0) return 'skip';
@@ -172,7 +172,7 @@ function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSel
 
 /** Spread what one Service or controller selects over hosts (skew 3) and zones (skew 5). */
 function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
-  const matcher = snapshot.siblings(pod);
+  const matcher = snapshot.defaultSelector(pod);
   if (!matcher) return [];
   const shared = { minDomains: 1, matcher, honourAffinity: true, honourTaints: false };
   return [

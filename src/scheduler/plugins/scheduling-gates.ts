@@ -3,7 +3,7 @@ import type { SchedulerPlugin } from '../plugin.ts';
 
 export const schedulingGates: SchedulerPlugin = {
   name: 'SchedulingGates',
-  wakesOn: ['pod-updated'],
+  queueingHints: ['pod-updated'],
   preEnqueue(pod) {
     const gates = (pod.spec?.schedulingGates ?? []).map((gate) => gate.name);
     return gates.length === 0 ? undefined : `waiting for scheduling gates: [${gates.join(' ')}]`;

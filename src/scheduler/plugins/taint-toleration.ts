@@ -7,7 +7,7 @@ const HARD_EFFECTS = ['NoSchedule', 'NoExecute'];
 export const taintToleration: SchedulerPlugin = {
   name: 'TaintToleration',
   weight: 3,
-  wakesOn: ['node-added', 'node-updated'],
+  queueingHints: ['node-added', 'node-updated'],
   filter({ pod }, node) {
     if (node.taints.length === 0) return undefined;
     const taint = findUntoleratedTaint(node.taints, {

@@ -6,7 +6,7 @@ type Fits = (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean;
 
 export const volumeBinding: SchedulerPlugin = {
   name: 'VolumeBinding',
-  wakesOn: ['storage-changed', 'node-added', 'node-updated'],
+  queueingHints: ['storage-changed', 'node-added', 'node-updated'],
   preFilter(cycle) {
     const claims = (cycle.pod.pod.spec?.volumes ?? []).flatMap((volume) => {
       if (volume.persistentVolumeClaim) return [volume.persistentVolumeClaim.claimName];

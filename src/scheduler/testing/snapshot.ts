@@ -69,7 +69,7 @@ interface World {
 export interface WorldOptions {
   readonly nodes: readonly Node[];
   readonly pods?: readonly Pod[];
-  readonly siblings?: Snapshot['siblings'];
+  readonly defaultSelector?: Snapshot['defaultSelector'];
   readonly nominated?: (node: string) => readonly PodInfo[];
   readonly volumes?: Snapshot['volumes'];
   readonly resourceClaims?: Snapshot['resourceClaims'];
@@ -88,7 +88,7 @@ export function world(options: WorldOptions): World {
     withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
     imageNodes: cache.imageNodes,
     namespaceLabels: (name) => ({ 'kubernetes.io/metadata.name': name }),
-    siblings: options.siblings ?? (() => undefined),
+    defaultSelector: options.defaultSelector ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
     resourceClaims: options.resourceClaims ?? { claim: () => undefined, hasDeviceClass: () => false },
     volumes: options.volumes ?? {

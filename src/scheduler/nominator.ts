@@ -6,7 +6,7 @@ import type { PodInfo } from './pod-info.ts';
 
 const NONE: readonly PodInfo[] = [];
 
-export class Nominations {
+export class Nominator {
   readonly #nodeOf = new Map<string, string>();
   readonly #onNode = new Map<string, readonly PodInfo[]>();
 

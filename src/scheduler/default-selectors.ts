@@ -1,15 +1,14 @@
 /**
- * Which pods are one pod's siblings, for default spreading: those selected by every Service that selects it, and by the controller that owns it.
- * Upstream calls this the default selector.
+ * A pod's default selector, as upstream calls it: the pods that it is spread against by default, which are those selected by every Service that
+ * selects it and by the controller that owns it.
  */
 import type { ReplicaSet, ReplicationController, Service, StatefulSet } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { controllerOf } from '#component-helpers/owner-references.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import type { PodInfo } from './pod-info.ts';
-import type { PodMatcher } from './pod-info.ts';
+import type { PodInfo, PodMatcher } from './pod-info.ts';
 
-interface SiblingSources {
+interface SelectorSources {
   readonly services: Pick<Informer<Service>, 'listNamespace' | 'subscribe'>;
   readonly replicaSets: Pick<Informer<ReplicaSet>, 'get'>;
   readonly replicationControllers: Pick<Informer<ReplicationController>, 'get'>;
@@ -19,12 +18,12 @@ interface SiblingSources {
 /** Service selectors by the first of their pairs: a pod looks up its own labels instead of going through all Services. */
 type ByPair = ReadonlyMap<string, readonly (readonly (readonly [string, string])[])[]>;
 
-export class Siblings {
-  readonly #sources: SiblingSources;
+export class DefaultSelectors {
+  readonly #sources: SelectorSources;
   readonly #services = new Map<string, ByPair>();
   readonly #selectors = new WeakMap<object, LabelSelector>();
 
-  constructor(sources: SiblingSources) {
+  constructor(sources: SelectorSources) {
     this.#sources = sources;
   }
 
