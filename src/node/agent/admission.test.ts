@@ -39,6 +39,22 @@ test('a host port that another pod holds is not given twice', () => {
   );
 });
 
+test('a pod whose node selector or required affinity is not for this node', () => {
+  const node: Node = { metadata: { name: 'n', labels: { speed: '7' } } };
+  const required = (values: string[]): Partial<Pod['spec']> => ({
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchExpressions: [{ key: 'speed', operator: 'Gt', values }] }],
+        },
+      },
+    },
+  });
+  assert.equal(refused(pod([{}], { nodeSelector: { speed: '8' } }), [], node)?.reason, 'NodeAffinity');
+  assert.equal(refused(pod([{}], required(['7'])), [], node)?.reason, 'NodeAffinity');
+  assert.equal(refused(pod([{}], required(['6'])), [], node), undefined);
+});
+
 test('kernel parameters: only those that touch nobody else', () => {
   const sets = (name: string, more: Partial<Pod['spec']> = {}): string | undefined =>
     refused(pod([{}], { securityContext: { sysctls: [{ name, value: '1' }] }, ...more }), [])?.message;

@@ -1,6 +1,7 @@
 /** Whether this node takes a pod that was bound to it: the scheduler may have been wrong, or someone else bound it. Pure; upstream's lifecycle predicates. */
 import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { hostPortsConflict, podHostPorts } from '#component-helpers/host-ports.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ResizeRefusal } from './pod/resize.ts';
@@ -70,9 +71,9 @@ function unsupported(pod: Pod): Rejection | undefined {
 }
 
 function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefined {
-  const labels = node?.metadata?.labels;
-  if (!labels) return undefined;
-  const mismatch = Object.entries(pod.spec?.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value);
+  const { name, labels } = node?.metadata ?? {};
+  if (!name || !labels) return undefined;
+  const mismatch = !matchesRequiredNodeAffinity(pod.spec, { name, labels });
   return mismatch
     ? {
         reason: 'NodeAffinity',
