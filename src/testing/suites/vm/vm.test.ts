@@ -226,11 +226,11 @@ describe('a cluster on Debian with systemd', { timeout: 7_200_000 }, () => {
   });
 
   it('tells on the Node that a firewall cuts the pods off, and that it does no longer', async () => {
+    // In one transaction: the login by ssh must stay possible.
+    const rules = ['ct state established,related', 'iifname lo', 'tcp dport 22'];
+    const wall = rules.map((rule) => `add rule inet wall input ${rule} accept`).join('; ');
     await vm.must(
-      'nft "add table inet wall; add chain inet wall input { type filter hook input priority 0; policy drop; }"',
-    );
-    await vm.must(
-      'nft "add rule inet wall input ct state established,related accept; add rule inet wall input iifname lo accept; add rule inet wall input tcp dport 22 accept"',
+      `nft "add table inet wall; add chain inet wall input { type filter hook input priority 0; policy drop; }; ${wall}"`,
     );
     const condition = async (): Promise<Json | undefined> =>
       (await get('/api/v1/nodes')).items[0].status.conditions.find(
