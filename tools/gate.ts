@@ -97,10 +97,20 @@ function check(name: string, command: readonly string[]): boolean {
   return passed;
 }
 
-async function runTests(files: readonly string[], concurrency: number, timeout = 900_000): Promise<Tally> {
+interface RunTestsOptions {
+  readonly concurrency: number;
+  readonly timeoutMs?: number;
+  /** Each test that passed, too. */
+  readonly verbose?: boolean;
+}
+
+async function runTests(
+  files: readonly string[],
+  { concurrency, timeoutMs = 900_000, verbose = false }: RunTestsOptions,
+): Promise<Tally> {
   const tally: Tally = { passed: 0, failed: 0, skipped: 0, skips: [] };
   if (files.length === 0) return tally;
-  const stream = run({ files: [...files], concurrency, cwd: root, timeout });
+  const stream = run({ files: [...files], concurrency, cwd: root, timeout: timeoutMs });
   for await (const event of stream) {
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const data = event.data;
@@ -124,6 +134,7 @@ async function runTests(files: readonly string[], concurrency: number, timeout =
       );
     } else {
       tally.passed += 1;
+      if (verbose) console.log(`ok   ${data.name} (${(data.details.duration_ms / 1000).toFixed(0)} s)`);
     }
   }
   return tally;
@@ -144,8 +155,7 @@ async function runSuite(name: string): Promise<void> {
   }
   const tally = await runTests(
     files.map((file) => join(root, file)),
-    1,
-    SUITE_TIMEOUT_MS,
+    { concurrency: 1, timeoutMs: SUITE_TIMEOUT_MS, verbose: true },
   );
   for (const skip of tally.skips) console.log(`skipped: ${skip}`);
   console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
@@ -201,12 +211,12 @@ async function main(): Promise<void> {
   const integration = found.filter((file) => file.endsWith('.e2e.test.ts'));
   const unit = await runTests(
     found.filter((file) => !integration.includes(file)),
-    2,
+    { concurrency: 2 },
   );
   console.log(`unit tests: ${unit.passed} passed, ${unit.failed} failed, ${unit.skipped} skipped`);
   const end = flag('--unit')
     ? { passed: 0, failed: 0, skipped: 0, skips: [] }
-    : await runTests(integration, 1);
+    : await runTests(integration, { concurrency: 1 });
   if (!flag('--unit'))
     console.log(`integration tests: ${end.passed} passed, ${end.failed} failed, ${end.skipped} skipped`);
   for (const skip of [...unit.skips, ...end.skips]) console.log(`skipped: ${skip}`);

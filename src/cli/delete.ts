@@ -128,7 +128,7 @@ async function leftOnMachine(dir: DataDir, proxyId: string | undefined): Promise
 }
 
 async function remove(dir: DataDir, { id, hasNode }: Found): Promise<void> {
-  if (id !== undefined) removeService(id);
+  if (id !== undefined) removeService({ clusterId: id, dir });
   if (hasNode) await (await import('#cmd/node/control.ts')).destroyNode({ node: dir.node, proxyId: id });
   try {
     rmSync(dir.path, { recursive: true, force: true });

@@ -32,6 +32,7 @@ import {
   serviceObstacle,
   startService,
   unitName,
+  type ServiceOwner,
 } from '#deploy/service-unit.ts';
 import { refuseCopy } from '#deploy/original.ts';
 import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
@@ -125,7 +126,8 @@ async function up(options: UpOptions): Promise<void> {
     apiServerArgs: apiServer.args,
     say: progress.note,
   });
-  if (useService(options, settings)) return upAsService({ dir, settings, flags: apiServer, progress });
+  if (useService(options, { clusterId: settings.id, dir }))
+    return upAsService({ dir, settings, flags: apiServer, progress });
   const daemon = startDaemon({
     dir,
     program: PROGRAM,
@@ -167,9 +169,9 @@ function requireService(): void {
 }
 
 /** What was installed once is used from then on. */
-function useService({ service }: UpOptions, { id }: ClusterSettings): boolean {
-  if (service === false) removeService(id);
-  return service === true || isInstalled(id);
+function useService({ service }: UpOptions, owner: ServiceOwner): boolean {
+  if (service === false) removeService(owner);
+  return service === true || isInstalled(owner);
 }
 
 interface ServiceStart {
@@ -212,7 +214,7 @@ function requireSameService(
     stored,
   }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined },
 ): void {
-  if (service === undefined || (stored && service === isInstalled(stored.id))) return;
+  if (service === undefined || (stored && service === isInstalled({ clusterId: stored.id, dir }))) return;
   throw new UserError(
     `The cluster in ${dir.path} is running (process ${pid}) ${service ? 'and is not a service' : 'as a service'}: stop it with 'capstan down' before that is changed.`,
   );

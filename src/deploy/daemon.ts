@@ -153,7 +153,7 @@ function whenEnded(child: ChildProcess, then: () => void): void {
 export async function stopDaemon(dir: DataDir, options: { readonly timeoutMs: number }): Promise<boolean> {
   const id = clusterIdOf(dir);
   // Also where it does not run at this moment: systemd would start it again.
-  if (id !== undefined) stopService(id);
+  if (id !== undefined) stopService({ clusterId: id, dir });
   const pid = runningPid(dir);
   if (pid === undefined) return true;
   process.kill(pid, 'SIGTERM');

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { renderUnit, type ServiceUnit } from './service-unit.ts';
+import { dirOfUnit, renderUnit, type ServiceUnit } from './service-unit.ts';
 
 const unit: ServiceUnit = {
   clusterId: '0a1b2c3d',
@@ -45,6 +45,11 @@ test('what systemd would expand in a command line is quoted', () => {
     () => renderUnit({ ...unit, command: ['/bin/sh', 'a\nExecStartPre=/bin/evil'] }),
     /line break/,
   );
+});
+
+test('whose it is stands in it: a copy of a data directory has the same id', () => {
+  const path = '/srv/my "odd" 100% dir';
+  assert.equal(dirOfUnit(renderUnit({ ...unit, dir: { path, logs: `${path}/logs` } })), path);
 });
 
 const analyze = spawnSync('systemd-analyze', ['--version']).status === 0;

@@ -12,8 +12,13 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeDiskError, UserError, writeFileAtomic, type DataDir } from './data-dir.ts';
 
-export interface ServiceUnit {
+/** Whose service it is. A copy of a data directory has the same id, and no part in the service of the original. */
+export interface ServiceOwner {
   readonly clusterId: string;
+  readonly dir: Pick<DataDir, 'path'>;
+}
+
+export interface ServiceUnit extends ServiceOwner {
   readonly dir: Pick<DataDir, 'path' | 'logs'>;
   /** The program and its arguments; the first is a path. */
   readonly command: readonly string[];
@@ -24,6 +29,7 @@ export interface ServiceUnit {
   readonly scope: string;
 }
 
+const DIR_COMMENT = '# data directory: ';
 const UNIT_DIR = '/etc/systemd/system';
 const BOOTED = '/run/systemd/system';
 /** The program's exit code when something of the cluster could not be stopped: starting it again would not help. */
@@ -50,14 +56,29 @@ export function serviceObstacle(): string | undefined {
   return process.getuid?.() === 0 ? undefined : 'writing a unit of the system needs root';
 }
 
-export function isInstalled(clusterId: string): boolean {
-  return existsSync(unitPath(clusterId));
+export function isInstalled({ clusterId, dir }: ServiceOwner): boolean {
+  return ownerOf(clusterId) === dir.path;
+}
+
+/** The data directory that the installed unit is for. */
+function ownerOf(clusterId: string): string | undefined {
+  try {
+    return dirOfUnit(readFileSync(unitPath(clusterId), 'utf8'));
+  } catch {
+    return undefined; // there is none
+  }
+}
+
+export function dirOfUnit(text: string): string | undefined {
+  const encoded = new RegExp(`^${DIR_COMMENT}(.*)$`, 'm').exec(text)?.[1];
+  return encoded === undefined ? undefined : (JSON.parse(encoded) as string);
 }
 
 export function renderUnit({ dir, command, programDir, environment, scope }: ServiceUnit): string {
   const log = join(dir.logs, 'capstan.log');
   return [
     '# Written by Capstan at each `capstan up`; add your own settings with: systemctl edit UNIT',
+    `${DIR_COMMENT}${JSON.stringify(dir.path)}`,
     '[Unit]',
     `Description=Capstan: the Kubernetes cluster in ${specifiers(dir.path)}`,
     'Wants=network-online.target',
@@ -104,6 +125,11 @@ function specifiers(text: string): string {
 /** Writes the unit where it is not the same already, and has it started at each boot. */
 export function installService(unit: ServiceUnit): void {
   const path = unitPath(unit.clusterId);
+  const other = ownerOf(unit.clusterId);
+  if (other !== undefined && other !== unit.dir.path)
+    throw new UserError(
+      `${unitName(unit.clusterId)} is the service of ${other}: this directory is a copy of that cluster.`,
+    );
   const text = renderUnit(unit);
   try {
     if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileAtomic(path, text, 0o644);
@@ -127,13 +153,14 @@ export function startService(clusterId: string): void {
 }
 
 /** Does nothing where there is none. It starts again at the next boot. */
-export function stopService(clusterId: string): void {
-  if (isInstalled(clusterId)) runSystemctl(['stop', unitName(clusterId)]);
+export function stopService(owner: ServiceOwner): void {
+  if (isInstalled(owner)) runSystemctl(['stop', unitName(owner.clusterId)]);
 }
 
 /** Does nothing where there is none. */
-export function removeService(clusterId: string): void {
-  if (!isInstalled(clusterId)) return;
+export function removeService(owner: ServiceOwner): void {
+  if (!isInstalled(owner)) return;
+  const { clusterId } = owner;
   const name = unitName(clusterId);
   runSystemctl(['disable', '--now', '--quiet', name]);
   rmSync(unitPath(clusterId), { force: true });

@@ -1,0 +1,11 @@
+/** For worker-link.test.ts: a worker that starts at once, stalls its event loop when its data says so, and cannot stop what it has. */
+import { workerEnd } from '../worker-link.ts';
+
+const end = workerEnd<{ readonly leftover: string | undefined }>();
+
+end.run(
+  () => Promise.resolve(),
+  async (reason) => {
+    if (end.data.leftover !== undefined) throw new Error(`${end.data.leftover} (${reason})`);
+  },
+);
