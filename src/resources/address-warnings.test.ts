@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressWarnings, rangeWarnings } from './address-warnings.ts';
-import { create } from './write-case.ts';
+import { create } from './testing/write-case.ts';
 
 const FUTURE = 'is invalid: use';
 

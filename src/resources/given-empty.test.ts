@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { schemaForKind } from '#api/schemas.ts';
 import { decodeObject } from '#machinery/decode.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
-import { createDecoded } from './write-case.ts';
+import { createDecoded } from './testing/write-case.ts';
 import { semanticEqual } from './strategy.ts';
 
 const metadata = { name: 'x', namespace: 'default' };

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import { resourceByPath } from './registry.ts';
 import { humanDuration } from './tables.ts';
-import { create, row, update } from './write-case.ts';
+import { create, row, update } from './testing/write-case.ts';
 
 const NAME = { name: 'x', namespace: 'default' };
 

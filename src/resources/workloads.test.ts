@@ -11,7 +11,7 @@ import type {
 } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { resourceByPath } from './registry.ts';
-import { create, row, update } from './write-case.ts';
+import { create, row, update } from './testing/write-case.ts';
 
 const template = (labels: object = { app: 'a' }, spec: object = {}): object => ({
   metadata: { labels },

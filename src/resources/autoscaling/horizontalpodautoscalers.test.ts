@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { HorizontalPodAutoscaler } from '#api/types.ts';
-import { create, update } from '../write-case.ts';
+import { create, update } from '../testing/write-case.ts';
 
 const PATH = 'autoscaling/horizontalpodautoscalers';
 const autoscaler = (spec: object): object => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Job, JobStatus } from '#api/types.ts';
-import { create, update } from '../write-case.ts';
+import { create, update } from '../testing/write-case.ts';
 import { readIndexes, sharedIndex } from './indexes.ts';
 
 const template = { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'c' }] } };

@@ -14,7 +14,7 @@ import type {
 } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { resourceByPath } from '../registry.ts';
-import { create, row, update } from '../write-case.ts';
+import { create, row, update } from '../testing/write-case.ts';
 
 const meta = (name: string): object => ({ name, namespace: 'default' });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Event } from '#api/types.ts';
 import { resourceByGroup } from '../registry.ts';
-import { create, update } from '../write-case.ts';
+import { create, update } from '../testing/write-case.ts';
 
 const NEW = 'events.k8s.io/events';
 const meta = (namespace = 'default'): object => ({ name: 'e', namespace });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod, PodSpec } from '#api/types.ts';
-import { create, row, update } from '../write-case.ts';
+import { create, row, update } from '../testing/write-case.ts';
 
 const CONTAINER = { name: 'web', image: 'nginx:1.27' };
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EndpointSlice } from '#api/types.ts';
-import { create, update } from '../write-case.ts';
+import { create, update } from '../testing/write-case.ts';
 
 const PATH = 'discovery.k8s.io/endpointslices';
 const slice = (endpoint: object = {}, more: object = {}): object => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
-import { create, update } from '../write-case.ts';
+import { create, update } from '../testing/write-case.ts';
 
 const meta = { name: 'x', namespace: 'default' };
 const claim = (...requests: object[]): object => ({ metadata: meta, spec: { devices: { requests } } });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod } from '#api/types.ts';
-import { create, update } from '../../write-case.ts';
+import { create, update } from '../../testing/write-case.ts';
 
 const container = { name: 'c', image: 'c' };
 const pod = (spec: object = {}, metadata: object = {}): object => ({

@@ -1,8 +1,8 @@
 /** For tests only: what a write through a resource's hooks makes of an object, in the order the API server calls them. */
 import { fieldErrorBody, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import type { HookContext } from './define.ts';
-import { resourceByGroup } from './registry.ts';
+import type { HookContext } from '../define.ts';
+import { resourceByGroup } from '../registry.ts';
 
 const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
 const CONTEXT: HookContext = {
