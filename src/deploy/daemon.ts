@@ -50,7 +50,7 @@ export function readState(dir: DataDir): DaemonState | undefined {
   }
 }
 
-export interface StartOptions {
+interface StartOptions {
   readonly dir: DataDir;
   readonly program: string;
   readonly detach: boolean;

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
-export interface HostNetwork {
+interface HostNetwork {
   /** /proc/net/route and /proc/net/ipv6_route. */
   readonly ipv4Routes: string;
   readonly ipv6Routes: string;

@@ -8,9 +8,9 @@ export interface Heartbeat {
   readonly memory: SharedArrayBuffer;
 }
 
-export const BEAT_MS = 1_000;
+const BEAT_MS = 1_000;
 /** A loop that stood still for so long is stalled: far above any turn that is work, and any pause of the garbage collector. */
-export const STALLED_MS = 30_000;
+const STALLED_MS = 30_000;
 
 export function createHeartbeat(name: string): Heartbeat {
   const heartbeat = { name, memory: new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT) };

@@ -6,14 +6,14 @@ import { copyFileSync, fstatSync, renameSync, rmSync, statSync, truncateSync } f
 import type { Clock, Timer } from './clock.ts';
 import { errorMessage, type Logger } from './log.ts';
 
-export interface RotationBounds {
+interface RotationBounds {
   readonly maxBytes: number;
   /** Copies that are kept. */
   readonly keptFiles: number;
 }
 
 /** 50 MB in all. */
-export const LOG_BOUNDS: RotationBounds = { maxBytes: 10 * 1024 * 1024, keptFiles: 4 };
+const LOG_BOUNDS: RotationBounds = { maxBytes: 10 * 1024 * 1024, keptFiles: 4 };
 
 /** True where the log was too long. Where its copy cannot be written (a full disk) it is cut all the same; throws what keeps it from being cut. */
 export function rotateLog(path: string, { maxBytes, keptFiles }: RotationBounds): boolean {
@@ -34,7 +34,7 @@ function move(from: string, to: string): void {
   else rmSync(to, { force: true });
 }
 
-export interface OwnLogOptions extends Partial<RotationBounds> {
+interface OwnLogOptions extends Partial<RotationBounds> {
   readonly path: string;
   readonly clock: Clock;
   readonly log: Logger;

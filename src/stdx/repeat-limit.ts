@@ -5,7 +5,7 @@
 import type { Clock } from './clock.ts';
 import type { LogFields, Logger, LogLevel } from './log.ts';
 
-export interface RepeatLimitOptions {
+interface RepeatLimitOptions {
   readonly clock: Clock;
   /** Lines of one message in one window. Default 10. */
   readonly burst?: number;

@@ -36,7 +36,7 @@ export interface WorkerHandle {
   kill(): Promise<void>;
 }
 
-export interface WorkerOptions {
+interface WorkerOptions {
   readonly file: URL;
   /** For messages: 'scheduler and controllers'. */
   readonly name: string;
@@ -128,7 +128,7 @@ interface WorkerInput<Data> {
   readonly heartbeat: Heartbeat;
 }
 
-export interface WorkerEnd<Data> {
+interface WorkerEnd<Data> {
   readonly data: Data;
   transportFor(user: UserInfo): Promise<Transport>;
   state(component: string, state: string): void;

@@ -49,7 +49,7 @@ export interface RealNode {
   leave(): Promise<void>;
 }
 
-export interface RealNodeOptions extends ComponentContext {
+interface RealNodeOptions extends ComponentContext {
   readonly data: RealNodeData;
 }
 

@@ -55,7 +55,7 @@ export interface CgroupUsage {
   readonly rssBytes: number;
 }
 
-export interface CgroupsOptions {
+interface CgroupsOptions {
   readonly log: Logger;
   /** Processes of one pod; undefined: unlimited. */
   readonly podPidsLimit?: number | undefined;

@@ -14,7 +14,7 @@ export function gatewayOf(podCIDR: string): string {
   return [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
 }
 
-export interface BridgeRanges {
+interface BridgeRanges {
   readonly podCIDR: string;
   /** Cluster addresses, which this machine is to reach whatever other routes it has. */
   readonly serviceCIDR?: string;

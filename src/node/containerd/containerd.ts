@@ -56,7 +56,7 @@ import {
   unmountBelow,
 } from './teardown.ts';
 
-export interface ContainerdOptions {
+interface ContainerdOptions {
   /** Its directory; made when missing. Its path decides the names taken on the machine (layout.ts). */
   readonly dir: string;
   /** Ranges of this node's pods; may come later by configureNetwork. */

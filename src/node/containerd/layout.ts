@@ -47,7 +47,7 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** containerd opens a second socket beside its first. */
 const LONGEST_SUFFIX = '.ttrpc';
 
-export interface LayoutOptions {
+interface LayoutOptions {
   readonly dir: string;
   /** '/run/capstan'; tests may use another. */
   readonly runBase?: string;

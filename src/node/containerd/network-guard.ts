@@ -8,7 +8,7 @@ import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts'
 import type { ContainerdLayout } from './layout.ts';
 import { hasPodTable, restoreHostPorts } from './network.ts';
 
-export interface NetworkGuardOptions {
+interface NetworkGuardOptions {
   readonly layout: ContainerdLayout;
   readonly cniBinDir: () => string | undefined;
   /** Writes the pods' network as it should be. */

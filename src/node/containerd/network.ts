@@ -12,7 +12,7 @@ import type { ContainerdLayout } from './layout.ts';
 import { run } from './run.ts';
 import { releaseToNetworkd } from './systemd.ts';
 
-export interface PodNetwork {
+interface PodNetwork {
   /** One per address family: ['10.244.0.0/24'] or with an IPv6 range too. */
   readonly podCIDRs: readonly string[];
   /** Of the whole cluster: pods of other nodes see the pods' own addresses. Default: the node's pods only. */
@@ -43,7 +43,7 @@ async function writeCniConfig(layout: ContainerdLayout, network: PodNetwork): Pr
   await rename(temporary, layout.cniConfPath);
 }
 
-export function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap }: PodNetwork): object {
+function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap }: PodNetwork): object {
   const mtu = uplinkMtu();
   const bridge = {
     type: 'bridge',
@@ -242,7 +242,7 @@ export async function releaseStaleLeases(
 /** What CNI remembers of our network's attachments: the only trace of a network namespace when containerd is gone. */
 const CNI_CACHE_DIR = '/var/lib/cni/results';
 
-export interface CachedAttachment {
+interface CachedAttachment {
   readonly path: string;
   readonly containerId: string;
   readonly ifName: string;
@@ -327,7 +327,7 @@ export async function restoreHostPorts(layout: ContainerdLayout, cniBinDir: stri
   return problems;
 }
 
-export interface DestroyNetworkOptions {
+interface DestroyNetworkOptions {
   /** Where CNI's plugins are, when they are still installed. */
   readonly cniBinDir: string | undefined;
   /** Known to be ours (podNamespaces). */

@@ -14,7 +14,7 @@ import { removeShimSocket, unmountBelow } from './teardown.ts';
 
 const NAMESPACE = 'k8s.io';
 
-export interface OrphanedShimsOptions {
+interface OrphanedShimsOptions {
   readonly layout: ContainerdLayout;
   readonly log: Logger;
   /** The ids of all containers that containerd has, sandboxes among them. */

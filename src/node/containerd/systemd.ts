@@ -19,13 +19,13 @@ interface Ids {
   readonly bridge: string;
 }
 
-export const SLICE = 'capstan.slice';
+const SLICE = 'capstan.slice';
 const NETWORKD_DIR = '/run/systemd/network';
 const NETWORKD_STATE = '/run/systemd/netif';
 /** Between SIGTERM and SIGKILL at shutdown, for containers that our program could not stop before. */
 const STOP_SECONDS = 20;
 
-export function isSystemdInit(): boolean {
+function isSystemdInit(): boolean {
   return existsSync(BOOTED);
 }
 

@@ -19,7 +19,7 @@ const PROCESSES_GONE_MS = 10_000;
 const POLL_MS = 20;
 const NETNS_DIR = '/run/netns';
 
-export interface StopPodsOptions {
+interface StopPodsOptions {
   /** What running containers get between SIGTERM and SIGKILL. */
   readonly gracePeriodSeconds: number;
   /** Removes the sandboxes too, with their network and leases. */

@@ -45,7 +45,7 @@ function amount(list: Readonly<Record<string, string>> | undefined, name: string
   return quantity && !quantity.isZero ? quantity : undefined;
 }
 
-export interface ResourceOptions {
+interface ResourceOptions {
   readonly spec: PodSpec;
   readonly container: Container;
   readonly machineMemoryBytes: number;

@@ -9,7 +9,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { Cgroups, NodeLimits } from '../cgroups.ts';
 import { Rounds } from '../rounds.ts';
 
-export interface NodeAllocatableOptions {
+interface NodeAllocatableOptions {
   readonly cgroups: Pick<Cgroups, 'enforceNode'>;
   readonly cgroupRoot: string;
   readonly clock: Clock;

@@ -44,7 +44,7 @@ interface Sample {
   readonly atMs: number;
 }
 
-export interface StatsSummaryOptions {
+interface StatsSummaryOptions {
   readonly cri: CriClient;
   readonly nodeName: string;
   readonly dir: string;

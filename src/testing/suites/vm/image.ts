@@ -27,7 +27,7 @@ export interface Image {
   readonly key: string;
 }
 
-export const CHECKOUT = resolve(import.meta.dirname, '../../../..');
+const CHECKOUT = resolve(import.meta.dirname, '../../../..');
 const CACHE = process.env['CAPSTAN_VM_CACHE'] ?? join(CHECKOUT, '.cache/vm');
 const MIRROR = 'http://deb.debian.org/debian';
 const MACHINE =
@@ -100,7 +100,7 @@ async function build(dir: string): Promise<void> {
   }
 }
 
-export async function makeDisk(of: {
+async function makeDisk(of: {
   readonly from: string;
   readonly label: string;
   readonly size: string;
