@@ -71,8 +71,8 @@ function unsupported(pod: Pod): Rejection | undefined {
 }
 
 function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefined {
-  const { name, labels } = node?.metadata ?? {};
-  if (!name || !labels) return undefined;
+  const { name = '', labels } = node?.metadata ?? {};
+  if (!labels) return undefined;
   const mismatch = !matchesRequiredNodeAffinity(pod.spec, { name, labels });
   return mismatch
     ? {
