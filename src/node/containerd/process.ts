@@ -53,6 +53,8 @@ export async function spawnProcess(of: SpawnOptions): Promise<ContainerdProcess>
   const scope = await scopeWords(of.layout);
   const process = await spawnIn(scope, of);
   if (scope.length > 0 && !(await becomesContainerd(process, of))) {
+    // It would go on as a second containerd.
+    sendSignal(process, 'SIGKILL');
     of.log.warn('systemd made no scope for the containers: a shutdown may wait 90 s for them');
     return spawnProcessAlone(of);
   }
@@ -104,9 +106,9 @@ async function spawnIn(scope: readonly string[], of: SpawnOptions): Promise<Cont
   }
 }
 
-/** containerd hands its environment to its shims and CNI plugins: iptables and the like must be found. NOTIFY_SOCKET is our service's. */
+/** containerd hands its environment to its shims and CNI plugins: iptables and the like must be found. What a service manager gave is for us. */
 function environment(): NodeJS.ProcessEnv {
-  const { NOTIFY_SOCKET: _notify, ...rest } = process.env;
+  const { NOTIFY_SOCKET: _notify, WATCHDOG_USEC: _period, WATCHDOG_PID: _watched, ...rest } = process.env;
   return {
     ...rest,
     PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
