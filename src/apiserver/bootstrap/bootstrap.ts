@@ -4,6 +4,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { ServerCore } from '../context.ts';
 import { DEFAULT_SERVICE_CIDR, type ApiServerOptions } from '../options.ts';
 import { IdentityLease } from './identity-lease.ts';
+import { KubernetesService } from './kubernetes-service.ts';
 import { ServiceAddresses } from './service-addresses.ts';
 import { bootstrapCluster } from './system-objects.ts';
 
@@ -15,6 +16,7 @@ export class Bootstrap {
   readonly #options: ApiServerOptions;
   readonly #addresses: ServiceAddresses;
   readonly #identity: IdentityLease;
+  readonly #kubernetes: KubernetesService;
   #running: Promise<void> | undefined;
   done = false;
 
@@ -30,6 +32,14 @@ export class Bootstrap {
       clock,
       log,
     });
+    this.#kubernetes = new KubernetesService(
+      {
+        internal,
+        serviceAddress: allocation.addresses.first,
+        advertiseAddress: options.advertiseAddress,
+      },
+      { clock, log },
+    );
     this.#addresses = new ServiceAddresses({
       internal,
       catalogue,
@@ -40,9 +50,9 @@ export class Bootstrap {
     });
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.#identity.stop();
-    return this.#addresses.stop();
+    await Promise.all([this.#kubernetes.stop(), this.#addresses.stop()]);
   }
 
   /** A write that changes nothing of note. */
@@ -91,6 +101,7 @@ export class Bootstrap {
         this.#options.bootstrap?.(internal),
       ]);
       await this.#addresses.start();
+      this.#kubernetes.start();
       await this.#identity.start();
     } else await this.#options.bootstrap?.(internal);
   }
