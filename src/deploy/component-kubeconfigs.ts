@@ -5,9 +5,10 @@
  *   dns, simulated-nodes, node-NAME              certificates that are in these files only, issued anew when they near their end
  */
 import { X509Certificate } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DataDir } from './data-dir.ts';
-import type { KeyPair, Subject } from './pki/certificate.ts';
+import { subjectOf, type KeyPair, type Subject } from './pki/certificate.ts';
 import { readIfPresent } from './pki/files.ts';
 import { writeKubeconfig } from './pki/kubeconfig.ts';
 import { ensureNodeCertificates, issueClientCertificate, RENEW_BEFORE_MS, type Pki } from './pki/pki.ts';
@@ -17,6 +18,8 @@ interface ComponentKubeconfigOptions {
   readonly server: string;
   readonly pki: Pki;
   readonly nowMs: number;
+  /** Whether nodes may be simulated by a command of their own. */
+  readonly simulatedNodes: boolean;
   /** The real node of this machine, where there is one. */
   readonly node?: { readonly name: string; readonly addresses: readonly string[] };
 }
@@ -27,14 +30,18 @@ interface Identity {
   readonly certificate: KeyPair;
 }
 
+/** Acts for any number of nodes, which no single node's identity may. */
+const SIMULATED_NODES: Subject = {
+  commonName: 'system:capstan:simulated-nodes',
+  organizations: ['system:nodes'],
+};
+
 /** Users that have no certificate in DIR/pki. */
 const ISSUED: Readonly<Record<string, Subject>> = {
   dns: {
     commonName: 'system:serviceaccount:kube-system:coredns',
     organizations: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
   },
-  // Acts for any number of nodes, which no single node's identity may.
-  'simulated-nodes': { commonName: 'system:capstan:simulated-nodes', organizations: ['system:masters'] },
 };
 
 /** Paths by component. Files that are right are left alone; failures are those of the file system. */
@@ -52,7 +59,10 @@ export async function writeComponentKubeconfigs(
     { file: 'scheduler', userName: 'system:kube-scheduler', certificate: pki.clients.scheduler },
     { file: 'kube-proxy', userName: 'system:kube-proxy', certificate: pki.clients['kube-proxy'] },
   ];
-  for (const [file, subject] of Object.entries(ISSUED)) {
+  const issued = { ...ISSUED, ...(options.simulatedNodes ? { 'simulated-nodes': SIMULATED_NODES } : {}) };
+  // Earlier versions wrote one for every cluster, with all rights.
+  if (!options.simulatedNodes) await rm(fileOf(dir, 'simulated-nodes'), { force: true });
+  for (const [file, subject] of Object.entries(issued)) {
     const certificate =
       (await usableCertificate(fileOf(dir, file), { pki, subject, nowMs })) ??
       issueClientCertificate(pki, { subject, nowMs });
@@ -102,12 +112,18 @@ async function usableCertificate(
     const certificate = new X509Certificate(certificatePem);
     const right =
       certificate.verify(new X509Certificate(pki.ca.certificatePem).publicKey) &&
-      certificate.subject.includes(`CN=${subject.commonName}`) &&
+      isSubject(subjectOf(certificate), subject) &&
       Date.parse(certificate.validTo) - nowMs > RENEW_BEFORE_MS;
     return right && keyPem !== '' ? { certificatePem, keyPem } : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isSubject(found: Subject, wanted: Subject): boolean {
+  const text = ({ commonName, organizations = [] }: Subject): string =>
+    [commonName, ...organizations].join('\n');
+  return text(found) === text(wanted);
 }
 
 function decoded(base64 = ''): string {

@@ -10,8 +10,11 @@ export const identities = {
   dns: serviceAccount('coredns'),
   /** What `capstan up` itself writes about its machine; there are no credentials for it outside of the program. */
   up: { name: 'system:capstan:up', groups: ['system:masters', AUTHENTICATED] },
-  /** Registers any number of nodes and acts for all of them: no single node's identity fits. */
-  simulatedNodes: { name: 'system:capstan:simulated-nodes', groups: ['system:masters', AUTHENTICATED] },
+  /**
+   * Registers any number of nodes and acts for all of them: no single node's identity fits. In system:nodes for the priority level of
+   * nodes' requests; its rights are those of ClusterRole capstan:simulated-nodes.
+   */
+  simulatedNodes: { name: 'system:capstan:simulated-nodes', groups: ['system:nodes', AUTHENTICATED] },
 } as const satisfies Record<string, UserInfo>;
 
 export function nodeIdentity(nodeName: string): UserInfo {

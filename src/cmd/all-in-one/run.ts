@@ -175,7 +175,12 @@ class Cluster {
         userName: 'kubernetes-admin',
         credentials: { certificate: pki.clients.admin },
       });
-      await writeComponentKubeconfigs(this.#dir, { server: this.url, pki, nowMs: Date.now() });
+      await writeComponentKubeconfigs(this.#dir, {
+        server: this.url,
+        pki,
+        nowMs: Date.now(),
+        simulatedNodes: this.#settings.runtime === 'simulated',
+      });
       await Promise.all([
         this.#step('scheduler and controllers', () => (this.#control as WorkerHandle).started),
         this.#step(

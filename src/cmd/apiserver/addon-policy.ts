@@ -153,8 +153,55 @@ const OBJECTS: readonly PolicyObject[] = [
   },
 ];
 
+/** The API server towards nodes, upstream's role for the kubelet API; and the part that simulates nodes. */
+const USERS: readonly PolicyObject[] = [
+  bindUser('capstan:apiserver-kubelet-client', {
+    role: 'system:kubelet-api-admin',
+    user: 'kube-apiserver-kubelet-client',
+  }),
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'capstan:simulated-nodes', labels },
+      rules: [
+        { apiGroups: [''], resources: ['nodes'], verbs: ['create', 'get', 'list', 'watch'] },
+        { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch', 'update'] },
+        { apiGroups: [''], resources: ['pods'], verbs: ['delete', 'get', 'list', 'watch'] },
+        { apiGroups: [''], resources: ['pods/status'], verbs: ['patch', 'update'] },
+        {
+          apiGroups: ['coordination.k8s.io'],
+          resources: ['leases'],
+          verbs: ['create', 'get', 'patch', 'update'],
+        },
+      ],
+    },
+  },
+  bindUser('capstan:simulated-nodes', {
+    role: 'capstan:simulated-nodes',
+    user: 'system:capstan:simulated-nodes',
+  }),
+];
+
+function bindUser(
+  name: string,
+  { role, user }: { readonly role: string; readonly user: string },
+): PolicyObject {
+  return {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name, labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role },
+      subjects: [{ apiGroup: RBAC, kind: 'User', name: user }],
+    },
+  };
+}
+
 export async function addonPolicy(internal: InternalApi): Promise<void> {
-  await createMissing(internal, [...OBJECTS, ...NODE_BOOTSTRAP]);
+  await createMissing(internal, [...OBJECTS, ...USERS, ...NODE_BOOTSTRAP]);
 }
 
 async function createMissing(internal: InternalApi, objects: readonly PolicyObject[]): Promise<void> {

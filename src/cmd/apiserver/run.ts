@@ -444,6 +444,7 @@ async function publish(
     server: url,
     pki,
     nowMs: Date.now(),
+    simulatedNodes: true,
     node: { name: hostname().toLowerCase(), addresses },
   });
   const state: DaemonState = {

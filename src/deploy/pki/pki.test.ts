@@ -66,6 +66,11 @@ test('subjects follow kubeadm', async () => {
     commonName: 'kubernetes-super-admin',
     organizations: ['system:masters'],
   });
+  // Not an administrator: RBAC gives it the kubelet API and nothing else.
+  assert.deepEqual(subject(pki.clients['apiserver-kubelet-client'].certificatePem), {
+    commonName: 'kube-apiserver-kubelet-client',
+    organizations: [],
+  });
   assert.deepEqual(subject(pki.clients.scheduler.certificatePem), {
     commonName: 'system:kube-scheduler',
     organizations: [],

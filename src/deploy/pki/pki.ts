@@ -103,10 +103,8 @@ const CLIENTS: Readonly<Record<ClientName, ClientDefinition>> = {
   'controller-manager': { commonName: 'system:kube-controller-manager' },
   scheduler: { commonName: 'system:kube-scheduler' },
   'kube-proxy': { commonName: 'system:kube-proxy', organizations: ['system:node-proxier'] },
-  'apiserver-kubelet-client': {
-    commonName: 'kube-apiserver-kubelet-client',
-    organizations: [CLUSTER_ADMINS_GROUP],
-  },
+  // Bound to system:kubelet-api-admin and to nothing else: it is shown to every node.
+  'apiserver-kubelet-client': { commonName: 'kube-apiserver-kubelet-client' },
   'front-proxy-client': { commonName: 'front-proxy-client', authority: 'front-proxy' },
 };
 
