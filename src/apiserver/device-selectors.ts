@@ -6,9 +6,9 @@ import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
 import { compiled } from './admission/expressions.ts';
-import { toStructural } from './apiextensions/structural.ts';
-import { upstreamType } from './cel/errors.ts';
-import type { Variables } from './cel/expression.ts';
+import { toStructural } from '#machinery/structural.ts';
+import { upstreamType } from '#cel/errors.ts';
+import type { Variables } from '#cel/expression.ts';
 
 const anything = { 'x-kubernetes-int-or-string': true };
 /** By domain, then by name. */

@@ -24,7 +24,7 @@ import { WatchCache } from './watchcache/watch-cache.ts';
 import { createTlsCarrier, type TlsCarrier, type TlsMaterial } from './http/listener.ts';
 import { Catalogue } from './registry/endpoints.ts';
 import type { ServerCore } from './context.ts';
-import { celMetrics } from './cel/metrics.ts';
+import { celMetrics } from '#cel/metrics.ts';
 import { DiscoveryDocuments } from './nonresource/discovery.ts';
 import { FlowControl } from './flowcontrol/flow-control.ts';
 import { HealthChecks } from './nonresource/health.ts';

@@ -4,9 +4,9 @@
  */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { toStructural } from '../apiextensions/structural.ts';
-import type { Budget } from '../cel/budget.ts';
-import type { Expression, ExpressionOptions, Variables } from '../cel/expression.ts';
+import { toStructural } from '#machinery/structural.ts';
+import type { Budget } from '#cel/budget.ts';
+import type { Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
 import { cel } from '../cel/on-demand.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 

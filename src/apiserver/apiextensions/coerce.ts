@@ -7,7 +7,7 @@ import { deepClone, isJsonObject, setOwn, type JsonObject } from '#machinery/jso
 import type { KubeObject } from '#machinery/object.ts';
 import type { FieldSchema, ObjectSchema } from '#machinery/schema.ts';
 import { schemaOf } from '#api/schemas.ts';
-import { fieldOf, type Structural } from './structural.ts';
+import { fieldOf, type Structural } from '#machinery/structural.ts';
 
 const OBJECT_META = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 const META_FIELDS = new Set(['apiVersion', 'kind', 'metadata']);

@@ -13,7 +13,7 @@ import { specScaleErrors, statusScaleErrors, type ScalePaths } from './scale-che
 import { normalise } from './coerce.ts';
 import { customTable } from './custom-table.ts';
 import { simplePath, valueAt } from './json-path.ts';
-import { toStructural, type Structural } from './structural.ts';
+import { toStructural, type Structural } from '#machinery/structural.ts';
 import { compileValidator, validateEmbedded, validateListTypes } from './validation.ts';
 import { compareVersions } from './version-order.ts';
 

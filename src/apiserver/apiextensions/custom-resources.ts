@@ -29,7 +29,7 @@ import { checkDefinition, readInnerSchemas, unrecognizedFormats, violationsOf } 
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
-import type { Structural } from './structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 import { conversionOf, createCodec, type Versions } from './version-codec.ts';
 
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };

@@ -7,10 +7,10 @@ import { sharedParts } from '#resources/apiextensions/shared-parts.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { compileSchemaRules } from './rules-on-demand.ts';
 import { fieldPathProblem } from './field-path.ts';
-import { STRING_FORMATS } from './formats.ts';
+import { STRING_FORMATS } from '#machinery/formats.ts';
 import { checkSchemaKeywords } from './schema-checks.ts';
 import { BRANCHES, checkStructural, unsupportedKeyword } from './structural-checks.ts';
-import { fieldOf, toStructural, type Structural } from './structural.ts';
+import { fieldOf, toStructural, type Structural } from '#machinery/structural.ts';
 import { compileValidator } from './validation.ts';
 
 const UNREADABLE = 'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition';

@@ -4,7 +4,7 @@
  */
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '#machinery/schema.ts';
 import { envelopeFields } from './coerce.ts';
-import type { Structural } from './structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 
 /** name: the definition's, 'com.example.stable.v1.CronTab'. */
 export function toObjectSchema(node: Structural, name: string): ObjectSchema {

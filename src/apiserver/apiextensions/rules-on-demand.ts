@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { CompiledRules, EvaluateRules } from '../cel/rules.ts';
-import type { Structural } from './structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 
 const require = createRequire(import.meta.url);
 

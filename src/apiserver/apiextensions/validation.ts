@@ -7,8 +7,8 @@ import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { validateObjectMeta } from '#machinery/metadata-validation.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
-import { STRING_FORMATS } from './formats.ts';
-import { fieldOf, itemKey, type Structural } from './structural.ts';
+import { STRING_FORMATS } from '#machinery/formats.ts';
+import { fieldOf, itemKey, type Structural } from '#machinery/structural.ts';
 
 /** Errors beyond this many are not looked for. */
 const MAX_ERRORS = 1000;

@@ -7,7 +7,7 @@ import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { VersionCodec } from '../registry/endpoints.ts';
 import { normalise, pruneUnknown } from './coerce.ts';
-import type { Structural } from './structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 
 export interface Versions {
   /** Of every version that objects are, or were, stored as. */

@@ -7,8 +7,8 @@
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import type { JsonObject } from '#machinery/json.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { toStructural } from '../apiextensions/structural.ts';
-import type { Expression } from '../cel/expression.ts';
+import { toStructural } from '#machinery/structural.ts';
+import type { Expression } from '#cel/expression.ts';
 import { cel } from '../cel/on-demand.ts';
 import type { AccessReviewSpec } from './review-spec.ts';
 

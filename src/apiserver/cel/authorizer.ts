@@ -6,11 +6,13 @@
  * an expression's budget has room for two: the rounds are few.
  */
 import { EvaluationError, type Environment } from '@marcbachmann/cel-js';
+import { charge } from '#cel/budget.ts';
+import type { CelExtension } from '#cel/expression.ts';
+import type { Add } from '#cel/library.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from '../authz/authorizer.ts';
 import { fieldRequirements, labelRequirements } from '../authz/selector-requirements.ts';
-import { charge } from './budget.ts';
 
 /** Of one check, as upstream counts it. */
 const CHECK_COST = 350_000;
@@ -19,7 +21,7 @@ const MAX_ROUNDS = 100;
 /** After so long others have a turn. */
 const TURN_MS = 20;
 
-export const AUTHORIZER = 'kubernetes.authorization.Authorizer';
+const AUTHORIZER = 'kubernetes.authorization.Authorizer';
 const PATH_CHECK = 'kubernetes.authorization.PathCheck';
 const GROUP_CHECK = 'kubernetes.authorization.GroupCheck';
 const RESOURCE_CHECK = 'kubernetes.authorization.ResourceCheck';
@@ -215,10 +217,7 @@ class CelDecision {
 }
 
 /** Adds the authorizer's types and functions. */
-export function addAuthorizer(
-  env: Environment,
-  add: (signature: string, handler: (...args: never[]) => unknown) => void,
-): void {
+function addAuthorizer(env: Environment, add: Add): void {
   for (const [name, ctor] of [
     [DECISION, CelDecision],
     [PATH_CHECK, CelPathCheck],
@@ -315,3 +314,10 @@ function checkResource(
     }),
   );
 }
+
+/** Variables of type 'authorizer' have AuthorizerChecks as their values, inside whose resolving() or steps() they are evaluated. */
+export const AUTHORIZER_EXTENSION: CelExtension = {
+  typeName: AUTHORIZER,
+  addTo: addAuthorizer,
+  valueOf: (checks) => (checks as AuthorizerChecks).value,
+};

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toStructural } from '../apiextensions/structural.ts';
+import { toStructural } from '#machinery/structural.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from '../authz/authorizer.ts';
 import { AuthorizerChecks } from './authorizer.ts';
-import { CelCompileError, CelCostError, CelRuntimeError } from './errors.ts';
+import { CelCompileError, CelCostError, CelRuntimeError } from '#cel/errors.ts';
 import { compileExpression } from './expression.ts';
 
 const variables = { object: 'dyn', params: 'dyn', name: 'string', claims: 'map' } as const;

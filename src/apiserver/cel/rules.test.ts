@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fieldErrorBody } from '#machinery/errors.ts';
-import { toStructural } from '../apiextensions/structural.ts';
+import { toStructural } from '#machinery/structural.ts';
 import { compileSchemaRules } from './rules.ts';
 
 type Json = Record<string, unknown>;

@@ -7,16 +7,16 @@ import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machiner
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { fieldPathProblem } from '../apiextensions/field-path.ts';
 import { hasRules } from '../apiextensions/rules-on-demand.ts';
-import { itemKey, type Structural } from '../apiextensions/structural.ts';
+import { itemKey, type Structural } from '#machinery/structural.ts';
 import { oldItems } from '../apiextensions/validation.ts';
-import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
-import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from './cost.ts';
-import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from './declared-sizes.ts';
-import { CelCompileError, describeError, requireReadable, runtimeMessage } from './errors.ts';
-import { UNORDERED_EQUALS, UNORDERED_JOIN } from './library.ts';
-import { checkLiterals } from './literals.ts';
-import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from './syntax.ts';
-import { CelTypes, escapeName, type CelType } from './types.ts';
+import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from '#cel/budget.ts';
+import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from '#cel/cost.ts';
+import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from '#cel/declared-sizes.ts';
+import { CelCompileError, describeError, requireReadable, runtimeMessage } from '#cel/errors.ts';
+import { UNORDERED_EQUALS, UNORDERED_JOIN } from '#cel/library.ts';
+import { checkLiterals } from '#cel/literals.ts';
+import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from '#cel/syntax.ts';
+import { CelTypes, escapeName, type CelType } from '#cel/types.ts';
 
 interface RuleSource {
   readonly rule?: string;

@@ -5,7 +5,7 @@
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
-import type { Variables } from '../../cel/expression.ts';
+import type { Variables } from '#cel/expression.ts';
 import {
   compiled,
   POLICY_VARIABLES,

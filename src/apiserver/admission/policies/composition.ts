@@ -2,8 +2,8 @@
  * A policy's expressions and the variables it defines for them: `variables.name` is evaluated where an expression first reads it, once per
  * evaluation of the policy. A variable sees those defined before it, so that none can depend on itself.
  */
-import type { Budget } from '../../cel/budget.ts';
-import type { CelFields, Expression, ExpressionOptions, Variables } from '../../cel/expression.ts';
+import type { Budget } from '#cel/budget.ts';
+import type { CelFields, Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
 import { compiled, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
 import type { ErrorType } from './metrics.ts';
 import type { PolicySpec, Variable } from './policy.ts';

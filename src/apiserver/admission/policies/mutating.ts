@@ -5,9 +5,9 @@
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { TOTAL_LIMIT, type Budget } from '../../cel/budget.ts';
+import { TOTAL_LIMIT, type Budget } from '#cel/budget.ts';
 import type { AuthorizerChecks } from '../../cel/authorizer.ts';
-import type { Expression } from '../../cel/expression.ts';
+import type { Expression } from '#cel/expression.ts';
 import { cel } from '../../cel/on-demand.ts';
 import {
   MatchConditions,

@@ -4,7 +4,7 @@ import { mergeValues } from '#machinery/apply/typed.ts';
 import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
-import type { ExpressionOptions } from '../../cel/expression.ts';
+import type { ExpressionOptions } from '#cel/expression.ts';
 
 export interface Mutation {
   readonly patchType?: string;

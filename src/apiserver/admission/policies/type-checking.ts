@@ -12,8 +12,8 @@ import {
 } from '#machinery/object.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 import { StatusError } from '#machinery/errors.ts';
-import type { Structural } from '../../apiextensions/structural.ts';
-import type { Variables } from '../../cel/expression.ts';
+import type { Structural } from '#machinery/structural.ts';
+import type { Variables } from '#cel/expression.ts';
 import { POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
 import type { AdmissionKinds } from '../kinds.ts';
 import type { AdmissionStart } from '../plugin.ts';

@@ -3,8 +3,8 @@
  * its words for what is denied.
  */
 import type { JsonObject } from '#machinery/json.ts';
-import { TOTAL_LIMIT } from '../../cel/budget.ts';
-import type { Expression } from '../../cel/expression.ts';
+import { TOTAL_LIMIT } from '#cel/budget.ts';
+import type { Expression } from '#cel/expression.ts';
 import type { AuthorizerChecks } from '../../cel/authorizer.ts';
 import { cel } from '../../cel/on-demand.ts';
 import {

@@ -4,7 +4,7 @@
  */
 import { Environment } from '@marcbachmann/cel-js';
 import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
-import type { Structural } from '../apiextensions/structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 import { charge } from './budget.ts';
 import { equalValues } from './equality.ts';
 import { kubernetesEnvironment } from './library.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toStructural } from '../apiextensions/structural.ts';
+import { toStructural } from '#machinery/structural.ts';
 import { compileExpression } from './expression.ts';
 import { declaredSizes } from './declared-sizes.ts';
 

@@ -24,8 +24,7 @@ import {
   validateQualifiedName,
 } from '#machinery/names.ts';
 import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.ts';
-import { STRING_FORMATS } from '../apiextensions/formats.ts';
-import { addAuthorizer } from './authorizer.ts';
+import { STRING_FORMATS } from '#machinery/formats.ts';
 import { charge, traversal } from './budget.ts';
 import { addComprehensions } from './comprehensions.ts';
 import { addConstruction } from './construction.ts';
@@ -94,7 +93,7 @@ export function kubernetesEnvironment({ constructs = false }: LibraryOptions = {
 }
 
 /** Signatures are checked by the evaluator when they are registered. */
-function adderTo(env: Environment): Add {
+export function adderTo(env: Environment): Add {
   return (signature, handler) => void env.registerFunction(signature, handler, { async: false } as never);
 }
 
@@ -134,7 +133,6 @@ function makeLibrary(): Environment {
     .registerType('format.Namespace', { ctor: FormatNamespace, fields: {} })
     .registerConstant('format', 'format.Namespace', new FormatNamespace());
   addFormats(add);
-  addAuthorizer(env, add);
   env.registerType('kubernetes.Semver', { ctor: Semver, fields: {} });
   addVersions(add);
   addComprehensions(env);
@@ -175,7 +173,8 @@ function isZero(value: unknown): boolean {
       : Object.keys(value).length === 0 && value.constructor === Object;
 }
 
-type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
+/** Registers a function: `receiver.name(types): result`. */
+export type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
 
 function fail(message: string): never {
   throw new EvaluationError(message);

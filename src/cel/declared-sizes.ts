@@ -2,7 +2,7 @@
  * How large values of a schema may be, as upstream derives it for the cost of validation rules: from maxLength, maxItems and maxProperties, else from what
  * fits into a request. Sizes of numbers and objects are not declared, which makes comparing them free.
  */
-import type { Structural } from '../apiextensions/structural.ts';
+import type { Structural } from '#machinery/structural.ts';
 import type { SizeOf } from './cost.ts';
 import { escapeName } from './types.ts';
 
