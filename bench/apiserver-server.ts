@@ -9,6 +9,7 @@ import { composeApiServer } from '#cmd/apiserver/compose.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { TOKENS, freePort } from './shared.ts';
 
@@ -63,7 +64,9 @@ async function startApi(): Promise<void> {
     log,
   });
   await server.ready();
-  process.send!({ type: 'ready', port });
+  // As in `capstan apiserver`.
+  releaseMemoryWhenQuiet({ clock: realClock, log, trims: true });
+  process.send!({ type: 'ready', port, pid: process.pid });
   process.on('message', (message) => {
     if (message === 'memory') process.send!({ type: 'memory', ...process.memoryUsage() });
     if (message === 'stop')

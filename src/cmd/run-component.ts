@@ -17,6 +17,7 @@ import { isTransportError } from '#client/transport-error.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** What every component's command takes. */
@@ -103,16 +104,19 @@ async function runUntilStopped({ component, api, log, signal }: Running): Promis
   const stopped = aborted(signal);
   // Timers of components do not keep a process alive, and a standby may have nothing else.
   const alive = setInterval(() => {}, 2 ** 30);
+  let endRelease: (() => void) | undefined;
   try {
     const start = component.start();
     start.catch(() => {});
     await Promise.race([start, stopped, failed.promise]);
+    endRelease = releaseMemoryWhenQuiet({ clock: realClock, log, trims: true });
     if (!signal.aborted) log.info('at work');
     await Promise.race([stopped, failed.promise]);
   } finally {
     await bounded(component.stop(), { ms: STOP_TIMEOUT_MS, log });
     await api.close();
     clearInterval(alive);
+    endRelease?.();
   }
   log.info('stopped');
 }

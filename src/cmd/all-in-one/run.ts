@@ -43,6 +43,7 @@ import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepOwnLog } from '#stdx/log-rotation.ts';
 import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from '../apiserver/run.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
@@ -77,6 +78,7 @@ class Cluster {
   #control: WorkerHandle | undefined;
   #node: WorkerHandle | undefined;
   #kept: KeptFiles | undefined;
+  #stopRelease: (() => void) | undefined;
   #stopLogRotation: (() => void) | undefined;
   #api: Client | undefined;
   readonly #ended = new AbortController();
@@ -200,6 +202,7 @@ class Cluster {
       clock: realClock,
       onLost: (path) => void this.#lost(path),
     });
+    this.#stopRelease = releaseMemoryWhenQuiet({ clock: realClock, log, trims: true });
     const millis = Math.round(performance.now() - this.#startedAt);
     log.info('cluster ready', { server: this.url, millis });
     this.#manager.ready();
@@ -228,6 +231,7 @@ class Cluster {
 
   async #stopAll(): Promise<string | undefined> {
     this.#kept?.close();
+    this.#stopRelease?.();
     this.#manager.stopping();
     this.#phase = 'stopping';
     this.#saveState();

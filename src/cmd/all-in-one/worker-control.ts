@@ -3,6 +3,7 @@ import { createClient } from '#client/create.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
 import { createLogger } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { realClock } from '#stdx/clock.ts';
 import { startControllerManager } from '../controller-manager/compose.ts';
 import { controllerIdentity, identities } from './identities.ts';
@@ -27,6 +28,7 @@ const components: Component[] = [];
 
 end.run(
   async () => {
+    releaseMemoryWhenQuiet({ clock: realClock, log, trims: false });
     const clientFor = async (
       user: Parameters<typeof end.transportFor>[0],
       agent: string,

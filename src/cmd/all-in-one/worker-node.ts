@@ -10,6 +10,7 @@ import { createServiceProxy } from '#proxy/service-proxy.ts';
 import type { Component } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { identities, nodeIdentity } from './identities.ts';
 import { createRealNode, type RealNode, type RealNodeData } from '../node/compose.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -45,6 +46,7 @@ async function startComponent(component: Component): Promise<void> {
 
 end.run(
   async () => {
+    releaseMemoryWhenQuiet({ clock: realClock, log, trims: false });
     const { real, simulatedNodes, clusterId, clusterCIDR, dnsServiceIP } = end.data;
     const context = { clock: realClock, identity };
     if (!real) {

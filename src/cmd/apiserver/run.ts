@@ -31,6 +31,7 @@ import { describePortHolder } from '#deploy/port-holder.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
 import {
@@ -138,6 +139,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     await server.ready();
     const url = serverUrl(plan);
     if (dir && pki) await publish(dir, { pki, url });
+    cleanup.push(releaseMemoryWhenQuiet({ clock: realClock, log, trims: true }));
     log.info('ready', { server: url });
     await Promise.race([stopped, ...(dir ? [lostFiles(dir, { plan, cleanup })] : [])]);
     server.leave();
