@@ -1,13 +1,23 @@
 /** Clears away what nobody needs: directories, cgroups and logs of pods that are gone (also of earlier runs), and images when the disk fills up. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorMessage } from '#stdx/log.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { CriClient } from '../cri/client.ts';
+import type { Cgroups } from './cgroups.ts';
 import { ImageGarbageCollector } from '../images/garbage.ts';
-import type { AgentParts } from './pod/parts.ts';
 import { Rounds } from './rounds.ts';
+import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 interface GarbageCollectorOptions {
-  readonly parts: AgentParts;
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly volumes: PodVolumes;
+  readonly cgroups: Cgroups;
+  readonly cgroupRoot: string;
+  /** Of pods' logs. */
+  readonly logsDir: string;
   /** Whether the pod of this uid is still someone's concern. */
   readonly keeps: (uid: string) => boolean;
   /** References of images that are in use though no container runs from them. */
@@ -25,7 +35,7 @@ export class GarbageCollector {
 
   constructor(options: GarbageCollectorOptions) {
     this.#options = options;
-    const { cri, clock, log } = options.parts;
+    const { cri, clock, log } = options;
     this.#images = new ImageGarbageCollector({ cri, clock, log, alsoUsed: options.imagesUsed });
     this.#lastImagesMs = clock.monotonic();
     this.#rounds = new Rounds(clock);
@@ -40,7 +50,7 @@ export class GarbageCollector {
   }
 
   async #round(): Promise<number> {
-    const { clock, log } = this.#options.parts;
+    const { clock, log } = this.#options;
     await this.#collectPods().catch((error: unknown) =>
       log.warn('leftovers of pods not cleared', { error: errorMessage(error) }),
     );
@@ -54,8 +64,7 @@ export class GarbageCollector {
   }
 
   async #collectPods(): Promise<void> {
-    const { parts, keeps } = this.#options;
-    const { cri, volumes, cgroups, cgroupRoot, logsDir } = parts;
+    const { cri, volumes, cgroups, cgroupRoot, logsDir, keeps } = this.#options;
     const { items } = await cri.listPodSandbox({});
     const running = new Set(items.map(({ metadata }) => metadata?.uid));
     const gone = (uid: string): boolean => !keeps(uid) && !running.has(uid);

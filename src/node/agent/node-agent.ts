@@ -42,8 +42,7 @@ import {
 import { NodeAllocatable } from './node/node-allocatable.ts';
 import { NodeRegistration } from './node/node-registration.ts';
 import { nodeStatus } from './node/node-status.ts';
-import type { AgentParts } from './pod/parts.ts';
-import { PodWorker } from './pod/pod-worker.ts';
+import { PodWorker, type PodWorkerDependencies } from './pod/pod-worker.ts';
 import { isFinished, rejectedStatus } from './pod/status.ts';
 import { StatusWriter } from './pod/status-writer.ts';
 import { ReferencedObjects } from './referenced-objects.ts';
@@ -114,7 +113,7 @@ class Agent implements NodeAgent {
   readonly #logs: LogRotation;
   readonly #nodeAllocatable: NodeAllocatable;
   readonly #storageLimits: StorageLimits;
-  readonly #parts: AgentParts;
+  readonly #podDependencies: PodWorkerDependencies;
   readonly #objects: ReferencedObjects;
   /** By uid. */
   readonly #workers = new Map<string, PodWorker>();
@@ -155,7 +154,7 @@ class Agent implements NodeAgent {
       onChange: (uid) => this.#workers.get(uid)?.wake(),
       onList: (found) => this.#removeOrphans(found),
     });
-    this.#parts = {
+    this.#podDependencies = {
       api,
       cri,
       clock,
@@ -206,13 +205,13 @@ class Agent implements NodeAgent {
       measure: (before) => this.#measure(before),
     });
     this.#garbage = new GarbageCollector({
-      parts: this.#parts,
+      ...this.#podDependencies,
       keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid),
       imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)),
     });
     this.#logs = new LogRotation({ cri, clock, log });
     this.#nodeAllocatable = new NodeAllocatable({
-      cgroups: this.#parts.cgroups,
+      cgroups: this.#podDependencies.cgroups,
       cgroupRoot: options.cgroupRoot,
       clock,
       events: this.#events,
@@ -220,11 +219,11 @@ class Agent implements NodeAgent {
       limits: () => nodeLimits(options.reserved ?? {}),
     });
     this.#storageLimits = new StorageLimits({
-      parts: this.#parts,
+      ...this.#podDependencies,
       workers: () => [...this.#workers.values()],
     });
     this.#server = new KubeletServer({
-      parts: this.#parts,
+      ...this.#podDependencies,
       tls: options.tls,
       address: options.address,
       port: options.port ?? 10250,
@@ -297,7 +296,7 @@ class Agent implements NodeAgent {
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
     await this.#server.stop();
     await this.#registration.stop();
-    await this.#parts.statuses.stop();
+    await this.#podDependencies.statuses.stop();
     this.#objects.stop();
     this.#events.stop();
   }
@@ -313,7 +312,7 @@ class Agent implements NodeAgent {
   #seen(pod: Pod): void {
     if (pod.spec?.nodeName !== this.#options.nodeName || this.#stopped) return;
     const uid = pod.metadata?.uid ?? '';
-    this.#parts.statuses.observe(pod);
+    this.#podDependencies.statuses.observe(pod);
     const worker = this.#workers.get(uid);
     if (worker) return worker.update(pod);
     this.#displace(pod);
@@ -339,13 +338,17 @@ class Agent implements NodeAgent {
     const uid = pod.metadata?.uid ?? '';
     if (refused) {
       this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
-      this.#parts.statuses.set(
+      this.#podDependencies.statuses.set(
         pod,
         rejectedStatus(pod, { ...refused, nowMs: this.#options.context.clock.now() }),
       );
       return;
     }
-    const made = new PodWorker({ parts: this.#parts, pod, onRemoved: () => this.#removed(uid) });
+    const made = new PodWorker({
+      dependencies: this.#podDependencies,
+      pod,
+      onRemoved: () => this.#removed(uid),
+    });
     this.#workers.set(uid, made);
     this.#balance();
     made.wake();
@@ -385,7 +388,7 @@ class Agent implements NodeAgent {
 
   #gone(pod: Pod): void {
     this.#workers.get(pod.metadata?.uid ?? '')?.gone();
-    this.#parts.statuses.forget(pod.metadata?.uid ?? '');
+    this.#podDependencies.statuses.forget(pod.metadata?.uid ?? '');
   }
 
   #removed(uid: string): void {
@@ -403,7 +406,7 @@ class Agent implements NodeAgent {
       .map(({ pod }) => pod)
       .filter((pod) => podQOS(pod) === 'Burstable');
     const milli = burstable.reduce((sum, pod) => sum + (podRequests(pod).get('cpu')?.milliValue() ?? 0), 0);
-    void this.#parts.cgroups
+    void this.#podDependencies.cgroups
       .setBurstableMilliCpu(this.#options.cgroupRoot, milli)
       .catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));
   }
@@ -421,7 +424,7 @@ class Agent implements NodeAgent {
         spec: { containers: [], terminationGracePeriodSeconds: 1 },
       };
       const worker = new PodWorker({
-        parts: this.#parts,
+        dependencies: this.#podDependencies,
         pod,
         onRemoved: () => {
           this.#orphans.delete(uid);

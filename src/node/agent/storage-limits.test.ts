@@ -106,7 +106,7 @@ test('a pod that writes too much is evicted; those without limits are not even a
   });
   const check = (pod: Pod): Promise<void> =>
     new StorageLimits({
-      parts: {
+      ...({
         cri: {
           listContainerStats: () => {
             asked += 1;
@@ -125,7 +125,7 @@ test('a pod that writes too much is evicted; those without limits are not even a
         events: { event: () => {} },
         volumes: { emptyDirPath: (_: string, name: string) => join(dir, name) },
         logsDir: dir,
-      } as unknown as StorageLimitsOptions['parts'],
+      } as unknown as StorageLimitsOptions),
       workers: () => [worker(pod)],
     }).check();
   await check({

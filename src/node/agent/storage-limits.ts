@@ -8,11 +8,15 @@ import { join } from 'node:path';
 import type { Pod, Volume } from '#api/types.ts';
 import { podLimits } from '#component-helpers/pod-resources.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
-import { errorMessage } from '#stdx/log.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { CriClient } from '../cri/client.ts';
 import type { ContainerStats } from '../cri/types.ts';
 import { LABELS } from './labels.ts';
-import { podLogDirectory, type AgentParts } from './pod/parts.ts';
+import { podLogDirectory } from './pod/pod-text.ts';
 import { Rounds } from './rounds.ts';
+import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 /** What is asked of pods' workers. */
 export interface LimitedPod {
@@ -29,7 +33,13 @@ interface StorageUse {
 }
 
 export interface StorageLimitsOptions {
-  readonly parts: Pick<AgentParts, 'cri' | 'clock' | 'log' | 'events' | 'volumes' | 'logsDir'>;
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly events: EventRecorder;
+  readonly volumes: PodVolumes;
+  /** Of pods' logs. */
+  readonly logsDir: string;
   readonly workers: () => readonly LimitedPod[];
 }
 
@@ -47,7 +57,7 @@ export class StorageLimits {
 
   constructor(options: StorageLimitsOptions) {
     this.#options = options;
-    this.#rounds = new Rounds(options.parts.clock);
+    this.#rounds = new Rounds(options.clock);
   }
 
   start(): void {
@@ -59,7 +69,7 @@ export class StorageLimits {
   }
 
   async #round(): Promise<number> {
-    const { clock, log } = this.#options.parts;
+    const { clock, log } = this.#options;
     const beganMs = clock.monotonic();
     await this.check().catch((error: unknown) =>
       log.warn('use of disks not known', { error: errorMessage(error) }),
@@ -69,25 +79,25 @@ export class StorageLimits {
 
   /** One look at all pods that have limits. */
   async check(): Promise<void> {
-    const { parts, workers } = this.#options;
+    const { cri, log, events, workers } = this.#options;
     const limited = workers().filter(({ pod, finished, ending }) => !finished && !ending && hasLimits(pod));
     if (limited.length === 0) return;
-    const { stats } = await parts.cri.listContainerStats({});
+    const { stats } = await cri.listContainerStats({});
     for (const worker of limited) {
       if (this.#rounds.stopped) return;
       const message = excess(worker.pod, await this.#use(worker.pod, stats));
       if (message === undefined || worker.finished || worker.ending) continue;
-      parts.log.info('pod evicted', {
+      log.info('pod evicted', {
         pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`,
         message,
       });
-      parts.events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
+      events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
       worker.fail({ reason: 'Evicted', message, graceSeconds: GRACE_SECONDS });
     }
   }
 
   async #use(pod: Pod, stats: readonly ContainerStats[]): Promise<StorageUse> {
-    const { volumes, logsDir } = this.#options.parts;
+    const { volumes, logsDir } = this.#options;
     const { uid = '' } = pod.metadata ?? {};
     const used = new Map<string, number>(),
       containers = new Map<string, number>();

@@ -1,26 +1,32 @@
 /** Starts one container: image, configuration, create, start, postStart. Every failure becomes a StartFailure whose reason the pod's status shows. */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Container, EphemeralContainer, Pod, Secret } from '#api/types.ts';
+import type { Container, EphemeralContainer, Pod, Secret, Service } from '#api/types.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import type { CriClient } from '../../cri/client.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { CriInput, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
 import { containerConfig } from '../config/container.ts';
-import { hostNetworkHostsFile, hostsFile, podHostname } from '../config/dns.ts';
+import type { Cgroups } from '../cgroups.ts';
+import { hostNetworkHostsFile, hostsFile, podHostname, type DnsOptions } from '../config/dns.ts';
 import { ConfigError, type DownwardContext } from '../config/downward.ts';
 import { containerEnvironment, type ContainerEnvironment } from '../config/environment.ts';
 import { expand } from '../config/expand.ts';
 import { linuxResources } from '../config/resources.ts';
 import { verifyNonRoot } from '../config/security.ts';
 import { runtimeErrorText } from '../cri-text.ts';
-import { ImageFailure } from '../image-puller.ts';
+import { ImageFailure, type ImagePuller } from '../image-puller.ts';
+import type { ReferencedObjects } from '../referenced-objects.ts';
 import { latestContainer, type PodRuntime } from '../runtime-view.ts';
 import { VolumeError } from '../volumes/errors.ts';
 import { imageVolumesOf } from '../volumes/image-volumes.ts';
+import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import { bindSubPath, readVolumeFile } from '../volumes/sub-path.ts';
 import { runHook } from './hooks.ts';
 import { roundOf } from './restart-all.ts';
-import { fieldPathOf, podLogDirectory, type AgentParts } from './parts.ts';
+import { fieldPathOf, podLogDirectory } from './pod-text.ts';
 import { findContainer } from './restart-policy.ts';
 
 export class StartFailure extends Error {
@@ -39,6 +45,27 @@ export class StartFailure extends Error {
     this.retryAtMs = options.retryAtMs;
     this.startedId = options.startedId;
   }
+}
+
+export interface ContainerStartDependencies {
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+  readonly images: ImagePuller;
+  readonly objects: ReferencedObjects;
+  readonly volumes: PodVolumes;
+  readonly cgroups: Cgroups;
+  readonly cgroupRoot: string;
+  readonly nodeName: string;
+  readonly hostIPs: readonly string[];
+  readonly machineMemoryBytes: number;
+  readonly logsDir: string;
+  readonly seccompDir: string;
+  dns(): Promise<DnsOptions>;
+  services(): readonly Service[];
+  allocatable(): Readonly<Record<string, string>>;
+  /** The runtime is about to change: look closely for a while. */
+  expectChange(): void;
 }
 
 export interface StartRequest {
@@ -61,8 +88,11 @@ const PROPAGATION = {
 } as const;
 
 /** Throws StartFailure, or what the aborted signal made of it. */
-export async function startContainer(parts: AgentParts, request: StartRequest): Promise<void> {
-  const { cri, clock, events } = parts;
+export async function startContainer(
+  dependencies: ContainerStartDependencies,
+  request: StartRequest,
+): Promise<void> {
+  const { cri, clock, events } = dependencies;
   const { pod, name, runtime, signal } = request;
   const container = findContainer(pod, name);
   if (!container) return;
@@ -82,11 +112,11 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
     });
     return new StartFailure(reason, message, more);
   };
-  const image = await imageFor(parts, request, container).catch((error: unknown) => {
+  const image = await imageFor(dependencies, request, container).catch((error: unknown) => {
     if (!(error instanceof ImageFailure)) throw error;
     throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
   });
-  const images = await mountImages(parts, request, container).catch((error: unknown) => {
+  const images = await mountImages(dependencies, request, container).catch((error: unknown) => {
     if (error instanceof ImageFailure) throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
     throw signal.aborted
       ? error
@@ -95,14 +125,14 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
   signal.throwIfAborted();
   const restartCount = nextRestartCount(pod, runtime, name);
   const config = await prepareConfig(
-    parts,
+    dependencies,
     { ...request, volumes: new Map([...request.volumes, ...images]) },
     { container, image, restartCount },
   ).catch((error: unknown) => {
     throw fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
   });
   signal.throwIfAborted();
-  parts.expectChange();
+  dependencies.expectChange();
   const { containerId } = await cri
     .createContainer({ podSandboxId: request.sandboxId, config, sandboxConfig: request.sandboxConfig })
     .catch((error: unknown) => {
@@ -135,24 +165,24 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
 
 /** The volumes of this container that are images: pulled as a container's own is, and where they are mounted. */
 async function mountImages(
-  parts: AgentParts,
+  dependencies: ContainerStartDependencies,
   request: StartRequest,
   container: Container | EphemeralContainer,
 ): Promise<Map<string, string>> {
   const paths = new Map<string, string>();
   for (const { name, source } of imageVolumesOf(request.pod, container)) {
-    const { id } = await imageFor(parts, request, {
+    const { id } = await imageFor(dependencies, request, {
       name: container.name,
       image: source.reference ?? '',
       ...(source.pullPolicy ? { imagePullPolicy: source.pullPolicy } : {}),
     });
-    paths.set(name, await parts.volumes.mountImage(request.pod, { volume: name, image: id }));
+    paths.set(name, await dependencies.volumes.mountImage(request.pod, { volume: name, image: id }));
   }
   return paths;
 }
 
 async function imageFor(
-  { images, objects }: AgentParts,
+  { images, objects }: ContainerStartDependencies,
   { pod, sandboxConfig, signal, name }: StartRequest,
   container: Container | EphemeralContainer,
 ): Promise<Image> {
@@ -188,7 +218,7 @@ interface Prepared {
 }
 
 async function prepareConfig(
-  parts: AgentParts,
+  dependencies: ContainerStartDependencies,
   request: StartRequest,
   { container, image, restartCount }: Prepared,
 ) {
@@ -198,15 +228,15 @@ async function prepareConfig(
   const context: DownwardContext = {
     pod,
     podIPs,
-    hostIPs: parts.hostIPs,
-    nodeName: parts.nodeName,
-    allocatable: parts.allocatable(),
+    hostIPs: dependencies.hostIPs,
+    nodeName: dependencies.nodeName,
+    allocatable: dependencies.allocatable(),
   };
   const environment = await containerEnvironment({
     container,
     context,
-    objects: parts.objects,
-    services: parts.services(),
+    objects: dependencies.objects,
+    services: dependencies.services(),
     volumeFile: async ({ volumeName, path }) => {
       const volumePath = request.volumes.get(volumeName);
       if (volumePath === undefined)
@@ -216,12 +246,15 @@ async function prepareConfig(
       return readVolumeFile({ volumePath, path });
     },
   });
-  sayInvalidKeys(parts, pod, environment);
-  await mkdir(join(podLogDirectory(parts.logsDir, pod), container.name), { recursive: true, mode: 0o755 });
+  sayInvalidKeys(dependencies, pod, environment);
+  await mkdir(join(podLogDirectory(dependencies.logsDir, pod), container.name), {
+    recursive: true,
+    mode: 0o755,
+  });
   const mounts = [
-    ...(await volumeMounts(parts, request, { container, environment })),
-    ...(await hostsMount(parts, request, container)),
-    await terminationLogMount(parts, request, { container, restartCount }),
+    ...(await volumeMounts(dependencies, request, { container, environment })),
+    ...(await hostsMount(dependencies, request, container)),
+    await terminationLogMount(dependencies, request, { container, restartCount }),
   ];
   const target =
     'targetContainerName' in container && container.targetContainerName
@@ -235,20 +268,24 @@ async function prepareConfig(
     imageRef: image.id || container.image || '',
     environment: environment.variables,
     mounts,
-    seccompDir: parts.seccompDir,
+    seccompDir: dependencies.seccompDir,
     targetId: target?.id,
     imageUser,
     resources: linuxResources({
       spec: pod.spec ?? { containers: [] },
       container,
-      machineMemoryBytes: parts.machineMemoryBytes,
-      cgroupVersion: parts.cgroups.version,
-      controlsSwap: parts.cgroups.controlsSwap(parts.cgroupRoot),
+      machineMemoryBytes: dependencies.machineMemoryBytes,
+      cgroupVersion: dependencies.cgroups.version,
+      controlsSwap: dependencies.cgroups.controlsSwap(dependencies.cgroupRoot),
     }),
   });
 }
 
-function sayInvalidKeys({ events }: AgentParts, pod: Pod, { invalid }: ContainerEnvironment): void {
+function sayInvalidKeys(
+  { events }: ContainerStartDependencies,
+  pod: Pod,
+  { invalid }: ContainerEnvironment,
+): void {
   for (const { kind, name, keys } of invalid) {
     events.event(pod, {
       type: 'Warning',
@@ -259,7 +296,7 @@ function sayInvalidKeys({ events }: AgentParts, pod: Pod, { invalid }: Container
 }
 
 async function volumeMounts(
-  parts: AgentParts,
+  dependencies: ContainerStartDependencies,
   { pod, volumes }: StartRequest,
   {
     container,
@@ -281,7 +318,7 @@ async function volumeMounts(
     let hostPath = base;
     if (subPath !== '') {
       hostPath = join(
-        parts.volumes.podDir(pod.metadata?.uid ?? ''),
+        dependencies.volumes.podDir(pod.metadata?.uid ?? ''),
         'volume-subpaths',
         volumeMount.name,
         container.name,
@@ -336,13 +373,13 @@ function expandStrictly(text: string, values: ReadonlyMap<string, string>): stri
 }
 
 async function hostsMount(
-  parts: AgentParts,
+  dependencies: ContainerStartDependencies,
   { pod, podIPs }: StartRequest,
   container: Container | EphemeralContainer,
 ): Promise<CriInput<Mount>[]> {
   if (container.volumeMounts?.some(({ mountPath }) => mountPath === '/etc/hosts')) return [];
-  const path = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'etc-hosts');
-  const { clusterDomain } = await parts.dns();
+  const path = join(dependencies.volumes.podDir(pod.metadata?.uid ?? ''), 'etc-hosts');
+  const { clusterDomain } = await dependencies.dns();
   const text = pod.spec?.hostNetwork
     ? hostNetworkHostsFile(pod, await readFile('/etc/hosts', 'utf8').catch(() => '127.0.0.1\tlocalhost\n'))
     : hostsFile(pod, { podIPs, name: podHostname(pod, clusterDomain) });
@@ -351,11 +388,11 @@ async function hostsMount(
 }
 
 async function terminationLogMount(
-  parts: AgentParts,
+  dependencies: ContainerStartDependencies,
   { pod }: StartRequest,
   { container, restartCount }: Pick<Prepared, 'container' | 'restartCount'>,
 ): Promise<CriInput<Mount>> {
-  const dir = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'containers', container.name);
+  const dir = join(dependencies.volumes.podDir(pod.metadata?.uid ?? ''), 'containers', container.name);
   await mkdir(dir, { recursive: true, mode: 0o750 });
   const path = join(dir, String(restartCount));
   await writeFile(path, '');

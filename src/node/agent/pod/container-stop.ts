@@ -1,12 +1,24 @@
 /** Stops containers as their pod asks for: preStop, the signal, and what the grace period leaves; sidecars after the others, in reverse. */
 import type { Pod } from '#api/types.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import type { CriClient } from '../../cri/client.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { activeSandbox, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { runHook } from './hooks.ts';
-import { fieldPathOf, type AgentParts } from './parts.ts';
+import { fieldPathOf } from './pod-text.ts';
 import { findContainer } from './restart-policy.ts';
+
+export interface ContainerStopDependencies {
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+  readonly hostIPs: readonly string[];
+  /** The runtime is about to change: look closely for a while. */
+  expectChange(): void;
+}
 
 interface StopRequest {
   readonly pod: Pod;
@@ -24,11 +36,11 @@ const MINIMUM_SECONDS = 2;
 
 /** Throws CriError when it could not be stopped. */
 export async function stopContainer(
-  parts: AgentParts,
+  dependencies: ContainerStopDependencies,
   { pod, runtime, container, graceSeconds, message, signal }: StopRequest,
 ): Promise<void> {
-  const { cri, clock, events } = parts;
-  parts.expectChange();
+  const { cri, clock, events } = dependencies;
+  dependencies.expectChange();
   if (container.phase === 'running')
     events.event(pod, {
       type: 'Normal',
@@ -41,7 +53,7 @@ export async function stopContainer(
   const preStop = spec?.lifecycle?.preStop;
   if (preStop && spec && graceSeconds > 0 && container.phase === 'running') {
     const limit = AbortSignal.timeout(graceSeconds * 1000);
-    const podIP = activeSandbox(runtime)?.ips[0] ?? parts.hostIPs[0] ?? '';
+    const podIP = activeSandbox(runtime)?.ips[0] ?? dependencies.hostIPs[0] ?? '';
     const hook = runHook(preStop, {
       cri,
       clock,
@@ -77,19 +89,25 @@ interface StopPodRequest {
 
 /** Stops all containers, then the sandboxes. Throws CriError when not all of it is stopped: to be called again. */
 export async function stopPod(
-  parts: AgentParts,
+  dependencies: ContainerStopDependencies,
   { pod, runtime, graceSeconds, signal }: StopPodRequest,
 ): Promise<void> {
-  const startedMs = parts.clock.monotonic();
+  const startedMs = dependencies.clock.monotonic();
   const left = (): number =>
-    Math.max(0, Math.ceil(graceSeconds - (parts.clock.monotonic() - startedMs) / 1000));
+    Math.max(0, Math.ceil(graceSeconds - (dependencies.clock.monotonic() - startedMs) / 1000));
   const alive = runtime.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown');
   const order = (pod.spec?.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
   const sidecars = alive
     .filter(({ name }) => order.includes(name))
     .sort((a, b) => order.indexOf(b.name) - order.indexOf(a.name));
   const stop = (container: RuntimeContainer, grace: number): Promise<void> =>
-    stopContainer(parts, { pod, runtime, container, graceSeconds: grace, ...(signal ? { signal } : {}) });
+    stopContainer(dependencies, {
+      pod,
+      runtime,
+      container,
+      graceSeconds: grace,
+      ...(signal ? { signal } : {}),
+    });
   await Promise.all(
     alive
       .filter((container) => !sidecars.includes(container))
@@ -98,5 +116,5 @@ export async function stopPod(
   for (const sidecar of sidecars)
     await stop(sidecar, graceSeconds === 0 ? 0 : Math.max(MINIMUM_SECONDS, left()));
   for (const { id, ready } of runtime.sandboxes)
-    if (ready) await parts.cri.stopPodSandbox({ podSandboxId: id });
+    if (ready) await dependencies.cri.stopPodSandbox({ podSandboxId: id });
 }

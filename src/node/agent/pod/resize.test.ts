@@ -6,8 +6,7 @@ import { realClock } from '#stdx/clock.ts';
 import { rejection, resizeRefusal } from '../admission.ts';
 import type { PodCgroup } from '../config/resources.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
-import type { AgentParts } from './parts.ts';
-import { PodResize, type ResizeRefusal } from './resize.ts';
+import { PodResize, type PodResizeDependencies, type ResizeRefusal } from './resize.ts';
 
 const MIB = 2 ** 20;
 
@@ -37,7 +36,7 @@ function node({
 }: { readonly refusal?: () => ResizeRefusal | undefined; readonly usageBytes?: number } = {}) {
   const done: string[] = [];
   const events: string[] = [];
-  const parts = {
+  const dependencies = {
     clock: realClock,
     cgroupRoot: '/r',
     machineMemoryBytes: 2 ** 33,
@@ -56,14 +55,14 @@ function node({
       containerStats: async () => ({ stats: { memory: { usageBytes: { value: usageBytes } } } }),
     },
     events: { event: (_: Pod, { reason }: { readonly reason: string }) => void events.push(reason) },
-  } as unknown as AgentParts;
-  return { parts, done, events };
+  } as unknown as PodResizeDependencies;
+  return { dependencies, done, events };
 }
 
 test('more: the pod first; less: the containers first', async () => {
-  const { parts, done, events } = node();
+  const { dependencies, done, events } = node();
   const small = podOf(amounts('20m', '30Mi'));
-  const resize = new PodResize(parts, small);
+  const resize = new PodResize(dependencies, small);
   resize.started('c');
   resize.cgroupMade({ path: '', cpuShares: 20, cpuQuota: 2000, memoryLimitBytes: 30 * MIB });
   for (const desired of [podOf(amounts('30m', '40Mi')), small]) {
@@ -89,7 +88,7 @@ test('more: the pod first; less: the containers first', async () => {
 });
 
 test('an init container too, while it runs', async () => {
-  const { parts, done } = node();
+  const { dependencies, done } = node();
   const withInit = (resources: ResourceRequirements): Pod => ({
     ...podOf(amounts('20m', '30Mi')),
     spec: {
@@ -97,7 +96,7 @@ test('an init container too, while it runs', async () => {
       containers: [{ name: 'c', resources: amounts('20m', '30Mi') }],
     },
   });
-  const resize = new PodResize(parts, withInit(amounts('20m', '30Mi')));
+  const resize = new PodResize(dependencies, withInit(amounts('20m', '30Mi')));
   resize.started('i');
   const desired = withInit(amounts('30m', '40Mi'));
   assert.equal(resize.consider(desired), true);
@@ -110,8 +109,8 @@ test('an init container too, while it runs', async () => {
 
 test('without room it waits, runs with what it has, and goes on when there is room', () => {
   let refusal: ResizeRefusal | undefined = { reason: 'Deferred', message: 'not now' };
-  const { parts } = node({ refusal: () => refusal });
-  const resize = new PodResize(parts, podOf(amounts('20m', '30Mi')));
+  const { dependencies } = node({ refusal: () => refusal });
+  const resize = new PodResize(dependencies, podOf(amounts('20m', '30Mi')));
   const desired = podOf(amounts('30m', '30Mi'));
   assert.equal(resize.consider(desired), false);
   assert.deepEqual(
@@ -126,11 +125,11 @@ test('without room it waits, runs with what it has, and goes on when there is ro
 });
 
 test('what may only change with a new container is left to one', async () => {
-  const { parts, done } = node();
+  const { dependencies, done } = node();
   const policy: Partial<Container> = {
     resizePolicy: [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }],
   };
-  const resize = new PodResize(parts, podOf(amounts('20m', '30Mi'), policy));
+  const resize = new PodResize(dependencies, podOf(amounts('20m', '30Mi'), policy));
   resize.started('c');
   const desired = podOf(amounts('20m', '40Mi'), policy);
   resize.consider(desired);
@@ -150,12 +149,12 @@ test('what may only change with a new container is left to one', async () => {
 });
 
 test('a limit of the pod holds containers without their own: written to them, the larger cgroup first, or a new container', async () => {
-  const { parts, done } = node();
+  const { dependencies, done } = node();
   const podWith = (cpu: string, policy: Partial<Container> = {}): Pod => ({
     ...podOf({}, policy),
     spec: { resources: { limits: { cpu, memory: '30Mi' } }, ...podOf({}, policy).spec! },
   });
-  const resize = new PodResize(parts, podWith('20m'));
+  const resize = new PodResize(dependencies, podWith('20m'));
   resize.started('c');
   resize.cgroupMade({ path: '', cpuShares: 20, cpuQuota: 2000, memoryLimitBytes: 30 * MIB });
   for (const desired of [podWith('30m'), podWith('20m')]) {
@@ -187,8 +186,8 @@ test('a limit of the pod holds containers without their own: written to them, th
 });
 
 test('less memory than is in use is an error that is tried again; nothing was changed', async () => {
-  const { parts, done, events } = node({ usageBytes: 35 * MIB });
-  const resize = new PodResize(parts, podOf(amounts('20m', '40Mi')));
+  const { dependencies, done, events } = node({ usageBytes: 35 * MIB });
+  const resize = new PodResize(dependencies, podOf(amounts('20m', '40Mi')));
   resize.started('c');
   const desired = podOf(amounts('20m', '30Mi'));
   resize.consider(desired);
@@ -201,7 +200,7 @@ test('less memory than is in use is an error that is tried again; nothing was ch
 });
 
 test('an agent goes on with what the one before allocated', () => {
-  const { parts } = node({ refusal: () => ({ reason: 'Deferred', message: '' }) });
+  const { dependencies } = node({ refusal: () => ({ reason: 'Deferred', message: '' }) });
   const before = amounts('20m', '30Mi');
   const pod: Pod = {
     ...podOf(amounts('30m', '30Mi')),
@@ -219,7 +218,7 @@ test('an agent goes on with what the one before allocated', () => {
       ],
     },
   };
-  assert.deepEqual(new PodResize(parts, pod).allocated(pod).spec?.containers[0]?.resources, before);
+  assert.deepEqual(new PodResize(dependencies, pod).allocated(pod).spec?.containers[0]?.resources, before);
 });
 
 test('room on a node: never enough, not now, enough', () => {

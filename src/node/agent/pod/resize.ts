@@ -7,12 +7,15 @@
  */
 import type { Container, Pod, PodCondition, ResourceRequirements } from '#api/types.ts';
 import { tryParseQuantity } from '#machinery/quantity.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { CriClient } from '../../cri/client.ts';
 import { isCriError } from '../../cri/errors.ts';
+import type { Cgroups } from '../cgroups.ts';
 import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
 import { linuxResources, podCgroup, withoutZeros, type PodCgroup } from '../config/resources.ts';
 import { runtimeErrorText } from '../cri-text.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
-import type { AgentParts } from './parts.ts';
 
 /** By container name; '' is the pod's own. */
 type Resources = ReadonlyMap<string, ResourceRequirements>;
@@ -40,8 +43,19 @@ interface Actual {
 const RESIZABLE = ['cpu', 'memory'] as const;
 const RETRY_MS = 10_000;
 
+export interface PodResizeDependencies {
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+  readonly cgroups: Cgroups;
+  readonly cgroupRoot: string;
+  readonly machineMemoryBytes: number;
+  /** Why the pod cannot have what it asks for now, beside the others; undefined: it can. */
+  resizeRefusal(pod: Pod): ResizeRefusal | undefined;
+}
+
 export class PodResize {
-  readonly #parts: AgentParts;
+  readonly #dependencies: PodResizeDependencies;
   #allocated: Resources;
   #pending: ResizeRefusal | undefined;
   #progress: Progress | undefined;
@@ -49,8 +63,8 @@ export class PodResize {
   /** What the pod's cgroup was last set to; undefined: not known to this agent. */
   #cgroup: PodCgroup | undefined;
 
-  constructor(parts: AgentParts, pod: Pod) {
-    this.#parts = parts;
+  constructor(dependencies: PodResizeDependencies, pod: Pod) {
+    this.#dependencies = dependencies;
     this.#allocated = allocatedBefore(pod);
     if (pod.status?.conditions?.some(({ type }) => type === 'PodResizeInProgress')) this.#progress = {};
   }
@@ -99,7 +113,7 @@ export class PodResize {
       this.#pending = undefined;
       return false;
     }
-    const refusal = this.#parts.resizeRefusal(desired);
+    const refusal = this.#dependencies.resizeRefusal(desired);
     if (refusal) {
       if (refusal.reason !== this.#pending?.reason)
         this.#event(`Resize${refusal.reason}`, desired, refusal.message);
@@ -131,7 +145,7 @@ export class PodResize {
       const message = isCriError(error) ? runtimeErrorText(error) : (error as Error).message;
       if (this.#progress.message !== message) this.#event('ResizeError', pod, message);
       this.#progress = { reason: 'Error', message };
-      return { restart: new Set(), retryAtMs: this.#parts.clock.now() + RETRY_MS };
+      return { restart: new Set(), retryAtMs: this.#dependencies.clock.now() + RETRY_MS };
     }
     if (restart.size === 0) {
       this.#progress = undefined;
@@ -177,7 +191,7 @@ export class PodResize {
   }
 
   #kernel(pod: Pod, container: Container): CriInput<LinuxContainerResources> {
-    const { machineMemoryBytes, cgroups } = this.#parts;
+    const { machineMemoryBytes, cgroups } = this.#dependencies;
     const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = linuxResources({
       spec: pod.spec ?? { containers: [] },
       container,
@@ -193,7 +207,7 @@ export class PodResize {
     for (const { container, running, wanted, before, replace } of changes) {
       const limit = wanted.memoryLimitInBytes ?? 0;
       if (replace || limit === 0 || limit >= bytes(before?.limits?.['memory'])) continue;
-      const { stats } = await this.#parts.cri.containerStats({ containerId: running.id });
+      const { stats } = await this.#dependencies.cri.containerStats({ containerId: running.id });
       const usage = stats?.memory?.usageBytes?.value ?? 0;
       if (usage >= limit)
         problems.push(
@@ -205,7 +219,7 @@ export class PodResize {
 
   /** Never is a container's limit above its pod's: the kernel refuses that. One that is to be replaced keeps its own until then. */
   async #update(pod: Pod, changes: readonly Change[]): Promise<void> {
-    const { cri, cgroups, cgroupRoot } = this.#parts;
+    const { cri, cgroups, cgroupRoot } = this.#dependencies;
     const wanted = podCgroup(pod.spec ?? { containers: [] }, {
       root: cgroupRoot,
       uid: pod.metadata?.uid ?? '',
@@ -240,7 +254,7 @@ export class PodResize {
       ResizeDeferred: 'Deferred',
       ResizeInfeasible: 'Infeasible',
     }[reason];
-    this.#parts.events.event(pod, {
+    this.#dependencies.events.event(pod, {
       type: reason === 'ResizeStarted' || reason === 'ResizeCompleted' ? 'Normal' : 'Warning',
       reason,
       message: `Pod resize ${title}: ${text}`,

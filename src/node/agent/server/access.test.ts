@@ -10,9 +10,8 @@ import { silentLogger } from '#stdx/log.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { issueClientCertificate } from '#testing/client-certificate.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
-import type { AgentParts } from '../pod/parts.ts';
 import { KubeletAccess, subresourcesOf, verbOf } from './access.ts';
-import { KubeletServer } from './kubelet-server.ts';
+import { KubeletServer, type KubeletServerOptions } from './kubelet-server.ts';
 
 const NODE = 'node-a';
 
@@ -104,13 +103,13 @@ describe('the kubelet API', () => {
     });
     const { certificatePem, keyPem } = api.pki.apiServer;
     server = new KubeletServer({
-      parts: {
+      ...({
         api: node,
         clock: realClock,
         log: silentLogger,
         cri: {},
         terminations: { render: () => [] },
-      } as unknown as AgentParts,
+      } as unknown as KubeletServerOptions),
       address: '127.0.0.1',
       port: 0,
       nodeName: NODE,
@@ -196,13 +195,13 @@ describe('the kubelet API', () => {
     const node = { create: () => Promise.reject(new Error('connection refused')) };
     const { certificatePem, keyPem } = api.pki.apiServer;
     const alone = new KubeletServer({
-      parts: {
+      ...({
         api: node,
         clock: realClock,
         log: silentLogger,
         cri: {},
         terminations: { render: () => [] },
-      } as unknown as AgentParts,
+      } as unknown as KubeletServerOptions),
       address: '127.0.0.1',
       port: 0,
       nodeName: NODE,

@@ -7,8 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { connect } from 'node:tls';
-import type { AgentParts } from '../pod/parts.ts';
-import { KubeletServer } from './kubelet-server.ts';
+import { KubeletServer, type KubeletServerOptions } from './kubelet-server.ts';
 
 it('new connections get the certificate that replaced the first', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-kubelet-'));
@@ -36,9 +35,8 @@ it('new connections get the certificate that replaced the first', async (t) => {
     return { certificatePem: readFileSync(certificate, 'utf8'), keyPem: readFileSync(key, 'utf8') };
   };
   const [first, second] = [pair('first'), pair('second')];
-  const parts = { cri: {} } as unknown as AgentParts;
   const server = new KubeletServer({
-    parts,
+    ...({ cri: {} } as unknown as KubeletServerOptions),
     tls: { ...first, clientCaPem: first.certificatePem, clients: [] },
     address: '127.0.0.1',
     port: 0,

@@ -10,21 +10,23 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContextOptions, SecureVersion } from 'node:tls';
 import type { Pod } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
 import { responseHead } from '#machinery/streams/upgrade.ts';
-import { errorMessage } from '#stdx/log.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Counter } from '#stdx/instruments.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
+import type { CriClient } from '../../cri/client.ts';
 import { proxyStream } from '../../cri/streaming.ts';
-import type { AgentParts } from '../pod/parts.ts';
+import type { Cgroups, CgroupUsage } from '../cgroups.ts';
+import { podCgroup } from '../config/resources.ts';
 import type { PodWorker } from '../pod/pod-worker.ts';
 import { findContainer } from '../pod/restart-policy.ts';
-import type { RuntimeContainer } from '../runtime-view.ts';
-import { activeSandbox } from '../runtime-view.ts';
+import { activeSandbox, type RuntimeContainer, type RuntimeView } from '../runtime-view.ts';
 import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { agentPage, cadvisorPage, probesPage, resourcePage, startTimes } from './metrics.ts';
 import { NODE_LOGS_DIR, nodeLogQueryProblem, writeNodeLogs } from './node-logs.ts';
-import type { CgroupUsage } from '../cgroups.ts';
-import { podCgroup } from '../config/resources.ts';
 import { StatsSummary } from './stats.ts';
 
 export interface KubeletTls {
@@ -41,7 +43,15 @@ export interface KubeletTls {
 }
 
 export interface KubeletServerOptions {
-  readonly parts: AgentParts;
+  readonly api: Client;
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly view: RuntimeView;
+  readonly cgroups: Cgroups;
+  readonly cgroupRoot: string;
+  /** Ends of containers, by type, exit code and reason. */
+  readonly terminations: Counter;
   readonly tls: KubeletTls;
   readonly address: string;
   /** Any free one when it is taken. */
@@ -78,17 +88,17 @@ export class KubeletServer {
 
   constructor(options: KubeletServerOptions) {
     this.#options = options;
-    const { tls, parts, nodeName, imageDir } = options;
+    const { tls, api, cri, clock, log, nodeName, imageDir } = options;
     this.#stats = new StatsSummary({
-      cri: parts.cri,
+      cri,
       nodeName,
       dir: imageDir,
       podUsage: async (uid) => this.#podUsage(uid),
     });
     this.#access = new KubeletAccess({
-      api: parts.api,
-      clock: parts.clock,
-      log: parts.log,
+      api,
+      clock,
+      log,
       nodeName,
       clients: tls.clients,
     });
@@ -215,9 +225,9 @@ export class KubeletServer {
   }
 
   async #podUsage(uid: string): Promise<CgroupUsage | undefined> {
-    const { parts, workers } = this.#options;
+    const { cgroups, cgroupRoot, workers } = this.#options;
     const spec = workers().find((worker) => worker.uid === uid)?.pod.spec;
-    return spec && parts.cgroups.usage(podCgroup(spec, { root: parts.cgroupRoot, uid }).path);
+    return spec && cgroups.usage(podCgroup(spec, { root: cgroupRoot, uid }).path);
   }
 
   #podList(): object {
@@ -237,7 +247,7 @@ export class KubeletServer {
         return agentPage(pods, {
           nodeName: this.#options.nodeName,
           version: this.#options.version ?? '',
-          more: this.#options.parts.terminations.render(),
+          more: this.#options.terminations.render(),
         });
       case '/metrics/resource':
         return resourcePage(await this.#stats.usage().catch(() => undefined), pods);
@@ -272,14 +282,14 @@ export class KubeletServer {
       readonly query: URLSearchParams;
     },
   ): Promise<void> {
-    const { parts } = this.#options;
+    const { view, clock } = this.#options;
     const { pod, uid } = this.#find(namespace, name);
     if (!findContainer(pod, container))
       throw new HttpError(404, `container "${container}" not found in pod "${name}"`);
     const previous = isTrue(query.get('previous'));
-    const runs = (await parts.view.pod(uid)).containers.filter((one) => one.name === container);
+    const runs = (await view.pod(uid)).containers.filter((one) => one.name === container);
     const chosen = chooseRun(runs, { pod, container, previous });
-    const options = logOptions(query, parts.clock.now());
+    const options = logOptions(query, clock.now());
     const stop = new AbortController();
     response.on('close', () => stop.abort(new Error('the client went away')));
     response.writeHead(200, { 'content-type': 'text/plain' });
@@ -288,7 +298,7 @@ export class KubeletServer {
       {
         path: chosen.logPath,
         isRunning: async () =>
-          (await parts.view.pod(uid)).containers.some(
+          (await view.pod(uid)).containers.some(
             ({ id, phase }) => id === chosen.id && (phase === 'running' || phase === 'created'),
           ),
       },
@@ -342,7 +352,7 @@ export class KubeletServer {
 
   /** Where the runtime serves the streams. */
   async #streamingUrl(request: IncomingMessage): Promise<string> {
-    const { cri, view } = this.#options.parts;
+    const { cri, view } = this.#options;
     const { pathname, searchParams } = urlOf(request);
     const [kind = '', namespace = '', name = '', ...rest] = pathname
       .split('/')

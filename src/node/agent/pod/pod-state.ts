@@ -1,0 +1,114 @@
+/**
+ * What the agent knows of one pod: as the API has it, as the node runs it, and what became of it. Shared by the parts of its worker (sync, termination,
+ * status), which all act on the newest; acts on nothing itself.
+ */
+import type { Pod, PodStatus } from '#api/types.ts';
+import { activeSandbox, type PodRuntime } from '../runtime-view.ts';
+import type { PodResize } from './resize.ts';
+import { isFinished } from './status.ts';
+
+/** Why the node gave a pod up: its phase becomes Failed. */
+export interface PodFailure {
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Conditions that this agent writes; others are their owners'. */
+const OWN_CONDITIONS = new Set([
+  'PodResizePending',
+  'PodResizeInProgress',
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+  'AllContainersRestarting',
+]);
+
+export interface PodStateOptions {
+  readonly pod: Pod;
+  readonly resize: PodResize;
+  readonly hostIPs: readonly string[];
+}
+
+export class PodState {
+  readonly uid: string;
+  readonly #resize: PodResize;
+  readonly #hostIPs: readonly string[];
+  /** As the API has it, and as the node runs it: with the resources that are allocated. */
+  #desired: Pod;
+  #pod: Pod;
+  /** As it was last computed. */
+  status: PodStatus | undefined;
+  failure: PodFailure | undefined;
+  /** The API has the pod no more. */
+  isGone = false;
+  /** Nothing of it is left on the node. */
+  isRemoved = false;
+
+  constructor({ pod, resize, hostIPs }: PodStateOptions) {
+    this.uid = pod.metadata?.uid ?? '';
+    this.#resize = resize;
+    this.#hostIPs = hostIPs;
+    this.#desired = pod;
+    this.#pod = resize.allocated(pod);
+  }
+
+  get pod(): Pod {
+    return this.#pod;
+  }
+
+  get isFinished(): boolean {
+    return isFinished(this.status ?? this.#pod.status) || this.isRemoved;
+  }
+
+  get isEnding(): boolean {
+    return this.isGone || this.isDeleted;
+  }
+
+  get isDeleted(): boolean {
+    return this.#pod.metadata?.deletionTimestamp !== undefined;
+  }
+
+  /** True when what is allocated to it changed. */
+  update(pod: Pod): boolean {
+    this.#desired = pod;
+    const resized = this.considerResize();
+    this.#pod = this.#resize.allocated(pod);
+    return resized;
+  }
+
+  /** At once when another generation comes: a status that says that it was seen also says what became of its resources. */
+  considerResize(): boolean {
+    if (this.isEnding || this.isFinished || !this.#resize.consider(this.#desired)) return false;
+    this.#pod = this.#resize.allocated(this.#desired);
+    return true;
+  }
+
+  /** The pod with the status that was computed last: the API's copy of it lags behind. Conditions of others are the API's. */
+  known(): Pod {
+    if (!this.status) return this.#pod;
+    const others = (this.#pod.status?.conditions ?? []).filter(({ type }) => !OWN_CONDITIONS.has(type));
+    return {
+      ...this.#pod,
+      status: {
+        ...this.#pod.status,
+        ...this.status,
+        conditions: [...(this.status.conditions ?? []), ...others],
+      },
+    };
+  }
+
+  /** When its activeDeadlineSeconds are over, in ms since the epoch; Infinity without them. */
+  deadlineMs(): number {
+    const seconds = this.#pod.spec?.activeDeadlineSeconds;
+    const startTime = this.known().status?.startTime;
+    return seconds === undefined || startTime === undefined
+      ? Infinity
+      : Date.parse(startTime) + seconds * 1000;
+  }
+
+  podIPs(runtime: PodRuntime): readonly string[] {
+    return this.#pod.spec?.hostNetwork ? this.#hostIPs : (activeSandbox(runtime)?.ips ?? []);
+  }
+}
