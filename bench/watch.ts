@@ -19,7 +19,7 @@ import {
   settingsFrame,
   windowUpdateFrame,
   writeFrameHeader,
-} from '#apiserver/http/http2/frames.ts';
+} from '#http2/frames.ts';
 import { selfSigned } from './self-signed.ts';
 import { forkApiServer } from './shared.ts';
 

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { lengthOf } from '#stdx/body-parts.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
@@ -16,7 +17,7 @@ import type {
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { AuditSink, RequestContext, ServerCore } from './context.ts';
-import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http/request.ts';
+import type { ApiHandler, ApiRequest, ApiResponse } from './http/request.ts';
 import { impersonate } from './authn/impersonation.ts';
 import { NotAuthorized, refusal } from './authz/forbidden.ts';
 import { isLongRunning, isMutating, Overloaded } from './flowcontrol/limiter.ts';

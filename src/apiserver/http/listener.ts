@@ -1,6 +1,6 @@
 /**
  * HTTP/2 and HTTP/1.1 over TLS on one port, told apart by ALPN. Client certificates are asked for, verified against the client CA, and
- * optional. HTTP/2 is our own (http2/): Node's takes more time for a request than everything else we do with it. Upgrades (exec, attach,
+ * optional. HTTP/2 is our own (#http2, docs/http2.md says why). Upgrades (exec, attach,
  * port-forward, proxied WebSockets) come over HTTP/1.1 and go to onUpgrade. Certificates are replaced without a restart.
  */
 import { constants } from 'node:crypto';
@@ -19,19 +19,14 @@ import {
   type SecureVersion,
   type TLSSocket,
 } from 'node:tls';
+import { Http2Connection } from '#http2/connection.ts';
+import { BodyParts, lengthOf } from '#stdx/body-parts.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import { closedSink } from '#stdx/response-sink.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import {
-  lengthOf,
-  type ApiHandler,
-  type ApiRequest,
-  type ApiResponse,
-  type ResponseSink,
-} from './request.ts';
-import { BodyParts } from './body-parts.ts';
-import { closedSink } from './closed-sink.ts';
-import { Http2Connection } from './http2/connection.ts';
+import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from './request.ts';
+import { Http2ApiRequest } from './http2-request.ts';
 import { authoritiesFrom, peerOf, type Authorities, type ClientCertificate, type Peer } from './peer.ts';
 
 export interface TlsMaterial {
@@ -115,13 +110,15 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     if (socket.alpnProtocol === 'h2') {
-      const connection: Http2Connection = new Http2Connection(socket, {
+      const peer = peerOf(socket, trust.authorities);
+      const handler =
+        limits.goawayChance > 0
+          ? sendsAway(options.handler, { chance: limits.goawayChance, away: () => connection.shutdown() })
+          : options.handler;
+      const connection = new Http2Connection(socket, {
         ...limits,
-        handler:
-          limits.goawayChance > 0
-            ? sendsAway(options.handler, { chance: limits.goawayChance, away: () => connection.shutdown() })
-            : options.handler,
-        peer: peerOf(socket, trust.authorities),
+        handler: (request) => handler(new Http2ApiRequest(request, peer)),
+        remoteAddress: peer.remoteAddress,
         log: options.log,
       });
       connections.add(connection);

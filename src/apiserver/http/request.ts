@@ -4,6 +4,9 @@
  */
 import type { Readable } from 'node:stream';
 import type { UserInfo } from '#machinery/object.ts';
+import type { ResponseSink } from '#stdx/response-sink.ts';
+
+export type { ResponseSink } from '#stdx/response-sink.ts';
 
 export interface ApiRequest {
   /** Upper case. */
@@ -43,19 +46,6 @@ export interface ApiRequest {
   readonly user?: UserInfo | undefined;
 }
 
-/** Where a streaming body goes. A carrier implements it; write returns false when the reader is behind (await `drained`). */
-export interface ResponseSink {
-  write(chunk: Buffer): boolean;
-  /** Resolves when the reader caught up or went away. */
-  drained(): Promise<void>;
-  /** Bytes accepted but not yet handed to the operating system: the slow-watcher bound is taken of this. */
-  readonly bufferedBytes: number;
-  end(): void;
-  /** True once the reader is gone; write is then a no-op. */
-  readonly closed: boolean;
-  onClose(callback: () => void): void;
-}
-
 export interface ApiResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
@@ -65,14 +55,6 @@ export interface ApiResponse {
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
   /** The same whole body as gzip, from parts that may be compressed already. */
   readonly gzipped?: () => Promise<readonly Buffer[]>;
-}
-
-/** Of a whole body. */
-export function lengthOf(body: Buffer | readonly Buffer[]): number {
-  if (Buffer.isBuffer(body)) return body.length;
-  let length = 0;
-  for (const piece of body as readonly Buffer[]) length += piece.length;
-  return length;
 }
 
 export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;

@@ -1,11 +1,12 @@
 /** Answers: headers, errors as Status objects, compression, pretty printing. */
 import { createGzip, gzip } from 'node:zlib';
+import { lengthOf } from '#stdx/body-parts.ts';
 import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
 import { FieldSelectorError } from '#machinery/fields.ts';
 import { LabelSelectorError } from '#machinery/labels.ts';
 import { StoreError } from '#storage/store.ts';
 import { encodeObject } from './codecs.ts';
-import { lengthOf, type ApiRequest, type ApiResponse, type ResponseSink } from './request.ts';
+import type { ApiRequest, ApiResponse, ResponseSink } from './request.ts';
 import { negotiateLeniently, wantsPretty } from './negotiation.ts';
 import { queryValues, type Query } from './request-info.ts';
 

@@ -10,9 +10,9 @@
  */
 import type { Socket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import { lengthOf, type ApiHandler, type ApiResponse, type ResponseSink } from '../request.ts';
-import { closedSink } from '../closed-sink.ts';
-import type { Peer } from '../peer.ts';
+import { lengthOf } from '#stdx/body-parts.ts';
+import { closedSink, type ResponseSink } from '#stdx/response-sink.ts';
+import type { Http2Handler, Http2Response } from './exchange.ts';
 import {
   ConnectionError,
   DEFAULT_FRAME_BYTES,
@@ -37,8 +37,9 @@ import { RequestHeaders } from './request-headers.ts';
 import { Http2Stream, type StreamOutput } from './stream.ts';
 
 interface Http2Options {
-  readonly handler: ApiHandler;
-  readonly peer: Peer;
+  readonly handler: Http2Handler;
+  /** For log lines. */
+  readonly remoteAddress: string;
   readonly log: Logger;
   readonly maxConcurrentStreams: number;
   readonly maxHeaderBytes: number;
@@ -367,7 +368,6 @@ export class Http2Connection implements StreamOutput {
       target,
       headers,
       repeated,
-      peer: this.#options.peer,
       output: this,
       sendWindow: this.#initialSendWindow,
       receiveWindow: STREAM_WINDOW_BYTES,
@@ -524,7 +524,7 @@ export class Http2Connection implements StreamOutput {
 
   // -------------------------------------------------------------------------------------------------------------- writing
 
-  #respond(stream: Http2Stream, { status, headers, repeated, body }: ApiResponse): void {
+  #respond(stream: Http2Stream, { status, headers, repeated, body }: Http2Response): void {
     if (stream.closed) {
       if (typeof body === 'function') body(closedSink);
       return;
@@ -810,7 +810,7 @@ export class Http2Connection implements StreamOutput {
   #fail({ code, message }: ConnectionError): void {
     this.#options.log.debug('an HTTP/2 client was sent away', {
       error: message,
-      remote: this.#options.peer.remoteAddress,
+      remote: this.#options.remoteAddress,
     });
     this.#goingAway = true;
     this.#write(goawayFrame(this.#lastStreamId, code, message));

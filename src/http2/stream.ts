@@ -5,10 +5,9 @@
  *   open ──END_STREAM from the client──► half-closed ──our END_STREAM──► closed        reset by either side, connection lost: closed
  */
 import { Readable } from 'node:stream';
-import { statusErrors } from '#machinery/errors.ts';
-import type { ApiRequest, ResponseSink } from '../request.ts';
-import { BodyParts } from '../body-parts.ts';
-import type { Peer } from '../peer.ts';
+import { BodyParts } from '#stdx/body-parts.ts';
+import type { ResponseSink } from '#stdx/response-sink.ts';
+import { RequestBodyError, type Http2Request } from './exchange.ts';
 
 /** What a stream asks of its connection. */
 export interface StreamOutput {
@@ -28,7 +27,6 @@ interface StreamStart {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** Values one by one, of names that came more than once. */
   readonly repeated: ReadonlyMap<string, readonly string[]> | undefined;
-  readonly peer: Peer;
   readonly output: StreamOutput;
   readonly sendWindow: number;
   readonly receiveWindow: number;
@@ -38,14 +36,13 @@ interface StreamStart {
 const SINK_HIGH_BYTES = 256 * 1024;
 const SINK_LOW_BYTES = 64 * 1024;
 
-export class Http2Stream implements ApiRequest, ResponseSink {
+export class Http2Stream implements Http2Request, ResponseSink {
   readonly id: number;
   readonly method: string;
   readonly path: string;
   readonly query: string;
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly #repeated: StreamStart['repeated'];
-  readonly #peer: Peer;
   readonly #output: StreamOutput;
 
   /** The client has sent its whole request. */
@@ -94,7 +91,6 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.query = mark < 0 ? '' : target.slice(mark + 1);
     this.headers = start.headers;
     this.#repeated = start.repeated;
-    this.#peer = start.peer;
     this.#output = start.output;
     this.sendWindow = start.sendWindow;
     this.receiveWindow = this.receiveWindowSize = start.receiveWindow;
@@ -102,20 +98,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     if (declared !== undefined) this.#declared = Number(declared);
   }
 
-  // --------------------------------------------------------------------------------------------------------- ApiRequest
-
-  get remoteAddress(): string {
-    return this.#peer.remoteAddress;
-  }
-  get clientCertificate(): ApiRequest['clientCertificate'] {
-    return this.#peer.certificate;
-  }
-  get clientCertificateError(): string | undefined {
-    return this.#peer.certificateError;
-  }
-  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
-    return this.#peer.frontProxy;
-  }
+  // --------------------------------------------------------------------------------------------------------- Http2Request
 
   headerValues(name: string): readonly string[] {
     const value = this.headers[name];
@@ -315,9 +298,9 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 }
 
 function tooLarge(limitBytes: number): Error {
-  return statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);
+  return new RequestBodyError('too-large', `limit is ${limitBytes}`);
 }
 
 function goneAway(): Error {
-  return statusErrors.badRequest('the client went away before its request was complete');
+  return new RequestBodyError('incomplete', 'the client went away before its request was complete');
 }

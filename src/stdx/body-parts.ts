@@ -53,3 +53,11 @@ export class BodyParts {
     this.#filled = 0;
   }
 }
+
+/** Bytes of a whole body. */
+export function lengthOf(body: Buffer | readonly Buffer[]): number {
+  if (Buffer.isBuffer(body)) return body.length;
+  let length = 0;
+  for (const piece of body as readonly Buffer[]) length += piece.length;
+  return length;
+}

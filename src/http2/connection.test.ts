@@ -12,7 +12,8 @@ import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { silentLogger } from '#stdx/log.ts';
-import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../request.ts';
+import type { ResponseSink } from '#stdx/response-sink.ts';
+import type { Http2Handler, Http2Request, Http2Response } from './exchange.ts';
 import { Http2Connection, type Http2Patience } from './connection.ts';
 import {
   ErrorCode,
@@ -32,7 +33,7 @@ const LIMITS = { maxConcurrentStreams: 50, maxHeaderBytes: 16 * 1024, idleMs: 60
 let patience: Partial<Http2Patience & { readonly idleMs: number }> = {};
 const BODY_LIMIT = 8 * 1024 * 1024;
 
-let handler: ApiHandler;
+let handler: Http2Handler;
 let server: Server;
 let port: number;
 const connections = new Set<Http2Connection>();
@@ -46,7 +47,7 @@ before(async () => {
       patience,
       handler: (request) => handler(request),
       log: silentLogger,
-      peer: { remoteAddress: 'test', certificate: undefined, certificateError: undefined } as never,
+      remoteAddress: 'test',
     });
     connections.add(connection);
     socket.on('close', () => connections.delete(connection));
@@ -57,7 +58,7 @@ before(async () => {
 });
 after(() => server.close());
 
-function echo(request: ApiRequest): Promise<ApiResponse> {
+function echo(request: Http2Request): Promise<Http2Response> {
   return request
     .body(BODY_LIMIT)
     .then((body) => ({ status: 200, headers: { 'x-path': request.path, 'x-query': request.query }, body }));
@@ -156,7 +157,7 @@ test('any header fields arrive as they were sent, whatever the client compresses
 
 test('pieces, streams and empty bodies', async () => {
   handler = ({ path }) =>
-    Promise.resolve<ApiResponse>(
+    Promise.resolve<Http2Response>(
       path === '/pieces'
         ? { status: 200, headers: {}, body: Array.from({ length: 20_000 }, (_, i) => Buffer.from(`${i},`)) }
         : path === '/stream'
