@@ -44,8 +44,8 @@ const STAGES: readonly Stage[] = [
 
 const NOBODY: UserInfo = { name: '', groups: [] };
 
-/** Path and query; Go's server bounds them with the headers. */
-const MAX_TARGET_BYTES = 256 * 1024;
+/** Path and query: Go's bound on a request's head. */
+const MAX_TARGET_BYTES = 1024 * 1024;
 
 function isTargetTooLong({ path, query }: ApiRequest): boolean {
   return path.length + query.length > MAX_TARGET_BYTES;

@@ -1,6 +1,14 @@
 /** An LDAP directory on loopback for tests: Debian's slapd as a process of its own, in clear with StartTLS and over TLS. Needs the package slapd. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+  readdirSync,
+  readFileSync,
+} from 'node:fs';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,13 +112,31 @@ export async function startSlapd(ldif: string): Promise<Slapd> {
     caPem: ca.certificatePem,
     stop,
     start,
-    pause: () => void running?.kill('SIGSTOP'),
+    pause() {
+      running?.kill('SIGSTOP');
+      // The signal reaches one thread after the other: none may answer any more afterwards.
+      while (running?.pid !== undefined && !isStopped(running.pid)) Atomics.wait(TICK, 0, 0, 1);
+    },
     resume: () => void running?.kill('SIGCONT'),
     async remove() {
       await stop();
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+const TICK = new Int32Array(new SharedArrayBuffer(4));
+
+/** Whether every thread is stopped, or the process is gone. */
+function isStopped(pid: number): boolean {
+  try {
+    const tasks = `/proc/${pid}/task`;
+    return readdirSync(tasks).every((task) =>
+      /\) [TtZX] /.test(readFileSync(join(tasks, task, 'stat'), 'utf8')),
+    );
+  } catch {
+    return true;
+  }
 }
 
 /** An authority that vouches for nobody here. */
