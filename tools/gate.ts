@@ -21,6 +21,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'busybox-static': '/bin/busybox',
   'docker-registry': '/usr/bin/docker-registry',
   openssl: '/usr/bin/openssl',
+  'etcd-server': '/usr/bin/etcd',
   curl: '/usr/bin/curl',
   unzip: '/usr/bin/unzip',
   slapd: '/usr/sbin/slapd',

@@ -23,6 +23,18 @@ interface Opened {
   dispose(): Promise<void>;
 }
 
+/** What a driver does not do, each with its reason, which is printed with the tests that are skipped for it. */
+export interface StoreGaps {
+  /** Writes to different keys made at once may get revisions in any order, and a list may see writes made after it was asked for. */
+  readonly unorderedKeys?: string;
+  /** Keys expire by the server's own clock, and in whole seconds. */
+  readonly serverClock?: string;
+  /** History is forgotten by another rule than CompactionPolicy. */
+  readonly ownCompaction?: string;
+  /** stats().keys is not counted with each write. */
+  readonly uncountedKeys?: string;
+}
+
 type OpenStore = (options?: Pick<LocalStoreOptions, 'clock' | 'autoCompact'>) => Promise<Opened>;
 
 const bytes = (text: string): Buffer => Buffer.from(text);
@@ -40,7 +52,7 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-export function storageSuite(name: string, open: OpenStore): void {
+export function storageSuite(name: string, open: OpenStore, gaps: StoreGaps = {}): void {
   const withStore =
     (options: Parameters<OpenStore>[0], body: (store: Store) => Promise<void>) => async (): Promise<void> => {
       const { store, dispose } = await open(options);
@@ -52,21 +64,21 @@ export function storageSuite(name: string, open: OpenStore): void {
     };
   describe(`${name} store`, () => {
     describe('put and get', () => putAndGet(withStore));
-    describe('delete', () => deletes(withStore));
-    describe('list', () => lists(withStore));
+    describe('delete', () => deletes(withStore, gaps));
+    describe('list', () => lists(withStore, gaps));
     describe('watch', () => watches(withStore));
-    describe('history and compaction', () => compaction(withStore));
-    describe('expiry', () => expiry(withStore));
+    describe('history and compaction', () => compaction(withStore, gaps));
+    describe('expiry', () => expiry(withStore, gaps));
     describe('bounds and closing', () => bounds(withStore));
     test('random histories agree with an obvious model', async () => {
       const given = process.env['STORAGE_SEED'];
       const seeds = given
         ? [Number(given)]
-        : Array.from({ length: 8 }, () => Math.floor(Math.random() * 2 ** 31));
+        : Array.from({ length: gaps.unorderedKeys ? 2 : 8 }, () => Math.floor(Math.random() * 2 ** 31));
       for (const seed of seeds) {
         const { store, dispose } = await open({ autoCompact: false });
         try {
-          await runRandomHistory(store, seed);
+          await runRandomHistory(store, { seed, gaps });
         } catch (error) {
           throw new Error(`random history failed; run it again with STORAGE_SEED=${seed}`, { cause: error });
         } finally {
@@ -225,14 +237,14 @@ function putAndGet(withStore: WithStore): void {
   );
 }
 
-function deletes(withStore: WithStore): void {
+function deletes(withStore: WithStore, gaps: StoreGaps): void {
   test(
     'returns what was there and the revision',
     withStore({}, async (store) => {
       const stored = await store.put('/a', bytes('1'));
       assert.deepEqual(await store.delete('/a'), { revision: 2, previous: stored });
       assert.equal(await store.get('/a'), undefined);
-      assert.equal(store.stats().keys, 0);
+      if (!gaps.uncountedKeys) assert.equal(store.stats().keys, 0);
     }),
   );
 
@@ -250,7 +262,7 @@ function deletes(withStore: WithStore): void {
   );
 }
 
-function lists(withStore: WithStore): void {
+function lists(withStore: WithStore, gaps: StoreGaps): void {
   const keysOf = (items: readonly StoredValue[]): string[] => items.map(({ key }) => key);
 
   test(
@@ -301,6 +313,10 @@ function lists(withStore: WithStore): void {
       );
       const { items, revision } = await listing;
       await writes;
+      if (gaps.unorderedKeys) {
+        assert.deepEqual(items, (await store.list('/l/', { revision })).items);
+        return;
+      }
       assert.equal(revision, count);
       assert.equal(items.length, count);
       assert.ok(items.every(({ value, modRevision }) => value.toString() === 'old' && modRevision <= count));
@@ -458,7 +474,7 @@ function watches(withStore: WithStore): void {
   );
 }
 
-function compaction(withStore: WithStore): void {
+function compaction(withStore: WithStore, gaps: StoreGaps): void {
   test(
     'forgets history and keeps what lives',
     withStore({ autoCompact: false }, async (store) => {
@@ -509,6 +525,7 @@ function compaction(withStore: WithStore): void {
 
   test(
     'by itself, by revisions, while keys are overwritten',
+    { skip: gaps.ownCompaction ?? false },
     withStore({ autoCompact: { keepRevisions: 500 } }, async (store) => {
       for (let i = 0; i < 40; i++)
         await Promise.all(Array.from({ length: 100 }, (_, j) => store.put(`/k/${j % 10}`, bytes(`${i}`))));
@@ -523,7 +540,7 @@ function compaction(withStore: WithStore): void {
     }),
   );
 
-  test('by itself, by age, also where little is written', async () => {
+  test('by itself, by age, also where little is written', { skip: gaps.ownCompaction ?? false }, async () => {
     const clock = new FakeClock();
     await withStore({ clock, autoCompact: { keepMs: 300_000 } }, async (store) => {
       for (let minute = 0; minute < 10; minute++) {
@@ -540,6 +557,7 @@ function compaction(withStore: WithStore): void {
 
   test(
     'by itself, by bytes',
+    { skip: gaps.ownCompaction ?? false },
     withStore({ autoCompact: { keepBytes: 1_000_000 } }, async (store) => {
       for (let i = 0; i < 40; i++)
         await Promise.all(Array.from({ length: 50 }, () => store.put('/k', Buffer.alloc(10_000))));
@@ -549,7 +567,7 @@ function compaction(withStore: WithStore): void {
   );
 }
 
-function expiry(withStore: WithStore): void {
+function expiry(withStore: WithStore, gaps: StoreGaps): void {
   test(
     'a key with a time to live is deleted by an ordinary event',
     withStore({}, async (store) => {
@@ -562,33 +580,37 @@ function expiry(withStore: WithStore): void {
     }),
   );
 
-  test('a later write takes the time to live away or sets it anew', async () => {
-    const clock = new FakeClock();
-    await withStore({ clock }, async (store) => {
-      await Promise.all([
-        store.put('/kept', bytes('1'), { ttlSeconds: 30 }),
-        store.put('/twice', bytes('1'), { ttlSeconds: 30 }),
-      ]);
-      await Promise.all([
-        store.put('/kept', bytes('2')),
-        store.put('/twice', bytes('2'), { ttlSeconds: 60 }),
-      ]);
-      await Promise.all([
-        store.put('/same-tick', bytes('1'), { ttlSeconds: 10 }),
-        store.put('/same-tick', bytes('2')),
-      ]);
-      await clock.advance(59_999);
-      await store.put('/after', bytes('1'));
-      assert.equal((await store.get('/twice'))?.value.toString(), '2');
-      await clock.advance(1);
-      await until(async () => (await store.get('/twice')) === undefined);
-      assert.equal((await store.get('/kept'))?.value.toString(), '2');
-      assert.equal((await store.get('/same-tick'))?.value.toString(), '2');
-      assert.equal(store.revision, 8, 'only /twice expired, and once');
-    })();
-  });
+  test(
+    'a later write takes the time to live away or sets it anew',
+    { skip: gaps.serverClock ?? false },
+    async () => {
+      const clock = new FakeClock();
+      await withStore({ clock }, async (store) => {
+        await Promise.all([
+          store.put('/kept', bytes('1'), { ttlSeconds: 30 }),
+          store.put('/twice', bytes('1'), { ttlSeconds: 30 }),
+        ]);
+        await Promise.all([
+          store.put('/kept', bytes('2')),
+          store.put('/twice', bytes('2'), { ttlSeconds: 60 }),
+        ]);
+        await Promise.all([
+          store.put('/same-tick', bytes('1'), { ttlSeconds: 10 }),
+          store.put('/same-tick', bytes('2')),
+        ]);
+        await clock.advance(59_999);
+        await store.put('/after', bytes('1'));
+        assert.equal((await store.get('/twice'))?.value.toString(), '2');
+        await clock.advance(1);
+        await until(async () => (await store.get('/twice')) === undefined);
+        assert.equal((await store.get('/kept'))?.value.toString(), '2');
+        assert.equal((await store.get('/same-tick'))?.value.toString(), '2');
+        assert.equal(store.revision, 8, 'only /twice expired, and once');
+      })();
+    },
+  );
 
-  test('thousands expire in their order', async () => {
+  test('thousands expire in their order', { skip: gaps.serverClock ?? false }, async () => {
     const clock = new FakeClock();
     await withStore({ clock, autoCompact: false }, async (store) => {
       await Promise.all(

@@ -1,0 +1,209 @@
+/**
+ * The connections to the members of one etcd cluster: mutual TLS, keepalive, and which member is asked.
+ * Reads go to another member when one fails; a write is sent once, and only over a connection that is up.
+ */
+import { readFileSync } from 'node:fs';
+import { Client, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { StoreError } from '../../store.ts';
+import { closedError, failureOf, type EtcdFailure } from './failures.ts';
+import { etcdCall, type EtcdMethod } from './protocol.ts';
+
+const KEEPALIVE_MS = 30_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Default of callTimeoutMs. etcd itself gives up on a proposal after some 7 s. */
+const CALL_TIMEOUT_MS = 10_000;
+/** For any member to be connected. */
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A member that failed is asked last for so long. */
+const AVOID_MS = 5_000;
+const MAX_BACKOFF_MS = 1_000;
+/** Times that a read is asked of some member before its error is the answer. */
+const READ_ATTEMPTS = 4;
+/** etcd's own bound on requests is 1.5 MiB by default; answers have none that a client could rely on. */
+const MAX_RECEIVED_BYTES = 512 * 1024 * 1024;
+
+interface EtcdTls {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+export interface ConnectionOptions extends EtcdTls {
+  /** 'https://10.0.0.1:2379' */
+  readonly endpoints: readonly string[];
+  /** For a member to answer one request. Default: 10 s. */
+  readonly callTimeoutMs?: number | undefined;
+}
+
+interface Member {
+  readonly endpoint: string;
+  readonly client: Client;
+  avoidUntilMs: number;
+}
+
+/** Thrown by call(): says whether the request may have happened. */
+export class EtcdCallError extends Error {
+  readonly failure: EtcdFailure;
+  constructor(failure: EtcdFailure) {
+    super(failure.error.message, { cause: failure.error });
+    this.failure = failure;
+  }
+}
+
+interface CallOptions {
+  /** Words for errors: 'read /registry/pods/'. */
+  readonly doing: string;
+  /** Sent again to another member where one fails. */
+  readonly idempotent: boolean;
+}
+
+export class EtcdConnection {
+  readonly #members: readonly Member[];
+  readonly #callTimeoutMs: number;
+  #closed = false;
+
+  constructor({ endpoints, callTimeoutMs = CALL_TIMEOUT_MS, ...tls }: ConnectionOptions) {
+    this.#callTimeoutMs = callTimeoutMs;
+    if (endpoints.length === 0) throw new TypeError('etcd: at least one endpoint is needed');
+    this.#members = endpoints.map((endpoint) => ({
+      endpoint,
+      client: clientOf(endpoint, tls),
+      avoidUntilMs: 0,
+    }));
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#members.map(({ endpoint }) => endpoint);
+  }
+
+  /** Rejects with an EtcdCallError. */
+  async call<Response>(method: EtcdMethod, request: object, options: CallOptions): Promise<Response> {
+    for (let attempt = 1; ; attempt++) {
+      const member = await this.#ready(options);
+      try {
+        return await this.#send<Response>(member, { method, request, options });
+      } catch (error) {
+        const { failure } = error as EtcdCallError;
+        if (failure.elsewhere) this.#avoid(member);
+        const again = failure.elsewhere && attempt < READ_ATTEMPTS && !this.#closed;
+        if (!again || !(options.idempotent || failure.certain)) throw error;
+      }
+    }
+  }
+
+  /** A stream to a member that is connected. */
+  async openStream(method: EtcdMethod, doing: string): Promise<OpenedStream> {
+    const member = await this.#ready({ doing });
+    const { path, encode, decode } = etcdCall(method);
+    const stream = member.client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
+    return { stream, endpoint: member.endpoint, avoid: () => this.#avoid(member) };
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { client } of this.#members) client.close();
+  }
+
+  #avoid(member: Member): void {
+    member.avoidUntilMs = Date.now() + AVOID_MS;
+  }
+
+  /** The first in order that is connected, those that failed lately last; else whichever connects first. */
+  async #ready({ doing }: { readonly doing: string }): Promise<Member> {
+    if (this.#closed) throw new EtcdCallError({ error: closedError(), certain: true, elsewhere: false });
+    const now = Date.now();
+    const members = this.#members.toSorted(
+      (a, b) => Math.max(a.avoidUntilMs, now) - Math.max(b.avoidUntilMs, now),
+    );
+    const connected = members.find(
+      ({ client }) => client.getChannel().getConnectivityState(true) === connectivityState.READY,
+    );
+    if (connected && connected.avoidUntilMs <= now) return connected;
+    const preferred = members.filter(({ avoidUntilMs }) => avoidUntilMs <= now);
+    try {
+      return await Promise.any((preferred.length > 0 ? preferred : members).map((one) => whenConnected(one)));
+    } catch {
+      if (connected) return connected;
+      throw new EtcdCallError({
+        error: new StoreError(
+          'unavailable',
+          `Cannot ${doing}: no member of etcd can be reached (${this.endpoints.join(', ')})`,
+        ),
+        certain: true,
+        elsewhere: false,
+      });
+    }
+  }
+
+  #send<Response>(
+    { client, endpoint }: Member,
+    { method, request, options }: { method: EtcdMethod; request: object; options: CallOptions },
+  ): Promise<Response> {
+    const { path, encode, decode } = etcdCall(method);
+    return new Promise((resolve, reject) => {
+      client.makeUnaryRequest<object, object>(
+        path,
+        encode,
+        decode,
+        request,
+        metadata(),
+        { deadline: Date.now() + this.#callTimeoutMs },
+        (error: ServiceError | null, response?: object) => {
+          if (error) reject(new EtcdCallError(failureOf(error, { doing: options.doing, endpoint })));
+          else resolve(response as Response);
+        },
+      );
+    });
+  }
+}
+
+export interface OpenedStream {
+  readonly stream: ReturnType<typeof Client.prototype.makeBidiStreamRequest<object, object>>;
+  readonly endpoint: string;
+  /** The next stream had better go elsewhere. */
+  avoid(): void;
+}
+
+/** A member without a leader refuses instead of waiting. */
+function metadata(): Metadata {
+  const sent = new Metadata();
+  sent.set('hasleader', 'true');
+  return sent;
+}
+
+function whenConnected(member: Member): Promise<Member> {
+  return new Promise((resolve, reject) =>
+    member.client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) =>
+      error ? reject(error) : resolve(member),
+    ),
+  );
+}
+
+function clientOf(endpoint: string, tls: EtcdTls): Client {
+  let url: URL;
+  try {
+    url = new URL(endpoint);
+  } catch {
+    throw new TypeError(
+      `etcd endpoint ${JSON.stringify(endpoint)} is no URL; it should be like https://10.0.0.1:2379`,
+    );
+  }
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw new TypeError(`etcd endpoint ${endpoint}: the scheme should be https (or http without TLS)`);
+  const read = (path: string | undefined): Buffer | null => (path === undefined ? null : readFileSync(path));
+  const secrets =
+    url.protocol === 'https:'
+      ? credentials.createSsl(read(tls.caFile), read(tls.keyFile), read(tls.certFile))
+      : credentials.createInsecure();
+  return new Client(`${url.hostname}:${url.port || '2379'}`, secrets, {
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+    'grpc.keepalive_permit_without_calls': 1,
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': MAX_BACKOFF_MS,
+    'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
+    'grpc.enable_retries': 0,
+    // Each store its own connections: a member that stalls for one must not stall another.
+    'grpc.use_local_subchannel_pool': 1,
+  });
+}

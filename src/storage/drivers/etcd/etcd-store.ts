@@ -1,0 +1,473 @@
+/**
+ * The Store on an etcd cluster (3.4 and later). Not the embedded store's group commit: etcd orders writes itself, so that only writes to
+ * one key keep the order in which they were made. See docs/designs/0001-etcd-store.md.
+ *
+ *   put ─▶ turn of its key ─▶ Txn (precondition on mod_revision) ─▶ answered ──────────────▶ seen by our watches ─▶ promise resolves
+ *                                  └── nobody knows whether it happened ─▶ history of the key ─▶ happened │ refused │ 'unavailable'
+ */
+import { checkKey } from '../../keys.ts';
+import { MAX_VALUE_BYTES } from '../../local-store.ts';
+import {
+  type DeleteOptions,
+  type GetOptions,
+  type ListOptions,
+  type ListResult,
+  type PutOptions,
+  type Revision,
+  type Store,
+  type StoredValue,
+  StoreError,
+  type StoreEvent,
+  type StoreStats,
+  type StoreWatch,
+  type WatchOptions,
+} from '../../store.ts';
+import { compacted } from '../../watch-hub.ts';
+import { EtcdCallError, EtcdConnection, type ConnectionOptions } from './connection.ts';
+import { closedError } from './failures.ts';
+import { Leases } from './leases.ts';
+import {
+  COMPARE_EQUAL,
+  COMPARE_MOD_REVISION,
+  int,
+  type KeyValue,
+  type RangeResponse,
+  type StatusResponse,
+  type TxnResponse,
+} from './protocol.ts';
+import { Watcher } from './watcher.ts';
+
+/** Items of one answer while a list is read; doubled from page to page. */
+const FIRST_PAGE = 500;
+const MAX_PAGE = 10_000;
+/** For the history of a key to tell what became of a write. */
+const RESOLVE_MS = 5_000;
+
+export interface EtcdStoreOptions extends ConnectionOptions {
+  /** Put before every key. Default: none. */
+  readonly keyPrefix?: string | undefined;
+}
+
+interface Written {
+  readonly revision: Revision;
+  readonly stored?: StoredValue;
+  readonly previous?: StoredValue;
+}
+
+interface Write {
+  readonly key: string;
+  /** Absent for a delete. */
+  readonly value?: Buffer;
+  readonly expected: Revision | undefined;
+  readonly ttlSeconds?: number | undefined;
+}
+
+/** Rejects where no member answers. */
+export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
+  const store = new EtcdStore(options);
+  try {
+    await store.refresh();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  return store;
+}
+
+class EtcdStore implements Store {
+  readonly #connection: EtcdConnection;
+  readonly #leases: Leases;
+  readonly #keyPrefix: string;
+  readonly #watchers = new Set<Watcher>();
+  /** The last write under way of each key. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  /** Writes that wait until our watches have seen them. */
+  readonly #unseen = new Set<{
+    readonly key: string;
+    readonly revision: Revision;
+    readonly resolve: () => void;
+  }>();
+  #revision = 0;
+  #floor = 0;
+  #keys = 0;
+  #sizeBytes = 0;
+  #trustsProgress = false;
+  #closed: Promise<void> | undefined;
+
+  constructor({ keyPrefix = '', ...connection }: EtcdStoreOptions) {
+    this.#keyPrefix = keyPrefix;
+    this.#connection = new EtcdConnection(connection);
+    this.#leases = new Leases(this.#connection);
+  }
+
+  /** The newest revision that this store has heard of; refresh() asks etcd. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
+  /** As far as this store knows. */
+  get compactedRevision(): Revision {
+    return this.#floor;
+  }
+
+  async get(key: string, { revision }: GetOptions = {}): Promise<StoredValue | undefined> {
+    this.#assertOpen();
+    checkKey(key);
+    if (revision === 0) return this.#atZero();
+    const { kvs } = await this.#range({ key: this.#encode(key), revision: revision ?? 0 }, `read ${key}`);
+    return kvs[0] && this.#toStored(kvs[0]);
+  }
+
+  /** Page by page, all at the revision of the first. */
+  async list(prefix: string, options: ListOptions = {}): Promise<ListResult> {
+    this.#assertOpen();
+    const { limit = Infinity, startKey = prefix } = options;
+    if (!startKey.startsWith(prefix))
+      throw new TypeError(
+        `list: startKey ${JSON.stringify(startKey)} is outside of prefix ${JSON.stringify(prefix)}`,
+      );
+    if (options.revision === 0) return { revision: 0, items: [], more: this.#atZero() !== undefined };
+    const { rangeEnd } = this.#rangeOf(prefix);
+    const items: StoredValue[] = [];
+    let from = startKey === '' && this.#keyPrefix === '' ? Buffer.alloc(1) : this.#encode(startKey);
+    let revision = options.revision ?? 0;
+    for (let page = FIRST_PAGE; ; page = Math.min(MAX_PAGE, page * 2)) {
+      const room = Math.min(page, limit - items.length);
+      const answer = await this.#range({ key: from, rangeEnd, revision, limit: room }, `list ${prefix}`);
+      revision ||= int(answer.header.revision);
+      for (const kv of answer.kvs) items.push(this.#toStored(kv));
+      if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
+      from = Buffer.concat([answer.kvs.at(-1)!.key, Buffer.alloc(1)]);
+    }
+  }
+
+  async put(key: string, value: Buffer, { expected, ttlSeconds }: PutOptions = {}): Promise<StoredValue> {
+    if (value.length > MAX_VALUE_BYTES)
+      throw new StoreError(
+        'too-large',
+        `Cannot store ${value.length} bytes at ${key}: at most ${MAX_VALUE_BYTES} are allowed`,
+      );
+    return (await this.#submit({ key, value, expected, ttlSeconds })).stored!;
+  }
+
+  async delete(
+    key: string,
+    { expected }: DeleteOptions = {},
+  ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
+    const { revision, previous } = await this.#submit({ key, expected });
+    return { revision, previous: previous! };
+  }
+
+  /** A revision that was compacted by somebody else is told through onClose. */
+  watch(options: WatchOptions): StoreWatch {
+    this.#assertOpen();
+    if (options.afterRevision < this.#floor) throw compacted(options.afterRevision, this.#floor);
+    const watcher: Watcher = new Watcher({
+      ...options,
+      connection: this.#connection,
+      range: this.#rangeOf(options.prefix),
+      toStored: (kv) => this.#toStored(kv),
+      trustsProgress: () => this.#trustsProgress,
+      onReached: (revision) => {
+        this.#revision = Math.max(this.#revision, revision);
+        this.#releaseSeen();
+      },
+      onEnd: () => {
+        this.#watchers.delete(watcher);
+        this.#releaseSeen();
+      },
+    });
+    this.#watchers.add(watcher);
+    return { stop: () => watcher.stop() };
+  }
+
+  async compact(revision: Revision): Promise<void> {
+    this.#assertOpen();
+    if (revision <= this.#floor) return;
+    try {
+      await this.#call('Compact', { revision, physical: true }, `compact up to revision ${revision}`);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'compacted') throw error;
+    }
+    this.#floor = Math.max(this.#floor, revision);
+  }
+
+  /** keys and sizeBytes: as of the last refresh(). */
+  stats(): StoreStats {
+    return {
+      revision: this.#revision,
+      compactedRevision: this.#floor,
+      keys: this.#keys,
+      sizeBytes: this.#sizeBytes,
+    };
+  }
+
+  /** Asks etcd for the newest revision, the number of keys and the size. */
+  async refresh(): Promise<void> {
+    const { count } = await this.#range({ ...this.#rangeOf(''), countOnly: true }, 'count the keys');
+    const { dbSize, version } = await this.#call<StatusResponse>('Status', {}, 'read the status');
+    this.#keys = int(count);
+    this.#sizeBytes = int(dbSize);
+    this.#trustsProgress = hasTrueProgress(version);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled(this.#turns.values());
+    for (const watcher of Array.from(this.#watchers)) watcher.end(closedError());
+    this.#connection.close();
+  }
+
+  // ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #submit(write: Write): Promise<Written> {
+    const before = this.#turns.get(write.key);
+    const turn = (async () => {
+      this.#assertOpen();
+      checkKey(write.key);
+      if (before) await before.catch(() => {});
+      return this.#write(write);
+    })();
+    this.#turns.set(write.key, turn);
+    const over = (): void => {
+      if (this.#turns.get(write.key) === turn) this.#turns.delete(write.key);
+    };
+    turn.then(over, over);
+    return turn;
+  }
+
+  async #write(write: Write): Promise<Written> {
+    const lease = write.ttlSeconds === undefined ? undefined : await this.#lease(write.ttlSeconds);
+    const since = this.#revision;
+    let written: Written;
+    try {
+      const answer = await this.#connection.call<TxnResponse>('Txn', this.#txnOf(write, lease), {
+        doing: `write ${write.key}`,
+        idempotent: false,
+      });
+      this.#saw(answer);
+      written = this.#outcome(write, answer);
+    } catch (error) {
+      if (!(error instanceof EtcdCallError)) throw error;
+      if (error.failure.certain) throw error.failure.error;
+      written = await this.#resolve(write, {
+        since: write.expected || since,
+        error: error.failure.error,
+      });
+    }
+    await this.#seen(write.key, written.revision);
+    return written;
+  }
+
+  #txnOf({ key: name, value, expected }: Write, lease: unknown): object {
+    const key = this.#encode(name);
+    const read = { requestRange: { key } };
+    return {
+      compare:
+        expected === undefined
+          ? []
+          : [{ result: COMPARE_EQUAL, target: COMPARE_MOD_REVISION, key, modRevision: expected }],
+      success: value
+        ? // Read in the same transaction, for the revision that created the key.
+          [
+            { requestPut: { key, value, ...(lease === undefined ? {} : { lease }) } },
+            { requestRange: { key, keysOnly: true } },
+          ]
+        : [{ requestDeleteRange: { key, prevKv: true } }],
+      failure: [read],
+    };
+  }
+
+  #outcome({ key, value, expected }: Write, { succeeded, responses, header }: TxnResponse): Written {
+    const revision = int(header.revision);
+    if (!succeeded) throw this.#refused({ key, value, expected }, responses[0]!.responseRange!.kvs[0]);
+    if (value) {
+      const createRevision = int(responses[1]!.responseRange!.kvs[0]!.createRevision);
+      return { revision, stored: { key, value, modRevision: revision, createRevision } };
+    }
+    const removed = responses[0]!.responseDeleteRange!.prevKvs[0];
+    if (!removed) throw notFound(key);
+    return { revision, previous: this.#toStored(removed) };
+  }
+
+  #refused(
+    { key, value, expected }: Pick<Write, 'key' | 'expected'> & { value: Buffer | undefined },
+    found: KeyValue | undefined,
+  ): StoreError {
+    if (!found && !value) return notFound(key);
+    const current = found && this.#toStored(found);
+    const is = current ? `it is at revision ${current.modRevision}` : 'it does not exist';
+    return new StoreError(
+      'conflict',
+      `Cannot write ${key}: ${is}, not ${expected === 0 ? 'absent' : `at revision ${expected}`}`,
+      { current },
+    );
+  }
+
+  /** Never sends it again: what happened to the key since tells. A write that did not happen yet may still do so. */
+  async #resolve(
+    { key, value, expected }: Write,
+    { since, error }: { readonly since: Revision; readonly error: StoreError },
+  ): Promise<Written> {
+    const unknown = new StoreError(
+      error.code,
+      `${error.message}; whether the write to ${key} happened is not known`,
+      {
+        cause: error,
+      },
+    );
+    const current = await this.get(key).catch(() => {
+      throw unknown;
+    });
+    // Where progress cannot be trusted, a key that is gone leaves it open.
+    const upTo = current ? Math.max(current.modRevision, since) : this.#revision;
+    if (current && current.modRevision <= since)
+      throw expected === undefined || current.modRevision === expected
+        ? unknown
+        : writtenMeanwhile(key, current);
+    const events = await this.#history(key, { after: since, upTo }).catch(() => {
+      throw unknown;
+    });
+    const isOurs = ({ value: stored }: StoreEvent): boolean =>
+      value ? stored?.value.equals(value) === true : stored === undefined;
+    const ours = expected === undefined ? events.find(isOurs) : events[0];
+    if (ours && isOurs(ours))
+      return {
+        revision: ours.revision,
+        ...(ours.value && { stored: { ...ours.value, key } }),
+        ...(ours.previous && { previous: ours.previous }),
+      };
+    if (expected !== undefined && ours) throw writtenMeanwhile(key, current);
+    throw unknown;
+  }
+
+  /** What was written to one key after a revision. */
+  #history(key: string, { after, upTo }: { after: Revision; upTo: Revision }): Promise<StoreEvent[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<StoreEvent[]>();
+    const events: StoreEvent[] = [];
+    const start = this.#encode(key);
+    const watcher = new Watcher({
+      prefix: key,
+      afterRevision: after,
+      connection: this.#connection,
+      range: { key: start, rangeEnd: Buffer.concat([start, Buffer.alloc(1)]) },
+      toStored: (kv) => this.#toStored(kv),
+      onEvents: (batch) => events.push(...batch),
+      trustsProgress: () => this.#trustsProgress,
+      onReached: (revision) => revision >= upTo && resolve(events),
+      onClose: (error) => reject(error),
+      onEnd: () => {},
+    });
+    const asking = setInterval(() => watcher.requestProgress(), 100);
+    const timer = setTimeout(() => reject(new Error('etcd did not tell in time')), RESOLVE_MS);
+    return promise.finally(() => {
+      clearInterval(asking);
+      clearTimeout(timer);
+      watcher.stop();
+    });
+  }
+
+  /** Until each of our watches on the key has handed the write out. */
+  #seen(key: string, revision: Revision): Promise<void> | undefined {
+    if (this.#isSeen(key, revision)) return undefined;
+    return new Promise((resolve) => this.#unseen.add({ key, revision, resolve }));
+  }
+
+  #isSeen(key: string, revision: Revision): boolean {
+    for (const { prefix, reached } of this.#watchers)
+      if (reached < revision && key.startsWith(prefix)) return false;
+    return true;
+  }
+
+  #releaseSeen(): void {
+    for (const one of this.#unseen) {
+      if (!this.#isSeen(one.key, one.revision)) continue;
+      this.#unseen.delete(one);
+      one.resolve();
+    }
+  }
+
+  async #lease(ttlSeconds: number): Promise<unknown> {
+    try {
+      return await this.#leases.leaseFor(ttlSeconds);
+    } catch (error) {
+      throw error instanceof EtcdCallError ? error.failure.error : error;
+    }
+  }
+
+  // ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #range(request: object, doing: string): Promise<RangeResponse> {
+    return this.#call<RangeResponse>('Range', request, doing);
+  }
+
+  /** A request that may be sent more than once. */
+  async #call<Response extends { readonly header: { readonly revision: unknown } }>(
+    method: 'Range' | 'Compact' | 'Status',
+    request: object,
+    doing: string,
+  ): Promise<Response> {
+    try {
+      const answer = await this.#connection.call<Response>(method, request, { doing, idempotent: true });
+      this.#saw(answer as never);
+      return answer;
+    } catch (error) {
+      throw error instanceof EtcdCallError ? error.failure.error : error;
+    }
+  }
+
+  #saw({ header }: { readonly header: RangeResponse['header'] }): void {
+    this.#revision = Math.max(this.#revision, int(header.revision));
+  }
+
+  #atZero(): undefined {
+    if (this.#floor > 0) throw compacted(0, this.#floor);
+  }
+
+  #encode(key: string): Buffer {
+    return Buffer.from(this.#keyPrefix + key);
+  }
+
+  /** As etcd wants it: [key, rangeEnd). */
+  #rangeOf(prefix: string): { readonly key: Buffer; readonly rangeEnd: Buffer } {
+    const key = this.#encode(prefix);
+    if (key.length === 0) return { key: Buffer.alloc(1), rangeEnd: Buffer.alloc(1) };
+    const rangeEnd = Buffer.from(key);
+    // UTF-8 has no byte 0xff.
+    rangeEnd[rangeEnd.length - 1]! += 1;
+    return { key, rangeEnd };
+  }
+
+  #toStored({ key, value, modRevision, createRevision }: KeyValue): StoredValue {
+    return {
+      key: key.toString('utf8', Buffer.byteLength(this.#keyPrefix)),
+      // Absent on the wire where it is empty, and then no Buffer.
+      value: value.length === 0 ? Buffer.alloc(0) : value,
+      modRevision: int(modRevision),
+      createRevision: int(createRevision),
+    };
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw closedError();
+  }
+}
+
+/** As upstream judges: before 3.4.31, and in 3.5 before 3.5.13, progress may be told before the events. */
+function hasTrueProgress(version: string): boolean {
+  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number);
+  if (major !== 3 || minor > 5) return major > 3 || minor > 5;
+  return minor === 5 ? patch >= 13 : minor === 4 && patch >= 31;
+}
+
+function writtenMeanwhile(key: string, current: StoredValue | undefined): StoreError {
+  return new StoreError('conflict', `Cannot write ${key}: it was written meanwhile`, { current });
+}
+
+function notFound(key: string): StoreError {
+  return new StoreError('not-found', `Cannot delete ${key}: it does not exist`);
+}

@@ -1,0 +1,84 @@
+/**
+ * What etcd's and gRPC's errors mean to the store: one StoreError each, and whether a write that failed so may have happened.
+ * Texts of etcd's errors: etcd's api/v3rpc/rpctypes.
+ */
+import { status, type ServiceError } from '@grpc/grpc-js';
+import { StoreError, type StoreErrorCode } from '../../store.ts';
+
+/** By what etcd's error says; the first that matches. `certain`: the request was refused and cannot happen later. */
+const KNOWN: readonly {
+  readonly text: string;
+  readonly code: StoreErrorCode;
+  readonly certain: boolean;
+  readonly remedy?: string;
+}[] = [
+  { text: 'required revision has been compacted', code: 'compacted', certain: true },
+  { text: 'required revision is a future revision', code: 'future', certain: true },
+  {
+    text: 'database space exceeded',
+    code: 'no-space',
+    certain: true,
+    remedy: 'etcd raised the NOSPACE alarm: compact, defragment, then disarm it with `etcdctl alarm disarm`',
+  },
+  { text: 'request is too large', code: 'too-large', certain: true },
+  { text: 'too many requests', code: 'unavailable', certain: true },
+  {
+    text: 'corrupt',
+    code: 'corrupt',
+    certain: true,
+    remedy: 'etcd raised the CORRUPT alarm: a member holds different data',
+  },
+  { text: 'requested lease not found', code: 'unavailable', certain: true },
+  { text: 'no leader', code: 'unavailable', certain: true, remedy: 'etcd has lost its quorum' },
+  {
+    text: 'not supported for learner',
+    code: 'unavailable',
+    certain: true,
+    remedy: 'the endpoint is a learner',
+  },
+  { text: 'user name is empty', code: 'unavailable', certain: true, remedy: 'etcd asks for authentication' },
+  {
+    text: 'permission denied',
+    code: 'unavailable',
+    certain: true,
+    remedy: "the client certificate's user lacks the role",
+  },
+  { text: 'invalid auth token', code: 'unavailable', certain: true },
+  { text: 'authentication', code: 'unavailable', certain: true },
+];
+
+const CERTAIN_CODES = new Set([
+  status.PERMISSION_DENIED,
+  status.UNAUTHENTICATED,
+  status.INVALID_ARGUMENT,
+  status.UNIMPLEMENTED,
+  status.FAILED_PRECONDITION,
+]);
+
+/** A call that failed. */
+export interface EtcdFailure {
+  readonly error: StoreError;
+  /** The request did not happen and will not. False: it may have. */
+  readonly certain: boolean;
+  /** Another member may answer. */
+  readonly elsewhere: boolean;
+}
+
+export function failureOf(
+  cause: ServiceError,
+  { doing, endpoint }: { doing: string; endpoint: string },
+): EtcdFailure {
+  const text = cause.details || cause.message;
+  const known = KNOWN.find((one) => text.includes(one.text));
+  const code = known?.code ?? 'unavailable';
+  const remedy = known?.remedy ? ` (${known.remedy})` : '';
+  return {
+    error: new StoreError(code, `Cannot ${doing} at etcd ${endpoint}: ${text}${remedy}`, { cause }),
+    certain: known?.certain ?? CERTAIN_CODES.has(cause.code),
+    elsewhere: code === 'unavailable' && !CERTAIN_CODES.has(cause.code),
+  };
+}
+
+export function closedError(): StoreError {
+  return new StoreError('closed', 'The store is closed');
+}
