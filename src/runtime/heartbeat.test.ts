@@ -15,6 +15,7 @@ parentPort.postMessage('beating');
 
 test('a thread whose event loop stands still is told, and that it turns again', async () => {
   const heartbeat = createHeartbeat('the test');
+  assert.equal(silenceMs(heartbeat), 0, 'a thread that is still loading is not stalled');
   const gate = new SharedArrayBuffer(4);
   const module = new URL('./heartbeat.ts', import.meta.url).href;
   const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(THREAD)}`), {

@@ -13,9 +13,7 @@ const BEAT_MS = 1_000;
 const STALLED_MS = 30_000;
 
 export function createHeartbeat(name: string): Heartbeat {
-  const heartbeat = { name, memory: new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT) };
-  beat(heartbeat);
-  return heartbeat;
+  return { name, memory: new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT) };
 }
 
 /** On the thread itself. Does not keep it alive. Returns how to stop. */
@@ -26,8 +24,10 @@ export function startBeating(heartbeat: Heartbeat): () => void {
   return () => clearInterval(timer);
 }
 
+/** 0 before the first beat: a thread that is still loading is not stalled. */
 export function silenceMs({ memory }: Heartbeat): number {
-  return Number(process.hrtime.bigint() - Atomics.load(new BigInt64Array(memory), 0)) / 1e6;
+  const lastBeat = Atomics.load(new BigInt64Array(memory), 0);
+  return lastBeat === 0n ? 0 : Number(process.hrtime.bigint() - lastBeat) / 1e6;
 }
 
 /** Which of them are stalled, one phrase; undefined: all turn. */

