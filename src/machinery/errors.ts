@@ -133,12 +133,13 @@ export const statusErrors = {
     of: { readonly group: string; readonly kind: string; readonly name: string },
     errors: readonly FieldError[],
   ): StatusError {
-    const causes = errors.map((error) => ({
+    const shown = shownErrors(errors);
+    const causes = shown.map(({ error, body }) => ({
       reason: error.type,
-      message: fieldErrorBody(error),
+      message: body,
       field: error.field,
     }));
-    const list = fieldErrorsText(errors);
+    const list = listText(shown, errors.length - shown.length);
     const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
     return failure(
       422,
@@ -311,7 +312,35 @@ export const OMITTED = Symbol('omitted');
 
 /** Of one 'field: body', of several '[…, …]'. What is said twice is said once here, and stands twice among the causes. */
 export function fieldErrorsText(errors: readonly FieldError[]): string {
-  const texts = [...new Set(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`))];
+  const shown = shownErrors(errors);
+  return listText(shown, errors.length - shown.length);
+}
+
+/** Errors of one object that are told, and their texts' length: an object of 3 MB can have hundreds of thousands, each as long as the object. */
+const MAX_SHOWN_ERRORS = 1000,
+  MAX_SHOWN_LENGTH = 256 * 1024;
+
+interface ShownError {
+  readonly error: FieldError;
+  readonly body: string;
+}
+
+/** The first one always. */
+function shownErrors(errors: readonly FieldError[]): ShownError[] {
+  const shown: ShownError[] = [];
+  let length = 0;
+  for (const error of errors) {
+    if (shown.length >= MAX_SHOWN_ERRORS || length > MAX_SHOWN_LENGTH) break;
+    const body = fieldErrorBody(error);
+    length += body.length + error.field.length;
+    shown.push({ error, body });
+  }
+  return shown;
+}
+
+function listText(shown: readonly ShownError[], more: number): string {
+  const texts = [...new Set(shown.map(({ error, body }) => `${error.field}: ${body}`))];
+  if (more > 0) texts.push(`and ${more} more`);
   return texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`;
 }
 

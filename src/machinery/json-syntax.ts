@@ -160,11 +160,21 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** Of well-formed text: how deep objects and lists nest, and how many fields stand in objects, repeated ones counted each time. */
-export function structureOf(text: string): { readonly depth: number; readonly fields: number } {
+export interface JsonStructure {
+  /** How deep objects and lists nest. */
+  readonly depth: number;
+  /** In all objects, repeated ones counted each time. */
+  readonly fields: number;
+  /** About how many values there are: never fewer than half of them. */
+  readonly values: number;
+}
+
+/** Of well-formed text; of other text anything, in the same time. */
+export function structureOf(text: string): JsonStructure {
   let depth = 0,
     deepest = 0,
-    fields = 0;
+    fields = 0,
+    values = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === 0x22) {
@@ -175,11 +185,13 @@ export function structureOf(text: string): { readonly depth: number; readonly fi
         if (inside === 0x5c) index++;
       }
     } else if (code === 0x3a) fields++;
+    else if (code === 0x2c) values++;
     else if (code === 0x7b || code === 0x5b) {
+      values++;
       if (++depth > deepest) deepest = depth;
     } else if (code === 0x7d || code === 0x5d) depth--;
   }
-  return { depth: deepest, fields };
+  return { depth: deepest, fields, values };
 }
 
 interface Level {

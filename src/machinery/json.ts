@@ -1,6 +1,6 @@
 /** Plain JSON data: parsing with errors worded as Go's, semantic equality, copies. Objects may carry any key, `__proto__` too. */
 import { statusErrors, type StatusError } from './errors.ts';
-import { findJsonSyntaxProblem, structureOf } from './json-syntax.ts';
+import { findJsonSyntaxProblem, structureOf, type JsonStructure } from './json-syntax.ts';
 
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
 export type JsonObject = Record<string, unknown>;
@@ -32,22 +32,48 @@ export function getOwn(object: JsonObject, key: string): unknown {
   return Object.hasOwn(object, key) ? object[key] : undefined;
 }
 
-/** Parses a text; throws StatusError 400 with Go's wording. */
-export function parseJson(text: string): unknown {
-  return parseJsonCounted(text).value;
+/**
+ * Values that a body may hold: all that is done with an object takes time by them rather than by its bytes, some microseconds each. The largest
+ * CustomResourceDefinitions have some tens of thousands. (Upstream bounds bytes alone.)
+ */
+export const MAXIMUM_VALUES = 100_000;
+
+export function tooManyValues(): StatusError {
+  return statusErrors.requestEntityTooLarge(`it holds more than ${MAXIMUM_VALUES} values`);
 }
 
-/** As parseJson, with the number of fields the text has in all its objects: more than the value's, when some stand twice. */
+/** Throws StatusError 413. */
+export function requireFewValues(value: unknown): void {
+  let left = MAXIMUM_VALUES;
+  const visit = (one: unknown): void => {
+    if (--left < 0) throw tooManyValues();
+    if (typeof one !== 'object' || one === null) return;
+    for (const key in one) visit((one as JsonObject)[key]);
+  };
+  visit(value);
+}
+
+/** Parses a text; throws StatusError 400 with Go's wording. */
+export function parseJson(text: string): unknown {
+  return parsed(text, structureOf(text));
+}
+
+/** As parseJson of a body, with the number of fields the text has in all its objects: more than the value's, when some stand twice. 413 for too many values. */
 export function parseJsonCounted(text: string): { readonly value: unknown; readonly fields: number } {
+  const structure = structureOf(text);
+  if (structure.values > MAXIMUM_VALUES) throw tooManyValues();
+  return { value: parsed(text, structure), fields: structure.fields };
+}
+
+function parsed(text: string, { depth }: JsonStructure): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw statusErrors.badRequest(findJsonSyntaxProblem(text)?.message ?? String(error));
   }
-  const { depth, fields } = structureOf(text);
   if (depth > MAXIMUM_DEPTH) throw tooDeep();
-  return { value: LONE_SURROGATE.test(text) ? wellFormed(value) : value, fields };
+  return LONE_SURROGATE.test(text) ? wellFormed(value) : value;
 }
 
 /** An escape that may be half a character: Go's decoder puts U+FFFD in its place, and no other encoding could carry it. */

@@ -78,15 +78,14 @@ export function validateObjectMeta(
     if (meta.namespace) errors.push(fieldErrors.forbidden(`${field}.namespace`, 'not allowed on this type'));
   } else if (meta.namespace) invalidEach('namespace', meta.namespace, validateDNS1123Label(meta.namespace));
   else errors.push(fieldErrors.required(`${field}.namespace`));
-  errors.push(
-    ...generationErrors(meta, field),
-    ...validateLabels(meta.labels, `${field}.labels`),
-    ...validateAnnotations(meta.annotations, `${field}.annotations`),
-    ...validateOwnerReferences(meta.ownerReferences, `${field}.ownerReferences`),
-    ...validateFinalizers(meta.finalizers, `${field}.finalizers`),
-    ...validateManagedFields(meta.managedFields, `${field}.managedFields`),
+  return errors.concat(
+    generationErrors(meta, field),
+    validateLabels(meta.labels, `${field}.labels`),
+    validateAnnotations(meta.annotations, `${field}.annotations`),
+    validateOwnerReferences(meta.ownerReferences, `${field}.ownerReferences`),
+    validateFinalizers(meta.finalizers, `${field}.finalizers`),
+    validateManagedFields(meta.managedFields, `${field}.managedFields`),
   );
-  return errors;
 }
 
 /** On update: next is what is asked for, previous what is stored. */
@@ -116,13 +115,12 @@ export function validateObjectMetaUpdate(
   for (const name of ['creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds'] as const) {
     errors.push(...validateImmutable(next[name], previous[name], `${field}.${name}`));
   }
-  errors.push(
-    ...validateLabels(next.labels, `${field}.labels`),
-    ...validateAnnotations(next.annotations, `${field}.annotations`),
-    ...validateOwnerReferences(next.ownerReferences, `${field}.ownerReferences`),
-    ...validateManagedFields(next.managedFields, `${field}.managedFields`),
+  return errors.concat(
+    validateLabels(next.labels, `${field}.labels`),
+    validateAnnotations(next.annotations, `${field}.annotations`),
+    validateOwnerReferences(next.ownerReferences, `${field}.ownerReferences`),
+    validateManagedFields(next.managedFields, `${field}.managedFields`),
   );
-  return errors;
 }
 
 function generationErrors(meta: ObjectMeta, field: string): FieldError[] {

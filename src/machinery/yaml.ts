@@ -80,7 +80,7 @@ export function parsePlainJson(text: string): ParsedYaml | undefined {
     const { value, fields } = parseJsonCounted(text);
     return countFields(value) === fields ? { value, problems: [] } : undefined;
   } catch (error) {
-    if (!isStatusError(error)) throw error;
+    if (!isStatusError(error, 'BadRequest')) throw error;
     return undefined;
   }
 }

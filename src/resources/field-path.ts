@@ -54,7 +54,7 @@ export class Errors {
   }
 
   add(errors: readonly FieldError[]): void {
-    if (errors.length > 0) this.list.push(...errors);
+    for (const error of errors) this.list.push(error);
   }
 
   required(path: Path, detail = ''): void {

@@ -213,11 +213,11 @@ function validatorsOf(
     previous: KubeObject | undefined,
     warn: HookContext['warn'],
   ): FieldError[] => {
-    errors.push(...validateEmbedded(object, node));
+    for (const error of validateEmbedded(object, node)) errors.push(error);
     const listErrors = validateListTypes(object, node);
     // What was wrong with lists before stays allowed.
     if (listErrors.length > 0 && (previous === undefined || validateListTypes(previous, node).length === 0))
-      errors.push(...listErrors);
+      for (const error of listErrors) errors.push(error);
     if (!rules) return errors;
     if (errors.some(({ type }) => BLOCKING.has(type))) {
       errors.push(
@@ -227,7 +227,7 @@ function validatorsOf(
           'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
         ),
       );
-    } else errors.push(...rules(object, previous, warn));
+    } else for (const error of rules(object, previous, warn)) errors.push(error);
     return errors;
   };
   return {

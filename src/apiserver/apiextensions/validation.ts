@@ -142,7 +142,7 @@ function checkAnyOf(place: Place, branches: readonly Check[]): void {
     if (best === undefined || errors.length < best.length) best = errors;
   }
   composite(place, 'must validate at least one schema (anyOf)');
-  place.errors.push(...(best ?? []));
+  for (const error of best ?? []) place.errors.push(error);
 }
 
 function checkOneOf(place: Place, branches: readonly Check[]): void {
@@ -159,7 +159,7 @@ function checkOneOf(place: Place, branches: readonly Check[]): void {
 
 function checkAllOf(place: Place, branches: readonly Check[]): void {
   const results = branches.map((branch) => errorsOf(place, branch));
-  for (const errors of results) place.errors.push(...errors);
+  for (const errors of results) for (const error of errors) place.errors.push(error);
   const valid = results.filter((errors) => errors.length === 0).length;
   if (valid < branches.length)
     composite(place, `must validate all the schemas (allOf)${valid === 0 ? '. None validated' : ''}`);

@@ -1,4 +1,5 @@
 /** Bodies of writes: read, decoded strictly in the endpoint's version, and converted to the one that is stored. */
+import { Turn } from '#stdx/turn.ts';
 import { decodeObject } from '#machinery/decode.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
@@ -40,11 +41,13 @@ export async function readObject(
   mode: MutationOptions['fieldValidation'],
 ): Promise<KubeObject> {
   const body = await readBody(context);
+  const turn = new Turn();
   const object = decodeBody(
     { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
     { ...body, mode, warn: (message) => void context.warnings.push(message) },
   );
   context.audit?.received(object, defaultsOf(endpoint));
+  if (turn.isLong) await turn.pause();
   return object;
 }
 

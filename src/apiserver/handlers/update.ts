@@ -1,4 +1,5 @@
 /** UPDATE: a whole object in place of the stored one, or one of its subresources. */
+import { Turn } from '#stdx/turn.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { decodeBody } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
@@ -29,10 +30,13 @@ export async function update(
     checkName(object.metadata, target, endpoint.resource.namespaced);
     return toStorage(endpoint, object);
   };
+  const turn = new Turn();
+  const prepared = read();
+  if (turn.isLong) await turn.pause();
   const written = await core.registry.update(
     endpoint,
     {
-      change: once(read(), read),
+      change: once(prepared, read),
       prepare,
       mayCreate: subresource === '' && (endpoint.resource.behaviour.allowCreateOnUpdate ?? false),
       mustHaveResourceVersion: true,

@@ -9,7 +9,7 @@ import {
 } from '#machinery/decode.ts';
 import { assert } from '#stdx/assert.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
-import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
+import { isJsonObject, MAXIMUM_VALUES, parseJsonCounted, requireFewValues } from '#machinery/json.ts';
 import {
   decodeObject as decodeProtobuf,
   encodeObject as encodeProtobuf,
@@ -260,7 +260,7 @@ function fromJson(
   try {
     return parseJsonCounted(text);
   } catch (error) {
-    if (!isStatusError(error)) throw error;
+    if (!isStatusError(error, 'BadRequest')) throw error;
     throw unrecognized(target, {
       why: `couldn't get version/kind; json parse error: ${error.message}`,
       bytes,
@@ -273,7 +273,7 @@ function fromYaml(target: DecodeTarget, { bytes, yaml: read }: DecodeRequest): P
   try {
     return read();
   } catch (error) {
-    if (!isStatusError(error)) throw error;
+    if (!isStatusError(error, 'BadRequest')) throw error;
     // Bodies are converted where nothing is said of it.
     throw unrecognized(target, { why: error.message.replace(/^error converting YAML to JSON: /, ''), bytes });
   }
@@ -281,7 +281,9 @@ function fromYaml(target: DecodeTarget, { bytes, yaml: read }: DecodeRequest): P
 
 function fromProtobuf(target: DecodeTarget, bytes: Buffer): unknown {
   try {
-    return decodeProtobuf(bytes, { schemaFor: schemaForKind, defaultKind: target.gvk });
+    const value = decodeProtobuf(bytes, { schemaFor: schemaForKind, defaultKind: target.gvk });
+    if (bytes.length > MAXIMUM_VALUES) requireFewValues(value);
+    return value;
   } catch (error) {
     if (!(error instanceof ProtobufError)) throw error;
     throw unrecognized(target, { why: error.message, bytes });

@@ -7,6 +7,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { statusErrors, type StatusError } from '#machinery/errors.ts';
+import { requireFewValues, tooManyValues } from '#machinery/json.ts';
 import { parsePlainJson, parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
 import type { YamlAnswer } from './yaml-worker.ts';
 
@@ -15,8 +16,8 @@ export type YamlReading = () => ParsedYaml;
 
 /** Up to here starting a turn of another thread costs more than reading. */
 const INLINE_BYTES = 8 * 1024;
-/** Processor time of the thread for one text, and the time by the clock where the machine gives it none. */
-const CPU_MS = 1500,
+/** Processor time of the thread for one text (collecting its garbage takes as much again), and the time by the clock where the machine gives it none. */
+const CPU_MS = 600,
   WALL_MS = 20_000;
 /** How often the thread's processor time is looked at. */
 const WATCH_MS = 50;
@@ -101,16 +102,23 @@ const thread = new YamlThread();
 
 /** Rejects with 413 for a text that costs too much, 429 when too many wait. */
 export async function readYaml(text: string): Promise<YamlReading> {
-  if (text.length <= INLINE_BYTES) return () => parseYamlBody(text);
+  if (text.length <= INLINE_BYTES) return () => bounded(parseYamlBody(text));
   const json = parsePlainJson(text);
   if (json) return afresh(json, () => parsePlainJson(text)!);
   const answer = await thread.read(text);
+  if ('refused' in answer && answer.tooLarge) throw tooManyValues();
   if ('refused' in answer)
     return () => {
       throw statusErrors.badRequest(answer.refused);
     };
   const { problems } = answer;
   return () => ({ value: JSON.parse(answer.json) as unknown, problems: [...problems] });
+}
+
+/** Aliases make much of little. */
+function bounded(reading: ParsedYaml): ParsedYaml {
+  requireFewValues(reading.value);
+  return reading;
 }
 
 function afresh(first: ParsedYaml, again: YamlReading): YamlReading {

@@ -1,6 +1,5 @@
 /** Owners named twice: the server keeps one and says so, as upstream has since 1.20. */
 import type { ObjectMeta } from '#machinery/object.ts';
-import { semanticEqual } from '#resources/strategy.ts';
 
 /** afterAdmission: it was admission that named them. */
 export function dropRepeatedOwners(
@@ -12,10 +11,13 @@ export function dropRepeatedOwners(
   if (!references || references.length < 2) return;
   const kept: typeof references = [],
     repeated: string[] = [];
+  const known = new Set<string>();
   for (const reference of references) {
-    if (kept.some((other) => other.uid === reference.uid && semanticEqual(other, reference)))
-      repeated.push(reference.uid ?? '');
+    const { apiVersion, kind, name, uid, controller, blockOwnerDeletion } = reference;
+    const all = JSON.stringify([apiVersion, kind, name, uid, controller ?? null, blockOwnerDeletion ?? null]);
+    if (known.has(all)) repeated.push(uid ?? '');
     else kept.push(reference);
+    known.add(all);
   }
   if (repeated.length === 0) return;
   meta.ownerReferences = kept;

@@ -7,6 +7,7 @@
  *   delete: preconditions ─► admission ─► plan (deletion.ts) ─► mark and / or remove
  */
 import type { Clock } from '#stdx/clock.ts';
+import { Turn } from '#stdx/turn.ts';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
 import type { AdmissionChain } from '../admission/chain.ts';
@@ -81,20 +82,24 @@ export class RegistryStore {
     { request, applied = false }: { readonly request: WriteRequest; readonly applied?: boolean },
   ): Promise<Written> {
     const { resource } = endpoint;
+    const turn = new Turn();
     const meta = (object.metadata ??= {});
     const hadResourceVersion = isGiven(meta.resourceVersion);
     const nowMs = this.#clock.now();
     beginMetadata(meta, { namespace: resource.namespaced ? request.target.namespace : undefined, nowMs });
     resource.applyDefaults(object);
     dropRepeatedOwners(meta, request.warn);
+    if (turn.isLong) await turn.pause();
     const owning = applied ? undefined : ownNew(endpoint, object, this.#owner(request));
     if (owning) await owning;
+    if (turn.isLong) await turn.pause();
     request.begin({ operation: 'CREATE', nowMs, object, oldObject: undefined, name: meta.name ?? '' });
     if (request.admitted && this.#admission.mayChange(request)) {
       const waiting = this.#admission.admit(request);
       if (waiting) await waiting;
       resource.applyDefaults(object);
       dropRepeatedOwners(object.metadata!, request.warn, { afterAdmission: true });
+      if (turn.isLong) await turn.pause();
     }
     const generates = !meta.name && !!meta.generateName;
     // Another attempt is made of copies, which share nothing.
@@ -116,11 +121,14 @@ export class RegistryStore {
   async #storeNew(endpoint: StoredEndpoint, object: KubeObject, create: Create): Promise<Written> {
     const { request } = create;
     const meta = object.metadata!;
+    const turn = new Turn();
     this.#prepareNew(endpoint, object, create);
+    if (turn.isLong) await turn.pause();
     if (request.admitted) {
       const waiting = this.#admission.validate(request);
       if (waiting) await waiting;
     }
+    if (turn.isLong) await turn.pause();
     if (create.hadResourceVersion && !request.dryRun) throw resourceVersionOnCreate();
     // Some kinds are given their name only while they are prepared.
     const key = endpoint.cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
@@ -191,11 +199,13 @@ export class RegistryStore {
   ): Promise<Written> {
     const { resource } = endpoint;
     const { target } = request;
+    const turn = new Turn();
     const converting = endpoint.codec?.ready([entry]);
     if (converting) await converting;
     const previous = objectOf(endpoint, entry);
     const changed = change.change(previous);
     const next = changed instanceof Promise ? await changed : changed;
+    if (turn.isLong) await turn.pause();
     const meta = (next.metadata ??= {});
     requireVersion(endpoint, { meta, previous: previous.metadata!, target, change });
     continueMetadata(meta, {
@@ -209,9 +219,11 @@ export class RegistryStore {
       ? undefined
       : ownChanged(endpoint, { next, previous }, this.#owner(request));
     if (owning) await owning;
+    if (turn.isLong) await turn.pause();
     const update: Update = { request, change, entry, next, previous };
     const admitting = this.#admitUpdate(endpoint, update);
     if (admitting) await admitting;
+    if (turn.isLong) await turn.pause();
     // A subresource reserves nothing.
     const transaction =
       request.subresource === ''
@@ -245,15 +257,18 @@ export class RegistryStore {
 
   async #storeNext(endpoint: StoredEndpoint, update: Update): Promise<Written> {
     const { request, change, next, previous } = update;
+    const turn = new Turn();
     const errors = prepareAndValidate(endpoint, { next, previous, hooks: request, change });
     if (errors.length > 0)
       throw statusErrors.invalid({ ...endpoint.storageGvk, name: request.target.name }, errors);
     if (request.subresource !== 'status')
       for (const warning of endpoint.resource.warnings(next, previous)) request.warn(warning);
+    if (turn.isLong) await turn.pause();
     if (request.admitted) {
       const waiting = this.#admission.validate(request);
       if (waiting) await waiting;
     }
+    if (turn.isLong) await turn.pause();
     try {
       return await this.#putOrRemove(endpoint, update);
     } catch (error) {

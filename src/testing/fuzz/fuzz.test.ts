@@ -179,7 +179,7 @@ test('YAML that is no JSON data is 400, without a word to standard error', () =>
 test('YAML that is nothing but faults is given up at the first', () => {
   const before = process.threadCpuUsage();
   for (const text of [`{${'[]'.repeat(200_000)}`, `- ${'|\n'.repeat(200_000)}`, '{"a": "\\x'.repeat(40_000)])
-    assert.throws(() => parseYaml(text), { code: 400 });
+    assert.throws(() => parseYaml(text), { code: text.startsWith('{[') ? 413 : 400 });
   const { user, system } = process.threadCpuUsage(before);
   assert.ok(user + system < 3_000_000, `${(user + system) / 1000} ms`);
   assert.throws(() => parseYaml('['.repeat(20_000)), /max depth/);

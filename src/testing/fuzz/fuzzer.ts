@@ -18,6 +18,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RequestGenerator, type FuzzRequest, type Remembered } from './requests.ts';
+import { BOMBS, type Bomb } from './bombs.ts';
+import { measure } from './processor-time.ts';
+import { pick } from './random-values.ts';
 import { WIDGETS } from './seeds.ts';
 import { openSockets, type Sockets } from './sockets.ts';
 import { faultOfAnswer, request, verifyStored, type FuzzAnswer } from './verify.ts';
@@ -52,6 +55,9 @@ export interface FuzzReport {
   readonly faults: readonly Fault[];
 }
 
+/** Of the batches, those that a structured bomb goes ahead of. */
+const BOMB_SHARE = 0.005,
+  BOMB_ATTEMPTS = 4;
 const PARALLEL = 8,
   SOCKET_BATCH = 4;
 /** Namespaces that a request deleted come back after so many. */
@@ -207,6 +213,7 @@ class FuzzRun {
     let nextVerify = verifyEvery,
       nextPrepare = PREPARE_EVERY;
     while (this.#sent < requests) {
+      if (random() < BOMB_SHARE) await this.#explode(pick(random, BOMBS));
       if (random() < (socketShare * PARALLEL) / SOCKET_BATCH) {
         const batch = Array.from({ length: SOCKET_BATCH }, () => generator.next());
         await Promise.all(batch.map((one) => this.#overSocket(one)));
@@ -303,6 +310,15 @@ class FuzzRun {
     };
     keep(this.#remembered.tokens, /"continue":"([^"]+)"/.exec(head)?.[1]);
     keep(this.#remembered.revisions, /"resourceVersion":"(\d+)"/.exec(head)?.[1]);
+  }
+
+  /** A request as wide as it may be: what a turn of the event loop costs counts, not the whole. */
+  async #explode({ name, request }: Bomb): Promise<void> {
+    const one = request();
+    let longest = Infinity;
+    for (let attempt = 0; attempt < BOMB_ATTEMPTS && longest > LONGEST_MS; attempt++)
+      longest = Math.min(longest, (await measure(() => this.#one(one))).longestTurnMs);
+    if (longest > LONGEST_MS) this.#fault(`a turn takes ${longest.toFixed(0)} ms of the processor`, name);
   }
 
   async #findSlow(batch: readonly FuzzRequest[]): Promise<void> {

@@ -480,7 +480,9 @@ function checkClaims(
   errors: Errors,
   known: ReadonlySet<string>,
 ): void {
-  const names = new Set<string>();
+  const names = new Set<string>(),
+    requested = new Set<string>();
+  const among = known.size === 0 ? ' which is empty' : `: ${[...known].sort().join(', ')}`;
   claims.forEach((claim, i) => {
     const at = path.index(i);
     if (!claim.name) {
@@ -493,13 +495,13 @@ function checkClaims(
       ? claim.name
       : names.has(key)
         ? key
-        : !claim.request && [...names].some((name) => name.startsWith(`${claim.name}/`))
+        : !claim.request && requested.has(claim.name)
           ? claim.name
           : undefined;
     if (overlaps !== undefined) errors.duplicate(at, overlaps);
     names.add(key);
+    if (claim.request) requested.add(claim.name);
     if (known.has(claim.name)) return;
-    const among = known.size === 0 ? ' which is empty' : `: ${[...known].sort().join(', ')}`;
     errors.list.push({
       type: 'FieldValueNotFound',
       field: at.toString(),

@@ -1,6 +1,9 @@
 /** Files of one volume that would be written over each other: the same path twice, or one where the other needs a directory. */
 import type { Volume, VolumeProjection } from '#api/types.ts';
 
+/** Files of one volume that are compared with each other; of what comes after, nothing is said. */
+const MAX_PAIRS = 50_000;
+
 interface File {
   readonly path: string;
   readonly source: string;
@@ -73,21 +76,31 @@ function warnVolume(
 ): void {
   if (files.length < 2) return;
   const seen: File[] = [];
+  let left = MAX_PAIRS;
   for (const { path, source } of files) {
-    const file = { path: path.replace(/\/+$/, ''), source };
-    for (const other of seen)
+    const file = { path: withoutTrailingSlashes(path), source };
+    for (const other of seen) {
+      if (--left < 0) return;
       if (overlap(file.path, other.path))
         warnings.push(
           `volume ${quoted(name)} (${what}): overlapping paths: ${shown(file)} with ${shown(other)}`,
         );
+    }
     seen.push(file);
   }
 }
 
 function overlap(path: string, other: string): boolean {
-  return (
-    path !== '' && other !== '' && (`${other}/`.startsWith(`${path}/`) || `${path}/`.startsWith(`${other}/`))
-  );
+  if (path === '' || other === '') return false;
+  const [shorter, longer] = path.length < other.length ? [path, other] : [other, path];
+  return (longer.length === shorter.length || longer[shorter.length] === '/') && longer.startsWith(shorter);
+}
+
+/** Not by a regular expression: slashes in the middle would take quadratic time. */
+function withoutTrailingSlashes(path: string): string {
+  let end = path.length;
+  while (end > 0 && path[end - 1] === '/') end--;
+  return path.slice(0, end);
 }
 
 function shown({ path, source }: File): string {

@@ -2,6 +2,9 @@
 import type { ContainerPort, PodSpec } from '#api/types.ts';
 import { eachContainer } from './visit.ts';
 
+/** Definitions of one port that are compared with each other; of what comes after, nothing is said. */
+const MAX_PAIRS = 20_000;
+
 interface Placed {
   readonly port: ContainerPort;
   readonly at: string;
@@ -32,6 +35,7 @@ function goText({
 
 function warnSameNumbers(ports: readonly Placed[], warnings: string[]): void {
   const byNumber = new Map<string, Placed[]>();
+  let left = MAX_PAIRS;
   for (const placed of ports) {
     const key = `${placed.port.containerPort}/${placed.port.protocol ?? 'TCP'}`,
       others = byNumber.get(key);
@@ -40,6 +44,7 @@ function warnSameNumbers(ports: readonly Placed[], warnings: string[]): void {
       continue;
     }
     for (const other of others) {
+      if (--left < 0) return;
       const relation = relationOf(placed.port, other.port);
       if (relation !== undefined) warnings.push(`${placed.at}: ${relation} port definition with ${other.at}`);
     }

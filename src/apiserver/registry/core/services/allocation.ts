@@ -150,14 +150,13 @@ export class ServiceAllocation implements StoreHooks {
         throw statusErrors.internal(
           `failed to allocate a serviceIP for Service ${JSON.stringify(nameOf(service))}: range is full`,
         );
-      throw invalid(
-        service,
+      throw invalid(service, [
         fieldErrors.invalid(
           'spec.clusterIPs',
           spec.clusterIPs,
           `failed to allocate IP ${wanted}: ${this.addresses.reasonAgainst(wanted)}`,
         ),
-      );
+      ]);
     }
     taken.push(() => this.addresses.release(ip));
     spec.clusterIP = ip;
@@ -206,7 +205,7 @@ export class ServiceAllocation implements StoreHooks {
   ): number {
     const why = this.ports.take(number);
     if (why !== undefined)
-      throw invalid(service, fieldErrors.invalid(`spec.ports[${index}].nodePort`, number, why));
+      throw invalid(service, [fieldErrors.invalid(`spec.ports[${index}].nodePort`, number, why)]);
     taken.push(() => this.ports.release(number));
     return number;
   }
@@ -235,7 +234,7 @@ function nameOf({ metadata }: Service): string {
   return metadata?.name ?? '';
 }
 
-function invalid(service: Service, ...errors: readonly FieldError[]): Error {
+function invalid(service: Service, errors: readonly FieldError[]): Error {
   return statusErrors.invalid({ group: '', kind: 'Service', name: nameOf(service) }, errors);
 }
 
@@ -294,13 +293,13 @@ function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void
   spec.ipFamilyPolicy ??= stored?.ipFamilyPolicy ?? (byHand ? REQUIRE : SINGLE);
   const related = new Errors();
   checkClusterIPs(spec, { headless: isHeadless(spec), stored }, related);
-  if (related.any) throw invalid(service, ...related.list);
+  if (related.any) throw invalid(service, related.list);
   const errors = [
     ...(stored ? fitToStored(spec, stored) : []),
     ...tooMany(spec),
     ...familiesOfAddresses(spec),
   ];
-  if (errors.length > 0) throw invalid(service, ...errors);
+  if (errors.length > 0) throw invalid(service, errors);
   if (byHand) {
     spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
     if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== SINGLE)
@@ -308,7 +307,7 @@ function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void
     return;
   }
   const absent = absentFamilies(spec);
-  if (absent.length > 0) throw invalid(service, ...absent);
+  if (absent.length > 0) throw invalid(service, absent);
   if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
 }
 
