@@ -34,7 +34,7 @@ export interface ComponentFlags {
   readonly apiTimeoutSeconds?: number;
 }
 
-export interface Connection {
+interface Connection {
   readonly file: string;
   readonly options: HttpsOptions;
 }
@@ -45,14 +45,14 @@ export interface RunContext extends ComponentContext {
   transportTo(options: HttpsOptions): Transport;
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** Of the command; in the log and as the user agent. */
   readonly name: string;
   readonly flags: ComponentFlags;
   create(context: RunContext): Component | Promise<Component>;
 }
 
-export const DEFAULT_API_TIMEOUT_SECONDS = 30;
+const DEFAULT_API_TIMEOUT_SECONDS = 30;
 const PROBE_EVERY_MS = 500;
 const PROBE_TIMEOUT_MS = 5_000;
 const STOP_TIMEOUT_MS = 60_000;

@@ -4,7 +4,7 @@
  */
 import { groupResourceString } from './object.ts';
 
-export interface StatusCause {
+interface StatusCause {
   reason?: string;
   message?: string;
   field?: string;
@@ -28,7 +28,7 @@ export interface Status {
   code: number;
 }
 
-export type StatusReason =
+type StatusReason =
   | 'BadRequest'
   | 'Unauthorized'
   | 'Forbidden'
@@ -65,7 +65,7 @@ export class StatusError extends Error {
   }
 }
 
-export interface ResourceName {
+interface ResourceName {
   readonly group: string;
   readonly resource: string;
   readonly name: string;

@@ -3,7 +3,7 @@
  * object. Neither uses recursion.
  */
 
-export type JsonSyntaxProblem = { readonly message: string; readonly offset: number };
+type JsonSyntaxProblem = { readonly message: string; readonly offset: number };
 
 const SPACE = /[ \t\r\n]*/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/y;
@@ -215,7 +215,7 @@ export function findDuplicateFields(text: string): string[] {
 }
 
 /** path: names and list positions down to the field; made when asked for. isRepeated: its object had it before. false ends the walk. */
-export type FieldVisitor = (path: () => readonly (string | number)[], isRepeated: boolean) => boolean;
+type FieldVisitor = (path: () => readonly (string | number)[], isRepeated: boolean) => boolean;
 
 /** Visits every field of well-formed text in the order in which they stand. */
 export function walkFields(text: string, visit: FieldVisitor): void {

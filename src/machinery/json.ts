@@ -2,7 +2,6 @@
 import { statusErrors, type StatusError } from './errors.ts';
 import { findJsonSyntaxProblem, structureOf, type JsonStructure } from './json-syntax.ts';
 
-export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
 export type JsonObject = Record<string, unknown>;
 
 /** Deeper values are refused: walking them by recursion must fit the stack. (Upstream allows 10,000 levels.) */

@@ -16,14 +16,14 @@ import {
 } from './names.ts';
 import { parseApiVersion, type ManagedFieldsEntry, type ObjectMeta, type OwnerReference } from './object.ts';
 
-export type NameRule =
+type NameRule =
   | 'dns-subdomain'
   | 'dns-label'
   | 'dns-1035-label'
   | 'path-segment'
   | ((name: string) => string[]);
 
-export interface MetadataRules {
+interface MetadataRules {
   readonly namespaced: boolean;
   /** Default 'dns-subdomain'. */
   readonly nameRule?: NameRule | undefined;
@@ -32,16 +32,12 @@ export interface MetadataRules {
 }
 
 export const TOTAL_ANNOTATION_SIZE_LIMIT_BYTES = 256 * 1024;
-export const FIELD_IMMUTABLE = 'field is immutable';
-export const FINALIZER_ORPHAN = 'orphan';
-export const FINALIZER_FOREGROUND = 'foregroundDeletion';
+const FIELD_IMMUTABLE = 'field is immutable';
+const FINALIZER_ORPHAN = 'orphan';
+const FINALIZER_FOREGROUND = 'foregroundDeletion';
 
 /** What is wrong with a name; with prefix, with a generateName. */
-export function validateName(
-  rule: NameRule,
-  name: string,
-  options: { readonly prefix?: boolean } = {},
-): string[] {
+function validateName(rule: NameRule, name: string, options: { readonly prefix?: boolean } = {}): string[] {
   const checked = options.prefix ? maskTrailingDash(name) : name;
   switch (rule) {
     case 'dns-subdomain':
@@ -129,7 +125,7 @@ function generationErrors(meta: ObjectMeta, field: string): FieldError[] {
     : [];
 }
 
-export function validateImmutable(next: unknown, previous: unknown, field: string): FieldError[] {
+function validateImmutable(next: unknown, previous: unknown, field: string): FieldError[] {
   return deepEqual(next, previous) ? [] : [fieldErrors.invalid(field, next, FIELD_IMMUTABLE)];
 }
 
@@ -162,7 +158,7 @@ export function validateAnnotations(
   return errors;
 }
 
-export function validateFinalizers(finalizers: readonly string[] | undefined, field: string): FieldError[] {
+function validateFinalizers(finalizers: readonly string[] | undefined, field: string): FieldError[] {
   const errors: FieldError[] = [];
   for (const finalizer of finalizers ?? []) {
     for (const problem of validateQualifiedName(finalizer))
@@ -197,7 +193,7 @@ export function validateStandardFinalizers(finalizers: readonly string[], field:
   );
 }
 
-export function validateNoNewFinalizers(
+function validateNoNewFinalizers(
   next: readonly string[],
   previous: readonly string[],
   field: string,
@@ -213,7 +209,7 @@ export function validateNoNewFinalizers(
   ];
 }
 
-export function validateOwnerReferences(
+function validateOwnerReferences(
   references: readonly OwnerReference[] | undefined,
   field: string,
 ): FieldError[] {
@@ -260,7 +256,7 @@ function ownerReferenceErrors(
   return errors;
 }
 
-export function validateManagedFields(
+function validateManagedFields(
   entries: readonly ManagedFieldsEntry[] | undefined,
   field: string,
 ): FieldError[] {

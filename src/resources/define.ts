@@ -98,7 +98,7 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly fieldSelectors?: Readonly<Record<string, (object: T) => string>>;
   /** Which of them clients may name. Default: all. Only for kinds that share their objects with another's selectors. */
   readonly selectableFields?: readonly string[];
-  /** What is said of another, where that is not what most kinds say; apiVersion: in which it was asked for. */
+  /** The error of an unknown field selector, where it differs from most kinds'; apiVersion: of the request. */
   readonly unknownFieldSelector?: (field: string, apiVersion: string) => string;
   readonly table?: TableDefinition<T>;
   readonly status?: StatusSubresource<T>;

@@ -11,7 +11,7 @@ import { runInNewContext } from 'node:vm';
 import type { Clock, Timer } from './clock.ts';
 import { errorMessage, type Logger } from './log.ts';
 
-export interface MemoryReleaseOptions {
+interface MemoryReleaseOptions {
   readonly clock: Clock;
   readonly log: Logger;
   /** Hand the process's free pages back too: for one of its threads, the main one. */

@@ -23,7 +23,7 @@ interface Place {
 
 type Check = (place: Place) => void;
 
-export type Validator = (value: unknown, old: unknown, path?: string) => FieldError[];
+type Validator = (value: unknown, old: unknown, path?: string) => FieldError[];
 
 /** The old value is of the same version; undefined on create. */
 export function compileValidator(node: Structural): Validator {

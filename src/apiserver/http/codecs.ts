@@ -23,7 +23,7 @@ import type { YamlReading } from './yaml-reader.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiation.ts';
 import { yaml } from '#machinery/yaml-package.ts';
 
-export interface Encoded {
+interface Encoded {
   readonly body: Buffer;
   readonly contentType: string;
 }

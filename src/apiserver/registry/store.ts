@@ -33,13 +33,13 @@ import { prepareAndValidate, validateMeta, validateNew } from './validation.ts';
 import type { Change, StoredEndpoint, Target, WriteRequest } from './write-request.ts';
 
 /** removed: it is gone; else it was marked and waits for finalizers or its grace period. */
-export interface Deleted {
+interface Deleted {
   readonly object: KubeObject;
   readonly bytes: Buffer;
   readonly removed: boolean;
 }
 
-export interface RegistryStoreParts extends ObjectWriterParts {
+interface RegistryStoreParts extends ObjectWriterParts {
   readonly admission: AdmissionChain;
   readonly clock: Clock;
 }

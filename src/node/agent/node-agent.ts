@@ -53,7 +53,7 @@ import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
 
-export interface NodeAgentOptions {
+interface NodeAgentOptions {
   readonly context: ComponentContext;
   readonly nodeName: string;
   readonly cri: CriClient;

@@ -105,7 +105,7 @@ export function checkReviewVersions(versions: readonly string[], path: Path, err
     errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
 }
 
-/** Nothing else is said of what has both or neither. */
+/** A client configuration with both or neither gets no other error. */
 export function checkClientConfig({ url, service }: WebhookClientConfig, path: Path, errors: Errors): void {
   if ((url === undefined) === !service) errors.required(path, 'exactly one of url or service is required');
   else if (url !== undefined) checkUrl(url, path.child('url'), errors);

@@ -23,7 +23,7 @@ interface PodOwnerNames {
   readonly kind: string;
   /** 'ReplicaSet': 'activeDeadlineSeconds in ReplicaSet is not Supported'. */
   readonly title: string;
-  /** What is said of a selector that cannot be read. */
+  /** The error of a selector that does not parse. */
   readonly unreadable?: string;
 }
 

@@ -313,7 +313,7 @@ for (const [what, spec, ...errors] of cases)
 const UPDATABLE =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
-test('what is off goes, what is said otherwise is put in place', () => {
+test('a field of a disabled feature is dropped, its replacement is filled in', () => {
   const { object, errors, warnings } = create<Pod>('pods', {
     ...pod({
       terminationGracePeriodSeconds: -1,

@@ -99,8 +99,7 @@ export function checkParameters(
   if (!mayBeEmpty && entries.length === 0) errors.required(path, 'must contain at least one key/value pair');
 }
 
-/** A term that names nothing is always like another, as upstream counts. */
-/** Pairs of equal terms that are told. */
+/** Pairs of equal terms that are reported. Upstream counts a term that names nothing as equal to another. */
 const MAX_DUPLICATES = 1000;
 
 function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, errors: Errors): void {

@@ -1,6 +1,6 @@
 /** What some work costs: the processor time of the longest turn of this thread's event loop, and of the whole process. Time by the clock is others' too. */
 
-export interface Cost {
+interface Cost {
   readonly longestTurnMs: number;
   readonly totalMs: number;
 }

@@ -68,7 +68,7 @@ export interface ContainerStartDependencies {
   expectChange(): void;
 }
 
-export interface StartRequest {
+interface StartRequest {
   readonly pod: Pod;
   readonly name: string;
   readonly runtime: PodRuntime;

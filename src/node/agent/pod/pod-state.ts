@@ -25,7 +25,7 @@ const OWN_CONDITIONS = new Set([
   'AllContainersRestarting',
 ]);
 
-export interface PodStateOptions {
+interface PodStateOptions {
   readonly pod: Pod;
   readonly resize: PodResize;
   readonly hostIPs: readonly string[];

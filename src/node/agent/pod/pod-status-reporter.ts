@@ -20,7 +20,7 @@ export interface StatusReporterDependencies {
   readonly terminations: Counter;
 }
 
-export interface PodStatusReporterOptions {
+interface PodStatusReporterOptions {
   readonly dependencies: StatusReporterDependencies;
   readonly state: PodState;
   readonly probes: PodProbes;

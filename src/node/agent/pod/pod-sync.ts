@@ -30,7 +30,7 @@ export interface PodSyncDependencies
   readonly volumes: PodVolumes;
 }
 
-export interface PodSyncOptions {
+interface PodSyncOptions {
   readonly dependencies: PodSyncDependencies;
   readonly state: PodState;
   readonly probes: PodProbes;
@@ -40,7 +40,7 @@ export interface PodSyncOptions {
   readonly onProblem: (error: unknown) => void;
 }
 
-export interface SyncResult {
+interface SyncResult {
   /** When the next step is due, in ms since the epoch. */
   readonly nextAtMs: number;
   /** The pod has finished: this is left of it. */

@@ -38,7 +38,7 @@ export interface PodTerminationDependencies extends ContainerStopDependencies {
   readonly volumes: PodVolumes;
 }
 
-export interface PodTerminationOptions {
+interface PodTerminationOptions {
   readonly dependencies: PodTerminationDependencies;
   readonly state: PodState;
   readonly probes: PodProbes;

@@ -30,7 +30,7 @@ export interface PodWorkerDependencies
   allocationChanged(): void;
 }
 
-export interface PodWorkerOptions {
+interface PodWorkerOptions {
   readonly dependencies: PodWorkerDependencies;
   readonly pod: Pod;
   /** Nothing of the pod is left. */

@@ -49,7 +49,7 @@ import { checkSecurityContext } from './security.ts';
 import { checkNoBacksteps, checkRelativePath } from './volumes.ts';
 
 /** What containers are checked against: facts of their pod. */
-export interface PodFacts {
+interface PodFacts {
   readonly volumes: ReadonlyMap<string, Volume>;
   readonly claimNames: ReadonlySet<string>;
   readonly gracePeriodSeconds: number | undefined;
@@ -415,7 +415,7 @@ function checkDevices(
   });
 }
 
-export interface ResourceRules {
+interface ResourceRules {
   readonly claimNames: ReadonlySet<string>;
   readonly checkName: (name: string, path: Path, errors: Errors) => void;
 }

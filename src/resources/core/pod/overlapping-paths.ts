@@ -1,7 +1,7 @@
 /** Files of one volume that would be written over each other: the same path twice, or one where the other needs a directory. */
 import type { Volume, VolumeProjection } from '#api/types.ts';
 
-/** Files of one volume that are compared with each other; of what comes after, nothing is said. */
+/** Files of one volume that are compared with each other; later ones get no warning. */
 const MAX_PAIRS = 50_000;
 
 interface File {

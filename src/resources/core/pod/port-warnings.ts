@@ -2,7 +2,7 @@
 import type { ContainerPort, PodSpec } from '#api/types.ts';
 import { eachContainer } from './visit.ts';
 
-/** Definitions of one port that are compared with each other; of what comes after, nothing is said. */
+/** Definitions of one port that are compared with each other; later ones get no warning. */
 const MAX_PAIRS = 20_000;
 
 interface Placed {
