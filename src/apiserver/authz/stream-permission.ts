@@ -9,7 +9,7 @@ import type { AuthorizationAttributes } from './authorizer.ts';
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward']);
 
 /** Throws StatusError 403. After the request itself was authorized. */
-export async function demandCreateForStream(
+export async function requireCreateForStream(
   { info, user }: RequestContext,
   core: Pick<ServerCore, 'authorizer'>,
 ): Promise<void> {

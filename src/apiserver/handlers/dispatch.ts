@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
 import { CONNECTED, type ConnectCall } from './connect/connect.ts';
 import { admitConnect } from './connect/connect-options.ts';
-import { demandCreateForStream } from '../authz/stream-permission.ts';
+import { requireCreateForStream } from '../authz/stream-permission.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
@@ -198,7 +198,7 @@ function requireNoDryRun({ request }: RequestContext): void {
 
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
   if (context.info.subresource !== 'log') requireNoDryRun(context);
-  await demandCreateForStream(context, core);
+  await requireCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
   if (!core.connect)
@@ -233,7 +233,7 @@ export async function upgradeResource(
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`))
     throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
   requireNoDryRun(context);
-  await demandCreateForStream(context, core);
+  await requireCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (info.subresource !== 'log') await admitConnect(context, core, endpoint);
   if (!core.connect)

@@ -31,7 +31,7 @@ export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions 
   const numbers = parseNumbers(query),
     selectors = parseSelectors(query);
   refuse(listErrors(query), 'ListOptions');
-  demandKnownFields(endpoint, selectors.fieldSelector);
+  requireKnownFields(endpoint, selectors.fieldSelector);
   return {
     ...selectors,
     ...numbers,
@@ -84,7 +84,7 @@ export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOption
   const asksToWatch = isTrue(query['watch']);
   const asked = asksToWatch ? withInitialEvents(query) : query;
   refuse(asksToWatch ? watchErrors(asked) : listErrors(query), 'ListOptions');
-  demandKnownFields(endpoint, selectors.fieldSelector);
+  requireKnownFields(endpoint, selectors.fieldSelector);
   return {
     ...selectors,
     ...numbers,
@@ -230,7 +230,7 @@ function isBeyondInt64(text: string): boolean {
   return value > MAX_INT64 || value < -MAX_INT64 - 1n;
 }
 
-function demandKnownFields(endpoint: Endpoint, selector: FieldSelector | undefined): void {
+function requireKnownFields(endpoint: Endpoint, selector: FieldSelector | undefined): void {
   for (const { field } of selector?.requirements ?? [])
     if (!endpoint.selectableFields.has(field)) throw statusErrors.badRequest(unknownField(endpoint, field));
 }

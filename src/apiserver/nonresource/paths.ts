@@ -48,7 +48,7 @@ export function createPathRouter(options: PathOptions): PathHandler {
   });
   const version = versionInfo(options.programVersion);
   const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
-    '/version': (context) => json(demandProduced(context, CONTENT_TYPE_JSON), version),
+    '/version': (context) => json(requireProduced(context, CONTENT_TYPE_JSON), version),
     '/.well-known/openid-configuration': (context) =>
       issuerDocument(context, options.tokenIssuer?.openidConfiguration(), CONTENT_TYPE_JSON),
     '/openid/v1/jwks': (context) =>
@@ -80,7 +80,7 @@ export function createPathRouter(options: PathOptions): PathHandler {
     const path = info.path.length > 1 && info.path.endsWith('/') ? info.path.slice(0, -1) : info.path;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (route) {
-      demandGet(request.method);
+      requireGet(request.method);
       return route(context);
     }
     return discovery(context, path, options.documents);
@@ -88,12 +88,12 @@ export function createPathRouter(options: PathOptions): PathHandler {
 }
 
 /** Routes, unlike the plain handlers beside them, are of one method: not even of HEAD. */
-function demandGet(method: string): void {
+function requireGet(method: string): void {
   if (method !== 'GET') throw statusErrors.pathMethodNotAllowed();
 }
 
 /** A route says what it produces; who accepts none of it is told before anything else. */
-function demandProduced(context: RequestContext, produced: string): RequestContext {
+function requireProduced(context: RequestContext, produced: string): RequestContext {
   if (!acceptsRoute(context.request.headers['accept'], [produced]))
     throw statusErrors.noRepresentation([produced]);
   return context;
@@ -132,7 +132,7 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
     return pageNotFound();
   }
   const isRoute = root === 'api' || version !== undefined;
-  if (isRoute) demandGet(request.method);
+  if (isRoute) requireGet(request.method);
   if (path === '/api' || path === '/apis') {
     if (wantsAggregated(request.headers['accept']))
       return aggregatedResponse(context, documents.aggregated(path));
@@ -177,7 +177,7 @@ function issuerDocument(
   contentType: string,
 ): ApiResponse {
   if (!document) return pageNotFound();
-  demandProduced(context, contentType);
+  requireProduced(context, contentType);
   return {
     status: 200,
     headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' },

@@ -53,7 +53,7 @@ function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchParams {
     number | undefined
   >;
   const { sinceTime, stream } = query;
-  if (sinceTime) demandTime(sinceTime);
+  if (sinceTime) requireTime(sinceTime);
   const errors: FieldError[] = [];
   if (numbers.tailLines !== undefined && numbers.tailLines < 0)
     errors.push(fieldErrors.invalid('tailLines', numbers.tailLines, 'must be greater than or equal to 0'));
@@ -74,7 +74,7 @@ function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchParams {
   return result;
 }
 
-function demandTime(text: string): void {
+function requireTime(text: string): void {
   try {
     parseTime(text);
   } catch (error) {
