@@ -9,6 +9,6 @@ export interface Ref<T extends KubeObject = KubeObject> {
   readonly plural: string;
   readonly kind: string;
   readonly namespaced: boolean;
-  /** Type carrier only, never set. */
+  /** Carries a type only, never set. */
   readonly _type?: T;
 }

@@ -12,7 +12,7 @@ import type { PublishedRequestHeader } from './bootstrap/system-objects.ts';
 import type { AuditSink } from './context.ts';
 import type { RequestLimits } from './flowcontrol/flow-control.ts';
 import type { ConnectHandlers } from './handlers/connect/connect.ts';
-import type { CarrierLimits, TlsMaterial } from './http/listener.ts';
+import type { ListenerLimits, TlsMaterial } from './http/listener.ts';
 import type { HealthCheck } from './nonresource/health.ts';
 import type { Collector } from './nonresource/metrics.ts';
 import type { PathHandler } from './nonresource/paths.ts';
@@ -87,7 +87,7 @@ export interface StartOptions {
   readonly host: string;
   readonly port: number;
   readonly tls: TlsMaterial;
-  readonly limits?: Partial<CarrierLimits>;
+  readonly limits?: Partial<ListenerLimits>;
 }
 
 export const DEFAULT_SERVICE_CIDR = '10.96.0.0/12';

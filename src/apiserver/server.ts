@@ -1,5 +1,5 @@
 /**
- * One API server put together: store, watch cache, catalogue, authentication, authorization, admission, pipeline, carriers.
+ * One API server put together: store, watch cache, catalogue, authentication, authorization, admission, pipeline, listeners.
  *
  *   createApiServer() fills the cache --> handler usable in-process --start()--> listening, bootstrap in the background
  *     --bootstrap done--> ready (/readyz) --stop()--> not ready, watches end, requests under way finish, stopped
@@ -21,7 +21,7 @@ import { Aggregator } from './aggregation/aggregator.ts';
 import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authorizer } from './authz/authorizer.ts';
 import { WatchCache } from './watchcache/watch-cache.ts';
-import { createTlsCarrier, type TlsCarrier, type TlsMaterial } from './http/listener.ts';
+import { createTlsListener, type TlsListener, type TlsMaterial } from './http/listener.ts';
 import { Catalogue } from './registry/endpoints.ts';
 import type { ServerCore } from './context.ts';
 import { celMetrics } from '#cel/metrics.ts';
@@ -284,7 +284,7 @@ class Server implements ApiServer {
   readonly #customResources: CustomResources;
   readonly #stopAdmission: () => void;
   readonly #log: Logger;
-  readonly #carriers: TlsCarrier[] = [];
+  readonly #listeners: TlsListener[] = [];
 
   constructor(
     core: ServerCore,
@@ -322,7 +322,7 @@ class Server implements ApiServer {
   }
 
   async start({ host, port, tls, limits }: StartOptions): Promise<AddressInfo> {
-    const carrier = createTlsCarrier({
+    const listener = createTlsListener({
       handler: this.handler,
       onUpgrade: this.upgrade,
       tls,
@@ -330,8 +330,8 @@ class Server implements ApiServer {
       onHandshakeError: () => this.metrics.handshakeErrors.add(''),
       ...(limits ? { limits } : {}),
     });
-    const address = await carrier.listen({ host, port });
-    this.#carriers.push(carrier);
+    const address = await listener.listen({ host, port });
+    this.#listeners.push(listener);
     void this.#bootstrap.run().catch(() => {});
     return address;
   }
@@ -345,7 +345,7 @@ class Server implements ApiServer {
   }
 
   replaceCertificates(tls: TlsMaterial): void {
-    for (const carrier of this.#carriers) carrier.replaceCertificates(tls);
+    for (const listener of this.#listeners) listener.replaceCertificates(tls);
   }
 
   leave(): void {
@@ -357,7 +357,7 @@ class Server implements ApiServer {
     this.#core.leaving = this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();
-    await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
+    await Promise.all(this.#listeners.map((listener) => listener.close(STOP_GRACE_MS)));
     this.#stopAdmission();
     await this.#customResources.stop();
     await this.#core.aggregator.stop();

@@ -12,7 +12,7 @@ export interface ResourceRef<T extends KubeObject = KubeObject> {
   readonly plural: string;
   readonly kind: string;
   readonly namespaced: boolean;
-  /** Type carrier only, never set. */
+  /** Carries a type only, never set. */
   readonly _type?: T;
 }
 

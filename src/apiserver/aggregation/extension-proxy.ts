@@ -24,7 +24,7 @@ export interface ProxyOptions {
   readonly running: Set<() => void>;
 }
 
-/** Bodies of carriers that cannot stream them. */
+/** Bodies of listeners that cannot stream them. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const REDIRECT_REFUSED = 'the backend attempted to redirect this request, which is not permitted';
 

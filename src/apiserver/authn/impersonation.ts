@@ -94,7 +94,7 @@ function printed({ name, uid = '', groups, extra = {} }: UserInfo): string {
   return `&user.DefaultInfo{Name:${JSON.stringify(name)}, UID:${JSON.stringify(uid)}, Groups:${list(groups)}, Extra:map[string][]string${entries.length > 0 ? `{${entries.join(', ')}}` : '(nil)'}}`;
 }
 
-/** Line by line where the carrier knows lines: names of groups may hold commas. */
+/** Line by line where the listener knows lines: names of groups may hold commas. */
 function valuesOf(request: ApiRequest, name: string): readonly string[] {
   if (request.headerValues) return request.headerValues(name);
   return (request.headers[name] ?? '')
@@ -162,7 +162,7 @@ async function become(wanted: UserInfo, asking: Asking): Promise<Impersonated> {
   for (const mode of last ? [last, ...asking.modes.filter((other) => other !== last)] : asking.modes) {
     if (!mode.suits(wanted, requestor)) continue;
     try {
-      const impersonated = await becomeBy(mode, wanted, asking);
+      const impersonated = await impersonateByMode(mode, wanted, asking);
       lastModes.set(requestor.name, mode);
       return impersonated;
     } catch (error) {
@@ -172,7 +172,7 @@ async function become(wanted: UserInfo, asking: Asking): Promise<Impersonated> {
   throw refused;
 }
 
-async function becomeBy(
+async function impersonateByMode(
   mode: Mode,
   wanted: UserInfo,
   { authorizer, request }: Asking,

@@ -115,10 +115,10 @@ function bearerToken({ headers }: ApiRequest): string | undefined {
   }
   if (headers['upgrade']?.toLowerCase() !== 'websocket') return undefined;
   const protocols = (headers['sec-websocket-protocol'] ?? '').split(',').map((protocol) => protocol.trim());
-  const carrier = protocols.find((protocol) => protocol.startsWith(WEBSOCKET_PROTOCOL_PREFIX));
+  const carried = protocols.find((protocol) => protocol.startsWith(WEBSOCKET_PROTOCOL_PREFIX));
   // The server must be able to choose a protocol that is not the token.
-  if (carrier === undefined || protocols.length < 2) return undefined;
+  if (carried === undefined || protocols.length < 2) return undefined;
   return (
-    Buffer.from(carrier.slice(WEBSOCKET_PROTOCOL_PREFIX.length), 'base64url').toString('utf8') || undefined
+    Buffer.from(carried.slice(WEBSOCKET_PROTOCOL_PREFIX.length), 'base64url').toString('utf8') || undefined
   );
 }

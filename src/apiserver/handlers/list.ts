@@ -489,7 +489,7 @@ export function listObject(
 const COMMA_BRACE = Buffer.from(',{');
 const BRACE = Buffer.from('{');
 
-/** Many small pieces: carriers put them together as suits them. */
+/** Many small pieces: listeners put them together as suits them. */
 async function jsonPieces(
   endpoint: StoredEndpoint,
   { entries, metadata, view }: Rendered,

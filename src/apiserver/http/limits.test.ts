@@ -5,7 +5,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { test, type TestContext } from 'node:test';
 import 'reflect-metadata';
 import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
-import type { CarrierLimits } from './listener.ts';
+import type { ListenerLimits } from './listener.ts';
 import { ADMIN, startTestServer } from '../testing/server.ts';
 
 async function selfSigned(): Promise<{ readonly cert: string; readonly key: string }> {
@@ -31,7 +31,7 @@ async function selfSigned(): Promise<{ readonly cert: string; readonly key: stri
 
 async function start(
   t: TestContext,
-  limits: Partial<CarrierLimits> = {},
+  limits: Partial<ListenerLimits> = {},
 ): Promise<{ readonly port: number; readonly ca: string }> {
   const tls = await selfSigned();
   const server = await startTestServer();

@@ -43,7 +43,7 @@ export interface TlsMaterial {
   readonly ciphers?: string;
 }
 
-interface TlsCarrierOptions {
+interface TlsListenerOptions {
   /** Called for every handshake that fails. */
   readonly onHandshakeError?: () => void;
   readonly handler: ApiHandler;
@@ -51,10 +51,10 @@ interface TlsCarrierOptions {
   readonly onUpgrade?: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
   readonly tls: TlsMaterial;
   readonly log: Logger;
-  readonly limits?: Partial<CarrierLimits>;
+  readonly limits?: Partial<ListenerLimits>;
 }
 
-export interface CarrierLimits {
+export interface ListenerLimits {
   readonly maxConcurrentStreams: number;
   readonly maxHeaderBytes: number;
   /** A connection without any request for so long is closed. */
@@ -64,7 +64,7 @@ export interface CarrierLimits {
   readonly goawayChance: number;
 }
 
-const DEFAULT_LIMITS: CarrierLimits = {
+const DEFAULT_LIMITS: ListenerLimits = {
   maxConcurrentStreams: 250,
   maxHeaderBytes: 1024 * 1024,
   idleMs: 180_000,
@@ -77,7 +77,7 @@ interface ListenOptions {
   readonly port: number;
 }
 
-export interface TlsCarrier {
+export interface TlsListener {
   listen(options: ListenOptions): Promise<AddressInfo>;
   /** New connections use it. Existing ones go on, but where other authorities are believed now, only until the requests under way are answered. */
   replaceCertificates(tls: TlsMaterial): void;
@@ -85,7 +85,7 @@ export interface TlsCarrier {
   close(graceMs: number): Promise<void>;
 }
 
-export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
+export function createTlsListener(options: TlsListenerOptions): TlsListener {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const trust: Trust = {
     authorities: authoritiesFrom(options.tls),
@@ -217,8 +217,8 @@ const REFUSED_LINGER_MS = 2000;
 const STALL_MS = 120_000;
 
 function http1Server(
-  { handler, onUpgrade, log }: TlsCarrierOptions,
-  { trust, ...limits }: CarrierLimits & { readonly trust: Trust },
+  { handler, onUpgrade, log }: TlsListenerOptions,
+  { trust, ...limits }: ListenerLimits & { readonly trust: Trust },
 ): HttpServer {
   const server = createHttpServer({
     maxHeaderSize: limits.maxHeaderBytes,

@@ -1,6 +1,6 @@
 /**
  * One request and one response as the API pipeline sees them, whatever carried them: HTTP/2 or HTTP/1.1 over TLS, a message port
- * from another thread, or a direct call. Not a web framework: carriers are in carriers/, the pipeline in pipeline.ts.
+ * from another thread, or a direct call. Not a web framework: listeners are in listener.ts, the pipeline in pipeline.ts.
  */
 import type { Readable } from 'node:stream';
 import type { UserInfo } from '#machinery/object.ts';
@@ -19,13 +19,13 @@ export interface ApiRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** Reads the whole body; a StatusError 413 above limitBytes. */
   body(limitBytes: number): Promise<Buffer>;
-  /** The body as it comes, for those who send it on; absent in carriers that have it whole. In place of body(). */
+  /** The body as it comes, for those who send it on; absent in listeners that have it whole. In place of body(). */
   bodyStream?(): Readable;
   /** A header's values line by line, where repeated headers must be told from one with commas. Absent: they were never apart. */
   headerValues?(name: string): readonly string[];
   /** Registers a callback for when the client went away. */
   onAbort(callback: () => void): void;
-  /** Registers a callback, called once, for when the whole answer is with the operating system or nobody reads it any more. Absent: the carrier cannot tell, or is done at once. */
+  /** Registers a callback, called once, for when the whole answer is with the operating system or nobody reads it any more. Absent: the listener cannot tell, or is done at once. */
   onSent?(callback: () => void): void;
   readonly remoteAddress: string;
   /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
@@ -42,7 +42,7 @@ export interface ApiRequest {
   readonly clientCertificateError?: string | undefined;
   /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */
   readonly frontProxyCertificate?: { readonly commonName: string; readonly notAfterMs?: number } | undefined;
-  /** Set only by in-process carriers, which are trusted: authentication takes this user as it is. */
+  /** Set only by in-process listeners, which are trusted: authentication takes this user as it is. */
   readonly user?: UserInfo | undefined;
 }
 

@@ -49,7 +49,7 @@ function truncated(texts: readonly string[]): string[] {
   return kept;
 }
 
-/** Header values are single lines: what would end one is a blank. Other characters go as UTF-8, whose bytes carriers are given as Latin-1. */
+/** Header values are single lines: what would end one is a blank. Other characters go as UTF-8, whose bytes listeners are given as Latin-1. */
 function quoted(text: string): string {
   const line = text
     .replaceAll(/\p{Cc}/gu, ' ')

@@ -94,7 +94,7 @@ async function discover(context: ReconcileContext): Promise<void> {
     const unsubscribe = subscribe(informer, { resource, collector, context });
     signal.addEventListener('abort', unsubscribe, { once: true });
   }
-  if (!collector.ready) await becomeReady(context, collector);
+  if (!collector.ready) await waitUntilReady(context, collector);
 }
 
 /** Events own nothing and are owned by nothing, and there are many. */
@@ -131,7 +131,7 @@ function subscribe(
   });
 }
 
-async function becomeReady(context: ReconcileContext, collector: Collector): Promise<void> {
+async function waitUntilReady(context: ReconcileContext, collector: Collector): Promise<void> {
   const { clock, signal, enqueue } = context;
   const synced = Promise.allSettled(
     [...collector.sources.values()].map(({ informer }) => informer.synced(signal)),

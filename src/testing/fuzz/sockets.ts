@@ -1,7 +1,7 @@
 /** The same requests as a foreign client sends them: HTTP/2 by Node's client, and HTTP/1.1 written by hand, over TLS to a listener on loopback. */
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { connect as connectTls } from 'node:tls';
-import { createTlsCarrier } from '#apiserver/http/listener.ts';
+import { createTlsListener } from '#apiserver/http/listener.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';
 import type { Pki } from '#deploy/pki/pki.ts';
 import { silentLogger } from '#stdx/log.ts';
@@ -18,12 +18,12 @@ const STREAM_MS = 300,
   ANSWER_MS = 20_000;
 
 export async function openSockets(handler: ApiHandler, pki: Pki): Promise<Sockets> {
-  const carrier = createTlsCarrier({
+  const listener = createTlsListener({
     handler,
     tls: { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem },
     log: silentLogger,
   });
-  const { port } = await carrier.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = await listener.listen({ host: '127.0.0.1', port: 0 });
   const client = pki.clients['super-admin'];
   const tls = { ca: pki.ca.certificatePem, cert: client.certificatePem, key: client.keyPem };
   let session: ClientHttp2Session | undefined;
@@ -39,7 +39,7 @@ export async function openSockets(handler: ApiHandler, pki: Pki): Promise<Socket
     exchange: (request) => (turn++ % 2 === 0 ? http2(request) : overHttp1({ ...tls, port }, request)),
     async close() {
       session?.destroy();
-      await carrier.close(100);
+      await listener.close(100);
     },
   };
 }

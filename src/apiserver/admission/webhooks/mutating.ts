@@ -64,7 +64,7 @@ function memoryOf(reinvocation: Reinvocation): Memory {
 }
 
 /** The object changed: all that were asked before want to know. */
-function becomeDue({ willing, due }: Memory): void {
+function scheduleReinvocation({ willing, due }: Memory): void {
   for (const uid of willing) due.add(uid);
   willing.clear();
 }
@@ -74,7 +74,7 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
   const reinvocation = reinvocationOf(attributes);
   const memory = memoryOf(reinvocation);
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
-    becomeDue(memory);
+    scheduleReinvocation(memory);
   const versions = new VersionedObjects(attributes, context.kinds);
   for (const hook of configurations.of(attributes.operation, {
     ...attributes.gvr,
@@ -98,7 +98,7 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
       await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })
     ) {
       versions.forget();
-      becomeDue(memory);
+      scheduleReinvocation(memory);
       reinvocation.wanted = true;
     }
     if (hook.spec.reinvocationPolicy === 'IfNeeded') memory.willing.add(hook.uid);
