@@ -9,6 +9,8 @@ import { builtinModules } from 'node:module';
 
 interface Layers {
   readonly rooms: Readonly<Record<string, readonly string[]>>;
+  /** By room: its folders and which of each other they import. Files beside the folders may import all and be imported by all. */
+  readonly folders: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   readonly packages: Readonly<Record<string, readonly string[]>>;
   readonly testsMayAlsoImport: readonly string[];
 }
@@ -52,11 +54,30 @@ function breach(file: string, target: string): string | undefined {
   if (target.startsWith('#')) return roomBreach(room, target.slice(1).split('/')[0] ?? '', isTest);
   if (target.startsWith('.')) {
     const inside = relative(source, resolve(source, dirname(file), target)).split('/')[0];
-    return inside === room || inside === '..'
-      ? undefined
-      : `imports '${target}' across rooms: write '#${inside}/…'`;
+    if (inside !== room && inside !== '..') return `imports '${target}' across rooms: write '#${inside}/…'`;
+    return isTest ? undefined : folderBreach(file, relative(source, resolve(source, dirname(file), target)));
   }
   return packageBreach(file, target, isTest);
+}
+
+/** Inside a room with a folder table. */
+function folderBreach(file: string, target: string): string | undefined {
+  const room = file.split('/')[0] ?? '';
+  const table = layers.folders[room];
+  const [from, to] = [file, target].map((path) => table && folderOf(path, { room, table }));
+  if (!table || from === undefined || to === undefined || from === to || table[from]?.includes(to))
+    return undefined;
+  return `folder '${from}' may not import folder '${to}' (allowed: ${table[from]?.join(', ') || 'none'})`;
+}
+
+/** The deepest folder of the table that the file is in; undefined beside the folders. */
+function folderOf(
+  path: string,
+  { room, table }: { readonly room: string; readonly table: Readonly<Record<string, readonly string[]>> },
+): string | undefined {
+  return Object.keys(table)
+    .filter((folder) => path.startsWith(`${room}/${folder}/`))
+    .sort((a, b) => b.length - a.length)[0];
 }
 
 function roomBreach(room: string, target: string, isTest: boolean): string | undefined {

@@ -120,8 +120,8 @@ test('entries of lists have tests: beside them, or by what they export or are ca
 });
 
 test('replaced words are found', () => {
-  assert.deepEqual(found(glossary, { 'src/a/x.ts': '// requireName is here\n' }), [
-    "src/a/x.ts:1: 'requireName' should be: requireX, parseX, validateX",
+  assert.deepEqual(found(glossary, { 'src/a/x.ts': '// demandName is here\n' }), [
+    "src/a/x.ts:1: 'demandName' should be: requireX, parseX, validateX",
   ]);
 });
 

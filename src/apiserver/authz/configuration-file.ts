@@ -14,7 +14,7 @@ import {
 } from './configuration.ts';
 import { compileMatchConditions } from './match-conditions.ts';
 import { label } from '#stdx/instruments.ts';
-import { SERVER_ID_LABEL } from '../bootstrap/server-id.ts';
+import { SERVER_ID_LABEL } from '../nonresource/server-id.ts';
 import type { AuthorizationMetrics } from './metrics.ts';
 
 interface FollowOptions {

@@ -1,5 +1,5 @@
 /** What encryption at rest counts, under upstream's names. */
-import { SERVER_ID_LABEL } from '../bootstrap/server-id.ts';
+import { SERVER_ID_LABEL } from '../nonresource/server-id.ts';
 
 const DURATION_BUCKETS = [...Array(25).keys()].map((power) => 5e-6 * 2 ** power);
 const LATENCY_BUCKETS = [...Array(15).keys()].map((power) => 1e-4 * 2 ** power);

@@ -1,6 +1,6 @@
 /** What the pipeline's limit stage asks: may this request run now? Implemented by flow-controller.ts and in-flight.ts. */
 import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
-import { CONNECTED } from '../handlers/connect/connect.ts';
+import { CONNECTED } from '../http/request-info.ts';
 import type { RequestContext } from '../context.ts';
 import type { RequestInfo } from '../http/request-info.ts';
 

@@ -1,15 +1,16 @@
 /** From a resource request to its verb: which endpoint, is the verb served, which function. */
 import type { Duplex } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
-import { CONNECTED, type ConnectCall } from './connect/connect.ts';
+import { type ConnectCall } from './connect/connect.ts';
+import { CONNECTED } from '../http/request-info.ts';
 import { admitConnect } from './connect/connect-options.ts';
 import { requireCreateForStream } from '../authz/stream-permission.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
-import { SUBRESOURCES } from '../registry/subresources.ts';
+import { SUBRESOURCES } from '../registry/subresources/list.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { VIRTUAL } from '../registry/reviews.ts';
+import { VIRTUAL } from '../registry/subresources/reviews.ts';
 import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
 import { pageNotFound } from '../http/response.ts';
 import { get } from './get.ts';

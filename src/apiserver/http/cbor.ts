@@ -7,7 +7,7 @@ import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import { CONNECTED } from '../handlers/connect/connect.ts';
+import { CONNECTED } from './request-info.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from './request.ts';
 import { parseAccept } from './negotiation.ts';
 import { parseRequestInfo } from './request-info.ts';

@@ -182,3 +182,14 @@ function nameOfFieldSelector(selector: string | undefined): string {
     return '';
   }
 }
+
+/** 'resource/subresource' of the core group that a node, a pod or a service answers (CONNECT). */
+export const CONNECTED = new Set([
+  'pods/log',
+  'pods/exec',
+  'pods/attach',
+  'pods/portforward',
+  'pods/proxy',
+  'nodes/proxy',
+  'services/proxy',
+]);

@@ -1,6 +1,6 @@
 /** How the tokens of one issuer fare, and how its keys are fetched, under upstream's names. Issuers are shown as hashes: their URLs may tell of tenants. */
 import { createHash } from 'node:crypto';
-import { SERVER_ID_LABEL } from '../../bootstrap/server-id.ts';
+import { SERVER_ID_LABEL } from '../../nonresource/server-id.ts';
 
 type Result = 'success' | 'failure';
 

@@ -20,7 +20,7 @@ import {
   type AuthenticationConfiguration,
   type OidcFlags,
 } from './configuration.ts';
-import { SERVER_ID_LABEL } from '../../bootstrap/server-id.ts';
+import { SERVER_ID_LABEL } from '../../nonresource/server-id.ts';
 import { renderIssuers } from './issuer-metrics.ts';
 import { JwtAuthenticator } from './jwt-authenticator.ts';
 import { JwtAuthenticators } from './jwt-authenticators.ts';

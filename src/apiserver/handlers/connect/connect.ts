@@ -25,14 +25,3 @@ export interface ConnectHandlers {
   /** An HTTP/1.1 upgrade (SPDY/3.1, WebSocket). Rejecting with a StatusError before anything was written makes the caller answer it; afterwards the socket is the handler's. */
   upgrade(call: ConnectCall, stream: { readonly socket: Duplex; readonly head: Buffer }): Promise<void>;
 }
-
-/** resource/subresource pairs that are connected rather than served. */
-export const CONNECTED = new Set([
-  'pods/log',
-  'pods/exec',
-  'pods/attach',
-  'pods/portforward',
-  'pods/proxy',
-  'nodes/proxy',
-  'services/proxy',
-]);

@@ -10,7 +10,7 @@ import type { ApiResponse } from '../../../http/request.ts';
 import { parseListOptions } from '../../../handlers/options.ts';
 import { listObject } from '../../../handlers/list.ts';
 import { respondEncoded, tableOf, viewOptions } from '../../transform.ts';
-import type { Call } from '../../reviews.ts';
+import type { Call } from '../../subresources/reviews.ts';
 
 /** By name, which lease its leader holds. */
 const LED: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@ import { readObject, toStorage } from '../../../handlers/body.ts';
 import { checkName, optionsObject, writeRequest, type WriteCall } from '../../../handlers/call.ts';
 import { parseMutationOptions } from '../../../handlers/options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
-import { takePreconditions } from '../../subresource-bodies.ts';
+import { takePreconditions } from '../../subresources/bodies.ts';
 import { respondWithObject, viewOptions } from '../../transform.ts';
 import type { StoredEndpoint } from '../../write-request.ts';
 

@@ -8,7 +8,7 @@ import { readKind } from '../../../handlers/body.ts';
 import { optionsObject, writeRequest, type WriteCall } from '../../../handlers/call.ts';
 import { parseMutationOptions, type MutationOptions } from '../../../handlers/options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
-import { admitBody, created, requireNamespace, takePreconditions } from '../../subresource-bodies.ts';
+import { admitBody, created, requireNamespace, takePreconditions } from '../../subresources/bodies.ts';
 import type { StoredEndpoint } from '../../write-request.ts';
 import type { Condition, PodParts } from './pod-parts.ts';
 

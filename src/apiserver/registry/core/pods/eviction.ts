@@ -10,7 +10,7 @@ import { writeRequest, type WriteCall } from '../../../handlers/call.ts';
 import { parseMutationOptions } from '../../../handlers/options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import type { DeleteRequest } from '../../deletion.ts';
-import { admitBody, created, requireNamespace } from '../../subresource-bodies.ts';
+import { admitBody, created, requireNamespace } from '../../subresources/bodies.ts';
 import type { StoredEndpoint } from '../../write-request.ts';
 import type { Condition, PodParts } from './pod-parts.ts';
 

@@ -9,7 +9,7 @@ import type { WriteCall } from '../../../handlers/call.ts';
 import { managerOf, parseMutationOptions } from '../../../handlers/options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import { ownBody } from '../../field-manager.ts';
-import { admitBody, requireNamespace } from '../../subresource-bodies.ts';
+import { admitBody, requireNamespace } from '../../subresources/bodies.ts';
 import { respondEncoded, viewOptions } from '../../transform.ts';
 import type { StoredEndpoint } from '../../write-request.ts';
 

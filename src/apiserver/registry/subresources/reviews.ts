@@ -7,19 +7,19 @@ import {
   reviewSelfSubjectAccess,
   reviewSelfSubjectRules,
   reviewSubjectAccess,
-} from '../authz/reviews.ts';
-import type { Endpoint } from './endpoints.ts';
-import type { RequestContext, ServerCore } from '../context.ts';
-import type { ApiResponse } from '../http/request.ts';
-import { negotiateWithoutTable } from '../http/negotiation.ts';
-import { respondEncoded, viewOptions } from './transform.ts';
-import { ownNew } from './field-manager.ts';
-import { managerOf, parseMutationOptions } from '../handlers/options.ts';
-import { readObject } from '../handlers/body.ts';
-import { NOT_THIS_NAMESPACE } from '../handlers/call.ts';
-import { bindByBody } from './core/pods/binding.ts';
-import { admitBody } from './subresource-bodies.ts';
-import { componentStatuses } from './core/componentstatuses/component-statuses.ts';
+} from '../../authz/reviews.ts';
+import type { Endpoint } from '../endpoints.ts';
+import type { RequestContext, ServerCore } from '../../context.ts';
+import type { ApiResponse } from '../../http/request.ts';
+import { negotiateWithoutTable } from '../../http/negotiation.ts';
+import { respondEncoded, viewOptions } from '../transform.ts';
+import { ownNew } from '../field-manager.ts';
+import { managerOf, parseMutationOptions } from '../../handlers/options.ts';
+import { readObject } from '../../handlers/body.ts';
+import { NOT_THIS_NAMESPACE } from '../../handlers/call.ts';
+import { bindByBody } from '../core/pods/binding.ts';
+import { admitBody } from './bodies.ts';
+import { componentStatuses } from '../core/componentstatuses/component-statuses.ts';
 
 export interface Call {
   readonly endpoint: Endpoint;

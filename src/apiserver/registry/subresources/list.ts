@@ -1,12 +1,12 @@
 /** Subresources that take a body of another kind or change one part of an object. Adding one = one file, one test, one line here. */
-import type { WriteCall } from '../handlers/call.ts';
-import type { ApiResponse } from '../http/request.ts';
-import { approveCertificateSigningRequest } from './certificates/approval.ts';
-import { finalizeNamespace } from './core/namespaces/finalize.ts';
-import { bindPod } from './core/pods/binding.ts';
-import { evictPod } from './core/pods/eviction.ts';
-import { issueToken } from './core/serviceaccounts/token.ts';
-import type { StoredEndpoint } from './write-request.ts';
+import type { WriteCall } from '../../handlers/call.ts';
+import type { ApiResponse } from '../../http/request.ts';
+import { approveCertificateSigningRequest } from '../certificates/approval.ts';
+import { finalizeNamespace } from '../core/namespaces/finalize.ts';
+import { bindPod } from '../core/pods/binding.ts';
+import { evictPod } from '../core/pods/eviction.ts';
+import { issueToken } from '../core/serviceaccounts/token.ts';
+import type { StoredEndpoint } from '../write-request.ts';
 
 interface Subresource {
   /** Besides create. */
