@@ -3,6 +3,34 @@
 type Table = Readonly<Record<string, string>>;
 
 export const typeDescriptions: Table = {
+  NodeProxyOptions: 'The path of a request that the API server forwards to the kubelet of a node.',
+  PodAttachOptions: 'Which streams of a running container to attach to.',
+  PodExecOptions: 'The command to run in a container, and which of its streams to connect.',
+  PodPortForwardOptions: 'The ports of a pod to forward connections to.',
+  PodProxyOptions: 'The path of a request that the API server forwards to a pod.',
+  ServiceProxyOptions: 'The path of a request that the API server forwards to an endpoint of a service.',
+  MutatingAdmissionPolicy: 'CEL expressions that change objects as they are created or updated.',
+  MutatingAdmissionPolicyBinding:
+    'Applies a mutating admission policy, with parameters, to the resources it selects.',
+  ValidatingAdmissionPolicyBinding:
+    'Applies a validating admission policy, with parameters and actions, to the resources it selects.',
+  SelfSubjectReview: 'Asks the API server who the user of this request is.',
+  SelfSubjectRulesReview: 'Asks which actions the user of this request may perform in a namespace.',
+  ClusterTrustBundle: 'A bundle of X.509 root certificates that the whole cluster can read.',
+  PodCertificateRequest: 'A request of a kubelet for a certificate that identifies a pod.',
+  LeaseCandidate: 'One candidate of a coordinated leader election, with the versions it runs.',
+  StorageVersion: 'The versions that each API server decodes and encodes of one resource.',
+  IPAddress: 'One address of a service CIDR, and the object that it is allocated to.',
+  ServiceCIDR: 'Address ranges that cluster IPs of services are allocated from.',
+  ResourceClaimTemplate: 'A template from which a resource claim is created for each pod.',
+  DeviceTaintRule: 'Adds a taint to the devices it selects.',
+  ResourcePoolStatusRequest: 'Asks for the allocation status of the pools of a resource driver.',
+  PodGroup: 'Pods of a workload that are scheduled together.',
+  Workload: 'Groups of pods, and how the scheduler places each group.',
+  CSIStorageCapacity:
+    'The free capacity of a storage class in one part of the cluster topology, published by a CSI driver.',
+  VolumeAttributesClass: 'Mutable attributes of volumes, such as IOPS, which a CSI driver applies.',
+  StorageVersionMigration: 'Rewrites all stored objects of a resource in the current storage version.',
   Pod: 'A pod: one or more containers that run together on one node and share its network address and volumes.',
   PodSpec: 'What a pod should run, and how and where.',
   PodStatus: 'What is known of a pod as it runs. The node reports it; it may lag behind.',

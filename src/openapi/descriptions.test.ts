@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fieldDescriptions, typeDescriptions } from './description-table.ts';
 import { describeField, describeType } from './descriptions.ts';
+import { builtinResources } from '#api/resources.ts';
 import { servedSchemaTable } from '#api/schemas.ts';
 
 test('every description is of a type and field that exist', () => {
@@ -14,6 +15,17 @@ test('every description is of a type and field that exist', () => {
     (key) => !fields.get(key.split('.')[0]!)?.has(key.split('.')[1]!),
   );
   assert.deepEqual([...unknown, ...Object.keys(typeDescriptions).filter((name) => !fields.has(name))], []);
+});
+
+test('every kind that is served has a sentence of its own', () => {
+  const kinds = builtinResources.flatMap(({ kind, subresources = [] }) => [
+    kind,
+    ...subresources.map((subresource) => subresource.kind),
+  ]);
+  assert.deepEqual(
+    [...new Set(kinds)].filter((kind) => typeDescriptions[kind] === undefined),
+    [],
+  );
 });
 
 test('what the table lacks is described by name and type', () => {
