@@ -134,6 +134,7 @@ async function up(options: UpOptions): Promise<void> {
     detach: options.detach === true,
     words: flagWords(apiServer),
     onStep: (step) => progress.step(step),
+    onWarning: (message) => progress.note(`Warning: ${message}`),
   });
   let interrupted = false;
   const interrupt = (): void => {

@@ -19,9 +19,9 @@ test('no kubeconfig is in system:masters, and simulated nodes have one only wher
       nowMs,
     });
     const where = { kubeconfigs: join(dir, 'kubeconfigs') } as DataDir;
-    const write = (simulatedNodes: boolean): Promise<Readonly<Record<string, string>>> =>
+    const write = (simulatedNodes: boolean): ReturnType<typeof writeComponentKubeconfigs> =>
       writeComponentKubeconfigs(where, { server: 'https://127.0.0.1:6443', pki, nowMs, simulatedNodes });
-    const paths = await write(true);
+    const { paths } = await write(true);
     for (const [name, path] of Object.entries(paths)) {
       const data = /client-certificate-data: (\S+)/.exec(readFileSync(path, 'utf8'))![1]!;
       const { subject } = new X509Certificate(Buffer.from(data, 'base64'));
@@ -29,7 +29,7 @@ test('no kubeconfig is in system:masters, and simulated nodes have one only wher
     }
     const simulated = paths['simulated-nodes']!;
     writeFileSync(simulated, 'of an earlier version');
-    assert.equal((await write(false))['simulated-nodes'], undefined);
+    assert.equal((await write(false)).paths['simulated-nodes'], undefined);
     assert.equal(existsSync(simulated), false);
   } finally {
     rmSync(dir, { recursive: true, force: true });

@@ -4,14 +4,17 @@
  *   controller-manager, scheduler, kube-proxy    the certificates of DIR/pki
  *   dns, simulated-nodes, node-NAME              certificates that are in these files only, issued anew when they near their end
  */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DataDir } from './data-dir.ts';
 import { subjectOf, type KeyPair, type Subject } from './pki/certificate.ts';
 import { readIfPresent } from './pki/files.ts';
 import { writeKubeconfig } from './pki/kubeconfig.ts';
-import { ensureNodeCertificates, issueClientCertificate, RENEW_BEFORE_MS, type Pki } from './pki/pki.ts';
+import { ensureNodeCertificates, issueClientCertificate, type Pki } from './pki/pki.ts';
+import { signsForItself } from './pki/checks.ts';
+import type { CertificateEnd } from './pki/pki-folder.ts';
+import { renewalTimeMs, type Jitter, type PkiWarning } from './pki/validity.ts';
 
 interface ComponentKubeconfigOptions {
   /** 'https://127.0.0.1:6443' */
@@ -22,6 +25,12 @@ interface ComponentKubeconfigOptions {
   readonly simulatedNodes: boolean;
   /** The real node of this machine, where there is one. */
   readonly node?: { readonly name: string; readonly addresses: readonly string[] };
+  readonly jitter?: Jitter | undefined;
+}
+
+interface ComponentKubeconfigs extends Pick<Pki, 'changes' | 'warnings' | 'ends'> {
+  /** By component. */
+  readonly paths: Readonly<Record<string, string>>;
 }
 
 interface Identity {
@@ -44,12 +53,15 @@ const ISSUED: Readonly<Record<string, Subject>> = {
   },
 };
 
-/** Paths by component. Files that are right are left alone; failures are those of the file system. */
+/** Files that are right are left alone; failures are those of the file system. */
 export async function writeComponentKubeconfigs(
   dir: DataDir,
   options: ComponentKubeconfigOptions,
-): Promise<Readonly<Record<string, string>>> {
-  const { server, pki, nowMs, node } = options;
+): Promise<ComponentKubeconfigs> {
+  const { server, pki, nowMs, node, jitter } = options;
+  const changes: string[] = [],
+    warnings: PkiWarning[] = [],
+    ends: CertificateEnd[] = [];
   const identities: Identity[] = [
     {
       file: 'controller-manager',
@@ -63,18 +75,28 @@ export async function writeComponentKubeconfigs(
   // Earlier versions wrote one for every cluster, with all rights.
   if (!options.simulatedNodes) await rm(fileOf(dir, 'simulated-nodes'), { force: true });
   for (const [file, subject] of Object.entries(issued)) {
-    const certificate =
-      (await usableCertificate(fileOf(dir, file), { pki, subject, nowMs })) ??
-      issueClientCertificate(pki, { subject, nowMs });
+    const name = `kubeconfigs/${file}`;
+    const usable = await usableCertificate(fileOf(dir, file), { pki, subject, nowMs, name, jitter });
+    const certificate = usable ?? issueClientCertificate(pki, { subject, nowMs });
+    if (!usable) changes.push(`issued the certificate of ${file}.kubeconfig`);
+    ends.push({ name, notAfterMs: Date.parse(new X509Certificate(certificate.certificatePem).validTo) });
     identities.push({ file, userName: subject.commonName, certificate });
   }
   if (node) {
-    const { client } = await ensureNodeCertificates(pki, {
+    const made = await ensureNodeCertificates(pki, {
       nodeName: node.name,
       addresses: node.addresses,
       nowMs,
+      jitter,
     });
-    identities.push({ file: `node-${node.name}`, userName: `system:node:${node.name}`, certificate: client });
+    changes.push(...made.changes);
+    warnings.push(...made.warnings);
+    ends.push(...made.ends);
+    identities.push({
+      file: `node-${node.name}`,
+      userName: `system:node:${node.name}`,
+      certificate: made.client,
+    });
   }
   await Promise.all(
     identities.map(({ file, userName, certificate }) =>
@@ -87,7 +109,8 @@ export async function writeComponentKubeconfigs(
       }),
     ),
   );
-  return Object.fromEntries(identities.map(({ file }) => [file, fileOf(dir, file)]));
+  const paths = Object.fromEntries(identities.map(({ file }) => [file, fileOf(dir, file)]));
+  return { paths, changes, warnings, ends };
 }
 
 function fileOf(dir: DataDir, name: string): string {
@@ -98,12 +121,14 @@ interface Wanted {
   readonly pki: Pki;
   readonly subject: Subject;
   readonly nowMs: number;
+  readonly name: string;
+  readonly jitter: Jitter | undefined;
 }
 
 /** The certificate an earlier start put into the file, when it is for this subject and authority and far from its end. */
 async function usableCertificate(
   path: string,
-  { pki, subject, nowMs }: Wanted,
+  { pki, subject, nowMs, name, jitter }: Wanted,
 ): Promise<KeyPair | undefined> {
   const text = (await readIfPresent(path)) ?? '';
   const certificatePem = decoded(/client-certificate-data: (\S+)/.exec(text)?.[1]);
@@ -113,11 +138,16 @@ async function usableCertificate(
     const right =
       certificate.verify(new X509Certificate(pki.ca.certificatePem).publicKey) &&
       isSubject(subjectOf(certificate), subject) &&
-      Date.parse(certificate.validTo) - nowMs > RENEW_BEFORE_MS;
-    return right && keyPem !== '' ? { certificatePem, keyPem } : undefined;
+      nowMs < renewalTimeMs(certificate, { name, jitter });
+    return right && belongs(keyPem, certificate) ? { certificatePem, keyPem } : undefined;
   } catch {
     return undefined;
   }
+}
+
+function belongs(keyPem: string, certificate: X509Certificate): boolean {
+  const key = createPrivateKey(keyPem);
+  return certificate.checkPrivateKey(key) && signsForItself(key);
 }
 
 function isSubject(found: Subject, wanted: Subject): boolean {

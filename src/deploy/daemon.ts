@@ -18,6 +18,7 @@ export type DaemonMessage =
       readonly state: 'started' | 'done' | 'failed';
       readonly detail?: string;
     }
+  | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'ready'; readonly server: string; readonly millis: number }
   | { readonly type: 'fatal'; readonly message: string };
 
@@ -57,6 +58,8 @@ interface StartOptions {
   /** Further words of its command line. */
   readonly words?: readonly string[];
   readonly onStep: (message: Extract<DaemonMessage, { type: 'step' }>) => void;
+  /** What an administrator should know although the cluster starts. */
+  readonly onWarning: (message: string) => void;
 }
 
 /**
@@ -131,6 +134,7 @@ function waitUntilReady(
     child.on('message', (raw) => {
       const message = raw as DaemonMessage;
       if (message.type === 'step') return options.onStep(message);
+      if (message.type === 'warning') return options.onWarning(message.message);
       letGo();
       if (message.type === 'ready') return resolve({ server: message.server, millis: message.millis });
       whenEnded(child, () => reject(new UserError(message.message)));

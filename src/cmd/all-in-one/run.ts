@@ -132,6 +132,7 @@ class Cluster {
     handler.catch(noop);
     try {
       const pki = await this.#step('certificates', () => this.#certificates(network));
+      for (const { message } of pki.warnings) warn(message);
       this.#startThreads({ pki, network, handler });
       const store = await this.#step('store', () =>
         openStore({
@@ -283,6 +284,7 @@ class Cluster {
   #certificates({ service, advertise, gateway }: Addresses): Promise<Pki> {
     return ensurePki({
       dir: this.#dir.pki,
+      mayCreate: !hasRun(this.#dir, this.#settings),
       nowMs: Date.now(),
       apiServer: {
         hostName: hostname(),
@@ -463,6 +465,12 @@ function hostOf(base: string, host: number): string {
 
 function isSpecific(address: string): boolean {
   return address !== '0.0.0.0' && address !== '::';
+}
+
+/** In the log, and by `up`. */
+function warn(message: string): void {
+  log.warn(message);
+  send({ type: 'warning', message });
 }
 
 function send(message: DaemonMessage): void {

@@ -116,7 +116,8 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const plan = planFrom(flags, { dir, stored });
     const mayCreate = !dir || !hasRun(dir, stored);
     if (dir) writeSettings(dir, settingsAfter(plan, stored));
-    const pki = dir ? await ensurePki(pkiOptions(dir, plan)) : undefined;
+    const pki = dir ? await ensurePki({ ...pkiOptions(dir, plan), mayCreate }) : undefined;
+    for (const { message } of pki?.warnings ?? []) log.warn(message);
     const fromFlags = composeOptionsFrom(flags, { settings, pki });
     const store = await openStore({
       driver: plan.driver,

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
@@ -14,7 +23,7 @@ import {
   type PkiOptions,
 } from './pki.ts';
 import { renderKubeconfig, writeKubeconfig } from './kubeconfig.ts';
-import { subjectOf } from './certificate.ts';
+import { createAuthority, issueCertificate, subjectOf } from './certificate.ts';
 
 const NOW = Date.UTC(2026, 0, 15);
 const DAY = 86_400_000;
@@ -245,6 +254,102 @@ test('damage is named with its file, and nothing is overwritten', async () => {
     // Whoever reads it learns what to do, and not what OpenSSL calls it.
     if (code === 'unreadable') assert.match(error.message, /: restore it from a copy/);
     assert.doesNotMatch(error.message, /error:[0-9A-F]{8}/);
+  }
+});
+
+test('a bit that flips in a private key is found at the start, whichever pair it is in', async () => {
+  for (const file of ['ca.key', 'front-proxy-ca.key', 'sa.key', 'apiserver.key', 'admin.key']) {
+    const dir = freshDir();
+    await ensurePki(optionsFor(dir));
+    writeFileSync(join(dir, file), withFlippedBit(readFileSync(join(dir, file), 'utf8')));
+    await assert.rejects(ensurePki(optionsFor(dir)), (error: PkiError) => {
+      assert.equal(error.code, 'unreadable');
+      assert.equal(error.path, join(dir, file));
+      assert.match(error.message, /does not verify with its own public key\): restore it from a copy/);
+      return true;
+    });
+  }
+});
+
+/** In the private number of a PKCS#8 key on P-256, whose copy of the public key stays right. */
+function withFlippedBit(pem: string): string {
+  const key = Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+  const at = key.indexOf(Buffer.from([0x02, 0x01, 0x01, 0x04, 0x20])) + 20;
+  key[at]! ^= 0x10;
+  return `-----BEGIN PRIVATE KEY-----\n${key.toString('base64')}\n-----END PRIVATE KEY-----\n`;
+}
+
+test('authorities and signing keys of a cluster that has run are not made anew', async () => {
+  const cases = [
+    { file: 'ca.crt', lose: ['.'] },
+    { file: 'ca.crt', lose: ['ca.crt', 'ca.key'] },
+    { file: 'front-proxy-ca.crt', lose: ['front-proxy-ca.crt', 'front-proxy-ca.key'] },
+    { file: 'sa.key', lose: ['sa.key', 'sa.pub'] },
+  ];
+  for (const { file, lose } of cases) {
+    const dir = freshDir();
+    await ensurePki(optionsFor(dir));
+    for (const name of lose) rmSync(join(dir, name), { recursive: true });
+    await assert.rejects(ensurePki({ ...optionsFor(dir), mayCreate: false }), (error: PkiError) => {
+      assert.equal(error.code, 'missing');
+      assert.equal(error.path, join(dir, file));
+      assert.match(error.message, /is missing, though this cluster has run before: put .* back from a copy/);
+      return true;
+    });
+    assert.equal(existsSync(join(dir, file)), false);
+  }
+});
+
+test('a key that others may read is warned of', async () => {
+  const dir = freshDir();
+  assert.deepEqual((await ensurePki(optionsFor(dir))).warnings, []);
+  chmodSync(join(dir, 'ca.key'), 0o644);
+  const { warnings } = await ensurePki(optionsFor(dir));
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0]!.message, /ca\.key may be read or written by others \(mode 644\).*chmod 600/);
+});
+
+test('an authority that nears its end is warned of at 90, 30 and 7 days', async () => {
+  const dir = freshDir();
+  await ensurePki(optionsFor(dir));
+  const keysAt = async (day: number): Promise<readonly string[]> =>
+    (await ensurePki(optionsFor(dir, {}, NOW + day * DAY))).warnings
+      .map(({ key }) => key.replace(`${dir}/`, ''))
+      .toSorted();
+  assert.deepEqual(await keysAt(3650 - 91), []);
+  for (const days of [90, 30, 7])
+    assert.deepEqual(await keysAt(3650 - days), [
+      `ca.crt ends within ${days} days`,
+      `front-proxy-ca.crt ends within ${days} days`,
+    ]);
+});
+
+test("an administrator's own serving certificate stays, and what it lacks is told", async () => {
+  const theirs = createAuthority({ commonName: 'example.org CA', nowMs: NOW, lifetimeMs: 4000 * DAY });
+  const dir = freshDir();
+  const pki = await ensurePki(optionsFor(dir));
+  const subjects = [
+    { authority: theirs, commonName: 'api.example.org' },
+    { authority: theirs, commonName: 'kube-apiserver' },
+    { authority: pki.ca, commonName: 'api.example.org' },
+  ];
+  for (const { authority, commonName } of subjects) {
+    const own = issueCertificate(authority, {
+      subject: { commonName },
+      usages: ['serverAuth'],
+      altNames: { dnsNames: ['api.example.org'], ipAddresses: [] },
+      nowMs: NOW,
+      lifetimeMs: 100 * DAY,
+    });
+    writeFileSync(join(dir, 'apiserver.key'), own.keyPem);
+    writeFileSync(join(dir, 'apiserver.crt'), own.certificatePem);
+    const { apiServer, changes, warnings } = await ensurePki(optionsFor(dir, {}, NOW + 75 * DAY));
+    assert.deepEqual(apiServer, own);
+    assert.deepEqual(changes, []);
+    const told = warnings.map(({ message }) => message).join('\n');
+    assert.match(told, /stays as it is, but it lacks kubernetes, .*10\.96\.0\.1/);
+    assert.match(told, /apiserver\.crt ends on .*, in less than 25 days/);
+    assert.equal(/is not signed by/.test(told), authority === theirs);
   }
 });
 

@@ -8,49 +8,23 @@
  *   DIR/nodes/NAME/kubelet-client, kubelet                  a node's client and serving certificates
  *   DIR/sa.{key,pub}                                        signs service account tokens
  *
- * Authorities and sa.key are the user's where they exist (an RSA CA made elsewhere is fine); a damaged or expired one stops the start
- * with a sentence that names the file, since making a new one would break everything signed by it. Leaves are cheap: one that is
- * absent, of another authority, for other names, or near its end is issued anew. A key file is written and synced before its
+ * Authorities and sa.key are the user's where they exist (an RSA CA made elsewhere is fine); one that is damaged, expired, or missing though
+ * the cluster has run before stops the start with a sentence that names the file, since making a new one would break everything signed by
+ * it. Leaves are cheap: one that is absent, of another authority, for other names, or at two thirds of its life is issued anew; only a
+ * serving certificate that an administrator has put there stays. A key file is written and synced before its
  * certificate, so that a crash leaves at most a key without certificate, which the next start completes.
  */
-import { createPrivateKey, createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
-import { dirname, join } from 'node:path';
-import {
-  altNamesOf,
-  canonicalIp,
-  createAuthority,
-  generateKeyPem,
-  issueCertificate,
-  publicKeyPem,
-  subjectOf,
-} from './certificate.ts';
-import type { AltNames, ExtendedKeyUsage, KeyPair, Subject } from './certificate.ts';
-import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomically } from './files.ts';
+import { join } from 'node:path';
+import { issueCertificate } from './certificate.ts';
+import type { AltNames, KeyPair, Subject } from './certificate.ts';
+import { PkiFolder, type CertificateEnd } from './pki-folder.ts';
+import { LEAF_LIFETIME_MS, type Jitter, type PkiWarning } from './validity.ts';
 
-const DAY_MS = 86_400_000;
-/** kubeadm's lifetimes. */
-const AUTHORITY_LIFETIME_MS = 3650 * DAY_MS;
-const LEAF_LIFETIME_MS = 365 * DAY_MS;
-/** A leaf with less than this left is issued anew: a quarter of its life, so that a cluster restarted each season never meets an expired one. */
-export const RENEW_BEFORE_MS = 90 * DAY_MS;
+export { PkiError } from './checks.ts';
 
 /** The group kubeadm's admin certificate carries since 1.29; bound to cluster-admin by a ClusterRoleBinding of the same name. */
 export const CLUSTER_ADMINS_GROUP = 'kubeadm:cluster-admins';
-
-const FROM_A_COPY = 'restore it from a copy';
-
-export class PkiError extends Error {
-  /** unreadable: damaged or not readable · expired · mismatched: certificate and key do not belong together · incomplete: a part is missing. */
-  readonly code: 'unreadable' | 'expired' | 'mismatched' | 'incomplete';
-  readonly path: string;
-  constructor(code: PkiError['code'], path: string, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'PkiError';
-    this.code = code;
-    this.path = path;
-  }
-}
 
 export interface PkiOptions {
   /** The pki folder itself: DATA/pki. */
@@ -67,6 +41,10 @@ export interface PkiOptions {
     readonly extraSANs?: readonly string[];
   };
   readonly nowMs: number;
+  /** Whether authorities and signing keys that are missing are made: not where the cluster has run before. Default true. */
+  readonly mayCreate?: boolean;
+  /** Default: by name. */
+  readonly jitter?: Jitter;
 }
 
 type ClientName =
@@ -87,6 +65,8 @@ export interface Pki {
   readonly serviceAccountKey: { readonly keyPem: string; readonly publicKeyPem: string };
   /** What this start wrote, one clause each: 'issued apiserver.crt: it lacked 10.0.0.7'. */
   readonly changes: readonly string[];
+  readonly warnings: readonly PkiWarning[];
+  readonly ends: readonly CertificateEnd[];
 }
 
 interface ClientDefinition extends Subject {
@@ -118,7 +98,7 @@ async function firstFailure<T extends readonly unknown[]>(
 
 /** Makes what is missing, checks what is there. Idempotent; throws PkiError for what only a human may repair. */
 export async function ensurePki(options: PkiOptions): Promise<Pki> {
-  const folder = new PkiFolder(options.dir, options.nowMs);
+  const folder = new PkiFolder(options);
   const [ca, frontProxyCa, serviceAccountKey] = await firstFailure([
     folder.authority('ca', 'kubernetes'),
     folder.authority('front-proxy-ca', 'front-proxy-ca'),
@@ -130,6 +110,7 @@ export async function ensurePki(options: PkiOptions): Promise<Pki> {
       subject: { commonName: 'kube-apiserver' },
       usages: ['serverAuth'],
       altNames: apiServerAltNames(options.apiServer),
+      mayBeForeign: true,
     }),
     ...names.map((name) =>
       folder.leaf(name, CLIENTS[name].authority ? frontProxyCa : ca, {
@@ -146,6 +127,8 @@ export async function ensurePki(options: PkiOptions): Promise<Pki> {
     apiServer: apiServer!,
     serviceAccountKey,
     changes: folder.changes,
+    warnings: folder.warnings,
+    ends: folder.ends,
     clients: Object.fromEntries(names.map((name, index) => [name, clients[index]])) as Record<
       ClientName,
       KeyPair
@@ -153,7 +136,7 @@ export async function ensurePki(options: PkiOptions): Promise<Pki> {
   };
 }
 
-interface NodeCertificates {
+interface NodeCertificates extends Pick<Pki, 'changes' | 'warnings' | 'ends'> {
   readonly client: KeyPair;
   readonly serving: KeyPair;
 }
@@ -161,9 +144,20 @@ interface NodeCertificates {
 /** A node's client certificate (user system:node:NAME) and its kubelet's serving certificate, kept under nodes/NAME. */
 export async function ensureNodeCertificates(
   pki: Pick<Pki, 'dir' | 'ca'>,
-  options: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number },
+  options: {
+    readonly nodeName: string;
+    readonly addresses: readonly string[];
+    readonly nowMs: number;
+    readonly jitter?: Jitter | undefined;
+  },
 ): Promise<NodeCertificates> {
-  const folder = new PkiFolder(join(pki.dir, 'nodes', options.nodeName), options.nowMs);
+  const { nodeName, nowMs, jitter } = options;
+  const folder = new PkiFolder({
+    dir: join(pki.dir, 'nodes', nodeName),
+    prefix: `nodes/${nodeName}/`,
+    nowMs,
+    jitter,
+  });
   const identity: Subject = {
     commonName: `system:node:${options.nodeName}`,
     organizations: ['system:nodes'],
@@ -177,7 +171,8 @@ export async function ensureNodeCertificates(
     }),
   ]);
   await folder.sync();
-  return { client, serving };
+  const { changes, warnings, ends } = folder;
+  return { client, serving, changes, warnings, ends };
 }
 
 /** A client certificate for any user, not kept on disk (`capstan user create`, tests). */
@@ -217,238 +212,4 @@ function splitAltNames(names: readonly string[]): AltNames {
     dnsNames: unique.filter((name) => isIP(name) === 0),
     ipAddresses: unique.filter((name) => isIP(name) !== 0),
   };
-}
-
-interface LeafDefinition {
-  readonly subject: Subject;
-  readonly usages: readonly ExtendedKeyUsage[];
-  readonly altNames?: AltNames;
-}
-
-class PkiFolder {
-  readonly changes: string[] = [];
-  readonly #dir: string;
-  readonly #nowMs: number;
-  readonly #written = new Set<string>();
-
-  constructor(dir: string, nowMs: number) {
-    this.#dir = dir;
-    this.#nowMs = nowMs;
-  }
-
-  async authority(name: string, commonName: string): Promise<KeyPair> {
-    const { certificatePem, keyPem } = await this.#read(name);
-    if (certificatePem === undefined) {
-      if (keyPem !== undefined) this.#parseKey(name, keyPem);
-      const made = createAuthority({
-        commonName,
-        nowMs: this.#nowMs,
-        lifetimeMs: AUTHORITY_LIFETIME_MS,
-        ...(keyPem === undefined ? {} : { keyPem }),
-      });
-      await this.#write(name, made);
-      this.changes.push(`made ${name}.crt`);
-      return made;
-    }
-    if (keyPem === undefined)
-      throw new PkiError(
-        'incomplete',
-        this.#path(name, 'key'),
-        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new authority made`,
-      );
-    this.#checkAuthority(name, { certificatePem, keyPem });
-    return { certificatePem, keyPem };
-  }
-
-  #checkAuthority(name: string, pair: KeyPair): void {
-    const path = this.#path(name, 'crt');
-    const certificate = this.#parseCertificate(path, pair.certificatePem);
-    this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
-    if (!certificate.ca)
-      throw new PkiError(
-        'unreadable',
-        path,
-        `${path} is not a certificate authority (its basic constraints say CA:FALSE)`,
-      );
-    if (Date.parse(certificate.validTo) <= this.#nowMs)
-      throw new PkiError('expired', path, `${path} expired on ${certificate.validTo}`);
-    if (Date.parse(certificate.validFrom) > this.#nowMs)
-      throw new PkiError(
-        'expired',
-        path,
-        `${path} is not valid before ${certificate.validFrom}: is this machine's clock right?`,
-      );
-  }
-
-  /** sa.pub may hold more keys than sa.key's (old ones during a rotation): it is kept as long as it contains the signing key's. */
-  async signingKey(name: string): Promise<{ readonly keyPem: string; readonly publicKeyPem: string }> {
-    const [existing, existingPublic] = await Promise.all([
-      readIfPresent(this.#path(name, 'key')),
-      readIfPresent(this.#path(name, 'pub')),
-    ]);
-    if (existing === undefined && existingPublic !== undefined) {
-      throw new PkiError(
-        'incomplete',
-        this.#path(name, 'key'),
-        `${this.#path(name, 'pub')} is there but ${this.#path(name, 'key')} is missing: put it back, or remove the former to have a new key made (every service account token then becomes invalid)`,
-      );
-    }
-    const keyPem = existing ?? generateKeyPem();
-    this.#parseKey(name, keyPem);
-    if (existing === undefined) await this.#writeFile(name, 'key', keyPem);
-    const publicPem = publicKeyPem(keyPem);
-    if (existingPublic === undefined) {
-      await this.#writeFile(name, 'pub', publicPem);
-      this.changes.push(`made ${name}.pub`);
-      return { keyPem, publicKeyPem: publicPem };
-    }
-    if (!splitPem(existingPublic).some((text) => samePublicKey(this.#path(name, 'pub'), text, keyPem))) {
-      throw new PkiError(
-        'mismatched',
-        this.#path(name, 'pub'),
-        `${this.#path(name, 'pub')} does not hold the public key of ${this.#path(name, 'key')}`,
-      );
-    }
-    return { keyPem, publicKeyPem: existingPublic };
-  }
-
-  async leaf(name: string, authority: KeyPair, definition: LeafDefinition): Promise<KeyPair> {
-    const { certificatePem, keyPem } = await this.#read(name);
-    if (certificatePem !== undefined && keyPem === undefined) {
-      throw new PkiError(
-        'incomplete',
-        this.#path(name, 'key'),
-        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new one issued`,
-      );
-    }
-    if (keyPem !== undefined) this.#parseKey(name, keyPem, this.#orAnew(name));
-    if (certificatePem !== undefined && keyPem !== undefined) {
-      const why = this.#reasonToReissue(name, { certificatePem, keyPem }, { authority, definition });
-      if (why === undefined) return { certificatePem, keyPem };
-      this.changes.push(`issued ${name}.crt anew: ${why}`);
-    } else {
-      this.changes.push(`issued ${name}.crt`);
-    }
-    const made = issueCertificate(authority, {
-      ...definition,
-      nowMs: this.#nowMs,
-      lifetimeMs: LEAF_LIFETIME_MS,
-      ...(keyPem === undefined ? {} : { keyPem }),
-    });
-    await this.#write(name, made, keyPem !== undefined);
-    return made;
-  }
-
-  #reasonToReissue(
-    name: string,
-    pair: KeyPair,
-    { authority, definition }: { readonly authority: KeyPair; readonly definition: LeafDefinition },
-  ): string | undefined {
-    const certificate = this.#parseCertificate(
-      this.#path(name, 'crt'),
-      pair.certificatePem,
-      this.#orAnew(name),
-    );
-    this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
-    const authorityCertificate = new X509Certificate(authority.certificatePem);
-    if (!certificate.verify(authorityCertificate.publicKey)) return 'it was signed by another authority';
-    const remainingMs = Date.parse(certificate.validTo) - this.#nowMs;
-    const authorityRemainingMs = Date.parse(authorityCertificate.validTo) - this.#nowMs;
-    if (remainingMs <= 0) return `it expired on ${certificate.validTo}`;
-    if (remainingMs < RENEW_BEFORE_MS && remainingMs < authorityRemainingMs - 1000)
-      return `it ends on ${certificate.validTo}`;
-    const subject = subjectOf(certificate);
-    if (subject.commonName !== definition.subject.commonName)
-      return `it is for ${subject.commonName}, not ${definition.subject.commonName}`;
-    if ((subject.organizations ?? []).join('\n') !== (definition.subject.organizations ?? []).join('\n'))
-      return 'its groups changed';
-    return missingName(certificate, definition.altNames);
-  }
-
-  /** A leaf can always be made anew. */
-  #orAnew(name: string): string {
-    return `${FROM_A_COPY}, or remove ${this.#path(name, 'crt')} and ${this.#path(name, 'key')} to have new ones made`;
-  }
-
-  #parseCertificate(path: string, pem: string, wayOut = FROM_A_COPY): X509Certificate {
-    try {
-      return new X509Certificate(pem);
-    } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is damaged (no PEM certificate): ${wayOut}`, {
-        cause: error,
-      });
-    }
-  }
-
-  #parseKey(name: string, pem: string, wayOut = FROM_A_COPY): KeyObject {
-    const path = this.#path(name, 'key');
-    try {
-      return createPrivateKey(pem);
-    } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is damaged (no private key in PEM): ${wayOut}`, {
-        cause: error,
-      });
-    }
-  }
-
-  #checkPair(name: string, certificate: X509Certificate, key: KeyObject): void {
-    if (!certificate.checkPrivateKey(key))
-      throw new PkiError(
-        'mismatched',
-        this.#path(name, 'crt'),
-        `${this.#path(name, 'crt')} does not belong to ${this.#path(name, 'key')}`,
-      );
-  }
-
-  async #read(
-    name: string,
-  ): Promise<{ readonly certificatePem: string | undefined; readonly keyPem: string | undefined }> {
-    const [certificatePem, keyPem] = await Promise.all([
-      readIfPresent(this.#path(name, 'crt')),
-      readIfPresent(this.#path(name, 'key')),
-    ]);
-    return { certificatePem, keyPem };
-  }
-
-  async #write(name: string, pair: KeyPair, keyIsThere = false): Promise<void> {
-    if (!keyIsThere) await this.#writeFile(name, 'key', pair.keyPem);
-    await this.#writeFile(name, 'crt', pair.certificatePem);
-  }
-
-  async #writeFile(name: string, extension: 'crt' | 'key' | 'pub', content: string): Promise<void> {
-    const path = this.#path(name, extension);
-    await writeFileAtomically(path, content, extension === 'key' ? PRIVATE_MODE : PUBLIC_MODE);
-    this.#written.add(dirname(path));
-  }
-
-  async sync(): Promise<void> {
-    await Promise.all([...this.#written].map(syncDirectory));
-  }
-
-  #path(name: string, extension: 'crt' | 'key' | 'pub'): string {
-    return join(this.#dir, `${name}.${extension}`);
-  }
-}
-
-function missingName(certificate: X509Certificate, wanted: AltNames | undefined): string | undefined {
-  if (!wanted) return undefined;
-  const has = altNamesOf(certificate);
-  const missing = [
-    ...wanted.dnsNames.filter((name) => !has.dnsNames.includes(name)),
-    ...wanted.ipAddresses.filter((address) => !has.ipAddresses.includes(canonicalIp(address))),
-  ];
-  return missing.length > 0 ? `it lacked ${missing.join(', ')}` : undefined;
-}
-
-/** The PEM blocks of a file. */
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
-}
-
-function samePublicKey(path: string, pem: string, keyPem: string): boolean {
-  try {
-    return createPublicKey(pem).equals(createPublicKey(keyPem));
-  } catch (error) {
-    throw new PkiError('unreadable', path, `${path} is not a public key in PEM: ${(error as Error).message}`);
-  }
 }

@@ -1,0 +1,52 @@
+/** When certificates are renewed, and when their end is warned of. Pure. */
+import { createHash } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
+
+const DAY_MS = 86_400_000;
+/** kubeadm's lifetimes. */
+export const AUTHORITY_LIFETIME_MS = 3650 * DAY_MS;
+export const LEAF_LIFETIME_MS = 365 * DAY_MS;
+
+const RENEW_AT = 2 / 3;
+const SPREAD = 0.1;
+/** Days before its end on which a certificate that nobody renews is warned of. */
+const WARN_DAYS = [7, 30, 90] as const;
+
+/** -1 ≤ x ≤ 1 for a certificate's name. */
+export type Jitter = (name: string) => number;
+
+/** The same at every start. */
+const jitterByName: Jitter = (name) =>
+  createHash('sha256').update(name).digest().readUInt32BE(0) / 0x7fff_ffff - 1;
+
+/** Two thirds of its life, a tenth sooner or later: certificates made together are not all renewed together. */
+export function renewalTimeMs(
+  certificate: X509Certificate,
+  { name, jitter = jitterByName }: { readonly name: string; readonly jitter?: Jitter | undefined },
+): number {
+  const fromMs = Date.parse(certificate.validFrom);
+  const lifeMs = Date.parse(certificate.validTo) - fromMs;
+  return fromMs + lifeMs * RENEW_AT * (1 + SPREAD * jitter(name));
+}
+
+/** Something an administrator should know; told once for each key. */
+export interface PkiWarning {
+  readonly key: string;
+  readonly message: string;
+}
+
+/** undefined while its end is far. todo: what the administrator does about it. */
+export function endWarning(
+  certificate: X509Certificate,
+  { path, todo, nowMs }: { readonly path: string; readonly todo: string; readonly nowMs: number },
+): PkiWarning | undefined {
+  const leftDays = (Date.parse(certificate.validTo) - nowMs) / DAY_MS;
+  if (leftDays <= 0)
+    return { key: `${path} expired`, message: `${path} expired on ${certificate.validTo}: ${todo}` };
+  const threshold = WARN_DAYS.find((days) => leftDays <= days);
+  if (threshold === undefined) return undefined;
+  return {
+    key: `${path} ends within ${threshold} days`,
+    message: `${path} ends on ${certificate.validTo}, in less than ${Math.max(1, Math.ceil(leftDays))} days: ${todo}`,
+  };
+}
