@@ -1,22 +1,32 @@
 /**
- * Generates src/api/generated from the specifications beside the repository.
+ * Generates src/api/generated and src/node/cri/generated from the specifications beside the repository.
  *   node tools/generate-api/main.ts           write what changed
  *   node tools/generate-api/main.ts --check   exit 1 when the committed output is stale
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { criTypes } from './cri-types.ts';
 import { grpcDescriptor } from './grpc.ts';
 import { buildModels } from './model.ts';
 import { readResources, refsFile, resourceTable } from './resources.ts';
 import { schemaTable } from './schemas.ts';
 import { preferredIndex, typeFiles } from './types.ts';
-import { readProtoPackages, sourcePresent } from './source.ts';
+import { readProtoPackages, sourcePresent, type ProtoPackage } from './source.ts';
 
-const outputRoot = join(import.meta.dirname, '../../src/api/generated');
+const outputRoot = join(import.meta.dirname, '../../src');
+/** Every file in them is generated. */
+const outputFolders = ['api/generated', 'node/cri/generated'];
 
 function generate(): Map<string, string> {
-  const output = new Map<string, string>();
   const packages = readProtoPackages();
+  return new Map([
+    ...[...apiFiles(packages)].map(([file, text]) => [`api/generated/${file}`, text] as const),
+    ['node/cri/generated/messages.ts', criTypes(packages['runtime.v1']!)],
+  ]);
+}
+
+function apiFiles(packages: Readonly<Record<string, ProtoPackage>>): Map<string, string> {
+  const output = new Map<string, string>();
   for (const [file, name] of [
     ['cri-v1', 'runtime.v1'],
     ['device-plugin-v1beta1', 'v1beta1'],
@@ -65,8 +75,10 @@ const preferredPackages = [
 ];
 
 function committedFiles(): string[] {
-  if (!existsSync(outputRoot)) return [];
-  return readdirSync(outputRoot, { recursive: true, withFileTypes: true })
+  return outputFolders
+    .map((folder) => join(outputRoot, folder))
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => readdirSync(folder, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(outputRoot.length + 1));
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { camelCase, methodCodec, methodCodecs } from './codec.ts';
+import { methodCodec, methodCodecs } from './codec.ts';
+import { camelCase } from './field-names.ts';
 
 test('names follow one rule', () => {
   assert.equal(camelCase('pod_sandbox_id'), 'podSandboxId');

@@ -5,6 +5,7 @@
 import protobuf from 'protobufjs';
 import { assert } from '#stdx/assert.ts';
 import descriptor from '#api/generated/cri-v1.json' with { type: 'json' };
+import { camelCase } from './field-names.ts';
 
 interface MethodCodec {
   /** '/runtime.v1.RuntimeService/Version' */
@@ -35,13 +36,6 @@ export function methodCodec(name: string): MethodCodec {
 /** Every method of both services, by its name on the wire. */
 export function methodCodecs(): readonly MethodCodec[] {
   return [...methods.values()];
-}
-
-/** 'pod_sandbox_id' → 'podSandboxId', 'Full' → 'full', 'CDI_devices' → 'cdiDevices'. */
-export function camelCase(name: string): string {
-  const [first = '', ...rest] = name.split('_');
-  const head = /^[A-Z]+$/.test(first) ? first.toLowerCase() : first.charAt(0).toLowerCase() + first.slice(1);
-  return head + rest.map((part) => part.charAt(0).toUpperCase() + part.slice(1)).join('');
 }
 
 /** The descriptor with its fields renamed; what is not inside a 'fields' object stays as it is. */
