@@ -7,14 +7,12 @@ import {
   type ClientHttp2Stream,
   type OutgoingHttpHeaders,
 } from 'node:http2';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
-import { silentLogger } from '#stdx/log.ts';
 import type { ResponseSink } from '#stdx/response-sink.ts';
+import type { Http2Patience } from './bounds.ts';
 import type { Http2Handler, Http2Request, Http2Response } from './exchange.ts';
-import { Http2Connection, type Http2Patience } from './connection.ts';
 import {
   ErrorCode,
   Flag,
@@ -24,37 +22,34 @@ import {
   Setting,
   settingsFrame,
   windowUpdateFrame,
-  writeFrameHeader,
 } from './frames.ts';
-import { encodeHeaders } from './hpack.ts';
+import {
+  END,
+  frame,
+  GET,
+  headers,
+  literal,
+  POST,
+  RawClient,
+  START,
+  type SeenFrame,
+} from './testing/raw-client.ts';
+import { startHttp2Server, TEST_LIMITS, type TestHttp2Server } from './testing/server.ts';
 
-const LIMITS = { maxConcurrentStreams: 50, maxHeaderBytes: 16 * 1024, idleMs: 60_000 };
 /** For tests of who takes too long: set before its client connects. */
 let patience: Partial<Http2Patience & { readonly idleMs: number }> = {};
 const BODY_LIMIT = 8 * 1024 * 1024;
 
 let handler: Http2Handler;
-let server: Server;
+let server: TestHttp2Server;
 let port: number;
-const connections = new Set<Http2Connection>();
 
 before(async () => {
-  server = createServer((socket) => {
-    socket.on('error', () => socket.destroy());
-    const connection = new Http2Connection(socket, {
-      ...LIMITS,
-      ...patience,
-      patience,
-      handler: (request) => handler(request),
-      log: silentLogger,
-      remoteAddress: 'test',
-    });
-    connections.add(connection);
-    socket.on('close', () => connections.delete(connection));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  ({ port } = server.address() as AddressInfo);
+  server = await startHttp2Server(
+    (request) => handler(request),
+    () => ({ ...patience, patience }),
+  );
+  ({ port } = server);
 });
 after(() => server.close());
 
@@ -255,7 +250,7 @@ test('shutdown lets requests under way end and takes no new ones', async () => {
     const answer = answerOf(under);
     await new Promise<void>((resolve) => session.ping(() => resolve()));
     const goaway = once(session, 'goaway');
-    for (const connection of connections) connection.shutdown();
+    for (const connection of server.connections) connection.shutdown();
     await goaway;
     const gone = once(session, 'close');
     release();
@@ -265,94 +260,6 @@ test('shutdown lets requests under way end and takes no new ones', async () => {
 });
 
 // ----------------------------------------------------------------------------------------------------- what is wrong
-
-interface Seen {
-  readonly type: number;
-  readonly flags: number;
-  readonly streamId: number;
-  readonly payload: Buffer;
-}
-
-/** A client that sends what it is told and notes what it gets. */
-class RawClient {
-  readonly socket: Socket;
-  readonly frames: Seen[] = [];
-  #bytes = Buffer.alloc(0);
-  #waiting: (() => void)[] = [];
-  closed = false;
-  onFrame: (frame: Seen) => void = () => {};
-
-  constructor() {
-    this.socket = connect(port, '127.0.0.1');
-    this.socket.on('error', () => {});
-    this.socket.on('data', (chunk: Buffer) => {
-      this.#bytes = Buffer.concat([this.#bytes, chunk]);
-      while (this.#bytes.length >= 9 && this.#bytes.length >= 9 + this.#bytes.readUIntBE(0, 3)) {
-        const end = 9 + this.#bytes.readUIntBE(0, 3);
-        const seen: Seen = {
-          type: this.#bytes[3]!,
-          flags: this.#bytes[4]!,
-          streamId: this.#bytes.readUInt32BE(5),
-          payload: this.#bytes.subarray(9, end),
-        };
-        this.frames.push(seen);
-        this.#bytes = this.#bytes.subarray(end);
-        this.onFrame(seen);
-      }
-      this.#wake();
-    });
-    this.socket.on('close', () => {
-      this.closed = true;
-      this.#wake();
-    });
-  }
-
-  #wake(): void {
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-
-  send(...bytes: Uint8Array[]): void {
-    this.socket.write(Buffer.concat(bytes));
-  }
-
-  /** The first frame that is so; undefined when the connection closed without one. */
-  async frame(is: (frame: Seen) => boolean): Promise<Seen | undefined> {
-    for (;;) {
-      const found = this.frames.find(is);
-      if (found || this.closed) return found;
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-}
-
-function frame(
-  type: number,
-  {
-    flags = 0,
-    streamId = 0,
-    payload = Buffer.alloc(0),
-  }: { flags?: number; streamId?: number; payload?: Uint8Array } = {},
-): Buffer {
-  const bytes = Buffer.alloc(9 + payload.length);
-  writeFrameHeader(bytes, 0, { length: payload.length, type, flags, streamId });
-  bytes.set(payload, 9);
-  return bytes;
-}
-
-/** Indexed :method GET, :scheme http, :path /. */
-const GET = Buffer.from([0x82, 0x86, 0x84]);
-const POST = Buffer.from([0x83, 0x86, 0x84]);
-const START = Buffer.concat([PREFACE, settingsFrame([])]);
-const END = Flag.endHeaders | Flag.endStream;
-
-function literal(name: string, value: string): Buffer {
-  // encodeHeaders begins with one byte for :status 200.
-  return Buffer.from(encodeHeaders(200, { [name]: value }).subarray(1));
-}
-
-function headers(streamId: number, block: Uint8Array = GET, flags = END): Buffer {
-  return frame(FrameType.headers, { flags, streamId, payload: block });
-}
 
 const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: number][] = [
   ['no preface', [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')], ErrorCode.protocolError],
@@ -364,7 +271,7 @@ const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: numb
   ],
   ['HEADERS on stream 0', [START, headers(0)], ErrorCode.protocolError],
   ['HEADERS on an even stream', [START, headers(2)], ErrorCode.protocolError],
-  ['a stream number that goes back', [START, headers(5), headers(3)], ErrorCode.streamClosed],
+  ['a stream number that goes back', [START, headers(5), headers(3)], ErrorCode.protocolError],
   [
     'DATA on stream 0',
     [START, frame(FrameType.data, { payload: Buffer.from('x') })],
@@ -611,7 +518,7 @@ const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: numb
 test('whoever breaks the protocol is sent away with its code, and the next client is served', async () => {
   handler = echo;
   for (const [what, bytes, code] of CONNECTION_FAULTS) {
-    const client = new RawClient();
+    const client = new RawClient(port);
     client.send(...bytes);
     const goaway = await client.frame(({ type }) => type === FrameType.goaway);
     assert.ok(goaway, `${what}: GOAWAY`);
@@ -733,7 +640,7 @@ test('a malformed request is reset and never reaches the handler; its connection
     return { status: 200, headers: {}, body: Buffer.from('ok') };
   };
   for (const [what, bytes, code] of REQUEST_FAULTS) {
-    const client = new RawClient();
+    const client = new RawClient(port);
     client.send(START, ...bytes);
     const reset = await client.frame(({ type, streamId }) => type === FrameType.rstStream && streamId === 1);
     assert.ok(reset, `${what}: RST_STREAM`);
@@ -761,7 +668,7 @@ test('fields beyond the limit are 431, more streams than allowed are refused, fl
     running--;
     return { status: 200, headers: {}, body: Buffer.alloc(50_000) };
   };
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(
     PREFACE,
     settingsFrame([[Setting.initialWindowSize, 0]]),
@@ -777,12 +684,12 @@ test('fields beyond the limit are 431, more streams than allowed are refused, fl
   client.send(...Array.from({ length: 60 }, (_, i) => headers(5 + i * 2)));
   const refused = await client.frame(({ type, streamId }) => type === FrameType.rstStream && streamId > 3);
   assert.equal(refused?.payload.readUInt32BE(0), ErrorCode.refusedStream);
-  assert.ok(most <= LIMITS.maxConcurrentStreams, `${most} at once`);
+  assert.ok(most <= TEST_LIMITS.maxConcurrentStreams, `${most} at once`);
   release();
   assert.ok(await client.frame(({ type, streamId }) => type === FrameType.headers && streamId === 5));
   client.send(frame(FrameType.ping, { payload: Buffer.alloc(8) }));
   await client.frame(({ type, flags }) => type === FrameType.ping && flags === Flag.ack);
-  const data = (): Seen[] =>
+  const data = (): SeenFrame[] =>
     client.frames.filter(({ type, streamId }) => type === FrameType.data && streamId === 5);
   assert.equal(data().length, 0);
   client.send(windowUpdateFrame(5, 100));
@@ -836,13 +743,13 @@ test('who does not begin, does not finish, or only pings is cut off', () =>
     ];
     await Promise.all(
       LINGERING.map(async ([what, bytes]) => {
-        const client = new RawClient();
+        const client = new RawClient(port);
         if (bytes.length > 0) client.send(...bytes);
         await isClosed(client);
         assert.ok(client.closed, what);
       }),
     );
-    const pinging = new RawClient();
+    const pinging = new RawClient(port);
     pinging.send(START);
     const timer = setInterval(() => pinging.send(frame(FrameType.ping, { payload: Buffer.alloc(8) })), 10);
     await isClosed(pinging);
@@ -856,7 +763,7 @@ test('who does not begin, does not finish, or only pings is cut off', () =>
 test('a block that goes on bit by bit is not given more time for each bit', () =>
   withPatience({ frameMs: 60 }, async () => {
     handler = echo;
-    const client = new RawClient();
+    const client = new RawClient(port);
     client.send(START, headers(1, GET, Flag.endStream));
     const timer = setInterval(() => client.send(frame(FrameType.continuation, { streamId: 1 })), 15);
     const goaway = await client.frame(({ type }) => type === FrameType.goaway);
@@ -867,7 +774,7 @@ test('a block that goes on bit by bit is not given more time for each bit', () =
 
 test('an answer that does not wait for the whole request leaves time to read it', async () => {
   handler = () => Promise.resolve({ status: 403, headers: {}, body: Buffer.from('no') });
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(START, headers(1, POST, Flag.endHeaders), headers(3, POST, Flag.endHeaders));
   assert.ok(
     await client.frame(
@@ -889,9 +796,9 @@ test('an answer that does not wait for the whole request leaves time to read it'
 });
 
 test('an answer of which nothing is taken is given up; one that is taken slowly is not', () =>
-  withPatience({ stallMs: 100 }, async () => {
+  withPatience({ stallMs: 100, stallBytes: 100 }, async () => {
     handler = () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1000) });
-    const client = new RawClient();
+    const client = new RawClient(port);
     client.send(PREFACE, settingsFrame([[Setting.initialWindowSize, 0]]), headers(1), headers(3));
     const timer = setInterval(() => client.send(windowUpdateFrame(3, 100)), 25);
     const reset = await client.frame(({ type }) => type === FrameType.rstStream);
@@ -923,7 +830,7 @@ test('who takes a stream piece by piece may go on giving its windows back', asyn
           sink.end();
         })(),
     });
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(START, headers(1));
   let seen = 0;
   // As Go's client does, once for the stream and once for the connection; nothing else is under way then.
@@ -948,7 +855,7 @@ test('answers that are not taken count as requests under way', async () => {
     asked++;
     return Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1000) });
   };
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(
     PREFACE,
     settingsFrame([[Setting.initialWindowSize, 0]]),
@@ -956,20 +863,20 @@ test('answers that are not taken count as requests under way', async () => {
     frame(FrameType.ping, { payload: Buffer.alloc(8) }),
   );
   assert.ok(await client.frame(({ type }) => type === FrameType.ping));
-  assert.equal(asked, LIMITS.maxConcurrentStreams);
+  assert.equal(asked, TEST_LIMITS.maxConcurrentStreams);
   assert.equal(
     client.frames.filter(
       ({ type, payload }) =>
         type === FrameType.rstStream && payload.readUInt32BE(0) === ErrorCode.refusedStream,
     ).length,
-    200 - LIMITS.maxConcurrentStreams,
+    200 - TEST_LIMITS.maxConcurrentStreams,
   );
   client.socket.destroy();
 });
 
 test('who makes the server reset its requests is counted as who resets them', async () => {
   handler = echo;
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(START);
   for (let i = 0; i < 3000 && !client.closed; i += 40) {
     client.send(
@@ -993,7 +900,7 @@ test('who makes the server reset its requests is counted as who resets them', as
 test('from a client that does not read, no more is read than what was answered for it', async () => {
   handler = () =>
     Promise.resolve({ status: 200, headers: { 'x-long': 'x'.repeat(8000) }, body: Buffer.alloc(0) });
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.socket.pause();
   let answered = 0;
   const counting = handler;
@@ -1023,7 +930,7 @@ test('a body of one byte a frame is kept as what it is', async () => {
       body: Buffer.alloc(0),
     };
   };
-  const client = new RawClient();
+  const client = new RawClient(port);
   client.send(START, headers(1, POST, Flag.endHeaders));
   before = process.memoryUsage().arrayBuffers;
   client.send(
@@ -1082,7 +989,7 @@ test('random bytes after the preface harm nobody', async () => {
         { maxLength: 20 },
       ),
       async (frames) => {
-        const client = new RawClient();
+        const client = new RawClient(port);
         client.send(
           START,
           ...frames.map(({ type, ...rest }) => frame(type, rest)),

@@ -1,17 +1,36 @@
 /**
- * One client's HTTP/2 connection (RFC 9113), the serving side: frames in, requests to the handler, answers out. Written for the short answers
- * an API server gives: headers and body of one leave in one write. No push, no priorities, no extensions.
+ * The server side of one HTTP/2 connection (RFC 9113): frames in, requests to the handler, responses out. Written for the short responses
+ * of an API server: headers and body of one leave in one write. No push, no priorities, no extensions; docs/http2.md says what is implemented.
  *
  *   preface ─► SETTINGS both ways ─► streams … ─► GOAWAY (shutdown, idle, or the client's fault) ─► last stream ends ─► closed
  *
- * Bounds: streams at once (answers that were given up count until their handler is done), bytes of a header block, frames that ask for an
- * answer or do nothing (MAX_CHEAP_FRAMES), resets and faults (MAX_RESETS), the times of Http2Patience. Whoever passes one is sent away with GOAWAY
- * or cut off. From who does not read what is written (PAUSE_BYTES), nothing more is read.
+ * A client that breaks the protocol or exceeds a bound (bounds.ts) is sent GOAWAY and disconnected. While it does not read what is written
+ * (PAUSE_BYTES), its frames are not read either.
  */
 import type { Socket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { lengthOf } from '#stdx/body-parts.ts';
 import { closedSink, type ResponseSink } from '#stdx/response-sink.ts';
+import {
+  Allowance,
+  CONNECTION_WINDOW_BYTES,
+  LEAST_WINDOW_BYTES,
+  MAX_CONTINUATIONS,
+  MAX_REMEMBERED_GAPS,
+  MAX_REMEMBERED_RESETS,
+  MAX_RESETS,
+  MAX_SETTINGS,
+  MAX_UNPRODUCTIVE_FRAMES,
+  PATIENCE,
+  PAUSE_BYTES,
+  RESETS_PER_SECOND,
+  SOCKET_HIGH_BYTES,
+  STREAM_WINDOW_BYTES,
+  UNPRODUCTIVE_FRAMES_PER_SECOND,
+  UNWANTED_REST_MS,
+  type Http2Patience,
+} from './bounds.ts';
+import { CHUNK_BYTES, COPIED_BYTES, giveChunk, takeChunk } from './chunks.ts';
 import type { Http2Handler, Http2Response } from './exchange.ts';
 import {
   ConnectionError,
@@ -32,7 +51,7 @@ import {
   windowUpdateFrame,
   writeFrameHeader,
 } from './frames.ts';
-import { encodeHeaders, HeaderDecoder } from './hpack.ts';
+import { DEFAULT_TABLE_BYTES, encodeHeaders, HeaderDecoder, NO_TABLE } from './hpack.ts';
 import { RequestHeaders } from './request-headers.ts';
 import { Http2Stream, type StreamOutput } from './stream.ts';
 
@@ -48,70 +67,10 @@ interface Http2Options {
   readonly patience?: Partial<Http2Patience>;
 }
 
-/** How long a client may take. */
-export interface Http2Patience {
-  /** From the connection to its preface and SETTINGS. */
-  readonly startMs: number;
-  /** From the first byte of a frame to its last; of a header block to its end. */
-  readonly frameMs: number;
-  /** Without taking any byte of an answer that is whole. */
-  readonly stallMs: number;
-  /** To close its side, after we have closed ours. */
-  readonly lingerMs: number;
-}
-
-/** After its answer, the rest of a request may come for so long (as much as its window has room for). */
-const UNWANTED_REST_MS = 250;
-const PATIENCE: Http2Patience = { startMs: 10_000, frameMs: 30_000, stallMs: 120_000, lingerMs: 5000 };
-
-/** Bodies up to this many bytes of a request, and of all a client's requests, are taken before the client must wait. */
-const STREAM_WINDOW_BYTES = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
-/** More than this is not handed to the socket before it has got rid of some. */
-const SOCKET_HIGH_BYTES = 1024 * 1024;
-/** Of what is not written by turns: answers to frames, resets, headers. */
-const PAUSE_BYTES = 2 * SOCKET_HIGH_BYTES;
 /** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
 const TURN_BYTES = 512 * 1024;
-/** Bodies are laid out in buffers of this size, which are used again: new ones for every long list would keep the garbage collector busy. */
-const CHUNK_BYTES = 256 * 1024;
-const MAX_FREE_CHUNKS = 16;
-/** Less is copied out of a chunk: until it is sent, it would hold the whole of it. */
-const COPIED_BYTES = 64 * 1024;
-const freeChunks: Buffer[] = [];
-const MAX_CONTINUATIONS = 64;
-/** In one SETTINGS frame, as Go's server bounds them. */
-const MAX_SETTINGS = 100;
-/** Frames that only cost us something: per second in the long run, and at once. */
-const CHEAP_FRAMES_PER_SECOND = 100,
-  MAX_CHEAP_FRAMES = 10_000;
-/** Clients give a stream's window and the connection's back in pieces of at least about this size, or once for a DATA frame. */
-const LEAST_RETURN_BYTES = 1024;
-const RESETS_PER_SECOND = 50,
-  MAX_RESETS = 1000;
-/** Streams we reset, whose late frames are not the client's fault. */
-const REMEMBERED_RESETS = 100;
-
-/** So many at once, refilled with time: for what a client may do now and then, but not all the time. */
-class Allowance {
-  #left: number;
-  #atMs = performance.now();
-  readonly #most: number;
-  readonly #perSecond: number;
-
-  constructor({ most, perSecond }: { readonly most: number; readonly perSecond: number }) {
-    this.#left = this.#most = most;
-    this.#perSecond = perSecond;
-  }
-
-  take(): boolean {
-    if (--this.#left >= 0) return true;
-    const nowMs = performance.now();
-    this.#left = Math.min(this.#most, this.#left + ((nowMs - this.#atMs) / 1000) * this.#perSecond);
-    this.#atMs = nowMs;
-    return this.#left >= 0;
-  }
-}
+/** Large DATA frames make up for later small ones up to this. */
+const MAX_FRAGMENT_CREDIT_BYTES = MAX_UNPRODUCTIVE_FRAMES * LEAST_WINDOW_BYTES;
 
 /** What a client provokes counts with what it gives up itself. */
 const CLIENT_FAULTS: ReadonlySet<number> = new Set([
@@ -123,8 +82,16 @@ const CLIENT_FAULTS: ReadonlySet<number> = new Set([
 interface HeaderBlock {
   readonly streamId: number;
   readonly endStream: boolean;
-  bytes: Buffer;
-  parts: number;
+  /** The stream depends on itself: told once the block is whole. */
+  readonly selfDependent: boolean;
+  readonly parts: Buffer[];
+  bytes: number;
+}
+
+/** Stream numbers after `from` and before `to`, which the client skipped. */
+interface Gap {
+  readonly from: number;
+  readonly to: number;
 }
 
 export class Http2Connection implements StreamOutput {
@@ -134,10 +101,16 @@ export class Http2Connection implements StreamOutput {
   readonly #decoder = new HeaderDecoder();
   readonly #requestHeaders: RequestHeaders;
   readonly #reset = new Set<number>();
-  readonly #cheapFrames = new Allowance({ most: MAX_CHEAP_FRAMES, perSecond: CHEAP_FRAMES_PER_SECOND });
+  readonly #gaps: Gap[] = [];
+  readonly #unproductiveFrames = new Allowance({
+    most: MAX_UNPRODUCTIVE_FRAMES,
+    perSecond: UNPRODUCTIVE_FRAMES_PER_SECOND,
+  });
   readonly #resets = new Allowance({ most: MAX_RESETS, perSecond: RESETS_PER_SECOND });
   /** How many WINDOW_UPDATEs what was sent accounts for. */
   #windowFrames = 0;
+  /** Bytes of DATA that make up for frames which windows cut short. */
+  #fragmentCredit = 0;
   /** Streams with something to send, in turn. */
   readonly #waiting = new Set<Http2Stream>();
   #unread: Buffer | undefined;
@@ -150,6 +123,9 @@ export class Http2Connection implements StreamOutput {
   #sendWindow = DEFAULT_WINDOW_BYTES;
   #receiveWindow = CONNECTION_WINDOW_BYTES;
   #initialSendWindow = DEFAULT_WINDOW_BYTES;
+  /** The client wants the table of our header blocks smaller than it was, and has been told that it is. */
+  #tableShrinks = false;
+  #tableShrunk = false;
   #goingAway = false;
   #corked = false;
   #paused = false;
@@ -282,75 +258,109 @@ export class Http2Connection implements StreamOutput {
       case FrameType.rstStream:
         return this.#rstStream(frame);
       case FrameType.priority:
-        requireStream(frame, 'PRIORITY');
-        requireLength(frame, 5);
-        return this.#cheap();
+        return this.#priority(frame);
       case FrameType.pushPromise:
         throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
       case FrameType.goaway:
         if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'GOAWAY on a stream');
-        return this.#cheap();
+        if (frame.payload.length < 8)
+          throw new ConnectionError(ErrorCode.frameSizeError, `GOAWAY of ${frame.payload.length} bytes`);
+        return this.#unproductive();
       default:
-        return this.#cheap();
+        return this.#unproductive();
     }
   }
 
-  #cheap(): void {
-    if (!this.#cheapFrames.take())
-      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames to no purpose');
+  /** A frame that costs work and serves no request. */
+  #unproductive(): void {
+    if (!this.#unproductiveFrames.take()) throw tooManyUnproductiveFrames();
   }
 
   #headers(frame: Frame): void {
     requireStream(frame, 'HEADERS');
+    const { streamId, flags } = frame;
     let block = unpadded(frame);
-    if (frame.flags & Flag.priority) {
+    let selfDependent = false;
+    if (flags & Flag.priority) {
       if (block.length < 5)
-        throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS without their priority');
+        throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS shorter than their priority');
+      selfDependent = dependencyOf(block) === streamId;
       block = block.subarray(5);
     }
-    const endStream = (frame.flags & Flag.endStream) !== 0;
-    if (frame.flags & Flag.endHeaders) this.#headerBlock(frame.streamId, { block, endStream });
-    // A copy: what came with it is not to be kept.
-    else this.#block = { streamId: frame.streamId, endStream, bytes: Buffer.from(block), parts: 1 };
+    const endStream = (flags & Flag.endStream) !== 0;
+    if (flags & Flag.endHeaders) this.#headerBlock(streamId, { block, endStream, selfDependent });
+    else {
+      this.#block = { streamId, endStream, selfDependent, parts: [], bytes: 0 };
+      this.#addPart(this.#block, block);
+    }
   }
 
   #continuation({ streamId, flags, payload }: Frame): void {
     const block = this.#block;
-    if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION of nothing');
-    if (
-      block.bytes.length + payload.length > this.#options.maxHeaderBytes ||
-      ++block.parts > MAX_CONTINUATIONS
-    )
-      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
-    block.bytes = Buffer.concat([block.bytes, payload]);
+    if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION without HEADERS');
+    if (block.parts.length > MAX_CONTINUATIONS)
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many CONTINUATION frames');
+    this.#addPart(block, payload);
     if (!(flags & Flag.endHeaders)) return;
     this.#block = undefined;
-    this.#headerBlock(streamId, { block: block.bytes, endStream: block.endStream });
+    this.#headerBlock(streamId, { ...block, block: Buffer.concat(block.parts, block.bytes) });
+  }
+
+  #addPart(block: HeaderBlock, part: Buffer): void {
+    block.bytes += part.length;
+    if (block.bytes > this.#options.maxHeaderBytes)
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block that is too large');
+    // A copy, which does not keep all of what came with it.
+    block.parts.push(Buffer.from(part));
+  }
+
+  #priority(frame: Frame): void {
+    requireStream(frame, 'PRIORITY');
+    requireLength(frame, 5);
+    this.#unproductive();
+    const stream = this.#streams.get(frame.streamId);
+    if (stream && dependencyOf(frame.payload) === frame.streamId)
+      this.#resetStream(stream, ErrorCode.protocolError);
   }
 
   #headerBlock(
     streamId: number,
-    { block, endStream }: { readonly block: Buffer; readonly endStream: boolean },
+    {
+      block,
+      endStream,
+      selfDependent,
+    }: { readonly block: Buffer; readonly endStream: boolean; readonly selfDependent: boolean },
   ): void {
     const fields = this.#requestHeaders.begin();
     this.#decoder.decode(block, fields);
     const known = this.#streams.get(streamId);
-    if (known) return this.#trailers(known, endStream);
-    if (streamId <= this.#lastStreamId) {
-      if (this.#reset.has(streamId)) return this.#cheap();
-      throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
-    }
+    if (known) return this.#trailers(known, { endStream, isMalformed: fields.isMalformedTrailer });
     if (streamId % 2 === 0)
-      throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
+      throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on an even stream number');
+    if (streamId <= this.#lastStreamId) return this.#lateHeaders(streamId);
     // Streams begun after GOAWAY are the client's to try again elsewhere.
-    if (this.#goingAway) return this.#cheap();
+    if (this.#goingAway) return this.#unproductive();
+    if (streamId > this.#lastStreamId + 2) this.#rememberGap({ from: this.#lastStreamId, to: streamId });
     this.#lastStreamId = streamId;
+    if (selfDependent) return this.#refuse(streamId, ErrorCode.protocolError);
     // Answers that are not taken count, and handlers whose client has gone.
     if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams)
       return this.#refuse(streamId, ErrorCode.refusedStream);
     const problem = fields.problem();
     if (problem === 'malformed') return this.#refuse(streamId, ErrorCode.protocolError);
     this.#open(fields, { streamId, endStream, tooLarge: problem === 'too-large' });
+  }
+
+  #lateHeaders(streamId: number): void {
+    if (this.#reset.has(streamId)) return this.#unproductive();
+    if (this.#gaps.some(({ from, to }) => streamId > from && streamId < to))
+      throw new ConnectionError(ErrorCode.protocolError, 'a stream number below one that was used');
+    throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
+  }
+
+  #rememberGap(gap: Gap): void {
+    this.#gaps.push(gap);
+    if (this.#gaps.length > MAX_REMEMBERED_GAPS) this.#gaps.shift();
   }
 
   #open(
@@ -394,9 +404,12 @@ export class Http2Connection implements StreamOutput {
     );
   }
 
-  #trailers(stream: Http2Stream, endStream: boolean): void {
-    if (stream.remoteEnded || !endStream)
-      this.#resetStream(stream, stream.remoteEnded ? ErrorCode.streamClosed : ErrorCode.protocolError);
+  #trailers(
+    stream: Http2Stream,
+    { endStream, isMalformed }: { readonly endStream: boolean; readonly isMalformed: boolean },
+  ): void {
+    if (stream.remoteEnded) this.#resetStream(stream, ErrorCode.streamClosed);
+    else if (!endStream || isMalformed) this.#resetStream(stream, ErrorCode.protocolError);
     else this.#endOfRequest(stream);
   }
 
@@ -412,7 +425,7 @@ export class Http2Connection implements StreamOutput {
       this.#receiveWindow = CONNECTION_WINDOW_BYTES;
     }
     const endStream = (flags & Flag.endStream) !== 0;
-    if (chunk.length === 0 && !endStream) this.#cheap();
+    if (chunk.length === 0 && !endStream) this.#unproductive();
     const stream = this.#streams.get(streamId);
     if (!stream || stream.remoteEnded) return this.#lateData(streamId, stream);
     stream.receiveWindow -= payload.length;
@@ -425,7 +438,7 @@ export class Http2Connection implements StreamOutput {
     if (stream) return this.#resetStream(stream, ErrorCode.streamClosed);
     if (streamId > this.#lastStreamId && !this.#goingAway)
       throw new ConnectionError(ErrorCode.protocolError, 'DATA on an idle stream');
-    this.#cheap();
+    this.#unproductive();
     if (!this.#reset.has(streamId) && !this.#goingAway) this.#refuse(streamId, ErrorCode.streamClosed);
   }
 
@@ -448,7 +461,7 @@ export class Http2Connection implements StreamOutput {
     if (frame.streamId > this.#lastStreamId && !this.#goingAway)
       throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
     const stream = this.#streams.get(frame.streamId);
-    if (!stream) return this.#cheap();
+    if (!stream) return this.#unproductive();
     if (increment === 0) return this.#resetStream(stream, ErrorCode.protocolError);
     stream.sendWindow += increment;
     if (stream.sendWindow > MAX_WINDOW_BYTES) return this.#resetStream(stream, ErrorCode.flowControlError);
@@ -459,7 +472,7 @@ export class Http2Connection implements StreamOutput {
   /** Who takes much sends many of these: log and watch streams go on for days, and Go's clients send two for every few kilobytes. */
   #windowReturned(): void {
     if (this.#windowFrames >= 1) this.#windowFrames -= 1;
-    else if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#cheap();
+    else if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#unproductive();
   }
 
   #settings({ streamId, flags, payload }: Frame): void {
@@ -467,7 +480,7 @@ export class Http2Connection implements StreamOutput {
     if (flags & Flag.ack) {
       if (payload.length > 0)
         throw new ConnectionError(ErrorCode.frameSizeError, 'an acknowledgement of settings with content');
-      return this.#cheap();
+      return this.#unproductive();
     }
     if (payload.length % 6 !== 0)
       throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
@@ -479,7 +492,9 @@ export class Http2Connection implements StreamOutput {
   }
 
   #setting(id: number, value: number): void {
-    if (id === Setting.initialWindowSize) {
+    if (id === Setting.headerTableSize)
+      this.#tableShrinks ||= value < DEFAULT_TABLE_BYTES && !this.#tableShrunk;
+    else if (id === Setting.initialWindowSize) {
       if (value > MAX_WINDOW_BYTES)
         throw new ConnectionError(ErrorCode.flowControlError, 'an initial window beyond the largest');
       const difference = value - this.#initialSendWindow;
@@ -499,14 +514,14 @@ export class Http2Connection implements StreamOutput {
   #ping(frame: Frame): void {
     if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'PING on a stream');
     requireLength(frame, 8);
-    if (frame.flags & Flag.ack) return this.#cheap();
+    if (frame.flags & Flag.ack) return this.#unproductive();
     this.#answer(pingAck(frame.payload));
   }
 
   /** To a frame that asks for it; who does not read the answers is sent away. */
   #answer(bytes: Buffer): void {
-    this.#cheap();
-    if (this.#socket.writableLength > 2 * SOCKET_HIGH_BYTES)
+    this.#unproductive();
+    if (this.#socket.writableLength > PAUSE_BYTES)
       throw new ConnectionError(ErrorCode.enhanceYourCalm, 'answers that are not read');
     this.#write(bytes);
   }
@@ -534,7 +549,7 @@ export class Http2Connection implements StreamOutput {
     if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304)
       headers['content-length'] = String(lengthOf(body));
     headers['date'] ??= httpDate();
-    const block = encodeHeaders(status, headers, repeated);
+    const block = this.#encode(encodeHeaders(status, headers, repeated));
     const isHead = stream.method === 'HEAD';
     if (isHead && !isWhole) body(closedSink);
     if (isHead || (isWhole && lengthOf(body) === 0)) {
@@ -547,6 +562,14 @@ export class Http2Connection implements StreamOutput {
     if (typeof body === 'function') return body(stream as ResponseSink);
     stream.enqueueAll(Buffer.isBuffer(body) ? [body] : body, lengthOf(body));
     this.schedule(stream);
+  }
+
+  /** RFC 7541, section 4.2: a smaller table is acknowledged at the start of the next block. Nothing is ever remembered, so none is needed. */
+  #encode(block: Buffer): Buffer {
+    if (!this.#tableShrinks) return block;
+    this.#tableShrinks = false;
+    this.#tableShrunk = true;
+    return Buffer.concat([NO_TABLE, block]);
   }
 
   #fitsAtOnce(
@@ -613,7 +636,7 @@ export class Http2Connection implements StreamOutput {
   }
 
   goOn({ id: streamId }: Http2Stream): void {
-    const block = encodeHeaders(100, {});
+    const block = this.#encode(encodeHeaders(100, {}));
     const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + block.length);
     writeFrameHeader(bytes, 0, {
       length: block.length,
@@ -680,6 +703,7 @@ export class Http2Connection implements StreamOutput {
       if (at > 0) this.#socket.write(Buffer.from(chunk.subarray(0, at)));
       giveChunk(chunk);
     }
+    if (this.#fragmentCredit < 0 && !this.#paysForFragments()) return this.#fail(tooManyUnproductiveFrames());
     for (const stream of served) {
       if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
       else stream.wake();
@@ -697,13 +721,23 @@ export class Http2Connection implements StreamOutput {
     });
   }
 
-  /** One DATA frame of the stream's bytes; answers where it ends. */
+  /** Small windows that force many tiny DATA frames count as frames that serve no request. */
+  #paysForFragments(): boolean {
+    for (; this.#fragmentCredit < 0; this.#fragmentCredit += LEAST_WINDOW_BYTES)
+      if (!this.#unproductiveFrames.take()) return false;
+    return true;
+  }
+
+  /** One DATA frame of the stream's bytes; returns where it ends. */
   #putFrame(stream: Http2Stream, { chunk, at }: { readonly chunk: Buffer; readonly at: number }): number {
     const length =
       stream.queuedBytes === 0
         ? 0
         : Math.min(DEFAULT_FRAME_BYTES, stream.queuedBytes, stream.sendWindow, this.#sendWindow);
     const payloadAt = at + FRAME_HEADER_BYTES;
+    this.#fragmentCredit = Math.min(MAX_FRAGMENT_CREDIT_BYTES, this.#fragmentCredit + length);
+    if (length < LEAST_WINDOW_BYTES && length < stream.queuedBytes)
+      this.#fragmentCredit -= LEAST_WINDOW_BYTES;
     if (length > 0) stream.copyQueued(chunk, { at: payloadAt, bytes: length });
     const isLast = stream.ending && stream.queuedBytes === 0;
     writeFrameHeader(chunk, at, {
@@ -721,8 +755,8 @@ export class Http2Connection implements StreamOutput {
     stream.sendWindow -= bytes;
     this.#sendWindow -= bytes;
     this.#windowFrames = Math.min(
-      MAX_CHEAP_FRAMES,
-      this.#windowFrames + 2 + (2 * bytes) / LEAST_RETURN_BYTES,
+      MAX_UNPRODUCTIVE_FRAMES,
+      this.#windowFrames + 2 + (2 * bytes) / LEAST_WINDOW_BYTES,
     );
   }
 
@@ -759,11 +793,11 @@ export class Http2Connection implements StreamOutput {
   }
 
   #refuse(streamId: number, code: number): void {
-    if (code === ErrorCode.refusedStream) this.#cheap();
+    if (code === ErrorCode.refusedStream) this.#unproductive();
     else if (CLIENT_FAULTS.has(code) && !this.#resets.take())
       throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many faulty requests');
     this.#reset.add(streamId);
-    if (this.#reset.size > REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
+    if (this.#reset.size > MAX_REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
     this.#write(resetFrame(streamId, code));
   }
 
@@ -788,7 +822,7 @@ export class Http2Connection implements StreamOutput {
 
   /** Every now and then: who keeps us waiting? */
   #check(nowMs: number): void {
-    const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
+    const { startMs, frameMs, stallMs, stallBytes, lingerMs } = this.#patience;
     const lasts = (sinceMs: number, mostMs: number): boolean => sinceMs !== 0 && nowMs - sinceMs > mostMs;
     if (this.#socket.writableLength !== this.#stuckBytes || this.#stuckBytes === 0) {
       this.#stuckBytes = this.#socket.writableLength;
@@ -803,7 +837,7 @@ export class Http2Connection implements StreamOutput {
     if (lasts(this.#partialMs, frameMs) && !this.#paused)
       return this.#fail(new ConnectionError(ErrorCode.enhanceYourCalm, 'a frame that is not finished'));
     for (const stream of this.#streams.values())
-      if (stream.isStalled(nowMs, stallMs)) this.#resetStream(stream, ErrorCode.cancel);
+      if (stream.isStalled(nowMs, { stallMs, stallBytes })) this.#resetStream(stream, ErrorCode.cancel);
     if (this.#streams.size === 0 && lasts(this.#idleMs, this.#options.idleMs)) this.shutdown();
   }
 
@@ -831,19 +865,19 @@ export class Http2Connection implements StreamOutput {
   }
 }
 
-function takeChunk(): Buffer {
-  return freeChunks.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
-}
-
-/** Once the socket has encrypted it. */
-function giveChunk(chunk: Buffer): void {
-  if (freeChunks.length < MAX_FREE_CHUNKS) freeChunks.push(chunk);
-}
-
 interface Frame {
   readonly flags: number;
   readonly streamId: number;
   readonly payload: Buffer;
+}
+
+function tooManyUnproductiveFrames(): ConnectionError {
+  return new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames that serve no request');
+}
+
+/** The stream that a priority names, which begins with it. */
+function dependencyOf(priority: Buffer): number {
+  return priority.readUInt32BE(0) & 0x7fff_ffff;
 }
 
 function requireStream({ streamId }: Frame, type: string): void {

@@ -2,6 +2,7 @@
  * Header compression of HTTP/2 (RFC 7541): reading with the dynamic table, since clients use it, writing without, since what differs between
  * our answers is not worth remembering.
  */
+import { MAX_TABLE_SIZE_UPDATES } from './bounds.ts';
 import { ConnectionError, ErrorCode } from './frames.ts';
 import { decodeHuffman } from './huffman.ts';
 
@@ -20,8 +21,10 @@ const STATIC_NAMES = STATIC_TABLE.map(({ name }) => name);
 const STATIC_VALUES = STATIC_TABLE.map(({ value }) => value);
 const STATIC_COUNT = STATIC_TABLE.length;
 
-/** What we allow the client's encoder to use: the protocol's default, which needs no settling. */
-const TABLE_BYTES = 4096;
+/** What either side's encoder may use unless a setting says otherwise; ours never says otherwise. */
+export const DEFAULT_TABLE_BYTES = 4096;
+/** The update of a dynamic table to nothing. */
+export const NO_TABLE = Buffer.from([0x20]);
 /** What an entry counts beyond its text. */
 const ENTRY_BYTES = 32;
 
@@ -41,7 +44,7 @@ export class HeaderDecoder {
   #values: string[] = [];
   #first = 0;
   #bytes = 0;
-  #limit = TABLE_BYTES;
+  #limit = DEFAULT_TABLE_BYTES;
   #block: Buffer = Buffer.alloc(0);
   #at = 0;
 
@@ -49,7 +52,8 @@ export class HeaderDecoder {
   decode(block: Buffer, receiver: HeaderReceiver): void {
     this.#block = block;
     this.#at = 0;
-    let begun = false;
+    let begun = false,
+      updates = 0;
     while (this.#at < block.length) {
       const first = block[this.#at]!;
       if (first >= 0x80) {
@@ -62,7 +66,8 @@ export class HeaderDecoder {
         this.#add(name, value);
         receiver.field(name, value);
       } else if (first >= 0x20) {
-        if (begun) throw broken('a table size update that does not begin its block');
+        if (begun || ++updates > MAX_TABLE_SIZE_UPDATES)
+          throw broken('a table size update that is not at the start of its block, or one of many');
         this.#resize(this.#integer(5));
         continue;
       } else {
@@ -97,7 +102,7 @@ export class HeaderDecoder {
   }
 
   #resize(limit: number): void {
-    if (limit > TABLE_BYTES) throw broken(`a table size above ${TABLE_BYTES}: ${limit}`);
+    if (limit > DEFAULT_TABLE_BYTES) throw broken(`a table size above ${DEFAULT_TABLE_BYTES}: ${limit}`);
     this.#limit = limit;
     this.#evict();
   }

@@ -1,4 +1,6 @@
 /** The fields of one request's header block, checked as RFC 9113 section 8 has it: what is malformed never reaches the handler. */
+import { MAX_HEADER_LIST_FACTOR } from './bounds.ts';
+import { ConnectionError, ErrorCode } from './frames.ts';
 import type { HeaderReceiver } from './hpack.ts';
 
 /** Fields that belong to one connection and mean nothing here. */
@@ -63,13 +65,19 @@ export class RequestHeaders implements HeaderReceiver {
 
   field(name: string, value: string): void {
     this.#bytes += name.length + value.length + FIELD_BYTES;
-    if (this.#bytes > this.#maxBytes || this.#malformed) return;
+    if (this.#bytes > this.#maxBytes) return this.#overflow();
+    if (this.#malformed) return;
     if (name.charCodeAt(0) === 58) return this.#pseudo(name, value);
     this.#regular = true;
     if (!knownNames.has(name) && !isName(name)) this.#malformed = true;
     else if (CONNECTION_FIELDS.has(name) || (name === 'te' && value !== 'trailers') || BAD_VALUE.test(value))
       this.#malformed = true;
     else this.#set(name, value);
+  }
+
+  #overflow(): void {
+    if (this.#bytes > this.#maxBytes * MAX_HEADER_LIST_FACTOR)
+      throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header list far above its limit');
   }
 
   #set(name: string, value: string): void {
@@ -93,6 +101,15 @@ export class RequestHeaders implements HeaderReceiver {
     else this.#malformed = true;
   }
 
+  /** Trailers have no pseudo fields; they are checked and dropped. */
+  get isMalformedTrailer(): boolean {
+    return (
+      this.#malformed ||
+      this.#bytes > this.#maxBytes ||
+      `${this.method}${this.target}${this.#scheme}${this.#authority ?? ''}` !== ''
+    );
+  }
+
   /** undefined = a request. */
   problem(): 'malformed' | 'too-large' | undefined {
     if (this.#bytes > this.#maxBytes) return 'too-large';
@@ -107,7 +124,8 @@ export class RequestHeaders implements HeaderReceiver {
       return 'malformed';
     const length = this.headers['content-length'];
     if (length !== undefined && !/^\d{1,15}$/.test(length)) return 'malformed';
-    if (this.#authority !== undefined) this.headers['host'] ??= this.#authority;
+    // Section 8.3.1: where both are there, Host must not name the target.
+    if (this.#authority) this.headers['host'] = this.#authority;
     return undefined;
   }
 }

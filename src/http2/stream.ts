@@ -75,7 +75,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
   #queueStart = 0;
   #queueOffset = 0;
   queuedBytes = 0;
-  /** What was queued when it was last looked at, and since when it is. */
+  /** What was queued when enough of it had last been taken, and when that was. */
   #stalledBytes = 0;
   #stalledMs = 0;
   #drains: (() => void)[] = [];
@@ -193,14 +193,18 @@ export class Http2Stream implements Http2Request, ResponseSink {
     this.#queueStart = 0;
   }
 
-  /** A whole answer of which the client has taken nothing for so long. Those that go on by themselves have bounds of their own. */
-  isStalled(nowMs: number, mostMs: number): boolean {
-    if (!this.ending || this.queuedBytes === 0 || this.queuedBytes !== this.#stalledBytes) {
+  /** A whole response of which the client takes less than stallBytes in stallMs. Streams that go on by themselves have bounds of their own. */
+  isStalled(
+    nowMs: number,
+    { stallMs, stallBytes }: { readonly stallMs: number; readonly stallBytes: number },
+  ): boolean {
+    const taken = this.#stalledBytes - this.queuedBytes;
+    if (!this.ending || this.queuedBytes === 0 || taken >= stallBytes || taken < 0) {
       this.#stalledBytes = this.queuedBytes;
       this.#stalledMs = nowMs;
       return false;
     }
-    return nowMs - this.#stalledMs > mostMs;
+    return nowMs - this.#stalledMs > stallMs;
   }
 
   /** After bytes of it went out. */
