@@ -29,6 +29,8 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'krb5-kdc': '/usr/sbin/krb5kdc',
   'krb5-admin-server': '/usr/sbin/kadmin.local',
   'krb5-user': '/usr/bin/kinit',
+  'python3-h2': '/usr/lib/python3/dist-packages/h2/__init__.py',
+  'nghttp2-client': '/usr/bin/h2load',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
