@@ -1,9 +1,10 @@
 /**
- * Links in HTML that a pod or service serves through the proxy subresource: those within its own host are made to lead through the proxy, as they come.
- * Everything else passes byte by byte. It is no HTML parser: it finds tags, leaves comments and the text of scripts and styles alone, and changes
- * attributes that hold one URL. After upstream's proxy transport.
+ * Links in HTML that a pod or service serves through the proxy subresource: those within its own host are made to lead through the proxy, while the
+ * page streams. htmlparser2's tokenizer says where tags, attributes and values are, by offset; what is not the value of such a link passes byte by
+ * byte. It builds no tree and mends nothing. After upstream's proxy transport.
  */
 import { Transform, type TransformCallback } from 'node:stream';
+import { Tokenizer } from 'htmlparser2';
 
 /** Which attributes of which tags are URLs. */
 const ATTRIBUTES: Readonly<Record<string, readonly string[]>> = {
@@ -33,127 +34,136 @@ const ATTRIBUTES: Readonly<Record<string, readonly string[]>> = {
   source: ['src'],
   video: ['poster', 'src'],
 };
-/** Their text is none of HTML's. */
-const RAW_TEXT = new Set(['script', 'style', 'textarea', 'title']);
-/** What looks like a tag and goes on for longer is none: it passes as it is. */
-const MAX_TAG_BYTES = 64 * 1024;
+/** The longest name in the table: so much of the text is kept for a name that lies across two chunks. */
+const MAX_NAME_LENGTH = 10;
+/** A link is held back until it ends; one that goes on for longer passes as it is. */
+const MAX_LINK_BYTES = 64 * 1024;
 
 /** rewrite gets an attribute's value as it is written. */
 export function htmlLinks(rewrite: (url: string) => string): Transform {
-  let rest = '';
-  /** The end that is waited for: of a comment, or of raw text. */
-  let until: RegExp | undefined;
-  const take = (text: string, isLast: boolean): { readonly done: string; readonly rest: string } => {
-    let done = '';
-    let at = 0;
-    const pass = (to: number): void => {
-      done += text.slice(at, to);
-      at = to;
-    };
-    while (at < text.length) {
-      if (until) {
-        const end = text.slice(at).search(until);
-        if (end < 0) {
-          // The end may have begun.
-          if (isLast) pass(text.length);
-          else pass(Math.max(at, text.length - RAW_END_BYTES));
-          break;
-        }
-        pass(at + end);
-        until = undefined;
-      }
-      // What ended raw text is itself a tag, or '-->': on from its second character.
-      const start = text.indexOf('<', at);
-      if (start < 0) {
-        pass(text.length);
-        break;
-      }
-      pass(start);
-      if (!isLast && text.length - at < '<!--'.length) break;
-      if (text.startsWith('<!--', at)) {
-        pass(at + '<!--'.length);
-        until = /-->/;
-        continue;
-      }
-      const name = /^<([a-z][a-z\d]*)/i.exec(text.slice(at, at + 16))?.[1]?.toLowerCase();
-      if (name === undefined) {
-        pass(at + 1);
-        continue;
-      }
-      const end = endOfTag(text, at);
-      if (end < 0 && !isLast && text.length - at < MAX_TAG_BYTES) break;
-      if (end < 0) {
-        pass(at + 1);
-        continue;
-      }
-      done += rewriteTag(text.slice(at, end), { attributes: ATTRIBUTES[name] ?? [], rewrite });
-      at = end;
-      if (RAW_TEXT.has(name)) until = new RegExp(`</${name}`, 'i');
-    }
-    return { done, rest: text.slice(at) };
-  };
-  const push = (stream: Transform, chunk: Buffer, isLast: boolean): void => {
-    const taken = take(rest + chunk.toString('latin1'), isLast);
-    rest = taken.rest;
-    if (taken.done !== '') stream.push(Buffer.from(taken.done, 'latin1'));
+  const rewriter = new LinkRewriter(rewrite);
+  const push = (stream: Transform, text: string): void => {
+    if (text !== '') stream.push(Buffer.from(text, 'latin1'));
   };
   return new Transform({
     transform(chunk: Buffer, _, done: TransformCallback) {
-      push(this, chunk, false);
+      // One character a byte, whatever the page's encoding: names, quotes and paths are ASCII.
+      push(this, rewriter.write(chunk.toString('latin1')));
       done();
     },
     flush(done: TransformCallback) {
-      push(this, Buffer.alloc(0), true);
+      push(this, rewriter.end());
       done();
     },
   });
 }
 
-/** As long as the longest of '</textarea' and '-->'. */
-const RAW_END_BYTES = 10;
+const ignore = (): void => {};
 
-/** Behind its '>', which does not count within quotes; -1: it is not there yet. */
-function endOfTag(text: string, start: number): number {
-  let quote = '';
-  for (let at = start; at < text.length; at += 1) {
-    const character = text[at] ?? '';
-    if (quote !== '') {
-      if (character === quote) quote = '';
-    } else if (character === '>') return at + 1;
-    else if (
-      (character === '"' || character === "'") &&
-      /=\s*$/.test(text.slice(Math.max(start, at - 8), at))
-    )
-      quote = character;
+/** Offsets count from the start of the page. */
+class LinkRewriter {
+  readonly #rewrite: (url: string) => string;
+  readonly #tokenizer: Tokenizer;
+  /** What has not passed yet, and the last few characters that have. */
+  #text = '';
+  #textOffset = 0;
+  /** Where what has not passed begins. */
+  #passed = 0;
+  #output = '';
+  /** Of the tag that is open: those that are links. */
+  #links: readonly string[] = [];
+  /** The attribute that is open is one of them. */
+  #isLink = false;
+  /** Its value, as far as it has been read. */
+  #value: { readonly start: number; end: number } | undefined;
+
+  constructor(rewrite: (url: string) => string) {
+    this.#rewrite = rewrite;
+    this.#tokenizer = new Tokenizer(
+      { decodeEntities: false },
+      {
+        onopentagname: (start, end) => this.#openTag(start, end),
+        onattribname: (start, end) => this.#openAttribute(start, end),
+        onattribdata: (start, end) => this.#readValue(start, end),
+        onattribend: () => this.#closeAttribute(),
+        onattribentity: ignore,
+        oncdata: ignore,
+        onclosetag: ignore,
+        oncomment: ignore,
+        ondeclaration: ignore,
+        onend: ignore,
+        onopentagend: ignore,
+        onprocessinginstruction: ignore,
+        onselfclosingtag: ignore,
+        ontext: ignore,
+        ontextentity: ignore,
+      },
+    );
   }
-  return -1;
-}
 
-const ATTRIBUTE = /([^\s"'<>/=]+)(\s*=\s*)(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+))/g;
+  /** Returns what may go on. */
+  write(chunk: string): string {
+    this.#text += chunk;
+    this.#tokenizer.write(chunk);
+    if (this.#value && this.#value.end - this.#value.start > MAX_LINK_BYTES) {
+      this.#value = undefined;
+      this.#isLink = false;
+    }
+    return this.#take(this.#value?.start ?? this.#textOffset + this.#text.length);
+  }
 
-function rewriteTag(
-  tag: string,
-  {
-    attributes,
-    rewrite,
-  }: { readonly attributes: readonly string[]; readonly rewrite: (url: string) => string },
-): string {
-  if (attributes.length === 0) return tag;
-  return tag.replaceAll(
-    ATTRIBUTE,
-    (
-      whole,
-      name: string,
-      equals: string,
-      double: string | undefined,
-      single: string | undefined,
-      bare: string | undefined,
-    ) => {
-      if (!attributes.includes(name.toLowerCase())) return whole;
-      if (double !== undefined) return `${name}${equals}"${rewrite(double)}"`;
-      return single === undefined
-        ? `${name}${equals}${rewrite(bare ?? '')}`
-        : `${name}${equals}'${rewrite(single)}'`;
-    },
-  );
+  /** A link that does not end is none. */
+  end(): string {
+    this.#tokenizer.end();
+    return this.#take(this.#textOffset + this.#text.length);
+  }
+
+  #openTag(start: number, end: number): void {
+    this.#links = ATTRIBUTES[this.#name(start, end)] ?? [];
+  }
+
+  #openAttribute(start: number, end: number): void {
+    this.#isLink = this.#links.length > 0 && this.#links.includes(this.#name(start, end));
+  }
+
+  #readValue(start: number, end: number): void {
+    if (!this.#isLink) return;
+    this.#value ??= { start, end };
+    this.#value.end = end;
+  }
+
+  #closeAttribute(): void {
+    if (this.#value) {
+      const { start, end } = this.#value;
+      this.#pass(start);
+      this.#output += this.#rewrite(this.#slice(start, end));
+      this.#passed = end;
+    }
+    this.#value = undefined;
+    this.#isLink = false;
+  }
+
+  /** In lower case; '' for one that is longer than any of ours. */
+  #name(start: number, end: number): string {
+    return end - start > MAX_NAME_LENGTH ? '' : this.#slice(start, end).toLowerCase();
+  }
+
+  #slice(start: number, end: number): string {
+    return this.#text.slice(start - this.#textOffset, end - this.#textOffset);
+  }
+
+  #pass(to: number): void {
+    this.#output += this.#slice(this.#passed, to);
+    this.#passed = to;
+  }
+
+  #take(to: number): string {
+    this.#pass(to);
+    const keepFrom = Math.max(this.#textOffset, this.#passed - MAX_NAME_LENGTH);
+    this.#text = this.#text.slice(keepFrom - this.#textOffset);
+    this.#textOffset = keepFrom;
+    const output = this.#output;
+    this.#output = '';
+    return output;
+  }
 }
