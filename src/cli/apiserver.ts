@@ -49,7 +49,8 @@ export function defineApiServer(program: Command): Command {
     '--data-dir <dir>': 'keep everything here: store, certificates, kubeconfigs (made when missing)',
     '--storage-dir <dir>': "the store's directory (default: DIR/store)",
     '--bind-address <address>': 'address to listen on (default: 127.0.0.1 with --data-dir, else 0.0.0.0)',
-    '--advertise-address <address>': 'where clients inside the cluster reach it (default: the bind address)',
+    '--advertise-address <address>':
+      "where clients inside the cluster reach it (default: the bind address; of 0.0.0.0 and :: the default route's)",
     '--service-cluster-ip-range <range>': 'addresses of services (default: 10.96.0.0/16)',
     '--service-node-port-range <from-to>': 'node ports of services (default: 30000-32767)',
     '--tls-cert-file <file>': 'serving certificate (default: DIR/pki/apiserver.crt)',
@@ -93,6 +94,12 @@ export function defineApiServer(program: Command): Command {
     new Option('--secure-port <n>', 'port to listen on (default: 6443)').argParser(
       wholeNumber('secure-port', { min: 1, max: 65535 }),
     ),
+  );
+  command.addOption(
+    new Option(
+      '--apiserver-cert-extra-sans <names>',
+      'further DNS names and IP addresses for the serving certificate in DIR/pki; may be given several times',
+    ).argParser(list),
   );
   for (const [flag, text] of Object.entries({ ...strings, ...REQUEST_LIMIT_FLAGS, ...AUDIT_FLAGS }))
     command.option(flag, text);

@@ -39,6 +39,8 @@ import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } fr
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
 import type { ApiServerArgs } from './apiserver-args.ts';
+import { requireAdvertisable, requireSubjectNames } from '#cmd/apiserver/addresses.ts';
+import { list } from './component-options.ts';
 import { action, dataDirOption, print, wholeNumber } from './context.ts';
 import { createProgress } from './progress.ts';
 
@@ -46,6 +48,8 @@ interface UpOptions {
   readonly dataDir?: string;
   readonly httpsPort?: number;
   readonly bindAddress?: string;
+  readonly advertiseAddress?: string;
+  readonly apiserverCertExtraSans?: readonly string[];
   readonly runtime?: RuntimeKind | 'auto';
   readonly nodes?: number;
   readonly detach?: boolean;
@@ -72,6 +76,16 @@ export function register(program: Command): void {
       ),
     )
     .option('--bind-address <address>', 'address the API server listens on (default: 127.0.0.1)')
+    .option(
+      '--advertise-address <address>',
+      'where pods and other machines reach the API server (default: follows from --bind-address)',
+    )
+    .addOption(
+      new Option(
+        '--apiserver-cert-extra-sans <names>',
+        'further DNS names and IP addresses for the serving certificate; kept, replaces those given before; none removes them',
+      ).argParser(list),
+    )
     .addOption(
       new Option(
         '--runtime <kind>',
@@ -236,6 +250,11 @@ function requireSameOptions(
     '--https-port': { given: options.httpsPort, has: stored?.httpsPort },
     '--bind-address': { given: options.bindAddress, has: stored?.bindAddress },
     '--nodes': { given: options.nodes, has: stored?.nodes },
+    '--advertise-address': { given: options.advertiseAddress, has: stored?.advertiseAddress },
+    '--apiserver-cert-extra-sans': {
+      given: options.apiserverCertExtraSans && extraNames(options.apiserverCertExtraSans).join(' '),
+      has: (stored?.certExtraSANs ?? []).join(' '),
+    },
     '--apiserver-arg': {
       given: options.apiserverArg?.filter((arg) => arg !== 'none').join(' '),
       has: (stored?.apiServerArgs ?? []).join(' '),
@@ -276,19 +295,26 @@ async function readApiServerArgs(args: readonly string[]): Promise<ApiServerArgs
 
 /** What can be said before anything is touched. */
 function checkOptions(
-  { bindAddress, runtime, nodes }: UpOptions,
+  { bindAddress, advertiseAddress, apiserverCertExtraSans = [], runtime, nodes }: UpOptions,
   { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined },
 ): void {
   if (bindAddress !== undefined && isIP(bindAddress) === 0)
     throw new UserError(
       `--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`,
     );
+  if (advertiseAddress !== undefined) requireAdvertisable('--advertise-address', advertiseAddress);
+  requireSubjectNames('--apiserver-cert-extra-sans', extraNames(apiserverCertExtraSans));
   if (stored && runtime && runtime !== 'auto' && runtime !== stored.runtime) {
     throw new UserError(
       `The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`,
     );
   }
   if ((runtime ?? stored?.runtime) === 'cri') requireOneNode(nodes);
+}
+
+/** 'none' stands for no names. */
+function extraNames(names: readonly string[]): readonly string[] {
+  return names.filter((name) => name !== 'none');
 }
 
 function requireOneNode(nodes = 1): void {
@@ -312,9 +338,15 @@ async function settle({ dir, stored, options, apiServerArgs, say }: SettleInput)
     bindAddress: options.bindAddress ?? stored?.bindAddress ?? DEFAULT_BIND_ADDRESS,
     nodes: options.nodes ?? stored?.nodes ?? 1,
   };
-  const given = apiServerArgs.length > 0 ? { apiServerArgs } : {};
+  const advertiseAddress = options.advertiseAddress ?? stored?.advertiseAddress;
+  const certExtraSANs = extraNames(options.apiserverCertExtraSans ?? stored?.certExtraSANs ?? []);
+  const given = {
+    ...(apiServerArgs.length > 0 ? { apiServerArgs } : {}),
+    ...(advertiseAddress === undefined ? {} : { advertiseAddress }),
+    ...(certExtraSANs.length > 0 ? { certExtraSANs } : {}),
+  };
   if (stored) {
-    const { apiServerArgs: _replaced, ...rest } = stored;
+    const { apiServerArgs: _args, certExtraSANs: _names, ...rest } = stored;
     const settings = {
       ...rest,
       ...overrides,

@@ -39,6 +39,10 @@ export interface ClusterSettings {
   readonly id: string;
   readonly httpsPort: number;
   readonly bindAddress: string;
+  /** Where clients inside the cluster reach it, where that was said. */
+  readonly advertiseAddress?: string;
+  /** Further names of the serving certificate. */
+  readonly certExtraSANs?: readonly string[];
   readonly runtime: RuntimeKind;
   readonly nodes: number;
   readonly podCIDR: string;
@@ -223,6 +227,14 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
     return '"httpsPort" should be a port number';
   if (typeof data.bindAddress !== 'string' || isIP(data.bindAddress) === 0)
     return '"bindAddress" should be an IP address';
+  if (
+    data.advertiseAddress !== undefined &&
+    (typeof data.advertiseAddress !== 'string' || isIP(data.advertiseAddress) === 0)
+  )
+    return '"advertiseAddress" should be an IP address';
+  const { certExtraSANs = [] } = data;
+  if (!Array.isArray(certExtraSANs) || certExtraSANs.some((name) => typeof name !== 'string'))
+    return '"certExtraSANs" should be a list of texts';
   if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
   if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';

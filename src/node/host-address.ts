@@ -65,7 +65,7 @@ function has(flags: string | undefined, bit: number): boolean {
 }
 
 /** Go's IsGlobalUnicast: neither unspecified, loopback, link-local, multicast nor broadcast. */
-function isGlobalUnicast(address: string): boolean {
+export function isGlobalUnicast(address: string): boolean {
   if (isIPv4(address)) {
     const [first = 0, second = 0] = address.split('.').map(Number);
     return first !== 0 && first !== 127 && first < 224 && !(first === 169 && second === 254);

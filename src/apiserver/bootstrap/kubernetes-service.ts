@@ -2,6 +2,7 @@
  * The Service default/kubernetes and where it leads: this server. After upstream's kubernetesservice controller: made at start, and made again as soon
  * as somebody deletes it. Objects that exist are corrected at start only, so that several servers on one store do not overwrite each other for ever.
  */
+import { isIPv6 } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -127,7 +128,7 @@ function sliceObject({ ip, port }: Address): KubeObject {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: { name: NAME, namespace: NAMESPACE, labels: { 'kubernetes.io/service-name': NAME } },
-    addressType: 'IPv4',
+    addressType: isIPv6(ip) ? 'IPv6' : 'IPv4',
     endpoints: [{ addresses: [ip], conditions: { ready: true } }],
     ports: [{ name: 'https', port, protocol: 'TCP' }],
   } as KubeObject;

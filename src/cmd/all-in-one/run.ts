@@ -36,7 +36,7 @@ import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
-import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
+import { ensureBridge } from '#node/containerd/bridge.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
@@ -45,6 +45,7 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepOwnLog } from '#stdx/log-rotation.ts';
+import { isUnspecified, machineAddresses, servedAddresses } from '../apiserver/addresses.ts';
 import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from '../apiserver/run.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.ts';
@@ -53,6 +54,7 @@ import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
 import { lockNodeDir } from '../node/node-dir.ts';
+import { addressesOf, type Addresses } from './addresses.ts';
 import { keepControlPlaneLabel } from './control-plane-label.ts';
 import { identities } from './identities.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -123,7 +125,10 @@ class Cluster {
     this.#stopLogRotation = keepOwnLog({ path: join(this.#dir.logs, 'capstan.log'), clock: realClock, log });
     startBeating(this.#heartbeat);
     this.#saveState();
-    const network = addressesOf(this.#settings, await findHostAddress());
+    const network = addressesOf(this.#settings, {
+      hostAddress: await findHostAddress(),
+      machine: machineAddresses(),
+    });
     const {
       promise: handler,
       resolve: giveHandler,
@@ -160,7 +165,7 @@ class Cluster {
           log: log.with({ component: 'kube-apiserver' }),
           listen: [
             this.#settings.bindAddress,
-            ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress)
+            ...(this.#settings.runtime === 'cri' && !isUnspecified(this.#settings.bindAddress)
               ? [network.gateway]
               : []),
           ],
@@ -289,7 +294,11 @@ class Cluster {
       apiServer: {
         hostName: hostname(),
         serviceIP: service,
-        bindAddresses: [...new Set([this.#settings.bindAddress, advertise, gateway])],
+        bindAddresses: servedAddresses(this.#settings.bindAddress, {
+          advertised: [advertise, gateway],
+          machine: machineAddresses(),
+        }),
+        extraSANs: this.#settings.certExtraSANs ?? [],
       },
     });
   }
@@ -423,48 +432,6 @@ class Cluster {
       log.warn('state file not written', { error: errorMessage(error) });
     }
   }
-}
-
-interface Addresses {
-  /** First /24 of the pods' range: this machine's share. */
-  readonly nodePodCIDR: string;
-  readonly gateway: string;
-  /** Where pods reach the API server. */
-  readonly advertise: string;
-  /** The node's InternalIP: this machine's address by its default route, else the gateway. */
-  readonly node: string;
-  readonly service: string;
-  readonly dns: string;
-}
-
-function addressesOf(settings: ClusterSettings, hostAddress: string | undefined): Addresses {
-  const [podBase = ''] = settings.podCIDR.split('/');
-  const nodePodCIDR = `${podBase}/24`;
-  const gateway = gatewayOf(nodePodCIDR);
-  const [serviceBase = ''] = settings.serviceCIDR.split('/');
-  const reachable =
-    isSpecific(settings.bindAddress) &&
-    !settings.bindAddress.startsWith('127.') &&
-    settings.bindAddress !== '::1';
-  const advertise = reachable ? settings.bindAddress : settings.runtime === 'cri' ? gateway : '127.0.0.1';
-  const node = reachable ? advertise : (hostAddress ?? gateway);
-  return {
-    nodePodCIDR,
-    gateway,
-    advertise,
-    node,
-    service: hostOf(serviceBase, 1),
-    dns: hostOf(serviceBase, 10),
-  };
-}
-
-function hostOf(base: string, host: number): string {
-  const octets = base.split('.').map(Number);
-  return [...octets.slice(0, 3), (octets[3] ?? 0) + host].join('.');
-}
-
-function isSpecific(address: string): boolean {
-  return address !== '0.0.0.0' && address !== '::';
 }
 
 /** In the log, and by `up`. */

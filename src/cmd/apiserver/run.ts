@@ -6,7 +6,7 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname } from 'node:os';
 import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
 import { StoreError } from '#storage/store.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
@@ -29,6 +29,7 @@ import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
+import { findHostAddress } from '#node/host-address.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
@@ -54,6 +55,14 @@ import {
   type ComposeOptions,
 } from './compose.ts';
 import { keptFilesOf, lostSentence } from '../all-in-one/kept-dir.ts';
+import {
+  advertiseAddress,
+  machineAddresses,
+  requireAddress,
+  requireAdvertisable,
+  requireSubjectNames,
+  servedAddresses,
+} from './addresses.ts';
 import { requireIPv4Range } from '../proxy/run.ts';
 import { tlsSettingsFrom, type TlsFlags } from '../tls-flags.ts';
 
@@ -75,6 +84,7 @@ export interface ApiServerFlags
   readonly bindAddress?: string;
   readonly securePort?: number;
   readonly advertiseAddress?: string;
+  readonly apiserverCertExtraSans?: readonly string[];
   readonly serviceClusterIpRange?: string;
   readonly serviceNodePortRange?: string;
   readonly tlsCertFile?: string;
@@ -97,6 +107,7 @@ interface Plan {
   readonly port: number;
   readonly serviceCIDR: string;
   readonly advertiseAddress: string;
+  readonly extraSANs: readonly string[];
   readonly driver: StorageDriver;
   readonly storeDir: string | undefined;
 }
@@ -113,7 +124,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     // Before anything is made or locked.
     const settings = settingsFrom(flags, dir?.pki);
     const stored = dir ? openDataDir(dir, cleanup) : undefined;
-    const plan = planFrom(flags, { dir, stored });
+    const plan = planFrom(flags, { dir, stored, hostAddress: await findHostAddress() });
     const mayCreate = !dir || !hasRun(dir, stored);
     if (dir) writeSettings(dir, settingsAfter(plan, stored));
     const pki = dir ? await ensurePki({ ...pkiOptions(dir, plan), mayCreate }) : undefined;
@@ -163,12 +174,23 @@ function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | u
 
 function planFrom(
   flags: ApiServerFlags,
-  { dir, stored }: { readonly dir: DataDir | undefined; readonly stored: ClusterSettings | undefined },
+  {
+    dir,
+    stored,
+    hostAddress,
+  }: {
+    readonly dir: DataDir | undefined;
+    readonly stored: ClusterSettings | undefined;
+    readonly hostAddress: string | undefined;
+  },
 ): Plan {
   const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
   const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
   requireAddress('--bind-address', bindAddress);
-  if (flags.advertiseAddress !== undefined) requireAddress('--advertise-address', flags.advertiseAddress);
+  const given = flags.advertiseAddress ?? stored?.advertiseAddress;
+  if (given !== undefined) requireAdvertisable('--advertise-address', given);
+  const extraSANs = flags.apiserverCertExtraSans ?? stored?.certExtraSANs ?? [];
+  requireSubjectNames('--apiserver-cert-extra-sans', extraSANs);
   requireIPv4Range('--service-cluster-ip-range', serviceCIDR);
   if (stored && serviceCIDR !== stored.serviceCIDR)
     throw new UserError(
@@ -181,14 +203,15 @@ function planFrom(
       `--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`,
     );
   if (storeDir !== undefined) makeDir(storeDir);
-  const advertise = bindAddress === '0.0.0.0' || bindAddress === '::' ? '127.0.0.1' : bindAddress;
   return {
     bindAddress,
     port: flags.securePort ?? stored?.httpsPort ?? 6443,
     serviceCIDR,
     driver,
     storeDir,
-    advertiseAddress: flags.advertiseAddress ?? advertise,
+    advertiseAddress:
+      advertiseAddress({ bindAddress, given, hostAddress, machine: machineAddresses() }) ?? '127.0.0.1',
+    extraSANs,
   };
 }
 
@@ -198,10 +221,6 @@ function makeDir(path: string): void {
   } catch (error) {
     throw describeDiskError(path, error);
   }
-}
-
-function requireAddress(flag: string, text: string): void {
-  if (isIP(text) === 0) throw new UserError(`${flag} is "${text}"; it should be an IP address.`);
 }
 
 /** Of a directory that `up` has not made: it has no nodes until some are started. */
@@ -241,7 +260,7 @@ function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): Cluster
 
 function pkiOptions(
   dir: DataDir,
-  { serviceCIDR, bindAddress, advertiseAddress }: Plan,
+  { serviceCIDR, bindAddress, advertiseAddress: advertised, extraSANs }: Plan,
 ): Parameters<typeof ensurePki>[0] {
   const [base = ''] = serviceCIDR.split('/');
   const octets = base.split('.').map(Number);
@@ -252,7 +271,11 @@ function pkiOptions(
     apiServer: {
       hostName: hostname(),
       serviceIP,
-      bindAddresses: [...new Set([bindAddress, advertiseAddress])],
+      bindAddresses: servedAddresses(bindAddress, {
+        advertised: [advertised],
+        machine: machineAddresses(),
+      }),
+      extraSANs,
     },
   };
 }
@@ -440,9 +463,7 @@ async function publish(
     userName: 'kubernetes-admin',
     credentials: { certificate: pki.clients.admin },
   });
-  const addresses = Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).filter((one) => one.family === 'IPv4').map((one) => one.address),
-  );
+  const addresses = machineAddresses().filter((address) => isIP(address) === 4);
   await writeComponentKubeconfigs(dir, {
     server: url,
     pki,
