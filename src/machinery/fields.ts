@@ -46,9 +46,17 @@ export class FieldSelector {
   }
 }
 
+/** Of one selector: each is asked of every object of a list and of every event of a watch. */
+const MAXIMUM_REQUIREMENTS = 1000;
+
 export function parseFieldSelector(text: string): FieldSelector {
   // A term without field and value asks for nothing.
-  const requirements = splitTerms(text)
+  const terms = splitTerms(text);
+  if (terms.length > MAXIMUM_REQUIREMENTS)
+    throw new FieldSelectorError(
+      `a selector of ${terms.length} requirements: at most ${MAXIMUM_REQUIREMENTS} are taken`,
+    );
+  const requirements = terms
     .toSorted()
     .filter((term) => term !== '')
     .map((term) => parseTerm(term, text))

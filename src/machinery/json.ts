@@ -170,8 +170,10 @@ function fieldsEqual(
 /** In all objects of the value. */
 export function countFields(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;
-  const inner = Object.values(value);
-  return inner.reduce<number>((sum, one) => sum + countFields(one), Array.isArray(value) ? 0 : inner.length);
+  let fields = 0;
+  if (Array.isArray(value)) for (const item of value) fields += countFields(item);
+  else for (const key in value) fields += 1 + countFields((value as JsonObject)[key]);
+  return fields;
 }
 
 /** What Go's JSON package calls a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */

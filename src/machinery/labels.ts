@@ -282,10 +282,17 @@ function expressionErrors(
   return errors;
 }
 
+/** Of one selector: each is asked of every object of a list and of every event of a watch. */
+const MAXIMUM_REQUIREMENTS = 1000;
+
 /** Reads `a=b,c in (d,e),!f,g>3`. Throws LabelSelectorError with upstream's text. */
 export function parseLabelSelector(text: string): LabelSelector {
   if (text === '') return LabelSelector.everything;
   const requirements = new Parser(scan(text)).parse();
+  if (requirements.length > MAXIMUM_REQUIREMENTS)
+    throw new LabelSelectorError(
+      `a selector of ${requirements.length} requirements: at most ${MAXIMUM_REQUIREMENTS} are taken`,
+    );
   return requirements.length === 0 ? LabelSelector.everything : LabelSelector.of(requirements);
 }
 

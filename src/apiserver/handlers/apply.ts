@@ -2,6 +2,7 @@
  * Server-side apply: PATCH with a configuration of fields that one manager wants to own. The merge itself is #machinery/apply; all other
  * writes keep managedFields true as well (ownership.ts).
  */
+import { Turn } from '#stdx/turn.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { applyConfiguration } from '#machinery/apply/apply-configuration.ts';
 import { deepClone, goTypeName, isJsonObject, type JsonObject } from '#machinery/json.ts';
@@ -36,7 +37,9 @@ export async function readApply(
     ]);
   }
   const text = (await context.request.body(MAX_BODY_BYTES)).toString();
+  const turn = new Turn();
   const { value, problems } = readConfiguration(await readYaml(text));
+  if (turn.isLong) await turn.pause();
   context.audit?.patched(value);
   checkKind(value, gvk);
   const config = value as KubeObject;

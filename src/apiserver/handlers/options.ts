@@ -148,21 +148,9 @@ function parseNumbers(query: Query): Pick<ListOptions, 'limit' | 'timeoutSeconds
 function parseSelectors(query: Query): Pick<ListOptions, 'labelSelector' | 'fieldSelector'> {
   const { labelSelector, fieldSelector } = query;
   return {
-    labelSelector: labelSelector ? narrowing(bounded(parseLabelSelector(labelSelector))) : undefined,
-    fieldSelector: fieldSelector ? narrowing(bounded(parseFieldSelector(fieldSelector))) : undefined,
+    labelSelector: labelSelector ? narrowing(parseLabelSelector(labelSelector)) : undefined,
+    fieldSelector: fieldSelector ? narrowing(parseFieldSelector(fieldSelector)) : undefined,
   };
-}
-
-/** Of one selector: each is asked of every object of a list and of every event of a watch. */
-const MAX_REQUIREMENTS = 1000;
-
-function bounded<S extends LabelSelector | FieldSelector>(selector: S): S {
-  const { length } = selector.requirements;
-  if (length > MAX_REQUIREMENTS)
-    throw statusErrors.badRequest(
-      `a selector of ${length} requirements: at most ${MAX_REQUIREMENTS} are taken`,
-    );
-  return selector;
 }
 
 function narrowing<S extends LabelSelector | FieldSelector>(selector: S): S | undefined {

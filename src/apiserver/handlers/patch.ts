@@ -1,4 +1,5 @@
 /** PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
+import { Turn } from '#stdx/turn.ts';
 import { describe } from '#machinery/apply/typed-patch.ts';
 import { whyUndecodable } from '#machinery/decode.ts';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
@@ -134,7 +135,9 @@ async function apply(
       patches: true,
       change: async (current) => {
         const live = current && inVersion(endpoint, current);
+        const turn = new Turn();
         const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
+        if (turn.isLong) await turn.pause();
         return toStorage(
           endpoint,
           applied(

@@ -2,6 +2,7 @@
  * Server-side apply: a configuration laid over the live object, fields that its manager no longer applies taken away, conflicts with
  * other owners refused. After structured-merge-diff's Updater, with owners who wrote in other versions of the kind.
  */
+import { Turn } from '#stdx/turn.ts';
 import { statusErrors } from '../errors.ts';
 import { deepClone, jsonEqual } from '../json.ts';
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
@@ -46,7 +47,9 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   const { live, config, schema, written, force, apiVersion, versions } = request;
   if (config.metadata?.managedFields !== undefined)
     throw statusErrors.badRequest('metadata.managedFields must be nil');
+  const turn = new Turn();
   checkTypedPatch(config, schema, request);
+  if (turn.isLong) await turn.pause();
   const type = typeOf(schema);
   const before = withoutManagedFields(live ?? {});
   const owners = ownersUnder(live?.metadata?.managedFields ?? [], request);
@@ -58,17 +61,20 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   // While pruning, metadata.name counts as owned too, so that metadata is not taken for abandoned.
   const configured = writtenPart(toFieldSet(config, type), written);
   owners.set(me, { entry, set: configured });
+  if (turn.isLong) await turn.pause();
   const object = await withoutAbandoned(
     mergeValues(before, withoutManagedFields(config), type) as KubeObject,
     { last, owners, request },
   );
   const isSame = live !== undefined && jsonEqual(before, object);
+  if (turn.isLong) await turn.pause();
 
   const changes = writtenChanges({ before, after: object }, schema, written);
   const changesOf = changesByVersion(
     { before, after: object },
     { versions, written, known: new Map([[apiVersion, changes]]) },
   );
+  if (turn.isLong) await turn.pause();
   const conflicts: Conflict[] = [];
   for (const [id, owner] of owners) {
     if (id === me) continue;
@@ -82,9 +88,11 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
     owners.set(id, { ...owner, set: owner.set.difference(fields).difference(seen.removed) });
   }
   if (conflicts.length > 0 && !force) refuseConflicts(conflicts, takenOver(before, { ...request, type }));
+  if (turn.isLong) await turn.pause();
   const time = isSame ? last?.entry.time : formatTime(request.nowMs);
   owners.set(me, { entry: { ...entry, ...(time ? { time } : {}) }, set: ownablePart(configured) });
   const managedFields = entriesOf(owners);
+  if (turn.isLong) await turn.pause();
   if (isSame && jsonEqual(managedFields, live.metadata?.managedFields ?? [])) return live;
   return withManagedFields(deepClone(object), managedFields);
 }

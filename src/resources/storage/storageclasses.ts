@@ -103,7 +103,6 @@ export function checkParameters(
 const MAX_DUPLICATES = 1000;
 
 function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, errors: Errors): void {
-  // Of each earlier one that is the same, upstream tells; the empty one counts as often as there are terms.
   const seen = new Map([['[]', terms.length]]);
   let left = MAX_DUPLICATES;
   terms.forEach((term, i) => {

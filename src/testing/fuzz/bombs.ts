@@ -387,8 +387,8 @@ const PATCHES: readonly Bomb[] = [
       metadata: { '$setElementOrder/ownerReferences': list(30_000, (i) => ({ uid: `u${i}` })) },
     }),
   ),
-  bomb('an apply of 10,000 keys', 201, () =>
-    apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: map(10_000, 'v') }),
+  bomb('an apply of 90,000 keys', 201, () =>
+    apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: map(90_000, 'v') }),
   ),
   bomb('an apply of 10,000 owners', 201, () =>
     apply({
