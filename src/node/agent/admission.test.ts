@@ -1,4 +1,4 @@
-/** Pods that a node does not take although they were bound to it. */
+/** Pods that the node rejects although they were bound to it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container, Node, Pod } from '#api/types.ts';

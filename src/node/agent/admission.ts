@@ -1,4 +1,4 @@
-/** Whether this node takes a pod that was bound to it: the scheduler may have been wrong, or someone else bound it. Pure; upstream's lifecycle predicates. */
+/** Decides whether this node admits a pod that was bound to it: the scheduler's view may have been stale, or the pod was bound by hand. Pure; upstream's lifecycle predicates. */
 import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
@@ -14,13 +14,13 @@ export interface Rejection {
 
 interface AdmissionOptions {
   readonly pod: Pod;
-  /** Pods that hold resources of this node now, without this one. */
+  /** The other pods that hold resources of this node. */
   readonly others: readonly Pod[];
   readonly node: Node | undefined;
   readonly allocatable: Readonly<Record<string, string>>;
 }
 
-/** Upstream's words for resources in reasons and messages. */
+/** Resource names as upstream writes them in reasons and messages. */
 const NAMES: Readonly<Record<string, string>> = {
   cpu: 'cpu',
   memory: 'memory',
@@ -33,7 +33,7 @@ export function rejection(options: AdmissionOptions): Rejection | undefined {
   );
 }
 
-/** For a pod that runs here and wants other resources: whether they are there now, or will ever be. Upstream's words. */
+/** Checks a resize of a running pod: whether the node has the resources now (else Deferred) or could ever have them (else Infeasible). Upstream's messages. */
 export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefined {
   const wanted = podRequests(options.pod);
   for (const name of ['cpu', 'memory']) {
@@ -51,7 +51,7 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
   return lacking && { reason: 'Deferred', message: lacking.message };
 }
 
-/** Refused by name: running it without what it asks for would be a lie. */
+/** Features that this node does not support: the pod is rejected by name of the feature, never run without it. */
 function unsupported(pod: Pod): Rejection | undefined {
   const { spec } = pod;
   if (spec?.os?.name && spec.os.name !== 'linux')
@@ -102,7 +102,7 @@ function insufficient({ pod, others, node, allocatable }: AdmissionOptions): Rej
   const wanted = podRequests(pod);
   for (const [name, amount] of wanted) {
     if (amount.isZero) continue;
-    // What only the API's node has was put there for the whole cluster; what nobody has is not this node's to count.
+    // Cluster-wide extended resources are only in the API's Node; a resource that no Node lists is not checked by this node.
     const offered = allocatable[name] ?? node?.status?.allocatable?.[name];
     if (offered === undefined && name.includes('/')) continue;
     const total = tryParseQuantity(offered ?? '0') ?? Quantity.zero;

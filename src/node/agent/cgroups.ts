@@ -1,7 +1,6 @@
 /**
- * The cgroups above containers: one per pod with the pod's sums, under one per quality of service, all under one that is held to what the node
- * offers. Version 1 and 2; the cgroupfs driver's layout. On hybrid machines (version 1 beside an empty version 2) the runtime makes directories in
- * both, so both are cleared.
+ * The cgroups above the containers: one per pod, with the sums of its containers, below one per QoS class, all below one that is limited to the node's allocatable resources.
+ * Cgroup v1 and v2, in the layout of the cgroupfs driver. On hybrid machines (v1 beside an empty v2) the runtime creates directories in both hierarchies, so both are removed.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
@@ -12,15 +11,15 @@ import { milliCpuToShares, sharesToWeight, type PodCgroup } from './config/resou
 
 const BASE = '/sys/fs/cgroup';
 const PERIOD = '100000';
-/** What pods' cgroups are given of the machine: controllers that are switched on on the way down. */
+/** The controllers that are enabled on the path to a pod's cgroup. */
 const CONTROLLERS = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb'];
-/** The hierarchies of version 1 in which the node itself makes cgroups; the runtime makes the others. */
+/** The v1 hierarchies in which the node itself creates cgroups; the runtime creates the others. */
 const CONTROLLERS_OF_VERSION_1 = ['cpu', 'memory', 'pids'];
-/** As upstream: so often are processes of a cgroup killed that shall go, in case they fork meanwhile. */
+/** How often the processes of a cgroup are killed before it is removed, in case they fork meanwhile. Upstream's number. */
 const KILL_ROUNDS = 5;
 const KILL_PAUSE_MS = 20;
 
-/** What all pods together may have of the node. */
+/** Limits of all pods together. */
 export interface NodeLimits {
   readonly milliCpu: number;
   readonly memoryBytes: number;
@@ -30,34 +29,34 @@ export interface NodeLimits {
 export interface Cgroups {
   readonly version: 1 | 2;
   ensure(cgroup: PodCgroup): Promise<void>;
-  /** Changes one that is there. Throws when the kernel refuses. */
+  /** Updates an existing cgroup. Throws when the kernel refuses. */
   update(cgroup: PodCgroup): Promise<void>;
-  /** Kills what runs in it, then removes it. Best effort: a cgroup is busy for a moment after its last process ended. */
+  /** Kills the processes in it, then removes it. Best effort: a cgroup is busy for a moment after its last process has exited. */
   remove(path: string): Promise<void>;
-  /** The pods' cgroups that are there, below this root: path and pod uid. */
+  /** The existing pod cgroups below this root: path and pod UID. */
   list(root: string): Promise<{ readonly path: string; readonly uid: string }[]>;
-  /** What burstable pods together ask for, against the others. */
+  /** CPU shares of the burstable QoS cgroup. */
   setBurstableMilliCpu(root: string, milli: number): Promise<void>;
-  /** Holds the pods below this root to the node's limits together. Throws when the kernel refuses, as it does for less memory than is used. */
+  /** Applies the node's limits to the cgroup of all pods. Throws when the kernel refuses, as it does for a memory limit below current usage. */
   enforceNode(root: string, limits: NodeLimits): Promise<void>;
-  /** undefined: it is not there (any more). */
+  /** undefined: the cgroup does not exist. */
   usage(path: string): Promise<CgroupUsage | undefined>;
-  /** Whether containers below this root can be kept from swapping. */
+  /** Whether swap can be disabled for containers below this root. */
   controlsSwap(root: string): boolean;
 }
 
-/** What all processes of a cgroup and below use. */
+/** Usage of all processes in a cgroup and below it. */
 export interface CgroupUsage {
   readonly cpuNanos: number;
   readonly memoryBytes: number;
-  /** Without what the kernel could give back at once. */
+  /** The working set: without memory that the kernel could reclaim at once. */
   readonly workingSetBytes: number;
   readonly rssBytes: number;
 }
 
 interface CgroupsOptions {
   readonly log: Logger;
-  /** Processes of one pod; undefined: unlimited. */
+  /** Maximum number of processes in one pod; undefined: unlimited. */
   readonly podPidsLimit?: number | undefined;
 }
 
@@ -66,7 +65,7 @@ export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
   const hierarchies = version === 2 ? [BASE] : mountsOfType(['cgroup', 'cgroup2']);
   const write = async (path: string, text: string): Promise<void> => {
     await writeFile(path, text).catch((error: unknown) =>
-      log.debug('cgroup setting not written', { path, error: errorMessage(error) }),
+      log.debug('error writing a cgroup setting', { path, error: errorMessage(error) }),
     );
   };
 
@@ -92,7 +91,7 @@ export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
     return hierarchies.find((path) => path.split('/').pop()?.split(',').includes(controller));
   }
 
-  /** Where a file of this controller lies; undefined: the machine does not have it. */
+  /** Path of a file of this controller; undefined: the machine does not have the controller. */
   function fileOf(
     controller: string,
     { path, name }: { readonly path: string; readonly name: string },
@@ -220,7 +219,7 @@ function usageOf(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUs
   };
 }
 
-/** Of cgroups that shall go, and of all below them. */
+/** Kills the processes of a cgroup that is to be removed and of all cgroups below it. */
 async function killProcesses(dirs: readonly string[]): Promise<void> {
   for (let round = 0; round < KILL_ROUNDS; round += 1) {
     const pids = new Set((await Promise.all(dirs.map(processesBelow))).flat());
@@ -230,7 +229,7 @@ async function killProcesses(dirs: readonly string[]): Promise<void> {
   }
 }
 
-/** What lies in another pid namespace reads as 0. */
+/** Processes of another PID namespace are read as 0. */
 async function processesBelow(dir: string): Promise<number[]> {
   const text = await readFile(join(dir, 'cgroup.procs'), 'utf8').catch(() => '');
   const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
@@ -244,7 +243,7 @@ function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It ended meanwhile.
+    // The process has exited meanwhile.
   }
 }
 

@@ -1,4 +1,4 @@
-/** Clears away what nobody needs: directories, cgroups and logs of pods that are gone (also of earlier runs), and images when the disk fills up. */
+/** Removes directories, cgroups and logs of pods that no longer exist (also those of earlier runs), and unused images when the disk fills up. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '#stdx/clock.ts';
@@ -16,11 +16,11 @@ interface GarbageCollectorOptions {
   readonly volumes: PodVolumes;
   readonly cgroups: Cgroups;
   readonly cgroupRoot: string;
-  /** Of pods' logs. */
+  /** Directory of pod logs. */
   readonly logsDir: string;
-  /** Whether the pod of this uid is still someone's concern. */
+  /** Whether the pod with this UID still exists or is being terminated. */
   readonly keeps: (uid: string) => boolean;
-  /** References of images that are in use though no container runs from them. */
+  /** References of images that are in use although no container runs them. */
   readonly imagesUsed: () => readonly string[];
 }
 
@@ -52,13 +52,15 @@ export class GarbageCollector {
   async #round(): Promise<number> {
     const { clock, log } = this.#options;
     await this.#collectPods().catch((error: unknown) =>
-      log.warn('leftovers of pods not cleared', { error: errorMessage(error) }),
+      log.warn('error removing what deleted pods left', { error: errorMessage(error) }),
     );
     if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
       this.#lastImagesMs = clock.monotonic();
       await this.#images
         .collect()
-        .catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
+        .catch((error: unknown) =>
+          log.warn('error collecting unused images', { error: errorMessage(error) }),
+        );
     }
     return PERIOD_MS;
   }

@@ -1,4 +1,4 @@
-/** Sees to it that a container's image is there, by its pull policy; failed pulls are tried again with backoff. After upstream's kubelet/images. */
+/** Makes a container's image present according to its pull policy; failed pulls are retried with backoff. After upstream's kubelet/images. */
 import type { Pod, Secret } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -21,7 +21,7 @@ export class ImageFailure extends Error {
     | 'ErrImageNeverPull'
     | 'InvalidImageName'
     | 'ImageInspectError';
-  /** When it is worth another try. */
+  /** Earliest time of the next attempt. */
   readonly retryAtMs: number;
   constructor(reason: ImageFailure['reason'], message: string, retryAtMs: number) {
     super(message);
@@ -36,7 +36,7 @@ interface PullRequest {
   readonly secrets: readonly Secret[];
   readonly sandbox: CriInput<PodSandboxConfig>;
   readonly signal: AbortSignal;
-  /** Where the container stands in its pod, for events. */
+  /** The container's field path, for events. */
   readonly fieldPath: string;
 }
 

@@ -1,4 +1,4 @@
-/** The labels and annotations that tie the runtime's sandboxes and containers to pods. Upstream's names, so that crictl and friends understand them. */
+/** Labels and annotations that link the runtime's sandboxes and containers to pods. Upstream's names, so that crictl and similar tools understand them. */
 
 export const LABELS = {
   podName: 'io.kubernetes.pod.name',
@@ -10,7 +10,7 @@ export const LABELS = {
 export const ANNOTATIONS = {
   hash: 'io.kubernetes.container.hash',
   restartCount: 'io.kubernetes.container.restartCount',
-  /** Ours: see pod/restart-all.ts. Absent: 0. */
+  /** Capstan's own: see pod/restart-all.ts. Absent: 0. */
   round: 'capstan.dev/container-round',
   terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
   terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',

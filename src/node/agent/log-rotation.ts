@@ -44,12 +44,12 @@ export class LogRotation {
 
   async #round(): Promise<number> {
     await this.rotate().catch((error: unknown) =>
-      this.#options.log.warn('logs not rotated', { error: errorMessage(error) }),
+      this.#options.log.warn('error rotating container logs', { error: errorMessage(error) }),
     );
     return PERIOD_MS;
   }
 
-  /** One look at all running containers. */
+  /** Checks all running containers once. */
   async rotate(): Promise<void> {
     const { cri, log, maximumBytes = MAXIMUM_BYTES } = this.#options;
     const { containers } = await cri.listContainers({ filter: { state: { state: 'CONTAINER_RUNNING' } } });
@@ -66,7 +66,7 @@ export class LogRotation {
             );
       if (size > maximumBytes)
         await this.#rotateOne(id, path).catch((error: unknown) =>
-          log.warn('log not rotated', { path, error: errorMessage(error) }),
+          log.warn('error rotating a container log', { path, error: errorMessage(error) }),
         );
     }
   }
@@ -90,7 +90,7 @@ export class LogRotation {
     try {
       await cri.reopenContainerLog({ containerId: id });
     } catch (error) {
-      // It still writes into the renamed file: back to its name.
+      // The runtime still writes into the renamed file: restore its name.
       await rename(name, path);
       throw error;
     }

@@ -646,7 +646,7 @@ describe('node agent with real containers', { skip }, () => {
           message === 'MountVolume.SetUp failed for volume "v" : configmap "nowhere" not found',
       )
     ) {
-      assert.ok(Date.now() < deadline, 'the missing volume is said in an event');
+      assert.ok(Date.now() < deadline, 'an event reports the missing volume');
       await realClock.sleep(50);
     }
     // It starts by itself once what it lacked is there.

@@ -1,9 +1,9 @@
 /**
- * The node agent (kubelet): registers this node, runs the pods bound to it through the container runtime, and serves what the API server asks
- * of a node. Holds no state of its own that matters: pods come from the API, containers from the runtime, so a new agent goes on where
- * the one before stopped, and containers run on in between.
+ * The node agent (kubelet): registers this node, runs the pods bound to it through the container runtime, and serves the kubelet API.
+ * Keeps no state that matters: pods come from the API and containers from the runtime, so a new agent continues where the previous one
+ * stopped, and containers keep running in between.
  *
- *   API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──relist──► workers ──status──► API
+ * API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──PLEG──► workers ──status──► API
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -46,7 +46,7 @@ import { PodWorker, type PodWorkerDependencies } from './pod/pod-worker.ts';
 import { isFinished, rejectedStatus } from './pod/status.ts';
 import { StatusWriter } from './pod/status-writer.ts';
 import { ReferencedObjects } from './referenced-objects.ts';
-import { Relist } from './relist.ts';
+import { Pleg } from './pleg.ts';
 import { RuntimeView, type PodDigest } from './runtime-view.ts';
 import { StorageLimits } from './storage-limits.ts';
 import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
@@ -61,14 +61,14 @@ interface NodeAgentOptions {
   readonly cgroupRoot: string;
   /** The agent's own directory: pods' volumes and logs. */
   readonly dir: string;
-  /** Where images lie: the file system whose fill level counts. */
+  /** The file system of the images, whose usage triggers image garbage collection. */
   readonly imageDir: string;
   /** containerd's registry directory; with it registries on loopback are spoken to in plain HTTP. */
   readonly registryDir?: string | undefined;
-  /** Without it, volumes of images are refused. */
+  /** Absent: image volumes are refused. */
   readonly imageMounts?: ImageMounts;
   readonly podCIDR?: string | undefined;
-  /** Empty: pods resolve names as the machine does. */
+  /** Empty: pods use the machine's resolv.conf. */
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
   /** InternalIP, and where the kubelet API is served. */
@@ -76,13 +76,13 @@ interface NodeAgentOptions {
   /** Default 10250; any free port when that is taken. */
   readonly port?: number;
   readonly tls: KubeletTls;
-  /** After so long without a byte, exec, attach and port-forward are closed. */
+  /** Idle timeout of exec, attach and port-forward streams. */
   readonly streamIdleMs?: number | undefined;
   readonly kubeletVersion: string;
   readonly maximumPods?: number;
   /** Processes of one pod; default: unlimited. */
   readonly podPidsLimit?: number | undefined;
-  /** Kept from pods. */
+  /** Reserved resources: not allocatable to pods. */
   readonly reserved?: Reserved | undefined;
 }
 
@@ -90,9 +90,9 @@ const MAXIMUM_PODS = 110;
 const RUNTIME_SILENT_MS = 30_000;
 
 export interface NodeAgent extends Component {
-  /** Where the kubelet API listens, once started. */
+  /** Address of the kubelet API, once started. */
   readonly port: number;
-  /** The kubelet API shows this certificate from now on. */
+  /** Replaces the kubelet API's serving certificate. */
   replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void;
 }
 
@@ -106,7 +106,7 @@ class Agent implements NodeAgent {
   readonly #log: Logger;
   readonly #events: StoppableEventRecorder;
   readonly #view: RuntimeView;
-  readonly #relist: Relist;
+  readonly #pleg: Pleg;
   readonly #registration: NodeRegistration;
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
@@ -117,9 +117,9 @@ class Agent implements NodeAgent {
   readonly #objects: ReferencedObjects;
   /** By uid. */
   readonly #workers = new Map<string, PodWorker>();
-  /** Pods of the runtime that the API does not have, being removed. */
+  /** Pods in the runtime that no longer exist in the API; they are being removed. */
   readonly #orphans = new Set<string>();
-  /** Uids of pods for which the node is read anew before they are refused. */
+  /** UIDs of pods for which the Node is read again before they are rejected. */
   readonly #doubtful = new Set<string>();
   #pods: Informer<Pod> | undefined;
   #nodes: Informer<Node> | undefined;
@@ -147,7 +147,7 @@ class Agent implements NodeAgent {
     });
     const tokens = new ServiceAccountTokens({ api, clock });
     const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
-    this.#relist = new Relist({
+    this.#pleg = new Pleg({
       view: this.#view,
       clock,
       log,
@@ -194,7 +194,7 @@ class Agent implements NodeAgent {
           allocatable: this.#allocatable,
         }),
       allocationChanged: () => this.#balance(),
-      expectChange: () => this.#relist.expectChange(),
+      expectChange: () => this.#pleg.expectChange(),
     };
     this.#registration = new NodeRegistration({
       api,
@@ -266,12 +266,12 @@ class Agent implements NodeAgent {
     const observe = (node: Node): void => this.#registration.observe(node);
     this.#unsubscribe.push(this.#nodes.subscribe({ added: observe, updated: observe, deleted: () => {} }));
     this.#synced = true;
-    this.#relist.start();
+    this.#pleg.start();
     this.#garbage.start();
     this.#logs.start();
     this.#nodeAllocatable.start();
     this.#storageLimits.start();
-    this.#log.info('node agent is at work', {
+    this.#log.info('node agent started', {
       node: nodeName,
       port: this.port,
       pods: this.#workers.size,
@@ -279,7 +279,7 @@ class Agent implements NodeAgent {
     });
   }
 
-  /** Containers run on. */
+  /** Containers keep running. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -288,7 +288,7 @@ class Agent implements NodeAgent {
   async #stop(): Promise<void> {
     this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    await this.#relist.stop();
+    await this.#pleg.stop();
     await this.#garbage.stop();
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();
@@ -301,7 +301,7 @@ class Agent implements NodeAgent {
     this.#events.stop();
   }
 
-  /** Those that run hold their place; then the oldest first. */
+  /** Running pods keep their place; then the oldest first. */
   #adoptInOrder(list: readonly Pod[]): void {
     const age = (pod: Pod): string => pod.metadata?.creationTimestamp ?? '';
     const placed = (pod: Pod): number => (pod.status?.startTime ? 0 : 1);
@@ -317,7 +317,7 @@ class Agent implements NodeAgent {
     if (worker) return worker.update(pod);
     this.#displace(pod);
     const refused = this.#refusal(pod, this.#nodes?.get(this.#options.nodeName) ?? this.#registration.node);
-    // The scheduler may have gone by a label that this agent has not seen yet.
+    // The scheduler may have used a label that this agent has not seen yet.
     if (refused?.reason === 'NodeAffinity') void this.#lookAgain(pod);
     else this.#settle(pod, refused);
   }
@@ -354,7 +354,7 @@ class Agent implements NodeAgent {
     made.wake();
   }
 
-  /** Another pod of the same name: the one before went unseen. */
+  /** Another pod of the same name: the deletion of the previous one was missed. */
   #displace({ metadata }: Pod): void {
     for (const worker of this.#workers.values()) {
       if (
@@ -366,7 +366,7 @@ class Agent implements NodeAgent {
   }
 
   #refusal(pod: Pod, node: Node | undefined): Rejection | undefined {
-    // It was taken before, or will not run any more.
+    // It was admitted earlier, or is already terminal.
     if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return undefined;
     return rejection({
       pod,
@@ -377,8 +377,8 @@ class Agent implements NodeAgent {
   }
 
   /**
-   * Pods that hold something of this node, but this one. As upstream without those that the API has no more: they were deleted by force, their processes are being
-   * killed, and who was scheduled in their place must not be refused.
+   * The other pods that hold resources of this node. Like upstream, without pods that the API no longer has: they were force-deleted, their processes are being
+   * killed, and a pod scheduled in their place must not be rejected.
    */
   #others(uid: string): Pod[] {
     return [...this.#workers.values()]
@@ -398,7 +398,7 @@ class Agent implements NodeAgent {
     void worker?.stop();
   }
 
-  /** Burstable pods together weigh what they ask for; who waits for room looks again. */
+  /** Updates the CPU shares of the burstable cgroup, and retries deferred resizes. */
   #balance(): void {
     for (const worker of this.#workers.values()) worker.allocationChanged();
     const burstable = [...this.#workers.values()]
@@ -408,10 +408,12 @@ class Agent implements NodeAgent {
     const milli = burstable.reduce((sum, pod) => sum + (podRequests(pod).get('cpu')?.milliValue() ?? 0), 0);
     void this.#podDependencies.cgroups
       .setBurstableMilliCpu(this.#options.cgroupRoot, milli)
-      .catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));
+      .catch((error: unknown) =>
+        this.#log.debug('error updating the burstable cgroup', { error: errorMessage(error) }),
+      );
   }
 
-  /** What the runtime has of pods that the API has no more: stopped and removed, by a worker of their own. */
+  /** Pods in the runtime that the API no longer has: stopped and removed by their own workers. */
   #removeOrphans(found: ReadonlyMap<string, PodDigest>): void {
     if (!this.#synced) return;
     for (const { uid, name, namespace } of found.values()) {
@@ -431,7 +433,7 @@ class Agent implements NodeAgent {
           void worker.stop();
         },
       });
-      this.#log.info('removing a pod that was deleted meanwhile', { pod: `${namespace}/${name}` });
+      this.#log.info('removing an orphaned pod', { pod: `${namespace}/${name}` });
       worker.gone();
     }
   }
@@ -477,7 +479,7 @@ class Agent implements NodeAgent {
     });
   }
 
-  /** Why pods cannot run here now. */
+  /** Why the node is not Ready. */
   async #problem(): Promise<string | undefined> {
     const { cri, context } = this.#options;
     try {
@@ -494,7 +496,7 @@ class Agent implements NodeAgent {
     } catch (error) {
       return `container runtime is down: ${errorMessage(error)}`;
     }
-    const silentMs = context.clock.monotonic() - this.#relist.lastSuccessMs;
+    const silentMs = context.clock.monotonic() - this.#pleg.lastSuccessMs;
     assert(!Number.isNaN(silentMs), 'a duration is a number');
     return this.#synced && silentMs > RUNTIME_SILENT_MS && silentMs !== Infinity
       ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago`

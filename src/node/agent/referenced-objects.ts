@@ -31,7 +31,7 @@ const REFS: Readonly<Record<Kind, ResourceRef<KubeObject>>> = {
   secret: secrets as ResourceRef<KubeObject>,
 };
 const RETRY = { initialMs: 200, maximumMs: 15_000 };
-/** Refusals that are not told yet. */
+/** Refusals that were not reported yet. */
 const PATIENCE = 3;
 /** A watch that ends sooner is not begun again at once. */
 const SHORT_WATCH_MS = 1_000;
@@ -40,7 +40,7 @@ interface ReferencedObjectsOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly log: Logger;
-  /** A pod's object came, changed or went. */
+  /** An object that a pod refers to was added, changed or deleted. */
   readonly onChange: (uid: string) => void;
 }
 
@@ -85,7 +85,7 @@ export class ReferencedObjects implements ObjectReader {
       await entry.first.promise;
       return entry.object;
     }
-    // Not named in the spec in a place we know: asked for once.
+    // Not found by podReferences: read once.
     return this.#options.api.get(REFS[kind], { namespace, name }).catch((error: unknown) => {
       if (isStatusError(error, 'NotFound')) return undefined;
       throw error;
@@ -128,13 +128,13 @@ export class ReferencedObjects implements ObjectReader {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof StatusError && error.code === 410) continue;
-        log.debug('cannot follow an object', {
+        log.debug('error watching an object', {
           kind: entry.kind,
           namespace: entry.namespace,
           name: entry.name,
           error: errorMessage(error),
         });
-        // The authorizer learns of a pod on this node a moment after us.
+        // The node authorizer learns of a pod on this node slightly later than the node does.
         if (failures >= PATIENCE || !isStatusError(error, 'Forbidden')) entry.first.reject(error);
         await clock.sleep(backoffMs(failures, RETRY), signal).catch(() => {});
         if (!entry.object && (failures >= PATIENCE || !isStatusError(error, 'Forbidden')))

@@ -103,7 +103,7 @@ export class RuntimeView {
     };
   }
 
-  /** One cheap look at everything. Throws CriError. */
+  /** One list of all sandboxes and containers. Throws CriError. */
   async digests(): Promise<Map<string, PodDigest>> {
     const [{ items }, { containers }] = await Promise.all([
       this.#cri.listPodSandbox({}),

@@ -46,7 +46,7 @@ export interface StorageLimitsOptions {
 const PERIOD_MS = 10_000;
 /** Counting large trees takes at most so much of the time. */
 const REST_PER_WORK = 10;
-/** As upstream: what it wrote is gone with it. */
+/** Grace period of an eviction. As upstream: the data is deleted with the pod anyway. */
 const GRACE_SECONDS = 1;
 const STORAGE = 'ephemeral-storage';
 const BLOCK_BYTES = 512;
@@ -72,12 +72,12 @@ export class StorageLimits {
     const { clock, log } = this.#options;
     const beganMs = clock.monotonic();
     await this.check().catch((error: unknown) =>
-      log.warn('use of disks not known', { error: errorMessage(error) }),
+      log.warn('error measuring disk usage', { error: errorMessage(error) }),
     );
     return Math.max(PERIOD_MS, (clock.monotonic() - beganMs) * REST_PER_WORK);
   }
 
-  /** One look at all pods that have limits. */
+  /** Checks all pods with limits once. */
   async check(): Promise<void> {
     const { cri, log, events, workers } = this.#options;
     const limited = workers().filter(({ pod, finished, ending }) => !finished && !ending && hasLimits(pod));

@@ -1,4 +1,4 @@
-/** Kernel parameters that pods may set for themselves: each belongs to a namespace of the pod and harms nobody else. After upstream's safe sysctls. */
+/** Safe sysctls: kernel parameters that pods may set, each limited to a namespace of the pod. After upstream's safe sysctls. */
 import type { Pod } from '#api/types.ts';
 
 type Namespace = 'IPC' | 'Net';
@@ -21,7 +21,7 @@ const SAFE: ReadonlyMap<string, Namespace> = new Map([
   ].map((name): [string, Namespace] => [`net.ipv4.${name}`, 'Net']),
 ]);
 
-/** Why the node does not take the pod, in upstream's words. */
+/** Why the pod is rejected, in upstream's words. */
 export function forbiddenSysctl({ spec }: Pod): string | undefined {
   for (const { name } of spec?.securityContext?.sysctls ?? []) {
     const dotted = withDots(name),

@@ -24,7 +24,7 @@ export interface CertificateManagerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random?: Random;
-  /** A new one is in use. */
+  /** A new certificate is in use. */
   readonly changed?: (pair: Pair) => void;
   /** The one in use has ended before there was another. Called after each attempt from then on. */
   readonly expired?: () => void;
@@ -58,7 +58,7 @@ export class CertificateManager implements Component {
   async start(): Promise<void> {
     const { files, clock, log, what, names } = this.#options;
     const kept = await files.load().catch((error: unknown) => {
-      log.warn(`the ${what} that is kept is of no use, asking for another`, { error: errorMessage(error) });
+      log.warn(`the stored ${what} is not usable, requesting a new one`, { error: errorMessage(error) });
       return undefined;
     });
     if (kept && kept.validToMs > clock.now() && isFor(kept, names)) this.#use(kept, kept.validFromMs);
@@ -87,10 +87,10 @@ export class CertificateManager implements Component {
         const renewed = await this.#renew();
         this.#use(renewed, clock.now());
         retryMs = RETRY_FIRST_MS;
-        log.info(`a new ${what} is in use`, { validTo: new Date(this.#current!.validToMs).toISOString() });
+        log.info(`${what} issued`, { validTo: new Date(this.#current!.validToMs).toISOString() });
       } catch (error) {
         if (signal.aborted) return;
-        log.warn(`no new ${what} yet`, { error: errorMessage(error), retryMs });
+        log.warn(`error requesting a ${what}, retrying`, { error: errorMessage(error), retryMs });
         if (this.#current && this.#current.validToMs <= clock.now()) this.#options.expired?.();
         await clock.sleep(retryMs, signal).catch(() => {});
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);

@@ -27,7 +27,7 @@ export interface RequestNames {
   readonly ipAddresses?: readonly string[];
 }
 
-/** Somebody decided against it, or its signer did. */
+/** The request was denied, or signing failed. */
 export class RequestRefused extends Error {
   constructor(message: string) {
     super(message);
@@ -88,7 +88,7 @@ interface AskOptions {
   readonly keyPem: string;
   /** The name follows from the key: who starts again with the same key meets the same request. */
   readonly resumable?: boolean;
-  /** Called when it has been asked for and nobody has answered yet. */
+  /** Called when the request was created and is waiting for approval. */
   readonly waiting?: (name: string) => void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * containerd's configuration file. Version 2 of its format: 1.6 and 1.7 read it as it is, 2.x converts it. Only what differs from
- * containerd's defaults is said.
+ * containerd's configuration file. Version 2 of its format: 1.6 and 1.7 read it as it is, 2.x converts it. Only settings that differ from
+ * containerd's defaults are written.
  */
 import type { ContainerdLayout } from './layout.ts';
 import type { Machine, Snapshotter } from './machine.ts';

@@ -269,7 +269,7 @@ class ContainerdRuntime implements Containerd {
     const running = await findProcess(this.layout);
     if (!running) return false;
     if (configChanged) {
-      this.#log.info('containerd has an older configuration: restarting it, pods run on', {
+      this.#log.info('containerd has an older configuration: restarting it, pods keep running', {
         pid: running.pid,
       });
       await endProcess(running, this.#clock);
@@ -278,7 +278,9 @@ class ContainerdRuntime implements Containerd {
     this.#process = running;
     this.#startedAt = this.#clock.monotonic();
     if (await this.#answers(READY_TIMEOUT_MS)) return true;
-    this.#log.warn('containerd runs but does not answer: restarting it, pods run on', { pid: running.pid });
+    this.#log.warn('containerd is running but does not respond: restarting it, pods keep running', {
+      pid: running.pid,
+    });
     await endProcess(running, this.#clock);
     return false;
   }
@@ -347,7 +349,7 @@ class ContainerdRuntime implements Containerd {
     const forgotten = await forgetStaleAttachments(this.layout, { liveSandboxIds, cniBinDir });
     const released = await releaseStaleLeases(this.layout, liveSandboxIds);
     if (removed + forgotten + released > 0)
-      this.#log.info('cleared what earlier runs left of pods', { removed, forgotten, released });
+      this.#log.info('removed pod resources left by earlier runs', { removed, forgotten, released });
   }
 
   #supervise(): void {
@@ -369,15 +371,15 @@ class ContainerdRuntime implements Containerd {
       this.#schedule(WATCH_MS);
       return;
     }
-    this.#log.warn('containerd is gone: starting it again, pods run on', { pid: this.#process?.pid });
+    this.#log.warn('containerd exited: restarting it, pods keep running', { pid: this.#process?.pid });
     try {
-      // Someone else may have started it.
+      // Another process may have started it.
       this.#process = await findProcess(this.layout);
       if (!this.#process) await this.#spawn();
-      this.#log.info('containerd is back', { pid: this.#process?.pid });
+      this.#log.info('containerd restarted', { pid: this.#process?.pid });
       this.#schedule(WATCH_MS);
     } catch (error) {
-      this.#log.error('containerd does not start', {
+      this.#log.error('error starting containerd', {
         error: errorMessage(error),
         retryInMs: this.#backoffMs,
       });
@@ -390,7 +392,7 @@ class ContainerdRuntime implements Containerd {
     try {
       rotateLog(this.layout.logPath);
     } catch (error) {
-      this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) });
+      this.#log.warn("error rotating containerd's log", { error: errorMessage(error) });
     }
     this.#shims ??= new OrphanedShims({
       layout: this.layout,
@@ -401,7 +403,7 @@ class ContainerdRuntime implements Containerd {
     await this.#shims
       .sweep()
       .catch((error: unknown) =>
-        this.#log.warn('cannot look for orphaned shims', { error: errorMessage(error) }),
+        this.#log.warn('error looking for orphaned shims', { error: errorMessage(error) }),
       );
   }
 

@@ -63,7 +63,7 @@ export class NetworkGuard {
     while (this.#again && !this.#stopped) {
       this.#again = false;
       await this.#restore().catch((error: unknown) =>
-        this.#options.log.error('pod network not restored', { error: errorMessage(error) }),
+        this.#options.log.error('error restoring the pod network', { error: errorMessage(error) }),
       );
     }
   }
@@ -77,6 +77,6 @@ export class NetworkGuard {
     await configure();
     const plugins = cniBinDir();
     const problems = plugins === undefined ? [] : await restoreHostPorts(layout, plugins);
-    for (const problem of problems) log.error('host ports not restored', { problem });
+    for (const problem of problems) log.error('error restoring host ports', { problem });
   }
 }

@@ -18,7 +18,7 @@ export async function removeOldSandboxes(cri: CriClient, log: Logger): Promise<n
       await cri.removePodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS });
       removed += 1;
     } catch (error) {
-      log.warn('old sandbox not removed', { podSandboxId, error: errorMessage(error) });
+      log.warn('error removing an old sandbox', { podSandboxId, error: errorMessage(error) });
     }
   }
   return removed;

@@ -75,7 +75,10 @@ export class ImageGarbageCollector {
     if (usedPercent < this.#options.highThresholdPercent) return { freedBytes: 0, wantedBytes: 0 };
     const wantedBytes =
       Math.floor((capacityBytes * (100 - this.#options.lowThresholdPercent)) / 100) - availableBytes;
-    this.#options.log.info('images fill the disk: removing unused ones', { usedPercent, wantedBytes });
+    this.#options.log.info('image file system above the high threshold: removing unused images', {
+      usedPercent,
+      wantedBytes,
+    });
     return { freedBytes: await this.free(wantedBytes), wantedBytes };
   }
 
@@ -101,7 +104,7 @@ export class ImageGarbageCollector {
           bytes: record.image.size,
         });
       } catch (error) {
-        log.warn('cannot remove an unused image', { image: record.image.id, error: errorMessage(error) });
+        log.warn('error removing an unused image', { image: record.image.id, error: errorMessage(error) });
       }
     }
     return freed;

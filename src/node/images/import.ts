@@ -35,7 +35,7 @@ export interface ImportedImage {
 
 /** containerd's namespace of everything that CRI sees. */
 const CRI_NAMESPACE = 'k8s.io';
-/** CRI hears of a new image by an event: how long that may take. */
+/** How long to wait until CRI, which learns of a new image by an event, lists it. */
 const VISIBLE_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 const MAX_ERROR_TEXT = 4_000;

@@ -164,7 +164,7 @@ class SimulatedNodes implements Component {
         return;
       } catch (error) {
         if (!isStatusError(error, 'Conflict'))
-          log.warn('node not registered yet', { node: node.name, error: errorMessage(error) });
+          log.warn('error registering a node, retrying', { node: node.name, error: errorMessage(error) });
         await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
       }
     }
@@ -400,7 +400,7 @@ class SimulatedNodes implements Component {
   #writeFailed(key: string, error: unknown): void {
     if (isStatusError(error, 'NotFound') || this.#stop.signal.aborted) return;
     if (!isStatusError(error, 'Conflict'))
-      this.#options.log.warn('pod status not written', { pod: key, error: errorMessage(error) });
+      this.#options.log.warn('error updating pod status', { pod: key, error: errorMessage(error) });
     this.#duePods.set(key, this.#options.clock.now() + RETRY_MS);
   }
 }

@@ -1,4 +1,4 @@
-/** A container as CRI takes it, from its spec and what was prepared for it. Pure. */
+/** Builds a container's CRI configuration from its spec and what was prepared for it. Pure. */
 import type { Container, Pod } from '#api/types.ts';
 import type { ContainerConfig, CriInput, LinuxContainerResources, Mount, Signal } from '../../cri/types.ts';
 import { ANNOTATIONS, LABELS } from '../labels.ts';
@@ -13,13 +13,13 @@ interface ContainerOptions {
   readonly restartCount: number;
   /** See pod/restart-all.ts. */
   readonly round?: number | undefined;
-  /** What the runtime knows the image by. */
+  /** The image's reference in the runtime. */
   readonly imageRef: string;
   readonly environment: readonly EnvironmentVariable[];
   readonly mounts: readonly CriInput<Mount>[];
   readonly resources: CriInput<LinuxContainerResources>;
   readonly seccompDir: string;
-  /** The id of the container an ephemeral one looks into. */
+  /** ID of the target container of an ephemeral container. */
   readonly targetId?: string | undefined;
   readonly imageUser?: ImageUser;
 }

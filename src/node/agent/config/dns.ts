@@ -11,7 +11,7 @@ interface ResolvConf {
 export interface DnsOptions {
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
-  /** The machine's own. */
+  /** The machine's resolv.conf. */
   readonly host: ResolvConf;
 }
 
@@ -66,7 +66,7 @@ export function podDns(pod: Pod, { clusterDNS, clusterDomain, host }: DnsOptions
   };
 }
 
-/** The pod's own value of an option replaces the one before. */
+/** A pod's option replaces the option of the same name. */
 function mergeOptions(base: readonly string[], own: readonly string[]): string[] {
   const byName = new Map([...base, ...own].map((option) => [option.split(':')[0] ?? option, option]));
   return [...byName.values()];
@@ -97,7 +97,7 @@ export function hostsFile(
   return HEADER + LOCAL + podIPs.map((ip) => `${ip}\t${names}\n`).join('') + aliases(pod);
 }
 
-/** A pod in the machine's network has the machine's file. */
+/** A hostNetwork pod has the machine's hosts file. */
 export function hostNetworkHostsFile(pod: Pod, hostsOfMachine: string): string {
   return `# Kubernetes-managed hosts file (host network).\n${hostsOfMachine}${aliases(pod)}`;
 }

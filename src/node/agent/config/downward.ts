@@ -3,7 +3,7 @@ import type { ObjectFieldSelector, Pod, ResourceFieldSelector } from '#api/types
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { findContainer } from '../pod/restart-policy.ts';
 
-/** A problem in a container's configuration: shown to its owner as CreateContainerConfigError. */
+/** An error in a container's configuration: shown in its status as CreateContainerConfigError. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -13,11 +13,11 @@ export interface DownwardContext {
   readonly podIPs: readonly string[];
   readonly hostIPs: readonly string[];
   readonly nodeName: string;
-  /** What a container without a limit may use. */
+  /** Limits of a container that sets none: the node's allocatable resources. */
   readonly allocatable: Readonly<Record<string, string>>;
 }
 
-/** Throws ConfigError for a field that is not offered. */
+/** Throws ConfigError for an unsupported field. */
 export function fieldValue(
   { fieldPath }: ObjectFieldSelector,
   { pod, podIPs, hostIPs, nodeName }: DownwardContext,
@@ -64,7 +64,7 @@ function formatMap(map: Readonly<Record<string, string>> | undefined): string {
 
 const PATTERN = /^(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-.+)$/;
 
-/** Rounded up to whole divisors. Throws ConfigError. */
+/** Rounded up to a multiple of the divisor. Throws ConfigError. */
 export function resourceFieldValue(
   { resource, containerName, divisor }: ResourceFieldSelector,
   { pod, allocatable }: DownwardContext,
@@ -87,7 +87,7 @@ function quantityOf(text: string | undefined): Quantity {
   return (text === undefined ? undefined : tryParseQuantity(text)) ?? Quantity.zero;
 }
 
-/** What a container without a limit of its own may use: its pod's limit, and never more than the node has. */
+/** The limit of a container that sets none: its pod's limit, and at most the node's allocatable. */
 function smaller(ofPod: string | undefined, ofNode: string | undefined): Quantity {
   const [limit, allocatable] = [quantityOf(ofPod), quantityOf(ofNode)];
   return !limit.isZero && limit.compare(allocatable) < 0 ? limit : allocatable;

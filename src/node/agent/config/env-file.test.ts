@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { parseEnvFile } from './env-file.ts';
 
-/** What a shell makes of the file. */
+/** The variables that a shell reads from the file. */
 function shellValue(text: string, key: string): string {
   const { status, stdout, stderr } = spawnSync('sh', ['-c', `${text}\nprintf %s "$${key}"`], {
     encoding: 'utf8',

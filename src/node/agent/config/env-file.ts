@@ -4,11 +4,11 @@
  *   # comment            NAME='value'            NAME='a value
  *   (blank line)         NAME='value' # comment  of several lines'
  *
- * No space around '=', single quotes only, nothing is escaped or expanded between them. Lines behind the one that is sought are not looked at.
+ * No space around '='; single quotes only; nothing inside them is escaped or expanded. Lines after the requested key are not validated.
  */
 import { ConfigError } from './downward.ts';
 
-/** The value of a key; '' where the file has none. Throws ConfigError, with the line. */
+/** The value of a key; '' when the file does not have it. Throws ConfigError, with the line number. */
 export function parseEnvFile(text: string, key: string): string {
   const lines = text.split('\n');
   for (let index = 0; index < lines.length;) {
@@ -22,7 +22,7 @@ export function parseEnvFile(text: string, key: string): string {
 interface Assignment {
   readonly name: string;
   readonly value: string;
-  /** The index of the line behind it. */
+  /** The index of the next line. */
   readonly next: number;
 }
 

@@ -1,4 +1,4 @@
-/** A container's environment: envFrom, env with its references, services; later ones win. Reads config maps, secrets and files through the caller. */
+/** A container's environment: envFrom, then env with its references, then service variables; a later source wins. ConfigMaps, Secrets and files are read through the caller. */
 import type { ConfigMap, EnvVar, FileKeySelector, Secret, Service } from '#api/types.ts';
 import type { AnyContainer } from '../pod/restart-policy.ts';
 import { ConfigError, fieldValue, resourceFieldValue, type DownwardContext } from './downward.ts';
@@ -6,17 +6,17 @@ import { parseEnvFile } from './env-file.ts';
 import { expand } from './expand.ts';
 import { serviceEnvironment, type EnvironmentVariable } from './service-environment.ts';
 
-/** Upstream's bounds of a file's key and of its value. */
+/** Upstream's maximum lengths of a file's key and value. */
 const MAXIMUM_KEY = 128;
 const MAXIMUM_VALUE_BYTES = 32 * 1024;
 
-/** undefined: there is none. */
+/** undefined: it does not exist. */
 export interface ObjectReader {
   configMap(namespace: string, name: string): Promise<ConfigMap | undefined>;
   secret(namespace: string, name: string): Promise<Secret | undefined>;
 }
 
-/** The text of a file in a volume of the pod; undefined: there is none. Throws ConfigError. */
+/** The text of a file in a volume of the pod; undefined: it does not exist. Throws ConfigError. */
 type VolumeFileReader = (file: {
   readonly volumeName: string;
   readonly path: string;
@@ -32,7 +32,7 @@ interface EnvironmentOptions {
 
 export interface ContainerEnvironment {
   readonly variables: readonly EnvironmentVariable[];
-  /** Keys of envFrom that are no variable names: skipped, said in an event. */
+  /** Keys of envFrom that are not valid variable names: skipped and reported in an event. */
   readonly invalid: readonly {
     readonly kind: string;
     readonly name: string;
@@ -125,7 +125,7 @@ async function referencedValue(
   return value;
 }
 
-/** An empty value is none, as upstream has it. */
+/** Upstream treats an empty value as a missing key. */
 async function fileKeyValue(
   { volumeName, path, key, optional }: FileKeySelector,
   volumeFile: VolumeFileReader,

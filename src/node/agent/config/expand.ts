@@ -1,4 +1,4 @@
-/** $(NAME) in commands, arguments and values. '$$' is a dollar sign; a reference to what is not there stays as it is written. Pure. */
+/** Expands $(NAME) in commands, arguments and values. '$$' is a dollar sign; an unresolved reference is left unchanged. Pure. */
 export function expand(text: string, value: (name: string) => string | undefined): string {
   return text.replaceAll(/\$(?:\$|\(([^)]*)\))/g, (whole, name: string | undefined) => {
     if (name === undefined) return '$';

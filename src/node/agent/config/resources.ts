@@ -1,4 +1,4 @@
-/** From requests and limits to what the kernel is told, with upstream's formulas (kubelet/cm, kuberuntime). Pure. */
+/** Converts requests and limits to cgroup settings, with upstream's formulas (kubelet/cm, kuberuntime). Pure. */
 import type { Container, PodSpec, ResourceRequirements } from '#api/types.ts';
 import { computePodQOS, type QOSClass } from '#component-helpers/pod-qos.ts';
 import { podLimits, podRequests } from '#component-helpers/pod-resources.ts';
@@ -26,7 +26,7 @@ export function sharesToWeight(shares: number): number {
   return Math.floor(1 + ((shares - MIN_SHARES) * 9999) / 262_142);
 }
 
-/** Who dies first when the machine runs out of memory. */
+/** oom_score_adj: the order in which the kernel kills processes when memory runs out. */
 export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBytes: number): number {
   // system-node-critical
   if ((spec.priority ?? 0) >= 2_000_000_000 + 1000) return -997;
@@ -38,7 +38,7 @@ export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBy
   return Math.min(999, Math.max(3, score));
 }
 
-/** undefined for zero, too. */
+/** undefined for an absent or zero amount. */
 function amount(list: Readonly<Record<string, string>> | undefined, name: string): Quantity | undefined {
   const text = list?.[name];
   const quantity = text === undefined ? undefined : tryParseQuantity(text);
@@ -50,7 +50,7 @@ interface ResourceOptions {
   readonly container: Container;
   readonly machineMemoryBytes: number;
   readonly cgroupVersion: 1 | 2;
-  /** The kernel can keep a container from swapping (version 2 only: with a memory limit the runtime does so in version 1). */
+  /** Whether swap can be disabled for a container (v2 only: in v1 the runtime disables it with a memory limit). */
   readonly controlsSwap?: boolean;
 }
 
@@ -73,19 +73,19 @@ export function linuxResources({
     cpuQuota: milliCpuToQuota(cpuLimit),
     memoryLimitInBytes,
     oomScoreAdj: oomScoreAdj(spec, container, machineMemoryBytes),
-    // The whole container dies of an out-of-memory kill, not one process of it; nothing swaps (upstream's NoSwap).
+    // An OOM kill ends all processes of the container, and the container does not swap (upstream's NoSwap).
     ...(cgroupVersion === 2
       ? { unified: { 'memory.oom.group': '1', ...(controlsSwap ? { 'memory.swap.max': '0' } : {}) } }
       : {}),
   };
 }
 
-/** A limit of zero is none: the container is held to that of its pod. */
+/** A zero limit is no limit: the container then has the limit of its pod. */
 export function withoutZeros(limits: Readonly<Record<string, string>> = {}): Record<string, string> {
   return Object.fromEntries(Object.entries(limits).filter(([name]) => amount(limits, name)));
 }
 
-/** What the whole pod is held to, as its status shows it: all that is asked for, and limits where each container has one or the pod itself does. */
+/** The pod's resources as its status shows them: the sums of requests, and a limit where each container or the pod itself sets one. */
 export function podResources(spec: PodSpec): {
   readonly allocatedResources?: Record<string, string>;
   readonly resources: ResourceRequirements;
@@ -104,7 +104,7 @@ export function podResources(spec: PodSpec): {
   };
 }
 
-/** By the pod's cgroup. */
+/** The resources that the pod's cgroup limits. */
 function isHeld(name: string): boolean {
   return name === 'cpu' || name === 'memory';
 }
@@ -126,7 +126,7 @@ export interface PodCgroup {
   readonly memoryLimitBytes: number;
 }
 
-/** '<root>/kubepods/burstable/pod<uid>'; guaranteed pods stand directly under kubepods. */
+/** '<root>/kubepods/burstable/pod<uid>'; Guaranteed pods are directly below kubepods. */
 export function podCgroup(
   spec: PodSpec,
   { root, uid }: { readonly root: string; readonly uid: string },

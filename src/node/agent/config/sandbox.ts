@@ -1,4 +1,4 @@
-/** A pod's sandbox as CRI takes it. Pure. */
+/** Builds a pod's CRI sandbox configuration. Pure. */
 import type { Pod } from '#api/types.ts';
 import { longRunningContainers } from '#component-helpers/containers.ts';
 import type { CriInput, PodSandboxConfig, PortMapping, Protocol } from '../../cri/types.ts';

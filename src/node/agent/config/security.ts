@@ -1,4 +1,4 @@
-/** Security contexts of pods and containers as CRI takes them. Pure; after upstream's securitycontext and kuberuntime/security_context. */
+/** Converts security contexts of pods and containers to CRI. Pure; after upstream's securitycontext and kuberuntime/security_context. */
 import { join } from 'node:path';
 import type { Container, Pod, SeccompProfile, SecurityContext } from '#api/types.ts';
 import type {
@@ -32,7 +32,7 @@ const READONLY_PATHS: readonly string[] = [
   '/proc/sysrq-trigger',
 ];
 
-/** A container's own settings over its pod's. */
+/** The container's security context merged over its pod's. */
 function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
   const { runAsUser, runAsGroup, runAsNonRoot, seccompProfile, appArmorProfile, seLinuxOptions } =
     pod.spec?.securityContext ?? {};
@@ -50,15 +50,15 @@ function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
 interface SecurityOptions {
   readonly pod: Pod;
   readonly container: Container;
-  /** Where localhost profiles lie. */
+  /** Directory of Localhost seccomp profiles. */
   readonly seccompDir: string;
-  /** Of an ephemeral container that looks into another one's processes. */
+  /** Of an ephemeral container with a target container. */
   readonly targetId?: string | undefined;
-  /** Whom the image runs as; absent: root. */
+  /** The image's user; absent: root. */
   readonly imageUser?: ImageUser;
 }
 
-/** Neither number nor name: root. */
+/** Neither uid nor username: root. */
 export interface ImageUser {
   readonly uid: number | undefined;
   readonly username: string;
@@ -103,7 +103,7 @@ export function containerSecurity({
   };
 }
 
-/** The runtime takes a group only together with a user; that is the image's own where the pod names none. */
+/** CRI accepts a group only together with a user: the image's user when the pod does not set one. */
 function userAndGroup(
   { runAsUser, runAsGroup }: SecurityContext,
   imageUser: ImageUser,
@@ -120,7 +120,7 @@ export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext>
   const { runAsUser, runAsGroup, seLinuxOptions } = pod.spec?.securityContext ?? {};
   return {
     namespaceOptions: podNamespaces(pod),
-    // The runtime goes by the configuration that comes with each container, so one that debugs a pod that runs counts too.
+    // The runtime uses the sandbox configuration passed with each container, so an ephemeral container counts too.
     privileged: [
       ...(pod.spec?.containers ?? []),
       ...(pod.spec?.initContainers ?? []),
@@ -128,7 +128,7 @@ export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext>
     ].some(({ securityContext }) => securityContext?.privileged),
     supplementalGroups: supplementalGroups(pod),
     seccomp: { profileType: 'RuntimeDefault' },
-    // CRI takes a group only together with a user.
+    // CRI accepts a group only together with a user.
     ...(runAsUser === undefined
       ? {}
       : {
@@ -163,7 +163,7 @@ function profileType(type: string): SecurityProfile['profileType'] {
   return type === 'Localhost' ? 'Localhost' : type === 'RuntimeDefault' ? 'RuntimeDefault' : 'Unconfined';
 }
 
-/** Throws ConfigError when runAsNonRoot does not hold; user is the image's own, '' when it names none. */
+/** Throws ConfigError when runAsNonRoot is violated; user is the image's user, '' when it sets none. */
 export function verifyNonRoot({
   pod,
   container,

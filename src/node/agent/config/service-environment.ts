@@ -1,4 +1,4 @@
-/** The environment variables that tell a container where its namespace's services are, in Docker's link style. Pure; after upstream's envvars. */
+/** Service environment variables of a container, in Docker's link format. Pure; after upstream's envvars. */
 import type { Service } from '#api/types.ts';
 
 export interface EnvironmentVariable {
@@ -6,7 +6,7 @@ export interface EnvironmentVariable {
   readonly value: string;
 }
 
-/** Services of the pod's namespace, and always default/kubernetes. */
+/** The Services of the pod's namespace, and always default/kubernetes. */
 export function serviceEnvironment(
   services: readonly Service[],
   { namespace, enableServiceLinks }: { readonly namespace: string; readonly enableServiceLinks: boolean },

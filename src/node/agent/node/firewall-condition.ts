@@ -15,7 +15,7 @@ export interface FirewallConditionOptions extends Pick<ComponentContext, 'api' |
   readonly nodeName: string;
   readonly network: PodNetworkNames;
   readonly events: EventRecorder;
-  /** Tests look elsewhere than at this machine. */
+  /** Replaced in tests. */
   readonly find?: typeof findBlockingChains;
 }
 
@@ -54,7 +54,7 @@ class FirewallConditionWriter implements Component {
     this.#timer = this.#options.clock.after(delayMs, () => {
       void this.#check()
         .catch((error: unknown) =>
-          this.#options.log.warn('firewall not checked', { error: errorMessage(error) }),
+          this.#options.log.warn('error checking the firewall', { error: errorMessage(error) }),
         )
         .finally(() => this.#arm(CHECK_MS));
     });
@@ -93,7 +93,7 @@ class FirewallConditionWriter implements Component {
       await api.patch(nodes, { name: nodeName }, { type: 'strategic', subresource: 'status', patch });
     }
     if (isNews && isBlocked) {
-      log.warn('a firewall cuts pods off', { message });
+      log.warn('a firewall blocks pod traffic', { message });
       events.event(node, { type: 'Warning', reason: TYPE, message });
     }
     this.#written = message;

@@ -1,4 +1,4 @@
-/** Kernel settings that the node is to have (the kubelet's --protect-kernel-defaults): they are looked at, never changed. */
+/** Checks the kernel settings that a node should have (the kubelet's --protect-kernel-defaults); never changes them. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -11,7 +11,7 @@ const WANTED: Readonly<Record<string, number>> = {
   'kernel/keys/root_maxbytes': 25_000_000,
 };
 
-/** What differs: 'vm.overcommit_memory is 0, should be 1'. */
+/** The settings that differ: 'vm.overcommit_memory is 0, should be 1'. */
 export async function kernelDefaultProblems(sysDir = '/proc/sys'): Promise<string[]> {
   const problems = await Promise.all(
     Object.entries(WANTED).map(async ([path, wanted]) => {

@@ -58,14 +58,14 @@ export class NodeRegistration {
         await this.#renewLease();
         break;
       } catch (error) {
-        log.warn('node not registered yet', { error: errorMessage(error) });
+        log.warn('error registering the node, retrying', { error: errorMessage(error) });
         await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
       }
     }
     this.#loops = [this.#every(LEASE_MS, () => this.#renewLease()), this.#statusLoop()];
   }
 
-  /** The Node as the API has it now. Called for every event of it: what others wrote into the status is looked at at once. */
+  /** The Node as the API has it now. Called for every event of it, so that changes by others are corrected at once. */
   observe(node: Node): void {
     const known = this.#node;
     if (!known || isOlder(node, known)) return;
@@ -99,7 +99,7 @@ export class NodeRegistration {
       this.#check = Promise.withResolvers();
       if (signal.aborted) return;
       await this.#updateStatus().catch((error: unknown) =>
-        log.warn('node status not written', { error: errorMessage(error) }),
+        log.warn('error updating node status', { error: errorMessage(error) }),
       );
     }
   }
@@ -115,7 +115,7 @@ export class NodeRegistration {
     await this.#updateStatus(true);
   }
 
-  /** A Node of an earlier start, or one made by hand: our labels and what we manage, the rest stays. */
+  /** The Node exists already (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
   async #reconcile(node: Node, wanted: Node): Promise<Node> {
     const { api, nodeName, podCIDR } = this.#options;
     const labels = Object.entries(wanted.metadata?.labels ?? {}).some(
@@ -199,7 +199,7 @@ export class NodeRegistration {
   }
 }
 
-/** What the agent writes because of what it was before, but for the times of heartbeats. */
+/** The status that the agent writes, without heartbeat times. */
 function decidedBy({ capacity, allocatable, conditions }: NodeStatus = {}): object {
   return JSON.parse(essence({ capacity, allocatable, conditions } as NodeStatus)) as object;
 }

@@ -33,7 +33,7 @@ export class StartFailure extends Error {
   override readonly name = 'StartFailure';
   readonly reason: string;
   readonly retryAtMs: number | undefined;
-  /** The container runs and has to be stopped again. */
+  /** The container is running and must be stopped again. */
   readonly startedId: string | undefined;
   constructor(
     reason: string,
@@ -64,7 +64,7 @@ export interface ContainerStartDependencies {
   dns(): Promise<DnsOptions>;
   services(): readonly Service[];
   allocatable(): Readonly<Record<string, string>>;
-  /** The runtime is about to change: look closely for a while. */
+  /** The runtime's state is about to change: the PLEG lists more often for a while. */
   expectChange(): void;
 }
 
@@ -344,7 +344,7 @@ async function volumeMounts(
   return mounts;
 }
 
-/** What the node itself keeps up to date, and what images hold, containers only read. */
+/** Projected volumes and image volumes are mounted read-only. */
 function isWrittenByNode({ spec }: Pod, name: string): boolean {
   const volume = spec?.volumes?.find((one) => one.name === name);
   return (
@@ -396,7 +396,7 @@ async function terminationLogMount(
   await mkdir(dir, { recursive: true, mode: 0o750 });
   const path = join(dir, String(restartCount));
   await writeFile(path, '');
-  // Whoever the container runs as may leave its last words.
+  // The container may run as any user, and must be able to write its termination message.
   await chmod(path, 0o666);
   return {
     hostPath: path,

@@ -1,4 +1,4 @@
-/** From what the runtime says of a container to its entry in a pod's status. Pure; follows upstream's convertToAPIContainerStatuses. */
+/** Converts a container's runtime status to its entry in the pod's status. Pure; follows upstream's convertToAPIContainerStatuses. */
 import type {
   Container,
   ContainerState,
@@ -36,7 +36,7 @@ export interface StatusFacts {
 
 /** As containerd's ids are shown: 'containerd://<id>'. */
 export const RUNTIME_NAME = 'containerd';
-/** What is said of a container of which nothing is left. */
+/** Status of a container that the runtime no longer has. */
 const LOST: ContainerStateTerminated = {
   exitCode: 137,
   reason: 'ContainerStatusUnknown',
@@ -61,7 +61,7 @@ function containerStatus(
   if (!latest) return absentStatus(facts, { container, kind, before });
   const waiting = facts.waiting.get(container.name);
   const own = stateOf(facts, latest);
-  // A container that is to run again waits, and its end is the state before.
+  // A container that will restart is waiting, and its exit is the last state.
   const restarting =
     own.terminated !== undefined &&
     waiting !== undefined &&
@@ -183,7 +183,7 @@ function absentStatus(
   };
 }
 
-/** Whether the pod came as far as this container before it ended; those behind an init container that never did its part wait for ever. */
+/** Whether the pod's start reached this container; containers after an init container that never completed stay waiting. */
 function hadItsTurn(
   facts: StatusFacts,
   {

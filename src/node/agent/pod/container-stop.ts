@@ -1,4 +1,4 @@
-/** Stops containers as their pod asks for: preStop, the signal, and what the grace period leaves; sidecars after the others, in reverse. */
+/** Stops containers: preStop hook, stop signal, then SIGKILL when the grace period is over; sidecars after the others, in reverse order. */
 import type { Pod } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -16,7 +16,7 @@ export interface ContainerStopDependencies {
   readonly clock: Clock;
   readonly events: EventRecorder;
   readonly hostIPs: readonly string[];
-  /** The runtime is about to change: look closely for a while. */
+  /** The runtime's state is about to change: the PLEG lists more often for a while. */
   expectChange(): void;
 }
 
@@ -27,11 +27,11 @@ interface StopRequest {
   readonly graceSeconds: number;
   /** The Killing event's text. */
   readonly message?: string;
-  /** A shorter way is wanted now: hooks are given up. */
+  /** Aborted when a shorter grace period is requested: hooks are then abandoned. */
   readonly signal?: AbortSignal;
 }
 
-/** A container that had a hook still gets a moment for its signal. */
+/** Minimum time for the stop signal after a preStop hook. */
 const MINIMUM_SECONDS = 2;
 
 /** Throws CriError when it could not be stopped. */
@@ -87,7 +87,7 @@ interface StopPodRequest {
   readonly signal?: AbortSignal;
 }
 
-/** Stops all containers, then the sandboxes. Throws CriError when not all of it is stopped: to be called again. */
+/** Stops all containers, then the sandboxes. Throws CriError when something still runs: call it again. */
 export async function stopPod(
   dependencies: ContainerStopDependencies,
   { pod, runtime, graceSeconds, signal }: StopPodRequest,

@@ -41,9 +41,9 @@ export class PodState {
   /** As it was last computed. */
   status: PodStatus | undefined;
   failure: PodFailure | undefined;
-  /** The API has the pod no more. */
+  /** The pod no longer exists in the API. */
   isGone = false;
-  /** Nothing of it is left on the node. */
+  /** Nothing of the pod is left on the node. */
   isRemoved = false;
 
   constructor({ pod, resize, hostIPs }: PodStateOptions) {

@@ -1,6 +1,6 @@
 /**
- * The sync part of a pod's worker: brings a pod that shall run forward. Prepares its volumes, lets decide() decide, and acts: sandboxes, containers, their
- * backoffs. Each step ends early when its signal is aborted.
+ * The sync part of a pod's worker: brings the pod to the state its spec asks for. Prepares its volumes, calls decide(), and carries out its actions on sandboxes and
+ * containers, with their backoffs. Each step ends early when its signal is aborted.
  */
 import { rm } from 'node:fs/promises';
 import type { EventRecorder } from '#client/events.ts';
@@ -36,7 +36,7 @@ interface PodSyncOptions {
   readonly probes: PodProbes;
   readonly resize: PodResize;
   readonly reporter: PodStatusReporter;
-  /** What could not be done and did not end the step. */
+  /** Errors that did not end the step. */
   readonly onProblem: (error: unknown) => void;
 }
 
@@ -48,7 +48,7 @@ interface SyncResult {
 }
 
 const REFRESH_MS = 60_000;
-/** Decide, act, look again: so often at once at most. */
+/** Maximum number of decide-and-act iterations in one step. */
 const MAX_ROUNDS = 4;
 
 export class PodSync {
@@ -56,7 +56,7 @@ export class PodSync {
   readonly #sandboxes: PodSandboxMaker;
   /** By container name. */
   readonly #backoffs = new Map<string, BackoffRecord>();
-  /** Containers the runtime refused to create, by name: not before then again, whatever wakes the worker meanwhile (their own status does). */
+  /** Containers that the runtime refused to create, by name, with the earliest retry: the worker may be woken sooner by their own status. */
   readonly #refusedUntilMs = new Map<string, number>();
   #volumes: PreparedVolumes | undefined;
 
@@ -114,7 +114,7 @@ export class PodSync {
         allocatable: dependencies.allocatable(),
       });
     } catch (error) {
-      // What runs goes on with what it has.
+      // Running containers keep their volumes as they are.
       if (!this.#volumes || !runtime.containers.some(({ phase }) => phase === 'running')) throw error;
       onProblem(error);
     }

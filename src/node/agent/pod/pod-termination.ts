@@ -1,6 +1,6 @@
 /**
- * The termination part of a pod's worker: stops what runs within the pod's grace period, which may be shortened meanwhile, and takes down what
- * the pod needs no more. Readiness goes on while containers stop.
+ * The termination part of a pod's worker: stops containers within the grace period, which may be shortened meanwhile, and then cleans up after the pod.
+ * Readiness probes continue while containers stop.
  *
  *   end():     stopped ──► volumes and cgroup gone ──► last status written, and the pod deleted from the API where it was marked so
  *   remove():  the API has it no more: stopped ──► nothing of it is left on the node, records and logs included
@@ -57,7 +57,7 @@ export class PodTermination {
     this.#options = options;
   }
 
-  /** The pod was deleted and its last status written: there is nothing to do until the API has it no more. */
+  /** The pod was deleted and its final status written: wait until the API no longer has it. */
   get hasEnded(): boolean {
     return this.#ended;
   }
@@ -79,7 +79,7 @@ export class PodTermination {
     const underWay = this.#graceSeconds !== Infinity;
     this.#graceSeconds = graceSeconds;
     if (!underWay || this.#ended) return;
-    this.#hurry.abort(new Error('a shorter grace period was asked for'));
+    this.#hurry.abort(new Error('a shorter grace period was requested'));
     void this.#stopAgain(graceSeconds);
   }
 
@@ -141,7 +141,7 @@ export class PodTermination {
     return undefined;
   }
 
-  /** Throws CriError: to be called again. */
+  /** Throws CriError: call it again. */
   async remove(runtime: PodRuntime): Promise<void> {
     const { dependencies, state, probes } = this.#options;
     const { cri, statuses, objects, logsDir } = dependencies;
@@ -169,7 +169,7 @@ export class PodTermination {
     await stopPod(dependencies, { pod: state.pod, runtime, graceSeconds, signal: this.#hurry.signal });
   }
 
-  /** What a pod that ended needs no more. Its containers' records and logs stay until it is deleted. */
+  /** Releases what a terminated pod no longer needs. Container records and logs stay until the pod is deleted. */
   async #tearDown(): Promise<void> {
     const { dependencies, state } = this.#options;
     const { volumes, cgroups, cgroupRoot, tokens, images } = dependencies;

@@ -26,7 +26,7 @@ import { isFinished } from './status.ts';
 /** What its parts need, each by its own interface. Made once by the node agent. */
 export interface PodWorkerDependencies
   extends PodSyncDependencies, PodTerminationDependencies, StatusReporterDependencies, PodResizeDependencies {
-  /** A pod has another allocation now: others may have room. */
+  /** The pod's allocation changed: other pods may fit now. */
   allocationChanged(): void;
 }
 
@@ -91,7 +91,7 @@ export class PodWorker {
     return this.#state.isFinished;
   }
 
-  /** The API has it no more. */
+  /** The pod no longer exists in the API. */
   get isGone(): boolean {
     return this.#state.isGone;
   }
@@ -104,7 +104,7 @@ export class PodWorker {
     this.#runner.wake();
   }
 
-  /** Another pod gave something back. */
+  /** Another pod released resources. */
   allocationChanged(): void {
     if (this.#resize.deferred) this.wake();
   }
@@ -118,7 +118,7 @@ export class PodWorker {
     this.wake();
   }
 
-  /** The API has it no more. */
+  /** The pod no longer exists in the API. */
   gone(): void {
     if (this.#state.isGone) return;
     this.#state.isGone = true;
@@ -136,7 +136,7 @@ export class PodWorker {
     this.wake();
   }
 
-  /** The containers run on. */
+  /** Containers keep running. */
   async stop(): Promise<void> {
     this.#interrupt('node agent stopped');
     this.#probes.stop();

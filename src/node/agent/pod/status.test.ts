@@ -305,7 +305,7 @@ test('waiting containers say for what', () => {
   );
 });
 
-test('what is lost is said to be lost', () => {
+test('a container that the runtime no longer has gets a status that says so', () => {
   const lost = status({
     before: {
       phase: 'Running',

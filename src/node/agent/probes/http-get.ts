@@ -56,7 +56,7 @@ export async function httpGet(
   const { status, body, location } = await once(options);
   if (status < 300 || status >= 400 || location === undefined) return { status, body };
   const next = new URL(location, options.url);
-  // Another host is none of the pod's business: the redirect itself is the answer.
+  // A redirect to another host is not followed: it is the response. A probe then emits a ProbeWarning event.
   if (next.hostname !== options.url.hostname) return { status, body, redirectedAway: true };
   if (redirects >= MAX_REDIRECTS)
     throw new Error(`Get ${JSON.stringify(options.url.href)}: stopped after 10 redirects`);

@@ -106,7 +106,7 @@ export class PodProbes {
     return !worker || (worker.containerId === id && worker.verdict === 'success');
   }
 
-  /** The pod ends: only its readiness is still of interest. */
+  /** The pod is terminating: only readiness probes continue. */
   stopLivenessAndStartup(): void {
     for (const worker of this.#workers.values()) if (worker.kind !== 'readiness') worker.stop();
   }
@@ -286,7 +286,7 @@ function initialVerdict(kind: Kind): Verdict {
   return kind === 'liveness' ? 'success' : kind === 'readiness' ? 'failure' : 'unknown';
 }
 
-/** A container that a former agent watched keeps what was said of it. */
+/** A container that an earlier agent probed keeps the result in its status. */
 function adoptedVerdict(kind: Kind, { pod, container, running }: Target): Verdict | undefined {
   const statuses: readonly ContainerStatus[] = [
     ...(pod.status?.containerStatuses ?? []),

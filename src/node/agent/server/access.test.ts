@@ -1,4 +1,4 @@
-/** Who gets into the kubelet API, with a real API server that knows of its users. What is answered is node-agent.test.ts's concern. */
+/** Authentication and authorization of the kubelet API, with a real API server. Responses are tested in node-agent.test.ts. */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';

@@ -1,7 +1,7 @@
 /**
- * Who may use the kubelet API, after upstream's delegated authentication and authorization: a client certificate of the cluster's authority or a
- * bearer token that the API server knows (TokenReview), then what the API server says of the user (SubjectAccessReview on nodes/SUBRESOURCE). Nobody
- * is anonymous. The API server itself, known by its certificate, is not asked about: logs and exec do not wait for a question back.
+ * Authentication and authorization of the kubelet API, after upstream's delegated authentication and authorization: a client certificate of the cluster's CA or a
+ * bearer token (TokenReview), then a SubjectAccessReview on nodes/SUBRESOURCE. Anonymous requests are refused.
+ * The API server itself, recognised by its certificate, skips the review, so logs and exec need no call back to it.
  */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -26,7 +26,7 @@ interface KubeletAccessOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly nodeName: string;
-  /** Common names of client certificates that may do everything. */
+  /** Common names of client certificates that are always authorized. */
   readonly clients: readonly string[];
 }
 
@@ -37,15 +37,15 @@ const AUTHENTICATED_MS = 120_000,
   ALLOWED_MS = 300_000,
   DENIED_MS = 30_000;
 const REMEMBERED = 1024;
-/** Longer ones are no tokens. */
+/** Longer tokens are rejected without a TokenReview. */
 const LONGEST_TOKEN = 64 * 1024;
 
 export class KubeletAccess {
   readonly #options: KubeletAccessOptions;
-  /** By a digest: tokens themselves are not kept. */
+  /** Keyed by a digest: tokens themselves are not kept. */
   readonly #users: Lru<string, User>;
   readonly #decisions: Lru<string, boolean>;
-  /** Anybody may ask, so its lines are limited. */
+  /** Log lines about failed reviews are rate-limited, because unauthenticated clients can cause them. */
   readonly #log: Logger;
 
   constructor(options: KubeletAccessOptions) {
@@ -56,10 +56,10 @@ export class KubeletAccess {
     this.#decisions = new Lru({ maximum: REMEMBERED, clock });
   }
 
-  /** undefined = may. */
+  /** undefined: allowed. */
   async refusal(request: IncomingMessage, path: string): Promise<Refusal | undefined> {
     const peer = request.socket as TLSSocket;
-    // A connection outlives its certificate.
+    // A connection may outlive its client certificate.
     const isTrusted =
       peer.authorized && Date.parse(peer.getPeerCertificate().valid_to ?? '') >= this.#options.clock.now();
     if (isTrusted && this.#options.clients.includes(commonNameOf(peer))) return undefined;
@@ -71,7 +71,7 @@ export class KubeletAccess {
         subresources: subresourcesOf(path),
       });
     } catch (error) {
-      this.#log.warn('the API server could not be asked about a client of the kubelet API', {
+      this.#log.warn('error reviewing a client of the kubelet API', {
         error: errorMessage(error),
       });
       return { status: 500, text: 'Authorization error: the API server could not be asked' };
@@ -93,7 +93,7 @@ export class KubeletAccess {
     return status.user;
   }
 
-  /** One of the subresources is enough: the narrow one, or proxy, which was there before it. */
+  /** One authorized subresource is enough: the fine-grained one, or proxy, which is older. */
   async #refusalOf(
     user: User,
     { verb, subresources }: { readonly verb: string; readonly subresources: readonly string[] },
@@ -137,14 +137,14 @@ function userOf(peer: Peer): User | undefined {
     readonly CN?: string | string[];
     readonly O?: string | string[];
   };
-  // Several common names are none.
+  // A certificate with several common names is not accepted.
   if (typeof CN !== 'string' || CN === '') return undefined;
   return { username: CN, groups: [...(O === undefined ? [] : [O].flat()), 'system:authenticated'] };
 }
 
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
 
-/** Streams into containers are 'create', also when they begin by GET as WebSockets do: reading rights open none. */
+/** exec, attach and port-forward are 'create', also when a WebSocket begins them with GET: read permission does not allow them. */
 export function verbOf(method: string, path: string): string {
   if (STREAMS.has(firstOf(path))) return 'create';
   return (
@@ -153,7 +153,7 @@ export function verbOf(method: string, path: string): string {
   );
 }
 
-/** Those that are not upstream's own names are reached by nodes/proxy alone. */
+/** Paths without an upstream subresource require nodes/proxy. */
 export function subresourcesOf(path: string): readonly string[] {
   switch (firstOf(path)) {
     case 'stats':
@@ -174,7 +174,7 @@ export function subresourcesOf(path: string): readonly string[] {
   }
 }
 
-/** As the server decodes it: no spelling reaches one path by the rights for another. */
+/** Decoded as the server decodes it, so that no encoding of a path is authorized as another one. */
 function firstOf(path: string): string {
   const [, first = ''] = path.split('/');
   try {

@@ -1,5 +1,5 @@
 /**
- * The kubelet API: what the API server asks of a node. HTTPS; who may use it: see access.ts.
+ * The kubelet API, called by the API server. HTTPS; authentication and authorization: see access.ts.
  *
  *   GET /pods /healthz /metrics /metrics/{resource,cadvisor,probes} /stats/summary /logs/ /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
  */
@@ -34,7 +34,7 @@ export interface KubeletTls {
   readonly keyPem: string;
   /** Signs the API server's client certificate. */
   readonly clientCaPem: string;
-  /** Common names of the client certificates that may do everything: the API server's. */
+  /** Common names of client certificates that are always authorized: the API server's. */
   readonly clients: readonly string[];
   /** Default: TLS 1.2. */
   readonly minVersion?: SecureVersion | undefined;
@@ -54,7 +54,7 @@ export interface KubeletServerOptions {
   readonly terminations: Counter;
   readonly tls: KubeletTls;
   readonly address: string;
-  /** Any free one when it is taken. */
+  /** Any free port when this one is taken. */
   readonly port: number;
   readonly nodeName: string;
   /** Of the kubelet, as the node's status has it: in metrics. */
@@ -62,7 +62,7 @@ export interface KubeletServerOptions {
   /** Where images lie: the disk that stats speak of. */
   readonly imageDir: string;
   readonly workers: () => readonly PodWorker[];
-  /** A stream in which nothing was said for so long is closed. */
+  /** Idle timeout of streams. */
   readonly streamIdleMs?: number | undefined;
 }
 
@@ -70,7 +70,7 @@ const STREAM_IDLE_MS = 4 * 3_600_000;
 /** As the API server: commands of exec are part of the address. */
 const MAX_HEADER_BYTES = 1024 * 1024;
 
-/** An answer that is no success. */
+/** An error response. */
 class HttpError extends Error {
   readonly status: number;
   constructor(status: number, message: string) {
@@ -148,7 +148,7 @@ export class KubeletServer {
     });
   }
 
-  /** Ends open streams, too. */
+  /** Also closes open streams. */
   async stop(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (!this.#server.listening) return;

@@ -74,7 +74,7 @@ test('/metrics/resource: containers, pods with their sandboxes, the node; with t
   ]);
 });
 
-test('what cannot be measured is said', () =>
+test('a failed measurement is reported', () =>
   assert.deepEqual(series(resourcePage(undefined, [])), ['resource_scrape_error 1', 'scrape_error 1']));
 
 test('/metrics/cadvisor names container, image and id, and the machine', () => {

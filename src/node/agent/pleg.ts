@@ -1,6 +1,6 @@
 /**
- * Finds out what changed in the runtime by listing it: every second, five times a second for a while after something was set going. One cheap
- * list for all pods; only pods that changed are looked at closely, by their workers.
+ * The PLEG (pod lifecycle event generator): finds changed pods by listing the runtime every second, and five times a second for a while after
+ * the agent started a change itself. One list covers all pods; only the workers of changed pods then read the details. It has no event stream of CRI.
  */
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -10,44 +10,44 @@ const PERIOD_MS = 1_000;
 const FAST_PERIOD_MS = 200;
 const FAST_FOR_MS = 5_000;
 
-interface RelistOptions {
+interface PlegOptions {
   readonly view: RuntimeView;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onChange: (uid: string) => void;
-  /** After each list that succeeded: everything the runtime has. */
+  /** Called after each successful list, with all pods of the runtime. */
   readonly onList: (pods: ReadonlyMap<string, PodDigest>) => void;
 }
 
-export class Relist {
-  readonly #options: RelistOptions;
+export class Pleg {
+  readonly #options: PlegOptions;
   readonly #stop = new AbortController();
   #seen = new Map<string, PodDigest>();
   #fastUntilMs = 0;
-  #running: Promise<void> | undefined;
-  #hurry = Promise.withResolvers<void>();
-  /** Of the last list that succeeded, on the monotonic clock. */
+  #loop: Promise<void> | undefined;
+  #wake = Promise.withResolvers<void>();
+  /** Time of the last successful list, on the monotonic clock. */
   lastSuccessMs = -Infinity;
 
-  constructor(options: RelistOptions) {
+  constructor(options: PlegOptions) {
     this.#options = options;
   }
 
   start(): void {
-    this.#running = this.#run();
+    this.#loop = this.#run();
   }
 
   expectChange(): void {
     const { clock } = this.#options;
     const slow = clock.monotonic() >= this.#fastUntilMs;
     this.#fastUntilMs = clock.monotonic() + FAST_FOR_MS;
-    if (slow) this.#hurry.resolve();
+    if (slow) this.#wake.resolve();
   }
 
   async stop(): Promise<void> {
     this.#stop.abort(new Error('node agent stopped'));
-    this.#hurry.resolve();
-    await this.#running;
+    this.#wake.resolve();
+    await this.#loop;
   }
 
   async #run(): Promise<void> {
@@ -56,8 +56,8 @@ export class Relist {
     while (!signal.aborted) {
       await this.#list();
       const periodMs = clock.monotonic() < this.#fastUntilMs ? FAST_PERIOD_MS : PERIOD_MS;
-      this.#hurry = Promise.withResolvers();
-      await Promise.race([clock.sleep(periodMs, signal).catch(() => {}), this.#hurry.promise]);
+      this.#wake = Promise.withResolvers();
+      await Promise.race([clock.sleep(periodMs, signal).catch(() => {}), this.#wake.promise]);
       if (periodMs === PERIOD_MS && !signal.aborted)
         await clock.sleep(FAST_PERIOD_MS / 4, signal).catch(() => {});
     }
@@ -75,7 +75,7 @@ export class Relist {
       onList(found);
     } catch (error) {
       if (!this.#stop.signal.aborted)
-        log.warn('the container runtime cannot be listed', { error: errorMessage(error) });
+        log.warn('error listing the container runtime', { error: errorMessage(error) });
     }
   }
 }
