@@ -74,7 +74,7 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
   );
 }
 
-/** Of a server that stops: nobody is sent there any more. What cannot be deleted is said, and left to its lease. */
+/** Removes a stopping server's EndpointSlice, so that no client uses it. A failed deletion is logged; the entry then expires with its lease. */
 export async function unpublish({
   api,
   log,
@@ -93,7 +93,7 @@ export async function unpublish({
   await Promise.race([removed, new Promise((resolve) => setTimeout(resolve, UNPUBLISH_TIMEOUT_MS).unref())]);
 }
 
-/** Until the signal is aborted. A renewal that fails is said once, and comes again at the next. */
+/** Until the signal is aborted. The first of several failed renewals is logged; each is retried at the next interval. */
 function keepLeases({ api, clock, log, addresses, identity, signal }: PublishOptions): void {
   const failing = new Set<string>();
   const renewAll = async (): Promise<void> => {

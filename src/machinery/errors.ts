@@ -310,7 +310,7 @@ const WITHOUT_VALUE = new Set<FieldError['type']>([
 /** For badValue: the error says nothing of the value. */
 export const OMITTED = Symbol('omitted');
 
-/** Of one 'field: body', of several '[…, …]'. What is said twice is said once here, and stands twice among the causes. */
+/** One error gives 'field: body', several '[…, …]'. A repeated error appears once here and twice among the causes. */
 export function fieldErrorsText(errors: readonly FieldError[]): string {
   const shown = shownErrors(errors);
   return listText(shown, errors.length - shown.length);

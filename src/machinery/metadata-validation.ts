@@ -278,7 +278,7 @@ function validateManagedFields(
 
 /** Also the rule of the query parameter fieldManager. */
 export function validateFieldManager(manager: string, field: string): FieldError[] {
-  // Of a text that is too long nothing else is said: an error for each character, the whole text in each, once filled the memory.
+  // A text that is too long gets no further errors: one error per invalid character, each with the whole text, exhausts memory.
   if (Buffer.byteLength(manager) > 128) return [fieldErrors.tooLong(field, 128)];
   const errors: FieldError[] = [];
   let position = 0;

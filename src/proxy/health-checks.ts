@@ -26,7 +26,7 @@ export class HealthCheckPorts {
     this.#log = log;
   }
 
-  /** Listens for these and no others. A port that somebody else has is said, and tried again with the next change. */
+  /** Opens and closes listeners so that exactly these are served. A port in use is logged and retried at the next change. */
   sync(wanted: readonly ServiceHealth[]): void {
     const byPort = new Map(wanted.map((health) => [health.port, health]));
     for (const [port, { server }] of this.#listeners) if (!byPort.has(port)) this.#close(port, server);

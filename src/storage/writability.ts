@@ -1,5 +1,5 @@
 /**
- * A Store that remembers whether it takes writes, for health checks: it forwards everything, and notes how the last write ended. It is said in the log once
+ * A Store that remembers whether it takes writes, for health checks: it forwards everything, and records the result of the last write. It is logged once
  * when writes begin to fail and once when they succeed again. While they fail it asks for a write now and then, since a server that is not ready may get
  * none from clients.
  *

@@ -397,7 +397,7 @@ test('a strategic merge patch made from two objects turns one into the other', (
   );
 });
 
-test("what is none of its type is said in the converter's words, the first place in the order of the structure", () => {
+test("a value of the wrong type gives the converter's error, for the first field in struct order", () => {
   const scalar = (type: 'int32' | 'bool' | 'double'): ValueSchema => ({ kind: 'scalar', type });
   const structure = schema('x.v1.All', [
     { name: 'b', number: 2, value: scalar('int32') },

@@ -172,7 +172,7 @@ export class SpdyConnection {
     );
   }
 
-  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. end: nothing will be written on it, which is said at once. */
+  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. end: nothing will be written on it; FIN is sent at once. */
   createStream(headers: SpdyHeaders, { end = false }: { readonly end?: boolean } = {}): Promise<SpdyStream> {
     if (this.#isClosed || this.#goingAway) return Promise.reject(new Error('the SPDY connection is closed'));
     if (this.#streams.size >= MAX_STREAMS)
