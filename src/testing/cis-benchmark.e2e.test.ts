@@ -139,7 +139,7 @@ describe('a cluster as it comes', () => {
         ...words,
         ...(words[0] === 'apiserver'
           ? ['--storage=memory', '--data-dir', join(cluster.dir, 'none')]
-          : ['--data-dir', join(cluster.dir, 'none'), '--kubeconfig', cluster.kubeconfig]),
+          : ['--data-dir', join(cluster.dir, 'no-node'), '--kubeconfig', cluster.kubeconfig]),
       ]);
       assert.equal(code, 1, words.join(' '));
       assert.match(stderr, says, words.join(' '));
