@@ -41,16 +41,16 @@ const PORT_SOURCE = 2;
 const PORT_DESTINATION = 3;
 /** The event loop gets its turn after so many parts of a dump (up to 32 KiB each). */
 const PARTS_PER_TURN = 16;
-/** A kernel that answers so slowly is asked again at the next change. */
+/** A dump that takes longer is abandoned and repeated at the next change. */
 const DUMP_TIMEOUT_MS = 10_000;
 const POLL_MS = 5;
-/** Of the table at most this much is looked at: more than the kernel's largest default table. */
+/** Maximum number of bytes read from a dump: more than the kernel's largest default table. */
 const MAX_ENTRIES = 2_000_000;
 
 interface UdpEntry {
-  /** What the client sent to, 'IP:port'. */
+  /** Original destination, 'IP:port'. */
   readonly to: string;
-  /** Who answers, 'IP:port': the same as `to` where nothing was translated. */
+  /** Source of the reply, 'IP:port': the same as `to` without translation. */
   readonly answeredBy: string;
 }
 
@@ -96,7 +96,7 @@ async function deleteStaleEntries(services: UdpServices): Promise<number> {
     const stale = await dump(socket, (entry) => isStale(entry, services, isLocal));
     for (const body of stale) {
       socket.send(renderMessage({ type: DELETE, flags: NLM_F_REQUEST | NLM_F_ACK, body }));
-      // The answer is there when the call returns. Whether it was deleted or had ended by itself is all the same.
+      // The response is available when the call returns. An entry that expired meanwhile is not an error.
       while (socket.receive() !== undefined);
     }
     return stale.length;
@@ -105,7 +105,7 @@ async function deleteStaleEntries(services: UdpServices): Promise<number> {
   }
 }
 
-/** Bodies of requests to delete what `wanted` chooses. */
+/** Bodies of delete requests for the entries that `wanted` selects. */
 async function dump(socket: DatagramSocket, wanted: (entry: UdpEntry) => boolean): Promise<Buffer[]> {
   const family = Buffer.from([AF_INET, 0, 0, 0]);
   socket.send(renderMessage({ type: GET, flags: NLM_F_REQUEST | NLM_F_DUMP, body: family }));
@@ -164,7 +164,7 @@ function readTuple(bytes: Buffer): Tuple | undefined {
   return source && destination && protocol !== undefined ? { protocol, source, destination } : undefined;
 }
 
-/** One run at a time; a request during a run starts another one after it. */
+/** One run at a time; a request during a run starts one more after it. */
 export class ConntrackCleaner {
   readonly #log: Logger;
   #next: UdpServices | undefined;
@@ -193,7 +193,7 @@ export class ConntrackCleaner {
         if (deleted > 0) this.#log.info('deleted stale UDP conntrack entries', { deleted });
       } catch (error) {
         this.#log.warn(
-          'stale UDP conntrack entries not deleted: clients may miss Services until they time out',
+          'error deleting stale UDP conntrack entries: clients may not reach Services until the entries expire',
           {
             error: errorMessage(error),
           },

@@ -1,4 +1,4 @@
-/** Removes a cluster's service rules from the machine; fine when there are none. */
+/** Removes a cluster's service rules from the machine. Idempotent. */
 import { tableName } from './nft.ts';
 import { listTables, NftError, runNft } from './run-nft.ts';
 
@@ -11,7 +11,7 @@ export async function destroyServiceProxy(clusterId: string): Promise<void> {
   }
 }
 
-/** Ids of the clusters that have service rules on this machine. Empty where nft is not installed or may not be used. */
+/** IDs of the clusters that have service rules on this machine. Empty when nft is not installed or not permitted. */
 export async function serviceProxyIds(): Promise<string[]> {
   const prefix = tableName('');
   const tables = await listTables().catch((error: unknown) => {

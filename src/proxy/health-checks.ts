@@ -5,7 +5,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
-/** localEndpoints: those that are ready on this node; endpoints that end count no longer. */
+/** localEndpoints: ready endpoints on this node, without terminating ones. */
 export interface ServiceHealth {
   readonly namespace: string;
   readonly name: string;
@@ -47,7 +47,7 @@ export class HealthCheckPorts {
       server: createServer((_, response) => answer(response, listener.health)),
     };
     listener.server.on('error', (error) => {
-      this.#log.warn('no health checks for a service', {
+      this.#log.warn('error opening a health check node port', {
         service: `${health.namespace}/${health.name}`,
         port: health.port,
         error: errorMessage(error),

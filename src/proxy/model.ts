@@ -31,7 +31,7 @@ export interface ServicePortModel {
   readonly clusterEndpoints: readonly EndpointTarget[];
   /** Takes connections from outside to node ports and external addresses. */
   readonly externalEndpoints: readonly EndpointTarget[];
-  /** All that serve anywhere, also while they end: who has a connection to one of them may keep it. */
+  /** All serving endpoints, terminating ones included: existing connections to them may continue. */
   readonly servingEndpoints: readonly EndpointTarget[];
   /** Outside connections go to local endpoints only and keep their source address. */
   readonly externalLocal: boolean;
@@ -56,7 +56,7 @@ interface Candidate extends EndpointTarget {
 }
 
 const DEFAULT_AFFINITY_SECONDS = 10_800;
-/** Slices with it are for DNS alone, whatever their Service is. */
+/** EndpointSlices with this label are only for DNS. */
 const HEADLESS = 'service.kubernetes.io/headless';
 const ANYWHERE = '0.0.0.0/0';
 
@@ -120,7 +120,7 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
   });
 }
 
-/** What this node says of a Service at its health check node port; undefined for those that have none. */
+/** The response at a Service's health check node port; undefined for Services without one. */
 export function serviceHealth(
   { metadata, spec }: Service,
   { slicesOf, nodeName }: Omit<ModelInput, 'services'>,
@@ -145,7 +145,7 @@ interface PortOfInterest {
   readonly nodeName: string;
 }
 
-/** Endpoints of one service port over all slices, each address and port once. */
+/** Endpoints of one service port over all slices, without duplicates. */
 function candidatesOf(
   slices: readonly EndpointSlice[],
   { portName, protocol, nodeName }: PortOfInterest,
@@ -179,8 +179,8 @@ function candidatesOf(
 }
 
 /**
- * Those whose hints name this node, else this zone; all of them where that is none, or where one that is ready has no such hint (its makers
- * know nothing of them, or the cluster just changes).
+ * Topology-aware routing: endpoints whose hints name this node, else this zone. All endpoints when there is none, or when a ready endpoint has no hint
+ * (the controller does not set hints, or is updating them).
  */
 function nearest(
   candidates: readonly Candidate[],
@@ -197,7 +197,7 @@ function nearest(
   return candidates;
 }
 
-/** Ready ones; where there is none, those that still serve while they end. */
+/** Ready endpoints; when there are none, terminating endpoints that still serve. */
 function usable(candidates: readonly Candidate[]): EndpointTarget[] {
   const ready = candidates.filter((one) => one.ready);
   return (ready.length > 0 ? ready : candidates.filter((one) => one.servingTerminating)).map(

@@ -44,8 +44,8 @@ const MAPS: Readonly<Record<string, string>> = {
 const SETS: Readonly<Record<string, string>> = { 'cluster-ips': 'ipv4_addr' };
 
 /**
- * Packets to cluster addresses that no Service has, or whose Service has not come through yet. Were they let out, the kernel would remember their
- * connection as one that is not translated: it, and later ones from the same port, would miss the Service for minutes. Dropped, they are sent again.
+ * Drops packets to cluster addresses without a Service, or whose Service the proxy has not processed yet. If they left the machine, conntrack would keep an
+ * untranslated entry, and later packets from the same port would bypass the Service for minutes. The client sends dropped packets again.
  */
 const UNALLOCATED = 'unallocated';
 
@@ -55,7 +55,7 @@ export function tableName(clusterId: string): string {
   return `capstan-services-${clusterId}`;
 }
 
-/** The parts that never change: base chains, maps and helpers; replaces whatever the table held. */
+/** The static part: base chains, maps and helper chains. Replaces the whole table. */
 export function renderBase({ table, mark }: RenderOptions): string {
   const keep = (0xffffffff & ~mark) >>> 0;
   return [
@@ -87,7 +87,7 @@ export function renderBase({ table, mark }: RenderOptions): string {
     '  chain guard {',
     '    ip daddr . meta l4proto . th dport vmap @guarded-ips',
     '  }',
-    // route_localnet lets packets to 127.0.0.0/8 in from everywhere: none but this machine's own may have such addresses.
+    // route_localnet accepts packets to 127.0.0.0/8 from any interface: only this machine may use such addresses.
     '  chain martians {',
     '    type filter hook prerouting priority raw;',
     '    iif != lo ip daddr 127.0.0.0/8 counter drop',
@@ -101,7 +101,7 @@ export function renderBase({ table, mark }: RenderOptions): string {
     `    meta mark set meta mark & ${hex(keep)}`,
     '    masquerade fully-random',
     '  }',
-    // route_localnet, which node ports by 127.0.0.1 need, would let neighbours on the link reach programs that listen on loopback only.
+    // route_localnet is needed for node ports on 127.0.0.1; without this chain, neighbours on the link could reach programs that listen on loopback only.
     '  chain guard-loopback {',
     '    type filter hook input priority -120;',
     '    iifname "lo" accept',
@@ -118,7 +118,7 @@ export function renderBase({ table, mark }: RenderOptions): string {
   ].join('\n');
 }
 
-/** What renderBase leaves. */
+/** The content of the table after renderBase. */
 export function emptyContent(): TableContent {
   return { chains: new Map([[UNALLOCATED, []]]), sets: new Map(), elements: noElements() };
 }
@@ -136,7 +136,7 @@ export interface RenderedPort {
   readonly elements: readonly { readonly map: string; readonly key: string; readonly verdict: string }[];
 }
 
-/** `known` remembers what was rendered before: most ports do not change from one time to the next. */
+/** `known` caches what was rendered before: most ports do not change between renders. */
 export function renderContent(
   model: Iterable<ServicePortModel>,
   {
@@ -158,7 +158,7 @@ export function renderContent(
     for (const [name, seconds] of rendered.sets) sets.set(name, seconds);
     for (const { map, key, verdict } of rendered.elements) {
       const into = elements.get(map);
-      // Of two services that claim one address and port, the first in order keeps it.
+      // When two Services claim the same address and port, the first in order keeps it.
       if (into && !into.has(key)) into.set(key, verdict);
     }
   }
@@ -243,7 +243,7 @@ function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[])
       : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
   if (targets.length === 1 && targets[0]) return [...remembered, `goto ${endpointChain(port, targets[0])}`];
   const choices = targets.map((target, index) => `${index} : goto ${endpointChain(port, target)}`);
-  // While such a rule is replaced, a packet that is on its way through it may find its map empty already: it must not fall out of the chain, which would refuse it.
+  // While this rule is replaced, a packet may find its map empty already. Without the last rule it would leave the chain and be rejected.
   return [
     ...remembered,
     `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`,
@@ -251,7 +251,7 @@ function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[])
   ];
 }
 
-/** A pod that reaches itself through its service must see another source address than its own. */
+/** Hairpin: a pod that reaches itself through its Service must see another source address than its own. */
 function endpointRules(port: ServicePortModel, target: EndpointTarget): string[] {
   return [
     `ip saddr ${target.ip} jump mark-for-masquerade`,
@@ -264,15 +264,15 @@ function endpointChain(port: ServicePortModel, target: EndpointTarget): string {
   return `ep-${port.id}-${createHash('sha256').update(`${target.ip}:${target.port}`).digest('hex').slice(0, 8)}`;
 }
 
-/** A set keeps the timeout it was made with: another timeout is another set. */
+/** A set's timeout cannot be changed: another timeout is another set. */
 function affinitySet(port: ServicePortModel, target: EndpointTarget): string {
   return `af${endpointChain(port, target).slice(2)}-${port.affinitySeconds}`;
 }
 
 interface Difference {
-  /** Applied at once; '' when there is nothing to do. */
+  /** The transaction to apply; '' when nothing changed. */
   readonly script: string;
-  /** What nothing refers to any more after script: removed by a later transaction (kernels refuse to drop a chain in the one that drops its last user). */
+  /** Removes chains and sets that script leaves unreferenced, in a later transaction (kernels refuse to delete a chain in the transaction that removes its last reference). */
   readonly cleanup: string;
 }
 

@@ -1,4 +1,4 @@
-/** Running the nft program: a script on its standard input, one transaction a call. */
+/** Runs nft: a script on standard input, one transaction per call. */
 import { spawn } from 'node:child_process';
 
 export class NftError extends Error {
@@ -18,7 +18,7 @@ export async function runNft(script: string): Promise<void> {
   await run(['-f', '-'], script);
 }
 
-/** Whether the table has its base chains: cheap enough to ask often. */
+/** Whether the table has its base chains. Cheap enough for frequent checks. */
 export async function tableExists(table: string): Promise<boolean> {
   return run(['list', 'chain', 'ip', table, 'nat-prerouting']).then(
     (text) => text.includes('jump services'),
@@ -49,7 +49,7 @@ interface Listed {
   readonly set?: { readonly name: string; readonly elem?: readonly unknown[] };
 }
 
-/** How much there is in each chain, map and set of the table as the kernel has it. */
+/** Number of rules and elements in each chain, map and set of the kernel's table. */
 export async function countTable(table: string): Promise<TableCounts> {
   const { nftables } = JSON.parse(await run(['-j', 'list', 'table', 'ip', table])) as {
     readonly nftables: readonly Listed[];

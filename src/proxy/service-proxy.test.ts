@@ -1,5 +1,5 @@
 /**
- * The proxy's rules at work: real packets between network namespaces made for the test.
+ * The proxy's rules with real packets between network namespaces.
  *
  *   outside 192.0.2.2 ──── 192.0.2.1 node 10.244.0.1 (bridge) ──── pods a, b, c: 10.244.0.2, .3, .4
  */
@@ -41,7 +41,7 @@ function inside(name: string, ...words: string[]): string {
   return stdout;
 }
 
-/** A process in a namespace that does as told. */
+/** A process in a namespace that executes commands. */
 class Agent {
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
@@ -236,7 +236,7 @@ describe(
       await agent('node').tell({ do: 'delete', kind: 'EndpointSlice', object: sliceOf(name, []) });
     }
 
-    /** Rules follow the API within some 100 ms: asks until the answer is as it should be. */
+    /** Polls until the response is as expected: rules follow the API within about 100 ms. */
     async function eventually(
       from: string,
       ask: Ask,
@@ -350,7 +350,7 @@ describe(
         ['a', 'b'],
       );
       await eventually('c', cluster, (answer) => /^[ab] /.test(answer));
-      // What the proxy hears of the service while it is still arriving may choose anew.
+      // While the Service's changes are still arriving, another endpoint may be chosen.
       let answered: string[] = [];
       for (let tries = 0; tries < 50 && new Set(answered).size !== 1; tries++)
         answered = await agent('c').ask({ ...cluster, times: 20 });

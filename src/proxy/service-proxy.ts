@@ -38,11 +38,11 @@ export interface ServiceProxyOptions extends ComponentContext {
   readonly podCIDR: string;
 }
 
-/** Several changes that come together (a rolling update) become one transaction. */
+/** Changes within this time (a rolling update) become one transaction. */
 const GATHER_MS = 20;
-/** Somebody may change the rules; that they flush the ruleset is told at once. */
+/** Interval of checks for changes by other programs; a flushed ruleset is reported by the kernel at once. */
 const CHECK_MS = 15_000;
-/** Every so many checks all of the table is counted. */
+/** Every so many checks, all rules and elements are counted. */
 const THOROUGH_EVERY = 40;
 const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
@@ -62,9 +62,9 @@ class ServiceProxy implements Component {
   #services: Informer<Service> | undefined;
   #slices: Informer<EndpointSlice> | undefined;
   #ranges: Informer<ServiceCIDR> | undefined;
-  /** This one alone: its zone is the only word of it that counts. */
+  /** Only this Node is watched: its zone is all that is needed. */
   #nodes: Informer<Node> | undefined;
-  /** What the kernel has, as far as we know; undefined = write all anew. */
+  /** The kernel's content as last written; undefined: write the whole table. */
   #current: TableContent | undefined;
   /** By the Service's key; recomputed for those that are dirty. */
   readonly #ports = new Map<string, readonly ServicePortModel[]>();
@@ -104,7 +104,7 @@ class ServiceProxy implements Component {
     this.#ranges = ranges;
     this.#nodes = own;
     slices.addIndex('proxy-service', serviceIndex);
-    // Nobody waits for the ranges, which an older API server may not have, nor for the node, which may not have joined yet.
+    // Start does not wait for the ServiceCIDRs, which an older API server may not serve, nor for the Node, which may not be registered yet.
     await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
     for (const service of byName.list()) this.#dirty.add(objectKey(service));
     await this.#apply();
@@ -127,11 +127,11 @@ class ServiceProxy implements Component {
     this.#tableEvents = watchTableDeletions({
       clock: this.#options.clock,
       log: this.#options.log,
-      onDeleted: () => this.#inTurn('service rules not checked', () => this.#check(false)),
+      onDeleted: () => this.#inTurn('error checking the service rules', () => this.#check(false)),
     });
   }
 
-  /** The rules stay: connections go on while the program is away. destroyServiceProxy removes them. */
+  /** The rules stay, so that connections continue while the program is stopped. destroyServiceProxy removes them. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('service proxy stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
@@ -155,18 +155,18 @@ class ServiceProxy implements Component {
     if (this.#timer || this.#stop.signal.aborted) return;
     this.#timer = this.#options.clock.after(delayMs, () => {
       this.#timer = undefined;
-      this.#inTurn('service rules not applied', () => this.#apply());
+      this.#inTurn('error applying the service rules', () => this.#apply());
     });
   }
 
-  /** One change of the table at a time. What fails is made good by writing all anew. */
+  /** Changes the table one at a time. After a failure the whole table is written again. */
   #inTurn(problem: string, work: () => Promise<void>): void {
     this.#applying = this.#applying
       .then(async () => {
         if (!this.#stop.signal.aborted) await work();
       })
       .catch((error: unknown) => {
-        this.#options.log.error(`${problem}: writing all anew`, { error: errorMessage(error) });
+        this.#options.log.error(`${problem}: writing the whole table`, { error: errorMessage(error) });
         this.#current = undefined;
         this.#schedule(RETRY_MS);
       });
@@ -177,7 +177,7 @@ class ServiceProxy implements Component {
     this.#checkTimer = this.#options.clock.after(CHECK_MS, () => {
       this.#checks += 1;
       const thorough = this.#checks % THOROUGH_EVERY === 1;
-      this.#inTurn('service rules not checked', () => this.#check(thorough));
+      this.#inTurn('error checking the service rules', () => this.#check(thorough));
       this.#armCheck();
     });
   }
@@ -186,7 +186,9 @@ class ServiceProxy implements Component {
     if (!this.#current) return;
     const { table } = this.#render;
     if ((await tableExists(table)) && !(thorough && (await this.#differs(this.#current)))) return;
-    this.#options.log.warn('somebody else changed the service rules: writing all anew', { table });
+    this.#options.log.warn('service rules were changed by another program: writing the whole table', {
+      table,
+    });
     this.#current = undefined;
     await this.#apply();
   }
@@ -210,7 +212,7 @@ class ServiceProxy implements Component {
       from: this.#current ?? emptyContent(),
       to: wanted,
     });
-    // A chain waiting for removal may be wanted again: remove what waits first, or let the new content say it anew.
+    // A chain that waits for removal may be needed again: remove the pending ones first, or write the new content with them.
     if (this.#current === undefined) this.#cleanup = '';
     else if (script !== '') await this.#runCleanup();
     if (this.#current === undefined) await runNft(`${renderBase(this.#render)}${script}`);
@@ -228,7 +230,7 @@ class ServiceProxy implements Component {
     if (cleanup === '') return;
     this.#cleanup = cleanup;
     this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () =>
-      this.#inTurn('old service chains not removed', () => this.#runCleanup()),
+      this.#inTurn('error removing old service chains', () => this.#runCleanup()),
     );
   }
 
