@@ -36,14 +36,14 @@ export interface ClusterDnsOptions extends ComponentContext {
   /** Default 'cluster.local'. */
   readonly clusterDomain?: string;
   readonly listen: readonly ListenAddress[];
-  /** Resolvers for other names; ourselves among them are left out. Default: those of /etc/resolv.conf. */
+  /** Upstream resolvers; our own addresses among them are left out. Default: those of /etc/resolv.conf. */
   readonly upstream?: readonly Resolver[];
-  /** How long one of them may take. Default 2 s. */
+  /** Timeout of one upstream resolver. Default 2 s. */
   readonly upstreamTimeoutMs?: number;
   /** Keep Service kube-system/kube-dns at this cluster address, with our listening addresses behind it. */
   readonly publish?: {
     readonly serviceIP: string;
-    /** This server may die while the API server goes on: its endpoints go with its lease. Default false. */
+    /** This server may stop without the API server: its endpoints then expire with its Lease. Default false. */
     readonly leased?: boolean;
   };
   readonly random?: Random;
@@ -119,9 +119,9 @@ class Dns implements ClusterDns {
     await this.#close();
   }
 
-  /** All of them or none. */
+  /** Listens on all addresses or none. */
   async #listen(listen: readonly ListenAddress[]): Promise<void> {
-    // Pods cause its lines.
+    // Log lines are rate-limited, because queries of pods cause them.
     const log = limitRepeats(this.#options.log, { clock: this.#options.clock });
     const outcomes = await Promise.allSettled(
       listen.map((address) =>
@@ -151,7 +151,7 @@ class Dns implements ClusterDns {
     try {
       return await this.#answered(query, transport);
     } catch (error) {
-      this.#options.log.debug('question failed', { error: errorMessage(error) });
+      this.#options.log.debug('error answering a query', { error: errorMessage(error) });
       return bareReply(query, SERVFAIL);
     }
   }
@@ -159,7 +159,7 @@ class Dns implements ClusterDns {
   async #answered(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer> {
     const packet = decoded(query);
     const [question, ...more] = packet?.questions ?? [];
-    // More than one question is in no use, and nobody says what it would mean.
+    // Queries with more than one question are not in use, and their meaning is not defined.
     if (!packet || !question || more.length > 0) return bareReply(query, FORMERR);
     const edns = ednsOf(packet);
     if (edns && edns.version !== 0) return encode({ packet, flags: 0, extendedCode: BADVERS_HIGH });
@@ -172,7 +172,7 @@ class Dns implements ClusterDns {
     const limit =
       transport === 'tcp' ? Infinity : Math.min(UDP_MAX_BYTES, Math.max(UDP_LIMIT_BYTES, edns?.size ?? 0));
     if (found.kind === 'elsewhere') return this.#elsewhere(query, { key: cacheKey(packet, asked), limit });
-    // The name goes back in the bytes in which it came, where putting it together again could change it.
+    // The name is returned in the bytes of the query, because decoding and encoding it could change it.
     if (!isPlain(name)) return bareReply(query, NXDOMAIN, AA);
     return this.#reply(packet, { found: await this.#followed(found, question.type), limit });
   }
@@ -181,7 +181,7 @@ class Dns implements ClusterDns {
     return this.#view as ClusterView;
   }
 
-  /** The address behind a CNAME, so that stub resolvers need not ask twice. */
+  /** Adds the address behind a CNAME, so that stub resolvers need no second query. */
   async #followed(found: Answer, type: string): Promise<Answer> {
     if (found.kind !== 'answer' || type === 'CNAME') return found;
     const alias = found.records.find((record) => record.type === 'CNAME');
@@ -225,7 +225,7 @@ class Dns implements ClusterDns {
     return bare.length <= limit ? bare : encode({ packet, flags: AA | TC });
   }
 
-  /** Clients take the first: each its turn. Aliases must stay in front of what they point to. */
+  /** Rotates the records, because clients use the first. CNAMEs stay in front of their targets. */
   #mixed(list: readonly DnsRecord[]): readonly DnsRecord[] {
     return list.length < 2 || list.some((record) => record.type === 'CNAME')
       ? list
@@ -296,7 +296,7 @@ function ednsOf(packet: dnsPacket.DecodedPacket): Edns | undefined {
   );
 }
 
-/** All that changes another resolver's answer: the question, whether it may speak EDNS, recursion, DNSSEC, checking disabled. */
+/** The cache key: everything that changes an upstream response (question, EDNS, recursion desired, DNSSEC, checking disabled). */
 function cacheKey(
   packet: dnsPacket.DecodedPacket,
   { name, type }: { readonly name: string; readonly type: string },
@@ -309,7 +309,7 @@ function isPlain(name: string): boolean {
   return /^[\x21-\x7e]*$/.test(name);
 }
 
-/** Names with odd bytes, and other classes than IN: the cluster has none of these. */
+/** Names with unusual bytes, and classes other than IN: the cluster has none of these. */
 function strange(name: string, domain: string): Answer {
   return name === domain || name.endsWith(`.${domain}`) ? { kind: 'no-such-name' } : { kind: 'elsewhere' };
 }
@@ -345,7 +345,7 @@ function addressesOfSlice({ endpoints }: EndpointSlice): readonly string[] {
   return (endpoints ?? []).flatMap((endpoint) => endpoint.addresses);
 }
 
-/** The machine's resolvers; none when it has no such file. */
+/** The machine's resolvers; none when it has no /etc/resolv.conf. */
 function systemResolvers(): Resolver[] {
   try {
     return [...readFileSync('/etc/resolv.conf', 'utf8').matchAll(/^\s*nameserver\s+([^\s%]+)/gm)].map(
@@ -356,7 +356,7 @@ function systemResolvers(): Resolver[] {
   }
 }
 
-/** Asking ourselves would never end: neither by a listening address nor by the Service's. */
+/** Our own listening addresses and the Service's are left out: forwarding to them would loop. */
 function withoutOurselves(
   resolvers: readonly Resolver[],
   {

@@ -1,7 +1,7 @@
 /**
- * Asking other resolvers what is not the cluster's: the bytes of the question go on as they came, the bytes of the answer come back. UDP first,
- * TCP when the answer was cut. A resolver that does not answer in time, or fails, is passed over for a while; the next one is asked. Answers are
- * remembered for a short time (at most 30 s of their time to live, which is not counted down), and equal questions under way share one answer.
+ * Forwards queries for names outside the cluster to upstream resolvers: the bytes of the query and of the response are not changed. UDP first, TCP for a
+ * truncated response. A resolver that fails or times out is tried last for a while. Responses are cached briefly (at most 30 s of their TTL,
+ * which is not decremented), and equal concurrent queries share one response.
  */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
@@ -23,12 +23,12 @@ interface ForwarderOptions {
 }
 
 const TIMEOUT_MS = 2_000;
-/** A resolver that failed is asked last for so long. */
+/** How long a failed resolver is tried last. */
 const AVOID_MS = 10_000;
 const MAX_CACHED = 10_000;
 const MAX_TTL_SECONDS = 30;
 const NEGATIVE_TTL_SECONDS = 5;
-/** Different questions under way at most; further ones are answered at once with a failure. Each holds a socket. */
+/** Maximum number of different queries in flight; more are answered at once with a failure. Each holds a socket. */
 const MAX_UNDER_WAY = 1_000;
 
 export class Forwarder {
@@ -42,7 +42,7 @@ export class Forwarder {
     this.#cache = new Lru({ maximum: MAX_CACHED, clock: options.clock });
   }
 
-  /** undefined when no resolver answered. `key` stands for all of the question that changes the answer; the answer carries the query's id and spelling. */
+  /** undefined when no resolver answered. `key` identifies what changes the response; the response has the query's id and spelling. */
   async ask(query: Buffer, key: string): Promise<Buffer | undefined> {
     const response = this.#cache.get(key) ?? (await this.#shared(query, key));
     return response && readdressed(response, query);
@@ -77,7 +77,7 @@ export class Forwarder {
     return failure;
   }
 
-  /** As given, but those that failed lately at the end. */
+  /** In the given order, with recently failed resolvers at the end. */
   #inOrder(): Resolver[] {
     const now = this.#options.clock.monotonic();
     const avoided = (resolver: Resolver): number => ((this.#avoidUntilMs.get(resolver) ?? 0) > now ? 1 : 0);
@@ -91,7 +91,7 @@ export class Forwarder {
   }
 }
 
-/** How long this answer may be remembered: the smallest time to live, bounded; a short time for "no such name" and "nothing of this type"; 0 for failures. */
+/** How long a response may be cached: its smallest TTL, bounded; briefly for NXDOMAIN and NODATA; 0 for failures. */
 function ttlOf(response: Buffer): number {
   try {
     const code = codeOf(response);
@@ -127,7 +127,7 @@ function askByUdp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buf
   socket.on('message', (message) => {
     if (isAnswerTo(message, query)) resolve(message);
   });
-  // Connected: the kernel drops datagrams from elsewhere and reports refusals.
+  // Connected: the kernel drops datagrams from other addresses and reports ICMP errors.
   socket.connect(resolver.port, resolver.address, (error?: Error) => {
     if (error) return reject(error);
     try {

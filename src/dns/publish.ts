@@ -21,7 +21,7 @@ interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'>
   readonly serviceIP: string;
   readonly addresses: readonly ListenAddress[];
   readonly signal: AbortSignal;
-  /** The server may die while the API server goes on. */
+  /** The server may stop without the API server. */
   readonly leased: boolean;
   /** Holder of the leases. */
   readonly identity: string;
@@ -32,7 +32,7 @@ const RETRY_MS = 1_000;
 const UNPUBLISH_TIMEOUT_MS = 2_000;
 const AT = { name: 'kube-dns', namespace: 'kube-system' };
 
-/** Resolves after the first try, whether it succeeded or not; what failed is tried again until the signal is aborted. */
+/** Resolves after the first attempt, successful or not; failures are retried until the signal is aborted. */
 export async function keepPublished(options: PublishOptions): Promise<void> {
   const { api, clock, log, signal } = options;
   const slices = new Set(options.addresses.map(sliceName));
@@ -46,7 +46,7 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
       dirty = false;
       await ensure(options).catch((error: unknown) => {
         if (signal.aborted) return;
-        log.warn('DNS service not published yet', { error: errorMessage(error) });
+        log.warn('error publishing the DNS Service, retrying', { error: errorMessage(error) });
         const timer = clock.after(RETRY_MS, () => void work());
         signal.addEventListener('abort', () => timer.cancel(), { once: true });
       });
@@ -86,7 +86,10 @@ export async function unpublish({
         .delete(endpointSlices, { name: sliceName(address), namespace: AT.namespace })
         .catch((error: unknown) => {
           if (!isStatusError(error, 'NotFound'))
-            log.warn('DNS endpoints not deleted', { slice: sliceName(address), error: errorMessage(error) });
+            log.warn('error deleting DNS endpoints', {
+              slice: sliceName(address),
+              error: errorMessage(error),
+            });
         }),
     ),
   );
@@ -104,7 +107,7 @@ function keepLeases({ api, clock, log, addresses, identity, signal }: PublishOpt
       } catch (error) {
         if (signal.aborted) return;
         if (!failing.has(name))
-          log.warn('DNS lease not renewed', { lease: name, error: errorMessage(error) });
+          log.warn('error renewing the DNS lease', { lease: name, error: errorMessage(error) });
         failing.add(name);
       }
     }
@@ -140,7 +143,7 @@ async function renew(
 async function ensure({ api, log, serviceIP, addresses, leased }: PublishOptions): Promise<void> {
   const service = await ensureService(api, serviceIP);
   if (service.spec?.clusterIP !== serviceIP)
-    log.warn('Service kube-system/kube-dns has another address than pods are told', {
+    log.warn('Service kube-system/kube-dns does not have the address in the resolv.conf of pods', {
       has: service.spec?.clusterIP ?? '',
       pods: serviceIP,
     });
@@ -179,7 +182,7 @@ function sliceName({ address, port }: ListenAddress): string {
   return `kube-dns-${address.replaceAll(/[.:]/g, '-')}-${port}`;
 }
 
-/** One slice per server, so that several need not share one object. */
+/** One slice per server, so that servers do not share an object. */
 async function ensureSlice(api: Client, listen: ListenAddress & { readonly leased: boolean }): Promise<void> {
   const name = sliceName(listen);
   const { address, port } = listen;

@@ -52,14 +52,14 @@ interface SoaData {
 }
 
 export type Answer =
-  /** Ours: the records, perhaps none (the name exists without this type), or no such name. */
+  /** A name in the cluster's domain: the records (none: the name exists without this type), or NXDOMAIN. */
   | {
       readonly kind: 'answer';
       readonly records: readonly DnsRecord[];
       readonly additionals: readonly DnsRecord[];
     }
   | { readonly kind: 'no-such-name' }
-  /** Not ours: ask elsewhere. */
+  /** Not in the cluster's domain: forward the query. */
   | { readonly kind: 'elsewhere' };
 
 interface Question {
@@ -124,7 +124,7 @@ function apex(question: Question, domain: string): Answer {
   return records(question.type === 'SOA' ? [soa(domain)] : []);
 }
 
-/** Ourselves, as far as we are known as a Service. */
+/** This server's own address, once its Service exists. */
 function nameServer(question: Question, view: ClusterView): Answer {
   const service = view.service('kube-system', 'kube-dns');
   return records(service ? ofType(question, addressesOf(service, view)) : []);
@@ -205,7 +205,7 @@ interface ServiceFound {
   readonly serviceName: string;
 }
 
-/** A headless service without endpoints has no name to answer with, as CoreDNS has it. */
+/** A headless Service without endpoints is NXDOMAIN, as in CoreDNS. */
 function plainAnswer(question: Question, { service, found, serviceName }: ServiceFound): Answer {
   if (found.length === 0) return isHeadless(service) ? { kind: 'no-such-name' } : records([]);
   if (question.type === 'SRV') {
@@ -278,7 +278,7 @@ function addressesOf(service: Service, view: ClusterView): Found[] {
   return endpointsOf(service, view);
 }
 
-/** What is ready; all there is, where the Service says so. */
+/** Ready endpoints; all endpoints with publishNotReadyAddresses. */
 function endpointsOf(service: Service, view: ClusterView): Found[] {
   const unready = service.spec?.publishNotReadyAddresses ?? false;
   const found = new Map<string, Found>();

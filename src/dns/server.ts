@@ -11,7 +11,7 @@ export interface ListenAddress {
 
 interface DnsServerOptions {
   readonly listen: ListenAddress;
-  /** The whole answer; undefined = say nothing (not a question at all). `transport` decides whether it may be cut. */
+  /** The whole response; undefined: send none (not a query). `transport` decides whether it may be truncated. */
   readonly handle: (query: Buffer, transport: 'udp' | 'tcp') => Promise<Buffer | undefined>;
   readonly log: Logger;
 }
@@ -22,12 +22,12 @@ export interface DnsServer {
   close(): Promise<void>;
 }
 
-/** Questions of one server under way at most. More by UDP are dropped (a resolver asks again), more by TCP end the connection. */
+/** Maximum number of queries in flight per server. More over UDP are dropped (the client retries); more over TCP close the connection. */
 const MAX_PENDING = 4_096;
 const MAX_TCP_CONNECTIONS = 256;
 const TCP_IDLE_MS = 10_000;
 const MAX_MESSAGE_BYTES = 65_535;
-/** A client that asks on and on without reading is cut off. */
+/** A client that sends queries without reading responses is disconnected. */
 const MAX_UNREAD_BYTES = 1_048_576;
 /** With port 0 the port that UDP got may be taken for TCP. */
 const FREE_PORT_TRIES = 10;
@@ -62,7 +62,7 @@ async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
       return options
         .handle(query, transport)
         .catch((error: unknown) => {
-          options.log.warn('question not answered', { error: errorMessage(error) });
+          options.log.warn('error answering a query', { error: errorMessage(error) });
           return undefined;
         })
         .finally(() => {

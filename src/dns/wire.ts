@@ -1,4 +1,4 @@
-/** What is done to DNS messages as bytes (RFC 1035, RFC 6891), where taking them apart and putting them together again would lose something. */
+/** Operations on DNS messages as bytes (RFC 1035, RFC 6891), where decoding and encoding would lose information. */
 
 export const HEADER_BYTES = 12;
 export const AA = 0x0400;
@@ -19,7 +19,7 @@ export const BADVERS_HIGH = 1;
 const MAX_LABEL_BYTES = 63;
 const QUESTION_TAIL_BYTES = 4;
 
-/** Where the first question ends; undefined when it cannot be told, or there is none. */
+/** Offset of the end of the first question; undefined when there is none or it is malformed. */
 function questionEnd(message: Buffer): number | undefined {
   if (message.length < HEADER_BYTES || message.readUInt16BE(4) === 0) return undefined;
   let at = HEADER_BYTES;
@@ -31,7 +31,7 @@ function questionEnd(message: Buffer): number | undefined {
   return at <= message.length ? at : undefined;
 }
 
-/** The question's own bytes with a code: works for questions that we cannot take apart. */
+/** A response with only a code and the bytes of the question: works for questions that cannot be decoded. */
 export function bareReply(query: Buffer, code: number, flags = 0): Buffer {
   const end = questionEnd(query) ?? HEADER_BYTES;
   const reply = Buffer.from(query.subarray(0, end));
@@ -41,7 +41,7 @@ export function bareReply(query: Buffer, code: number, flags = 0): Buffer {
   return reply;
 }
 
-/** An answer to the same question (but for upper and lower case) as an answer to this query: with its id and its spelling. */
+/** Rewrites the response to an equal question (except for case) as the response to this query: with its id and spelling. */
 export function readdressed(response: Buffer, query: Buffer): Buffer {
   const copy = Buffer.from(response);
   query.copy(copy, 0, 0, 2);
@@ -58,7 +58,7 @@ export function isTruncated(message: Buffer): boolean {
   return message.length >= HEADER_BYTES && (message.readUInt16BE(2) & TC) !== 0;
 }
 
-/** One message as TCP carries it. */
+/** One message in TCP framing. */
 export function withLength(message: Buffer): Buffer {
   const framed = Buffer.allocUnsafe(2 + message.length);
   framed.writeUInt16BE(message.length);
