@@ -71,11 +71,15 @@ export interface WatchOptions {
    * A watch from an old revision first catches up from history, in slices after watch() has returned; only then does the rule above hold.
    */
   readonly onEvents: (events: readonly StoreEvent[]) => void;
+  /** Every event up to here was delivered, also where the newest ones did not match. Called by stores with newestRevision only. */
+  readonly onReached?: (revision: Revision) => void;
   /** The watch ended by itself (store closed, connection lost, listener threw). Not called after stop(). */
   readonly onClose?: (error?: Error) => void;
 }
 
 export interface StoreWatch {
+  /** Asks for onReached to be called. Absent where nobody else writes. */
+  requestProgress?(): void;
   stop(): void;
 }
 
@@ -107,6 +111,8 @@ export interface Store {
   /** Forget history at and below this revision (live values stay). Bounded work per call; resolves when done. */
   compact(revision: Revision): Promise<void>;
   stats(): StoreStats;
+  /** The newest revision of a store that others write too, asked now. Absent: `revision` is it, and every live watch has reached it. */
+  newestRevision?(): Promise<Revision>;
   /** True when the value at the key would be stored in another form if it were written again. Absent: never. */
   isStale?(key: string): Promise<boolean>;
   /** Flush, stop watches, release locks. Idempotent. */

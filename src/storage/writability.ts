@@ -90,6 +90,7 @@ export function watchWrites(
     watch: (options) => store.watch(options),
     compact: (revision: Revision) => store.compact(revision),
     stats: () => store.stats(),
+    ...(store.newestRevision ? { newestRevision: () => store.newestRevision!() } : {}),
     ...(store.isStale ? { isStale: (key: string) => store.isStale!(key) } : {}),
     close: () => store.close(),
   };

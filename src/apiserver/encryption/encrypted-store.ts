@@ -46,8 +46,11 @@ export class EncryptedStore implements Store {
   /** Keys that could not be read when they were last asked for. */
   readonly #unreadable = new Set<string>();
 
+  readonly newestRevision?: () => Promise<Revision>;
+
   constructor(store: Store, { formOf }: EncryptedStoreOptions) {
     this.#store = store;
+    if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
     this.#formOf = formOf;
   }
 
@@ -108,6 +111,7 @@ export class EncryptedStore implements Store {
       prefix: options.prefix,
       afterRevision: options.afterRevision,
       onEvents: (events) => delivery.take(events.map((event) => this.#revealEvent(event))),
+      ...(options.onReached ? { onReached: (revision: Revision) => delivery.reached(revision) } : {}),
       onClose: (error) => {
         this.#watches.delete(delivery);
         delivery.close(error);
@@ -120,7 +124,7 @@ export class EncryptedStore implements Store {
     };
     delivery.onStop = stop;
     if (!delivery.ended) this.#watches.add(delivery);
-    return { stop };
+    return { stop, ...(inner.requestProgress ? { requestProgress: () => inner.requestProgress!() } : {}) };
   }
 
   /** True when the value would be stored otherwise if it were written now; false when it is gone or cannot be read. */
@@ -247,6 +251,11 @@ class Delivery {
       this.onStop?.();
       this.options.onClose?.(error as Error);
     }
+  }
+
+  /** Not before what is still being decrypted was handed out; who waits for it asks again. */
+  reached(revision: Revision): void {
+    if (!this.waiting && !this.ended) this.options.onReached?.(revision);
   }
 
   stop(): void {

@@ -27,7 +27,19 @@ import { update } from './update.ts';
 
 type Answer = ApiResponse | Promise<ApiResponse>;
 
+/** Reads and writes see what any server acknowledged before; resourceVersion=0 takes what is at hand. */
 export function handleResource(context: RequestContext, core: ServerCore): Answer {
+  const waiting = core.cache.isShared && !mayBeOld(context, core) ? core.cache.caughtUp() : undefined;
+  return waiting ? waiting.then(() => dispatch(context, core)) : dispatch(context, core);
+}
+
+function mayBeOld({ info }: RequestContext, { cache }: ServerCore): boolean {
+  if (info.verb !== 'get' && info.verb !== 'list' && info.verb !== 'watch') return false;
+  const version = info.query['resourceVersion'] ?? '';
+  return version !== '' && Number(version) <= cache.revision;
+}
+
+function dispatch(context: RequestContext, core: ServerCore): Answer {
   const { info } = context;
   const endpoint = core.catalogue.find(info.group, info.version, info.resource);
   if (!endpoint) {
@@ -216,6 +228,7 @@ export async function upgradeResource(
 ): Promise<void> {
   const { info } = context;
   requireServedPrefix(context);
+  await core.cache.caughtUp();
   if (
     info.isResourceRequest &&
     info.verb === 'watch' &&

@@ -172,6 +172,7 @@ export class ObjectWriter {
         return removedObject(marked, await this.remove(endpoint, marked, { ...options, expected }));
       } catch (error) {
         if (!isStoreConflict(error)) throw error;
+        await this.#parts.cache.caughtUp();
         const entry = endpoint.cache.entries.get(options.key);
         if (!entry || endpoint.cache.parsed.of(entry).metadata?.uid !== marked.metadata?.uid)
           return removedObject(marked, expected);

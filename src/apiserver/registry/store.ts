@@ -12,6 +12,7 @@ import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
 import type { AdmissionChain } from '../admission/chain.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
+import type { WatchCache } from '../watchcache/watch-cache.ts';
 import { refuseUnreadable } from '../watchcache/unreadable.ts';
 import { checkPreconditions, deletesDuringUpdate, planDeletion, type DeleteRequest } from './deletion.ts';
 import type { Endpoint } from './endpoints.ts';
@@ -68,10 +69,12 @@ export class RegistryStore {
   readonly #admission: AdmissionChain;
   readonly #clock: Clock;
   readonly #writer: ObjectWriter;
+  readonly #cache: WatchCache;
 
   constructor({ admission, clock, ...parts }: RegistryStoreParts) {
     this.#admission = admission;
     this.#clock = clock;
+    this.#cache = parts.cache;
     this.#writer = new ObjectWriter(parts);
   }
 
@@ -162,7 +165,7 @@ export class RegistryStore {
     const { target } = request;
     const key = cache.key(target);
     for (let attempt = 1; ; attempt++) {
-      const entry = cache.entries.get(key);
+      const entry = cache.entries.get(key) ?? (await this.#late(endpoint, key));
       if (!entry) {
         refuseUnreadable(cache, key);
         if (!change.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
@@ -175,8 +178,16 @@ export class RegistryStore {
         if (error.current === undefined && !change.mayCreate)
           throw statusErrors.notFound(nameOf(endpoint, target.name));
         if (attempt >= MAX_ATTEMPTS) throw statusErrors.conflict(nameOf(endpoint, target.name));
+        await this.#cache.caughtUp();
       }
     }
+  }
+
+  /** What another server may have created. */
+  async #late({ cache }: StoredEndpoint, key: string): Promise<CacheEntry | undefined> {
+    if (!this.#cache.isShared) return undefined;
+    await this.#cache.caughtUp();
+    return cache.entries.get(key);
   }
 
   async #createByUpdate(endpoint: StoredEndpoint, change: Change, request: WriteRequest): Promise<Written> {
@@ -298,7 +309,7 @@ export class RegistryStore {
     const { target } = request;
     const key = endpoint.cache.key(target);
     for (let attempt = 1; ; attempt++) {
-      const entry = endpoint.cache.entries.get(key);
+      const entry = endpoint.cache.entries.get(key) ?? (await this.#late(endpoint, key));
       if (!entry) refuseUnreadable(endpoint.cache, key);
       if (!entry) throw statusErrors.notFound(nameOf(endpoint, target.name));
       try {
@@ -306,6 +317,7 @@ export class RegistryStore {
       } catch (error) {
         if (!isStoreConflict(error)) throw error;
         if (attempt >= MAX_ATTEMPTS) throw statusErrors.conflict(nameOf(endpoint, target.name));
+        await this.#cache.caughtUp();
       }
     }
   }

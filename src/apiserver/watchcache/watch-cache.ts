@@ -1,16 +1,18 @@
 /**
  * All that is stored, in memory, kept up to date by one watch on the store. Reads and watches of the API are answered from here.
- * The store hands events out before it acknowledges the write that made them, so this cache is never behind an acknowledged write.
+ * The store hands events out before it acknowledges the write that made them, so this cache is never behind a write that was acknowledged to
+ * this server. Where other servers write too, whoever needs the newest state asks first: caughtUp().
  *
  *   empty --start()--> filling --list done, watch open--> live --watch lost--> filling … --stop()--> stopped
  */
-import type { Clock } from '#stdx/clock.ts';
+import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
 import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent, WindowBudget } from './events.ts';
+import { Freshness } from './freshness.ts';
 import { ParsedObjects } from './parsed-objects.ts';
 import { ResourceCache, type CacheListener, type ResourceCacheOptions } from './resource-cache.ts';
 
@@ -20,6 +22,10 @@ const STORAGE_ROOT = '/registry/';
 const PARSED_BYTES = 8 * 1024 * 1024;
 const FILL_PAGE = 4000;
 const RETRY_MS = 500;
+/** Above it, every kind that is added fills the cache anew. */
+const MAX_UNCLAIMED = 10_000;
+/** Between questions how far a replay is. */
+const PROGRESS_MS = 100;
 /** A store's log longer than this is not replayed for one watch: 410, the client lists anew. */
 const MAX_REPLAYED_EVENTS = 100_000;
 
@@ -39,7 +45,10 @@ export class WatchCache {
   /** First segments under the root that are followed by a second ('services/specs/'). */
   readonly #twoSegments = new Set<string>();
   readonly #handedOver = new Map<Buffer, KubeObject>();
+  readonly #freshness: Freshness | undefined;
   #watch: StoreWatch | undefined;
+  /** Keys' first two segments under which something is stored that no cache takes in. Only where others write too. */
+  readonly #unclaimed = new Set<string>();
   #revision = 0;
   #live = false;
   #stopped = false;
@@ -48,6 +57,24 @@ export class WatchCache {
     this.#store = store;
     this.#clock = clock;
     this.#log = log;
+    this.#freshness =
+      store.newestRevision &&
+      new Freshness({
+        newest: () => store.newestRevision!(),
+        reached: () => (this.#live ? this.#revision : -1),
+        requestProgress: () => this.#watch?.requestProgress?.(),
+        clock,
+      });
+  }
+
+  /** Other servers write to the store too. */
+  get isShared(): boolean {
+    return this.#freshness !== undefined;
+  }
+
+  /** Resolves when everything that was acknowledged by any server before is in here. Undefined: it is already, as nobody else writes. */
+  caughtUp(): Promise<void> | undefined {
+    return this.#freshness?.caughtUp();
   }
 
   /** Every event up to here was taken in. */
@@ -74,6 +101,11 @@ export class WatchCache {
       cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead, windows: this.#windows });
       this.#byPrefix.set(prefix, cache);
       if (this.#live) cache.fill([], this.#revision);
+      // Another server was quicker to store objects of a kind that this one begins to serve only now.
+      if (this.#live && this.#isUnclaimed(prefix)) {
+        this.#watch?.stop();
+        this.#lost(undefined, 'a kind that others had stored already is served');
+      }
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');
       if (segments.length > 2) this.#twoSegments.add(segments[0]!);
     }
@@ -94,6 +126,7 @@ export class WatchCache {
   stop(): void {
     this.#stopped = true;
     this.#live = false;
+    this.#freshness?.stop();
     this.#watch?.stop();
   }
 
@@ -115,6 +148,7 @@ export class WatchCache {
   }
 
   async #fill(): Promise<void> {
+    this.#unclaimed.clear();
     const found = new Map<ResourceCache, CacheEntry[]>();
     const unreadable = new Map<string, string>();
     let startKey: string | undefined;
@@ -141,9 +175,11 @@ export class WatchCache {
       prefix: STORAGE_ROOT,
       afterRevision: revision,
       onEvents: (events) => this.#take(events),
+      onReached: (reached) => this.#reached(reached),
       onClose: (error) => this.#lost(error),
     });
     this.#live = true;
+    this.#freshness?.moved();
   }
 
   #markUnreadable(problems: ReadonlyMap<string, string>): void {
@@ -159,7 +195,7 @@ export class WatchCache {
 
   #collect(item: StoredValue, found: Map<ResourceCache, CacheEntry[]>): void {
     const cache = this.#cacheOf(item.key);
-    if (!cache) return;
+    if (!cache) return this.#noteUnclaimed(item.key);
     let list = found.get(cache);
     if (!list) found.set(cache, (list = []));
     list.push(new CacheEntry(item.key, { revision: item.modRevision, value: item.value }));
@@ -172,12 +208,26 @@ export class WatchCache {
     return this.#byPrefix.get(key.slice(0, slash + 1));
   }
 
+  #noteUnclaimed(key: string): void {
+    if (!this.#freshness || this.#unclaimed.size >= MAX_UNCLAIMED) return;
+    this.#unclaimed.add(`${key.split('/', 4).join('/')}/`);
+  }
+
+  #isUnclaimed(prefix: string): boolean {
+    if (this.#unclaimed.size >= MAX_UNCLAIMED) return true;
+    for (const one of this.#unclaimed) if (one.startsWith(prefix) || prefix.startsWith(one)) return true;
+    return false;
+  }
+
   #take(events: readonly StoreEvent[]): void {
     const touched = new Set<CacheListener>();
     for (const event of events) {
       const cache = this.#cacheOf(event.key);
       this.#revision = event.revision;
-      if (!cache) continue;
+      if (!cache) {
+        this.#noteUnclaimed(event.key);
+        continue;
+      }
       if (cache.unreadable.size > 0) cache.unreadable.delete(event.key);
       if (event.value?.unreadable !== undefined) {
         cache.unreadable.set(event.key, event.value.unreadable);
@@ -193,12 +243,21 @@ export class WatchCache {
       cache.apply(event, { object, touched });
     }
     for (const listener of touched) listener.flush?.();
+    this.#freshness?.moved();
   }
 
-  #lost(error: Error | undefined): void {
+  #reached(revision: number): void {
+    if (revision > this.#revision) this.#revision = revision;
+    this.#freshness?.moved();
+  }
+
+  #lost(error: Error | undefined, why = 'the watch on the store ended'): void {
     if (this.#stopped) return;
     this.#live = false;
-    this.#log.error('the watch on the store ended, filling the cache anew', { error: errorMessage(error) });
+    this.#log.error(
+      `${why}, filling the cache anew`,
+      error === undefined ? {} : { error: errorMessage(error) },
+    );
     this.#clock.after(RETRY_MS, () => {
       if (this.#stopped) return;
       this.#fill().catch((failure: unknown) => this.#lost(failure instanceof Error ? failure : undefined));
@@ -212,8 +271,14 @@ export class WatchCache {
       const events: CacheEvent[] = [];
       let replay: StoreWatch | undefined;
       let settled = false;
+      let asking: Timer | undefined;
+      const ask = (): void => {
+        replay?.requestProgress?.();
+        asking = this.#clock.after(PROGRESS_MS, ask);
+      };
       const settle = (result: CacheEvent[] | undefined): void => {
         settled = true;
+        asking?.cancel();
         resolve(result);
         replay?.stop();
       };
@@ -231,17 +296,21 @@ export class WatchCache {
             else events.push(eventFromLog(event));
           }
           if (events.length > MAX_REPLAYED_EVENTS) settle(undefined);
-          else if (event.revision >= upTo) settle(events);
         }
+        // One revision can delete several keys, so only after the batch.
+        if (!settled && batch.at(-1)!.revision >= upTo) settle(events);
       };
       try {
         replay = this.#store.watch({
           prefix: STORAGE_ROOT,
           afterRevision: after,
           onEvents,
+          onReached: (reached) => reached >= upTo && settle(events),
           onClose: () => settle(undefined),
         });
         if (settled) replay.stop();
+        // The newest revision may be of a key that this watch does not match.
+        else if (replay.requestProgress) ask();
       } catch {
         settle(undefined);
       }

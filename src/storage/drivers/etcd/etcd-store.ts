@@ -42,10 +42,14 @@ const FIRST_PAGE = 500;
 const MAX_PAGE = 10_000;
 /** For the history of a key to tell what became of a write. */
 const RESOLVE_MS = 5_000;
+/** Written under the prefix of a watch that must tell how far it is, where etcd's own word on that cannot be trusted. */
+const MARK = 'capstan.progress';
 
 export interface EtcdStoreOptions extends ConnectionOptions {
   /** Put before every key. Default: none. */
   readonly keyPrefix?: string | undefined;
+  /** What all keys begin with, and keyPrefix stands in its place: '/registry' kept at '/east'. Default: nothing is replaced. */
+  readonly replaces?: string | undefined;
 }
 
 interface Written {
@@ -78,6 +82,7 @@ class EtcdStore implements Store {
   readonly #connection: EtcdConnection;
   readonly #leases: Leases;
   readonly #keyPrefix: string;
+  readonly #replaces: string;
   readonly #watchers = new Set<Watcher>();
   /** The last write under way of each key. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -92,10 +97,12 @@ class EtcdStore implements Store {
   #keys = 0;
   #sizeBytes = 0;
   #trustsProgress = false;
+  #marking = false;
   #closed: Promise<void> | undefined;
 
-  constructor({ keyPrefix = '', ...connection }: EtcdStoreOptions) {
+  constructor({ keyPrefix = '', replaces = '', ...connection }: EtcdStoreOptions) {
     this.#keyPrefix = keyPrefix;
+    this.#replaces = replaces;
     this.#connection = new EtcdConnection(connection);
     this.#leases = new Leases(this.#connection);
   }
@@ -168,8 +175,10 @@ class EtcdStore implements Store {
       range: this.#rangeOf(options.prefix),
       toStored: (kv) => this.#toStored(kv),
       trustsProgress: () => this.#trustsProgress,
+      onMark: () => this.#mark(options.prefix),
       onReached: (revision) => {
         this.#revision = Math.max(this.#revision, revision);
+        options.onReached?.(revision);
         this.#releaseSeen();
       },
       onEnd: () => {
@@ -178,7 +187,7 @@ class EtcdStore implements Store {
       },
     });
     this.#watchers.add(watcher);
-    return { stop: () => watcher.stop() };
+    return { stop: () => watcher.stop(), requestProgress: () => watcher.requestProgress() };
   }
 
   async compact(revision: Revision): Promise<void> {
@@ -190,6 +199,32 @@ class EtcdStore implements Store {
       if (!(error instanceof StoreError) || error.code !== 'compacted') throw error;
     }
     this.#floor = Math.max(this.#floor, revision);
+  }
+
+  /** Linearizable: what was acknowledged to anybody before is not newer. */
+  async newestRevision(): Promise<Revision> {
+    this.#assertOpen();
+    const { header } = await this.#range(
+      { key: this.#encode(MARK), countOnly: true },
+      'ask for the newest revision',
+    );
+    return int(header.revision);
+  }
+
+  /** One at a time: its event tells how far the watch is, whichever write it was. Where it fails, who waits asks again. */
+  #mark(prefix: string): void {
+    if (this.#marking) return;
+    this.#marking = true;
+    const request = {
+      compare: [],
+      success: [{ requestPut: { key: this.#encode(prefix + MARK), value: Buffer.alloc(0) } }],
+      failure: [],
+    };
+    const over = (): void => void (this.#marking = false);
+    // It says nothing, so that it may be written twice.
+    this.#connection
+      .call('Txn', request, { doing: 'mark the progress of a watch', idempotent: true })
+      .then(over, over);
   }
 
   /** keys and sizeBytes: as of the last refresh(). */
@@ -429,7 +464,9 @@ class EtcdStore implements Store {
   }
 
   #encode(key: string): Buffer {
-    return Buffer.from(this.#keyPrefix + key);
+    return Buffer.from(
+      this.#keyPrefix + (key.startsWith(this.#replaces) ? key.slice(this.#replaces.length) : key),
+    );
   }
 
   /** As etcd wants it: [key, rangeEnd). */
@@ -444,7 +481,7 @@ class EtcdStore implements Store {
 
   #toStored({ key, value, modRevision, createRevision }: KeyValue): StoredValue {
     return {
-      key: key.toString('utf8', Buffer.byteLength(this.#keyPrefix)),
+      key: this.#replaces + key.toString('utf8', Buffer.byteLength(this.#keyPrefix)),
       // Absent on the wire where it is empty, and then no Buffer.
       value: value.length === 0 ? Buffer.alloc(0) : value,
       modRevision: int(modRevision),

@@ -20,12 +20,14 @@ const RETRY_MS = 200;
 /** Of one revision that comes in fragments. */
 const MAX_FRAGMENT_EVENTS = 200_000;
 
-interface WatcherOptions extends WatchOptions {
+interface WatcherOptions extends Omit<WatchOptions, 'onReached'> {
   readonly connection: EtcdConnection;
   readonly range: { readonly key: Buffer; readonly rangeEnd: Buffer };
   readonly toStored: (kv: WatchResponse['events'][number]['kv']) => StoredValue;
   /** Whether what etcd says of progress is true of this stream. */
   readonly trustsProgress: () => boolean;
+  /** Writes something that this watch sees, where progress cannot be trusted. */
+  readonly onMark?: () => void;
   readonly onReached: (revision: Revision) => void;
   readonly onEnd: () => void;
 }
@@ -52,6 +54,7 @@ export class Watcher {
 
   /** etcd answers with a revision up to which everything was delivered, also where no event matched. */
   requestProgress(): void {
+    if (this.#options.onMark && !this.#options.trustsProgress()) return this.#options.onMark();
     this.#opened?.stream.write({ progressRequest: {} });
   }
 

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
+import { Freshness } from './freshness.ts';
+
+function setUp(): {
+  freshness: Freshness;
+  clock: FakeClock;
+  questions: ((revision: number) => void)[];
+  at: (revision: number) => void;
+  progress: () => number;
+} {
+  const clock = new FakeClock();
+  const questions: ((revision: number) => void)[] = [];
+  let reached = 5;
+  let progress = 0;
+  const freshness = new Freshness({
+    newest: () => new Promise((resolve) => void questions.push(resolve)),
+    reached: () => reached,
+    requestProgress: () => void progress++,
+    clock,
+  });
+  const at = (revision: number): void => {
+    reached = revision;
+    freshness.moved();
+  };
+  return { freshness, clock, questions, at, progress: () => progress };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test('who comes while a question is under way shares the next one', async () => {
+  const { freshness, questions } = setUp();
+  const done: string[] = [];
+  void freshness.caughtUp().then(() => done.push('first'));
+  void freshness.caughtUp().then(() => done.push('second'));
+  void freshness.caughtUp().then(() => done.push('third'));
+  assert.equal(questions.length, 1);
+  questions[0]!(5);
+  await turn();
+  assert.deepEqual([done, questions.length], [['first'], 2]);
+  questions[1]!(5);
+  await turn();
+  assert.deepEqual([done, questions.length], [['first', 'second', 'third'], 2]);
+});
+
+test('waits for the revision, asks for progress meanwhile, and gives up after three seconds', async () => {
+  const { freshness, clock, questions, at, progress } = setUp();
+  let isDone = false;
+  void freshness.caughtUp().then(() => (isDone = true));
+  questions[0]!(7);
+  await turn();
+  assert.deepEqual([isDone, progress()], [false, 0]);
+  clock.advance(100);
+  at(6);
+  await turn();
+  assert.deepEqual([isDone, progress()], [false, 1]);
+  at(7);
+  await turn();
+  assert.equal(isDone, true);
+  const late = freshness.caughtUp();
+  questions[1]!(9);
+  await turn();
+  clock.advance(4_000);
+  await assert.rejects(late, /did not reach revision 9 in 3 s \(it is at 7\)/);
+});
+
+test('a question that fails fails those who share it, not those after', async () => {
+  let calls = 0;
+  const freshness = new Freshness({
+    newest: () => (++calls === 1 ? Promise.reject(new Error('no leader')) : Promise.resolve(1)),
+    reached: () => 1,
+    requestProgress: () => {},
+    clock: new FakeClock(),
+  });
+  const first = freshness.caughtUp();
+  const second = freshness.caughtUp();
+  await assert.rejects(first, /no leader/);
+  await second;
+  assert.equal(calls, 2);
+});

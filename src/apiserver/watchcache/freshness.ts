@@ -1,0 +1,109 @@
+/**
+ * When the watch cache of a store that other servers write too has everything that was acknowledged to anybody: the newest revision is asked
+ * for, then waited for. Not used where this server is the only writer.
+ *
+ *   caughtUp() ─▶ one question for all who came before it was sent ─▶ revision ─▶ cache is there │ progress asked for every PROGRESS_MS
+ *                   └── who comes while it is under way shares the next one
+ */
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { StoreError, type Revision } from '#storage/store.ts';
+
+const PROGRESS_MS = 100;
+/** As upstream's cacher waits for a revision. */
+const WAIT_MS = 3_000;
+
+interface FreshnessOptions {
+  /** Linearizable. */
+  readonly newest: () => Promise<Revision>;
+  /** What the cache has taken in; below 0 while it is being filled. */
+  readonly reached: () => Revision;
+  readonly requestProgress: () => void;
+  readonly clock: Clock;
+}
+
+interface Waiting {
+  readonly revision: Revision;
+  readonly untilMs: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Freshness {
+  readonly #options: FreshnessOptions;
+  /** The question that is under way, and the one that begins after it. */
+  #asking: Promise<Revision> | undefined;
+  #next: Promise<Revision> | undefined;
+  readonly #waiting = new Set<Waiting>();
+  #timer: Timer | undefined;
+
+  constructor(options: FreshnessOptions) {
+    this.#options = options;
+  }
+
+  caughtUp(): Promise<void> {
+    const asking = this.#asking;
+    if (!asking) return this.#ask().then((revision) => this.#reach(revision));
+    // Its answer may be older than what the caller knows to be done.
+    this.#next ??= asking.then(
+      () => this.#ask(),
+      () => this.#ask(),
+    );
+    return this.#next.then((revision) => this.#reach(revision));
+  }
+
+  #ask(): Promise<Revision> {
+    this.#next = undefined;
+    const asking = this.#options.newest();
+    this.#asking = asking;
+    const over = (): void => {
+      if (this.#asking === asking) this.#asking = undefined;
+    };
+    asking.then(over, over);
+    return asking;
+  }
+
+  #reach(revision: Revision): Promise<void> | undefined {
+    if (this.#options.reached() >= revision) return undefined;
+    return new Promise((resolve, reject) => {
+      this.#waiting.add({ revision, untilMs: this.#options.clock.monotonic() + WAIT_MS, resolve, reject });
+      this.#timer ??= this.#options.clock.after(PROGRESS_MS, () => this.#tick());
+    });
+  }
+
+  #tick(): void {
+    this.#timer = undefined;
+    const { clock, reached, requestProgress } = this.#options;
+    const now = clock.monotonic();
+    for (const one of this.#waiting)
+      if (one.untilMs <= now)
+        this.#over(one, () =>
+          one.reject(
+            new StoreError(
+              'unavailable',
+              `The cache did not reach revision ${one.revision} in ${WAIT_MS / 1000} s (it is at ${reached()}); try again`,
+            ),
+          ),
+        );
+    if (this.#waiting.size === 0) return;
+    requestProgress();
+    this.#timer = clock.after(PROGRESS_MS, () => this.#tick());
+  }
+
+  #over(one: Waiting, settle: () => void): void {
+    this.#waiting.delete(one);
+    settle();
+  }
+
+  /** The cache has taken something in. */
+  moved(): void {
+    if (this.#waiting.size === 0) return;
+    const reached = this.#options.reached();
+    for (const one of this.#waiting) if (one.revision <= reached) this.#over(one, one.resolve);
+  }
+
+  stop(): void {
+    const stopped = new StoreError('closed', 'The server is shutting down');
+    for (const one of this.#waiting) this.#over(one, () => one.reject(stopped));
+    this.#timer?.cancel();
+  }
+}
