@@ -64,7 +64,7 @@ export class NegotiateAuthenticator implements Authenticator {
 
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated> {
     const [, encoded] =
-      /^\s*negotiate +([A-Za-z0-9+/=]*)\s*$/i.exec(request.headers['authorization'] ?? '') ?? [];
+      /^negotiate +([A-Za-z0-9+/=]*)$/i.exec((request.headers['authorization'] ?? '').trim()) ?? [];
     if (encoded === undefined) return undefined;
     const token = Buffer.from(encoded, 'base64');
     if (token.length === 0 || token.length > MAX_TICKET_BYTES)
