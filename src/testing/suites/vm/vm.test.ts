@@ -285,12 +285,13 @@ describe('a cluster on Debian with systemd', { timeout: 7_200_000 }, () => {
     const { items } = await get('/api/v1/pods');
     const socket = await vm.must('ls /run/capstan/*/containerd.sock');
     const sandboxes = await vm.must(
-      `ctr -a ${socket} -n k8s.io containers list -q labels.io.cri-containerd.kind==sandbox | wc -l`,
+      `ctr -a ${socket} -n k8s.io containers list -q 'labels."io.cri-containerd.kind"==sandbox' | wc -l`,
     );
+    assert.notEqual(Number(sandboxes), 0);
     // Of each pod the sandbox of this boot, and the last one, with how the pod ended.
     assert.ok(Number(sandboxes) <= 2 * items.length, `${sandboxes} sandboxes of ${items.length} pods`);
     const results = Number(await vm.must('ls /var/lib/cni/results | grep -c "^capstan-"'));
-    assert.ok(results <= Number(sandboxes), `${results} network attachments`);
+    assert.ok(results <= Number(sandboxes), `${results} network attachments of ${sandboxes} sandboxes`);
   });
 
   it('refuses writes on a full disk, and takes them again when there is room', async () => {
