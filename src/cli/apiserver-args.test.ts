@@ -39,7 +39,8 @@ test('what the command would refuse is refused, and what up decides itself', () 
   for (const [arg, says] of [
     ['no-such-flag=1', /--apiserver-arg: unknown option '--no-such-flag=1'/],
     ['anonymous-auth=maybe', /--anonymous-auth is "maybe"; it should be true or false/],
-    ['etcd-servers=x', /--etcd-servers is refused/],
+    ['etcd-servers=http://x:1', /keeps its objects in DIR/],
+    ['etcd-compaction-interval=5m', /--etcd-compaction-interval is refused/],
     ['secure-port=1', /--apiserver-arg secure-port is refused: use --https-port of up itself/],
     ['--anonymous-auth=false', /should be NAME=VALUE/],
     ['=x', /should be NAME=VALUE/],

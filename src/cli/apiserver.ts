@@ -10,11 +10,8 @@ import { action, wholeNumber } from './context.ts';
 
 /** Upstream flags that someone may bring along, and why they do nothing here. */
 const REFUSED: Readonly<Record<string, string>> = {
-  'etcd-servers': 'etcd is not supported yet: use --storage lmdb',
-  'etcd-prefix': 'etcd is not supported yet: use --storage lmdb',
-  'etcd-cafile': 'etcd is not supported yet: use --storage lmdb',
-  'etcd-certfile': 'etcd is not supported yet: use --storage lmdb',
-  'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
+  'etcd-compaction-interval':
+    "history is not compacted from here yet: use etcd's --auto-compaction-retention",
   'storage-backend': 'use --storage lmdb or --storage memory',
   'allow-privileged': 'privileged pods are held back by namespace: see PodSecurity in docs/admission.md',
   'insecure-bind-address': 'the API is served over TLS only: use --bind-address',
@@ -83,6 +80,10 @@ export function defineApiServer(program: Command): Command {
       'switches of features: CBORServingAndStorage=true, ConstrainedImpersonation=false, StorageVersionMigrator=true',
     '--encryption-provider-config <file>':
       'keys and providers of encryption at rest: YAML of kind EncryptionConfiguration',
+    '--etcd-prefix <prefix>': 'what all keys in etcd begin with (default: /registry)',
+    '--etcd-cafile <file>': 'authority of the certificates of etcd',
+    '--etcd-certfile <file>': 'client certificate shown to etcd',
+    '--etcd-keyfile <file>': 'its key',
     '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
   };
   command.addOption(
@@ -114,6 +115,12 @@ export function defineApiServer(program: Command): Command {
       new Option(
         '--service-account-issuer <url>',
         'issuer of tokens, the first issues; may be given several times',
+      ).argParser(list),
+    )
+    .addOption(
+      new Option(
+        '--etcd-servers <urls>',
+        'experimental: keep objects in this etcd in place of --storage: https://10.0.0.1:2379,...',
       ).argParser(list),
     )
     .addOption(

@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
-import { StoreError } from '#storage/store.ts';
+import { StoreError, type Store } from '#storage/store.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import {
   DATA_FORMAT,
@@ -41,6 +41,7 @@ import {
   type AuthenticationFlags,
 } from './flags/authentication.ts';
 import { admissionSettings, type AdmissionFlags } from './flags/admission.ts';
+import { etcdFrom, type EtcdFlags } from './flags/etcd.ts';
 import { encryptionFrom, type EncryptionFlags } from './flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './flags/authorization.ts';
 import { auditSettings, type AuditFlags } from './flags/audit.ts';
@@ -75,6 +76,7 @@ export interface ApiServerFlags
     AggregationFlags,
     ServingFlags,
     EncryptionFlags,
+    EtcdFlags,
     AuditFlags,
     RequestLimitFlags,
     TlsFlags {
@@ -108,7 +110,7 @@ interface Plan {
   readonly serviceCIDR: string;
   readonly advertiseAddress: string;
   readonly extraSANs: readonly string[];
-  readonly driver: StorageDriver;
+  readonly driver: StorageDriver | 'etcd';
   readonly storeDir: string | undefined;
 }
 
@@ -122,6 +124,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
   const cleanup: (() => Promise<void> | void)[] = [];
   try {
     // Before anything is made or locked.
+    etcdFrom(flags);
     const settings = settingsFrom(flags, dir?.pki);
     const stored = dir ? openDataDir(dir, cleanup) : undefined;
     const plan = planFrom(flags, { dir, stored, hostAddress: await findHostAddress() });
@@ -130,12 +133,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const pki = dir ? await ensurePki({ ...pkiOptions(dir, plan), mayCreate }) : undefined;
     for (const { message } of pki?.warnings ?? []) log.warn(message);
     const fromFlags = composeOptionsFrom(flags, { settings, pki });
-    const store = await openStore({
-      driver: plan.driver,
-      dir: plan.storeDir,
-      mayCreate,
-      log: log.with({ component: 'store' }),
-    });
+    const store = await openStoreOf(plan, { flags, mayCreate, log });
     cleanup.push(() => store.close());
     const server = await composeApiServer({
       store,
@@ -162,6 +160,31 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     for (const step of cleanup.toReversed()) await step();
   }
   log.info('stopped');
+}
+
+async function openStoreOf(
+  { driver, storeDir }: Plan,
+  {
+    flags,
+    mayCreate,
+    log,
+  }: { readonly flags: ApiServerFlags; readonly mayCreate: boolean; readonly log: Logger },
+): Promise<Store> {
+  const etcd = etcdFrom(flags);
+  if (driver !== 'etcd' || !etcd)
+    return openStore({
+      driver: driver === 'etcd' ? 'lmdb' : driver,
+      dir: storeDir,
+      mayCreate,
+      log: log.with({ component: 'store' }),
+    });
+  log.warn(
+    'etcd is experimental: one API server allocates service addresses, objects are JSON, nothing compacts',
+    {
+      servers: etcd.endpoints.join(','),
+    },
+  );
+  return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore(etcd);
 }
 
 /** Takes the lock; what the directory says. */
@@ -196,9 +219,9 @@ function planFrom(
     throw new UserError(
       `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
     );
-  const driver = flags.storage ?? 'lmdb';
-  const storeDir = driver === 'memory' ? undefined : (flags.storageDir ?? dir?.store);
-  if (driver !== 'memory' && storeDir === undefined)
+  const driver = flags.etcdServers ? 'etcd' : (flags.storage ?? 'lmdb');
+  const storeDir = driver === 'memory' || driver === 'etcd' ? undefined : (flags.storageDir ?? dir?.store);
+  if (driver !== 'memory' && driver !== 'etcd' && storeDir === undefined)
     throw new UserError(
       `--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`,
     );
