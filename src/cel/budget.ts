@@ -5,7 +5,7 @@ export const PER_CALL_LIMIT = 1_000_000;
 /** Of all rules of one object, and of all expressions of one policy. */
 export const TOTAL_LIMIT = 10_000_000;
 
-/** Thrown out of an evaluation. */
+/** Thrown out of an evaluation; no operator absorbs it. */
 export class BudgetError extends Error {}
 
 /** What several evaluations share. */
@@ -13,37 +13,47 @@ export interface Budget {
   remaining: number;
 }
 
-let spent = 0;
-let limit = Infinity;
+/** Counts what one evaluation costs. */
+export class Meter {
+  readonly limit: number;
+  #spent = 0;
 
-/**
- * Evaluations are synchronous, so that one counter is enough; one inside another (a policy's variables) counts for both. Answers what the call
- * cost. Operators absorb errors, so that a result is looked at again: nothing that cost too much has one.
- */
-export function withBudget<T>(
-  allowed: number,
-  evaluate: () => T,
-): { readonly result: T; readonly cost: number } {
-  const outer = { spent, limit },
-    { stackTraceLimit } = Error;
-  // Errors are results here, and may be many.
-  Error.stackTraceLimit = 0;
-  spent = 0;
-  limit = Math.min(allowed, outer.limit - outer.spent);
-  try {
-    const result = evaluate();
-    charge(0);
-    return { result, cost: spent };
-  } finally {
-    spent += outer.spent;
-    limit = outer.limit;
-    Error.stackTraceLimit = stackTraceLimit;
+  constructor(limit: number) {
+    this.limit = limit;
   }
-}
 
-export function charge(cost: number): void {
-  spent += cost;
-  if (spent > limit) throw new BudgetError('operation cancelled: actual cost limit exceeded');
+  get spent(): number {
+    return this.#spent;
+  }
+
+  /** Throws BudgetError. */
+  charge(cost: number): void {
+    this.#spent += cost;
+    if (this.#spent > this.limit) throw new BudgetError('operation cancelled: actual cost limit exceeded');
+  }
+
+  /**
+   * Evaluates within a limit of its own. `outer` is the evaluation that this one is a part of (a policy's variable): it pays as well, and
+   * what it has left bounds this one.
+   */
+  static measure<T>(
+    limit: number,
+    evaluate: (meter: Meter) => T,
+    outer?: Meter,
+  ): { readonly result: T; readonly cost: number } {
+    const meter = new Meter(outer ? Math.min(limit, outer.limit - outer.#spent) : limit),
+      { stackTraceLimit } = Error;
+    // Errors are results here, and may be many.
+    Error.stackTraceLimit = 0;
+    try {
+      const result = evaluate(meter);
+      meter.charge(0);
+      return { result, cost: meter.#spent };
+    } finally {
+      if (outer) outer.#spent += meter.#spent;
+      Error.stackTraceLimit = stackTraceLimit;
+    }
+  }
 }
 
 /** What passing over a text or list costs. */

@@ -11,8 +11,7 @@ import {
   type Estimator,
   type Size,
 } from './cost.ts';
-import { LINEAR_MATCHES } from './syntax-errors.ts';
-import type { SyntaxNode } from './syntax.ts';
+import type { Node } from './ast.ts';
 
 /** size: undefined where it is that of the call's type. */
 interface CallEstimate {
@@ -20,7 +19,7 @@ interface CallEstimate {
   readonly size?: Size | undefined;
 }
 type Estimate = (
-  call: { readonly target: SyntaxNode; readonly args: readonly SyntaxNode[] },
+  call: { readonly target: Node; readonly args: readonly Node[] },
   estimator: Estimator,
 ) => CallEstimate;
 
@@ -115,8 +114,8 @@ const join: Estimate = ({ target, args }, estimator) => {
   return { cost: times(size.max, TRAVERSAL), size };
 };
 
-function literalInt({ op, args }: SyntaxNode): number | undefined {
-  return op === 'value' && typeof args === 'bigint' ? Number(args) : undefined;
+function literalInt(node: Node): number | undefined {
+  return node.kind === 'literal' && typeof node.value === 'bigint' ? Number(node.value) : undefined;
 }
 
 /** Addresses are compared as up to 16 bytes, which texts are read to first. */
@@ -153,7 +152,7 @@ const reverse: Estimate = ({ target }, estimator) =>
   estimator.typeOf(target).name === 'string' ? ONE : allocating(estimator.size(target), 1);
 
 const MEMBERS: Readonly<Record<string, Estimate>> = {
-  [LINEAR_MATCHES]: matches,
+  matches,
   find,
   findAll: find,
   startsWith: readArgument,

@@ -4,7 +4,8 @@
  * what evaluations really cost is counted in budget.ts.
  */
 import { callEstimate } from './cost-functions.ts';
-import { isNode, type SyntaxNode } from './syntax.ts';
+import type { BinaryNode, ComprehensionNode, Node, OptMapNode } from './ast.ts';
+import { DYN, type Type } from './type.ts';
 
 /** Of one rule times the places it may run at. */
 export const RULE_COST_LIMIT = 10_000_000;
@@ -26,7 +27,7 @@ const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
  */
 export type SizeOf = (path: readonly string[]) => number | undefined;
 
-export function estimateCost(root: SyntaxNode, sizeOf: SizeOf): number {
+export function estimateCost(root: Node, sizeOf: SizeOf): number {
   return new Estimator(sizeOf).cost(root);
 }
 
@@ -59,18 +60,8 @@ const union = (left: Size, right: Size): Size => ({
 
 export const TRAVERSAL = 0.1;
 const LIST = 10,
-  MAP = 30;
-
-/** What is used of the evaluator's types. */
-export interface Type {
-  readonly kind: string;
-  readonly name: string;
-  readonly keyType?: Type;
-  readonly valueType?: Type;
-}
-interface Checked extends SyntaxNode {
-  readonly checkedType?: Type;
-}
+  MAP = 30,
+  STRUCT = 40;
 
 /** Of what a list or map holds. */
 interface Entries {
@@ -86,21 +77,10 @@ interface Variable {
 /** A call as functions see it: name with its namespace, 'sets.contains'. */
 export interface Call {
   readonly name: string;
-  readonly target: SyntaxNode | undefined;
-  readonly args: readonly SyntaxNode[];
+  readonly target: Node | undefined;
+  readonly args: readonly Node[];
 }
 
-const NAMESPACES = new Set([
-  'cel',
-  'format',
-  'ip',
-  'jsonpatch',
-  'lists',
-  'math',
-  'optional',
-  'sets',
-  'strings',
-]);
 const SCALARS = new Set([
   'bool',
   'double',
@@ -118,17 +98,15 @@ function isScalar(type: Type | undefined): boolean {
 }
 
 /** What a comprehension does beside its bodies: at every item, and what it starts and ends with. */
-interface Comprehension {
+interface ComprehensionCost {
   readonly perItem: number;
   readonly once: number;
-  readonly variables: 1 | 2;
   /** What it makes. */ readonly makes?: 'list' | 'map';
 }
 
-const COMPREHENSIONS: Readonly<Record<string, Omit<Comprehension, 'variables'>>> = {
+const COMPREHENSIONS: Readonly<Record<Exclude<ComprehensionNode['name'], 'sortBy'>, ComprehensionCost>> = {
   all: { perItem: 3, once: 1 },
   exists: { perItem: 4, once: 1 },
-  exists_one: { perItem: 2, once: 2 },
   existsOne: { perItem: 2, once: 2 },
   map: { perItem: 12, once: LIST + 1, makes: 'list' },
   filter: { perItem: 13, once: LIST + 1, makes: 'list' },
@@ -137,78 +115,89 @@ const COMPREHENSIONS: Readonly<Record<string, Omit<Comprehension, 'variables'>>>
   transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
 };
 
-function comprehensionOf({ name, target, args }: Call): Comprehension | undefined {
-  if (!target || !Object.hasOwn(COMPREHENSIONS, name) || args.length < 2) return undefined;
-  return {
-    ...COMPREHENSIONS[name]!,
-    variables: name.startsWith('transform') || (args.length === 3 && name !== 'map') ? 2 : 1,
-  };
-}
-
 export class Estimator {
   readonly #sizeOf: SizeOf;
   readonly #variables = new Map<string, Variable>();
-  readonly #paths = new Map<SyntaxNode, readonly string[]>();
-  readonly #sizes = new Map<SyntaxNode, Size>();
-  readonly #entries = new Map<SyntaxNode, Entries>();
+  readonly #paths = new Map<Node, readonly string[]>();
+  readonly #sizes = new Map<Node, Size>();
+  readonly #entries = new Map<Node, Entries>();
 
   constructor(sizeOf: SizeOf) {
     this.#sizeOf = sizeOf;
   }
 
-  cost(node: SyntaxNode): number {
-    const args = node.args as never;
-    switch (node.op) {
-      case 'value':
+  cost(node: Node): number {
+    switch (node.kind) {
+      case 'literal':
         return 0;
-      case 'id': {
-        this.#paths.set(node, this.#variables.get(args)?.path ?? [args]);
+      case 'ident':
+        this.#paths.set(node, this.#variables.get(node.name)?.path ?? [node.name]);
         return 1;
+      case 'select': {
+        const { operand, field } = node,
+          cost = this.cost(operand);
+        if (node.isOptional) return bounded(cost + 1);
+        this.#paths.set(node, [...this.pathOf(operand), field]);
+        return bounded(cost + (operand.type.kind === 'map' || operand.type.kind === 'message' ? 1 : 0));
       }
-      case '.': {
-        const cost = this.cost(args[0]),
-          { kind } = this.typeOf(args[0]);
-        this.#paths.set(node, [...this.pathOf(args[0]), args[1]]);
-        return bounded(cost + (kind === 'map' || kind === 'message' ? 1 : 0));
-      }
-      case '[]':
-        return this.#index(node);
-      case '?:':
-        return this.#conditional(node);
+      // To ask whether a field is there costs as much as to come to where it would be.
+      case 'has':
+        return this.cost(node.operand);
+      case 'index':
+        return node.isOptional
+          ? bounded(this.#sum([node.operand, node.index]) + 1)
+          : this.#index(node, [node.operand, node.index]);
+      case 'conditional':
+        return this.#conditional(node, [node.condition, node.yes, node.no]);
       case 'list':
-        return this.#list(node);
+        return this.#list(
+          node,
+          node.items.map(({ value }) => value),
+        );
       case 'map':
-        return this.#map(node);
+        return this.#map(node, node.entries);
+      case 'struct':
+        return bounded(this.#sum(node.fields.map(({ value }) => value)) + STRUCT);
       case 'call':
-        return this.#call(node, { name: args[0], target: undefined, args: args[1] });
-      case 'rcall':
-        return this.#call(node, this.#memberCall(args));
-      default:
-        return this.#operator(node);
+        return this.#call(node);
+      case 'unary':
+        return bounded(this.cost(node.operand) + 1);
+      case 'binary':
+        return this.#binary(node);
+      case 'logical':
+        return this.#sum(node.operands);
+      case 'comprehension':
+        return node.name === 'sortBy'
+          ? this.#sortBy(node)
+          : this.#comprehension(node, COMPREHENSIONS[node.name]);
+      case 'bind':
+        return this.#bind(node);
+      case 'optMap':
+        return this.#mapOptional(node);
     }
   }
 
-  typeOf(node: SyntaxNode): Type {
-    return (node as Checked).checkedType ?? { kind: 'dyn', name: 'dyn' };
+  typeOf(node: Node): Type {
+    return node.type;
   }
 
   /** undefined: nothing is known. */
-  knownSize(node: SyntaxNode): Size | undefined {
+  knownSize(node: Node): Size | undefined {
     const known = this.#sizes.get(node) ?? literalSize(node);
     if (known) return known;
     const path = this.pathOf(node),
       most = path.length === 0 ? undefined : this.#sizeOf(path);
     if (most !== undefined) return { min: 0, max: most };
     if (isScalar(this.typeOf(node))) return fixed(1);
-    return node.op === 'id' ? this.#variables.get(node.args as string)?.size : undefined;
+    return node.kind === 'ident' ? this.#variables.get(node.name)?.size : undefined;
   }
 
-  size(node: SyntaxNode): Size {
+  size(node: Node): Size {
     return this.knownSize(node) ?? UNKNOWN;
   }
 
   /** Of a list's items; undefined where the value is no list. */
-  itemOf(list: SyntaxNode): { readonly type: Type; readonly size: Size } | undefined {
+  itemOf(list: Node): { readonly type: Type; readonly size: Size } | undefined {
     const type = this.typeOf(list);
     if (type.kind !== 'list' || !type.valueType) return undefined;
     const path = this.pathOf(list),
@@ -217,19 +206,18 @@ export class Estimator {
   }
 
   /** Of the variable that the value was read from; [] where it was made. */
-  pathOf(node: SyntaxNode): readonly string[] {
-    const variable = node.op === 'id' ? this.#variables.get(node.args as string) : undefined;
+  pathOf(node: Node): readonly string[] {
+    const variable = node.kind === 'ident' ? this.#variables.get(node.name) : undefined;
     return variable?.path ?? this.#paths.get(node) ?? [];
   }
 
-  #entriesOf(node: SyntaxNode): Entries | undefined {
+  #entriesOf(node: Node): Entries | undefined {
     return (
-      this.#entries.get(node) ??
-      (node.op === 'id' ? this.#variables.get(node.args as string)?.entries : undefined)
+      this.#entries.get(node) ?? (node.kind === 'ident' ? this.#variables.get(node.name)?.entries : undefined)
     );
   }
 
-  #sum(nodes: readonly SyntaxNode[]): number {
+  #sum(nodes: readonly Node[]): number {
     return bounded(nodes.reduce((sum, node) => sum + this.cost(node), 0));
   }
 
@@ -248,8 +236,7 @@ export class Estimator {
 
   // ------------------------------------------------------------------------------------------------------------- operators
 
-  #index(node: SyntaxNode): number {
-    const [container, key] = node.args as [SyntaxNode, SyntaxNode];
+  #index(node: Node, [container, key]: readonly [Node, Node]): number {
     const cost = this.#sum([container, key]),
       { kind } = this.typeOf(container);
     if (kind === 'list' || kind === 'map' || kind === 'dyn')
@@ -259,53 +246,43 @@ export class Estimator {
     return bounded(cost + 1);
   }
 
-  #conditional(node: SyntaxNode): number {
-    const [condition, yes, no] = node.args as [SyntaxNode, SyntaxNode, SyntaxNode];
+  #conditional(node: Node, [condition, yes, no]: readonly [Node, Node, Node]): number {
     const cost = bounded(this.cost(condition) + Math.max(this.cost(yes), this.cost(no)));
     this.#sizes.set(node, union(this.size(yes), this.size(no)));
     this.#unite(node, yes, no);
     return cost;
   }
 
-  #unite(node: SyntaxNode, one: SyntaxNode, other: SyntaxNode): void {
+  #unite(node: Node, one: Node, other: Node): void {
     const left = this.#entriesOf(one),
       right = this.#entriesOf(other);
     if (left && right)
       this.#entries.set(node, { key: union(left.key, right.key), value: union(left.value, right.value) });
   }
 
-  #list(node: SyntaxNode): number {
-    const items = node.args as SyntaxNode[];
+  #list(node: Node, items: readonly Node[]): number {
     const cost = this.#sum(items);
     this.#entries.set(node, { key: fixed(1), value: this.#unionOf(items) });
     return bounded(cost + LIST);
   }
 
-  #map(node: SyntaxNode): number {
-    const entries = node.args as (readonly [SyntaxNode, SyntaxNode])[];
-    const cost = this.#sum(entries.flat());
+  #map(node: Node, entries: readonly { readonly key: Node; readonly value: Node }[]): number {
+    const cost = this.#sum(entries.flatMap(({ key, value }) => [key, value]));
     this.#entries.set(node, {
-      key: this.#unionOf(entries.map(([key]) => key)),
-      value: this.#unionOf(entries.map(([, value]) => value)),
+      key: this.#unionOf(entries.map(({ key }) => key)),
+      value: this.#unionOf(entries.map(({ value }) => value)),
     });
     return bounded(cost + MAP);
   }
 
-  #unionOf(nodes: readonly SyntaxNode[]): Size {
+  #unionOf(nodes: readonly Node[]): Size {
     return nodes.length === 0 ? fixed(0) : nodes.map((node) => this.size(node)).reduce(union);
   }
 
-  #operator(node: SyntaxNode): number {
-    const { op } = node,
-      parts = partsOf(node.args);
-    // A negative number is a literal.
-    if (op === '-_' && parts[0]?.op === 'value') return 0;
-    const before = this.#sum(parts),
-      [left, right] = parts as [SyntaxNode, SyntaxNode];
+  #binary(node: BinaryNode): number {
+    const { op, left, right } = node,
+      before = this.#sum([left, right]);
     switch (op) {
-      case '&&':
-      case '||':
-        return before;
       case '==':
       case '!=':
         return bounded(before + this.#equality(left, right));
@@ -328,11 +305,11 @@ export class Estimator {
     }
   }
 
-  #smaller(left: SyntaxNode, right: SyntaxNode): number {
+  #smaller(left: Node, right: Node): number {
     return times(Math.min(this.size(left).max, this.size(right).max), TRAVERSAL);
   }
 
-  #equality(left: SyntaxNode, right: SyntaxNode): number {
+  #equality(left: Node, right: Node): number {
     const { name } = this.typeOf(left);
     if (name === this.typeOf(right).name) {
       if (OF_UNIT_COST.has(name)) return 1;
@@ -342,16 +319,13 @@ export class Estimator {
     return this.#smaller(left, right);
   }
 
-  #comparison(left: SyntaxNode, right: SyntaxNode): number {
+  #comparison(left: Node, right: Node): number {
     const kinds = [left, right].map((node) => this.typeOf(node));
     if (kinds.some(({ name }) => TEXTS.has(name))) return this.#smaller(left, right);
     return kinds.every(({ kind }) => kind === 'dyn') ? Math.max(1, this.#smaller(left, right)) : 1;
   }
 
-  #addition(
-    node: SyntaxNode,
-    { left, right }: { readonly left: SyntaxNode; readonly right: SyntaxNode },
-  ): number {
+  #addition(node: Node, { left, right }: { readonly left: Node; readonly right: Node }): number {
     const types = [left, right].map((part) => this.typeOf(part)),
       isOpen = types.every(({ kind }) => kind === 'dyn');
     const isList = types.some(({ kind }) => kind === 'list'),
@@ -365,68 +339,31 @@ export class Estimator {
 
   // ----------------------------------------------------------------------------------------------------------------- calls
 
-  #memberCall([name, receiver, args]: readonly [string, SyntaxNode, readonly SyntaxNode[]]): Call {
-    const isNamespace =
-      receiver.op === 'id' &&
-      NAMESPACES.has(receiver.args as string) &&
-      !this.#variables.has(receiver.args as string);
-    return isNamespace
-      ? { name: `${receiver.args as string}.${name}`, target: undefined, args }
-      : { name, target: receiver, args };
-  }
-
-  #call(node: SyntaxNode, call: Call): number {
-    const { name, target, args } = call;
-    if (name === 'has' && !target) return this.#presence(args[0]!);
+  #call(node: Extract<Node, { kind: 'call' }>): number {
+    const { name, target, args } = node;
     if (name === 'dyn' && !target && args.length === 1) return this.#same(node, args[0]!);
-    if (name === 'cel.bind' && args.length === 3)
-      return this.#bind(node, { variable: args[0]!.args as string, value: args[1]!, body: args[2]! });
-    if (target && args.length === 2) {
-      if (name === 'optMap' || name === 'optFlatMap')
-        return this.#mapOptional(node, {
-          target,
-          variable: args[0]!.args as string,
-          body: args[1]!,
-          isFlat: name === 'optFlatMap',
-        });
-      if (name === 'sortBy')
-        return this.#sortBy(node, { list: target, variable: args[0]!.args as string, key: args[1]! });
-    }
-    const comprehension = comprehensionOf(call);
-    if (comprehension) return this.#comprehension(node, { ...comprehension, range: target!, args });
     const before = this.#sum(target ? [...args, target] : args);
-    const { cost, size } = callEstimate(call, this);
+    const { cost, size } = callEstimate({ name, target, args }, this);
     const made = size ?? this.knownSize(node);
     if (made) this.#sizes.set(node, made);
     return bounded(before + cost);
   }
 
-  /** To ask whether a field is there costs as much as to come to where it would be. */
-  #presence(node: SyntaxNode): number {
-    return node.op === '.' || node.op === '.?' ? this.cost((node.args as [SyntaxNode])[0]) : this.cost(node);
-  }
-
-  #same(node: SyntaxNode, inner: SyntaxNode): number {
+  #same(node: Node, inner: Node): number {
     const cost = bounded(this.cost(inner) + 1);
     this.#copy(node, inner);
     return cost;
   }
 
-  #copy(node: SyntaxNode, from: SyntaxNode): void {
+  #copy(node: Node, from: Node): void {
     const size = this.knownSize(from),
       entries = this.#entriesOf(from);
     if (size) this.#sizes.set(node, size);
     if (entries) this.#entries.set(node, entries);
   }
 
-  #bind(
-    node: SyntaxNode,
-    {
-      variable,
-      value,
-      body,
-    }: { readonly variable: string; readonly value: SyntaxNode; readonly body: SyntaxNode },
-  ): number {
+  #bind(node: Extract<Node, { kind: 'bind' }>): number {
+    const { variable, value, body } = node;
     const before = this.cost(value);
     const bound: Variable = {
       path: this.pathOf(value),
@@ -442,24 +379,12 @@ export class Estimator {
   }
 
   /** As the condition it stands for: hasValue() ? optional.of(bind(value(), body)) : none. */
-  #mapOptional(
-    node: SyntaxNode,
-    {
-      target,
-      variable,
-      body,
-      isFlat,
-    }: {
-      readonly target: SyntaxNode;
-      readonly variable: string;
-      readonly body: SyntaxNode;
-      readonly isFlat: boolean;
-    },
-  ): number {
+  #mapOptional(node: OptMapNode): number {
+    const { target, variable, body, isFlat } = node;
     const read = bounded(this.cost(target) + 1),
       { valueType } = this.typeOf(target);
     const inner = this.#with(
-      { [variable]: { path: [], size: isScalar(valueType) ? fixed(1) : undefined } },
+      { [variable]: { path: [], size: valueType && isScalar(valueType) ? fixed(1) : undefined } },
       () => this.cost(body),
     );
     this.#sizes.set(
@@ -470,17 +395,11 @@ export class Estimator {
   }
 
   /** As the sorting by a list of keys that it stands for. */
-  #sortBy(
-    node: SyntaxNode,
-    {
-      list,
-      variable,
-      key,
-    }: { readonly list: SyntaxNode; readonly variable: string; readonly key: SyntaxNode },
-  ): number {
-    const before = this.cost(list),
+  #sortBy(node: ComprehensionNode): number {
+    const { range: list, body: key } = node,
+      before = this.cost(list),
       { max } = this.size(list);
-    const perItem = this.#with(this.#itemVariables(list, [variable]), () => this.cost(key));
+    const perItem = this.#with(this.#itemVariables(list, node.variables), () => this.cost(key));
     const factor = TEXTS.has(this.typeOf(key).name) || this.typeOf(key).kind === 'dyn' ? 2 + TRAVERSAL : 2;
     this.#sizes.set(node, productOfSizes(this.size(list), this.size(list)));
     return bounded(
@@ -495,7 +414,7 @@ export class Estimator {
   }
 
   /** With one variable: items of lists, keys of maps. With two: index or key, and value. */
-  #itemVariables(range: SyntaxNode, names: readonly string[]): Record<string, Variable> {
+  #itemVariables(range: Node, names: readonly string[]): Record<string, Variable> {
     const isList = this.typeOf(range).kind === 'list',
       path = this.pathOf(range),
       entries = this.#entriesOf(range);
@@ -505,21 +424,11 @@ export class Estimator {
     return { [names[0]!]: key, [names[1]!]: value };
   }
 
-  #comprehension(
-    node: SyntaxNode,
-    {
-      range,
-      args,
-      perItem,
-      once,
-      variables,
-      makes,
-    }: Comprehension & { readonly range: SyntaxNode; readonly args: readonly SyntaxNode[] },
-  ): number {
-    const before = this.cost(range),
-      names = args.slice(0, variables).map((variable) => variable.args as string),
-      bodies = args.slice(variables);
-    const isFilter = node.op === 'rcall' && (node.args as string[])[0] === 'filter';
+  #comprehension(node: ComprehensionNode, { perItem, once, makes }: ComprehensionCost): number {
+    const { range, variables: names } = node,
+      before = this.cost(range),
+      bodies = node.filter ? [node.filter, node.body] : [node.body];
+    const isFilter = node.name === 'filter';
     const step = this.#with(this.#itemVariables(range, names), () => {
       const cost = this.#sum(bodies);
       if (makes === 'list')
@@ -537,15 +446,10 @@ export class Estimator {
     return bounded(before + once + bounded(count.max * bounded(step + perItem)));
   }
 
-  #sizeOfVariable(name: string, range: SyntaxNode): Size {
+  #sizeOfVariable(name: string, range: Node): Size {
     const type = this.typeOf(range),
-      checkedType = type.kind === 'list' ? type.valueType : type.keyType;
-    return this.size({
-      op: 'id',
-      args: name,
-      evaluate: () => undefined,
-      ...(checkedType && { checkedType }),
-    } as SyntaxNode);
+      itemType = type.kind === 'list' ? type.valueType : type.keyType;
+    return this.size({ kind: 'ident', at: 0, name, type: itemType ?? DYN });
   }
 }
 
@@ -553,15 +457,12 @@ export class Estimator {
 const OF_UNIT_COST = new Set(['net.IP', 'net.CIDR', 'kubernetes.Quantity', 'kubernetes.Semver']);
 const MAX_FORMAT_SIZE = 64;
 
-function literalSize(node: SyntaxNode): Size | undefined {
-  const { op, args } = node;
-  if (op === 'value')
-    return fixed(
-      typeof args === 'string' ? Array.from(args).length : args instanceof Uint8Array ? args.length : 1,
-    );
-  return op === 'list' || op === 'map' ? fixed((args as unknown[]).length) : undefined;
-}
-
-function partsOf(args: unknown): SyntaxNode[] {
-  return isNode(args) ? [args] : Array.isArray(args) ? args.flatMap(partsOf) : [];
+function literalSize(node: Node): Size | undefined {
+  if (node.kind === 'list') return fixed(node.items.length);
+  if (node.kind === 'map') return fixed(node.entries.length);
+  if (node.kind !== 'literal') return undefined;
+  const { value } = node;
+  return fixed(
+    typeof value === 'string' ? Array.from(value).length : value instanceof Uint8Array ? value.length : 1,
+  );
 }

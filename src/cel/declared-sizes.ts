@@ -132,11 +132,7 @@ const OF_OBJECTS: ReadonlyMap<string, Structural> = new Map([
 ]);
 
 /** The node at a path of a rule's variable; undefined where there is none. isRoot: the rule's value is a whole object. */
-export function nodeAt(
-  root: Structural,
-  path: readonly string[],
-  isRoot = root.embedded,
-): Structural | undefined {
+function nodeAt(root: Structural, path: readonly string[], isRoot = root.embedded): Structural | undefined {
   let node: Structural | undefined = root,
     isObject = isRoot;
   // Both self and oldSelf are of the schema.

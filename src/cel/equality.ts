@@ -1,78 +1,120 @@
 /** Equality of CEL values, and their text in formatted messages. */
-import { Optional } from '@marcbachmann/cel-js';
-import { charge, traversal } from './budget.ts';
+import { traversal, type Meter } from './budget.ts';
+import {
+  CelObject,
+  Duration,
+  Optional,
+  timeText,
+  TypeValue,
+  UnorderedList,
+  UnsignedInt,
+} from './datatypes.ts';
+import { DeclaredObject } from './values.ts';
 
+/** Values of types that functions make have it. */
 interface Comparable {
   compare(other: unknown): number;
 }
+interface Equatable {
+  equals(other: unknown): boolean;
+}
 
 /** What is compared is charged as it is. */
-export function equalValues(left: unknown, right: unknown): boolean {
+export function equalValues(left: unknown, right: unknown, meter: Meter): boolean {
   if (left === right) {
-    if (typeof left === 'string' && left.length > 10) charge(traversal(left.length));
+    if (typeof left === 'string' && left.length > 10) meter.charge(traversal(left.length));
     return true;
   }
-  if (typeof left !== typeof right)
-    return isNumeric(left) && isNumeric(right) && Number(left) === Number(right);
+  if (isNumeric(left)) return isNumeric(right) && equalNumbers(left, right);
+  if (typeof left === 'string' && typeof right === 'string')
+    meter.charge(traversal(Math.min(left.length, right.length)));
   if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
-  charge(1);
-  if (Array.isArray(left)) return Array.isArray(right) && equalLists(left, right);
-  if (isMap(left)) return isMap(right) && equalMaps(left, right);
+  meter.charge(1);
+  if (Array.isArray(left)) return Array.isArray(right) && equalLists(left, right, meter);
+  if (left instanceof Map) return right instanceof Map && equalMaps(left, right, meter);
+  return equalObjects(left, right, meter);
+}
+
+function equalObjects(left: object, right: object, meter: Meter): boolean {
+  if (left instanceof DeclaredObject)
+    return right instanceof DeclaredObject && equalDeclared(left, right, meter);
+  if (left instanceof Uint8Array) {
+    meter.charge(traversal(left.length));
+    return right instanceof Uint8Array && Buffer.compare(left, right) === 0;
+  }
   if (left.constructor !== right.constructor) return false;
   if (left instanceof Date) return left.getTime() === (right as Date).getTime();
-  if (left instanceof Uint8Array) {
-    charge(traversal(left.length));
-    return Buffer.compare(left, right as Uint8Array) === 0;
-  }
-  if (left instanceof Optional)
-    return left.hasValue()
-      ? (right as Optional).hasValue() && equalValues(left.value(), (right as Optional).value())
-      : !(right as Optional).hasValue();
-  if (typeof (left as Partial<Comparable>).compare === 'function')
-    return (left as Comparable).compare(right) === 0;
-  return equalObjects(left as Record<string, unknown>, right as Record<string, unknown>);
-}
-
-function equalLists(left: readonly unknown[], right: readonly unknown[]): boolean {
-  if (left.length !== right.length) return false;
-  charge(left.length);
-  for (let i = 0; i < left.length; i++) if (!equalValues(left[i], right[i])) return false;
-  return true;
-}
-
-/** Maps of JSON are Maps, those of literals plain objects. */
-function isMap(value: object): boolean {
-  return value instanceof Map || value.constructor === Object || value.constructor === undefined;
-}
-
-function equalMaps(left: object, right: object): boolean {
-  const [a, b] = [left, right].map((map) => (map instanceof Map ? map : new Map(Object.entries(map)))) as [
-    Map<unknown, unknown>,
-    Map<unknown, unknown>,
-  ];
-  if (a.size !== b.size) return false;
-  charge(a.size);
-  for (const key of a.keys()) if (!b.has(key) || !equalValues(a.get(key), b.get(key))) return false;
-  return true;
-}
-
-/** Instances of types that schemas declare; others are what their text says. */
-function equalObjects(left: Record<string, unknown>, right: Record<string, unknown>): boolean {
-  const names = Object.keys(left);
-  if (names.length === 0 && Object.keys(right).length === 0) return String(left) === String(right);
+  if (left instanceof Duration) return left.nanoseconds === (right as Duration).nanoseconds;
+  if (left instanceof TypeValue) return left.name === (right as TypeValue).name;
+  if (left instanceof Optional) return equalOptionals(left, right as Optional, meter);
+  if (left instanceof CelObject)
+    return (
+      left.typeName === (right as CelObject).typeName &&
+      equalMaps(left.fields, (right as CelObject).fields, meter)
+    );
+  if (typeof (left as Partial<Equatable>).equals === 'function') return (left as Equatable).equals(right);
   return (
-    names.length === Object.keys(right).length && names.every((name) => equalValues(left[name], right[name]))
+    typeof (left as Partial<Comparable>).compare === 'function' && (left as Comparable).compare(right) === 0
   );
 }
 
-function isNumeric(value: unknown): boolean {
-  return typeof value === 'bigint' || typeof value === 'number';
+function equalOptionals(left: Optional, right: Optional, meter: Meter): boolean {
+  if (!left.hasValue() || !right.hasValue()) return left.hasValue() === right.hasValue();
+  return equalValues(left.value(), right.value(), meter);
+}
+
+function equalLists(left: readonly unknown[], right: readonly unknown[], meter: Meter): boolean {
+  if (left.length !== right.length) return false;
+  if (left instanceof UnorderedList) {
+    meter.charge(left.length * right.length);
+    return left.every((item) => right.some((candidate) => equalValues(candidate, item, meter)));
+  }
+  meter.charge(left.length);
+  for (let i = 0; i < left.length; i++) if (!equalValues(left[i], right[i], meter)) return false;
+  return true;
+}
+
+function equalMaps(
+  left: ReadonlyMap<unknown, unknown>,
+  right: ReadonlyMap<unknown, unknown>,
+  meter: Meter,
+): boolean {
+  if (left.size !== right.size) return false;
+  meter.charge(left.size);
+  for (const [key, value] of left) {
+    const other = right.get(key);
+    if (other === undefined || !equalValues(value, other, meter)) return false;
+  }
+  return true;
+}
+
+function equalDeclared(left: DeclaredObject, right: DeclaredObject, meter: Meter): boolean {
+  const names = left.names();
+  return (
+    names.length === right.names().length &&
+    names.every((name) => {
+      const other = right.field(name);
+      return other !== undefined && equalValues(left.field(name), other, meter);
+    })
+  );
+}
+
+function isNumeric(value: unknown): value is bigint | number | UnsignedInt {
+  return typeof value === 'bigint' || typeof value === 'number' || value instanceof UnsignedInt;
+}
+
+function equalNumbers(left: bigint | number | UnsignedInt, right: bigint | number | UnsignedInt): boolean {
+  const a = left instanceof UnsignedInt ? left.value : left,
+    b = right instanceof UnsignedInt ? right.value : right;
+  // Exact between bigint and number.
+  return a == b;
 }
 
 export function textOf(value: unknown): string {
-  if (value instanceof Date) return value.toISOString().replace(/\.000Z$/, 'Z');
+  if (value instanceof Date) return timeText(value);
   if (Array.isArray(value)) return `[${value.map(textOf).join(', ')}]`;
-  if (typeof value === 'object' && value !== null && isMap(value))
-    return `{${(value instanceof Map ? [...value] : Object.entries(value)).map(([key, inner]) => `${textOf(key)}:${textOf(inner)}`).join(', ')}}`;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString();
+  if (value instanceof Map)
+    return `{${Array.from(value, ([key, inner]) => `${textOf(key)}:${textOf(inner)}`).join(', ')}}`;
   return String(value);
 }

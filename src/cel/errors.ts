@@ -1,8 +1,7 @@
 /** What goes wrong with expressions, in the words cel-go has for it. */
-import type { Environment } from '@marcbachmann/cel-js';
-import { LINEAR_MATCHES, syntaxWording } from './syntax-errors.ts';
+import type { Type } from './type.ts';
 
-/** The expression is no expression of what it may use; the message shows the place. */
+/** The expression is no expression of what it may use; the message shows the places. */
 export class CelCompileError extends Error {
   override readonly name = 'CelCompileError';
 }
@@ -17,23 +16,34 @@ export class CelCostError extends CelRuntimeError {
   override readonly name = 'CelCostError';
 }
 
-/** What the evaluator throws. */
-interface EvaluatorError {
-  readonly summary?: string;
-  readonly code?: string;
-  readonly message: string;
-  readonly range?: { readonly start: number };
-  readonly node?: ErrorNode;
-}
-interface ErrorNode {
-  readonly op: string;
-  readonly args: unknown;
-  readonly start: number;
-  readonly end: number;
-  readonly checkedType?: { readonly name: string };
+/** An error of an operator or a function; others absorb it: true || error. */
+export class EvaluationError extends Error {}
+
+/** No function or operator takes these values. */
+export class NoSuchOverloadError extends EvaluationError {
+  constructor() {
+    super('no such overload');
+  }
 }
 
-/** As cel-go names a type of the evaluator's: 'list(optional_type(int))'. */
+/** What is wrong with an expression, and where. */
+export interface Issue {
+  readonly message: string;
+  /** In UTF-16 units from the start. */
+  readonly at: number;
+}
+
+/** What an expression is refused for; parsing ends at the first. */
+export class SyntaxIssue extends Error {
+  readonly at: number;
+
+  constructor(message: string, at: number) {
+    super(message);
+    this.at = at;
+  }
+}
+
+/** As cel-go names a type: 'list(optional_type(int))'. */
 export function upstreamType(name: string): string {
   return name
     .replace(/^list$/, 'list<dyn>')
@@ -41,58 +51,27 @@ export function upstreamType(name: string): string {
     .replaceAll(/google\.protobuf\.(Timestamp|Duration)/g, (_, type: string) => type.toLowerCase())
     .replaceAll(/\bnull\b/g, 'null_type')
     .replaceAll(/\boptional\b(?=<)/g, 'optional_type')
-    .replaceAll(/([<, ])[A-Z](?=[>,])/g, '$1dyn')
     .replaceAll('<', '(')
     .replaceAll('>', ')');
 }
 
-interface DescribeOptions {
-  /** Where it was compiled, to tell unknown functions from wrong arguments. */
-  readonly env?: Environment;
-  /** What the expression was rewritten from. */
-  readonly original?: { readonly text: string; at(place: number): number };
-}
-
-/** An error of compilation as cel-go prints it. */
-export function describeError(
-  error: unknown,
-  text: string,
-  { env, original = { text, at: (place) => place } }: DescribeOptions = {},
+/** Overloads are reported with the value's name for the type of null. */
+export function overloadMessage(
+  name: string,
+  { target, args }: { readonly target?: Type | undefined; readonly args: readonly Type[] },
 ): string {
-  const { summary, message, code } = error as EvaluatorError;
-  const start = Math.min(
-    original.at(Math.max(0, Math.min(placeOf(error as EvaluatorError, text), text.length))),
-    original.text.length,
-  );
-  return locate(
-    wording({
-      code,
-      text: summary ?? message,
-      env,
-      node: (error as EvaluatorError).node,
-      at: { expression: original.text, start },
-    }),
-    { text: original.text, start },
-  );
+  const shown = (type: Type): string => upstreamType(type.name).replaceAll('null_type', 'null');
+  return `found no matching overload for '${name}' applied to '${target ? `${shown(target)}.` : ''}(${args.map(shown).join(', ')})'`;
 }
 
-/** Of an operator itself, of a call's parenthesis, of the dot before a field that is missing. */
-function placeOf({ code, range, node }: EvaluatorError, text: string): number {
-  const start = range?.start ?? 0;
-  if (code === 'no_such_key' || (code === 'cannot_index_type' && node?.op === '.')) return start - 1;
-  if (code === 'cannot_index_type' && node?.op === '[]')
-    return Math.max(text.indexOf('[', (node.args as readonly ErrorNode[])[0]!.end), start);
-  if (!node || !Array.isArray(node.args)) return start;
-  const after = (from: number, sign: string): number => Math.max(text.indexOf(sign, from), start);
-  const [first, second] = node.args as unknown as readonly [ErrorNode | string, ErrorNode?];
-  if (code === 'incompatible_ternary_branches' && typeof first === 'object') return after(first.end, '?');
-  if (code === 'no_such_overload' && typeof first === 'object') return after(first.end, node.op);
-  if (code !== 'no_matching_overload' || typeof first !== 'string') return start;
-  return after(text.indexOf(first, node.op === 'rcall' ? second!.end : start), '(');
+export function undeclaredMessage(name: string): string {
+  return `undeclared reference to '${name}' (in container '')`;
 }
 
 /** Characters (code points) of an expression: cel-go's limit. */
 const MAX_SOURCE_CHARACTERS = 100_000;
+/** What is reported of one expression: cel-go's limit. */
+const MAX_ISSUES = 100;
 
 /** Throws CelCompileError. */
 export function requireReadable(source: string): void {
@@ -104,107 +83,19 @@ export function requireReadable(source: string): void {
     );
 }
 
-export function locate(
-  problem: string,
-  { text, start }: { readonly text: string; readonly start: number },
-): string {
+/** In the order of their places, each with its line. */
+export function compileError(issues: readonly Issue[], source: string): CelCompileError {
+  const shown = issues.slice(0, MAX_ISSUES).toSorted((left, right) => left.at - right.at);
+  return new CelCompileError(shown.map((issue) => located(issue, source)).join('\n'));
+}
+
+function located({ message, at }: Issue, source: string): string {
   // Nothing can be shown of what is not there.
-  if (text === '') return `ERROR: <input>:1:0: ${problem}`;
-  const line = text.slice(0, start).split('\n').length;
-  const column = start - (text.lastIndexOf('\n', start - 1) + 1);
-  return `ERROR: <input>:${line}:${column + 1}: ${problem}\n | ${text.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;
-}
-
-interface Wording {
-  readonly code: string | undefined;
-  readonly text: string;
-  readonly env: Environment | undefined;
-  readonly node: ErrorNode | undefined;
-  readonly at: { readonly expression: string; readonly start: number };
-}
-
-function wording({ code, text, env, node, at }: Wording): string {
-  const name = /: (.+)$/.exec(text)?.[1] ?? '';
-  switch (code) {
-    case 'no_such_key':
-      return `undefined field '${name}'`;
-    case 'unknown_variable':
-      return undeclared(name);
-    case 'unexpected_token':
-    case 'reserved_identifier':
-    case 'expected_token':
-    case 'unexpected_character':
-      return `Syntax error: ${syntaxWording(text, at)}`;
-    case 'no_such_overload':
-      return operatorWording(name) ?? text;
-    case 'no_matching_overload':
-      return functionWording(text, { env, node }) ?? text;
-    case 'cannot_index_type':
-      if (node?.op === '[]') return indexWording(node);
-      return text.replace(
-        /^Cannot index type '(.+)'$/,
-        (_, type: string) => `type '${upstreamType(type)}' does not support field selection`,
-      );
-    case 'invalid_condition_type':
-      return text.replace(
-        /^.* predicate must return bool, got '(.+)'$/,
-        (_, type: string) => `expected type 'bool' but found '${upstreamType(type)}'`,
-      );
-    case 'invalid_macro_argument':
-      return text.replace('has() invalid argument', 'invalid argument to has() macro');
-    case 'incompatible_ternary_branches':
-      return text.replace(
-        /^.* got '(.+)' and '(.+)'$/,
-        (_, yes: string, no: string) =>
-          `found no matching overload for '_?_:_' applied to '(bool, ${upstreamType(yes)}, ${upstreamType(no)})'`,
-      );
-    default:
-      return text.replace(
-        /^Expression of type '(.+)' cannot be range of a comprehension \(must be list, map, or dynamic\)\.$/,
-        (_, type: string) =>
-          `expression of type '${upstreamType(type)}' cannot be range of a comprehension (must be list, map, or dynamic)`,
-      );
-  }
-}
-
-function undeclared(name: string): string {
-  return `undeclared reference to '${name}' (in container '')`;
-}
-
-/** Overloads are told with the value's name for its type. */
-function applied(...types: readonly string[]): string {
-  return `'(${types.map((type) => upstreamType(type).replaceAll('null_type', 'null')).join(', ')})'`;
-}
-
-function indexWording({ args }: ErrorNode): string {
-  return `found no matching overload for '_[_]' applied to ${applied(...(args as readonly ErrorNode[]).map(({ checkedType }) => checkedType?.name ?? 'dyn'))}`;
-}
-
-function operatorWording(operation: string): string | undefined {
-  const binary = /^(.+) (==|!=|<=?|>=?|[-+*/%]|in) (.+)$/.exec(operation);
-  if (binary)
-    return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to ${applied(binary[1]!, binary[3]!)}`;
-  const unary = /^([!-])(\S+)$/.exec(operation);
-  return unary ? `found no matching overload for '${unary[1]}_' applied to '(${unary[2]})'` : undefined;
-}
-
-function functionWording(text: string, { env, node }: Pick<Wording, 'env' | 'node'>): string | undefined {
-  const [, receiver, name = '', args] =
-    /'(?:(.+)\.)?(\w+)\((.*)\)'$/.exec(text.replace(LINEAR_MATCHES, 'matches')) ?? [];
-  if (args === undefined) return undefined;
-  if (
-    env &&
-    !env
-      .getDefinitions()
-      .functions.some((known) => known.name === name && !known.receiverType?.endsWith('.Namespace'))
-  )
-    return undeclared(name);
-  // The evaluator tells a list's kind alone.
-  const type =
-    node?.op === 'rcall'
-      ? ((node.args as readonly [string, ErrorNode])[1].checkedType?.name ?? receiver)
-      : receiver;
-  return `found no matching overload for '${name}' applied to '${type === undefined ? '' : `${upstreamType(type)}.`}(${upstreamType(args)})'`;
+  if (source === '') return `ERROR: <input>:1:0: ${message}`;
+  const start = Math.min(at, source.length),
+    line = source.slice(0, start).split('\n').length,
+    column = Array.from(source.slice(source.lastIndexOf('\n', start - 1) + 1, start)).length;
+  return `ERROR: <input>:${line}:${column + 1}: ${message}\n | ${source.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;
 }
 
 /** An error of evaluation; what: 'rule', 'expression'. */
@@ -212,29 +103,7 @@ export function runtimeMessage(
   error: unknown,
   { text, what }: { readonly text: string; readonly what: string },
 ): string {
-  const { code } = error as EvaluatorError;
-  if (code === 'no_such_overload' || code === 'no_matching_overload')
-    return `'${runtimeWording(error)}': call arguments did not match a supported operator, function or macro signature for ${what}: ${text}`;
-  return `${runtimeWording(error)} evaluating ${what}: ${text}`;
-}
-
-/** An error of evaluation alone. */
-export function runtimeWording(error: unknown): string {
-  const { summary, message, code } = error as EvaluatorError;
-  const text = summary ?? message;
-  switch (code) {
-    case 'no_such_key':
-      return `no such key: ${text.replace(/^No such key: /, '')}`;
-    case 'index_out_of_bounds':
-      return `index out of bounds: ${/index (-?\d+)/.exec(text)?.[1] ?? ''}`;
-    case 'no_such_overload':
-    case 'no_matching_overload':
-      return 'no such overload';
-    case 'optional_value_missing':
-      return 'optional.none() dereference';
-    case 'modulo_by_zero':
-      return 'modulus by zero';
-    default:
-      return text.replace(/^No such key: /, '');
-  }
+  return error instanceof NoSuchOverloadError
+    ? `'${error.message}': call arguments did not match a supported operator, function or macro signature for ${what}: ${text}`
+    : `${error instanceof Error ? error.message : String(error)} evaluating ${what}: ${text}`;
 }

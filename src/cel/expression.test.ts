@@ -11,10 +11,8 @@ class Gate {
 
 const GATE: CelExtension = {
   typeName: 'example.Gate',
-  addTo: (environment, add) => {
-    environment.registerType('example.Gate', { ctor: Gate, fields: {} });
-    add('example.Gate.isOpen(): bool', ({ open }: Gate) => open);
-  },
+  types: [{ name: 'example.Gate', is: (value) => value instanceof Gate }],
+  functions: { 'example.Gate.isOpen(): bool': ({ open }: Gate) => open },
   valueOf: (open) => new Gate(open === true),
 };
 

@@ -10,24 +10,19 @@
  * What knows about the API server (its authorizer) is an extension: a caller's own type, with functions, that variables may have.
  */
 import { performance } from 'node:perf_hooks';
-import type { Environment, ParseResult } from '@marcbachmann/cel-js';
 import type { Structural } from '#machinery/structural.ts';
-import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
-import { misplacedType, rewriteConstruction, type Rewritten } from './construction.ts';
+import { BudgetError, Meter, PER_CALL_LIMIT, type Budget } from './budget.ts';
+import { misplacedType } from './construction.ts';
+import { compileSource } from './compile.ts';
 import { estimateCost, type SizeOf } from './cost.ts';
-import {
-  CelCompileError,
-  CelCostError,
-  CelRuntimeError,
-  describeError,
-  requireReadable,
-  runtimeWording,
-  upstreamType,
-} from './errors.ts';
-import { adderTo, kubernetesEnvironment, type Add } from './library.ts';
-import { checkLiterals } from './literals.ts';
+import { Message } from './datatypes.ts';
+import { CelCompileError, CelCostError, CelRuntimeError, upstreamType } from './errors.ts';
+import { Library, type Functions, type OpaqueType } from './functions.ts';
+import { kubernetesLibrary } from './library.ts';
 import { compileSeconds, evaluateSeconds } from './metrics.ts';
-import { countSteps, prepare, rootOf, type Allowed, type SyntaxNode } from './syntax.ts';
+import type { Allowed } from './macros.ts';
+import type { Program } from './program.ts';
+import type { Type } from './type.ts';
 import { CelTypes } from './types.ts';
 import { fromCel, toCel } from './values.ts';
 
@@ -35,13 +30,14 @@ import { fromCel, toCel } from './values.ts';
  * 'dyn' | 'string' | 'bool' | 'int' | 'double' | 'map' | 'list<string>' …: as cel-go names types.
  * The name of an extension that the compiler was made with: a value of the extension's type.
  * A schema: objects of these fields; an expression that names others does not compile. The value may be null.
- * Fields with types: an object whose fields are CEL values already, read when expressions do.
+ * Fields with types: an object whose fields are functions that answer CEL values, called when an expression reads them, with its meter.
  */
 type VariableType = string | Structural | CelFields;
 
 export interface CelFields {
   readonly typeName: string;
-  readonly fieldTypes: Readonly<Record<string, string>>;
+  /** By name, or as another expression has it. */
+  readonly fieldTypes: Readonly<Record<string, string | Type>>;
 }
 
 export type Variables = Readonly<Record<string, VariableType>>;
@@ -60,12 +56,15 @@ export interface ExpressionOptions extends Allowed {
 interface EvaluationOptions {
   /** Shared with other evaluations; what this one costs is taken from it. */
   readonly budget?: Budget;
+  /** Of the evaluation that this one is a part of. */
+  readonly outer?: Meter;
 }
 
 export interface Expression {
   readonly source: string;
   /** What it comes to, as far as can be told: 'dyn' when not at all. */
   readonly type: string;
+  readonly celType: Type;
   /** What it may cost at most, for variables of such sizes. */
   maxCost(sizeOf: SizeOf): number;
   /**
@@ -80,8 +79,9 @@ export interface Expression {
 /** A type of the caller's, with its functions. */
 export interface CelExtension {
   readonly typeName: string;
-  /** Registers the type and what it is used with; called once with each library. */
-  addTo(environment: Environment, add: Add): void;
+  /** The type itself, and those that its functions make. */
+  readonly types: readonly OpaqueType[];
+  readonly functions: Functions;
   /** What expressions see of a variable's value. */
   valueOf(value: unknown): unknown;
 }
@@ -107,34 +107,27 @@ function compileIn(
     binds = false,
   }: ExpressionOptions & { readonly source: string },
 ): Expression {
-  requireReadable(source);
   const scope = scopes.of(variables, constructs);
   const begunMs = performance.now();
-  const { evaluate, type, root } = compile(
-    constructs ? rewriteConstruction(source) : { source, at: (place) => place },
-    { scope, source, allowed: { binds } },
-  );
+  const { program, root } = compileSource(source, { ...scope, constructs, binds });
   compileSeconds.observe((performance.now() - begunMs) / 1000);
-  const wanted = result === undefined ? undefined : [result].flat();
-  if (wanted && !wanted.includes(type))
-    throw new CelCompileError(
-      `must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`,
-    );
+  requireResult(root.type.name, result);
   const evaluateCel = (
     values: Readonly<Record<string, unknown>>,
-    { budget }: EvaluationOptions = {},
+    { budget, outer }: EvaluationOptions = {},
   ): unknown => {
-    const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
+    const limit = budget ? Math.min(costLimit, budget.remaining) : costLimit;
     const startedMs = performance.now();
     try {
-      return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
+      return bounded(program, { values: scope.convert(values), limit, budget, outer });
     } finally {
       evaluateSeconds.observe((performance.now() - startedMs) / 1000);
     }
   };
   return {
     source,
-    type,
+    type: root.type.name,
+    celType: root.type,
     evaluateCel,
     maxCost: (sizeOf) => estimateCost(root, sizeOf),
     evaluate: (values, options) => {
@@ -150,90 +143,70 @@ function compileIn(
   };
 }
 
-interface Origin {
-  readonly scope: Scope;
-  /** As it was written. */ readonly source: string;
-  readonly allowed: Allowed;
-}
-interface Compiled {
-  readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown;
-  readonly type: string;
-  /** Checked with the types of the schema. */ readonly root: SyntaxNode;
-}
-
-function compile(rewritten: Rewritten, origin: Origin): Compiled {
-  const { checking, evaluating } = origin.scope;
-  const { type, parsed: checked } = checkedBy(checking, { rewritten, origin });
-  const { parsed } = checkedBy(evaluating, { rewritten, origin });
-  countSteps(rootOf(parsed));
-  return { evaluate: (values) => parsed(values) as unknown, type, root: rootOf(checked) };
-}
-
-function checkedBy(
-  environment: Environment,
-  { rewritten, origin: { source, allowed } }: { readonly rewritten: Rewritten; readonly origin: Origin },
-): { readonly parsed: ParseResult; readonly type: string } {
-  try {
-    const parsed = environment.parse(rewritten.source);
-    prepare(rootOf(parsed), allowed);
-    const checked = parsed.check();
-    if (!checked.valid) throw checked.error ?? new Error('does not check');
-    checkLiterals(rootOf(parsed));
-    return { parsed, type: checked.type ?? 'dyn' };
-  } catch (error) {
+/** Throws CelCompileError. */
+function requireResult(type: string, result: ExpressionOptions['result']): void {
+  const wanted = result === undefined ? undefined : [result].flat();
+  if (wanted && !wanted.includes(type))
     throw new CelCompileError(
-      describeError(error, rewritten.source, {
-        env: environment,
-        original: { text: source, at: rewritten.at },
-      }),
-      { cause: error },
+      `must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`,
     );
-  }
 }
 
-function bounded(
-  evaluate: () => unknown,
-  { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined },
-): unknown {
+interface Bounds {
+  readonly values: Readonly<Record<string, unknown>>;
+  readonly limit: number;
+  readonly budget: Budget | undefined;
+  readonly outer: Meter | undefined;
+}
+
+function bounded(program: Program, { values, limit, budget, outer }: Bounds): unknown {
   let failure: unknown;
   try {
-    const { result, cost } = withBudget(allowed, () => {
-      try {
-        return evaluate();
-      } catch (error) {
-        failure = error;
-        return undefined;
-      }
-    });
+    const { result, cost } = Meter.measure(
+      limit,
+      (meter) => {
+        try {
+          return program(values, meter);
+        } catch (error) {
+          failure = error;
+          return undefined;
+        }
+      },
+      outer,
+    );
     if (budget) budget.remaining -= cost;
     if (failure === undefined) return result;
   } catch (error) {
     // What ran out of a shared budget has used it up.
-    if (budget) budget.remaining -= allowed;
+    if (budget) budget.remaining -= limit;
     throw error instanceof BudgetError ? new CelCostError(error.message, { cause: error }) : error;
   }
   throw failure instanceof CelRuntimeError
     ? failure
-    : new CelRuntimeError(runtimeWording(failure), { cause: failure });
+    : new CelRuntimeError(failure instanceof Error ? failure.message : String(failure), { cause: failure });
 }
 
 // ------------------------------------------------------------------------------------------------------------- variables
 
 interface Scope {
-  /** Knows which fields there are. */
-  readonly checking: Environment;
-  /** Takes objects as they come; the same where no schema says more. */
-  readonly evaluating: Environment;
+  readonly library: Library;
+  readonly variables: ReadonlyMap<string, Type>;
   convert(values: Readonly<Record<string, unknown>>): Record<string, unknown>;
 }
+
+interface Declared {
+  readonly type: Type;
+  convert(value: unknown): unknown;
+}
+
+/** Types of schemas: expressions see their values as they come. */
+const TYPES = new CelTypes({ escaped: false, nullable: true });
 
 class Scopes {
   readonly #extensions: CelExtensions;
   /** By whether they construct. */
   readonly #known = [new WeakMap<Variables, Scope>(), new WeakMap<Variables, Scope>()] as const;
-
-  /** Library and extensions, by whether they construct: clones take variables. */
-  readonly #extended: (Environment | undefined)[] = [];
+  readonly #libraries: (Library | undefined)[] = [];
 
   constructor(extensions: CelExtensions) {
     this.#extensions = extensions;
@@ -246,80 +219,68 @@ class Scopes {
     return scope;
   }
 
-  #environment(constructs: boolean): Environment {
-    const i = constructs ? 1 : 0;
-    return (this.#extended[i] ??= this.#extend(kubernetesEnvironment({ constructs }))).clone();
-  }
-
-  #extend(environment: Environment): Environment {
-    const add = adderTo(environment);
-    for (const extension of Object.values(this.#extensions)) extension.addTo(environment, add);
-    return environment;
+  #library(constructs: boolean): Library {
+    return (this.#libraries[constructs ? 1 : 0] ??= Object.values(this.#extensions).reduce(
+      (library, extension) => library.add(extension),
+      new Library(kubernetesLibrary(constructs)),
+    ));
   }
 
   #make(variables: Variables, constructs: boolean): Scope {
-    const evaluating = this.#environment(constructs),
-      entries = Object.entries(variables);
-    const declareIn = (environment: Environment, [name, type]: (typeof entries)[number]) =>
-      declare(name, type, { environment, extensions: this.#extensions });
-    const converters = new Map(entries.map((entry) => [entry[0], declareIn(evaluating, entry)]));
-    let checking = evaluating;
-    if (entries.some(([, type]) => isSchema(type))) {
-      checking = this.#environment(constructs);
-      const types = new CelTypes(checking, { escaped: false });
-      for (const [name, type] of entries) {
-        if (isSchema(type)) checking.registerVariable(name, types.typeOf(type)?.name ?? 'dyn');
-        else declareIn(checking, [name, type]);
-      }
-    }
+    const library = this.#library(constructs);
+    const declared = Object.entries(variables).map(
+      ([name, type]) => [name, this.#declare(type, library)] as const,
+    );
     return {
-      checking,
-      evaluating,
+      library,
+      variables: new Map(declared.map(([name, { type }]) => [name, type])),
       convert: (values) => {
         const converted: Record<string, unknown> = {};
-        for (const [name, convert] of converters)
+        for (const [name, { convert }] of declared)
           if (values[name] !== undefined) converted[name] = convert(values[name]);
         return converted;
       },
     };
   }
-}
 
-function isSchema(type: VariableType): type is Structural {
-  return typeof type === 'object' && 'schema' in type;
-}
-
-/** Answers how a value takes the variable's type. */
-function declare(
-  name: string,
-  type: VariableType,
-  { environment, extensions }: { readonly environment: Environment; readonly extensions: CelExtensions },
-): (value: unknown) => unknown {
-  if (typeof type === 'string') {
-    const extension = extensions[type];
-    environment.registerVariable(name, extension?.typeName ?? type);
-    return extension ? (value) => extension.valueOf(value) : toCel;
-  }
-  if (isSchema(type)) {
-    environment.registerVariable(name, 'dyn');
-    return toCel;
-  }
-  const ctor = class {
-    readonly values: object;
-    constructor(values: object) {
-      this.values = values;
+  #declare(type: VariableType, library: Library): Declared {
+    if (typeof type === 'string') {
+      const extension = this.#extensions[type];
+      return extension
+        ? { type: library.type(extension.typeName), convert: (value) => extension.valueOf(value) }
+        : { type: library.type(type), convert: toCel };
     }
-  };
-  for (const field of Object.keys(type.fieldTypes))
-    Object.defineProperty(ctor.prototype, field, {
-      get(this: { readonly values: Record<string, unknown> }) {
-        return this.values[field];
-      },
-    });
-  environment
-    .registerType(type.typeName, { ctor, fields: type.fieldTypes } as never)
-    .registerVariable(name, type.typeName);
-  return (values) => new ctor(values as object);
+    if (isSchema(type)) return { type: TYPES.typeOf(type)?.type ?? library.type('dyn'), convert: toCel };
+    const { typeName, fieldTypes } = type;
+    const fields = Object.entries(fieldTypes).map(
+      ([name, field]) => [name, typeof field === 'string' ? library.type(field) : field] as const,
+    );
+    return {
+      type: { kind: 'message', name: typeName, fields: new Map(fields) },
+      convert: (values) => new LazyFields(typeName, values as Fields),
+    };
+  }
+}
+
+function isSchema(type: Structural | CelFields): type is Structural {
+  return 'schema' in type;
+}
+
+type Fields = Readonly<Record<string, (meter: Meter) => unknown>>;
+
+class LazyFields extends Message {
+  readonly typeName: string;
+  readonly #fields: Fields;
+
+  constructor(typeName: string, fields: Fields) {
+    super();
+    this.typeName = typeName;
+    this.#fields = fields;
+  }
+
+  field(name: string, meter: Meter): unknown {
+    return Object.hasOwn(this.#fields, name) ? this.#fields[name]!(meter) : undefined;
+  }
 }
 
 /** Of the language alone. Throws CelCompileError. */

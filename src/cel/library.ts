@@ -1,11 +1,7 @@
 /**
- * Kubernetes' CEL functions on top of the evaluator's own: strings, regular expressions (in linear time), lists, sets, URLs, IP addresses,
- * CIDRs, quantities, formats. What is not here does not compile.
- *
- * The evaluator is @marcbachmann/cel-js: no dependencies of its own, types checked before evaluation, types and functions of ours beside its
- * own. Its matches() is replaced (library.ts), its steps are counted (syntax.ts).
+ * Kubernetes' CEL functions beside the standard ones: strings, regular expressions (in linear time), lists, sets, URLs, IP addresses, CIDRs,
+ * quantities, formats, versions. What is not here does not compile.
  */
-import { Environment, EvaluationError, Optional } from '@marcbachmann/cel-js';
 import { RE2JS } from 're2js';
 import {
   cidrContains,
@@ -25,13 +21,15 @@ import {
 } from '#machinery/names.ts';
 import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { STRING_FORMATS } from '#machinery/formats.ts';
-import { charge, traversal } from './budget.ts';
-import { addComprehensions } from './comprehensions.ts';
-import { addConstruction } from './construction.ts';
+import { traversal, type Meter } from './budget.ts';
+import { CONSTRUCTION_FUNCTIONS } from './construction.ts';
+import { Optional, UnsignedInt } from './datatypes.ts';
 import { equalValues, textOf } from './equality.ts';
+import { EvaluationError } from './errors.ts';
+import { Library } from './functions.ts';
 import { checkOrdered, compareOrdered } from './order.ts';
 import { Semver } from './semver.ts';
-import { LINEAR_MATCHES } from './syntax-errors.ts';
+import { CONVERSIONS, OPTIONALS, SIZES, TEXTS, TIMES, typeFunctions } from './standard.ts';
 
 /** Values of the library's own types. */
 class CelIP {
@@ -39,17 +37,29 @@ class CelIP {
   constructor(address: IPAddress) {
     this.address = address;
   }
+
+  equals(other: CelIP): boolean {
+    return formatIP(this.address) === formatIP(other.address);
+  }
 }
 class CelCIDR {
   readonly block: CIDRBlock;
   constructor(block: CIDRBlock) {
     this.block = block;
   }
+
+  equals(other: CelCIDR): boolean {
+    return formatCIDR(this.block) === formatCIDR(other.block);
+  }
 }
 class CelQuantity {
   readonly value: Quantity;
   constructor(value: Quantity) {
     this.value = value;
+  }
+
+  equals(other: CelQuantity): boolean {
+    return this.value.equals(other.value);
   }
 }
 class CelURL {
@@ -59,6 +69,10 @@ class CelURL {
     this.url = url;
     this.text = text;
   }
+
+  equals(other: CelURL): boolean {
+    return this.url.href === other.url.href;
+  }
 }
 class CelFormat {
   readonly name: string;
@@ -67,114 +81,58 @@ class CelFormat {
     this.name = name;
     this.check = check;
   }
-}
-class StringsNamespace {}
-class SetsNamespace {}
-class ListsNamespace {}
-class FormatNamespace {}
-class IpNamespace {}
 
-/** What only some expressions may use. */
-interface LibraryOptions {
-  /** Objects and patches: see construction.ts. */
-  readonly constructs?: boolean;
-}
-
-let library: Environment | undefined, constructing: Environment | undefined;
-
-/** A new environment that has the library; types and variables are the caller's. */
-export function kubernetesEnvironment({ constructs = false }: LibraryOptions = {}): Environment {
-  if (!constructs) return (library ??= makeLibrary()).clone();
-  if (!constructing) {
-    constructing = makeLibrary();
-    addConstruction(constructing, adderTo(constructing));
+  equals(other: CelFormat): boolean {
+    return this.name === other.name;
   }
-  return constructing.clone();
+}
+let plain: Library | undefined, constructing: Library | undefined;
+
+/** The library of all expressions; of those that may make objects and patches, theirs: see construction.ts. */
+export function kubernetesLibrary(constructs: boolean): Library {
+  plain ??= makeLibrary();
+  return constructs
+    ? (constructing ??= new Library(plain).add({ functions: CONSTRUCTION_FUNCTIONS }))
+    : plain;
 }
 
-/** Signatures are checked by the evaluator when they are registered. */
-export function adderTo(env: Environment): Add {
-  return (signature, handler) => void env.registerFunction(signature, handler, { async: false } as never);
-}
+const opaque = (name: string, ctor: new (...args: never[]) => unknown) => ({
+  name,
+  is: (value: unknown) => value instanceof ctor,
+});
 
-function makeLibrary(): Environment {
-  const env = new Environment({
-    enableOptionalTypes: true,
-    homogeneousAggregateLiterals: false,
-    limits: { maxAstNodes: 10_000, maxDepth: 100 },
+function makeLibrary(): Library {
+  const library = new Library().add({
+    types: [
+      opaque('kubernetes.URL', CelURL),
+      opaque('net.IP', CelIP),
+      opaque('net.CIDR', CelCIDR),
+      opaque('kubernetes.Quantity', CelQuantity),
+      opaque('kubernetes.NamedFormat', CelFormat),
+      { name: 'kubernetes.Semver', is: (value) => value instanceof Semver },
+    ],
   });
-  const add = adderTo(env);
-  env
-    .registerType('strings.Namespace', { ctor: StringsNamespace, fields: {} })
-    .registerConstant('strings', 'strings.Namespace', new StringsNamespace());
-  addStrings(add);
-  addRegularExpressions(add);
-  addLists(add);
-  env
-    .registerType('sets.Namespace', { ctor: SetsNamespace, fields: {} })
-    .registerConstant('sets', 'sets.Namespace', new SetsNamespace());
-  addSets(add);
-  env
-    .registerType('lists.Namespace', { ctor: ListsNamespace, fields: {} })
-    .registerConstant('lists', 'lists.Namespace', new ListsNamespace());
-  addListExtensions(add);
-  env.registerType('kubernetes.URL', CelURL);
-  addUrls(add);
-  env
-    .registerType('net.IP', CelIP)
-    .registerType('net.CIDR', CelCIDR)
-    .registerType('ip.Namespace', { ctor: IpNamespace, fields: {} })
-    .registerConstant('ip', 'ip.Namespace', new IpNamespace());
-  addAddresses(add);
-  env.registerType('kubernetes.Quantity', CelQuantity);
-  addQuantities(add);
-  env
-    .registerType('kubernetes.NamedFormat', CelFormat)
-    .registerType('format.Namespace', { ctor: FormatNamespace, fields: {} })
-    .registerConstant('format', 'format.Namespace', new FormatNamespace());
-  addFormats(add);
-  env.registerType('kubernetes.Semver', { ctor: Semver, fields: {} });
-  addVersions(add);
-  addComprehensions(env);
-  for (const type of [
-    'kubernetes.URL',
-    'net.IP',
-    'net.CIDR',
-    'kubernetes.Quantity',
-    'kubernetes.NamedFormat',
-    'kubernetes.Semver',
+  for (const functions of [CONVERSIONS, SIZES, TEXTS, TIMES, OPTIONALS]) library.add({ functions });
+  library.add({ functions: typeFunctions((value) => library.typeNameOf(value)) });
+  const add: Add = (signature, handler) => void library.add({ functions: { [signature]: handler } });
+  for (const part of [
+    addStrings,
+    addRegularExpressions,
+    addLists,
+    addListExtensions,
+    addSets,
+    addUrls,
+    addAddresses,
+    addQuantities,
+    addFormats,
+    addVersions,
   ])
-    env.registerOperator(`${type} == ${type}`, equalValues);
-  env.registerOperator('optional<V> == optional<V>', equalValues);
-  const present = (list: readonly Optional[]): unknown[] =>
-    list.filter((item) => item.hasValue()).map((item) => item.value());
-  add('list<optional<A>>.unwrapOpt(): list<A>', present);
-  add('OptionalNamespace.unwrap(list<optional<A>>): list<A>', (_: unknown, list: readonly Optional[]) =>
-    present(list),
-  );
-  add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) =>
-    isZero(value) ? Optional.none() : Optional.of(value),
-  );
-  add('string(google.protobuf.Timestamp): string', textOf);
-  add('string(google.protobuf.Duration): string', textOf);
-  // Values that are times and durations already.
-  add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
-  add('timestamp(google.protobuf.Timestamp): google.protobuf.Timestamp', (value: unknown) => value);
-  return env;
+    part(add);
+  return library;
 }
 
-function isZero(value: unknown): boolean {
-  if (typeof value !== 'object') return value === '' || value === false || value === 0n || value === 0;
-  if (value === null) return true;
-  return Array.isArray(value)
-    ? value.length === 0
-    : value instanceof Map
-      ? value.size === 0
-      : Object.keys(value).length === 0 && value.constructor === Object;
-}
-
-/** Registers a function: `receiver.name(types): result`. */
-export type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
+/** Adds a function: see functions.ts. */
+type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
 
 function fail(message: string): never {
   throw new EvaluationError(message);
@@ -196,8 +154,10 @@ function addStrings(add: Add): void {
     (text: string, from: string, to: string, times: bigint) =>
       replaceSome(text, { from, to, times: Number(times) }),
   );
-  add('string.format(list): string', (template: string, args: readonly unknown[]) => format(template, args));
-  add('strings.Namespace.quote(string): string', (_: StringsNamespace, text: string) => quoted(text));
+  add('string.format(list<dyn>): string', (template: string, args: readonly unknown[]) =>
+    format(template, args),
+  );
+  add('strings.quote(string): string', (text: string) => quoted(text));
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -239,7 +199,7 @@ function format(template: string, args: readonly unknown[]): string {
         case 's':
           return textOf(value);
         case 'd':
-          return typeof value === 'bigint'
+          return typeof value === 'bigint' || value instanceof UnsignedInt
             ? String(value)
             : fail('integer clause can only be used on integers');
         case 'f':
@@ -290,26 +250,37 @@ export function compiledPattern(pattern: string): RE2JS {
 }
 
 function addRegularExpressions(add: Add): void {
-  const search = (text: string, pattern: string): RE2JS => {
-    charge(traversal(text.length + 1) * Math.ceil(pattern.length * 0.25));
+  const search = (text: string, pattern: string, meter: Meter): RE2JS => {
+    meter.charge(traversal(text.length + 1) * Math.ceil(pattern.length * 0.25));
     return compiledPattern(pattern);
   };
-  const findAll = (text: string, pattern: string, most: number): string[] => {
-    const matcher = search(text, pattern).matcher(text),
+  const findAll = (
+    text: string,
+    pattern: string,
+    { most, meter }: { readonly most: number; readonly meter: Meter },
+  ): string[] => {
+    const matcher = search(text, pattern, meter).matcher(text),
       found: string[] = [];
     while ((most < 0 || found.length < most) && matcher.find()) found.push(matcher.group() ?? '');
     return found;
   };
-  add(`string.${LINEAR_MATCHES}(string): bool`, (text: string, pattern: string) =>
-    search(text, pattern).matcher(text).find(),
+  add(`string.matches(string): bool`, (text: string, pattern: string, meter: Meter) =>
+    search(text, pattern, meter).matcher(text).find(),
   );
-  add(`${LINEAR_MATCHES}(string, string): bool`, (text: string, pattern: string) =>
-    search(text, pattern).matcher(text).find(),
+  add(`matches(string, string): bool`, (text: string, pattern: string, meter: Meter) =>
+    search(text, pattern, meter).matcher(text).find(),
   );
-  add('string.find(string): string', (text: string, pattern: string) => findAll(text, pattern, 1)[0] ?? '');
-  add('string.findAll(string): list<string>', (text: string, pattern: string) => findAll(text, pattern, -1));
-  add('string.findAll(string, int): list<string>', (text: string, pattern: string, most: bigint) =>
-    findAll(text, pattern, Number(most)),
+  add(
+    'string.find(string): string',
+    (text: string, pattern: string, meter: Meter) => findAll(text, pattern, { most: 1, meter })[0] ?? '',
+  );
+  add('string.findAll(string): list<string>', (text: string, pattern: string, meter: Meter) =>
+    findAll(text, pattern, { most: -1, meter }),
+  );
+  add(
+    'string.findAll(string, int): list<string>',
+    (text: string, pattern: string, most: bigint, meter: Meter) =>
+      findAll(text, pattern, { most: Number(most), meter }),
   );
 }
 
@@ -317,15 +288,16 @@ function addRegularExpressions(add: Add): void {
 
 function addLists(add: Add): void {
   const passing =
-    <R>(work: (list: readonly unknown[], item?: unknown) => R) =>
-    (list: readonly unknown[], item?: unknown): R => {
-      charge(list.length);
-      return work(list, item);
+    <R>(work: (list: readonly unknown[], rest: { readonly item: unknown; readonly meter: Meter }) => R) =>
+    (list: readonly unknown[], ...args: readonly unknown[]): R => {
+      const meter = args.at(-1) as Meter;
+      meter.charge(list.length);
+      return work(list, { item: args[0], meter });
     };
   const nonEmpty = (list: readonly unknown[], name: string): readonly unknown[] =>
     list.length === 0 ? fail(`${name} called on empty list`) : list;
   add(
-    'list.isSorted(): bool',
+    'list<dyn>.isSorted(): bool',
     passing((list) => list.every((item, i) => i === 0 || compareOrdered(list[i - 1], item) <= 0)),
   );
   for (const type of ['int', 'double']) {
@@ -350,12 +322,16 @@ function addLists(add: Add): void {
     );
   }
   add(
-    'list.indexOf(dyn): int',
-    passing((list, item) => BigInt(list.findIndex((candidate) => equalValues(candidate, item)))),
+    'list<A>.indexOf(A): int',
+    passing((list, { item, meter }) =>
+      BigInt(list.findIndex((candidate) => equalValues(candidate, item, meter))),
+    ),
   );
   add(
-    'list.lastIndexOf(dyn): int',
-    passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))),
+    'list<A>.lastIndexOf(A): int',
+    passing((list, { item, meter }) =>
+      BigInt(list.findLastIndex((candidate) => equalValues(candidate, item, meter))),
+    ),
   );
 }
 
@@ -372,25 +348,25 @@ function addListExtensions(add: Add): void {
   });
   const flatten = (list: readonly unknown[], depth: number): unknown[] =>
     list.flatMap((item) => (Array.isArray(item) && depth > 0 ? flatten(item, depth - 1) : [item]));
-  add('list.flatten(): list<dyn>', (list: readonly unknown[]) => flatten(list, 1));
-  add('list.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) =>
+  add('list<dyn>.flatten(): list<dyn>', (list: readonly unknown[]) => flatten(list, 1));
+  add('list<dyn>.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) =>
     depth < 0n ? fail('level must be non-negative') : flatten(list, Number(depth)),
   );
-  add('list<A>.distinct(): list<A>', (list: readonly unknown[]) => {
+  add('list<A>.distinct(): list<A>', (list: readonly unknown[], meter: Meter) => {
     const plain = new Set<unknown>(),
       kept: unknown[] = [];
     for (const item of list) {
       if (typeof item === 'object' && item !== null) {
-        charge(kept.length);
-        if (kept.some((known) => equalValues(known, item))) continue;
+        meter.charge(kept.length);
+        if (kept.some((known) => equalValues(known, item, meter))) continue;
       } else if (plain.has(item)) continue;
       else plain.add(item);
       kept.push(item);
     }
     return kept;
   });
-  add('list<A>.sort(): list<A>', (list: readonly unknown[]) => {
-    checkOrdered(list);
+  add('list<A>.sort(): list<A>', (list: readonly unknown[], meter: Meter) => {
+    checkOrdered(list, meter);
     return list.toSorted(compareOrdered);
   });
   add('list<A>.first(): optional<A>', (list: readonly unknown[]) =>
@@ -399,10 +375,10 @@ function addListExtensions(add: Add): void {
   add('list<A>.last(): optional<A>', (list: readonly unknown[]) =>
     list.length > 0 ? Optional.of(list.at(-1)) : Optional.none(),
   );
-  add('lists.Namespace.range(int): list<int>', (_: ListsNamespace, end: bigint) => {
+  add('lists.range(int): list<int>', (end: bigint, meter: Meter) => {
     if (end > MAX_RANGE) fail(`lists.range(${end}) is longer than ${MAX_RANGE}`);
     const length = Number(end < 0n ? 0n : end);
-    charge(length);
+    meter.charge(length);
     return Array.from({ length }, (_item, i) => BigInt(i));
   });
 }
@@ -412,7 +388,9 @@ function addVersions(add: Add): void {
     Semver.parse(text, normalize) ??
     fail(`Invalid character(s) or no Major.Minor.Patch elements found in version ${JSON.stringify(text)}`);
   add('semver(string): kubernetes.Semver', (text: string) => parse(text));
-  add('semver(string, bool): kubernetes.Semver', parse);
+  add('semver(string, bool): kubernetes.Semver', (text: string, normalize: boolean) =>
+    parse(text, normalize),
+  );
   add('isSemver(string): bool', (text: string) => Semver.parse(text) !== undefined);
   add(
     'isSemver(string, bool): bool',
@@ -433,63 +411,22 @@ function addVersions(add: Add): void {
   );
 }
 
-/** Lists of type set and map are the same in any order; expressions that compare them are rewritten to this. */
-export const UNORDERED_EQUALS = 'equalInAnyOrder';
-
-function equalInAnyOrder(left: readonly unknown[], right: readonly unknown[]): boolean {
-  charge(left.length * right.length);
-  return (
-    left.length === right.length &&
-    left.every((item) => right.some((candidate) => equalValues(candidate, item)))
-  );
-}
-
-/** Two such lists as one: items of the second that the first has take their place there, others come behind. */
-export const UNORDERED_JOIN = 'joinedInAnyOrder';
-
-function joinedInAnyOrder(
-  left: readonly unknown[],
-  right: readonly unknown[],
-  keys: readonly string[],
-): unknown[] {
-  charge(left.length * right.length);
-  const joined = [...left];
-  for (const item of right) {
-    const at = joined.findIndex((known) => sameItem(known, item, keys));
-    if (at < 0) joined.push(item);
-    else joined[at] = item;
-  }
-  return joined;
-}
-
-function sameItem(left: unknown, right: unknown, keys: readonly string[]): boolean {
-  if (keys.length === 0) return equalValues(left, right);
-  return keys.every((key) =>
-    equalValues((left as Record<string, unknown>)[key], (right as Record<string, unknown>)[key]),
-  );
-}
-
 function addSets(add: Add): void {
-  add(`${UNORDERED_JOIN}(list<A>, list<A>, list): list<A>`, joinedInAnyOrder);
-  add(`${UNORDERED_EQUALS}(list, list): bool`, equalInAnyOrder);
-  const contains = (list: readonly unknown[], items: readonly unknown[]): boolean => {
-    charge(list.length * items.length);
-    return items.every((item) => list.some((candidate) => equalValues(candidate, item)));
+  const contains = (list: readonly unknown[], items: readonly unknown[], meter: Meter): boolean => {
+    meter.charge(list.length * items.length);
+    return items.every((item) => list.some((candidate) => equalValues(candidate, item, meter)));
   };
+  add('sets.contains(list<A>, list<A>): bool', contains);
   add(
-    'sets.Namespace.contains(list, list): bool',
-    (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items),
+    'sets.equivalent(list<A>, list<A>): bool',
+    (list: readonly unknown[], other: readonly unknown[], meter: Meter) =>
+      contains(list, other, meter) && contains(other, list, meter),
   );
   add(
-    'sets.Namespace.equivalent(list, list): bool',
-    (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) =>
-      contains(list, other) && contains(other, list),
-  );
-  add(
-    'sets.Namespace.intersects(list, list): bool',
-    (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
-      charge(list.length * other.length);
-      return list.some((item) => other.some((candidate) => equalValues(candidate, item)));
+    'sets.intersects(list<A>, list<A>): bool',
+    (list: readonly unknown[], other: readonly unknown[], meter: Meter) => {
+      meter.charge(list.length * other.length);
+      return list.some((item) => other.some((candidate) => equalValues(candidate, item, meter)));
     },
   );
 }
@@ -563,10 +500,7 @@ function addAddresses(add: Add): void {
       blocks.some((block) => cidrContains(parseCIDR(block)!, address));
   add('ip(string): net.IP', ipOf);
   add('isIP(string): bool', (text: string) => strictIP(text) !== undefined);
-  add(
-    'ip.Namespace.isCanonical(string): bool',
-    (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text,
-  );
+  add('ip.isCanonical(string): bool', (text: string) => formatIP(ipOf(text).address) === text);
   add('string(net.IP): string', ({ address }: CelIP) => formatIP(address));
   add('net.IP.family(): int', ({ address }: CelIP) => BigInt(address.family));
   add('net.IP.isUnspecified(): bool', within('0.0.0.0/32', '::/128'));
@@ -700,11 +634,9 @@ const FORMATS: Readonly<Record<string, (text: string) => string[]>> = {
 
 function addFormats(add: Add): void {
   for (const [name, check] of Object.entries(FORMATS))
-    add(`format.Namespace.${name}(): kubernetes.NamedFormat`, () => new CelFormat(name, check));
-  add(
-    'format.Namespace.named(string): optional<kubernetes.NamedFormat>',
-    (_: FormatNamespace, name: string) =>
-      Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none(),
+    add(`format.${name}(): kubernetes.NamedFormat`, () => new CelFormat(name, check));
+  add('format.named(string): optional<kubernetes.NamedFormat>', (name: string) =>
+    Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none(),
   );
   add(
     'kubernetes.NamedFormat.validate(string): optional<list<string>>',

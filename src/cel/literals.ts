@@ -1,71 +1,79 @@
-/** What literals of a checked expression must be beyond their types, as upstream's validators have it: items of one type, texts of times and durations that are some. */
-import { TypeError as CelTypeError } from '@marcbachmann/cel-js';
+/** What literals of a checked expression must be beyond their types, as upstream's validators have it: items of one type, texts of patterns, times and durations that are some. */
 import { parseGoDuration } from '#machinery/go-duration.ts';
 import { timeMs } from '#machinery/time.ts';
-import type { Type } from './cost.ts';
-import { upstreamType } from './errors.ts';
-import { childrenOf, type SyntaxNode } from './syntax.ts';
+import { childrenOf, type Node } from './ast.ts';
+import { upstreamType, type Issue } from './errors.ts';
+import { compiledPattern } from './library.ts';
+import type { Type } from './type.ts';
 
-/** Throws the evaluator's type error for the first that is not. */
-export function checkLiterals(node: SyntaxNode): void {
-  check(node, false);
+export function checkLiterals(root: Node): readonly Issue[] {
+  const issues: Issue[] = [];
+  check(root, { isExempt: false, issues });
+  return issues;
 }
 
-/** isExempt: within what is formatted, which may be of any type. */
-function check(node: SyntaxNode, isExempt: boolean): void {
-  const { op } = node;
-  if (op === 'list' && !isExempt) requireOneType(node.args as SyntaxNode[]);
-  if (op === 'map' && !isExempt)
-    for (const part of [0, 1] as const)
-      requireOneType((node.args as (readonly [SyntaxNode, SyntaxNode])[]).map((entry) => entry[part]));
-  if (op === 'call') requireTime(node);
-  const name = op === 'call' || op === 'rcall' ? (node.args as string[])[0]! : '',
-    formats = op === 'rcall' && name === 'format';
-  // The fields of what is constructed are no map to the author.
-  const fields =
-    op === 'call' && name.startsWith('__new') ? (node.args as [string, SyntaxNode[]])[1][1] : undefined;
-  for (const child of childrenOf(node))
-    (child === fields ? childrenOf(child) : [child]).forEach((inner) => check(inner, isExempt || formats));
+interface Walk {
+  /** Within what is formatted, which may be of any type. */
+  readonly isExempt: boolean;
+  readonly issues: Issue[];
 }
 
-function typeOf(node: SyntaxNode): Type {
-  return (node as SyntaxNode & { readonly checkedType?: Type }).checkedType ?? { kind: 'dyn', name: 'dyn' };
+function check(node: Node, { isExempt, issues }: Walk): void {
+  if (node.kind === 'list' && !isExempt)
+    requireOneType(
+      node.items.map(({ value }) => value),
+      issues,
+    );
+  if (node.kind === 'map' && !isExempt)
+    for (const part of ['key', 'value'] as const)
+      requireOneType(
+        node.entries.map((entry) => entry[part]),
+        issues,
+      );
+  if (node.kind === 'call') requireReadable(node.name, { argument: node.args.at(-1), issues });
+  const formats = node.kind === 'call' && node.name === 'format';
+  for (const child of childrenOf(node)) check(child, { isExempt: isExempt || formats, issues });
 }
 
 /** A type that is open may be any. */
-function isOpen({ kind, name }: Type): boolean {
-  return kind === 'dyn' || kind === 'param' || /\bdyn\b|[<, ][A-Z][>,]/.test(name);
+function isOpen({ kind, keyType, valueType }: Type): boolean {
+  return (
+    kind === 'dyn' ||
+    (keyType !== undefined && isOpen(keyType)) ||
+    (valueType !== undefined && isOpen(valueType))
+  );
 }
 
-function requireOneType(items: readonly SyntaxNode[]): void {
+function requireOneType(items: readonly Node[], issues: Issue[]): void {
   let expected: Type | undefined;
-  for (const item of items) {
-    const type = typeOf(item);
+  for (const { type, at } of items) {
     if (isOpen(type)) continue;
     expected ??= type;
-    if (type.name !== expected.name)
-      throw new CelTypeError(
-        `expected type '${upstreamType(expected.name)}' but found '${upstreamType(type.name)}'`,
-        item as never,
-      );
+    if (type.name === expected.name) continue;
+    const message = `expected type '${upstreamType(expected.name)}' but found '${upstreamType(type.name)}'`;
+    issues.push({ message, at });
+    return;
   }
 }
 
 const READERS: Readonly<Record<string, (text: string) => boolean>> = {
   timestamp: (text) => timeMs(text) !== undefined,
-  duration: isDuration,
+  duration: (text) => succeeds(() => parseGoDuration(text)),
+  matches: (text) => succeeds(() => compiledPattern(text)),
 };
 
-function requireTime({ args }: SyntaxNode): void {
-  const [name, [argument]] = args as readonly [string, readonly SyntaxNode[]];
+function requireReadable(
+  name: string,
+  { argument, issues }: { readonly argument: Node | undefined; readonly issues: Issue[] },
+): void {
   const reads = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
-  if (reads && argument?.op === 'value' && typeof argument.args === 'string' && !reads(argument.args))
-    throw new CelTypeError(`invalid ${name} argument`, argument as never);
+  if (reads && argument?.kind === 'literal' && typeof argument.value === 'string' && !reads(argument.value))
+    issues.push({ message: `invalid ${name} argument`, at: argument.at });
 }
 
-function isDuration(text: string): boolean {
+function succeeds(read: () => unknown): boolean {
   try {
-    parseGoDuration(text);
+    read();
     return true;
   } catch {
     return false;

@@ -1,18 +1,29 @@
 /**
  * The CEL types of a schema, and values of objects as values of those types. Integers are bigints, dates and durations their own types, objects
- * instances of one class per place in the schema, so that expressions are checked against the fields that are there.
+ * values with the declared fields alone, so that expressions are checked against the fields that are there.
  */
-import { Environment } from '@marcbachmann/cel-js';
-import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
+import { isJsonObject } from '#machinery/json.ts';
+import { parseGoDuration } from '#machinery/go-duration.ts';
 import type { Structural } from '#machinery/structural.ts';
-import { charge } from './budget.ts';
-import { equalValues } from './equality.ts';
-import { kubernetesEnvironment } from './library.ts';
+import { Duration, UnorderedList } from './datatypes.ts';
+import {
+  BOOL,
+  BYTES,
+  DOUBLE,
+  DURATION,
+  DYN,
+  INT,
+  listOf,
+  mapOf,
+  STRING,
+  TIMESTAMP,
+  type Type,
+} from './type.ts';
+import { DeclaredObject, LazyMap, toCel, type DeclaredField } from './values.ts';
 
 /** A type and how a value takes its form. */
 export interface CelType {
-  /** As the evaluator's signatures write it. */
-  readonly name: string;
+  readonly type: Type;
   convert(value: unknown): unknown;
 }
 
@@ -52,38 +63,31 @@ export function escapeName(name: string): string | undefined {
 }
 
 const same = (value: unknown): unknown => value;
-const DYN: CelType = { name: 'dyn', convert: untyped };
+const ANY: CelType = { type: DYN, convert: toCel };
 const SCALARS: Readonly<Record<string, CelType>> = {
-  boolean: { name: 'bool', convert: same },
+  boolean: { type: BOOL, convert: same },
   integer: {
-    name: 'int',
+    type: INT,
     convert: (value) => (typeof value === 'number' && Number.isInteger(value) ? BigInt(value) : value),
   },
-  number: { name: 'double', convert: same },
-  string: { name: 'string', convert: same },
+  number: { type: DOUBLE, convert: same },
+  string: { type: STRING, convert: same },
 };
-/** The evaluator's durations are made by expressions alone. */
-const toDuration = new Environment({ unlistedVariablesAreDyn: true }).parse('duration(text)');
 const TIME: CelType = {
-  name: 'google.protobuf.Timestamp',
+  type: TIMESTAMP,
   convert: (value) => (typeof value === 'string' ? new Date(value) : value),
 };
 
-export class CelTypes {
-  /** Knows the types of the schema. */
-  readonly environment: Environment;
-  readonly #byNode = new Map<Structural, CelType>();
-  #count = 0;
+/** So that types of different schemas have different names. */
+let count = 0;
 
+export class CelTypes {
+  readonly #byNode = new WeakMap<Structural, CelType>();
   readonly #escaped: boolean;
   readonly #nullable: boolean;
 
-  /** environment: gets the types. escaped: names of fields are written as in rules of custom resources. nullable: values may be null where the schema says so. */
-  constructor(
-    environment = kubernetesEnvironment(),
-    { escaped = true, nullable = true }: { readonly escaped?: boolean; readonly nullable?: boolean } = {},
-  ) {
-    this.environment = environment;
+  /** escaped: names of fields are written as in rules of custom resources. nullable: values that may be null are of any type. */
+  constructor({ escaped, nullable }: { readonly escaped: boolean; readonly nullable: boolean }) {
     this.#escaped = escaped;
     this.#nullable = nullable;
   }
@@ -98,7 +102,7 @@ export class CelTypes {
   }
 
   #make(node: Structural, root: boolean): CelType | undefined {
-    if (node.intOrString) return DYN;
+    if (node.intOrString) return ANY;
     const type =
       node.type === 'object'
         ? this.#object(node, root)
@@ -107,16 +111,19 @@ export class CelTypes {
           : scalarType(node);
     // A value that may be null is checked when it is there.
     return type && node.nullable && this.#nullable
-      ? { name: 'dyn', convert: (value) => (value === null ? null : type.convert(value)) }
+      ? { type: DYN, convert: (value) => (value === null ? null : type.convert(value)) }
       : type;
   }
 
-  #list({ items }: Structural): CelType | undefined {
+  #list({ items, listType, mapKeys }: Structural): CelType | undefined {
     const item = items && this.typeOf(items);
     if (!item) return undefined;
+    const keys = mapKeys.map((key) => (this.#escaped ? (escapeName(key) ?? key) : key));
+    const make = (list: readonly unknown[]): unknown[] =>
+      listType === 'atomic' ? (list as unknown[]) : UnorderedList.withKeys(list, keys);
     return {
-      name: `list<${item.name}>`,
-      convert: (value) => (Array.isArray(value) ? value.map((inner) => item.convert(inner)) : value),
+      type: listOf(item.type),
+      convert: (value) => (Array.isArray(value) ? make(value.map((inner) => item.convert(inner))) : value),
     };
   }
 
@@ -125,56 +132,53 @@ export class CelTypes {
       const value = typeof node.additional === 'object' ? this.typeOf(node.additional) : undefined;
       if (!value) return undefined;
       return {
-        name: `map<string, ${value.name}>`,
+        type: mapOf(STRING, value.type),
         convert: (object) =>
-          isJsonObject(object)
-            ? new Map(Object.entries(object).map(([key, inner]) => [key, value.convert(inner)]))
-            : object,
+          isJsonObject(object) ? new LazyMap(object, (inner) => value.convert(inner)) : object,
       };
     }
-    const fields = new Map<string, { readonly name: string; readonly type: CelType }>();
+    const fields = new Map<string, Declared>();
     for (const [name, inner] of node.properties) {
       if (root && name === 'metadata') continue;
       const escaped = this.#escaped ? escapeName(name) : name,
         type = this.typeOf(inner);
-      if (escaped !== undefined && type) fields.set(name, { name: escaped, type });
+      if (escaped !== undefined && type) fields.set(escaped, { key: name, type });
     }
     if (root) {
-      for (const name of ['apiVersion', 'kind']) fields.set(name, { name, type: SCALARS['string']! });
+      for (const key of ['apiVersion', 'kind']) fields.set(key, { key, type: SCALARS['string']! });
       fields.set('metadata', {
-        name: 'metadata',
+        key: 'metadata',
         type: this.#declare(
-          new Map(['name', 'generateName'].map((name) => [name, { name, type: SCALARS['string']! }])),
+          new Map(['name', 'generateName'].map((key) => [key, { key, type: SCALARS['string']! }])),
         ),
       });
     }
     return this.#declare(fields);
   }
 
-  #declare(fields: ReadonlyMap<string, { readonly name: string; readonly type: CelType }>): CelType {
-    const name = `object${++this.#count}`;
-    const ctor = class {};
-    this.environment.registerType(name, {
-      ctor,
-      fields: Object.fromEntries(Array.from(fields.values(), (field) => [field.name, field.type.name])),
-    } as never);
-    this.environment.registerOperator(`${name} == ${name}`, (left: unknown, right: unknown) => {
-      charge(1);
-      return equalValues(left, right);
-    });
-    this.environment.registerOperator(`${name} == null`, (left: unknown) => left === null);
+  #declare(declared: ReadonlyMap<string, Declared>): CelType {
+    const name = `object${++count}`;
+    const fields = new Map<string, DeclaredField>(
+      Array.from(declared, ([field, { key, type }]) => [
+        field,
+        { key, convert: (value) => type.convert(value) },
+      ]),
+    );
     return {
-      name,
-      convert: (value) => {
-        if (!isJsonObject(value)) return value;
-        const instance = new ctor();
-        for (const [key, field] of fields)
-          if (Object.hasOwn(value, key))
-            setOwn(instance as JsonObject, field.name, field.type.convert(value[key]));
-        return instance;
+      type: {
+        kind: 'message',
+        name,
+        fields: new Map(Array.from(declared, ([field, { type }]) => [field, type.type])),
       },
+      convert: (value) => (isJsonObject(value) ? new DeclaredObject(name, { source: value, fields }) : value),
     };
   }
+}
+
+interface Declared {
+  /** On the wire. */
+  readonly key: string;
+  readonly type: CelType;
 }
 
 function scalarType({ type, schema }: Structural): CelType | undefined {
@@ -185,22 +189,18 @@ function scalarType({ type, schema }: Structural): CelType | undefined {
         return TIME;
       case 'byte':
         return {
-          name: 'bytes',
+          type: BYTES,
           convert: (value) =>
             typeof value === 'string' ? new Uint8Array(Buffer.from(value, 'base64')) : value,
         };
       case 'duration':
         return {
-          name: 'google.protobuf.Duration',
-          convert: (value) => (typeof value === 'string' ? (toDuration({ text: value }) as unknown) : value),
+          type: DURATION,
+          convert: (value) => (typeof value === 'string' ? new Duration(parseGoDuration(value)) : value),
         };
       default:
         return SCALARS['string'];
     }
   }
   return SCALARS[type];
-}
-
-function untyped(value: unknown): unknown {
-  return typeof value === 'number' && Number.isInteger(value) ? BigInt(value) : value;
 }

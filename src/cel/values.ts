@@ -2,24 +2,24 @@
  * Values of the wire as values of expressions, and back. Whole numbers are ints, others doubles, objects maps. Objects are converted as they
  * are read: an expression that asks for one field of a large object costs no more than that.
  */
-import { Optional } from '@marcbachmann/cel-js';
-import { Duration, UnsignedInt } from '@marcbachmann/cel-js/evaluator';
 import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
-import { CelObject } from './construction.ts';
+import { CelObject, Duration, Message, Optional, timeText, UnsignedInt } from './datatypes.ts';
 
-/** For the evaluator any other map; it asks for the constructor by identity. */
-class LazyMap extends Map<string, unknown> {
+/** A map of JSON, to expressions any other. */
+export class LazyMap extends Map<string, unknown> {
   readonly #source: JsonObject;
+  readonly #convert: (value: unknown) => unknown;
 
-  constructor(source: JsonObject) {
+  constructor(source: JsonObject, convert: (value: unknown) => unknown = toCel) {
     super();
     this.#source = source;
+    this.#convert = convert;
   }
 
   override get(key: string): unknown {
     const known = super.get(key);
-    if (known !== undefined || !Object.hasOwn(this.#source, key)) return known;
-    const value = toCel(this.#source[key]);
+    if (known !== undefined || typeof key !== 'string' || !Object.hasOwn(this.#source, key)) return known;
+    const value = this.#convert(this.#source[key]);
     super.set(key, value);
     return value;
   }
@@ -46,7 +46,47 @@ class LazyMap extends Map<string, unknown> {
     for (const [key, value] of this.entries()) work(value, key, this);
   }
 }
-Object.defineProperty(LazyMap.prototype, 'constructor', { value: Map });
+
+/** How fields of an object are written by expressions, and what they hold on the wire. */
+export interface DeclaredField {
+  readonly key: string;
+  convert(value: unknown): unknown;
+}
+
+/** An object of a schema: other fields than the declared ones are not there. */
+export class DeclaredObject extends Message {
+  readonly typeName: string;
+  readonly #source: JsonObject;
+  readonly #fields: ReadonlyMap<string, DeclaredField>;
+  readonly #known = new Map<string, unknown>();
+
+  constructor(
+    typeName: string,
+    { source, fields }: { readonly source: JsonObject; readonly fields: ReadonlyMap<string, DeclaredField> },
+  ) {
+    super();
+    this.typeName = typeName;
+    this.#source = source;
+    this.#fields = fields;
+  }
+
+  field(name: string): unknown {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const field = this.#fields.get(name);
+    if (!field || !Object.hasOwn(this.#source, field.key)) return undefined;
+    const value = field.convert(this.#source[field.key]);
+    this.#known.set(name, value);
+    return value;
+  }
+
+  /** Of the fields that have a value. */
+  names(): string[] {
+    return Array.from(this.#fields)
+      .filter(([, { key }]) => Object.hasOwn(this.#source, key))
+      .map(([name]) => name);
+  }
+}
 
 /** The value must not change while expressions read it. undefined, which JSON has not, is null. */
 export function toCel(value: unknown): unknown {
@@ -85,17 +125,17 @@ export function fromCel(value: unknown): unknown {
 }
 
 function fromObject(value: object): unknown {
-  if (Array.isArray(value)) return value.map(fromCel);
+  if (Array.isArray(value)) return Array.from(value, fromCel);
   if (value instanceof Map) return fromEntries(value);
   if (value instanceof CelObject) return fromEntries(value.fields);
+  if (value instanceof DeclaredObject)
+    return fromEntries(value.names().map((name) => [name, value.field(name)]));
   if (value instanceof Optional) return value.hasValue() ? fromCel(value.value()) : null;
-  if (value instanceof Date) return value.toISOString().replace(/\.000Z$/, 'Z');
+  if (value instanceof Date) return timeText(value);
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
   if (value instanceof Duration) return String(value);
   if (value instanceof UnsignedInt) return Number(value.value);
-  const { constructor } = value;
-  if (constructor === Object || constructor === undefined) return fromEntries(Object.entries(value));
-  throw new TypeError(`a value of type ${constructor.name} has no JSON form`);
+  throw new TypeError(`a value of type ${value.constructor.name} has no JSON form`);
 }
 
 function fromEntries(entries: Iterable<readonly [unknown, unknown]>): JsonObject {

@@ -5,10 +5,11 @@
  * the answer and evaluates once more, until none is missing. Each round adds an answer, each answer is remembered, and checks are so dear that
  * an expression's budget has room for two: the rounds are few.
  */
-import { EvaluationError, type Environment } from '@marcbachmann/cel-js';
-import { charge } from '#cel/budget.ts';
+import type { Meter } from '#cel/budget.ts';
+import { Message } from '#cel/datatypes.ts';
+import { EvaluationError } from '#cel/errors.ts';
 import type { CelExtension } from '#cel/expression.ts';
-import type { Add } from '#cel/library.ts';
+import type { Functions, OpaqueType } from '#cel/functions.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from '../authz/authorizer.ts';
@@ -116,8 +117,8 @@ export class AuthorizerChecks {
     throw new Error(`expressions asked the authorizer more than ${MAX_ROUNDS} different questions`);
   }
 
-  answer(user: UserInfo, question: Question): Answer {
-    charge(CHECK_COST);
+  answer(user: UserInfo, { meter, ...question }: Question & { readonly meter: Meter }): Answer {
+    meter.charge(CHECK_COST);
     const key = JSON.stringify([user.name, user.groups, question]);
     const known = this.#answers.get(key);
     if (known) return known;
@@ -158,17 +159,23 @@ function failure(error: unknown): Answer {
   };
 }
 
-class CelAuthorizer {
+class CelAuthorizer extends Message {
+  readonly typeName = AUTHORIZER;
   readonly checks: AuthorizerChecks;
   readonly user: UserInfo;
   /** A field that expressions read; undefined: there is none. */
   readonly requestResource: CelResourceCheck | undefined;
 
   constructor(checks: AuthorizerChecks, user: UserInfo, request?: AuthorizerOptions['request']) {
+    super();
     this.checks = checks;
     this.user = user;
     this.requestResource =
       request && new CelResourceCheck(this, { ...request, fieldSelector: '', labelSelector: '' });
+  }
+
+  field(name: string): unknown {
+    return name === 'requestResource' ? this.requestResource : undefined;
   }
 }
 
@@ -216,53 +223,52 @@ class CelDecision {
   }
 }
 
-/** Adds the authorizer's types and functions. */
-function addAuthorizer(env: Environment, add: Add): void {
-  for (const [name, ctor] of [
-    [DECISION, CelDecision],
-    [PATH_CHECK, CelPathCheck],
-    [GROUP_CHECK, CelGroupCheck],
-    [RESOURCE_CHECK, CelResourceCheck],
-  ] as const)
-    env.registerType(name, { ctor, fields: {} });
-  env.registerType(AUTHORIZER, { ctor: CelAuthorizer, fields: { requestResource: RESOURCE_CHECK } } as never);
-  add(
-    `${AUTHORIZER}.path(string): ${PATH_CHECK}`,
-    (of: CelAuthorizer, path: string) =>
-      new CelPathCheck(of, path === '' ? fail('path must not be empty') : path),
-  );
-  add(
-    `${AUTHORIZER}.group(string): ${GROUP_CHECK}`,
-    (of: CelAuthorizer, group: string) => new CelGroupCheck(of, group),
-  );
-  add(`${AUTHORIZER}.serviceAccount(string, string): ${AUTHORIZER}`, asServiceAccount);
-  add(
-    `${GROUP_CHECK}.resource(string): ${RESOURCE_CHECK}`,
-    ({ of, group }: CelGroupCheck, resource: string) =>
-      new CelResourceCheck(of, {
-        group,
-        resource,
-        subresource: '',
-        namespace: '',
-        name: '',
-        fieldSelector: '',
-        labelSelector: '',
-      }),
-  );
-  for (const part of ['subresource', 'namespace', 'name', 'fieldSelector', 'labelSelector']) {
-    add(
+const opaque = (name: string, ctor: new (...args: never[]) => unknown): OpaqueType => ({
+  name,
+  is: (value) => value instanceof ctor,
+});
+
+/** Those that others name come first. */
+const TYPES: readonly OpaqueType[] = [
+  opaque(DECISION, CelDecision),
+  opaque(PATH_CHECK, CelPathCheck),
+  opaque(GROUP_CHECK, CelGroupCheck),
+  opaque(RESOURCE_CHECK, CelResourceCheck),
+  { ...opaque(AUTHORIZER, CelAuthorizer), fields: { requestResource: RESOURCE_CHECK } },
+];
+
+const PARTS = ['subresource', 'namespace', 'name', 'fieldSelector', 'labelSelector'] as const;
+
+const FUNCTIONS: Functions = {
+  [`${AUTHORIZER}.path(string): ${PATH_CHECK}`]: (of: CelAuthorizer, path: string) =>
+    new CelPathCheck(of, path === '' ? fail('path must not be empty') : path),
+  [`${AUTHORIZER}.group(string): ${GROUP_CHECK}`]: (of: CelAuthorizer, group: string) =>
+    new CelGroupCheck(of, group),
+  [`${AUTHORIZER}.serviceAccount(string, string): ${AUTHORIZER}`]: asServiceAccount,
+  [`${GROUP_CHECK}.resource(string): ${RESOURCE_CHECK}`]: ({ of, group }: CelGroupCheck, resource: string) =>
+    new CelResourceCheck(of, {
+      group,
+      resource,
+      subresource: '',
+      namespace: '',
+      name: '',
+      fieldSelector: '',
+      labelSelector: '',
+    }),
+  ...Object.fromEntries(
+    PARTS.map((part) => [
       `${RESOURCE_CHECK}.${part}(string): ${RESOURCE_CHECK}`,
       ({ of, question }: CelResourceCheck, value: string) =>
         new CelResourceCheck(of, { ...question, [part]: value }),
-    );
-  }
-  add(`${PATH_CHECK}.check(string): ${DECISION}`, checkPath);
-  add(`${RESOURCE_CHECK}.check(string): ${DECISION}`, checkResource);
-  add(`${DECISION}.allowed(): bool`, ({ answer }: CelDecision) => answer.decision.decision === 'allow');
-  add(`${DECISION}.reason(): string`, ({ answer }: CelDecision) => answer.decision.reason);
-  add(`${DECISION}.errored(): bool`, ({ answer }: CelDecision) => answer.error !== undefined);
-  add(`${DECISION}.error(): string`, ({ answer }: CelDecision) => answer.error ?? '');
-}
+    ]),
+  ),
+  [`${PATH_CHECK}.check(string): ${DECISION}`]: checkPath,
+  [`${RESOURCE_CHECK}.check(string): ${DECISION}`]: checkResource,
+  [`${DECISION}.allowed(): bool`]: ({ answer }: CelDecision) => answer.decision.decision === 'allow',
+  [`${DECISION}.reason(): string`]: ({ answer }: CelDecision) => answer.decision.reason,
+  [`${DECISION}.errored(): bool`]: ({ answer }: CelDecision) => answer.error !== undefined,
+  [`${DECISION}.error(): string`]: ({ answer }: CelDecision) => answer.error ?? '',
+};
 
 function fail(message: string): never {
   throw new EvaluationError(message);
@@ -280,9 +286,10 @@ function asServiceAccount({ checks }: CelAuthorizer, namespace: string, name: st
   });
 }
 
-function checkPath({ of, path }: CelPathCheck, verb: string): CelDecision {
+function checkPath({ of, path }: CelPathCheck, verb: string, meter: Meter): CelDecision {
   return new CelDecision(
     of.checks.answer(of.user, {
+      meter,
       verb,
       isResourceRequest: false,
       group: '',
@@ -299,11 +306,13 @@ function checkPath({ of, path }: CelPathCheck, verb: string): CelDecision {
 function checkResource(
   { of, question: { fieldSelector, labelSelector, ...question } }: CelResourceCheck,
   verb: string,
+  meter: Meter,
 ): CelDecision {
   const fields = fieldSelector === '' ? undefined : fieldRequirements(fieldSelector);
   const labels = labelSelector === '' ? undefined : labelRequirements(labelSelector);
   return new CelDecision(
     of.checks.answer(of.user, {
+      meter,
       ...question,
       verb,
       version: '*',
@@ -318,6 +327,7 @@ function checkResource(
 /** Variables of type 'authorizer' have AuthorizerChecks as their values, inside whose resolving() or steps() they are evaluated. */
 export const AUTHORIZER_EXTENSION: CelExtension = {
   typeName: AUTHORIZER,
-  addTo: addAuthorizer,
+  types: TYPES,
+  functions: FUNCTIONS,
   valueOf: (checks) => (checks as AuthorizerChecks).value,
 };

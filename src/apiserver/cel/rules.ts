@@ -2,21 +2,24 @@
  * x-kubernetes-validations: compiled once per schema, with upstream's errors for what does not compile or may cost too much, and evaluated on
  * every write. Rules that name oldSelf compare with the value before: of list items that are told apart by keys, of fields and map values.
  */
-import { Optional, type Environment, type ParseResult } from '@marcbachmann/cel-js';
 import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { fieldPathProblem } from '../apiextensions/field-path.ts';
 import { hasRules } from '../apiextensions/rules-on-demand.ts';
 import { itemKey, type Structural } from '#machinery/structural.ts';
 import { oldItems } from '../apiextensions/validation.ts';
-import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from '#cel/budget.ts';
-import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from '#cel/cost.ts';
-import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from '#cel/declared-sizes.ts';
-import { CelCompileError, describeError, requireReadable, runtimeMessage } from '#cel/errors.ts';
-import { UNORDERED_EQUALS, UNORDERED_JOIN } from '#cel/library.ts';
-import { checkLiterals } from '#cel/literals.ts';
-import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from '#cel/syntax.ts';
-import { CelTypes, escapeName, type CelType } from '#cel/types.ts';
+import { uses } from '#cel/ast.ts';
+import { BudgetError, Meter, PER_CALL_LIMIT, TOTAL_LIMIT } from '#cel/budget.ts';
+import type { Scope } from '#cel/checker.ts';
+import { compileSource } from '#cel/compile.ts';
+import { bounded, costMessage, estimateCost, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from '#cel/cost.ts';
+import { Optional } from '#cel/datatypes.ts';
+import { declaredCount, declaredSizes, maxOccurrences } from '#cel/declared-sizes.ts';
+import { CelCompileError, runtimeMessage } from '#cel/errors.ts';
+import { kubernetesLibrary } from '#cel/library.ts';
+import type { Program } from '#cel/program.ts';
+import { optionalOf } from '#cel/type.ts';
+import { CelTypes, type CelType } from '#cel/types.ts';
 
 interface RuleSource {
   readonly rule?: string;
@@ -27,12 +30,10 @@ interface RuleSource {
   readonly optionalOldSelf?: boolean;
 }
 
-type Evaluate = (variables: Readonly<Record<string, unknown>>) => unknown;
-
 interface Rule {
   readonly source: RuleSource;
-  readonly evaluate: Evaluate;
-  readonly message: Evaluate | undefined;
+  readonly evaluate: Program;
+  readonly message: Program | undefined;
   /** Reads oldSelf. */
   readonly isTransition: boolean;
   /** Where it reports at, from its own place on. */
@@ -107,31 +108,23 @@ interface RuleSubject {
   readonly at: string;
 }
 interface Compiled {
-  readonly evaluate: Evaluate;
+  readonly evaluate: Program;
   readonly usesOld: boolean;
   /** Of one evaluation. */ readonly cost: number;
 }
 interface Subject {
   readonly node: Structural;
   readonly isRoot: boolean;
-  /** The rule's own, which say what its variables are. */ readonly environments: Environments;
+  /** The rule's own, which say what its variables are. */ readonly scope: Scope;
 }
-/** checking: nullable values are of their type, as upstream has it; evaluating: they may be null. The same where nothing is nullable. */
-interface Environments {
-  readonly checking: Environment;
-  readonly evaluating: Environment;
-}
-
 class Compiler {
   readonly errors: FieldError[] = [];
-  readonly #types: CelTypes;
-  readonly #strictTypes: CelTypes;
+  /** Nullable values are of their type, as upstream has it. */
+  readonly #types = new CelTypes({ escaped: true, nullable: false });
   readonly #costs: { readonly path: string; readonly cost: number }[] = [];
 
   constructor(root: Structural) {
-    this.#types = new CelTypes();
-    this.#strictTypes = hasNullable(root) ? new CelTypes(undefined, { nullable: false }) : this.#types;
-    for (const types of [this.#types, this.#strictTypes]) types.typeOf(root, { root: true });
+    this.#types.typeOf(root, { root: true });
   }
 
   /** validations: the schema whose rules these are: the node's own, or one of allOf for it, which have no types of their own. */
@@ -216,7 +209,7 @@ class Compiler {
     const subject: Subject = {
       node,
       isRoot: place.isRoot,
-      environments: this.#environments(node, source.optionalOldSelf === true),
+      scope: scopeOf(type, source.optionalOldSelf === true),
     };
     const compiled = compileText(rule, { ...subject, wants: 'bool' });
     if (typeof compiled === 'string')
@@ -254,22 +247,10 @@ class Compiler {
     return { source, evaluate: compiled.evaluate, message, isTransition: usesOld, fieldPath };
   }
 
-  #environments(node: Structural, isOptional: boolean): Environments {
-    const of = (types: CelTypes): Environment => {
-      const { name } = types.typeOf(node)!;
-      return types.environment
-        .clone()
-        .registerVariable('self', name)
-        .registerVariable('oldSelf', isOptional ? `optional<${name}>` : name);
-    };
-    const evaluating = of(this.#types);
-    return { evaluating, checking: this.#types === this.#strictTypes ? evaluating : of(this.#strictTypes) };
-  }
-
   #message(
     text: string,
     { source, subject, at }: { readonly source: RuleSource; readonly subject: Subject; readonly at: string },
-  ): Evaluate | undefined {
+  ): Program | undefined {
     const compiled = compileText(text, { ...subject, wants: 'string' }),
       field = `${at}.messageExpression`;
     if (typeof compiled === 'string')
@@ -311,13 +292,15 @@ class Compiler {
   }
 }
 
-function hasNullable(node: Structural): boolean {
-  return (
-    node.nullable ||
-    (node.items !== undefined && hasNullable(node.items)) ||
-    (typeof node.additional === 'object' && hasNullable(node.additional)) ||
-    Array.from(node.properties.values()).some(hasNullable)
-  );
+function scopeOf({ type }: CelType, isOptional: boolean): Scope {
+  return {
+    library: kubernetesLibrary(false),
+    constructs: false,
+    variables: new Map([
+      ['self', type],
+      ['oldSelf', isOptional ? optionalOf(type) : type],
+    ]),
+  };
 }
 
 /** As upstream shows a rule: the fields of its Go type. */
@@ -342,91 +325,20 @@ function shown({
 /** Answers why it cannot be compiled, else. */
 function compileText(
   text: string,
-  {
-    node,
-    isRoot,
-    environments: { checking, evaluating },
-    wants,
-  }: Subject & { readonly wants: 'bool' | 'string' },
+  { node, isRoot, scope, wants }: Subject & { readonly wants: 'bool' | 'string' },
 ): Compiled | string {
-  const failed = (error: unknown): string =>
-    `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${error instanceof CelCompileError ? error.message : describeError(error, text, { env: checking })}`;
   try {
-    requireReadable(text);
-    const checked = parsedBy(checking, text),
-      { valid, error, type } = checked.check(),
-      root = rootOf(checked);
-    if (!valid) return failed(error);
-    checkLiterals(root);
-    if (type !== wants)
+    const { root, program } = compileSource(text, scope);
+    if (root.type.name !== wants)
       return wants === 'bool'
         ? 'cel expression must evaluate to a bool'
         : 'messageExpression must evaluate to a string';
-    const estimator = new Estimator(declaredSizes(node, { isRoot })),
-      cost = estimator.cost(root);
-    const unordered = nodesOf(root).flatMap(
-      (part, i) => unorderedOf(part, { estimator, node, isRoot, i }) ?? [],
-    );
-    const program = checking === evaluating && unordered.length === 0 ? checked : parsedBy(evaluating, text);
-    const nodes = program === checked ? [] : nodesOf(rootOf(program));
-    // Inner ones first: the outer take them as they have become.
-    for (const { i, keys } of unordered.toReversed()) ignoreOrder(nodes[i]!, { keys, env: evaluating });
-    if (program !== checked && !program.check().valid) return failed(program.check().error);
-    countSteps(rootOf(program));
-    return { evaluate: (variables) => program(variables) as unknown, usesOld: uses(root, 'oldSelf'), cost };
+    const cost = estimateCost(root, declaredSizes(node, { isRoot }));
+    return { evaluate: program, usesOld: uses(root, 'oldSelf'), cost };
   } catch (error) {
-    return failed(error);
+    if (!(error instanceof CelCompileError)) throw error;
+    return `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${error.message}`;
   }
-}
-
-function parsedBy(env: Environment, text: string): ParseResult {
-  const parsed = env.parse(text);
-  prepare(rootOf(parsed));
-  return parsed;
-}
-
-interface Unordered {
-  readonly i: number;
-  /** That tell items apart; none: the items do. */ readonly keys: readonly string[];
-}
-interface ListLookup {
-  readonly estimator: Estimator;
-  readonly node: Structural;
-  readonly isRoot: boolean;
-}
-
-/** Lists of type set and map are compared and joined whatever the order of their items; which type it is, the left side says. */
-function unorderedOf(
-  part: SyntaxNode,
-  { i, ...lookup }: ListLookup & { readonly i: number },
-): Unordered | undefined {
-  const list = UNORDERED_OPERATORS.has(part.op)
-    ? unorderedList((part.args as SyntaxNode[])[0]!, lookup)
-    : undefined;
-  return list && { i, keys: list.mapKeys.map((key) => escapeName(key) ?? key) };
-}
-
-function unorderedList(part: SyntaxNode, lookup: ListLookup): Structural | undefined {
-  if (part.op === '+') return unorderedList((part.args as SyntaxNode[])[0]!, lookup);
-  const path = lookup.estimator.pathOf(part),
-    list = path.length > 0 ? nodeAt(lookup.node, path, lookup.isRoot) : undefined;
-  return list?.type === 'array' && list.listType !== 'atomic' ? list : undefined;
-}
-
-const UNORDERED_OPERATORS = new Set(['==', '!=', '+']);
-
-function ignoreOrder(
-  node: SyntaxNode,
-  { keys, env }: { readonly keys: readonly string[]; readonly env: Environment },
-): void {
-  const text =
-    node.op === '+'
-      ? `${UNORDERED_JOIN}(self, self, ${JSON.stringify(keys)})`
-      : `${node.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`;
-  const template = rootOf(env.parse(text)),
-    call = node.op === '!=' ? (template.args as SyntaxNode) : template;
-  ((call.args as unknown[])[1] as SyntaxNode[]).splice(0, 2, ...(node.args as SyntaxNode[]));
-  becomes(node, template);
 }
 
 // ------------------------------------------------------------------------------------------------------------ evaluation
@@ -538,8 +450,8 @@ function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: 
   const give = (detail: string): unknown => state.errors.push(fieldErrors.invalid(path, type, detail));
   let holds: boolean;
   try {
-    const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () =>
-      rule.evaluate(variables),
+    const { result, cost } = Meter.measure(Math.min(PER_CALL_LIMIT, state.budget), (meter) =>
+      rule.evaluate(variables, meter),
     );
     state.budget -= cost;
     holds = result === true;
@@ -586,7 +498,9 @@ function messageOf(
   };
   if (!message) return fixed;
   try {
-    const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () => message(variables));
+    const { result, cost } = Meter.measure(Math.min(PER_CALL_LIMIT, state.budget), (meter) =>
+      message(variables, meter),
+    );
     state.budget -= cost;
     const text = typeof result === 'string' ? result.trim() : '';
     return text === '' || text.includes('\n') || Buffer.byteLength(text) > MAX_MESSAGE

@@ -2,7 +2,7 @@
  * A policy's expressions and the variables it defines for them: `variables.name` is evaluated where an expression first reads it, once per
  * evaluation of the policy. A variable sees those defined before it, so that none can depend on itself.
  */
-import type { Budget } from '#cel/budget.ts';
+import type { Budget, Meter } from '#cel/budget.ts';
 import type { CelFields, Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
 import { compiled, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
 import type { ErrorType } from './metrics.ts';
@@ -37,7 +37,7 @@ export class Composition {
     { paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>,
     base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
   ) {
-    const fieldTypes: Record<string, string> = {},
+    const fieldTypes: Record<string, CelFields['fieldTypes'][string]> = {},
       problems: VariableProblem[] = [];
     // Environments are large: a new one only where a variable reads one that the last does not have.
     let scope = withoutFields(base),
@@ -49,7 +49,7 @@ export class Composition {
       }
       const result = compiled(expression, { variables: scope });
       if (result instanceof Error) problems.push({ index, error: result });
-      fieldTypes[name] = result instanceof Error ? 'dyn' : result.type;
+      fieldTypes[name] = result instanceof Error ? 'dyn' : result.celType;
       return { name, expression: result };
     });
     this.problems = problems;
@@ -74,14 +74,14 @@ export class Composition {
       values: { ...values },
       budget,
     };
-    const fields = {};
+    const fields: Record<string, (meter: Meter) => unknown> = {};
     for (const { name, expression } of this.#compiled) {
       let known: { readonly value: unknown } | { readonly error: unknown } | undefined;
       // The cost of a variable counts for the expression that reads it first.
-      const evaluate = (): { readonly value: unknown } | { readonly error: unknown } => {
+      const evaluate = (outer: Meter): { readonly value: unknown } | { readonly error: unknown } => {
         try {
           if (expression instanceof Error) throw expression;
-          return { value: expression.evaluateCel(activation.values) };
+          return { value: expression.evaluateCel(activation.values, { outer }) };
         } catch (error) {
           return {
             error: new Error(
@@ -92,15 +92,11 @@ export class Composition {
         }
       };
       // A later definition of the same name takes its place.
-      Object.defineProperty(fields, name, {
-        enumerable: true,
-        configurable: true,
-        get: () => {
-          known ??= evaluate();
-          if ('error' in known) throw known.error;
-          return known.value;
-        },
-      });
+      fields[name] = (meter) => {
+        known ??= evaluate(meter);
+        if ('error' in known) throw known.error;
+        return known.value;
+      };
     }
     activation.values['variables'] = fields;
     return activation;
@@ -125,7 +121,7 @@ function withoutFields(base: Variables): Variables {
   return scope;
 }
 
-function withFields(base: Variables, fieldTypes: Readonly<Record<string, string>>): Variables {
+function withFields(base: Variables, fieldTypes: CelFields['fieldTypes']): Variables {
   return { ...base, variables: { typeName: 'kubernetes.variables', fieldTypes } satisfies CelFields };
 }
 
