@@ -10,7 +10,7 @@ import { hostname } from 'node:os';
 import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
-import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
+import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import type { Transport } from '#client/transport.ts';
 import { isTransportError } from '#client/transport-error.ts';
@@ -18,6 +18,7 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
+import { watchFiles } from '#stdx/watched-files.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** What every component's command takes. */
@@ -64,13 +65,14 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
     component: name,
   });
   const stopping = stopSignal(log);
-  const transports: Transport[] = [];
-  const transportTo = (options: HttpsOptions): Transport => {
+  const transports: HttpsTransport[] = [];
+  const transportTo = (options: HttpsOptions): HttpsTransport => {
     const transport = createHttpsTransport(options);
     transports.push(transport);
     return transport;
   };
   const transport = transportTo(connection.options);
+  const followed = followKubeconfig(flags, { file: connection.file, transport, log });
   try {
     await waitForApi({
       transport,
@@ -85,6 +87,7 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
     const component = await create({ api, clock: realClock, log, identity, connection, transportTo });
     await runUntilStopped({ component, api, log, signal: stopping.signal });
   } finally {
+    followed.close();
     await Promise.all(transports.map((one) => one.close()));
     stopping.end();
   }
@@ -144,6 +147,32 @@ function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } 
   const signals = ['SIGTERM', 'SIGINT'] as const;
   for (const signal of signals) process.on(signal, onSignal);
   return { signal: controller.signal, end: () => signals.forEach((signal) => process.off(signal, onSignal)) };
+}
+
+/** Credentials that are in the file itself are renewed by writing it anew; those in files that it names are followed by the transport. */
+export function followKubeconfig(
+  flags: Pick<ComponentFlags, 'kubeconfig' | 'context'>,
+  {
+    file,
+    transport,
+    log,
+  }: { readonly file: string; readonly transport: Pick<HttpsTransport, 'reload'>; readonly log: Logger },
+): { close(): void } {
+  return watchFiles({
+    paths: [file],
+    changed() {
+      try {
+        transport.reload(readConnection({ ...flags, kubeconfig: file }).options);
+        log.info('kubeconfig read again', { file });
+      } catch (error) {
+        log.error('the changed kubeconfig cannot be used, the old credentials stay', {
+          error: errorMessage(error),
+        });
+      }
+    },
+    unreadable: (error) =>
+      log.error('the kubeconfig cannot be read, the old credentials stay', { error: error.message }),
+  });
 }
 
 /** Where the kubeconfig leads. UserError when there is none, or it cannot be read. */

@@ -31,9 +31,9 @@ import {
   type DataDir,
 } from '#deploy/data-dir.ts';
 import type { DaemonMessage, DaemonState } from '#deploy/daemon.ts';
-import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
-import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
-import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { ensurePki, PkiError, type Pki, type PkiOptions } from '#deploy/pki/pki.ts';
+import { publishCertificates, renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
+import { CertificateRenewal } from '#deploy/pki/renewal.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
@@ -54,6 +54,7 @@ import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
 import { lockNodeDir } from '../node/node-dir.ts';
+import { kubeletAddresses } from '../node/serving-certificate.ts';
 import { addressesOf, type Addresses } from './addresses.ts';
 import { keepControlPlaneLabel } from './control-plane-label.ts';
 import { identities } from './identities.ts';
@@ -80,6 +81,7 @@ class Cluster {
   #control: WorkerHandle | undefined;
   #node: WorkerHandle | undefined;
   #kept: KeptFiles | undefined;
+  #renewal: CertificateRenewal | undefined;
   #stopRelease: (() => void) | undefined;
   #stopLogRotation: (() => void) | undefined;
   #api: Client | undefined;
@@ -171,24 +173,13 @@ class Cluster {
           ],
           advertiseAddress: network.advertise,
           healthChecks: [this.#threadsCheck()],
+          metrics: () => this.#renewal?.metrics() ?? '',
         });
         giveHandler(this.#server.handler);
         await this.#server.ready();
       });
       this.#components['kube-apiserver'] = 'running';
-      await writeKubeconfig(this.#dir.kubeconfig, {
-        server: this.url,
-        caPem: pki.ca.certificatePem,
-        clusterName: 'capstan',
-        userName: 'kubernetes-admin',
-        credentials: { certificate: pki.clients.admin },
-      });
-      await writeComponentKubeconfigs(this.#dir, {
-        server: this.url,
-        pki,
-        nowMs: Date.now(),
-        simulatedNodes: this.#settings.runtime === 'simulated',
-      });
+      await this.#startRenewal({ pki, network });
       await Promise.all([
         this.#step('scheduler and controllers', () => (this.#control as WorkerHandle).started),
         this.#step(
@@ -242,6 +233,7 @@ class Cluster {
     this.#phase = 'stopping';
     this.#saveState();
     this.#ended.abort();
+    await this.#renewal?.stop();
     await this.#api?.close();
     const problem = await this.#node?.stop(STOP_CONTAINERS);
     await this.#control?.stop('stop');
@@ -286,10 +278,16 @@ class Cluster {
     process.exit(1);
   }
 
-  #certificates({ service, advertise, gateway }: Addresses): Promise<Pki> {
+  #certificates(network: Addresses): Promise<Pki> {
     return ensurePki({
-      dir: this.#dir.pki,
+      ...this.#pkiOptions(network),
       mayCreate: !hasRun(this.#dir, this.#settings),
+    });
+  }
+
+  #pkiOptions({ service, advertise, gateway }: Addresses): PkiOptions {
+    return {
+      dir: this.#dir.pki,
       nowMs: Date.now(),
       apiServer: {
         hostName: hostname(),
@@ -300,7 +298,30 @@ class Cluster {
         }),
         extraSANs: this.#settings.certExtraSANs ?? [],
       },
+    };
+  }
+
+  /** Kubeconfigs are written, and certificates renewed from now on. */
+  async #startRenewal({ pki, network }: { readonly pki: Pki; readonly network: Addresses }): Promise<void> {
+    const real = this.#settings.runtime === 'cri';
+    const publish: PublishOptions = { server: this.url, simulatedNodes: !real };
+    const ownNode = {
+      name: hostname().toLowerCase(),
+      addresses: kubeletAddresses({ address: network.node, gateway: network.gateway }),
+    };
+    this.#renewal = new CertificateRenewal({
+      initial: await publishCertificates(this.#dir, { ...publish, pki, nowMs: Date.now() }),
+      clock: realClock,
+      log: log.with({ component: 'certificates' }),
+      ensure: (nowMs) =>
+        renewCertificates(this.#dir, {
+          ...publish,
+          ...(real ? { ownNode } : {}),
+          pki: this.#pkiOptions(network),
+          nowMs,
+        }),
     });
+    this.#renewal.start();
   }
 
   #startThreads({

@@ -94,6 +94,8 @@ export interface ComposeOptions {
   readonly advertiseAddress: string;
   /** Of the program around it, for /healthz, /livez and /readyz. */
   readonly healthChecks?: readonly HealthCheck[];
+  /** Of the program around it, for /metrics. */
+  readonly metrics?: () => string;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -120,7 +122,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const store = encryption?.wrap(options.store) ?? options.store;
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
-  const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
+  let kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
   const apiAudiences = settings.authentication?.apiAudiences ??
     settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
   const logins =
@@ -205,6 +207,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   });
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
+  server.metrics.collect(() => options.metrics?.() ?? '');
   server.metrics.collect(() => featureMetrics(options.serving?.features ?? featuresFrom(new Map())));
   server.metrics.collect(
     () => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`,
@@ -238,6 +241,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       tls,
       keys: serviceAccountKeys,
       proxyClient: aggregation?.proxyClient,
+      kubeletClient: kubeletTls,
       clock,
       log,
       replaceTls(next) {
@@ -248,6 +252,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       },
       replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
       replaceProxyClient: (next) => server.replaceProxyClient(next),
+      replaceKubeletClient: (next) => (kubeletTls = { ...kubeletTls, ...next }),
     });
   return {
     handler: server.handler,

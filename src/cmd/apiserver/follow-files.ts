@@ -18,6 +18,8 @@ export interface FollowedFiles {
   readonly frontProxyCa?: string | undefined;
   readonly proxyClientCert?: string | undefined;
   readonly proxyClientKey?: string | undefined;
+  readonly kubeletClientCert?: string | undefined;
+  readonly kubeletClientKey?: string | undefined;
   readonly signingKey?: string | undefined;
   readonly publicKeys?: readonly string[] | undefined;
 }
@@ -28,10 +30,13 @@ interface FollowOptions {
   readonly keys: ServiceAccountKeyMaterial;
   /** What extension API servers are shown. */
   readonly proxyClient?: ProxyClientCertificate | undefined;
+  /** What kubelets are shown. */
+  readonly kubeletClient?: ProxyClientCertificate | undefined;
   /** Throws an Error for material that does not fit together. */
   replaceTls(tls: TlsMaterial): void;
   replaceKeys(keys: ServiceAccountKeyMaterial): void;
   replaceProxyClient(client: ProxyClientCertificate): void;
+  replaceKubeletClient(client: ProxyClientCertificate): void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -40,7 +45,7 @@ const TLS_FILES = ['cert', 'key', 'clientCa', 'frontProxyCa'] as const;
 
 export function followFiles(files: FollowedFiles, options: FollowOptions): { close(): void } {
   const watched: WatchedFiles[] = [];
-  const { clock, log, replaceTls, replaceKeys, replaceProxyClient } = options;
+  const { clock, log, replaceTls, replaceKeys } = options;
   const follow = (
     paths: readonly string[],
     {
@@ -95,20 +100,32 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
       },
     },
   );
-  let { proxyClient } = options;
-  const { proxyClientCert, proxyClientKey } = files;
-  follow(
-    proxyClientCert === undefined || proxyClientKey === undefined ? [] : [proxyClientCert, proxyClientKey],
-    {
-      isKnown: ([cert, key]) => cert === proxyClient?.cert && key === proxyClient?.key,
+  const followClient = (
+    paths: { readonly cert: string | undefined; readonly key: string | undefined },
+    start: ProxyClientCertificate | undefined,
+    replace: (client: ProxyClientCertificate) => void,
+  ): void => {
+    if (paths.cert === undefined || paths.key === undefined) return;
+    const names = [paths.cert, paths.key] as const;
+    let client = start;
+    follow(names, {
+      isKnown: ([cert, key]) => cert === client?.cert && key === client?.key,
       take([cert = '', key = '']) {
-        checkCertificates(cert, proxyClientCert!);
+        checkCertificates(cert, names[0]);
         if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
-          throw new Error(`${proxyClientCert} does not belong to ${proxyClientKey}`);
-        proxyClient = { cert, key };
-        replaceProxyClient(proxyClient);
+          throw new Error(`${names[0]} does not belong to ${names[1]}`);
+        client = { cert, key };
+        replace(client);
       },
-    },
+    });
+  };
+  followClient({ cert: files.proxyClientCert, key: files.proxyClientKey }, options.proxyClient, (client) =>
+    options.replaceProxyClient(client),
+  );
+  followClient(
+    { cert: files.kubeletClientCert, key: files.kubeletClientKey },
+    options.kubeletClient,
+    (client) => options.replaceKubeletClient(client),
   );
   const { signingKey, publicKeys = [] } = files;
   const keysIn = (contents: readonly string[]): ServiceAccountKeyMaterial =>

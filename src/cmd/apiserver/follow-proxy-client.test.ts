@@ -41,6 +41,7 @@ test('the certificate for extension API servers is followed; a pair that does no
       log: createLogger({ write: (line) => void lines.push(line) }),
       replaceTls: () => {},
       replaceKeys: () => {},
+      replaceKubeletClient: () => {},
       replaceProxyClient: ({ cert }) => void seen.push(cert),
     },
   );

@@ -6,10 +6,11 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import { hostname } from 'node:os';
 import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
 import { StoreError, type Store } from '#storage/store.ts';
-import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
+import { publishCertificates, renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
 import {
   DATA_FORMAT,
   dataDir,
@@ -26,8 +27,8 @@ import {
 } from '#deploy/data-dir.ts';
 import type { DaemonState } from '#deploy/daemon.ts';
 import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
-import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
+import { CertificateRenewal, type CertificateState } from '#deploy/pki/renewal.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { realClock } from '#stdx/clock.ts';
@@ -132,6 +133,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     if (dir) writeSettings(dir, settingsAfter(plan, stored));
     const pki = dir ? await ensurePki({ ...pkiOptions(dir, plan), mayCreate }) : undefined;
     for (const { message } of pki?.warnings ?? []) log.warn(message);
+    let renewal: CertificateRenewal | undefined;
     const fromFlags = composeOptionsFrom(flags, { settings, pki });
     const store = await openStoreOf(plan, { flags, mayCreate, log });
     cleanup.push(() => store.close());
@@ -142,13 +144,19 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
       listen: [plan.bindAddress],
       port: plan.port,
       advertiseAddress: plan.advertiseAddress,
+      metrics: () => renewal?.metrics() ?? '',
       clock: realClock,
       log,
     });
     cleanup.push(() => server.stop());
     await server.ready();
     const url = serverUrl(plan);
-    if (dir && pki) await publish(dir, { pki, url });
+    if (dir && pki) {
+      const initial = await publishCertificates(dir, { ...publishOptions(url), pki, nowMs: Date.now() });
+      renewal = startRenewal(dir, { plan, initial, log });
+      cleanup.push(() => renewal?.stop());
+      saveState(dir, url);
+    }
     cleanup.push(releaseMemoryWhenQuiet({ clock: realClock, log, trims: true }));
     log.info('ready', { server: url });
     await Promise.race([stopped, ...(dir ? [lostFiles(dir, { plan, cleanup })] : [])]);
@@ -416,6 +424,15 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   const tokenSources = tokenSourcesFrom(flags);
   const encryption = encryptionFrom(flags);
   const admission = admissionSettings(flags);
+  const own = (name: string): string | undefined => (pkiDir === undefined ? undefined : join(pkiDir, name));
+  const proxyClient = pairFiles(
+    { cert: flags.proxyClientCertFile, key: flags.proxyClientKeyFile },
+    own('front-proxy-client'),
+  );
+  const kubeletClient = pairFiles(
+    { cert: flags.kubeletClientCertificate, key: flags.kubeletClientKey },
+    own('apiserver-kubelet-client'),
+  );
   return {
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
@@ -425,12 +442,13 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: {
-      cert: flags.tlsCertFile,
-      key: flags.tlsPrivateKeyFile,
+      ...pairFiles({ cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile }, own('apiserver')),
       clientCa: flags.clientCaFile,
       frontProxyCa: flags.requestheaderClientCaFile,
-      proxyClientCert: flags.proxyClientCertFile,
-      proxyClientKey: flags.proxyClientKeyFile,
+      proxyClientCert: proxyClient.cert,
+      proxyClientKey: proxyClient.key,
+      kubeletClientCert: kubeletClient.cert,
+      kubeletClientKey: kubeletClient.key,
       signingKey: flags.serviceAccountSigningKeyFile,
       publicKeys: flags.serviceAccountKeyFile,
     },
@@ -444,6 +462,17 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     ...(admission ? { admission } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),
   };
+}
+
+interface PairFiles {
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+/** Of flags, else of the data directory. own: without extension. */
+function pairFiles(given: PairFiles, own: string | undefined): PairFiles {
+  if (given.cert !== undefined || own === undefined) return given;
+  return { cert: `${own}.crt`, key: `${own}.key` };
 }
 
 function readFileFor(flag: string, path: string): void {
@@ -474,26 +503,35 @@ export function serverUrl({
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
-/** How others find it: kubeconfigs, and the state that `capstan status` reads. */
-async function publish(
+function startRenewal(
   dir: DataDir,
-  { pki, url }: { readonly pki: Pki; readonly url: string },
-): Promise<void> {
-  await writeKubeconfig(dir.kubeconfig, {
-    server: url,
-    caPem: pki.ca.certificatePem,
-    clusterName: 'capstan',
-    userName: 'kubernetes-admin',
-    credentials: { certificate: pki.clients.admin },
+  { plan, initial, log }: { readonly plan: Plan; readonly initial: CertificateState; readonly log: Logger },
+): CertificateRenewal {
+  const renewal = new CertificateRenewal({
+    initial,
+    clock: realClock,
+    log,
+    ensure: (nowMs) =>
+      renewCertificates(dir, { ...publishOptions(serverUrl(plan)), pki: pkiOptions(dir, plan), nowMs }),
   });
-  const addresses = machineAddresses().filter((address) => isIP(address) === 4);
-  await writeComponentKubeconfigs(dir, {
+  renewal.start();
+  return renewal;
+}
+
+/** Kubeconfigs for whoever is to find it. */
+function publishOptions(url: string): PublishOptions {
+  return {
     server: url,
-    pki,
-    nowMs: Date.now(),
     simulatedNodes: true,
-    node: { name: hostname().toLowerCase(), addresses },
-  });
+    node: {
+      name: hostname().toLowerCase(),
+      addresses: machineAddresses().filter((address) => isIP(address) === 4),
+    },
+  };
+}
+
+/** The state that `capstan status` reads. */
+function saveState(dir: DataDir, url: string): void {
   const state: DaemonState = {
     pid: process.pid,
     server: url,

@@ -1,8 +1,6 @@
 /** The node of this machine in all-in-one: its own containerd, the node's certificates, and the node agent over both. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyPair } from '#deploy/pki/certificate.ts';
-import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
 import { createEventRecorder } from '#client/event-recorder.ts';
 import {
   createFirewallCondition,
@@ -15,6 +13,7 @@ import { unmountBelow } from '#node/containerd/teardown.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { KubeletSettings } from './kubelet-flags.ts';
+import { followServing, issueServing, kubeletAddresses } from './serving-certificate.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
 /** Structured-cloneable. */
@@ -104,6 +103,17 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     nodeName,
     network: { bridge: containerd.layout.bridge, podCIDR },
   });
+  const followed =
+    'pkiDir' in data.serving
+      ? followServing({
+          pkiDir: data.serving.pkiDir,
+          nodeName,
+          current: serving,
+          replace: (pair) => component.replaceServing(pair),
+          clock,
+          log,
+        })
+      : undefined;
   return {
     component: withCompanion(component, firewall),
     replaceServing: (pair) => component.replaceServing(pair),
@@ -115,7 +125,10 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
       if (problems.length > 0)
         throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
     },
-    leave: () => containerd.stop(),
+    leave() {
+      followed?.close();
+      return containerd.stop();
+    },
   };
 }
 
@@ -153,13 +166,6 @@ async function servingCertificate(
   nowMs: number,
 ): Promise<KeyPair> {
   if ('keyPem' in serving) return serving;
-  const { pkiDir } = serving;
-  const keyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
-  const addresses = [...new Set([address, gateway, '127.0.0.1'])];
-  return (
-    await ensureNodeCertificates(
-      { dir: pkiDir, ca: { certificatePem: caPem, keyPem } },
-      { nodeName, addresses, nowMs },
-    )
-  ).serving;
+  const addresses = kubeletAddresses({ address, gateway });
+  return issueServing({ pkiDir: serving.pkiDir, caPem, nodeName, addresses, nowMs });
 }

@@ -1,0 +1,75 @@
+/** The certificate of the kubelet API of a node inside the cluster's program: issued from DIR/pki, and followed there when it is renewed. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import type { KeyPair } from '#deploy/pki/certificate.ts';
+import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { watchFiles } from '#stdx/watched-files.ts';
+
+/** Where the kubelet API is served. */
+export function kubeletAddresses({
+  address,
+  gateway,
+}: {
+  readonly address: string;
+  readonly gateway: string;
+}): string[] {
+  return [...new Set([address, gateway, '127.0.0.1'])];
+}
+
+interface IssueOptions {
+  readonly pkiDir: string;
+  readonly caPem: string;
+  readonly nodeName: string;
+  readonly addresses: readonly string[];
+  readonly nowMs: number;
+}
+
+export async function issueServing({
+  pkiDir,
+  caPem,
+  nodeName,
+  addresses,
+  nowMs,
+}: IssueOptions): Promise<KeyPair> {
+  const keyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
+  const pki = { dir: pkiDir, ca: { certificatePem: caPem, keyPem } };
+  return (await ensureNodeCertificates(pki, { nodeName, addresses, nowMs })).serving;
+}
+
+interface FollowOptions {
+  readonly pkiDir: string;
+  readonly nodeName: string;
+  /** In use. */
+  readonly current: KeyPair;
+  readonly replace: (pair: KeyPair) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export function followServing({ pkiDir, nodeName, current, replace, clock, log }: FollowOptions): {
+  close(): void;
+} {
+  const paths = ['crt', 'key'].map((extension) => join(pkiDir, 'nodes', nodeName, `kubelet.${extension}`));
+  return watchFiles({
+    paths,
+    clock,
+    isKnown: ([certificatePem, keyPem]) =>
+      certificatePem === current.certificatePem && keyPem === current.keyPem,
+    changed([certificatePem = '', keyPem = '']) {
+      try {
+        if (!new X509Certificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem)))
+          throw new Error(`${paths[0]} does not belong to ${paths[1]}`);
+        replace({ certificatePem, keyPem });
+        log.info('a new serving certificate is in use');
+      } catch (error) {
+        log.error('the changed serving certificate cannot be used, the old one stays', {
+          error: errorMessage(error),
+        });
+      }
+    },
+    unreadable: (error) => log.error('the serving certificate cannot be read', { error: error.message }),
+  });
+}
