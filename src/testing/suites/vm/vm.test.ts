@@ -330,7 +330,7 @@ describe('a cluster on Debian with systemd', { timeout: 7_200_000 }, () => {
         "ip -o link | grep -E 'cap-|veth'",
         'nft list tables | grep capstan',
         'ls /var/lib/cni/results 2>/dev/null | grep capstan',
-        'pgrep -af "containerd-shim|all-in-one|/config.toml"',
+        'pgrep -af "[c]ontainerd-shim|[a]ll-in-one|/[c]onfig.toml"',
         `ls -d ${DIR} 2>/dev/null`,
         `mount | grep -E 'capstan/|netns/cni'`,
         'true',
