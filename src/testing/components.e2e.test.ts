@@ -183,8 +183,8 @@ describe('components as separate processes', () => {
       /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/,
     );
     await refused(
-      ['apiserver', '--etcd-servers=http://127.0.0.1:2379'],
-      /--etcd-servers is refused: etcd is not supported yet/,
+      ['apiserver', '--etcd-servers=127.0.0.1:2379'],
+      /--etcd-servers has "127.0.0.1:2379"; each should be like https/,
     );
     await refused(
       [
