@@ -1,7 +1,7 @@
 /** `up --apiserver-arg name=value`: any flag of `capstan apiserver` for the API server of the all-in-one program, read by that command's own definition. */
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import type { ApiServerFlags } from '#cmd/apiserver/run.ts';
+import type { ApiServerFlags } from '#cmd/apiserver/flags.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { defineApiServer } from './apiserver.ts';
 

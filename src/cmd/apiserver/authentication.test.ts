@@ -16,7 +16,8 @@ import { startTestIssuer } from '#testing/oidc-issuer.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
 import { configMaps, namespaces, serviceAccounts } from '#client/refs.ts';
-import { settingsFrom, type ApiServerFlags } from './run.ts';
+import type { ApiServerFlags } from './flags.ts';
+import { settingsFrom } from './run.ts';
 
 interface World {
   readonly port: number;

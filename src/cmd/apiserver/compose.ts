@@ -8,10 +8,7 @@ import {
   type ServiceAccountOptions,
 } from '#apiserver/authn/authentication.ts';
 import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
-import type { TokenSourceOptions, TokenSources } from '#apiserver/authn/token-sources.ts';
-import type { AuditSettings } from '#apiserver/audit/audit.ts';
-import type { LoginOptions } from '#apiserver/authn/logins.ts';
-import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
+import type { TokenSources } from '#apiserver/authn/token-sources.ts';
 import {
   createAuthorization,
   type Authorization,
@@ -24,7 +21,7 @@ import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
-import { admissionFrom, type AdmissionSettings } from './flags/admission.ts';
+import { admissionFrom } from './flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './flags/aggregation.ts';
 import { featureMetrics, featuresFrom, featuresOn } from './flags/feature-gates.ts';
 import type { Serving } from './flags/serving.ts';
@@ -34,9 +31,8 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
-import type { EncryptionSettings } from './flags/encryption.ts';
-import { followFiles, type FollowedFiles } from './follow-files.ts';
-import type { TlsSettings } from '../tls-flags.ts';
+import type { ApiServerSettings } from './settings.ts';
+import { followFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from '../version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
@@ -45,36 +41,6 @@ export interface ApiServerKeys
   readonly ca: Pick<Pki['ca'], 'certificatePem'>;
   readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'> &
     Partial<Pick<Pki['clients'], 'front-proxy-client'>>;
-}
-
-/** What `capstan apiserver` lets flags change. */
-export interface ApiServerSettings {
-  /** Default true. */
-  readonly profiling?: boolean;
-  readonly authorization?: AuthorizationSettings;
-  readonly admission?: AdmissionSettings;
-  readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
-  readonly serviceAccounts?: Pick<
-    ServiceAccountOptions,
-    'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'
-  >;
-  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
-  /** Passwords, Kerberos, session tokens. */
-  readonly login?: LoginOptions;
-  readonly requestLimits?: RequestLimits;
-  /** Of HTTP/2 requests, after which the client is asked to connect anew. */
-  readonly goawayChance?: number;
-  /** From leave() to stop(), for who runs it. */
-  readonly shutdownDelayMs?: number;
-  readonly audit?: AuditSettings | undefined;
-  /** OIDC, webhook. */
-  readonly tokenSources?: TokenSourceOptions;
-  /** Certificates and keys that are used anew when their files change. */
-  readonly files?: FollowedFiles;
-  /** How objects are stored. Default: as they are. */
-  readonly encryption?: EncryptionSettings;
-  /** Versions and suites spoken. */
-  readonly tls?: TlsSettings;
 }
 
 export interface ComposeOptions {

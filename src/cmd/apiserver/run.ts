@@ -36,26 +36,21 @@ import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/lo
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
-import {
-  serviceAccountTokensFrom,
-  tokenSourcesFrom,
-  type AuthenticationFlags,
-} from './flags/authentication.ts';
-import { admissionSettings, type AdmissionFlags } from './flags/admission.ts';
-import { etcdFrom, type EtcdFlags } from './flags/etcd.ts';
-import { encryptionFrom, type EncryptionFlags } from './flags/encryption.ts';
-import { authorizationSettings, type AuthorizationFlags } from './flags/authorization.ts';
-import { auditSettings, type AuditFlags } from './flags/audit.ts';
-import { loginOptions, type LoginFlags } from './flags/login.ts';
-import { requestLimitsFrom, type RequestLimitFlags } from './flags/request-limits.ts';
-import { aggregationFrom, type AggregationFlags } from './flags/aggregation.ts';
-import { servingFrom, type ServingFlags } from './flags/serving.ts';
-import {
-  composeApiServer,
-  type ApiServerKeys,
-  type ApiServerSettings,
-  type ComposeOptions,
-} from './compose.ts';
+import { serviceAccountTokensFrom, tokenSourcesFrom } from './flags/authentication.ts';
+import { admissionSettings } from './flags/admission.ts';
+import { etcdFrom } from './flags/etcd.ts';
+import { encryptionFrom } from './flags/encryption.ts';
+import { authorizationSettings } from './flags/authorization.ts';
+import { auditSettings } from './flags/audit.ts';
+import { loginOptions } from './flags/login.ts';
+import { requestLimitsFrom } from './flags/request-limits.ts';
+import { aggregationFrom } from './flags/aggregation.ts';
+import { servingFrom } from './flags/serving.ts';
+import { composeApiServer, type ApiServerKeys, type ComposeOptions } from './compose.ts';
+import { readFlags, settingsOf, shownFlags } from '../flags/define.ts';
+import { LOGGING_FLAGS } from '../flags/common.ts';
+import { API_SERVER_FLAGS, SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
+import type { ApiServerSettings } from './settings.ts';
 import { keptFilesOf, lostSentence } from '../all-in-one/kept-dir.ts';
 import {
   advertiseAddress,
@@ -66,44 +61,7 @@ import {
   servedAddresses,
 } from './addresses.ts';
 import { requireIPv4Range } from '../proxy/run.ts';
-import { tlsSettingsFrom, type TlsFlags } from '../tls-flags.ts';
-
-export interface ApiServerFlags
-  extends
-    AdmissionFlags,
-    LoginFlags,
-    AuthenticationFlags,
-    AuthorizationFlags,
-    AggregationFlags,
-    ServingFlags,
-    EncryptionFlags,
-    EtcdFlags,
-    AuditFlags,
-    RequestLimitFlags,
-    TlsFlags {
-  readonly dataDir?: string;
-  readonly storage?: StorageDriver;
-  readonly storageDir?: string;
-  readonly bindAddress?: string;
-  readonly securePort?: number;
-  readonly advertiseAddress?: string;
-  readonly apiserverCertExtraSans?: readonly string[];
-  readonly serviceClusterIpRange?: string;
-  readonly serviceNodePortRange?: string;
-  readonly tlsCertFile?: string;
-  readonly tlsPrivateKeyFile?: string;
-  readonly clientCaFile?: string;
-  readonly serviceAccountKeyFile?: readonly string[];
-  readonly serviceAccountSigningKeyFile?: string;
-  readonly apiAudiences?: readonly string[];
-  readonly kubeletClientCertificate?: string;
-  readonly kubeletClientKey?: string;
-  readonly tokenAuthFile?: string;
-  readonly anonymousAuth?: boolean;
-  readonly profiling?: boolean;
-  readonly loggingFormat?: 'text' | 'json';
-  readonly logLevel?: LogLevel;
-}
+import { tlsSettingsFrom } from '../tls-flags.ts';
 
 interface Plan {
   readonly bindAddress: string;
@@ -117,7 +75,8 @@ interface Plan {
 
 /** Resolves after it was stopped by a signal; throws a UserError when it cannot start. */
 export async function runApiServer(flags: ApiServerFlags): Promise<void> {
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
+  const { loggingFormat, logLevel } = readFlags(LOGGING_FLAGS, flags);
+  const log = createLogger({ format: loggingFormat, level: logLevel }).with({
     component: 'kube-apiserver',
   });
   const dir = flags.dataDir === undefined ? undefined : dataDir(flags.dataDir);
@@ -204,7 +163,7 @@ function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | u
 }
 
 function planFrom(
-  flags: ApiServerFlags,
+  givenFlags: ApiServerFlags,
   {
     dir,
     stored,
@@ -215,6 +174,7 @@ function planFrom(
     readonly hostAddress: string | undefined;
   },
 ): Plan {
+  const flags = readFlags(SERVER_FLAGS, givenFlags);
   const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
   const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
   requireAddress('--bind-address', bindAddress);
@@ -227,7 +187,7 @@ function planFrom(
     throw new UserError(
       `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
     );
-  const driver = flags.etcdServers ? 'etcd' : (flags.storage ?? 'lmdb');
+  const driver = givenFlags.etcdServers ? 'etcd' : flags.storage;
   const storeDir = driver === 'memory' || driver === 'etcd' ? undefined : (flags.storageDir ?? dir?.store);
   if (driver !== 'memory' && driver !== 'etcd' && storeDir === undefined)
     throw new UserError(
@@ -399,23 +359,14 @@ export function composeOptionsFrom(
     settings,
     extensions: aggregationFrom(flags, { pki, readPem }),
     serving: servingFrom(flags),
-    flags: shownFlags(flags),
+    // What is secret is in files, which flags only name.
+    flags: shownFlags(API_SERVER_FLAGS, flags),
   };
-}
-
-/** With upstream's names; what is secret is in files, which flags only name. */
-function shownFlags(flags: ApiServerFlags): Record<string, string> {
-  const nameOf = (key: string): string => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  return Object.fromEntries(
-    Object.entries(flags)
-      .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => [nameOf(key), Array.isArray(value) ? `[${value.join(',')}]` : String(value)]),
-  );
 }
 
 /** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
 export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined): ApiServerSettings {
-  const { anonymousAuth, tokenAuthFile, apiAudiences } = flags;
+  const { tokenAuthFile } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
   const serviceNodePorts =
     flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
@@ -424,55 +375,36 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   const tokenSources = tokenSourcesFrom(flags);
   const encryption = encryptionFrom(flags);
   const admission = admissionSettings(flags);
-  const own = (name: string): string | undefined => (pkiDir === undefined ? undefined : join(pkiDir, name));
-  const proxyClient = pairFiles(
-    { cert: flags.proxyClientCertFile, key: flags.proxyClientKeyFile },
-    own('front-proxy-client'),
-  );
-  const kubeletClient = pairFiles(
-    { cert: flags.kubeletClientCertificate, key: flags.kubeletClientKey },
-    own('apiserver-kubelet-client'),
-  );
+  const serviceAccountTokens = serviceAccountTokensFrom(flags);
+  const own = settingsOf<ApiServerSettings>(API_SERVER_FLAGS, flags);
   return {
+    ...own,
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
-    ...(flags.profiling === undefined ? {} : { profiling: flags.profiling }),
     ...requestLimitsFrom(flags),
     audit: auditSettings(flags),
     tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
-    files: {
-      ...pairFiles({ cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile }, own('apiserver')),
-      clientCa: flags.clientCaFile,
-      frontProxyCa: flags.requestheaderClientCaFile,
-      proxyClientCert: proxyClient.cert,
-      proxyClientKey: proxyClient.key,
-      kubeletClientCert: kubeletClient.cert,
-      kubeletClientKey: kubeletClient.key,
-      signingKey: flags.serviceAccountSigningKeyFile,
-      publicKeys: flags.serviceAccountKeyFile,
-    },
-    authentication: {
-      ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
-      ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }),
-      ...(apiAudiences ? { apiAudiences } : {}),
-    },
-    serviceAccounts: serviceAccountTokensFrom(flags),
+    files: { ...(pkiDir === undefined ? {} : filesOfPki(pkiDir)), ...own.files },
+    serviceAccounts: { ...own.serviceAccounts, ...serviceAccountTokens },
     ...(authorization ? { authorization } : {}),
     ...(admission ? { admission } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),
   };
 }
 
-interface PairFiles {
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-}
-
-/** Of flags, else of the data directory. own: without extension. */
-function pairFiles(given: PairFiles, own: string | undefined): PairFiles {
-  if (given.cert !== undefined || own === undefined) return given;
-  return { cert: `${own}.crt`, key: `${own}.key` };
+/** Those of the data directory, in the absence of flags. */
+function filesOfPki(dir: string): NonNullable<ApiServerSettings['files']> {
+  const certificate = (name: string): string => join(dir, `${name}.crt`);
+  const key = (name: string): string => join(dir, `${name}.key`);
+  return {
+    cert: certificate('apiserver'),
+    key: key('apiserver'),
+    proxyClientCert: certificate('front-proxy-client'),
+    proxyClientKey: key('front-proxy-client'),
+    kubeletClientCert: certificate('apiserver-kubelet-client'),
+    kubeletClientKey: key('apiserver-kubelet-client'),
+  };
 }
 
 function readFileFor(flag: string, path: string): void {

@@ -4,16 +4,13 @@ import { createAdmission, type AdmissionOptions } from '#apiserver/admission/lis
 import type { AdmissionPlugin } from '#apiserver/admission/plugin.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { errorMessage } from '#stdx/log.ts';
+import type { GivenFlags } from '../../flags/define.ts';
+import type { ADMISSION_FLAGS } from '../flags.ts';
+import type { AdmissionSettings } from '../settings.ts';
 
 const require = createRequire(import.meta.url);
 
-export interface AdmissionFlags {
-  readonly enableAdmissionPlugins?: readonly string[];
-  readonly disableAdmissionPlugins?: readonly string[];
-  readonly admissionControlConfigFile?: string;
-}
-
-export type AdmissionSettings = Pick<AdmissionOptions, 'enabled' | 'disabled' | 'configuration'>;
+type AdmissionFlags = GivenFlags<typeof ADMISSION_FLAGS>;
 
 /** undefined = the defaults. */
 export function admissionSettings({

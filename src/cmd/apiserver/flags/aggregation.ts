@@ -4,18 +4,10 @@ import type { RequestHeaderOptions } from '#apiserver/authn/certificates.ts';
 import type { PublishedRequestHeader } from '#apiserver/bootstrap/system-objects.ts';
 import type { Pki } from '#deploy/pki/pki.ts';
 import { UserError } from '#deploy/data-dir.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { AGGREGATION_FLAGS } from '../flags.ts';
 
-export interface AggregationFlags {
-  readonly requestheaderClientCaFile?: string;
-  readonly requestheaderAllowedNames?: readonly string[];
-  readonly requestheaderUsernameHeaders?: readonly string[];
-  readonly requestheaderUidHeaders?: readonly string[];
-  readonly requestheaderGroupHeaders?: readonly string[];
-  readonly requestheaderExtraHeadersPrefix?: readonly string[];
-  readonly proxyClientCertFile?: string;
-  readonly proxyClientKeyFile?: string;
-  readonly enableAggregatorRouting?: boolean;
-}
+type AggregationFlags = GivenFlags<typeof AGGREGATION_FLAGS>;
 
 export interface AggregationFromFlags {
   readonly requestHeader?: PublishedRequestHeader;
@@ -57,7 +49,7 @@ export function aggregationFrom(
 ): AggregationFromFlags {
   const own = pki ? aggregationOfPki(pki) : {};
   const { proxyClientCertFile, proxyClientKeyFile, enableAggregatorRouting, requestheaderClientCaFile } =
-    flags;
+    readFlags(AGGREGATION_FLAGS, flags);
   if ((proxyClientCertFile === undefined) !== (proxyClientKeyFile === undefined))
     throw new UserError(
       '--proxy-client-cert-file and --proxy-client-key-file go together: give both or neither.',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AUDIT_FLAGS, auditSettings } from './audit.ts';
+import { AUDIT_FLAGS } from '../flags.ts';
+import { auditSettings } from './audit.ts';
 import { requestLimitsFrom } from './request-limits.ts';
 
 test("audit flags have upstream's defaults", () => {

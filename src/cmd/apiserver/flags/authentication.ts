@@ -1,24 +1,17 @@
 /** Flags of tokens that others vouch for (OIDC, webhook) and of the lives of service account tokens. Upstream's names. */
+import type { ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
 import type { OidcFlags } from '#apiserver/authn/oidc/configuration.ts';
 import type { TokenSourceOptions } from '#apiserver/authn/token-sources.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { goDurationMs } from '#machinery/go-duration.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { AUTHENTICATION_FLAGS, SERVICE_ACCOUNT_FLAGS } from '../flags.ts';
 
-export interface AuthenticationFlags extends OidcFlags {
-  readonly oidcCaFile?: string;
-  readonly authenticationConfig?: string;
-  readonly authenticationTokenWebhookConfigFile?: string;
-  readonly authenticationTokenWebhookVersion?: string;
-  readonly authenticationTokenWebhookCacheTtl?: string;
-  readonly serviceAccountIssuer?: readonly string[];
-  readonly serviceAccountJwksUri?: string;
-  readonly serviceAccountMaxTokenExpiration?: string;
-  readonly serviceAccountExtendTokenExpiration?: boolean;
-}
+type AuthenticationFlags = GivenFlags<typeof AUTHENTICATION_FLAGS>;
+type ServiceAccountFlags = GivenFlags<typeof SERVICE_ACCOUNT_FLAGS>;
 
 /** Upstream's, which is v1beta1 for servers that are older than v1. */
 const DEFAULT_WEBHOOK_VERSION = 'v1beta1';
-const DEFAULT_CACHE_TTL = '2m';
+const DEFAULT_CACHE_TTL_MS = 120_000;
 const HOUR_MS = 3_600_000;
 const LONGEST_SECONDS = 2 ** 32;
 
@@ -68,10 +61,10 @@ function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] 
   const {
     authenticationTokenWebhookConfigFile: configFile,
     authenticationTokenWebhookVersion: version,
-    authenticationTokenWebhookCacheTtl: ttl,
-  } = flags;
+    authenticationTokenWebhookCacheTtl: ttlMs,
+  } = readFlags(AUTHENTICATION_FLAGS, flags);
   if (configFile === undefined) {
-    if (version !== undefined || ttl !== undefined)
+    if (version !== undefined || ttlMs !== undefined)
       throw new UserError(
         '--authentication-token-webhook-version and --authentication-token-webhook-cache-ttl need --authentication-token-webhook-config-file.',
       );
@@ -84,18 +77,14 @@ function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] 
   return {
     configFile,
     version: version ?? DEFAULT_WEBHOOK_VERSION,
-    cacheTtlMs: durationMs('--authentication-token-webhook-cache-ttl', ttl ?? DEFAULT_CACHE_TTL),
+    cacheTtlMs: ttlMs ?? DEFAULT_CACHE_TTL_MS,
   };
 }
 
-interface ServiceAccountTokenSettings {
-  readonly issuers?: readonly string[];
-  readonly jwksUri?: string;
-  readonly maxExpirationSeconds?: number;
-  readonly extendExpiration?: boolean;
-}
-
-export function serviceAccountTokensFrom(flags: AuthenticationFlags): ServiceAccountTokenSettings {
+/** Throws a UserError for values that upstream refuses too. The longest life of a token; the other flags say where they go. */
+export function serviceAccountTokensFrom(
+  flags: ServiceAccountFlags,
+): Pick<ServiceAccountOptions, 'maxExpirationSeconds'> {
   const { serviceAccountIssuer: issuers, serviceAccountJwksUri: jwksUri } = flags;
   for (const issuer of issuers ?? []) {
     if (issuer === '') throw new UserError('--service-account-issuer should not be an empty string.');
@@ -104,35 +93,14 @@ export function serviceAccountTokensFrom(flags: AuthenticationFlags): ServiceAcc
   }
   if (jwksUri !== undefined && !(URL.canParse(jwksUri) && jwksUri.startsWith('https://')))
     throw new UserError(`--service-account-jwks-uri is "${jwksUri}"; it should be an https:// URL.`);
-  return {
-    ...(issuers ? { issuers } : {}),
-    ...(jwksUri === undefined ? {} : { jwksUri }),
-    ...tokenLivesFrom(flags),
-  };
+  return maxExpirationFrom(flags);
 }
 
-function tokenLivesFrom({
-  serviceAccountMaxTokenExpiration: longest,
-  serviceAccountExtendTokenExpiration: extendExpiration,
-}: AuthenticationFlags): Pick<ServiceAccountTokenSettings, 'maxExpirationSeconds' | 'extendExpiration'> {
-  const maxMs = longest === undefined ? 0 : durationMs('--service-account-max-token-expiration', longest);
+function maxExpirationFrom(flags: ServiceAccountFlags): Pick<ServiceAccountOptions, 'maxExpirationSeconds'> {
+  const { serviceAccountMaxTokenExpiration: maxMs = 0 } = readFlags(SERVICE_ACCOUNT_FLAGS, flags);
   if (maxMs !== 0 && (maxMs < HOUR_MS || maxMs / 1000 > LONGEST_SECONDS))
     throw new UserError(
-      `--service-account-max-token-expiration is "${longest ?? ''}"; it must be between 1 hour and 2^32 seconds.`,
+      `--service-account-max-token-expiration is "${flags.serviceAccountMaxTokenExpiration ?? ''}"; it must be between 1 hour and 2^32 seconds.`,
     );
-  return {
-    ...(maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {}),
-    ...(extendExpiration === undefined ? {} : { extendExpiration }),
-  };
-}
-
-function durationMs(flag: string, text: string): number {
-  let ms: number;
-  try {
-    ms = goDurationMs(text);
-  } catch {
-    ms = NaN;
-  }
-  if (!(ms >= 0)) throw new UserError(`${flag} is "${text}"; it should be a duration, for example 2m.`);
-  return ms;
+  return maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {};
 }

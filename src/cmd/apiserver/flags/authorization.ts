@@ -1,18 +1,10 @@
 /** Flags of authorization, with upstream's names, turned into settings. Files are read where authorizers are made of them. */
 import type { AuthorizationSettings, WebhookSettings } from '#apiserver/authz/authorization.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { goDurationMs } from '#machinery/go-duration.ts';
-import { errorMessage } from '#stdx/log.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { AUTHORIZATION_FLAGS } from '../flags.ts';
 
-export interface AuthorizationFlags {
-  readonly authorizationMode?: readonly string[];
-  readonly authorizationPolicyFile?: string;
-  readonly authorizationConfig?: string;
-  readonly authorizationWebhookConfigFile?: string;
-  readonly authorizationWebhookVersion?: string;
-  readonly authorizationWebhookCacheAuthorizedTtl?: string;
-  readonly authorizationWebhookCacheUnauthorizedTtl?: string;
-}
+type AuthorizationFlags = GivenFlags<typeof AUTHORIZATION_FLAGS>;
 
 /** undefined = the defaults. */
 export function authorizationSettings(flags: AuthorizationFlags): AuthorizationSettings | undefined {
@@ -39,35 +31,19 @@ export function authorizationSettings(flags: AuthorizationFlags): AuthorizationS
 }
 
 function webhookSettings(flags: AuthorizationFlags): WebhookSettings | undefined {
-  const { authorizationWebhookConfigFile: configFile, authorizationWebhookVersion: version } = flags;
+  const {
+    authorizationWebhookConfigFile: configFile,
+    authorizationWebhookVersion: version,
+    authorizationWebhookCacheAuthorizedTtl: authorizedTtlMs,
+    authorizationWebhookCacheUnauthorizedTtl: unauthorizedTtlMs,
+  } = readFlags(AUTHORIZATION_FLAGS, flags);
   if (configFile === undefined) return undefined;
   if (version !== undefined && version !== 'v1' && version !== 'v1beta1')
     throw new UserError(`--authorization-webhook-version is "${version}"; it should be v1 or v1beta1.`);
   return {
     configFile,
     version,
-    authorizedTtlMs: ttlMs(
-      '--authorization-webhook-cache-authorized-ttl',
-      flags.authorizationWebhookCacheAuthorizedTtl,
-    ),
-    unauthorizedTtlMs: ttlMs(
-      '--authorization-webhook-cache-unauthorized-ttl',
-      flags.authorizationWebhookCacheUnauthorizedTtl,
-    ),
+    authorizedTtlMs,
+    unauthorizedTtlMs,
   };
-}
-
-function ttlMs(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  let ms: number;
-  try {
-    ms = goDurationMs(text);
-  } catch (error) {
-    throw new UserError(
-      `${flag} is "${text}"; it should be a duration such as 5m: ${errorMessage(error)}.`,
-      error,
-    );
-  }
-  if (ms < 0) throw new UserError(`${flag} is "${text}"; it should not be negative.`);
-  return ms;
 }

@@ -3,22 +3,18 @@ import { readFileSync } from 'node:fs';
 import { parseEncryptionConfiguration } from '#apiserver/encryption/configuration.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { ENCRYPTION_FLAGS } from '../flags.ts';
+import type { EncryptionSettings } from '../settings.ts';
 
-export interface EncryptionFlags {
-  readonly encryptionProviderConfig?: string;
-  readonly encryptionProviderConfigAutomaticReload?: boolean;
-}
-
-export interface EncryptionSettings {
-  readonly file: string;
-  readonly reload: boolean;
-}
+type EncryptionFlags = GivenFlags<typeof ENCRYPTION_FLAGS>;
 
 /** undefined when objects are stored as they are. Throws a UserError for a file that cannot be used. */
-export function encryptionFrom({
-  encryptionProviderConfig: file,
-  encryptionProviderConfigAutomaticReload: reload,
-}: EncryptionFlags): EncryptionSettings | undefined {
+export function encryptionFrom(flags: EncryptionFlags): EncryptionSettings | undefined {
+  const { encryptionProviderConfig: file, encryptionProviderConfigAutomaticReload: reload } = readFlags(
+    ENCRYPTION_FLAGS,
+    flags,
+  );
   if (file === undefined) {
     if (reload)
       throw new UserError(

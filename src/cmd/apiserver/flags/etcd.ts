@@ -2,20 +2,14 @@
 import { existsSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import type { EtcdStoreOptions } from '#storage/drivers/etcd/etcd-store.ts';
-
-export interface EtcdFlags {
-  readonly etcdServers?: readonly string[];
-  readonly etcdPrefix?: string;
-  readonly etcdCafile?: string;
-  readonly etcdCertfile?: string;
-  readonly etcdKeyfile?: string;
-}
+import type { GivenFlags } from '../../flags/define.ts';
+import type { ETCD_FLAGS } from '../flags.ts';
 
 /** What all keys of the API server begin with; --etcd-prefix stands in its place. */
 const ROOT = '/registry';
 
 /** Undefined: no etcd is asked for. Touches nothing. */
-export function etcdFrom(flags: EtcdFlags): EtcdStoreOptions | undefined {
+export function etcdFrom(flags: GivenFlags<typeof ETCD_FLAGS>): EtcdStoreOptions | undefined {
   const { etcdServers: endpoints, etcdPrefix: prefix = ROOT } = flags;
   const files = {
     '--etcd-cafile': flags.etcdCafile,

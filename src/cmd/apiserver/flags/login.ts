@@ -6,27 +6,20 @@ import { UserError } from '#deploy/data-dir.ts';
 import { generateKeyPem } from '#deploy/pki/certificate.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { LOGIN_FLAGS } from '../flags.ts';
 
-export interface LoginFlags {
-  readonly basicAuthFile?: string;
-  readonly ldapConfig?: string;
-  readonly kerberosKeytab?: string;
-  readonly kerberosService?: string;
-  /** 'PATTERN=REPLACEMENT' each. */
-  readonly kerberosNameMapping?: readonly string[];
-  readonly kerberosGroupsFromLdap?: boolean;
-  readonly sessionSigningKeyFile?: string;
-  readonly sessionLifetime?: string;
-}
+type LoginFlags = GivenFlags<typeof LOGIN_FLAGS>;
 
 const DEFAULT_LIFETIME = '1h';
 const LONGEST_LIFETIME_MS = 7 * 24 * 3_600_000;
 
 /** undefined when none of these ways in is configured. pkiDir: where the signing key is kept; without one it lives in memory. */
 export function loginOptions(
-  flags: LoginFlags,
+  given: LoginFlags,
   { pkiDir }: { readonly pkiDir: string | undefined },
 ): LoginOptions | undefined {
+  const flags = readFlags(LOGIN_FLAGS, given);
   const { basicAuthFile, ldapConfig, kerberosKeytab } = flags;
   if (basicAuthFile === undefined && ldapConfig === undefined && kerberosKeytab === undefined) {
     const idle = Object.entries(FLAG_NAMES).find(

@@ -5,14 +5,10 @@ import { featuresFrom, type FeatureName, type Features } from './feature-gates.t
 import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Resource } from '#resources/resource.ts';
-import { durationMsOf } from './values.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { SERVING_FLAGS } from '../flags.ts';
 
-export interface ServingFlags {
-  /** 'api/beta=true,storage.k8s.io/v1beta1/csinodes=false' */
-  readonly runtimeConfig?: string;
-  readonly featureGates?: string;
-  readonly eventTtl?: string;
-}
+type ServingFlags = GivenFlags<typeof SERVING_FLAGS>;
 
 export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
 
@@ -30,8 +26,8 @@ const STABILITIES: Readonly<Record<string, string>> = {
   'api/alpha': 'alpha',
 };
 
-export function servingFrom({ runtimeConfig, featureGates, eventTtl }: ServingFlags): Serving {
-  const ttlMs = durationMsOf('--event-ttl', eventTtl);
+export function servingFrom(flags: ServingFlags): Serving {
+  const { runtimeConfig, featureGates, eventTtl: ttlMs } = readFlags(SERVING_FLAGS, flags);
   const features = gatesOf(featureGates);
   return {
     ...(runtimeConfig === undefined

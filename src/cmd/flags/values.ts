@@ -4,7 +4,9 @@ import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
 
 /** As the command line hands them over: a flag without value is true. */
-export type FlagText = string | boolean | undefined;
+export type FlagText = string | number | boolean | undefined;
+
+const NUMBER = /^-?\d+(\.\d+)?$/;
 
 export function numberOf(
   flag: string,
@@ -16,7 +18,7 @@ export function numberOf(
   }: { readonly min: number; readonly max?: number; readonly whole?: boolean },
 ): number | undefined {
   if (text === undefined) return undefined;
-  const value = typeof text === 'string' && text.trim() !== '' ? Number(text) : NaN;
+  const value = typeof text === 'number' ? text : NUMBER.test(String(text)) ? Number(text) : NaN;
   if (!(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
     throw new UserError(
       `${flag} is "${text}"; it should be a ${whole ? 'whole number' : 'number'} ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}.`,

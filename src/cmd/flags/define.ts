@@ -1,0 +1,269 @@
+/**
+ * How a component declares its flags: one table, one entry a flag. Help, the options of the command line, shell completion, /flagz, the types of
+ * what is given and read, and the settings it goes to all derive from the table. Knows no component and no command line library.
+ *
+ *   text ──take──► given (what the command line hands over) ──read──► value (typed, with defaults) ──to──► settings
+ */
+import { UserError } from '#deploy/data-dir.ts';
+import { durationMsOf, numberOf, oneOf, yesOrNoOf } from './values.ts';
+
+/** Settings: what `to` returns a part of; its groups are one level deep, and each member of a group may be absent. */
+export interface Flag<
+  Value = unknown,
+  Given = unknown,
+  Settings = unknown,
+  Defaulted extends boolean = boolean,
+> {
+  /** As --help shows it: '<n>'. '[true|false]' may be left out, which means true. */
+  readonly placeholder: string;
+  readonly help: string;
+  /** Used when the flag is absent. */
+  readonly default?: Given | undefined;
+  /** Shown instead of it, where it depends on something else or the server has it. */
+  readonly defaultText?: string | undefined;
+  readonly choices?: readonly string[] | undefined;
+  /** Accepted for compatibility only: not in help, without a value. */
+  readonly hidden?: boolean | undefined;
+  readonly isDefaulted: Defaulted;
+  /** flag: '--name'. before: of a flag that is given several times. Throws a UserError. */
+  take(flag: string, text: string, before?: Given): Given;
+  /** Throws a UserError. */
+  read(flag: string, given: Given): Value;
+  to?(value: Value): Settings;
+}
+
+/** Keys are names without dashes, in the order of --help. */
+export type FlagTable = Readonly<Record<string, Flag>>;
+
+type CamelCase<Name extends string> = Name extends `${infer First}-${infer Rest}`
+  ? `${First}${Capitalize<CamelCase<Rest>>}`
+  : Name;
+
+/** As the command line hands them over: all optional. */
+export type GivenFlags<Table extends FlagTable> = {
+  readonly [Name in keyof Table & string as CamelCase<Name>]?: Exclude<
+    Parameters<Table[Name]['take']>[2],
+    undefined
+  >;
+};
+
+/** Read and typed; only flags with a default are always there. */
+export type FlagValues<Table extends FlagTable> = {
+  readonly [Name in keyof Table & string as CamelCase<Name>]: Table[Name]['isDefaulted'] extends true
+    ? ReturnType<Table[Name]['read']>
+    : ReturnType<Table[Name]['read']> | undefined;
+};
+
+interface Options<Value, Given, Settings> {
+  readonly help: string;
+  readonly placeholder?: string;
+  readonly defaultText?: string;
+  /** Where the value goes. A flag without it is read by the code that needs several flags at a time. */
+  readonly to?: (value: Value) => Settings;
+  readonly default?: Given;
+}
+
+type Declared<Value, Given, Settings, O> = Flag<
+  Value,
+  Given,
+  Settings,
+  O extends { readonly default: unknown } ? true : false
+>;
+
+interface Kind<Value, Given> {
+  readonly placeholder: string;
+  readonly choices?: readonly string[];
+  take(flag: string, text: string, before?: Given): Given;
+  read(flag: string, given: Given): Value;
+}
+
+function declare<Value, Given, Settings, O extends Options<Value, Given, Settings>>(
+  kind: Kind<Value, Given>,
+  options: O,
+): Declared<Value, Given, Settings, O> {
+  return { ...kind, ...options, isDefaulted: options.default !== undefined } as unknown as Declared<
+    Value,
+    Given,
+    Settings,
+    O
+  >;
+}
+
+/** Without limits of its own: as it was given. */
+const TEXT: Kind<string, string> = {
+  placeholder: '<text>',
+  take: (_, text) => text,
+  read: (_, text) => text,
+};
+
+const LIST: Kind<readonly string[], readonly string[]> = {
+  placeholder: '<names>',
+  take: (_, text, before = []) => [...before, ...wordsOf(text)],
+  read: (_, words) => words,
+};
+
+function path(placeholder: string, noun: string): Kind<string, string> {
+  const read = (flag: string, text: string): string => {
+    if (text === '') throw new UserError(`${flag} is empty; it should name a ${noun}.`);
+    return text;
+  };
+  return { placeholder, take: read, read };
+}
+
+function wordsOf(text: string): string[] {
+  return text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+}
+
+interface Range {
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** The kinds of flags of a component. Settings: the type of what its flags go to. */
+export function flagKinds<Settings extends object = object>() {
+  return {
+    text: <O extends Options<string, string, Settings>>(options: O) =>
+      declare<string, string, Settings, O>(TEXT, options),
+
+    /** Completed as a path; `up --apiserver-arg` makes it absolute. */
+    file: <O extends Options<string, string, Settings>>(options: O) =>
+      declare<string, string, Settings, O>(path('<file>', 'file'), options),
+
+    dir: <O extends Options<string, string, Settings>>(options: O) =>
+      declare<string, string, Settings, O>(path('<dir>', 'directory'), options),
+
+    /** 'a,b', given once or several times. */
+    list: <O extends Options<readonly string[], readonly string[], Settings>>(options: O) =>
+      declare<readonly string[], readonly string[], Settings, O>(LIST, options),
+
+    /** Given several times; each value may hold commas. */
+    repeated: <O extends Options<readonly string[], readonly string[], Settings>>(options: O) =>
+      declare<readonly string[], readonly string[], Settings, O>(
+        { ...LIST, take: (_, text, before = []) => [...before, text] },
+        options,
+      ),
+
+    number: <O extends Options<number, number | string, Settings> & Range & { readonly whole?: boolean }>(
+      options: O,
+    ) => {
+      const { min = 0, max = Number.MAX_SAFE_INTEGER, whole = true } = options;
+      const read = (flag: string, given: number | string): number =>
+        numberOf(flag, given, { min, max, whole })!;
+      return declare<number, number | string, Settings, O>({ placeholder: '<n>', take: read, read }, options);
+    },
+
+    /** Written as Go does ('1h30m'), read as milliseconds. */
+    duration: <O extends Options<number, string, Settings>>(options: O) => {
+      const read = (flag: string, text: string): number => durationMsOf(flag, text)!;
+      const take = (flag: string, text: string): string => {
+        read(flag, text);
+        return text;
+      };
+      return declare<number, string, Settings, O>({ placeholder: '<duration>', take, read }, options);
+    },
+
+    /** --flag, --flag=true, --flag=false. */
+    boolean: <O extends Options<boolean, boolean | string, Settings>>(options: O) => {
+      const read = (flag: string, given: boolean | string): boolean => yesOrNoOf(flag, given)!;
+      return declare<boolean, boolean | string, Settings, O>(
+        { placeholder: '[true|false]', take: read, read },
+        options,
+      );
+    },
+
+    /** One of a few words. */
+    choice: <const Choice extends string, O extends Options<Choice, string, Settings>>(
+      choices: readonly Choice[],
+      options: O,
+    ) =>
+      declare<Choice, string, Settings, O>(
+        {
+          placeholder: '<word>',
+          choices,
+          take: (_, text) => text,
+          read: (flag, text) => oneOf(flag, text, choices)!,
+        },
+        options,
+      ),
+  };
+}
+
+/** An upstream flag that cannot be had here. accepts: the one value that asks for what holds anyway. */
+export function refused(
+  why: string,
+  { accepts }: { readonly accepts?: string } = {},
+): Flag<string, string, never, false> {
+  return compatible((flag, text) => {
+    if (text !== accepts) throw new UserError(`${flag} is refused: ${why}.`);
+  });
+}
+
+/** An upstream flag that has one possible value here. */
+export function fixed(value: string, why: string): Flag<string, string, never, false> {
+  return compatible((flag, text) => {
+    if (text !== value) throw new UserError(`${flag} is "${text}"; it can only be ${value}: ${why}.`);
+  });
+}
+
+function compatible(check: (flag: string, text: string) => void): Flag<string, string, never, false> {
+  const read = (flag: string, text: string): string => {
+    check(flag, text);
+    return text;
+  };
+  return { placeholder: '[value]', help: '', hidden: true, isDefaulted: false, take: read, read };
+}
+
+/** 'goaway-chance' → 'goawayChance' */
+export function flagKey(name: string): string {
+  return name.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** Throws a UserError for the first value that is wrong. Keys that the table does not have are left alone. */
+export function readFlags<Table extends FlagTable>(
+  table: Table,
+  given: GivenFlags<Table>,
+): FlagValues<Table> {
+  return Object.fromEntries(
+    entriesOf(table, given).map(({ name, flag, value }) => [flagKey(name), flag.read(`--${name}`, value)]),
+  ) as FlagValues<Table>;
+}
+
+/** What the flags set by their `to`, joined. Settings must be the type that the kinds of the table were made for; groups are joined one level deep. Throws a UserError. */
+export function settingsOf<Settings extends object>(table: FlagTable, given: object): Settings {
+  const settings: Record<string, unknown> = {};
+  for (const { name, flag, value } of entriesOf(table, given)) {
+    const part = flag.to?.(flag.read(`--${name}`, value)) ?? {};
+    for (const [key, set] of Object.entries(part as object)) {
+      const before = settings[key];
+      settings[key] = isGroup(before) && isGroup(set) ? { ...before, ...set } : set;
+    }
+  }
+  return settings as Settings;
+}
+
+/** As /flagz shows them: what is given, else the default of the table. */
+export function shownFlags(table: FlagTable, given: object): Record<string, string> {
+  return Object.fromEntries(
+    entriesOf(table, given).map(({ name, value }) => [
+      name,
+      Array.isArray(value) ? `[${value.join(',')}]` : String(value),
+    ]),
+  );
+}
+
+function entriesOf(
+  table: FlagTable,
+  given: object,
+): { readonly name: string; readonly flag: Flag; readonly value: unknown }[] {
+  return Object.entries(table).flatMap(([name, flag]) => {
+    const value = (given as Readonly<Record<string, unknown>>)[flagKey(name)] ?? flag.default;
+    return value === undefined ? [] : [{ name, flag, value }];
+  });
+}
+
+function isGroup(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
