@@ -14,12 +14,6 @@ export interface TlsSettings {
   readonly ciphers?: string;
 }
 
-export const TLS_FLAGS: Readonly<Record<string, string>> = {
-  'tls-min-version': 'oldest TLS to speak: VersionTLS12 or VersionTLS13 (default: VersionTLS12)',
-};
-export const TLS_CIPHER_SUITES =
-  'suites of TLS 1.2 to offer, by their IANA names, separated by commas (default: the secure ones)';
-
 const VERSIONS: Readonly<Record<string, SecureVersion>> = {
   VersionTLS12: 'TLSv1.2',
   VersionTLS13: 'TLSv1.3',

@@ -5,15 +5,10 @@ import {
   DEFAULT_ISSUER,
   type Authentication,
   type AuthenticationOptions,
-  type ServiceAccountOptions,
 } from '#apiserver/authn/authentication.ts';
 import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
 import type { TokenSources } from '#apiserver/authn/token-sources.ts';
-import {
-  createAuthorization,
-  type Authorization,
-  type AuthorizationSettings,
-} from '#apiserver/authz/authorization.ts';
+import { createAuthorization, type Authorization } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { TlsMaterial } from '#apiserver/http/listener.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';

@@ -32,7 +32,7 @@ import { CertificateRenewal, type CertificateState } from '#deploy/pki/renewal.t
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';

@@ -217,7 +217,7 @@ function compatible(check: (flag: string, text: string) => void): Flag<string, s
 }
 
 /** 'goaway-chance' → 'goawayChance' */
-export function flagKey(name: string): string {
+function flagKey(name: string): string {
   return name.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 

@@ -4,7 +4,7 @@ import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
 
 /** As the command line hands them over: a flag without value is true. */
-export type FlagText = string | number | boolean | undefined;
+type FlagText = string | number | boolean | undefined;
 
 const NUMBER = /^-?\d+(\.\d+)?$/;
 
