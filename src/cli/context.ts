@@ -40,7 +40,7 @@ export function wholeNumber(
 ): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < range.min || value > range.max)
+    if (!/^-?\d+$/.test(text) || value < range.min || value > range.max)
       throw new UserError(
         `--${name} is "${text}"; it should be a whole number from ${range.min} to ${range.max}.`,
       );
