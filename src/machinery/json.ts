@@ -37,15 +37,15 @@ export function getOwn(object: JsonObject, key: string): unknown {
  */
 export const MAXIMUM_VALUES = 100_000;
 
-export function tooManyValues(): StatusError {
-  return statusErrors.requestEntityTooLarge(`it holds more than ${MAXIMUM_VALUES} values`);
+export function tooManyValues(maximum = MAXIMUM_VALUES): StatusError {
+  return statusErrors.requestEntityTooLarge(`it holds more than ${maximum} values`);
 }
 
 /** Throws StatusError 413. */
-export function requireFewValues(value: unknown): void {
-  let left = MAXIMUM_VALUES;
+export function requireFewValues(value: unknown, maximum = MAXIMUM_VALUES): void {
+  let left = maximum;
   const visit = (one: unknown): void => {
-    if (--left < 0) throw tooManyValues();
+    if (--left < 0) throw tooManyValues(maximum);
     if (typeof one !== 'object' || one === null) return;
     for (const key in one) visit((one as JsonObject)[key]);
   };

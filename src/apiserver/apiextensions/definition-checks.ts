@@ -64,7 +64,36 @@ export function checkDefinition(
     definition.spec.preserveUnknownFields === previous.spec.preserveUnknownFields
   )
     return [];
-  return [...schemasOf(versions).flatMap(checkSchema), ...checkSelectable(versions)];
+  const schemas = schemasOf(versions);
+  const costly = tooCostly(schemas.map(({ schema }) => schema));
+  if (costly) return [costly];
+  return [...schemas.flatMap(checkSchema), ...checkSelectable(versions)];
+}
+
+/** What is compiled of one definition, all versions together: some 100 ms of processor time each. */
+const MAX_PATTERN_BYTES = 100_000;
+const MAX_RULES = 2_000;
+
+/** A definition with more patterns or validation rules than can be compiled in one turn is refused before anything is. */
+function tooCostly(schemas: readonly JsonObject[]): FieldError | undefined {
+  let patternBytes = 0,
+    rules = 0;
+  const pending: unknown[] = [...schemas];
+  while (pending.length > 0) {
+    const value = pending.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    if (Array.isArray(value)) {
+      for (const item of value) pending.push(item);
+      continue;
+    }
+    for (const [key, inner] of Object.entries(value)) {
+      if (key === 'pattern' && typeof inner === 'string') patternBytes += inner.length;
+      else if (key === 'x-kubernetes-validations' && Array.isArray(inner)) rules += inner.length;
+      else pending.push(inner);
+    }
+  }
+  if (patternBytes > MAX_PATTERN_BYTES) return fieldErrors.tooLong('spec.versions', MAX_PATTERN_BYTES);
+  return rules > MAX_RULES ? fieldErrors.tooMany('spec.versions', rules, MAX_RULES) : undefined;
 }
 
 /** Formats that no value is checked against, in the order of the schemas. */

@@ -11,6 +11,7 @@ import {
   goValue,
   isJsonObject,
   parseJsonCounted,
+  requireFewValues,
   type JsonObject,
 } from '#machinery/json.ts';
 import { findDuplicateFields } from '#machinery/json-syntax.ts';
@@ -67,11 +68,15 @@ function parsed(
 ): { readonly value: unknown; readonly duplicates: readonly string[] } {
   try {
     const { value, fields } = parseJsonCounted(text);
+    if (text.length > MAXIMUM_PATCH_VALUES) requireFewValues(value, MAXIMUM_PATCH_VALUES);
     return { value, duplicates: countFields(value) === fields ? [] : findDuplicateFields(text) };
   } catch (error) {
     throw isStatusError(error, 'BadRequest') ? refusal(error.message) : error;
   }
 }
+
+/** Each value of a patch is read, merged and decoded again in one turn: about twice the work of a value in an object. */
+const MAXIMUM_PATCH_VALUES = 75_000;
 
 const OPERATION_FIELDS: ReadonlySet<string> = new Set(['op', 'path', 'from', 'value']);
 

@@ -370,6 +370,7 @@ const PATCHES: readonly Bomb[] = [
     patch('json-patch', [{ op: 'add', path: text('/a', MEBIBYTE), value: 1 }]),
   ),
   bomb('a merge of 50,000 keys', 200, () => patch('merge-patch', { data: map(50_000, 'v') })),
+  bomb('a merge of 90,000 keys', 413, () => patch('merge-patch', { data: map(90_000, 'v') })),
   bomb('a strategic merge of 10,000 owners', 200, () =>
     patch('strategic-merge-patch', {
       metadata: {
@@ -457,12 +458,39 @@ const definition = (spec: object): Sent =>
     },
   });
 
+const policy = (validations: number): Sent =>
+  dryRun('/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies', {
+    metadata: { name: 'bomb' },
+    spec: {
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'] },
+        ],
+      },
+      validations: list(validations, (i) => ({ expression: `object.metadata.name != "n${i}"` })),
+    },
+  });
+
 const DEFINITIONS: readonly Bomb[] = [
+  bomb('a policy of 10,000 validations', 422, () => policy(10_000)),
   bomb('a definition of 20,000 properties', 201, () =>
     definition({ properties: { spec: { type: 'object', properties: properties(20_000) } } }),
   ),
   bomb('a pattern of 50 kB', 422, () =>
     definition({ properties: { spec: { type: 'string', pattern: text('(a|', 50_000) } } }),
+  ),
+  bomb('a pattern of a megabyte', 422, () =>
+    definition({ properties: { spec: { type: 'string', pattern: text('ab', MEBIBYTE) } } }),
+  ),
+  bomb('10,000 rules', 422, () =>
+    definition({
+      properties: {
+        spec: {
+          type: 'string',
+          'x-kubernetes-validations': list(10_000, () => ({ rule: 'self == "a"' })),
+        },
+      },
+    }),
   ),
   bomb('a rule of a megabyte', 422, () =>
     definition({

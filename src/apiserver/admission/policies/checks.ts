@@ -18,6 +18,9 @@ import { MUTATION_OPTIONS, type Mutation } from './mutations.ts';
 import type { PolicySpec } from './policy.ts';
 import type { ValidatingPolicySpec } from './validating.ts';
 
+/** Expressions of one object that are compiled; an object with more is refused. Far above what a policy can usefully have. */
+const MAX_EXPRESSIONS = 2_000;
+
 const GROUP = 'admissionregistration.k8s.io';
 
 type Check = (object: KubeObject, field: FieldChecker) => void;
@@ -37,15 +40,19 @@ export function withExpressionChecks(resource: Resource): Resource {
     const known = new Set<string>();
     if (previous) check(previous, { expression: (_, source) => void known.add(source) });
     const errors: FieldError[] = [];
+    let compilations = 0;
     check(object, {
       expression: (path, source, compile) => {
         // What was accepted stays, also by a server that knows less.
         if (known.has(source) || source.trim() === '') return;
+        if (++compilations > MAX_EXPRESSIONS) return;
         const result = compile();
         if (result) errors.push(fieldErrors.invalid(path, source, result.message));
       },
     });
-    return errors;
+    return compilations > MAX_EXPRESSIONS
+      ? [fieldErrors.tooMany('spec', compilations, MAX_EXPRESSIONS)]
+      : errors;
   };
   return {
     ...resource,
