@@ -17,7 +17,7 @@ import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
 import { configMaps, namespaces, serviceAccounts } from '#client/refs.ts';
 import type { ApiServerFlags } from './flags.ts';
-import { settingsFrom } from './run.ts';
+import { settingsFrom } from './from-flags.ts';
 
 interface World {
   readonly port: number;

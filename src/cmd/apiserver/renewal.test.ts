@@ -19,7 +19,7 @@ import { createMemoryStore } from '#storage/drivers/memory.ts';
 import { freePort, until } from '#testing/cluster.ts';
 import { followKubeconfig } from '../run-component.ts';
 import { composeApiServer } from './compose.ts';
-import { composeOptionsFrom, settingsFrom } from './run.ts';
+import { composeOptionsFrom, settingsFrom } from './from-flags.ts';
 
 const DAY_MS = 86_400_000;
 const NODE = { name: 'n1', addresses: ['192.0.2.8'] };

@@ -1,0 +1,86 @@
+/** The options of `capstan up`, and what is wrong with them, before anything is touched. */
+import { isIP } from 'node:net';
+import { UserError, type ClusterSettings, type DataDir, type RuntimeKind } from '#deploy/data-dir.ts';
+import { requireAdvertisable, requireSubjectNames } from '#cmd/apiserver/addresses.ts';
+
+export interface UpOptions {
+  readonly dataDir?: string;
+  readonly httpsPort?: number;
+  readonly bindAddress?: string;
+  readonly advertiseAddress?: string;
+  readonly apiserverCertExtraSans?: readonly string[];
+  readonly runtime?: RuntimeKind | 'auto';
+  readonly nodes?: number;
+  readonly detach?: boolean;
+  /** undefined: as it was. */
+  readonly service?: boolean;
+  readonly apiserverArg?: readonly string[];
+  readonly install: boolean;
+}
+
+export const DEFAULT_BIND_ADDRESS = '127.0.0.1';
+
+export const DEFAULT_HTTPS_PORT = 6443;
+
+/** What can be said before anything is touched. */
+export function checkOptions(
+  { bindAddress, advertiseAddress, apiserverCertExtraSans = [], runtime, nodes }: UpOptions,
+  { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined },
+): void {
+  if (bindAddress !== undefined && isIP(bindAddress) === 0)
+    throw new UserError(
+      `--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`,
+    );
+  if (advertiseAddress !== undefined) requireAdvertisable('--advertise-address', advertiseAddress);
+  requireSubjectNames('--apiserver-cert-extra-sans', extraNames(apiserverCertExtraSans));
+  if (stored && runtime && runtime !== 'auto' && runtime !== stored.runtime) {
+    throw new UserError(
+      `The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`,
+    );
+  }
+  if ((runtime ?? stored?.runtime) === 'cri') requireOneNode(nodes);
+}
+
+/** 'none' stands for no names. */
+export function extraNames(names: readonly string[]): readonly string[] {
+  return names.filter((name) => name !== 'none');
+}
+
+export function requireOneNode(nodes = 1): void {
+  if (nodes !== 1)
+    throw new UserError(
+      `--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`,
+    );
+}
+
+/** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */
+export function requireSameOptions(
+  options: UpOptions,
+  {
+    dir,
+    pid,
+    stored,
+  }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined },
+): void {
+  const asked: Readonly<
+    Record<string, { readonly given: string | number | undefined; readonly has: string | number | undefined }>
+  > = {
+    '--https-port': { given: options.httpsPort, has: stored?.httpsPort },
+    '--bind-address': { given: options.bindAddress, has: stored?.bindAddress },
+    '--nodes': { given: options.nodes, has: stored?.nodes },
+    '--advertise-address': { given: options.advertiseAddress, has: stored?.advertiseAddress },
+    '--apiserver-cert-extra-sans': {
+      given: options.apiserverCertExtraSans && extraNames(options.apiserverCertExtraSans).join(' '),
+      has: (stored?.certExtraSANs ?? []).join(' '),
+    },
+    '--apiserver-arg': {
+      given: options.apiserverArg?.filter((arg) => arg !== 'none').join(' '),
+      has: (stored?.apiServerArgs ?? []).join(' '),
+    },
+  };
+  const [other] = Object.entries(asked).filter(([, { given, has }]) => given !== undefined && given !== has);
+  if (other)
+    throw new UserError(
+      `The cluster in ${dir.path} is running (process ${pid}) with another ${other[0]}: stop it with 'capstan down' before that is changed.`,
+    );
+}

@@ -1,0 +1,69 @@
+/** The certificates of a cluster in one program: what they are issued for, and their renewal while it runs. */
+import { hostname } from 'node:os';
+import { publishCertificates, renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
+import type { ClusterSettings, DataDir } from '#deploy/data-dir.ts';
+import type { Pki, PkiOptions } from '#deploy/pki/pki.ts';
+import { CertificateRenewal } from '#deploy/pki/renewal.ts';
+import { realClock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { machineAddresses, servedAddresses } from '../apiserver/addresses.ts';
+import { kubeletAddresses } from '../node/serving-certificate.ts';
+import type { Addresses } from './addresses.ts';
+
+interface Place {
+  readonly settings: ClusterSettings;
+  readonly network: Addresses;
+}
+
+export function pkiOptions(
+  dir: DataDir,
+  { settings, network: { service, advertise, gateway } }: Place,
+): PkiOptions {
+  return {
+    dir: dir.pki,
+    nowMs: Date.now(),
+    apiServer: {
+      hostName: hostname(),
+      serviceIP: service,
+      bindAddresses: servedAddresses(settings.bindAddress, {
+        advertised: [advertise, gateway],
+        machine: machineAddresses(),
+      }),
+      extraSANs: settings.certExtraSANs ?? [],
+    },
+  };
+}
+
+interface RenewalOptions extends Place {
+  /** URL of the API server, for kubeconfigs. */
+  readonly server: string;
+  readonly pki: Pki;
+  readonly log: Logger;
+}
+
+/** Kubeconfigs are written, and certificates renewed from now on. */
+export async function startRenewal(
+  dir: DataDir,
+  { server, pki, log, ...place }: RenewalOptions,
+): Promise<CertificateRenewal> {
+  const real = place.settings.runtime === 'cri';
+  const publish: PublishOptions = { server, simulatedNodes: !real };
+  const ownNode = {
+    name: hostname().toLowerCase(),
+    addresses: kubeletAddresses({ address: place.network.node, gateway: place.network.gateway }),
+  };
+  const renewal = new CertificateRenewal({
+    initial: await publishCertificates(dir, { ...publish, pki, nowMs: Date.now() }),
+    clock: realClock,
+    log: log.with({ component: 'certificates' }),
+    ensure: (nowMs) =>
+      renewCertificates(dir, {
+        ...publish,
+        ...(real ? { ownNode } : {}),
+        pki: pkiOptions(dir, place),
+        nowMs,
+      }),
+  });
+  renewal.start();
+  return renewal;
+}

@@ -1,0 +1,60 @@
+/** The certificates of a data directory: what they are issued for, published and renewed while the server runs. */
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
+import { renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
+import type { DataDir } from '#deploy/data-dir.ts';
+import { CertificateRenewal, type CertificateState } from '#deploy/pki/renewal.ts';
+import { ensurePki } from '#deploy/pki/pki.ts';
+import { realClock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { machineAddresses, servedAddresses } from './addresses.ts';
+import { type Plan, serverUrl } from './plan.ts';
+
+export function pkiOptions(
+  dir: DataDir,
+  { serviceCIDR, bindAddress, advertiseAddress: advertised, extraSANs }: Plan,
+): Parameters<typeof ensurePki>[0] {
+  const [base = ''] = serviceCIDR.split('/');
+  const octets = base.split('.').map(Number);
+  const serviceIP = [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
+  return {
+    dir: dir.pki,
+    nowMs: Date.now(),
+    apiServer: {
+      hostName: hostname(),
+      serviceIP,
+      bindAddresses: servedAddresses(bindAddress, {
+        advertised: [advertised],
+        machine: machineAddresses(),
+      }),
+      extraSANs,
+    },
+  };
+}
+
+export function startRenewal(
+  dir: DataDir,
+  { plan, initial, log }: { readonly plan: Plan; readonly initial: CertificateState; readonly log: Logger },
+): CertificateRenewal {
+  const renewal = new CertificateRenewal({
+    initial,
+    clock: realClock,
+    log,
+    ensure: (nowMs) =>
+      renewCertificates(dir, { ...publishOptions(serverUrl(plan)), pki: pkiOptions(dir, plan), nowMs }),
+  });
+  renewal.start();
+  return renewal;
+}
+
+/** Kubeconfigs for whoever is to find it. */
+export function publishOptions(url: string): PublishOptions {
+  return {
+    server: url,
+    simulatedNodes: true,
+    node: {
+      name: hostname().toLowerCase(),
+      addresses: machineAddresses().filter((address) => isIP(address) === 4),
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** Where an API server listens, what it advertises and where its store is: flags over what the data directory says. */
+import { mkdirSync } from 'node:fs';
+import type { StorageDriver } from '#storage/drivers/index.ts';
+import {
+  DATA_FORMAT,
+  describeDiskError,
+  newClusterId,
+  UserError,
+  type ClusterSettings,
+  type DataDir,
+} from '#deploy/data-dir.ts';
+import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
+import { readFlags } from '../flags/define.ts';
+import { SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
+import {
+  advertiseAddress,
+  machineAddresses,
+  requireAddress,
+  requireAdvertisable,
+  requireSubjectNames,
+} from './addresses.ts';
+import { requireIPv4Range } from '../proxy/run.ts';
+
+export interface Plan {
+  readonly bindAddress: string;
+  readonly port: number;
+  readonly serviceCIDR: string;
+  readonly advertiseAddress: string;
+  readonly extraSANs: readonly string[];
+  readonly driver: StorageDriver | 'etcd';
+  readonly storeDir: string | undefined;
+}
+
+export function planFrom(
+  givenFlags: ApiServerFlags,
+  {
+    dir,
+    stored,
+    hostAddress,
+  }: {
+    readonly dir: DataDir | undefined;
+    readonly stored: ClusterSettings | undefined;
+    readonly hostAddress: string | undefined;
+  },
+): Plan {
+  const flags = readFlags(SERVER_FLAGS, givenFlags);
+  const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
+  const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
+  requireAddress('--bind-address', bindAddress);
+  const given = flags.advertiseAddress ?? stored?.advertiseAddress;
+  if (given !== undefined) requireAdvertisable('--advertise-address', given);
+  const extraSANs = flags.apiserverCertExtraSans ?? stored?.certExtraSANs ?? [];
+  requireSubjectNames('--apiserver-cert-extra-sans', extraSANs);
+  requireIPv4Range('--service-cluster-ip-range', serviceCIDR);
+  if (stored && serviceCIDR !== stored.serviceCIDR)
+    throw new UserError(
+      `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
+    );
+  const driver = givenFlags.etcdServers ? 'etcd' : flags.storage;
+  const storeDir = driver === 'memory' || driver === 'etcd' ? undefined : (flags.storageDir ?? dir?.store);
+  if (driver !== 'memory' && driver !== 'etcd' && storeDir === undefined)
+    throw new UserError(
+      `--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`,
+    );
+  if (storeDir !== undefined) makeDir(storeDir);
+  return {
+    bindAddress,
+    port: flags.securePort ?? stored?.httpsPort ?? 6443,
+    serviceCIDR,
+    driver,
+    storeDir,
+    advertiseAddress:
+      advertiseAddress({ bindAddress, given, hostAddress, machine: machineAddresses() }) ?? '127.0.0.1',
+    extraSANs,
+  };
+}
+
+function makeDir(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw describeDiskError(path, error);
+  }
+}
+
+/** Of a directory that `up` has not made: it has no nodes until some are started. */
+function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings {
+  return {
+    format: DATA_FORMAT,
+    id: newClusterId(),
+    httpsPort: port,
+    bindAddress,
+    runtime: 'simulated',
+    nodes: 0,
+    podCIDR: DEFAULT_NETWORKS.podCIDR,
+    serviceCIDR,
+  };
+}
+
+/** Of a new directory, or those it has; that it keeps nothing is no longer true once it has had a store. */
+export function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): ClusterSettings {
+  const { keepsNothing = stored === undefined, ...settings } = stored ?? newSettings(plan);
+  return keepsNothing && plan.driver === 'memory' ? { ...settings, keepsNothing } : settings;
+}
+
+export function serverUrl({
+  bindAddress,
+  port,
+}: {
+  readonly bindAddress: string;
+  readonly port: number;
+}): string {
+  const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '::1' : bindAddress;
+  return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
