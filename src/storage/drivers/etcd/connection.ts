@@ -55,6 +55,10 @@ interface CallOptions {
   readonly doing: string;
   /** Sent again to another member where one fails. */
   readonly idempotent: boolean;
+  /** A member without a leader answers too. Default: it refuses. */
+  readonly withoutLeader?: boolean | undefined;
+  /** Default: callTimeoutMs. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export class EtcdConnection {
@@ -97,6 +101,25 @@ export class EtcdConnection {
     const { path, encode, decode } = etcdCall(method);
     const stream = member.client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
     return { stream, endpoint: member.endpoint, avoid: () => this.#avoid(member) };
+  }
+
+  /** A stream of answers to one request, from a member that is connected. */
+  async openServerStream<Response>(
+    method: EtcdMethod,
+    { doing, timeoutMs }: { readonly doing: string; readonly timeoutMs: number },
+  ): Promise<AsyncIterable<Response>> {
+    const member = await this.#ready({ doing });
+    const { path, encode, decode } = etcdCall(method);
+    const options = { deadline: Date.now() + timeoutMs };
+    const stream = member.client.makeServerStreamRequest<object, object>(
+      path,
+      encode,
+      decode,
+      {},
+      new Metadata(),
+      options,
+    );
+    return answersOf<Response>(stream as AsyncIterable<object>, { doing, endpoint: member.endpoint });
   }
 
   close(): void {
@@ -146,14 +169,25 @@ export class EtcdConnection {
         encode,
         decode,
         request,
-        metadata(),
-        { deadline: Date.now() + this.#callTimeoutMs },
+        options.withoutLeader ? new Metadata() : metadata(),
+        { deadline: Date.now() + (options.timeoutMs ?? this.#callTimeoutMs) },
         (error: ServiceError | null, response?: object) => {
           if (error) reject(new EtcdCallError(failureOf(error, { doing: options.doing, endpoint })));
           else resolve(response as Response);
         },
       );
     });
+  }
+}
+
+async function* answersOf<Response>(
+  stream: AsyncIterable<object>,
+  where: { readonly doing: string; readonly endpoint: string },
+): AsyncGenerator<Response> {
+  try {
+    for await (const answer of stream) yield answer as Response;
+  } catch (error) {
+    throw new EtcdCallError(failureOf(error as ServiceError, where));
   }
 }
 

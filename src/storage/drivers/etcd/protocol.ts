@@ -129,9 +129,55 @@ const MESSAGES: Readonly<Record<string, readonly Field[]>> = {
     ['version', 2, 'string'],
     ['dbSize', 3, 'int64'],
     ['leader', 4, 'fixed64text'],
+    ['raftIndex', 5, 'int64'],
+    ['raftTerm', 6, 'int64'],
+    ['raftAppliedIndex', 7, 'int64'],
     ['errors', 8, 'string', 'repeated'],
     ['dbSizeInUse', 9, 'int64'],
     ['isLearner', 10, 'bool'],
+  ],
+  Member: [
+    ['ID', 1, 'fixed64text'],
+    ['name', 2, 'string'],
+    ['peerURLs', 3, 'string', 'repeated'],
+    ['clientURLs', 4, 'string', 'repeated'],
+    ['isLearner', 5, 'bool'],
+  ],
+  MemberListRequest: [['linearizable', 1, 'bool']],
+  MemberAddRequest: [
+    ['peerURLs', 1, 'string', 'repeated'],
+    ['isLearner', 2, 'bool'],
+  ],
+  MemberAddResponse: [
+    ['header', 1, 'ResponseHeader'],
+    ['member', 2, 'Member'],
+    ['members', 3, 'Member', 'repeated'],
+  ],
+  MemberIdRequest: [['ID', 1, 'fixed64text']],
+  MembersResponse: [
+    ['header', 1, 'ResponseHeader'],
+    ['members', 2, 'Member', 'repeated'],
+  ],
+  AlarmMember: [
+    ['memberID', 1, 'fixed64text'],
+    ['alarm', 2, 'int32'],
+  ],
+  AlarmRequest: [
+    ['action', 1, 'int32'],
+    ['memberID', 2, 'fixed64text'],
+    ['alarm', 3, 'int32'],
+  ],
+  AlarmResponse: [
+    ['header', 1, 'ResponseHeader'],
+    ['alarms', 2, 'AlarmMember', 'repeated'],
+  ],
+  MaintenanceRequest: [],
+  HeaderResponse: [['header', 1, 'ResponseHeader']],
+  MoveLeaderRequest: [['targetID', 1, 'fixed64text']],
+  SnapshotResponse: [
+    ['header', 1, 'ResponseHeader'],
+    ['remainingBytes', 2, 'int64'],
+    ['blob', 3, 'bytes'],
   ],
 };
 
@@ -147,6 +193,14 @@ const METHODS = {
   Watch: ['Watch', 'WatchRequest', 'WatchResponse'],
   LeaseGrant: ['Lease', 'LeaseGrantRequest', 'LeaseGrantResponse'],
   Status: ['Maintenance', 'StatusRequest', 'StatusResponse'],
+  MemberList: ['Cluster', 'MemberListRequest', 'MembersResponse'],
+  MemberAdd: ['Cluster', 'MemberAddRequest', 'MemberAddResponse'],
+  MemberRemove: ['Cluster', 'MemberIdRequest', 'MembersResponse'],
+  MemberPromote: ['Cluster', 'MemberIdRequest', 'MembersResponse'],
+  Alarm: ['Maintenance', 'AlarmRequest', 'AlarmResponse'],
+  Defragment: ['Maintenance', 'MaintenanceRequest', 'HeaderResponse'],
+  MoveLeader: ['Maintenance', 'MoveLeaderRequest', 'HeaderResponse'],
+  Snapshot: ['Maintenance', 'MaintenanceRequest', 'SnapshotResponse'],
 } as const;
 
 export type EtcdMethod = keyof typeof METHODS;

@@ -148,8 +148,8 @@ function certificates(dir: string): (name: string) => string {
   return file;
 }
 
-async function freePorts(): Promise<number[]> {
-  const servers = [createServer(), createServer()];
+export async function freePorts(count = 2): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
   const ports = await Promise.all(
     servers.map(
       (server) =>
