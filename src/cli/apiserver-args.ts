@@ -1,29 +1,10 @@
 /** `up --apiserver-arg name=value`: any flag of `capstan apiserver` for the API server of the all-in-one program, read by that command's own definition. */
 import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import type { ApiServerFlags } from '#cmd/apiserver/flags.ts';
+import { API_SERVER_FLAGS, type ApiServerFlags } from '#cmd/apiserver/flags.ts';
+import type { FlagTable } from '#cmd/flags/define.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { defineApiServer } from './apiserver.ts';
-
-/** What `up` decides itself, and how to say it there. */
-const DECIDED: Readonly<Record<string, string>> = {
-  'data-dir': 'use --data-dir of up itself',
-  storage: 'the whole cluster in one program keeps its objects in DIR/store',
-  'storage-dir': 'the whole cluster in one program keeps its objects in DIR/store',
-  'etcd-servers': 'the whole cluster in one program keeps its objects in DIR/store',
-  'etcd-prefix': 'the whole cluster in one program keeps its objects in DIR/store',
-  'etcd-cafile': 'the whole cluster in one program keeps its objects in DIR/store',
-  'etcd-certfile': 'the whole cluster in one program keeps its objects in DIR/store',
-  'etcd-keyfile': 'the whole cluster in one program keeps its objects in DIR/store',
-  'bind-address': 'use --bind-address of up itself',
-  'secure-port': 'use --https-port of up itself',
-  'advertise-address': 'use --advertise-address of up itself',
-  'apiserver-cert-extra-sans': 'use --apiserver-cert-extra-sans of up itself',
-  'service-cluster-ip-range': 'address ranges are chosen when the cluster is made',
-  'client-ca-file': 'put your own authority into DIR/pki/ca.crt and DIR/pki/ca.key before the first start',
-  'logging-format': 'the log file has one format',
-  'log-level': 'the log file has one level',
-};
 
 export interface ApiServerArgs {
   /** As given, with absolute paths: what the settings keep. */
@@ -39,8 +20,8 @@ export function parseApiServerArgs(args: readonly string[]): ApiServerArgs {
       throw new UserError(
         `--apiserver-arg is "${arg}"; it should be NAME=VALUE, a flag of 'capstan apiserver' without its dashes.`,
       );
-    if (Object.hasOwn(DECIDED, name))
-      throw new UserError(`--apiserver-arg ${name} is refused: ${DECIDED[name]}.`);
+    const why = (API_SERVER_FLAGS as FlagTable)[name]?.decidedByUp;
+    if (why !== undefined) throw new UserError(`--apiserver-arg ${name} is refused: ${why}.`);
   }
   const program = new Command('capstan').exitOverride().configureOutput({ writeErr: () => {} });
   const command = defineApiServer(program).action(() => {});

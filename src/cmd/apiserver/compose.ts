@@ -111,7 +111,6 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     clock,
     log,
     serviceCidr: options.serviceCIDR,
-    ...(settings.serviceNodePorts ? { serviceNodePorts: settings.serviceNodePorts } : {}),
     // Endpoints may not be loopback addresses: then the kubernetes Service has none.
     ...(options.advertiseAddress.startsWith('127.')
       ? {}
@@ -121,7 +120,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     ...(aggregation ? { aggregation } : {}),
     ...options.serving,
     programVersion: CAPSTAN_VERSION,
-    profiling: settings.profiling ?? true,
+    ...settings.server,
     ...(options.flags ? { flags: options.flags } : {}),
     ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}),
     ...(audit ? { audit: audit.sink } : {}),
@@ -186,7 +185,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
         host,
         port: options.port,
         tls,
-        ...(settings.goawayChance ? { limits: { goawayChance: settings.goawayChance } } : {}),
+        ...(settings.listener ? { limits: settings.listener } : {}),
       });
   } catch (error) {
     await server.stop();

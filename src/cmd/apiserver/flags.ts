@@ -8,35 +8,53 @@ import type { ApiServerSettings } from './settings.ts';
 
 const flag = flagKinds<ApiServerSettings>();
 
+const IN_DIR_STORE = 'the whole cluster in one program keeps its objects in DIR/store';
+
 /** Addresses, the store, keys. */
 export const SERVER_FLAGS = {
   'data-dir': flag.dir({
     help: 'directory for everything: store, certificates, kubeconfigs; created when missing',
+    decidedByUp: 'use --data-dir of up itself',
   }),
-  'storage-dir': flag.dir({ help: 'directory of the store', defaultText: 'DIR/store' }),
+  'storage-dir': flag.dir({
+    help: 'directory of the store',
+    defaultText: 'DIR/store',
+    decidedByUp: IN_DIR_STORE,
+  }),
   storage: flag.choice(['lmdb', 'memory'], {
     placeholder: '<driver>',
     help: 'where objects are kept; memory loses them when the server stops',
     default: 'lmdb',
+    decidedByUp: IN_DIR_STORE,
   }),
   'bind-address': flag.text({
     placeholder: '<address>',
     help: 'address to listen on',
     defaultText: '127.0.0.1 with --data-dir, else 0.0.0.0',
+    decidedByUp: 'use --bind-address of up itself',
   }),
-  'secure-port': flag.number({ min: 1, max: 65_535, help: 'port to listen on', defaultText: '6443' }),
+  'secure-port': flag.number({
+    min: 1,
+    max: 65_535,
+    help: 'port to listen on',
+    defaultText: '6443',
+    decidedByUp: 'use --https-port of up itself',
+  }),
   'advertise-address': flag.text({
     placeholder: '<address>',
     help: 'address at which clients inside the cluster reach the server',
     defaultText: 'the bind address; of 0.0.0.0 and :: the address of the default route',
+    decidedByUp: 'use --advertise-address of up itself',
   }),
   'apiserver-cert-extra-sans': flag.list({
     help: 'further DNS names and IP addresses for the serving certificate in DIR/pki; may be given several times',
+    decidedByUp: 'use --apiserver-cert-extra-sans of up itself',
   }),
   'service-cluster-ip-range': flag.text({
     placeholder: '<range>',
     help: 'cluster IP range of services',
     defaultText: '10.96.0.0/16',
+    decidedByUp: 'address ranges are chosen when the cluster is made',
   }),
   'service-node-port-range': flag.text({
     placeholder: '<from-to>',
@@ -56,6 +74,7 @@ export const SERVER_FLAGS = {
     help: 'certificate authority of client certificates',
     defaultText: 'DIR/pki/ca.crt',
     to: (clientCa) => ({ files: { clientCa } }),
+    decidedByUp: 'put your own authority into DIR/pki/ca.crt and DIR/pki/ca.key before the first start',
   }),
   'kubelet-client-certificate': flag.file({
     help: 'client certificate for requests to kubelets',
@@ -70,7 +89,7 @@ export const SERVER_FLAGS = {
   profiling: flag.boolean({
     help: 'serve profiles to cluster admins at /debug/pprof',
     defaultText: 'true',
-    to: (profiling) => ({ profiling }),
+    to: (profiling) => ({ server: { profiling } }),
   }),
 };
 
@@ -79,15 +98,17 @@ export const ETCD_FLAGS = {
   'etcd-servers': flag.list({
     placeholder: '<urls>',
     help: 'experimental: keep objects in this etcd in place of --storage: https://10.0.0.1:2379,...',
+    decidedByUp: IN_DIR_STORE,
   }),
   'etcd-prefix': flag.text({
     placeholder: '<prefix>',
     help: 'prefix of all keys in etcd',
     defaultText: '/registry',
+    decidedByUp: IN_DIR_STORE,
   }),
-  'etcd-cafile': flag.file({ help: 'certificate authority of the etcd servers' }),
-  'etcd-certfile': flag.file({ help: 'client certificate for etcd' }),
-  'etcd-keyfile': flag.file({ help: 'private key of --etcd-certfile' }),
+  'etcd-cafile': flag.file({ help: 'certificate authority of the etcd servers', decidedByUp: IN_DIR_STORE }),
+  'etcd-certfile': flag.file({ help: 'client certificate for etcd', decidedByUp: IN_DIR_STORE }),
+  'etcd-keyfile': flag.file({ help: 'private key of --etcd-certfile', decidedByUp: IN_DIR_STORE }),
 };
 
 /** Anonymous requests, token files, OIDC, the token webhook. */
@@ -353,7 +374,7 @@ export const REQUEST_LIMIT_FLAGS = {
     whole: false,
     help: 'fraction of HTTP/2 requests after which the client is asked to reconnect, up to 0.02',
     default: 0,
-    to: (goawayChance) => ({ goawayChance }),
+    to: (goawayChance) => ({ listener: { goawayChance } }),
   }),
 };
 

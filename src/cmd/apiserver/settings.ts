@@ -5,6 +5,8 @@ import type { AuthenticationOptions, ServiceAccountOptions } from '#apiserver/au
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
 import type { TokenSourceOptions } from '#apiserver/authn/token-sources.ts';
 import type { AuthorizationSettings } from '#apiserver/authz/authorization.ts';
+import type { ListenerLimits } from '#apiserver/http/listener.ts';
+import type { ApiServerOptions } from '#apiserver/options.ts';
 import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
 import type { TlsSettings } from '../tls-flags.ts';
 import type { FollowedFiles } from './follow-files.ts';
@@ -16,31 +18,26 @@ export interface EncryptionSettings {
   readonly reload: boolean;
 }
 
+/** Each group goes to the part of the server that has such options, as it is: a new option of that part needs no line here. */
 export interface ApiServerSettings {
-  /** Default true. */
-  readonly profiling?: boolean;
-  readonly authorization?: AuthorizationSettings;
-  readonly admission?: AdmissionSettings;
-  readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
-  readonly serviceAccounts?: Pick<
-    ServiceAccountOptions,
-    'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'
-  >;
-  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+  readonly server?: Partial<ApiServerOptions>;
+  readonly listener?: Partial<ListenerLimits>;
+  readonly requestLimits?: RequestLimits;
+  readonly authentication?: Partial<AuthenticationOptions>;
+  readonly serviceAccounts?: Partial<ServiceAccountOptions>;
   /** Passwords, Kerberos, session tokens. */
   readonly login?: LoginOptions;
-  readonly requestLimits?: RequestLimits;
-  /** Share of HTTP/2 requests after which the client is asked to reconnect. */
-  readonly goawayChance?: number;
-  /** Between leave() and stop(), for the program that runs the server. */
-  readonly shutdownDelayMs?: number;
-  readonly audit?: AuditSettings | undefined;
   /** OIDC, webhook. */
   readonly tokenSources?: TokenSourceOptions;
-  /** Certificates and keys that are read again when their files change. */
-  readonly files?: FollowedFiles;
+  readonly authorization?: AuthorizationSettings;
+  readonly admission?: AdmissionSettings;
+  readonly audit?: AuditSettings | undefined;
   /** Encryption at rest. Default: none. */
   readonly encryption?: EncryptionSettings;
   /** TLS versions and cipher suites. */
   readonly tls?: TlsSettings;
+  /** Certificates and keys that are read again when their files change. */
+  readonly files?: FollowedFiles;
+  /** Between leave() and stop(), for the program that runs the server. */
+  readonly shutdownDelayMs?: number;
 }

@@ -27,11 +27,13 @@ export const LOGGING_FLAGS = {
     placeholder: '<format>',
     help: 'log lines as text or JSON',
     default: 'text',
+    decidedByUp: 'the log file has one format',
   }),
   'log-level': flag.choice(['debug', 'info', 'warn', 'error'] satisfies LogLevel[], {
     placeholder: '<level>',
     help: 'lowest level to log',
     default: 'info',
+    decidedByUp: 'the log file has one level',
   }),
 };
 

@@ -24,6 +24,8 @@ export interface Flag<
   readonly choices?: readonly string[] | undefined;
   /** Accepted for compatibility only: not in help, without a value. */
   readonly hidden?: boolean | undefined;
+  /** Why `up --apiserver-arg` refuses it: `up` decides it itself. */
+  readonly decidedByUp?: string | undefined;
   readonly isDefaulted: Defaulted;
   /** flag: '--name'. before: of a flag that is given several times. Throws a UserError. */
   take(flag: string, text: string, before?: Given): Given;
@@ -61,6 +63,7 @@ interface Options<Value, Given, Settings> {
   /** Where the value goes. A flag without it is read by the code that needs several flags at a time. */
   readonly to?: (value: Value) => Settings;
   readonly default?: Given;
+  readonly decidedByUp?: string;
 }
 
 type Declared<Value, Given, Settings, O> = Flag<

@@ -82,7 +82,11 @@ test('what is meant wrongly is refused by its name', () => {
 });
 
 test('request limits', () => {
-  assert.deepEqual(requestLimitsFrom({}), { requestLimits: {}, shutdownDelayMs: 0, goawayChance: 0 });
+  assert.deepEqual(requestLimitsFrom({}), {
+    requestLimits: {},
+    shutdownDelayMs: 0,
+    listener: { goawayChance: 0 },
+  });
   assert.deepEqual(
     requestLimitsFrom({
       maxRequestsInflight: '10',
@@ -102,7 +106,7 @@ test('request limits', () => {
         minWatchMs: 60_000,
       },
       shutdownDelayMs: 5000,
-      goawayChance: 0.001,
+      listener: { goawayChance: 0.001 },
     },
   );
   assert.throws(
