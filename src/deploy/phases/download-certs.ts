@@ -1,0 +1,72 @@
+/** Takes the authorities of the cluster to a machine that joins as a control plane: reads the Secret kubeadm-certs, decrypts, writes what is missing. */
+import type { Client } from '#client/client.ts';
+import { secrets } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { UserError } from '../data-dir.ts';
+import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, writeFileAtomically } from '../pki/files.ts';
+import { CERTS_SECRET, decryptFile, parseCertificateKey, type SharedFile } from './kubeadm-certs.ts';
+
+/** Returns the names of what was written. UserError: no Secret, another key, files of another cluster. */
+export async function downloadCertificates({
+  api,
+  files,
+  certificateKey,
+}: {
+  readonly api: Client;
+  readonly files: readonly SharedFile[];
+  readonly certificateKey: string;
+}): Promise<readonly string[]> {
+  const key = parseCertificateKey(certificateKey);
+  const data = await readSecret(api);
+  const contents = files.flatMap(({ name, path }) => {
+    const encrypted = data[name];
+    if (encrypted === undefined)
+      throw new UserError(
+        `the Secret does not include the required certificate or key - name: ${name}, path: ${path}`,
+      );
+    // An external authority's key is on no machine.
+    if (encrypted === '') return [];
+    return [{ name, path, content: decryptFile(Buffer.from(encrypted, 'base64'), { key, name }).toString() }];
+  });
+  // All is looked at before anything is written.
+  const missing = [];
+  for (const file of contents) if (await isMissing(file)) missing.push(file);
+  for (const { path, content, name } of missing)
+    await writeFileAtomically(path, content, name.endsWith('.key') ? PRIVATE_MODE : PUBLIC_MODE);
+  return missing.map(({ name }) => name);
+}
+
+async function isMissing({
+  path,
+  content,
+}: {
+  readonly path: string;
+  readonly content: string;
+}): Promise<boolean> {
+  const found = await readIfPresent(path);
+  if (found === undefined) return true;
+  if (found.trim() === content.trim()) return false;
+  throw new UserError(
+    `${path} is of another cluster: nothing was written. Clean this machine with \`capstan reset\`, then join again.`,
+  );
+}
+
+async function readSecret(api: Client): Promise<Readonly<Record<string, string>>> {
+  try {
+    return (await api.get(secrets, CERTS_SECRET)).data ?? {};
+  } catch (error) {
+    const again =
+      'Upload again on a control plane, and join with the key that this prints: capstan init phase upload-certs --upload-certs';
+    if (isStatusError(error, 'NotFound'))
+      throw new UserError(
+        `Secret "kubeadm-certs" was not found in the "kube-system" Namespace. This Secret might have expired. ${again}`,
+        error,
+      );
+    if (isStatusError(error, 'Forbidden'))
+      throw new UserError(
+        `The token may not read the Secret kubeadm-certs: the certificates were never uploaded, or the token is of other groups. ${again}`,
+        error,
+      );
+    throw error;
+  }
+}

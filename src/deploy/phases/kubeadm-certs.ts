@@ -1,0 +1,92 @@
+/**
+ * The Secret kube-system/kubeadm-certs: which files of a control plane are in it, under which names, and how each is encrypted. Format of kubeadm's
+ * phases/copycerts and util/crypto: AES-256-GCM, a nonce of 12 bytes before the ciphertext and its tag; a file that is absent is an empty value.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { UserError } from '../data-dir.ts';
+
+export const CERTS_SECRET = { name: 'kubeadm-certs', namespace: 'kube-system' };
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+export interface SharedFile {
+  /** Key in the Secret. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** Of kubeadm's external etcd: the client's files, wherever they lie. */
+interface ExternalEtcdFiles {
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+const AUTHORITIES = [
+  'ca.crt',
+  'ca.key',
+  'front-proxy-ca.crt',
+  'front-proxy-ca.key',
+  'sa.pub',
+  'sa.key',
+] as const;
+
+export function sharedFiles(
+  { pki, etcdPki }: { readonly pki: string; readonly etcdPki: string },
+  externalEtcd?: ExternalEtcdFiles,
+): readonly SharedFile[] {
+  const authorities = AUTHORITIES.map((name) => ({ name, path: join(pki, name) }));
+  const etcd = externalEtcd
+    ? [
+        { name: 'external-etcd-ca.crt', path: externalEtcd.caFile },
+        { name: 'external-etcd.crt', path: externalEtcd.certFile },
+        { name: 'external-etcd.key', path: externalEtcd.keyFile },
+      ]
+    : [
+        { name: 'etcd-ca.crt', path: join(etcdPki, 'ca.crt') },
+        { name: 'etcd-ca.key', path: join(etcdPki, 'ca.key') },
+      ];
+  return [...authorities, ...etcd];
+}
+
+/** 64 hexadecimal digits. */
+export function createCertificateKey(): string {
+  return randomBytes(KEY_BYTES).toString('hex');
+}
+
+/** UserError for what is no key; it does not repeat what was given. */
+export function parseCertificateKey(text: string): Buffer {
+  if (!/^[0-9a-fA-F]{64}$/.test(text))
+    throw new UserError(
+      'The certificate key should be 64 hexadecimal digits; `capstan init phase upload-certs --upload-certs` prints one.',
+    );
+  return Buffer.from(text, 'hex');
+}
+
+export function encryptFile(content: Buffer, key: Buffer): Buffer {
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  return Buffer.concat([nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+}
+
+/** UserError with the wrong key, or where it was damaged. */
+export function decryptFile(
+  encrypted: Buffer,
+  { key, name }: { readonly key: Buffer; readonly name: string },
+): Buffer {
+  const wrong = (cause?: unknown): UserError =>
+    new UserError(
+      `"${name}" in the Secret kubeadm-certs cannot be decrypted with this certificate key: it is another upload's. Upload again on a control plane, and join with the key that this prints: capstan init phase upload-certs --upload-certs`,
+      cause,
+    );
+  if (encrypted.length < NONCE_BYTES + TAG_BYTES) throw wrong();
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, encrypted.subarray(0, NONCE_BYTES));
+    decipher.setAuthTag(encrypted.subarray(-TAG_BYTES));
+    return Buffer.concat([decipher.update(encrypted.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+  } catch (error) {
+    throw wrong(error);
+  }
+}
