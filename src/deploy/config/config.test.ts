@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  clusterEndpoint,
+  defaultCluster,
+  defaultInit,
+  defaultJoin,
+  defaultKubelet,
+  defaultToken,
+  timeoutMs,
+  type DefaultedCluster,
+  type DefaultedInit,
+  type DefaultedJoin,
+  type MachineFacts,
+} from './defaults.ts';
+import { parseHostPort } from './endpoint.ts';
+import { parseClusterConfiguration, parseConfigDocuments, readConfigFile } from './read.ts';
+import { generateToken, isBootstrapToken, tokenParts } from './token.ts';
+import { problemsOf, requireValid } from './validate.ts';
+
+const KUBEADM = 'apiVersion: kubeadm.k8s.io/v1beta4\n';
+const document = (kind: string, body = ''): string => `${KUBEADM}kind: ${kind}\n${body}`;
+const FACTS: MachineFacts = { hostName: 'Machine1', address: '10.0.0.1' };
+
+test('several documents of one file', () => {
+  const { init, cluster, kubelet, warnings } = parseConfigDocuments(
+    [
+      document(
+        'InitConfiguration',
+        'localAPIEndpoint: {advertiseAddress: 10.0.0.7}\nnodeRegistration: {taints: []}\n',
+      ),
+      document(
+        'ClusterConfiguration',
+        'controlPlaneEndpoint: api.example.org\napiServer: {extraArgs: [{name: audit-log-path, value: /a}]}\n',
+      ),
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\npodPidsLimit: 100\n',
+    ].join('---\n'),
+  );
+  assert.equal(init?.localAPIEndpoint?.advertiseAddress, '10.0.0.7');
+  assert.deepEqual(cluster?.apiServer?.extraArgs, [{ name: 'audit-log-path', value: '/a' }]);
+  assert.equal(Number(kubelet?.podPidsLimit), 100);
+  assert.deepEqual(warnings, []);
+});
+
+describe('refused', () => {
+  const cases: readonly (readonly [what: string, content: string, says: RegExp])[] = [
+    [
+      'an unknown field',
+      document('ClusterConfiguration', 'etcd: {local: {dir: /x}}'),
+      /unknown field "etcd.local.dir"/,
+    ],
+    [
+      'an earlier version',
+      document('ClusterConfiguration').replace('v1beta4', 'v1beta3'),
+      /no kind "ClusterConfiguration" is registered for version "kubeadm.k8s.io\/v1beta3"/,
+    ],
+    [
+      "extraArgs as v1beta3's map",
+      document('ClusterConfiguration', 'apiServer: {extraArgs: {a: b}}'),
+      /extraArgs/,
+    ],
+    [
+      'a kind twice',
+      `${document('InitConfiguration')}---\n${document('InitConfiguration')}`,
+      /InitConfiguration twice/,
+    ],
+    ['nothing', '\n', /the file is empty/],
+    ['another type', document('InitConfiguration', 'dryRun: maybe'), /dryRun/],
+  ];
+  for (const [what, content, says] of cases)
+    test(what, () => assert.throws(() => parseConfigDocuments(content), says));
+  test('a file that is not there', () =>
+    assert.throws(
+      () => readConfigFile('/dev/null/config'),
+      /--config \/dev\/null\/config cannot be read: ENOTDIR/,
+    ));
+});
+
+test('what is not acted on is told by name', () => {
+  const { warnings } = parseConfigDocuments(
+    [
+      document('ClusterConfiguration', 'imageRepository: example.org\netcd: {local: {imageTag: "3"}}\n'),
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\n',
+      'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n',
+    ].join('---\n'),
+  );
+  assert.deepEqual(warnings, [
+    'ClusterConfiguration: etcd.local.imageTag is ignored: etcd is a program of this machine, not an image',
+    'ClusterConfiguration: imageRepository is ignored: no image is needed to start a cluster',
+    'KubeletConfiguration: maxPods is ignored: the node agent has no such setting',
+    'KubeProxyConfiguration is ignored: no component here takes it',
+  ]);
+});
+
+describe('values', () => {
+  const cases: readonly (readonly [content: string, says: RegExp])[] = [
+    [
+      document('InitConfiguration', 'bootstrapTokens: [{token: nonsense}]'),
+      /bootstrapTokens\[0\].token should be like/,
+    ],
+    [
+      document('InitConfiguration', 'bootstrapTokens: [{ttl: 1h, expires: "2030-01-02T03:04:05Z"}]'),
+      /expires excludes ttl/,
+    ],
+    [
+      document('InitConfiguration', 'localAPIEndpoint: {advertiseAddress: 127.0.0.1}'),
+      /advertiseAddress is "127.0.0.1"/,
+    ],
+    [document('InitConfiguration', 'certificateKey: abc'), /certificateKey should be 64 hexadecimal digits/],
+    [document('InitConfiguration', 'patches: {directory: /p}'), /patches.directory is refused/],
+    [document('InitConfiguration', 'nodeRegistration: {name: a_b}'), /nodeRegistration.name is "a_b"/],
+    [document('ClusterConfiguration', 'controlPlaneEndpoint: "a:b:c"'), /controlPlaneEndpoint is "a:b:c"/],
+    [
+      document('ClusterConfiguration', 'networking: {podSubnet: 10.0.0.0}'),
+      /networking.podSubnet has "10.0.0.0"/,
+    ],
+    [document('ClusterConfiguration', 'kubernetesVersion: v1.30.0'), /this program is version 1.36/],
+    [document('ClusterConfiguration', 'encryptionAlgorithm: RSA-2048'), /new keys are ECDSA-P256/],
+    [
+      document('ClusterConfiguration', 'featureGates: {RootlessControlPlane: true}'),
+      /featureGates.RootlessControlPlane is refused/,
+    ],
+    [
+      document(
+        'ClusterConfiguration',
+        'etcd: {local: {dataDir: /e}, external: {endpoints: ["https://a:1"]}}',
+      ),
+      /external excludes local/,
+    ],
+    [document('ClusterConfiguration', 'etcd: {external: {endpoints: ["a:1"]}}'), /endpoints has "a:1"/],
+    [
+      document('ClusterConfiguration', 'scheduler: {extraArgs: [{name: --v}]}'),
+      /scheduler.extraArgs\[0\].name should have no leading dashes/,
+    ],
+    [
+      document('JoinConfiguration', 'discovery: {bootstrapToken: {caCertHashes: [x]}}'),
+      /caCertHashes has "x"/,
+    ],
+    [
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nreadOnlyPort: 10255\n',
+      /readOnlyPort can only be 0/,
+    ],
+  ];
+  for (const [content, says] of cases)
+    test(String(says), () => assert.match(problemsOf(parseConfigDocuments(content)).join('\n'), says));
+  test('all of them at once', () =>
+    assert.throws(
+      () =>
+        requireValid(
+          parseConfigDocuments(
+            document('InitConfiguration', 'certificateKey: a\nnodeRegistration: {name: a_b}'),
+          ),
+        ),
+      /invalid: \n  InitConfiguration: nodeRegistration.name .*\n  InitConfiguration: certificateKey /,
+    ));
+});
+
+test("kubeadm's defaults", () => {
+  const cluster: DefaultedCluster = defaultCluster({}, { kubernetesVersion: 'v1.36.0' });
+  assert.deepEqual(cluster.networking, {
+    serviceSubnet: '10.96.0.0/12',
+    podSubnet: '10.244.0.0/16',
+    dnsDomain: 'cluster.local',
+  });
+  assert.deepEqual(cluster.etcd, { local: { dataDir: '/var/lib/etcd' } });
+  const init: DefaultedInit = defaultInit({}, { ...FACTS, newToken: () => 'abcdef.0123456789abcdef' });
+  assert.equal(init.nodeRegistration.name, 'machine1');
+  assert.deepEqual(init.localAPIEndpoint, { advertiseAddress: '10.0.0.1', bindPort: 6443 });
+  assert.deepEqual(init.bootstrapTokens, [
+    {
+      token: 'abcdef.0123456789abcdef',
+      ttl: '24h0m0s',
+      usages: ['signing', 'authentication'],
+      groups: ['system:bootstrappers:kubeadm:default-node-token'],
+    },
+  ]);
+  assert.equal(init.nodeRegistration.taints[0]?.key, 'node-role.kubernetes.io/control-plane');
+  const join: DefaultedJoin = defaultJoin(
+    { discovery: { bootstrapToken: { token: 't' } }, controlPlane: {} },
+    FACTS,
+  );
+  assert.equal(join.discovery?.tlsBootstrapToken, 't');
+  assert.equal(join.controlPlane?.localAPIEndpoint?.bindPort, 6443);
+  const kubelet = defaultKubelet(
+    { podPidsLimit: 5 },
+    { cluster, dnsAddress: '10.96.0.10', clientCAFile: '/ca', staticPodPath: '/m' },
+  );
+  assert.deepEqual([kubelet.clusterDNS, kubelet.podPidsLimit], [['10.96.0.10'], 5]);
+  assert.equal(timeoutMs({ discovery: '1s' }, 'discovery'), 1_000);
+  assert.equal(timeoutMs(undefined, 'etcdAPICall'), 120_000);
+});
+
+test('a token that is given keeps what it has', () => {
+  const given = { token: 'abcdef.0123456789abcdef', expires: '2030-01-02T03:04:05Z', usages: ['signing'] };
+  const token = defaultToken(given, () => 'no');
+  assert.deepEqual([token.token, token.ttl, token.usages], [given.token, undefined, ['signing']]);
+});
+
+test('endpoints', () => {
+  const local = { advertiseAddress: 'fd00::1', bindPort: 6443 };
+  assert.equal(clusterEndpoint({}, local), '[fd00::1]:6443');
+  assert.equal(clusterEndpoint({ controlPlaneEndpoint: 'api.example.org' }, local), 'api.example.org:6443');
+  assert.equal(
+    clusterEndpoint({ controlPlaneEndpoint: 'api.example.org:443' }, local),
+    'api.example.org:443',
+  );
+  assert.equal(clusterEndpoint({ controlPlaneEndpoint: 'fd00::9' }, local), '[fd00::9]:6443');
+  assert.equal(clusterEndpoint({ controlPlaneEndpoint: '[fd00::9]:443' }, local), '[fd00::9]:443');
+  assert.deepEqual(parseHostPort('[fd00::9]:443'), { host: 'fd00::9', port: 443 });
+  assert.equal(parseHostPort('a:99999'), undefined);
+});
+
+test('tokens', () => {
+  const token = generateToken();
+  assert.ok(isBootstrapToken(token));
+  assert.equal(`${tokenParts(token)?.id}.${tokenParts(token)?.secret}`, token);
+  assert.equal(tokenParts('ABCDEF.0123456789abcdef'), undefined);
+});
+
+test("a ConfigMap's ClusterConfiguration", () => {
+  assert.equal(
+    parseClusterConfiguration(document('ClusterConfiguration', 'clusterName: a')).clusterName,
+    'a',
+  );
+  assert.throws(() => parseClusterConfiguration(document('InitConfiguration')), /no ClusterConfiguration/);
+});

@@ -1,0 +1,102 @@
+/**
+ * The file of --config: any of kubeadm's kinds and a KubeletConfiguration, as documents of one YAML text. Unknown fields are refused with their path; known
+ * ones that nothing here acts on give a warning each, never silence. Defaults are filled in by defaults.ts, values are checked by validate.ts.
+ */
+import { readFileSync } from 'node:fs';
+import { ConfigError, decodeConfig, MAXIMUM_CONFIG_LENGTH } from '#machinery/config/read.ts';
+import { isJsonObject } from '#machinery/json.ts';
+import { parseYamlDocuments, type ParsedYaml } from '#machinery/yaml.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { UserError } from '../data-dir.ts';
+import { CLUSTER, IGNORED, INIT, JOIN, KUBELET, RESET } from './kinds.ts';
+import type {
+  ClusterConfiguration,
+  InitConfiguration,
+  JoinConfiguration,
+  KubeletConfiguration,
+  ResetConfiguration,
+} from './types.ts';
+
+export interface ConfigDocuments {
+  readonly init?: InitConfiguration | undefined;
+  readonly cluster?: ClusterConfiguration | undefined;
+  readonly join?: JoinConfiguration | undefined;
+  readonly reset?: ResetConfiguration | undefined;
+  readonly kubelet?: KubeletConfiguration | undefined;
+  /** One sentence each. */
+  readonly warnings: readonly string[];
+}
+
+const KINDS = { init: INIT, cluster: CLUSTER, join: JOIN, reset: RESET, kubelet: KUBELET };
+/** Of upstream's addons, whose settings are not of ours. */
+const PASSED_OVER = ['KubeProxyConfiguration', 'UpgradeConfiguration'];
+
+/** Throws a UserError that names the file. */
+export function readConfigFile(path: string): ConfigDocuments {
+  let content: string;
+  try {
+    content = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`--config ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+  try {
+    return parseConfigDocuments(content);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new UserError(`--config ${path}: ${error.message}.`, error);
+    throw error;
+  }
+}
+
+/** Throws a ConfigError. */
+export function parseConfigDocuments(content: string): ConfigDocuments {
+  const found: Record<string, object> = {};
+  const warnings: string[] = [];
+  for (const { value, problems } of documentsOf(content)) {
+    const kind = isJsonObject(value) ? String(value['kind']) : '';
+    if (PASSED_OVER.includes(kind)) {
+      warnings.push(`${kind} is ignored: no component here takes it`);
+      continue;
+    }
+    const decoded = decodeConfig<{ kind: string }>(value, Object.values(KINDS), problems);
+    const [name = ''] = Object.entries(KINDS).find(([, known]) => known.kind === decoded.kind) ?? [];
+    if (found[name]) throw new ConfigError(`it holds ${decoded.kind} twice`);
+    warnings.push(...ignoredFields(decoded.kind, decoded));
+    found[name] = decoded;
+  }
+  return { ...found, warnings };
+}
+
+/** Of a ConfigMap's value, which the cluster's own init wrote. Throws a ConfigError. */
+export function parseClusterConfiguration(content: string): ClusterConfiguration {
+  const { cluster } = parseConfigDocuments(content);
+  if (!cluster) throw new ConfigError('it holds no ClusterConfiguration');
+  return cluster;
+}
+
+function documentsOf(content: string): readonly ParsedYaml[] {
+  if (content.length > MAXIMUM_CONFIG_LENGTH)
+    throw new ConfigError(
+      `it has ${content.length} characters; it should have at most ${MAXIMUM_CONFIG_LENGTH}`,
+    );
+  let documents: readonly ParsedYaml[];
+  try {
+    documents = parseYamlDocuments(content);
+  } catch (error) {
+    throw new ConfigError(`it is not valid YAML: ${errorMessage(error).split('\n')[0] ?? ''}`, {
+      cause: error,
+    });
+  }
+  if (documents.length === 0) throw new ConfigError('the file is empty');
+  return documents;
+}
+
+function ignoredFields(kind: string, document: object): string[] {
+  return Object.entries(IGNORED[kind] ?? {})
+    .filter(([path]) => valueAt(document, path.split('.')) !== undefined)
+    .map(([path, why]) => `${kind}: ${path} is ignored: ${why}`);
+}
+
+function valueAt(value: unknown, [name, ...rest]: readonly string[]): unknown {
+  if (name === undefined) return value;
+  return isJsonObject(value) ? valueAt(value[name], rest) : undefined;
+}

@@ -1,0 +1,228 @@
+/** What the values of a configuration may be. Reports everything that is wrong, each with the path of its field. */
+import { isIP } from 'node:net';
+import { isAbsolute } from 'node:path';
+import { goDurationMs } from '#machinery/go-duration.ts';
+import { UserError } from '../data-dir.ts';
+import { isDnsName, parseHostPort } from './endpoint.ts';
+import type { ConfigDocuments } from './read.ts';
+import { isBootstrapToken } from './token.ts';
+import type {
+  APIEndpoint,
+  Arg,
+  BootstrapToken,
+  ClusterConfiguration,
+  ExternalEtcd,
+  KubeletConfiguration,
+  NodeRegistration,
+} from './types.ts';
+
+/** Adds a problem: the path of the field, and what it should be. */
+type Report = (path: string, problem: string) => void;
+
+/** Throws a UserError with one line a problem. */
+export function requireValid(documents: ConfigDocuments): void {
+  const problems = problemsOf(documents);
+  if (problems.length === 0) return;
+  const lines = problems.map((problem) => (problems.length === 1 ? problem : `\n  ${problem}`));
+  throw new UserError(`the configuration is invalid: ${lines.join('')}`);
+}
+
+export function problemsOf({ init, cluster, join, kubelet }: ConfigDocuments): string[] {
+  const problems: string[] = [];
+  const reportOf =
+    (kind: string): Report =>
+    (path, problem) =>
+      problems.push(`${kind}: ${path} ${problem}`);
+  if (init) {
+    const report = reportOf('InitConfiguration');
+    init.bootstrapTokens?.forEach((token, index) => checkToken(token, `bootstrapTokens[${index}]`, report));
+    checkRegistration(init.nodeRegistration, report);
+    checkEndpoint(init.localAPIEndpoint, 'localAPIEndpoint', report);
+    checkCertificateKey(init.certificateKey, 'certificateKey', report);
+    checkPatches(init.patches, report);
+  }
+  if (cluster) checkCluster(cluster, reportOf('ClusterConfiguration'));
+  if (join) {
+    const report = reportOf('JoinConfiguration');
+    checkRegistration(join.nodeRegistration, report);
+    checkEndpoint(join.controlPlane?.localAPIEndpoint, 'controlPlane.localAPIEndpoint', report);
+    checkCertificateKey(join.controlPlane?.certificateKey, 'controlPlane.certificateKey', report);
+    checkPatches(join.patches, report);
+    checkDiscovery(join.discovery, report);
+  }
+  if (kubelet) checkKubelet(kubelet, reportOf('KubeletConfiguration'));
+  return problems;
+}
+
+function checkToken(given: BootstrapToken, path: string, report: Report): void {
+  if (given.token && !isBootstrapToken(given.token))
+    report(`${path}.token`, 'should be like abcdef.0123456789abcdef');
+  if (given.expires !== undefined && given.ttl !== undefined)
+    report(`${path}.expires`, 'excludes ttl: give one of them');
+  if (given.expires !== undefined && Number.isNaN(Date.parse(given.expires)))
+    report(`${path}.expires`, 'should be a time like 2030-01-02T03:04:05Z');
+  if (given.ttl !== undefined && goDurationMs(given.ttl) < 0) report(`${path}.ttl`, 'should not be negative');
+  for (const usage of given.usages ?? [])
+    if (!['signing', 'authentication'].includes(usage))
+      report(`${path}.usages`, `has ${JSON.stringify(usage)}; it can have signing and authentication`);
+  for (const group of given.groups ?? [])
+    if (!/^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$/.test(group))
+      report(`${path}.groups`, `has ${JSON.stringify(group)}; each should begin with system:bootstrappers:`);
+}
+
+function checkRegistration(given: NodeRegistration = {}, report: Report): void {
+  if (given.name && !isDnsName(given.name.toLowerCase()))
+    report('nodeRegistration.name', `is ${JSON.stringify(given.name)}; it should be a DNS name`);
+  checkArgs(given.kubeletExtraArgs, 'nodeRegistration.kubeletExtraArgs', report);
+  given.taints?.forEach(({ key, effect }, index) => {
+    const path = `nodeRegistration.taints[${index}]`;
+    if (!key) report(`${path}.key`, 'is missing');
+    if (!['NoSchedule', 'PreferNoSchedule', 'NoExecute'].includes(effect))
+      report(`${path}.effect`, 'should be NoSchedule, PreferNoSchedule or NoExecute');
+  });
+}
+
+function checkEndpoint(given: APIEndpoint = {}, path: string, report: Report): void {
+  const { advertiseAddress, bindPort } = given;
+  if (
+    advertiseAddress &&
+    (isIP(advertiseAddress) === 0 || /^(0\.0\.0\.0|::|127\.|::1$)/.test(advertiseAddress))
+  )
+    report(
+      `${path}.advertiseAddress`,
+      `is ${JSON.stringify(advertiseAddress)}; it should be an IP address that other machines reach`,
+    );
+  if (bindPort !== undefined && (bindPort < 0 || bindPort > 65_535))
+    report(`${path}.bindPort`, `is ${bindPort}; it should be a port number`);
+}
+
+function checkCertificateKey(key: string | undefined, path: string, report: Report): void {
+  if (key && !/^[0-9a-fA-F]{64}$/.test(key))
+    report(path, 'should be 64 hexadecimal digits: a key of 32 bytes');
+}
+
+function checkPatches(patches: { readonly directory?: string } | undefined, report: Report): void {
+  if (patches?.directory)
+    report('patches.directory', 'is refused: there are no manifests to patch; use extraArgs and extraEnvs');
+}
+
+function checkCluster(cluster: ClusterConfiguration, report: Report): void {
+  const { etcd, networking, controlPlaneEndpoint, apiServer } = cluster;
+  if (controlPlaneEndpoint && !parseHostPort(controlPlaneEndpoint))
+    report(
+      'controlPlaneEndpoint',
+      `is ${JSON.stringify(controlPlaneEndpoint)}; it should be HOST or HOST:PORT`,
+    );
+  for (const [path, component] of Object.entries({ apiServer, ...componentsOf(cluster) })) {
+    checkArgs(component?.extraArgs, `${path}.extraArgs`, report);
+    checkArgs(component?.extraEnvs, `${path}.extraEnvs`, report);
+  }
+  for (const name of apiServer?.certSANs ?? [])
+    if (isIP(name) === 0 && !isDnsName(name.replace(/^\*\./, '')))
+      report('apiServer.certSANs', `has ${JSON.stringify(name)}; each should be a DNS name or an IP address`);
+  if (etcd?.local && etcd.external) report('etcd.external', 'excludes local: give one of them');
+  if (etcd?.external) checkExternal(etcd.external, report);
+  if (etcd?.local?.dataDir !== undefined) checkAbsolute(etcd.local.dataDir, 'etcd.local.dataDir', report);
+  checkArgs(etcd?.local?.extraArgs, 'etcd.local.extraArgs', report);
+  for (const name of ['serviceSubnet', 'podSubnet'] as const)
+    for (const range of (networking?.[name] || undefined)?.split(',') ?? [])
+      if (!isRange(range))
+        report(`networking.${name}`, `has ${JSON.stringify(range)}; it should be a range like 10.96.0.0/12`);
+  if (networking?.dnsDomain && !isDnsName(networking.dnsDomain))
+    report('networking.dnsDomain', `is ${JSON.stringify(networking.dnsDomain)}; it should be a DNS name`);
+  if (cluster.certificatesDir) checkAbsolute(cluster.certificatesDir, 'certificatesDir', report);
+  checkPromises(cluster, report);
+}
+
+function componentsOf({ controllerManager, scheduler }: ClusterConfiguration) {
+  return { controllerManager, scheduler };
+}
+
+/** What can be asked of kubeadm and not of us. */
+function checkPromises(cluster: ClusterConfiguration, report: Report): void {
+  const { encryptionAlgorithm, kubernetesVersion, featureGates = {} } = cluster;
+  if (encryptionAlgorithm && encryptionAlgorithm !== 'ECDSA-P256')
+    report(
+      'encryptionAlgorithm',
+      `is ${JSON.stringify(encryptionAlgorithm)}; new keys are ECDSA-P256. Put an RSA authority of your own into certificatesDir: it is adopted`,
+    );
+  if (kubernetesVersion && !/^(v?1\.36(\.\d+)?|stable(-1(\.36)?)?)([-+].*)?$/.test(kubernetesVersion))
+    report('kubernetesVersion', `is ${JSON.stringify(kubernetesVersion)}; this program is version 1.36`);
+  for (const gate of Object.keys(featureGates))
+    report(
+      `featureGates.${gate}`,
+      'is refused: gates of kubeadm have no counterpart; those of components go to extraArgs',
+    );
+}
+
+function checkExternal(
+  { endpoints = [], httpEndpoints, caFile, certFile, keyFile }: ExternalEtcd,
+  report: Report,
+): void {
+  if (endpoints.length === 0) report('etcd.external.endpoints', 'is missing');
+  for (const endpoint of endpoints)
+    if (!/^https?:\/\/[^/]+$/.test(endpoint))
+      report(
+        'etcd.external.endpoints',
+        `has ${JSON.stringify(endpoint)}; each should be like https://10.0.0.1:2379`,
+      );
+  if (httpEndpoints?.length) report('etcd.external.httpEndpoints', 'is refused: health is asked over gRPC');
+  if ((certFile ?? '') === '' ? keyFile : !keyFile)
+    report('etcd.external.certFile', 'and keyFile go together: give both or neither');
+  for (const [name, path] of Object.entries({ caFile, certFile, keyFile }))
+    if (path) checkAbsolute(path, `etcd.external.${name}`, report);
+}
+
+function checkDiscovery(discovery: NonNullable<ConfigDocuments['join']>['discovery'], report: Report): void {
+  const { bootstrapToken, file } = discovery ?? {};
+  if (bootstrapToken && file) report('discovery.file', 'excludes bootstrapToken: give one of them');
+  if (bootstrapToken?.token && !isBootstrapToken(bootstrapToken.token))
+    report('discovery.bootstrapToken.token', 'should be like abcdef.0123456789abcdef');
+  if (bootstrapToken?.apiServerEndpoint && !parseHostPort(bootstrapToken.apiServerEndpoint)?.port)
+    report(
+      'discovery.bootstrapToken.apiServerEndpoint',
+      `is ${JSON.stringify(bootstrapToken.apiServerEndpoint)}; it should be HOST:PORT`,
+    );
+  for (const hash of bootstrapToken?.caCertHashes ?? [])
+    if (!/^sha256:[0-9a-f]{64}$/i.test(hash))
+      report(
+        'discovery.bootstrapToken.caCertHashes',
+        `has ${JSON.stringify(hash)}; each should be sha256: and 64 hexadecimal digits`,
+      );
+}
+
+/** What cannot be otherwise here. */
+function checkKubelet(
+  { authentication, authorization, readOnlyPort, clusterDNS }: KubeletConfiguration,
+  report: Report,
+): void {
+  if (authentication?.anonymous?.enabled)
+    report('authentication.anonymous.enabled', 'can only be false: nobody uses the kubelet API anonymously');
+  if (authentication?.webhook?.enabled === false)
+    report('authentication.webhook.enabled', 'can only be true: the API server is asked whose tokens are');
+  if (authorization?.mode && authorization.mode !== 'Webhook')
+    report('authorization.mode', 'can only be Webhook: the API server is asked what clients may');
+  if (readOnlyPort) report('readOnlyPort', 'can only be 0: there is no port without authentication');
+  for (const address of clusterDNS ?? [])
+    if (isIP(address) === 0)
+      report('clusterDNS', `has ${JSON.stringify(address)}; each should be an IP address`);
+}
+
+function checkArgs(args: readonly Arg[] = [], path: string, report: Report): void {
+  args.forEach(({ name }, index) => {
+    if (!name) report(`${path}[${index}].name`, 'is missing');
+    else if (name.startsWith('-')) report(`${path}[${index}].name`, 'should have no leading dashes');
+  });
+}
+
+function checkAbsolute(path: string, field: string, report: Report): void {
+  if (!isAbsolute(path)) report(field, `is ${JSON.stringify(path)}; it should be an absolute path`);
+}
+
+function isRange(text: string): boolean {
+  const [address = '', bits = '', ...rest] = text.split('/');
+  const family = isIP(address);
+  return (
+    rest.length === 0 && family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
+  );
+}
