@@ -1,22 +1,13 @@
 /**
- * Signed JSON Web Tokens (RFC 7519, 7515, 7518): the asymmetric algorithms, and only those. 'none' and HMAC do not exist here, nothing in a
- * token's header chooses a key (jku, jwk, x5u and x5c are never read), and claims are the caller's concern.
+ * Signed JSON Web Tokens (RFC 7519, 7515, 7518) by `jose`: the asymmetric algorithms, and only those. 'none' and HMAC do not exist here, nothing in
+ * a token's header chooses a key (jku, jwk, x5u and x5c are never read), and claims are the caller's concern. A token is taken apart here, since
+ * that must be synchronous and decides who verifies it; what is signed and verified is done by the library, in the thread pool.
  */
-import {
-  constants,
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  sign,
-  verify,
-  type KeyObject,
-} from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 
 interface AlgorithmFacts {
-  readonly hash: string;
   readonly keyType: 'rsa' | 'ec';
   readonly curve?: string;
-  readonly pss?: boolean;
 }
 
 export type SigningAlgorithm =
@@ -31,15 +22,15 @@ export type SigningAlgorithm =
   | 'PS512';
 
 const ALGORITHMS: Readonly<Record<SigningAlgorithm, AlgorithmFacts>> = {
-  RS256: { hash: 'sha256', keyType: 'rsa' },
-  RS384: { hash: 'sha384', keyType: 'rsa' },
-  RS512: { hash: 'sha512', keyType: 'rsa' },
-  ES256: { hash: 'sha256', keyType: 'ec', curve: 'prime256v1' },
-  ES384: { hash: 'sha384', keyType: 'ec', curve: 'secp384r1' },
-  ES512: { hash: 'sha512', keyType: 'ec', curve: 'secp521r1' },
-  PS256: { hash: 'sha256', keyType: 'rsa', pss: true },
-  PS384: { hash: 'sha384', keyType: 'rsa', pss: true },
-  PS512: { hash: 'sha512', keyType: 'rsa', pss: true },
+  RS256: { keyType: 'rsa' },
+  RS384: { keyType: 'rsa' },
+  RS512: { keyType: 'rsa' },
+  ES256: { keyType: 'ec', curve: 'prime256v1' },
+  ES384: { keyType: 'ec', curve: 'secp384r1' },
+  ES512: { keyType: 'ec', curve: 'secp521r1' },
+  PS256: { keyType: 'rsa' },
+  PS384: { keyType: 'rsa' },
+  PS512: { keyType: 'rsa' },
 };
 
 export const SIGNING_ALGORITHMS = Object.keys(ALGORITHMS) as readonly SigningAlgorithm[];
@@ -54,8 +45,25 @@ export type Claims = Readonly<Record<string, unknown>>;
 export interface ParsedToken {
   readonly header: Claims;
   readonly claims: Claims;
-  readonly signed: Buffer;
-  readonly signature: Buffer;
+  /** The whole token, as it was given. */
+  readonly compact: string;
+}
+
+/** RFC 7518 asks for this of every RSA algorithm, and the library insists. */
+export const MIN_RSA_BITS = 2048;
+
+interface Jose {
+  readonly CompactSign: typeof import('jose').CompactSign;
+  readonly compactVerify: typeof import('jose').compactVerify;
+}
+let library: Promise<Jose> | undefined;
+
+/** Loaded with the first token: a server starts without it. */
+function jose(): Promise<Jose> {
+  library ??= Promise.all([import('jose/jws/compact/sign'), import('jose/jws/compact/verify')]).then(
+    ([{ CompactSign }, { compactVerify }]) => ({ CompactSign, compactVerify }),
+  );
+  return library;
 }
 
 /** From a public (or private) key in PEM. The id is SHA-256 of the SubjectPublicKeyInfo. Throws for a key of another kind. */
@@ -77,6 +85,9 @@ function usualAlgorithm(key: KeyObject): SigningAlgorithm {
     throw new Error(
       `a signing key must be RSA or ECDSA (P-256, P-384, P-521), not ${curve ?? key.asymmetricKeyType}`,
     );
+  const { modulusLength } = key.asymmetricKeyDetails ?? {};
+  if (modulusLength !== undefined && modulusLength < MIN_RSA_BITS)
+    throw new Error(`an RSA signing key must have at least ${MIN_RSA_BITS} bits, not ${modulusLength}`);
   return found;
 }
 
@@ -84,38 +95,30 @@ function usualAlgorithm(key: KeyObject): SigningAlgorithm {
 export class JwtSigner {
   readonly publicKey: VerificationKey;
   readonly #key: KeyObject;
-  readonly #header: string;
 
+  /** Throws an Error for a key that cannot be used. */
   constructor(privateKeyPem: string) {
     this.#key = createPrivateKey(privateKeyPem);
     this.publicKey = verificationKey(privateKeyPem);
-    this.#header = encode({ alg: this.publicKey.algorithm, kid: this.publicKey.id });
   }
 
-  sign(claims: Claims): string {
-    const signed = `${this.#header}.${encode(claims)}`;
-    const signature = sign(ALGORITHMS[this.publicKey.algorithm].hash, Buffer.from(signed), {
-      key: this.#key,
-      dsaEncoding: 'ieee-p1363',
-    });
-    return `${signed}.${signature.toString('base64url')}`;
+  async sign(claims: Claims): Promise<string> {
+    const { CompactSign } = await jose();
+    const { algorithm: alg, id: kid } = this.publicKey;
+    return new CompactSign(Buffer.from(JSON.stringify(claims)))
+      .setProtectedHeader({ alg, kid })
+      .sign(this.#key);
   }
-}
-
-function encode(value: Claims): string {
-  return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
 /** undefined when it is not of a JWT's form. Nothing is verified. */
 export function parseJwt(token: string): ParsedToken | undefined {
   const parts = token.split('.');
   if (parts.length !== 3 || parts.some((part) => !/^[A-Za-z0-9_-]+$/.test(part))) return undefined;
-  const [head = '', body = '', tail = ''] = parts;
+  const [head = '', body = ''] = parts;
   const header = decode(head);
   const claims = decode(body);
-  return header && claims
-    ? { header, claims, signed: Buffer.from(`${head}.${body}`), signature: Buffer.from(tail, 'base64url') }
-    : undefined;
+  return header && claims ? { header, claims, compact: token } : undefined;
 }
 
 function decode(part: string): Claims | undefined {
@@ -130,25 +133,34 @@ function decode(part: string): Claims | undefined {
 }
 
 /** The key named by `kid` first, else every key: the algorithm is always the key's own, never the token's choice. */
-export function verifyJwt(token: ParsedToken, keys: readonly VerificationKey[]): boolean {
-  const { alg, kid, crit } = token.header;
-  if (crit !== undefined) return false;
+export async function verifyJwt(token: ParsedToken, keys: readonly VerificationKey[]): Promise<boolean> {
+  const { alg, kid } = token.header;
   const named = keys.filter(({ id }) => id === kid);
-  return (named.length > 0 ? named : keys).some(
-    (key) => alg === key.algorithm && verifySignature(token, key),
-  );
+  const candidates = (named.length > 0 ? named : keys).filter(({ algorithm }) => algorithm === alg);
+  return verifySignature(token, candidates);
 }
 
-/** Nothing but the signature; the caller has checked that the token's algorithm is one it accepts. */
-export function verifySignature(
-  { signed, signature }: ParsedToken,
-  { algorithm, key }: VerificationKey,
-): boolean {
-  const { hash, pss } = ALGORITHMS[algorithm];
-  const padding = pss
-    ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
-    : {};
-  return verify(hash, signed, { key, dsaEncoding: 'ieee-p1363', ...padding }, signature);
+/** Nothing but the signature, by any of these keys; extensions (`crit`) are never understood. */
+export async function verifySignature(
+  { header, compact }: ParsedToken,
+  keys: readonly VerificationKey[],
+): Promise<boolean> {
+  if (header['crit'] !== undefined) return false;
+  const { compactVerify } = await jose();
+  for (const { key, algorithm } of keys) {
+    try {
+      await compactVerify(compact, key, { algorithms: [algorithm] });
+      return true;
+    } catch (error) {
+      if (!isVerdict(error)) throw error;
+    }
+  }
+  return false;
+}
+
+/** The library's errors have codes of its own; another one is no verdict on the token. */
+function isVerdict(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_J');
 }
 
 /** Whether this key can have made a signature of this algorithm. */

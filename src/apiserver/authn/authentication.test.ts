@@ -318,7 +318,7 @@ test('an expired, early, foreign, tampered or unsigned token is refused', async 
     `${head}.${body}.${tail.slice(0, -4)}AAAA`,
     `${head}.${body}`,
     `${hs256}.${body}.${createHmac('sha256', publicText).update(`${hs256}.${body}`).digest('base64url')}`,
-    new JwtSigner(newKey('P-256')).sign(claimsOf(token)),
+    await new JwtSigner(newKey('P-256')).sign(claimsOf(token)),
     `${token} `.trim() + 'A',
   ])
     await refused(at, bearer(forged));
@@ -435,6 +435,30 @@ test('keys of a rotation are accepted and published', async () => {
   await refused(world(), bearer(token));
 });
 
+test('a token seen for the first time is verified once, and answered synchronously from then on', async () => {
+  const at = world();
+  const token = await issue(at);
+  const { authenticator } = at.authentication;
+  const first = authenticator.authenticate(bearer(token));
+  const second = authenticator.authenticate(bearer(token));
+  assert.ok(first instanceof Promise && second instanceof Promise);
+  assert.deepEqual(await first, await second);
+  const known = authenticator.authenticate(bearer(token));
+  assert.ok(known && !(known instanceof Promise));
+});
+
+test('keys replaced during a verification decide it', async () => {
+  const at = world();
+  const token = await issue(at);
+  const verifying = at.authentication.authenticator.authenticate(bearer(token));
+  at.authentication.serviceAccountKeys.replace({ signingKeyPem: newKey('P-256') });
+  await assert.rejects(
+    async () => verifying,
+    (error) => isStatusError(error, 'Unauthorized'),
+  );
+  await refused(at, bearer(token));
+});
+
 test('legacy tokens live as long as their secret', async () => {
   const at = world();
   const claims = {
@@ -445,7 +469,7 @@ test('legacy tokens live as long as their secret', async () => {
     'kubernetes.io/serviceaccount/service-account.name': 'bot',
     'kubernetes.io/serviceaccount/service-account.uid': 'sa-1',
   };
-  const token = new JwtSigner(KEY).sign(claims);
+  const token = await new JwtSigner(KEY).sign(claims);
   await refused(at, bearer(token));
   at.internal.put(
     { group: '', resource: 'secrets' },

@@ -52,7 +52,7 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
       seconds === EXTENDED_EXPIRATION_SECONDS &&
       sameAudiences(audiences, this.defaultAudiences);
     const jti = randomUUID();
-    const token = keys.signer.sign({
+    const token = await keys.signer.sign({
       aud: audiences,
       exp: now + (extended ? EXTENSION_SECONDS : seconds),
       iat: now,

@@ -5,7 +5,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { KubeObject } from '#machinery/object.ts';
-import { parseJwt, verifyJwt, type Claims } from '#stdx/jwt.ts';
+import { parseJwt, verifyJwt, type Claims, type ParsedToken } from '#stdx/jwt.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import type { Authenticated } from './authenticator.ts';
@@ -51,6 +51,8 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokenOptions;
   /** By digest of the token. */
   readonly #verified = new Map<string, Verified>();
+  /** Verifications under way, by digest; as many as requests that the listener admits. */
+  readonly #verifying = new Map<string, Promise<Verified>>();
   readonly #foreign = new Set<string>();
   #generation = 0;
   /** Secrets whose label of last use is being written. */
@@ -60,37 +62,70 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     this.#options = options;
   }
 
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
+  /** Synchronous for tokens seen before and for those of other issuers. */
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated> {
     const { keys } = this.#options;
     if (this.#generation !== keys.generation) {
       this.#generation = keys.generation;
       this.#verified.clear();
+      this.#verifying.clear();
     }
     const digest = tokenDigest(token);
-    const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
-    if (!verified) return undefined;
+    const verified = this.#verified.get(digest);
+    if (verified) return this.#authenticateVerified(token, { verified, audiences });
+    if (this.#foreign.has(digest)) return undefined;
+    const parsed = this.#parse(token);
+    if (!parsed) {
+      if (this.#foreign.size >= CACHE_LIMIT) this.#foreign.delete(this.#foreign.values().next().value!);
+      this.#foreign.add(digest);
+      return undefined;
+    }
+    return this.#verifyOnce(parsed, digest).then((found) =>
+      this.#authenticateVerified(token, { verified: found, audiences }),
+    );
+  }
+
+  #authenticateVerified(
+    token: string,
+    { verified, audiences }: { readonly verified: Verified; readonly audiences: readonly string[] },
+  ): Authenticated {
     return verified.claims['iss'] === LEGACY_ISSUER
       ? this.#authenticateLegacy(token, verified, audiences)
       : this.#authenticateBound(verified, audiences);
   }
 
-  #verify(token: string, digest: string): Verified | undefined {
-    if (this.#foreign.has(digest)) return undefined;
+  /** undefined = a token of another issuer, or none. */
+  #parse(token: string): ParsedToken | undefined {
     const parsed = parseJwt(token);
     const issuer = parsed?.claims['iss'];
-    if (
-      !parsed ||
-      typeof issuer !== 'string' ||
-      (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))
-    ) {
-      if (this.#foreign.size >= CACHE_LIMIT) this.#foreign.delete(this.#foreign.values().next().value!);
-      this.#foreign.add(digest);
-      return undefined;
-    }
-    if (!verifyJwt(parsed, this.#options.keys.accepted))
+    return typeof issuer === 'string' && (issuer === LEGACY_ISSUER || this.#options.issuers.includes(issuer))
+      ? parsed
+      : undefined;
+  }
+
+  /** Requests with the same token wait for one verification. */
+  #verifyOnce(parsed: ParsedToken, digest: string): Promise<Verified> {
+    const pending = this.#verifying.get(digest);
+    if (pending) return pending;
+    const verifying = this.#verify(parsed, digest).finally(() => {
+      if (this.#verifying.get(digest) === verifying) this.#verifying.delete(digest);
+    });
+    this.#verifying.set(digest, verifying);
+    return verifying;
+  }
+
+  async #verify(parsed: ParsedToken, digest: string): Promise<Verified> {
+    const { keys } = this.#options;
+    const { generation } = keys;
+    if (!(await verifyJwt(parsed, keys.accepted)))
       throw new Error('go-jose/go-jose: error in cryptographic primitive');
-    if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
     const verified = { claims: parsed.claims, found: undefined };
+    // Keys that were replaced meanwhile may no longer include the one that signed it.
+    if (generation !== keys.generation) return this.#verify(parsed, digest);
+    if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
     this.#verified.set(digest, verified);
     return verified;
   }

@@ -118,16 +118,17 @@ async function fill({ shared }: ReconcileContext, { secret, account, signer, roo
   const data = { ...current.data };
   data['ca.crt'] = Buffer.from(rootCA).toString('base64');
   data['namespace'] ||= Buffer.from(namespace).toString('base64');
-  data['token'] ||= Buffer.from(
-    signer.sign({
+  if (!data['token']) {
+    const token = await signer.sign({
       iss: ISSUER,
       [`${CLAIM}/namespace`]: namespace,
       [`${CLAIM}/secret.name`]: name,
       [`${CLAIM}/service-account.name`]: accountName,
       [`${CLAIM}/service-account.uid`]: uid,
       sub: `system:serviceaccount:${namespace}:${accountName}`,
-    }),
-  ).toString('base64');
+    });
+    data['token'] = Buffer.from(token).toString('base64');
+  }
   const annotations = { ...current.metadata?.annotations, [ACCOUNT_NAME]: accountName, [ACCOUNT_UID]: uid };
   await shared
     .update(secrets, { ...current, metadata: { ...current.metadata, annotations }, data })

@@ -9,7 +9,13 @@
  */
 import { createPublicKey, type JsonWebKey as NodeJsonWebKey } from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';
-import { fitsAlgorithm, SIGNING_ALGORITHMS, type SigningAlgorithm, type VerificationKey } from '#stdx/jwt.ts';
+import {
+  fitsAlgorithm,
+  MIN_RSA_BITS,
+  SIGNING_ALGORITHMS,
+  type SigningAlgorithm,
+  type VerificationKey,
+} from '#stdx/jwt.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { IssuerMetrics } from './issuer-metrics.ts';
 import { httpsGet, parseJsonObject, type Got } from './https-get.ts';
@@ -33,7 +39,6 @@ const MAX_REFRESH_MS = 60 * 60_000;
 /** For key ids that are not known: anyone can invent those. */
 const MIN_REFETCH_MS = 10_000;
 const MAX_KEYS = 200;
-const MIN_RSA_BITS = 2048;
 
 export class IssuerKeys {
   readonly #options: IssuerKeysOptions;

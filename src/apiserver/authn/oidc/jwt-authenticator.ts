@@ -27,7 +27,7 @@ export interface JwtUser {
 
 /** What came from elsewhere than the token is asked for again after this. */
 const DISTRIBUTED_MS = 10_000;
-/** Tokens that wait for keys at a time; more are refused, so that a slow issuer costs no more than this. */
+/** Tokens that wait for keys or distributed claims at a time; more are refused, so that a slow issuer costs no more than this. */
 const MAX_WAITING = 1000;
 
 export class JwtAuthenticator {
@@ -53,27 +53,21 @@ export class JwtAuthenticator {
       : undefined;
   }
 
-  /** Synchronous where nothing has to be fetched. Throws (or rejects with) an Error for a token that is not good. */
-  authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
+  /** Rejects with an Error for a token that is not good. */
+  async authenticate(token: ParsedToken): Promise<JwtUser> {
     const { clock } = this.#options;
     const startMs = clock.monotonic();
-    const failed = (error: unknown): never => {
-      this.metrics.verified('failure', clock.monotonic() - startMs);
-      throw error;
-    };
-    const succeeded = (user: JwtUser): JwtUser => {
+    try {
+      const user = await this.#authenticate(token);
       this.metrics.verified('success', clock.monotonic() - startMs);
       return user;
-    };
-    try {
-      const answer = this.#authenticate(token);
-      return answer instanceof Promise ? answer.then(succeeded, failed) : succeeded(answer);
     } catch (error) {
-      return failed(error);
+      this.metrics.verified('failure', clock.monotonic() - startMs);
+      throw error;
     }
   }
 
-  #authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
+  async #authenticate(token: ParsedToken): Promise<JwtUser> {
     const {
       configuration: {
         issuer: { url, audiences = [] },
@@ -83,16 +77,15 @@ export class JwtAuthenticator {
     } = this.#options;
     if (!this.keys.isReady)
       throw new Error(`oidc: verifier not initialized for issuer ${JSON.stringify(url)}`);
-    const verified = verifyIdToken(token, {
+    const generation = await verifyIdToken(token, {
       issuer: url,
       audiences,
       algorithms,
       keys: this.keys,
       nowMs: clock.now(),
+      waitForKeys: (fetched) => this.#bounded(fetched),
     });
-    if (verified) return this.#bounded(verified.then(() => this.#userOf(token.claims)));
-    const user = this.#userOf(token.claims);
-    return user instanceof Promise ? this.#bounded(user) : user;
+    return this.#userOf(token.claims, generation);
   }
 
   close(): void {
@@ -100,19 +93,20 @@ export class JwtAuthenticator {
     this.#distributed?.close();
   }
 
-  #userOf(claims: Claims): JwtUser | Promise<JwtUser> {
+  async #userOf(claims: Claims, generation: number): Promise<JwtUser> {
     const expiresMs = (claims['exp'] as number) * 1000;
-    const { generation } = this.keys;
     const resolved = this.#distributed?.resolve(claims);
     if (!resolved) return { user: claimsToUser(claims, this.#options), untilMs: expiresMs, generation };
-    return resolved.then((all) => ({
+    const all = await this.#bounded(resolved);
+    return {
       user: claimsToUser(all, this.#options),
       untilMs: Math.min(expiresMs, this.#options.clock.now() + DISTRIBUTED_MS),
       generation,
-    }));
+    };
   }
 
-  #bounded(answer: Promise<JwtUser>): Promise<JwtUser> {
+  /** What waits for an issuer. */
+  #bounded<T>(answer: Promise<T>): Promise<T> {
     if (this.#waiting >= MAX_WAITING) {
       answer.catch(() => {});
       throw new Error(

@@ -41,10 +41,11 @@ export class JwtAuthenticators implements TokenAuthenticator {
     this.#remembered.clear();
   }
 
+  /** Synchronous for tokens seen before and for those of other issuers. */
   authenticateToken(
     token: string,
     audiences: readonly string[],
-  ): Authenticated | undefined | Promise<Authenticated | undefined> {
+  ): Authenticated | undefined | Promise<Authenticated> {
     if (this.#byIssuer.size === 0) return undefined;
     const { apiAudiences, clock } = this.#options;
     // ID tokens are for this server as a whole, whatever it is called.
@@ -62,12 +63,10 @@ export class JwtAuthenticators implements TokenAuthenticator {
     const issuer = parsed?.claims['iss'];
     const by = typeof issuer === 'string' ? this.#byIssuer.get(issuer) : undefined;
     if (!parsed || !by) return undefined;
-    const take = (answer: JwtUser): Authenticated => {
+    return by.authenticate(parsed).then((answer) => {
       const found = this.#remember(digest, { by, answer });
       return accepted === apiAudiences ? found : { ...found, audiences: accepted };
-    };
-    const answer = by.authenticate(parsed);
-    return answer instanceof Promise ? answer.then(take) : take(answer);
+    });
   }
 
   #remember(

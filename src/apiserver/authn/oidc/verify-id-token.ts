@@ -9,29 +9,38 @@ interface VerifyOptions {
   readonly algorithms: readonly SigningAlgorithm[];
   readonly keys: IssuerKeys;
   readonly nowMs: number;
+  /** Waits for keys that are fetched anew; may refuse, to bound how many tokens wait. */
+  readonly waitForKeys?: ((fetched: Promise<void>) => Promise<void>) | undefined;
 }
 
 /** "Not before" is forgiven this much, since clocks differ; the end is not. */
 const NOT_BEFORE_LEEWAY_MS = 5 * 60_000;
 
-/** Throws an Error for a token that is not good; a promise only where the issuer's keys have to be fetched anew. */
-export function verifyIdToken(token: ParsedToken, options: VerifyOptions): void | Promise<void> {
+/** Resolves to the generation of the keys that signed it; rejects with an Error for a token that is not good. */
+export async function verifyIdToken(token: ParsedToken, options: VerifyOptions): Promise<number> {
+  const { keys, waitForKeys = (fetched) => fetched } = options;
   checkClaims(token, options);
   const algorithm = algorithmOf(token, options);
-  if (isSigned(token, algorithm, options)) return undefined;
-  const refetched = options.keys.refetch();
+  let { generation } = keys;
+  if (await isSigned(token, algorithm, options)) return generation;
+  const refetched = keys.refetch();
   if (!refetched) throw notVerified();
-  return refetched.then(() => {
-    if (!isSigned(token, algorithm, options)) throw notVerified();
-  });
+  await waitForKeys(refetched);
+  ({ generation } = keys);
+  if (await isSigned(token, algorithm, options)) return generation;
+  throw notVerified();
 }
 
 function notVerified(): Error {
   return new Error('oidc: verify token: failed to verify signature: failed to verify id token signature');
 }
 
-function isSigned(token: ParsedToken, algorithm: SigningAlgorithm, { keys }: VerifyOptions): boolean {
-  return keys.find(token.header['kid'], algorithm).some((key) => verifySignature(token, key));
+function isSigned(
+  token: ParsedToken,
+  algorithm: SigningAlgorithm,
+  { keys }: VerifyOptions,
+): Promise<boolean> {
+  return verifySignature(token, keys.find(token.header['kid'], algorithm));
 }
 
 function algorithmOf(

@@ -28,7 +28,7 @@ export function createLoginHandler(
       throw statusErrors.methodNotAllowed({ group: '', resource: '' }, request.method);
     const method = methodOf(context);
     const spec = specOf(await request.body(MAX_BODY_BYTES));
-    const { token, expirationTimestamp } = issue();
+    const { token, expirationTimestamp } = await issue();
     const userInfo = { username: user.name, ...(user.uid ? { uid: user.uid } : {}), groups: user.groups };
     const body = {
       apiVersion: LOGIN_API_VERSION,
@@ -40,9 +40,9 @@ export function createLoginHandler(
     response.headers['cache-control'] = 'no-store';
     return response;
 
-    function issue(): ReturnType<SessionTokens['issue']> {
+    async function issue(): ReturnType<SessionTokens['issue']> {
       try {
-        return sessions.issue(user, {
+        return await sessions.issue(user, {
           method,
           ...(spec.expirationSeconds === undefined ? {} : { seconds: spec.expirationSeconds }),
         });

@@ -49,38 +49,43 @@ function sessions(changes: Partial<ConstructorParameters<typeof SessionTokens>[0
   };
 }
 
-test('a session carries who logged in, and a mark of its own', () => {
+test('a session carries who logged in, and a mark of its own', async () => {
   const { tokens } = sessions();
-  const { token, expirationTimestamp } = tokens.issue(ALICE, { method: 'pwd' });
+  const { token, expirationTimestamp } = await tokens.issue(ALICE, { method: 'pwd' });
   assert.equal(expirationTimestamp, '2026-01-01T01:00:00Z');
-  const found = tokens.authenticateToken(token, AUDIENCES);
+  const found = await tokens.authenticateToken(token, AUDIENCES);
   const { extra, ...user } = found!.user;
   assert.deepEqual(user, { name: 'alice', uid: '7', groups: ['devs'] });
   assert.deepEqual(extra?.['acme.com/project'], ['p']);
   assert.match(extra?.['authentication.kubernetes.io/credential-id']?.[0] ?? '', /^JTI=[0-9a-f-]{36}$/);
   assert.equal(tokens.authenticateToken(token, AUDIENCES), found, 'verified once');
-  assert.deepEqual(tokens.authenticateToken(token, ['other', ...AUDIENCES])?.audiences, AUDIENCES);
+  assert.deepEqual((await tokens.authenticateToken(token, ['other', ...AUDIENCES]))?.audiences, AUDIENCES);
   assert.throws(() => tokens.authenticateToken(token, ['vault']), /for the API server alone/);
 });
 
 test('it ends, and never lasts longer than the bound', async () => {
   const { tokens, clock } = sessions();
-  const short = tokens.issue(ALICE, { method: 'pwd', seconds: 60 });
-  const long = tokens.issue(ALICE, { method: 'pwd', seconds: 1e9 });
+  const short = await tokens.issue(ALICE, { method: 'pwd', seconds: 60 });
+  const long = await tokens.issue(ALICE, { method: 'pwd', seconds: 1e9 });
   assert.equal(long.expirationTimestamp, '2026-01-01T01:00:00Z');
-  assert.throws(() => tokens.issue(ALICE, { method: 'pwd', seconds: 59 }), RangeError);
-  assert.ok(tokens.authenticateToken(short.token, AUDIENCES));
+  await assert.rejects(tokens.issue(ALICE, { method: 'pwd', seconds: 59 }), RangeError);
+  assert.ok(await tokens.authenticateToken(short.token, AUDIENCES));
   await clock.advance(60_000);
   assert.throws(() => tokens.authenticateToken(short.token, AUDIENCES), /expired/);
-  assert.ok(tokens.authenticateToken(long.token, AUDIENCES));
+  assert.ok(await tokens.authenticateToken(long.token, AUDIENCES));
   await clock.advance(3_540_000);
   assert.throws(() => tokens.authenticateToken(long.token, AUDIENCES), /expired/);
 });
 
-test('what is not one, and what is forged', () => {
+test('what is not one, and what is forged', async () => {
   const { tokens, pem } = sessions();
-  const { token } = tokens.issue(ALICE, { method: 'pwd' });
-  for (const other of ['', 'x', 'a.b.c', new JwtSigner(pem).sign({ iss: 'https://elsewhere', sub: 'alice' })])
+  const { token } = await tokens.issue(ALICE, { method: 'pwd' });
+  for (const other of [
+    '',
+    'x',
+    'a.b.c',
+    await new JwtSigner(pem).sign({ iss: 'https://elsewhere', sub: 'alice' }),
+  ])
     assert.equal(tokens.authenticateToken(other, AUDIENCES), undefined);
   const [head, body, tail] = token.split('.') as [string, string, string];
   const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as Record<string, unknown>;
@@ -89,36 +94,36 @@ test('what is not one, and what is forged', () => {
     `${head}.${encode({ ...claims, sub: 'root' })}.${tail}`,
     `${encode({ alg: 'none' })}.${body}.${tail}`,
     `${head}.${body}.${tail.slice(0, -4)}AAAA`,
-    new JwtSigner(newKey()).sign(claims),
-    new JwtSigner(pem).sign({ ...claims, aud: ['other'] }),
-    new JwtSigner(pem).sign({ ...claims, exp: undefined }),
-    new JwtSigner(pem).sign({ ...claims, nbf: 4e9, exp: 5e9 }),
-    new JwtSigner(pem).sign({ iss: SESSION_ISSUER, exp: 4e9 }),
+    await new JwtSigner(newKey()).sign(claims),
+    await new JwtSigner(pem).sign({ ...claims, aud: ['other'] }),
+    await new JwtSigner(pem).sign({ ...claims, exp: undefined }),
+    await new JwtSigner(pem).sign({ ...claims, nbf: 4e9, exp: 5e9 }),
+    await new JwtSigner(pem).sign({ iss: SESSION_ISSUER, exp: 4e9 }),
   ])
-    assert.throws(() => tokens.authenticateToken(forged, AUDIENCES), /session token/);
+    await assert.rejects(async () => tokens.authenticateToken(forged, AUDIENCES), /session token/);
 });
 
-test('a replaced key revokes every session, a rotation with the old key behind it none', () => {
+test('a replaced key revokes every session, a rotation with the old key behind it none', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-session-'));
   const file = join(dir, 'session.key');
   const [first, second] = [newKey(), newKey()];
   writeFileSync(file, first);
   const { tokens, log } = sessions({ key: { file } });
   try {
-    const old = tokens.issue(ALICE, { method: 'pwd' }).token;
-    assert.ok(tokens.authenticateToken(old, AUDIENCES));
+    const old = (await tokens.issue(ALICE, { method: 'pwd' })).token;
+    assert.ok(await tokens.authenticateToken(old, AUDIENCES));
     writeFileSync(file, `${second}\n${first}`);
     tokens.look();
-    const next = tokens.issue(ALICE, { method: 'pwd' }).token;
-    assert.ok(tokens.authenticateToken(old, AUDIENCES));
-    assert.ok(tokens.authenticateToken(next, AUDIENCES));
+    const next = (await tokens.issue(ALICE, { method: 'pwd' })).token;
+    assert.ok(await tokens.authenticateToken(old, AUDIENCES));
+    assert.ok(await tokens.authenticateToken(next, AUDIENCES));
     writeFileSync(file, second);
     tokens.look();
-    assert.throws(() => tokens.authenticateToken(old, AUDIENCES), /invalid signature/);
-    assert.ok(tokens.authenticateToken(next, AUDIENCES));
+    await assert.rejects(async () => tokens.authenticateToken(old, AUDIENCES), /invalid signature/);
+    assert.ok(await tokens.authenticateToken(next, AUDIENCES));
     writeFileSync(file, 'nonsense');
     tokens.look();
-    assert.ok(tokens.authenticateToken(next, AUDIENCES), 'a bad file changes nothing');
+    assert.ok(await tokens.authenticateToken(next, AUDIENCES), 'a bad file changes nothing');
     assert.match(log.join(''), /first PEM block should be a private key/);
     assert.doesNotMatch(log.join(''), /BEGIN|eyJ/);
   } finally {

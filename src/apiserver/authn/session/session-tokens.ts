@@ -16,6 +16,7 @@ import {
   verificationKey,
   verifyJwt,
   type Claims,
+  type ParsedToken,
   type VerificationKey,
 } from '#stdx/jwt.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -83,19 +84,19 @@ export class SessionTokens implements TokenAuthenticator {
     this.#verified = new Lru({ maximum: VERIFIED, clock });
   }
 
-  /** seconds: wanted; never more than the server's bound. Throws RangeError for too few. */
-  issue(
+  /** seconds: wanted; never more than the server's bound. Rejects with a RangeError for too few. */
+  async issue(
     user: UserInfo,
     {
       seconds = this.lifetimeSeconds,
       method,
     }: { readonly seconds?: number | undefined; readonly method: string },
-  ): SessionToken {
+  ): Promise<SessionToken> {
     if (seconds < SHORTEST_SECONDS) throw new RangeError(`must be at least ${SHORTEST_SECONDS} seconds`);
     const now = Math.floor(this.#options.clock.now() / 1000);
     const end = now + Math.min(seconds, this.lifetimeSeconds);
     const { name, uid, groups, extra } = user;
-    const token = this.#keys.value.signer.sign({
+    const token = await this.#keys.value.signer.sign({
       iss: SESSION_ISSUER,
       aud: [AUDIENCE],
       sub: name,
@@ -113,21 +114,37 @@ export class SessionTokens implements TokenAuthenticator {
     return { token, expirationTimestamp: formatTime(end * 1000) };
   }
 
-  /** Throws an Error for a token of this issuer that does not hold. */
-  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
+  /** Synchronous for tokens seen before. Throws, or rejects with, an Error for a token of this issuer that does not hold. */
+  authenticateToken(
+    token: string,
+    audiences: readonly string[],
+  ): Authenticated | undefined | Promise<Authenticated> {
     const digest = hash('sha256', token, 'base64');
-    const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
-    if (!verified) return undefined;
+    const verified = this.#verified.get(digest);
     // A replaced key revokes what was verified with it, too.
-    const current = verified.generation === this.#keys.generation ? verified : this.#verify(token, digest);
-    if (!current || current.endSeconds * 1000 <= this.#options.clock.now()) {
+    if (verified?.generation === this.#keys.generation)
+      return this.#authenticateVerified(digest, { verified, audiences });
+    this.#verified.delete(digest);
+    const parsed = parseJwt(token);
+    if (parsed?.claims['iss'] !== SESSION_ISSUER) return undefined;
+    return this.#verify(parsed, digest).then((found) =>
+      this.#authenticateVerified(digest, { verified: found, audiences }),
+    );
+  }
+
+  #authenticateVerified(
+    digest: string,
+    { verified, audiences }: { readonly verified: Verified; readonly audiences: readonly string[] },
+  ): Authenticated {
+    const { apiAudiences, clock } = this.#options;
+    if (verified.endSeconds * 1000 <= clock.now()) {
       this.#verified.delete(digest);
       throw new Error('session token has expired');
     }
-    if (audiences === this.#options.apiAudiences) return current.authenticated;
-    const accepted = this.#options.apiAudiences.filter((audience) => audiences.includes(audience));
+    if (audiences === apiAudiences) return verified.authenticated;
+    const accepted = apiAudiences.filter((audience) => audiences.includes(audience));
     if (accepted.length === 0) throw new Error('session token is for the API server alone');
-    return { ...current.authenticated, audiences: accepted };
+    return { ...verified.authenticated, audiences: accepted };
   }
 
   /** Takes over a replaced key file now. */
@@ -139,12 +156,11 @@ export class SessionTokens implements TokenAuthenticator {
     this.#keys.close?.();
   }
 
-  #verify(token: string, digest: string): Verified | undefined {
-    this.#verified.delete(digest);
-    const parsed = parseJwt(token);
-    if (parsed?.claims['iss'] !== SESSION_ISSUER) return undefined;
-    const keys = this.#keys.value;
-    if (!verifyJwt(parsed, keys.accepted)) throw new Error('session token has an invalid signature');
+  async #verify(parsed: ParsedToken, digest: string): Promise<Verified> {
+    const { value: keys, generation } = this.#keys;
+    if (!(await verifyJwt(parsed, keys.accepted))) throw new Error('session token has an invalid signature');
+    // Keys that were replaced meanwhile may no longer include the one that signed it.
+    if (generation !== this.#keys.generation) return this.#verify(parsed, digest);
     const { claims } = parsed;
     const endSeconds = claims['exp'];
     if (!Array.isArray(claims['aud']) || !claims['aud'].includes(AUDIENCE) || typeof endSeconds !== 'number')
@@ -154,7 +170,7 @@ export class SessionTokens implements TokenAuthenticator {
     const verified: Verified = {
       authenticated: { user: userOf(claims), audiences: this.#options.apiAudiences },
       endSeconds,
-      generation: this.#keys.generation,
+      generation,
     };
     this.#verified.set(digest, verified);
     return verified;
