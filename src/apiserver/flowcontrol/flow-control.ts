@@ -14,7 +14,8 @@ import { FlowController } from './flow-controller.ts';
 import { DEFAULT_IN_FLIGHT, InFlightLimiter, type InFlightLimits } from './in-flight.ts';
 import type { RequestLimiter } from './limiter.ts';
 import { flowMetrics } from './metrics.ts';
-import { DEFAULT_REQUEST_TIMEOUT_MS, RequestDeadlines } from './request-timeout.ts';
+import { DEFAULT_REQUEST_TIMEOUT_MS } from '../http/timeout-parameter.ts';
+import { RequestDeadlines } from './request-timeout.ts';
 
 export interface RequestLimits extends Partial<InFlightLimits> {
   /** Default true. False: plain limits, without queues. */

@@ -36,7 +36,7 @@ import {
   type FlowIdentity,
   type RequestLimiter,
 } from './limiter.ts';
-import { requestTimeoutMs } from './request-timeout.ts';
+import { requestTimeoutMs } from '../http/timeout-parameter.ts';
 import { FlowStats, QueueSet, Ticket, type FlowShare, type RejectReason } from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';
 import { WorkEstimator } from './work-estimate.ts';

@@ -4,24 +4,10 @@
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import { GoDurationError, parseGoDuration } from '#machinery/go-duration.ts';
-
-/** Upstream's --request-timeout. */
-export const DEFAULT_REQUEST_TIMEOUT_MS = 60_000;
+import { requestTimeoutMs } from '../http/timeout-parameter.ts';
 
 /** Upstream's --min-request-timeout. */
 const DEFAULT_MIN_WATCH_MS = 30 * 60_000;
-
-/** What ?timeout= asks for, up to the server's own limit. Throws 400. */
-export function requestTimeoutMs(asked: string, limitMs: number): number {
-  try {
-    const wantedMs = Number(parseGoDuration(asked) / 1_000_000n);
-    return wantedMs <= 0 || wantedMs > limitMs ? limitMs : wantedMs;
-  } catch (error) {
-    if (!(error instanceof GoDurationError)) throw error;
-    throw statusErrors.badRequest(`invalid timeout specified in the request URL - ${error.message}`);
-  }
-}
 
 function timedOut(): Error {
   return statusErrors.timeout(

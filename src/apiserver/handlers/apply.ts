@@ -14,8 +14,8 @@ import type { RequestContext } from '../context.ts';
 import { ownershipContext } from '../registry/field-manager.ts';
 import { readYaml, type YamlReading } from '../http/yaml-reader.ts';
 import { isTrue } from '../http/request-info.ts';
-import type { MutationOptions } from './options.ts';
-import { MAX_BODY_BYTES } from './body.ts';
+import type { MutationOptions } from '../registry/verb-options.ts';
+import { MAX_BODY_BYTES } from '../registry/body.ts';
 
 interface ReadApply {
   readonly config: KubeObject;

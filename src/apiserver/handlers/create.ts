@@ -3,9 +3,9 @@ import { statusErrors } from '#machinery/errors.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { respondWithObject, viewOptions } from '../registry/transform.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { readObject, toStorage } from './body.ts';
-import { NOT_THIS_NAMESPACE, optionsObject, writeRequest, type WriteCall } from './call.ts';
-import { parseMutationOptions } from './options.ts';
+import { readObject, toStorage } from '../registry/body.ts';
+import { NOT_THIS_NAMESPACE, optionsObject, writeRequest, type WriteCall } from '../registry/write-call.ts';
+import { parseMutationOptions } from '../registry/verb-options.ts';
 
 export async function create(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, core, target } = call;

@@ -3,11 +3,11 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { notOfThisShape, viewOptions } from '../registry/transform.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { writeRequest, type WriteCall } from './call.ts';
+import { writeRequest, type WriteCall } from '../registry/write-call.ts';
 import { deleteOptionsObject, readDeleteOptions, warnOfDefault } from './delete.ts';
 import { requireRevision } from './get.ts';
 import { metadataOfPage, renderList, selectPage } from './list.ts';
-import { parseListOptions } from './options.ts';
+import { parseListOptions } from '../registry/verb-options.ts';
 
 /** Deletions under way at once. The answer is the list of what was there before. */
 const COLLECTION_WORKERS = 16;

@@ -11,9 +11,9 @@ import type { DeleteRequest } from '../registry/deletion.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import { respondEncoded, respondWithObject, viewOptions } from '../registry/transform.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { bodyEncoding, MAX_BODY_BYTES, readBytes } from './body.ts';
-import { writeRequest, type WriteCall } from './call.ts';
-import { checkDryRun } from './options.ts';
+import { bodyEncoding, MAX_BODY_BYTES, readBytes } from '../registry/body.ts';
+import { writeRequest, type WriteCall } from '../registry/write-call.ts';
+import { checkDryRun } from '../registry/verb-options.ts';
 
 interface DeleteOptions extends DeleteRequest {
   readonly dryRun: boolean;

@@ -19,7 +19,7 @@ import { list } from './list.ts';
 import { patch } from './patch.ts';
 import { getScale, updateScale } from './scale.ts';
 import { watch } from './watch.ts';
-import type { WriteCall } from './call.ts';
+import type { WriteCall } from '../registry/write-call.ts';
 import { create } from './create.ts';
 import { removeCollection } from './delete-collection.ts';
 import { remove } from './delete.ts';
@@ -192,7 +192,7 @@ function connectCall(
   endpoint: Endpoint,
 ): ConnectCall {
   // Nodes and services may be named with scheme and port: 'https:web:443'.
-  const isPlain = info.resource === 'pods' ? !info.name.includes(':') : !info.name.includes(':');
+  const isPlain = !info.name.includes(':');
   const object = isPlain
     ? core.internal.get(
         { group: info.group, resource: info.resource },

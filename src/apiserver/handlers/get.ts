@@ -5,7 +5,7 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import type { StoredEndpoint, Target } from '../registry/write-request.ts';
 import { respondWithObject, storedOf, viewOptions } from '../registry/transform.ts';
-import { parseResourceVersion } from './options.ts';
+import { parseResourceVersion } from '../registry/verb-options.ts';
 
 export function get(
   endpoint: StoredEndpoint,

@@ -35,9 +35,10 @@ import {
   viewOptions,
   type ViewOptions,
 } from '../registry/transform.ts';
+import { listObject, shownMetadata, withoutType } from '../registry/list-object.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
-import { parseListOptions, type ListOptions } from './options.ts';
+import { parseListOptions, type ListOptions } from '../registry/verb-options.ts';
 import { filterOf, inSlices, type EntryFilter } from './select.ts';
 
 interface ListCall {
@@ -159,11 +160,6 @@ function listHead(endpoint: Endpoint, metadata: ListMeta): Buffer {
   return Buffer.from(
     `{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(shownMetadata(endpoint, metadata))},"items":[`,
   );
-}
-
-/** Lists of custom resources say that there is no more. */
-function shownMetadata({ isBuiltin }: Endpoint, metadata: ListMeta): ListMeta {
-  return isBuiltin ? metadata : { continue: '', ...metadata };
 }
 
 interface ReadyItems {
@@ -449,42 +445,6 @@ export async function renderList(
   return respondEncoded(listObject(endpoint, { objects, metadata, view }), { status: 200, options: view });
 }
 
-/** A whole list as the client sees it. */
-export function listObject(
-  endpoint: Endpoint,
-  {
-    objects,
-    metadata,
-    view,
-  }: { readonly objects: readonly KubeObject[]; readonly metadata: ListMeta; readonly view: ViewOptions },
-): KubeObject {
-  const { accepted } = view;
-  switch (accepted.view) {
-    case 'table':
-      return tableOf(endpoint, objects, { metadata, options: view });
-    case 'metadata':
-      throw notOfThisShape(endpoint, 'PartialObjectMetadata');
-    case 'metadata-list':
-      return {
-        kind: 'PartialObjectMetadataList',
-        apiVersion: `meta.k8s.io/${accepted.viewVersion}`,
-        metadata: metadata as KubeObject['metadata'] & object,
-        // An empty one is null, as clients of upstream's find it.
-        items:
-          objects.length === 0 ? null : objects.map((object) => metadataOf(object, accepted.viewVersion)),
-      };
-    default:
-      return {
-        kind: listKindOf(endpoint),
-        apiVersion: endpoint.apiVersion,
-        metadata: shownMetadata(endpoint, metadata) as KubeObject['metadata'] & object,
-        items: objects.map((object) =>
-          endpoint.isBuiltin ? withoutType(inVersion(endpoint, object)) : inVersion(endpoint, object),
-        ),
-      };
-  }
-}
-
 /** Between items that lose their kind and apiVersion, and before the first: these end what was cut off. */
 const COMMA_BRACE = Buffer.from(',{');
 const BRACE = Buffer.from('{');
@@ -570,10 +530,6 @@ function untypedItem(endpoint: StoredEndpoint): (entry: CacheEntry) => Buffer {
     return (entry) => entry.bytesAfter(entry.beginsWith(head) ? head : undefined);
   return (entry) =>
     Buffer.from(JSON.stringify(withoutType(inVersion(endpoint, objectOf(endpoint, entry)))).slice(1));
-}
-
-function withoutType({ kind: _, apiVersion: __, ...rest }: KubeObject): KubeObject {
-  return rest;
 }
 
 async function protobufList(endpoint: StoredEndpoint, { entries, metadata }: Rendered): Promise<ApiResponse> {

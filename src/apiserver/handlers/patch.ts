@@ -13,10 +13,17 @@ import type { ApiResponse } from '../http/request.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
 import { inVersion, respondWithObject, viewOptions } from '../registry/transform.ts';
 import { applyTo, readApply } from './apply.ts';
-import { parseMutationOptions, type MutationOptions } from './options.ts';
+import { parseMutationOptions, type MutationOptions } from '../registry/verb-options.ts';
 import { applyPatch, readPatchText, type PatchKind, type ReadPatch } from './read-patch.ts';
-import { MAX_BODY_BYTES, toStorage } from './body.ts';
-import { checkName, optionsObject, WHOLE, writeRequest, type Part, type WriteCall } from './call.ts';
+import { MAX_BODY_BYTES, toStorage } from '../registry/body.ts';
+import {
+  checkName,
+  optionsObject,
+  WHOLE,
+  writeRequest,
+  type Part,
+  type WriteCall,
+} from '../registry/write-call.ts';
 
 const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
   'application/json-patch+json': 'json',

@@ -22,7 +22,7 @@ import { restoreWords } from '#machinery/patch/restore.ts';
 import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 import { decodeTyped, type DecodeTarget } from '../http/codecs.ts';
-import type { MutationOptions } from './options.ts';
+import type { MutationOptions } from '../registry/verb-options.ts';
 
 export type PatchKind = 'json' | 'merge' | 'strategic';
 

@@ -24,11 +24,11 @@ import {
   type ViewOptions,
 } from '../registry/transform.ts';
 import { applyIn, readApply } from './apply.ts';
-import { parseMutationOptions, type MutationOptions } from './options.ts';
+import { parseMutationOptions, type MutationOptions } from '../registry/verb-options.ts';
 import { isApply, readPatch } from './patch.ts';
 import { applyPatch } from './read-patch.ts';
-import { readKind } from './body.ts';
-import { checkName, optionsObject, writeRequest, type WriteCall } from './call.ts';
+import { readKind } from '../registry/body.ts';
+import { checkName, optionsObject, writeRequest, type WriteCall } from '../registry/write-call.ts';
 
 const SCALE = { group: 'autoscaling', version: 'v1', kind: 'Scale' };
 

@@ -5,9 +5,16 @@ import { decodeBody } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { respondWithObject, viewOptions } from '../registry/transform.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { defaultsOf, readBody, toStorage } from './body.ts';
-import { checkName, optionsObject, WHOLE, writeRequest, type Part, type WriteCall } from './call.ts';
-import { parseMutationOptions } from './options.ts';
+import { defaultsOf, readBody, toStorage } from '../registry/body.ts';
+import {
+  checkName,
+  optionsObject,
+  WHOLE,
+  writeRequest,
+  type Part,
+  type WriteCall,
+} from '../registry/write-call.ts';
+import { parseMutationOptions } from '../registry/verb-options.ts';
 
 export async function update(
   endpoint: StoredEndpoint,

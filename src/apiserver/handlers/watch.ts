@@ -37,7 +37,7 @@ import {
 } from '../registry/transform.ts';
 import { Broadcast, type BroadcastMember } from './broadcast.ts';
 import { requireRevision } from './get.ts';
-import { parseWatchOptions, type WatchOptions } from './options.ts';
+import { parseWatchOptions, type WatchOptions } from '../registry/verb-options.ts';
 import { filterOf, type EntryFilter } from './select.ts';
 
 /** A client that is this far behind is cut off; it comes back and resumes from its revision, or lists. */

@@ -1,8 +1,8 @@
 /** What subresources with a body of another kind have in common: its namespace, its preconditions, its admission, the answer "created". */
 import { statusErrors } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
-import { NOT_THIS_NAMESPACE, optionsObject, writeRequest, type WriteCall } from '../../handlers/call.ts';
-import type { MutationOptions } from '../../handlers/options.ts';
+import { NOT_THIS_NAMESPACE, optionsObject, writeRequest, type WriteCall } from '../write-call.ts';
+import type { MutationOptions } from '../verb-options.ts';
 import type { ApiResponse } from '../../http/request.ts';
 import { successStatus } from '../../http/response.ts';
 import type { Endpoint } from '../endpoints.ts';

@@ -1,7 +1,6 @@
-/** Subresources that take a body of another kind or change one part of an object. Adding one = one file, one test, one line here. */
-import type { WriteCall } from '../../handlers/call.ts';
+/** Subresources that take a body of another kind; those that change one part of an object (status, approval, …) are updates and patches as any. Adding one = one file, one test, one line here. */
+import type { WriteCall } from '../write-call.ts';
 import type { ApiResponse } from '../../http/request.ts';
-import { approveCertificateSigningRequest } from '../certificates/approval.ts';
 import { finalizeNamespace } from '../core/namespaces/finalize.ts';
 import { bindPod } from '../core/pods/binding.ts';
 import { evictPod } from '../core/pods/eviction.ts';
@@ -20,8 +19,4 @@ export const SUBRESOURCES: Readonly<Record<string, Subresource>> = {
   '/pods/eviction': { run: evictPod },
   '/serviceaccounts/token': { run: issueToken },
   '/namespaces/finalize': { verbs: ['update'], run: finalizeNamespace },
-  'certificates.k8s.io/certificatesigningrequests/approval': {
-    verbs: ['update', 'patch'],
-    run: approveCertificateSigningRequest,
-  },
 };

@@ -7,8 +7,8 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Lease } from '#api/types.ts';
 import type { ServerCore } from '../../../context.ts';
 import type { ApiResponse } from '../../../http/request.ts';
-import { parseListOptions } from '../../../handlers/options.ts';
-import { listObject } from '../../../handlers/list.ts';
+import { parseListOptions } from '../../verb-options.ts';
+import { listObject } from '../../list-object.ts';
 import { respondEncoded, tableOf, viewOptions } from '../../transform.ts';
 import type { Call } from '../../subresources/reviews.ts';
 

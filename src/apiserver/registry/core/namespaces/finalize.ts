@@ -1,8 +1,8 @@
 /** namespaces/NAME/finalize: replaces spec.finalizers, all else stays. */
 import { deepClone } from '#machinery/json.ts';
-import { readObject, toStorage } from '../../../handlers/body.ts';
-import { checkName, optionsObject, writeRequest, type WriteCall } from '../../../handlers/call.ts';
-import { parseMutationOptions } from '../../../handlers/options.ts';
+import { readObject, toStorage } from '../../body.ts';
+import { checkName, optionsObject, writeRequest, type WriteCall } from '../../write-call.ts';
+import { parseMutationOptions } from '../../verb-options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import { takePreconditions } from '../../subresources/bodies.ts';
 import { respondWithObject, viewOptions } from '../../transform.ts';

@@ -4,9 +4,9 @@ import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/objec
 import { formatTime } from '#machinery/time.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { TokenIssuer } from '../../../authn/authenticator.ts';
-import { readKind } from '../../../handlers/body.ts';
-import type { WriteCall } from '../../../handlers/call.ts';
-import { managerOf, parseMutationOptions } from '../../../handlers/options.ts';
+import { readKind } from '../../body.ts';
+import type { WriteCall } from '../../write-call.ts';
+import { managerOf, parseMutationOptions } from '../../verb-options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import { ownBody } from '../../field-manager.ts';
 import { admitBody, requireNamespace } from '../../subresources/bodies.ts';

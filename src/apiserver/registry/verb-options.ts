@@ -4,7 +4,7 @@ import { parseFieldSelector, type FieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import type { DecodeMode } from '#machinery/decode.ts';
 import { validateFieldManager } from '#machinery/metadata-validation.ts';
-import type { Endpoint } from '../registry/endpoints.ts';
+import type { Endpoint } from './endpoints.ts';
 import type { RequestContext } from '../context.ts';
 import { isTrue, queryValues, type Query } from '../http/request-info.ts';
 
@@ -177,7 +177,7 @@ const MAX_UINT64 = 2n ** 64n - 1n,
 const OUT_OF_RANGE = 'value out of range',
   NO_NUMBER = 'invalid syntax';
 
-/** refusal: what is said of one that is no number; lists say more of it than gets and watches. */
+/** refusal: the error of one that is no number; lists are more explicit than gets and watches. */
 export function parseResourceVersion(
   text: string | undefined,
   refusal: (why: string) => StatusError = statusErrors.badRequest,

@@ -8,8 +8,8 @@ import type { RequestContext } from '../context.ts';
 import { decodeBody, type DecodeRequest } from '../http/codecs.ts';
 import { readYaml } from '../http/yaml-reader.ts';
 import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../http/negotiation.ts';
-import type { Endpoint } from '../registry/endpoints.ts';
-import type { MutationOptions } from './options.ts';
+import type { Endpoint } from './endpoints.ts';
+import type { MutationOptions } from './verb-options.ts';
 
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;

@@ -2,10 +2,10 @@
 import { statusErrors } from '#machinery/errors.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
-import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../flowcontrol/request-timeout.ts';
-import type { Endpoint } from '../registry/endpoints.ts';
-import { WriteRequest, type Change, type Target } from '../registry/write-request.ts';
-import { managerOf, type MutationOptions } from './options.ts';
+import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../http/timeout-parameter.ts';
+import type { Endpoint } from './endpoints.ts';
+import { WriteRequest, type Change, type Target } from './write-request.ts';
+import { managerOf, type MutationOptions } from './verb-options.ts';
 
 export const NOT_THIS_NAMESPACE =
   'the namespace of the provided object does not match the namespace sent on the request';
