@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { findCondition, isConditionTrue, withCondition, withoutCondition } from './conditions.ts';
+import {
+  findCondition,
+  isConditionTrue,
+  updateCondition,
+  withCondition,
+  withoutCondition,
+} from './conditions.ts';
 
 const old = { type: 'A', status: 'True', reason: 'R', lastTransitionTime: 't1' };
 const other = { type: 'B', status: 'False', reason: 'S', lastTransitionTime: 't1' };
@@ -22,4 +28,13 @@ test('reading and removing', () => {
   assert.equal(isConditionTrue([old, other], 'B'), false);
   assert.equal(isConditionTrue(undefined, 'A'), false);
   assert.deepEqual(withoutCondition([old, other], 'A'), [other]);
+});
+
+test('a condition is updated where it is', () => {
+  const again = { ...old, reason: 'N', lastTransitionTime: 't2' };
+  assert.deepEqual(updateCondition([old, other], again), [{ ...again, lastTransitionTime: 't1' }, other]);
+  const changed = { type: 'A', status: 'False', lastTransitionTime: 't2' };
+  assert.deepEqual(updateCondition<typeof changed>([old, other], changed), [changed, other]);
+  assert.deepEqual(updateCondition([other], old), [other, old]);
+  assert.deepEqual(updateCondition(undefined, old), [old]);
 });

@@ -38,3 +38,17 @@ export function withCondition<C extends ConditionLike>(
       : condition;
   return [...withoutCondition(conditions, condition.type), next];
 }
+
+/** As upstream's UpdatePodCondition: takes the whole place of the one of its type; the time of transition stays while the status does. */
+export function updateCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  condition: C,
+): C[] {
+  const current = findCondition(conditions, condition.type);
+  if (!current) return [...(conditions ?? []), condition];
+  const next =
+    current.status === condition.status && current.lastTransitionTime !== undefined
+      ? { ...condition, lastTransitionTime: current.lastTransitionTime }
+      : condition;
+  return conditions!.map((one) => (one === current ? next : one));
+}

@@ -57,10 +57,13 @@ export function parseJson(text: string): unknown {
   return parsed(text, structureOf(text));
 }
 
-/** As parseJson of a body, with the number of fields the text has in all its objects: more than the value's, when some stand twice. 413 for too many values. */
-export function parseJsonCounted(text: string): { readonly value: unknown; readonly fields: number } {
+/** As parseJson of a body, with the number of fields the text has in all its objects: more than the value's, when some stand twice. 413 for more values than the maximum. */
+export function parseJsonCounted(
+  text: string,
+  maximum = MAXIMUM_VALUES,
+): { readonly value: unknown; readonly fields: number } {
   const structure = structureOf(text);
-  if (structure.values > MAXIMUM_VALUES) throw tooManyValues();
+  if (structure.values > maximum) throw tooManyValues(maximum);
   return { value: parsed(text, structure), fields: structure.fields };
 }
 

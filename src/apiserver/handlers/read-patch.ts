@@ -11,7 +11,6 @@ import {
   goValue,
   isJsonObject,
   parseJsonCounted,
-  requireFewValues,
   type JsonObject,
 } from '#machinery/json.ts';
 import { findDuplicateFields } from '#machinery/json-syntax.ts';
@@ -67,8 +66,7 @@ function parsed(
   refusal: (why: string) => Error,
 ): { readonly value: unknown; readonly duplicates: readonly string[] } {
   try {
-    const { value, fields } = parseJsonCounted(text);
-    if (text.length > MAXIMUM_PATCH_VALUES) requireFewValues(value, MAXIMUM_PATCH_VALUES);
+    const { value, fields } = parseJsonCounted(text, MAXIMUM_PATCH_VALUES);
     return { value, duplicates: countFields(value) === fields ? [] : findDuplicateFields(text) };
   } catch (error) {
     throw isStatusError(error, 'BadRequest') ? refusal(error.message) : error;

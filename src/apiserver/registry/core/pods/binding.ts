@@ -1,5 +1,6 @@
 /** pods/NAME/binding, and its older form …/bindings: puts a pod on a node. */
 import { fieldErrors, fieldErrorsText, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { updateCondition } from '#component-helpers/conditions.ts';
 import { deepClone } from '#machinery/json.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -10,7 +11,7 @@ import { parseMutationOptions, type MutationOptions } from '../../verb-options.t
 import type { ApiResponse } from '../../../http/request.ts';
 import { admitBody, created, requireNamespace, takePreconditions } from '../../subresources/bodies.ts';
 import type { StoredEndpoint } from '../../write-request.ts';
-import type { Condition, PodParts } from './pod-parts.ts';
+import type { PodParts } from './pod-parts.ts';
 
 const BINDING = { group: '', version: 'v1', kind: 'Binding' };
 export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
@@ -76,11 +77,13 @@ async function bind(
         takePreconditions(meta, binding.metadata);
         // The hint where it was to go is of no use any more.
         delete next.status?.nominatedNodeName;
-        setCondition(
-          ((next.status ??= {}).conditions ??= []),
-          { type: 'PodScheduled', status: 'True' },
-          core.clock.now(),
-        );
+        const status = (next.status ??= {});
+        status.conditions = updateCondition(status.conditions, {
+          type: 'PodScheduled',
+          status: 'True',
+          lastProbeTime: null,
+          lastTransitionTime: formatTime(core.clock.now()),
+        });
         return next;
       },
       prepare: () => {},
@@ -104,15 +107,4 @@ function checkNameParameter(name: string): void {
   const problems = validatePathSegmentName(name);
   if (problems.length > 0)
     throw statusErrors.badRequest(`Name parameter invalid: ${JSON.stringify(name)}: ${problems.join(';')}`);
-}
-
-function setCondition(conditions: Condition[], condition: Condition, nowMs: number): void {
-  const old = conditions.find(({ type }) => type === condition.type);
-  if (!old) conditions.push({ lastProbeTime: null, lastTransitionTime: formatTime(nowMs), ...condition });
-  else {
-    if (old.status !== condition.status) old.lastTransitionTime = formatTime(nowMs);
-    delete old['reason'];
-    delete old['message'];
-    Object.assign(old, condition);
-  }
 }
