@@ -1,45 +1,8 @@
 /**
  * What etcd's answers to changes of its members mean: one code and one sentence each. Texts: etcd's api/v3rpc/rpctypes.
  */
+import { EtcdMembershipError, type EtcdMembershipErrorCode } from '#machinery/etcd-membership.ts';
 import type { EtcdCallError } from './connection.ts';
-
-export type EtcdMembershipErrorCode =
-  /** Nobody answers, or the answer did not come in time. */
-  | 'unavailable'
-  /** No leader: more than half of the voting members are away. */
-  | 'no-quorum'
-  /** A member is away, or was connected less than five seconds ago: etcd changes nothing now. Passes by itself, or needs repair. */
-  | 'unhealthy'
-  /** The change would leave fewer started members than a majority. */
-  | 'quorum-would-be-lost'
-  | 'duplicate-peer-url'
-  | 'too-many-learners'
-  /** Not started, or too far behind. Passes by itself once it is started. */
-  | 'learner-not-ready'
-  | 'not-learner'
-  | 'member-not-found'
-  | 'not-leader'
-  /** The client certificate, or etcd's own users. */
-  | 'forbidden'
-  | 'damaged'
-  /** Anything else that etcd refuses; its text is in the message. */
-  | 'refused';
-
-export class EtcdMembershipError extends Error {
-  override readonly name = 'EtcdMembershipError';
-  readonly code: EtcdMembershipErrorCode;
-  /** The change did not happen and will not. False: it may have. */
-  readonly certain: boolean;
-  constructor(
-    code: EtcdMembershipErrorCode,
-    message: string,
-    { cause, certain = true }: { readonly cause?: unknown; readonly certain?: boolean } = {},
-  ) {
-    super(message, { cause });
-    this.code = code;
-    this.certain = certain;
-  }
-}
 
 /** By a part of etcd's text; the first that matches. */
 const KNOWN: readonly {

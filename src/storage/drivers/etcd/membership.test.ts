@@ -3,12 +3,19 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EtcdMembershipError, type EtcdMembershipErrorCode } from './membership-errors.ts';
-import { createEtcdMembership, type EtcdMembership } from './membership.ts';
-import { createTestMembers, type TestEtcdCluster, type TestMember } from './test-etcd-cluster.ts';
-import { unpackedEtcd35 } from './test-etcd.ts';
+import {
+  EtcdMembershipError,
+  type EtcdMembership,
+  type EtcdMembershipErrorCode,
+} from '#machinery/etcd-membership.ts';
+import { createEtcdMembership } from './membership.ts';
+import {
+  createTestMembers,
+  etcdProgram as program,
+  type TestEtcdCluster,
+  type TestMember,
+} from '#testing/etcd-members.ts';
 
-const program = unpackedEtcd35();
 const skip = program === undefined && 'no etcd 3.5';
 let cluster: TestEtcdCluster;
 let etcd: EtcdMembership;

@@ -8,8 +8,16 @@ import { createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import type protobuf from 'protobufjs';
+import {
+  EtcdMembershipError,
+  type EtcdAlarm,
+  type EtcdAlarmType,
+  type EtcdMember,
+  type EtcdMembership,
+  type EtcdMemberStatus,
+} from '#machinery/etcd-membership.ts';
 import { EtcdConnection, EtcdCallError, type ConnectionOptions } from './connection.ts';
-import { membershipError, EtcdMembershipError } from './membership-errors.ts';
+import { membershipError } from './membership-errors.ts';
 import { int } from './protocol.ts';
 
 /** Rewrites the whole file of a member, which answers nothing else meanwhile. */
@@ -17,59 +25,6 @@ const DEFRAGMENT_TIMEOUT_MS = 10 * 60_000;
 const SNAPSHOT_TIMEOUT_MS = 30 * 60_000;
 const MOVE_LEADER_TIMEOUT_MS = 15_000;
 const SHA256_BYTES = 32;
-
-interface EtcdMember {
-  /** 16 hexadecimal digits, as etcdctl prints it. */
-  readonly id: string;
-  /** Empty until it has been started. */
-  readonly name: string;
-  readonly peerURLs: readonly string[];
-  readonly clientURLs: readonly string[];
-  readonly isLearner: boolean;
-}
-
-interface EtcdMemberStatus {
-  /** The member that answered. */
-  readonly id: string;
-  readonly clusterId: string;
-  readonly version: string;
-  readonly dbSizeBytes: number;
-  readonly dbSizeInUseBytes: number;
-  /** '' without one. */
-  readonly leaderId: string;
-  readonly revision: number;
-  readonly raftTerm: number;
-  readonly raftIndex: number;
-  readonly raftAppliedIndex: number;
-  readonly isLearner: boolean;
-  readonly errors: readonly string[];
-}
-
-type EtcdAlarmType = 'NOSPACE' | 'CORRUPT' | `alarm ${number}`;
-interface EtcdAlarm {
-  readonly memberId: string;
-  readonly type: EtcdAlarmType;
-}
-
-export interface EtcdMembership {
-  /** From the leader's view; `local`: as the member that is asked knows it, also without quorum. */
-  list(options?: { readonly local?: boolean }): Promise<readonly EtcdMember[]>;
-  addLearner(peerURLs: readonly string[]): Promise<EtcdMember>;
-  /** Nothing to do for a voting member. */
-  promote(id: string): Promise<void>;
-  /** Nothing to do where there is no such member. */
-  remove(id: string): Promise<void>;
-  status(endpoint: string): Promise<EtcdMemberStatus>;
-  alarms(): Promise<readonly EtcdAlarm[]>;
-  disarm(alarm: EtcdAlarm): Promise<void>;
-  /** The member answers nothing meanwhile. */
-  defragment(endpoint: string): Promise<void>;
-  /** Writes the file with etcd's checksum at its end, verified, and returns its size. */
-  snapshot(endpoint: string, file: string): Promise<number>;
-  /** `endpoint` must be the leader's. */
-  moveLeader(endpoint: string, targetId: string): Promise<void>;
-  close(): void;
-}
 
 interface WireMember extends Omit<EtcdMember, 'id'> {
   readonly ID: protobuf.Long;

@@ -3,16 +3,18 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePorts } from './test-etcd.ts';
+import { createEtcdMembership } from '#storage/drivers/etcd/membership.ts';
+import { freePorts, unpackedEtcd35 } from '#storage/drivers/etcd/test-etcd.ts';
+import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 
 export interface TestMember {
   readonly name: string;
   readonly clientURL: string;
   readonly peerURL: string;
   readonly dataDir: string;
-  /** initialCluster: members it knows; `flags` more. */
   start(options: {
-    readonly members: readonly TestMember[];
+    /** The members it knows, or the text of --initial-cluster. */
+    readonly members: readonly TestMember[] | string;
     readonly state: 'new' | 'existing';
     readonly flags?: readonly string[];
   }): void;
@@ -73,7 +75,7 @@ function testMember({
           `--advertise-client-urls=${clientURL}`,
           `--listen-peer-urls=${peerURL}`,
           `--initial-advertise-peer-urls=${peerURL}`,
-          `--initial-cluster=${members.map((one) => `${one.name}=${one.peerURL}`).join(',')}`,
+          `--initial-cluster=${typeof members === 'string' ? members : members.map((one) => `${one.name}=${one.peerURL}`).join(',')}`,
           `--initial-cluster-state=${state}`,
           '--heartbeat-interval=50',
           '--election-timeout=500',
@@ -93,4 +95,11 @@ function testMember({
       await ended;
     },
   };
+}
+
+/** etcd 3.5, where it can be had. */
+export const etcdProgram: string | undefined = unpackedEtcd35();
+
+export function membershipOf(members: readonly TestMember[]): EtcdMembership {
+  return createEtcdMembership({ endpoints: members.map(({ clientURL }) => clientURL) });
 }
