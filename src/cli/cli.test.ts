@@ -217,7 +217,7 @@ describe('the command line', () => {
       const { status, stdout } = capstan(['completion', shell]);
       assert.equal(status, 0);
       assert.match(stdout, /controller-manager/);
-      assert.doesNotMatch(stdout, /etcd-compaction-interval/);
+      assert.doesNotMatch(stdout, /storage-backend/);
       if (existsSync(`/bin/${shell}`))
         assert.equal(
           spawnSync(`/bin/${shell}`, ['-n'], { input: stdout, encoding: 'utf8' }).stderr,

@@ -89,6 +89,8 @@ export interface StoreStats {
   readonly keys: number;
   /** Bytes on disk, 0 for memory. */
   readonly sizeBytes: number;
+  /** Of a remote store: its name in metrics. Default: 'embedded'. */
+  readonly cluster?: string;
 }
 
 export interface Store {

@@ -16,7 +16,10 @@ export function addServerChecks(
   health.add({ name: 'log', check: () => undefined });
   health.add({
     name: 'etcd',
-    check: () => (core.cache.live ? undefined : 'the watch on the store is not open'),
+    check: () =>
+      core.cache.live
+        ? undefined
+        : `the watch on the store is not open${core.cache.problem === undefined ? '' : `: ${core.cache.problem}`}`,
   });
   health.addReadiness({
     name: 'etcd-readiness',

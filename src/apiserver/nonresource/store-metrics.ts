@@ -76,14 +76,14 @@ export class StoreMetrics {
     });
   }
 
-  render({ sizeBytes }: StoreStats): string {
+  render({ sizeBytes, cluster = 'embedded' }: StoreStats): string {
     return [
       ...this.#seconds.render(),
       ...this.#requests.render(),
       ...this.#errors.render(),
       '# HELP apiserver_storage_size_bytes Bytes of the store on disk.',
       '# TYPE apiserver_storage_size_bytes gauge',
-      `apiserver_storage_size_bytes{storage_cluster_id="embedded"} ${sizeBytes}`,
+      `apiserver_storage_size_bytes{storage_cluster_id="${cluster}"} ${sizeBytes}`,
     ].join('\n');
   }
 }

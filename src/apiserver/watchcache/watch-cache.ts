@@ -51,6 +51,8 @@ export class WatchCache {
   readonly #unclaimed = new Set<string>();
   #revision = 0;
   #live = false;
+  /** Why it is not live. */
+  #problem: string | undefined;
   #stopped = false;
 
   constructor({ store, clock, log }: WatchCacheOptions) {
@@ -83,6 +85,10 @@ export class WatchCache {
   }
   get live(): boolean {
     return this.#live;
+  }
+  /** Why the cache is not live, where the store said so. */
+  get problem(): string | undefined {
+    return this.#live ? undefined : this.#problem;
   }
   get resources(): Iterable<ResourceCache> {
     return this.#byPrefix.values();
@@ -254,6 +260,7 @@ export class WatchCache {
   #lost(error: Error | undefined, why = 'the watch on the store ended'): void {
     if (this.#stopped) return;
     this.#live = false;
+    this.#problem = error?.message;
     this.#log.error(
       `${why}, filling the cache anew`,
       error === undefined ? {} : { error: errorMessage(error) },

@@ -109,6 +109,16 @@ export const ETCD_FLAGS = {
   'etcd-cafile': flag.file({ help: 'certificate authority of the etcd servers', decidedByUp: IN_DIR_STORE }),
   'etcd-certfile': flag.file({ help: 'client certificate for etcd', decidedByUp: IN_DIR_STORE }),
   'etcd-keyfile': flag.file({ help: 'private key of --etcd-certfile', decidedByUp: IN_DIR_STORE }),
+  'etcd-compaction-interval': flag.duration({
+    help: 'how often one of all servers makes etcd forget old history; 0 turns it off',
+    default: '5m',
+    decidedByUp: IN_DIR_STORE,
+  }),
+  'etcd-db-metric-poll-interval': flag.duration({
+    help: 'how often the members of etcd are asked for size, version and alarms; 0 turns it off',
+    default: '30s',
+    decidedByUp: IN_DIR_STORE,
+  }),
 };
 
 /** Anonymous requests, token files, OIDC, the token webhook. */
@@ -473,9 +483,6 @@ export const AUDIT_FLAGS = {
 
 /** Upstream flags that someone may bring along, and why they do nothing here. */
 const REFUSED_FLAGS = {
-  'etcd-compaction-interval': refused(
-    "history is not compacted from here yet: use etcd's --auto-compaction-retention",
-  ),
   'storage-backend': refused('use --storage lmdb or --storage memory'),
   'allow-privileged': refused(
     'privileged pods are restricted by namespace: see PodSecurity in docs/admission.md',

@@ -110,13 +110,13 @@ async function openStoreOf(
       mayCreate,
       log: log.with({ component: 'store' }),
     });
-  log.warn(
-    'etcd is experimental: one API server allocates service addresses, objects are JSON, nothing compacts',
-    {
-      servers: etcd.endpoints.join(','),
-    },
-  );
-  return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore(etcd);
+  log.warn('etcd is experimental: one API server allocates service addresses, and objects are JSON', {
+    servers: etcd.endpoints.join(','),
+  });
+  return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore({
+    ...etcd,
+    log: log.with({ component: 'store' }),
+  });
 }
 
 /** Takes the lock; what the directory says. */

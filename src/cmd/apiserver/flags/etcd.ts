@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import type { EtcdStoreOptions } from '#storage/drivers/etcd/etcd-store.ts';
-import type { GivenFlags } from '../../flags/define.ts';
-import type { ETCD_FLAGS } from '../flags.ts';
+import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { ETCD_FLAGS } from '../flags.ts';
 
 /** What all keys of the API server begin with; --etcd-prefix stands in its place. */
 const ROOT = '/registry';
@@ -17,7 +17,12 @@ export function etcdFrom(flags: GivenFlags<typeof ETCD_FLAGS>): EtcdStoreOptions
     '--etcd-keyfile': flags.etcdKeyfile,
   };
   if (!endpoints) {
-    const alone = Object.entries({ ...files, '--etcd-prefix': flags.etcdPrefix }).find(([, value]) => value);
+    const alone = Object.entries({
+      ...files,
+      '--etcd-prefix': flags.etcdPrefix,
+      '--etcd-compaction-interval': flags.etcdCompactionInterval,
+      '--etcd-db-metric-poll-interval': flags.etcdDbMetricPollInterval,
+    }).find(([, value]) => value !== undefined);
     if (alone) throw new UserError(`${alone[0]} needs --etcd-servers URL,... too.`);
     return undefined;
   }
@@ -32,8 +37,11 @@ export function etcdFrom(flags: GivenFlags<typeof ETCD_FLAGS>): EtcdStoreOptions
     throw new UserError('--etcd-certfile and --etcd-keyfile go together: give both or neither.');
   if (!/^\/[^/]/.test(prefix) || prefix.endsWith('/'))
     throw new UserError(`--etcd-prefix is ${JSON.stringify(prefix)}; it should be like /registry.`);
+  const { etcdCompactionInterval, etcdDbMetricPollInterval } = readFlags(ETCD_FLAGS, flags);
   return {
     endpoints,
+    compactionIntervalMs: etcdCompactionInterval,
+    monitorIntervalMs: etcdDbMetricPollInterval,
     caFile: flags.etcdCafile,
     certFile: flags.etcdCertfile,
     keyFile: flags.etcdKeyfile,

@@ -5,6 +5,8 @@
  *   put ─▶ turn of its key ─▶ Txn (precondition on mod_revision) ─▶ answered ──────────────▶ seen by our watches ─▶ promise resolves
  *                                  └── nobody knows whether it happened ─▶ history of the key ─▶ happened │ refused │ 'unavailable'
  */
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { silentLogger, type Logger } from '#stdx/log.ts';
 import { checkKey } from '../../keys.ts';
 import { MAX_VALUE_BYTES } from '../../local-store.ts';
 import {
@@ -23,16 +25,18 @@ import {
   type WatchOptions,
 } from '../../store.ts';
 import { compacted } from '../../watch-hub.ts';
+import { Compactor } from './compactor.ts';
 import { EtcdCallError, EtcdConnection, type ConnectionOptions } from './connection.ts';
 import { closedError } from './failures.ts';
+import { KeySpace } from './key-space.ts';
 import { Leases } from './leases.ts';
+import { Monitor } from './monitor.ts';
 import {
   COMPARE_EQUAL,
   COMPARE_MOD_REVISION,
   int,
   type KeyValue,
   type RangeResponse,
-  type StatusResponse,
   type TxnResponse,
 } from './protocol.ts';
 import { Watcher } from './watcher.ts';
@@ -50,6 +54,12 @@ export interface EtcdStoreOptions extends ConnectionOptions {
   readonly keyPrefix?: string | undefined;
   /** What all keys begin with, and keyPrefix stands in its place: '/registry' kept at '/east'. Default: nothing is replaced. */
   readonly replaces?: string | undefined;
+  readonly clock?: Clock | undefined;
+  readonly log?: Logger | undefined;
+  /** How often old history is forgotten, by one of all servers. Default: 0, never. */
+  readonly compactionIntervalMs?: number | undefined;
+  /** How often members are asked for version, size and alarms, beside once at the start. Default: 0, never. */
+  readonly monitorIntervalMs?: number | undefined;
 }
 
 interface Written {
@@ -70,7 +80,7 @@ interface Write {
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
   const store = new EtcdStore(options);
   try {
-    await store.refresh();
+    await store.open();
   } catch (error) {
     await store.close();
     throw error;
@@ -81,8 +91,9 @@ export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
 class EtcdStore implements Store {
   readonly #connection: EtcdConnection;
   readonly #leases: Leases;
-  readonly #keyPrefix: string;
-  readonly #replaces: string;
+  readonly #keySpace: KeySpace;
+  readonly #monitor: Monitor;
+  readonly #compactor: Compactor | undefined;
   readonly #watchers = new Set<Watcher>();
   /** The last write under way of each key. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -95,19 +106,34 @@ class EtcdStore implements Store {
   #revision = 0;
   #floor = 0;
   #keys = 0;
-  #sizeBytes = 0;
-  #trustsProgress = false;
   #marking = false;
   #closed: Promise<void> | undefined;
 
-  constructor({ keyPrefix = '', replaces = '', ...connection }: EtcdStoreOptions) {
-    this.#keyPrefix = keyPrefix;
-    this.#replaces = replaces;
-    this.#connection = new EtcdConnection(connection);
-    this.#leases = new Leases(this.#connection);
+  constructor({
+    keyPrefix = '',
+    replaces = '',
+    clock = realClock,
+    log = silentLogger,
+    compactionIntervalMs = 0,
+    monitorIntervalMs = 0,
+    ...options
+  }: EtcdStoreOptions) {
+    this.#keySpace = new KeySpace({ prefix: keyPrefix, replaces });
+    const connection = (this.#connection = new EtcdConnection(options));
+    this.#leases = new Leases(connection);
+    this.#monitor = new Monitor({ connection, clock, log, intervalMs: monitorIntervalMs });
+    if (compactionIntervalMs > 0)
+      this.#compactor = new Compactor({
+        connection,
+        clock,
+        log,
+        intervalMs: compactionIntervalMs,
+        compact: (revision) => this.compact(revision),
+        onCompacted: (revision) => (this.#floor = Math.max(this.#floor, revision)),
+      });
   }
 
-  /** The newest revision that this store has heard of; refresh() asks etcd. */
+  /** The newest revision that this store has heard of; open() asks etcd. */
   get revision(): Revision {
     return this.#revision;
   }
@@ -121,8 +147,11 @@ class EtcdStore implements Store {
     this.#assertOpen();
     checkKey(key);
     if (revision === 0) return this.#atZero();
-    const { kvs } = await this.#range({ key: this.#encode(key), revision: revision ?? 0 }, `read ${key}`);
-    return kvs[0] && this.#toStored(kvs[0]);
+    const { kvs } = await this.#range(
+      { key: this.#keySpace.encode(key), revision: revision ?? 0 },
+      `read ${key}`,
+    );
+    return kvs[0] && this.#keySpace.toStored(kvs[0]);
   }
 
   /** Page by page, all at the revision of the first. */
@@ -134,15 +163,15 @@ class EtcdStore implements Store {
         `list: startKey ${JSON.stringify(startKey)} is outside of prefix ${JSON.stringify(prefix)}`,
       );
     if (options.revision === 0) return { revision: 0, items: [], more: this.#atZero() !== undefined };
-    const { rangeEnd } = this.#rangeOf(prefix);
+    const { rangeEnd } = this.#keySpace.rangeOf(prefix);
     const items: StoredValue[] = [];
-    let from = startKey === '' && this.#keyPrefix === '' ? Buffer.alloc(1) : this.#encode(startKey);
+    let from = this.#keySpace.startOf(startKey);
     let revision = options.revision ?? 0;
     for (let page = FIRST_PAGE; ; page = Math.min(MAX_PAGE, page * 2)) {
       const room = Math.min(page, limit - items.length);
       const answer = await this.#range({ key: from, rangeEnd, revision, limit: room }, `list ${prefix}`);
       revision ||= int(answer.header.revision);
-      for (const kv of answer.kvs) items.push(this.#toStored(kv));
+      for (const kv of answer.kvs) items.push(this.#keySpace.toStored(kv));
       if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
       from = Buffer.concat([answer.kvs.at(-1)!.key, Buffer.alloc(1)]);
     }
@@ -172,9 +201,8 @@ class EtcdStore implements Store {
     const watcher: Watcher = new Watcher({
       ...options,
       connection: this.#connection,
-      range: this.#rangeOf(options.prefix),
-      toStored: (kv) => this.#toStored(kv),
-      trustsProgress: () => this.#trustsProgress,
+      range: this.#keySpace.rangeOf(options.prefix),
+      toStored: (kv) => this.#keySpace.toStored(kv),
       onMark: () => this.#mark(options.prefix),
       onReached: (revision) => {
         this.#revision = Math.max(this.#revision, revision);
@@ -205,7 +233,7 @@ class EtcdStore implements Store {
   async newestRevision(): Promise<Revision> {
     this.#assertOpen();
     const { header } = await this.#range(
-      { key: this.#encode(MARK), countOnly: true },
+      { key: this.#keySpace.encode(MARK), countOnly: true },
       'ask for the newest revision',
     );
     return int(header.revision);
@@ -217,7 +245,7 @@ class EtcdStore implements Store {
     this.#marking = true;
     const request = {
       compare: [],
-      success: [{ requestPut: { key: this.#encode(prefix + MARK), value: Buffer.alloc(0) } }],
+      success: [{ requestPut: { key: this.#keySpace.encode(prefix + MARK), value: Buffer.alloc(0) } }],
       failure: [],
     };
     const over = (): void => void (this.#marking = false);
@@ -227,23 +255,24 @@ class EtcdStore implements Store {
       .then(over, over);
   }
 
-  /** keys and sizeBytes: as of the last refresh(). */
+  /** keys as of open(), sizeBytes as of the last round of the monitor. */
   stats(): StoreStats {
     return {
       revision: this.#revision,
       compactedRevision: this.#floor,
       keys: this.#keys,
-      sizeBytes: this.#sizeBytes,
+      sizeBytes: this.#monitor.sizeBytes,
+      cluster: 'etcd-0',
     };
   }
 
-  /** Asks etcd for the newest revision, the number of keys and the size. */
-  async refresh(): Promise<void> {
-    const { count } = await this.#range({ ...this.#rangeOf(''), countOnly: true }, 'count the keys');
-    const { dbSize, version } = await this.#call<StatusResponse>('Status', {}, 'read the status');
+  /** Asks etcd for the newest revision, the number of keys, its versions and size; then every interval. */
+  async open(): Promise<void> {
+    const { count } = await this.#range({ ...this.#keySpace.rangeOf(''), countOnly: true }, 'count the keys');
     this.#keys = int(count);
-    this.#sizeBytes = int(dbSize);
-    this.#trustsProgress = hasTrueProgress(version);
+    await this.#monitor.round();
+    this.#monitor.start();
+    this.#compactor?.start();
   }
 
   close(): Promise<void> {
@@ -252,6 +281,8 @@ class EtcdStore implements Store {
   }
 
   async #close(): Promise<void> {
+    this.#monitor.stop();
+    this.#compactor?.stop();
     await Promise.allSettled(this.#turns.values());
     for (const watcher of Array.from(this.#watchers)) watcher.end(closedError());
     this.#connection.close();
@@ -299,7 +330,7 @@ class EtcdStore implements Store {
   }
 
   #txnOf({ key: name, value, expected }: Write, lease: unknown): object {
-    const key = this.#encode(name);
+    const key = this.#keySpace.encode(name);
     const read = { requestRange: { key } };
     return {
       compare:
@@ -326,7 +357,7 @@ class EtcdStore implements Store {
     }
     const removed = responses[0]!.responseDeleteRange!.prevKvs[0];
     if (!removed) throw notFound(key);
-    return { revision, previous: this.#toStored(removed) };
+    return { revision, previous: this.#keySpace.toStored(removed) };
   }
 
   #refused(
@@ -334,7 +365,7 @@ class EtcdStore implements Store {
     found: KeyValue | undefined,
   ): StoreError {
     if (!found && !value) return notFound(key);
-    const current = found && this.#toStored(found);
+    const current = found && this.#keySpace.toStored(found);
     const is = current ? `it is at revision ${current.modRevision}` : 'it does not exist';
     return new StoreError(
       'conflict',
@@ -384,15 +415,14 @@ class EtcdStore implements Store {
   #history(key: string, { after, upTo }: { after: Revision; upTo: Revision }): Promise<StoreEvent[]> {
     const { promise, resolve, reject } = Promise.withResolvers<StoreEvent[]>();
     const events: StoreEvent[] = [];
-    const start = this.#encode(key);
+    const start = this.#keySpace.encode(key);
     const watcher = new Watcher({
       prefix: key,
       afterRevision: after,
       connection: this.#connection,
       range: { key: start, rangeEnd: Buffer.concat([start, Buffer.alloc(1)]) },
-      toStored: (kv) => this.#toStored(kv),
+      toStored: (kv) => this.#keySpace.toStored(kv),
       onEvents: (batch) => events.push(...batch),
-      trustsProgress: () => this.#trustsProgress,
       onReached: (revision) => revision >= upTo && resolve(events),
       onClose: (error) => reject(error),
       onEnd: () => {},
@@ -442,7 +472,7 @@ class EtcdStore implements Store {
 
   /** A request that may be sent more than once. */
   async #call<Response extends { readonly header: { readonly revision: unknown } }>(
-    method: 'Range' | 'Compact' | 'Status',
+    method: 'Range' | 'Compact',
     request: object,
     doing: string,
   ): Promise<Response> {
@@ -463,42 +493,9 @@ class EtcdStore implements Store {
     if (this.#floor > 0) throw compacted(0, this.#floor);
   }
 
-  #encode(key: string): Buffer {
-    return Buffer.from(
-      this.#keyPrefix + (key.startsWith(this.#replaces) ? key.slice(this.#replaces.length) : key),
-    );
-  }
-
-  /** As etcd wants it: [key, rangeEnd). */
-  #rangeOf(prefix: string): { readonly key: Buffer; readonly rangeEnd: Buffer } {
-    const key = this.#encode(prefix);
-    if (key.length === 0) return { key: Buffer.alloc(1), rangeEnd: Buffer.alloc(1) };
-    const rangeEnd = Buffer.from(key);
-    // UTF-8 has no byte 0xff.
-    rangeEnd[rangeEnd.length - 1]! += 1;
-    return { key, rangeEnd };
-  }
-
-  #toStored({ key, value, modRevision, createRevision }: KeyValue): StoredValue {
-    return {
-      key: this.#replaces + key.toString('utf8', Buffer.byteLength(this.#keyPrefix)),
-      // Absent on the wire where it is empty, and then no Buffer.
-      value: value.length === 0 ? Buffer.alloc(0) : value,
-      modRevision: int(modRevision),
-      createRevision: int(createRevision),
-    };
-  }
-
   #assertOpen(): void {
     if (this.#closed) throw closedError();
   }
-}
-
-/** As upstream judges: before 3.4.31, and in 3.5 before 3.5.13, progress may be told before the events. */
-function hasTrueProgress(version: string): boolean {
-  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number);
-  if (major !== 3 || minor > 5) return major > 3 || minor > 5;
-  return minor === 5 ? patch >= 13 : minor === 4 && patch >= 31;
 }
 
 function writtenMeanwhile(key: string, current: StoredValue | undefined): StoreError {

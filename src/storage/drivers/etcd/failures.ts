@@ -18,7 +18,8 @@ const KNOWN: readonly {
     text: 'database space exceeded',
     code: 'no-space',
     certain: true,
-    remedy: 'etcd raised the NOSPACE alarm: compact, defragment, then disarm it with `etcdctl alarm disarm`',
+    remedy:
+      'etcd raised the NOSPACE alarm: compact and defragment it, or raise its --quota-backend-bytes, then run `etcdctl alarm disarm`',
   },
   { text: 'request is too large', code: 'too-large', certain: true },
   { text: 'too many requests', code: 'unavailable', certain: true },
@@ -26,22 +27,35 @@ const KNOWN: readonly {
     text: 'corrupt',
     code: 'corrupt',
     certain: true,
-    remedy: 'etcd raised the CORRUPT alarm: a member holds different data',
+    remedy:
+      'etcd raised the CORRUPT alarm: a member holds different data; remove and add it anew, then run `etcdctl alarm disarm`',
   },
   { text: 'requested lease not found', code: 'unavailable', certain: true },
-  { text: 'no leader', code: 'unavailable', certain: true, remedy: 'etcd has lost its quorum' },
+  {
+    text: 'no leader',
+    code: 'unavailable',
+    certain: true,
+    remedy: 'etcd has lost its quorum: start its members',
+  },
   {
     text: 'not supported for learner',
     code: 'unavailable',
     certain: true,
-    remedy: 'the endpoint is a learner',
+    remedy: 'the member is a learner: `etcdctl member promote` makes it a voter',
   },
-  { text: 'user name is empty', code: 'unavailable', certain: true, remedy: 'etcd asks for authentication' },
+  {
+    text: 'user name is empty',
+    code: 'unavailable',
+    certain: true,
+    remedy:
+      'etcd has authentication enabled: --etcd-certfile should be a client certificate whose common name is a user of etcd',
+  },
   {
     text: 'permission denied',
     code: 'unavailable',
     certain: true,
-    remedy: "the client certificate's user lacks the role",
+    remedy:
+      "the common name of the client certificate should be a user of etcd with a role that has readwrite on the API's keys and compact_rev_key: see `etcdctl role grant-permission`",
   },
   { text: 'invalid auth token', code: 'unavailable', certain: true },
   { text: 'authentication', code: 'unavailable', certain: true },

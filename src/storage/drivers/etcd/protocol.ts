@@ -71,7 +71,8 @@ const MESSAGES: Readonly<Record<string, readonly Field[]>> = {
     ['result', 1, 'int32'],
     ['target', 2, 'int32'],
     ['key', 3, 'bytes'],
-    // One of a oneof, whose zero must be on the wire: created only where it is compared.
+    // Of a oneof, whose zero must be on the wire: written only where it is compared.
+    ['version', 4, 'int64'],
     ['modRevision', 6, 'int64'],
   ],
   TxnRequest: [
@@ -298,6 +299,7 @@ export interface StatusResponse extends Header {
 }
 
 /** Compare.target and Compare.result; Event.type. */
+export const COMPARE_VERSION = 0;
 export const COMPARE_MOD_REVISION = 2;
 export const COMPARE_EQUAL = 0;
 export const EVENT_DELETE = 1;

@@ -61,16 +61,21 @@ export function unpackedEtcd35(): string | undefined {
 
 export interface TestEtcd {
   readonly options: EtcdStoreOptions;
+  /** Where its certificates are: ca.crt, leaf.crt, leaf.key. */
+  readonly dir: string;
+  /** Runs etcdctl of the system; its output. */
+  ctl(...words: string[]): string;
   /** Resolves once it is stopped (SIGSTOP). */
   pause(): Promise<void>;
   goOn(): void;
   close(): Promise<void>;
 }
 
-export async function startEtcd(program: string): Promise<TestEtcd> {
+/** flags: further ones, without dashes: 'quota-backend-bytes=2097152'. */
+export async function startEtcd(program: string, flags: readonly string[] = []): Promise<TestEtcd> {
   const dir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'capstan-etcd-'));
   const [client, peer] = await freePorts();
-  const file = certificates(dir);
+  const file = makeCertificates(dir);
   const endpoint = `https://127.0.0.1:${client}`;
   const peerUrl = `http://127.0.0.1:${peer}`;
   const child = spawn(
@@ -90,7 +95,9 @@ export async function startEtcd(program: string): Promise<TestEtcd> {
       ['max-request-bytes', String(4 * 1024 * 1024)],
       ['logger', 'zap'],
       ['log-level', 'error'],
-    ].map(([flag, value]) => `--${flag}=${value}`),
+    ]
+      .map(([flag, value]) => `--${flag}=${value}`)
+      .concat(flags.map((flag) => `--${flag}`)),
     { stdio: 'ignore' },
   );
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -101,6 +108,17 @@ export async function startEtcd(program: string): Promise<TestEtcd> {
       certFile: file('leaf.crt'),
       keyFile: file('leaf.key'),
     },
+    dir,
+    ctl: (...words) =>
+      execFileSync(
+        'etcdctl',
+        [
+          `--endpoints=${endpoint}`,
+          ...[`--cacert=${file('ca.crt')}`, `--cert=${file('leaf.crt')}`, `--key=${file('leaf.key')}`],
+          ...words,
+        ],
+        { env: { ...process.env, ETCDCTL_API: '3' }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
+      ),
     async pause() {
       child.kill('SIGSTOP');
       while (!/\) T /.test(readFileSync(`/proc/${child.pid}/stat`, 'utf8'))) await sleep(5);
@@ -114,7 +132,8 @@ export async function startEtcd(program: string): Promise<TestEtcd> {
   };
 }
 
-function certificates(dir: string): (name: string) => string {
+/** An authority and one leaf for servers and clients, in files. */
+export function makeCertificates(dir: string): (name: string) => string {
   const file = (name: string): string => join(dir, name);
   const openssl = (...words: string[]): void => void execFileSync('openssl', words, { stdio: 'ignore' });
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];

@@ -14,6 +14,7 @@ import {
 import type { EtcdConnection, OpenedStream } from './connection.ts';
 import { EtcdCallError } from './connection.ts';
 import { EVENT_DELETE, int, type WatchResponse } from './protocol.ts';
+import { hasTrueProgress } from './versions.ts';
 
 const MAX_ATTEMPTS = 10;
 const RETRY_MS = 200;
@@ -24,8 +25,6 @@ interface WatcherOptions extends Omit<WatchOptions, 'onReached'> {
   readonly connection: EtcdConnection;
   readonly range: { readonly key: Buffer; readonly rangeEnd: Buffer };
   readonly toStored: (kv: WatchResponse['events'][number]['kv']) => StoredValue;
-  /** Whether what etcd says of progress is true of this stream. */
-  readonly trustsProgress: () => boolean;
   /** Writes something that this watch sees, where progress cannot be trusted. */
   readonly onMark?: () => void;
   readonly onReached: (revision: Revision) => void;
@@ -54,8 +53,14 @@ export class Watcher {
 
   /** etcd answers with a revision up to which everything was delivered, also where no event matched. */
   requestProgress(): void {
-    if (this.#options.onMark && !this.#options.trustsProgress()) return this.#options.onMark();
-    this.#opened?.stream.write({ progressRequest: {} });
+    if (!this.#opened) return;
+    if (this.#options.onMark && !this.#trustsProgress) return this.#options.onMark();
+    this.#opened.stream.write({ progressRequest: {} });
+  }
+
+  /** Whether what this member says of progress is true: each may have another version while a cluster is upgraded. */
+  get #trustsProgress(): boolean {
+    return hasTrueProgress(this.#opened?.version);
   }
 
   stop(): void {
@@ -131,8 +136,7 @@ export class Watcher {
     const events = this.#fragments.length > 0 ? [...this.#fragments, ...response.events] : response.events;
     this.#fragments = [];
     if (events.length > 0) this.#deliver(events.map((event) => this.#eventOf(event)));
-    else if (!response.created && this.#options.trustsProgress())
-      this.#progress(int(response.header.revision));
+    else if (!response.created && this.#trustsProgress) this.#progress(int(response.header.revision));
   }
 
   #progress(revision: Revision): void {
