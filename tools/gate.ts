@@ -22,6 +22,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'docker-registry': '/usr/bin/docker-registry',
   openssl: '/usr/bin/openssl',
   'etcd-server': '/usr/bin/etcd',
+  'etcd-client': '/usr/bin/etcdctl',
   curl: '/usr/bin/curl',
   unzip: '/usr/bin/unzip',
   slapd: '/usr/sbin/slapd',

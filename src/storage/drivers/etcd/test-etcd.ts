@@ -63,7 +63,7 @@ export interface TestEtcd {
   readonly options: EtcdStoreOptions;
   /** Where its certificates are: ca.crt, leaf.crt, leaf.key. */
   readonly dir: string;
-  /** Runs etcdctl of the system; its output. */
+  /** Runs the system's etcdctl; its output. */
   ctl(...words: string[]): string;
   /** Resolves once it is stopped (SIGSTOP). */
   pause(): Promise<void>;
@@ -77,29 +77,10 @@ export async function startEtcd(program: string, flags: readonly string[] = []):
   const [client, peer] = await freePorts();
   const file = makeCertificates(dir);
   const endpoint = `https://127.0.0.1:${client}`;
-  const peerUrl = `http://127.0.0.1:${peer}`;
-  const child = spawn(
-    program,
-    [
-      ['name', 'm1'],
-      ['data-dir', join(dir, 'data')],
-      ['listen-client-urls', endpoint],
-      ['advertise-client-urls', endpoint],
-      ['listen-peer-urls', peerUrl],
-      ['initial-advertise-peer-urls', peerUrl],
-      ['initial-cluster', `m1=${peerUrl}`],
-      ['client-cert-auth', 'true'],
-      ['trusted-ca-file', file('ca.crt')],
-      ['cert-file', file('leaf.crt')],
-      ['key-file', file('leaf.key')],
-      ['max-request-bytes', String(4 * 1024 * 1024)],
-      ['logger', 'zap'],
-      ['log-level', 'error'],
-    ]
-      .map(([flag, value]) => `--${flag}=${value}`)
-      .concat(flags.map((flag) => `--${flag}`)),
-    { stdio: 'ignore' },
-  );
+  const member = { name: 'm1', endpoint, peerUrl: `http://127.0.0.1:${peer}` };
+  const child = spawn(program, [...memberFlags(member, { dir, members: [member] }), ...asFlags(flags)], {
+    stdio: 'ignore',
+  });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   return {
     options: {
@@ -109,16 +90,7 @@ export async function startEtcd(program: string, flags: readonly string[] = []):
       keyFile: file('leaf.key'),
     },
     dir,
-    ctl: (...words) =>
-      execFileSync(
-        'etcdctl',
-        [
-          `--endpoints=${endpoint}`,
-          ...[`--cacert=${file('ca.crt')}`, `--cert=${file('leaf.crt')}`, `--key=${file('leaf.key')}`],
-          ...words,
-        ],
-        { env: { ...process.env, ETCDCTL_API: '3' }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
-      ),
+    ctl: (...words) => etcdctl(dir, { endpoint, words }),
     async pause() {
       child.kill('SIGSTOP');
       while (!/\) T /.test(readFileSync(`/proc/${child.pid}/stat`, 'utf8'))) await sleep(5);
@@ -132,8 +104,61 @@ export async function startEtcd(program: string, flags: readonly string[] = []):
   };
 }
 
+interface MemberAddress {
+  readonly name: string;
+  readonly endpoint: string;
+  readonly peerUrl: string;
+}
+
+function asFlags(flags: readonly string[]): string[] {
+  return flags.map((flag) => `--${flag}`);
+}
+
+/** Of one member; dir has the certificates, and its data below its name. */
+function memberFlags(
+  { name, endpoint, peerUrl }: MemberAddress,
+  { dir, members }: { readonly dir: string; readonly members: readonly MemberAddress[] },
+): string[] {
+  return asFlags([
+    `name=${name}`,
+    `data-dir=${join(dir, name)}`,
+    `listen-client-urls=${endpoint}`,
+    `advertise-client-urls=${endpoint}`,
+    `listen-peer-urls=${peerUrl}`,
+    `initial-advertise-peer-urls=${peerUrl}`,
+    `initial-cluster=${members.map((one) => `${one.name}=${one.peerUrl}`).join(',')}`,
+    'client-cert-auth=true',
+    `trusted-ca-file=${join(dir, 'ca.crt')}`,
+    `cert-file=${join(dir, 'leaf.crt')}`,
+    `key-file=${join(dir, 'leaf.key')}`,
+    `max-request-bytes=${4 * 1024 * 1024}`,
+    'logger=zap',
+    'log-level=error',
+  ]);
+}
+
+/** Runs the system's etcdctl; its output. dir: where the certificates are. */
+function etcdctl(
+  dir: string,
+  { endpoint, words }: { readonly endpoint: string; readonly words: readonly string[] },
+): string {
+  const files = asFlags([
+    `cacert=${join(dir, 'ca.crt')}`,
+    `cert=${join(dir, 'leaf.crt')}`,
+    `key=${join(dir, 'leaf.key')}`,
+  ]);
+  return execFileSync('etcdctl', [`--endpoints=${endpoint}`, ...files, ...words], {
+    env: { ...process.env, ETCDCTL_API: '3' },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
 /** An authority and one leaf for servers and clients, in files. */
-export function makeCertificates(dir: string): (name: string) => string {
+export function makeCertificates(
+  dir: string,
+  addresses: readonly string[] = ['127.0.0.1'],
+): (name: string) => string {
   const file = (name: string): string => join(dir, name);
   const openssl = (...words: string[]): void => void execFileSync('openssl', words, { stdio: 'ignore' });
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -151,7 +176,8 @@ export function makeCertificates(dir: string): (name: string) => string {
     '2',
   );
   openssl('req', ...key, '-keyout', file('leaf.key'), '-out', file('leaf.csr'), '-subj', '/CN=capstan');
-  writeFileSync(file('san'), 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n');
+  const names = addresses.map((address) => `IP:${address}`).join(',');
+  writeFileSync(file('san'), `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`);
   const signer = [
     '-CA',
     file('ca.crt'),
