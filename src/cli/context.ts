@@ -48,4 +48,15 @@ export function wholeNumber(
   };
 }
 
+/** 'a,b' given once or several times becomes one list. */
+export function list(text: string, before: readonly string[] = []): string[] {
+  return [
+    ...before,
+    ...text
+      .split(',')
+      .map((word) => word.trim())
+      .filter((word) => word !== ''),
+  ];
+}
+
 export type Register = (program: Command) => void;

@@ -7,8 +7,7 @@
  */
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
-import { list } from './component-options.ts';
-import { action, print, wholeNumber } from './context.ts';
+import { action, print, wholeNumber, list } from './context.ts';
 import { execCluster, execCredential, isInteractive } from './login/exec-credential.ts';
 import { clusterFor, writeLogin } from './login/kubeconfig-file.ts';
 import type { LoginCluster, LoginFlags, Method } from './login/methods.ts';

@@ -1,12 +1,11 @@
 /** `capstan scheduler` */
 import type { Command } from 'commander';
-import type { SchedulerFlags } from '#cmd/scheduler/run.ts';
-import { componentOptions, electionOptions, loggingOptions } from './component-options.ts';
+import { SCHEDULER_FLAGS, type SchedulerFlags } from '#cmd/scheduler/flags.ts';
 import { action } from './context.ts';
+import { addFlags } from './flag-options.ts';
 
 export function register(program: Command): void {
-  const command = program.command('scheduler').description('run the scheduler by itself');
-  loggingOptions(electionOptions(componentOptions(command))).action(
+  addFlags(program.command('scheduler').description('run the scheduler by itself'), SCHEDULER_FLAGS).action(
     action(async (flags: SchedulerFlags) => (await import('#cmd/scheduler/run.ts')).runScheduler(flags)),
   );
 }

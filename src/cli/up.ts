@@ -5,8 +5,7 @@ import { dataDir, prepareDataDir, readSettings, UserError, type DataDir } from '
 import { readState, runningPid, startDaemon, stopDaemon, type StartedDaemon } from '#deploy/daemon.ts';
 import { refuseCopy } from '#deploy/original.ts';
 import type { ApiServerArgs } from './apiserver-args.ts';
-import { list } from './component-options.ts';
-import { action, dataDirOption, print, wholeNumber } from './context.ts';
+import { action, dataDirOption, print, wholeNumber, list } from './context.ts';
 import { createProgress } from './progress.ts';
 import {
   DEFAULT_BIND_ADDRESS,

@@ -16,24 +16,18 @@ import type { Transport } from '#client/transport.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
+import { COMPONENT_FLAGS, loggerFrom } from './flags/common.ts';
+import { readFlags, type GivenFlags } from './flags/define.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** What every component's command takes. */
-export interface ComponentFlags {
-  /** Default: $KUBECONFIG. */
-  readonly kubeconfig?: string;
-  /** Default: the kubeconfig's current context. */
-  readonly context?: string;
+export type ComponentFlags = GivenFlags<typeof COMPONENT_FLAGS> & {
   /** Name in leader elections and events. Default '<host>_<uuid>'. */
   readonly identity?: string;
-  readonly loggingFormat?: 'text' | 'json';
-  readonly logLevel?: LogLevel;
-  /** How long to wait for an API server that does not answer yet. */
-  readonly apiTimeoutSeconds?: number;
-}
+};
 
 interface Connection {
   readonly file: string;
@@ -53,7 +47,6 @@ interface RunOptions {
   create(context: RunContext): Component | Promise<Component>;
 }
 
-const DEFAULT_API_TIMEOUT_SECONDS = 30;
 const PROBE_EVERY_MS = 500;
 const PROBE_TIMEOUT_MS = 5_000;
 const STOP_TIMEOUT_MS = 60_000;
@@ -61,9 +54,8 @@ const STOP_TIMEOUT_MS = 60_000;
 /** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
 export async function runComponent({ name, flags, create }: RunOptions): Promise<void> {
   const connection = readConnection(flags);
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
-    component: name,
-  });
+  const { apiTimeoutSeconds } = readFlags(COMPONENT_FLAGS, flags);
+  const log = loggerFrom(flags, name);
   const stopping = stopSignal(log);
   const transports: HttpsTransport[] = [];
   const transportTo = (options: HttpsOptions): HttpsTransport => {
@@ -79,7 +71,7 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
       connection,
       log,
       stopping: stopping.signal,
-      timeoutMs: (flags.apiTimeoutSeconds ?? DEFAULT_API_TIMEOUT_SECONDS) * 1000,
+      timeoutMs: apiTimeoutSeconds * 1000,
     });
     if (stopping.signal.aborted) return;
     const api = createClient(transport, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });

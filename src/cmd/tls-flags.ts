@@ -3,7 +3,7 @@ import type { SecureVersion } from 'node:tls';
 import { SECURE_SUITES, TLS13_SUITES } from '#stdx/tls-suites.ts';
 import { UserError } from '#deploy/data-dir.ts';
 
-export interface TlsFlags {
+interface TlsFlags {
   readonly tlsMinVersion?: string;
   readonly tlsCipherSuites?: readonly string[];
 }

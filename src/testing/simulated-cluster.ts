@@ -86,7 +86,7 @@ async function componentsOf(
       clusterCIDR: '10.244.0.0/16',
       caPem: pki.ca.certificatePem,
       caKeyPem: pki.ca.keyPem,
-      leaderElect: false,
+      settings: { leaderElect: false },
       apiFor: (account) => Promise.resolve(clientAs(controllerIdentity(account))),
     }),
   ];

@@ -2,8 +2,7 @@
 import { Option, type Command } from 'commander';
 import { readAccessPolicy, serverVerdict, type Explanation, type Permit } from '#cmd/apiserver/access.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import { list } from '../component-options.ts';
-import { action, print } from '../context.ts';
+import { action, print, list } from '../context.ts';
 import {
   describeBinding,
   describeQuestion,

@@ -9,8 +9,7 @@ import { renderKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { list } from '../component-options.ts';
-import { action, dataDirOption, print } from '../context.ts';
+import { action, dataDirOption, print, list } from '../context.ts';
 import { certificateFor } from './certificate.ts';
 import {
   asAdmin,

@@ -1,8 +1,7 @@
 /** `capstan user hash-password NAME`: a line for the file of `capstan apiserver --basic-auth-file`. */
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
-import { list } from '../component-options.ts';
-import { action, print } from '../context.ts';
+import { action, print, list } from '../context.ts';
 import { askPassword, readLine } from '../prompt.ts';
 
 export function register(user: Command): void {

@@ -82,7 +82,7 @@ function nodeData({ dir, settings, pki, network }: ThreadsOptions): NodeThreadDa
       gateway: network.gateway,
       podCIDR: network.nodePodCIDR,
       clusterCIDR: settings.podCIDR,
-      clusterDNS: network.dns,
+      clusterDNS: [network.dns],
       dir: dir.node,
       containerdDir: containerdDir(dir),
       serving: { pkiDir: dir.pki },

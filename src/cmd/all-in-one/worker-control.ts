@@ -49,6 +49,7 @@ end.run(
       api: managerApi,
       log: log.with({ component: 'kube-controller-manager' }),
       ...end.data,
+      settings: { features: end.data.features },
       apiFor: (account) => clientFor(controllerIdentity(account), account),
     });
     components.push(manager, scheduler);

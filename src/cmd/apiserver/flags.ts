@@ -15,17 +15,20 @@ export const SERVER_FLAGS = {
   'data-dir': flag.dir({
     help: 'directory for everything: store, certificates, kubeconfigs; created when missing',
     decidedByUp: 'use --data-dir of up itself',
+    own: true,
   }),
   'storage-dir': flag.dir({
     help: 'directory of the store',
     defaultText: 'DIR/store',
     decidedByUp: IN_DIR_STORE,
+    own: true,
   }),
   storage: flag.choice(['lmdb', 'memory'], {
     placeholder: '<driver>',
     help: 'where objects are kept; memory loses them when the server stops',
     default: 'lmdb',
     decidedByUp: IN_DIR_STORE,
+    own: true,
   }),
   'bind-address': flag.text({
     placeholder: '<address>',
@@ -49,6 +52,7 @@ export const SERVER_FLAGS = {
   'apiserver-cert-extra-sans': flag.list({
     help: 'further DNS names and IP addresses for the serving certificate in DIR/pki; may be given several times',
     decidedByUp: 'use --apiserver-cert-extra-sans of up itself',
+    own: true,
   }),
   'service-cluster-ip-range': flag.text({
     placeholder: '<range>',
@@ -214,33 +218,41 @@ export const SERVICE_ACCOUNT_FLAGS = {
 export const LOGIN_FLAGS = {
   'basic-auth-file': flag.file({
     help: 'passwords: a CSV of "HASH",user,uid,"group1,group2" (see: capstan user hash-password)',
+    own: true,
   }),
   'ldap-config': flag.file({
     help: 'LDAP directory whose users may log in: YAML of kind LDAPAuthenticationConfiguration',
+    own: true,
   }),
   'kerberos-keytab': flag.file({
     help: 'keytab of the service; accepts Kerberos tickets (Authorization: Negotiate)',
+    own: true,
   }),
   'kerberos-service': flag.text({
     placeholder: '<name>',
     help: 'service that tickets must be for: HTTP or HTTP@HOST',
     defaultText: 'HTTP',
+    own: true,
   }),
   'kerberos-name-mapping': flag.repeated({
     placeholder: '<pattern=name>',
     help: 'RE2 pattern over USER@REALM and the user name for it; may be given several times, the first match counts',
+    own: true,
   }),
   'kerberos-groups-from-ldap': flag.boolean({
     help: 'look up the groups of Kerberos users in the LDAP directory',
+    own: true,
   }),
   'session-signing-key-file': flag.file({
     help: 'private key that signs the session tokens of capstan login',
     defaultText: 'DIR/pki/session.key',
+    own: true,
   }),
   'session-lifetime': flag.text({
     placeholder: '<duration>',
     help: 'maximum lifetime of a session token, 1m to 168h',
     defaultText: '1h',
+    own: true,
   }),
 };
 

@@ -23,14 +23,13 @@ import { CertificateRenewal } from '#deploy/pki/renewal.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger, type Logger } from '#stdx/log.ts';
+import type { Logger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { etcdFrom } from './flags/etcd.ts';
 import { composeApiServer } from './compose.ts';
-import { readFlags } from '../flags/define.ts';
-import { LOGGING_FLAGS } from '../flags/common.ts';
+import { loggerFrom } from '../flags/common.ts';
 import type { ApiServerFlags } from './flags.ts';
 import { keptFilesOf, lostSentence } from '../all-in-one/kept-dir.ts';
 import { type Plan, planFrom, serverUrl, settingsAfter } from './plan.ts';
@@ -40,10 +39,7 @@ import { explained } from './start-errors.ts';
 
 /** Resolves after it was stopped by a signal; throws a UserError when it cannot start. */
 export async function runApiServer(flags: ApiServerFlags): Promise<void> {
-  const { loggingFormat, logLevel } = readFlags(LOGGING_FLAGS, flags);
-  const log = createLogger({ format: loggingFormat, level: logLevel }).with({
-    component: 'kube-apiserver',
-  });
+  const log = loggerFrom(flags, 'kube-apiserver');
   const dir = flags.dataDir === undefined ? undefined : dataDir(flags.dataDir);
   const stopped = stopRequest(log);
   const cleanup: (() => Promise<void> | void)[] = [];

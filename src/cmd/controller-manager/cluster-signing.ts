@@ -8,27 +8,14 @@ import type {
 } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { SigningKeys } from '#controllers/certificates/x509.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { parseGoDuration } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { readFlags, type GivenFlags } from '../flags/define.ts';
+import { SIGNING_FLAGS } from './flags.ts';
 
-export interface ClusterSigningFlags {
-  /** Both or neither; without them, and without the signers' own, no certificate requests are signed. */
-  readonly clusterSigningCertFile?: string;
-  readonly clusterSigningKeyFile?: string;
-  readonly clusterSigningKubeApiserverClientCertFile?: string;
-  readonly clusterSigningKubeApiserverClientKeyFile?: string;
-  readonly clusterSigningKubeletClientCertFile?: string;
-  readonly clusterSigningKubeletClientKeyFile?: string;
-  readonly clusterSigningKubeletServingCertFile?: string;
-  readonly clusterSigningKubeletServingKeyFile?: string;
-  readonly clusterSigningLegacyUnknownCertFile?: string;
-  readonly clusterSigningLegacyUnknownKeyFile?: string;
-  /** '8760h0m0s' */
-  readonly clusterSigningDuration?: string;
-}
+type ClusterSigningFlags = GivenFlags<typeof SIGNING_FLAGS>;
 
 /** By signer: how upstream's flags call it. */
-export const SIGNER_FLAGS: Readonly<Record<SignerName, string>> = {
+const SIGNER_FLAGS: Readonly<Record<SignerName, string>> = {
   'kubernetes.io/kube-apiserver-client': 'kube-apiserver-client',
   'kubernetes.io/kube-apiserver-client-kubelet': 'kubelet-client',
   'kubernetes.io/kubelet-serving': 'kubelet-serving',
@@ -37,7 +24,9 @@ export const SIGNER_FLAGS: Readonly<Record<SignerName, string>> = {
 
 /** Throws a UserError for files that cannot be read or hold something else. */
 export function clusterSigning(flags: ClusterSigningFlags): SigningOptions {
-  const { clusterSigningDuration } = flags;
+  const { clusterSigningDuration: clusterSigningDurationMs } = readFlags(SIGNING_FLAGS, flags);
+  if (clusterSigningDurationMs === 0)
+    throw new UserError('--cluster-signing-duration is 0; it should be longer.');
   const clusterSigner = pairOf(flags, '');
   const own = SIGNERS.flatMap((signer) => {
     const pair = pairOf(flags, `${SIGNER_FLAGS[signer]}-`);
@@ -50,27 +39,8 @@ export function clusterSigning(flags: ClusterSigningFlags): SigningOptions {
   return {
     ...(clusterSigner ? { clusterSigner } : {}),
     ...(own.length > 0 ? { clusterSigners: Object.fromEntries(own) } : {}),
-    ...(clusterSigningDuration === undefined
-      ? {}
-      : { clusterSigningDurationMs: durationMs(clusterSigningDuration) }),
+    clusterSigningDurationMs,
   };
-}
-
-function durationMs(text: string): number {
-  const ms = parsed(text);
-  if (ms === undefined || ms <= 0)
-    throw new UserError(
-      `--cluster-signing-duration is "${text}"; it should be a duration above 0, for example 8760h.`,
-    );
-  return ms;
-}
-
-function parsed(text: string): number | undefined {
-  try {
-    return Number(parseGoDuration(text) / 1_000_000n);
-  } catch {
-    return undefined;
-  }
 }
 
 function pairOf(flags: ClusterSigningFlags, prefix: string): KeySource | undefined {

@@ -1,33 +1,35 @@
 /** The controller manager: all controllers, each acting as its own service account, led by one instance at a time. */
 import type { Client } from '#client/client.ts';
-import type { SigningOptions } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import {
   createControllerManager,
   selectControllers,
   type ControllerManager,
+  type ControllerManagerOptions,
 } from '#runtime/run-controllers.ts';
 
-interface ControllerManagerSetup extends ComponentContext {
-  /** 'a.b.c.d/n', or one of each family with a comma between. */
-  readonly clusterCIDR: string;
-  /** The cluster's CA: published to pods, and the signer of certificate requests unless `signing` says otherwise. PEM. */
-  readonly caPem: string;
-  /** Absent: no certificate requests are signed. */
-  readonly caKeyPem?: string;
-  /** What certificate requests are signed with instead of the CA, and for how long. */
-  readonly signing?: SigningOptions;
-  /** What tokens in secrets are signed with, PEM. Absent: none are made. */
-  readonly serviceAccountKeyPem?: string;
-  /** When unused tokens in secrets are put away. Default a year. */
-  readonly legacyTokenCleanUpMs?: number;
+/** What flags change. `controllers` goes to the controllers' definitions, `leaderElect` to the election, as they are. */
+export interface ControllerManagerSettings {
+  readonly controllers?: Partial<Parameters<typeof controllers>[0]>;
   /** Default true; false: one instance only. */
-  readonly leaderElect?: boolean;
+  readonly leaderElect?: ControllerManagerOptions['leaderElect'] | false;
   /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
   readonly names?: readonly string[];
   /** Feature gates that are on. Default: none, and the controllers that need one do not run, named or not. */
   readonly features?: ReadonlySet<string>;
+}
+
+interface ControllerManagerSetup extends ComponentContext {
+  /** 'a.b.c.d/n', or one of each family with a comma between. */
+  readonly clusterCIDR: string;
+  /** The cluster's CA: published to pods, and the signer of certificate requests unless the settings say otherwise. PEM. */
+  readonly caPem: string;
+  /** Absent: no certificate requests are signed. */
+  readonly caKeyPem?: string;
+  /** What tokens in secrets are signed with, PEM. Absent: none are made. */
+  readonly serviceAccountKeyPem?: string;
+  readonly settings?: ControllerManagerSettings;
   /** The client of a controller's service account in kube-system; this component closes it. */
   readonly apiFor: (serviceAccount: string) => Promise<Client>;
 }
@@ -38,18 +40,17 @@ interface ControllerManagerSetup extends ComponentContext {
  * must be the same for each start of one place, and never that of two that run at the same time.
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
-  const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
+  const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor, settings = {} } = setup;
   const known = controllers({
     clusterCIDR,
     rootCA: caPem,
     ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }),
-    ...setup.signing,
     ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }),
-    ...(setup.legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs: setup.legacyTokenCleanUpMs }),
+    ...settings.controllers,
   });
-  const wanted = setup.names ? selectControllers(known, { names: setup.names }) : known;
+  const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = wanted.filter(
-    ({ featureGate }) => featureGate === undefined || setup.features?.has(featureGate),
+    ({ featureGate }) => featureGate === undefined || settings.features?.has(featureGate),
   );
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(
@@ -60,7 +61,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     clock,
     log,
     identity,
-    ...(setup.leaderElect === false ? {} : { leaderElect: {} }),
+    ...(settings.leaderElect === false ? {} : { leaderElect: settings.leaderElect ?? {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });
   return {

@@ -3,53 +3,32 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClient } from '#client/create.ts';
-import { goDurationMs } from '#machinery/go-duration.ts';
 import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { gatesOf } from '../apiserver/flags/serving.ts';
-import { clusterSigning, type ClusterSigningFlags } from './cluster-signing.ts';
-import { startControllerManager } from './compose.ts';
+import { clusterSigning } from './cluster-signing.ts';
+import { startControllerManager, type ControllerManagerSettings } from './compose.ts';
+import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, type ControllerManagerFlags } from './flags.ts';
+import { electionFrom } from '../flags/common.ts';
+import { readFlags, settingsOf } from '../flags/define.ts';
 import { requireIPv4Range } from '../proxy/run.ts';
-import { runComponent, type ComponentFlags, type RunContext } from '../run-component.ts';
+import { runComponent, type RunContext } from '../run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
-export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFlags {
-  readonly clusterCIDR: string;
-  /** Published in every namespace as kube-root-ca.crt. Default: the kubeconfig's authority. */
-  readonly rootCaFile?: string;
-  /** Signs tokens in secrets; without it none are made. */
-  readonly serviceAccountPrivateKeyFile?: string;
-  /** Default 8760h. */
-  readonly legacyServiceAccountTokenCleanUpPeriod?: string;
-  /** Default true. */
-  readonly leaderElect?: boolean;
-  /** Default: all. */
-  readonly controllers?: readonly string[];
-  /** 'StorageVersionMigrator=true' */
-  readonly featureGates?: string;
-  /** Default true. False: all controllers act as the kubeconfig's user. */
-  readonly useServiceAccountCredentials?: boolean;
-}
+const NAME = 'kube-controller-manager';
 
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
-  requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
-  const signing = clusterSigning(flags);
-  const features = featuresOn(gatesOf(flags.featureGates));
-  const legacyTokenCleanUpMs =
-    flags.legacyServiceAccountTokenCleanUpPeriod === undefined
-      ? undefined
-      : durationMs(
-          '--legacy-service-account-token-clean-up-period',
-          flags.legacyServiceAccountTokenCleanUpPeriod,
-        );
+  const { clusterCidr: clusterCIDR, serviceAccountPrivateKeyFile } = readFlags(MANAGER_FLAGS, flags);
+  requireIPv4Range('--cluster-cidr', clusterCIDR);
+  const settings = settingsFrom(flags);
   const serviceAccountKeyPem =
-    flags.serviceAccountPrivateKeyFile === undefined
+    serviceAccountPrivateKeyFile === undefined
       ? undefined
-      : signingKey('--service-account-private-key-file', flags.serviceAccountPrivateKeyFile);
+      : signingKey('--service-account-private-key-file', serviceAccountPrivateKeyFile);
   await runComponent({
-    name: 'kube-controller-manager',
+    name: NAME,
     flags,
     create: (context) =>
       startControllerManager({
@@ -57,15 +36,11 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
         clock: context.clock,
         log: context.log,
         identity: context.identity,
-        clusterCIDR: flags.clusterCIDR,
+        clusterCIDR,
         caPem: rootCa(flags, context),
         apiFor: clientsFor(flags, context),
-        signing,
-        features,
+        settings,
         ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }),
-        ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
-        ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }),
-        ...(flags.controllers ? { names: flags.controllers } : {}),
       }).catch((error: unknown) => {
         if (errorMessage(error).endsWith('is not in the list of known controllers'))
           throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
@@ -74,14 +49,21 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
   });
 }
 
-function durationMs(flag: string, text: string): number {
-  try {
-    const ms = goDurationMs(text);
-    if (ms > 0) return ms;
-  } catch {
-    // Said below.
-  }
-  throw new UserError(`${flag} is "${text}"; it should be a duration above 0, for example 8760h.`);
+function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings {
+  const { legacyServiceAccountTokenCleanUpPeriod: legacyTokenCleanUpMs } = readFlags(MANAGER_FLAGS, flags);
+  if (legacyTokenCleanUpMs === 0)
+    throw new UserError('--legacy-service-account-token-clean-up-period is 0; it should be longer.');
+  const own = settingsOf<ControllerManagerSettings>(CONTROLLER_MANAGER_FLAGS, flags);
+  return {
+    ...own,
+    controllers: {
+      ...own.controllers,
+      ...clusterSigning(flags),
+      ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
+    },
+    leaderElect: electionFrom(flags, NAME),
+    features: featuresOn(gatesOf(flags.featureGates)),
+  };
 }
 
 function signingKey(flag: string, path: string): string {
@@ -103,7 +85,8 @@ function clientsFor(
   flags: ControllerManagerFlags,
   context: RunContext,
 ): (controller: string) => Promise<RunContext['api']> {
-  if (flags.useServiceAccountCredentials === false) return () => Promise.resolve(context.api);
+  if (!readFlags(MANAGER_FLAGS, flags).useServiceAccountCredentials)
+    return () => Promise.resolve(context.api);
   const { server, ca, caFile, serverName, insecureSkipVerify } = context.connection.options;
   const bare = {
     server,

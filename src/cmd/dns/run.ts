@@ -2,22 +2,15 @@
 import { isIP } from 'node:net';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClusterDns } from '#dns/cluster-dns.ts';
-import { runComponent, type ComponentFlags } from '../run-component.ts';
-
-export interface DnsFlags extends ComponentFlags {
-  /** 'ADDRESS:PORT', each served over UDP and TCP. */
-  readonly listen: readonly string[];
-  readonly clusterDomain?: string;
-  /** ADDRESS or ADDRESS:PORT of resolvers for other names. Default: those of /etc/resolv.conf. */
-  readonly upstream?: readonly string[];
-  /** Cluster address of Service kube-system/kube-dns, kept with this server behind it. */
-  readonly publish?: string;
-}
+import { readFlags } from '../flags/define.ts';
+import { runComponent } from '../run-component.ts';
+import { DNS_FLAGS, type DnsFlags } from './flags.ts';
 
 export async function runDns(flags: DnsFlags): Promise<void> {
-  const listen = flags.listen.map((text) => parseEndpoint('--listen', text));
+  const values = readFlags(DNS_FLAGS, flags);
+  const listen = values.listen.map((text) => parseEndpoint('--listen', text));
   const upstream = flags.upstream?.map((text) => parseEndpoint('--upstream', text, 53));
-  const { publish, clusterDomain } = flags;
+  const { publish, clusterDomain } = values;
   if (publish !== undefined && isIP(publish) === 0)
     throw new UserError(
       `--publish is "${publish}"; it should be the IP address of the DNS service, for example 10.96.0.10.`,
@@ -36,18 +29,21 @@ export async function runDns(flags: DnsFlags): Promise<void> {
         ...context,
         listen,
         ...(upstream ? { upstream } : {}),
-        ...(clusterDomain ? { clusterDomain } : {}),
+        clusterDomain,
         ...(publish ? { publish: { serviceIP: publish, leased: true } } : {}),
       }),
   }).catch((error: unknown) => {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'EADDRINUSE')
       throw new UserError(
-        `${flags.listen.join(', ')}: another program listens there (${(error as Error).message}); choose another with --listen.`,
+        `${values.listen.join(', ')}: another program listens there (${(error as Error).message}); choose another with --listen.`,
         error,
       );
     if (code === 'EADDRNOTAVAIL' || code === 'EACCES')
-      throw new UserError(`Cannot listen on ${flags.listen.join(', ')}: ${(error as Error).message}.`, error);
+      throw new UserError(
+        `Cannot listen on ${values.listen.join(', ')}: ${(error as Error).message}.`,
+        error,
+      );
     throw error;
   });
 }

@@ -26,6 +26,10 @@ export interface Flag<
   readonly hidden?: boolean | undefined;
   /** Why `up --apiserver-arg` refuses it: `up` decides it itself. */
   readonly decidedByUp?: string | undefined;
+  /** Upstream's component has no such flag. */
+  readonly own?: boolean | undefined;
+  /** Of a hidden one: why, and the only value that is taken, if any. */
+  readonly refusal?: { readonly why: string; readonly accepts: string | undefined } | undefined;
   readonly isDefaulted: Defaulted;
   /** flag: '--name'. before: of a flag that is given several times. Throws a UserError. */
   take(flag: string, text: string, before?: Given): Given;
@@ -64,6 +68,7 @@ interface Options<Value, Given, Settings> {
   readonly to?: (value: Value) => Settings;
   readonly default?: Given;
   readonly decidedByUp?: string;
+  readonly own?: boolean;
 }
 
 type Declared<Value, Given, Settings, O> = Flag<
@@ -199,24 +204,38 @@ export function refused(
   why: string,
   { accepts }: { readonly accepts?: string } = {},
 ): Flag<string, string, never, false> {
-  return compatible((flag, text) => {
+  return compatible({ why, accepts }, (flag, text) => {
     if (text !== accepts) throw new UserError(`${flag} is refused: ${why}.`);
   });
 }
 
+/** Several of them, for one reason. */
+export function refusedFlags<const Name extends string>(
+  why: string,
+  names: readonly Name[],
+): Readonly<Record<Name, Flag<string, string, never, false>>> {
+  return Object.fromEntries(names.map((name) => [name, refused(why)])) as Record<
+    Name,
+    Flag<string, string, never, false>
+  >;
+}
+
 /** An upstream flag that has one possible value here. */
 export function fixed(value: string, why: string): Flag<string, string, never, false> {
-  return compatible((flag, text) => {
+  return compatible({ why, accepts: value }, (flag, text) => {
     if (text !== value) throw new UserError(`${flag} is "${text}"; it can only be ${value}: ${why}.`);
   });
 }
 
-function compatible(check: (flag: string, text: string) => void): Flag<string, string, never, false> {
+function compatible(
+  refusal: NonNullable<Flag['refusal']>,
+  check: (flag: string, text: string) => void,
+): Flag<string, string, never, false> {
   const read = (flag: string, text: string): string => {
     check(flag, text);
     return text;
   };
-  return { placeholder: '[value]', help: '', hidden: true, isDefaulted: false, take: read, read };
+  return { placeholder: '[value]', help: '', hidden: true, refusal, isDefaulted: false, take: read, read };
 }
 
 /** 'goaway-chance' → 'goawayChance' */
@@ -238,7 +257,8 @@ export function readFlags<Table extends FlagTable>(
 export function settingsOf<Settings extends object>(table: FlagTable, given: object): Settings {
   const settings: Record<string, unknown> = {};
   for (const { name, flag, value } of entriesOf(table, given)) {
-    const part = flag.to?.(flag.read(`--${name}`, value)) ?? {};
+    const read = flag.read(`--${name}`, value);
+    const part = flag.to?.(read) ?? {};
     for (const [key, set] of Object.entries(part as object)) {
       const before = settings[key];
       settings[key] = isGroup(before) && isGroup(set) ? { ...before, ...set } : set;

@@ -29,23 +29,15 @@ import {
 } from '#node/certificates/request.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { RealNode } from './compose.ts';
+import { loggerFrom } from '../flags/common.ts';
+import { readFlags, type GivenFlags } from '../flags/define.ts';
 import type { ComponentFlags } from '../run-component.ts';
+import { CERTIFICATE_FLAGS, type NodeFlags } from './flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
-export interface NodeCertificateFlags {
-  readonly bootstrapKubeconfig?: string;
-  readonly certDir?: string;
-  /** Default true. */
-  readonly rotateCertificates?: boolean;
-  readonly rotateServerCertificates?: boolean;
-  /** Both or neither: instead of a certificate from the cluster. */
-  readonly tlsCertFile?: string;
-  readonly tlsPrivateKeyFile?: string;
-}
-
-type Flags = NodeCertificateFlags & ComponentFlags & { readonly dataDir?: string };
+type Flags = Pick<NodeFlags, keyof GivenFlags<typeof CERTIFICATE_FLAGS> | 'dataDir'> & ComponentFlags;
 
 const RETRY_MS = 2_000;
 const SELF_SIGNED_LIFETIME_MS = 365 * 86_400_000;
@@ -68,9 +60,7 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
     );
   const files = clientFiles(flags);
   if (await isStillGood(kubeconfig, files)) return;
-  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({
-    component: 'bootstrap',
-  });
+  const log = loggerFrom(flags, 'bootstrap');
   const options = bootstrapOptions(bootstrapKubeconfig);
   if (!options.ca && !options.caFile)
     throw new UserError(
@@ -186,7 +176,8 @@ export function withClientCertificate(
   component: Component,
   { flags, nodeName, context }: Around & { readonly nodeName: string },
 ): Component {
-  if (flags.bootstrapKubeconfig === undefined || flags.rotateCertificates === false) return component;
+  if (flags.bootstrapKubeconfig === undefined || !readFlags(CERTIFICATE_FLAGS, flags).rotateCertificates)
+    return component;
   const { api, clock, log } = context;
   // Without it nothing can be asked for any more but by the bootstrap kubeconfig, which is used at a start.
   const expired = (): void =>
@@ -223,7 +214,7 @@ export function withServingCertificate(
   node: RealNode,
   { flags, names, context }: Around & { readonly names: RequestNames },
 ): Component {
-  if (flags.rotateServerCertificates === false) return node.component;
+  if (!readFlags(CERTIFICATE_FLAGS, flags).rotateServerCertificates) return node.component;
   const { api, clock, log } = context;
   const files = new CertificateFiles(certDirOf(flags), 'kubelet-server');
   return together(
@@ -262,7 +253,7 @@ function together(component: Component, manager: CertificateManager): Component 
 export async function givenServing({
   tlsCertFile,
   tlsPrivateKeyFile,
-}: NodeCertificateFlags): Promise<KeyPair | undefined> {
+}: Pick<NodeFlags, 'tlsCertFile' | 'tlsPrivateKeyFile'>): Promise<KeyPair | undefined> {
   if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined))
     throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');
   if (tlsCertFile === undefined || tlsPrivateKeyFile === undefined) return undefined;

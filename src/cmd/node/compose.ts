@@ -12,7 +12,7 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
-import type { KubeletSettings } from './kubelet-flags.ts';
+import type { NodeSettings } from './settings.ts';
 import { followServing, issueServing, kubeletAddresses } from './serving-certificate.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
@@ -26,7 +26,7 @@ export interface RealNodeData {
   readonly podCIDR: string;
   /** Range of all pods of the cluster. */
   readonly clusterCIDR: string;
-  readonly clusterDNS: string;
+  readonly clusterDNS: readonly string[];
   /** The node's directory; the agent's files lie in `kubelet` below it. */
   readonly dir: string;
   readonly containerdDir: string;
@@ -34,8 +34,8 @@ export interface RealNodeData {
   readonly caPem: string;
   /** The kubelet API's certificate; or the cluster's pki folder, to issue it from. */
   readonly serving: KeyPair | { readonly pkiDir: string };
-  /** Of the kubelet API, where flags say so. */
-  readonly kubelet?: KubeletSettings;
+  /** Where flags say so. */
+  readonly settings?: NodeSettings;
 }
 
 export interface RealNode {
@@ -67,7 +67,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     dir,
     containerdDir,
     caPem,
-    kubelet: { streamIdleMs, podPidsLimit, reserved = {}, ...tls } = {},
+    settings: { agent, tls, reserved = {}, ...limits } = {},
   } = data;
   const { clock, log } = context;
   const containerd = createContainerd({
@@ -89,13 +89,13 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     registryDir: containerd.layout.registryDir,
     imageMounts: containerd.imageMounts,
     podCIDR,
-    clusterDNS: [clusterDNS],
+    clusterDNS,
     clusterDomain: CLUSTER_DOMAIN,
+    ...limits,
+    ...agent,
     address,
     kubeletVersion: KUBERNETES_VERSION,
     tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] },
-    streamIdleMs,
-    podPidsLimit,
     reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
   });
   const firewall = watchFirewall({

@@ -8,39 +8,25 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
-import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
+import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
+import type { NodeSettings } from './settings.ts';
 import {
   givenServing,
   joinCluster,
   keptServing,
   withClientCertificate,
   withServingCertificate,
-  type NodeCertificateFlags,
 } from './certificates.ts';
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
-import { runComponent, type ComponentFlags } from '../run-component.ts';
+import { readFlags } from '../flags/define.ts';
+import { runComponent } from '../run-component.ts';
+import { MACHINE_FLAGS, type NodeFlags } from './flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
-export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, KubeletFlags {
-  readonly runtime: 'cri' | 'simulated';
-  /** Simulated only. Default 1. */
-  readonly nodes?: number;
-  /** Simulated: name of the only node, or what the names of several begin with. Default 'node'. */
-  readonly nodeName?: string;
-  /** The rest is for real containers. */
-  readonly dataDir?: string;
-  readonly podCidr?: string;
-  /** Range of all pods of the cluster. Default: podCidr. */
-  readonly clusterCidr?: string;
-  /** Default: this machine's address by its default route, else the bridge's. */
-  readonly nodeIp?: string;
-  readonly clusterDns?: string;
-}
-
 export async function runNode(flags: NodeFlags): Promise<void> {
-  if (flags.runtime === 'cri')
+  if (readFlags(MACHINE_FLAGS, flags).runtime === 'cri')
     return runRealNode(flags).catch((error: unknown) => {
       throw explained(error);
     });
@@ -69,15 +55,15 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   });
   requireRoot();
   refuseClusterDir(dir);
-  const podCIDR = flags.podCidr ?? '10.244.0.0/24';
-  const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
-  const kubelet = kubeletSettingsFrom(flags);
+  const { podCidr: podCIDR } = readFlags(MACHINE_FLAGS, flags);
+  const nodeName = (givenName(flags) ?? hostname()).toLowerCase();
+  const settings = nodeSettingsFrom(flags);
   await requireKernelDefaults(flags);
   const given = await givenServing(flags);
   const lock = lockNodeDir(dir);
   try {
     await joinCluster(flags, nodeName);
-    await runLockedNode(flags, { dir, podCIDR, nodeName, kubelet, given });
+    await runLockedNode(flags, { dir, podCIDR, nodeName, settings, given });
   } finally {
     lock.release();
   }
@@ -108,14 +94,15 @@ interface NodePlan {
   readonly dir: string;
   readonly podCIDR: string;
   readonly nodeName: string;
-  readonly kubelet: ReturnType<typeof kubeletSettingsFrom>;
+  readonly settings: NodeSettings;
   readonly given: Awaited<ReturnType<typeof givenServing>>;
 }
 
 async function runLockedNode(
   flags: NodeFlags,
-  { dir, podCIDR, nodeName, kubelet, given }: NodePlan,
+  { dir, podCIDR, nodeName, settings, given }: NodePlan,
 ): Promise<void> {
+  const { clusterDns: clusterDNS } = readFlags(MACHINE_FLAGS, flags);
   const containerdDir = containerdDirOf({ node: dir });
   const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), { podCIDR });
   let node: RealNode | undefined;
@@ -139,12 +126,12 @@ async function runLockedNode(
           gateway,
           podCIDR,
           clusterCIDR: flags.clusterCidr ?? podCIDR,
-          clusterDNS: flags.clusterDns ?? '10.96.0.10',
+          clusterDNS,
           dir,
           containerdDir,
           caPem: ca.toString(),
           serving,
-          kubelet,
+          settings,
         },
       });
       node = made;
@@ -175,7 +162,14 @@ function requireFlag(
   return value;
 }
 
-export function nodeNames({ nodeName, nodes = 1 }: Pick<NodeFlags, 'nodeName' | 'nodes'>): string[] {
+/** Both flags mean the same. */
+function givenName({ hostnameOverride, nodeName }: NodeFlags): string | undefined {
+  return hostnameOverride ?? nodeName;
+}
+
+export function nodeNames(flags: NodeFlags): string[] {
+  const { nodes } = readFlags(MACHINE_FLAGS, flags);
+  const nodeName = givenName(flags);
   if (nodeName === undefined) return simulatedNodeNames(nodes);
   if (!/^[a-z0-9]([-a-z0-9.]{0,240}[a-z0-9])?$/.test(nodeName))
     throw new UserError(

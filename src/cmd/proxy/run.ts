@@ -6,16 +6,9 @@ import { describeDiskError, isIPv4Range, shortHash, UserError } from '#deploy/da
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy } from '#proxy/service-proxy.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
-import { runComponent, type ComponentFlags } from '../run-component.ts';
-
-export interface ProxyFlags extends ComponentFlags {
-  /** Range of all pods of the cluster. */
-  readonly clusterCIDR: string;
-  /** Default: the host name. */
-  readonly nodeName?: string;
-  /** 8 hex digits that name the rules of this cluster; as in capstan.json. Default: made from the server's address. */
-  readonly clusterId?: string;
-}
+import { readFlags } from '../flags/define.ts';
+import { runComponent } from '../run-component.ts';
+import { PROXY_FLAGS, type ProxyFlags } from './flags.ts';
 
 export async function runProxy(flags: ProxyFlags): Promise<void> {
   if (process.platform !== 'linux')
@@ -26,7 +19,8 @@ export async function runProxy(flags: ProxyFlags): Promise<void> {
     throw new UserError('The service proxy writes nftables rules and needs root.');
   if (missingPrograms().some(({ program }) => program === 'nft'))
     throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
-  requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
+  const { clusterCidr: podCIDR, hostnameOverride, nodeName = hostname() } = readFlags(PROXY_FLAGS, flags);
+  requireIPv4Range('--cluster-cidr', podCIDR);
   if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId))
     throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
   let lock: ProcessLock | undefined;
@@ -39,8 +33,8 @@ export async function runProxy(flags: ProxyFlags): Promise<void> {
         lock = lockRules(clusterId);
         return createServiceProxy({
           ...context,
-          nodeName: flags.nodeName ?? hostname().toLowerCase(),
-          podCIDR: flags.clusterCIDR,
+          nodeName: (hostnameOverride ?? nodeName).toLowerCase(),
+          podCIDR,
           clusterId,
         });
       },

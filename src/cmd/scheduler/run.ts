@@ -1,17 +1,16 @@
 /** `capstan scheduler`: the scheduler as a program of its own. */
 import { createScheduler } from '#scheduler/scheduler.ts';
-import { runComponent, type ComponentFlags } from '../run-component.ts';
+import { electionFrom } from '../flags/common.ts';
+import { runComponent } from '../run-component.ts';
+import type { SchedulerFlags } from './flags.ts';
 
-export interface SchedulerFlags extends ComponentFlags {
-  /** Default true. */
-  readonly leaderElect?: boolean;
-}
+const NAME = 'kube-scheduler';
 
 export function runScheduler(flags: SchedulerFlags): Promise<void> {
+  const leaderElect = electionFrom(flags, NAME);
   return runComponent({
-    name: 'kube-scheduler',
+    name: NAME,
     flags,
-    create: (context) =>
-      createScheduler({ ...context, ...(flags.leaderElect === false ? { leaderElect: false } : {}) }),
+    create: (context) => createScheduler({ ...context, leaderElect }),
   });
 }

@@ -5,7 +5,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Cgroups } from './cgroups.ts';
-import { ImageGarbageCollector } from '../images/garbage.ts';
+import { ImageGarbageCollector, type ImageGarbageThresholds } from '../images/garbage.ts';
 import { Rounds } from './rounds.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
@@ -22,6 +22,7 @@ interface GarbageCollectorOptions {
   readonly keeps: (uid: string) => boolean;
   /** References of images that are in use although no container runs them. */
   readonly imagesUsed: () => readonly string[];
+  readonly images?: ImageGarbageThresholds | undefined;
 }
 
 const PERIOD_MS = 60_000;
@@ -36,7 +37,13 @@ export class GarbageCollector {
   constructor(options: GarbageCollectorOptions) {
     this.#options = options;
     const { cri, clock, log } = options;
-    this.#images = new ImageGarbageCollector({ cri, clock, log, alsoUsed: options.imagesUsed });
+    this.#images = new ImageGarbageCollector({
+      ...options.images,
+      cri,
+      clock,
+      log,
+      alsoUsed: options.imagesUsed,
+    });
     this.#lastImagesMs = clock.monotonic();
     this.#rounds = new Rounds(clock);
   }

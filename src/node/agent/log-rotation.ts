@@ -9,14 +9,17 @@ import type { CriClient } from '../cri/client.ts';
 import { Rounds } from './rounds.ts';
 import { logFiles } from './server/log-file.ts';
 
-interface LogRotationOptions {
-  readonly cri: Pick<CriClient, 'listContainers' | 'containerStatus' | 'reopenContainerLog'>;
-  readonly clock: Clock;
-  readonly log: Logger;
+export interface LogRotationLimits {
   /** Default 10 MiB. */
   readonly maximumBytes?: number;
   /** Default 5. */
   readonly maximumFiles?: number;
+}
+
+interface LogRotationOptions extends LogRotationLimits {
+  readonly cri: Pick<CriClient, 'listContainers' | 'containerStatus' | 'reopenContainerLog'>;
+  readonly clock: Clock;
+  readonly log: Logger;
 }
 
 const PERIOD_MS = 10_000;

@@ -535,8 +535,7 @@ describe('node agent with real containers', { skip }, () => {
       identity: 'test',
       clusterCIDR: '10.211.0.0/16',
       caPem: cluster.pki.ca.certificatePem,
-      leaderElect: false,
-      names: ['node-lifecycle-controller'],
+      settings: { leaderElect: false, names: ['node-lifecycle-controller'] },
       apiFor: async () => cluster.clientAs(ADMIN),
     });
     await manager.start();

@@ -7,7 +7,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Node, Pod } from '#api/types.ts';
+import type { Node, Pod, Taint } from '#api/types.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { Informer } from '#client/client.ts';
 import { nodes, pods, services } from '#client/refs.ts';
@@ -25,9 +25,10 @@ import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
 import { podQOS } from '#component-helpers/pod-qos.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
+import type { ImageGarbageThresholds } from '../images/garbage.ts';
 import { GarbageCollector } from './garbage-collection.ts';
 import { ImagePuller } from './image-puller.ts';
-import { LogRotation } from './log-rotation.ts';
+import { LogRotation, type LogRotationLimits } from './log-rotation.ts';
 import {
   allocatable,
   capacity,
@@ -53,7 +54,7 @@ import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
 
-interface NodeAgentOptions {
+export interface NodeAgentOptions {
   readonly context: ComponentContext;
   readonly nodeName: string;
   readonly cri: CriClient;
@@ -84,6 +85,12 @@ interface NodeAgentOptions {
   readonly podPidsLimit?: number | undefined;
   /** Reserved resources: not allocatable to pods. */
   readonly reserved?: Reserved | undefined;
+  readonly logRotation?: LogRotationLimits | undefined;
+  readonly imageGarbage?: ImageGarbageThresholds | undefined;
+  /** Of the Node, when it is registered. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Of a Node that is new. */
+  readonly taints?: readonly Taint[] | undefined;
 }
 
 const MAXIMUM_PODS = 110;
@@ -202,14 +209,17 @@ class Agent implements NodeAgent {
       log,
       nodeName,
       podCIDR: options.podCIDR,
+      labels: options.labels ?? {},
+      taints: options.taints ?? [],
       measure: (before) => this.#measure(before),
     });
     this.#garbage = new GarbageCollector({
       ...this.#podDependencies,
       keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid),
+      images: options.imageGarbage,
       imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)),
     });
-    this.#logs = new LogRotation({ cri, clock, log });
+    this.#logs = new LogRotation({ cri, clock, log, ...options.logRotation });
     this.#nodeAllocatable = new NodeAllocatable({
       cgroups: this.#podDependencies.cgroups,
       cgroupRoot: options.cgroupRoot,

@@ -51,9 +51,11 @@ async function world(t: TestContext): Promise<World> {
     clusterCIDR: '10.244.0.0/16',
     caPem: test.pki.ca.certificatePem,
     caKeyPem: test.pki.ca.keyPem,
-    leaderElect: false,
-    names: CONTROLLERS,
-    signing: { clusterSigningDurationMs: 60 * MINUTE_MS },
+    settings: {
+      leaderElect: false,
+      names: CONTROLLERS,
+      controllers: { clusterSigningDurationMs: 60 * MINUTE_MS },
+    },
     apiFor: (account) =>
       Promise.resolve(
         test.clientAs({

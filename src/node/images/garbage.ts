@@ -11,15 +11,18 @@ import type { Image } from '../cri/types.ts';
 import { normalizeReference } from './reference.ts';
 import { SANDBOX_IMAGE } from './sandbox-image.ts';
 
-interface ImageGarbageOptions {
-  readonly cri: CriClient;
-  readonly clock: Clock;
-  readonly log: Logger;
+export interface ImageGarbageThresholds {
   /** Percent of the file system; upstream's defaults 85 and 80. */
   readonly highThresholdPercent?: number;
   readonly lowThresholdPercent?: number;
   /** Images seen for a shorter time stay: 2 min. */
   readonly minAgeMs?: number;
+}
+
+interface ImageGarbageOptions extends ImageGarbageThresholds {
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly log: Logger;
   /** References of images in use by others than containers. */
   readonly alsoUsed?: () => readonly string[];
   /** The file system of a path: statfs by default. */

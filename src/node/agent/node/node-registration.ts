@@ -2,7 +2,7 @@
  * Keeps this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes, when the API holds another one,
  * and every 5 minutes. A Node that someone deleted is registered anew.
  */
-import type { Node, NodeStatus } from '#api/types.ts';
+import type { Node, NodeStatus, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { leases, nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -20,6 +20,9 @@ interface NodeRegistrationOptions {
   readonly log: Logger;
   readonly nodeName: string;
   readonly podCIDR: string | undefined;
+  /** Of a Node that is new, beside those that every node has. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly Taint[];
   /** The status now, built on the one before. */
   readonly measure: (before: NodeStatus | undefined) => Promise<NodeStatus>;
 }
@@ -109,45 +112,40 @@ export class NodeRegistration {
     const wanted = this.#wanted();
     const created = await api.create(nodes, wanted).catch(async (error: unknown) => {
       if (!isStatusError(error, 'AlreadyExists')) throw error;
-      return this.#reconcile(await api.get(nodes, { name: nodeName }), wanted);
+      return this.#reconcile(await api.get(nodes, { name: nodeName }));
     });
     this.#node = created;
     await this.#updateStatus(true);
   }
 
   /** The Node exists already (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
-  async #reconcile(node: Node, wanted: Node): Promise<Node> {
+  async #reconcile(node: Node): Promise<Node> {
     const { api, nodeName, podCIDR } = this.#options;
-    const labels = Object.entries(wanted.metadata?.labels ?? {}).some(
-      ([key, value]) => node.metadata?.labels?.[key] !== value,
-    );
+    const usual = usualLabels(nodeName);
+    const labels = Object.entries(usual).some(([key, value]) => node.metadata?.labels?.[key] !== value);
     const range = podCIDR !== undefined && !node.spec?.podCIDR;
     if (!labels && !range) return node;
     const patch = {
-      metadata: { labels: wanted.metadata?.labels },
+      metadata: { labels: usual },
       ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}),
     };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
   }
 
   #wanted(): Node {
-    const { nodeName, podCIDR } = this.#options;
-    const architecture = goArchitecture();
+    const { nodeName, podCIDR, labels, taints } = this.#options;
     return {
       apiVersion: 'v1',
       kind: 'Node',
       metadata: {
         name: nodeName,
-        labels: {
-          'kubernetes.io/hostname': nodeName,
-          'kubernetes.io/os': 'linux',
-          'kubernetes.io/arch': architecture,
-          'beta.kubernetes.io/os': 'linux',
-          'beta.kubernetes.io/arch': architecture,
-        },
+        labels: { ...labels, ...usualLabels(nodeName) },
         annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
       },
-      ...(podCIDR === undefined ? {} : { spec: { podCIDR, podCIDRs: [podCIDR] } }),
+      spec: {
+        ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] }),
+        ...(taints.length > 0 ? { taints: [...taints] } : {}),
+      },
     };
   }
 
@@ -218,5 +216,16 @@ function withRemovals(status: NodeStatus, before: NodeStatus = {}): object {
   return {
     ...status,
     allocatable: { ...status.allocatable, ...Object.fromEntries(gone.map((name) => [name, null])) },
+  };
+}
+
+function usualLabels(nodeName: string): Record<string, string> {
+  const architecture = goArchitecture();
+  return {
+    'kubernetes.io/hostname': nodeName,
+    'kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': architecture,
+    'beta.kubernetes.io/os': 'linux',
+    'beta.kubernetes.io/arch': architecture,
   };
 }

@@ -1,0 +1,168 @@
+/** The flags of `capstan controller-manager`, one entry a flag, with upstream's names; upstream's others are refused by name. */
+import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
+import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
+import type { ControllerManagerSettings } from './compose.ts';
+
+const flag = flagKinds<ControllerManagerSettings>();
+
+/** What certificate requests are signed with; each signer may have its own. */
+export const SIGNING_FLAGS = {
+  'cluster-signing-cert-file': flag.file({ help: 'certificate authority that signs certificate requests' }),
+  'cluster-signing-key-file': flag.file({ help: 'private key of --cluster-signing-cert-file' }),
+  ...signerFlags('kube-apiserver-client'),
+  ...signerFlags('kubelet-client'),
+  ...signerFlags('kubelet-serving'),
+  ...signerFlags('legacy-unknown'),
+  'cluster-signing-duration': flag.duration({
+    help: 'longest lifetime of a signed certificate',
+    default: '8760h',
+  }),
+};
+
+type SignerFlags<Signer extends string> = Readonly<
+  Record<
+    `cluster-signing-${Signer}-cert-file` | `cluster-signing-${Signer}-key-file`,
+    ReturnType<typeof flag.file<{ help: string }>>
+  >
+>;
+
+function signerFlags<const Signer extends string>(signer: Signer): SignerFlags<Signer> {
+  const name = `cluster-signing-${signer}` as const;
+  return {
+    [`${name}-cert-file`]: flag.file({
+      help: `certificate authority of ${signer} certificates, instead of --cluster-signing-cert-file`,
+    }),
+    [`${name}-key-file`]: flag.file({ help: `private key of --${name}-cert-file` }),
+  } as SignerFlags<Signer>;
+}
+
+export const MANAGER_FLAGS = {
+  controllers: flag.list({
+    help: "controllers to run: '*' for those on by default, NAME to add one, -NAME to leave one out",
+    default: ['*'] as readonly string[],
+    to: (names) => ({ names }),
+  }),
+  'use-service-account-credentials': flag.boolean({
+    help: 'run each controller as its own service account',
+    default: true,
+  }),
+  'feature-gates': flag.text({
+    placeholder: '<settings>',
+    help: 'feature gates: StorageVersionMigrator=true',
+  }),
+  'cluster-cidr': flag.text({
+    placeholder: '<range>',
+    help: 'IP range of the pods of the cluster, of which each node gets a part',
+    default: '10.244.0.0/16',
+  }),
+  'node-cidr-mask-size': flag.number({
+    min: 1,
+    max: 128,
+    help: "prefix length of a node's part of --cluster-cidr",
+    defaultText: '24, of IPv6 64',
+    to: (nodeCIDRMaskSize) => ({ controllers: { nodeCIDRMaskSize } }),
+  }),
+  'allocate-node-cidrs': fixed(
+    'true',
+    'each node gets a part of --cluster-cidr; leave out with --controllers=*,-node-ipam-controller',
+  ),
+  'cidr-allocator-type': fixed('RangeAllocator', 'there is no cloud provider'),
+  'root-ca-file': flag.file({
+    help: 'certificate authority to publish in every namespace',
+    defaultText: "the kubeconfig's",
+  }),
+  'service-account-private-key-file': flag.file({
+    help: 'private key that signs tokens in Secrets; without it none are issued',
+  }),
+  'legacy-service-account-token-clean-up-period': flag.duration({
+    help: 'age at which unused tokens in Secrets are invalidated, then removed',
+    defaultText: '8760h',
+  }),
+};
+
+const REFUSED_FLAGS = {
+  'enable-garbage-collector': fixed('true', 'leave out with --controllers=*,-garbage-collector-controller'),
+  ...refusedFlags('there is no cloud provider', [
+    'cloud-config',
+    'cloud-provider',
+    'allow-untagged-cloud',
+    'configure-cloud-routes',
+    'external-cloud-volume-plugin',
+    'node-sync-period',
+    'route-reconciliation-period',
+    'cluster-name',
+  ]),
+  ...refusedFlags('how many objects a controller works on at a time is not configurable', [
+    'concurrent-cron-job-syncs',
+    'concurrent-daemonset-syncs',
+    'concurrent-deployment-syncs',
+    'concurrent-endpoint-syncs',
+    'concurrent-ephemeralvolume-syncs',
+    'concurrent-gc-syncs',
+    'concurrent-horizontal-pod-autoscaler-syncs',
+    'concurrent-job-syncs',
+    'concurrent-namespace-syncs',
+    'concurrent-rc-syncs',
+    'concurrent-replicaset-syncs',
+    'concurrent-resource-quota-syncs',
+    'concurrent-service-endpoint-syncs',
+    'concurrent-service-syncs',
+    'concurrent-serviceaccount-token-syncs',
+    'concurrent-statefulset-syncs',
+    'concurrent-ttl-after-finished-syncs',
+    'concurrent-validating-admission-policy-status-syncs',
+    'mirroring-concurrent-service-endpoint-syncs',
+  ]),
+  ...refusedFlags('it is not supported', [
+    'attach-detach-reconcile-sync-period',
+    'controller-start-interval',
+    'disable-attach-detach-reconcile-sync',
+    'disable-force-detach-on-timeout',
+    'enable-dynamic-provisioning',
+    'enable-hostpath-provisioner',
+    'enable-leader-migration',
+    'endpoint-updates-batch-period',
+    'endpointslice-updates-batch-period',
+    'flex-volume-plugin-dir',
+    'horizontal-pod-autoscaler-cpu-initialization-period',
+    'horizontal-pod-autoscaler-downscale-stabilization',
+    'horizontal-pod-autoscaler-initial-readiness-delay',
+    'horizontal-pod-autoscaler-sync-period',
+    'horizontal-pod-autoscaler-tolerance',
+    'large-cluster-size-threshold',
+    'leader-migration-config',
+    'max-endpoints-per-slice',
+    'min-resync-period',
+    'mirroring-endpointslice-updates-batch-period',
+    'mirroring-max-endpoints-per-subset',
+    'namespace-sync-period',
+    'node-cidr-mask-size-ipv4',
+    'node-cidr-mask-size-ipv6',
+    'node-eviction-rate',
+    'node-monitor-grace-period',
+    'node-monitor-period',
+    'node-startup-grace-period',
+    'pv-recycler-increment-timeout-nfs',
+    'pv-recycler-minimum-timeout-hostpath',
+    'pv-recycler-minimum-timeout-nfs',
+    'pv-recycler-pod-template-filepath-hostpath',
+    'pv-recycler-pod-template-filepath-nfs',
+    'pv-recycler-timeout-increment-hostpath',
+    'pvclaimbinder-sync-period',
+    'resource-quota-sync-period',
+    'secondary-node-eviction-rate',
+    'service-cluster-ip-range',
+    'terminated-pod-gc-threshold',
+    'unhealthy-zone-threshold',
+  ]),
+};
+
+export const CONTROLLER_MANAGER_FLAGS = {
+  ...COMPONENT_FLAGS,
+  ...ELECTION_FLAGS,
+  ...MANAGER_FLAGS,
+  ...SIGNING_FLAGS,
+  ...REFUSED_FLAGS,
+};
+
+export type ControllerManagerFlags = GivenFlags<typeof CONTROLLER_MANAGER_FLAGS>;

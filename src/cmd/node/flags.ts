@@ -1,0 +1,282 @@
+/**
+ * The flags of `capstan node`, one entry a flag, with the kubelet's names where they mean the same; the kubelet's others are refused by name.
+ * `to` says which setting a flag sets. Flags that mean something only together have no `to`: run.ts, settings.ts and certificates.ts read them.
+ */
+import { UserError } from '#deploy/data-dir.ts';
+import { tryParseQuantity } from '#machinery/quantity.ts';
+import { COMPONENT_FLAGS, TLS_FLAGS } from '../flags/common.ts';
+import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
+import type { NodeSettings } from './settings.ts';
+
+const flag = flagKinds<NodeSettings>();
+
+/** Longer timers do not exist. */
+const LONGEST_MS = 2 ** 31 - 1;
+const MAX_PIDS = 2 ** 22;
+
+/** Who the node is, and where it is in the network. */
+export const MACHINE_FLAGS = {
+  ...COMPONENT_FLAGS,
+  runtime: flag.choice(['cri', 'simulated'], {
+    placeholder: '<kind>',
+    help: 'real containers (cri) or simulated nodes',
+    default: 'cri',
+    own: true,
+  }),
+  'hostname-override': flag.text({
+    placeholder: '<name>',
+    help: 'name of the node',
+    defaultText: 'the host name; simulated nodes: node-1, node-2, ...',
+  }),
+  'node-name': flag.text({ placeholder: '<name>', help: 'the same as --hostname-override', own: true }),
+  nodes: flag.number({ min: 1, max: 10_000, help: 'simulated: number of nodes', default: 1, own: true }),
+  'data-dir': flag.dir({ help: "cri: directory of containerd and of the pods' files", own: true }),
+  'pod-cidr': flag.text({
+    placeholder: '<range>',
+    help: "cri: IP range of this node's pods",
+    default: '10.244.0.0/24',
+  }),
+  'cluster-cidr': flag.text({
+    placeholder: '<range>',
+    help: 'cri: IP range of all pods of the cluster, between which addresses are not translated',
+    defaultText: 'that of --pod-cidr',
+    own: true,
+  }),
+  'node-ip': flag.text({
+    placeholder: '<address>',
+    help: 'cri: IP address of the node, where the API server reaches it',
+    defaultText: 'the address of the default route',
+  }),
+  'cluster-dns': flag.list({
+    placeholder: '<addresses>',
+    help: 'cri: DNS servers of pods',
+    default: ['10.96.0.10'] as readonly string[],
+  }),
+  'cluster-domain': flag.text({
+    placeholder: '<name>',
+    help: 'cri: domain of the cluster',
+    default: 'cluster.local',
+    to: (clusterDomain) => ({ agent: { clusterDomain } }),
+  }),
+};
+
+/** How it comes by its certificates. */
+export const CERTIFICATE_FLAGS = {
+  'bootstrap-kubeconfig': flag.file({
+    help: 'kubeconfig to join with (a token) when --kubeconfig does not exist or its certificate has expired; --kubeconfig is written',
+  }),
+  'cert-dir': flag.dir({
+    help: "directory of the node's certificates",
+    defaultText: 'DIR/pki, or pki beside --kubeconfig',
+  }),
+  'rotate-certificates': flag.boolean({
+    help: 'renew the client certificate obtained by --bootstrap-kubeconfig',
+    default: true,
+  }),
+  'rotate-server-certificates': flag.boolean({
+    help: 'cri: request the serving certificate of the kubelet API from the cluster and renew it; requests need approval',
+    default: true,
+  }),
+  'tls-cert-file': flag.file({
+    help: 'cri: serving certificate of the kubelet API, of an authority that the API server trusts, instead of one from the cluster',
+  }),
+  'tls-private-key-file': flag.file({ help: 'cri: private key of --tls-cert-file' }),
+};
+
+/** The kubelet API. */
+const SERVER_FLAGS = {
+  port: flag.number({
+    min: 1,
+    max: 65_535,
+    help: 'cri: port of the kubelet API; any free one if it is taken',
+    default: 10_250,
+    to: (port) => ({ agent: { port } }),
+  }),
+  'streaming-connection-idle-timeout': flag.duration({
+    help: 'cri: when an idle exec, attach or port-forward stream is closed',
+    defaultText: '4h',
+    to(streamIdleMs) {
+      if (streamIdleMs > 0 && streamIdleMs <= LONGEST_MS) return { agent: { streamIdleMs } };
+      throw new UserError(
+        '--streaming-connection-idle-timeout should be a duration such as 4h, more than 0 and at most 24 days.',
+      );
+    },
+  }),
+  ...TLS_FLAGS,
+  'anonymous-auth': fixed('false', 'nobody uses the kubelet API anonymously'),
+  'authorization-mode': fixed('Webhook', 'the API server authorizes requests to the kubelet API'),
+  'authentication-token-webhook': fixed('true', 'the API server authenticates tokens of the kubelet API'),
+  'read-only-port': fixed('0', 'there is no port without authentication'),
+  'enable-server': fixed('true', 'the API server needs the kubelet API'),
+  'enable-debugging-handlers': fixed('true', 'the kubelet API serves logs, exec and port-forward'),
+};
+
+/** What pods may have, and what is cleaned up. */
+export const RESOURCE_FLAGS = {
+  'max-pods': flag.number({
+    help: 'cri: number of pods that may run on the node',
+    default: 110,
+    to: (maximumPods) => ({ agent: { maximumPods } }),
+  }),
+  'pod-max-pids': flag.number({
+    min: -1,
+    max: MAX_PIDS,
+    help: 'cri: number of processes of a pod, -1 for any',
+    default: -1,
+    to: (podPidsLimit) => (podPidsLimit > 0 ? { agent: { podPidsLimit } } : {}),
+  }),
+  'system-reserved': flag.text({
+    placeholder: '<amounts>',
+    help: 'cri: cpu, memory, ephemeral-storage and pid not available to pods, such as cpu=500m,memory=1Gi',
+    defaultText: 'pid=1000',
+  }),
+  'kube-reserved': flag.text({
+    placeholder: '<amounts>',
+    help: 'cri: the same, for the node agent and the container runtime',
+  }),
+  'container-log-max-size': flag.text({
+    placeholder: '<quantity>',
+    help: "cri: size at which a container's log is rotated",
+    default: '10Mi',
+    to: (text) => ({ logRotation: { maximumBytes: bytesOf('container-log-max-size', text) } }),
+  }),
+  'container-log-max-files': flag.number({
+    min: 2,
+    help: 'cri: log files of a container to keep',
+    default: 5,
+    to: (maximumFiles) => ({ logRotation: { maximumFiles } }),
+  }),
+  'image-gc-high-threshold': flag.number({
+    max: 100,
+    placeholder: '<percent>',
+    help: 'cri: disk usage above which unused images are removed',
+    default: 85,
+    to: (highThresholdPercent) => ({ imageGarbage: { highThresholdPercent } }),
+  }),
+  'image-gc-low-threshold': flag.number({
+    max: 100,
+    placeholder: '<percent>',
+    help: 'cri: disk usage down to which they are removed',
+    default: 80,
+    to: (lowThresholdPercent) => ({ imageGarbage: { lowThresholdPercent } }),
+  }),
+  'minimum-image-ttl-duration': flag.duration({
+    help: 'cri: age below which an unused image stays',
+    default: '2m',
+    to: (minAgeMs) => ({ imageGarbage: { minAgeMs } }),
+  }),
+  'protect-kernel-defaults': flag.boolean({
+    help: "cri: do not start when kernel settings are not the kubelet's defaults",
+    default: false,
+  }),
+  'node-labels': flag.text({
+    placeholder: '<labels>',
+    help: 'cri: labels of a new Node, such as a=b,c=d',
+  }),
+  'register-with-taints': flag.text({
+    placeholder: '<taints>',
+    help: 'cri: taints of a new Node, such as key=value:NoSchedule',
+  }),
+};
+
+const REFUSED_FLAGS = {
+  'make-iptables-util-chains': fixed('true', 'the service proxy makes its own tables'),
+  'register-node': fixed('true', 'the node agent registers its Node'),
+  'cgroups-per-qos': fixed('true', 'pods lie below a cgroup of their QoS class'),
+  'enable-controller-attach-detach': fixed('true', 'the node agent attaches nothing'),
+  'cpu-cfs-quota': fixed('true', 'CPU limits are enforced'),
+  'local-storage-capacity-isolation': fixed('true', 'limits of ephemeral storage are enforced'),
+  'hairpin-mode': fixed(
+    'hairpin-veth',
+    "containers reach themselves through their service by the bridge's hairpin mode",
+  ),
+  ...refusedFlags('each node runs a containerd of its own', [
+    'container-runtime-endpoint',
+    'image-service-endpoint',
+    'pod-infra-container-image',
+    'runtime-cgroups',
+    'kubelet-cgroups',
+    'cgroup-root',
+    'cgroup-driver',
+  ]),
+  ...refusedFlags('use --data-dir', ['root-dir']),
+  ...refusedFlags('eviction thresholds are not configurable', [
+    'eviction-hard',
+    'eviction-soft',
+    'eviction-soft-grace-period',
+    'eviction-max-pod-grace-period',
+    'eviction-minimum-reclaim',
+    'eviction-pressure-transition-period',
+    'kernel-memcg-notification',
+  ]),
+  ...refusedFlags('it is not supported', [
+    'address',
+    'allowed-unsafe-sysctls',
+    'authentication-token-webhook-cache-ttl',
+    'authorization-webhook-cache-authorized-ttl',
+    'authorization-webhook-cache-unauthorized-ttl',
+    'client-ca-file',
+    'cloud-config',
+    'cloud-provider',
+    'config-dir',
+    'cpu-cfs-quota-period',
+    'cpu-manager-policy',
+    'cpu-manager-policy-options',
+    'cpu-manager-reconcile-period',
+    'enforce-node-allocatable',
+    'event-burst',
+    'event-qps',
+    'exit-on-lock-contention',
+    'fail-swap-on',
+    'feature-gates',
+    'file-check-frequency',
+    'http-check-frequency',
+    'image-credential-provider-bin-dir',
+    'image-credential-provider-config',
+    'kube-reserved-cgroup',
+    'lock-file',
+    'manifest-url',
+    'manifest-url-header',
+    'max-open-files',
+    'memory-manager-policy',
+    'node-status-max-images',
+    'node-status-update-frequency',
+    'oom-score-adj',
+    'pods-per-core',
+    'provider-id',
+    'qos-reserved',
+    'register-schedulable',
+    'registry-burst',
+    'registry-qps',
+    'reserved-cpus',
+    'reserved-memory',
+    'resolv-conf',
+    'runtime-request-timeout',
+    'seccomp-default',
+    'serialize-image-pulls',
+    'sync-frequency',
+    'system-cgroups',
+    'system-reserved-cgroup',
+    'topology-manager-policy',
+    'topology-manager-policy-options',
+    'topology-manager-scope',
+    'volume-plugin-dir',
+    'volume-stats-agg-period',
+  ]),
+};
+
+export const NODE_FLAGS = {
+  ...MACHINE_FLAGS,
+  ...CERTIFICATE_FLAGS,
+  ...SERVER_FLAGS,
+  ...RESOURCE_FLAGS,
+  ...REFUSED_FLAGS,
+};
+
+export type NodeFlags = GivenFlags<typeof NODE_FLAGS>;
+
+function bytesOf(name: string, text: string): number {
+  const bytes = tryParseQuantity(text)?.value();
+  if (bytes !== undefined && bytes > 0) return bytes;
+  throw new UserError(`--${name} is "${text}"; it should be an amount of bytes, such as 10Mi.`);
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { NodeFlags } from './flags.ts';
+import { nodeSettingsFrom } from './from-flags.ts';
+
+const DEFAULTS = nodeSettingsFrom({});
+
+function changes(flags: NodeFlags): object {
+  const { agent, ...rest } = nodeSettingsFrom(flags);
+  return { ...rest, agent: { ...agent } };
+}
+
+function refuses(flags: NodeFlags, message: RegExp): void {
+  assert.throws(() => nodeSettingsFrom(flags), { name: 'UserError', message });
+}
+
+it("has the kubelet's defaults", () => {
+  assert.deepEqual(DEFAULTS, {
+    agent: { clusterDomain: 'cluster.local', port: 10_250, maximumPods: 110, labels: {}, taints: [] },
+    logRotation: { maximumBytes: 10 * 1024 * 1024, maximumFiles: 5 },
+    imageGarbage: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000 },
+    tls: {},
+    reserved: {},
+  });
+});
+
+it('takes streams, TLS, limits and reservations', () => {
+  assert.deepEqual(
+    changes({
+      streamingConnectionIdleTimeout: '5m',
+      tlsMinVersion: 'VersionTLS13',
+      podMaxPids: 100,
+      maxPods: 20,
+      systemReserved: 'cpu=500m,memory=1Gi',
+      kubeReserved: 'cpu=250m, pid=1000',
+      containerLogMaxSize: '1Mi',
+      containerLogMaxFiles: 2,
+      imageGcHighThreshold: 50,
+      imageGcLowThreshold: 40,
+      minimumImageTtlDuration: '1h',
+      nodeLabels: 'disk=ssd,node.kubernetes.io/rack=7',
+      registerWithTaints: 'a=b:NoSchedule,c:NoExecute',
+    }),
+    {
+      agent: {
+        ...DEFAULTS.agent,
+        streamIdleMs: 300_000,
+        podPidsLimit: 100,
+        maximumPods: 20,
+        labels: { disk: 'ssd', 'node.kubernetes.io/rack': '7' },
+        taints: [
+          { key: 'a', value: 'b', effect: 'NoSchedule' },
+          { key: 'c', effect: 'NoExecute' },
+        ],
+      },
+      logRotation: { maximumBytes: 1024 * 1024, maximumFiles: 2 },
+      imageGarbage: { highThresholdPercent: 50, lowThresholdPercent: 40, minAgeMs: 3_600_000 },
+      tls: { minVersion: 'TLSv1.3' },
+      reserved: { cpu: '750m', memory: '1Gi', pid: '1k' },
+    },
+  );
+  assert.deepEqual(changes({ podMaxPids: -1 }), DEFAULTS);
+});
+
+it('refuses what cannot be', () => {
+  for (const wrong of ['0', '0s', '-1h', 'soon', '9999h'])
+    refuses({ streamingConnectionIdleTimeout: wrong }, /--streaming-connection-idle-timeout .*should/);
+  for (const wrong of ['cpu', 'cpu=many', 'cpu=-1', 'disk=1Gi'])
+    refuses(
+      { kubeReserved: wrong },
+      new RegExp(
+        `--kube-reserved has "${wrong}"; it should be cpu, memory, ephemeral-storage, pid, '=' and an amount, such as memory=1Gi.`,
+      ),
+    );
+  refuses(
+    { containerLogMaxSize: 'much' },
+    /--container-log-max-size is "much"; it should be an amount of bytes/,
+  );
+  refuses(
+    { imageGcLowThreshold: 90 },
+    /--image-gc-low-threshold is 90; it should be less than .*, which is 85/,
+  );
+  refuses({ nodeLabels: 'disk' }, /--node-labels has "disk"; it should be KEY=VALUE/);
+  refuses(
+    { nodeLabels: 'node-role.kubernetes.io/x=y' },
+    /a node may not set labels of kubernetes\.io itself/,
+  );
+  refuses({ registerWithTaints: 'a=b:Never' }, /--register-with-taints has "a=b:Never"/);
+  refuses({ anonymousAuth: 'true' }, /--anonymous-auth is "true"; it can only be false/);
+  refuses({ authorizationMode: 'AlwaysAllow' }, /can only be Webhook/);
+  refuses({ readOnlyPort: '10255' }, /can only be 0/);
+  refuses({ cgroupDriver: 'systemd' }, /--cgroup-driver is refused: each node runs a containerd of its own/);
+});

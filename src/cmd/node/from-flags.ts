@@ -1,0 +1,94 @@
+/** What the flags of `capstan node` ask for, as settings of the node agent. Starts nothing. */
+import type { Taint } from '#api/types.ts';
+import { UserError } from '#deploy/data-dir.ts';
+import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
+import { readFlags, settingsOf } from '../flags/define.ts';
+import { tlsSettingsFrom } from '../tls-flags.ts';
+import { NODE_FLAGS, RESOURCE_FLAGS, type NodeFlags } from './flags.ts';
+import type { NodeSettings } from './settings.ts';
+
+/** Throws a UserError for a wrong flag. */
+export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
+  const own = settingsOf<NodeSettings>(NODE_FLAGS, flags);
+  const { highThresholdPercent = 0, lowThresholdPercent = 0 } = own.imageGarbage ?? {};
+  if (lowThresholdPercent >= highThresholdPercent)
+    throw new UserError(
+      `--image-gc-low-threshold is ${lowThresholdPercent}; it should be less than --image-gc-high-threshold, which is ${highThresholdPercent}.`,
+    );
+  const { nodeLabels = '', registerWithTaints = '' } = flags;
+  return {
+    ...own,
+    agent: { ...own.agent, labels: labelsFrom(nodeLabels), taints: taintsFrom(registerWithTaints) },
+    tls: tlsSettingsFrom(flags),
+    reserved: reservedFrom(flags),
+  };
+}
+
+const RESERVABLE = ['cpu', 'memory', 'ephemeral-storage', 'pid'];
+
+/** What both flags reserve, together. */
+function reservedFrom({ systemReserved, kubeReserved }: NodeFlags): Record<string, string> {
+  const sums: Record<string, string> = {};
+  const flags = { 'system-reserved': systemReserved, 'kube-reserved': kubeReserved };
+  for (const [flag, text] of Object.entries(flags))
+    for (const [name, amount] of amountsOf(flag, text ?? ''))
+      sums[name] = (tryParseQuantity(sums[name] ?? '0') ?? Quantity.zero).add(amount).toString();
+  return sums;
+}
+
+function amountsOf(flag: string, text: string): [name: string, amount: Quantity][] {
+  return wordsOf(text).map((part) => {
+    const [name = '', value = ''] = part.split('=').map((word) => word.trim());
+    const amount = tryParseQuantity(value);
+    if (RESERVABLE.includes(name) && amount && amount.sign >= 0) return [name, amount];
+    throw new UserError(
+      `--${flag} has "${part}"; it should be ${RESERVABLE.join(', ')}, '=' and an amount, such as memory=1Gi.`,
+    );
+  });
+}
+
+/** What upstream lets a kubelet set of the prefixes that NodeRestriction guards. */
+const OWN_LABELS =
+  /^(kubernetes\.io\/(hostname|arch|os)|(beta|failure-domain\.beta|topology)\.kubernetes\.io\/.+|(kubelet|node)\.kubernetes\.io\/.+|([a-z0-9.-]+\.)?(kubelet|node)\.kubernetes\.io\/.+)$/;
+
+function labelsFrom(text: string): Record<string, string> {
+  return Object.fromEntries(
+    wordsOf(text).map((part) => {
+      const [, key = '', value = ''] = /^([^=]+)=(.*)$/.exec(part) ?? [];
+      if (key === '')
+        throw new UserError(`--node-labels has "${part}"; it should be KEY=VALUE, such as disk=ssd.`);
+      const guarded = /(^|\.)(kubernetes|k8s)\.io\//.test(key);
+      if (guarded && !OWN_LABELS.test(key))
+        throw new UserError(`--node-labels has ${key}: a node may not set labels of kubernetes.io itself.`);
+      return [key, value];
+    }),
+  );
+}
+
+const EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
+
+function taintsFrom(text: string): Taint[] {
+  return wordsOf(text).map((part) => {
+    const [, key = '', value, effect = ''] = /^([^=:]+)(?:=([^:]*))?:(\w+)$/.exec(part) ?? [];
+    if (!EFFECTS.includes(effect))
+      throw new UserError(
+        `--register-with-taints has "${part}"; it should be KEY=VALUE:EFFECT with an effect of ${EFFECTS.join(', ')}.`,
+      );
+    return { key, ...(value ? { value } : {}), effect };
+  });
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(',').filter((word) => word.trim() !== '');
+}
+
+/** Throws a UserError that names what differs. */
+export async function requireKernelDefaults(flags: NodeFlags): Promise<void> {
+  if (!readFlags(RESOURCE_FLAGS, flags).protectKernelDefaults) return;
+  const problems = await kernelDefaultProblems();
+  if (problems.length > 0)
+    throw new UserError(
+      `--protect-kernel-defaults: ${problems.join('; ')}. Set them with sysctl, or leave the flag out.`,
+    );
+}
