@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import * as refs from '#api/refs.ts';
 import { renderKubeconfig } from '#deploy/pki/kubeconfig.ts';
-import { issueCertificate } from '#deploy/pki/certificate.ts';
+import { issueCertificate } from '#pki/certificate.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { capstan, freePort, type CommandResult } from '#testing/cluster.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';

@@ -7,12 +7,14 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { KeyPair } from '#pki/certificate.ts';
+import { signsForItself } from '#pki/keys.ts';
+import type { Subject } from '#pki/names.ts';
+import { subjectOf } from '#pki/read.ts';
 import type { DataDir } from './data-dir.ts';
-import { subjectOf, type KeyPair, type Subject } from './pki/certificate.ts';
 import { readIfPresent } from './pki/files.ts';
 import { writeKubeconfig } from './pki/kubeconfig.ts';
 import { ensureNodeCertificates, issueClientCertificate, type Pki } from './pki/pki.ts';
-import { signsForItself } from './pki/checks.ts';
 import type { CertificateEnd } from './pki/pki-folder.ts';
 import { renewalTimeMs, type Jitter, type PkiWarning } from './pki/validity.ts';
 

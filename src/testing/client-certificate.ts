@@ -1,5 +1,5 @@
 /** Client certificates of a test's users, signed by the cluster's own authority. */
-import { issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import type { Pki } from '#deploy/pki/pki.ts';
 
 export type { KeyPair };

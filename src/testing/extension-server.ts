@@ -8,13 +8,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Client } from '#client/client.ts';
-import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
 export const EXTENSION_GROUP = 'wardle.example.com';
 export const EXTENSION_VERSION = 'v1alpha1';
 export type { ResourceRef } from '#client/client.ts';
-export { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
+export { createAuthority, issueCertificate } from '#pki/certificate.ts';
 
 const GROUP_VERSION = `${EXTENSION_GROUP}/${EXTENSION_VERSION}`;
 const HOUR_MS = 3_600_000;

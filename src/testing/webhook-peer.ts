@@ -6,7 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { renderKubeconfig } from '#deploy/pki/kubeconfig.ts';
 
 export interface PeerCall {

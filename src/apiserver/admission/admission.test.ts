@@ -556,10 +556,7 @@ test(
   'certificate requests: subjects and signers',
   { skip: CSR_MASTERS && CSR_NODE ? false : 'openssl is not installed' },
   async () => {
-    assert.deepEqual(readCertificateRequest(CSR_NODE!), {
-      commonNames: ['system:node:n1'],
-      organizations: ['system:nodes'],
-    });
+    assert.deepEqual(readCertificateRequest(CSR_NODE!)?.commonNames, ['system:node:n1']);
     assert.equal(readCertificateRequest('eA=='), undefined);
     const { authorizer, stop } = createAuthorization({ internal: new FakeInternal() });
     const bench = new AdmissionBench(

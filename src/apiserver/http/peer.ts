@@ -2,8 +2,10 @@
  * Who is at the other end of a TLS connection: whose certificate it is, and which of two authorities believe in it, the clients' or the front proxy's.
  * Worked out once a connection.
  */
-import { X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { isIssuedBy } from '#pki/chain.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import type { ApiRequest } from './request.ts';
 
 export type ClientCertificate = Exclude<ApiRequest['clientCertificate'], undefined>;
@@ -31,13 +33,7 @@ export function authoritiesFrom({
 }): Authorities | undefined {
   return frontProxyCa === undefined
     ? undefined
-    : { client: certificatesIn(clientCa), frontProxy: certificatesIn(frontProxyCa) };
-}
-
-function certificatesIn(pem: string | Buffer | undefined): X509Certificate[] {
-  return (String(pem ?? '').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
-    (block) => new X509Certificate(block),
-  );
+    : { client: certificatesIn(String(clientCa ?? '')), frontProxy: certificatesIn(String(frontProxyCa)) };
 }
 
 /** Upstream's object identifier of a user's UID in a subject. */
@@ -80,8 +76,8 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
   };
   if (!authorities)
     return { remoteAddress, certificate: own, certificateError: undefined, frontProxy: undefined };
-  const isClient = isIssuedBy(socket, authorities.client),
-    isFrontProxy = isIssuedBy(socket, authorities.frontProxy);
+  const isClient = endsAt(socket, authorities.client),
+    isFrontProxy = endsAt(socket, authorities.frontProxy);
   return {
     remoteAddress,
     certificate: isClient ? own : undefined,
@@ -93,15 +89,13 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
 const MAX_CHAIN = 8;
 
 /** The chain is good, the handshake has seen to that: asked is whether it ends at one of these. */
-function isIssuedBy(socket: TLSSocket, authorities: readonly X509Certificate[]): boolean {
+function endsAt(socket: TLSSocket, authorities: readonly X509Certificate[]): boolean {
   let certificate = socket.getPeerX509Certificate();
   for (let depth = 0; certificate && depth < MAX_CHAIN; depth++) {
     const current = certificate;
     if (
       authorities.some(
-        (authority) =>
-          current.fingerprint256 === authority.fingerprint256 ||
-          (current.checkIssued(authority) && current.verify(authority.publicKey)),
+        (authority) => current.fingerprint256 === authority.fingerprint256 || isIssuedBy(current, authority),
       )
     )
       return true;

@@ -1,13 +1,14 @@
 /** A client certificate for a user: asked of the cluster by a CertificateSigningRequest, or signed with the data directory's authority where no signer runs. */
-import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pkcs10CertificateRequestCreateParams } from '@peculiar/x509';
 import type { ResourceRef } from '#client/client.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { generateKeyPem } from '#pki/keys.ts';
+import { createRequest } from '#pki/request.ts';
 import type { Admin } from './users.ts';
 
 const REQUESTS: ResourceRef = {
@@ -53,7 +54,8 @@ async function requested(
   { name, groups, lifetimeMs }: WantedCertificate,
   { client }: Admin,
 ): Promise<KeyPair | undefined> {
-  const { csrPem, keyPem } = await signingRequest({ name, groups });
+  const keyPem = generateKeyPem();
+  const csrPem = createRequest({ keyPem, subject: { commonName: name, organizations: groups } });
   const object = { name: `capstan-user-${randomBytes(6).toString('hex')}` };
   const spec = {
     request: Buffer.from(csrPem).toString('base64'),
@@ -92,40 +94,6 @@ async function requested(
   } finally {
     await client.delete(REQUESTS, object).catch(() => {});
   }
-}
-
-async function signingRequest({
-  name,
-  groups,
-}: {
-  readonly name: string;
-  readonly groups: readonly string[];
-}): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
-  await import('reflect-metadata');
-  const { Name, Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
-  const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
-  const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
-    'sign',
-    'verify',
-  ]);
-  // As objects: a text that begins with '#' would be read as bytes.
-  const subject = new Name([
-    { CN: [{ utf8String: name }] },
-    ...groups.map((group) => ({ O: [{ utf8String: group }] })),
-  ]);
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    name: subject,
-    keys: keys as unknown as Pkcs10CertificateRequestCreateParams['keys'],
-    signingAlgorithm,
-  });
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
-  return {
-    csrPem: request.toString('pem'),
-    keyPem: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({
-      type: 'pkcs8',
-      format: 'pem',
-    }) as string,
-  };
 }
 
 function locallySigned(

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { test, type TestContext } from 'node:test';
-import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { createLogger } from '#stdx/log.ts';
 import { freePort } from '#testing/cluster.ts';
 import { startTestIssuer } from '#testing/oidc-issuer.ts';

@@ -6,6 +6,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { ProxyClientCertificate } from '#apiserver/aggregation/extension-service.ts';
 import type { ServiceAccountKeyMaterial } from '#apiserver/authn/service-account-keys.ts';
 import type { TlsMaterial } from '#apiserver/http/listener.ts';
+import { belongsTo } from '#pki/chain.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
@@ -112,7 +114,7 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
       isKnown: ([cert, key]) => cert === client?.cert && key === client?.key,
       take([cert = '', key = '']) {
         checkCertificates(cert, names[0]);
-        if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+        if (!belongsTo(new X509Certificate(cert), key))
           throw new Error(`${names[0]} does not belong to ${names[1]}`);
         client = { cert, key };
         replace(client);
@@ -158,7 +160,5 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
 }
 
 function checkCertificates(pem: string, path: string): void {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) throw new Error(`${path} has no certificate in PEM`);
-  for (const block of blocks) new X509Certificate(block);
+  if (certificatesIn(pem).length === 0) throw new Error(`${path} has no certificate in PEM`);
 }

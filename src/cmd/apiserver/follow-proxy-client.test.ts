@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { until } from '#testing/cluster.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate } from '#pki/certificate.ts';
 import { clusterSigning } from './cluster-signing.ts';
 
 it('flags of signing: pairs, files read anew, and what is refused', (t) => {

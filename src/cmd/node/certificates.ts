@@ -13,7 +13,8 @@ import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { generateKeyPem } from '#pki/keys.ts';
 import { readIfPresent, writeFileAtomically, PUBLIC_MODE } from '#deploy/pki/files.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -23,7 +24,6 @@ import {
   askForCertificate,
   KUBELET_CLIENT,
   KUBELET_SERVING,
-  makeKey,
   RequestRefused,
   type RequestNames,
 } from '#node/certificates/request.ts';
@@ -117,7 +117,7 @@ async function getClientCertificate(
   try {
     for (;;) {
       try {
-        const keyPem = await files.pendingKey(makeKey);
+        const keyPem = await files.pendingKey(generateKeyPem);
         const waiting = (name: string): void =>
           log.info(
             `the request for a client certificate waits for approval: kubectl certificate approve ${name}`,

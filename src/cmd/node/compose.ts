@@ -1,6 +1,6 @@
 /** The node of this machine in all-in-one: its own containerd, the node's certificates, and the node agent over both. */
 import { join } from 'node:path';
-import type { KeyPair } from '#deploy/pki/certificate.ts';
+import type { KeyPair } from '#pki/certificate.ts';
 import { createEventRecorder } from '#client/event-recorder.ts';
 import {
   createFirewallCondition,

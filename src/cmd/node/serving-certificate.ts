@@ -1,8 +1,9 @@
 /** The certificate of the kubelet API of a node inside the cluster's program: issued from DIR/pki, and followed there when it is renewed. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import type { KeyPair } from '#deploy/pki/certificate.ts';
+import { X509Certificate } from 'node:crypto';
+import type { KeyPair } from '#pki/certificate.ts';
+import { belongsTo } from '#pki/chain.ts';
 import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -60,7 +61,7 @@ export function followServing({ pkiDir, nodeName, current, replace, clock, log }
       certificatePem === current.certificatePem && keyPem === current.keyPem,
     changed([certificatePem = '', keyPem = '']) {
       try {
-        if (!new X509Certificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem)))
+        if (!belongsTo(new X509Certificate(certificatePem), keyPem))
           throw new Error(`${paths[0]} does not belong to ${paths[1]}`);
         replace({ certificatePem, keyPem });
         log.info('a new serving certificate is in use');

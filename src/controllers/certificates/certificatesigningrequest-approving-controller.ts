@@ -54,7 +54,7 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
   )
     return;
   if (request.spec.signerName !== KUBE_APISERVER_CLIENT_KUBELET) return;
-  const names = await parseRequest(request.spec.request).catch(ifUnsignable);
+  const names = namesIn(request.spec.request);
   if (!names || kubeletClientProblem(names, request.spec.usages ?? []) !== undefined) return;
   const recognized = RECOGNIZERS.filter(({ recognizes }) => recognizes(request, names));
   for (const { subresource, message } of recognized) {
@@ -86,9 +86,13 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
 }
 
 /** What cannot be read is nobody's certificate; its signer says so once somebody approves it. */
-function ifUnsignable(error: unknown): undefined {
-  if (!(error instanceof UnsignableError)) throw error;
-  return undefined;
+function namesIn(request: string): RequestedNames | undefined {
+  try {
+    return parseRequest(request);
+  } catch (error) {
+    if (!(error instanceof UnsignableError)) throw error;
+    return undefined;
+  }
 }
 
 async function mayHave(

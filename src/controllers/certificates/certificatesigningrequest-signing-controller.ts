@@ -69,10 +69,10 @@ async function sign(
   const { spec } = request;
   const usages = spec.usages ?? [];
   try {
-    const parsed = await parseRequest(spec.request);
+    const parsed = parseRequest(spec.request);
     const problem = signerProblem(signer, parsed, usages);
     if (problem !== undefined) throw new UnsignableError(problem);
-    const certificate = await signRequest(keys, parsed, {
+    const certificate = signRequest(keys, parsed, {
       usages,
       lifetimeMs: lifetime(spec.expirationSeconds, maxMs),
       nowMs: clock.now(),

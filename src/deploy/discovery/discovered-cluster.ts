@@ -9,7 +9,7 @@ import {
 } from '#machinery/config/kubeconfig.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../data-dir.ts';
-import { certificatesIn } from './pins.ts';
+import { certificatesIn } from '#pki/pem.ts';
 
 export interface DiscoveredCluster {
   /** The control-plane endpoint: 'https://HOST:PORT'. */

@@ -12,7 +12,7 @@ import { createLogger } from '#stdx/log.ts';
 import { renderKubeconfig } from '../pki/kubeconfig.ts';
 import { isSignedBy, parseBootstrapToken } from './bootstrap-token.ts';
 import { discoverByFile } from './file.ts';
-import { pinOf } from './pins.ts';
+import { publicKeyHash } from '#pki/keys.ts';
 import { discoverByToken, serverOf } from './token.ts';
 
 const TOKEN = 'abcdef.0123456789abcdef';
@@ -21,7 +21,7 @@ const quick = { clock: realClock, log, timeoutMs: 1_500, signingTimeoutMs: 300 }
 
 const ours = makeAuthority();
 const theirs = makeAuthority();
-const pin = pinOf(new X509Certificate(ours.cert));
+const pin = publicKeyHash(new X509Certificate(ours.cert));
 
 /** What the server answers next; the last one stays. */
 let answers: { status: number; body: unknown; date?: Date }[] = [];
@@ -84,7 +84,7 @@ it('finds the cluster by a token and a pin', async () => {
 
 it('takes one of several pins, in capital letters too', async () => {
   answers = [infoOf()];
-  const other = pinOf(new X509Certificate(theirs.cert));
+  const other = publicKeyHash(new X509Certificate(theirs.cert));
   const found = await discover({ caCertHashes: [other, pin.toUpperCase().replace('SHA256', 'sha256')] });
   assert.equal(found.caPem, ours.cert);
 });

@@ -14,7 +14,9 @@ import { UserError } from '../data-dir.ts';
 import { isSignedBy, parseBootstrapToken, type BootstrapTokenParts } from './bootstrap-token.ts';
 import { askForClusterInfo, type ClusterInfo, type ClusterInfoAnswer } from './cluster-info.ts';
 import { parseClusterInfo, type DiscoveredCluster } from './discovered-cluster.ts';
-import { certificatesIn, parsePins, pinOf } from './pins.ts';
+import { publicKeyHash } from '#pki/keys.ts';
+import { certificatesIn } from '#pki/pem.ts';
+import { parsePins } from './pins.ts';
 
 /** As kubeadm's timeouts.discovery. */
 export const DISCOVERY_TIMEOUT_MS = 5 * 60_000;
@@ -87,10 +89,10 @@ function pinnedOf(
   { pins, server }: { readonly pins: ReadonlySet<string>; readonly server: string },
 ): string {
   const certificates = certificatesIn(caPem);
-  const pinned = certificates.filter((certificate) => pins.has(pinOf(certificate)));
+  const pinned = certificates.filter((certificate) => pins.has(publicKeyHash(certificate)));
   if (pinned.length > 0) return pinned.map(String).join('');
   throw new UserError(
-    `The authority of the cluster at ${server} is ${certificates.map(pinOf).join(', ')}, and --discovery-token-ca-cert-hash is ${[...pins].join(', ')}: the hash is of another cluster, or the server is not the one you mean.`,
+    `The authority of the cluster at ${server} is ${certificates.map(publicKeyHash).join(', ')}, and --discovery-token-ca-cert-hash is ${[...pins].join(', ')}: the hash is of another cluster, or the server is not the one you mean.`,
   );
 }
 

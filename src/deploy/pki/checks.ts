@@ -1,7 +1,9 @@
-/** What is checked of keys and certificates: whether a key is sound, whom a certificate is of, which names it lacks. Pure. */
-import { createPublicKey, sign, verify, type KeyObject, type X509Certificate } from 'node:crypto';
-import { altNamesOf, canonicalIp, subjectOf } from './certificate.ts';
-import type { AltNames, ExtendedKeyUsage, Subject } from './certificate.ts';
+/** What a folder of certificates is checked for beyond the certificates themselves: whom they are of, which names they lack. Pure. */
+import { createPublicKey, type X509Certificate } from 'node:crypto';
+import type { ExtendedKeyUsage } from '#pki/certificate.ts';
+import { missingNames } from '#pki/chain.ts';
+import type { AltNames, Subject } from '#pki/names.ts';
+import { subjectOf } from '#pki/read.ts';
 
 /** Of authorities that this program made. */
 const OUR_AUTHORITY = 'kubernetes';
@@ -29,17 +31,6 @@ export interface LeafDefinition {
   readonly mayBeForeign?: boolean;
 }
 
-/** Comparing public parts is not enough: a private key carries a copy of its public one, which stays right where a bit of the rest has flipped. */
-export function signsForItself(key: KeyObject): boolean {
-  const text = Buffer.from('signed to be verified at once');
-  const hash = key.asymmetricKeyType === 'rsa' || key.asymmetricKeyType === 'ec' ? 'sha256' : null;
-  try {
-    return verify(hash, text, createPublicKey(key as unknown as string), sign(hash, text, key));
-  } catch {
-    return false; // OpenSSL found it itself
-  }
-}
-
 /** Neither made by this program nor by an earlier authority of this folder's. */
 export function isForeign(
   certificate: X509Certificate,
@@ -52,18 +43,8 @@ export function isForeign(
 }
 
 export function missingName(certificate: X509Certificate, wanted: AltNames | undefined): string | undefined {
-  if (!wanted) return undefined;
-  const has = altNamesOf(certificate);
-  const missing = [
-    ...wanted.dnsNames.filter((name) => !has.dnsNames.includes(name)),
-    ...wanted.ipAddresses.filter((address) => !has.ipAddresses.includes(canonicalIp(address))),
-  ];
+  const missing = wanted ? missingNames(certificate, wanted) : [];
   return missing.length > 0 ? `it lacked ${missing.join(', ')}` : undefined;
-}
-
-/** The PEM blocks of a file. */
-export function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
 }
 
 export function samePublicKey(path: string, pem: string, keyPem: string): boolean {

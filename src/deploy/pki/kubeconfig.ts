@@ -1,5 +1,5 @@
 /** Writes kubeconfig files with everything inline, for one cluster, one user and one context. Reading them is the client room's concern. */
-import type { KeyPair } from './certificate.ts';
+import type { KeyPair } from '#pki/certificate.ts';
 import { readIfPresent, writeFileAtomically } from './files.ts';
 
 interface KubeconfigOptions {

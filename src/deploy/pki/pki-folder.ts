@@ -5,9 +5,11 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { createAuthority, generateKeyPem, issueCertificate, publicKeyPem, subjectOf } from './certificate.ts';
-import type { KeyPair } from './certificate.ts';
-import { isForeign, missingName, PkiError, samePublicKey, signsForItself, splitPem } from './checks.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { generateKeyPem, publicKeyPem, signsForItself } from '#pki/keys.ts';
+import { splitPem } from '#pki/pem.ts';
+import { subjectOf } from '#pki/read.ts';
+import { isForeign, missingName, PkiError, samePublicKey } from './checks.ts';
 import type { LeafDefinition } from './checks.ts';
 import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomically } from './files.ts';
 import {
@@ -145,7 +147,11 @@ export class PkiFolder {
       this.changes.push(`made ${name}.pub`);
       return { keyPem, publicKeyPem: publicPem };
     }
-    if (!splitPem(existingPublic).some((text) => samePublicKey(this.#path(name, 'pub'), text, keyPem))) {
+    if (
+      !splitPem(existingPublic, 'PUBLIC KEY').some((text) =>
+        samePublicKey(this.#path(name, 'pub'), text, keyPem),
+      )
+    ) {
       throw new PkiError(
         'mismatched',
         this.#path(name, 'pub'),

@@ -23,7 +23,8 @@ import {
   type PkiOptions,
 } from './pki.ts';
 import { renderKubeconfig, writeKubeconfig } from './kubeconfig.ts';
-import { createAuthority, issueCertificate, subjectOf } from './certificate.ts';
+import { createAuthority, issueCertificate } from '#pki/certificate.ts';
+import { subjectOf } from '#pki/read.ts';
 
 const NOW = Date.UTC(2026, 0, 15);
 const DAY = 86_400_000;

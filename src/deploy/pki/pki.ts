@@ -14,10 +14,9 @@
  * serving certificate that an administrator has put there stays. A key file is written and synced before its
  * certificate, so that a crash leaves at most a key without certificate, which the next start completes.
  */
-import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { issueCertificate } from './certificate.ts';
-import type { AltNames, KeyPair, Subject } from './certificate.ts';
+import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { splitAltNames, type AltNames, type Subject } from '#pki/names.ts';
 import { PkiFolder, type CertificateEnd } from './pki-folder.ts';
 import { LEAF_LIFETIME_MS, type Jitter, type PkiWarning } from './validity.ts';
 
@@ -204,12 +203,4 @@ function apiServerAltNames(server: PkiOptions['apiServer']): AltNames {
     ...server.bindAddresses.filter((address) => !unspecified.has(address)),
     ...(server.extraSANs ?? []),
   ]);
-}
-
-function splitAltNames(names: readonly string[]): AltNames {
-  const unique = [...new Set(names.filter((name) => name !== ''))];
-  return {
-    dnsNames: unique.filter((name) => isIP(name) === 0),
-    ipAddresses: unique.filter((name) => isIP(name) !== 0),
-  };
 }

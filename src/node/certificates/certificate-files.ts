@@ -2,9 +2,10 @@
  * A key with its certificate in one PEM file, as kubelets keep them: DIR/NAME-2026-01-02-03-04-05.pem, and DIR/NAME-current.pem, a link to the one
  * in use that is swapped atomically, so that whoever reads the pair by the link never meets two halves that do not belong together.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { readPair } from '#pki/chain.ts';
+import { parsePrivateKey } from '#pki/keys.ts';
 
 export interface Pair {
   readonly certificatePem: string;
@@ -96,23 +97,14 @@ export class CertificateFiles {
 }
 
 function parsePair(text: string): Pair {
-  const certificates = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g);
-  const [key] =
-    text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----\n?/) ?? [];
-  if (!certificates || !key) throw new Error('it should hold a certificate and its key, as PEM');
-  const leaf = new X509Certificate(certificates[0]);
-  if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
-  return {
-    certificatePem: certificates.join(''),
-    keyPem: key,
-    validFromMs: Date.parse(leaf.validFrom),
-    validToMs: Date.parse(leaf.validTo),
-  };
+  const { certificates, ...pair } = readPair(text);
+  const [leaf] = certificates;
+  return { ...pair, validFromMs: leaf!.validFromDate.getTime(), validToMs: leaf!.validToDate.getTime() };
 }
 
 function isKey(text: string): boolean {
   try {
-    createPrivateKey(text);
+    parsePrivateKey(text);
     return true;
   } catch {
     return false;

@@ -7,12 +7,13 @@
  */
 import { X509Certificate } from 'node:crypto';
 import type { Client } from '#client/client.ts';
+import { generateKeyPem } from '#pki/keys.ts';
 import type { Component } from '#runtime/component.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import type { CertificateFiles, Pair } from './certificate-files.ts';
-import { askForCertificate, makeKey, type CertificateKind, type RequestNames } from './request.ts';
+import { askForCertificate, type CertificateKind, type RequestNames } from './request.ts';
 
 export interface CertificateManagerOptions {
   /** In the log: 'client certificate'. */
@@ -108,7 +109,7 @@ export class CertificateManager implements Component {
 
   async #renew(): Promise<Pair> {
     const { api, clock, kind, names, files, log, what } = this.#options;
-    const keyPem = makeKey();
+    const keyPem = generateKeyPem();
     const waiting = (name: string): void =>
       log.info(`the ${what} waits for approval: kubectl certificate approve ${name}`);
     return files.save(

@@ -1,9 +1,10 @@
-/** Makes keys and PKCS #10 requests of nodes, and asks the cluster to sign them. */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto } from 'node:crypto';
+/** Certificate signing requests of nodes: makes them, and asks the cluster to sign them. */
+import { createHash, createPublicKey } from 'node:crypto';
 import type { CertificateSigningRequest } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { certificateSigningRequests } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { createRequest } from '#pki/request.ts';
 import type { Clock } from '#stdx/clock.ts';
 
 /** What a kind of certificate is asked for with. */
@@ -39,44 +40,10 @@ const WAIT_MS = 15 * 60_000;
 const LOOK_FIRST_MS = 250;
 const LOOK_MAX_MS = 5_000;
 
-export function makeKey(): string {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
-    type: 'pkcs8',
-    format: 'pem',
-  }) as string;
-}
-
 /** PEM. */
-async function makeRequest(
-  keyPem: string,
-  { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames,
-): Promise<string> {
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-  const key = createPrivateKey(keyPem),
-    der = { type: 'pkcs8', format: 'der' } as const;
-  const keys = {
-    privateKey: await webcrypto.subtle.importKey('pkcs8', key.export(der), algorithm, false, ['sign']),
-    publicKey: await webcrypto.subtle.importKey(
-      'spki',
-      createPublicKey(key).export({ type: 'spki', format: 'der' }),
-      algorithm,
-      true,
-      ['verify'],
-    ),
-  };
-  const names = [
-    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
-    ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
-  ];
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: [{ O: ['system:nodes'] }, { CN: [`system:node:${nodeName}`] }],
-    keys,
-    signingAlgorithm: algorithm,
-    extensions: names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)],
-  });
-  return `${request.toString('pem').trim()}\n`;
+function makeRequest(keyPem: string, { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames): string {
+  const subject = { commonName: `system:node:${nodeName}`, organizations: ['system:nodes'] };
+  return createRequest({ keyPem, subject, altNames: { dnsNames, ipAddresses } });
 }
 
 interface AskOptions {
@@ -140,7 +107,7 @@ async function submit({
   keyPem,
   resumable,
 }: AskOptions): Promise<CertificateSigningRequest> {
-  const request = Buffer.from(await makeRequest(keyPem, names)).toString('base64');
+  const request = Buffer.from(makeRequest(keyPem, names)).toString('base64');
   const name = `node-csr-${createHash('sha256')
     .update(createPublicKey(keyPem).export({ type: 'spki', format: 'der' }))
     .update(`${kind.signerName}\n${names.nodeName}`)

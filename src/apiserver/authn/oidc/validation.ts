@@ -1,6 +1,6 @@
 /** What an AuthenticationConfiguration may say, with upstream's field paths and messages; and its expressions, compiled. */
-import { X509Certificate } from 'node:crypto';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import { domainPathProblems } from './domain-path.ts';
 import type { ClaimExpression, ExpressionCompiler } from './claim-expressions.ts';
 import type {
@@ -196,11 +196,9 @@ class Validation {
   }
 
   #certificates(pem: string, path: string): void {
-    const blocks = certificateBlocks(pem);
-    if (blocks.length === 0)
-      return this.#invalid(path, '<omitted>', 'data does not contain any valid RSA or ECDSA certificates');
     try {
-      for (const block of blocks) new X509Certificate(block);
+      if (certificatesIn(pem).length === 0)
+        this.#invalid(path, '<omitted>', 'data does not contain any valid RSA or ECDSA certificates');
     } catch (error) {
       this.#invalid(path, '<omitted>', (error as Error).message);
     }
@@ -371,8 +369,4 @@ class Validation {
 
 function trimmed(url: string): string {
   return url.replace(/\/+$/, '');
-}
-
-function certificateBlocks(pem: string): readonly string[] {
-  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { generateKeyPem } from '#deploy/pki/certificate.ts';
+import { generateKeyPem } from '#pki/keys.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';

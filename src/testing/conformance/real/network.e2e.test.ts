@@ -1,7 +1,7 @@
 /** What packets and names do: traffic between pods, nodes and services, the proxy of the API server, cluster DNS as pods see it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
+import { createAuthority, issueCertificate } from '#pki/certificate.ts';
 import { until } from '../../cluster.ts';
 import type { Json } from '../bare-client.ts';
 import { workload } from '../manifests.ts';

@@ -1,9 +1,9 @@
 /**
- * Just enough DER (X.690) to write X.509 certificates and to find fields in one. Not a general ASN.1 library: @peculiar/x509 is that,
- * but loading it takes longer than a cold start may, and certificates are wanted before anything else can run.
+ * Just enough DER (X.690) to write certificates and requests, and to find fields in one. Not a general ASN.1 library; keys, signatures and
+ * certificates that are only read are node:crypto's concern.
  */
 
-const TAG = {
+export const TAG = {
   boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
@@ -14,6 +14,7 @@ const TAG = {
   printableString: 0x13,
   utcTime: 0x17,
   generalizedTime: 0x18,
+  bmpString: 0x1e,
   sequence: 0x30,
   set: 0x31,
 } as const;
@@ -76,26 +77,46 @@ export function directoryString(text: string): Buffer {
 
 /** UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280, 4.1.2.5). Whole seconds. */
 export function time(epochMs: number): Buffer {
-  const digits = new Date(epochMs)
-    .toISOString()
-    .replace(/\.\d+Z$/, 'Z')
-    .replace(/[-:T]/g, '');
-  return Number(digits.slice(0, 4)) < 2050
-    ? tlv(TAG.utcTime, Buffer.from(digits.slice(2)))
-    : tlv(TAG.generalizedTime, Buffer.from(digits));
+  const date = new Date(epochMs);
+  const year = date.getUTCFullYear();
+  const rest = [
+    date.getUTCMonth() + 1,
+    date.getUTCDate(),
+    date.getUTCHours(),
+    date.getUTCMinutes(),
+    date.getUTCSeconds(),
+  ].map((number) => String(number).padStart(2, '0'));
+  return year < 2050
+    ? tlv(TAG.utcTime, Buffer.from(`${String(year).slice(2)}${rest.join('')}Z`))
+    : tlv(TAG.generalizedTime, Buffer.from(`${year}${rest.join('')}Z`));
 }
 
-interface DerValue {
+/** Bytes that are no DER. */
+export class DerError extends RangeError {
+  constructor(message: string) {
+    super(message);
+    this.name = 'DerError';
+  }
+}
+
+export interface DerValue {
   readonly tag: number;
   readonly content: Buffer;
   /** The value with its tag and length. */
   readonly whole: Buffer;
 }
 
-/** The values that lie one after the other in these bytes. Throws RangeError on damaged DER. */
+/** No certificate or request has more values in one SEQUENCE. */
+const MAX_VALUES = 4096;
+const MAX_LENGTH_BYTES = 4;
+/** In the low bits of a tag: the number follows in further bytes. X.509 has none. */
+const HIGH_TAG_NUMBER = 0x1f;
+
+/** The values that lie one after the other in these bytes, not those inside them. Throws DerError. */
 export function readAll(bytes: Buffer): DerValue[] {
   const values: DerValue[] = [];
   for (let offset = 0; offset < bytes.length;) {
+    if (values.length === MAX_VALUES) throw new DerError(`more than ${MAX_VALUES} values in a row`);
     const value = readAt(bytes, offset);
     values.push(value);
     offset += value.whole.length;
@@ -103,20 +124,30 @@ export function readAll(bytes: Buffer): DerValue[] {
   return values;
 }
 
-/** The first value in these bytes. */
+/** The first value in these bytes. Throws DerError. */
 export function readOne(bytes: Buffer): DerValue {
   return readAt(bytes, 0);
+}
+
+/** The only value in these bytes. Throws DerError. */
+export function readWhole(bytes: Buffer): DerValue {
+  const value = readAt(bytes, 0);
+  if (value.whole.length !== bytes.length) throw new DerError('trailing data');
+  return value;
 }
 
 function readAt(bytes: Buffer, offset: number): DerValue {
   const tag = bytes[offset];
   const first = bytes[offset + 1];
-  if (tag === undefined || first === undefined) throw new RangeError('truncated DER');
+  if (tag === undefined || first === undefined) throw new DerError('data truncated');
+  if ((tag & HIGH_TAG_NUMBER) === HIGH_TAG_NUMBER) throw new DerError('tag number too large');
+  if (first === 0x80) throw new DerError('indefinite length found (not DER)');
   const lengthBytes = first < 0x80 ? 0 : first & 0x7f;
-  if (lengthBytes > 4) throw new RangeError('DER length too large');
-  const length = lengthBytes === 0 ? first : bytes.readUIntBE(offset + 2, lengthBytes);
+  if (lengthBytes > MAX_LENGTH_BYTES) throw new DerError('length too large');
   const start = offset + 2 + lengthBytes;
-  if (start + length > bytes.length) throw new RangeError('truncated DER');
+  if (start > bytes.length) throw new DerError('data truncated');
+  const length = lengthBytes === 0 ? first : bytes.readUIntBE(offset + 2, lengthBytes);
+  if (start + length > bytes.length) throw new DerError('data truncated');
   return {
     tag,
     content: bytes.subarray(start, start + length),
