@@ -1,26 +1,10 @@
-/** What the stages of the pipeline and the verbs know of one request, and of the server. */
-import type { Clock } from '#stdx/clock.ts';
-import type { Logger } from '#stdx/log.ts';
+/** What the stages of the pipeline and the verbs know of one request. What they know of the server: server-core.ts. */
 import type { UserInfo } from '#machinery/object.ts';
-import type { Resource } from '#resources/resource.ts';
-import type { Store } from '#storage/store.ts';
 import type { Annotate } from './admission/plugin.ts';
-import type { AdmissionChain } from './admission/chain.ts';
-import type { Aggregator } from './aggregation/aggregator.ts';
-import type { AuditRecord, AuditSink } from './audit/audit-sink.ts';
-import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
-import type { Authorizer } from './authz/authorizer.ts';
-import type { WatchCache } from './watchcache/watch-cache.ts';
-import type { ConnectHandlers } from './handlers/connect/connect.ts';
-import type { ApiRequest, ApiResponse } from './http/request.ts';
-import type { InternalApi } from './registry/loopback-client.ts';
-import type { Metrics } from './nonresource/metrics.ts';
-import type { FlowIdentity, RequestLimiter } from './flowcontrol/limiter.ts';
-import type { RequestDeadlines } from './flowcontrol/request-timeout.ts';
+import type { AuditRecord } from './audit/audit-record.ts';
+import type { ApiRequest } from './http/request.ts';
+import type { FlowIdentity } from './flowcontrol/flow-identity.ts';
 import type { RequestInfo } from './http/request-info.ts';
-import type { Catalogue } from './registry/endpoints.ts';
-import type { RegistryStore } from './registry/store.ts';
-import type { ServiceAllocation } from './registry/core/services/allocation.ts';
 
 export interface RequestContext {
   readonly request: ApiRequest;
@@ -46,39 +30,3 @@ export interface RequestContext {
   /** By the server's monotonic clock. */
   readonly startedMs: number;
 }
-
-/** The parts of one API server, put together by server.ts. */
-export interface ServerCore {
-  readonly store: Store;
-  readonly cache: WatchCache;
-  readonly catalogue: Catalogue;
-  readonly authenticator: Authenticator;
-  readonly authorizer: Authorizer;
-  readonly admission: AdmissionChain;
-  readonly internal: InternalApi;
-  /** Every write of an object. */
-  readonly registry: RegistryStore;
-  readonly services: ServiceAllocation;
-  /** API servers of others. */
-  readonly aggregator: Aggregator;
-  readonly connect: ConnectHandlers | undefined;
-  readonly tokenIssuer: TokenIssuer | undefined;
-  readonly tokenReviewer: TokenReviewer | undefined;
-  readonly audit: AuditSink | undefined;
-  readonly constrainedImpersonation: boolean;
-  readonly limiter: RequestLimiter;
-  readonly deadlines: RequestDeadlines;
-  readonly metrics: Metrics;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Paths that are no resources: health, discovery, … */
-  readonly routePath: (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
-  /** True once it is known that the server will shut down: /readyz fails, all else goes on. */
-  leaving: boolean;
-  /** True once the server shuts down: watches end too. */
-  stopping: boolean;
-  /** Ends of everything that runs on (watches); called at shutdown. */
-  readonly running: Set<() => void>;
-}
-
-export type { AuditSink, Resource };

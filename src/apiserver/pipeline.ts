@@ -16,7 +16,9 @@ import type {
 } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
-import type { AuditSink, RequestContext, ServerCore } from './context.ts';
+import type { AuditSink } from './audit/audit-sink.ts';
+import type { RequestContext } from './context.ts';
+import type { ServerCore } from './server-core.ts';
 import type { ApiHandler, ApiRequest, ApiResponse } from './http/request.ts';
 import { impersonate } from './authn/impersonation.ts';
 import { NotAuthorized, refusal } from './authz/forbidden.ts';

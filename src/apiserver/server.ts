@@ -23,7 +23,7 @@ import type { Authorizer } from './authz/authorizer.ts';
 import { WatchCache } from './watchcache/watch-cache.ts';
 import { createTlsListener, type TlsListener, type TlsMaterial } from './http/listener.ts';
 import { Catalogue } from './registry/endpoints.ts';
-import type { ServerCore } from './context.ts';
+import type { ServerCore } from './server-core.ts';
 import { celMetrics } from '#cel/metrics.ts';
 import { DiscoveryDocuments } from './nonresource/discovery.ts';
 import { FlowControl } from './flowcontrol/flow-control.ts';

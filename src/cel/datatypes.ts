@@ -1,4 +1,5 @@
 /** Values of CEL that JavaScript has no type for. Others: int is bigint, double number, bytes Uint8Array, timestamp Date, list Array, map Map. */
+import { isoTime } from '#stdx/dates.ts';
 import { formatGoDuration } from '#machinery/go-duration.ts';
 import type { Meter } from './budget.ts';
 import { EvaluationError } from './errors.ts';
@@ -140,5 +141,5 @@ export class UnorderedList extends Array<unknown> {
 
 /** RFC 3339, without a fraction that is nought. */
 export function timeText(value: Date): string {
-  return value.toISOString().replace(/\.?0*Z$/, (end) => (end.startsWith('.') ? 'Z' : end));
+  return isoTime(value.getTime()).replace(/\.?0*Z$/, (end) => (end.startsWith('.') ? 'Z' : end));
 }

@@ -130,7 +130,7 @@ test('a store that is gone is not taken for a new cluster', async () => {
   assert.deepEqual((await withClient((api) => api.get(configMaps, KEPT))).data, { a: 'b' });
 });
 
-test('what is damaged is said once, with a way out', async () => {
+test('a damaged file is reported once, with a remedy', async () => {
   await down();
   const file = join(dir, 'pki/apiserver.crt');
   const whole = readFileSync(file);
@@ -161,7 +161,7 @@ test('closing the terminal of a cluster in the foreground stops it, as Ctrl-C do
   assert.match((await capstan(['status', '--data-dir', dir])).stdout, /running {5}no/);
 });
 
-test('a port that is taken is said with the program that has it', async () => {
+test('a port in use is reported with the program that holds it', async () => {
   const server = createServer();
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   const { port: taken } = server.address() as AddressInfo;

@@ -92,7 +92,7 @@ describe('event recorder', () => {
     assert.equal(event!.message.length, 1_024);
   });
 
-  it('counts what is said again', async () => {
+  it('counts a repeated event', async () => {
     say('image present');
     await recorder.flushed();
     await clock.advance(5_000);

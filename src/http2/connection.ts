@@ -8,6 +8,7 @@
  * (PAUSE_BYTES), its frames are not read either.
  */
 import type { Socket } from 'node:net';
+import { httpDate } from '#stdx/dates.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { lengthOf } from '#stdx/body-parts.ts';
 import { closedSink, type ResponseSink } from '#stdx/response-sink.ts';
@@ -548,7 +549,7 @@ export class Http2Connection implements StreamOutput {
     const isWhole = typeof body !== 'function';
     if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304)
       headers['content-length'] = String(lengthOf(body));
-    headers['date'] ??= httpDate();
+    headers['date'] ??= currentHttpDate();
     const block = this.#encode(encodeHeaders(status, headers, repeated));
     const isHead = stream.method === 'HEAD';
     if (isHead && !isWhole) body(closedSink);
@@ -915,10 +916,10 @@ let date = '',
   dateUntilMs = 0;
 
 /** Made once a second. */
-function httpDate(): string {
+function currentHttpDate(): string {
   const nowMs = Date.now();
   if (nowMs >= dateUntilMs) {
-    date = new Date(nowMs).toUTCString();
+    date = httpDate(nowMs);
     dateUntilMs = nowMs - (nowMs % 1000) + 1000;
   }
   return date;

@@ -1,4 +1,5 @@
 /** Structured logging: one line a record, JSON for machines or plain text for a terminal. Never logs objects whole (secrets). */
+import { isoTime } from './dates.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -47,7 +48,7 @@ interface LogRecord {
 }
 
 function renderJson({ level, message, fields }: LogRecord): string {
-  return `${printable(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }))}\n`;
+  return `${printable(JSON.stringify({ time: isoTime(Date.now()), level, message, ...fields }))}\n`;
 }
 
 function renderText({ level, message, fields }: LogRecord): string {
@@ -55,8 +56,7 @@ function renderText({ level, message, fields }: LogRecord): string {
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
   return (
-    printable(`${new Date().toISOString()} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}`) +
-    '\n'
+    printable(`${isoTime(Date.now())} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}`) + '\n'
   );
 }
 

@@ -128,7 +128,7 @@ describe('@kubernetes/client-node: lists and watches', () => {
     }
   });
 
-  it('a version that is forgotten, or yet to come, is said to be so', async () => {
+  it('a resourceVersion that is too old, or in the future, has the error for it', async () => {
     const forgotten = Number((await core.listNamespacedConfigMap({ namespace })).metadata?.resourceVersion);
     await create('later');
     await cluster.store.compact(forgotten + 1);

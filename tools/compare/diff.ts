@@ -1,5 +1,5 @@
 /**
- * What differs between two normalised answers. Where the codes differ nothing else is said; failures are compared by reason, message and causes
+ * What differs between two normalised answers. Where the codes differ nothing else is compared; failures are compared by reason, message and causes
  * (as a set, since upstream's order is not always its own), successes value by value.
  */
 import { isDeepStrictEqual } from 'node:util';

@@ -49,7 +49,7 @@ export class Report {
   add(finding: Finding): void {
     this.#findings += 1;
     const { kind, path, reference, subject } = finding.difference;
-    // Of an order it is said where; the fields are in the example.
+    // An order is reported with its place; the fields are in the example.
     const words = kind === 'order' && path !== '' ? [] : [generalText(reference), generalText(subject)];
     const key = [areaOf(finding), kind, generalPath(path), ...words].join('\0');
     const known = this.#groups.get(key) ?? { finding, count: 0, scenarios: new Set<string>() };

@@ -1,7 +1,7 @@
 /** A request as admission shows it to others: what an AdmissionReview carries beside the objects, and what expressions have as `request`. */
 import type { GroupVersionKind, GroupVersionResource, UserInfo } from '#machinery/object.ts';
 import type { Match } from './matching.ts';
-import type { AdmissionAttributes } from './plugin.ts';
+import { requestName, type AdmissionAttributes } from './plugin.ts';
 
 /** As authentication.k8s.io/v1 UserInfo. */
 interface RequestUserInfo {
@@ -44,11 +44,6 @@ export function admissionRequest(attributes: AdmissionAttributes, seen: Match): 
     dryRun,
     options: optionsOf(attributes),
   };
-}
-
-/** That of the object where the request has none: a generated name is there once the object was mutated. */
-export function requestName({ name, object }: AdmissionAttributes): string {
-  return name || object?.metadata?.name || '';
 }
 
 function kindFields({ group, version, kind }: GroupVersionKind): GroupVersionKind {

@@ -5,7 +5,7 @@
 import { statusErrors } from '#machinery/errors.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { GroupVersionKind, GroupVersionResource, KubeObject } from '#machinery/object.ts';
-import { requestName } from './admission-request.ts';
+import { requestName } from './plugin.ts';
 import type { AdmissionKinds, GroupAndResource } from './kinds.ts';
 import type { AdmissionAttributes, AdmissionOperation } from './plugin.ts';
 

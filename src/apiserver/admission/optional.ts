@@ -7,7 +7,7 @@ import { extendedResourceToleration } from './plugins/extended-resource-tolerati
 import { imagePolicyWebhook, type ImagePolicyOptions } from './plugins/image-policy-webhook.ts';
 import { limitPodHardAntiAffinityTopology } from './plugins/limit-pod-hard-anti-affinity-topology.ts';
 import { namespaceAutoProvision, namespaceExists } from './plugins/namespace-existence.ts';
-import type { OptionalPlugin } from './optional-plugins.ts';
+import type { OptionalPlugin } from './optional-plugin-names.ts';
 import { ownerReferencesPermissionEnforcement } from './plugins/owner-references-permission-enforcement.ts';
 import type { AdmissionPlugin } from './plugin.ts';
 import { podNodeSelector, type PodNodeSelectorOptions } from './plugins/pod-node-selector.ts';

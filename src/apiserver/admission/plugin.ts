@@ -81,3 +81,8 @@ export interface AdmissionPlugin {
    */
   undo?(attributes: AdmissionAttributes): void | Promise<void>;
 }
+
+/** That of the object where the request has none: a generated name is there once the object was mutated. */
+export function requestName({ name, object }: AdmissionAttributes): string {
+  return name || object?.metadata?.name || '';
+}

@@ -97,7 +97,7 @@ export class AvailabilityController {
         if (!service || this.#stopped) return;
         const condition = await this.#look(service);
         failed = condition.status === 'False';
-        // What was found is said of the server that was asked.
+        // The result applies to the server that was asked.
         if (serviceOf(name)?.spec.service === undefined || this.#stopped) return;
         await this.#write(name, condition);
       } while (state.again && !this.#stopped);

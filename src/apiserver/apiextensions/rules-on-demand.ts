@@ -1,6 +1,6 @@
 /** The compiler of validation rules, loaded for the first schema that has any: few clusters do, and all would start later for it. */
 import { createRequire } from 'node:module';
-import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { hasRules } from './has-rules.ts';
 import type { CompiledRules, EvaluateRules } from '../cel/rules.ts';
 import type { Structural } from '#machinery/structural.ts';
 
@@ -14,16 +14,4 @@ export function compileSchemaRules(root: Structural, path: string): CompiledRule
 
 export function compileRules(root: Structural): EvaluateRules | undefined {
   return compileSchemaRules(root, '').evaluate;
-}
-
-/** At this place or below it, those of allOf too. */
-export function hasRules(schema: JsonObject): boolean {
-  const own = schema['x-kubernetes-validations'] as readonly unknown[] | undefined;
-  const inner = [
-    schema['items'],
-    schema['additionalProperties'],
-    ...Object.values((schema['properties'] ?? {}) as JsonObject),
-    ...((schema['allOf'] as JsonObject[] | undefined) ?? []),
-  ];
-  return (own?.length ?? 0) > 0 || inner.some((below) => isJsonObject(below) && hasRules(below));
 }

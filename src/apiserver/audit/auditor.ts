@@ -6,6 +6,7 @@
  *                                              └─ fault of the server's ─► Panic
  */
 import type { Duplex } from 'node:stream';
+import { isoTime } from '#stdx/dates.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
@@ -13,7 +14,8 @@ import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { RequestContext } from '../context.ts';
 import { isLongRunning } from '../flowcontrol/limiter.ts';
 import type { ApiResponse, ResponseSink } from '../http/request.ts';
-import type { AuditRecord, AuditSink } from './audit-sink.ts';
+import type { AuditSink } from './audit-sink.ts';
+import type { AuditRecord } from './audit-record.ts';
 import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import {
@@ -64,7 +66,7 @@ export class Auditor implements AuditSink {
     if (Math.abs(offsetMs - this.#offsetMs) > MAX_CLOCK_SKEW_MS) this.#offsetMs = offsetMs;
     const microseconds = Math.round((this.#offsetMs + monotonicMs) * 1000);
     const ms = Math.floor(microseconds / 1000);
-    return `${new Date(ms).toISOString().slice(0, 23)}${String(microseconds - ms * 1000).padStart(3, '0')}Z`;
+    return `${isoTime(ms).slice(0, 23)}${String(microseconds - ms * 1000).padStart(3, '0')}Z`;
   }
 
   begin(context: RequestContext): void | Promise<void> {

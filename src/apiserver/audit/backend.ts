@@ -1,4 +1,4 @@
-/** Where audit events go, what is counted of them, and how losing one is said: in the log, at most once a second, and in a metric. */
+/** Audit backends and their metrics. A lost event is logged, at most once a second, and counted. */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { AuditEvent } from './event.ts';

@@ -18,6 +18,7 @@ import {
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { isoTime } from '#stdx/dates.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
@@ -103,7 +104,7 @@ export class RotatingFile {
     const extension = extname(this.#path);
     const stem = basename(this.#path, extension);
     for (let ms = this.#clock.now(); ; ms++) {
-      const stamp = new Date(ms).toISOString().slice(0, 23).replaceAll(':', '-');
+      const stamp = isoTime(ms).slice(0, 23).replaceAll(':', '-');
       const path = join(dirname(this.#path), `${stem}-${stamp}${extension}`);
       if (!exists(path) && !exists(`${path}.gz`)) return path;
     }

@@ -17,7 +17,8 @@ import type { UserInfo } from '#machinery/object.ts';
 import { Lru } from '#stdx/lru.ts';
 import type { AuthorizationAttributes, Authorizer } from '../authz/authorizer.ts';
 import { forbiddenError } from '../authz/forbidden.ts';
-import type { RequestContext, ServerCore } from '../context.ts';
+import type { RequestContext } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import type { ApiRequest } from '../http/request.ts';
 
 const SERVICE_ACCOUNT_PREFIX = 'system:serviceaccount:';

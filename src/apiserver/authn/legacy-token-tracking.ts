@@ -2,6 +2,7 @@
  * Says since when uses of legacy tokens are noted: the cleaner of unused ones (legacy-service-account-token-cleaner-controller) counts from then. After
  * upstream's legacy token tracking controller.
  */
+import { isoDay } from '#stdx/dates.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 
@@ -9,7 +10,7 @@ const CONFIG_MAPS = { group: '', resource: 'configmaps' };
 const NAME = { namespace: 'kube-system', name: 'kube-apiserver-legacy-service-account-token-tracking' };
 
 export async function trackLegacyTokens(internal: InternalApi, nowMs: number): Promise<void> {
-  const since = new Date(nowMs).toISOString().slice(0, 10);
+  const since = isoDay(nowMs);
   const current = internal.get(CONFIG_MAPS, NAME);
   if (!current) {
     await internal

@@ -2,7 +2,8 @@
  * Streams into pods begun by another method than POST, as WebSockets are by GET, need the verb create too: whoever may only read pods/exec gets
  * no shell. Upstream's AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35.
  */
-import type { RequestContext, ServerCore } from '../context.ts';
+import type { RequestContext } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import { refusal } from './forbidden.ts';
 import type { AuthorizationAttributes } from './authorizer.ts';
 

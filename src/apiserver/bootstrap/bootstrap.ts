@@ -1,7 +1,7 @@
 /** What a server does once at start, in the background: the objects of a new cluster, ServiceCIDRs, the identity lease. */
 import { errorMessage } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import type { ServerCore } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import { DEFAULT_SERVICE_CIDR, type ApiServerOptions } from '../options.ts';
 import { IdentityLease } from './identity-lease.ts';
 import { KubernetesService } from './kubernetes-service.ts';

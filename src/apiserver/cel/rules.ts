@@ -5,7 +5,7 @@
 import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { fieldPathProblem } from '../apiextensions/field-path.ts';
-import { hasRules } from '../apiextensions/rules-on-demand.ts';
+import { hasRules } from '../apiextensions/has-rules.ts';
 import { itemKey, type Structural } from '#machinery/structural.ts';
 import { oldItems } from '../apiextensions/validation.ts';
 import { uses } from '#cel/ast.ts';

@@ -17,6 +17,7 @@ import {
   randomUUID,
   type KeyObject,
 } from 'node:crypto';
+import { isoTime } from '#stdx/dates.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
@@ -110,7 +111,7 @@ export class KmsProvider implements Transformer {
     if (!seed) throw new TransformError(`KMS provider ${this.name}: no data key yet: ${this.#problem ?? ''}`);
     if (seed.expiresAtMs <= clock.now()) {
       throw new TransformError(
-        `KMS provider ${this.name}: the data key of key ID hash ${hashOf(seed.keyID)} expired at ${new Date(seed.expiresAtMs).toISOString()}: ${this.#problem ?? ''}`,
+        `KMS provider ${this.name}: the data key of key ID hash ${hashOf(seed.keyID)} expired at ${isoTime(seed.expiresAtMs)}: ${this.#problem ?? ''}`,
       );
     }
     metrics.keyUsed({

@@ -1,4 +1,5 @@
 /** /debug/api_priority_and_fairness/dump_{priority_levels,queues,requests}: what runs and waits, in upstream's columns. */
+import { isoTime } from '#stdx/dates.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
@@ -149,13 +150,11 @@ function requests(
           queue?.index ?? -1,
           position,
           flow.distinguisher,
-          new Date(ticket.arrivedMs + offsetMs).toISOString(),
+          isoTime(ticket.arrivedMs + offsetMs),
           work.seats,
           work.finalSeats,
           `${work.extraMs}ms`,
-          ticket.state === 'waiting'
-            ? '0001-01-01T00:00:00Z'
-            : new Date(ticket.startedMs + offsetMs).toISOString(),
+          ticket.state === 'waiting' ? '0001-01-01T00:00:00Z' : isoTime(ticket.startedMs + offsetMs),
           ...(details ? detailsOf(ticket) : []),
         ];
       }),

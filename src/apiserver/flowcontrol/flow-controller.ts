@@ -29,13 +29,8 @@ import {
   type Level,
   type Schema,
 } from './configuration.ts';
-import {
-  isLongRunning,
-  isMutating,
-  tooManyRequests,
-  type FlowIdentity,
-  type RequestLimiter,
-} from './limiter.ts';
+import { isLongRunning, isMutating, tooManyRequests, type RequestLimiter } from './limiter.ts';
+import type { FlowIdentity } from './flow-identity.ts';
 import { requestTimeoutMs } from '../http/timeout-parameter.ts';
 import { FlowStats, QueueSet, Ticket, type FlowShare, type RejectReason } from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';

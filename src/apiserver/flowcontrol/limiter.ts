@@ -12,12 +12,6 @@ export interface RequestLimiter {
   admit(context: RequestContext): void | Promise<void>;
 }
 
-/** Kept for each request whose answer tells how it was classified. By uid, so that names chosen by administrators stay theirs. */
-export interface FlowIdentity {
-  readonly schemaUid: string;
-  readonly levelUid: string;
-}
-
 const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 
 /** Profiles take as long as they are asked to. */

@@ -1,7 +1,8 @@
 /** GET of one object. */
 import { statusErrors } from '#machinery/errors.ts';
 import { refuseUnreadable } from '../watchcache/unreadable.ts';
-import type { RequestContext, ServerCore } from '../context.ts';
+import type { RequestContext } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import type { ApiResponse } from '../http/request.ts';
 import type { StoredEndpoint, Target } from '../registry/write-request.ts';
 import { respondWithObject, storedOf, viewOptions } from '../registry/transform.ts';

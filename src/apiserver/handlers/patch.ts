@@ -176,7 +176,7 @@ interface Result {
   readonly exists: boolean;
 }
 
-/** The result of an apply as an object of the kind. Of built-in ones, what does not fit is said as upstream's conversion says it. */
+/** The result of an apply as an object of the kind. A built-in kind that does not fit gets the message of upstream's conversion. */
 function applied(
   endpoint: Endpoint,
   { value, config, mode, exists }: Result,

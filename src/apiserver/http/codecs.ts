@@ -274,7 +274,7 @@ function fromYaml(target: DecodeTarget, { bytes, yaml: read }: DecodeRequest): P
     return read();
   } catch (error) {
     if (!isStatusError(error, 'BadRequest')) throw error;
-    // Bodies are converted where nothing is said of it.
+    // Without a setting, bodies are converted.
     throw unrecognized(target, { why: error.message.replace(/^error converting YAML to JSON: /, ''), bytes });
   }
 }

@@ -243,7 +243,7 @@ function aggregatedGroup({ name, versions }: Group): KubeObject {
 
 function aggregatedResource({ resource, served, gvk }: Endpoint): Record<string, unknown> {
   const { plural, singular, namespaced, shortNames, categories } = resource;
-  // As upstream: nothing is said of group and version where they are those of the list.
+  // As upstream: group and version are left out where they are the list's.
   const kindIn = (group: string, version: string, kind: string): Record<string, string> =>
     group === gvk.group && version === gvk.version
       ? { group: '', version: '', kind }

@@ -20,7 +20,7 @@ const CONFIG_MAPS = '/api/v1/namespaces/counted/configmaps';
 const labels = (verb: string, scope: string): string =>
   `component="apiserver",group="",resource="configmaps",scope="${scope}",subresource="",verb="${verb}",version="v1"`;
 
-test('requests are counted with their sizes, and every family is said once', async () => {
+test('requests are counted with their sizes, and every family is declared once', async () => {
   const body = JSON.stringify({ metadata: { name: 'a' } });
   await server.request(`POST ${CONFIG_MAPS}`, { body, headers: { 'content-length': String(body.length) } });
   await server.request(`GET ${CONFIG_MAPS}`);

@@ -3,6 +3,7 @@
  * bytes, and told apart by an ETag; v3's are cached for ever by a client that names their hash.
  */
 import { createHash } from 'node:crypto';
+import { httpDate } from '#stdx/dates.ts';
 import { openapiV3Document, openapiV3Hash, openapiV3Paths } from '#openapi/v3.ts';
 import { encodeOpenapiV2 } from '#openapi/v2-protobuf.ts';
 import { encodeOpenapiV3 } from '#openapi/v3-protobuf.ts';
@@ -117,7 +118,7 @@ export class OpenapiDocuments {
         ? { 'cache-control': 'no-cache, private' }
         : {
             'cache-control': 'public, immutable',
-            expires: new Date(Date.now() + YEAR_SECONDS * 1000).toUTCString(),
+            expires: httpDate(Date.now() + YEAR_SECONDS * 1000),
           };
     return respond(context, form === 'json' ? document : this.#asProtobuf(name, document), {
       contentType: form === 'json' ? 'application/json' : V3_PROTOBUF,

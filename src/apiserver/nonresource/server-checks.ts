@@ -1,7 +1,7 @@
 /** The health checks of the API server itself, under upstream's names. */
 import type { WatchedStore } from '#storage/writability.ts';
 import type { Bootstrap } from '../bootstrap/bootstrap.ts';
-import type { ServerCore } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import { POST_START_HOOKS, type HealthChecks } from './health.ts';
 
 export function addServerChecks(
@@ -19,7 +19,7 @@ export function addServerChecks(
     check: () =>
       core.cache.live
         ? undefined
-        : `the watch on the store is not open${core.cache.problem === undefined ? '' : `: ${core.cache.problem}`}`,
+        : `watch cache not synced${core.cache.problem === undefined ? '' : `: ${core.cache.problem}`}`,
   });
   health.addReadiness({
     name: 'etcd-readiness',

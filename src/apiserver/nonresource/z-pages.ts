@@ -2,6 +2,7 @@
  * /statusz and /flagz: what runs and how it was started. As text for people by default, as config.k8s.io objects for programs that ask for one of its versions,
  * after upstream's zpages.
  */
+import { httpDate } from '#stdx/dates.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -131,7 +132,7 @@ function choose(
 
 /** 'Sun Nov  9 04:55:13 UTC 2026' */
 function unixDate(date: Date): string {
-  const [weekday, day, month, year, time] = date.toUTCString().replace(',', '').split(' ');
+  const [weekday, day, month, year, time] = httpDate(date.getTime()).replace(',', '').split(' ');
   return `${weekday} ${month} ${day!.replace(/^0/, ' ')} ${time} UTC ${year}`;
 }
 

@@ -1,7 +1,8 @@
 /** What every handler of a write is given, and the write it makes of it. */
 import { statusErrors } from '#machinery/errors.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
-import type { RequestContext, ServerCore } from '../context.ts';
+import type { RequestContext } from '../context.ts';
+import type { ServerCore } from '../server-core.ts';
 import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../http/timeout-parameter.ts';
 import type { Endpoint } from './endpoints.ts';
 import { WriteRequest, type Change, type Target } from './write-request.ts';

@@ -1,11 +1,19 @@
 /** Parsed forms of cache entries, kept only up to a bound of source bytes: second-chance eviction in order of parsing. */
 import type { KubeObject } from '#machinery/object.ts';
-import type { CacheEntry } from './entry.ts';
+
+/** What is kept of an entry here: its bytes are its own, the parsed form comes and goes. */
+interface ParsedEntry {
+  readonly bytes: Buffer;
+  readonly byteLength: number;
+  parsed: KubeObject | undefined;
+  parsedBytes: number;
+  touched: boolean;
+}
 
 export class ParsedObjects {
   readonly #maxBytes: number;
   #bytes = 0;
-  #queue: CacheEntry[] = [];
+  #queue: ParsedEntry[] = [];
   #head = 0;
 
   /** maxBytes is of JSON; the parsed form is some four times that. */
@@ -13,7 +21,7 @@ export class ParsedObjects {
     this.#maxBytes = maxBytes;
   }
 
-  of(entry: CacheEntry): KubeObject {
+  of(entry: ParsedEntry): KubeObject {
     const { parsed } = entry;
     if (parsed !== undefined) {
       entry.touched = true;
@@ -25,7 +33,7 @@ export class ParsedObjects {
   }
 
   /** The object someone has parsed already; it must have its resourceVersion set. */
-  keep(entry: CacheEntry, object: KubeObject): void {
+  keep(entry: ParsedEntry, object: KubeObject): void {
     if (entry.parsed !== undefined) return;
     entry.parsed = object;
     entry.parsedBytes = entry.byteLength;

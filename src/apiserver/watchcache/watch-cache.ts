@@ -1,5 +1,5 @@
 /**
- * All that is stored, in memory, kept up to date by one watch on the store. Reads and watches of the API are answered from here.
+ * All that is stored, in memory, kept up to date by one store watch. Reads and watches of the API are answered from here.
  * The store hands events out before it acknowledges the write that made them, so this cache is never behind a write that was acknowledged to
  * this server. Where other servers write too, whoever needs the newest state asks first: caughtUp().
  *
@@ -257,7 +257,7 @@ export class WatchCache {
     this.#freshness?.moved();
   }
 
-  #lost(error: Error | undefined, why = 'the watch on the store ended'): void {
+  #lost(error: Error | undefined, why = 'the store watch ended'): void {
     if (this.#stopped) return;
     this.#live = false;
     this.#problem = error?.message;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option, type Command } from 'commander';
+import { isoTime } from '#stdx/dates.ts';
 import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
@@ -98,7 +99,7 @@ async function create(name: string, options: CreateOptions): Promise<void> {
     for (const binding of bindings) await ensureBinding(admin.client, binding);
     await writeRecord(admin.client, {
       name,
-      record: { name, groups, issuedAt: new Date().toISOString(), expiresAt },
+      record: { name, groups, issuedAt: isoTime(Date.now()), expiresAt },
     });
     const text = renderKubeconfig({
       server: options.server ?? admin.https.server,

@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { isoTime } from '#stdx/dates.ts';
 import type { HealthCheck } from '#apiserver/nonresource/health.ts';
 import { createHeartbeat, describeStalled, startBeating } from '#runtime/heartbeat.ts';
 import type { ServiceManager } from '#runtime/service-manager.ts';
@@ -50,7 +51,7 @@ export class Cluster {
   readonly #settings: ClusterSettings;
   readonly #flags: ApiServerFlags;
   readonly #startedAt = performance.now();
-  readonly #startedAtTime = new Date().toISOString();
+  readonly #startedAtTime = isoTime(Date.now());
   readonly #components: Record<string, string> = {};
   #phase: DaemonState['phase'] = 'starting';
   #lock: ProcessLock | undefined;

@@ -4,6 +4,7 @@
  *
  *   flags ─► [data directory: lock, certificates] ─► store ─► listening ─► ready ──SIGTERM──► closed, unlocked, exit 0
  */
+import { isoTime } from '#stdx/dates.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import type { Store } from '#storage/store.ts';
 import { publishCertificates } from '#deploy/cluster-certificates.ts';
@@ -143,7 +144,7 @@ function saveState(dir: DataDir, url: string): void {
   const state: DaemonState = {
     pid: process.pid,
     server: url,
-    startedAt: new Date().toISOString(),
+    startedAt: isoTime(Date.now()),
     phase: 'ready',
     components: { 'kube-apiserver': 'running' },
   };

@@ -143,7 +143,7 @@ async function runLockedNode(
   await node?.leave();
 }
 
-/** What the machine lacks is said in a sentence. */
+/** An error that names what the machine lacks, in one sentence. */
 function explained(error: unknown): unknown {
   if (!(error instanceof ContainerdError)) return error;
   return new UserError(

@@ -3,6 +3,7 @@
  * pkg/controller/cronjob. A job's name is made of its time, so that it is created once however often that is tried.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { httpDate } from '#stdx/dates.ts';
 import type { CronJob, CronJobStatus, Job, ObjectReference } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
@@ -346,5 +347,5 @@ function byStart(a: Job, b: Job): number {
 function httpTime(ms: number, wallClock: WallClock): string {
   const offsetMs = wallClock.offsetMs(ms);
   const zone = wallClock.text(ms).slice(19).replace('Z', '+0000').replace(':', '');
-  return `${new Date(ms + offsetMs).toUTCString().slice(0, -4)} ${zone}`;
+  return `${httpDate(ms + offsetMs).slice(0, -4)} ${zone}`;
 }

@@ -17,7 +17,7 @@ import { defineController, watch, type ReconcileResult, type WatchSource } from 
 interface Row {
   readonly source: WatchSource<never>;
   readonly resource: ResourceRef;
-  /** Where somebody else's controller may act, as one installed into the cluster can: it has this long before nobody is said to. */
+  /** Another controller, installed into the cluster, may act on the object: it has this long before the event is emitted. */
   readonly graceMs: number;
   /** The sentence, or undefined where this object lacks nothing. */
   message(object: KubeObject): string | undefined;
@@ -70,7 +70,7 @@ const ROWS: readonly Row[] = [
   }),
 ];
 
-/** Events end after an hour: it is said again before that. */
+/** Events expire after an hour: the event is repeated before that. */
 const REPEAT_MS = 50 * 60_000;
 /** Of one kind's objects at most so many are told of; the rest read the same of their neighbours. */
 const MAX_REMEMBERED = 10_000;

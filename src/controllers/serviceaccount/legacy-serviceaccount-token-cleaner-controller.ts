@@ -4,6 +4,7 @@
  *
  *   made and unused for a period ─► marked invalid (refused from now on) ─► not used, mark not removed for a period ─► deleted
  */
+import { isoDay } from '#stdx/dates.ts';
 import type { Pod, Secret } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { configMaps, pods, secrets, serviceAccounts } from '#client/refs.ts';
@@ -104,7 +105,7 @@ async function putAway(
   const { name = '', namespace, labels = {}, uid = '', resourceVersion = '' } = metadata;
   const invalidMs = dateMs(labels[INVALID_SINCE]),
     usedMs = dateMs(labels[LAST_USED]);
-  const preserveDayMs = dateMs(new Date(preserveMs).toISOString().slice(0, 10))!;
+  const preserveDayMs = dateMs(isoDay(preserveMs))!;
   const patch = (since: string | null): Promise<unknown> =>
     api.patch(
       secrets,
@@ -115,7 +116,7 @@ async function putAway(
     // Never noted as used: known only as far back as uses are noted.
     if ((usedMs ?? trackedMs) >= preserveDayMs) return;
     log.info('marking an unused legacy token as invalid', { secret: `${namespace ?? ''}/${name}` });
-    await quietly(patch(new Date(clock.now()).toISOString().slice(0, 10)));
+    await quietly(patch(isoDay(clock.now())));
   } else if (usedMs !== undefined && usedMs > invalidMs) {
     // Somebody let it be used again for a while and put the mark back: the period begins anew.
     await quietly(patch(null));

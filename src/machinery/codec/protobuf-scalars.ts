@@ -1,4 +1,5 @@
 /** The JSON forms of times, durations and bytes, to and from what the wire holds. */
+import { isoTime } from '#stdx/dates.ts';
 import { formatGoDuration, GoDurationError, parseGoDuration } from '../go-duration.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 
@@ -33,7 +34,7 @@ export function formatMicroTime({ seconds, microseconds }: WireTime): string {
 function isoSeconds(seconds: number): string {
   const date = new Date(seconds * 1000);
   if (Number.isNaN(date.getTime())) throw new ProtobufError('malformed', `time ${seconds} is out of range`);
-  return date.toISOString().slice(0, -5);
+  return isoTime(date.getTime()).slice(0, -5);
 }
 
 export function base64ToBytes(text: string): Buffer {

@@ -3,6 +3,7 @@
  * included. After upstream's kubelet/logs/container_log_manager, but nothing is compressed, so that `kubectl logs` reads all of them.
  */
 import { rename, rm, stat } from 'node:fs/promises';
+import { isoTime } from '#stdx/dates.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
@@ -88,7 +89,7 @@ export class LogRotation {
     // The present one becomes a rotated one, and a new one comes.
     for (const old of rotated.slice(0, Math.max(0, rotated.length + 2 - maximumFiles)))
       await rm(old, { force: true });
-    const name = `${path}.${new Date(clock.now()).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}`;
+    const name = `${path}.${isoTime(clock.now()).slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}`;
     await rename(path, name);
     try {
       await cri.reopenContainerLog({ containerId: id });

@@ -4,6 +4,7 @@
  */
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { isoTime } from '#stdx/dates.ts';
 import { readPair } from '#pki/chain.ts';
 import { parsePrivateKey } from '#pki/keys.ts';
 
@@ -47,7 +48,7 @@ export class CertificateFiles {
   async save(certificatePem: string, keyPem: string): Promise<Pair> {
     const pair = parsePair(certificatePem + keyPem);
     await mkdir(this.#dir, { recursive: true, mode: PRIVATE_DIR });
-    const stamp = new Date(pair.validFromMs).toISOString().slice(0, 19).replace(/[T:]/g, '-');
+    const stamp = isoTime(pair.validFromMs).slice(0, 19).replace(/[T:]/g, '-');
     const file = await this.#freeName(stamp);
     await writeSynced(join(this.#dir, file), certificatePem + keyPem);
     const link = `${this.currentPath}.new`;

@@ -6,6 +6,7 @@
  *                       └──► again after a while, 5 s to 5 min
  */
 import { X509Certificate } from 'node:crypto';
+import { isoTime } from '#stdx/dates.ts';
 import type { Client } from '#client/client.ts';
 import { generateKeyPem } from '#pki/keys.ts';
 import type { Component } from '#runtime/component.ts';
@@ -88,7 +89,7 @@ export class CertificateManager implements Component {
         const renewed = await this.#renew();
         this.#use(renewed, clock.now());
         retryMs = RETRY_FIRST_MS;
-        log.info(`${what} issued`, { validTo: new Date(this.#current!.validToMs).toISOString() });
+        log.info(`${what} issued`, { validTo: isoTime(this.#current!.validToMs) });
       } catch (error) {
         if (signal.aborted) return;
         log.warn(`error requesting a ${what}, retrying`, { error: errorMessage(error), retryMs });

@@ -3,6 +3,7 @@
  * (https://github.com/opencontainers/image-spec), with a docker `manifest.json` beside it so that `docker load` takes it too. The same
  * input gives the same bytes. It runs no build instructions.
  */
+import { formatTime } from '#machinery/time.ts';
 import { createHash } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { createGunzip, createGzip } from 'node:zlib';
@@ -95,7 +96,7 @@ export async function buildImage(options: BuildImageOptions): Promise<BuiltImage
   if (!architecture)
     throw new ImageError('unsupported', `images are built for amd64 and arm64, not for ${process.arch}`);
   const name = formatReference(reference);
-  const created = new Date((options.createdSeconds ?? 0) * 1000).toISOString().replace('.000', '');
+  const created = formatTime((options.createdSeconds ?? 0) * 1000);
 
   const blobs = new Map<string, Buffer>();
   const add = (mediaType: string, content: Buffer): Descriptor => {

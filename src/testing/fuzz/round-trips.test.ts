@@ -191,7 +191,7 @@ forEveryKind(
   },
 );
 
-forEveryKind('a text without repeated fields is said to have none', ({ schema, object }) => {
+forEveryKind('a text without repeated fields is reported as such', ({ schema, object }) => {
   const text = JSON.stringify(object),
     { value, fields } = parseJsonCounted(text);
   assert.deepEqual(strictProblems(decodeObject(schema, value, 'strict'), { text, fields }), []);

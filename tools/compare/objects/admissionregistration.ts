@@ -1,6 +1,6 @@
 /** Webhook configurations and admission policies. */
 import { selector } from './pods.ts';
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const rules = [{ apiGroups: ['none'], apiVersions: ['v1'], resources: ['none'], operations: ['CREATE'] }];
 const smallWebhook = {

@@ -1,6 +1,6 @@
 /** Workloads: apps, batch, autoscaling, policy. */
 import { selector, smallPodSpec, template } from './pods.ts';
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const jobTemplate = { metadata: { labels: { app: 'a' } }, spec: { ...smallPodSpec, restartPolicy: 'Never' } };
 const jobSpec = {

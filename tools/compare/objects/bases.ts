@@ -5,6 +5,7 @@
 import type { ResourceFacts } from '#api/resources.ts';
 import { builtinResources } from '#api/resources.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import type { Bases } from './base-table.ts';
 import { admissionBases } from './admissionregistration.ts';
 import { appsBases } from './apps.ts';
 import { coreBases } from './core.ts';
@@ -13,9 +14,6 @@ import { networkingBases } from './networking.ts';
 import { othersBases } from './others.ts';
 import { podBases } from './pods.ts';
 import { resourceBases } from './resource.ts';
-
-/** By 'group/version/Kind', then by the variant's name. */
-export type Bases = Readonly<Record<string, Readonly<Record<string, object>>>>;
 
 export interface Base {
   readonly facts: ResourceFacts;

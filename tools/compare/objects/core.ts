@@ -1,6 +1,6 @@
 /** The core group but for pods. */
 import { selector, template } from './pods.ts';
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const pv = { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'] };
 

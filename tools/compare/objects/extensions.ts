@@ -1,5 +1,5 @@
 /** apiextensions.k8s.io and apiregistration.k8s.io. */
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 export const widgetSchema = {
   type: 'object',

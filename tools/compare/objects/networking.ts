@@ -1,6 +1,6 @@
 /** networking.k8s.io, discovery.k8s.io. */
 import { selector } from './pods.ts';
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const ipAddress = {
   small: { spec: { parentRef: { resource: 'services', name: 's', namespace: 'default' } } },

@@ -1,6 +1,6 @@
 /** RBAC, storage, coordination, certificates, flow control, events, reviews and what is small. */
 import { selector } from './pods.ts';
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const CSR =
   'MIHJMHECAQAwDzENMAsGA1UEAwwEamFuZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPTLHsuVYkHuIKhkYJqxxI4x/mhNcTsTYJ8/dZQk1CN/qhbQ1TXTDsdxE/vGq03bwtErwTJC4ZhBa/xlMst/6OigADAKBggqhkjOPQQDAgNIADBFAiEA39u5Pzp9dJFHH3Q9p3sjhQ6Asr7wPyU1+azj9HQPSOwCIGQqhtvGgXV7tIx6580rmVzrKVYbftJjCzKxi8BQGazX';

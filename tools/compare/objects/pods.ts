@@ -1,5 +1,5 @@
 /** Pods, and the templates that workloads share. */
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 export const smallPodSpec = { containers: [{ name: 'c', image: 'i' }] };
 export const selector = { matchLabels: { app: 'a' } };

@@ -1,5 +1,5 @@
 /** resource.k8s.io in its versions, and scheduling. */
-import type { Bases } from './bases.ts';
+import type { Bases } from './base-table.ts';
 
 const deviceClass = {
   small: { spec: {} },

@@ -16,7 +16,7 @@ import {
 import { Composition } from './composition.ts';
 import { MUTATION_OPTIONS, type Mutation } from './mutations.ts';
 import type { PolicySpec } from './policy.ts';
-import type { ValidatingPolicySpec } from './validating.ts';
+import type { ValidatingPolicySpec } from './policy.ts';
 
 /** Expressions of one object that are compiled; an object with more is refused. Far above what a policy can usefully have. */
 const MAX_EXPRESSIONS = 2_000;

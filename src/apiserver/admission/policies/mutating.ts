@@ -105,7 +105,7 @@ function memoryOf(reinvocation: Reinvocation): Memory {
   return memory;
 }
 
-function becomeDue({ willing, due }: Memory): void {
+function collectDue({ willing, due }: Memory): void {
   for (const key of willing) due.add(key);
   willing.clear();
 }
@@ -127,7 +127,7 @@ async function mutateAll(policies: readonly BoundPolicy<Mutator>[], request: Req
   const reinvocation = reinvocationOf(attributes),
     memory = memoryOf(reinvocation);
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
-    becomeDue(memory);
+    collectDue(memory);
   const round: Round = {
     ...request,
     reinvocation,
@@ -234,7 +234,7 @@ async function mutateByBinding({ policy, binding, match }: Bound, round: Round):
     // Nobody sees the object for the first time in the second round.
     if (reinvocation.isSecondRound && !memory.due.has(key)) continue;
     if (await mutateWith(policy, { param, match, round })) {
-      becomeDue(memory);
+      collectDue(memory);
       reinvocation.wanted = true;
     }
     if ((policy.spec as MutatingPolicySpec).reinvocationPolicy === 'IfNeeded') memory.willing.add(key);

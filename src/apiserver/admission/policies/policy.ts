@@ -167,3 +167,18 @@ function matcherOf(match: MatchResources = {}): RequestMatcher {
     ...(resourceRules?.length ? { resourceRules } : {}),
   } satisfies MatchCriteria);
 }
+
+export interface Validation {
+  readonly expression: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+  readonly reason?: string;
+}
+export interface AuditAnnotation {
+  readonly key: string;
+  readonly valueExpression: string;
+}
+export interface ValidatingPolicySpec extends PolicySpec {
+  readonly validations?: readonly Validation[];
+  readonly auditAnnotations?: readonly AuditAnnotation[];
+}

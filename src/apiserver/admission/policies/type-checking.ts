@@ -18,7 +18,7 @@ import { POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.t
 import type { AdmissionKinds } from '../kinds.ts';
 import type { AdmissionStart } from '../plugin.ts';
 import { Composition } from './composition.ts';
-import type { ValidatingPolicySpec } from './validating.ts';
+import type { ValidatingPolicySpec } from './policy.ts';
 
 const MAX_KINDS = 10;
 const POLICIES = { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies' };

@@ -20,28 +20,20 @@ import { Composition, evaluated, type Activation } from './composition.ts';
 import { denial } from './denial.ts';
 import { countConditions, PolicyMetrics, type Enforcement, type ErrorType } from './metrics.ts';
 import { collectParams, ConfigurationError } from './params.ts';
-import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
+import {
+  PolicySource,
+  type AuditAnnotation,
+  type BoundBinding,
+  type BoundPolicy,
+  type Validation,
+  type ValidatingPolicySpec,
+} from './policy.ts';
 import { followTypes } from './type-checking.ts';
 import { admissionValues } from './values.ts';
 
 const MAX_MESSAGE_BYTES = 5 * 1024;
 const MAX_ANNOTATION_BYTES = 10 * 1024;
 const FAILURE_ANNOTATION = 'validation.policy.admission.k8s.io/validation_failure';
-
-interface Validation {
-  readonly expression: string;
-  readonly message?: string;
-  readonly messageExpression?: string;
-  readonly reason?: string;
-}
-interface AuditAnnotation {
-  readonly key: string;
-  readonly valueExpression: string;
-}
-export interface ValidatingPolicySpec extends PolicySpec {
-  readonly validations?: readonly Validation[];
-  readonly auditAnnotations?: readonly AuditAnnotation[];
-}
 
 /** A validation that does not hold, or has no result. */
 interface Denied {

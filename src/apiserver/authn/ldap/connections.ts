@@ -1,5 +1,5 @@
 /**
- * Connections to the servers of one directory: pooled, encrypted before anything is said, opened to the first server that answers. Those for
+ * Connections to the servers of one directory: pooled, encrypted before the first request, opened to the first server that answers. Those for
  * searches are bound as the service account; those on which users' passwords are tried are used for nothing else.
  *
  *   wanted ─► an idle one ─► use ─► idle again        a server that cannot be reached or does not answer is passed over for a while

@@ -486,7 +486,7 @@ ${indented(issuer.ca)}
   await refused(source, issuer.token({ ...claims, tenant: [7] }), /7 in the list is not a string/);
 });
 
-test('by file: what is wrong is said with its path', async (t) => {
+test('a faulty configuration file is reported with the path of the field', async (t) => {
   const issuer = await issuerFor(t);
   const wrong = async (jwt: unknown, ...messages: string[]): Promise<void> => {
     const file = join(folder(t), 'c.yaml');

@@ -4,7 +4,8 @@ import { deepClone, deepEqual } from '#machinery/json.ts';
 import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
 import type { Endpoint } from '../../registry/endpoints.ts';
 import { WriteRequest } from '../../registry/write-request.ts';
-import type { RequestContext, ServerCore } from '../../context.ts';
+import type { RequestContext } from '../../context.ts';
+import type { ServerCore } from '../../server-core.ts';
 import { isTrue, queryValues, type RequestInfo } from '../../http/request-info.ts';
 
 const KINDS: Readonly<Record<string, string>> = {

@@ -9,7 +9,8 @@ import {
   reviewSubjectAccess,
 } from '../../authz/reviews.ts';
 import type { Endpoint } from '../endpoints.ts';
-import type { RequestContext, ServerCore } from '../../context.ts';
+import type { RequestContext } from '../../context.ts';
+import type { ServerCore } from '../../server-core.ts';
 import type { ApiResponse } from '../../http/request.ts';
 import { negotiateWithoutTable } from '../../http/negotiation.ts';
 import { respondEncoded, viewOptions } from '../transform.ts';
@@ -19,13 +20,9 @@ import { readObject } from '../body.ts';
 import { NOT_THIS_NAMESPACE } from '../write-call.ts';
 import { bindByBody } from '../core/pods/binding.ts';
 import { admitBody } from './bodies.ts';
+import type { Call } from './virtual-call.ts';
 import { componentStatuses } from '../core/componentstatuses/component-statuses.ts';
 
-export interface Call {
-  readonly endpoint: Endpoint;
-  readonly context: RequestContext;
-  readonly core: ServerCore;
-}
 type Review = (object: KubeObject, call: Call) => Promise<KubeObject>;
 
 /** What POST answers, by 'group/plural'. */

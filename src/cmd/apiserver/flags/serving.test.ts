@@ -9,7 +9,7 @@ const ask = (isEnabled: IsEnabled, name: string): boolean => {
   return isEnabled({ group, version, resource });
 };
 
-test('without the flag nothing is said', () => {
+test('without the flag there is no warning', () => {
   assert.deepEqual(servingFrom({}), {});
 });
 

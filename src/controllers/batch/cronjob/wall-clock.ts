@@ -1,4 +1,5 @@
 /** What clocks on the wall of a time zone show, and when they show midnight. */
+import { isoTime } from '#stdx/dates.ts';
 
 export interface WallTime {
   readonly year: number;
@@ -72,7 +73,7 @@ export class WallClock {
   /** RFC 3339 with the zone's offset. */
   text(ms: number): string {
     const offsetMs = this.offsetMs(ms);
-    const wall = new Date(ms + offsetMs).toISOString().slice(0, 19);
+    const wall = isoTime(ms + offsetMs).slice(0, 19);
     if (offsetMs === 0) return `${wall}Z`;
     const minutes = Math.abs(offsetMs) / MINUTE_MS;
     const pad = (value: number): string => String(Math.floor(value)).padStart(2, '0');

@@ -2,6 +2,7 @@
  * /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. As upstream only containers that run are shown; a pod's own figures are
  * those of its cgroup, its sandbox included.
  */
+import { isoTime } from '#stdx/dates.ts';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, uptime } from 'node:os';
 import type { CriClient } from '../../cri/client.ts';
@@ -270,5 +271,5 @@ function usageOf({ attributes, cpu, memory, swap, writableLayer }: ContainerStat
 }
 
 function text(ms: number): string {
-  return new Date(ms).toISOString();
+  return isoTime(ms);
 }

@@ -3,6 +3,7 @@
  *
  *   DIR/..2026_01_02_03_04_05.123456/   the files        DIR/..data → the directory, swapped by rename        DIR/name → ..data/name
  */
+import { isoTime } from '#stdx/dates.ts';
 import { randomInt } from 'node:crypto';
 import {
   chmod,
@@ -111,5 +112,5 @@ async function linkNames(dir: string, names: ReadonlySet<string>): Promise<void>
 }
 
 function stamp(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 19).replaceAll(/[-T:]/g, '_');
+  return isoTime(ms).slice(0, 19).replaceAll(/[-T:]/g, '_');
 }

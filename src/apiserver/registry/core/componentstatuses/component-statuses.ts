@@ -5,12 +5,12 @@
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Lease } from '#api/types.ts';
-import type { ServerCore } from '../../../context.ts';
+import type { ServerCore } from '../../../server-core.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import { parseListOptions } from '../../verb-options.ts';
 import { listObject } from '../../list-object.ts';
 import { respondEncoded, tableOf, viewOptions } from '../../transform.ts';
-import type { Call } from '../../subresources/reviews.ts';
+import type { Call } from '../../subresources/virtual-call.ts';
 
 /** By name, which lease its leader holds. */
 const LED: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@
  * One IPv4 family, in one range or several (ServiceCIDRs), of service-ranges.ts.
  *
  * A write begins here, before it is prepared and validated, as upstream's does: what is allocated is part of what is checked, and what cannot be
- * had is refused before anything else is said.
+ * had is refused before any other check.
  */
 import { isIPv6 } from 'node:net';
 import type { Service, ServiceSpec } from '#api/types.ts';

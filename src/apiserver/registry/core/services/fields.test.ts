@@ -15,7 +15,7 @@ const stored = {
 
 const cases: readonly (readonly [what: string, given: object, completed: object])[] = [
   [
-    'nothing is said',
+    'no error',
     { type: 'ClusterIP' },
     { type: 'ClusterIP', clusterIP: '10.96.0.7', clusterIPs: ['10.96.0.7'] },
   ],
