@@ -9,13 +9,10 @@ import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Authenticated } from './authn/authenticator.ts';
-import type {
-  AuthorizationAttributes,
-  AuthorizationDecision,
-  SelectorRequirement,
-} from './authz/authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
+import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
 import type { AuditSink } from './audit/audit-sink.ts';
 import type { RequestContext } from './context.ts';
 import type { ServerCore } from './server-core.ts';

@@ -13,10 +13,8 @@ import { RESOURCES } from '#resources/registry.ts';
 import { watchWrites, type WatchedStore } from '#storage/writability.ts';
 import { AdmissionChain } from './admission/chain.ts';
 import { createAdmissionKinds } from './admission/kinds.ts';
-import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
+import { CustomResources } from './apiextensions/custom-resources.ts';
 import { CustomOpenapi } from './apiextensions/openapi.ts';
-import { withExpressionChecks } from './admission/policies/checks.ts';
-import { withDeviceSelectorChecks } from './device-selectors.ts';
 import { Aggregator } from './aggregation/aggregator.ts';
 import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authorizer } from './authz/authorizer.ts';
@@ -120,10 +118,7 @@ async function openStorage({ options, clock, log }: Base): Promise<Storage> {
     ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}),
   });
   const catalogue = new Catalogue({
-    resources: (options.registry ?? RESOURCES)
-      .map(withCustomResourceChecks)
-      .map(withExpressionChecks)
-      .map(withDeviceSelectorChecks),
+    resources: options.registry ?? RESOURCES,
     hooks: { '/services': services },
     cache,
     isEnabled: isEnabledBy(options),

@@ -1,8 +1,12 @@
 /** Expressions as policies in the wild have them, each of which holds for one object; and match conditions. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compileExpression } from '../cel/expression.ts';
-import { MatchConditions, POLICY_VARIABLES_WITH_PARAMS, WEBHOOK_VARIABLES } from './expressions.ts';
+import { compileExpression } from '#cel/compile-expression.ts';
+import {
+  POLICY_VARIABLES_WITH_PARAMS,
+  WEBHOOK_VARIABLES,
+} from '#resources/admissionregistration/expressions.ts';
+import { MatchConditions } from './expressions.ts';
 
 const object = {
   apiVersion: 'v1',

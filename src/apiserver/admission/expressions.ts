@@ -4,74 +4,14 @@
  */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { toStructural } from '#machinery/structural.ts';
 import type { Budget } from '#cel/budget.ts';
-import type { Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
-import { cel } from '../cel/on-demand.ts';
+import type { Expression, Variables } from '#cel/expression.ts';
+import { compiled } from '#cel/on-demand.ts';
+import type { MatchCondition } from '#resources/admissionregistration/expressions.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 
 /** Of all match conditions of one webhook or policy for one request. */
 const MATCH_CONDITIONS_LIMIT = 2_500_000;
-
-const text = { type: 'string' };
-const texts = { type: 'array', items: text };
-const textMap = { type: 'object', additionalProperties: text };
-const object = (properties: Readonly<Record<string, unknown>>): JsonObject => ({
-  type: 'object',
-  properties,
-});
-const kind = object({ group: text, version: text, kind: text }),
-  resource = object({ group: text, version: text, resource: text });
-
-const REQUEST = object({
-  kind,
-  resource,
-  subResource: text,
-  requestKind: kind,
-  requestResource: resource,
-  requestSubResource: text,
-  name: text,
-  namespace: text,
-  operation: text,
-  dryRun: { type: 'boolean' },
-  userInfo: object({
-    username: text,
-    uid: text,
-    groups: texts,
-    extra: { type: 'object', additionalProperties: texts },
-  }),
-  options: { 'x-kubernetes-int-or-string': true },
-});
-
-const NAMESPACE = object({
-  metadata: object({
-    name: text,
-    generateName: text,
-    namespace: text,
-    labels: textMap,
-    annotations: textMap,
-    uid: text,
-    creationTimestamp: text,
-    deletionTimestamp: text,
-    deletionGracePeriodSeconds: { type: 'integer' },
-    generation: { type: 'integer' },
-    resourceVersion: text,
-    finalizers: texts,
-  }),
-  spec: object({ finalizers: texts }),
-  status: object({ phase: text }),
-});
-
-/** Of match conditions of webhooks. */
-export const WEBHOOK_VARIABLES: Variables = {
-  object: 'dyn',
-  oldObject: 'dyn',
-  request: toStructural(REQUEST),
-  authorizer: 'authorizer',
-};
-/** Of policies without parameters; what they define themselves comes on top. */
-export const POLICY_VARIABLES: Variables = { ...WEBHOOK_VARIABLES, namespaceObject: toStructural(NAMESPACE) };
-export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, params: 'dyn' };
 
 /** What policies see of a Namespace. */
 export function namespaceValue({ metadata = {}, ...rest }: KubeObject): JsonObject {
@@ -103,11 +43,6 @@ export function requestResource({ gvr, subresource, namespace, name }: Admission
 }
 
 // ------------------------------------------------------------------------------------------------------ match conditions
-
-export interface MatchCondition {
-  readonly name: string;
-  readonly expression: string;
-}
 
 /** outcome: 'error' under failurePolicy Fail; Ignore turns errors into 'no-match'. */
 export type ConditionsOutcome =
@@ -167,18 +102,6 @@ export class MatchConditions {
       name,
       expression: compiled(expression, { variables, result: 'bool' }),
     }));
-  }
-}
-
-/** An expression, or why it is none, in the words of a field's error. */
-export function compiled(source: string, options: ExpressionOptions): Expression | Error {
-  try {
-    return cel().compileExpression(source, options);
-  } catch (error) {
-    const message = messageOf(error);
-    return new Error(message.startsWith('ERROR:') ? `compilation failed: ${message}` : message, {
-      cause: error,
-    });
   }
 }
 

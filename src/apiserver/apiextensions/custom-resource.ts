@@ -8,13 +8,17 @@ import { stabilityOf } from '#api/resources.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
-import { compileRules } from './rules-on-demand.ts';
+import { compileRules } from '#resources/apiextensions/rules-on-demand.ts';
 import { specScaleErrors, statusScaleErrors, type ScalePaths } from './scale-checks.ts';
 import { normalise } from './coerce.ts';
 import { customTable } from './custom-table.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { toStructural, type Structural } from '#machinery/structural.ts';
-import { compileValidator, validateEmbedded, validateListTypes } from './validation.ts';
+import {
+  compileValidator,
+  validateEmbedded,
+  validateListTypes,
+} from '#resources/apiextensions/schema-validation.ts';
 import { compareVersions } from './version-order.ts';
 
 const VERBS = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'];

@@ -7,13 +7,12 @@
  */
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import { isStatusError, type FieldError } from '#machinery/errors.ts';
+import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual, type JsonObject } from '#machinery/json.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { customDefinitionName } from '#openapi/custom-resources.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
-import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
@@ -25,83 +24,19 @@ import { WriteRequest, type StoredEndpoint } from '../registry/write-request.ts'
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
 import { customResource, customStoragePrefix, structuralOf } from './custom-resource.ts';
-import { checkDefinition, readInnerSchemas, unrecognizedFormats, violationsOf } from './definition-checks.ts';
+import { CLEANUP, setTerminating, type Terminating } from '#resources/apiextensions/termination.ts';
+import { violationsOf } from '#resources/apiextensions/definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
-import { statusOf, withTime } from './names.ts';
+import { statusOf } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
 import type { Structural } from '#machinery/structural.ts';
 import { conversionOf, createCodec, type Versions } from './version-codec.ts';
 
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
 const DEFINITIONS_PREFIX = '/registry/apiextensions.k8s.io/customresourcedefinitions/';
-const CLEANUP = 'customresourcecleanup.apiextensions.k8s.io';
 const RETRY_MS = 500;
 /** Objects of a definition under deletion that are deleted at once. */
 const DELETIONS_AT_ONCE = 16;
-
-/** Adds to the record of definitions what only this server can check: that their schemas are structural and compile. */
-export function withCustomResourceChecks(resource: Resource): Resource {
-  if (resource.group !== DEFINITIONS.group || resource.plural !== DEFINITIONS.resource) return resource;
-  return {
-    ...resource,
-    behaviour: { ...resource.behaviour, beginDeletion },
-    applyDefaults: (object) => {
-      resource.applyDefaults(object);
-      readInnerSchemas(object as CustomResourceDefinition);
-    },
-    validate: (object, context) =>
-      joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
-    validateUpdate: (next, previous, context) =>
-      joined(resource.validateUpdate(next, previous, context), () =>
-        checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition),
-      ),
-    warnings: (next, previous) => {
-      const known = new Set(previous ? unrecognizedFormats(previous as CustomResourceDefinition) : []);
-      return [
-        ...resource.warnings(next, previous),
-        ...unrecognizedFormats(next as CustomResourceDefinition)
-          .filter((format) => !known.has(format))
-          .map((format) => `unrecognized format ${JSON.stringify(format)}`),
-      ];
-    },
-  };
-}
-
-/** Nothing of it goes before its objects do. */
-function beginDeletion(object: KubeObject, nowMs: number): void {
-  const definition = object as CustomResourceDefinition,
-    { finalizers = [] } = object.metadata!;
-  if (!finalizers.includes(CLEANUP)) object.metadata!.finalizers = [...finalizers, CLEANUP];
-  setTerminating(
-    definition,
-    {
-      status: 'True',
-      reason: 'InstanceDeletionPending',
-      message: 'CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon',
-    },
-    nowMs,
-  );
-}
-
-interface Terminating {
-  readonly status: 'True' | 'False';
-  readonly reason: string;
-  readonly message: string;
-}
-
-function setTerminating(definition: CustomResourceDefinition, condition: Terminating, nowMs: number): void {
-  const conditions = definition.status?.conditions ?? [];
-  const old = conditions.find(({ type }) => type === 'Terminating');
-  const next = withTime({ type: 'Terminating', ...condition }, { old, nowMs });
-  definition.status = {
-    ...definition.status,
-    conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next],
-  } as NonNullable<CustomResourceDefinition['status']>;
-}
-
-function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
-  return [...errors, ...more()];
-}
 
 interface CustomResourcesOptions {
   readonly store: Store;

@@ -1,10 +1,10 @@
 /** Which names a definition gets, and what its status says of them. After upstream's naming and establishing controllers. Pure. */
-import { formatTime } from '#machinery/time.ts';
 import type {
   CustomResourceDefinition,
   CustomResourceDefinitionCondition,
   CustomResourceDefinitionNames,
 } from '#api/types.ts';
+import { withTime } from '#resources/apiextensions/termination.ts';
 
 type Condition = CustomResourceDefinitionCondition;
 /** Made anew each time; what is none of these is kept. */
@@ -55,18 +55,6 @@ function inOldOrder(conditions: Condition[], old: readonly Condition[]): Conditi
     return index < 0 ? old.length : index;
   };
   return conditions.toSorted((left, right) => rank(left.type) - rank(right.type));
-}
-
-export function withTime(
-  next: Condition,
-  { old, nowMs }: { readonly old: Condition | undefined; readonly nowMs: number },
-): Condition {
-  const { lastTransitionTime: _, ...rest } = next;
-  return {
-    lastTransitionTime:
-      old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : formatTime(nowMs),
-    ...rest,
-  };
 }
 
 function acceptNames(

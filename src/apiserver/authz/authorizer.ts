@@ -1,11 +1,6 @@
 /** May they: the interface of the pipeline's authorize stage, after upstream's authorizer.Authorizer. RBAC, Node, Webhook… implement it. */
 import type { UserInfo } from '#machinery/object.ts';
-
-export interface SelectorRequirement {
-  readonly key: string;
-  readonly operator: string;
-  readonly values: readonly string[];
-}
+import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
 
 export interface AuthorizationAttributes {
   readonly user: UserInfo;

@@ -9,7 +9,7 @@ import type { JsonObject } from '#machinery/json.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { toStructural } from '#machinery/structural.ts';
 import type { Expression } from '#cel/expression.ts';
-import { cel } from '../cel/on-demand.ts';
+import { cel } from '#cel/on-demand.ts';
 import type { AccessReviewSpec } from './review-spec.ts';
 
 interface MatchOutcome {

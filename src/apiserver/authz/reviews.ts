@@ -8,7 +8,8 @@ import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import { validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type { AuthorizationAttributes, Authorizer, SelectorRequirement } from './authorizer.ts';
+import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
+import type { AuthorizationAttributes, Authorizer } from './authorizer.ts';
 
 const GROUP = 'authorization.k8s.io';
 

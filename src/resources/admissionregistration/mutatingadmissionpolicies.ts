@@ -1,9 +1,11 @@
 /** MutatingAdmissionPolicy. */
+import type { KubeObject } from '#machinery/object.ts';
 import { checkEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkMutatingPolicy, withExpressionErrors } from './expression-checks.ts';
 import { checkMutatedOperations, checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
 const PATCHES = { ApplyConfiguration: 'applyConfiguration', JSONPatch: 'jsonPatch' } as const;
@@ -32,20 +34,9 @@ export const mutatingadmissionpolicies = defineResource({
   },
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
-  validate: (policy) => {
-    const errors = new Errors(),
-      spec = specOf(policy);
-    checkPolicy(spec, errors);
-    checkMutatedOperations(spec['matchConstraints'], SPEC.child('matchConstraints'), errors);
-    const mutations = spec['mutations'] ?? [];
-    if (mutations.length === 0)
-      errors.required(SPEC.child('mutations'), 'mutations must contain at least one item');
-    mutations.forEach((mutation: Record<string, any>, i: number) =>
-      checkMutation(mutation, SPEC.child('mutations').index(i), errors),
-    );
-    checkEnum(spec['reinvocationPolicy'], REINVOCATIONS, SPEC, 'reinvocationPolicy', errors);
-    return errors.list;
-  },
+  validate: (object) => withExpressionErrors(check(object), checkMutatingPolicy, { object }),
+  validateUpdate: (object, previous) =>
+    withExpressionErrors(check(object), checkMutatingPolicy, { object, previous }),
   table: {
     columns: columns('Name', 'Mutations:integer', 'ParamKind', 'Age'),
     row: (policy, context) => {
@@ -59,3 +50,18 @@ export const mutatingadmissionpolicies = defineResource({
     },
   },
 });
+
+function check(policy: KubeObject): Errors['list'] {
+  const errors = new Errors(),
+    spec = specOf(policy);
+  checkPolicy(spec, errors);
+  checkMutatedOperations(spec['matchConstraints'], SPEC.child('matchConstraints'), errors);
+  const mutations = spec['mutations'] ?? [];
+  if (mutations.length === 0)
+    errors.required(SPEC.child('mutations'), 'mutations must contain at least one item');
+  mutations.forEach((mutation: Record<string, any>, i: number) =>
+    checkMutation(mutation, SPEC.child('mutations').index(i), errors),
+  );
+  checkEnum(spec['reinvocationPolicy'], REINVOCATIONS, SPEC, 'reinvocationPolicy', errors);
+  return errors.list;
+}

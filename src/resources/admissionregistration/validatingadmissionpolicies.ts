@@ -1,10 +1,12 @@
 /** ValidatingAdmissionPolicy. */
 import type { AuditAnnotation, Validation } from '#api/types.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkValidatingPolicy, withExpressionErrors } from './expression-checks.ts';
 import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
 const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge'];
@@ -70,21 +72,9 @@ export const validatingadmissionpolicies = defineResource({
     keepField(next, previous, 'status');
     bumpGeneration(next, previous);
   },
-  validate: (policy) => {
-    const errors = new Errors(),
-      spec = specOf(policy);
-    checkPolicy(spec, errors);
-    const validations = (spec['validations'] ?? []) as readonly Validation[],
-      annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
-    if (validations.length === 0 && annotations.length === 0)
-      for (const field of ['validations', 'auditAnnotations'])
-        errors.required(SPEC.child(field), 'validations or auditAnnotations must contain at least one item');
-    validations.forEach((validation, i) =>
-      checkValidation(validation, SPEC.child('validations').index(i), errors),
-    );
-    checkAuditAnnotations(annotations, { policy: policy.metadata?.name ?? '', errors });
-    return errors.list;
-  },
+  validate: (object) => withExpressionErrors(check(object), checkValidatingPolicy, { object }),
+  validateUpdate: (object, previous) =>
+    withExpressionErrors(check(object), checkValidatingPolicy, { object, previous }),
   table: {
     columns: columns('Name', 'Validations:integer', 'ParamKind', 'Age'),
     row: (policy, context) => {
@@ -98,3 +88,19 @@ export const validatingadmissionpolicies = defineResource({
     },
   },
 });
+
+function check(policy: KubeObject): Errors['list'] {
+  const errors = new Errors(),
+    spec = specOf(policy);
+  checkPolicy(spec, errors);
+  const validations = (spec['validations'] ?? []) as readonly Validation[],
+    annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
+  if (validations.length === 0 && annotations.length === 0)
+    for (const field of ['validations', 'auditAnnotations'])
+      errors.required(SPEC.child(field), 'validations or auditAnnotations must contain at least one item');
+  validations.forEach((validation, i) =>
+    checkValidation(validation, SPEC.child('validations').index(i), errors),
+  );
+  checkAuditAnnotations(annotations, { policy: policy.metadata?.name ?? '', errors });
+  return errors.list;
+}

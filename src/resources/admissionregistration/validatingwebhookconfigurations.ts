@@ -4,6 +4,7 @@ import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkWebhookExpressions, withExpressionErrors } from './expression-checks.ts';
 import { checkWebhooks, defaultWebhook } from './webhooks.ts';
 
 export const validatingwebhookconfigurations = defineResource<ValidatingWebhookConfiguration>({
@@ -17,11 +18,9 @@ export const validatingwebhookconfigurations = defineResource<ValidatingWebhookC
   },
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['webhooks']),
-  validate: (configuration) => {
-    const errors = new Errors();
-    checkWebhooks(configuration.webhooks, errors);
-    return errors.list;
-  },
+  validate: (object) => withExpressionErrors(check(object), checkWebhookExpressions, { object }),
+  validateUpdate: (object, previous) =>
+    withExpressionErrors(check(object), checkWebhookExpressions, { object, previous }),
   table: {
     columns: columns('Name', 'Webhooks:integer', 'Age'),
     row: (configuration, context) => [
@@ -31,3 +30,9 @@ export const validatingwebhookconfigurations = defineResource<ValidatingWebhookC
     ],
   },
 });
+
+function check({ webhooks }: ValidatingWebhookConfiguration): Errors['list'] {
+  const errors = new Errors();
+  checkWebhooks(webhooks, errors);
+  return errors.list;
+}

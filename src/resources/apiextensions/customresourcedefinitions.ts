@@ -1,6 +1,6 @@
 /**
  * CustomResourceDefinition: names, versions, scope, conversion and the outline of schemas. Whether a schema is structural, its CEL rules and
- * its defaults are checked by the API server's custom resources, which compile them anyway.
+ * its defaults: definition-checks.ts.
  */
 import type {
   CustomResourceDefinition,
@@ -16,7 +16,9 @@ import { defineResource } from '../define.ts';
 import { Errors, METADATA, type Path, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGeneration } from '../strategy.ts';
 import { columns, nameOf } from '../tables.ts';
+import { checkDefinition, readInnerSchemas, unrecognizedFormats } from './definition-checks.ts';
 import { sharedParts } from './shared-parts.ts';
+import { beginDeletion } from './termination.ts';
 
 const COLUMN_TYPES = ['boolean', 'date', 'integer', 'number', 'string'];
 const COLUMN_FORMATS = ['byte', 'date', 'date-time', 'double', 'float', 'int32', 'int64', 'password'];
@@ -26,7 +28,9 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
   group: 'apiextensions.k8s.io',
   plural: 'customresourcedefinitions',
   allowUnconditionalUpdate: false,
-  applyDefaults: ({ spec, status }) => {
+  beginDeletion,
+  applyDefaults: (definition) => {
+    const { spec, status } = definition;
     if (!spec) return;
     // What is stored, nobody can have forgotten.
     if (status && !status.storedVersions?.length)
@@ -43,6 +47,7 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     spec.conversion ??= { strategy: 'None' };
     const service = spec.conversion.webhook?.clientConfig?.service;
     if (service) service.port ??= 443;
+    readInnerSchemas(definition);
   },
   prepareForCreate: (definition) => {
     delete definition.status;
@@ -72,7 +77,7 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     checkStoredVersions(definition, errors);
     checkApproval(definition, errors);
     if (definition.spec?.preserveUnknownFields === true) errors.invalid(PRESERVES, true, NOT_PRESERVED);
-    return errors.list;
+    return [...errors.list, ...checkDefinition(definition)];
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors(),
@@ -91,7 +96,13 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     if (!semanticEqual(approvalOf(next), approvalOf(previous))) checkApproval(next, errors);
     if (spec.preserveUnknownFields === true && stored?.preserveUnknownFields !== true)
       errors.invalid(PRESERVES, true, NOT_PRESERVED);
-    return errors.list;
+    return [...errors.list, ...checkDefinition(next, previous)];
+  },
+  warnings: (next, previous) => {
+    const known = new Set(previous ? unrecognizedFormats(previous) : []);
+    return unrecognizedFormats(next)
+      .filter((format) => !known.has(format))
+      .map((format) => `unrecognized format ${JSON.stringify(format)}`);
   },
   status: {
     prepareForUpdate: keepAllButStatus,

@@ -80,10 +80,11 @@ const refused: readonly (readonly [what: string, path: string, object: object, .
     'deviceclasses',
     {
       metadata: { name: 'c' },
-      spec: { selectors: [{ cel: {} }], config: [{}], extendedResourceName: 'cpu' },
+      spec: { selectors: [{ cel: { expression: '1' } }], config: [{}], extendedResourceName: 'cpu' },
     },
     'spec.config[0].opaque: Required value',
     'spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name',
+    'spec.selectors[0].cel.expression: Invalid value: "1": must evaluate to bool or the unknown type, not int',
   ],
   [
     'slices: where they are',

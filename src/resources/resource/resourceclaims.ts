@@ -9,6 +9,7 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkAdminAccess, checkAdminResults } from './admin-access.ts';
 import { checkClaimStatus } from './claim-status.ts';
 import { convertClaim } from './conversion.ts';
+import { selectorsOfClaim, withSelectorErrors } from './device-selectors.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
 
 export const resourceclaims = defineResource({
@@ -25,8 +26,9 @@ export const resourceclaims = defineResource({
     const errors = new Errors();
     checkAdminAccess(specOf(claim), claim, context, errors);
     checkClaimRequests(specOf(claim), SPEC, errors);
-    return errors.list;
+    return withSelectorErrors(errors.list, selectorsOfClaim(claim));
   },
+  // What claims ask for cannot change: its selectors are not compiled again.
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next['spec'], previous['spec'], SPEC, errors);

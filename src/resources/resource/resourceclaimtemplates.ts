@@ -9,6 +9,7 @@ import { Errors, type Path, SPEC } from '../field-path.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkAdminAccess } from './admin-access.ts';
 import { convertClaimTemplate } from './conversion.ts';
+import { selectorsOfTemplate, withSelectorErrors } from './device-selectors.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
 
 export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
@@ -21,12 +22,16 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   validate: (template, context) => {
     const errors = new Errors();
     checkAdminAccess(template.spec?.spec, template, context, errors);
-    return [...errors.list, ...validate(template)];
+    return withSelectorErrors([...errors.list, ...validate(template)], selectorsOfTemplate(template));
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next.spec, previous.spec, SPEC, errors);
-    return [...validate(next), ...errors.list];
+    return withSelectorErrors(
+      [...validate(next), ...errors.list],
+      selectorsOfTemplate(next),
+      selectorsOfTemplate(previous),
+    );
   },
   table: {
     columns: columns('Name', 'Age'),

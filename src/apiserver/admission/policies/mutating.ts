@@ -6,23 +6,23 @@ import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { TOTAL_LIMIT, type Budget } from '#cel/budget.ts';
-import type { AuthorizerChecks } from '../../cel/authorizer.ts';
+import type { AuthorizerChecks } from '#cel/authorizer.ts';
 import type { Expression } from '#cel/expression.ts';
-import { cel } from '../../cel/on-demand.ts';
+import { cel } from '#cel/on-demand.ts';
 import {
-  MatchConditions,
   POLICY_VARIABLES,
   POLICY_VARIABLES_WITH_PARAMS,
-  requestResource,
-} from '../expressions.ts';
+} from '#resources/admissionregistration/expressions.ts';
+import { MatchConditions, requestResource } from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
-import { Composition, evaluated } from './composition.ts';
+import { Composition, evaluated } from '#resources/admissionregistration/composition.ts';
 import { mutationDenial, type MutationRefusal } from './denial.ts';
 import { countConditions, PolicyMetrics, type ErrorType } from './metrics.ts';
-import { applyConfiguration, MUTATION_OPTIONS, patchObject, type Mutation } from './mutations.ts';
+import { MUTATION_OPTIONS } from '#resources/admissionregistration/expressions.ts';
+import { applyConfiguration, patchObject, type Mutation } from './mutations.ts';
 import { collectParams, ConfigurationError } from './params.ts';
 import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
 import { admissionValues } from './values.ts';

@@ -4,20 +4,12 @@ import { mergeValues } from '#machinery/apply/typed.ts';
 import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
-import type { ExpressionOptions } from '#cel/expression.ts';
 
 export interface Mutation {
   readonly patchType?: string;
   readonly applyConfiguration?: { readonly expression?: string };
   readonly jsonPatch?: { readonly expression?: string };
 }
-
-export const MUTATION_OPTIONS: Readonly<
-  Record<'applyConfiguration' | 'jsonPatch', Omit<ExpressionOptions, 'variables'>>
-> = {
-  applyConfiguration: { result: 'Object', constructs: true },
-  jsonPatch: { result: 'list<JSONPatch>', constructs: true },
-};
 
 /** The object in the policy's version with the configuration merged over it. Throws an Error that says why it cannot be. */
 export function applyConfiguration(

@@ -1,7 +1,7 @@
 /** The parts of admission policies and their bindings that both kinds have, and following them. After upstream's plugin/policy/generic. */
 import type { LabelSelectorObject } from '#machinery/labels.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import type { MatchCondition } from '../expressions.ts';
+import type { MatchCondition } from '#resources/admissionregistration/expressions.ts';
 import { RequestMatcher, type MatchCriteria, type MatchRule } from '../matching.ts';
 import type { AdmissionOperation, AdmissionStart } from '../plugin.ts';
 
@@ -25,7 +25,7 @@ export interface ParamRef {
   readonly parameterNotFoundAction?: string;
 }
 
-export interface Variable {
+interface Variable {
   readonly name: string;
   readonly expression: string;
 }

@@ -14,10 +14,13 @@ import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { Structural } from '#machinery/structural.ts';
 import type { Variables } from '#cel/expression.ts';
-import { POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
+import {
+  POLICY_VARIABLES,
+  POLICY_VARIABLES_WITH_PARAMS,
+} from '#resources/admissionregistration/expressions.ts';
 import type { AdmissionKinds } from '../kinds.ts';
 import type { AdmissionStart } from '../plugin.ts';
-import { Composition } from './composition.ts';
+import { Composition } from '#resources/admissionregistration/composition.ts';
 import type { ValidatingPolicySpec } from './policy.ts';
 
 const MAX_KINDS = 10;

@@ -5,18 +5,16 @@
 import type { JsonObject } from '#machinery/json.ts';
 import { TOTAL_LIMIT } from '#cel/budget.ts';
 import type { Expression } from '#cel/expression.ts';
-import type { AuthorizerChecks } from '../../cel/authorizer.ts';
-import { cel } from '../../cel/on-demand.ts';
+import type { AuthorizerChecks } from '#cel/authorizer.ts';
+import { cel } from '#cel/on-demand.ts';
 import {
-  MatchConditions,
-  type ConditionsOutcome,
   POLICY_VARIABLES,
   POLICY_VARIABLES_WITH_PARAMS,
-  requestResource,
-} from '../expressions.ts';
+} from '#resources/admissionregistration/expressions.ts';
+import { MatchConditions, type ConditionsOutcome, requestResource } from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
-import { Composition, evaluated, type Activation } from './composition.ts';
+import { Composition, evaluated, type Activation } from '#resources/admissionregistration/composition.ts';
 import { denial } from './denial.ts';
 import { countConditions, PolicyMetrics, type Enforcement, type ErrorType } from './metrics.ts';
 import { collectParams, ConfigurationError } from './params.ts';

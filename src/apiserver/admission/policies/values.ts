@@ -1,6 +1,6 @@
 /** What expressions of policies see of one request. */
 import type { KubeObject } from '#machinery/object.ts';
-import type { AuthorizerChecks } from '../../cel/authorizer.ts';
+import type { AuthorizerChecks } from '#cel/authorizer.ts';
 import { admissionRequest } from '../admission-request.ts';
 import { namespaceValue } from '../expressions.ts';
 import type { Match } from '../matching.ts';

@@ -1,6 +1,6 @@
 /** matchConditions of webhooks: expressions that must hold for a webhook to be asked. */
 import { statusErrors } from '#machinery/errors.ts';
-import { cel } from '../../cel/on-demand.ts';
+import { cel } from '#cel/on-demand.ts';
 import { admissionRequest } from '../admission-request.ts';
 import { requestResource, type ConditionsOutcome } from '../expressions.ts';
 import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';

@@ -5,7 +5,8 @@
 import { errorMessage } from '#stdx/log.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { MutatingWebhook, ValidatingWebhook } from '#api/types.ts';
-import { MatchConditions, WEBHOOK_VARIABLES } from '../expressions.ts';
+import { WEBHOOK_VARIABLES } from '#resources/admissionregistration/expressions.ts';
+import { MatchConditions } from '../expressions.ts';
 import type { GroupAndResource } from '../kinds.ts';
 import { RequestMatcher } from '../matching.ts';
 import type { AdmissionOperation, AdmissionStart } from '../plugin.ts';

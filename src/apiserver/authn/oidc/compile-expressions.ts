@@ -1,5 +1,5 @@
 /** Expressions over `claims` and `user`, compiled with the evaluator that all of the server shares. */
-import { cel } from '../../cel/on-demand.ts';
+import { cel } from '#cel/on-demand.ts';
 import { toStructural } from '#machinery/structural.ts';
 import type { ClaimExpression, ExpressionCompiler } from './claim-expressions.ts';
 

@@ -2,10 +2,10 @@
  * CEL expressions that select devices (DeviceClass, ResourceClaim, ResourceClaimTemplate) are compiled when their objects are written: what does not
  * compile is refused where it stands, and what is kept of an object that is changed stays. After upstream's dynamic-resource-allocation/cel.
  */
+import type { DeviceClass, ResourceClaimTemplate } from '#api/types.ts';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import type { Resource } from '#resources/resource.ts';
-import { compiled } from './admission/expressions.ts';
+import { compiled } from '#cel/on-demand.ts';
 import { toStructural } from '#machinery/structural.ts';
 import { upstreamType } from '#cel/errors.ts';
 import type { Variables } from '#cel/expression.ts';
@@ -37,14 +37,6 @@ interface Place {
   readonly path: string;
   readonly expression: string;
 }
-type Find = (object: KubeObject) => Place[];
-
-const FIND: Readonly<Record<string, Find>> = {
-  deviceclasses: ({ spec }) => inSelectors((spec as Request | undefined)?.selectors, 'spec.selectors'),
-  resourceclaims: ({ spec }) => inClaim(spec, 'spec'),
-  resourceclaimtemplates: ({ spec }) => inClaim((spec as { spec?: unknown } | undefined)?.spec, 'spec.spec'),
-};
-
 function inClaim(spec: unknown, path: string): Place[] {
   const { devices } = (spec ?? {}) as { devices?: { requests?: readonly Request[] | null } };
   return (devices?.requests ?? []).flatMap((request, i) => {
@@ -64,32 +56,31 @@ function inSelectors(selectors: readonly Selector[] | undefined, path: string): 
   );
 }
 
-/** The record of a resource whose objects select devices, with its validation extended; others as they are. */
-export function withDeviceSelectorChecks(resource: Resource): Resource {
-  const find = resource.group === 'resource.k8s.io' ? FIND[resource.plural] : undefined;
-  if (!find) return resource;
-  const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
-    const known = new Set(previous ? find(previous).map(({ expression }) => expression) : []);
-    return find(object)
-      .filter(({ expression }) => !known.has(expression))
-      .flatMap(({ path, expression }) => problemOf(path, expression) ?? []);
-  };
+export function selectorsOfClass({ spec }: DeviceClass): Place[] {
+  return inSelectors(spec?.selectors, 'spec.selectors');
+}
+
+export function selectorsOfClaim({ spec }: KubeObject): Place[] {
+  return inClaim(spec, 'spec');
+}
+
+export function selectorsOfTemplate({ spec }: ResourceClaimTemplate): Place[] {
+  return inClaim(spec?.spec, 'spec.spec');
+}
+
+/** The errors found so far, and those of selectors that do not compile. previous: those of an update's old object, which stay. */
+export function withSelectorErrors(
+  errors: FieldError[],
+  selectors: readonly Place[],
+  previous: readonly Place[] = [],
+): FieldError[] {
   // What is too long is not compiled.
-  const joined = (errors: FieldError[], more: () => FieldError[]): FieldError[] =>
-    errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany')
-      ? errors
-      : [...errors, ...more()];
-  return {
-    ...resource,
-    validate: (object, context) => joined(resource.validate(object, context), () => problems(object)),
-    // What claims ask for cannot change: it is not compiled again.
-    ...(resource.plural !== 'resourceclaims'
-      ? {
-          validateUpdate: (next, previous, context) =>
-            joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)),
-        }
-      : {}),
-  };
+  if (errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany')) return errors;
+  const known = new Set(previous.map(({ expression }) => expression));
+  const found = selectors
+    .filter(({ expression }) => !known.has(expression))
+    .flatMap(({ path, expression }) => problemOf(path, expression) ?? []);
+  return [...errors, ...found];
 }
 
 function problemOf(path: string, source: string): FieldError | undefined {

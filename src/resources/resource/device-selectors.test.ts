@@ -1,20 +1,22 @@
+/** Selectors of devices: what compiles, what is refused where, and what stays. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { KubeObject } from '#machinery/object.ts';
-import type { Resource } from '#resources/resource.ts';
-import { withDeviceSelectorChecks } from './device-selectors.ts';
+import { fieldErrors } from '#machinery/errors.ts';
+import type { DeviceClass, ResourceClaimTemplate } from '#api/types.ts';
+import {
+  selectorsOfClaim,
+  selectorsOfClass,
+  selectorsOfTemplate,
+  withSelectorErrors,
+} from './device-selectors.ts';
 
-const plain = (plural: string, group = 'resource.k8s.io') =>
-  ({ group, plural, validate: () => [], validateUpdate: () => [] }) as unknown as Resource;
-const checked = (plural: string) => withDeviceSelectorChecks(plain(plural));
 const selectors = (...expressions: string[]) => expressions.map((expression) => ({ cel: { expression } }));
-const object = (spec: unknown) => ({ metadata: { name: 'one' }, spec }) as KubeObject;
-const problems = (resource: Resource, of: KubeObject) =>
-  resource.validate(of, {} as never).map(({ field, detail }) => `${field}: ${detail}`);
+const object = (spec: unknown) =>
+  ({ metadata: { name: 'one' }, spec }) as DeviceClass & ResourceClaimTemplate;
+const problems = (of: DeviceClass) =>
+  withSelectorErrors([], selectorsOfClass(of)).map(({ field, detail }) => `${field}: ${detail}`);
 
 describe('selectors of devices', () => {
-  const devices = checked('deviceclasses');
-
   for (const expression of [
     'true',
     'device.driver == "gpu.example.com"',
@@ -26,10 +28,10 @@ describe('selectors of devices', () => {
     'device.attributes["gpu.example.com"].version.isGreaterThan(semver("1.0.0"))',
   ])
     it(`take ${expression}`, () =>
-      assert.deepEqual(problems(devices, object({ selectors: selectors(expression) })), []));
+      assert.deepEqual(problems(object({ selectors: selectors(expression) })), []));
 
   it('are refused where they do not compile or do not answer with a bool', () => {
-    const [undefinedField, number] = problems(devices, object({ selectors: selectors('device.nope', '1') }));
+    const [undefinedField, number] = problems(object({ selectors: selectors('device.nope', '1') }));
     assert.match(undefinedField ?? '', /^spec\.selectors\[0\]\.cel\.expression: .*undefined field 'nope'/s);
     assert.equal(
       number,
@@ -41,10 +43,7 @@ describe('selectors of devices', () => {
     const nested =
       'device.attributes.all(d, device.attributes.all(e, device.attributes[d].all(a, device.attributes[e].all(b, device.attributes[d][a] == device.attributes[e][b]))))';
     assert.deepEqual(
-      problems(
-        devices,
-        object({ selectors: selectors(nested, 'cel.bind(x, device.attributes["a"], x.b == x.c)') }),
-      ),
+      problems(object({ selectors: selectors(nested, 'cel.bind(x, device.attributes["a"], x.b == x.c)') })),
       ['spec.selectors[0].cel.expression: too complex, exceeds cost limit'],
     );
   });
@@ -62,31 +61,24 @@ describe('selectors of devices', () => {
       'devices.requests[0].exactly.selectors[0].cel.expression',
       'devices.requests[1].firstAvailable[0].selectors[1].cel.expression',
     ];
-    const where = (plural: string, spec: unknown) =>
-      checked(plural)
-        .validate(object(spec), {} as never)
-        .map(({ field }) => field);
+    const where = (selectors: ReturnType<typeof selectorsOfClaim>): (string | undefined)[] =>
+      withSelectorErrors([], selectors).map(({ field }) => field);
     assert.deepEqual(
-      where('resourceclaims', requests),
+      where(selectorsOfClaim(object(requests))),
       paths.map((path) => `spec.${path}`),
     );
     assert.deepEqual(
-      where('resourceclaimtemplates', { spec: requests }),
+      where(selectorsOfTemplate(object({ spec: requests }))),
       paths.map((path) => `spec.spec.${path}`),
     );
   });
 
-  it('that an object had already stay', () => {
-    const kept = object({ selectors: selectors('1') });
-    assert.deepEqual(devices.validateUpdate(kept, kept, {} as never), []);
-    assert.equal(
-      devices.validateUpdate(object({ selectors: selectors('1', '2') }), kept, {} as never).length,
-      1,
-    );
-  });
-
-  it('are of no concern to other resources', () => {
-    const other = plain('deviceclasses', 'example.com');
-    assert.equal(withDeviceSelectorChecks(other), other);
+  it('that an object had already stay, and what is too long is not compiled', () => {
+    const kept = selectorsOfClass(object({ selectors: selectors('1') }));
+    const more = selectorsOfClass(object({ selectors: selectors('1', '2') }));
+    assert.deepEqual(withSelectorErrors([], kept, kept), []);
+    assert.equal(withSelectorErrors([], more, kept).length, 1);
+    const tooLong = fieldErrors.tooLong('spec', 1);
+    assert.deepEqual(withSelectorErrors([tooLong], more), [tooLong]);
   });
 });

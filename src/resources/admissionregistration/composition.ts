@@ -4,14 +4,18 @@
  */
 import type { Budget, Meter } from '#cel/budget.ts';
 import type { CelFields, Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
-import { compiled, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
-import type { ErrorType } from './metrics.ts';
-import type { PolicySpec, Variable } from './policy.ts';
+import { compiled } from '#cel/on-demand.ts';
+import { POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from './expressions.ts';
 
 /** Values of one evaluation, budget included. */
 export interface Activation {
   readonly values: Readonly<Record<string, unknown>>;
   readonly budget: Budget;
+}
+
+interface ComposedSpec {
+  readonly paramKind?: unknown;
+  readonly variables?: readonly { readonly name: string; readonly expression: string }[];
 }
 
 interface CompiledVariable {
@@ -34,7 +38,7 @@ export class Composition {
 
   /** base: default, what policies see. */
   constructor(
-    { paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>,
+    { paramKind, variables = [] }: ComposedSpec,
     base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
   ) {
     const fieldTypes: Record<string, CelFields['fieldTypes'][string]> = {},
@@ -42,7 +46,7 @@ export class Composition {
     // Environments are large: a new one only where a variable reads one that the last does not have.
     let scope = withoutFields(base),
       known = new Set<string>();
-    this.#compiled = variables.map(({ name, expression }: Variable, index) => {
+    this.#compiled = variables.map(({ name, expression }, index) => {
       if (namesIn(expression).some((read) => Object.hasOwn(fieldTypes, read) && !known.has(read))) {
         scope = withFields(base, { ...fieldTypes });
         known = new Set(Object.keys(fieldTypes));
@@ -125,7 +129,12 @@ function withFields(base: Variables, fieldTypes: CelFields['fieldTypes']): Varia
   return { ...base, variables: { typeName: 'kubernetes.variables', fieldTypes } satisfies CelFields };
 }
 
-type Result = { readonly value: unknown } | { readonly error: string; readonly errorType: ErrorType };
+type Result =
+  | { readonly value: unknown }
+  | {
+      readonly error: string;
+      readonly errorType: 'invalid_error' | 'compile_error' | 'out_of_budget';
+    };
 
 /** One of the policy's expressions, in upstream's words for what went wrong. */
 export function evaluated(expression: Expression | Error, { values, budget }: Activation): Result {

@@ -2,69 +2,57 @@
  * Expressions of admission policies and webhooks are compiled when their objects are written: what does not compile is refused where it stands.
  * An update that leaves an expression as it was is let pass. After upstream's pkg/apis/admissionregistration/validation.
  */
+import type {
+  MutatingAdmissionPolicy,
+  MutatingAdmissionPolicySpec,
+  ValidatingAdmissionPolicy,
+  ValidatingAdmissionPolicySpec,
+} from '#api/types.ts';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import type { Resource } from '#resources/resource.ts';
 import type { Variables } from '#cel/expression.ts';
+import { compiled } from '#cel/on-demand.ts';
+import { Composition } from './composition.ts';
 import {
-  compiled,
+  MUTATION_OPTIONS,
   POLICY_VARIABLES,
   POLICY_VARIABLES_WITH_PARAMS,
   WEBHOOK_VARIABLES,
   type MatchCondition,
-} from '../expressions.ts';
-import { Composition } from './composition.ts';
-import { MUTATION_OPTIONS, type Mutation } from './mutations.ts';
-import type { PolicySpec } from './policy.ts';
-import type { ValidatingPolicySpec } from './policy.ts';
+} from './expressions.ts';
 
 /** Expressions of one object that are compiled; an object with more is refused. Far above what a policy can usefully have. */
 const MAX_EXPRESSIONS = 2_000;
 
-const GROUP = 'admissionregistration.k8s.io';
+/** Calls back for each expression of an object. */
+type ExpressionCheck = (object: KubeObject, field: FieldChecker) => void;
 
-type Check = (object: KubeObject, field: FieldChecker) => void;
-
-const CHECKS: Readonly<Record<string, Check>> = {
-  validatingwebhookconfigurations: checkWebhooks,
-  mutatingwebhookconfigurations: checkWebhooks,
-  validatingadmissionpolicies: checkValidatingPolicy,
-  mutatingadmissionpolicies: checkMutatingPolicy,
-};
-
-/** The record of a resource whose objects have expressions, with its validation extended; others as they are. */
-export function withExpressionChecks(resource: Resource): Resource {
-  const check = resource.group === GROUP ? CHECKS[resource.plural] : undefined;
-  if (!check) return resource;
-  const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
-    const known = new Set<string>();
-    if (previous) check(previous, { expression: (_, source) => void known.add(source) });
-    const errors: FieldError[] = [];
-    let compilations = 0;
-    check(object, {
-      expression: (path, source, compile) => {
-        // What was accepted stays, also by a server that knows less.
-        if (known.has(source) || source.trim() === '') return;
-        if (++compilations > MAX_EXPRESSIONS) return;
-        const result = compile();
-        if (result) errors.push(fieldErrors.invalid(path, source, result.message));
-      },
-    });
-    return compilations > MAX_EXPRESSIONS
-      ? [fieldErrors.tooMany('spec', compilations, MAX_EXPRESSIONS)]
-      : errors;
-  };
-  return {
-    ...resource,
-    validate: (object, context) => joined(resource.validate(object, context), () => problems(object)),
-    validateUpdate: (next, previous, context) =>
-      joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)),
-  };
-}
-
-/** What is too much is not compiled. */
-function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
-  return errors.some(({ type }) => type === 'FieldValueTooMany') ? errors : [...errors, ...more()];
+/**
+ * The errors found so far, and those of expressions that do not compile. previous: of an update; its expressions stay, also where a server
+ * that knows less would refuse them.
+ */
+export function withExpressionErrors(
+  errors: FieldError[],
+  check: ExpressionCheck,
+  { object, previous }: { readonly object: KubeObject; readonly previous?: KubeObject },
+): FieldError[] {
+  // What is too much is not compiled.
+  if (errors.some(({ type }) => type === 'FieldValueTooMany')) return errors;
+  const known = new Set<string>();
+  if (previous) check(previous, { expression: (_, source) => void known.add(source) });
+  const found: FieldError[] = [];
+  let compilations = 0;
+  check(object, {
+    expression: (path, source, compile) => {
+      if (known.has(source) || source.trim() === '') return;
+      if (++compilations > MAX_EXPRESSIONS) return;
+      const result = compile();
+      if (result) found.push(fieldErrors.invalid(path, source, result.message));
+    },
+  });
+  return compilations > MAX_EXPRESSIONS
+    ? [...errors, fieldErrors.tooMany('spec', compilations, MAX_EXPRESSIONS)]
+    : [...errors, ...found];
 }
 
 interface FieldChecker {
@@ -88,7 +76,7 @@ function checkConditions(
   );
 }
 
-function checkWebhooks(configuration: KubeObject, field: FieldChecker): void {
+export function checkWebhookExpressions(configuration: KubeObject, field: FieldChecker): void {
   const webhooks = (configuration['webhooks'] ?? []) as readonly {
     readonly matchConditions?: readonly MatchCondition[];
   }[];
@@ -101,7 +89,10 @@ function checkWebhooks(configuration: KubeObject, field: FieldChecker): void {
 }
 
 /** What both kinds of policies have; answers what compiles their own expressions. */
-function checkPolicy(spec: PolicySpec, field: FieldChecker): () => Composition {
+function checkPolicy(
+  spec: ValidatingAdmissionPolicySpec | MutatingAdmissionPolicySpec,
+  field: FieldChecker,
+): () => Composition {
   checkConditions(spec.matchConditions, 'spec.matchConditions', {
     variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
     field,
@@ -118,8 +109,8 @@ function checkPolicy(spec: PolicySpec, field: FieldChecker): () => Composition {
   return compose;
 }
 
-function checkValidatingPolicy(policy: KubeObject, field: FieldChecker): void {
-  const spec = (policy['spec'] ?? {}) as ValidatingPolicySpec;
+export function checkValidatingPolicy(policy: KubeObject, field: FieldChecker): void {
+  const { spec = {} } = policy as ValidatingAdmissionPolicy;
   const compose = checkPolicy(spec, field);
   spec.validations?.forEach(({ expression = '', messageExpression }, i) => {
     field.expression(`spec.validations[${i}].expression`, expression, () =>
@@ -143,8 +134,8 @@ const PARTS: Readonly<Record<string, 'applyConfiguration' | 'jsonPatch' | undefi
   JSONPatch: 'jsonPatch',
 };
 
-function checkMutatingPolicy(policy: KubeObject, field: FieldChecker): void {
-  const spec = (policy['spec'] ?? {}) as PolicySpec & { readonly mutations?: readonly Mutation[] };
+export function checkMutatingPolicy(policy: KubeObject, field: FieldChecker): void {
+  const { spec = {} } = policy as MutatingAdmissionPolicy;
   const compose = checkPolicy(spec, field);
   spec.mutations?.forEach((mutation, i) => {
     const part = PARTS[mutation.patchType ?? ''],

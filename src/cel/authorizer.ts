@@ -5,15 +5,18 @@
  * the answer and evaluates once more, until none is missing. Each round adds an answer, each answer is remembered, and checks are so dear that
  * an expression's budget has room for two: the rounds are few.
  */
-import type { Meter } from '#cel/budget.ts';
-import { Message } from '#cel/datatypes.ts';
-import { EvaluationError } from '#cel/errors.ts';
-import type { CelExtension } from '#cel/expression.ts';
-import type { Functions, OpaqueType } from '#cel/functions.ts';
+import type { Meter } from './budget.ts';
+import { Message } from './datatypes.ts';
+import { EvaluationError } from './errors.ts';
+import type { CelExtension } from './expression.ts';
+import type { Functions, OpaqueType } from './functions.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from '../authz/authorizer.ts';
-import { fieldRequirements, labelRequirements } from '../authz/selector-requirements.ts';
+import {
+  fieldRequirements,
+  labelRequirements,
+  type SelectorRequirement,
+} from '#machinery/selector-requirements.ts';
 
 /** Of one check, as upstream counts it. */
 const CHECK_COST = 350_000;
@@ -32,7 +35,30 @@ const DECISION = 'kubernetes.authorization.Decision';
 class UnansweredError extends Error {}
 
 /** As a request asks it, without the user. */
-type Question = Omit<AuthorizationAttributes, 'user'>;
+interface Question {
+  readonly verb: string;
+  readonly isResourceRequest: boolean;
+  readonly group: string;
+  readonly version: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly path: string;
+  readonly fieldSelector?: readonly SelectorRequirement[];
+  readonly labelSelector?: readonly SelectorRequirement[];
+}
+
+interface Decision {
+  readonly decision: 'allow' | 'deny' | 'no-opinion';
+  readonly reason: string;
+  readonly error?: string;
+}
+
+/** The API server's authorizers are such; they may answer later. */
+interface Authorizer {
+  authorize(attributes: Question & { readonly user: UserInfo }): Decision | Promise<Decision>;
+}
 
 export interface AuthorizerOptions {
   readonly authorizer: Authorizer;
@@ -133,7 +159,7 @@ export class AuthorizerChecks {
     throw new UnansweredError('the authorizer has not answered yet');
   }
 
-  #ask(attributes: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision> {
+  #ask(attributes: Question & { readonly user: UserInfo }): Decision | Promise<Decision> {
     try {
       return this.#authorizer.authorize(attributes);
     } catch (error) {
@@ -148,7 +174,7 @@ export class AuthorizerChecks {
 }
 
 interface Answer {
-  readonly decision: AuthorizationDecision;
+  readonly decision: Decision;
   readonly error?: string;
 }
 

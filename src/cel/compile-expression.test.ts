@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toStructural } from '#machinery/structural.ts';
-import type { AuthorizationAttributes, AuthorizationDecision } from '../authz/authorizer.ts';
-import { AuthorizerChecks } from './authorizer.ts';
-import { CelCompileError, CelCostError, CelRuntimeError } from '#cel/errors.ts';
-import { compileExpression } from './expression.ts';
+import { AuthorizerChecks, type AuthorizerOptions } from './authorizer.ts';
+import { CelCompileError, CelCostError, CelRuntimeError } from './errors.ts';
+import { compileExpression } from './compile-expression.ts';
+
+type AuthorizationAttributes = Parameters<AuthorizerOptions['authorizer']['authorize']>[0];
+type AuthorizationDecision = Awaited<ReturnType<AuthorizerOptions['authorizer']['authorize']>>;
 
 const variables = { object: 'dyn', params: 'dyn', name: 'string', claims: 'map' } as const;
 const evaluate = (source: string, values: Record<string, unknown> = {}): unknown =>

@@ -1,7 +1,12 @@
 /** The selectors of a request in the form authorizers read. One that cannot be read narrows nothing: undefined. */
-import { parseFieldSelector } from '#machinery/fields.ts';
-import { parseLabelSelector } from '#machinery/labels.ts';
-import type { SelectorRequirement } from './authorizer.ts';
+import { parseFieldSelector } from './fields.ts';
+import { parseLabelSelector } from './labels.ts';
+
+export interface SelectorRequirement {
+  readonly key: string;
+  readonly operator: string;
+  readonly values: readonly string[];
+}
 
 const LABEL_OPERATORS: Readonly<Record<string, string>> = {
   '=': 'In',

@@ -4,7 +4,7 @@
  */
 import { fieldErrorBody, fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { compilePattern } from './validation.ts';
+import { compilePattern } from './schema-validation.ts';
 
 export const BRANCHES = ['allOf', 'anyOf', 'oneOf'];
 /** What only the structure may say. */

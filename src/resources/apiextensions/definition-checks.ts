@@ -3,15 +3,15 @@ import { fieldErrors, fieldErrorBody, statusErrors, type FieldError } from '#mac
 import { decodeObject } from '#machinery/decode.ts';
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { schemaOf } from '#api/schemas.ts';
-import { sharedParts } from '#resources/apiextensions/shared-parts.ts';
+import { sharedParts } from './shared-parts.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { compileSchemaRules } from './rules-on-demand.ts';
-import { fieldPathProblem } from './field-path.ts';
+import { fieldPathProblem } from './rule-field-path.ts';
 import { STRING_FORMATS } from '#machinery/formats.ts';
 import { checkSchemaKeywords } from './schema-checks.ts';
 import { BRANCHES, checkStructural, unsupportedKeyword } from './structural-checks.ts';
 import { fieldOf, toStructural, type Structural } from '#machinery/structural.ts';
-import { compileValidator } from './validation.ts';
+import { compileValidator } from './schema-validation.ts';
 
 const UNREADABLE = 'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition';
 const SCHEMA_TYPE = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps';

@@ -4,10 +4,10 @@
  */
 import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { fieldPathProblem } from '../apiextensions/field-path.ts';
-import { hasRules } from '../apiextensions/has-rules.ts';
+import { fieldPathProblem } from './rule-field-path.ts';
+import { hasRules } from './has-rules.ts';
 import { itemKey, type Structural } from '#machinery/structural.ts';
-import { oldItems } from '../apiextensions/validation.ts';
+import { oldItems } from './schema-validation.ts';
 import { uses } from '#cel/ast.ts';
 import { BudgetError, Meter, PER_CALL_LIMIT, TOTAL_LIMIT } from '#cel/budget.ts';
 import type { Scope } from '#cel/checker.ts';

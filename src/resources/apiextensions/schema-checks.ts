@@ -5,7 +5,7 @@
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { fieldPathProblem } from './field-path.ts';
+import { fieldPathProblem } from './rule-field-path.ts';
 import { BRANCHES, propertiesOf } from './structural-checks.ts';
 
 const TYPES = ['array', 'boolean', 'integer', 'number', 'object', 'string'];
