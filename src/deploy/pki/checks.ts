@@ -26,7 +26,7 @@ export class PkiError extends Error {
 export interface LeafDefinition {
   readonly subject: Subject;
   readonly usages: readonly ExtendedKeyUsage[];
-  readonly altNames?: AltNames;
+  readonly altNames?: AltNames | undefined;
   /** An administrator may put one of their own there: it is used, warned about, and never replaced. */
   readonly mayBeForeign?: boolean;
 }

@@ -6,7 +6,7 @@ import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
-import { generateKeyPem, publicKeyPem, signsForItself } from '#pki/keys.ts';
+import { generateKeyPem, publicKeyPem, signsForItself, type KeyAlgorithm } from '#pki/keys.ts';
 import { splitPem } from '#pki/pem.ts';
 import { subjectOf } from '#pki/read.ts';
 import { isForeign, missingName, PkiError, samePublicKey } from './checks.ts';
@@ -28,6 +28,12 @@ interface PkiFolderOptions {
   /** Whether authorities and signing keys that are missing are made. Default true. */
   readonly mayCreate?: boolean | undefined;
   readonly jitter?: Jitter | undefined;
+  /** Of new keys. */
+  readonly algorithm?: KeyAlgorithm | undefined;
+  /** Default ten years. */
+  readonly authorityLifetimeMs?: number | undefined;
+  /** Default a year. */
+  readonly leafLifetimeMs?: number | undefined;
   /** Before the names that jitter is asked for and that ends are told by: 'nodes/n1/'. */
   readonly prefix?: string;
 }
@@ -36,6 +42,12 @@ interface PkiFolderOptions {
 export interface CertificateEnd {
   readonly name: string;
   readonly notAfterMs: number;
+}
+
+/** Without its key where an external authority signs. PEM. */
+interface Authority {
+  readonly certificatePem: string;
+  readonly keyPem?: string | undefined;
 }
 
 export class PkiFolder {
@@ -47,6 +59,7 @@ export class PkiFolder {
   readonly #nowMs: number;
   readonly #ends: CertificateEnd[] = [];
   readonly #written = new Set<string>();
+  readonly #authorities = new Map<string, Promise<Authority>>();
 
   constructor(options: PkiFolderOptions) {
     this.#options = options;
@@ -58,7 +71,26 @@ export class PkiFolder {
     return this.#ends.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** With its key: throws PkiError where the key is elsewhere. */
   async authority(name: string, commonName: string): Promise<KeyPair> {
+    const { certificatePem, keyPem } = await this.authorityOrExternal(name, commonName);
+    if (keyPem === undefined)
+      throw new PkiError(
+        'incomplete',
+        this.#path(name, 'key'),
+        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new authority made`,
+      );
+    return { certificatePem, keyPem };
+  }
+
+  /** An authority whose certificate is there without its key signs elsewhere: its leaves are put here by whoever has the key. */
+  authorityOrExternal(name: string, commonName: string): Promise<Authority> {
+    const known = this.#authorities.get(name) ?? this.#ensureAuthority(name, commonName);
+    this.#authorities.set(name, known);
+    return known;
+  }
+
+  async #ensureAuthority(name: string, commonName: string): Promise<Authority> {
     const { certificatePem, keyPem } = await this.#read(name);
     if (certificatePem === undefined) {
       if (keyPem === undefined) this.#requireNew(name, 'crt');
@@ -66,22 +98,17 @@ export class PkiFolder {
       const made = createAuthority({
         commonName,
         nowMs: this.#nowMs,
-        lifetimeMs: AUTHORITY_LIFETIME_MS,
-        ...(keyPem === undefined ? {} : { keyPem }),
+        lifetimeMs: this.#options.authorityLifetimeMs ?? AUTHORITY_LIFETIME_MS,
+        algorithm: this.#options.algorithm,
+        keyPem,
       });
       await this.#write(name, made);
       this.changes.push(`made ${name}.crt`);
       this.#noteEnd(name, made);
       return made;
     }
-    if (keyPem === undefined)
-      throw new PkiError(
-        'incomplete',
-        this.#path(name, 'key'),
-        `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new authority made`,
-      );
     this.#checkAuthority(name, { certificatePem, keyPem });
-    this.#noteEnd(name, { certificatePem, keyPem });
+    this.#noteEnd(name, { certificatePem });
     return { certificatePem, keyPem };
   }
 
@@ -96,10 +123,10 @@ export class PkiFolder {
     );
   }
 
-  #checkAuthority(name: string, pair: KeyPair): void {
+  #checkAuthority(name: string, { certificatePem, keyPem }: Authority): void {
     const path = this.#path(name, 'crt');
-    const certificate = this.#parseCertificate(path, pair.certificatePem);
-    this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
+    const certificate = this.#parseCertificate(path, certificatePem);
+    if (keyPem !== undefined) this.#checkPair(name, certificate, this.#parseKey(name, keyPem));
     if (!certificate.ca)
       throw new PkiError(
         'unreadable',
@@ -138,7 +165,7 @@ export class PkiFolder {
     }
     if (existing === undefined) this.#requireNew(name, 'key');
     else await this.#checkMode(name);
-    const keyPem = existing ?? generateKeyPem();
+    const keyPem = existing ?? generateKeyPem(this.#options.algorithm);
     this.#parseKey(name, keyPem);
     if (existing === undefined) await this.#writeFile(name, 'key', keyPem);
     const publicPem = publicKeyPem(keyPem);
@@ -161,7 +188,7 @@ export class PkiFolder {
     return { keyPem, publicKeyPem: existingPublic };
   }
 
-  async leaf(name: string, authority: KeyPair, definition: LeafDefinition): Promise<KeyPair> {
+  async leaf(name: string, authority: Authority, definition: LeafDefinition): Promise<KeyPair> {
     const { certificatePem, keyPem } = await this.#read(name);
     if (certificatePem !== undefined && keyPem === undefined) {
       throw new PkiError(
@@ -174,28 +201,57 @@ export class PkiFolder {
     if (certificatePem !== undefined && keyPem !== undefined) {
       const why = this.#reasonToReissue(name, { certificatePem, keyPem }, { authority, definition });
       if (why === undefined) {
-        this.#noteEnd(name, { certificatePem, keyPem });
+        this.#noteEnd(name, { certificatePem });
         return { certificatePem, keyPem };
       }
+      if (authority.keyPem === undefined) return this.#externalLeaf(name, { certificatePem, keyPem }, why);
       this.changes.push(`issued ${name}.crt anew: ${why}`);
     } else {
+      if (authority.keyPem === undefined) throw this.#notSigned(name, 'is missing');
       this.changes.push(`issued ${name}.crt`);
     }
-    const made = issueCertificate(authority, {
+    const { certificatePem: authorityPem, keyPem: authorityKey } = authority;
+    const signer = { certificatePem: authorityPem, keyPem: authorityKey };
+    const made = issueCertificate(signer, {
       ...definition,
       nowMs: this.#nowMs,
-      lifetimeMs: LEAF_LIFETIME_MS,
-      ...(keyPem === undefined ? {} : { keyPem }),
+      lifetimeMs: this.#options.leafLifetimeMs ?? LEAF_LIFETIME_MS,
+      algorithm: this.#options.algorithm,
+      keyPem,
     });
     await this.#write(name, made, keyPem !== undefined);
     this.#noteEnd(name, made);
     return made;
   }
 
+  /** One that still serves is used on; somebody else is to renew it. */
+  #externalLeaf(name: string, pair: KeyPair, why: string): KeyPair {
+    if (!why.startsWith('it ends on ')) throw this.#notSigned(name, `is to be issued anew: ${why}`);
+    const path = this.#path(name, 'crt');
+    this.#warn(
+      endWarning(new X509Certificate(pair.certificatePem), {
+        path,
+        nowMs: this.#nowMs,
+        todo: `its authority is external: write a request with \`capstan certs generate-csr\`, have it signed, and put the certificate there`,
+      }),
+    );
+    this.#noteEnd(name, pair);
+    return pair;
+  }
+
+  #notSigned(name: string, what: string): PkiError {
+    const path = this.#path(name, 'crt');
+    return new PkiError(
+      'incomplete',
+      path,
+      `${path} ${what}, and the key of its authority is not on this machine: write a request with \`capstan certs generate-csr\`, have it signed, and put the certificate there`,
+    );
+  }
+
   #reasonToReissue(
     name: string,
     pair: KeyPair,
-    { authority, definition }: { readonly authority: KeyPair; readonly definition: LeafDefinition },
+    { authority, definition }: { readonly authority: Authority; readonly definition: LeafDefinition },
   ): string | undefined {
     const certificate = this.#parseCertificate(
       this.#path(name, 'crt'),
@@ -257,7 +313,7 @@ export class PkiFolder {
     if (warning) this.warnings.push(warning);
   }
 
-  #noteEnd(name: string, { certificatePem }: KeyPair): void {
+  #noteEnd(name: string, { certificatePem }: Authority): void {
     const notAfterMs = Date.parse(new X509Certificate(certificatePem).validTo);
     this.#ends.push({ name: `${this.#options.prefix ?? ''}${name}`, notAfterMs });
   }
