@@ -15,8 +15,7 @@ import { Heap, NOT_IN_HEAP, type HeapEntry } from './heap.ts';
 import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
 import { queuedBefore } from './plugins/priority-sort.ts';
 
-const INITIAL_BACKOFF_MS = 1_000;
-const MAX_BACKOFF_MS = 10_000;
+const DEFAULT_BACKOFF: Backoff = { initialMs: 1_000, maximumMs: 10_000 };
 const UNSCHEDULABLE_LIMIT_MS = 5 * 60_000;
 const FLUSH_EVERY_MS = 30_000;
 
@@ -38,10 +37,17 @@ interface Entry extends HeapEntry {
   changed: boolean;
 }
 
+export interface Backoff {
+  readonly initialMs: number;
+  readonly maximumMs: number;
+}
+
 interface QueueOptions {
   readonly clock: Clock;
   /** Of all profiles; a plugin that is in several is named once. */
   readonly plugins: readonly SchedulerPlugin[];
+  /** Of a pod that is tried again. Default: 1 s, doubled up to 10 s. */
+  readonly backoff?: Backoff | undefined;
   /** Called when something can be popped. */
   readonly onReady: () => void;
 }
@@ -122,7 +128,8 @@ export class SchedulingQueue {
     this.#leave(entry);
     entry.refusedBy = refusedBy;
     entry.parkedAtMs = this.#now();
-    entry.retryAtMs = this.#now() + Math.min(MAX_BACKOFF_MS, INITIAL_BACKOFF_MS * 2 ** (entry.attempts - 1));
+    const { initialMs, maximumMs } = this.#options.backoff ?? DEFAULT_BACKOFF;
+    entry.retryAtMs = this.#now() + Math.min(maximumMs, initialMs * 2 ** (entry.attempts - 1));
     entry.place = 'unschedulable';
     this.#unschedulable.add(entry);
     if (refusedBy.size === 0 || entry.changed || [...entry.missed].some((kind) => this.#helps(kind, entry)))

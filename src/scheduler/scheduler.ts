@@ -51,11 +51,11 @@ import { realRandom, type Random } from '#stdx/random.ts';
 import { formatTime } from '#machinery/time.ts';
 import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
-import type { ClusterEvent } from './plugin.ts';
+import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
 import { Nominator } from './nominator.ts';
-import { SchedulingQueue } from './queue.ts';
+import { SchedulingQueue, type Backoff } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
 import { DefaultSelectors } from './default-selectors.ts';
 import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
@@ -67,6 +67,7 @@ export interface SchedulerOptions extends ComponentContext {
     | false
     | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
   readonly profiles?: readonly Profile[];
+  readonly backoff?: Backoff | undefined;
   readonly random?: Random;
   /** Pods whose binding or refusal is being written at most; further decisions wait. Default 64. */
   readonly maxBinding?: number;
@@ -132,7 +133,8 @@ class Scheduler implements Component {
     );
     this.#queue = new SchedulingQueue({
       clock: options.clock,
-      plugins: [...new Set(profiles.flatMap((profile) => profile.plugins))],
+      plugins: pluginsByName(profiles),
+      backoff: options.backoff,
       onReady: () => this.#kick(),
     });
     const { api, clock, log, identity, leaderElect = {} } = options;
@@ -569,6 +571,12 @@ class Scheduler implements Component {
       nominated: (node) => this.#nominator.on(node),
     };
   }
+}
+
+/** Profiles may have copies of a plugin with weights of their own. */
+function pluginsByName(profiles: readonly Profile[]): SchedulerPlugin[] {
+  const all = profiles.flatMap((profile) => profile.plugins);
+  return [...new Map(all.map((plugin) => [plugin.name, plugin])).values()];
 }
 
 function labelsDiffer(a: Pod, b: Pod): boolean {

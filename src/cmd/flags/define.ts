@@ -69,6 +69,7 @@ interface Options<Value, Given, Settings> {
   readonly default?: Given;
   readonly decidedByUp?: string;
   readonly own?: boolean;
+  readonly hidden?: boolean;
 }
 
 type Declared<Value, Given, Settings, O> = Flag<
@@ -239,7 +240,7 @@ function compatible(
 }
 
 /** 'goaway-chance' → 'goawayChance' */
-function flagKey(name: string): string {
+export function flagKey(name: string): string {
   return name.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 

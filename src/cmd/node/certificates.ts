@@ -257,14 +257,16 @@ export async function givenServing({
   if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined))
     throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');
   if (tlsCertFile === undefined || tlsPrivateKeyFile === undefined) return undefined;
-  const read = async (path: string, flag: string): Promise<string> =>
-    readFile(path, 'utf8').catch((error: unknown) => {
-      throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
-    });
   return {
-    certificatePem: await read(tlsCertFile, '--tls-cert-file'),
-    keyPem: await read(tlsPrivateKeyFile, '--tls-private-key-file'),
+    certificatePem: await readFlagFile('--tls-cert-file', tlsCertFile),
+    keyPem: await readFlagFile('--tls-private-key-file', tlsPrivateKeyFile),
   };
+}
+
+export function readFlagFile(flag: string, path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+  });
 }
 
 /** What the kubelet API begins with: one of an authority that nobody knows, kept for the next start. */

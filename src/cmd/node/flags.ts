@@ -16,6 +16,9 @@ const MAX_PIDS = 2 ** 22;
 
 /** Who the node is, and where it is in the network. */
 export const MACHINE_FLAGS = {
+  config: flag.file({
+    help: 'configuration from a file of kind KubeletConfiguration; flags take precedence',
+  }),
   ...COMPONENT_FLAGS,
   runtime: flag.choice(['cri', 'simulated'], {
     placeholder: '<kind>',
@@ -101,6 +104,10 @@ const SERVER_FLAGS = {
         '--streaming-connection-idle-timeout should be a duration such as 4h, more than 0 and at most 24 days.',
       );
     },
+  }),
+  'client-ca-file': flag.file({
+    help: 'cri: certificate authority of client certificates at the kubelet API',
+    defaultText: "the kubeconfig's",
   }),
   ...TLS_FLAGS,
   'anonymous-auth': fixed('false', 'nobody uses the kubelet API anonymously'),
@@ -215,7 +222,6 @@ const REFUSED_FLAGS = {
     'authentication-token-webhook-cache-ttl',
     'authorization-webhook-cache-authorized-ttl',
     'authorization-webhook-cache-unauthorized-ttl',
-    'client-ca-file',
     'cloud-config',
     'cloud-provider',
     'config-dir',

@@ -14,6 +14,7 @@ import {
   givenServing,
   joinCluster,
   keptServing,
+  readFlagFile,
   withClientCertificate,
   withServingCertificate,
 } from './certificates.ts';
@@ -22,10 +23,15 @@ import { createRealNode, type RealNode } from './compose.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { readFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
-import { MACHINE_FLAGS, type NodeFlags } from './flags.ts';
+import { KUBELET, KUBELET_FIELDS } from '#deploy/config/kubelet.ts';
+import { loggerFrom } from '../flags/common.ts';
+import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { MACHINE_FLAGS, NODE_FLAGS, type NodeFlags } from './flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
-export async function runNode(flags: NodeFlags): Promise<void> {
+export async function runNode(given: NodeFlags): Promise<void> {
+  const { flags, warnings } = withConfigFile(NODE_FLAGS, given, { kind: KUBELET, fields: KUBELET_FIELDS });
+  warnAll(warnings, loggerFrom(flags, 'kubelet'));
   if (readFlags(MACHINE_FLAGS, flags).runtime === 'cri')
     return runRealNode(flags).catch((error: unknown) => {
       throw explained(error);
@@ -103,6 +109,8 @@ async function runLockedNode(
   { dir, podCIDR, nodeName, settings, given }: NodePlan,
 ): Promise<void> {
   const { clusterDns: clusterDNS } = readFlags(MACHINE_FLAGS, flags);
+  const clientCaPem =
+    flags.clientCaFile === undefined ? undefined : await readFlagFile('--client-ca-file', flags.clientCaFile);
   const containerdDir = containerdDirOf({ node: dir });
   const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), { podCIDR });
   let node: RealNode | undefined;
@@ -129,7 +137,7 @@ async function runLockedNode(
           clusterDNS,
           dir,
           containerdDir,
-          caPem: ca.toString(),
+          caPem: clientCaPem ?? ca.toString(),
           serving,
           settings,
         },

@@ -5,6 +5,9 @@ import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define
 const flag = flagKinds();
 
 export const PROXY_FLAGS = {
+  config: flag.file({
+    help: 'configuration from a file of kind KubeProxyConfiguration; flags take precedence',
+  }),
   ...COMPONENT_FLAGS,
   'cluster-cidr': flag.text({
     placeholder: '<range>',

@@ -8,9 +8,14 @@ import { createServiceProxy } from '#proxy/service-proxy.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { readFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
+import { loggerFrom } from '../flags/common.ts';
+import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { PROXY_FIELDS, PROXY_KIND } from './config.ts';
 import { PROXY_FLAGS, type ProxyFlags } from './flags.ts';
 
-export async function runProxy(flags: ProxyFlags): Promise<void> {
+export async function runProxy(given: ProxyFlags): Promise<void> {
+  const { flags, warnings } = withConfigFile(PROXY_FLAGS, given, { kind: PROXY_KIND, fields: PROXY_FIELDS });
+  warnAll(warnings, loggerFrom(flags, 'kube-proxy'));
   if (process.platform !== 'linux')
     throw new UserError(
       `The service proxy writes nftables rules and needs Linux; this is ${process.platform}.`,

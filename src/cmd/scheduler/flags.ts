@@ -1,15 +1,46 @@
 /** The flags of `capstan scheduler`, one entry a flag, with upstream's names; upstream's others are refused by name. */
+import type { SchedulerOptions } from '#scheduler/scheduler.ts';
 import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
-import { refusedFlags, type GivenFlags } from '../flags/define.ts';
+import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
+
+/** What flags change of the scheduler, as it is. */
+export type SchedulerSettings = Partial<Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'backoff'>>;
+
+const flag = flagKinds<SchedulerSettings>();
+
+export const PROFILE_FLAGS = {
+  'percentage-of-nodes-to-score': flag.number({
+    max: 100,
+    help: 'share of the nodes that may take a pod at which the search ends, 0 for one that falls with the size of the cluster',
+    default: 0,
+    own: true,
+  }),
+  'pod-initial-backoff': flag.duration({
+    help: 'how long a pod waits before it is tried again for the first time',
+    default: '1s',
+    own: true,
+  }),
+  'pod-max-backoff': flag.duration({
+    help: 'how long it waits at most',
+    default: '10s',
+    own: true,
+  }),
+  /** Of a file only. */
+  profiles: flag.text({ help: '', hidden: true }),
+};
 
 export const SCHEDULER_FLAGS = {
+  config: flag.file({
+    help: 'configuration from a file of kind KubeSchedulerConfiguration; flags take precedence',
+  }),
   ...COMPONENT_FLAGS,
   ...ELECTION_FLAGS,
+  ...PROFILE_FLAGS,
   ...refusedFlags('there are no feature gates of the scheduler', ['feature-gates']),
-  ...refusedFlags('pods stay in the queue until they change or a node may take them', [
+  ...refusedFlags('unschedulable pods are tried again after 5 minutes at the latest', [
     'pod-max-in-unschedulable-pods-duration',
   ]),
-  ...refusedFlags('the configuration is not written out: see /configz', ['write-config-to']),
+  ...refusedFlags('the configuration is not written to a file', ['write-config-to']),
 };
 
 export type SchedulerFlags = GivenFlags<typeof SCHEDULER_FLAGS>;

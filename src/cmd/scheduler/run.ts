@@ -1,16 +1,42 @@
 /** `capstan scheduler`: the scheduler as a program of its own. */
+import { UserError } from '#deploy/data-dir.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
-import { electionFrom } from '../flags/common.ts';
+import { electionFrom, loggerFrom } from '../flags/common.ts';
+import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { readFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
-import type { SchedulerFlags } from './flags.ts';
+import { profilesFrom, SCHEDULER_FIELDS, SCHEDULER_KIND } from './config.ts';
+import { PROFILE_FLAGS, SCHEDULER_FLAGS, type SchedulerFlags, type SchedulerSettings } from './flags.ts';
 
 const NAME = 'kube-scheduler';
 
-export function runScheduler(flags: SchedulerFlags): Promise<void> {
-  const leaderElect = electionFrom(flags, NAME);
+export function runScheduler(given: SchedulerFlags): Promise<void> {
+  const { flags, warnings } = withConfigFile(SCHEDULER_FLAGS, given, {
+    kind: SCHEDULER_KIND,
+    fields: SCHEDULER_FIELDS,
+  });
+  const settings = schedulerSettingsFrom(flags);
+  warnAll(warnings, loggerFrom(flags, NAME));
   return runComponent({
     name: NAME,
     flags,
-    create: (context) => createScheduler({ ...context, leaderElect }),
+    create: (context) => createScheduler({ ...context, ...settings }),
   });
+}
+
+/** Throws a UserError. */
+export function schedulerSettingsFrom(flags: SchedulerFlags): SchedulerSettings {
+  const { profiles, percentageOfNodesToScore, podInitialBackoff, podMaxBackoff } = readFlags(
+    PROFILE_FLAGS,
+    flags,
+  );
+  if (podInitialBackoff === 0 || podMaxBackoff < podInitialBackoff)
+    throw new UserError(
+      '--pod-initial-backoff should be more than 0, and --pod-max-backoff not less than it.',
+    );
+  return {
+    leaderElect: electionFrom(flags, NAME),
+    profiles: profilesFrom(profiles, percentageOfNodesToScore),
+    backoff: { initialMs: podInitialBackoff, maximumMs: podMaxBackoff },
+  };
 }

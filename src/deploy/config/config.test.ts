@@ -80,14 +80,14 @@ test('what is not acted on is told by name', () => {
   const { warnings } = parseConfigDocuments(
     [
       document('ClusterConfiguration', 'imageRepository: example.org\netcd: {local: {imageTag: "3"}}\n'),
-      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\n',
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\nevictionMaxPodGracePeriod: 5\n',
       'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n',
     ].join('---\n'),
   );
   assert.deepEqual(warnings, [
     'ClusterConfiguration: etcd.local.imageTag is ignored: etcd is a program of this machine, not an image',
     'ClusterConfiguration: imageRepository is ignored: no image is needed to start a cluster',
-    'KubeletConfiguration: maxPods is ignored: the node agent has no such setting',
+    'KubeletConfiguration: evictionMaxPodGracePeriod is ignored: eviction thresholds are not configurable',
     'KubeProxyConfiguration is ignored: no component here takes it',
   ]);
 });
@@ -138,7 +138,7 @@ describe('values', () => {
     ],
     [
       'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nreadOnlyPort: 10255\n',
-      /readOnlyPort can only be 0/,
+      /readOnlyPort is 10255; it can only be 0/,
     ],
   ];
   for (const [content, says] of cases)

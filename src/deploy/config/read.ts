@@ -3,12 +3,14 @@
  * ones that nothing here acts on give a warning each, never silence. Defaults are filled in by defaults.ts, values are checked by validate.ts.
  */
 import { readFileSync } from 'node:fs';
+import { applyFields } from '#machinery/config/fields.ts';
 import { ConfigError, decodeConfig, MAXIMUM_CONFIG_LENGTH } from '#machinery/config/read.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { parseYamlDocuments, type ParsedYaml } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../data-dir.ts';
-import { CLUSTER, IGNORED, INIT, JOIN, KUBELET, RESET } from './kinds.ts';
+import { CLUSTER, IGNORED, INIT, JOIN, RESET } from './kinds.ts';
+import { KUBELET, KUBELET_FIELDS } from './kubelet.ts';
 import type {
   ClusterConfiguration,
   InitConfiguration,
@@ -61,6 +63,10 @@ export function parseConfigDocuments(content: string): ConfigDocuments {
     const [name = ''] = Object.entries(KINDS).find(([, known]) => known.kind === decoded.kind) ?? [];
     if (found[name]) throw new ConfigError(`it holds ${decoded.kind} twice`);
     warnings.push(...ignoredFields(decoded.kind, decoded));
+    if (decoded.kind === KUBELET.kind)
+      warnings.push(
+        ...applyFields(decoded, KUBELET_FIELDS).warnings.map((text) => `${KUBELET.kind}: ${text}`),
+      );
     found[name] = decoded;
   }
   return { ...found, warnings };

@@ -1,4 +1,6 @@
 /** What the values of a configuration may be. Reports everything that is wrong, each with the path of its field. */
+import { applyFields } from '#machinery/config/fields.ts';
+import { KUBELET_FIELDS } from './kubelet.ts';
 import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { goDurationMs } from '#machinery/go-duration.ts';
@@ -192,18 +194,9 @@ function checkDiscovery(discovery: NonNullable<ConfigDocuments['join']>['discove
 }
 
 /** What cannot be otherwise here. */
-function checkKubelet(
-  { authentication, authorization, readOnlyPort, clusterDNS }: KubeletConfiguration,
-  report: Report,
-): void {
-  if (authentication?.anonymous?.enabled)
-    report('authentication.anonymous.enabled', 'can only be false: nobody uses the kubelet API anonymously');
-  if (authentication?.webhook?.enabled === false)
-    report('authentication.webhook.enabled', 'can only be true: the API server is asked whose tokens are');
-  if (authorization?.mode && authorization.mode !== 'Webhook')
-    report('authorization.mode', 'can only be Webhook: the API server is asked what clients may');
-  if (readOnlyPort) report('readOnlyPort', 'can only be 0: there is no port without authentication');
-  for (const address of clusterDNS ?? [])
+function checkKubelet(kubelet: KubeletConfiguration, report: Report): void {
+  for (const { path, text } of applyFields(kubelet, KUBELET_FIELDS).problems) report(path, text);
+  for (const address of kubelet.clusterDNS ?? [])
     if (isIP(address) === 0)
       report('clusterDNS', `has ${JSON.stringify(address)}; each should be an IP address`);
 }

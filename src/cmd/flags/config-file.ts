@@ -1,0 +1,74 @@
+/** --config FILE: what a component's configuration file sets, as flags that were given. A flag that is given as well takes precedence, as upstream's. */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { UserError } from '#deploy/data-dir.ts';
+import {
+  applyFields,
+  type AppliedFields,
+  type ConfigFields,
+  type SetFlag,
+} from '#machinery/config/fields.ts';
+import { ConfigError, readConfig } from '#machinery/config/read.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { flagKey, type FlagTable, type GivenFlags } from './define.ts';
+
+interface ConfigFile {
+  readonly kind: Parameters<typeof readConfig>[1][number];
+  readonly fields: ConfigFields;
+}
+
+interface WithConfig<Flags> {
+  readonly flags: Flags;
+  /** One sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** The flags with those of the file of --config below them; without --config as they are. Throws a UserError that names the file and the field. */
+export function withConfigFile<Table extends FlagTable>(
+  table: Table,
+  given: GivenFlags<Table>,
+  file: ConfigFile,
+): WithConfig<GivenFlags<Table>> {
+  const { config } = given as { readonly config?: string };
+  if (config === undefined) return { flags: given, warnings: [] };
+  try {
+    const { flags, problems, warnings } = readApplied(config, file);
+    if (problems.length > 0)
+      throw new ConfigError(problems.map(({ path, text }) => `${path} ${text}`).join('; '));
+    const fromFile = flags.map((set) => [flagKey(set.flag), valueOf(table, { set, config })]);
+    return {
+      flags: { ...Object.fromEntries(fromFile), ...given },
+      warnings: warnings.map((warning) => `--config ${config}: ${warning}`),
+    };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new UserError(`--config ${config}: ${error.message}.`, error);
+  }
+}
+
+export function warnAll(warnings: readonly string[], log: Logger): void {
+  for (const warning of warnings) log.warn(warning);
+}
+
+function readApplied(path: string, { kind, fields }: ConfigFile): AppliedFields {
+  let content: string;
+  try {
+    content = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`--config ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+  return applyFields(readConfig<object>(content, [kind]), fields);
+}
+
+/** Checked under the field's name. Relative paths start at the file's folder. */
+function valueOf(
+  table: FlagTable,
+  { set, config }: { readonly set: SetFlag; readonly config: string },
+): unknown {
+  const flag = table[set.flag];
+  if (!flag) throw new Error(`${set.path} stands for --${set.flag}, which the component does not have`);
+  const isPath = ['<file>', '<dir>'].includes(flag.placeholder);
+  const value = isPath ? resolve(dirname(config), String(set.value)) : set.value;
+  flag.read(`--config ${config}: ${set.path}`, value);
+  return value;
+}

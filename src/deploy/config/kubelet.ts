@@ -1,0 +1,210 @@
+/**
+ * KubeletConfiguration (kubelet.config.k8s.io/v1beta1), the file of `capstan node --config` and of init and join: every field of upstream's,
+ * and what becomes of it. Flags are those of `capstan node`.
+ */
+import { group, only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
+import { configKind } from '#machinery/config/read.ts';
+import {
+  duration,
+  flag,
+  integer,
+  integer64,
+  listOf,
+  mapOf,
+  opaque,
+  struct,
+  text,
+} from '#machinery/config/schema.ts';
+
+const OWN_CONTAINERD = 'each node runs a containerd of its own';
+const NO_LIMIT = 'the API server limits requests by priority and fairness, clients do not';
+const EVICTION = 'eviction thresholds are not configurable';
+const NUMA = 'CPUs and memory are not assigned by NUMA node';
+const PERIOD = 'this period is not configurable';
+const NO_SETTING = 'the node agent has no such setting';
+const ALWAYS = 'it is always so';
+
+interface ConfiguredTaint {
+  readonly key?: string;
+  readonly value?: string;
+  readonly effect?: string;
+}
+
+function amounts(map: Readonly<Record<string, string>>): string {
+  return Object.entries(map)
+    .map(([name, amount]) => `${name}=${amount}`)
+    .join(',');
+}
+
+function taints(list: readonly ConfiguredTaint[]): string {
+  return list
+    .map(({ key = '', value, effect = '' }) => `${key}${value ? `=${value}` : ''}:${effect}`)
+    .join(',');
+}
+
+export const KUBELET_FIELDS: ConfigFields = {
+  enableServer: only(flag, true, 'the API server needs the kubelet API'),
+  staticPodPath: unused(text, 'static pods are not supported yet'),
+  podLogsDir: unused(text, 'logs lie in the directory of the node'),
+  syncFrequency: unused(duration, PERIOD),
+  fileCheckFrequency: unused(duration, PERIOD),
+  httpCheckFrequency: unused(duration, PERIOD),
+  staticPodURL: unused(text, 'static pods are not supported yet'),
+  staticPodURLHeader: unused(mapOf(listOf(text)), 'static pods are not supported yet'),
+  address: unused(text, 'the kubelet API is served on the address of the node', '0.0.0.0'),
+  port: sets(integer, 'port'),
+  readOnlyPort: only(integer, 0, 'there is no port without authentication'),
+  tlsCertFile: sets(text, 'tls-cert-file'),
+  tlsPrivateKeyFile: sets(text, 'tls-private-key-file'),
+  tlsCipherSuites: sets(listOf(text), 'tls-cipher-suites'),
+  tlsCurvePreferences: unused(listOf(integer), NO_SETTING),
+  tlsMinVersion: sets(text, 'tls-min-version'),
+  rotateCertificates: sets(flag, 'rotate-certificates'),
+  serverTLSBootstrap: sets(flag, 'rotate-server-certificates'),
+  authentication: group('KubeletAuthentication', {
+    x509: group('KubeletX509Authentication', { clientCAFile: sets(text, 'client-ca-file') }),
+    webhook: group('KubeletWebhookAuthentication', {
+      enabled: only(flag, true, 'the API server authenticates tokens of the kubelet API'),
+      cacheTTL: unused(duration, NO_SETTING, '2m0s'),
+    }),
+    anonymous: group('KubeletAnonymousAuthentication', {
+      enabled: only(flag, false, 'nobody uses the kubelet API anonymously'),
+    }),
+  }),
+  authorization: group('KubeletAuthorization', {
+    mode: only(text, 'Webhook', 'the API server authorizes requests to the kubelet API'),
+    webhook: group('KubeletWebhookAuthorization', {
+      cacheAuthorizedTTL: unused(duration, NO_SETTING),
+      cacheUnauthorizedTTL: unused(duration, NO_SETTING),
+    }),
+  }),
+  registryPullQPS: unused(integer, 'image pulls are not rate-limited'),
+  registryBurst: unused(integer, 'image pulls are not rate-limited'),
+  imagePullCredentialsVerificationPolicy: unused(text, NO_SETTING),
+  preloadedImagesVerificationAllowlist: unused(listOf(text), NO_SETTING),
+  eventRecordQPS: unused(integer, NO_SETTING),
+  eventBurst: unused(integer, NO_SETTING),
+  enableDebuggingHandlers: only(flag, true, 'the kubelet API serves logs, exec and port-forward'),
+  enableContentionProfiling: unused(flag, NO_SETTING, false),
+  healthzPort: unused(integer, 'health is served by the kubelet API', 10_248),
+  healthzBindAddress: unused(text, 'health is served by the kubelet API', '127.0.0.1'),
+  oomScoreAdj: unused(integer, NO_SETTING),
+  clusterDomain: sets(text, 'cluster-domain'),
+  clusterDNS: sets(listOf(text), 'cluster-dns'),
+  streamingConnectionIdleTimeout: sets(duration, 'streaming-connection-idle-timeout'),
+  nodeStatusUpdateFrequency: unused(duration, PERIOD, '10s'),
+  nodeStatusReportFrequency: unused(duration, PERIOD, '5m0s'),
+  nodeLeaseDurationSeconds: unused(integer, PERIOD, 40),
+  imageMinimumGCAge: sets(duration, 'minimum-image-ttl-duration'),
+  imageMaximumGCAge: unused(duration, 'images are not removed by age alone'),
+  imageGCHighThresholdPercent: sets(integer, 'image-gc-high-threshold', { pointer: true }),
+  imageGCLowThresholdPercent: sets(integer, 'image-gc-low-threshold', { pointer: true }),
+  volumeStatsAggPeriod: unused(duration, PERIOD),
+  kubeletCgroups: unused(text, OWN_CONTAINERD),
+  systemCgroups: unused(text, OWN_CONTAINERD),
+  cgroupRoot: unused(text, OWN_CONTAINERD),
+  cgroupsPerQOS: only(flag, true, 'pods lie below a cgroup of their QoS class'),
+  cgroupDriver: unused(text, OWN_CONTAINERD, 'cgroupfs'),
+  cpuManagerPolicy: unused(text, NUMA, 'none'),
+  singleProcessOOMKill: unused(flag, NO_SETTING),
+  cpuManagerPolicyOptions: unused(mapOf(text), NUMA),
+  cpuManagerReconcilePeriod: unused(duration, NUMA),
+  draManagerReconcilePeriod: unused(duration, NO_SETTING),
+  memoryManagerPolicy: unused(text, NUMA, 'None'),
+  topologyManagerPolicy: unused(text, NUMA, 'none'),
+  topologyManagerScope: unused(text, NUMA, 'container'),
+  topologyManagerPolicyOptions: unused(mapOf(text), NUMA),
+  qosReserved: unused(mapOf(text), NO_SETTING),
+  runtimeRequestTimeout: unused(duration, NO_SETTING),
+  hairpinMode: unused(text, ALWAYS, 'hairpin-veth'),
+  maxPods: sets(integer, 'max-pods'),
+  podCIDR: sets(text, 'pod-cidr'),
+  podPidsLimit: sets(integer64, 'pod-max-pids'),
+  resolvConf: unused(text, NO_SETTING, '/etc/resolv.conf'),
+  runOnce: only(flag, false, 'a node runs until it is stopped'),
+  cpuCFSQuota: only(flag, true, 'CPU limits are enforced'),
+  cpuCFSQuotaPeriod: unused(duration, NO_SETTING, '100ms'),
+  nodeStatusMaxImages: unused(integer, NO_SETTING, 50),
+  maxOpenFiles: unused(integer64, NO_SETTING),
+  contentType: unused(text, 'the node agent uses JSON'),
+  kubeAPIQPS: unused(integer, NO_LIMIT),
+  kubeAPIBurst: unused(integer, NO_LIMIT),
+  serializeImagePulls: unused(flag, 'images are pulled in parallel', false),
+  maxParallelImagePulls: unused(integer, 'images are pulled in parallel'),
+  evictionHard: unused(mapOf(text), EVICTION),
+  evictionSoft: unused(mapOf(text), EVICTION),
+  evictionSoftGracePeriod: unused(mapOf(text), EVICTION),
+  evictionPressureTransitionPeriod: unused(duration, EVICTION),
+  evictionMaxPodGracePeriod: unused(integer, EVICTION),
+  evictionMinimumReclaim: unused(mapOf(text), EVICTION),
+  mergeDefaultEvictionSettings: unused(flag, EVICTION),
+  podsPerCore: unused(integer, NO_SETTING),
+  enableControllerAttachDetach: only(flag, true, 'the node agent attaches nothing'),
+  protectKernelDefaults: sets(flag, 'protect-kernel-defaults'),
+  makeIPTablesUtilChains: unused(flag, 'the service proxy makes its own tables', true),
+  iptablesMasqueradeBit: unused(integer, 'it has no effect upstream either'),
+  iptablesDropBit: unused(integer, 'it has no effect upstream either'),
+  featureGates: unused(mapOf(flag), 'the node agent has no feature gates'),
+  failSwapOn: unused(flag, 'swap does not keep the node from starting', false),
+  memorySwap: group('MemorySwapConfiguration', { swapBehavior: unused(text, NO_SETTING, 'NoSwap') }),
+  containerLogMaxSize: sets(text, 'container-log-max-size'),
+  containerLogMaxFiles: sets(integer, 'container-log-max-files', { pointer: true }),
+  containerLogMaxWorkers: unused(integer, NO_SETTING, 1),
+  containerLogMonitorInterval: unused(duration, PERIOD, '10s'),
+  configMapAndSecretChangeDetectionStrategy: unused(text, ALWAYS, 'Watch'),
+  systemReserved: sets(mapOf(text), 'system-reserved', { words: amounts }),
+  kubeReserved: sets(mapOf(text), 'kube-reserved', { words: amounts }),
+  reservedSystemCPUs: unused(text, NUMA),
+  showHiddenMetricsForVersion: unused(text, 'no metric is hidden'),
+  systemReservedCgroup: unused(text, NO_SETTING),
+  kubeReservedCgroup: unused(text, NO_SETTING),
+  enforceNodeAllocatable: unused(listOf(text), ALWAYS, ['pods']),
+  allowedUnsafeSysctls: unused(listOf(text), NO_SETTING),
+  volumePluginDir: unused(text, 'there are no volume plugins of that kind'),
+  providerID: unused(text, 'there is no cloud provider'),
+  kernelMemcgNotification: unused(flag, EVICTION, false),
+  logging: group('LoggingConfiguration', {
+    format: sets(text, 'logging-format'),
+    verbosity: sets(integer, 'v'),
+    flushFrequency: unused(opaque, 'log lines are written at once'),
+    vmodule: unused(listOf(opaque), NO_SETTING),
+    options: unused(opaque, 'log lines are written at once', {
+      json: { infoBufferSize: '0' },
+      text: { infoBufferSize: '0' },
+    }),
+  }),
+  enableSystemLogHandler: unused(flag, NO_SETTING, true),
+  enableSystemLogQuery: unused(flag, NO_SETTING, false),
+  shutdownGracePeriod: unused(duration, 'the service that runs the node stops pods at shutdown'),
+  shutdownGracePeriodCriticalPods: unused(duration, 'the service that runs the node stops pods at shutdown'),
+  shutdownGracePeriodByPodPriority: unused(
+    listOf(opaque),
+    'the service that runs the node stops pods at shutdown',
+  ),
+  crashLoopBackOff: group('CrashLoopBackOffConfig', {
+    maxContainerRestartPeriod: unused(duration, NO_SETTING, '5m0s'),
+  }),
+  reservedMemory: unused(listOf(opaque), NUMA),
+  enableProfilingHandler: unused(flag, NO_SETTING, true),
+  enableDebugFlagsHandler: unused(flag, NO_SETTING, true),
+  seccompDefault: unused(flag, NO_SETTING, false),
+  memoryThrottlingFactor: unused(opaque, NO_SETTING),
+  memoryReservationPolicy: unused(text, NO_SETTING, 'None'),
+  registerWithTaints: sets(
+    listOf(struct('Taint', { key: text, value: text, effect: text, timeAdded: text })),
+    'register-with-taints',
+    { words: taints },
+  ),
+  registerNode: only(flag, true, 'the node agent registers its Node'),
+  tracing: unused(opaque, NO_SETTING),
+  localStorageCapacityIsolation: only(flag, true, 'limits of ephemeral storage are enforced'),
+  containerRuntimeEndpoint: unused(text, OWN_CONTAINERD),
+  imageServiceEndpoint: unused(text, OWN_CONTAINERD),
+  failCgroupV1: unused(flag, NO_SETTING),
+  userNamespaces: unused(opaque, NO_SETTING),
+};
+
+export const KUBELET = configKind(
+  { group: 'kubelet.config.k8s.io', versions: ['v1beta1'], kind: 'KubeletConfiguration' },
+  schemasOf(KUBELET_FIELDS),
+);

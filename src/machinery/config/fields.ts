@@ -1,0 +1,124 @@
+/**
+ * What becomes of each field of a component's configuration file: it sets a flag, can only have one value, or is not acted on, which is
+ * warned of by name. One entry a field; the schema of the kind derives from the entries. Knows no component and no flag's meaning.
+ */
+import { deepEqual } from '../json.ts';
+import type { ValueSchema } from '../schema.ts';
+import { struct } from './schema.ts';
+
+interface Leaf {
+  readonly schema: ValueSchema;
+  /** The flag that it stands for. */
+  readonly flag?: string;
+  /** The flag's value; default: the field's. */
+  readonly words?: ((value: never) => unknown) | undefined;
+  /** Zero is a value, not the default. */
+  readonly pointer?: boolean | undefined;
+  /** Why it can only be `holds`. */
+  readonly only?: string;
+  /** Why nothing acts on it, unless it is `holds`. */
+  readonly unused?: string;
+  readonly holds?: unknown;
+}
+
+interface Group {
+  readonly type: string;
+  readonly fields: ConfigFields;
+}
+
+export type ConfigFields = Readonly<Record<string, Leaf | Group>>;
+
+export interface SetFlag {
+  readonly flag: string;
+  /** In the file: 'authentication.x509.clientCAFile'. */
+  readonly path: string;
+  readonly value: unknown;
+}
+
+interface FieldProblem {
+  readonly path: string;
+  /** 'is 10255; it can only be 0: …' */
+  readonly text: string;
+}
+
+export interface AppliedFields {
+  readonly flags: readonly SetFlag[];
+  readonly problems: readonly FieldProblem[];
+  /** One sentence each, without the file's name. */
+  readonly warnings: readonly string[];
+}
+
+/** The field stands for a flag of the component. */
+export function sets<Value>(
+  schema: ValueSchema,
+  flag: string,
+  options: { readonly words?: (value: Value) => unknown; readonly pointer?: boolean } = {},
+): Leaf {
+  return { schema, flag, ...options };
+}
+
+/** The field can only have the value that holds anyway. */
+export function only(schema: ValueSchema, holds: unknown, why: string): Leaf {
+  return { schema, holds, only: why };
+}
+
+/** Nothing acts on the field. holds: the value that asks for what holds anyway. */
+export function unused(schema: ValueSchema, why: string, holds?: unknown): Leaf {
+  return { schema, unused: why, holds };
+}
+
+/** type: upstream's name of it, for messages. */
+export function group(type: string, fields: ConfigFields): Group {
+  return { type, fields };
+}
+
+export function schemasOf(fields: ConfigFields): Record<string, ValueSchema> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, field]) => [
+      name,
+      'fields' in field ? struct(field.type, schemasOf(field.fields)) : field.schema,
+    ]),
+  );
+}
+
+/** object: decoded by the schemas of the same fields. */
+export function applyFields(object: object, fields: ConfigFields): AppliedFields {
+  const flags: SetFlag[] = [];
+  const problems: FieldProblem[] = [];
+  const warnings: string[] = [];
+  for (const { path, value, field } of leavesOf(object, fields)) {
+    if (isDefault(value, field)) continue;
+    if (field.flag !== undefined)
+      flags.push({ flag: field.flag, path, value: field.words ? field.words(value as never) : value });
+    else if (field.only !== undefined)
+      problems.push({
+        path,
+        text: `is ${JSON.stringify(value)}; it can only be ${JSON.stringify(field.holds)}: ${field.only}`,
+      });
+    else warnings.push(`${path} is ignored: ${field.unused}`);
+  }
+  return { flags, problems, warnings };
+}
+
+interface FoundLeaf {
+  readonly path: string;
+  readonly value: unknown;
+  readonly field: Leaf;
+}
+
+function leavesOf(object: object, fields: ConfigFields, prefix = ''): FoundLeaf[] {
+  return Object.entries(object).flatMap(([name, value]) => {
+    const field = fields[name];
+    if (!field || value === undefined || value === null) return [];
+    const path = `${prefix}${name}`;
+    return 'fields' in field ? leavesOf(value, field.fields, `${path}.`) : [{ path, value, field }];
+  });
+}
+
+/** As Go's omitempty sees it, and the value that holds anyway. */
+function isDefault(value: unknown, { holds, pointer }: Leaf): boolean {
+  if (holds !== undefined && deepEqual(value, holds)) return true;
+  if (pointer) return false;
+  if (typeof value === 'object') return Object.keys(value as object).length === 0;
+  return value === '' || value === 0 || value === '0' || value === '0s';
+}
