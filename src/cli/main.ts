@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   status: () => import('./status.ts'),
   delete: () => import('./delete.ts'),
   reset: () => import('./reset.ts'),
+  etcd: () => import('./etcd.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
   access: () => import('./access.ts'),

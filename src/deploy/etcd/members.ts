@@ -11,7 +11,7 @@ import {
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../data-dir.ts';
 
-interface MemberReport {
+export interface MemberReport {
   readonly member: EtcdMember;
   /** What it says of itself; undefined: it does not answer. */
   readonly status?: EtcdMemberStatus | undefined;
@@ -69,7 +69,7 @@ export function quorumWithout(reports: readonly MemberReport[], id: string): Quo
 }
 
 /** UserError where the members that are left would have no quorum, in words that say what it would cost. */
-function requireQuorumWithout(reports: readonly MemberReport[], { id, name }: EtcdMember): void {
+export function requireQuorumWithout(reports: readonly MemberReport[], { id, name }: EtcdMember): void {
   const own = reports.find(({ member }) => member.id === id);
   if (own?.member.isLearner) return;
   const { voters, needed, healthy } = quorumWithout(reports, id);
@@ -115,7 +115,7 @@ async function giveLeadershipAway(
 }
 
 /** Learners that were never started: a machine that died while it joined left them. */
-function neverStarted(members: readonly EtcdMember[]): readonly EtcdMember[] {
+export function neverStarted(members: readonly EtcdMember[]): readonly EtcdMember[] {
   return members.filter(({ name, isLearner }) => name === '' && isLearner);
 }
 
@@ -140,7 +140,7 @@ export async function defragmentAll(
 }
 
 /** What a membership refuses as a sentence for the user. */
-async function asUser<T>(work: () => Promise<T>): Promise<T> {
+export async function asUser<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
