@@ -32,6 +32,7 @@ const COMMANDS = [
   'node',
   'proxy',
   'dns',
+  'balancer',
 ];
 
 function capstan(

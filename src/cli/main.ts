@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   node: () => import('./node.ts'),
   proxy: () => import('./proxy.ts'),
   dns: () => import('./dns.ts'),
+  balancer: () => import('./balancer.ts'),
 };
 
 /** Without commander's remark on what an option means that is given alone, and with the default said once. */

@@ -1,0 +1,163 @@
+/**
+ * Asks one API server for /readyz, again and again, over a kept TLS connection: a broken connection is noticed at once, a dial that is refused
+ * too, and a server that is stopped or cut off within CHECK_TIMEOUT_MS.
+ *
+ *   ask ──200, 401, 403──► passed ──CHECK_EVERY_MS──► ask          401, 403: it serves, but does not let us look
+ *    │──any other answer, refused, TLS refused, late──► failed ──CHECK_EVERY_MS──► ask
+ *    '──connection lost while it was idle──► ask at once on a new one
+ */
+import * as https from 'node:https';
+import type { Socket } from 'node:net';
+import * as tls from 'node:tls';
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { Address } from './address.ts';
+
+const CHECK_EVERY_MS = 1_000;
+/** Also the longest that connections stay with a server that is stopped, together with CHECK_EVERY_MS. */
+const CHECK_TIMEOUT_MS = 1_500;
+/** Of an answer; the rest is not read. */
+const MAX_ANSWER_BYTES = 16 * 1024;
+const SERVING = new Set([200, 401, 403]);
+
+export interface CheckTrust {
+  /** The cluster's authorities; without any, whoever answers is believed (clients check the certificate anyway). */
+  readonly ca?: string | Buffer | undefined;
+  /** The name that clients expect in the certificate. */
+  readonly serverName: string;
+}
+
+interface CheckerOptions {
+  readonly address: Address;
+  readonly clock: Clock;
+  /** Asked before each connection, so that a renewed authority is taken up. */
+  readonly trust: () => CheckTrust;
+  passed(): void;
+  failed(problem: string): void;
+}
+
+export class Checker {
+  readonly #options: CheckerOptions;
+  #agent: https.Agent;
+  #trusted = '';
+  #timer: Timer | undefined;
+  #asking = false;
+  #again = false;
+  #closed = false;
+
+  constructor(options: CheckerOptions) {
+    this.#options = options;
+    this.#agent = newAgent();
+    this.now();
+  }
+
+  /** Checks without waiting for the next turn. */
+  now(): void {
+    if (this.#closed) return;
+    if (this.#asking) {
+      this.#again = true;
+      return;
+    }
+    this.#timer?.cancel();
+    this.#asking = true;
+    this.#ask().then(
+      () => this.#done(() => this.#options.passed()),
+      (error: unknown) => this.#done(() => this.#options.failed(errorMessage(error))),
+    );
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#agent.destroy();
+  }
+
+  #done(report: () => void): void {
+    this.#asking = false;
+    if (this.#closed) return;
+    report();
+    const waitMs = this.#again ? 0 : CHECK_EVERY_MS;
+    this.#again = false;
+    this.#timer = this.#options.clock.after(waitMs, () => this.now());
+  }
+
+  async #ask(): Promise<void> {
+    const { address, clock } = this.#options;
+    const trust = this.#options.trust();
+    this.#renewTrust(trust);
+    const late = Promise.withResolvers<never>();
+    const request = https.request({
+      agent: this.#agent,
+      host: address.host,
+      port: address.port,
+      path: '/readyz',
+      headers: { accept: 'text/plain', 'user-agent': 'capstan-balancer' },
+      ...tlsOptions(trust),
+    });
+    request.on('socket', (socket: Socket) => this.#followSocket(socket));
+    const timer = clock.after(CHECK_TIMEOUT_MS, () => {
+      const error = new Error(`no answer within ${CHECK_TIMEOUT_MS} ms`);
+      late.reject(error);
+      request.destroy(error);
+    });
+    try {
+      const status = await Promise.race([answered(request), late.promise]);
+      if (!SERVING.has(status)) throw new Error(`/readyz answers ${status}`);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** The connection is lost while nothing was asked: the server has died, or restarts. */
+  #followSocket(socket: Socket): void {
+    if (followed.has(socket)) return;
+    followed.add(socket);
+    socket.once('close', () => {
+      if (!this.#asking) this.now();
+    });
+  }
+
+  #renewTrust({ ca, serverName }: CheckTrust): void {
+    const trusted = `${serverName}\n${ca?.toString() ?? ''}`;
+    if (this.#trusted === trusted) return;
+    if (this.#trusted !== '') {
+      this.#agent.destroy();
+      this.#agent = newAgent();
+    }
+    this.#trusted = trusted;
+  }
+}
+
+const followed = new WeakSet<Socket>();
+
+function newAgent(): https.Agent {
+  return new https.Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 1 });
+}
+
+function tlsOptions({ ca, serverName }: CheckTrust): tls.ConnectionOptions {
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    rejectUnauthorized: ca !== undefined,
+    ALPNProtocols: ['http/1.1'],
+    minVersion: 'TLSv1.2',
+    // The clients behind us expect this name, whatever the address that we dial.
+    checkServerIdentity: (_, certificate) => tls.checkServerIdentity(serverName, certificate),
+  };
+}
+
+function answered(request: ReturnType<typeof https.request>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    request.once('response', (response) => {
+      let bytes = 0;
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > MAX_ANSWER_BYTES) request.destroy(new Error('the answer to /readyz is too long'));
+      });
+      response.once('end', () => resolve(response.statusCode ?? 0));
+      response.once('error', reject);
+      response.once('close', () => reject(new Error('the answer broke off')));
+    });
+    request.once('error', reject);
+    request.end();
+  });
+}

@@ -1,0 +1,54 @@
+/** For tests only: an API server as far as a balancer sees one: TLS, /readyz, and connections that can be counted. Echoes its name. */
+import * as https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { makeAuthority } from '#client/testing/certificates.ts';
+import type { Address } from '../address.ts';
+
+export const authority = makeAuthority();
+const identity = authority.issue({ commonName: 'api', addresses: ['127.0.0.1'] });
+
+export interface FakeServer {
+  readonly address: Address;
+  /** What /readyz answers; 0: nothing at all. */
+  readyz: number;
+  readonly connections: number;
+  stop(): Promise<void>;
+  /** On the same port again. */
+  restart(): Promise<void>;
+}
+
+export async function startFakeServer(name: string, { port = 0 } = {}): Promise<FakeServer> {
+  const sockets = new Set<Socket>();
+  let readyz = 200;
+  const server = https.createServer({ cert: identity.cert, key: identity.key }, (request, response) => {
+    if (request.url === '/readyz') {
+      if (readyz !== 0) response.writeHead(readyz).end('checked');
+    } else response.end(name);
+  });
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  const listen = (on: number): Promise<void> =>
+    new Promise((resolve, reject) => server.once('error', reject).listen(on, '127.0.0.1', resolve));
+  await listen(port);
+  const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+  return {
+    address,
+    get readyz() {
+      return readyz;
+    },
+    set readyz(status) {
+      readyz = status;
+    },
+    get connections() {
+      return sockets.size;
+    },
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+    restart: () => listen(address.port),
+  };
+}
