@@ -9,7 +9,8 @@
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { Revision } from '../../store.ts';
-import { EtcdCallError, type EtcdConnection } from './connection.ts';
+import type { EtcdConnection } from './connection.ts';
+import { EtcdCallError } from './failures.ts';
 import { COMPARE_EQUAL, COMPARE_VERSION, int, type TxnResponse } from './protocol.ts';
 
 /** Outside of the prefix of the API's keys, as upstream has it. */

@@ -26,8 +26,8 @@ import {
 } from '../../store.ts';
 import { compacted } from '../../watch-hub.ts';
 import { Compactor } from './compactor.ts';
-import { EtcdCallError, EtcdConnection, type ConnectionOptions } from './connection.ts';
-import { closedError } from './failures.ts';
+import { EtcdConnection, type ConnectionOptions } from './connection.ts';
+import { closedError, EtcdCallError } from './failures.ts';
 import { KeySpace } from './key-space.ts';
 import { Leases } from './leases.ts';
 import { Monitor } from './monitor.ts';
@@ -46,6 +46,8 @@ const FIRST_PAGE = 500;
 const MAX_PAGE = 10_000;
 /** For the history of a key to tell what became of a write. */
 const RESOLVE_MS = 5_000;
+/** Between questions to watches that have not delivered what was written. */
+const SEEN_MS = 500;
 /** Written under the prefix of a watch that must tell how far it is, where etcd's own word on that cannot be trusted. */
 const MARK = 'capstan.progress';
 
@@ -107,6 +109,7 @@ class EtcdStore implements Store {
   #floor = 0;
   #keys = 0;
   #marking = false;
+  #asking: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
 
   constructor({
@@ -284,6 +287,7 @@ class EtcdStore implements Store {
     this.#monitor.stop();
     this.#compactor?.stop();
     await Promise.allSettled(this.#turns.values());
+    clearInterval(this.#asking);
     for (const watcher of Array.from(this.#watchers)) watcher.end(closedError());
     this.#connection.close();
   }
@@ -439,7 +443,23 @@ class EtcdStore implements Store {
   /** Until each of our watches on the key has handed the write out. */
   #seen(key: string, revision: Revision): Promise<void> | undefined {
     if (this.#isSeen(key, revision)) return undefined;
+    this.#asking ??= setInterval(() => this.#askUnseen(), SEEN_MS);
     return new Promise((resolve) => this.#unseen.add({ key, revision, resolve }));
+  }
+
+  /** A watch whose member has vanished would hold writers up until keepalive notices. */
+  #askUnseen(): void {
+    if (this.#unseen.size === 0) {
+      clearInterval(this.#asking);
+      this.#asking = undefined;
+      return;
+    }
+    for (const watcher of this.#watchers)
+      for (const { key, revision } of this.#unseen)
+        if (watcher.reached < revision && key.startsWith(watcher.prefix)) {
+          watcher.requestProgress();
+          break;
+        }
   }
 
   #isSeen(key: string, revision: Revision): boolean {

@@ -70,12 +70,21 @@ const CERTAIN_CODES = new Set([
 ]);
 
 /** A call that failed. */
-export interface EtcdFailure {
+interface EtcdFailure {
   readonly error: StoreError;
   /** The request did not happen and will not. False: it may have. */
   readonly certain: boolean;
   /** Another member may answer. */
   readonly elsewhere: boolean;
+}
+
+/** Thrown by calls: says whether the request may have happened. */
+export class EtcdCallError extends Error {
+  readonly failure: EtcdFailure;
+  constructor(failure: EtcdFailure) {
+    super(failure.error.message, { cause: failure.error });
+    this.failure = failure;
+  }
 }
 
 export function failureOf(

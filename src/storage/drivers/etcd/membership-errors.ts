@@ -2,7 +2,7 @@
  * What etcd's answers to changes of its members mean: one code and one sentence each. Texts: etcd's api/v3rpc/rpctypes.
  */
 import { EtcdMembershipError, type EtcdMembershipErrorCode } from '#machinery/etcd-membership.ts';
-import type { EtcdCallError } from './connection.ts';
+import type { EtcdCallError } from './failures.ts';
 
 /** By a part of etcd's text; the first that matches. */
 const KNOWN: readonly {

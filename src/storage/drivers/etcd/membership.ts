@@ -16,7 +16,8 @@ import {
   type EtcdMembership,
   type EtcdMemberStatus,
 } from '#machinery/etcd-membership.ts';
-import { EtcdConnection, EtcdCallError, type ConnectionOptions } from './connection.ts';
+import { EtcdConnection, type ConnectionOptions } from './connection.ts';
+import { EtcdCallError } from './failures.ts';
 import { membershipError } from './membership-errors.ts';
 import { int } from './protocol.ts';
 

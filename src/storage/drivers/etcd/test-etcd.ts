@@ -104,18 +104,18 @@ export async function startEtcd(program: string, flags: readonly string[] = []):
   };
 }
 
-interface MemberAddress {
+export interface MemberAddress {
   readonly name: string;
   readonly endpoint: string;
   readonly peerUrl: string;
 }
 
-function asFlags(flags: readonly string[]): string[] {
+export function asFlags(flags: readonly string[]): string[] {
   return flags.map((flag) => `--${flag}`);
 }
 
 /** Of one member; dir has the certificates, and its data below its name. */
-function memberFlags(
+export function memberFlags(
   { name, endpoint, peerUrl }: MemberAddress,
   { dir, members }: { readonly dir: string; readonly members: readonly MemberAddress[] },
 ): string[] {
@@ -138,7 +138,7 @@ function memberFlags(
 }
 
 /** Runs the system's etcdctl; its output. dir: where the certificates are. */
-function etcdctl(
+export function etcdctl(
   dir: string,
   { endpoint, words }: { readonly endpoint: string; readonly words: readonly string[] },
 ): string {

@@ -12,12 +12,14 @@ import {
   type WatchOptions,
 } from '../../store.ts';
 import type { EtcdConnection, OpenedStream } from './connection.ts';
-import { EtcdCallError } from './connection.ts';
+import { EtcdCallError } from './failures.ts';
 import { EVENT_DELETE, int, type WatchResponse } from './protocol.ts';
 import { hasTrueProgress } from './versions.ts';
 
 const MAX_ATTEMPTS = 10;
 const RETRY_MS = 200;
+/** For a member to send anything after its progress was asked for. */
+const SILENCE_MS = 1_000;
 /** Of one revision that comes in fragments. */
 const MAX_FRAGMENT_EVENTS = 200_000;
 
@@ -40,6 +42,8 @@ export class Watcher {
   #failures = 0;
   #fragments: WatchResponse['events'][number][] = [];
   #retry: NodeJS.Timeout | undefined;
+  /** When progress was first asked for since the member last sent anything. */
+  #askedMs: number | undefined;
 
   constructor(options: WatcherOptions) {
     this.#options = options;
@@ -54,6 +58,9 @@ export class Watcher {
   /** etcd answers with a revision up to which everything was delivered, also where no event matched. */
   requestProgress(): void {
     if (!this.#opened) return;
+    const now = performance.now();
+    this.#askedMs ??= now;
+    if (now - this.#askedMs > SILENCE_MS) this.#opened.suspect();
     if (this.#options.onMark && !this.#trustsProgress) return this.#options.onMark();
     this.#opened.stream.write({ progressRequest: {} });
   }
@@ -90,6 +97,7 @@ export class Watcher {
       return;
     }
     this.#opened = opened;
+    this.#askedMs = undefined;
     this.#fragments = [];
     const { stream, endpoint } = opened;
     let over = false;
@@ -126,6 +134,7 @@ export class Watcher {
   #take(response: WatchResponse): void {
     if (this.ended) return;
     this.#failures = 0;
+    this.#askedMs = undefined;
     if (response.canceled) return this.#canceled(response);
     if (response.fragment) {
       this.#fragments.push(...response.events);

@@ -1,0 +1,236 @@
+/**
+ * One member of etcd as a client sees it: its connection, what is under way on it, and whether it is to be avoided. A member that
+ * vanished without a word (its machine lost, its cable cut, its process stopped) would hold calls and watches until keepalive notices, after 40 s:
+ * who waits too long suspects it, and it must answer within SUSPECT_MS or loses everything that is under way on it.
+ *
+ *   used ──a call failed, or it is suspected and silent──▶ avoided ──answers Status, asked every PROBE_MS──▶ used
+ */
+import { readFileSync } from 'node:fs';
+import { Client, credentials, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { EtcdCallError, failureOf } from './failures.ts';
+import { etcdCall, type EtcdMethod, type StatusResponse } from './protocol.ts';
+
+const KEEPALIVE_MS = 30_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+const MAX_BACKOFF_MS = 1_000;
+/** Calls make the member suspected each time they have waited so long. */
+const PATIENCE_MS = 1_500;
+const SUSPECT_MS = 1_500;
+const PROBE_MS = 1_000;
+/** etcd's own bound on requests is 1.5 MiB by default; answers have none that a client could rely on. */
+const MAX_RECEIVED_BYTES = 512 * 1024 * 1024;
+
+export interface EtcdTls {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+export interface CallOptions {
+  /** Words for errors: 'read /registry/pods/'. */
+  readonly doing: string;
+  /** A member without a leader answers too. Default: it refuses. */
+  readonly withoutLeader?: boolean | undefined;
+  readonly timeoutMs: number;
+}
+
+interface UnderWay {
+  cancel(): void;
+}
+
+export type EtcdStream = ReturnType<typeof Client.prototype.makeBidiStreamRequest<object, object>>;
+
+export class Member {
+  readonly endpoint: string;
+  /** It failed lately, and has not answered since. */
+  avoided = false;
+  readonly #tls: EtcdTls;
+  readonly #underWay = new Set<UnderWay>();
+  #client: Client;
+  /** As it said since it was last connected. */
+  #version: Promise<string | undefined> | undefined;
+  #isSuspected = false;
+  #probe: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(endpoint: string, tls: EtcdTls) {
+    this.endpoint = endpoint;
+    this.#tls = tls;
+    this.#client = clientOf(endpoint, tls);
+  }
+
+  /** Begins to connect where it is not. */
+  get connected(): boolean {
+    return this.#client.getChannel().getConnectivityState(true) === connectivityState.READY;
+  }
+
+  /** Rejects where it is not connected in time. */
+  whenConnected(timeoutMs: number): Promise<this> {
+    return new Promise((resolve, reject) =>
+      this.#client.waitForReady(Date.now() + timeoutMs, (error) => (error ? reject(error) : resolve(this))),
+    );
+  }
+
+  /** Rejects with an EtcdCallError. */
+  async send<Response>(
+    { method, request }: { readonly method: EtcdMethod; readonly request: object },
+    options: CallOptions,
+  ): Promise<Response> {
+    const impatient = options.withoutLeader ? undefined : setInterval(() => this.suspect(), PATIENCE_MS);
+    try {
+      return await this.#send<Response>({ method, request }, options);
+    } finally {
+      clearInterval(impatient);
+    }
+  }
+
+  #send<Response>(
+    { method, request }: { readonly method: EtcdMethod; readonly request: object },
+    { doing, timeoutMs, withoutLeader = false }: CallOptions,
+  ): Promise<Response> {
+    const { path, encode, decode } = etcdCall(method);
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest<object, object>(
+        path,
+        encode,
+        decode,
+        request,
+        withoutLeader ? new Metadata() : metadata(),
+        { deadline: Date.now() + timeoutMs },
+        (error: ServiceError | null, response?: object) => {
+          this.#underWay.delete(call);
+          if (error) reject(new EtcdCallError(failureOf(error, { doing, endpoint: this.endpoint })));
+          else resolve(response as Response);
+        },
+      );
+      this.#underWay.add(call);
+    });
+  }
+
+  openStream(method: EtcdMethod): EtcdStream {
+    const { path, encode, decode } = etcdCall(method);
+    const stream = this.#client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
+    this.#underWay.add(stream);
+    stream.once('close', () => this.#underWay.delete(stream));
+    return stream;
+  }
+
+  openServerStream(method: EtcdMethod, timeoutMs: number): AsyncIterable<object> {
+    const { path, encode, decode } = etcdCall(method);
+    const options = { deadline: Date.now() + timeoutMs };
+    return this.#client.makeServerStreamRequest<object, object>(
+      path,
+      encode,
+      decode,
+      {},
+      new Metadata(),
+      options,
+    ) as AsyncIterable<object>;
+  }
+
+  status(timeoutMs: number): Promise<StatusResponse> {
+    return this.#send<StatusResponse>(
+      { method: 'Status', request: {} },
+      { doing: 'read the status', timeoutMs },
+    );
+  }
+
+  /** Undefined where it does not say. */
+  version(timeoutMs: number): Promise<string | undefined> {
+    this.#version ??= this.status(timeoutMs).then(
+      ({ version }) => version,
+      () => (this.#version = undefined),
+    );
+    return this.#version;
+  }
+
+  /** Whoever calls waits for it too long. Where it does not answer, all that is under way on it fails, and it connects anew. */
+  suspect(): void {
+    if (this.#closed || this.#isSuspected) return;
+    this.#isSuspected = true;
+    const over = (): void => void (this.#isSuspected = false);
+    this.status(SUSPECT_MS).then(over, () => {
+      over();
+      this.#abandon();
+    });
+  }
+
+  #abandon(): void {
+    if (this.#closed) return;
+    this.avoid();
+    const { endpoint } = this;
+    const underWay = [...this.#underWay];
+    this.#underWay.clear();
+    const before = this.#client;
+    this.#client = clientOf(endpoint, this.#tls);
+    for (const one of underWay) one.cancel();
+    before.close();
+  }
+
+  /** Others are asked first, until it answers again. */
+  avoid(): void {
+    this.#version = undefined;
+    if (this.avoided || this.#closed) return;
+    this.avoided = true;
+    this.#probeLater();
+  }
+
+  #probeLater(): void {
+    this.#probe = setTimeout(() => {
+      this.status(PROBE_MS).then(
+        () => (this.avoided = false),
+        () => this.#closed || this.#probeLater(),
+      );
+    }, PROBE_MS);
+    this.#probe.unref();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#probe);
+    this.#client.close();
+  }
+}
+
+/** A member without a leader refuses instead of waiting. */
+function metadata(): Metadata {
+  const sent = new Metadata();
+  sent.set('hasleader', 'true');
+  return sent;
+}
+
+export function readTls({
+  caFile,
+  keyFile,
+  certFile,
+}: EtcdTls): Record<'ca' | 'key' | 'cert', Buffer | null> {
+  const read = (path: string | undefined): Buffer | null => (path === undefined ? null : readFileSync(path));
+  return { ca: read(caFile), key: read(keyFile), cert: read(certFile) };
+}
+
+function clientOf(endpoint: string, tls: EtcdTls): Client {
+  let url: URL;
+  try {
+    url = new URL(endpoint);
+  } catch {
+    throw new TypeError(
+      `etcd endpoint ${JSON.stringify(endpoint)} is no URL; it should be like https://10.0.0.1:2379`,
+    );
+  }
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw new TypeError(`etcd endpoint ${endpoint}: the scheme should be https (or http without TLS)`);
+  const { ca, key, cert } = readTls(tls);
+  const secrets =
+    url.protocol === 'https:' ? credentials.createSsl(ca, key, cert) : credentials.createInsecure();
+  return new Client(`${url.hostname}:${url.port || '2379'}`, secrets, {
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+    'grpc.keepalive_permit_without_calls': 1,
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': MAX_BACKOFF_MS,
+    'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
+    'grpc.enable_retries': 0,
+    // Each store its own connections: a member that stalls for one must not stall another.
+    'grpc.use_local_subchannel_pool': 1,
+  });
+}
