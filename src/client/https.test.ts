@@ -3,7 +3,7 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import * as http2 from 'node:http2';
 import * as https from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tls from 'node:tls';
@@ -196,6 +196,49 @@ describe('https transport', () => {
     assert.equal(await get(), 'ok');
     dropConnections();
     assert.equal(await get(), 'ok');
+  });
+
+  it('sends a get again whose connection was cut before the answer, but no write', async (t) => {
+    const arrivals: string[] = [];
+    const { transport, get, dropConnections } = await setUp(t, {
+      handler: (request) => {
+        arrivals.push(request.method);
+        if (arrivals.length === 1 || request.method === 'POST') dropConnections();
+        return Promise.resolve({ status: 200, headers: {}, body: Buffer.from('ok') });
+      },
+    });
+    assert.equal(await get(), 'ok', 'the first connection of all was cut');
+    await assert.rejects(transport.request({ method: 'POST', path: '/', body: '{}' }), (error) =>
+      isTransportError(error, 'reset'),
+    );
+    assert.deepEqual(arrivals, ['GET', 'GET', 'POST']);
+  });
+
+  it('sends a write again whose connection was closed before it was open', async (t) => {
+    const { server, stop } = await listen('http2', (request) =>
+      Promise.resolve({ status: 200, headers: {}, body: Buffer.from(request.method) }),
+    );
+    t.after(stop);
+    let accepted = 0;
+    // A balancer that has no server for the first connection.
+    const balancer = createServer((socket) => {
+      accepted += 1;
+      if (accepted === 1) return socket.destroy();
+      const upstream = connect(Number(new URL(server).port), '127.0.0.1');
+      upstream.on('error', () => socket.destroy());
+      socket.pipe(upstream).pipe(socket);
+      return socket.on('error', () => upstream.destroy()).on('close', () => upstream.destroy());
+    });
+    await new Promise<void>((resolve) => balancer.listen(0, '127.0.0.1', resolve));
+    t.after(() => balancer.close());
+    const transport = createHttpsTransport({
+      server: `https://127.0.0.1:${(balancer.address() as AddressInfo).port}`,
+      ca: authority.cert,
+    });
+    t.after(() => transport.close());
+    const response = await transport.request({ method: 'POST', path: '/', body: '{}' });
+    assert.equal((await response.bytes()).toString(), 'POST');
+    assert.equal(accepted, 2);
   });
 
   it('fails a stream whose connection broke', async (t) => {

@@ -8,7 +8,7 @@
  *                              an agent of keep-alive sockets
  *
  * Bounds: `timeoutMs` for the answer's head and for bytes(); stream() is bounded only by pings. A request is sent again only when it
- * was certainly not processed, or is a GET whose kept connection broke before the answer's head.
+ * was certainly not processed (its connection broke before it was open, say), or is a GET whose connection broke before the answer's head.
  */
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
@@ -100,12 +100,12 @@ class TlsTransport implements HttpsTransport {
       request.signal?.throwIfAborted();
       if (this.#closed) throw new TransportError('closed', 'transport is closed');
       const loaded = await this.#credentials.current();
-      const { connection, kept } = await unlessAborted(this.#connection(loaded), request.signal);
       try {
+        const connection = await unlessAborted(this.#connection(loaded), request.signal);
         return this.#response(await this.#send(connection, { request, loaded }), request.signal);
       } catch (error) {
         const unprocessed = error instanceof Unprocessed;
-        const again = unprocessed || (kept && request.method === 'GET' && isTransportError(error, 'reset'));
+        const again = unprocessed || (request.method === 'GET' && isTransportError(error, 'reset'));
         if (!again || attempt >= MAX_TRIES) throw unprocessed ? error.reason : error;
       }
     }
@@ -132,21 +132,20 @@ class TlsTransport implements HttpsTransport {
     );
   }
 
-  /** One with room for a stream; `kept` when it served requests before, so that it may turn out to be dead. */
-  async #connection(loaded: LoadedCredentials): Promise<{ connection: Connection; kept: boolean }> {
+  /** One with room for a stream. */
+  async #connection(loaded: LoadedCredentials): Promise<Connection> {
     this.#leaveOld(loaded.tlsGeneration);
-    if (this.#http1) return { connection: { kind: 'http1', agent: this.#http1.agent }, kept: true };
+    if (this.#http1) return { kind: 'http1', agent: this.#http1.agent };
     let least: Session | undefined;
     for (const session of this.#sessions) {
       if (!session.draining && (!least || session.streams < least.streams)) least = session;
     }
     const open = [...this.#sessions].filter((session) => !session.draining).length;
-    if (least && (hasRoom(least) || open >= MAX_SESSIONS))
-      return { connection: { kind: 'h2', session: least }, kept: true };
+    if (least && (hasRoom(least) || open >= MAX_SESSIONS)) return { kind: 'h2', session: least };
     this.#connecting ??= this.#connect(loaded).finally(() => {
       this.#connecting = undefined;
     });
-    return { connection: await this.#connecting, kept: false };
+    return this.#connecting;
   }
 
   /** Connections made with credentials that are no longer ours take no more requests. */
@@ -216,7 +215,9 @@ class TlsTransport implements HttpsTransport {
       );
       const onError = (error: Error): void => {
         timer.cancel();
-        reject(translated(error, this.#url.host));
+        const known = translated(error, this.#url.host);
+        // A balancer that found no server, or lost it: nothing of a request was sent yet.
+        reject(isTransportError(known, 'reset') ? new Unprocessed(unopened(known)) : known);
       };
       socket.once('error', onError);
       socket.once('secureConnect', () => {
@@ -360,6 +361,10 @@ class Unprocessed extends Error {
     super(reason.message);
     this.reason = reason;
   }
+}
+
+function unopened({ message }: TransportError): TransportError {
+  return new TransportError('refused', `${message} (before the connection was open)`);
 }
 
 interface Prepared {
