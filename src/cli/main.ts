@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
   access: () => import('./access.ts'),
+  certs: () => import('./certs.ts'),
   image: () => import('./image.ts'),
   test: () => import('./test.ts'),
   completion: () => import('./completion.ts'),

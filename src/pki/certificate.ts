@@ -15,15 +15,14 @@ import {
 } from './keys.ts';
 import { encodeAltNames, encodeName, type AltNames, type Subject } from './names.ts';
 import { encodePem, splitPem } from './pem.ts';
-import { isSelfIssued, keyIdentifierOf, subjectDerOf } from './read.ts';
+import { EXTENDED_KEY_USAGES, isSelfIssued, keyIdentifierOf, subjectDerOf } from './read.ts';
+import type { ExtendedKeyUsage } from './read.ts';
 
 /** A private key with its certificate, both PEM. The certificate may be followed by those of the authorities above it. */
 export interface KeyPair {
   readonly certificatePem: string;
   readonly keyPem: string;
 }
-
-export type ExtendedKeyUsage = 'serverAuth' | 'clientAuth';
 
 const OID = {
   subjectKeyId: '2.5.29.14',
@@ -33,10 +32,6 @@ const OID = {
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
 } as const;
-const EXTENDED_KEY_USAGES: Readonly<Record<ExtendedKeyUsage, string>> = {
-  serverAuth: '1.3.6.1.5.5.7.3.1',
-  clientAuth: '1.3.6.1.5.5.7.3.2',
-};
 /** RFC 5280, 4.2.1.3: bit n of the BIT STRING is 1 << n here. */
 export const KEY_USAGE = {
   digitalSignature: 1,

@@ -5,6 +5,12 @@ import { DerError, explicit, oid, readAll, readOne, type DerValue } from './der.
 import { keyIdOf, publicKeyDer } from './keys.ts';
 import { NO_ALT_NAMES, readAltNames, readName, type AltNames, type Subject } from './names.ts';
 
+export type ExtendedKeyUsage = 'serverAuth' | 'clientAuth';
+export const EXTENDED_KEY_USAGES: Readonly<Record<ExtendedKeyUsage, string>> = {
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+};
+
 const SUBJECT_KEY_ID = oid('2.5.29.14');
 const SUBJECT_ALT_NAME = oid('2.5.29.17');
 const VERSION = explicit(0)[0]!;
@@ -33,6 +39,14 @@ export function altNamesOf(certificate: X509Certificate): Required<AltNames> {
 export function keyIdentifierOf(certificate: X509Certificate): Buffer {
   const value = extensionOf(certificate, SUBJECT_KEY_ID);
   return value ? readOne(value).content : keyIdOf(publicKeyDer(certificate.publicKey));
+}
+
+/** Those of the two that Kubernetes uses. */
+export function extendedKeyUsagesOf(certificate: X509Certificate): ExtendedKeyUsage[] {
+  const has = new Set(certificate.keyUsage);
+  return (Object.keys(EXTENDED_KEY_USAGES) as ExtendedKeyUsage[]).filter((usage) =>
+    has.has(EXTENDED_KEY_USAGES[usage]),
+  );
 }
 
 export function isSelfIssued(certificate: X509Certificate): boolean {

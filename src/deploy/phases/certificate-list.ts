@@ -2,8 +2,9 @@
  * The certificates of a control plane in kubeadm's layout: which there are, whom each is for, which authority signs it, and its file below /etc/kubernetes/pki.
  * The explicit list that `init phase certs`, `certs` and the renewal go through. Data only; certificates.ts acts on it.
  */
-import type { ExtendedKeyUsage } from '#pki/certificate.ts';
+import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { splitAltNames, type AltNames, type Subject } from '#pki/names.ts';
+import { CLUSTER_ADMINS_GROUP } from '../pki/pki.ts';
 
 /** What the certificates of one machine are for. */
 export interface MachineNames {
@@ -139,6 +140,37 @@ export const CERTIFICATES: readonly CertificateEntry[] = [
     kind: 'signing-key',
     name: 'sa',
     short: 'Generate a private key for signing service account tokens along with its public key',
+  },
+];
+
+/** Kubeconfigs with a certificate in them, beside the pki folder; all signed by 'ca'. */
+export interface KubeconfigEntry {
+  /** File NAME.conf. */
+  readonly name: 'admin' | 'super-admin' | 'controller-manager' | 'scheduler' | 'kubelet' | 'dns';
+  subject(names: Pick<MachineNames, 'nodeName'>): Subject;
+}
+
+export const KUBECONFIGS: readonly KubeconfigEntry[] = [
+  {
+    name: 'admin',
+    subject: () => ({ commonName: 'kubernetes-admin', organizations: [CLUSTER_ADMINS_GROUP] }),
+  },
+  {
+    name: 'super-admin',
+    subject: () => ({ commonName: 'kubernetes-super-admin', organizations: ['system:masters'] }),
+  },
+  { name: 'controller-manager', subject: () => ({ commonName: 'system:kube-controller-manager' }) },
+  { name: 'scheduler', subject: () => ({ commonName: 'system:kube-scheduler' }) },
+  {
+    name: 'kubelet',
+    subject: ({ nodeName }) => ({ commonName: `system:node:${nodeName}`, organizations: ['system:nodes'] }),
+  },
+  {
+    name: 'dns',
+    subject: () => ({
+      commonName: 'system:serviceaccount:kube-system:coredns',
+      organizations: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
+    }),
   },
 ];
 

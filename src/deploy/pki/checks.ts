@@ -1,6 +1,6 @@
 /** What a folder of certificates is checked for beyond the certificates themselves: whom they are of, which names they lack. Pure. */
 import { createPublicKey, type X509Certificate } from 'node:crypto';
-import type { ExtendedKeyUsage } from '#pki/certificate.ts';
+import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { missingNames } from '#pki/chain.ts';
 import type { AltNames, Subject } from '#pki/names.ts';
 import { subjectOf } from '#pki/read.ts';

@@ -1,0 +1,173 @@
+/**
+ * Renews leaf certificates with the names, usages and key that they have, as kubeadm's `certs renew`; all of them, those that are named, or those that are due.
+ * What cannot be renewed is refused with a sentence, and left as it is.
+ */
+import { X509Certificate } from 'node:crypto';
+import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { belongsTo, isIssuedBy } from '#pki/chain.ts';
+import { altNamesOf, extendedKeyUsagesOf, subjectOf } from '#pki/read.ts';
+import { UserError } from '../data-dir.ts';
+import { PkiError } from '../pki/checks.ts';
+import { readIfPresent } from '../pki/files.ts';
+import { LEAF_LIFETIME_MS, renewalTimeMs, type Jitter } from '../pki/validity.ts';
+import type { CertificateFile, CertificateSet, FoundPair } from './certificate-files.ts';
+
+interface RenewOptions {
+  readonly nowMs: number;
+  /** Default a year. */
+  readonly lifetimeMs?: number | undefined;
+}
+
+interface RenewResult {
+  readonly renewed: readonly string[];
+  /** 'admin.conf is missing': one clause each. */
+  readonly skipped: readonly string[];
+}
+
+/** names: of leaves or kubeconfigs, 'etcd/server' or 'etcd-server'. Throws a UserError for one that cannot be renewed, before any is. */
+export async function renewNamed(
+  set: CertificateSet,
+  { names, ...options }: RenewOptions & { readonly names: readonly string[] },
+): Promise<RenewResult> {
+  const files = names.map((name) => fileNamed(set, name));
+  const steps = [];
+  for (const file of files) {
+    const step = await plan(set, { file, ...options });
+    if (typeof step === 'string') throw new UserError(`${step}.`);
+    steps.push(step);
+  }
+  for (const { file, pair } of steps) await file.write(pair);
+  return { renewed: files.map(({ name }) => name), skipped: [] };
+}
+
+/** Every leaf; those that are not there or not ours to renew are told. Throws a UserError for a damaged file. */
+export function renewAll(set: CertificateSet, options: RenewOptions): Promise<RenewResult> {
+  return renewWhere(set, { ...options, isWanted: () => true });
+}
+
+/** Those at two thirds of their life (a tenth sooner or later), those of another authority than the current one, and those that have ended. */
+export function renewDue(
+  set: CertificateSet,
+  options: RenewOptions & { readonly jitter?: Jitter | undefined },
+): Promise<RenewResult> {
+  const { nowMs, jitter } = options;
+  return renewWhere(set, {
+    ...options,
+    isWanted: (certificate, { name, authority }) =>
+      !isIssuedBy(certificate, authority) || nowMs >= renewalTimeMs(certificate, { name, jitter }),
+  });
+}
+
+interface Wanted extends RenewOptions {
+  readonly isWanted: (
+    certificate: X509Certificate,
+    about: { readonly name: string; readonly authority: X509Certificate },
+  ) => boolean;
+}
+
+async function renewWhere(set: CertificateSet, { isWanted, ...options }: Wanted): Promise<RenewResult> {
+  const renewed: string[] = [];
+  const skipped: string[] = [];
+  for (const file of set.files) {
+    if (file.kind === 'authority') continue;
+    const step = await plan(set, { file, ...options });
+    if (typeof step === 'string') skipped.push(step);
+    else if (isWanted(step.certificate, { name: file.name, authority: step.authority })) {
+      await file.write(step.pair);
+      renewed.push(file.name);
+    }
+  }
+  return { renewed, skipped };
+}
+
+function fileNamed(set: CertificateSet, name: string): CertificateFile {
+  const file = set.files.find((other) => other.name === name || other.name === name.replace('/', '-'));
+  const known = set.files.filter(({ kind }) => kind !== 'authority').map((other) => other.name);
+  if (!file) throw new UserError(`There is no certificate "${name}"; there are ${known.join(', ')}.`);
+  if (file.kind === 'authority')
+    throw new UserError(
+      `"${name}" is an authority: it is not renewed but rotated, with \`capstan certs rotate-ca\`.`,
+    );
+  return file;
+}
+
+interface Step {
+  readonly file: CertificateFile;
+  readonly certificate: X509Certificate;
+  readonly authority: X509Certificate;
+  readonly pair: KeyPair;
+}
+
+/** The new pair, not yet written; or why there is none, in a clause. */
+async function plan(
+  set: CertificateSet,
+  { file, nowMs, lifetimeMs = LEAF_LIFETIME_MS }: RenewOptions & { readonly file: CertificateFile },
+): Promise<Step | string> {
+  const authorityFile = set.files.find(({ name }) => name === file.authority);
+  const [found, signer] = await Promise.all([
+    readOrRefuse(file),
+    authorityFile && readOrRefuse(authorityFile),
+  ]);
+  if (found?.certificatePem === undefined || found.keyPem === undefined)
+    return `${file.path} is missing, or its key is not in it`;
+  if (!authorityFile || signer?.certificatePem === undefined)
+    return `${file.name}: its authority ${file.authority ?? ''} is missing`;
+  const certificate = new X509Certificate(found.certificatePem);
+  const authority = new X509Certificate(signer.certificatePem);
+  if (signer.keyPem === undefined) return signedOutside({ file, found, authority });
+  if (authority.validToDate.getTime() <= nowMs)
+    return `${file.name}: its authority ${authorityFile.path} expired on ${authority.validTo}`;
+  if (!isOurs(certificate, signer.certificatePem))
+    return `${file.path} was issued by ${certificate.issuer.replaceAll('\n', ', ')} and not by ${authorityFile.path}: whoever issued it renews it`;
+  const pair = issueCertificate(
+    { certificatePem: signer.certificatePem, keyPem: signer.keyPem },
+    {
+      subject: subjectOf(certificate),
+      usages: extendedKeyUsagesOf(certificate),
+      altNames: altNamesOf(certificate),
+      nowMs,
+      lifetimeMs,
+      keyPem: found.keyPem,
+    },
+  );
+  return { file, certificate, authority, pair };
+}
+
+/** Signed by the authority of now, or by one of its name: of before a rotation. */
+function isOurs(certificate: X509Certificate, authorityPem: string): boolean {
+  return certificate.issuer === new X509Certificate(authorityPem).subject;
+}
+
+async function readOrRefuse(file: CertificateFile): Promise<FoundPair | undefined> {
+  try {
+    return await file.read();
+  } catch (error) {
+    throw error instanceof PkiError ? new UserError(`${error.message}.`, error) : error;
+  }
+}
+
+/** A certificate that an external authority signed was put beside a kubeconfig as NAME.crt: it goes in. */
+async function signedOutside({
+  file,
+  found,
+  authority,
+}: {
+  readonly file: CertificateFile;
+  readonly found: FoundPair;
+  readonly authority: X509Certificate;
+}): Promise<Step | string> {
+  const path = `${file.path}.crt`;
+  const text = file.kind === 'kubeconfig' ? await readIfPresent(path) : undefined;
+  if (text === undefined)
+    return `${file.name}: the key of its authority is not on this machine; write a request with \`capstan certs generate-csr\`, have it signed, and put the certificate to ${file.kind === 'kubeconfig' ? path : file.path}`;
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(text);
+  } catch (error) {
+    throw new UserError(`${path} is damaged: it should hold a certificate in PEM.`, error);
+  }
+  if (!isIssuedBy(certificate, authority)) return `${path} was not issued by the authority of this cluster`;
+  if (!belongsTo(certificate, found.keyPem ?? ''))
+    return `${path} does not belong to the key in ${file.path}`;
+  return { file, certificate, authority, pair: { certificatePem: text, keyPem: found.keyPem ?? '' } };
+}
