@@ -10,13 +10,15 @@ import * as tls from 'node:tls';
 import type { EndpointSlice } from '#api/types.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
+import { createHttpsTransport } from '#client/https.ts';
 import { endpointSlices } from '#client/refs.ts';
 import { createFakeApi } from '#client/testing/fake-api.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
+import { startTestApi } from '#testing/start-test-api.ts';
 import { formatAddress, type Address } from './address.ts';
 import { createBalancer, type Balancer, type BalancerOptions } from './balancer.ts';
-import { authority, startFakeServer, type FakeServer } from './testing/fake-server.ts';
+import { authority, freePort, startFakeServer, type FakeServer } from './testing/fake-server.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'capstan-balancer-'));
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -302,4 +304,30 @@ test('a reader that does not read stops the server, not the balancer', async () 
     return false;
   });
   assert.ok(most() < 64 * 1024 * 1024, `${most()} bytes were taken from the server`);
+});
+
+test('a real API server passes the check, and names the servers through the balancer', async () => {
+  const port = await freePort();
+  const world = await startTestApi({ port, advertiseAddress: '192.0.2.7' });
+  cleanups.push(() => world.stop());
+  const ca = world.pki.ca.certificatePem;
+  const balancer = await balance([{ host: '127.0.0.1', port }], {
+    trust: () => ({ ca, serverName: '127.0.0.1' }),
+  });
+  await eventually('it is ready', () => balancer.servers[0]?.health === 'ready');
+  const transport = createHttpsTransport({
+    server: `https://127.0.0.1:${balancer.ports[0]}`,
+    ca,
+    cert: world.pki.clients.admin.certificatePem,
+    key: world.pki.clients.admin.keyPem,
+  });
+  const api = createClient(transport, { userAgent: 'test' });
+  cleanups.push(async () => {
+    await api.close();
+    await transport.close();
+  });
+  balancer.follow(api);
+  await eventually('the slice is read', () =>
+    balancer.servers.some(({ address }) => address.host === '192.0.2.7'),
+  );
 });

@@ -1,6 +1,6 @@
 /** For tests only: an API server as far as a balancer sees one: TLS, /readyz, and connections that can be counted. Echoes its name. */
 import * as https from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { makeAuthority } from '#client/testing/certificates.ts';
 import type { Address } from '../address.ts';
 
@@ -51,4 +51,12 @@ export async function startFakeServer(name: string, { port = 0 } = {}): Promise<
       }),
     restart: () => listen(address.port),
   };
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
