@@ -12,7 +12,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { DirectHandler } from './direct.ts';
 import { createHttpsTransport } from './https.ts';
-import { makeAuthority } from './testing/certificates.ts';
+import { makeAuthority } from '#testing/certificates.ts';
 import { transportSuite } from './transport.suite.ts';
 import { isTransportError } from './transport-error.ts';
 

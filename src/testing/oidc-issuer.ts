@@ -6,7 +6,7 @@ import { constants, createHmac, generateKeyPairSync, sign, type KeyObject } from
 import { createServer, type Server } from 'node:https';
 import type { ServerResponse, IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { makeAuthority } from '#client/testing/certificates.ts';
+import { makeAuthority } from '#testing/certificates.ts';
 
 export { makeAuthority };
 

@@ -2,9 +2,8 @@
  * A request to an extension API server: sent on as it came, with the identity of the user in X-Remote-* headers (the client's own are dropped), and
  * answered as it is answered. Bodies stream both ways; upgrades are joined. After upstream's kube-aggregator handler, its status codes and texts.
  */
-import { request as httpsRequest, type RequestOptions } from 'node:https';
-import type { IncomingMessage } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
+import type { IncomingAnswer } from '#stdx/https-client.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { joinSockets, requestUpgrade, responseHead, UpgradeRefused } from '#machinery/streams/upgrade.ts';
@@ -46,27 +45,22 @@ export async function proxyToExtension(
     ...(length === undefined ? {} : { 'content-length': length }),
   };
   try {
-    const { response, abort } = await send({
-      options: {
-        host: address.host,
-        port: address.port,
-        method: request.method,
-        path: target(request),
-        headers,
-        agent: service.agent,
-      },
+    const { answer, abort } = await send({
+      service,
+      address,
+      headers,
       body: stream ?? whole,
       request,
       timeoutMs: context.info.verb === 'watch' ? 0 : options.responseTimeoutMs,
     });
-    const status = response.statusCode ?? 502;
-    if (status >= 300 && status <= 399 && response.headers['location'] !== undefined) {
+    const { status, body } = answer;
+    if (status >= 300 && status <= 399 && answer.headers['location'] !== undefined) {
       abort();
       return textResponse(502, REDIRECT_REFUSED);
     }
     options.running.add(abort);
-    response.on('close', () => options.running.delete(abort));
-    return { status, ...responseHeaders(response), body: streamBody({ response, abort }) };
+    body.on('close', () => options.running.delete(abort));
+    return { status, ...responseHeaders(answer.headers), body: streamBody({ response: body, abort }) };
   } catch (error) {
     if (error instanceof ResponseTimeout)
       throw statusErrors.timeout('request did not complete within the allotted timeout');
@@ -158,8 +152,10 @@ function proxyHeaders(
   address: ExtensionAddress,
 ): Record<string, string | string[]> {
   const clientHost = request.headers['host'] ?? request.headers[':authority'];
+  // The listener has answered that already.
+  const { expect: _, ...forwarded } = forwardedHeaders(request);
   return {
-    ...forwardedHeaders(request),
+    ...forwarded,
     host: `${service.serverName}:${address.port}`,
     'x-forwarded-uri': request.path,
     ...(clientHost === undefined ? {} : { 'x-forwarded-host': clientHost }),
@@ -178,53 +174,40 @@ function host({ host: name, port }: ExtensionAddress): string {
 class ResponseTimeout extends Error {}
 
 interface Sending {
-  readonly options: RequestOptions;
+  readonly service: ExtensionService;
+  readonly address: ExtensionAddress;
+  readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body: Buffer | Readable | undefined;
   readonly request: ApiRequest;
   readonly timeoutMs: number;
 }
 
-function send({
-  options,
-  body,
-  request,
-  timeoutMs,
-}: Sending): Promise<{ readonly response: IncomingMessage; readonly abort: () => void }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{
-    readonly response: IncomingMessage;
-    readonly abort: () => void;
-  }>();
-  const outgoing = httpsRequest(options);
-  let aborted = false;
-  const abort = (): void => {
-    aborted = true;
-    outgoing.destroy();
-  };
+async function send({ service, address, headers, body, request, timeoutMs }: Sending): Promise<{
+  readonly answer: IncomingAnswer;
+  readonly abort: () => void;
+}> {
+  const aborting = new AbortController();
+  const abort = (): void => aborting.abort();
   const timer =
-    timeoutMs > 0 ? setTimeout(() => outgoing.destroy(new ResponseTimeout()), timeoutMs) : undefined;
-  outgoing.on('response', (response) => {
-    clearTimeout(timer);
-    resolve({ response, abort });
-  });
-  outgoing.on('error', (error) => {
-    clearTimeout(timer);
-    // The server had closed the connection when it was taken up again: nothing was asked yet.
-    if (
-      outgoing.reusedSocket &&
-      !aborted &&
-      body === undefined &&
-      (error as NodeJS.ErrnoException).code === 'ECONNRESET'
-    )
-      resolve(send({ options, body, request, timeoutMs }));
-    else reject(error);
-  });
+    timeoutMs > 0 ? setTimeout(() => aborting.abort(new ResponseTimeout()), timeoutMs) : undefined;
   request.onAbort(abort);
-  if (body === undefined || Buffer.isBuffer(body)) outgoing.end(body);
-  else {
-    body.on('error', abort);
-    body.pipe(outgoing);
+  try {
+    const answer = await service.client.request({
+      to: service.destination(address),
+      method: request.method,
+      path: target(request),
+      headers,
+      body,
+      signal: aborting.signal,
+      // What has a body may have been acted on already.
+      repeats: body === undefined,
+    });
+    // An answer that breaks off ends the client's too: streamBody.
+    answer.body.on('error', () => {});
+    return { answer, abort };
+  } finally {
+    clearTimeout(timer);
   }
-  return promise;
 }
 
 function answerRefusal(socket: Duplex, { response, body }: UpgradeRefused): void {

@@ -2,9 +2,14 @@
  * One APIService that leads to another server: where it is (resolved anew for each connection from its Service), how it is spoken to (TLS with the
  * front-proxy certificate, verified against caBundle), and who it is told is asking. Pure but for connections kept open.
  */
-import { Agent, request as httpsRequest } from 'node:https';
-import type { IncomingMessage } from 'node:http';
 import type { APIService } from '#api/types.ts';
+import {
+  HttpsClient,
+  readBody,
+  type Destination,
+  type DestinationTls,
+  type IncomingAnswer,
+} from '#stdx/https-client.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { describe } from '../handlers/connect/errors.ts';
@@ -66,6 +71,9 @@ interface SliceObject extends KubeObject {
 /** What the aggregator itself is, when it asks for discovery and OpenAPI. */
 const AGGREGATOR_USER: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
 
+/** Of one service, whose connections are kept: its endpoints, or its cluster address. */
+const MAX_ADDRESSES = 64;
+
 export class ExtensionService {
   readonly name: string;
   readonly group: string;
@@ -75,7 +83,8 @@ export class ExtensionService {
   readonly isAvailable: boolean;
   readonly #object: APIService;
   readonly #context: ExtensionContext;
-  #agent: Agent | undefined;
+  #client: HttpsClient | undefined;
+  #tls: DestinationTls | undefined;
 
   constructor(object: APIService, context: ExtensionContext, before?: ExtensionService) {
     this.name = object.metadata?.name ?? '';
@@ -88,7 +97,7 @@ export class ExtensionService {
     this.#object = object;
     this.#context = context;
     // A change of its condition leaves its connections alone.
-    this.#agent = before?.takeAgent();
+    this.#client = before?.takeClient();
   }
 
   /** 'apis/metrics.k8s.io/v1beta1' */
@@ -107,24 +116,22 @@ export class ExtensionService {
     return `${name}.${namespace}.svc`;
   }
 
-  get agent(): Agent {
-    return (this.#agent ??= new Agent({ keepAlive: true, maxFreeSockets: 16, ...this.tls }));
+  get client(): HttpsClient {
+    return (this.#client ??= new HttpsClient({ maximumPools: MAX_ADDRESSES }));
   }
 
-  get tls(): {
-    readonly servername: string;
-    readonly rejectUnauthorized: boolean;
-    readonly ca?: string;
-    readonly cert?: string;
-    readonly key?: string;
-  } {
+  destination({ host, port }: ExtensionAddress): Destination {
+    return { host, port, tls: this.tls };
+  }
+
+  get tls(): DestinationTls {
     const { caBundle, insecureSkipTLSVerify } = this.spec;
-    return {
+    return (this.#tls ??= {
       servername: this.serverName,
       rejectUnauthorized: insecureSkipTLSVerify !== true,
-      ...(caBundle && { ca: Buffer.from(caBundle, 'base64').toString() }),
+      ca: caBundle ? Buffer.from(caBundle, 'base64').toString() : undefined,
       ...this.#context.proxyClient,
-    };
+    });
   }
 
   /** The same, with connections of its own. */
@@ -134,20 +141,17 @@ export class ExtensionService {
 
   /** What is under way ends in its own time; nothing new uses these connections. */
   retire(): void {
-    const agent = this.takeAgent() as (Agent & { keepAlive: boolean }) | undefined;
-    if (!agent) return;
-    agent.keepAlive = false;
-    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+    this.takeClient()?.retire();
   }
 
-  takeAgent(): Agent | undefined {
-    const agent = this.#agent;
-    this.#agent = undefined;
-    return agent;
+  takeClient(): HttpsClient | undefined {
+    const client = this.#client;
+    this.#client = undefined;
+    return client;
   }
 
   close(): void {
-    this.takeAgent()?.destroy();
+    this.takeClient()?.destroy();
   }
 
   /** Where the next connection goes. Throws UnreachableService. */
@@ -228,60 +232,40 @@ interface ExtensionFetch {
 
 export interface ExtensionAnswer {
   readonly status: number;
-  readonly headers: IncomingMessage['headers'];
+  readonly headers: IncomingAnswer['headers'];
   readonly body: Buffer;
 }
 
 /** One GET as the aggregator itself, redirects not followed. Rejects with an Error in one sentence. */
-export function fetchFromExtension(
+export async function fetchFromExtension(
   service: ExtensionService,
-  { path, accept, timeoutMs, maxBytes, etag, address }: ExtensionFetch,
+  { path, accept, timeoutMs, maxBytes, etag, address = service.address() }: ExtensionFetch,
 ): Promise<ExtensionAnswer> {
-  return new Promise((resolve, reject) => {
-    const { host, port } = address ?? service.address();
+  const { host, port } = address;
+  const timeout = AbortSignal.timeout(timeoutMs);
+  try {
+    const answer = await service.client.request({
+      to: service.destination(address),
+      method: 'GET',
+      path,
+      headers: {
+        accept,
+        host: `${service.serverName}:${port}`,
+        'user-agent': 'capstan-aggregator',
+        ...identityHeaders(AGGREGATOR_USER),
+        ...(etag === undefined ? {} : { 'if-none-match': etag }),
+      },
+      signal: timeout,
+      repeats: true,
+    });
+    const tooLong = (): Error => new Error(`the answer is longer than ${maxBytes} bytes`);
+    const body = await readBody(answer, { maximumBytes: maxBytes, tooLong });
+    return { status: answer.status, headers: answer.headers, body };
+  } catch (cause) {
     const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
-    const fail = (error: Error): void =>
-      reject(
-        new Error(
-          `Get ${JSON.stringify(url)}: ${error.name === 'TimeoutError' || error.name === 'AbortError' ? 'context deadline exceeded' : describe(error)}`,
-        ),
-      );
-    const request = httpsRequest(
-      {
-        host,
-        port,
-        path,
-        agent: service.agent,
-        signal: AbortSignal.timeout(timeoutMs),
-        headers: {
-          accept,
-          host: `${service.serverName}:${port}`,
-          'user-agent': 'capstan-aggregator',
-          ...identityHeaders(AGGREGATOR_USER),
-          ...(etag === undefined ? {} : { 'if-none-match': etag }),
-        },
-      },
-      (response) => {
-        const parts: Buffer[] = [];
-        let size = 0;
-        response.on('data', (part: Buffer) => {
-          size += part.length;
-          if (size > maxBytes) response.destroy(new Error(`the answer is longer than ${maxBytes} bytes`));
-          else parts.push(part);
-        });
-        response.on('error', fail);
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(parts),
-          }),
-        );
-      },
-    );
-    request.on('error', fail);
-    request.end();
-  });
+    const why = timeout.aborted ? 'context deadline exceeded' : describe(cause);
+    throw new Error(`Get ${JSON.stringify(url)}: ${why}`, { cause });
+  }
 }
 
 /** The user as the extension server is told, each value on a line of its own. UTF-8, as header fields carry it. */

@@ -2,9 +2,7 @@
  * Calls a webhook that an object of the cluster describes by its clientConfig (CustomResourceDefinitions, webhook configurations): POST of JSON over
  * TLS, by URL or to a Service. Connections are kept for the next call. No retries, no redirects. Not for webhooks of kubeconfig files: kubeconfig-client.ts.
  */
-import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
-import type { ClientRequest, IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
+import { HttpsClient, readBody } from '#stdx/https-client.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import type { EndpointSlice, Service, WebhookClientConfig } from '#api/types.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
@@ -46,16 +44,11 @@ export class ClientConfigError extends Error {
 const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
 /** Of one webhook; more calls at a time wait for a connection, each until its own timeout. */
 const MAX_SOCKETS = 512;
-const MAX_IDLE_SOCKETS = 16;
-const IDLE_MS = 90_000;
+/** Webhooks whose connections are kept; those of the one that was not called for longest give way. */
+const MAX_WEBHOOKS = 256;
 
-/** Sockets are pooled by address and by all that TLS verifies; those that are idle keep nothing alive. */
-const agent = new Agent({
-  keepAlive: true,
-  maxSockets: MAX_SOCKETS,
-  maxFreeSockets: MAX_IDLE_SOCKETS,
-  timeout: IDLE_MS,
-});
+/** Connections are pooled by address and by all that TLS verifies; those that are idle keep nothing alive. */
+const client = new HttpsClient({ maximumPools: MAX_WEBHOOKS, maximumSockets: MAX_SOCKETS });
 
 /** Answers the parsed body. Rejects with a ClientConfigError. */
 export async function callClientConfig(
@@ -185,33 +178,23 @@ interface Post extends ClientConfigCall {
 async function post(target: Target, call: Post): Promise<string> {
   const timeout = AbortSignal.timeout(Math.max(1, Math.floor(call.timeoutMs)));
   const signal = call.signal ? AbortSignal.any([timeout, call.signal]) : timeout;
-  for (let attempt = 1; ; attempt++) {
-    const sent: { request?: ClientRequest; answered?: boolean } = {};
-    try {
-      return await postOnce(target, { ...call, signal, sent });
-    } catch (error) {
-      // A kept connection that the other side was closing just then: it has seen nothing of this call.
-      const wasStale =
-        attempt === 1 &&
-        sent.request?.reusedSocket === true &&
-        sent.answered !== true &&
-        ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
-      if (wasStale && !signal.aborted) continue;
-      if (error instanceof ClientConfigError) throw error;
-      const why = timeout.aborted
-        ? 'context deadline exceeded'
-        : call.signal?.aborted
-          ? 'context canceled'
-          : describeFailure(error as NodeJS.ErrnoException);
-      throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, {
-        isCanceled: !timeout.aborted && call.signal?.aborted === true,
-        cause: error,
-      });
-    }
+  try {
+    return await postOnce(target, { ...call, signal });
+  } catch (error) {
+    if (error instanceof ClientConfigError) throw error;
+    const why = timeout.aborted
+      ? 'context deadline exceeded'
+      : call.signal?.aborted
+        ? 'context canceled'
+        : describe(error);
+    throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, {
+      isCanceled: !timeout.aborted && call.signal?.aborted === true,
+      cause: error,
+    });
   }
 }
 
-function postOnce(
+async function postOnce(
   target: Target,
   {
     bytes,
@@ -219,63 +202,31 @@ function postOnce(
     timeoutMs,
     maximumBytes = MAX_RESPONSE_BYTES,
     signal,
-    sent,
-  }: Post & { readonly signal: AbortSignal; readonly sent: { request?: ClientRequest; answered?: boolean } },
+  }: Post & { readonly signal: AbortSignal },
 ): Promise<string> {
   const { host, port, path, serverName } = target;
-  return new Promise((resolve, reject) => {
-    const options: RequestOptions = {
-      host,
-      port,
-      path: `${path}?${timeoutParameter(timeoutMs)}`,
-      method: 'POST',
-      agent,
-      signal,
-      ...(ca === undefined ? {} : { ca }),
-      // Addresses have no server name; the certificate is checked for the address then.
-      ...(isIP(serverName) > 0 ? {} : { servername: serverName }),
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json',
-        'content-length': bytes.length,
-        host: hostAndPort(serverName, port),
-        'user-agent': 'kube-apiserver-admission',
-      },
-    };
-    const request = (sent.request = httpsRequest(options, (response) => {
-      sent.answered = true;
-      readAnswer(response, { maximumBytes, target }).then(resolve, reject);
-    }));
-    request.on('error', reject);
-    request.end(bytes);
+  const answer = await client.request({
+    to: { host, port, tls: { ca, servername: serverName } },
+    method: 'POST',
+    path: `${path}?${timeoutParameter(timeoutMs)}`,
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json',
+      host: hostAndPort(serverName, port),
+      'user-agent': 'kube-apiserver-admission',
+    },
+    body: bytes,
+    signal,
+    repeats: true,
   });
-}
-
-function readAnswer(
-  response: IncomingMessage,
-  { maximumBytes, target }: { readonly maximumBytes: number; readonly target: Target },
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
-    let size = 0;
-    response.on('data', (part: Buffer) => {
-      size += part.length;
-      if (size <= maximumBytes) return void parts.push(part);
-      reject(
-        new ClientConfigError(
-          `the answer of ${hostAndPort(target.serverName, target.port)} is longer than ${maximumBytes} bytes`,
-        ),
-      );
-      response.destroy();
-    });
-    response.on('error', reject);
-    response.on('end', () => {
-      const status = response.statusCode ?? 0;
-      const text = Buffer.concat(parts).toString();
-      if (status >= 200 && status <= 299) resolve(text);
-      else reject(new ClientConfigError(refusal(status, text), { status }));
-    });
-  });
+  const tooLong = (): Error =>
+    new ClientConfigError(
+      `the answer of ${hostAndPort(serverName, port)} is longer than ${maximumBytes} bytes`,
+    );
+  const text = (await readBody(answer, { maximumBytes, tooLong })).toString();
+  const { status } = answer;
+  if (status >= 200 && status <= 299) return text;
+  throw new ClientConfigError(refusal(status, text), { status });
 }
 
 /** As client-go words answers that are no success. */
@@ -322,9 +273,4 @@ function statusMessage(text: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** In the words that operators know from upstream. */
-function describeFailure(error: NodeJS.ErrnoException): string {
-  return error.message === 'socket hang up' ? 'EOF' : describe(error);
 }

@@ -4,14 +4,6 @@
  * at again when they change. Not for webhooks of clientConfig. What is not supported in the file is refused by name.
  */
 import { readFileSync, statSync } from 'node:fs';
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type ClientRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import {
@@ -23,6 +15,7 @@ import {
 } from '#machinery/config/kubeconfig.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
+import { HttpsClient, readBody, type Destination, type IncomingAnswer } from '#stdx/https-client.ts';
 import { errorMessage } from '#stdx/log.ts';
 
 /** A longer answer is refused. */
@@ -240,7 +233,7 @@ function load(from: Source | undefined): string | undefined {
 // ------------------------------------------------------------------------------------------------------------ the calls
 
 interface Connected {
-  readonly agent: HttpAgent | HttpsAgent;
+  readonly to: Destination;
   readonly authorization: string | undefined;
 }
 
@@ -248,12 +241,12 @@ class FileClient implements KubeconfigClient {
   readonly server: string;
   readonly #target: Target;
   readonly #clock: Clock;
-  readonly #calls = new Set<ClientRequest>();
+  readonly #client = new HttpsClient({ maximumPools: 1, maximumSockets: MAX_SOCKETS });
   readonly #files: readonly string[];
   #seen: string;
   #checkedMs: number;
   #connected: Connected;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(target: Target, clock: Clock) {
     this.server = target.url.href;
@@ -287,147 +280,98 @@ class FileClient implements KubeconfigClient {
     const stamp = this.#stamp();
     if (stamp === this.#seen) return;
     try {
-      const before = this.#connected.agent;
       this.#connected = connect(this.#target);
       this.#seen = stamp;
-      // Calls under way keep their sockets; those of nobody are closed.
-      for (const sockets of Object.values(before.freeSockets))
-        for (const socket of sockets ?? []) socket.destroy();
+      this.#client.retire();
     } catch {
       // Tried again at the next check.
     }
   }
 
-  post(body: unknown, { timeoutMs, signal }: WebhookCallOptions): Promise<unknown> {
+  async post(body: unknown, { timeoutMs, signal }: WebhookCallOptions): Promise<unknown> {
     this.#refresh();
-    const bytes = Buffer.from(JSON.stringify(body));
-    const { url, serverName } = this.#target;
-    const { agent, authorization } = this.#connected;
-    const shown = `Post ${JSON.stringify(this.server)}`;
-    return new Promise((resolvePost, reject) => {
-      const fail = (
-        why: string,
-        failure: WebhookFailure,
-        more: {
-          readonly status?: number;
-          readonly retryAfterMs?: number | undefined;
-          readonly cause?: unknown;
-        } = {},
-      ): void => {
-        reject(new WebhookCallError(`${shown}: ${why}`, { failure, ...more }));
-      };
-      if (this.#closed || signal?.aborted) return fail('context canceled', 'canceled');
-      const options: RequestOptions & { servername?: string } = {
-        host: url.hostname.replace(/^\[|\]$/g, ''),
-        port: url.port || (url.protocol === 'https:' ? 443 : 80),
-        path: url.pathname + url.search,
-        method: 'POST',
-        agent,
-        ...(serverName ? { servername: serverName } : {}),
-        headers: {
-          'content-type': 'application/json',
-          accept: 'application/json',
-          'content-length': bytes.length,
-          ...(authorization ? { authorization } : {}),
-        },
-      };
-      let ended: 'timeout' | 'canceled' | undefined;
-      const call = (url.protocol === 'https:' ? httpsRequest : httpRequest)(options, (response) => {
-        readAnswer(response, { onFail: fail, onValue: resolvePost, ended: () => ended });
-      });
-      const timer = setTimeout(() => {
-        ended = 'timeout';
-        call.destroy(new Error('context deadline exceeded'));
-      }, timeoutMs);
-      const cancel = (): void => {
-        ended = 'canceled';
-        call.destroy(new Error('context canceled'));
-      };
-      signal?.addEventListener('abort', cancel, { once: true });
-      this.#calls.add(call);
-      call.on('error', (error: NodeJS.ErrnoException) =>
-        fail(error.message, ended ?? (isReset(error) ? 'reset' : 'connection'), { cause: error }),
-      );
-      call.on('close', () => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', cancel);
-        this.#calls.delete(call);
-        fail('the connection was closed before the answer was complete', this.#closed ? 'canceled' : 'reset');
-      });
-      call.end(bytes);
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const canceled = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
+    const fail = (
+      why: string,
+      options: { readonly failure: WebhookFailure; readonly cause?: unknown },
+    ): Error => new WebhookCallError(`Post ${JSON.stringify(this.server)}: ${why}`, options);
+    try {
+      const answer = await this.#send(body, AbortSignal.any([timeout, canceled]));
+      return await valueOf(answer, `Post ${JSON.stringify(this.server)}`);
+    } catch (cause) {
+      if (cause instanceof WebhookCallError) throw cause;
+      if (canceled.aborted) throw fail('context canceled', { failure: 'canceled', cause });
+      if (timeout.aborted) throw fail('context deadline exceeded', { failure: 'timeout', cause });
+      throw fail(errorMessage(cause), { failure: isReset(cause) ? 'reset' : 'connection', cause });
+    }
+  }
+
+  #send(body: unknown, signal: AbortSignal): Promise<IncomingAnswer> {
+    const { url } = this.#target;
+    const { to, authorization } = this.#connected;
+    return this.#client.request({
+      to,
+      method: 'POST',
+      path: url.pathname + url.search,
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        ...(authorization ? { authorization } : {}),
+      },
+      body: Buffer.from(JSON.stringify(body)),
+      signal,
     });
   }
 
   close(): void {
-    this.#closed = true;
-    for (const call of this.#calls) call.destroy(new Error('context canceled'));
-    this.#connected.agent.destroy();
+    this.#closed.abort();
+    this.#client.destroy();
   }
 }
 
-function isReset(error: NodeJS.ErrnoException): boolean {
-  return error.code === 'ECONNRESET' || error.code === 'EPIPE';
+function isReset(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 function connect(target: Target): Connected {
   const token = load(target.token)?.trim();
   const authorization = token ? `Bearer ${token}` : target.basic;
-  if (target.url.protocol === 'http:')
-    return { agent: new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS }), authorization };
-  const ca = load(target.ca),
-    cert = load(target.cert),
-    key = load(target.key);
-  const tls = {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  };
+  const { protocol, hostname, port } = target.url;
+  const isPlain = protocol === 'http:';
+  const tls = { ca: load(target.ca), cert: load(target.cert), key: load(target.key) };
   // Refuses what does not fit together before it is used.
-  createSecureContext(tls);
-  return {
-    agent: new HttpsAgent({
-      keepAlive: true,
-      maxSockets: MAX_SOCKETS,
-      rejectUnauthorized: !target.insecure,
-      ...tls,
-    }),
-    authorization,
+  if (!isPlain) createSecureContext(tls);
+  const to: Destination = {
+    protocol: isPlain ? 'http:' : 'https:',
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || (isPlain ? 80 : 443)),
+    tls: { ...tls, servername: target.serverName, rejectUnauthorized: !target.insecure },
   };
+  return { to, authorization };
 }
 
-interface AnswerCallbacks {
-  onFail(
-    why: string,
-    failure: WebhookFailure,
-    more?: { readonly status?: number; readonly retryAfterMs?: number | undefined },
-  ): void;
-  onValue(value: unknown): void;
-  ended(): 'timeout' | 'canceled' | undefined;
-}
-
-function readAnswer(response: IncomingMessage, { onFail, onValue, ended }: AnswerCallbacks): void {
-  const parts: Buffer[] = [];
-  let size = 0;
-  response.on('data', (part: Buffer) => {
-    size += part.length;
-    if (size <= MAX_RESPONSE_BYTES) return void parts.push(part);
-    onFail(`the answer is longer than ${MAX_RESPONSE_BYTES} bytes`, 'malformed');
-    response.destroy();
+/** The parsed body. Rejects with a WebhookCallError for any other status than 2xx, and for what is too long or no JSON. */
+async function valueOf(answer: IncomingAnswer, shown: string): Promise<unknown> {
+  const malformed = (why: string, cause?: unknown): Error =>
+    new WebhookCallError(`${shown}: ${why}`, { failure: 'malformed', cause });
+  const bytes = await readBody(answer, {
+    maximumBytes: MAX_RESPONSE_BYTES,
+    tooLong: () => malformed(`the answer is longer than ${MAX_RESPONSE_BYTES} bytes`),
   });
-  response.on('error', (error: NodeJS.ErrnoException) => onFail(error.message, ended() ?? 'reset'));
-  response.on('end', () => {
-    const status = response.statusCode ?? 0;
-    if (status < 200 || status > 299) {
-      const seconds = Number(response.headers['retry-after'] ?? 'x');
-      return onFail(`the server answered ${status}`, 'status', {
-        status,
-        retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
-      });
-    }
-    try {
-      onValue(JSON.parse(Buffer.concat(parts).toString()) as unknown);
-    } catch {
-      onFail('the answer is no JSON', 'malformed');
-    }
-  });
+  const { status, headers } = answer;
+  if (status < 200 || status > 299) {
+    const seconds = Number(headers['retry-after'] ?? 'x');
+    throw new WebhookCallError(`${shown}: the server answered ${status}`, {
+      failure: 'status',
+      status,
+      retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
+    });
+  }
+  try {
+    return JSON.parse(bytes.toString()) as unknown;
+  } catch (error) {
+    throw malformed('the answer is no JSON', error);
+  }
 }

@@ -1,7 +1,7 @@
 /** For tests only: an API server as far as a balancer sees one: TLS, /readyz, and connections that can be counted. Echoes its name. */
 import * as https from 'node:https';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { makeAuthority } from '#client/testing/certificates.ts';
+import { makeAuthority } from '#testing/certificates.ts';
 import type { Address } from '../address.ts';
 
 export const authority = makeAuthority();

@@ -1,7 +1,6 @@
 /** One HTTPS request and its JSON answer, with authorities of one's own; a bound on time and size. */
-import type { IncomingHttpHeaders } from 'node:http';
-import { request } from 'node:https';
 import { UserError } from '#deploy/data-dir.ts';
+import { HttpsClient, readBody, type IncomingAnswer } from '#stdx/https-client.ts';
 
 interface JsonRequest {
   readonly method?: 'GET' | 'POST';
@@ -13,7 +12,7 @@ interface JsonRequest {
 
 export interface JsonAnswer {
   readonly status: number;
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: IncomingAnswer['headers'];
   /** undefined when it is no JSON. */ readonly body: unknown;
 }
 
@@ -21,53 +20,51 @@ const TIMEOUT_MS = 20_000;
 const MAX_BYTES = 1024 * 1024;
 
 /** UserError when the server cannot be reached or trusted. No redirects are followed. */
-export function httpsJson(
+export async function httpsJson(
   url: string,
   { method = 'GET', headers = {}, body, tls = {} }: JsonRequest,
 ): Promise<JsonAnswer> {
-  const isForm = body instanceof URLSearchParams;
-  const text = body === undefined ? undefined : isForm ? body.toString() : JSON.stringify(body);
-  const type =
-    text === undefined
-      ? {}
-      : { 'content-type': isForm ? 'application/x-www-form-urlencoded' : 'application/json' };
-  const { origin } = new URL(url);
-  return new Promise((resolve, reject) => {
-    const call = request(
-      url,
-      {
+  const { origin, protocol, hostname, port, pathname, search } = new URL(url);
+  if (protocol !== 'https:') throw new UserError(`${origin} cannot be reached: it should be an https:// URL`);
+  const client = new HttpsClient();
+  try {
+    const answer = await client
+      .request({
+        to: { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 443), tls },
         method,
-        agent: false,
+        path: `${pathname}${search}`,
+        headers: { accept: 'application/json', ...contentType(body), ...headers },
+        body: bytesOf(body),
         signal: AbortSignal.timeout(TIMEOUT_MS),
-        headers: { accept: 'application/json', ...type, ...headers },
-        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-        ...(tls.servername === undefined ? {} : { servername: tls.servername }),
-      },
-      (response) => {
-        const chunks: Buffer[] = [];
-        let size = 0;
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > MAX_BYTES) response.destroy(new Error('the answer is too long'));
-          else chunks.push(chunk);
-        });
-        response.on('error', (error) =>
-          reject(new UserError(`${origin} does not answer properly: ${error.message}`, error)),
-        );
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: parsed(Buffer.concat(chunks).toString('utf8')),
-          }),
-        );
-      },
-    );
-    call.on('error', (error) =>
-      reject(new UserError(`${origin} cannot be reached: ${describe(error)}`, error)),
-    );
-    call.end(text);
+      })
+      .catch((error: Error) => {
+        throw new UserError(`${origin} cannot be reached: ${describe(error)}`, error);
+      });
+    return await readAnswer(answer, origin);
+  } finally {
+    client.destroy();
+  }
+}
+
+function contentType(body: unknown): Readonly<Record<string, string>> {
+  if (body === undefined) return {};
+  const isForm = body instanceof URLSearchParams;
+  return { 'content-type': isForm ? 'application/x-www-form-urlencoded' : 'application/json' };
+}
+
+function bytesOf(body: unknown): Buffer | undefined {
+  if (body === undefined) return undefined;
+  return Buffer.from(body instanceof URLSearchParams ? body.toString() : JSON.stringify(body));
+}
+
+async function readAnswer(answer: IncomingAnswer, origin: string): Promise<JsonAnswer> {
+  const bytes = await readBody(answer, {
+    maximumBytes: MAX_BYTES,
+    tooLong: () => new Error('the answer is too long'),
+  }).catch((error: Error) => {
+    throw new UserError(`${origin} does not answer properly: ${error.message}`, error);
   });
+  return { status: answer.status, headers: answer.headers, body: parsed(bytes.toString('utf8')) };
 }
 
 function parsed(text: string): unknown {

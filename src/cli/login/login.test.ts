@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 // @ts-expect-error The package brings no types.
 import Provider from 'oidc-provider';
-import { makeAuthority } from '#client/testing/certificates.ts';
+import { makeAuthority } from '#testing/certificates.ts';
 import { loginOptions } from '#cmd/apiserver/flags/login.ts';
 import { hashPassword } from '#cmd/apiserver/login-client.ts';
 import { browse } from '#testing/browser.ts';

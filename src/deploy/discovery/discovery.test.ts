@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, it } from 'node:test';
-import { makeAuthority } from '#client/testing/certificates.ts';
+import { makeAuthority } from '#testing/certificates.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { renderKubeconfig } from '../pki/kubeconfig.ts';

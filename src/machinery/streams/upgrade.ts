@@ -12,8 +12,8 @@ interface UpgradeRequest {
   /** Connection and Upgrade are to be among them. */
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly tls?: SecureContextOptions & {
-    readonly rejectUnauthorized?: boolean;
-    readonly servername?: string;
+    readonly rejectUnauthorized?: boolean | undefined;
+    readonly servername?: string | undefined;
   };
   readonly signal?: AbortSignal;
 }

@@ -1,6 +1,6 @@
 /** One GET over TLS with bounds on time, size and redirections. For documents of issuers: discovery, key sets, distributed claims. */
-import { request } from 'node:https';
-import type { IncomingHttpHeaders } from 'node:http';
+import { HttpsClient, readBody, type IncomingAnswer } from '#stdx/https-client.ts';
+import { errorMessage } from '#stdx/log.ts';
 
 interface GetOptions {
   /** PEM; absent = the authorities this machine trusts. */
@@ -12,7 +12,7 @@ interface GetOptions {
 
 export interface Got {
   readonly text: string;
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: IncomingAnswer['headers'];
 }
 
 const TIMEOUT_MS = 10_000;
@@ -36,45 +36,42 @@ export async function httpsGet(url: string, options: GetOptions = {}): Promise<G
   throw new Error(`Get ${JSON.stringify(url)}: stopped after ${MAX_REDIRECTIONS} redirects`);
 }
 
-function getOnce(
+async function getOnce(
   url: string,
   { ca, headers, signal }: GetOptions & { readonly signal: AbortSignal },
 ): Promise<Got | { readonly location: string }> {
-  return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new Error(`Get ${JSON.stringify(url)}: ${why}`));
-    if (!URL.canParse(url) || new URL(url).protocol !== 'https:') return fail('only https URLs are asked');
-    const call = request(
-      url,
-      {
-        agent: false,
-        ...(ca === undefined ? {} : { ca }),
-        headers: { accept: 'application/json', ...headers },
-        signal,
-      },
-      (response) => {
-        const parts: Buffer[] = [];
-        let size = 0;
-        response.on('data', (part: Buffer) => {
-          size += part.length;
-          if (size > MAX_BYTES) response.destroy(new Error(`the answer is longer than ${MAX_BYTES} bytes`));
-          else parts.push(part);
-        });
-        response.on('error', (error) => fail(error.message));
-        response.on('end', () => {
-          const {
-            statusCode = 0,
-            headers: { location },
-          } = response;
-          if (statusCode >= 300 && statusCode < 400 && location !== undefined) resolve({ location });
-          else if (statusCode === 200)
-            resolve({ text: Buffer.concat(parts).toString('utf8'), headers: response.headers });
-          else fail(`${statusCode} ${response.statusMessage ?? ''}`.trim());
-        });
-      },
-    );
-    call.on('error', (error) => fail(signal.aborted ? 'context deadline exceeded' : error.message));
-    call.end();
+  const failure = (why: string, cause?: unknown): Error =>
+    new Error(`Get ${JSON.stringify(url)}: ${why}`, { cause });
+  const target = URL.parse(url);
+  if (target?.protocol !== 'https:') throw failure('only https URLs are asked');
+  // Asked every few minutes at most: no connection is kept.
+  const client = new HttpsClient();
+  try {
+    const answer = await client.request({
+      to: { host: target.hostname.replace(/^\[|\]$/g, ''), port: Number(target.port || 443), tls: { ca } },
+      method: 'GET',
+      path: `${target.pathname}${target.search}`,
+      headers: { accept: 'application/json', ...headers },
+      signal,
+    });
+    return await took(answer);
+  } catch (error) {
+    throw failure(signal.aborted ? 'context deadline exceeded' : errorMessage(error), error);
+  } finally {
+    client.destroy();
+  }
+}
+
+async function took(answer: IncomingAnswer): Promise<Got | { readonly location: string }> {
+  const bytes = await readBody(answer, {
+    maximumBytes: MAX_BYTES,
+    tooLong: () => new Error(`the answer is longer than ${MAX_BYTES} bytes`),
   });
+  const { status, statusText, headers } = answer;
+  const { location } = headers;
+  if (status >= 300 && status < 400 && typeof location === 'string') return { location };
+  if (status === 200) return { text: bytes.toString('utf8'), headers };
+  throw new Error(`${status} ${statusText}`.trim());
 }
 
 export function parseJsonObject(text: string, what: string): Record<string, unknown> {

@@ -196,7 +196,7 @@ function publicParts({ kty, n, e, crv, x, y }: NodeJsonWebKey): NodeJsonWebKey {
 }
 
 function refreshAfterMs({ headers }: Got): number {
-  const [, seconds] = /max-age=(\d+)/.exec(headers['cache-control'] ?? '') ?? [];
+  const [, seconds] = /max-age=(\d+)/.exec(String(headers['cache-control'] ?? '')) ?? [];
   return seconds === undefined
     ? REFRESH_MS
     : Math.min(MAX_REFRESH_MS, Math.max(MIN_REFRESH_MS, Number(seconds) * 1000));

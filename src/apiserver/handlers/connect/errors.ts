@@ -64,7 +64,7 @@ export function describe(error: unknown): string {
   if (code === 'ENOTFOUND') return `dial tcp: lookup ${hostname}: no such host`;
   const problem = certificateProblem(error as ConnectError);
   if (problem !== undefined) return `tls: failed to verify certificate: x509: ${problem}`;
-  if (code === 'EPROTO' && message?.includes('wrong version number'))
+  if (message?.includes('wrong version number'))
     return 'tls: first record does not look like a TLS handshake';
   // Closed before an answer.
   if (code === 'ECONNRESET' && message === 'socket hang up') return 'EOF';

@@ -59,7 +59,10 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
     throw proxyError(error);
   });
   request.onAbort(answer.abort);
-  const { headers: answered, ...cookies } = responseHeaders(answer.response, { prefix, url });
+  const { headers: answered, ...cookies } = responseHeaders(answer.response.headersDistinct, {
+    prefix,
+    url,
+  });
   const status = answer.response.statusCode ?? 502;
   const links =
     request.method === 'HEAD'
@@ -128,13 +131,14 @@ function redirectToSlash(request: ApiRequest): ApiResponse {
 
 /** of: where redirects within the backend are to lead through. */
 export function responseHeaders(
-  response: IncomingMessage,
+  answered: Readonly<Record<string, string | string[] | undefined>>,
   of?: { readonly prefix: string; readonly url: URL },
 ): Pick<ApiResponse, 'headers' | 'repeated'> {
   const headers: Record<string, string> = {};
   let repeated: Record<string, readonly string[]> | undefined;
-  for (const [name, values] of Object.entries(response.headersDistinct)) {
-    if (values === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
+  for (const [name, value] of Object.entries(answered)) {
+    if (value === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
+    const values = [value].flat();
     if (values.length === 1) headers[name] = values[0]!;
     else (repeated ??= {})[name] = values;
   }
