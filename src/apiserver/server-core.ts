@@ -17,6 +17,7 @@ import type { RequestLimiter } from './flowcontrol/limiter.ts';
 import type { RequestDeadlines } from './flowcontrol/request-timeout.ts';
 import type { Catalogue } from './registry/endpoints.ts';
 import type { RegistryStore } from './registry/store.ts';
+import type { NodePortMap } from './registry/core/services/node-port-map.ts';
 import type { ServiceAllocation } from './registry/core/services/allocation.ts';
 
 /** The parts of one API server, put together by server.ts. */
@@ -31,6 +32,8 @@ export interface ServerCore {
   /** Every write of an object. */
   readonly registry: RegistryStore;
   readonly services: ServiceAllocation;
+  /** Where other servers allocate node ports too. */
+  readonly nodePorts: NodePortMap | undefined;
   /** API servers of others. */
   readonly aggregator: Aggregator;
   readonly connect: ConnectHandlers | undefined;

@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { enabledByDefault } from '#api/resources.ts';
+import type { Service } from '#api/types.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import { watchWrites, type WatchedStore } from '#storage/writability.ts';
 import { AdmissionChain } from './admission/chain.ts';
@@ -44,7 +45,11 @@ import {
 } from './options.ts';
 import { Metrics } from './nonresource/metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
-import { ServiceAllocation } from './registry/core/services/allocation.ts';
+import { DEFAULT_NODE_PORTS, ServiceAllocation } from './registry/core/services/allocation.ts';
+import { holdingsOf } from './registry/core/services/holdings.ts';
+import { NodePortMap } from './registry/core/services/node-port-map.ts';
+import { SERVICES } from './registry/core/services/resources.ts';
+import { SharedAllocations } from './registry/core/services/shared-allocations.ts';
 import { RegistryStore } from './registry/store.ts';
 
 export interface ApiServer {
@@ -156,6 +161,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
   const { store, cache, catalogue, services } = storage;
   const internal: InternalApi = createInternalApi({ catalogue, registry: () => registry });
   const part: PartContext = { internal, clock, log };
+  const nodePorts = cache.isShared ? shareAllocations(storage, { internal, options }) : undefined;
   const authentication = options.authentication(part);
   const authorizer = options.authorization(part);
   const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
@@ -170,6 +176,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     catalogue,
     internal,
     services,
+    nodePorts,
     metrics,
     clock,
     log,
@@ -197,6 +204,21 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     running: new Set(),
   };
   return { core, flow, stopAdmission: () => {} };
+}
+
+/** Addresses and node ports are had from the store, which other servers write too. */
+function shareAllocations(
+  { store, catalogue, services }: Storage,
+  { internal, options }: { readonly internal: InternalApi; readonly options: ApiServerOptions },
+): NodePortMap | undefined {
+  if (!catalogue.byGroup(SERVICES.group, SERVICES.resource)) return undefined;
+  const ports = new NodePortMap({
+    store,
+    range: options.serviceNodePorts ?? DEFAULT_NODE_PORTS,
+    inUse: () => internal.list(SERVICES).flatMap((one) => holdingsOf((one as Service).spec).ports),
+  });
+  services.share(new SharedAllocations({ internal, ports }));
+  return ports;
 }
 
 interface PathParts extends Pick<ServerCore, 'aggregator' | 'catalogue' | 'clock' | 'metrics'> {

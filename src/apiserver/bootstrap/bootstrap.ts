@@ -2,10 +2,14 @@
 import { errorMessage } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { ServerCore } from '../server-core.ts';
+import { IP_ADDRESSES, SERVICE_CIDRS, SERVICES } from '../registry/core/services/resources.ts';
+import type { Catalogue } from '../registry/endpoints.ts';
 import { DEFAULT_SERVICE_CIDR, type ApiServerOptions } from '../options.ts';
 import { IdentityLease } from './identity-lease.ts';
 import { KubernetesService } from './kubernetes-service.ts';
 import { ServiceAddresses } from './service-addresses.ts';
+import { ServiceCIDRs } from './service-cidrs.ts';
+import { ServiceRepair } from './service-repair.ts';
 import { bootstrapCluster } from './system-objects.ts';
 
 const BOOTSTRAP_RETRY_MS = 1000;
@@ -14,7 +18,10 @@ const BOOTSTRAP_RETRY_MS = 1000;
 export class Bootstrap {
   readonly #core: ServerCore;
   readonly #options: ApiServerOptions;
-  readonly #addresses: ServiceAddresses;
+  readonly #cidrs: ServiceCIDRs;
+  /** One of the two, by who else writes to the store. */
+  readonly #addresses: ServiceAddresses | undefined;
+  readonly #repair: ServiceRepair | undefined;
   readonly #identity: IdentityLease;
   readonly #kubernetes: KubernetesService;
   #running: Promise<void> | undefined;
@@ -40,19 +47,32 @@ export class Bootstrap {
       },
       { clock, log },
     );
-    this.#addresses = new ServiceAddresses({
-      internal,
-      catalogue,
-      allocation,
-      cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
-      clock,
-      log,
-    });
+    const isShared = core.nodePorts !== undefined;
+    const cidr = options.serviceCidr ?? DEFAULT_SERVICE_CIDR;
+    this.#cidrs = new ServiceCIDRs({ internal, allocation, cidr, isShared, clock, log });
+    const follower = { internal, allocation, onAddressGone: () => this.#cidrs.addressGone(), clock, log };
+    if (!servesAddresses(catalogue)) return;
+    if (core.nodePorts)
+      this.#repair = new ServiceRepair({
+        ...follower,
+        ports: core.nodePorts,
+        caughtUp: () => core.cache.caughtUp(),
+      });
+    else this.#addresses = new ServiceAddresses(follower);
   }
 
   async stop(): Promise<void> {
     this.#identity.stop();
-    await Promise.all([this.#kubernetes.stop(), this.#addresses.stop()]);
+    await Promise.all([
+      this.#kubernetes.stop(),
+      this.#addresses?.stop(),
+      this.#repair?.stop(),
+      this.#cidrs.stop(),
+    ]);
+  }
+
+  get #hasAddresses(): boolean {
+    return this.#addresses !== undefined || this.#repair !== undefined;
   }
 
   /** A write that changes nothing of note. */
@@ -73,7 +93,8 @@ export class Bootstrap {
         return;
       } catch (error) {
         if (this.#core.stopping) throw error;
-        if (isStatusError(error, 'Invalid')) {
+        // An address that another server is just writing down is no fault for good.
+        if (isStatusError(error, 'Invalid') && !this.#core.cache.isShared) {
           log.error("the cluster's first objects cannot be created", { error: errorMessage(error) });
           throw error;
         }
@@ -85,6 +106,8 @@ export class Bootstrap {
 
   async #once(): Promise<void> {
     const { internal, services } = this.#core;
+    // What a server that died left of its start is put right while this one goes on trying.
+    this.#repair?.follow();
     if (this.#options.bootstrapObjects ?? true) {
       const { advertiseAddress, clientCa, requestHeader } = this.#options;
       // Policy does not depend on namespaces: both go out together and share the store's group commits.
@@ -97,12 +120,20 @@ export class Bootstrap {
           requestHeader,
         }),
         this.#core.aggregator.registerLocal(),
-        this.#addresses.prepare(),
+        this.#hasAddresses ? this.#cidrs.prepare() : undefined,
         this.#options.bootstrap?.(internal),
       ]);
-      await this.#addresses.start();
+      if (this.#hasAddresses) this.#cidrs.start();
+      await this.#addresses?.start();
+      await this.#repair?.repairPorts();
       this.#kubernetes.start();
       await this.#identity.start();
     } else await this.#options.bootstrap?.(internal);
   }
+}
+
+function servesAddresses(catalogue: Catalogue): boolean {
+  return [SERVICES, IP_ADDRESSES, SERVICE_CIDRS].every(
+    ({ group, resource }) => catalogue.byGroup(group, resource) !== undefined,
+  );
 }

@@ -1,7 +1,7 @@
 /** Refusals of the registry in upstream's words. */
 import { StatusError, statusErrors } from '#machinery/errors.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
-import { StoreError } from '#storage/store.ts';
+import { StoreError, type StoreErrorCode } from '#storage/store.ts';
 import type { Endpoint } from './endpoints.ts';
 import type { StoredEndpoint, Target } from './write-request.ts';
 
@@ -15,6 +15,13 @@ export function nameOf(
 export function isStoreConflict(error: unknown): error is StoreError {
   return error instanceof StoreError && error.code === 'conflict';
 }
+
+/** The write may have been done: a store of others did not answer. */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return error instanceof StoreError && UNKNOWN_OUTCOMES.has(error.code);
+}
+
+const UNKNOWN_OUTCOMES: ReadonlySet<StoreErrorCode> = new Set(['unavailable', 'io', 'closed']);
 
 /** Says whether another attempt makes sense: with a new generated name, or once the name is free. */
 export function alreadyExists(

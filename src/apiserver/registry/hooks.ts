@@ -3,19 +3,23 @@ import type { KubeObject } from '#machinery/object.ts';
 
 /** Reservations of one write: exactly one of the two is called. */
 export interface Transaction {
-  commit(): void;
-  release(): void;
+  commit(): void | Promise<void>;
+  /** error: of the write, which may have been done all the same (isOutcomeUnknown). */
+  release(error: unknown): void | Promise<void>;
 }
+
+/** A promise only where others write to the store too. */
+export type Begun = Transaction | undefined | Promise<Transaction | undefined>;
 
 export interface StoreHooks {
   /** Before a new object is prepared and validated; may fill it in. Throws when what it asks for cannot be had. */
-  beginCreate?(object: KubeObject, options: { readonly dryRun: boolean }): Transaction | undefined;
+  beginCreate?(object: KubeObject, options: { readonly dryRun: boolean }): Begun;
   /** As beginCreate, for writes of the whole object. */
   beginUpdate?(objects: {
     readonly next: KubeObject;
     readonly previous: KubeObject;
     readonly dryRun: boolean;
-  }): Transaction | undefined;
+  }): Begun;
   /** Once the object is gone; not after a dry run. */
-  afterDelete?(object: KubeObject): void;
+  afterDelete?(object: KubeObject): void | Promise<void>;
 }

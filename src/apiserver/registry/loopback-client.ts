@@ -46,7 +46,12 @@ export interface InternalApi {
     change: (object: KubeObject) => boolean | void,
     options?: ModifyOptions,
   ): Promise<KubeObject>;
-  delete(resource: GroupResource, name: InternalName): Promise<void>;
+  /** uid: a precondition (Conflict). */
+  delete(
+    resource: GroupResource,
+    name: InternalName,
+    preconditions?: { readonly uid?: string | undefined },
+  ): Promise<void>;
 }
 
 export interface ModifyOptions {

@@ -98,9 +98,9 @@ export function createInternalApi({
         throw error;
       }
     },
-    async delete(resource, name) {
+    async delete(resource, name, preconditions) {
       const endpoint = endpointOf(resource);
-      await registry().delete(endpoint, {}, request(endpoint, targetIn(endpoint, name)));
+      await registry().delete(endpoint, { preconditions }, request(endpoint, targetIn(endpoint, name)));
     },
   };
   return internal;

@@ -18,6 +18,7 @@ import { checkPreconditions, deletesDuringUpdate, planDeletion, type DeleteReque
 import type { Endpoint } from './endpoints.ts';
 import {
   alreadyExists,
+  isOutcomeUnknown,
   isStoreConflict,
   nameOf,
   resourceVersionOnCreate,
@@ -25,7 +26,7 @@ import {
   uidPrecondition,
 } from './errors.ts';
 import { ownChanged, ownNew, type Writer } from './field-manager.ts';
-import type { Transaction } from './hooks.ts';
+import type { Begun } from './hooks.ts';
 import { beginMetadata, continueMetadata, generateName } from './metadata.ts';
 import { ObjectWriter, removedObject, type ObjectWriterParts, type Written } from './object-writer.ts';
 import { dropRepeatedOwners } from './owner-references.ts';
@@ -143,7 +144,8 @@ export class RegistryStore {
         created: true,
       });
     } catch (error) {
-      if (request.admitted) await this.#admission.undo(request);
+      // What may be stored all the same stays charged.
+      if (request.admitted && !this.#mayBeStored(error)) await this.#admission.undo(request);
       throw error;
     }
   }
@@ -283,7 +285,8 @@ export class RegistryStore {
     try {
       return await this.#putOrRemove(endpoint, update);
     } catch (error) {
-      if (request.admitted) await this.#admission.undo(request);
+      // What may be stored all the same stays charged.
+      if (request.admitted && !this.#mayBeStored(error)) await this.#admission.undo(request);
       throw error;
     }
   }
@@ -301,7 +304,7 @@ export class RegistryStore {
         ignoresTimes: change.ignoresTimes ?? false,
       });
     const removed = await this.#writer.removeWithUpdate(endpoint, next, at);
-    if (!dryRun) endpoint.hooks?.afterDelete?.(next);
+    if (!dryRun) await endpoint.hooks?.afterDelete?.(next);
     return removed;
   }
 
@@ -343,7 +346,7 @@ export class RegistryStore {
     if (plan.kind === 'nothing') return { object: previous, bytes: entry.bytes, removed: false };
     if (plan.kind === 'remove') {
       const revision = await this.#writer.remove(endpoint, previous, { key, expected, dryRun });
-      if (!dryRun) endpoint.hooks?.afterDelete?.(previous);
+      if (!dryRun) await endpoint.hooks?.afterDelete?.(previous);
       return { ...removedObject(previous, revision), removed: true };
     }
     const put = { key, expected, dryRun, created: false, entry };
@@ -357,22 +360,30 @@ export class RegistryStore {
     return { ...removed, removed: true };
   }
 
+  /** The embedded store knows what it wrote. */
+  #mayBeStored(error: unknown): boolean {
+    return this.#cache.isShared && isOutcomeUnknown(error);
+  }
+
   #owner({ manager, subresource }: WriteRequest): Writer {
     return { manager, subresource, nowMs: this.#clock.now() };
   }
 }
 
 /** Keeps what the transaction reserved when the work succeeds, else gives it back. */
-async function inTransaction<T>(transaction: Transaction | undefined, work: () => Promise<T>): Promise<T> {
+async function inTransaction<T>(begun: Begun, work: () => Promise<T>): Promise<T> {
+  const transaction = begun instanceof Promise ? await begun : begun;
   if (!transaction) return work();
+  let result: T;
   try {
-    const result = await work();
-    transaction.commit();
-    return result;
+    result = await work();
   } catch (error) {
-    transaction.release();
+    await transaction.release(error);
     throw error;
   }
+  const committing = transaction.commit();
+  if (committing) await committing;
+  return result;
 }
 
 function isGiven(resourceVersion: string | undefined): resourceVersion is string {

@@ -1,21 +1,24 @@
 /**
  * Cluster IPs and node ports of Services: allocated when a Service is written, kept in memory, rebuilt from the watch cache.
  * Reservations are made synchronously, so concurrent writes never get the same one; a write that fails gives its own back.
- * One IPv4 family, in one range or several (ServiceCIDRs), of service-ranges.ts.
+ * Where several servers share the store, each reservation is confirmed there before the Service is written: shared-allocations.ts.
+ * One IPv4 family, in one range or several (ServiceCIDRs), of ranges.ts.
  *
  * A write begins here, before it is prepared and validated, as upstream's does: what is allocated is part of what is checked, and what cannot be
  * had is refused before any other check.
  */
-import { isIPv6 } from 'node:net';
 import type { Service, ServiceSpec } from '#api/types.ts';
-import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
+import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { Errors } from '#resources/field-path.ts';
-import { checkClusterIPs, isHeadless, needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
+import { needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
+import { isOutcomeUnknown } from '../../errors.ts';
 import type { StoreHooks, Transaction } from '../../hooks.ts';
 import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
+import { chooseFamilies, invalid, nameOf, prefersTheSame } from './families.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
+import { holdingsOf, nodePortsOf, type Holdings } from './holdings.ts';
 import { AddressRanges, PortRange } from './ranges.ts';
+import type { SharedAllocations } from './shared-allocations.ts';
 
 interface ServiceAllocationOptions {
   /** '10.96.0.0/12' */
@@ -29,18 +32,29 @@ interface Change {
   readonly stored: ServiceSpec | undefined;
   readonly dryRun: boolean;
 }
-/** Undoes each reservation of a write. */
-type Taken = (() => void)[];
 
+export const DEFAULT_NODE_PORTS = { from: 30_000, to: 32_767 };
 const NONE = 'None';
+/** Proposals to the store for one write. */
+const MAX_CLAIMS = 16;
+/** Answers to the proposals of others that a write waits for where the range is full. */
+const MAX_WAITS = 1000;
 
 export class ServiceAllocation implements StoreHooks {
   readonly addresses: AddressRanges;
   readonly ports: PortRange;
+  #shared: SharedAllocations | undefined;
+  /** Proposals that the store has not answered yet. */
+  readonly #claims = new Set<Promise<Holdings>>();
 
-  constructor({ cidr, nodePorts = { from: 30_000, to: 32_767 } }: ServiceAllocationOptions) {
+  constructor({ cidr, nodePorts = DEFAULT_NODE_PORTS }: ServiceAllocationOptions) {
     this.addresses = new AddressRanges(cidr);
     this.ports = new PortRange(nodePorts);
+  }
+
+  /** From now on other servers allocate too. */
+  share(shared: SharedAllocations): void {
+    this.#shared = shared;
   }
 
   /** Lines of /metrics, under upstream's names. */
@@ -69,14 +83,17 @@ export class ServiceAllocation implements StoreHooks {
     this.addresses.clear();
     this.ports.clear();
     for (const entry of cache.entries.list('')) {
-      const { spec = {} } = cache.parsed.of(entry) as Service;
-      for (const ip of addressesOf(spec)) this.addresses.hold(ip);
-      for (const port of portsOf(spec)) this.ports.hold(port);
+      const { ips, ports } = holdingsOf((cache.parsed.of(entry) as Service).spec);
+      for (const ip of ips) this.addresses.hold(ip);
+      for (const port of ports) this.ports.hold(port);
     }
   }
 
   /** Also fills in fields that belong together. Throws when what is asked for cannot be had. */
-  beginCreate(object: KubeObject, { dryRun }: { readonly dryRun: boolean }): Transaction {
+  beginCreate(
+    object: KubeObject,
+    { dryRun }: { readonly dryRun: boolean },
+  ): Transaction | Promise<Transaction> {
     const service = object as Service;
     keepInStep((service.spec ??= {}), undefined);
     return this.#begin({ service, stored: undefined, dryRun });
@@ -91,7 +108,7 @@ export class ServiceAllocation implements StoreHooks {
     readonly next: KubeObject;
     readonly previous: KubeObject;
     readonly dryRun: boolean;
-  }): Transaction {
+  }): Transaction | Promise<Transaction> {
     const service = next as Service,
       spec = (service.spec ??= {}),
       stored = (previous as Service).spec ?? {};
@@ -100,35 +117,113 @@ export class ServiceAllocation implements StoreHooks {
     return this.#begin({ service, stored, dryRun });
   }
 
-  afterDelete(object: KubeObject): void {
-    const { spec = {} } = object as Service;
-    for (const ip of addressesOf(spec)) this.addresses.release(ip);
-    for (const port of portsOf(spec)) this.ports.release(port);
+  afterDelete(object: KubeObject): Promise<void> | undefined {
+    const holdings = holdingsOf((object as Service).spec);
+    this.#giveBack(holdings);
+    return this.#shared?.free(object as Service, holdings);
   }
 
-  #begin(change: Change): Transaction {
-    const { service, stored = {}, dryRun } = change;
-    const taken: Taken = [];
-    const release = (): void => {
-      for (const undo of taken.splice(0)) undo();
+  #begin(change: Change): Transaction | Promise<Transaction> {
+    const shared = change.dryRun ? undefined : this.#shared;
+    return shared ? this.#beginShared(change, shared) : this.#beginHere(change);
+  }
+
+  #beginHere(change: Change): Transaction {
+    const taken = this.#reserve(change);
+    const release = (): void => this.#giveBack(taken);
+    return { commit: () => (change.dryRun ? release() : this.#giveBack(leftOver(change))), release };
+  }
+
+  /**
+   * Memory only proposes: what is free is for the store to say, which other servers write too. What it refuses counts as taken in the next
+   * attempt, so that a value that the client asked for is refused and another one is proposed for a value that it did not.
+   */
+  async #beginShared(change: Change, shared: SharedAllocations): Promise<Transaction> {
+    const { service } = change;
+    const asked = structuredClone(service.spec!);
+    const refused: Holdings = { ips: [], ports: [] };
+    for (let attempt = 1; ; attempt++) {
+      const taken = await this.#propose(change, refused);
+      const claim = shared.claim(service, taken);
+      this.#claims.add(claim);
+      let outcome: Holdings;
+      try {
+        outcome = await claim;
+      } catch (error) {
+        this.#giveBack(taken);
+        throw error;
+      } finally {
+        this.#claims.delete(claim);
+      }
+      if (isNothing(outcome)) return this.#sharedTransaction(change, { shared, taken });
+      this.#giveBack(taken);
+      if (attempt >= MAX_CLAIMS)
+        throw statusErrors.internal(
+          `failed to allocate addresses and ports for Service ${JSON.stringify(nameOf(service))}: too many conflicts with other servers`,
+        );
+      refused.ips.push(...outcome.ips);
+      refused.ports.push(...outcome.ports);
+      service.spec = structuredClone(asked);
+    }
+  }
+
+  /** A range that is full of proposals may have room once the store has answered them. */
+  async #propose(change: Change, refused: Holdings): Promise<Holdings> {
+    const asked = structuredClone(change.service.spec!);
+    for (let waits = 0; ; waits++) {
+      try {
+        return this.#reserve(change, refused);
+      } catch (error) {
+        if (!isStatusError(error, 'InternalError') || this.#claims.size === 0 || waits >= MAX_WAITS)
+          throw error;
+        await Promise.race([...this.#claims].map((claim) => claim.catch(() => {})));
+        change.service.spec = structuredClone(asked);
+      }
+    }
+  }
+
+  #sharedTransaction(
+    change: Change,
+    { shared, taken }: { readonly shared: SharedAllocations; readonly taken: Holdings },
+  ): Transaction {
+    const { service } = change;
+    return {
+      commit: () => {
+        const left = leftOver(change);
+        this.#giveBack(left);
+        return shared.free(service, left);
+      },
+      release: (error) => {
+        this.#giveBack(taken);
+        // The Service may be stored all the same: what leaks is for the repair loops.
+        return isOutcomeUnknown(error) ? undefined : shared.free(service, taken);
+      },
     };
+  }
+
+  /** Takes what the write needs in memory, all or nothing. */
+  #reserve(change: Change, refused: Holdings = { ips: [], ports: [] }): Holdings {
+    const taken: Holdings = { ips: [], ports: [] };
+    const ips = refused.ips.filter((ip) => this.addresses.take(ip) !== undefined),
+      ports = refused.ports.filter((port) => this.ports.take(port) === undefined);
     try {
       this.#take(change, taken);
+      return taken;
     } catch (error) {
-      release();
+      this.#giveBack(taken);
       throw error;
+    } finally {
+      this.#giveBack({ ips, ports });
     }
-    const commit = (): void => {
-      if (dryRun) return release();
-      const ips = new Set(addressesOf(service.spec ?? {})),
-        ports = new Set(portsOf(service.spec ?? {}));
-      for (const ip of addressesOf(stored)) if (!ips.has(ip)) this.addresses.release(ip);
-      for (const port of portsOf(stored)) if (!ports.has(port)) this.ports.release(port);
-    };
-    return { commit, release };
   }
 
-  #take({ service, stored }: Change, taken: Taken): void {
+  /** An address with an IPAddress is somebody's: it is free when that goes. */
+  #giveBack({ ips, ports }: Holdings): void {
+    for (const ip of ips) if (!this.#shared?.isHeld(ip)) this.addresses.release(ip);
+    for (const port of ports) this.ports.release(port);
+  }
+
+  #take({ service, stored }: Change, taken: Holdings): void {
     const spec = service.spec!;
     if (spec.type !== 'ExternalName' && !(stored && prefersTheSame(spec, stored)))
       chooseFamilies(service, stored);
@@ -141,7 +236,7 @@ export class ServiceAllocation implements StoreHooks {
       this.#takeHealthCheckPort(spec, taken);
   }
 
-  #takeAddress(service: Service, taken: Taken): void {
+  #takeAddress(service: Service, taken: Holdings): void {
     const spec = service.spec!,
       wanted = spec.clusterIPs?.[0] ?? '';
     const ip = wanted === '' ? this.addresses.next() : this.addresses.take(wanted);
@@ -158,13 +253,13 @@ export class ServiceAllocation implements StoreHooks {
         ),
       ]);
     }
-    taken.push(() => this.addresses.release(ip));
+    taken.ips.push(ip);
     spec.clusterIP = ip;
     spec.clusterIPs = [ip];
   }
 
   /** Of a new Service: protocols that share a port share its node port. */
-  #takePorts(service: Service, taken: Taken): void {
+  #takePorts(service: Service, taken: Holdings): void {
     const spec = service.spec!,
       ports = spec.ports ?? [],
       numbers = new Map<number | undefined, number>();
@@ -183,7 +278,7 @@ export class ServiceAllocation implements StoreHooks {
   }
 
   /** Of a Service that has some already. */
-  #takeMorePorts(service: Service, stored: ServiceSpec, taken: Taken): void {
+  #takeMorePorts(service: Service, stored: ServiceSpec, taken: Holdings): void {
     const spec = service.spec!,
       own = new Set(nodePortsOf(stored)),
       seen = new Set<string>();
@@ -201,16 +296,16 @@ export class ServiceAllocation implements StoreHooks {
   #takePort(
     service: Service,
     { index, number }: { readonly index: number; readonly number: number },
-    taken: Taken,
+    taken: Holdings,
   ): number {
     const why = this.ports.take(number);
     if (why !== undefined)
       throw invalid(service, [fieldErrors.invalid(`spec.ports[${index}].nodePort`, number, why)]);
-    taken.push(() => this.ports.release(number));
+    taken.ports.push(number);
     return number;
   }
 
-  #takeHealthCheckPort(spec: ServiceSpec, taken: Taken): void {
+  #takeHealthCheckPort(spec: ServiceSpec, taken: Holdings): void {
     const wanted = spec.healthCheckNodePort;
     if (!wanted) {
       spec.healthCheckNodePort = this.#nextPort(taken, 'a HealthCheck NodePort 0');
@@ -219,38 +314,15 @@ export class ServiceAllocation implements StoreHooks {
     const why = this.ports.take(wanted);
     if (why !== undefined)
       throw statusErrors.badRequest(`failed to allocate requested HealthCheck NodePort ${wanted}: ${why}`);
-    taken.push(() => this.ports.release(wanted));
+    taken.ports.push(wanted);
   }
 
-  #nextPort(taken: Taken, what = 'a nodePort'): number {
+  #nextPort(taken: Holdings, what = 'a nodePort'): number {
     const number = this.ports.next();
     if (number === undefined) throw statusErrors.internal(`failed to allocate ${what}: range is full`);
-    taken.push(() => this.ports.release(number));
+    taken.ports.push(number);
     return number;
   }
-}
-
-function nameOf({ metadata }: Service): string {
-  return metadata?.name ?? '';
-}
-
-function invalid(service: Service, errors: readonly FieldError[]): Error {
-  return statusErrors.invalid({ group: '', kind: 'Service', name: nameOf(service) }, errors);
-}
-
-function addressesOf({ type, clusterIP, clusterIPs }: ServiceSpec): string[] {
-  if (type === 'ExternalName') return [];
-  const all = clusterIPs ?? (clusterIP ? [clusterIP] : []);
-  return all.filter((ip) => ip !== '' && ip !== NONE);
-}
-
-function nodePortsOf({ ports = [] }: ServiceSpec): number[] {
-  return ports.flatMap(({ nodePort }) => (nodePort ? [nodePort] : []));
-}
-
-function portsOf(spec: ServiceSpec): number[] {
-  if (spec.type !== 'NodePort' && spec.type !== 'LoadBalancer') return [];
-  return [...nodePortsOf(spec), ...(spec.healthCheckNodePort ? [spec.healthCheckNodePort] : [])];
 }
 
 /** A Service is given its address once; another one is for validation to refuse. */
@@ -262,129 +334,16 @@ function isGivenAddress(spec: ServiceSpec, stored: ServiceSpec | undefined): boo
   );
 }
 
-// -------------------------------------------------------------------------------------------------------------- families
-
-const SINGLE = 'SingleStack',
-  PREFER = 'PreferDualStack',
-  REQUIRE = 'RequireDualStack';
-
-function sameList(left: readonly string[] = [], right: readonly string[] = []): boolean {
-  return left.length === right.length && left.every((value, i) => value === right[i]);
+/** What an update no longer needs. */
+function leftOver({ service, stored }: Change): Holdings {
+  const before = holdingsOf(stored),
+    after = holdingsOf(service.spec);
+  return {
+    ips: before.ips.filter((ip) => !after.ips.includes(ip)),
+    ports: before.ports.filter((port) => !after.ports.includes(port)),
+  };
 }
 
-/** Nothing about families changes in a Service that takes two where there are two. */
-function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean {
-  return (
-    spec.ipFamilyPolicy === PREFER &&
-    (stored.ipFamilyPolicy ?? PREFER) === PREFER &&
-    spec.type === stored.type &&
-    sameList(spec.clusterIPs, stored.clusterIPs) &&
-    sameList(spec.ipFamilies, stored.ipFamilies)
-  );
-}
-
-/**
- * Fills in the policy and the families, and refuses those that the cluster has not. A headless Service whose endpoints are made by hand may have
- * families that the cluster has not: it takes no address.
- */
-function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void {
-  const spec = service.spec!,
-    byHand = spec.clusterIP === NONE && Object.keys(spec.selector ?? {}).length === 0;
-  spec.ipFamilyPolicy ??= stored?.ipFamilyPolicy ?? (byHand ? REQUIRE : SINGLE);
-  const related = new Errors();
-  checkClusterIPs(spec, { headless: isHeadless(spec), stored }, related);
-  if (related.any) throw invalid(service, related.list);
-  const errors = [
-    ...(stored ? fitToStored(spec, stored) : []),
-    ...tooMany(spec),
-    ...familiesOfAddresses(spec),
-  ];
-  if (errors.length > 0) throw invalid(service, errors);
-  if (byHand) {
-    spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
-    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== SINGLE)
-      spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
-    return;
-  }
-  const absent = absentFamilies(spec);
-  if (absent.length > 0) throw invalid(service, absent);
-  if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
-}
-
-/** A Service that becomes of one family loses the second one, unless the client said which stay. */
-function fitToStored(spec: ServiceSpec, stored: ServiceSpec): FieldError[] {
-  if (spec.ipFamilyPolicy === SINGLE) {
-    if (sameList(spec.clusterIPs, stored.clusterIPs)) keepFirst(spec, 'clusterIPs');
-    if (sameList(spec.ipFamilies, stored.ipFamilies)) keepFirst(spec, 'ipFamilies');
-    return [];
-  }
-  const reduced = (field: 'clusterIPs' | 'ipFamilies'): boolean =>
-    (spec[field]?.length ?? 0) > 0 && spec[field]!.length < (stored[field]?.length ?? 0);
-  const refuse = (what: string): FieldError =>
-    fieldErrors.invalid(
-      'spec.ipFamilyPolicy',
-      spec.ipFamilyPolicy,
-      `must be 'SingleStack' to release the secondary ${what}`,
-    );
-  return [
-    ...(reduced('clusterIPs') ? [refuse('cluster IP')] : []),
-    ...(reduced('ipFamilies') ? [refuse('IP family')] : []),
-  ];
-}
-
-function keepFirst(spec: ServiceSpec, field: 'clusterIPs' | 'ipFamilies'): void {
-  if ((spec[field]?.length ?? 0) > 1) spec[field] = spec[field]!.slice(0, 1);
-}
-
-function tooMany({ ipFamilyPolicy, clusterIPs, ipFamilies }: ServiceSpec): FieldError[] {
-  if (ipFamilyPolicy !== SINGLE) return [];
-  const refuse = (what: string): FieldError =>
-    fieldErrors.invalid(
-      'spec.ipFamilyPolicy',
-      ipFamilyPolicy,
-      `must be 'RequireDualStack' or 'PreferDualStack' when multiple ${what} are specified`,
-    );
-  return [
-    ...(clusterIPs?.length === 2 ? [refuse('cluster IPs')] : []),
-    ...(ipFamilies?.length === 2 ? [refuse('IP families')] : []),
-  ];
-}
-
-/** Addresses that are given say which families are meant. */
-function familiesOfAddresses(spec: ServiceSpec): FieldError[] {
-  const errors: FieldError[] = [],
-    families = [...(spec.ipFamilies ?? [])];
-  if (spec.clusterIPs?.[0] === NONE) return errors;
-  spec.clusterIPs?.forEach((ip, i) => {
-    if (i < families.length) return;
-    if (isIPv6(ip))
-      errors.push(
-        fieldErrors.invalid(
-          `spec.clusterIPs[${i}]`,
-          spec.clusterIPs,
-          'IPv6 is not configured on this cluster',
-        ),
-      );
-    else spec.ipFamilies = [...(spec.ipFamilies ?? []), 'IPv4'];
-  });
-  return errors;
-}
-
-function absentFamilies({ ipFamilyPolicy, ipFamilies = [] }: ServiceSpec): FieldError[] {
-  return [
-    ...(ipFamilyPolicy === REQUIRE
-      ? [
-          fieldErrors.invalid(
-            'spec.ipFamilyPolicy',
-            ipFamilyPolicy,
-            'this cluster is not configured for dual-stack services',
-          ),
-        ]
-      : []),
-    ...ipFamilies.flatMap((family, i) =>
-      family === 'IPv4'
-        ? []
-        : [fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')],
-    ),
-  ];
+function isNothing({ ips, ports }: Holdings): boolean {
+  return ips.length === 0 && ports.length === 0;
 }

@@ -1,0 +1,245 @@
+/**
+ * ServiceCIDRs: the ranges that service addresses are taken of, after upstream's service CIDR controller. Each server tells its allocation which
+ * they are, and keeps up finalizer and condition.
+ *
+ *   ServiceCIDR  created --finalizer, Ready--> allocated from --delete--> Ready=False (Terminating) --no address left in it--> finalizer off, gone
+ */
+import { formatTime, timeMs } from '#machinery/time.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { deepEqual } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { ServiceCIDR } from '#api/types.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
+import { KeyedWork } from '#stdx/keyed-work.ts';
+import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
+import { AddressRange } from '../registry/core/services/ranges.ts';
+import { IP_ADDRESSES, SERVICE_CIDRS } from '../registry/core/services/resources.ts';
+
+const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
+const FINALIZER = 'networking.k8s.io/service-cidr-finalizer';
+/** Until every server has seen that a range goes, and what it had begun to allocate from it shows; as upstream. */
+const DELETION_GRACE_MS = 10_000;
+
+interface ServiceCIDRsOptions {
+  readonly internal: InternalApi;
+  readonly allocation: ServiceAllocation;
+  /** Of the cluster: the range of the ServiceCIDR named kubernetes. */
+  readonly cidr: string;
+  /** Other servers allocate too. */
+  readonly isShared: boolean;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class ServiceCIDRs {
+  readonly #options: ServiceCIDRsOptions;
+  readonly #cidrs: KeyedWork;
+  #unwatch: (() => void) | undefined;
+
+  constructor(options: ServiceCIDRsOptions) {
+    this.#options = options;
+    const { clock, log } = options;
+    this.#cidrs = new KeyedWork({
+      clock,
+      log,
+      complaint: 'a ServiceCIDR could not be kept up',
+      work: (name) => this.#reconcileCidr(name),
+    });
+  }
+
+  /** Resolves when the cluster's own range has its ServiceCIDR. */
+  async prepare(): Promise<void> {
+    const { internal, cidr, clock } = this.#options;
+    if (!internal.get(SERVICE_CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME }))
+      await this.#createDefault(cidr, clock.now());
+  }
+
+  start(): void {
+    this.#unwatch ??= this.#options.internal.watch(SERVICE_CIDRS, {
+      added: (object) => this.#cidrChanged(object),
+      updated: (object) => this.#cidrChanged(object),
+      deleted: () => this.#useRanges(),
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#unwatch?.();
+    await this.#cidrs.stop();
+  }
+
+  /** A range that goes may have waited for it. */
+  addressGone(): void {
+    for (const { metadata } of this.#all()) if (metadata?.deletionTimestamp) this.#cidrs.add(metadata.name!);
+  }
+
+  async #createDefault(cidr: string, nowMs: number): Promise<void> {
+    const { internal } = this.#options;
+    try {
+      await internal.create(SERVICE_CIDRS, {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'ServiceCIDR',
+        metadata: { name: DEFAULT_SERVICE_CIDR_NAME, finalizers: [FINALIZER] },
+        spec: { cidrs: [cidr] },
+      } as KubeObject);
+    } catch (error) {
+      if (!isStatusError(error, 'AlreadyExists')) throw error;
+    }
+    await this.#setReady(
+      DEFAULT_SERVICE_CIDR_NAME,
+      { status: 'True', reason: '', message: 'Kubernetes default Service CIDR is ready' },
+      nowMs,
+    );
+  }
+
+  #all(): ServiceCIDR[] {
+    return this.#options.internal.list(SERVICE_CIDRS) as ServiceCIDR[];
+  }
+
+  #cidrChanged(object: KubeObject): void {
+    this.#useRanges();
+    this.#cidrs.add(object.metadata?.name ?? '');
+  }
+
+  /** Ranges under deletion are not allocated from; the cluster's own one always is while it lasts. */
+  #useRanges(): void {
+    const { allocation, cidr, log } = this.#options;
+    const usable = this.#all()
+      .filter(({ metadata }) => !metadata?.deletionTimestamp)
+      .flatMap(({ spec }) => spec?.cidrs ?? [])
+      .filter(isAllocatable);
+    if (usable.length === 0) log.warn('no ServiceCIDR is ready: Services get no addresses', { cidr });
+    // The configured range comes first where it is among them.
+    allocation.addresses.use(
+      [...new Set(usable)].toSorted((left, right) => Number(right === cidr) - Number(left === cidr)),
+    );
+  }
+
+  async #reconcileCidr(name: string): Promise<void> {
+    const { internal, clock } = this.#options;
+    const object = internal.get(SERVICE_CIDRS, { name }) as ServiceCIDR | undefined;
+    if (!object) return;
+    const { deletionTimestamp, finalizers = [] } = object.metadata ?? {};
+    if (deletionTimestamp) {
+      if (!finalizers.includes(FINALIZER)) return;
+      const graceMs = (timeMs(deletionTimestamp) ?? 0) + DELETION_GRACE_MS - clock.now();
+      if (this.#options.isShared && graceMs > 0)
+        return void clock.after(graceMs, () => this.#cidrs.add(name));
+      if (this.#isInUse(object)) {
+        return this.#setReady(
+          name,
+          {
+            status: 'False',
+            reason: 'Terminating',
+            message:
+              'There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR',
+          },
+          clock.now(),
+        );
+      }
+      return this.#modify(
+        name,
+        ({ metadata }) =>
+          void (metadata!.finalizers = (metadata!.finalizers ?? []).filter(
+            (finalizer) => finalizer !== FINALIZER,
+          )),
+      );
+    }
+    if (!finalizers.includes(FINALIZER))
+      await this.#modify(
+        name,
+        ({ metadata }) => void (metadata!.finalizers = [...(metadata!.finalizers ?? []), FINALIZER]),
+      );
+    const unusable = (object.spec?.cidrs ?? []).filter((cidr) => !isAllocatable(cidr));
+    if (unusable.length > 0)
+      await this.#setReady(
+        name,
+        {
+          status: 'False',
+          reason: 'NotSupported',
+          message: `service addresses are IPv4 in ranges of 8 to 30 bits: nothing is allocated from ${unusable.join(', ')}`,
+        },
+        clock.now(),
+      );
+    else if (!object.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'))
+      await this.#setReady(
+        name,
+        {
+          status: 'True',
+          reason: '',
+          message:
+            name === DEFAULT_SERVICE_CIDR_NAME
+              ? 'Kubernetes default Service CIDR is ready'
+              : 'Kubernetes Service CIDR is ready',
+        },
+        clock.now(),
+      );
+  }
+
+  /** Some address of its own would be left in no range. */
+  #isInUse({ metadata, spec }: ServiceCIDR): boolean {
+    const own = rangesOf(spec?.cidrs),
+      others = this.#all()
+        .filter((other) => other.metadata?.name !== metadata?.name && !other.metadata?.deletionTimestamp)
+        .flatMap((other) => rangesOf(other.spec?.cidrs));
+    return this.#options.internal.list(IP_ADDRESSES).some((address) => {
+      const ip = address.metadata?.name ?? '';
+      return own.some((range) => range.has(ip)) && !others.some((range) => range.has(ip));
+    });
+  }
+
+  async #setReady(
+    name: string,
+    condition: { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string },
+    nowMs: number,
+  ): Promise<void> {
+    await this.#modify(
+      name,
+      (object) => {
+        const conditions = object.status?.conditions ?? [];
+        const old = conditions.find(({ type }) => type === 'Ready');
+        const next = {
+          type: 'Ready',
+          ...condition,
+          lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : formatTime(nowMs),
+        };
+        if (deepEqual(old, next)) return false;
+        object.status = {
+          ...object.status,
+          conditions: [...conditions.filter(({ type }) => type !== 'Ready'), next],
+        };
+        return undefined;
+      },
+      { subresource: 'status' },
+    );
+  }
+
+  async #modify(
+    name: string,
+    change: (object: ServiceCIDR) => false | void,
+    options?: { readonly subresource: 'status' },
+  ): Promise<void> {
+    try {
+      await this.#options.internal.modify(
+        SERVICE_CIDRS,
+        { name },
+        (object) => change(object as ServiceCIDR),
+        options,
+      );
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+    }
+  }
+}
+
+function isAllocatable(cidr: string): boolean {
+  return rangesOf([cidr]).length === 1;
+}
+
+function rangesOf(cidrs: readonly string[] = []): AddressRange[] {
+  return cidrs.flatMap((cidr) => {
+    const bits = Number(cidr.split('/')[1]);
+    return cidr.includes(':') || !(bits >= 8 && bits <= 30) ? [] : [new AddressRange(cidr)];
+  });
+}

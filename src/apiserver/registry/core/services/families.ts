@@ -1,0 +1,141 @@
+/** Which address families a Service has: fills in the policy and the families, and refuses those that the cluster has not. One IPv4 family is served. */
+import { isIPv6 } from 'node:net';
+import type { Service, ServiceSpec } from '#api/types.ts';
+import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
+import { Errors } from '#resources/field-path.ts';
+import { checkClusterIPs, isHeadless } from '#resources/core/services.ts';
+
+const NONE = 'None';
+
+export function nameOf({ metadata }: Service): string {
+  return metadata?.name ?? '';
+}
+
+export function invalid(service: Service, errors: readonly FieldError[]): Error {
+  return statusErrors.invalid({ group: '', kind: 'Service', name: nameOf(service) }, errors);
+}
+
+const SINGLE = 'SingleStack',
+  PREFER = 'PreferDualStack',
+  REQUIRE = 'RequireDualStack';
+
+function sameList(left: readonly string[] = [], right: readonly string[] = []): boolean {
+  return left.length === right.length && left.every((value, i) => value === right[i]);
+}
+
+/** Nothing about families changes in a Service that takes two where there are two. */
+export function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean {
+  return (
+    spec.ipFamilyPolicy === PREFER &&
+    (stored.ipFamilyPolicy ?? PREFER) === PREFER &&
+    spec.type === stored.type &&
+    sameList(spec.clusterIPs, stored.clusterIPs) &&
+    sameList(spec.ipFamilies, stored.ipFamilies)
+  );
+}
+
+/**
+ * Fills in the policy and the families, and refuses those that the cluster has not. A headless Service whose endpoints are made by hand may have
+ * families that the cluster has not: it takes no address.
+ */
+export function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void {
+  const spec = service.spec!,
+    byHand = spec.clusterIP === NONE && Object.keys(spec.selector ?? {}).length === 0;
+  spec.ipFamilyPolicy ??= stored?.ipFamilyPolicy ?? (byHand ? REQUIRE : SINGLE);
+  const related = new Errors();
+  checkClusterIPs(spec, { headless: isHeadless(spec), stored }, related);
+  if (related.any) throw invalid(service, related.list);
+  const errors = [
+    ...(stored ? fitToStored(spec, stored) : []),
+    ...tooMany(spec),
+    ...familiesOfAddresses(spec),
+  ];
+  if (errors.length > 0) throw invalid(service, errors);
+  if (byHand) {
+    spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
+    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== SINGLE)
+      spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
+    return;
+  }
+  const absent = absentFamilies(spec);
+  if (absent.length > 0) throw invalid(service, absent);
+  if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
+}
+
+/** A Service that becomes of one family loses the second one, unless the client said which stay. */
+function fitToStored(spec: ServiceSpec, stored: ServiceSpec): FieldError[] {
+  if (spec.ipFamilyPolicy === SINGLE) {
+    if (sameList(spec.clusterIPs, stored.clusterIPs)) keepFirst(spec, 'clusterIPs');
+    if (sameList(spec.ipFamilies, stored.ipFamilies)) keepFirst(spec, 'ipFamilies');
+    return [];
+  }
+  const reduced = (field: 'clusterIPs' | 'ipFamilies'): boolean =>
+    (spec[field]?.length ?? 0) > 0 && spec[field]!.length < (stored[field]?.length ?? 0);
+  const refuse = (what: string): FieldError =>
+    fieldErrors.invalid(
+      'spec.ipFamilyPolicy',
+      spec.ipFamilyPolicy,
+      `must be 'SingleStack' to release the secondary ${what}`,
+    );
+  return [
+    ...(reduced('clusterIPs') ? [refuse('cluster IP')] : []),
+    ...(reduced('ipFamilies') ? [refuse('IP family')] : []),
+  ];
+}
+
+function keepFirst(spec: ServiceSpec, field: 'clusterIPs' | 'ipFamilies'): void {
+  if ((spec[field]?.length ?? 0) > 1) spec[field] = spec[field]!.slice(0, 1);
+}
+
+function tooMany({ ipFamilyPolicy, clusterIPs, ipFamilies }: ServiceSpec): FieldError[] {
+  if (ipFamilyPolicy !== SINGLE) return [];
+  const refuse = (what: string): FieldError =>
+    fieldErrors.invalid(
+      'spec.ipFamilyPolicy',
+      ipFamilyPolicy,
+      `must be 'RequireDualStack' or 'PreferDualStack' when multiple ${what} are specified`,
+    );
+  return [
+    ...(clusterIPs?.length === 2 ? [refuse('cluster IPs')] : []),
+    ...(ipFamilies?.length === 2 ? [refuse('IP families')] : []),
+  ];
+}
+
+/** Addresses that are given say which families are meant. */
+function familiesOfAddresses(spec: ServiceSpec): FieldError[] {
+  const errors: FieldError[] = [],
+    families = [...(spec.ipFamilies ?? [])];
+  if (spec.clusterIPs?.[0] === NONE) return errors;
+  spec.clusterIPs?.forEach((ip, i) => {
+    if (i < families.length) return;
+    if (isIPv6(ip))
+      errors.push(
+        fieldErrors.invalid(
+          `spec.clusterIPs[${i}]`,
+          spec.clusterIPs,
+          'IPv6 is not configured on this cluster',
+        ),
+      );
+    else spec.ipFamilies = [...(spec.ipFamilies ?? []), 'IPv4'];
+  });
+  return errors;
+}
+
+function absentFamilies({ ipFamilyPolicy, ipFamilies = [] }: ServiceSpec): FieldError[] {
+  return [
+    ...(ipFamilyPolicy === REQUIRE
+      ? [
+          fieldErrors.invalid(
+            'spec.ipFamilyPolicy',
+            ipFamilyPolicy,
+            'this cluster is not configured for dual-stack services',
+          ),
+        ]
+      : []),
+    ...ipFamilies.flatMap((family, i) =>
+      family === 'IPv4'
+        ? []
+        : [fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')],
+    ),
+  ];
+}

@@ -1,0 +1,28 @@
+/** What a Service holds of the cluster's ranges: cluster IPs, node ports, the port of its health check. */
+import type { ServiceSpec } from '#api/types.ts';
+
+export interface Holdings {
+  readonly ips: string[];
+  readonly ports: number[];
+}
+
+export function holdingsOf(spec: ServiceSpec = {}): Holdings {
+  return { ips: addressesOf(spec), ports: portsOf(spec) };
+}
+
+export function addressesOf({ type, clusterIP, clusterIPs }: ServiceSpec): string[] {
+  if (type === 'ExternalName') return [];
+  const all = clusterIPs ?? (clusterIP ? [clusterIP] : []);
+  return all.filter((ip) => ip !== '' && ip !== 'None');
+}
+
+export function nodePortsOf({ ports = [] }: ServiceSpec): number[] {
+  return ports.flatMap(({ nodePort }) => (nodePort ? [nodePort] : []));
+}
+
+/** Protocols may share a port: it is here once. */
+function portsOf(spec: ServiceSpec): number[] {
+  if (spec.type !== 'NodePort' && spec.type !== 'LoadBalancer') return [];
+  const all = [...nodePortsOf(spec), ...(spec.healthCheckNodePort ? [spec.healthCheckNodePort] : [])];
+  return [...new Set(all)];
+}
