@@ -7,6 +7,8 @@ type Loader = () => Promise<{ readonly register: Register }>;
 
 /** In the order --help shows them. */
 const COMMANDS: Readonly<Record<string, Loader>> = {
+  init: () => import('./init.ts'),
+  token: () => import('./token.ts'),
   up: () => import('./up.ts'),
   down: () => import('./down.ts'),
   status: () => import('./status.ts'),
@@ -27,6 +29,8 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   proxy: () => import('./proxy.ts'),
   dns: () => import('./dns.ts'),
   balancer: () => import('./balancer.ts'),
+  supervise: () => import('./supervise.ts'),
+  together: () => import('./together.ts'),
 };
 
 /** Without commander's remark on what an option means that is given alone, and with the default said once. */
@@ -47,6 +51,7 @@ async function main(): Promise<void> {
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const program = new Command('capstan')
+    .enablePositionalOptions()
     .description('A Kubernetes 1.36 cluster in one program')
     .version(`${CAPSTAN_VERSION} (Kubernetes ${KUBERNETES_VERSION})`, '-V, --version')
     .configureHelp({ sortSubcommands: false, optionDescription: describeOption })

@@ -88,7 +88,7 @@ export function renderUnit({ dir, command, programDir, environment, scope }: Ser
     '',
     '[Service]',
     'Type=notify',
-    `ExecStart=${command.map(quoted).join(' ')}`,
+    `ExecStart=${renderExec(command)}`,
     ...Object.entries(environment).map(([name, value]) => `Environment=${quoted(`${name}=${value}`)}`),
     `StandardOutput=append:${specifiers(log)}`,
     `StandardError=append:${specifiers(log)}`,
@@ -109,6 +109,11 @@ export function renderUnit({ dir, command, programDir, environment, scope }: Ser
     'WantedBy=multi-user.target',
     '',
   ].join('\n');
+}
+
+/** A command line as ExecStart has it. */
+export function renderExec(command: readonly string[]): string {
+  return command.map(quoted).join(' ');
 }
 
 /** systemd's C-style quoting; a lone $ would name a variable. */

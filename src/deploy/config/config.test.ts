@@ -115,7 +115,7 @@ describe('values', () => {
       /networking.podSubnet has "10.0.0.0"/,
     ],
     [document('ClusterConfiguration', 'kubernetesVersion: v1.30.0'), /this program is version 1.36/],
-    [document('ClusterConfiguration', 'encryptionAlgorithm: RSA-2048'), /new keys are ECDSA-P256/],
+    [document('ClusterConfiguration', 'encryptionAlgorithm: DSA'), /should be one of ECDSA-P256/],
     [
       document('ClusterConfiguration', 'featureGates: {RootlessControlPlane: true}'),
       /featureGates.RootlessControlPlane is refused/,

@@ -39,7 +39,7 @@ export interface DefaultedCluster extends ClusterConfiguration {
   readonly caCertificateValidityPeriod: string;
 }
 
-interface DefaultedToken extends BootstrapToken {
+export interface DefaultedToken extends BootstrapToken {
   readonly token: string;
   readonly usages: readonly string[];
   readonly groups: readonly string[];

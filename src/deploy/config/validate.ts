@@ -4,6 +4,7 @@ import { KUBELET_FIELDS } from './kubelet.ts';
 import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { goDurationMs } from '#machinery/go-duration.ts';
+import { KEY_ALGORITHMS, type KeyAlgorithm } from '#pki/keys.ts';
 import { UserError } from '../data-dir.ts';
 import { isDnsName, parseHostPort } from './endpoint.ts';
 import type { ConfigDocuments } from './read.ts';
@@ -143,10 +144,10 @@ function componentsOf({ controllerManager, scheduler }: ClusterConfiguration) {
 /** What can be asked of kubeadm and not of us. */
 function checkPromises(cluster: ClusterConfiguration, report: Report): void {
   const { encryptionAlgorithm, kubernetesVersion, featureGates = {} } = cluster;
-  if (encryptionAlgorithm && encryptionAlgorithm !== 'ECDSA-P256')
+  if (encryptionAlgorithm && !isKeyAlgorithm(encryptionAlgorithm))
     report(
       'encryptionAlgorithm',
-      `is ${JSON.stringify(encryptionAlgorithm)}; new keys are ECDSA-P256. Put an RSA authority of your own into certificatesDir: it is adopted`,
+      `is ${JSON.stringify(encryptionAlgorithm)}; it should be one of ${KEY_ALGORITHMS.join(', ')}`,
     );
   if (kubernetesVersion && !/^(v?1\.36(\.\d+)?|stable(-1(\.36)?)?)([-+].*)?$/.test(kubernetesVersion))
     report('kubernetesVersion', `is ${JSON.stringify(kubernetesVersion)}; this program is version 1.36`);
@@ -199,6 +200,10 @@ function checkKubelet(kubelet: KubeletConfiguration, report: Report): void {
   for (const address of kubelet.clusterDNS ?? [])
     if (isIP(address) === 0)
       report('clusterDNS', `has ${JSON.stringify(address)}; each should be an IP address`);
+}
+
+function isKeyAlgorithm(text: string): text is KeyAlgorithm {
+  return KEY_ALGORITHMS.includes(text as KeyAlgorithm);
 }
 
 function checkArgs(args: readonly Arg[] = [], path: string, report: Report): void {

@@ -9,7 +9,6 @@ type KubeconfigName =
   | 'scheduler'
   | 'kubelet'
   | 'bootstrap-kubelet'
-  | 'kube-proxy'
   | 'dns';
 
 export interface MachinePaths {

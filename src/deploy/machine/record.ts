@@ -26,6 +26,11 @@ export interface MachineRecord {
   readonly bindPort?: number;
   /** HOST:PORT of API servers that the machine joined through, or its own: never forgotten. */
   readonly seeds: readonly string[];
+  readonly networking?: {
+    readonly serviceSubnet: string;
+    readonly podSubnet: string;
+    readonly dnsDomain: string;
+  };
   readonly etcd?: EtcdMember;
   readonly services: readonly ServiceSpec[];
   /** By command ('init', 'join'), in the order they were done. */

@@ -27,7 +27,7 @@ export interface ServiceSpec {
 }
 
 /** Healthy: it answers with 200. The server's certificate is not checked without caFile: it is this machine's loopback. */
-interface HealthProbe {
+export interface HealthProbe {
   readonly url: string;
   readonly caFile?: string | undefined;
   readonly certFile?: string | undefined;

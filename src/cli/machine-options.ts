@@ -1,0 +1,26 @@
+/** Options of the commands that set up a machine, and how they tell warnings. */
+import { Option } from 'commander';
+
+/** kubeadm's, which hides it too. */
+export function rootfsOption(): Option {
+  return new Option(
+    '--rootfs <dir>',
+    'directory before every path: for several machines on one host',
+  ).hideHelp();
+}
+
+/** 'a,b' given once or several times becomes one list. */
+export function commaList(text: string, before: readonly string[] = []): string[] {
+  return [
+    ...before,
+    ...text
+      .split(',')
+      .map((word) => word.trim())
+      .filter((word) => word !== ''),
+  ];
+}
+
+/** Beside the lines of progress, which may be piped somewhere. */
+export function warnLine(line: string): void {
+  process.stderr.write(`\t${line.startsWith('[') ? line : `[WARNING] ${line}`}\n`);
+}

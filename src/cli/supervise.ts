@@ -1,0 +1,17 @@
+/** `capstan supervise`: the services of this machine, in the foreground. */
+import type { Command } from 'commander';
+import type { SuperviseFlags } from '#cmd/machine/supervise.ts';
+import { action } from './context.ts';
+import { rootfsOption } from './machine-options.ts';
+
+export function register(program: Command): void {
+  program
+    .command('supervise')
+    .description('run the services of this machine, as its service unit does')
+    .addOption(rootfsOption())
+    .action(
+      action(async (flags: SuperviseFlags) =>
+        (await import('#cmd/machine/supervise.ts')).runSupervise(flags),
+      ),
+    );
+}

@@ -1,0 +1,269 @@
+/** `capstan init`: its flags and file as one configuration, and the program around its phases: the supervisor and the client of this machine's API server. */
+import { hostname } from 'node:os';
+import type { Client } from '#client/client.ts';
+import { createClient } from '#client/create.ts';
+import { createHttpsTransport, type HttpsTransport } from '#client/https.ts';
+import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
+import {
+  clusterEndpoint,
+  defaultCluster,
+  defaultInit,
+  defaultKubelet,
+  type DefaultedInit,
+} from '#deploy/config/defaults.ts';
+import { hostPort } from '#deploy/config/endpoint.ts';
+import { readConfigFile, type ConfigDocuments } from '#deploy/config/read.ts';
+import { generateToken } from '#deploy/config/token.ts';
+import type { ClusterConfiguration, InitConfiguration } from '#deploy/config/types.ts';
+import { requireValid } from '#deploy/config/validate.ts';
+import { UserError } from '#deploy/data-dir.ts';
+import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { lockMachine, machineFile } from '#deploy/machine/record.ts';
+import { serviceAddress } from '#deploy/machine/service-address.ts';
+import { createCertificateKey } from '#deploy/phases/kubeadm-certs.ts';
+import type { InitContext, ProgramAround } from '#deploy/phases/init/context.ts';
+import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
+import { runPhase, runWorkflow } from '#deploy/phases/runner.ts';
+import { findHostAddress } from '#node/host-address.ts';
+import { realClock } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { componentCommand } from '../components.ts';
+import { parseWords } from '../flags/words.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
+import { failedService } from './failed-service.ts';
+import { ensureSupervised, isSupervised } from './supervise.ts';
+
+/** As the command line hands them over; kubeadm's names. */
+export interface InitFlags {
+  readonly config?: string;
+  readonly controlPlaneEndpoint?: string;
+  readonly apiserverAdvertiseAddress?: string;
+  readonly apiserverBindPort?: number;
+  readonly apiserverCertExtraSans?: readonly string[];
+  readonly certDir?: string;
+  readonly podNetworkCidr?: string;
+  readonly serviceCidr?: string;
+  readonly serviceDnsDomain?: string;
+  readonly kubernetesVersion?: string;
+  readonly nodeName?: string;
+  readonly token?: string;
+  readonly tokenTtl?: string;
+  readonly uploadCerts?: boolean;
+  readonly certificateKey?: string;
+  readonly skipTokenPrint?: boolean;
+  readonly skipCertificateKeyPrint?: boolean;
+  readonly skipPhases?: readonly string[];
+  readonly ignorePreflightErrors?: readonly string[];
+  readonly dryRun?: boolean;
+  readonly etcdBinary?: string;
+  readonly fetchEtcd?: boolean;
+  readonly runtime?: 'cri' | 'simulated';
+  readonly rootfs?: string;
+}
+
+interface Output {
+  print(line: string): void;
+  warn(line: string): void;
+}
+
+/** phase: one of them, or a part: 'certs', 'certs/apiserver'. Default: all. */
+export async function runInit(
+  flags: InitFlags,
+  { phase, ...output }: Output & { readonly phase?: string },
+): Promise<void> {
+  const documents = documentsFrom(flags);
+  for (const warning of documents.warnings) output.warn(warning);
+  const { init, cluster } = await withDefaults(documents);
+  const paths = machinePaths({
+    rootfs: flags.rootfs,
+    certificatesDir: cluster.certificatesDir,
+    etcdDataDir: cluster.etcd.local?.dataDir,
+  });
+  const dryRun = flags.dryRun ?? init.dryRun ?? false;
+  const lock = dryRun ? undefined : lockMachine(paths);
+  const program = new Around(paths, init.localAPIEndpoint);
+  const context: InitContext = {
+    ...output,
+    paths,
+    machine: machineFile(paths),
+    dryRun,
+    init,
+    cluster,
+    kubelet: defaultKubelet(documents.kubelet ?? {}, {
+      cluster,
+      dnsAddress: serviceAddress(cluster.networking.serviceSubnet, 10),
+      clientCAFile: `${paths.pki}/ca.crt`,
+      staticPodPath: paths.manifests,
+    }),
+    endpoint: clusterEndpoint(cluster, init.localAPIEndpoint),
+    options: {
+      uploadCerts: flags.uploadCerts ?? false,
+      certificateKey: init.certificateKey ?? createCertificateKey(),
+      printCertificateKey: flags.skipCertificateKeyPrint !== true,
+      printToken: flags.skipTokenPrint !== true,
+      ignorePreflightErrors: flags.ignorePreflightErrors ?? init.nodeRegistration.ignorePreflightErrors ?? [],
+      etcdBinary: flags.etcdBinary,
+      mayFetchEtcd: flags.fetchEtcd ?? false,
+      runtime: flags.runtime ?? 'cri',
+    },
+    clock: realClock,
+    program,
+  };
+  try {
+    output.print(`[init] Using Kubernetes version: ${KUBERNETES_VERSION}`);
+    if (phase !== undefined) await runPhase(INIT_WORKFLOW, phase, context);
+    else await runWorkflow(INIT_WORKFLOW, context, { skip: flags.skipPhases ?? init.skipPhases });
+  } finally {
+    await program.close();
+    lock?.release();
+  }
+}
+
+/** Flags that a file of --config has its own fields for, and which kubeadm refuses beside it. */
+const IN_CONFIG = {
+  controlPlaneEndpoint: '--control-plane-endpoint',
+  apiserverAdvertiseAddress: '--apiserver-advertise-address',
+  apiserverBindPort: '--apiserver-bind-port',
+  apiserverCertExtraSans: '--apiserver-cert-extra-sans',
+  certDir: '--cert-dir',
+  podNetworkCidr: '--pod-network-cidr',
+  serviceCidr: '--service-cidr',
+  serviceDnsDomain: '--service-dns-domain',
+  kubernetesVersion: '--kubernetes-version',
+  token: '--token',
+  tokenTtl: '--token-ttl',
+  certificateKey: '--certificate-key',
+} as const satisfies Partial<Record<keyof InitFlags, string>>;
+
+function documentsFrom(flags: InitFlags): ConfigDocuments {
+  const { config, nodeName } = flags;
+  const ofFile = config === undefined ? undefined : readConfigFile(config);
+  if (ofFile) {
+    const mixed = Object.entries(IN_CONFIG).filter(
+      ([key]) => flags[key as keyof typeof IN_CONFIG] !== undefined,
+    );
+    if (mixed.length > 0)
+      throw new UserError(
+        `can not mix '--config' with arguments [${mixed.map(([, name]) => name).join(' ')}]`,
+      );
+  }
+  const init: InitConfiguration = ofFile?.init ?? initFrom(flags);
+  const documents: ConfigDocuments = {
+    ...ofFile,
+    init:
+      nodeName === undefined
+        ? init
+        : { ...init, nodeRegistration: { ...init.nodeRegistration, name: nodeName } },
+    cluster: ofFile?.cluster ?? clusterFrom(flags),
+    warnings: ofFile?.warnings ?? [],
+  };
+  requireValid(documents);
+  return documents;
+}
+
+function initFrom(flags: InitFlags): InitConfiguration {
+  const { token, tokenTtl, apiserverAdvertiseAddress, apiserverBindPort, certificateKey } = flags;
+  return {
+    bootstrapTokens: [{ ...(token ? { token } : {}), ...(tokenTtl ? { ttl: tokenTtl } : {}) }],
+    localAPIEndpoint: {
+      ...(apiserverAdvertiseAddress ? { advertiseAddress: apiserverAdvertiseAddress } : {}),
+      ...(apiserverBindPort ? { bindPort: apiserverBindPort } : {}),
+    },
+    ...(certificateKey ? { certificateKey } : {}),
+  };
+}
+
+function clusterFrom(flags: InitFlags): ClusterConfiguration {
+  const { controlPlaneEndpoint, apiserverCertExtraSans: certSANs, certDir, kubernetesVersion } = flags;
+  return {
+    ...(controlPlaneEndpoint ? { controlPlaneEndpoint } : {}),
+    ...(certSANs ? { apiServer: { certSANs } } : {}),
+    ...(certDir ? { certificatesDir: certDir } : {}),
+    ...(kubernetesVersion ? { kubernetesVersion } : {}),
+    networking: {
+      ...(flags.podNetworkCidr ? { podSubnet: flags.podNetworkCidr } : {}),
+      ...(flags.serviceCidr ? { serviceSubnet: flags.serviceCidr } : {}),
+      ...(flags.serviceDnsDomain ? { dnsDomain: flags.serviceDnsDomain } : {}),
+    },
+  };
+}
+
+async function withDefaults({ init = {}, cluster = {} }: ConfigDocuments) {
+  const address = init.localAPIEndpoint?.advertiseAddress ?? (await findHostAddress());
+  if (address === undefined)
+    throw new UserError(
+      'this machine has no default route, so its address is not known: give it with --apiserver-advertise-address (localAPIEndpoint.advertiseAddress)',
+    );
+  return {
+    init: defaultInit(init, { hostName: hostname(), address, newToken: generateToken }),
+    cluster: defaultCluster(cluster, { kubernetesVersion: KUBERNETES_VERSION.split('+', 1)[0] ?? '' }),
+  };
+}
+
+const READY_TIMEOUT_MS = 3_000;
+
+class Around implements ProgramAround {
+  readonly #paths: MachinePaths;
+  readonly #local: DefaultedInit['localAPIEndpoint'];
+  #transport: HttpsTransport | undefined;
+  #client: Client | undefined;
+
+  constructor(paths: MachinePaths, local: DefaultedInit['localAPIEndpoint']) {
+    this.#paths = paths;
+    this.#local = local;
+  }
+
+  async requireFlags(command: string, words: readonly string[]): Promise<void> {
+    parseWords(await componentCommand(command).flags(), { command, words });
+  }
+
+  startSupervisor(): Promise<void> {
+    return ensureSupervised(this.#paths);
+  }
+
+  isSupervised(): boolean {
+    return isSupervised(this.#paths);
+  }
+
+  failedService(): Promise<string | undefined> {
+    return failedService(this.#paths);
+  }
+
+  api(): Client {
+    this.#client ??= createClient(this.#connection(), {
+      userAgent: `capstan/${KUBERNETES_VERSION}`,
+      refusedRetries: 5,
+    });
+    return this.#client;
+  }
+
+  async apiServerProblem(): Promise<string | undefined> {
+    try {
+      const { status } = await this.#connection().request({
+        method: 'GET',
+        path: '/readyz',
+        signal: AbortSignal.timeout(READY_TIMEOUT_MS),
+      });
+      return status === 200 ? undefined : `it answers with HTTP ${status}`;
+    } catch (error) {
+      return errorMessage(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+    await this.#transport?.close();
+  }
+
+  /** Straight to the API server of this machine, whoever answers at the endpoint of the cluster. */
+  #connection(): HttpsTransport {
+    if (this.#transport) return this.#transport;
+    const { options } = resolveContext(loadKubeconfig({ path: this.#paths.kubeconfig('super-admin') }));
+    const { advertiseAddress, bindPort } = this.#local;
+    this.#transport = createHttpsTransport({
+      ...options,
+      server: `https://${hostPort(advertiseAddress, bindPort)}`,
+    });
+    return this.#transport;
+  }
+}

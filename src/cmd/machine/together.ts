@@ -1,0 +1,55 @@
+/**
+ * `capstan together`: several components in one process, each with the words of its own command, which saves the memory of a process each. The supervisor
+ * starts it, and may add components while it runs; when one of them fails the process ends, and all are started again.
+ */
+import { GROUP_SEPARATOR } from '#supervisor/programs.ts';
+import { componentCommand } from '../components.ts';
+import { parseWords } from '../flags/words.ts';
+
+/** words: 'scheduler --kubeconfig=A , dns --kubeconfig=B'. Resolves when all were stopped by a signal; rejects with the first failure. */
+export async function runTogether(words: readonly string[]): Promise<void> {
+  const running: Promise<void>[] = [];
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  const add = (component: readonly string[]): void => {
+    const run = runOne(component);
+    run.catch((error: unknown) => failed.reject(error));
+    running.push(run);
+  };
+  for (const component of splitGroup(words)) add(component);
+  const onMessage = (message: unknown): void => {
+    for (const component of addedBy(message)) add(component);
+  };
+  process.on('message', onMessage);
+  // The channel alone does not keep the process alive.
+  process.channel?.unref();
+  try {
+    let count: number;
+    do {
+      count = running.length;
+      await Promise.race([Promise.all(running), failed.promise]);
+    } while (running.length > count);
+  } finally {
+    process.off('message', onMessage);
+  }
+}
+
+async function runOne([name = '', ...words]: readonly string[]): Promise<void> {
+  const component = componentCommand(name);
+  await component.run(parseWords(await component.flags(), { command: name, words }));
+}
+
+function splitGroup(words: readonly string[]): string[][] {
+  const groups: string[][] = [[]];
+  for (const word of words) {
+    if (word === GROUP_SEPARATOR) groups.push([]);
+    else groups.at(-1)?.push(word);
+  }
+  return groups;
+}
+
+/** Of the supervisor. Anything else is none of ours. */
+function addedBy(message: unknown): readonly (readonly string[])[] {
+  const { type, words } = (message ?? {}) as { type?: unknown; words?: unknown };
+  return type === 'add' && Array.isArray(words) ? (words as readonly (readonly string[])[]) : [];
+}

@@ -1,0 +1,229 @@
+/** The components of a machine as its supervisor runs them: each the `capstan` command that a user can run by hand, with the flags of kubeadm's manifests. */
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { hostPort } from '../config/endpoint.ts';
+import type { DefaultedCluster } from '../config/defaults.ts';
+import type { APIEndpoint, Arg, KubeletConfiguration } from '../config/types.ts';
+import { clientURL, withExtra } from './etcd-service.ts';
+import type { MachinePaths } from './paths.ts';
+import { serviceAddress } from './service-address.ts';
+import type { ServiceSpec } from './services.ts';
+
+interface OnMachine {
+  readonly paths: MachinePaths;
+  readonly cluster: DefaultedCluster;
+}
+
+/** Components that share a process. */
+const CONTROL_GROUP = 'control';
+const NODE_GROUP = 'node';
+const DNS_PORT = 53;
+const BALANCER_HEALTH_URL = 'http://127.0.0.1:7446/healthz';
+/** The supervisor starts components beside what they wait for: they wait as long as it takes. */
+const WAIT_FOR_API = { 'api-timeout-seconds': '86400' };
+
+export function apiServerService({
+  paths,
+  cluster,
+  local,
+}: OnMachine & { readonly local: Required<APIEndpoint> }): ServiceSpec {
+  const pki = (file: string): string => join(paths.pki, file);
+  const { external } = cluster.etcd;
+  const etcd = external
+    ? {
+        'etcd-servers': (external.endpoints ?? []).join(),
+        ...(external.caFile ? { 'etcd-cafile': external.caFile } : {}),
+        ...(external.certFile ? { 'etcd-certfile': external.certFile } : {}),
+        ...(external.keyFile ? { 'etcd-keyfile': external.keyFile } : {}),
+      }
+    : {
+        'etcd-servers': clientURL('127.0.0.1'),
+        'etcd-cafile': join(paths.etcdPki, 'ca.crt'),
+        'etcd-certfile': pki('apiserver-etcd-client.crt'),
+        'etcd-keyfile': pki('apiserver-etcd-client.key'),
+      };
+  const flags = {
+    'advertise-address': local.advertiseAddress,
+    'bind-address': isIP(local.advertiseAddress) === 6 ? '::' : '0.0.0.0',
+    'secure-port': String(local.bindPort),
+    'authorization-mode': 'Node,RBAC',
+    'client-ca-file': pki('ca.crt'),
+    'tls-cert-file': pki('apiserver.crt'),
+    'tls-private-key-file': pki('apiserver.key'),
+    'kubelet-client-certificate': pki('apiserver-kubelet-client.crt'),
+    'kubelet-client-key': pki('apiserver-kubelet-client.key'),
+    'proxy-client-cert-file': pki('front-proxy-client.crt'),
+    'proxy-client-key-file': pki('front-proxy-client.key'),
+    'requestheader-client-ca-file': pki('front-proxy-ca.crt'),
+    'requestheader-allowed-names': 'front-proxy-client',
+    'requestheader-username-headers': 'X-Remote-User',
+    'requestheader-group-headers': 'X-Remote-Group',
+    'requestheader-extra-headers-prefix': 'X-Remote-Extra-',
+    'service-account-issuer': `https://kubernetes.default.svc.${cluster.networking.dnsDomain}`,
+    'service-account-key-file': pki('sa.pub'),
+    'service-account-signing-key-file': pki('sa.key'),
+    'service-cluster-ip-range': cluster.networking.serviceSubnet,
+    ...etcd,
+  };
+  return {
+    name: 'apiserver',
+    run: { capstan: ['apiserver', ...withExtra(flags, cluster.apiServer?.extraArgs)] },
+    health: { url: `https://127.0.0.1:${local.bindPort}/livez` },
+    env: environment(cluster.apiServer?.extraEnvs),
+  };
+}
+
+export function controllerManagerService({ paths, cluster }: OnMachine): ServiceSpec {
+  const pki = (file: string): string => join(paths.pki, file);
+  const flags = {
+    kubeconfig: paths.kubeconfig('controller-manager'),
+    'cluster-cidr': cluster.networking.podSubnet,
+    'root-ca-file': pki('ca.crt'),
+    'cluster-signing-cert-file': pki('ca.crt'),
+    'cluster-signing-key-file': pki('ca.key'),
+    'service-account-private-key-file': pki('sa.key'),
+    'use-service-account-credentials': 'true',
+    'leader-elect': 'true',
+    ...WAIT_FOR_API,
+  };
+  return {
+    name: 'controller-manager',
+    run: { capstan: ['controller-manager', ...withExtra(flags, cluster.controllerManager?.extraArgs)] },
+    group: CONTROL_GROUP,
+    env: environment(cluster.controllerManager?.extraEnvs),
+  };
+}
+
+export function schedulerService({ paths, cluster }: OnMachine): ServiceSpec {
+  const flags = { kubeconfig: paths.kubeconfig('scheduler'), 'leader-elect': 'true', ...WAIT_FOR_API };
+  return {
+    name: 'scheduler',
+    run: { capstan: ['scheduler', ...withExtra(flags, cluster.scheduler?.extraArgs)] },
+    group: CONTROL_GROUP,
+    env: environment(cluster.scheduler?.extraEnvs),
+  };
+}
+
+interface NodeService extends OnMachine {
+  readonly nodeName: string;
+  /** Default: that of the default route. */
+  readonly address?: string | undefined;
+  readonly kubelet: KubeletConfiguration;
+  readonly extraArgs?: readonly Arg[] | undefined;
+  readonly runtime: 'cri' | 'simulated';
+}
+
+export function nodeService({
+  paths,
+  cluster,
+  nodeName,
+  address,
+  kubelet,
+  extraArgs,
+  runtime,
+}: NodeService): ServiceSpec {
+  const flags = {
+    kubeconfig: paths.kubeconfig('kubelet'),
+    'bootstrap-kubeconfig': paths.kubeconfig('bootstrap-kubelet'),
+    'cert-dir': paths.kubeletPki,
+    'node-name': nodeName,
+    ...WAIT_FOR_API,
+    ...(runtime === 'simulated'
+      ? { runtime }
+      : {
+          'data-dir': paths.node,
+          ...(address ? { 'node-ip': address } : {}),
+          'cluster-cidr': cluster.networking.podSubnet,
+          ...kubeletFlags(kubelet),
+        }),
+  };
+  return {
+    name: 'node',
+    run: { capstan: ['node', ...withExtra(flags, extraArgs)] },
+    group: NODE_GROUP,
+  };
+}
+
+/** Settings of a KubeletConfiguration as flags of `capstan node`. */
+function kubeletFlags(kubelet: KubeletConfiguration): Record<string, string> {
+  const reserved = (amounts: Readonly<Record<string, string>>): string =>
+    Object.entries(amounts)
+      .map(([name, amount]) => `${name}=${amount}`)
+      .join();
+  const values: Record<string, string | undefined> = {
+    'cluster-dns': kubelet.clusterDNS?.[0],
+    'pod-max-pids': kubelet.podPidsLimit === undefined ? undefined : String(kubelet.podPidsLimit),
+    'system-reserved': kubelet.systemReserved && reserved(kubelet.systemReserved),
+    'kube-reserved': kubelet.kubeReserved && reserved(kubelet.kubeReserved),
+    'streaming-connection-idle-timeout': kubelet.streamingConnectionIdleTimeout,
+    'protect-kernel-defaults':
+      kubelet.protectKernelDefaults === undefined ? undefined : String(kubelet.protectKernelDefaults),
+    'rotate-certificates': String(kubelet.rotateCertificates ?? true),
+    'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? false),
+    'tls-cert-file': kubelet.tlsCertFile,
+    'tls-private-key-file': kubelet.tlsPrivateKeyFile,
+    'tls-min-version': kubelet.tlsMinVersion,
+    'tls-cipher-suites': kubelet.tlsCipherSuites?.join(),
+  };
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
+
+/** Acts as the machine's node. */
+export function proxyService({
+  paths,
+  cluster,
+  nodeName,
+  clusterID,
+}: OnMachine & { readonly nodeName: string; readonly clusterID: string }): ServiceSpec {
+  const flags = {
+    kubeconfig: paths.kubeconfig('kubelet'),
+    'cluster-cidr': cluster.networking.podSubnet,
+    'node-name': nodeName,
+    'cluster-id': clusterID,
+    ...WAIT_FOR_API,
+  };
+  return { name: 'proxy', run: { capstan: ['proxy', ...withExtra(flags)] }, group: NODE_GROUP };
+}
+
+export function dnsService({
+  paths,
+  cluster,
+  address,
+}: OnMachine & { readonly address: string }): ServiceSpec {
+  const flags = {
+    kubeconfig: paths.kubeconfig('dns'),
+    listen: hostPort(address, DNS_PORT),
+    'cluster-domain': cluster.networking.dnsDomain,
+    publish: serviceAddress(cluster.networking.serviceSubnet, 10),
+    ...WAIT_FOR_API,
+  };
+  return { name: 'dns', run: { capstan: ['dns', ...withExtra(flags)] }, group: CONTROL_GROUP };
+}
+
+/** seeds: HOST:PORT of API servers to begin with; on a control plane the own one comes first. */
+export function balancerService({
+  paths,
+  seeds,
+}: Pick<OnMachine, 'paths'> & { readonly seeds: readonly string[] }): ServiceSpec {
+  const flags = { kubeconfig: paths.kubeconfig('kubelet'), 'list-file': paths.apiServersFile };
+  const servers = seeds.map((value) => ({ name: 'server', value }));
+  return {
+    name: 'balancer',
+    run: { capstan: ['balancer', ...withExtra(flags, servers)] },
+    group: NODE_GROUP,
+    health: { url: BALANCER_HEALTH_URL },
+  };
+}
+
+/** Where the components of a machine reach the API. */
+export const COMPONENT_SERVER = 'https://127.0.0.1:7445';
+
+function environment(
+  given: readonly { readonly name?: string; readonly value?: string }[] = [],
+): Readonly<Record<string, string>> | undefined {
+  return given.length === 0
+    ? undefined
+    : Object.fromEntries(given.map(({ name = '', value = '' }) => [name, value]));
+}

@@ -1,0 +1,23 @@
+/** Writes an object of the cluster as it should be, whether it is there or not: server-side apply, so that fields of others stay. */
+import type { Client, ResourceRef } from '#client/client.ts';
+import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+
+const FIELD_MANAGER = 'capstan-init';
+
+export async function applyObject<T extends KubeObject>(
+  api: Client,
+  ref: ResourceRef<T>,
+  object: T,
+): Promise<void> {
+  const { name = '', namespace } = object.metadata ?? {};
+  await api.patch(
+    ref,
+    { name, namespace },
+    {
+      type: 'apply',
+      patch: { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind },
+      fieldManager: FIELD_MANAGER,
+      force: true,
+    },
+  );
+}

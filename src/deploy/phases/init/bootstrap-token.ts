@@ -1,0 +1,57 @@
+/** Phase bootstrap-token: the tokens that machines join with, and ConfigMap cluster-info, by which they find and verify the cluster. The roles of tokens are the API server's own to make. */
+import { configMaps, roleBindings, roles } from '#client/refs.ts';
+import { stringifyYaml } from '#machinery/yaml.ts';
+import { applyObject } from '../apply-object.ts';
+import { writeToken } from '../bootstrap-tokens.ts';
+import type { Phase } from '../phase.ts';
+import type { InitContext } from './context.ts';
+import { clusterAuthority } from './kubeconfig.ts';
+
+const NAMESPACE = 'kube-public';
+const CLUSTER_INFO = 'cluster-info';
+const CLUSTER_INFO_ROLE = 'kubeadm:bootstrap-signer-clusterinfo';
+const RBAC = 'rbac.authorization.k8s.io';
+
+export const bootstrapToken: Phase<InitContext> = {
+  name: 'bootstrap-token',
+  short: 'Generates bootstrap tokens used to join a node to a cluster',
+  async run({ init, paths, endpoint, options, program, clock, print, dryRun }) {
+    for (const { token } of init.bootstrapTokens)
+      print(`[bootstrap-token] Using token: ${options.printToken ? token : '<value withheld>'}`);
+    if (dryRun) return print('[bootstrap-token] Would create the tokens and ConfigMap "cluster-info"');
+    const api = program.api();
+    for (const token of init.bootstrapTokens) await writeToken(api, token, { nowMs: clock.now() });
+    print(`[bootstrap-token] Creating the "${CLUSTER_INFO}" ConfigMap in the "${NAMESPACE}" namespace`);
+    const { certificatePem } = await clusterAuthority(paths.pki);
+    await applyObject(api, configMaps, {
+      metadata: { name: CLUSTER_INFO, namespace: NAMESPACE },
+      data: { kubeconfig: renderClusterInfo({ server: `https://${endpoint}`, caPem: certificatePem }) },
+    });
+    await applyObject(api, roles, {
+      metadata: { name: CLUSTER_INFO_ROLE, namespace: NAMESPACE },
+      rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: [CLUSTER_INFO], verbs: ['get'] }],
+    });
+    await applyObject(api, roleBindings, {
+      metadata: { name: CLUSTER_INFO_ROLE, namespace: NAMESPACE },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: CLUSTER_INFO_ROLE },
+      subjects: [{ apiGroup: RBAC, kind: 'User', name: 'system:anonymous' }],
+    });
+  },
+};
+
+/** A kubeconfig without a user, as kubeadm writes it. */
+function renderClusterInfo({ server, caPem }: { readonly server: string; readonly caPem: string }): string {
+  return stringifyYaml({
+    apiVersion: 'v1',
+    clusters: [
+      {
+        cluster: { 'certificate-authority-data': Buffer.from(caPem).toString('base64'), server },
+        name: '',
+      },
+    ],
+    contexts: null,
+    'current-context': '',
+    kind: 'Config',
+    users: null,
+  });
+}

@@ -1,0 +1,46 @@
+/** What the phases of `capstan init` work with: the configuration with its defaults, the machine, and what only the program around them can do. */
+import type { Client } from '#client/client.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { DefaultedCluster, DefaultedInit } from '../../config/defaults.ts';
+import type { KubeletConfiguration } from '../../config/types.ts';
+import type { PhaseContext } from '../phase.ts';
+
+export interface InitContext extends PhaseContext {
+  readonly init: DefaultedInit;
+  readonly cluster: DefaultedCluster;
+  readonly kubelet: KubeletConfiguration;
+  /** HOST:PORT that clients outside use. */
+  readonly endpoint: string;
+  readonly options: InitOptions;
+  readonly clock: Clock;
+  readonly program: ProgramAround;
+  warn(line: string): void;
+}
+
+interface InitOptions {
+  readonly uploadCerts: boolean;
+  readonly certificateKey: string;
+  readonly printCertificateKey: boolean;
+  readonly printToken: boolean;
+  readonly ignorePreflightErrors: readonly string[];
+  readonly etcdBinary?: string | undefined;
+  /** Whether etcd may be fetched where the machine has none. */
+  readonly mayFetchEtcd: boolean;
+  readonly runtime: 'cri' | 'simulated';
+}
+
+/** What cmd/ hands in, since phases do not import components. */
+export interface ProgramAround {
+  /** Throws a UserError for a flag that `capstan COMMAND` does not have or a value that it refuses. */
+  requireFlags(command: string, words: readonly string[]): Promise<void>;
+  /** Starts the supervisor of this machine, or has it follow the changed record. */
+  startSupervisor(): Promise<void>;
+  /** Whether it runs now. */
+  isSupervised(): boolean;
+  /** As the administrator, at this machine's own API server. Closed by whoever runs the phases. */
+  api(): Client;
+  /** Undefined when the API server of this machine is ready, else why not. */
+  apiServerProblem(): Promise<string | undefined>;
+  /** Of the service that has failed to start, in a sentence. */
+  failedService(): Promise<string | undefined>;
+}

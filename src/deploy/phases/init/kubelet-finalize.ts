@@ -1,0 +1,46 @@
+/** Phase kubelet-finalize: the kubelet's credentials move from its kubeconfig into the file that it renews itself. */
+import { symlink, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
+import { formatTime } from '#machinery/time.ts';
+import { writeFileAtomically } from '../../pki/files.ts';
+import { writeKubeconfig } from '../../pki/kubeconfig.ts';
+import type { Phase } from '../phase.ts';
+import type { InitContext } from './context.ts';
+
+export const kubeletFinalize: Phase<InitContext> = {
+  name: 'kubelet-finalize',
+  short: 'Updates settings relevant to the kubelet after TLS bootstrap',
+  phases: [
+    {
+      name: 'kubelet-finalize/enable-client-cert-rotation',
+      short: 'Enable kubelet client certificate rotation',
+      run,
+    },
+  ],
+};
+
+async function run({ paths, cluster, init, kubelet, clock, print, dryRun }: InitContext): Promise<void> {
+  const path = paths.kubeconfig('kubelet');
+  if (kubelet.rotateCertificates === false)
+    return print('[kubelet-finalize] rotateCertificates is off: the kubelet keeps its certificate');
+  if (dryRun) return print(`[kubelet-finalize] Would update "${path}" to a rotatable client certificate`);
+  const { server, ca, cert, key } = resolveContext(loadKubeconfig({ path })).options;
+  if (cert === undefined || key === undefined)
+    return print(`[kubelet-finalize] "${path}" points to a rotatable kubelet client certificate already`);
+  print(`[kubelet-finalize] Updating "${path}" to point to a rotatable kubelet client certificate and key`);
+  const stamp = formatTime(clock.now()).replaceAll(/[TZ:]/g, '-').replace(/-$/, '');
+  const file = join(paths.kubeletPki, `kubelet-client-${stamp}.pem`);
+  const current = join(paths.kubeletPki, 'kubelet-client-current.pem');
+  await writeFileAtomically(file, `${String(cert)}${String(key)}`);
+  await rm(`${current}.new`, { force: true });
+  await symlink(file, `${current}.new`);
+  await rename(`${current}.new`, current);
+  await writeKubeconfig(path, {
+    server,
+    caPem: String(ca),
+    clusterName: cluster.clusterName,
+    userName: `system:node:${init.nodeRegistration.name}`,
+    credentials: { certificateFile: current },
+  });
+}

@@ -1,0 +1,86 @@
+/** Phase mark-control-plane: the labels of a control plane on this machine's Node, and its taints. */
+import type { Node, Taint } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { nodes } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { timeoutMs } from '../../config/defaults.ts';
+import { UserError } from '../../data-dir.ts';
+import type { Phase } from '../phase.ts';
+import type { InitContext } from './context.ts';
+
+const LABELS = {
+  'node-role.kubernetes.io/control-plane': '',
+  'node.kubernetes.io/exclude-from-external-load-balancers': '',
+};
+const LOOK_EVERY_MS = 100;
+/** Against changes of the node itself at the same moment. */
+const MAX_ATTEMPTS = 20;
+
+export const markControlPlane: Phase<InitContext> = {
+  name: 'mark-control-plane',
+  short: 'Mark a node as a control-plane',
+  async run({ init, program, clock, print, dryRun }) {
+    const { name, taints } = init.nodeRegistration;
+    print(
+      `[mark-control-plane] Marking the node ${name} as control-plane by adding the labels: [${Object.keys(LABELS).join(' ')}]`,
+    );
+    if (taints.length > 0)
+      print(
+        `[mark-control-plane] Marking the node ${name} as control-plane by adding the taints [${taints.map(taintText).join(' ')}]`,
+      );
+    if (dryRun) return;
+    const limitMs = timeoutMs(init.timeouts, 'kubeletHealthCheck');
+    await waitForNode(program, { name, limitMs, clock });
+    await markNode(program.api(), { name, taints });
+  },
+};
+
+async function markNode(
+  api: Client,
+  { name, taints }: { readonly name: string; readonly taints: readonly Taint[] },
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const node = await api.get(nodes, { name });
+    try {
+      await api.update(nodes, marked(node, taints));
+      return;
+    } catch (error) {
+      if (!isStatusError(error, 'Conflict') || attempt >= MAX_ATTEMPTS) throw error;
+    }
+  }
+}
+
+function marked(node: Node, taints: readonly Taint[]): Node {
+  const isSame = (a: Taint, b: Taint): boolean => a.key === b.key && a.effect === b.effect;
+  const others = (node.spec?.taints ?? []).filter((taint) => !taints.some((one) => isSame(one, taint)));
+  return {
+    ...node,
+    metadata: { ...node.metadata, labels: { ...node.metadata?.labels, ...LABELS } },
+    spec: { ...node.spec, taints: [...others, ...taints] },
+  };
+}
+
+async function waitForNode(
+  program: InitContext['program'],
+  { name, limitMs, clock }: { readonly name: string; readonly limitMs: number; readonly clock: Clock },
+): Promise<void> {
+  const begin = clock.monotonic();
+  for (;;) {
+    try {
+      await program.api().get(nodes, { name });
+      return;
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+    }
+    if (clock.monotonic() - begin > limitMs)
+      throw new UserError(
+        `the node ${name} has not registered itself within ${limitMs / 1000} s. ${(await program.failedService()) ?? 'No service has failed'}; \`capstan status\` shows every service.`,
+      );
+    await clock.sleep(LOOK_EVERY_MS);
+  }
+}
+
+function taintText({ key, value, effect }: Taint): string {
+  return `${key}${value ? `=${value}` : ''}:${effect}`;
+}

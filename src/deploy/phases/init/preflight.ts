@@ -1,0 +1,138 @@
+/** Phase preflight: what would keep this machine from being a control plane, before anything is written. */
+import { UserError } from '../../data-dir.ts';
+import { isInRanges } from '../../machine/service-address.ts';
+import { findEtcd } from '../../packages/etcd.ts';
+import { runChecks, type Check } from '../../preflight/check.ts';
+import {
+  bridgeNetfilter,
+  cgroup2,
+  clock as clockCheck,
+  diskSpace,
+  hostName,
+  ipForward,
+  isLinux,
+  isPrivilegedUser,
+  memory,
+  mtu,
+  noOtherKubelet,
+  numCPU,
+  portFree,
+  programs,
+  swap,
+} from '../../preflight/checks.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { Phase } from '../phase.ts';
+import type { InitContext } from './context.ts';
+
+const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
+const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
+
+export const preflight: Phase<InitContext> = {
+  name: 'preflight',
+  short: 'Run pre-flight checks',
+  async run(context) {
+    const { print, warn, options } = context;
+    print('[preflight] Running pre-flight checks');
+    requireSameMachine(context);
+    await runChecks(checksOf(context), {
+      ignore: options.ignorePreflightErrors,
+      warn: (line) => warn(line),
+    });
+  },
+};
+
+function checksOf(context: InitContext): readonly Check[] {
+  const { init, cluster, options, paths, clock, program } = context;
+  const { advertiseAddress: address, bindPort } = init.localAPIEndpoint;
+  const ours = { holdsIt: () => program.isSupervised() };
+  const isReal = options.runtime === 'cri';
+  return [
+    ...(isReal ? [isPrivilegedUser(), isLinux()] : []),
+    numCPU(),
+    memory(MINIMUM_MEMORY_BYTES),
+    clockCheck(clock.now()),
+    addressesCheck(context),
+    portFree(bindPort, ours),
+    portFree(10257, ours),
+    portFree(10259, ours),
+    ...(cluster.etcd.local ? [portFree(2379, ours), portFree(2380, { ...ours, address })] : []),
+    ...(isReal
+      ? [
+          portFree(10250, ours),
+          programs(),
+          cgroup2(),
+          ipForward(),
+          bridgeNetfilter(),
+          swap(),
+          noOtherKubelet(),
+        ]
+      : []),
+    ...(cluster.etcd.local ? [etcdCheck(context)] : []),
+    hostName(init.nodeRegistration.name),
+    mtu(address),
+    diskSpace(paths.etcdData, { minimumBytes: MINIMUM_DISK_BYTES }),
+  ];
+}
+
+function etcdCheck({ options, paths }: InitContext): Check {
+  return {
+    name: 'Etcd',
+    async run() {
+      if (options.mayFetchEtcd) return undefined;
+      try {
+        const { remark } = await findEtcd({
+          given: options.etcdBinary,
+          kept: paths.capstan,
+          mayFetch: false,
+        });
+        return remark === undefined ? undefined : { warnings: [remark] };
+      } catch (error) {
+        return { errors: [errorMessage(error)] };
+      }
+    },
+  };
+}
+
+function addressesCheck({ init, cluster }: InitContext): Check {
+  const { advertiseAddress } = init.localAPIEndpoint;
+  const { serviceSubnet, podSubnet } = cluster.networking;
+  return {
+    name: 'Addresses',
+    run() {
+      const clash = Object.entries({ serviceSubnet, podSubnet }).find(([, ranges]) =>
+        isInRanges(advertiseAddress, ranges),
+      );
+      if (!clash) return undefined;
+      return {
+        errors: [
+          `the address ${advertiseAddress} of this machine lies in ${clash[0]} ${clash[1]}: choose another range`,
+        ],
+      };
+    },
+  };
+}
+
+/** Run again it completes what was begun; with other words it would make half of two clusters. */
+function requireSameMachine({ machine, init, endpoint, cluster }: InitContext): void {
+  const record = machine.read();
+  if (record.role === undefined) return;
+  if (record.role !== 'control-plane' || record.phases['join'] !== undefined)
+    throw new UserError(
+      `this machine is a ${record.role} of ${record.controlPlaneEndpoint} already: it leaves that cluster with \`capstan leave\`, and is cleaned with \`capstan reset\``,
+    );
+  const local = init.localAPIEndpoint;
+  const pairs: readonly (readonly [what: string, was: unknown, is: unknown])[] = [
+    ['node name', record.nodeName, init.nodeRegistration.name],
+    ['control-plane endpoint', record.controlPlaneEndpoint, endpoint],
+    ['advertise address', record.advertiseAddress, local.advertiseAddress],
+    ['bind port', record.bindPort, local.bindPort],
+    ['service range', record.networking?.serviceSubnet, cluster.networking.serviceSubnet],
+    ['pod range', record.networking?.podSubnet, cluster.networking.podSubnet],
+    ['DNS domain', record.networking?.dnsDomain, cluster.networking.dnsDomain],
+  ];
+  const differs = pairs.find(([, was, is]) => was !== undefined && was !== is);
+  if (differs)
+    throw new UserError(
+      `this machine was initialized with the ${differs[0]} ${String(differs[1])}, and now ${String(differs[2])} is asked for: run init as before, or start anew with \`capstan reset\``,
+    );
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { createServer, type AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { runChecks, type Check } from './check.ts';
+import { clock, diskSpace, hostName, memory, portFree } from './checks.ts';
+
+const fails = (name: string): Check => ({ name, run: () => ({ errors: [`${name} is wrong`] }) });
+
+async function outcome(checks: readonly Check[], ignore: readonly string[] = []): Promise<string> {
+  const said: string[] = [];
+  await runChecks(checks, { ignore, warn: (line) => said.push(line) }).catch((error: Error) =>
+    said.push(error.message),
+  );
+  return said.join('\n');
+}
+
+test('all errors at once, and how to go on all the same', async () => {
+  const text = await outcome([fails('Swap'), fails('Port-1')]);
+  assert.match(
+    text,
+    /\[preflight\] Some fatal errors occurred:\n\t\[ERROR Swap\]: Swap is wrong\n\t\[ERROR Port-1\]/,
+  );
+  assert.match(text, /--ignore-preflight-errors=/);
+});
+
+test('ignored ones are warnings', async () => {
+  assert.equal(await outcome([fails('Swap')], ['swap']), '[WARNING Swap]: Swap is wrong');
+  assert.equal(
+    await outcome([fails('A'), fails('B')], ['all']),
+    '[WARNING A]: A is wrong\n[WARNING B]: B is wrong',
+  );
+  assert.match(await outcome([fails('A'), fails('B')], ['A']), /\[ERROR B\]: B is wrong/);
+});
+
+test('a port that is taken, and by whom', async (t) => {
+  const server = createServer().listen(0);
+  await new Promise((resolve) => server.once('listening', resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  assert.match(
+    await outcome([portFree(port, {})]),
+    new RegExp(`\\[ERROR Port-${port}\\]: port ${port} is in use by `),
+  );
+  assert.equal(await outcome([portFree(port, { holdsIt: () => true })]), '');
+  await new Promise((resolve) => server.close(resolve));
+  assert.equal(await outcome([portFree(port, {})]), '');
+  assert.match(
+    await outcome([portFree(port, { address: '192.0.2.1' })]),
+    /192\.0\.2\.1 is not an address of this machine/,
+  );
+});
+
+test('the machine', async () => {
+  assert.equal(
+    await outcome([memory(1), diskSpace('/nowhere/at/all', { minimumBytes: 1 }), hostName('localhost')]),
+    '',
+  );
+  assert.match(await outcome([memory(2 ** 60)]), /the system RAM \(\d+ MB\) is less than the minimum/);
+  assert.match(
+    await outcome([diskSpace('/tmp/x', { minimumBytes: 2 ** 60 })]),
+    /\/tmp, which is to hold \/tmp\/x, has/,
+  );
+  assert.match(await outcome([hostName('no-such-host.invalid')]), /WARNING Hostname.*could not be reached/);
+  assert.match(await outcome([clock(0)]), /clock says 1970/);
+  assert.equal(await outcome([clock(Date.now())]), '');
+});

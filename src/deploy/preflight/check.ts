@@ -1,0 +1,38 @@
+/** Checks before a machine is changed: each says what is wrong and how to mend it; fatal unless it is told to be ignored. Names are kubeadm's where it has the check. */
+import { UserError } from '../data-dir.ts';
+
+export interface Check {
+  /** 'Swap', 'Port-6443': for --ignore-preflight-errors, in any case. */
+  readonly name: string;
+  run(): Promise<Findings | undefined> | Findings | undefined;
+}
+
+/** Sentences. */
+interface Findings {
+  readonly errors?: readonly string[];
+  readonly warnings?: readonly string[];
+}
+
+interface RunChecks {
+  /** Names, or 'all'. */
+  readonly ignore: readonly string[];
+  warn(line: string): void;
+}
+
+/** Throws a UserError with all that is wrong. */
+export async function runChecks(checks: readonly Check[], { ignore, warn }: RunChecks): Promise<void> {
+  const ignored = new Set(ignore.map((name) => name.toLowerCase()));
+  const errors: string[] = [];
+  // One after the other: what is told comes in the order of the list.
+  for (const check of checks) {
+    const { errors: found = [], warnings = [] } = (await check.run()) ?? {};
+    for (const warning of warnings) warn(`[WARNING ${check.name}]: ${warning}`);
+    const isIgnored = ignored.has('all') || ignored.has(check.name.toLowerCase());
+    if (isIgnored) for (const error of found) warn(`[WARNING ${check.name}]: ${error}`);
+    else errors.push(...found.map((error) => `\t[ERROR ${check.name}]: ${error}`));
+  }
+  if (errors.length > 0)
+    throw new UserError(
+      `[preflight] Some fatal errors occurred:\n${errors.join('\n')}\n[preflight] If you know what you are doing, you can make a check non-fatal with \`--ignore-preflight-errors=...\``,
+    );
+}

@@ -1,0 +1,269 @@
+/** The checks of a machine: what the kernel, the programs, the disk and the network must be like. They change nothing. */
+import { existsSync, readFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { lookup } from 'node:dns/promises';
+import { createServer } from 'node:net';
+import { availableParallelism, networkInterfaces, totalmem } from 'node:os';
+import { dirname } from 'node:path';
+import { missingPrograms } from '../packages/debian.ts';
+import { describePortHolder } from '../port-holder.ts';
+import type { Check } from './check.ts';
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+const MINIMUM_CPUS = 2;
+/** A clock before this program was written is wrong. */
+const EARLIEST_MS = Date.UTC(2026, 0, 1);
+/** Of an overlay: VXLAN takes 50 bytes of it. */
+const MINIMUM_MTU = 1280;
+
+export function isPrivilegedUser(): Check {
+  return {
+    name: 'IsPrivilegedUser',
+    run: () =>
+      process.getuid?.() === 0 ? undefined : { errors: ['user is not running as root: run this with sudo'] },
+  };
+}
+
+export function isLinux(): Check {
+  return {
+    name: 'SystemVerification',
+    run: () =>
+      process.platform === 'linux'
+        ? undefined
+        : { errors: [`this is ${process.platform}, and a node needs Linux`] },
+  };
+}
+
+export function numCPU(): Check {
+  return {
+    name: 'NumCPU',
+    run() {
+      const count = availableParallelism();
+      if (count >= MINIMUM_CPUS) return undefined;
+      return { errors: [`the number of available CPUs ${count} is less than the required ${MINIMUM_CPUS}`] };
+    },
+  };
+}
+
+export function memory(minimumBytes: number): Check {
+  return {
+    name: 'Mem',
+    run: () =>
+      totalmem() >= minimumBytes
+        ? undefined
+        : {
+            errors: [
+              `the system RAM (${Math.floor(totalmem() / MIB)} MB) is less than the minimum ${Math.floor(minimumBytes / MIB)} MB`,
+            ],
+          },
+  };
+}
+
+/** ours: processes that may hold it, since they are this machine's own services. */
+export function portFree(
+  port: number,
+  { address, holdsIt }: { readonly address?: string | undefined; readonly holdsIt?: () => boolean },
+): Check {
+  return {
+    name: `Port-${port}`,
+    async run() {
+      if (holdsIt?.()) return undefined;
+      const error = await listenError(port, address);
+      if (error === undefined) return undefined;
+      if (error.code === 'EADDRINUSE')
+        return {
+          errors: [
+            `port ${port} is in use by ${describePortHolder(port)}: stop it, or clean this machine with capstan reset`,
+          ],
+        };
+      if (error.code === 'EADDRNOTAVAIL')
+        return {
+          errors: [
+            `${address ?? ''} is not an address of this machine: choose one with --apiserver-advertise-address`,
+          ],
+        };
+      return { errors: [`port ${port} cannot be listened on: ${error.message}`] };
+    },
+  };
+}
+
+function listenError(port: number, host?: string): Promise<NodeJS.ErrnoException | undefined> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error));
+    probe.listen({ port, exclusive: true, ...(host ? { host } : {}) }, () =>
+      probe.close(() => resolve(undefined)),
+    );
+  });
+}
+
+export function hostName(name: string): Check {
+  return {
+    name: 'Hostname',
+    async run() {
+      try {
+        await lookup(name);
+        return undefined;
+      } catch {
+        return {
+          warnings: [
+            `hostname "${name}" could not be reached: add it to /etc/hosts or to DNS, since people and tools will use it`,
+          ],
+        };
+      }
+    },
+  };
+}
+
+export function swap(): Check {
+  return {
+    name: 'Swap',
+    run() {
+      const [, ...devices] = read('/proc/swaps').trim().split('\n');
+      if (devices.length === 0) return undefined;
+      return {
+        warnings: [
+          'swap is on: pods may be swapped out, and their memory limits do not bound it; turn it off with swapoff -a, and in /etc/fstab',
+        ],
+      };
+    },
+  };
+}
+
+export function cgroup2(): Check {
+  return {
+    name: 'Cgroup2',
+    run: () =>
+      existsSync('/sys/fs/cgroup/cgroup.controllers')
+        ? undefined
+        : {
+            errors: [
+              'cgroup v2 is not mounted at /sys/fs/cgroup: start the kernel with systemd.unified_cgroup_hierarchy=1',
+            ],
+          },
+  };
+}
+
+/** ip_forward is set by the node where it may; a read-only /proc/sys is the case that it cannot mend. */
+export function ipForward(): Check {
+  const path = '/proc/sys/net/ipv4/ip_forward';
+  return {
+    name: 'FileContent--proc-sys-net-ipv4-ip_forward',
+    run: () =>
+      read(path).trim() === '1'
+        ? undefined
+        : { errors: [`${path} is not 1: set it with sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d`] },
+  };
+}
+
+/** Only where the module is there: then bridged packets go by rules that are not meant for them unless nftables sees them too. */
+export function bridgeNetfilter(): Check {
+  const path = '/proc/sys/net/bridge/bridge-nf-call-iptables';
+  return {
+    name: 'FileContent--proc-sys-net-bridge-bridge-nf-call-iptables',
+    run: () =>
+      !existsSync(path) || read(path).trim() === '1'
+        ? undefined
+        : {
+            warnings: [
+              `${path} is 0: a pod that reaches itself or its neighbour through a Service may get no answer; set it with sysctl -w net.bridge.bridge-nf-call-iptables=1`,
+            ],
+          },
+  };
+}
+
+/** containerd, runc, the CNI plugins, nft, ip, mount. */
+export function programs(): Check {
+  return {
+    name: 'FileExisting',
+    run() {
+      const missing = missingPrograms();
+      if (missing.length === 0) return undefined;
+      const packages = [...new Set(missing.map((one) => one.package))].join(' ');
+      return {
+        errors: [
+          `${missing.map(({ program }) => program).join(', ')} not found: apt-get install --no-install-recommends ${packages}`,
+        ],
+      };
+    },
+  };
+}
+
+export function clock(nowMs: number): Check {
+  return {
+    name: 'Clock',
+    run: () =>
+      nowMs >= EARLIEST_MS
+        ? undefined
+        : {
+            errors: [
+              `this machine's clock says ${new Date(nowMs).getUTCFullYear()}: certificates made now would not be valid; set it, or have it set by systemd-timesyncd or chrony`,
+            ],
+          },
+  };
+}
+
+export function diskSpace(path: string, { minimumBytes }: { readonly minimumBytes: number }): Check {
+  return {
+    name: 'DiskSpace',
+    async run() {
+      const there = nearest(path);
+      const { bavail, bsize } = await statfs(there);
+      const free = bavail * bsize;
+      if (free >= minimumBytes) return undefined;
+      return {
+        errors: [
+          `${there}, which is to hold ${path}, has ${(free / GIB).toFixed(1)} GiB free; it should have ${(minimumBytes / GIB).toFixed(1)}`,
+        ],
+      };
+    },
+  };
+}
+
+export function mtu(address: string): Check {
+  return {
+    name: 'MTU',
+    run() {
+      const [name] =
+        Object.entries(networkInterfaces()).find(([, list]) =>
+          list?.some((one) => one.address === address),
+        ) ?? [];
+      const bytes = name === undefined ? NaN : Number(read(`/sys/class/net/${name}/mtu`));
+      if (Number.isNaN(bytes) || bytes >= MINIMUM_MTU) return undefined;
+      return {
+        warnings: [
+          `the interface ${name} has an MTU of ${bytes}; below ${MINIMUM_MTU} IPv6 does not work, and the pod network needs 50 bytes of it`,
+        ],
+      };
+    },
+  };
+}
+
+/** A kubelet of a distribution would take the same ports and the same files. */
+export function noOtherKubelet(): Check {
+  return {
+    name: 'KubeletRunning',
+    run: () =>
+      existsSync('/run/systemd/units/invocation:kubelet.service')
+        ? {
+            errors: [
+              'kubelet.service runs on this machine: stop and disable it with systemctl disable --now kubelet',
+            ],
+          }
+        : undefined,
+  };
+}
+
+function nearest(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : nearest(dirname(path));
+}
+
+/** Empty where there is none. */
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * Processes of a supervisor that was killed: they run on without one. They are known by a file with their pids and start times, and ended before the next
+ * supervisor starts anything, so that no service ever runs twice (etcd holds a lock on its data besides). Containers are not among them: they run on.
+ */
+import { readFileSync, rmSync } from 'node:fs';
+import { writeFileAtomic } from '#deploy/data-dir.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { processStartTime } from '#stdx/process-lock.ts';
+
+interface Recorded {
+  readonly name: string;
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+const GRACE_MS = 20_000;
+const LOOK_EVERY_MS = 50;
+
+export function recordChildren(
+  path: string,
+  children: readonly { readonly name: string; readonly pid: number }[],
+): void {
+  const recorded: Recorded[] = children.flatMap(({ name, pid }) => {
+    const startTime = processStartTime(pid);
+    return startTime === undefined ? [] : [{ name, pid, startTime }];
+  });
+  writeFileAtomic(path, JSON.stringify(recorded));
+}
+
+/** Resolves when none of them lives any more. A damaged file names nobody: a port or lock that is held tells of them then. */
+export async function endLeftovers(
+  path: string,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+): Promise<void> {
+  const begin = clock.monotonic();
+  let left = read(path).filter(isAlive);
+  for (const { name, pid } of left) {
+    log.warn('ending a service of an earlier supervisor', { service: name, pid });
+    signal(pid, 'SIGTERM');
+  }
+  let killed = false;
+  while (left.length > 0) {
+    await clock.sleep(LOOK_EVERY_MS);
+    left = left.filter(isAlive);
+    if (killed || clock.monotonic() - begin < GRACE_MS) continue;
+    killed = true;
+    for (const { pid } of left) signal(pid, 'SIGKILL');
+  }
+  rmSync(path, { force: true });
+}
+
+function isAlive({ pid, startTime }: Recorded): boolean {
+  return processStartTime(pid) === startTime;
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended in the meantime.
+  }
+}
+
+function read(path: string): readonly Recorded[] {
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as readonly Recorded[];
+    return Array.isArray(value) ? value.filter(({ pid }) => Number.isInteger(pid) && pid > 1) : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Runs the services of one machine as its record says: starts them in order, watches them, follows the record when it changes, stops them in reverse
+ * order. Containers are not its own: they outlive it.
+ */
+import { join } from 'node:path';
+import type { MachinePaths } from '#deploy/machine/paths.ts';
+import type { MachineFile } from '#deploy/machine/record.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { Child, type ChildStatus } from './child.ts';
+import { recordChildren } from './leftovers.ts';
+import { programsOf, type Program } from './programs.ts';
+
+interface SupervisorOptions {
+  readonly paths: Pick<MachinePaths, 'logs' | 'run'>;
+  readonly machine: Pick<MachineFile, 'read'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** At each change of what status() says. */
+  changed?(status: readonly ChildStatus[]): void;
+}
+
+/** What has to answer before the next are started. */
+const FIRST = ['balancer', 'etcd', 'apiserver'];
+/** After that the next are started all the same: they wait for what they need. */
+const ORDER_WAIT_MS = 60_000;
+
+export function childrenFile({ run }: Pick<MachinePaths, 'run'>): string {
+  return join(run, 'children.json');
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  #children: Child[] = [];
+  /** One change of the set of children at a time. */
+  #work: Promise<void> = Promise.resolve();
+  #stopping = false;
+  #reported = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  status(): readonly ChildStatus[] {
+    return this.#children.map((child) => child.status());
+  }
+
+  /** Reads the record and makes the children what it says. Resolves once all are started; a damaged record changes nothing and is logged. */
+  follow(): Promise<void> {
+    this.#work = this.#work.then(() => this.#follow());
+    return this.#work;
+  }
+
+  /** Resolves when all have ended. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const child of this.#children.toReversed()) await child.stop();
+    this.#changed();
+  }
+
+  async #follow(): Promise<void> {
+    if (this.#stopping) return;
+    const { machine, log } = this.#options;
+    let wanted: Program[];
+    try {
+      wanted = programsOf(machine.read().services);
+    } catch (error) {
+      log.error('the record of this machine cannot be read, its services stay as they are', {
+        error: errorMessage(error),
+      });
+      return;
+    }
+    await this.#stopUnwanted(wanted);
+    this.#children = wanted.map((program) => this.#childFor(program));
+    await this.#startInOrder();
+  }
+
+  async #stopUnwanted(wanted: readonly Program[]): Promise<void> {
+    for (const child of this.#children.toReversed()) {
+      const program = wanted.find(({ name }) => name === child.program.name);
+      if (program && (isSame(program, child.program) || child.take(program))) continue;
+      this.#options.log.info(program ? 'service changed' : 'service removed', {
+        service: child.program.name,
+      });
+      await child.stop();
+      this.#children = this.#children.filter((other) => other !== child);
+    }
+  }
+
+  #childFor(program: Program): Child {
+    const { paths, clock, log } = this.#options;
+    return (
+      this.#children.find((child) => child.program.name === program.name) ??
+      new Child({
+        program,
+        logFile: join(paths.logs, `${program.name}.log`),
+        clock,
+        log,
+        changed: () => this.#changed(),
+      })
+    );
+  }
+
+  async #startInOrder(): Promise<void> {
+    const { clock } = this.#options;
+    for (const child of this.#children) {
+      if (this.#stopping) return;
+      const started = child.start();
+      if (FIRST.includes(child.program.name)) await Promise.race([started, clock.sleep(ORDER_WAIT_MS)]);
+    }
+  }
+
+  /** Changes of one turn are told once. */
+  #changed(): void {
+    if (this.#reported) return;
+    this.#reported = true;
+    queueMicrotask(() => {
+      this.#reported = false;
+      this.#report();
+    });
+  }
+
+  #report(): void {
+    const { paths, log, changed } = this.#options;
+    try {
+      recordChildren(
+        childrenFile(paths),
+        this.#children.flatMap(({ pid, program }) =>
+          pid === undefined ? [] : [{ name: program.name, pid }],
+        ),
+      );
+    } catch (error) {
+      log.error('the list of running services cannot be written', { error: errorMessage(error) });
+    }
+    changed?.(this.status());
+  }
+}
+
+function isSame(a: Program, b: Program): boolean {
+  const text = ({ command, env, health }: Program): string => JSON.stringify([command, env, health]);
+  return text(a) === text(b);
+}
