@@ -10,17 +10,22 @@ import { hostname } from 'node:os';
 import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
+import { RestClientMetrics } from '#client/metrics.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import type { Transport } from '#client/transport.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import type { ComponentCheck } from '#runtime/component-server/health.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { realClock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
 import { COMPONENT_FLAGS, loggerFrom } from './flags/common.ts';
-import { readFlags, type GivenFlags } from './flags/define.ts';
+import { readFlags, shownFlags, type FlagTable, type GivenFlags } from './flags/define.ts';
+import type { AccessFlags } from './flags/endpoints.ts';
+import { serveEndpoints } from './component-endpoints.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** What every component's command takes. */
@@ -45,6 +50,26 @@ interface RunOptions {
   readonly name: string;
   readonly flags: ComponentFlags;
   create(context: RunContext): Component | Promise<Component>;
+  readonly endpoints?: Endpoints;
+}
+
+/** What the program shows of itself beside the component. */
+interface Endpoints {
+  /** For /flagz. */
+  readonly table: FlagTable;
+  readonly access: AccessFlags;
+  /** Where. Undefined: nowhere. */
+  readonly listen: ListenAddress | undefined;
+  /** For /configz, under its group; default: the flags. */
+  readonly config?: object;
+  readonly checks?: readonly ComponentCheck[];
+  /** Further servers, without TLS, that tell health alone. isReady: the component has started. */
+  readonly health?: (isReady: () => boolean) => Promise<readonly { close(): Promise<void> }[]>;
+}
+
+interface ListenAddress {
+  readonly address: string;
+  readonly port: number;
 }
 
 const PROBE_EVERY_MS = 500;
@@ -52,18 +77,23 @@ const PROBE_TIMEOUT_MS = 5_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 /** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
-export async function runComponent({ name, flags, create }: RunOptions): Promise<void> {
+export async function runComponent({ name, flags, create, endpoints }: RunOptions): Promise<void> {
   const connection = readConnection(flags);
   const { apiTimeoutSeconds } = readFlags(COMPONENT_FLAGS, flags);
   const log = loggerFrom(flags, name);
   const stopping = stopSignal(log);
   const transports: HttpsTransport[] = [];
-  const transportTo = (options: HttpsOptions): HttpsTransport => {
+  const metrics = new MetricsRegistry();
+  const requests = new RestClientMetrics();
+  metrics.add(requests);
+  const open = (options: HttpsOptions): HttpsTransport => {
     const transport = createHttpsTransport(options);
     transports.push(transport);
     return transport;
   };
-  const transport = transportTo(connection.options);
+  const transportTo = (options: HttpsOptions): Transport =>
+    requests.measured(open(options), new URL(options.server).host);
+  const transport = open(connection.options);
   const followed = followKubeconfig(flags, { file: connection.file, transport, log });
   try {
     await waitForApi({
@@ -74,10 +104,18 @@ export async function runComponent({ name, flags, create }: RunOptions): Promise
       timeoutMs: apiTimeoutSeconds * 1000,
     });
     if (stopping.signal.aborted) return;
-    const api = createClient(transport, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });
+    const measured = requests.measured(transport, new URL(connection.options.server).host);
+    const api = createClient(measured, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });
     const identity = flags.identity ?? `${hostname()}_${randomUUID()}`;
-    const component = await create({ api, clock: realClock, log, identity, connection, transportTo });
-    await runUntilStopped({ component, api, log, signal: stopping.signal });
+    const context = { api, clock: realClock, log, identity, connection, transportTo, metrics };
+    const component = await create(context);
+    const state = { isStarted: false };
+    const shown = endpoints ? await show(endpoints, { name, context, state }) : [];
+    try {
+      await runUntilStopped({ component, api, log, signal: stopping.signal, state });
+    } finally {
+      await Promise.all(shown.map((one) => one.close()));
+    }
   } finally {
     followed.close();
     await Promise.all(transports.map((one) => one.close()));
@@ -90,9 +128,69 @@ interface Running {
   readonly api: Client;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  readonly state: RunState;
 }
 
-async function runUntilStopped({ component, api, log, signal }: Running): Promise<void> {
+interface RunState {
+  isStarted: boolean;
+}
+
+interface Showing {
+  readonly name: string;
+  readonly context: RunContext & { readonly metrics: MetricsRegistry };
+  readonly state: RunState;
+}
+
+async function show(
+  { table, access, listen, config, checks = [], health }: Endpoints,
+  { name, context, state }: Showing,
+): Promise<readonly { close(): Promise<void> }[]> {
+  const { metrics, clock, log, api } = context;
+  const flags = shownFlags(table, access);
+  const started: ComponentCheck = {
+    name: 'started',
+    readyOnly: true,
+    check: () => (state.isStarted ? undefined : 'the component has not started yet'),
+  };
+  const server =
+    listen &&
+    (await serveEndpoints({
+      ...listen,
+      name,
+      access,
+      api: reviewClient(access, { context, name }) ?? api,
+      metrics,
+      flags,
+      config: config ?? { [name]: flags },
+      checks: [started, ...checks],
+      clock,
+      log,
+    }));
+  const more = (await health?.(() => state.isStarted)) ?? [];
+  return [...(server ? [server] : []), ...more];
+}
+
+/** Of --authentication-kubeconfig. */
+function reviewClient(
+  { authenticationKubeconfig, authorizationKubeconfig }: AccessFlags,
+  { context, name }: Pick<Showing, 'context' | 'name'>,
+): Client | undefined {
+  const files = new Set(
+    [authenticationKubeconfig, authorizationKubeconfig].filter((file) => file !== undefined),
+  );
+  if (files.size > 1)
+    throw new UserError(
+      '--authentication-kubeconfig and --authorization-kubeconfig should be the same file.',
+    );
+  const [file] = files;
+  if (file === undefined || file === context.connection.file) return undefined;
+  return createClient(context.transportTo(readConnection({ kubeconfig: file }).options), {
+    userAgent: `${name}/${KUBERNETES_VERSION}`,
+    log: context.log,
+  });
+}
+
+async function runUntilStopped({ component, api, log, signal, state }: Running): Promise<void> {
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   component.onFailure?.((error) => failed.reject(error));
@@ -105,6 +203,7 @@ async function runUntilStopped({ component, api, log, signal }: Running): Promis
     start.catch(() => {});
     await Promise.race([start, stopped, failed.promise]);
     endRelease = releaseMemoryWhenQuiet({ clock: realClock, log, trims: true });
+    state.isStarted = true;
     if (!signal.aborted) log.info('at work');
     await Promise.race([stopped, failed.promise]);
   } finally {

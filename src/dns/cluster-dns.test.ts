@@ -99,7 +99,7 @@ async function other(
   const server: DnsServer = await startDnsServer({
     listen: LOOPBACK,
     log: silentLogger,
-    handle: (query, transport) => {
+    handle: (query, { transport }) => {
       const packet = dnsPacket.decode(query);
       const [question] = packet.questions ?? [];
       asked.push(`${transport} ${question?.name}`);

@@ -15,7 +15,8 @@ import { realRandom, shuffled, type Random } from '#stdx/random.ts';
 import { Forwarder, type Resolver } from './forward.ts';
 import { keepPublished, unpublish } from './publish.ts';
 import { answer, soa, type Answer, type ClusterView, type DnsRecord } from './records.ts';
-import { startDnsServer, type DnsServer, type ListenAddress } from './server.ts';
+import { DnsMetrics } from './metrics.ts';
+import { startDnsServer, type Arrival, type DnsServer, type ListenAddress } from './server.ts';
 import {
   AA,
   BADVERS_HIGH,
@@ -65,6 +66,7 @@ class Dns implements ClusterDns {
   readonly #options: ClusterDnsOptions;
   readonly #domain: string;
   readonly #random: Random;
+  readonly #metrics: DnsMetrics;
   readonly #stop = new AbortController();
   #servers: readonly DnsServer[] = [];
   #forwarder: Forwarder | undefined;
@@ -74,6 +76,7 @@ class Dns implements ClusterDns {
     this.#options = options;
     this.#domain = (options.clusterDomain ?? 'cluster.local').toLowerCase();
     this.#random = options.random ?? realRandom;
+    this.#metrics = new DnsMetrics(this.#domain, options.metrics);
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -127,7 +130,7 @@ class Dns implements ClusterDns {
       listen.map((address) =>
         startDnsServer({
           listen: address,
-          handle: (query, transport) => this.#handle(query, transport),
+          handle: (query, arrival) => this.#handle(query, arrival),
           log,
         }),
       ),
@@ -145,19 +148,38 @@ class Dns implements ClusterDns {
     await Promise.all(servers.map((server) => server.close()));
   }
 
-  async #handle(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> {
+  async #handle(query: Buffer, { transport, family }: Arrival): Promise<Buffer | undefined> {
     if (query.length < HEADER_BYTES || (query.readUInt16BE(2) & QR) !== 0) return undefined;
+    const startedMs = performance.now();
+    const packet = decoded(query);
+    const response = await this.#responded(query, { packet, transport });
+    const [question] = packet?.questions ?? [];
+    const name = `.${question?.name.toLowerCase().replace(/\.$/, '') ?? ''}`;
+    this.#metrics.answered(
+      {
+        type: question?.type,
+        inCluster: name.endsWith(`.${this.#domain}`),
+        transport,
+        family,
+        bytes: query.length,
+      },
+      { response, seconds: (performance.now() - startedMs) / 1000 },
+    );
+    return response;
+  }
+
+  async #responded(query: Buffer, parsed: Parsed): Promise<Buffer> {
     if ((query.readUInt16BE(2) & OPCODE_MASK) !== 0) return bareReply(query, NOTIMP);
     try {
-      return await this.#answered(query, transport);
+      return await this.#answered(query, parsed);
     } catch (error) {
+      this.#metrics.panicked();
       this.#options.log.debug('error answering a query', { error: errorMessage(error) });
       return bareReply(query, SERVFAIL);
     }
   }
 
-  async #answered(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer> {
-    const packet = decoded(query);
+  async #answered(query: Buffer, { packet, transport }: Parsed): Promise<Buffer> {
     const [question, ...more] = packet?.questions ?? [];
     // Queries with more than one question are not in use, and their meaning is not defined.
     if (!packet || !question || more.length > 0) return bareReply(query, FORMERR);
@@ -231,6 +253,11 @@ class Dns implements ClusterDns {
       ? list
       : shuffled(list, this.#random);
   }
+}
+
+interface Parsed {
+  readonly packet: dnsPacket.DecodedPacket | undefined;
+  readonly transport: Arrival['transport'];
 }
 
 interface Reply {

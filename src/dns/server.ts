@@ -9,10 +9,16 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** How a query came. */
+export interface Arrival {
+  readonly transport: 'udp' | 'tcp';
+  readonly family: 4 | 6;
+}
+
 interface DnsServerOptions {
   readonly listen: ListenAddress;
   /** The whole response; undefined: send none (not a query). `transport` decides whether it may be truncated. */
-  readonly handle: (query: Buffer, transport: 'udp' | 'tcp') => Promise<Buffer | undefined>;
+  readonly handle: (query: Buffer, arrival: Arrival) => Promise<Buffer | undefined>;
   readonly log: Logger;
 }
 
@@ -60,7 +66,7 @@ async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
       if (pending >= MAX_PENDING) return undefined;
       pending += 1;
       return options
-        .handle(query, transport)
+        .handle(query, { transport, family: isIPv6(options.listen.address) ? 6 : 4 })
         .catch((error: unknown) => {
           options.log.warn('error answering a query', { error: errorMessage(error) });
           return undefined;

@@ -29,6 +29,7 @@ import {
   type RenderOptions,
   type TableContent,
 } from './nft.ts';
+import { ProxyMetrics } from './metrics.ts';
 import { countTable, runNft, tableExists } from './run-nft.ts';
 
 export interface ServiceProxyOptions extends ComponentContext {
@@ -49,11 +50,26 @@ const CLEANUP_MS = 1_000;
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 
-export function createServiceProxy(options: ServiceProxyOptions): Component {
+/** A change that has not reached the rules for this long makes the proxy unhealthy: upstream's two periods of 30 seconds. */
+const UNHEALTHY_AFTER_MS = 60_000;
+const AUTOSCALER_TAINT = 'ToBeDeletedByClusterAutoscaler';
+
+export interface ProxyHealth {
+  readonly isHealthy: boolean;
+  readonly syncedAtMs: number | undefined;
+  /** The node is not being deleted: load balancers may send it traffic. */
+  readonly isNodeEligible: boolean;
+}
+
+export interface RunningProxy extends Component {
+  health(): ProxyHealth;
+}
+
+export function createServiceProxy(options: ServiceProxyOptions): RunningProxy {
   return new ServiceProxy(options);
 }
 
-class ServiceProxy implements Component {
+class ServiceProxy implements RunningProxy {
   readonly name = 'kube-proxy';
   readonly #options: ServiceProxyOptions;
   readonly #render: RenderOptions;
@@ -80,9 +96,14 @@ class ServiceProxy implements Component {
   #checks = 0;
   #cleanup = '';
   #applying: Promise<void> = Promise.resolve();
+  readonly #metrics: ProxyMetrics;
+  /** When the rules were last known to be as they should, and since when they have not been. */
+  #syncedAtMs: number | undefined;
+  #behindSinceMs: number | undefined;
 
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
+    this.#metrics = new ProxyMetrics(options.clock, options.metrics);
     this.#healthPorts = new HealthCheckPorts(options.log);
     this.#conntrack = new ConntrackCleaner(options.log);
     this.#render = { table: tableName(options.clusterId), podCIDR: options.podCIDR, mark: MASQUERADE_MARK };
@@ -108,8 +129,12 @@ class ServiceProxy implements Component {
     await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
     for (const service of byName.list()) this.#dirty.add(objectKey(service));
     await this.#apply();
-    const serviceChanged = (service: Service): void => this.#changed(objectKey(service));
+    const serviceChanged = (service: Service): void => {
+      this.#metrics.serviceChanged();
+      this.#changed(objectKey(service));
+    };
     const sliceChanged = (slice: EndpointSlice, before?: EndpointSlice): void => {
+      this.#metrics.sliceChanged(slice);
       this.#changed(serviceOf(slice));
       if (before) this.#changed(serviceOf(before));
     };
@@ -153,6 +178,8 @@ class ServiceProxy implements Component {
 
   #schedule(delayMs: number): void {
     if (this.#timer || this.#stop.signal.aborted) return;
+    this.#metrics.queued();
+    this.#behindSinceMs ??= this.#options.clock.now();
     this.#timer = this.#options.clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#inTurn('error applying the service rules', () => this.#apply());
@@ -201,7 +228,26 @@ class ServiceProxy implements Component {
     );
   }
 
+  /** For /healthz, after upstream's: it fails when rules have been due for too long. */
+  health(): ProxyHealth {
+    const nowMs = this.#options.clock.now();
+    const isHealthy =
+      this.#syncedAtMs !== undefined &&
+      (this.#behindSinceMs === undefined || nowMs - this.#behindSinceMs < UNHEALTHY_AFTER_MS);
+    return { isHealthy, syncedAtMs: this.#syncedAtMs, isNodeEligible: isEligible(this.#ownNode()) };
+  }
+
+  #ownNode(): Node | undefined {
+    return this.#nodes?.get(this.#options.nodeName);
+  }
+
   async #apply(): Promise<void> {
+    await this.#metrics.measure(this.#current === undefined, () => this.#write());
+    this.#syncedAtMs = this.#options.clock.now();
+    this.#behindSinceMs = this.#timer ? this.#syncedAtMs : undefined;
+  }
+
+  async #write(): Promise<void> {
     const udpBefore = this.#recompute();
     const wanted = renderContent([...this.#ports.values()].flat(), {
       ...this.#render,
@@ -243,7 +289,7 @@ class ServiceProxy implements Component {
   #recompute(): readonly ServicePortModel[] | undefined {
     const udpBefore: ServicePortModel[] = [];
     let hasUdp = false;
-    const zone = zoneOf(this.#nodes?.get(this.#options.nodeName));
+    const zone = zoneOf(this.#ownNode());
     for (const key of this.#dirty) {
       const before = this.#ports.get(key) ?? [];
       const service = this.#services?.get(key);
@@ -275,6 +321,12 @@ class ServiceProxy implements Component {
 
 function zoneOf(node: Node | undefined): string | undefined {
   return node?.metadata?.labels?.[ZONE_LABEL];
+}
+
+function isEligible(node: Node | undefined): boolean {
+  return (
+    !node?.metadata?.deletionTimestamp && !node?.spec?.taints?.some(({ key }) => key === AUTOSCALER_TAINT)
+  );
 }
 
 function serviceOf({ metadata }: EndpointSlice): string {

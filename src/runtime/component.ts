@@ -8,6 +8,7 @@
  */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
+import type { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import type { Client } from '#client/client.ts';
 
 export interface Component {
@@ -24,4 +25,6 @@ export interface ComponentContext {
   readonly log: Logger;
   /** Unique name of this process for leader election and events: '<host>_<uuid>'. */
   readonly identity: string;
+  /** Where the component adds its figures. Absent: nobody reads them. */
+  readonly metrics?: MetricsRegistry;
 }

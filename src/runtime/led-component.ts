@@ -8,6 +8,7 @@
 import { assert } from '#stdx/assert.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import { leadershipLines } from '#client/leader-election-metrics.ts';
 import type { Component, ComponentContext } from './component.ts';
 
 interface LedComponentOptions extends ComponentContext {
@@ -58,6 +59,8 @@ export function createLedComponent(options: LedComponentOptions): Component {
         identity,
         log,
       });
+    if (elector)
+      options.metrics?.collect(() => leadershipLines(leaderElect?.lease?.name ?? name, elector.isLeader));
     while (!signal.aborted) await (elector ? elector.run(signal, lead) : lead(signal));
   }
 

@@ -16,7 +16,9 @@ import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-
 import type { Component, ComponentContext } from './component.ts';
 import type { ControllerDefinition, ReconcileContext, SourceContext, WatchSource } from './controller.ts';
 import { Expectations } from './expectations.ts';
-import { createWorkQueue, type WorkQueue, type WorkQueueMetrics } from './work-queue.ts';
+import { createWorkQueue, type WorkQueue } from './work-queue.ts';
+import { WorkQueueFamilies } from './work-queue-metrics.ts';
+import { leadershipLines } from '#client/leader-election-metrics.ts';
 
 export interface ControllerManagerOptions extends ComponentContext {
   /** The component's name. Default 'kube-controller-manager'. */
@@ -32,17 +34,11 @@ export interface ControllerManagerOptions extends ComponentContext {
   readonly syncTimeoutMs?: number;
   /** How long stop() waits for reconciles that were told to give up. Default 5 s, less than a lost lease lasts. */
   readonly stopTimeoutMs?: number;
-  readonly metrics?: (controller: string) => ControllerMetrics;
   /**
    * The client a controller writes, reads live and reports events with, as kube-controller-manager --use-service-account-credentials has
    * it. Default: `api`, which stays the one whose informers they share. The caller closes it, after the manager stopped.
    */
   readonly clientFor?: (definition: ControllerDefinition) => Client;
-}
-
-interface ControllerMetrics {
-  readonly queue?: WorkQueueMetrics;
-  reconciled?(result: 'done' | 'requeued' | 'conflict' | 'error'): void;
 }
 
 export interface ControllerManager extends Component {
@@ -84,6 +80,7 @@ class LedControllers implements ControllerManager {
   readonly #options: ControllerManagerOptions;
   readonly #log: Logger;
   readonly #stop = new AbortController();
+  readonly #queues = new WorkQueueFamilies();
   #leading = false;
   #work: Promise<void> | undefined;
 
@@ -92,6 +89,11 @@ class LedControllers implements ControllerManager {
     this.#definitions = definitions;
     this.#options = options;
     this.#log = options.log;
+    options.metrics?.add(this.#queues);
+    // A standby has series, too.
+    for (const { name } of definitions) this.#queues.of(name);
+    const leaseName = options.leaderElect?.lease?.name ?? this.name;
+    if (options.leaderElect) options.metrics?.collect(() => leadershipLines(leaseName, this.#leading));
     const names = definitions.map((definition) => definition.name);
     assert(new Set(names).size === names.length, 'controller names are unique');
   }
@@ -160,7 +162,9 @@ class LedControllers implements ControllerManager {
     this.#leading = true;
     try {
       await Promise.all(
-        this.#definitions.map((definition) => runController(definition, { options: this.#options, signal })),
+        this.#definitions.map((definition) =>
+          runController(definition, { options: this.#options, signal, queues: this.#queues }),
+        ),
       );
     } finally {
       this.#leading = false;
@@ -171,17 +175,18 @@ class LedControllers implements ControllerManager {
 interface RunOptions {
   readonly options: ControllerManagerOptions;
   readonly signal: AbortSignal;
+  readonly queues: WorkQueueFamilies;
 }
 
 /** One controller from its caches being synced until the signal. Never throws. */
 async function runController(
   definition: ControllerDefinition,
-  { options, signal }: RunOptions,
+  { options, signal, queues }: RunOptions,
 ): Promise<void> {
   const log = options.log.with({ controller: definition.name });
   try {
     await Promise.all(definition.watches.map((source) => informerOf(options.api, source).synced(signal)));
-    await new RunningController(definition, { options, signal, log }).run();
+    await new RunningController(definition, { options, signal, log, queues }).run();
   } catch (error) {
     if (!signal.aborted) log.error('controller failed', { error: errorMessage(error) });
   }
@@ -193,7 +198,6 @@ class RunningController {
   readonly #signal: AbortSignal;
   readonly #log: Logger;
   readonly #queue: WorkQueue;
-  readonly #metrics: ControllerMetrics | undefined;
   readonly #expectations: Expectations;
   readonly #base: Omit<ReconcileContext, 'key'>;
   readonly #source: SourceContext;
@@ -201,7 +205,7 @@ class RunningController {
 
   constructor(
     definition: ControllerDefinition,
-    { options, signal, log }: RunOptions & { readonly log: Logger },
+    { options, signal, log, queues }: RunOptions & { readonly log: Logger },
   ) {
     const { api: shared, clock } = options;
     const api = options.clientFor?.(definition) ?? shared;
@@ -209,11 +213,11 @@ class RunningController {
     this.#options = options;
     this.#signal = signal;
     this.#log = log;
-    this.#metrics = options.metrics?.(definition.name);
     this.#queue = createWorkQueue({
       clock,
-      ...(this.#metrics?.queue ? { metrics: this.#metrics.queue } : {}),
+      metrics: queues.of(definition.name),
     });
+    queues.track(definition.name, this.#queue);
     this.#expectations = new Expectations(clock);
     this.#recorder = createEventRecorder(api, {
       component: definition.eventSource ?? definition.name,
@@ -314,13 +318,11 @@ class RunningController {
     try {
       const result = await this.#definition.reconcile({ ...this.#base, key });
       this.#queue.forget(key);
-      this.#metrics?.reconciled?.(result ? 'requeued' : 'done');
       if (result) this.#queue.addAfter(key, result.requeueAfterMs);
     } catch (error) {
       if (this.#signal.aborted) return;
       const conflict = isStatusError(error, 'Conflict');
       const retryMs = this.#queue.addRateLimited(key);
-      this.#metrics?.reconciled?.(conflict ? 'conflict' : 'error');
       if (conflict) this.#log.debug('conflict: trying again', { key, retryMs });
       else this.#log.warn('reconcile failed: trying again', { key, retryMs, error: errorMessage(error) });
     }

@@ -45,6 +45,8 @@ export interface WorkQueue {
   /** The next key, in order of adding; undefined once shut down and empty. Every key must be given back with done(). */
   get(): Promise<string | undefined>;
   done(key: string): void;
+  /** How long each key that is being worked on has been. */
+  workedMs(): number[];
   /** Takes no more keys, drops those delayed and waiting; get() answers undefined. */
   shutDown(): void;
   /** Resolves when no key is being worked on. */
@@ -85,6 +87,7 @@ class KeyedWorkQueue implements WorkQueue {
     const nowMs = this.#clock.monotonic();
     if (this.#working.has(key)) {
       this.#again.set(key, nowMs);
+      this.#options.metrics?.added?.(this.#waiting.size);
       return;
     }
     this.#waiting.set(key, nowMs);
@@ -153,6 +156,11 @@ class KeyedWorkQueue implements WorkQueue {
     this.#again.clear();
     this.#failures.clear();
     for (const getter of this.#getters.splice(0)) getter(undefined);
+  }
+
+  workedMs(): number[] {
+    const nowMs = this.#clock.monotonic();
+    return Array.from(this.#working.values(), (sinceMs) => nowMs - sinceMs);
   }
 
   idle(): Promise<void> {

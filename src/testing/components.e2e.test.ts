@@ -12,6 +12,7 @@ import { createKubeconfigTransport } from '#client/kubeconfig.ts';
 import { deployments, leases, nodes, pods } from '#client/refs.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
 import { freePort, runCommand, until } from './cluster.ts';
+import { withoutPorts } from './quiet-ports.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 
@@ -27,7 +28,7 @@ describe('components as separate processes', () => {
   const parts: Part[] = [];
 
   function start(...words: string[]): Part {
-    const child = spawn(CAPSTAN, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(CAPSTAN, withoutPorts(words), { stdio: ['ignore', 'pipe', 'pipe'] });
     let text = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (piece: string) => {

@@ -17,6 +17,7 @@ import { newClusterId } from '#deploy/data-dir.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { buildBusyboxImage } from './busybox.ts';
 import { capstan, freePort, until, type CommandResult } from './cluster.ts';
+import { withoutPorts } from './quiet-ports.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 const missing =
@@ -35,7 +36,7 @@ describe('reset', { skip: missing }, () => {
   const claimId = newClusterId();
   const children: ChildProcess[] = [];
   const start = (...words: readonly string[]): ChildProcess => {
-    const child = spawn(CAPSTAN, words, { stdio: 'ignore' });
+    const child = spawn(CAPSTAN, withoutPorts(words), { stdio: 'ignore' });
     children.push(child);
     return child;
   };

@@ -9,7 +9,7 @@ import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { CONNECTED } from './request-info.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from './request.ts';
-import { parseAccept } from './negotiation.ts';
+import { parseAccept } from '#machinery/accept.ts';
 import { parseRequestInfo } from './request-info.ts';
 import { compressed } from './response.ts';
 

@@ -1,4 +1,5 @@
 /** Content negotiation: which encoding and which view (the object, a Table, its metadata only) a client wants. Pure. */
+import { parseAccept } from '#machinery/accept.ts';
 import { statusErrors } from '#machinery/errors.ts';
 
 export type Encoding = 'json' | 'yaml' | 'protobuf';
@@ -93,58 +94,6 @@ export function acceptsRoute(accept: string | undefined, produced: readonly stri
     const type = (semicolon < 0 ? clause : clause.slice(0, semicolon)).trim();
     return type === '*/*' || produced.includes(type);
   });
-}
-
-/** Sorting them by Accept's rule is quadratic. Clients send a handful. */
-const MAX_CLAUSES = 200;
-
-interface Clause {
-  readonly type: string;
-  readonly parameters: Record<string, string>;
-  readonly quality: number;
-}
-
-/** In the order they count in. As upstream, quality 0 refuses nothing: it comes last. */
-export function parseAccept(accept: string): Clause[] {
-  const texts = accept.split(',', MAX_CLAUSES + 1);
-  if (texts.length > MAX_CLAUSES)
-    throw statusErrors.badRequest(`the Accept header holds more than ${MAX_CLAUSES} media ranges`);
-  const sorted: Clause[] = [];
-  for (const text of texts) {
-    const clause = clauseOf(text);
-    // Which of two comes first is no order of all of them, so how they are sorted is a part of the rule.
-    let at = sorted.length;
-    while (at > 0 && isBefore(clause, sorted[at - 1]!)) at--;
-    sorted.splice(at, 0, clause);
-  }
-  return sorted;
-}
-
-function clauseOf(text: string): Clause {
-  const [type = '', ...rest] = text.split(';').map((part) => part.trim());
-  const parameters: Record<string, string> = {};
-  for (const part of rest) {
-    const equals = part.indexOf('=');
-    if (equals > 0)
-      parameters[part.slice(0, equals).trimEnd()] = part
-        .slice(equals + 1)
-        .trim()
-        .replace(/^"|"$/g, '');
-  }
-  const quality = Number(parameters['q'] ?? 1);
-  return {
-    type: type === '*' ? '*/*' : type.toLowerCase(),
-    parameters,
-    quality: Number.isFinite(quality) ? quality : 0,
-  };
-}
-
-function isBefore(left: Clause, right: Clause): boolean {
-  return (
-    left.quality > right.quality ||
-    (!left.type.startsWith('*/') && right.type.startsWith('*/')) ||
-    (!left.type.endsWith('/*') && right.type.endsWith('/*'))
-  );
 }
 
 interface Offer {

@@ -14,7 +14,7 @@ import { mergeV2, type V2Part } from '../aggregation/extension-openapi.ts';
 import type { CustomOpenapi } from '../apiextensions/openapi.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
-import { parseAccept } from '../http/negotiation.ts';
+import { parseAccept } from '#machinery/accept.ts';
 import { servedV2, servedV3, UNSERVED_DOCUMENT, type ServedFeatures } from './served-openapi.ts';
 
 /** Of extension API servers. */

@@ -7,7 +7,34 @@ const RBAC = 'rbac.authorization.k8s.io';
 const DNS = { kind: 'ServiceAccount', name: 'coredns', namespace: 'kube-system' };
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 
+const PROXY = { kind: 'User', apiGroup: RBAC, name: 'system:kube-proxy' };
+
+/** To ask who scrapes their metrics, and what they may: as the scheduler and the controller manager by upstream's roles. */
+const DELEGATION: readonly PolicyObject[] = [
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:component-auth-delegator', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'system:auth-delegator' },
+      subjects: [DNS, PROXY],
+    },
+  },
+  {
+    resource: 'rolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: 'capstan:component-authentication-reader', namespace: 'kube-system', labels },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'extension-apiserver-authentication-reader' },
+      subjects: [DNS, PROXY, { kind: 'Group', apiGroup: RBAC, name: 'system:nodes' }],
+    },
+  },
+];
+
 const OBJECTS: readonly PolicyObject[] = [
+  ...DELEGATION,
   {
     resource: 'clusterroles',
     object: {

@@ -61,6 +61,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     clock,
     log,
     identity,
+    ...(setup.metrics ? { metrics: setup.metrics } : {}),
     ...(settings.leaderElect === false ? {} : { leaderElect: settings.leaderElect ?? {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });

@@ -1,5 +1,6 @@
 /** The flags of `capstan controller-manager`, one entry a flag, with upstream's names; upstream's others are refused by name. */
 import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
+import { ACCESS_FLAGS, portFlags } from '../flags/endpoints.ts';
 import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 import type { ControllerManagerSettings } from './compose.ts';
 
@@ -157,9 +158,13 @@ const REFUSED_FLAGS = {
   ]),
 };
 
+export const PORT_FLAGS = portFlags(10_257);
+
 export const CONTROLLER_MANAGER_FLAGS = {
   ...COMPONENT_FLAGS,
   ...ELECTION_FLAGS,
+  ...PORT_FLAGS,
+  ...ACCESS_FLAGS,
   ...MANAGER_FLAGS,
   ...SIGNING_FLAGS,
   ...REFUSED_FLAGS,

@@ -9,9 +9,10 @@ import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { gatesOf } from '../apiserver/flags/serving.ts';
 import { clusterSigning } from './cluster-signing.ts';
 import { startControllerManager, type ControllerManagerSettings } from './compose.ts';
-import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, type ControllerManagerFlags } from './flags.ts';
+import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, PORT_FLAGS, type ControllerManagerFlags } from './flags.ts';
 import { electionFrom } from '../flags/common.ts';
 import { readFlags, settingsOf } from '../flags/define.ts';
+import { listenAt } from '../flags/endpoints.ts';
 import { requireIPv4Range } from '../proxy/run.ts';
 import { runComponent, type RunContext } from '../run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
@@ -30,12 +31,14 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
   await runComponent({
     name: NAME,
     flags,
+    endpoints: { table: CONTROLLER_MANAGER_FLAGS, access: flags, listen: listenAt(PORT_FLAGS, flags) },
     create: (context) =>
       startControllerManager({
         api: context.api,
         clock: context.clock,
         log: context.log,
         identity: context.identity,
+        ...(context.metrics ? { metrics: context.metrics } : {}),
         clusterCIDR,
         caPem: rootCa(flags, context),
         apiFor: clientsFor(flags, context),

@@ -2,14 +2,18 @@
 import { isIP } from 'node:net';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClusterDns } from '#dns/cluster-dns.ts';
-import { readFlags } from '../flags/define.ts';
+import { readFlags, type FlagValues } from '../flags/define.ts';
+import { optionalAddress, parseAddress } from '../flags/endpoints.ts';
+import { serveHealth } from '../component-endpoints.ts';
 import { runComponent } from '../run-component.ts';
 import { DNS_FLAGS, type DnsFlags } from './flags.ts';
 
+const NAME = 'coredns';
+
 export async function runDns(flags: DnsFlags): Promise<void> {
   const values = readFlags(DNS_FLAGS, flags);
-  const listen = values.listen.map((text) => parseEndpoint('--listen', text));
-  const upstream = flags.upstream?.map((text) => parseEndpoint('--upstream', text, 53));
+  const listen = values.listen.map((text) => parseAddress('--listen', text));
+  const upstream = flags.upstream?.map((text) => parseAddress('--upstream', text, { defaultPort: 53 }));
   const { publish, clusterDomain } = values;
   if (publish !== undefined && isIP(publish) === 0)
     throw new UserError(
@@ -22,8 +26,17 @@ export async function runDns(flags: DnsFlags): Promise<void> {
   if (own)
     throw new UserError(`--publish needs an address that pods can reach in --listen, not ${own.address}.`);
   await runComponent({
-    name: 'coredns',
+    name: NAME,
     flags,
+    endpoints: {
+      table: DNS_FLAGS,
+      access: flags,
+      listen: optionalAddress('--metrics-bind-address', {
+        text: values.metricsBindAddress,
+        defaultPort: 9153,
+      }),
+      health: (isReady) => startHealth(values, isReady),
+    },
     create: (context) =>
       createClusterDns({
         ...context,
@@ -48,21 +61,25 @@ export async function runDns(flags: DnsFlags): Promise<void> {
   });
 }
 
-interface Endpoint {
-  readonly address: string;
-  readonly port: number;
+/** As CoreDNS has them: /health while the program lives, /ready once it answers. */
+async function startHealth(
+  { healthBindAddress, readyBindAddress }: FlagValues<typeof DNS_FLAGS>,
+  isReady: () => boolean,
+): Promise<readonly { close(): Promise<void> }[]> {
+  return [
+    ...(await serveHealth({
+      name: NAME,
+      listen: optionalAddress('--health-bind-address', { text: healthBindAddress, defaultPort: 8080 }),
+      answer: (path) => (path === '/health' ? { status: 200, text: 'OK' } : undefined),
+    })),
+    ...(await serveHealth({
+      name: NAME,
+      listen: optionalAddress('--ready-bind-address', { text: readyBindAddress, defaultPort: 8181 }),
+      answer: (path) => (path === '/ready' ? readiness(isReady()) : undefined),
+    })),
+  ];
 }
 
-/** '10.0.0.1:53', '[fd00::1]:53', and without a port where there is a default. */
-export function parseEndpoint(flag: string, text: string, defaultPort?: number): Endpoint {
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
-  const plain = isIP(text) === 6 ? undefined : /^([^:]+)(?::(\d+))?$/.exec(text);
-  const [, address = text, portText] = bracketed ?? plain ?? [];
-  const port = portText === undefined ? defaultPort : Number(portText);
-  if (isIP(address) === 0 || port === undefined || port < 1 || port > 65535) {
-    throw new UserError(
-      `${flag} is "${text}"; it should be ADDRESS:PORT with an IP address, for example 127.0.0.1:10053.`,
-    );
-  }
-  return { address, port };
+function readiness(isReady: boolean): { readonly status: number; readonly text: string } {
+  return isReady ? { status: 200, text: 'OK' } : { status: 503, text: 'kubernetes' };
 }

@@ -1,5 +1,6 @@
 /** The flags of `capstan proxy`, one entry a flag, with upstream's names; upstream's others are refused by name. */
 import { COMPONENT_FLAGS } from '../flags/common.ts';
+import { ACCESS_FLAGS } from '../flags/endpoints.ts';
 import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 const flag = flagKinds();
@@ -20,6 +21,18 @@ export const PROXY_FLAGS = {
     defaultText: 'the host name',
   }),
   'node-name': flag.text({ placeholder: '<name>', help: 'the same as --hostname-override', own: true }),
+  'metrics-bind-address': flag.text({
+    placeholder: '<address>',
+    help: 'address and port of metrics and configuration, over TLS; empty or port 0 for none',
+    default: '127.0.0.1:10249',
+  }),
+  'healthz-bind-address': flag.text({
+    placeholder: '<address>',
+    help: 'address and port of /healthz and /livez, without TLS, for load balancers; empty or port 0 for none',
+    default: '0.0.0.0:10256',
+  }),
+  ...ACCESS_FLAGS,
+  'bind-address-hard-fail': fixed('true', 'a port that is taken always ends the program'),
   'cluster-id': flag.text({
     placeholder: '<id>',
     help: "8 hex digits that name this cluster's nftables table",

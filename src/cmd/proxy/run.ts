@@ -2,20 +2,25 @@
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { formatTime } from '#machinery/time.ts';
 import { describeDiskError, isIPv4Range, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
-import { createServiceProxy } from '#proxy/service-proxy.ts';
+import { createServiceProxy, type ProxyHealth, type RunningProxy } from '#proxy/service-proxy.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { readFlags } from '../flags/define.ts';
+import { optionalAddress } from '../flags/endpoints.ts';
+import { serveHealth } from '../component-endpoints.ts';
 import { runComponent } from '../run-component.ts';
 import { loggerFrom } from '../flags/common.ts';
 import { warnAll, withConfigFile } from '../flags/config-file.ts';
 import { PROXY_FIELDS, PROXY_KIND } from './config.ts';
 import { PROXY_FLAGS, type ProxyFlags } from './flags.ts';
 
+const NAME = 'kube-proxy';
+
 export async function runProxy(given: ProxyFlags): Promise<void> {
   const { flags, warnings } = withConfigFile(PROXY_FLAGS, given, { kind: PROXY_KIND, fields: PROXY_FIELDS });
-  warnAll(warnings, loggerFrom(flags, 'kube-proxy'));
+  warnAll(warnings, loggerFrom(flags, NAME));
   if (process.platform !== 'linux')
     throw new UserError(
       `The service proxy writes nftables rules and needs Linux; this is ${process.platform}.`,
@@ -24,29 +29,66 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
     throw new UserError('The service proxy writes nftables rules and needs root.');
   if (missingPrograms().some(({ program }) => program === 'nft'))
     throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
-  const { clusterCidr: podCIDR, hostnameOverride, nodeName = hostname() } = readFlags(PROXY_FLAGS, flags);
+  const values = readFlags(PROXY_FLAGS, flags);
+  const { clusterCidr: podCIDR, hostnameOverride, nodeName = hostname() } = values;
+  const healthz = optionalAddress('--healthz-bind-address', {
+    text: values.healthzBindAddress,
+    defaultPort: 10_256,
+  });
+  let proxy: RunningProxy | undefined;
   requireIPv4Range('--cluster-cidr', podCIDR);
   if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId))
     throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
   let lock: ProcessLock | undefined;
   try {
     await runComponent({
-      name: 'kube-proxy',
+      name: NAME,
       flags,
+      endpoints: {
+        table: PROXY_FLAGS,
+        access: flags,
+        listen: optionalAddress('--metrics-bind-address', {
+          text: values.metricsBindAddress,
+          defaultPort: 10_249,
+        }),
+        checks: [{ name: 'rules', check: () => unhealthyWhy(proxy?.health()) }],
+        health: () =>
+          serveHealth({ name: NAME, listen: healthz, answer: (path) => healthAnswer(path, proxy?.health()) }),
+      },
       create: (context) => {
         const clusterId = flags.clusterId ?? proxyIdOf(context.connection.options.server);
         lock = lockRules(clusterId);
-        return createServiceProxy({
+        proxy = createServiceProxy({
           ...context,
           nodeName: (hostnameOverride ?? nodeName).toLowerCase(),
           podCIDR,
           clusterId,
         });
+        return proxy;
       },
     });
   } finally {
     lock?.release();
   }
+}
+
+function unhealthyWhy(health: ProxyHealth | undefined): string | undefined {
+  return health?.isHealthy ? undefined : 'the service rules are behind the cluster';
+}
+
+/** As upstream's 10256: /healthz fails also for a node that load balancers should leave out, /livez does not. */
+function healthAnswer(
+  path: string,
+  { isHealthy = false, isNodeEligible = true, syncedAtMs = 0 }: Partial<ProxyHealth> = {},
+): { readonly status: number; readonly text: string; readonly type: string } | undefined {
+  if (path !== '/healthz' && path !== '/livez') return undefined;
+  const isWell = isHealthy && (path === '/livez' || isNodeEligible);
+  const text = JSON.stringify({
+    lastUpdated: formatTime(syncedAtMs),
+    currentTime: formatTime(Date.now()),
+    ...(path === '/healthz' ? { nodeEligible: isNodeEligible } : {}),
+  });
+  return { status: isWell ? 200 : 503, text, type: 'application/json' };
 }
 
 /** What the rules of a proxy are named by that serves the cluster of this API server: the address as its kubeconfig has it. */

@@ -1,6 +1,7 @@
 /** The flags of `capstan scheduler`, one entry a flag, with upstream's names; upstream's others are refused by name. */
 import type { SchedulerOptions } from '#scheduler/scheduler.ts';
 import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
+import { ACCESS_FLAGS, portFlags } from '../flags/endpoints.ts';
 import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 /** What flags change of the scheduler, as it is. */
@@ -29,12 +30,16 @@ export const PROFILE_FLAGS = {
   profiles: flag.text({ help: '', hidden: true }),
 };
 
+export const PORT_FLAGS = portFlags(10_259);
+
 export const SCHEDULER_FLAGS = {
   config: flag.file({
     help: 'configuration from a file of kind KubeSchedulerConfiguration; flags take precedence',
   }),
   ...COMPONENT_FLAGS,
   ...ELECTION_FLAGS,
+  ...PORT_FLAGS,
+  ...ACCESS_FLAGS,
   ...PROFILE_FLAGS,
   ...refusedFlags('there are no feature gates of the scheduler', ['feature-gates']),
   ...refusedFlags('unschedulable pods are tried again after 5 minutes at the latest', [

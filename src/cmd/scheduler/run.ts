@@ -4,9 +4,16 @@ import { createScheduler } from '#scheduler/scheduler.ts';
 import { electionFrom, loggerFrom } from '../flags/common.ts';
 import { warnAll, withConfigFile } from '../flags/config-file.ts';
 import { readFlags } from '../flags/define.ts';
+import { listenAt } from '../flags/endpoints.ts';
 import { runComponent } from '../run-component.ts';
 import { profilesFrom, SCHEDULER_FIELDS, SCHEDULER_KIND } from './config.ts';
-import { PROFILE_FLAGS, SCHEDULER_FLAGS, type SchedulerFlags, type SchedulerSettings } from './flags.ts';
+import {
+  PORT_FLAGS,
+  PROFILE_FLAGS,
+  SCHEDULER_FLAGS,
+  type SchedulerFlags,
+  type SchedulerSettings,
+} from './flags.ts';
 
 const NAME = 'kube-scheduler';
 
@@ -20,6 +27,7 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
   return runComponent({
     name: NAME,
     flags,
+    endpoints: { table: SCHEDULER_FLAGS, access: flags, listen: listenAt(PORT_FLAGS, flags) },
     create: (context) => createScheduler({ ...context, ...settings }),
   });
 }

@@ -3,23 +3,19 @@
  * bearer token (TokenReview), then a SubjectAccessReview on nodes/SUBRESOURCE. Anonymous requests are refused.
  * The API server itself, recognised by its certificate, skips the review, so logs and exec need no call back to it.
  */
-import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { PeerCertificate, TLSSocket } from 'node:tls';
-import type { SubjectAccessReview, TokenReview } from '#api/types.ts';
-import { subjectAccessReviews, tokenReviews } from '#client/refs.ts';
+import type { TLSSocket } from 'node:tls';
 import type { Client } from '#client/client.ts';
+import { isTrustedPeer, userOfPeer, type Peer } from '#runtime/component-server/peer.ts';
+import { Reviews, type ReviewedUser } from '#runtime/component-server/reviews.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
-import { Lru } from '#stdx/lru.ts';
 
 interface Refusal {
   readonly status: 401 | 403 | 500;
   readonly text: string;
 }
-
-type User = NonNullable<NonNullable<TokenReview['status']>['user']>;
 
 interface KubeletAccessOptions {
   readonly api: Pick<Client, 'create'>;
@@ -30,41 +26,31 @@ interface KubeletAccessOptions {
   readonly clients: readonly string[];
 }
 
-type Peer = Pick<TLSSocket, 'authorized'> & { getPeerCertificate(): Partial<PeerCertificate> };
-
 /** Upstream's defaults of the kubelet's caches. */
-const AUTHENTICATED_MS = 120_000,
-  ALLOWED_MS = 300_000,
-  DENIED_MS = 30_000;
-const REMEMBERED = 1024;
-/** Longer tokens are rejected without a TokenReview. */
-const LONGEST_TOKEN = 64 * 1024;
+const REMEMBERED = { authenticatedMs: 120_000, allowedMs: 300_000, deniedMs: 30_000 };
 
 export class KubeletAccess {
   readonly #options: KubeletAccessOptions;
-  /** Keyed by a digest: tokens themselves are not kept. */
-  readonly #users: Lru<string, User>;
-  readonly #decisions: Lru<string, boolean>;
+  readonly #reviews: Reviews;
   /** Log lines about failed reviews are rate-limited, because unauthenticated clients can cause them. */
   readonly #log: Logger;
 
   constructor(options: KubeletAccessOptions) {
     this.#options = options;
-    const { clock } = options;
+    const { api, clock } = options;
     this.#log = limitRepeats(options.log, { clock });
-    this.#users = new Lru({ maximum: REMEMBERED, ttlMs: AUTHENTICATED_MS, clock });
-    this.#decisions = new Lru({ maximum: REMEMBERED, clock });
+    this.#reviews = new Reviews({ ...REMEMBERED, api, clock });
   }
 
   /** undefined: allowed. */
   async refusal(request: IncomingMessage, path: string): Promise<Refusal | undefined> {
     const peer = request.socket as TLSSocket;
-    // A connection may outlive its client certificate.
-    const isTrusted =
-      peer.authorized && Date.parse(peer.getPeerCertificate().valid_to ?? '') >= this.#options.clock.now();
+    const isTrusted = isTrustedPeer(peer, this.#options.clock.now());
     if (isTrusted && this.#options.clients.includes(commonNameOf(peer))) return undefined;
     try {
-      const user = isTrusted ? userOf(peer) : await this.#userOfToken(request.headers.authorization);
+      const user = isTrusted
+        ? userOfPeer(peer)
+        : await this.#reviews.userOfToken(request.headers.authorization);
       if (!user) return { status: 401, text: 'Unauthorized' };
       return await this.#refusalOf(user, {
         verb: verbOf(request.method ?? 'GET', path),
@@ -78,68 +64,25 @@ export class KubeletAccess {
     }
   }
 
-  async #userOfToken(header: string | undefined): Promise<User | undefined> {
-    const token = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
-    if (token === undefined || token.length > LONGEST_TOKEN) return undefined;
-    const digest = createHash('sha256').update(token).digest('base64');
-    const known = this.#users.get(digest);
-    if (known) return known;
-    const { status } = await this.#options.api.create(tokenReviews, {
-      metadata: {},
-      spec: { token },
-    } as TokenReview);
-    if (!status?.authenticated || !status.user) return undefined;
-    this.#users.set(digest, status.user);
-    return status.user;
-  }
-
   /** One authorized subresource is enough: the fine-grained one, or proxy, which is older. */
   async #refusalOf(
-    user: User,
+    user: ReviewedUser,
     { verb, subresources }: { readonly verb: string; readonly subresources: readonly string[] },
   ): Promise<Refusal | undefined> {
-    for (const subresource of subresources)
-      if (await this.#isAllowed(user, { verb, subresource })) return undefined;
+    const { nodeName: name } = this.#options;
+    for (const subresource of subresources) {
+      const resourceAttributes = { verb, version: 'v1', resource: 'nodes', subresource, name };
+      if (await this.#reviews.isAllowed(user, { resourceAttributes })) return undefined;
+    }
     return {
       status: 403,
       text: `Forbidden (user=${user.username ?? ''}, verb=${verb}, resource=nodes, subresource(s)=[${subresources.join(' ')}])`,
     };
   }
-
-  async #isAllowed(
-    { username, uid, groups, extra }: User,
-    { verb, subresource }: { readonly verb: string; readonly subresource: string },
-  ): Promise<boolean> {
-    const { api, nodeName } = this.#options;
-    const spec = {
-      user: username ?? '',
-      groups: groups ?? [],
-      ...(uid ? { uid } : {}),
-      ...(extra ? { extra } : {}),
-      resourceAttributes: { verb, version: 'v1', resource: 'nodes', subresource, name: nodeName },
-    };
-    const key = JSON.stringify(spec);
-    const known = this.#decisions.get(key);
-    if (known !== undefined) return known;
-    const { status } = await api.create(subjectAccessReviews, { metadata: {}, spec } as SubjectAccessReview);
-    const allowed = status?.allowed === true;
-    this.#decisions.set(key, allowed, allowed ? ALLOWED_MS : DENIED_MS);
-    return allowed;
-  }
 }
 
 function commonNameOf(peer: Peer): string {
   return String(peer.getPeerCertificate().subject?.CN ?? '');
-}
-
-function userOf(peer: Peer): User | undefined {
-  const { CN, O } = (peer.getPeerCertificate().subject ?? {}) as {
-    readonly CN?: string | string[];
-    readonly O?: string | string[];
-  };
-  // A certificate with several common names is not accepted.
-  if (typeof CN !== 'string' || CN === '') return undefined;
-  return { username: CN, groups: [...(O === undefined ? [] : [O].flat()), 'system:authenticated'] };
 }
 
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
@@ -166,6 +109,10 @@ export function subresourcesOf(path: string): readonly string[] {
       return ['healthz', 'proxy'];
     case 'configz':
       return ['configz', 'proxy'];
+    case 'statusz':
+      return ['statusz', 'proxy'];
+    case 'flagz':
+      return ['flagz', 'proxy'];
     case 'pods':
     case 'runningpods':
       return ['pods', 'proxy'];

@@ -1,0 +1,39 @@
+/**
+ * The authority of client certificates as the API server publishes it: ConfigMap kube-system/extension-apiserver-authentication, followed by a watch.
+ * Who may not read it (it takes the Role extension-apiserver-authentication-reader) knows no client certificates; bearer tokens work all the same.
+ */
+import type { ConfigMap } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { configMaps } from '#client/refs.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+
+const NAMESPACE = 'kube-system';
+const NAME = 'extension-apiserver-authentication';
+
+/** changed is called with the PEM at once, where it is there, and at each change. Resolves when it was looked up, found or not. */
+export async function followClientAuthority(
+  api: Client,
+  { changed, log }: { readonly changed: (pem: string) => void; readonly log: Logger },
+): Promise<{ close(): void }> {
+  let known = '';
+  const seen = ({ data }: ConfigMap): void => {
+    const pem = data?.['client-ca-file'] ?? '';
+    if (pem === '' || pem === known) return;
+    known = pem;
+    changed(pem);
+  };
+  try {
+    seen(await api.get(configMaps, { namespace: NAMESPACE, name: NAME }));
+  } catch (error) {
+    log.warn('client certificates are not accepted: their authority cannot be read', {
+      configMap: `${NAMESPACE}/${NAME}`,
+      error: errorMessage(error),
+    });
+    return { close: () => {} };
+  }
+  const informer = api.informer(configMaps, {
+    namespace: NAMESPACE,
+    fieldSelector: `metadata.name=${NAME}`,
+  });
+  return { close: informer.subscribe({ added: seen, updated: seen }) };
+}

@@ -1,0 +1,89 @@
+/** The pages that every component serves beside its health: /metrics, /metrics/slis, /configz, /statusz, /flagz. Pure but for the clock of /statusz. */
+import { flagzPage, statuszPage, type ZPage } from '#machinery/z-pages.ts';
+import { stringifyYaml } from '#machinery/yaml.ts';
+import { label } from '#stdx/instruments.ts';
+import { processLines } from '#stdx/process-metrics.ts';
+import type { MetricsRegistry } from '#stdx/metrics-registry.ts';
+import type { ComponentHealth } from './health.ts';
+
+export interface ComponentPages {
+  /** 'kube-scheduler' */
+  readonly name: string;
+  /** 'v1.36.0+…' */
+  readonly version: string;
+  readonly metrics: MetricsRegistry;
+  /** As given or by default, without dashes. */
+  readonly flags: Readonly<Record<string, string>>;
+  /** What /configz shows: the configuration in effect, under its group. */
+  readonly config: object;
+}
+
+interface PageAnswer {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+const PATHS = ['/configz', '/flagz', '/metrics', '/metrics/slis', '/statusz'];
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+const EMULATION = '1.36';
+
+/** Undefined: no such page. Throws a StatusError for an Accept header that nothing meets. */
+export function pageOf(
+  path: string,
+  {
+    pages,
+    health,
+    accept,
+  }: {
+    readonly pages: ComponentPages;
+    readonly health: ComponentHealth;
+    readonly accept: string | undefined;
+  },
+): PageAnswer | undefined {
+  switch (path) {
+    case '/metrics':
+      return metricsPage([...buildInfo(pages.version), ...processLines()], pages.metrics.render());
+    case '/metrics/slis':
+      return metricsPage(health.slis(), '');
+    case '/configz':
+      return { headers: { 'content-type': 'application/json' }, body: JSON.stringify(pages.config) };
+    case '/statusz':
+      return zAnswer(
+        statuszPage(accept, {
+          name: pages.name,
+          gitVersion: pages.version,
+          emulationVersion: EMULATION,
+          paths: [...PATHS, ...health.paths()].toSorted(),
+        }),
+      );
+    case '/flagz':
+      return zAnswer(flagzPage(accept, { name: pages.name, flags: pages.flags }));
+    default:
+      return undefined;
+  }
+}
+
+function metricsPage(lines: readonly string[], more: string): PageAnswer {
+  return { headers: { 'content-type': METRICS_TYPE }, body: `${lines.join('\n')}\n${more.trimStart()}` };
+}
+
+function zAnswer({ headers, text, object, encoding }: ZPage): PageAnswer {
+  if (!object) return { headers, body: text };
+  return { headers, body: encoding === 'yaml' ? stringifyYaml(object) : JSON.stringify(object) };
+}
+
+function buildInfo(version: string): string[] {
+  const [major = '', minor = ''] = EMULATION.split('.');
+  const labels = [
+    label('git_version', version),
+    label('go_version', `node ${process.version}`),
+    label('major', major),
+    label('minor', minor),
+    label('platform', `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`),
+  ];
+  return [
+    '# HELP kubernetes_build_info Version of this program; the value is 1.',
+    '# TYPE kubernetes_build_info gauge',
+    `kubernetes_build_info{${labels.join(',')}} 1`,
+  ];
+}

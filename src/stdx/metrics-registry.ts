@@ -1,0 +1,32 @@
+/** The figures of one component: its parts add their lines, a scrape renders all of them. */
+
+/** Rendered in the order of adding. */
+export class MetricsRegistry {
+  readonly #collectors: (() => readonly string[])[] = [];
+
+  /** lines: whole families, with # HELP and # TYPE, called at each scrape. */
+  collect(lines: () => readonly string[]): void {
+    this.#collectors.push(lines);
+  }
+
+  /** Of instruments, which know their own lines. */
+  add(...instruments: readonly { render(): readonly string[] }[]): void {
+    for (const instrument of instruments) this.collect(() => instrument.render());
+  }
+
+  render(): string {
+    return `${this.#collectors.flatMap((lines) => lines()).join('\n')}\n`;
+  }
+}
+
+/** `count` bounds, each `factor` times the one before: upstream's ExponentialBuckets. */
+export function exponentialBuckets(start: number, factor: number, count: number): number[] {
+  const bounds: number[] = [];
+  for (let bound = start; bounds.length < count; bound *= factor) bounds.push(Number(bound.toPrecision(12)));
+  return bounds;
+}
+
+/** `count` bounds, `width` apart: upstream's LinearBuckets. */
+export function linearBuckets(start: number, width: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => start + i * width);
+}
