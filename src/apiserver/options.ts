@@ -58,6 +58,8 @@ export interface ApiServerOptions {
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
   /** Where clients in the cluster reach this server: the endpoint of the kubernetes Service. Default: that Service gets no endpoint. */
   readonly advertiseAddress?: { readonly ip: string; readonly port: number };
+  /** How the kubernetes Service's endpoints follow the API servers of a shared store; none: they are not written. Default: lease. */
+  readonly endpointReconciler?: 'lease' | 'none';
   /** Runs after the built-in bootstrap, before the server is ready: bootstrapPolicy of authz. */
   readonly bootstrap?: (internal: InternalApi) => Promise<void>;
   /** False: nothing is created at start (tests). */

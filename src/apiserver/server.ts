@@ -74,6 +74,8 @@ export interface ApiServer {
 
 const DEFAULT_VERSION = '0.0.0';
 const STOP_GRACE_MS = 5000;
+/** For a server that stops to be no endpoint of the kubernetes Service any more; after that its lease ends. */
+const LEAVE_MS = 2000;
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
   const base: Base = {
     options,
@@ -367,11 +369,14 @@ class Server implements ApiServer {
 
   leave(): void {
     this.#core.leaving = true;
+    void this.#bootstrap.leave();
   }
 
   async stop(): Promise<void> {
     if (this.#core.stopping) return;
     this.#core.leaving = this.#core.stopping = true;
+    // The store may not answer any more.
+    await Promise.race([this.#bootstrap.leave(), this.#core.clock.sleep(LEAVE_MS)]);
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();
     await Promise.all(this.#listeners.map((listener) => listener.close(STOP_GRACE_MS)));

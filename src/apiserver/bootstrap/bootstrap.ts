@@ -44,10 +44,12 @@ export class Bootstrap {
         internal,
         serviceAddress: allocation.addresses.first,
         advertiseAddress: options.advertiseAddress,
+        shared: core.cache.isShared ? core.store : undefined,
+        reconciler: options.endpointReconciler,
       },
       { clock, log },
     );
-    const isShared = core.nodePorts !== undefined;
+    const { isShared } = core.cache;
     const cidr = options.serviceCidr ?? DEFAULT_SERVICE_CIDR;
     this.#cidrs = new ServiceCIDRs({ internal, allocation, cidr, isShared, clock, log });
     const follower = { internal, allocation, onAddressGone: () => this.#cidrs.addressGone(), clock, log };
@@ -69,6 +71,15 @@ export class Bootstrap {
       this.#repair?.stop(),
       this.#cidrs.stop(),
     ]);
+  }
+
+  /** The server is about to shut down: clients in the cluster are led to others. */
+  async leave(): Promise<void> {
+    await this.#kubernetes.leave().catch((error: unknown) =>
+      this.#core.log.warn('this server is still an endpoint of the kubernetes Service until its lease ends', {
+        error: errorMessage(error),
+      }),
+    );
   }
 
   get #hasAddresses(): boolean {
@@ -118,6 +129,8 @@ export class Bootstrap {
           advertiseAddress,
           clientCa,
           requestHeader,
+          shared: this.#core.cache.isShared ? this.#core.store : undefined,
+          reconciler: this.#options.endpointReconciler,
         }),
         this.#core.aggregator.registerLocal(),
         this.#hasAddresses ? this.#cidrs.prepare() : undefined,
@@ -126,7 +139,7 @@ export class Bootstrap {
       if (this.#hasAddresses) this.#cidrs.start();
       await this.#addresses?.start();
       await this.#repair?.repairPorts();
-      this.#kubernetes.start();
+      await this.#kubernetes.start();
       await this.#identity.start();
     } else await this.#options.bootstrap?.(internal);
   }

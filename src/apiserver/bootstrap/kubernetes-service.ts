@@ -1,15 +1,18 @@
 /**
- * The Service default/kubernetes and where it leads: this server. After upstream's kubernetesservice controller: made at start, and made again as soon
- * as somebody deletes it. Objects that exist are corrected at start only, so that several servers on one store do not overwrite each other for ever.
+ * The Service default/kubernetes and where it leads, after upstream's kubernetesservice controller: made at start, and made again as soon as
+ * somebody deletes it. On a store of its own a server is its only endpoint; where several share one, the endpoints are those whose leases live
+ * (server-leases.ts), kept up by each of them.
  */
 import { isIPv6 } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import type { Logger } from '#stdx/log.ts';
 import { deepEqual } from '#machinery/json.ts';
+import type { Store } from '#storage/store.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
 import { createIfAbsent } from './create-if-absent.ts';
+import { ServerLeases } from './server-leases.ts';
 
 const SERVICES = { group: '', resource: 'services' };
 const ENDPOINTS = { group: '', resource: 'endpoints' };
@@ -22,15 +25,22 @@ export interface KubernetesServiceOptions {
   /** Of the Service. */
   readonly serviceAddress: string;
   readonly advertiseAddress: { readonly ip: string; readonly port: number } | undefined;
+  /** Of a store that several servers share. */
+  readonly shared?: Store | undefined;
+  /** none: Endpoints and EndpointSlice are left to somebody else. Default: lease. */
+  readonly reconciler?: 'lease' | 'none' | undefined;
 }
 
 /** Makes what is missing and corrects what is there. */
 export async function ensureKubernetesService(options: KubernetesServiceOptions): Promise<void> {
-  const { internal, advertiseAddress } = options;
-  await createIfAbsent(internal, SERVICES, serviceObject(options));
-  if (!isReachable(advertiseAddress)) return;
-  await createOrUpdate(internal, ENDPOINTS, endpointsObject(advertiseAddress), 'subsets');
-  await createOrUpdate(internal, SLICES, sliceObject(advertiseAddress), 'endpoints', 'ports');
+  await createIfAbsent(options.internal, SERVICES, serviceObject(options));
+  const own = ownAddress(options);
+  if (own && !options.shared) await writeEndpoints(options.internal, { ips: [own.ip], port: own.port });
+}
+
+async function writeEndpoints(internal: InternalApi, where: Where): Promise<void> {
+  await createOrUpdate(internal, ENDPOINTS, endpointsObject(where), 'subsets');
+  await createOrUpdate(internal, SLICES, sliceObject(where), 'endpoints', 'ports');
 }
 
 /** Makes the objects again when they are deleted; a failure (an address that another Service took meanwhile) is logged and tried again. */
@@ -38,6 +48,8 @@ export class KubernetesService {
   readonly #options: KubernetesServiceOptions;
   readonly #work: KeyedWork;
   readonly #unwatch: (() => void)[] = [];
+  readonly #leases: ServerLeases | undefined;
+  #left: Promise<void> | undefined;
 
   constructor(
     options: KubernetesServiceOptions,
@@ -48,12 +60,21 @@ export class KubernetesService {
       clock,
       log,
       complaint: 'the kubernetes Service could not be created',
-      work: () => this.#createMissing(),
+      work: () => this.#reconcile(),
     });
+    const own = ownAddress(options);
+    if (own && options.shared)
+      this.#leases = new ServerLeases({
+        store: options.shared,
+        ip: own.ip,
+        onChange: () => this.#add(),
+        clock,
+        log,
+      });
   }
 
-  /** After ensureKubernetesService(). */
-  start(): void {
+  /** After ensureKubernetesService(). Resolves when this server is among the endpoints. */
+  async start(): Promise<void> {
     if (this.#unwatch.length > 0) return;
     for (const resource of [SERVICES, ENDPOINTS, SLICES])
       this.#unwatch.push(
@@ -61,32 +82,68 @@ export class KubernetesService {
           added: () => {},
           updated: () => {},
           deleted: ({ metadata }) => {
-            if (metadata?.name === NAME && metadata.namespace === NAMESPACE)
-              this.#work.add(`${NAMESPACE}/${NAME}`);
+            if (metadata?.name === NAME && metadata.namespace === NAMESPACE) this.#add();
           },
         }),
       );
+    if (!this.#leases) return;
+    await this.#leases.start();
+    await this.#reconcile();
+  }
+
+  /** This server takes no more requests: it is no endpoint any more, where there are others. */
+  leave(): Promise<void> {
+    return (this.#left ??= this.#leave());
   }
 
   async stop(): Promise<void> {
     for (const unwatch of this.#unwatch) unwatch();
+    this.#leases?.stop();
     await this.#work.stop();
   }
 
-  async #createMissing(): Promise<void> {
-    const { internal, advertiseAddress } = this.#options;
+  async #leave(): Promise<void> {
+    if (!this.#leases) return;
+    await this.#leases.remove();
+    await this.#reconcileLeases(this.#leases);
+  }
+
+  #add(): void {
+    this.#work.add(`${NAMESPACE}/${NAME}`);
+  }
+
+  async #reconcile(): Promise<void> {
+    const { internal } = this.#options;
     await createIfAbsent(internal, SERVICES, serviceObject(this.#options));
-    if (!isReachable(advertiseAddress)) return;
-    await createIfAbsent(internal, ENDPOINTS, endpointsObject(advertiseAddress));
-    await createIfAbsent(internal, SLICES, sliceObject(advertiseAddress));
+    const own = ownAddress(this.#options);
+    if (!own) return;
+    if (this.#leases) return this.#reconcileLeases(this.#leases);
+    const where = { ips: [own.ip], port: own.port };
+    await createIfAbsent(internal, ENDPOINTS, endpointsObject(where));
+    await createIfAbsent(internal, SLICES, sliceObject(where));
+  }
+
+  /** The last server stays an endpoint: nobody could tell a leaving one from a store that forgot. */
+  async #reconcileLeases(leases: ServerLeases): Promise<void> {
+    const { ip, port } = ownAddress(this.#options)!;
+    // An EndpointSlice is of one family: that of the server which writes it.
+    const ips = (await leases.list()).filter((other) => isIPv6(other) === isIPv6(ip));
+    if (ips.length > 0) await writeEndpoints(this.#options.internal, { ips, port });
   }
 }
 
 type Address = NonNullable<KubernetesServiceOptions['advertiseAddress']>;
 
-/** Endpoints may not be loopback addresses: such a server is reached by no pod anyway. */
-function isReachable(address: Address | undefined): address is Address {
-  return address !== undefined && !address.ip.startsWith('127.') && address.ip !== '::1';
+interface Where {
+  readonly ips: readonly string[];
+  readonly port: number;
+}
+
+/** Undefined: this server is to be no endpoint. Endpoints may not be loopback addresses: such a server is reached by no pod anyway. */
+function ownAddress({ advertiseAddress, reconciler }: KubernetesServiceOptions): Address | undefined {
+  if (!advertiseAddress || reconciler === 'none') return undefined;
+  const { ip } = advertiseAddress;
+  return ip.startsWith('127.') || ip === '::1' ? undefined : advertiseAddress;
 }
 
 function serviceObject({ serviceAddress, advertiseAddress }: KubernetesServiceOptions): KubeObject {
@@ -110,7 +167,7 @@ function serviceObject({ serviceAddress, advertiseAddress }: KubernetesServiceOp
   };
 }
 
-function endpointsObject({ ip, port }: Address): KubeObject {
+function endpointsObject({ ips, port }: Where): KubeObject {
   return {
     apiVersion: 'v1',
     kind: 'Endpoints',
@@ -119,17 +176,17 @@ function endpointsObject({ ip, port }: Address): KubeObject {
       namespace: NAMESPACE,
       labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' },
     },
-    subsets: [{ addresses: [{ ip }], ports: [{ name: 'https', port, protocol: 'TCP' }] }],
+    subsets: [{ addresses: ips.map((ip) => ({ ip })), ports: [{ name: 'https', port, protocol: 'TCP' }] }],
   } as KubeObject;
 }
 
-function sliceObject({ ip, port }: Address): KubeObject {
+function sliceObject({ ips, port }: Where): KubeObject {
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: { name: NAME, namespace: NAMESPACE, labels: { 'kubernetes.io/service-name': NAME } },
-    addressType: isIPv6(ip) ? 'IPv6' : 'IPv4',
-    endpoints: [{ addresses: [ip], conditions: { ready: true } }],
+    addressType: isIPv6(ips[0]!) ? 'IPv6' : 'IPv4',
+    endpoints: ips.map((ip) => ({ addresses: [ip], conditions: { ready: true } })),
     ports: [{ name: 'https', port, protocol: 'TCP' }],
   } as KubeObject;
 }

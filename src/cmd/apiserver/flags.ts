@@ -49,6 +49,12 @@ export const SERVER_FLAGS = {
     defaultText: 'the bind address; of 0.0.0.0 and :: the address of the default route',
     decidedByUp: 'use --advertise-address of up itself',
   }),
+  'endpoint-reconciler-type': flag.choice(['lease', 'none'], {
+    placeholder: '<type>',
+    help: "how the endpoints of the kubernetes Service follow the API servers on one etcd; none: they are somebody else's",
+    default: 'lease',
+    to: (endpointReconciler) => ({ server: { endpointReconciler } }),
+  }),
   'apiserver-cert-extra-sans': flag.list({
     help: 'further DNS names and IP addresses for the serving certificate in DIR/pki; may be given several times',
     decidedByUp: 'use --apiserver-cert-extra-sans of up itself',

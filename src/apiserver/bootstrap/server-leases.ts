@@ -1,0 +1,132 @@
+/**
+ * Which API servers live, in a store that they share: upstream's leases at /registry/masterleases/IP (Endpoints with one address), which the store
+ * deletes when they are not renewed. Upstream's last 15 s; these last TTL_SECONDS, so that with etcd's own delay a server that was killed is gone
+ * within 15 s. The port is no part of a lease: all servers listen on the same one, as upstream's.
+ *
+ *   start() ─▶ held, renewed every RENEW_MS ─▶ remove(): gone at once │ killed: gone when it ends
+ */
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { StoreError, type Store, type StoreWatch } from '#storage/store.ts';
+
+const PREFIX = '/registry/masterleases/';
+const TTL_SECONDS = 12;
+const RENEW_MS = 4_000;
+const REOPEN_MS = 1_000;
+
+interface ServerLeasesOptions {
+  readonly store: Store;
+  /** Of this server. */
+  readonly ip: string;
+  /** After each renewal, and when a lease came or went. */
+  readonly onChange: () => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface LeaseObject {
+  readonly subsets?: readonly { readonly addresses?: readonly { readonly ip?: string }[] }[];
+}
+
+export class ServerLeases {
+  readonly #options: ServerLeasesOptions;
+  #generation = 0;
+  #timer: Timer | undefined;
+  #watch: StoreWatch | undefined;
+  #renewing: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: ServerLeasesOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves once this server has its lease. */
+  async start(): Promise<void> {
+    await this.#renew();
+    this.#follow();
+    this.#schedule();
+  }
+
+  /** Of all servers that live, sorted. */
+  async list(): Promise<string[]> {
+    const { items } = await this.#options.store.list(PREFIX);
+    const ips = items.flatMap(({ value }) => {
+      const { subsets = [] } = JSON.parse(value.toString()) as LeaseObject;
+      return subsets[0]?.addresses?.[0]?.ip ?? [];
+    });
+    return ips.toSorted();
+  }
+
+  /** No more renewals. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#watch?.stop();
+  }
+
+  /** This server's lease is gone at once. */
+  async remove(): Promise<void> {
+    this.stop();
+    await this.#renewing?.catch(() => {});
+    try {
+      await this.#options.store.delete(this.#key);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
+    }
+  }
+
+  get #key(): string {
+    return `${PREFIX}${this.#options.ip}`;
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    const { clock, log, onChange } = this.#options;
+    this.#timer = clock.after(RENEW_MS, () => {
+      this.#renewing = this.#renew();
+      this.#renewing
+        .then(onChange, (error: unknown) =>
+          log.warn('the lease that keeps this server among the endpoints was not renewed, trying again', {
+            error: errorMessage(error),
+          }),
+        )
+        .finally(() => this.#schedule());
+    });
+  }
+
+  async #renew(): Promise<void> {
+    const { store, ip } = this.#options;
+    const lease = {
+      kind: 'Endpoints',
+      apiVersion: 'v1',
+      metadata: { generation: ++this.#generation },
+      subsets: [{ addresses: [{ ip }] }],
+    };
+    await store.put(this.#key, Buffer.from(JSON.stringify(lease)), { ttlSeconds: TTL_SECONDS });
+  }
+
+  #follow(): void {
+    if (this.#stopped) return;
+    const { store, clock, log, onChange } = this.#options;
+    const reopen = (error?: unknown): void => {
+      if (this.#stopped) return;
+      log.warn('the watch on the leases of API servers ended, opening it again', {
+        error: errorMessage(error),
+      });
+      clock.after(REOPEN_MS, () => this.#follow());
+    };
+    try {
+      this.#watch = store.watch({
+        prefix: PREFIX,
+        afterRevision: store.revision,
+        // Renewals of others change nothing.
+        onEvents: (events) => {
+          if (events.some(({ type, previous }) => type === 'delete' || !previous)) onChange();
+        },
+        onClose: reopen,
+      });
+    } catch (error) {
+      reopen(error);
+    }
+  }
+}
