@@ -32,6 +32,8 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'krb5-user': '/usr/bin/kinit',
   'python3-h2': '/usr/lib/python3/dist-packages/h2/__init__.py',
   'nghttp2-client': '/usr/bin/h2load',
+  haproxy: '/usr/sbin/haproxy',
+  keepalived: '/usr/sbin/keepalived',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {

@@ -39,6 +39,9 @@ const COMMANDS = [
   'proxy',
   'dns',
   'balancer',
+  'ha',
+  'ha keepalived',
+  'ha haproxy',
 ];
 
 function capstan(

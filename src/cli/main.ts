@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   balancer: () => import('./balancer.ts'),
   supervise: () => import('./supervise.ts'),
   together: () => import('./together.ts'),
+  ha: () => import('./ha.ts'),
 };
 
 /** Without commander's remark on what an option means that is given alone, and with the default said once. */

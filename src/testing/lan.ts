@@ -1,0 +1,88 @@
+/** For tests only: machines as network namespaces on one Ethernet segment. Needs root and `ip netns`; everything goes with close(). */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+
+export interface LanMachine {
+  readonly name: string;
+  readonly address: string;
+  /** Runs to the end; throws when it fails. */
+  run(...words: readonly string[]): string;
+  /** Its exit code; its output is dropped. */
+  try(...words: readonly string[]): number | null;
+  /** Ends with the segment at the latest. */
+  start(words: readonly string[], options?: { readonly env?: NodeJS.ProcessEnv }): ChildProcess;
+}
+
+export interface Lan {
+  /** Where clients are. */
+  readonly outside: LanMachine;
+  machine(name: string, address: string): LanMachine;
+  close(): Promise<void>;
+}
+
+export function canHaveNamespaces(): boolean {
+  if (process.getuid?.() !== 0) return false;
+  const name = `lan-probe-${process.pid}`;
+  if (spawnSync('ip', ['netns', 'add', name]).status !== 0) return false;
+  spawnSync('ip', ['netns', 'delete', name]);
+  return true;
+}
+
+/** subnet: '10.214.0.0/24' as its first three numbers, '10.214.0'; outside has .254. */
+export function createLan(id: string, subnet: string): Lan {
+  const names: string[] = [];
+  const children: ChildProcess[] = [];
+  const machineOf = (name: string, address: string): LanMachine => {
+    const namespace = `${id}-${name}`;
+    ip('netns', 'add', namespace);
+    names.push(namespace);
+    const inside = (words: readonly string[]): string[] => ['netns', 'exec', namespace, ...words];
+    return {
+      name: namespace,
+      address,
+      run: (...words) => ip(...inside(words)),
+      try: (...words) => spawnSync('ip', inside(words)).status,
+      start(words, { env = process.env } = {}) {
+        const child = spawn('ip', inside(words), { env, stdio: ['ignore', 'pipe', 'pipe'] });
+        children.push(child);
+        return child;
+      },
+    };
+  };
+  const outside = machineOf('outside', `${subnet}.254`);
+  outside.run('ip', 'link', 'set', 'lo', 'up');
+  outside.run('ip', 'link', 'add', 'segment', 'type', 'bridge');
+  outside.run('ip', 'address', 'add', `${subnet}.254/24`, 'dev', 'segment');
+  outside.run('ip', 'link', 'set', 'segment', 'up');
+  return {
+    outside,
+    machine(name, address) {
+      const machine = machineOf(name, address);
+      machine.run('ip', 'link', 'set', 'lo', 'up');
+      machine.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', name, 'netns', outside.name);
+      machine.run('ip', 'address', 'add', `${address}/24`, 'dev', 'eth0');
+      machine.run('ip', 'link', 'set', 'eth0', 'up');
+      outside.run('ip', 'link', 'set', name, 'master', 'segment', 'up');
+      return machine;
+    },
+    async close() {
+      for (const child of children) {
+        if (child.exitCode !== null || child.signalCode !== null) continue;
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      }
+      for (const name of names.reverse()) {
+        // Grandchildren of what was killed, too.
+        for (const pid of spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).stdout.split('\n'))
+          if (pid !== '') spawnSync('kill', ['-9', pid]);
+        spawnSync('ip', ['netns', 'delete', name]);
+      }
+    },
+  };
+}
+
+function ip(...words: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`ip ${words.join(' ')} failed: ${stderr || stdout}`);
+  return stdout;
+}
