@@ -6,6 +6,7 @@
  */
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { services as serviceRef } from '#api/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { enabledByDefault } from '#api/resources.ts';
@@ -133,7 +134,7 @@ async function openStorage({ options, clock, log }: Base): Promise<Storage> {
   const customResources = new CustomResources({ store, cache, catalogue, clock, log });
   await customResources.prepare();
   await cache.start();
-  const allServices = catalogue.byGroup('', 'services')?.cache;
+  const allServices = catalogue.byGroup(serviceRef.group, serviceRef.plural)?.cache;
   if (allServices) services.rebuild(allServices);
   return { store, cache, catalogue, services, customResources };
 }

@@ -2,6 +2,7 @@
  * What expressions of admission see: the request, the object before and after, the authorizer; for policies also parameters, the namespace and
  * their own variables. And match conditions, which webhooks and policies share. After upstream's plugin/cel and plugin/webhook/matchconditions.
  */
+import { isNamespace } from './namespace-resource.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Budget } from '#cel/budget.ts';
@@ -37,7 +38,7 @@ export function requestResource({ gvr, subresource, namespace, name }: Admission
     group: gvr.group,
     resource: gvr.resource,
     subresource,
-    namespace: gvr.group === '' && gvr.resource === 'namespaces' ? '' : namespace,
+    namespace: isNamespace(gvr) ? '' : namespace,
     name,
   };
 }

@@ -2,11 +2,20 @@
  * Which requests admission webhooks and policies are for: rules with wildcards, scope, matchPolicy Equivalent, the labels of the namespace and
  * of the object. After upstream's webhook/predicates and policy/matching. Not match conditions: those are expressions.
  */
+import {
+  mutatingAdmissionPolicies,
+  mutatingAdmissionPolicyBindings,
+  mutatingWebhookConfigurations,
+  validatingAdmissionPolicies,
+  validatingAdmissionPolicyBindings,
+  validatingWebhookConfigurations,
+} from '#api/refs.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { GroupVersionKind, GroupVersionResource, KubeObject } from '#machinery/object.ts';
 import { requestName } from './plugin.ts';
 import type { AdmissionKinds, GroupAndResource } from './kinds.ts';
+import { isNamespace, NAMESPACES } from './namespace-resource.ts';
 import type { AdmissionAttributes, AdmissionOperation } from './plugin.ts';
 
 /** RuleWithOperations of webhooks; with resourceNames, NamedRuleWithOperations of policies. */
@@ -14,7 +23,7 @@ export interface MatchRule {
   readonly operations?: readonly string[] | undefined;
   readonly apiGroups?: readonly string[] | undefined;
   readonly apiVersions?: readonly string[] | undefined;
-  /** 'pods', 'pods/log', 'pods/*', '*', '*'+'/scale', '*'+'/*' */
+  /** As in a rule: pods, pods/log, pods/*, *, and both parts as stars. */
   readonly resources?: readonly string[] | undefined;
   readonly scope?: string | undefined;
   /** Absent or empty: every name. */
@@ -41,14 +50,16 @@ export interface Match {
 type Target = GroupAndResource & { readonly subresource: string };
 
 const ADMISSION_GROUP = 'admissionregistration.k8s.io';
-const EXEMPT: ReadonlySet<string> = new Set([
-  'mutatingwebhookconfigurations',
-  'validatingwebhookconfigurations',
-  'validatingadmissionpolicies',
-  'validatingadmissionpolicybindings',
-  'mutatingadmissionpolicies',
-  'mutatingadmissionpolicybindings',
-]);
+const EXEMPT: ReadonlySet<string> = new Set(
+  [
+    mutatingWebhookConfigurations,
+    validatingWebhookConfigurations,
+    validatingAdmissionPolicies,
+    validatingAdmissionPolicyBindings,
+    mutatingAdmissionPolicies,
+    mutatingAdmissionPolicyBindings,
+  ].map(({ plural }) => plural),
+);
 
 /** Configuration of admission itself, which no webhook and no policy ever sees: else a bad one could not be mended. */
 function isExempt({ group, resource }: GroupAndResource): boolean {
@@ -101,7 +112,7 @@ export class RequestMatcher {
       : { gvr: attributes.gvr, gvk: attributes.gvk };
     // Only a request that it is for is refused for want of its namespace.
     if (found && namespaceLabels === 'missing')
-      throw statusErrors.notFound({ group: '', resource: 'namespaces', name: attributes.namespace });
+      throw statusErrors.notFound({ ...NAMESPACES, name: attributes.namespace });
     return found;
   }
 
@@ -124,11 +135,11 @@ export class RequestMatcher {
     internal,
   }: AdmissionAttributes): Readonly<Record<string, string>> | 'missing' | undefined {
     if (this.#namespaces.isEverything) return undefined;
-    const isNamespace = gvr.group === '' && gvr.resource === 'namespaces';
-    if (namespace === '' && !isNamespace) return undefined;
-    if (isNamespace && subresource === '' && (operation === 'CREATE' || operation === 'UPDATE'))
+    const ofNamespace = isNamespace(gvr);
+    if (namespace === '' && !ofNamespace) return undefined;
+    if (ofNamespace && subresource === '' && (operation === 'CREATE' || operation === 'UPDATE'))
       return object?.metadata?.labels ?? {};
-    const found = internal.get({ group: '', resource: 'namespaces' }, { name: namespace });
+    const found = internal.get(NAMESPACES, { name: namespace });
     return found ? (found.metadata?.labels ?? {}) : 'missing';
   }
 }
@@ -199,7 +210,7 @@ function matchesResource(
 
 /** A Namespace's attributes name itself as their namespace, yet it is cluster-scoped. */
 function matchesScope({ scope = '*' }: MatchRule, { gvr, namespace }: AdmissionAttributes): boolean {
-  const isClusterScoped = namespace === '' || (gvr.group === '' && gvr.resource === 'namespaces');
+  const isClusterScoped = namespace === '' || isNamespace(gvr);
   return (
     scope === '*' || (scope === 'Cluster' ? isClusterScoped : scope === 'Namespaced' && !isClusterScoped)
   );

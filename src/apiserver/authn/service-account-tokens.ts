@@ -4,6 +4,7 @@
  * deleted pod's token ends with the pod. After upstream's pkg/serviceaccount.
  */
 import { timingSafeEqual } from 'node:crypto';
+import { isoDay } from '#stdx/dates.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { parseJwt, verifyJwt, type Claims, type ParsedToken } from '#stdx/jwt.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
@@ -263,7 +264,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     readonly label: string | undefined;
   }): void {
     const { internal, nowMs, log = silentLogger } = this.#options;
-    const today = new Date(nowMs()).toISOString().slice(0, 10);
+    const today = isoDay(nowMs());
     const key = `${namespace}/${name}`;
     if (label === today || this.#marking.has(key)) return;
     this.#marking.add(key);

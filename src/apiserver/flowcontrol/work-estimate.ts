@@ -2,6 +2,7 @@
  * How many seats a request takes, and for how long afterwards: lists by the bytes of what they list, writes by how many watchers are told.
  * After upstream's util/flowcontrol/request (list by object size, as is the default since 1.34).
  */
+import { serviceAccounts } from '#api/refs.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import { isTrue, type RequestInfo } from '../http/request-info.ts';
@@ -78,7 +79,7 @@ export class WorkEstimator {
   }
 
   #write({ info, stats, maxSeats }: Estimated): Work {
-    if (info.resource === 'serviceaccounts' && info.subresource === 'token') return ONE_SEAT;
+    if (info.resource === serviceAccounts.plural && info.subresource === 'token') return ONE_SEAT;
     const watchers = this.#cacheOf(info.group, info.resource)?.listenersOf(info) ?? 0;
     stats.watchCounts.observe(watchers);
     if (watchers < WATCHES_PER_SEAT) return ONE_SEAT;

@@ -1,5 +1,6 @@
 /** From a resource request to its verb: which endpoint, is the verb served, which function. */
 import type { Duplex } from 'node:stream';
+import { namespaces } from '#api/refs.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { type ConnectCall } from './connect/connect.ts';
 import { CONNECTED } from '../http/request-info.ts';
@@ -65,7 +66,7 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
   requireRepresentation(endpoint, context);
   const { namespaced } = endpoint.resource;
   const namespace = namespaced ? info.namespace : '';
-  if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces')
+  if (!namespaced && info.namespace !== '' && info.resource !== namespaces.plural)
     throw statusErrors.pathNotFound();
   if (endpoint.resource.virtual) return VIRTUAL.handle(endpoint, context, core);
   const stored = endpoint as StoredEndpoint;
@@ -87,8 +88,7 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
         ...(isNamedWatch(context) ? { name: info.name } : {}),
       });
     case 'create':
-      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === ''))
-        throw statusErrors.pathMethodNotAllowed();
+      if (info.name !== '') throw statusErrors.pathMethodNotAllowed();
       return create(stored, call);
     case 'update':
     case 'patch':
@@ -115,11 +115,9 @@ const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
 const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STREAM_TYPES];
 
 /** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
-function requireRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
+function requireRepresentation({ isBuiltin, verbs }: Endpoint, { request, info }: RequestContext): void {
   if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
-  const isWatchable =
-    (!resource.virtual || info.resource === 'componentstatuses') &&
-    (info.verb === 'list' || info.verb === 'watch');
+  const isWatchable = verbs.has('list') && (info.verb === 'list' || info.verb === 'watch');
   throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
 }
 

@@ -1,4 +1,5 @@
 /** What a URL asks for, as upstream's RequestInfoFactory reads it: verb, group, version, resource, subresource, name, namespace. Pure. */
+import { namespaces } from '#api/refs.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
@@ -111,7 +112,7 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
   const verbInPath = VERBS_IN_PATH.has(at(index)) && parts.length > index + 1;
   if (verbInPath) verb = at(index++);
   let namespace = '';
-  if (at(index) === 'namespaces' && parts.length > index + 1) {
+  if (at(index) === namespaces.plural && parts.length > index + 1) {
     namespace = at(index + 1);
     if (parts.length > index + 2 && !NAMESPACE_SUBRESOURCES.has(at(index + 2))) index += 2;
   }

@@ -3,6 +3,7 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isoTime } from '#stdx/dates.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -46,7 +47,7 @@ export async function certificateFor(
   { admin, note }: { readonly admin: Admin; readonly note: (text: string) => void },
 ): Promise<IssuedCertificate> {
   const pair = (await requested(wanted, admin)) ?? locallySigned(wanted, { admin, note });
-  return { ...pair, expiresAt: new Date(new X509Certificate(pair.certificatePem).validTo).toISOString() };
+  return { ...pair, expiresAt: isoTime(Date.parse(new X509Certificate(pair.certificatePem).validTo)) };
 }
 
 /** undefined when nobody signs it in time. */

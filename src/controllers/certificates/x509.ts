@@ -3,6 +3,7 @@
  * request. X.509 itself is src/pki's concern.
  */
 import { createPublicKey, X509Certificate } from 'node:crypto';
+import { isoTime } from '#stdx/dates.ts';
 import { BACKDATE_MS, KEY_USAGE, signLeaf } from '#pki/certificate.ts';
 import { checkRequestSignature, readRequest, type CertificateRequest } from '#pki/request.ts';
 import type { RequestedNames } from './requests.ts';
@@ -58,7 +59,7 @@ export function signRequest(
   }
   const authorityEnd = new X509Certificate(certificate).validToDate;
   if (authorityEnd.getTime() <= nowMs)
-    throw new Error(`the signer has expired: NotAfter=${authorityEnd.toISOString()}`);
+    throw new Error(`the signer has expired: NotAfter=${isoTime(authorityEnd.getTime())}`);
   const notBeforeMs = nowMs - BACKDATE_MS;
   return signLeaf(
     { certificatePem: certificate, keyPem: key },

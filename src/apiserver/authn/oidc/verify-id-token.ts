@@ -1,4 +1,5 @@
 /** Signature, issuer, audience and times of an ID token, in the order and with the words of the library upstream uses. */
+import { isoTime } from '#stdx/dates.ts';
 import { verifySignature, SIGNING_ALGORITHMS, type ParsedToken, type SigningAlgorithm } from '#stdx/jwt.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
 
@@ -84,9 +85,11 @@ function checkClaims({ claims }: ParsedToken, { issuer, audiences, nowMs }: Veri
     );
 }
 
+/** ECMAScript: dates reach so far. */
+const MAX_DATE_SECONDS = 8.64e12;
+
 function timeOf(seconds: number): string {
-  const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString();
+  return Math.abs(seconds) <= MAX_DATE_SECONDS ? isoTime(seconds * 1000) : String(seconds);
 }
 
 function quoted(values: readonly string[]): string {
