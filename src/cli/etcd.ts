@@ -4,6 +4,7 @@ import type { EtcdFlags } from '#cmd/etcd/connect.ts';
 import type * as Etcd from '#cmd/etcd/etcd.ts';
 import { confirmRemoval } from './confirm.ts';
 import { action, print } from './context.ts';
+import { rootfsOption } from './machine-options.ts';
 
 type Flags = EtcdFlags & { readonly yes?: boolean };
 
@@ -46,6 +47,14 @@ export function register(program: Command): void {
         (await load()).removeEtcdMember({ ...flags, member }, output(flags)),
       ),
     );
+  etcd
+    .command('recover')
+    .description('quorum lost for good: make a cluster of one member out of the data of this machine')
+    .option('--force', 'though another survivor has more, or etcd of this machine does not run')
+    .option('--yes', 'do not ask')
+    .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
+    .addOption(rootfsOption())
+    .action(run((loaded, flags: Flags) => loaded.recoverEtcdHere(flags, output(flags))));
 }
 
 function load(): Promise<typeof Etcd> {
@@ -70,7 +79,7 @@ function subcommand(etcd: Command, name: string, description: string): Command {
     .option('--cert <file>', 'client certificate (default: apiserver-etcd-client.crt of --cert-dir)')
     .option('--key <file>', 'its key')
     .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
-    .addOption(new Option('--rootfs <dir>').hideHelp());
+    .addOption(rootfsOption());
 }
 
 function outputOption(): Option {

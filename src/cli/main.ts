@@ -8,6 +8,8 @@ type Loader = () => Promise<{ readonly register: Register }>;
 /** In the order --help shows them. */
 const COMMANDS: Readonly<Record<string, Loader>> = {
   init: () => import('./init.ts'),
+  join: () => import('./join.ts'),
+  leave: () => import('./leave.ts'),
   token: () => import('./token.ts'),
   up: () => import('./up.ts'),
   down: () => import('./down.ts'),

@@ -11,6 +11,12 @@ import {
   type MemberReport,
 } from '#deploy/etcd/members.ts';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
+import { recoverEtcd, requireBestSurvivor } from '#deploy/etcd/recover.ts';
+import { clientURL } from '#deploy/machine/etcd-service.ts';
+import { machinePaths } from '#deploy/machine/paths.ts';
+import { lockMachine, machineFile } from '#deploy/machine/record.ts';
+import { realClock } from '#stdx/clock.ts';
+import { ensureSupervised } from '../machine/supervise.ts';
 import { connectEtcd, type EtcdFlags } from './connect.ts';
 
 export interface Output {
@@ -143,6 +149,51 @@ export async function removeEtcdMember(
     await removeMember({ membership, member, force: flags.force ?? false });
     print(`removed ${member.name || member.id} (${member.id})`);
   });
+}
+
+/** Quorum lost for good. On the machine whose data are to go on. */
+export async function recoverEtcdHere(
+  flags: Pick<EtcdFlags, 'rootfs' | 'certDir'> & { readonly force?: boolean },
+  { print, confirm }: Output,
+): Promise<void> {
+  const paths = machinePaths({ rootfs: flags.rootfs, certificatesDir: flags.certDir });
+  const own = clientURL('127.0.0.1');
+  const membership = connectEtcd({ ...flags, endpoints: [own] });
+  const lock = lockMachine(paths);
+  const recovery = {
+    machine: machineFile(paths),
+    paths,
+    membership,
+    clientURL: own,
+    clock: realClock,
+    follow: () => ensureSupervised(paths),
+    print,
+  };
+  try {
+    if (!flags.force) await requireBestSurvivor(recovery);
+    await confirm(
+      'every other member of etcd, and with them writes that this machine does not hold: the last ones that were acknowledged may be among them, and what controllers and nodes did by them stays as it is',
+    );
+    const copy = await recoverEtcd(recovery);
+    for (const line of recovered(copy)) print(line);
+  } finally {
+    membership.close();
+    lock.release();
+  }
+}
+
+function recovered(copy: string): readonly string[] {
+  return [
+    '',
+    'etcd of this machine is the only member now, and the API server runs on its data.',
+    `A copy of the data as they were is in ${copy}; remove it when all is well.`,
+    '',
+    'Every other control plane and witness must not come back with its old data. On each of them:',
+    '',
+    '  capstan reset --force --skip-phases remove-etcd-member',
+    '',
+    'and then join it again; `capstan init phase upload-certs --upload-certs` and `capstan token create --print-join-command` here print what it needs.',
+  ];
 }
 
 async function within(flags: EtcdFlags, work: (membership: EtcdMembership) => Promise<void>): Promise<void> {

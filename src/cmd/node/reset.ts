@@ -67,7 +67,7 @@ export async function prepareReset(flags: ResetFlags): Promise<Reset> {
 function targetOf({ dataDir: path, kubeconfig, clusterId }: ResetFlags): Target {
   if (path === undefined && kubeconfig === undefined && clusterId === undefined)
     throw new UserError(
-      '--data-dir DIR (of capstan node), or --kubeconfig FILE or --cluster-id ID (of capstan proxy) is needed: it says what to remove.',
+      'Nothing was made by init or join on this machine. For what capstan node and proxy, run by themselves, have made, --data-dir DIR (of capstan node), or --kubeconfig FILE or --cluster-id ID (of capstan proxy) is needed: it says what to remove.',
     );
   if (clusterId !== undefined && !/^[0-9a-f]{8}$/.test(clusterId))
     throw new UserError(`--cluster-id is "${clusterId}"; it should be 8 hexadecimal digits.`);

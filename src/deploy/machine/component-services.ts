@@ -207,7 +207,12 @@ export function balancerService({
   paths,
   seeds,
 }: Pick<OnMachine, 'paths'> & { readonly seeds: readonly string[] }): ServiceSpec {
-  const flags = { kubeconfig: paths.kubeconfig('kubelet'), 'list-file': paths.apiServersFile };
+  const flags = {
+    kubeconfig: paths.kubeconfig('kubelet'),
+    'list-file': paths.apiServersFile,
+    // A machine that joins has no kubeconfig yet.
+    'certificate-authority': join(paths.pki, 'ca.crt'),
+  };
   const servers = seeds.map((value) => ({ name: 'server', value }));
   return {
     name: 'balancer',

@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { UserError } from '../data-dir.ts';
 
-type KubeconfigName =
+export type KubeconfigName =
   | 'admin'
   | 'super-admin'
   | 'controller-manager'

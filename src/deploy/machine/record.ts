@@ -33,6 +33,12 @@ export interface MachineRecord {
   };
   readonly etcd?: EtcdMember;
   readonly services: readonly ServiceSpec[];
+  /** While `capstan etcd recover` is under way: the services that it stopped, and the copy of etcd's data. */
+  readonly recovering?: {
+    readonly services: readonly ServiceSpec[];
+    readonly copy: string;
+    readonly copied?: boolean;
+  };
   /** By command ('init', 'join'), in the order they were done. */
   readonly phases: Readonly<Record<string, readonly string[]>>;
 }

@@ -6,34 +6,44 @@ import { UserError } from '../data-dir.ts';
 import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, writeFileAtomically } from '../pki/files.ts';
 import { CERTS_SECRET, decryptFile, parseCertificateKey, type SharedFile } from './kubeadm-certs.ts';
 
-/** Returns the names of what was written. UserError: no Secret, another key, files of another cluster. */
-export async function downloadCertificates({
-  api,
-  files,
-  certificateKey,
-}: {
+interface Download {
   readonly api: Client;
   readonly files: readonly SharedFile[];
   readonly certificateKey: string;
-}): Promise<readonly string[]> {
-  const key = parseCertificateKey(certificateKey);
-  const data = await readSecret(api);
-  const contents = files.flatMap(({ name, path }) => {
-    const encrypted = data[name];
-    if (encrypted === undefined)
-      throw new UserError(
-        `the Secret does not include the required certificate or key - name: ${name}, path: ${path}`,
-      );
-    // An external authority's key is on no machine.
-    if (encrypted === '') return [];
-    return [{ name, path, content: decryptFile(Buffer.from(encrypted, 'base64'), { key, name }).toString() }];
-  });
+}
+
+interface DecryptedFile extends SharedFile {
+  readonly content: string;
+}
+
+/** Returns the names of what was written. UserError: no Secret, another key, files of another cluster. */
+export async function downloadCertificates(download: Download): Promise<readonly string[]> {
+  const contents = await decryptedFiles(download);
   // All is looked at before anything is written.
   const missing = [];
   for (const file of contents) if (await isMissing(file)) missing.push(file);
   for (const { path, content, name } of missing)
     await writeFileAtomically(path, content, name.endsWith('.key') ? PRIVATE_MODE : PUBLIC_MODE);
   return missing.map(({ name }) => name);
+}
+
+/** In memory only. Without those that are on no machine, such as the key of an external authority. */
+export async function decryptedFiles({
+  api,
+  files,
+  certificateKey,
+}: Download): Promise<readonly DecryptedFile[]> {
+  const key = parseCertificateKey(certificateKey);
+  const data = await readSecret(api);
+  return files.flatMap(({ name, path }) => {
+    const encrypted = data[name];
+    if (encrypted === undefined)
+      throw new UserError(
+        `the Secret does not include the required certificate or key - name: ${name}, path: ${path}`,
+      );
+    if (encrypted === '') return [];
+    return [{ name, path, content: decryptFile(Buffer.from(encrypted, 'base64'), { key, name }).toString() }];
+  });
 }
 
 async function isMissing({

@@ -1,0 +1,137 @@
+/** Phase preflight: what would keep this machine from joining, before anything is written; and who the cluster is. */
+import { readIfPresent } from '../../pki/files.ts';
+import { UserError } from '../../data-dir.ts';
+import { parseCertificateKey } from '../kubeadm-certs.ts';
+import { runChecks, type Check } from '../../preflight/check.ts';
+import {
+  bridgeNetfilter,
+  cgroup2,
+  clock as clockCheck,
+  diskSpace,
+  hostName,
+  ipForward,
+  isLinux,
+  isPrivilegedUser,
+  memory,
+  mtu,
+  noOtherKubelet,
+  numCPU,
+  portFree,
+  programs,
+  swap,
+} from '../../preflight/checks.ts';
+import { findEtcd } from '../../packages/etcd.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { Phase } from '../phase.ts';
+import type { JoinContext } from './context.ts';
+
+const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
+const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
+
+export const preflight: Phase<JoinContext> = {
+  name: 'preflight',
+  short: 'Run join pre-flight checks',
+  async run(context) {
+    const { print, options, role } = context;
+    print('[preflight] Running pre-flight checks');
+    if (role !== 'worker') requireCertificateKey(context);
+    requireSameMachine(context);
+    await runChecks(checksOf(context), {
+      ignore: options.ignorePreflightErrors,
+      warn: (line) => context.warn(line),
+    });
+    print(
+      '[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...',
+    );
+    const { server, caPem, cluster } = await context.discovered();
+    await requireSameCluster(context, caPem);
+    if (role === 'witness' && cluster.etcd.external)
+      throw new UserError(
+        'The etcd of this cluster is external: it has no witness. Add a member with its own means.',
+      );
+    if (role === 'control-plane' && !cluster.controlPlaneEndpoint)
+      context.warn(
+        `the cluster has no --control-plane-endpoint: people and the admin kubeconfig go to ${server} alone; the machines themselves go to every API server`,
+      );
+  },
+};
+
+function requireCertificateKey({ options, role }: JoinContext): void {
+  if (options.certificateKey) parseCertificateKey(options.certificateKey);
+  else
+    throw new UserError(
+      `--${role} needs --certificate-key, which \`capstan init phase upload-certs --upload-certs\` prints on a control plane: this machine gets its certificates with it.`,
+    );
+}
+
+function checksOf(context: JoinContext): readonly Check[] {
+  const { role, options, paths, clock, program, local, join } = context;
+  const ours = { holdsIt: () => program.isSupervised() };
+  const isReal = options.runtime === 'cri' && role !== 'witness';
+  const isControlPlane = role === 'control-plane';
+  const { advertiseAddress: address } = local;
+  return [
+    ...(isReal ? [isPrivilegedUser(), isLinux()] : []),
+    ...(isControlPlane ? [numCPU(), memory(MINIMUM_MEMORY_BYTES)] : []),
+    clockCheck(clock.now()),
+    ...(isControlPlane ? [local.bindPort, 10257, 10259].map((port) => portFree(port, ours)) : []),
+    ...(role === 'worker' ? [] : [portFree(2379, ours), portFree(2380, { ...ours, address })]),
+    ...(isReal
+      ? [
+          portFree(10250, ours),
+          programs(),
+          cgroup2(),
+          ipForward(),
+          bridgeNetfilter(),
+          swap(),
+          noOtherKubelet(),
+        ]
+      : []),
+    ...(role === 'worker' ? [] : [etcdCheck(context)]),
+    hostName(join.nodeRegistration.name),
+    ...(role === 'worker'
+      ? []
+      : [mtu(address), diskSpace(paths.etcdData, { minimumBytes: MINIMUM_DISK_BYTES })]),
+  ];
+}
+
+/** That of a witness has to be there too; with an external etcd none is used. */
+function etcdCheck({ options, paths }: JoinContext): Check {
+  return {
+    name: 'Etcd',
+    async run() {
+      if (options.mayFetchEtcd) return undefined;
+      try {
+        const found = await findEtcd({ given: options.etcdBinary, kept: paths.capstan, mayFetch: false });
+        return found.remark === undefined ? undefined : { warnings: [found.remark] };
+      } catch (error) {
+        return { errors: [errorMessage(error)] };
+      }
+    },
+  };
+}
+
+/** Run again it goes on; with other words it would make half of two machines. */
+function requireSameMachine({ machine, role, join }: JoinContext): void {
+  const record = machine.read();
+  if (record.role === undefined) return;
+  const clean = 'it leaves that cluster with `capstan leave`, and is cleaned with `capstan reset`';
+  if (record.role !== role || record.phases['init'] !== undefined)
+    throw new UserError(
+      `this machine is a ${record.role} of ${record.controlPlaneEndpoint ?? 'a cluster'} already: ${clean}`,
+    );
+  const { name } = join.nodeRegistration;
+  if (record.nodeName !== undefined && record.nodeName !== name)
+    throw new UserError(
+      `this machine joined as ${record.nodeName}, and now ${name} is asked for: join as before, or start anew with \`capstan reset\``,
+    );
+}
+
+async function requireSameCluster({ paths }: JoinContext, caPem: string): Promise<void> {
+  const path = `${paths.pki}/ca.crt`;
+  const found = await readIfPresent(path);
+  if (found !== undefined && !caPem.includes(found.trim()) && !found.includes(caPem.trim()))
+    throw new UserError(
+      `${path} already exists, and is not the authority of this cluster: clean this machine with \`capstan reset\`, then join again`,
+    );
+}
