@@ -6,6 +6,7 @@ import { networkInterfaces } from 'node:os';
 import { parseAddress, type Address } from '#balancer/address.ts';
 import { createBalancer, type Balancer } from '#balancer/balancer.ts';
 import type { CheckTrust } from '#balancer/checker.ts';
+import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
 import { UserError } from '#deploy/data-dir.ts';
@@ -140,6 +141,7 @@ interface Follow {
 /** Watches the list of API servers as soon as there are credentials, and with the newest ones. */
 function followKubeconfig({ balancer, credentials, log, kubeconfig }: Follow): { close(): Promise<void> } {
   let transport: HttpsTransport | undefined;
+  let client: Client | undefined;
   let lastProblem = '';
   const read = (): void => {
     try {
@@ -148,9 +150,8 @@ function followKubeconfig({ balancer, credentials, log, kubeconfig }: Follow): {
       if (transport) transport.reload(options);
       else {
         transport = createHttpsTransport(options);
-        balancer.follow(
-          createClient(transport, { userAgent: `capstan-balancer/${KUBERNETES_VERSION}`, log }),
-        );
+        client = createClient(transport, { userAgent: `capstan-balancer/${KUBERNETES_VERSION}`, log });
+        balancer.follow(client);
       }
       lastProblem = '';
     } catch (error) {
@@ -173,7 +174,8 @@ function followKubeconfig({ balancer, credentials, log, kubeconfig }: Follow): {
     async close() {
       clearInterval(wait);
       watched.close();
-      await transport?.close();
+      // With its informer, whose retries would keep the process alive.
+      await client?.close();
     },
   };
 }
