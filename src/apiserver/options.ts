@@ -8,7 +8,7 @@ import type { AdmissionPlugin } from './admission/plugin.ts';
 import type { AggregationSettings } from './aggregation/aggregator.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
-import type { PublishedRequestHeader } from './bootstrap/system-objects.ts';
+import type { PublishedRequestHeader } from './bootstrap/authentication-config.ts';
 import type { AuditSink } from './audit/audit-sink.ts';
 import type { RequestLimits } from './flowcontrol/flow-control.ts';
 import type { ConnectHandlers } from './handlers/connect/connect.ts';

@@ -129,6 +129,7 @@ export class Bootstrap {
           advertiseAddress,
           clientCa,
           requestHeader,
+          nowMs: this.#core.clock.now(),
           shared: this.#core.cache.isShared ? this.#core.store : undefined,
           reconciler: this.#options.endpointReconciler,
         }),

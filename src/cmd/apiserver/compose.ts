@@ -10,9 +10,8 @@ import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
 import type { TokenSources } from '#apiserver/authn/token-sources.ts';
 import { createAuthorization, type Authorization } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
-import type { TlsMaterial } from '#apiserver/http/listener.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';
-import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
+import { publishAuthentication } from '#apiserver/bootstrap/authentication-config.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
@@ -206,7 +205,11 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       log,
       replaceTls(next) {
         server.replaceCertificates(next);
-        void publishAuthorities(server.internal, next).catch((error: unknown) =>
+        void publishAuthentication(server.internal, {
+          clientCa: next.clientCa?.toString(),
+          requestHeader: next.frontProxyCa === undefined ? undefined : { ca: String(next.frontProxyCa) },
+          nowMs: clock.now(),
+        }).catch((error: unknown) =>
           log.warn('the new authorities could not be published', { error: errorMessage(error) }),
         );
       },
@@ -250,24 +253,6 @@ function anonymousBy(
       return (sources.anonymous ?? byFlag).paths;
     },
   };
-}
-
-/** Extension API servers read there whom to believe. */
-async function publishAuthorities(
-  internal: InternalApi,
-  { clientCa, frontProxyCa }: TlsMaterial,
-): Promise<void> {
-  await internal.modify(
-    { group: '', resource: 'configmaps' },
-    { namespace: 'kube-system', name: 'extension-apiserver-authentication' },
-    (map) => {
-      map['data'] = {
-        ...(map['data'] as object),
-        ...(clientCa === undefined ? {} : { 'client-ca-file': String(clientCa) }),
-        ...(frontProxyCa === undefined ? {} : { 'requestheader-client-ca-file': String(frontProxyCa) }),
-      };
-    },
-  );
 }
 
 /** As URLs have it: addresses of IPv6 in brackets. */

@@ -1,7 +1,7 @@
 /** Flags of extension API servers, and of an authenticating proxy in front of this one: the same certificates seen from both sides. Upstream's names. */
 import type { AggregationSettings } from '#apiserver/aggregation/aggregator.ts';
 import type { RequestHeaderOptions } from '#apiserver/authn/certificates.ts';
-import type { PublishedRequestHeader } from '#apiserver/bootstrap/system-objects.ts';
+import type { PublishedRequestHeader } from '#apiserver/bootstrap/authentication-config.ts';
 import type { Pki } from '#deploy/pki/pki.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';
