@@ -14,7 +14,7 @@ export interface StoredValue {
   readonly modRevision: Revision;
   readonly createRevision: Revision;
   /** Why the value cannot be read (it is encrypted with a key that is not there): `value` is empty then. */
-  readonly unreadable?: string;
+  readonly unreadable?: string | undefined;
 }
 
 export interface StoreEvent {

@@ -33,6 +33,8 @@ export interface StoredForm {
 interface EncryptedStoreOptions {
   /** How the object at this key is stored now; undefined = as it is. Asked at each use: the answer may change. */
   readonly formOf: (key: string) => StoredForm | undefined;
+  /** What the stored form is bound to: upstream binds it to the key in etcd. Default: the key. */
+  readonly contextOf?: ((key: string) => string) | undefined;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -40,6 +42,7 @@ const NOTHING = Buffer.alloc(0);
 export class EncryptedStore implements Store {
   readonly #store: Store;
   readonly #formOf: EncryptedStoreOptions['formOf'];
+  readonly #contextOf: (key: string) => string;
   /** Sealed → plain of puts under way. */
   readonly #ours = new Map<Buffer, Buffer>();
   readonly #watches = new Set<Delivery>();
@@ -48,7 +51,8 @@ export class EncryptedStore implements Store {
 
   readonly newestRevision?: () => Promise<Revision>;
 
-  constructor(store: Store, { formOf }: EncryptedStoreOptions) {
+  constructor(store: Store, { formOf, contextOf = (key) => key }: EncryptedStoreOptions) {
+    this.#contextOf = contextOf;
     this.#store = store;
     if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
     this.#formOf = formOf;
@@ -76,7 +80,7 @@ export class EncryptedStore implements Store {
   }
 
   async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
-    const sealed = this.#formOf(key)?.toStorage(value, key) ?? value;
+    const sealed = this.#formOf(key)?.toStorage(value, this.#contextOf(key)) ?? value;
     if (sealed !== value) this.#ours.set(sealed, value);
     try {
       const stored = await this.#store.put(key, sealed, options);
@@ -133,7 +137,7 @@ export class EncryptedStore implements Store {
     const form = stored && this.#formOf(key);
     if (!form) return false;
     try {
-      return (await form.fromStorage(stored.value, key)).stale;
+      return (await form.fromStorage(stored.value, this.#contextOf(key))).stale;
     } catch (error) {
       if (error instanceof TransformError) return false;
       throw error;
@@ -170,7 +174,7 @@ export class EncryptedStore implements Store {
     const form = this.#formOf(key);
     if (!form) return isEncrypted(value) ? unread(IDENTITY_PROBLEM) : stored;
     try {
-      const plain = form.fromStorage(value, key);
+      const plain = form.fromStorage(value, this.#contextOf(key));
       if (!isPending(plain)) return this.#read(stored, plain);
       return plain.then(
         (one) => this.#read(stored, one),

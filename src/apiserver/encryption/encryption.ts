@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { RESOURCES } from '#resources/registry.ts';
+import { storedResource } from '#resources/stored-resource.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
@@ -34,8 +34,8 @@ export interface EncryptionOptions {
 }
 
 export interface Encryption {
-  /** The store as the API server is to see it. Once. */
-  wrap(store: Store): Store;
+  /** The store as the API server is to see it. Once. contextOf: see EncryptedStore. */
+  wrap(store: Store, contextOf?: (key: string) => string): Store;
   /** For /healthz, /livez and /readyz. */
   readonly healthChecks: readonly HealthCheck[];
   /** Lines of /metrics. */
@@ -99,8 +99,8 @@ class FileEncryption implements Encryption {
     });
   }
 
-  wrap(store: Store): Store {
-    this.#store = new EncryptedStore(store, { formOf: (key) => this.#formOf(key) });
+  wrap(store: Store, contextOf?: (key: string) => string): Store {
+    this.#store = new EncryptedStore(store, { formOf: (key) => this.#formOf(key), contextOf });
     return this.#store;
   }
 
@@ -280,35 +280,4 @@ function transformersOf(
 /** 'secrets', 'deployments.apps', '*.' for all of the core group. */
 function nameOf({ group, resource }: GroupResource): string {
   return group === '' && resource !== '*' ? resource : `${resource}.${group}`;
-}
-
-const ROOT = '/registry/';
-/** By storage prefix. Events of both their groups lie together, as the core group's. */
-const BUILTIN = new Map(
-  RESOURCES.filter(({ virtual }) => !virtual)
-    .toSorted((a, b) => a.group.localeCompare(b.group))
-    .toReversed()
-    .map(({ storagePrefix, group, plural }) => [storagePrefix, { group, resource: plural }]),
-);
-
-/** What lies at a key; custom resources lie by group and plural. */
-function storedResource(key: string): {
-  readonly prefix: string;
-  readonly resource: GroupResource | undefined;
-} {
-  const first = key.indexOf('/', ROOT.length);
-  if (first < 0 || !key.startsWith(ROOT)) return { prefix: key, resource: undefined };
-  const short = key.slice(0, first + 1),
-    builtin = BUILTIN.get(short);
-  if (builtin) return { prefix: short, resource: builtin };
-  const second = key.indexOf('/', first + 1);
-  if (second < 0) return { prefix: short, resource: undefined };
-  const long = key.slice(0, second + 1);
-  return {
-    prefix: long,
-    resource: BUILTIN.get(long) ?? {
-      group: key.slice(ROOT.length, first),
-      resource: key.slice(first + 1, second),
-    },
-  };
 }

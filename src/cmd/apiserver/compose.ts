@@ -1,4 +1,5 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
+import type { Encryption } from '#apiserver/encryption/encryption.ts';
 import type { HealthCheck } from '#apiserver/nonresource/health.ts';
 import {
   createAuthentication,
@@ -25,6 +26,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
+import { ROOT } from './flags/etcd.ts';
 import type { ApiServerSettings } from './settings.ts';
 import { followFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from '../version.ts';
@@ -39,6 +41,8 @@ export interface ApiServerKeys
 
 export interface ComposeOptions {
   readonly store: Store;
+  /** The store is an etcd, where objects are kept as upstream keeps them, below this in place of /registry. */
+  readonly etcdPrefix?: string | undefined;
   readonly pki: ApiServerKeys;
   readonly settings?: ApiServerSettings;
   /** Default: by the front-proxy certificates among the keys. */
@@ -60,6 +64,17 @@ export interface ComposeOptions {
   readonly log: Logger;
 }
 
+/** The store as the server sees it, encryption at rest and upstream's bytes behind it. */
+async function openStoredForm(
+  { store, etcdPrefix }: ComposeOptions,
+  encryption: Encryption | undefined,
+): Promise<Store> {
+  if (etcdPrefix === undefined) return encryption?.wrap(store) ?? store;
+  const inEtcd = (key: string): string => etcdPrefix + key.slice(ROOT.length);
+  const { CodecStore } = await import('#apiserver/storagecodec/codec-store.ts');
+  return new CodecStore(encryption?.wrap(store, inEtcd) ?? store);
+}
+
 export interface ComposedApiServer {
   readonly handler: ApiHandler;
   /** Resolves when /readyz is. */
@@ -79,7 +94,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     (await (
       await import('#apiserver/encryption/encryption.ts')
     ).createEncryption({ ...settings.encryption, clock, log }));
-  const store = encryption?.wrap(options.store) ?? options.store;
+  const store = await openStoredForm(options, encryption);
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   let kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };

@@ -60,6 +60,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     cleanup.push(() => store.close());
     const server = await composeApiServer({
       store,
+      etcdPrefix: etcdFrom(flags)?.keyPrefix,
       ...fromFlags,
       serviceCIDR: plan.serviceCIDR,
       listen: [plan.bindAddress],
@@ -107,7 +108,7 @@ async function openStoreOf(
       mayCreate,
       log: log.with({ component: 'store' }),
     });
-  log.warn('etcd is experimental: one API server allocates service addresses, and objects are JSON', {
+  log.warn('etcd is experimental: one API server allocates service addresses', {
     servers: etcd.endpoints.join(','),
   });
   return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore({

@@ -245,7 +245,11 @@ function rename(object: KubeObject, apiVersion: string, direction: 'toNew' | 'to
 }
 
 function toNew(object: KubeObject): KubeObject {
-  return rename(object, NEW_API_VERSION, 'toNew');
+  const renamed = rename(object, NEW_API_VERSION, 'toNew');
+  // Core writes these always, events.k8s.io only where there is something in them.
+  for (const field of ['reportingController', 'reportingInstance'] as const)
+    if (renamed[field] === '') delete renamed[field];
+  return renamed;
 }
 
 function toCore(object: KubeObject): KubeObject {

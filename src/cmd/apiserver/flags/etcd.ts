@@ -6,7 +6,7 @@ import { readFlags, type GivenFlags } from '../../flags/define.ts';
 import { ETCD_FLAGS } from '../flags.ts';
 
 /** What all keys of the API server begin with; --etcd-prefix stands in its place. */
-const ROOT = '/registry';
+export const ROOT = '/registry';
 
 /** Undefined: no etcd is asked for. Touches nothing. */
 export function etcdFrom(flags: GivenFlags<typeof ETCD_FLAGS>): EtcdStoreOptions | undefined {

@@ -1,0 +1,162 @@
+/**
+ * The Store of an API server on etcd: keeps objects in upstream's bytes and gives them in the server's own. It stands before encryption at rest, so
+ * that what is encrypted is what upstream would encrypt. The embedded store keeps the server's JSON and does not pass through here.
+ *
+ *   API server ──JSON──► CodecStore ──protobuf or JSON──► EncryptedStore ──► etcd
+ */
+import { storedResource } from '#resources/stored-resource.ts';
+import {
+  StoreError,
+  type DeleteOptions,
+  type GetOptions,
+  type ListOptions,
+  type ListResult,
+  type PutOptions,
+  type Revision,
+  type Store,
+  type StoredValue,
+  type StoreEvent,
+  type StoreStats,
+  type StoreWatch,
+  type WatchOptions,
+} from '#storage/store.ts';
+import { codecOf, StoredFormError, type ObjectCodec } from './object-codec.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** Objects that are decoded in one go: others run between two. */
+const SLICE = 256;
+
+export class CodecStore implements Store {
+  readonly #store: Store;
+  readonly newestRevision?: () => Promise<Revision>;
+
+  constructor(store: Store) {
+    this.#store = store;
+    if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
+  }
+
+  get revision(): Revision {
+    return this.#store.revision;
+  }
+  get compactedRevision(): Revision {
+    return this.#store.compactedRevision;
+  }
+
+  async get(key: string, options?: GetOptions): Promise<StoredValue | undefined> {
+    const stored = await this.#store.get(key, options);
+    return stored && decoded(stored);
+  }
+
+  async list(prefix: string, options?: ListOptions): Promise<ListResult> {
+    const { items: stored, ...rest } = await this.#store.list(prefix, options);
+    const items: StoredValue[] = [];
+    for (const item of stored) {
+      items.push(decoded(item));
+      if (items.length % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return { ...rest, items };
+  }
+
+  async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
+    const encoded = codecAt(key).encode(value);
+    try {
+      return { ...(await this.#store.put(key, encoded, options)), value };
+    } catch (error) {
+      throw decodedConflict(error);
+    }
+  }
+
+  async delete(
+    key: string,
+    options?: DeleteOptions,
+  ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
+    try {
+      const { revision, previous } = await this.#store.delete(key, options);
+      return { revision, previous: decoded(previous) };
+    } catch (error) {
+      throw decodedConflict(error);
+    }
+  }
+
+  watch(options: WatchOptions): StoreWatch {
+    return this.#store.watch({
+      ...options,
+      onEvents: (events) => options.onEvents(events.map(decodedEvent)),
+    });
+  }
+
+  compact(revision: Revision): Promise<void> {
+    return this.#store.compact(revision);
+  }
+
+  async isStale(key: string): Promise<boolean> {
+    if (await this.#store.isStale?.(key)) return true;
+    const stored = await this.#store.get(key);
+    return stored !== undefined && stored.unreadable === undefined && !codecAt(key).isCurrent(stored.value);
+  }
+
+  stats(): StoreStats {
+    return this.#store.stats();
+  }
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+}
+
+/** By prefix: few, and the same again and again. Custom resources and what is no resource share one. */
+const codecs = new Map<string, ObjectCodec>();
+const CUSTOM = codecOf(undefined);
+
+function codecAt(key: string): ObjectCodec {
+  const { prefix, builtin } = storedResource(key);
+  if (!builtin) return CUSTOM;
+  let codec = codecs.get(prefix);
+  if (!codec) codecs.set(prefix, (codec = codecOf(builtin)));
+  return codec;
+}
+
+function decoded(stored: StoredValue): StoredValue {
+  if (stored.unreadable !== undefined) return stored;
+  try {
+    return { ...stored, value: codecAt(stored.key).decode(stored.value) };
+  } catch (error) {
+    if (!(error instanceof StoredFormError)) throw error;
+    return { ...stored, value: NOTHING, unreadable: error.message };
+  }
+}
+
+function decodedEvent({ previous, value, ...event }: StoreEvent): StoreEvent {
+  return {
+    ...event,
+    ...(value && { value: decoded(value) }),
+    ...(previous && { previous: new LateValue(previous) }),
+  };
+}
+
+/** Live watches do not look at what was there before, so that it is decoded only where it is asked for. */
+class LateValue implements StoredValue {
+  readonly key: string;
+  readonly modRevision: Revision;
+  readonly createRevision: Revision;
+  readonly #stored: StoredValue;
+  #read: StoredValue | undefined;
+
+  constructor(stored: StoredValue) {
+    this.#stored = stored;
+    this.key = stored.key;
+    this.modRevision = stored.modRevision;
+    this.createRevision = stored.createRevision;
+  }
+
+  get value(): Buffer {
+    return (this.#read ??= decoded(this.#stored)).value;
+  }
+  get unreadable(): string | undefined {
+    return (this.#read ??= decoded(this.#stored)).unreadable;
+  }
+}
+
+function decodedConflict(error: unknown): unknown {
+  if (!(error instanceof StoreError) || !error.current) return error;
+  return new StoreError(error.code, error.message, { current: decoded(error.current), cause: error });
+}

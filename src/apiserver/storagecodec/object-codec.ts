@@ -1,0 +1,114 @@
+/**
+ * One resource's objects between the bytes that the API server works with (JSON of its storage version, see machinery/serialize.ts) and those
+ * that upstream's API server keeps in etcd: the magic bytes k8s\0 and protobuf in upstream's storage version for built-in kinds, JSON
+ * for the kinds of the extension and aggregation servers and for custom resources. Reading takes both, in any version of the group.
+ */
+import { schemaForKind } from '#api/schemas.ts';
+import {
+  decodeEnvelope,
+  decodeObject,
+  encodeObject,
+  isProtobuf,
+  ProtobufError,
+} from '#machinery/codec/protobuf.ts';
+import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { parseSerialized, serializeObject } from '#machinery/serialize.ts';
+import { upstreamStorageVersion } from '#resources/storage-version.ts';
+import type { Resource } from '#resources/resource.ts';
+import { definitionFromV1beta1 } from './definition-v1beta1.ts';
+
+/** Bytes that cannot be read; its message says why. */
+export class StoredFormError extends Error {}
+
+export interface ObjectCodec {
+  /** From the server's JSON. */
+  encode(json: Buffer): Buffer;
+  /** To the server's JSON. Throws a StoredFormError. */
+  decode(stored: Buffer): Buffer;
+  /** Whether encode() would make bytes of the same form. */
+  isCurrent(stored: Buffer): boolean;
+}
+
+const OLD_DEFINITIONS = 'apiextensions.k8s.io/v1beta1';
+/** Upstream keeps these in JSON: their servers know no protobuf. */
+const JSON_GROUPS: ReadonlySet<string> = new Set(['apiextensions.k8s.io', 'apiregistration.k8s.io']);
+
+export function codecOf(resource: Resource | undefined): ObjectCodec {
+  if (!resource) return new JsonCodec(undefined);
+  return JSON_GROUPS.has(resource.group) ? new JsonCodec(resource) : new ProtobufCodec(resource);
+}
+
+/** resource: undefined for a custom one, whose versions are its definition's affair. */
+class JsonCodec implements ObjectCodec {
+  readonly #resource: Resource | undefined;
+
+  constructor(resource: Resource | undefined) {
+    this.#resource = resource;
+  }
+
+  encode(json: Buffer): Buffer {
+    return json;
+  }
+
+  decode(stored: Buffer): Buffer {
+    // What no registry of this server keeps, ranges of ports say, is nobody's to read here.
+    if (!this.#resource && isProtobuf(stored)) return stored;
+    return serializeObject(toStorageVersion(parse(stored), this.#resource));
+  }
+
+  isCurrent(stored: Buffer): boolean {
+    return !isProtobuf(stored);
+  }
+}
+
+class ProtobufCodec implements ObjectCodec {
+  readonly #resource: Resource;
+  /** In etcd. */
+  readonly #apiVersion: string;
+
+  constructor(resource: Resource) {
+    this.#resource = resource;
+    this.#apiVersion = upstreamStorageVersion(resource);
+  }
+
+  encode(json: Buffer): Buffer {
+    const object = this.#resource.convert(parseSerialized(json), this.#apiVersion);
+    const kind = { ...parseApiVersion(this.#apiVersion), kind: this.#resource.kind };
+    return encodeObject(object, schemaForKind(kind)!);
+  }
+
+  decode(stored: Buffer): Buffer {
+    return serializeObject(toStorageVersion(parse(stored), this.#resource));
+  }
+
+  isCurrent(stored: Buffer): boolean {
+    return isProtobuf(stored) && decodeEnvelope(stored).apiVersion === this.#apiVersion;
+  }
+}
+
+function parse(stored: Buffer): KubeObject {
+  try {
+    if (isProtobuf(stored)) return decodeObject(stored, { schemaFor: schemaForKind });
+    return parseSerialized(stored);
+  } catch (error) {
+    if (!(error instanceof ProtobufError) && !(error instanceof SyntaxError)) throw error;
+    throw new StoredFormError(`no object can be decoded from the stored bytes: ${error.message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Defaults as well: fields that the writer did not know yet. */
+function toStorageVersion(object: KubeObject, resource: Resource | undefined): KubeObject {
+  if (!resource) return object;
+  const { group } = parseApiVersion(object.apiVersion ?? '');
+  const wanted = parseApiVersion(resource.storageApiVersion);
+  if (group !== wanted.group && group !== resource.group)
+    throw new StoredFormError(
+      `${object.apiVersion ?? ''} ${object.kind ?? ''} is stored where ${apiVersionOf(wanted)} should be`,
+    );
+  const current = object.apiVersion === OLD_DEFINITIONS ? definitionFromV1beta1(object) : object;
+  const converted = resource.convert(current, resource.storageApiVersion);
+  resource.applyDefaults(converted);
+  return converted;
+}

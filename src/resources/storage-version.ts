@@ -1,0 +1,23 @@
+/**
+ * The version in which upstream's API server keeps a resource, which is mostly the record's own. Told by the hash of it that upstream publishes in
+ * discovery, so that it is right for every kind without a list.
+ */
+import { createHash } from 'node:crypto';
+import { apiVersionOf, parseApiVersion } from '#machinery/object.ts';
+import type { Resource } from './resource.ts';
+
+export function upstreamStorageVersion({ group, kind, versions, storageApiVersion }: Resource): string {
+  const wanted = versions.find(({ storageVersionHash }) => storageVersionHash)?.storageVersionHash;
+  const candidates = [storageApiVersion, ...versions.map(({ version }) => apiVersionOf({ group, version }))];
+  return candidates.find((apiVersion) => hashOf(apiVersion, kind) === wanted) ?? storageApiVersion;
+}
+
+/** As k8s.io/apiserver's pkg/endpoints/discovery makes it: the first eight bytes of a SHA-256. */
+function hashOf(apiVersion: string, kind: string): string {
+  const { group, version } = parseApiVersion(apiVersion);
+  return createHash('sha256')
+    .update(`${group}/${version}/${kind}`)
+    .digest()
+    .subarray(0, 8)
+    .toString('base64');
+}
