@@ -2,7 +2,7 @@
  * The typed client every component uses: verbs on resources over a Transport, and informers (shared caches kept by list + watch).
  * Errors are StatusError from #machinery/errors.ts with the server's Status. Follows client-go's behaviour, not its API.
  */
-import type { KubeList, KubeObject } from '#machinery/object.ts';
+import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import type { Transport } from './transport.ts';
 
 /** Names a resource and carries its TypeScript type: `const pods: ResourceRef<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true }`. */
@@ -37,22 +37,26 @@ export type PatchType = 'json' | 'merge' | 'strategic' | 'apply';
 
 export interface Client {
   readonly transport: Transport;
-  get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T>;
+  get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<Stored<T>>;
   list<T extends KubeObject>(
     ref: ResourceRef<T>,
     options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string },
-  ): Promise<KubeList<T>>;
+  ): Promise<KubeList<Stored<T>>>;
   /** As list, of metadata alone: the items are PartialObjectMetadata. For whoever goes through objects whatever they hold. */
   listMetadata(
     ref: ResourceRef,
     options?: SelectOptions & { limit?: number; continue?: string },
-  ): Promise<KubeList<KubeObject>>;
+  ): Promise<KubeList<Stored>>;
   /** The namespace is the object's own. */
-  create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
-  update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
-  updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
+  create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
+  update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
+  updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
   /** PUT to a subresource that takes the whole object ('approval'). */
-  updateSubresource<T extends KubeObject>(ref: ResourceRef<T>, object: T, subresource: string): Promise<T>;
+  updateSubresource<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    object: T,
+    subresource: string,
+  ): Promise<Stored<T>>;
   patch<T extends KubeObject>(
     ref: ResourceRef<T>,
     name: ObjectName,
@@ -63,7 +67,7 @@ export interface Client {
       fieldManager?: string;
       force?: boolean;
     },
-  ): Promise<T>;
+  ): Promise<Stored<T>>;
   delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
   deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;
   /** POST to a subresource ('binding', 'token', 'eviction'); answers what the server answered. */
@@ -104,12 +108,12 @@ export interface Informer<T extends KubeObject> {
   synced(signal?: AbortSignal): Promise<void>;
   readonly hasSynced: boolean;
   /** key: 'namespace/name' or 'name'. */
-  get(key: string): T | undefined;
-  list(): T[];
-  listNamespace(namespace: string): T[];
+  get(key: string): Stored<T> | undefined;
+  list(): Stored<T>[];
+  listNamespace(namespace: string): Stored<T>[];
   /** Declare an index once, then read it: values(object) gives the index values an object is found under. */
-  addIndex(name: string, values: (object: T) => readonly string[]): void;
-  byIndex(name: string, value: string): T[];
+  addIndex(name: string, values: (object: Stored<T>) => readonly string[]): void;
+  byIndex(name: string, value: string): Stored<T>[];
   /** Existing objects are replayed as added. Returns an unsubscribe function. Called in order, synchronously. */
-  subscribe(handler: InformerHandler<T>): () => void;
+  subscribe(handler: InformerHandler<Stored<T>>): () => void;
 }

@@ -3,7 +3,7 @@
  * Retries only what the server asked to retry (429 and 5xx with Retry-After), and reads over refused connections where asked.
  * Not here: caches (informer.ts), connections (https.ts, port.ts, direct.ts).
  */
-import type { KubeList, KubeObject } from '#machinery/object.ts';
+import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import { apiVersionOf } from '#machinery/object.ts';
 import { StatusError, type Status } from '#machinery/errors.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
@@ -93,16 +93,16 @@ class ApiClient implements Client {
     };
   }
 
-  async get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T> {
-    return this.#read<T>(objectPath(ref, { name }));
+  async get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<Stored<T>> {
+    return this.#read<Stored<T>>(objectPath(ref, { name }));
   }
 
   async list<T extends KubeObject>(
     ref: ResourceRef<T>,
     options: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string } = {},
-  ): Promise<KubeList<T>> {
+  ): Promise<KubeList<Stored<T>>> {
     const { namespace, ...query } = options;
-    const list = await this.#read<KubeList<T>>(resourcePath(ref, { namespace }) + queryString(query));
+    const list = await this.#read<KubeList<Stored<T>>>(resourcePath(ref, { namespace }) + queryString(query));
     // The wire leaves kind and apiVersion out of a list's items; callers want every object to say what it is.
     const apiVersion = apiVersionOf(ref);
     list.items ??= [];
@@ -116,9 +116,9 @@ class ApiClient implements Client {
   async listMetadata(
     ref: ResourceRef,
     options: SelectOptions & { limit?: number; continue?: string } = {},
-  ): Promise<KubeList> {
+  ): Promise<KubeList<Stored>> {
     const { namespace, ...query } = options;
-    const list = await this.#read<KubeList>(
+    const list = await this.#read<KubeList<Stored>>(
       resourcePath(ref, { namespace }) + queryString(query),
       this.#metadataHeaders,
     );
@@ -126,28 +126,28 @@ class ApiClient implements Client {
     return list;
   }
 
-  async create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+  async create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>> {
     const namespace = object.metadata?.namespace;
     if (ref.namespaced && !namespace)
       throw new TypeError(
         `${ref.plural} "${object.metadata?.name ?? ''}": an object of a namespaced resource needs a namespace`,
       );
-    return this.#write<T>({
+    return this.#write<Stored<T>>({
       method: 'POST',
       path: resourcePath(ref, { namespace }),
       body: JSON.stringify(typed(ref, object)),
     });
   }
 
-  async update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
-    return this.#write<T>({
+  async update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>> {
+    return this.#write<Stored<T>>({
       method: 'PUT',
       path: objectPath(ref, { name: nameOf(object) }),
       body: JSON.stringify(typed(ref, object)),
     });
   }
 
-  async updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+  async updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>> {
     return this.updateSubresource(ref, object, 'status');
   }
 
@@ -155,8 +155,8 @@ class ApiClient implements Client {
     ref: ResourceRef<T>,
     object: T,
     subresource: string,
-  ): Promise<T> {
-    return this.#write<T>({
+  ): Promise<Stored<T>> {
+    return this.#write<Stored<T>>({
       method: 'PUT',
       path: objectPath(ref, { name: nameOf(object), subresource }),
       body: JSON.stringify(typed(ref, object)),
@@ -173,9 +173,9 @@ class ApiClient implements Client {
       fieldManager?: string;
       force?: boolean;
     },
-  ): Promise<T> {
+  ): Promise<Stored<T>> {
     const { type, patch, subresource, fieldManager, force } = options;
-    return this.#write<T>({
+    return this.#write<Stored<T>>({
       method: 'PATCH',
       path: objectPath(ref, { name, subresource }) + queryString({ fieldManager, force }),
       headers: this.#patchHeaders[type],
@@ -228,7 +228,7 @@ class ApiClient implements Client {
       allowWatchBookmarks?: boolean;
       timeoutSeconds?: number;
     },
-  ): AsyncGenerator<WatchEvent<T>[], void, void> {
+  ): AsyncGenerator<WatchEvent<Stored<T>>[], void, void> {
     const { namespace, signal, ...query } = options;
     const response = await this.transport.request({
       method: 'GET',
@@ -237,7 +237,7 @@ class ApiClient implements Client {
       signal,
     });
     if (response.status >= 300) throw await errorOf(response);
-    yield* decodeWatch<T>(response.stream());
+    yield* decodeWatch<Stored<T>>(response.stream());
   }
 
   informer<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions = {}): Informer<T> {

@@ -219,7 +219,7 @@ describe('informer', () => {
     const informer = api.informer(things);
     await informer.synced();
     const names: string[] = [];
-    const unsubscribe = informer.subscribe({ added: (object) => names.push(object.metadata!.name!) });
+    const unsubscribe = informer.subscribe({ added: (object) => names.push(object.metadata.name) });
     assert.deepEqual(names, ['a']);
     unsubscribe();
     record(informer);

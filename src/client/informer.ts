@@ -9,7 +9,7 @@
  * the cache, so handlers see added, updated and deleted also for what happened while nobody watched; the last known state is then
  * what `deleted` gets. Retries for ever, with 0.8 to 30 s of jittered backoff: an informer never gives up, its owner stops it.
  */
-import type { KubeList, KubeObject } from '#machinery/object.ts';
+import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import { apiVersionOf, objectKey } from '#machinery/object.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -34,9 +34,9 @@ interface WatchQuery extends SelectOptions {
 interface InformerOptions<T extends KubeObject> {
   readonly ref: ResourceRef<T>;
   readonly select: SelectOptions;
-  readonly list: (query: ListQuery) => Promise<KubeList<T>>;
+  readonly list: (query: ListQuery) => Promise<KubeList<Stored<T>>>;
   /** Events in batches as they arrive; throws StatusError for an ERROR event. */
-  readonly watch: (query: WatchQuery) => AsyncIterable<WatchEvent<T>[]>;
+  readonly watch: (query: WatchQuery) => AsyncIterable<WatchEvent<Stored<T>>[]>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: Random;
@@ -66,9 +66,9 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
 class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   readonly #options: InformerOptions<T>;
   readonly #log: Logger;
-  readonly #cache = new ObjectCache<T>();
+  readonly #cache = new ObjectCache<Stored<T>>();
   /** Replaced, never changed: a loop over it is not disturbed by a handler that subscribes. */
-  #handlers: readonly InformerHandler<T>[] = [];
+  #handlers: readonly InformerHandler<Stored<T>>[] = [];
   readonly #abort = new AbortController();
   readonly #running: Promise<void>;
   readonly #apiVersion: string;
@@ -110,33 +110,35 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     }
   }
 
-  get(key: string): T | undefined {
+  get(key: string): Stored<T> | undefined {
     return this.#cache.get(key);
   }
 
-  list(): T[] {
+  list(): Stored<T>[] {
     return this.#cache.list();
   }
 
-  listNamespace(namespace: string): T[] {
+  listNamespace(namespace: string): Stored<T>[] {
     return this.#options.ref.namespaced ? this.#cache.byIndex(BY_NAMESPACE, namespace) : [];
   }
 
-  addIndex(name: string, values: IndexFunction<T>): void {
+  addIndex(name: string, values: IndexFunction<Stored<T>>): void {
     if (name === BY_NAMESPACE) throw new TypeError('the index "namespace" is built in: use listNamespace()');
     this.#cache.addIndex(name, values);
   }
 
-  byIndex(name: string, value: string): T[] {
+  byIndex(name: string, value: string): Stored<T>[] {
     return this.#cache.byIndex(name, value);
   }
 
-  subscribe(handler: InformerHandler<T>): () => void {
+  subscribe(handler: InformerHandler<Stored<T>>): () => void {
     // A handler subscribed twice is called twice: each subscription is its own.
-    const own: InformerHandler<T> = {
-      ...(handler.added ? { added: (object: T) => handler.added!(object) } : {}),
-      ...(handler.updated ? { updated: (object: T, previous: T) => handler.updated!(object, previous) } : {}),
-      ...(handler.deleted ? { deleted: (object: T) => handler.deleted!(object) } : {}),
+    const own: InformerHandler<Stored<T>> = {
+      ...(handler.added ? { added: (object: Stored<T>) => handler.added!(object) } : {}),
+      ...(handler.updated
+        ? { updated: (object: Stored<T>, previous: Stored<T>) => handler.updated!(object, previous) }
+        : {}),
+      ...(handler.deleted ? { deleted: (object: Stored<T>) => handler.deleted!(object) } : {}),
     };
     this.#handlers = [...this.#handlers, own];
     if (own.added) for (const object of this.#cache.list()) this.#guarded(() => own.added!(object));
@@ -195,7 +197,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   async #list(): Promise<void> {
     const { list, select } = this.#options;
     const resourceVersion = this.#listNewest ? '' : this.#resourceVersion || '0';
-    const items: T[] = [];
+    const items: Stored<T>[] = [];
     let page = await list({ ...select, limit: PAGE_SIZE, ...(resourceVersion ? { resourceVersion } : {}) });
     for (;;) {
       for (const item of page.items) items.push(item);
@@ -214,7 +216,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     this.#firstSync.resolve();
   }
 
-  async #replace(items: readonly T[]): Promise<void> {
+  async #replace(items: readonly Stored<T>[]): Promise<void> {
     const gone = new Set(this.#cache.keys());
     for (const [at, item] of items.entries()) {
       gone.delete(objectKey(item));
@@ -246,7 +248,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     return events > 0 || clock.monotonic() - startedMs >= SHORT_WATCH_MS;
   }
 
-  #apply({ type, object }: WatchEvent<T>): void {
+  #apply({ type, object }: WatchEvent<Stored<T>>): void {
     const resourceVersion = object.metadata?.resourceVersion;
     if (type === 'ADDED' || type === 'MODIFIED') this.#put(object);
     else if (type === 'DELETED') this.#remove(objectKey(object), object);
@@ -254,7 +256,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     if (resourceVersion) this.#resourceVersion = resourceVersion;
   }
 
-  #put(object: T): void {
+  #put(object: Stored<T>): void {
     this.#trim(object);
     const key = objectKey(object);
     const known = this.#cache.get(key);
@@ -267,14 +269,14 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     }
   }
 
-  #remove(key: string, finalState: T): void {
+  #remove(key: string, finalState: Stored<T>): void {
     if (!this.#cache.delete(key)) return;
     this.#trim(finalState);
     for (const handler of this.#handlers) this.#guarded(() => handler.deleted?.(finalState));
   }
 
   /** Nobody reads managed fields from a cache, and they are often half of an object. */
-  #trim(object: T): void {
+  #trim(object: Stored<T>): void {
     object.apiVersion ??= this.#apiVersion;
     object.kind ??= this.#options.ref.kind;
     if (object.metadata?.managedFields) delete object.metadata.managedFields;

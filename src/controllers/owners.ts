@@ -82,7 +82,7 @@ export function ownerKeys<T extends KubeObject>(
       const selector = selectorOf(owner);
       return !selector.isEverything && selector.matches(labels);
     })
-    .map((owner) => `${namespace}/${owner.metadata!.name!}`);
+    .map((owner) => `${namespace}/${owner.metadata.name}`);
 }
 
 interface ClaimOptions<T extends KubeObject> {

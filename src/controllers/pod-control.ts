@@ -54,7 +54,7 @@ export async function createPod(
     context.events.event(owner, {
       type: 'Normal',
       reason: 'SuccessfulCreate',
-      message: `Created pod: ${created.metadata!.name!}`,
+      message: `Created pod: ${created.metadata.name}`,
     });
     return created;
   } catch (error) {

@@ -45,6 +45,16 @@ export interface KubeObject {
   [field: string]: unknown;
 }
 
+/** What every object that a server has stored has. */
+interface StoredMeta extends ObjectMeta {
+  name: string;
+  uid: string;
+  resourceVersion: string;
+}
+
+/** An object as a server answered it, or as a cache of such objects has it. */
+export type Stored<T extends KubeObject = KubeObject> = T & { metadata: StoredMeta };
+
 export interface ListMeta {
   resourceVersion?: string;
   continue?: string;

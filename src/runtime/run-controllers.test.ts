@@ -187,7 +187,7 @@ describe('controller manager', () => {
         reconcile({ informer, events, key }) {
           seen = informer(configMaps)
             .byIndex('color', 'red')
-            .map((object) => object.metadata!.name!);
+            .map((object) => object.metadata.name);
           events.event(informer(configMaps).get(key)!, { type: 'Normal', reason: 'Seen', message: 'seen' });
           try {
             informer(secrets);

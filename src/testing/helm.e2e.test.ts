@@ -338,7 +338,7 @@ async function bindClaim({ api }: SimulatedCluster, name: string): Promise<void>
         kind: 'PersistentVolumeClaim',
         namespace,
         name,
-        uid: claim.metadata!.uid!,
+        uid: claim.metadata.uid,
       },
     },
   });

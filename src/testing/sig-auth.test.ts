@@ -171,7 +171,7 @@ test('a service account is created, patched, updated, listed, watched and delete
     (await at.api.list(serviceAccounts, { labelSelector: 'e2e=static' })).items.map(
       ({ metadata, automountServiceAccountToken }) => [metadata?.uid, automountServiceAccountToken],
     ),
-    [[made.metadata!.uid, false]],
+    [[made.metadata.uid, false]],
   );
   const current = await at.api.get(serviceAccounts, { name: 'cycle', namespace: 'red' });
   assert.equal(
@@ -194,7 +194,7 @@ test('a token is created and reviewed', async () => {
   assert.match(credential, /^JTI=[0-9a-f-]{36}$/);
   assert.deepEqual(user, {
     username: 'system:serviceaccount:red:reviewed',
-    uid: account.metadata!.uid,
+    uid: account.metadata.uid,
     groups: ['system:serviceaccounts', 'system:serviceaccounts:red', 'system:authenticated'],
     extra: { 'authentication.kubernetes.io/credential-id': [credential] },
   });
@@ -271,7 +271,7 @@ test('TokenRequest: what is refused, and how', async () => {
   };
   assert.deepEqual(
     [metadata.name, metadata.namespace, metadata.uid],
-    ['asked', 'red', (await at.api.get(serviceAccounts, { name: 'asked', namespace: 'red' })).metadata!.uid],
+    ['asked', 'red', (await at.api.get(serviceAccounts, { name: 'asked', namespace: 'red' })).metadata.uid],
   );
   assert.deepEqual(spec, { expirationSeconds: 3600, audiences: [AUDIENCE], boundObjectRef: null });
   await refused(
@@ -467,7 +467,7 @@ test('a token in a secret: made, used, noted as used, and gone with its account'
     status: 201,
     user: {
       username: 'system:serviceaccount:red:legacy',
-      uid: account.metadata!.uid,
+      uid: account.metadata.uid,
       groups: ['system:serviceaccounts', 'system:serviceaccounts:red', 'system:authenticated'],
     },
   });

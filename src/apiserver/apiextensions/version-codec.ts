@@ -3,7 +3,7 @@
  * was stored as, whatever that was then, and converted; what is written is converted to the storage version.
  */
 import { deepClone } from '#machinery/json.ts';
-import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { parseApiVersion, type KubeObject, type Stored } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { VersionCodec } from '../registry/endpoints.ts';
 import { normalise, pruneUnknown } from './coerce.ts';
@@ -47,20 +47,20 @@ function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf'
 export function createCodec(
   { nodeOf, storageApiVersion, convert }: Versions,
   apiVersion: string,
-  parse: (entry: CacheEntry) => KubeObject,
+  parse: (entry: CacheEntry) => Stored,
 ): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
   const toVersion = conversionOf({ nodeOf, convert });
   /** By parsed form, which the cache keeps within its bound. */
-  const normalised = new WeakMap<KubeObject, KubeObject>();
+  const normalised = new WeakMap<Stored, Stored>();
   /** What the webhook answered, as long as the entry is remembered by anyone. */
-  const converted = new WeakMap<CacheEntry, KubeObject>();
+  const converted = new WeakMap<CacheEntry, Stored>();
 
   const readStored = (object: KubeObject): void => {
     const node = nodeOf(parseApiVersion(object.apiVersion ?? '').version) ?? nodeOf(version);
     if (node) normalise(object, node);
   };
-  const asStored = (entry: CacheEntry): KubeObject => {
+  const asStored = (entry: CacheEntry): Stored => {
     const parsed = parse(entry);
     let object = normalised.get(parsed);
     if (!object) {
@@ -80,8 +80,9 @@ export function createCodec(
       if (!convert) return undefined;
       const waiting = entries.filter(needsWebhook);
       if (waiting.length === 0) return undefined;
+      // Its name, uid and resourceVersion a conversion cannot change.
       return convert(waiting.map(asStored), apiVersion).then((objects) =>
-        objects.forEach((object, i) => converted.set(waiting[i]!, object)),
+        objects.forEach((object, i) => converted.set(waiting[i]!, object as Stored)),
       );
     },
     read: (entry) => converted.get(entry) ?? asStored(entry),

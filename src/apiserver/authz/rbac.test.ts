@@ -231,7 +231,7 @@ test('the default policy is made once, completed when reduced, and left alone wh
   });
   await internal.modify(CLUSTER_ROLES, { name: 'system:kube-scheduler' }, (role) => {
     role['rules'] = [];
-    role.metadata!.annotations = { 'rbac.authorization.kubernetes.io/autoupdate': 'false' };
+    role.metadata.annotations = { 'rbac.authorization.kubernetes.io/autoupdate': 'false' };
   });
   await internal.modify(BINDINGS, { name: 'system:node-proxier' }, (binding) => {
     binding['subjects'] = [{ kind: 'User', name: 'other' }];

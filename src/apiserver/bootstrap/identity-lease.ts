@@ -98,7 +98,7 @@ export class IdentityLease {
       }));
     await internal.modify(LEASES, metadata, (lease) => {
       lease['spec'] = spec;
-      lease.metadata!.labels = { ...lease.metadata!.labels, ...metadata.labels };
+      lease.metadata.labels = { ...lease.metadata.labels, ...metadata.labels };
     });
   }
 

@@ -66,7 +66,7 @@ export class ServiceRepair {
     const { internal } = this.#options;
     this.#unwatch.push(
       internal.watch(IP_ADDRESSES, {
-        added: ({ metadata }) => this.#options.allocation.addresses.hold(metadata!.name!),
+        added: ({ metadata }) => this.#options.allocation.addresses.hold(metadata.name),
         updated: () => {},
         deleted: (object) => this.#addressGone(object as IPAddress),
       }),

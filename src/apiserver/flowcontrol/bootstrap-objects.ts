@@ -216,7 +216,7 @@ async function ensure(internal: InternalApi, { resource, mandatory, object }: Fl
   await internal.modify(resource, { name }, (stored) => {
     if (upToDate(stored, { mandatory, object })) return false;
     const kept = keepsUp(stored, mandatory);
-    stored.metadata!.annotations = { ...stored.metadata!.annotations, [AUTO_UPDATE]: String(kept) };
+    stored.metadata.annotations = { ...stored.metadata.annotations, [AUTO_UPDATE]: String(kept) };
     if (kept) stored['spec'] = wantedSpec(stored, object);
     return true;
   });

@@ -10,6 +10,7 @@ import {
   type GroupVersionKind,
   type GroupVersionResource,
   type KubeObject,
+  type Stored,
 } from '#machinery/object.ts';
 import type { KindVersions } from '#machinery/apply/kind-versions.ts';
 import type { Decoded, DecodeMode } from '#machinery/decode.ts';
@@ -30,7 +31,7 @@ export interface VersionCodec {
   /** Afterwards read() answers for these entries; undefined when it does already. Rejects with StatusError. */
   ready(entries: readonly CacheEntry[]): Promise<void> | undefined;
   /** In the served version. Shared: never change it. */
-  read(entry: CacheEntry): KubeObject;
+  read(entry: CacheEntry): Stored;
   /** As it is to be stored; may be the object itself. */
   write(object: KubeObject): KubeObject | Promise<KubeObject>;
   /** What the writer is answered: as whoever reads it next will see what was stored. written: what write() was given. */

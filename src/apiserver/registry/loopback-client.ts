@@ -4,7 +4,7 @@
  * the ordinary path (defaulting, validation, storage) as user system:apiserver, without authorization and admission.
  * Objects are JSON data of the storage version; those handed out by reads and watches are shared: never change them, copy first.
  */
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 
 export interface GroupResource {
   readonly group: string;
@@ -17,35 +17,35 @@ export interface InternalName {
 
 export interface InternalWatchHandler {
   /** Also called, synchronously and before watch() returns, for every object that exists already. */
-  added(object: KubeObject): void;
-  updated(object: KubeObject, previous: KubeObject | undefined): void;
+  added(object: Stored): void;
+  updated(object: Stored, previous: Stored | undefined): void;
   /** object: the last state. */
-  deleted(object: KubeObject): void;
+  deleted(object: Stored): void;
 }
 
 export interface InternalApi {
-  get(resource: GroupResource, name: InternalName): KubeObject | undefined;
+  get(resource: GroupResource, name: InternalName): Stored | undefined;
   /** In key order; namespace absent or '' = all. Parses every object: for small resources or one namespace, not for hot paths over pods. */
-  list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): KubeObject[];
+  list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): Stored[];
   /** How many objects there are, without parsing them. */
   count(resource: GroupResource, options?: { readonly namespace?: string | undefined }): number;
   /** Called synchronously as events commit, in order, before writers are answered. Must not throw. Returns an unsubscribe function. */
   watch(resource: GroupResource, handler: InternalWatchHandler): () => void;
   /** Throws StatusError AlreadyExists, Invalid, … Answers the stored object. */
-  create(resource: GroupResource, object: KubeObject): Promise<KubeObject>;
+  create(resource: GroupResource, object: KubeObject): Promise<Stored>;
   /** The object's resourceVersion, when set, is a precondition (Conflict). */
   update(
     resource: GroupResource,
     object: KubeObject,
     options?: { readonly subresource?: 'status' },
-  ): Promise<KubeObject>;
+  ): Promise<Stored>;
   /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
   modify(
     resource: GroupResource,
     name: InternalName,
-    change: (object: KubeObject) => boolean | void,
+    change: (object: Stored) => boolean | void,
     options?: ModifyOptions,
-  ): Promise<KubeObject>;
+  ): Promise<Stored>;
   /** uid: a precondition (Conflict). */
   delete(
     resource: GroupResource,

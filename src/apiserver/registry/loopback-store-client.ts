@@ -1,6 +1,6 @@
 /** The loopback client: InternalApi over the watch cache and the registry's store. */
 import { deepClone } from '#machinery/json.ts';
-import type { KubeObject, UserInfo } from '#machinery/object.ts';
+import type { KubeObject, Stored, UserInfo } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { CacheEvent } from '../watchcache/events.ts';
 import type { Catalogue } from './endpoints.ts';
@@ -61,7 +61,7 @@ export function createInternalApi({
       const endpoint = endpointOf(resource);
       const copy = deepClone(object);
       const written = await registry().create(endpoint, copy, { request: request(endpoint, targetOf(copy)) });
-      return written.object;
+      return written.object as Stored;
     },
     async update(resource, object, { subresource } = {}) {
       const endpoint = endpointOf(resource);
@@ -71,20 +71,20 @@ export function createInternalApi({
         change,
         request(endpoint, targetOf(object), subresource),
       );
-      return written.object;
+      return written.object as Stored;
     },
     async modify(resource, name, change, { subresource, unvalidated = false } = {}) {
       const endpoint = endpointOf(resource);
-      let unchanged: KubeObject | undefined;
-      const changed = (current: KubeObject | undefined): KubeObject => {
+      let unchanged: Stored | undefined;
+      const changed = (current: Stored | undefined): KubeObject => {
         const next = deepClone(current!);
         if (change(next) === false) {
           unchanged = current;
           throw UNCHANGED;
         }
         // Tried again on the newest version instead.
-        delete next.metadata?.resourceVersion;
-        return next;
+        const { resourceVersion: _, ...metadata } = next.metadata;
+        return { ...next, metadata };
       };
       try {
         const written = await registry().update(
@@ -92,7 +92,7 @@ export function createInternalApi({
           { change: changed, validate: unvalidated ? false : undefined },
           request(endpoint, targetIn(endpoint, name), subresource),
         );
-        return written.object;
+        return written.object as Stored;
       } catch (error) {
         if (error === UNCHANGED) return unchanged!;
         throw error;

@@ -102,7 +102,7 @@ export class RegistryStore {
       const waiting = this.#admission.admit(request);
       if (waiting) await waiting;
       resource.applyDefaults(object);
-      dropRepeatedOwners(object.metadata!, request.warn, { afterAdmission: true });
+      dropRepeatedOwners(object.metadata, request.warn, { afterAdmission: true });
       if (turn.isLong) await turn.pause();
     }
     const generates = !meta.name && !!meta.generateName;
@@ -220,9 +220,9 @@ export class RegistryStore {
     const next = changed instanceof Promise ? await changed : changed;
     if (turn.isLong) await turn.pause();
     const meta = (next.metadata ??= {});
-    requireVersion(endpoint, { meta, previous: previous.metadata!, target, change });
+    requireVersion(endpoint, { meta, previous: previous.metadata, target, change });
     continueMetadata(meta, {
-      previous: previous.metadata!,
+      previous: previous.metadata,
       name: target.name,
       namespace: resource.namespaced ? target.namespace : undefined,
     });
@@ -333,7 +333,7 @@ export class RegistryStore {
     const converting = endpoint.codec?.ready([entry]);
     if (converting) await converting;
     const previous = objectOf(endpoint, entry);
-    checkPreconditions(endpoint, { meta: previous.metadata!, request: deletion });
+    checkPreconditions(endpoint, { meta: previous.metadata, request: deletion });
     const nowMs = this.#clock.now();
     request.begin({ operation: 'DELETE', nowMs, object: undefined, oldObject: previous });
     if (request.admitted) {

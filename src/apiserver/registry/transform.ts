@@ -1,6 +1,6 @@
 /** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
 import { encodeListItem, encodeMessage } from '#machinery/codec/protobuf.ts';
-import type { KubeObject, ListMeta } from '#machinery/object.ts';
+import type { KubeObject, ListMeta, Stored } from '#machinery/object.ts';
 import { statusErrors, type StatusError } from '#machinery/errors.ts';
 import type { TableDefinition } from '#resources/define.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
@@ -13,7 +13,7 @@ import { negotiate, negotiateWithoutWireForm, type Accepted } from '../http/nego
 import { isPretty, jsonResponse } from '../http/response.ts';
 
 /** An object of the storage version, parsed or about to be. */
-interface Stored {
+interface StoredForms {
   readonly object: KubeObject;
   readonly bytes: Buffer;
 }
@@ -24,11 +24,11 @@ export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
 }
 
 /** As hooks see it: of the storage version, or the served one where a codec stands between. Shared. */
-export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): KubeObject {
+export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): Stored {
   return codec ? codec.read(entry) : cache!.parsed.of(entry);
 }
 
-export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
+export function storedOf(endpoint: Endpoint, entry: CacheEntry): StoredForms {
   const { codec } = endpoint;
   if (codec)
     return {
@@ -42,7 +42,7 @@ export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
   return new StoredEntry(entry, endpoint.cache!.parsed);
 }
 
-class StoredEntry implements Stored {
+class StoredEntry implements StoredForms {
   readonly #entry: CacheEntry;
   readonly #parsed: ParsedObjects;
 
@@ -60,7 +60,7 @@ class StoredEntry implements Stored {
 }
 
 /** JSON of the endpoint's version. */
-export function jsonBytes(endpoint: Endpoint, stored: Stored): Buffer {
+export function jsonBytes(endpoint: Endpoint, stored: StoredForms): Buffer {
   return endpoint.isStorageVersion
     ? stored.bytes
     : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
@@ -101,7 +101,7 @@ export function viewOptions(
 /** One object as an answer. */
 export function respondWithObject(
   endpoint: Endpoint,
-  stored: Stored,
+  stored: StoredForms,
   { status, options }: { readonly status: number; readonly options: ViewOptions },
 ): ApiResponse {
   const { accepted, pretty } = options;
@@ -111,7 +111,7 @@ export function respondWithObject(
 }
 
 /** What the client sees of one object, in its view. */
-function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
+function viewOf(endpoint: Endpoint, stored: StoredForms, options: ViewOptions): KubeObject {
   switch (options.accepted.view) {
     case 'table':
       return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });

@@ -4,7 +4,13 @@
  *
  *   handler: new WriteRequest(…) ─► RegistryStore.create | update | delete ─► begin() once for each attempt ─► admission, hooks, store
  */
-import type { GroupVersionKind, GroupVersionResource, KubeObject, UserInfo } from '#machinery/object.ts';
+import type {
+  GroupVersionKind,
+  GroupVersionResource,
+  KubeObject,
+  Stored,
+  UserInfo,
+} from '#machinery/object.ts';
 import type { HookContext } from '#resources/define.ts';
 import type { AdmissionAttributes, AdmissionOperation, Annotate } from '../admission/plugin.ts';
 import type { Reinvocation } from '../admission/reinvocation.ts';
@@ -133,7 +139,7 @@ export interface Change {
    * Answers the new object (current is undefined when it is absent and may be created). Called again after a conflict;
    * must answer a fresh object each time and leave the current one alone.
    */
-  change(current: KubeObject | undefined): KubeObject | Promise<KubeObject>;
+  change(current: Stored | undefined): KubeObject | Promise<KubeObject>;
   /** In place of the resource's preparation and validation: for subresources that change one part. */
   readonly prepare?: ((next: KubeObject, previous: KubeObject, context: HookContext) => void) | undefined;
   /** What admission sees in place of the whole object, and may change. */

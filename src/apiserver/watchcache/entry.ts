@@ -3,7 +3,7 @@
  * resourceVersion), and what selectors ask of it, worked out only when first asked for. Immutable but for where its bytes lie: once listed, in a
  * slab that it shares with its neighbours, where items of built-in lists stand as upstream shows them, without kind and apiVersion.
  */
-import type { KubeObject } from '#machinery/object.ts';
+import type { Stored } from '#machinery/object.ts';
 import { withoutResourceVersion, withResourceVersion } from '#machinery/serialize.ts';
 import type { ParsedObjects } from './parsed-objects.ts';
 
@@ -21,7 +21,7 @@ export class CacheEntry {
   /** Protobuf of the storage version as an item of a list, once somebody asked for it; in a slab of its own once listed. */
   protobufItem: Buffer | undefined;
   /** Kept by ParsedObjects, bounded there. */
-  parsed: KubeObject | undefined;
+  parsed: Stored | undefined;
   /** What ParsedObjects counted for it: its bytes change as they are read and laid out. */
   parsedBytes = 0;
   /** Second chance of ParsedObjects. */
@@ -89,7 +89,7 @@ export class CacheEntry {
   }
 
   /** Shared: never change it. */
-  object(parsed: ParsedObjects): KubeObject {
+  object(parsed: ParsedObjects): Stored {
     return parsed.of(this);
   }
 
@@ -99,7 +99,7 @@ export class CacheEntry {
 
   fields(
     parsed: ParsedObjects,
-    compute: (object: KubeObject) => Readonly<Record<string, string>>,
+    compute: (object: Stored) => Readonly<Record<string, string>>,
   ): Readonly<Record<string, string>> {
     return (this.#fields ??= compute(parsed.of(this)));
   }

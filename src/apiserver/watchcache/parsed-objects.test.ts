@@ -7,7 +7,11 @@ test('no more parsed objects are kept than the bound says, however long it goes 
   const parsed = new ParsedObjects(10_000);
   const entries: CacheEntry[] = [];
   for (let i = 1; i <= 5000; i++) {
-    const object = { kind: 'Thing', apiVersion: 'v1', metadata: { name: `t${i}` } };
+    const object = {
+      kind: 'Thing',
+      apiVersion: 'v1',
+      metadata: { name: `t${i}`, uid: '', resourceVersion: '' },
+    };
     const entry = new CacheEntry(`/registry/things/t${i}`, {
       revision: i,
       value: Buffer.from(JSON.stringify(object)),

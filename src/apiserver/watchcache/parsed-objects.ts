@@ -1,11 +1,11 @@
 /** Parsed forms of cache entries, kept only up to a bound of source bytes: second-chance eviction in order of parsing. */
-import type { KubeObject } from '#machinery/object.ts';
+import type { Stored } from '#machinery/object.ts';
 
 /** What is kept of an entry here: its bytes are its own, the parsed form comes and goes. */
 interface ParsedEntry {
   readonly bytes: Buffer;
   readonly byteLength: number;
-  parsed: KubeObject | undefined;
+  parsed: Stored | undefined;
   parsedBytes: number;
   touched: boolean;
 }
@@ -21,19 +21,19 @@ export class ParsedObjects {
     this.#maxBytes = maxBytes;
   }
 
-  of(entry: ParsedEntry): KubeObject {
+  of(entry: ParsedEntry): Stored {
     const { parsed } = entry;
     if (parsed !== undefined) {
       entry.touched = true;
       return parsed;
     }
-    const object = JSON.parse(entry.bytes.toString()) as KubeObject;
+    const object = JSON.parse(entry.bytes.toString()) as Stored;
     this.keep(entry, object);
     return object;
   }
 
   /** The object someone has parsed already; it must have its resourceVersion set. */
-  keep(entry: ParsedEntry, object: KubeObject): void {
+  keep(entry: ParsedEntry, object: Stored): void {
     if (entry.parsed !== undefined) return;
     entry.parsed = object;
     entry.parsedBytes = entry.byteLength;

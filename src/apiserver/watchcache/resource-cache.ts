@@ -1,5 +1,5 @@
 /** The watch cache of one stored resource: its live entries, its newest events, and those who listen. */
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { StoreEvent } from '#storage/store.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent, EventWindow, WindowBudget } from './events.ts';
@@ -108,7 +108,7 @@ export class ResourceCache {
   /** Takes a committed write in and hands it out. touched gathers listeners to flush. */
   apply(
     event: StoreEvent,
-    { object, touched }: { readonly object: KubeObject | undefined; readonly touched: Set<CacheListener> },
+    { object, touched }: { readonly object: Stored | undefined; readonly touched: Set<CacheListener> },
   ): void {
     const { key, revision, value } = event;
     this.eventsReceived++;

@@ -7,7 +7,7 @@
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
 import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
@@ -246,7 +246,8 @@ export class WatchCache {
       const value = event.value?.value;
       const object = value && this.#handedOver.get(value);
       if (object?.metadata) object.metadata.resourceVersion = String(event.revision);
-      cache.apply(event, { object, touched });
+      // The registry hands over what has a name and a uid.
+      cache.apply(event, { object: object as Stored | undefined, touched });
     }
     for (const listener of touched) listener.flush?.();
     this.#freshness?.moved();

@@ -118,7 +118,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const hash = current.metadata!.labels![HASH_LABEL]!;
   const candidates = [
     ...controlledBy(informer(pods), set),
-    ...orphans(informer(pods), set.metadata!.namespace!),
+    ...orphans(informer(pods), set.metadata.namespace!),
   ];
   const claimed = await claim(candidates, {
     api,

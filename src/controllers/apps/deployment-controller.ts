@@ -65,7 +65,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   }
   const candidates = [
     ...controlledBy(informer(replicaSets), deployment),
-    ...orphans(informer(replicaSets), deployment.metadata!.namespace!),
+    ...orphans(informer(replicaSets), deployment.metadata.namespace!),
   ];
   const sets = await claim(candidates, {
     api,

@@ -92,7 +92,7 @@ async function reconcile(
   if (!owner) return void expectations.forget(key);
   const satisfied = expectations.satisfied(key);
   const selector = options.selectorOf(owner);
-  const namespace = owner.metadata!.namespace!;
+  const namespace = owner.metadata.namespace!;
   const all = [...controlledBy(informer(pods), owner), ...orphans(informer(pods), namespace)];
   const active = await claim(all.filter(isPodActive), {
     api: context.api,
@@ -102,10 +102,10 @@ async function reconcile(
     selector,
   });
   const terminating = all.filter(
-    (pod) => isPodTerminating(pod) && controllerOf(pod)?.uid === owner.metadata!.uid,
+    (pod) => isPodTerminating(pod) && controllerOf(pod)?.uid === owner.metadata.uid,
   );
   let failure: unknown;
-  if (satisfied && !owner.metadata!.deletionTimestamp)
+  if (satisfied && !owner.metadata.deletionTimestamp)
     failure = await manage(owner, { active, context, options });
   const status = statusOf(owner, { active, terminating, failure, options, nowMs: clock.now() });
   await writeStatus(owner, { status, context, options });

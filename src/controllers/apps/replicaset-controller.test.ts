@@ -103,19 +103,19 @@ describe('replicaset-controller', () => {
     await world.until(
       'adopted',
       async () =>
-        (await world.api.get(pods, { name: 'orphan', namespace: 'adopt' })).metadata!.ownerReferences?.[0]
-          ?.uid === owner.metadata!.uid,
+        (await world.api.get(pods, { name: 'orphan', namespace: 'adopt' })).metadata.ownerReferences?.[0]
+          ?.uid === owner.metadata.uid,
     );
     assert.equal((await podsOf('adopt')).length, 1);
     await world.api.patch(
       pods,
-      { name: orphan.metadata!.name!, namespace: 'adopt' },
+      { name: orphan.metadata.name, namespace: 'adopt' },
       { type: 'merge', patch: { metadata: { labels: { app: 'other' } } } },
     );
     await world.until(
       'released',
       async () =>
-        (await world.api.get(pods, { name: 'orphan', namespace: 'adopt' })).metadata!.ownerReferences ===
+        (await world.api.get(pods, { name: 'orphan', namespace: 'adopt' })).metadata.ownerReferences ===
         undefined,
     );
     await world.until('replaced', async () => (await podsOf('adopt')).length === 2);

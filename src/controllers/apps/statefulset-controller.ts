@@ -52,7 +52,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const selector = selectorOf(set);
   const candidates = [
     ...controlledBy(informer(pods), set),
-    ...orphans(informer(pods), set.metadata!.namespace!),
+    ...orphans(informer(pods), set.metadata.namespace!),
   ];
   const claimed = await claim(candidates, {
     api: context.api,
@@ -66,7 +66,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const rollout = new Rollout(context, set, { pods: claimed, revisions });
   let failure: unknown;
   try {
-    if (!set.metadata!.deletionTimestamp) await rollout.step();
+    if (!set.metadata.deletionTimestamp) await rollout.step();
   } catch (error) {
     failure = error;
   }

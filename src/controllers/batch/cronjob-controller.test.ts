@@ -89,7 +89,7 @@ describe('cronjob-controller', () => {
       return now.active && now;
     });
     assert.equal(active![0]!.uid, job!.metadata!.uid);
-    assert.equal(Date.parse(lastScheduleTime!) / MINUTE_MS, Number(job!.metadata!.name!.slice(5)));
+    assert.equal(Date.parse(lastScheduleTime!) / MINUTE_MS, Number(job!.metadata!.name.slice(5)));
     await said('each', 'SuccessfulCreate', /^Created job tick-\d+$/);
     await finish(job!, 'Complete');
     await world.until('seen', async () => {

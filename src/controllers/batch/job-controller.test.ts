@@ -278,7 +278,7 @@ describe('job-controller', () => {
       async () =>
         !(
           await world.api.get(pods, { name: pod!.metadata!.name!, namespace: 'deleted' })
-        ).metadata!.finalizers?.includes(TRACKING),
+        ).metadata.finalizers?.includes(TRACKING),
     );
   });
 
@@ -303,7 +303,7 @@ describe('job-controller', () => {
       async () =>
         !(
           await world.api.get(pods, { name: pod!.metadata!.name!, namespace: 'orphan' })
-        ).metadata!.finalizers?.includes(TRACKING),
+        ).metadata.finalizers?.includes(TRACKING),
     );
     await make('foreign', { managedBy: 'example.com/other' });
     await world.pass(500);

@@ -27,7 +27,7 @@ async function reconcile({ key, api, clock, informer }: ReconcileContext): Promi
     if (liveLeftMs > 0) return { requeueAfterMs: liveLeftMs };
     await api.delete(jobs, nameOf(job), {
       propagationPolicy: 'Foreground',
-      preconditions: { uid: job.metadata!.uid! },
+      preconditions: { uid: job.metadata.uid },
     });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;

@@ -17,9 +17,9 @@ export const tokenCleanerController = defineController({
     if (endMs === undefined) return;
     const leftMs = endMs - clock.now();
     if (leftMs > 0) return { requeueAfterMs: Math.min(leftMs, LONGEST_WAIT_MS) };
-    const { name, namespace, uid } = secret!.metadata!;
+    const { name, namespace, uid } = secret!.metadata;
     try {
-      await api.delete(secrets, { name: name!, namespace }, { preconditions: { uid: uid! } });
+      await api.delete(secrets, { name: name, namespace }, { preconditions: { uid: uid } });
       log.info('deleted expired bootstrap token', { secret: key });
     } catch (error) {
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;

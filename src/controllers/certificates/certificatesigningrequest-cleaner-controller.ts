@@ -26,7 +26,7 @@ export const certificateSigningRequestCleanerController = defineController({
       await api.delete(
         certificateSigningRequests,
         { name: key },
-        { preconditions: { uid: request.metadata!.uid! } },
+        { preconditions: { uid: request.metadata.uid } },
       );
     } catch (error) {
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;

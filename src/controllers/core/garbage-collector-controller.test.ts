@@ -177,7 +177,7 @@ describe('garbage-collector-controller', () => {
       apiVersion: apiVersionOf(widgets),
       kind: 'Widget',
       name: 'w',
-      uid: widget.metadata!.uid!,
+      uid: widget.metadata.uid,
     };
     await world.api.create(secrets, {
       metadata: { name: 'of-w', namespace: 'gc', ownerReferences: [owner] },

@@ -24,7 +24,7 @@ describe('what every namespace has', () => {
     await world.until(
       'another one',
       async () =>
-        (await world.api.get(serviceAccounts, { namespace: 'a', name: 'default' })).metadata!.uid !==
+        (await world.api.get(serviceAccounts, { namespace: 'a', name: 'default' })).metadata.uid !==
         made.metadata!.uid,
     );
   });

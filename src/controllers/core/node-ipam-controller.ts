@@ -59,8 +59,7 @@ function allocationsOf({ memory, informer }: ReconcileContext, options: NodeIPAM
   if (known) return known;
   const made: Allocations = { sets: makeSets(options), byNode: new Map() };
   memory.set('allocations', made);
-  for (const node of informer(nodes).list())
-    hold(made, { name: node.metadata!.name!, cidrs: rangesOf(node) });
+  for (const node of informer(nodes).list()) hold(made, { name: node.metadata.name, cidrs: rangesOf(node) });
   return made;
 }
 

@@ -60,7 +60,7 @@ function outOfService({ informer }: ReconcileContext): Doomed[] {
   return informer(nodes)
     .list()
     .filter(isOutOfService)
-    .flatMap(({ metadata }) => podsOnNode(informer(pods), metadata!.name!))
+    .flatMap(({ metadata }) => podsOnNode(informer(pods), metadata.name))
     .filter(({ metadata }) => metadata?.deletionTimestamp)
     .map((pod) => ({ pod }));
 }

@@ -98,8 +98,8 @@ describe('resourcequota-controller', () => {
     await world.clock.advance(700_000);
     await world.pass(200);
     assert.equal(
-      (await world.api.get(resourceQuotas, { name: 'q', namespace: 'hard' })).metadata!.resourceVersion,
-      metadata!.resourceVersion,
+      (await world.api.get(resourceQuotas, { name: 'q', namespace: 'hard' })).metadata.resourceVersion,
+      metadata.resourceVersion,
     );
   });
 

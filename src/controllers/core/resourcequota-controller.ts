@@ -192,7 +192,7 @@ function subscribe(
   const quotas = context.informer(resourceQuotas);
   const again = ({ metadata }: KubeObject, delayMs: number): void => {
     for (const quota of quotas.listNamespace(metadata?.namespace ?? ''))
-      context.enqueue(`${metadata!.namespace!}/${quota.metadata!.name!}`, delayMs);
+      context.enqueue(`${metadata!.namespace!}/${quota.metadata.name}`, delayMs);
   };
   return informer.subscribe({
     added(object) {

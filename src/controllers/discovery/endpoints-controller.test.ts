@@ -76,7 +76,7 @@ describe('endpoints-controller', () => {
     await world.setPod(one, { podIP: '10.244.0.2' });
     await world.until('ready', async () => (await subsets())?.[0]?.addresses?.length === 1);
     const object = await world.api.get(endpoints, { name: 'web', namespace: 'ep' });
-    assert.deepEqual(object.metadata!.labels, {
+    assert.deepEqual(object.metadata.labels, {
       team: 'a',
       'endpoints.kubernetes.io/managed-by': 'endpoint-controller',
     });
@@ -97,8 +97,8 @@ describe('endpoints-controller', () => {
     const { metadata } = await world.api.get(endpoints, { name: 'web', namespace: 'ep' });
     await world.pass(300);
     assert.equal(
-      (await world.api.get(endpoints, { name: 'web', namespace: 'ep' })).metadata!.resourceVersion,
-      metadata!.resourceVersion,
+      (await world.api.get(endpoints, { name: 'web', namespace: 'ep' })).metadata.resourceVersion,
+      metadata.resourceVersion,
     );
     await world.api.delete(services, { name: 'web', namespace: 'ep' });
     await world.until('gone', async () => !(await world.find(endpoints, { name: 'web', namespace: 'ep' })));

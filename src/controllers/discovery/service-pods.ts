@@ -21,7 +21,7 @@ export function servicesOfPod(pod: Pod, services: Informer<Service>): string[] {
   return services
     .listNamespace(namespace)
     .filter((service) => selects(service, pod))
-    .map(({ metadata }) => `${namespace}/${metadata!.name!}`);
+    .map(({ metadata }) => `${namespace}/${metadata.name}`);
 }
 
 export function podsOfService(service: Service, pods: Informer<Pod>): Pod[] {

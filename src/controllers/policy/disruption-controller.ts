@@ -71,14 +71,14 @@ async function reconcileBudget(context: ReconcileContext): Promise<ReconcileResu
   try {
     const selector = selectorOf(budget);
     const selected = informer(pods)
-      .listNamespace(budget.metadata!.namespace!)
+      .listNamespace(budget.metadata.namespace!)
       .filter((pod) => selector.matches(pod.metadata?.labels));
     if (selected.length === 0)
       events.event(budget, { type: 'Normal', reason: 'NoPods', message: 'No matching pods found' });
     const { expectedPods, desiredHealthy } = await expectationsOf(budget, { selected, context });
     const { disruptedPods, nextMs } = stillDisrupted(budget, { selected, context });
     const currentHealthy = selected.filter(
-      (pod) => !pod.metadata?.deletionTimestamp && !disruptedPods[pod.metadata!.name!] && isPodReady(pod),
+      (pod) => !pod.metadata?.deletionTimestamp && !disruptedPods[pod.metadata.name] && isPodReady(pod),
     ).length;
     const disruptionsAllowed = expectedPods <= 0 ? 0 : Math.max(0, currentHealthy - desiredHealthy);
     const allowed = disruptionsAllowed > 0;
@@ -303,7 +303,7 @@ async function unmarkPod({ key, informer, api, clock }: ReconcileContext): Promi
     await api.patch(pods, nameOf(pod), {
       type: 'strategic',
       subresource: 'status',
-      patch: { metadata: { uid: pod.metadata!.uid }, status: { conditions: [condition] } },
+      patch: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } },
     });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;

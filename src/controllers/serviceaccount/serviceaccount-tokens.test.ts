@@ -44,13 +44,13 @@ describe('tokens in secrets', () => {
     const secret = await filled('bot-token');
     assert.equal(text(secret, 'ca.crt'), 'the certificate');
     assert.equal(text(secret, 'namespace'), 'red');
-    assert.equal(secret.metadata?.annotations?.[ACCOUNT_UID], account.metadata!.uid);
+    assert.equal(secret.metadata?.annotations?.[ACCOUNT_UID], account.metadata.uid);
     assert.deepEqual(JSON.parse(Buffer.from(text(secret, 'token').split('.')[1]!, 'base64url').toString()), {
       iss: 'kubernetes/serviceaccount',
       'kubernetes.io/serviceaccount/namespace': 'red',
       'kubernetes.io/serviceaccount/secret.name': 'bot-token',
       'kubernetes.io/serviceaccount/service-account.name': 'bot',
-      'kubernetes.io/serviceaccount/service-account.uid': account.metadata!.uid,
+      'kubernetes.io/serviceaccount/service-account.uid': account.metadata.uid,
       sub: 'system:serviceaccount:red:bot',
     });
   });

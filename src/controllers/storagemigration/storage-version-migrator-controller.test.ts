@@ -171,7 +171,7 @@ for (const strategy of ['None', 'Webhook']) {
     assert.equal(texts.length, 3);
     for (const text of texts) assert.match(text, /"apiVersion":"example.com\/v2"/);
     const after = await api.get(widgets('v1'), { name: 'w1', namespace: 'default' });
-    assert.notEqual(after.metadata!.resourceVersion, before.metadata!.resourceVersion);
+    assert.notEqual(after.metadata.resourceVersion, before.metadata.resourceVersion);
     assert.deepEqual(
       { ...after, metadata: { ...after.metadata, resourceVersion: '' } },
       { ...before, metadata: { ...before.metadata, resourceVersion: '' } },

@@ -79,10 +79,10 @@ it('carries the authorities from one control plane to the next, as kubeadm store
 
 it('belongs to a token of two hours that authenticates nobody', async () => {
   const { metadata } = await test.api.get(secrets, CERTS_SECRET);
-  const [owner, ...more] = metadata!.ownerReferences!;
+  const [owner, ...more] = metadata.ownerReferences!;
   assert.deepEqual(more, []);
   const token = await test.api.get(secrets, { name: owner!.name, namespace: 'kube-system' });
-  assert.equal(token.metadata!.uid, owner!.uid);
+  assert.equal(token.metadata.uid, owner!.uid);
   assert.equal(token.type, 'bootstrap.kubernetes.io/token');
   const text = (name: string): string => Buffer.from(token.data![name] ?? '', 'base64').toString();
   assert.match(text('token-id'), /^[a-z0-9]{6}$/);

@@ -107,7 +107,7 @@ async function createOrReplace<T extends KubeObject>(
   for (let attempt = 1; ; attempt++) {
     try {
       const found = await api.get(ref, { name: name!, namespace });
-      const { resourceVersion, uid } = found.metadata!;
+      const { resourceVersion, uid } = found.metadata;
       await api.update(ref, { ...object, metadata: { ...object.metadata, resourceVersion, uid } });
       return;
     } catch (error) {

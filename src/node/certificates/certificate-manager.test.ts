@@ -155,7 +155,7 @@ it('a serving certificate waits for approval; a denied request is made again', a
   const pending = async (): Promise<string> =>
     (await until('a request', async () =>
       (await api.list(certificateSigningRequests)).items.find(({ status }) => !status?.conditions),
-    ))!.metadata!.name!;
+    ))!.metadata.name;
   const decide = async (name: string, type: string): Promise<void> => {
     const request = await api.get(certificateSigningRequests, { name });
     await api.updateSubresource(

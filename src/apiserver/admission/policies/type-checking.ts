@@ -51,7 +51,7 @@ export function followTypes({
         const expressionWarnings = checkTypes(policy['spec'] as ValidatingPolicySpec, kinds);
         policy['status'] = {
           ...(policy['status'] as JsonObject | undefined),
-          observedGeneration: policy.metadata!.generation,
+          observedGeneration: policy.metadata.generation,
           typeChecking: expressionWarnings.length > 0 ? { expressionWarnings } : {},
         };
         return true;

@@ -1,6 +1,6 @@
 /** An InternalApi over plain maps, for tests of authn, authz and admission. Not the server's: that is ../internal-api. */
 import { statusErrors } from '#machinery/errors.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 import type {
   GroupResource,
   InternalApi,
@@ -9,12 +9,12 @@ import type {
 } from '../../registry/loopback-client.ts';
 
 export class FakeInternal implements InternalApi {
-  readonly #objects = new Map<string, Map<string, KubeObject>>();
+  readonly #objects = new Map<string, Map<string, Stored>>();
   readonly #handlers = new Map<string, Set<InternalWatchHandler>>();
   #revision = 0;
   writes = 0;
 
-  #table(resource: GroupResource): Map<string, KubeObject> {
+  #table(resource: GroupResource): Map<string, Stored> {
     const key = `${resource.group}/${resource.resource}`;
     let table = this.#objects.get(key);
     if (!table) this.#objects.set(key, (table = new Map()));
@@ -28,11 +28,11 @@ export class FakeInternal implements InternalApi {
     return handlers;
   }
 
-  get(resource: GroupResource, name: InternalName): KubeObject | undefined {
+  get(resource: GroupResource, name: InternalName): Stored | undefined {
     return this.#table(resource).get(keyOf(name));
   }
 
-  list(resource: GroupResource, options: { readonly namespace?: string | undefined } = {}): KubeObject[] {
+  list(resource: GroupResource, options: { readonly namespace?: string | undefined } = {}): Stored[] {
     return [...this.#table(resource)]
       .filter(([key]) => !options.namespace || key.startsWith(`${options.namespace}/`))
       .map(([, object]) => object);
@@ -49,7 +49,7 @@ export class FakeInternal implements InternalApi {
     return () => void watchers.delete(handler);
   }
 
-  create(resource: GroupResource, object: KubeObject): Promise<KubeObject> {
+  create(resource: GroupResource, object: KubeObject): Promise<Stored> {
     const key = keyOf(object.metadata ?? {});
     if (this.#table(resource).has(key))
       return Promise.reject(statusErrors.alreadyExists({ ...resource, name: object.metadata?.name ?? '' }));
@@ -57,18 +57,19 @@ export class FakeInternal implements InternalApi {
   }
 
   /** Puts an object synchronously, created or replaced. */
-  put(resource: GroupResource, object: KubeObject): KubeObject {
+  put(resource: GroupResource, object: KubeObject): Stored {
     return this.#store(resource, object);
   }
 
-  #store(resource: GroupResource, object: KubeObject): KubeObject {
+  #store(resource: GroupResource, object: KubeObject): Stored {
     const key = keyOf(object.metadata ?? {});
     const previous = this.#table(resource).get(key);
-    const stored = structuredClone(object);
+    const stored = structuredClone(object) as Stored;
     stored.metadata = {
       ...stored.metadata,
+      name: object.metadata?.name ?? '',
       resourceVersion: String(++this.#revision),
-      uid: stored.metadata?.uid ?? `uid-${this.#revision}`,
+      uid: object.metadata?.uid ?? `uid-${this.#revision}`,
     };
     this.#table(resource).set(key, stored);
     this.writes++;
@@ -79,7 +80,7 @@ export class FakeInternal implements InternalApi {
     return stored;
   }
 
-  update(resource: GroupResource, object: KubeObject): Promise<KubeObject> {
+  update(resource: GroupResource, object: KubeObject): Promise<Stored> {
     const current = this.#table(resource).get(keyOf(object.metadata ?? {}));
     const of = { ...resource, name: object.metadata?.name ?? '' };
     if (!current) return Promise.reject(statusErrors.notFound(of));
@@ -92,8 +93,8 @@ export class FakeInternal implements InternalApi {
   async modify(
     resource: GroupResource,
     name: InternalName,
-    change: (object: KubeObject) => boolean | void,
-  ): Promise<KubeObject> {
+    change: (object: Stored) => boolean | void,
+  ): Promise<Stored> {
     const current = this.get(resource, name);
     if (!current) throw statusErrors.notFound({ ...resource, name: name.name });
     const copy = structuredClone(current);

@@ -1,4 +1,5 @@
 /** namespaces/NAME/finalize: replaces spec.finalizers, all else stays. */
+import type { KubeObject } from '#machinery/object.ts';
 import { deepClone } from '#machinery/json.ts';
 import { readObject, toStorage } from '../../body.ts';
 import { checkName, optionsObject, writeRequest, type WriteCall } from '../../write-call.ts';
@@ -18,7 +19,7 @@ export async function finalizeNamespace(endpoint: StoredEndpoint, call: WriteCal
     endpoint,
     {
       change: (current) => {
-        const next = deepClone(current!);
+        const next: KubeObject = deepClone(current!);
         const finalizers = (given['spec'] as { finalizers?: string[] } | undefined)?.finalizers ?? [];
         next['spec'] = { ...(next['spec'] as object | undefined), finalizers };
         if (finalizers.length === 0) delete (next['spec'] as { finalizers?: string[] }).finalizers;
