@@ -121,6 +121,21 @@ describe(
         }
     });
 
+    test('no node port is given twice, though both servers give them', async () => {
+      const ports = new Set<number>();
+      for (let i = 0; i < 20; i++) {
+        const ask = i % 2 ? askUpstream : askCapstan;
+        const spec = { type: 'NodePort', ports: [{ port: 80 }] };
+        const body = { metadata: { name: `port-${i}` }, spec };
+        const made = await ask('POST /api/v1/namespaces/default/services', body);
+        assert.equal(made.status, 201, made.text);
+        ports.add(made.body.spec.ports[0].nodePort);
+      }
+      assert.equal(ports.size, 20);
+      const range = etcd.ctl('get', '/registry/ranges/servicenodeports', '-w', 'json');
+      assert.ok(Buffer.from(JSON.parse(range).kvs[0].value, 'base64').toString('latin1').startsWith('k8s\0'));
+    });
+
     /** Paths of what was created. */
     async function createAll(write: Ask, prefix: string): Promise<string[]> {
       const paths: string[] = [];

@@ -103,6 +103,22 @@ describe('a server on upstream bytes', () => {
     assert.equal(events[1]!.previous!.unreadable, undefined);
   });
 
+  test('which node ports are taken, and which servers live, is kept as upstream keeps it', async () => {
+    const store = new CodecStore(raw);
+    for (const [key, object] of [
+      ['/registry/ranges/servicenodeports', { kind: 'RangeAllocation', range: '30000-32767', data: 'AQI=' }],
+      [
+        '/registry/masterleases/10.0.0.1',
+        { kind: 'Endpoints', subsets: [{ addresses: [{ ip: '10.0.0.1' }] }] },
+      ],
+    ] as const) {
+      await store.put(key, Buffer.from(JSON.stringify({ apiVersion: 'v1', metadata: {}, ...object })));
+      assert.ok(isProtobuf((await raw.get(key))!.value));
+      const { metadata: _, apiVersion, ...read } = JSON.parse((await store.get(key))!.value.toString());
+      assert.deepEqual([apiVersion, read], ['v1', object]);
+    }
+  });
+
   test('JSON of a built-in kind is stale: a storage migration rewrites it', async () => {
     const store = new CodecStore(raw);
     const key = '/registry/configmaps/default/json';

@@ -20,7 +20,7 @@ import {
   type StoreWatch,
   type WatchOptions,
 } from '#storage/store.ts';
-import { codecOf, StoredFormError, type ObjectCodec } from './object-codec.ts';
+import { codecOf, KindCodec, StoredFormError, type ObjectCodec } from './object-codec.ts';
 
 const NOTHING = Buffer.alloc(0);
 /** Objects that are decoded in one go: others run between two. */
@@ -106,10 +106,14 @@ export class CodecStore implements Store {
 /** By prefix: few, and the same again and again. Custom resources and what is no resource share one. */
 const codecs = new Map<string, ObjectCodec>();
 const CUSTOM = codecOf(undefined);
+const BESIDE: readonly { readonly prefix: string; readonly codec: ObjectCodec }[] = [
+  { prefix: '/registry/ranges/', codec: new KindCodec('RangeAllocation') },
+  { prefix: '/registry/masterleases/', codec: new KindCodec('Endpoints') },
+];
 
 function codecAt(key: string): ObjectCodec {
   const { prefix, builtin } = storedResource(key);
-  if (!builtin) return CUSTOM;
+  if (!builtin) return BESIDE.find((one) => key.startsWith(one.prefix))?.codec ?? CUSTOM;
   let codec = codecs.get(prefix);
   if (!codec) codecs.set(prefix, (codec = codecOf(builtin)));
   return codec;

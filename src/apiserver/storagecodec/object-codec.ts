@@ -12,6 +12,7 @@ import {
   ProtobufError,
 } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
 import { parseSerialized, serializeObject } from '#machinery/serialize.ts';
 import { upstreamStorageVersion } from '#resources/storage-version.ts';
 import type { Resource } from '#resources/resource.ts';
@@ -83,6 +84,27 @@ class ProtobufCodec implements ObjectCodec {
 
   isCurrent(stored: Buffer): boolean {
     return isProtobuf(stored) && decodeEnvelope(stored).apiVersion === this.#apiVersion;
+  }
+}
+
+/** What servers keep beside the objects that they serve, all of core v1: which ports are taken, which servers live. */
+export class KindCodec implements ObjectCodec {
+  readonly #schema: ObjectSchema;
+
+  constructor(kind: string) {
+    this.#schema = schemaForKind({ group: '', version: 'v1', kind })!;
+  }
+
+  encode(json: Buffer): Buffer {
+    return encodeObject(parseSerialized(json), this.#schema);
+  }
+
+  decode(stored: Buffer): Buffer {
+    return serializeObject(parse(stored));
+  }
+
+  isCurrent(stored: Buffer): boolean {
+    return isProtobuf(stored);
   }
 }
 
