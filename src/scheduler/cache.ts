@@ -70,6 +70,12 @@ export class SchedulerCache {
     if (this.#placements.get(uid)?.assumed) this.removePod(uid);
   }
 
+  get sizes(): { readonly nodes: number; readonly pods: number; readonly assumed_pods: number } {
+    let assumed = 0;
+    for (const placement of this.#placements.values()) if (placement.assumed) assumed += 1;
+    return { nodes: this.#nodes.size, pods: this.#placements.size, assumed_pods: assumed };
+  }
+
   isPlaced(uid: string): boolean {
     return this.#placements.has(uid);
   }

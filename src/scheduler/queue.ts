@@ -24,6 +24,8 @@ interface Entry extends HeapEntry {
   readonly uid: string;
   priority: number;
   readonly sinceMs: number;
+  /** When it could be scheduled for the first time. */
+  readyAtMs: number | undefined;
   readonly order: number;
   attempts: number;
   place: 'active' | 'backoff' | 'unschedulable' | 'in-flight' | 'gated';
@@ -50,6 +52,30 @@ interface QueueOptions {
   readonly backoff?: Backoff | undefined;
   /** Called when something can be popped. */
   readonly onReady: () => void;
+  /** Called when a pod enters a queue, with why, in upstream's words. */
+  readonly onQueued?: ((queue: Queue, event: string) => void) | undefined;
+}
+
+export type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
+
+/** Upstream's names of what moves pods. */
+const EVENTS: Readonly<Record<ClusterEvent, string>> = {
+  'node-added': 'NodeAdd',
+  'node-updated': 'NodeUpdate',
+  'node-deleted': 'NodeDelete',
+  'pod-added': 'AssignedPodAdd',
+  'pod-updated': 'AssignedPodUpdate',
+  'pod-deleted': 'AssignedPodDelete',
+  'storage-changed': 'StorageChange',
+  'resource-claim-changed': 'ResourceClaimChange',
+  'device-class-changed': 'DeviceClassChange',
+};
+
+export interface Popped {
+  readonly pod: Pod;
+  readonly attempts: number;
+  /** When it could be scheduled for the first time. */
+  readonly readyAtMs: number;
 }
 
 export class SchedulingQueue {
@@ -75,6 +101,23 @@ export class SchedulingQueue {
   get size(): number {
     return this.#entries.size;
   }
+  /** How many pods wait where. */
+  get sizes(): Readonly<Record<Queue, number>> {
+    const [active, backoff, unschedulable] = [
+      this.#active.size,
+      this.#backoff.size,
+      this.#unschedulable.size,
+    ];
+    const gated = this.#entries.size - active - backoff - unschedulable - this.#inFlight.size;
+    return { active, backoff, unschedulable, gated };
+  }
+  /** Each plugin that refuses a pod that waits, with the pod's scheduler. */
+  *refusals(): Iterable<{ readonly plugin: string; readonly profile: string }> {
+    for (const { pod, place, refusedBy } of this.#entries.values())
+      if (place === 'unschedulable' || place === 'backoff')
+        for (const plugin of refusedBy)
+          yield { plugin, profile: pod.spec?.schedulerName ?? 'default-scheduler' };
+  }
   get activeSize(): number {
     return this.#active.size;
   }
@@ -92,9 +135,9 @@ export class SchedulingQueue {
     const changed = changedFor(entry.pod, pod);
     entry.pod = pod;
     if (!changed) return;
-    if (entry.place === 'gated') this.#enqueue(entry);
+    if (entry.place === 'gated') this.#enqueue(entry, 'PodUpdate');
     else if (entry.place === 'in-flight') entry.changed = true;
-    else if (entry.place === 'unschedulable') this.#wake(entry);
+    else if (entry.place === 'unschedulable') this.#wake(entry, 'PodUpdate');
   }
 
   remove(uid: string): void {
@@ -105,7 +148,7 @@ export class SchedulingQueue {
   }
 
   /** The next pod to decide on; it is in flight until done() or failed(). */
-  pop(): { readonly pod: Pod; readonly attempts: number } | undefined {
+  pop(): Popped | undefined {
     const entry = this.#active.pop();
     if (!entry) return undefined;
     entry.place = 'in-flight';
@@ -113,7 +156,7 @@ export class SchedulingQueue {
     entry.attempts += 1;
     entry.missed.clear();
     entry.changed = false;
-    return { pod: entry.pod, attempts: entry.attempts };
+    return { pod: entry.pod, attempts: entry.attempts, readyAtMs: entry.readyAtMs ?? entry.sinceMs };
   }
 
   /** It has its node, or it is gone. */
@@ -132,14 +175,15 @@ export class SchedulingQueue {
     entry.retryAtMs = this.#now() + Math.min(maximumMs, initialMs * 2 ** (entry.attempts - 1));
     entry.place = 'unschedulable';
     this.#unschedulable.add(entry);
+    this.#options.onQueued?.('unschedulable', 'ScheduleAttemptFailure');
     if (refusedBy.size === 0 || entry.changed || [...entry.missed].some((kind) => this.#helps(kind, entry)))
-      this.#wake(entry);
+      this.#wake(entry, 'ScheduleAttemptFailure');
   }
 
   /** Something changed in the cluster: wake the pods it may help. */
   event(kind: ClusterEvent): void {
     for (const entry of this.#inFlight) entry.missed.add(kind);
-    for (const entry of this.#unschedulable) if (this.#helps(kind, entry)) this.#wake(entry);
+    for (const entry of this.#unschedulable) if (this.#helps(kind, entry)) this.#wake(entry, EVENTS[kind]);
   }
 
   stop(): void {
@@ -158,6 +202,7 @@ export class SchedulingQueue {
       uid,
       priority: pod.spec?.priority ?? 0,
       sinceMs: this.#now(),
+      readyAtMs: undefined,
       order: this.#order++,
       attempts: 0,
       place: 'gated',
@@ -169,7 +214,7 @@ export class SchedulingQueue {
       changed: false,
     };
     this.#entries.set(uid, entry);
-    this.#enqueue(entry);
+    this.#enqueue(entry, 'PodAdd');
   }
 
   #leave(entry: Entry): void {
@@ -179,14 +224,16 @@ export class SchedulingQueue {
     this.#inFlight.delete(entry);
   }
 
-  #enqueue(entry: Entry): void {
+  #enqueue(entry: Entry, event: string): void {
     this.#leave(entry);
     // A priority is fixed once admission has set it; here it cannot disturb the heap's order.
     entry.priority = entry.pod.spec?.priority ?? 0;
     entry.place = this.#options.plugins.some((plugin) => plugin.preEnqueue?.(entry.pod) !== undefined)
       ? 'gated'
       : 'active';
+    this.#options.onQueued?.(entry.place, event);
     if (entry.place === 'gated') return;
+    entry.readyAtMs ??= this.#now();
     this.#active.push(entry);
     this.#options.onReady();
   }
@@ -205,11 +252,12 @@ export class SchedulingQueue {
     return false;
   }
 
-  #wake(entry: Entry): void {
-    if (entry.retryAtMs <= this.#now()) return this.#enqueue(entry);
+  #wake(entry: Entry, event: string): void {
+    if (entry.retryAtMs <= this.#now()) return this.#enqueue(entry, event);
     this.#leave(entry);
     entry.place = 'backoff';
     this.#backoff.push(entry);
+    this.#options.onQueued?.('backoff', event);
     this.#armBackoff();
   }
 
@@ -230,7 +278,7 @@ export class SchedulingQueue {
       entry && entry.retryAtMs <= this.#now();
       entry = this.#backoff.first
     )
-      this.#enqueue(entry);
+      this.#enqueue(entry, 'BackoffComplete');
     this.#armBackoff();
   }
 
@@ -238,7 +286,8 @@ export class SchedulingQueue {
     if (this.#stopped) return;
     this.#flushTimer = this.#options.clock.after(FLUSH_EVERY_MS, () => {
       for (const entry of this.#unschedulable)
-        if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS) this.#wake(entry);
+        if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS)
+          this.#wake(entry, 'UnschedulableTimeout');
       this.#armFlush();
     });
   }

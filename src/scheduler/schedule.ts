@@ -38,7 +38,14 @@ interface ScheduleInput {
   readonly startIndex?: number;
   /** A node promised to the pod: taken when it fits, whatever others score. */
   readonly nominatedNode?: string | undefined;
+  /** Called after each extension point, with how long all its plugins took. */
+  readonly observe?: (
+    point: ExtensionPoint,
+    taken: { readonly seconds: number; readonly status: string },
+  ) => void;
 }
+
+export type ExtensionPoint = 'PreFilter' | 'Filter' | 'Score';
 
 const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;
@@ -47,13 +54,16 @@ export function schedule(input: ScheduleInput): Decision {
   const { snapshot, profile } = input;
   const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [] };
   const nodeCount = snapshot.nodes.length;
+  const timed = timer(input.observe);
   const narrowed = runPreFilters(cycle, profile.plugins);
+  timed('PreFilter', 'refused' in narrowed ? 'Unschedulable' : 'Success');
   if ('refused' in narrowed)
     return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
   const nominated = snapshot.byName.get(input.nominatedNode ?? '');
   if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated))
     return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1 };
   const { feasible, refusals } = findFeasible(cycle, { ...input, ...narrowed });
+  timed('Filter', feasible.length === 0 ? 'Unschedulable' : 'Success');
   if (feasible.length === 0)
     return {
       kind: 'none',
@@ -62,11 +72,23 @@ export function schedule(input: ScheduleInput): Decision {
     };
   const best =
     feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });
+  timed('Score', 'Success');
   return {
     kind: 'fits',
     node: best?.name ?? '',
     evaluated: feasible.length + refusals.size,
     feasible: feasible.length,
+  };
+}
+
+/** Each call reports the time since the one before. */
+function timer(observe: ScheduleInput['observe']): (point: ExtensionPoint, status: string) => void {
+  if (!observe) return () => {};
+  let sinceMs = performance.now();
+  return (point, status) => {
+    const nowMs = performance.now();
+    observe(point, { seconds: (nowMs - sinceMs) / 1000, status });
+    sinceMs = nowMs;
   };
 }
 

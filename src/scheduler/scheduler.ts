@@ -55,7 +55,8 @@ import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
 import { Nominator } from './nominator.ts';
-import { SchedulingQueue, type Backoff } from './queue.ts';
+import { SchedulerMetrics, type AttemptResult } from './metrics.ts';
+import { SchedulingQueue, type Backoff, type Popped } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
 import { DefaultSelectors } from './default-selectors.ts';
 import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
@@ -111,6 +112,7 @@ class Scheduler implements Component {
   readonly #writing = new Set<Promise<void>>();
   readonly #unsubscribe: (() => void)[] = [];
   readonly #nominator = new Nominator();
+  readonly #metrics: SchedulerMetrics;
   #informers: Informers | undefined;
   #defaultSelectors: DefaultSelectors | undefined;
   #snapshot: Snapshot | undefined;
@@ -136,7 +138,14 @@ class Scheduler implements Component {
       plugins: pluginsByName(profiles),
       backoff: options.backoff,
       onReady: () => this.#kick(),
+      onQueued: (queue, event) => this.#metrics.queued(queue, event),
     });
+    this.#metrics = new SchedulerMetrics(options.metrics, () => ({
+      queues: this.#queue.sizes,
+      cache: this.#cache.sizes,
+      refusals: this.#queue.refusals(),
+    }));
+    for (const { schedulerName } of profiles) this.#metrics.profile(schedulerName);
     const { api, clock, log, identity, leaderElect = {} } = options;
     this.#led = createLedComponent({
       api,
@@ -289,7 +298,7 @@ class Scheduler implements Component {
     while (this.#leading && !this.#stop.signal.aborted) {
       const next = this.#queue.pop();
       if (!next) return;
-      this.#decide(next.pod);
+      this.#decide(next);
       while (this.#writing.size >= (this.#options.maxBinding ?? MAX_WRITING))
         await new Promise<void>((resolve) => {
           this.#slotFree = resolve;
@@ -301,11 +310,12 @@ class Scheduler implements Component {
     }
   }
 
-  #decide(pod: Pod): void {
+  #decide({ pod, attempts, readyAtMs }: Popped): void {
     const uid = pod.metadata?.uid ?? '';
     const profile = this.#profiles.get(pod.spec?.schedulerName ?? 'default-scheduler');
     if (!profile || this.#cache.isPlaced(uid)) return this.#queue.done(uid);
     const info = podInfo(pod);
+    const attempt = new Attempt({ metrics: this.#metrics, profile: profile.schedulerName });
     let decision: Decision;
     try {
       decision = schedule({
@@ -315,17 +325,26 @@ class Scheduler implements Component {
         random: this.#options.random ?? realRandom,
         startIndex: this.#startIndex,
         nominatedNode: this.#nominator.nodeOf(uid),
+        observe: (point, taken) => this.#metrics.point(point, { profile: profile.schedulerName, ...taken }),
       });
+      attempt.decided();
     } catch (error) {
       this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
+      attempt.ended('error');
       return this.#queue.failed(uid, new Set());
     }
     if (decision.kind === 'fits') {
       this.#startIndex += decision.evaluated;
       this.#cache.assume(info, decision.node);
       this.#nominator.delete(uid);
-      return this.#track(this.#bind(info, { node: decision.node, profile }));
+      const bound = (isBound: boolean): void => {
+        attempt.ended(isBound ? 'scheduled' : 'error');
+        const seconds = (this.#options.clock.now() - readyAtMs) / 1000;
+        if (isBound) this.#metrics.scheduled({ attempts, seconds });
+      };
+      return this.#track(this.#bind(info, { node: decision.node, profile, bound }));
     }
+    attempt.ended('unschedulable');
     this.#track(this.#refused(info, { decision, profile }));
   }
 
@@ -343,7 +362,16 @@ class Scheduler implements Component {
 
   async #bind(
     info: PodInfo,
-    { node, profile }: { readonly node: string; readonly profile: Profile },
+    {
+      node,
+      profile,
+      bound,
+    }: {
+      readonly node: string;
+      readonly profile: Profile;
+      /** Called with what came of it. */
+      readonly bound: (isBound: boolean) => void;
+    },
   ): Promise<void> {
     const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
     let reserved: readonly ResourceClaim[] = [];
@@ -362,6 +390,7 @@ class Scheduler implements Component {
           },
         },
       );
+      bound(true);
       this.#queue.done(uid);
       this.#recorder(profile).event(info.pod, {
         type: 'Normal',
@@ -370,6 +399,7 @@ class Scheduler implements Component {
         message: `Successfully assigned ${info.key} to ${node}`,
       });
     } catch (error) {
+      bound(false);
       this.#cache.forget(uid);
       if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict'))
         this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
@@ -427,6 +457,7 @@ class Scheduler implements Component {
           budgets: this.#informers?.budgets.list() ?? [],
           nominatedNode: this.#nominator.nodeOf(info.uid),
         });
+        this.#metrics.preempting('victims' in found ? found.victims.length : 0);
         if ('victims' in found) {
           nominated = found.node;
           this.#nominator.set(info, found.node);
@@ -578,6 +609,27 @@ class Scheduler implements Component {
 function pluginsByName(profiles: readonly Profile[]): SchedulerPlugin[] {
   const all = profiles.flatMap((profile) => profile.plugins);
   return [...new Map(all.map((plugin) => [plugin.name, plugin])).values()];
+}
+
+/** The time of one attempt to schedule a pod. */
+class Attempt {
+  readonly #metrics: SchedulerMetrics;
+  readonly #profile: string;
+  readonly #startedMs = performance.now();
+
+  constructor({ metrics, profile }: { readonly metrics: SchedulerMetrics; readonly profile: string }) {
+    this.#metrics = metrics;
+    this.#profile = profile;
+  }
+
+  decided(): void {
+    this.#metrics.decided((performance.now() - this.#startedMs) / 1000);
+  }
+
+  ended(result: AttemptResult): void {
+    const seconds = (performance.now() - this.#startedMs) / 1000;
+    this.#metrics.attempted({ profile: this.#profile, result, seconds });
+  }
 }
 
 function labelsDiffer(a: Pod, b: Pod): boolean {
