@@ -6,7 +6,7 @@ export type AttemptResult = 'scheduled' | 'unschedulable' | 'error';
 type ExtensionPoint = 'PreFilter' | 'Filter' | 'PreScore' | 'Score' | 'PostFilter' | 'Reserve' | 'Bind';
 
 /** How many pods are where; read at a scrape. */
-export interface SchedulerSizes {
+interface SchedulerSizes {
   readonly queues: Readonly<Record<'active' | 'backoff' | 'unschedulable' | 'gated', number>>;
   readonly cache: Readonly<Record<'nodes' | 'pods' | 'assumed_pods', number>>;
   readonly refusals: Iterable<{ readonly plugin: string; readonly profile: string }>;

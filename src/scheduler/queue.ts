@@ -56,7 +56,7 @@ interface QueueOptions {
   readonly onQueued?: ((queue: Queue, event: string) => void) | undefined;
 }
 
-export type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
+type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
 
 /** Upstream's names of what moves pods. */
 const EVENTS: Readonly<Record<ClusterEvent, string>> = {

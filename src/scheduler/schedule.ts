@@ -45,7 +45,7 @@ interface ScheduleInput {
   ) => void;
 }
 
-export type ExtensionPoint = 'PreFilter' | 'Filter' | 'Score';
+type ExtensionPoint = 'PreFilter' | 'Filter' | 'Score';
 
 const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;

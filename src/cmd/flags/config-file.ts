@@ -46,6 +46,25 @@ export function withConfigFile<Table extends FlagTable>(
   }
 }
 
+/** For /configz: the kind's fields with the values in effect. Those that nothing acts on are left out. */
+export function effectiveConfig<Table extends FlagTable>(
+  table: Table,
+  flags: GivenFlags<Table>,
+  fields: ConfigFields,
+): Record<string, unknown> {
+  const values = Object.entries(fields).map(([name, field]): [string, unknown] => {
+    if ('fields' in field) return [name, effectiveConfig(table, flags, field.fields)];
+    if (field.only !== undefined) return [name, field.holds];
+    // What is written in other words in a flag is given as a flag.
+    if (field.flag === undefined || field.words) return [name, undefined];
+    return [
+      name,
+      (flags as Readonly<Record<string, unknown>>)[flagKey(field.flag)] ?? table[field.flag]?.default,
+    ];
+  });
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+}
+
 export function warnAll(warnings: readonly string[], log: Logger): void {
   for (const warning of warnings) log.warn(warning);
 }

@@ -5,7 +5,7 @@
  *
  *   CERT-DIR/kubelet-client-current.pem  kubelet-server-current.pem     links to the ones in use; kubelet.crt, kubelet.key: of its own making
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { createClient } from '#client/create.ts';
@@ -33,7 +33,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { RealNode } from './compose.ts';
 import { loggerFrom } from '../flags/common.ts';
 import { readFlags, type GivenFlags } from '../flags/define.ts';
-import type { ComponentFlags } from '../run-component.ts';
+import type { ComponentFlags, RunContext } from '../run-component.ts';
 import { CERTIFICATE_FLAGS, type NodeFlags } from './flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
@@ -48,6 +48,19 @@ function certDirOf({ certDir, dataDir, kubeconfig }: Flags): string {
 
 function clientFiles(flags: Flags): CertificateFiles {
   return new CertificateFiles(certDirOf(flags), 'kubelet-client');
+}
+
+/** PEM of the client certificate in use, read at each call. Undefined: the kubeconfig has other credentials, or the file is not there now. */
+export function clientCertificateOf({
+  connection: { options },
+}: Pick<RunContext, 'connection'>): string | undefined {
+  if (options.cert !== undefined) return String(options.cert);
+  try {
+    return options.certFile === undefined ? undefined : readFileSync(options.certFile, 'utf8');
+  } catch {
+    // A metric without a value: the connection itself reports what is wrong.
+    return undefined;
+  }
 }
 
 /** Sees to it that --kubeconfig is there and good, where a bootstrap kubeconfig is given. Waits until the cluster has signed. */
@@ -174,7 +187,7 @@ interface Around {
 /** The component, with its client certificate renewed where it came by bootstrapping: connections take it up from its file. */
 export function withClientCertificate(
   component: Component,
-  { flags, nodeName, context }: Around & { readonly nodeName: string },
+  { flags, nodeName, context, failed }: Around & { readonly nodeName: string; readonly failed?: () => void },
 ): Component {
   if (flags.bootstrapKubeconfig === undefined || !readFlags(CERTIFICATE_FLAGS, flags).rotateCertificates)
     return component;
@@ -198,6 +211,7 @@ export function withClientCertificate(
       clock,
       log,
       expired,
+      failed,
     }),
   );
   return {
@@ -228,6 +242,7 @@ export function withServingCertificate(
       clock,
       log,
       changed: (pair) => node.replaceServing(pair),
+      failed: () => node.renewFailed('serving'),
     }),
   );
 }

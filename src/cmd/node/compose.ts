@@ -6,7 +6,7 @@ import {
   createFirewallCondition,
   type FirewallConditionOptions,
 } from '#node/agent/node/firewall-condition.ts';
-import { createNodeAgent } from '#node/agent/node-agent.ts';
+import { createNodeAgent, type NodeAgentOptions } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
@@ -34,12 +34,16 @@ export interface RealNodeData {
   readonly caPem: string;
   /** The kubelet API's certificate; or the cluster's pki folder, to issue it from. */
   readonly serving: KeyPair | { readonly pkiDir: string };
+  /** For /flagz and /configz. */
+  readonly shown?: NodeAgentOptions['shown'];
   /** Where flags say so. */
   readonly settings?: NodeSettings;
 }
 
 export interface RealNode {
   readonly component: Component;
+  /** For metrics: a request for a certificate failed. */
+  renewFailed(of: 'client' | 'serving'): void;
   /** The kubelet API shows this certificate from now on. */
   replaceServing(pair: KeyPair): void;
   /** Stops the agent, then the pods gracefully, then containerd. Throws what could not be stopped, after all of it was tried. */
@@ -50,6 +54,8 @@ export interface RealNode {
 
 interface RealNodeOptions extends ComponentContext {
   readonly data: RealNodeData;
+  /** The certificate that the node shows the API server now, PEM, for metrics. */
+  readonly clientCertificate?: (() => string | undefined) | undefined;
 }
 
 const CLUSTER_DOMAIN = 'cluster.local';
@@ -57,7 +63,11 @@ const CLUSTER_DOMAIN = 'cluster.local';
 const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
-export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
+export async function createRealNode({
+  data,
+  clientCertificate,
+  ...context
+}: RealNodeOptions): Promise<RealNode> {
   const {
     nodeName,
     address,
@@ -95,6 +105,8 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     ...agent,
     address,
     kubeletVersion: KUBERNETES_VERSION,
+    clientCertificate,
+    shown: data.shown,
     tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] },
     reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
   });
@@ -117,6 +129,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
   return {
     component: withCompanion(component, firewall),
     replaceServing: (pair) => component.replaceServing(pair),
+    renewFailed: (of) => component.renewFailed(of),
     async stopContainers() {
       // Or it would start again what is being stopped.
       await firewall.stop();

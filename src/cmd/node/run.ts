@@ -11,6 +11,7 @@ import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
 import type { NodeSettings } from './settings.ts';
 import {
+  clientCertificateOf,
   givenServing,
   joinCluster,
   keptServing,
@@ -21,11 +22,11 @@ import {
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
-import { readFlags } from '../flags/define.ts';
+import { readFlags, shownFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
 import { KUBELET, KUBELET_FIELDS } from '#deploy/config/kubelet.ts';
 import { loggerFrom } from '../flags/common.ts';
-import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { MACHINE_FLAGS, NODE_FLAGS, type NodeFlags } from './flags.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
@@ -128,6 +129,7 @@ async function runLockedNode(
       const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
+        clientCertificate: () => clientCertificateOf(context),
         data: {
           nodeName,
           address,
@@ -140,12 +142,21 @@ async function runLockedNode(
           caPem: clientCaPem ?? ca.toString(),
           serving,
           settings,
+          shown: {
+            flags: shownFlags(NODE_FLAGS, flags),
+            config: { kubeletconfig: effectiveConfig(NODE_FLAGS, flags, KUBELET_FIELDS) },
+          },
         },
       });
       node = made;
       const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };
       const component = given ? made.component : withServingCertificate(made, { flags, names, context });
-      return withClientCertificate(component, { flags, nodeName, context });
+      return withClientCertificate(component, {
+        flags,
+        nodeName,
+        context,
+        failed: () => made.renewFailed('client'),
+      });
     },
   });
   await node?.leave();

@@ -12,7 +12,7 @@ import { optionalAddress } from '../flags/endpoints.ts';
 import { serveHealth } from '../component-endpoints.ts';
 import { runComponent } from '../run-component.ts';
 import { loggerFrom } from '../flags/common.ts';
-import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { PROXY_FIELDS, PROXY_KIND } from './config.ts';
 import { PROXY_FLAGS, type ProxyFlags } from './flags.ts';
 
@@ -45,6 +45,7 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
       name: NAME,
       flags,
       endpoints: {
+        config: { [PROXY_KIND.group]: effectiveConfig(PROXY_FLAGS, flags, PROXY_FIELDS) },
         table: PROXY_FLAGS,
         access: flags,
         listen: optionalAddress('--metrics-bind-address', {

@@ -2,7 +2,7 @@
 import { UserError } from '#deploy/data-dir.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
 import { electionFrom, loggerFrom } from '../flags/common.ts';
-import { warnAll, withConfigFile } from '../flags/config-file.ts';
+import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { readFlags } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
 import { runComponent } from '../run-component.ts';
@@ -27,7 +27,12 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
   return runComponent({
     name: NAME,
     flags,
-    endpoints: { table: SCHEDULER_FLAGS, access: flags, listen: listenAt(PORT_FLAGS, flags) },
+    endpoints: {
+      table: SCHEDULER_FLAGS,
+      access: flags,
+      listen: listenAt(PORT_FLAGS, flags),
+      config: { [SCHEDULER_KIND.group]: effectiveConfig(SCHEDULER_FLAGS, flags, SCHEDULER_FIELDS) },
+    },
     create: (context) => createScheduler({ ...context, ...settings }),
   });
 }

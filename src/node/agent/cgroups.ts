@@ -2,9 +2,9 @@
  * The cgroups above the containers: one per pod, with the sums of its containers, below one per QoS class, all below one that is limited to the node's allocatable resources.
  * Cgroup v1 and v2, in the layout of the cgroupfs driver. On hybrid machines (v1 beside an empty v2) the runtime creates directories in both hierarchies, so both are removed.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { milliCpuToShares, sharesToWeight, type PodCgroup } from './config/resources.ts';
@@ -41,6 +41,10 @@ export interface Cgroups {
   enforceNode(root: string, limits: NodeLimits): Promise<void>;
   /** undefined: the cgroup does not exist. */
   usage(path: string): Promise<CgroupUsage | undefined>;
+  /** Further counters, for metrics. undefined: the cgroup does not exist. */
+  details(path: string): Promise<CgroupDetails | undefined>;
+  /** A process in the cgroup or below it, if there is one. */
+  processOf(path: string): Promise<number | undefined>;
   /** Whether swap can be disabled for containers below this root. */
   controlsSwap(root: string): boolean;
 }
@@ -52,6 +56,23 @@ export interface CgroupUsage {
   /** The working set: without memory that the kernel could reclaim at once. */
   readonly workingSetBytes: number;
   readonly rssBytes: number;
+}
+
+/** What the kernel counts of a cgroup and those below it. A controller that is not there counts nothing. */
+export interface CgroupDetails {
+  readonly cfsPeriods: number;
+  readonly cfsThrottledPeriods: number;
+  readonly cacheBytes: number;
+  readonly disks: readonly DiskCounters[];
+}
+
+interface DiskCounters {
+  /** '/dev/sda' */
+  readonly device: string;
+  readonly reads: number;
+  readonly writes: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
 }
 
 interface CgroupsOptions {
@@ -196,6 +217,30 @@ export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
         ? undefined
         : usageOf(version, { cpu, memory, details });
     },
+    async details(path) {
+      const file = (controller: string, name: string): Promise<string> =>
+        readFile(fileOf(controller, { path, name }) ?? '', 'utf8').catch(() => '');
+      const cpu = await file('cpu', 'cpu.stat');
+      if (cpu === '') return undefined;
+      const memory = await file('memory', 'memory.stat');
+      const disks =
+        version === 2
+          ? disksOfVersion2(await file('io', 'io.stat'))
+          : disksOfVersion1(
+              await file('blkio', 'blkio.throttle.io_service_bytes_recursive'),
+              await file('blkio', 'blkio.throttle.io_serviced_recursive'),
+            );
+      return {
+        cfsPeriods: numberIn(cpu, 'nr_periods'),
+        cfsThrottledPeriods: numberIn(cpu, 'nr_throttled'),
+        cacheBytes: numberIn(memory, version === 2 ? 'file' : 'total_cache'),
+        disks,
+      };
+    },
+    async processOf(path) {
+      const procs = fileOf('memory', { path, name: 'cgroup.procs' });
+      return procs === undefined ? undefined : (await processesBelow(dirname(procs)))[0];
+    },
     controlsSwap: (root) => version === 2 && existsSync(join(BASE, root, 'kubepods', 'memory.swap.max')),
   };
 }
@@ -204,6 +249,46 @@ interface UsageFiles {
   readonly cpu: string;
   readonly memory: string;
   readonly details: string;
+}
+
+function numberIn(text: string, name: string): number {
+  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+}
+
+/** By device number, 'major:minor'. Lines of version 2: '8:0 rbytes=1 wbytes=2 rios=3 wios=4 …'. */
+function disksOfVersion2(io: string): DiskCounters[] {
+  return Array.from(io.matchAll(/^(\d+:\d+) (.*)$/gm), ([, device = '', rest = '']) => {
+    const field = (name: string): number => Number(new RegExp(`\\b${name}=(\\d+)`).exec(rest)?.[1] ?? 0);
+    return {
+      device: deviceName(device),
+      reads: field('rios'),
+      writes: field('wios'),
+      readBytes: field('rbytes'),
+      writtenBytes: field('wbytes'),
+    };
+  });
+}
+
+/** Of two files with lines such as '8:0 Read 123'. */
+function disksOfVersion1(bytes: string, operations: string): DiskCounters[] {
+  const of = (text: string, device: string, word: string): number => numberIn(text, `${device} ${word}`);
+  const devices = new Set(Array.from(bytes.matchAll(/^(\d+:\d+) /gm), ([, device = '']) => device));
+  return Array.from(devices, (device) => ({
+    device: deviceName(device),
+    reads: of(operations, device, 'Read'),
+    writes: of(operations, device, 'Write'),
+    readBytes: of(bytes, device, 'Read'),
+    writtenBytes: of(bytes, device, 'Write'),
+  }));
+}
+
+/** '8:0' → '/dev/sda'; the number where the kernel knows no name. */
+function deviceName(number: string): string {
+  try {
+    return `/dev/${basename(readlinkSync(`/sys/dev/block/${number}`))}`;
+  } catch {
+    return number;
+  }
 }
 
 function usageOf(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUsage {

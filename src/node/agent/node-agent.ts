@@ -14,11 +14,11 @@ import { nodes, pods, services } from '#client/refs.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { assert } from '#stdx/assert.ts';
-import { Counter } from '#stdx/instruments.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
 import type { ImageMounts } from '../images/mount.ts';
+import { AgentMetrics } from './agent-metrics.ts';
 import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
@@ -50,7 +50,7 @@ import { ReferencedObjects } from './referenced-objects.ts';
 import { Pleg } from './pleg.ts';
 import { RuntimeView, type PodDigest } from './runtime-view.ts';
 import { StorageLimits } from './storage-limits.ts';
-import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
+import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
 
@@ -80,6 +80,10 @@ export interface NodeAgentOptions {
   /** Idle timeout of exec, attach and port-forward streams. */
   readonly streamIdleMs?: number | undefined;
   readonly kubeletVersion: string;
+  /** Of the program, for /flagz and /configz. */
+  readonly shown?: ShownSettings | undefined;
+  /** The certificate that the agent shows the API server now, PEM, for metrics. */
+  readonly clientCertificate?: (() => string | undefined) | undefined;
   readonly maximumPods?: number;
   /** Processes of one pod; default: unlimited. */
   readonly podPidsLimit?: number | undefined;
@@ -95,8 +99,12 @@ export interface NodeAgentOptions {
 
 const MAXIMUM_PODS = 110;
 const RUNTIME_SILENT_MS = 30_000;
+/** Upstream's bound of a sync loop without an iteration. */
+const SYNC_SILENT_MS = 120_000;
 
 export interface NodeAgent extends Component {
+  /** A request for a certificate failed: a metric counts it. */
+  renewFailed(of: 'client' | 'serving'): void;
   /** Address of the kubelet API, once started. */
   readonly port: number;
   /** Replaces the kubelet API's serving certificate. */
@@ -115,6 +123,7 @@ class Agent implements NodeAgent {
   readonly #view: RuntimeView;
   readonly #pleg: Pleg;
   readonly #registration: NodeRegistration;
+  readonly #metrics: AgentMetrics;
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
   readonly #logs: LogRotation;
@@ -140,7 +149,11 @@ class Agent implements NodeAgent {
 
   constructor(options: NodeAgentOptions) {
     this.#options = options;
-    const { context, cri, dir, nodeName } = options;
+    const { context, dir, nodeName } = options;
+    this.#metrics = new AgentMetrics(context.clock);
+    const cri = this.#metrics.measuredRuntime(options.cri);
+    this.#metrics.servingCertificate = () => options.tls.certificatePem;
+    this.#metrics.clientCertificate = options.clientCertificate ?? (() => undefined);
     const { api, clock } = context;
     this.#log = context.log;
     const log = this.#log;
@@ -158,6 +171,7 @@ class Agent implements NodeAgent {
       view: this.#view,
       clock,
       log,
+      metrics: this.#metrics,
       onChange: (uid) => this.#workers.get(uid)?.wake(),
       onList: (found) => this.#removeOrphans(found),
     });
@@ -181,13 +195,11 @@ class Agent implements NodeAgent {
         imageMounts: options.imageMounts,
       }),
       statuses: new StatusWriter({ api, clock, log }),
-      cgroups: createCgroups({ log, podPidsLimit: options.podPidsLimit }),
+      cgroups: this.#metrics.measuredCgroups(createCgroups({ log, podPidsLimit: options.podPidsLimit })),
       hostIPs: [options.address],
       machineMemoryBytes: memoryBytes(),
-      terminations: new Counter(
-        'kubelet_terminated_containers_total',
-        'Ends of containers that this agent saw.',
-      ),
+      terminations: this.#metrics.terminations,
+      metrics: this.#metrics,
       logsDir: join(dir, 'log', 'pods'),
       seccompDir: join(dir, 'seccomp'),
       dns: () => this.#dns(),
@@ -241,8 +253,15 @@ class Agent implements NodeAgent {
       version: options.kubeletVersion,
       imageDir: options.imageDir,
       streamIdleMs: options.streamIdleMs,
+      shown: options.shown,
+      syncProblem: () => this.#syncProblem(),
+      moreMetrics: context.metrics && (() => context.metrics!.render()),
       workers: () => [...this.#workers.values()],
     });
+  }
+
+  renewFailed(of: 'client' | 'serving'): void {
+    this.#metrics.renewFailed(of);
   }
 
   get port(): number {
@@ -250,6 +269,7 @@ class Agent implements NodeAgent {
   }
 
   replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void {
+    this.#metrics.servingCertificate = () => pair.certificatePem;
     this.#server.replaceCertificate(pair);
   }
 
@@ -309,6 +329,13 @@ class Agent implements NodeAgent {
     await this.#podDependencies.statuses.stop();
     this.#objects.stop();
     this.#events.stop();
+  }
+
+  /** As upstream's syncloop: the runtime has not been listed for too long. */
+  #syncProblem(): string | undefined {
+    if (!this.#synced) return 'the pods of this node are not known yet';
+    const silentMs = this.#options.context.clock.monotonic() - this.#pleg.lastSuccessMs;
+    return silentMs > SYNC_SILENT_MS ? 'the container runtime has not been listed for 2 minutes' : undefined;
   }
 
   /** Running pods keep their place; then the oldest first. */

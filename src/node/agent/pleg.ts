@@ -4,6 +4,7 @@
  */
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { AgentMetrics } from './agent-metrics.ts';
 import type { PodDigest, RuntimeView } from './runtime-view.ts';
 
 const PERIOD_MS = 1_000;
@@ -14,6 +15,7 @@ interface PlegOptions {
   readonly view: RuntimeView;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Pick<AgentMetrics, 'relist'>;
   readonly onChange: (uid: string) => void;
   /** Called after each successful list, with all pods of the runtime. */
   readonly onList: (pods: ReadonlyMap<string, PodDigest>) => void;
@@ -64,9 +66,9 @@ export class Pleg {
   }
 
   async #list(): Promise<void> {
-    const { view, clock, log, onChange, onList } = this.#options;
+    const { view, clock, log, metrics, onChange, onList } = this.#options;
     try {
-      const found = await view.digests();
+      const found = await metrics.relist(() => view.digests());
       this.lastSuccessMs = clock.monotonic();
       const before = this.#seen;
       this.#seen = found;

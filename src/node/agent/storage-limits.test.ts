@@ -14,6 +14,7 @@ import {
   type LimitedPod,
   type StorageLimitsOptions,
 } from './storage-limits.ts';
+import { AgentMetrics } from './agent-metrics.ts';
 
 const MIB = 1024 * 1024;
 
@@ -126,6 +127,7 @@ test('a pod that writes too much is evicted; those without limits are not even a
         volumes: { emptyDirPath: (_: string, name: string) => join(dir, name) },
         logsDir: dir,
       } as unknown as StorageLimitsOptions),
+      metrics: new AgentMetrics(realClock),
       workers: () => [worker(pod)],
     }).check();
   await check({

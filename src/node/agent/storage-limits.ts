@@ -3,6 +3,7 @@
  * of ephemeral-storage (writable layers, logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; what
  * the node itself lacks is no business of this.
  */
+import type { AgentMetrics, EvictionSignal } from './agent-metrics.ts';
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pod, Volume } from '#api/types.ts';
@@ -37,6 +38,7 @@ export interface StorageLimitsOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly events: EventRecorder;
+  readonly metrics: Pick<AgentMetrics, 'evicted'>;
   readonly volumes: PodVolumes;
   /** Of pods' logs. */
   readonly logsDir: string;
@@ -79,7 +81,7 @@ export class StorageLimits {
 
   /** Checks all pods with limits once. */
   async check(): Promise<void> {
-    const { cri, log, events, workers } = this.#options;
+    const { cri, log, events, metrics, workers } = this.#options;
     const limited = workers().filter(({ pod, finished, ending }) => !finished && !ending && hasLimits(pod));
     if (limited.length === 0) return;
     const { stats } = await cri.listContainerStats({});
@@ -92,6 +94,7 @@ export class StorageLimits {
         message,
       });
       events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
+      metrics.evicted(signalOf(message));
       worker.fail({ reason: 'Evicted', message, graceSeconds: GRACE_SECONDS });
     }
   }
@@ -149,6 +152,12 @@ export function excess(pod: Pod, { volumes, containers }: StorageUse): string | 
       return `Container ${name} exceeded its local ephemeral storage limit "${own.toString()}". `;
   }
   return undefined;
+}
+
+/** message: of excess(). */
+function signalOf(message: string): EvictionSignal {
+  if (message.startsWith('Usage of EmptyDir')) return 'emptydirfs.limit';
+  return message.startsWith('Container') ? 'ephemeralcontainerfs.limit' : 'ephemeralpodfs.limit';
 }
 
 function exceeds(bytes: number | undefined, limit: Quantity): boolean {

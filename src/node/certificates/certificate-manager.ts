@@ -30,6 +30,8 @@ export interface CertificateManagerOptions {
   readonly changed?: (pair: Pair) => void;
   /** The one in use has ended before there was another. Called after each attempt from then on. */
   readonly expired?: () => void;
+  /** A request for the next one failed. */
+  readonly failed?: (() => void) | undefined;
 }
 
 const ROTATE_FROM = 0.7;
@@ -92,6 +94,7 @@ export class CertificateManager implements Component {
         log.info(`${what} issued`, { validTo: isoTime(this.#current!.validToMs) });
       } catch (error) {
         if (signal.aborted) return;
+        this.#options.failed?.();
         log.warn(`error requesting a ${what}, retrying`, { error: errorMessage(error), retryMs });
         if (this.#current && this.#current.validToMs <= clock.now()) this.#options.expired?.();
         await clock.sleep(retryMs, signal).catch(() => {});

@@ -2,6 +2,7 @@
  * The sync part of a pod's worker: brings the pod to the state its spec asks for. Prepares its volumes, calls decide(), and carries out its actions on sandboxes and
  * containers, with their backoffs. Each step ends early when its signal is aborted.
  */
+import type { AgentMetrics } from '../agent-metrics.ts';
 import { rm } from 'node:fs/promises';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -28,6 +29,7 @@ export interface PodSyncDependencies
   readonly events: EventRecorder;
   readonly view: RuntimeView;
   readonly volumes: PodVolumes;
+  readonly metrics: AgentMetrics;
 }
 
 interface PodSyncOptions {
@@ -104,15 +106,17 @@ export class PodSync {
 
   async #prepareVolumes(runtime: PodRuntime): Promise<void> {
     const { dependencies, state, onProblem } = this.#options;
-    const { volumes, hostIPs, nodeName } = dependencies;
+    const { volumes, metrics, hostIPs, nodeName } = dependencies;
     try {
-      this.#volumes = await volumes.prepare(state.pod, {
-        pod: state.pod,
-        podIPs: state.podIPs(runtime),
-        hostIPs,
-        nodeName,
-        allocatable: dependencies.allocatable(),
-      });
+      this.#volumes = await metrics.mountVolumes(() =>
+        volumes.prepare(state.pod, {
+          pod: state.pod,
+          podIPs: state.podIPs(runtime),
+          hostIPs,
+          nodeName,
+          allocatable: dependencies.allocatable(),
+        }),
+      );
     } catch (error) {
       // Running containers keep their volumes as they are.
       if (!this.#volumes || !runtime.containers.some(({ phase }) => phase === 'running')) throw error;

@@ -6,6 +6,7 @@
  *   working --deletion | deadline | all containers ended--> ending: containers stopped, then sandbox --> ended: volumes and cgroup gone, last status
  *      working or ended --pod gone from the API--> removed: nothing of it is left on the node
  */
+import type { PodOperation } from '../agent-metrics.ts';
 import type { Pod, PodStatus } from '#api/types.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -51,6 +52,9 @@ export class PodWorker {
   readonly #sync: PodSync;
   readonly #termination: PodTermination;
   #failures = 0;
+  readonly #seenMs: number;
+  /** A pod that ran before this agent did has not been started by it. */
+  #startNoted: boolean;
   /** Ends what a step waits for (a pull, a hook) when the pod is to end instead. */
   #step = new AbortController();
 
@@ -58,6 +62,8 @@ export class PodWorker {
     const { cri, clock, events, hostIPs, objects } = dependencies;
     this.#dependencies = dependencies;
     this.#onRemoved = onRemoved;
+    this.#seenMs = clock.now();
+    this.#startNoted = pod.status?.phase === 'Running';
     this.#runner = new SerialRunner({ clock, work: () => this.#run() });
     this.#probes = new PodProbes({ cri, clock, events, onChange: () => this.#probesChanged() });
     this.#resize = new PodResize(dependencies, pod);
@@ -157,9 +163,14 @@ export class PodWorker {
     if (this.#state.isRemoved) return undefined;
     if (this.#step.signal.aborted) this.#step = new AbortController();
     const { clock } = this.#dependencies;
+    const { metrics } = this.#dependencies;
+    const startedMs = clock.monotonic();
+    const operation = this.#operation();
     try {
       const nextAtMs = await this.#advance();
       this.#failures = 0;
+      metrics.podStep(operation, (clock.monotonic() - startedMs) / 1000);
+      this.#noteStart();
       return nextAtMs;
     } catch (error) {
       if (this.#step.signal.aborted) return clock.now();
@@ -168,6 +179,20 @@ export class PodWorker {
       this.#failures += 1;
       return clock.now() + delayMs;
     }
+  }
+
+  #operation(): PodOperation {
+    const { isDeleted, isGone, failure, status } = this.#state;
+    if (isDeleted || isGone || failure) return 'terminate';
+    return status?.phase === 'Running' ? 'sync' : 'create';
+  }
+
+  /** Once, for a pod that this agent has started. */
+  #noteStart(): void {
+    if (this.#startNoted || this.#state.status?.phase !== 'Running') return;
+    this.#startNoted = true;
+    const createdMs = Date.parse(this.pod.metadata?.creationTimestamp ?? '');
+    if (!Number.isNaN(createdMs)) this.#dependencies.metrics.podStarted({ seenMs: this.#seenMs, createdMs });
   }
 
   #reportProblem(error: unknown): void {

@@ -106,6 +106,8 @@ export function subresourcesOf(path: string): readonly string[] {
     case 'logs':
       return ['log'];
     case 'healthz':
+    case 'livez':
+    case 'readyz':
       return ['healthz', 'proxy'];
     case 'configz':
       return ['configz', 'proxy'];

@@ -13,7 +13,6 @@ import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { responseHead } from '#machinery/streams/upgrade.ts';
 import type { Clock } from '#stdx/clock.ts';
-import type { Counter } from '#stdx/instruments.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import type { CriClient } from '../../cri/client.ts';
@@ -23,10 +22,15 @@ import { podCgroup } from '../config/resources.ts';
 import type { PodWorker } from '../pod/pod-worker.ts';
 import { findContainer } from '../pod/restart-policy.ts';
 import { activeSandbox, type RuntimeContainer, type RuntimeView } from '../runtime-view.ts';
+import { ComponentHealth } from '#runtime/component-server/health.ts';
+import { pageOf } from '#runtime/component-server/pages.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
+import { isStatusError } from '#machinery/errors.ts';
 import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { agentPage, cadvisorPage, probesPage, resourcePage, startTimes } from './metrics.ts';
 import { NODE_LOGS_DIR, nodeLogQueryProblem, writeNodeLogs } from './node-logs.ts';
+import { interfaceCounters, type InterfaceCounters } from './pod-network.ts';
 import { StatsSummary } from './stats.ts';
 
 export interface KubeletTls {
@@ -42,6 +46,12 @@ export interface KubeletTls {
   readonly ciphers?: string | undefined;
 }
 
+/** Structured-cloneable. */
+export interface ShownSettings {
+  readonly flags: Readonly<Record<string, string>>;
+  readonly config: object;
+}
+
 export interface KubeletServerOptions {
   readonly api: Client;
   readonly cri: CriClient;
@@ -50,8 +60,10 @@ export interface KubeletServerOptions {
   readonly view: RuntimeView;
   readonly cgroups: Cgroups;
   readonly cgroupRoot: string;
-  /** Ends of containers, by type, exit code and reason. */
-  readonly terminations: Counter;
+  /** What the agent counts while it works. */
+  readonly metrics: { render(): readonly string[] };
+  /** Of the component around it: requests to the API server, say. */
+  readonly moreMetrics?: (() => string) | undefined;
   readonly tls: KubeletTls;
   readonly address: string;
   /** Any free port when this one is taken. */
@@ -62,6 +74,10 @@ export interface KubeletServerOptions {
   /** Where images lie: the disk that stats speak of. */
   readonly imageDir: string;
   readonly workers: () => readonly PodWorker[];
+  /** Of the program, for /flagz and /configz. */
+  readonly shown?: ShownSettings | undefined;
+  /** Why pods are not synced; undefined: they are. */
+  readonly syncProblem?: (() => string | undefined) | undefined;
   /** Idle timeout of streams. */
   readonly streamIdleMs?: number | undefined;
 }
@@ -84,6 +100,7 @@ export class KubeletServer {
   readonly #server: Server;
   readonly #stats: StatsSummary;
   readonly #access: KubeletAccess;
+  readonly #health: ComponentHealth;
   readonly #sockets = new Set<Duplex>();
 
   constructor(options: KubeletServerOptions) {
@@ -94,7 +111,13 @@ export class KubeletServer {
       nodeName,
       dir: imageDir,
       podUsage: async (uid) => this.#podUsage(uid),
+      details: async (uid, id) => {
+        const path = this.#cgroupOf(uid);
+        return path === undefined ? undefined : options.cgroups.details(`${path}/${id}`);
+      },
+      interfaces: (uid) => this.#interfaces(uid),
     });
+    this.#health = new ComponentHealth([{ name: 'syncloop', check: () => options.syncProblem?.() }]);
     this.#access = new KubeletAccess({
       api,
       clock,
@@ -177,7 +200,8 @@ export class KubeletServer {
       await this.#refuse(request);
       await this.#route(request, response);
     } catch (error) {
-      const status = error instanceof HttpError ? error.status : 500;
+      const status =
+        error instanceof HttpError ? error.status : isStatusError(error, 'NotAcceptable') ? 406 : 500;
       if (response.headersSent) response.destroy();
       else
         response
@@ -196,8 +220,11 @@ export class KubeletServer {
       throw new HttpError(405, `${request.method} is not supported for ${pathname}`);
     const json = (value: object): void =>
       void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-    if (pathname === '/healthz' || pathname === '/healthz/ping' || pathname === '/healthz/syncloop')
-      response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
+    const health = this.#health.answer(pathname, searchParams);
+    if (health)
+      response.writeHead(health.status, { 'content-type': 'text/plain; charset=utf-8' }).end(health.text);
+    else if (['configz', 'flagz', 'statusz'].includes(first) && rest.length === 0)
+      this.#page(request, { response, pathname });
     else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/')
       json(this.#podList());
     else if (pathname === '/stats/summary')
@@ -214,6 +241,17 @@ export class KubeletServer {
     else throw new HttpError(404, '404 page not found');
   }
 
+  #page(
+    { headers: { accept } }: IncomingMessage,
+    { response, pathname }: { readonly response: ServerResponse; readonly pathname: string },
+  ): void {
+    const { version = '', shown = { flags: {}, config: {} } } = this.#options;
+    const pages = { name: 'kubelet', version, metrics: new MetricsRegistry(), ...shown };
+    const page = pageOf(pathname, { pages, health: this.#health, accept });
+    if (!page) throw new HttpError(404, '404 page not found');
+    response.writeHead(200, page.headers).end(page.body);
+  }
+
   async #nodeLogs(
     response: ServerResponse,
     { path, query }: { readonly path: string; readonly query: URLSearchParams },
@@ -225,9 +263,23 @@ export class KubeletServer {
   }
 
   async #podUsage(uid: string): Promise<CgroupUsage | undefined> {
-    const { cgroups, cgroupRoot, workers } = this.#options;
+    const path = this.#cgroupOf(uid);
+    return path === undefined ? undefined : this.#options.cgroups.usage(path);
+  }
+
+  #cgroupOf(uid: string): string | undefined {
+    const { cgroupRoot, workers } = this.#options;
     const spec = workers().find((worker) => worker.uid === uid)?.pod.spec;
-    return spec && cgroups.usage(podCgroup(spec, { root: cgroupRoot, uid }).path);
+    return spec && podCgroup(spec, { root: cgroupRoot, uid }).path;
+  }
+
+  /** Of pods with a network of their own. */
+  async #interfaces(uid: string): Promise<readonly InterfaceCounters[]> {
+    const path = this.#cgroupOf(uid);
+    const pod = this.#options.workers().find((worker) => worker.uid === uid)?.pod;
+    if (path === undefined || pod?.spec?.hostNetwork) return [];
+    const pid = await this.#options.cgroups.processOf(path);
+    return pid === undefined ? [] : interfaceCounters(pid);
   }
 
   #podList(): object {
@@ -247,7 +299,10 @@ export class KubeletServer {
         return agentPage(pods, {
           nodeName: this.#options.nodeName,
           version: this.#options.version ?? '',
-          more: this.#options.terminations.render(),
+          more: [
+            ...this.#options.metrics.render(),
+            ...(this.#options.moreMetrics?.().trimEnd().split('\n') ?? []),
+          ],
         });
       case '/metrics/resource':
         return resourcePage(await this.#stats.usage().catch(() => undefined), pods);

@@ -8,6 +8,7 @@ import {
   type Measured,
   type MeasuredPod,
 } from './metrics.ts';
+import { parseInterfaces } from './pod-network.ts';
 
 const POD: MeasuredPod = {
   pod: { metadata: { name: 'web', namespace: 'shop', uid: 'u' }, spec: { containers: [{ name: 'c' }] } },
@@ -48,9 +49,33 @@ const MEASURED: Measured = {
     cores: 2,
     memoryTotalBytes: 1000,
   },
-  containers: [usage('c', 1.5), usage('side', 2)],
+  containers: [
+    {
+      ...usage('c', 1.5),
+      details: {
+        cfsPeriods: 7,
+        cfsThrottledPeriods: 2,
+        cacheBytes: 4096,
+        disks: [{ device: '/dev/sda', reads: 1, writes: 2, readBytes: 3, writtenBytes: 4 }],
+      },
+    },
+    usage('side', 2),
+  ],
   pods: [
-    { namespace: 'shop', pod: 'web', atMs: 1000.4, cpuSeconds: 3.5, workingSetBytes: 25, memoryBytes: 50 },
+    {
+      namespace: 'shop',
+      pod: 'web',
+      atMs: 1000.4,
+      cpuSeconds: 3.5,
+      workingSetBytes: 25,
+      memoryBytes: 50,
+      interfaces: parseInterfaces(
+        'Inter-|   Receive                                                |  Transmit\n' +
+          ' face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls lost compressed\n' +
+          '    lo:     100       2    0    0    0     0          0         0      100       2    0    0    0     0       0          0\n' +
+          '  eth0:    2000      20    1    2    0     0          0         0     3000      30    3    4    0     0       0          0\n',
+      ),
+    },
   ],
 };
 
@@ -112,4 +137,18 @@ test('/metrics/probes and /metrics', () => {
       lines.some((line) => line.startsWith(`${name} `)),
       name,
     );
+});
+
+test('what the kernel counts of containers and pods', () => {
+  const lines = series(cadvisorPage(MEASURED, []));
+  const value = (start: string): string | undefined =>
+    lines.find((line) => line.startsWith(start))?.split(' ')[1];
+  assert.equal(value('container_cpu_cfs_periods_total{container="c"'), '7');
+  assert.equal(value('container_cpu_cfs_throttled_periods_total{container="c"'), '2');
+  assert.equal(value('container_memory_cache{container="c"'), '4096');
+  assert.equal(value('container_fs_writes_bytes_total{device="/dev/sda",container="c"'), '4');
+  const place = 'container="",id="",image="",interface="eth0",name="",namespace="shop",pod="web"';
+  assert.equal(value(`container_network_receive_bytes_total{${place}}`), '2000');
+  assert.equal(value(`container_network_receive_packets_dropped_total{${place}}`), '2');
+  assert.equal(value(`container_network_transmit_errors_total{${place}}`), '3');
 });

@@ -6,6 +6,8 @@ import type { ContainerStatus, Pod, PodStatus } from '#api/types.ts';
 import { label, seriesLine, type Labels } from '#stdx/instruments.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 import type { ProbeCount } from '../probes/pod-probes.ts';
+import type { CgroupDetails } from '../cgroups.ts';
+import type { InterfaceCounters } from './pod-network.ts';
 import type { ContainerUsage, NodeUsage, PodUsage, Usage } from './stats.ts';
 
 /** What pages tell of a pod's worker. */
@@ -95,12 +97,44 @@ export function agentPage(
       ],
     }),
     family('kubelet_mirror_pods', { help: 'Mirror pods.', series: [['', 0]] }),
+    family('volume_manager_total_volumes', {
+      help: 'Volumes of pods that are not finished, by plugin and state.',
+      series: volumeCounts(active).flatMap(([plugin, count]) =>
+        ['actual_state_of_world', 'desired_state_of_world'].map((state): [Labels, number] => [
+          `${label('plugin_name', plugin)},${label('state', state)}`,
+          count,
+        ]),
+      ),
+    }),
     family('kubernetes_build_info', {
       help: 'Version of this program; the value is 1.',
       series: [[`${label('git_version', version)},major="1",minor="36"`, 1]],
     }),
     more,
     processLines(),
+  );
+}
+
+const PLUGINS: Readonly<Record<string, string>> = {
+  configMap: 'kubernetes.io/configmap',
+  downwardAPI: 'kubernetes.io/downward-api',
+  emptyDir: 'kubernetes.io/empty-dir',
+  hostPath: 'kubernetes.io/host-path',
+  image: 'kubernetes.io/image',
+  projected: 'kubernetes.io/projected',
+  secret: 'kubernetes.io/secret',
+};
+
+/** By upstream's name of the volume plugin. */
+function volumeCounts(pods: readonly MeasuredPod[]): [plugin: string, count: number][] {
+  const plugins = pods.flatMap(({ pod }) =>
+    (pod.spec?.volumes ?? []).flatMap(({ name: _name, ...source }) =>
+      Object.keys(source).map((kind) => PLUGINS[kind] ?? kind),
+    ),
+  );
+  return Array.from(
+    Map.groupBy(plugins, (plugin) => plugin),
+    ([plugin, all]) => [plugin, all.length],
   );
 }
 
@@ -171,7 +205,10 @@ export function resourcePage(measured: Measured | undefined, known: readonly Mea
   );
 }
 
-export function cadvisorPage({ node, containers }: Measured, pods: readonly MeasuredPod[]): string {
+export function cadvisorPage(
+  { node, containers, pods: wholePods }: Measured,
+  pods: readonly MeasuredPod[],
+): string {
   const images = new Map(startsOf(containers, pods).map(({ usage, image }) => [usage.id, image]));
   const labelsOf = (one: ContainerUsage): Labels =>
     `${label('container', one.container)},${label('id', `/${one.id}`)},${label('image', images.get(one.id) ?? '')},${label('name', one.id)},${label('namespace', one.namespace)},${label('pod', one.pod)}`;
@@ -186,6 +223,25 @@ export function cadvisorPage({ node, containers }: Measured, pods: readonly Meas
         const value = read(one);
         return value === undefined ? [] : [[labels, value, one.atMs]];
       }),
+    });
+  const counted = (
+    name: string,
+    {
+      help,
+      type = 'counter',
+      read,
+    }: {
+      readonly help: string;
+      readonly type?: Type;
+      readonly read: (details: CgroupDetails) => number;
+    },
+  ): string[] =>
+    family(name, {
+      help,
+      type,
+      series: containers.flatMap((one): (readonly [Labels, number, number])[] =>
+        one.details ? [[labelsOf(one), read(one.details), one.atMs]] : [],
+      ),
     });
   return page(
     family('container_cpu_usage_seconds_total', {
@@ -212,6 +268,21 @@ export function cadvisorPage({ node, containers }: Measured, pods: readonly Meas
         startedAtMs / 1000,
       ]),
     }),
+    counted('container_cpu_cfs_periods_total', {
+      help: 'Elapsed periods of the CPU limit.',
+      read: ({ cfsPeriods }) => cfsPeriods,
+    }),
+    counted('container_cpu_cfs_throttled_periods_total', {
+      help: 'Periods of the CPU limit in which the container was throttled.',
+      read: ({ cfsThrottledPeriods }) => cfsThrottledPeriods,
+    }),
+    counted('container_memory_cache', {
+      help: 'Page cache in bytes.',
+      type: 'gauge',
+      read: ({ cacheBytes }) => cacheBytes,
+    }),
+    ...diskFamilies(containers, labelsOf),
+    ...networkFamilies(wholePods),
     family('machine_cpu_cores', { help: 'Logical processors of this machine.', series: [['', node.cores]] }),
     family('machine_memory_bytes', {
       help: 'Memory of this machine in bytes.',
@@ -219,6 +290,86 @@ export function cadvisorPage({ node, containers }: Measured, pods: readonly Meas
     }),
   );
 }
+
+const DISK_FAMILIES = [
+  ['container_fs_reads_total', 'Reads of a disk.', 'reads'],
+  ['container_fs_writes_total', 'Writes to a disk.', 'writes'],
+  ['container_fs_reads_bytes_total', 'Bytes read from a disk.', 'readBytes'],
+  ['container_fs_writes_bytes_total', 'Bytes written to a disk.', 'writtenBytes'],
+] as const;
+
+function diskFamilies(
+  containers: readonly ContainerUsage[],
+  labelsOf: (one: ContainerUsage) => Labels,
+): string[][] {
+  return DISK_FAMILIES.map(([name, help, counter]) =>
+    family(name, {
+      help,
+      type: 'counter',
+      series: containers.flatMap((one) =>
+        (one.details?.disks ?? []).map(
+          (disk) => [`${label('device', disk.device)},${labelsOf(one)}`, disk[counter], one.atMs] as const,
+        ),
+      ),
+    }),
+  );
+}
+
+/** Of a pod's interfaces, under the name of its sandbox, as cAdvisor has them. */
+function networkFamilies(pods: readonly PodUsage[]): string[][] {
+  return NETWORK_FAMILIES.map(({ name, help, read }) =>
+    family(name, {
+      help,
+      type: 'counter',
+      series: pods.flatMap((pod): (readonly [Labels, number, number])[] =>
+        pod.interfaces.map((one) => [
+          `${label('container', '')},${label('id', '')},${label('image', '')},${label('interface', one.interface)},${label('name', '')},${podPlaceOf(pod)}`,
+          read(one),
+          pod.atMs,
+        ]),
+      ),
+    }),
+  );
+}
+
+const NETWORK_FAMILIES: readonly {
+  readonly name: string;
+  readonly help: string;
+  readonly read: (counters: InterfaceCounters) => number;
+}[] = [
+  {
+    name: 'container_network_receive_bytes_total',
+    help: 'Bytes received.',
+    read: (one) => one.receivedBytes,
+  },
+  {
+    name: 'container_network_receive_packets_total',
+    help: 'Packets received.',
+    read: (one) => one.receivedPackets,
+  },
+  {
+    name: 'container_network_receive_packets_dropped_total',
+    help: 'Packets dropped while receiving.',
+    read: (one) => one.receivesDropped,
+  },
+  {
+    name: 'container_network_receive_errors_total',
+    help: 'Errors while receiving.',
+    read: (one) => one.receiveErrors,
+  },
+  { name: 'container_network_transmit_bytes_total', help: 'Bytes sent.', read: (one) => one.sentBytes },
+  { name: 'container_network_transmit_packets_total', help: 'Packets sent.', read: (one) => one.sentPackets },
+  {
+    name: 'container_network_transmit_packets_dropped_total',
+    help: 'Packets dropped while sending.',
+    read: (one) => one.sendsDropped,
+  },
+  {
+    name: 'container_network_transmit_errors_total',
+    help: 'Errors while sending.',
+    read: (one) => one.sendErrors,
+  },
+];
 
 export function probesPage(pods: readonly MeasuredPod[]): string {
   const series = pods.flatMap(({ pod: { metadata }, probeCounts }) =>

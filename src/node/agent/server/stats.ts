@@ -7,7 +7,8 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism, uptime } from 'node:os';
 import type { CriClient } from '../../cri/client.ts';
 import type { ContainerStats } from '../../cri/types.ts';
-import type { CgroupUsage } from '../cgroups.ts';
+import type { CgroupDetails, CgroupUsage } from '../cgroups.ts';
+import type { InterfaceCounters } from './pod-network.ts';
 import { LABELS } from '../labels.ts';
 import { diskUsage, memoryUsage } from '../node/machine-facts.ts';
 
@@ -23,6 +24,8 @@ export interface Usage {
   readonly rssBytes?: number | undefined;
   readonly swapBytes?: number | undefined;
   readonly diskBytes?: number | undefined;
+  /** What else the kernel counts of a container. */
+  readonly details?: CgroupDetails | undefined;
 }
 
 export interface ContainerUsage extends Usage {
@@ -34,6 +37,7 @@ export interface ContainerUsage extends Usage {
 export interface PodUsage extends Usage {
   readonly namespace: string;
   readonly pod: string;
+  readonly interfaces: readonly InterfaceCounters[];
 }
 export interface NodeUsage extends Usage {
   readonly cores: number;
@@ -51,6 +55,8 @@ interface StatsSummaryOptions {
   readonly dir: string;
   /** Of the pod's cgroup, by its uid; undefined: there is none. */
   readonly podUsage: (uid: string) => Promise<CgroupUsage | undefined>;
+  readonly details: (uid: string, containerId: string) => Promise<CgroupDetails | undefined>;
+  readonly interfaces: (uid: string) => Promise<readonly InterfaceCounters[]>;
 }
 
 /** Keeps the counter before, to tell a rate: CRI's own rate is absent in older runtimes. */
@@ -59,9 +65,12 @@ export class StatsSummary {
   readonly #nodeName: string;
   readonly #dir: string;
   readonly #podUsage: StatsSummaryOptions['podUsage'];
+  readonly #options: StatsSummaryOptions;
   readonly #samples = new Map<string, Sample & { readonly rate: number }>();
 
-  constructor({ cri, nodeName, dir, podUsage }: StatsSummaryOptions) {
+  constructor(options: StatsSummaryOptions) {
+    const { cri, nodeName, dir, podUsage } = options;
+    this.#options = options;
     this.#podUsage = podUsage;
     this.#cri = cri;
     this.#nodeName = nodeName;
@@ -107,13 +116,21 @@ export class StatsSummary {
         cores: availableParallelism(),
         memoryTotalBytes: memory.totalBytes,
       },
-      containers: stats.map(usageOf),
+      containers: await Promise.all(stats.map((one) => this.#detailed(one))),
       pods: await Promise.all(
         Array.from(Map.groupBy(stats, podUIDOf), async ([uid, all]) =>
-          podUsageOf(all.map(usageOf), await this.#podUsage(uid)),
+          podUsageOf(all.map(usageOf), {
+            whole: await this.#podUsage(uid),
+            interfaces: await this.#options.interfaces(uid),
+          }),
         ),
       ),
     };
+  }
+
+  async #detailed(stats: ContainerStats): Promise<ContainerUsage> {
+    const usage = usageOf(stats);
+    return { ...usage, details: await this.#options.details(podUIDOf(stats), usage.id) };
   }
 
   #pod(
@@ -240,12 +257,19 @@ function podUIDOf({ attributes }: ContainerStats): string {
 }
 
 /** A pod's cgroup knows more than its containers, and where there is none they are summed. */
-function podUsageOf(containers: readonly ContainerUsage[], whole: CgroupUsage | undefined): PodUsage {
+function podUsageOf(
+  containers: readonly ContainerUsage[],
+  {
+    whole,
+    interfaces,
+  }: { readonly whole: CgroupUsage | undefined; readonly interfaces: readonly InterfaceCounters[] },
+): PodUsage {
   const sum = (read: (one: ContainerUsage) => number): number =>
     containers.reduce((total, one) => total + read(one), 0);
   return {
     namespace: containers[0]?.namespace ?? '',
     pod: containers[0]?.pod ?? '',
+    interfaces,
     atMs: whole ? Date.now() : Math.max(...containers.map(({ atMs }) => atMs)),
     cpuSeconds: whole ? whole.cpuNanos / 1e9 : sum(({ cpuSeconds }) => cpuSeconds),
     workingSetBytes: whole?.workingSetBytes ?? sum(({ workingSetBytes }) => workingSetBytes),
