@@ -38,7 +38,8 @@ interface CheckerOptions {
 
 export class Checker {
   readonly #options: CheckerOptions;
-  #agent: https.Agent;
+  /** Made for the trust of the moment. */
+  #agent: https.Agent | undefined;
   #trusted = '';
   #timer: Timer | undefined;
   #asking = false;
@@ -47,7 +48,6 @@ export class Checker {
 
   constructor(options: CheckerOptions) {
     this.#options = options;
-    this.#agent = newAgent();
     this.now();
   }
 
@@ -69,7 +69,7 @@ export class Checker {
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#agent.destroy();
+    this.#agent?.destroy();
   }
 
   #done(report: () => void): void {
@@ -83,16 +83,14 @@ export class Checker {
 
   async #ask(): Promise<void> {
     const { address, clock } = this.#options;
-    const trust = this.#options.trust();
-    this.#renewTrust(trust);
+    const agent = this.#agentFor(this.#options.trust());
     const late = Promise.withResolvers<never>();
     const request = https.request({
-      agent: this.#agent,
+      agent,
       host: address.host,
       port: address.port,
       path: '/readyz',
       headers: { accept: 'text/plain', 'user-agent': 'capstan-balancer' },
-      ...tlsOptions(trust),
     });
     request.on('socket', (socket: Socket) => this.#followSocket(socket));
     const timer = clock.after(CHECK_TIMEOUT_MS, () => {
@@ -117,21 +115,21 @@ export class Checker {
     });
   }
 
-  #renewTrust({ ca, serverName }: CheckTrust): void {
-    const trusted = `${serverName}\n${ca?.toString() ?? ''}`;
-    if (this.#trusted === trusted) return;
-    if (this.#trusted !== '') {
-      this.#agent.destroy();
-      this.#agent = newAgent();
-    }
+  #agentFor(trust: CheckTrust): https.Agent {
+    const trusted = `${trust.serverName}\n${trust.ca?.toString() ?? ''}`;
+    if (this.#agent && this.#trusted === trusted) return this.#agent;
+    this.#agent?.destroy();
     this.#trusted = trusted;
+    this.#agent = newAgent(trust);
+    return this.#agent;
   }
 }
 
 const followed = new WeakSet<Socket>();
 
-function newAgent(): https.Agent {
-  return new https.Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 1 });
+/** The agent's own: Node.js keeps no connection of a request that brings its own checkServerIdentity. */
+function newAgent(trust: CheckTrust): https.Agent {
+  return new https.Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 1, ...tlsOptions(trust) });
 }
 
 function tlsOptions({ ca, serverName }: CheckTrust): tls.ConnectionOptions {

@@ -12,6 +12,8 @@ export interface FakeServer {
   /** What /readyz answers; 0: nothing at all. */
   readyz: number;
   readonly connections: number;
+  /** Connections that were ever made. */
+  readonly accepted: number;
   stop(): Promise<void>;
   /** On the same port again. */
   restart(): Promise<void>;
@@ -20,6 +22,7 @@ export interface FakeServer {
 export async function startFakeServer(name: string, { port = 0 } = {}): Promise<FakeServer> {
   const sockets = new Set<Socket>();
   let readyz = 200;
+  let accepted = 0;
   const server = https.createServer({ cert: identity.cert, key: identity.key }, (request, response) => {
     if (request.url === '/readyz') {
       if (readyz !== 0) response.writeHead(readyz).end('checked');
@@ -27,6 +30,7 @@ export async function startFakeServer(name: string, { port = 0 } = {}): Promise<
   });
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
+    accepted += 1;
     socket.on('close', () => sockets.delete(socket));
   });
   const listen = (on: number): Promise<void> =>
@@ -43,6 +47,9 @@ export async function startFakeServer(name: string, { port = 0 } = {}): Promise<
     },
     get connections() {
       return sockets.size;
+    },
+    get accepted() {
+      return accepted;
     },
     stop: () =>
       new Promise((resolve) => {

@@ -134,7 +134,9 @@ export function nodeService({
           'data-dir': paths.node,
           ...(address ? { 'node-ip': address } : {}),
           'cluster-cidr': cluster.networking.podSubnet,
-          ...kubeletFlags(kubelet),
+          config: paths.kubeletConfig,
+          // Its requests wait for an administrator's approval: as kubeadm's kubelets, only where that is asked for.
+          'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? false),
         }),
   };
   return {
@@ -142,32 +144,6 @@ export function nodeService({
     run: { capstan: ['node', ...withExtra(flags, extraArgs)] },
     group: NODE_GROUP,
   };
-}
-
-/** Settings of a KubeletConfiguration as flags of `capstan node`. */
-function kubeletFlags(kubelet: KubeletConfiguration): Record<string, string> {
-  const reserved = (amounts: Readonly<Record<string, string>>): string =>
-    Object.entries(amounts)
-      .map(([name, amount]) => `${name}=${amount}`)
-      .join();
-  const values: Record<string, string | undefined> = {
-    'cluster-dns': kubelet.clusterDNS?.[0],
-    'pod-max-pids': kubelet.podPidsLimit === undefined ? undefined : String(kubelet.podPidsLimit),
-    'system-reserved': kubelet.systemReserved && reserved(kubelet.systemReserved),
-    'kube-reserved': kubelet.kubeReserved && reserved(kubelet.kubeReserved),
-    'streaming-connection-idle-timeout': kubelet.streamingConnectionIdleTimeout,
-    'protect-kernel-defaults':
-      kubelet.protectKernelDefaults === undefined ? undefined : String(kubelet.protectKernelDefaults),
-    'rotate-certificates': String(kubelet.rotateCertificates ?? true),
-    'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? false),
-    'tls-cert-file': kubelet.tlsCertFile,
-    'tls-private-key-file': kubelet.tlsPrivateKeyFile,
-    'tls-min-version': kubelet.tlsMinVersion,
-    'tls-cipher-suites': kubelet.tlsCipherSuites?.join(),
-  };
-  return Object.fromEntries(
-    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
-  );
 }
 
 /** Acts as the machine's node. */
