@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   join: () => import('./join.ts'),
   leave: () => import('./leave.ts'),
   token: () => import('./token.ts'),
+  config: () => import('./config.ts'),
   up: () => import('./up.ts'),
   down: () => import('./down.ts'),
   status: () => import('./status.ts'),

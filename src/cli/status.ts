@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { dataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
 import { readState, runningPid } from '#deploy/daemon.ts';
+import { machinePaths } from '#deploy/machine/paths.ts';
+import { machineFile } from '#deploy/machine/record.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { action, dataDirOption, print } from './context.ts';
+import { rootfsOption } from './machine-options.ts';
 
 const PROBE_TIMEOUT_MS = 3_000;
 
@@ -16,12 +19,23 @@ export function register(program: Command): void {
     .description('show whether the cluster runs and how its parts are')
     .addOption(dataDirOption())
     .option('--json', 'as JSON')
+    .addOption(rootfsOption())
     .action(action(status));
 }
 
-async function status(options: { readonly dataDir?: string; readonly json?: boolean }): Promise<void> {
+interface Options {
+  readonly dataDir?: string;
+  readonly rootfs?: string;
+  readonly json?: boolean;
+}
+
+async function status(options: Options): Promise<void> {
   const dir = dataDir(options.dataDir);
-  const settings = readSettings(dir);
+  const settings = options.rootfs === undefined ? readSettings(dir) : undefined;
+  const paths = machinePaths({ rootfs: options.rootfs });
+  // A directory of a cluster that was made by `up` comes first, as it always has.
+  if (!settings && options.dataDir === undefined && machineFile(paths).exists())
+    return (await import('./status/machine.ts')).printMachine(paths, options);
   if (!settings)
     throw new UserError(
       `There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`,

@@ -2,7 +2,8 @@
  * Processes of a supervisor that was killed: they run on without one. They are known by a file with their pids and start times, and ended before the next
  * supervisor starts anything, so that no service ever runs twice (etcd holds a lock on its data besides). Containers are not among them: they run on.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { writeFileAtomic } from '#deploy/data-dir.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -25,6 +26,7 @@ export function recordChildren(
     const startTime = processStartTime(pid);
     return startTime === undefined ? [] : [{ name, pid, startTime }];
   });
+  mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
   writeFileAtomic(path, JSON.stringify(recorded));
 }
 
