@@ -13,6 +13,8 @@ import { createAuthorization, type Authorization } from '#apiserver/authz/author
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';
 import { publishAuthentication } from '#apiserver/bootstrap/authentication-config.ts';
+import { SharedSecret } from '#apiserver/registry/core/secrets/shared-secret.ts';
+import { generateKeyPem } from '#pki/keys.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
@@ -100,11 +102,17 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   let kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
   const apiAudiences = settings.authentication?.apiAudiences ??
     settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
+  const sessionKey = sharedSessionKey(settings, { store, log });
   const logins =
     settings.login &&
     (await (
       await import('#apiserver/authn/logins.ts')
-    ).openLogins(settings.login, { clock, log, apiAudiences }));
+    ).openLogins(
+      sessionKey
+        ? { ...settings.login, session: { ...settings.login.session, key: { shared: sessionKey } } }
+        : settings.login,
+      { clock, log, apiAudiences },
+    ));
   const serviceAccountIssuers = settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
   const sources =
     settings.tokenSources &&
@@ -175,6 +183,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
           features: featuresOn(options.serving?.features),
         }),
         trackLegacyTokens(internal, clock.now()),
+        sessionKey?.attach(internal),
       ]);
       await addonPolicy(internal);
     },
@@ -268,6 +277,17 @@ function anonymousBy(
       return (sources.anonymous ?? byFlag).paths;
     },
   };
+}
+
+/** Of servers that share their store, sessions are valid at each; a key file that a flag names is the operator's to share. */
+function sharedSessionKey(
+  { login }: ApiServerSettings,
+  { store, log }: { readonly store: Store; readonly log: Logger },
+): SharedSecret | undefined {
+  if (!login || !store.newestRevision) return undefined;
+  const { key } = login.session;
+  if ('file' in key && !key.make) return undefined;
+  return new SharedSecret({ name: 'capstan-session-key', field: 'session.key', make: generateKeyPem, log });
 }
 
 /** As URLs have it: addresses of IPv6 in brackets. */

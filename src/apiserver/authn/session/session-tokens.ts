@@ -20,6 +20,7 @@ import {
   type VerificationKey,
 } from '#stdx/jwt.ts';
 import { formatTime } from '#machinery/time.ts';
+import { SharedKeys, type SharedKeySource } from './shared-keys.ts';
 import { ReloadedFile } from '../reloaded-file.ts';
 import { CREDENTIAL_ID } from '../service-account.ts';
 import type { TokenAuthenticator } from '../token.ts';
@@ -30,11 +31,13 @@ const AUDIENCE = 'https://capstan.dev/session/apiserver';
 export interface SessionTokensOptions {
   /**
    * PEM. The first block is the private key that signs; the keys of further ones are accepted too (the old one, during a rotation that logs nobody
-   * out). A file is read again when it changes; a text is for a server without one, whose sessions end with it.
+   * out). A file is read again when it changes; a text is for a server without one, whose sessions end with it. shared: the same
+   * for every server.
    */
   readonly key:
     | { readonly file: string; /** When it is missing. */ readonly make?: boolean }
-    | { readonly pem: string };
+    | { readonly pem: string }
+    | { readonly shared: SharedKeySource };
   readonly apiAudiences: readonly string[];
   /** The longest a token may live, and its default. */
   readonly lifetimeMs: number;
@@ -75,12 +78,14 @@ export class SessionTokens implements TokenAuthenticator {
     this.#keys =
       'pem' in key
         ? { value: parseKeys(key.pem), generation: 1 }
-        : new ReloadedFile({
-            path: key.file,
-            log,
-            clock,
-            parse: (text) => named(key.file, () => parseKeys(text)),
-          });
+        : 'shared' in key
+          ? new SharedKeys({ source: key.shared, parse: parseKeys, log })
+          : new ReloadedFile({
+              path: key.file,
+              log,
+              clock,
+              parse: (text) => named(key.file, () => parseKeys(text)),
+            });
     this.#verified = new Lru({ maximum: VERIFIED, clock });
   }
 
