@@ -17,6 +17,10 @@ export interface Lan {
   /** Where clients are. */
   readonly outside: LanMachine;
   machine(name: string, address: string): LanMachine;
+  /** Without any wire: for a pod, say. */
+  namespace(name: string): LanMachine;
+  /** Made before. */
+  namespaceOf(name: string): LanMachine;
   close(): Promise<void>;
 }
 
@@ -30,24 +34,25 @@ export function canHaveNamespaces(): boolean {
 
 /** subnet: '10.214.0.0/24' as its first three numbers, '10.214.0'; outside has .254. */
 export function createLan(id: string, subnet: string): Lan {
-  const names: string[] = [];
+  const machines = new Map<string, LanMachine>();
   const children: ChildProcess[] = [];
   const machineOf = (name: string, address: string): LanMachine => {
     const namespace = `${id}-${name}`;
     ip('netns', 'add', namespace);
-    names.push(namespace);
     const inside = (words: readonly string[]): string[] => ['netns', 'exec', namespace, ...words];
-    return {
+    const machine: LanMachine = {
       name: namespace,
       address,
       run: (...words) => ip(...inside(words)),
       try: (...words) => spawnSync('ip', inside(words)).status,
       start(words, { env = process.env } = {}) {
-        const child = spawn('ip', inside(words), { env, stdio: ['ignore', 'pipe', 'pipe'] });
+        const child = spawn('ip', inside(words), { env, stdio: 'pipe' });
         children.push(child);
         return child;
       },
     };
+    machines.set(name, machine);
+    return machine;
   };
   const outside = machineOf('outside', `${subnet}.254`);
   outside.run('ip', 'link', 'set', 'lo', 'up');
@@ -62,16 +67,22 @@ export function createLan(id: string, subnet: string): Lan {
       machine.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', name, 'netns', outside.name);
       machine.run('ip', 'address', 'add', `${address}/24`, 'dev', 'eth0');
       machine.run('ip', 'link', 'set', 'eth0', 'up');
-      outside.run('ip', 'link', 'set', name, 'master', 'segment', 'up');
+      outside.run('ip', 'link', 'set', 'dev', name, 'master', 'segment', 'up');
       return machine;
     },
+    namespace(name) {
+      const machine = machineOf(name, '');
+      machine.run('ip', 'link', 'set', 'lo', 'up');
+      return machine;
+    },
+    namespaceOf: (name) => machines.get(name)!,
     async close() {
       for (const child of children) {
         if (child.exitCode !== null || child.signalCode !== null) continue;
         child.kill('SIGKILL');
         await once(child, 'exit');
       }
-      for (const name of names.reverse()) {
+      for (const { name } of machines.values()) {
         // Grandchildren of what was killed, too.
         for (const pid of spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).stdout.split('\n'))
           if (pid !== '') spawnSync('kill', ['-9', pid]);

@@ -13,7 +13,7 @@ before(async () => {
 });
 after(() => test.stop());
 
-it("lets a node's credentials serve its machine's service proxy, and no more than that", async () => {
+it("lets a node's credentials serve its machine's service proxy and pod network, and no more than that", async () => {
   await test.api.create(nodes, { metadata: { name: 'second' } });
   await asNode.list(services);
   await asNode.list(endpointSlices);
@@ -23,6 +23,10 @@ it("lets a node's credentials serve its machine's service proxy, and no more tha
     own.items.map(({ metadata }) => metadata?.name),
     ['second'],
   );
-  await assert.rejects(asNode.list(nodes), { reason: 'Forbidden' });
+  // Routes lead to the pods of every node; that is all that is to be known of them.
+  await asNode.list(nodes);
+  await test.api.create(nodes, { metadata: { name: 'third' } });
+  await assert.rejects(asNode.get(nodes, { name: 'third' }), { reason: 'Forbidden' });
+  await assert.rejects(asNode.delete(nodes, { name: 'third' }), { reason: 'Forbidden' });
   await assert.rejects(asNode.list(secrets), { reason: 'Forbidden' });
 });

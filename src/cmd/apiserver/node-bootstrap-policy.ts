@@ -1,6 +1,6 @@
 /**
  * What machines that join with a bootstrap token may do, and what nodes may renew without being asked: kubeadm's bindings under kubeadm's
- * names; and what the service proxy of a machine that joined reads, which acts as the machine's node. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
+ * names; and what the service proxy and the pod network of a machine that joined read, which act as the machine's node. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
  */
 import type { KubeObject } from '#machinery/object.ts';
 
@@ -14,6 +14,7 @@ const RBAC = 'rbac.authorization.k8s.io';
 const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
 const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';
+const NODE_POD_NETWORK = 'capstan:node-pod-network';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';
 
 function binding(
@@ -63,5 +64,16 @@ export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
       ],
     },
   },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: NODE_POD_NETWORK, labels: { 'app.kubernetes.io/managed-by': 'capstan' } },
+      // Each node keeps a route to the pods of every other one.
+      rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch'] }],
+    },
+  },
+  binding(NODE_POD_NETWORK, { role: NODE_POD_NETWORK, group: NODES }),
   binding(NODE_SERVICE_PROXY, { role: NODE_SERVICE_PROXY, group: NODES }),
 ];

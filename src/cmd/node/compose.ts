@@ -9,6 +9,7 @@ import {
 import { createNodeAgent, type NodeAgentOptions } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
+import { createPodNetwork, type PodNetworkOptions } from '#node/network/pod-network.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -26,6 +27,8 @@ export interface RealNodeData {
   readonly podCIDR: string;
   /** Range of all pods of the cluster. */
   readonly clusterCIDR: string;
+  /** Routes to the pods of other nodes. Without it they are somebody else's. */
+  readonly podNetwork?: Pick<PodNetworkOptions, 'mode' | 'vxlanId' | 'mtu'> | undefined;
   readonly clusterDNS: readonly string[];
   /** The node's directory; the agent's files lie in `kubelet` below it. */
   readonly dir: string;
@@ -73,6 +76,7 @@ export async function createRealNode({
     address,
     podCIDR,
     clusterCIDR,
+    podNetwork,
     clusterDNS,
     dir,
     containerdDir,
@@ -84,6 +88,7 @@ export async function createRealNode({
     dir: containerdDir,
     podCIDRs: [podCIDR],
     clusterCIDRs: [clusterCIDR],
+    podMtu: podNetwork?.mtu,
     clock,
     log,
   });
@@ -115,6 +120,16 @@ export async function createRealNode({
     nodeName,
     network: { bridge: containerd.layout.bridge, podCIDR },
   });
+  const routes =
+    podNetwork &&
+    createPodNetwork({
+      ...context,
+      ...podNetwork,
+      names: containerd.layout,
+      nodeName,
+      podCIDR,
+      nodeAddress: address,
+    });
   const followed =
     'pkiDir' in data.serving
       ? followServing({
@@ -127,12 +142,13 @@ export async function createRealNode({
         })
       : undefined;
   return {
-    component: withCompanion(component, firewall),
+    component: withCompanion(routes ? withCompanion(component, routes) : component, firewall),
     replaceServing: (pair) => component.replaceServing(pair),
     renewFailed: (of) => component.renewFailed(of),
     async stopContainers() {
       // Or it would start again what is being stopped.
       await firewall.stop();
+      await routes?.stop();
       await component.stop();
       const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];
       if (problems.length > 0)

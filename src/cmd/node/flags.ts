@@ -37,12 +37,25 @@ export const MACHINE_FLAGS = {
   'pod-cidr': flag.text({
     placeholder: '<range>',
     help: "cri: IP range of this node's pods",
-    default: '10.244.0.0/24',
+    defaultText: "the Node's spec.podCIDRs, which the node IPAM controller assigns",
+  }),
+  'pod-network': flag.choice(['auto', 'direct', 'vxlan', 'wireguard', 'none'], {
+    placeholder: '<kind>',
+    help: "cri: how pods of other nodes are reached: by routes (direct) where nodes share a segment and VXLAN elsewhere (auto), by one of them, or by somebody else's routes (none); wireguard is refused",
+    defaultText: 'auto; with --pod-cidr none',
+    own: true,
+  }),
+  'vxlan-id': flag.number({
+    min: 1,
+    max: 2 ** 24 - 1,
+    help: 'cri: VXLAN network identifier, the same on every node of the cluster',
+    default: 1,
+    own: true,
   }),
   'cluster-cidr': flag.text({
     placeholder: '<range>',
     help: 'cri: IP range of all pods of the cluster, between which addresses are not translated',
-    defaultText: 'that of --pod-cidr',
+    defaultText: 'that of --pod-cidr, else 10.244.0.0/16',
     own: true,
   }),
   'node-ip': flag.text({

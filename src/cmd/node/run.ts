@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { runningPid } from '#deploy/daemon.ts';
 import { dataDir, UserError } from '#deploy/data-dir.ts';
-import { ensureBridge } from '#node/containerd/bridge.ts';
+import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { findHostAddress } from '#node/host-address.ts';
+import { podMtu } from '#node/network/kernel.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
@@ -21,6 +22,7 @@ import {
 } from './certificates.ts';
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
+import { assignedPodRange, clusterRange, podNetworkMode } from './pod-range.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { readFlags, shownFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
@@ -62,7 +64,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   });
   requireRoot();
   refuseClusterDir(dir);
-  const { podCidr: podCIDR } = readFlags(MACHINE_FLAGS, flags);
+  podNetworkMode(flags);
   const nodeName = (givenName(flags) ?? hostname()).toLowerCase();
   const settings = nodeSettingsFrom(flags);
   await requireKernelDefaults(flags);
@@ -70,7 +72,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   const lock = lockNodeDir(dir);
   try {
     await joinCluster(flags, nodeName);
-    await runLockedNode(flags, { dir, podCIDR, nodeName, settings, given });
+    await runLockedNode(flags, { dir, nodeName, settings, given });
   } finally {
     lock.release();
   }
@@ -99,21 +101,16 @@ function refuseClusterDir(path: string): void {
 
 interface NodePlan {
   readonly dir: string;
-  readonly podCIDR: string;
   readonly nodeName: string;
   readonly settings: NodeSettings;
   readonly given: Awaited<ReturnType<typeof givenServing>>;
 }
 
-async function runLockedNode(
-  flags: NodeFlags,
-  { dir, podCIDR, nodeName, settings, given }: NodePlan,
-): Promise<void> {
-  const { clusterDns: clusterDNS } = readFlags(MACHINE_FLAGS, flags);
+async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given }: NodePlan): Promise<void> {
+  const { clusterDns: clusterDNS, vxlanId } = readFlags(MACHINE_FLAGS, flags);
   const clientCaPem =
     flags.clientCaFile === undefined ? undefined : await readFlagFile('--client-ca-file', flags.clientCaFile);
   const containerdDir = containerdDirOf({ node: dir });
-  const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), { podCIDR });
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet',
@@ -125,7 +122,18 @@ async function runLockedNode(
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
-      const address = flags.nodeIp ?? (await findHostAddress()) ?? gateway;
+      const podCIDR = flags.podCidr ?? (await assignedPodRange({ ...context, nodeName, settings }));
+      const address = flags.nodeIp ?? (await findHostAddress()) ?? gatewayOf(podCIDR);
+      const mode = podNetworkMode(flags);
+      const podNetwork = mode && {
+        mode,
+        vxlanId,
+        mtu: await podMtu(address, { tunnels: mode !== 'direct' }),
+      };
+      const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), {
+        podCIDR,
+        mtu: podNetwork?.mtu,
+      });
       const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
@@ -135,7 +143,8 @@ async function runLockedNode(
           address,
           gateway,
           podCIDR,
-          clusterCIDR: flags.clusterCidr ?? podCIDR,
+          clusterCIDR: clusterRange(flags),
+          podNetwork,
           clusterDNS,
           dir,
           containerdDir,

@@ -18,12 +18,13 @@ interface BridgeRanges {
   readonly podCIDR: string;
   /** Cluster addresses, which this machine is to reach whatever other routes it has. */
   readonly serviceCIDR?: string;
+  readonly mtu?: number | undefined;
 }
 
 /** Idempotent. Returns the gateway address. Throws ContainerdError 'network'. */
 export async function ensureBridge(
   layout: Pick<ContainerdLayout, 'id' | 'bridge'>,
-  { podCIDR, serviceCIDR }: BridgeRanges,
+  { podCIDR, serviceCIDR, mtu }: BridgeRanges,
 ): Promise<string> {
   const gateway = gatewayOf(podCIDR);
   const prefix = podCIDR.split('/')[1] ?? '24';
@@ -34,7 +35,7 @@ export async function ensureBridge(
     'File exists',
     'Address already assigned',
   );
-  await ip(['link', 'set', layout.bridge, 'up']);
+  await ip(['link', 'set', layout.bridge, ...(mtu === undefined ? [] : ['mtu', String(mtu)]), 'up']);
   // Without a default route the kernel would refuse cluster addresses before the service rules see the packet.
   if (serviceCIDR !== undefined) await ip(['route', 'replace', serviceCIDR, 'dev', layout.bridge]);
   return gateway;

@@ -63,6 +63,8 @@ interface ContainerdOptions {
   readonly podCIDRs?: readonly string[];
   /** Ranges of all pods of the cluster; what goes there keeps its source address. Default: this node's. */
   readonly clusterCIDRs?: readonly string[];
+  /** Of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
+  readonly podMtu?: number | undefined;
   readonly registries?: readonly RegistryHosts[];
   /** cgroupfs by default, also under systemd: see docs of renderConfig. With 'systemd' cgroup parents must be slices. */
   readonly cgroupDriver?: CgroupDriver;
@@ -191,7 +193,12 @@ class ContainerdRuntime implements Containerd {
       );
     this.#podCIDRs = podCIDRs;
     await configureNetwork(this.layout, {
-      network: { podCIDRs, clusterCIDRs: this.#options.clusterCIDRs, portmap: this.#machine.iptables },
+      network: {
+        podCIDRs,
+        clusterCIDRs: this.#options.clusterCIDRs,
+        portmap: this.#machine.iptables,
+        mtu: this.#options.podMtu,
+      },
       log: this.#log,
     });
   }

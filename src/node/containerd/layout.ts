@@ -35,6 +35,8 @@ export interface ContainerdLayout {
   readonly registryDir: string;
   readonly networkName: string;
   readonly bridge: string;
+  /** VXLAN device to the pods of other nodes. */
+  readonly overlay: string;
   readonly nftTable: string;
   /** '/capstan-<id>', or the scope's (systemd.ts): pods' cgroups belong below it. */
   readonly cgroupRoot: string;
@@ -91,6 +93,7 @@ export function containerdLayout({
     registryDir: join(dir, 'registries'),
     networkName: `capstan-${id}`,
     bridge: `cap-${id}`,
+    overlay: `cvx-${id}`,
     nftTable: `capstan-${id}`,
     cgroupRoot: cgroupRootOf(id),
     cgroupRoots: [...new Set([cgroupRootOf(id), `/capstan-${id}`])],

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Logger } from '#stdx/log.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
+import { removePodNetwork } from '../network/kernel.ts';
 import { run } from './run.ts';
 import { releaseToNetworkd } from './systemd.ts';
 
@@ -18,6 +19,8 @@ interface PodNetwork {
   /** Of the whole cluster: pods of other nodes see the pods' own addresses. Default: the node's pods only. */
   readonly clusterCIDRs?: readonly string[] | undefined;
   readonly portmap: boolean;
+  /** Of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
+  readonly mtu?: number | undefined;
 }
 
 /** Idempotent; pods that run keep their addresses. Throws ContainerdError 'network'. */
@@ -43,8 +46,7 @@ async function writeCniConfig(layout: ContainerdLayout, network: PodNetwork): Pr
   await rename(temporary, layout.cniConfPath);
 }
 
-function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap }: PodNetwork): object {
-  const mtu = uplinkMtu();
+function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap, mtu = uplinkMtu() }: PodNetwork): object {
   const bridge = {
     type: 'bridge',
     bridge: layout.bridge,
@@ -118,7 +120,7 @@ async function refuseOverlap(layout: ContainerdLayout, podCIDRs: readonly string
     addr_info?: { local?: string; prefixlen?: number }[];
   }[];
   for (const link of links) {
-    if (link.ifname === layout.bridge) continue;
+    if (link.ifname === layout.bridge || link.ifname === layout.overlay) continue;
     for (const { local, prefixlen } of link.addr_info ?? []) {
       const taken = podCIDRs.find(
         (cidr) =>
@@ -351,6 +353,7 @@ export async function destroyNetwork(
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
     if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
   }
+  problems.push(...(await removePodNetwork(layout)));
   await releaseToNetworkd(layout);
   const table = `inet ${layout.nftTable}`;
   const { code, stderr } = await run(['nft', '-f', '-'], {

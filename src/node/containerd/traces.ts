@@ -19,6 +19,7 @@ export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Pro
     ...(shims > 0 ? [`${counted(shims, 'pod')} with containers`] : []),
     ...(attachments > 0 ? [`the network of ${counted(attachments, 'pod')}`] : []),
     ...(existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : []),
+    ...(existsSync(`/sys/class/net/${layout.overlay}`) ? [`the VXLAN device ${layout.overlay}`] : []),
     ...((await hasTable(`inet ${layout.nftTable}`)) ? [`the nftables table ${layout.nftTable}`] : []),
     ...(mounts > 0 ? [counted(mounts, 'mount')] : []),
     ...(cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot)))

@@ -109,8 +109,7 @@ export class NodeRegistration {
 
   async #register(): Promise<void> {
     const { api, nodeName } = this.#options;
-    const wanted = this.#wanted();
-    const created = await api.create(nodes, wanted).catch(async (error: unknown) => {
+    const created = await api.create(nodes, newNode(this.#options)).catch(async (error: unknown) => {
       if (!isStatusError(error, 'AlreadyExists')) throw error;
       return this.#reconcile(await api.get(nodes, { name: nodeName }));
     });
@@ -130,23 +129,6 @@ export class NodeRegistration {
       ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}),
     };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
-  }
-
-  #wanted(): Node {
-    const { nodeName, podCIDR, labels, taints } = this.#options;
-    return {
-      apiVersion: 'v1',
-      kind: 'Node',
-      metadata: {
-        name: nodeName,
-        labels: { ...labels, ...usualLabels(nodeName) },
-        annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
-      },
-      spec: {
-        ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] }),
-        ...(taints.length > 0 ? { taints: [...taints] } : {}),
-      },
-    };
   }
 
   async #updateStatus(always = false): Promise<void> {
@@ -227,5 +209,27 @@ function usualLabels(nodeName: string): Record<string, string> {
     'kubernetes.io/arch': architecture,
     'beta.kubernetes.io/os': 'linux',
     'beta.kubernetes.io/arch': architecture,
+  };
+}
+
+/** A Node as it is registered. */
+export function newNode({
+  nodeName,
+  podCIDR,
+  labels,
+  taints,
+}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDR' | 'labels' | 'taints'>): Node {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: {
+      name: nodeName,
+      labels: { ...labels, ...usualLabels(nodeName) },
+      annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+    },
+    spec: {
+      ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] }),
+      ...(taints.length > 0 ? { taints: [...taints] } : {}),
+    },
   };
 }

@@ -1,0 +1,127 @@
+/**
+ * The pod network between nodes: keeps this machine's routes to the pods of other nodes equal to the Nodes. What another program removes comes back.
+ *
+ *   Nodes ──change──► dirty ──GATHER_MS──┐
+ *   every CHECK_MS ──────────────────────┴─► routes wanted (peers.ts) ─► difference to the kernel (kernel.ts) ──failed──► RETRY_MS
+ *
+ * Routes stay when it stops: pods outlive the agent. `capstan reset` and leaving remove them.
+ */
+import type { Node } from '#api/types.ts';
+import type { Informer } from '#client/client.ts';
+import { nodes } from '#client/refs.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import type { Timer } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { applyRoutes, ensureOverlay, onLinkDevices, ownAddresses, type NetworkNames } from './kernel.ts';
+import { peersOf, routesTo, type PodNetworkMode } from './peers.ts';
+
+export interface PodNetworkOptions extends ComponentContext {
+  readonly names: NetworkNames;
+  readonly nodeName: string;
+  /** This node's range. */
+  readonly podCIDR: string;
+  readonly nodeAddress: string;
+  readonly mode: PodNetworkMode;
+  /** The same on every node of the cluster. */
+  readonly vxlanId: number;
+  readonly mtu: number;
+}
+
+const GATHER_MS = 50;
+const CHECK_MS = 10_000;
+const RETRY_MS = 1_000;
+
+export function createPodNetwork(options: PodNetworkOptions): Component {
+  return new PodNetwork(options);
+}
+
+class PodNetwork implements Component {
+  readonly name = 'pod-network';
+  readonly #options: PodNetworkOptions;
+  readonly #stop = new AbortController();
+  #nodes: Informer<Node> | undefined;
+  #unsubscribe: (() => void) | undefined;
+  #timer: Timer | undefined;
+  #applying: Promise<void> = Promise.resolve();
+  #problems = '';
+
+  constructor(options: PodNetworkOptions) {
+    this.#options = options;
+  }
+
+  /** Does not wait for the Nodes, nor fail for the kernel: the node is of use for its own pods without. */
+  start(): Promise<void> {
+    const informer = this.#options.api.informer(nodes);
+    this.#nodes = informer;
+    const changed = (): void => this.#schedule(GATHER_MS);
+    this.#unsubscribe = informer.subscribe({
+      added: changed,
+      deleted: changed,
+      // Heartbeats change nothing here.
+      updated: (node, before) => {
+        if (place(node) !== place(before)) changed();
+      },
+    });
+    this.#schedule(0);
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('pod network stopped'));
+    this.#unsubscribe?.();
+    this.#timer?.cancel();
+    await this.#applying;
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#stop.signal.aborted) return;
+    this.#timer?.cancel();
+    this.#timer = this.#options.clock.after(delayMs, () => {
+      this.#applying = this.#applying.then(() => this.#apply());
+    });
+  }
+
+  async #apply(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    // Routes to nodes that are only not listed yet must not go.
+    if (!this.#nodes?.hasSynced) return this.#schedule(RETRY_MS);
+    try {
+      await this.#applyOnce(this.#nodes.list());
+      this.#schedule(CHECK_MS);
+    } catch (error) {
+      this.#say(errorMessage(error));
+      this.#schedule(RETRY_MS);
+    }
+  }
+
+  async #applyOnce(all: readonly Node[]): Promise<void> {
+    const { names, mode, nodeName, log, ...rest } = this.#options;
+    if (mode !== 'direct') await ensureOverlay(names, rest);
+    const peers = peersOf(all, { nodeName, ownAddresses: ownAddresses() });
+    const devices =
+      mode === 'vxlan' ? new Map<string, string>() : await onLinkDevices(peers.map(({ address }) => address));
+    const { routes, problems } = routesTo(peers, {
+      mode,
+      overlay: names.overlay,
+      onLink: (address) => devices.get(address),
+    });
+    const changes = await applyRoutes(names, routes);
+    if (changes > 0)
+      log.info('routes to the pods of other nodes changed', {
+        nodes: routes.length,
+        tunnels: routes.filter(({ tunnel }) => tunnel).length,
+      });
+    this.#say(problems.join('; '));
+  }
+
+  /** Once, until it is another one. */
+  #say(problems: string): void {
+    if (problems !== '' && problems !== this.#problems)
+      this.#options.log.error('error keeping the routes to the pods of other nodes', { error: problems });
+    this.#problems = problems;
+  }
+}
+
+function place({ spec, status }: Node): string {
+  return JSON.stringify([spec?.podCIDRs, spec?.podCIDR, status?.addresses]);
+}

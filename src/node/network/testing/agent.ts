@@ -1,0 +1,55 @@
+/**
+ * For pod-network.test.ts: runs inside a network namespace that stands for a machine, and keeps its pod network over a fake API. One JSON object a line on
+ * its standard input; each is answered by a line. Its argument is the options of the pod network.
+ */
+import { createInterface } from 'node:readline';
+import type { Node } from '#api/types.ts';
+import { createClient } from '#client/create.ts';
+import { createDirectTransport } from '#client/direct.ts';
+import { nodes } from '#client/refs.ts';
+import { createFakeApi } from '#client/testing/fake-api.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger } from '#stdx/log.ts';
+import { podMtu, removePodNetwork } from '../kernel.ts';
+import { createPodNetwork, type PodNetworkOptions } from '../pod-network.ts';
+
+export type AgentOptions = Pick<
+  PodNetworkOptions,
+  'names' | 'nodeName' | 'podCIDR' | 'nodeAddress' | 'mode' | 'vxlanId'
+>;
+
+export type AgentCommand =
+  | { readonly do: 'put'; readonly node: Node }
+  | { readonly do: 'delete'; readonly name: string }
+  | { readonly do: 'stop' }
+  | { readonly do: 'remove' };
+
+const options = JSON.parse(process.argv[2] ?? '{}') as AgentOptions;
+const fake = createFakeApi();
+const api = createClient(createDirectTransport(fake.handler, { user: { name: 'node', groups: [] } }), {
+  userAgent: 'test',
+});
+const network = createPodNetwork({
+  ...options,
+  mtu: await podMtu(options.nodeAddress, { tunnels: options.mode !== 'direct' }),
+  api,
+  clock: realClock,
+  log: createLogger({ level: 'warn' }),
+  identity: 'test',
+});
+
+async function execute(command: AgentCommand): Promise<unknown> {
+  if (command.do === 'put') return api.create(nodes, command.node);
+  if (command.do === 'delete') return api.delete(nodes, { name: command.name });
+  if (command.do === 'stop') return network.stop();
+  return removePodNetwork(options.names);
+}
+
+await network.start();
+console.log('ready');
+for await (const line of createInterface({ input: process.stdin })) {
+  await execute(JSON.parse(line) as AgentCommand);
+  console.log('done');
+}
+await network.stop();
+process.exit(0);
