@@ -222,8 +222,8 @@ export class ProgramOfMachine implements JoinProgram {
     return failedService(this.#paths);
   }
 
-  client(options: HttpsOptions): Client {
-    return this.#open(options).client;
+  client(options: HttpsOptions, more: { readonly maxRetries?: number } = {}): Client {
+    return this.#open(options, more).client;
   }
 
   etcd(options: EtcdConnectionOptions): EtcdMembership {
@@ -252,14 +252,18 @@ export class ProgramOfMachine implements JoinProgram {
   }
 
   /** The same options share a connection. */
-  #open(options: HttpsOptions): { readonly transport: HttpsTransport; readonly client: Client } {
-    const key = JSON.stringify(options);
+  #open(
+    options: HttpsOptions,
+    more: { readonly maxRetries?: number } = {},
+  ): { readonly transport: HttpsTransport; readonly client: Client } {
+    const key = JSON.stringify([options, more]);
     const known = this.#opened.get(key);
     if (known) return known;
     const transport = createHttpsTransport(options);
     const client = createClient(transport, {
       userAgent: `capstan/${KUBERNETES_VERSION}`,
       refusedRetries: 5,
+      ...more,
     });
     const made = { transport, client };
     this.#opened.set(key, made);

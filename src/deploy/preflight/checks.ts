@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
 import { availableParallelism, networkInterfaces, totalmem } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { missingPrograms } from '../packages/debian.ts';
 import { describePortHolder } from '../port-holder.ts';
 import type { Check } from './check.ts';
@@ -12,6 +13,8 @@ import type { Check } from './check.ts';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 const MINIMUM_CPUS = 2;
+/** Resolvers that do not answer keep one waiting for longer than a join takes. */
+const LOOKUP_TIMEOUT_MS = 1_000;
 /** A clock before this program was written is wrong. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);
 /** Of an overlay: VXLAN takes 50 bytes of it. */
@@ -103,7 +106,12 @@ export function hostName(name: string): Check {
     name: 'Hostname',
     async run() {
       try {
-        await lookup(name);
+        await Promise.race([
+          lookup(name),
+          sleep(LOOKUP_TIMEOUT_MS, undefined, { ref: false }).then(() =>
+            Promise.reject(new Error('timeout')),
+          ),
+        ]);
         return undefined;
       } catch {
         return {

@@ -11,14 +11,14 @@ import type { LeaveContext } from './context.ts';
 /** UserError where none answers; own: this machine's too. */
 export async function reachableApi(
   context: LeaveContext,
-  { own = false }: { readonly own?: boolean } = {},
+  { own = false, ...more }: { readonly own?: boolean; readonly maxRetries?: number } = {},
 ): Promise<Client> {
   const credentials = credentialsOf(context);
   const problems: string[] = [];
   for (const server of serversOf(context, { own })) {
     const options = { ...credentials, server: `https://${server}` };
     const problem = await context.program.serverProblem(options);
-    if (problem === undefined) return context.program.client(options);
+    if (problem === undefined) return context.program.client(options, more);
     problems.push(`${server}: ${problem}`);
   }
   throw new UserError(

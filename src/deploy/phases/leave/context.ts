@@ -26,7 +26,8 @@ interface LeaveOptions {
 }
 
 export interface LeaveProgram {
-  client(options: HttpsOptions): Client;
+  /** maxRetries: of a request that the server asks to retry later. */
+  client(options: HttpsOptions, more?: { readonly maxRetries?: number }): Client;
   etcd(options: EtcdConnectionOptions): EtcdMembership;
   serverProblem(options: HttpsOptions): Promise<string | undefined>;
   /** The supervisor follows the record as it is now; nothing to do where none runs. */

@@ -28,7 +28,8 @@ export const drain: Phase<LeaveContext> = {
     // Begun before: its Node is gone, and what would be asked with may be gone too.
     if (phases['leave']?.includes('delete-node')) return;
     if (dryRun) return print(`[drain] Would evict the pods of the Node "${nodeName}"`);
-    const api = await reachableApi(context, { own: true });
+    // A budget that refuses is no reason to wait with the other pods.
+    const api = await reachableApi(context, { own: true, maxRetries: 0 });
     if (!(await cordon(api, nodeName))) return print(`[drain] There is no Node "${nodeName}"`);
     print(`[drain] The Node "${nodeName}" is cordoned`);
     await evictAll(context, { api, nodeName });
