@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   delete: () => import('./delete.ts'),
   reset: () => import('./reset.ts'),
   etcd: () => import('./etcd.ts'),
+  store: () => import('./store.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
   access: () => import('./access.ts'),

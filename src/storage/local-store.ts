@@ -502,6 +502,12 @@ export class LocalStore implements Store {
     return due;
   }
 
+  ttlSeconds(key: string): Promise<number | undefined> {
+    const head = this.#backend.head(key);
+    const expires = head && !head.deleted && head.expiresAtMs > 0;
+    return Promise.resolve(expires ? Math.max(1, (head.expiresAtMs - this.#clock.now()) / 1000) : undefined);
+  }
+
   // ── expiring ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #armExpiry(): void {

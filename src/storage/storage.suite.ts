@@ -68,7 +68,10 @@ export function storageSuite(name: string, open: OpenStore, gaps: StoreGaps = {}
     describe('list', () => lists(withStore, gaps));
     describe('watch', () => watches(withStore));
     describe('history and compaction', () => compaction(withStore, gaps));
-    describe('expiry', () => expiry(withStore, gaps));
+    describe('expiry', () => {
+      expiry(withStore, gaps);
+      ttl(withStore);
+    });
     describe('bounds and closing', () => bounds(withStore));
     test('random histories agree with an obvious model', async () => {
       const given = process.env['STORAGE_SEED'];
@@ -563,6 +566,20 @@ function compaction(withStore: WithStore, gaps: StoreGaps): void {
         await Promise.all(Array.from({ length: 50 }, () => store.put('/k', Buffer.alloc(10_000))));
       const kept = store.revision - store.stats().compactedRevision;
       assert.ok(kept >= 90 && kept <= 600, `${kept} revisions kept`);
+    }),
+  );
+}
+
+function ttl(withStore: WithStore): void {
+  test(
+    'a key tells how long it still lives',
+    withStore({}, async (store) => {
+      await store.put('/brief', bytes('1'), { ttlSeconds: 600 });
+      await store.put('/for-good', bytes('1'));
+      const seconds = (await store.ttlSeconds!('/brief'))!;
+      assert.ok(seconds > 500 && seconds <= 660, String(seconds));
+      assert.equal(await store.ttlSeconds!('/for-good'), undefined);
+      assert.equal(await store.ttlSeconds!('/none'), undefined);
     }),
   );
 }

@@ -115,6 +115,8 @@ export interface Store {
   stats(): StoreStats;
   /** The newest revision of a store that others write too, asked now. Absent: `revision` is it, and every live watch has reached it. */
   newestRevision?(): Promise<Revision>;
+  /** Seconds until the key is deleted by the store; undefined: it has no time to live, or is not there. Drivers have it, what wraps them need not. */
+  ttlSeconds?(key: string): Promise<number | undefined>;
   /** True when the value at the key would be stored in another form if it were written again. Absent: never. */
   isStale?(key: string): Promise<boolean>;
   /** Flush, stop watches, release locks. Idempotent. */

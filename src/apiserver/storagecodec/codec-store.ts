@@ -119,6 +119,12 @@ function codecAt(key: string): ObjectCodec {
   return codec;
 }
 
+/** The form that both sides of a migration agree on: as a reader of the stored bytes would see it, whoever wrote them. */
+export function canonicalAt(key: string, json: Buffer): Buffer {
+  const codec = codecAt(key);
+  return codec.decode(codec.encode(json));
+}
+
 function decoded(stored: StoredValue): StoredValue {
   if (stored.unreadable !== undefined) return stored;
   try {

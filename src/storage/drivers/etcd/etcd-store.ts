@@ -36,6 +36,7 @@ import {
   COMPARE_MOD_REVISION,
   int,
   type KeyValue,
+  type LeaseTimeToLiveResponse,
   type RangeResponse,
   type TxnResponse,
 } from './protocol.ts';
@@ -240,6 +241,19 @@ class EtcdStore implements Store {
       'ask for the newest revision',
     );
     return int(header.revision);
+  }
+
+  async ttlSeconds(key: string): Promise<number | undefined> {
+    this.#assertOpen();
+    const { kvs } = await this.#range({ key: this.#keySpace.encode(key), keysOnly: true }, `read ${key}`);
+    const lease = kvs[0]?.lease;
+    if (!lease || int(lease) === 0) return undefined;
+    const { TTL } = await this.#call<LeaseTimeToLiveResponse>(
+      'LeaseTimeToLive',
+      { ID: lease },
+      `read the time to live of ${key}`,
+    );
+    return Math.max(1, int(TTL));
   }
 
   /** One at a time: its event tells how far the watch is, whichever write it was. Where it fails, who waits asks again. */
@@ -492,7 +506,7 @@ class EtcdStore implements Store {
 
   /** A request that may be sent more than once. */
   async #call<Response extends { readonly header: { readonly revision: unknown } }>(
-    method: 'Range' | 'Compact',
+    method: 'Range' | 'Compact' | 'LeaseTimeToLive',
     request: object,
     doing: string,
   ): Promise<Response> {

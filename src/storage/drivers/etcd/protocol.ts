@@ -124,6 +124,12 @@ const MESSAGES: Readonly<Record<string, readonly Field[]>> = {
     ['TTL', 3, 'int64'],
     ['error', 4, 'string'],
   ],
+  LeaseTimeToLiveRequest: [['ID', 1, 'leaseid']],
+  LeaseTimeToLiveResponse: [
+    ['header', 1, 'ResponseHeader'],
+    ['ID', 2, 'leaseid'],
+    ['TTL', 3, 'int64'],
+  ],
   StatusRequest: [],
   StatusResponse: [
     ['header', 1, 'ResponseHeader'],
@@ -193,6 +199,7 @@ const METHODS = {
   Compact: ['KV', 'CompactionRequest', 'CompactionResponse'],
   Watch: ['Watch', 'WatchRequest', 'WatchResponse'],
   LeaseGrant: ['Lease', 'LeaseGrantRequest', 'LeaseGrantResponse'],
+  LeaseTimeToLive: ['Lease', 'LeaseTimeToLiveRequest', 'LeaseTimeToLiveResponse'],
   Status: ['Maintenance', 'StatusRequest', 'StatusResponse'],
   MemberList: ['Cluster', 'MemberListRequest', 'MembersResponse'],
   MemberAdd: ['Cluster', 'MemberAddRequest', 'MemberAddResponse'],
@@ -290,6 +297,9 @@ export interface WatchResponse extends Header {
     readonly kv: KeyValue;
     readonly prevKv?: KeyValue | null;
   }[];
+}
+export interface LeaseTimeToLiveResponse extends Header {
+  readonly TTL: Int64;
 }
 export interface StatusResponse extends Header {
   readonly version: string;

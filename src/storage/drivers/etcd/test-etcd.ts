@@ -260,6 +260,7 @@ function rebased(store: Store, base: Revision): Store {
         afterRevision: options.afterRevision + base,
         onEvents: (events) => options.onEvents(events.map(event)),
       }),
+    ttlSeconds: (key) => store.ttlSeconds!(key),
     compact: (revision) => store.compact(revision + base),
     stats: () => {
       const { revision, compactedRevision, ...rest } = store.stats();
