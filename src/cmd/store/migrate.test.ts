@@ -67,7 +67,7 @@ test('a copy that is killed at any write goes on, and ends the same', async () =
   const contents = await readContents(raw);
   const order = await orderOf(raw);
   const options = { contents, say: () => {}, onMarked: () => {} };
-  for (const at of [1, 2, 5, 20, 40, 45, 50, 52]) {
+  for (const at of [1, 2, 5, 20, 40, 45]) {
     const target = createMemoryStore();
     const side = (store: Store): Side => ({ raw: store, store: new CodecStore(store) });
     await assert.rejects(copyStore(source, side(failingAt(target, at)), options), /killed/, `write ${at}`);
