@@ -74,6 +74,9 @@ export interface ApiServer {
 }
 
 const DEFAULT_VERSION = '0.0.0';
+/** As long as a request may take. Watches and streams are not waited for. */
+const DRAIN_MS = 60_000;
+/** For answers to be read, once all are given. */
 const STOP_GRACE_MS = 5000;
 /** For a server that stops to be no endpoint of the kubernetes Service any more; after that its lease ends. */
 const LEAVE_MS = 2000;
@@ -380,7 +383,9 @@ class Server implements ApiServer {
     await Promise.race([this.#bootstrap.leave(), this.#core.clock.sleep(LEAVE_MS)]);
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();
-    await Promise.all(this.#listeners.map((listener) => listener.close(STOP_GRACE_MS)));
+    await Promise.all(
+      this.#listeners.map((listener) => listener.close({ drainMs: DRAIN_MS, graceMs: STOP_GRACE_MS })),
+    );
     this.#stopAdmission();
     await this.#customResources.stop();
     await this.#core.aggregator.stop();

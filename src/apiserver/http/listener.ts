@@ -81,18 +81,20 @@ export interface TlsListener {
   listen(options: ListenOptions): Promise<AddressInfo>;
   /** New connections use it. Existing ones go on, but where other authorities are believed now, only until the requests under way are answered. */
   replaceCertificates(tls: TlsMaterial): void;
-  /** Takes no new connections, lets requests under way end for up to graceMs, then cuts off. */
-  close(graceMs: number): Promise<void>;
+  /** Takes no new connections. Requests under way are answered, for up to drainMs; then whoever has not taken all in graceMs is cut off. */
+  close(patience: { readonly drainMs: number; readonly graceMs: number }): Promise<void>;
 }
 
-export function createTlsListener(options: TlsListenerOptions): TlsListener {
+export function createTlsListener(given: TlsListenerOptions): TlsListener {
+  const underWay = new UnderWay();
+  const options = { ...given, handler: underWay.counting(given.handler) };
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const trust: Trust = {
     authorities: authoritiesFrom(options.tls),
     bundles: bundlesOf(options.tls),
     generation: 0,
   };
-  const http1 = http1Server(options, { ...limits, trust });
+  const http1 = http1Server(options, { ...limits, trust, underWay });
   const sockets = new Set<TLSSocket>();
   const connections = new Set<Http2Connection>();
   const server = createTlsServer({
@@ -151,18 +153,53 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       for (const connection of connections) connection.shutdown();
       http1.closeIdleConnections();
     },
-    close: async (graceMs) => {
+    close: async ({ drainMs, graceMs }) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      underWay.ending = true;
       for (const connection of connections) connection.shutdown();
       http1.closeIdleConnections();
-      const timer = setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
-      }, graceMs);
+      let timer: NodeJS.Timeout | undefined;
+      void underWay.drained(drainMs).then(() => {
+        timer = setTimeout(() => {
+          for (const socket of sockets) socket.destroy();
+        }, graceMs);
+      });
       await closed;
       clearTimeout(timer);
       http1.close();
     },
   };
+}
+
+/** Requests that are not answered yet. Watches and streams have been: their answers go on. */
+class UnderWay {
+  /** No connection takes further requests. */
+  ending = false;
+  #count = 0;
+  readonly #idle: (() => void)[] = [];
+
+  counting(handler: ApiHandler): ApiHandler {
+    return async (request) => {
+      this.#count++;
+      try {
+        return await handler(request);
+      } finally {
+        if (--this.#count === 0) for (const resolve of this.#idle.splice(0)) resolve();
+      }
+    };
+  }
+
+  /** Resolves when all are answered, or the time is over. */
+  drained(atMostMs: number): Promise<void> {
+    if (this.#count === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, atMostMs);
+      this.#idle.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
 }
 
 /** Replaced with the certificates. */
@@ -218,7 +255,7 @@ const STALL_MS = 120_000;
 
 function http1Server(
   { handler, onUpgrade, log }: TlsListenerOptions,
-  { trust, ...limits }: ListenerLimits & { readonly trust: Trust },
+  { trust, underWay, ...limits }: ListenerLimits & { readonly trust: Trust; readonly underWay: UnderWay },
 ): HttpServer {
   const server = createHttpServer({
     maxHeaderSize: limits.maxHeaderBytes,
@@ -245,7 +282,11 @@ function http1Server(
     if (generations.get(message.socket as TLSSocket) !== trust.generation) response.shouldKeepAlive = false;
     response.on('error', () => {});
     handler(request).then(
-      (answer) => respondHttp1(message, { response, answer }),
+      (answer) => {
+        // A client would send its next request into a connection that is being closed.
+        if (underWay.ending) response.shouldKeepAlive = false;
+        respondHttp1(message, { response, answer });
+      },
       (error: unknown) => {
         log.error('the request handler failed', { error: errorMessage(error) });
         response.destroy();

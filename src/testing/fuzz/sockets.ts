@@ -39,7 +39,7 @@ export async function openSockets(handler: ApiHandler, pki: Pki): Promise<Socket
     exchange: (request) => (turn++ % 2 === 0 ? http2(request) : overHttp1({ ...tls, port }, request)),
     async close() {
       session?.destroy();
-      await listener.close(100);
+      await listener.close({ drainMs: 100, graceMs: 100 });
     },
   };
 }
