@@ -33,6 +33,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'python3-h2': '/usr/lib/python3/dist-packages/h2/__init__.py',
   'nghttp2-client': '/usr/bin/h2load',
   haproxy: '/usr/sbin/haproxy',
+  prometheus: '/usr/bin/prometheus',
   keepalived: '/usr/sbin/keepalived',
 };
 /** What a suite needs beside those. */

@@ -108,6 +108,25 @@ const BODY_VERBS: Readonly<Record<string, string>> = {
   DELETECOLLECTION: 'deletecollection',
 };
 
+/** By priority and fairness, and by the request timeout. */
+const CUT_OFF = new Set([429, 504]);
+
+function terminationLabels(
+  { group, resource, scope, subresource, verb, version }: RequestLabels,
+  code: number,
+): Labels {
+  return [
+    label('code', String(code)),
+    label('component', 'apiserver'),
+    label('group', group),
+    label('resource', resource),
+    label('scope', scope),
+    label('subresource', subresource),
+    label('verb', verb),
+    label('version', version),
+  ].join(',');
+}
+
 export class Metrics {
   readonly #series = new Map<string, Series>();
   readonly #collectors: Collector[] = [];
@@ -178,6 +197,10 @@ export class Metrics {
     this.handshakeErrors.add('', 0);
   }
 
+  readonly #terminations = new Counter(
+    'apiserver_request_terminations_total',
+    'Requests that the server refused or cut off in self-defense: 429 and 504.',
+  );
   readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
   readonly #leaveMutating = (): void => void this.inflightMutating--;
 
@@ -206,6 +229,7 @@ export class Metrics {
     series.sliSeconds.observe(seconds - queuedSeconds);
     if (responseBytes !== undefined) series.responseBytes.observe(responseBytes);
     const { verb, group, resource } = series.labels;
+    if (CUT_OFF.has(code)) this.#terminations.add(terminationLabels(series.labels, code));
     if (bodyBytes && resource !== '' && BODY_VERBS[verb])
       this.#bodyBytes.observe(
         `${label('group', group)},${label('resource', resource)},verb="${BODY_VERBS[verb]}"`,
@@ -306,6 +330,7 @@ export class Metrics {
       `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`,
     ].join('\n');
     for (const family of [
+      this.#terminations,
       this.#longRunning,
       this.#deprecated,
       this.#bodyBytes,

@@ -22,7 +22,9 @@ import {
   servicesOfPod,
   targetPort,
 } from './service-pods.ts';
-import { planSlices, portsId, type EndpointGroup, type SlicePorts } from './slice-plan.ts';
+import { formatTime } from '#machinery/time.ts';
+import { planSlices, portsId, type EndpointGroup, type SlicePlan, type SlicePorts } from './slice-plan.ts';
+import { seenTimes, TRIGGER_ANNOTATION, triggerMs, type SeenTimes } from './trigger-time.ts';
 import { writeSlices } from './write-slices.ts';
 
 const MANAGER = 'endpointslice-controller.k8s.io';
@@ -91,13 +93,18 @@ async function reconcileNode({ key, informer, memory, enqueue }: ReconcileContex
 }
 
 async function reconcileService(context: ReconcileContext): Promise<ReconcileResult> {
-  const { key, informer, expectations, events } = context;
+  const { key, informer, expectations, events, memory } = context;
   const service = informer(services).get(key);
   // Slices of a service that is gone are the garbage collector's.
-  if (!service) return expectations.forget(key);
+  if (!service) {
+    memory.delete(key);
+    return expectations.forget(key);
+  }
   if (!selectsPods(service) || service.metadata?.deletionTimestamp) return;
   if (!expectations.satisfied(key)) return { requeueAfterMs: expectations.expiresInMs(key) ?? 1 };
   const { groups, misses } = groupsOf(service, context);
+  const seen = seenTimes(service, podsOfService(service, informer(pods)));
+  const triggered = triggerMs(seen, memory.get(key) as SeenTimes | undefined);
   const { name = '', namespace = '' } = service.metadata ?? {};
   const prefix = `${name}-`;
   const plan = planSlices({
@@ -113,7 +120,8 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
     },
   });
   try {
-    await writeSlices(plan, context);
+    await writeSlices(withTriggerTime(plan, triggered), context);
+    memory.set(key, seen);
   } catch (error) {
     // A slice that is gone, or newer than the cache: the next look will be right.
     if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'NotFound')) {
@@ -126,6 +134,16 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
     throw error;
   }
   return misses ? { requeueAfterMs: MISSING_NODE_MS } : undefined;
+}
+
+/** As upstream, a write that no change of a time has caused carries no time. */
+function withTriggerTime(plan: SlicePlan, ms: number | undefined): SlicePlan {
+  const stamp = (slice: EndpointSlice): EndpointSlice => {
+    const { [TRIGGER_ANNOTATION]: _before, ...annotations } = slice.metadata?.annotations ?? {};
+    const time = ms === undefined ? {} : { [TRIGGER_ANNOTATION]: formatTime(ms) };
+    return { ...slice, metadata: { ...slice.metadata, annotations: { ...annotations, ...time } } };
+  };
+  return { ...plan, create: plan.create.map(stamp), update: plan.update.map(stamp) };
 }
 
 function addressTypesOf({ spec }: Service): string[] {

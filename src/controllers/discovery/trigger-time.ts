@@ -1,0 +1,33 @@
+/**
+ * When the change happened that a write of EndpointSlices follows: the earliest of the pods' readiness changes and the service's creation that were not
+ * seen before. After upstream's TriggerTimeTracker; kube-proxy measures from it how long the network takes to follow.
+ */
+import type { Pod, Service } from '#api/types.ts';
+import { objectKey } from '#machinery/object.ts';
+
+/** What was seen of one service and its pods. */
+export interface SeenTimes {
+  readonly serviceMs: number;
+  readonly podsMs: ReadonlyMap<string, number>;
+}
+
+export const TRIGGER_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
+
+export function seenTimes(service: Service, pods: readonly Pod[]): SeenTimes {
+  const podsMs = new Map<string, number>();
+  for (const pod of pods) {
+    const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready');
+    const changedMs = Date.parse(ready?.lastTransitionTime ?? '');
+    if (!Number.isNaN(changedMs)) podsMs.set(objectKey(pod), changedMs);
+  }
+  return { serviceMs: Date.parse(service.metadata?.creationTimestamp ?? ''), podsMs };
+}
+
+/** Undefined: nothing that is told by a time has changed. */
+export function triggerMs(now: SeenTimes, before: SeenTimes | undefined): number | undefined {
+  const changes = [...now.podsMs].filter(([key, ms]) => ms > (before?.podsMs.get(key) ?? -Infinity));
+  const times = changes.map(([, ms]) => ms);
+  if (!before || now.serviceMs > before.serviceMs) times.push(now.serviceMs);
+  const known = times.filter((ms) => !Number.isNaN(ms));
+  return known.length === 0 ? undefined : Math.min(...known);
+}
