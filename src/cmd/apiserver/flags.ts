@@ -107,7 +107,7 @@ export const SERVER_FLAGS = {
 export const ETCD_FLAGS = {
   'etcd-servers': flag.list({
     placeholder: '<urls>',
-    help: 'experimental: keep objects in this etcd in place of --storage: https://10.0.0.1:2379,...',
+    help: 'keep objects in this etcd, which several API servers may share, in place of --storage: https://10.0.0.1:2379,...',
     decidedByUp: IN_DIR_STORE,
   }),
   'etcd-prefix': flag.text({
@@ -500,7 +500,13 @@ export const AUDIT_FLAGS = {
 };
 
 /** Upstream flags that someone may bring along, and why they do nothing here. */
+const NO_PEERS =
+  'requests are not passed on to API servers of other versions: serve the same versions at each (docs/several-api-servers.md)';
+
 const REFUSED_FLAGS = {
+  'peer-advertise-ip': refused(NO_PEERS),
+  'peer-advertise-port': refused(NO_PEERS),
+  'peer-ca-file': refused(NO_PEERS),
   'storage-backend': refused('use --storage lmdb or --storage memory'),
   'allow-privileged': refused(
     'privileged pods are restricted by namespace: see PodSecurity in docs/admission.md',

@@ -108,9 +108,6 @@ async function openStoreOf(
       mayCreate,
       log: log.with({ component: 'store' }),
     });
-  log.warn('etcd is experimental: one API server allocates service addresses', {
-    servers: etcd.endpoints.join(','),
-  });
   return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore({
     ...etcd,
     log: log.with({ component: 'store' }),
