@@ -53,6 +53,8 @@ export interface EtcdConnectionOptions {
 export interface JoinedCluster {
   /** The control-plane endpoint, 'https://HOST:PORT'. */
   readonly server: string;
+  /** The one that was given to join by, where it was: the endpoint may lead to a machine that is away. */
+  readonly apiServer: string;
   readonly caPem: string;
   readonly cluster: DefaultedCluster;
   readonly kubelet: KubeletConfiguration;
@@ -61,6 +63,6 @@ export interface JoinedCluster {
 }
 
 /** With what this machine was told to join by. */
-export function bootstrapClient({ program }: JoinContext, { server, credentials }: JoinedCluster): Client {
-  return program.client({ server, ...credentials });
+export function bootstrapClient({ program }: JoinContext, { apiServer, credentials }: JoinedCluster): Client {
+  return program.client({ server: apiServer, ...credentials });
 }

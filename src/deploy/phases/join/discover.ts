@@ -11,7 +11,7 @@ import { parseClusterConfiguration, parseConfigDocuments } from '../../config/re
 import { UserError } from '../../data-dir.ts';
 import type { DiscoveredCluster } from '../../discovery/discovered-cluster.ts';
 import { discoverByFile } from '../../discovery/file.ts';
-import { discoverByToken } from '../../discovery/token.ts';
+import { discoverByToken, serverOf } from '../../discovery/token.ts';
 import type { JoinContext, JoinedCluster } from './context.ts';
 
 type Discovery = Pick<JoinContext, 'join' | 'clock' | 'log' | 'program'> & {
@@ -22,10 +22,13 @@ type Discovery = Pick<JoinContext, 'join' | 'clock' | 'log' | 'program'> & {
 export async function discoverCluster(context: Discovery): Promise<JoinedCluster> {
   const found = await find(context);
   const credentials = credentialsOf(found, context.join.discovery?.tlsBootstrapToken);
-  const api = context.program.client({ server: found.server, ...credentials });
-  const { cluster, kubelet } = await readConfiguration(api, { server: found.server });
+  const given = context.join.discovery?.bootstrapToken?.apiServerEndpoint;
+  const apiServer = given ? serverOf(given) : found.server;
+  const api = context.program.client({ server: apiServer, ...credentials });
+  const { cluster, kubelet } = await readConfiguration(api, { server: apiServer });
   return {
     server: found.server,
+    apiServer,
     caPem: found.caPem,
     cluster: defaultCluster(cluster, { kubernetesVersion: context.kubernetesVersion }),
     kubelet,

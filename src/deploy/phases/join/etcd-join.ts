@@ -100,10 +100,10 @@ async function apiServerAddresses(api: Client): Promise<readonly string[]> {
 /** A control plane has the administrator's kubeconfig. A witness makes itself an identity for this question, and keeps none. */
 async function administrator(context: JoinContext, joined: JoinedCluster): Promise<Client> {
   const { role, paths, program, clock, options } = context;
-  const { server, caPem } = joined;
+  const { apiServer, caPem } = joined;
   if (role === 'control-plane') {
     const { options: admin } = resolveContext(loadKubeconfig({ path: paths.kubeconfig('admin') }));
-    return program.client({ ...admin, server });
+    return program.client({ ...admin, server: apiServer });
   }
   const files = await decryptedFiles({
     api: bootstrapClient(context, joined),
@@ -124,5 +124,5 @@ async function administrator(context: JoinContext, joined: JoinedCluster): Promi
       lifetimeMs: ADMIN_LIFETIME_MS,
     },
   );
-  return program.client({ server, ca: caPem, cert: certificatePem, key: keyPem });
+  return program.client({ server: apiServer, ca: caPem, cert: certificatePem, key: keyPem });
 }

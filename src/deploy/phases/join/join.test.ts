@@ -94,6 +94,7 @@ function contextOf(role: MachineRole, more: Partial<JoinContext> = {}): JoinCont
     discovered: () =>
       Promise.resolve({
         server: 'https://api.example.org:6443',
+        apiServer: 'https://10.0.0.1:6443',
         caPem: authority.certificatePem,
         cluster: defaultCluster(
           { controlPlaneEndpoint: 'api.example.org:6443' },

@@ -73,7 +73,8 @@ async function writeFiles(context: JoinContext, joined: JoinedCluster): Promise<
     await mkdir(dirname(authority), { recursive: true, mode: 0o755 });
     await writeFileAtomically(authority, joined.caPem, PUBLIC_MODE);
   }
-  if (!existsSync(paths.kubeconfig('kubelet'))) await writeBootstrapKubeconfig(context, joined);
+  // Also where a kubeconfig is there: its certificate may have expired.
+  await writeBootstrapKubeconfig(context, joined);
   print(`[kubelet-start] Writing kubelet configuration to file "${paths.kubeletConfig}"`);
   await writeFileAtomically(
     paths.kubeletConfig,
@@ -153,7 +154,6 @@ export const waitNode: Phase<JoinContext> = {
     if (dryRun) return print(`[wait-node] Would wait until the Node "${name}" is Ready`);
     // Not before: etcd and the API server of a control plane come up meanwhile.
     await waitForCredentials(context);
-    await rm(paths.kubeconfig('bootstrap-kubelet'), { force: true });
     const limitMs = timeoutMs(join.timeouts, 'kubeletHealthCheck');
     print(`[wait-node] Waiting for the Node "${name}" to be Ready. This can take up to ${limitMs / 1000}s`);
     const api = program.client(resolveContext(loadKubeconfig({ path: paths.kubeconfig('kubelet') })).options);
@@ -168,6 +168,7 @@ export const waitNode: Phase<JoinContext> = {
         (error: unknown) => errorMessage(error),
       );
       const tookMs = clock.monotonic() - begin;
+      if (problem === undefined) await rm(paths.kubeconfig('bootstrap-kubelet'), { force: true });
       if (problem === undefined)
         return print(`[wait-node] The Node is Ready after ${(tookMs / 1000).toFixed(1)}s`);
       if (tookMs > limitMs)

@@ -24,32 +24,71 @@ export const removeEtcdMember: Phase<LeaveContext> = {
   name: 'remove-etcd-member',
   short: 'Remove the etcd member of this machine',
   async run(context) {
-    const { machine, paths, print, dryRun, program } = context;
+    const { machine, print, dryRun } = context;
     const { etcd } = machine.read();
     if (!etcd) return;
     if (dryRun) return print(`[remove-etcd-member] Would remove the etcd member ${etcd.name}`);
-    const tls = {
-      caFile: join(paths.etcdPki, 'ca.crt'),
-      certFile: join(paths.etcdPki, 'healthcheck-client.crt'),
-      keyFile: join(paths.etcdPki, 'healthcheck-client.key'),
-    };
-    if (!Object.values(tls).every((path) => existsSync(path)))
+    if (!hasCertificates(context))
       return print('[remove-etcd-member] This machine has no certificates of etcd: it was never a member');
-    const membership = program.etcd({ endpoints: endpointsOf(context), ...tls });
-    try {
-      await leaveEtcd(context, { membership, etcd });
-    } catch (error) {
-      if (!context.options.bestEffort || error instanceof Refused) throw error;
-      context.warn(
-        `the etcd member of this machine could not be removed (${errorMessage(error)}): remove it on another one with capstan etcd remove ${etcd.name}`,
-      );
-    } finally {
-      membership.close();
-    }
+    await withEtcd(context, async (membership) => {
+      try {
+        await leaveEtcd(context, { membership, etcd });
+      } catch (error) {
+        if (!context.options.bestEffort || !context.options.force) throw error;
+        context.warn(
+          `the etcd member of this machine could not be removed (${errorMessage(error)}): remove it on another one with capstan etcd remove ${etcd.name}`,
+        );
+      }
+    });
   },
 };
 
-class Refused extends UserError {}
+/** Phase preflight: before anything is changed, whether the others can do without this machine. */
+export const preflight: Phase<LeaveContext> = {
+  name: 'preflight',
+  short: 'Check that the cluster can do without this machine',
+  async run(context) {
+    const { machine, print, options } = context;
+    const { etcd } = machine.read();
+    print('[preflight] Running pre-flight checks');
+    if (!etcd || options.force || !hasCertificates(context)) return;
+    await withEtcd(context, async (membership) => {
+      const reports = await inspectMembers(membership).catch((error: unknown) => {
+        throw new UserError(
+          `etcd cannot be asked whether the cluster can do without this machine: ${errorMessage(error)} To go on all the same: --force`,
+          error,
+        );
+      });
+      const own = reports.map(({ member }) => member).find((member) => isOwn(member, etcd));
+      if (own) requireOthers(context, { reports, own });
+    });
+  },
+};
+
+function tlsOf({ paths: { etcdPki } }: LeaveContext) {
+  return {
+    caFile: join(etcdPki, 'ca.crt'),
+    certFile: join(etcdPki, 'healthcheck-client.crt'),
+    keyFile: join(etcdPki, 'healthcheck-client.key'),
+  };
+}
+
+/** Without them it never was a member, or has been cleaned as far. */
+function hasCertificates(context: LeaveContext): boolean {
+  return Object.values(tlsOf(context)).every((path) => existsSync(path));
+}
+
+async function withEtcd(
+  context: LeaveContext,
+  work: (membership: EtcdMembership) => Promise<void>,
+): Promise<void> {
+  const membership = context.program.etcd({ endpoints: endpointsOf(context), ...tlsOf(context) });
+  try {
+    await work(membership);
+  } finally {
+    membership.close();
+  }
+}
 
 /** Its own first, then those beside the API servers that are known. */
 function endpointsOf(context: LeaveContext): readonly string[] {
@@ -67,8 +106,9 @@ async function leaveEtcd(context: LeaveContext, { membership, etcd }: Leaving): 
   const reports = await inspectMembers(membership);
   const own = reports.map(({ member }) => member).find((member) => isOwn(member, etcd));
   if (!own) return print('[remove-etcd-member] This machine is no member of etcd');
-  if (isLast(reports, own)) return letLastGo(context);
-  if (!options.force) requireQuorum(reports, own);
+  requireOthers(context, { reports, own });
+  if (isLast(reports, own))
+    return print('[remove-etcd-member] This is the last member of etcd: the cluster ends with it');
   const before = machine.read().services;
   machine.update((record) => ({
     ...record,
@@ -99,20 +139,20 @@ function isLast(reports: readonly MemberReport[], own: EtcdMember): boolean {
   return !own.isLearner && !reports.some(({ member }) => member.id !== own.id && !member.isLearner);
 }
 
-/** There is nobody to leave the data to. */
-function letLastGo({ options, print, machine }: LeaveContext): void {
-  if (!options.force)
-    throw new Refused(
+/** UserError where the others could not go on, unless that is meant. */
+function requireOthers(
+  { options, machine }: LeaveContext,
+  { reports, own }: { readonly reports: readonly MemberReport[]; readonly own: EtcdMember },
+): void {
+  if (options.force) return;
+  if (isLast(reports, own))
+    throw new UserError(
       `${machine.read().nodeName ?? 'this machine'} is the last control plane: without it the cluster and all its data are gone. To end the cluster: --force`,
     );
-  print('[remove-etcd-member] This is the last member of etcd: the cluster ends with it');
-}
-
-function requireQuorum(reports: readonly MemberReport[], own: EtcdMember): void {
   try {
     requireQuorumWithout(reports, own);
   } catch (error) {
-    throw new Refused(`${errorMessage(error)} To leave all the same: --force`, error);
+    throw new UserError(`${errorMessage(error)} To leave all the same: --force`, error);
   }
 }
 

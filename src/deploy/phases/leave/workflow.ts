@@ -7,14 +7,14 @@ import { cleanupNode, stop } from './cleanup-node.ts';
 import type { LeaveContext } from './context.ts';
 import { deleteNode } from './delete-node.ts';
 import { drain } from './drain.ts';
-import { removeEtcdMember } from './remove-etcd-member.ts';
+import { preflight, removeEtcdMember } from './remove-etcd-member.ts';
 
 export const LEAVE_WORKFLOW: Workflow<LeaveContext> = {
   name: 'leave',
-  phases: [drain, removeEtcdMember, deleteNode, stop, cleanupNode],
+  phases: [preflight, drain, removeEtcdMember, deleteNode, stop, cleanupNode],
 };
 
 export const RESET_WORKFLOW: Workflow<LeaveContext> = {
   name: 'reset',
-  phases: [removeEtcdMember, stop, cleanupNode],
+  phases: [preflight, removeEtcdMember, stop, cleanupNode],
 };
