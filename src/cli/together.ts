@@ -2,6 +2,9 @@
 import type { Command } from 'commander';
 import { action } from './context.ts';
 
+/** The commands that services are started by. */
+const COMMANDS = [() => import('./apiserver.ts'), () => import('./supervise.ts'), () => import('./node.ts')];
+
 export function register(program: Command): void {
   program
     .command('together', { hidden: true })
@@ -9,5 +12,14 @@ export function register(program: Command): void {
     .argument('<words...>')
     .allowUnknownOption()
     .passThroughOptions()
-    .action(action(async (words: string[]) => (await import('#cmd/machine/together.ts')).runTogether(words)));
+    .action(action(run));
+}
+
+async function run(words: string[]): Promise<void> {
+  const { loadEverything, WARM } = await import('#cmd/machine/warm.ts');
+  if (words[0] !== WARM) return (await import('#cmd/machine/together.ts')).runTogether(words);
+  for (const load of COMMANDS) await load();
+  await loadEverything();
+  // Modules may have opened what keeps a process alive.
+  process.exit(0);
 }

@@ -32,6 +32,7 @@ import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { ensureSupervised, isSupervised } from './supervise.ts';
+import { warmCompileCache } from './warm.ts';
 
 /** As the command line hands them over; kubeadm's names. */
 export interface InitFlags {
@@ -81,7 +82,11 @@ export async function runInit(
   });
   const dryRun = flags.dryRun ?? init.dryRun ?? false;
   const lock = dryRun ? undefined : lockMachine(paths);
-  const program = new Around(paths, init.localAPIEndpoint);
+  const program = new Around({
+    paths,
+    local: init.localAPIEndpoint,
+    warm: dryRun ? undefined : warmCompileCache(),
+  });
   const context: InitContext = {
     ...output,
     paths,
@@ -202,23 +207,33 @@ async function withDefaults({ init = {}, cluster = {} }: ConfigDocuments) {
 
 const READY_TIMEOUT_MS = 3_000;
 
+interface AroundOptions {
+  readonly paths: MachinePaths;
+  readonly local: DefaultedInit['localAPIEndpoint'];
+  /** What services should not start before. */
+  readonly warm: Promise<void> | undefined;
+}
+
 class Around implements ProgramAround {
   readonly #paths: MachinePaths;
   readonly #local: DefaultedInit['localAPIEndpoint'];
+  readonly #warm: Promise<void> | undefined;
   #transport: HttpsTransport | undefined;
   #client: Client | undefined;
 
-  constructor(paths: MachinePaths, local: DefaultedInit['localAPIEndpoint']) {
+  constructor({ paths, local, warm }: AroundOptions) {
     this.#paths = paths;
     this.#local = local;
+    this.#warm = warm;
   }
 
   async requireFlags(command: string, words: readonly string[]): Promise<void> {
     parseWords(await componentCommand(command).flags(), { command, words });
   }
 
-  startSupervisor(): Promise<void> {
-    return ensureSupervised(this.#paths);
+  async startSupervisor(): Promise<void> {
+    await this.#warm;
+    await ensureSupervised(this.#paths);
   }
 
   isSupervised(): boolean {

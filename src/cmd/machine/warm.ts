@@ -1,0 +1,42 @@
+/**
+ * Loads what the services of a machine are made of and writes Node's compile cache, in a process that ends: a process that finds a module there does not load
+ * the stripper of types, which would stay in its memory (16 MB each), and starts sooner. Run beside the first phases of init.
+ */
+import { spawn } from 'node:child_process';
+import { flushCompileCache } from 'node:module';
+import { capstanCommand } from '#supervisor/programs.ts';
+
+const MODULES: readonly (() => Promise<unknown>)[] = [
+  () => import('../apiserver/run.ts'),
+  () => import('#storage/drivers/etcd/etcd-store.ts'),
+  () => import('../controller-manager/run.ts'),
+  () => import('../scheduler/run.ts'),
+  () => import('../node/run.ts'),
+  () => import('../proxy/run.ts'),
+  () => import('../dns/run.ts'),
+  () => import('../balancer/run.ts'),
+  () => import('./together.ts'),
+  () => import('./supervise.ts'),
+  () => import('#supervisor/run.ts'),
+];
+/** The word of `capstan together` that asks for it. */
+export const WARM = '--warm';
+/** It only saves time and memory: what takes longer than this is not waited for. */
+const LIMIT_MS = 30_000;
+
+/** Resolves when it is done, whether it worked or not. */
+export function warmCompileCache(): Promise<void> {
+  const [file, ...words] = capstanCommand(['together', WARM]);
+  const child = spawn(file, words, { stdio: 'ignore', timeout: LIMIT_MS });
+  child.unref();
+  return new Promise((done) => {
+    child.once('error', () => done());
+    child.once('exit', () => done());
+  });
+}
+
+/** In the process that ends. */
+export async function loadEverything(): Promise<void> {
+  for (const load of MODULES) await load();
+  flushCompileCache();
+}
