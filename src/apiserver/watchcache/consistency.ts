@@ -22,7 +22,7 @@ interface ConsistencyOptions {
   readonly cache: WatchCache;
   readonly clock: Clock;
   readonly log: Logger;
-  /** 'group="apps",resource="deployments"', undefined for what is not served any more. */
+  /** 'group="G",resource="R"', undefined for what is not served any more. */
   readonly labelsOf: (cache: ResourceCache) => string | undefined;
   readonly onDifference: (message: string) => void;
 }
