@@ -57,8 +57,8 @@ test('the machine', async () => {
   );
   assert.match(await outcome([memory(2 ** 60)]), /the system RAM \(\d+ MB\) is less than the minimum/);
   assert.match(
-    await outcome([diskSpace('/tmp/x', { minimumBytes: 2 ** 60 })]),
-    /\/tmp, which is to hold \/tmp\/x, has/,
+    await outcome([diskSpace('/tmp/capstan-none/x', { minimumBytes: 2 ** 60 })]),
+    /\/tmp, which is to hold \/tmp\/capstan-none\/x, has/,
   );
   assert.match(await outcome([hostName('no-such-host.invalid')]), /WARNING Hostname.*could not be reached/);
   assert.match(await outcome([clock(0)]), /clock says 1970/);
