@@ -2,6 +2,7 @@
  * Which objects belong to which node: what the pods bound to it name. Kept live by watches; the edges of upstream's node authorizer
  * graph, stored flat as one counted set of references per node.
  */
+import { isMirrorPod } from '#component-helpers/static-pods.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 
@@ -12,8 +13,6 @@ export type VertexKind =
   | 'serviceaccount'
   | 'resourceclaim'
   | 'pod';
-
-const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 
 interface Reference {
   readonly name?: string;
@@ -132,7 +131,7 @@ export class NodeGraph {
 function podReferences(pod: PodShape): string[] {
   const namespace = pod.metadata?.namespace ?? '';
   const found = new Set([vertexKey('pod', namespace, pod.metadata?.name ?? '')]);
-  if (pod.metadata?.annotations?.[MIRROR_POD_ANNOTATION] !== undefined) return [...found];
+  if (isMirrorPod(pod)) return [...found];
   const add = (kind: VertexKind, name: string | undefined): void => {
     if (name) found.add(vertexKey(kind, namespace, name));
   };

@@ -93,6 +93,8 @@ export async function createRealNode({
     log,
   });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
+  const decodePod =
+    agent?.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
   const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({
     context,
@@ -108,6 +110,7 @@ export async function createRealNode({
     clusterDomain: CLUSTER_DOMAIN,
     ...limits,
     ...agent,
+    decodePod,
     address,
     kubeletVersion: KUBERNETES_VERSION,
     clientCertificate,

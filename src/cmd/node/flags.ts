@@ -133,6 +133,10 @@ const SERVER_FLAGS = {
 
 /** What pods may have, and what is cleaned up. */
 export const RESOURCE_FLAGS = {
+  'pod-manifest-path': flag.dir({
+    help: "cri: directory of static pods' manifests, or one file; /etc/kubernetes/manifests in kubeadm's layout",
+    to: (staticPodPath) => ({ agent: { staticPodPath } }),
+  }),
   'max-pods': flag.number({
     help: 'cri: number of pods that may run on the node',
     default: 110,

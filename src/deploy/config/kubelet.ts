@@ -44,13 +44,13 @@ function taints(list: readonly ConfiguredTaint[]): string {
 
 export const KUBELET_FIELDS: ConfigFields = {
   enableServer: only(flag, true, 'the API server needs the kubelet API'),
-  staticPodPath: unused(text, 'static pods are not supported yet'),
+  staticPodPath: sets(text, 'pod-manifest-path'),
   podLogsDir: unused(text, 'logs lie in the directory of the node'),
   syncFrequency: unused(duration, PERIOD),
   fileCheckFrequency: unused(duration, PERIOD),
   httpCheckFrequency: unused(duration, PERIOD),
-  staticPodURL: unused(text, 'static pods are not supported yet'),
-  staticPodURLHeader: unused(mapOf(listOf(text)), 'static pods are not supported yet'),
+  staticPodURL: unused(text, 'static pods come from files'),
+  staticPodURLHeader: unused(mapOf(listOf(text)), 'static pods come from files'),
   address: unused(text, 'the kubelet API is served on the address of the node', '0.0.0.0'),
   port: sets(integer, 'port'),
   readOnlyPort: only(integer, 0, 'there is no port without authentication'),

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerStatus, Pod, PodSpec, PodStatus } from '#api/types.ts';
 import { configMaps, events, nodes, pods, secrets, serviceAccounts } from '#client/refs.ts';
+import { decodeStaticPod } from '#cmd/node/decode-static-pod.ts';
 import { startControllerManager } from '#cmd/controller-manager/compose.ts';
 import { realClock } from '#stdx/clock.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
@@ -66,6 +67,8 @@ describe('node agent with real containers', { skip }, () => {
       port: 0,
       kubeletVersion: 'v1.36.0',
       podPidsLimit: POD_PIDS,
+      staticPodPath: join(dir, 'manifests'),
+      decodePod: decodeStaticPod,
       tls: {
         certificatePem: serving.certificatePem,
         keyPem: serving.keyPem,
@@ -79,6 +82,7 @@ describe('node agent with real containers', { skip }, () => {
 
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'capstan-agent-'));
+    await mkdir(join(dir, 'manifests'));
     cluster = await startTestApi();
     runtime = createContainerd({ dir: join(dir, 'containerd'), podCIDRs: ['10.211.41.0/24'] });
     await runtime.start();
@@ -1014,6 +1018,67 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal((await kubelet('/run/default/talking/c0')).status, 405);
     assert.equal((await kubelet('/pods', false)).status, 401);
     await remove('talking', 0);
+  });
+
+  test('a static pod runs from its file; its mirror shows it, comes back, follows a change and goes with the file', async () => {
+    const file = join(dir, 'manifests', 'web.json');
+    const name = `static-${NODE}`;
+    const put = (container: object): Promise<void> =>
+      writeFile(
+        file,
+        JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name: 'static' },
+          spec: {
+            terminationGracePeriodSeconds: 1,
+            containers: [
+              {
+                name: 'c',
+                image: 'busybox',
+                imagePullPolicy: 'IfNotPresent',
+                command: ['sh', '-c', RUN_ON],
+                ...container,
+              },
+            ],
+          },
+        }),
+      );
+    const ready = (status: PodStatus): boolean => conditionOf(status, 'Ready') === 'True';
+    await put({});
+    const before = await until(name, ready);
+    assert.equal(before.phase, 'Running');
+
+    const uid = (await get(name))?.metadata?.uid;
+    await cluster.api.delete(pods, { name, namespace: 'default' }, { gracePeriodSeconds: 0 });
+    const after = await until(name, (status, { metadata }) => metadata?.uid !== uid && ready(status));
+    assert.equal(first(after).containerID, first(before).containerID, 'the container runs on');
+
+    await agent.stop();
+    agent = await startAgent();
+    await realClock.sleep(500);
+    assert.equal(
+      first(await until(name, ready)).containerID,
+      first(before).containerID,
+      'adopted by a new agent',
+    );
+
+    await put({ env: [{ name: 'CHANGED', value: 'yes' }] });
+    const changed = await until(
+      name,
+      (status) => ready(status) && first(status).containerID !== first(before).containerID,
+    );
+    assert.match(await run(name, 'echo $CHANGED'), /yes/);
+    assert.equal(first(changed).restartCount, 0);
+
+    await rm(file);
+    await eventually('the mirror goes', async () => (await get(name)) === undefined);
+    await eventually('the sandbox goes', async () => {
+      const { items } = await runtime.cri.listPodSandbox({
+        filter: { labelSelector: { 'io.kubernetes.pod.name': name } },
+      });
+      return items.length === 0;
+    });
   });
 
   test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {

@@ -23,6 +23,7 @@ import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
+import { isMirrorPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { podQOS } from '#component-helpers/pod-qos.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ImageGarbageThresholds } from '../images/garbage.ts';
@@ -49,6 +50,8 @@ import { StatusWriter } from './pod/status-writer.ts';
 import { ReferencedObjects } from './referenced-objects.ts';
 import { Pleg } from './pleg.ts';
 import { RuntimeView, type PodDigest } from './runtime-view.ts';
+import { StaticPods } from './static-pods/static-pods.ts';
+import type { DecodePod } from './static-pods/manifests.ts';
 import { StorageLimits } from './storage-limits.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
@@ -84,6 +87,9 @@ export interface NodeAgentOptions {
   readonly shown?: ShownSettings | undefined;
   /** The certificate that the agent shows the API server now, PEM, for metrics. */
   readonly clientCertificate?: (() => string | undefined) | undefined;
+  /** Directory of static pods' manifests, or one file; absent: there are none. Needs decodePod. */
+  readonly staticPodPath?: string | undefined;
+  readonly decodePod?: DecodePod | undefined;
   readonly maximumPods?: number;
   /** Processes of one pod; default: unlimited. */
   readonly podPidsLimit?: number | undefined;
@@ -135,6 +141,9 @@ class Agent implements NodeAgent {
   readonly #workers = new Map<string, PodWorker>();
   /** Pods in the runtime that no longer exist in the API; they are being removed. */
   readonly #orphans = new Set<string>();
+  readonly #staticPods: StaticPods | undefined;
+  /** Static pods whose predecessor of the same name is not gone yet, by namespace/name. */
+  readonly #waiting = new Map<string, Pod>();
   /** UIDs of pods for which the Node is read again before they are rejected. */
   readonly #doubtful = new Set<string>();
   #pods: Informer<Pod> | undefined;
@@ -194,7 +203,7 @@ class Agent implements NodeAgent {
         tokens,
         imageMounts: options.imageMounts,
       }),
-      statuses: new StatusWriter({ api, clock, log }),
+      statuses: new StatusWriter({ api, clock, log, mirrorOf: (pod) => this.#staticPods?.mirrors.of(pod) }),
       cgroups: this.#metrics.measuredCgroups(createCgroups({ log, podPidsLimit: options.podPidsLimit })),
       hostIPs: [options.address],
       machineMemoryBytes: memoryBytes(),
@@ -225,6 +234,7 @@ class Agent implements NodeAgent {
       taints: options.taints ?? [],
       measure: (before) => this.#measure(before),
     });
+    this.#staticPods = this.#followStaticPods();
     this.#garbage = new GarbageCollector({
       ...this.#podDependencies,
       keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid),
@@ -295,6 +305,7 @@ class Agent implements NodeAgent {
     );
     const observe = (node: Node): void => this.#registration.observe(node);
     this.#unsubscribe.push(this.#nodes.subscribe({ added: observe, updated: observe, deleted: () => {} }));
+    await this.#staticPods?.start();
     this.#synced = true;
     this.#pleg.start();
     this.#garbage.start();
@@ -318,6 +329,7 @@ class Agent implements NodeAgent {
   async #stop(): Promise<void> {
     this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await this.#staticPods?.stop();
     await this.#pleg.stop();
     await this.#garbage.stop();
     await this.#logs.stop();
@@ -348,6 +360,7 @@ class Agent implements NodeAgent {
 
   #seen(pod: Pod): void {
     if (pod.spec?.nodeName !== this.#options.nodeName || this.#stopped) return;
+    if (isMirrorPod(pod)) return this.#mirrorSeen(pod);
     const uid = pod.metadata?.uid ?? '';
     this.#podDependencies.statuses.observe(pod);
     const worker = this.#workers.get(uid);
@@ -357,6 +370,59 @@ class Agent implements NodeAgent {
     // The scheduler may have used a label that this agent has not seen yet.
     if (refused?.reason === 'NodeAffinity') void this.#lookAgain(pod);
     else this.#settle(pod, refused);
+  }
+
+  #followStaticPods(): StaticPods | undefined {
+    const { staticPodPath: path, decodePod: decode, nodeName, context } = this.#options;
+    if (path === undefined || !decode) return undefined;
+    return new StaticPods({
+      ...context,
+      path,
+      decode,
+      nodeName,
+      node: () => this.#nodes?.get(nodeName) ?? this.#registration.node,
+      added: (pod) => this.#startStatic(pod),
+      removed: (pod) => this.#endStatic(pod),
+    });
+  }
+
+  /** Without --pod-manifest-path a mirror stands for nothing: it is removed, as that of a manifest that is gone. */
+  #mirrorSeen(mirror: Pod): void {
+    if (!this.#staticPods) return this.#removeMirror(mirror);
+    this.#staticPods.mirrors.seen(mirror);
+    this.#podDependencies.statuses.observe(mirror);
+    this.#workerOfMirror(mirror)?.wake();
+  }
+
+  #removeMirror({ metadata }: Pod): void {
+    const { name = '', namespace, uid = '' } = metadata ?? {};
+    void this.#options.context.api
+      .delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } })
+      .catch((error: unknown) =>
+        this.#log.warn('error removing a mirror pod', {
+          pod: `${namespace}/${name}`,
+          error: errorMessage(error),
+        }),
+      );
+  }
+
+  #workerOfMirror({ metadata }: Pod): PodWorker | undefined {
+    return this.#workers.get(metadata?.annotations?.[MIRROR_POD] ?? '');
+  }
+
+  /** One of the same name runs out first: it may hold ports and files that this one needs. */
+  #startStatic(pod: Pod): void {
+    if (this.#stopped) return;
+    const key = objectKey(pod);
+    if ([...this.#workers.values()].some((worker) => objectKey(worker.pod) === key))
+      this.#waiting.set(key, pod);
+    else this.#settle(pod, this.#refusal(pod, this.#nodes?.get(this.#options.nodeName)));
+  }
+
+  #endStatic(pod: Pod): void {
+    const key = objectKey(pod);
+    if (this.#waiting.get(key) === pod) this.#waiting.delete(key);
+    this.#workers.get(pod.metadata?.uid ?? '')?.gone();
   }
 
   async #lookAgain(pod: Pod): Promise<void> {
@@ -424,6 +490,12 @@ class Agent implements NodeAgent {
   }
 
   #gone(pod: Pod): void {
+    if (isMirrorPod(pod)) {
+      this.#staticPods?.mirrors.gone(pod);
+      const worker = this.#workerOfMirror(pod);
+      if (worker) this.#podDependencies.statuses.mirrorGone(worker.pod);
+      return;
+    }
     this.#workers.get(pod.metadata?.uid ?? '')?.gone();
     this.#podDependencies.statuses.forget(pod.metadata?.uid ?? '');
   }
@@ -433,6 +505,10 @@ class Agent implements NodeAgent {
     this.#workers.delete(uid);
     this.#balance();
     void worker?.stop();
+    const next = worker && this.#waiting.get(objectKey(worker.pod));
+    if (!next) return;
+    this.#waiting.delete(objectKey(next));
+    this.#startStatic(next);
   }
 
   /** Updates the CPU shares of the burstable cgroup, and retries deferred resizes. */

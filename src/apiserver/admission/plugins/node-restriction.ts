@@ -9,9 +9,8 @@ import type {
   PersistentVolume,
   PersistentVolumeClaim,
   Pod,
-  PodSpec,
-  Volume,
 } from '#api/types.ts';
+import { apiReferenceOf, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Authorizer } from '../../authz/authorizer.ts';
@@ -20,9 +19,7 @@ import type { InternalApi } from '../../registry/loopback-client.ts';
 import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
-import { secretNames } from './service-account.ts';
 
-const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 const q = JSON.stringify;
 
 type Check = (attributes: AdmissionAttributes, nodeName: string) => void;
@@ -89,9 +86,9 @@ function checkPod(attributes: AdmissionAttributes, nodeName: string): void {
 function checkMirrorPod(attributes: AdmissionAttributes, nodeName: string): void {
   const pod = attributes.object as Pod;
   const refuse = (why: string): Error => forbid(attributes, why);
-  if (pod.metadata?.annotations?.[MIRROR_POD_ANNOTATION] === undefined)
+  if (pod.metadata?.annotations?.[MIRROR_POD] === undefined)
     throw refuse(
-      `pod does not have ${q(MIRROR_POD_ANNOTATION)} annotation, node ${q(nodeName)} can only create mirror pods`,
+      `pod does not have ${q(MIRROR_POD)} annotation, node ${q(nodeName)} can only create mirror pods`,
     );
   if (pod.spec?.nodeName !== nodeName)
     throw refuse(`node ${q(nodeName)} can only create pods with spec.nodeName set to itself`);
@@ -109,51 +106,9 @@ function checkMirrorPod(attributes: AdmissionAttributes, nodeName: string): void
   if (!node) throw refuse(`node ${q(nodeName)} not found`);
   if (owner.uid !== node.metadata?.uid)
     throw refuse(`node ${nodeName} UID mismatch: expected ${owner.uid} got ${node.metadata?.uid ?? ''}`);
-  const referenced = referencedKind(pod.spec);
+  const referenced = apiReferenceOf(pod.spec);
   if (referenced !== undefined)
     throw refuse(`node ${q(nodeName)} can not create pods that reference ${referenced}`);
-}
-
-/** The kind of an object of the API that such a pod names, and by what; undefined for a pod that its node can run by itself. */
-function referencedKind(spec: PodSpec): string | undefined {
-  if (spec.serviceAccountName) return 'serviceaccounts';
-  if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) return 'secrets';
-  const containers = [
-    ...(spec.initContainers ?? []),
-    ...(spec.containers ?? []),
-    ...(spec.ephemeralContainers ?? []),
-  ];
-  if (
-    containers.some(
-      (container) =>
-        container.env?.some((env) => env.valueFrom?.configMapKeyRef) ||
-        container.envFrom?.some((env) => env.configMapRef),
-    )
-  )
-    return 'configmaps';
-  const volumes = spec.volumes ?? [];
-  if (
-    volumes.some(
-      (volume) => volume.configMap || volume.projected?.sources?.some((source) => source.configMap),
-    )
-  )
-    return 'configmaps';
-  if (spec.resourceClaims?.length) return 'resourceclaims';
-  return volumes.map(referencedByVolume).find((kind) => kind !== undefined);
-}
-
-function referencedByVolume(volume: Volume): string | undefined {
-  if (volume.csi) return 'csidrivers (via CSI volumes)';
-  if (volume.glusterfs) return 'endpoints (via glusterFS volumes)';
-  if (volume.persistentVolumeClaim) return 'persistentvolumeclaims';
-  if (volume.ephemeral) return 'persistentvolumeclaims (via ephemeral volumes)';
-  if (volume.azureFile) return 'secrets (via azureFile volumes)';
-  for (const source of volume.projected?.sources ?? []) {
-    if (source.serviceAccountToken) return 'serviceaccounts (via projected volumes)';
-    if (source.clusterTrustBundle) return 'clustertrustbundles';
-    if (source.podCertificate) return 'podcertificates';
-  }
-  return undefined;
 }
 
 function checkPodStatus(attributes: AdmissionAttributes, nodeName: string): void {

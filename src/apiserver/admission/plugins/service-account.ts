@@ -2,6 +2,7 @@
  * ServiceAccount: every pod runs as a service account that exists, and (unless refused) with its token, the cluster's CA and its
  * namespace's name in one projected volume 'kube-api-access-…'.
  */
+import { MIRROR_POD, secretNames } from '#component-helpers/static-pods.ts';
 import type { Container, Pod, PodSpec, ServiceAccount, Volume } from '#api/types.ts';
 import { randomSuffix } from '#stdx/random.ts';
 import { forbid, isTarget } from '../forbid.ts';
@@ -9,7 +10,6 @@ import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
 
 export const TOKEN_MOUNT_PATH = '/var/run/secrets/kubernetes.io/serviceaccount';
 const VOLUME_PREFIX = 'kube-api-access-';
-const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 const ENFORCE_SECRETS_ANNOTATION = 'kubernetes.io/enforce-mountable-secrets';
 const DEFAULT_ACCOUNT = 'default';
 /** The default account of a new namespace is made by a controller: a pod made right after the namespace waits a little for it. */
@@ -41,7 +41,7 @@ export const serviceAccount: AdmissionPlugin = {
 };
 
 function isMirrorPod({ object }: AdmissionAttributes): boolean {
-  return object?.metadata?.annotations?.[MIRROR_POD_ANNOTATION] !== undefined;
+  return object?.metadata?.annotations?.[MIRROR_POD] !== undefined;
 }
 
 function findAccount({ internal, namespace }: AdmissionAttributes, name: string): ServiceAccount | undefined {
@@ -140,42 +140,4 @@ function checkSecrets(
         `imagePullSecrets[${index}].name="${secret.name ?? ''}" is not allowed because service account ${name} does not reference that imagePullSecret`,
       );
   }
-}
-
-/** Secrets named by volumes, projections and environments, and where. */
-export function secretNames(spec: PodSpec): { readonly where: string; readonly secret: string }[] {
-  const found: { where: string; secret: string }[] = [];
-  const add = (where: string, secret: string | undefined): void => {
-    if (secret) found.push({ where, secret });
-  };
-  for (const volume of spec.volumes ?? []) {
-    add('volume with', volume.secret?.secretName);
-    for (const source of volume.projected?.sources ?? []) add('volume with', source.secret?.name);
-    for (const other of [
-      volume.cephfs,
-      volume.cinder,
-      volume.flexVolume,
-      volume.iscsi,
-      volume.rbd,
-      volume.scaleIO,
-      volume.storageos,
-    ])
-      add('volume with', other?.secretRef?.name);
-    add('volume with', volume.azureFile?.secretName);
-    add('volume with', volume.csi?.nodePublishSecretRef?.name);
-  }
-  for (const container of [
-    ...(spec.initContainers ?? []),
-    ...(spec.containers ?? []),
-    ...(spec.ephemeralContainers ?? []),
-  ]) {
-    for (const env of container.env ?? [])
-      add(
-        `container ${container.name} with envVar ${env.name} referencing`,
-        env.valueFrom?.secretKeyRef?.name,
-      );
-    for (const env of container.envFrom ?? [])
-      add(`container ${container.name} with envFrom referencing`, env.secretRef?.name);
-  }
-  return found;
 }

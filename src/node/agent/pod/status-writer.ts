@@ -3,12 +3,15 @@
  * status per pod; an older one that was not written yet is dropped. After upstream's status manager: what the API holds is compared at each
  * event of the pod, so that a status that someone else overwrote (the node lifecycle controller while this node was silent) is written again.
  *
+ * A static pod's status goes to its mirror pod, by the same key (the static pod's UID); without a mirror it waits for one.
+ *
  *   set() ──differs from what was written──► patch ──answer──► settled
  *      settled ──observe(): the API holds other values than it answered──► patch
  */
 import type { Pod, PodCondition, PodStatus } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { pods } from '#client/refs.ts';
+import { isStaticPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { compareResourceVersions } from '#machinery/resource-version.ts';
@@ -17,7 +20,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
 interface Entry {
-  /** The newest version that the API showed, as an event or as an answer. */
+  /** The newest version that the API showed, as an event or as an answer; a static pod itself while it has no mirror. */
   pod: Pod;
   wanted: PodStatus;
   /** After this status the pod is to be removed from the API. */
@@ -35,17 +38,27 @@ const CLEARED = ['reason', 'message', 'podIP'] as const;
 /** Conditions that the node takes back altogether. */
 const PASSING = new Set(['PodResizePending', 'PodResizeInProgress']);
 
+interface StatusWriterOptions {
+  readonly api: Client;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Of a static pod. */
+  readonly mirrorOf?: ((pod: Pod) => Pod | undefined) | undefined;
+}
+
 export class StatusWriter {
   readonly #api: Client;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #mirrorOf: (pod: Pod) => Pod | undefined;
   readonly #entries = new Map<string, Entry>();
   readonly #stop = new AbortController();
 
-  constructor({ api, clock, log }: { readonly api: Client; readonly clock: Clock; readonly log: Logger }) {
+  constructor({ api, clock, log, mirrorOf = () => undefined }: StatusWriterOptions) {
     this.#api = api;
     this.#clock = clock;
     this.#log = log;
+    this.#mirrorOf = mirrorOf;
   }
 
   set(pod: Pod, status: PodStatus): void {
@@ -59,11 +72,18 @@ export class StatusWriter {
 
   /** The pod as the API has it now. Called for every event of the pod. */
   observe(pod: Pod): void {
-    const uid = pod.metadata?.uid ?? '';
+    const uid = keyOf(pod);
     const entry = this.#entries.get(uid);
     if (!entry || isOlder(pod, entry.pod)) return;
+    if (entry.pod.metadata?.uid !== pod.metadata?.uid) entry.written = '';
     entry.pod = pod;
     this.#wake(uid, entry);
+  }
+
+  /** The static pod has no mirror now: its status waits for the next one. */
+  mirrorGone(pod: Pod): void {
+    const entry = this.#entries.get(keyOf(pod));
+    if (entry) entry.pod = pod;
   }
 
   forget(uid: string): void {
@@ -77,9 +97,9 @@ export class StatusWriter {
   }
 
   #put(pod: Pod, status: PodStatus, remove: boolean): void {
-    const uid = pod.metadata?.uid ?? '';
+    const uid = keyOf(pod);
     const entry = this.#entries.get(uid) ?? {
-      pod,
+      pod: this.#mirrorOf(pod) ?? pod,
       wanted: status,
       remove: false,
       written: '',
@@ -93,7 +113,7 @@ export class StatusWriter {
   }
 
   #wake(uid: string, entry: Entry): void {
-    if (!entry.remove && isSettled(entry)) return;
+    if (isStaticPod(entry.pod) || (!entry.remove && isSettled(entry))) return;
     entry.running ??= this.#write(uid, entry);
   }
 
@@ -102,7 +122,12 @@ export class StatusWriter {
     let failures = 0;
     // The entry holds this promise before it can end.
     await Promise.resolve();
-    while (!signal.aborted && this.#entries.get(uid) === entry && (entry.remove || !isSettled(entry))) {
+    while (
+      !signal.aborted &&
+      this.#entries.get(uid) === entry &&
+      !isStaticPod(entry.pod) &&
+      (entry.remove || !isSettled(entry))
+    ) {
       try {
         await this.#advance(entry);
         failures = 0;
@@ -151,6 +176,11 @@ export class StatusWriter {
     const { name = '', namespace, uid = '' } = pod.metadata ?? {};
     await this.#api.delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } });
   }
+}
+
+/** A mirror's is that of the static pod that it stands for. */
+function keyOf({ metadata }: Pod): string {
+  return metadata?.annotations?.[MIRROR_POD] ?? metadata?.uid ?? '';
 }
 
 /** The API took the status that is wanted, and holds it still. */

@@ -1,11 +1,11 @@
 /** Annotations that mean something to pods: mirror pods, deletion cost, and the older forms of seccomp and AppArmor profiles. */
 import type { AppArmorProfile, Pod, PodSpec, SeccompProfile } from '#api/types.ts';
+import { MIRROR_POD } from '#component-helpers/static-pods.ts';
 import type { Errors, Path } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
 import { eachContainer } from './visit.ts';
 import { checkRelativePath } from './volumes.ts';
 
-export const MIRROR_POD = 'kubernetes.io/config.mirror';
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
 export const SECCOMP_POD = 'seccomp.security.alpha.kubernetes.io/pod';
 export const SECCOMP_CONTAINER = 'container.seccomp.security.alpha.kubernetes.io/';

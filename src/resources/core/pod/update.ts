@@ -11,7 +11,8 @@ import type {
 import { between, MAX_INT32 } from '../../checks.ts';
 import { type Errors, METADATA, Path, SPEC } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
-import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
+import { isMirrorPod } from '#component-helpers/static-pods.ts';
+import { checkPodAnnotationUpdates } from './annotations.ts';
 import { checkImagePadding } from './containers.ts';
 import { computePodQOS } from '#component-helpers/pod-qos.ts';
 import { checkTolerations } from './scheduling.ts';
@@ -221,7 +222,7 @@ export function checkEphemeralContainersUpdate(next: Pod, previous: Pod, errors:
     errors,
   );
   const path = SPEC.child('ephemeralContainers');
-  if (previous.metadata?.annotations?.[MIRROR_POD] !== undefined) {
+  if (isMirrorPod(previous)) {
     errors.list.length = 0;
     errors.forbidden(METADATA, 'static pods do not support ephemeral containers');
     return;
@@ -284,7 +285,7 @@ export function checkPodResize(next: Pod, previous: Pod, errors: Errors): void {
 }
 
 function resizeRefusal({ metadata, spec }: Pod): string | undefined {
-  if (metadata?.annotations?.[MIRROR_POD] !== undefined) return 'static pods cannot be resized';
+  if (isMirrorPod({ metadata })) return 'static pods cannot be resized';
   return spec?.os?.name === 'windows' ? 'windows pods cannot be resized' : undefined;
 }
 

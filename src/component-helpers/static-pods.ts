@@ -1,0 +1,109 @@
+/**
+ * Static pods come from files of a node, not from the API, which shows a mirror pod for each. What marks them, and what they may not use: objects
+ * of the API, which the node could not read for them.
+ */
+import type { PodSpec, Volume } from '#api/types.ts';
+
+/** Annotation of a mirror pod: the hash of the static pod that it stands for, which is that one's UID. */
+export const MIRROR_POD = 'kubernetes.io/config.mirror';
+/** Annotations of a static pod and of its mirror. */
+export const CONFIG_HASH = 'kubernetes.io/config.hash';
+export const CONFIG_SOURCE = 'kubernetes.io/config.source';
+export const CONFIG_SEEN = 'kubernetes.io/config.seen';
+/** Value of CONFIG_SOURCE. */
+export const FROM_FILE = 'file';
+
+/** What tells pods of either sort apart. */
+interface Marked {
+  readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> | undefined } | undefined;
+}
+
+/** A pod of the API that stands for a static pod. */
+export function isMirrorPod({ metadata }: Marked): boolean {
+  return metadata?.annotations?.[MIRROR_POD] !== undefined;
+}
+
+/** A pod that a node read from a file. */
+export function isStaticPod(pod: Marked): boolean {
+  return pod.metadata?.annotations?.[CONFIG_SOURCE] === FROM_FILE && !isMirrorPod(pod);
+}
+
+/** The kind of an object of the API that a pod refers to, and by what; undefined for a pod that its node can run by itself. */
+export function apiReferenceOf(spec: PodSpec): string | undefined {
+  if (spec.serviceAccountName) return 'serviceaccounts';
+  if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) return 'secrets';
+  const containers = [
+    ...(spec.initContainers ?? []),
+    ...(spec.containers ?? []),
+    ...(spec.ephemeralContainers ?? []),
+  ];
+  if (
+    containers.some(
+      (container) =>
+        container.env?.some((env) => env.valueFrom?.configMapKeyRef) ||
+        container.envFrom?.some((env) => env.configMapRef),
+    )
+  )
+    return 'configmaps';
+  const volumes = spec.volumes ?? [];
+  if (
+    volumes.some(
+      (volume) => volume.configMap || volume.projected?.sources?.some((source) => source.configMap),
+    )
+  )
+    return 'configmaps';
+  if (spec.resourceClaims?.length) return 'resourceclaims';
+  return volumes.map(referencedByVolume).find((kind) => kind !== undefined);
+}
+
+function referencedByVolume(volume: Volume): string | undefined {
+  if (volume.csi) return 'csidrivers (via CSI volumes)';
+  if (volume.glusterfs) return 'endpoints (via glusterFS volumes)';
+  if (volume.persistentVolumeClaim) return 'persistentvolumeclaims';
+  if (volume.ephemeral) return 'persistentvolumeclaims (via ephemeral volumes)';
+  if (volume.azureFile) return 'secrets (via azureFile volumes)';
+  for (const source of volume.projected?.sources ?? []) {
+    if (source.serviceAccountToken) return 'serviceaccounts (via projected volumes)';
+    if (source.clusterTrustBundle) return 'clustertrustbundles';
+    if (source.podCertificate) return 'podcertificates';
+  }
+  return undefined;
+}
+
+/** Secrets named by volumes, projections and environments, and where. */
+export function secretNames(spec: PodSpec): { readonly where: string; readonly secret: string }[] {
+  const found: { where: string; secret: string }[] = [];
+  const add = (where: string, secret: string | undefined): void => {
+    if (secret) found.push({ where, secret });
+  };
+  for (const volume of spec.volumes ?? []) {
+    add('volume with', volume.secret?.secretName);
+    for (const source of volume.projected?.sources ?? []) add('volume with', source.secret?.name);
+    for (const other of [
+      volume.cephfs,
+      volume.cinder,
+      volume.flexVolume,
+      volume.iscsi,
+      volume.rbd,
+      volume.scaleIO,
+      volume.storageos,
+    ])
+      add('volume with', other?.secretRef?.name);
+    add('volume with', volume.azureFile?.secretName);
+    add('volume with', volume.csi?.nodePublishSecretRef?.name);
+  }
+  for (const container of [
+    ...(spec.initContainers ?? []),
+    ...(spec.containers ?? []),
+    ...(spec.ephemeralContainers ?? []),
+  ]) {
+    for (const env of container.env ?? [])
+      add(
+        `container ${container.name} with envVar ${env.name} referencing`,
+        env.valueFrom?.secretKeyRef?.name,
+      );
+    for (const env of container.envFrom ?? [])
+      add(`container ${container.name} with envFrom referencing`, env.secretRef?.name);
+  }
+  return found;
+}

@@ -1,0 +1,110 @@
+/**
+ * Reads static pods from a directory, or from one file: each a Pod in YAML or JSON. Knows the file system and names, not the API.
+ * Bounds: MAX_FILES files of MAX_BYTES each; what is beyond is reported and not read.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod } from '#api/types.ts';
+import { apiReferenceOf, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#component-helpers/static-pods.ts';
+import { objectKey } from '#machinery/object.ts';
+import { errorMessage } from '#stdx/log.ts';
+
+/** Decodes, defaults and validates a Pod. Throws an Error that says what is wrong. */
+export type DecodePod = (text: string) => Pod;
+
+interface Problem {
+  readonly file: string;
+  readonly message: string;
+}
+interface Manifests {
+  /** In the order of the files' names; of two with one name, the first. */
+  readonly pods: readonly Pod[];
+  readonly problems: readonly Problem[];
+}
+interface ManifestOptions {
+  readonly nodeName: string;
+  readonly decode: DecodePod;
+}
+
+export const MAX_FILES = 500;
+export const MAX_BYTES = 1 << 20;
+const DEFAULT_NAMESPACE = 'default';
+
+/** A path that does not exist has no pods. Throws when it cannot be read, so that nothing is taken for removed. */
+export async function readManifests(path: string, options: ManifestOptions): Promise<Manifests> {
+  const files = await filesOf(path);
+  const pods = new Map<string, Pod>();
+  const problems: Problem[] = files
+    .slice(MAX_FILES)
+    .map((file) => ({ file, message: `more than ${MAX_FILES} manifests` }));
+  for (const file of files.slice(0, MAX_FILES)) {
+    try {
+      const pod = staticPod(options.decode(await readBounded(file)), { file, nodeName: options.nodeName });
+      if (pods.has(objectKey(pod))) throw new Error(`another file has a pod named ${objectKey(pod)}`);
+      pods.set(objectKey(pod), pod);
+    } catch (error) {
+      if (!isMissing(error)) problems.push({ file, message: errorMessage(error) });
+    }
+  }
+  return { pods: [...pods.values()], problems };
+}
+
+/** Files whose names begin with a dot are an editor's, or half written. */
+async function filesOf(path: string): Promise<string[]> {
+  try {
+    if (!(await stat(path)).isDirectory()) return [path];
+    const entries = await readdir(path, { withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.name.startsWith('.') && (entry.isFile() || entry.isSymbolicLink()))
+      .map(({ name }) => join(path, name))
+      .sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+async function readBounded(file: string): Promise<string> {
+  const { size } = await stat(file);
+  if (size > MAX_BYTES) throw new Error(`${size} bytes; at most ${MAX_BYTES} are read`);
+  return readFile(file, 'utf8');
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+/** As upstream names it: the node's name behind its own; the UID is a hash of the file's place and content, so that a change makes another pod. */
+function staticPod(
+  given: Pod,
+  { file, nodeName }: { readonly file: string; readonly nodeName: string },
+): Pod {
+  const { metadata, spec } = given;
+  if (!metadata?.name) throw new Error('metadata.name: Required value');
+  const referenced = spec && apiReferenceOf(spec);
+  if (referenced) throw new Error(`static pods may not reference ${referenced}`);
+  const uid =
+    metadata.uid ||
+    createHash('sha256')
+      .update(`${nodeName}\0${file}\0${JSON.stringify(given)}`)
+      .digest('hex')
+      .slice(0, 32);
+  return {
+    ...given,
+    metadata: {
+      ...metadata,
+      name: `${metadata.name}-${nodeName}`,
+      namespace: metadata.namespace || DEFAULT_NAMESPACE,
+      uid,
+      annotations: { ...metadata.annotations, [CONFIG_HASH]: uid, [CONFIG_SOURCE]: FROM_FILE },
+    },
+    spec: {
+      ...spec!,
+      nodeName,
+      // It was put onto this node by hand: no taint takes it away.
+      tolerations: [...(spec?.tolerations ?? []), { operator: 'Exists', effect: 'NoExecute' }],
+    },
+    status: { phase: 'Pending' },
+  };
+}
