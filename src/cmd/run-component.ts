@@ -11,7 +11,7 @@ import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { RestClientMetrics } from '#client/metrics.ts';
-import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
+import type { HttpsOptions } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import type { Transport } from '#client/transport.ts';
 import { isTransportError } from '#client/transport-error.ts';
@@ -21,11 +21,11 @@ import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { realClock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
-import { watchFiles } from '#stdx/watched-files.ts';
 import { COMPONENT_FLAGS, loggerFrom } from './flags/common.ts';
 import { readFlags, shownFlags, type FlagTable, type GivenFlags } from './flags/define.ts';
 import type { AccessFlags } from './flags/endpoints.ts';
 import { serveEndpoints } from './component-endpoints.ts';
+import { FollowedConnection, type Derive } from './followed-connection.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** What every component's command takes. */
@@ -36,13 +36,16 @@ export type ComponentFlags = GivenFlags<typeof COMPONENT_FLAGS> & {
 
 interface Connection {
   readonly file: string;
+  /** As the file says now: it may change. */
   readonly options: HttpsOptions;
 }
 
 export interface RunContext extends ComponentContext {
   readonly connection: Connection;
-  /** A further transport, closed when the program ends. */
-  transportTo(options: HttpsOptions): Transport;
+  /** A further transport of the kubeconfig's connection, which follows it as the first does; closed when the program ends. */
+  openTransport(derive: Derive): Transport;
+  /** A transport of another kubeconfig, which it follows; closed when the program ends. */
+  openKubeconfig(file: string): Transport;
 }
 
 interface RunOptions {
@@ -78,23 +81,36 @@ const STOP_TIMEOUT_MS = 60_000;
 
 /** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
 export async function runComponent({ name, flags, create, endpoints }: RunOptions): Promise<void> {
-  const connection = readConnection(flags);
   const { apiTimeoutSeconds } = readFlags(COMPONENT_FLAGS, flags);
   const log = loggerFrom(flags, name);
+  const connections: FollowedConnection[] = [];
+  const { file } = readConnection(flags);
+  const follow = (path: string): FollowedConnection => {
+    const read = (): HttpsOptions => readConnection({ ...flags, kubeconfig: path }).options;
+    const made = new FollowedConnection({ file: path, read, log });
+    connections.push(made);
+    return made;
+  };
+  const followed = follow(file);
+  const connection: Connection = {
+    file,
+    get options() {
+      return followed.options;
+    },
+  };
   const stopping = stopSignal(log);
-  const transports: HttpsTransport[] = [];
   const metrics = new MetricsRegistry();
   const requests = new RestClientMetrics();
   metrics.add(requests);
-  const open = (options: HttpsOptions): HttpsTransport => {
-    const transport = createHttpsTransport(options);
-    transports.push(transport);
-    return transport;
+  const measured = (transport: Transport, { server }: HttpsOptions): Transport =>
+    requests.measured(transport, new URL(server).host);
+  const openTransport = (derive: Derive): Transport =>
+    measured(followed.open(derive), derive(followed.options));
+  const openKubeconfig = (path: string): Transport => {
+    const other = follow(path);
+    return measured(other.open(), other.options);
   };
-  const transportTo = (options: HttpsOptions): Transport =>
-    requests.measured(open(options), new URL(options.server).host);
-  const transport = open(connection.options);
-  const followed = followKubeconfig(flags, { file: connection.file, transport, log });
+  const transport = followed.open();
   try {
     await waitForApi({
       transport,
@@ -104,10 +120,21 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
       timeoutMs: apiTimeoutSeconds * 1000,
     });
     if (stopping.signal.aborted) return;
-    const measured = requests.measured(transport, new URL(connection.options.server).host);
-    const api = createClient(measured, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });
+    const api = createClient(measured(transport, connection.options), {
+      userAgent: `${name}/${KUBERNETES_VERSION}`,
+      log,
+    });
     const identity = flags.identity ?? `${hostname()}_${randomUUID()}`;
-    const context = { api, clock: realClock, log, identity, connection, transportTo, metrics };
+    const context = {
+      api,
+      clock: realClock,
+      log,
+      identity,
+      connection,
+      openTransport,
+      openKubeconfig,
+      metrics,
+    };
     const component = await create(context);
     const state = { isStarted: false };
     const shown = endpoints ? await show(endpoints, { name, context, state }) : [];
@@ -117,8 +144,7 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
       await Promise.all(shown.map((one) => one.close()));
     }
   } finally {
-    followed.close();
-    await Promise.all(transports.map((one) => one.close()));
+    await Promise.all(connections.map((one) => one.close()));
     stopping.end();
   }
 }
@@ -184,7 +210,7 @@ function reviewClient(
     );
   const [file] = files;
   if (file === undefined || file === context.connection.file) return undefined;
-  return createClient(context.transportTo(readConnection({ kubeconfig: file }).options), {
+  return createClient(context.openKubeconfig(file), {
     userAgent: `${name}/${KUBERNETES_VERSION}`,
     log: context.log,
   });
@@ -238,32 +264,6 @@ function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } 
   const signals = ['SIGTERM', 'SIGINT'] as const;
   for (const signal of signals) process.on(signal, onSignal);
   return { signal: controller.signal, end: () => signals.forEach((signal) => process.off(signal, onSignal)) };
-}
-
-/** Credentials that are in the file itself are renewed by writing it anew; those in files that it names are followed by the transport. */
-export function followKubeconfig(
-  flags: Pick<ComponentFlags, 'kubeconfig' | 'context'>,
-  {
-    file,
-    transport,
-    log,
-  }: { readonly file: string; readonly transport: Pick<HttpsTransport, 'reload'>; readonly log: Logger },
-): { close(): void } {
-  return watchFiles({
-    paths: [file],
-    changed() {
-      try {
-        transport.reload(readConnection({ ...flags, kubeconfig: file }).options);
-        log.info('kubeconfig read again', { file });
-      } catch (error) {
-        log.error('the changed kubeconfig cannot be used, the old credentials stay', {
-          error: errorMessage(error),
-        });
-      }
-    },
-    unreadable: (error) =>
-      log.error('the kubeconfig cannot be read, the old credentials stay', { error: error.message }),
-  });
 }
 
 /** Where the kubeconfig leads. UserError when there is none, or it cannot be read. */

@@ -22,7 +22,10 @@ import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { podGarbageCollectorController } from './core/pod-garbage-collector-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
 import { resourceQuotaController } from './core/resourcequota-controller.ts';
-import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
+import {
+  rootCACertificatePublisherController,
+  type RootCA,
+} from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { unimplementedController } from './core/unimplemented-controller.ts';
@@ -47,7 +50,7 @@ interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
   /** The certificates pods trust the API server by, PEM. */
-  readonly rootCA: string;
+  readonly rootCA: RootCA;
   /** What tokens in secrets are signed with, PEM. Without it no such secrets are filled. */
   readonly serviceAccountKey?: string;
 }

@@ -85,7 +85,7 @@ async function componentsOf(
       ...context(identities.controllerManager),
       clusterCIDR: '10.244.0.0/16',
       caPem: pki.ca.certificatePem,
-      caKeyPem: pki.ca.keyPem,
+      signer: { certificate: pki.ca.certificatePem, key: pki.ca.keyPem },
       settings: { leaderElect: false },
       apiFor: (account) => Promise.resolve(clientAs(controllerIdentity(account))),
     }),

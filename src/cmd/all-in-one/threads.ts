@@ -63,8 +63,7 @@ function controlData({ settings, flags, pki }: ThreadsOptions): ControlData {
   return {
     identity: `${hostname()}_${settings.id}`,
     clusterCIDR: settings.podCIDR,
-    caPem: pki.ca.certificatePem,
-    caKeyPem: pki.ca.keyPem,
+    pkiDir: pki.dir,
     serviceAccountKeyPem: keys.serviceAccountKey.keyPem,
     features: featuresOn(serving?.features),
   };

@@ -1,4 +1,6 @@
 /** The control thread of all-in-one: scheduler and controllers. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createClient } from '#client/create.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
@@ -14,8 +16,8 @@ export interface ControlData {
   /** Held by leases; the same at every start, so that a program that was killed leads again at once. */
   readonly identity: string;
   readonly clusterCIDR: string;
-  readonly caPem: string;
-  readonly caKeyPem: string;
+  /** DIR/pki: the cluster's CA is read there, also after its rotation. */
+  readonly pkiDir: string;
   /** Signs tokens in secrets. */
   readonly serviceAccountKeyPem: string;
   /** Feature gates that are on. */
@@ -25,6 +27,7 @@ export interface ControlData {
 const end = workerEnd<ControlData>();
 const log = createLogger({ format: 'json' }).with({ thread: 'control' });
 const components: Component[] = [];
+const readPki = (file: string): string => readFileSync(join(end.data.pkiDir, file), 'utf8');
 
 end.run(
   async () => {
@@ -49,6 +52,8 @@ end.run(
       api: managerApi,
       log: log.with({ component: 'kube-controller-manager' }),
       ...end.data,
+      caPem: () => readPki('ca.crt'),
+      signer: () => ({ certificate: readPki('ca.crt'), key: readPki('ca.key') }),
       settings: { features: end.data.features },
       apiFor: (account) => clientFor(controllerIdentity(account), account),
     });

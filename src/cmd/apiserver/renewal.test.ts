@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { test } from 'node:test';
-import { createHttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { publishCertificates, renewCertificates } from '#deploy/cluster-certificates.ts';
 import { dataDir } from '#deploy/data-dir.ts';
@@ -17,7 +16,7 @@ import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import { freePort, until } from '#testing/cluster.ts';
-import { followKubeconfig } from '../run-component.ts';
+import { FollowedConnection } from '../followed-connection.ts';
 import { composeApiServer } from './compose.ts';
 import { composeOptionsFrom, settingsFrom } from './from-flags.ts';
 
@@ -60,14 +59,14 @@ test('over a year every certificate is renewed and taken up, nothing is restarte
   await server.ready();
   // A component that keeps its connection, as `capstan scheduler` does.
   const file = join(dir.kubeconfigs, 'scheduler.kubeconfig');
-  const transport = createHttpsTransport(resolveContext(loadKubeconfig({ path: file })).options);
-  t.after(() => transport.close());
   const reloads: string[] = [];
-  const followed = followKubeconfig(
-    {},
-    { file, transport, log: createLogger({ write: (line) => void reloads.push(line) }) },
-  );
+  const followed = new FollowedConnection({
+    file,
+    read: () => resolveContext(loadKubeconfig({ path: file })).options,
+    log: createLogger({ write: (line) => void reloads.push(line) }),
+  });
   t.after(() => followed.close());
+  const transport = followed.open();
   const get = async (path: string): Promise<{ readonly status: number; readonly text: string }> => {
     const { status, bytes } = await transport.request({ method: 'GET', path }).then(async (response) => ({
       status: response.status,

@@ -1,5 +1,7 @@
 /** The controller manager: all controllers, each acting as its own service account, led by one instance at a time. */
 import type { Client } from '#client/client.ts';
+import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
+import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import {
@@ -23,10 +25,10 @@ export interface ControllerManagerSettings {
 interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
   readonly clusterCIDR: string;
-  /** The cluster's CA: published to pods, and the signer of certificate requests unless the settings say otherwise. PEM. */
-  readonly caPem: string;
-  /** Absent: no certificate requests are signed. */
-  readonly caKeyPem?: string;
+  /** The cluster's CA, published to pods. PEM. */
+  readonly caPem: RootCA;
+  /** What certificate requests are signed with. Absent: none are signed. */
+  readonly signer?: KeySource;
   /** What tokens in secrets are signed with, PEM. Absent: none are made. */
   readonly serviceAccountKeyPem?: string;
   readonly settings?: ControllerManagerSettings;
@@ -40,11 +42,11 @@ interface ControllerManagerSetup extends ComponentContext {
  * must be the same for each start of one place, and never that of two that run at the same time.
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
-  const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor, settings = {} } = setup;
+  const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;
   const known = controllers({
     clusterCIDR,
     rootCA: caPem,
-    ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }),
+    ...(signer === undefined ? {} : { clusterSigner: signer }),
     ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }),
     ...settings.controllers,
   });

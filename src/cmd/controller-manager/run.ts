@@ -3,6 +3,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClient } from '#client/create.ts';
+import type { HttpsOptions } from '#client/https.ts';
 import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
@@ -90,15 +91,15 @@ function clientsFor(
 ): (controller: string) => Promise<RunContext['api']> {
   if (!readFlags(MANAGER_FLAGS, flags).useServiceAccountCredentials)
     return () => Promise.resolve(context.api);
-  const { server, ca, caFile, serverName, insecureSkipVerify } = context.connection.options;
-  const bare = {
-    server,
-    ...(ca ? { ca } : {}),
-    ...(caFile ? { caFile } : {}),
-    ...(serverName ? { serverName } : {}),
-    ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
-  };
-  const shared = context.transportTo(bare);
+  const shared = context.openTransport(
+    ({ server, ca, caFile, serverName, insecureSkipVerify }): HttpsOptions => ({
+      server,
+      ...(ca ? { ca } : {}),
+      ...(caFile ? { caFile } : {}),
+      ...(serverName ? { serverName } : {}),
+      ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
+    }),
+  );
   return (name) =>
     Promise.resolve(
       createClient(
@@ -114,10 +115,23 @@ function clientsFor(
     );
 }
 
-function rootCa({ rootCaFile }: ControllerManagerFlags, { connection: { options } }: RunContext): string {
+/** Read at each use: the file is replaced when the cluster's authorities are rotated. What cannot be read later leaves what was read before. */
+function rootCa({ rootCaFile }: ControllerManagerFlags, { connection, log }: RunContext): () => string {
+  let last = readRootCa(rootCaFile, connection.options);
+  return () => {
+    try {
+      last = readRootCa(rootCaFile, connection.options);
+    } catch (error) {
+      log.error('the root CA cannot be read, the old one is published', { error: errorMessage(error) });
+    }
+    return last;
+  };
+}
+
+function readRootCa(rootCaFile: string | undefined, { ca, caFile }: HttpsOptions): string {
   if (rootCaFile !== undefined) return readFileOf('--root-ca-file', rootCaFile);
-  if (options.ca) return String(options.ca);
-  if (options.caFile) return readFileOf('certificate-authority', options.caFile);
+  if (ca) return String(ca);
+  if (caFile) return readFileOf('certificate-authority', caFile);
   throw new UserError('--root-ca-file FILE is needed: the kubeconfig names no certificate authority.');
 }
 

@@ -6,7 +6,7 @@ import {
   createFirewallCondition,
   type FirewallConditionOptions,
 } from '#node/agent/node/firewall-condition.ts';
-import { createNodeAgent, type NodeAgentOptions } from '#node/agent/node-agent.ts';
+import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { createPodNetwork, type PodNetworkOptions } from '#node/network/pod-network.ts';
@@ -47,8 +47,8 @@ export interface RealNode {
   readonly component: Component;
   /** For metrics: a request for a certificate failed. */
   renewFailed(of: 'client' | 'serving'): void;
-  /** The kubelet API shows this certificate from now on. */
-  replaceServing(pair: KeyPair): void;
+  /** The kubelet API shows this certificate from now on, or believes clients of these authorities. */
+  replaceTls: NodeAgent['replaceTls'];
   /** Stops the agent, then the pods gracefully, then containerd. Throws what could not be stopped, after all of it was tried. */
   stopContainers(): Promise<void>;
   /** Ends the supervision: containers and containerd run on. */
@@ -138,16 +138,16 @@ export async function createRealNode({
       ? followServing({
           pkiDir: data.serving.pkiDir,
           nodeName,
-          current: serving,
-          replace: (pair) => component.replaceServing(pair),
+          current: { ...serving, clientCaPem: caPem },
+          replace: (next) => component.replaceTls(next),
           clock,
           log,
         })
       : undefined;
   return {
     component: withCompanion(routes ? withCompanion(component, routes) : component, firewall),
-    replaceServing: (pair) => component.replaceServing(pair),
     renewFailed: (of) => component.renewFailed(of),
+    replaceTls: (next) => component.replaceTls(next),
     async stopContainers() {
       // Or it would start again what is being stopped.
       await firewall.stop();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
 import type { KeyPair } from '#pki/certificate.ts';
 import { belongsTo } from '#pki/chain.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -40,30 +41,39 @@ export async function issueServing({
   return (await ensureNodeCertificates(pki, { nodeName, addresses, nowMs })).serving;
 }
 
+interface FollowedTls extends KeyPair {
+  /** Authorities of the kubelet API's clients. */
+  readonly clientCaPem: string;
+}
+
 interface FollowOptions {
   readonly pkiDir: string;
   readonly nodeName: string;
   /** In use. */
-  readonly current: KeyPair;
-  readonly replace: (pair: KeyPair) => void;
+  readonly current: FollowedTls;
+  readonly replace: (next: FollowedTls) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
+/** The certificate, and the cluster's authorities: they change together when those are rotated. */
 export function followServing({ pkiDir, nodeName, current, replace, clock, log }: FollowOptions): {
   close(): void;
 } {
-  const paths = ['crt', 'key'].map((extension) => join(pkiDir, 'nodes', nodeName, `kubelet.${extension}`));
+  const pair = ['crt', 'key'].map((extension) => join(pkiDir, 'nodes', nodeName, `kubelet.${extension}`));
   return watchFiles({
-    paths,
+    paths: [...pair, join(pkiDir, 'ca.crt')],
     clock,
-    isKnown: ([certificatePem, keyPem]) =>
-      certificatePem === current.certificatePem && keyPem === current.keyPem,
-    changed([certificatePem = '', keyPem = '']) {
+    isKnown: ([certificatePem, keyPem, clientCaPem]) =>
+      certificatePem === current.certificatePem &&
+      keyPem === current.keyPem &&
+      clientCaPem === current.clientCaPem,
+    changed([certificatePem = '', keyPem = '', clientCaPem = '']) {
       try {
         if (!belongsTo(new X509Certificate(certificatePem), keyPem))
-          throw new Error(`${paths[0]} does not belong to ${paths[1]}`);
-        replace({ certificatePem, keyPem });
+          throw new Error(`${pair[0]} does not belong to ${pair[1]}`);
+        if (certificatesIn(clientCaPem).length === 0) throw new Error('ca.crt has no certificate in PEM');
+        replace({ certificatePem, keyPem, clientCaPem });
         log.info('a new serving certificate is in use');
       } catch (error) {
         log.error('the changed serving certificate cannot be used, the old one stays', {

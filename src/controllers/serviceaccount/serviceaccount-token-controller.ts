@@ -13,6 +13,7 @@ import {
   type ReconcileContext,
 } from '#runtime/controller.ts';
 import { JwtSigner } from '#stdx/jwt.ts';
+import { currentRootCA, type RootCA } from '../core/root-ca-certificate-publisher-controller.ts';
 import {
   ACCOUNT_NAME,
   ACCOUNT_UID,
@@ -29,7 +30,7 @@ interface ServiceAccountTokenOptions {
   /** What tokens are signed with, PEM: the API server's own key, or one whose public key it accepts. */
   readonly serviceAccountKey: string;
   /** Put beside tokens as ca.crt, PEM. */
-  readonly rootCA: string;
+  readonly rootCA: RootCA;
 }
 
 export function serviceAccountTokenController({
@@ -56,7 +57,7 @@ export function serviceAccountTokenController({
       const account = await findAccount(context, { namespace, name });
       for (const secret of held) {
         if (!account || isOfAnother(secret, account)) await remove(context, secret);
-        else await fill(context, { secret, account, signer, rootCA });
+        else await fill(context, { secret, account, signer, rootCA: currentRootCA(rootCA) });
       }
     },
   });

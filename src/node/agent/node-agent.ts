@@ -113,8 +113,8 @@ export interface NodeAgent extends Component {
   renewFailed(of: 'client' | 'serving'): void;
   /** Address of the kubelet API, once started. */
   readonly port: number;
-  /** Replaces the kubelet API's serving certificate. */
-  replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void;
+  /** Replaces the kubelet API's serving certificate, or the authorities of its clients. */
+  replaceTls(next: Parameters<KubeletServer['replaceTls']>[0]): void;
 }
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
@@ -278,9 +278,10 @@ class Agent implements NodeAgent {
     return this.#server.port;
   }
 
-  replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void {
-    this.#metrics.servingCertificate = () => pair.certificatePem;
-    this.#server.replaceCertificate(pair);
+  replaceTls(next: Parameters<KubeletServer['replaceTls']>[0]): void {
+    const { certificatePem } = next;
+    if (certificatePem !== undefined) this.#metrics.servingCertificate = () => certificatePem;
+    this.#server.replaceTls(next);
   }
 
   async start(): Promise<void> {

@@ -50,7 +50,7 @@ async function world(t: TestContext): Promise<World> {
     identity: 'test',
     clusterCIDR: '10.244.0.0/16',
     caPem: test.pki.ca.certificatePem,
-    caKeyPem: test.pki.ca.keyPem,
+    signer: { certificate: test.pki.ca.certificatePem, key: test.pki.ca.keyPem },
     settings: {
       leaderElect: false,
       names: CONTROLLERS,

@@ -58,6 +58,6 @@ it('new connections get the certificate that replaced the first', async (t) => {
       socket.on('error', reject);
     });
   assert.equal(await shown(), 'CN=first');
-  server.replaceCertificate(second);
+  server.replaceTls(second);
   assert.equal(await shown(), 'CN=second');
 });

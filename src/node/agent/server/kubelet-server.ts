@@ -102,9 +102,11 @@ export class KubeletServer {
   readonly #access: KubeletAccess;
   readonly #health: ComponentHealth;
   readonly #sockets = new Set<Duplex>();
+  #tls: KubeletTls;
 
   constructor(options: KubeletServerOptions) {
     this.#options = options;
+    this.#tls = options.tls;
     const { tls, api, cri, clock, log, nodeName, imageDir } = options;
     this.#stats = new StatsSummary({
       cri,
@@ -141,9 +143,11 @@ export class KubeletServer {
     });
   }
 
-  /** New connections get this certificate. */
-  replaceCertificate({ certificatePem, keyPem }: Pick<KubeletTls, 'certificatePem' | 'keyPem'>): void {
-    this.#server.setSecureContext(this.#context({ ...this.#options.tls, certificatePem, keyPem }));
+  /** New connections get this certificate, and are believed by these authorities. */
+  replaceTls(next: Partial<Pick<KubeletTls, 'certificatePem' | 'keyPem' | 'clientCaPem'>>): void {
+    const tls = { ...this.#tls, ...next };
+    this.#server.setSecureContext(this.#context(tls));
+    this.#tls = tls;
   }
 
   #context({

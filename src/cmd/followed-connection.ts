@@ -1,0 +1,65 @@
+/**
+ * The way to the API that a kubeconfig describes, followed while the program runs: credentials and authorities that are in the file itself are renewed by
+ * writing it anew; those in files that it names are followed by each transport. Every transport that was opened from it follows it.
+ */
+import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { watchFiles } from '#stdx/watched-files.ts';
+
+interface FollowOptions {
+  readonly file: string;
+  /** Throws for a file that cannot be used. */
+  read(): HttpsOptions;
+  readonly log: Logger;
+}
+
+/** What a transport is made of the connection. */
+export type Derive = (connection: HttpsOptions) => HttpsOptions;
+
+export class FollowedConnection {
+  readonly #transports: { readonly transport: HttpsTransport; readonly derive: Derive }[] = [];
+  readonly #watched: { close(): void };
+  #options: HttpsOptions;
+
+  /** Throws what read() throws. */
+  constructor({ file, read, log }: FollowOptions) {
+    this.#options = read();
+    this.#watched = watchFiles({
+      paths: [file],
+      changed: () => {
+        try {
+          this.#reload(read());
+          log.info('kubeconfig read again', { file });
+        } catch (error) {
+          log.error('the changed kubeconfig cannot be used, the old credentials stay', {
+            error: errorMessage(error),
+          });
+        }
+      },
+      unreadable: (error) =>
+        log.error('the kubeconfig cannot be read, the old credentials stay', { error: error.message }),
+    });
+  }
+
+  /** As the file says now. */
+  get options(): HttpsOptions {
+    return this.#options;
+  }
+
+  /** Closed with the connection. */
+  open(derive: Derive = (connection) => connection): HttpsTransport {
+    const transport = createHttpsTransport(derive(this.#options));
+    this.#transports.push({ transport, derive });
+    return transport;
+  }
+
+  #reload(options: HttpsOptions): void {
+    this.#options = options;
+    for (const { transport, derive } of this.#transports) transport.reload(derive(options));
+  }
+
+  async close(): Promise<void> {
+    this.#watched.close();
+    await Promise.all(this.#transports.map(({ transport }) => transport.close()));
+  }
+}
