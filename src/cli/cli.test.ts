@@ -24,6 +24,7 @@ const COMMANDS = [
   'certs check',
   'certs check-expiration',
   'certs renew',
+  'certs rotate-ca',
   'certs certificate-key',
   'image',
   'image load',

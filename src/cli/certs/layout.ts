@@ -42,7 +42,7 @@ export async function certificateSet(options: LayoutOptions): Promise<Certificat
   return set;
 }
 
-function kubeadmDirs({ certDir, kubeconfigDir, rootfs }: LayoutOptions): {
+export function kubeadmDirs({ certDir, kubeconfigDir, rootfs }: LayoutOptions): {
   readonly certDir: string;
   readonly kubeconfigDir: string;
 } {

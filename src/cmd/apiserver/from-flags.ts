@@ -56,7 +56,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     audit: auditSettings(flags),
     tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
-    files: { ...(pkiDir === undefined ? {} : filesOfPki(pkiDir)), ...own.files },
+    files: pkiDir === undefined ? (own.files ?? {}) : withFilesOfPki(own.files, pkiDir),
     serviceAccounts: { ...own.serviceAccounts, ...serviceAccountTokens },
     ...(authorization ? { authorization } : {}),
     ...(admission ? { admission } : {}),
@@ -64,17 +64,28 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   };
 }
 
-/** Those of the data directory, in the absence of flags. */
-function filesOfPki(dir: string): NonNullable<ApiServerSettings['files']> {
+/** Those of the data directory, in the absence of flags. Its keys of service accounts go together with those of flags, unless a flag names the signing key. */
+function withFilesOfPki(
+  given: ApiServerSettings['files'] = {},
+  dir: string,
+): NonNullable<ApiServerSettings['files']> {
   const certificate = (name: string): string => join(dir, `${name}.crt`);
   const key = (name: string): string => join(dir, `${name}.key`);
+  const serviceAccounts =
+    given.signingKey === undefined
+      ? { signingKey: key('sa'), publicKeys: [join(dir, 'sa.pub'), ...(given.publicKeys ?? [])] }
+      : {};
   return {
     cert: certificate('apiserver'),
     key: key('apiserver'),
+    clientCa: certificate('ca'),
+    frontProxyCa: certificate('front-proxy-ca'),
     proxyClientCert: certificate('front-proxy-client'),
     proxyClientKey: key('front-proxy-client'),
     kubeletClientCert: certificate('apiserver-kubelet-client'),
     kubeletClientKey: key('apiserver-kubelet-client'),
+    ...given,
+    ...serviceAccounts,
   };
 }
 

@@ -27,7 +27,9 @@ import {
   RequestRefused,
   type RequestNames,
 } from '#node/certificates/request.ts';
-import type { Component, ComponentContext } from '#runtime/component.ts';
+import { writeKubeconfigAuthority } from '#deploy/phases/certificate-files.ts';
+import { TrustFollower, type UsedCertificate } from '#node/certificates/trust-follower.ts';
+import type { Component } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { RealNode } from './compose.ts';
@@ -181,16 +183,33 @@ async function getClientCertificate(
 
 interface Around {
   readonly flags: Flags;
-  readonly context: ComponentContext;
+  readonly context: RunContext;
+  /** Certificates in use, for the rotation of authorities. */
+  readonly used: UsedCertificate[];
 }
 
 /** The component, with its client certificate renewed where it came by bootstrapping: connections take it up from its file. */
 export function withClientCertificate(
   component: Component,
-  { flags, nodeName, context, failed }: Around & { readonly nodeName: string; readonly failed?: () => void },
+  {
+    flags,
+    nodeName,
+    context,
+    used,
+    failed,
+  }: Around & { readonly nodeName: string; readonly failed?: () => void },
 ): Component {
-  if (flags.bootstrapKubeconfig === undefined || !readFlags(CERTIFICATE_FLAGS, flags).rotateCertificates)
+  if (flags.bootstrapKubeconfig === undefined || !readFlags(CERTIFICATE_FLAGS, flags).rotateCertificates) {
+    const { connection, log } = context;
+    used.push({
+      current: () => connection.options.cert && String(connection.options.cert),
+      renew: () =>
+        log.warn('the client certificate is of an authority that ends, and is not renewed by this node', {
+          kubeconfig: connection.file,
+        }),
+    });
     return component;
+  }
   const { api, clock, log } = context;
   // Without it nothing can be asked for any more but by the bootstrap kubeconfig, which is used at a start.
   const expired = (): void =>
@@ -200,20 +219,19 @@ export function withClientCertificate(
       ),
     );
   let fail: ((error: Error) => void) | undefined;
-  const whole = together(
-    component,
-    new CertificateManager({
-      what: 'client certificate',
-      kind: KUBELET_CLIENT,
-      names: { nodeName },
-      files: clientFiles(flags),
-      api,
-      clock,
-      log,
-      expired,
-      failed,
-    }),
-  );
+  const manager = new CertificateManager({
+    what: 'client certificate',
+    kind: KUBELET_CLIENT,
+    names: { nodeName },
+    files: clientFiles(flags),
+    api,
+    clock,
+    log,
+    expired,
+    failed,
+  });
+  used.push(usedBy(manager));
+  const whole = together(component, manager);
   return {
     ...whole,
     onFailure(callback) {
@@ -226,28 +244,66 @@ export function withClientCertificate(
 /** The node, with the certificate of its kubelet API got from the cluster and renewed. */
 export function withServingCertificate(
   node: RealNode,
-  { flags, names, context }: Around & { readonly names: RequestNames },
+  { flags, names, context, used }: Around & { readonly names: RequestNames },
 ): Component {
   if (!readFlags(CERTIFICATE_FLAGS, flags).rotateServerCertificates) return node.component;
   const { api, clock, log } = context;
   const files = new CertificateFiles(certDirOf(flags), 'kubelet-server');
+  const manager = new CertificateManager({
+    what: 'serving certificate',
+    kind: KUBELET_SERVING,
+    names,
+    files,
+    api,
+    clock,
+    log,
+    changed: ({ certificatePem, keyPem }) => node.replaceTls({ certificatePem, keyPem }),
+    failed: () => node.renewFailed('serving'),
+  });
+  used.push(usedBy(manager));
+  return together(node.component, manager);
+}
+
+function usedBy(manager: CertificateManager): UsedCertificate {
+  return { current: () => manager.current?.certificatePem, renew: () => manager.renewNow() };
+}
+
+interface Trusting {
+  readonly flags: Pick<NodeFlags, 'clientCaFile'>;
+  readonly nodeName: string;
+  readonly context: RunContext;
+  readonly used: readonly UsedCertificate[];
+  readonly node: Pick<RealNode, 'replaceTls'>;
+}
+
+/** The component, following the authorities of the cluster when they are rotated. */
+export function withTrust(
+  component: Component,
+  { flags: { clientCaFile }, nodeName, context, used, node }: Trusting,
+): Component {
+  const { api, clock, log, connection } = context;
+  const { file } = connection;
   return together(
-    node.component,
-    new CertificateManager({
-      what: 'serving certificate',
-      kind: KUBELET_SERVING,
-      names,
-      files,
+    component,
+    new TrustFollower({
       api,
+      nodeName,
+      trusted: () => String(connection.options.ca ?? ''),
+      async trust(caPem) {
+        await writeKubeconfigAuthority(file, caPem);
+        // Where its key lies beside it, the rotation itself writes it.
+        if (clientCaFile !== undefined && !existsSync(clientCaFile.replace(/\.crt$/, '.key')))
+          await writeFileAtomically(clientCaFile, caPem, PUBLIC_MODE);
+        node.replaceTls({ clientCaPem: caPem });
+      },
+      used,
       clock,
       log,
-      changed: (pair) => node.replaceServing(pair),
-      failed: () => node.renewFailed('serving'),
     }),
   );
 }
 
-function together(component: Component, manager: CertificateManager): Component {
+function together(component: Component, manager: Pick<Component, 'start' | 'stop'>): Component {
   return {
     name: component.name,
     async start() {

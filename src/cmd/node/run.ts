@@ -5,6 +5,7 @@ import { runningPid } from '#deploy/daemon.ts';
 import { dataDir, UserError } from '#deploy/data-dir.ts';
 import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
+import type { UsedCertificate } from '#node/certificates/trust-follower.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { podMtu } from '#node/network/kernel.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
@@ -19,6 +20,7 @@ import {
   readFlagFile,
   withClientCertificate,
   withServingCertificate,
+  withTrust,
 } from './certificates.ts';
 import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
@@ -52,6 +54,7 @@ export async function runNode(given: NodeFlags): Promise<void> {
         flags,
         nodeName,
         context,
+        used: [],
       }),
   });
 }
@@ -159,13 +162,15 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       });
       node = made;
       const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };
-      const component = given ? made.component : withServingCertificate(made, { flags, names, context });
-      return withClientCertificate(component, {
-        flags,
+      const used: UsedCertificate[] = [];
+      const around = { flags, context, used };
+      const component = given ? made.component : withServingCertificate(made, { ...around, names });
+      const renewed = withClientCertificate(component, {
+        ...around,
         nodeName,
-        context,
         failed: () => made.renewFailed('client'),
       });
+      return withTrust(renewed, { ...around, nodeName, node: made });
     },
   });
   await node?.leave();

@@ -23,8 +23,6 @@ import { CERTIFICATES, certificatesFor, KUBECONFIGS, partName } from './certific
 export interface FoundPair {
   readonly certificatePem?: string | undefined;
   readonly keyPem?: string | undefined;
-  /** Of a kubeconfig: what it trusts. */
-  readonly caPem?: string | undefined;
 }
 
 export interface CertificateFile {
@@ -39,7 +37,7 @@ export interface CertificateFile {
   read(): Promise<FoundPair | undefined>;
   /** Atomically, the key first. */
   write(pair: KeyPair): Promise<void>;
-  /** Of a kubeconfig: what it trusts from now on. */
+  /** Of a kubeconfig that is there, wherever its credentials are: what it trusts from now on. */
   writeAuthority?(caPem: string): Promise<void>;
 }
 
@@ -169,16 +167,16 @@ function kubeconfigFile(path: string): CertificateFile {
   const read = async (): Promise<(FoundPair & { readonly text: string }) | undefined> => {
     const text = await readIfPresent(path);
     if (text === undefined) return undefined;
-    const { ca, cert, key } = parsed(path, () => resolveContext(loadKubeconfig({ path })).options);
+    const { cert, key } = parsed(path, () => resolveContext(loadKubeconfig({ path })).options);
     if (cert === undefined && key === undefined) return undefined;
-    const found = { certificatePem: textOf(cert), keyPem: textOf(key), caPem: textOf(ca) };
+    const found = { certificatePem: textOf(cert), keyPem: textOf(key) };
     checkPair(found, { path, keyPath: path });
     return { ...found, text };
   };
-  const replace = async (next: FoundPair): Promise<void> => {
+  const replace = async (next: KeyPair): Promise<void> => {
     const found = await read();
     if (!found) throw new PkiError('missing', path, `${path} has no certificate in it`);
-    const text = (['keyPem', 'certificatePem', 'caPem'] as const).reduce(
+    const text = (['keyPem', 'certificatePem'] as const).reduce(
       (written, part) => replaced(written, { path, from: found[part], to: next[part] }),
       found.text,
     );
@@ -191,9 +189,20 @@ function kubeconfigFile(path: string): CertificateFile {
     path,
     authority: 'ca',
     read,
-    write: ({ certificatePem, keyPem }) => replace({ certificatePem, keyPem }),
-    writeAuthority: (caPem) => replace({ caPem }),
+    write: replace,
+    writeAuthority: (caPem) => writeKubeconfigAuthority(path, caPem),
   };
+}
+
+/** What a kubeconfig trusts from now on, in it or in the file it names. Nothing where there is no such file, or where it names no authority. */
+export async function writeKubeconfigAuthority(path: string, caPem: string): Promise<void> {
+  const text = await readIfPresent(path);
+  if (text === undefined) return;
+  const { ca, caFile } = parsed(path, () => resolveContext(loadKubeconfig({ path })).options);
+  if (caFile !== undefined) await writeFileAtomically(caFile, caPem, PUBLIC_MODE);
+  if (ca === undefined || String(ca) === caPem) return;
+  await writeFileAtomically(path, replaced(text, { path, from: String(ca), to: caPem }), PRIVATE_MODE);
+  await syncDirectory(dirname(path));
 }
 
 function textOf(value: string | Buffer | undefined): string | undefined {

@@ -43,6 +43,7 @@ export class CertificateManager implements Component {
   readonly name: string;
   readonly #options: CertificateManagerOptions;
   readonly #stop = new AbortController();
+  #wake = new AbortController();
   #current: Pair | undefined;
   /** Certificates are valid from a little before they are made: of one that has just come, what counts is the life it has left. */
   #sinceMs = 0;
@@ -56,6 +57,11 @@ export class CertificateManager implements Component {
   /** What is in use; undefined until there is one. */
   get current(): Pair | undefined {
     return this.#current;
+  }
+
+  /** Asks for the next one now: the authority that signed this one is about to be trusted no more. */
+  renewNow(): void {
+    this.#wake.abort();
   }
 
   /** Reads what is kept; the rest happens in the background. */
@@ -77,6 +83,7 @@ export class CertificateManager implements Component {
   #use(pair: Pair, sinceMs: number): void {
     this.#current = pair;
     this.#sinceMs = sinceMs;
+    this.#wake = new AbortController();
     this.#options.changed?.(pair);
   }
 
@@ -87,7 +94,11 @@ export class CertificateManager implements Component {
     let retryMs = RETRY_FIRST_MS;
     while (!signal.aborted) {
       try {
-        await sleepUntil(clock, { endMs: this.#deadlineMs(), signal });
+        await sleepUntil(clock, { endMs: this.#deadlineMs(), signal: this.#wakeOrStop() }).catch(
+          (error: unknown) => {
+            if (signal.aborted) throw error;
+          },
+        );
         const renewed = await this.#renew();
         this.#use(renewed, clock.now());
         retryMs = RETRY_FIRST_MS;
@@ -101,6 +112,10 @@ export class CertificateManager implements Component {
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       }
     }
+  }
+
+  #wakeOrStop(): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, this.#wake.signal]);
   }
 
   #deadlineMs(): number {
