@@ -13,6 +13,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { rotateLog } from '#stdx/log-rotation.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
+import { keepCertificates } from './certificate-renewal.ts';
 import { serveControlSocket } from './control-socket.ts';
 import { endLeftovers } from './leftovers.ts';
 import { childrenFile, Supervisor } from './supervisor.ts';
@@ -37,6 +38,7 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
     const stopped = stopSignal();
     const manager = await connectServiceManager(log);
     await endLeftovers(childrenFile(paths), { clock, log });
+    closing.push(await keepCertificates({ paths, machine, clock, log }));
     const supervisor = new Supervisor({
       paths,
       machine,
