@@ -236,9 +236,9 @@ const OPERATIONS = [
 ];
 
 /** 'runPodSandbox' → 'run_podsandbox' */
-function operationOf(name: string): string {
+export function operationOf(name: string): string {
   return name
-    .replace('PodSandbox', 'Podsandbox')
+    .replace(/(p)odSandbox/i, '$1odsandbox')
     .replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
     .replace(/^_/, '');
 }
