@@ -8,6 +8,7 @@ import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import type { Authenticator } from './authenticator.ts';
 import { BasicAuthenticator } from './basic/basic-authenticator.ts';
+import { Lockout, type SharedLocks } from './basic/lockout.ts';
 import { PasswordFile } from './basic/password-file.ts';
 import { createLoginHandler, LOGIN_PATH } from './session/login-path.ts';
 import { SessionTokens, type SessionTokensOptions } from './session/session-tokens.ts';
@@ -24,6 +25,8 @@ export interface LoginOptions {
     readonly nameMapping: readonly { readonly pattern: string; readonly replacement: string }[];
     readonly groupsFromLdap: boolean;
   };
+  /** Where several servers share their store. */
+  readonly sharedLocks?: SharedLocks | undefined;
   readonly session: Pick<SessionTokensOptions, 'key' | 'lifetimeMs'>;
 }
 
@@ -90,7 +93,15 @@ async function open(
     }));
   return {
     authenticators: [
-      ...(backends.length > 0 ? [new BasicAuthenticator({ backends, clock })] : []),
+      ...(backends.length > 0
+        ? [
+            new BasicAuthenticator({
+              backends,
+              clock,
+              lockout: new Lockout({ clock, shared: options.sharedLocks }),
+            }),
+          ]
+        : []),
       ...(negotiate ? [negotiate] : []),
     ],
     tokens: [sessions],

@@ -13,6 +13,9 @@ import { createAuthorization, type Authorization } from '#apiserver/authz/author
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';
 import { publishAuthentication } from '#apiserver/bootstrap/authentication-config.ts';
+import type { LoginOptions } from '#apiserver/authn/logins.ts';
+import { SharedMap } from '#apiserver/registry/core/configmaps/shared-map.ts';
+import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { SharedSecret } from '#apiserver/registry/core/secrets/shared-secret.ts';
 import { generateKeyPem } from '#pki/keys.ts';
 import { createApiServer } from '#apiserver/server.ts';
@@ -102,17 +105,12 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   let kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
   const apiAudiences = settings.authentication?.apiAudiences ??
     settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
-  const sessionKey = sharedSessionKey(settings, { store, log });
+  const sharedLogins = sharedLoginsOf(settings, { store, clock, log });
   const logins =
     settings.login &&
     (await (
       await import('#apiserver/authn/logins.ts')
-    ).openLogins(
-      sessionKey
-        ? { ...settings.login, session: { ...settings.login.session, key: { shared: sessionKey } } }
-        : settings.login,
-      { clock, log, apiAudiences },
-    ));
+    ).openLogins({ ...settings.login, ...sharedLogins?.options }, { clock, log, apiAudiences }));
   const serviceAccountIssuers = settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
   const sources =
     settings.tokenSources &&
@@ -183,7 +181,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
           features: featuresOn(options.serving?.features),
         }),
         trackLegacyTokens(internal, clock.now()),
-        sessionKey?.attach(internal),
+        sharedLogins?.attach(internal),
       ]);
       await addonPolicy(internal);
     },
@@ -279,15 +277,36 @@ function anonymousBy(
   };
 }
 
-/** Of servers that share their store, sessions are valid at each; a key file that a flag names is the operator's to share. */
-function sharedSessionKey(
+interface SharedLogins {
+  readonly options: Partial<LoginOptions>;
+  attach(internal: InternalApi): Promise<void>;
+}
+
+/** Of servers that share their store, sessions are valid at each (a key file that a flag names is the operator's to share), and so are lock-outs. */
+function sharedLoginsOf(
   { login }: ApiServerSettings,
-  { store, log }: { readonly store: Store; readonly log: Logger },
-): SharedSecret | undefined {
+  { store, clock, log }: { readonly store: Store; readonly clock: Clock; readonly log: Logger },
+): SharedLogins | undefined {
   if (!login || !store.newestRevision) return undefined;
+  const sharedLocks = new SharedMap({ name: 'capstan-lockouts', clock, log });
   const { key } = login.session;
-  if ('file' in key && !key.make) return undefined;
-  return new SharedSecret({ name: 'capstan-session-key', field: 'session.key', make: generateKeyPem, log });
+  const isNamed = 'file' in key && !key.make;
+  const secret = new SharedSecret({
+    name: 'capstan-session-key',
+    field: 'session.key',
+    make: generateKeyPem,
+    log,
+  });
+  return {
+    options: {
+      sharedLocks,
+      session: isNamed ? login.session : { ...login.session, key: { shared: secret } },
+    },
+    async attach(internal) {
+      sharedLocks.attach(internal);
+      if (!isNamed) await secret.attach(internal);
+    },
+  };
 }
 
 /** As URLs have it: addresses of IPv6 in brackets. */

@@ -92,13 +92,17 @@ export class BasicAuthenticator implements Authenticator {
         return authenticated;
       }
     } catch (error) {
-      if (error instanceof WrongPassword) throw error;
+      if (error instanceof WrongPassword) {
+        attempt.failed();
+        throw error;
+      }
       attempt.undecided();
       if (error instanceof GateFull) throw tooMany(1);
       if (error instanceof BackendUnavailable)
         throw statusErrors.unavailable('the directory of users does not answer: please try again later');
       throw error;
     }
+    attempt.failed();
     throw new WrongPassword('no such user, or the password is wrong');
   }
 

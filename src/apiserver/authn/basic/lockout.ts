@@ -5,10 +5,14 @@
  *   counting ──bound reached──► locked ──time over──► one more failure locks again, for twice as long
  *       ▲──────────── success, or a quarter of an hour without failure ──────────────'
  *
+ * Several API servers count by themselves and share their locks: until the first lock somebody has the bound's attempts at each, and from then on
+ * every further failure at any of them locks at all.
+ *
  * An attempt counts as a failure from its beginning, so that many at once gain nothing. A user who is locked by somebody else's guesses still
  * gets in from an address that he used successfully before; that address has its own count. Memory is bounded: the counts used least recently are
  * forgotten first.
  */
+import { hash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';
 import { Lru } from '#stdx/lru.ts';
@@ -25,6 +29,14 @@ interface LockoutOptions {
   readonly longestLockMs?: number;
   /** Counts kept of each kind. Default 8192. */
   readonly remembered?: number;
+  /** Locks that hold at every API server. Absent: there is one. */
+  readonly shared?: SharedLocks | undefined;
+}
+
+/** By a digest of what is locked. Values are this file's. */
+export interface SharedLocks {
+  get(key: string): string | undefined;
+  set(key: string, entry: { readonly value: string; readonly endMs: number } | undefined): void;
 }
 
 interface Count {
@@ -36,6 +48,8 @@ interface Count {
 interface Attempt {
   /** Takes the failure back, and the user's earlier ones. */
   succeeded(): void;
+  /** It was wrong: where that locked somebody, other servers are told. */
+  failed(): void;
   /** Takes only this one back: nobody can tell whether it was right (the directory is down). */
   undecided(): void;
 }
@@ -44,7 +58,7 @@ const FORGET_MS = 15 * 60_000;
 const TRUSTED_MS = 12 * 3_600_000;
 
 export class Lockout {
-  readonly #options: Required<LockoutOptions>;
+  readonly #options: Required<Omit<LockoutOptions, 'shared'>> & Pick<LockoutOptions, 'shared'>;
   readonly #users: Lru<string, Count>;
   readonly #addresses: Lru<string, Count>;
   /** 'user address' that got in. */
@@ -71,28 +85,71 @@ export class Lockout {
     const now = this.#options.clock.monotonic();
     const left = (count: Count | undefined): number => Math.max(0, (count?.lockedUntilMs ?? 0) - now);
     const network = networkOf(address);
-    const byUser = this.#trusted.has(pair(user, network)) ? 0 : left(this.#users.get(user));
-    return Math.max(byUser, left(this.#addresses.get(network)));
+    const byUser = this.#trusted.has(pair(user, network))
+      ? 0
+      : Math.max(left(this.#users.get(user)), this.#lockedElsewhereMs(digestOf('user', user)));
+    const byAddress = this.#lockedElsewhereMs(digestOf('address', network));
+    return Math.max(byUser, byAddress, left(this.#addresses.get(network)));
   }
 
   begin({ user: typed, address }: { readonly user: string; readonly address: string }): Attempt {
     const user = nameKey(typed);
     const network = networkOf(address);
     const { perUser, perAddress } = this.#options;
-    const undo = [this.#count(this.#users, user, perUser), this.#count(this.#addresses, network, perAddress)];
+    const userKey = digestOf('user', user),
+      addressKey = digestOf('address', network);
+    const undo = [
+      this.#count(this.#users, user, { bound: perUser, shared: this.#sharedLock(userKey) }),
+      this.#count(this.#addresses, network, { bound: perAddress, shared: this.#sharedLock(addressKey) }),
+    ];
     return {
+      failed: () => {
+        this.#share(userKey, this.#users.get(user));
+        this.#share(addressKey, this.#addresses.get(network));
+      },
       undecided: () => undo.forEach((one) => one()),
       succeeded: () => {
         undo.forEach((one) => one());
         this.#users.delete(user);
+        if (this.#sharedLock(userKey)) this.#options.shared?.set(userKey, undefined);
         this.#trusted.set(pair(user, network), true);
       },
     };
   }
 
-  #count(counts: Lru<string, Count>, key: string, bound: number): () => void {
+  #lockedElsewhereMs(key: string): number {
+    const { clock, longestLockMs } = this.#options;
+    // The clocks of servers differ: never for longer than any lock.
+    return Math.min(longestLockMs, Math.max(0, (this.#sharedLock(key)?.untilMs ?? 0) - clock.now()));
+  }
+
+  #sharedLock(key: string): SharedLock | undefined {
+    const text = this.#options.shared?.get(key);
+    if (text === undefined) return undefined;
+    const [untilMs = NaN, locks = NaN] = text.split(' ').map(Number);
+    return Number.isFinite(untilMs) && Number.isFinite(locks) ? { untilMs, locks } : undefined;
+  }
+
+  #share(key: string, count: Count | undefined): void {
+    const { clock, shared } = this.#options;
+    const leftMs = (count?.lockedUntilMs ?? 0) - clock.monotonic();
+    if (!shared || !count || leftMs <= 0) return;
+    const untilMs = Math.ceil(clock.now() + leftMs);
+    shared.set(key, { value: `${untilMs} ${count.locks}`, endMs: untilMs + FORGET_MS });
+  }
+
+  #count(
+    counts: Lru<string, Count>,
+    key: string,
+    { bound, shared }: { readonly bound: number; readonly shared: SharedLock | undefined },
+  ): () => void {
     const { clock, firstLockMs, longestLockMs } = this.#options;
     const count = counts.get(key) ?? { failures: 0, lockedUntilMs: 0, locks: 0 };
+    // Locked once at any server: no further attempts are free.
+    if (shared && shared.locks > count.locks) {
+      count.failures = Math.max(count.failures, bound - 1);
+      count.locks = shared.locks;
+    }
     counts.set(key, count);
     count.failures += 1;
     if (count.failures < bound)
@@ -108,6 +165,17 @@ export class Lockout {
       count.lockedUntilMs = before;
     };
   }
+}
+
+interface SharedLock {
+  /** By the wall clock of the server that locked. */
+  readonly untilMs: number;
+  readonly locks: number;
+}
+
+/** Of a ConfigMap's key: names may be anything. */
+function digestOf(kind: string, key: string): string {
+  return `${kind}.${hash('sha256', key).slice(0, 40)}`;
 }
 
 /** Directories take several spellings for one name. */

@@ -162,7 +162,7 @@ describe('two API servers allocate from one etcd', { skip: program ? false : 'no
     const orphaned = async (): Promise<boolean> =>
       (await one.request(`GET ${ADDRESSES}/10.96.0.77`)).status === 404 && (await portsInMap()).length === 0;
     await until('it is free', async () => {
-      clock.advance(60_000);
+      await clock.advance(60_000);
       return orphaned();
     });
     assert.equal((await create(two, 'late', { clusterIP: '10.96.0.77' })).status, 201);
