@@ -46,6 +46,8 @@ export interface RunContext extends ComponentContext {
   openTransport(derive: Derive): Transport;
   /** A transport of another kubeconfig, which it follows; closed when the program ends. */
   openKubeconfig(file: string): Transport;
+  /** The program was asked to stop: `create` should give up. */
+  readonly stopping: AbortSignal;
 }
 
 interface RunOptions {
@@ -134,8 +136,10 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
       openTransport,
       openKubeconfig,
       metrics,
+      stopping: stopping.signal,
     };
-    const component = await create(context);
+    const component = await unlessStopped(() => create(context), stopping.signal);
+    if (!component) return;
     const state = { isStarted: false };
     const shown = endpoints ? await show(endpoints, { name, context, state }) : [];
     try {
@@ -146,6 +150,19 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
   } finally {
     await Promise.all(connections.map((one) => one.close()));
     stopping.end();
+  }
+}
+
+/** undefined: it was asked to stop while it was made. */
+async function unlessStopped(
+  create: () => Component | Promise<Component>,
+  signal: AbortSignal,
+): Promise<Component | undefined> {
+  try {
+    return await create();
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
   }
 }
 

@@ -37,13 +37,15 @@ interface Assigned {
   readonly log: Logger;
   readonly nodeName: string;
   readonly settings: NodeSettings;
+  /** Ends the wait. */
+  readonly stopping?: AbortSignal;
 }
 
-/** Throws a UserError when no range was assigned after WAIT_MS. */
+/** Throws a UserError when no range was assigned after WAIT_MS, and the reason of `stopping`. */
 export async function assignedPodRange(options: Assigned): Promise<string> {
-  const { clock, log, nodeName } = options;
+  const { clock, log, nodeName, stopping } = options;
   const deadline = clock.monotonic() + WAIT_MS;
-  for (let lastLogMs = -Infinity; ; await clock.sleep(ASK_EVERY_MS)) {
+  for (let lastLogMs = -Infinity; ; await clock.sleep(ASK_EVERY_MS, stopping)) {
     let problem = 'no controller assigned one';
     try {
       const range = await askForRange(options);

@@ -349,7 +349,9 @@ export async function destroyNetwork(
   }
   for (const path of namespaces) await removeNamespace(path, problems);
   await removeDeadNamespaces();
-  if (existsSync(`/sys/class/net/${layout.bridge}`)) {
+  // Not asked of /sys, which may show another network namespace.
+  const bridge = await run(['ip', 'link', 'show', 'dev', layout.bridge]);
+  if (bridge.code === 0) {
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
     if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
   }
