@@ -9,8 +9,11 @@ export interface LanMachine {
   run(...words: readonly string[]): string;
   /** Its exit code; its output is dropped. */
   try(...words: readonly string[]): number | null;
-  /** Ends with the segment at the latest. */
-  start(words: readonly string[], options?: { readonly env?: NodeJS.ProcessEnv }): ChildProcess;
+  /** Ends with the segment at the latest. keepsSys: /sys stays the host's, with its cgroups, as containers need it. */
+  start(
+    words: readonly string[],
+    options?: { readonly env?: NodeJS.ProcessEnv; readonly keepsSys?: boolean },
+  ): ChildProcess;
 }
 
 export interface Lan {
@@ -21,6 +24,8 @@ export interface Lan {
   namespace(name: string): LanMachine;
   /** Made before. */
   namespaceOf(name: string): LanMachine;
+  /** A namespace that somebody else made. */
+  enter(namespace: string): Pick<LanMachine, 'run'>;
   close(): Promise<void>;
 }
 
@@ -45,8 +50,10 @@ export function createLan(id: string, subnet: string): Lan {
       address,
       run: (...words) => ip(...inside(words)),
       try: (...words) => spawnSync('ip', inside(words)).status,
-      start(words, { env = process.env } = {}) {
-        const child = spawn('ip', inside(words), { env, stdio: 'pipe' });
+      start(words, { env = process.env, keepsSys = false } = {}) {
+        const child = keepsSys
+          ? spawn('nsenter', [`--net=/run/netns/${namespace}`, ...words], { env, stdio: 'pipe' })
+          : spawn('ip', inside(words), { env, stdio: 'pipe' });
         children.push(child);
         return child;
       },
@@ -76,6 +83,7 @@ export function createLan(id: string, subnet: string): Lan {
       return machine;
     },
     namespaceOf: (name) => machines.get(name)!,
+    enter: (namespace) => ({ run: (...words) => ip('netns', 'exec', namespace, ...words) }),
     async close() {
       for (const child of children) {
         if (child.exitCode !== null || child.signalCode !== null) continue;
