@@ -1,7 +1,7 @@
 /** From the text of an expression to its checked tree and its program. */
 import { check, type Scope } from './checker.ts';
 import type { Node } from './ast.ts';
-import { compileError, requireReadable, SyntaxIssue } from './errors.ts';
+import { compileError, requireReadable, SyntaxErrors } from './errors.ts';
 import { checkLiterals } from './literals.ts';
 import type { Allowed } from './macros.ts';
 import { parse } from './parser.ts';
@@ -27,7 +27,7 @@ function parsed(source: string, allowed: Allowed): Node {
   try {
     return parse(source, allowed);
   } catch (error) {
-    if (!(error instanceof SyntaxIssue)) throw error;
-    throw compileError([{ message: error.message, at: error.at }], source);
+    if (!(error instanceof SyntaxErrors)) throw error;
+    throw compileError(error.issues, source);
   }
 }

@@ -33,13 +33,23 @@ export interface Issue {
   readonly at: number;
 }
 
-/** What an expression is refused for; parsing ends at the first. */
+/** What an expression is refused for. */
 export class SyntaxIssue extends Error {
   readonly at: number;
 
   constructor(message: string, at: number) {
     super(message);
     this.at = at;
+  }
+}
+
+/** Every problem that was met before the text made no sense any more, or all of them. */
+export class SyntaxErrors extends Error {
+  readonly issues: readonly Issue[];
+
+  constructor(issues: readonly Issue[]) {
+    super(issues.map(({ message }) => message).join('; '));
+    this.issues = issues;
   }
 }
 

@@ -1,5 +1,5 @@
 /** Tokens of expressions, after the CEL specification's lexis: names, numbers, texts and bytes in their four forms, and signs. */
-import { SyntaxIssue } from './errors.ts';
+import { SyntaxIssue, type Issue } from './errors.ts';
 import { INT_MAX, UnsignedInt } from './datatypes.ts';
 
 export interface Token {
@@ -20,74 +20,112 @@ const TEXT_START = /(?:[rR][bB]?|[bB][rR]?)?("""|'''|"|')/y;
 const SIGN = /==|!=|<=|>=|&&|\|\||[-+*/%<>!()[\]{}.,:?]/y;
 const KEYWORDS = new Set(['true', 'false', 'null', 'in']);
 
-/** Throws SyntaxIssue. */
-export function tokenize(source: string): Token[] {
-  const tokens: Token[] = [];
+export interface Tokenized {
+  readonly tokens: readonly Token[];
+  /** What is no token, which was passed over. */
+  readonly issues: readonly Issue[];
+}
+
+export function tokenize(source: string): Tokenized {
+  const tokens: Token[] = [],
+    issues: Issue[] = [];
   let at = 0;
   const matched = (pattern: RegExp): string | undefined => {
     pattern.lastIndex = at;
     return pattern.exec(source)?.[0];
   };
   for (;;) {
-    at += matched(SPACE)!.length;
+    at += matched(SPACE)?.length ?? 0;
     if (at >= source.length) break;
     const number = matched(NUMBER);
     if (number !== undefined && !(number.startsWith('.') && endsPrimary(tokens.at(-1)))) {
-      tokens.push({ kind: 'literal', text: number, at, value: numberOf(number, at), isNumber: true });
+      const { value, problem } = numberOf(number);
+      if (problem !== undefined) issues.push({ message: problem, at });
+      tokens.push({ kind: 'literal', text: number, at, value, isNumber: true });
       at += number.length;
       continue;
     }
     const start = matched(TEXT_START);
     if (start !== undefined) {
-      const { value, end } = readText(source, { at, start });
-      tokens.push({ kind: 'literal', text: source.slice(at, Math.min(end, at + 100)), at, value });
-      at = end;
+      const read = readText(source, { at, start });
+      if ('failedAt' in read) issues.push(unrecognized(source, { at, failedAt: read.failedAt }));
+      else {
+        const text = source.slice(at, Math.min(read.end, at + 100));
+        tokens.push({ kind: 'literal', text, at, value: read.value });
+        if (read.problem) issues.push(read.problem);
+      }
+      at = 'failedAt' in read ? read.failedAt + 1 : read.end;
       continue;
     }
     const name = matched(NAME),
       text = name ?? matched(SIGN);
-    if (text === undefined) throw unrecognized(source, at);
+    if (text === undefined) {
+      // Half an operator takes what is not its other half with it.
+      const failedAt = HALF_OPERATORS.has(source[at]!) ? at + 1 : at;
+      issues.push(unrecognized(source, { at, failedAt }));
+      at = failedAt + 1;
+      continue;
+    }
     tokens.push({ kind: name === undefined ? 'sign' : KEYWORDS.has(name) ? 'keyword' : 'name', text, at });
     at += text.length;
   }
   tokens.push({ kind: 'end', text: '<EOF>', at: source.length });
-  return tokens;
+  return { tokens, issues };
 }
+
+const HALF_OPERATORS = new Set(['=', '&', '|']);
 
 /** A dot behind it selects a field. */
 function endsPrimary(token: Token | undefined): boolean {
   return token !== undefined && (token.kind === 'name' || /^[)\]}]$/.test(token.text));
 }
 
-function unrecognized(source: string, at: number): SyntaxIssue {
-  return new SyntaxIssue(`Syntax error: token recognition error at: '${source.slice(at, at + 20)}'`, at);
+const MAX_SHOWN = 100;
+
+/** As ANTLR reports it: with the character that fits no token any more. */
+function unrecognized(
+  source: string,
+  { at, failedAt }: { readonly at: number; readonly failedAt: number },
+): Issue {
+  const text = source
+    .slice(at, Math.min(failedAt + 1, at + MAX_SHOWN))
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')
+    .replaceAll('\t', '\\t');
+  return { message: `Syntax error: token recognition error at: '${text}'`, at };
 }
 
-function numberOf(text: string, at: number): bigint | number | UnsignedInt {
+interface NumberRead {
+  readonly value: bigint | number | UnsignedInt;
+  readonly problem?: string;
+}
+
+function numberOf(text: string): NumberRead {
   const isHex = /^0[xX]/.test(text);
   if (!isHex && /[.eE]/.test(text)) {
     const value = Number(text);
-    if (!Number.isFinite(value)) throw new SyntaxIssue('invalid double literal', at);
-    return value;
+    return Number.isFinite(value) ? { value } : { value: 0, problem: 'invalid double literal' };
   }
   const isUnsigned = /[uU]$/.test(text),
     digits = isUnsigned ? text.slice(0, -1) : text;
   // Reading a long number takes time that grows with its square.
   const value = digits.replace(/^0+(?=\d)/, '').length > 20 ? -1n : BigInt(digits);
   if (isUnsigned) {
-    if (value < 0n || value >= 2n ** 64n) throw new SyntaxIssue('invalid uint literal', at);
-    return new UnsignedInt(value);
+    if (value < 0n || value >= 2n ** 64n)
+      return { value: new UnsignedInt(0n), problem: 'invalid uint literal' };
+    return { value: new UnsignedInt(value) };
   }
-  if (value < 0n || value > INT_MAX + 1n) throw new SyntaxIssue('invalid int literal', at);
-  return value;
+  return value < 0n || value > INT_MAX + 1n ? { value: 0n, problem: 'invalid int literal' } : { value };
 }
 
 // ----------------------------------------------------------------------------------------------------------------- texts
 
-function readText(
-  source: string,
-  { at, start }: { readonly at: number; readonly start: string },
-): { readonly value: string | Uint8Array; readonly end: number } {
+type TextRead =
+  | { readonly value: string | Uint8Array; readonly end: number; readonly problem?: Issue | undefined }
+  /** Where it is no text any more. */
+  | { readonly failedAt: number };
+
+function readText(source: string, { at, start }: { readonly at: number; readonly start: string }): TextRead {
   const quote = start.replace(/^[rRbB]+/, ''),
     isRaw = /^[bB]?[rR]/.test(start),
     isBytes = /^[rR]?[bB]/.test(start);
@@ -95,24 +133,48 @@ function readText(
   let end = from;
   while (!source.startsWith(quote, end)) {
     const isNewline = quote.length === 1 && (source[end] === '\n' || source[end] === '\r');
-    if (end >= source.length || isNewline) throw unrecognized(source, at);
-    end += source[end] === '\\' && !isRaw ? 2 : 1;
+    if (end >= source.length || isNewline) {
+      // What does not end as a text of three quotes begins with an empty one.
+      return quote.length === 3
+        ? { value: isBytes ? new Uint8Array() : '', end: from - 1 }
+        : { failedAt: end };
+    }
+    if (source[end] !== '\\' || isRaw) end++;
+    else {
+      const length = escapeLength(source, end);
+      if (length < 0) return { failedAt: end - length };
+      end += length;
+    }
   }
-  const written = source.slice(from, end);
-  const value = isBytes
-    ? bytesOf(written, { isRaw, at: from })
-    : isRaw
-      ? written
-      : unescaped(written, { isBytes, at: from }).join('');
-  return { value, end: end + quote.length };
+  const written = source.slice(from, end),
+    ends = end + quote.length;
+  if (isRaw) return { value: isBytes ? new Uint8Array(Buffer.from(written)) : written, end: ends };
+  try {
+    const parts = unescaped(written, { isBytes, at: from });
+    return { value: isBytes ? bytesOf(parts) : parts.join(''), end: ends };
+  } catch (error) {
+    if (!(error instanceof SyntaxIssue)) throw error;
+    return { value: isBytes ? new Uint8Array() : '', end: ends, problem: error };
+  }
 }
 
-function bytesOf(
-  written: string,
-  { isRaw, at }: { readonly isRaw: boolean; readonly at: number },
-): Uint8Array {
-  if (isRaw) return new Uint8Array(Buffer.from(written));
-  const parts = unescaped(written, { isBytes: true, at });
+const ESCAPE_FORMS: readonly (readonly RegExp[])[] = [
+  [/[\\?"'`abfnrtv]/],
+  [/u/, ...Array.from({ length: 4 }, () => /[0-9a-fA-F]/)],
+  [/U/, ...Array.from({ length: 8 }, () => /[0-9a-fA-F]/)],
+  [/[xX]/, /[0-9a-fA-F]/, /[0-9a-fA-F]/],
+  [/[0-3]/, /[0-7]/, /[0-7]/],
+];
+
+/** How long an escape sequence is with its backslash; of what is none, negative, how many of its characters might have begun one. */
+function escapeLength(source: string, at: number): number {
+  const form = ESCAPE_FORMS.find(([first]) => first!.test(source[at + 1] ?? ''));
+  if (!form) return -1;
+  const fits = form.findIndex((character, i) => !character.test(source[at + 1 + i] ?? ''));
+  return fits < 0 ? form.length + 1 : -(fits + 1);
+}
+
+function bytesOf(parts: readonly (string | number)[]): Uint8Array {
   return new Uint8Array(
     Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part)))),
   );

@@ -1,6 +1,7 @@
 /**
  * Parses expressions: cel-go's grammar with optional syntax (a.?b, a[?b], [?x], {?k: v}), constructions (Object{...}) and Kubernetes' macros.
- * Ends at the first syntax error.
+ * What is no token, what is one too many, and what stands behind the expression is reported together; parsing ends at the first problem of
+ * another kind, since what follows it cannot be told.
  */
 import {
   childrenOf,
@@ -12,7 +13,7 @@ import {
   type StructField,
 } from './ast.ts';
 import { INT_MAX } from './datatypes.ts';
-import { SyntaxIssue } from './errors.ts';
+import { SyntaxErrors, SyntaxIssue, type Issue } from './errors.ts';
 import { tokenize, type Token } from './lexer.ts';
 import { expandMacro, type Allowed } from './macros.ts';
 import { missingExpression, missingField, missingSign, trailing } from './syntax-errors.ts';
@@ -21,6 +22,8 @@ import { DYN } from './type.ts';
 /** How deep expressions may nest, chains of operators and fields included: cel-go's limit. */
 const MAX_DEPTH = 250;
 const MAX_NODES = 10_000;
+/** Tokens too many that are passed over before parsing ends. */
+const MAX_PASSED_OVER = 30;
 
 const RESERVED = new Set(
   'as break const continue else for function if import let loop package namespace return var void while'.split(
@@ -35,10 +38,22 @@ const LEVELS: readonly (readonly string[])[] = [
   ['*', '/', '%'],
 ];
 
-/** Throws SyntaxIssue. */
+/** Throws SyntaxErrors. */
 export function parse(source: string, allowed: Allowed = {}): Node {
-  const root = new Parser(tokenize(source), allowed).parse();
-  requireDepth(root);
+  const { tokens, issues } = tokenize(source);
+  const parser = new Parser(tokens, allowed);
+  const found: Issue[] = [...issues];
+  let root: Node | undefined;
+  try {
+    root = parser.parse();
+    requireDepth(root);
+  } catch (error) {
+    if (!(error instanceof SyntaxIssue)) throw error;
+    found.push(error);
+  }
+  found.push(...parser.issues);
+  if (found.length > 0 || root === undefined)
+    throw new SyntaxErrors(found.map(({ message, at }) => ({ message, at })));
   return root;
 }
 
@@ -64,6 +79,8 @@ class Parser {
   #depth = 0;
   #nodes = 0;
   #within: Within;
+  /** Of tokens that were passed over. */
+  readonly issues: Issue[] = [];
 
   constructor(tokens: readonly Token[], allowed: Allowed) {
     this.#tokens = tokens;
@@ -73,7 +90,7 @@ class Parser {
   parse(): Node {
     const root = this.#expression();
     const met = this.#token;
-    if (met.kind !== 'end') throw trailing(met, this.#tokens[this.#next + 1]);
+    if (met.kind !== 'end') this.issues.push(trailing(met, this.#tokens[this.#next + 1]));
     return root;
   }
 
@@ -239,7 +256,23 @@ class Parser {
     }
     if (this.#take('[')) return this.#listLiteral(token);
     if (this.#take('{')) return this.#mapLiteral(token);
-    throw missingExpression(token, { before: this.#tokens[this.#next - 1], within: this.#within });
+    const issue = missingExpression(token, {
+      before: this.#tokens[this.#next - 1],
+      within: this.#within,
+    });
+    if (!this.#isOneTooMany()) throw issue;
+    this.issues.push(issue);
+    this.#next++;
+    return this.#primary();
+  }
+
+  /** Without this token there would be an expression: ANTLR's single token deletion. */
+  #isOneTooMany(): boolean {
+    if (this.#token.kind === 'end' || this.issues.length >= MAX_PASSED_OVER) return false;
+    const { kind, text } = this.#tokens[this.#next + 1]!;
+    return (
+      kind === 'name' || kind === 'literal' || (kind === 'keyword' && text !== 'in') || /^[[{(.]$/.test(text)
+    );
   }
 
   #literal(): LiteralNode {
