@@ -20,7 +20,7 @@ const TEXT_START = /(?:[rR][bB]?|[bB][rR]?)?("""|'''|"|')/y;
 const SIGN = /==|!=|<=|>=|&&|\|\||[-+*/%<>!()[\]{}.,:?]/y;
 const KEYWORDS = new Set(['true', 'false', 'null', 'in']);
 
-export interface Tokenized {
+interface Tokenized {
   readonly tokens: readonly Token[];
   /** What is no token, which was passed over. */
   readonly issues: readonly Issue[];

@@ -3,13 +3,13 @@
  * ControllerRefManager. The references themselves: component-helpers/owner-references.ts.
  */
 import type { LabelSelector } from '#machinery/labels.ts';
-import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
+import type { KubeObject, ObjectMeta, Stored } from '#machinery/object.ts';
 import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
 
 /** Index values of an object: its controller's uid, or that it has none. */
-function controllerIndex(object: KubeObject): readonly string[] {
+function controllerIndex(object: Stored<KubeObject>): readonly string[] {
   return [controllerOf(object)?.uid ?? orphansOf(object.metadata?.namespace ?? '')];
 }
 
@@ -29,11 +29,11 @@ function orphansOf(namespace: string): string {
 }
 
 /** Objects of the namespace without a controller. */
-export function orphans<T extends KubeObject>(informer: Informer<T>, namespace: string): T[] {
+export function orphans<T extends KubeObject>(informer: Informer<T>, namespace: string): Stored<T>[] {
   return informer.byIndex(BY_CONTROLLER, orphansOf(namespace));
 }
 
-export function controlledBy<T extends KubeObject>(informer: Informer<T>, owner: KubeObject): T[] {
+export function controlledBy<T extends KubeObject>(informer: Informer<T>, owner: KubeObject): Stored<T>[] {
   return informer.byIndex(BY_CONTROLLER, owner.metadata!.uid!);
 }
 
@@ -67,7 +67,7 @@ export function ownerKeys<T extends KubeObject>(
   }: {
     readonly resource: ResourceRef<T>;
     readonly informer: Informer<T>;
-    readonly selectorOf: (owner: T) => LabelSelector;
+    readonly selectorOf: (owner: Stored<T>) => LabelSelector;
   },
 ): string[] {
   if (controllerOf(object)) {
@@ -92,18 +92,18 @@ interface ClaimOptions<T extends KubeObject> {
   readonly ownerResource: ResourceRef;
   readonly selector: LabelSelector;
   /** Besides the selector: what may be adopted or kept. */
-  readonly filter?: (object: T) => boolean;
+  readonly filter?: (object: Stored<T>) => boolean;
   /** Given to objects when they are adopted. */
   readonly finalizers?: readonly string[];
 }
 
 /** Of the objects the owner controls and of orphans: those that are its own, after adopting what fits and releasing what does not. */
 export async function claim<T extends KubeObject>(
-  objects: readonly T[],
+  objects: readonly Stored<T>[],
   options: ClaimOptions<T>,
-): Promise<T[]> {
+): Promise<Stored<T>[]> {
   const { owner, selector, filter = () => true } = options;
-  const claimed: T[] = [];
+  const claimed: Stored<T>[] = [];
   const adopter = new Adopter(options);
   const ownerDeleted = owner.metadata?.deletionTimestamp !== undefined;
   for (const object of objects) {
@@ -129,11 +129,11 @@ class Adopter<T extends KubeObject> {
     this.#options = options;
   }
 
-  async adopt(object: T): Promise<T | undefined> {
+  async adopt(object: Stored<T>): Promise<Stored<T> | undefined> {
     const { api, resource, owner, ownerResource, finalizers } = this.#options;
     await (this.#mayAdopt ??= this.#checkOwner());
     const metadata = {
-      uid: object.metadata!.uid,
+      uid: object.metadata.uid,
       ownerReferences: [controllerReference(owner, ownerResource)],
       ...(finalizers ? { finalizers } : {}),
     };
@@ -145,10 +145,10 @@ class Adopter<T extends KubeObject> {
     }
   }
 
-  async release(object: T): Promise<void> {
+  async release(object: Stored<T>): Promise<void> {
     const { api, resource, owner, finalizers } = this.#options;
     const metadata = {
-      uid: object.metadata!.uid,
+      uid: object.metadata.uid,
       ownerReferences: [{ $patch: 'delete', uid: owner.metadata!.uid }],
       ...(finalizers ? { '$deleteFromPrimitiveList/finalizers': finalizers } : {}),
     };

@@ -2,7 +2,7 @@
  * The shape of a controller: which objects it watches, how they map to keys, and one level-based reconcile function.
  * run-controllers.ts drives it: one work queue per controller, per-key serial, rate-limited retry on error, leader-only.
  */
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Client, Informer, ResourceRef, SelectOptions } from '#client/client.ts';
@@ -17,17 +17,17 @@ export interface WatchSource<T extends KubeObject = KubeObject> {
    * The keys to reconcile when this object is added, changed or deleted. Default: the object's own key.
    * For a change, it is called with the new and with the old object, and both results are enqueued. Pure; informers are synced.
    */
-  readonly keys?: (object: T, context: SourceContext) => readonly string[];
+  readonly keys?: (object: Stored<T>, context: SourceContext) => readonly string[];
   /** False: this update changes nothing of interest (a heartbeat, say) and enqueues nothing. Default: every update does. Pure. */
-  readonly changed?: (object: T, previous: T) => boolean;
+  readonly changed?: (object: Stored<T>, previous: Stored<T>) => boolean;
   /** Called before keys() for what the informer saw: where expectations are met. Nothing else may happen here; keys are enqueued anyway. */
   readonly observe?: SourceObserver<T>;
 }
 
 interface SourceObserver<T extends KubeObject = KubeObject> {
-  added?(object: T, context: SourceContext): void;
-  updated?(object: T, previous: T, context: SourceContext): void;
-  deleted?(object: T, context: SourceContext): void;
+  added?(object: Stored<T>, context: SourceContext): void;
+  updated?(object: Stored<T>, previous: Stored<T>, context: SourceContext): void;
+  deleted?(object: Stored<T>, context: SourceContext): void;
 }
 
 /** What a keys() function may look things up in. */

@@ -5,7 +5,7 @@
  *
  * Controllers are isolated: one whose caches do not sync (its resource is not served), or whose reconcile fails, holds up no other.
  */
-import { objectKey, type KubeObject } from '#machinery/object.ts';
+import { objectKey, type KubeObject, type Stored } from '#machinery/object.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { assert } from '#stdx/assert.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -270,7 +270,7 @@ class RunningController {
         });
       }
     };
-    const enqueue = (object: KubeObject): void =>
+    const enqueue = (object: Stored): void =>
       guarded(() => {
         for (const key of keysOf(object, this.#source)) this.#queue.add(key);
       });

@@ -2,6 +2,7 @@
  * Keeps one pod of a DaemonSet on every node that fits, and replaces them when the template changes. After upstream's
  * pkg/controller/daemon. What to do is decided in daemonset/plan.ts.
  */
+import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { DaemonSet, DaemonSetStatus, Pod } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
@@ -82,11 +83,11 @@ export const daemonSetController = defineController({
   reconcile,
 });
 
-function selectorOf(set: DaemonSet): LabelSelector {
+function selectorOf(set: Stored<DaemonSet>): LabelSelector {
   return compileLabelSelector(set.spec?.selector);
 }
 
-function ownerOf(pod: Pod, { informer }: SourceContext, then: (key: string) => void): void {
+function ownerOf(pod: Stored<Pod>, { informer }: SourceContext, then: (key: string) => void): void {
   const key = controllerKey(pod, { resource: daemonSets, informer: informer(daemonSets) });
   if (key !== undefined) then(key);
 }
@@ -162,7 +163,11 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   return waitMs === Infinity ? undefined : { requeueAfterMs: waitMs };
 }
 
-async function noteCollision({ api }: ReconcileContext, set: DaemonSet, error: unknown): Promise<never> {
+async function noteCollision(
+  { api }: ReconcileContext,
+  set: Stored<DaemonSet>,
+  error: unknown,
+): Promise<never> {
   if (error instanceof RevisionCollision)
     await api.updateStatus(daemonSets, {
       ...set,
@@ -171,8 +176,8 @@ async function noteCollision({ api }: ReconcileContext, set: DaemonSet, error: u
   throw error;
 }
 
-function groupByNode(all: readonly Pod[]): Map<string, Pod[]> {
-  const groups = new Map<string, Pod[]>();
+function groupByNode(all: readonly Stored<Pod>[]): Map<string, Stored<Pod>[]> {
+  const groups = new Map<string, Stored<Pod>[]>();
   for (const pod of all) {
     const node = targetNode(pod);
     if (node === undefined) continue;
@@ -209,7 +214,7 @@ function decideFailed(
     plan.remove.push(pod);
   }
   for (const pod of plan.failed) {
-    const id = `failed/${set.metadata!.uid}/${targetNode(pod)}`;
+    const id = `failed/${set.metadata.uid}/${targetNode(pod)}`;
     const last = memory.get(id) as { readonly count: number; readonly untilMs: number } | undefined;
     const nowMs = clock.monotonic();
     if (last && nowMs < last.untilMs) {
@@ -232,7 +237,7 @@ function decideFailed(
 async function carryOut(
   context: ReconcileContext,
   { set, hash }: Situation,
-  { create, remove }: { readonly create: readonly string[]; readonly remove: readonly Pod[] },
+  { create, remove }: { readonly create: readonly string[]; readonly remove: readonly Stored<Pod>[] },
 ): Promise<void> {
   const { key, expectations } = context;
   const created = create.slice(0, BURST),
@@ -290,7 +295,7 @@ function statusOf({ set, hash, nodes: all, podsByNode, nowMs }: Situation): Daem
   const status = { ...statusDefaults, updatedNumberScheduled: 0, numberAvailable: 0 };
   for (const node of all) {
     const { shouldRun } = placement(set, node);
-    const here = (podsByNode.get(node.metadata!.name!) ?? []).toSorted(byAge);
+    const here = (podsByNode.get(node.metadata.name) ?? []).toSorted(byAge);
     if (shouldRun) status.desiredNumberScheduled += 1;
     const [oldest] = here;
     if (!oldest) continue;

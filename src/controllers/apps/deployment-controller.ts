@@ -4,6 +4,7 @@
  *   claim sets ─► paused or resized? ─yes─► scale in proportion ─► status
  *                      └─no─► RollingUpdate | Recreate: one step ─► status with progress and deadline
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Deployment, Pod, ReplicaSet } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { deployments, pods, replicaSets } from '#client/refs.ts';
@@ -37,12 +38,12 @@ export const deploymentController = defineController({
   reconcile,
 });
 
-function selectorOf(deployment: Deployment): LabelSelector {
+function selectorOf(deployment: Stored<Deployment>): LabelSelector {
   return compileLabelSelector(deployment.spec?.selector);
 }
 
 /** Only Recreate waits for pods: rolling updates hear of them through their sets. */
-function recreatedDeployment(pod: Pod, { informer }: SourceContext): readonly string[] {
+function recreatedDeployment(pod: Stored<Pod>, { informer }: SourceContext): readonly string[] {
   const setKey = controllerKey(pod, { resource: replicaSets, informer: informer(replicaSets) });
   const set = setKey === undefined ? undefined : informer(replicaSets).get(setKey);
   const key = set && controllerKey(set, { resource: deployments, informer: informer(deployments) });
@@ -95,17 +96,17 @@ async function step(sync: DeploymentSync): Promise<number | undefined> {
   return writeRolloutStatus(sync);
 }
 
-function podsBySet(sync: DeploymentSync): Map<string, readonly Pod[]> {
+function podsBySet(sync: DeploymentSync): Map<string, readonly Stored<Pod>[]> {
   const informer = sync.context.informer(pods);
   return new Map(
-    sync.all.map((set: ReplicaSet) => [
-      set.metadata!.uid!,
+    sync.all.map((set: Stored<ReplicaSet>) => [
+      set.metadata.uid,
       controlledBy(informer, set).filter((pod) => controllerOf(pod)?.kind === 'ReplicaSet'),
     ]),
   );
 }
 
-async function noteGeneration({ api }: ReconcileContext, deployment: Deployment): Promise<void> {
+async function noteGeneration({ api }: ReconcileContext, deployment: Stored<Deployment>): Promise<void> {
   const { generation = 0 } = deployment.metadata ?? {};
   if ((deployment.status?.observedGeneration ?? 0) >= generation) return;
   await api.updateStatus(deployments, {

@@ -253,7 +253,7 @@ async function ownerState(
   if (!resource) {
     context.log.warn('an owner is of a kind that is not served', {
       owner: `${owner.apiVersion} ${owner.kind} ${owner.name}`,
-      of: `${item.resource.kind} ${item.object.metadata!.name!}`,
+      of: `${item.resource.kind} ${item.object.metadata.name}`,
     });
     return 'unknown kind';
   }
@@ -283,16 +283,16 @@ async function remove(
   propagationPolicy: NonNullable<DeleteOptions['propagationPolicy']>,
   { api, log }: ReconcileContext,
 ): Promise<void> {
-  const { uid, resourceVersion } = object.metadata!;
+  const { uid, resourceVersion } = object.metadata;
   log.debug('deleting', {
     kind: resource.kind,
-    namespace: object.metadata!.namespace,
-    name: object.metadata!.name,
+    namespace: object.metadata.namespace,
+    name: object.metadata.name,
     propagationPolicy,
   });
   await api.delete(resource, nameOf(object), {
     propagationPolicy,
-    preconditions: { uid: uid!, resourceVersion: resourceVersion! },
+    preconditions: { uid: uid, resourceVersion: resourceVersion },
   });
 }
 
@@ -301,7 +301,7 @@ async function keepOwners(
   owners: readonly OwnerReference[],
   { api }: ReconcileContext,
 ): Promise<void> {
-  const { uid, resourceVersion } = object.metadata!;
+  const { uid, resourceVersion } = object.metadata;
   const ownerReferences = owners.length > 0 ? owners : null;
   await api.patch(resource, nameOf(object), {
     type: 'merge',
@@ -314,7 +314,7 @@ async function removeFinalizer(
   finalizer: string,
   { api }: ReconcileContext,
 ): Promise<void> {
-  const { uid, resourceVersion, finalizers = [] } = object.metadata!;
+  const { uid, resourceVersion, finalizers = [] } = object.metadata;
   const left = finalizers.filter((other) => other !== finalizer);
   await api.patch(resource, nameOf(object), {
     type: 'merge',

@@ -1,4 +1,5 @@
 /** Gives each node its share of the cluster's pod addresses (spec.podCIDRs). After upstream's pkg/controller/nodeipam, range allocator. */
+import type { Stored } from '#machinery/object.ts';
 import type { Node } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { nodes } from '#client/refs.ts';
@@ -63,7 +64,7 @@ function allocationsOf({ memory, informer }: ReconcileContext, options: NodeIPAM
   return made;
 }
 
-function rangesOf({ spec }: Node): readonly string[] {
+function rangesOf({ spec }: Stored<Node>): readonly string[] {
   if (spec?.podCIDRs?.length) return spec.podCIDRs;
   return spec?.podCIDR ? [spec.podCIDR] : [];
 }
@@ -85,7 +86,7 @@ function release({ sets, byNode }: Allocations, name: string): void {
 }
 
 async function assign(
-  node: Node,
+  node: Stored<Node>,
   allocations: Allocations,
   { api, key, events }: ReconcileContext,
 ): Promise<void> {
@@ -105,7 +106,7 @@ async function assign(
       { name: key },
       {
         type: 'merge',
-        patch: { metadata: { uid: node.metadata!.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } },
+        patch: { metadata: { uid: node.metadata.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } },
       },
     );
   } catch (error) {

@@ -66,7 +66,7 @@ export const nodeLifecycleController = defineController({
   eventSource: 'node-controller',
   watches: [
     watch(nodes),
-    watch(leases, { select: { namespace: LEASES_NAMESPACE }, keys: (lease) => [lease.metadata!.name!] }),
+    watch(leases, { select: { namespace: LEASES_NAMESPACE }, keys: (lease) => [lease.metadata.name] }),
     watch(pods, { keys: () => [] }),
   ],
   indexes: [podsByNode],

@@ -1,4 +1,5 @@
 /** Who owns whom, by uid, as caches say. In memory, no I/O: what the garbage collector decides by. */
+import type { Stored } from '#machinery/object.ts';
 import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 
@@ -7,7 +8,7 @@ export const FOREGROUND_FINALIZER = 'foregroundDeletion';
 
 export interface Owned {
   readonly resource: ResourceRef;
-  readonly object: KubeObject;
+  readonly object: Stored<KubeObject>;
 }
 
 export class OwnershipGraph {
@@ -34,7 +35,7 @@ export class OwnershipGraph {
   }
 
   /** Answers the uids of all that has to be looked at. */
-  set(object: KubeObject, resource: ResourceRef): string[] {
+  set(object: Stored<KubeObject>, resource: ResourceRef): string[] {
     const uid = uidOf(object);
     const before = this.#objects.get(uid)?.object;
     this.#objects.set(uid, { resource, object });
@@ -55,7 +56,7 @@ export class OwnershipGraph {
   }
 
   /** Answers the uids of all that has to be looked at. */
-  remove(object: KubeObject): string[] {
+  remove(object: Stored<KubeObject>): string[] {
     const uid = uidOf(object);
     const owners = ownersOf(this.#objects.get(uid)?.object);
     this.#objects.delete(uid);
@@ -70,7 +71,7 @@ export class OwnershipGraph {
   }
 
   /** An owner is not known, is of another namespace, or waits for this one to go. */
-  #isDoubtful(object: KubeObject): boolean {
+  #isDoubtful(object: Stored<KubeObject>): boolean {
     return ownersOf(object).some(({ uid }) => {
       const owner = this.#objects.get(uid)?.object;
       return !owner || !isReachable(owner, object) || isWaiting(owner);
@@ -103,25 +104,25 @@ export class OwnershipGraph {
   }
 }
 
-export function uidOf(object: KubeObject): string {
-  return object.metadata!.uid!;
+export function uidOf(object: Stored<KubeObject>): string {
+  return object.metadata.uid;
 }
 
-export function ownersOf(object: KubeObject | undefined): readonly OwnerReference[] {
+export function ownersOf(object: Stored<KubeObject> | undefined): readonly OwnerReference[] {
   return object?.metadata?.ownerReferences ?? [];
 }
 
-export function hasFinalizer(object: KubeObject, finalizer: string): boolean {
+export function hasFinalizer(object: Stored<KubeObject>, finalizer: string): boolean {
   return object.metadata?.finalizers?.includes(finalizer) === true;
 }
 
 /** Deleted in the foreground: goes after what it owns. */
-export function isWaiting(object: KubeObject): boolean {
+export function isWaiting(object: Stored<KubeObject>): boolean {
   return object.metadata?.deletionTimestamp !== undefined && hasFinalizer(object, FOREGROUND_FINALIZER);
 }
 
 /** Is being deleted, and the garbage collector has something to do before it goes. */
-function finishesDependents(object: KubeObject): boolean {
+function finishesDependents(object: Stored<KubeObject>): boolean {
   return (
     object.metadata?.deletionTimestamp !== undefined &&
     (hasFinalizer(object, FOREGROUND_FINALIZER) || hasFinalizer(object, ORPHAN_FINALIZER))
@@ -129,7 +130,7 @@ function finishesDependents(object: KubeObject): boolean {
 }
 
 /** Owners are of the same namespace, or of none. */
-export function isReachable(owner: KubeObject, dependent: KubeObject): boolean {
+export function isReachable(owner: Stored<KubeObject>, dependent: Stored<KubeObject>): boolean {
   return !owner.metadata?.namespace || owner.metadata.namespace === dependent.metadata?.namespace;
 }
 
@@ -143,6 +144,6 @@ function sameOwners(a: readonly OwnerReference[], b: readonly OwnerReference[]):
   );
 }
 
-function sameFinalizers(a: KubeObject, b: KubeObject): boolean {
+function sameFinalizers(a: Stored<KubeObject>, b: Stored<KubeObject>): boolean {
   return a.metadata?.finalizers?.join() === b.metadata?.finalizers?.join();
 }

@@ -2,6 +2,7 @@
  * Deletes pods that nobody else deletes: those of nodes that are gone or out of service, those deleted before they had a node, and the
  * oldest of too many that ended. After upstream's pkg/controller/podgc.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Node, Pod } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -33,7 +34,7 @@ export const podGarbageCollectorController = defineController({
       ...(await onMissingNodes(all, context)),
       ...neverScheduled(all),
     ];
-    const byUid = new Map(doomed.map((one) => [one.pod.metadata!.uid, one]));
+    const byUid = new Map(doomed.map((one) => [one.pod.metadata.uid, one]));
     const outcomes = await Promise.allSettled([...byUid.values()].map((one) => remove(one, context)));
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
@@ -41,12 +42,12 @@ export const podGarbageCollectorController = defineController({
 });
 
 interface Doomed {
-  readonly pod: Pod;
+  readonly pod: Stored<Pod>;
   /** Said of a pod that had not ended. */
   readonly message?: string;
 }
 
-function surplus(all: readonly Pod[]): Doomed[] {
+function surplus(all: readonly Stored<Pod>[]): Doomed[] {
   const ended = all.filter(isPodTerminal);
   if (ended.length <= TERMINATED_KEPT) return [];
   return ended
@@ -65,13 +66,13 @@ function outOfService({ informer }: ReconcileContext): Doomed[] {
     .map((pod) => ({ pod }));
 }
 
-function isOutOfService({ spec, status }: Node): boolean {
+function isOutOfService({ spec, status }: Stored<Node>): boolean {
   const ready = status?.conditions?.find(({ type }) => type === 'Ready');
   return ready?.status !== 'True' && spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) === true;
 }
 
 async function onMissingNodes(
-  all: readonly Pod[],
+  all: readonly Stored<Pod>[],
   { informer, memory, clock, api }: ReconcileContext,
 ): Promise<Doomed[]> {
   const missing = new Set(
@@ -95,7 +96,7 @@ async function onMissingNodes(
     .map((pod) => ({ pod, message: 'PodGC: node no longer exists' }));
 }
 
-function neverScheduled(all: readonly Pod[]): Doomed[] {
+function neverScheduled(all: readonly Stored<Pod>[]): Doomed[] {
   return all
     .filter(({ metadata, spec }) => metadata?.deletionTimestamp && !spec?.nodeName)
     .map((pod) => ({ pod }));
@@ -103,7 +104,7 @@ function neverScheduled(all: readonly Pod[]): Doomed[] {
 
 /** A pod that had not ended is Failed first: its owner must be able to tell. */
 async function remove({ pod, message }: Doomed, { api, clock }: ReconcileContext): Promise<void> {
-  const { uid } = pod.metadata!;
+  const { uid } = pod.metadata;
   const condition = {
     type: 'DisruptionTarget',
     status: 'True',

@@ -1,11 +1,12 @@
 /** The index of pods by the node they are bound to, shared by the controllers that look after nodes. */
+import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import type { Informer, ResourceRef } from '#client/client.ts';
 import { pods } from '#client/refs.ts';
 
 const BY_NODE = 'node';
 
-function nodeOf(pod: Pod): readonly string[] {
+function nodeOf(pod: Stored<Pod>): readonly string[] {
   return pod.spec?.nodeName ? [pod.spec.nodeName] : [];
 }
 
@@ -16,6 +17,6 @@ export const podsByNode: {
   readonly values: (object: never) => readonly string[];
 } = { resource: pods as ResourceRef, name: BY_NODE, values: nodeOf as (object: never) => readonly string[] };
 
-export function podsOnNode(informer: Informer<Pod>, nodeName: string): Pod[] {
+export function podsOnNode(informer: Informer<Pod>, nodeName: string): Stored<Pod>[] {
   return informer.byIndex(BY_NODE, nodeName);
 }

@@ -5,6 +5,7 @@
  * Resources are watched from when the first quota speaks of them. Admission charges before the object is stored, so a count could take
  * a charge off that was just made: it waits until no charge came for a moment, and counts again when an object arrives in the cache.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { ResourceQuota } from '#api/types.ts';
 import { sameResourceList, type ResourceAmounts } from '#component-helpers/pod-resources.ts';
 import { DEVICES_SUFFIX, inScope, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
@@ -124,7 +125,7 @@ interface Count {
   readonly complete: boolean;
 }
 
-async function count(quota: ResourceQuota, context: ReconcileContext): Promise<Count> {
+async function count(quota: Stored<ResourceQuota>, context: ReconcileContext): Promise<Count> {
   const names = Object.keys(quota.spec?.hard ?? {});
   const targets = new Map(
     names
@@ -140,7 +141,7 @@ async function count(quota: ResourceQuota, context: ReconcileContext): Promise<C
     if (!informer) continue;
     await informer.synced(context.signal);
     counted.add(id);
-    for (const object of informer.listNamespace(quota.metadata!.namespace!)) {
+    for (const object of informer.listNamespace(quota.metadata.namespace!)) {
       if (inScope(object, { target, quota })) addTo(usage, usageOf(object, { ...target, nowMs }));
     }
   }
@@ -190,9 +191,9 @@ function subscribe(
   context: ReconcileContext,
 ): () => void {
   const quotas = context.informer(resourceQuotas);
-  const again = ({ metadata }: KubeObject, delayMs: number): void => {
+  const again = ({ metadata }: Stored<KubeObject>, delayMs: number): void => {
     for (const quota of quotas.listNamespace(metadata?.namespace ?? ''))
-      context.enqueue(`${metadata!.namespace!}/${quota.metadata.name}`, delayMs);
+      context.enqueue(`${metadata.namespace!}/${quota.metadata.name}`, delayMs);
   };
   return informer.subscribe({
     added(object) {

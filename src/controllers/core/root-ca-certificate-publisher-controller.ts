@@ -38,7 +38,7 @@ export function rootCACertificatePublisherController({
       // Only the config maps it keeps: a cache of all of them would be for nothing.
       watch(configMaps, {
         select: { fieldSelector: `metadata.name=${NAME}` },
-        keys: (map) => [map.metadata!.namespace!],
+        keys: (map) => [map.metadata.namespace!],
       }),
     ],
     ...(typeof source === 'function' ? { resyncEveryMs: LOOK_EVERY_MS } : {}),

@@ -13,7 +13,7 @@ export const serviceAccountController = defineController({
     watch(namespaces),
     watch(serviceAccounts, {
       keys: (account) =>
-        ACCOUNTS.includes(account.metadata?.name ?? '') ? [account.metadata!.namespace!] : [],
+        ACCOUNTS.includes(account.metadata?.name ?? '') ? [account.metadata.namespace!] : [],
     }),
   ],
   async reconcile({ key, api, informer }) {

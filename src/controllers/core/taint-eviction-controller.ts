@@ -2,6 +2,7 @@
  * Deletes pods from nodes with NoExecute taints that they do not tolerate, or tolerate no longer. After upstream's
  * pkg/controller/tainteviction. How long a pod is there under the taints is counted by this process, from when it saw it first.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Pod, Taint } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
@@ -29,7 +30,7 @@ export const taintEvictionController = defineController({
       keys: (node, { informer }) =>
         noExecuteTaints(node.spec?.taints).length === 0
           ? []
-          : podsOnNode(informer(pods), node.metadata!.name!).map(objectKey),
+          : podsOnNode(informer(pods), node.metadata.name).map(objectKey),
     }),
   ],
   indexes: [podsByNode],
@@ -58,7 +59,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   return evict(pod, context);
 }
 
-function cancel(pod: Pod, { key, memory, events }: ReconcileContext): void {
+function cancel(pod: Stored<Pod>, { key, memory, events }: ReconcileContext): void {
   if (!memory.delete(key)) return;
   events.event(pod, {
     type: 'Normal',
@@ -67,7 +68,7 @@ function cancel(pod: Pod, { key, memory, events }: ReconcileContext): void {
   });
 }
 
-async function evict(pod: Pod, context: ReconcileContext): Promise<void> {
+async function evict(pod: Stored<Pod>, context: ReconcileContext): Promise<void> {
   const { key, api, events, clock, memory } = context;
   events.event(pod, {
     type: 'Normal',
@@ -81,7 +82,7 @@ async function evict(pod: Pod, context: ReconcileContext): Promise<void> {
     message: 'Taint manager: deleting due to NoExecute taint',
     lastTransitionTime: formatTime(clock.now()),
   };
-  const { uid } = pod.metadata!;
+  const { uid } = pod.metadata;
   try {
     await api.patch(pods, nameOf(pod), {
       type: 'strategic',

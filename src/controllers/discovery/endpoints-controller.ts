@@ -2,6 +2,7 @@
  * Keeps the (deprecated) Endpoints object of each Service that selects pods, for clients that do not read EndpointSlices. After
  * upstream's pkg/controller/endpoint. The address family is the service's first; at most a thousand addresses.
  */
+import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointPort, Endpoints, EndpointSubset, Pod, Service } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -79,7 +80,7 @@ async function reconcile(context: ReconcileContext): Promise<void> {
   await write(service, { current, wanted, context });
 }
 
-function listenersOf(pod: Pod, service: Service): Listener[] {
+function listenersOf(pod: Stored<Pod>, service: Stored<Service>): Listener[] {
   const always = service.spec?.publishNotReadyAddresses === true;
   if (!mayServe(pod) || (pod.metadata?.deletionTimestamp && !always)) return [];
   const { ipFamilies, clusterIP = '' } = service.spec ?? {};
@@ -122,12 +123,16 @@ interface Wanted {
 }
 
 async function write(
-  service: Service,
+  service: Stored<Service>,
   {
     current,
     wanted,
     context,
-  }: { readonly current: Endpoints | undefined; readonly wanted: Wanted; readonly context: ReconcileContext },
+  }: {
+    readonly current: Stored<Endpoints> | undefined;
+    readonly wanted: Wanted;
+    readonly context: ReconcileContext;
+  },
 ): Promise<void> {
   const { api, events } = context;
   const { subsets, labels, annotations } = wanted;
@@ -154,9 +159,9 @@ async function write(
   }
 }
 
-async function removeEndpoints({ metadata }: Endpoints, { api }: ReconcileContext): Promise<void> {
+async function removeEndpoints({ metadata }: Stored<Endpoints>, { api }: ReconcileContext): Promise<void> {
   try {
-    await api.delete(endpoints, { name: metadata!.name!, namespace: metadata!.namespace });
+    await api.delete(endpoints, { name: metadata.name, namespace: metadata.namespace });
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
   }

@@ -3,6 +3,7 @@
  * After upstream's pkg/controller/endpointslice. Proportional hints (annotation service.kubernetes.io/topology-mode: Auto) are not made;
  * spec.trafficDistribution is.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Endpoint, EndpointSlice, Node, Pod, Service } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -43,7 +44,7 @@ const BY_SERVICE = 'service';
 const NODE_KEY = 'node ';
 
 /** Of slices this controller keeps: their service's key. */
-function serviceKeyOf({ metadata }: EndpointSlice): readonly string[] {
+function serviceKeyOf({ metadata }: Stored<EndpointSlice>): readonly string[] {
   const { labels = {}, namespace = '' } = metadata ?? {};
   return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME]
     ? [`${namespace}/${labels[SERVICE_NAME]}`]
@@ -65,7 +66,7 @@ export const endpointSliceController = defineController({
       },
     }),
     // Only a node's zone matters, and that it is there: reconcileNode() tells whether it changed.
-    watch(nodes, { keys: ({ metadata }) => [`${NODE_KEY}${metadata!.name!}`] }),
+    watch(nodes, { keys: ({ metadata }) => [`${NODE_KEY}${metadata.name}`] }),
   ],
   indexes: [
     podsByNode,
@@ -151,19 +152,19 @@ function addressTypesOf({ spec }: Service): string[] {
   return [spec?.clusterIP && isIPv6(spec.clusterIP) ? 'IPv6' : 'IPv4'];
 }
 
-function labelsOf(service: Service): Record<string, string> {
+function labelsOf(service: Stored<Service>): Record<string, string> {
   const own = Object.entries(service.metadata?.labels ?? {}).filter(([name]) => !RESERVED_LABELS.has(name));
   return {
     ...Object.fromEntries(own),
     ...(isHeadless(service) ? { [HEADLESS]: '' } : {}),
-    [SERVICE_NAME]: service.metadata!.name!,
+    [SERVICE_NAME]: service.metadata.name,
     [MANAGED_BY]: MANAGER,
   };
 }
 
 /** `misses`: a pod was left out because its node is not known. */
 function groupsOf(
-  service: Service,
+  service: Stored<Service>,
   { informer }: ReconcileContext,
 ): { readonly groups: EndpointGroup[]; readonly misses: boolean } {
   const addressTypes = addressTypesOf(service);
@@ -189,7 +190,7 @@ function groupsOf(
   return { groups: [...groups.values()], misses };
 }
 
-function portsOf(service: Service, pod: Pod): SlicePorts {
+function portsOf(service: Stored<Service>, pod: Stored<Pod>): SlicePorts {
   return (service.spec?.ports ?? []).flatMap((servicePort) => {
     const port = targetPort(pod, servicePort);
     const { name = '', protocol = 'TCP', appProtocol } = servicePort;
@@ -198,12 +199,16 @@ function portsOf(service: Service, pod: Pod): SlicePorts {
 }
 
 function endpointOf(
-  pod: Pod,
+  pod: Stored<Pod>,
   {
     service,
     node,
     addresses,
-  }: { readonly service: Service; readonly node: Node | undefined; readonly addresses: string[] },
+  }: {
+    readonly service: Stored<Service>;
+    readonly node: Stored<Node> | undefined;
+    readonly addresses: string[];
+  },
 ): Endpoint {
   const serving = isPodReady(pod);
   const terminating = pod.metadata?.deletionTimestamp !== undefined;

@@ -2,6 +2,7 @@
  * Deletes EndpointSlices whose publisher is gone: those whose Lease was not renewed for as long as it lasts (component-helpers/leased-endpoints.ts), and
  * the Lease. Time is measured here, from when a renewal was seen, so that clocks of machines may differ. A publisher that was only slow makes both again.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Lease } from '#api/types.ts';
 import { endpointSlices, leases } from '#client/refs.ts';
 import type { Client, ObjectName, ResourceRef } from '#client/client.ts';
@@ -39,7 +40,7 @@ interface Renewal {
   readonly lastsMs: number;
 }
 
-function renewalOf(lease: Lease | undefined): Renewal {
+function renewalOf(lease: Stored<Lease> | undefined): Renewal {
   return {
     renewTime: lease?.spec?.renewTime ?? '',
     lastsMs: (lease?.spec?.leaseDurationSeconds ?? ENDPOINTS_LEASE_SECONDS) * 1_000,
@@ -64,10 +65,10 @@ function seenAt(
 /** As it was seen: one that was renewed or made anew meanwhile stays. */
 async function remove(
   api: Client,
-  { ref, object }: { readonly ref: ResourceRef; readonly object: KubeObject },
+  { ref, object }: { readonly ref: ResourceRef; readonly object: Stored<KubeObject> },
 ): Promise<void> {
-  const { name, namespace, uid, resourceVersion } = object.metadata!;
-  const preconditions = { uid: uid!, resourceVersion: resourceVersion! };
+  const { name, namespace, uid, resourceVersion } = object.metadata;
+  const preconditions = { uid: uid, resourceVersion: resourceVersion };
   await orAbsent(api.delete(ref, { name, namespace } as ObjectName, { preconditions })).catch(
     (error: unknown) => {
       if (!isStatusError(error, 'Conflict')) throw error;

@@ -1,22 +1,23 @@
 /** Which pods stand behind a service, and on which ports. Pure, but for reading caches. After upstream's endpoint utilities. */
+import type { Stored } from '#machinery/object.ts';
 import type { Pod, Service, ServicePort } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { longRunningContainers } from '#component-helpers/containers.ts';
 
 /** A service without a selector looks after its endpoints itself. */
-export function selectsPods(service: Service): boolean {
+export function selectsPods(service: Stored<Service>): boolean {
   return service.spec?.selector !== undefined && service.spec.type !== 'ExternalName';
 }
 
-function selects(service: Service, pod: Pod): boolean {
+function selects(service: Stored<Service>, pod: Stored<Pod>): boolean {
   const selector = service.spec?.selector;
   if (!selector) return false;
   const labels = pod.metadata?.labels ?? {};
   return Object.entries(selector).every(([key, value]) => labels[key] === value);
 }
 
-export function servicesOfPod(pod: Pod, services: Informer<Service>): string[] {
+export function servicesOfPod(pod: Stored<Pod>, services: Informer<Service>): string[] {
   const { namespace = '' } = pod.metadata ?? {};
   return services
     .listNamespace(namespace)
@@ -24,16 +25,16 @@ export function servicesOfPod(pod: Pod, services: Informer<Service>): string[] {
     .map(({ metadata }) => `${namespace}/${metadata.name}`);
 }
 
-export function podsOfService(service: Service, pods: Informer<Pod>): Pod[] {
-  return pods.listNamespace(service.metadata!.namespace!).filter((pod) => selects(service, pod));
+export function podsOfService(service: Stored<Service>, pods: Informer<Pod>): Stored<Pod>[] {
+  return pods.listNamespace(service.metadata.namespace!).filter((pod) => selects(service, pod));
 }
 
 /** It has an address and may still serve. */
-export function mayServe(pod: Pod): boolean {
+export function mayServe(pod: Stored<Pod>): boolean {
   return !isPodTerminal(pod) && addressesOf(pod).length > 0;
 }
 
-export function addressesOf({ status }: Pod): string[] {
+export function addressesOf({ status }: Stored<Pod>): string[] {
   if (status?.podIPs?.length) return status.podIPs.map(({ ip }) => ip);
   return status?.podIP ? [status.podIP] : [];
 }
@@ -42,13 +43,13 @@ export function isIPv6(address: string): boolean {
   return address.includes(':');
 }
 
-export function isHeadless(service: Service): boolean {
+export function isHeadless(service: Stored<Service>): boolean {
   return service.spec?.clusterIP === 'None';
 }
 
 /** Where the pod listens for a port of the service; undefined when the pod has no port of that name. */
 export function targetPort(
-  pod: Pod,
+  pod: Stored<Pod>,
   { targetPort, port, protocol = 'TCP' }: ServicePort,
 ): number | undefined {
   if (typeof targetPort === 'number') return targetPort === 0 ? port : targetPort;
@@ -63,6 +64,6 @@ export function targetPort(
 }
 
 /** The pod is found in DNS by its own name below the service's. */
-export function hostnameOf(pod: Pod, service: Service): string | undefined {
-  return pod.spec?.hostname && pod.spec.subdomain === service.metadata!.name ? pod.spec.hostname : undefined;
+export function hostnameOf(pod: Stored<Pod>, service: Stored<Service>): string | undefined {
+  return pod.spec?.hostname && pod.spec.subdomain === service.metadata.name ? pod.spec.hostname : undefined;
 }

@@ -2,6 +2,7 @@
  * Says in the status of each PodDisruptionBudget how many of its pods may be evicted now; eviction takes from that. Also takes back the
  * condition DisruptionTarget of pods that were not deleted after all. After upstream's pkg/controller/disruption.
  */
+import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Pod, PodDisruptionBudget, PodDisruptionBudgetStatus } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -53,13 +54,13 @@ export const disruptionController = defineController({
 });
 
 /** An empty selector selects all pods of the namespace, none selects no pod. */
-function selectorOf({ spec }: PodDisruptionBudget): LabelSelector {
+function selectorOf({ spec }: Stored<PodDisruptionBudget>): LabelSelector {
   return spec?.selector ? compileLabelSelector(spec.selector) : LabelSelector.nothing;
 }
 
-function budgetsOf(pod: Pod, budgets: Informer<PodDisruptionBudget>): string[] {
+function budgetsOf(pod: Stored<Pod>, budgets: Informer<PodDisruptionBudget>): string[] {
   return budgets
-    .listNamespace(pod.metadata!.namespace!)
+    .listNamespace(pod.metadata.namespace!)
     .filter((budget) => selectorOf(budget).matches(pod.metadata?.labels))
     .map(objectKey);
 }
@@ -103,12 +104,12 @@ async function reconcileBudget(context: ReconcileContext): Promise<ReconcileResu
 }
 
 interface Selected {
-  readonly selected: readonly Pod[];
+  readonly selected: readonly Stored<Pod>[];
   readonly context: ReconcileContext;
 }
 
 async function expectationsOf(
-  budget: PodDisruptionBudget,
+  budget: Stored<PodDisruptionBudget>,
   { selected, context }: Selected,
 ): Promise<{ readonly expectedPods: number; readonly desiredHealthy: number }> {
   const { maxUnavailable, minAvailable } = budget.spec ?? {};
@@ -140,7 +141,7 @@ async function expectationsOf(
 }
 
 async function scaleOrEvent(
-  budget: PodDisruptionBudget,
+  budget: Stored<PodDisruptionBudget>,
   { selected, context }: Selected,
 ): ReturnType<typeof expectedScale> {
   try {
@@ -155,7 +156,7 @@ async function scaleOrEvent(
   }
 }
 
-function selectorText(budget: PodDisruptionBudget): string {
+function selectorText(budget: Stored<PodDisruptionBudget>): string {
   return selectorOf(budget).toString();
 }
 
@@ -166,13 +167,13 @@ interface Disrupted {
 }
 
 /** Pods whose eviction was granted and whose deletion was not seen yet. */
-function stillDisrupted(budget: PodDisruptionBudget, { selected, context }: Selected): Disrupted {
+function stillDisrupted(budget: Stored<PodDisruptionBudget>, { selected, context }: Selected): Disrupted {
   const granted = budget.status?.disruptedPods ?? {};
   const nowMs = context.clock.now();
   const disruptedPods: Record<string, string> = {};
   let nextMs: number | undefined;
   for (const pod of selected) {
-    const since = Object.hasOwn(granted, pod.metadata!.name!) ? granted[pod.metadata!.name!] : undefined;
+    const since = Object.hasOwn(granted, pod.metadata.name) ? granted[pod.metadata.name] : undefined;
     if (since === undefined || pod.metadata?.deletionTimestamp) continue;
     const leftMs = (timeMs(since) ?? 0) + DELETION_TIMEOUT_MS - nowMs;
     if (leftMs < 0) {
@@ -183,14 +184,14 @@ function stillDisrupted(budget: PodDisruptionBudget, { selected, context }: Sele
       });
       continue;
     }
-    disruptedPods[pod.metadata!.name!] = since;
+    disruptedPods[pod.metadata.name] = since;
     nextMs = Math.min(nextMs ?? Infinity, leftMs + 1);
   }
   return { disruptedPods, nextMs };
 }
 
 function withCondition(
-  budget: PodDisruptionBudget,
+  budget: Stored<PodDisruptionBudget>,
   {
     status,
     reason,
@@ -214,7 +215,7 @@ type Numbers = Required<
 >;
 
 async function writeStatus(
-  budget: PodDisruptionBudget,
+  budget: Stored<PodDisruptionBudget>,
   wanted: Numbers & { readonly disruptedPods: Record<string, string>; readonly conditions: Conditions },
   { api }: ReconcileContext,
 ): Promise<void> {
@@ -244,7 +245,7 @@ async function writeStatus(
 
 /** What is not known must not allow a disruption. */
 async function failSafe(
-  budget: PodDisruptionBudget,
+  budget: Stored<PodDisruptionBudget>,
   error: unknown,
   { api, clock }: ReconcileContext,
 ): Promise<void> {
@@ -278,7 +279,7 @@ async function failSafe(
 }
 
 /** Was to be disrupted, and is not being deleted. */
-function isMarked(pod: Pod): boolean {
+function isMarked(pod: Stored<Pod>): boolean {
   return (
     !pod.metadata?.deletionTimestamp &&
     !isPodTerminal(pod) &&

@@ -1,4 +1,5 @@
 /** How many pods the controllers of some pods want, after upstream's finders of the disruption controller. */
+import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 import { deployments, replicaSets, replicationControllers, statefulSets } from '#client/refs.ts';
@@ -19,17 +20,20 @@ interface Scale {
 }
 
 /** Throws when the controller of a pod cannot be asked. */
-export async function expectedScale(pods: readonly Pod[], context: ReconcileContext): Promise<ExpectedScale> {
+export async function expectedScale(
+  pods: readonly Stored<Pod>[],
+  context: ReconcileContext,
+): Promise<ExpectedScale> {
   const unmanaged: string[] = [];
   const asked = new Map<string, Promise<Scale | undefined>>();
-  const needed: { readonly pod: Pod; readonly scale: Promise<Scale | undefined> }[] = [];
+  const needed: { readonly pod: Stored<Pod>; readonly scale: Promise<Scale | undefined> }[] = [];
   for (const pod of pods) {
     const owner = controllerOf(pod);
     if (!owner) {
-      unmanaged.push(pod.metadata!.name!);
+      unmanaged.push(pod.metadata.name);
       continue;
     }
-    const scale = asked.get(owner.uid) ?? scaleOf(owner, pod.metadata!.namespace!, context);
+    const scale = asked.get(owner.uid) ?? scaleOf(owner, pod.metadata.namespace!, context);
     asked.set(owner.uid, scale);
     needed.push({ pod, scale });
   }
@@ -37,7 +41,7 @@ export async function expectedScale(pods: readonly Pod[], context: ReconcileCont
   const scales = new Map<string, number>();
   for (const { pod, scale } of needed) {
     const found = await scale;
-    if (!found) throw new Error(`found no controllers for pod ${JSON.stringify(pod.metadata!.name)}`);
+    if (!found) throw new Error(`found no controllers for pod ${JSON.stringify(pod.metadata.name)}`);
     scales.set(found.uid, found.replicas);
   }
   return { count: [...scales.values()].reduce((sum, replicas) => sum + replicas, 0), unmanaged };

@@ -3,6 +3,7 @@
  * gone or was made anew. Makes no secrets itself: pods have had bound tokens since 1.24. After upstream's tokens controller, which acts, like this
  * one, as the controller manager and not as an account of its own.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Secret, ServiceAccount } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { secrets, serviceAccounts } from '#client/refs.ts';
@@ -45,7 +46,7 @@ export function serviceAccountTokenController({
       // Two keys: the account's secrets, and the account's mention of this one, which may be gone.
       watchTokenSecrets((secret) => {
         const account = accountOf(secret);
-        return account === undefined ? [] : [account, `${account}/${secret.metadata!.name!}`];
+        return account === undefined ? [] : [account, `${account}/${secret.metadata.name}`];
       }),
     ],
     indexes: [secretsByAccount],
@@ -67,7 +68,7 @@ export function serviceAccountTokenController({
 async function findAccount(
   { shared, informer }: ReconcileContext,
   name: { readonly namespace: string; readonly name: string },
-): Promise<ServiceAccount | undefined> {
+): Promise<Stored<ServiceAccount> | undefined> {
   const cached = informer(serviceAccounts).get(`${name.namespace}/${name.name}`);
   return cached ?? shared.get(serviceAccounts, name).catch(ifAbsent);
 }
@@ -76,12 +77,12 @@ function ifAbsent(error: unknown): undefined {
   if (!isStatusError(error, 'NotFound')) throw error;
 }
 
-function isOfAnother({ metadata }: Secret, account: ServiceAccount): boolean {
+function isOfAnother({ metadata }: Secret, account: Stored<ServiceAccount>): boolean {
   const uid = metadata?.annotations?.[ACCOUNT_UID];
   return uid !== undefined && uid !== '' && uid !== account.metadata?.uid;
 }
 
-async function remove({ shared, log }: ReconcileContext, { metadata }: Secret): Promise<void> {
+async function remove({ shared, log }: ReconcileContext, { metadata }: Stored<Secret>): Promise<void> {
   const { name = '', namespace, uid } = metadata ?? {};
   // What the cache says may be old: a live look decides.
   const account = await shared
@@ -97,8 +98,8 @@ async function remove({ shared, log }: ReconcileContext, { metadata }: Secret): 
 }
 
 interface Fill {
-  readonly secret: Secret;
-  readonly account: ServiceAccount;
+  readonly secret: Stored<Secret>;
+  readonly account: Stored<ServiceAccount>;
   readonly signer: JwtSigner;
   readonly rootCA: string;
 }
@@ -139,8 +140,8 @@ async function fill({ shared }: ReconcileContext, { secret, account, signer, roo
 }
 
 function isFull(
-  { data = {}, metadata }: Secret,
-  { account, rootCA }: { readonly account: ServiceAccount; readonly rootCA: string },
+  { data = {}, metadata }: Stored<Secret>,
+  { account, rootCA }: { readonly account: Stored<ServiceAccount>; readonly rootCA: string },
 ): boolean {
   return (
     Boolean(data['token'] && data['namespace']) &&
@@ -159,7 +160,7 @@ async function removeMention(
   }: { readonly namespace: string; readonly name: string; readonly secretName: string },
 ): Promise<void> {
   if (informer(secrets).get(`${namespace}/${secretName}`)) return;
-  const mentions = (account: ServiceAccount | undefined): boolean =>
+  const mentions = (account: Stored<ServiceAccount> | undefined): boolean =>
     account?.secrets?.some((one) => one.name === secretName) ?? false;
   if (!mentions(informer(serviceAccounts).get(`${namespace}/${name}`))) return;
   // Another secret may have its name by now.

@@ -1,4 +1,5 @@
 /** Secrets that hold a service account's token: the way of the past, still asked for by hand. What the two controllers of them share. */
+import type { Stored } from '#machinery/object.ts';
 import type { Secret } from '#api/types.ts';
 import { secrets } from '#client/refs.ts';
 import { watch, type WatchSource } from '#runtime/controller.ts';
@@ -12,7 +13,7 @@ export const INVALID_SINCE = 'kubernetes.io/legacy-token-invalid-since';
 const BY_ACCOUNT = 'service-account';
 
 /** Only secrets of this type are watched. */
-export function watchTokenSecrets(keys: (secret: Secret) => readonly string[]): WatchSource<never> {
+export function watchTokenSecrets(keys: (secret: Stored<Secret>) => readonly string[]): WatchSource<never> {
   return watch(secrets, { select: { fieldSelector: `type=${TOKEN_SECRET_TYPE}` }, keys });
 }
 

@@ -1,4 +1,5 @@
 /** Lets a deleted claim go when no pod on a node uses it any more. After upstream's pkg/controller/volume/pvcprotection. */
+import type { Stored } from '#machinery/object.ts';
 import type { PersistentVolumeClaim, Pod, Volume } from '#api/types.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
@@ -23,39 +24,39 @@ export const persistentVolumeClaimProtectionController = defineController({
           .byIndex(BY_CLAIM, context.key)
           .some((pod) => usesClaim(pod, claim)),
       isUsedByLive: async (claim) =>
-        (await context.api.list(pods, { namespace: claim.metadata!.namespace })).items.some((pod) =>
+        (await context.api.list(pods, { namespace: claim.metadata.namespace })).items.some((pod) =>
           usesClaim(pod, claim),
         ),
     }),
 });
 
 /** The claim made for an ephemeral volume bears the names of both. */
-function claimNameOf(pod: Pod, volume: Volume): string | undefined {
+function claimNameOf(pod: Stored<Pod>, volume: Volume): string | undefined {
   return (
     volume.persistentVolumeClaim?.claimName ??
-    (volume.ephemeral ? `${pod.metadata!.name}-${volume.name}` : undefined)
+    (volume.ephemeral ? `${pod.metadata.name}-${volume.name}` : undefined)
   );
 }
 
-function claimKeysOf(pod: Pod): string[] {
+function claimKeysOf(pod: Stored<Pod>): string[] {
   return (pod.spec?.volumes ?? [])
     .map((volume) => claimNameOf(pod, volume))
     .filter((name) => name !== undefined)
-    .map((name) => `${pod.metadata!.namespace}/${name}`);
+    .map((name) => `${pod.metadata.namespace}/${name}`);
 }
 
 /** A kubelet starts no pod with a deleted claim, so a pod without a node does not count; one that ended does, while it is there. */
-function usesClaim(pod: Pod, claim: PersistentVolumeClaim): boolean {
+function usesClaim(pod: Stored<Pod>, claim: Stored<PersistentVolumeClaim>): boolean {
   if (!pod.spec?.nodeName) return false;
   return (pod.spec.volumes ?? []).some(
     (volume) =>
-      claimNameOf(pod, volume) === claim.metadata!.name &&
+      claimNameOf(pod, volume) === claim.metadata.name &&
       (volume.persistentVolumeClaim !== undefined || (!isShutDown(pod) && isControlledBy(claim, pod))),
   );
 }
 
 /** Its containers are gone and its node has let go of it: only finalizers hold the pod, perhaps that of this claim's owner. */
-function isShutDown(pod: Pod): boolean {
+function isShutDown(pod: Stored<Pod>): boolean {
   return (
     pod.metadata?.deletionTimestamp !== undefined &&
     pod.metadata.deletionGracePeriodSeconds === 0 &&

@@ -1,5 +1,5 @@
 /** What the controllers that protect storage objects in use share: a finalizer that is there until the object is deleted and nobody uses it. */
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 
@@ -7,8 +7,8 @@ interface Protection<T extends KubeObject> {
   readonly resource: ResourceRef<T>;
   readonly finalizer: string;
   /** Asked of the caches, and again of the API server before the finalizer goes: what cannot be undone is not decided on old knowledge. */
-  isUsed(object: T): boolean | Promise<boolean>;
-  isUsedByLive?(object: T): Promise<boolean>;
+  isUsed(object: Stored<T>): boolean | Promise<boolean>;
+  isUsedByLive?(object: Stored<T>): Promise<boolean>;
 }
 
 export async function protect<T extends KubeObject>(

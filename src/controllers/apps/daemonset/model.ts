@@ -1,4 +1,5 @@
 /** Facts about daemon sets, their pods and nodes. Pure. */
+import type { Stored } from '#machinery/object.ts';
 import type {
   DaemonSet,
   Node,
@@ -49,13 +50,13 @@ function isSameToleration(a: Toleration, b: Toleration): boolean {
 
 /** shouldRun: a pod belongs there. shouldContinue: a pod that is there already may stay (a taint only keeps new ones away). */
 export function placement(
-  set: DaemonSet,
-  node: Node,
+  set: Stored<DaemonSet>,
+  node: Stored<Node>,
 ): { readonly shouldRun: boolean; readonly shouldContinue: boolean } {
   const spec = set.spec?.template.spec;
   const none = { shouldRun: false, shouldContinue: false };
-  if (spec?.nodeName && spec.nodeName !== node.metadata!.name) return none;
-  if (!matchesRequiredNodeAffinity(spec, { name: node.metadata!.name!, labels: node.metadata?.labels ?? {} }))
+  if (spec?.nodeName && spec.nodeName !== node.metadata.name) return none;
+  if (!matchesRequiredNodeAffinity(spec, { name: node.metadata.name, labels: node.metadata?.labels ?? {} }))
     return none;
   const tolerations = daemonTolerations(spec);
   const untolerated = (node.spec?.taints ?? []).filter(
@@ -79,7 +80,7 @@ export function targetNode(pod: Pod): string | undefined {
 }
 
 /** The template of the pods of one revision, for any node. */
-export function podTemplate(set: DaemonSet, hash: string): PodTemplateSpec {
+export function podTemplate(set: Stored<DaemonSet>, hash: string): PodTemplateSpec {
   const { template } = set.spec!;
   const generation = set.metadata?.annotations?.[GENERATION_ANNOTATION];
   const labels = {
@@ -109,8 +110,8 @@ export function pinnedTemplate(template: PodTemplateSpec, nodeName: string): Pod
 
 /** Of the present template: by its hash, or by the generation for pods from before there were hashes. */
 export function isUpdated(
-  pod: Pod,
-  { set, hash }: { readonly set: DaemonSet; readonly hash: string },
+  pod: Stored<Pod>,
+  { set, hash }: { readonly set: Stored<DaemonSet>; readonly hash: string },
 ): boolean {
   const generation = set.metadata?.annotations?.[GENERATION_ANNOTATION];
   const labels = pod.metadata?.labels;
@@ -120,14 +121,14 @@ export function isUpdated(
   );
 }
 
-export function maxSurge(set: DaemonSet, desired: number): number {
+export function maxSurge(set: Stored<DaemonSet>, desired: number): number {
   return set.spec?.updateStrategy?.type === 'OnDelete'
     ? 0
     : scaled(set.spec?.updateStrategy?.rollingUpdate?.maxSurge ?? 0, desired);
 }
 
 /** Never 0 together with maxSurge: the update could not move. */
-export function maxUnavailable(set: DaemonSet, desired: number): number {
+export function maxUnavailable(set: Stored<DaemonSet>, desired: number): number {
   const value = scaled(set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1, desired);
   return desired > 0 && value === 0 && maxSurge(set, desired) === 0 ? 1 : value;
 }

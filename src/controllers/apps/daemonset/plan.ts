@@ -1,31 +1,32 @@
 /** Decides which daemon pods to make and which to delete; daemonset-controller.ts acts. Pure. */
+import type { Stored } from '#machinery/object.ts';
 import type { DaemonSet, Node, Pod } from '#api/types.ts';
 import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
 import { byAge } from '../../object-order.ts';
 import { isUpdated, maxSurge, maxUnavailable, placement } from './model.ts';
 
 export interface Situation {
-  readonly set: DaemonSet;
+  readonly set: Stored<DaemonSet>;
   readonly hash: string;
-  readonly nodes: readonly Node[];
-  readonly podsByNode: ReadonlyMap<string, readonly Pod[]>;
+  readonly nodes: readonly Stored<Node>[];
+  readonly podsByNode: ReadonlyMap<string, readonly Stored<Pod>[]>;
   readonly nowMs: number;
 }
 
 export interface Plan {
   /** Names of nodes that need a pod. */
   readonly create: string[];
-  readonly remove: Pod[];
+  readonly remove: Stored<Pod>[];
   /** Ended pods, which are among `remove` too: the caller tells of them, and waits between replacements of failed ones. */
-  readonly failed: Pod[];
-  readonly succeeded: Pod[];
+  readonly failed: Stored<Pod>[];
+  readonly succeeded: Stored<Pod>[];
 }
 
 /** One pod on each node where one belongs, and none elsewhere. */
 export function planPlacement(situation: Situation): Plan {
   const plan: Plan = { create: [], remove: [], failed: [], succeeded: [] };
   for (const node of situation.nodes) planNode(situation, node, plan);
-  const known = new Set(situation.nodes.map(({ metadata }) => metadata!.name!));
+  const known = new Set(situation.nodes.map(({ metadata }) => metadata.name));
   // Pods that no node will ever take: their node was deleted before the scheduler placed them.
   for (const [name, pods] of situation.podsByNode)
     if (!known.has(name))
@@ -33,9 +34,9 @@ export function planPlacement(situation: Situation): Plan {
   return plan;
 }
 
-function planNode(situation: Situation, node: Node, plan: Plan): void {
+function planNode(situation: Situation, node: Stored<Node>, plan: Plan): void {
   const { set, podsByNode } = situation;
-  const name = node.metadata!.name!;
+  const name = node.metadata.name;
   const pods = podsByNode.get(name) ?? [];
   const { shouldRun, shouldContinue } = placement(set, node);
   if (pods.length === 0) {
@@ -44,7 +45,7 @@ function planNode(situation: Situation, node: Node, plan: Plan): void {
   }
   if (!shouldContinue)
     return void plan.remove.push(...pods.filter(({ metadata }) => !metadata?.deletionTimestamp));
-  const running: Pod[] = [];
+  const running: Stored<Pod>[] = [];
   for (const pod of pods) {
     if (pod.metadata?.deletionTimestamp) continue;
     if (pod.status?.phase === 'Failed') plan.failed.push(pod);
@@ -58,7 +59,7 @@ function planNode(situation: Situation, node: Node, plan: Plan): void {
 }
 
 /** With a surge an old and a new pod may run side by side, until the new one is available or the old one is of no use. */
-function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Pod[]): Pod[] {
+function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Stored<Pod>[]): Stored<Pod>[] {
   if (running.length <= 1) return [];
   const { minReadySeconds } = set.spec ?? {};
   const sorted = running.toSorted(byAge);
@@ -73,7 +74,10 @@ function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Pod[]
 }
 
 /** The next step from the old template to the present one, within maxUnavailable or maxSurge. */
-export function planUpdate(situation: Situation): { readonly create: string[]; readonly remove: Pod[] } {
+export function planUpdate(situation: Situation): {
+  readonly create: string[];
+  readonly remove: Stored<Pod>[];
+} {
   const desired = situation.nodes.filter((node) => placement(situation.set, node).shouldRun).length;
   const surge = maxSurge(situation.set, desired);
   return surge === 0
@@ -82,13 +86,13 @@ export function planUpdate(situation: Situation): { readonly create: string[]; r
 }
 
 interface Pair {
-  readonly oldPod: Pod | undefined;
-  readonly newPod: Pod | undefined;
+  readonly oldPod: Stored<Pod> | undefined;
+  readonly newPod: Stored<Pod> | undefined;
 }
 
 /** undefined when the node has more than one of a kind: placement cleans up first. */
-function pairOf(pods: readonly Pod[], { set, hash }: Situation): Pair | undefined {
-  let oldPod: Pod | undefined, newPod: Pod | undefined;
+function pairOf(pods: readonly Stored<Pod>[], { set, hash }: Situation): Pair | undefined {
+  let oldPod: Stored<Pod> | undefined, newPod: Stored<Pod> | undefined;
   for (const pod of pods) {
     if (pod.metadata?.deletionTimestamp) continue;
     if (isUpdated(pod, { set, hash })) {
@@ -105,14 +109,14 @@ function pairOf(pods: readonly Pod[], { set, hash }: Situation): Pair | undefine
 function planReplacement(
   situation: Situation,
   most: number,
-): { readonly create: string[]; readonly remove: Pod[] } {
-  const available = (pod: Pod): boolean =>
+): { readonly create: string[]; readonly remove: Stored<Pod>[] } {
+  const available = (pod: Stored<Pod>): boolean =>
     isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
-  const free: Pod[] = [],
-    candidates: Pod[] = [];
+  const free: Stored<Pod>[] = [],
+    candidates: Stored<Pod>[] = [];
   let unavailable = 0;
   for (const node of situation.nodes) {
-    const pods = situation.podsByNode.get(node.metadata!.name!);
+    const pods = situation.podsByNode.get(node.metadata.name);
     const pair = pods && pairOf(pods, situation);
     if (!pods) continue;
     if (!pair || (!pair.oldPod && !pair.newPod)) unavailable += 1;
@@ -129,15 +133,15 @@ function planReplacement(
 function planSurge(
   situation: Situation,
   most: number,
-): { readonly create: string[]; readonly remove: Pod[] } {
-  const available = (pod: Pod): boolean =>
+): { readonly create: string[]; readonly remove: Stored<Pod>[] } {
+  const available = (pod: Stored<Pod>): boolean =>
     isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
   const free: string[] = [],
     candidates: string[] = [],
-    remove: Pod[] = [];
+    remove: Stored<Pod>[] = [];
   let surging = 0;
   for (const node of situation.nodes) {
-    const name = node.metadata!.name!;
+    const name = node.metadata.name;
     const pods = situation.podsByNode.get(name);
     if (!pods) continue;
     const pair = pairOf(pods, situation);

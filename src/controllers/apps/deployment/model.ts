@@ -1,4 +1,5 @@
 /** What the parts of the deployment controller share: a deployment with its replica sets during one reconcile, and facts about them. Pure. */
+import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, PodTemplateSpec, ReplicaSet } from '#api/types.ts';
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
@@ -13,44 +14,44 @@ const NO_DEADLINE = 2 ** 31 - 1;
 
 /** The replica set of the present template, if there is one, and all others. */
 export interface Rollout {
-  newSet: ReplicaSet | undefined;
-  oldSets: ReplicaSet[];
+  newSet: Stored<ReplicaSet> | undefined;
+  oldSets: Stored<ReplicaSet>[];
 }
 
-export function allSets({ newSet, oldSets }: Rollout): ReplicaSet[] {
+export function allSets({ newSet, oldSets }: Rollout): Stored<ReplicaSet>[] {
   return newSet ? [...oldSets, newSet] : oldSets;
 }
 
-export function replicasOf(set: ReplicaSet | undefined): number {
+export function replicasOf(set: Stored<ReplicaSet> | undefined): number {
   return set?.spec?.replicas ?? (set ? 1 : 0);
 }
 
 /** What is asked for, over all sets. */
-export function specReplicas(sets: readonly ReplicaSet[]): number {
+export function specReplicas(sets: readonly Stored<ReplicaSet>[]): number {
   return sets.reduce((sum, set) => sum + replicasOf(set), 0);
 }
 
 type Count = 'replicas' | 'readyReplicas' | 'availableReplicas';
 
 /** What is there, over all sets. */
-export function statusReplicas(sets: readonly ReplicaSet[], count: Count): number {
+export function statusReplicas(sets: readonly Stored<ReplicaSet>[], count: Count): number {
   return sets.reduce((sum, set) => sum + (set.status?.[count] ?? 0), 0);
 }
 
-export function activeSets(sets: readonly ReplicaSet[]): ReplicaSet[] {
+export function activeSets(sets: readonly Stored<ReplicaSet>[]): Stored<ReplicaSet>[] {
   return sets.filter((set) => replicasOf(set) > 0);
 }
 
-export function wanted(deployment: Deployment): number {
+export function wanted(deployment: Stored<Deployment>): number {
   return deployment.spec?.replicas ?? 1;
 }
 
-export function isRollingUpdate(deployment: Deployment): boolean {
+export function isRollingUpdate(deployment: Stored<Deployment>): boolean {
   return (deployment.spec?.strategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
 }
 
 /** Both bounds as numbers. Never 0 for both: a rollout could not move. */
-export function rollingBounds(deployment: Deployment): {
+export function rollingBounds(deployment: Stored<Deployment>): {
   readonly maxSurge: number;
   readonly maxUnavailable: number;
 } {
@@ -66,7 +67,7 @@ export function rollingBounds(deployment: Deployment): {
   };
 }
 
-export function hasProgressDeadline(deployment: Deployment): boolean {
+export function hasProgressDeadline(deployment: Stored<Deployment>): boolean {
   const { progressDeadlineSeconds } = deployment.spec ?? {};
   return progressDeadlineSeconds !== undefined && progressDeadlineSeconds !== NO_DEADLINE;
 }
@@ -82,11 +83,14 @@ function withoutHash(template: PodTemplateSpec | undefined): unknown {
 }
 
 /** Of several that fit, the oldest. */
-function findNewSet(deployment: Deployment, sets: readonly ReplicaSet[]): ReplicaSet | undefined {
+function findNewSet(
+  deployment: Stored<Deployment>,
+  sets: readonly Stored<ReplicaSet>[],
+): Stored<ReplicaSet> | undefined {
   return sets.toSorted(byAge).find((set) => isSameTemplate(set.spec?.template, deployment.spec?.template));
 }
 
-export function splitSets(deployment: Deployment, sets: readonly ReplicaSet[]): Rollout {
+export function splitSets(deployment: Stored<Deployment>, sets: readonly Stored<ReplicaSet>[]): Rollout {
   const newSet = findNewSet(deployment, sets);
   return { newSet, oldSets: sets.filter((set) => set !== newSet) };
 }
@@ -102,14 +106,14 @@ export function revisionOf(object: {
   return revision <= MAX_INT64 && revision >= -MAX_INT64 ? revision : 0n;
 }
 
-export function maxRevision(sets: readonly ReplicaSet[]): bigint {
+export function maxRevision(sets: readonly Stored<ReplicaSet>[]): bigint {
   return sets.map(revisionOf).reduce((highest, revision) => (revision > highest ? revision : highest), 0n);
 }
 
 /** How many replicas the new set should have now, without more in total than the surge allows. */
 export function newSetReplicas(
-  deployment: Deployment,
-  { all, current }: { readonly all: readonly ReplicaSet[]; readonly current: number },
+  deployment: Stored<Deployment>,
+  { all, current }: { readonly all: readonly Stored<ReplicaSet>[]; readonly current: number },
 ): number {
   const replicas = wanted(deployment);
   if (!isRollingUpdate(deployment)) return replicas;
@@ -117,10 +121,10 @@ export function newSetReplicas(
   return room <= 0 ? current : current + Math.min(room, replicas - current);
 }
 
-export function bySizeNewer(a: ReplicaSet, b: ReplicaSet): number {
+export function bySizeNewer(a: Stored<ReplicaSet>, b: Stored<ReplicaSet>): number {
   return replicasOf(b) - replicasOf(a) || createdMs(b) - createdMs(a) || byAge(b, a);
 }
 
-export function bySizeOlder(a: ReplicaSet, b: ReplicaSet): number {
+export function bySizeOlder(a: Stored<ReplicaSet>, b: Stored<ReplicaSet>): number {
   return replicasOf(b) - replicasOf(a) || byAge(a, b);
 }

@@ -1,4 +1,5 @@
 /** The replica set of the present template: found, brought up to date, or made; and its number in the deployment's history. */
+import type { Stored } from '#machinery/object.ts';
 import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -121,7 +122,7 @@ function historyWith(history: string | undefined, revision: string): string {
 
 async function createNewSet(sync: DeploymentSync, revision: string): Promise<void> {
   const made = newSetOf(sync, revision);
-  let created: ReplicaSet;
+  let created: Stored<ReplicaSet>;
   let existed = false;
   try {
     created = await sync.context.api.create(replicaSets, made);
@@ -131,7 +132,7 @@ async function createNewSet(sync: DeploymentSync, revision: string): Promise<voi
     existed = true;
   }
   sync.newSet = created;
-  const name = created.metadata!.name!;
+  const name = created.metadata.name;
   if (!existed && (made.spec?.replicas ?? 0) > 0)
     sync.event(
       'Normal',
@@ -148,7 +149,7 @@ async function createNewSet(sync: DeploymentSync, revision: string): Promise<voi
 
 function newSetOf(sync: DeploymentSync, revision: string): ReplicaSet {
   const { deployment } = sync;
-  const { name = '', namespace } = deployment.metadata!;
+  const { name = '', namespace } = deployment.metadata;
   const spec = deployment.spec!;
   const hash = templateHash(spec.template, deployment.status?.collisionCount);
   const labels = { ...spec.template.metadata?.labels, [HASH_LABEL]: hash };
@@ -174,7 +175,7 @@ function newSetOf(sync: DeploymentSync, revision: string): ReplicaSet {
 }
 
 /** The name is taken: by what this deployment made before its cache knew, or by something else, and then the next hash is another one. */
-async function existing(sync: DeploymentSync, made: ReplicaSet, error: unknown): Promise<ReplicaSet> {
+async function existing(sync: DeploymentSync, made: ReplicaSet, error: unknown): Promise<Stored<ReplicaSet>> {
   const { deployment, context } = sync;
   const { name = '', namespace } = made.metadata!;
   const found = await context.api.get(replicaSets, { name, namespace });

@@ -1,4 +1,5 @@
 /** Moving replicas from old sets to the new one: RollingUpdate within its bounds, Recreate, and the removal of old history. */
+import type { Stored } from '#machinery/object.ts';
 import type { Deployment, DeploymentStatus, Pod, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { replicaSets } from '#client/refs.ts';
@@ -74,7 +75,7 @@ async function scaleDownAvailable(sync: DeploymentSync, minAvailable: number): P
 /** pods: of the whole deployment, by their replica set's uid. */
 export async function recreate(
   sync: DeploymentSync,
-  podsBySet: ReadonlyMap<string, readonly Pod[]>,
+  podsBySet: ReadonlyMap<string, readonly Stored<Pod>[]>,
 ): Promise<void> {
   await syncRevision(sync, { create: false });
   let scaled = false;
@@ -85,7 +86,7 @@ export async function recreate(
   await cleanUpWhenComplete(sync);
 }
 
-function oldPodsRun(sync: DeploymentSync, podsBySet: ReadonlyMap<string, readonly Pod[]>): boolean {
+function oldPodsRun(sync: DeploymentSync, podsBySet: ReadonlyMap<string, readonly Stored<Pod>[]>): boolean {
   if (statusReplicas(sync.oldSets, 'replicas') > 0) return true;
   for (const [uid, pods] of podsBySet) {
     if (uid !== sync.newSet?.metadata?.uid && pods.some((pod) => !isPodTerminal(pod))) return true;
@@ -93,7 +94,7 @@ function oldPodsRun(sync: DeploymentSync, podsBySet: ReadonlyMap<string, readonl
   return false;
 }
 
-export function isComplete(deployment: Deployment, status: DeploymentStatus | undefined): boolean {
+export function isComplete(deployment: Stored<Deployment>, status: DeploymentStatus | undefined): boolean {
   const replicas = wanted(deployment);
   return (
     (status?.updatedReplicas ?? 0) === replicas &&
@@ -118,8 +119,8 @@ export async function cleanUpHistory(sync: DeploymentSync): Promise<void> {
     if (!isSettledEmpty(set)) continue;
     try {
       await sync.context.api.delete(replicaSets, {
-        name: set.metadata!.name!,
-        namespace: set.metadata!.namespace,
+        name: set.metadata.name,
+        namespace: set.metadata.namespace,
       });
     } catch (error) {
       if (!isStatusError(error, 'NotFound')) throw error;
@@ -127,7 +128,7 @@ export async function cleanUpHistory(sync: DeploymentSync): Promise<void> {
   }
 }
 
-function isSettledEmpty(set: ReplicaSet): boolean {
+function isSettledEmpty(set: Stored<ReplicaSet>): boolean {
   return (
     (set.status?.replicas ?? 0) === 0 &&
     replicasOf(set) === 0 &&

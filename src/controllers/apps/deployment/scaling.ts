@@ -1,4 +1,5 @@
 /** A deployment whose size was changed, or that is paused: its sets are scaled in proportion, without going on with the rollout. */
+import type { Stored } from '#machinery/object.ts';
 import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { createdMs } from '../../object-order.ts';
 import {
@@ -18,7 +19,7 @@ import {
 import type { DeploymentSync } from './sync.ts';
 
 /** The size was changed since a running set was last scaled. */
-export function isScalingEvent(deployment: Deployment, rollout: Rollout): boolean {
+export function isScalingEvent(deployment: Stored<Deployment>, rollout: Rollout): boolean {
   return activeSets(allSets(rollout)).some((set) => {
     const desired = numberIn(set, DESIRED_REPLICAS);
     return desired !== undefined && desired !== wanted(deployment);
@@ -41,7 +42,7 @@ export async function scale(sync: DeploymentSync): Promise<void> {
 }
 
 /** The one set to scale, when there is but one. */
-function activeOrLatest({ newSet, oldSets }: DeploymentSync): ReplicaSet | undefined {
+function activeOrLatest({ newSet, oldSets }: DeploymentSync): Stored<ReplicaSet> | undefined {
   if (!newSet && oldSets.length === 0) return undefined;
   const newestFirst = oldSets.toSorted((a, b) => createdMs(b) - createdMs(a));
   const active = activeSets(newSet ? [...newestFirst, newSet] : newestFirst);
@@ -49,7 +50,7 @@ function activeOrLatest({ newSet, oldSets }: DeploymentSync): ReplicaSet | undef
   return active.length === 1 ? active[0] : undefined;
 }
 
-function isSaturated(deployment: Deployment, set: ReplicaSet | undefined): boolean {
+function isSaturated(deployment: Stored<Deployment>, set: Stored<ReplicaSet> | undefined): boolean {
   const replicas = wanted(deployment);
   return (
     set !== undefined &&
@@ -77,12 +78,12 @@ async function scaleInProportion(sync: DeploymentSync): Promise<void> {
 }
 
 function shareOf(
-  set: ReplicaSet,
+  set: Stored<ReplicaSet>,
   {
     deployment,
     toAdd,
     added,
-  }: { readonly deployment: Deployment; readonly toAdd: number; readonly added: number },
+  }: { readonly deployment: Stored<Deployment>; readonly toAdd: number; readonly added: number },
 ): number {
   if (replicasOf(set) === 0 || toAdd === added) return 0;
   const fraction = fractionOf(set, deployment),
@@ -90,7 +91,7 @@ function shareOf(
   return toAdd > 0 ? Math.min(fraction, left) : Math.max(fraction, left);
 }
 
-function fractionOf(set: ReplicaSet, deployment: Deployment): number {
+function fractionOf(set: Stored<ReplicaSet>, deployment: Stored<Deployment>): number {
   const replicas = wanted(deployment),
     size = replicasOf(set);
   if (replicas === 0) return -size;
@@ -105,7 +106,7 @@ function roundHalfAway(value: number): number {
   return Math.sign(value) * Math.round(Math.abs(value));
 }
 
-function numberIn(set: ReplicaSet, annotation: string): number | undefined {
+function numberIn(set: Stored<ReplicaSet>, annotation: string): number | undefined {
   const text = set.metadata?.annotations?.[annotation];
   return text !== undefined && /^-?[0-9]+$/.test(text) ? Number(text) : undefined;
 }

@@ -1,4 +1,5 @@
 /** A deployment's status: counts over its sets, and the conditions Available, Progressing and ReplicaFailure with upstream's words. */
+import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -63,7 +64,7 @@ function countsOf(sync: DeploymentSync): DeploymentStatus {
 }
 
 /** undefined while a set has not said yet. */
-function terminatingOf(sets: readonly ReplicaSet[]): number | undefined {
+function terminatingOf(sets: readonly Stored<ReplicaSet>[]): number | undefined {
   let sum = 0;
   for (const { status } of sets) {
     if (status?.terminatingReplicas === undefined) return undefined;
@@ -77,8 +78,8 @@ function setProgress(sync: DeploymentSync, status: DeploymentStatus): void {
   const current = findCondition(deployment.status?.conditions, PROGRESSING);
   if (status.replicas === status.updatedReplicas && current?.reason === COMPLETE) return;
   const subject = newSet
-    ? `ReplicaSet "${newSet.metadata!.name!}"`
-    : `Deployment "${deployment.metadata!.name!}"`;
+    ? `ReplicaSet "${newSet.metadata.name}"`
+    : `Deployment "${deployment.metadata.name}"`;
   if (isComplete(deployment, status)) {
     status.conditions = withCondition(
       status.conditions,

@@ -2,6 +2,7 @@
  * One reconcile of one deployment: the objects it works on, and the writes that several parts need. Objects are replaced, never changed,
  * by what the server answered, so that a later write of the same reconcile does not conflict with an earlier one.
  */
+import type { Stored } from '#machinery/object.ts';
 import type { Deployment, DeploymentCondition, ReplicaSet } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { deployments, replicaSets } from '#client/refs.ts';
@@ -19,13 +20,13 @@ import {
 
 export class DeploymentSync implements Rollout {
   readonly context: ReconcileContext;
-  deployment: Deployment;
-  newSet: ReplicaSet | undefined;
-  oldSets: ReplicaSet[];
+  deployment: Stored<Deployment>;
+  newSet: Stored<ReplicaSet> | undefined;
+  oldSets: Stored<ReplicaSet>[];
 
   constructor(
     context: ReconcileContext,
-    { deployment, newSet, oldSets }: Rollout & { readonly deployment: Deployment },
+    { deployment, newSet, oldSets }: Rollout & { readonly deployment: Stored<Deployment> },
   ) {
     this.context = context;
     this.deployment = deployment;
@@ -33,7 +34,7 @@ export class DeploymentSync implements Rollout {
     this.oldSets = oldSets;
   }
 
-  get all(): ReplicaSet[] {
+  get all(): Stored<ReplicaSet>[] {
     return allSets(this);
   }
 
@@ -82,7 +83,7 @@ export class DeploymentSync implements Rollout {
   }
 
   /** Sets size and size annotations. True when the size changed. */
-  async scaleSet(set: ReplicaSet, replicas: number): Promise<boolean> {
+  async scaleSet(set: Stored<ReplicaSet>, replicas: number): Promise<boolean> {
     const annotations = { ...set.metadata?.annotations, ...sizeAnnotations(this.deployment) };
     const before = replicasOf(set);
     if (before === replicas && !sizeAnnotationsDiffer(set, this.deployment)) return false;
@@ -95,14 +96,14 @@ export class DeploymentSync implements Rollout {
     this.event(
       'Normal',
       'ScalingReplicaSet',
-      `Scaled ${before < replicas ? 'up' : 'down'} replica set ${set.metadata!.name!} from ${before} to ${replicas}`,
+      `Scaled ${before < replicas ? 'up' : 'down'} replica set ${set.metadata.name} from ${before} to ${replicas}`,
     );
     return true;
   }
 }
 
 /** For a reader of a replica set to see what its deployment was like when it was scaled. */
-export function sizeAnnotations(deployment: Deployment): Record<string, string> {
+export function sizeAnnotations(deployment: Stored<Deployment>): Record<string, string> {
   const replicas = wanted(deployment);
   return {
     [DESIRED_REPLICAS]: String(replicas),
@@ -110,7 +111,7 @@ export function sizeAnnotations(deployment: Deployment): Record<string, string> 
   };
 }
 
-function sizeAnnotationsDiffer(set: ReplicaSet, deployment: Deployment): boolean {
+function sizeAnnotationsDiffer(set: Stored<ReplicaSet>, deployment: Stored<Deployment>): boolean {
   return Object.entries(sizeAnnotations(deployment)).some(
     ([key, value]) => set.metadata?.annotations?.[key] !== value,
   );

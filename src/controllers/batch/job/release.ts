@@ -1,4 +1,5 @@
 /** Takes the tracking finalizer off pods, and remembers which the cache still shows with it. */
+import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { pods } from '#client/refs.ts';
@@ -7,12 +8,15 @@ import { nameOf } from '../../owners.ts';
 import { TRACKING, hasTrackingFinalizer } from './model.ts';
 
 /** Uids of the job's pods whose finalizer was taken away and that the cache still shows with it. Call once in a reconcile, before releasing. */
-export function releasedPods({ memory, key }: ReconcileContext, all: readonly Pod[]): ReadonlySet<string> {
+export function releasedPods(
+  { memory, key }: ReconcileContext,
+  all: readonly Stored<Pod>[],
+): ReadonlySet<string> {
   const known = memory.get(`released/${key}`) as ReadonlySet<string> | undefined;
   const released = new Set(
     all
-      .filter((pod) => known?.has(pod.metadata!.uid!) && hasTrackingFinalizer(pod))
-      .map(({ metadata }) => metadata!.uid!),
+      .filter((pod) => known?.has(pod.metadata.uid) && hasTrackingFinalizer(pod))
+      .map(({ metadata }) => metadata.uid),
   );
   memory.set(`released/${key}`, released);
   return new Set(released);
