@@ -18,14 +18,11 @@ const MAIN = resolve(import.meta.dirname, '../cli/main.ts');
 /** Between the services of a group, on the command line. */
 export const GROUP_SEPARATOR = ',';
 
-/** In the order in which their first services start. separate: each service is a process of its own. */
-export function programsOf(
-  services: readonly ServiceSpec[],
-  { separate = false }: { readonly separate?: boolean } = {},
-): Program[] {
+/** In the order in which their first services start. */
+export function programsOf(services: readonly ServiceSpec[]): Program[] {
   const groups = new Map<string, ServiceSpec[]>();
   for (const service of services) {
-    const name = (separate ? undefined : service.group) ?? service.name;
+    const name = service.group ?? service.name;
     const group = groups.get(name);
     if (group) group.push(service);
     else groups.set(name, [service]);

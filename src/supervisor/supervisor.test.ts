@@ -188,11 +188,6 @@ describe('groups', () => {
     assert.deepEqual(program?.command.slice(at), ['together', 'scheduler', '--a=1', ',', 'dns', '--b=2']);
   });
 
-  test('unless each is to be a process of its own', () => {
-    const names = programsOf([scheduler, dns], { separate: true }).map(({ name }) => name);
-    assert.deepEqual(names, ['scheduler', 'dns']);
-  });
-
   test('take up what is added, and are started anew for what is changed or removed', () => {
     const [both] = programsOf([scheduler, dns]);
     const [one] = programsOf([scheduler]);

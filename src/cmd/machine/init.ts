@@ -32,7 +32,7 @@ import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { ensureSupervised, isSupervised } from './supervise.ts';
-import { warmCompileCache } from './warm.ts';
+import { warmCompileCache, type Warming } from './warm.ts';
 
 /** As the command line hands them over; kubeadm's names. */
 export interface InitFlags {
@@ -211,13 +211,13 @@ interface AroundOptions {
   readonly paths: MachinePaths;
   readonly local: DefaultedInit['localAPIEndpoint'];
   /** What services should not start before. */
-  readonly warm: Promise<void> | undefined;
+  readonly warm: Warming | undefined;
 }
 
 class Around implements ProgramAround {
   readonly #paths: MachinePaths;
   readonly #local: DefaultedInit['localAPIEndpoint'];
-  readonly #warm: Promise<void> | undefined;
+  readonly #warm: Warming | undefined;
   #transport: HttpsTransport | undefined;
   #client: Client | undefined;
 
@@ -232,7 +232,7 @@ class Around implements ProgramAround {
   }
 
   async startSupervisor(): Promise<void> {
-    await this.#warm;
+    await this.#warm?.done();
     await ensureSupervised(this.#paths);
   }
 

@@ -24,15 +24,26 @@ export const WARM = '--warm';
 /** It only saves time and memory: what takes longer than this is not waited for. */
 const LIMIT_MS = 30_000;
 
-/** Resolves when it is done, whether it worked or not. */
-export function warmCompileCache(): Promise<void> {
+export interface Warming {
+  /** Resolves when it is done, whether it worked or not. */
+  done(): Promise<void>;
+}
+
+/** Keeps this process alive only while somebody waits for it. */
+export function warmCompileCache(): Warming {
   const [file, ...words] = capstanCommand(['together', WARM]);
   const child = spawn(file, words, { stdio: 'ignore', timeout: LIMIT_MS });
   child.unref();
-  return new Promise((done) => {
-    child.once('error', () => done());
-    child.once('exit', () => done());
+  const ended = new Promise<void>((resolve) => {
+    child.once('error', () => resolve());
+    child.once('exit', () => resolve());
   });
+  return {
+    done() {
+      child.ref();
+      return ended;
+    },
+  };
 }
 
 /** In the process that ends. */
