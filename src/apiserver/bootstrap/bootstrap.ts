@@ -13,6 +13,7 @@ import { ServiceRepair } from './service-repair.ts';
 import { bootstrapCluster } from './system-objects.ts';
 
 const BOOTSTRAP_RETRY_MS = 1000;
+const SHARED_RETRY_MS = 200;
 
 /** Runs once; a failure that may pass is tried again until the server stops. */
 export class Bootstrap {
@@ -104,8 +105,16 @@ export class Bootstrap {
         return;
       } catch (error) {
         if (this.#core.stopping) throw error;
-        // An address that another server is just writing down is no fault for good.
-        if (isStatusError(error, 'Invalid') && !this.#core.cache.isShared) {
+        const isInvalid = isStatusError(error, 'Invalid');
+        // The address of the kubernetes Service, say, which another server that starts has claimed and is about to write down.
+        if (isInvalid && this.#core.cache.isShared) {
+          log.info("another server may be creating the cluster's first objects", {
+            error: errorMessage(error),
+          });
+          await clock.sleep(SHARED_RETRY_MS);
+          continue;
+        }
+        if (isInvalid) {
           log.error("the cluster's first objects cannot be created", { error: errorMessage(error) });
           throw error;
         }
