@@ -61,6 +61,11 @@ export function register(program: Command): void {
         "a flag of 'capstan apiserver' for this cluster's API server; may be given several times, replaces those given before and is kept; none removes them",
       ).argParser((text: string, before: readonly string[] = []) => [...before, text]),
     )
+    .option(
+      '--component-endpoints',
+      "open upstream's ports of the scheduler, controllers, proxy and DNS for metrics, on 127.0.0.1; kept",
+    )
+    .option('--no-component-endpoints', 'close them again (default)')
     .option('--detach', 'return when the cluster is ready and leave it running')
     .option(
       '--service',

@@ -51,6 +51,8 @@ export interface ClusterSettings {
   readonly keepsNothing?: boolean;
   /** 'name=value' each: flags of `capstan apiserver` for this cluster's API server. */
   readonly apiServerArgs?: readonly string[];
+  /** Components open upstream's ports for their health and metrics on 127.0.0.1. */
+  readonly componentEndpoints?: boolean;
 }
 
 /** A sentence for the user about what is wrong with the data directory or the request; printed as it is. */

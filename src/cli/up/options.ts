@@ -15,6 +15,8 @@ export interface UpOptions {
   /** undefined: as it was. */
   readonly service?: boolean;
   readonly apiserverArg?: readonly string[];
+  /** undefined: as it was. */
+  readonly componentEndpoints?: boolean;
   readonly install: boolean;
 }
 
@@ -67,6 +69,10 @@ export function requireSameOptions(
   > = {
     '--https-port': { given: options.httpsPort, has: stored?.httpsPort },
     '--bind-address': { given: options.bindAddress, has: stored?.bindAddress },
+    '--component-endpoints': {
+      given: options.componentEndpoints === undefined ? undefined : String(options.componentEndpoints),
+      has: String(stored?.componentEndpoints ?? false),
+    },
     '--nodes': { given: options.nodes, has: stored?.nodes },
     '--advertise-address': { given: options.advertiseAddress, has: stored?.advertiseAddress },
     '--apiserver-cert-extra-sans': {

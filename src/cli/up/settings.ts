@@ -47,13 +47,15 @@ export async function settle({
   };
   const advertiseAddress = options.advertiseAddress ?? stored?.advertiseAddress;
   const certExtraSANs = extraNames(options.apiserverCertExtraSans ?? stored?.certExtraSANs ?? []);
+  const componentEndpoints = options.componentEndpoints ?? stored?.componentEndpoints ?? false;
   const given = {
+    ...(componentEndpoints ? { componentEndpoints } : {}),
     ...(apiServerArgs.length > 0 ? { apiServerArgs } : {}),
     ...(advertiseAddress === undefined ? {} : { advertiseAddress }),
     ...(certExtraSANs.length > 0 ? { certExtraSANs } : {}),
   };
   if (stored) {
-    const { apiServerArgs: _args, certExtraSANs: _names, ...rest } = stored;
+    const { apiServerArgs: _args, certExtraSANs: _names, componentEndpoints: _endpoints, ...rest } = stored;
     const settings = {
       ...rest,
       ...overrides,

@@ -66,11 +66,17 @@ function controlData({ settings, flags, pki }: ThreadsOptions): ControlData {
     pkiDir: pki.dir,
     serviceAccountKeyPem: keys.serviceAccountKey.keyPem,
     features: featuresOn(serving?.features),
+    endpoints: settings.componentEndpoints ?? false,
   };
 }
 
 function nodeData({ dir, settings, pki, network }: ThreadsOptions): NodeThreadData {
-  const shared = { clusterId: settings.id, clusterCIDR: settings.podCIDR, dnsServiceIP: network.dns };
+  const shared = {
+    clusterId: settings.id,
+    clusterCIDR: settings.podCIDR,
+    dnsServiceIP: network.dns,
+    endpoints: settings.componentEndpoints ?? false,
+  };
   if (settings.runtime === 'simulated') return { ...shared, simulatedNodes: settings.nodes };
   return {
     ...shared,

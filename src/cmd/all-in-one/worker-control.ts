@@ -8,6 +8,7 @@ import { createLogger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { realClock } from '#stdx/clock.ts';
 import { startControllerManager } from '../controller-manager/compose.ts';
+import { ThreadEndpoints } from './endpoints.ts';
 import { controllerIdentity, identities } from './identities.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { workerEnd } from './worker-link.ts';
@@ -22,40 +23,46 @@ export interface ControlData {
   readonly serviceAccountKeyPem: string;
   /** Feature gates that are on. */
   readonly features: ReadonlySet<string>;
+  /** Whether the components open ports for health and metrics. */
+  readonly endpoints: boolean;
 }
 
 const end = workerEnd<ControlData>();
 const log = createLogger({ format: 'json' }).with({ thread: 'control' });
 const components: Component[] = [];
+const endpoints = new ThreadEndpoints(end.data.endpoints, log);
 const readPki = (file: string): string => readFileSync(join(end.data.pkiDir, file), 'utf8');
 
 end.run(
   async () => {
     releaseMemoryWhenQuiet({ clock: realClock, log, trims: false });
+    const [ofScheduler, ofManager] = [endpoints.measure(), endpoints.measure()];
     const clientFor = async (
       user: Parameters<typeof end.transportFor>[0],
-      agent: string,
+      { agent, measured }: { readonly agent: string } & Pick<typeof ofManager, 'measured'>,
     ): Promise<ComponentContext['api']> =>
-      createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
+      createClient(measured(await end.transportFor(user)), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
     const [schedulerApi, managerApi] = await Promise.all([
-      clientFor(identities.scheduler, 'kube-scheduler'),
-      clientFor(identities.controllerManager, 'kube-controller-manager'),
+      clientFor(identities.scheduler, { ...ofScheduler, agent: 'kube-scheduler' }),
+      clientFor(identities.controllerManager, { ...ofManager, agent: 'kube-controller-manager' }),
     ]);
     const context = { clock: realClock, identity: end.data.identity };
     const scheduler = createScheduler({
       ...context,
+      ...ofScheduler.context,
       api: schedulerApi,
       log: log.with({ component: 'kube-scheduler' }),
     });
     const manager = await startControllerManager({
       ...context,
+      ...ofManager.context,
       api: managerApi,
       log: log.with({ component: 'kube-controller-manager' }),
       ...end.data,
       caPem: () => readPki('ca.crt'),
       signer: () => ({ certificate: readPki('ca.crt'), key: readPki('ca.key') }),
       settings: { features: end.data.features },
-      apiFor: (account) => clientFor(controllerIdentity(account), account),
+      apiFor: (account) => clientFor(controllerIdentity(account), { ...ofManager, agent: account }),
     });
     components.push(manager, scheduler);
     await Promise.all(
@@ -65,8 +72,21 @@ end.run(
         end.state(component.name, 'running');
       }),
     );
+    await endpoints.show({
+      name: 'kube-scheduler',
+      port: 10_259,
+      api: schedulerApi,
+      metrics: ofScheduler.context.metrics,
+    });
+    await endpoints.show({
+      name: 'kube-controller-manager',
+      port: 10_257,
+      api: managerApi,
+      metrics: ofManager.context.metrics,
+    });
   },
   async () => {
+    await endpoints.close();
     await Promise.all(components.map((component) => component.stop()));
   },
 );

@@ -11,6 +11,7 @@ import type { Component } from '#runtime/component.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
+import { ThreadEndpoints } from './endpoints.ts';
 import { identities, nodeIdentity } from './identities.ts';
 import { createRealNode, type RealNode, type RealNodeData } from '../node/compose.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -21,6 +22,8 @@ export interface NodeThreadData {
   readonly clusterId: string;
   readonly clusterCIDR: string;
   readonly dnsServiceIP: string;
+  /** Whether the components open ports for health and metrics. */
+  readonly endpoints: boolean;
   /** Absent with simulated nodes. */
   readonly real?: RealNodeData;
 }
@@ -31,10 +34,17 @@ const end = workerEnd<NodeThreadData>();
 const log = createLogger({ format: 'json' }).with({ thread: 'node' });
 const identity = `${hostname()}_${randomUUID()}`;
 const components: Component[] = [];
+const endpoints = new ThreadEndpoints(end.data.endpoints, log);
 let realNode: RealNode | undefined;
 
-async function clientFor(user: UserInfo, agent: string): Promise<Client> {
-  return createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
+async function clientFor(
+  user: UserInfo,
+  agent: string,
+  { measured }: Pick<ReturnType<typeof endpoints.measure>, 'measured'> = endpoints.measure(),
+): Promise<Client> {
+  return createClient(measured(await end.transportFor(user)), {
+    userAgent: `${agent}/${KUBERNETES_VERSION}`,
+  });
 }
 
 async function startComponent(component: Component): Promise<void> {
@@ -63,13 +73,15 @@ end.run(
       );
       return;
     }
+    const [ofNode, ofProxy, ofDns] = [endpoints.measure(), endpoints.measure(), endpoints.measure()];
     const [nodeApi, proxyApi, dnsApi] = await Promise.all([
-      clientFor(nodeIdentity(real.nodeName), 'kubelet'),
-      clientFor(identities.proxy, 'kube-proxy'),
-      clientFor(identities.dns, 'coredns'),
+      clientFor(nodeIdentity(real.nodeName), 'kubelet', ofNode),
+      clientFor(identities.proxy, 'kube-proxy', ofProxy),
+      clientFor(identities.dns, 'coredns', ofDns),
     ]);
     realNode = await createRealNode({
       ...context,
+      ...ofNode.context,
       api: nodeApi,
       log: log.with({ component: 'kubelet' }),
       data: real,
@@ -79,6 +91,7 @@ end.run(
       startComponent(
         createServiceProxy({
           ...context,
+          ...ofProxy.context,
           api: proxyApi,
           log: log.with({ component: 'kube-proxy' }),
           nodeName: real.nodeName,
@@ -89,6 +102,7 @@ end.run(
       startComponent(
         createClusterDns({
           ...context,
+          ...ofDns.context,
           api: dnsApi,
           log: log.with({ component: 'dns' }),
           clusterDomain: 'cluster.local',
@@ -97,9 +111,17 @@ end.run(
         }),
       ),
     ]);
+    await endpoints.show({
+      name: 'kube-proxy',
+      port: 10_249,
+      api: proxyApi,
+      metrics: ofProxy.context.metrics,
+    });
+    await endpoints.show({ name: 'coredns', port: 9153, api: dnsApi, metrics: ofDns.context.metrics });
   },
   async (reason) => {
     if (reason === STOP_CONTAINERS) await realNode?.stopContainers();
+    await endpoints.close();
     await Promise.all(components.toReversed().map((component) => component.stop()));
     await realNode?.leave();
   },
