@@ -103,3 +103,20 @@ export const etcdProgram: string | undefined = unpackedEtcd35();
 export function membershipOf(members: readonly TestMember[]): EtcdMembership {
   return createEtcdMembership({ endpoints: members.map(({ clientURL }) => clientURL) });
 }
+
+/** Its methods as properties, so that a test can replace some. */
+export function bound(membership: EtcdMembership): EtcdMembership {
+  return {
+    list: (options) => membership.list(options),
+    addLearner: (urls) => membership.addLearner(urls),
+    promote: (id) => membership.promote(id),
+    remove: (id) => membership.remove(id),
+    status: (endpoint) => membership.status(endpoint),
+    alarms: () => membership.alarms(),
+    disarm: (alarm) => membership.disarm(alarm),
+    defragment: (endpoint) => membership.defragment(endpoint),
+    snapshot: (endpoint, file) => membership.snapshot(endpoint, file),
+    moveLeader: (endpoint, id) => membership.moveLeader(endpoint, id),
+    close: () => membership.close(),
+  };
+}

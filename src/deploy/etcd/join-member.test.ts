@@ -9,6 +9,7 @@ import { realClock, type Clock } from '#stdx/clock.ts';
 import {
   createTestMembers,
   etcdProgram,
+  bound,
   membershipOf,
   type TestEtcdCluster,
   type TestMember,
@@ -110,22 +111,6 @@ for (const at of ['addLearner', 'record', 'start', 'promote'] as const)
     await run(localEtcd(m2, record));
     assert.deepEqual(await list(), ['m1', 'm2']);
   });
-
-function bound(membership: EtcdMembership): EtcdMembership {
-  return {
-    list: (options) => membership.list(options),
-    addLearner: (urls) => membership.addLearner(urls),
-    promote: (id) => membership.promote(id),
-    remove: (id) => membership.remove(id),
-    status: (endpoint) => membership.status(endpoint),
-    alarms: () => membership.alarms(),
-    disarm: (alarm) => membership.disarm(alarm),
-    defragment: (endpoint) => membership.defragment(endpoint),
-    snapshot: (endpoint, file) => membership.snapshot(endpoint, file),
-    moveLeader: (endpoint, id) => membership.moveLeader(endpoint, id),
-    close: () => membership.close(),
-  };
-}
 
 it('takes its learner back when etcd does not start, then joins', { skip }, async () => {
   const record: { id?: string } = {};
