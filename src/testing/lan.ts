@@ -9,6 +9,8 @@ export interface LanMachine {
   run(...words: readonly string[]): string;
   /** Its exit code; its output is dropped. */
   try(...words: readonly string[]): number | null;
+  /** Of the processes in it. */
+  pids(): number[];
   /** Ends with the segment at the latest. keepsSys: /sys stays the host's, with its cgroups, as containers need it. */
   start(
     words: readonly string[],
@@ -50,6 +52,7 @@ export function createLan(id: string, subnet: string): Lan {
       address,
       run: (...words) => ip(...inside(words)),
       try: (...words) => spawnSync('ip', inside(words)).status,
+      pids: () => ip('netns', 'pids', namespace).split('\n').filter(Boolean).map(Number),
       start(words, { env = process.env, keepsSys = false } = {}) {
         const child = keepsSys
           ? spawn('nsenter', [`--net=/run/netns/${namespace}`, ...words], { env, stdio: 'pipe' })

@@ -6,7 +6,13 @@ import { after, before, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createTestMembers, etcdProgram, membershipOf, type TestEtcdCluster } from '#testing/etcd-members.ts';
+import {
+  bound,
+  createTestMembers,
+  etcdProgram,
+  membershipOf,
+  type TestEtcdCluster,
+} from '#testing/etcd-members.ts';
 import { inspectMembers } from '../../etcd/members.ts';
 import { machinePaths } from '../../machine/paths.ts';
 import { machineFile } from '../../machine/record.ts';
