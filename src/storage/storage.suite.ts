@@ -16,6 +16,8 @@ import {
   type StoreEvent,
 } from './store.ts';
 import { runRandomHistory } from './storage-model.ts';
+import { readTruth, RecordedWriter, recordWatch, type RecordedWatch } from './testing/recorder.ts';
+import { judgeWatch, judgeWrites } from './testing/watch-oracle.ts';
 
 interface Opened {
   readonly store: Store;
@@ -66,7 +68,10 @@ export function storageSuite(name: string, open: OpenStore, gaps: StoreGaps = {}
     describe('put and get', () => putAndGet(withStore));
     describe('delete', () => deletes(withStore, gaps));
     describe('list', () => lists(withStore, gaps));
-    describe('watch', () => watches(withStore));
+    describe('watch', () => {
+      watches(withStore);
+      properties(withStore);
+    });
     describe('history and compaction', () => compaction(withStore, gaps));
     describe('expiry', () => {
       expiry(withStore, gaps);
@@ -323,6 +328,52 @@ function lists(withStore: WithStore, gaps: StoreGaps): void {
       assert.equal(revision, count);
       assert.equal(items.length, count);
       assert.ok(items.every(({ value, modRevision }) => value.toString() === 'old' && modRevision <= count));
+    }),
+  );
+}
+
+function properties(withStore: WithStore): void {
+  const WRITES = 120;
+  test(
+    'all nine properties hold for watches of every kind under concurrent writers (watch-oracle.ts)',
+    withStore({ autoCompact: false }, async (store) => {
+      const prefixes = ['/w/', '/w/shared-1', '/w/own-0', '/none/'];
+      const watches: RecordedWatch[] = [];
+      const watchAll = (when: string, afterRevision: Revision): void => {
+        for (const prefix of prefixes)
+          watches.push(recordWatch(store, { name: `${prefix} ${when}`, prefix, afterRevision }));
+      };
+      watchAll('from the start', 0);
+      const writers = [0, 1, 2].map(() => new RecordedWriter(store));
+      await Promise.all(
+        writers.map(async (writer, number) => {
+          for (let i = 0; i < WRITES; i++) {
+            const value = `${number}-${i}`;
+            const key = i % 3 === 0 ? `/w/own-${number}` : `/w/shared-${i % 4}`;
+            const expected = (await store.get(key))?.modRevision ?? 0;
+            if (expected > 0 && i % 7 === 6) await writer.delete(key, { expected });
+            else await writer.put(key, value, i % 5 === 4 ? {} : { expected });
+            if (number === 0 && i === WRITES / 2) watchAll('from now', store.revision);
+            if (number === 0 && i === WRITES - 10) watchAll('from the past', 20);
+          }
+        }),
+      );
+      const upTo = store.revision;
+      const truth = await readTruth(store, { prefix: '/w/', after: 0, upTo });
+      const newest = (prefix: string): Revision =>
+        truth.events.findLast(({ key }) => key.startsWith(prefix))?.revision ?? 0;
+      await until(() => watches.every((watch) => watch.reached >= newest(watch.history().prefix)));
+      assert.deepEqual(
+        [
+          ...judgeWrites(
+            writers.flatMap((writer) => writer.writes),
+            truth,
+          ),
+          ...watches.flatMap((watch) => judgeWatch(watch.history(newest(watch.history().prefix)), truth)),
+        ],
+        [],
+      );
+      for (const watch of watches) watch.stop();
     }),
   );
 }

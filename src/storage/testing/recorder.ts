@@ -34,6 +34,7 @@ export interface RecordedWatch {
   history(upTo?: Revision): WatchHistory;
   /** Of the newest event, or progress. */
   readonly reached: Revision;
+  requestProgress(): void;
   stop(): void;
 }
 
@@ -82,6 +83,7 @@ export function recordWatch(
     get reached() {
       return reached;
     },
+    requestProgress: () => watch?.requestProgress?.(),
     stop() {
       stopped = true;
       clearTimeout(timer);

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readTruth, recordWatch, RecordedWriter, type RecordedWatch } from '../../testing/recorder.ts';
-import { judgeWatch, judgeWrites } from '../../testing/watch-oracle.ts';
+import { judgeWatch, judgeWrites, Truth, type SeenEvent } from '../../testing/watch-oracle.ts';
 import type { Store } from '../../store.ts';
 import { openEtcdStore } from './etcd-store.ts';
 import { clusterProblem, startEtcdCluster, type TestCluster } from './test-etcd-cluster.ts';
@@ -156,6 +156,9 @@ class Load {
   readonly #base: number;
   readonly #running: Promise<void>[];
   #stopped = false;
+  /** What etcd has forgotten since, and up to where. */
+  readonly #earlier: SeenEvent[] = [];
+  #forgotten: number;
 
   /** Two servers, each with a watch of its own and one that resumes from an old revision, and writers on both. */
   static async start(cluster: TestCluster, prefix: string): Promise<Load> {
@@ -177,7 +180,7 @@ class Load {
     this.#cluster = cluster;
     this.#prefix = prefix;
     this.#stores = stores;
-    this.#base = base;
+    this.#base = this.#forgotten = base;
     this.#watches = stores.flatMap((store, i) => [
       recordWatch(store, { name: `all of server ${i}`, prefix, afterRevision: base }),
       recordWatch(store, { name: `shared of server ${i}`, prefix: `${prefix}shared`, afterRevision: base }),
@@ -241,10 +244,17 @@ class Load {
   async makeRoom(): Promise<void> {
     const store = this.#stores[0]!;
     for (const { key } of (await store.list('/fill/')).items) await store.delete(key);
-    // Watches of the recorders have all up to here, so that nothing they want is forgotten.
-    const newest = await store.newestRevision!();
-    while (this.#watches.some(({ reached }) => reached < this.#base)) await sleep(20);
-    await store.compact(Math.min(newest, this.#base));
+    const upTo = await store.newestRevision!();
+    // Nothing that is still wanted may be forgotten.
+    this.#earlier.push(
+      ...(await readTruth(store, { prefix: this.#prefix, after: this.#forgotten, upTo })).events,
+    );
+    while (this.#watches.some(({ reached }) => reached < upTo)) {
+      for (const watch of this.#watches) watch.requestProgress();
+      await sleep(50);
+    }
+    await store.compact(upTo);
+    this.#forgotten = upTo;
     for (const member of this.#cluster.members) member.ctl('defrag');
   }
 
@@ -257,7 +267,8 @@ class Load {
     const judge = await openEtcdStore(this.#cluster.options);
     try {
       const upTo = await judge.newestRevision!();
-      const truth = await readTruth(judge, { prefix: this.#prefix, after: this.#base, upTo });
+      const later = await readTruth(judge, { prefix: this.#prefix, after: this.#forgotten, upTo });
+      const truth = new Truth([...this.#earlier, ...later.events]);
       const newest = (prefix: string): number =>
         truth.events.findLast(({ key }) => key.startsWith(prefix))?.revision ?? this.#base;
       while (this.#watches.some((watch) => watch.reached < newest(watch.history().prefix))) await sleep(20);

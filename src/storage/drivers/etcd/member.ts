@@ -1,7 +1,7 @@
 /**
  * One member of etcd as a client sees it: its connection, what is under way on it, and whether it is to be avoided. A member that
  * vanished without a word (its machine lost, its cable cut, its process stopped) would hold calls and watches until keepalive notices, after 40 s:
- * who waits too long suspects it, and it must answer within SUSPECT_MS or loses everything that is under way on it.
+ * who waits too long suspects it, and it must send something within SUSPECT_MS or loses everything that is under way on it.
  *
  *   used ──a call failed, or it is suspected and silent──▶ avoided ──answers Status, asked every PROBE_MS──▶ used
  */
@@ -16,6 +16,7 @@ const MAX_BACKOFF_MS = 1_000;
 /** Calls make the member suspected each time they have waited so long. */
 const PATIENCE_MS = 1_500;
 const SUSPECT_MS = 1_500;
+const GRACE_MS = 200;
 const PROBE_MS = 1_000;
 /** etcd's own bound on requests is 1.5 MiB by default; answers have none that a client could rely on. */
 const MAX_RECEIVED_BYTES = 512 * 1024 * 1024;
@@ -50,6 +51,8 @@ export class Member {
   /** As it said since it was last connected. */
   #version: Promise<string | undefined> | undefined;
   #isSuspected = false;
+  /** When it last sent anything but an error. */
+  #heardMs = 0;
   #probe: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -99,8 +102,9 @@ export class Member {
         { deadline: Date.now() + timeoutMs },
         (error: ServiceError | null, response?: object) => {
           this.#underWay.delete(call);
-          if (error) reject(new EtcdCallError(failureOf(error, { doing, endpoint: this.endpoint })));
-          else resolve(response as Response);
+          if (error) return reject(new EtcdCallError(failureOf(error, { doing, endpoint: this.endpoint })));
+          this.#heardMs = performance.now();
+          resolve(response as Response);
         },
       );
       this.#underWay.add(call);
@@ -112,6 +116,7 @@ export class Member {
     const stream = this.#client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
     this.#underWay.add(stream);
     stream.once('close', () => this.#underWay.delete(stream));
+    stream.on('data', () => (this.#heardMs = performance.now()));
     return stream;
   }
 
@@ -148,10 +153,14 @@ export class Member {
   suspect(): void {
     if (this.#closed || this.#isSuspected) return;
     this.#isSuspected = true;
+    const begunMs = performance.now();
     const over = (): void => void (this.#isSuspected = false);
-    this.status(SUSPECT_MS).then(over, () => {
-      over();
-      this.#abandon();
+    this.status(SUSPECT_MS).then(over, (error: EtcdCallError) => {
+      // Where this process itself stood still, answers wait in the socket.
+      setTimeout(() => {
+        over();
+        if (error.failure.certain || this.#heardMs < begunMs) this.#abandon();
+      }, GRACE_MS);
     });
   }
 

@@ -259,6 +259,7 @@ function rebased(store: Store, base: Revision): Store {
         ...options,
         afterRevision: options.afterRevision + base,
         onEvents: (events) => options.onEvents(events.map(event)),
+        onReached: (revision) => options.onReached?.(revision - base),
       }),
     ttlSeconds: (key) => store.ttlSeconds!(key),
     compact: (revision) => store.compact(revision + base),
