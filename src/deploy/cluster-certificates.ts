@@ -52,12 +52,29 @@ export async function publishCertificates(
   };
 }
 
-/** Of a cluster that has run: authorities are not made anew. */
+/** What a running cluster had at its last look. */
+export interface KnownPki {
+  pki: Pki;
+}
+
+/** Of a cluster that has run: authorities are not made anew. With `known`, which is kept up to date, a file that is damaged since holds up no other. */
 export async function renewCertificates(
   dir: DataDir,
-  { pki, nowMs, ...publish }: PublishOptions & { readonly pki: PkiOptions; readonly nowMs: number },
+  {
+    pki,
+    nowMs,
+    known,
+    ...publish
+  }: PublishOptions & { readonly pki: PkiOptions; readonly nowMs: number; readonly known?: KnownPki },
 ): Promise<CertificateState> {
   const { jitter } = publish;
-  const ensured = await ensurePki({ ...pki, nowMs, mayCreate: false, ...(jitter ? { jitter } : {}) });
+  const ensured = await ensurePki({
+    ...pki,
+    nowMs,
+    mayCreate: false,
+    known: known?.pki,
+    ...(jitter ? { jitter } : {}),
+  });
+  if (known) known.pki = ensured;
   return publishCertificates(dir, { ...publish, pki: ensured, nowMs });
 }

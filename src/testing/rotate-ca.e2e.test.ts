@@ -205,7 +205,7 @@ describe('rotation of authorities', () => {
       assert.match(second.text, /waiting: node far still uses a certificate of the old authority/);
       assert.match(certs('rotate-ca', '--abort', '--yes').stderr, /the new authorities sign already/);
       // The old are good until the end.
-      assert.equal(await whoIs(oldAdmin), 'kubernetes-admin');
+      assert.equal(await whoIs({ ...oldAdmin, ca: both }), 'kubernetes-admin');
       await report(renderReport({ trusted: hashes(both), used: hashes(both).slice(1) }));
       const last = await run('60s');
       assert.equal(last.status, 0, last.text);

@@ -1,6 +1,11 @@
 /** The certificates of a cluster in one program: what they are issued for, and their renewal while it runs. */
 import { hostname } from 'node:os';
-import { publishCertificates, renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
+import {
+  publishCertificates,
+  renewCertificates,
+  type KnownPki,
+  type PublishOptions,
+} from '#deploy/cluster-certificates.ts';
 import type { ClusterSettings, DataDir } from '#deploy/data-dir.ts';
 import type { Pki, PkiOptions } from '#deploy/pki/pki.ts';
 import { CertificateRenewal } from '#deploy/pki/renewal.ts';
@@ -52,6 +57,7 @@ export async function startRenewal(
     name: hostname().toLowerCase(),
     addresses: kubeletAddresses({ address: place.network.node, gateway: place.network.gateway }),
   };
+  const known: KnownPki = { pki };
   const renewal = new CertificateRenewal({
     initial: await publishCertificates(dir, { ...publish, pki, nowMs: Date.now() }),
     clock: realClock,
@@ -62,6 +68,7 @@ export async function startRenewal(
         ...(real ? { ownNode } : {}),
         pki: pkiOptions(dir, place),
         nowMs,
+        known,
       }),
   });
   renewal.start();

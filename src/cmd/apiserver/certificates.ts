@@ -1,10 +1,10 @@
 /** The certificates of a data directory: what they are issued for, published and renewed while the server runs. */
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { renewCertificates, type PublishOptions } from '#deploy/cluster-certificates.ts';
+import { renewCertificates, type KnownPki, type PublishOptions } from '#deploy/cluster-certificates.ts';
 import type { DataDir } from '#deploy/data-dir.ts';
 import { CertificateRenewal, type CertificateState } from '#deploy/pki/renewal.ts';
-import { ensurePki } from '#deploy/pki/pki.ts';
+import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { machineAddresses, servedAddresses } from './addresses.ts';
@@ -34,14 +34,30 @@ export function pkiOptions(
 
 export function startRenewal(
   dir: DataDir,
-  { plan, initial, log }: { readonly plan: Plan; readonly initial: CertificateState; readonly log: Logger },
+  {
+    plan,
+    pki,
+    initial,
+    log,
+  }: {
+    readonly plan: Plan;
+    readonly pki: Pki;
+    readonly initial: CertificateState;
+    readonly log: Logger;
+  },
 ): CertificateRenewal {
+  const known: KnownPki = { pki };
   const renewal = new CertificateRenewal({
     initial,
     clock: realClock,
     log,
     ensure: (nowMs) =>
-      renewCertificates(dir, { ...publishOptions(serverUrl(plan)), pki: pkiOptions(dir, plan), nowMs }),
+      renewCertificates(dir, {
+        ...publishOptions(serverUrl(plan)),
+        pki: pkiOptions(dir, plan),
+        nowMs,
+        known,
+      }),
   });
   renewal.start();
   return renewal;

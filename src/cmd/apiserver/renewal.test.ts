@@ -1,7 +1,7 @@
 /** Certificates over a year: renewed while the server runs, which goes on with the new ones without a restart. */
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
@@ -142,6 +142,39 @@ test('a failure is logged and tried again, and each warning is told once', async
     await renewal.stop();
     rmSync(dir, { recursive: true, force: true });
   }
+});
+
+test('a file that is damaged while the cluster runs holds up no kubeconfig', async (t) => {
+  const dir = dataDir(mkdtempSync(join(tmpdir(), 'capstan-damaged-')));
+  t.after(() => rmSync(dir.path, { recursive: true, force: true }));
+  const nowMs = Date.now();
+  const options: PkiOptions = {
+    dir: dir.pki,
+    apiServer: { hostName: 'box', serviceIP: '10.96.0.1', bindAddresses: [] },
+    nowMs,
+  };
+  const publish = { server: 'https://127.0.0.1:6443', simulatedNodes: true };
+  const pki = await ensurePki(options);
+  await publishCertificates(dir, { ...publish, pki, nowMs });
+  const endOf = (path: string): number => {
+    const { cert } = resolveContext(loadKubeconfig({ path })).options;
+    return Date.parse(new X509Certificate(cert!).validTo);
+  };
+  const schedulerFile = join(dir.kubeconfigs, 'scheduler.kubeconfig');
+  const dnsFile = join(dir.kubeconfigs, 'dns.kubeconfig');
+  const before = { scheduler: endOf(schedulerFile), dns: endOf(dnsFile), admin: endOf(dir.kubeconfig) };
+  for (const file of ['admin.crt', 'front-proxy-ca.key', 'sa.key'])
+    writeFileSync(join(dir.pki, file), 'damaged');
+  const known = { pki };
+  const look = (day: number) =>
+    renewCertificates(dir, { ...publish, pki: options, nowMs: nowMs + day * DAY_MS, known });
+  const { warnings } = await look(300);
+  const told = warnings.map(({ message }) => message).join('\n');
+  for (const file of ['admin.crt', 'front-proxy-ca.key', 'sa.key'])
+    assert.match(told, new RegExp(`${file} is damaged .*what was there before is used until then`));
+  assert.equal(readFileSync(join(dir.pki, 'admin.crt'), 'utf8'), 'damaged');
+  assert.ok(endOf(schedulerFile) > before.scheduler && endOf(dnsFile) > before.dns);
+  assert.equal(endOf(dir.kubeconfig), before.admin);
 });
 
 function serialShown(port: number): Promise<string> {

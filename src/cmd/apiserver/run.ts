@@ -75,7 +75,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const url = serverUrl(plan);
     if (dir && pki) {
       const initial = await publishCertificates(dir, { ...publishOptions(url), pki, nowMs: Date.now() });
-      renewal = startRenewal(dir, { plan, initial, log });
+      renewal = startRenewal(dir, { plan, pki, initial, log });
       cleanup.push(() => renewal?.stop());
       saveState(dir, url);
     }

@@ -19,6 +19,7 @@ import { CERTIFICATES, type MachineNames } from './certificate-list.ts';
 import { dataDirCertificates, kubeadmCertificates, type CertificateSet } from './certificate-files.ts';
 import { inspectCertificates } from './certificates-check.ts';
 import { renewAll, renewDue, renewNamed } from './certificates-renew.ts';
+import { renewMachineCertificates } from './certificates-renewal.ts';
 import { generateRequests } from './certificates-requests.ts';
 import { createMissing } from './certificates.ts';
 
@@ -261,4 +262,29 @@ test("a data directory's certificates, its nodes' and kubeconfigs' too", async (
   // What the program itself keeps is content with it.
   const again = await ensurePki({ dir: dir.pki, nowMs: NOW + DAY, apiServer });
   assert.deepEqual(again.changes, []);
+});
+
+test('a year of looks: each is renewed once it is due, and a damaged one holds up no other', async () => {
+  const { root, certDir } = await machine();
+  const paths = { pki: certDir, kubernetes: root };
+  writeFileSync(join(certDir, 'etcd/peer.crt'), 'damaged');
+  const changes: string[] = [];
+  for (let day = 0; day <= 300; day += 10) {
+    const state = await renewMachineCertificates(paths, { nowMs: NOW + day * DAY, externalEtcd: false });
+    changes.push(...state.changes);
+    assert.match(state.warnings.map(({ message }) => message).join(), /etcd\/peer\.crt is damaged/);
+    for (const { name, notAfterMs } of state.ends)
+      if (!name.endsWith('ca')) assert.ok(notAfterMs > NOW + (day + 60) * DAY, name);
+  }
+  assert.equal(changes.length, 7);
+  assert.equal(readFileSync(join(certDir, 'etcd/peer.crt'), 'utf8'), 'damaged');
+});
+
+test('a machine without an authority has nothing to renew', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'capstan-renew-'));
+  folders.push(root);
+  assert.deepEqual(
+    await renewMachineCertificates({ pki: root, kubernetes: root }, { nowMs: NOW, externalEtcd: false }),
+    { changes: [], warnings: [], ends: [] },
+  );
 });

@@ -5,6 +5,7 @@
 import { X509Certificate } from 'node:crypto';
 import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { belongsTo, isIssuedBy } from '#pki/chain.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import { altNamesOf, extendedKeyUsagesOf, subjectOf } from '#pki/read.ts';
 import { UserError } from '../data-dir.ts';
 import { PkiError } from '../pki/checks.ts';
@@ -36,11 +37,11 @@ export async function renewNamed(
     if (typeof step === 'string') throw new UserError(`${step}.`);
     steps.push(step);
   }
-  for (const { file, pair } of steps) await file.write(pair);
+  for (const { file, renewed } of steps) await file.write(renewed());
   return { renewed: files.map(({ name }) => name), skipped: [] };
 }
 
-/** Every leaf; those that are not there or not ours to renew are told. Throws a UserError for a damaged file. */
+/** Every leaf; those that are not there, damaged, or not ours to renew are reported and kept. */
 export function renewAll(set: CertificateSet, options: RenewOptions): Promise<RenewResult> {
   return renewWhere(set, { ...options, isWanted: () => true });
 }
@@ -70,14 +71,20 @@ async function renewWhere(set: CertificateSet, { isWanted, ...options }: Wanted)
   const skipped: string[] = [];
   for (const file of set.files) {
     if (file.kind === 'authority') continue;
-    const step = await plan(set, { file, ...options });
+    const step = await plan(set, { file, ...options }).catch(asReason);
     if (typeof step === 'string') skipped.push(step);
     else if (isWanted(step.certificate, { name: file.name, authority: step.authority })) {
-      await file.write(step.pair);
+      await file.write(step.renewed());
       renewed.push(file.name);
     }
   }
   return { renewed, skipped };
+}
+
+/** A damaged file holds up no other. */
+function asReason(error: unknown): string {
+  if (error instanceof UserError) return error.message.replace(/\.$/, '');
+  throw error;
 }
 
 function fileNamed(set: CertificateSet, name: string): CertificateFile {
@@ -95,10 +102,11 @@ interface Step {
   readonly file: CertificateFile;
   readonly certificate: X509Certificate;
   readonly authority: X509Certificate;
-  readonly pair: KeyPair;
+  /** Signs it. */
+  renewed(): KeyPair;
 }
 
-/** The new pair, not yet written; or why there is none, in a clause. */
+/** How the new pair comes about; or why there is none, in a clause. */
 async function plan(
   set: CertificateSet,
   { file, nowMs, lifetimeMs = LEAF_LIFETIME_MS }: RenewOptions & { readonly file: CertificateFile },
@@ -119,23 +127,25 @@ async function plan(
     return `${file.name}: its authority ${authorityFile.path} expired on ${authority.validTo}`;
   if (!isOurs(certificate, signer.certificatePem))
     return `${file.path} was issued by ${certificate.issuer.replaceAll('\n', ', ')} and not by ${authorityFile.path}: whoever issued it renews it`;
-  const pair = issueCertificate(
-    { certificatePem: signer.certificatePem, keyPem: signer.keyPem },
-    {
+  const { keyPem } = found;
+  const signing: KeyPair = { certificatePem: signer.certificatePem, keyPem: signer.keyPem };
+  const renewed = (): KeyPair =>
+    issueCertificate(signing, {
       subject: subjectOf(certificate),
       usages: extendedKeyUsagesOf(certificate),
       altNames: altNamesOf(certificate),
       nowMs,
       lifetimeMs,
-      keyPem: found.keyPem,
-    },
-  );
-  return { file, certificate, authority, pair };
+      keyPem,
+    });
+  return { file, certificate, authority, renewed };
 }
 
-/** Signed by the authority of now, or by one of its name: of before a rotation. */
+/** Signed by an authority that is trusted now, or by one of its name: of before a rotation. */
 function isOurs(certificate: X509Certificate, authorityPem: string): boolean {
-  return certificate.issuer === new X509Certificate(authorityPem).subject;
+  return certificatesIn(authorityPem).some(
+    (authority) => certificate.issuer === authority.subject || isIssuedBy(certificate, authority),
+  );
 }
 
 async function readOrRefuse(file: CertificateFile): Promise<FoundPair | undefined> {
@@ -169,5 +179,6 @@ async function signedOutside({
   if (!isIssuedBy(certificate, authority)) return `${path} was not issued by the authority of this cluster`;
   if (!belongsTo(certificate, found.keyPem ?? ''))
     return `${path} does not belong to the key in ${file.path}`;
-  return { file, certificate, authority, pair: { certificatePem: text, keyPem: found.keyPem ?? '' } };
+  const pair: KeyPair = { certificatePem: text, keyPem: found.keyPem ?? '' };
+  return { file, certificate, authority, renewed: () => pair };
 }

@@ -71,6 +71,14 @@ export class PkiFolder {
     return this.#ends.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** A damaged file is warned of, and stays; what was read before it was is used. Other errors are thrown again. */
+  useInstead<T>(error: unknown, before: T): T {
+    if (!(error instanceof PkiError)) throw error;
+    const { path, code, message } = error;
+    this.#warn({ key: `${path} ${code}`, message: `${message}; what was there before is used until then` });
+    return before;
+  }
+
   /** With its key: throws PkiError where the key is elsewhere. */
   async authority(name: string, commonName: string): Promise<KeyPair> {
     const { certificatePem, keyPem } = await this.authorityOrExternal(name, commonName);

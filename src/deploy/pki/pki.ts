@@ -44,6 +44,8 @@ export interface PkiOptions {
   readonly mayCreate?: boolean;
   /** Default: by name. */
   readonly jitter?: Jitter;
+  /** What was there before, of a cluster that runs: used in place of a file that is damaged since, which is warned of and holds up no other. */
+  readonly known?: Pki | undefined;
 }
 
 type ClientName =
@@ -97,26 +99,29 @@ async function firstFailure<T extends readonly unknown[]>(
 
 /** Makes what is missing, checks what is there. Idempotent; throws PkiError for what only a human may repair. */
 export async function ensurePki(options: PkiOptions): Promise<Pki> {
+  const { known } = options;
   const folder = new PkiFolder(options);
+  const orKnown = <T>(work: Promise<T>, before: T | undefined): Promise<T> =>
+    before === undefined ? work : work.catch((error: unknown) => folder.useInstead(error, before));
   const [ca, frontProxyCa, serviceAccountKey] = await firstFailure([
-    folder.authority('ca', 'kubernetes'),
-    folder.authority('front-proxy-ca', 'front-proxy-ca'),
-    folder.signingKey('sa'),
+    orKnown(folder.authority('ca', 'kubernetes'), known?.ca),
+    orKnown(folder.authority('front-proxy-ca', 'front-proxy-ca'), known?.frontProxyCa),
+    orKnown(folder.signingKey('sa'), known?.serviceAccountKey),
   ]);
   const names = Object.keys(CLIENTS) as ClientName[];
+  const serving = folder.leaf('apiserver', ca, {
+    subject: { commonName: 'kube-apiserver' },
+    usages: ['serverAuth'],
+    altNames: apiServerAltNames(options.apiServer),
+    mayBeForeign: true,
+  });
   const [apiServer, ...clients] = await firstFailure([
-    folder.leaf('apiserver', ca, {
-      subject: { commonName: 'kube-apiserver' },
-      usages: ['serverAuth'],
-      altNames: apiServerAltNames(options.apiServer),
-      mayBeForeign: true,
+    orKnown(serving, known?.apiServer),
+    ...names.map((name) => {
+      const authority = CLIENTS[name].authority ? frontProxyCa : ca;
+      const leaf = folder.leaf(name, authority, { subject: CLIENTS[name], usages: ['clientAuth'] });
+      return orKnown(leaf, known?.clients[name]);
     }),
-    ...names.map((name) =>
-      folder.leaf(name, CLIENTS[name].authority ? frontProxyCa : ca, {
-        subject: CLIENTS[name],
-        usages: ['clientAuth'],
-      }),
-    ),
   ]);
   await folder.sync();
   return {

@@ -1,0 +1,35 @@
+/** One look at a machine's certificates in kubeadm's layout, for the renewal that its supervisor runs. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MachinePaths } from '../machine/paths.ts';
+import type { CertificateState } from '../pki/renewal.ts';
+import { kubeadmCertificates } from './certificate-files.ts';
+import { inspectCertificates } from './certificates-check.ts';
+import { renewDue } from './certificates-renew.ts';
+
+/** Renews what is due and what another authority than the current one signed. A machine without an authority has nothing to renew here. */
+export async function renewMachineCertificates(
+  { pki, kubernetes }: Pick<MachinePaths, 'pki' | 'kubernetes'>,
+  { nowMs, externalEtcd }: { readonly nowMs: number; readonly externalEtcd: boolean },
+): Promise<CertificateState> {
+  if (!existsSync(join(pki, 'ca.crt'))) return { changes: [], warnings: [], ends: [] };
+  const set = kubeadmCertificates({
+    certDir: pki,
+    kubeconfigDir: kubernetes,
+    externalEtcd,
+  });
+  const { renewed } = await renewDue(set, { nowMs });
+  const rows = await inspectCertificates(set, { nowMs });
+  const isThere = ({ certificate, problems }: (typeof rows)[number]): boolean =>
+    certificate !== undefined || problems.some((problem) => !problem.endsWith('is missing'));
+  return {
+    changes: renewed.map((name) => `issued ${name} anew`),
+    warnings: rows
+      .filter(isThere)
+      .flatMap(({ problems, warnings }) => [...problems, ...warnings])
+      .map((message) => ({ key: message, message })),
+    ends: rows.flatMap(({ name, certificate }) =>
+      certificate ? [{ name, notAfterMs: certificate.notAfterMs }] : [],
+    ),
+  };
+}
