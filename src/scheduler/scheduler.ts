@@ -234,9 +234,9 @@ class Scheduler implements Component {
         updated: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
         deleted: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
       }),
-      ...[informers.claims, informers.volumes, informers.classes].map((informer) =>
-        informer.subscribe(this.#forward('storage-changed') as never),
-      ),
+      informers.claims.subscribe(this.#forward('storage-changed')),
+      informers.volumes.subscribe(this.#forward('storage-changed')),
+      informers.classes.subscribe(this.#forward('storage-changed')),
       informers.resourceClaims.subscribe(this.#forward('resource-claim-changed')),
       informers.deviceClasses.subscribe(this.#forward('device-class-changed')),
     );

@@ -124,7 +124,7 @@ export class LocalServices {
     const current = internal.get(API_SERVICES, { name }) as APIService | undefined;
     try {
       if (!current) {
-        if (wanted) await internal.create(API_SERVICES, objectOf(name, wanted) as never);
+        if (wanted) await internal.create(API_SERVICES, objectOf(name, wanted));
         return;
       }
       const mode = modeOf(current);

@@ -175,8 +175,8 @@ export class ServiceRepair {
       await internal.create(IP_ADDRESSES, addressObject(ip, metadata));
     } catch (error) {
       // Another server was faster.
-      if (!['AlreadyExists', 'NotFound', 'Conflict'].some((reason) => isStatusError(error, reason as never)))
-        throw error;
+      const reasons = ['AlreadyExists', 'NotFound', 'Conflict'] as const;
+      if (!reasons.some((reason) => isStatusError(error, reason))) throw error;
     }
   }
 

@@ -87,7 +87,7 @@ function statusOfStoreError(error: StoreError): Status | undefined {
 export function errorResponse(status: Status, request: ApiRequest): ApiResponse {
   const encoding = negotiateLeniently(request.headers['accept']);
   const pretty = wantsPretty(queryValues(request.query, 'pretty')[0], request.headers['user-agent']);
-  const { body, contentType } = encodeObject(status as never, encoding, { pretty });
+  const { body, contentType } = encodeObject({ ...status }, encoding, { pretty });
   const headers: Record<string, string> = {
     'content-type': contentType,
     'cache-control': 'no-cache, private',

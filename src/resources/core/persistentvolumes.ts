@@ -399,10 +399,10 @@ function withoutBetaLabels(affinity: VolumeNodeAffinity): VolumeNodeAffinity {
 
 function checkSameSource(spec: PersistentVolumeSpec, stored: PersistentVolumeSpec, errors: Errors): void {
   for (const type of SOURCE_TYPES as (keyof PersistentVolumeSpec)[]) {
-    let next = spec[type];
+    let next: unknown = spec[type];
     if (type === 'csi' && stored.csi && spec.csi && !stored.csi.controllerExpandSecretRef) {
       const { controllerExpandSecretRef: _, ...rest } = spec.csi;
-      next = rest as never;
+      next = rest;
     }
     if (semanticEqual(next, stored[type])) continue;
     errors.forbidden(

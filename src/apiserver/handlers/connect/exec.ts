@@ -2,6 +2,7 @@
  * Upgraded connections to kubelets: exec and attach (SPDY passed through as it is; WebSockets translated to SPDY, as upstream's
  * StreamTranslator does) and port-forward (SPDY and old WebSockets passed through; new WebSockets as a tunnel of SPDY bytes).
  */
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
@@ -341,7 +342,7 @@ export async function acceptWebSocket(
     method: request.method,
     headers: { ...request.headers, 'sec-websocket-protocol': undefined },
     url: request.path,
-  } as never;
+  } as unknown as IncomingMessage;
   server.handleUpgrade(message, client.socket, client.head, resolve);
   return promise;
 }
