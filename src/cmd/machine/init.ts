@@ -85,7 +85,8 @@ export async function runInit(
   const program = new Around({
     paths,
     local: init.localAPIEndpoint,
-    warm: dryRun ? undefined : warmCompileCache(),
+    // Services that run have it already.
+    warm: dryRun || isSupervised(paths) ? undefined : warmCompileCache(),
   });
   const context: InitContext = {
     ...output,
