@@ -25,6 +25,7 @@ const COMMANDS = [
   'certs check-expiration',
   'certs renew',
   'certs rotate-ca',
+  'certs generate-csr',
   'certs certificate-key',
   'image',
   'image load',

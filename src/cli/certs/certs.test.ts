@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CERTIFICATES } from '#deploy/phases/certificate-list.ts';
+import { readRequest } from '#pki/request.ts';
 import { createMissing } from '#deploy/phases/certificates.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -70,4 +71,31 @@ test('check fails for what is damaged, and a folder without certificates is name
   assert.match(stdout, /problem: .*etcd\/server\.key is damaged: restore it from a copy/);
   const empty = certs('check', '--cert-dir', '/nowhere');
   assert.match(empty.stderr, /There are no certificates in .*nowhere: ca\.crt is not there/);
+});
+
+test('generate-csr writes keys and requests by the configuration, and refuses a wrong one', () => {
+  const config = join(rootfs, 'config.yaml');
+  const text = [
+    'apiVersion: kubeadm.k8s.io/v1beta4',
+    'kind: ClusterConfiguration',
+    'controlPlaneEndpoint: api.example.org:6443',
+    'certificatesDir: /srv/pki',
+    'etcd: {external: {endpoints: [https://192.0.2.9:2379]}}',
+    '---',
+    'apiVersion: kubeadm.k8s.io/v1beta4',
+    'kind: InitConfiguration',
+    'localAPIEndpoint: {advertiseAddress: 192.0.2.1}',
+    'nodeRegistration: {name: cp9}',
+  ].join('\n');
+  writeFileSync(config, text);
+  const { status, stdout, stderr } = certs('generate-csr', '--config', config);
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout.includes('etcd'), false);
+  const request = readRequest(readFileSync(join(rootfs, 'srv/pki/apiserver.csr'), 'utf8'));
+  assert.ok(
+    request.altNames.dnsNames.includes('api.example.org') && request.altNames.dnsNames.includes('cp9'),
+  );
+  assert.ok(request.altNames.ipAddresses.includes('10.96.0.1'));
+  writeFileSync(config, `${text}\nnope: 1\n`);
+  assert.equal(certs('generate-csr', '--config', config).status, 1);
 });

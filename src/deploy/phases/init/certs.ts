@@ -29,7 +29,7 @@ async function ensure(context: InitContext, entry: CertificateEntry): Promise<vo
   if (cluster.etcd.external && entry.ofEtcd)
     return print(`[certs] External etcd mode: Skipping ${name} certificate generation`);
   if (dryRun) return print(`[certs] Would generate "${name}" where it is not there`);
-  const names = namesOf(context);
+  const names = machineNames(context);
   const { made, warnings } = await createMissing([entry], {
     dir: paths.pki,
     names,
@@ -49,7 +49,12 @@ async function ensure(context: InitContext, entry: CertificateEntry): Promise<vo
     );
 }
 
-function namesOf({ init, cluster, endpoint }: InitContext): MachineNames {
+/** Of the configuration of init, with its defaults. */
+export function machineNames({
+  init,
+  cluster,
+  endpoint,
+}: Pick<InitContext, 'init' | 'cluster' | 'endpoint'>): MachineNames {
   return {
     nodeName: init.nodeRegistration.name,
     advertiseAddress: init.localAPIEndpoint.advertiseAddress,
