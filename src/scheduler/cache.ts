@@ -1,5 +1,5 @@
 /**
- * The scheduler's picture of nodes and the pods on them: what the API says plus what was just decided (assumed) and is being bound.
+ * The scheduler's cache of nodes and their pods: the state of the API plus assumed pods, whose binding is in progress.
  *
  *   (unknown) --assume--> assumed --API shows it bound--> bound --deleted or finished--> (unknown)
  *                            '--forget (binding failed)--> (unknown)
@@ -16,7 +16,7 @@ interface Placement {
 export class SchedulerCache {
   readonly #nodes = new Map<string, NodeInfo>();
   readonly #placements = new Map<string, Placement>();
-  /** Kept beside the nodes, so that a decision does not look through all of them. */
+  /** Indexed separately, so that a scheduling cycle does not iterate over all nodes. */
   readonly #withAffinity = new Set<NodeInfo>();
   readonly #withRequiredAntiAffinity = new Set<NodeInfo>();
   readonly #imageNodes = new Map<string, number>();
@@ -41,7 +41,7 @@ export class SchedulerCache {
     this.#ordered = undefined;
   }
 
-  /** A pod that the API shows on a node. Finished pods hold nothing: call removePod for them. */
+  /** Adds a pod that the API shows on a node. Finished pods use no resources: call removePod for them. */
   setPod(pod: Pod): void {
     const uid = pod.metadata?.uid ?? '';
     const nodeName = pod.spec?.nodeName ?? '';
@@ -65,7 +65,7 @@ export class SchedulerCache {
     this.#put(pod, { nodeName, assumed: true });
   }
 
-  /** Takes an assumed pod back; a pod that the API has confirmed meanwhile stays. */
+  /** Removes an assumed pod, unless the API has confirmed it. */
   forget(uid: string): void {
     if (this.#placements.get(uid)?.assumed) this.removePod(uid);
   }
@@ -97,7 +97,7 @@ export class SchedulerCache {
     return this.#imageNodes;
   }
 
-  /** Nodes in the API, zones taking turns, so that sampling a part of them spreads over zones. */
+  /** Nodes in the API, interleaved by zone, so that a sample covers all zones. */
   nodes(): readonly NodeInfo[] {
     this.#ordered ??= interleaveByZone([...this.#nodes.values()].filter((info) => info.node));
     return this.#ordered;

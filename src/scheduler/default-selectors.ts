@@ -1,6 +1,6 @@
 /**
- * A pod's default selector, as upstream calls it: the pods that it is spread against by default, which are those selected by every Service that
- * selects it and by the controller that owns it.
+ * A pod's default selector, as upstream calls it: it selects the pods of every Service that selects the pod and of the controller that owns
+ * it. Default topology spread constraints use it.
  */
 import type { ReplicaSet, ReplicationController, Service, StatefulSet } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
@@ -15,7 +15,7 @@ interface SelectorSources {
   readonly statefulSets: Pick<Informer<StatefulSet>, 'get'>;
 }
 
-/** Service selectors by the first of their pairs: a pod looks up its own labels instead of going through all Services. */
+/** Service selectors by their first label: looking up a pod's labels avoids iterating over all Services. */
 type ByPair = ReadonlyMap<string, readonly (readonly (readonly [string, string])[])[]>;
 
 export class DefaultSelectors {
@@ -44,7 +44,7 @@ export class DefaultSelectors {
     };
   }
 
-  /** The selectors of all Services that select the pod, together. */
+  /** The combined selectors of all Services that select the pod. */
   #servicePairs({ namespace, labels }: PodInfo): (readonly [string, string])[] {
     let byPair = this.#services.get(namespace);
     if (!byPair) {

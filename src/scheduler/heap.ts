@@ -1,10 +1,10 @@
-/** A binary heap whose entries know their place in it, so that any of them can be taken out in logarithmic time. An entry is in one heap at most. */
+/** A binary heap whose entries store their index, so that any of them can be removed in logarithmic time. An entry is in at most one heap. */
 
 export interface HeapEntry {
   heapAt: number;
 }
 
-/** Place of an entry that is in no heap. */
+/** Index of an entry that is in no heap. */
 export const NOT_IN_HEAP = -1;
 
 export class Heap<T extends HeapEntry> {
@@ -34,7 +34,7 @@ export class Heap<T extends HeapEntry> {
     return first;
   }
 
-  /** Does nothing for an entry that is not here. */
+  /** Does nothing for an entry that is not in the heap. */
   delete(item: T): void {
     const at = item.heapAt;
     if (at < 0 || this.#items[at] !== item) return;

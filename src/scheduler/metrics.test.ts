@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { SchedulerMetrics } from './metrics.ts';
 
-test('attempts, queues and refusals as upstream counts them', () => {
+test('attempts, queue sizes and rejections have the names and labels of upstream', () => {
   const registry = new MetricsRegistry();
   const sizes = {
     queues: { active: 1, backoff: 2, unschedulable: 3, gated: 4 },

@@ -1,11 +1,11 @@
-/** The scheduler as upstream's scheduler_* metrics, with its labels and buckets. Counting is cheap; queue sizes are read at a scrape. */
+/** Upstream's scheduler_* metrics, with its labels and buckets. Queue sizes are read at a scrape. */
 import { Counter, Gauge, Histogram, label, type Labels } from '#stdx/instruments.ts';
 import { exponentialBuckets, type MetricsRegistry } from '#stdx/metrics-registry.ts';
 
 export type AttemptResult = 'scheduled' | 'unschedulable' | 'error';
 type ExtensionPoint = 'PreFilter' | 'Filter' | 'PreScore' | 'Score' | 'PostFilter' | 'Reserve' | 'Bind';
 
-/** How many pods are where; read at a scrape. */
+/** Number of pods per queue; read at a scrape. */
 interface SchedulerSizes {
   readonly queues: Readonly<Record<'active' | 'backoff' | 'unschedulable' | 'gated', number>>;
   readonly cache: Readonly<Record<'nodes' | 'pods' | 'assumed_pods', number>>;
@@ -61,7 +61,7 @@ export class SchedulerMetrics {
   readonly #pending = new Gauge('scheduler_pending_pods', 'Pods that wait, by queue.');
   readonly #cache = new Gauge('scheduler_cache_size', 'What the cache holds, by type.');
 
-  /** Series of unschedulable pods that there have been. */
+  /** Series of unschedulable pods that were reported so far. */
   readonly #refused = new Set<Labels>();
 
   constructor(registry: MetricsRegistry | undefined, sizes: () => SchedulerSizes) {
@@ -102,7 +102,7 @@ export class SchedulerMetrics {
     for (const [labels, count] of counts) this.#unschedulable.set(labels, count);
   }
 
-  /** Its series are there before its first pod. */
+  /** Creates the series of a profile before its first pod. */
   profile(name: string): void {
     const profile = label('profile', name);
     for (const result of ['error', 'scheduled', 'unschedulable']) {
@@ -121,7 +121,7 @@ export class SchedulerMetrics {
     this.#attemptSeconds.observe(labels, seconds);
   }
 
-  /** seconds: since the pod could be scheduled. */
+  /** seconds: since the pod was ready to be scheduled. */
   scheduled({ attempts, seconds }: { readonly attempts: number; readonly seconds: number }): void {
     this.#attemptsOfPod.observe('', attempts);
     this.#sliSeconds.observe(label('attempts', attempts > 15 ? '16+' : String(attempts)), seconds);

@@ -5,12 +5,12 @@ import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.t
 import type { PodInfo } from './pod-info.ts';
 import type { PodMatcher } from './pod-info.ts';
 
-/** Counts remembered per node; all are dropped when one more is asked for. */
+/** Maximum number of cached counts per node; when it is reached, all of them are dropped. */
 const MAX_COUNTS = 256;
 
 export class NodeInfo {
   readonly name: string;
-  /** Absent while pods are known on a node that is not (yet, or any more) in the API. */
+  /** Undefined for a node that has pods but is not in the API. */
   node: Node | undefined;
   labels: Readonly<Record<string, string>> = {};
   taints: readonly Taint[] = [];
@@ -25,7 +25,7 @@ export class NodeInfo {
   readonly withAffinity: Set<PodInfo>;
   readonly withRequiredAntiAffinity: Set<PodInfo>;
   #ports: HostPort[];
-  /** How many pods a matcher finds, until pods come or go. */
+  /** Cached number of pods per matcher; cleared when pods are added or removed. */
   readonly #counts = new Map<string, number>();
 
   constructor(name: string) {
@@ -44,7 +44,7 @@ export class NodeInfo {
     this.taints = node?.spec?.taints ?? [];
     const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
     this.allocatable = amountsOf(allocatable);
-    // A node that says nothing takes nothing: it has not reported its status yet.
+    // A node that has not reported its status yet has no allocatable resources.
     this.podLimit = Number(allocatable['pods'] ?? 0);
     this.images = new Map(
       (node?.status?.images ?? []).flatMap((image) =>
@@ -84,7 +84,7 @@ export class NodeInfo {
     return pod;
   }
 
-  /** A copy to try changes on. */
+  /** A copy for simulations. */
   clone(): NodeInfo {
     const copy = new NodeInfo(this.name);
     copy.node = this.node;

@@ -1,6 +1,6 @@
 /**
- * Which pods were promised which node: preemption makes room there, and until the pod is bound nobody of lower priority may take it.
- * Follows status.nominatedNodeName, and knows our own promises before they are written.
+ * Nominated nodes of pending pods: until the pod is bound, no pod of lower priority may use the room that preemption made for it.
+ * Follows status.nominatedNodeName, and includes our own nominations before they are written.
  */
 import type { PodInfo } from './pod-info.ts';
 
@@ -34,8 +34,8 @@ export class Nominator {
   }
 
   /**
-   * A waiting pod as the API shows it. An object without a nomination that never had one in the API does not take our own promise back:
-   * it may be older than that.
+   * Updates a pending pod from the API. An object without a nomination that never had one in the API does not clear our own nomination:
+   * it may be older.
    */
   seen(pod: PodInfo, before: PodInfo | undefined): void {
     const named = pod.pod.status?.nominatedNodeName;

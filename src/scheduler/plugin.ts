@@ -1,6 +1,6 @@
 /**
- * The shape of a scheduler plugin, after upstream's scheduling framework: one file in plugins/, one line in plugins/list.ts. A plugin is pure:
- * it looks at the pod, one node and the cycle's state, and keeps nothing between cycles. Points run in this order for one pod:
+ * The scheduler plugin interface, after upstream's scheduling framework: one file in plugins/, one line in plugins/list.ts. A plugin is pure:
+ * it reads the pod, one node and the cycle state, and keeps no state between cycles. Extension points run in this order for one pod:
  *
  *   preEnqueue (may it enter the queue?) → preFilter (once) → filter (per node) → [none fits: postFilter, preemption] → preScore (once)
  *   → score (per node) → normalize → reserve → bind
@@ -10,23 +10,23 @@ import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { Snapshot } from './snapshot.ts';
 
-/** Why a node (or every node) does not take a pod. `resolvable` false: removing pods from the node would not help (upstream's UnschedulableAndUnresolvable). */
+/** Why a node (or every node) is not feasible. `resolvable` false: removing pods from the node would not help (upstream's UnschedulableAndUnresolvable). */
 export interface Refusal {
   readonly plugin: string;
   readonly reasons: readonly string[];
   readonly resolvable: boolean;
 }
 
-/** What one scheduling cycle of one pod keeps; plugins put their per-cycle state under their own name. */
+/** The state of one scheduling cycle of one pod; plugins store their data under their own name. */
 export interface Cycle {
   readonly pod: PodInfo;
   readonly snapshot: Snapshot;
   readonly state: Map<string, unknown>;
-  /** The plugins whose filter has a say: those that did not skip. */
+  /** The plugins whose filter runs: those whose preFilter did not return 'skip'. */
   filters: readonly SchedulerPlugin[];
 }
 
-/** What kind of change in the cluster may make a pod schedulable that a plugin refused. */
+/** A cluster event that may make a pod schedulable that a plugin rejected. */
 export type ClusterEvent =
   | 'node-added'
   | 'node-updated'
@@ -43,28 +43,28 @@ export interface SchedulerPlugin {
   readonly name: string;
   /** Multiplies this plugin's scores; 0 or absent = not scored. */
   readonly weight?: number;
-  /** A refused pod is tried again when one of these happens. Absent = any. */
+  /** Events after which a rejected pod is retried. Undefined: any event. */
   readonly queueingHints?: readonly ClusterEvent[];
-  /** undefined = may be queued; else the message. */
+  /** undefined: the pod may be queued; otherwise the message. */
   preEnqueue?(pod: Pod): string | undefined;
-  /** Prepares cycle.state. A refusal ends the cycle; `nodes` narrows it to these names; 'skip' leaves this plugin's filter out. */
+  /** Prepares cycle.state. A rejection ends the cycle; `nodes` restricts it to these names; 'skip' disables this plugin's filter. */
   preFilter?(cycle: Cycle): Refusal | { readonly nodes: ReadonlySet<string> } | 'skip' | undefined;
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
-  /** When no node took the pod: what this plugin says of it, before what preemption says. */
+  /** This plugin's message when no node is feasible; it precedes that of preemption. */
   postFilter?(cycle: Cycle): string | undefined;
-  /** 'skip' leaves this plugin's score out. */
+  /** 'skip' disables this plugin's score. */
   preScore?(cycle: Cycle, nodes: readonly NodeInfo[]): 'skip' | undefined;
-  /** Any scale; normalize brings it to 0…100. */
+  /** On any scale; normalize maps it to 0…100. */
   score?(cycle: Cycle, node: NodeInfo): number;
-  /** In place, to 0…100. Absent: scores are already so. */
+  /** In place, to 0…100. Undefined: scores are in that range already. */
   normalize?(cycle: Cycle, scores: Float64Array, nodes: readonly NodeInfo[]): void;
   /**
-   * Keep this plugin's preFilter state true when a pod is taken from or put on a (copy of a) node, to see how it would be. Called on a copy of
+   * Updates this plugin's preFilter state when preemption simulates adding or removing a pod on a copy of a node. Called on the copy of
    * the state that cloneState made, and only when the filter was not skipped.
    */
   podRemoved?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
   podAdded?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
-  /** A copy of what preFilter put into cycle.state under the plugin's name, so that podRemoved and podAdded leave the original as it is. */
+  /** A copy of the plugin's state in cycle.state, so that podRemoved and podAdded do not change the original. */
   cloneState?(state: unknown): unknown;
 }
 
@@ -82,7 +82,7 @@ export function refusal(
   };
 }
 
-/** The cycle with its own copy of the filters' state, for trying changes. */
+/** A copy of the cycle with its own filter state, for simulations. */
 export function cloneCycle(cycle: Cycle): Cycle {
   const state = new Map(cycle.state);
   for (const plugin of cycle.filters)
@@ -91,7 +91,7 @@ export function cloneCycle(cycle: Cycle): Cycle {
   return { ...cycle, state };
 }
 
-/** Brings the highest score to 100 (and, reversed, the highest to 0). */
+/** Scales scores so that the highest becomes 100 (reversed: 0). */
 export function normalizeByMax(scores: Float64Array, reverse = false): void {
   let max = 0;
   for (const score of scores) max = Math.max(max, score);

@@ -1,4 +1,4 @@
-/** A pod with what plugins ask of it again and again, computed once per version of the object. */
+/** A pod with values that plugins read often, computed once per version of the object. */
 import type { Pod, PodAffinityTerm, WeightedPodAffinityTerm } from '#api/types.ts';
 import { podHostPorts, type HostPort } from '#component-helpers/host-ports.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
@@ -8,7 +8,7 @@ import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
 /** Selects pods of one namespace. */
 export interface PodMatcher {
   readonly namespace: string;
-  /** Namespace and selector: the same for matchers that select the same pods; counts are remembered under it. */
+  /** Namespace and selector: equal for matchers that select the same pods; the cache key of counts. */
   readonly key: string;
   matches(labels: Readonly<Record<string, string>>): boolean;
 }
@@ -16,10 +16,10 @@ export interface PodMatcher {
 export interface AffinityTerm {
   readonly selector: LabelSelector;
   readonly namespaces: ReadonlySet<string>;
-  /** Absent = only `namespaces`. */
+  /** Undefined: only `namespaces`. */
   readonly namespaceSelector: LabelSelector | undefined;
   readonly topologyKey: string;
-  /** Of preferred terms; 0 for required ones. */
+  /** Weight of preferred terms; 0 for required ones. */
   readonly weight: number;
 }
 
@@ -110,7 +110,7 @@ function withLabelKeys(pod: Pod, term: PodAffinityTerm): LabelSelectorObject | u
 
 export type NamespaceLabels = (namespace: string) => Readonly<Record<string, string>>;
 
-/** Whether an affinity term is about this pod. */
+/** Whether an affinity term selects this pod. */
 export function termMatches(term: AffinityTerm, pod: PodInfo, namespaceLabels: NamespaceLabels): boolean {
   const inNamespace =
     term.namespaces.has(pod.namespace) ||

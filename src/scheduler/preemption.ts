@@ -1,6 +1,6 @@
 /**
  * DefaultPreemption: when no node takes a pod, find the node where removing the fewest and least important pods of lower priority
- * makes room, respecting PodDisruptionBudgets as far as possible. Pure: says whom to remove, removes nobody. After upstream's postFilter.
+ * makes room, with as few PodDisruptionBudget violations as possible. Pure: selects victims, deletes nothing. After upstream's postFilter.
  */
 import type { PodDisruptionBudget } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
@@ -13,7 +13,7 @@ interface PreemptionInput {
   readonly cycle: Cycle;
   readonly failure: Failure;
   readonly budgets: readonly PodDisruptionBudget[];
-  /** The node that an earlier preemption made room on. */
+  /** The node nominated by an earlier preemption. */
   readonly nominatedNode?: string | undefined;
 }
 
@@ -22,7 +22,7 @@ export interface Preemption {
   readonly victims: readonly PodInfo[];
 }
 
-/** Why nobody is preempted. keepNomination: the promise of a node stands, since the pod may not preempt (again). */
+/** Why no pod is preempted. keepNomination: the nomination stays, because the pod may not preempt (again). */
 interface NoPreemption {
   readonly message: string;
   readonly keepNomination: boolean;
@@ -32,7 +32,7 @@ interface Candidate extends Preemption {
   readonly violations: number;
 }
 
-/** Upstream looks at 10 % of the nodes, at least 100. */
+/** As upstream, 10 % of the nodes are candidates, at least 100. */
 const MIN_CANDIDATES = 100;
 const CANDIDATE_SHARE = 0.1;
 
@@ -73,7 +73,7 @@ function refusedOn({ everywhere, refusals, others }: Failure, node: string): Ref
   return everywhere ?? refusals.get(node) ?? others;
 }
 
-/** Pods that were preempted for this one are still ending on the node promised to it: no new victims meanwhile. */
+/** Whether victims of an earlier preemption are still terminating on the nominated node; until then there are no new victims. */
 function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: PreemptionInput): boolean {
   const node = snapshot.byName.get(nominatedNode ?? '');
   if (!node || refusedOn(failure, node.name)?.resolvable === false) return false;
@@ -88,7 +88,7 @@ function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: Pre
   );
 }
 
-/** Take all lower-priority pods away; if the pod then fits, put back as many as possible, the most important first. */
+/** Removes all pods of lower priority; if the pod then fits, reprieves as many as possible, highest priority first. */
 function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Candidate | Refusal {
   const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
   if (lower.length === 0) return NO_VICTIMS;
@@ -116,7 +116,7 @@ function remove(cycle: Cycle, { node, pod }: Change): void {
   for (const plugin of cycle.filters) plugin.podRemoved?.(cycle, { pod, node });
 }
 
-/** Puts a pod back; false (and takes it away again) when the incoming pod no longer fits. */
+/** Reprieves a pod; returns false (and removes it again) when the incoming pod no longer fits. */
 function reprieve(cycle: Cycle, change: Change): boolean {
   const { node, pod } = change;
   node.addPod(pod);
@@ -126,12 +126,12 @@ function reprieve(cycle: Cycle, change: Change): boolean {
   return false;
 }
 
-/** A pod that has not started counts as started last. */
+/** A pod that has not started sorts as the latest. */
 function startOf(pod: PodInfo): number {
   return Date.parse(pod.pod.status?.startTime ?? '') || Number.MAX_SAFE_INTEGER;
 }
 
-/** Higher priority, then longer running. */
+/** Higher priority first, then earlier start. */
 function moreImportantFirst(a: PodInfo, b: PodInfo): number {
   return b.priority - a.priority || startOf(a) - startOf(b);
 }
@@ -150,7 +150,7 @@ function splitByBudgets(
     let violates = false;
     for (const [index, budget] of budgets.entries()) {
       const selector = selectors[index];
-      // As upstream: here an empty selector protects nobody.
+      // As upstream, an empty selector matches no pods here.
       if (
         budget.metadata?.namespace !== pod.namespace ||
         !selector ||
@@ -167,7 +167,7 @@ function splitByBudgets(
   return { violating, rest };
 }
 
-/** Fewest broken budgets, lowest highest priority, lowest sum of priorities, fewest victims, latest start of the most important ones. */
+/** Fewest budget violations, lowest highest priority, lowest sum of priorities, fewest victims, latest start of the highest-priority victims. */
 function compareCandidates(a: Candidate, b: Candidate): number {
   const highest = (candidate: Candidate): number => candidate.victims[0]?.priority ?? 0;
   const sum = (candidate: Candidate): number =>

@@ -10,7 +10,7 @@ function queueWith(clock: FakeClock): SchedulingQueue {
 }
 
 describe('the scheduling queue', () => {
-  it('gives the more important first, then the older', async () => {
+  it('pops by priority, then by age', async () => {
     const clock = new FakeClock();
     const queue = queueWith(clock);
     const [first, second, vip] = [pod('first'), pod('second'), pod('vip', { priority: 5 })];
@@ -25,7 +25,7 @@ describe('the scheduling queue', () => {
     queue.stop();
   });
 
-  it('parks what no node takes until something helps, and then waits out the backoff', async () => {
+  it('keeps an unschedulable pod until a relevant event, then waits out the backoff', async () => {
     const clock = new FakeClock();
     const queue = queueWith(clock);
     const waiting = pod('a');
@@ -42,7 +42,7 @@ describe('the scheduling queue', () => {
     queue.stop();
   });
 
-  it('does not lose an event that comes while the pod is in flight', async () => {
+  it('handles an event that arrives while the pod is in flight', async () => {
     const clock = new FakeClock();
     const queue = queueWith(clock);
     const waiting = pod('a');
@@ -55,7 +55,7 @@ describe('the scheduling queue', () => {
     queue.stop();
   });
 
-  it('tries again after five minutes anyhow, and after an error after a growing backoff', async () => {
+  it('retries after five minutes, and with growing backoff after errors', async () => {
     const clock = new FakeClock();
     const queue = queueWith(clock);
     const [parked, failing] = [pod('parked'), pod('failing')];
@@ -76,7 +76,7 @@ describe('the scheduling queue', () => {
     queue.stop();
   });
 
-  it('holds gated pods back until their gates are gone', () => {
+  it('keeps gated pods until their gates are removed', () => {
     const queue = queueWith(new FakeClock());
     const gated = pod('a', { spec: { schedulingGates: [{ name: 'wait' }] } });
     queue.set({ ...gated, metadata: { ...gated.metadata, generation: 1 } });

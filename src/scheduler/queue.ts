@@ -5,9 +5,9 @@
  *              ▲                                        '────error──► backoff (1 s … 10 s per pod) ◄──────────────┘
  *              '─────────────────── backoff over ──────────────────────────'
  *
- * Pods in `unschedulable` move on when a cluster event comes that one of the plugins that refused them waits for, and after 5 minutes anyhow.
- * Events that come while a pod is in flight count too (the pod is tried again instead of being parked). Pods that a preEnqueue refuses wait
- * as gated until they change. Bounded by the number of pods in the API.
+ * Unschedulable pods are moved when a cluster event occurs for which one of the plugins that rejected them is registered, and after 5 minutes.
+ * Events during a scheduling attempt count too (the pod is requeued instead of being marked unschedulable). Pods rejected by a preEnqueue plugin
+ * stay gated until they change. Bounded by the number of pods in the API.
  */
 import type { Pod } from '#api/types.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
@@ -29,13 +29,13 @@ interface Entry extends HeapEntry {
   readonly order: number;
   attempts: number;
   place: 'active' | 'backoff' | 'unschedulable' | 'in-flight' | 'gated';
-  /** Plugins that refused it last time. */
+  /** Plugins that rejected it in the last attempt. */
   refusedBy: ReadonlySet<string>;
   parkedAtMs: number;
   retryAtMs: number;
-  /** What happened while it was in flight. */
+  /** Cluster events since its scheduling attempt began. */
   readonly missed: Set<ClusterEvent>;
-  /** It was itself changed while it was in flight. */
+  /** Whether the pod itself changed since its scheduling attempt began. */
   changed: boolean;
 }
 
@@ -46,19 +46,19 @@ export interface Backoff {
 
 interface QueueOptions {
   readonly clock: Clock;
-  /** Of all profiles; a plugin that is in several is named once. */
+  /** The plugins of all profiles, without duplicates. */
   readonly plugins: readonly SchedulerPlugin[];
-  /** Of a pod that is tried again. Default: 1 s, doubled up to 10 s. */
+  /** Backoff of a pod after an attempt. Default: 1 s, doubled up to 10 s. */
   readonly backoff?: Backoff | undefined;
   /** Called when something can be popped. */
   readonly onReady: () => void;
-  /** Called when a pod enters a queue, with why, in upstream's words. */
+  /** Called when a pod enters a queue, with upstream's name of the event. */
   readonly onQueued?: ((queue: Queue, event: string) => void) | undefined;
 }
 
 type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
 
-/** Upstream's names of what moves pods. */
+/** Upstream's names of the events that move pods. */
 const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'node-added': 'NodeAdd',
   'node-updated': 'NodeUpdate',
@@ -85,7 +85,7 @@ export class SchedulingQueue {
   readonly #backoff = new Heap<Entry>((a, b) => a.retryAtMs < b.retryAtMs);
   readonly #unschedulable = new Set<Entry>();
   readonly #inFlight = new Set<Entry>();
-  /** Which plugins' refusals an event may undo. */
+  /** Plugins whose rejection an event may resolve. */
   readonly #wokenBy = new Map<ClusterEvent, ReadonlySet<string>>();
   #order = 0;
   #backoffTimer: Timer | undefined;
@@ -101,7 +101,7 @@ export class SchedulingQueue {
   get size(): number {
     return this.#entries.size;
   }
-  /** How many pods wait where. */
+  /** Number of pods per queue. */
   get sizes(): Readonly<Record<Queue, number>> {
     const [active, backoff, unschedulable] = [
       this.#active.size,
@@ -111,7 +111,7 @@ export class SchedulingQueue {
     const gated = this.#entries.size - active - backoff - unschedulable - this.#inFlight.size;
     return { active, backoff, unschedulable, gated };
   }
-  /** Each plugin that refuses a pod that waits, with the pod's scheduler. */
+  /** The plugins that rejected each unschedulable pod, with the pod's scheduler name. */
   *refusals(): Iterable<{ readonly plugin: string; readonly profile: string }> {
     for (const { pod, place, refusedBy } of this.#entries.values())
       if (place === 'unschedulable' || place === 'backoff')
@@ -122,12 +122,12 @@ export class SchedulingQueue {
     return this.#active.size;
   }
 
-  /** Where a pod waits; for tests and status pages. */
+  /** The queue that a pod is in; for tests and status pages. */
   placeOf(uid: string): Entry['place'] | undefined {
     return this.#entries.get(uid)?.place;
   }
 
-  /** A pod that waits for a node: new, or changed while it waits. */
+  /** Adds or updates a pending pod. */
   set(pod: Pod): void {
     const uid = pod.metadata?.uid ?? '';
     const entry = this.#entries.get(uid);
@@ -147,7 +147,7 @@ export class SchedulingQueue {
     this.#leave(entry);
   }
 
-  /** The next pod to decide on; it is in flight until done() or failed(). */
+  /** The next pod to schedule; it is in flight until done() or failed(). */
   pop(): Popped | undefined {
     const entry = this.#active.pop();
     if (!entry) return undefined;
@@ -159,12 +159,12 @@ export class SchedulingQueue {
     return { pod: entry.pod, attempts: entry.attempts, readyAtMs: entry.readyAtMs ?? entry.sinceMs };
   }
 
-  /** It has its node, or it is gone. */
+  /** The pod is scheduled or deleted. */
   done(uid: string): void {
     if (this.#entries.get(uid)?.place === 'in-flight') this.remove(uid);
   }
 
-  /** No node now. `refusedBy` empty: an error, tried again after backoff. */
+  /** The attempt failed. With an empty `refusedBy` it was an error, and is retried after backoff. */
   failed(uid: string, refusedBy: ReadonlySet<string>): void {
     const entry = this.#entries.get(uid);
     if (!entry || entry.place !== 'in-flight') return;
@@ -180,7 +180,7 @@ export class SchedulingQueue {
       this.#wake(entry, 'ScheduleAttemptFailure');
   }
 
-  /** Something changed in the cluster: wake the pods it may help. */
+  /** A cluster event: moves the pods that it may make schedulable. */
   event(kind: ClusterEvent): void {
     for (const entry of this.#inFlight) entry.missed.add(kind);
     for (const entry of this.#unschedulable) if (this.#helps(kind, entry)) this.#wake(entry, EVENTS[kind]);
@@ -226,7 +226,7 @@ export class SchedulingQueue {
 
   #enqueue(entry: Entry, event: string): void {
     this.#leave(entry);
-    // A priority is fixed once admission has set it; here it cannot disturb the heap's order.
+    // The API does not allow a priority to change; reading it here must not disturb the heap's order.
     entry.priority = entry.pod.spec?.priority ?? 0;
     entry.place = this.#options.plugins.some((plugin) => plugin.preEnqueue?.(entry.pod) !== undefined)
       ? 'gated'
@@ -293,7 +293,7 @@ export class SchedulingQueue {
   }
 }
 
-/** A change of what plugins look at, as opposed to our own status writes. The generation counts changes of the spec; claims are named in the status. */
+/** Whether a change is relevant to plugins, unlike our own status writes. The generation counts spec changes; claims are named in the status. */
 function changedFor(before: Pod, after: Pod): boolean {
   if (JSON.stringify(before.metadata?.labels ?? {}) !== JSON.stringify(after.metadata?.labels ?? {}))
     return true;

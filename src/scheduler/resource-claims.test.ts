@@ -11,7 +11,7 @@ const claim = (name: string, users: readonly string[] = []): ResourceClaim => ({
   status: { reservedFor: users.map((uid) => ({ resource: 'pods', name: uid, uid })) },
 });
 
-/** Notes what is patched; refuses claims of these names. */
+/** Records patches; rejects claims of these names. */
 function recorder(refuses: readonly string[] = []): { readonly api: Client; readonly patches: unknown[] } {
   const patches: unknown[] = [];
   const patch = async (
@@ -25,7 +25,7 @@ function recorder(refuses: readonly string[] = []): { readonly api: Client; read
   return { api: { patch } as unknown as Client, patches };
 }
 
-test('claims that do not name the pod yet are reserved for it, and released again', async () => {
+test('reserves claims that do not name the pod yet, and releases them again', async () => {
   const incoming = pod('p');
   const uid = incoming.metadata!.uid!;
   const { api, patches } = recorder();
@@ -47,7 +47,7 @@ test('claims that do not name the pod yet are reserved for it, and released agai
   ]);
 });
 
-test('all or none: what was reserved before a refusal is released', async () => {
+test('releases earlier reservations when one claim is rejected', async () => {
   const incoming = pod('p');
   const { api, patches } = recorder(['b']);
   await assert.rejects(reserveClaims(api, incoming, [claim('a'), claim('b')]), /b is gone/);

@@ -1,6 +1,6 @@
 /**
- * The resource claims of a pod, and reserving them for it before it is bound. After upstream's dynamic-resource-allocation/resourceclaim.
- * Nothing here allocates devices: a claim without an allocation keeps its pod waiting (plugins/dynamic-resources.ts).
+ * Resolves the resource claims of a pod and reserves them before it is bound. After upstream's dynamic-resource-allocation/resourceclaim.
+ * Does not allocate devices: a pod with an unallocated claim stays pending (plugins/dynamic-resources.ts).
  */
 import type { ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import type { Pod, PodResourceClaim } from '#api/types.ts';
@@ -8,16 +8,16 @@ import { resourceClaims } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import { isControlledBy } from '#component-helpers/owner-references.ts';
 
-/** The cluster's claims and classes, as a decision sees them. */
+/** The cluster's claims and classes, as read in a scheduling cycle. */
 export interface ResourceClaims {
   claim(namespace: string, name: string): ResourceClaim | undefined;
   hasDeviceClass(name: string): boolean;
 }
 
-/** As many pods share a claim at most. */
+/** Maximum number of pods that share a claim. */
 const RESERVED_MAXIMUM = 256;
 
-/** Each claim that the pod refers to, or upstream's message about the first one that is not there. */
+/** All claims that the pod refers to, or upstream's message about the first missing one. */
 export function claimsOfPod(
   pod: Pod,
   claims: ResourceClaims,
@@ -26,7 +26,7 @@ export function claimsOfPod(
   for (const reference of pod.spec?.resourceClaims ?? []) {
     const named = claimName(pod, reference);
     if ('problem' in named) return named;
-    // No claim was needed: its controller says so in the pod's status.
+    // The pod's status says that the template needed no claim.
     if (named.name === undefined) continue;
     const claim = claims.claim(pod.metadata?.namespace ?? '', named.name);
     if (!claim) return { problem: `resourceclaim.resource.k8s.io "${named.name}" not found` };
@@ -68,7 +68,7 @@ export function mayBeReserved({ status }: ResourceClaim): boolean {
   return (status?.reservedFor?.length ?? 0) < RESERVED_MAXIMUM;
 }
 
-/** Writes the pod into the status of its claims; returns those that were written: all that need it, or none. Throws as the API does. */
+/** Adds the pod to status.reservedFor of its claims; returns those that were changed: all or none. Throws the errors of the API. */
 export async function reserveClaims(
   api: Client,
   pod: Pod,
@@ -89,7 +89,7 @@ export async function reserveClaims(
   return written;
 }
 
-/** Takes back what reserveClaims wrote, when the pod could not be bound. */
+/** Releases the reservations of reserveClaims when the pod could not be bound. */
 export async function releaseClaims(api: Client, pod: Pod, claims: readonly ResourceClaim[]): Promise<void> {
   for (const claim of claims)
     await patchReservation(api, claim, { $patch: 'delete', uid: pod.metadata?.uid });

@@ -1,4 +1,4 @@
-/** Amounts a pod asks for and a node has, as plain numbers: CPU in thousandths, everything else in its base unit. */
+/** Resources that a pod requests and a node has, as plain numbers: CPU in millicores, everything else in its base unit. */
 import type { Pod } from '#api/types.ts';
 import {
   podRequests as requestsOfPod,
@@ -13,16 +13,16 @@ export interface Amounts {
   milliCPU: number;
   memoryBytes: number;
   ephemeralStorageBytes: number;
-  /** Extended resources and huge pages by name. Shared when empty: replace, never change in place unless own. */
+  /** Extended resources and huge pages by name. The empty map is shared: replace it, do not change it in place. */
   scalars: Map<string, number>;
 }
 
-/** What LeastAllocated scoring assumes for a container that requests nothing. */
+/** Requests that scoring assumes for a container without any (upstream's non-zero requests). */
 const ASSUMED_REQUESTS: ResourceAmounts = new Map([
   ['cpu', Quantity.ofMilli(100)],
   ['memory', Quantity.of(200 * 1024 * 1024)],
 ]);
-/** A container that is being resized holds the larger of what it has and what it is to have. */
+/** A container that is being resized counts with the larger of its allocated and its desired requests. */
 const AS_HELD: PodResourcesOptions = { useStatusResources: true };
 
 export function emptyAmounts(): Amounts {
@@ -57,13 +57,13 @@ export function podRequests(pod: Pod): Amounts {
   return inNumbers(requestsOfPod(pod, AS_HELD));
 }
 
-/** The same with what scoring assumes for containers that state no CPU or memory. */
+/** The same with the non-zero requests of scoring. */
 export function podScoringRequests(pod: Pod): Amounts {
   const nonMissingContainerRequests = assumedRequests(pod);
   return inNumbers(requestsOfPod(pod, { ...AS_HELD, nonMissingContainerRequests }));
 }
 
-/** Where the pod as a whole has requests, only for resources that nobody in it names. */
+/** Adds pod-level requests for resources that no container requests. */
 function assumedRequests(pod: Pod): ResourceAmounts {
   if (!pod.spec?.resources?.requests) return ASSUMED_REQUESTS;
   const stated = requestsOfPod(pod, AS_HELD);

@@ -1,4 +1,4 @@
-/** Decisions, table by table: one plugin at a time in small worlds, then properties over random ones. */
+/** Table tests of scheduling decisions: one plugin at a time in small clusters, then properties over random ones. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -34,7 +34,7 @@ const antiAffinity = (labels: Record<string, string>, topologyKey = 'kubernetes.
   },
 });
 
-describe('where a pod goes', () => {
+describe('node selection', () => {
   const cases: readonly {
     readonly name: string;
     readonly pod: Pod;
@@ -422,7 +422,7 @@ describe('where a pod goes', () => {
   ];
   for (const one of cases) it(one.name, () => assert.equal(outcome(one.pod, one.world), one.expect));
 
-  it('takes the node it was promised, whatever others score', () => {
+  it('selects the nominated node, whatever the scores of others', () => {
     const { snapshot } = world({
       nodes: [node('busy'), node('idle')],
       pods: [pod('b', { on: 'busy', cpu: '2' })],
@@ -437,7 +437,7 @@ describe('where a pod goes', () => {
     assert.equal(decision.kind === 'fits' && decision.node, 'busy');
   });
 
-  it('counts the larger of the old and the new amount while a pod is resized', () => {
+  it('counts the larger of the old and the new request while a pod is resized', () => {
     const resized = pod('a', { cpu: '1' });
     resized.status = {
       phase: 'Running',
@@ -455,7 +455,7 @@ describe('where a pod goes', () => {
     assert.equal(podInfo(resized).requests.milliCPU, 3000);
   });
 
-  it('looks at a part of many nodes only', () => {
+  it('evaluates only a sample of many nodes', () => {
     assert.deepEqual(
       [50, 100, 1000, 5000, 20_000].map((count) => nodesToFind(count, 0)),
       [50, 100, 420, 500, 1000],
@@ -479,7 +479,7 @@ describe('preemption', () => {
       : `${found.node}: ${found.victims.map((victim) => victim.pod.metadata?.name).join(',')}`;
   };
 
-  it('removes as few and as unimportant pods as possible', () => {
+  it('evicts the fewest pods of the lowest priority', () => {
     const pods = [
       pod('low', { on: 'x', cpu: '3', priority: 1 }),
       pod('lower', { on: 'y', cpu: '3', priority: 0 }),
@@ -491,7 +491,7 @@ describe('preemption', () => {
     );
   });
 
-  it('does not help where the node itself does not fit', () => {
+  it('does not help where the pod does not fit on the empty node', () => {
     const options = {
       nodes: [node('x', { labels: { disk: 'hdd' } })],
       pods: [pod('low', { on: 'x', cpu: '4' })],
@@ -502,14 +502,14 @@ describe('preemption', () => {
     );
   });
 
-  it('finds nobody of lower priority', () => {
+  it('finds no pods of lower priority', () => {
     assert.equal(
       preempt(pod('a', { cpu: '2' }), { nodes: [node('x')], pods: [pod('b', { on: 'x', cpu: '4' })] }),
       '0/1 nodes are available: 1 No preemption victims found for incoming pod.',
     );
   });
 
-  it('spares pods of a disruption budget where it can', () => {
+  it('avoids violating disruption budgets where it can', () => {
     const pods = [
       pod('guarded', { on: 'x', cpu: '4', labels: { app: 'g' } }),
       pod('free', { on: 'y', cpu: '4' }),
@@ -527,7 +527,7 @@ describe('preemption', () => {
     );
   });
 
-  it('names what still refuses the pod when all less important ones are gone', () => {
+  it('reports what rejects the pod even without all pods of lower priority', () => {
     const options = {
       nodes: [node('x', { cpu: '2' }), node('y'), node('z', { spec: { unschedulable: true } })],
       pods: [pod('low', { on: 'y', cpu: '1' }), pod('same', { on: 'y', cpu: '3', priority: 100 })],
@@ -538,7 +538,7 @@ describe('preemption', () => {
     );
   });
 
-  it('is not helpful where a preFilter refused the pod everywhere', () => {
+  it('is not helpful where a preFilter rejected the pod for all nodes', () => {
     assert.equal(
       preempt(
         pod('vip', {
@@ -551,7 +551,7 @@ describe('preemption', () => {
     );
   });
 
-  it('is not for pods that shall not preempt, nor while earlier victims are still ending', () => {
+  it('is skipped for preemptionPolicy Never and while earlier victims are terminating', () => {
     const options = { nodes: [node('x')], pods: [pod('low', { on: 'x', cpu: '4' })] };
     assert.equal(
       preempt(pod('polite', { cpu: '2', priority: 9, spec: { preemptionPolicy: 'Never' } }), options),
@@ -577,7 +577,7 @@ describe('preemption', () => {
     );
   });
 
-  it('makes room for affinity and spreading too', () => {
+  it('makes room for affinity and topology spread too', () => {
     const pods = [
       pod('foe', { on: 'x', labels: { app: 'foe' } }),
       pod('same', { on: 'y', labels: { app: 'foe' }, priority: 100 }),
@@ -617,7 +617,7 @@ describe('preemption', () => {
     );
   });
 
-  it('leaves the world as it was', () => {
+  it('leaves the snapshot unchanged', () => {
     const { snapshot, cache } = world({ nodes: [node('x')], pods: [pod('low', { on: 'x', cpu: '4' })] });
     const decision = schedule({
       pod: podInfo(pod('vip', { cpu: '2', priority: 9 })),
@@ -633,7 +633,7 @@ describe('preemption', () => {
   });
 });
 
-describe('whatever the world', () => {
+describe('in random clusters', () => {
   const arbitraryNode = fc.record({
     cpu: fc.integer({ min: 1, max: 8 }),
     pods: fc.integer({ min: 1, max: 6 }),
@@ -644,7 +644,7 @@ describe('whatever the world', () => {
     disk: fc.option(fc.constantFrom('ssd', 'hdd'), { nil: undefined }),
   });
 
-  it('no node is over-committed, no filter is passed by, and all is placed that trivially fits', () => {
+  it('no node is over-committed, every filter holds, and every pod that trivially fits is scheduled', () => {
     fc.assert(
       fc.property(
         fc.array(arbitraryNode, { minLength: 1, maxLength: 8 }),

@@ -1,6 +1,6 @@
 /**
- * The decision: which node for this pod, from a snapshot and a profile. Pure and synchronous; nothing is written here.
- * Follows upstream's schedulePod: filter (a sample of) nodes, then score those that fit, the best wins, ties broken by the given random.
+ * Selects the node for a pod from a snapshot and a profile. Pure and synchronous; nothing is written here.
+ * Follows upstream's schedulePod: filter (a sample of) the nodes, score the feasible ones, take the highest score, break ties at random.
  */
 import type { Random } from '#stdx/random.ts';
 import type { NodeInfo } from './node-info.ts';
@@ -21,11 +21,11 @@ export type Decision =
 
 export interface Failure {
   readonly nodeCount: number;
-  /** Per node that was looked at. */
+  /** Per node that was evaluated. */
   readonly refusals: ReadonlyMap<string, Refusal>;
-  /** Of the nodes that no filter looked at, since a preFilter had narrowed the choice. */
+  /** For the nodes that were not evaluated because a preFilter excluded them. */
   readonly others?: Refusal;
-  /** Set when a preFilter refused the pod on every node. */
+  /** Set when a preFilter rejected the pod for all nodes. */
   readonly everywhere?: Refusal;
 }
 
@@ -34,11 +34,11 @@ interface ScheduleInput {
   readonly snapshot: Snapshot;
   readonly profile: Profile;
   readonly random: Random;
-  /** Where the search over nodes starts, so that successive pods do not always sample the same ones. */
+  /** The node index at which the search starts, so that successive pods do not always sample the same nodes. */
   readonly startIndex?: number;
-  /** A node promised to the pod: taken when it fits, whatever others score. */
+  /** The nominated node: selected if it is feasible, whatever the scores of others. */
   readonly nominatedNode?: string | undefined;
-  /** Called after each extension point, with how long all its plugins took. */
+  /** Called after each extension point with the total duration of its plugins. */
   readonly observe?: (
     point: ExtensionPoint,
     taken: { readonly seconds: number; readonly status: string },
@@ -81,7 +81,7 @@ export function schedule(input: ScheduleInput): Decision {
   };
 }
 
-/** Each call reports the time since the one before. */
+/** Each call reports the time since the previous one. */
 function timer(observe: ScheduleInput['observe']): (point: ExtensionPoint, status: string) => void {
   if (!observe) return () => {};
   let sinceMs = performance.now();
@@ -97,7 +97,7 @@ interface Narrowed {
   readonly others?: Refusal;
 }
 
-/** Fills cycle.filters; answers to which nodes the pod is narrowed. */
+/** Fills cycle.filters; returns the nodes to which preFilter restricts the pod. */
 function runPreFilters(
   cycle: Cycle,
   plugins: readonly SchedulerPlugin[],
@@ -136,8 +136,8 @@ function contradiction(narrowing: readonly string[]): string {
 }
 
 /**
- * Why the node does not take the pod; undefined when it does. Pods of at least this pod's priority that were promised the node count as
- * being there. The pod must fit without them too: they may never come, and it may need them gone (affinity).
+ * Returns why the node is not feasible for the pod; undefined when it is. Pods of equal or higher priority that are nominated to the node are
+ * counted as running there. The pod must also fit without them, because they may never arrive and it may depend on them (affinity).
  */
 export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
   const { pod, snapshot } = cycle;
@@ -215,7 +215,7 @@ function pickBest(
   return feasible[indexOfBest(totals, random)];
 }
 
-/** Each of several equal bests with the same chance. */
+/** Selects among equal scores with equal probability. */
 function indexOfBest(totals: Float64Array, random: Random): number {
   let best = 0;
   let ties = 1;
@@ -232,14 +232,14 @@ function indexOfBest(totals: Float64Array, random: Random): number {
   return best;
 }
 
-/** Upstream's sentence: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …. no new claims to deallocate, preemption: …'. */
+/** Upstream's FitError: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …. no new claims to deallocate, preemption: …'. */
 export function failureMessage(failure: Failure, postFilter: readonly string[] = []): string {
   if (failure.nodeCount === 0) return 'no nodes available to schedule pods';
   const reasons = failure.everywhere ? failure.everywhere.reasons.join(', ') : reasonCounts(failure);
   return `0/${failure.nodeCount} nodes are available:${reasons === '' ? '' : ` ${reasons}.`}${postFilter.length > 0 ? ` ${postFilter.join(', ')}` : ''}`;
 }
 
-/** How many nodes gave each reason, in alphabetical order of the text. */
+/** The number of nodes per reason, in alphabetical order of the reasons. */
 function reasonCounts({ refusals, others, nodeCount }: Failure): string {
   const counts = new Map<string, number>();
   const count = (refused: Refusal, by: number): void => {

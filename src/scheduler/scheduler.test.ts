@@ -1,4 +1,4 @@
-/** The component against a real API server: what stands in the API afterwards. */
+/** The component against a real API server; checks the resulting API objects. */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -69,7 +69,7 @@ class World {
   async node(name: string, options: NodeOptions = {}): Promise<void> {
     const wanted = node(name, options);
     const made = await this.api.create(nodes, wanted);
-    // New nodes carry a taint until they say that they are ready.
+    // New nodes have a taint until they report Ready.
     const clean = await this.api.update(nodes, {
       ...made,
       spec: { ...made.spec, taints: wanted.spec?.taints ?? [] },
@@ -120,7 +120,7 @@ class World {
 
 async function worldFor(t: TestContext): Promise<World> {
   const testApi = await startTestApi();
-  // What controllers do in a whole cluster.
+  // What controllers do in a complete cluster.
   await testApi.api.create(namespaces, { metadata: { name: NAMESPACE } }).catch(() => {});
   await testApi.api.create(serviceAccounts, { metadata: { name: 'default', namespace: NAMESPACE } });
   const world = new World(testApi);
@@ -129,7 +129,7 @@ async function worldFor(t: TestContext): Promise<World> {
 }
 
 describe('the scheduler', () => {
-  it('binds pods, those that were there before it and those that come', async (t) => {
+  it('binds existing and new pods', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     await w.pod('early', { cpu: '1' });
@@ -144,7 +144,7 @@ describe('the scheduler', () => {
     );
   });
 
-  it('says why a pod waits, and places it once there is room', async (t) => {
+  it('reports why a pod is pending, and binds it once there is room', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     await w.node('tainted', { spec: { taints: [{ key: 'k', effect: 'NoSchedule' }] } });
@@ -160,7 +160,7 @@ describe('the scheduler', () => {
     assert.equal(await w.placed('second'), 'x');
   });
 
-  it('binds no pod whose claim is not allocated; reserves the claim for it first', async (t) => {
+  it('binds no pod whose claim is not allocated, and reserves the claim first', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     await w.scheduler();
@@ -189,7 +189,7 @@ describe('the scheduler', () => {
     assert.equal((await w.read('q')).spec?.nodeName, undefined);
   });
 
-  it('waits for nodes', async (t) => {
+  it('waits for nodes to be added', async (t) => {
     const w = await worldFor(t);
     await w.scheduler();
     await w.pod('a');
@@ -198,7 +198,7 @@ describe('the scheduler', () => {
     assert.equal(await w.placed('a'), 'x');
   });
 
-  it('preempts, holds the room for the more important pod, and then places it', async (t) => {
+  it('preempts, keeps the room for the nominated pod, and binds it', async (t) => {
     const w = await worldFor(t);
     await w.api.create(priorityClasses, { metadata: { name: 'vip' }, value: 1000 });
     await w.node('x');
@@ -220,7 +220,7 @@ describe('the scheduler', () => {
       [target?.status, target?.reason, target?.message],
       ['True', 'PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod'],
     );
-    // Would fit beside nobody: the room is promised.
+    // It would fit if the node were not nominated for another pod.
     await w.pod('sneaky', { cpu: '3' });
     await w.refusal('sneaky');
     await w.api.delete(pods, { name: 'victim', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
@@ -232,7 +232,7 @@ describe('the scheduler', () => {
     );
   });
 
-  it('leaves gated pods and those of other schedulers alone', async (t) => {
+  it('ignores gated pods and those of other schedulers', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     await w.scheduler();
@@ -252,7 +252,7 @@ describe('the scheduler', () => {
     assert.equal(await w.placed('gated'), 'x');
   });
 
-  it('spreads the pods of a Service, and never over-commits a node when many come at once', async (t) => {
+  it('spreads the pods of a Service, and never over-commits a node when many pods are created at once', async (t) => {
     const w = await worldFor(t);
     for (const name of ['x', 'y', 'z']) await w.node(name, { pods: '10' });
     await w.api.create(services, {
@@ -282,7 +282,7 @@ describe('the scheduler', () => {
     );
   });
 
-  it('another instance takes over where one stopped', async (t) => {
+  it('another instance takes over after the leader stops', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
     const first = await w.scheduler({ identity: 'first', leaderElect: {} });

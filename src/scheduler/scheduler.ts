@@ -1,6 +1,6 @@
 /**
- * The scheduler as a component: informers feed the cache and the queue; while leading, pods are popped, decided on (schedule.ts, pure)
- * and bound one after another, binding writes running beside the next decisions.
+ * The scheduler component: informers feed the cache and the queue; the leader pops pods, schedules them (schedule.ts, pure)
+ * and binds them. Pods are scheduled one at a time; bindings are written concurrently with the next scheduling cycles.
  *
  *   informers ──► cache, queue ──pop──► schedule() ──fits──► assume ──► POST binding ──ok──► (the informer confirms)
  *                     ▲                     │                                 '──failed──► forget, back to the queue
@@ -63,19 +63,19 @@ import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from '
 import type { PersistentVolumes, Snapshot } from './snapshot.ts';
 
 export interface SchedulerOptions extends ComponentContext {
-  /** Stand for election; false = schedule at once (one instance only, then). */
+  /** Use leader election; false: start scheduling at once (then run a single instance only). */
   readonly leaderElect?:
     | false
     | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
   readonly profiles?: readonly Profile[];
   readonly backoff?: Backoff | undefined;
   readonly random?: Random;
-  /** Pods whose binding or refusal is being written at most; further decisions wait. Default 64. */
+  /** Maximum number of concurrent binding and status writes; scheduling waits when it is reached. Default 64. */
   readonly maxBinding?: number;
 }
 
 const MAX_WRITING = 64;
-/** Decisions made in one go before other work of the thread gets its turn. */
+/** Scheduling cycles in one turn of the event loop. */
 const SLICE_MS = 8;
 const DEFAULT_PROFILES: readonly Profile[] = [
   { schedulerName: 'default-scheduler', plugins: defaultPlugins },
@@ -120,7 +120,7 @@ class Scheduler implements Component {
   #looping = false;
   #startIndex = 0;
   readonly #led: Component;
-  /** Wakes the deciding loop that waits for a write to end. */
+  /** Resumes the scheduling loop when it waits for a write to finish. */
   #slotFree: (() => void) | undefined;
 
   constructor(options: SchedulerOptions) {
@@ -172,7 +172,7 @@ class Scheduler implements Component {
     for (const recorder of this.#recorders.values()) recorder.stop();
   }
 
-  /** Leader and standby alike keep their picture of the cluster. */
+  /** Cache and queue are kept up to date on the leader and on standbys. */
   async #watch(): Promise<void> {
     const { api } = this.#options;
     const informers: Informers = {
@@ -280,7 +280,7 @@ class Scheduler implements Component {
     this.#nominator.delete(uid);
   }
 
-  /** Starts the deciding loop when it is idle and there is something to do. */
+  /** Starts the scheduling loop when it is idle and the queue is not empty. */
   #kick(): void {
     if (!this.#leading || this.#looping || this.#stop.signal.aborted) return;
     this.#looping = true;
@@ -369,7 +369,7 @@ class Scheduler implements Component {
     }: {
       readonly node: string;
       readonly profile: Profile;
-      /** Called with what came of it. */
+      /** Called with the result of the attempt. */
       readonly bound: (isBound: boolean) => void;
     },
   ): Promise<void> {
@@ -404,7 +404,7 @@ class Scheduler implements Component {
       if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict'))
         this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
       else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
-      // What was promised before is promised again, until the pod is gone.
+      // An earlier nomination is kept until the pod is deleted.
       this.#nominator.seen(info, undefined);
       this.#queue.event('pod-deleted');
       await this.#release(info.pod, reserved);
@@ -414,7 +414,7 @@ class Scheduler implements Component {
     }
   }
 
-  /** The claims that were written; those that the pod held before are not its to give back. */
+  /** The claims that this call reserved; reservations that the pod held before must not be released. */
   async #reserve(pod: Pod): Promise<readonly ResourceClaim[]> {
     if (!pod.spec?.resourceClaims?.length) return [];
     const claims = claimsOfPod(pod, (this.#snapshot as Snapshot).resourceClaims);
@@ -433,7 +433,7 @@ class Scheduler implements Component {
     }
   }
 
-  /** The pod stays in flight until its victims are on their way: else it could be placed elsewhere, and they would end for nothing. */
+  /** The pod stays in flight until its victims are deleted: otherwise it could be scheduled elsewhere and the preemption would be in vain. */
   async #refused(
     info: PodInfo,
     {
@@ -474,7 +474,7 @@ class Scheduler implements Component {
         }
       }
     } finally {
-      // A pod that no node refused (there are none) waits for nodes.
+      // Without any node, no plugin rejected the pod: retry when a node is added.
       this.#queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
     }
     this.#recorder(profile).event(info.pod, {
@@ -490,7 +490,7 @@ class Scheduler implements Component {
     info: PodInfo,
     { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile },
   ): Promise<void> {
-    // Less important pods that were promised the node may no longer fit there.
+    // Pods of lower priority that are nominated to the node may no longer fit.
     const outdone = this.#nominator.on(preemption.node).filter((other) => other.priority < info.priority);
     for (const { uid } of outdone) this.#nominator.delete(uid);
     const victims = preemption.victims.filter(({ pod }) => !pod.metadata?.deletionTimestamp);
@@ -531,7 +531,7 @@ class Scheduler implements Component {
     }
   }
 
-  /** nominatedNodeName '' takes a nomination back, undefined leaves it. */
+  /** nominatedNodeName '' clears the nomination; undefined keeps it. */
   async #setUnscheduled(
     pod: Pod,
     {
@@ -573,7 +573,10 @@ class Scheduler implements Component {
       );
     } catch (error) {
       if (!isStatusError(error, 'NotFound'))
-        this.#options.log.warn('pod status not written', { pod: objectKey(pod), error: errorMessage(error) });
+        this.#options.log.warn('error updating pod status', {
+          pod: objectKey(pod),
+          error: errorMessage(error),
+        });
     }
   }
 
@@ -585,7 +588,7 @@ class Scheduler implements Component {
     return formatTime(this.#options.clock.now());
   }
 
-  /** Reads the cache as it is at each decision: one object serves them all. */
+  /** Reads the live cache at each attempt, so one object serves all attempts. */
   #liveSnapshot(informers: Informers, selectors: DefaultSelectors): Snapshot {
     const cache = this.#cache;
     return {
@@ -605,13 +608,13 @@ class Scheduler implements Component {
   }
 }
 
-/** Profiles may have copies of a plugin with weights of their own. */
+/** Each profile may have its own weights for a plugin. */
 function pluginsByName(profiles: readonly Profile[]): SchedulerPlugin[] {
   const all = profiles.flatMap((profile) => profile.plugins);
   return [...new Map(all.map((plugin) => [plugin.name, plugin])).values()];
 }
 
-/** The time of one attempt to schedule a pod. */
+/** The duration of one scheduling attempt. */
 class Attempt {
   readonly #metrics: SchedulerMetrics;
   readonly #profile: string;
@@ -636,7 +639,7 @@ function labelsDiffer(a: Pod, b: Pod): boolean {
   return JSON.stringify(a.metadata?.labels) !== JSON.stringify(b.metadata?.labels);
 }
 
-/** Heartbeats change nothing that scheduling looks at. */
+/** Heartbeats do not affect scheduling. */
 function nodeChanged(node: Node, before: Node): boolean {
   const seen = (of: Node): string =>
     JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);

@@ -1,13 +1,13 @@
 /**
- * What one scheduling decision sees: the nodes as they are at this moment. Decisions are synchronous, so the snapshot shares the cache's
- * NodeInfos instead of copying them; preemption and nominated pods are tried on copies of single nodes.
+ * The snapshot of one scheduling cycle: the nodes at this moment. Cycles are synchronous, so the snapshot shares the cache's
+ * NodeInfos instead of copying them; preemption and nominated pods are simulated on copies of single nodes.
  */
 import type { NodeInfo } from './node-info.ts';
 import type { NamespaceLabels, PodInfo, PodMatcher } from './pod-info.ts';
 import type { ResourceClaims } from './resource-claims.ts';
 
 export interface PersistentVolumes {
-  /** How a pod's claim stands: bound to a volume usable on nodes the function accepts, or why not. */
+  /** Whether a pod's claim is bound to a volume, and on which nodes that volume can be used; otherwise why not. */
   claim(
     namespace: string,
     name: string,
@@ -19,18 +19,18 @@ export interface PersistentVolumes {
 export interface Snapshot {
   /** Only nodes that exist in the API, in zone-interleaved order. */
   readonly nodes: readonly NodeInfo[];
-  /** Also nodes that pods are on but which are not in the API (`node` undefined). */
+  /** Includes nodes that have pods but are not in the API (`node` undefined). */
   readonly byName: ReadonlyMap<string, NodeInfo>;
   /** Nodes with pods that have any pod affinity or anti-affinity, and those with required anti-affinity. */
   readonly withAffinity: Iterable<NodeInfo>;
   readonly withRequiredAntiAffinity: Iterable<NodeInfo>;
-  /** On how many nodes an image is, by its name. */
+  /** Number of nodes that have an image, by image name. */
   readonly imageNodes: ReadonlyMap<string, number>;
   readonly namespaceLabels: NamespaceLabels;
-  /** Selects the pods that the same Services and the same controller stand behind, for default spreading; undefined = there are none. */
+  /** The default selector for topology spread: the pods of the same Services and the same controller; undefined: there are none. */
   readonly defaultSelector: (pod: PodInfo) => PodMatcher | undefined;
   readonly volumes: PersistentVolumes;
   readonly resourceClaims: ResourceClaims;
-  /** Pods that were promised this node and are not there yet. */
+  /** Pods nominated to this node that are not bound yet. */
   readonly nominated: (node: string) => readonly PodInfo[];
 }

@@ -58,7 +58,7 @@ const FROM_TEMPLATE = { name: 'gpu', resourceClaimTemplateName: 't' };
 const NO_NODE = '0/2 nodes are available:';
 const NOTHING_NEW = 'no new claims to deallocate';
 
-test('a claim that is not there, not made yet, or not for this pod', () => {
+test('a claim that does not exist, is not generated yet, or belongs to another pod', () => {
   assert.equal(
     outcome(wants(), {}),
     `${NO_NODE} resourceclaim.resource.k8s.io "c" not found. ${NOTHING_NEW}`,
@@ -79,7 +79,7 @@ test('a claim that is not there, not made yet, or not for this pod', () => {
   );
 });
 
-test('a claim that nobody allocated', () => {
+test('an unallocated claim', () => {
   assert.equal(
     outcome(wants(), { claims: [claim()] }),
     `${NO_NODE} 2 cannot allocate all claims. still not schedulable`,
@@ -90,7 +90,7 @@ test('a claim that nobody allocated', () => {
   );
 });
 
-test('a claim that is allocated: where it is, and while it is free', () => {
+test('an allocated claim restricts the pod to its nodes, while it is available', () => {
   assert.match(outcome(wants(), { claims: [claim({ allocation })] }), /^[xy]$/);
   assert.equal(outcome(wants(), { claims: [claim({ allocation: byName('y')! })] }), 'y');
   assert.equal(

@@ -1,6 +1,6 @@
 /**
- * DynamicResources: every resource claim of the pod must exist, be allocated and be free for it. Messages are upstream's. What is not here is
- * the allocator: claims that nobody allocated are refused on every node. Allocations are never taken back to be made elsewhere, either.
+ * DynamicResources: every resource claim of the pod must exist, be allocated and be available to it. Messages are upstream's. There is no
+ * allocator: unallocated claims are rejected on every node. Existing allocations are never deallocated.
  */
 import type { DeviceRequest, ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import { matchesNodeSelectorTerms } from '#component-helpers/node-affinity.ts';
@@ -45,7 +45,7 @@ export const dynamicResources: SchedulerPlugin = {
   postFilter: ({ state }) => (state.has(NAME) ? 'still not schedulable' : 'no new claims to deallocate'),
 };
 
-/** A request of a class that does not exist can never be met. */
+/** A request for a DeviceClass that does not exist cannot be satisfied. */
 function missingClass({ spec }: ResourceClaim, claims: ResourceClaims): string | undefined {
   for (const request of spec.devices?.requests ?? [])
     for (const { name, deviceClassName } of alternativesOf(request))

@@ -9,7 +9,7 @@ const STATE = 'ImageLocality/score';
 
 interface ImageState {
   readonly names: readonly string[];
-  /** Of all nodes, how large a part has the image. */
+  /** The fraction of nodes that have the image. */
   readonly shares: ReadonlyMap<string, number>;
 }
 

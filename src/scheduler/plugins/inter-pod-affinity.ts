@@ -5,18 +5,18 @@ import { termMatches, type AffinityTerm, type PodInfo } from '../pod-info.ts';
 
 const NAME = 'InterPodAffinity';
 const SCORE = `${NAME}/score`;
-/** Upstream's hardPodAffinityWeight: pods whose required affinity names this pod pull it a little. */
+/** Upstream's hardPodAffinityWeight: the score of existing pods whose required affinity matches this pod. */
 const HARD_AFFINITY_WEIGHT = 1;
 
 /** topologyKey → its value → sum over matching pods. */
 type Counts = Map<string, Map<string, number>>;
 
 interface FilterState {
-  /** Existing pods that refuse this pod near them. */
+  /** Existing pods whose required anti-affinity matches this pod. */
   readonly refusedBy: Counts;
-  /** Pods this pod wants near, counted only when they match ALL its affinity terms. */
+  /** Pods that match ALL required affinity terms of this pod. */
   readonly wanted: Counts;
-  /** Pods this pod refuses near it. */
+  /** Pods that match a required anti-affinity term of this pod. */
   readonly unwanted: Counts;
 }
 
@@ -101,7 +101,7 @@ interface Place {
   readonly node: NodeInfo;
 }
 
-/** Nodes without the topology's label are in no domain of it. */
+/** Nodes without the topology label are in no domain. */
 function add(counts: Counts, { term, node, by }: Place & { readonly by: number }): void {
   const value = node.labels[term.topologyKey];
   if (value === undefined) return;
@@ -157,7 +157,7 @@ function attract(
   pull(existing.preferredAntiAffinity, { about: pod, weight: (term) => -term.weight });
 }
 
-/** The first pod of a group that wants to be near its own kind may go anywhere that has the topology. */
+/** The first pod of a group with affinity to itself may use any node that has the topology label. */
 function affinityHolds(
   { pod, snapshot }: Cycle,
   { state, node }: { readonly state: FilterState; readonly node: NodeInfo },

@@ -1,4 +1,4 @@
-/** Every plugin of the default profile, in the order their filters run: cheap ones that refuse often come first. */
+/** Every plugin of the default profile, in the order of their filters: cheap and often rejecting ones first. */
 import type { SchedulerPlugin } from '../plugin.ts';
 import { dynamicResources } from './dynamic-resources.ts';
 import { imageLocality } from './image-locality.ts';

@@ -36,7 +36,7 @@ export const nodeAffinity: SchedulerPlugin = {
   normalize: (_cycle, scores) => normalizeByMax(scores),
 };
 
-/** The node names a pod is pinned to when every term names its nodes in matchFields (DaemonSet pods): no other node needs a look. */
+/** The node names that a pod is restricted to when every term uses matchFields (DaemonSet pods); other nodes need not be evaluated. */
 function pinnedNames(terms: readonly NodeSelectorTerm[]): ReadonlySet<string> | undefined {
   const names = new Set<string>();
   for (const term of terms) {

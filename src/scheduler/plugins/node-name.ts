@@ -1,4 +1,4 @@
-/** NodeName: spec.nodeName, where someone set it before scheduling. */
+/** NodeName: only the node of spec.nodeName is feasible, where it was set before scheduling. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
 
 export const nodeName: SchedulerPlugin = {

@@ -1,4 +1,4 @@
-/** NodePorts: host ports that other pods on the node hold already. */
+/** NodePorts: rejects nodes where other pods use the same host ports. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
 
 export const nodePorts: SchedulerPlugin = {

@@ -4,11 +4,11 @@ import { MAX_NODE_SCORE, type SchedulerPlugin } from '../plugin.ts';
 export const nodeResourcesBalancedAllocation: SchedulerPlugin = {
   name: 'NodeResourcesBalancedAllocation',
   weight: 1,
-  /** A pod that requests nothing changes no balance. */
+  /** A pod without requests does not change the balance. */
   preScore: ({ pod }) => (pod.requests.milliCPU === 0 && pod.requests.memoryBytes === 0 ? 'skip' : undefined),
   score({ pod }, node) {
     const { milliCPU, memoryBytes } = node.allocatable;
-    // A resource the node does not have cannot be out of balance.
+    // A resource that the node does not have is ignored.
     if (milliCPU === 0 || memoryBytes === 0) return MAX_NODE_SCORE;
     const cpu = Math.min(1, (node.requested.milliCPU + pod.requests.milliCPU) / milliCPU);
     const memory = Math.min(1, (node.requested.memoryBytes + pod.requests.memoryBytes) / memoryBytes);

@@ -1,4 +1,4 @@
-/** NodeResourcesFit: what the pod requests must be free on the node; scored by LeastAllocated over CPU and memory. */
+/** NodeResourcesFit: the node must have the requested resources available; scored by LeastAllocated over CPU and memory. */
 import { MAX_NODE_SCORE, refusal, type Refusal, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
@@ -26,7 +26,7 @@ function freeShare(requested: number, capacity: number): number {
     : Math.trunc(((capacity - requested) * MAX_NODE_SCORE) / capacity);
 }
 
-/** Every resource that is short, in upstream's order. Not resolvable when even the empty node is too small. */
+/** Every insufficient resource, in upstream's order. Not resolvable when the request exceeds the node's allocatable. */
 export function insufficient({ requests }: PodInfo, node: NodeInfo): Refusal | undefined {
   const { requested, allocatable } = node;
   let reasons: string[] | undefined;

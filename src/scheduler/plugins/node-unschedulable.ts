@@ -1,4 +1,4 @@
-/** NodeUnschedulable: cordoned nodes, unless the pod tolerates the taint that stands for it. */
+/** NodeUnschedulable: rejects cordoned nodes, unless the pod tolerates the corresponding taint. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
 import { toleratesAny } from '#component-helpers/tolerations.ts';
 

@@ -14,7 +14,7 @@ import { podTopologySpread } from './pod-topology-spread.ts';
 import { taintToleration } from './taint-toleration.ts';
 import { volumeBinding } from './volume-binding.ts';
 
-/** The node it goes to when this plugin alone decides, else why to none. */
+/** The selected node when only this plugin runs, otherwise why no node is feasible. */
 function outcome(plugin: SchedulerPlugin, incoming: Pod, options: WorldOptions): string {
   const decision = schedule({
     pod: podInfo(incoming),
@@ -25,14 +25,14 @@ function outcome(plugin: SchedulerPlugin, incoming: Pod, options: WorldOptions):
   return decision.kind === 'fits' ? decision.node : failureMessage(decision.failure);
 }
 
-test('ImageLocality prefers the node that has a large image', () => {
+test('ImageLocality prefers a node that has a large image', () => {
   const images = [{ names: ['big:1'], sizeBytes: 2 * 2 ** 30 }];
   const incoming = pod('p', { spec: { containers: [{ name: 'm', image: 'big:1' }] } });
   for (let seed = 0; seed < 5; seed++)
     assert.equal(outcome(imageLocality, incoming, { nodes: [node('x'), node('y', { images })] }), 'y');
 });
 
-test('InterPodAffinity requires and forbids company', () => {
+test('InterPodAffinity filters by affinity and anti-affinity', () => {
   const term = { labelSelector: { matchLabels: { app: 'a' } }, topologyKey: 'kubernetes.io/hostname' };
   const required = { requiredDuringSchedulingIgnoredDuringExecution: [term] };
   const options = { nodes: [node('x'), node('y')], pods: [pod('a', { on: 'x', labels: { app: 'a' } })] };
@@ -50,7 +50,7 @@ test('NodeResourcesBalancedAllocation prefers even use of CPU and memory', () =>
   assert.equal(outcome(nodeResourcesBalancedAllocation, incoming, options), 'x');
 });
 
-test('NodeUnschedulable keeps pods off cordoned nodes, unless they tolerate it', () => {
+test('NodeUnschedulable keeps pods off cordoned nodes, unless they tolerate the taint', () => {
   const options = { nodes: [node('x', { spec: { unschedulable: true } })] };
   assert.equal(
     outcome(nodeUnschedulable, pod('p'), options),
@@ -60,7 +60,7 @@ test('NodeUnschedulable keeps pods off cordoned nodes, unless they tolerate it',
   assert.equal(outcome(nodeUnschedulable, pod('p', { spec: { tolerations } }), options), 'x');
 });
 
-test('PodTopologySpread keeps the skew', () => {
+test('PodTopologySpread respects maxSkew', () => {
   const constraint = {
     maxSkew: 1,
     topologyKey: 'kubernetes.io/hostname',
@@ -72,7 +72,7 @@ test('PodTopologySpread keeps the skew', () => {
   assert.equal(outcome(podTopologySpread, incoming, options), 'y');
 });
 
-test('TaintToleration keeps pods off tainted nodes, and off softly tainted ones where it can', () => {
+test('TaintToleration filters by NoSchedule taints and prefers nodes without PreferNoSchedule taints', () => {
   const taint = (effect: string): { nodes: ReturnType<typeof node>[] } => ({
     nodes: [node('x', { spec: { taints: [{ key: 'k', effect }] } }), node('y')],
   });
@@ -80,7 +80,7 @@ test('TaintToleration keeps pods off tainted nodes, and off softly tainted ones 
   assert.equal(outcome(taintToleration, pod('p'), taint('PreferNoSchedule')), 'y');
 });
 
-test('VolumeBinding waits for the claim and follows its volume', () => {
+test("VolumeBinding waits for the claim and follows its volume's node affinity", () => {
   const incoming = pod('p', {
     spec: { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }] },
   });

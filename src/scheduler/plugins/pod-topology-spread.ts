@@ -21,7 +21,7 @@ interface Constraint {
   readonly honourTaints: boolean;
 }
 
-/** Matching pods per value of the topology key. `lowest` is remembered until a count changes. */
+/** Matching pods per value of the topology key. `lowest` is cached until a count changes. */
 interface Counted {
   readonly constraint: Constraint;
   readonly domains: Map<string, number>;
@@ -29,7 +29,7 @@ interface Counted {
   lowest: number | undefined;
 }
 
-/** Without counts for the host topology: there a node's own pods are counted when it is scored. */
+/** Excludes the hostname topology, for which the node's own pods are counted when it is scored. */
 interface ScoreState {
   readonly counted: readonly Pick<Counted, 'constraint' | 'domains'>[];
   readonly weights: readonly number[];
@@ -170,7 +170,7 @@ function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSel
   };
 }
 
-/** Spread what one Service or controller selects over hosts (skew 3) and zones (skew 5). */
+/** Default constraints: the pods of one Service or controller over hosts (maxSkew 3) and zones (maxSkew 5). */
 function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
   const matcher = snapshot.defaultSelector(pod);
   if (!matcher) return [];
@@ -186,7 +186,7 @@ interface Counting {
   readonly all: readonly Constraint[];
 }
 
-/** Over the nodes the pod could use and that have every topology key. */
+/** Over the nodes that are eligible for the pod and have every topology key. */
 function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
   const { topologyKey, matcher } = counting.constraint;
   const domains = new Map<string, number>();
@@ -198,7 +198,7 @@ function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
   return domains;
 }
 
-/** Only the domains that a node to be scored is in. */
+/** Only the domains of nodes to be scored. */
 function scoreDomains(
   cycle: Cycle,
   counting: Counting & { readonly nodes: readonly NodeInfo[]; readonly ignored: ReadonlySet<string> },
@@ -246,7 +246,7 @@ function shift(
   cycle: Cycle,
   { pod, node, step }: { readonly pod: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 },
 ): void {
-  // Those that are being deleted were not counted.
+  // Terminating pods were not counted.
   if (pod.namespace !== cycle.pod.namespace || pod.pod.metadata?.deletionTimestamp) return;
   for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
     const { constraint, domains } = counted;

@@ -1,4 +1,4 @@
-/** PrioritySort: the queue's order. Higher priority first, then whoever waits longer. */
+/** PrioritySort: the order of the queue. Higher priority first, then the longer wait. */
 interface Queued {
   readonly priority: number;
   readonly sinceMs: number;

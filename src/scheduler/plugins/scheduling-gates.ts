@@ -1,4 +1,4 @@
-/** SchedulingGates: a pod with gates does not enter the queue. That it is gated stands in its status from the API server. */
+/** SchedulingGates: a pod with gates does not enter the queue. The API server reports it in the pod's status. */
 import type { SchedulerPlugin } from '../plugin.ts';
 
 export const schedulingGates: SchedulerPlugin = {

@@ -1,4 +1,4 @@
-/** TaintToleration: NoSchedule and NoExecute taints keep pods away; PreferNoSchedule ones cost score. */
+/** TaintToleration: filters by NoSchedule and NoExecute taints, scores by PreferNoSchedule taints. */
 import { normalizeByMax, refusal, type SchedulerPlugin } from '../plugin.ts';
 import { findUntoleratedTaint, toleratesAny } from '#component-helpers/tolerations.ts';
 

@@ -1,4 +1,4 @@
-/** VolumeBinding: bound claims keep the pod on nodes that can reach their volumes; unbound ones keep it waiting. Binding itself is the controller's. */
+/** VolumeBinding: bound claims restrict the pod to nodes that can reach their volumes; unbound ones keep it pending. The controller binds claims. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 

@@ -1,4 +1,4 @@
-/** Small worlds for the scheduler's tests: nodes, pods on them, and a snapshot of both. */
+/** Small clusters for scheduler tests: nodes, their pods, and a snapshot of both. */
 import type { Node, Pod, PodSpec } from '#api/types.ts';
 import { SchedulerCache } from '../cache.ts';
 import { podInfo, type PodInfo } from '../pod-info.ts';
