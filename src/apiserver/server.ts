@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { services as serviceRef } from '#api/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
-import { silentLogger, type Logger } from '#stdx/log.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import { enabledByDefault } from '#api/resources.ts';
 import type { Service } from '#api/types.ts';
 import { RESOURCES } from '#resources/registry.ts';
@@ -20,7 +20,10 @@ import { CustomOpenapi } from './apiextensions/openapi.ts';
 import { Aggregator } from './aggregation/aggregator.ts';
 import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authorizer } from './authz/authorizer.ts';
+import { ConsistencyChecker } from './watchcache/consistency.ts';
+import type { ResourceCache } from './watchcache/resource-cache.ts';
 import { WatchCache } from './watchcache/watch-cache.ts';
+import { recordEvent } from './registry/core/events/record-event.ts';
 import { createTlsListener, type TlsListener, type TlsMaterial } from './http/listener.ts';
 import { Catalogue } from './registry/endpoints.ts';
 import type { ServerCore } from './server-core.ts';
@@ -275,10 +278,38 @@ function startParts(
   core.running.add(() => flow.stop());
   const bootstrap = new Bootstrap(core, options);
   addServerChecks(health, { core, bootstrap, store: storage.store });
+  startConsistencyChecks(core, storage);
   for (const check of options.healthChecks ?? []) health.add(check);
   storage.store.probeBy(() => bootstrap.renewIdentity());
   core.running.add(() => storage.store.stopProbing());
   return bootstrap;
+}
+
+function startConsistencyChecks(core: ServerCore, { store, cache, catalogue }: Storage): void {
+  const { clock, log, internal, metrics } = core;
+  const checker = new ConsistencyChecker({
+    store,
+    cache,
+    clock,
+    log,
+    labelsOf: (one) => labelsOfCache(catalogue, one),
+    onDifference: (message) => {
+      const regarding = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
+      const event = { regarding, message, reason: 'WatchCacheInconsistent', component: 'kube-apiserver' };
+      recordEvent(internal, { ...event, nowMs: clock.now() }).catch((error: unknown) =>
+        log.warn('an event could not be recorded', { error: errorMessage(error) }),
+      );
+    },
+  });
+  checker.start();
+  metrics.collect(() => checker.metrics());
+  core.running.add(() => checker.stop());
+}
+
+function labelsOfCache(catalogue: Catalogue, cache: ResourceCache): string | undefined {
+  for (const { cache: one, groupResource } of catalogue.endpoints)
+    if (one === cache) return `group="${groupResource.group}",resource="${groupResource.resource}"`;
+  return undefined;
 }
 
 function addMetrics(

@@ -35,6 +35,8 @@ export interface GetOptions {
 export interface ListOptions extends GetOptions {
   /** At most this many items; `more` tells whether others follow. */
   readonly limit?: number;
+  /** Values may be left empty: only keys and revisions are wanted. */
+  readonly keysOnly?: boolean;
   /** Start at this key, inclusive (must be within the prefix). */
   readonly startKey?: string;
 }

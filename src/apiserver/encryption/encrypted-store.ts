@@ -72,6 +72,7 @@ export class EncryptedStore implements Store {
 
   async list(prefix: string, options?: ListOptions): Promise<ListResult> {
     const { items, ...rest } = await this.#store.list(prefix, options);
+    if (options?.keysOnly) return { ...rest, items };
     const revealed = items.map((item) => this.#reveal(item));
     return {
       ...rest,

@@ -49,6 +49,7 @@ export class CodecStore implements Store {
 
   async list(prefix: string, options?: ListOptions): Promise<ListResult> {
     const { items: stored, ...rest } = await this.#store.list(prefix, options);
+    if (options?.keysOnly) return { ...rest, items: stored };
     const items: StoredValue[] = [];
     for (const item of stored) {
       items.push(decoded(item));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
-import type { Store } from '#storage/store.ts';
+import type { Store, StoreWatch, WatchOptions } from '#storage/store.ts';
 import { readTruth } from '#storage/testing/recorder.ts';
 import { judgeWatch, type Delivery } from '#storage/testing/watch-oracle.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
@@ -21,6 +21,37 @@ async function create(server: TestServer, name: string): Promise<number> {
   assert.equal(made.status, 201, made.text);
   return Number(made.body.metadata.resourceVersion);
 }
+
+test("kubernetes#123072: what is deleted while the store's watch is lost is gone from reads by name", async () => {
+  const store = createMemoryStore();
+  /** Ends the cache's watch as a store does that lost its connection, one for each that was opened. */
+  const lose: (() => void)[] = [];
+  const watchLosing = (options: WatchOptions): StoreWatch => {
+    if (options.prefix !== '/registry/') return store.watch(options);
+    let lost = false;
+    lose.push(() => {
+      lost = true;
+      options.onClose?.(new Error('lost'));
+    });
+    return store.watch({ ...options, onEvents: (events) => lost || options.onEvents(events) });
+  };
+  const server = await start(
+    new Proxy(store, {
+      get(target, name) {
+        const value = name === 'watch' ? watchLosing : (Reflect.get(target, name) as unknown);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    }),
+  );
+  await create(server, 'gone');
+  for (const one of Array.from(lose)) one();
+  const before = lose.length;
+  await store.delete(`${PREFIX}gone`);
+  while (lose.length === before) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal((await server.request(`GET ${MAPS}/gone`)).status, 404);
+  assert.equal((await server.request(`GET ${MAPS}?resourceVersion=0`)).body.items.length, 0);
+  await server.stop();
+});
 
 test('kubernetes#49956: a watch from the newest revision, of a resource without any event, misses nothing', async () => {
   const server = await start();

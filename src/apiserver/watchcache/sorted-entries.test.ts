@@ -133,3 +133,13 @@ test('an entry of another revision carries that revision', () => {
     metadata: { resourceVersion: '9', name: 'x' },
   });
 });
+
+test('loaded anew, what was deleted meanwhile is gone from look-ups and counts too', () => {
+  const entries = new SortedEntries();
+  const entry = (name: string): CacheEntry =>
+    new CacheEntry(`/registry/things/${name}`, { revision: 1, value: Buffer.from('{}') });
+  entries.load([entry('a'), entry('b')]);
+  entries.load([entry('b')]);
+  assert.equal(entries.get('/registry/things/a'), undefined);
+  assert.equal(entries.size, 1);
+});

@@ -99,8 +99,9 @@ export class SortedEntries {
     return previous;
   }
 
-  /** For the first fill: entries in key order. */
+  /** In place of all that was there: entries in key order. */
   load(entries: readonly CacheEntry[]): void {
+    this.#byKey.clear();
     for (const entry of entries) this.#byKey.set(entry.key, entry);
     this.#chunks = [];
     let chunk: Chunk | undefined;

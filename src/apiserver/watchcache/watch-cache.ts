@@ -108,10 +108,8 @@ export class WatchCache {
       this.#byPrefix.set(prefix, cache);
       if (this.#live) cache.fill([], this.#revision);
       // Another server was quicker to store objects of a kind that this one begins to serve only now.
-      if (this.#live && this.#isUnclaimed(prefix)) {
-        this.#watch?.stop();
-        this.#lost(undefined, 'a kind that others had stored already is served');
-      }
+      if (this.#live && this.#isUnclaimed(prefix))
+        this.refill('a kind that others had stored already is served');
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');
       if (segments.length > 2) this.#twoSegments.add(segments[0]!);
     }
@@ -134,6 +132,13 @@ export class WatchCache {
     this.#live = false;
     this.#freshness?.stop();
     this.#watch?.stop();
+  }
+
+  /** Whatever is in here is not believed any more. Watches end and are resumed. */
+  refill(why: string): void {
+    if (!this.#live) return;
+    this.#watch?.stop();
+    this.#lost(undefined, why);
   }
 
   /** The writer has the object at hand that these bytes are: spares parsing them again. Taken back with forget(). */

@@ -173,7 +173,10 @@ class EtcdStore implements Store {
     let revision = options.revision ?? 0;
     for (let page = FIRST_PAGE; ; page = Math.min(MAX_PAGE, page * 2)) {
       const room = Math.min(page, limit - items.length);
-      const answer = await this.#range({ key: from, rangeEnd, revision, limit: room }, `list ${prefix}`);
+      const answer = await this.#range(
+        { key: from, rangeEnd, revision, limit: room, keysOnly: options.keysOnly ?? false },
+        `list ${prefix}`,
+      );
       revision ||= int(answer.header.revision);
       for (const kv of answer.kvs) items.push(this.#keySpace.toStored(kv));
       if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
