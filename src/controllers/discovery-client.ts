@@ -1,4 +1,4 @@
-/** What the API server serves, as its discovery says now: for controllers that treat all resources alike. */
+/** Reads the API discovery uncached: for controllers that treat all resources alike. */
 import { parseApiVersion } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
@@ -8,9 +8,9 @@ export interface ServedResource extends ResourceRef {
 }
 
 interface Discovered {
-  /** Each resource in its group's preferred version; subresources are left out. */
+  /** Each resource in its group's preferred version, without subresources. */
   readonly resources: readonly ServedResource[];
-  /** Groups whose discovery failed (an aggregated server is away): 'metrics.k8s.io/v1beta1'. What they serve is unknown, not nothing. */
+  /** Groups whose discovery failed (an aggregated server is unavailable): 'metrics.k8s.io/v1beta1'. Their resources are unknown. */
   readonly failed: readonly string[];
 }
 
@@ -43,7 +43,7 @@ export async function discoverResources(api: Client): Promise<Discovered> {
       if (freshness === 'Stale') failed.push(group === '' ? version : `${group}/${version}`);
       for (const { resource, responseKind, scope, verbs } of served) {
         const id = `${group}/${resource}`;
-        // Versions come in order of preference: the first that serves a resource is the one.
+        // Versions are in order of preference: take the first that serves a resource.
         if (!resources.has(id))
           resources.set(id, {
             group,

@@ -27,7 +27,7 @@ describe('all controllers together', () => {
   });
   after(() => world.stop());
 
-  it('bring up a deployment behind a service, and take all of it away with its namespace', async () => {
+  it('bring up a deployment behind a service, and delete all of it with its namespace', async () => {
     await world.api.create(nodes, { metadata: { name: 'n1' } });
     const condition = { type: 'Ready', status: 'True' };
     await world.until('node reports', async () => {
@@ -101,7 +101,7 @@ describe('all controllers together', () => {
       { propagationPolicy: 'Foreground' },
     );
     await world.api.delete(services, { name: 'web', namespace: 'shop' });
-    /** The kubelet's part. */
+    /** Plays the kubelet. */
     const finishPods = async (): Promise<void> => {
       for (const pod of await podsOf()) if (pod.metadata?.deletionTimestamp) await world.finishPod(pod);
     };

@@ -1,4 +1,4 @@
-/** Every controller there is, in the order of their groups. Adding one is one line here. */
+/** Every controller, in the order of their groups. To add a controller, add one line here. */
 import type { ControllerDefinition } from '#runtime/controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
@@ -45,13 +45,13 @@ import { persistentVolumeClaimProtectionController } from './volume/persistentvo
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
 
 interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
-  /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
+  /** The CIDR that pod CIDRs of nodes are taken from: '10.244.0.0/16', or one per address family, separated by a comma. */
   readonly clusterCIDR: string;
-  /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */
+  /** Prefix length of a node's pod CIDR. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
-  /** The certificates pods trust the API server by, PEM. */
+  /** The CA bundle with which pods verify the API server, PEM. */
   readonly rootCA: RootCA;
-  /** What tokens in secrets are signed with, PEM. Without it no such secrets are filled. */
+  /** The key that signs tokens in secrets, PEM. Without it, no token secrets are filled. */
   readonly serviceAccountKey?: string;
 }
 

@@ -1,4 +1,4 @@
-/** Orders of objects that controllers work through: by age, by name. Pure. */
+/** Sort orders of objects: by age, by name. Pure. */
 import { timeMs } from '#machinery/time.ts';
 
 export function createdMs(object: {
@@ -7,7 +7,7 @@ export function createdMs(object: {
   return timeMs(object.metadata?.creationTimestamp) ?? 0;
 }
 
-/** Oldest first, by name where they are of one second. */
+/** Oldest first, then by name. */
 export function byAge(
   a: { readonly metadata?: { readonly creationTimestamp?: string | null; readonly name?: string } },
   b: typeof a,

@@ -37,7 +37,7 @@ export function controlledBy<T extends KubeObject>(informer: Informer<T>, owner:
   return informer.byIndex(BY_CONTROLLER, owner.metadata!.uid!);
 }
 
-/** The key of an object's controller, when it is of this kind and the cache's object of that name is the very one. */
+/** The key of an object's controller, when it is of this kind and the cached object has the same uid. */
 export function controllerKey<T extends KubeObject>(
   object: KubeObject,
   { resource, informer }: { readonly resource: ResourceRef<T>; readonly informer: Informer<T> },
@@ -55,8 +55,8 @@ export function controllerKey<T extends KubeObject>(
 }
 
 /**
- * Keys for an object that some controller of `resource` may own: its controller, or, when it has none and is not being deleted, all
- * whose selector fits.
+ * Keys of owners of an object in `resource`: its controller or, when it has none and is not being deleted, all
+ * owners whose selector matches.
  */
 export function ownerKeys<T extends KubeObject>(
   object: KubeObject,
@@ -91,13 +91,13 @@ interface ClaimOptions<T extends KubeObject> {
   readonly owner: KubeObject;
   readonly ownerResource: ResourceRef;
   readonly selector: LabelSelector;
-  /** Besides the selector: what may be adopted or kept. */
+  /** An additional condition for adopting or keeping an object. */
   readonly filter?: (object: Stored<T>) => boolean;
-  /** Given to objects when they are adopted. */
+  /** A finalizer that is added to adopted objects. */
   readonly finalizers?: readonly string[];
 }
 
-/** Of the objects the owner controls and of orphans: those that are its own, after adopting what fits and releasing what does not. */
+/** Filters the objects that the owner controls and orphans: returns the owner's objects, after adopting matching ones and releasing others. */
 export async function claim<T extends KubeObject>(
   objects: readonly Stored<T>[],
   options: ClaimOptions<T>,
@@ -155,12 +155,12 @@ class Adopter<T extends KubeObject> {
     try {
       await api.patch(resource, nameOf(object), { type: 'strategic', patch: { metadata } });
     } catch (error) {
-      // Gone, or another object by now: nothing is left to release.
+      // It was deleted or replaced: nothing to release.
       if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Invalid')) throw error;
     }
   }
 
-  /** Before the first adoption the owner is read live: a cache that is behind must not adopt for an owner that is being deleted. */
+  /** Reads the owner live before the first adoption: with a stale cache, an owner that is being deleted could adopt objects. */
   async #checkOwner(): Promise<void> {
     const { api, owner, ownerResource } = this.#options;
     const fresh = await api.get(ownerResource, nameOf(owner));

@@ -1,4 +1,4 @@
-/** Creating and deleting the pods of an owner, with upstream's events, and the slow start that bounds what a failing template costs. */
+/** Creates and deletes the pods of an owner, with upstream's events, and with slow start to limit failing requests. */
 import type { Pod, PodTemplateSpec } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -6,7 +6,7 @@ import type { KubeObject, ObjectMeta, OwnerReference } from '#machinery/object.t
 import { pods } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 
-/** Longer names would leave a generated one no room for its random end. */
+/** Longer names leave no room for the random suffix. */
 const MAX_PREFIX = 253;
 
 interface PodFromTemplate {
@@ -19,7 +19,7 @@ interface PodFromTemplate {
   readonly finalizers?: readonly string[];
 }
 
-/** Shares the template's spec: not to be changed. */
+/** Shares the template's spec: do not change it. */
 export function podFromTemplate({
   template,
   owner,
@@ -44,7 +44,7 @@ export function podFromTemplate({
   return { metadata, spec: template.spec! };
 }
 
-/** Throws what the server refused with; the namespace going away is no event. */
+/** Throws the server's error; emits no event when the namespace is terminating. */
 export async function createPod(
   pod: Pod,
   { owner, context }: { readonly owner: KubeObject; readonly context: ReconcileContext },
@@ -68,7 +68,7 @@ export async function createPod(
   }
 }
 
-/** A pod that is gone already is no failure, but `gone` is called: no event of the deletion may come. */
+/** A pod that does not exist is no error, but `gone` is called: its deletion event may have been missed. */
 export async function deletePod(
   pod: Pod,
   {
@@ -109,7 +109,7 @@ interface SlowStart {
   readonly error: unknown;
 }
 
-/** Calls `act` for 1, then 2, 4, 8 … at once, up to `count`; stops after the first batch in which one failed. */
+/** Calls `act` for 1, then 2, 4, 8 … concurrently, up to `count`; stops after the first batch with a failure. */
 export async function slowStart(count: number, act: (index: number) => Promise<unknown>): Promise<SlowStart> {
   let done = 0;
   for (let batch = Math.min(count, 1); batch > 0; batch = Math.min(2 * batch, count - done)) {

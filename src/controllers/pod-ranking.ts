@@ -1,4 +1,4 @@
-/** In which order pods are given up when there are too many, after upstream's ActivePodsWithRanks: the first ones go first. Pure. */
+/** The order in which surplus pods are deleted, after upstream's ActivePodsWithRanks. Pure. */
 import type { Pod } from '#api/types.ts';
 import { isPodReady, readySinceMs } from '#component-helpers/pod-status.ts';
 import { compareText, createdMs } from './object-order.ts';
@@ -6,7 +6,7 @@ import { compareText, createdMs } from './object-order.ts';
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
 const PHASES: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };
 
-/** ranks: how many pods of the same owner run beside each, by node name. */
+/** ranks: the number of pods of the same owner on each pod's node, by node name. */
 export function podsToDelete(
   pods: readonly Pod[],
   count: number,
@@ -63,7 +63,7 @@ function compareReadySince(a: Pod, b: Pod, nowMs: number): number {
   return compareAges(a, aMs, { other: b, otherMs: bMs, nowMs });
 }
 
-/** The younger first; ages of the same order of magnitude count as equal, so that scaling down spreads over them. */
+/** Newer pods first; ages are compared on a logarithmic scale, as upstream, so that scaling down does not always delete the newest. */
 function compareAges(
   pod: Pod,
   ms: number,

@@ -1,10 +1,10 @@
 /**
- * Short hashes of templates, for names and labels. Upstream's hash goes over Go's own rendering of the structure, which no other
- * program makes, so the value is another one; alphabet and use are the same.
+ * Short hashes of templates, for names and labels. Upstream hashes Go's own rendering of the structure, which cannot be
+ * reproduced, so the values differ; alphabet and use are the same.
  */
 import { safeEncode } from '#stdx/random.ts';
 
-/** The same for the same content, in whatever order its fields are. collisionCount makes another one when names collide. */
+/** Independent of the order of fields. collisionCount changes the hash when names collide. */
 export function templateHash(template: unknown, collisionCount?: number): string {
   let hash = 0x811c9dc5;
   const text = stableText(template) + (collisionCount === undefined ? '' : `#${collisionCount}`);

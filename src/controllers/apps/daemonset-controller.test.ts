@@ -44,7 +44,7 @@ describe('daemonset-controller', () => {
       { type: 'strategic', patch: { spec: { template: { spec: { containers: [{ name: 'c', image }] } } } } },
     );
 
-  /** Nodes that only the daemon set of this namespace selects. */
+  /** Nodes that match only the daemon set of this namespace. */
   async function nodesFor(namespace: string, count: number): Promise<void> {
     for (let index = 1; index <= count; index++)
       await world.node(`${namespace}-${index}`, (node) => {
@@ -60,7 +60,7 @@ describe('daemonset-controller', () => {
     }
   }
 
-  it('puts a pod on each node that fits, also on one that comes or is relabelled, and takes it from one that fits no more', async () => {
+  it('places a pod on each eligible node, also on new and relabelled ones, and deletes it from ineligible ones', async () => {
     await world.namespace('place');
     await nodesFor('place', 2);
     await world.node('stranger');
@@ -161,7 +161,7 @@ describe('daemonset-controller', () => {
     );
   });
 
-  it('with a surge, starts the new pod before the old one goes', async () => {
+  it('with maxSurge, starts the new pod before the old one is deleted', async () => {
     await world.namespace('surge');
     await nodesFor('surge', 2);
     await world.api.create(
@@ -184,7 +184,7 @@ describe('daemonset-controller', () => {
     });
   });
 
-  it('waits for deletion where it is told to', async () => {
+  it('with OnDelete, replaces only deleted pods', async () => {
     await world.namespace('manual');
     await nodesFor('manual', 1);
     await world.api.create(daemonSets, daemonSet('manual', { updateStrategy: { type: 'OnDelete' } }));
@@ -200,7 +200,7 @@ describe('daemonset-controller', () => {
   });
 });
 
-/** JSON with the fields of all objects in the order of their names. */
+/** JSON with sorted fields. */
 function sortedText(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(sortedText).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);

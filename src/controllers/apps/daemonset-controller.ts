@@ -1,6 +1,6 @@
 /**
- * Keeps one pod of a DaemonSet on every node that fits, and replaces them when the template changes. After upstream's
- * pkg/controller/daemon. What to do is decided in daemonset/plan.ts.
+ * Keeps one pod of a DaemonSet on every eligible node, and replaces pods when the template changes. After upstream's
+ * pkg/controller/daemon. daemonset/plan.ts makes the decisions.
  */
 import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
@@ -38,9 +38,9 @@ import {
   type HistoryOptions,
 } from './history.ts';
 
-/** Requests in one go. */
+/** Maximum number of concurrent requests. */
 const BURST = 250;
-/** Between replacements of a failing pod on one node. */
+/** Backoff between replacements of a failing pod on one node. */
 const FAILED_BACKOFF = { initialMs: 1_000, maximumMs: 900_000 };
 
 export const daemonSetController = defineController({
@@ -73,7 +73,7 @@ export const daemonSetController = defineController({
     }),
     watch(nodes, {
       keys: (_node, { informer }) => informer(daemonSets).list().map(objectKey),
-      // Not for heartbeats.
+      // Ignores heartbeats.
       changed: (node, previous) =>
         !isDeepStrictEqual(node.metadata?.labels, previous.metadata?.labels) ||
         !isDeepStrictEqual(node.spec, previous.spec),
@@ -188,7 +188,7 @@ function groupByNode(all: readonly Stored<Pod>[]): Map<string, Stored<Pod>[]> {
   return groups;
 }
 
-/** Places first; updates when there was nothing to place. Answers when a failed pod may be replaced. */
+/** Placement first; rolling update when placement had nothing to do. Returns when a failed pod may be replaced. */
 async function act(context: ReconcileContext, situation: Situation): Promise<number | undefined> {
   const plan = planPlacement(situation);
   const waitMs = decideFailed(context, situation, plan);
@@ -198,7 +198,7 @@ async function act(context: ReconcileContext, situation: Situation): Promise<num
   return waitMs;
 }
 
-/** Ended pods are deleted, to be made anew; those that fail again and again, ever more slowly. */
+/** Finished pods are deleted, to be replaced; repeatedly failing ones with backoff. */
 function decideFailed(
   { memory, events, clock }: ReconcileContext,
   { set }: Situation,
@@ -221,7 +221,7 @@ function decideFailed(
       waitMs = Math.min(waitMs ?? Infinity, last.untilMs - nowMs);
       continue;
     }
-    // One that was well for twice the longest wait begins anew.
+    // A pod that did not fail for twice the maximum backoff starts over.
     const count = last && nowMs < last.untilMs + 2 * FAILED_BACKOFF.maximumMs ? last.count + 1 : 0;
     memory.set(id, { count, untilMs: nowMs + backoffMs(count, FAILED_BACKOFF) });
     events.event(set, {
@@ -318,7 +318,7 @@ function statusOf({ set, hash, nodes: all, podsByNode, nowMs }: Situation): Daem
   };
 }
 
-/** Counts of 0 are not on the wire. */
+/** Zero counts are omitted on the wire. */
 function counts(status: DaemonSetStatus | undefined): Record<string, unknown> {
   return Object.fromEntries(Object.entries(status ?? {}).filter(([, value]) => value !== 0));
 }

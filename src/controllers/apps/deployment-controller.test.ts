@@ -45,7 +45,7 @@ describe('deployment-controller', () => {
     spec?: { template?: { spec?: { containers: { image?: string }[] } } };
   }): string | undefined => object.spec?.template?.spec?.containers[0]?.image;
 
-  /** Makes pods of these images ready, as they come. Answers whether one was made so. */
+  /** Makes pods with these images ready. Returns whether there was one. */
   async function readyPods(namespace: string, image: RegExp): Promise<number> {
     let made = 0;
     for (const pod of await podsOf(namespace)) {
@@ -70,7 +70,7 @@ describe('deployment-controller', () => {
     });
   }
 
-  it('comes up through one replica set, with conditions that kubectl waits for', async () => {
+  it('comes up with one replica set, and the conditions that kubectl waits for', async () => {
     await world.namespace('up');
     await world.api.create(deployments, deployment('up'));
     await world.until(
@@ -106,7 +106,7 @@ describe('deployment-controller', () => {
     );
   });
 
-  it('rolls within maxSurge and maxUnavailable, keeps history, rolls back, and forgets the oldest', async () => {
+  it('rolls out within maxSurge and maxUnavailable, keeps history, rolls back, and deletes the oldest revisions', async () => {
     await world.namespace('roll');
     await world.api.create(
       deployments,
@@ -133,7 +133,7 @@ describe('deployment-controller', () => {
     assert.deepEqual(violations, []);
     const done = await complete('roll');
     assert.equal(done.metadata!.annotations![REVISION], '2');
-    // What kubectl rollout undo does: the old template, back in the deployment.
+    // As kubectl rollout undo: the old template is restored in the deployment.
     await setImage('roll', 'web:1');
     const back = await complete('roll');
     assert.equal(back.metadata!.annotations![REVISION], '3');
@@ -147,7 +147,7 @@ describe('deployment-controller', () => {
     assert.deepEqual((await setsOf('roll')).map(imageOf).sort(), ['web:1', 'web:3']);
   });
 
-  it('recreates: no new pod before the last old one is gone', async () => {
+  it('Recreate creates no new pod before the last old one is gone', async () => {
     await world.namespace('recreate');
     await world.api.create(
       deployments,
@@ -181,7 +181,7 @@ describe('deployment-controller', () => {
     );
   });
 
-  it('pauses, scales in proportion meanwhile, and resumes', async () => {
+  it('pauses, scales proportionally while paused, and resumes', async () => {
     await world.namespace('pause');
     await world.api.create(
       deployments,
@@ -213,7 +213,7 @@ describe('deployment-controller', () => {
     assert.equal((await get('pause')).status!.availableReplicas, 15);
   });
 
-  it('says when the deadline has passed, and forgives when it moves on', async () => {
+  it('reports an exceeded progress deadline, and recovers when it progresses', async () => {
     await world.namespace('late');
     await world.api.create(deployments, deployment('late', { replicas: 1, progressDeadlineSeconds: 5 }));
     await world.until('pods', async () => (await podsOf('late')).length === 1);

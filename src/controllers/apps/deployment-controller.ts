@@ -42,7 +42,7 @@ function selectorOf(deployment: Stored<Deployment>): LabelSelector {
   return compileLabelSelector(deployment.spec?.selector);
 }
 
-/** Only Recreate waits for pods: rolling updates hear of them through their sets. */
+/** Only Recreate watches pods: rolling updates follow the status of replica sets. */
 function recreatedDeployment(pod: Stored<Pod>, { informer }: SourceContext): readonly string[] {
   const setKey = controllerKey(pod, { resource: replicaSets, informer: informer(replicaSets) });
   const set = setKey === undefined ? undefined : informer(replicaSets).get(setKey);

@@ -1,5 +1,5 @@
 /**
- * ControllerRevisions: the templates an owner had, so that it can be rolled back and its pods told apart by template. Shared by DaemonSets
+ * ControllerRevisions: the history of an owner's templates, for rollbacks and for finding a pod's template. Shared by DaemonSets
  * and StatefulSets. After upstream's pkg/controller/history.
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -23,13 +23,13 @@ export interface HistoryOptions {
   readonly selector: LabelSelector;
   readonly template: PodTemplateSpec;
   readonly collisionCount: number | undefined;
-  /** The label pods and revisions carry the hash in. */
+  /** The label of pods and revisions that holds the hash. */
   readonly hashLabel: string;
 }
 
 /**
- * The data of a revision: a strategic merge patch of the owner that brings its template back. kubectl rollout undo applies it. Clients in Go
- * find the revision of a template by comparing bytes with what they would write themselves: fields are in the order of their names.
+ * The data of a revision: a strategic merge patch that restores the owner's template; kubectl rollout undo applies it. Go clients
+ * find the revision of a template by comparing serialized bytes, so fields are sorted by name.
  */
 function dataOf(template: PodTemplateSpec): Record<string, unknown> {
   return { spec: { template: inOrderOfNames({ ...template, $patch: 'replace' }) } };
@@ -73,8 +73,8 @@ export class RevisionCollision extends Error {
 }
 
 /**
- * The revision of the present template: found (and then made the newest) or created. Throws RevisionCollision when its name is taken by
- * something else: the caller counts that in its status and comes again.
+ * The revision of the current template: found (and then made the newest) or created. Throws RevisionCollision when another object has
+ * its name: the caller increments collisionCount and retries.
  */
 export async function currentRevision(
   options: HistoryOptions,
@@ -122,7 +122,7 @@ async function create(
   }
 }
 
-/** Deletes the oldest that no pod is of, beyond the limit. */
+/** Deletes the oldest unused revisions beyond the limit. */
 export async function trimHistory(
   { api }: ReconcileContext,
   old: readonly ControllerRevision[],

@@ -1,6 +1,6 @@
 /**
- * Keeps as many pods of a template as an owner asks for. One code for ReplicaSets and ReplicationControllers, whose objects have the
- * same shape but for the selector. After upstream's pkg/controller/replicaset.
+ * Maintains the number of pods of a template. Shared by ReplicaSets and ReplicationControllers, whose objects have the
+ * same shape except for the selector. After upstream's pkg/controller/replicaset.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Pod, PodTemplateSpec, ReplicaSetCondition, ReplicaSetStatus } from '#api/types.ts';
@@ -30,7 +30,7 @@ import {
   nextAvailableInMs,
 } from '#component-helpers/pod-status.ts';
 
-/** At most so many pods are created or deleted in one go. */
+/** Maximum number of pods that are created or deleted in one reconcile. */
 const BURST = 500;
 
 export interface Replicator extends KubeObject {
@@ -44,7 +44,7 @@ interface ReplicaManagerOptions {
   readonly eventSource?: string;
   readonly resource: ResourceRef<Replicator>;
   readonly selectorOf: (owner: Replicator) => LabelSelector;
-  /** Whether the status counts pods that are being deleted. */
+  /** Whether the status counts terminating pods. */
   readonly countsTerminating: boolean;
 }
 
@@ -125,7 +125,7 @@ interface ManageOptions {
   readonly options: ReplicaManagerOptions;
 }
 
-/** Creates or deletes what differs. Answers what went wrong. */
+/** Creates or deletes the difference. Returns the errors. */
 async function manage(owner: Replicator, { active, context, options }: ManageOptions): Promise<unknown> {
   const surplus = active.length - (owner.spec?.replicas ?? 1);
   if (surplus < 0) return createMissing(owner, Math.min(-surplus, BURST), { context, options });
@@ -150,7 +150,7 @@ async function createMissing(
     try {
       await createPod(pod, { owner, context });
     } catch (caught) {
-      // A namespace that goes away takes no pods; its deletion removes the owner too.
+      // A terminating namespace rejects pods; its deletion removes the owner too.
       if (isNamespaceTerminating(caught)) return;
       failed += 1;
       expectations.creationObserved(key);
@@ -181,7 +181,7 @@ async function deleteSurplus(
   return outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
 }
 
-/** The pods of all owners that have the same owner (all ReplicaSets of a Deployment): they are spread as one. */
+/** The pods of all owners with the same owner (all ReplicaSets of a Deployment), for ranking by node. */
 function relatedPods(owner: Replicator, { active, context, options }: ManageOptions): readonly Pod[] {
   const grandparent = controllerOf(owner);
   if (!grandparent) return active;
@@ -264,7 +264,7 @@ async function writeStatus(
   await context.api.updateStatus(options.resource, { ...owner, status });
 }
 
-/** Counts that are 0 are not on the wire (but `replicas` is). */
+/** Zero counts are omitted on the wire (except `replicas`). */
 function withoutZeros(status: ReplicaSetStatus | undefined): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(status ?? {}).filter(([name, value]) => value !== 0 || name === 'terminatingReplicas'),

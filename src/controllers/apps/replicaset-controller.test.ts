@@ -36,7 +36,7 @@ describe('replicaset-controller', () => {
   const statusOf = async (namespace: string): Promise<NonNullable<ReplicaSet['status']>> =>
     (await world.api.get(replicaSets, { name: 'web', namespace })).status!;
 
-  it('makes as many pods as asked, never more, and reports on them', async () => {
+  it('creates exactly the requested number of pods, and reports the status', async () => {
     await world.namespace('count');
     await world.api.create(replicaSets, replicaSet('count', 10));
     await world.until('pods', async () => (await podsOf('count')).length === 10);
@@ -62,7 +62,7 @@ describe('replicaset-controller', () => {
     );
   });
 
-  it('replaces what is deleted or failed, and gives up the least useful first', async () => {
+  it('replaces deleted and failed pods, and deletes by rank', async () => {
     await world.namespace('less');
     await world.api.create(replicaSets, replicaSet('less', 3));
     const all = await world.until('pods', async () => {
@@ -93,7 +93,7 @@ describe('replicaset-controller', () => {
     );
   });
 
-  it('adopts what fits and releases what fits no more', async () => {
+  it('adopts pods that match and releases pods that do not match any more', async () => {
     await world.namespace('adopt');
     const orphan = await world.api.create(pods, {
       metadata: { name: 'orphan', namespace: 'adopt', labels: { app: 'web' } },
@@ -121,7 +121,7 @@ describe('replicaset-controller', () => {
     await world.until('replaced', async () => (await podsOf('adopt')).length === 2);
   });
 
-  it('says why pods cannot be made, and stops saying so', async () => {
+  it('sets ReplicaFailure while pods cannot be created', async () => {
     await world.namespace('refused');
     const broken = {
       ...replicaSet('refused', 2),
@@ -156,7 +156,7 @@ describe('replicaset-controller', () => {
     await world.until('available', async () => (await statusOf('patient')).availableReplicas === 1);
   });
 
-  it('serves replication controllers alike', async () => {
+  it('handles replication controllers alike', async () => {
     await world.namespace('rc');
     await world.api.create(replicationControllers, {
       metadata: { name: 'old', namespace: 'rc' },

@@ -1,4 +1,4 @@
-/** Keeps the pods of each ReplicaSet at its number of replicas. */
+/** Maintains the number of pods of each ReplicaSet. */
 import type { ReplicaSet } from '#api/types.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
 import type { ResourceRef } from '#client/client.ts';

@@ -67,7 +67,7 @@ describe('statefulset-controller', () => {
   const run = async (namespace: string, ordinal: number): Promise<void> =>
     runPod(await pod(namespace, ordinal));
 
-  /** Scheduler and kubelet: everything runs, and ends when it is told to. */
+  /** Plays scheduler and kubelet: every pod runs, and ends when it is deleted. */
   async function runAll(namespace: string): Promise<void> {
     for (const one of await podsOf(namespace)) {
       if (one.metadata!.deletionTimestamp) await world.finishPod(one);
@@ -82,7 +82,7 @@ describe('statefulset-controller', () => {
       return now.availableReplicas === count && now.replicas === count;
     });
 
-  it('makes pods one after the other, and takes them away in reverse', async () => {
+  it('creates pods in order, and deletes them in reverse order', async () => {
     await make('ordered', { replicas: 3 });
     const first = await pod('ordered', 0);
     await world.pass(300);
@@ -124,7 +124,7 @@ describe('statefulset-controller', () => {
     await said('ordered', 'delete Pod db-2 in StatefulSet db successful');
   });
 
-  it('makes all at once when told to, from the first ordinal on', async () => {
+  it('creates all pods at once with Parallel, from the first ordinal on', async () => {
     await make('parallel', { replicas: 3, podManagementPolicy: 'Parallel', ordinals: { start: 5 } });
     await world.until('three', async () => (await names('parallel')) === '5=db:1 6=db:1 7=db:1');
     await patch('parallel', { replicas: 1 });
@@ -151,7 +151,7 @@ describe('statefulset-controller', () => {
     await ready('replace', 2);
   });
 
-  it('updates from the highest to the partition, one by one, and rolls back', async () => {
+  it('updates from the highest ordinal to the partition, one by one, and rolls back', async () => {
     await make('update', {
       replicas: 3,
       updateStrategy: { type: 'RollingUpdate', rollingUpdate: { partition: 2 } },
@@ -166,7 +166,7 @@ describe('statefulset-controller', () => {
     const { currentReplicas, updatedReplicas, currentRevision, updateRevision } = await status('update');
     assert.deepEqual({ currentReplicas, updatedReplicas }, { currentReplicas: 2, updatedReplicas: 1 });
     assert.notEqual(currentRevision, updateRevision);
-    // Below the partition, a new pod is still of the old revision.
+    // Below the partition, a new pod still has the old revision.
     const second = await pod('update', 1);
     await world.finishPod(second);
     await world.until('another', async () => (await pod('update', 1)).metadata!.uid !== second.metadata!.uid);
@@ -200,7 +200,7 @@ describe('statefulset-controller', () => {
     );
   });
 
-  it('one at a time, for the feature of maxUnavailable is off; with OnDelete only what is deleted', async () => {
+  it('updates one pod at a time, because maxUnavailable is feature-gated; with OnDelete only deleted pods', async () => {
     await make('several', {
       replicas: 4,
       podManagementPolicy: 'Parallel',
@@ -225,7 +225,7 @@ describe('statefulset-controller', () => {
     await world.until('new', async () => (await names('manual')) === '0=db:2');
   });
 
-  it('an update that broke pods is not in the way of the next one', async () => {
+  it('an update that broke pods does not block the next one', async () => {
     await make('broken', { replicas: 3, podManagementPolicy: 'Parallel' });
     await ready('broken', 3);
     await setImage('broken', 'db:bad');
@@ -240,7 +240,7 @@ describe('statefulset-controller', () => {
     });
   });
 
-  it('gives each pod claims of its own, which stay', async () => {
+  it('creates claims for each pod, and keeps them', async () => {
     const volumeClaimTemplates = [
       {
         metadata: { name: 'data' },
@@ -278,7 +278,7 @@ describe('statefulset-controller', () => {
       await runAll('claims');
       return (await podsOf('claims')).length === 1;
     });
-    // Its claim is about to go: no pod may start with it. The garbage collector's part follows.
+    // The claim is about to be deleted: no pod may start with it. The test plays the garbage collector.
     await patch('claims', { replicas: 2 });
     await world.pass(500);
     assert.equal((await podsOf('claims')).length, 1);
@@ -297,7 +297,7 @@ describe('statefulset-controller', () => {
     await world.until('owned by none', async () => (await owners()) === 'undefined undefined');
   });
 
-  it('waits until a pod has been ready long enough', async () => {
+  it('waits for minReadySeconds', async () => {
     await make('patient', { replicas: 2, minReadySeconds: 30 });
     await run('patient', 0);
     await world.pass(5_000);

@@ -1,5 +1,5 @@
 /**
- * Keeps the pods of each StatefulSet: each with a name, a place in the order and claims of its own. After upstream's
+ * Maintains the pods of each StatefulSet: each has a stable name, an ordinal and claims of its own. After upstream's
  * pkg/controller/statefulset. The steps are in statefulset/rollout.ts.
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -156,7 +156,7 @@ async function writeStatus(
   await api.updateStatus(statefulSets, { ...set, status });
 }
 
-/** Counts of 0 are not on the wire; that there were no collisions is, once it was written. */
+/** Zero counts are omitted on the wire; collisionCount is kept once it was written. */
 function withoutZeros(status: StatefulSetStatus | undefined): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(status ?? {}).filter(([name, value]) => value !== 0 || name === 'collisionCount'),

@@ -13,7 +13,7 @@ describe('cronjob-controller', () => {
     world = await startTestWorld([cronJobController]);
   });
   after(() => world.stop());
-  // Half a minute is left in which nothing is due.
+  // Half a minute without a scheduled time.
   beforeEach(() => world.clock.advance((90_000 - (world.clock.now() % MINUTE_MS)) % MINUTE_MS));
 
   const jobTemplate = {
@@ -44,7 +44,7 @@ describe('cronjob-controller', () => {
     await world.pass(200);
   };
 
-  /** The job controller's part. */
+  /** Plays the job controller. */
   async function finish(job: Job, type: 'Complete' | 'Failed'): Promise<void> {
     const now = new Date(world.clock.now()).toISOString().replace(/\.\d+/, '');
     const condition = { status: 'True', lastTransitionTime: now, lastProbeTime: now };
@@ -68,7 +68,7 @@ describe('cronjob-controller', () => {
     });
   }
 
-  it('starts one job at each time and follows it to its end', async () => {
+  it('creates one job at each time and tracks it until it finishes', async () => {
     await make('each', { timeZone: 'Asia/Tokyo' });
     await world.pass(500);
     assert.equal((await jobsOf('each')).length, 0);
@@ -103,7 +103,7 @@ describe('cronjob-controller', () => {
     assert.equal((await jobsOf('each')).length, 1);
   });
 
-  it('side by side, not at all, or instead, as the policy says', async () => {
+  it('follows the concurrency policies Allow, Forbid and Replace', async () => {
     for (const concurrencyPolicy of ['Allow', 'Forbid', 'Replace'])
       await make(concurrencyPolicy.toLowerCase(), { concurrencyPolicy });
     await minute();
@@ -131,13 +131,13 @@ describe('cronjob-controller', () => {
       return list?.length === 1 && list[0]!.uid !== first.get('replace')!.metadata!.uid;
     });
     assert.equal((await jobsOf('replace')).length, 1);
-    // The missed time is made up for as soon as it may.
+    // The missed time is made up for as soon as possible.
     await finish(first.get('forbid')!, 'Failed');
     await world.until('next', async () => (await jobsOf('forbid')).length === 2);
     for (const namespace of ['allow', 'forbid', 'replace']) await patch(namespace, { suspend: true });
   });
 
-  it('keeps as many finished jobs as asked, and forgets what went missing', async () => {
+  it('keeps the history limits, and removes missing jobs from the active list', async () => {
     await make('history', { successfulJobsHistoryLimit: 1, failedJobsHistoryLimit: 0 });
     const names: string[] = [];
     for (const type of ['Complete', 'Complete', 'Failed'] as const) {
@@ -173,7 +173,7 @@ describe('cronjob-controller', () => {
     await said('history', 'MissingJob', /^Active job went missing: tick-/);
   });
 
-  it('makes up for the last missed time only, and not when it is too late', async () => {
+  it('makes up for the last missed time only, within startingDeadlineSeconds', async () => {
     await make('late', { suspend: true });
     await make('toolate', { suspend: true, startingDeadlineSeconds: 20 });
     await world.clock.advance(120 * MINUTE_MS);

@@ -1,6 +1,6 @@
 /**
- * Creates a Job at each time of a CronJob's schedule, follows them while they run, and deletes the oldest finished ones. After upstream's
- * pkg/controller/cronjob. A job's name is made of its time, so that it is created once however often that is tried.
+ * Creates a Job at each time of a CronJob's schedule, tracks active jobs, and deletes the oldest finished ones. After upstream's
+ * pkg/controller/cronjob. A job's name is derived from its scheduled time, so that it is created only once.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { httpDate } from '#stdx/dates.ts';
@@ -20,9 +20,9 @@ import { WallClock } from './cronjob/wall-clock.ts';
 import { finishedCondition } from './job/model.ts';
 
 const SCHEDULED = 'batch.kubernetes.io/cronjob-scheduled-timestamp';
-/** A little later than the time itself, for clocks that differ. */
+/** Slightly after the scheduled time, to allow for clock skew. */
 const DELTA_MS = 100;
-/** So many missed times are worth a warning. */
+/** More missed times than this cause a warning. */
 const MANY = 100;
 
 export const cronJobController = defineController({
@@ -98,7 +98,7 @@ class Run {
     for (const tell of this.#afterWrite.splice(0)) tell();
   }
 
-  /** The list of active jobs, and when one last succeeded. */
+  /** Updates the list of active jobs and lastSuccessfulTime. */
   async followJobs(): Promise<void> {
     for (const job of this.#jobs) {
       const end = finishedCondition(job);
@@ -156,7 +156,7 @@ class Run {
     }
   }
 
-  /** Deletes the oldest finished jobs beyond the limits. */
+  /** Deletes the oldest finished jobs beyond the history limits. */
   async trimHistory(): Promise<void> {
     const { successfulJobsHistoryLimit, failedJobsHistoryLimit } = this.#cronJob.spec!;
     for (const [type, limit] of [
@@ -190,7 +190,7 @@ class Run {
     this.#tell('Normal', 'SuccessfulDelete', `Deleted job ${name}`);
   }
 
-  /** Starts the job of the last time that came due, and says when the next one does. */
+  /** Creates the job of the last scheduled time, and returns when the next one is due. */
   async startDue(): Promise<ReconcileResult> {
     const { suspend, startingDeadlineSeconds, concurrencyPolicy } = this.#cronJob.spec!;
     const table = this.#timetable();
@@ -286,7 +286,7 @@ class Run {
       created = await this.#context.api.create(jobs, job);
       this.#tell('Normal', 'SuccessfulCreate', `Created job ${job.metadata!.name}`);
     } catch (error) {
-      // A namespace that goes away takes no jobs; its deletion removes the cron job too.
+      // A terminating namespace rejects jobs; its deletion removes the cron job too.
       if (isNamespaceTerminating(error)) return this.write();
       if (!isStatusError(error, 'AlreadyExists')) {
         this.#tell('Warning', 'FailedCreate', `Error creating job: ${errorMessage(error)}`);
@@ -295,7 +295,7 @@ class Run {
       }
       const existing = await this.#find(nameOf(job));
       if (!existing) throw error;
-      // Another's: this time has no job, and asking again changes nothing.
+      // The job belongs to another owner: there is no job for this time, and a retry does not help.
       if (!isControlledBy(existing, this.#cronJob)) return this.write();
       created = existing;
     }
@@ -336,7 +336,7 @@ function referenceTo(job: Job): ObjectReference {
   };
 }
 
-/** Those that never started count as the latest. */
+/** Jobs without a start time sort last. */
 function byStart(a: Job, b: Job): number {
   const aMs = timeMs(a.status?.startTime) ?? Infinity,
     bMs = timeMs(b.status?.startTime) ?? Infinity;

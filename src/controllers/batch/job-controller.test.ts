@@ -62,7 +62,7 @@ describe('job-controller', () => {
   const end = (pod: Pod, exitCode: number): Promise<Pod> =>
     world.setPod(pod, { phase: exitCode === 0 ? 'Succeeded' : 'Failed', ready: false, exitCode });
 
-  it('runs pods side by side until enough succeeded, and counts each once', async () => {
+  it('runs pods in parallel until enough succeeded, and counts each once', async () => {
     await make('count', { completions: 5, parallelism: 2 });
     for (let done = 0; done < 5; done++) {
       const [pod] = await running('count', Math.min(2, 5 - done));
@@ -110,11 +110,11 @@ describe('job-controller', () => {
     const [left] = await running('ready', 1);
     assert.equal(left!.metadata!.uid, second!.metadata!.uid);
     await world.pass(500);
-    // What was too many is no failure.
+    // A surplus pod does not count as failed.
     assert.equal((await status('ready')).failed, 1);
   });
 
-  it('gives up after backoffLimit failures, ever more slowly', async () => {
+  it('fails after backoffLimit failures, with growing delays', async () => {
     await make('backoff', { backoffLimit: 1 });
     await end((await running('backoff', 1))[0]!, 1);
     await world.until('counted', async () => (await status('backoff')).failed === 1);
@@ -132,7 +132,7 @@ describe('job-controller', () => {
     await said('backoff', 'BackoffLimitExceeded');
   });
 
-  it('ends at the deadline, and takes the pods along', async () => {
+  it('fails at activeDeadlineSeconds, and deletes its pods', async () => {
     await make('deadline', { activeDeadlineSeconds: 5, parallelism: 2, completions: 2 });
     await running('deadline', 2);
     await world.pass(6_000);
@@ -170,7 +170,7 @@ describe('job-controller', () => {
     assert.equal((await status('suspend')).failed, undefined);
   });
 
-  it('gives each pod its index, once', async () => {
+  it('runs one pod for each index', async () => {
     await make('indexed', { completions: 3, parallelism: 3, completionMode: 'Indexed' });
     const all = await running('indexed', 3);
     const byIndex = (index: number): Pod =>
@@ -189,7 +189,7 @@ describe('job-controller', () => {
     assert.equal((await status('indexed')).succeeded, 3);
   });
 
-  it('gives up single indexes, and fails when all others are done', async () => {
+  it('fails single indexes at backoffLimitPerIndex, and the job when all others are done', async () => {
     await make('perindex', {
       completions: 2,
       parallelism: 2,
@@ -217,7 +217,7 @@ describe('job-controller', () => {
     );
   });
 
-  it('does what the pod failure policy says', async () => {
+  it('applies the pod failure policy', async () => {
     const podFailurePolicy = {
       rules: [
         { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
@@ -247,7 +247,7 @@ describe('job-controller', () => {
     );
   });
 
-  it('is done when the success policy says so, and stops the rest', async () => {
+  it('completes by the success policy, and stops the remaining pods', async () => {
     await make('success', {
       completions: 3,
       parallelism: 3,
@@ -265,11 +265,11 @@ describe('job-controller', () => {
     assert.equal(await message('success', 'Complete'), 'Matched rules at index 0');
     assert.equal(live(await podsOf('success')).length, 0);
     assert.equal((await status('success')).completedIndexes, '1');
-    // The others were stopped, and did not fail.
+    // Stopped pods do not count as failed.
     assert.equal((await status('success')).failed, undefined);
   });
 
-  it('lets go of the pods of a job that is being deleted, whatever it waits for', async () => {
+  it('removes the finalizers of the pods of a job that is being deleted', async () => {
     await make('deleted', { podReplacementPolicy: 'Failed' });
     const [pod] = await running('deleted', 1);
     await world.api.delete(jobs, { name: 'work', namespace: 'deleted' }, { propagationPolicy: 'Foreground' });
@@ -282,7 +282,7 @@ describe('job-controller', () => {
     );
   });
 
-  it('a work queue ends when one succeeded and the others ended', async () => {
+  it('a work queue completes when one pod succeeded and all have ended', async () => {
     await make('queue', { parallelism: 2 });
     const [first, second] = await running('queue', 2);
     await end(first!, 0);
@@ -294,7 +294,7 @@ describe('job-controller', () => {
     assert.equal((await status('queue')).succeeded, 2);
   });
 
-  it('frees the pods of a job that is gone, and leaves jobs of others alone', async () => {
+  it('removes the finalizers of orphaned pods, and ignores jobs of other managers', async () => {
     await make('orphan');
     const [pod] = await running('orphan', 1);
     await world.api.delete(jobs, { name: 'work', namespace: 'orphan' }, { propagationPolicy: 'Background' });
@@ -311,7 +311,7 @@ describe('job-controller', () => {
     assert.deepEqual(await status('foreign'), {});
   });
 
-  it('completes at once when nothing is asked for', async () => {
+  it('completes at once with zero completions', async () => {
     await make('none', { completions: 0 });
     await world.until('complete', async () =>
       (await conditions('none')).includes('Complete:CompletionsReached'),

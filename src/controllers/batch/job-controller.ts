@@ -1,10 +1,10 @@
 /**
  * Runs the pods of each Job until enough of them succeeded or too many failed. After upstream's pkg/controller/job.
  *
- *   look (job/view.ts) -> end or manage pods (job/manage.ts) -> account for ended pods and write the status (job/tracking.ts)
+ *   read state (job/view.ts) -> stop or manage pods (job/manage.ts) -> account for finished pods and write the status (job/tracking.ts)
  *
- * Every pod carries a finalizer until it is accounted for, so that none is lost from the counts when it is deleted. Keys are those of
- * jobs, and 'pod/namespace/name' for pods that have the finalizer but no job that would take it away.
+ * Every pod has a finalizer until it is accounted for, so that a deleted pod is still counted. Keys are those of
+ * jobs, and 'pod/namespace/name' for orphaned pods with the finalizer.
  */
 import type { Job, Pod } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
@@ -56,7 +56,7 @@ function selectorOf(job: Job): LabelSelector {
   return compileLabelSelector(job.spec?.selector);
 }
 
-/** A job that is gone leaves pods behind whose finalizers nobody else takes away. */
+/** A deleted job leaves pods behind whose finalizers only this controller removes. */
 function jobKeys(job: Job, { informer }: SourceContext): string[] {
   const key = objectKey(job),
     current = informer(jobs).get(key);
@@ -79,7 +79,7 @@ function jobOf(pod: Pod, { informer }: Pick<SourceContext, 'informer'>): Job | u
   return key === undefined ? undefined : informer(jobs).get(key);
 }
 
-/** Nobody will take its finalizer away. */
+/** No job exists that would remove its finalizer. */
 function isForsaken(pod: Pod, context: Pick<SourceContext, 'informer'>): boolean {
   const job = jobOf(pod, context);
   return (
@@ -144,7 +144,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   return waitMs === Infinity ? undefined : { requeueAfterMs: Math.max(1, waitMs) };
 }
 
-/** Deletes what still runs of a job that ends; else makes and deletes pods as the job goes on. Never throws: the status is written in any case. */
+/** Deletes the active pods of a job that ends; otherwise creates and deletes pods. Never throws: the status is written in any case. */
 async function act(
   context: ReconcileContext,
   view: JobView,
@@ -154,7 +154,7 @@ async function act(
   const ending = view.ending();
   if (ending) {
     const { removed, failure } = await removeActive(context, view);
-    // With pods left, or pods that the cache does not show yet, it cannot be said to have ended.
+    // While pods are left, or created pods are missing in the cache, the job is not finished.
     const isOver = removed === before.length && satisfied;
     return {
       ending: isOver ? ending : undefined,

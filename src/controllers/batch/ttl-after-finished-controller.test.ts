@@ -5,7 +5,7 @@ import { startTestWorld } from '../testing/world.ts';
 import { jobController } from './job-controller.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished-controller.ts';
 
-it('deletes a finished job when its time is over, also when that was set late', async (t) => {
+it('deletes a finished job when its TTL expires, also when the TTL was set late', async (t) => {
   const world = await startTestWorld([jobController, ttlAfterFinishedController]);
   t.after(() => world.stop());
   await world.namespace('ttl');
@@ -27,7 +27,7 @@ it('deletes a finished job when its time is over, also when that was set late', 
   await world.pass(5_000);
   assert.equal((await find('short'))?.metadata?.deletionTimestamp, undefined);
   await world.pass(6_000);
-  // In the foreground: the garbage collector, which does not run here, would go on.
+  // Foreground deletion: the garbage collector, which does not run here, would finish it.
   await world.until('deleted', async () => (await find('short'))?.metadata?.deletionTimestamp);
   assert.deepEqual((await find('short'))!.metadata!.finalizers, ['foregroundDeletion']);
   assert.equal((await find('kept'))!.metadata!.deletionTimestamp, undefined);

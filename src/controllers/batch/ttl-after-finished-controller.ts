@@ -19,7 +19,7 @@ async function reconcile({ key, api, clock, informer }: ReconcileContext): Promi
   const leftMs = timeLeftMs(cached, clock.now());
   if (leftMs === undefined) return;
   if (leftMs > 0) return { requeueAfterMs: leftMs };
-  // The time to live may just have been made longer: what cannot be undone is decided on the live object.
+  // Read live, because the TTL may just have been extended and a deletion cannot be undone.
   try {
     const job = await api.get(jobs, nameOf(cached));
     const liveLeftMs = timeLeftMs(job, clock.now());
@@ -34,7 +34,7 @@ async function reconcile({ key, api, clock, informer }: ReconcileContext): Promi
   }
 }
 
-/** undefined when it has no end of life, or not yet. */
+/** undefined when it has no TTL, or is not finished. */
 function timeLeftMs(job: Job, nowMs: number): number | undefined {
   const seconds = job.spec?.ttlSecondsAfterFinished;
   const finishedAtMs = timeMs(finishedCondition(job)?.lastTransitionTime);

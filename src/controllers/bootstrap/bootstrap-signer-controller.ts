@@ -1,6 +1,6 @@
 /**
- * Signs the kubeconfig in the ConfigMap kube-public/cluster-info with each bootstrap token that may sign, so that a machine that knows one of them can
- * trust the cluster's CA before it has any. Where there is no such ConfigMap nothing happens; kubeadm's users make it. After upstream's
+ * Signs the kubeconfig in the ConfigMap kube-public/cluster-info with each signing bootstrap token, so that a joining machine that has one of them can
+ * verify the cluster's CA. Does nothing without that ConfigMap; kubeadm creates it. After upstream's
  * pkg/controller/bootstrap/bootstrapsigner.
  */
 import { createHmac } from 'node:crypto';

@@ -30,7 +30,7 @@ async function token(
   } as never);
 }
 
-it('deletes tokens once they have expired, and no other secrets', async () => {
+it('deletes expired tokens, and no other secrets', async () => {
   const at = (ms: number): string => formatTime(world.clock.now() + ms);
   await token('past00', { expiration: at(-1_000) });
   await token('broken', { expiration: 'tomorrow' });
@@ -51,7 +51,7 @@ it('deletes tokens once they have expired, and no other secrets', async () => {
   await world.until('a shortened one is gone', async () => !(await isThere('later0')));
 });
 
-it('signs cluster-info with the tokens that may, and takes back what others signed', async () => {
+it('signs cluster-info with all signing tokens, and removes signatures of others', async () => {
   await world.api
     .create(namespaces, { metadata: { name: 'kube-public' } })
     .catch((error: { reason?: string }) => assert.equal(error.reason, 'AlreadyExists'));
@@ -79,7 +79,7 @@ it('signs cluster-info with the tokens that may, and takes back what others sign
   );
 });
 
-it('signs as kubeadm checks it (the expected one was made with openssl)', () => {
+it('the signature matches that of kubeadm (the expected one was made with openssl)', () => {
   assert.equal(
     detachedSignature('kind: Config\n', { id: 'abcdef', secret: '0123456789abcdef' }),
     'eyJhbGciOiJIUzI1NiIsImtpZCI6ImFiY2RlZiJ9..3ZR7IfHD4V0NLYjj9trDyCFIZSwMzkyMpnxx9vCiSPI',

@@ -1,10 +1,10 @@
-/** Deletes bootstrap tokens that have expired, at that time. After upstream's pkg/controller/bootstrap/tokencleaner. */
+/** Deletes bootstrap tokens when they expire. After upstream's pkg/controller/bootstrap/tokencleaner. */
 import { secrets } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { defineController, type ReconcileResult } from '#runtime/controller.ts';
 import { expirationMs, watchTokens } from './tokens.ts';
 
-/** Timers of a longer delay do not exist; a token of a later time is looked at again then. */
+/** Maximum delay of a timer; a token that expires later is checked again then. */
 const LONGEST_WAIT_MS = 24 * 3_600_000;
 
 export const tokenCleanerController = defineController({

@@ -1,5 +1,5 @@
 /**
- * Bootstrap tokens as their controllers see them: Secrets of type bootstrap.kubernetes.io/token in kube-system. The API server authenticates by them
+ * Shared by the bootstrap token controllers: Secrets of type bootstrap.kubernetes.io/token in kube-system. The API server authenticates with them
  * (src/apiserver/authn/bootstrap-tokens.ts). After upstream's k8s.io/cluster-bootstrap.
  */
 import type { Secret } from '#api/types.ts';
@@ -11,7 +11,7 @@ const TOKEN_TYPE = 'bootstrap.kubernetes.io/token';
 const NAME_PREFIX = 'bootstrap-token-';
 
 export interface BootstrapToken {
-  /** Six characters, public. */
+  /** The token ID: six characters, public. */
   readonly id: string;
   readonly secret: string;
 }
@@ -24,13 +24,13 @@ export function watchTokens(options: Pick<WatchSource<Secret>, 'keys'> = {}): Wa
   });
 }
 
-/** When a token ends: undefined for one without an expiration, -Infinity for one whose expiration cannot be read, as upstream has it. */
+/** When a token expires: undefined without an expiration, -Infinity for one that cannot be parsed, as upstream. */
 export function expirationMs(secret: Secret): number | undefined {
   const text = dataOf(secret, 'expiration');
   return text === '' ? undefined : (timeMs(text) ?? -Infinity);
 }
 
-/** The token with which documents may be signed now; undefined where the Secret is none, as upstream's ValidateSecretForSigning has it. */
+/** The token, if it may sign now; undefined when the Secret is invalid, as upstream's ValidateSecretForSigning. */
 export function signingToken(secret: Secret, nowMs: number): BootstrapToken | undefined {
   const id = dataOf(secret, 'token-id');
   const tokenSecret = dataOf(secret, 'token-secret');

@@ -1,6 +1,6 @@
 /**
- * Approves client certificates of kubelets, where the one who asks may have them: by SubjectAccessReviews on the subresources nodeclient
- * (a machine that joins) and selfnodeclient (a node that renews its own). Serving certificates are an administrator's to approve.
+ * Approves client certificates of kubelets whose requester is authorized: by SubjectAccessReviews on the subresources nodeclient
+ * (a joining machine) and selfnodeclient (a node that renews its certificate). Serving certificates need manual approval.
  * After upstream's pkg/controller/certificates/approver.
  */
 import type { CertificateSigningRequest } from '#api/types.ts';
@@ -34,7 +34,7 @@ const RECOGNIZERS: readonly Recognizer[] = [
     recognizes: () => true,
   },
 ];
-/** The binding that allows it may come after the request. */
+/** The role binding that authorizes the requester may be created after the request. */
 const RETRY_MS = 15_000;
 
 export const certificateSigningRequestApprovingController = defineController({
@@ -78,14 +78,17 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
     );
     return;
   }
-  log.info("a kubelet's request is left to somebody else: whoever asks may not have it without being asked", {
-    request: key,
-    recognizedAs: recognized.map(({ subresource }) => subresource).join(', '),
-  });
+  log.info(
+    'kubelet certificate request not approved: the requester is not authorized for automatic approval',
+    {
+      request: key,
+      recognizedAs: recognized.map(({ subresource }) => subresource).join(', '),
+    },
+  );
   return { requeueAfterMs: RETRY_MS };
 }
 
-/** What cannot be read is nobody's certificate; its signer says so once somebody approves it. */
+/** A request that cannot be parsed is not a kubelet's; the signer reports the error once it is approved. */
 function namesIn(request: string): RequestedNames | undefined {
   try {
     return parseRequest(request);

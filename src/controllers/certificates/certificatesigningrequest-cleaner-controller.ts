@@ -1,6 +1,6 @@
 /**
- * Deletes certificate signing requests that have served: an hour after they were issued, denied, approved in vain or failed, a day after
- * they were made and nobody decided, and when their certificate has expired. After upstream's pkg/controller/certificates/cleaner.
+ * Deletes certificate signing requests: an hour after they were issued, denied, approved without being signed, or failed; a day after
+ * creation while they are pending; and when their certificate has expired. After upstream's pkg/controller/certificates/cleaner.
  */
 import { X509Certificate } from 'node:crypto';
 import type { CertificateSigningRequest } from '#api/types.ts';
@@ -34,7 +34,7 @@ export const certificateSigningRequestCleanerController = defineController({
   },
 });
 
-/** When it is to go. */
+/** The time at which the request is deleted. */
 function endMs(request: CertificateSigningRequest): number {
   const decided = ['Approved', 'Denied', 'Failed'].flatMap((type) => conditionOf(request, type) ?? []);
   if (decided.length === 0) return (timeMs(request.metadata?.creationTimestamp) ?? 0) + PENDING_MS;
@@ -50,7 +50,7 @@ function certificateEndMs({ status }: CertificateSigningRequest): number {
   try {
     return Date.parse(new X509Certificate(Buffer.from(status.certificate, 'base64')).validTo);
   } catch {
-    // Another signer's, of a kind that is not read here.
+    // Another signer issued it, in a format that is not parsed here.
     return Infinity;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Signs approved certificate signing requests of the signers kubernetes.io/kube-apiserver-client, kube-apiserver-client-kubelet,
- * kubelet-serving and legacy-unknown; or says on the request why it must not be signed. After upstream's pkg/controller/certificates/signer.
+ * kubelet-serving and legacy-unknown; sets the Failed condition where it must not sign. After upstream's pkg/controller/certificates/signer.
  */
 import type { CertificateSigningRequest } from '#api/types.ts';
 import { certificateSigningRequests } from '#client/refs.ts';
@@ -14,15 +14,15 @@ import {
 import { conditionOf, isApproved, SIGNERS, signerProblem, type SignerName } from './requests.ts';
 import { parseRequest, signRequest, UnsignableError, type SigningKeys } from './x509.ts';
 
-/** Keys that may be replaced while the controller runs are given as a function: asked for each signature. */
+/** A function when keys may be replaced while the controller runs; it is called for each signature. */
 export type KeySource = SigningKeys | (() => SigningKeys);
 
 export interface SigningOptions {
-  /** What certificate requests are signed with. Signers without keys are left alone: somebody else may sign for them. */
+  /** The signing key and certificate. Requests of signers without keys are ignored: another controller may sign them. */
   readonly clusterSigner?: KeySource;
-  /** For single signers, in place of clusterSigner. */
+  /** Keys of individual signers, instead of clusterSigner. */
   readonly clusterSigners?: Partial<Readonly<Record<SignerName, KeySource>>>;
-  /** How long a certificate lives, unless its request asks for less. Default a year. */
+  /** Lifetime of certificates, unless the request asks for less. Default: one year. */
   readonly clusterSigningDurationMs?: number;
 }
 
@@ -107,7 +107,7 @@ async function fail(
   });
 }
 
-/** What is asked for, but neither more than the cluster gives nor less than ten minutes. */
+/** The requested lifetime, at most the configured maximum and at least ten minutes. */
 function lifetime(expirationSeconds: number | undefined, maxMs: number): number {
   if (expirationSeconds === undefined) return maxMs;
   return Math.min(Math.max(expirationSeconds * 1000, MIN_DURATION_MS), maxMs);

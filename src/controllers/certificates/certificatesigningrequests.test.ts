@@ -1,4 +1,4 @@
-/** Signing, approving and cleaning against a real API server, with requests that OpenSSL made and certificates that it reads. */
+/** Signing, approval and cleanup against a real API server, with requests made by OpenSSL and certificates read by it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
@@ -61,7 +61,7 @@ function authority(name: string): SigningKeys {
   return { certificate: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8') };
 }
 
-/** Base64 of what `openssl req` writes. */
+/** The output of `openssl req`, base64-encoded. */
 function requested(
   subject: string,
   { names, key = 'ec' }: { readonly names?: string; readonly key?: 'ec' | 'rsa' | 'ed25519' } = {},
@@ -164,7 +164,7 @@ async function failure(world: TestWorld, asked: Asked): Promise<string> {
 }
 
 describe('certificate signing requests', () => {
-  it('are signed once approved, as OpenSSL reads it', async (t) => {
+  it('are signed once approved, verified with OpenSSL', async (t) => {
     const world = await start(t);
     for (const key of ['ec', 'rsa', 'ed25519'] as const) {
       await create(world, { name: key, key, subject: '/O=dev/O=ops/CN=jane, "the" doe', usages: CLIENT });
@@ -196,7 +196,7 @@ describe('certificate signing requests', () => {
     }
   });
 
-  it('keep every kind of alternative name, and live as long as asked, within bounds', async (t) => {
+  it('keep every kind of subject alternative name and the requested lifetime, within bounds', async (t) => {
     const world = await start(t, { clusterSigningDurationMs: 24 * HOUR_MS });
     const serving = {
       subject: '/O=system:nodes/CN=system:node:a',
@@ -304,7 +304,7 @@ describe('certificate signing requests', () => {
     const [head, body = '', tail] = forged.split(/(?<=REQUEST-----\n)|(?=-----END)/);
     const der = Buffer.from(body, 'base64');
     der[der.indexOf('jane')]! ^= 1;
-    // The API server lets none in.
+    // The API server rejects these.
     await assert.rejects(
       failure(world, {
         name: 'forged',
@@ -314,7 +314,7 @@ describe('certificate signing requests', () => {
     );
   });
 
-  it('of other signers, denied ones and those without a key are left alone; a signer may have keys of its own', async (t) => {
+  it('are ignored when they are for other signers, denied or without a key; a signer may have its own keys', async (t) => {
     const own = authority('own');
     let keys = ca;
     const world = await startTestWorld([
@@ -346,7 +346,7 @@ describe('certificate signing requests', () => {
     }
   });
 
-  it('of kubelets are approved for who may join and for who renews its own; serving ones for nobody', async (t) => {
+  it('of kubelets are approved for joining nodes and for renewal; serving certificates are not', async (t) => {
     const world = await start(t);
     const joining = world.test.clientAs(BOOTSTRAPPER),
       node = world.test.clientAs({ name: 'system:node:a', groups: ['system:nodes', 'system:authenticated'] });
@@ -393,7 +393,7 @@ describe('certificate signing requests', () => {
     );
   });
 
-  it('are served as the conformance behaviour has it: every verb, and the subresources of approval and status', async (t) => {
+  it('support every verb and the approval and status subresources, as in the conformance test', async (t) => {
     const { api, until } = await startTestWorld([]).then((world) => {
       t.after(() => world.stop());
       return world;
@@ -541,7 +541,7 @@ describe('certificate signing requests', () => {
     });
     assert.equal(updated.status?.conditions?.length, 3);
 
-    // What is decided stays, and the certificate with it.
+    // Neither the decision nor the certificate can be changed.
     const refuses = async (
       change: (request: CertificateSigningRequest) => void,
       { subresource, message }: { readonly subresource: string; readonly message: RegExp },
@@ -597,7 +597,7 @@ describe('certificate signing requests', () => {
     await until('the delete is seen', () => seen.some((text) => text.startsWith('DELETED')));
   });
 
-  it('go when they have served', async (t) => {
+  it('are deleted after their retention period', async (t) => {
     const world = await start(t);
     for (const name of ['pending', 'denied', 'issued']) await create(world, { name });
     await decide(world, 'denied', 'Denied');

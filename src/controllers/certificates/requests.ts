@@ -1,6 +1,6 @@
 /**
- * What the controllers of certificate signing requests ask of one: its conditions, and whether its subject, names and usages are what a
- * signer of kubernetes.io demands. After upstream's pkg/apis/certificates/helpers.go. Reads no DER itself: x509.ts does.
+ * Checks of certificate signing requests: conditions, and whether subject, names and usages meet the rules of a kubernetes.io
+ * signer. After upstream's pkg/apis/certificates/helpers.go. Does not parse DER: x509.ts does.
  */
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
 import { findCondition } from '#component-helpers/conditions.ts';
@@ -17,7 +17,7 @@ export const SIGNERS = [
 ] as const;
 export type SignerName = (typeof SIGNERS)[number];
 
-/** What a request asks to be certified. */
+/** The parsed contents of a certificate request. */
 export interface RequestedNames {
   readonly commonName: string;
   readonly organizations: readonly string[];
@@ -56,7 +56,7 @@ export function signerProblem(
       return kubeletClientProblem(names, usages);
     case KUBELET_SERVING:
       return kubeletServingProblem(names, usages);
-    // As upstream: kept for what older clients asked of it, without rules.
+    // As upstream: kept for older clients, without rules.
     case LEGACY_UNKNOWN:
       return undefined;
   }
@@ -98,7 +98,7 @@ function isNodesOnly({ organizations }: RequestedNames): boolean {
   return organizations.length === 1 && organizations[0] === NODES;
 }
 
-/** Only keys of RSA encipher others: without that usage it is right too. */
+/** Key encipherment only applies to RSA keys; requests of other keys may omit it. */
 function usageProblem(usages: readonly string[], required: readonly string[]): string | undefined {
   const asked = new Set(usages);
   const rest = required.filter((usage) => !asked.has(usage));

@@ -1,6 +1,6 @@
 /**
- * Reads the certificate signing requests of the API and signs certificates for them, in the API's words: usages by name, errors that end up on the
- * request. X.509 itself is src/pki's concern.
+ * Parses certificate signing requests of the API and signs certificates for them. Usages have the names of the API, and errors are written to the
+ * request. X.509 itself is in src/pki.
  */
 import { createPublicKey, X509Certificate } from 'node:crypto';
 import { isoTime } from '#stdx/dates.ts';
@@ -18,7 +18,7 @@ interface ParsedRequest extends RequestedNames {
   readonly request: CertificateRequest;
 }
 
-/** What is asked cannot be signed, now or later. */
+/** The request cannot be signed; a retry does not help. */
 export class UnsignableError extends Error {
   constructor(message: string) {
     super(message);
@@ -26,10 +26,10 @@ export class UnsignableError extends Error {
   }
 }
 
-/** What is shorter is not shortened by the backdating too. */
+/** Shorter lifetimes are not shortened further by backdating. */
 const SHORT_MS = 8 * 3_600_000;
 
-/** spec.request of the API: base64 of PEM. Throws UnsignableError for what is no request. */
+/** Parses spec.request of the API: base64 of PEM. Throws UnsignableError when it is not a request. */
 export function parseRequest(base64: string): ParsedRequest {
   try {
     const request = readRequest(Buffer.from(base64, 'base64').toString('latin1'));
@@ -46,7 +46,7 @@ interface SignOptions {
   readonly nowMs: number;
 }
 
-/** PEM of the leaf alone. Throws UnsignableError, and others for keys that are of no use. */
+/** PEM of the leaf alone. Throws UnsignableError, and other errors for unusable keys. */
 export function signRequest(
   { certificate, key }: SigningKeys,
   { request }: ParsedRequest,
@@ -74,7 +74,7 @@ export function signRequest(
   );
 }
 
-/** By the API's words. */
+/** By the API's names of usages. */
 const KEY_USAGES: Readonly<Record<string, number>> = {
   signing: KEY_USAGE.digitalSignature,
   'digital signature': KEY_USAGE.digitalSignature,

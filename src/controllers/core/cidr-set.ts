@@ -1,7 +1,7 @@
-/** Equal shares of an address range: which are taken, and the next free one. In memory, no I/O. After upstream's cidrset. */
+/** Equal subnets of a CIDR: which are allocated, and the next free one. In memory, no I/O. After upstream's cidrset. */
 import { formatCIDR, parseCIDR, type CIDRBlock } from '#machinery/ip.ts';
 
-/** More shares than this are no sensible cluster, and their table would be large. As upstream. */
+/** Maximum number of subnets, which bounds the table. As upstream. */
 const MAX_SHARES_BITS = 16;
 
 export class CIDRSet {
@@ -9,12 +9,12 @@ export class CIDRSet {
   readonly #maskSize: number;
   readonly #width: number;
   readonly #size: number;
-  /** How many hold a share: ranges of other sizes may overlap it. */
+  /** Number of users of each subnet: ranges of other sizes may overlap it. */
   readonly #holders = new Map<number, number>();
-  /** Shares are given in turn, so that one that became free rests for long. */
+  /** Allocates round-robin, so that a released subnet is reused late. */
   #next = 0;
 
-  /** Throws an Error that says what is wrong with the range. */
+  /** Throws an Error that describes an invalid range. */
   constructor(cidr: string, maskSize?: number) {
     const block = parseCIDR(cidr);
     if (!block) throw new Error(`cluster CIDR "${cidr}" is not an address range`);
@@ -31,7 +31,7 @@ export class CIDRSet {
     this.#size = 2 ** bits;
   }
 
-  /** Takes the next free share; undefined when all are taken. */
+  /** Allocates the next free subnet; undefined when all are allocated. */
   allocate(): string | undefined {
     for (let tried = 0; tried < this.#size; tried++) {
       const index = (this.#next + tried) % this.#size;
@@ -43,7 +43,7 @@ export class CIDRSet {
     return undefined;
   }
 
-  /** Takes what lies in this range; a range of elsewhere takes nothing. */
+  /** Marks the subnets in this range as allocated; a range outside of the CIDR has no effect. */
   occupy(cidr: string): void {
     for (const index of this.#indexes(cidr)) this.#holders.set(index, (this.#holders.get(index) ?? 0) + 1);
   }
@@ -86,7 +86,7 @@ export class CIDRSet {
   }
 }
 
-/** Within -1 and size. */
+/** Clamped between -1 and size. */
 function clamp(index: bigint, size: number): number {
   return index < 0n ? -1 : index >= BigInt(size) ? size : Number(index);
 }

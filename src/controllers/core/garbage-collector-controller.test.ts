@@ -52,7 +52,7 @@ describe('garbage-collector-controller', () => {
     );
   };
 
-  it('deletes in the background what was owned, through all generations', async () => {
+  it('deletes dependents of all generations in the background', async () => {
     const top = await make('top');
     const middle = await make('middle', { owners: [refTo(top)] });
     await make('bottom', { owners: [refTo(middle)] });
@@ -62,7 +62,7 @@ describe('garbage-collector-controller', () => {
     assert.equal(await find('middle'), undefined);
   });
 
-  it('keeps what has another owner, without the reference to the one that is gone', async () => {
+  it('keeps an object with another owner, and removes the dangling reference', async () => {
     const first = await make('first');
     const second = await make('second');
     await make('shared', { owners: [refTo(first), refTo(second)] });
@@ -76,7 +76,7 @@ describe('garbage-collector-controller', () => {
     await gone('shared');
   });
 
-  it('lets an owner deleted in the foreground go last', async () => {
+  it('deletes a foreground-deleted owner last', async () => {
     const owner = await make('fg');
     const child = await make('fg-child', { owners: [refTo(owner)], finalizers: ['test/hold'] });
     await make('fg-grandchild', { owners: [refTo(child)], finalizers: ['test/hold'] });
@@ -100,7 +100,7 @@ describe('garbage-collector-controller', () => {
     await gone('fg-free');
   });
 
-  it('leaves orphans behind', async () => {
+  it('orphans dependents', async () => {
     const owner = await make('parent');
     await make('orphan', { owners: [refTo(owner)] });
     await world.pass(200);
@@ -109,7 +109,7 @@ describe('garbage-collector-controller', () => {
     assert.equal((await find('orphan'))!.metadata!.ownerReferences, undefined);
   });
 
-  it('believes no reference to what is not there: other uid, other namespace', async () => {
+  it('treats references with another uid or namespace as absent', async () => {
     const real = await make('real');
     await make('liar', { owners: [{ ...refTo(real), uid: 'no-such-uid' }] });
     await gone('liar');
@@ -127,7 +127,7 @@ describe('garbage-collector-controller', () => {
     assert.ok(await find('unknown'));
   });
 
-  it('ends a circle that waits for itself', async () => {
+  it('breaks a cycle of blocking owners', async () => {
     const a = await make('circle-a');
     const b = await make('circle-b', { owners: [refTo(a)] });
     await world.api.patch(

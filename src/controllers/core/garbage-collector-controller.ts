@@ -1,13 +1,13 @@
 /**
- * Deletes what nobody owns any more, and carries out deletion in the foreground and with orphans. After upstream's
+ * Deletes objects whose owners do not exist any more, and executes foreground and orphan deletion. After upstream's
  * pkg/controller/garbagecollector: https://kubernetes.io/docs/concepts/architecture/garbage-collection/
  *
- *   an object's owners:  all absent ─► deleted        some absent ─► those references are taken away
- *   owner deleted with foregroundDeletion ─► dependents that block it are deleted ─► finalizer away
- *   owner deleted with orphan             ─► references to it are taken away      ─► finalizer away
+ *   an object's owners:  all absent ─► deleted        some absent ─► those references are removed
+ *   owner deleted with foregroundDeletion ─► blocking dependents are deleted          ─► finalizer removed
+ *   owner deleted with orphan             ─► references to it are removed             ─► finalizer removed
  *
- * The graph comes from caches of all resources that can be deleted, listed and watched. That an owner is absent is never believed of a
- * cache: either its deletion was seen, or the server is asked. Keys are uids; '' looks for new resources.
+ * The graph is built from caches of all deletable resources. A missing cache entry does not prove that an owner is absent:
+ * its deletion must have been observed, or a live read confirms it. Keys are uids; '' refreshes the list of resources.
  */
 import { errorMessage } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
@@ -31,10 +31,10 @@ import {
 } from './ownership-graph.ts';
 
 const DISCOVERY_EVERY_MS = 30_000;
-/** How long the first look at the world may take; what is missing by then is asked for one by one. */
+/** Timeout of the initial sync; owners that are missing afterwards are read live one by one. */
 const SYNC_TIMEOUT_MS = 10_000;
 const SYNC_RETRY_MS = 500;
-/** A resource that cannot be listed for so long (a broken conversion webhook, say) does not hold up all others. */
+/** A resource that cannot be listed for this long (a broken conversion webhook, say) does not block the others. */
 const SYNC_PATIENCE_MS = 30_000;
 const UNKNOWN_KIND_MS = 30_000;
 const ABSENT_REMEMBERED = 10_000;
@@ -49,10 +49,10 @@ interface Collector {
   readonly graph: OwnershipGraph;
   /** 'group/version/plural' of what is watched. */
   readonly sources: Map<string, Source>;
-  /** Uids that are known to be gone. */
+  /** Uids of objects that are known to be deleted. */
   readonly absent: Lru<string, true>;
   resources: readonly ServedResource[];
-  /** Before, nothing is decided. */
+  /** Until then, no object is processed. */
   ready: boolean;
 }
 
@@ -97,7 +97,7 @@ async function discover(context: ReconcileContext): Promise<void> {
   if (!collector.ready) await waitUntilReady(context, collector);
 }
 
-/** Events own nothing and are owned by nothing, and there are many. */
+/** Events have neither owners nor dependents, and there are many. */
 function isCollectable({ group, plural, verbs }: ServedResource): boolean {
   if (plural === 'events' && (group === '' || group === 'events.k8s.io')) return false;
   return ['delete', 'list', 'watch'].every((verb) => verbs.includes(verb));
@@ -151,7 +151,7 @@ async function reconcileObject(context: ReconcileContext): Promise<ReconcileResu
   try {
     return await decide(item, collector, context);
   } catch (error) {
-    // Gone meanwhile: the cache will hear of it.
+    // It was deleted meanwhile: the watch will report it.
     if (isStatusError(error, 'NotFound')) return;
     throw error;
   }
@@ -166,7 +166,7 @@ async function decide(
   if (!object.metadata?.deletionTimestamp) return collect(item, collector, context);
   const orphans = hasFinalizer(object, ORPHAN_FINALIZER);
   if (!orphans && !hasFinalizer(object, FOREGROUND_FINALIZER)) return;
-  // What is not in the graph yet could be a dependent.
+  // Objects that are not in the graph yet could be dependents.
   const patientUntilMs = context.clock.monotonic() - SYNC_PATIENCE_MS;
   if (
     [...collector.sources.values()].some(
@@ -217,12 +217,12 @@ async function collect(
   if (present.length > 0) return keepOwners(item, present, context);
   const uid = uidOf(item.object);
   if (states.includes('waiting') && collector.graph.hasDependents(uid)) {
-    // A circle of objects that wait for each other would never end.
+    // Objects that block each other in a cycle would never be deleted.
     if (
       collector.graph.dependentsOf(uid).some(({ object }) => isWaiting(object)) &&
       owners.some(({ blockOwnerDeletion }) => blockOwnerDeletion)
     ) {
-      // It is looked at again when the cache has heard of that.
+      // It is processed again when the cache has observed that.
       return keepOwners(
         item,
         owners.map((owner) => ({ ...owner, blockOwnerDeletion: false })),
@@ -251,7 +251,7 @@ async function ownerState(
   if (known && isReachable(known, item.object)) return isWaiting(known) ? 'waiting' : 'present';
   const resource = resourceOfKind(collector.resources, owner);
   if (!resource) {
-    context.log.warn('an owner is of a kind that is not served', {
+    context.log.warn('owner reference to a kind that is not served', {
       owner: `${owner.apiVersion} ${owner.kind} ${owner.name}`,
       of: `${item.resource.kind} ${item.object.metadata.name}`,
     });
@@ -272,12 +272,12 @@ async function ownerState(
   } catch (error) {
     if (!isStatusError(error, 'NotFound')) throw error;
   }
-  // An object of another namespace is there, only not for this one.
+  // A reference to an object of another namespace counts as absent.
   if (!known) collector.absent.set(owner.uid, true);
   return 'absent';
 }
 
-/** With the version it was decided by: its owners must not have changed since. */
+/** With resourceVersion as precondition: its owners must not have changed since the decision. */
 async function remove(
   { resource, object }: Owned,
   propagationPolicy: NonNullable<DeleteOptions['propagationPolicy']>,
@@ -322,7 +322,7 @@ async function removeFinalizer(
   });
 }
 
-/** All are tried; the first error is thrown. What is gone is no error. */
+/** All are attempted; the first error is thrown. Objects that do not exist are no error. */
 async function all(work: readonly Promise<void>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(work)) {
     if (outcome.status === 'rejected' && !isStatusError(outcome.reason, 'NotFound'))

@@ -5,7 +5,7 @@ import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { rootCACertificatePublisherController } from './root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './serviceaccount-controller.ts';
 
-describe('what every namespace has', () => {
+describe('objects of every namespace', () => {
   let world: TestWorld;
   before(async () => {
     world = await startTestWorld([
@@ -15,7 +15,7 @@ describe('what every namespace has', () => {
   });
   after(() => world.stop());
 
-  it('serviceaccount-controller: the account default, again when it was deleted', async () => {
+  it('serviceaccount-controller: creates and restores the account default', async () => {
     await world.api.create(namespaces, { metadata: { name: 'a' } });
     const made = await world.until('account', () =>
       world.find(serviceAccounts, { namespace: 'a', name: 'default' }),
@@ -29,7 +29,7 @@ describe('what every namespace has', () => {
     );
   });
 
-  it('root-ca-certificate-publisher-controller: the config map, as it was when someone changed it', async () => {
+  it('root-ca-certificate-publisher-controller: creates and restores the ConfigMap', async () => {
     await world.api.create(namespaces, { metadata: { name: 'b' } });
     const map = await world.until('config map', () =>
       world.find(configMaps, { namespace: 'b', name: 'kube-root-ca.crt' }),

@@ -14,7 +14,7 @@ describe('namespace-controller', () => {
   });
   after(() => world.stop());
 
-  it('deletes what is in it and then itself, in less than a second', async () => {
+  it('deletes the contents and then the namespace, in less than a second', async () => {
     await world.namespace('full');
     const template = { metadata: { labels: { a: 'b' } }, spec };
     await world.api.create(configMaps, { metadata: { name: 'a', namespace: 'full' } });
@@ -38,7 +38,7 @@ describe('namespace-controller', () => {
     await world.api.get(configMaps, { name: 'kept', namespace: 'other' });
   });
 
-  it('says what is in the way', async () => {
+  it('reports remaining content in conditions', async () => {
     await world.namespace('held');
     await world.api.create(configMaps, {
       metadata: { name: 'a', namespace: 'held', finalizers: ['test.example/hold'] },

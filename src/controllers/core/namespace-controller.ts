@@ -1,9 +1,9 @@
 /**
- * Empties a namespace that is being deleted and then lets it go: takes the finalizer "kubernetes" away. After upstream's
+ * Deletes the contents of a terminating namespace and then removes the finalizer "kubernetes". After upstream's
  * pkg/controller/namespace.
  *
- *   Terminating ─► discovery ─► delete pods ─gone─► delete the other collections side by side ─► anything left? ─yes─► conditions, again later
- *                                    └─left─► conditions, again later                                 └─no─► conditions, finalize
+ *   Terminating ─► discovery ─► delete pods ─gone─► delete the other collections in parallel ─► anything left? ─yes─► conditions, retry later
+ *                                    └─left─► conditions, retry later                                └─no─► conditions, finalize
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Namespace, NamespaceCondition, Pod } from '#api/types.ts';
@@ -18,14 +18,14 @@ import { findCondition, withoutCondition } from '#component-helpers/conditions.t
 import { discoverResources, type ServedResource } from '../discovery-client.ts';
 
 const FINALIZER = 'kubernetes';
-/** How often a namespace with content left is looked at again, doubling. */
+/** Retry interval for a namespace with remaining content, doubling. */
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 15_000;
-/** Requests at once for one namespace. */
+/** Maximum number of concurrent requests for one namespace. */
 const PARALLEL = 8;
 
 interface Outcome {
-  /** Objects left, by resource ('pods' or 'deployments.apps'). */
+  /** Remaining objects by resource ('pods' or 'deployments.apps'). */
   readonly remaining: Map<string, number>;
   readonly finalizers: Map<string, number>;
   readonly failures: string[];
@@ -41,7 +41,7 @@ export const namespaceController = defineController({
 async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const { key, api, informer, memory } = context;
   if (!informer(namespaces).get(key)?.metadata?.deletionTimestamp) return void memory.delete(retryKey(key));
-  // Read live: others may have taken finalizers away meanwhile.
+  // Read live: finalizers may have been removed meanwhile.
   const namespace = await getNamespace(api, key);
   if (!namespace?.metadata?.deletionTimestamp) return void memory.delete(retryKey(key));
   if (!namespace.spec?.finalizers?.includes(FINALIZER)) return;
@@ -79,7 +79,7 @@ interface Discovery {
   readonly error?: string;
 }
 
-/** Anew each time: what was remembered could lack a custom resource, and its objects would outlive the namespace. */
+/** Uncached: a cached discovery could lack a custom resource, and its objects would outlive the namespace. */
 async function discovery({ api }: ReconcileContext): Promise<Discovery> {
   try {
     const { resources, failed } = await discoverResources(api);
@@ -98,8 +98,8 @@ function waveOf({ plural, group }: ServedResource): number {
 }
 
 /**
- * Answers how long the pods that are left may take. Pods go first, and nothing else before they are gone: what they rely on (their network policies,
- * their secrets) stays as long as they run. Events go last: deleting the others makes more of them.
+ * Returns the remaining grace period of pods. Pods are deleted first, and nothing else before they are gone: objects that they depend on (network
+ * policies, secrets) must exist as long as they run. Events are deleted last, because the other deletions create more of them.
  */
 async function deleteContent(
   context: ReconcileContext,
@@ -134,7 +134,7 @@ async function deleteAllOf(
 ): Promise<number> {
   const { api, key: namespace } = context;
   if (!resource.verbs.includes('list')) return 0;
-  // Most resources have nothing in most namespaces: a list of one says so for less than a delete of all.
+  // Most resources have no objects in most namespaces, and a list costs less than a deletecollection.
   const first = await listOf(api, { resource, namespace, limit: 1 });
   if (first.items.length === 0) return 0;
   if (resource.verbs.includes('deletecollection')) {
@@ -183,7 +183,7 @@ async function listOf(
   try {
     return await api.list(resource, { namespace, ...(limit === undefined ? {} : { limit }) });
   } catch (error) {
-    // Gone since discovery (a custom resource's definition was deleted), or not listable after all.
+    // It was removed since discovery (its CustomResourceDefinition was deleted), or cannot be listed.
     if (isStatusError(error, 'NotFound') || isStatusError(error, 'MethodNotAllowed')) return { items: [] };
     throw error;
   }
@@ -201,7 +201,7 @@ function retryMs({ key, memory }: ReconcileContext, graceMs: number): number {
   const last = memory.get(retryKey(key)) as number | undefined;
   const next = last === undefined ? RETRY_MIN_MS : Math.min(last * 2, RETRY_MAX_MS);
   memory.set(retryKey(key), next);
-  // Nothing can change much before the pods' grace is over, but they may well end sooner.
+  // Little changes before the pods' grace period is over, but they may end earlier.
   return graceMs > 0 ? Math.max(Math.min(next, graceMs), RETRY_MIN_MS) : next;
 }
 
@@ -281,7 +281,7 @@ function texts(counts: ReadonlyMap<string, number>, text: (name: string, count: 
     .join(', ');
 }
 
-/** Nothing to say about a namespace that is emptied at the first attempt: it is gone with the next request. */
+/** A namespace that is empty after the first attempt gets no conditions: the next request removes it. */
 async function writeConditions(
   { api }: ReconcileContext,
   namespace: Namespace,

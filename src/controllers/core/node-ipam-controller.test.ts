@@ -6,7 +6,7 @@ import { CIDRSet } from './cidr-set.ts';
 import { nodeIPAMController } from './node-ipam-controller.ts';
 
 describe('CIDRSet', () => {
-  it('gives shares in turn, and never one that overlaps what is taken', () => {
+  it('allocates round-robin, and never overlaps allocated ranges', () => {
     const set = new CIDRSet('10.0.0.0/22', 24);
     set.occupy('10.0.1.128/25');
     assert.equal(set.allocate(), '10.0.0.0/24');
@@ -20,7 +20,7 @@ describe('CIDRSet', () => {
     assert.equal(set.allocate(), '10.0.1.0/24');
   });
 
-  it('knows ranges larger than its own, and IPv6', () => {
+  it('handles ranges larger than a subnet, and IPv6', () => {
     const set = new CIDRSet('10.0.0.0/23');
     set.occupy('10.0.0.0/8');
     assert.equal(set.allocate(), undefined);
@@ -40,7 +40,7 @@ describe('node-ipam-controller', () => {
   const rangesOf = async (name: string): Promise<readonly string[] | undefined> =>
     (await world.api.get(nodes, { name })).spec?.podCIDRs;
 
-  it('gives each node its own ranges, and those of a node that went to another', async () => {
+  it('allocates CIDRs for each node, and reuses those of deleted nodes', async () => {
     await world.api.create(nodes, {
       metadata: { name: 'own' },
       spec: { podCIDR: '10.1.0.0/24', podCIDRs: ['10.1.0.0/24'] },

@@ -1,4 +1,4 @@
-/** Gives each node its share of the cluster's pod addresses (spec.podCIDRs). After upstream's pkg/controller/nodeipam, range allocator. */
+/** Allocates pod CIDRs for nodes (spec.podCIDRs). After upstream's pkg/controller/nodeipam, range allocator. */
 import type { Stored } from '#machinery/object.ts';
 import type { Node } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -12,28 +12,28 @@ import {
 import { CIDRSet } from './cidr-set.ts';
 
 interface NodeIPAMOptions {
-  /** '10.244.0.0/16', or one of each family with a comma between. */
+  /** '10.244.0.0/16', or one per address family, separated by a comma. */
   readonly clusterCIDR: string;
-  /** Prefix length of a node's share, with one range only. Default 24 (IPv4) and 64 (IPv6). */
+  /** Prefix length of a node's pod CIDR, with one range only. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
 }
 
-/** What is taken, by whom. One for each run of the controller. */
+/** Allocated CIDRs and their nodes. One for each run of the controller. */
 interface Allocations {
   readonly sets: readonly CIDRSet[];
   readonly byNode: Map<string, readonly string[]>;
 }
 
-/** Throws an Error when the ranges are not usable. */
+/** Throws an Error when the ranges are invalid. */
 export function nodeIPAMController(options: NodeIPAMOptions): ControllerDefinition {
-  // Refused when the program starts rather than when the first node comes.
+  // Fails at startup rather than when the first node is added.
   makeSets(options);
   return defineController({
     name: 'node-ipam-controller',
     serviceAccount: 'node-controller',
     eventSource: 'cidrAllocator',
     watches: [watch(nodes)],
-    // Two at once could be given the same share.
+    // Concurrent allocations could return the same subnet.
     workers: 1,
     reconcile: (context) => reconcile(context, options),
   });
@@ -54,7 +54,7 @@ async function reconcile(context: ReconcileContext, options: NodeIPAMOptions): P
   if (!node.metadata?.deletionTimestamp) await assign(node, allocations, context);
 }
 
-/** All that nodes have is taken before the first share is given. */
+/** CIDRs of existing nodes are marked before the first allocation. */
 function allocationsOf({ memory, informer }: ReconcileContext, options: NodeIPAMOptions): Allocations {
   const known = memory.get('allocations') as Allocations | undefined;
   if (known) return known;
@@ -90,7 +90,7 @@ async function assign(
   allocations: Allocations,
   { api, key, events }: ReconcileContext,
 ): Promise<void> {
-  // Kept until the cache shows it: a second call before that gives the same.
+  // Kept until the cache shows it: a second call before that returns the same CIDRs.
   const podCIDRs = allocations.byNode.get(key) ?? allocate(allocations, key);
   if (!podCIDRs) {
     events.event(node, {
@@ -122,7 +122,7 @@ async function assign(
   }
 }
 
-/** One share of each range, or nothing. */
+/** One subnet of each range, or none at all. */
 function allocate({ sets, byNode }: Allocations, name: string): readonly string[] | undefined {
   const cidrs: string[] = [];
   for (const set of sets) {

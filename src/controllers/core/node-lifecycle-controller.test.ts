@@ -43,13 +43,13 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
       ? world.api.update(leases, { ...lease, spec })
       : world.api.create(leases, { metadata: { name, namespace: 'kube-node-lease' }, spec }));
   };
-  /** A node as a kubelet registers it, with the taint of admission, which the controller takes off. */
+  /** A node as a kubelet registers it, with the taint of admission, which the controller removes. */
   const join = async (name: string): Promise<void> => {
     await world.api.create(nodes, { metadata: { name } });
     await report(name, 'Ready', 'True');
     await world.until('untainted', async () => (await taintsOf(name)).length === 0);
   };
-  /** Lets time pass while these nodes keep renewing. */
+  /** Advances time while these nodes renew their leases. */
   const alive = async (names: readonly string[], ms: number): Promise<void> => {
     for (let left = ms; left > 0; left -= 10_000) {
       for (const name of names) await renew(name);
@@ -72,7 +72,7 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
     await world.setPod(created, {});
   };
 
-  it('taints by conditions and takes the taints off again', async () => {
+  it('taints nodes by their conditions and removes the taints again', async () => {
     await world.api.create(nodes, {
       metadata: { name: 'a' },
       spec: { taints: [{ key: 'mine', effect: 'NoSchedule' }] },
@@ -93,7 +93,7 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
     await world.until('all off', async () => (await taintsOf('a')).join() === 'mine:NoSchedule');
   });
 
-  it('gives up a silent node, evicts its pods in time, and believes it again', async () => {
+  it('marks an unreachable node, evicts its pods in time, and recovers it', async () => {
     await join('b');
     await join('c');
     await pod('patient', 'b', 100);
@@ -122,7 +122,7 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
     await world.until('believed again', async () => (await taintsOf('b')).length === 0);
   });
 
-  it('evicts at once where a taint is not tolerated, and not when the taint goes in time', async () => {
+  it('evicts at once without a toleration, and not when the taint is removed in time', async () => {
     await join('d');
     await pod('quick', 'd', 30);
     await alive(['a', 'b', 'c', 'd'], 10_000);
@@ -141,7 +141,7 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
         },
       },
     );
-    // The node is ready: the lifecycle controller takes the taint off itself.
+    // The node is ready: the lifecycle controller removes the taint itself.
     await world.until('off', async () => (await taintsOf('d')).join() === 'keep:NoSchedule');
     await alive(['a', 'b', 'c', 'd'], 40_000);
     assert.ok(await world.find(pods, { name: 'quick', namespace: 'work' }));

@@ -1,13 +1,13 @@
 /**
- * Tells which nodes are alive. A node is heard of by its Lease and by changes of its conditions; one that is silent for too long gets
- * the conditions Unknown, and its pods are no longer Ready. What the conditions say is put into taints; pods are evicted for those by
- * taint-eviction-controller. After upstream's pkg/controller/nodelifecycle.
+ * Monitors node health. The heartbeat of a node is its Lease and changes of its conditions; without one for the grace period
+ * its conditions become Unknown, and its pods are marked not ready. Conditions are converted to taints; taint-eviction-controller
+ * evicts pods by them. After upstream's pkg/controller/nodelifecycle.
  *
- *   heard of ──silent 50 s──► Ready=Unknown ──► unreachable:NoSchedule at once, unreachable:NoExecute at its zone's pace
+ *   heartbeat ──none for 50 s──► Ready=Unknown ──► unreachable:NoSchedule at once, unreachable:NoExecute at its zone's rate
  *       ▲                                                     │
- *       '───────────── heard of again, Ready=True: taints off ┘
+ *       '──────── heartbeat again, Ready=True: taints removed ─┘
  *
- * Time is this process's own: what a node writes as time is only compared for being another than before.
+ * Times are measured with the local clock: timestamps of a node are only compared for changes.
  */
 import type { Lease, Node, NodeCondition, Pod, Taint } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -23,9 +23,9 @@ import { zoneState, type ZoneState } from './node-zones.ts';
 
 const LEASES_NAMESPACE = 'kube-node-lease';
 const GRACE_MS = 50_000;
-/** For a node that never reported a condition. */
+/** The grace period of a node that never reported a condition. */
 const STARTUP_GRACE_MS = 60_000;
-/** One node of a zone is given up in this time; of a large zone that is mostly lost, in the longer one. */
+/** Interval between evictions of nodes in one zone; the longer one is for a large zone of which most nodes are unhealthy. */
 const EVICTION_INTERVAL_MS = 10_000;
 const SLOW_EVICTION_INTERVAL_MS = 100_000;
 const LARGE_ZONE_NODES = 50;
@@ -47,16 +47,16 @@ const NO_SCHEDULE_KEYS: ReadonlySet<string> = new Set([
   ...Object.values(CONDITION_TAINTS).flatMap((taints) => Object.values(taints)),
 ]);
 const NO_EXECUTE_KEYS: ReadonlySet<string> = new Set([NOT_READY, UNREACHABLE]);
-/** What a silent node is no longer believed. */
+/** Conditions that are set to Unknown without a heartbeat. */
 const HEARTBEAT_CONDITIONS = ['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure'];
 
-/** What is remembered of a node. */
+/** The monitored state of a node. */
 interface Health {
   readonly uid: string | undefined;
-  /** clock.monotonic() when it was last heard of. */
+  /** clock.monotonic() at its last heartbeat. */
   probedMs: number;
   heartbeat: string;
-  /** Its pods are still to be marked not ready. */
+  /** Its pods must still be marked not ready. */
   marksPods: boolean;
 }
 
@@ -109,7 +109,7 @@ function forget({ key, memory, events }: ReconcileContext): void {
   );
 }
 
-/** Notes that the node was heard of when anything of its heartbeat is another than before. */
+/** Records a heartbeat when the Lease or a condition changed. */
 function observe(
   node: Node,
   { lease, context }: { readonly lease: Lease | undefined; readonly context: ReconcileContext },
@@ -127,7 +127,7 @@ function observe(
   return { health: { uid: node.metadata?.uid, probedMs, heartbeat, marksPods: false }, isNew: true };
 }
 
-/** Conditions this controller wrote itself do not count: they keep the heartbeat time the node gave. */
+/** Conditions that this controller wrote do not count: they keep the node's lastHeartbeatTime. */
 function heartbeatOf(node: Node, lease: Lease | undefined): string {
   const ready = conditionOf(node, 'Ready');
   return `${lease?.spec?.renewTime ?? ''} ${ready?.lastHeartbeatTime ?? ''} ${ready && ready.status !== 'Unknown' ? (ready.lastTransitionTime ?? '') : ''}`;
@@ -137,7 +137,7 @@ function conditionOf(node: Node, type: string): NodeCondition | undefined {
   return findCondition(node.status?.conditions, type);
 }
 
-/** Writes what is no longer known of a silent node. Answers the node as it is then. */
+/** Sets the conditions of an unhealthy node to Unknown. Returns the updated node. */
 async function giveUp(
   node: Node,
   { health, context }: { readonly health: Health; readonly context: ReconcileContext },
@@ -171,7 +171,7 @@ async function giveUp(
     ...node,
     status: { ...node.status, conditions: [...unknown, ...never] },
   });
-  // What was written is no sign of life.
+  // Our own write is no heartbeat.
   health.heartbeat = heartbeatOf(updated, context.informer(leases).get(`${LEASES_NAMESPACE}/${key}`));
   if (wasReady) {
     health.marksPods = true;
@@ -184,11 +184,11 @@ async function giveUp(
   return updated;
 }
 
-/** Answers how long to wait until the node may get a taint it should have; Infinity when nothing waits. */
+/** Returns how long to wait until the node may get its taint; Infinity when there is nothing to do. */
 async function taintByConditions(node: Node, context: ReconcileContext): Promise<number> {
   const given = node.spec?.taints ?? [];
   const ready = conditionOf(node, 'Ready');
-  // A node that said nothing yet stays as admission made it.
+  // A node that has not reported conditions keeps the taint of admission.
   if (!ready) return Infinity;
   const wanted = [...noScheduleTaints(node)];
   let waitMs = Infinity;
@@ -234,7 +234,7 @@ async function writeTaints(
   if (kept.length === given.length && added.length === 0) return;
   const timeAdded = formatTime(context.clock.now());
   const taints = [...kept, ...added.map((taint) => ({ ...taint, timeAdded }))];
-  // With the version it was decided by: a taint that somebody else adds meanwhile must not be lost.
+  // With resourceVersion as precondition: a taint that is added concurrently must not be lost.
   const patch = {
     metadata: { resourceVersion: node.metadata!.resourceVersion },
     spec: { taints: taints.length > 0 ? taints : null },
@@ -242,7 +242,7 @@ async function writeTaints(
   await context.api.patch(nodes, { name: node.metadata!.name! }, { type: 'merge', patch });
 }
 
-/** When the node may get a NoExecute taint, as its zone is. When all zones are lost it is more likely this side that is cut off: nobody is evicted. */
+/** When the node may get a NoExecute taint, depending on its zone. When all zones are unhealthy, the control plane is probably partitioned: nothing is evicted. */
 function evictionLeave(
   node: Node,
   { has, context }: { readonly has: boolean; readonly context: ReconcileContext },
@@ -280,7 +280,7 @@ function zoneStatesOf(
   return new Map([...ready].map(([zone, list]) => [zone, { state: zoneState(list), size: list.length }]));
 }
 
-/** The kubelet cannot say so itself: endpoints must not lead to these pods. */
+/** The kubelet cannot do so itself: endpoints must exclude these pods. */
 async function markPodsNotReady(
   node: Node,
   { health, context }: { readonly health: Health; readonly context: ReconcileContext },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { zoneState } from './node-zones.ts';
 
-test('zones are judged by the share of nodes that are lost', () => {
+test('the state of a zone depends on the fraction of unhealthy nodes', () => {
   const nodes = (ready: number, lost: number): boolean[] => [
     ...Array.from({ length: ready }, () => true),
     ...Array.from({ length: lost }, () => false),

@@ -1,4 +1,4 @@
-/** Who owns whom, by uid, as caches say. In memory, no I/O: what the garbage collector decides by. */
+/** The graph of owners and dependents, by uid, built from caches. In memory, no I/O. Used by the garbage collector. */
 import type { Stored } from '#machinery/object.ts';
 import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
@@ -13,7 +13,7 @@ export interface Owned {
 
 export class OwnershipGraph {
   readonly #objects = new Map<string, Owned>();
-  /** Uids of dependents by the uid of an owner, which need not be known. */
+  /** Uids of dependents by owner uid; the owner may be unknown. */
   readonly #dependents = new Map<string, Set<string>>();
 
   get(uid: string): Owned | undefined {
@@ -34,7 +34,7 @@ export class OwnershipGraph {
     return this.#dependents.has(uid);
   }
 
-  /** Answers the uids of all that has to be looked at. */
+  /** Returns the uids of all objects to process. */
   set(object: Stored<KubeObject>, resource: ResourceRef): string[] {
     const uid = uidOf(object);
     const before = this.#objects.get(uid)?.object;
@@ -55,7 +55,7 @@ export class OwnershipGraph {
     return touched;
   }
 
-  /** Answers the uids of all that has to be looked at. */
+  /** Returns the uids of all objects to process. */
   remove(object: Stored<KubeObject>): string[] {
     const uid = uidOf(object);
     const owners = ownersOf(this.#objects.get(uid)?.object);
@@ -64,13 +64,13 @@ export class OwnershipGraph {
     return [...(this.#dependents.get(uid) ?? []), ...this.#finishing(owners)];
   }
 
-  /** Whether the object may have to be deleted, changed or finished. */
+  /** Whether the object may have to be deleted, updated or finalized. */
   needsAttention(uid: string): boolean {
     const object = this.#objects.get(uid)?.object;
     return object !== undefined && (finishesDependents(object) || this.#isDoubtful(object));
   }
 
-  /** An owner is not known, is of another namespace, or waits for this one to go. */
+  /** An owner is unknown, in another namespace, or waits for this object's deletion. */
   #isDoubtful(object: Stored<KubeObject>): boolean {
     return ownersOf(object).some(({ uid }) => {
       const owner = this.#objects.get(uid)?.object;
@@ -116,12 +116,12 @@ export function hasFinalizer(object: Stored<KubeObject>, finalizer: string): boo
   return object.metadata?.finalizers?.includes(finalizer) === true;
 }
 
-/** Deleted in the foreground: goes after what it owns. */
+/** It is in foreground deletion: it is deleted after its dependents. */
 export function isWaiting(object: Stored<KubeObject>): boolean {
   return object.metadata?.deletionTimestamp !== undefined && hasFinalizer(object, FOREGROUND_FINALIZER);
 }
 
-/** Is being deleted, and the garbage collector has something to do before it goes. */
+/** It is being deleted, and the garbage collector must process its finalizer. */
 function finishesDependents(object: Stored<KubeObject>): boolean {
   return (
     object.metadata?.deletionTimestamp !== undefined &&
@@ -129,7 +129,7 @@ function finishesDependents(object: Stored<KubeObject>): boolean {
   );
 }
 
-/** Owners are of the same namespace, or of none. */
+/** Owners are in the same namespace, or cluster-scoped. */
 export function isReachable(owner: Stored<KubeObject>, dependent: Stored<KubeObject>): boolean {
   return !owner.metadata?.namespace || owner.metadata.namespace === dependent.metadata?.namespace;
 }

@@ -31,7 +31,7 @@ describe('pod-garbage-collector-controller', () => {
     await world.pass(100);
   };
 
-  it('removes pods of a node that is gone, after some time and as failed', async () => {
+  it('deletes pods of a deleted node, after the quarantine and as Failed', async () => {
     await world.node('gone');
     await world.node('stays');
     await make('on-gone', { node: 'gone', finalizers: ['test/hold'] });
@@ -47,7 +47,7 @@ describe('pod-garbage-collector-controller', () => {
     assert.ok(await find('on-stays'));
   });
 
-  it('ends the deletion of pods on a node out of service', async () => {
+  it('force-deletes terminating pods on an out-of-service node', async () => {
     await world.node('off', (node) => {
       (node as { status: { conditions: { status: string }[] } }).status.conditions[0]!.status = 'Unknown';
     });

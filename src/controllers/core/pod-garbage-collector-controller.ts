@@ -1,6 +1,6 @@
 /**
- * Deletes pods that nobody else deletes: those of nodes that are gone or out of service, those deleted before they had a node, and the
- * oldest of too many that ended. After upstream's pkg/controller/podgc.
+ * Deletes pods that no other component deletes: those of deleted or out-of-service nodes, terminating unscheduled pods, and the
+ * oldest terminated pods beyond a threshold. After upstream's pkg/controller/podgc.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Node, Pod } from '#api/types.ts';
@@ -14,9 +14,9 @@ import { byAge } from '../object-order.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 
 const EVERY_MS = 20_000;
-/** A node may be gone from the cache and back. */
+/** Quarantine: a node may be missing in the cache for a short time. */
 const QUARANTINE_MS = 40_000;
-/** So many pods that ended are kept. */
+/** Maximum number of terminated pods that are kept. */
 const TERMINATED_KEPT = 12_500;
 const OUT_OF_SERVICE = 'node.kubernetes.io/out-of-service';
 
@@ -43,7 +43,7 @@ export const podGarbageCollectorController = defineController({
 
 interface Doomed {
   readonly pod: Stored<Pod>;
-  /** Said of a pod that had not ended. */
+  /** The DisruptionTarget condition of a pod that had not terminated. */
   readonly message?: string;
 }
 
@@ -56,7 +56,7 @@ function surplus(all: readonly Stored<Pod>[]): Doomed[] {
     .map((pod) => ({ pod }));
 }
 
-/** Its kubelet will not end them: somebody said that it is off. */
+/** Its kubelet will not stop the containers: the node has the out-of-service taint. */
 function outOfService({ informer }: ReconcileContext): Doomed[] {
   return informer(nodes)
     .list()
@@ -102,7 +102,7 @@ function neverScheduled(all: readonly Stored<Pod>[]): Doomed[] {
     .map((pod) => ({ pod }));
 }
 
-/** A pod that had not ended is Failed first: its owner must be able to tell. */
+/** A pod that had not terminated is marked Failed first, so that its owner can count it. */
 async function remove({ pod, message }: Doomed, { api, clock }: ReconcileContext): Promise<void> {
   const { uid } = pod.metadata;
   const condition = {

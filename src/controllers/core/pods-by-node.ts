@@ -1,4 +1,4 @@
-/** The index of pods by the node they are bound to, shared by the controllers that look after nodes. */
+/** The index of pods by spec.nodeName, shared by the node controllers. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import type { Informer, ResourceRef } from '#client/client.ts';
@@ -10,7 +10,7 @@ function nodeOf(pod: Stored<Pod>): readonly string[] {
   return pod.spec?.nodeName ? [pod.spec.nodeName] : [];
 }
 
-/** For a definition's `indexes`. */
+/** The index declaration for a definition's `indexes`. */
 export const podsByNode: {
   readonly resource: ResourceRef;
   readonly name: string;

@@ -1,4 +1,4 @@
-/** Keeps the pods of each ReplicationController at its number of replicas. */
+/** Maintains the number of pods of each ReplicationController. */
 import type { ReplicationController } from '#api/types.ts';
 import { LabelSelector } from '#machinery/labels.ts';
 import type { ResourceRef } from '#client/client.ts';

@@ -31,7 +31,7 @@ describe('resourcequota-controller', () => {
       return true;
     });
 
-  it('counts what was there, and takes off what goes or ends', async () => {
+  it('counts existing objects, and subtracts deleted and finished ones', async () => {
     await world.namespace('counted');
     const first = await pod('counted', 'a');
     await world.api.create(configMaps, { metadata: { name: 'c', namespace: 'counted' } });
@@ -83,7 +83,7 @@ describe('resourcequota-controller', () => {
     await world.until('deployment', async () => (await used('counted'))!['count/deployments.apps'] === '0');
   });
 
-  it('follows a change of what is allowed, and writes nothing for nothing', async () => {
+  it('follows changes of spec.hard, and writes nothing without a change', async () => {
     await world.namespace('hard');
     await quota('hard', { pods: '1' });
     await usedIs('hard', { pods: '0' });
@@ -103,7 +103,7 @@ describe('resourcequota-controller', () => {
     );
   });
 
-  it('counts only what is in its scopes', async () => {
+  it('counts only objects in its scopes', async () => {
     await world.namespace('scoped');
     await quota('scoped', { pods: '5' }, { scopes: ['BestEffort'] });
     await pod('scoped', 'a');
@@ -115,7 +115,7 @@ describe('resourcequota-controller', () => {
     await usedIs('scoped', { pods: '1' });
   });
 
-  it('takes off what an update moves out of its scopes', async () => {
+  it('subtracts objects that an update moves out of its scopes', async () => {
     await world.namespace('moved');
     await quota('moved', { pods: '5' }, { scopes: ['NotTerminating'] });
     await usedIs('moved', { pods: '0' });
@@ -129,7 +129,7 @@ describe('resourcequota-controller', () => {
     await usedIs('moved', { pods: '0' });
   });
 
-  it('never lets more in than is allowed, however many come at once', async () => {
+  it('never exceeds the quota under concurrent creation', async () => {
     await world.namespace('burst');
     await quota('burst', { pods: '5' });
     await usedIs('burst', { pods: '0' });
@@ -141,7 +141,7 @@ describe('resourcequota-controller', () => {
     await usedIs('burst', { pods: '5' });
   });
 
-  it('knows what each name counts', () => {
+  it('maps resource names to the resources that they count', () => {
     const target = (name: string): string => {
       const found = quotaTarget(name);
       return found ? `${found.resource}.${found.group}` : '';

@@ -1,9 +1,9 @@
 /**
- * Counts what a namespace uses of each of its ResourceQuotas (status.used). Admission charges what is created at once; what is deleted
- * or ends is taken off here, and what was there before the quota is counted. After upstream's pkg/controller/resourcequota.
+ * Computes status.used of each ResourceQuota. Admission charges created objects at once; this controller subtracts deleted and finished
+ * objects, and counts those from before the quota. After upstream's pkg/controller/resourcequota.
  *
- * Resources are watched from when the first quota speaks of them. Admission charges before the object is stored, so a count could take
- * a charge off that was just made: it waits until no charge came for a moment, and counts again when an object arrives in the cache.
+ * A resource is watched once a quota limits it. Admission charges before the object is stored, so a recount could drop
+ * a recent charge: the recount waits until there was no charge for a moment, and is repeated when an object appears in the cache.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { ResourceQuota } from '#api/types.ts';
@@ -17,13 +17,13 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult } 
 import { discoverResources, type ServedResource } from '../discovery-client.ts';
 
 const RECOUNT_EVERY_MS = 300_000;
-/** Until a resource that is not served is looked for again. */
+/** Retry interval for a resource that is not served. */
 const UNSERVED_MS = 30_000;
-/** Changes that come together are counted together. */
+/** Delay in which changes are batched. */
 const FREED_DELAY_MS = 20;
 const ADDED_DELAY_MS = 500;
 
-/** So long no charge came, or so long it was waited for. */
+/** Quiet time without charges before a recount, and its maximum. */
 const SETTLED_MS = 100;
 const SETTLED_AT_LAST_MS = 1_000;
 
@@ -33,7 +33,7 @@ const SERVICE_NAMES: ReadonlySet<string> = new Set([
   'services.nodeports',
   'services.loadbalancers',
 ]);
-/** No key of a quota begins so. */
+/** Cannot be the prefix of a quota key. */
 const CHANGED_KEY = 'changed ';
 const PLAIN_NAMES: ReadonlySet<string> = new Set([
   'configmaps',
@@ -45,12 +45,12 @@ const POD_NAMES = /^(pods|cpu|memory|ephemeral-storage|hugepages-.*|requests\..*
 
 export const resourceQuotaController = defineController({
   name: 'resourcequota-controller',
-  // Most changes of a quota are charges, which are no reason to count.
+  // Most changes of a quota are charges, which need no recount.
   watches: [watch(resourceQuotas, { keys: (quota) => [`${CHANGED_KEY}${objectKey(quota)}`] })],
   reconcile: (context) => (context.key.startsWith(CHANGED_KEY) ? quotaChanged(context) : recount(context)),
 });
 
-/** The resource a name in spec.hard counts; undefined for a name that no resource is known for. */
+/** The resource that a name in spec.hard counts; undefined for an unknown name. */
 export function quotaTarget(name: string): QuotaTarget | undefined {
   if (name.startsWith('count/')) {
     const [resource = '', ...group] = name.slice('count/'.length).split('.');
@@ -63,7 +63,7 @@ export function quotaTarget(name: string): QuotaTarget | undefined {
   return POD_NAMES.test(name) ? { group: '', resource: 'pods' } : undefined;
 }
 
-/** What is remembered of a quota. */
+/** The recount state of a quota. */
 interface Seen {
   readonly uid: string | undefined;
   changedMs: number;
@@ -84,7 +84,7 @@ async function quotaChanged({ key, informer, memory, clock, enqueue }: Reconcile
     enqueue(quotaKey);
 }
 
-/** How long to wait before a charge may be taken off. */
+/** How long to wait before a charge may be subtracted. */
 function unsettledMs({ key, memory, clock }: ReconcileContext): number {
   const seen = memory.get(`${CHANGED_KEY}${key}`) as Seen | undefined;
   if (!seen) return 0;
@@ -120,7 +120,7 @@ async function recount(context: ReconcileContext): Promise<ReconcileResult> {
 
 interface Count {
   readonly usage: ResourceAmounts;
-  /** Resources whose objects are all in the usage. */
+  /** Resources whose objects are all included in the usage. */
   readonly counted: ReadonlySet<string>;
   readonly complete: boolean;
 }
@@ -148,7 +148,7 @@ async function count(quota: Stored<ResourceQuota>, context: ReconcileContext): P
   return { usage, counted, complete: counted.size === targets.size };
 }
 
-/** In place: the sum grows with every object of a namespace. */
+/** In place, because the sum is over all objects of a namespace. */
 function addTo(sum: Map<string, Quantity>, more: ResourceAmounts): void {
   for (const [name, amount] of more) sum.set(name, sum.get(name)?.add(amount) ?? amount);
 }
@@ -157,7 +157,7 @@ function idOf({ group, resource }: QuotaTarget): string {
   return `${group}/${resource}`;
 }
 
-/** The cache of a resource, watched from its first use on; undefined while it is not served. */
+/** The cache of a resource, started on first use; undefined while the resource is not served. */
 async function sourceOf(
   target: QuotaTarget,
   context: ReconcileContext,
@@ -170,7 +170,7 @@ async function sourceOf(
     ({ group, plural }) => group === target.group && plural === target.resource,
   );
   if (!served || !isCountable(served)) return undefined;
-  // Another quota may have been quicker.
+  // Another quota may have started it meanwhile.
   const other = memory.get(id) as Informer<KubeObject> | undefined;
   if (other) return other;
   const { group, version, plural, kind, namespaced } = served;
@@ -202,7 +202,7 @@ function subscribe(
     updated(object, previous) {
       const concerned = quotas.listNamespace(object.metadata?.namespace ?? '');
       if (concerned.length === 0) return;
-      // A deadline, or another class, moves it from quota to quota.
+      // Its deadline or class moves it between quota scopes.
       const moves = concerned.some(
         (quota) => inScope(object, { target, quota }) !== inScope(previous, { target, quota }),
       );

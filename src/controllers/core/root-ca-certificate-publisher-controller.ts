@@ -1,4 +1,4 @@
-/** Keeps the config map kube-root-ca.crt in every namespace: what pods trust the API server by. */
+/** Maintains the ConfigMap kube-root-ca.crt in every namespace, with the CA bundle for verifying the API server. */
 import { isStatusError } from '#machinery/errors.ts';
 import { configMaps, namespaces } from '#client/refs.ts';
 import {
@@ -15,7 +15,7 @@ const DESCRIPTION = 'kubernetes.io/description';
 const DESCRIPTION_TEXT =
   'Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.';
 
-/** PEM. A function is asked at each use: the authorities change when they are rotated. */
+/** PEM. A function, called at each use, when the CA bundle can be rotated. */
 export type RootCA = string | (() => string);
 
 export function currentRootCA(source: RootCA): string {
@@ -35,7 +35,7 @@ export function rootCACertificatePublisherController({
     serviceAccount: 'root-ca-cert-publisher',
     watches: [
       watch(namespaces),
-      // Only the config maps it keeps: a cache of all of them would be for nothing.
+      // Only ConfigMaps of this name: a cache of all of them would waste memory.
       watch(configMaps, {
         select: { fieldSelector: `metadata.name=${NAME}` },
         keys: (map) => [map.metadata.namespace!],

@@ -1,4 +1,4 @@
-/** Sees that every namespace has the service account "default". */
+/** Maintains the ServiceAccount "default" in every namespace. */
 import { isStatusError } from '#machinery/errors.ts';
 import { namespaces, serviceAccounts } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';

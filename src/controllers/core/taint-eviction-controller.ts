@@ -1,6 +1,6 @@
 /**
- * Deletes pods from nodes with NoExecute taints that they do not tolerate, or tolerate no longer. After upstream's
- * pkg/controller/tainteviction. How long a pod is there under the taints is counted by this process, from when it saw it first.
+ * Deletes pods from nodes with NoExecute taints that they do not tolerate, or whose tolerationSeconds have passed. After upstream's
+ * pkg/controller/tainteviction. Toleration times count from when this process first saw the pod with the taints.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod, Taint } from '#api/types.ts';
@@ -14,7 +14,7 @@ import { nameOf } from '../owners.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 
-/** A pod that is to go at a time: clock.monotonic() when its wait began. */
+/** A scheduled eviction: clock.monotonic() when its wait began. */
 interface Waiting {
   readonly uid: string | undefined;
   readonly sinceMs: number;
@@ -25,7 +25,7 @@ export const taintEvictionController = defineController({
   serviceAccount: 'node-controller',
   watches: [
     watch(pods, { keys: (pod) => (pod.spec?.nodeName ? [objectKey(pod)] : []) }),
-    // Called with the node before and after a change: taints that went matter as much as taints that came.
+    // Called with the node before and after a change: removed taints matter as much as added ones.
     watch(nodes, {
       keys: (node, { informer }) =>
         noExecuteTaints(node.spec?.taints).length === 0

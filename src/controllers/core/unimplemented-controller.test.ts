@@ -51,7 +51,7 @@ async function makeAll(): Promise<void> {
   await world.api.create(networkPolicies, { metadata: at('closed'), spec: { podSelector: {} } });
 }
 
-it('tells on each object that nothing acts on it, again before the event ends, and of no other', async () => {
+it('emits an event on each object without an implementation, repeats it before it expires, and skips other objects', async () => {
   await makeAll();
   const taken = await world.api.get(services, { name: 'taken', namespace: 'shop' });
   await world.api.updateStatus(services, {

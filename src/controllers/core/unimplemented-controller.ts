@@ -1,6 +1,6 @@
 /**
- * Says on objects that the API accepts, and that nothing in Capstan acts on yet, that this is so: an event by `kubectl describe`. One row a kind; whoever
- * brings the capability removes its row (for NetworkPolicy the warning in src/resources/networking/networkpolicies.ts too). Changes nothing but events.
+ * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; whoever
+ * implements the feature removes its row (for NetworkPolicy also the warning in src/resources/networking/networkpolicies.ts). Writes only events.
  */
 import {
   horizontalPodAutoscalers,
@@ -17,9 +17,9 @@ import { defineController, watch, type ReconcileResult, type WatchSource } from 
 interface Row {
   readonly source: WatchSource<never>;
   readonly resource: ResourceRef;
-  /** Another controller, installed into the cluster, may act on the object: it has this long before the event is emitted. */
+  /** Delay before the event: another controller, installed into the cluster, may handle the object in that time. */
   readonly graceMs: number;
-  /** The sentence, or undefined where this object lacks nothing. */
+  /** The message, or undefined when this object needs nothing unimplemented. */
   message(object: KubeObject): string | undefined;
 }
 
@@ -72,7 +72,7 @@ const ROWS: readonly Row[] = [
 
 /** Events expire after an hour: the event is repeated before that. */
 const REPEAT_MS = 50 * 60_000;
-/** Of one kind's objects at most so many are told of; the rest read the same of their neighbours. */
+/** Maximum number of objects per kind that get events. */
 const MAX_REMEMBERED = 10_000;
 
 export const unimplementedController = defineController({

@@ -1,9 +1,9 @@
-/** Writes who listens where in the form of core/v1 Endpoints: as few subsets as can say it, in one order. Pure. After upstream's RepackSubsets. */
+/** Packs endpoints into the smallest number of core/v1 Endpoints subsets, in a stable order. Pure. After upstream's RepackSubsets. */
 import type { EndpointAddress, EndpointPort, EndpointSubset } from '#api/types.ts';
 import { parseIP } from '#machinery/ip.ts';
 import { compareText } from '../object-order.ts';
 
-/** One address on one port; without a port for a headless service that has none. */
+/** One address on one port; without a port for a headless service that has no ports. */
 export interface Listener {
   readonly address: EndpointAddress;
   readonly ready: boolean;
@@ -24,11 +24,11 @@ export function packSubsets(listeners: readonly Listener[]): EndpointSubset[] {
     const id = portId(listener.port);
     const entry = byPort.get(id) ?? { port: listener.port, listeners: new Map<string, Listener>() };
     const known = entry.listeners.get(addressId(listener.address));
-    // Ready by one word is ready.
+    // An address that is ready in one of the entries is ready.
     if (!known?.ready) entry.listeners.set(addressId(listener.address), listener);
     byPort.set(id, entry);
   }
-  // Ports that the same addresses serve are said together.
+  // Merges ports that have the same addresses.
   const groups = new Map<string, Group>();
   for (const { port, listeners: own } of byPort.values()) {
     const id = [...own]
@@ -59,7 +59,7 @@ function subsetOf({ ports, listeners }: Group): EndpointSubset {
   };
 }
 
-/** Leaves out what is too much: ready addresses are kept first. */
+/** Truncates to the maximum; ready addresses are kept first. */
 export function truncateSubsets(
   subsets: readonly EndpointSubset[],
   maximum: number,

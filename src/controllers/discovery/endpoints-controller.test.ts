@@ -7,7 +7,7 @@ import { packSubsets, truncateSubsets } from './endpoint-subsets.ts';
 import { endpointsController } from './endpoints-controller.ts';
 
 describe('packSubsets', () => {
-  it('joins ports of the same addresses, and separates what differs', () => {
+  it('merges ports of the same addresses, and separates different ones', () => {
     const at = (ip: string, port: number, ready = true) => ({
       address: { ip },
       ready,
@@ -62,7 +62,7 @@ describe('endpoints-controller', () => {
     return world.setPod(created, { podIP, ready: false });
   };
 
-  it('follows the pods of a service, and goes with it', async () => {
+  it('follows the pods of a service, and deletes its Endpoints with the service', async () => {
     await world.node('n1');
     await world.api.create(services, {
       metadata: { name: 'web', namespace: 'ep', labels: { team: 'a' } },
@@ -104,7 +104,7 @@ describe('endpoints-controller', () => {
     await world.until('gone', async () => !(await world.find(endpoints, { name: 'web', namespace: 'ep' })));
   });
 
-  it('leaves what others made alone', async () => {
+  it('ignores Endpoints of others', async () => {
     await world.api.create(endpoints, {
       metadata: { name: 'mine', namespace: 'ep' },
       subsets: [{ addresses: [{ ip: '192.0.2.1' }], ports: [{ port: 1 }] }],

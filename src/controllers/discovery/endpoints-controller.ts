@@ -38,7 +38,7 @@ export const endpointsController = defineController({
   watches: [
     watch(services),
     watch(pods, { keys: (pod, { informer }) => servicesOfPod(pod, informer(services)) }),
-    // Others make Endpoints of their own, with or without a service.
+    // Users may create Endpoints of their own, with or without a service.
     watch(endpoints, {
       keys: (object) => (object.metadata?.labels?.[MANAGED_BY] === MANAGER ? [objectKey(object)] : []),
     }),
@@ -147,7 +147,7 @@ async function write(
     else await api.create(endpoints, { metadata: { name, namespace, labels, annotations }, subsets });
   } catch (error) {
     if (isNamespaceTerminating(error)) return;
-    // There already, or newer than the cache: the next look will be right.
+    // It exists already or is newer than the cache: the next reconcile has the new state.
     if (isStatusError(error, 'Conflict') || isStatusError(error, 'AlreadyExists')) throw error;
     const verb = current ? 'update' : 'create';
     events.event(service, {

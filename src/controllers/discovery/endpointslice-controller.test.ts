@@ -46,7 +46,7 @@ describe('endpointslice-controller', () => {
     return world.setPod(created, { podIP, ready });
   };
 
-  it('shows which pods are ready, serve and go', async () => {
+  it('sets ready, serving and terminating', async () => {
     await world.namespace('life');
     await service('life', {}, { team: 'a' });
     const [placeholder] = await world.until('placeholder', async () => {
@@ -87,7 +87,7 @@ describe('endpointslice-controller', () => {
     assert.equal((await slicesOf('life')).length, 1);
   });
 
-  it('follows named ports, which differ by pod', async () => {
+  it('resolves named ports, which differ by pod', async () => {
     await world.namespace('named');
     await service('named');
     await pod('named', 'a', '10.244.0.3', { port: 8080 });
@@ -103,7 +103,7 @@ describe('endpointslice-controller', () => {
     assert.equal((await endpointsOf('named')).length, 2);
   });
 
-  it('publishes pods that are not ready, and names of a headless service', async () => {
+  it('publishes unready pods, and hostnames of a headless service', async () => {
     await world.namespace('headless');
     await service('headless', {
       clusterIP: 'None',
@@ -119,7 +119,7 @@ describe('endpointslice-controller', () => {
     assert.equal((await slicesOf('headless'))[0]!.metadata!.labels!['service.kubernetes.io/headless'], '');
   });
 
-  it('puts no more than a hundred into one slice, and fills the room that becomes free', async () => {
+  it('puts at most a hundred endpoints into a slice, and fills slices that have room', async () => {
     await world.namespace('many');
     await service('many');
     const all: Pod[] = [];
@@ -134,7 +134,7 @@ describe('endpointslice-controller', () => {
     assert.equal(new Set(addresses).size, 71);
   });
 
-  it('writes nothing when nothing changed, and restores what others change', async () => {
+  it('writes nothing without a change, and reverts changes of others', async () => {
     await world.namespace('calm');
     await service('calm');
     const one = await pod('calm', 'a', '10.244.0.9');

@@ -1,7 +1,7 @@
 /**
- * Keeps the EndpointSlices of each Service that selects pods: which addresses it has, and which of them are ready, serving, terminating.
- * After upstream's pkg/controller/endpointslice. Proportional hints (annotation service.kubernetes.io/topology-mode: Auto) are not made;
- * spec.trafficDistribution is.
+ * Manages the EndpointSlices of each Service that selects pods, with the conditions ready, serving and terminating.
+ * After upstream's pkg/controller/endpointslice. Topology hints of the annotation service.kubernetes.io/topology-mode: Auto are not implemented;
+ * those of spec.trafficDistribution are.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Endpoint, EndpointSlice, Node, Pod, Service } from '#api/types.ts';
@@ -35,15 +35,15 @@ const HEADLESS = 'service.kubernetes.io/headless';
 const ZONE = 'topology.kubernetes.io/zone';
 const RESERVED_LABELS: ReadonlySet<string> = new Set([MANAGED_BY, SERVICE_NAME, HEADLESS]);
 const MAX_ENDPOINTS = 100;
-/** Until a pod's node is looked for again. */
+/** Retry interval for a pod whose node is not found. */
 const MISSING_NODE_MS = 1_000;
-/** Longer names leave no room for the generated end. */
+/** Longer names leave no room for the generated suffix. */
 const MAX_PREFIX = 253;
 const BY_SERVICE = 'service';
-/** No key of a service begins so. */
+/** Cannot be the prefix of a service key. */
 const NODE_KEY = 'node ';
 
-/** Of slices this controller keeps: their service's key. */
+/** For slices managed by this controller: the key of their service. */
 function serviceKeyOf({ metadata }: Stored<EndpointSlice>): readonly string[] {
   const { labels = {}, namespace = '' } = metadata ?? {};
   return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME]
@@ -65,7 +65,7 @@ export const endpointSliceController = defineController({
         },
       },
     }),
-    // Only a node's zone matters, and that it is there: reconcileNode() tells whether it changed.
+    // Only the node's existence and zone matter: reconcileNode() compares them.
     watch(nodes, { keys: ({ metadata }) => [`${NODE_KEY}${metadata.name}`] }),
   ],
   indexes: [
@@ -96,7 +96,7 @@ async function reconcileNode({ key, informer, memory, enqueue }: ReconcileContex
 async function reconcileService(context: ReconcileContext): Promise<ReconcileResult> {
   const { key, informer, expectations, events, memory } = context;
   const service = informer(services).get(key);
-  // Slices of a service that is gone are the garbage collector's.
+  // The garbage collector deletes the slices of a deleted service.
   if (!service) {
     memory.delete(key);
     return expectations.forget(key);
@@ -124,7 +124,7 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
     await writeSlices(withTriggerTime(plan, triggered), context);
     memory.set(key, seen);
   } catch (error) {
-    // A slice that is gone, or newer than the cache: the next look will be right.
+    // The slice was deleted or is newer than the cache: the next reconcile has the new state.
     if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'NotFound')) {
       events.event(service, {
         type: 'Warning',
@@ -137,7 +137,7 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
   return misses ? { requeueAfterMs: MISSING_NODE_MS } : undefined;
 }
 
-/** As upstream, a write that no change of a time has caused carries no time. */
+/** As upstream, only writes caused by a change with a timestamp have a trigger time. */
 function withTriggerTime(plan: SlicePlan, ms: number | undefined): SlicePlan {
   const stamp = (slice: EndpointSlice): EndpointSlice => {
     const { [TRIGGER_ANNOTATION]: _before, ...annotations } = slice.metadata?.annotations ?? {};
@@ -162,7 +162,7 @@ function labelsOf(service: Stored<Service>): Record<string, string> {
   };
 }
 
-/** `misses`: a pod was left out because its node is not known. */
+/** `misses`: a pod was omitted because its node is unknown. */
 function groupsOf(
   service: Stored<Service>,
   { informer }: ReconcileContext,

@@ -33,7 +33,7 @@ describe('endpointslice-mirroring-controller', () => {
       spec: { ports: [{ port: 80 }], ...spec },
     });
 
-  it('mirrors what is kept by hand, follows it, and ends with it', async () => {
+  it('mirrors manually managed Endpoints, follows changes, and deletes the slices with them', async () => {
     await service('db');
     await world.api.create(endpoints, {
       metadata: { name: 'db', namespace: 'mirror', labels: { team: 'a' } },
@@ -80,7 +80,7 @@ describe('endpointslice-mirroring-controller', () => {
     await world.until('gone', async () => (await slices('db')).length === 0);
   });
 
-  it('leaves alone what others keep', async () => {
+  it('ignores Endpoints that must not be mirrored', async () => {
     await service('selecting', { selector: { app: 'web' } });
     await world.api.create(endpoints, { metadata: { name: 'selecting', namespace: 'mirror' }, subsets });
     await service('skipped');

@@ -1,5 +1,5 @@
 /**
- * Copies Endpoints that somebody keeps by hand, for a Service without a selector, into EndpointSlices: that is what proxies read. After
+ * Mirrors manually managed Endpoints of a Service without a selector to EndpointSlices, which proxies read. After
  * upstream's pkg/controller/endpointslicemirroring.
  */
 import type {
@@ -26,12 +26,12 @@ const NOT_COPIED: ReadonlySet<string> = new Set([
   'endpoints.kubernetes.io/last-change-trigger-time',
   'kubectl.kubernetes.io/last-applied-configuration',
 ]);
-/** Of one subset, and in one slice. */
+/** Maximum per subset and per slice. */
 const MAX_ENDPOINTS = 1_000;
 const MAX_PREFIX = 253;
 const BY_ENDPOINTS = 'mirrored';
 
-/** Of slices this controller keeps: the key of the Endpoints. */
+/** For slices managed by this controller: the key of the Endpoints. */
 function endpointsKeyOf({ metadata }: EndpointSlice): readonly string[] {
   const { labels = {}, namespace = '' } = metadata ?? {};
   return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME]
@@ -99,7 +99,7 @@ function isMirrored({ metadata }: Endpoints, service: Service | undefined): bool
   return metadata?.labels?.[SKIP_MIRROR] !== 'true' && metadata?.annotations?.[LEADER] === undefined;
 }
 
-/** Addresses that are none, and those beyond the maximum, are left out with an event. */
+/** Invalid addresses and those beyond the maximum are omitted, with an event. */
 function groupsOf(source: Endpoints, { events }: ReconcileContext): EndpointGroup[] {
   const groups = new Map<string, { addressType: string; ports: SlicePorts; endpoints: Endpoint[] }>();
   let invalid = 0;

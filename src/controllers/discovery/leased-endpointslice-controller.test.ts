@@ -25,7 +25,7 @@ async function publish(name: string, labels: Record<string, string> = { [LEASED_
   });
 }
 
-/** A publisher whose clock is an hour behind. */
+/** A publisher whose clock is an hour slow. */
 async function renew(name: string): Promise<void> {
   const spec = {
     holderIdentity: name,
@@ -38,7 +38,7 @@ async function renew(name: string): Promise<void> {
   else await world.api.create(leases, { metadata, spec });
 }
 
-it('deletes the endpoints of the publisher that is gone, and no other', async () => {
+it('deletes only the endpoints whose lease has expired', async () => {
   for (const name of ['alive', 'dead']) {
     await publish(name);
     await renew(name);
@@ -56,7 +56,7 @@ it('deletes the endpoints of the publisher that is gone, and no other', async ()
   assert.ok(world.clock.monotonic() - killedAtMs < LEASE_MS + 500);
 });
 
-it('waits for the first renewal as long as for any other, and clears away a lease without endpoints', async () => {
+it('waits a lease duration for the first renewal, and deletes a lease without endpoints', async () => {
   await publish('late');
   await world.pass(LEASE_MS - 1_000);
   await renew('late');

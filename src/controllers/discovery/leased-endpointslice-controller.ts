@@ -1,6 +1,6 @@
 /**
- * Deletes EndpointSlices whose publisher is gone: those whose Lease was not renewed for as long as it lasts (component-helpers/leased-endpoints.ts), and
- * the Lease. Time is measured here, from when a renewal was seen, so that clocks of machines may differ. A publisher that was only slow makes both again.
+ * Deletes EndpointSlices whose Lease has expired (component-helpers/leased-endpoints.ts), and the Lease. Expiry is measured with the local clock
+ * from when a renewal was observed, so that clock skew does not matter. A publisher that was only slow creates both again.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Lease } from '#api/types.ts';
@@ -24,18 +24,18 @@ export const leasedEndpointSliceController = defineController({
     const leftMs = seenAt(renewTime, { memory, key, nowMs: clock.monotonic() }) + lastsMs - clock.monotonic();
     if (leftMs > 0) return { requeueAfterMs: leftMs };
     const [namespace = '', name = ''] = key.split('/');
-    // The cache may be what is late.
+    // Read live, because the cache may be behind.
     const current = await orAbsent(api.get(leases, { name, namespace }));
     if (renewalOf(current).renewTime !== renewTime) return { requeueAfterMs: lastsMs };
     if (slice) await remove(api, { ref: endpointSlices, object: slice });
     if (current) await remove(api, { ref: leases, object: current });
     memory.delete(key);
-    log.warn('deleted the endpoints of a publisher that is gone', { endpointSlice: key });
+    log.warn('deleted the EndpointSlice of an expired lease', { endpointSlice: key });
   },
 });
 
 interface Renewal {
-  /** '' where there is no lease. */
+  /** '' when there is no lease. */
   readonly renewTime: string;
   readonly lastsMs: number;
 }
@@ -47,7 +47,7 @@ function renewalOf(lease: Stored<Lease> | undefined): Renewal {
   };
 }
 
-/** When this renewal was first seen here. */
+/** When this renewal was first observed. */
 function seenAt(
   renewTime: string,
   {
@@ -62,7 +62,7 @@ function seenAt(
   return nowMs;
 }
 
-/** As it was seen: one that was renewed or made anew meanwhile stays. */
+/** With the observed version as precondition: a lease that was renewed or recreated is kept. */
 async function remove(
   api: Client,
   { ref, object }: { readonly ref: ResourceRef; readonly object: Stored<KubeObject> },

@@ -1,11 +1,11 @@
-/** Which pods stand behind a service, and on which ports. Pure, but for reading caches. After upstream's endpoint utilities. */
+/** Selects the pods and ports of a service. Pure, except for reading caches. After upstream's endpoint utilities. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod, Service, ServicePort } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { longRunningContainers } from '#component-helpers/containers.ts';
 
-/** A service without a selector looks after its endpoints itself. */
+/** Endpoints of a service without a selector are managed by its user. */
 export function selectsPods(service: Stored<Service>): boolean {
   return service.spec?.selector !== undefined && service.spec.type !== 'ExternalName';
 }
@@ -29,7 +29,7 @@ export function podsOfService(service: Stored<Service>, pods: Informer<Pod>): St
   return pods.listNamespace(service.metadata.namespace!).filter((pod) => selects(service, pod));
 }
 
-/** It has an address and may still serve. */
+/** The pod has an IP and may still serve. */
 export function mayServe(pod: Stored<Pod>): boolean {
   return !isPodTerminal(pod) && addressesOf(pod).length > 0;
 }
@@ -47,7 +47,7 @@ export function isHeadless(service: Stored<Service>): boolean {
   return service.spec?.clusterIP === 'None';
 }
 
-/** Where the pod listens for a port of the service; undefined when the pod has no port of that name. */
+/** The container port for a port of the service; undefined when the pod has no port of that name. */
 export function targetPort(
   pod: Stored<Pod>,
   { targetPort, port, protocol = 'TCP' }: ServicePort,
@@ -63,7 +63,7 @@ export function targetPort(
   return undefined;
 }
 
-/** The pod is found in DNS by its own name below the service's. */
+/** The pod has a DNS name of its own below the service's. */
 export function hostnameOf(pod: Stored<Pod>, service: Stored<Service>): string | undefined {
   return pod.spec?.hostname && pod.spec.subdomain === service.metadata.name ? pod.spec.hostname : undefined;
 }

@@ -29,7 +29,7 @@ const plan = (
     metadata: { namespace: 'n', generateName: 's-', ownerReferences: [] },
   });
 
-/** The slices as they are after the plan was carried out. */
+/** The slices after the plan was applied. */
 function apply(
   existing: readonly EndpointSlice[],
   { create, update, delete: doomed }: SlicePlan,
@@ -48,7 +48,7 @@ function apply(
   ];
 }
 
-test('whatever changes, every endpoint is in one slice of its ports, none is too full, and a second look writes nothing', () => {
+test('after any change, every endpoint is in one slice with its ports, no slice is over the limit, and a second plan is empty', () => {
   const ids = fc.uniqueArray(fc.integer({ min: 0, max: 20 }), { maxLength: 14 });
   fc.assert(
     fc.property(fc.array(fc.record({ http: ids, other: ids }), { minLength: 1, maxLength: 6 }), (rounds) => {
@@ -72,7 +72,7 @@ test('whatever changes, every endpoint is in one slice of its ports, none is too
   );
 });
 
-test('one change is one write', () => {
+test('one change causes one write', () => {
   const slices = apply([], plan([], [group(80, [1, 2, 3, 4, 5, 6])]), 0);
   assert.equal(slices.length, 2);
   const less = plan(slices, [group(80, [1, 2, 3, 5, 6])]);
@@ -83,7 +83,7 @@ test('one change is one write', () => {
   assert.deepEqual([replaced.create.length, replaced.update.length, replaced.delete.length], [0, 1, 0]);
 });
 
-test('a slice of an address type that is gone goes, and an empty one is used again', () => {
+test('slices of a removed address type are deleted, and empty slices are reused', () => {
   const six: EndpointSlice = { metadata: { name: 'six' }, addressType: 'IPv6', endpoints: [] };
   const empty: EndpointSlice = {
     metadata: { name: 'empty', labels, ownerReferences: [] },

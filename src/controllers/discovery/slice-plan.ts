@@ -1,6 +1,6 @@
 /**
- * Distributes endpoints over EndpointSlices with as few writes as it can: endpoints stay where they are, free places of slices that are
- * written anyway are filled first, and a slice that would be deleted is used again for one that would be created. Pure. After upstream's
+ * Distributes endpoints over EndpointSlices with a minimum of writes: endpoints stay in their slice, slices that are written anyway
+ * are filled first, and a slice that would be deleted is reused for one that would be created. Pure. After upstream's
  * staging/src/k8s.io/endpointslice reconciler.
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -8,7 +8,7 @@ import type { Endpoint, EndpointSlice } from '#api/types.ts';
 
 export type SlicePorts = NonNullable<EndpointSlice['ports']>;
 
-/** Endpoints that are reached alike: of one address type, on the same ports. */
+/** Endpoints with the same address type and the same ports. */
 export interface EndpointGroup {
   readonly addressType: string;
   readonly ports: SlicePorts;
@@ -17,7 +17,7 @@ export interface EndpointGroup {
 
 export interface SlicePlan {
   readonly create: EndpointSlice[];
-  /** As they shall be, with the version they were read at. */
+  /** The desired slices, with the version that was read. */
   readonly update: EndpointSlice[];
   readonly delete: EndpointSlice[];
 }
@@ -25,10 +25,10 @@ export interface SlicePlan {
 interface SlicePlanOptions {
   readonly existing: readonly EndpointSlice[];
   readonly groups: readonly EndpointGroup[];
-  /** Address types that keep a slice even when they have no endpoint. */
+  /** Address types that keep a slice even without endpoints. */
   readonly addressTypes: readonly string[];
   readonly maxEndpoints: number;
-  /** What every slice carries. */
+  /** Labels and owner of every slice. */
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly metadata: Pick<
@@ -37,7 +37,7 @@ interface SlicePlanOptions {
   >;
 }
 
-/** A slice while it is decided about. */
+/** A slice while the plan is computed. */
 interface Draft {
   readonly slice: EndpointSlice;
   endpoints: Endpoint[];
@@ -76,7 +76,7 @@ function planAddressType(addressType: string, plan: SlicePlan, options: SlicePla
     for (const draft of own) used.add(draft);
     created.push(...placeGroup(group, own, options));
   }
-  // Nothing to show: one empty slice says that the service is known.
+  // Without endpoints, one empty slice remains as a placeholder.
   if (groups.length === 0) {
     const placeholder = drafts.find(({ endpoints, ports }) => endpoints.length === 0 && ports.length === 0);
     if (placeholder) used.add(placeholder);
@@ -97,7 +97,7 @@ function planAddressType(addressType: string, plan: SlicePlan, options: SlicePla
   }
 }
 
-/** Answers the slices that are needed besides. */
+/** Returns the additional slices to create. */
 function placeGroup(
   { addressType, ports, endpoints }: EndpointGroup,
   drafts: readonly Draft[],
@@ -106,12 +106,12 @@ function placeGroup(
   const wanted = new Map(endpoints.map((endpoint) => [endpointId(endpoint), endpoint]));
   for (const draft of drafts) keepWanted(draft, wanted);
   const missing = [...wanted.values()];
-  // Written anyway: the fullest first, so that slices fill up.
+  // Slices that are updated anyway: the fullest first, so that slices fill up.
   const open = drafts
     .filter(({ changed }) => changed)
     .sort((a, b) => b.endpoints.length - a.endpoints.length);
   for (const draft of open) fill(draft, missing, maxEndpoints);
-  // One more write takes what is left, if it fits one slice; else new slices cost as many.
+  // One more update when a slice has room for all remaining endpoints; otherwise creating slices takes as many writes.
   if (missing.length > 0) {
     const fitting = drafts
       .filter(
@@ -135,7 +135,7 @@ function placeGroup(
   return created;
 }
 
-/** Drops what is wanted no more and renews what is; takes what it has out of `wanted`. */
+/** Removes endpoints that are not desired and updates the others; removes the ones it handled from `wanted`. */
 function keepWanted(draft: Draft, wanted: Map<string, Endpoint>): void {
   const kept: Endpoint[] = [];
   for (const endpoint of draft.endpoints) {
@@ -205,7 +205,7 @@ function carries(slice: EndpointSlice, { metadata, labels, annotations }: SliceP
   );
 }
 
-/** The same thing in another state has the same id. */
+/** The same endpoint has the same id in any state. */
 function endpointId({ addresses, hostname, targetRef }: Endpoint): string {
   return `${[...addresses].sort().join()} ${hostname ?? ''} ${targetRef?.namespace ?? ''}/${targetRef?.name ?? ''}/${targetRef?.uid ?? ''}`;
 }

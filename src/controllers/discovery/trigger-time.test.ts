@@ -17,7 +17,7 @@ const pod = (name: string, lastTransitionTime?: string): Pod => ({
 const at = (ms: number | undefined): string | undefined =>
   ms === undefined ? undefined : new Date(ms).toJSON();
 
-test('the earliest change that was not seen before', () => {
+test('the earliest change since the last call', () => {
   const first = seenTimes(SERVICE, [pod('a', '2026-01-01T00:00:05Z')]);
   assert.equal(at(triggerMs(first, undefined)), '2026-01-01T00:00:00.000Z', 'the service itself');
   assert.equal(triggerMs(first, first), undefined, 'nothing has changed');

@@ -1,11 +1,11 @@
 /**
- * When the change happened that a write of EndpointSlices follows: the earliest of the pods' readiness changes and the service's creation that were not
- * seen before. After upstream's TriggerTimeTracker; kube-proxy measures from it how long the network takes to follow.
+ * The trigger time of an EndpointSlice write: the earliest pod readiness change or service creation since the last
+ * call. After upstream's TriggerTimeTracker; kube-proxy measures the network programming latency from it.
  */
 import type { Pod, Service } from '#api/types.ts';
 import { objectKey } from '#machinery/object.ts';
 
-/** What was seen of one service and its pods. */
+/** The times observed for one service and its pods. */
 export interface SeenTimes {
   readonly serviceMs: number;
   readonly podsMs: ReadonlyMap<string, number>;
@@ -23,7 +23,7 @@ export function seenTimes(service: Service, pods: readonly Pod[]): SeenTimes {
   return { serviceMs: Date.parse(service.metadata?.creationTimestamp ?? ''), podsMs };
 }
 
-/** Undefined: nothing that is told by a time has changed. */
+/** Undefined when no change with a timestamp occurred. */
 export function triggerMs(now: SeenTimes, before: SeenTimes | undefined): number | undefined {
   const changes = [...now.podsMs].filter(([key, ms]) => ms > (before?.podsMs.get(key) ?? -Infinity));
   const times = changes.map(([, ms]) => ms);

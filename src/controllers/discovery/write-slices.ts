@@ -1,4 +1,4 @@
-/** Carries out a plan for the slices of one key, with what was created expected to show up in the cache. */
+/** Applies a plan to the slices of one key; created slices are recorded as expectations until the cache shows them. */
 import { isStatusError } from '#machinery/errors.ts';
 import { endpointSlices } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
@@ -6,7 +6,7 @@ import { nameOf } from '../owners.ts';
 import { isNamespaceTerminating } from '../pod-control.ts';
 import type { SlicePlan } from './slice-plan.ts';
 
-/** Throws the first error, after all was tried. */
+/** Throws the first error, after all writes were attempted. */
 export async function writeSlices(
   plan: SlicePlan,
   { api, key, expectations }: ReconcileContext,
@@ -17,7 +17,7 @@ export async function writeSlices(
       await api.create(endpointSlices, slice);
     } catch (error) {
       expectations.creationObserved(key);
-      // The namespace goes away, and the service with it.
+      // The namespace is being deleted, and the service with it.
       if (!isNamespaceTerminating(error)) throw error;
     }
   });
@@ -31,7 +31,7 @@ export async function writeSlices(
   });
   const outcomes = await Promise.allSettled([...updated, ...created, ...deleted]);
   const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
-  // Another error says more than that a cache was behind.
+  // Report another error rather than a conflict of a stale cache.
   const worst = failed.find(({ reason }) => !isStatusError(reason, 'Conflict')) ?? failed[0];
   if (worst) throw worst.reason;
 }

@@ -52,7 +52,7 @@ describe('disruption-controller', () => {
     return world.setPod(created, {});
   };
 
-  it('allows what is healthy beyond what must be', async () => {
+  it('allows disruptions for healthy pods beyond the desired number', async () => {
     await world.namespace('count');
     await budget('count', { minAvailable: 2 });
     const one = await pod('count', 'a');
@@ -74,7 +74,7 @@ describe('disruption-controller', () => {
     assert.equal((await status('count'))!.conditions![0]!.reason, 'InsufficientPods');
   });
 
-  it('asks the controller how many there should be', async () => {
+  it('reads the expected number of pods from the controller', async () => {
     await world.namespace('scale');
     await budget('scale', { maxUnavailable: '50%' });
     const of = await owner('scale', 4);
@@ -88,7 +88,7 @@ describe('disruption-controller', () => {
     await allowedIs('scale', 2);
   });
 
-  it('allows nothing when it cannot tell', async () => {
+  it('allows no disruptions on an error', async () => {
     await world.namespace('blind');
     await budget('blind', { maxUnavailable: 1 });
     const ghost: ReplicaSet = { metadata: { name: 'ghost', namespace: 'blind', uid: 'nobody' } };
@@ -100,7 +100,7 @@ describe('disruption-controller', () => {
     assert.equal((await status('blind'))!.disruptionsAllowed, 0);
   });
 
-  it('is what eviction keeps to', async () => {
+  it('is enforced by eviction', async () => {
     await world.namespace('evict');
     await world.node('n1');
     await budget('evict', { minAvailable: 1 });
@@ -137,7 +137,7 @@ describe('disruption-controller', () => {
     assert.ok(isStatusError(answer, 'TooManyRequests'));
   });
 
-  it('takes back what a pod was told that was not deleted', async () => {
+  it('resets the DisruptionTarget condition of a pod that was not deleted', async () => {
     await world.namespace('stale');
     const one = await pod('stale', 'a');
     const condition = {

@@ -1,6 +1,6 @@
 /**
- * Says in the status of each PodDisruptionBudget how many of its pods may be evicted now; eviction takes from that. Also takes back the
- * condition DisruptionTarget of pods that were not deleted after all. After upstream's pkg/controller/disruption.
+ * Computes the status of each PodDisruptionBudget: how many pods may be evicted now; evictions decrement it. Also resets the
+ * condition DisruptionTarget of pods that were not deleted in time. After upstream's pkg/controller/disruption.
  */
 import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
@@ -25,10 +25,10 @@ import { nameOf } from '../owners.ts';
 import { isPodReady, isPodTerminal, podCondition } from '#component-helpers/pod-status.ts';
 import { expectedScale } from './pod-scales.ts';
 
-/** A pod whose eviction was granted is deleted within this time, or its budget is given back. */
+/** A pod whose eviction was granted must be deleted within this time; otherwise its disruption is given back to the budget. */
 const DELETION_TIMEOUT_MS = 120_000;
 const STALE_DISRUPTION_MS = 120_000;
-/** No key of a budget begins so. */
+/** Cannot be the prefix of a budget key. */
 const POD_KEY = 'pod ';
 
 type Conditions = NonNullable<PodDisruptionBudgetStatus['conditions']>;
@@ -53,7 +53,7 @@ export const disruptionController = defineController({
   reconcile: (context) => (context.key.startsWith(POD_KEY) ? unmarkPod(context) : reconcileBudget(context)),
 });
 
-/** An empty selector selects all pods of the namespace, none selects no pod. */
+/** An empty selector selects all pods of the namespace, an absent one selects none. */
 function selectorOf({ spec }: Stored<PodDisruptionBudget>): LabelSelector {
   return spec?.selector ? compileLabelSelector(spec.selector) : LabelSelector.nothing;
 }
@@ -162,11 +162,11 @@ function selectorText(budget: Stored<PodDisruptionBudget>): string {
 
 interface Disrupted {
   readonly disruptedPods: Record<string, string>;
-  /** When the first of them is given back; undefined when there is none. */
+  /** When the first of them expires; undefined when there is none. */
   readonly nextMs: number | undefined;
 }
 
-/** Pods whose eviction was granted and whose deletion was not seen yet. */
+/** Pods whose eviction was granted and whose deletion was not observed yet. */
 function stillDisrupted(budget: Stored<PodDisruptionBudget>, { selected, context }: Selected): Disrupted {
   const granted = budget.status?.disruptedPods ?? {};
   const nowMs = context.clock.now();
@@ -243,7 +243,7 @@ async function writeStatus(
   });
 }
 
-/** What is not known must not allow a disruption. */
+/** On an error, no disruption may be allowed. */
 async function failSafe(
   budget: Stored<PodDisruptionBudget>,
   error: unknown,
@@ -278,7 +278,7 @@ async function failSafe(
   });
 }
 
-/** Was to be disrupted, and is not being deleted. */
+/** Has the condition DisruptionTarget and is not being deleted. */
 function isMarked(pod: Stored<Pod>): boolean {
   return (
     !pod.metadata?.deletionTimestamp &&

@@ -1,4 +1,4 @@
-/** How many pods the controllers of some pods want, after upstream's finders of the disruption controller. */
+/** The expected number of pods of the controllers of a set of pods, after upstream's finders of the disruption controller. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
@@ -10,7 +10,7 @@ import { controllerOf } from '#component-helpers/owner-references.ts';
 
 interface ExpectedScale {
   readonly count: number;
-  /** Names of pods that no controller replaces. */
+  /** Names of pods without a controller. */
   readonly unmanaged: readonly string[];
 }
 
@@ -19,7 +19,7 @@ interface Scale {
   readonly replicas: number;
 }
 
-/** Throws when the controller of a pod cannot be asked. */
+/** Throws when the controller of a pod cannot be read. */
 export async function expectedScale(
   pods: readonly Stored<Pod>[],
   context: ReconcileContext,
@@ -86,7 +86,7 @@ function scaleOfObject(object: KubeObject | undefined): Scale | undefined {
   );
 }
 
-/** Any other controller that can be scaled says so itself. */
+/** Any other controller is read through its scale subresource. */
 async function scaleSubresource(
   owner: OwnerReference,
   namespace: string,

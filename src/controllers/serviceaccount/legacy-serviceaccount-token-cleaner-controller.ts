@@ -1,8 +1,8 @@
 /**
- * Puts away tokens in secrets that the token controller of the past made and nobody uses: first marked as invalid, and deleted when nobody has missed
- * them for as long again. Secrets made by hand, or mounted by a pod, are left alone. After upstream's legacy service account token cleaner.
+ * Cleans up unused auto-generated token secrets: they are first marked as invalid, and deleted after another period
+ * without use. Secrets created manually, or mounted by a pod, are ignored. After upstream's legacy service account token cleaner.
  *
- *   made and unused for a period ─► marked invalid (refused from now on) ─► not used, mark not removed for a period ─► deleted
+ *   created and unused for a period ─► marked invalid (rejected from now on) ─► unused, mark still set after a period ─► deleted
  */
 import { isoDay } from '#stdx/dates.ts';
 import type { Pod, Secret } from '#api/types.ts';
@@ -54,7 +54,7 @@ export function legacyServiceAccountTokenCleanerController({
   });
 }
 
-/** The day after uses began to be noted; undefined while nobody notes them. */
+/** The day after usage tracking started; undefined while it has not. */
 async function trackedSince({ api }: ReconcileContext): Promise<number | undefined> {
   try {
     const dayMs = dateMs((await api.get(configMaps, TRACKING)).data?.['since']);
@@ -93,7 +93,7 @@ function mayGo(
   )
     return false;
   const account = informer(serviceAccounts).get(`${namespace}/${annotations?.[ACCOUNT_NAME] ?? ''}`);
-  // Only those that the controller of the past made are listed by their account.
+  // Only auto-generated secrets are listed by their account.
   return account?.secrets?.some((one) => one.name === name) ?? false;
 }
 
@@ -113,12 +113,12 @@ async function putAway(
       { type: 'merge', patch: { metadata: { uid, resourceVersion, labels: { [INVALID_SINCE]: since } } } },
     );
   if (invalidMs === undefined || invalidMs > clock.now()) {
-    // Never noted as used: known only as far back as uses are noted.
+    // Without a recorded use: usage is only known since tracking started.
     if ((usedMs ?? trackedMs) >= preserveDayMs) return;
     log.info('marking an unused legacy token as invalid', { secret: `${namespace ?? ''}/${name}` });
     await quietly(patch(isoDay(clock.now())));
   } else if (usedMs !== undefined && usedMs > invalidMs) {
-    // Somebody let it be used again for a while and put the mark back: the period begins anew.
+    // The mark was removed and set again: the period restarts.
     await quietly(patch(null));
   } else if (invalidMs < preserveDayMs) {
     log.info('deleting an unused legacy token', { secret: `${namespace ?? ''}/${name}` });
@@ -126,7 +126,7 @@ async function putAway(
   }
 }
 
-/** It changed meanwhile: the next sweep looks at it again. */
+/** It changed meanwhile: the next sweep handles it. */
 async function quietly(work: Promise<unknown>): Promise<void> {
   try {
     await work;

@@ -1,7 +1,7 @@
 /**
- * Fills secrets of type kubernetes.io/service-account-token with a token, the cluster's CA and the namespace's name, and deletes those whose account is
- * gone or was made anew. Makes no secrets itself: pods have had bound tokens since 1.24. After upstream's tokens controller, which acts, like this
- * one, as the controller manager and not as an account of its own.
+ * Fills secrets of type kubernetes.io/service-account-token with a token, the cluster's CA and the namespace's name, and deletes those whose account was
+ * deleted or recreated. Creates no secrets: pods have had bound tokens since 1.24. After upstream's tokens controller, which also runs
+ * as the controller manager instead of its own service account.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Secret, ServiceAccount } from '#api/types.ts';
@@ -28,9 +28,9 @@ const ISSUER = 'kubernetes/serviceaccount';
 const CLAIM = 'kubernetes.io/serviceaccount';
 
 interface ServiceAccountTokenOptions {
-  /** What tokens are signed with, PEM: the API server's own key, or one whose public key it accepts. */
+  /** The key that signs tokens, PEM: the API server's own key, or one whose public key it accepts. */
   readonly serviceAccountKey: string;
-  /** Put beside tokens as ca.crt, PEM. */
+  /** The CA bundle stored as ca.crt, PEM. */
   readonly rootCA: RootCA;
 }
 
@@ -43,7 +43,7 @@ export function serviceAccountTokenController({
     name: 'serviceaccount-token-controller',
     watches: [
       watch(serviceAccounts),
-      // Two keys: the account's secrets, and the account's mention of this one, which may be gone.
+      // Two keys: the account's secrets, and the account's reference to this secret, which may have been deleted.
       watchTokenSecrets((secret) => {
         const account = accountOf(secret);
         return account === undefined ? [] : [account, `${account}/${secret.metadata.name}`];
@@ -64,7 +64,7 @@ export function serviceAccountTokenController({
   });
 }
 
-/** The cache first; that there is none, or another one, is asked of the server. */
+/** Reads the cache first; when it has no account, or one with another uid, reads it live. */
 async function findAccount(
   { shared, informer }: ReconcileContext,
   name: { readonly namespace: string; readonly name: string },
@@ -84,12 +84,14 @@ function isOfAnother({ metadata }: Secret, account: Stored<ServiceAccount>): boo
 
 async function remove({ shared, log }: ReconcileContext, { metadata }: Stored<Secret>): Promise<void> {
   const { name = '', namespace, uid } = metadata ?? {};
-  // What the cache says may be old: a live look decides.
+  // The cache may be stale: read it live.
   const account = await shared
     .get(serviceAccounts, { namespace, name: metadata?.annotations?.[ACCOUNT_NAME] ?? '' })
     .catch(ifAbsent);
   if (account && !isOfAnother({ metadata } as Secret, account)) return;
-  log.info('deleting the token of a service account that is gone', { secret: `${namespace ?? ''}/${name}` });
+  log.info('deleting the token secret of a deleted service account', {
+    secret: `${namespace ?? ''}/${name}`,
+  });
   await shared
     .delete(secrets, { name, namespace }, { preconditions: uid ? { uid } : {} })
     .catch((error: unknown) => {
@@ -150,7 +152,7 @@ function isFull(
   );
 }
 
-/** An account lists its secrets: one that is gone is taken from the list. */
+/** Removes a deleted secret from the account's list of secrets. */
 async function removeMention(
   { shared, informer }: ReconcileContext,
   {
@@ -163,7 +165,7 @@ async function removeMention(
   const mentions = (account: Stored<ServiceAccount> | undefined): boolean =>
     account?.secrets?.some((one) => one.name === secretName) ?? false;
   if (!mentions(informer(serviceAccounts).get(`${namespace}/${name}`))) return;
-  // Another secret may have its name by now.
+  // Another secret of this name may exist by now.
   if (await shared.get(secrets, { namespace, name: secretName }).catch(ifAbsent)) return;
   const account = await shared.get(serviceAccounts, { namespace, name }).catch(ifAbsent);
   if (!account || !mentions(account)) return;

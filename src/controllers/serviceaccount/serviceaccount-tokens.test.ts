@@ -38,7 +38,7 @@ describe('tokens in secrets', () => {
       return secret?.data?.['token'] && secret;
     });
 
-  it('are made for an account that is there, with the CA and the namespace', async () => {
+  it('are filled for an existing account, with the CA and the namespace', async () => {
     const account = await world.api.create(serviceAccounts, { metadata: { name: 'bot', namespace: 'red' } });
     await world.api.create(secrets, tokenSecret('bot-token', 'bot'));
     const secret = await filled('bot-token');
@@ -55,7 +55,7 @@ describe('tokens in secrets', () => {
     });
   });
 
-  it('are made good again when somebody changes what is beside them', async () => {
+  it('are restored when CA or namespace are changed', async () => {
     const { data, ...secret } = await filled('bot-token');
     await world.api.update(secrets, { ...secret, data: { token: data!['token']!, 'ca.crt': 'eA==' } });
     const again = await world.until('restored', async () => {
@@ -65,7 +65,7 @@ describe('tokens in secrets', () => {
     assert.equal(again.data?.['token'], data!['token'], 'the same token');
   });
 
-  it('wait for nobody: a secret of an account that is not there is deleted, and so is one of another account of that name', async () => {
+  it('are deleted when their account does not exist or has another uid', async () => {
     await world.api.create(secrets, tokenSecret('lost', 'nobody'));
     await world.until(
       'lost is gone',
@@ -80,7 +80,7 @@ describe('tokens in secrets', () => {
     );
   });
 
-  it('go with their account; an account forgets a secret that is gone; other secrets are left alone', async () => {
+  it('are deleted with their account; references to deleted secrets are removed; other secrets are ignored', async () => {
     await world.api.create(serviceAccounts, {
       metadata: { name: 'old', namespace: 'red' },
       secrets: [{ name: 'old-token' }, { name: 'other' }],
@@ -118,7 +118,7 @@ describe('unused tokens', () => {
   });
   after(() => world.stop());
 
-  it('are marked invalid after a period and deleted after another; those in use stay', async () => {
+  it('are marked invalid after a period and deleted after another; used ones are kept', async () => {
     const day = (offset: number): string =>
       new Date(world.clock.now() + offset * DAY_MS).toISOString().slice(0, 10);
     const tracking = {

@@ -1,4 +1,4 @@
-/** Secrets that hold a service account's token: the way of the past, still asked for by hand. What the two controllers of them share. */
+/** Secrets that hold a legacy service account token: what the two controllers of them share. */
 import type { Stored } from '#machinery/object.ts';
 import type { Secret } from '#api/types.ts';
 import { secrets } from '#client/refs.ts';
@@ -17,7 +17,7 @@ export function watchTokenSecrets(keys: (secret: Stored<Secret>) => readonly str
   return watch(secrets, { select: { fieldSelector: `type=${TOKEN_SECRET_TYPE}` }, keys });
 }
 
-/** 'namespace/account', undefined for a secret that names none. */
+/** 'namespace/account', undefined for a secret that names no account. */
 export function accountOf({ metadata }: Secret): string | undefined {
   const name = metadata?.annotations?.[ACCOUNT_NAME];
   return name ? `${metadata?.namespace}/${name}` : undefined;

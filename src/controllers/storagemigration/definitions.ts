@@ -1,6 +1,6 @@
 /**
- * What a migration says at the CustomResourceDefinition of its resource: that it runs, how it ended, and, where it succeeded and the definition
- * is still the one it began with, that nothing is stored in older versions any more.
+ * Reports a migration in the status of the CustomResourceDefinition: that it is running, its result and, when it succeeded and the definition
+ * did not change meanwhile, that storedVersions contains only the current storage version.
  */
 import type { CustomResourceDefinition, CustomResourceDefinitionCondition } from '#api/types.ts';
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
@@ -11,10 +11,10 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 import { isTrue, resourceNameOf } from './migration.ts';
 
 const CONDITION = 'StorageMigrating';
-/** Upstream's name of the part that does this. */
+/** Upstream's field manager. */
 const FIELD_MANAGER = 'migration-runner-controller';
 
-/** Rejects with Conflict when somebody else wrote the definition meanwhile: the generation that is noted must be the one that was read. */
+/** Rejects with Conflict when the definition was changed meanwhile: the recorded generation must be the one that was read. */
 export async function noteRunning(
   context: ReconcileContext,
   migration: StorageVersionMigration,
@@ -29,7 +29,7 @@ export async function noteRunning(
   await apply(context, definition, { condition, storedVersions: definition.status?.storedVersions });
 }
 
-/** As noteRunning. A definition that was changed since then may store another version: its storedVersions stay. */
+/** As noteRunning. A definition that changed since then may have another storage version: its storedVersions are kept. */
 export async function noteEnd(context: ReconcileContext, migration: StorageVersionMigration): Promise<void> {
   const definition = await definitionOf(context, migration);
   if (!definition) return;
@@ -72,7 +72,7 @@ interface Change {
   readonly storedVersions: readonly string[] | undefined;
 }
 
-/** storedVersions are always said: what an applier no longer says is taken away. */
+/** Always includes storedVersions: server-side apply removes fields that the manager no longer applies. */
 async function apply(
   { api, clock }: ReconcileContext,
   { metadata }: CustomResourceDefinition,

@@ -1,4 +1,4 @@
-/** What a StorageVersionMigration says of itself, and how its status is written. */
+/** Conditions of a StorageVersionMigration, and writing its status. */
 import type { Condition } from '#api/types.ts';
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import { groupResourceString } from '#machinery/object.ts';
@@ -9,7 +9,7 @@ import { isConditionTrue } from '#component-helpers/conditions.ts';
 
 type Type = 'Running' | 'Succeeded' | 'Failed';
 
-/** 'configmaps', 'widgets.example.com': of the latter sort, the name of a definition too. */
+/** 'configmaps', 'widgets.example.com'; for custom resources also the name of the CustomResourceDefinition. */
 export function resourceNameOf({ spec }: StorageVersionMigration): string {
   const { group = '', resource = '' } = spec?.resource ?? {};
   return groupResourceString(resource, group);
@@ -23,7 +23,7 @@ export function isOver(migration: StorageVersionMigration): boolean {
   return isTrue(migration, 'Succeeded') || isTrue(migration, 'Failed');
 }
 
-/** The oldest first; of one second, by name. */
+/** Oldest first, then by name. */
 export function byAge(
   { metadata: left }: StorageVersionMigration,
   { metadata: right }: StorageVersionMigration,
@@ -40,7 +40,7 @@ interface Said {
   readonly message: string;
 }
 
-/** Writes one condition, in its place or at the end. Rejects with Conflict where the cache is behind. */
+/** Adds or replaces one condition. Rejects with Conflict when the cache is behind. */
 export async function say(
   { api, clock }: ReconcileContext,
   migration: StorageVersionMigration,
@@ -63,6 +63,6 @@ export function fail(
   migration: StorageVersionMigration,
   message: string,
 ): Promise<void> {
-  context.log.warn('a migration failed', { migration: migration.metadata?.name, message });
+  context.log.warn('storage version migration failed', { migration: migration.metadata?.name, message });
   return say(context, migration, { type: 'Failed', reason: 'StorageVersionMigrationFailed', message });
 }

@@ -1,4 +1,4 @@
-/** Migrations against a real API server: what lies in its store afterwards, to the byte. */
+/** Migrations against a real API server; checks the stored bytes. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -112,7 +112,7 @@ async function defineWidgets(world: TestWorld, conversion: CustomResourceConvers
 }
 
 for (const strategy of ['None', 'Webhook']) {
-  it(`stores custom resources in the version that is stored now, and says so at the definition: conversion ${strategy}`, async (t) => {
+  it(`stores custom resources in the current storage version, and updates the definition's status: conversion ${strategy}`, async (t) => {
     const store = memoryStore(),
       { world } = await start(t, { store }),
       { api } = world;
@@ -192,7 +192,7 @@ for (const strategy of ['None', 'Webhook']) {
   });
 }
 
-it('leaves storedVersions where the definition changed while it ran', async (t) => {
+it('keeps storedVersions when the definition changed during the migration', async (t) => {
   let changes = false;
   const store = memoryStore(),
     { world } = await start(t, {
@@ -234,7 +234,7 @@ const key = (byte: number): object => ({
   secret: Buffer.alloc(32, byte).toString('base64'),
 });
 
-it('encrypts with the new key, across pages and a restart, and minds what changes meanwhile', async (t) => {
+it('encrypts with the new key, across pages and a restart, and handles concurrent changes', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-migration-')),
     encryption = join(dir, 'encryption.yaml');
   t.after(() => rmSync(dir, { recursive: true, force: true }));
@@ -268,7 +268,7 @@ it('encrypts with the new key, across pages and a restart, and minds what change
 
   configure(2, 1);
   let rewritten = 0;
-  // In the midst of the first page, two objects that are yet to come change; in the midst of the second, the disk fails, then everything ends.
+  // During the first page, two objects of later pages change; during the second, the disk fails, then the server stops.
   const WRITABLE = 700;
   const interrupted: Made = await start(t, {
     encryption,
@@ -318,7 +318,7 @@ it('encrypts with the new key, across pages and a restart, and minds what change
 
 // --------------------------------------------------------------------------------------------------------------- failures
 
-it('says why it failed, one migration of a resource at a time', async (t) => {
+it('reports why it failed; runs one migration of a resource at a time', async (t) => {
   const { world } = await start(t);
   await world.api.create(customResourceDefinitions, {
     metadata: { name: 'gadgets.example.com' },

@@ -1,12 +1,12 @@
 /**
- * Carries out StorageVersionMigrations: every object of a resource is written back, so that the server stores it anew where it would be stored
- * in another form today (another version, another key). After upstream's pkg/controller/storageversionmigrator.
+ * Runs StorageVersionMigrations: every object of a resource is written back unchanged, so that the server stores it in the current form
+ * (storage version, encryption key). After upstream's pkg/controller/storageversionmigrator.
  *
  *   created ─one at a time of a resource─► Running ─► resourceVersion known ─► page after page ─► Succeeded ─► not Running
- *                                                            └──────── something that no retry mends ─► Failed ─┘
+ *                                                            └──────── a permanent error ─► Failed ─────────────┘
  *
- * Keys are resources. One reconcile does one step or one page, then others have their turn. Nothing of the progress is kept at the API: whoever
- * begins again passes over what was written since the resourceVersion of the status, and writes of what is stored as it should be change nothing.
+ * Keys are resources. One reconcile does one step or one page, so that resources take turns. Progress is not stored in the API: after a restart
+ * objects written since the resourceVersion of the status are skipped, and writes of objects in the current form are no-ops.
  */
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -23,12 +23,12 @@ import { byAge, fail, isOver, isTrue, resourceNameOf, say } from './migration.ts
 const NAME = 'storage-version-migrator-controller';
 const PAGE = 500;
 const NEEDED_VERBS = ['update', 'patch', 'list'];
-/** A name no namespace has: a list of it costs nothing and converts nothing, and says the newest resourceVersion all the same. */
+/** Not a valid namespace name: a list of it is cheap, converts nothing, and returns the newest resourceVersion. */
 const NO_NAMESPACE = '@none:svm!';
-/** A resource that is just being defined may not be served yet. */
+/** A resource whose definition was just created may not be served yet. */
 const DISCOVERY_PATIENCE_MS = 60_000;
 const DISCOVERY_RETRY_MS = 1_000;
-/** What passes by itself. All else that a server says of an object ends the migration. */
+/** Transient errors. Any other error of an object ends the migration. */
 const PASSING = [
   'ServerTimeout',
   'TooManyRequests',
@@ -37,11 +37,11 @@ const PASSING = [
   'Timeout',
 ] as const;
 
-/** Of a resource; lost with the leadership. */
+/** Progress per resource; lost when leadership is lost. */
 interface Progress {
   readonly uid: string;
   readonly resource: ServedResource;
-  /** '' begins. */
+  /** Continue token; '' starts at the beginning. */
   readonly continueAt: string;
 }
 
@@ -70,7 +70,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   if (open[0]) await activate(context, open[0]);
 }
 
-/** Once for each state of the object: a cache that is behind must not note a later generation of the definition. */
+/** Once per state of the object: a cache that is behind must not record a later generation of the definition. */
 async function activate(context: ReconcileContext, migration: StorageVersionMigration): Promise<void> {
   const id = `active/${context.key}`,
     state = `${migration.metadata?.uid}/${migration.metadata?.resourceVersion}`;
@@ -178,7 +178,7 @@ async function progressOf(
   return resource && { uid, resource, continueAt: '' };
 }
 
-/** 'again': from the beginning, as the page is of a revision that is forgotten, or the resource is not served any more. */
+/** 'again': restart from the beginning, because the continue token has expired or the resource is not served any more. */
 async function pageOf(
   { api, key, memory }: ReconcileContext,
   { resource, continueAt }: Progress,
@@ -199,10 +199,10 @@ async function pageOf(
 
 interface Rewriting {
   readonly resource: ServedResource;
-  /** What was written after it is stored as it should be. */ readonly until: string;
+  /** Objects written after it are in the current form already. */ readonly until: string;
 }
 
-/** Answers what ends the migration, if anything does. */
+/** Returns the error that ends the migration, if any. */
 async function rewriteAll(
   context: ReconcileContext,
   objects: readonly KubeObject[],
@@ -220,8 +220,8 @@ async function rewriteAll(
 }
 
 /**
- * An apply that asks for nothing: the server writes the object as it is. With uid and version, so that it is neither made anew when it is gone nor
- * touched when it changed, which is a Conflict either way, and as good. Rejects with what is worth trying again.
+ * An empty server-side apply: the server writes the object unchanged. With uid and resourceVersion, so that a deleted object is not created again
+ * and a changed one is not touched; both are a Conflict, which counts as success. Rejects with retryable errors.
  */
 async function rewrite(
   { api }: ReconcileContext,

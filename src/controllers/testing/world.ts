@@ -1,6 +1,6 @@
 /**
- * What the tests of controllers share: a real API server in this process, controllers acting as their own service accounts, a clock
- * that stands still until a wait moves it, and a hand that plays scheduler and kubelet.
+ * Shared by controller tests: a real API server in this process, controllers with their own service accounts, a fake clock,
+ * and functions that play scheduler and kubelet.
  */
 import assert from 'node:assert/strict';
 import type { Pod } from '#api/types.ts';
@@ -16,7 +16,7 @@ import { createControllerManager, type ControllerManager } from '#runtime/run-co
 import { startTestApi, type TestApi, type TestApiOptions } from '#testing/start-test-api.ts';
 
 const STEP_MS = 20;
-/** Of the machine's time: only reached when something never comes. */
+/** Real time; only reached when a state never occurs. */
 const PATIENCE_MS = 20_000;
 const AUTHENTICATED = 'system:authenticated';
 
@@ -26,15 +26,15 @@ export interface TestWorld {
   readonly api: Client;
   readonly clock: FakeClock;
   readonly test: TestApi;
-  /** Moves time on until the check answers something truthy, and answers that. What it throws counts as "not yet". */
+  /** Advances the clock until the check returns a truthy value, and returns that. An exception counts as "not yet". */
   until<T>(what: string, check: () => Promise<T> | T): Promise<Truthy<T>>;
-  /** Lets everything that can happen happen, for this much of the clock's time. */
+  /** Lets all work happen for this much of the clock's time. */
   pass(ms: number): Promise<void>;
   namespace(name: string): Promise<void>;
   node(name: string, change?: (node: KubeObject) => void): Promise<void>;
   /** The object, or undefined when there is none. */
   find<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T | undefined>;
-  /** What a kubelet would report. */
+  /** Reports a status as the kubelet does. */
   setPod(
     pod: Pod,
     status: {
@@ -46,14 +46,14 @@ export interface TestWorld {
       readonly extra?: object;
     },
   ): Promise<Pod>;
-  /** The kubelet's last word on a pod that is being deleted. */
+  /** The kubelet's final deletion of a terminating pod. */
   finishPod(pod: Pod): Promise<void>;
   /** Assigns a pending pod to a node, as a scheduler does. */
   bind(pod: Pod, nodeName: string): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** More: of the API server. */
+/** Additional options of the API server. */
 export async function startTestWorld(
   definitions: readonly ControllerDefinition[],
   more: Pick<TestApiOptions, 'store' | 'settings' | 'serving'> = {},
@@ -132,7 +132,7 @@ class World implements TestWorld {
     for (let left = ms; left > 0; left -= STEP_MS) await this.clock.advance(STEP_MS);
   }
 
-  /** Awaits something that needs time to go on. */
+  /** Awaits a promise while advancing the clock. */
   async run<T>(promise: Promise<T>): Promise<T> {
     let over = false;
     const ended = promise.finally(() => {
@@ -145,7 +145,7 @@ class World implements TestWorld {
 
   async namespace(name: string): Promise<void> {
     await this.api.create(namespaces, { metadata: { name } });
-    // Pods are refused without it; where the serviceaccount controller runs, it may have been quicker.
+    // Pods are rejected without it; where the serviceaccount controller runs, it may exist already.
     await this.api
       .create(serviceAccounts, { metadata: { name: 'default', namespace: name } })
       .catch((error: unknown) => {
@@ -169,7 +169,7 @@ class World implements TestWorld {
     change(node);
     const created = await this.api.create(nodes, node);
     if (!created.spec?.taints?.length) return;
-    // Admission adds the taint of a node that is not known to be ready; here the lifecycle controller may not run.
+    // Admission adds the not-ready taint; the lifecycle controller may not run in this test.
     const spec = {
       ...created.spec,
       taints: created.spec.taints.filter(({ key }) => key !== 'node.kubernetes.io/not-ready'),

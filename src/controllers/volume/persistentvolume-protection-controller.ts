@@ -1,4 +1,4 @@
-/** Lets a deleted volume go when no claim is bound to it. After upstream's pkg/controller/volume/pvprotection. */
+/** Removes the finalizer of a deleted volume when no claim is bound to it. After upstream's pkg/controller/volume/pvprotection. */
 import { persistentVolumes } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
 import { protect } from './protection.ts';

@@ -1,4 +1,4 @@
-/** Lets a deleted claim go when no pod on a node uses it any more. After upstream's pkg/controller/volume/pvcprotection. */
+/** Removes the finalizer of a deleted claim when no pod on a node uses it. After upstream's pkg/controller/volume/pvcprotection. */
 import type { Stored } from '#machinery/object.ts';
 import type { PersistentVolumeClaim, Pod, Volume } from '#api/types.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
@@ -30,7 +30,7 @@ export const persistentVolumeClaimProtectionController = defineController({
     }),
 });
 
-/** The claim made for an ephemeral volume bears the names of both. */
+/** The claim of an ephemeral volume is named after pod and volume. */
 function claimNameOf(pod: Stored<Pod>, volume: Volume): string | undefined {
   return (
     volume.persistentVolumeClaim?.claimName ??
@@ -45,7 +45,7 @@ function claimKeysOf(pod: Stored<Pod>): string[] {
     .map((name) => `${pod.metadata.namespace}/${name}`);
 }
 
-/** A kubelet starts no pod with a deleted claim, so a pod without a node does not count; one that ended does, while it is there. */
+/** A kubelet starts no pod with a claim that is being deleted, so an unscheduled pod does not count; a finished pod counts until it is deleted. */
 function usesClaim(pod: Stored<Pod>, claim: Stored<PersistentVolumeClaim>): boolean {
   if (!pod.spec?.nodeName) return false;
   return (pod.spec.volumes ?? []).some(
@@ -55,7 +55,7 @@ function usesClaim(pod: Stored<Pod>, claim: Stored<PersistentVolumeClaim>): bool
   );
 }
 
-/** Its containers are gone and its node has let go of it: only finalizers hold the pod, perhaps that of this claim's owner. */
+/** Its containers are gone and the kubelet has finished with it; only finalizers hold the pod, perhaps that of this claim's owner. */
 function isShutDown(pod: Stored<Pod>): boolean {
   return (
     pod.metadata?.deletionTimestamp !== undefined &&

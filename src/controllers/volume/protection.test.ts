@@ -20,7 +20,7 @@ const claim = (name: string, more: object = {}): KubeObject => ({
   spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } }, ...more },
 });
 
-it('a deleted claim stays while a pod on a node names it, and goes with the pod', async (t) => {
+it('a deleted claim is kept while a pod on a node uses it, and removed with the pod', async (t) => {
   const world = await startTestWorld([persistentVolumeClaimProtectionController]);
   t.after(() => world.stop());
   await world.namespace('shop');
@@ -53,7 +53,7 @@ it('a deleted claim stays while a pod on a node names it, and goes with the pod'
   await world.until('gone', async () => !(await find('used')));
 });
 
-it('a claim that lost its finalizer gets it back; a namespace with claims can be deleted', async (t) => {
+it('a claim without the finalizer gets it back; a namespace with claims can be deleted', async (t) => {
   const world = await startTestWorld([persistentVolumeClaimProtectionController, namespaceController]);
   t.after(() => world.stop());
   await world.namespace('shop');
@@ -73,7 +73,7 @@ it('a claim that lost its finalizer gets it back; a namespace with claims can be
   await world.until('gone', async () => !(await world.find(namespaces, { name: 'shop' })));
 });
 
-it('a deleted volume stays while it is bound; a class while a claim names it', async (t) => {
+it('a deleted volume is kept while it is bound, a class while a claim uses it', async (t) => {
   const world = await startTestWorld([
     persistentVolumeProtectionController,
     volumeAttributesClassProtectionController,

@@ -1,4 +1,4 @@
-/** What the controllers that protect storage objects in use share: a finalizer that is there until the object is deleted and nobody uses it. */
+/** Shared by the controllers that protect storage objects in use: a finalizer that is removed when the object is being deleted and not in use. */
 import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
@@ -6,7 +6,7 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 interface Protection<T extends KubeObject> {
   readonly resource: ResourceRef<T>;
   readonly finalizer: string;
-  /** Asked of the caches, and again of the API server before the finalizer goes: what cannot be undone is not decided on old knowledge. */
+  /** Checked in the caches, and live before the finalizer is removed, because a removal cannot be undone. */
   isUsed(object: Stored<T>): boolean | Promise<boolean>;
   isUsedByLive?(object: Stored<T>): Promise<boolean>;
 }

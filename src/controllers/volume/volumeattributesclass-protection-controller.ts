@@ -1,4 +1,4 @@
-/** Lets a deleted VolumeAttributesClass go when no claim and no volume names it. After upstream's pkg/controller/volume/vacprotection. */
+/** Removes the finalizer of a deleted VolumeAttributesClass when no claim and no volume uses it. After upstream's pkg/controller/volume/vacprotection. */
 import type { PersistentVolume, PersistentVolumeClaim } from '#api/types.ts';
 import { persistentVolumeClaims, persistentVolumes, volumeAttributesClasses } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
@@ -27,7 +27,7 @@ export const volumeAttributesClassProtectionController = defineController({
     }),
 });
 
-/** What it has, is getting and wants. */
+/** The current, the target and the requested class. */
 function classesOfClaim({ spec, status }: PersistentVolumeClaim): string[] {
   return named([
     spec?.volumeAttributesClassName,

@@ -1,4 +1,4 @@
-/** Facts about daemon sets, their pods and nodes. Pure. */
+/** Predicates and derived values of daemon sets, their pods and nodes. Pure. */
 import type { Stored } from '#machinery/object.ts';
 import type {
   DaemonSet,
@@ -31,7 +31,7 @@ const TOLERATED_ON_HOST_NETWORK: Toleration = {
   effect: 'NoSchedule',
 };
 
-/** What a daemon pod bears beyond what its template says. */
+/** Fields that a daemon pod has in addition to its template. */
 function daemonTolerations(spec: PodSpec | undefined): Toleration[] {
   const own = spec?.tolerations ?? [];
   const added = spec?.hostNetwork ? [...TOLERATED, TOLERATED_ON_HOST_NETWORK] : TOLERATED;
@@ -48,7 +48,7 @@ function isSameToleration(a: Toleration, b: Toleration): boolean {
   );
 }
 
-/** shouldRun: a pod belongs there. shouldContinue: a pod that is there already may stay (a taint only keeps new ones away). */
+/** shouldRun: the node needs a pod. shouldContinue: an existing pod may stay (NoSchedule taints only keep new pods away). */
 export function placement(
   set: Stored<DaemonSet>,
   node: Stored<Node>,
@@ -67,7 +67,7 @@ export function placement(
   return { shouldRun: true, shouldContinue: true };
 }
 
-/** Where a daemon pod runs or is to run; it is pinned to its node by affinity, for the scheduler to check the rest. */
+/** The node of a daemon pod; before scheduling it is the one in its node affinity. */
 export function targetNode(pod: Pod): string | undefined {
   if (pod.spec?.nodeName) return pod.spec.nodeName;
   const terms =
@@ -95,7 +95,7 @@ export function podTemplate(set: Stored<DaemonSet>, hash: string): PodTemplateSp
   };
 }
 
-/** The template's own terms are replaced: that the node fits them was checked when it was chosen. */
+/** Replaces the template's own terms: they were checked when the node was selected. */
 export function pinnedTemplate(template: PodTemplateSpec, nodeName: string): PodTemplateSpec {
   const nodeSelectorTerms: NodeSelectorTerm[] = [
     { matchFields: [{ key: 'metadata.name', operator: 'In', values: [nodeName] }] },
@@ -108,7 +108,7 @@ export function pinnedTemplate(template: PodTemplateSpec, nodeName: string): Pod
   return { ...template, spec: { ...template.spec!, affinity: { ...affinity, nodeAffinity } } };
 }
 
-/** Of the present template: by its hash, or by the generation for pods from before there were hashes. */
+/** Whether the pod is of the current template: by its hash, or by the generation for pods from before hashes. */
 export function isUpdated(
   pod: Stored<Pod>,
   { set, hash }: { readonly set: Stored<DaemonSet>; readonly hash: string },
@@ -127,7 +127,7 @@ export function maxSurge(set: Stored<DaemonSet>, desired: number): number {
     : scaled(set.spec?.updateStrategy?.rollingUpdate?.maxSurge ?? 0, desired);
 }
 
-/** Never 0 together with maxSurge: the update could not move. */
+/** At least 1 when maxSurge is 0: otherwise the update could not progress. */
 export function maxUnavailable(set: Stored<DaemonSet>, desired: number): number {
   const value = scaled(set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1, desired);
   return desired > 0 && value === 0 && maxSurge(set, desired) === 0 ? 1 : value;

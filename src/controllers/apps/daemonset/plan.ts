@@ -1,4 +1,4 @@
-/** Decides which daemon pods to make and which to delete; daemonset-controller.ts acts. Pure. */
+/** Computes which daemon pods to create and delete; daemonset-controller.ts executes it. Pure. */
 import type { Stored } from '#machinery/object.ts';
 import type { DaemonSet, Node, Pod } from '#api/types.ts';
 import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
@@ -17,17 +17,17 @@ export interface Plan {
   /** Names of nodes that need a pod. */
   readonly create: string[];
   readonly remove: Stored<Pod>[];
-  /** Ended pods, which are among `remove` too: the caller tells of them, and waits between replacements of failed ones. */
+  /** Finished pods, which are also in `remove`: the caller emits events for them and backs off when it replaces failed ones. */
   readonly failed: Stored<Pod>[];
   readonly succeeded: Stored<Pod>[];
 }
 
-/** One pod on each node where one belongs, and none elsewhere. */
+/** One pod on each eligible node, and none elsewhere. */
 export function planPlacement(situation: Situation): Plan {
   const plan: Plan = { create: [], remove: [], failed: [], succeeded: [] };
   for (const node of situation.nodes) planNode(situation, node, plan);
   const known = new Set(situation.nodes.map(({ metadata }) => metadata.name));
-  // Pods that no node will ever take: their node was deleted before the scheduler placed them.
+  // Pods that cannot be scheduled, because their node was deleted before.
   for (const [name, pods] of situation.podsByNode)
     if (!known.has(name))
       plan.remove.push(...pods.filter((pod) => !pod.spec?.nodeName && !pod.metadata?.deletionTimestamp));
@@ -58,7 +58,7 @@ function planNode(situation: Situation, node: Stored<Node>, plan: Plan): void {
   else plan.remove.push(...surplusOfSurge(situation, running));
 }
 
-/** With a surge an old and a new pod may run side by side, until the new one is available or the old one is of no use. */
+/** With maxSurge an old and a new pod may run side by side, until the new one is available or the old one is unavailable. */
 function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Stored<Pod>[]): Stored<Pod>[] {
   if (running.length <= 1) return [];
   const { minReadySeconds } = set.spec ?? {};
@@ -73,7 +73,7 @@ function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Store
   return surplus;
 }
 
-/** The next step from the old template to the present one, within maxUnavailable or maxSurge. */
+/** The next step of a rolling update, within maxUnavailable or maxSurge. */
 export function planUpdate(situation: Situation): {
   readonly create: string[];
   readonly remove: Stored<Pod>[];
@@ -90,7 +90,7 @@ interface Pair {
   readonly newPod: Stored<Pod> | undefined;
 }
 
-/** undefined when the node has more than one of a kind: placement cleans up first. */
+/** undefined when the node has more than one old or new pod: the placement step cleans up first. */
 function pairOf(pods: readonly Stored<Pod>[], { set, hash }: Situation): Pair | undefined {
   let oldPod: Stored<Pod> | undefined, newPod: Stored<Pod> | undefined;
   for (const pod of pods) {
@@ -122,7 +122,7 @@ function planReplacement(
     if (!pair || (!pair.oldPod && !pair.newPod)) unavailable += 1;
     else if (pair.newPod) unavailable += available(pair.newPod) ? 0 : 1;
     else if (!available(pair.oldPod!)) {
-      // It serves nobody: replacing it makes nothing worse.
+      // It is unavailable already, so replacing it does not reduce availability.
       free.push(pair.oldPod!);
       unavailable += 1;
     } else candidates.push(pair.oldPod!);

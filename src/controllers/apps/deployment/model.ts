@@ -1,4 +1,4 @@
-/** What the parts of the deployment controller share: a deployment with its replica sets during one reconcile, and facts about them. Pure. */
+/** Shared by the parts of the deployment controller: a deployment with its replica sets during one reconcile, and derived values. Pure. */
 import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, PodTemplateSpec, ReplicaSet } from '#api/types.ts';
@@ -12,7 +12,7 @@ export const DESIRED_REPLICAS = 'deployment.kubernetes.io/desired-replicas';
 export const MAX_REPLICAS = 'deployment.kubernetes.io/max-replicas';
 const NO_DEADLINE = 2 ** 31 - 1;
 
-/** The replica set of the present template, if there is one, and all others. */
+/** The replica set of the current template, if it exists, and all others. */
 export interface Rollout {
   newSet: Stored<ReplicaSet> | undefined;
   oldSets: Stored<ReplicaSet>[];
@@ -26,14 +26,14 @@ export function replicasOf(set: Stored<ReplicaSet> | undefined): number {
   return set?.spec?.replicas ?? (set ? 1 : 0);
 }
 
-/** What is asked for, over all sets. */
+/** The sum of spec.replicas over all sets. */
 export function specReplicas(sets: readonly Stored<ReplicaSet>[]): number {
   return sets.reduce((sum, set) => sum + replicasOf(set), 0);
 }
 
 type Count = 'replicas' | 'readyReplicas' | 'availableReplicas';
 
-/** What is there, over all sets. */
+/** The sum of status.replicas over all sets. */
 export function statusReplicas(sets: readonly Stored<ReplicaSet>[], count: Count): number {
   return sets.reduce((sum, set) => sum + (set.status?.[count] ?? 0), 0);
 }
@@ -50,7 +50,7 @@ export function isRollingUpdate(deployment: Stored<Deployment>): boolean {
   return (deployment.spec?.strategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
 }
 
-/** Both bounds as numbers. Never 0 for both: a rollout could not move. */
+/** Both bounds as numbers. Never both 0: the rollout could not progress. */
 export function rollingBounds(deployment: Stored<Deployment>): {
   readonly maxSurge: number;
   readonly maxUnavailable: number;
@@ -82,7 +82,7 @@ function withoutHash(template: PodTemplateSpec | undefined): unknown {
   return { ...template, metadata: { ...metadata, labels } };
 }
 
-/** Of several that fit, the oldest. */
+/** The oldest one when several match. */
 function findNewSet(
   deployment: Stored<Deployment>,
   sets: readonly Stored<ReplicaSet>[],
@@ -97,7 +97,7 @@ export function splitSets(deployment: Stored<Deployment>, sets: readonly Stored<
 
 const MAX_INT64 = 2n ** 63n - 1n;
 
-/** An int64 upstream, which may be beyond what a number holds. What is none counts as 0. */
+/** An int64 upstream, which may exceed a number's precision. An invalid value counts as 0. */
 export function revisionOf(object: {
   readonly metadata?: { readonly annotations?: Record<string, string> };
 }): bigint {
@@ -110,7 +110,7 @@ export function maxRevision(sets: readonly Stored<ReplicaSet>[]): bigint {
   return sets.map(revisionOf).reduce((highest, revision) => (revision > highest ? revision : highest), 0n);
 }
 
-/** How many replicas the new set should have now, without more in total than the surge allows. */
+/** The number of replicas that the new set should have now, within maxSurge. */
 export function newSetReplicas(
   deployment: Stored<Deployment>,
   { all, current }: { readonly all: readonly Stored<ReplicaSet>[]; readonly current: number },

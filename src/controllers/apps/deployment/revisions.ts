@@ -1,4 +1,4 @@
-/** The replica set of the present template: found, brought up to date, or made; and its number in the deployment's history. */
+/** Finds, updates or creates the replica set of the current template, and maintains revision numbers. */
 import type { Stored } from '#machinery/object.ts';
 import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -24,7 +24,7 @@ import { sizeAnnotations, type DeploymentSync } from './sync.ts';
 
 const HISTORY_MAX_CHARACTERS = 2000;
 const NAME_MAX = 253;
-/** Of the deployment's annotations, what its replica sets have of their own or not at all. */
+/** Annotations of the deployment that are not copied to replica sets. */
 const NOT_COPIED = new Set([
   'kubectl.kubernetes.io/last-applied-configuration',
   REVISION,
@@ -34,7 +34,7 @@ const NOT_COPIED = new Set([
   'deprecated.deployment.rollback.to',
 ]);
 
-/** Sees to the new replica set's annotations and to the deployment's revision; with `create`, makes the set when there is none. */
+/** Updates the annotations of the new replica set and the deployment's revision; with `create`, creates the set when there is none. */
 export async function syncRevision(
   sync: DeploymentSync,
   { create }: { readonly create: boolean },
@@ -50,7 +50,7 @@ async function refreshNewSet(sync: DeploymentSync, set: ReplicaSet, revision: st
   const minReadySeconds = deployment.spec?.minReadySeconds ?? 0;
   if (annotations || (set.spec?.minReadySeconds ?? 0) !== minReadySeconds) {
     const metadata = { ...set.metadata, ...(annotations ? { annotations } : {}) };
-    // Rollout and scaling go on when its status has caught up with this.
+    // Rollout and scaling continue after the status was updated.
     await sync.updateSet({ ...set, metadata, spec: { ...set.spec!, minReadySeconds } });
   }
   await noteNewSet(sync, {
@@ -61,7 +61,7 @@ async function refreshNewSet(sync: DeploymentSync, set: ReplicaSet, revision: st
   });
 }
 
-/** The deployment gets the revision, and a first Progressing condition. */
+/** Sets the deployment's revision and the first Progressing condition. */
 async function noteNewSet(
   sync: DeploymentSync,
   {
@@ -113,7 +113,7 @@ function newSetAnnotations(
   return same ? undefined : next;
 }
 
-/** Revisions a replica set had before, oldest first; the oldest are dropped when it gets too long. */
+/** Earlier revisions of a replica set, oldest first; the oldest are dropped when the list is too long. */
 function historyWith(history: string | undefined, revision: string): string {
   const revisions = history ? [...history.split(','), revision] : [revision];
   while (revisions.length > 1 && revisions.join(',').length > HISTORY_MAX_CHARACTERS) revisions.shift();
@@ -174,7 +174,7 @@ function newSetOf(sync: DeploymentSync, revision: string): ReplicaSet {
   };
 }
 
-/** The name is taken: by what this deployment made before its cache knew, or by something else, and then the next hash is another one. */
+/** The name exists: either this deployment created it and the cache is behind, or it belongs to another and collisionCount is increased. */
 async function existing(sync: DeploymentSync, made: ReplicaSet, error: unknown): Promise<Stored<ReplicaSet>> {
   const { deployment, context } = sync;
   const { name = '', namespace } = made.metadata!;

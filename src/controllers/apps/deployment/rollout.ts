@@ -1,4 +1,4 @@
-/** Moving replicas from old sets to the new one: RollingUpdate within its bounds, Recreate, and the removal of old history. */
+/** Scales old replica sets down and the new one up: RollingUpdate within its bounds, Recreate, and cleanup of old history. */
 import type { Stored } from '#machinery/object.ts';
 import type { Deployment, DeploymentStatus, Pod, ReplicaSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -18,7 +18,7 @@ import {
 import { syncRevision } from './revisions.ts';
 import type { DeploymentSync } from './sync.ts';
 
-/** One step; the next follows when the replica sets' status has changed. */
+/** One step; the next follows when the status of the replica sets has changed. */
 export async function rollingUpdate(sync: DeploymentSync): Promise<void> {
   await syncRevision(sync, { create: true });
   if (await scaleNewSet(sync)) return;
@@ -41,7 +41,7 @@ async function scaleDownOldSets(sync: DeploymentSync): Promise<boolean> {
   const newUnavailable = replicasOf(sync.newSet) - (sync.newSet?.status?.availableReplicas ?? 0);
   const most = specReplicas(sync.all) - minAvailable - newUnavailable;
   if (most <= 0) return false;
-  // First those that serve nobody: they could block the rollout for ever.
+  // Unhealthy pods first: they could block the rollout forever.
   const cleaned = await scaleDownUnhealthy(sync, most);
   const scaled = await scaleDownAvailable(sync, minAvailable);
   return cleaned + scaled > 0;
@@ -72,7 +72,7 @@ async function scaleDownAvailable(sync: DeploymentSync, minAvailable: number): P
   return total;
 }
 
-/** pods: of the whole deployment, by their replica set's uid. */
+/** pods: of all replica sets of the deployment, by replica set uid. */
 export async function recreate(
   sync: DeploymentSync,
   podsBySet: ReadonlyMap<string, readonly Stored<Pod>[]>,

@@ -1,4 +1,4 @@
-/** A deployment whose size was changed, or that is paused: its sets are scaled in proportion, without going on with the rollout. */
+/** Scales the replica sets of a deployment proportionally when it was resized or is paused, without continuing the rollout. */
 import type { Stored } from '#machinery/object.ts';
 import type { Deployment, ReplicaSet } from '#api/types.ts';
 import { createdMs } from '../../object-order.ts';
@@ -18,7 +18,7 @@ import {
 } from './model.ts';
 import type { DeploymentSync } from './sync.ts';
 
-/** The size was changed since a running set was last scaled. */
+/** Whether the size changed since a running replica set was last scaled. */
 export function isScalingEvent(deployment: Stored<Deployment>, rollout: Rollout): boolean {
   return activeSets(allSets(rollout)).some((set) => {
     const desired = numberIn(set, DESIRED_REPLICAS);
@@ -41,7 +41,7 @@ export async function scale(sync: DeploymentSync): Promise<void> {
   if (isRollingUpdate(deployment)) await scaleInProportion(sync);
 }
 
-/** The one set to scale, when there is but one. */
+/** The only replica set to scale, when there is just one. */
 function activeOrLatest({ newSet, oldSets }: DeploymentSync): Stored<ReplicaSet> | undefined {
   if (!newSet && oldSets.length === 0) return undefined;
   const newestFirst = oldSets.toSorted((a, b) => createdMs(b) - createdMs(a));
@@ -60,7 +60,7 @@ function isSaturated(deployment: Stored<Deployment>, set: Stored<ReplicaSet> | u
   );
 }
 
-/** The larger a set, the larger its share of what is added or taken; the rest that rounding leaves goes to the largest. */
+/** Shares are proportional to the size of each set; the rounding remainder goes to the largest. */
 async function scaleInProportion(sync: DeploymentSync): Promise<void> {
   const { deployment } = sync;
   const active = activeSets(sync.all);
@@ -95,7 +95,7 @@ function fractionOf(set: Stored<ReplicaSet>, deployment: Stored<Deployment>): nu
   const replicas = wanted(deployment),
     size = replicasOf(set);
   if (replicas === 0) return -size;
-  // Sets without the annotation are measured by what the deployment has.
+  // A replica set without the annotation is assumed to have the deployment's present size.
   const maxBefore = numberIn(set, MAX_REPLICAS) || (deployment.status?.replicas ?? 0);
   if (maxBefore === 0) return 0;
   const next = (size * (replicas + rollingBounds(deployment).maxSurge)) / maxBefore;

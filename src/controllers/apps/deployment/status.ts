@@ -1,4 +1,4 @@
-/** A deployment's status: counts over its sets, and the conditions Available, Progressing and ReplicaFailure with upstream's words. */
+/** A deployment's status: counts over its replica sets, and the conditions Available, Progressing and ReplicaFailure with upstream's messages. */
 import type { Stored } from '#machinery/object.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet } from '#api/types.ts';
@@ -12,13 +12,13 @@ const PROGRESSING = 'Progressing';
 const COMPLETE = 'NewReplicaSetAvailable';
 const TIMED_OUT = 'ProgressDeadlineExceeded';
 
-/** Counts and Available only, for deployments that are paused or were scaled. */
+/** Counts and Available only, for paused or just scaled deployments. */
 export async function writeCounts(sync: DeploymentSync): Promise<void> {
   const status = countsOf(sync);
   if (!sameStatus(status, sync.deployment.status)) await sync.writeStatus({ status });
 }
 
-/** Everything. Answers after how long the deadline must be looked at again. */
+/** The whole status. Returns after what time the progress deadline must be checked again. */
 export async function writeRolloutStatus(sync: DeploymentSync): Promise<number | undefined> {
   const { deployment } = sync;
   const status = countsOf(sync);
@@ -63,7 +63,7 @@ function countsOf(sync: DeploymentSync): DeploymentStatus {
   };
 }
 
-/** undefined while a set has not said yet. */
+/** undefined while a replica set has not reported it. */
 function terminatingOf(sets: readonly Stored<ReplicaSet>[]): number | undefined {
   let sum = 0;
   for (const { status } of sets) {
@@ -95,7 +95,7 @@ function setProgress(sync: DeploymentSync, status: DeploymentStatus): void {
       reason: 'ReplicaSetUpdated',
       message: `${subject} is progressing.`,
     });
-    // Written anew each time, to move its lastUpdateTime, from which the deadline counts.
+    // Always updated, because the deadline counts from lastUpdateTime.
     const kept =
       current?.status === 'True' && current.lastTransitionTime
         ? { ...condition, lastTransitionTime: current.lastTransitionTime }
@@ -142,11 +142,11 @@ function deadlineInMs({ deployment, nowMs }: DeploymentSync): number | undefined
     return undefined;
   const leftMs =
     (timeMs(condition.lastUpdateTime) ?? 0) + deployment.spec!.progressDeadlineSeconds! * 1000 - nowMs;
-  // A second later than the deadline: times are whole seconds.
+  // A second later than the deadline, because times are whole seconds.
   return Math.max(0, leftMs) + 1000;
 }
 
-/** The new set's own failure, else that of an old one. */
+/** The ReplicaFailure condition of the new replica set, else of an old one. */
 function replicaFailure({ newSet, oldSets }: DeploymentSync): DeploymentCondition | undefined {
   for (const set of newSet ? [newSet, ...oldSets] : oldSets) {
     const condition = findCondition(set.status?.conditions, 'ReplicaFailure');
@@ -160,7 +160,7 @@ function replicaFailure({ newSet, oldSets }: DeploymentSync): DeploymentConditio
   return undefined;
 }
 
-/** A deployment paused is no deployment stuck: the condition says so, and says when it goes on. */
+/** A paused deployment is not stuck: the Progressing condition becomes Paused, and later Resumed. */
 export async function notePause(sync: DeploymentSync): Promise<void> {
   const { deployment } = sync;
   const current = findCondition(deployment.status?.conditions, PROGRESSING);
@@ -188,7 +188,7 @@ function sameStatus(a: Deployment['status'], b: Deployment['status']): boolean {
   return isDeepStrictEqual(onTheWire(a), onTheWire(b));
 }
 
-/** Counts of 0 and empty lists are left out there. */
+/** Zero counts and empty lists are omitted on the wire. */
 function onTheWire(status: DeploymentStatus | undefined): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(status ?? {}).filter(

@@ -1,6 +1,6 @@
 /**
- * One reconcile of one deployment: the objects it works on, and the writes that several parts need. Objects are replaced, never changed,
- * by what the server answered, so that a later write of the same reconcile does not conflict with an earlier one.
+ * One reconcile of one deployment: the objects that it reads and the writes that several parts need. Objects are replaced with the
+ * server's response, so that a later write of the same reconcile does not conflict with an earlier one.
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Deployment, DeploymentCondition, ReplicaSet } from '#api/types.ts';
@@ -58,7 +58,7 @@ export class DeploymentSync implements Rollout {
     this.context.events.event(this.deployment, { type, reason, message });
   }
 
-  /** Status and annotations: the server takes both with a status. */
+  /** Status and annotations: an update of the status subresource accepts both. */
   async writeStatus(change: {
     readonly status?: Deployment['status'];
     readonly revision?: string | undefined;
@@ -82,7 +82,7 @@ export class DeploymentSync implements Rollout {
     return updated;
   }
 
-  /** Sets size and size annotations. True when the size changed. */
+  /** Sets replicas and size annotations. Returns true when replicas changed. */
   async scaleSet(set: Stored<ReplicaSet>, replicas: number): Promise<boolean> {
     const annotations = { ...set.metadata?.annotations, ...sizeAnnotations(this.deployment) };
     const before = replicasOf(set);
@@ -102,7 +102,7 @@ export class DeploymentSync implements Rollout {
   }
 }
 
-/** For a reader of a replica set to see what its deployment was like when it was scaled. */
+/** Records the deployment's size in the replica set when it is scaled. */
 export function sizeAnnotations(deployment: Stored<Deployment>): Record<string, string> {
   const replicas = wanted(deployment);
   return {

@@ -1,4 +1,4 @@
-/** Facts about stateful sets, their pods and claims. Pure. */
+/** Predicates and derived values of stateful sets, their pods and claims. Pure. */
 import type {
   ControllerRevision,
   PersistentVolumeClaim,
@@ -15,7 +15,7 @@ import { podFromTemplate } from '../../pod-control.ts';
 import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
 
 const REVISION_LABEL = 'controller-revision-hash';
-/** Of revisions; pods carry the revision's name. */
+/** Revision names; pods have them as a label. */
 export const REVISION_HASH_LABEL = 'controller.kubernetes.io/hash';
 const POD_NAME_LABEL = 'statefulset.kubernetes.io/pod-name';
 const POD_INDEX_LABEL = 'apps.kubernetes.io/pod-index';
@@ -28,7 +28,7 @@ export function replicasOf(set: StatefulSet): number {
   return set.spec?.replicas ?? 1;
 }
 
-/** undefined when the pod's name is not one of this set. */
+/** undefined when the pod's name does not belong to this set. */
 export function ordinalOf(pod: Pod, set: StatefulSet): number | undefined {
   const match = /^(.*)-([0-9]+)$/.exec(pod.metadata?.name ?? '');
   return match?.[1] === set.metadata!.name ? Number(match![2]) : undefined;
@@ -64,7 +64,7 @@ export function partitionOf(set: StatefulSet): number {
   return set.spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
 }
 
-/** At least 1: the update could not move. */
+/** At least 1: otherwise the update could not progress. */
 export function maxUnavailable(set: StatefulSet): number {
   return Math.max(
     1,
@@ -76,12 +76,12 @@ export function maxUnavailable(set: StatefulSet): number {
   );
 }
 
-/** Below the partition, pods stay what they were. */
+/** Pods below the partition keep their revision. */
 export function usesCurrentRevision(set: StatefulSet, ordinal: number): boolean {
   return set.spec?.updateStrategy?.type !== 'OnDelete' && ordinal < startOrdinal(set) + partitionOf(set);
 }
 
-/** The template a revision keeps. */
+/** The template of a revision. */
 function templateOf(revision: ControllerRevision): PodTemplateSpec {
   const { $patch: _, ...template } = (
     revision.data as unknown as {
@@ -125,7 +125,7 @@ export function newPod(set: StatefulSet, ordinal: number, revision: ControllerRe
   };
 }
 
-/** By which services and people find one pod of a set. */
+/** Labels that identify one pod of a set. */
 export function identityLabels(set: StatefulSet, ordinal: number): Record<string, string> {
   return { [POD_NAME_LABEL]: podName(set, ordinal), [POD_INDEX_LABEL]: String(ordinal) };
 }
@@ -140,7 +140,7 @@ function claimName(set: StatefulSet, template: string, ordinal: number): string 
   return `${template}-${set.metadata!.name}-${ordinal}`;
 }
 
-/** The claims of one pod, as they are created. */
+/** The claims of one pod, for creation. */
 export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeClaim[] {
   return (set.spec?.volumeClaimTemplates ?? []).map(({ metadata, spec }) => ({
     metadata: {
@@ -155,8 +155,8 @@ export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeCla
 }
 
 /**
- * The owners a claim is to have, so that the garbage collector deletes it with its set or with a pod that was scaled away. undefined
- * when it has them, or when something else controls it: then it is left alone.
+ * The owner references that a claim needs, so that the garbage collector deletes it with the set or with a pod that was scaled down. undefined
+ * when it has them already, or has another controller.
  */
 export function claimOwners(
   claim: PersistentVolumeClaim,
@@ -178,7 +178,7 @@ export function claimOwners(
   return [...references.filter((reference) => !isOurs(reference)), ...(owner ? [owner] : [])];
 }
 
-/** It belongs to an earlier pod of that name, and goes away after it. */
+/** It belongs to an earlier pod of that name, and will be deleted after it. */
 export function isStale(claim: KubeObject, name: string): boolean {
   return (
     claim.metadata?.ownerReferences?.some(

@@ -1,4 +1,4 @@
-/** Creates, corrects and deletes the pods of a stateful set and their claims, with upstream's events. Decides nothing. */
+/** Creates, updates and deletes the pods and claims of a stateful set, with upstream's events. Makes no decisions. */
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
@@ -74,7 +74,7 @@ export class PodWriter {
     }));
   }
 
-  /** Those that are missing. Throws while one of them is being deleted: a pod with it would never start. */
+  /** Creates missing claims. Throws while one of them is being deleted: a pod that uses it would never start. */
   async createClaims(pod: Pod): Promise<void> {
     for (const { claim, present } of this.#claims(pod)) {
       if (present?.metadata?.deletionTimestamp)
@@ -104,13 +104,13 @@ export class PodWriter {
     }
   }
 
-  /** Claims of an earlier pod of that name are about to be deleted after it. */
+  /** Claims of an earlier pod of that name will be deleted after it. */
   hasStaleClaims(pod: Pod): boolean {
     if (this.#set.spec?.persistentVolumeClaimRetentionPolicy?.whenScaled !== 'Delete') return false;
     return this.#claims(pod).some(({ present }) => present && isStale(present, pod.metadata!.name!));
   }
 
-  /** Makes the owners of the pod's claims what the retention policy asks for. */
+  /** Sets the owner references of the pod's claims according to the retention policy. */
   async retainClaims(pod: Pod): Promise<void> {
     for (const { present } of this.#claims(pod)) {
       const ownerReferences = present && claimOwners(present, { set: this.#set, pod });
@@ -122,7 +122,7 @@ export class PodWriter {
     }
   }
 
-  /** Puts back the labels the pod is known by. */
+  /** Restores the identity labels of the pod. */
   async identify(pod: Pod): Promise<void> {
     if (hasIdentity(pod, this.#set)) return;
     const { name, labels } = pod.metadata!;

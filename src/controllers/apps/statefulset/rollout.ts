@@ -1,9 +1,9 @@
 /**
- * Brings the pods of a stateful set to what it asks for, one step at a time:
+ * Brings the pods of a stateful set to the desired state, one step at a time:
  *
- *   replicas in order, each made and well before the next -> surplus pods away, the highest first -> outdated pods replaced, the highest first
+ *   replicas in order, each healthy before the next -> surplus pods deleted, highest first -> outdated pods replaced, highest first
  *
- * With Parallel pod management no pod waits for another, but outdated ones are still replaced with care.
+ * With Parallel pod management pods do not wait for each other, but outdated pods are still replaced within maxUnavailable.
  */
 import type { ControllerRevision, Pod, StatefulSet } from '#api/types.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
@@ -23,11 +23,11 @@ import {
 } from './model.ts';
 import { PodWriter } from './pod-writer.ts';
 
-/** Claims that are being deleted are looked at again after this. */
+/** Retry interval while a claim is being deleted. */
 const STALE_CLAIMS_MS = 1_000;
 
 export interface Revisions {
-  /** What pods were of before the update. */
+  /** The revision of pods before the update. */
   readonly current: ControllerRevision;
   readonly update: ControllerRevision;
 }
@@ -38,9 +38,9 @@ export class Rollout {
   readonly #revisions: Revisions;
   readonly #writer: PodWriter;
   readonly #nowMs: number;
-  /** By distance from the first ordinal; undefined where there is no pod. */
+  /** By offset from the first ordinal; undefined where there is no pod. */
   readonly #replicas: (Pod | undefined)[];
-  /** Beyond the range, the highest first. */
+  /** Pods outside of the range, highest ordinal first. */
   readonly #condemned: readonly Pod[];
   #waitMs: number | undefined;
 
@@ -64,7 +64,7 @@ export class Rollout {
     this.#condemned = condemned.sort((a, b) => ordinalOf(b, set)! - ordinalOf(a, set)!);
   }
 
-  /** All there are, with those that were created. */
+  /** All pods, including the created ones. */
   get pods(): Pod[] {
     return [...this.#replicas.filter((pod) => pod !== undefined), ...this.#condemned];
   }
@@ -73,7 +73,7 @@ export class Rollout {
     return this.#writer.isTerminating(pod);
   }
 
-  /** Set when time alone makes the next step possible. */
+  /** Set when the next step only depends on time. */
   get waitMs(): number | undefined {
     return this.#waitMs;
   }
@@ -103,7 +103,7 @@ export class Rollout {
     if (this.#set.spec?.updateStrategy?.type !== 'OnDelete') await this.#update();
   }
 
-  /** Calls `act` for each; in order, until one answers false, or side by side. False: nothing else may be done in this step. */
+  /** Calls `act` for each pod; in order until one returns false, or concurrently. Returns false when this step must end. */
   async #forAll(count: number, act: (index: number) => Promise<boolean>): Promise<boolean> {
     if (!this.#isOrdered) {
       const { error } = await slowStart(count, act);
@@ -114,7 +114,7 @@ export class Rollout {
     return true;
   }
 
-  /** True when all is well with it. */
+  /** Returns true when the pod is healthy. */
   async #replica(index: number): Promise<boolean> {
     const pod = this.#replicas[index];
     if (!pod) return this.#create(index);
@@ -142,7 +142,7 @@ export class Rollout {
     return false;
   }
 
-  /** Its successor is made when it is gone. */
+  /** The replacement is created once the pod is gone. */
   async #recreate(pod: Pod): Promise<void> {
     const { name, namespace } = this.#set.metadata!;
     const failed = pod.status?.phase === 'Failed';
@@ -154,7 +154,7 @@ export class Rollout {
     await this.#writer.delete(pod);
   }
 
-  /** In order, one at a time, and none while another is not well: but one that is itself the first that is not well may go. */
+  /** In order, one at a time, and only while all others are healthy; the first unhealthy pod itself may be deleted. */
   async #condemnedPod(pod: Pod, firstUnhealthy: Pod | undefined): Promise<boolean> {
     if (this.#writer.isTerminating(pod)) return false;
     if (this.#isOrdered && !this.#isHealthy(pod) && pod !== firstUnhealthy) return false;
@@ -162,7 +162,7 @@ export class Rollout {
     return false;
   }
 
-  /** The highest first, and as few at once as not to have more than maxUnavailable of them away. */
+  /** Highest ordinal first, with at most maxUnavailable pods unavailable. */
   async #update(): Promise<void> {
     const outdated = this.#replicas
       .slice(partitionOf(this.#set))
@@ -173,7 +173,7 @@ export class Rollout {
           revisionOf(pod) !== this.#revisions.update.metadata!.name &&
           !this.#writer.isTerminating(pod),
       ) as Pod[];
-    // Replacing what serves nobody makes nothing worse.
+    // It is unavailable already, so replacing it does not reduce availability.
     const free = outdated.filter((pod) => !this.#isHealthy(pod)),
       healthy = outdated.filter((pod) => this.#isHealthy(pod));
     const unavailable = this.#replicas.filter((pod) => !pod || !this.#isHealthy(pod)).length;

@@ -21,7 +21,7 @@ function times(
 }
 
 describe('cron schedules', () => {
-  it('fields, ranges, steps, names and words', () => {
+  it('fields, ranges, steps, names and macros', () => {
     assert.equal(
       times('*/15 * * * *', '2026-01-01T00:00:00Z', { count: 3 }),
       '2026-01-01T00:15:00Z 2026-01-01T00:30:00Z 2026-01-01T00:45:00Z',
@@ -38,7 +38,7 @@ describe('cron schedules', () => {
     assert.equal(times('0 0 30 2 *', '2026-01-01T00:00:00Z'), 'never');
   });
 
-  it('either kind of day fits when both are restricted', () => {
+  it('with both day fields restricted, either may match', () => {
     assert.equal(
       times('0 0 13 * 5', '2026-01-01T00:00:00Z', { count: 3 }),
       '2026-01-02T00:00:00Z 2026-01-09T00:00:00Z 2026-01-13T00:00:00Z',
@@ -46,7 +46,7 @@ describe('cron schedules', () => {
     assert.equal(times('0 0 */1 * 5', '2026-01-01T00:00:00Z'), '2026-01-02T00:00:00Z');
   });
 
-  it('time zones: leaps ahead leave out, leaps back repeat', () => {
+  it('time zones: skipped and repeated times', () => {
     assert.equal(
       times('30 9 * * *', '2026-01-01T00:00:00Z', { timeZone: 'Asia/Kolkata' }),
       '2026-01-01T04:00:00Z',
@@ -59,7 +59,7 @@ describe('cron schedules', () => {
       times('30 2 * * *', '2026-10-24T12:00:00Z', { timeZone: 'Europe/Berlin', count: 3 }),
       '2026-10-25T00:30:00Z 2026-10-25T01:30:00Z 2026-10-26T01:30:00Z',
     );
-    // Midnight is left out in Beirut on that day.
+    // Midnight is skipped in Beirut on that day.
     assert.equal(
       times('15 1 29 3 *', '2026-03-01T00:00:00Z', { timeZone: 'Asia/Beirut' }),
       '2026-03-28T22:15:00Z',
@@ -74,7 +74,7 @@ describe('cron schedules', () => {
     );
   });
 
-  it('refuses what the parser of upstream refuses', () => {
+  it("rejects what upstream's parser rejects", () => {
     const refuse = (text: string, message: RegExp): void =>
       assert.throws(() => parseSchedule(text, new WallClock('UTC')), message);
     refuse('* * * *', /expected exactly 5 fields, found 4/);
@@ -85,7 +85,7 @@ describe('cron schedules', () => {
     refuse('@every soon', /failed to parse duration @every soon/);
   });
 
-  it('finds the last time that came due, however long ago', () => {
+  it('finds the last scheduled time, however long ago', () => {
     const last = (text: string, earliest: string, now: string): string | undefined => {
       const ms = lastDueMs(parseSchedule(text, new WallClock('UTC')), {
         earliestMs: Date.parse(earliest),

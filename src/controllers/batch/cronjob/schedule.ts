@@ -1,22 +1,22 @@
 /**
- * When a cron schedule comes due. Times are wall-clock times of a time zone: a time that a leap ahead leaves out does not happen, one
- * that a leap back repeats happens twice. The grammar is #machinery/cron.ts; TZ= prefixes are not taken (the API refuses them).
+ * Computes the times of a cron schedule. Times are wall-clock times of a time zone: a time skipped by a daylight saving change does not occur, one
+ * that is repeated occurs twice. The grammar is #machinery/cron.ts; TZ= prefixes are not accepted (the API rejects them).
  */
 import { parseCron, type CronFields } from '#machinery/cron.ts';
 import type { WallClock, WallTime } from './wall-clock.ts';
 
 const MINUTE_MS = 60_000;
-/** A day that never comes (February 30th) is given up on after so many years. */
+/** The search for a day that never occurs (February 30th) ends after this many years. */
 const YEARS = 5;
 
-/** The last time after `earliestMs` and not after now that a schedule came due. */
+/** The last scheduled time after `earliestMs` and not after now. */
 export function lastDueMs(
   schedule: Schedule,
   { earliestMs, nowMs }: { readonly earliestMs: number; readonly nowMs: number },
 ): number | undefined {
   const firstMs = schedule.next(earliestMs);
   if (firstMs === undefined || firstMs > nowMs) return undefined;
-  // Back from now in growing steps: the first step that reaches a time has few of them in it, however long ago the earliest is.
+  // Searches backwards in growing steps: the first step that contains a time contains few of them, however long ago the earliest is.
   for (let backMs = MINUTE_MS; ; backMs *= 2) {
     const fromMs = Math.max(earliestMs, nowMs - backMs);
     let lastMs: number | undefined;
@@ -27,11 +27,11 @@ export function lastDueMs(
 }
 
 export interface Schedule {
-  /** The first time after this moment, in milliseconds; undefined when there is none. */
+  /** The first scheduled time after this moment, in milliseconds; undefined when there is none. */
   next(afterMs: number): number | undefined;
 }
 
-/** Throws CronError, with upstream's text. */
+/** Throws CronError, with upstream's message. */
 export function parseSchedule(text: string, wallClock: WallClock): Schedule {
   const { fields, everyMs } = parseCron(text);
   if (fields) return new CronSchedule(fields, wallClock);
@@ -54,7 +54,7 @@ class CronSchedule implements Schedule {
       const wall = this.#wallClock.at(ms);
       if (wall.year > lastYear) return undefined;
       const { year, month, day, minute } = wall;
-      // Where a leap back repeats midnight, the day's first midnight may lie behind.
+      // Where midnight is repeated, the day's first midnight may be in the past.
       if (!this.#fields.months.values.has(month))
         ms = Math.max(ms + MINUTE_MS, this.#wallClock.midnightMs(year, month + 1, 1));
       else if (!this.#isDay(wall))
@@ -65,7 +65,7 @@ class CronSchedule implements Schedule {
     }
   }
 
-  /** With both kinds of day restricted, either may fit. */
+  /** With both day fields restricted, either may match. */
   #isDay({ day, weekday }: WallTime): boolean {
     const { days, weekdays } = this.#fields;
     const isDay = days.values.has(day),

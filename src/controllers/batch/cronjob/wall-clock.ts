@@ -1,4 +1,4 @@
-/** What clocks on the wall of a time zone show, and when they show midnight. */
+/** Wall-clock times of a time zone, and the moments of midnight. */
 import { isoTime } from '#stdx/dates.ts';
 
 export interface WallTime {
@@ -17,7 +17,7 @@ const MINUTE_MS = 60_000;
 export class WallClock {
   readonly #format: Intl.DateTimeFormat;
 
-  /** Default: the time zone of this process. Throws RangeError for one that is not known. */
+  /** Default: the time zone of this process. Throws RangeError for an unknown one. */
   constructor(timeZone?: string) {
     this.#format = new Intl.DateTimeFormat('en-US', {
       ...(timeZone === undefined ? {} : { timeZone }),
@@ -44,7 +44,7 @@ export class WallClock {
     };
   }
 
-  /** How far the zone is ahead of UTC at this moment. */
+  /** The zone's offset from UTC at this moment. */
   offsetMs(ms: number): number {
     const parts: Record<string, number> = {};
     for (const { type, value } of this.#format.formatToParts(ms)) parts[type] = Number(value);
@@ -61,7 +61,7 @@ export class WallClock {
     );
   }
 
-  /** When the day begins; months and days beyond the last run over. Where midnight is left out, the first minute there is. */
+  /** The start of the day; months and days beyond the last overflow. Where midnight is skipped, the first existing minute. */
   midnightMs(year: number, month: number, day: number): number {
     const wallMs = Date.UTC(year, month - 1, day);
     let ms = wallMs - this.offsetMs(wallMs);

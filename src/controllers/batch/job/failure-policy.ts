@@ -1,4 +1,4 @@
-/** What a Job's podFailurePolicy says of a failed pod. The first rule that matches decides. Pure. */
+/** Evaluates a Job's podFailurePolicy for a failed pod. The first matching rule applies. Pure. */
 import type {
   Pod,
   PodFailurePolicy,
@@ -8,7 +8,7 @@ import type {
 
 interface Verdict {
   readonly action: 'FailJob' | 'FailIndex' | 'Ignore' | 'Count';
-  /** For the job's condition. */
+  /** The message of the job's condition. */
   readonly message: string;
 }
 

@@ -1,4 +1,4 @@
-/** Sets of completion indexes as a Job's status writes them: '1,3-5,7'. Immutable. */
+/** Sets of completion indexes in the format of a Job's status: '1,3-5,7'. Immutable. */
 
 export class IndexSet {
   readonly #indexes: ReadonlySet<number>;
@@ -9,7 +9,7 @@ export class IndexSet {
 
   static readonly empty = new IndexSet(new Set());
 
-  /** Whatever cannot be read, or is not below `completions`, is left out. */
+  /** Invalid entries and those not below `completions` are ignored. */
   static parse(text: string | undefined, completions: number): IndexSet {
     const indexes = new Set<number>();
     for (const part of (text ?? '').split(',')) {
@@ -45,7 +45,7 @@ export class IndexSet {
     for (let at = 0; at < sorted.length;) {
       let end = at;
       while (sorted[end + 1] === sorted[end]! + 1) end += 1;
-      // Two neighbours are written as two, as upstream does.
+      // As upstream, two neighbours are written as two indexes.
       parts.push(
         end === at
           ? `${sorted[at]}`

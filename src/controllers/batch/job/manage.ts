@@ -1,4 +1,4 @@
-/** Makes and deletes a job's pods: as many active ones as parallelism and what is left to do allow, not too soon after failures. */
+/** Creates and deletes a job's pods, up to parallelism and the remaining completions, with backoff after failures. */
 import type { Container, Pod, PodTemplateSpec } from '#api/types.ts';
 import { objectKey } from '#machinery/object.ts';
 import { backoffMs } from '#stdx/backoff.ts';
@@ -29,21 +29,21 @@ import {
 import { releasePod } from './release.ts';
 import type { JobView } from './view.ts';
 
-/** Pods created or deleted in one go. */
+/** Maximum number of pods created or deleted in one reconcile. */
 const BURST = 500;
 const FAILURE_BACKOFF = { initialMs: 10_000, maximumMs: 600_000 };
 
 interface Managed {
-  /** Pods active after this. */
+  /** Active pods afterwards. */
   readonly active: number;
   readonly removed: number;
-  /** Come again after this long: a failure was too recent. */
+  /** Reconcile again after this time: the backoff has not elapsed. */
   readonly waitMs?: number | undefined;
-  /** What the server refused with. */
+  /** The server's error. */
   readonly failure?: unknown;
 }
 
-/** Never throws: what was done before a refusal is in the answer too. */
+/** Never throws: the result includes what was done before an error. */
 export async function manage(context: ReconcileContext, view: JobView): Promise<Managed> {
   const { spec, active, job } = view;
   const { parallelism = 1, completions } = spec;
@@ -55,7 +55,7 @@ export async function manage(context: ReconcileContext, view: JobView): Promise<
       : Math.max(0, Math.min(completions - view.succeeded - view.failedIndexes.size, parallelism));
   const surplus = isSuspended(job) ? active : surplusPods(view, Math.max(0, active.length - wanted));
   if (surplus.length > 0 || isSuspended(job)) {
-    // What is taken back is no failure.
+    // Deleting a surplus pod is no failure.
     const { removed, failure } = await remove(context, view, {
       pods: surplus,
       before: (pod) => releasePod(context, pod),
@@ -72,12 +72,12 @@ interface Removed {
   readonly failure: unknown;
 }
 
-/** Deletes all that runs. The pods are accounted for afterwards. */
+/** Deletes all active pods. They are accounted for afterwards. */
 export async function removeActive(context: ReconcileContext, view: JobView): Promise<Removed> {
   return remove(context, view, { pods: view.active });
 }
 
-/** Pods beyond the number, and of indexes that another pod has or that are done. */
+/** Surplus pods, and pods of duplicate or finished indexes. */
 function surplusPods(view: JobView, count: number): Pod[] {
   if (!isIndexed(view.job))
     return count === 0 ? [] : podsToDelete(view.active, count, { ranks: new Map(), nowMs: view.nowMs });
@@ -104,7 +104,7 @@ function surplusPods(view: JobView, count: number): Pod[] {
     : surplus;
 }
 
-/** At most a burst of them: deletions that are seen bring the job back for the rest. */
+/** At most one burst: observed deletions trigger the next reconcile. */
 async function remove(
   context: ReconcileContext,
   { job }: JobView,
@@ -146,7 +146,7 @@ async function create(context: ReconcileContext, view: JobView, missing: number)
     try {
       await createPod(newPod(view, indexes?.[at]), { owner: job, context });
     } catch (caught) {
-      // A namespace that goes away takes no pods; its deletion removes the job too.
+      // A terminating namespace rejects pods; its deletion removes the job too.
       if (isNamespaceTerminating(caught)) return;
       refused += 1;
       expectations.creationObserved(key);
@@ -205,7 +205,7 @@ function indexedTemplate(view: JobView, index: number): PodTemplateSpec {
   };
 }
 
-/** What the last failed pod of the index leaves to the next one. */
+/** The failure count that a replacement inherits from the last failed pod of the index. */
 function failureCounts(view: JobView, index: number): Record<string, string> {
   const last = view.lastFailed(index);
   const ignored = last !== undefined && judge(view.spec.podFailurePolicy, last)?.action === 'Ignore';
@@ -217,7 +217,7 @@ function failureCounts(view: JobView, index: number): Record<string, string> {
   };
 }
 
-/** The first indexes that are neither done, given up, nor being worked on; with a backoff for each index, those whose time has come. */
+/** The first indexes that are neither finished, failed, nor active; with a backoff per index, those whose backoff has elapsed. */
 function pendingIndexes(
   view: JobView,
   count: number,
@@ -249,7 +249,7 @@ interface Failures {
   readonly lastMs: number;
 }
 
-/** Remembers failures in a row; a success forgets them. */
+/** Counts consecutive failures; a success resets them. */
 export function noteFailures({ memory, key }: ReconcileContext, view: JobView): void {
   const known = memory.get(`failures/${key}`) as Failures | undefined;
   let { count, lastMs } = known ?? { count: 0, lastMs: 0 };
@@ -259,7 +259,7 @@ export function noteFailures({ memory, key }: ReconcileContext, view: JobView): 
     count = pod.status?.phase === 'Succeeded' ? 0 : count + 1;
     if (count > 0) lastMs = finishedMs(pod);
   }
-  // Those that are counted do not show up as new again, unless the cache is behind: then they are still among the pods.
+  // Counted pods are not new again, unless the cache is behind: then they are still among the pods.
   const seen = new Set([
     ...ended.map(({ metadata }) => metadata!.uid!),
     ...view.pods.map(({ metadata }) => metadata!.uid!).filter((uid) => known?.seen.has(uid)),
@@ -267,7 +267,7 @@ export function noteFailures({ memory, key }: ReconcileContext, view: JobView): 
   memory.set(`failures/${key}`, { count, lastMs, seen } satisfies Failures);
 }
 
-/** How long to wait after the last of several failures in a row. */
+/** The backoff after the last of several consecutive failures. */
 function failureWaitMs({ memory, key }: ReconcileContext, view: JobView): number {
   const { count, lastMs } = memory.get(`failures/${key}`) as Failures;
   return count === 0 ? 0 : lastMs + backoffMs(count - 1, FAILURE_BACKOFF) - view.nowMs;

@@ -1,4 +1,4 @@
-/** Facts about jobs and their pods. Pure. */
+/** Predicates and derived values of jobs and their pods. Pure. */
 import type { Job, JobCondition, JobSpec, Pod } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
 import { findCondition } from '#component-helpers/conditions.ts';
@@ -11,7 +11,7 @@ export const INDEX_FAILURES = 'batch.kubernetes.io/job-index-failure-count';
 export const INDEX_IGNORED_FAILURES = 'batch.kubernetes.io/job-index-ignored-failure-count';
 export const MANAGER = 'kubernetes.io/job-controller';
 
-/** Complete or Failed: nothing more happens to it. */
+/** Complete or Failed: the job is finished. */
 export function finishedCondition(job: Job): JobCondition | undefined {
   return job.status?.conditions?.find(
     ({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True',
@@ -31,12 +31,12 @@ export function isIndexed(job: Job): boolean {
   return job.spec?.completionMode === 'Indexed';
 }
 
-/** Whether a pod must have failed for good before another takes its place. */
+/** Whether a pod is replaced only after it has failed, instead of when it is being deleted. */
 export function replacesOnlyFailed({ podReplacementPolicy, podFailurePolicy }: JobSpec): boolean {
   return (podReplacementPolicy ?? (podFailurePolicy ? 'Failed' : 'TerminatingOrFailed')) === 'Failed';
 }
 
-/** A pod that is being deleted counts as failed, unless the job waits for how it ends. */
+/** A terminating pod counts as failed, unless the job's replacement policy is Failed. */
 export function isFailed(pod: Pod, spec: JobSpec): boolean {
   if (pod.status?.phase === 'Failed') return true;
   return (
@@ -50,13 +50,13 @@ export function hasTrackingFinalizer(pod: Pod): boolean {
   return pod.metadata?.finalizers?.includes(TRACKING) === true;
 }
 
-/** undefined when it has none, or none that is a number. */
+/** undefined when it has none, or an invalid one. */
 export function completionIndex(pod: Pod): number | undefined {
   const text = pod.metadata?.annotations?.[INDEX];
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** An index of this job; always true for jobs without indexes. */
+/** An index of this job; always true for non-indexed jobs. */
 export function countsFor(pod: Pod, job: Job): boolean {
   if (!isIndexed(job)) return true;
   const index = completionIndex(pod);
@@ -68,7 +68,7 @@ export function countIn(pod: Pod, annotation: string): number {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : 0;
 }
 
-/** When a pod ended: by its containers, else by its conditions, else by its deletion. */
+/** The time at which a pod ended: of its containers, else of its conditions, else of its deletion. */
 export function finishedMs(pod: Pod): number {
   const ends = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])]
     .map(({ state }) => timeMs(state?.terminated?.finishedAt))
@@ -81,7 +81,7 @@ export function finishedMs(pod: Pod): number {
   );
 }
 
-/** Containers that are started again in place count against the limit as well. */
+/** Restarts of containers in place count against the limit as well. */
 export function restartsExceed(job: Job, pods: readonly Pod[]): boolean {
   const { template, backoffLimit = 6 } = job.spec!;
   if (template.spec?.restartPolicy !== 'OnFailure') return false;
@@ -97,7 +97,7 @@ export function restartsExceed(job: Job, pods: readonly Pod[]): boolean {
   return backoffLimit === 0 ? restarts > 0 : restarts >= backoffLimit;
 }
 
-/** Milliseconds until activeDeadlineSeconds; 0 when it has passed; undefined when there is none, or the job is not running. */
+/** Milliseconds until activeDeadlineSeconds; 0 when it has passed; undefined when there is none, or the job is suspended. */
 export function deadlineInMs(
   job: Job,
   { startedMs, nowMs }: { readonly startedMs: number | undefined; readonly nowMs: number },

@@ -1,4 +1,4 @@
-/** Takes the tracking finalizer off pods, and remembers which the cache still shows with it. */
+/** Removes the tracking finalizer from pods, and records which pods the cache still shows with it. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -7,7 +7,7 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 import { nameOf } from '../../owners.ts';
 import { TRACKING, hasTrackingFinalizer } from './model.ts';
 
-/** Uids of the job's pods whose finalizer was taken away and that the cache still shows with it. Call once in a reconcile, before releasing. */
+/** Uids of the job's pods whose finalizer was removed and that the cache still shows with it. Call once per reconcile, before releasing. */
 export function releasedPods(
   { memory, key }: ReconcileContext,
   all: readonly Stored<Pod>[],
@@ -22,7 +22,7 @@ export function releasedPods(
   return new Set(released);
 }
 
-/** One that is gone, or another of its name, has none to take. */
+/** A pod that was deleted or replaced has no finalizer to remove. */
 export async function releasePod({ api, memory, key }: ReconcileContext, pod: Pod): Promise<void> {
   const patch = { metadata: { uid: pod.metadata!.uid, '$deleteFromPrimitiveList/finalizers': [TRACKING] } };
   try {

@@ -1,10 +1,10 @@
 /**
- * Accounts for ended pods, in steps that may stop anywhere and are taken up again without counting a pod twice:
+ * Accounts for finished pods, in steps that can be interrupted at any point without counting a pod twice:
  *
- *   uid into status.uncountedTerminatedPods -> finalizer off the pod -> uid out of there and into the count
+ *   uid into status.uncountedTerminatedPods -> finalizer removed from the pod -> uid moved into the counts
  *
- * Pods of Indexed jobs that succeeded are known by their index and skip the first step. The job's last condition follows only when
- * all pods are accounted for and none is still ending.
+ * Succeeded pods of Indexed jobs are identified by their index and skip the first step. The job's final condition is set only when
+ * all pods are accounted for and none is terminating.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Job, JobCondition, JobStatus, Pod } from '#api/types.ts';
@@ -18,22 +18,22 @@ import { completionIndex, countsFor, isFailed, isIndexed, isSuspended, trueCondi
 import { forgetReleased, releasePod } from './release.ts';
 import type { Ending, JobView } from './view.ts';
 
-/** Uids a status holds at most: more ended pods are taken up in the next round. */
+/** Maximum number of uids in a status: more finished pods are handled in the next round. */
 const MAX_UNCOUNTED = 500;
 
-/** What was decided for the job and done to its pods. */
+/** The decisions for the job and the results of managing its pods. */
 export interface Outcome {
-  /** Set when nothing runs any more. */
+  /** Set when no pod is running any more. */
   readonly ending: Ending | undefined;
   readonly active: number;
   readonly terminating: number;
-  /** Its pods were brought to the number it asks for: only then it is known to be suspended or resumed. */
+  /** Whether its pods were scaled: only then the Suspended condition may change. */
   readonly managed: boolean;
   readonly failure: unknown;
   readonly waitMs?: number | undefined;
 }
 
-/** The cache's job, or what was written last when the cache is behind that: else pods would be counted twice or made anew. */
+/** The cached job, or the last written one when the cache is behind it: otherwise pods would be counted or created twice. */
 export function newestJob({ memory, key }: ReconcileContext, cached: Job): Job {
   const written = memory.get(`written/${key}`) as Job | undefined;
   if (!written || written.metadata!.uid !== cached.metadata!.uid) return cached;
@@ -47,7 +47,7 @@ export function forgetTracking(context: ReconcileContext): void {
   forgetReleased(context);
 }
 
-/** Writes the status. True when the job is finished. */
+/** Writes the status. Returns true when the job is finished. */
 export async function track(context: ReconcileContext, view: JobView, outcome: Outcome): Promise<boolean> {
   const ledger = new Ledger(context, view, outcome);
   ledger.foldReleased();
@@ -108,7 +108,7 @@ class Ledger {
       reason: suspended ? 'Suspended' : 'Resumed',
       message: suspended ? 'Job suspended' : 'Job resumed',
     });
-    // The deadline runs from here.
+    // activeDeadlineSeconds counts from here.
     if (!suspended) this.#status.startTime = this.#now;
   }
 
@@ -120,7 +120,7 @@ class Ledger {
     });
   }
 
-  /** Counts the pods whose finalizers are gone. */
+  /** Counts the pods whose finalizers were removed. */
   foldReleased(): void {
     const uncounted = this.#status.uncountedTerminatedPods!;
     for (const field of ['succeeded', 'failed'] as const) {
@@ -133,7 +133,7 @@ class Ledger {
     }
   }
 
-  /** Names the pods that ended and are not counted. Answers those whose finalizer can go. */
+  /** Adds finished pods to the uncounted ones. Returns those whose finalizer can be removed. */
   enterEnded(): Pod[] {
     const { job } = this.#view;
     const release: Pod[] = [],
@@ -171,17 +171,17 @@ class Ledger {
     const completed = this.#succeededIndexes.toString();
     if (completed) this.#status.completedIndexes = completed;
     else delete this.#status.completedIndexes;
-    // Without a limit for each index there are none; with one, '' says that none failed.
+    // Without backoffLimitPerIndex the field is absent; with it, '' means that no index failed.
     if (this.#view.spec.backoffLimitPerIndex === undefined) delete this.#status.failedIndexes;
     else this.#status.failedIndexes = this.#view.failedIndexes.toString();
   }
 
-  /** Of a job that failed, all that is left counts as failed; of one that succeeded, what is stopped counts as nothing. */
+  /** Of a failed job, all remaining pods count as failed; of a completed one, stopped pods are not counted. */
   #isFailure(pod: Pod): boolean {
     return isFailed(pod, this.#view.spec) || this.#outcome.ending?.type === 'FailureTarget';
   }
 
-  /** Ended, or nothing more is expected of it. */
+  /** It has ended, or is not expected to continue. */
   #mayGo(pod: Pod): boolean {
     const { job, spec } = this.#view;
     return (
@@ -192,7 +192,7 @@ class Ledger {
     );
   }
 
-  /** The last failed pod of an index stays until the next is there: it tells how often the index failed. */
+  /** The last failed pod of an index is kept until its replacement exists, because it stores the index's failure count. */
   #delayed(): Set<string> {
     const { spec, newFailed, active, succeededIndexes, failedIndexes, job } = this.#view;
     const delayed = new Set<string>();
@@ -212,7 +212,7 @@ class Ledger {
     if (ending && !trueCondition(this.#job, ending.type)) this.#condition({ ...ending, status: 'True' });
   }
 
-  /** Answers what went wrong. */
+  /** Returns the errors. */
   async release(ended: readonly Pod[]): Promise<unknown> {
     const outcomes = await Promise.allSettled(
       ended.map(async (pod) => {
@@ -223,7 +223,7 @@ class Ledger {
     return outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
   }
 
-  /** Enters the last condition when nothing is left to wait for. */
+  /** Sets the final condition when all pods are accounted for. */
   finish(): boolean {
     const { ending } = this.#outcome;
     const { uncountedTerminatedPods: { succeeded = [], failed = [] } = {}, active = 0 } = this.#status;
@@ -274,7 +274,7 @@ class Ledger {
   }
 }
 
-/** Counts of 0 and absent ones are the same, but for the two that are pointers. */
+/** Zero and absent counts are equal, except for the two pointer fields. */
 function withoutZeros(status: JobStatus | undefined): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(status ?? {}).filter(

@@ -1,4 +1,4 @@
-/** One look at a job and its pods: what was counted before, what is new, and how the job stands. Pure, but for what it is given. */
+/** The state of a job and its pods in one reconcile: counted pods, newly finished pods, and the resulting condition. Pure. */
 import type { Job, JobSpec, Pod } from '#api/types.ts';
 import { timeMs } from '#machinery/time.ts';
 import { isPodActive, isPodReady, isPodTerminating } from '#component-helpers/pod-status.ts';
@@ -20,7 +20,7 @@ import {
   trueCondition,
 } from './model.ts';
 
-/** How a job is going to end. The condition of this type comes first; the final one follows when no pod runs any more. */
+/** The pending result of a job. The condition of this type is set first; the final one follows when all pods have ended. */
 export interface Ending {
   readonly type: 'SuccessCriteriaMet' | 'FailureTarget';
   readonly reason: string;
@@ -35,7 +35,7 @@ export class JobView {
   readonly active: readonly Pod[];
   readonly terminating: number;
   readonly ready: number;
-  /** Uids that the status names but has not put into its counts. */
+  /** Uids that the status names as uncounted. */
   readonly uncounted: { readonly succeeded: ReadonlySet<string>; readonly failed: ReadonlySet<string> };
   readonly newSucceeded: readonly Pod[];
   readonly newFailed: readonly Pod[];
@@ -46,7 +46,7 @@ export class JobView {
   readonly failed: number;
   readonly #released: ReadonlySet<string>;
 
-  /** released: uids of pods whose finalizer was taken away, which the cache may not show yet. */
+  /** released: uids of pods whose finalizer was removed, which the cache may not show yet. */
   constructor(
     job: Job,
     {
@@ -99,12 +99,12 @@ export class JobView {
       this.uncounted.failed.size;
   }
 
-  /** It has not been accounted for: its finalizer is there. */
+  /** It still has the tracking finalizer, so it is not accounted for. */
   isTracked(pod: Pod): boolean {
     return hasTrackingFinalizer(pod) && !this.#released.has(pod.metadata!.uid!);
   }
 
-  /** The failed pod of the index that knows most of its failures. */
+  /** The failed pod of the index with the highest failure count. */
   lastFailed(index: number): Pod | undefined {
     const weight = (pod: Pod): number => countIn(pod, INDEX_FAILURES) + countIn(pod, INDEX_IGNORED_FAILURES);
     return this.newFailed
@@ -112,13 +112,13 @@ export class JobView {
       .sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
   }
 
-  /** A job that was suspended until now starts anew. */
+  /** A resumed job gets a new start time. */
   get startedMs(): number | undefined {
     if (!isSuspended(this.job) && trueCondition(this.job, 'Suspended')) return this.nowMs;
     return timeMs(this.job.status?.startTime) ?? (isSuspended(this.job) ? undefined : this.nowMs);
   }
 
-  /** undefined while the job goes on. */
+  /** undefined while the job continues. */
   ending(): Ending | undefined {
     const { job } = this;
     for (const type of ['SuccessCriteriaMet', 'FailureTarget'] as const) {
@@ -171,7 +171,7 @@ export class JobView {
     return undefined;
   }
 
-  /** An index is given up when a pod of it failed once more than it may, or by the failure policy. */
+  /** An index fails when its pods failed more than backoffLimitPerIndex times, or by the failure policy. */
   #failedIndexes(): IndexSet {
     const { backoffLimitPerIndex: limit, completions = 0, podFailurePolicy } = this.spec;
     if (limit === undefined) return IndexSet.empty;
