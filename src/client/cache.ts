@@ -1,4 +1,4 @@
-/** The store inside an informer: objects by key, with indexes. Synchronous; knows nothing of lists and watches. */
+/** The store of an informer: objects by key, with indexes. Synchronous; independent of list and watch. */
 import type { KubeObject } from '#machinery/object.ts';
 import { assert } from '#stdx/assert.ts';
 
@@ -29,7 +29,7 @@ export class ObjectCache<T extends KubeObject> {
     return [...this.#objects.values()];
   }
 
-  /** Answers what was there before. */
+  /** Returns the previous object. */
   set(key: string, object: T): T | undefined {
     const previous = this.#objects.get(key);
     this.#objects.set(key, object);

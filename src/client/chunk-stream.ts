@@ -1,5 +1,5 @@
 /**
- * A bounded byte stream inside one thread: one producer pushes chunks, one consumer iterates. Knows no HTTP.
+ * A bounded byte stream inside one thread: one producer pushes chunks, one consumer iterates. Independent of HTTP.
  *
  *   open --end()--> draining --last chunk read--> closed       open --fail(e)--> closed (the consumer throws e at once)
  *   open|draining --the consumer leaves its loop, cancel()--> closed (onClose callbacks tell the producer)
@@ -9,11 +9,11 @@
 import { TransportError } from './transport-error.ts';
 
 interface ChunkStreamOptions {
-  /** push() answers false from here on: the producer should wait for drained(). Default 256 KiB. */
+  /** Above this, push() returns false: the producer should wait for drained(). Default 256 KiB. */
   readonly highWaterBytes?: number;
   /** Hard bound. Default 64 MiB. */
   readonly limitBytes?: number;
-  /** Called with the size of every chunk the consumer took: where credit comes from. */
+  /** Called with the size of each chunk that the consumer took; flow control grants credit from it. */
   readonly onConsumed?: (bytes: number) => void;
 }
 
@@ -41,12 +41,12 @@ export class ChunkStream implements AsyncIterable<Buffer> {
     return this.#bufferedBytes;
   }
 
-  /** True when the consumer is gone or the stream failed; pushes are then dropped. */
+  /** True when the consumer has left or the stream failed; pushes are then dropped. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** False when the consumer is behind. */
+  /** False when the buffer is above the high-water mark. */
   push(chunk: Buffer): boolean {
     if (this.#closed || this.#ended) return true;
     if (this.#bufferedBytes + chunk.length > this.#limitBytes) {
@@ -76,19 +76,19 @@ export class ChunkStream implements AsyncIterable<Buffer> {
     this.#close();
   }
 
-  /** The consumer does not want the rest. */
+  /** The consumer cancels the rest. */
   cancel(): void {
     this.#ended = true;
     this.#close();
   }
 
-  /** Resolves when the consumer caught up or went away. */
+  /** Resolves when the buffer has drained or the consumer has left. */
   drained(): Promise<void> {
     if (this.#closed || this.#bufferedBytes < this.#highWaterBytes) return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
-  /** Called once, when the stream is over for whatever reason. */
+  /** Called once, when the stream ends for any reason. */
   onClose(callback: () => void): void {
     if (this.#closed) callback();
     else this.#closeCallbacks.push(callback);
@@ -152,7 +152,7 @@ export class ChunkStream implements AsyncIterable<Buffer> {
   }
 }
 
-/** Everything a stream brings, in one buffer. */
+/** Collects the whole stream in one buffer. */
 export async function collect(stream: AsyncIterable<Buffer>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk);

@@ -5,14 +5,14 @@
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import type { Transport } from './transport.ts';
 
-/** Names a resource and carries its TypeScript type: `const pods: ResourceRef<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true }`. */
+/** Identifies a resource and its TypeScript type: `const pods: ResourceRef<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true }`. */
 export interface ResourceRef<T extends KubeObject = KubeObject> {
   readonly group: string;
   readonly version: string;
   readonly plural: string;
   readonly kind: string;
   readonly namespaced: boolean;
-  /** Carries a type only, never set. */
+  /** Only for the type, never set. */
   readonly _type?: T;
 }
 
@@ -42,16 +42,16 @@ export interface Client {
     ref: ResourceRef<T>,
     options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string },
   ): Promise<KubeList<Stored<T>>>;
-  /** As list, of metadata alone: the items are PartialObjectMetadata. For whoever goes through objects whatever they hold. */
+  /** As list, but of metadata only: the items are PartialObjectMetadata. For code that handles objects of any kind. */
   listMetadata(
     ref: ResourceRef,
     options?: SelectOptions & { limit?: number; continue?: string },
   ): Promise<KubeList<Stored>>;
-  /** The namespace is the object's own. */
+  /** The namespace is that of the object. */
   create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
   update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
   updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
-  /** PUT to a subresource that takes the whole object ('approval'). */
+  /** PUT to a subresource that accepts the whole object ('approval'). */
   updateSubresource<T extends KubeObject>(
     ref: ResourceRef<T>,
     object: T,
@@ -70,13 +70,13 @@ export interface Client {
   ): Promise<Stored<T>>;
   delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
   deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;
-  /** POST to a subresource ('binding', 'token', 'eviction'); answers what the server answered. */
+  /** POST to a subresource ('binding', 'token', 'eviction'); returns the server's response. */
   createSubresource(
     ref: ResourceRef,
     name: ObjectName,
     options: { subresource: string; body: KubeObject },
   ): Promise<KubeObject>;
-  /** One watch; ends with the server's close, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
+  /** One watch; ends when the server closes it, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
   watch<T extends KubeObject>(
     ref: ResourceRef<T>,
     options: SelectOptions & {
@@ -86,7 +86,7 @@ export interface Client {
       timeoutSeconds?: number;
     },
   ): AsyncIterable<WatchEvent<T>>;
-  /** The same reference and options give the same shared informer within one Client. It starts at once; it stops with close(). */
+  /** The same reference and options return the same shared informer within one Client. It starts at once; it stops with close(). */
   informer<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions): Informer<T>;
   close(): Promise<void>;
 }
@@ -102,16 +102,16 @@ export interface InformerHandler<T> {
   deleted?(object: T): void;
 }
 
-/** A cache of one resource. Objects in it are shared: never change them, copy first (structuredClone). */
+/** A cache of one resource. Its objects are shared: never change them, copy first (structuredClone). */
 export interface Informer<T extends KubeObject> {
-  /** Resolves when the first list is in the cache and was handed to handlers. */
+  /** Resolves when the first list is in the cache and was passed to handlers. */
   synced(signal?: AbortSignal): Promise<void>;
   readonly hasSynced: boolean;
   /** key: 'namespace/name' or 'name'. */
   get(key: string): Stored<T> | undefined;
   list(): Stored<T>[];
   listNamespace(namespace: string): Stored<T>[];
-  /** Declare an index once, then read it: values(object) gives the index values an object is found under. */
+  /** Declare an index once, then read it: values(object) returns the object's index values. */
   addIndex(name: string, values: (object: Stored<T>) => readonly string[]): void;
   byIndex(name: string, value: string): Stored<T>[];
   /** Existing objects are replayed as added. Returns an unsubscribe function. Called in order, synchronously. */

@@ -1,6 +1,6 @@
 /**
- * The client: turns verbs into requests over a transport and answers into objects or StatusErrors.
- * Retries only what the server asked to retry (429 and 5xx with Retry-After), and reads over refused connections where asked.
+ * The client: converts verbs to requests over a transport, and responses to objects or StatusErrors.
+ * Retries only when the server asks for it (429 and 5xx with Retry-After), and reads over refused connections where configured.
  * Not here: caches (informer.ts), connections (https.ts, port.ts, direct.ts).
  */
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
@@ -32,11 +32,11 @@ export interface ClientOptions {
   readonly log?: Logger;
   /** In [0, 1); for jitter. */
   readonly random?: Random;
-  /** How often a request that the server asked to retry is repeated. Default 10. */
+  /** Maximum number of retries of a request that the server asks to retry. Default 10. */
   readonly maxRetries?: number;
-  /** How often a read is repeated, a second apart, while the connection is refused. Default 0: the caller decides. */
+  /** Maximum number of retries of a read, a second apart, while the connection is refused. Default 0: the caller decides. */
   readonly refusedRetries?: number;
-  /** Bound of one request (not of a watch). Default 60 s. */
+  /** Timeout of one request (not of a watch). Default 60 s. */
   readonly timeoutMs?: number;
 }
 
@@ -103,7 +103,7 @@ class ApiClient implements Client {
   ): Promise<KubeList<Stored<T>>> {
     const { namespace, ...query } = options;
     const list = await this.#read<KubeList<Stored<T>>>(resourcePath(ref, { namespace }) + queryString(query));
-    // The wire leaves kind and apiVersion out of a list's items; callers want every object to say what it is.
+    // Items of a list have no kind and apiVersion on the wire; they are set, because callers expect them.
     const apiVersion = apiVersionOf(ref);
     list.items ??= [];
     for (const item of list.items) {
@@ -305,7 +305,7 @@ class ApiClient implements Client {
     }
   }
 
-  /** The whole answer within the time bound. */
+  /** The whole response within the timeout. */
   async #bounded(
     request: TransportRequest,
   ): Promise<{ status: number; headers: TransportResponse['headers']; body: Buffer }> {
@@ -331,7 +331,7 @@ function nameOf(object: KubeObject): ObjectName {
   return { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
 }
 
-/** The object with the apiVersion and kind a server insists on, where they are missing. */
+/** Sets the apiVersion and kind that a server requires, where they are missing. */
 function typed<T extends KubeObject>(ref: ResourceRef<T>, object: T): T {
   return object.apiVersion && object.kind
     ? object
@@ -388,14 +388,14 @@ const REASONS: Readonly<Record<number, string>> = {
   504: 'Timeout',
 };
 
-/** The server's Status; one made from the code where something in between answered. */
+/** The Status of the response; created from the code when a proxy answered. */
 function statusErrorOf(code: number, body: Buffer): StatusError {
   const text = body.toString('utf8');
   try {
     const status = JSON.parse(text) as Status;
     if (status.kind === 'Status') return new StatusError({ ...status, code: status.code ?? code });
   } catch {
-    // Not JSON: a proxy's page, or nothing at all. The text becomes the message.
+    // Not JSON: a proxy's page, or empty. The text is used as the message.
   }
   const message = text.trim().slice(0, 1024) || `the server answered with status ${code}`;
   return new StatusError({

@@ -1,6 +1,6 @@
 /**
- * What a connection proves itself and checks the server with: given as bytes, or as files that are read again when they change, so that
- * rotated certificates and tokens are taken up without a restart. Opens no connections.
+ * Client credentials and the CA bundle of a connection, given as bytes or as files. Files are read again when they change, so that
+ * rotated certificates and tokens are used without a restart. Opens no connections.
  */
 import { readFile, stat } from 'node:fs/promises';
 import type { Clock } from '#stdx/clock.ts';
@@ -9,7 +9,7 @@ import { TransportError } from './transport-error.ts';
 type Pem = string | Buffer;
 
 export interface Credentials {
-  /** The authorities to trust; without any, the system's. */
+  /** The CA bundle; default: that of the system. */
   readonly ca?: Pem;
   readonly caFile?: string;
   readonly cert?: Pem;
@@ -18,20 +18,20 @@ export interface Credentials {
   readonly keyFile?: string;
   /** Bearer token. */
   readonly token?: string;
-  /** Wins over token, as in kubeconfig files. */
+  /** Takes precedence over token, as in kubeconfig files. */
   readonly tokenFile?: string;
-  /** HTTP basic; only without a token. */
+  /** HTTP basic authentication; only without a token. */
   readonly basic?: { readonly username: string; readonly password: string };
 }
 
 export interface LoadedCredentials {
   readonly tls: { readonly ca?: Pem; readonly cert?: Pem; readonly key?: Pem };
   readonly authorization: string | undefined;
-  /** Grows when ca, cert or key changed: older connections should be left. */
+  /** Increases when ca, cert or key changed: connections of an older generation should be closed. */
   readonly tlsGeneration: number;
 }
 
-/** Files are looked at again after this long at the earliest. */
+/** Minimum interval between checks of the files. */
 const CHECK_EVERY_MS = 1_000;
 
 interface CachedFile {
@@ -53,14 +53,14 @@ export class CredentialSource {
     this.#clock = clock;
   }
 
-  /** Other credentials from now on. */
+  /** Replaces the credentials. */
   replace(credentials: Credentials): void {
     this.#credentials = credentials;
     this.#tlsGeneration += 1;
     this.#loaded = undefined;
   }
 
-  /** The last good content is kept while a file cannot be read (it may be in the middle of a rotation); the first read must succeed. */
+  /** Keeps the last good content while a file cannot be read (it may be in the middle of a rotation); the first read must succeed. */
   current(): LoadedCredentials | Promise<LoadedCredentials> {
     const nowMs = this.#clock.monotonic();
     if (this.#loaded && (!this.#usesFiles() || nowMs - this.#checkedMs < CHECK_EVERY_MS)) return this.#loaded;

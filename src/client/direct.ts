@@ -1,6 +1,6 @@
 /**
- * A transport that calls an API handler in the same thread: no sockets, no copies. The types below are structurally those of the API
- * server's http.ts (which this room may not import), so its ApiHandler can be passed as it is.
+ * A transport that calls an API handler in the same thread, without sockets and copies. The types below are structurally those of the API
+ * server's http.ts (which this room may not import), so its ApiHandler can be passed directly.
  */
 import type { UserInfo } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
@@ -42,12 +42,12 @@ export interface DirectResponse {
 export type DirectHandler = (request: DirectRequest) => Promise<DirectResponse>;
 
 interface DirectOptions {
-  /** Who the requests act as; the handler takes it without authentication. Without it they are anonymous to the handler. */
+  /** The user of the requests; the handler accepts it without authentication. Default: anonymous. */
   readonly user?: UserInfo;
   readonly remoteAddress?: string;
 }
 
-/** The transport owns nothing: close() cuts off its open requests and refuses further ones. */
+/** The transport owns nothing: close() aborts its open requests and rejects further ones. */
 export function createDirectTransport(handler: DirectHandler, options: DirectOptions = {}): Transport {
   const cancels = new Set<(error: Error) => void>();
   let closed = false;
@@ -117,7 +117,7 @@ function call(handler: DirectHandler, { request, options, cancels }: Call): Prom
   });
 }
 
-/** The callbacks of one request's onAbort; fired at most once. */
+/** The onAbort callbacks of one request; called at most once. */
 export class AbortCallbacks {
   #callbacks: (() => void)[] | undefined = [];
   get fired(): boolean {
@@ -142,7 +142,7 @@ interface Caller {
   readonly aborts: AbortCallbacks;
 }
 
-/** What the handler sees of a transport request. Header names must be lower case already. */
+/** Converts a transport request for the handler. Header names must be lower case already. */
 export function directRequest(
   request: Pick<TransportRequest, 'method' | 'path' | 'headers' | 'body'>,
   { user, remoteAddress, aborts }: Caller,

@@ -1,8 +1,8 @@
 /**
- * Decides what becomes of one more event: a new Event, one more count on an existing one, or nothing. Rules and numbers are those of
+ * Correlates events: returns whether to create a new Event, increase the count of an existing one, or drop it. Rules and numbers are those of
  * upstream's client-go correlator: more than ten similar events (same object, type and reason; other message) within ten minutes
- * become one "combined" event; the same event again raises its count; one source may say 25 things about one object at once, then
- * one every five minutes. Pure but for the clock; sends nothing.
+ * are aggregated into one; the same event again increases its count; one source may emit a burst of 25 events about one object, then
+ * one every five minutes. Pure except for the clock; sends nothing.
  */
 import type { KubeObject } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -37,7 +37,7 @@ export interface CoreEvent extends KubeObject {
 
 export type Correlated =
   | { readonly kind: 'create'; readonly event: CoreEvent; readonly countKey: string }
-  /** The event is already on the server under event.metadata.name: patch count, message and lastTimestamp. */
+  /** The event exists on the server as event.metadata.name: patch count, message and lastTimestamp. */
   | { readonly kind: 'count'; readonly event: CoreEvent; readonly countKey: string }
   | { readonly kind: 'drop' };
 
@@ -95,7 +95,7 @@ export class EventCorrelator {
     return { kind: known ? 'count' : 'create', event: next, countKey };
   }
 
-  /** What the server made of it, for the next count. */
+  /** Records the server's response, for the next count. */
   recorded(countKey: string, event: CoreEvent): void {
     this.#remember(countKey, event);
   }
@@ -130,7 +130,7 @@ export class EventCorrelator {
         combined: false,
         countKey: [similarKey, event.message, event.involvedObject.fieldPath ?? ''].join('\0'),
       };
-    // One message is let go so that the set stays bounded; as long as others keep coming it fills up again at once.
+    // Drops one message to keep the set bounded; further ones fill it up again.
     const oldest = similar.messages.values().next().value;
     if (oldest !== undefined) similar.messages.delete(oldest);
     return { combined: true, countKey: `${similarKey}\0combined` };

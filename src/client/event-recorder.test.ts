@@ -86,7 +86,7 @@ describe('event recorder', () => {
     );
   });
 
-  it('puts events of cluster-scoped objects in the default namespace, and cuts long messages', async () => {
+  it('puts events of cluster-scoped objects in the default namespace, and truncates long messages', async () => {
     say('x'.repeat(5_000), { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } });
     const [event] = await recorded('default');
     assert.equal(event!.message.length, 1_024);
@@ -105,7 +105,7 @@ describe('event recorder', () => {
     assert.equal(all[0]!.lastTimestamp, '2026-01-01T00:00:05Z');
   });
 
-  it('starts anew when the counted event has expired', async () => {
+  it('creates a new event when the counted one has expired', async () => {
     say('image present');
     const [first] = await recorded();
     await api.delete(events, first!.metadata);
@@ -115,7 +115,7 @@ describe('event recorder', () => {
     assert.equal(all[0]!.count, 2);
   });
 
-  it('combines similar events from the tenth message on', async () => {
+  it('aggregates similar events from the tenth message on', async () => {
     for (let index = 0; index < 15; index += 1) say(`attempt ${index}`);
     const all = await recorded();
     assert.equal(all.length, 10);
@@ -124,7 +124,7 @@ describe('event recorder', () => {
     assert.equal(combined?.count, 6);
   });
 
-  it('lets 25 through about one object, then one every five minutes', async () => {
+  it('allows a burst of 25 per object, then one every five minutes', async () => {
     for (let index = 0; index < 40; index += 1) say('again');
     say('about another', { ...pod, metadata: { name: 'db', namespace: 'shop', uid: 'u2' } });
     assert.deepEqual((await recorded()).map((event) => event.count).sort(), [1, 25]);
@@ -133,7 +133,7 @@ describe('event recorder', () => {
     assert.deepEqual((await recorded()).map((event) => event.count).sort(), [1, 41]);
   });
 
-  it('never throws and drops what a full queue cannot take', async () => {
+  it('never throws, and drops events when the queue is full', async () => {
     fake.intercept = () => {
       throw new Error('broken');
     };
@@ -141,7 +141,7 @@ describe('event recorder', () => {
       say('x', { ...pod, metadata: { name: `p${index}`, namespace: 'shop' } });
     recorder.stop();
     await recorder.flushed();
-    // Those sent before stop(); nothing waits and nothing was thrown.
+    // Those sent before stop(); the queue is empty and nothing was thrown.
     assert.ok(fake.requests.length <= 1_000);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Records events as core/v1 Events. Best effort: a bounded queue, dropped when full; one event at a time for one object, so that
- * counts are right. What to send is decided in event-correlator.ts.
+ * Records events as core/v1 Events. Best effort: a bounded queue, dropped when full; one event at a time per object, so that
+ * counts are correct. event-correlator.ts decides what to send.
  */
 import type { KubeObject } from '#machinery/object.ts';
 import { StatusError, isStatusError } from '#machinery/errors.ts';
@@ -19,9 +19,9 @@ import {
 import type { EventRecorder } from './events.ts';
 
 interface EventRecorderOptions {
-  /** 'deployment-controller', 'kubelet', 'default-scheduler': upstream's name of the reporter. */
+  /** Upstream's name of the reporting component: 'deployment-controller', 'kubelet', 'default-scheduler'. */
   readonly component: string;
-  /** The node's name, for components of a node. */
+  /** The node's name, for node components. */
   readonly host?: string;
   readonly clock?: Clock;
   readonly log?: Logger;
@@ -29,9 +29,9 @@ interface EventRecorderOptions {
 }
 
 export interface StoppableEventRecorder extends EventRecorder {
-  /** Resolves when nothing waits to be sent. */
+  /** Resolves when the queue is empty. */
   flushed(): Promise<void>;
-  /** Takes no more events and gives up what waits. */
+  /** Accepts no more events and discards queued ones. */
   stop(): void;
 }
 
@@ -42,7 +42,7 @@ const EVENTS: ResourceRef<CoreEvent> = {
   kind: 'Event',
   namespaced: true,
 };
-/** Events waiting to be sent; further ones are dropped. */
+/** Queued events; further ones are dropped. */
 const MAX_QUEUED = 1_000;
 const MAX_MESSAGE = 1_024;
 const MAX_TRIES = 12;
@@ -75,7 +75,7 @@ class ApiEventRecorder implements StoppableEventRecorder {
     this.#clock = options.clock ?? realClock;
     this.#log = options.log ?? silentLogger;
     this.#random = options.random ?? realRandom;
-    // Recorders of one moment must not make the same names.
+    // Recorders that are created at the same time must not generate the same names.
     this.#sequence = Math.floor(this.#random() * 1_000_000);
     this.#correlator = new EventCorrelator(this.#clock);
   }
@@ -116,11 +116,11 @@ class ApiEventRecorder implements StoppableEventRecorder {
         return;
       } catch (error) {
         if (correlated.kind === 'count' && isStatusError(error, 'NotFound')) {
-          // It was there but has expired: it begins anew under a name of its own.
+          // The event existed but has expired: create a new one with a new name.
           correlated = { ...correlated, kind: 'create', event: this.#renamed(correlated.event) };
           continue;
         }
-        // The server refused: saying it again does not help. Events of a namespace that goes away are refused all the time.
+        // The server rejected it: a retry does not help. Events in a terminating namespace are always rejected.
         if (error instanceof StatusError && error.code !== 429 && error.code < 500) {
           this.#log.debug('event was refused', { reason: event.reason, error: error.message });
           return;
@@ -172,7 +172,7 @@ class ApiEventRecorder implements StoppableEventRecorder {
     };
   }
 
-  /** '<object>.<hexadecimal nanoseconds>'; the sequence keeps names of one millisecond apart. */
+  /** '<object>.<hexadecimal nanoseconds>'; a sequence number makes names of the same millisecond unique. */
   #eventName(objectName = ''): string {
     this.#sequence = (this.#sequence + 1) % 1_000_000;
     return `${objectName}.${(BigInt(Math.floor(this.#clock.now())) * 1_000_000n + BigInt(this.#sequence)).toString(16)}`;
@@ -180,7 +180,7 @@ class ApiEventRecorder implements StoppableEventRecorder {
 }
 
 function referenceTo(about: KubeObject): ObjectReference {
-  // An event may be about a reference as well as about an object.
+  // The argument may be an object reference instead of an object.
   const meta = about.metadata ?? (about as ObjectReference);
   const { name, namespace, uid, resourceVersion } = meta;
   return {
@@ -197,7 +197,7 @@ function truncated(message: string): string {
   return message.length <= MAX_MESSAGE ? message : `${message.slice(0, MAX_MESSAGE - 3)}...`;
 }
 
-/** metav1.Time of the wire: whole seconds. */
+/** metav1.Time: whole seconds. */
 function seconds(ms: number): string {
   return formatTime(ms);
 }

@@ -1,4 +1,4 @@
-/** Recording events (events.k8s.io semantics, core/v1 Events): what happened to an object, for `kubectl describe`. */
+/** Recording events (events.k8s.io semantics, core/v1 Events) about an object, for `kubectl describe`. */
 import type { KubeObject } from '#machinery/object.ts';
 
 export interface EventRecorder {

@@ -21,7 +21,7 @@ type Response = ServerResponse | http2.Http2ServerResponse;
 
 const authority = makeAuthority();
 
-/** A server that carries requests to a handler, in the least code that shows back-pressure and aborts. */
+/** A minimal server that passes requests to a handler, with back-pressure and aborts. */
 async function listen(
   kind: 'http2' | 'http1',
   handler: DirectHandler,
@@ -166,7 +166,7 @@ describe('https transport', () => {
     );
   });
 
-  it('presents a client certificate, and another one after reload, without failing open requests', async (t) => {
+  it('presents a client certificate, and a new one after reload, without failing open requests', async (t) => {
     const held = Promise.withResolvers<void>();
     const arrived = Promise.withResolvers<void>();
     const first = authority.issue({ commonName: 'first' });
@@ -189,7 +189,7 @@ describe('https transport', () => {
     assert.equal((await (await open).bytes()).toString(), 'first');
   });
 
-  it('connects anew after the connection broke', async (t) => {
+  it('reconnects after the connection broke', async (t) => {
     const { get, dropConnections } = await setUp(t, {
       handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.from('ok') }),
     });
@@ -198,7 +198,7 @@ describe('https transport', () => {
     assert.equal(await get(), 'ok');
   });
 
-  it('sends a get again whose connection was cut before the answer, but no write', async (t) => {
+  it('retries a GET whose connection broke before the response, but no write', async (t) => {
     const arrivals: string[] = [];
     const { transport, get, dropConnections } = await setUp(t, {
       handler: (request) => {
@@ -214,13 +214,13 @@ describe('https transport', () => {
     assert.deepEqual(arrivals, ['GET', 'GET', 'POST']);
   });
 
-  it('sends a write again whose connection was closed before it was open', async (t) => {
+  it('retries a write whose connection was closed before it was open', async (t) => {
     const { server, stop } = await listen('http2', (request) =>
       Promise.resolve({ status: 200, headers: {}, body: Buffer.from(request.method) }),
     );
     t.after(stop);
     let accepted = 0;
-    // A balancer that has no server for the first connection.
+    // A load balancer without a backend for the first connection.
     const balancer = createServer((socket) => {
       accepted += 1;
       if (accepted === 1) return socket.destroy();
@@ -241,7 +241,7 @@ describe('https transport', () => {
     assert.equal(accepted, 2);
   });
 
-  it('fails a stream whose connection broke', async (t) => {
+  it('fails a stream when its connection breaks', async (t) => {
     for (const kind of ['http2', 'http1'] as const) {
       const { server, stop, dropConnections } = await listen(kind, () =>
         Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }),
@@ -262,7 +262,7 @@ describe('https transport', () => {
     }
   });
 
-  it('keeps an answer that was complete before anybody read it', async (t) => {
+  it('keeps a response that completed before it was read', async (t) => {
     const { transport } = await setUp(t, {
       handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1_000) }),
     });
@@ -273,7 +273,7 @@ describe('https transport', () => {
     for (const response of responses) assert.equal((await response.bytes()).length, 1_000);
   });
 
-  it('opens more connections than one when streams run out', async (t) => {
+  it('opens another connection when streams run out', async (t) => {
     const { transport } = await setUp(t, {
       handler: () =>
         Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }),
@@ -284,7 +284,7 @@ describe('https transport', () => {
     assert.equal(responses.length, 250);
   });
 
-  it('says refused where nobody listens, and tls where the certificate is not trusted', async (t) => {
+  it('reports refused without a listener, and tls for an untrusted certificate', async (t) => {
     const { server, stop } = await listen('http2', echo('x'));
     const other = createHttpsTransport({ server });
     await assert.rejects(other.request({ method: 'GET', path: '/' }), (error) =>
@@ -299,7 +299,7 @@ describe('https transport', () => {
     );
   });
 
-  it('gives up on a server that does not answer in time', async (t) => {
+  it('times out on a server that does not respond', async (t) => {
     const clock = new FakeClock();
     const arrived = Promise.withResolvers<void>();
     const { transport } = await setUp(t, {
@@ -317,7 +317,7 @@ describe('https transport', () => {
     await rejected;
   });
 
-  it('breaks off a connection on which pings are not answered', async (t) => {
+  it('closes a connection whose pings are not answered', async (t) => {
     const arrived = Promise.withResolvers<void>();
     const sockets = new Set<TLSSocket>();
     const server = tls.createServer(
@@ -326,7 +326,7 @@ describe('https transport', () => {
         sockets.add(socket);
         socket.on('error', () => {});
         socket.on('data', () => arrived.resolve());
-        // An empty SETTINGS frame, and never a word more.
+        // An empty SETTINGS frame, and nothing else.
         socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
       },
     );

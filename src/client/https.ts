@@ -1,14 +1,14 @@
 /**
- * A transport over TLS: HTTP/2 with all requests on few connections, HTTP/1.1 where the server has nothing better (by ALPN), and
- * plain HTTP/1.1 for http:// servers (a local proxy). Connections are made when needed, checked by pings, and left when credentials change.
+ * A transport over TLS: HTTP/2 with requests multiplexed on few connections, HTTP/1.1 when ALPN selects it, and
+ * plain HTTP/1.1 for http:// servers (a local proxy). Connections are opened on demand, checked by pings, and replaced when credentials change.
  *
  *   no connection --request--> connecting --ALPN h2--> open --GOAWAY, new credentials--> draining --last stream--> closed
- *                                 | http/1.1              '--ping unanswered, socket error--> closed (its requests fail or go again)
+ *                                 | http/1.1              '--ping unanswered, socket error--> closed (its requests fail or are retried)
  *                                 v
  *                              an agent of keep-alive sockets
  *
- * Bounds: `timeoutMs` for the answer's head and for bytes(); stream() is bounded only by pings. A request is sent again only when it
- * was certainly not processed (its connection broke before it was open, say), or is a GET whose connection broke before the answer's head.
+ * Bounds: `timeoutMs` for the response headers and for bytes(); stream() is bounded only by pings. A request is retried only when it
+ * was certainly not processed (its connection broke before it was open, say), or is a GET whose connection broke before the response headers.
  */
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
@@ -22,9 +22,9 @@ import type { Transport, TransportRequest, TransportResponse } from './transport
 import { TransportError, abortReason, isTransportError } from './transport-error.ts';
 
 export interface HttpsOptions extends Credentials {
-  /** 'https://10.0.0.1:6443', or with a path in front of the API's. */
+  /** 'https://10.0.0.1:6443', optionally with a path prefix. */
   readonly server: string;
-  /** Name expected in the server's certificate instead of the host. */
+  /** Name to verify in the server's certificate instead of the host. */
   readonly serverName?: string;
   readonly insecureSkipVerify?: boolean;
   /** Sent with every request. */
@@ -33,18 +33,18 @@ export interface HttpsOptions extends Credentials {
   readonly timeoutMs?: number;
   /** Default 10 s. */
   readonly connectTimeoutMs?: number;
-  /** Default 30 s between pings, and 15 s for their answer. */
+  /** Default: a ping every 30 s, with a timeout of 15 s. */
   readonly pingEveryMs?: number;
   readonly pingTimeoutMs?: number;
   readonly clock?: Clock;
 }
 
 export interface HttpsTransport extends Transport {
-  /** Other credentials for all connections from now on; those open finish their requests. */
+  /** Replaces the credentials of new connections; open ones finish their requests. */
   reload(credentials: Credentials): void;
 }
 
-/** Streams of one connection beyond which another is opened, where the server does not say less. */
+/** Maximum number of streams per connection, unless the server's limit is lower; then another connection is opened. */
 const MAX_STREAMS = 250;
 const MAX_SESSIONS = 8;
 const STREAM_WINDOW_BYTES = 1024 * 1024;
@@ -132,7 +132,7 @@ class TlsTransport implements HttpsTransport {
     );
   }
 
-  /** One with room for a stream. */
+  /** A connection with room for a stream. */
   async #connection(loaded: LoadedCredentials): Promise<Connection> {
     this.#leaveOld(loaded.tlsGeneration);
     if (this.#http1) return { kind: 'http1', agent: this.#http1.agent };
@@ -148,7 +148,7 @@ class TlsTransport implements HttpsTransport {
     return this.#connecting;
   }
 
-  /** Connections made with credentials that are no longer ours take no more requests. */
+  /** Connections with outdated credentials take no more requests. */
   #leaveOld(tlsGeneration: number): void {
     for (const session of this.#sessions) {
       if (session.tlsGeneration === tlsGeneration || session.draining) continue;
@@ -216,14 +216,14 @@ class TlsTransport implements HttpsTransport {
       const onError = (error: Error): void => {
         timer.cancel();
         const known = translated(error, this.#url.host);
-        // A balancer that found no server, or lost it: nothing of a request was sent yet.
+        // A load balancer without a backend: nothing of a request was sent yet.
         reject(isTransportError(known, 'reset') ? new Unprocessed(unopened(known)) : known);
       };
       socket.once('error', onError);
       socket.once('secureConnect', () => {
         timer.cancel();
         socket.off('error', onError);
-        // Until a session owns the socket nobody else would hear of an error.
+        // Until a session owns the socket, no other listener handles its errors.
         socket.on('error', () => {});
         resolve(socket);
       });
@@ -238,7 +238,7 @@ class TlsTransport implements HttpsTransport {
     const session: Session = { h2, tlsGeneration, streams: 0, draining: false };
     this.#sessions.add(session);
     h2.on('connect', () => h2.setLocalWindowSize(SESSION_WINDOW_BYTES));
-    // Each stream hears of it by itself.
+    // Each stream reports the error itself.
     h2.on('error', () => {});
     h2.on('goaway', () => {
       session.draining = true;
@@ -341,7 +341,7 @@ class TlsTransport implements HttpsTransport {
   }
 }
 
-/** The work goes on for others who wait for it; only this wait ends. */
+/** Other callers may wait for the same work, so only this wait ends. */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;
   const aborted = Promise.withResolvers<never>();
@@ -354,7 +354,7 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
   }
 }
 
-/** The server certainly did nothing with it. */
+/** The server certainly did not process the request. */
 class Unprocessed extends Error {
   readonly reason: TransportError;
   constructor(reason: TransportError) {
@@ -463,8 +463,8 @@ function sendHttp1(
 }
 
 /**
- * The body, read from the first moment on: a stream that ends before somebody listens would lose what it brought. The chunks already
- * read stay readable after the end.
+ * The body, read from the beginning: a stream that ends before there is a reader would lose its data. Chunks that were
+ * read stay available after the end.
  */
 function pumped(source: Readable, cancel: (error: Error) => void): ChunkStream {
   const body = new ChunkStream();
@@ -478,7 +478,7 @@ function pumped(source: Readable, cancel: (error: Error) => void): ChunkStream {
     ended = true;
   });
   source.on('error', (error) => body.fail(error));
-  // Whole only when the source says so at its close: HTTP/2 ends the reading side also when the connection is lost.
+  // Complete only when the source says so at its close: HTTP/2 ends the readable side also when the connection is lost.
   source.once('close', () => {
     const lost =
       !ended ||
@@ -517,7 +517,7 @@ const REFUSED = new Set([
 const UNTRUSTED =
   /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|HOSTNAME_MISMATCH|ERR_OSSL_)/;
 
-/** The one place where the platform's errors become ours. */
+/** Converts errors of the platform to TransportErrors. */
 function translated(error: Error, host: string): Error {
   if (error instanceof TransportError || error.name === 'AbortError') return error;
   const code = (error as NodeJS.ErrnoException).code ?? '';

@@ -28,7 +28,7 @@ function thing(name: string, extra: Partial<Thing> = {}): Thing {
   };
 }
 
-/** Waits for a state, giving the event loop turns; the fake clock stands still. */
+/** Waits for a state over turns of the event loop; the fake clock stands still. */
 async function until(what: string, condition: () => boolean): Promise<void> {
   for (let turn = 0; turn < 1_000; turn += 1) {
     if (condition()) return;
@@ -93,7 +93,7 @@ describe('informer', () => {
     assert.equal(fake.requests.filter((request) => request.includes('limit=500')).length, 3);
   });
 
-  it('is shared for the same resource and selection', () => {
+  it('is shared for the same resource and selectors', () => {
     assert.equal(api.informer(things), api.informer(things, {}));
     assert.notEqual(api.informer(things), api.informer(things, { labelSelector: 'a=b' }));
   });
@@ -105,7 +105,7 @@ describe('informer', () => {
     assert.equal(informer.get('default/a')?.metadata?.managedFields, undefined);
   });
 
-  it('goes on from the last resource version, bookmarks included, when a watch ends', async () => {
+  it('resumes from the last resource version, bookmarks included, when a watch ends', async () => {
     const informer = api.informer(things);
     record(informer);
     await informer.synced();
@@ -125,7 +125,7 @@ describe('informer', () => {
     await until('the change', () => seen.length === 1);
   });
 
-  it('lists the newest again after 410 and tells the difference', async () => {
+  it('relists after 410 and reports the differences', async () => {
     await api.create(things, thing('stays', { spec: { color: 'red' } }));
     await api.create(things, thing('goes', { spec: { color: 'old' } }));
     await api.create(things, thing('reborn'));
@@ -157,7 +157,7 @@ describe('informer', () => {
     assert.ok(fake.requests.includes('GET /api/v1/configmaps?limit=500'));
   });
 
-  it('retries for ever with growing waits, and syncs when the server is back', async () => {
+  it('retries forever with exponential backoff, and syncs when the server is back', async () => {
     fake.intercept = () => statusErrors.forbidden({ group: '', resource: 'configmaps', name: '' }, 'no');
     const informer = api.informer(things);
     await clock.advance(100_000);
@@ -169,7 +169,7 @@ describe('informer', () => {
     await until('synced', () => informer.hasSynced);
   });
 
-  it('waits between lists when every watch is answered with 410', async () => {
+  it('backs off between lists when every watch gets 410', async () => {
     const gone = Buffer.from(
       `${JSON.stringify({ type: 'ERROR', object: statusErrors.expired('too old').status })}\n`,
     );
@@ -183,7 +183,7 @@ describe('informer', () => {
     assert.equal(lists, 5);
   });
 
-  it('goes on watching, without a list, when only the connection broke', async () => {
+  it('resumes the watch, without a list, when only the connection broke', async () => {
     const informer = api.informer(things);
     record(informer);
     await informer.synced();
@@ -201,7 +201,7 @@ describe('informer', () => {
     assert.equal(fake.requests.filter((request) => request.includes('limit=')).length, 1);
   });
 
-  it('does not let one throwing handler disturb another', async () => {
+  it("isolates handlers from each other's exceptions", async () => {
     const informer = api.informer(things);
     informer.subscribe({
       added: () => {
@@ -260,7 +260,7 @@ describe('informer', () => {
     assert.deepEqual(informer.listNamespace('other'), []);
   });
 
-  it('stops with the client: watches end, waiters are told', async () => {
+  it('stops with the client: watches end, waiters are rejected', async () => {
     fake.intercept = () => statusErrors.unavailable('down');
     const waiting = api.informer(things).synced();
     const close = api.close();
@@ -271,7 +271,7 @@ describe('informer', () => {
 });
 
 describe('client', () => {
-  it('retries what the server asks to retry, a bounded number of times', async () => {
+  it('retries when the server asks for it, a bounded number of times', async () => {
     const fake = createFakeApi();
     const clock = new FakeClock();
     const api = createClient(
@@ -294,7 +294,7 @@ describe('client', () => {
     await api.close();
   });
 
-  it('gives up on an answer that does not come', async () => {
+  it('times out without a response', async () => {
     const clock = new FakeClock();
     const api = createClient(
       createDirectTransport(() => new Promise(() => {})),
@@ -306,7 +306,7 @@ describe('client', () => {
     await api.close();
   });
 
-  it('makes a StatusError of an answer that is not from the API', async () => {
+  it('converts a response that is not from the API to a StatusError', async () => {
     const answer = { status: 502, headers: {}, body: Buffer.from('<html>bad gateway</html>') };
     const api = createClient(
       createDirectTransport(() => Promise.resolve(answer)),

@@ -1,13 +1,13 @@
 /**
- * An informer: one resource kept in memory by list and watch. The behaviour is client-go's reflector's.
+ * An informer: a cache of one resource, kept up to date by list and watch. Behaves as client-go's reflector.
  *
  *   listing --all pages in the cache--> watching --stream ends--> watching (from the last resourceVersion)
  *      ^  backoff on failure               |  410, or "too large resource version"
  *      '-----------------------------------'
  *
- * First list at resourceVersion 0 (whatever the server's cache has), after 410 at '' (the newest there is). A relist is compared with
- * the cache, so handlers see added, updated and deleted also for what happened while nobody watched; the last known state is then
- * what `deleted` gets. Retries for ever, with 0.8 to 30 s of jittered backoff: an informer never gives up, its owner stops it.
+ * The first list has resourceVersion 0 (the server's watch cache), after 410 it has '' (the most recent). A relist is compared with
+ * the cache, so handlers see added, updated and deleted also for missed events; `deleted` then gets the last known
+ * state. Retries forever, with 0.8 to 30 s of jittered backoff: only its owner stops an informer.
  */
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import { apiVersionOf, objectKey } from '#machinery/object.ts';
@@ -50,12 +50,12 @@ export interface StoppableInformer<T extends KubeObject> extends Informer<T> {
 const PAGE_SIZE = 500;
 const BACKOFF_MIN_MS = 800;
 const BACKOFF_MAX_MS = 30_000;
-/** A list and watch that held this long makes the next failure a first one. */
+/** Backoff is reset after a list and watch that lasted this long. */
 const BACKOFF_RESET_MS = 120_000;
 const MIN_WATCH_SECONDS = 300;
-/** A watch that ends sooner and brought nothing is a failure in disguise. */
+/** A watch that ends earlier without an event counts as a failure. */
 const SHORT_WATCH_MS = 1_000;
-/** A long relist gives the event loop a turn after so many objects. */
+/** A long relist yields to the event loop after this many objects. */
 const SLICE = 1_000;
 const BY_NAMESPACE = 'namespace';
 
@@ -67,7 +67,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   readonly #options: InformerOptions<T>;
   readonly #log: Logger;
   readonly #cache = new ObjectCache<Stored<T>>();
-  /** Replaced, never changed: a loop over it is not disturbed by a handler that subscribes. */
+  /** Replaced, never changed in place: a handler may subscribe during iteration. */
   #handlers: readonly InformerHandler<Stored<T>>[] = [];
   readonly #abort = new AbortController();
   readonly #running: Promise<void>;
@@ -79,7 +79,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   #listNewest = false;
   #mustList = true;
   #backoffMs = BACKOFF_MIN_MS;
-  /** The last watch was refused as expired and nothing came since. */
+  /** The last watch expired, and no event came since. */
   #expired = false;
 
   constructor(options: InformerOptions<T>) {
@@ -87,7 +87,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     this.#log = options.log.with({ informer: options.ref.plural });
     this.#apiVersion = apiVersionOf(options.ref);
     if (options.ref.namespaced) this.#cache.addIndex(BY_NAMESPACE, namespaceOf);
-    // Nobody may be waiting for the first sync when stop() rejects it.
+    // Avoids an unhandled rejection when stop() rejects the first sync.
     this.#firstSync.promise.catch(() => {});
     this.#running = this.#run();
   }
@@ -132,7 +132,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   }
 
   subscribe(handler: InformerHandler<Stored<T>>): () => void {
-    // A handler subscribed twice is called twice: each subscription is its own.
+    // A handler that is subscribed twice is called twice.
     const own: InformerHandler<Stored<T>> = {
       ...(handler.added ? { added: (object: Stored<T>) => handler.added!(object) } : {}),
       ...(handler.updated
@@ -174,20 +174,20 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     }
   }
 
-  /** What a failure means for the next round: where to start, and whether to wait first. */
+  /** Handles a failure: sets where the next round starts, and whether to back off first. */
   #decideAfter(error: unknown): 'at once' | 'after backoff' {
     if (isExpired(error)) {
-      this.#log.info('resource version expired: listing again', { resourceVersion: this.#resourceVersion });
-      // Twice in a row means that even the newest list is too old: then wait.
+      this.#log.info('resource version expired: relisting', { resourceVersion: this.#resourceVersion });
+      // Twice in a row means that even the latest list is too old: back off.
       const again = this.#expired;
       this.#mustList = true;
       this.#listNewest = true;
       this.#expired = true;
       return again ? 'after backoff' : 'at once';
     }
-    // Only the connection failed: the watch can go on from where it was. Any other answer needs a new list.
+    // Only the connection failed: the watch can be resumed. Any other error needs a new list.
     if (error instanceof StatusError && error.code !== 429 && error.code < 500) this.#mustList = true;
-    this.#log.warn('list and watch failed: trying again', {
+    this.#log.warn('list and watch failed, retrying', {
       error: errorMessage(error),
       nextMs: this.#backoffMs,
     });
@@ -226,7 +226,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     for (const key of gone) this.#remove(key, this.#cache.get(key)!);
   }
 
-  /** True when the watch was worth its connection: go on at once. */
+  /** Returns true when the watch lasted: resume at once. */
   async #watch(): Promise<boolean> {
     const { watch, select, clock, random } = this.#options;
     const startedMs = clock.monotonic();
@@ -275,7 +275,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     for (const handler of this.#handlers) this.#guarded(() => handler.deleted?.(finalState));
   }
 
-  /** Nobody reads managed fields from a cache, and they are often half of an object. */
+  /** No user of a cache reads managed fields, and they are often half of an object. */
   #trim(object: Stored<T>): void {
     object.apiVersion ??= this.#apiVersion;
     object.kind ??= this.#options.ref.kind;
@@ -297,7 +297,7 @@ function namespaceOf(object: KubeObject): readonly string[] {
   return [object.metadata?.namespace ?? ''];
 }
 
-/** The revision is compacted, or (after a restore of the server's data) in the future. */
+/** The resource version is compacted, or (after the server's data was restored) in the future. */
 function isExpired(error: unknown): boolean {
   if (!(error instanceof StatusError)) return false;
   if (error.code === 410 || error.reason === 'Expired' || error.reason === 'Gone') return true;

@@ -41,7 +41,7 @@ describe('kubeconfig', () => {
     { file: '/etc/two/config', text: SECOND },
   ]);
 
-  it('resolves the current context, with inline data, files beside it, and impersonation', () => {
+  it('resolves the current context, with inline data, relative files, and impersonation', () => {
     const { namespace, options } = resolveContext(config);
     assert.equal(namespace, 'web');
     assert.deepEqual(options, {
@@ -53,7 +53,7 @@ describe('kubeconfig', () => {
     });
   });
 
-  it('merges files, the first to say something winning', () => {
+  it('merges files; the first value wins', () => {
     assert.deepEqual(resolveContext(config, { context: 'token@away' }), {
       namespace: 'default',
       options: {
@@ -66,7 +66,7 @@ describe('kubeconfig', () => {
     });
   });
 
-  it('refuses by name what it does not have or cannot do', () => {
+  it('rejects missing and unsupported settings by name', () => {
     assert.throws(
       () => resolveContext(config, { context: 'plugin@home' }),
       /exec plugin "aws" is not supported/,
@@ -82,7 +82,7 @@ describe('kubeconfig', () => {
     assert.throws(() => parseKubeconfigs([{ file: 'x', text: '{' }]), /is not valid YAML/);
   });
 
-  it('finds the cluster of a pod', () => {
+  it('loads the in-cluster configuration of a pod', () => {
     assert.equal(
       inClusterOptions({ KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' }).server,
       'https://[fd00::1]:443',

@@ -1,6 +1,6 @@
 /**
- * Finds kubeconfig files where kubectl looks for them and opens the transport that one of their contexts describes. What is not supported is
- * refused by name. Reading the files: machinery/config/kubeconfig.ts.
+ * Finds kubeconfig files where kubectl does and opens the transport of one of their contexts. Unsupported settings are
+ * rejected by name. machinery/config/kubeconfig.ts parses the files.
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -15,7 +15,7 @@ import {
 import type { Clock } from '#stdx/clock.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from './https.ts';
 
-/** The files kubectl would read: `path`, else those of $KUBECONFIG, else ~/.kube/config. Files that are absent are passed over, unless it is `path`. */
+/** The files that kubectl reads: `path`, else those of $KUBECONFIG, else ~/.kube/config. Missing files are skipped, unless it is `path`. */
 export function loadKubeconfig({
   path,
   env = process.env,
@@ -40,12 +40,12 @@ export function loadKubeconfig({
 }
 
 export interface ResolvedContext {
-  /** The context's namespace, 'default' without one. */
+  /** The context's namespace; default: 'default'. */
   readonly namespace: string;
   readonly options: HttpsOptions;
 }
 
-/** What a context means for a transport; the current one without `context`. */
+/** The connection settings of a context; default: the current one. */
 export function resolveContext(
   config: Kubeconfig,
   { context: name = config.currentContext }: { readonly context?: string | undefined } = {},
@@ -139,7 +139,7 @@ export function createKubeconfigTransport(
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** What a pod finds about its cluster in its environment and its service account volume. */
+/** The in-cluster configuration: environment variables and the service account volume of a pod. */
 export function inClusterOptions(env: NodeJS.ProcessEnv = process.env): HttpsOptions {
   const host = env['KUBERNETES_SERVICE_HOST'];
   const port = env['KUBERNETES_SERVICE_PORT'];

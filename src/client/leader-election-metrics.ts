@@ -1,7 +1,7 @@
-/** Whether this instance leads, as upstream's leader_election_master_status. */
+/** Whether this instance is the leader, as upstream's leader_election_master_status. */
 import { label } from '#stdx/instruments.ts';
 
-/** name: of the Lease. */
+/** name: that of the Lease. */
 export function leadershipLines(name: string, isLeader: boolean): string[] {
   return [
     '# HELP leader_election_master_status Whether this instance leads: 1 or 0, by the name of the lease.',

@@ -31,7 +31,7 @@ describe('leader election', () => {
   let fake: FakeApi;
   let clients: Client[];
   let leading: Set<string>;
-  /** Identities whose requests are not answered. */
+  /** Identities whose requests fail. */
   let cutOff: Set<string>;
 
   beforeEach(() => {
@@ -82,7 +82,7 @@ describe('leader election', () => {
   const spec = async (): Promise<Record<string, unknown>> =>
     (await clients[0]!.get(leases, lease))['spec'] as Record<string, unknown>;
 
-  it('one of two leads, renews every two seconds, and writes what upstream writes', async () => {
+  it('one of two leads, renews every two seconds, and writes the same Lease as upstream', async () => {
     const a = candidate('a');
     await clock.advance(0);
     const b = candidate('b');
@@ -102,7 +102,7 @@ describe('leader election', () => {
     await Promise.all([a.over, b.over]);
   });
 
-  it('hands over at once when the leader stops: the lease is released', async () => {
+  it('releases the lease when the leader stops, so that another takes over at once', async () => {
     const a = candidate('a');
     await clock.advance(0);
     const b = candidate('b');
@@ -117,7 +117,7 @@ describe('leader election', () => {
     await b.over;
   });
 
-  it('a leader cut off steps down before another may lead', async () => {
+  it('a partitioned leader steps down before another may lead', async () => {
     const a = candidate('a');
     await clock.advance(0);
     const b = candidate('b');
@@ -138,7 +138,7 @@ describe('leader election', () => {
     await Promise.all([a.over, b.over]);
   });
 
-  it('judges by its own clock, not by the times in the lease', async () => {
+  it('uses its own clock, not the times in the lease', async () => {
     const a = candidate('a');
     await clock.advance(0);
     await clients[0]!.patch(leases, lease, {
@@ -153,7 +153,7 @@ describe('leader election', () => {
     await Promise.all([a.over, b.over]);
   });
 
-  it('keeps trying while the server refuses', async () => {
+  it('keeps retrying while the server rejects requests', async () => {
     fake.intercept = () => statusErrors.forbidden({ group: '', resource: 'leases', name: '' }, 'no');
     const a = candidate('a');
     await clock.advance(60_000);

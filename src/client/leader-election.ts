@@ -1,9 +1,9 @@
 /**
- * Leader election by Lease (coordination.k8s.io/v1), upstream's algorithm: at most one candidate believes to lead, given clocks that
- * run at the same speed (their times may differ: a lease is judged by when this process last saw it change).
+ * Leader election by Lease (coordination.k8s.io/v1), upstream's algorithm: at most one candidate considers itself the leader, given clocks that
+ * run at the same rate (their times may differ: a lease expires by when this process last observed a change of it).
  *
  *   candidate --lease free or expired, write succeeded--> leader --renewed every retryPeriod--> leader
- *       ^                                                   | no renewal for renewDeadline, or another holder seen
+ *       ^                                                   | no renewal for renewDeadline, or another holder observed
  *       '---------- the caller runs it again ---------------'        signal aborted: lease released
  */
 import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
@@ -21,28 +21,28 @@ export interface LeaderElectionOptions {
   readonly lease: { readonly namespace: string; readonly name: string };
   /** Unique among the candidates. */
   readonly identity: string;
-  /** Default 15 s: how long others wait after the last renewal they saw. */
+  /** Default 15 s: how long other candidates wait after the last observed renewal. */
   readonly leaseDurationMs?: number;
-  /** Default 10 s: how long a leader tries to renew before it steps down; less than leaseDurationMs. */
+  /** Default 10 s: how long a leader retries the renewal before it steps down; less than leaseDurationMs. */
   readonly renewDeadlineMs?: number;
-  /** Default 2 s between tries. */
+  /** Default 2 s between attempts. */
   readonly retryPeriodMs?: number;
-  /** Give the lease up when stopped, so that another takes over at once. Default true. */
+  /** Release the lease when stopped, so that another candidate takes over at once. Default true. */
   readonly releaseOnStop?: boolean;
   readonly clock?: Clock;
   readonly log?: Logger;
   readonly random?: Random;
-  /** Called whenever another holder is seen, also when it is oneself; '' when the lease is free. */
+  /** Called when the observed holder changes, also to this candidate; '' when the lease is free. */
   readonly onNewLeader?: (identity: string) => void;
 }
 
 export interface LeaderElector {
   readonly isLeader: boolean;
-  /** Who led when last seen; '' when unknown. */
+  /** The last observed leader; '' when unknown. */
   readonly leader: string;
   /**
    * Waits for leadership, then runs `lead` with a signal that aborts when leadership is lost or `signal` is aborted, and resolves
-   * after `lead` ended and the lease was released. Run it again to stand again. Never throws, except what `lead` throws.
+   * after `lead` ended and the lease was released. Call it again for another term. Never throws, except what `lead` throws.
    */
   run(signal: AbortSignal, lead: (leading: AbortSignal) => Promise<void>): Promise<void>;
 }
@@ -84,7 +84,7 @@ class LeaseElector implements LeaderElector {
   readonly #log: Logger;
   readonly #random: Random;
   readonly #onNewLeader: ((identity: string) => void) | undefined;
-  /** The lease as last seen or written, and when (monotonic) it was first seen so. */
+  /** The last observed or written lease, and when (monotonic) it was first observed. */
   #observed: Lease | undefined;
   #observedAtMs = 0;
   #reportedLeader: string | undefined;
@@ -125,7 +125,7 @@ class LeaseElector implements LeaderElector {
     const onStop = (): void => leading.abort(abortReason(signal));
     signal.addEventListener('abort', onStop, { once: true });
     if (signal.aborted) onStop();
-    // The lease is renewed until the work has ended, also while it winds down after a stop: releasing earlier would let two lead.
+    // The lease is renewed until the work has ended, also during shutdown: an earlier release would allow two leaders.
     const over = new AbortController();
     const renewing = this.#renew(over.signal).then((outcome) => {
       this.#isLeader = false;
@@ -169,7 +169,7 @@ class LeaseElector implements LeaderElector {
       if (over.aborted) return 'over';
       if (renewed) renewedAtMs = startedMs;
       else if (this.#clock.monotonic() - renewedAtMs >= this.#renewDeadlineMs) {
-        this.#log.error('leadership lost: the lease could not be renewed in time', {
+        this.#log.error('leadership lost: failed to renew the lease in time', {
           identity: this.#identity,
         });
         return 'lost';
@@ -177,10 +177,10 @@ class LeaseElector implements LeaderElector {
     }
   }
 
-  /** True when this candidate holds the lease now. */
+  /** Returns true when this candidate holds the lease. */
   async #tryAcquireOrRenew(): Promise<boolean> {
     try {
-      // A leader first writes on top of what it wrote last: one request instead of two.
+      // As upstream's fast path, a leader updates its last written lease without a read.
       if (this.#isLeader && this.#observed && this.#isValid()) {
         try {
           await this.#write(this.#observed);
@@ -203,7 +203,7 @@ class LeaseElector implements LeaderElector {
       return true;
     } catch (error) {
       if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'AlreadyExists'))
-        this.#log.warn('lease could not be taken or renewed', { error: errorMessage(error) });
+        this.#log.warn('error acquiring or renewing the lease', { error: errorMessage(error) });
       return false;
     }
   }
@@ -238,7 +238,7 @@ class LeaseElector implements LeaderElector {
     };
   }
 
-  /** True while the holder last seen may still believe to lead. */
+  /** True while the last observed holder may still consider itself the leader. */
   #isValid(): boolean {
     const seconds = this.#observed?.spec?.leaseDurationSeconds ?? 0;
     return this.#observedAtMs + seconds * 1000 > this.#clock.monotonic();
@@ -253,7 +253,7 @@ class LeaseElector implements LeaderElector {
     this.#onNewLeader?.(leader);
   }
 
-  /** An empty holder with a second's duration, as upstream leaves it. */
+  /** As upstream, an empty holder with a duration of one second. */
   async #release(): Promise<void> {
     const lease = this.#observed;
     if (!lease || lease.spec?.holderIdentity !== this.#identity) return;
@@ -268,7 +268,7 @@ class LeaseElector implements LeaderElector {
     try {
       this.#observe(await this.#api.update(LEASES, { ...lease, spec }));
     } catch (error) {
-      this.#log.warn('lease could not be released: others wait for its end', { error: errorMessage(error) });
+      this.#log.warn('error releasing the lease, it will expire', { error: errorMessage(error) });
     }
   }
 }
@@ -288,7 +288,7 @@ function aborted(signal: AbortSignal): Promise<false> {
   });
 }
 
-/** A MicroTime of the wire: six digits of seconds. */
+/** metav1.MicroTime: six digits of seconds. */
 function microTime(ms: number): string {
   return formatMicroTime(ms);
 }

@@ -1,4 +1,4 @@
-/** Requests of a client as upstream's rest_client_* metrics: counted around any transport. */
+/** Client requests as upstream's rest_client_* metrics, counted for any transport. */
 import { Counter, Histogram, label } from '#stdx/instruments.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
 
@@ -23,7 +23,7 @@ export class RestClientMetrics {
     bounds: BYTES,
   });
 
-  /** host: of the API server, as requests name it. */
+  /** host: that of the API server, for the label. */
   measured(transport: Transport, host: string): Transport {
     return {
       request: (request) => this.#measure(request, { transport, host }),

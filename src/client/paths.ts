@@ -30,7 +30,7 @@ export function objectPath(
   });
 }
 
-/** '?a=1&b=2', '' when nothing is set. */
+/** '?a=1&b=2', '' without parameters. */
 export function queryString(values: Readonly<Record<string, QueryValue>>): string {
   let query = '';
   for (const name in values) {

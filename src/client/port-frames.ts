@@ -1,7 +1,7 @@
 /**
- * What passes over a message port between a client and a server thread, and how frames are put together into few messages: posting
- * costs far more than a frame is long, so everything that arises in one turn of the event loop goes as one message, with all bytes in
- * one transferred buffer. Knows nothing of HTTP beyond the names of the fields.
+ * The frames of a message port between a client and a server thread, and their batching: posting a message
+ * costs far more than its bytes, so all frames of one turn of the event loop are sent as one message, with all bytes in
+ * one transferred buffer. Independent of HTTP except for the names of the fields.
  */
 import type { MessagePort } from 'node:worker_threads';
 
@@ -9,11 +9,11 @@ import type { MessagePort } from 'node:worker_threads';
 export const FRAME = {
   /** client → server: id, method, path, headers, body range. */
   request: 0,
-  /** client → server: id. The client does not want the (rest of the) answer. */
+  /** client → server: id. The client cancels the (rest of the) response. */
   cancel: 1,
-  /** client → server: id, bytes. The reader took this much: as much more may be sent. */
+  /** client → server: id, bytes. Grants credit: the reader consumed this much. */
   credit: 2,
-  /** server → client: id, status, headers, body range. The whole answer. */
+  /** server → client: id, status, headers, body range. The whole response. */
   response: 3,
   /** server → client: id, status, headers. Chunks follow. */
   streamStart: 4,
@@ -41,9 +41,9 @@ export interface Batch {
   readonly bytes: Uint8Array | undefined;
 }
 
-/** Bytes a stream may send ahead of its reader. */
+/** Credit of a stream: bytes that may be sent ahead of its reader. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
-/** A batch of this size does not wait for the end of the turn. */
+/** A batch of this size is posted before the end of the turn. */
 const FLUSH_BYTES = 1024 * 1024;
 const FLUSH_FRAMES = 512;
 
@@ -64,7 +64,7 @@ export class FrameWriter {
     this.#port = port;
   }
 
-  /** Adds bytes to the batch of the next frame; answers where they will be. They are copied when the batch is posted: do not change them. */
+  /** Adds bytes to the batch of the next frame; returns their range. They are copied when the batch is posted: do not change them. */
   place(pieces: readonly Buffer[]): { readonly offset: number; readonly length: number } {
     const offset = this.#bytes;
     for (const piece of pieces) {
@@ -95,7 +95,7 @@ export class FrameWriter {
     this.#closed = true;
   }
 
-  /** The one copy there is: the source is often shared by many readers, so it cannot be given away itself. */
+  /** Copies the bytes, because the source is often shared by many readers and cannot be transferred. */
   #join(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#bytes === 0) return undefined;
     const joined = new Uint8Array(this.#bytes);
@@ -110,7 +110,7 @@ export class FrameWriter {
   }
 }
 
-/** The bytes of a frame, without copying. */
+/** The bytes of a frame, without a copy. */
 export function bytesOf(
   batch: Batch,
   { offset, length }: { readonly offset: number; readonly length: number },

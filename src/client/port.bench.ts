@@ -1,6 +1,6 @@
 /**
  * Measures the port transport between two threads: `node src/client/port.bench.ts [parallel] [seconds]`. The server answers every get
- * with the same ready 1 kB ConfigMap; what is measured is carrying, not serving.
+ * with the same prepared 1 kB ConfigMap; it measures the transport, not the server.
  */
 import {
   MessageChannel,

@@ -20,7 +20,7 @@ transportSuite('message port', (handler) => {
   });
 });
 
-it('acts as the user the port is served for, and forgets answered requests', async () => {
+it('acts as the user that the port is served for, and drops answered requests', async () => {
   const { port1, port2 } = new MessageChannel();
   const served = servePort(
     port2,
@@ -56,7 +56,7 @@ it("fails open requests when the server's end closes, and refuses later ones", a
   );
 });
 
-it("leaves the server's bytes as they were: they are shared with other readers", async () => {
+it("leaves the server's bytes unchanged, because they are shared with other readers", async () => {
   const { port1, port2 } = new MessageChannel();
   const shared = Buffer.from('ready bytes');
   servePort(port2, () => Promise.resolve({ status: 200, headers: {}, body: shared }), user);

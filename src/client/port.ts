@@ -1,11 +1,11 @@
 /**
- * A transport over a MessagePort, and the end that serves it: how components in other threads reach the API server of the same
- * process. Many requests share one port; streams are held back by credit (STREAM_WINDOW_BYTES ahead of the reader), so a slow reader
+ * A transport over a MessagePort, and its server side: components in other threads use it to reach the API server of the same
+ * process. Requests share one port; streams have flow control by credit (STREAM_WINDOW_BYTES ahead of the reader), so a slow reader
  * slows its own stream only. The frames are in port-frames.ts.
  *
  *   client: request --response--> done            server: running --handler answers--> done
  *                   --streamStart--> streaming                    --stream--> streaming --end, or cancel--> done
- *   The port's end fails every open request of the client, and aborts every one at the server.
+ *   When the port closes, every open request of the client fails, and the server aborts every one.
  */
 import type { MessagePort } from 'node:worker_threads';
 import type { UserInfo } from '#machinery/object.ts';
@@ -95,7 +95,7 @@ class PortTransport implements Transport {
 
   #receive(frame: Frame, batch: Batch): void {
     const pending = this.#pending.get(frame[1]);
-    // Answers to requests given up on still arrive for a moment.
+    // Responses to cancelled requests may still arrive.
     if (!pending) return;
     switch (frame[0]) {
       case FRAME.response:
@@ -169,13 +169,13 @@ class PortTransport implements Transport {
 }
 
 interface ServedPort {
-  /** Requests being answered, streams included. */
+  /** Requests in progress, including streams. */
   readonly open: number;
-  /** Aborts what is open and closes the port. */
+  /** Aborts open requests and closes the port. */
   close(): void;
 }
 
-/** Serves a port with a handler, as the given user: whoever holds the other end is trusted to be that user. */
+/** Serves a port with a handler, as the given user: the other end of the port is trusted to act as that user. */
 export function servePort(port: MessagePort, handler: DirectHandler, user: UserInfo): ServedPort {
   const server = new PortServer(port, { handler, user });
   return server;
@@ -285,7 +285,7 @@ class PortServer implements ServedPort {
   }
 }
 
-/** A stream's end at the server: sends while there is credit, and holds the rest. */
+/** The server side of a stream: sends while there is credit, and buffers the rest. */
 class PortSink implements DirectSink {
   readonly #id: number;
   readonly #writer: FrameWriter;
@@ -352,14 +352,14 @@ class PortSink implements DirectSink {
     if (this.#ended) this.#finish();
   }
 
-  /** The reader is gone. */
+  /** The reader has cancelled. */
   abort(): void {
     this.#waiting = [];
     this.#bufferedBytes = 0;
     this.#close();
   }
 
-  /** A chunk may exceed the credit that is left: the debt is paid before the next one goes. */
+  /** A chunk may exceed the remaining credit; the next one waits until it is positive again. */
   #send(chunk: Buffer): void {
     this.#credit -= chunk.length;
     const { offset, length } = this.#writer.place([chunk]);

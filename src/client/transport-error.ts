@@ -1,17 +1,17 @@
-/** Why a request got no answer: the one error every transport throws when there is no HTTP status. Answers with a status are StatusErrors. */
+/** The error of every transport when there is no HTTP status. Responses with an error status are StatusErrors. */
 
 type TransportErrorCode =
-  /** Nothing listens there, or the name does not resolve: the request was certainly not processed. */
+  /** Connection refused, or the name does not resolve: the request was certainly not processed. */
   | 'refused'
   /** The connection broke after the request may have been sent: it may have been processed. */
   | 'reset'
-  /** No answer in time: it may have been processed. */
+  /** No response in time: the request may have been processed. */
   | 'timeout'
-  /** The server's certificate, or ours, was not accepted: retrying does not help. */
+  /** TLS verification of the server's or our certificate failed: a retry does not help. */
   | 'tls'
   /** The transport was closed by its owner. */
   | 'closed'
-  /** The answer could not be understood. */
+  /** The response could not be parsed. */
   | 'protocol';
 
 export class TransportError extends Error {

@@ -1,4 +1,4 @@
-/** What every transport must do, run over each of them with the same handler at the other end. */
+/** Tests that every transport must pass, with the same handler as the server. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { DirectHandler, DirectRequest, DirectResponse, DirectSink } from './direct.ts';
@@ -27,7 +27,7 @@ export function transportSuite(
     });
     afterEach(() => under.stop());
 
-    it('carries method, path, query, headers, body and status', async () => {
+    it('transfers method, path, query, headers, body and status', async () => {
       answer = async (request) => ({
         status: 201,
         headers: { ...WHOLE, 'x-seen': request.headers['x-mine'] ?? '' },
@@ -59,7 +59,7 @@ export function transportSuite(
       assert.equal((await (await transport.request({ method: 'GET', path: '/empty' })).bytes()).length, 0);
     });
 
-    it('does not mix up many requests at once, answered out of order', async () => {
+    it('keeps concurrent requests apart, answered out of order', async () => {
       answer = async (request) => {
         const number = Number(request.path.slice(1));
         for (let turn = 0; turn < 50 - (number % 50); turn += 1)
@@ -97,7 +97,7 @@ export function transportSuite(
       assert.deepEqual(seen, ['one', 'two']);
     });
 
-    it('holds a writer back when the reader is slow, and loses nothing', async () => {
+    it('applies back-pressure when the reader is slow, and loses nothing', async () => {
       const chunk = Buffer.alloc(64 * 1024, 7);
       const total = 512;
       let heldBack = 0;
@@ -128,7 +128,7 @@ export function transportSuite(
       assert.ok(most < 4 * 1024 * 1024, `at most a window waits, not ${most} bytes`);
     });
 
-    it('tells the handler when the reader leaves a stream', async () => {
+    it('aborts the handler when the reader cancels a stream', async () => {
       const gone = Promise.withResolvers<void>();
       answer = () => ({
         status: 200,
@@ -142,7 +142,7 @@ export function transportSuite(
       await gone.promise;
     });
 
-    it("rejects with the signal's reason before, while waiting and while streaming, and tells the handler", async () => {
+    it("rejects with the signal's reason before, while waiting and while streaming, and aborts the handler", async () => {
       const reason = new Error('changed my mind');
       await assert.rejects(
         transport.request({ method: 'GET', path: '/', signal: AbortSignal.abort(reason) }),
@@ -183,7 +183,7 @@ export function transportSuite(
       await gone.promise;
     });
 
-    it('fails what is open, and what comes after, when closed', async () => {
+    it('fails open and later requests when closed', async () => {
       const arrived = Promise.withResolvers<void>();
       answer = () => {
         arrived.resolve();

@@ -14,7 +14,7 @@ export interface TransportResponse {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** The whole body. */
   bytes(): Promise<Buffer>;
-  /** The body in arriving pieces; use for watches. Ends when the server ends it, throws when the connection breaks. */
+  /** The body in chunks; use it for watches. Ends when the server ends it, throws when the connection breaks. */
   stream(): AsyncIterable<Buffer>;
 }
 

@@ -1,16 +1,16 @@
-/** Decodes a watch's body: one JSON event a line, arriving in arbitrary pieces. Follows "Efficient detection of changes" of the API concepts. */
+/** Decodes the body of a watch: one JSON event per line, in arbitrary chunks. Follows "Efficient detection of changes" of the API concepts. */
 import type { KubeObject } from '#machinery/object.ts';
 import { StatusError, type Status } from '#machinery/errors.ts';
 import type { WatchEvent } from './client.ts';
 import { TransportError } from './transport-error.ts';
 
-/** No single event is longer: an object is at most 1.5 MB in the store, JSON in a request 3 MB. */
+/** Maximum length of an event: an object is at most 1.5 MB in the store, JSON in a request 3 MB. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * Yields the events of each arriving piece together, so that a consumer pays for one wake-up per piece, not per event.
- * Throws StatusError for an ERROR event, after the events before it were yielded.
+ * Yields the events of each chunk together, so that a consumer wakes up once per chunk, not per event.
+ * Throws StatusError for an ERROR event, after the events before it.
  */
 export async function* decodeWatch<T extends KubeObject>(
   stream: AsyncIterable<Buffer>,

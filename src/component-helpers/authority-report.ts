@@ -1,8 +1,8 @@
-/** What a node says of the authorities it trusts and whose certificates it uses: an annotation of its Node, which the rotation of authorities waits for. */
+/** Reports which CAs a node trusts and which issued its certificates, in an annotation of its Node. CA rotation waits for these reports. */
 import { isJsonObject } from '#machinery/json.ts';
 
 export const AUTHORITY_REPORT = 'capstan.dev/certificate-authorities';
-/** ConfigMap kube-system/capstan-ca-rotation: nodes take 'ca.crt' from it. */
+/** ConfigMap kube-system/capstan-ca-rotation: nodes read 'ca.crt' from it. */
 export const ROTATION_CONFIG_MAP = { name: 'capstan-ca-rotation', namespace: 'kube-system' } as const;
 
 export interface AuthorityReport {
@@ -15,7 +15,7 @@ export function renderReport(report: AuthorityReport): string {
   return JSON.stringify({ trusted: report.trusted.toSorted(), used: report.used.toSorted() });
 }
 
-/** undefined for what is none. */
+/** undefined when the annotation is invalid. */
 export function parseReport(text: string | undefined): AuthorityReport | undefined {
   try {
     const value: unknown = JSON.parse(text ?? '');

@@ -11,7 +11,7 @@ import {
 const old = { type: 'A', status: 'True', reason: 'R', lastTransitionTime: 't1' };
 const other = { type: 'B', status: 'False', reason: 'S', lastTransitionTime: 't1' };
 
-test('the time of transition stays while the status does', () => {
+test('lastTransitionTime changes only with the status', () => {
   assert.deepEqual(withCondition([old, other], { ...old, lastTransitionTime: 't2' }), [old, other]);
   assert.deepEqual(withCondition([old, other], { ...old, reason: 'N', lastTransitionTime: 't2' }), [
     other,
@@ -30,7 +30,7 @@ test('reading and removing', () => {
   assert.deepEqual(withoutCondition([old, other], 'A'), [other]);
 });
 
-test('a condition is updated where it is', () => {
+test('a condition is updated in place', () => {
   const again = { ...old, reason: 'N', lastTransitionTime: 't2' };
   assert.deepEqual(updateCondition([old, other], again), [{ ...again, lastTransitionTime: 't1' }, other]);
   const changed = { type: 'A', status: 'False', lastTransitionTime: 't2' };

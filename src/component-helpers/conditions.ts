@@ -1,4 +1,4 @@
-/** Lists of status conditions. Pure: every function returns a new list and changes nothing. */
+/** Lists of status conditions. Pure: every function returns a new list. */
 
 interface ConditionLike {
   readonly type: string;
@@ -25,7 +25,7 @@ export function withoutCondition<C extends ConditionLike>(
   return (conditions ?? []).filter((condition) => condition.type !== type);
 }
 
-/** Puts a condition at the end, unless one of the same status and reason is there; the time of transition stays while the status does. */
+/** Appends a condition, unless one with the same status and reason exists; lastTransitionTime changes only with the status. */
 export function withCondition<C extends ConditionLike>(
   conditions: readonly C[] | undefined,
   condition: C,
@@ -39,7 +39,7 @@ export function withCondition<C extends ConditionLike>(
   return [...withoutCondition(conditions, condition.type), next];
 }
 
-/** As upstream's UpdatePodCondition: takes the whole place of the one of its type; the time of transition stays while the status does. */
+/** As upstream's UpdatePodCondition: replaces the condition of the same type; lastTransitionTime changes only with the status. */
 export function updateCondition<C extends ConditionLike>(
   conditions: readonly C[] | undefined,
   condition: C,

@@ -1,4 +1,4 @@
-/** Which of a pod's containers run side by side. Pure. */
+/** Which of a pod's containers run concurrently. Pure. */
 import type { Container, PodSpec } from '#api/types.ts';
 
 /** Upstream's restartable init container: starts in turn like an init container, then runs beside the containers until they end. */
@@ -6,7 +6,7 @@ export function isSidecar(container: { readonly restartPolicy?: string }): boole
   return container.restartPolicy === 'Always';
 }
 
-/** Those that run at the same time once the pod is up: containers, then sidecars. */
+/** The containers that run concurrently once the pod is started: containers, then sidecars. */
 export function longRunningContainers(spec: PodSpec | undefined): readonly Container[] {
   const sidecars = spec?.initContainers?.filter(isSidecar) ?? [];
   const containers = spec?.containers ?? [];

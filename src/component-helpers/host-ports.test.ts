@@ -17,7 +17,7 @@ test('containers and sidecars hold their host ports, init containers do not', ()
   assert.deepEqual(podHostPorts(undefined), []);
 });
 
-test('the same port and protocol at one address, or at any', () => {
+test('conflicts of port and protocol at the same address, or at the wildcard', () => {
   assert.equal(hostPortsConflict([port('10.0.0.1')], [port('10.0.0.1')]), true);
   assert.equal(hostPortsConflict([port('10.0.0.1')], [port('10.0.0.2')]), false);
   assert.equal(hostPortsConflict([port('10.0.0.1')], [port('0.0.0.0')]), true);

@@ -1,4 +1,4 @@
-/** Ports of the machine that pods want: two pods of one node cannot have the same. Pure. After upstream's NodePorts, used by scheduler and node. */
+/** Host ports of pods, and conflicts between pods of one node. Pure. After upstream's NodePorts, used by scheduler and node. */
 import type { PodSpec } from '#api/types.ts';
 import { longRunningContainers } from './containers.ts';
 
@@ -8,10 +8,10 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** As upstream, the IPv4 wildcard alone conflicts with every address; '::' is an address like others. */
+/** As upstream, only the IPv4 wildcard conflicts with every address; '::' is treated like any other address. */
 const ANY_ADDRESS = '0.0.0.0';
 
-/** Init containers that end give their ports back before others begin; sidecars keep theirs. */
+/** Init containers release their ports before the next container starts; sidecars keep theirs. */
 export function podHostPorts(spec: PodSpec | undefined): HostPort[] {
   return longRunningContainers(spec).flatMap(({ ports = [] }) =>
     ports.flatMap(({ hostIP, protocol, hostPort = 0 }) =>

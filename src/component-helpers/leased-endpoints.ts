@@ -1,10 +1,10 @@
 /**
- * EndpointSlices that somebody publishes for itself (a DNS server that runs by itself, say) and that must go when it dies: such a slice has a label, and
- * beside it is a Lease of the same name and label, which its publisher renews. What was not renewed for as long as the lease lasts is taken away by
- * the leased-endpointslice-controller.
+ * EndpointSlices that a server publishes for itself (a standalone DNS server, say) and that must be removed when it crashes: such a slice has a label, and
+ * a Lease of the same name and label, which the publisher renews. The leased-endpointslice-controller deletes slices whose Lease
+ * has expired.
  */
 export const LEASED_LABEL = 'capstan.dev/leased-endpoints';
 
-/** How long endpoints stay whose publisher is gone, and how often it shows that it is there. */
+/** Lease duration of published endpoints, and the renewal interval. */
 export const ENDPOINTS_LEASE_SECONDS = 5;
 export const ENDPOINTS_RENEW_MS = 1_500;

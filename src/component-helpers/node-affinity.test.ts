@@ -31,13 +31,13 @@ test('Gt and Lt compare 64-bit integers exactly, as ParseInt reads them', () => 
   assert.equal(compares('Lt', '007', '6'), true);
   assert.equal(compares('Gt', '9007199254740992', '9007199254740993'), true);
   assert.equal(compares('Lt', '9007199254740992', '9007199254740993'), false);
-  // Beyond 64 bits nothing compares.
+  // Values beyond 64 bits never compare.
   assert.equal(compares('Gt', '1', '9223372036854775808'), false);
   assert.equal(compares('Lt', '9223372036854775808', '1'), false);
   assert.equal(compares('Gt', '1', '1.5'), false);
 });
 
-test('a term that is empty or not valid matches no node, the others still may', () => {
+test('an empty or invalid term matches no node, the others still may', () => {
   const bad = { matchExpressions: [{ key: 'k', operator: 'Gt', values: ['x'] }] };
   const unknown = { matchExpressions: [{ key: 'k', operator: 'Near', values: ['x'] }] };
   const good = { matchExpressions: [{ key: 'k', operator: 'Exists' }] };
@@ -46,7 +46,7 @@ test('a term that is empty or not valid matches no node, the others still may', 
   assert.equal(matchesNodeSelectorTerms([], node({})), false);
 });
 
-test('matchFields know metadata.name, with one value', () => {
+test('matchFields supports metadata.name with one value', () => {
   const byName = (values: string[], operator = 'In'): boolean =>
     matchesNodeSelectorTerm({ matchFields: [{ key: 'metadata.name', operator, values }] }, node({}));
   assert.equal(byName(['n1']), true);

@@ -1,6 +1,6 @@
 /**
- * Node selectors and required node affinity: which nodes a pod (or a volume, or a resource claim) may be on. Pure. After upstream's
- * component-helpers/scheduling/corev1/nodeaffinity: terms are alternatives, the requirements of one term must all hold.
+ * Matches nodes against node selectors and required node affinity, for pods, volumes and resource claims. Pure. After upstream's
+ * component-helpers/scheduling/corev1/nodeaffinity: terms are ORed, the requirements of one term are ANDed.
  */
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec } from '#api/types.ts';
 import { LabelSelector, LabelSelectorError, type LabelOperator, type Labels } from '#machinery/labels.ts';
@@ -29,7 +29,7 @@ export function matchesRequiredNodeAffinity(spec: PodSpec | undefined, node: Nod
   return !required || matchesNodeSelectorTerms(required.nodeSelectorTerms, node);
 }
 
-/** One of the terms; no terms match no node. */
+/** Whether one of the terms matches; without terms, no node matches. */
 export function matchesNodeSelectorTerms(
   terms: readonly NodeSelectorTerm[] | undefined,
   node: NodeFacts,
@@ -37,10 +37,10 @@ export function matchesNodeSelectorTerms(
   return (terms ?? []).some((term) => matchesNodeSelectorTerm(term, node));
 }
 
-/** Terms are immutable parts of API objects and asked about node by node: each is compiled once. */
+/** Terms are immutable parts of API objects and matched against many nodes: each is compiled once. */
 const compiled = new WeakMap<NodeSelectorTerm, Matcher>();
 
-/** An empty term, and one with a requirement that is not valid, matches no node. */
+/** An empty term, and one with an invalid requirement, matches no node. */
 export function matchesNodeSelectorTerm(term: NodeSelectorTerm, node: NodeFacts): boolean {
   let matcher = compiled.get(term);
   if (!matcher) {
@@ -72,7 +72,7 @@ function compileExpressions(requirements: readonly NodeSelectorRequirement[]): M
   }
 }
 
-/** Nodes have one field, metadata.name; any other is absent, thus ''. */
+/** The only field of nodes is metadata.name; any other is ''. */
 function compileField({ key, operator, values = [] }: NodeSelectorRequirement): Matcher {
   if (values.length !== 1 || (operator !== 'In' && operator !== 'NotIn')) return matchNothing;
   const equal = operator === 'In';

@@ -5,7 +5,7 @@ import { controllerOf, controllerReference, isControlledBy } from './owner-refer
 const owner = { metadata: { name: 'o', uid: 'u1' } };
 const kind = { group: 'apps', version: 'v1', kind: 'ReplicaSet' };
 
-test('the controller among the owners', () => {
+test('returns the controller among the owners', () => {
   const reference = controllerReference(owner, kind);
   assert.deepEqual(reference, {
     apiVersion: 'apps/v1',

@@ -1,4 +1,4 @@
-/** The one owner that manages an object: controller references. Pure. After apimachinery's meta/v1 controller_ref. */
+/** Controller references: the one owner that manages an object. Pure. After apimachinery's meta/v1 controller_ref. */
 import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 
 /** The reference to the owner that manages the object. */

@@ -24,7 +24,7 @@ test('by the containers', () => {
   assert.equal(qos(container({ cpu: '1' })), 'Burstable');
 });
 
-test('pod-level resources count instead, even where they name neither cpu nor memory', () => {
+test('pod-level resources replace those of containers, even without cpu and memory', () => {
   const full = { cpu: '1', memory: '1Gi' };
   assert.equal(whole({ limits: full, requests: full }, container()), 'Guaranteed');
   assert.equal(whole({ limits: full, requests: { cpu: '1' } }, container()), 'Burstable');
@@ -33,7 +33,7 @@ test('pod-level resources count instead, even where they name neither cpu nor me
   assert.equal(whole({ limits: pages, requests: pages }, container(full)), 'BestEffort');
 });
 
-test('the class in the status wins', () => {
+test('the class in the status takes precedence', () => {
   const spec = { containers: [container({ cpu: '1' })] };
   assert.equal(podQOS({ spec, status: { qosClass: 'Guaranteed' } }), 'Guaranteed');
   assert.equal(podQOS({ spec }), 'Burstable');

@@ -1,4 +1,4 @@
-/** A pod's quality of service class. Pure. After upstream's helper/qos: API server, node and quota must agree on it. */
+/** A pod's quality of service class. Pure. After upstream's helper/qos: API server, node and quota must compute the same class. */
 import type { Pod, PodSpec, ResourceRequirements } from '#api/types.ts';
 import type { Quantity } from '#machinery/quantity.ts';
 import { addAmounts, parseResourceList, type ResourceAmounts, type ResourceList } from './pod-resources.ts';
@@ -7,12 +7,12 @@ export type QOSClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 
 const COMPUTE = ['cpu', 'memory'];
 
-/** As the status has it; computed where it does not yet. */
+/** From the status; computed when the status has none. */
 export function podQOS({ spec, status }: Pick<Pod, 'spec' | 'status'>): QOSClass {
   return (status?.qosClass as QOSClass | undefined) || computePodQOS(spec ?? { containers: [] });
 }
 
-/** By cpu and memory alone. Pod-level resources, where the pod has them, count instead of the containers', even where they name neither. */
+/** By cpu and memory only. Pod-level resources, if set, are used instead of the containers', even when they include neither. */
 export function computePodQOS(spec: PodSpec): QOSClass {
   const parts: readonly (ResourceRequirements | undefined)[] = spec.resources
     ? [spec.resources]
@@ -27,7 +27,7 @@ export function computePodQOS(spec: PodSpec): QOSClass {
     : 'Burstable';
 }
 
-/** An amount of zero is none. */
+/** A zero quantity counts as absent. */
 function computeAmounts(list: ResourceList | undefined): ResourceAmounts {
   return new Map(
     [...parseResourceList(list)].filter(([name, { sign }]) => COMPUTE.includes(name) && sign > 0),

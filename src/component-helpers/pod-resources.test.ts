@@ -26,16 +26,16 @@ const limits = (spec: Partial<PodSpec>, options?: PodResourcesOptions): List =>
   text(podLimits({ spec: { containers: [], ...spec } }, options));
 
 describe('requests of a pod', () => {
-  test('containers and sidecars together, init containers by their largest moment', () => {
+  test('sums containers and sidecars, and takes the maximum of init containers', () => {
     const containers = [container({ cpu: '1' }), container({ cpu: '1', memory: '1Gi' })];
     assert.deepEqual(requests({ containers }), { cpu: '2', memory: '1Gi' });
     const initContainers = [sidecar({ cpu: '500m' }), container({ cpu: '3' })];
     assert.deepEqual(requests({ containers, initContainers }), { cpu: '3500m', memory: '1Gi' });
-    // A sidecar that is started later does not run beside it.
+    // A sidecar that starts later does not run beside the init container.
     assert.equal(requests({ containers, initContainers: initContainers.toReversed() })['cpu'], '3');
   });
 
-  test('names are the clients’: __proto__ is one', () => {
+  test('resource names are chosen by clients: __proto__ is one', () => {
     const odd = JSON.parse('{"__proto__": "1"}') as List;
     assert.equal(
       podRequests({ spec: { containers: [container(odd)] } })
@@ -45,7 +45,7 @@ describe('requests of a pod', () => {
     );
   });
 
-  test('overhead comes on top', () => {
+  test('adds overhead', () => {
     const spec = { containers: [container({ cpu: '1' })], overhead: { cpu: '100m', memory: '10Mi' } };
     assert.deepEqual(requests(spec), { cpu: '1100m', memory: '10Mi' });
     assert.deepEqual(requests(spec, { excludeOverhead: true }), { cpu: '1' });
@@ -64,7 +64,7 @@ describe('requests of a pod', () => {
     assert.equal(aggregateContainers({ spec }, 'requests').get('cpu')?.toString(), '1');
   });
 
-  test('containers that state nothing may be assumed to request something', () => {
+  test('containers without requests may be assumed to request a default', () => {
     const assumed = new Map([['cpu', Quantity.ofMilli(100)]]);
     const containers = [container({ cpu: '0' }), container({ memory: '1Gi' })];
     assert.equal(requests({ containers }, { nonMissingContainerRequests: assumed })['cpu'], '100m');
@@ -81,19 +81,19 @@ describe('a pod that is being resized', () => {
       ],
     }) as unknown as Pod['status'];
 
-  test('counts with the largest of wanted, in effect and allocated', () => {
+  test('counts the maximum of desired, actual and allocated', () => {
     assert.equal(requests(spec, held, status('2'))['cpu'], '2');
     assert.equal(requests(spec, held, status('500m', '3'))['cpu'], '3');
     assert.equal(requests(spec, held, status('500m'))['cpu'], '1');
     assert.equal(requests(spec, {}, status('2'))['cpu'], '1');
   });
 
-  test('not with what its node can never give', () => {
+  test('excludes an infeasible resize', () => {
     const conditions = [{ type: 'PodResizePending', status: 'True', reason: 'Infeasible' }];
     assert.equal(requests(spec, held, { ...status('500m'), conditions })['cpu'], '500m');
   });
 
-  test('as a whole too; overhead in the status is not counted twice', () => {
+  test('pod-level resources too; overhead in the status is not counted twice', () => {
     const whole = { ...spec, resources: { requests: { cpu: '2' } }, overhead: { cpu: '100m' } };
     const grown = { allocatedResources: { cpu: '4100m' }, resources: { requests: { cpu: '3100m' } } };
     assert.equal(requests(whole, held, grown)['cpu'], '4100m');
@@ -102,7 +102,7 @@ describe('a pod that is being resized', () => {
 });
 
 describe('limits of a pod', () => {
-  test('overhead raises only limits that are there', () => {
+  test('overhead raises only limits that exist', () => {
     const containers = [container({ cpu: '1', memory: '0' })];
     const overhead = { cpu: '100m', memory: '10Mi', 'ephemeral-storage': '1Gi' };
     assert.deepEqual(limits({ containers, overhead }), { cpu: '1100m', memory: '0' });
@@ -118,7 +118,7 @@ describe('limits of a pod', () => {
   });
 });
 
-test('lists are the same by amount, not by text', () => {
+test('lists are compared by quantity, not by text', () => {
   assert.equal(sameResourceList({ cpu: '1' }, { cpu: '1000m' }), true);
   assert.equal(sameResourceList({ cpu: '1' }, { cpu: '1', memory: '0' }), false);
   assert.equal(sameResourceList(undefined, {}), true);

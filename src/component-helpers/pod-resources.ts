@@ -1,6 +1,6 @@
 /**
- * What a pod requests and is limited to in all: containers and sidecars together, init containers one by one, pod-level resources, overhead,
- * and what a resize in progress still holds. Pure. After upstream's component-helpers/resource, whose sums are part of the API.
+ * The total requests and limits of a pod: containers and sidecars together, init containers one by one, pod-level resources, overhead,
+ * and resources held by a resize in progress. Pure. After upstream's component-helpers/resource, whose sums are part of the API.
  */
 import type { Container, ContainerStatus, Pod, Quantity as QuantityText } from '#api/types.ts';
 import { parseQuantity, type Quantity } from '#machinery/quantity.ts';
@@ -9,15 +9,15 @@ import { isSidecar } from './containers.ts';
 export type ResourceAmounts = ReadonlyMap<string, Quantity>;
 export type ResourceList = Readonly<Record<string, QuantityText | number>>;
 type Kind = 'requests' | 'limits';
-/** Also a pod that is still being made: only what is read. */
+/** Also a pod that is not created yet: only the fields that are read. */
 type PodWithResources = Pick<Pod, 'spec' | 'status'>;
 
 export interface PodResourcesOptions {
   /** Without the pod's overhead. */
   readonly excludeOverhead?: boolean;
-  /** Count what the status says too: during a resize a container holds the larger of what it has and what it is to have. */
+  /** Includes the status: during a resize a container counts with the larger of its allocated and its desired resources. */
   readonly useStatusResources?: boolean;
-  /** Requests assumed for containers that state none of the resource. */
+  /** Requests assumed for containers that have none of the resource. */
   readonly nonMissingContainerRequests?: ResourceAmounts;
 }
 
@@ -45,14 +45,14 @@ export function maxAmounts(left: ResourceAmounts, right: ResourceAmounts): Resou
   return greatest;
 }
 
-/** The same resources in the same amounts, however they are written. */
+/** Whether two lists have the same quantities, in any notation. */
 export function sameResourceList(left: ResourceList | undefined, right: ResourceList | undefined): boolean {
   const one = parseResourceList(left);
   const other = parseResourceList(right);
   return one.size === other.size && [...one].every(([name, amount]) => other.get(name)?.equals(amount));
 }
 
-/** What the resources of a pod as a whole may name; the others are summed from its containers. */
+/** Resources that may be set at pod level; all others are summed from the containers. */
 function isPodLevelResource(name: string): boolean {
   return name === 'cpu' || name === 'memory' || name.startsWith('hugepages-');
 }
@@ -65,7 +65,7 @@ export function podRequests(pod: PodWithResources, options: PodResourcesOptions 
   return options.excludeOverhead ? total : addAmounts(total, parseResourceList(pod.spec?.overhead));
 }
 
-/** Overhead only raises limits that are there. */
+/** Overhead is only added to limits that exist. */
 export function podLimits(pod: PodWithResources, options: PodResourcesOptions = {}): ResourceAmounts {
   const total = override(
     aggregateContainers(pod, 'limits', options),
@@ -76,7 +76,7 @@ export function podLimits(pod: PodWithResources, options: PodResourcesOptions = 
   return addAmounts(total, new Map(overhead.filter(([name]) => total.get(name)?.isZero === false)));
 }
 
-/** The containers' part alone: no pod-level resources, no overhead. */
+/** The containers' share: no pod-level resources, no overhead. */
 export function aggregateContainers(
   pod: PodWithResources,
   kind: Kind,
@@ -123,7 +123,7 @@ function statusOf({ status }: PodWithResources, name: string): ContainerStatus |
   );
 }
 
-/** The largest of what is wanted, in effect and allocated; without what is wanted where the node can never give it. */
+/** The maximum of desired, actual and allocated; without the desired resources when the resize is infeasible. */
 function heldAmounts(
   pod: PodWithResources,
   {
@@ -155,7 +155,7 @@ function podLevelAmounts(
   if (!useStatusResources || wanted.size === 0 || !(resources || allocatedResources)) return wanted;
   const overhead = kind === 'requests' ? parseResourceList(pod.spec?.overhead) : NOTHING;
   const held = maxAmounts(
-    // The status of the whole pod counts its overhead in.
+    // The status at pod level includes the overhead already.
     subtractAmounts(parseResourceList(resources?.[kind]), overhead),
     kind === 'requests' ? subtractAmounts(parseResourceList(allocatedResources), overhead) : NOTHING,
   );

@@ -28,7 +28,7 @@ test('terminal, active, terminating', () => {
   assert.deepEqual(facts({}), [false, true, false]);
 });
 
-test('available when ready for long enough', () => {
+test('available after minReadySeconds', () => {
   const minReadySeconds = 10;
   const at = (nowMs: number): boolean => isPodAvailable(pod('Running'), { minReadySeconds, nowMs });
   assert.equal(isPodReady(pod('Running', 'False')), false);

@@ -1,4 +1,4 @@
-/** A pod's phase and conditions, read: ready, available, active, terminal. Pure. After upstream's pkg/api/v1/pod. What they are is the node's to compute. */
+/** Predicates on a pod's phase and conditions: ready, available, active, terminal. Pure. After upstream's pkg/api/v1/pod. The node computes the status. */
 import type { Pod, PodCondition } from '#api/types.ts';
 import { findCondition, isConditionTrue } from './conditions.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -27,7 +27,7 @@ export function readySinceMs(pod: Pod): number | undefined {
   return condition?.status === 'True' ? timeMs(condition.lastTransitionTime) : undefined;
 }
 
-/** Milliseconds until the first of the ready pods becomes available; undefined when none will by time alone. */
+/** Milliseconds until the first of the ready pods becomes available; undefined when time alone makes none available. */
 export function nextAvailableInMs(
   pods: readonly Pod[],
   { minReadySeconds = 0, nowMs }: { readonly minReadySeconds?: number | undefined; readonly nowMs: number },
@@ -43,7 +43,7 @@ export function nextAvailableInMs(
   return nextMs;
 }
 
-/** All its containers ended for good. */
+/** All its containers have terminated for good. */
 export function isPodTerminal(pod: Pick<Pod, 'status'>): boolean {
   return isTerminalPhase(pod.status?.phase);
 }
@@ -52,12 +52,12 @@ export function isTerminalPhase(phase: string | undefined): boolean {
   return phase === 'Succeeded' || phase === 'Failed';
 }
 
-/** Counts as running: neither ended nor being deleted. */
+/** Active: neither terminated nor being deleted. */
 export function isPodActive(pod: Pod): boolean {
   return !isPodTerminal(pod) && pod.metadata?.deletionTimestamp === undefined;
 }
 
-/** Being deleted, its containers still going. */
+/** Being deleted, with containers still running. */
 export function isPodTerminating(pod: Pod): boolean {
   return !isPodTerminal(pod) && pod.metadata?.deletionTimestamp !== undefined;
 }

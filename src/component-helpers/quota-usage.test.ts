@@ -17,13 +17,13 @@ const usage = (object: Pod, nowMs?: number): Record<string, string> =>
     ]),
   );
 
-test('a pod counts for itself and what it requests', () => {
+test('a pod counts itself and its requests', () => {
   const counted = { 'count/pods': '1', pods: '1', cpu: '1', 'requests.cpu': '1' };
   assert.deepEqual(usage(pod()), counted);
   assert.deepEqual(usage(pod({ status: { phase: 'Failed' } })), { 'count/pods': '1' });
 });
 
-test('a pod that should be gone by now counts for its existence only', () => {
+test('a pod past its deletion grace period counts for its existence only', () => {
   const metadata = {
     name: 'p',
     deletionTimestamp: '2026-01-01T00:00:30Z',
@@ -34,7 +34,7 @@ test('a pod that should be gone by now counts for its existence only', () => {
   assert.deepEqual(usage(pod({ metadata }), dueMs + 1), { 'count/pods': '1' });
 });
 
-test('a pod being shrunk counts with what it still holds', () => {
+test('a pod that is being shrunk counts its allocated resources', () => {
   const status = {
     phase: 'Running',
     containerStatuses: [{ name: 'c', resources: { requests: { cpu: '3' } } }],
@@ -42,7 +42,7 @@ test('a pod being shrunk counts with what it still holds', () => {
   assert.equal(usage(pod({ status }))['requests.cpu'], '3');
 });
 
-test('BestEffort is judged by the class of the pod: pod-level huge pages alone are best effort', () => {
+test('BestEffort depends on the QoS class: pod-level huge pages alone are best effort', () => {
   const quota: ResourceQuota = { spec: { scopes: ['BestEffort'] } };
   const holds = (object: Pod): boolean => inScope(object, { target: PODS, quota });
   assert.equal(holds(pod({}, {})), true);

@@ -1,4 +1,4 @@
-/** What one object counts for in a ResourceQuota, and whether it is in a quota's scopes. Pure. After upstream's quota evaluators (pkg/quota/v1/evaluator/core). */
+/** The usage of one object for a ResourceQuota, and whether it matches a quota's scopes. Pure. After upstream's quota evaluators (pkg/quota/v1/evaluator/core). */
 import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from '#api/types.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -17,16 +17,16 @@ import {
 export interface QuotaTarget {
   readonly group: string;
   readonly resource: string;
-  /** Absent: pods whose grace period is over still count. */
+  /** Undefined: pods past their grace period still count. */
   readonly nowMs?: number;
 }
 
-/** 'gpu.example.com.deviceclass.resource.k8s.io/devices': devices that claims ask of a class. */
+/** 'gpu.example.com.deviceclass.resource.k8s.io/devices': devices that claims request of a class. */
 export const DEVICES_SUFFIX = '.deviceclass.resource.k8s.io/devices';
 
 const ONE = Quantity.of(1);
 const COMPUTE: ReadonlySet<string> = new Set(['cpu', 'memory', 'ephemeral-storage']);
-/** Resources whose plain name is a quota name too, from before 'count/…'. */
+/** Resources whose plain name is a quota name too, from before 'count/…' existed. */
 const PLAIN_COUNTS: ReadonlySet<string> = new Set([
   'configmaps',
   'secrets',
@@ -54,10 +54,10 @@ export function usageOf(object: KubeObject, target: QuotaTarget): ResourceAmount
   }
 }
 
-/** While a pod is resized it counts with the larger of what it holds and what it wants. */
+/** During a resize a pod counts with the larger of its allocated and its desired resources. */
 const AS_HELD: PodResourcesOptions = { useStatusResources: true };
 
-/** A pod that has finished, or should have long ago, counts for its own existence only. */
+/** A terminated pod, or one past its grace period, counts for its own existence only. */
 function podUsage(pod: Pod, nowMs: number | undefined): ResourceAmounts {
   if (!pod.spec || isPodTerminal(pod) || isOverdue(pod, nowMs)) return new Map();
   const usage = new Map<string, Quantity>([['pods', ONE]]);
@@ -72,7 +72,7 @@ function podUsage(pod: Pod, nowMs: number | undefined): ResourceAmounts {
   return usage;
 }
 
-/** Its deletion was due, with its grace period once more: a node that does not answer must not hold the quota. */
+/** Past its deletion deadline plus one more grace period: an unreachable node must not hold the quota. */
 function isOverdue({ metadata }: Pod, nowMs: number | undefined): boolean {
   const dueMs = timeMs(metadata?.deletionTimestamp);
   const graceSeconds = metadata?.deletionGracePeriodSeconds;
@@ -111,7 +111,7 @@ function claimUsage({ spec, metadata }: PersistentVolumeClaim): ResourceAmounts 
   return usage;
 }
 
-/** What 'all devices' is counted as: more are never allocated to one claim. */
+/** Usage of a request for all devices: the maximum that can be allocated to one claim. */
 const MOST_DEVICES = 32;
 
 interface DeviceDemand {
@@ -124,7 +124,7 @@ interface DeviceDemands {
   readonly firstAvailable?: readonly DeviceDemand[];
 }
 
-/** Of alternatives, each class counts with the largest. */
+/** Of alternative requests, each class counts with the maximum. */
 function deviceUsage(claim: KubeObject): ResourceAmounts {
   const amountsOfOne = ({ deviceClassName = '', allocationMode, count = 1 }: DeviceDemand): ResourceAmounts =>
     deviceClassName === ''
@@ -145,7 +145,7 @@ function deviceUsage(claim: KubeObject): ResourceAmounts {
     .reduce(addAmounts, new Map());
 }
 
-/** Resources of the quota that every container of a pod must state, and by which containers they are not: 'limits.cpu for: a,b'. */
+/** Resources of the quota that every container must specify, and the containers that do not: 'limits.cpu for: a,b'. */
 export function unstatedResources(
   object: KubeObject,
   { target, hard }: { readonly target: QuotaTarget; readonly hard: readonly string[] },
@@ -183,7 +183,7 @@ interface ScopeRequirement {
   readonly values?: readonly string[];
 }
 
-/** All scopes must hold. A quota with scopes only speaks of pods (and, by VolumeAttributesClass, of claims). */
+/** All scopes must match. A quota with scopes only applies to pods (and, by VolumeAttributesClass, to claims). */
 export function inScope(
   object: KubeObject,
   { target, quota }: { readonly target: QuotaTarget; readonly quota: ResourceQuota },
@@ -201,7 +201,7 @@ export function inScope(
   );
 }
 
-/** By the class that is asked for, the one that holds and the one it is changed to: each of them counts. */
+/** The requested, the current and the target class; each of them counts. */
 function claimInScope({ spec, status }: PersistentVolumeClaim, requirement: ScopeRequirement): boolean {
   if (requirement.scopeName !== 'VolumeAttributesClass') return false;
   const classes = [

@@ -1,10 +1,10 @@
 /**
- * Static pods come from files of a node, not from the API, which shows a mirror pod for each. What marks them, and what they may not use: objects
- * of the API, which the node could not read for them.
+ * Static pods come from manifest files of a node; the API has a mirror pod for each. Their annotations, and the API objects that
+ * they must not refer to, because the node does not read them for static pods.
  */
 import type { PodSpec, Volume } from '#api/types.ts';
 
-/** Annotation of a mirror pod: the hash of the static pod that it stands for, which is that one's UID. */
+/** Annotation of a mirror pod: the hash of its static pod, which is the static pod's UID. */
 export const MIRROR_POD = 'kubernetes.io/config.mirror';
 /** Annotations of a static pod and of its mirror. */
 export const CONFIG_HASH = 'kubernetes.io/config.hash';
@@ -13,22 +13,22 @@ export const CONFIG_SEEN = 'kubernetes.io/config.seen';
 /** Value of CONFIG_SOURCE. */
 export const FROM_FILE = 'file';
 
-/** What tells pods of either sort apart. */
+/** Predicates for mirror and static pods. */
 interface Marked {
   readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> | undefined } | undefined;
 }
 
-/** A pod of the API that stands for a static pod. */
+/** A pod of the API that mirrors a static pod. */
 export function isMirrorPod({ metadata }: Marked): boolean {
   return metadata?.annotations?.[MIRROR_POD] !== undefined;
 }
 
-/** A pod that a node read from a file. */
+/** A pod that a node read from a manifest file. */
 export function isStaticPod(pod: Marked): boolean {
   return pod.metadata?.annotations?.[CONFIG_SOURCE] === FROM_FILE && !isMirrorPod(pod);
 }
 
-/** The kind of an object of the API that a pod refers to, and by what; undefined for a pod that its node can run by itself. */
+/** The kind of the first API object that a pod refers to, and the field; undefined when there is none. */
 export function apiReferenceOf(spec: PodSpec): string | undefined {
   if (spec.serviceAccountName) return 'serviceaccounts';
   if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) return 'secrets';
@@ -70,7 +70,7 @@ function referencedByVolume(volume: Volume): string | undefined {
   return undefined;
 }
 
-/** Secrets named by volumes, projections and environments, and where. */
+/** Secrets in volumes, projected volumes and environment variables, with the field. */
 export function secretNames(spec: PodSpec): { readonly where: string; readonly secret: string }[] {
   const found: { where: string; secret: string }[] = [];
   const add = (where: string, secret: string | undefined): void => {

@@ -32,7 +32,7 @@ test('Gt and Lt compare 64-bit integers exactly, as ParseInt reads them', () => 
   }
 });
 
-test('the first taint of the effects that nothing tolerates', () => {
+test('the first untolerated taint of the given effects', () => {
   const soft = { key: 's', effect: 'PreferNoSchedule' };
   const effects = ['NoSchedule', 'NoExecute'];
   const find = (tolerations: Toleration[] | undefined): unknown =>
@@ -42,7 +42,7 @@ test('the first taint of the effects that nothing tolerates', () => {
   assert.equal(findUntoleratedTaint(undefined, { tolerations: [], effects }), undefined);
 });
 
-test('the shortest toleration that matches counts', () => {
+test('the shortest matching tolerationSeconds applies', () => {
   const other = { key: 'o', effect: 'NoExecute' };
   assert.equal(minTolerationSeconds([taint, other], [{ key: 'k', operator: 'Exists' }]), 0);
   assert.equal(minTolerationSeconds([taint, other], [{ operator: 'Exists' }]), Infinity);

@@ -21,7 +21,7 @@ export function toleratesTaint(
   }
 }
 
-/** The taint's number is below ('Lt') or above ('Gt') the toleration's; never when one of them is no 64-bit integer. */
+/** Whether the taint's value is below ('Lt') or above ('Gt') the toleration's; false when one of them is not a 64-bit integer. */
 function comparesTo(
   operator: string | undefined,
   { value, taintValue }: { readonly value: string; readonly taintValue: string },
@@ -36,7 +36,7 @@ export function toleratesAny(tolerations: readonly Toleration[] | undefined, tai
   return (tolerations ?? []).some((toleration) => toleratesTaint(toleration, taint));
 }
 
-/** The first taint of one of these effects that no toleration covers. */
+/** The first taint with one of these effects that is not tolerated. */
 export function findUntoleratedTaint(
   taints: readonly Taint[] | undefined,
   options: { readonly tolerations: readonly Toleration[] | undefined; readonly effects: readonly string[] },
@@ -47,8 +47,8 @@ export function findUntoleratedTaint(
 }
 
 /**
- * Seconds a pod may stay on a node with these taints: 0 when one of them is not tolerated, Infinity when none of the matching tolerations
- * has a limit. As upstream, the shortest of the tolerations that match some taint counts.
+ * Seconds that a pod may stay on a node with these taints: 0 when one of them is not tolerated, Infinity when no matching toleration
+ * has a limit. As upstream, the shortest of the matching tolerations applies.
  */
 export function minTolerationSeconds(
   taints: readonly Taint[],

@@ -85,7 +85,7 @@ async function start(t: TestContext, options: Partial<ClusterDnsOptions> = {}): 
   return { dns, at, api, clock, resolver };
 }
 
-/** Another resolver: answers every A question with the address, and remembers what it was asked. */
+/** An upstream resolver: answers every A question with the address, and records the questions. */
 async function other(
   t: TestContext,
   options: {
@@ -133,7 +133,7 @@ async function other(
   return { at: server.address, asked };
 }
 
-/** One datagram there, one back; undefined after a while of silence. */
+/** Sends one datagram and waits for the response; undefined after a timeout. */
 function exchange(at: ListenAddress, query: Buffer, waitMs = 1_000): Promise<Buffer | undefined> {
   const socket = createSocket('udp4');
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
@@ -198,7 +198,7 @@ describe('the cluster DNS', () => {
     assert.deepEqual(await resolver.resolve4('near.default.svc.cluster.local'), ['10.96.0.20']);
   });
 
-  it('tells a name that is not there from one without this type, both with the SOA', async (t) => {
+  it('distinguishes NXDOMAIN from NODATA, both with the SOA', async (t) => {
     const { at, resolver } = await start(t);
     await assert.rejects(resolver.resolve4('none.default.svc.cluster.local'), { code: 'ENOTFOUND' });
     await assert.rejects(resolver.resolve6('web.default.svc.cluster.local'), { code: 'ENODATA' });
@@ -216,7 +216,7 @@ describe('the cluster DNS', () => {
     }
   });
 
-  it('follows the API', async (t) => {
+  it('follows changes in the API', async (t) => {
     const { api, resolver } = await start(t);
     const made = await api.create(services, {
       metadata: { name: 'new', namespace: 'default' },
@@ -226,7 +226,7 @@ describe('the cluster DNS', () => {
     assert.deepEqual(await resolver.resolve4('new.default.svc.cluster.local'), [made.spec?.clusterIP]);
   });
 
-  it('cuts what is too long for a datagram, and gives all of it by TCP', async (t) => {
+  it('truncates a long response over UDP, and returns all of it over TCP', async (t) => {
     const { at, resolver } = await start(t);
     const cut = await asked(at, question('big.default.svc.cluster.local'));
     assert.deepEqual([cut.flag_tc, cut.answers?.length, cut.authorities?.length], [true, 0, 0]);
@@ -235,7 +235,7 @@ describe('the cluster DNS', () => {
     assert.equal((await resolver.resolve4('big.default.svc.cluster.local')).length, BIG);
   });
 
-  it('speaks EDNS as far as it is spoken to', async (t) => {
+  it('supports EDNS when the query has it', async (t) => {
     const { at } = await start(t);
     assert.deepEqual((await asked(at, question('web.default.svc.cluster.local'))).additionals, []);
     const response = await asked(at, question('web.default.svc.cluster.local', { additionals: [opt(1232)] }));
@@ -250,7 +250,7 @@ describe('the cluster DNS', () => {
     );
   });
 
-  it('refuses several questions, other operations and nonsense; is silent to answers', async (t) => {
+  it('rejects several questions, other opcodes and malformed queries; ignores responses', async (t) => {
     const { at } = await start(t);
     const two = [
       { type: 'A', name: 'a.example' },
@@ -266,7 +266,7 @@ describe('the cluster DNS', () => {
     assert.equal(await exchange(at, Buffer.from('short'), 200), undefined);
   });
 
-  it('takes the longest names there are, and odd bytes in them', async (t) => {
+  it('accepts names of maximum length, and unusual bytes in them', async (t) => {
     const { at } = await start(t);
     const label = 'a'.repeat(63);
     assert.equal(
@@ -334,8 +334,8 @@ describe('the cluster DNS', () => {
   });
 });
 
-describe('names of elsewhere', () => {
-  it('are asked of another resolver, remembered for a while, and spelled as asked', async (t) => {
+describe('names outside the cluster', () => {
+  it('are forwarded, cached for a while, and returned in the spelling of the query', async (t) => {
     const up = await other(t);
     const { resolver, clock, at } = await start(t, { upstream: [up.at] });
     assert.deepEqual(await resolver.resolve4('www.example.com'), ['192.0.2.1']);
@@ -347,7 +347,7 @@ describe('names of elsewhere', () => {
     assert.equal(up.asked.length, 2);
   });
 
-  it('do not mix answers with and without EDNS', async (t) => {
+  it('do not mix responses with and without EDNS', async (t) => {
     const up = await other(t);
     const { at } = await start(t, { upstream: [up.at] });
     await asked(at, question('www.example.com', { additionals: [opt(1232)] }));
@@ -355,14 +355,14 @@ describe('names of elsewhere', () => {
     assert.equal(up.asked.length, 2);
   });
 
-  it('share one question that many ask at once', async (t) => {
+  it('share one upstream query for concurrent questions', async (t) => {
     const up = await other(t);
     const { resolver } = await start(t, { upstream: [up.at] });
     await Promise.all(Array.from({ length: 20 }, () => resolver.resolve4('www.example.com')));
     assert.equal(up.asked.length, 1);
   });
 
-  it('are asked by TCP when the answer was cut, and cut again for a datagram', async (t) => {
+  it('are queried over TCP when the response was truncated, and truncated again for UDP', async (t) => {
     const up = await other(t, { many: 80 });
     const { at, resolver } = await start(t, { upstream: [up.at] });
     assert.equal((await asked(at, question('many.example.com'))).flag_tc, true);
@@ -370,7 +370,7 @@ describe('names of elsewhere', () => {
     assert.equal((await resolver.resolve4('many.example.com')).length, 80);
   });
 
-  it('are asked of the next one when one refuses, is silent or fails, and the bad one is avoided', async (t) => {
+  it('are forwarded to the next resolver when one refuses, times out or fails, and the failed one is avoided', async (t) => {
     const closed = await other(t);
     const refusing = { address: '127.0.0.1', port: await closedPort() };
     const silent = await other(t, { silent: true });
@@ -383,7 +383,7 @@ describe('names of elsewhere', () => {
     assert.equal(closed.asked.length, 0);
   });
 
-  it('fail at once without any resolver, and never come back to ourselves', async (t) => {
+  it('fail at once without a resolver, and never loop back to this server', async (t) => {
     const { at } = await start(t);
     assert.equal((await asked(at, question('www.example.com'))).code, 2);
     const port = await closedPort();
@@ -392,7 +392,7 @@ describe('names of elsewhere', () => {
     assert.equal((await asked(looped.at, question('www.example.com'))).code, 2);
   });
 
-  it('are added to an alias', async (t) => {
+  it('are resolved for an alias', async (t) => {
     const up = await other(t);
     const { at } = await start(t, { upstream: [up.at] });
     const response = await asked(at, question('away.default.svc.cluster.local'));
@@ -402,7 +402,7 @@ describe('names of elsewhere', () => {
     );
   });
 
-  it('outlive neither the server nor its questions', async (t) => {
+  it('are cancelled when the server stops', async (t) => {
     const silent = await other(t, { silent: true });
     const { dns, at } = await start(t, { upstream: [silent.at] });
     const waiting = exchange(at, question('www.example.com'), 600);
@@ -413,7 +413,7 @@ describe('names of elsewhere', () => {
 });
 
 describe('publishing', () => {
-  it('keeps the Service and its slice', async (t) => {
+  it('maintains the Service and its slice', async (t) => {
     const { api, at } = await start(t, { publish: { serviceIP: '10.96.0.10' } });
     const name = { name: 'kube-dns', namespace: 'kube-system' };
     assert.equal((await api.get(services, name)).spec?.clusterIP, '10.96.0.10');
@@ -434,7 +434,7 @@ describe('publishing', () => {
     }
   });
 
-  it('shows by a lease that it lives, and takes its endpoints back when it stops', async (t) => {
+  it('renews a lease, and deletes its endpoints when it stops', async (t) => {
     const { dns, api, clock } = await start(t, { publish: { serviceIP: '10.96.0.10', leased: true } });
     const [slice] = (await api.list(endpointSlices, { namespace: 'kube-system' })).items;
     const name = { name: slice?.metadata?.name ?? '', namespace: 'kube-system' };
@@ -453,7 +453,7 @@ describe('publishing', () => {
     assert.equal(await renewed(), last);
   });
 
-  it('leaves nothing open when one address is taken', async (t) => {
+  it('closes all sockets when one address is in use', async (t) => {
     const { at, api, clock } = await start(t);
     const free = await closedPort();
     const second = createClusterDns({

@@ -1,6 +1,6 @@
 /**
- * Cluster DNS as a component: answers for services and pods from informer caches, asks other resolvers for the rest, and (when told to) makes
- * itself known as Service kube-system/kube-dns.
+ * Cluster DNS as a component: answers for services and pods from informer caches, forwards other queries, and (when enabled) publishes
+ * itself as Service kube-system/kube-dns.
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { DnsMetrics } from './metrics.ts';
 
-test('queries by zone, type and code; types that clients make up are one', () => {
+test('queries by zone, type and code; unknown types share one label', () => {
   const registry = new MetricsRegistry();
   const metrics = new DnsMetrics('cluster.local', registry);
   const query = { inCluster: true, transport: 'udp', family: 4, bytes: 40 } as const;

@@ -1,4 +1,4 @@
-/** Queries as CoreDNS' coredns_* metrics. One server, and a zone for the cluster, one for everything else. */
+/** Queries as CoreDNS's coredns_* metrics, with one zone for the cluster and one for everything else. */
 import { Counter, Histogram, label, type Labels } from '#stdx/instruments.ts';
 import { exponentialBuckets, type MetricsRegistry } from '#stdx/metrics-registry.ts';
 
@@ -27,7 +27,7 @@ const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED
 const SERVER = label('server', 'dns://:53');
 
 interface Query {
-  /** Undefined: it could not be read. */
+  /** Undefined: it could not be parsed. */
   readonly type: string | undefined;
   readonly inCluster: boolean;
   readonly transport: 'udp' | 'tcp';

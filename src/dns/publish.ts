@@ -1,7 +1,7 @@
 /**
- * Makes the cluster DNS known as Service kube-system/kube-dns at a fixed address, with an EndpointSlice of its own for each server, and keeps it so:
- * what somebody removes or changes comes back. When the server stops its slices are deleted; where it may die alone (leased), a Lease beside each slice
- * shows that it lives, and a controller deletes the slice when it does not.
+ * Publishes the cluster DNS as Service kube-system/kube-dns with a fixed address and one EndpointSlice per server, and restores them
+ * when they are removed or changed. A stopping server deletes its slices; where it may crash alone (leased), a Lease beside each slice
+ * is renewed, and a controller deletes the slice when the Lease expires.
  */
 import type { EndpointSlice, Service } from '#api/types.ts';
 import { endpointSlices, leases, services } from '#client/refs.ts';
@@ -23,12 +23,12 @@ interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'>
   readonly signal: AbortSignal;
   /** The server may stop without the API server. */
   readonly leased: boolean;
-  /** Holder of the leases. */
+  /** Holder identity of the leases. */
   readonly identity: string;
 }
 
 const RETRY_MS = 1_000;
-/** For taking the endpoints back while the API server does not answer. */
+/** Timeout for deleting the endpoints while the API server is unreachable. */
 const UNPUBLISH_TIMEOUT_MS = 2_000;
 const AT = { name: 'kube-dns', namespace: 'kube-system' };
 

@@ -1,4 +1,4 @@
-/** Names and answers, after the tables of the Kubernetes DNS-based service discovery specification 1.1.0, and where it is silent, CoreDNS. */
+/** Queries and answers, after the tables of the Kubernetes DNS-based service discovery specification 1.1.0 and, where it does not specify, CoreDNS. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EndpointSlice, Service } from '#api/types.ts';
@@ -148,7 +148,7 @@ describe('names of the cluster', () => {
   for (const [name, type, expected] of cases)
     it(`${type} ${name}`, () => assert.deepEqual(ask(name, type), expected));
 
-  it('SRV answers bring the addresses along', () => {
+  it('SRV answers include the addresses', () => {
     const found = answer(
       { name: '_http._tcp.db.default.svc.cluster.local', type: 'SRV' },
       { view, domain: 'cluster.local' },
@@ -162,5 +162,5 @@ describe('names of the cluster', () => {
     );
   });
 
-  it('no answer may be remembered for long', () => assert.equal(soa('cluster.local').ttl, 5));
+  it('answers have a short TTL', () => assert.equal(soa('cluster.local').ttl, 5));
 });

@@ -1,10 +1,10 @@
 /**
- * The cluster's names: from a question to its answer, after the Kubernetes DNS-based service discovery specification 1.1.0 and CoreDNS's
+ * Answers questions about the cluster's names, after the Kubernetes DNS-based service discovery specification 1.1.0 and CoreDNS's
  * kubernetes plugin. Pure: reads objects through ClusterView, which is backed by informer indexes.
  *
  *   <svc>.<ns>.svc.<domain>                 A: cluster address, or ready endpoints when headless; CNAME for ExternalName
  *   _<port>._<proto>.<svc>.<ns>.svc.<domain> SRV
- *   <endpoint>.<svc>.<ns>.svc.<domain>      A: one endpoint, by its hostname or its dashed address (of other than headless services too, as CoreDNS)
+ *   <endpoint>.<svc>.<ns>.svc.<domain>      A: one endpoint, by its hostname or its dashed address (also of services that are not headless, as CoreDNS)
  *   <a-b-c-d>.<ns>.pod.<domain>             A: the address itself, for namespaces that exist
  *   dns-version.<domain>                    TXT
  *   d.c.b.a.in-addr.arpa                    PTR of services and endpoints

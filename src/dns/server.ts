@@ -1,4 +1,4 @@
-/** The DNS server's sockets: UDP and TCP on one address, one message in, one message out. Knows the wire, not the cluster. */
+/** The DNS server's sockets: UDP and TCP on one address, one message in, one message out. Independent of the cluster. */
 import { createSocket, type Socket } from 'node:dgram';
 import { createServer, isIPv6, type Server, type Socket as TcpSocket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -9,7 +9,7 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** How a query came. */
+/** The transport of a query. */
 export interface Arrival {
   readonly transport: 'udp' | 'tcp';
   readonly family: 4 | 6;
@@ -23,7 +23,7 @@ interface DnsServerOptions {
 }
 
 export interface DnsServer {
-  /** With the port that was taken, where 0 was asked for. */
+  /** With the assigned port, where port 0 was requested. */
   readonly address: ListenAddress;
   close(): Promise<void>;
 }
@@ -35,7 +35,7 @@ const TCP_IDLE_MS = 10_000;
 const MAX_MESSAGE_BYTES = 65_535;
 /** A client that sends queries without reading responses is disconnected. */
 const MAX_UNREAD_BYTES = 1_048_576;
-/** With port 0 the port that UDP got may be taken for TCP. */
+/** With port 0, the port that UDP got may be in use for TCP. */
 const FREE_PORT_TRIES = 10;
 
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {

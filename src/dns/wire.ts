@@ -13,7 +13,7 @@ export const FORMERR = 1;
 export const SERVFAIL = 2;
 export const NXDOMAIN = 3;
 export const NOTIMP = 4;
-/** Its low four bits stand in the header, the rest (1) in the OPT record. */
+/** Its low four bits are in the header, the rest (1) in the OPT record. */
 export const BADVERS_HIGH = 1;
 
 const MAX_LABEL_BYTES = 63;

@@ -1,10 +1,10 @@
 /**
- * What every component (scheduler, controller manager, node agent, proxy, DNS) is to the program that composes it.
+ * The interface of every component (scheduler, controller manager, node agent, proxy, DNS) to the program that runs it.
  *
  *   created --start()--> running --stop()--> stopped        start() may fail: then the component is stopped, nothing left behind
  *
- * A component gets a Client and nothing else from its siblings. start() resolves when it is at work (caches synced, sockets open);
- * it does not wait for leadership. stop() resolves when all its work ended; it never throws.
+ * A component gets a Client and nothing else from other components. start() resolves when it works (caches synced, sockets open);
+ * it does not wait for leadership. stop() resolves when all its work has ended; it never throws.
  */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -15,7 +15,7 @@ export interface Component {
   readonly name: string;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** Where a running component says that it cannot go on (its thread died, say): it is then stopped and another one is made. At most one callback. */
+  /** Called when a running component has failed permanently (its thread exited, say): it is then stopped and recreated. At most one callback. */
   onFailure?(callback: (error: Error) => void): void;
 }
 
@@ -25,6 +25,6 @@ export interface ComponentContext {
   readonly log: Logger;
   /** Unique name of this process for leader election and events: '<host>_<uuid>'. */
   readonly identity: string;
-  /** Where the component adds its figures. Absent: nobody reads them. */
+  /** The registry for the component's metrics. Undefined: metrics are not exposed. */
   readonly metrics?: MetricsRegistry;
 }

@@ -1,6 +1,6 @@
 /**
- * The shape of a controller: which objects it watches, how they map to keys, and one level-based reconcile function.
- * run-controllers.ts drives it: one work queue per controller, per-key serial, rate-limited retry on error, leader-only.
+ * The controller interface: the objects it watches, how they map to keys, and one level-based reconcile function.
+ * run-controllers.ts runs it: one work queue per controller, per-key serial, rate-limited retries, only on the leader.
  */
 import type { KubeObject, Stored } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -18,9 +18,9 @@ export interface WatchSource<T extends KubeObject = KubeObject> {
    * For a change, it is called with the new and with the old object, and both results are enqueued. Pure; informers are synced.
    */
   readonly keys?: (object: Stored<T>, context: SourceContext) => readonly string[];
-  /** False: this update changes nothing of interest (a heartbeat, say) and enqueues nothing. Default: every update does. Pure. */
+  /** False: this update has no relevant change (a heartbeat, say) and enqueues nothing. Default: every update is relevant. Pure. */
   readonly changed?: (object: Stored<T>, previous: Stored<T>) => boolean;
-  /** Called before keys() for what the informer saw: where expectations are met. Nothing else may happen here; keys are enqueued anyway. */
+  /** Called before keys() with the informer's event: update expectations here and do nothing else; keys are enqueued anyway. */
   readonly observe?: SourceObserver<T>;
 }
 
@@ -30,7 +30,7 @@ interface SourceObserver<T extends KubeObject = KubeObject> {
   deleted?(object: Stored<T>, context: SourceContext): void;
 }
 
-/** What a keys() function may look things up in. */
+/** What a keys() function may read. */
 export interface SourceContext {
   informer<U extends KubeObject>(resource: ResourceRef<U>): Informer<U>;
   /** The same as in ReconcileContext. */
@@ -38,23 +38,23 @@ export interface SourceContext {
 }
 
 export interface ReconcileContext {
-  /** 'namespace/name' or 'name', or whatever keys() made. */
+  /** 'namespace/name' or 'name', or the result of keys(). */
   readonly key: string;
   readonly api: Client;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events: EventRecorder;
-  /** Aborted when the controller stops or loses leadership: give up at once. */
+  /** Aborted when the controller stops or loses leadership: return at once. */
   readonly signal: AbortSignal;
-  /** What this controller asked for and has not seen yet. One for each run of a controller: empty after a change of leadership. */
+  /** Creations and deletions that this controller has not observed yet. One for each run of a controller: empty after a change of leadership. */
   readonly expectations: Expectations;
-  /** Anything else this run of the controller remembers between reconciles (never module variables: several clusters share a process). A cache only. */
+  /** Other state of this run of the controller (never module variables: several clusters share a process). A cache only. */
   readonly memory: Map<string, unknown>;
   /** The shared informer of a resource the controller declared in `watches` (asserted). */
   informer<T extends KubeObject>(resource: ResourceRef<T>): Informer<T>;
-  /** The client whose informers all controllers of a manager share: for reading resources that are known only at run time. `api` is for all else. */
+  /** The client whose informers all controllers of a manager share: for resources that are only known at run time. Use `api` for everything else. */
   readonly shared: Client;
-  /** Reconcile this key too, at once or after a delay. For controllers that learn of work otherwise than by `watches`. */
+  /** Enqueues this key too, at once or after a delay. For controllers with other event sources than `watches`. */
   enqueue(key: string, delayMs?: number): void;
 }
 
@@ -64,11 +64,11 @@ export type ReconcileResult = void | { readonly requeueAfterMs: number };
 export interface ControllerDefinition {
   /** Upstream's controller name, as in kube-controller-manager --controllers: 'deployment-controller'. */
   readonly name: string;
-  /** The service account in kube-system it acts as, where every controller has credentials of its own. Default: its name. */
+  /** Its service account in kube-system, when every controller has its own credentials. Default: its name. */
   readonly serviceAccount?: string;
-  /** Who its events say reported them. Default: its name. */
+  /** The reporting component of its events. Default: its name. */
   readonly eventSource?: string;
-  /** Runs only where this feature is on (--feature-gates). Default: it always runs. */
+  /** Runs only when this feature gate is enabled. Default: it always runs. */
   readonly featureGate?: string;
   readonly watches: readonly WatchSource<never>[];
   /** Indexes to declare on informers before they are read. */
@@ -79,13 +79,13 @@ export interface ControllerDefinition {
   }[];
   /** Parallel keys, default 5. */
   readonly workers?: number;
-  /** Called for a key until the world matches: level-based (must not assume which event caused it), idempotent, may be called spuriously, never twice at once for one key. */
+  /** Called for a key until actual and desired state match: level-based (must not assume which event caused it), idempotent, may be called spuriously, never concurrently for one key. */
   reconcile(context: ReconcileContext): Promise<ReconcileResult>;
-  /** A key enqueued by itself at this period (with key ''), for controllers that sweep; first at once. */
+  /** Period at which key '' is enqueued, for controllers that sweep; the first time at once. */
   readonly resyncEveryMs?: number;
 }
 
-/** Checks a definition (assert) and returns it; every file in src/controllers/ exports one made by this. */
+/** Checks a definition (assert) and returns it; every controller in src/controllers/ is made with it. */
 export function defineController(definition: ControllerDefinition): ControllerDefinition {
   const { name, workers, resyncEveryMs, watches } = definition;
   assert(

@@ -3,7 +3,7 @@ import { it } from 'node:test';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { Expectations } from './expectations.ts';
 
-it('is satisfied when everything expected was seen', () => {
+it('is satisfied when all expectations were observed', () => {
   const expectations = new Expectations(new FakeClock());
   assert.ok(expectations.satisfied('ns/a'));
   expectations.expectCreations('ns/a', 2);
@@ -14,7 +14,7 @@ it('is satisfied when everything expected was seen', () => {
   assert.ok(expectations.satisfied('ns/a'));
 });
 
-it('counts each deletion once, however often it is seen', () => {
+it('counts each deletion once, however often it is observed', () => {
   const expectations = new Expectations(new FakeClock());
   expectations.expectDeletions('ns/a', ['ns/p1', 'ns/p2']);
   expectations.deletionObserved('ns/a', 'ns/p1');
@@ -25,7 +25,7 @@ it('counts each deletion once, however often it is seen', () => {
   assert.ok(expectations.satisfied('ns/a'));
 });
 
-it('gives up after five minutes, and says when', async () => {
+it('expires after five minutes, and reports when', async () => {
   const clock = new FakeClock();
   const expectations = new Expectations(clock);
   expectations.expect('ns/a', { creations: 1, deletions: 1 });

@@ -1,7 +1,7 @@
 /**
- * What a controller has asked for and not yet seen in its cache, after upstream's ControllerExpectations: so that a ReplicaSet that
- * just created three pods does not create three more because its informer is behind. Not a lock and not durable: expectations that
- * are not met in five minutes are given up, and a controller that starts anew begins without any.
+ * Creations and deletions that a controller requested and has not observed in its cache, after upstream's ControllerExpectations: a ReplicaSet that
+ * just created three pods must not create three more because its informer is behind. Not a lock and not durable: unmet expectations
+ * expire after five minutes, and a restarted controller has none.
  *
  *   reconcile: `if (!expectations.satisfied(key)) return;` … `expectations.expectCreations(key, 3)` … create; on a failed create
  *   `expectations.creationObserved(key)`. In a watch source's keys() for an added pod: `creationObserved(ownerKey)`.
@@ -13,7 +13,7 @@ const TIMEOUT_MS = 300_000;
 interface Expected {
   creations: number;
   deletions: number;
-  /** Objects whose deletion is awaited by name, so that one deletion is not counted twice. */
+  /** Objects whose deletion is expected, by name, so that one deletion is not counted twice. */
   readonly deletionKeys: Set<string>;
   readonly sinceMs: number;
 }
@@ -26,7 +26,7 @@ export class Expectations {
     this.#clock = clock;
   }
 
-  /** True when all is seen, nothing was expected, or it took too long. */
+  /** True when all were observed, none exist, or they expired. */
   satisfied(key: string): boolean {
     const expected = this.#expected.get(key);
     if (!expected) return true;
@@ -34,7 +34,7 @@ export class Expectations {
     return met || this.#clock.monotonic() - expected.sinceMs > TIMEOUT_MS;
   }
 
-  /** Milliseconds after which satisfied() turns true by itself; undefined when it is true already. Requeue after it. */
+  /** Milliseconds after which satisfied() becomes true by expiry; undefined when it is true already. Requeue after it. */
   expiresInMs(key: string): number | undefined {
     const expected = this.#expected.get(key);
     return !expected || this.satisfied(key)
@@ -42,7 +42,7 @@ export class Expectations {
       : expected.sinceMs + TIMEOUT_MS - this.#clock.monotonic() + 1;
   }
 
-  /** Replaces what was expected for the key. Call before the requests are sent. Deletions by number, or by the objects ('namespace/name', or uids). */
+  /** Replaces the expectations of the key. Call it before the requests are sent. Deletions by number, or by the objects ('namespace/name', or uids). */
   expect(
     key: string,
     {
@@ -63,18 +63,18 @@ export class Expectations {
     this.expect(key, { creations: count });
   }
 
-  /** Replaces what was expected for the key with the deletion of these objects ('namespace/name', or uids). */
+  /** Replaces the expectations of the key with the deletion of these objects ('namespace/name', or uids). */
   expectDeletions(key: string, objects: readonly string[]): void {
     this.expect(key, { deletions: objects });
   }
 
-  /** One creation was seen, or its request failed. */
+  /** One creation was observed, or its request failed. */
   creationObserved(key: string): void {
     const expected = this.#expected.get(key);
     if (expected) expected.creations -= 1;
   }
 
-  /** One deletion was seen, or its request failed. With the object's key it is counted once however often it is seen. */
+  /** One deletion was observed, or its request failed. With the object's key it is counted only once. */
   deletionObserved(key: string, object?: string): void {
     const expected = this.#expected.get(key);
     if (!expected) return;
@@ -82,7 +82,7 @@ export class Expectations {
       expected.deletions -= expected.deletions > 0 ? 1 : 0;
   }
 
-  /** Further requests of the same round that are not sent after all (slow start was cut short). */
+  /** Removes expectations for requests that were not sent (slow start stopped). */
   lower(
     key: string,
     { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number },
@@ -93,7 +93,7 @@ export class Expectations {
     expected.deletions -= deletions;
   }
 
-  /** The owner is gone. */
+  /** The owner was deleted. */
   forget(key: string): void {
     this.#expected.delete(key);
   }

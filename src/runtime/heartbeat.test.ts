@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { createHeartbeat, describeStalled, silenceMs } from './heartbeat.ts';
 
-/** Beats until told, then blocks its loop for as long as the number in the shared memory is 1. */
+/** Beats until told to stop; blocks its loop while the number in the shared memory is 1. */
 const THREAD = `
 import { workerData, parentPort } from 'node:worker_threads';
 const { startBeating } = await import(workerData.module);
@@ -13,7 +13,7 @@ parentPort.on('message', () => Atomics.wait(gate, 0, 1));
 parentPort.postMessage('beating');
 `;
 
-test('a thread whose event loop stands still is told, and that it turns again', async () => {
+test('reports a thread with a blocked event loop, and its recovery', async () => {
   const heartbeat = createHeartbeat('the test');
   assert.equal(silenceMs(heartbeat), 0, 'a thread that is still loading is not stalled');
   const gate = new SharedArrayBuffer(4);

@@ -1,22 +1,22 @@
 /**
- * Whether the event loop of a thread turns, seen from another thread: each stores the time a second apart in memory that all share, and whoever
- * looks reads how long ago that was. Nothing is sent, so a loop that stands still cannot delay the answer.
+ * Detects a blocked event loop from another thread: each thread stores the time once a second in shared memory, and the
+ * reader computes its age. No messages are involved, so a blocked loop cannot delay the check.
  */
 export interface Heartbeat {
-  /** Of the thread, for messages: 'scheduler and controllers'. */
+  /** The thread's name for messages: 'scheduler and controllers'. */
   readonly name: string;
   readonly memory: SharedArrayBuffer;
 }
 
 const BEAT_MS = 1_000;
-/** A loop that stood still for so long is stalled: far above any turn that is work, and any pause of the garbage collector. */
+/** A loop that was blocked this long is stalled: far longer than any normal turn or garbage collection pause. */
 const STALLED_MS = 30_000;
 
 export function createHeartbeat(name: string): Heartbeat {
   return { name, memory: new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT) };
 }
 
-/** On the thread itself. Does not keep it alive. Returns how to stop. */
+/** Starts the heartbeat of the calling thread. Does not keep the thread alive. Returns a function that stops it. */
 export function startBeating(heartbeat: Heartbeat): () => void {
   beat(heartbeat);
   const timer = setInterval(() => beat(heartbeat), BEAT_MS);
@@ -30,7 +30,7 @@ export function silenceMs({ memory }: Heartbeat): number {
   return lastBeat === 0n ? 0 : Number(process.hrtime.bigint() - lastBeat) / 1e6;
 }
 
-/** Which of them are stalled, one phrase; undefined: all turn. */
+/** Names the stalled threads in one phrase; undefined when there are none. */
 export function describeStalled(heartbeats: readonly Heartbeat[], limitMs = STALLED_MS): string | undefined {
   const stalled = heartbeats.filter((heartbeat) => silenceMs(heartbeat) > limitMs);
   if (stalled.length === 0) return undefined;

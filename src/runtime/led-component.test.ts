@@ -7,7 +7,7 @@ import { createDirectTransport } from '#client/direct.ts';
 import { createFakeApi } from '#client/testing/fake-api.ts';
 import { createLedComponent } from './led-component.ts';
 
-it('works on one instance at a time, and begins again after a failure', async (t) => {
+it('works on one instance at a time, and restarts after a failure', async (t) => {
   const clock = new FakeClock();
   const fake = createFakeApi();
   const api = createClient(createDirectTransport(fake.handler), { userAgent: 'test', clock });
@@ -34,7 +34,7 @@ it('works on one instance at a time, and begins again after a failure', async (t
   await clock.advance(0);
   await b.start();
   await clock.advance(20_000);
-  // a's work fails; while it waits to begin again it keeps the lease.
+  // a's work fails; it keeps the lease while it waits for the restart.
   assert.deepEqual(did, ['prepare a', 'work a', 'prepare b', 'work a']);
   await a.stop();
   await clock.advance(5_000);

@@ -1,9 +1,9 @@
 /**
- * A component of which one instance works at a time: stands for election from start() to stop(), and works while it leads. For the
- * scheduler and the like; the controller manager has it built in.
+ * A component with leader election: takes part in it from start() to stop(), and works while it is the leader. For the
+ * scheduler and the like; the controller manager has its own.
  *
  *   stopped --start()--> standby --elected--> leading --lost--> standby --stop()--> stopped
- *                                              '-- work() failed: again after a second
+ *                                              '-- work() failed: restarted after a second
  */
 import { assert } from '#stdx/assert.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -20,13 +20,13 @@ interface LedComponentOptions extends ComponentContext {
       'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'
     >
   >;
-  /** What both leader and standby do: fill caches. start() waits for it. */
+  /** Runs on leader and standby alike: fills caches. start() waits for it. */
   prepare?(): Promise<void>;
-  /** Runs until the signal is aborted; then it ends within a few seconds, or another instance may lead at the same time. */
+  /** Runs until the signal is aborted; then it must end within a few seconds, or another instance may lead at the same time. */
   work(signal: AbortSignal): Promise<void>;
 }
 
-/** A work() that fails is tried again after this long. */
+/** Delay before a failed work() is restarted. */
 const RETRY_MS = 1_000;
 
 export function createLedComponent(options: LedComponentOptions): Component {
@@ -42,7 +42,7 @@ export function createLedComponent(options: LedComponentOptions): Component {
         assert(leading.aborted, `${name}: work() ends only when it is told to`);
       } catch (error) {
         if (leading.aborted) return;
-        log.error('work ended: beginning again', { component: name, error: errorMessage(error) });
+        log.error('work failed, restarting', { component: name, error: errorMessage(error) });
         await clock.sleep(RETRY_MS, leading).catch(() => {});
       }
     }

@@ -85,7 +85,7 @@ describe('controller manager', () => {
     return manager;
   }
 
-  it('reconciles what is there and what changes, by the keys of old and new', async () => {
+  it('reconciles existing and changed objects, by the keys of old and new', async () => {
     const keys: string[] = [];
     await api.create(configMaps, thing('a', { copyTo: 'x' }));
     await run([
@@ -109,7 +109,7 @@ describe('controller manager', () => {
     await until('own key', () => keys.at(-1) === 'default/s');
   });
 
-  it('lets a controller write with a client of its own, while caches stay shared', async (t) => {
+  it('a controller may write with a client of its own, while caches stay shared', async (t) => {
     const users: string[] = [];
     const own = createClient(
       createDirectTransport((request) => {
@@ -146,7 +146,7 @@ describe('controller manager', () => {
     ]);
   });
 
-  it('skips updates that change nothing of interest, and takes keys from reconcile', async () => {
+  it('skips updates without a relevant change, and enqueues keys of reconcile', async () => {
     const keys: string[] = [];
     await api.create(configMaps, thing('a', { color: 'red' }));
     await run([
@@ -174,7 +174,7 @@ describe('controller manager', () => {
     assert.equal(keys.length, 3);
   });
 
-  it('reads declared informers and indexes, refuses others, and records events under its name', async () => {
+  it('reads declared informers and indexes, rejects others, and records events under its name', async () => {
     let seen: string[] = [];
     let refused = '';
     await run([
@@ -212,7 +212,7 @@ describe('controller manager', () => {
     assert.deepEqual(events.list()[0]!['source'], { component: 'index-controller' });
   });
 
-  it('retries a failure with growing delays, and comes again when asked to', async () => {
+  it('retries a failure with growing delays, and requeues when asked to', async () => {
     const atMs: number[] = [];
     await api.create(configMaps, thing('a'));
     await run([
@@ -230,7 +230,7 @@ describe('controller manager', () => {
     assert.deepEqual(atMs, [0, 5, 15, 35, 1_035]);
   });
 
-  it('sweeps with the empty key at once and at its period', async () => {
+  it('sweeps with the empty key at once and periodically', async () => {
     let sweeps = 0;
     await run([
       defineController({
@@ -248,7 +248,7 @@ describe('controller manager', () => {
     assert.equal(sweeps, 4);
   });
 
-  it('shows expectations what the informer saw before keys are enqueued', async () => {
+  it('passes informer events to expectations before keys are enqueued', async () => {
     const results: boolean[] = [];
     await run([
       defineController({
@@ -296,7 +296,7 @@ describe('controller manager', () => {
     await until('the other, later', () => ran.includes('bad'));
   });
 
-  it('runs on the leader only, and goes over to the other when it stops', async () => {
+  it('runs on the leader only, and fails over when it stops', async () => {
     const ran: string[] = [];
     const definition = (who: string): ControllerDefinition =>
       defineController({

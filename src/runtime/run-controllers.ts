@@ -1,9 +1,9 @@
 /**
- * Runs controllers: one work queue and one event recorder each, keys serial, retries rate-limited, only while leading.
+ * Runs controllers: one work queue and one event recorder each, keys serial, retries rate-limited, only on the leader.
  *
  *   start() --caches synced--> standby --elected--> running --lost or stop()--> draining --workers idle--> standby | stopped
  *
- * Controllers are isolated: one whose caches do not sync (its resource is not served), or whose reconcile fails, holds up no other.
+ * Controllers are isolated: one whose caches do not sync (its resource is not served), or whose reconcile fails, does not block others.
  */
 import { objectKey, type KubeObject, type Stored } from '#machinery/object.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -23,20 +23,20 @@ import { leadershipLines } from '#client/leader-election-metrics.ts';
 export interface ControllerManagerOptions extends ComponentContext {
   /** The component's name. Default 'kube-controller-manager'. */
   readonly name?: string;
-  /** Stand for election; without it the controllers run as soon as the caches are synced (one instance only, then). */
+  /** Use leader election; without it the controllers run as soon as the caches are synced (run a single instance only, then). */
   readonly leaderElect?: Partial<
     Pick<
       LeaderElectionOptions,
       'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'
     >
   >;
-  /** How long start() waits for caches; controllers whose caches are late start when they are there. Default 30 s. */
+  /** How long start() waits for caches; controllers whose caches sync later start then. Default 30 s. */
   readonly syncTimeoutMs?: number;
-  /** How long stop() waits for reconciles that were told to give up. Default 5 s, less than a lost lease lasts. */
+  /** How long stop() waits for reconciles after their signal was aborted. Default 5 s, less than the lease duration. */
   readonly stopTimeoutMs?: number;
   /**
-   * The client a controller writes, reads live and reports events with, as kube-controller-manager --use-service-account-credentials has
-   * it. Default: `api`, which stays the one whose informers they share. The caller closes it, after the manager stopped.
+   * The client that a controller writes, reads live and records events with, as with kube-controller-manager
+   * --use-service-account-credentials. Default: `api`, whose informers all controllers share. The caller closes it after the manager stopped.
    */
   readonly clientFor?: (definition: ControllerDefinition) => Client;
 }
@@ -53,8 +53,8 @@ export function createControllerManager(
 }
 
 /**
- * Which of the known controllers to run, after kube-controller-manager --controllers: '*' is all that are on by default, 'name' adds
- * one, '-name' takes one away. A name that is not known is refused.
+ * Selects the controllers to run, as kube-controller-manager --controllers: '*' enables all that are on by default, 'name' adds
+ * one, '-name' removes one. An unknown name is an error.
  */
 export function selectControllers(
   definitions: readonly ControllerDefinition[],
@@ -126,7 +126,7 @@ class LedControllers implements ControllerManager {
     await this.#work;
   }
 
-  /** Bounded: a resource that is not served must not hold up the controllers of all others. */
+  /** Bounded: a resource that is not served must not block the other controllers. */
   async #cachesSynced(): Promise<void> {
     const { api, clock, syncTimeoutMs = 30_000 } = this.#options;
     const all = Promise.allSettled(
@@ -139,7 +139,7 @@ class LedControllers implements ControllerManager {
     const outcome = await Promise.race([all, timedOut.promise]);
     timer.cancel();
     if (outcome === 'late')
-      this.#log.warn('caches are not synced yet: going on, controllers start as theirs are', {
+      this.#log.warn('caches are not synced yet: each controller starts when its caches are synced', {
         afterMs: syncTimeoutMs,
       });
   }
@@ -157,7 +157,7 @@ class LedControllers implements ControllerManager {
     while (!this.#stop.signal.aborted) await elector.run(this.#stop.signal, (leading) => this.#run(leading));
   }
 
-  /** Resolves when the signal is aborted and all work ended or was given up on. */
+  /** Resolves when the signal is aborted and all work has ended or timed out. */
   async #run(signal: AbortSignal): Promise<void> {
     this.#leading = true;
     try {
@@ -178,7 +178,7 @@ interface RunOptions {
   readonly queues: WorkQueueFamilies;
 }
 
-/** One controller from its caches being synced until the signal. Never throws. */
+/** Runs one controller, from its cache sync until the signal. Never throws. */
 async function runController(
   definition: ControllerDefinition,
   { options, signal, queues }: RunOptions,
@@ -323,8 +323,8 @@ class RunningController {
       if (this.#signal.aborted) return;
       const conflict = isStatusError(error, 'Conflict');
       const retryMs = this.#queue.addRateLimited(key);
-      if (conflict) this.#log.debug('conflict: trying again', { key, retryMs });
-      else this.#log.warn('reconcile failed: trying again', { key, retryMs, error: errorMessage(error) });
+      if (conflict) this.#log.debug('conflict, retrying', { key, retryMs });
+      else this.#log.warn('reconcile failed, retrying', { key, retryMs, error: errorMessage(error) });
     }
   }
 
@@ -334,8 +334,7 @@ class RunningController {
     const timer = clock.after(stopTimeoutMs, () => late.resolve('late'));
     const outcome = await Promise.race([working, late.promise]);
     timer.cancel();
-    if (outcome === 'late')
-      this.#log.error('a reconcile did not give up in time: going on without it', { afterMs: stopTimeoutMs });
+    if (outcome === 'late') this.#log.error('reconcile did not stop in time', { afterMs: stopTimeoutMs });
   }
 }
 
@@ -343,7 +342,7 @@ function informerOf(api: Client, source: WatchSource<never> | WatchSource): Info
   return api.informer<KubeObject>(source.resource as unknown as ResourceRef, source.select ?? {});
 }
 
-/** A controller sees only what it declared; with `select`, the selection it declared first. */
+/** A controller can only read informers that it declared; with `select`, those of the first declared selection. */
 function declaredInformer<T extends KubeObject>(
   api: Client,
   { definition, resource }: { readonly definition: ControllerDefinition; readonly resource: ResourceRef<T> },

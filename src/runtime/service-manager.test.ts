@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { silentLogger } from '#stdx/log.ts';
 import { connectServiceManager, watchdogMs } from './service-manager.ts';
 
-/** Node.js has no unix datagram sockets to receive with: Debian's Python, or nothing. */
+/** Node.js cannot receive on unix datagram sockets: uses Debian's Python, or skips. */
 const RECEIVER = `
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -17,7 +17,7 @@ print('bound', flush=True)
 while True: print(s.recv(4096).decode().replace('\\n', '|'), flush=True)
 `;
 
-test('what is told arrives at the socket, one line of status', async (t) => {
+test('notifications arrive at the socket, with a single-line status', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-notify-'));
   const path = join(dir, 'socket');
   const receiver = spawn('python3', ['-c', RECEIVER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -46,12 +46,12 @@ test('what is told arrives at the socket, one line of status', async (t) => {
   ]);
 });
 
-test('without a service manager nothing happens', async () => {
+test('does nothing without a service manager', async () => {
   (await connectServiceManager(silentLogger, {})).ready();
   (await connectServiceManager(silentLogger, { NOTIFY_SOCKET: '/nonexistent/socket' })).ready();
 });
 
-test('the watchdog is for the process it names', () => {
+test('the watchdog applies only to the process that it names', () => {
   assert.equal(watchdogMs({}), undefined);
   assert.equal(watchdogMs({ WATCHDOG_USEC: '60000000' }), 60_000);
   assert.equal(watchdogMs({ WATCHDOG_USEC: '60000000', WATCHDOG_PID: String(process.pid) }), 60_000);

@@ -1,6 +1,6 @@
 /**
- * The service manager that started this program (sd_notify(3)): it is told when the program is ready, that it stops, and that it is alive. Where
- * there is none, all of this does nothing.
+ * Notifies the service manager (sd_notify(3)) that the program is ready, stopping, and alive. No-op
+ * without a service manager.
  */
 import { openUnixSender } from '#stdx/datagram-socket.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -40,7 +40,7 @@ export async function connectServiceManager(log: Logger, env = process.env): Pro
   }
 }
 
-/** How often it wants to know that the program is alive, in ms; undefined: not at all. */
+/** The watchdog interval in ms; undefined: the watchdog is off. */
 export function watchdogMs(env = process.env): number | undefined {
   if (env['WATCHDOG_PID'] !== undefined && Number(env['WATCHDOG_PID']) !== process.pid) return undefined;
   const microseconds = Number(env['WATCHDOG_USEC']);

@@ -4,7 +4,7 @@ import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { createWorkQueue } from './work-queue.ts';
 import { WorkQueueFamilies } from './work-queue-metrics.ts';
 
-test('a queue as upstream counts it', async () => {
+test('counts as upstream', async () => {
   const clock = new FakeClock();
   const families = new WorkQueueFamilies();
   const queue = createWorkQueue({ clock, metrics: families.of('jobs') });

@@ -1,4 +1,4 @@
-/** Work queues as upstream's workqueue_* metrics, one series a queue. */
+/** Work queues as upstream's workqueue_* metrics, one series per queue. */
 import { Counter, Gauge, Histogram, label } from '#stdx/instruments.ts';
 import { exponentialBuckets } from '#stdx/metrics-registry.ts';
 import type { WorkQueue, WorkQueueMetrics } from './work-queue.ts';
@@ -25,10 +25,10 @@ export class WorkQueueFamilies {
     help: 'How long keys were worked on, by name.',
     bounds: SECONDS,
   });
-  /** The present one of each name: a controller that leads again has a new one. */
+  /** The current queue of each name: a controller has a new one after each election. */
   readonly #queues = new Map<string, WorkQueue>();
 
-  /** What the queue of that name reports to. */
+  /** The observer of the queue with that name. */
   of(name: string): WorkQueueMetrics {
     const labels = label('name', name);
     const [adds, retries] = [this.#adds.of(labels), this.#retries.of(labels)];

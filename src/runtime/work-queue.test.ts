@@ -4,14 +4,14 @@ import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { createWorkQueue } from './work-queue.ts';
 
 describe('work queue', () => {
-  it('hands out each waiting key once, in order', async () => {
+  it('returns each waiting key once, in order', async () => {
     const queue = createWorkQueue();
     for (const key of ['a', 'b', 'a', 'c', 'b']) queue.add(key);
     assert.equal(queue.length, 3);
     assert.deepEqual([await queue.get(), await queue.get(), await queue.get()], ['a', 'b', 'c']);
   });
 
-  it('gives a key added during its work again afterwards, and not before', async () => {
+  it('queues a key that was added during its processing again afterwards, and not before', async () => {
     const queue = createWorkQueue();
     queue.add('a');
     await queue.get();
@@ -25,7 +25,7 @@ describe('work queue', () => {
     assert.throws(() => queue.done('a'), /given back once/);
   });
 
-  it('wakes a waiting worker, and tells all when shut down', async () => {
+  it('wakes a waiting worker, and all of them on shutdown', async () => {
     const queue = createWorkQueue();
     const [first, second] = [queue.get(), queue.get()];
     queue.add('a');
@@ -58,7 +58,7 @@ describe('work queue', () => {
     assert.equal(clock.pending, 0);
   });
 
-  it('backs off from 5 ms to 1,000 s per key, until forgotten', () => {
+  it('backs off from 5 ms to 1,000 s per key, until forget()', () => {
     const queue = createWorkQueue({ clock: new FakeClock() });
     const delays = Array.from({ length: 30 }, () => queue.addRateLimited('a'));
     assert.deepEqual(delays.slice(0, 4), [5, 10, 20, 40]);
@@ -69,7 +69,7 @@ describe('work queue', () => {
     assert.equal(queue.addRateLimited('a'), 5);
   });
 
-  it('holds all retries together under the overall limit', () => {
+  it('limits the rate of all retries together', () => {
     const queue = createWorkQueue({ clock: new FakeClock(), overall: { perSecond: 10, burst: 100 } });
     const delays = Array.from({ length: 102 }, (_, index) => queue.addRateLimited(`k${index}`));
     assert.equal(delays[99], 5);

@@ -1,6 +1,6 @@
 /**
- * The queue between events and reconciles, with client-go's semantics: a key waits at most once, is never handed out twice at a
- * time, and if it is added while it is being worked on it comes again afterwards. Bound: the number of distinct keys.
+ * The queue between events and reconciles, with client-go's semantics: a key is queued at most once, is never processed twice at a
+ * time, and if it is added while it is processed it is queued again afterwards. Bound: the number of distinct keys.
  *
  *   (absent) --add--> waiting --get--> working --done--> (absent)
  *                                        | add               ^
@@ -16,7 +16,7 @@ interface WorkQueueOptions {
   /** Backoff of addRateLimited per key. Default 5 ms doubling to 1,000 s. */
   readonly retryInitialMs?: number;
   readonly retryMaximumMs?: number;
-  /** An overall bound on addRateLimited, as upstream's default has it: { perSecond: 10, burst: 100 }. Default: none. */
+  /** An overall rate limit of addRateLimited, as in upstream's default: { perSecond: 10, burst: 100 }. Default: none. */
   readonly overall?: { readonly perSecond: number; readonly burst: number };
   readonly metrics?: WorkQueueMetrics;
 }
@@ -24,32 +24,32 @@ interface WorkQueueOptions {
 /** Called synchronously; must not throw. Durations in ms. */
 export interface WorkQueueMetrics {
   added?(depth: number): void;
-  /** A key left the queue for a worker after waiting. */
+  /** A worker took a key from the queue. */
   taken?(waitedMs: number, depth: number): void;
   finished?(workedMs: number): void;
   retried?(): void;
 }
 
 export interface WorkQueue {
-  /** Keys waiting for a worker (not those delayed or being worked on). */
+  /** Keys waiting for a worker (not those delayed or being processed). */
   readonly length: number;
   add(key: string): void;
-  /** After a delay, or earlier when the key is already delayed for less. Not after shutDown. */
+  /** Adds after a delay, or earlier when the key is already delayed for less. No effect after shutDown. */
   addAfter(key: string, delayMs: number): void;
-  /** After the key's backoff, which grows with each call until forget(). Answers the delay. */
+  /** Adds after the key's backoff, which grows with each call until forget(). Returns the delay. */
   addRateLimited(key: string): number;
-  /** The key succeeded: its backoff starts over. */
+  /** Resets the backoff of a key that succeeded. */
   forget(key: string): void;
   /** Calls of addRateLimited since the last forget. */
   retries(key: string): number;
-  /** The next key, in order of adding; undefined once shut down and empty. Every key must be given back with done(). */
+  /** The next key, in order of adding; undefined once shut down and empty. Call done() for every returned key. */
   get(): Promise<string | undefined>;
   done(key: string): void;
-  /** How long each key that is being worked on has been. */
+  /** How long each key has been processed. */
   workedMs(): number[];
-  /** Takes no more keys, drops those delayed and waiting; get() answers undefined. */
+  /** Accepts no more keys, drops those delayed and waiting; get() returns undefined. */
   shutDown(): void;
-  /** Resolves when no key is being worked on. */
+  /** Resolves when no key is being processed. */
   idle(): Promise<void>;
 }
 
@@ -63,7 +63,7 @@ class KeyedWorkQueue implements WorkQueue {
   readonly #bucket: TokenBucket | undefined;
   /** Key → when it was added. Insertion order is the queue's order. */
   readonly #waiting = new Map<string, number>();
-  /** Key → when work began. */
+  /** Key → when processing began. */
   readonly #working = new Map<string, number>();
   readonly #again = new Map<string, number>();
   readonly #delayed = new Map<string, { readonly dueMs: number; readonly timer: Timer }>();
@@ -184,7 +184,7 @@ class KeyedWorkQueue implements WorkQueue {
   }
 }
 
-/** Says how long to wait for the next token; tokens may be owed. */
+/** Returns how long to wait for the next token; tokens can be reserved ahead. */
 class TokenBucket {
   readonly #perSecond: number;
   readonly #burst: number;

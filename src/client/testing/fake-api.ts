@@ -1,6 +1,6 @@
 /**
- * For tests only: a tiny API in memory with list, watch, optimistic concurrency and merge patches, for any path of the form
- * /api(s)/…/[namespaces/ns/]plural[/name[/subresource]]. No validation, admission, defaulting or field selectors but metadata.name:
+ * For tests only: a small in-memory API with list, watch, optimistic concurrency and merge patches, for any path of the form
+ * /api(s)/…/[namespaces/ns/]plural[/name[/subresource]]. No validation, admission, defaulting or field selectors except metadata.name:
  * behaviour of the real server is tested against the real server.
  */
 import type { KubeObject } from '#machinery/object.ts';
@@ -33,14 +33,14 @@ interface Target {
 
 export interface FakeApi {
   readonly handler: DirectHandler;
-  /** Every request seen: 'GET /api/v1/pods?limit=500'. */
+  /** All received requests: 'GET /api/v1/pods?limit=500'. */
   readonly requests: readonly string[];
-  /** Answers instead of the API while set; undefined falls through. */
+  /** While set, it answers requests instead of the API; undefined passes the request on. */
   intercept: ((request: DirectRequest) => DirectResponse | StatusError | undefined) | undefined;
   readonly revision: number;
-  /** Watches and lists from before now are answered with 410. */
+  /** Watches and lists from earlier revisions get 410. */
   compact(): void;
-  /** Ends all open watches, as a server does at their timeout. */
+  /** Ends all open watches, as a server does on timeout. */
   endWatches(): void;
   sendBookmarks(): void;
   readonly openWatches: number;
@@ -89,7 +89,7 @@ export function createFakeApi(): FakeApi {
     if (Number(query.get('resourceVersion') || 0) > revision)
       throw statusErrors.timeout('Too large resource version');
     const more = from + limit < all.length;
-    // As the wire has it: items of a list do not say what they are.
+    // As on the wire, items of a list have no kind and apiVersion.
     const items = all
       .slice(from, from + limit)
       .map(({ object: { apiVersion: _a, kind: _k, ...rest } }) => rest);

@@ -1,6 +1,6 @@
 /**
- * The authority of client certificates as the API server publishes it: ConfigMap kube-system/extension-apiserver-authentication, followed by a watch.
- * Who may not read it (it takes the Role extension-apiserver-authentication-reader) knows no client certificates; bearer tokens work all the same.
+ * Watches the client CA that the API server publishes in ConfigMap kube-system/extension-apiserver-authentication.
+ * Without permission to read it (Role extension-apiserver-authentication-reader) client certificates are not accepted; bearer tokens work all the same.
  */
 import type { ConfigMap } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
@@ -10,7 +10,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 const NAMESPACE = 'kube-system';
 const NAME = 'extension-apiserver-authentication';
 
-/** changed is called with the PEM at once, where it is there, and at each change. Resolves when it was looked up, found or not. */
+/** changed is called with the PEM at once, if it exists, and at each change. Resolves after the first read, found or not. */
 export async function followClientAuthority(
   api: Client,
   { changed, log }: { readonly changed: (pem: string) => void; readonly log: Logger },

@@ -1,11 +1,11 @@
-/** /healthz, /livez and /readyz of a component: named checks in upstream's text, ?verbose, ?exclude, one path each; and what they come to as metrics. */
+/** The paths /healthz, /livez and /readyz of a component: named checks in upstream's format, with ?verbose, ?exclude and one path per check; and their results as metrics. */
 import { Counter, Gauge, label } from '#stdx/instruments.ts';
 
 export interface ComponentCheck {
   readonly name: string;
-  /** Readiness alone depends on it. Default: liveness too. */
+  /** Affects readiness only. Default: liveness too. */
   readonly readyOnly?: boolean;
-  /** Undefined when all is well, else why not. Cheap and synchronous. */
+  /** Undefined when healthy, otherwise the reason. Cheap and synchronous. */
   check(): string | undefined;
 }
 

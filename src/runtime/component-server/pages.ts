@@ -1,4 +1,4 @@
-/** The pages that every component serves beside its health: /metrics, /metrics/slis, /configz, /statusz, /flagz. Pure but for the clock of /statusz. */
+/** Pages of every component's server besides health: /metrics, /metrics/slis, /configz, /statusz, /flagz. Pure except for the clock of /statusz. */
 import { flagzPage, statuszPage, type ZPage } from '#machinery/z-pages.ts';
 import { stringifyYaml } from '#machinery/yaml.ts';
 import { label } from '#stdx/instruments.ts';
@@ -14,7 +14,7 @@ export interface ComponentPages {
   readonly metrics: MetricsRegistry;
   /** As given or by default, without dashes. */
   readonly flags: Readonly<Record<string, string>>;
-  /** What /configz shows: the configuration in effect, under its group. */
+  /** Contents of /configz: the effective configuration, under its group. */
   readonly config: object;
 }
 
@@ -27,7 +27,7 @@ const PATHS = ['/configz', '/flagz', '/metrics', '/metrics/slis', '/statusz'];
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 const EMULATION = '1.36';
 
-/** Undefined: no such page. Throws a StatusError for an Accept header that nothing meets. */
+/** Undefined: unknown page. Throws a StatusError for an Accept header that cannot be satisfied. */
 export function pageOf(
   path: string,
   {

@@ -1,15 +1,15 @@
-/** Who a client certificate says that the peer of a connection is. */
+/** The user of a connection's client certificate. */
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { ReviewedUser } from './reviews.ts';
 
 export type Peer = Pick<TLSSocket, 'authorized'> & { getPeerCertificate(): Partial<PeerCertificate> };
 
-/** Whether the peer showed a certificate of an accepted authority that has not expired: a connection may outlive it. */
+/** Whether the peer presented a certificate of an accepted CA that has not expired: a connection may outlive its certificate. */
 export function isTrustedPeer(peer: Peer, nowMs: number): boolean {
   return peer.authorized && Date.parse(peer.getPeerCertificate().valid_to ?? '') >= nowMs;
 }
 
-/** Undefined: its subject names nobody. */
+/** Undefined: its subject has no user name. */
 export function userOfPeer(peer: Peer): ReviewedUser | undefined {
   const { CN, O } = (peer.getPeerCertificate().subject ?? {}) as {
     readonly CN?: string | string[];

@@ -1,6 +1,6 @@
 /**
- * Delegated authentication and authorization, after upstream's: whose a bearer token is (TokenReview) and what a user may (SubjectAccessReview), asked
- * of the API server, with answers remembered as upstream's kubelet and components remember them.
+ * Delegated authentication (TokenReview) and authorization (SubjectAccessReview), after upstream's: the API server is
+ * queried, and results are cached with the TTLs of upstream's kubelet and components.
  */
 import { createHash } from 'node:crypto';
 import type { SubjectAccessReview, TokenReview } from '#api/types.ts';
@@ -27,7 +27,7 @@ const LONGEST_TOKEN = 64 * 1024;
 
 export class Reviews {
   readonly #options: ReviewsOptions;
-  /** Keyed by a digest: tokens themselves are not kept. */
+  /** Keyed by a digest, so that tokens themselves are not stored. */
   readonly #users: Lru<string, ReviewedUser>;
   readonly #decisions: Lru<string, boolean>;
 
@@ -38,7 +38,7 @@ export class Reviews {
     this.#decisions = new Lru({ maximum: REMEMBERED, clock });
   }
 
-  /** header: 'Bearer …'. Undefined: nobody's. Throws when the API server cannot be asked. */
+  /** header: 'Bearer …'. Undefined: the token is invalid. Throws when the API server cannot be reached. */
   async userOfToken(header: string | undefined): Promise<ReviewedUser | undefined> {
     const token = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
     if (token === undefined || token.length > LONGEST_TOKEN) return undefined;
@@ -52,7 +52,7 @@ export class Reviews {
     return status.user;
   }
 
-  /** Throws when the API server cannot be asked. */
+  /** Throws when the API server cannot be reached. */
   async isAllowed({ username, uid, groups, extra }: ReviewedUser, attributes: Attributes): Promise<boolean> {
     const { api, allowedMs, deniedMs } = this.#options;
     const spec = {

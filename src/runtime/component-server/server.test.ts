@@ -126,13 +126,13 @@ after(async () => {
   await cluster.stop();
 });
 
-describe('health, for everybody', () => {
-  test('well', async () => {
+describe('health, without authorization', () => {
+  test('healthy', async () => {
     for (const path of ['/healthz', '/livez', '/readyz'])
       assert.deepEqual(await get(path), { status: 200, text: 'ok', type: 'text/plain; charset=utf-8' });
     assert.equal((await get('/readyz?verbose')).text, '[+]ping ok\n[+]informers ok\nreadyz check passed\n');
   });
-  test('not ready, and alive', async () => {
+  test('not ready, but alive', async () => {
     problem = 'not synced';
     assert.deepEqual(
       [(await get('/readyz')).status, (await get('/readyz')).text, (await get('/livez')).status],
@@ -147,8 +147,8 @@ describe('health, for everybody', () => {
   });
 });
 
-describe('the rest, for whom RBAC lets', () => {
-  test('a token of a monitoring account', async () => {
+describe('other pages, authorized by RBAC', () => {
+  test('the token of a monitoring service account', async () => {
     const { status, text } = await get('/metrics', { token });
     assert.equal(status, 200);
     assert.match(text, /^kubernetes_build_info\{git_version="v1\.36\.0\+test",/m);
@@ -159,7 +159,7 @@ describe('the rest, for whom RBAC lets', () => {
       /^kubernetes_healthcheck\{name="ping",type="livez"\} 1$/m,
     );
   });
-  test('nobody, and who may not', async () => {
+  test('anonymous, and unauthorized users', async () => {
     assert.equal((await get('/metrics')).status, 401);
     assert.equal((await get('/metrics', { token: 'made.up.token' })).status, 401);
     const refused = await get('/configz', { token });
@@ -168,7 +168,7 @@ describe('the rest, for whom RBAC lets', () => {
       [403, 'forbidden: User "system:serviceaccount:default:prometheus" cannot get path "/configz"\n'],
     );
   });
-  test('a client certificate of the authority that the API server publishes', async () => {
+  test('a client certificate of the CA that the API server publishes', async () => {
     const options = { usages: ['clientAuth'] as const, nowMs: Date.now(), lifetimeMs: HOUR_MS };
     const admin = issueCertificate(cluster.pki.ca, {
       ...options,
@@ -195,7 +195,7 @@ describe('the rest, for whom RBAC lets', () => {
   });
 });
 
-test('a replaced certificate is shown from then on', async () => {
+test('a replaced certificate is used for new connections', async () => {
   server.replaceServing(selfSigned());
   assert.equal((await get('/healthz')).status, 200);
 });

@@ -1,9 +1,9 @@
 /**
- * The HTTPS server of a component, after upstream's: health, metrics, configuration and flags on a port of its own. Clients are authenticated by a
+ * The HTTPS server of a component, after upstream's: health, metrics, configuration and flags on a separate port. Clients are authenticated by a
  * certificate of the cluster's client authority or a bearer token (TokenReview), and authorized for the path as a non-resource URL
- * (SubjectAccessReview); health checks need neither by default. Front proxies' headers are not trusted: nothing aggregates components.
+ * (SubjectAccessReview); health checks need neither by default. Front proxy headers are not trusted.
  *
- *   request ─► always allowed? ─► who (certificate │ token) ─► may they get PATH? ─► page
+ *   request ─► always allowed? ─► authenticate (certificate │ token) ─► authorize GET PATH ─► page
  *                   '─────────────────────────────────────────────────────────────────►'
  */
 import { constants } from 'node:crypto';
@@ -39,12 +39,12 @@ export interface ComponentServerOptions extends ComponentPages {
   readonly clock: Clock;
   readonly log: Logger;
   readonly address: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly serving: ServingPair;
-  /** PEM, in place of the one that the API server publishes. */
+  /** PEM, instead of the CA that the API server publishes. */
   readonly clientCaPem?: string | undefined;
-  /** Paths that need no authorization; a trailing * stands for anything. */
+  /** Paths that need no authorization; a trailing * matches any suffix. */
   readonly alwaysAllow: readonly string[];
   readonly checks: readonly ComponentCheck[];
   readonly minVersion?: SecureVersion | undefined;
@@ -59,12 +59,12 @@ export interface ComponentServer {
 
 /** Upstream's defaults of delegated authentication and authorization. */
 const REMEMBERED = { authenticatedMs: 10_000, allowedMs: 10_000, deniedMs: 10_000 };
-/** Further connections are refused until others close. */
+/** Maximum number of connections; further ones are refused. */
 const MAX_CONNECTIONS = 128;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-/** Resolves once it listens. Throws the error of listening. */
+/** Resolves once it listens; rejects with the error of listen. */
 export async function startComponentServer(options: ComponentServerOptions): Promise<ComponentServer> {
   const server = new Serving(options);
   await server.start();
@@ -136,7 +136,7 @@ class Serving implements ComponentServer {
       ...(this.#clientCa === undefined ? { ca: [] } : { ca: this.#clientCa }),
       minVersion,
       ciphers,
-      // Without resumption: a resumed session would keep the verdict on a client certificate that has expired.
+      // Without session resumption: a resumed session would skip the check of an expired client certificate.
       secureOptions: constants.SSL_OP_NO_TICKET,
     };
   }
@@ -194,7 +194,7 @@ class Serving implements ComponentServer {
 
 const ANONYMOUS: ReviewedUser = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
 
-/** A server without TLS that tells health alone, for probes of other programs: kube-proxy's 10256, CoreDNS's 8080. */
+/** A plain HTTP server for health only, for probes: kube-proxy's 10256, CoreDNS's 8080. */
 export async function startHealthServer({
   address,
   port,
