@@ -211,6 +211,31 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     for (const lan of lans) await lan.close();
   });
 
+  it('loses no change that comes while routes are applied', async () => {
+    const { agent, run } = at('b');
+    const routes = (): string => run('ip', 'route', 'show', 'proto', '201');
+    const put = (index: number): Promise<void> =>
+      agent.tell({
+        do: 'put',
+        node: nodeOf({ name: `x${index}`, host: at('c').host, podCIDR: `10.244.${index}.0/24` }),
+      });
+    for (let round = 0; round < 10; round += 1) {
+      const [first, second] = [100 + round, 200 + round];
+      await put(first);
+      // The routes of the first are applied somewhere between 50 and 150 ms after it.
+      await new Promise((resolve) => setTimeout(resolve, 50 + 10 * round));
+      await put(second);
+      const started = performance.now();
+      await until('both routes are there', () =>
+        [first, second].every((index) => routes().includes(`10.244.${index}.0/24 `)),
+      );
+      // A look at the kernel every 10 s would find it in the end.
+      assert.ok(performance.now() - started < 5_000, 'it was found by chance');
+      for (const index of [first, second]) await agent.tell({ do: 'delete', name: `x${index}` });
+    }
+    await until('all routes are gone', () => !/^10\.244\.[12]\d\d\.0/m.test(routes()));
+  });
+
   it('leads straight to pods of a node on the same segment', async () => {
     await until('a pod of a reaches one of b', () => at('a').canPing(at('b').pod));
     assert.match(at('a').run('ip', 'route', 'show', '10.244.2.0/24'), /via 10\.215\.1\.2 dev eth0 proto 201/);

@@ -42,6 +42,8 @@ class PodNetwork implements Component {
   #nodes: Informer<Node> | undefined;
   #unsubscribe: (() => void) | undefined;
   #timer: Timer | undefined;
+  /** Nodes changed since the last look at them. */
+  #dirty = false;
   #applying: Promise<void> = Promise.resolve();
   #problems = '';
 
@@ -53,7 +55,10 @@ class PodNetwork implements Component {
   start(): Promise<void> {
     const informer = this.#options.api.informer(nodes);
     this.#nodes = informer;
-    const changed = (): void => this.#schedule(GATHER_MS);
+    const changed = (): void => {
+      this.#dirty = true;
+      this.#schedule(GATHER_MS);
+    };
     this.#unsubscribe = informer.subscribe({
       added: changed,
       deleted: changed,
@@ -85,9 +90,11 @@ class PodNetwork implements Component {
     if (this.#stop.signal.aborted) return;
     // Routes to nodes that are only not listed yet must not go.
     if (!this.#nodes?.hasSynced) return this.#schedule(RETRY_MS);
+    this.#dirty = false;
     try {
       await this.#applyOnce(this.#nodes.list());
-      this.#schedule(CHECK_MS);
+      // Not later than what changed meanwhile asks for.
+      this.#schedule(this.#dirty ? GATHER_MS : CHECK_MS);
     } catch (error) {
       this.#say(errorMessage(error));
       this.#schedule(RETRY_MS);
