@@ -1,4 +1,4 @@
-/** Exponential backoff with jitter and a cap. It only says how long to wait; who retries decides whether to. */
+/** Exponential backoff with jitter and a cap. It only computes delays; the caller decides whether to retry. */
 import { realRandom, type Random } from './random.ts';
 
 interface BackoffOptions {
@@ -18,7 +18,7 @@ export function backoffMs(attempt: number, options: BackoffOptions): number {
   return plainMs * (1 + jitter * random());
 }
 
-/** Counts the attempts of one thing. */
+/** Counts the attempts of one operation. */
 export class Backoff {
   #attempt = 0;
   readonly #options: BackoffOptions;

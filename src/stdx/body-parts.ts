@@ -1,6 +1,6 @@
-/** A request's body as it comes, bit by bit. Small bits are copied together: one by one, each would cost many times its own size in memory. */
+/** Collects a request's body in chunks. Small chunks are copied together, because each would take many times its own size in memory. */
 
-/** Larger chunks are kept as they are. */
+/** Larger chunks are kept unchanged. */
 const SMALL_BYTES = 2048;
 const TAIL_BYTES = 16 * 1024;
 const EMPTY = Buffer.alloc(0);
@@ -8,7 +8,7 @@ const EMPTY = Buffer.alloc(0);
 export class BodyParts {
   #first: Buffer | undefined;
   #rest: Buffer[] | undefined;
-  /** What small chunks are gathered in, and how much of it is filled. */
+  /** The buffer for small chunks, and its fill level. */
   #tail: Buffer | undefined;
   #filled = 0;
   bytes = 0;
@@ -31,7 +31,7 @@ export class BodyParts {
     this.#filled += chunk.length;
   }
 
-  /** All of it; nothing is kept. */
+  /** Returns the whole body and resets the collector. */
   take(): Buffer {
     this.#closeTail();
     const body = this.#rest
@@ -54,7 +54,7 @@ export class BodyParts {
   }
 }
 
-/** Bytes of a whole body. */
+/** Length of a whole body. */
 export function lengthOf(body: Buffer | readonly Buffer[]): number {
   if (Buffer.isBuffer(body)) return body.length;
   let length = 0;

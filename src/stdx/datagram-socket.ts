@@ -1,15 +1,15 @@
 /**
  * Datagram sockets of kinds that Node.js has no API for: unix datagrams (a service manager's notifications) and netlink (the kernel's tables).
- * The C library's own calls through koffi, all of them non-blocking, so that none holds up the event loop. Linux only.
+ * Uses the C library through koffi, with non-blocking calls only, so that none blocks the event loop. Linux only.
  */
 import { assert } from './assert.ts';
 
 type Koffi = (typeof import('koffi'))['default'];
 
 export interface DatagramSocket {
-  /** To the address it was opened for. Throws where the kernel refuses. */
+  /** Sends to the socket's peer. Throws the kernel's error. */
   send(message: Buffer): void;
-  /** The next message. undefined: none is waiting. Throws a SocketError 'ENOBUFS' where some were lost, and others. */
+  /** The next message. undefined: none is waiting. Throws a SocketError 'ENOBUFS' when messages were lost, and others. */
   receive(): Buffer | undefined;
   close(): void;
 }
@@ -32,12 +32,12 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
-/** Two names of one number, and a call that a signal broke off. */
+/** EAGAIN and EWOULDBLOCK are the same number; after EINTR the next poll reads again. */
 const NOTHING_WAITS: ReadonlySet<string> = new Set(['EAGAIN', 'EWOULDBLOCK', 'EINTR']);
 const SUN_PATH_BYTES = 108;
 /** A netlink dump's parts hold up to 32 KiB. */
 const RECEIVE_BYTES = 64 * 1024;
-/** Room for what arrives between two looks. */
+/** Receive buffer for messages between two polls. */
 const RECEIVE_QUEUE_BYTES = 4 * 1024 * 1024;
 
 interface Libc {
@@ -54,13 +54,13 @@ interface Libc {
   ): number;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   close(fd: number): number;
-  /** Name of the last call's error, 'EAGAIN'. */
+  /** Name of the last call's errno, 'EAGAIN'. */
   lastError(): string;
 }
 
 let loaded: Promise<Libc> | undefined;
 
-/** Messages to the unix datagram socket of this path; '@name' is an abstract one. */
+/** Sends to the unix datagram socket of this path; '@name' is an abstract one. */
 export async function openUnixSender(path: string): Promise<DatagramSocket> {
   const libc = await loadLibc();
   const name = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
@@ -144,7 +144,7 @@ function uint16(value: number): Buffer {
   return bytes;
 }
 
-/** Loaded by the first who needs it: most programs never do. */
+/** Loaded on first use: most programs do not need it. */
 function loadLibc(): Promise<Libc> {
   loaded ??= import('koffi').then(({ default: koffi }) => bindLibc(koffi));
   return loaded;

@@ -1,4 +1,4 @@
-/** The HTTPS client against Node's server: what it keeps, what it tells apart, how it ends, and in which words it fails. */
+/** The HTTPS client against Node's server: connection reuse, pools, shutdown, and error messages. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http';
@@ -14,7 +14,7 @@ const authority = makeAuthority();
 interface Peer {
   readonly to: Destination;
   readonly server: Server;
-  /** Connections made to it. */
+  /** Connections to the server. */
   readonly sockets: Set<Socket>;
 }
 
@@ -46,7 +46,7 @@ async function text(answer: IncomingAnswer): Promise<string> {
   return bytes.toString();
 }
 
-test('a connection is kept for the next request; each set of credentials has its own', async (t) => {
+test('reuses a connection for the next request; each set of credentials has its own', async (t) => {
   const { to, sockets } = await peer(t, (_, response) => response.end('ok'));
   const client = clientFor(t, { maximumSockets: 1 });
   for (let n = 0; n < 3; n++) assert.equal(await text(await client.request(get(to))), 'ok');
@@ -58,7 +58,7 @@ test('a connection is kept for the next request; each set of credentials has its
   assert.equal(sockets.size, 3);
 });
 
-test('certificates are verified by authority and name', async (t) => {
+test('verifies certificates by CA and name', async (t) => {
   const { to } = await peer(t, (_, response) => response.end('ok'));
   const client = clientFor(t);
   await assert.rejects(client.request(get({ ...to, tls: {} })), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' });
@@ -91,7 +91,7 @@ test('plain HTTP, streamed bodies, repeated headers, and a status', async (t) =>
   assert.equal(await text(answer), 'one two');
 });
 
-test('a kept connection that the other side closed is replaced, where the request may be repeated', async (t) => {
+test('replaces a kept connection that the server closed, where the request may be retried', async (t) => {
   const paths: string[] = [];
   const { to, sockets } = await peer(t, (request, response) => {
     paths.push(request.url!);
@@ -106,7 +106,7 @@ test('a kept connection that the other side closed is replaced, where the reques
   assert.deepEqual(paths, ['/', '/second', '/second']);
 });
 
-test('a connection that is closed before its first answer is a failure, of any request', async (t) => {
+test('a connection that is closed before its first response fails any request', async (t) => {
   const { to, sockets } = await peer(t, (request) => request.socket.destroy());
   const client = clientFor(t);
   await assert.rejects(client.request(get(to, { repeats: true })), {
@@ -116,7 +116,7 @@ test('a connection that is closed before its first answer is a failure, of any r
   assert.equal(sockets.size, 1);
 });
 
-test('without leave to repeat it, a request on a closed connection fails', async (t) => {
+test('a request that must not be retried fails on a closed connection', async (t) => {
   let count = 0;
   const { to } = await peer(t, (request, response) => {
     if (++count === 2) request.socket.destroy();
@@ -127,7 +127,7 @@ test('without leave to repeat it, a request on a closed connection fails', async
   await assert.rejects(client.request(get(to)), { code: 'ECONNRESET' });
 });
 
-test('a signal ends a request that waits for a connection, for an answer, or for its rest', async (t) => {
+test('a signal ends a request that waits for a connection, the response, or its body', async (t) => {
   const { to, sockets } = await peer(t, (request, response) => {
     if (request.url === '/rest') response.write('some');
   });
@@ -146,13 +146,13 @@ test('a signal ends a request that waits for a connection, for an answer, or for
   assert.ok(sockets.size >= 2);
 });
 
-test('an answer is read up to its bound', async (t) => {
+test('limits the size of a response', async (t) => {
   const { to } = await peer(t, (_, response) => response.end('x'.repeat(1001)));
   const client = clientFor(t);
   await assert.rejects(client.request(get(to)).then(text), /too long/);
 });
 
-test('pools are bounded; the one that was idle longest ends when its requests have', async (t) => {
+test('bounds the number of pools; the one that was idle longest is closed after its requests', async (t) => {
   let finish: (() => void) | undefined;
   const held = await peer(t, (_, response) => {
     response.write('begin ');
@@ -168,7 +168,7 @@ test('pools are bounded; the one that was idle longest ends when its requests ha
   if (!socket!.destroyed) await once(socket!, 'close');
 });
 
-test('retiring ends idle connections, destroying ends requests too', async (t) => {
+test('retiring closes idle connections, destroying aborts requests too', async (t) => {
   const asked = Promise.withResolvers<void>();
   const { to, sockets } = await peer(t, (request, response) => {
     if (request.url === '/') response.end('ok');
@@ -188,7 +188,7 @@ test('retiring ends idle connections, destroying ends requests too', async (t) =
   await assert.rejects(client.request(get(to)), /the client is closed/);
 });
 
-test('who does not answer, and what is no TLS, in the words of Node', async (t) => {
+test('timeouts and non-TLS servers fail with the messages of Node', async (t) => {
   const client = clientFor(t, { connectTimeoutMs: 50 });
   const plain = createTcpServer((socket) => {
     socket.on('error', () => {}).resume();

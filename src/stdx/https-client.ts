@@ -1,10 +1,10 @@
 /**
- * The HTTP/1.1 client of everything that calls a server which is no API server: webhooks, issuers, extension API servers, by `undici`. It keeps
- * connections and reports failures in Node's words. It follows no redirects, reads no proxy variables, asks for no compression, and upgrades
- * nothing (machinery/streams/upgrade.ts does). Timeouts are the caller's signals.
+ * The HTTP/1.1 client for servers other than API servers: webhooks, issuers, extension API servers. Based on `undici`, it keeps
+ * connections and reports failures with Node's messages. It follows no redirects, uses no proxy variables, requests no compression, and does not
+ * upgrade connections (machinery/streams/upgrade.ts does). Timeouts are the caller's signals.
  *
- * One pool per protocol, host, port and all that TLS verifies or shows; a bounded number of pools, of which the one that was idle longest gives
- * way: it closes when its requests have ended. Requests beyond a pool's connections wait for one, each until its own signal.
+ * One pool per protocol, host, port and TLS settings; a bounded number of pools, of which the one that was idle longest is
+ * evicted: it closes after its requests. Requests beyond a pool's connections wait for one, each until its own signal.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { createHash } from 'node:crypto';
@@ -16,18 +16,18 @@ import type { buildConnector, Dispatcher, Pool } from 'undici';
 export interface Destination {
   /** Default 'https:'. */
   readonly protocol?: 'https:' | 'http:';
-  /** A name or an address, which is written without brackets. */
+  /** A name or an address, without brackets. */
   readonly host: string;
   readonly port: number;
   readonly tls?: DestinationTls | undefined;
 }
 
 export interface DestinationTls {
-  /** PEM; absent = the authorities this machine trusts. */
+  /** PEM; default: the system's CAs. */
   readonly ca?: string | undefined;
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
-  /** What the certificate must be for. Default: the host. */
+  /** The name to verify in the certificate. Default: the host. */
   readonly servername?: string | undefined;
   /** Default true. */
   readonly rejectUnauthorized?: boolean | undefined;
@@ -36,37 +36,37 @@ export interface DestinationTls {
 interface OutgoingRequest {
   readonly to: Destination;
   readonly method: string;
-  /** With its query. */
+  /** Including the query. */
   readonly path: string;
-  /** Neither expect, transfer-encoding, keep-alive nor upgrade can be among them. */
+  /** Must not include expect, transfer-encoding, keep-alive or upgrade. */
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body?: Buffer | Readable | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Sent again when a kept connection turns out to be closed, which the other side may have done just then. Not for a stream as body. */
+  /** Retries the request when a kept connection turns out to be closed. Not for a stream as body. */
   readonly repeats?: boolean;
 }
 
 export interface IncomingAnswer {
   readonly status: number;
   readonly statusText: string;
-  /** In lower case; bytes beyond ASCII as latin1. */
+  /** Lower-case names; bytes beyond ASCII as latin1. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Destroying it ends the request. It must be read or destroyed. */
+  /** Must be read or destroyed; destroying it aborts the request. */
   readonly body: Readable;
 }
 
 interface HttpsClientOptions {
   /** Default 64. */
   readonly maximumPools?: number;
-  /** Of one pool, default 512. */
+  /** Per pool, default 512. */
   readonly maximumSockets?: number;
-  /** How long a connection is kept, default 90 s. */
+  /** Idle timeout of connections, default 90 s. */
   readonly idleMs?: number;
-  /** How long making one may take, default 30 s. */
+  /** Connect timeout, default 30 s. */
   readonly connectTimeoutMs?: number;
 }
 
-/** Kept connections that are found closed one after the other for one request. */
+/** Maximum number of retries of one request on closed connections. */
 const MAX_STALE = 16;
 
 export class HttpsClient {
@@ -85,7 +85,7 @@ export class HttpsClient {
     this.#options = { maximumPools, maximumSockets, idleMs, connectTimeoutMs };
   }
 
-  /** Resolves with the head of the answer. Rejects as Node's https does, and with the signal's reason. */
+  /** Resolves with the response headers. Rejects as Node's https does, and with the signal's reason. */
   async request({ to, repeats = false, signal, ...rest }: OutgoingRequest): Promise<IncomingAnswer> {
     const library = await undici();
     signal?.throwIfAborted();
@@ -107,13 +107,13 @@ export class HttpsClient {
     }
   }
 
-  /** Requests under way end in their own time; later ones make new connections. */
+  /** Requests in progress complete; later ones use new connections. */
   retire(): void {
     for (const pool of this.#pools.values()) this.#close(pool);
     this.#pools.clear();
   }
 
-  /** Requests under way fail, and so do later ones. */
+  /** Requests in progress fail, and so do later ones. */
   destroy(): void {
     this.#isDestroyed = true;
     this.retire();
@@ -154,7 +154,7 @@ export class HttpsClient {
       pipelining: 1,
       allowH2: false,
       keepAliveTimeout: idleMs,
-      // Watches are silent for as long as they like.
+      // Watches may be silent for any time.
       headersTimeout: 0,
       bodyTimeout: 0,
       connect: connector(to, library.buildConnector, connectTimeoutMs),
@@ -162,7 +162,7 @@ export class HttpsClient {
   }
 }
 
-/** Rejects with the Error of `tooLong` for more bytes, and ends the request then. */
+/** Rejects with the Error of `tooLong` beyond the maximum, and aborts the request then. */
 export async function readBody(
   { body }: IncomingAnswer,
   { maximumBytes, tooLong }: { readonly maximumBytes: number; readonly tooLong: () => Error },
@@ -173,7 +173,7 @@ export async function readBody(
   try {
     for await (const part of body as AsyncIterable<Buffer>) {
       size += part.length;
-      // Leaving the loop destroys the stream, and with it the request.
+      // Leaving the loop destroys the stream and aborts the request.
       if (size > maximumBytes) throw (overflow = tooLong());
       parts.push(part);
     }
@@ -191,7 +191,7 @@ interface Undici {
 }
 let library: Promise<Undici> | undefined;
 
-/** Loaded for the first request: most servers make none, and all would start later for it. */
+/** Loaded for the first request: most servers need none, and it would delay the start. */
 function undici(): Promise<Undici> {
   library ??= import('undici').then(({ Pool, buildConnector }) => {
     subscribe('undici:client:sendHeaders', countUse);
@@ -200,9 +200,9 @@ function undici(): Promise<Undici> {
   return library;
 }
 
-/** Requests that were sent on a socket. */
+/** Number of requests sent on a socket. */
 const uses = new WeakMap<object, number>();
-/** By the error that ended it, a socket: the library rejects with that very error. */
+/** Sockets by the error that ended them: the library rejects with that same error. */
 const endedBy = new WeakMap<object, object>();
 
 function countUse(message: unknown): void {
@@ -216,7 +216,7 @@ function keyOf({ protocol = 'https:', host, port, tls = {} }: Destination): stri
 
 const tlsKeys = new WeakMap<DestinationTls, string>();
 
-/** Computed once for each object: callers may keep theirs. */
+/** Computed once per object: callers may reuse theirs. */
 function tlsKey(tls: DestinationTls): string {
   let key = tlsKeys.get(tls);
   if (key !== undefined) return key;
@@ -239,7 +239,7 @@ function connector(
     secureContext: createSecureContext({ ca, cert, key }),
   });
   return (options, callback) => {
-    // By default it would be the name in the Host header.
+    // The default would be the name in the Host header.
     connect({ ...options, servername: nameOf(servername ?? options.hostname) }, (error, socket) => {
       if (error) return callback(error, null);
       socket!.on('error', (cause: Error) => void endedBy.set(cause, socket!));
@@ -248,7 +248,7 @@ function connector(
   };
 }
 
-/** Addresses have no server name; the certificate is checked for the address then. */
+/** Addresses have no server name; the certificate is verified for the address then. */
 function nameOf(hostname: string): string {
   return isIP(hostname.replace(/^\[|\]$/g, '')) > 0 ? '' : hostname;
 }
@@ -265,7 +265,7 @@ function wasKeptAndClosed(error: unknown): boolean {
   );
 }
 
-/** As Node's https reports it, which the callers translate for their clients. */
+/** As Node's https reports it; callers translate these for their clients. */
 function nodeError(error: unknown, { host, port }: Partial<Destination> = {}): unknown {
   switch ((error as NodeJS.ErrnoException).code) {
     case 'UND_ERR_SOCKET':
@@ -281,5 +281,5 @@ function nodeError(error: unknown, { host, port }: Partial<Destination> = {}): u
   }
 }
 
-/** A pool that is destroyed ends its requests, whose callers are told; closing it has nothing to add. */
+/** A destroyed pool rejects its requests, so errors of closing it are ignored. */
 function ignoreEnd(): void {}

@@ -1,9 +1,9 @@
 /**
- * Counters, gauges and histograms in Prometheus' text format. Counting is cheap: a series is looked up once and kept where it is counted
- * often; rendering happens on a scrape. Series are never taken away, so labels must come from what the server knows, not from what clients send.
+ * Counters, gauges and histograms in Prometheus' text format. Counting is cheap: callers can keep a series instead of looking
+ * it up; rendering happens on a scrape. Series are never removed, so label values must not be chosen by clients.
  */
 
-/** Labels in a fixed order, as they are rendered: 'decision="allowed",name="rbac",type="RBAC"'; '' = none. */
+/** Labels in a fixed order, as rendered: 'decision="allowed",name="rbac",type="RBAC"'; '' = none. */
 export type Labels = string;
 
 /** One label with its value, quoted. */
@@ -16,7 +16,7 @@ export function seriesLine(name: string, labels: Labels, value: number): string 
   return labels === '' ? `${name} ${value}` : `${name}{${labels}} ${value}`;
 }
 
-/** A number under labels, to be changed in place. */
+/** A number with labels, changed in place. */
 export interface Value {
   value: number;
 }
@@ -71,14 +71,14 @@ export class Gauge extends Family {
     this.of(labels).value = value;
   }
 
-  /** The one series there is. */
+  /** The only series. */
   only(labels: Labels, value: number): void {
     this.series.clear();
     this.set(labels, value);
   }
 }
 
-/** What was observed under one set of labels. */
+/** The observations of one label set. */
 export class Distribution {
   readonly #bounds: readonly number[];
   readonly #buckets: Float64Array;
@@ -90,7 +90,7 @@ export class Distribution {
     this.#buckets = new Float64Array(bounds.length);
   }
 
-  /** times: the same value so often. */
+  /** times: records the same value this often. */
   observe(value: number, times = 1): void {
     this.#count += times;
     this.#sum += value * times;

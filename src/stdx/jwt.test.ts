@@ -1,4 +1,4 @@
-/** Tokens: every algorithm there and back, and what must never verify. */
+/** Tokens: round trips of every algorithm, and tokens that must not verify. */
 import assert from 'node:assert/strict';
 import { createHmac, createPublicKey, generateKeyPairSync, sign, constants } from 'node:crypto';
 import { test } from 'node:test';
@@ -27,7 +27,7 @@ function rsaKey(modulusLength = 2048): string {
 const RSA = rsaKey();
 const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** As another implementation would sign. */
+/** Signs as another implementation does. */
 function signedElsewhere(header: Record<string, unknown>, pem: string): string {
   const signed = `${encode(header)}.${encode(CLAIMS)}`;
   const alg = String(header['alg']);
@@ -36,7 +36,7 @@ function signedElsewhere(header: Record<string, unknown>, pem: string): string {
   return `${signed}.${sign(`sha${alg.slice(2)}`, Buffer.from(signed), key).toString('base64url')}`;
 }
 
-test('every algorithm verifies what another implementation signed', async () => {
+test('verifies tokens of another implementation, for every algorithm', async () => {
   for (const algorithm of SIGNING_ALGORITHMS) {
     const pem = algorithm in CURVES ? ecKey(CURVES[algorithm as keyof typeof CURVES]) : RSA;
     const token = parseJwt(signedElsewhere({ alg: algorithm }, pem))!;
@@ -51,7 +51,7 @@ test('every algorithm verifies what another implementation signed', async () => 
   }
 });
 
-test('the algorithm of a signing key is its own', async () => {
+test('the key determines the algorithm', async () => {
   for (const [pem, alg] of [
     [RSA, 'RS256'],
     [ecKey(), 'ES256'],
@@ -65,7 +65,7 @@ test('the algorithm of a signing key is its own', async () => {
   }
 });
 
-test('what is unsigned, signed with a secret, extended or changed never verifies', async () => {
+test('unsigned, HMAC-signed, extended and changed tokens do not verify', async () => {
   const pem = ecKey();
   const keys = [verificationKey(pem)];
   const token = await new JwtSigner(pem).sign(CLAIMS);
@@ -86,7 +86,7 @@ test('what is unsigned, signed with a secret, extended or changed never verifies
   assert.equal(await verifyJwt(parseJwt(token)!, keys), true);
 });
 
-test('what is not of the form of a token', () => {
+test('malformed tokens', () => {
   for (const text of [
     '',
     'a',
@@ -99,7 +99,7 @@ test('what is not of the form of a token', () => {
   assert.equal(parseJwt(`${encode({})}.${encode({})}.A A`), undefined);
 });
 
-test('keys of other kinds, and RSA keys of fewer than 2048 bits, are refused by name', () => {
+test('rejects keys of other kinds, and RSA keys of fewer than 2048 bits, by name', () => {
   const { privateKey } = generateKeyPairSync('ed25519');
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
   assert.throws(() => new JwtSigner(pem), /must be RSA or ECDSA \(P-256, P-384, P-521\), not ed25519/);

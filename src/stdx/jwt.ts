@@ -1,7 +1,7 @@
 /**
- * Signed JSON Web Tokens (RFC 7519, 7515, 7518) by `jose`: the asymmetric algorithms, and only those. 'none' and HMAC do not exist here, nothing in
- * a token's header chooses a key (jku, jwk, x5u and x5c are never read), and claims are the caller's concern. A token is taken apart here, since
- * that must be synchronous and decides who verifies it; what is signed and verified is done by the library, in the thread pool.
+ * Signed JSON Web Tokens (RFC 7519, 7515, 7518) with `jose`: asymmetric algorithms only, neither 'none' nor HMAC. A token's header never
+ * selects a key (jku, jwk, x5u and x5c are ignored), and claims are checked by the caller. Tokens are parsed here, because
+ * that must be synchronous and selects the verifier; the library signs and verifies, in the thread pool.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 
@@ -45,11 +45,11 @@ export type Claims = Readonly<Record<string, unknown>>;
 export interface ParsedToken {
   readonly header: Claims;
   readonly claims: Claims;
-  /** The whole token, as it was given. */
+  /** The whole token, unchanged. */
   readonly compact: string;
 }
 
-/** RFC 7518 asks for this of every RSA algorithm, and the library insists. */
+/** RFC 7518 requires this for every RSA algorithm, and so does the library. */
 export const MIN_RSA_BITS = 2048;
 
 interface Jose {
@@ -58,7 +58,7 @@ interface Jose {
 }
 let library: Promise<Jose> | undefined;
 
-/** Loaded with the first token: a server starts without it. */
+/** Loaded with the first token, so that the server starts faster. */
 function jose(): Promise<Jose> {
   library ??= Promise.all([import('jose/jws/compact/sign'), import('jose/jws/compact/verify')]).then(
     ([{ CompactSign }, { compactVerify }]) => ({ CompactSign, compactVerify }),
@@ -111,7 +111,7 @@ export class JwtSigner {
   }
 }
 
-/** undefined when it is not of a JWT's form. Nothing is verified. */
+/** undefined when it is not a well-formed JWT. Verifies nothing. */
 export function parseJwt(token: string): ParsedToken | undefined {
   const parts = token.split('.');
   if (parts.length !== 3 || parts.some((part) => !/^[A-Za-z0-9_-]+$/.test(part))) return undefined;
@@ -140,7 +140,7 @@ export async function verifyJwt(token: ParsedToken, keys: readonly VerificationK
   return verifySignature(token, candidates);
 }
 
-/** Nothing but the signature, by any of these keys; extensions (`crit`) are never understood. */
+/** Verifies only the signature, by any of these keys; extensions (`crit`) are rejected. */
 export async function verifySignature(
   { header, compact }: ParsedToken,
   keys: readonly VerificationKey[],
@@ -158,12 +158,12 @@ export async function verifySignature(
   return false;
 }
 
-/** The library's errors have codes of its own; another one is no verdict on the token. */
+/** Errors of the library have a code; any other error says nothing about the token. */
 function isVerdict(error: unknown): boolean {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_J');
 }
 
-/** Whether this key can have made a signature of this algorithm. */
+/** Whether this key supports the algorithm. */
 export function fitsAlgorithm(key: KeyObject, algorithm: SigningAlgorithm): boolean {
   const { keyType, curve } = ALGORITHMS[algorithm];
   return (

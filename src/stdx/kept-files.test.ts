@@ -57,17 +57,17 @@ describe('files that must stay where they are', () => {
     },
   ];
   for (const { how, lose, says } of ways) {
-    it(`says when ${how}`, async () => {
+    it(`reports when ${how}`, async () => {
       lose();
       await clock.advance(2_000);
       assert.equal(await lost, file(says));
     });
   }
 
-  it('does not mind what is written into them', async () => {
+  it('ignores changes of contents', async () => {
     writeFileSync(file('a'), 'more');
     await clock.advance(2_000);
-    // The look is over when the next one is set.
+    // The check is finished when the next one is scheduled.
     while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
     rmSync(file('a'));
     await clock.advance(2_000);

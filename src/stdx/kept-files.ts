@@ -1,16 +1,16 @@
 /**
- * Files that a running program holds open and that must stay where they are. Somebody may remove or move their directory under it: everything
- * goes on working then, on files that nobody will find again. Looked at now and then; not for files whose contents change (watched-files.ts).
+ * Detects that files which a running program holds open were removed or moved, together with their directory perhaps. Otherwise the program
+ * would continue on files that no other process can find. Polls periodically; not for changes of contents (watched-files.ts).
  */
 import { statSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from './clock.ts';
 
 interface KeepFilesOptions {
-  /** All there when this begins. */
+  /** All must exist at the start. */
   readonly paths: readonly string[];
   readonly clock: Clock;
-  /** Called once, with the first of them that is no longer the file it was; nothing is looked at after that. */
+  /** Called once, with the first file that was removed or replaced; polling ends then. */
   readonly onLost: (path: string) => void;
 }
 
@@ -18,7 +18,7 @@ export interface KeptFiles {
   close(): void;
 }
 
-/** How long writes may be acknowledged to a file that is gone; a look costs some microseconds. */
+/** Maximum time in which writes to a removed file may be acknowledged; a check costs some microseconds. */
 const LOOK_EVERY_MS = 2_000;
 
 export function keepFiles({ paths, clock, onLost }: KeepFilesOptions): KeptFiles {
@@ -45,7 +45,7 @@ export function keepFiles({ paths, clock, onLost }: KeepFilesOptions): KeptFiles
   };
 }
 
-/** What tells a file from another one at the same path; undefined where there is none. Throws the file system's other errors. */
+/** Identifies a file independent of its path; undefined when it does not exist. Throws other file system errors. */
 export function fileIdentity(path: string): string | undefined {
   const found = statSync(path, { throwIfNoEntry: false });
   return found && identityOf(found);
@@ -55,7 +55,7 @@ function identityOf({ dev, ino }: Stats): string {
   return `${dev}:${ino}`;
 }
 
-/** Only what is known to be gone is gone: a network disk that does not answer may come back. */
+/** Only ENOENT counts as removed: a network file system that is unreachable may come back. */
 async function isStill(path: string, identity: string | undefined): Promise<boolean> {
   return stat(path).then(
     (found) => identityOf(found) === identity,

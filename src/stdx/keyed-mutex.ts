@@ -1,8 +1,8 @@
-/** Work for the same key runs one after the other, in order of asking; work for different keys runs side by side. */
+/** Serialises work per key, in order of the calls; work for different keys runs concurrently. */
 export class KeyedMutex {
   readonly #tails = new Map<string, Promise<void>>();
 
-  /** Keys with work running or waiting. */
+  /** Keys with running or waiting work. */
   get size(): number {
     return this.#tails.size;
   }

@@ -1,4 +1,4 @@
-/** Work by name inside the API server: each name waits once, one is worked on at a time, a failure is tried again. The components' queue is runtime's. */
+/** A work queue inside the API server: each name waits at most once, one is processed at a time, failures are retried. Components use the queue in runtime. */
 import type { Clock } from './clock.ts';
 import { errorMessage, type Logger } from './log.ts';
 
@@ -28,7 +28,7 @@ export class KeyedWork {
     this.#working ??= this.#run();
   }
 
-  /** Resolves when what is under way is done; the rest is not begun. */
+  /** Resolves when the current item is done; waiting ones are dropped. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#working;
@@ -36,7 +36,7 @@ export class KeyedWork {
 
   async #run(): Promise<void> {
     const { clock, log, complaint, work } = this.#options;
-    // The event at hand is still being handed out to others.
+    // Other listeners must get the current event first.
     await Promise.resolve();
     for (const key of this.#pending) {
       if (this.#stopped) break;

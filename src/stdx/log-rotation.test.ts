@@ -26,7 +26,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-it('keeps so many copies of so many bytes, and loses no line of its own writer', async () => {
+it('keeps the configured number and size of files, and loses no line of its own writer', async () => {
   const clock = new FakeClock();
   const fd = openSync(path, 'a');
   const stop = keepOwnLog({ path, clock, log: silentLogger, fd, maxBytes: 1_000, keptFiles: 2 });
@@ -47,7 +47,7 @@ it('keeps so many copies of so many bytes, and loses no line of its own writer',
   closeSync(fd);
 });
 
-it('leaves alone what is short, and a log that is not where this program writes', async () => {
+it('ignores short files, and a log that this program does not write', async () => {
   writeFileSync(path, 'short');
   assert.equal(rotateLog(path, { maxBytes: 5, keptFiles: 1 }), false);
   assert.equal(rotateLog(join(dir, 'absent'), { maxBytes: 5, keptFiles: 1 }), false);
@@ -59,7 +59,7 @@ it('leaves alone what is short, and a log that is not where this program writes'
   closeSync(elsewhere);
 });
 
-it('cuts the log also where its copy cannot be written', () => {
+it('truncates the log also when its copy cannot be written', () => {
   mkdirSync(`${path}.1`);
   appendFileSync(path, 'x'.repeat(10));
   assert.throws(() => rotateLog(path, { maxBytes: 1, keptFiles: 1 }));

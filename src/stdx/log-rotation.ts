@@ -1,6 +1,6 @@
 /**
- * Keeps a log bounded whose writer holds it open in append mode: it is copied to PATH.1 and cut, older copies move on to PATH.2 and so on, and the oldest
- * goes. Where the writer is this very thread nothing is lost; another's lines of those milliseconds may be. Not for logs of containers (CRI reopens those).
+ * Rotates a log whose writer holds it open in append mode: it is copied to PATH.1 and truncated, older copies move on to PATH.2 and so on, and the oldest
+ * is deleted. When this thread is the writer nothing is lost; lines of other writers in those milliseconds may be. Not for container logs (CRI reopens those).
  */
 import { copyFileSync, fstatSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import type { Clock, Timer } from './clock.ts';
@@ -8,21 +8,21 @@ import { errorMessage, type Logger } from './log.ts';
 
 interface RotationBounds {
   readonly maxBytes: number;
-  /** Copies that are kept. */
+  /** Number of rotated copies. */
   readonly keptFiles: number;
 }
 
-/** 50 MB in all. */
+/** 50 MB in total. */
 const LOG_BOUNDS: RotationBounds = { maxBytes: 10 * 1024 * 1024, keptFiles: 4 };
 
-/** True where the log was too long. Where its copy cannot be written (a full disk) it is cut all the same; throws what keeps it from being cut. */
+/** Returns whether the log was too long. When its copy cannot be written (a full disk) it is truncated all the same; throws when it cannot be truncated. */
 export function rotateLog(path: string, { maxBytes, keptFiles }: RotationBounds): boolean {
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= maxBytes) return false;
   for (let number = keptFiles; number > 1; number -= 1) move(`${path}.${number - 1}`, `${path}.${number}`);
   try {
     copyFileSync(path, `${path}.1`);
   } catch {
-    // A log must not hold on to the disk that it filled.
+    // A log must not occupy the disk that it filled.
     rmSync(`${path}.1`, { force: true });
   }
   truncateSync(path);
@@ -38,13 +38,13 @@ interface OwnLogOptions extends Partial<RotationBounds> {
   readonly path: string;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Where this program's log goes. Default: standard error. */
+  /** The program's log file. Default: standard error. */
   readonly fd?: number;
 }
 
 const LOOK_EVERY_MS = 5_000;
 
-/** Rotates this program's own log from now on, if it goes to that file: elsewhere somebody else keeps it. Returns how to end that. */
+/** Rotates this program's own log, if it is written to that file; another program rotates it otherwise. Returns a function that stops it. */
 export function keepOwnLog({ path, clock, log, fd = 2, ...bounds }: OwnLogOptions): () => void {
   const [own, file] = [fstatSync(fd), statSync(path, { throwIfNoEntry: false })];
   if (!file || own.dev !== file.dev || own.ino !== file.ino) return () => {};

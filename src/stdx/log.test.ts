@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { createLogger } from './log.ts';
 
-it('no text makes a line of its own, steers the terminal or hides what follows', () => {
+it('no text can forge a line, control the terminal or hide other text', () => {
   const evil = 'jane\n2026-01-01T00:00:00.000Z INFO  all is well\r\u001b[2K\u009b31m\u2028\u202e\u007f\u0000';
   for (const format of ['text', 'json'] as const) {
     const lines: string[] = [];

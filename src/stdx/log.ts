@@ -1,4 +1,4 @@
-/** Structured logging: one line a record, JSON for machines or plain text for a terminal. Never logs objects whole (secrets). */
+/** Structured logging: one line per record, JSON for machines or plain text for a terminal. Never logs whole objects (secrets). */
 import { isoTime } from './dates.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -60,7 +60,7 @@ function renderText({ level, message, fields }: LogRecord): string {
   );
 }
 
-/** What ends a line, steers a terminal or turns the direction of text: a name that someone chose must not forge a record. */
+/** Line separators, terminal controls and text direction marks: user-chosen names must not forge a record. */
 // oxlint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
@@ -71,7 +71,7 @@ function printable(line: string): string {
   );
 }
 
-/** The message of anything thrown. */
+/** The message of any thrown value. */
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

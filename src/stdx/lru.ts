@@ -1,9 +1,9 @@
-/** A map of bounded size that forgets what was used least recently, and, with ttlMs, what is too old. */
+/** A map of bounded size that evicts the least recently used entry and, with ttlMs, expired ones. */
 import { realClock, type Clock } from './clock.ts';
 
 interface LruOptions {
   readonly maximum: number;
-  /** Entries older than this (since they were set) are absent. Default: no end. */
+  /** Entries older than this (since they were set) are absent. Default: they do not expire. */
   readonly ttlMs?: number;
   readonly clock?: Clock;
 }
@@ -23,7 +23,7 @@ export class Lru<K, V> {
     this.#clock = options.clock ?? realClock;
   }
 
-  /** Entries held, counting those whose time is over but which nobody asked for since. */
+  /** Number of entries, including expired ones that were not accessed since. */
   get size(): number {
     return this.#entries.size;
   }

@@ -23,7 +23,7 @@ function fakeThread(): FakeThread {
   };
 }
 
-it('gives memory back once after a busy time, and not while there is work or where there was none', async () => {
+it('returns memory once after a busy time, and not while there is work or was none', async () => {
   const clock = new FakeClock();
   const thread = fakeThread();
   const stop = releaseMemoryWhenQuiet({ clock, log: silentLogger, trims: true, thread });
@@ -36,7 +36,7 @@ it('gives memory back once after a busy time, and not while there is work or whe
   assert.deepEqual(thread.done, []);
   await clock.advance(60_000);
   assert.deepEqual(thread.done, ['collect', 'trim', 'trim']);
-  // Some work is never enough by itself, but adds up.
+  // A small amount of work is not enough, but it adds up.
   for (let i = 0; i < 20; i++) {
     thread.active += 200;
     await clock.advance(5_000);
@@ -48,7 +48,7 @@ it('gives memory back once after a busy time, and not while there is work or whe
   assert.equal(thread.done.length, 6);
 });
 
-it('leaves the pages of the process to the thread that is told to', async () => {
+it('only the designated thread trims the pages of the process', async () => {
   const clock = new FakeClock();
   const thread = fakeThread();
   const stop = releaseMemoryWhenQuiet({ clock, log: silentLogger, trims: false, thread });
@@ -58,7 +58,7 @@ it('leaves the pages of the process to the thread that is told to', async () => 
   stop();
 });
 
-/** Fills the heap and the C library's with small buffers, between which some stay, and prints the resident megabytes before and after. */
+/** Fills the V8 and the C heap with small buffers, keeps some of them, and prints the resident megabytes before and after. */
 const PROGRAM = `
 import { releaseMemoryWhenQuiet } from ${JSON.stringify(new URL('./memory-release.ts', import.meta.url).href)};
 import { silentLogger } from ${JSON.stringify(new URL('./log.ts', import.meta.url).href)};

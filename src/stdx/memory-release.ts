@@ -1,7 +1,7 @@
 /**
- * Gives memory back after a busy time. V8 collects when it allocates, so that garbage of the last load stays, with the buffers that it holds on to, for as
- * long as nothing is done; and glibc keeps what was freed between blocks in use. Once a thread has been busy and is quiet, its heap is collected, and then the
- * C library hands free pages to the kernel (malloc_trim, of all threads). Costs nothing while there is work. See docs/performance.md, "Memory".
+ * Returns memory to the kernel after a busy time. V8 collects garbage only on allocation, so an idle thread keeps the garbage of its last load and the
+ * buffers that it references; and glibc keeps free pages between used blocks. When a busy thread becomes quiet, its heap is collected, and then the
+ * C library returns free pages to the kernel (malloc_trim, of all threads). Does nothing while there is work. See docs/performance.md, "Memory".
  *
  *   idle ──used BUSY_MS of time──► due ──quiet for QUIET_LOOKS looks──► collect ──SETTLE_MS──► trim, twice ──► idle
  */
@@ -14,29 +14,29 @@ import { errorMessage, type Logger } from './log.ts';
 interface MemoryReleaseOptions {
   readonly clock: Clock;
   readonly log: Logger;
-  /** Hand the process's free pages back too: for one of its threads, the main one. */
+  /** Return free pages of the process too: for one of its threads, the main one. */
   readonly trims: boolean;
-  /** Of this thread; for tests. */
+  /** The clocks of this thread; for tests. */
   readonly thread?: ThreadMemory;
 }
 
 export interface ThreadMemory {
-  /** Milliseconds of work of this thread, ever. */
+  /** Total milliseconds of work of this thread. */
   activeMs(): number;
   collect(): Promise<void>;
   trim(): Promise<void>;
 }
 
 const LOOK_MS = 5_000;
-/** Below this share of a look a thread is quiet. */
+/** A thread is quiet when it used less than this share of an interval. */
 const QUIET = 0.1;
 const QUIET_LOOKS = 2;
-/** Work after which a collection may be worth its pause of some 50 ms. */
+/** Work after which a collection is worth its pause of some 50 ms. */
 const BUSY_MS = 2_000;
-/** Buffers of what was collected are freed in the background; on a busy machine only some before the first trim. */
+/** Collected buffers are freed in the background; on a busy machine only some are freed before the first trim. */
 const SETTLE_MS = [3_000, 12_000] as const;
 
-/** Returns how to end it. */
+/** Returns a function that stops it. */
 export function releaseMemoryWhenQuiet({
   clock,
   log,
@@ -98,7 +98,7 @@ function ownThread(): ThreadMemory {
 
 let trimLibrary: Promise<(() => Promise<unknown>) | undefined> | undefined;
 
-/** Nothing where the C library has no malloc_trim (musl). Runs beside this thread, which waits only if it allocates meanwhile. */
+/** Does nothing when the C library has no malloc_trim (musl). Runs on another thread; this one only waits if it allocates meanwhile. */
 async function trimMalloc(): Promise<void> {
   await (
     await (trimLibrary ??= loadTrim())
@@ -111,7 +111,7 @@ async function loadTrim(): Promise<(() => Promise<unknown>) | undefined> {
   try {
     library = koffi.load('libc.so.6');
   } catch {
-    // Another C library, which keeps less or cannot be told to.
+    // Another C library.
     return undefined;
   }
   const mallocTrim = library.func('int malloc_trim(size_t pad)');

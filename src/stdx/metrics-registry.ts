@@ -1,4 +1,4 @@
-/** The figures of one component: its parts add their lines, a scrape renders all of them. */
+/** The metrics of one component: its parts register collectors, a scrape renders all of them. */
 
 /** Rendered in the order of adding. */
 export class MetricsRegistry {
@@ -9,7 +9,7 @@ export class MetricsRegistry {
     this.#collectors.push(lines);
   }
 
-  /** Of instruments, which know their own lines. */
+  /** Registers instruments, which render themselves. */
   add(...instruments: readonly { render(): readonly string[] }[]): void {
     for (const instrument of instruments) this.collect(() => instrument.render());
   }
@@ -19,14 +19,14 @@ export class MetricsRegistry {
   }
 }
 
-/** `count` bounds, each `factor` times the one before: upstream's ExponentialBuckets. */
+/** `count` buckets, each `factor` times the previous: upstream's ExponentialBuckets. */
 export function exponentialBuckets(start: number, factor: number, count: number): number[] {
   const bounds: number[] = [];
   for (let bound = start; bounds.length < count; bound *= factor) bounds.push(Number(bound.toPrecision(12)));
   return bounds;
 }
 
-/** `count` bounds, `width` apart: upstream's LinearBuckets. */
+/** `count` buckets with equal `width`: upstream's LinearBuckets. */
 export function linearBuckets(start: number, width: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => start + i * width);
 }

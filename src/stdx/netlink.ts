@@ -1,4 +1,4 @@
-/** Netlink's messages and attributes as bytes (linux/netlink.h): reading what the kernel sends, and making requests. Knows no protocol on top of them. */
+/** Encodes and decodes netlink messages and attributes (linux/netlink.h). Independent of the protocols on top of them. */
 
 interface NetlinkMessage {
   readonly type: number;
@@ -9,7 +9,7 @@ interface NetlinkMessage {
 interface NetlinkAttribute {
   readonly type: number;
   readonly value: Buffer;
-  /** With its header: to be sent back as it came. */
+  /** Including the header: to be sent back unchanged. */
   readonly whole: Buffer;
 }
 
@@ -23,7 +23,7 @@ const MESSAGE_HEADER_BYTES = 16;
 const ATTRIBUTE_HEADER_BYTES = 4;
 const ATTRIBUTE_TYPE_MASK = 0x3fff;
 
-/** A damaged rest is left out: it comes from the kernel, and what is read here decides about single entries only. */
+/** Ignores a malformed rest: the data come from the kernel, and each entry is used separately. */
 export function* readMessages(datagram: Buffer): Generator<NetlinkMessage> {
   for (let at = 0; at + MESSAGE_HEADER_BYTES <= datagram.length;) {
     const length = datagram.readUInt32LE(at);

@@ -7,7 +7,7 @@ import { watchTableDeletions } from './nftables-events.ts';
 
 const canUseNft = process.getuid?.() === 0 && spawnSync('nft', ['list', 'tables']).status === 0;
 
-test('a deleted table is told', { skip: canUseNft ? false : 'needs root and nft' }, async () => {
+test('reports a deleted table', { skip: canUseNft ? false : 'needs root and nft' }, async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const events = watchTableDeletions({ clock: realClock, log: silentLogger, onDeleted: resolve });
   const table = `capstan-test-${process.pid}`;

@@ -1,6 +1,6 @@
 /**
- * Tells when an nftables table of this network namespace is deleted, whoever does it (`flush ruleset`, `nft delete table`): the kernel's notifications,
- * looked at a few times a second. Where they cannot be had, nothing is told, and who depends on it checks now and then by itself.
+ * Reports when an nftables table of this network namespace is deleted by any program (`flush ruleset`, `nft delete table`), using kernel notifications
+ * that are polled a few times a second. Where these are unavailable, nothing is reported, and callers must check periodically.
  */
 import type { Clock, Timer } from './clock.ts';
 import { openNetlink, SocketError, type DatagramSocket } from './datagram-socket.ts';
@@ -12,14 +12,14 @@ const NFTABLES_GROUP = 7;
 /** NFNL_SUBSYS_NFTABLES and NFT_MSG_DELTABLE. */
 const TABLE_DELETED = (10 << 8) | 2;
 const POLL_MS = 250;
-/** Datagrams read in one go; the rest waits in the kernel, which says so when it had to drop some. */
+/** Maximum number of datagrams read at once; the kernel queues the rest and reports dropped ones. */
 const MAX_DATAGRAMS = 256;
 
 export interface TableEvents {
   close(): void;
 }
 
-/** onDeleted: some table was deleted, or notifications were lost. */
+/** onDeleted: a table was deleted, or notifications were lost. */
 export function watchTableDeletions(of: {
   readonly clock: Clock;
   readonly log: Logger;
@@ -29,7 +29,7 @@ export function watchTableDeletions(of: {
   let timer: Timer | undefined;
   let closed = false;
   const failed = (error: unknown): void =>
-    of.log.warn('no notifications of nftables: a flushed ruleset is noticed later', {
+    of.log.warn('nftables notifications unavailable: a flushed ruleset is detected by periodic checks only', {
       error: errorMessage(error),
     });
   const poll = (): void => {

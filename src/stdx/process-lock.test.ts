@@ -20,7 +20,7 @@ describe('process lock', () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  /** A process that tries to take the lock: says 'held' and keeps it, or why it could not. */
+  /** A process that tries to take the lock: prints 'held' and keeps it, or prints the error. */
   async function taker(): Promise<{ readonly child: ChildProcess; readonly said: string }> {
     const module = new URL('./process-lock.ts', import.meta.url).href;
     const script = `import { acquireProcessLock } from ${JSON.stringify(module)};
@@ -35,7 +35,7 @@ describe('process lock', () => {
     return { child, said: said.toString().trim() };
   }
 
-  it('is held once, says by whom, and is free after release', () => {
+  it('has one holder, reports it, and is free after release', () => {
     const lock = acquireProcessLock(path);
     assert.equal(liveLockHolder(path)?.pid, process.pid);
     assert.throws(
@@ -49,7 +49,7 @@ describe('process lock', () => {
     assert.deepEqual(readdirSync(dir), ['lock.guard']);
   });
 
-  it('is free at once when its process is killed, and the name left behind is not believed', async () => {
+  it('is free at once when its holder is killed, and the stale holder file is ignored', async () => {
     const { child, said } = await taker();
     assert.equal(said, 'held');
     assert.equal(liveLockHolder(path)?.pid, child.pid);
@@ -64,7 +64,7 @@ describe('process lock', () => {
     acquireProcessLock(path).release();
   });
 
-  it('leaves the name of whoever holds another directory that stands in its place now', async () => {
+  it('keeps the holder file of a directory that has replaced its own', async () => {
     const lock = acquireProcessLock(path);
     rmSync(dir, { recursive: true });
     mkdirSync(dir);
@@ -74,7 +74,7 @@ describe('process lock', () => {
     assert.equal(liveLockHolder(path)?.pid, child.pid);
   });
 
-  it('goes to exactly one of several that take it over at the same moment', async () => {
+  it('has exactly one holder after concurrent attempts', async () => {
     writeFileSync(path, JSON.stringify({ pid: 999_999_999, startTime: 'long ago' }));
     const takers = await Promise.all(Array.from({ length: 6 }, taker));
     const holders = takers.filter(({ said }) => said === 'held');
@@ -83,7 +83,7 @@ describe('process lock', () => {
       if (said !== 'held') assert.equal(said, `LockedError ${holders[0]?.child.pid}`);
   });
 
-  it('does not believe a pid that somebody else has got meanwhile', () => {
+  it('ignores a pid that was reused by another process', () => {
     writeFileSync(path, JSON.stringify({ pid: process.pid, startTime: 'another boot/1' }));
     assert.equal(liveLockHolder(path), undefined);
     writeFileSync(path, JSON.stringify({ pid: process.pid, startTime: processStartTime(process.pid) }));
@@ -106,7 +106,7 @@ describe('process lock', () => {
     lock.release();
   });
 
-  it('lets errors of the file system through', () => {
+  it('passes file system errors through', () => {
     assert.throws(() => acquireProcessLock(join(dir, 'absent/lock')), { code: 'ENOENT' });
   });
 });

@@ -1,8 +1,8 @@
 /**
- * One process per directory. What holds is a lock of the operating system on PATH.guard, which ends with its process, however that ends: so
- * there is no stale lock, and two that come at the same moment cannot both take over. (Node has no flock; SQLite, which it brings, locks a
- * file with fcntl, and within this process by a table.) PATH itself says who holds it, for messages and for whoever wants to stop it:
- * readers look there, and believe it only while that very process lives (a pid that somebody else has got since differs in start time), and only
+ * One process per directory. The lock is an operating system lock on PATH.guard, which ends with its process in any case: there are
+ * no stale locks, and concurrent attempts cannot both succeed. (Node has no flock; its SQLite locks a
+ * file with fcntl, and within this process by a table.) PATH itself contains the holder, for messages and for stopping it:
+ * readers trust it only while that process lives (a reused pid has another start time), and only
  * beside the guard that it locked (a copy of the directory has another).
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { fileIdentity } from './kept-files.ts';
 interface LockHolder {
   readonly pid: number;
   readonly startTime: string;
-  /** Device and inode of the guard it locked. Absent where an earlier version wrote it. */
+  /** Device and inode of the locked guard. Absent when written by an earlier version. */
   readonly guard?: string | undefined;
 }
 
@@ -29,11 +29,11 @@ export interface ProcessLock {
   release(): void;
 }
 
-/** A lock lasts until it is released: a guard that nobody refers to would be closed by the garbage collector. */
+/** Keeps guards referenced: the garbage collector would close the lock otherwise. */
 const heldGuards = new Set<DatabaseSync>();
 
 const SQLITE_BUSY = 5;
-/** How long a holder that has just taken the lock may need to write its name. */
+/** Time that a new holder may need to write its name. */
 const NAME_WAIT_MS = 2_000;
 
 /** Throws LockedError when a live process holds it; file system errors pass through. */
@@ -41,7 +41,7 @@ export function acquireProcessLock(path: string): ProcessLock {
   const own: LockHolder = { pid: process.pid, startTime: processStartTime(process.pid) ?? '' };
   const draft = `${path}.${process.pid}`;
   try {
-    // First, since the file system's own errors say more than SQLite's.
+    // Checked first, because the file system's errors are clearer than SQLite's.
     writeFileSync(draft, JSON.stringify(own), { mode: 0o600 });
     const guard = lockGuard(path);
     const locked = fileIdentity(`${path}.guard`);
@@ -58,7 +58,7 @@ export function acquireProcessLock(path: string): ProcessLock {
       release() {
         if (!held) return;
         held = false;
-        // Where another directory stands now, the file there names its own holder.
+        // When another directory is there now, its file names its own holder.
         if (fileIdentity(`${path}.guard`) === locked) rmSync(path, { force: true });
         guard.close();
         heldGuards.delete(guard);
@@ -69,7 +69,7 @@ export function acquireProcessLock(path: string): ProcessLock {
   }
 }
 
-/** Locked, or who holds it. Whoever held it may have let go before he was asked for: then it is tried again. */
+/** Locks, or returns the holder. Retries when the holder released the lock before it was read. */
 function lockGuard(path: string): DatabaseSync {
   const deadline = performance.now() + NAME_WAIT_MS;
   for (;;) {
@@ -83,7 +83,7 @@ function lockGuard(path: string): DatabaseSync {
   }
 }
 
-/** Undefined: somebody holds it. */
+/** Undefined: another process holds it. */
 function tryGuard(path: string): DatabaseSync | undefined {
   let guard: DatabaseSync | undefined;
   try {

@@ -1,11 +1,11 @@
-/** What every program says of itself in Prometheus' text format: of the process under the names that all clients use, of Node.js under prom-client's. Made on a scrape. */
+/** Process metrics in Prometheus' text format: process_* with the names of all client libraries, nodejs_* with those of prom-client. Collected at a scrape. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { cpuUsage, memoryUsage, uptime, version } from 'node:process';
 import { getHeapStatistics } from 'node:v8';
 
-/** Since the epoch. The same on every scrape, though the clock is set meanwhile. */
+/** Seconds since the epoch. Constant over scrapes, even when the clock is set. */
 export const STARTED_SECONDS = Math.round((Date.now() / 1000 - uptime()) * 100) / 100;
 
 export function startLines(): string[] {
@@ -31,7 +31,7 @@ export function processLines(): string[] {
   ];
 }
 
-/** Go's client says the same of a process, from the same files. */
+/** The same sources as Go's client library. */
 function linuxLines(): string[] {
   const limits = readFileSync('/proc/self/limits', 'utf8'),
     octets = networkOctets(readFileSync('/proc/self/net/netstat', 'utf8'));
@@ -43,7 +43,7 @@ function linuxLines(): string[] {
   const most = limitOf('Max address space');
   return [
     ...gauge('process_virtual_memory_bytes', 'Address space in bytes.', virtualKilobytes * 1024),
-    // Go's number for no limit.
+    // Go's value for no limit.
     ...gauge(
       'process_virtual_memory_max_bytes',
       'The most address space allowed, in bytes.',

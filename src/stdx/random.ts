@@ -16,10 +16,10 @@ export function seededRandom(seed: number): Random {
   };
 }
 
-/** Letters and digits without vowels and look-alikes, so that no words arise. */
+/** Letters and digits without vowels and look-alikes, so that no words result. */
 const SUFFIX_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 
-/** The random end of a generated name: `web-7d9f8-x2k4p` ends with one of length 5. */
+/** The random suffix of a generated name: `web-7d9f8-x2k4p` ends with one of length 5. */
 export function randomSuffix(length = 5, random: Random = realRandom): string {
   let text = '';
   for (let index = 0; index < length; index++)

@@ -4,7 +4,7 @@ import { createLogger } from './log.ts';
 import { limitRepeats } from './repeat-limit.ts';
 import { FakeClock } from './testing/fake-clock.ts';
 
-it('writes the first lines of a message in a minute, then how many were left out', async () => {
+it('writes the first lines of a message per minute, then the number of omitted ones', async () => {
   const clock = new FakeClock();
   const lines: string[] = [];
   const log = limitRepeats(
@@ -37,7 +37,7 @@ it('writes the first lines of a message in a minute, then how many were left out
   assert.deepEqual(lines, ['WARN  refused i=9']);
 });
 
-it('remembers a bounded number of messages and says what it forgets', () => {
+it('bounds the number of messages, and reports omitted lines of evicted ones', () => {
   const lines: string[] = [];
   const log = limitRepeats(createLogger({ write: (line) => void lines.push(line) }), {
     clock: new FakeClock(),

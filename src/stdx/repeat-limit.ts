@@ -1,19 +1,19 @@
 /**
- * A Logger that writes so many lines of one message in a while, then only how many were left out: for lines that whoever can reach the program may cause as
- * often as they like. Lines are alike by level and message, whatever their fields are.
+ * A Logger that writes a bounded number of lines per message and window, then only the number of omitted ones: for lines that clients can
+ * cause at any rate. Lines with the same level and message count as equal, whatever their fields.
  */
 import type { Clock } from './clock.ts';
 import type { LogFields, Logger, LogLevel } from './log.ts';
 
 interface RepeatLimitOptions {
   readonly clock: Clock;
-  /** Lines of one message in one window. Default 10. */
+  /** Maximum lines of one message in one window. Default 10. */
   readonly burst?: number;
-  /** Default a minute. */
+  /** Default: one minute. */
   readonly windowMs?: number;
 }
 
-/** Messages are fixed texts; should one not be, the oldest is forgotten, and what was left out of it is written. */
+/** Messages are usually fixed texts; otherwise the oldest is evicted, and its number of omitted lines is written. */
 const MAX_MESSAGES = 1_000;
 
 interface Window {
@@ -55,7 +55,7 @@ export function limitRepeats(
       if (isWritten(level, message)) target[level](message, fields);
     };
     return {
-      // Off unless asked for, and then all of it is wanted.
+      // Debug logs are complete when they are enabled.
       debug: (message, fields) => target.debug(message, fields),
       info: emit('info'),
       warn: emit('warn'),

@@ -1,19 +1,19 @@
-/** Where a streaming body goes, whichever protocol carries it. */
+/** The destination of a streaming body, for any protocol. */
 
-/** A server's protocol implements it; write returns false when the reader is behind (await `drained`). */
+/** Implemented by each protocol of the server; write returns false when the reader is behind (await `drained`). */
 export interface ResponseSink {
   write(chunk: Buffer): boolean;
-  /** Resolves when the reader caught up or went away. */
+  /** Resolves when the reader has caught up or left. */
   drained(): Promise<void>;
-  /** Bytes accepted but not yet handed to the operating system: bounds on slow readers are taken of this. */
+  /** Bytes accepted but not yet handed to the operating system: used to limit slow readers. */
   readonly bufferedBytes: number;
   end(): void;
-  /** True once the reader is gone; write is then a no-op. */
+  /** True once the reader has left; write is then a no-op. */
   readonly closed: boolean;
   onClose(callback: () => void): void;
 }
 
-/** The sink of a body whose reader is gone already. */
+/** The sink of a body without a reader. */
 export const closedSink: ResponseSink = {
   write: () => false,
   drained: () => Promise.resolve(),

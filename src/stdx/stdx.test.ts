@@ -61,7 +61,7 @@ test('backoff grows to its cap and jitter stays within its share', () => {
   );
 });
 
-test('work of one key runs in order, work of others side by side', async () => {
+test('serialises work of one key, and runs different keys concurrently', async () => {
   const mutex = new KeyedMutex();
   const log: string[] = [];
   const gate = Promise.withResolvers<void>();
@@ -83,7 +83,7 @@ test('work of one key runs in order, work of others side by side', async () => {
   assert.equal(mutex.size, 0);
 });
 
-test('an LRU map forgets the least recently used and the too old', () => {
+test('an LRU map evicts the least recently used and expired entries', () => {
   const clock = new FakeClock();
   const map = new Lru<string, number>({ maximum: 2, ttlMs: 100, clock });
   map.set('a', 1);
@@ -96,7 +96,7 @@ test('an LRU map forgets the least recently used and the too old', () => {
   assert.equal(map.has('c'), false);
 });
 
-test('suffixes use the alphabet, and a seed repeats them', () => {
+test('suffixes use the alphabet, and are reproducible by seed', () => {
   assert.equal(randomSuffix(5, seededRandom(7)), randomSuffix(5, seededRandom(7)));
   fc.assert(
     fc.property(fc.nat(), (seed) =>

@@ -1,6 +1,6 @@
-/** Which TLS cipher suites servers offer. */
+/** The TLS cipher suites of servers. */
 
-/** IANA's name and OpenSSL's: forward secrecy and authenticated encryption, all of them. */
+/** IANA's name and OpenSSL's; all have forward secrecy and authenticated encryption. */
 export const SECURE_SUITES: Readonly<Record<string, string>> = {
   TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: 'ECDHE-ECDSA-AES128-GCM-SHA256',
   TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384: 'ECDHE-ECDSA-AES256-GCM-SHA384',
@@ -11,12 +11,12 @@ export const SECURE_SUITES: Readonly<Record<string, string>> = {
   TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305: 'ECDHE-ECDSA-CHACHA20-POLY1305',
   TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305: 'ECDHE-RSA-CHACHA20-POLY1305',
 };
-/** Of TLS 1.3; IANA's names are OpenSSL's. */
+/** TLS 1.3; IANA and OpenSSL use the same names. */
 export const TLS13_SUITES: readonly string[] = [
   'TLS_AES_256_GCM_SHA384',
   'TLS_CHACHA20_POLY1305_SHA256',
   'TLS_AES_128_GCM_SHA256',
 ];
 
-/** What a server offers where nothing else is asked for. */
+/** A server's default. */
 export const DEFAULT_CIPHERS = [...TLS13_SUITES, ...new Set(Object.values(SECURE_SUITES))].join(':');

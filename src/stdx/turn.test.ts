@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Turn } from './turn.ts';
 
-test('short work goes on at once, long work lets others in', async () => {
+test('short work continues at once, long work yields', async () => {
   const turn = new Turn();
   assert.equal(turn.isLong, false);
   const begunMs = performance.now();

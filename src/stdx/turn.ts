@@ -1,9 +1,9 @@
 /**
- * Work that is long for a single-threaded server, cut at its seams: between two steps, who finds that the turn of the event loop has lasted a while
- * lets others in. Costs a clock reading where it has not.
+ * Splits long work in a single-threaded server: between two steps it yields to the event loop when the current turn has lasted
+ * too long. Otherwise it costs one clock reading.
  */
 
-/** What others may have to wait for one of us. */
+/** Maximum duration of a turn. */
 const TURN_MS = 10;
 
 export class Turn {

@@ -11,7 +11,7 @@ function folder(t: TestContext): string {
   return dir;
 }
 
-test('tells of other contents only, and of a file that went once', (t) => {
+test('reports changed contents only, and a missing file once', (t) => {
   const dir = folder(t);
   const path = join(dir, 'a');
   writeFileSync(path, 'one');
@@ -35,7 +35,7 @@ test('tells of other contents only, and of a file that went once', (t) => {
   assert.deepEqual(seen, ['two', 'gone']);
 });
 
-test('contents that are not those the caller read are told at once', (t) => {
+test('reports contents at once when they differ from those the caller read', (t) => {
   const path = join(folder(t), 'a');
   writeFileSync(path, 'newer');
   const seen: string[] = [];
@@ -48,7 +48,7 @@ test('contents that are not those the caller read are told at once', (t) => {
   assert.deepEqual(seen, ['older → newer']);
 });
 
-test('notices by itself, also a link that is swapped as volumes do it', async (t) => {
+test('notices changes by inotify, also a swapped symlink as in mounted volumes', async (t) => {
   const dir = folder(t);
   for (const version of ['v1', 'v2']) {
     mkdirSync(join(dir, version));

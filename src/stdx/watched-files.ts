@@ -1,6 +1,6 @@
 /**
- * Files that may change while the program runs (certificates, keys, configuration). A change is noticed by the kernel's word on the file's folder,
- * which also sees links that are swapped as mounted volumes do it, and, where that fails, by looking every minute. Contents are compared, not times.
+ * Watches files that may change while the program runs (certificates, keys, configuration). inotify on the file's directory reports changes,
+ * also of symlinks that are swapped as in mounted volumes; where it fails, files are polled every minute. Contents are compared, not times.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, watch, type FSWatcher } from 'node:fs';
@@ -10,13 +10,13 @@ import { realClock, type Clock, type Timer } from './clock.ts';
 interface WatchFilesOptions {
   readonly paths: readonly string[];
   /**
-   * Called with all contents, in the order of `paths`, when at least one differs from what was last seen. What it throws is the caller's problem:
-   * catch it there. Not called for the first contents, which the caller has read itself, unless `isKnown` denies them.
+   * Called with all contents, in the order of `paths`, when at least one differs from the last ones. The caller must handle its own
+   * exceptions. Not called for the first contents, which the caller has read itself, unless `isKnown` returns false.
    */
   readonly changed: (contents: readonly string[]) => void;
-  /** Whether the first contents are those that the caller has: it may have read them a while ago. Default: they are. */
+  /** Whether the first contents are those that the caller has, because it may have read them earlier. Default: they are. */
   readonly isKnown?: (contents: readonly string[]) => boolean;
-  /** A file that cannot be read now; told once until it can again. */
+  /** A file cannot be read; reported once until it can be read again. */
   readonly unreadable?: (error: Error) => void;
   /** Default 60 s. */
   readonly lookEveryMs?: number;
@@ -24,12 +24,12 @@ interface WatchFilesOptions {
 }
 
 export interface WatchedFiles {
-  /** Looks now, and says whether something had changed. */
+  /** Checks now, and returns whether something changed. */
   look(): boolean;
   close(): void;
 }
 
-/** Writers take several steps (truncate, write, rename): they are given this long to finish. */
+/** Debounce: writers take several steps (truncate, write, rename). */
 const SETTLE_MS = 50;
 const LOOK_EVERY_MS = 60_000;
 
@@ -89,11 +89,11 @@ class Watched implements WatchedFiles {
   #watch(folder: string): void {
     try {
       const watcher = watch(folder, { persistent: false }, () => this.#lookSoon());
-      // The folder itself may go: looking from time to time is what is left then.
+      // The directory itself may be deleted: then only polling is left.
       watcher.on('error', () => watcher.close());
       this.#watchers.push(watcher);
     } catch {
-      // No more watches to be had, or no folder: as above.
+      // inotify watches are exhausted, or there is no directory: as above.
     }
   }
 

@@ -1,9 +1,9 @@
 /**
- * The Store over a Backend in this process: what the embedded drivers share. It owns the order of things; the backend owns the bytes.
+ * The Store implementation over a Backend in this process, shared by the embedded drivers. It owns the ordering; the backend owns the bytes.
  *
- *   put/delete ─▶ waiting ─▶ plan (preconditions in order, revisions given) ─▶ backend.commit ─▶ publish to watches ─▶ promises resolve
+ *   put/delete ─▶ waiting ─▶ plan (check preconditions, assign revisions) ─▶ backend.commit ─▶ publish to watches ─▶ promises resolve
  *                   ▲                                                              │ fails: exactly this batch is rejected,
- *                   └── what arrives meanwhile forms the next batch                └ revision and history stay as they were
+ *                   └── writes that arrive meanwhile form the next batch           └ revision and history are unchanged
  *
  * One commit is in flight at a time, so a plan always starts from committed state.
  */
@@ -28,29 +28,29 @@ import {
 } from './store.ts';
 import { compacted, WatchHub } from './watch-hub.ts';
 
-/** Above it, put() fails with 'too-large'. Twice what Kubernetes lets one request carry. */
+/** Maximum size of a value; above it, put() fails with 'too-large'. Twice Kubernetes' limit of one request. */
 export const MAX_VALUE_BYTES = 3 * 1024 * 1024;
-/** Bounds of one commit, which also bound how long its planning holds the event loop; what is above waits for the next one. */
+/** Bounds of one commit, which also limit how long its planning blocks the event loop; further writes wait for the next one. */
 const MAX_BATCH_OPERATIONS = 512;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-/** Bound of what waits; above it writes fail with 'unavailable' instead of filling the memory. */
+/** Bound of waiting writes; above it writes fail with 'unavailable' to limit memory. */
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 /**
- * Log entries forgotten along with a commit. Few at a time would make each commit touch old pages, so the sweep waits until so many are
- * due; then it takes more than the commit adds, so that a backlog shrinks, and never without end.
+ * Log entries that one commit compacts. Small numbers would make each commit touch old pages, so the sweep waits until this many are
+ * due; then it removes more than the commit adds, so that a backlog shrinks, but a bounded number.
  */
 const MIN_SWEEP = 256;
 const MAX_SWEEP = 1024;
-/** However few are due, they wait no longer than this for others: clients that read page by page are told when their version is gone. */
+/** Maximum time that a few due entries wait for others, so that paginated lists expire in time. */
 const SWEEP_WAIT_MS = 60_000;
-/** Keys that a list looks at before the event loop gets its turn. */
+/** Keys that a list visits before it yields to the event loop. */
 const LIST_SLICE = 1000;
 const EXPIRY_BATCH = 256;
 const EXPIRY_RETRY_MS = 1000;
-/** Accounted per log entry beside key and value. */
+/** Accounted overhead per log entry besides key and value. */
 const ENTRY_OVERHEAD_BYTES = 64;
 
-/** History is kept while all of these allow it; the newest version of each key always is. */
+/** History is kept within all of these limits; the newest version of each key always is. */
 interface CompactionPolicy {
   /** At most this many revisions. */
   readonly keepRevisions: number;
@@ -61,8 +61,8 @@ interface CompactionPolicy {
 }
 
 /**
- * Upstream compacts every 5 minutes and so promises a watch no more than that; 100,000 revisions are 5 minutes at 333 writes/s;
- * 256 MiB bound what a busy cluster's history may cost on disk.
+ * Upstream compacts every 5 minutes and so guarantees a watch no more than that; 100,000 revisions are 5 minutes at 333 writes/s;
+ * 256 MiB bound the disk usage of a busy cluster's history.
  */
 const DEFAULT_COMPACTION: CompactionPolicy = {
   keepRevisions: 100_000,
@@ -79,7 +79,7 @@ export interface LocalStoreOptions {
 
 interface Operation {
   readonly key: string;
-  /** Absent for a delete. */
+  /** Undefined for a delete. */
   readonly value: Buffer | undefined;
   readonly expected: Revision | undefined;
   readonly expiresAtMs: number;
@@ -89,9 +89,9 @@ interface Operation {
 
 interface Outcome {
   readonly revision: Revision;
-  /** What a put stored. */
+  /** The version that a put stored. */
   readonly stored?: StoredValue | undefined;
-  /** What a delete removed. */
+  /** The version that a delete removed. */
   readonly previous?: StoredValue | undefined;
 }
 
@@ -100,7 +100,7 @@ interface Accepted {
   readonly operation: Operation;
   readonly entry: LogEntry;
   readonly outcome: Outcome;
-  /** What the key was before. */
+  /** The key's version before. */
   readonly before: Current;
 }
 
@@ -108,7 +108,7 @@ interface Accepted {
 interface Refused {
   readonly operation: Operation;
   readonly error: StoreError;
-  /** It fails because of a write of the same batch: if that does not become durable, neither is this the answer. */
+  /** It fails because of a write in the same batch: if that one does not become durable, the result is another one. */
   readonly dependent: boolean;
 }
 
@@ -118,10 +118,10 @@ interface Plan {
   readonly commit: Commit;
 }
 
-/** A key as the next operation of the batch sees it. */
+/** A key's state for the next operation of the batch. */
 interface Current {
   readonly head: Head | undefined;
-  /** Of this batch, not yet durable. */
+  /** Written in this batch, not yet durable. */
   readonly written: StoredValue | undefined;
   readonly inBatch: boolean;
 }
@@ -139,11 +139,11 @@ export class LocalStore implements Store {
   readonly #policy: CompactionPolicy | undefined;
   readonly #watches: WatchHub;
   #revision: Revision;
-  /** Reads below it are refused. Raised before a commit sweeps, so that no read meets half of the past. */
+  /** Reads below it are rejected. Raised before a commit sweeps, so that no read sees partly swept history. */
   #floor: Revision;
-  /** History up to it is gone for certain; the sweep goes on from here. */
+  /** History up to it has been removed; the sweep continues from here. */
   #swept: Revision;
-  /** When few were last looked for. */
+  /** When due entries were last checked. */
   #lookedAtMs = 0;
   #keys: number;
   #position: number;
@@ -202,7 +202,7 @@ export class LocalStore implements Store {
     let start: string | undefined = startKey;
     let more = false;
     while (start !== undefined) {
-      // Checked again after each pause: compaction may have overtaken a long list.
+      // Checked again after each pause: compaction may have removed the revision of a long list.
       this.#assertOpen();
       this.#checkRevision(at);
       const slice: ListSlice = this.#listSlice({ prefix, start, at, room: limit - items.length });
@@ -391,7 +391,7 @@ export class LocalStore implements Store {
     };
   }
 
-  /** Why this operation must not happen, if so. */
+  /** The error of this operation's precondition, if any. */
   #refusal({ key, value, expected }: Operation, current: Current): StoreError | undefined {
     const exists = current.head !== undefined && !current.head.deleted;
     if (!value && !exists) return new StoreError('not-found', `Cannot delete ${key}: it does not exist`);
@@ -425,7 +425,7 @@ export class LocalStore implements Store {
     if (accepted.some(({ entry }) => entry.expiresAtMs > 0)) this.#armExpiry();
   }
 
-  /** Events are made only now: a watch that began while the commit was in flight wants them too. */
+  /** Events are created only now, for watches that started while the commit was in flight too. */
   #publish(accepted: readonly Accepted[]): void {
     const events: StoreEvent[] = [];
     for (const { entry, outcome, before } of accepted) {
@@ -445,7 +445,7 @@ export class LocalStore implements Store {
     refused: readonly Refused[],
     { batch, error }: { batch: readonly Operation[]; error: unknown },
   ): void {
-    // Settled first by their own answer; the second settlement has no effect.
+    // Settled first with their own result; the second settlement has no effect.
     for (const { operation, error: own, dependent } of refused) if (!dependent) operation.reject(own);
     for (const operation of batch) operation.reject(error);
     const waiters = this.#compactWaiters;
@@ -455,7 +455,7 @@ export class LocalStore implements Store {
 
   // ── forgetting ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The part of the history that this commit forgets: what compact() asks for or the policy allows, within the bound. */
+  /** The part of the history that this commit compacts: requested by compact() or by the policy, within the bound. */
   #planSweep(
     added: number,
     newest: { revision: Revision; position: number; timeMs: number },
@@ -479,7 +479,7 @@ export class LocalStore implements Store {
       floor = header.revision;
       return (ended = true);
     });
-    // The log may end below what was asked for: its last deletes are gone already.
+    // The log may end before the requested revision: its last deletes were swept already.
     return { sweep, floor: ended ? Math.max(floor, asked) : floor };
   }
 
@@ -492,7 +492,7 @@ export class LocalStore implements Store {
     return this.#isDue(this.#swept, outdated);
   }
 
-  /** Of the entry after a revision. All entries above the floor are there, so one look tells. */
+  /** The header of the entry after a revision. All entries above the floor exist, so one read suffices. */
   #isDue(after: Revision, outdated: (header: LogHeader) => boolean): boolean {
     let due = false;
     this.#backend.headers(after, (header) => {
@@ -581,7 +581,7 @@ export class LocalStore implements Store {
     return { items, more, next };
   }
 
-  /** The version of a key that was the newest at a revision, found by following the log back from its head. */
+  /** A key's newest version at a revision, found by following the log back from its head. */
   #versionAt(key: string, { head, at }: { head: Head; at: Revision }): StoredValue | undefined {
     if (head.modRevision <= at) return head.deleted ? undefined : this.#newest(key, head);
     let entry = this.#backend.entry(head.modRevision);
@@ -649,7 +649,7 @@ export class LocalStore implements Store {
 interface ListSlice {
   readonly items: readonly StoredValue[];
   readonly more: boolean;
-  /** Where the next slice starts; absent at the end. */
+  /** The start of the next slice; undefined at the end. */
   readonly next: string | undefined;
 }
 
@@ -674,7 +674,7 @@ function entrySize({ key, value }: LogEntry): number {
   return ENTRY_OVERHEAD_BYTES + key.length + (value?.length ?? 0);
 }
 
-/** Somebody else wrote or deleted the key meanwhile, so it does not expire; or the store closes, and it expires later. */
+/** The key was written or deleted meanwhile, so it does not expire; or the store is closing, and it expires later. */
 function isRace(error: unknown): boolean {
   return (
     error instanceof StoreError &&

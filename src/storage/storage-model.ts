@@ -1,5 +1,5 @@
 /**
- * A random history against a Store and against a model so plain that it is obviously right: an array of all writes. Used by
+ * Random histories against a Store and against an obviously correct model: an array of all writes. Used by
  * storage.suite.ts.
  */
 import assert from 'node:assert/strict';
@@ -57,7 +57,7 @@ class Model {
     );
   }
 
-  /** What a write must answer, which is also when it happens. */
+  /** The expected result of a write, which also determines whether it takes effect. */
   write({ key, value, expected }: Write & { expected: Revision | undefined }): StoreErrorCode | Revision {
     const current = this.get(key);
     if (!value && !current) return 'not-found';
@@ -102,7 +102,7 @@ export async function runRandomHistory(
     else if (model.revision > model.floor) {
       const floor = randomRevision(model, random);
       await settle(watches, model);
-      // A watch of another process may still be on its way to where history is forgotten.
+      // A watch of another process may not have read the history that is to be compacted.
       model.floor = gaps.unorderedKeys
         ? Math.max(model.floor, Math.min(floor, ...watches.map(reachedBy)))
         : floor;
@@ -199,7 +199,7 @@ function reachedBy({ after, seen }: ModelWatch): Revision {
   return Math.max(after, Number(seen.at(-1)?.split(' ')[0] ?? 0));
 }
 
-/** Until the watches have caught up: before history is forgotten that they have not read yet. */
+/** Waits for the watches, before history is compacted that they have not read yet. */
 async function settle(watches: readonly ModelWatch[], model: Model): Promise<void> {
   const behind = (): boolean =>
     watches.some(({ prefix, after, seen }) => seen.length < model.events(prefix, after).length);

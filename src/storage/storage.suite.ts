@@ -1,6 +1,6 @@
 /**
- * What every Store must do. A driver's test calls `storageSuite` with a way to open an empty store; a durable driver adds its own tests
- * of what survives. The random histories print their seed; `STORAGE_SEED=N` runs that one again.
+ * Tests that every Store must pass. A driver's test calls `storageSuite` with a function that opens an empty store; a durable driver adds its own tests
+ * of durability. Random histories print their seed; `STORAGE_SEED=N` reproduces one.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -21,19 +21,19 @@ import { judgeWatch, judgeWrites } from './testing/watch-oracle.ts';
 
 interface Opened {
   readonly store: Store;
-  /** Closes the store and removes what it left. */
+  /** Closes the store and removes its files. */
   dispose(): Promise<void>;
 }
 
-/** What a driver does not do, each with its reason, which is printed with the tests that are skipped for it. */
+/** Features that a driver lacks, each with the reason, which is printed with the skipped tests. */
 export interface StoreGaps {
-  /** Writes to different keys made at once may get revisions in any order, and a list may see writes made after it was asked for. */
+  /** Concurrent writes to different keys may get revisions in any order, and a list may include writes made after it was requested. */
   readonly unorderedKeys?: string;
   /** Keys expire by the server's own clock, and in whole seconds. */
   readonly serverClock?: string;
-  /** History is forgotten by another rule than CompactionPolicy. */
+  /** History is compacted by another rule than CompactionPolicy. */
   readonly ownCompaction?: string;
-  /** stats().keys is not counted with each write. */
+  /** stats().keys is not updated with each write. */
   readonly uncountedKeys?: string;
 }
 
@@ -49,7 +49,7 @@ export function failsWith(code: StoreErrorCode): (error: unknown) => boolean {
   };
 }
 
-/** Resolves once `condition` holds. */
+/** Resolves once `condition` is true. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 2));
 }

@@ -1,6 +1,6 @@
 /**
- * The Store: a revisioned key-value store with transactional writes and watches, the one thing the API server keeps state in.
- * It knows keys and bytes, never Kubernetes objects. Shape after etcd v3 (one revision for the whole store, MVCC reads,
+ * The Store interface: a revisioned key-value store with transactional writes and watches, which holds all state of the API server.
+ * Stores keys and bytes, not Kubernetes objects. Modelled on etcd v3 (one revision for the whole store, MVCC reads,
  * watch from a revision, compaction). Drivers live in drivers/; storage.suite.ts runs over all of them.
  */
 
@@ -10,10 +10,10 @@ export type Revision = number;
 export interface StoredValue {
   readonly key: string;
   readonly value: Buffer;
-  /** Revision of the write that made this version: Kubernetes' resourceVersion. */
+  /** Revision of the write that created this version: Kubernetes' resourceVersion. */
   readonly modRevision: Revision;
   readonly createRevision: Revision;
-  /** Why the value cannot be read (it is encrypted with a key that is not there): `value` is empty then. */
+  /** Why the value cannot be read (its encryption key is missing): `value` is empty then. */
   readonly unreadable?: string | undefined;
 }
 
@@ -21,9 +21,9 @@ export interface StoreEvent {
   readonly type: 'put' | 'delete';
   readonly key: string;
   readonly revision: Revision;
-  /** The new value; for a delete, absent. */
+  /** The new value; undefined for a delete. */
   readonly value?: StoredValue;
-  /** The value before this write, absent for a create (and when compacted away). */
+  /** The value before this write; undefined for a create (and when compacted away). */
   readonly previous?: StoredValue;
 }
 
@@ -35,7 +35,7 @@ export interface GetOptions {
 export interface ListOptions extends GetOptions {
   /** At most this many items; `more` tells whether others follow. */
   readonly limit?: number;
-  /** Values may be left empty: only keys and revisions are wanted. */
+  /** May return empty values: only keys and revisions are needed. */
   readonly keysOnly?: boolean;
   /** Start at this key, inclusive (must be within the prefix). */
   readonly startKey?: string;
@@ -54,7 +54,7 @@ export interface PutOptions {
    * When it fails: `StoreError('conflict')` with `current`.
    */
   readonly expected?: Revision;
-  /** The key is deleted by the store (as an ordinary delete event) about this many seconds after the write. */
+  /** The store deletes the key (with an ordinary delete event) about this many seconds after the write. */
   readonly ttlSeconds?: number;
 }
 
@@ -64,23 +64,23 @@ export interface DeleteOptions {
 
 export interface WatchOptions {
   readonly prefix: string;
-  /** Deliver events with revision > this, which may be one that is still to come. Below the compaction floor: `StoreError('compacted')` thrown by watch(). */
+  /** Delivers events with revision > this, which may be in the future. Below the compaction floor: watch() throws `StoreError('compacted')`. */
   readonly afterRevision: Revision;
   /**
    * Called synchronously with each committed batch's matching events in revision order, after the batch is durable and BEFORE the
-   * writers' promises resolve, so whoever's write was acknowledged has already been seen by every watcher. Must not throw
+   * writers' promises resolve, so every watcher has seen a write before it is acknowledged. Must not throw
    * (a throw ends the watch through onClose) and must not write synchronously.
-   * A watch from an old revision first catches up from history, in slices after watch() has returned; only then does the rule above hold.
+   * A watch from an old revision first catches up from history, in slices after watch() has returned; the guarantee holds after that.
    */
   readonly onEvents: (events: readonly StoreEvent[]) => void;
-  /** Every event up to here was delivered, also where the newest ones did not match. Called by stores with newestRevision only. */
+  /** Every event up to this revision was delivered, including those that did not match. Called only by stores with newestRevision. */
   readonly onReached?: (revision: Revision) => void;
-  /** The watch ended by itself (store closed, connection lost, listener threw). Not called after stop(). */
+  /** The watch ended (store closed, connection lost, listener threw). Not called after stop(). */
   readonly onClose?: (error?: Error) => void;
 }
 
 export interface StoreWatch {
-  /** Asks for onReached to be called. Absent where nobody else writes. */
+  /** Requests a call of onReached. Undefined for stores without other writers. */
   requestProgress?(): void;
   stop(): void;
 }
@@ -91,20 +91,20 @@ export interface StoreStats {
   readonly keys: number;
   /** Bytes on disk, 0 for memory. */
   readonly sizeBytes: number;
-  /** Of a remote store: its name in metrics. Default: 'embedded'. */
+  /** The store's name in metrics, for remote ones. Default: 'embedded'. */
   readonly cluster?: string;
 }
 
 export interface Store {
   /** The newest durable revision. */
   readonly revision: Revision;
-  /** Older revisions than this are forgotten. */
+  /** Revisions older than this are compacted. */
   readonly compactedRevision: Revision;
   /** A key is any well-formed string of 1 to 1024 bytes of UTF-8 (else a TypeError, or 'too-large'). */
   get(key: string, options?: GetOptions): Promise<StoredValue | undefined>;
-  /** In the order of the keys' UTF-8 bytes. '' is the prefix of everything. */
+  /** In the order of the keys' UTF-8 bytes. '' is the prefix of all keys. */
   list(prefix: string, options?: ListOptions): Promise<ListResult>;
-  /** Resolves only once the write is durable. The value must not be changed by the caller afterwards. */
+  /** Resolves once the write is durable. The caller must not change the value afterwards. */
   put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue>;
   /** Resolves to the deleted value and the delete's revision once durable; `StoreError('not-found')` where the key is absent. */
   delete(
@@ -112,23 +112,23 @@ export interface Store {
     options?: DeleteOptions,
   ): Promise<{ readonly revision: Revision; readonly previous: StoredValue }>;
   watch(options: WatchOptions): StoreWatch;
-  /** Forget history at and below this revision (live values stay). Bounded work per call; resolves when done. */
+  /** Compacts history at and below this revision (live values stay). Bounded work per call; resolves when done. */
   compact(revision: Revision): Promise<void>;
   stats(): StoreStats;
-  /** The newest revision of a store that others write too, asked now. Absent: `revision` is it, and every live watch has reached it. */
+  /** Reads the newest revision of a store with other writers. Undefined: `revision` is the newest, and every live watch has reached it. */
   newestRevision?(): Promise<Revision>;
-  /** Seconds until the key is deleted by the store; undefined: it has no time to live, or is not there. Drivers have it, what wraps them need not. */
+  /** The remaining TTL of a key in seconds; undefined: it has none, or does not exist. Optional for wrappers of drivers. */
   ttlSeconds?(key: string): Promise<number | undefined>;
-  /** True when the value at the key would be stored in another form if it were written again. Absent: never. */
+  /** Whether the value would be stored in a different form if it were written again. Undefined: never. */
   isStale?(key: string): Promise<boolean>;
-  /** Flush, stop watches, release locks. Idempotent. */
+  /** Flushes, stops watches, releases locks. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * locked: another process holds the store · missing: there was one, and it is gone · corrupt: damaged (kept as it is) · version: made by a newer program ·
- * no-space / read-only / io: the disk refused · closed: the store is closed · too-large: one value above the driver's bound ·
- * unavailable: a remote store cannot be reached, or too many bytes wait for the disk already (try again later).
+ * locked: another process holds the store · missing: an existing store was expected · corrupt: damaged (kept unchanged) · version: written by a newer program ·
+ * no-space / read-only / io: errors of the disk · closed: the store is closed · too-large: a value exceeds the driver's limit ·
+ * unavailable: a remote store cannot be reached, or too many bytes are waiting to be written (retry later).
  */
 export type StoreErrorCode =
   | 'conflict'
@@ -148,7 +148,7 @@ export type StoreErrorCode =
 
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
-  /** For `conflict`: what is stored now (absent = the key does not exist). */
+  /** For `conflict`: the stored version (undefined = the key does not exist). */
   readonly current: StoredValue | undefined;
   constructor(
     code: StoreErrorCode,

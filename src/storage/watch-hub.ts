@@ -1,14 +1,14 @@
 /**
- * The watches of one store: who gets which events, catching up from the log, and what happens to a listener that throws.
+ * The watches of one store: dispatches events, replays the log to watches that are behind, and handles listeners that throw.
  *
  *   watch(after) ──▶ catching up ── reached the newest revision ──▶ live ── stop() │ listener threw │ store closed ──▶ ended
  *                        └── compaction overtook it ─────────────────────────────────────────────────────────────────▶ ended
  *
- * A watch is live in the same tick in which it has read the newest log entry, so there is neither gap nor duplicate.
+ * A watch becomes live in the same tick in which it has read the newest log entry, so there is neither gap nor duplicate.
  */
 import { type Revision, StoreError, type StoreEvent, type StoreWatch, type WatchOptions } from './store.ts';
 
-/** Log entries read in one go while catching up; then the event loop gets its turn. */
+/** Maximum number of log entries read at once while catching up; then it yields to the event loop. */
 const CATCH_UP_SLICE = 512;
 
 interface WatchSource {
@@ -23,14 +23,14 @@ interface WatchSource {
 
 interface Watch {
   readonly options: WatchOptions;
-  /** Events up to this one were delivered (or do not match). */
+  /** All matching events up to this revision were delivered. */
   reached: Revision;
   ended: boolean;
 }
 
 export class WatchHub {
   readonly #source: WatchSource;
-  /** Live watches by prefix: those of one prefix share one array of events. */
+  /** Live watches by prefix: those with the same prefix share one array of events. */
   readonly #live = new Map<string, Set<Watch>>();
   readonly #catchingUp = new Set<Watch>();
 
@@ -52,24 +52,24 @@ export class WatchHub {
       this.#goLive(watch);
     } else {
       this.#catchingUp.add(watch);
-      // Not before the caller has its handle; a backlog of one slice is still delivered before anything newer is acknowledged.
+      // Not before the caller has its handle; a backlog of one slice is still delivered before newer writes are acknowledged.
       queueMicrotask(() => this.#catchUp(watch));
     }
     return { stop: () => this.#remove(watch) };
   }
 
-  /** Does any live watch want this key? */
+  /** Whether a live watch matches this key. */
   wants(key: string): boolean {
     for (const prefix of this.#live.keys()) if (key.startsWith(prefix)) return true;
     return false;
   }
 
-  /** Delivers one committed batch to the live watches. Those that catch up find it in the log. */
+  /** Delivers one committed batch to the live watches. Watches that are catching up read it from the log. */
   publish(events: readonly StoreEvent[]): void {
     for (const [prefix, watches] of this.#live) {
       const matching = prefix === '' ? events : events.filter((event) => event.key.startsWith(prefix));
       if (matching.length === 0) continue;
-      // A copy: a listener may start and stop watches.
+      // A copy, because a listener may start and stop watches.
       for (const watch of Array.from(watches)) this.#deliver(watch, matching);
     }
   }
@@ -134,7 +134,7 @@ export class WatchHub {
     try {
       watch.options.onClose?.(error);
     } catch (thrown) {
-      // The listener is gone and nobody else may suffer; yet its error must not vanish either.
+      // Other watches must not be affected, but the error must be reported.
       queueMicrotask(() => {
         throw thrown;
       });

@@ -10,7 +10,7 @@ interface Setup {
   readonly store: WatchedStore;
   readonly clock: FakeClock;
   readonly logged: string[];
-  /** What the disk refuses writes with, if it does. */
+  /** The error of writes, if any. */
   refuse(error: StoreError | undefined): void;
 }
 
@@ -39,7 +39,7 @@ function setup(): Setup {
 const FULL = new StoreError('no-space', 'the disk of /store is full');
 const put = (store: Store): Promise<unknown> => store.put('key', Buffer.from('value'));
 
-it('knows a store that takes no writes, says it once, and recovers by a probe', async () => {
+it('detects a store that is not writable, logs it once, and recovers by a probe', async () => {
   const { store, clock, logged, refuse } = setup();
   store.probeBy(async () => void (await put(store)));
   await put(store);
@@ -53,12 +53,12 @@ it('knows a store that takes no writes, says it once, and recovers by a probe', 
   await clock.advance(5_000);
   assert.equal(store.writeProblem, undefined);
   assert.deepEqual(logged, [
-    `ERROR the store does not take writes error="${FULL.message}"`,
-    'INFO  the store takes writes again',
+    `ERROR store is not writable error="${FULL.message}"`,
+    'INFO  store is writable again',
   ]);
 });
 
-it('takes answers about the request for no fault of the store', async () => {
+it('errors of a request do not count as failures of the store', async () => {
   const { store, logged, refuse } = setup();
   for (const code of ['conflict', 'not-found', 'too-large'] as const) {
     refuse(new StoreError(code, 'no'));
@@ -67,7 +67,7 @@ it('takes answers about the request for no fault of the store', async () => {
   assert.deepEqual([store.writeProblem, logged], [undefined, []]);
 });
 
-it('ends its probes', async () => {
+it('stops its probes', async () => {
   const { store, clock, refuse } = setup();
   let probes = 0;
   store.probeBy(async () => void probes++);

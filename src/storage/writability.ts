@@ -1,9 +1,9 @@
 /**
- * A Store that remembers whether it takes writes, for health checks: it forwards everything, and records the result of the last write. It is logged once
- * when writes begin to fail and once when they succeed again. While they fail it asks for a write now and then, since a server that is not ready may get
- * none from clients.
+ * A Store wrapper that tracks whether writes succeed, for health checks: it forwards everything, and records the result of the last write. It logs once
+ * when writes start to fail and once when they succeed again. While they fail it probes with a write periodically, because a server that is not ready may
+ * get no writes from clients.
  *
- *   writable ──write refused by the disk, or store not reachable──► failing ──write done──► writable
+ *   writable ──write failed by the disk, or store unreachable──────► failing ──write done──► writable
  *                                                                    │  ▲
  *                                                                    '──┘ probe() every PROBE_MS
  */
@@ -19,17 +19,17 @@ import {
 } from './store.ts';
 
 export interface WatchedStore extends Store {
-  /** Why the last write could not be done; undefined while writes are done. */
+  /** The error of the last write; undefined while writes succeed. */
   readonly writeProblem: string | undefined;
-  /** Called while writes fail: should write something small that changes nothing of note. It may reject. */
+  /** Called while writes fail: should write something small without side effects. It may reject. */
   probeBy(probe: () => Promise<void>): void;
-  /** No more probes; writes go through as before. */
+  /** Stops probing; writes are still forwarded. */
   stopProbing(): void;
 }
 
 const PROBE_MS = 5_000;
 
-/** The others are answers about the request: a conflict, say. */
+/** Other errors concern the request: a conflict, say. */
 const STORE_FAULTS: ReadonlySet<StoreErrorCode> = new Set(['no-space', 'read-only', 'io', 'unavailable']);
 
 export function watchWrites(
@@ -45,7 +45,7 @@ export function watchWrites(
     timer ??= clock.after(PROBE_MS, () => {
       timer = undefined;
       if (problem === undefined || stopped) return;
-      // Its outcome is seen as every write's is.
+      // Its result is recorded as that of any write.
       void Promise.resolve(probe?.())
         .catch(() => {})
         .then(() => problem === undefined || tryLater());
@@ -54,11 +54,11 @@ export function watchWrites(
   const done = (): void => {
     if (problem === undefined) return;
     problem = undefined;
-    log.info('the store takes writes again');
+    log.info('store is writable again');
   };
   const failed = (error: unknown): void => {
     if (!(error instanceof StoreError) || !STORE_FAULTS.has(error.code)) return;
-    if (problem === undefined) log.error('the store does not take writes', { error: errorMessage(error) });
+    if (problem === undefined) log.error('store is not writable', { error: errorMessage(error) });
     problem = error.message;
     tryLater();
   };

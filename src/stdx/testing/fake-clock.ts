@@ -1,4 +1,4 @@
-/** A clock that stands still until a test advances it. Timers fire in order of their time, and of their making at equal times. */
+/** A clock that stands still until a test advances it. Timers fire in order of their time, then of their creation. */
 import type { Clock, Timer } from '../clock.ts';
 
 interface PendingTimer {
@@ -50,20 +50,20 @@ export class FakeClock implements Clock {
     });
   }
 
-  /** How many timers wait. */
+  /** Number of waiting timers. */
   get pending(): number {
     return this.#timers.size;
   }
 
-  /** Milliseconds until the next timer is due, undefined when none waits. */
+  /** Milliseconds until the next timer is due, undefined without timers. */
   get nextDelayMs(): number | undefined {
     const next = this.#next(Infinity);
     return next && next.dueMs - this.#monotonicMs;
   }
 
   /**
-   * Moves time on and runs what falls due, including timers made meanwhile. Between two timers the promise jobs run, so that code
-   * which awaits a sleep and then sleeps again behaves as with a real clock.
+   * Advances time and runs the timers that become due, including new ones. Between two timers promise jobs run, so that code
+   * that awaits a sleep and then sleeps again behaves as with a real clock.
    */
   async advance(byMs: number): Promise<void> {
     const targetMs = this.#monotonicMs + byMs;
@@ -77,7 +77,7 @@ export class FakeClock implements Clock {
     this.#moveTo(targetMs);
   }
 
-  /** As advance, without letting promise jobs run in between. */
+  /** As advance, but runs no promise jobs in between. */
   advanceSync(byMs: number): void {
     const targetMs = this.#monotonicMs + byMs;
     for (let timer = this.#next(targetMs); timer; timer = this.#next(targetMs)) {
@@ -110,7 +110,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets every promise job that is ready run. */
+/** Runs all pending promise jobs. */
 function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,8 +1,8 @@
 /**
- * One process per store directory, held by a lock of the operating system: it ends with its process, however that ends, so there is no
- * stale lock and no pid that somebody else has got meanwhile. Node has no flock; SQLite, which it brings, locks a file of ours with fcntl
- * (and within this process by a table), so `lock` is an empty database in an exclusive transaction for as long as we live. Who holds it is
- * written to `lock.pid`, for the message only.
+ * One process per store directory, ensured by an operating system lock: it ends with its process in any case, so there are no
+ * stale locks and no reused pids. Node has no flock; its SQLite locks a file with fcntl
+ * (and within this process by a table), so `lock` is an empty database in an exclusive transaction for as long as we run. The holder
+ * is written to `lock.pid`, for messages only.
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,8 +37,8 @@ export function lockDir(dir: string): DirLock {
 }
 
 /**
- * SQLite hides why a file cannot be written; another file there tells. (Not the lock itself: a process that closes any descriptor of a
- * file loses its fcntl locks on it, and it may be us who have it.)
+ * SQLite hides why a file cannot be written; a write to another file there shows the reason. (Not to the lock itself: a process that closes any
+ * descriptor of a file loses its fcntl locks on it, and this process may hold the lock.)
  */
 function reasonOf(dir: string): unknown {
   const probe = join(dir, 'lock.probe');

@@ -1,8 +1,8 @@
-/** The one place where what Node, LMDB and the system say about the disk becomes a StoreError. */
+/** Converts errors of Node, LMDB and the system about the disk to StoreErrors. */
 import { errorMessage } from '#stdx/log.ts';
 import { StoreError, type StoreErrorCode } from '../store.ts';
 
-/** Node's names, and LMDB's: a positive errno of the system, or a negative number of its own. */
+/** Node's codes, and LMDB's: a positive errno of the system, or a negative number of its own. */
 const CODES: Readonly<Record<string, StoreErrorCode>> = {
   ENOSPC: 'no-space',
   EDQUOT: 'no-space',
@@ -25,7 +25,7 @@ const SAYS: Partial<Record<StoreErrorCode, string>> = {
   'read-only': 'it may not be written',
 };
 
-/** `what` is what could not be done: "Cannot write to store /x". */
+/** `what` is the failed operation: "Cannot write to store /x". */
 export function diskError(what: string, error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const code = CODES[String((error as { code?: unknown } | undefined)?.code)] ?? 'io';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStore, STORAGE_DRIVERS } from './index.ts';
 
-test('every driver of the list opens', async () => {
+test('every driver in the list opens', async () => {
   for (const driver of STORAGE_DRIVERS) {
     const dir = mkdtempSync(join(tmpdir(), 'capstan-driver-'));
     try {
@@ -18,7 +18,7 @@ test('every driver of the list opens', async () => {
   }
 });
 
-test('what is not in the list is refused by name', async () => {
+test('rejects an unknown driver by name', async () => {
   assert.throws(
     () => openStore({ driver: 'toString' as never }),
     /no storage driver "toString"; there are lmdb, memory/,

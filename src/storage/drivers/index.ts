@@ -1,15 +1,15 @@
-/** The list of storage drivers: the one place to add a line when a driver is added. */
+/** The list of storage drivers: add a line here to add a driver. */
 import type { LocalStoreOptions } from '../local-store.ts';
 import type { Store } from '../store.ts';
 
 interface DriverOptions extends LocalStoreOptions {
-  /** Where a driver keeps its files; `memory` has none. */
+  /** Directory of the driver's files; `memory` has none. */
   readonly dir?: string | undefined;
-  /** False: what is missing is not made. A driver without files has nothing to miss. */
+  /** False: a missing store is an error instead of being created. No effect on drivers without files. */
   readonly mayCreate?: boolean;
 }
 
-/** Imported only when it is asked for: a driver may bring native code. */
+/** Imported on demand: a driver may contain native code. */
 const DRIVERS = {
   lmdb: async (options: DriverOptions) =>
     (await import('./lmdb.ts')).openLmdbStore({ ...options, dir: needDir('lmdb', options.dir) }),

@@ -1,8 +1,8 @@
 /**
- * Is an LMDB file sound? Asked before LMDB maps it, because LMDB trusts its pages: a truncated file ends the process by SIGBUS, and a
- * damaged page makes it read or, worse, write elsewhere. Every page that the newest snapshot reaches is read once (about 1 s per GB from
- * the page cache) and nothing is ever written: structure of the trees, order of keys, checksums of our records. What no snapshot reaches
- * (free pages) does not matter.
+ * Checks an LMDB file before LMDB maps it, because LMDB trusts its pages: a truncated file ends the process with SIGBUS, and a
+ * damaged page makes it read or, worse, write elsewhere. Every page of the newest snapshot is read once (about 1 s per GB from
+ * the page cache) and nothing is written: structure of the trees, order of keys, checksums of our records. Pages outside of the
+ * snapshot (free pages) are not checked.
  *
  * Page: u64 number · u64 txn · u16 pad · u16 flags · u16 lower · u16 upper (from the header's end) · u16 pointers… ┄┄ nodes.
  * Node: u32 size · u16 flags · u16 key size · key · data; in a branch the first six bytes are the child's page number.
@@ -30,7 +30,7 @@ const META_PAGES = 2;
 interface Tree {
   readonly depth: number;
   readonly entries: number;
-  /** Undefined when empty. */
+  /** Undefined when the tree is empty. */
   readonly root: number | undefined;
 }
 
@@ -95,7 +95,7 @@ class Check {
         else this.#fail('the list of tables holds something else');
       },
     });
-    // Before the rest: a newer format may lay out everything else in another way.
+    // Checked first: the rest of the layout depends on the format.
     this.#checkFormat(format);
     this.#walk(meta.free, { name: 'free pages', ordered: false, visit: () => {} });
     this.#walkTable(trees, 'log', ({ data }) => {
@@ -247,7 +247,7 @@ class Check {
     return lower / 2;
   }
 
-  /** Where node i begins; its header and key are within the page. */
+  /** The offset of node i; its header and key are within the page. */
   #node(page: Buffer, { number, i }: { number: number; i: number }): number {
     const at = PAGE_HEADER + page.readUInt16LE(PAGE_HEADER + 2 * i);
     if (
@@ -259,7 +259,7 @@ class Check {
     return at;
   }
 
-  /** Each page belongs to one place. */
+  /** Each page may be referenced only once. */
   #reach(number: number): void {
     if (!(number >= META_PAGES && number <= this.#lastPage)) this.#fail(`page ${number} does not exist`);
     const bit = 1 << (number & 7);

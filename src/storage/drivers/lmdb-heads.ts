@@ -1,7 +1,7 @@
 /**
- * Heads that the log says but the table `live` does not yet. The log is written in order, so a commit touches few of its pages; keys are all
- * over `live`, and each would cost a commit a page. So heads gather here and go into `live` in the order of keys, some with each commit, where
- * neighbours share their pages. Nothing is lost with this memory: what the log holds above `applied` is read again at the start.
+ * Heads that are in the log but not yet in the table `live`. The log is written in order, so a commit touches few of its pages; keys are scattered
+ * over `live`, and each would cost a commit a page. Heads are therefore gathered in memory and written to `live` in key order, some with each commit, so
+ * that neighbours share pages. This memory is not needed for durability: log entries above `applied` are read again at startup.
  *
  *   commit ─► log (durable) ─► here ──(GATHERED_HEADS gathered)──► pass: a slice with each commit ─► live ──(pass ends)──► applied moves up
  */
@@ -9,22 +9,22 @@ import type { Head, LogHeader } from '../backend.ts';
 import { compareKeys } from '../keys.ts';
 import type { Revision } from '../store.ts';
 
-/** A pass begins when so many have gathered. */
+/** A pass begins when this many heads have gathered. */
 export const GATHERED_HEADS = 2048;
-/** A slice has this many or twice as many as the commit writes, so that a pass gains on what arrives. */
+/** A slice has this many heads or twice as many as the commit writes, so that a pass is faster than new writes. */
 const MIN_SLICE = 64;
 
-/** What one commit puts into `live`, and what is true once it is durable. */
+/** What one commit writes to `live`, and the state once it is durable. */
 export interface Slice {
   readonly heads: readonly (readonly [key: string, head: Head])[];
-  /** `live` then has all entries up to this revision. */
+  /** `live` has all entries up to this revision then. */
   readonly applied: Revision;
   readonly next: number;
   readonly isLast: boolean;
 }
 
 export class PendingHeads {
-  /** Newest first known; of keys in any order. */
+  /** In order of arrival; keys are unordered. */
   readonly #heads = new Map<string, Head>();
   readonly #gather: number;
   #applied: Revision;
@@ -42,7 +42,7 @@ export class PendingHeads {
     return this.#applied;
   }
 
-  /** What the log says after `applied`, in its order. */
+  /** Adds an entry of the log after `applied`, in log order. */
   replay({ key, revision, createRevision, deleted, expiresAtMs }: LogHeader): void {
     this.#heads.set(key, { modRevision: revision, createRevision, deleted, expiresAtMs });
   }
@@ -51,7 +51,7 @@ export class PendingHeads {
     return this.#heads.get(key);
   }
 
-  /** Keys from `start` on that begin with `prefix`, in order. */
+  /** Keys from `start` on with this `prefix`, in order. */
   keys(prefix: string, start: string): string[] {
     const found: string[] = [];
     for (const key of this.#heads.keys())
@@ -59,7 +59,7 @@ export class PendingHeads {
     return found.sort(compareKeys);
   }
 
-  /** For a commit of so many entries; last: the newest revision that is durable already. all: everything at once. */
+  /** The slice for a commit with this many entries; last: the newest durable revision. all: everything at once. */
   slice({
     entries,
     last,
@@ -84,7 +84,7 @@ export class PendingHeads {
     return { heads, applied: isLast ? pass.upTo : this.#applied, next, isLast };
   }
 
-  /** The commit is durable. written: what its entries left; forgotten: keys whose deletes it swept, out of `live` too. */
+  /** The commit is durable. written: heads of its entries; forgotten: keys whose deletes it swept, to be removed from `live` too. */
   committed(
     slice: Slice,
     {
@@ -92,7 +92,7 @@ export class PendingHeads {
       forgotten,
     }: { readonly written: ReadonlyMap<string, Head>; readonly forgotten: readonly string[] },
   ): void {
-    // What changed while it was written stays for the next pass.
+    // Heads that changed while it was written stay for the next pass.
     for (const [key, head] of slice.heads) if (this.#heads.get(key) === head) this.#heads.delete(key);
     for (const key of forgotten) this.#heads.delete(key);
     for (const [key, head] of written) this.#heads.set(key, head);
@@ -101,7 +101,7 @@ export class PendingHeads {
     else if (this.#pass) this.#pass.next = slice.next;
   }
 
-  /** The commit did not happen: the slice comes again. */
+  /** The commit failed: the slice is returned again. */
   failed(): void {
     this.#pass = undefined;
   }

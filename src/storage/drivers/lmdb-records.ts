@@ -1,5 +1,5 @@
 /**
- * How the lmdb driver lays out bytes. Numbers are big-endian, so that LMDB's byte order is theirs; u48 holds any revision or time.
+ * The byte layout of the lmdb driver's records. Numbers are big-endian, so that LMDB's byte order is numeric; u48 holds any revision or time.
  *
  *   log    u64 revision         → u8 kind · u8 0 · u16 key bytes · u32 crc of what follows · u48 create · u48 previous · u48 time ·
  *                                 u48 expires · u48 position · u16 0 · key · value                       (kind 1 = put, 2 = delete)
@@ -7,15 +7,15 @@
  *   expiry u48 time · u48 rev.  → key
  *   (root) "state"              → u32 crc of what follows · u32 format · u48 revision · u48 compacted · u48 keys · u48 position · u48 applied
  *
- * Format 1 had no `applied`: all that the log says was in `live`.
+ * Format 1 had no `applied`: `live` was always complete.
  *
- * The checksums are read when the store is opened (lmdb-check.ts).
+ * Checksums are verified when the store is opened (lmdb-check.ts).
  */
 import { crc32 } from 'node:zlib';
 import type { BackendState, Expiry, Head, LogEntry, LogHeader } from '../backend.ts';
 import type { Revision } from '../store.ts';
 
-/** Raised when the layout changes in a way that an older program must not touch. */
+/** Incremented when the layout changes in a way that an older program must not touch. */
 export const FORMAT = 2;
 export const STATE_KEY = 'state';
 
@@ -78,7 +78,7 @@ export function decodeEntry(revision: Revision, record: Buffer): LogEntry {
   return { ...header, value: deleted ? undefined : copyValue(record) };
 }
 
-/** A copy, since records are read in place; a small one comes from Node's pool, which costs less than a buffer of its own. */
+/** A copy, because records are read in place; a small one comes from Node's pool, which costs less than a buffer of its own. */
 export function copyValue(record: Buffer): Buffer {
   const start = LOG_HEADER_BYTES + record.readUInt16BE(2);
   const value = Buffer.allocUnsafe(record.length - start);
@@ -132,7 +132,7 @@ export function isSoundHead(key: Buffer, record: Buffer): boolean {
   return record.length === HEAD_BYTES && record.readUInt32BE(0) === crc32(record.subarray(4), crc32(key));
 }
 
-/** applied: the revision up to which `live` has what the log says (lmdb-heads.ts). */
+/** applied: the revision up to which `live` is complete (lmdb-heads.ts). */
 interface StoredState extends BackendState {
   readonly applied: Revision;
 }
@@ -160,7 +160,7 @@ export function decodeState(record: Buffer): StoredState {
   };
 }
 
-/** The format that a state record says, undefined when it is not sound. Readable in every format. */
+/** The format of a state record, undefined when it is damaged. Readable in every format. */
 export function stateFormat(record: Buffer): number | undefined {
   return record.length >= 8 && record.readUInt32BE(0) === crc32(record.subarray(4))
     ? record.readUInt32BE(4)

@@ -1,6 +1,6 @@
 /**
- * What the lmdb driver asks of the system, seen from outside with strace: that a write is acknowledged only after its bytes are on disk, and
- * what happens when the system says no. Skipped where strace is missing or may not trace.
+ * System calls of the lmdb driver, observed with strace: a write is acknowledged only after its bytes are on disk, and
+ * failing system calls are handled. Skipped where strace is missing or not permitted.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -15,7 +15,7 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 
 const skip = spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0 && 'strace does not work here';
 
-/** Runs `body` (with `store` and `say` in scope) in a child under strace; returns what it said and the trace. */
+/** Runs `body` (with `store` and `say` in scope) in a child under strace; returns its output and the trace. */
 function trace(
   dir: string,
   { body, inject = [] }: { body: string; inject?: readonly string[] },
@@ -46,7 +46,7 @@ function trace(
   };
 }
 
-describe('lmdb store: seen by strace', { skip }, () => {
+describe('lmdb store: system calls', { skip }, () => {
   test('a put is acknowledged after its pages, fdatasync, and the synchronous write of the meta page', () => {
     const { calls } = trace(join(scratch, 'order'), {
       body: `
@@ -80,7 +80,7 @@ describe('lmdb store: seen by strace', { skip }, () => {
     await checkAnswers(dir, { said, refusal: 'io' });
   });
 
-  test('a meta page that cannot be written: LMDB gives up, the driver opens it again and goes on', async () => {
+  test('a meta page that cannot be written: the driver reopens LMDB and continues', async () => {
     // One thread writes, so the calls of a second run come in the same order; strace counts them by thread.
     const { calls } = trace(join(scratch, 'count'), { body: attempts });
     const fd = syncFd(calls);
@@ -99,7 +99,7 @@ describe('lmdb store: seen by strace', { skip }, () => {
   });
 });
 
-/** The descriptor that writes the meta page. */
+/** The file descriptor for the meta page. */
 function syncFd(calls: readonly string[]): string {
   return /store\.mdb", O_WRONLY\|O_DSYNC.* = (\d+)$/.exec(
     calls.findLast((call) => call.includes('O_DSYNC'))!,

@@ -1,6 +1,6 @@
 /**
- * The child of the lmdb driver's crash tests: writes without end, and says on stdout what was acknowledged. `node lmdb-writer.ts DIR`.
- * Each line is `KEY REVISION VALUE`, written in the moment the promise resolved.
+ * The child process of the lmdb driver's crash tests: writes continuously, and prints acknowledged writes. `node lmdb-writer.ts DIR`.
+ * Each line is `KEY REVISION VALUE`, written as soon as the promise resolves.
  */
 import { writeSync } from 'node:fs';
 import { openLmdbStore } from './lmdb.ts';

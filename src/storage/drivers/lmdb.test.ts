@@ -47,7 +47,7 @@ storageSuite('lmdb', async (options = {}) => {
   };
 });
 
-// As a store far busier: heads go into their table all the time.
+// As a far busier store: heads are written to their table all the time.
 storageSuite('lmdb, with heads that hardly gather', async (options = {}) => {
   const dir = newDir();
   const store = await openLmdbStore({ dir, gatherHeads: 3, ...options });
@@ -69,7 +69,7 @@ async function withStore<T>(dir: string, body: (store: Store) => Promise<T>): Pr
   }
 }
 
-/** A store with enough in it that its trees have branches and its values overflow pages. */
+/** A store with enough data for branch and overflow pages. */
 async function filledStore(): Promise<string> {
   const dir = newDir();
   await withStore(dir, async (store) => {
@@ -84,7 +84,7 @@ async function filledStore(): Promise<string> {
   return dir;
 }
 
-/** As if the machine had stopped: the file as it is, while the store is open. */
+/** Simulates a machine crash: a copy of the file while the store is open. */
 function stoppedCopy(dir: string): string {
   const copy = newDir();
   mkdirSync(copy);
@@ -92,8 +92,8 @@ function stoppedCopy(dir: string): string {
   return copy;
 }
 
-describe('lmdb store: what survives', () => {
-  test('heads that were not in their table yet when the machine stopped, at any point of a pass', async () => {
+describe('lmdb store: durability', () => {
+  test('pending heads survive a crash at any point of a pass', async () => {
     const dir = newDir();
     const store = await openLmdbStore({ dir, gatherHeads: 40 });
     const expected = new Map<string, string>();
@@ -126,7 +126,7 @@ describe('lmdb store: what survives', () => {
     }
   });
 
-  test('a store of format 1, in which all heads were in their table', async () => {
+  test('opens a store of format 1, in which all heads are in their table', async () => {
     const dir = await filledStore();
     const root = openLmdb<Buffer, string>({
       path: join(dir, 'store.mdb'),
@@ -147,7 +147,7 @@ describe('lmdb store: what survives', () => {
     );
   });
 
-  test('everything, closing and opening again', async () => {
+  test('everything survives closing and opening', async () => {
     const dir = newDir();
     const before = await withStore(dir, async (store) => {
       await store.put('/a', Buffer.from('1'));
@@ -172,7 +172,7 @@ describe('lmdb store: what survives', () => {
     });
   });
 
-  test('times to live, also those that end while the store is closed', async () => {
+  test('TTLs survive, also those that expire while the store is closed', async () => {
     const dir = newDir();
     const clock = new FakeClock();
     const first = await openLmdbStore({ dir, clock });
@@ -193,7 +193,7 @@ describe('lmdb store: what survives', () => {
     }
   });
 
-  test('SIGKILL at random moments: every acknowledged write, strictly growing revisions, no torn history', async (t) => {
+  test('SIGKILL at random times: acknowledged writes survive, revisions increase, history is complete', async (t) => {
     const dir = newDir();
     const known = new Map<string, { revision: number; value: string }>();
     let highest = 0;
@@ -226,7 +226,7 @@ async function writeAndKill(dir: string, afterMs: number): Promise<Acknowledged[
   const last = new Map<string, number>();
   for await (const line of createInterface({ input: child.stdout })) {
     const [key, revision, value] = line.split(' ');
-    // The last line may be cut off by the kill; then it was not reported.
+    // The last line may be truncated by the kill; then it does not count as reported.
     if (value === undefined) continue;
     const entry = { key: key!, revision: Number(revision), value };
     if (!opened) {
@@ -259,7 +259,7 @@ async function checkSurvivor(
     if (value === '-' || !item) {
       const latest = value === '-' ? revision : await latestEvent(store, key);
       assert.ok((value === '-' || latest > revision) && !item, `${key} of revision ${revision} is lost`);
-      // A delete that was durable and not reported any more: later rounds compact what tells of it.
+      // A delete may be durable but not reported: later rounds compact its entry.
       known.set(key, { revision: latest, value: '-' });
     } else {
       assert.equal(item.modRevision, revision);
@@ -307,7 +307,7 @@ describe('lmdb store: size', () => {
       t.diagnostic(`${(sizeBytes / 2 ** 20).toFixed(1)} MiB`);
       assert.equal(revision, 200_000);
       assert.ok(revision - compactedRevision < 10_000);
-      // 5,000 revisions of some 450 B are 2.2 MiB; twice that for what is swept later, and as much again for LMDB's pages in flight.
+      // 5,000 revisions of some 450 B are 2.2 MiB; twice that for delayed sweeping, and as much again for LMDB's pages in flight.
       assert.ok(sizeBytes < 12 * 2 ** 20, `${sizeBytes} bytes`);
       const written = (): string => /^write_bytes: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]!;
       const changed = statSync(join(dir, 'store.mdb')).mtimeMs;
@@ -320,7 +320,7 @@ describe('lmdb store: size', () => {
     }
   });
 
-  test('the map grows by itself', async () => {
+  test('the map grows automatically', async () => {
     await withStore(newDir(), async (store) => {
       const value = Buffer.alloc(3 * 2 ** 20, 'x');
       for (let i = 0; i < 12; i++) {
@@ -333,8 +333,8 @@ describe('lmdb store: size', () => {
   });
 });
 
-describe('lmdb store: who may open it', () => {
-  test('one at a time, in this process and in another', async () => {
+describe('lmdb store: locking', () => {
+  test('one opener at a time, in this process and in another', async () => {
     const dir = newDir();
     const child = await startHolder(dir);
     const locked = { code: 'locked', message: `Cannot open store ${dir}: locked by process ${child.pid}` };
@@ -351,7 +351,7 @@ describe('lmdb store: who may open it', () => {
     });
   });
 
-  test('a lock file that a dead process left says nothing, whoever has its pid now', async () => {
+  test('ignores a stale lock file, even when its pid was reused', async () => {
     const dir = newDir();
     await withStore(dir, async (store) => {
       await store.put('/a', Buffer.from('1'));
@@ -374,8 +374,8 @@ async function startHolder(dir: string): Promise<ChildProcess> {
   return child;
 }
 
-describe('lmdb store: a damaged or foreign file', () => {
-  test('is not made anew where there has been one', async () => {
+describe('lmdb store: damaged or foreign files', () => {
+  test('a missing store is not recreated', async () => {
     const dir = newDir();
     await assert.rejects(openLmdbStore({ dir, mayCreate: false }), {
       code: 'missing',
@@ -386,7 +386,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     await (await openLmdbStore({ dir, mayCreate: false })).close();
   });
 
-  /** Opens a copy after `damage`; it must be refused and left as it is, or be sound. */
+  /** Opens a copy after `damage`; it must either be rejected and left unchanged, or be intact. */
   async function damaged(dir: string, damage: (file: string) => void): Promise<string> {
     const copy = newDir();
     cpSync(dir, copy, { recursive: true });
@@ -441,7 +441,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     }
   });
 
-  test('cut off anywhere', async () => {
+  test('truncated anywhere', async () => {
     const dir = await filledStore();
     const size = usedBytes(readFileSync(join(dir, 'store.mdb')));
     const codes: string[] = [];
@@ -454,7 +454,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     );
   });
 
-  test('each page overwritten by zeros, by noise, by another page: refused, or nothing was lost', async () => {
+  test('each page overwritten by zeros, noise, or another page: rejected, or nothing was lost', async () => {
     const dir = await filledStore();
     const whole = readFileSync(join(dir, 'store.mdb'));
     const image = whole.subarray(0, usedBytes(whole));
@@ -474,7 +474,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     );
   });
 
-  test('single flipped bits: refused, or nothing was lost', async () => {
+  test('single flipped bits: rejected, or nothing was lost', async () => {
     const dir = await filledStore();
     const whole = readFileSync(join(dir, 'store.mdb'));
     const image = whole.subarray(0, usedBytes(whole));
@@ -486,7 +486,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     assert.ok(corrupt > 20, `${corrupt} of 60 noticed`);
   });
 
-  test('of a newer program', async () => {
+  test('written by a newer program', async () => {
     const dir = await filledStore();
     const root = openLmdb<Buffer, string>({
       path: join(dir, 'store.mdb'),
@@ -505,7 +505,7 @@ describe('lmdb store: a damaged or foreign file', () => {
 
 const isRoot = process.getuid?.() === 0;
 
-describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file system needs root' }, () => {
+describe('lmdb store: disk errors', { skip: !isRoot && 'mounting a file system needs root' }, () => {
   async function onTmpfs(options: string, body: (mount: string) => Promise<void>): Promise<void> {
     const mount = newDir();
     mkdirSync(mount);
@@ -517,7 +517,7 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
     }
   }
 
-  test('a full disk fails the writes that it concerns; with space again, writing goes on', async () => {
+  test('a full disk fails only the affected writes; writing continues once there is space', async () => {
     await onTmpfs('size=8m', async (mount) => {
       const dir = join(mount, 'store');
       const acknowledged = new Map<string, number>();
@@ -569,7 +569,7 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
     });
   });
 
-  /** What an operator does: makes the disk larger. */
+  /** Enlarges the disk, as an operator would. */
   async function makeRoom(store: Store, acknowledged: ReadonlyMap<string, number>): Promise<void> {
     assert.equal(store.stats().keys, acknowledged.size);
     const mount = execFileSync('sh', ['-c', `grep ' ${scratch}/' /proc/mounts | tail -1 | cut -d' ' -f2`])
@@ -579,7 +579,7 @@ describe('lmdb store: the disk refuses', { skip: !isRoot && 'mounting a file sys
     execFileSync('mount', ['-o', `remount,size=${size + 2 * 2 ** 20}`, mount]);
   }
 
-  test('no space to make a store: said so, and possible later', async () => {
+  test('no space to create a store: reported, and possible later', async () => {
     await onTmpfs('size=1m', async (mount) => {
       writeFileSync(join(mount, 'ballast'), Buffer.alloc(2 ** 20 - 8192));
       await assert.rejects(openLmdbStore({ dir: join(mount, 'store') }), failsWith('no-space'));

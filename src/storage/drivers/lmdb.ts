@@ -1,13 +1,13 @@
 /**
- * The embedded store on disk: one LMDB file per directory, written by one process. What is durable and why: docs/storage.md.
+ * The embedded on-disk store: one LMDB file per directory, written by one process. Durability is explained in docs/storage.md.
  *
  *   DIR/store.mdb       the data: tables log, live, expiry and one state record (lmdb-records.ts)
- *   DIR/store.mdb-lock  LMDB's table of readers; made anew at each start
- *   DIR/lock, lock.pid  who has the directory (dir-lock.ts)
+ *   DIR/store.mdb-lock  LMDB's reader table; recreated at each start
+ *   DIR/lock, lock.pid  the directory's lock and its holder (dir-lock.ts)
  *
- * Only this file knows lmdb-js. It is opened without `overlappingSync`: then each batch is one classic LMDB transaction, and its promise
- * resolves after mdb_txn_commit, which writes the new pages, fdatasyncs them, and writes the meta page that makes them count through a
- * descriptor opened with O_DSYNC. All of that happens on a thread of libuv's pool; the JS thread only lists what to write.
+ * Only this file uses lmdb-js. It is opened without `overlappingSync`: then each batch is one classic LMDB transaction, and its promise
+ * resolves after mdb_txn_commit, which writes the new pages, calls fdatasync, and writes the meta page that activates them through a
+ * descriptor opened with O_DSYNC. All of that happens on a thread of libuv's pool; the JS thread only queues the writes.
  */
 import {
   chmodSync,
@@ -60,31 +60,31 @@ import {
 } from './lmdb-records.ts';
 
 export interface LmdbStoreOptions extends LocalStoreOptions {
-  /** Made when it does not exist. */
+  /** Created when it does not exist. */
   readonly dir: string;
-  /** False where there has been a store: then a missing one is an error rather than a new, empty cluster. Default true. */
+  /** False: a missing store is an error rather than a new, empty cluster. Default true. */
   readonly mayCreate?: boolean;
-  /** How many heads gather in memory before they go into their table (lmdb-heads.ts); for tests. */
+  /** Number of heads that are gathered in memory before they are written to their table (lmdb-heads.ts); for tests. */
   readonly gatherHeads?: number;
 }
 
-/** Address space to begin with, not disk; LMDB doubles it when the data outgrow it. */
+/** Initial address space, not disk; LMDB doubles it when the data exceed it. */
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
-/** Room for some 250 readers at 64 bytes; we are one. */
+/** Room for some 250 readers of 64 bytes; this process is the only one. */
 const READERS_BYTES = 16 * 1024;
-/** LMDB takes no empty key, not even to start at. */
+/** LMDB does not support empty keys, not even as the start of a range. */
 const FIRST_KEY = '\0';
-/** What LMDB in lmdb-js 3.5 writes into the meta pages. */
+/** The version that LMDB in lmdb-js 3.5 writes into the meta pages. */
 const LMDB_DATA_VERSION = 2;
-/** Of a log entry beside key and value, LMDB's own included. */
+/** Overhead of a log entry besides key and value, including LMDB's own. */
 const ENTRY_BYTES = 64;
-/** More than LMDB takes for empty tables. */
+/** More than LMDB needs for empty tables. */
 const NEW_FILE_BYTES = 256 * 1024;
 const EIO = 5;
-/** One commit writes no more than about this. */
+/** Approximate maximum of bytes in one commit. */
 const FULL_BELOW_BYTES = 16 * 1024 * 1024;
 
-/** Fails with StoreError locked, missing, corrupt, version, read-only, no-space or io; then the directory is as it was. */
+/** Fails with StoreError locked, missing, corrupt, version, read-only, no-space or io; the directory is unchanged then. */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const dir = resolve(options.dir);
   const what = `Cannot open store ${dir}`;
@@ -112,15 +112,15 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
 
 function makeDir(dir: string): void {
   if (existsSync(dir)) return;
-  // One by one, since `recursive` says ENOENT whatever the reason.
+  // One by one, because `recursive` reports ENOENT whatever the reason.
   makeDir(dirname(dir));
   mkdirSync(dir, { mode: 0o700 });
 }
 
-/** An empty store under another name first: what is called store.mdb is whole, whenever the machine stops. */
+/** Creates an empty store under another name first: a file named store.mdb is always complete, even after a crash. */
 async function createFile(dir: string, file: string): Promise<void> {
   const draft = `${file}.new`;
-  // A full disk shows here, and not in LMDB (lmdb-space.ts).
+  // A full disk is detected here instead of in LMDB (lmdb-space.ts).
   writeFileSync(draft, Buffer.alloc(NEW_FILE_BYTES));
   rmSync(draft);
   const tables = openTables(draft);
@@ -145,14 +145,14 @@ function syncDir(dir: string): void {
   }
 }
 
-/** Missing in lmdb-js's types of this overload. */
+/** Missing in lmdb-js's types for this overload. */
 const APPEND = { append: true } as never;
 
-/** Values are read where lmdb-js puts them, without a copy: each is good until the next read. */
+/** Values are read in lmdb-js's buffer, without a copy: each is valid until the next read. */
 const IN_PLACE = { encode: (value: Buffer) => value, decode: (value: Buffer) => value };
 
 interface Tables {
-  /** LMDB's table of tables. It holds our state record too: the page is written with every commit anyway. */
+  /** LMDB's root table. It also holds our state record, because its page is written with every commit anyway. */
   readonly root: RootDatabase<Buffer, string>;
   readonly log: Database<Buffer, Revision>;
   readonly live: Database<Buffer, string>;
@@ -160,8 +160,8 @@ interface Tables {
 }
 
 function openTables(file: string): Tables {
-  // LMDB's table of readers: those of a process that is gone, as we hold the directory. Made by us, since LMDB would map a file full of
-  // holes, and where the disk is full, touching a hole ends the process by SIGBUS.
+  // Deletes LMDB's reader table of an earlier process, which is safe while we hold the directory. We create it, because LMDB would map a sparse
+  // file, and on a full disk, touching a hole ends the process with SIGBUS.
   writeFileSync(`${file}-lock`, Buffer.alloc(READERS_BYTES), { mode: 0o600 });
   const root: RootDatabase<Buffer, string> = open({
     path: file,
@@ -170,7 +170,7 @@ function openTables(file: string): Tables {
     maxDbs: 8,
     mapSize: INITIAL_MAP_BYTES,
     overlappingSync: false,
-    // We batch ourselves; with lmdb-js's own batches around ours, a failed commit also rejects a promise that nobody gets.
+    // We batch ourselves; with lmdb-js's own batches in addition, a failed commit also rejects an unreachable promise.
     eventTurnBatching: false,
   });
   const table = (name: string, keyEncoder: unknown): never =>
@@ -238,7 +238,7 @@ class LmdbBackend implements Backend {
   scan({ prefix, start, visit }: ScanOptions): void {
     const pending = this.#pending.keys(prefix, start);
     let next = 0;
-    /** Visits pending heads of keys before this one; false = enough. */
+    /** Visits pending heads of keys before this one; false = stop. */
     const before = (key: string | undefined): boolean => {
       for (; next < pending.length && (key === undefined || compareKeys(pending[next]!, key) < 0); next++) {
         if (!visit(pending[next]!, this.#pending.get(pending[next]!)!)) return false;
@@ -248,7 +248,7 @@ class LmdbBackend implements Backend {
     this.#read(({ live }) => {
       for (const { key, value } of live.getRange({ start: start || FIRST_KEY })) {
         if (!key.startsWith(prefix)) break;
-        // Decoded at once: what is read is good until the next read.
+        // Decoded at once, because the buffer is valid until the next read.
         const stored = decodeHead(value);
         if (!before(key)) return;
         const isPending = pending[next] === key;
@@ -321,7 +321,7 @@ class LmdbBackend implements Backend {
     this.#lock.release();
   }
 
-  /** So that the next start has nothing to read again. What fails here is read again then. */
+  /** Writes pending heads, so that the next start need not read them again. An error is not fatal: they are read again then. */
   async #settle(): Promise<void> {
     if (this.#pending.size === 0) return;
     try {
@@ -339,7 +339,7 @@ class LmdbBackend implements Backend {
     }
   }
 
-  /** Keys of which a commit sweeps the delete that is all there is of them. */
+  /** Keys whose only remaining entry is a delete that this commit sweeps. */
   #forgottenBy({ entries, sweep }: Commit): string[] {
     if (!sweep.some(({ deleted }) => deleted)) return [];
     const written = new Set(entries.map(({ key }) => key));
@@ -351,7 +351,7 @@ class LmdbBackend implements Backend {
       .map(({ key }) => key);
   }
 
-  /** Only lists the writes; lmdb-js carries them out on another thread, in this order. */
+  /** Only queues the writes; lmdb-js executes them on another thread, in this order. */
   #write(
     { entries, sweep, unexpire, state }: Commit,
     { slice, forgotten }: { readonly slice: Slice; readonly forgotten: readonly string[] },
@@ -364,7 +364,7 @@ class LmdbBackend implements Backend {
     }
     for (const key of forgotten) void live.remove(key);
     for (const { atMs, revision } of unexpire) void expiry.remove(expiryKey({ atMs, revision }));
-    // Appending fills pages to the end, where ordinary puts leave half of each empty. What fails with the batch says so there.
+    // Appending fills pages completely, where ordinary puts leave half of each empty. Errors are reported by the batch.
     const appended = entries.map((entry) => log.put(entry.revision, encodeEntry(entry), APPEND));
     for (const promise of appended) promise.catch(() => {});
     for (const { key, revision, value, expiresAtMs } of newestOf(entries)) {
@@ -383,7 +383,7 @@ class LmdbBackend implements Backend {
     }
   }
 
-  /** lmdb-js rejects with a wrapper whose cause arrives by a promise. */
+  /** lmdb-js rejects with a wrapper that provides the cause as a promise. */
   async #explain(error: unknown): Promise<StoreError> {
     const { commitError } = error as { commitError?: Promise<never> };
     const cause: unknown = commitError ? await commitError.catch((reason: unknown) => reason) : error;
@@ -394,8 +394,8 @@ class LmdbBackend implements Backend {
   }
 
   /**
-   * After a failed commit LMDB goes on, unless it was the meta page that could not be written: then it refuses everything until it is
-   * opened again, and only the file tells whether the commit counts. If so, it is written once more, as it may not be on disk yet.
+   * After a failed commit LMDB continues, unless the meta page could not be written: then it rejects everything until it is
+   * reopened, and only the file shows whether the commit took effect. If so, it is written once more, as it may not be on disk yet.
    */
   async #recover({ entries, state }: Commit, { applied }: Slice): Promise<boolean> {
     try {
@@ -417,7 +417,7 @@ class LmdbBackend implements Backend {
     return counts;
   }
 
-  /** LMDB calls a write that only went half through EIO, and that is how a disk first shows that it is full. */
+  /** LMDB reports a partial write as EIO, which is also the first sign of a full disk. */
   #isFull(cause: unknown): boolean {
     if ((cause as { code?: unknown } | undefined)?.code !== EIO) return false;
     const { bavail, bsize } = statfsSync(this.#dir);
@@ -429,13 +429,13 @@ function headOf({ revision: modRevision, createRevision, value, expiresAtMs }: L
   return { modRevision, createRevision, deleted: !value, expiresAtMs };
 }
 
-/** The last of each key. */
+/** The last entry of each key. */
 function newestOf(entries: readonly LogEntry[]): Iterable<LogEntry> {
   return new Map(entries.map((entry) => [entry.key, entry])).values();
 }
 
 function sizeOf({ entries, sweep, unexpire }: Commit, slice: Slice): CommitSize {
-  // A swept entry takes the version before it along; a delete also itself and its key.
+  // Sweeping an entry removes the version before it; sweeping a delete also removes itself and its key.
   let writes = sweep.reduce(
     (sum, { deleted }) => sum + (deleted ? 3 : 1),
     slice.heads.length + unexpire.length + 1,
@@ -449,7 +449,7 @@ function sizeOf({ entries, sweep, unexpire }: Commit, slice: Slice): CommitSize 
   return { writes, bytes };
 }
 
-/** lmdb-js gives a Uint8Array in some cases. */
+/** lmdb-js returns a Uint8Array in some cases. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,4 +1,4 @@
-/** The store in memory, for tests and throw-away clusters: everything of the Store but durability. */
+/** The in-memory store, for tests and throw-away clusters: everything except durability. */
 import type {
   Backend,
   BackendState,
@@ -22,10 +22,10 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
 class MemoryBackend implements Backend {
   readonly gather = 'tick';
   state: BackendState = { revision: 0, compactedRevision: 0, keys: 0, position: 0 };
-  /** A Map keeps the order of insertion, which is that of revisions. */
+  /** A Map keeps insertion order, which is that of revisions. */
   readonly #log = new Map<Revision, LogEntry>();
   readonly #heads = new Map<string, Head>();
-  /** The keys of #heads in order. */
+  /** The keys of #heads, sorted. */
   #keys: string[] = [];
   #expiries: Expiry[] = [];
 
@@ -104,7 +104,7 @@ class MemoryBackend implements Backend {
     this.#expiries.sort((a, b) => a.atMs - b.atMs || a.revision - b.revision);
   }
 
-  /** The index of a key, or where it belongs. */
+  /** The index of a key, or its insertion point. */
   #indexOf(key: string): number {
     let low = 0;
     let high = this.#keys.length;

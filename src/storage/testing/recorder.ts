@@ -1,4 +1,4 @@
-/** Records what a store's watches deliver and what its writers are told, for watch-oracle.ts. Faults of the store are recorded, never hidden. */
+/** Records the events of a store's watches and the results of its writers, for watch-oracle.ts. Errors of the store are recorded, never hidden. */
 import {
   StoreError,
   type DeleteOptions,
@@ -16,7 +16,7 @@ import {
   type WriteHistory,
 } from './watch-oracle.ts';
 
-/** Errors after which nobody knows whether the write happened. */
+/** Errors after which the result of the write is unknown. */
 const UNKNOWN = /is not known|closed/;
 
 function seenEvent({ type, key, revision, value, previous }: StoreEvent): SeenEvent {
@@ -30,15 +30,15 @@ function seenEvent({ type, key, revision, value, previous }: StoreEvent): SeenEv
 }
 
 export interface RecordedWatch {
-  /** As it is now. */
+  /** The current state. */
   history(upTo?: Revision): WatchHistory;
-  /** Of the newest event, or progress. */
+  /** Revision of the newest event, or progress. */
   readonly reached: Revision;
   requestProgress(): void;
   stop(): void;
 }
 
-/** A watch that its owner resumes where it ends, as the watch cache does; what it cannot resume is an error of the test. */
+/** A watch that is resumed when it ends, as the watch cache does; if it cannot be resumed, the test fails. */
 export function recordWatch(
   store: Store,
   {
@@ -100,7 +100,7 @@ export class RecordedWriter {
     this.#store = store;
   }
 
-  /** The revision, or undefined where it failed. */
+  /** The revision, or undefined when it failed. */
   put(key: string, value: string, options: PutOptions = {}): Promise<Revision | undefined> {
     return this.#record({ key, value, type: 'put', expected: options.expected }, async () => {
       const { modRevision } = await this.#store.put(key, Buffer.from(value), options);
@@ -131,7 +131,7 @@ export class RecordedWriter {
   }
 }
 
-/** Everything that happened below a prefix after a revision, by a watch of its own. */
+/** All events below a prefix after a revision, read with a separate watch. */
 export async function readTruth(
   store: Store,
   { prefix, after, upTo }: { readonly prefix: string; readonly after: Revision; readonly upTo: Revision },

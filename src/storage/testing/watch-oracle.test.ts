@@ -18,7 +18,7 @@ const put = (revision: number, key: string, before?: number): SeenEvent => ({
   ...(before !== undefined && { previous: { revision: before, value: `v${before}` } }),
 });
 const [one, two, three, four] = [put(1, '/a/x'), put(2, '/a/y'), put(3, '/a/x', 1), put(4, '/b/z')];
-/** One transaction deletes both. */
+/** One transaction with both deletes. */
 const five: SeenEvent[] = [
   { type: 'delete', key: '/a/x', revision: 5, previous: { revision: 3, value: 'v3' } },
   { type: 'delete', key: '/a/y', revision: 5, previous: { revision: 2, value: 'v2' } },
@@ -29,7 +29,7 @@ function judged(deliveries: readonly Delivery[], more: Partial<WatchHistory> = {
   return judgeWatch({ name: 'w', prefix: '/a/', afterRevision: 0, deliveries, ...more }, truth).join('\n');
 }
 
-test('a watch as promised', () => {
+test('a correct watch', () => {
   assert.equal(
     judged([{ events: [one, two] }, { reached: 2 }, { events: [three] }, { reached: 4 }, { events: five }]),
     '',
@@ -38,7 +38,7 @@ test('a watch as promised', () => {
   assert.equal(judged([{ reached: 4 }], { prefix: '/c/' }), '');
 });
 
-test('each property that is broken is told by its name', () => {
+test('reports each violated property by name', () => {
   const broken: Record<string, string> = {
     ordered: judged([{ events: [two, one] }]),
     unique: judged([{ events: [one] }, { events: [one] }]),
@@ -57,7 +57,7 @@ test('each property that is broken is told by its name', () => {
   assert.match(judged([{ events: [one, two, { ...three, value: 'x' }] }]), /another value/);
 });
 
-test('writes: what is lost, doubled, refused and done, and on what it was based', () => {
+test('writes: lost, duplicated, rejected and acknowledged ones, and their preconditions', () => {
   const key = '/a/x';
   const judge = (write: object): string =>
     judgeWrites(

@@ -1,7 +1,7 @@
 /**
- * Judges what watches delivered and what writers were told against what really happened: the nine properties that etcd promises of a watch
- * (Documentation, "KV API guarantees"; tests/robustness/validate/watch.go judges etcd itself by them), and that no acknowledged write is lost.
- * It knows no store: histories come from recorder.ts, or from watches of the API.
+ * Checks events of watches and results of writers against the actual history: the nine guarantees of etcd watches
+ * (Documentation, "KV API guarantees"; etcd checks them itself in tests/robustness/validate/watch.go), and that no acknowledged write is lost.
+ * Independent of the store: histories come from recorder.ts, or from watches of the API.
  *
  *   ordered       events come in the order of revisions          resumable      a watch after R begins with the first event after R
  *   unique        no event comes twice                           bookmarkable   after "all up to R was delivered", nothing up to R comes
@@ -15,16 +15,16 @@ export interface SeenEvent {
   readonly type: 'put' | 'delete';
   readonly key: string;
   readonly revision: Revision;
-  /** Text of the value. Absent for a delete, or where it is not to be compared. */
+  /** Text of the value. Undefined for a delete, or when it must not be compared. */
   readonly value?: string | undefined;
   readonly createRevision?: Revision | undefined;
   readonly previous?: { readonly revision: Revision; readonly value?: string | undefined } | undefined;
 }
 
-/** In the order in which they came. */
+/** In order of arrival. */
 export type Delivery =
   | { readonly events: readonly SeenEvent[] }
-  /** Everything up to here was delivered. */
+  /** All events up to this revision were delivered. */
   | { readonly reached: Revision };
 
 export interface WatchHistory {
@@ -32,9 +32,9 @@ export interface WatchHistory {
   readonly prefix: string;
   readonly afterRevision: Revision;
   readonly deliveries: readonly Delivery[];
-  /** Everything that matches up to here must have come; default: up to what came. */
+  /** All matching events up to this revision must have been delivered; default: up to the last one. */
   readonly upTo?: Revision | undefined;
-  /** What this kind of watch does not tell, and so is not judged. */
+  /** Properties that this kind of watch does not have, which are not checked. */
   readonly untold?: readonly ('previous' | 'created' | 'atomic')[] | undefined;
 }
 
@@ -43,11 +43,11 @@ export interface WriteHistory {
   readonly type: 'put' | 'delete';
   readonly value?: string | undefined;
   readonly expected?: Revision | undefined;
-  /** What the writer was told; 'refused': it did not happen and will not. */
+  /** The writer's result; 'refused': it had no effect. */
   readonly outcome: { readonly revision: Revision } | 'refused' | 'unknown';
 }
 
-/** Everything that happened, in order; what a replay of the whole history gives. */
+/** The complete history, in order; the result of a full replay. */
 export class Truth {
   readonly events: readonly SeenEvent[];
   readonly #byRevision = new Map<string, SeenEvent>();
@@ -68,7 +68,7 @@ export class Truth {
   }
 }
 
-/** One sentence for each breach; none: the watch is as promised. */
+/** One sentence per violation; empty: all guarantees hold. */
 export function judgeWatch(watch: WatchHistory, truth: Truth): string[] {
   const found: string[] = [];
   const breach = (property: string, what: string): void =>
