@@ -1,7 +1,7 @@
 /** The Accept header: media ranges with their parameters, in upstream's order. */
 import { statusErrors } from './errors.ts';
 
-/** Sorting them by Accept's rule is quadratic. Clients send a handful. */
+/** Limit, because sorting by Accept's rule is quadratic. Clients send a handful. */
 const MAX_CLAUSES = 200;
 
 interface Clause {
@@ -10,7 +10,7 @@ interface Clause {
   readonly quality: number;
 }
 
-/** In the order they count in. As upstream, quality 0 refuses nothing: it comes last. */
+/** In order of preference. As upstream, quality 0 does not exclude a range: it is last. */
 export function parseAccept(accept: string): Clause[] {
   const texts = accept.split(',', MAX_CLAUSES + 1);
   if (texts.length > MAX_CLAUSES)
@@ -18,7 +18,7 @@ export function parseAccept(accept: string): Clause[] {
   const sorted: Clause[] = [];
   for (const text of texts) {
     const clause = clauseOf(text);
-    // Which of two comes first is no order of all of them, so how they are sorted is a part of the rule.
+    // The comparison is not transitive, so the sorting algorithm is part of the rule.
     let at = sorted.length;
     while (at > 0 && isBefore(clause, sorted[at - 1]!)) at--;
     sorted.splice(at, 0, clause);

@@ -28,7 +28,7 @@ const problems: readonly (readonly [schedule: string, problem: string | undefine
 for (const [schedule, problem] of problems)
   test(`cron: ${JSON.stringify(schedule)}`, () => assert.equal(cronProblem(schedule), problem));
 
-test('what schedules allow', () => {
+test('valid schedules', () => {
   const { fields } = parseCron('10/20 * 1-3 */6 *');
   assert.deepEqual(
     [[...fields!.minutes.values], [...fields!.days.values], [...fields!.months.values]],
@@ -43,7 +43,7 @@ test('what schedules allow', () => {
   assert.equal(parseCron('@every 10ms').everyMs, 1000);
 });
 
-test('time zones have names of the database', () => {
+test('time zones must be in the time zone database', () => {
   for (const [name, known] of [
     ['UTC', true],
     ['Europe/Berlin', true],

@@ -1,6 +1,6 @@
 /**
- * The grammar of cron schedules: five fields or a word like @hourly, as the CronJob controller's parser (robfig/cron v3's standard one)
- * reads them, in its words. When they come due is the controller's to work out.
+ * The grammar of cron schedules: five fields or a macro like @hourly, as the CronJob controller's parser (robfig/cron v3's standard one)
+ * accepts them, with its messages. The controller computes the times.
  */
 import { GoDurationError, goDurationMs } from './go-duration.ts';
 
@@ -44,7 +44,7 @@ const EVERY = '@every ';
 
 interface CronField {
   readonly values: ReadonlySet<number>;
-  /** '*': as a day it leaves the choice to the other kind of day. */
+  /** '*': the other day field decides alone. */
   readonly isAny: boolean;
 }
 
@@ -56,12 +56,12 @@ export interface CronFields {
   readonly weekdays: CronField;
 }
 
-/** Either fields, or a step in milliseconds (whole seconds, at least one) that counts from the last time on. */
+/** Either fields, or an interval in milliseconds (whole seconds, at least one) after the last time. */
 type Cron =
   | { readonly fields: CronFields; readonly everyMs?: undefined }
   | { readonly fields?: undefined; readonly everyMs: number };
 
-/** Throws CronError. A time zone before the fields (TZ=…) is not taken here: see cronProblem. */
+/** Throws CronError. A time zone prefix (TZ=…) is not accepted here: see cronProblem. */
 export function parseCron(text: string): Cron {
   if (text.startsWith(EVERY)) return { everyMs: everyMs(text) };
   if (text.startsWith('@') && !Object.hasOwn(WORDS, text))
@@ -75,7 +75,7 @@ export function parseCron(text: string): Cron {
   return { fields: { minutes: minutes!, hours: hours!, days: days!, months: months!, weekdays: weekdays! } };
 }
 
-/** What is wrong with a schedule, which may begin with a time zone; undefined when it is good. */
+/** The error of a schedule, which may begin with a time zone; undefined when it is valid. */
 export function cronProblem(text: string): string | undefined {
   if (text === '') return 'empty spec string';
   const zone = /^(?:CRON_)?TZ=(\S+)\s+/.exec(text);
@@ -89,7 +89,7 @@ export function cronProblem(text: string): string | undefined {
   }
 }
 
-/** A name of the time zone database. */
+/** A name in the time zone database. */
 export function isTimeZone(name: string): boolean {
   if (name === 'UTC') return true;
   try {
@@ -113,7 +113,7 @@ function parseField(text: string, field: Field): CronField {
   const values = new Set<number>();
   let isAny = false;
   for (const range of text.split(',')) {
-    // Commas too many mean nothing.
+    // Extra commas are ignored.
     if (range === '') continue;
     const { low, high, step, star } = parseRange(range, field);
     isAny ||= star && step === 1;
@@ -134,7 +134,7 @@ function parseRange(
   const end = star ? field.high : to === undefined ? low : valueOf(to, field);
   if (moreSteps.length > 0) throw new CronError(`too many slashes: ${range}`);
   const step = stepText === undefined ? 1 : numberOf(stepText);
-  // 'n/step' goes on to the end.
+  // 'n/step' extends to the maximum.
   const high = stepText !== undefined && to === undefined ? field.high : end;
   if (low < field.low)
     throw new CronError(`beginning of range (${low}) below minimum (${field.low}): ${range}`);

@@ -23,7 +23,7 @@ import {
 } from './time.ts';
 import { parseYaml, parseYamlBody, parseYamlDocuments } from './yaml.ts';
 
-test("JSON faults in Go's words", () => {
+test("JSON syntax errors have Go's messages", () => {
   const faults: [string, string][] = [
     ['', 'unexpected end of JSON input'],
     ['{', 'unexpected end of JSON input'],
@@ -50,7 +50,7 @@ test("JSON faults in Go's words", () => {
     );
 });
 
-test('the syntax walker accepts and refuses what JSON.parse does', () => {
+test('the syntax walker agrees with JSON.parse', () => {
   const accepted = (text: string): boolean => {
     try {
       JSON.parse(text);
@@ -74,13 +74,13 @@ test('the syntax walker accepts and refuses what JSON.parse does', () => {
   );
 });
 
-test('depth is bounded, also where values are walked by recursion', () => {
+test('depth is bounded, also for recursive walks', () => {
   assert.throws(() => parseJson('['.repeat(5000) + ']'.repeat(5000)), /exceeded max depth/);
   const deep = parseJson('['.repeat(1000) + ']'.repeat(1000));
   assert.ok(deepEqual(deep, deepClone(deep)));
 });
 
-test('fields that stand twice', () => {
+test('duplicate fields', () => {
   assert.deepEqual(
     findDuplicateFields(
       '{"spec":{"replicas":1,"replicas":2},"a":[{"b":1},{"b":1,"\\u0062":"}"}],"spec":null}',
@@ -191,7 +191,7 @@ test('int or percent', () => {
   assert.equal(intValue('80'), 80);
 });
 
-test('stored bytes begin the same way, and take their revision into the metadata', () => {
+test('stored bytes have a fixed prefix, and the revision is spliced into the metadata', () => {
   const tricky = '","metadata":{"x';
   fc.assert(
     fc.property(
@@ -229,7 +229,7 @@ test('stored bytes begin the same way, and take their revision into the metadata
     serializeObject({ kind: 'A', apiVersion: 'v1' }).toString(),
     '{"kind":"A","apiVersion":"v1","metadata":{}}',
   );
-  // As upstream declares them, whatever their order in the object.
+  // In upstream's order, whatever the order in the object.
   const fields = [
     'name',
     'generateName',
@@ -254,7 +254,7 @@ test('stored bytes begin the same way, and take their revision into the metadata
     Object.keys((JSON.parse(withResourceVersion(bytes, 1).toString()) as { metadata: object }).metadata),
     fields.toSpliced(4, 0, 'resourceVersion'),
   );
-  // What was stored in another order takes it in front.
+  // An object stored in another order gets it at the start.
   const older = '{"kind":"A","apiVersion":"v1","metadata":{"labels":{"uid":"x"},"uid":"u"}}';
   assert.equal(
     withResourceVersion(Buffer.from(older), 1).toString(),
@@ -311,7 +311,7 @@ test('YAML merge keys', () => {
   for (const text of ['<<: 1', '<<: [1]', 'a: &a [{}]\n<<: [*a]'])
     assert.throws(() => parseYaml(text), /map merge requires map or sequence of maps as the value$/, text);
   assert.throws(() => parseYaml('a: &a {<<: *a}'), /anchor 'a' value contains itself$/);
-  // Each level merges the one before twice: 2 to the 60th without a budget.
+  // Each level merges the one before twice: 2 to the 60th values without a budget.
   const doubling = Array.from({ length: 60 }, (_, i) => `a${i + 1}: &a${i + 1} {<<: [*a${i}, *a${i}]}`);
   const wide = Array.from({ length: 1000 }, (_, i) => `k${i}: 1`).join(',');
   const before = process.threadCpuUsage();

@@ -50,7 +50,7 @@ const thing = schema('io.x.v1.Thing', [
 const decode = (value: object, mode: 'strict' | 'ignore' = 'strict') =>
   decodeObject(thing, deepClone(value), mode);
 
-test('values are normalised, empties dropped, defaults filled', () => {
+test('normalises values, drops empty ones, sets defaults', () => {
   const { object, problems } = decode({
     kind: 'Thing',
     apiVersion: 'x/v1',
@@ -88,7 +88,7 @@ test('values are normalised, empties dropped, defaults filled', () => {
   assert.deepEqual(decode({}).object, { metadata: {}, spec: {} });
 });
 
-test('what was given empty is told from what is absent', () => {
+test('distinguishes empty from absent', () => {
   const { spec: given, metadata } = decode({
     metadata: { labels: {} },
     spec: { ports: [], limits: {}, words: null, child: {}, data: '' },
@@ -113,7 +113,7 @@ test('what was given empty is told from what is absent', () => {
   );
 });
 
-test('unknown and duplicate fields are reported with their place', () => {
+test('reports unknown and duplicate fields with their path', () => {
   const text =
     '{"speck":1,"spec":{"ports":[{},{"prot":1}],"paused":true,"paused":true,"raw":{"x":1}},"metadata":{"Name":"a"},"__proto__":{}}';
   const decoded = decodeObject(thing, JSON.parse(text), 'strict');
@@ -125,7 +125,7 @@ test('unknown and duplicate fields are reported with their place', () => {
     'unknown field "__proto__"',
   ]);
   assert.equal('speck' in decoded.object, false);
-  // Found by counting; what was not counted is looked through.
+  // Duplicates are found by counting; uncounted text is searched.
   for (const repeated of [
     '{"spec":{"paused":true,"paused":true}}',
     '{"metadata":{"name":"a","name":"a"}}',
@@ -139,7 +139,7 @@ test('unknown and duplicate fields are reported with their place', () => {
       repeated,
     );
   }
-  // What an unknown field holds, and what the type holds as it is, is not looked into; any JSON is.
+  // Contents of unknown fields and of opaque values are not checked.
   const inside = '{"spec":{"raw":{"x":{"y":1,"y":2}}},"speck":{"a":1,"a":2}}';
   const { value, fields } = parseJsonCounted(inside);
   assert.deepEqual(
@@ -153,7 +153,7 @@ test('unknown and duplicate fields are reported with their place', () => {
   assert.deepEqual(decode(JSON.parse(text) as object, 'ignore').problems, []);
 });
 
-test("what does not fit is refused in Go's words", () => {
+test("rejects wrong types with Go's messages", () => {
   const faults: [unknown, string][] = [
     [
       { replicas: '3' },
@@ -206,13 +206,13 @@ test("what does not fit is refused in Go's words", () => {
   );
 });
 
-test('types that refer to themselves are bounded in depth', () => {
+test('bounds the depth of recursive types', () => {
   let nested: object = {};
   for (let depth = 0; depth < 900; depth++) nested = { child: nested };
   assert.throws(() => decodeObject(thing, { spec: nested }, 'strict'), /exceeded max depth/);
 });
 
-test('open types keep what they do not know', () => {
+test('open types keep unknown fields', () => {
   const open = schema('io.x.v1.Open', [{ name: 'a' }], { open: true });
   assert.deepEqual(decodeObject(open, { a: 'x', b: { c: null } }, 'strict'), {
     object: { a: 'x', b: { c: null } },
@@ -221,7 +221,7 @@ test('open types keep what they do not know', () => {
   });
 });
 
-test('unions of schemas and other things: what is neither is nothing', () => {
+test('unions with a schema: a value that matches neither is dropped', () => {
   const union = (
     name: string,
     wire: NonNullable<Extract<ValueSchema, { kind: 'scalar' }>['wire']>,
@@ -242,7 +242,7 @@ test('unions of schemas and other things: what is neither is nothing', () => {
   );
 });
 
-test("messages name Go's types and embedded structs", () => {
+test("messages contain Go's types and embedded structs", () => {
   const source = schema('io.x.v1.Source', [{ name: 'path' }]);
   const list = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, listType: 'atomic' });
   const named = schema('io.x.v1.Named', [

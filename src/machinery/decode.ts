@@ -1,7 +1,7 @@
 /**
- * Turns parsed JSON into an object of a type, as Go's typed decoding does: checks every value's type, drops what the type does not know,
- * nulls and empty values that mean nothing, normalises times, durations and quantities, and fills static defaults. A schema is compiled
- * to closures once, on first use. Validation of values is not done here.
+ * Converts parsed JSON to an object of a type, as Go's typed decoding does: checks every value's type, drops unknown fields and
+ * insignificant nulls and empty values, normalises times, durations and quantities, and sets static defaults. A schema is compiled
+ * to closures once, on first use. Does not validate values.
  */
 import { StatusError, statusErrors } from './errors.ts';
 import { noteGivenEmpty } from './given-empty.ts';
@@ -13,25 +13,25 @@ import { canonicalQuantity, QuantityError } from './quantity.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
 import { canonicalMicroTime, canonicalTime, TimeError } from './time.ts';
 
-/** strict and warn report unknown fields (the caller refuses or warns), ignore looks for none. */
+/** strict and warn report unknown fields (the caller rejects or warns), ignore does not check. */
 export type DecodeMode = 'strict' | 'warn' | 'ignore';
 
 export interface Decoded {
   readonly object: KubeObject;
   /** 'unknown field "spec.foo"', at most 100. */
   readonly problems: string[];
-  /** How many fields the value's objects have, as far as they were looked at; absent when they were not counted. */
+  /** Number of fields in the visited objects of the value; undefined when not counted. */
   readonly fields?: number;
 }
 
-/** Built-in types nest no deeper than this except by types that refer to themselves. */
+/** Maximum nesting of built-in types that are not recursive. */
 const MAXIMUM_TYPE_DEPTH = 500;
 const MAXIMUM_PROBLEMS = 100;
 
-/** A value that can't be decoded, with Go's words. */
+/** A value that cannot be decoded, with Go's message. */
 class DecodeProblem extends Error {}
 
-/** A value of another JSON type than its place asks for. Its message is made from the path once it is caught. */
+/** A value of the wrong JSON type. Its message is built from the path when it is caught. */
 class TypeMismatch extends Error {
   readonly described: string;
   readonly goType: string;
@@ -55,9 +55,9 @@ class TypeMismatch extends Error {
 interface Context {
   readonly reportsUnknown: boolean;
   readonly problems: string[];
-  /** Of the objects gone through so far. */
+  /** Number of fields in the visited objects. */
   fields: number;
-  /** Names and list positions from the top to the value at hand. */
+  /** Names and list indexes from the root to the current value. */
   readonly path: (string | number)[];
 }
 
@@ -65,7 +65,7 @@ type Decoder = (value: unknown, context: Context) => unknown;
 
 /**
  * The result shares maps, lists and opaque values with the given value, which must not be used afterwards.
- * Throws StatusError 400 in upstream's words when a value does not fit its type.
+ * Throws StatusError 400 with upstream's message when a value has the wrong type.
  */
 export function decodeObject(schema: ObjectSchema, value: unknown, mode: DecodeMode): Decoded {
   const context: Context = { reportsUnknown: mode !== 'ignore', problems: [], fields: 0, path: [] };
@@ -83,20 +83,20 @@ interface StrictText {
   readonly text: string;
   /** parseJsonCounted's. */
   readonly fields: number;
-  /** What the text was decoded by; absent for custom resources, which are read as any JSON before they are pruned. */
+  /** The schema used for decoding; undefined for custom resources, which are read as any JSON before they are pruned. */
   readonly schema?: ObjectSchema | undefined;
 }
 
 /**
- * 'unknown field …' and 'duplicate field …' of a JSON body, for strict and warn: of a type in the order in which they stand, of a custom
- * resource the repeated ones first. A text that has as many fields as were found in its value repeats none, which spares looking at each.
+ * 'unknown field …' and 'duplicate field …' of a JSON body, for strict and warn: for a type in order of appearance, for a custom
+ * resource duplicates first. A text with as many fields as its value has no duplicates, so that they need not be searched.
  */
 export function strictProblems(decoded: Decoded, { text, fields, schema }: StrictText): readonly string[] {
   if (decoded.fields === fields && decoded.problems.length < 2) return decoded.problems;
   return schema ? problemsInOrder(text, schema) : [...findDuplicateFields(text), ...decoded.problems];
 }
 
-/** What stands in unknown fields and in opaque values is nobody's business. */
+/** Contents of unknown fields and opaque values are not checked. */
 function problemsInOrder(text: string, schema: ObjectSchema): string[] {
   const problems = new Set<string>();
   walkFields(text, (pathOf, isRepeated) => {
@@ -110,7 +110,7 @@ function problemsInOrder(text: string, schema: ObjectSchema): string[] {
   return [...problems];
 }
 
-/** Of a field: known or unknown to its type, or inside something that is unknown or opaque. */
+/** Whether a field is known or unknown to its type, or inside an unknown or opaque value. */
 function placeIn(schema: ObjectSchema, path: readonly (string | number)[]): 'known' | 'unknown' | 'inside' {
   let at: ValueSchema | 'unknown' = { kind: 'object', type: () => schema };
   for (const part of path) {
@@ -128,7 +128,7 @@ function innerOf(schema: ObjectSchema, name: string): ValueSchema | 'unknown' {
   return schema.byName.get(name)?.value ?? (schema.open ? OPAQUE : 'unknown');
 }
 
-/** The 400 for a body that can't be decoded as its kind; also for strict decoding, with `strict decoding error: …`. */
+/** The 400 for a body that cannot be decoded as its kind; also for strict decoding, with `strict decoding error: …`. */
 export function cannotBeHandled(schema: ObjectSchema, value: unknown, why: string): StatusError {
   const expectedKind = schema.name.slice(schema.name.lastIndexOf('.') + 1);
   const given = isJsonObject(value) ? value : {};
@@ -143,14 +143,14 @@ export function cannotBeHandled(schema: ObjectSchema, value: unknown, why: strin
   );
 }
 
-/** What cannotBeHandled had to say, without the kind; undefined for other errors. */
+/** The reason in cannotBeHandled's message, without the kind; undefined for other errors. */
 export function whyUndecodable(error: unknown): string | undefined {
   return error instanceof StatusError && error.reason === 'BadRequest'
     ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1]
     : undefined;
 }
 
-/** Compiled schemas live as long as the schema itself. */
+/** Compiled schemas are cached as long as the schema exists. */
 const compiled = new WeakMap<ObjectSchema, Decoder>();
 
 function objectDecoder(schema: ObjectSchema): Decoder {
@@ -164,9 +164,9 @@ function objectDecoder(schema: ObjectSchema): Decoder {
 interface FieldPlan {
   readonly name: string;
   readonly decode: Decoder;
-  /** The zero value is the same as absence, and not written. */
+  /** The zero value equals absence, and is not written. */
   readonly omitsZero: boolean;
-  /** The value of the field when it is absent; undefined leaves it out. */
+  /** The value of the field when it is absent; undefined omits it. */
   readonly absent: ((context: Context) => unknown) | undefined;
 }
 
@@ -177,7 +177,7 @@ function compileObject(schema: ObjectSchema): Decoder {
   return (value, context) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       throw mismatch(value, typeName, context);
-    // Fields are compiled on first use, since types refer to themselves.
+    // Fields are compiled on first use, because types may be recursive.
     plans ??= schema.fields.map((field) => compileField(schema, field));
     if (context.path.length > MAXIMUM_TYPE_DEPTH) throw new DecodeProblem('exceeded max depth');
     const input = value as JsonObject;
@@ -251,14 +251,14 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
   const { value, default: fallback } = field;
   if (value.kind === 'object') {
     if (fallback === undefined && field.zero !== 'written') return undefined;
-    // Inner defaults apply too; the default itself must not be shared between objects.
+    // Inner defaults apply too; objects must not share the default.
     const prototype = fallback ?? EMPTY;
     return (context) => {
       const { fields } = context;
       context.path.push(field.name);
       const made = decode(deepClone(prototype), context);
       context.path.pop();
-      // Of the body's own.
+      // Of the body itself.
       context.fields = fields;
       return made;
     };
@@ -272,7 +272,7 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
   return () => written;
 }
 
-/** What Go holds by value and the specifications name no default of. */
+/** Go values for which the specification has no default. */
 const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = {
   quantity: () => '0',
   'int-or-string': () => 0,
@@ -280,7 +280,7 @@ const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> =
   'micro-time': () => null,
 };
 
-/** The zero value of what JSON shows as a text; undefined where Go would write null. */
+/** The zero value of types that are strings in JSON; undefined where Go would write null. */
 function zeroText(type: ScalarType): string | undefined {
   switch (type) {
     case 'quantity':
@@ -324,7 +324,7 @@ function lazyObject(type: () => ObjectSchema): Decoder {
   };
 }
 
-/** Inside lists and maps null stands for the zero value, which of times and opaque values is null again. */
+/** In lists and maps null is the zero value, which for times and opaque values is null. */
 function itemDecoder(schema: ValueSchema): Decoder {
   const decode = compileValue(schema);
   return (value, context) => {
@@ -449,7 +449,7 @@ const SCALARS: Readonly<Record<ScalarType, Decoder>> = {
   json: (value) => value,
 };
 
-/** Unions of which one is a schema: what is none of them Go reads as nothing. */
+/** Unions with a schema: Go decodes a value that matches neither as nothing. */
 const WIRED: Readonly<Record<'schema-or-array' | 'schema-or-bool' | 'schema-or-strings', Decoder>> = {
   'schema-or-array': (value) => (typeof value === 'object' ? value : null),
   'schema-or-bool': (value) => value,
@@ -500,7 +500,7 @@ function mismatch(
   return new TypeMismatch({ described, goType, path: [...context.path] });
 }
 
-/** Of a text in a list or map, which are gone through without noting the way. */
+/** For a string in a list or map, whose path is not tracked. */
 function mismatchAt(place: string | number, value: unknown, context: Context): TypeMismatch {
   return new TypeMismatch({
     described: jsonTypeName(value),
@@ -509,7 +509,7 @@ function mismatchAt(place: string | number, value: unknown, context: Context): T
   });
 }
 
-/** Go names the innermost struct and the fields down to the value, embedded structs among them, without list positions and map keys. */
+/** As in Go, the innermost struct and the fields down to the value, including embedded structs, without list indexes and map keys. */
 function describeMismatch(schema: ObjectSchema, { described, goType, path }: TypeMismatch): string {
   let current: ValueSchema = { kind: 'object', type: () => schema };
   let struct = '',

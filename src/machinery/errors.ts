@@ -1,6 +1,6 @@
 /**
- * Status errors: the one table of reason → code → message, with upstream's texts (apimachinery's api/errors), and the error class
- * the server answers with and the client throws.
+ * Status errors: the table of reason → code → message, with upstream's messages (apimachinery's api/errors), and the error class
+ * that servers return and clients throw.
  */
 import { groupResourceString } from './object.ts';
 
@@ -96,7 +96,7 @@ export const statusErrors = {
       `${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)} not found`,
       detailsOf(of),
     ),
-  /** The answer for a path that is no API path. */
+  /** For a path that is not an API path. */
   pathNotFound: () => failure(404, 'NotFound', 'the server could not find the requested resource', {}),
   alreadyExists: (of: ResourceName) =>
     failure(
@@ -128,7 +128,7 @@ export const statusErrors = {
           : `${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)} is forbidden: ${why}`,
       detailsOf(of),
     ),
-  /** kind is the Kind ('Deployment'), as upstream's Invalid errors carry it. */
+  /** kind is the Kind ('Deployment'), as in upstream's Invalid errors. */
   invalid(
     of: { readonly group: string; readonly kind: string; readonly name: string },
     errors: readonly FieldError[],
@@ -160,12 +160,12 @@ export const statusErrors = {
       `${verb} is not supported on resources of kind "${groupResourceString(of.resource, of.group)}"`,
       { ...(of.group ? { group: of.group } : {}), kind: of.resource },
     ),
-  /** The answer for a path that is served, by another method. */
+  /** For a path that is served with other methods. */
   pathMethodNotAllowed: () =>
     failure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {}),
   notAcceptable: (accepted: readonly string[]) =>
     failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`),
-  /** As notAcceptable, of a route that produces nothing of what is accepted. */
+  /** As notAcceptable, for a route that produces none of the accepted types. */
   noRepresentation: (produced: readonly string[]) =>
     failure(
       406,
@@ -175,7 +175,7 @@ export const statusErrors = {
     ),
   /** A list as one object, or an object as a list. */
   otherShape: (message: string) => failure(406, 'NotAcceptable', message),
-  /** As unsupportedMediaType, of a route that takes no such body. */
+  /** As unsupportedMediaType, for a route that does not accept the body's type. */
   unreadableRepresentation: () => failure(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {}),
   unsupportedMediaType: (accepted: readonly string[]) =>
     failure(
@@ -185,7 +185,7 @@ export const statusErrors = {
     ),
   requestEntityTooLarge: (message: string) =>
     failure(413, 'RequestEntityTooLarge', `Request entity too large: ${message}`),
-  /** Without retryAfterSeconds the client is told nothing of when. */
+  /** Without retryAfterSeconds there is no Retry-After. */
   tooManyRequests: (message: string, retryAfterSeconds?: number) =>
     failure(
       429,
@@ -193,7 +193,7 @@ export const statusErrors = {
       message,
       retryAfterSeconds === undefined ? undefined : retryAfterSeconds ? { retryAfterSeconds } : {},
     ),
-  /** A watch or list from a revision that is compacted. */
+  /** A watch or list from a compacted revision. */
   expired: (message: string) => failure(410, 'Expired', message),
   gone: (message: string) => failure(410, 'Gone', message),
   timeout: (message: string, retryAfterSeconds = 0) =>
@@ -214,7 +214,7 @@ export const statusErrors = {
   unavailable: (message: string) => failure(503, 'ServiceUnavailable', message),
 } as const;
 
-/** In place of values that nobody is to read in a message: upstream's words for it. */
+/** Replaces confidential values in messages, as upstream does. */
 export const REDACTED = '<secret contents redacted>';
 
 /** One invalid field, after apimachinery's field.Error. type is the cause's reason ('FieldValueRequired', …). */
@@ -307,16 +307,16 @@ const WITHOUT_VALUE = new Set<FieldError['type']>([
   'InternalError',
 ]);
 
-/** For badValue: the error says nothing of the value. */
+/** For badValue: the error does not show the value. */
 export const OMITTED = Symbol('omitted');
 
-/** One error gives 'field: body', several '[…, …]'. A repeated error appears once here and twice among the causes. */
+/** One error is 'field: body', several are '[…, …]'. A duplicate error appears once here and twice among the causes. */
 export function fieldErrorsText(errors: readonly FieldError[]): string {
   const shown = shownErrors(errors);
   return listText(shown, errors.length - shown.length);
 }
 
-/** Errors of one object that are told, and their texts' length: an object of 3 MB can have hundreds of thousands, each as long as the object. */
+/** Limits on the number of reported errors of one object and the length of their messages: an object of 3 MB can have hundreds of thousands, each as long as the object. */
 const MAX_SHOWN_ERRORS = 1000,
   MAX_SHOWN_LENGTH = 256 * 1024;
 
@@ -325,7 +325,7 @@ interface ShownError {
   readonly body: string;
 }
 
-/** The first one always. */
+/** The first one is always included. */
 function shownErrors(errors: readonly FieldError[]): ShownError[] {
   const shown: ShownError[] = [];
   let length = 0;
@@ -353,7 +353,7 @@ export function fieldErrorBody(error: FieldError): string {
   return error.detail === '' ? head : `${head}: ${error.detail}`;
 }
 
-/** As Go's %q quotes: only characters without a picture are shown in another way than JSON's. */
+/** As Go's %q: only non-printable characters differ from JSON. */
 function goQuoted(text: string): string {
   const quoted = JSON.stringify(text);
   // oxlint-disable-next-line no-control-regex

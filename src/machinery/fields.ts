@@ -6,12 +6,12 @@ interface FieldRequirement {
   readonly value: string;
 }
 
-/** A selector that can't be read, with upstream's text. A server answers it with 400 BadRequest. */
+/** An invalid selector, with upstream's message. A server returns it as 400 BadRequest. */
 export class FieldSelectorError extends Error {
   override readonly name = 'FieldSelectorError';
 }
 
-/** All requirements must hold. Immutable. Which fields exist is the resource's matter. */
+/** All requirements must match. Immutable. The resource knows which fields exist. */
 export class FieldSelector {
   readonly requirements: readonly FieldRequirement[];
 
@@ -25,14 +25,14 @@ export class FieldSelector {
     return this.requirements.length === 0;
   }
 
-  /** valueOf gives the object's value of a field, '' when it is unset. */
+  /** valueOf returns the object's value of a field, '' when it is unset. */
   matches(valueOf: (field: string) => string): boolean {
     for (const { field, operator, value } of this.requirements)
       if ((valueOf(field) === value) !== (operator === '=')) return false;
     return true;
   }
 
-  /** The value a field must have, when a requirement says so: metadata.name makes a list a get. */
+  /** The value that a requirement demands for a field: metadata.name makes a list a get. */
   exactValue(field: string): string | undefined {
     return this.requirements.find(
       (requirement) => requirement.field === field && requirement.operator === '=',
@@ -46,11 +46,11 @@ export class FieldSelector {
   }
 }
 
-/** Of one selector: each is asked of every object of a list and of every event of a watch. */
+/** Maximum per selector: each requirement is evaluated for every object of a list and every event of a watch. */
 const MAXIMUM_REQUIREMENTS = 1000;
 
 export function parseFieldSelector(text: string): FieldSelector {
-  // A term without field and value asks for nothing.
+  // A term without field and value has no effect.
   const terms = splitTerms(text);
   if (terms.length > MAXIMUM_REQUIREMENTS)
     throw new FieldSelectorError(
@@ -68,7 +68,7 @@ function escapeFieldValue(value: string): string {
   return value.replace(/[\\,=]/g, '\\$&');
 }
 
-/** Splits at commas that are not escaped; the escapes stay. */
+/** Splits at unescaped commas; escapes are kept. */
 function splitTerms(text: string): string[] {
   const terms: string[] = [];
   let start = 0;

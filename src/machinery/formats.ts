@@ -1,4 +1,4 @@
-/** The string formats OpenAPI validation knows; unknown formats are let pass, as upstream does. */
+/** The string formats of OpenAPI validation; as in upstream, unknown formats are ignored. */
 import { parseGoDuration } from '#machinery/go-duration.ts';
 import { parseCIDR, parseIP } from '#machinery/ip.ts';
 
@@ -10,7 +10,7 @@ const matches =
     pattern.test(text);
 const UUID = '[0-9a-f]{8}-?[0-9a-f]{4}-?';
 
-/** 2006-01-02 and a day that exists. */
+/** 2006-01-02, an existing date. */
 function isDate(text: string): boolean {
   const parts = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text);
   if (!parts) return false;
@@ -65,7 +65,7 @@ function isIsbn13(text: string): boolean {
   return sum % 10 === 0;
 }
 
-/** One label, or several of which the last is of two letters at least. */
+/** One label, or several; then the last one has at least two letters. */
 function isHostname(text: string): boolean {
   const labels = text.split('.'),
     last = labels.pop()!;
@@ -82,7 +82,7 @@ function isHostname(text: string): boolean {
 
 const ADDRESS = /^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/;
 
-/** Alone, or in angle brackets behind a name, as mail headers have it. */
+/** Plain, or in angle brackets after a name, as in mail headers. */
 function isEmail(text: string): boolean {
   const named = /^(?:"(?:[^"\\]|\\.)*"|[^"<>@,;:\\()[\]]*)\s*<([^<>]*)>$/.exec(text.trim());
   return ADDRESS.test(named?.[1] ?? text.trim());

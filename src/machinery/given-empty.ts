@@ -1,7 +1,7 @@
 /**
- * Which lists and maps a body gave without anything in them. JSON and storage hold no such field, so objects don't either; only few of the
- * checks tell "given but empty" from absent, as upstream's do where they ask for nil. The decoder notes it beside the object, for as long as
- * that lives: bodies that give none, nearly all, cost nothing.
+ * Records which lists and maps a body contained as empty. JSON and storage have no such fields, so objects do not either; a few
+ * checks distinguish empty from absent, as upstream's do where they check for nil. The decoder stores it beside the object, for as long as
+ * the object lives: bodies without any, nearly all, cost nothing.
  */
 const notes = new WeakMap<object, Set<string>>();
 
@@ -11,12 +11,12 @@ export function noteGivenEmpty(holder: object, field: string): void {
   else notes.set(holder, new Set([field]));
 }
 
-/** The body that the holder was decoded from had [] or {} here. */
+/** The body of the holder had [] or {} in this field. */
 export function isGivenEmpty(holder: object | undefined, field: string): boolean {
   return holder !== undefined && (notes.get(holder)?.has(field) ?? false);
 }
 
-/** The field is there, be it with nothing in it. */
+/** The field is present, possibly empty. */
 export function isGiven<T extends object>(holder: T | undefined, field: keyof T & string): boolean {
   return (
     holder !== undefined &&

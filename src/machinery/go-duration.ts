@@ -1,4 +1,4 @@
-/** Go's time.Duration as text ('1h2m0.5s'), the JSON form of metav1.Duration. Nanoseconds are counted in bigint, to be exact. */
+/** Go's time.Duration as text ('1h2m0.5s'), the JSON form of metav1.Duration. Nanoseconds are bigint, for exactness. */
 
 export class GoDurationError extends Error {
   override readonly name = 'GoDurationError';
@@ -32,7 +32,7 @@ export function parseGoDuration(text: string): bigint {
     const unit = Object.hasOwn(UNITS, unitText) ? UNITS[unitText] : undefined;
     if (unit === undefined)
       throw new GoDurationError(`time: unknown unit ${JSON.stringify(unitText)} in duration ${quoted}`);
-    // Nothing so long fits; reading it as a number would take time that grows with its square.
+    // No valid duration is that long; parsing it as a number would take quadratic time.
     if (integer.length > 40) throw new GoDurationError(`time: invalid duration ${quoted}`);
     const digits = fraction.slice(0, 18);
     nanoseconds +=

@@ -1,16 +1,16 @@
 /**
- * URLs as Go's net/url reads them: less is an error than by the WHATWG's rules, and nothing is made up ('' is a URL without scheme and host). Only the
- * parts that validation asks about, and those of Go's messages that its words appear in.
+ * Parses URLs as Go's net/url, which accepts more than the WHATWG's rules and adds nothing ('' is a URL without scheme and host). Only the
+ * parts that validation needs, and Go's messages for them.
  */
 interface UrlParts {
-  /** In lower case; '' where there is none. */
+  /** In lower case; '' when there is none. */
   readonly scheme: string;
-  /** With the port. */
+  /** Including the port. */
   readonly host: string;
   readonly user?: string;
   readonly query: string;
   readonly fragment: string;
-  /** Why it is no URL; the rest is empty then. */
+  /** Why it is not a URL; the other fields are empty then. */
   readonly problem?: string;
 }
 
@@ -19,7 +19,7 @@ function refused(problem: string): UrlParts {
 }
 
 const SCHEME = /^[a-z][a-z0-9+.-]*:/i;
-/** What a host may not have: of ASCII, all but these. */
+/** Characters not allowed in a host: all of ASCII except these. */
 const HOST_CHARACTER = /[^\w\-.~!$&'()*+,;=:[\]<>"%\u0080-\uffff]/;
 
 export function parseUrl(text: string): UrlParts {

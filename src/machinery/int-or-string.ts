@@ -1,4 +1,4 @@
-/** intstr.IntOrString: a number, or a text such as a port's name or a percentage. */
+/** intstr.IntOrString: a number, or a string such as a port's name or a percentage. */
 
 type IntOrString = number | string;
 
@@ -7,8 +7,8 @@ class IntOrStringError extends Error {
 }
 
 /**
- * A number as it is; a percentage as that share of the total, rounded up or down. Throws IntOrStringError for other texts, with
- * upstream's words.
+ * Returns a number unchanged; for a percentage, that share of the total, rounded up or down. Throws IntOrStringError for other strings, with
+ * upstream's message.
  */
 export function getScaledValueFromIntOrPercent(
   value: IntOrString | null | undefined,
@@ -28,7 +28,7 @@ export function getScaledValueFromIntOrPercent(
   return options.roundUp ? Math.ceil(share) : Math.floor(share);
 }
 
-/** A number, or the number a text spells, 0 for any other text: upstream's IntValue. */
+/** A number, or the number in a string, 0 for any other string: upstream's IntValue. */
 export function intValue(value: IntOrString): number {
   if (typeof value === 'number') return value;
   return /^[-+]?[0-9]+$/.test(value) ? Number(value) : 0;

@@ -1,4 +1,4 @@
-/** IP addresses and CIDR blocks as Kubernetes reads them: strictly (no leading zeros), and as old API fields still allow. */
+/** IP addresses and CIDR blocks in Kubernetes' formats: strict (no leading zeros), and legacy, as older API fields accept them. */
 
 export interface IPAddress {
   /** 4 also for an IPv4-mapped IPv6 address, which Go treats as IPv4. */
@@ -12,14 +12,14 @@ export interface IPAddress {
 }
 
 export interface CIDRBlock {
-  /** The address as written, with the host bits. */
+  /** The address as written, including host bits. */
   readonly address: IPAddress;
   readonly prefixLength: number;
   /** First address of the block. */
   readonly network: bigint;
 }
 
-/** Reads leniently (leading zeros are decimal); undefined when it is no address. Zones are not allowed. */
+/** Parses leniently (leading zeros are decimal); undefined when invalid. Zones are not allowed. */
 export function parseIP(text: string): IPAddress | undefined {
   return text.includes(':') ? parseIPv6(text) : parseIPv4(text);
 }
@@ -103,7 +103,7 @@ function longestZeroRun(groups: readonly number[]): { start: number; length: num
   return best;
 }
 
-/** Reads a.b.c.d/n or IPv6/n leniently; undefined when it is no CIDR. */
+/** Parses a.b.c.d/n or IPv6/n leniently; undefined when invalid. */
 export function parseCIDR(text: string): CIDRBlock | undefined {
   const slash = text.indexOf('/');
   const address = slash < 0 ? undefined : parseIP(text.slice(0, slash));
@@ -131,7 +131,7 @@ export function cidrContains(block: CIDRBlock, address: IPAddress): boolean {
   return address.bits >> hostBits === block.network >> hostBits;
 }
 
-/** Upstream's rule of new fields: problems of the text, none when it is a canonical address. */
+/** Upstream's rule for new fields: the problems of the text, none when it is a canonical address. */
 export function validateIP(text: string): string[] {
   const address = parseIP(text);
   const problems = validateLegacyIP(text);
@@ -140,7 +140,7 @@ export function validateIP(text: string): string[] {
   return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
 }
 
-/** Upstream's rule of older fields: not leading zeros or mapped addresses, but any way to shorten. */
+/** Upstream's rule for older fields: rejects leading zeros and mapped addresses, but allows any abbreviation. */
 export function validateLegacyIP(text: string): string[] {
   const address = parseIP(text);
   if (!address) return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
@@ -150,7 +150,7 @@ export function validateLegacyIP(text: string): string[] {
   ];
 }
 
-/** As validateIP, of a block. */
+/** As validateIP, for a block. */
 export function validateCIDR(text: string): string[] {
   const block = parseCIDR(text);
   const problems = validateLegacyCIDR(text);
@@ -159,7 +159,7 @@ export function validateCIDR(text: string): string[] {
   return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
 }
 
-/** As validateLegacyIP; without bits of hosts. */
+/** As validateLegacyIP, for a block; host bits must be zero. */
 export function validateLegacyCIDR(text: string): string[] {
   const block = parseCIDR(text);
   if (!block) return ['must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'];
@@ -170,7 +170,7 @@ export function validateLegacyCIDR(text: string): string[] {
   return [];
 }
 
-/** An address with the length of its network: '10.9.8.7/24'. */
+/** An address with its prefix length: '10.9.8.7/24'. */
 export function validateInterfaceAddress(text: string): string[] {
   const slash = text.lastIndexOf('/'),
     block = parseCIDR(text),

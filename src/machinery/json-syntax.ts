@@ -1,6 +1,6 @@
 /**
- * Walks over JSON text without building values: says what is wrong with a text in Go's words, and finds fields that stand twice in one
- * object. Neither uses recursion.
+ * Walks over JSON text without building values: reports syntax errors with Go's messages, and finds duplicate fields in
+ * objects. Neither uses recursion.
  */
 
 type JsonSyntaxProblem = { readonly message: string; readonly offset: number };
@@ -10,7 +10,7 @@ const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/y;
 const LITERALS: Readonly<Record<string, string>> = { t: 'true', f: 'false', n: 'null' };
 const END = 'unexpected end of JSON input';
 
-/** The first fault, worded as Go's encoding/json words it; undefined for well-formed text. */
+/** The first error, with the message of Go's encoding/json; undefined for valid text. */
 export function findJsonSyntaxProblem(text: string): JsonSyntaxProblem | undefined {
   const closers: string[] = [];
   let offset = 0;
@@ -75,7 +75,7 @@ export function findJsonSyntaxProblem(text: string): JsonSyntaxProblem | undefin
   }
 }
 
-/** Offset after the scalar, its fault, or undefined when none begins here. */
+/** Offset after the scalar, its error, or undefined when none starts here. */
 function scanScalar(text: string, start: number): number | JsonSyntaxProblem | undefined {
   const first = text[start];
   if (first === undefined) return { message: END, offset: start };
@@ -144,13 +144,13 @@ function quoteCharacter(character: string): string {
   return character === '"' ? `'"'` : `'${JSON.stringify(character).slice(1, -1)}'`;
 }
 
-/** Go's decoder goes by bytes, and shows the first of a character as if it were one. */
+/** Go's decoder works on bytes, and shows the first byte of a character as a character. */
 function firstByte(character: string): string {
   const byte = Buffer.from(character)[0]!;
   return byte < 0xa0 ? `\\u00${byte.toString(16)}` : String.fromCharCode(byte);
 }
 
-/** Position of the closing quote of the string that opens at start, in well-formed text. */
+/** Position of the closing quote of the string that starts here, in valid text. */
 function endOfString(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
@@ -161,15 +161,15 @@ function endOfString(text: string, start: number): number {
 }
 
 export interface JsonStructure {
-  /** How deep objects and lists nest. */
+  /** Maximum nesting of objects and lists. */
   readonly depth: number;
-  /** In all objects, repeated ones counted each time. */
+  /** In all objects, including duplicates. */
   readonly fields: number;
-  /** About how many values there are: never fewer than half of them. */
+  /** An estimate of the number of values: at least half of them. */
   readonly values: number;
 }
 
-/** Of well-formed text; of other text anything, in the same time. */
+/** For valid text; for invalid text the result is arbitrary, in the same time. */
 export function structureOf(text: string): JsonStructure {
   let depth = 0,
     deepest = 0,
@@ -178,7 +178,7 @@ export function structureOf(text: string): JsonStructure {
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === 0x22) {
-      // Strings are most of a text and mostly short: walking is faster than searching for their ends.
+      // Most of a text are short strings: walking is faster than searching for their ends.
       for (index++; index < text.length; index++) {
         const inside = text.charCodeAt(index);
         if (inside === 0x22) break;
@@ -201,10 +201,10 @@ interface Level {
   key: string;
 }
 
-/** Upstream reports no more strict errors than this for one body. */
+/** Upstream's maximum number of strict errors for one body. */
 const MAXIMUM_PROBLEMS = 100;
 
-/** 'duplicate field "spec.replicas"' for every field that stands more than once in its object, in well-formed text. Each path once. */
+/** 'duplicate field "spec.replicas"' for every duplicate field, in valid text. Each path once. */
 export function findDuplicateFields(text: string): string[] {
   const problems = new Set<string>();
   walkFields(text, (path, isRepeated) => {
@@ -214,10 +214,10 @@ export function findDuplicateFields(text: string): string[] {
   return [...problems];
 }
 
-/** path: names and list positions down to the field; made when asked for. isRepeated: its object had it before. false ends the walk. */
+/** path: names and indexes down to the field; computed on demand. isRepeated: a duplicate in its object. false stops the walk. */
 type FieldVisitor = (path: () => readonly (string | number)[], isRepeated: boolean) => boolean;
 
-/** Visits every field of well-formed text in the order in which they stand. */
+/** Visits every field of valid text in order of appearance. */
 export function walkFields(text: string, visit: FieldVisitor): void {
   const levels: Level[] = [];
   let level: Level | undefined;

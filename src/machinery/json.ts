@@ -1,10 +1,10 @@
-/** Plain JSON data: parsing with errors worded as Go's, semantic equality, copies. Objects may carry any key, `__proto__` too. */
+/** Plain JSON data: parsing with Go's error messages, semantic equality, copies. Objects may have any key, including `__proto__`. */
 import { statusErrors, type StatusError } from './errors.ts';
 import { findJsonSyntaxProblem, structureOf, type JsonStructure } from './json-syntax.ts';
 
 export type JsonObject = Record<string, unknown>;
 
-/** Deeper values are refused: walking them by recursion must fit the stack. (Upstream allows 10,000 levels.) */
+/** Maximum nesting: recursive walks must fit the stack. (Upstream allows 10,000 levels.) */
 export const MAXIMUM_DEPTH = 1000;
 
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -19,7 +19,7 @@ export function asList(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Sets an own field even when its name is `__proto__`, which plain assignment would not. */
+/** Sets an own field even when its name is `__proto__`, unlike plain assignment. */
 export function setOwn(object: JsonObject, key: string, value: unknown): void {
   if (key === '__proto__')
     Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
@@ -32,8 +32,8 @@ export function getOwn(object: JsonObject, key: string): unknown {
 }
 
 /**
- * Values that a body may hold: all that is done with an object takes time by them rather than by its bytes, some microseconds each. The largest
- * CustomResourceDefinitions have some tens of thousands. (Upstream bounds bytes alone.)
+ * Maximum number of values in a body: the cost of an object depends on them rather than on its bytes, some microseconds each. The largest
+ * CustomResourceDefinitions have some tens of thousands. (Upstream limits bytes only.)
  */
 export const MAXIMUM_VALUES = 100_000;
 
@@ -52,12 +52,12 @@ export function requireFewValues(value: unknown, maximum = MAXIMUM_VALUES): void
   visit(value);
 }
 
-/** Parses a text; throws StatusError 400 with Go's wording. */
+/** Parses a text; throws StatusError 400 with Go's message. */
 export function parseJson(text: string): unknown {
   return parsed(text, structureOf(text));
 }
 
-/** As parseJson of a body, with the number of fields the text has in all its objects: more than the value's, when some stand twice. 413 for more values than the maximum. */
+/** As parseJson for a body, with the number of fields in the text: more than in the value when there are duplicates. 413 beyond the maximum number of values. */
 export function parseJsonCounted(
   text: string,
   maximum = MAXIMUM_VALUES,
@@ -78,7 +78,7 @@ function parsed(text: string, { depth }: JsonStructure): unknown {
   return LONE_SURROGATE.test(text) ? wellFormed(value) : value;
 }
 
-/** An escape that may be half a character: Go's decoder puts U+FFFD in its place, and no other encoding could carry it. */
+/** An escape that may be an unpaired surrogate: Go's decoder replaces it by U+FFFD, and no other encoding could represent it. */
 const LONE_SURROGATE = /\\u[dD][89a-fA-F]/;
 
 function wellFormed(value: unknown): unknown {
@@ -90,7 +90,7 @@ function wellFormed(value: unknown): unknown {
   return copy;
 }
 
-/** As parseJson, for a body of bytes. Ill-formed UTF-8 becomes U+FFFD, as Go's decoder has it. */
+/** As parseJson, for bytes. As in Go's decoder, invalid UTF-8 becomes U+FFFD. */
 export function parseJsonBytes(bytes: Buffer): unknown {
   return parseJson(bytes.toString('utf8'));
 }
@@ -122,7 +122,7 @@ function cloneValue(value: unknown, depth: number): unknown {
   return copy;
 }
 
-/** The same JSON: field order does not matter, a field that is undefined counts as absent; null and empty differ from absent. */
+/** Equal JSON: field order is ignored, an undefined field counts as absent; null and empty differ from absent. */
 export function jsonEqual(left: unknown, right: unknown): boolean {
   if (left === right) return true;
   if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
@@ -135,8 +135,8 @@ export function jsonEqual(left: unknown, right: unknown): boolean {
 }
 
 /**
- * Equal as apimachinery's Semantic.DeepEqual sees typed objects: absent, null, an empty list and an empty map are all the same.
- * (Zero values of scalars are not: whether 0 means absent depends on the type.)
+ * Equality as apimachinery's Semantic.DeepEqual for typed objects: absent, null, an empty list and an empty map are equal.
+ * (Scalar zero values are not: whether 0 means absent depends on the type.)
  */
 export function deepEqual(left: unknown, right: unknown): boolean {
   if (left === right) return true;
@@ -170,7 +170,7 @@ function fieldsEqual(
   return true;
 }
 
-/** In all objects of the value. */
+/** Number of fields in all objects of the value. */
 export function countFields(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;
   let fields = 0;
@@ -179,7 +179,7 @@ export function countFields(value: unknown): number {
   return fields;
 }
 
-/** What Go's JSON package calls a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */
+/** Go's JSON name of a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */
 export function goTypeName(value: unknown): string {
   return value === null || value === undefined
     ? 'null'
@@ -190,7 +190,7 @@ export function goTypeName(value: unknown): string {
         : typeof value;
 }
 
-/** The Go type that a value of JSON is read into when nothing says of which it is: as Go's %T prints it. */
+/** The Go type of an untyped JSON value, as formatted by %T. */
 export function goType(value: unknown): string {
   if (value === null || value === undefined) return '<nil>';
   if (Array.isArray(value)) return '[]interface {}';
@@ -206,7 +206,7 @@ export function goType(value: unknown): string {
   }
 }
 
-/** A value as Go's %v prints it, for messages: map[a:1 b:[x y]]. */
+/** A value as formatted by Go's %v, for messages: map[a:1 b:[x y]]. */
 export function goValue(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';
   if (Array.isArray(value)) return `[${value.map(goValue).join(' ')}]`;

@@ -11,7 +11,7 @@ import {
   type LabelRequirement,
 } from './labels.ts';
 
-test('texts parse, print and match', () => {
+test('parses, prints and matches', () => {
   const cases: [string, string, Record<string, string>, Record<string, string>][] = [
     ['a=b', 'a=b', { a: 'b' }, { a: 'c' }],
     ['a==b', 'a==b', { a: 'b' }, {}],
@@ -40,7 +40,7 @@ test('texts parse, print and match', () => {
   assert.ok(parseLabelSelector('').isEverything);
 });
 
-test('faults are told in the known words', () => {
+test('errors have the messages of upstream', () => {
   const faults: [string, string][] = [
     ['a,', "found '', expected: identifier after ','"],
     ['a b', "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"],
@@ -65,7 +65,7 @@ test('faults are told in the known words', () => {
   );
 });
 
-test('a selector prints to what parses to the same', () => {
+test('a printed selector parses to the same selector', () => {
   const word = fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/);
   const requirement: fc.Arbitrary<LabelRequirement> = fc.oneof(
     fc.record({

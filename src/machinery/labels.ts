@@ -1,6 +1,6 @@
 /**
- * Label selectors: the text form of `labelSelector=` and kubectl -l, and metav1.LabelSelector, compiled once into something that
- * matches fast. Grammar, order of requirements and error texts are upstream's (apimachinery's labels package).
+ * Label selectors: the text form of `labelSelector=` and kubectl -l, and metav1.LabelSelector, compiled once for
+ * fast matching. Grammar, order of requirements and error messages are upstream's (apimachinery's labels package).
  */
 import { fieldErrorBody, fieldErrors, type FieldError } from './errors.ts';
 import { parseInt64 } from './int64.ts';
@@ -20,7 +20,7 @@ interface LabelSelectorRequirement {
   readonly values?: readonly string[];
 }
 
-/** A selector that can't be read, with upstream's text. A server answers it with 400 BadRequest. */
+/** An invalid selector, with upstream's message. A server returns it as 400 BadRequest. */
 export class LabelSelectorError extends Error {
   override readonly name = 'LabelSelectorError';
 }
@@ -34,10 +34,10 @@ export interface LabelRequirement {
 const BINARY_OPERATORS = ['in', 'notin', '=', '==', '!=', 'gt', 'lt'] as const;
 const OPERATORS: ReadonlySet<string> = new Set<LabelOperator>([...BINARY_OPERATORS, 'exists', '!']);
 
-/** Up to here a linear search in the values beats a set. */
+/** Up to this size a linear search in the values is faster than a set. */
 const LINEAR_SEARCH_LIMIT = 8;
 
-/** Selects objects by their labels: all requirements must hold. Immutable. */
+/** Selects objects by their labels: all requirements must match. Immutable. */
 export class LabelSelector {
   /** Sorted by key. */
   readonly requirements: readonly LabelRequirement[];
@@ -55,13 +55,13 @@ export class LabelSelector {
   static readonly everything = new LabelSelector([], false);
   static readonly nothing = new LabelSelector([], true);
 
-  /** Checks every requirement; throws LabelSelectorError. */
+  /** Validates every requirement; throws LabelSelectorError. */
   static of(requirements: readonly LabelRequirement[]): LabelSelector {
     for (const requirement of requirements) checkRequirement(requirement);
     return new LabelSelector(requirements, false);
   }
 
-  /** Without checks, as upstream's SelectorFromSet: for maps whose labels were validated before. */
+  /** Without validation, as upstream's SelectorFromSet: for maps whose labels were validated before. */
   static fromMap(labels: Labels | null | undefined): LabelSelector {
     const entries = Object.entries(labels ?? {});
     return entries.length === 0
@@ -72,12 +72,12 @@ export class LabelSelector {
         );
   }
 
-  /** True when it selects every object. */
+  /** Whether it selects every object. */
   get isEverything(): boolean {
     return !this.#nothing && this.requirements.length === 0;
   }
 
-  /** True when it can select no object, whatever its labels. */
+  /** Whether it can never match. */
   get isNothing(): boolean {
     return this.#nothing;
   }
@@ -89,7 +89,7 @@ export class LabelSelector {
     return true;
   }
 
-  /** The value a key must have exactly, when one requirement says so: for lookups in an index. */
+  /** The exact value that a requirement demands for a key: for index lookups. */
   exactValue(key: string): string | undefined {
     const exact = this.requirements.find(
       (requirement) =>
@@ -108,7 +108,7 @@ export class LabelSelector {
 const NO_LABELS: Labels = {};
 
 function compile({ key, operator, values }: LabelRequirement): (labels: Labels) => boolean {
-  // A label's value is a string; what an object inherits ('constructor') is not, so no own-property check is needed.
+  // A label's value is a string, and inherited properties ('constructor') are not, so no own-property check is needed.
   switch (operator) {
     case 'exists':
       return (labels) => typeof labels[key] === 'string';
@@ -282,10 +282,10 @@ function expressionErrors(
   return errors;
 }
 
-/** Of one selector: each is asked of every object of a list and of every event of a watch. */
+/** Maximum per selector: each requirement is evaluated for every object of a list and every event of a watch. */
 const MAXIMUM_REQUIREMENTS = 1000;
 
-/** Reads `a=b,c in (d,e),!f,g>3`. Throws LabelSelectorError with upstream's text. */
+/** Parses `a=b,c in (d,e),!f,g>3`. Throws LabelSelectorError with upstream's message. */
 export function parseLabelSelector(text: string): LabelSelector {
   if (text === '') return LabelSelector.everything;
   const requirements = new Parser(scan(text)).parse();
@@ -336,7 +336,7 @@ function scan(text: string): Token[] {
   return tokens;
 }
 
-/** The longest known symbol that starts here: '==' before '='. */
+/** The longest symbol that starts here: '==' before '='. */
 function scanSymbol(text: string, start: number): { token: Token; end: number } {
   const two = text.slice(start, start + 2);
   const symbol = SYMBOLS.has(two) ? two : text[start]!;
@@ -451,7 +451,7 @@ class Parser {
         if (next.kind === ')') return values;
         if (next.kind !== ',') throw unexpected(next, "',' or ')'");
       } else if (token.kind === ',') {
-        // An empty place in the list stands for the empty value.
+        // An empty list element is the empty value.
         if (values.length === 0) values.push('');
         const next = this.#peekValue().kind;
         if (next === ')' || next === ',') values.push('');
@@ -476,7 +476,7 @@ class Parser {
     return token;
   }
 
-  /** 'in' and 'notin' are plain words where a value or key may stand. */
+  /** 'in' and 'notin' are ordinary identifiers where a value or key is expected. */
   #takeValue(): Token {
     return asValue(this.#take());
   }

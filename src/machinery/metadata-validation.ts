@@ -1,6 +1,6 @@
 /**
- * What every object's metadata must satisfy on create and update, with upstream's texts (apimachinery's api/validation as of 1.36).
- * Resources choose the rule for names; everything else is the same for all.
+ * Validates the metadata of every object on create and update, with upstream's messages (apimachinery's api/validation as of 1.36).
+ * Resources choose the rule for names; all other rules are the same.
  */
 import { fieldErrors, type FieldError } from './errors.ts';
 import { deepEqual } from './json.ts';
@@ -27,7 +27,7 @@ interface MetadataRules {
   readonly namespaced: boolean;
   /** Default 'dns-subdomain'. */
   readonly nameRule?: NameRule | undefined;
-  /** Default 'metadata'. Templates inside objects have other places. */
+  /** Default 'metadata'. Templates inside objects have other paths. */
   readonly field?: string;
 }
 
@@ -36,7 +36,7 @@ const FIELD_IMMUTABLE = 'field is immutable';
 const FINALIZER_ORPHAN = 'orphan';
 const FINALIZER_FOREGROUND = 'foregroundDeletion';
 
-/** What is wrong with a name; with prefix, with a generateName. */
+/** Errors of a name; with prefix, of a generateName. */
 function validateName(rule: NameRule, name: string, options: { readonly prefix?: boolean } = {}): string[] {
   const checked = options.prefix ? maskTrailingDash(name) : name;
   switch (rule) {
@@ -53,7 +53,7 @@ function validateName(rule: NameRule, name: string, options: { readonly prefix?:
   }
 }
 
-/** On create, after a name was generated where one was asked for. */
+/** On create, after a name was generated for generateName. */
 export function validateObjectMeta(
   meta: ObjectMeta,
   { namespaced, nameRule = 'dns-subdomain', field = 'metadata' }: MetadataRules,
@@ -84,7 +84,7 @@ export function validateObjectMeta(
   );
 }
 
-/** On update: next is what is asked for, previous what is stored. */
+/** On update: next is the requested, previous the stored object. */
 export function validateObjectMetaUpdate(
   next: ObjectMeta,
   previous: ObjectMeta,
@@ -141,7 +141,7 @@ export function validateLabels(
   return errors;
 }
 
-/** Keys are qualified names whatever their case; keys and values together are bounded. */
+/** Keys are qualified names in any case; the total size of keys and values is bounded. */
 export function validateAnnotations(
   annotations: Readonly<Record<string, string>> | undefined,
   field: string,
@@ -178,7 +178,7 @@ function validateFinalizers(finalizers: readonly string[] | undefined, field: st
 
 const STANDARD_FINALIZERS: readonly string[] = ['kubernetes', FINALIZER_ORPHAN, FINALIZER_FOREGROUND];
 
-/** Names without a domain are the server's own. */
+/** Names without a domain are reserved for the server. */
 export function validateStandardFinalizers(finalizers: readonly string[], field: string): FieldError[] {
   return finalizers.flatMap((finalizer, i) =>
     finalizer.includes('/') || STANDARD_FINALIZERS.includes(finalizer)
@@ -237,7 +237,7 @@ function ownerReferenceErrors(
   field: string,
 ): FieldError[] {
   const errors: FieldError[] = [];
-  // What is no version at all has none.
+  // An invalid version has none.
   const { group, version } =
     apiVersion.split('/').length > 2 ? { group: '', version: '' } : parseApiVersion(apiVersion);
   if (version === '')
@@ -278,7 +278,7 @@ function validateManagedFields(
 
 /** Also the rule of the query parameter fieldManager. */
 export function validateFieldManager(manager: string, field: string): FieldError[] {
-  // A text that is too long gets no further errors: one error per invalid character, each with the whole text, exhausts memory.
+  // No further errors for a text that is too long: one error per invalid character, each with the whole text, exhausts memory.
   if (Buffer.byteLength(manager) > 128) return [fieldErrors.tooLong(field, 128)];
   const errors: FieldError[] = [];
   let position = 0;

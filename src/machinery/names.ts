@@ -1,6 +1,6 @@
 /**
  * Rules for names, keys and values, with upstream's messages (apimachinery's util/validation and api/validate/content).
- * Every validate… function returns what is wrong with the value, one text a problem; an empty list means valid.
+ * Every validate… function returns the problems of the value, one message each; an empty list means valid.
  * Lengths are bytes of UTF-8, as Go counts them.
  */
 export { validateCIDR, validateIP, validateLegacyCIDR, validateLegacyIP } from './ip.ts';
@@ -43,7 +43,7 @@ export const DNS1123_SUBDOMAIN_MAX_LENGTH = 253;
 export const DNS1035_LABEL_MAX_LENGTH = 63;
 export const LABEL_VALUE_MAX_LENGTH = 63;
 
-/** Says what a value must look like, with examples and the pattern. */
+/** Describes valid values, with examples and the pattern. */
 export function regexProblem(message: string, pattern: string, ...examples: string[]): string {
   if (examples.length === 0) return `${message} (regex used for validation is '${pattern}')`;
   return `${message} (e.g. ${examples.map((example) => `'${example}', `).join(' or ')}regex used for validation is '${pattern}')`;
@@ -53,7 +53,7 @@ export function maxLengthProblem(maximum: number): string {
   return `must be no more than ${maximum} characters`;
 }
 
-/** Label keys and values word their length limit in bytes. */
+/** The length limit of label keys and values, in bytes. */
 function maxBytesProblem(maximum: number): string {
   return `must be no more than ${maximum} bytes`;
 }
@@ -211,13 +211,13 @@ export function validateCIdentifier(value: string): string[] {
       ];
 }
 
-/** Names that stand in a URL path (roles, bindings, some cluster resources). */
+/** Names used in URL paths (roles, bindings, some cluster resources). */
 export function validatePathSegmentName(value: string): string[] {
   if (value === '.' || value === '..') return [`may not be '${value}'`];
   return validatePathSegmentPrefix(value);
 }
 
-/** As validatePathSegmentName, for the start of a name that gets a generated end. */
+/** As validatePathSegmentName, for the prefix of a generated name. */
 export function validatePathSegmentPrefix(value: string): string[] {
   return ['/', '%']
     .filter((illegal) => value.includes(illegal))
@@ -288,7 +288,7 @@ export function validateEnvVarName(value: string): string[] {
   return [...problems, ...parentDirectoryProblems(value)];
 }
 
-/** What pods have accepted since RelaxedEnvironmentVariableValidation: printable ASCII without '='. */
+/** Valid in pods since RelaxedEnvironmentVariableValidation: printable ASCII without '='. */
 export function validateRelaxedEnvVarName(value: string): string[] {
   if (value === '') return ['environment variable name must be non-empty'];
   return /^[\x20-\x3c\x3e-\x7e]+$/.test(value)
@@ -321,7 +321,7 @@ function parentDirectoryProblems(value: string): string[] {
   return value.startsWith('..') ? ["must not start with '..'"] : [];
 }
 
-/** A generated name's base may end with '-', which the random end makes valid; upstream masks it so before checking. */
+/** The base of a generated name may end with '-', which the random suffix makes valid; as upstream, it is masked before the check. */
 export function maskTrailingDash(prefix: string): string {
   return prefix.length > 1 && prefix.endsWith('-') ? `${prefix.slice(0, -2)}a` : prefix;
 }

@@ -45,14 +45,14 @@ export interface KubeObject {
   [field: string]: unknown;
 }
 
-/** What every object that a server has stored has. */
+/** Fields of every stored object. */
 interface StoredMeta extends ObjectMeta {
   name: string;
   uid: string;
   resourceVersion: string;
 }
 
-/** An object as a server answered it, or as a cache of such objects has it. */
+/** An object from a server's response or from a cache. */
 export type Stored<T extends KubeObject = KubeObject> = T & { metadata: StoredMeta };
 
 export interface ListMeta {
@@ -92,12 +92,12 @@ export function parseApiVersion(apiVersion: string): GroupVersion {
     : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
 }
 
-/** 'deployments.apps', or 'pods' for the core group: how messages name a resource. */
+/** 'deployments.apps', or 'pods' for the core group: the resource's name in messages. */
 export function groupResourceString(resource: string, group: string): string {
   return group === '' ? resource : `${resource}.${group}`;
 }
 
-/** 'namespace/name', or 'name' for cluster-scoped objects: the key informers and work queues use. */
+/** 'namespace/name', or 'name' for cluster-scoped objects: the key of informers and work queues. */
 export function objectKey(object: { metadata?: ObjectMeta }): string {
   const meta = object.metadata ?? {};
   return meta.namespace ? `${meta.namespace}/${meta.name ?? ''}` : (meta.name ?? '');

@@ -43,7 +43,7 @@ test('canonical texts', () => {
   assert.equal(canonicalQuantity(0.1), '100m');
 });
 
-test('what is no quantity', () => {
+test('invalid quantities', () => {
   for (const bad of ['', 'abc', '1 Gi', '1.2.3', '1GiB', '--1', '1e', '0x10', '1e99999'])
     assert.throws(() => parseQuantity(bad), QuantityError, bad);
   assert.throws(() => parseQuantity('1x'), {
@@ -76,7 +76,7 @@ const quantityText = fc
     ([sign, whole, fraction, suffix]) => `${sign}${whole}${fraction === null ? '' : `.${fraction}`}${suffix}`,
   );
 
-test('canonical texts mean the same amount and are stable', () => {
+test('canonical texts have the same amount and are stable', () => {
   fc.assert(
     fc.property(quantityText, (text) => {
       const quantity = parseQuantity(text);
@@ -89,7 +89,7 @@ test('canonical texts mean the same amount and are stable', () => {
   );
 });
 
-test('addition and comparison behave as numbers do', () => {
+test('addition and comparison agree with numbers', () => {
   fc.assert(
     fc.property(quantityText, quantityText, (left, right) => {
       const a = parseQuantity(left);

@@ -1,8 +1,8 @@
 /**
- * Amounts of resources ('100m', '1.5Gi', '12e6'), exact, after apimachinery's api/resource: same grammar, limits, rounding and
- * canonical text. Amounts finer than a billionth are rounded away from zero. Immutable.
+ * Resource quantities ('100m', '1.5Gi', '12e6'), exact, after apimachinery's api/resource: same grammar, limits, rounding and
+ * canonical text. Amounts below nano precision are rounded away from zero. Immutable.
  *
- * One difference: an amount of a thousand exa and more prints with the suffix E ('1000E'); upstream prints it without any suffix,
+ * One difference: an amount of 1000E and more is printed with the suffix E ('1000E'); upstream prints it without any suffix,
  * which is another amount.
  */
 
@@ -17,11 +17,11 @@ const WRONG_FORMAT =
 const WRONG_NUMBER = 'unable to parse numeric part of quantity';
 const WRONG_SUFFIX = "unable to parse quantity's suffix";
 
-/** Sign, digits, fraction, suffix. Looser than it looks: upstream takes '', '.' and a lone suffix as zero digits. */
+/** Sign, digits, fraction, suffix. Lenient: upstream accepts '', '.' and a lone suffix as zero digits. */
 const GRAMMAR = /^([+-]?)([0-9]*)(?:(\.)([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)$/;
 
 const NANO = -9;
-/** Bounds the work on '1e999999999'; upstream's own arithmetic gives up far earlier. */
+/** Limits the work for '1e999999999'; upstream's own arithmetic fails far earlier. */
 const MAXIMUM_EXPONENT = 1000;
 const MAXIMUM_LENGTH = 1000;
 const MAXIMUM_INT64 = 2n ** 63n - 1n;
@@ -69,7 +69,7 @@ export class Quantity {
 
   static readonly zero = new Quantity(0n, 0, { format: 'DecimalSI', text: '0' });
 
-  /** Throws QuantityError with upstream's text. */
+  /** Throws QuantityError with upstream's message. */
   static parse(text: string): Quantity {
     const known = parsed.get(text);
     if (known) return known;
@@ -84,7 +84,7 @@ export class Quantity {
     if (!match) throw new QuantityError(WRONG_FORMAT);
     const [, sign = '', integer = '', point, fraction = '', suffixText = ''] = match;
     const suffix = readSuffix(suffixText);
-    // Without the zeros in front, as upstream counts digits.
+    // Without leading zeros, as upstream counts digits.
     const digits = (integer.replace(/^0+/, '') || '0') + fraction;
     if (suffix.format === 'DecimalExponent' && Math.abs(suffix.exponent) > MAXIMUM_EXPONENT)
       throw new QuantityError(WRONG_SUFFIX);
@@ -93,7 +93,7 @@ export class Quantity {
     return suffix.base === 2 ? parseBinary(text, suffix, amount) : parseDecimal(text, suffix, amount);
   }
 
-  /** @internal Makes one from its parts; the text is what it prints as, when that is known. */
+  /** @internal Constructs it from its parts; the text is its printed form, when known. */
   static make(
     unscaled: bigint,
     scale: number,
@@ -102,7 +102,7 @@ export class Quantity {
     return new Quantity(unscaled, scale, options);
   }
 
-  /** A whole number of units. */
+  /** An integer amount. */
   static of(value: number | bigint, format: QuantityFormat = 'DecimalSI'): Quantity {
     return new Quantity(BigInt(value), 0, { format });
   }
@@ -153,28 +153,28 @@ export class Quantity {
     return new Quantity(this.#unscaled * BigInt(factor), this.#scale, { format: this.format });
   }
 
-  /** Units of 10^exponent, rounded away from zero. */
+  /** In units of 10^exponent, rounded away from zero. */
   scaledValue(exponent: number): bigint {
     if (this.#scale >= exponent) return this.#unscaled * powerOfTen(this.#scale - exponent);
     return divideAwayFromZero(this.#unscaled, powerOfTen(exponent - this.#scale));
   }
 
-  /** Whole units, rounded away from zero. Exact up to 2^53. */
+  /** In whole units, rounded away from zero. Exact up to 2^53. */
   value(): number {
     return this.#scale === 0 ? Number(this.#unscaled) : Number(this.scaledValue(0));
   }
 
-  /** Thousandths, rounded away from zero. Exact up to 2^53. */
+  /** In thousandths, rounded away from zero. Exact up to 2^53. */
   milliValue(): number {
     return Number(this.scaledValue(-3));
   }
 
-  /** As near as a floating-point number comes. */
+  /** The nearest floating-point number. */
   asApproximateFloat64(): number {
     return this.#scale === 0 ? Number(this.#unscaled) : Number(`${this.#unscaled}e${this.#scale}`);
   }
 
-  /** Canonical text; for something just parsed that was canonical enough, the text as given (upstream's rule). */
+  /** Canonical text; after parsing a text that was canonical enough, the text itself (upstream's rule). */
   toString(): string {
     this.#text ??= this.#canonical();
     return this.#text;
@@ -196,7 +196,7 @@ export class Quantity {
   }
 }
 
-/** The same few texts come again and again. When full it begins anew. */
+/** Cache for frequent texts. Cleared when it is full. */
 const parsed = new Map<string, Quantity>([['0', Quantity.zero]]);
 const MAXIMUM_REMEMBERED = 4096;
 const MAXIMUM_REMEMBERED_LENGTH = 32;
@@ -269,7 +269,7 @@ function divideAwayFromZero(dividend: bigint, divisor: bigint): bigint {
   return dividend < 0n ? quotient - 1n : quotient + 1n;
 }
 
-/** The greatest power of 1024 that divides it becomes the suffix. */
+/** The largest power of 1024 that divides it becomes the suffix. */
 function printBinary(whole: bigint): string {
   let mantissa = whole;
   let steps = 0;
@@ -280,7 +280,7 @@ function printBinary(whole: bigint): string {
   return `${mantissa}${BINARY_SUFFIXES[steps]}`;
 }
 
-/** The greatest power of a thousand that divides it becomes the suffix or exponent. */
+/** The largest power of a thousand that divides it becomes the suffix or exponent. */
 function printDecimal(unscaled: bigint, scale: number, asExponent: boolean): string {
   let mantissa = unscaled;
   let exponent = scale;
@@ -299,7 +299,7 @@ function printDecimal(unscaled: bigint, scale: number, asExponent: boolean): str
   return `${mantissa}${DECIMAL_SUFFIXES[exponent / 3 + 3]}`;
 }
 
-/** Throws QuantityError with upstream's text. */
+/** Throws QuantityError with upstream's message. */
 export function parseQuantity(text: string): Quantity {
   return Quantity.parse(text);
 }
@@ -314,11 +314,11 @@ export function tryParseQuantity(text: string): Quantity | undefined {
   }
 }
 
-/** Plain texts that are canonical as they stand: no sign, no zero in front, no factor that a suffix would take. */
+/** Plain texts that are canonical already: no sign, no leading zero, no factor for a suffix. */
 const PLAINLY_CANONICAL =
   /^(?:0|[1-9][0-9]{0,14}(?<!000)[numkMGTPE]?|(?:[1-9]|[1-9][0-9]|[1-9][0-9]{2})[KMG]i)$/;
 
-/** The text as an API object carries it. Accepts a JSON number too. Throws QuantityError. */
+/** The text for an API object. Accepts a JSON number too. Throws QuantityError. */
 export function canonicalQuantity(value: string | number): string {
   if (typeof value === 'string' && PLAINLY_CANONICAL.test(value)) return value;
   return Quantity.parse(String(value).trim()).toString();

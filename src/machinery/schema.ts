@@ -1,5 +1,5 @@
 /**
- * The compiled schema of one API type: what strict decoding, pruning, static defaulting, strategic merge, server-side apply and protobuf run on.
+ * The compiled schema of an API type: used by strict decoding, pruning, static defaulting, strategic merge, server-side apply and protobuf.
  * Built-in types come from the generated tables (#api/schemas.ts), custom resources from their OpenAPI schema; both take the same path.
  */
 
@@ -20,7 +20,7 @@ export type ScalarType =
   | 'duration'
   | 'quantity'
   | 'int-or-string'
-  /** metav1.FieldsV1, runtime.RawExtension, apiextensions JSON: any JSON kept as it is */
+  /** metav1.FieldsV1, runtime.RawExtension, apiextensions JSON: any JSON, unchanged */
   | 'fields-v1'
   | 'raw-extension'
   | 'json';
@@ -29,14 +29,14 @@ export type ValueSchema =
   | {
       readonly kind: 'scalar';
       readonly type: ScalarType;
-      /** Values upstream documents, for OpenAPI and `kubectl explain`; validation is the resource's own matter. */
+      /** Documented values, for OpenAPI and `kubectl explain`; the resource validates them. */
       readonly enum?: readonly string[];
-      /** Server-side apply takes a value for what it looks like: maps by their fields, lists as a whole. */
+      /** Server-side apply derives the type from the value: maps are granular, lists atomic. */
       readonly deduced?: true;
-      /** For 'json': the one of the unions inside apiextensions' JSONSchemaProps that it is on the wire. */
+      /** For 'json': which union of apiextensions' JSONSchemaProps it is on the wire. */
       readonly wire?: 'schema-or-array' | 'schema-or-bool' | 'schema-or-strings';
     }
-  /** Lazily resolved, since types refer to each other and to themselves. */
+  /** Resolved lazily, because types may be recursive. */
   | { readonly kind: 'object'; readonly type: () => ObjectSchema }
   | { readonly kind: 'map'; readonly values: ValueSchema }
   | {
@@ -44,7 +44,7 @@ export type ValueSchema =
       readonly items: ValueSchema;
       readonly listType: 'atomic' | 'set' | 'map';
       readonly mapKeys?: readonly string[];
-      /** On the wire the list sits inside a message of its own (metav1.Verbs, ExtraValue). */
+      /** On the wire the list is wrapped in a message of its own (metav1.Verbs, ExtraValue). */
       readonly wrapped?: boolean;
     };
 
@@ -57,15 +57,15 @@ export interface FieldSchema {
   readonly default?: unknown;
   readonly patchStrategy?: readonly ('merge' | 'replace' | 'retainKeys')[];
   readonly patchMergeKey?: string;
-  /** For messages: what Go calls the type, where that is another name for a text, number, list or map ('v1.Protocol'). */
+  /** For messages: Go's name of the type, when it is an alias of a string, number, list or map ('v1.Protocol'). */
   readonly goType?: string;
-  /** For messages: the embedded structs around this field, outermost first; JSON shows its fields inline. */
+  /** For messages: the embedded structs around this field, outermost first; their fields are inlined in JSON. */
   readonly within?: readonly string[];
-  /** Whole-value replacement in server-side apply even though it is an object or map (x-kubernetes-map-type: atomic). */
+  /** Atomic in server-side apply even though it is an object or map (x-kubernetes-map-type: atomic). */
   readonly atomic?: boolean;
-  /** Protobuf field number, absent where the type has no wire form. */
+  /** Protobuf field number; undefined when the type has no wire form. */
   readonly number?: number;
-  /** Protobuf numbers of the embedded messages around this field, outermost first: JSON shows its fields inline, the wire nests them. */
+  /** Protobuf numbers of the embedded messages around this field, outermost first: nested on the wire, inlined in JSON. */
   readonly embeddedIn?: readonly number[];
   /**
    * What the zero value ('' 0 false {}) means for a scalar or object: 'distinct' from absence (a pointer in Go), the same as absence and
@@ -77,13 +77,13 @@ export interface FieldSchema {
 export interface ObjectSchema {
   /** OpenAPI definition name: 'io.k8s.api.core.v1.PodSpec'. */
   readonly name: string;
-  /** In the specification's order. */
+  /** In the order of the specification. */
   readonly fields: readonly FieldSchema[];
   readonly byName: ReadonlyMap<string, FieldSchema>;
   /** Accepts any field (preserve-unknown-fields). */
   readonly open?: boolean;
-  /** Of a custom resource: nothing is there before anyone gives it, what is defaulted neither. */
+  /** For custom resources: no field exists before it is set, including defaulted ones. */
   readonly startsEmpty?: boolean;
-  /** Values of this type are replaced as a whole by server-side apply, wherever they are (x-kubernetes-map-type: atomic on the type). */
+  /** Values of this type are atomic in server-side apply everywhere (x-kubernetes-map-type: atomic on the type). */
   readonly atomic?: boolean;
 }

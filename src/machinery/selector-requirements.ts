@@ -1,4 +1,4 @@
-/** The selectors of a request in the form authorizers read. One that cannot be read narrows nothing: undefined. */
+/** Converts a request's selectors to the form of authorizers. An invalid selector is undefined: no restriction. */
 import { parseFieldSelector } from './fields.ts';
 import { parseLabelSelector } from './labels.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The bytes of an object as they are stored and sent: {"kind":…,"apiVersion":…,"metadata":{…},…} without the resourceVersion, which
- * is spliced in when its revision is known. So an object is serialised once, before the store gives it a revision.
+ * Serialises objects for storage and responses: {"kind":…,"apiVersion":…,"metadata":{…},…} without the resourceVersion, which
+ * is spliced in when its revision is known. So an object is serialised once, before the store assigns a revision.
  */
 import { assert } from '#stdx/assert.ts';
 import type { KubeObject, ObjectMeta } from './object.ts';
@@ -13,12 +13,12 @@ const OPENING_BRACE = 0x7b,
   BACKSLASH = 0x5c,
   COMMA = 0x2c;
 
-/** kind, apiVersion and metadata come first, in this order, always; metadata loses its resourceVersion and has its fields as upstream declares them. The object is not changed. */
+/** kind, apiVersion and metadata come first, in this order; metadata has no resourceVersion, and its fields are in upstream's order. The object is not changed. */
 export function serializeObject(object: KubeObject): Buffer {
   return Buffer.from(serializeObjectText(object));
 }
 
-/** What the bytes of every object of a kind begin with, up to their metadata. */
+/** The leading bytes of every object of a kind, up to its metadata. */
 export function serializedHead({
   kind,
   apiVersion,
@@ -36,7 +36,7 @@ function serializeObjectText(object: KubeObject): string {
   return tail === '{}' ? `${head}}` : `${head},${tail.slice(1)}`;
 }
 
-/** Absent fields are undefined, which JSON leaves out: one shape for all. */
+/** Absent fields are undefined, which JSON omits: one hidden class for all. */
 function inOrder({
   name,
   generateName,
@@ -75,8 +75,8 @@ function inOrder({
 }
 
 /**
- * The same object with its resourceVersion, behind the uid of its metadata. Takes only what serializeObject made. kept: the bytes will live
- * long, and are given memory of their own: a part of Node's pool would keep all around it.
+ * The same object with its resourceVersion, after the uid in its metadata. Accepts only results of serializeObject. kept: the bytes are
+ * long-lived and get memory of their own: a slice of Node's pool would keep the whole pool alive.
  */
 export function withResourceVersion(
   serialized: Buffer,
@@ -99,7 +99,7 @@ export function withResourceVersion(
 
 const RESOURCE_VERSION = Buffer.from('"resourceVersion":"');
 
-/** Undoes withResourceVersion. What stands before it are texts, in which its quotes would be escaped. */
+/** Undoes withResourceVersion. Only strings precede it, in which its quotes would be escaped. */
 export function withoutResourceVersion(bytes: Buffer): Buffer {
   let start = bytes.indexOf(RESOURCE_VERSION, metadataStart(bytes));
   assert(start > 0, 'bytes with a revision carry it in their metadata');
@@ -109,14 +109,14 @@ export function withoutResourceVersion(bytes: Buffer): Buffer {
   return Buffer.concat([bytes.subarray(0, start), bytes.subarray(end)]);
 }
 
-/** Offset of the first byte inside metadata's braces. kind and apiVersion can't contain the searched bytes: their quotes are escaped. */
+/** Offset of the first byte inside metadata's braces. kind and apiVersion cannot contain the searched bytes: their quotes are escaped. */
 function metadataStart(serialized: Buffer): number {
   const found = serialized.indexOf(METADATA);
   assert(found > 0, 'bytes of an object have metadata at the front');
   return found + METADATA.length;
 }
 
-/** Or metadata's start, where no uid stands among its first texts: objects may be stored from before it did, and other objects have uids too. */
+/** Or metadata's start, when no uid is among its first strings: objects may have been stored before that order, and other objects have uids too. */
 function behindUid(serialized: Buffer, start: number): number {
   const found = serialized.indexOf(UID, start),
     brace = serialized.indexOf(OPENING_BRACE, start);
@@ -125,7 +125,7 @@ function behindUid(serialized: Buffer, start: number): number {
   return serialized[end - 1] === BACKSLASH ? start : end + 1;
 }
 
-/** An object from its stored bytes; with a revision, its metadata carries it. */
+/** Parses stored bytes; with a revision, it is set as metadata.resourceVersion. */
 export function parseSerialized(serialized: Buffer, revision?: number | bigint | string): KubeObject {
   const object = JSON.parse(serialized.toString('utf8')) as KubeObject;
   if (revision === undefined) return object;

@@ -1,31 +1,31 @@
 /**
- * A version's openAPIV3Schema in the form that decoding, defaulting, validation and server-side apply run on: one node per place in the
- * object. Follows upstream's structural schemas; structural-checks.ts says which schemas are structural.
+ * Compiles a version's openAPIV3Schema for decoding, defaulting, validation and server-side apply: one node per place in the
+ * object. Follows upstream's structural schemas; structural-checks.ts checks whether a schema is structural.
  */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 
 export interface Structural {
-  /** '' where x-kubernetes-int-or-string or x-kubernetes-preserve-unknown-fields stand for a type. */
+  /** '' when x-kubernetes-int-or-string or x-kubernetes-preserve-unknown-fields replace the type. */
   readonly type: string;
   readonly nullable: boolean;
   readonly intOrString: boolean;
-  /** Unknown fields at this place are kept. */
+  /** Unknown fields are kept here. */
   readonly preserves: boolean;
-  /** The value is a whole object with apiVersion, kind and metadata. */
+  /** An embedded object with apiVersion, kind and metadata. */
   readonly embedded: boolean;
   readonly properties: ReadonlyMap<string, Structural>;
-  /** The schema of fields that are not named; true = any value, false = none. */
+  /** The schema of fields that are not declared; true = any value, false = none. */
   readonly additional: Structural | boolean;
   readonly items: Structural | undefined;
   readonly listType: 'atomic' | 'set' | 'map';
   readonly mapKeys: readonly string[];
-  /** Server-side apply replaces the object as a whole. */
+  /** Server-side apply treats the object as atomic. */
   readonly atomicMap: boolean;
   /** undefined = none. Shared: copy before use. */
   readonly default: unknown;
-  /** A default here or below. */
+  /** Whether a default exists here or below. */
   readonly hasDefaults: boolean;
-  /** As the author wrote it: value validations are read from here. */
+  /** The original schema, for value validations. */
   readonly schema: JsonObject;
 }
 
@@ -66,13 +66,13 @@ export function toStructural(schema: JsonObject): Structural {
   };
 }
 
-/** The schema of a field by its name; undefined where it is not specified. */
+/** The schema of a field by name; undefined when it is not specified. */
 export function fieldOf(node: Structural | undefined, name: string): Structural | undefined {
   if (!node) return undefined;
   return node.properties.get(name) ?? (typeof node.additional === 'object' ? node.additional : undefined);
 }
 
-/** What identifies an item of a list of type map: its keys, with their defaults. */
+/** The identity of an item of a list-map: its keys, with their defaults. */
 export function itemKey(node: Structural, item: unknown): string {
   const keys = isJsonObject(item)
     ? node.mapKeys.map((key) => item[key] ?? node.items?.properties.get(key)?.default ?? null)

@@ -1,10 +1,10 @@
-/** Points in time as API objects carry them (RFC 3339, as Go reads and writes it), and how long ago they were for tables. */
+/** Timestamps of API objects (RFC 3339, as Go parses and formats them), and ages for tables. */
 
 export class TimeError extends Error {
   override readonly name = 'TimeError';
 }
 
-/** metav1.Time of a moment: '2026-01-02T03:04:05Z'. */
+/** metav1.Time: '2026-01-02T03:04:05Z'. */
 export function formatTime(ms: number): string {
   const second = Math.floor(ms / 1000);
   if (second !== formattedSecond) {
@@ -14,11 +14,11 @@ export function formatTime(ms: number): string {
   return formattedText;
 }
 
-/** Mostly it is now, and now lasts a second. */
+/** Caches the last second, because most times are now. */
 let formattedSecond = Number.NaN,
   formattedText = '';
 
-/** metav1.MicroTime of a moment: '2026-01-02T03:04:05.678000Z'. */
+/** metav1.MicroTime: '2026-01-02T03:04:05.678000Z'. */
 export function formatMicroTime(ms: number): string {
   return `${new Date(Math.floor(ms)).toISOString().slice(0, 23)}000Z`;
 }
@@ -30,7 +30,7 @@ const MICRO_DIGITS = 6;
 const WHOLE_SECONDS = 19;
 const SHAPE =
   /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})$/;
-/** Go's zero time, which JSON shows as null. */
+/** Go's zero time, which is null in JSON. */
 const ZERO_MS = Date.parse('0001-01-01T00:00:00Z');
 
 interface ParsedTime {
@@ -43,7 +43,7 @@ export function parseTime(text: string): number {
   return parse(text, LAYOUT).ms;
 }
 
-/** Milliseconds since the epoch; undefined when it is absent or no time. */
+/** Milliseconds since the epoch; undefined when it is absent or invalid. */
 export function timeMs(text: string | null | undefined): number | undefined {
   if (text === undefined || text === null) return undefined;
   const match = SHAPE.exec(text);
@@ -52,14 +52,14 @@ export function timeMs(text: string | null | undefined): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** The text as the API server would write it, in UTC and whole seconds; null for Go's zero time. Throws TimeError. */
+/** The canonical text, in UTC and whole seconds; null for Go's zero time. Throws TimeError. */
 export function canonicalTime(text: string): string | null {
   const { ms } = parse(text, LAYOUT);
   if (ms === ZERO_MS) return null;
   return isPlain(text, 20) ? text : formatTime(ms);
 }
 
-/** As canonicalTime, with six digits of a second, which the text must have too. */
+/** As canonicalTime, with six fractional digits, which the text must have too. */
 export function canonicalMicroTime(text: string): string | null {
   const { ms, fraction } = parse(text, MICRO_LAYOUT);
   if (fraction.length < MICRO_DIGITS)
@@ -105,7 +105,7 @@ function parse(text: string, layout: string): ParsedTime {
   return { ms: ms + Math.floor(Number(`0.${fraction.slice(0, 6) || '0'}`) * 1000), fraction };
 }
 
-/** rest: where Go stopped reading, at the layout's element. */
+/** rest: where Go stops parsing, at the layout's element. */
 function cannotParse(
   text: string,
   { layout, rest, element }: { readonly layout: string; readonly rest: string; readonly element: string },
@@ -120,7 +120,7 @@ function daysOfMonth(year: number, month: number): number {
   return [4, 6, 9, 11].includes(month) ? 30 : 31;
 }
 
-/** The element of the layout that Go would have stumbled over. */
+/** The layout element at which Go's parser fails. */
 function firstWrongPart(text: string): string {
   const elements: [RegExp, string][] = [
     [/^[0-9]{4}/, '2006'],

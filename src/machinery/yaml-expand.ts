@@ -1,6 +1,6 @@
 /**
- * A YAML document as JSON data: aliases copied, merge keys taken in, keys as texts, keys that stand twice noted. Every value counts against a budget
- * before it is made, so that a document of some kilobytes cannot ask for gigabytes. Not for parsing: see yaml.ts.
+ * Converts a YAML document to JSON data: expands aliases and merge keys, converts keys to strings, records duplicate keys. Every value counts against a
+ * budget before it is created, so that a document of some kilobytes cannot use gigabytes. Parsing is in yaml.ts.
  */
 import type { Alias, Document, Node, Pair, Scalar, YAMLMap, YAMLSeq } from 'yaml';
 import { MAXIMUM_DEPTH, setOwn, tooDeep, type JsonObject } from './json.ts';
@@ -8,7 +8,7 @@ import { yaml } from './yaml-package.ts';
 
 interface ExpandedYaml {
   readonly value: unknown;
-  /** Keys that stand more than once in one map, in the order in which Go's decoder finds them; the last one counts. */
+  /** Duplicate keys of maps, in the order of Go's decoder; the last one wins. */
   readonly repeated: readonly RepeatedKey[];
 }
 
@@ -17,9 +17,9 @@ export interface RepeatedKey {
   readonly offset: number;
 }
 
-/** What is no JSON data, with Go's words where it has some. */
+/** A document that is not JSON data, with Go's message where it has one. */
 export class YamlDataError extends Error {
-  /** Where in the text; undefined = of the document as a whole. */
+  /** Offset in the text; undefined = the document as a whole. */
   readonly offset: number | undefined;
   constructor(message: string, offset?: number) {
     super(message);
@@ -27,10 +27,10 @@ export class YamlDataError extends Error {
   }
 }
 
-/** A float that JSON cannot hold. */
+/** A float that JSON cannot represent. */
 export class YamlNumberError extends Error {}
 
-/** budget: values that may be made, copies by aliases and merge keys among them. Throws YamlDataError, YamlNumberError, StatusError 400 for too deep. */
+/** budget: maximum number of values, including copies by aliases and merge keys. Throws YamlDataError, YamlNumberError, StatusError 400 when nested too deep. */
 export function expandYaml(document: Document.Parsed, budget: number): ExpandedYaml {
   const expansion = new Expansion(budget);
   return { value: expansion.value(document.contents, 0), repeated: expansion.repeated };
@@ -42,10 +42,10 @@ class Expansion {
   readonly repeated: RepeatedKey[] = [];
   readonly #anchors = new Map<string, Node>();
   readonly #targets = new Map<Alias, Node>();
-  /** Being made: an alias of one of them would be endless. */
+  /** Nodes being expanded: an alias to one of them would be infinite. */
   readonly #open = new Set<Node>();
   #left: number;
-  /** Inside a copy nothing is noted again. */
+  /** Duplicates are not recorded again inside a copy. */
   #copies = 0;
 
   constructor(budget: number) {
@@ -69,7 +69,7 @@ class Expansion {
     if (--this.#left < 0) throw new YamlDataError('document contains excessive aliasing');
   }
 
-  /** The anchor of that name before the alias, also where the alias is copied after another one of the name. */
+  /** The last anchor of that name before the alias, also when the alias itself is copied later. */
   #target(alias: Alias): Node {
     const { source } = alias;
     const target = this.#targets.get(alias) ?? this.#anchors.get(source);
@@ -105,7 +105,7 @@ class Expansion {
     return object;
   }
 
-  /** JSON has no other keys than texts, and none that are lists or maps could be told apart as such. */
+  /** JSON keys are strings; lists and maps cannot be keys. */
   #key(key: Node): string {
     this.#spend();
     const node = yaml().isAlias(key) ? this.#target(key) : key;
@@ -120,7 +120,7 @@ class Expansion {
     seen.add(key.value);
   }
 
-  /** Of several sources the first one counts, and what the map says itself before any. */
+  /** Earlier sources take precedence over later ones, and the map's own keys over all of them. */
   #merge(object: JsonObject, given: Node | null, depth: number): void {
     const source = given && this.#resolved(given);
     const sources = yaml().isSeq(source) ? (source.items as Node[]) : [given];

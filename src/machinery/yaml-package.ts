@@ -1,4 +1,4 @@
-/** The yaml package, loaded when the first client speaks YAML: clients of ours never do, and loading it would hold up the start. */
+/** The yaml package, loaded when the first client sends YAML: our own clients never do, and loading it would delay the start. */
 import { createRequire } from 'node:module';
 
 type Yaml = typeof import('yaml');

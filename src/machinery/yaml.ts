@@ -1,6 +1,6 @@
 /**
- * YAML bodies as JSON data, read as Go's YAML 1.1 library reads them: yes/no/on/off are booleans, 0777 is octal, time stamps and 1:30
- * stay texts. Aliases are expanded within a bound. Not for writing YAML: see stringifyYaml, which is the library's.
+ * Parses YAML bodies to JSON data as Go's YAML 1.1 library does: yes/no/on/off are booleans, 0777 is octal, timestamps and 1:30
+ * stay strings. Aliases are expanded within a bound. For writing YAML see stringifyYaml, which is the library's.
  */
 import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
 import { isStatusError, statusErrors } from './errors.ts';
@@ -10,13 +10,13 @@ import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
   readonly value: unknown;
-  /** What strict decoding refuses: keys set twice in one map (the last one counts). */
+  /** Errors of strict decoding: duplicate keys in one map (the last one wins). */
   readonly problems: string[];
 }
 
-/** Values that aliases and merge keys may add beyond the size of the text. */
+/** Maximum number of values that aliases and merge keys may add beyond the size of the text. */
 const MAXIMUM_ALIASED_VALUES = 100_000;
-/** Repeated keys that are told. */
+/** Maximum number of reported duplicate keys. */
 const MAXIMUM_PROBLEMS = 100;
 
 const UNWANTED_TAGS = new Set(['timestamp', 'binary', 'omap', 'pairs', 'set', 'intTime', 'floatTime']);
@@ -43,7 +43,7 @@ const OPTIONS: ParseOptions & DocumentOptions & SchemaOptions = {
       .map(withDigits),
 };
 
-/** A dot or a sign alone is a text, no number. */
+/** A lone dot or sign is a string, not a number. */
 function withDigits(tag: Tags[number]): Tags[number] {
   if (
     typeof tag === 'string' ||
@@ -55,12 +55,12 @@ function withDigits(tag: Tags[number]): Tags[number] {
   return { ...tag, test: new RegExp(`(?=.*[0-9])(?:${tag.test.source})`, tag.test.flags) };
 }
 
-/** The first document of a body, whatever follows it, as upstream reads bodies. Throws StatusError 400. */
+/** As upstream, the first document of a body, whatever follows it. Throws StatusError 400. */
 export function parseYamlBody(text: string): ParsedYaml {
   return parsePlainJson(text) ?? parse(text, { most: 1 })[0] ?? { value: null, problems: [] };
 }
 
-/** The one document of a file. Throws StatusError 400. */
+/** The only document of a file. Throws StatusError 400. */
 export function parseYaml(text: string): ParsedYaml {
   const json = parsePlainJson(text);
   if (json) return json;
@@ -73,7 +73,7 @@ export function parseYaml(text: string): ParsedYaml {
   return first;
 }
 
-/** Most of what comes as YAML is JSON, which is read in a tenth of the time. undefined: it is not, or sets a key twice, which is YAML's to report. */
+/** Most YAML bodies are JSON, which parses ten times faster. undefined: it is not JSON, or has duplicate keys, which the YAML parser reports. */
 export function parsePlainJson(text: string): ParsedYaml | undefined {
   if (!text.startsWith('{')) return undefined;
   try {
@@ -85,12 +85,12 @@ export function parsePlainJson(text: string): ParsedYaml | undefined {
   }
 }
 
-/** Every document of a file, empty ones left out. Throws StatusError 400. */
+/** All documents of a file, without empty ones. Throws StatusError 400. */
 export function parseYamlDocuments(text: string): ParsedYaml[] {
   return parse(text).filter(({ value }) => value !== null);
 }
 
-/** YAML text of JSON data, as `kubectl get -o yaml` writes it: two spaces, long texts not folded. */
+/** YAML of JSON data, as `kubectl get -o yaml` writes it: two spaces, long strings not folded. */
 export function stringifyYaml(value: unknown): string {
   return yaml().stringify(value, {
     version: '1.1',
@@ -101,7 +101,7 @@ export function stringifyYaml(value: unknown): string {
   });
 }
 
-/** most: documents that are read; what follows them may be anything. */
+/** most: maximum number of documents; the rest is not parsed. */
 function parse(text: string, { most = Infinity }: { readonly most?: number } = {}): ParsedYaml[] {
   const lines = new (yaml().LineCounter)();
   try {
@@ -126,7 +126,7 @@ function* take<T>(items: Iterable<T>, most: number): Generator<T> {
   }
 }
 
-/** The first thing that is wrong with a text: the rest of it is not looked at, which could be millions of faults more. */
+/** Only the first error of a text: the rest could contain millions more. */
 class Fault extends Error {
   readonly offset: number;
   constructor(message: string, offset: number) {
@@ -142,7 +142,7 @@ type Report = (
   warning?: boolean,
 ) => void;
 
-/** As the package's parseAllDocuments, but for ending at the first fault. */
+/** As the package's parseAllDocuments, but stops at the first error. */
 function documentsOf(text: string, lines: LineCounter): Iterable<Document.Parsed> {
   const { Composer, Parser } = yaml();
   const composer = new Composer({ ...OPTIONS, lineCounter: lines } as DocumentOptions &

@@ -1,6 +1,6 @@
 /**
- * /statusz and /flagz of every component: what runs and how it was started. As text for people by default, as config.k8s.io objects for programs
- * that ask for one of its versions, after upstream's zpages. Makes the content; whoever serves it answers with it.
+ * /statusz and /flagz of every component: version, uptime and flags. Plain text by default, or config.k8s.io objects
+ * when the Accept header asks for one of its versions, after upstream's zpages. Makes the content only; the server sends it.
  */
 import { httpDate } from '#stdx/dates.ts';
 import { parseAccept } from './accept.ts';
@@ -8,7 +8,7 @@ import { statusErrors } from './errors.ts';
 import type { KubeObject } from './object.ts';
 import { formatTime } from './time.ts';
 
-/** Without object: the text. */
+/** Without object: plain text. */
 export interface ZPage {
   readonly headers: Readonly<Record<string, string>>;
   readonly text: string;
@@ -40,7 +40,7 @@ const TEXTUAL = new Set(['text/plain', 'text/*', '*/*']);
 const WARNING =
   'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.';
 
-/** paths: those that are for debugging. Throws a StatusError for an Accept header that nothing meets. */
+/** paths: the debugging endpoints. Throws a StatusError for an Accept header that cannot be satisfied. */
 export function statuszPage(
   accept: string | undefined,
   { name, gitVersion, emulationVersion, paths }: ProgramFacts & { readonly paths: readonly string[] },
@@ -69,7 +69,7 @@ export function statuszPage(
   });
 }
 
-/** flags: by name, without dashes, as they hold now. */
+/** flags: by name, without dashes, with their effective values. */
 export function flagzPage(
   accept: string | undefined,
   { name, flags }: { readonly name: string; readonly flags: Readonly<Record<string, string>> },

@@ -1,6 +1,6 @@
 /**
- * Server-side apply: a configuration laid over the live object, fields that its manager no longer applies taken away, conflicts with
- * other owners refused. After structured-merge-diff's Updater, with owners who wrote in other versions of the kind.
+ * Server-side apply: merges a configuration into the live object, removes fields that its manager no longer applies, and rejects conflicts with
+ * other managers. After structured-merge-diff's Updater, including managers that wrote in other versions of the kind.
  */
 import { Turn } from '#stdx/turn.ts';
 import { statusErrors } from '../errors.ts';
@@ -26,9 +26,9 @@ import { checkTypedPatch } from './typed-patch.ts';
 import { writtenPart } from './written-fields.ts';
 
 interface ApplyRequest extends WriteContext {
-  /** undefined creates. */
+  /** undefined: create. */
   readonly live: KubeObject | undefined;
-  /** As the client sent it, not defaulted and not pruned of empty values. */
+  /** As sent by the client, without defaulting and pruning of empty values. */
   readonly config: KubeObject;
   readonly force: boolean;
 }
@@ -36,8 +36,8 @@ interface ApplyRequest extends WriteContext {
 const BEFORE_FIRST_APPLY = 'before-first-apply';
 
 /**
- * The configuration applied to the live object: the new object, with its managedFields. The live object itself is returned when nothing
- * changes. Rejects with StatusError 409 with one cause a field when others own what it would change and force is not set.
+ * Applies the configuration to the live object and returns the new object, with its managedFields, or the live object itself when nothing
+ * changes. Rejects with StatusError 409 with one cause per field when others own a field that it would change and force is not set.
  */
 export async function applyConfiguration(request: ApplyRequest): Promise<KubeObject> {
   return withLastApplied(await merged(request), request);
@@ -58,7 +58,7 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   const entry = entryOf(request, 'Apply');
   const me = identityOf(entry);
   const last = owners.get(me);
-  // While pruning, metadata.name counts as owned too, so that metadata is not taken for abandoned.
+  // While pruning, metadata.name counts as owned too, so that metadata does not count as abandoned.
   const configured = writtenPart(toFieldSet(config, type), written);
   owners.set(me, { entry, set: configured });
   if (turn.isLong) await turn.pause();
@@ -97,7 +97,7 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   return withManagedFields(deepClone(object), managedFields);
 }
 
-/** An object that nobody managed when it is applied to first: what is there has some owner, so that conflicts are seen. */
+/** On the first apply to an object without managers, existing fields get an owner, so that conflicts are detected. */
 function addFirstOwner(owners: Owners, live: KubeObject, request: ApplyRequest): void {
   const entry: ManagedFieldsEntry = {
     ...entryOf({ ...request, manager: BEFORE_FIRST_APPLY }, 'Update'),
@@ -119,14 +119,14 @@ interface Pruning {
 }
 
 /**
- * Takes out what the manager applied before and no longer does, unless another manager owns it. Everything is seen in the version in
- * which the manager applied last, what others own in theirs.
+ * Removes fields that the manager applied before and no longer applies, unless another manager owns them. Each manager's fields are compared in the
+ * version in which it wrote last.
  */
 async function withoutAbandoned(object: KubeObject, { last, owners, request }: Pruning): Promise<KubeObject> {
   const { apiVersion, versions } = request;
   if (!last || last.set.isEmpty) return object;
   const lastVersion = last.entry.apiVersion ?? '';
-  // Whoever applies all that it applied before has abandoned nothing: by far the most applies.
+  // A manager that applies all of its earlier fields has abandoned nothing: the most common case.
   if (lastVersion === apiVersion && last.set.difference(owners.get(identityOf(last.entry))!.set).isEmpty)
     return object;
   const convert = async (from: KubeObject, to: string): Promise<KubeObject> =>
@@ -143,7 +143,7 @@ async function withoutAbandoned(object: KubeObject, { last, owners, request }: P
   const merged = await convert(object, lastVersion);
   const type = typeIn(lastVersion);
   let pruned = removed(merged, withNamedFields(last.set, type), type);
-  // In the last version first: what conversions need is there again before the first of them.
+  // In the last version first, to restore fields that conversions need.
   for (const [version, owned] of kept)
     pruned = withOwned(await convert(merged, version), await convert(pruned, version), {
       owned,
@@ -153,7 +153,7 @@ async function withoutAbandoned(object: KubeObject, { last, owners, request }: P
   return convert(pruned, apiVersion);
 }
 
-/** What was taken out and is owned comes back. */
+/** Restores removed fields that are owned. */
 function withOwned(
   merged: KubeObject,
   pruned: KubeObject,
@@ -166,7 +166,7 @@ function withOwned(
   );
 }
 
-/** Only what the manager itself applied goes. */
+/** Removes only fields that the manager itself applied. */
 function withDangling(
   merged: KubeObject,
   pruned: KubeObject,
@@ -194,7 +194,7 @@ function withManagedFields(object: KubeObject, managedFields: ManagedFieldsEntry
   return object;
 }
 
-/** Unless all of them may be taken. */
+/** Unless force is set. */
 function refuseConflicts(conflicts: readonly Conflict[], mayTake: FieldSet): void {
   const disputed = conflicts
     .map(({ entry, fields }) => ({ entry, fields: fields.difference(mayTake) }))

@@ -85,7 +85,7 @@ const bare = ({ metadata, ...rest }: KubeObject): unknown => {
   return { ...rest, metadata: kept };
 };
 
-test('a first apply owns what it says, in the shape of FieldsV1', async () => {
+test('the first apply owns its fields, in the form of FieldsV1', async () => {
   const object = await apply(undefined, 'kubectl', {
     metadata: { name: 'a', labels: { app: 'x' }, finalizers: ['f/g'] },
     spec: { replicas: 1, containers: [{ name: 'c', args: ['1'], ports: [{ port: 80 }] }] },
@@ -115,7 +115,7 @@ test('a first apply owns what it says, in the shape of FieldsV1', async () => {
   ] satisfies ManagedFieldsEntry[]);
 });
 
-test('what is no longer applied goes away, unless another owns it', async () => {
+test('removes fields that are no longer applied, unless another manager owns them', async () => {
   const first = await apply(undefined, 'a', {
     metadata: { name: 'x', labels: { one: '1', two: '2', three: '3' } },
     spec: { containers: [{ name: 'c' }, { name: 'd' }] },
@@ -160,7 +160,7 @@ test('the time of an applier is that of its last apply that changed anything', a
   ]);
 });
 
-test('changing what others own is a conflict, force takes it', async () => {
+test('changing fields of others is a conflict, force takes them over', async () => {
   const created = await update(undefined, 'kubectl-edit', {
     metadata: { name: 'x' },
     spec: { replicas: 1, strategy: { type: 'A' } },
@@ -186,7 +186,7 @@ test('changing what others own is a conflict, force takes it', async () => {
   assert.deepEqual(fieldsOf(forced, 'a'), { 'f:spec': { 'f:replicas': {} } });
 });
 
-test('an ordinary write takes what it changes from appliers', async () => {
+test('an update takes changed fields from appliers', async () => {
   const applied = await apply(undefined, 'a', {
     metadata: { name: 'x' },
     spec: { replicas: 1, containers: [{ name: 'c', image: '1' }] },
@@ -206,7 +206,7 @@ test('an ordinary write takes what it changes from appliers', async () => {
   );
 });
 
-test('an object without owners gets one at the first apply; the server keeps ten updaters', async () => {
+test('an object without owners gets one at the first apply; at most ten updaters are kept', async () => {
   const live = { ...head, metadata: { name: 'x' }, spec: { replicas: 1 } };
   await assert.rejects(
     apply(live, 'a', { spec: { replicas: 2 } }),
@@ -237,7 +237,7 @@ test('an object without owners gets one at the first apply; the server keeps ten
   assert.ok(managers.includes('ancient-changes') && managers.includes('m13') && !managers.includes('m0'));
 });
 
-test('reset fields and server fields are owned by nobody; a configuration has no managedFields', async () => {
+test('reset fields and server fields have no owner; a configuration must not have managedFields', async () => {
   const written = await managedFieldsAfterUpdate({
     ...base,
     live: undefined,
@@ -252,7 +252,7 @@ test('reset fields and server fields are owned by nobody; a configuration has no
   );
 });
 
-test('a configuration that does not fit its type is refused as a whole, with every place named', async () => {
+test('an invalid configuration is rejected as a whole, with every path', async () => {
   const refusal = async (config: object): Promise<string> => {
     try {
       await apply(undefined, 'a', config);
@@ -292,11 +292,11 @@ test('a configuration that does not fit its type is refused as a whole, with eve
     await refusal({ spec: { containers: ['x'] } }),
     /: \.spec\.containers: element 0: associative list with keys may not have non-map elements$/,
   );
-  // What a key is when it is not said is known here.
+  // The default of a key is known here.
   assert.equal(await refusal({ spec: { containers: [{ image: 'x' }], replicas: null } }), '');
 });
 
-test("merged lists keep the configuration's order and the places of the others", async () => {
+test("merged lists keep the configuration's order and the positions of other items", async () => {
   const names = (list: string[]): KubeObject => ({ spec: { containers: list.map((name) => ({ name })) } });
   const merged = (live: string[], config: string[]): string[] =>
     (
@@ -322,7 +322,7 @@ test("merged lists keep the configuration's order and the places of the others",
 });
 
 const word = fc.constantFrom('a', 'b', 'c');
-/** Without empty maps and lists, as typed objects are. */
+/** Without empty maps and lists, as in typed objects. */
 const object = fc.record({
   metadata: fc.record(
     {
@@ -344,7 +344,7 @@ const object = fc.record({
   ),
 });
 
-test('properties: a set survives its JSON, nothing differs from itself, an applied configuration is there', async () => {
+test('properties: a set survives its JSON, a value equals itself, an applied configuration is present', async () => {
   fc.assert(
     fc.property(object, object, (left, right) => {
       const set = toFieldSet(left, type);
@@ -360,7 +360,7 @@ test('properties: a set survives its JSON, nothing differs from itself, an appli
   );
 });
 
-test('one applier alone always gets exactly what it last applied', async () => {
+test('a single applier always gets exactly what it applied last', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(object, { minLength: 1, maxLength: 4 }), async (configs) => {
       let live: KubeObject | undefined;
@@ -372,7 +372,7 @@ test('one applier alone always gets exactly what it last applied', async () => {
   );
 });
 
-test('paths print as conflicts show them', async () => {
+test('paths have the format of conflicts', async () => {
   assert.equal(
     printPath(['f:spec', 'f:containers', 'k:{"name":"a"}', 'f:image']),
     '.spec.containers[name="a"].image',
@@ -380,7 +380,7 @@ test('paths print as conflicts show them', async () => {
   assert.equal(printPath(['f:metadata', 'f:finalizers', 'v:"x"']), '.metadata.finalizers[="x"]');
 });
 
-test('random histories of writes: the quick way comes to what sets come to', async () => {
+test('random histories of writes: the fast path equals the sets', async () => {
   const step = fc.record({
     manager: fc.constantFrom('one', 'two', 'three'),
     next: object,
@@ -414,7 +414,7 @@ test('random histories of writes: the quick way comes to what sets come to', asy
   );
 });
 
-test("kubectl takes over what it applied on the client's side and nobody touched since, and keeps its annotation true", async () => {
+test('kubectl takes over unchanged fields of client-side apply, and updates the annotation', async () => {
   const LAST = 'kubectl.kubernetes.io/last-applied-configuration';
   const config = { ...head, metadata: { name: 'x', labels: { a: '<1>' } }, spec: { replicas: 1 } };
   const noted = schema('x.v1.NotedMeta', [
@@ -469,7 +469,7 @@ test("kubectl takes over what it applied on the client's side and nobody touched
     JSON.stringify(config),
     'others leave it alone',
   );
-  // Somebody scaled it since: that is theirs.
+  // It was scaled since: that field has another owner.
   const scaled = { ...live, spec: { replicas: 5 } };
   await assert.rejects(as(scaled, 'kubectl', { spec: { replicas: 2 } }), /conflict/);
 });

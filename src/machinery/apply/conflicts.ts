@@ -1,16 +1,16 @@
-/** The refusal of an apply that would change what others own. */
+/** The conflict error of an apply that would change fields of other managers. */
 import { StatusError } from '../errors.ts';
 import type { ManagedFieldsEntry } from '../object.ts';
 import { printPath, type FieldSet } from './field-set.ts';
 import { compareTexts, identityOf } from './owners.ts';
 
-/** What an owner has that the apply would change. */
+/** Fields of a manager that the apply would change. */
 export interface Conflict {
   readonly entry: ManagedFieldsEntry;
   readonly fields: FieldSet;
 }
 
-/** 409, with one cause a field. */
+/** 409, with one cause per field. */
 export function conflictError(conflicts: readonly Conflict[]): StatusError {
   const sorted = conflicts
     .map(({ entry, fields }) => ({ entry, paths: fields.paths() }))

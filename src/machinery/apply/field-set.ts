@@ -15,7 +15,7 @@ function newNode(): Node {
   return { member: false, children: new Map() };
 }
 
-/** Every operation but insert makes a new set, which shares parts with the old ones: insert only into a set of your own making. */
+/** Every operation except insert returns a new set, which shares parts with the old ones: insert only into a set that you created. */
 export class FieldSet {
   readonly #root: Node;
 
@@ -37,11 +37,11 @@ export class FieldSet {
     return new FieldSet(readNode(fields));
   }
 
-  /** As fromFieldsV1 of what a client wrote: undefined for what is no FieldsV1. Elements of a kind that nobody knows yet are left out. */
+  /** As fromFieldsV1, for client input: undefined for invalid FieldsV1. Unknown kinds of path elements are ignored. */
   static parse(fields: unknown): FieldSet | undefined {
     const node = parseNode(fields);
     if (!node) return undefined;
-    // At the top, {} has no fields rather than being one.
+    // At the top, {} has no fields instead of being one.
     node.member = false;
     return new FieldSet(node);
   }
@@ -77,12 +77,12 @@ export class FieldSet {
     return this.#combine(other, INTERSECTION);
   }
 
-  /** Only the very paths of the other set go; what is below them stays. */
+  /** Removes only the exact paths of the other set; paths below them stay. */
   difference(other: FieldSet): FieldSet {
     return this.#combine(other, DIFFERENCE);
   }
 
-  /** The paths of the other set go, and all below them. */
+  /** Removes the paths of the other set, and all paths below them. */
   without(other: FieldSet): FieldSet {
     return new FieldSet(prune(this.#root, other.#root));
   }
@@ -91,17 +91,17 @@ export class FieldSet {
     return this.#combine(other, SYMMETRIC_DIFFERENCE).isEmpty;
   }
 
-  /** The part below one element, with the element cut off. */
+  /** The subset below one element, without that element. */
   below(element: string): FieldSet {
     return new FieldSet(this.#root.children.get(element) ?? newNode());
   }
 
-  /** Elements at the top that are members or have members below. */
+  /** Top-level elements that are members or have members below. */
   elements(): string[] {
     return [...this.#root.children.keys()];
   }
 
-  /** In the order in which conflicts name them: those of one level before what is below them. */
+  /** In the order of conflicts: those of one level before those below it. */
   paths(): string[][] {
     const found: string[][] = [];
     collect(this.#root, [], found);
@@ -112,14 +112,14 @@ export class FieldSet {
     return writeNode(this.#root);
   }
 
-  /** FieldsV1 as toFieldsV1 wrote it, without these fields: the given value itself when it has none of them, undefined when nothing is left. */
+  /** FieldsV1 from toFieldsV1, without these fields: the given value itself when it has none of them, undefined when nothing is left. */
   takenFrom(fields: JsonObject): JsonObject | undefined {
     return subtractNode(fields, this.#root);
   }
 
-  /** FieldsV1 as toFieldsV1 wrote it, with these fields: the given value itself when it has them all. */
+  /** FieldsV1 from toFieldsV1, with these fields: the given value itself when it has all of them. */
   addedTo(fields: JsonObject): JsonObject {
-    // At the top, {} has no fields rather than being one.
+    // At the top, {} has no fields instead of being one.
     return Object.keys(fields).length === 0 ? this.toFieldsV1() : addNode(fields, this.#root);
   }
 
@@ -130,7 +130,7 @@ export class FieldSet {
 
 interface Operation {
   readonly member: (left: boolean, right: boolean) => boolean;
-  /** What only one side has stays, shared with it. */
+  /** Parts that only one side has are shared with it. */
   readonly keepsLeft: boolean;
   readonly keepsRight: boolean;
 }
@@ -186,7 +186,7 @@ function collect(node: Node, path: string[], found: string[][]): void {
   for (const element of elements) collect(node.children.get(element)!, [...path, element], found);
 }
 
-/** {} is a member; with children, '.' says that the path itself is one too. */
+/** {} is a member; with children, '.' marks the path itself as a member too. */
 function readNode(fields: unknown): Node {
   const node = newNode();
   if (!isJsonObject(fields)) return node;
@@ -203,7 +203,7 @@ function readNode(fields: unknown): Node {
   return node;
 }
 
-/** undefined: it is no FieldsV1. */
+/** undefined: invalid FieldsV1. */
 function parseNode(fields: unknown): Node | undefined {
   if (fields !== null && !isJsonObject(fields)) return undefined;
   const node = newNode();
@@ -239,7 +239,7 @@ function elementProblem(element: string): 'malformed' | 'unknown' | undefined {
   }
 }
 
-/** undefined for what is no JSON. */
+/** undefined for invalid JSON. */
 function parsedJson(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -260,7 +260,7 @@ function writeNode(node: Node): JsonObject {
 
 const MEMBER = '.';
 
-/** {} is a member; with children, '.' says it. */
+/** {} is a member; with children, '.' marks it. */
 function isMember(fields: JsonObject): boolean {
   for (const _key in fields) return MEMBER in fields;
   return true;
@@ -328,7 +328,7 @@ function keyElement(keys: Readonly<Record<string, unknown>>): string {
   return `k:${JSON.stringify(Object.fromEntries(Object.entries(keys).toSorted(([left], [right]) => (left < right ? -1 : 1))))}`;
 }
 
-/** As conflicts print it: .spec.containers[name="a"].image */
+/** The format of conflicts: .spec.containers[name="a"].image */
 export function printPath(path: Path): string {
   return path.map(printElement).join('');
 }

@@ -1,4 +1,4 @@
-/** An object in the versions of its kind in which owners of its fields wrote: fields are compared in the version that names them. */
+/** An object in the versions of its kind in which managers wrote: fields are compared in the manager's version. */
 import type { KubeObject } from '../object.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import type { FieldSet } from './field-set.ts';
@@ -7,9 +7,9 @@ import { changesBetween } from './typed.ts';
 import { writtenPart, type WrittenFields } from './written-fields.ts';
 
 export interface KindVersions {
-  /** undefined: the kind has no such version, or no longer. */
+  /** undefined: the kind does not have the version. */
   schemaOf(apiVersion: string): ObjectSchema | undefined;
-  /** An object of any of the versions in another one. Does not change it; the answer may share parts with it. */
+  /** Converts an object to another version. Does not change it; the result may share parts with it. */
   convert(object: KubeObject, apiVersion: string): KubeObject | Promise<KubeObject>;
 }
 
@@ -18,7 +18,7 @@ export interface Changes {
   readonly removed: FieldSet;
 }
 
-/** before: undefined when the object is new. Both without managedFields. */
+/** before: undefined on create. Both without managedFields. */
 export interface Difference {
   readonly before: KubeObject | undefined;
   readonly after: KubeObject;
@@ -28,18 +28,18 @@ export function typeOf(schema: ObjectSchema): ValueSchema {
   return { kind: 'object', type: () => schema };
 }
 
-/** What this way in changes: what the server resets does not count. */
+/** The changed fields, without those that the endpoint resets. */
 export function writtenChanges(
   { before, after }: Difference,
   schema: ObjectSchema,
   written: WrittenFields | undefined,
 ): Changes {
-  // On create, structs that the type always has are there before anyone sets something in them.
+  // On create, structs that are always present exist before any field in them is set.
   const { changed, removed } = changesBetween(before ?? blankOf(schema), after, typeOf(schema));
   return { changed: writtenPart(changed, written), removed: writtenPart(removed, written) };
 }
 
-/** The objects, of any versions, compared in one. undefined: there is no such version. */
+/** Compares the objects in one version. undefined: the version does not exist. */
 async function changesIn(
   apiVersion: string,
   { before, after }: Difference,
@@ -60,7 +60,7 @@ async function changesIn(
   );
 }
 
-/** changesIn, each version once. known: those of the version at hand. */
+/** changesIn, once per version. known: the result for the current version. */
 export function changesByVersion(
   difference: Difference,
   options: {

@@ -1,7 +1,7 @@
 /**
- * The annotation in which client-side apply keeps what it applied last, and what it means to kubectl's server-side apply: values that are
- * still as kubectl set them are its own to change, and the annotation is kept true, so that an older kubectl can go on from there. Other
- * appliers have nothing to do with it. After upstream's lastAppliedManager and lastAppliedUpdater.
+ * The last-applied annotation of client-side apply, and its effect on kubectl's server-side apply: kubectl may take over fields that
+ * still have its last-applied values, and the annotation is kept up to date, so that an older kubectl can continue from it. Other
+ * managers do not use it. After upstream's lastAppliedManager and lastAppliedUpdater.
  */
 import { isStatusError } from '../errors.ts';
 import { deepClone, isJsonObject, parseJson } from '../json.ts';
@@ -14,7 +14,7 @@ import { compareValues, toFieldSet } from './typed.ts';
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 const KUBECTL = 'kubectl';
 
-/** The fields that kubectl may take from their owners without being told to: as it set them on the client's side, and untouched since. */
+/** Fields that kubectl may take over without force: applied on the client side, and unchanged since. */
 export function takenOver(
   live: KubeObject,
   {
@@ -31,13 +31,13 @@ export function takenOver(
     const { added, modified, removed } = compareValues(applied, live, type);
     return toFieldSet(applied, type).difference(added).difference(modified).difference(removed);
   } catch (error) {
-    // Whatever stands there, it is no configuration of this kind.
+    // The annotation is not a configuration of this kind.
     if (error instanceof SyntaxError || isStatusError(error)) return FieldSet.empty();
     throw error;
   }
 }
 
-/** The applied object with the annotation, where it has one, as the configuration says. The object itself when that changes nothing. */
+/** Updates the applied object's annotation, if it has one. Returns the object itself when that changes nothing. */
 export function withLastApplied(
   object: KubeObject,
   { manager, config }: { readonly manager: string; readonly config: KubeObject },
@@ -61,7 +61,7 @@ function textOf(config: KubeObject): string {
   return `${JSON.stringify(sorted(copy)).replaceAll(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
 }
 
-/** As Go writes maps. */
+/** As Go serialises maps. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (!isJsonObject(value)) return value;

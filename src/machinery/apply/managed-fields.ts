@@ -1,6 +1,6 @@
 /**
- * What ordinary writes do to the ownership of fields (metadata.managedFields): the writer owns what it changed, the others lose it. Each
- * owner's fields are seen in the version that it wrote in. Follows upstream's managedfields and structured-merge-diff; server-side apply
+ * Updates the ownership of fields (metadata.managedFields) for ordinary writes: the writer owns what it changed, other managers lose it. Each
+ * manager's fields are compared in the version that it wrote in. Follows upstream's managedfields and structured-merge-diff; server-side apply
  * is apply-configuration.ts.
  */
 import { jsonEqual, type JsonObject } from '../json.ts';
@@ -32,7 +32,7 @@ import { UNMANAGED_PATHS } from './unmanaged.ts';
 import { unwrittenNames, type WrittenFields } from './written-fields.ts';
 
 export interface WriteContext {
-  /** Of apiVersion, in which all objects of the request are. */
+  /** The converter for apiVersion, the version of all objects in the request. */
   readonly schema: ObjectSchema;
   readonly manager: string;
   /** 'apps/v1' */
@@ -41,19 +41,19 @@ export interface WriteContext {
   readonly subresource?: string;
   /** Default: all. */
   readonly written?: WrittenFields | undefined;
-  /** The kind's other versions. Absent: it has none. */
+  /** The kind's other versions. Undefined: it has none. */
   readonly versions?: KindVersions | undefined;
   readonly nowMs: number;
-  /** Values of its objects stand in no message. */
+  /** Whether messages must not contain values of its objects. */
   readonly confidential?: boolean;
 }
 
 export interface UpdateRequest extends WriteContext {
-  /** undefined: the object is new. */
+  /** undefined: the object is created. */
   readonly live: KubeObject | undefined;
-  /** As the client sent it, with defaults: what the server itself changes is nobody's. */
+  /** As sent by the client, with defaults: changes by the server itself have no owner. */
   readonly next: KubeObject;
-  /** The type's schema may be another than the one under which the entries were written. */
+  /** The type's schema may differ from the one under which the entries were written. */
   readonly schemaChanges?: boolean;
 }
 
@@ -66,14 +66,14 @@ export function entryOf(
   return { manager, operation, apiVersion, ...(subresource ? { subresource } : {}) };
 }
 
-/** What somebody can own of a set. */
+/** The subset of a set that can be owned. */
 export function ownablePart(set: FieldSet): FieldSet {
   return set.difference(UNMANAGED);
 }
 
 /**
- * The managedFields after a create, update or patch. A client that sends an empty list, or one empty entry, forgets all owners; of an
- * object that nobody owns anything of, nobody comes to until it is applied. A promise where owners wrote in other versions.
+ * The managedFields after a create, update or patch. A client that sends an empty list, or one empty entry, clears all owners; an
+ * object without owners stays so until it is applied. A promise when managers wrote in other versions.
  */
 export function managedFieldsAfterUpdate(
   request: UpdateRequest,
@@ -95,7 +95,7 @@ export function managedFieldsAfterUpdate(
   });
 }
 
-/** @internal As managedFieldsAfterUpdate, always by way of sets: what the quick way must come to. */
+/** @internal As managedFieldsAfterUpdate, always by way of sets: the reference for the fast path. */
 export async function managedFieldsBySets(request: UpdateRequest): Promise<ManagedFieldsEntry[]> {
   const { live, next, schema, written } = request;
   const difference = { before: live && withoutManagedFields(live), after: withoutManagedFields(next) };
@@ -112,7 +112,7 @@ interface Base {
   readonly isOurs: boolean;
 }
 
-/** What the write starts from: what the client says of owners, or what is known of them where it says nothing that could be read. A subresource has no say. */
+/** The initial managers of the write: those in the client's object, or the stored ones when these are invalid. A subresource cannot change them. */
 function baseOf({ live, next, subresource }: UpdateRequest): Base | 'none' {
   const known = { entries: live?.metadata?.managedFields ?? [], isOurs: true };
   const sent = subresource ? undefined : next.metadata?.managedFields;
@@ -125,7 +125,7 @@ function forgetsOwners(entries: readonly ManagedFieldsEntry[]): boolean {
   return entries.length === 0 || (entries.length === 1 && Object.keys(entries[0]!).length === 0);
 }
 
-/** The usual case: nobody wrote in another version or under another schema, and there is room for one more. */
+/** The common case: no manager wrote in another version or under another schema, and there is room for one more. */
 function isSimple(
   entries: readonly ManagedFieldsEntry[],
   { live, apiVersion, schema, schemaChanges }: UpdateRequest,
@@ -141,7 +141,7 @@ function isSimple(
   );
 }
 
-/** Entries that nothing happens to are answered as they are. */
+/** Unchanged entries are returned as they are. */
 function changedEntries(
   known: readonly ManagedFieldsEntry[],
   { changed, removed }: Changes,
@@ -199,7 +199,7 @@ async function changedOwners(
   return entriesOf(capped(left));
 }
 
-/** The owners that entries tell of, with their fields as they are under today's schemas. Those of versions that are gone are gone. */
+/** The managers in the entries, with their fields under the current schemas. Managers of removed versions are dropped. */
 export function ownersUnder(
   entries: readonly ManagedFieldsEntry[],
   { apiVersion, schema, versions }: Pick<WriteContext, 'apiVersion' | 'schema' | 'versions'>,
@@ -219,7 +219,7 @@ export function ownersUnder(
   return owners;
 }
 
-/** Those of an object that is new, of which nobody owned anything: one entry, or none where there is nothing to own. */
+/** The managers of a new object: one entry, or none when there is nothing to own. */
 export function managedFieldsOfNew(
   request: WriteContext & { readonly object: KubeObject },
 ): ManagedFieldsEntry[] {
@@ -235,7 +235,7 @@ export function withoutManagedFields(object: KubeObject): KubeObject {
   return { ...object, metadata };
 }
 
-/** True when two objects differ at most in when owners wrote. */
+/** Whether two objects differ at most in the times of managers. */
 export function sameButForTimes(left: KubeObject, right: KubeObject): boolean {
   return (
     jsonEqual(timeless(left), timeless(right)) &&

@@ -1,6 +1,6 @@
 /**
- * The fields that whoever creates an object comes to own, straight from the object: what comparing it with nothing would find
- * (managed-fields.ts), without building sets. Every create pays for this, so it is one walk.
+ * The fields that the creator of an object owns, computed directly from the object: the same result as comparing it with nothing
+ * (managed-fields.ts), without building sets. Every create needs it, so it is a single pass.
  */
 import { decodeObject } from '../decode.ts';
 import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
@@ -13,13 +13,13 @@ interface Plan {
   readonly element: string;
   readonly value: ValueSchema;
   readonly atomic: boolean;
-  /** Of a built-in type, where a list or map that is shown as null is one that nobody gave. */
+  /** Of a built-in type: null is a list or map that was not set. */
   readonly isTyped: boolean;
 }
 
-/** In the order in which FieldsV1 writes them. */
+/** In the order of FieldsV1. */
 const plans = new WeakMap<ObjectSchema, readonly Plan[]>();
-/** What an object of the type has before anyone set anything: structs that are always there, zero values and empty lists that are always written. */
+/** Fields that an object of the type has before any is set: structs that are always present, zero values and empty lists that are always written. */
 const blanks = new WeakMap<ObjectSchema, JsonObject>();
 
 function plansOf(schema: ObjectSchema): readonly Plan[] {
@@ -39,7 +39,7 @@ function plansOf(schema: ObjectSchema): readonly Plan[] {
   return known;
 }
 
-/** Shared: never change it. */
+/** Shared: do not change it. */
 export function blankOf(schema: ObjectSchema): JsonObject {
   let known = blanks.get(schema);
   if (!known) {
@@ -51,8 +51,8 @@ export function blankOf(schema: ObjectSchema): JsonObject {
 }
 
 /**
- * Lists and maps that a built-in type must have are written as null when they are empty: there before anyone puts something in. What is defaulted is
- * not there before.
+ * Lists and maps that a built-in type always has are written as null when empty: they exist before they are set. Defaulted fields do
+ * not.
  */
 function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
   for (const { name, value, required, number, zero, default: fallback } of schema.fields) {
@@ -66,7 +66,7 @@ function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
 }
 
 /**
- * FieldsV1 of an object nobody owned before. excluded: names of fields at the top that this way in does not write ('status').
+ * FieldsV1 of a new object. excluded: top-level fields that the endpoint does not write ('status').
  * Throws StatusError 400 for list items without their keys.
  */
 export function fieldsOfNew(
@@ -106,7 +106,7 @@ function metadataFields(metadata: JsonObject, schema: ObjectSchema, blank: unkno
   return any ? fields : undefined;
 }
 
-/** undefined: no more than what was there before. */
+/** undefined: nothing besides what existed before. */
 function compared(after: unknown, before: unknown, { value, atomic, isTyped }: Plan): JsonObject | undefined {
   if (after === null && isTyped && (value.kind === 'list' || value.kind === 'map')) return undefined;
   if (before === undefined) return newFields(after, value, atomic);
@@ -118,12 +118,12 @@ function compared(after: unknown, before: unknown, { value, atomic, isTyped }: P
     value.type().atomic !== true;
   if (!isStruct) {
     if (value.kind === 'list' || value.kind === 'map') {
-      // It was there as null: who gives an empty one owns it, who gives none does not.
+      // It was null: setting an empty one owns it.
       if (after === null) return undefined;
       if (jsonEqual(before, after)) return LEAF;
     } else if (jsonEqual(before, after)) return undefined;
     const found = newFields(after, value, atomic);
-    // The list or map itself was there, empty.
+    // The list or map itself existed, empty.
     if (found !== LEAF) delete found['.'];
     return found;
   }
@@ -140,10 +140,10 @@ function compared(after: unknown, before: unknown, { value, atomic, isTyped }: P
   return any ? fields : undefined;
 }
 
-/** A field without parts: one for all, since objects once made are not changed. */
+/** A field without parts: a shared object, because objects are immutable. */
 const LEAF: JsonObject = Object.freeze({});
 
-/** Of a value that was not there: itself, and all below it. */
+/** A new value: itself, and everything below it. */
 function newFields(value: unknown, schema: ValueSchema | undefined, atomic: boolean): JsonObject {
   if (typeof value !== 'object' || value === null || atomic) return LEAF;
   const shape = shapeOf(value, schema);
@@ -187,7 +187,7 @@ function byElement(left: { readonly element: string }, right: { readonly element
   return left.element < right.element ? -1 : left.element > right.element ? 1 : 0;
 }
 
-/** Fields at the top that the type does not know but keeps. */
+/** Unknown top-level fields that the type keeps. */
 function addUnknown(
   given: JsonObject,
   {

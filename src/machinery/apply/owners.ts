@@ -1,6 +1,6 @@
 /**
- * The owners of an object's fields: managedFields entries as sets and back, who is the same owner as another, how many of them there may
- * be, in which order they stand. After upstream's managedfields package.
+ * Converts managedFields entries to sets and back: identity of managers, their maximum number and
+ * order. After upstream's managedfields package.
  */
 import type { JsonObject } from '../json.ts';
 import type { ManagedFieldsEntry } from '../object.ts';
@@ -14,11 +14,11 @@ export interface Owner {
 /** By identity. */
 export type Owners = Map<string, Owner>;
 
-/** Update managers beyond this are merged, the oldest first. */
+/** Beyond this number, the oldest update managers are merged. */
 export const MAXIMUM_UPDATE_MANAGERS = 10;
 const ANCIENT_MANAGER = 'ancient-changes';
 
-/** An applier is the same whatever version it applies in. */
+/** The identity of an applier does not include its version. */
 export function identityOf({
   manager = '',
   operation = '',
@@ -28,7 +28,7 @@ export function identityOf({
   return JSON.stringify([manager, operation, operation === 'Apply' ? '' : apiVersion, subresource]);
 }
 
-/** Of entries that this server wrote. */
+/** For entries that this server wrote. */
 export function ownersOf(entries: readonly ManagedFieldsEntry[] | undefined): Owners {
   const owners: Owners = new Map();
   for (const { fieldsV1, fieldsType: _, ...entry } of entries ?? [])
@@ -36,7 +36,7 @@ export function ownersOf(entries: readonly ManagedFieldsEntry[] | undefined): Ow
   return owners;
 }
 
-/** Of entries that a client sent: undefined when any of them is not as it should be. */
+/** For entries that a client sent: undefined when any of them is invalid. */
 export function parseOwners(entries: readonly ManagedFieldsEntry[]): Owners | undefined {
   const owners: Owners = new Map();
   for (const { fieldsV1, fieldsType, ...entry } of entries) {
@@ -91,7 +91,7 @@ export function compareTexts(left: string, right: string): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-/** Those without fields gone, and of updaters no more than may be: the oldest of one version become one, which is as old as the newest of them. */
+/** Removes managers without fields, and limits updaters: the oldest of one version are merged, with the newest time of them. */
 export function capped(owners: Owners): Owners {
   for (const [id, { set }] of owners) if (set.isEmpty) owners.delete(id);
   const updaters = [...owners]

@@ -1,6 +1,6 @@
 /**
- * Fields recorded under an older schema of the type, as they are under today's: who owned a part of what is now replaced as a whole owns
- * the whole. What became granular since stays as it is. After structured-merge-diff's reconcile_schema.
+ * Converts fields that were recorded under an older schema: the owner of a part of a value that became atomic owns
+ * the whole. Values that became granular are unchanged. After structured-merge-diff's reconcile_schema.
  */
 import { setOwn, type JsonObject } from '../json.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
@@ -8,7 +8,7 @@ import { isWhole } from './typed.ts';
 
 const MEMBER = '.';
 
-/** The fields themselves where nothing changed. */
+/** Returns the fields themselves when nothing changed. */
 export function reconciledFields(fields: JsonObject, schema: ObjectSchema): JsonObject {
   return inObject(fields, schema);
 }

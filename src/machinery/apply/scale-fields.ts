@@ -1,6 +1,6 @@
 /**
- * Who owns an object's replica count, as managedFields of its Scale and back: what writes to /scale are worked out with. After upstream's
- * scale handler: other fields keep their owners, an owner of the count that the Scale no longer names loses it.
+ * Converts the managedFields of an object to those of its Scale and back, for writes to /scale. After upstream's
+ * scale handler: other fields keep their managers; a manager of replicas that the Scale no longer lists loses it.
  */
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import { FieldSet } from './field-set.ts';
@@ -9,7 +9,7 @@ import { entriesOf, ownersOf, type Owner, type Owners } from './owners.ts';
 const SCALE_API_VERSION = 'autoscaling/v1';
 const REPLICAS_IN_SCALE = ['f:spec', 'f:replicas'];
 
-/** The names of fields down to the replica count in a version of the kind: ['spec', 'replicas']. undefined: the version is gone; none: it has no scale. */
+/** The path of replicas in each version of the kind: ['spec', 'replicas']. undefined: the version was removed; none: it has no scale. */
 export type ReplicasPaths = (apiVersion: string) => readonly string[] | 'none' | undefined;
 
 function pathIn(entry: ManagedFieldsEntry, paths: ReplicasPaths): readonly string[] | 'none' | undefined {
@@ -21,7 +21,7 @@ function owns({ set }: Owner, path: readonly string[] | 'none' | undefined): pat
   return path !== undefined && path !== 'none' && set.has(path);
 }
 
-/** The managedFields that the object's Scale has: of those who own the replica count. */
+/** The managedFields of the object's Scale: those of managers that own replicas. */
 export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): ManagedFieldsEntry[] {
   const owners: Owners = new Map();
   for (const [id, owner] of ownersOf(object.metadata?.managedFields)) {
@@ -35,8 +35,8 @@ export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): Ma
 }
 
 /**
- * The object's managedFields once its Scale has these. apiVersion: the request's, under which new owners are written down, without a time.
- * As upstream does, an updater that wrote in the object's version is another owner than the one that its Scale names: it gets a second entry.
+ * The object's managedFields after a write of its Scale. apiVersion: that of the request, used for new managers, without a time.
+ * As in upstream, an updater that wrote in the object's version differs from the one in the Scale: it gets a second entry.
  */
 export function managedFieldsWithScale(
   object: KubeObject,

@@ -1,7 +1,7 @@
 /**
- * What server-side apply refuses of a configuration before it merges it, whatever fieldValidation says: fields that the type does not
- * declare, values of another kind than the type's, keyed items that stand twice. After structured-merge-diff's typed.validate; where that
- * stops at the first undeclared field of a map, in an order of chance, this names all of them. Formats are decoding's matter.
+ * Rejects an invalid configuration of server-side apply before it is merged, whatever fieldValidation is: undeclared
+ * fields, values of the wrong type, duplicate keyed items. After structured-merge-diff's typed.validate; that one
+ * stops at the first undeclared field of a map, in random order, this one reports all of them. Decoding checks formats.
  */
 import { REDACTED, StatusError, statusErrors } from '../errors.ts';
 import { goType, goValue, isJsonObject, type JsonObject } from '../json.ts';
@@ -18,7 +18,7 @@ interface Walk {
   readonly confidential: boolean;
 }
 
-/** Throws StatusError 400 for a configuration that does not fit its type; confidential: without its values. */
+/** Throws StatusError 400 for a configuration that does not match its type; confidential: without its values. */
 export function checkTypedPatch(
   config: KubeObject,
   schema: ObjectSchema,
@@ -35,7 +35,7 @@ export function checkTypedPatch(
   throw statusErrors.badRequest(`failed to create typed patch object (${describe(config)}): ${why}`);
 }
 
-/** As upstream names an object in such messages: '<namespace>/<name>; apps/v1, Kind=Deployment', with what the configuration says. */
+/** The object's name in upstream's messages: '<namespace>/<name>; apps/v1, Kind=Deployment', from the configuration. */
 export function describe({ apiVersion = '', kind = '', metadata }: KubeObject): string {
   const { namespace, name } = (isJsonObject(metadata) ? metadata : {}) as {
     namespace?: unknown;
@@ -99,7 +99,7 @@ function visitItems(items: readonly unknown[], schema: ListSchema, walk: Walk): 
   }
 }
 
-/** undefined, and a problem, for an item that nothing tells from others: those behind it are not looked at. */
+/** undefined, and a problem, for an item without its keys: later items are not checked. */
 function keyOf(
   item: unknown,
   { index, schema, walk }: { readonly index: number; readonly schema: ListSchema; readonly walk: Walk },
@@ -149,7 +149,7 @@ function report(walk: Walk, problem: string): void {
   walk.problems.push(place === '' ? problem : `${place}: ${problem}`);
 }
 
-/** As Go's %#v shows it. */
+/** As formatted by Go's %#v. */
 function goSyntax(value: unknown): string {
   if (value === null || value === undefined) return 'interface {}(nil)';
   if (Array.isArray(value)) return `[]interface {}{${value.map(goSyntax).join(', ')}}`;

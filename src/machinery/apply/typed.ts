@@ -1,6 +1,6 @@
 /**
- * What server-side apply does with values of a type: which fields a value sets, how two values differ, merging one over the other,
- * taking fields out. After structured-merge-diff. Nothing here changes its arguments; results share parts with them.
+ * Operations of server-side apply on typed values: the set of their fields, comparison, merge and
+ * removal of fields. After structured-merge-diff. Arguments are not changed; results share parts with them.
  */
 import { statusErrors } from '../errors.ts';
 import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
@@ -13,7 +13,7 @@ interface Comparison {
   readonly removed: FieldSet;
 }
 
-/** How a value takes part: as a whole, by its fields, by its map keys, or by its list items. */
+/** How a value is merged: atomically, by its fields, by its map keys, or by its list items. */
 type Shape =
   | { readonly kind: 'leaf' }
   | { readonly kind: 'fields'; readonly schema: ValueSchema | undefined }
@@ -29,7 +29,7 @@ export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape 
   return { kind: 'fields', schema };
 }
 
-/** Values of the type are replaced as a whole, wherever they are. */
+/** Values of the type are atomic everywhere. */
 export function isWhole(schema: ValueSchema): boolean {
   return (
     (schema.kind === 'list' && schema.listType === 'atomic') ||
@@ -41,7 +41,7 @@ interface FieldPlace {
   readonly schema: ValueSchema | undefined;
   readonly isNamed: boolean;
   readonly atomic: boolean;
-  /** A list or map of a built-in type: there is no difference between null and nothing. */
+  /** A list or map of a built-in type: null and absent are equal. */
   readonly isNullable?: boolean;
 }
 
@@ -57,7 +57,7 @@ function childShape(value: unknown, place: FieldPlace): Shape {
   return place.atomic ? LEAF : shapeOf(value, place.schema);
 }
 
-/** What makes an item of a set or list-map itself. */
+/** The identity of an item of a set or list-map. */
 export function itemElement(item: unknown, list: ValueSchema & { readonly kind: 'list' }): string {
   if (list.listType === 'set') return `v:${JSON.stringify(item)}`;
   if (!isJsonObject(item))
@@ -76,7 +76,7 @@ export function itemElement(item: unknown, list: ValueSchema & { readonly kind: 
 
 const sortedKeyLists = new WeakMap<readonly string[], readonly string[]>();
 
-/** Map keys in the order in which elements spell them. */
+/** Map keys in the order of their path elements. */
 function sortedKeys({ mapKeys = [] }: ValueSchema & { readonly kind: 'list' }): readonly string[] {
   let sorted = sortedKeyLists.get(mapKeys);
   if (!sorted) sortedKeyLists.set(mapKeys, (sorted = mapKeys.toSorted()));
@@ -97,7 +97,7 @@ function itemsOf(list: readonly unknown[], schema: ValueSchema & { readonly kind
   return list.map((value) => ({ element: itemElement(value, schema), value }));
 }
 
-/** The fields a configuration sets: all its leaves, items, map keys and empty maps. */
+/** The fields that a configuration sets: all its leaves, items, map keys and empty maps. */
 export function toFieldSet(value: unknown, schema: ValueSchema): FieldSet {
   const set = FieldSet.empty();
   collectFields({ value, shape: shapeOf(value, schema), path: [] }, set);
@@ -136,7 +136,7 @@ export function compareValues(before: unknown, after: unknown, schema: ValueSche
   return comparison;
 }
 
-/** What was added or modified, in one set, and what was removed. */
+/** Added or modified fields in one set, and removed ones. */
 export function changesBetween(
   before: unknown,
   after: unknown,
@@ -151,7 +151,7 @@ export function changesBetween(
   return { changed, removed };
 }
 
-/** path: of the pair at hand; changed while its parts are visited, and as it was afterwards. */
+/** path: of the current pair; changed while its parts are visited, and restored afterwards. */
 interface Pair {
   readonly before: unknown;
   readonly after: unknown;
@@ -162,7 +162,7 @@ interface Pair {
 function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
   if (before === undefined && after === undefined) return;
   if (place.isNullable && isNothing(before) && isNothing(after)) return;
-  // null is of whatever shape the other one is.
+  // null has the type of the other value.
   const left = isNothing(before) ? undefined : childShape(before, place);
   const right = isNothing(after) ? undefined : childShape(after, place);
   const shape = left ?? right ?? LEAF;
@@ -197,7 +197,7 @@ interface ListPair {
 }
 
 function compareItems({ before, after, schema, path }: ListPair, comparison: Comparison): void {
-  // Most lists are as they were: that is seen without working out what makes their items themselves.
+  // Most lists are unchanged, which is detected without computing item identities.
   if (before.length === after.length && before.every((item, index) => jsonEqual(item, after[index]))) return;
   const others = new Map(itemsOf(after, schema).map((item) => [item.element, item.value]));
   const place = { schema: schema.items, isNamed: false, atomic: false };
@@ -247,8 +247,8 @@ function isBare(value: unknown): boolean {
 }
 
 /**
- * The configuration laid over what is there: leaves replace, maps and keyed lists merge. null is a value, which the type says the meaning of;
- * of a map or keyed list it is the empty one, which adds nothing.
+ * Merges the configuration into the live value: leaves replace, maps and keyed lists merge. null is a value whose meaning depends on the type;
+ * for a map or keyed list it is the empty one, which adds nothing.
  */
 export function mergeValues(live: unknown, config: unknown, schema: ValueSchema): unknown {
   return merge(live, config, { schema, isNamed: true, atomic: false });
@@ -276,8 +276,8 @@ function merge(live: unknown, config: unknown, place: FieldPlace): unknown {
 }
 
 /**
- * The configuration's items keep its order; items only the live list has keep their places relative to the shared ones.
- * Where the two orders contradict each other, the configuration's wins.
+ * The configuration's items keep their order; items that only the live list has keep their position relative to the shared ones.
+ * When the two orders conflict, the configuration's wins.
  */
 function mergeItems(live: readonly Item[], config: readonly Item[], schema: ValueSchema): unknown[] {
   const liveByElement = new Map(live.map((item) => [item.element, item.value]));
@@ -304,7 +304,7 @@ function mergeItems(live: readonly Item[], config: readonly Item[], schema: Valu
       atLive &&
       (done.has(atLive.element) || (configIndex < config.length && shared[nextShared] !== atLive.element))
     ) {
-      // Its turn was, or comes, in the configuration's order.
+      // It is placed by the configuration's order.
       liveIndex++;
     } else if (configIndex < config.length) {
       if (atLive && config[configIndex]!.element === atLive.element) liveIndex++;
@@ -316,7 +316,7 @@ function mergeItems(live: readonly Item[], config: readonly Item[], schema: Valu
   return merged;
 }
 
-/** The value without the fields of the set. What has lost all its parts stays, empty. */
+/** The value without the fields of the set. A value that has lost all its parts stays, empty. */
 export function removeFields(value: unknown, set: FieldSet, schema: ValueSchema): unknown {
   return remove(value, set, { schema, isNamed: true, atomic: false });
 }
@@ -343,7 +343,7 @@ function remove(value: unknown, set: FieldSet, place: FieldPlace): unknown {
   return kept;
 }
 
-/** Adds the named fields of types that have members below them: owning a part of a struct is owning that it exists. */
+/** Adds struct fields that have members below them: owning a part of a struct includes its existence. */
 export function withNamedFields(set: FieldSet, schema: ValueSchema): FieldSet {
   const named = FieldSet.empty();
   addNamed(set, { schema, path: [] }, named);

@@ -1,4 +1,4 @@
-/** What identifies an object or is the server's own: owned by nobody. */
+/** Fields that no manager owns: they identify an object or are set by the server. */
 const UNMANAGED_METADATA: ReadonlySet<string> = new Set([
   'name',
   'namespace',
@@ -11,7 +11,7 @@ const UNMANAGED_METADATA: ReadonlySet<string> = new Set([
   'resourceVersion',
 ]);
 
-/** As paths: the fields at the top, then those of the metadata. */
+/** As paths: top-level fields, then those of metadata. */
 export const UNMANAGED_PATHS: readonly (readonly string[])[] = [
   ['f:apiVersion'],
   ['f:kind'],
@@ -19,7 +19,7 @@ export const UNMANAGED_PATHS: readonly (readonly string[])[] = [
   ...[...UNMANAGED_METADATA].map((name) => ['f:metadata', `f:${name}`]),
 ];
 
-/** Of a field at the top, or of one of the metadata. The metadata as a whole is not owned, what is in it may be. */
+/** Whether a top-level or metadata field is unmanaged. metadata as a whole is not owned, its contents may be. */
 export function isUnmanaged(name: string, inMetadata?: string): boolean {
   return inMetadata === undefined
     ? name === 'apiVersion' || name === 'kind'

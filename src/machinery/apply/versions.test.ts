@@ -1,4 +1,4 @@
-/** Owners who wrote in different versions of a kind, under older schemas, through ways in that write a part: what others change of theirs. */
+/** Managers that wrote in different versions of a kind, under older schemas, or through subresources. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
@@ -23,7 +23,7 @@ const meta = {
 };
 const head = [{ name: 'apiVersion' }, { name: 'kind' }, meta, { name: 'status' }];
 
-/** v1 says size where v2 says spec.size. */
+/** v1 has size where v2 has spec.size. */
 const SCHEMAS: Readonly<Record<string, ObjectSchema>> = {
   'x/v1': schema([...head, { name: 'size' }]),
   'x/v2': schema([...head, { name: 'spec', value: object(schema([{ name: 'size' }, { name: 'more' }])) }]),
@@ -50,7 +50,7 @@ const owners = (entries: readonly ManagedFieldsEntry[] | undefined): unknown =>
   Object.fromEntries((entries ?? []).map(({ manager, fieldsV1 }) => [manager, fieldsV1]));
 const base = { kind: 'Thing', metadata: { name: 'a' } };
 
-test('a field that another version names otherwise is the same field', async () => {
+test('a field with another name in another version is the same field', async () => {
   const one = await applyConfiguration({
     ...inVersion('x/v1'),
     live: undefined,
@@ -95,7 +95,7 @@ test('a field that another version names otherwise is the same field', async () 
   );
 });
 
-test('who applies in another version than before abandons what it no longer says', async () => {
+test('an applier in another version than before abandons fields that it no longer applies', async () => {
   const one = await applyConfiguration({
     ...inVersion('x/v1'),
     live: undefined,
@@ -119,7 +119,7 @@ test('who applies in another version than before abandons what it no longer says
   );
 });
 
-test('what a way in does not write nobody gets, and nobody loses, through it', async () => {
+test('fields that a subresource does not write neither gain nor lose owners through it', async () => {
   const live = { ...base, apiVersion: 'x/v1', size: '1', status: 's' };
   const entry = {
     manager: 'm',
@@ -150,7 +150,7 @@ test('what a way in does not write nobody gets, and nobody loses, through it', a
   ]);
 });
 
-test('entries that a client sends count where each can be read', async () => {
+test('entries that a client sends are used if all can be parsed', async () => {
   const entry = (more: object): ManagedFieldsEntry => ({
     manager: 'm',
     operation: 'Update',
@@ -198,7 +198,7 @@ test('entries that a client sends count where each can be read', async () => {
   );
 });
 
-test('the oldest of too many updaters become one for each version, appliers stay', () => {
+test('the oldest of too many updaters are merged per version, appliers are kept', () => {
   const entries = Array.from({ length: 13 }, (_, at): ManagedFieldsEntry => ({
     manager: `m${at}`,
     operation: at === 5 ? 'Apply' : 'Update',
@@ -233,7 +233,7 @@ test('the oldest of too many updaters become one for each version, appliers stay
   );
 });
 
-test('who owned a part of what is replaced as a whole since owns the whole', () => {
+test('the owner of a part of a value that became atomic owns the whole', () => {
   const part = object(schema([{ name: 'a' }, { name: 'b' }]));
   const today = schema([
     { name: 'whole', value: part, atomic: true },
@@ -256,7 +256,7 @@ test('who owned a part of what is replaced as a whole since owns the whole', () 
   assert.equal(reconciledFields(fitting, today), fitting);
 });
 
-test('a Scale has the owners of the count; an updater of the object is named by it anew, as upstream does', () => {
+test('a Scale has the owners of replicas; as upstream, an updater of the object gets a second entry', () => {
   const entry = (manager: string, operation: string, fieldsV1: object): ManagedFieldsEntry =>
     ({
       manager,
@@ -303,7 +303,7 @@ test('a Scale has the owners of the count; an updater of the object is named by 
   });
 });
 
-test('conflicts name the fields of a level before those below it', () => {
+test('conflicts list the fields of a level before those below it', () => {
   assert.deepEqual(FieldSet.of(['f:b'], ['f:a', 'f:z'], ['f:a', 'f:y', 'f:x'], ['f:c']).paths(), [
     ['f:b'],
     ['f:c'],

@@ -1,14 +1,14 @@
-/** Which fields a way in writes. The server resets the others: nobody comes to own them through it, nobody loses them. */
+/** The fields that an endpoint writes. The server resets the others, so that their ownership does not change through it. */
 import { FieldSet } from './field-set.ts';
 
-/** All but what is at or below these paths, which have '.' between names. */
+/** Excludes fields at or below these paths, separated by '.'. */
 export interface WrittenFields {
   readonly without: readonly string[];
 }
 
 const resets = new WeakMap<WrittenFields, FieldSet>();
 
-/** written: one object for all writes of its kind, which is read once. */
+/** written: one object per kind, which is compiled once. */
 export function writtenPart(set: FieldSet, written: WrittenFields | undefined): FieldSet {
   if (!written || set.isEmpty) return set;
   let reset = resets.get(written);
@@ -20,7 +20,7 @@ export function writtenPart(set: FieldSet, written: WrittenFields | undefined): 
   return set.without(reset);
 }
 
-/** The names at the top that are not written at all. */
+/** Top-level fields that are not written at all. */
 export function unwrittenNames(written: WrittenFields | undefined): readonly string[] {
   return written ? written.without.filter((path) => !path.includes('.')) : [];
 }

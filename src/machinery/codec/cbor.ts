@@ -1,6 +1,6 @@
 /**
- * CBOR (RFC 8949) as upstream's API machinery reads and writes it (KEP-4222): JSON data, with fields of type bytes as byte strings that expect base64
- * (tag 22), behind the prefix of self-described CBOR. Nothing that JSON data cannot hold is taken: no NaN, no undefined, no lengths left open.
+ * CBOR (RFC 8949) as in upstream's API machinery (KEP-4222): JSON data, with fields of type bytes as byte strings that expect base64
+ * (tag 22), behind the self-described CBOR prefix. Rejects everything that JSON cannot represent: NaN, undefined, indefinite lengths.
  */
 import { decode, encode, Tagged } from 'cborg';
 import { isJsonObject, setOwn, type JsonObject } from '../json.ts';
@@ -9,7 +9,7 @@ import type { ObjectSchema, ValueSchema } from '../schema.ts';
 const SELF_DESCRIBED = Buffer.from([0xd9, 0xd9, 0xf7]);
 const BASE64_EXPECTED = 22;
 
-/** What came is no CBOR, or none that is taken. */
+/** The input is not CBOR, or not supported. */
 export class CborError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause });
@@ -17,12 +17,12 @@ export class CborError extends Error {
   }
 }
 
-/** schema: says which fields are bytes; without one all texts are texts. */
+/** schema: says which fields are bytes; without one all strings are text. */
 export function encodeCbor(value: unknown, schema: ObjectSchema | undefined): Buffer {
   return Buffer.concat([SELF_DESCRIBED, encodeCborItem(value, schema)]);
 }
 
-/** Without the prefix: an item of a sequence. */
+/** Without the prefix: for an item of a sequence. */
 export function encodeCborItem(value: unknown, schema: ObjectSchema | undefined): Buffer {
   const typed = schema && isJsonObject(value) ? withBytes(value, schema) : value;
   return Buffer.from(encode(typed, { float64: true, ignoreUndefinedProperties: true }));
@@ -38,7 +38,7 @@ function withBytes(object: JsonObject, schema: ObjectSchema): JsonObject {
   return (copy ?? object) as JsonObject;
 }
 
-/** The value itself where no bytes are in it. */
+/** The value itself when it contains no bytes. */
 function typedValue(value: unknown, schema: ValueSchema): unknown {
   switch (schema.kind) {
     case 'scalar':
@@ -102,11 +102,11 @@ function encodedBytes(content: unknown, encoding: BufferEncoding): string {
   return Buffer.from(content).toString(encoding);
 }
 
-/** Upstream's bound on nesting. */
+/** Upstream's nesting limit. */
 const MAX_DEPTH = 64;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Byte strings without an encoding are texts: upstream writes all its texts so. Keys are texts. */
+/** Byte strings without an expected encoding are text, because upstream writes all its text that way. Keys are text. */
 function plain(value: unknown, depth: number): unknown {
   if (depth > MAX_DEPTH) throw new CborError(`exceeded max nested level ${MAX_DEPTH}`);
   if (value instanceof Uint8Array) return textOf(value);

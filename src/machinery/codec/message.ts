@@ -1,8 +1,8 @@
-/** Protobuf messages written field by field, for formats that are not the API's: field numbers are the caller's. The API's kinds have protobuf.ts. */
+/** Writes protobuf messages field by field, for formats outside of the API: the caller provides field numbers. The API's kinds use protobuf.ts. */
 
 const FIRST_BYTES = 64 * 1024;
 
-/** One buffer, written from the front. Lengths are put in when what they are of is written; where one takes more than a byte, that much is moved. */
+/** One buffer, written forwards. A length is inserted when its content is written; if it needs more than a byte, the content is moved. */
 export class Message {
   #buffer = Buffer.allocUnsafe(FIRST_BYTES);
   #at = 0;
@@ -28,7 +28,7 @@ export class Message {
     this.#buffer[this.#at++] = number;
   }
 
-  /** What write() writes, as the content of a field with a length. */
+  /** Writes the output of write() as a length-delimited field. */
   #sized(field: number, write: () => void): this {
     this.#varint(field * 8 + 2);
     this.#reserve(1);
@@ -48,12 +48,12 @@ export class Message {
     return this;
   }
 
-  /** Strings that are absent or empty take no bytes. */
+  /** Absent and empty strings are omitted. */
   text(field: number, value: unknown): this {
     return typeof value === 'string' && value !== '' ? this.#text(field, value) : this;
   }
 
-  /** Also where it is empty, 0 or false: one of several fields that may be set, or an entry of a table. Numbers are doubles. */
+  /** Writes '', 0 and false too: for oneofs and entries of a table. Numbers are doubles. */
   set(field: number, value: string | number | boolean): this {
     if (typeof value === 'string') return this.#text(field, value);
     this.#varint(field * 8 + (typeof value === 'number' ? 1 : 0));
@@ -86,7 +86,7 @@ export class Message {
     return this;
   }
 
-  /** Whole numbers, below 0 too. */
+  /** Integers, including negative ones. */
   integer(field: number, value: unknown): this {
     if (typeof value !== 'number' || value === 0) return this;
     this.#varint(field * 8);
@@ -98,12 +98,12 @@ export class Message {
     return typeof value === 'number' && value !== 0 ? this.set(field, value) : this;
   }
 
-  /** Nothing for undefined; an empty message is written as one. */
+  /** Omits undefined; writes an empty message. */
   sub<T>(field: number, value: T | undefined, write: (message: Message, value: T) => void): this {
     return value === undefined ? this : this.#sized(field, () => write(this, value));
   }
 
-  /** A list of numbers in one field. */
+  /** A packed list of numbers. */
   packed(field: number, values: readonly number[]): this {
     return values.length === 0
       ? this

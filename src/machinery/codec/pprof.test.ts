@@ -11,7 +11,7 @@ const call = (
   }: { readonly values?: readonly number[]; readonly children?: readonly CallNode[] } = {},
 ): CallNode => ({ functionName, url: 'a.js', line, values, children });
 
-test('stacks refer to locations, leaf first; functions and texts stand once', () => {
+test('stacks refer to locations, leaf first; functions and strings are deduplicated', () => {
   const root = call('(root)', 0, {
     children: [
       call('f', 1, { values: [2, 300], children: [call('', 5, { values: [1, 7] })] }),

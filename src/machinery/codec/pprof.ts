@@ -1,5 +1,5 @@
 /**
- * Call trees with a cost at each node, as profile.proto of google/pprof, which `go tool pprof` and most viewers read. Not compressed: that is up to who sends it.
+ * Encodes call trees with costs as profile.proto of google/pprof, which `go tool pprof` and most viewers read. Not compressed; the caller may do so.
  */
 import { Message } from './message.ts';
 
@@ -8,7 +8,7 @@ export interface CallNode {
   readonly url: string;
   /** From 1. */
   readonly line: number;
-  /** One for each of the profile's types; undefined where nothing was spent in this very call. */
+  /** One per type of the profile; undefined without a cost in this very call. */
   readonly values: readonly number[] | undefined;
   readonly children: readonly CallNode[];
 }
@@ -20,11 +20,11 @@ interface ValueType {
 
 export interface Profile {
   readonly types: readonly ValueType[];
-  /** The root stands for the program and is left out of stacks. */
+  /** The root represents the program and is left out of stacks. */
   readonly root: CallNode;
   readonly startMs: number;
   readonly durationMs: number;
-  /** What is sampled, and how far apart. */
+  /** The sampled type and period. */
   readonly period: ValueType & { readonly value: number };
 }
 
@@ -50,7 +50,7 @@ export function encodePprof({ types, root, startMs, durationMs, period }: Profil
   return message.finish();
 }
 
-/** What samples refer to by number. */
+/** Tables that samples refer to by number. */
 class Tables {
   readonly #texts = new Map<string, number>([['', 0]]);
   readonly #functions = new Map<

@@ -1,4 +1,4 @@
-/** Protobuf messages to JSON objects, as upstream's types show in JSON after reading the wire. Unknown fields are skipped. */
+/** Decodes protobuf messages to JSON objects, as upstream's types appear in JSON after decoding. Unknown fields are skipped. */
 import { setOwn } from '../json.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
@@ -7,10 +7,10 @@ import { formatDuration, formatMicroTime, formatTime } from './protobuf-scalars.
 
 type JsonObject = Record<string, unknown>;
 
-/** Deeper messages are refused: the recursion is bounded. */
+/** Maximum nesting, which bounds the recursion. */
 const maximumDepth = 1000;
 
-/** Fields up to end, into object. */
+/** Reads fields up to end into object. */
 export function readMessage(
   reader: Reader,
   plan: MessagePlan,
@@ -83,7 +83,7 @@ function readPacked(
   while (reader.position < limit) list.push(readElement(reader, field, { end: limit, depth: 0 }));
 }
 
-/** A key and a value may come in any order, or be left out. */
+/** Key and value may be in any order, or absent. */
 function readMapEntry(reader: Reader, field: FieldPlan, { object, end, depth }: Target): void {
   const entryEnd = reader.end(end);
   let key = '';
@@ -132,7 +132,7 @@ function readElement(
   }
 }
 
-/** The messages that are one value in JSON: up to three fields, gathered by number. */
+/** Messages that are one value in JSON: up to three fields, collected by number. */
 function readSmallMessage(
   reader: Reader,
   field: FieldPlan,
@@ -180,7 +180,7 @@ function readSmallMessage(
   }
 }
 
-/** Go's zero time shows as null; an absent raw value does not show. */
+/** Go's zero time is null in JSON; an absent raw value is omitted. */
 function emptySmallMessage(field: FieldPlan): unknown {
   switch (field.op) {
     case op.time:

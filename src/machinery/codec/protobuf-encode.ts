@@ -1,4 +1,4 @@
-/** JSON objects to protobuf messages, byte for byte as Kubernetes' generated code writes them. */
+/** Encodes JSON objects to protobuf messages, byte for byte as Kubernetes' generated code does. */
 import { base64ToBytes, parseDuration, parseTime } from './protobuf-scalars.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
@@ -48,7 +48,7 @@ function writeNested(writer: ReverseWriter, field: FieldPlan, object: JsonObject
   writer.varint(field.tag);
 }
 
-/** What Go holds by value is written even when it is zero; pointers, lists, maps and bytes are not. */
+/** Go values are written even when they are zero; pointers, lists, maps and bytes are not. */
 function writeAbsent(writer: ReverseWriter, field: FieldPlan): void {
   if (field.zero === zeroRule.distinct || field.shape !== shape.single) return;
   switch (field.op) {
@@ -100,7 +100,7 @@ function writeMap(writer: ReverseWriter, field: FieldPlan, map: JsonObject): voi
   }
 }
 
-/** By UTF-8 bytes, as Go sorts. */
+/** Sorted by UTF-8 bytes, as in Go. */
 function sortedKeys(map: JsonObject): string[] {
   const keys = Object.keys(map);
   if (keys.length < 2) return keys;
@@ -109,7 +109,7 @@ function sortedKeys(map: JsonObject): string[] {
     : keys.sort();
 }
 
-/** A value with its length, if it has one, without the tag. */
+/** A value with its length prefix, if it has one, without the tag. */
 function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
   switch (field.op) {
     case op.string:
@@ -206,7 +206,7 @@ function writeStrings(writer: ReverseWriter, values: readonly string[], tag: num
   }
 }
 
-/** The unions of apiextensions: a schema in one field, and what else it may be in another. */
+/** The unions of apiextensions: a schema in one field, and the alternatives in another. */
 function writeSchemaUnion(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
   const isSchema = typeof value === 'object' && value !== null && !Array.isArray(value);
   if (field.op === op.schemaOrBool) {

@@ -1,4 +1,4 @@
-/** What can be wrong with protobuf bytes, or with a value to be written. The caller translates: a request's body becomes BadRequest. */
+/** Errors of protobuf decoding and encoding. The caller translates them: for a request's body to BadRequest. */
 export type ProtobufErrorCode = 'not-protobuf' | 'truncated' | 'malformed' | 'unknown-kind' | 'wrong-value';
 
 export class ProtobufError extends Error {

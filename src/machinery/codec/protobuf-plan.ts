@@ -1,11 +1,11 @@
 /**
- * Compiles an ObjectSchema into the plan that the protobuf encoder and decoder run: fields by number, with an operation code each.
+ * Compiles an ObjectSchema into a plan for the protobuf encoder and decoder: fields by number, with an operation code each.
  * Follows the conventions of gogo/protobuf as Kubernetes' generated code uses them (proto2, every field optional or repeated).
  */
 import { assert } from '#stdx/assert.ts';
 import type { FieldSchema, ObjectSchema, ValueSchema } from '../schema.ts';
 
-/** What a single value is on the wire. */
+/** The wire type of a single value. */
 export const op = {
   string: 0,
   integer: 1,
@@ -16,10 +16,10 @@ export const op = {
   microTime: 6,
   quantity: 7,
   intOrString: 8,
-  /** One message with the JSON text in field 1. */
+  /** A message with the JSON text in field 1. */
   raw: 9,
   message: 10,
-  /** A message whose fields are fields of the same JSON object. */
+  /** A message whose fields are inlined in the same JSON object. */
   embedded: 11,
   /** A message with a list in field 1. */
   wrappedList: 12,
@@ -34,7 +34,7 @@ type Op = (typeof op)[keyof typeof op];
 export const shape = { single: 0, list: 1, map: 2 } as const;
 type Shape = (typeof shape)[keyof typeof shape];
 
-/** Absent fields of these are written all the same; zero values read are kept or dropped. */
+/** Fields that are written even when absent; zero values that were read are kept or dropped. */
 export const zeroRule = { distinct: 0, omitted: 1, written: 2 } as const;
 
 export interface FieldPlan {

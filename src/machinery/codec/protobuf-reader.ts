@@ -1,4 +1,4 @@
-/** Reads protobuf's elements from bytes. Every read is checked against the end of the message it is in. */
+/** Reads protobuf elements from bytes. Every read is checked against the end of the enclosing message. */
 import { ProtobufError } from './protobuf-errors.ts';
 
 export class Reader {
@@ -16,7 +16,7 @@ export class Reader {
     return this.#bytes.length;
   }
 
-  /** An unsigned number; beyond 2^53 it is not exact (lengths and tags are checked by who reads them). */
+  /** An unsigned number; not exact beyond 2^53 (callers check lengths and tags). */
   varint(): number {
     const bytes = this.#bytes;
     const first = bytes[this.position];
@@ -53,7 +53,7 @@ export class Reader {
     return this.#bytes.readDoubleLE(this.position - 8);
   }
 
-  /** The end of a length-delimited element that starts after its length. */
+  /** The end of a length-delimited element, read from its length. */
   end(limit: number): number {
     const length = this.varint();
     const end = this.position + length;

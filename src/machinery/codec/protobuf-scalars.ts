@@ -1,4 +1,4 @@
-/** The JSON forms of times, durations and bytes, to and from what the wire holds. */
+/** Converts times, durations and bytes between JSON and the wire. */
 import { isoTime } from '#stdx/dates.ts';
 import { formatGoDuration, GoDurationError, parseGoDuration } from '../go-duration.ts';
 import { ProtobufError } from './protobuf-errors.ts';
@@ -10,7 +10,7 @@ interface WireTime {
 
 const rfc3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/;
 
-/** Finer than a microsecond is cut off. */
+/** Truncated to microseconds. */
 export function parseTime(text: string): WireTime | undefined {
   const match = rfc3339.exec(text);
   const ms = match ? Date.parse(match[1]! + match[3]!) : NaN;

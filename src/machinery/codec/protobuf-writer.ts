@@ -1,9 +1,9 @@
 /**
- * Writes protobuf backwards, last field first, as gogo's generated code does: a message's length is known when its content is written,
+ * Writes protobuf backwards, last field first, as gogo's generated code does: a message's length is known once its content is written,
  * so nothing is measured twice. One buffer is reused between calls; finish() copies.
  */
 const initialBytes = 16 * 1024;
-/** A larger buffer is let go after use. */
+/** A larger buffer is released after use. */
 const keptBytes = 4 * 1024 * 1024;
 
 export class ReverseWriter {
@@ -11,12 +11,12 @@ export class ReverseWriter {
   /** Everything from here to the end is written. */
   #position = initialBytes;
 
-  /** Bytes written so far: the difference of two marks is a message's length. */
+  /** Number of bytes written so far: the difference of two marks is a message's length. */
   mark(): number {
     return this.#buffer.length - this.#position;
   }
 
-  /** The bytes, and an empty writer. */
+  /** Returns the bytes and resets the writer. */
   finish(): Buffer {
     const bytes = Buffer.from(this.#buffer.subarray(this.#position));
     this.reset();
@@ -79,7 +79,7 @@ export class ReverseWriter {
     this.#buffer.writeDoubleLE(value, this.#position);
   }
 
-  /** Text with its length in front. */
+  /** A string with its length prefix. */
   string(text: string): void {
     const length = text.length;
     if (length <= 40 && this.#shortAscii(text)) {
@@ -106,13 +106,13 @@ export class ReverseWriter {
     return true;
   }
 
-  /** Bytes with their length in front. */
+  /** Bytes with their length prefix. */
   bytes(bytes: Uint8Array): void {
     this.raw(bytes);
     this.varint(bytes.length);
   }
 
-  /** Bytes as they are. */
+  /** Bytes without a prefix. */
   raw(bytes: Uint8Array): void {
     this.#reserve(bytes.length);
     this.#position -= bytes.length;

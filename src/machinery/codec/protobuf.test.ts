@@ -62,13 +62,13 @@ const outer = objectSchema('Outer', [
 const roundTrip = (object: Record<string, unknown>): unknown =>
   decodeMessage(encodeMessage(object, outer), outer);
 
-test('what Go holds by value is written when absent, pointers are not', () => {
+test('Go values are written when absent, pointers are not', () => {
   assert.equal(encodeMessage({}, inner).toString('hex'), '0800');
   assert.equal(encodeMessage({ count: 0 }, inner).toString('hex'), '08001000');
   assert.equal(encodeMessage({}, outer).toString('hex'), '0a001000' + '22020800' + '3a00' + '62020a00');
 });
 
-test('zero values read are dropped, kept or null as upstream shows them', () => {
+test('zero values are dropped, kept or null as in upstream', () => {
   assert.deepEqual(roundTrip({}), { size: 0, inner: {}, at: null });
   assert.deepEqual(roundTrip({ name: '', ratio: 0, inner: { count: 0, flag: false } }), {
     size: 0,
@@ -78,7 +78,7 @@ test('zero values read are dropped, kept or null as upstream shows them', () => 
   });
 });
 
-test('embedded fields, maps, times and integers of any size come back', () => {
+test('embedded fields, maps, times and integers of any size survive a round trip', () => {
   const object = {
     name: 'é'.repeat(50),
     size: -(2 ** 40),
@@ -102,7 +102,7 @@ test('embedded fields, maps, times and integers of any size come back', () => {
   });
 });
 
-test("Go's zero time is as no time", () => {
+test("Go's zero time counts as absent", () => {
   assert.deepEqual(encodeMessage({ at: '0001-01-01T00:00:00Z' }, outer), encodeMessage({ at: null }, outer));
 });
 
@@ -113,7 +113,7 @@ test('map keys are sorted by bytes', () => {
   );
 });
 
-test('packed lists of other writers are read', () => {
+test('reads packed lists of other writers', () => {
   assert.deepEqual(decodeMessage(Buffer.from('320301f004', 'hex'), outer), { ports: [1, 624] });
 });
 
@@ -121,7 +121,7 @@ test('unknown fields are skipped', () => {
   assert.deepEqual(decodeMessage(Buffer.from('9a06036162630a0178', 'hex'), outer), { name: 'x' });
 });
 
-test('envelopes, lists and watch events fit together', () => {
+test('envelopes, lists and watch events can be combined', () => {
   const message = encodeMessage({ name: 'x' }, outer);
   const object = encodeEnvelope({ apiVersion: 'v1', kind: 'Outer', message });
   assert.deepEqual(encodeObject({ apiVersion: 'v1', kind: 'Outer', name: 'x' }, outer), object);
@@ -150,7 +150,7 @@ test('envelopes, lists and watch events fit together', () => {
   assert.deepEqual(decodeWatchEvent(encodeWatchEvent({ type: 'ADDED', object })), { type: 'ADDED', object });
 });
 
-test('what is no protobuf, cut off or of an unknown kind is refused by code', () => {
+test('malformed, truncated and unknown input is rejected by code', () => {
   const bytes = encodeObject({ apiVersion: 'v1', kind: 'Outer', name: 'x', inner: { count: 3 } }, outer);
   const codeOf = (input: Uint8Array): unknown => {
     try {

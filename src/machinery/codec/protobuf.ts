@@ -23,7 +23,7 @@ const writer = new ReverseWriter();
 interface Envelope {
   readonly apiVersion: string;
   readonly kind: string;
-  /** The object's message; a view of the bytes read. */
+  /** The object's message; a view of the input. */
   readonly message: Buffer;
 }
 
@@ -31,7 +31,7 @@ export function isProtobuf(bytes: Uint8Array): boolean {
   return bytes.length >= 4 && bytes[0] === 0x6b && bytes[1] === 0x38 && bytes[2] === 0x73 && bytes[3] === 0;
 }
 
-/** An object as sent: magic bytes, envelope, message. apiVersion and kind are the object's own. Throws ProtobufError 'wrong-value'. */
+/** An object with magic bytes, envelope and message. apiVersion and kind are those of the object. Throws ProtobufError 'wrong-value'. */
 export function encodeObject(object: KubeObject, schema: ObjectSchema): Buffer {
   return withWriter(() => {
     writer.raw(envelopeTail);
@@ -40,12 +40,12 @@ export function encodeObject(object: KubeObject, schema: ObjectSchema): Buffer {
   });
 }
 
-/** Only the message, as it stands inside the envelope and inside lists. */
+/** Only the message, as inside the envelope and in lists. */
 export function encodeMessage(object: Readonly<Record<string, unknown>>, schema: ObjectSchema): Buffer {
   return withWriter(() => writeMessage(writer, planOf(schema), object));
 }
 
-/** Puts a message into the envelope. */
+/** Wraps a message in the envelope. */
 export function encodeEnvelope({
   apiVersion,
   kind,
@@ -63,8 +63,8 @@ export function encodeEnvelope({
 }
 
 /**
- * A whole list from messages that exist already, without reading them. For kinds whose list has metadata as field 1 and items as field 2,
- * which all of upstream's do; metadata is the message of a ListMeta.
+ * Builds a whole list from encoded messages, without decoding them. For kinds whose list has metadata as field 1 and items as field 2,
+ * as all of upstream's do; metadata is the encoded ListMeta.
  */
 export function encodeList({
   apiVersion,
@@ -89,7 +89,7 @@ export function encodeList({
   });
 }
 
-/** As it stands in a list: a field of its own. */
+/** The encoded field of a list item. */
 export function encodeListItem(message: Uint8Array): Buffer {
   return withWriter(() => {
     writer.bytes(message);
@@ -103,7 +103,7 @@ export function messageOfListItem(item: Buffer): Buffer {
   return reader.bytes(item.length);
 }
 
-/** What comes before and behind items that exist already, each as encodeListItem makes it. */
+/** The bytes before and after items that encodeListItem made. */
 export function encodeListAround({
   apiVersion,
   kind,
@@ -123,7 +123,7 @@ export function encodeListAround({
   return { head, tail: envelopeTail };
 }
 
-/** A WatchEvent's message; object is an encoded object, magic bytes included. The caller puts the frame's length in front. */
+/** A WatchEvent's message; object is an encoded object, including the magic bytes. The caller adds the frame's length. */
 export function encodeWatchEvent({ type, object }: { type: string; object: Uint8Array }): Buffer {
   return withWriter(() => {
     const end = writer.mark();
@@ -136,7 +136,7 @@ export function encodeWatchEvent({ type, object }: { type: string; object: Uint8
   });
 }
 
-/** The object in it is a view of the bytes, magic bytes included. */
+/** The object in it is a view of the input, including the magic bytes. */
 export function decodeWatchEvent(bytes: Uint8Array): { type: string; object: Buffer } {
   const reader = new Reader(bytes);
   let type = '';
@@ -161,7 +161,7 @@ function firstBytes(message: Buffer): Buffer {
   return found;
 }
 
-/** Throws ProtobufError 'not-protobuf' where the magic bytes are absent, and for content encodings, which nobody uses. */
+/** Throws ProtobufError 'not-protobuf' without the magic bytes, and for content encodings, which are unused. */
 export function decodeEnvelope(bytes: Uint8Array): Envelope {
   if (!isProtobuf(bytes))
     throw new ProtobufError(
@@ -196,13 +196,13 @@ function refuseEncoding(encoding: string): void {
 }
 
 interface DecodeOptions {
-  /** The schema of the kind that the envelope names; undefined where there is none. */
+  /** The schema of the kind in the envelope; undefined for an unknown kind. */
   readonly schemaFor: (kind: GroupVersionKind) => ObjectSchema | undefined;
-  /** For bodies whose envelope names no kind. */
+  /** For bodies whose envelope has no kind. */
   readonly defaultKind?: GroupVersionKind;
 }
 
-/** An object as received. Throws ProtobufError. */
+/** Decodes a received object. Throws ProtobufError. */
 export function decodeObject(bytes: Uint8Array, { schemaFor, defaultKind }: DecodeOptions): KubeObject {
   const { apiVersion, kind, message } = decodeEnvelope(bytes);
   const named = { ...parseApiVersion(apiVersion), kind };
@@ -229,7 +229,7 @@ export function decodeMessage(bytes: Uint8Array, schema: ObjectSchema): Record<s
   return readMessage(new Reader(bytes), planOf(schema), { object: {}, end: bytes.length, depth: 0 });
 }
 
-/** Everything before the message, which the writer holds with envelopeTail behind it, or whose length is told. */
+/** Everything before the message; the writer contains the message and envelopeTail, or its length is passed. */
 function writeEnvelopeHead({
   apiVersion,
   kind,
@@ -251,10 +251,10 @@ function writeEnvelopeHead({
   writer.raw(magic);
 }
 
-/** The tail of the envelope (contentEncoding and contentType, both empty) is after the message, so it is written first. */
+/** The tail of the envelope (contentEncoding and contentType, both empty) follows the message, so it is written first. */
 const envelopeTail = Buffer.from([0x1a, 0x00, 0x22, 0x00]);
 
-/** One writer serves all calls: none of them yields. */
+/** One writer serves all calls, because they are synchronous. */
 function withWriter(write: () => void): Buffer {
   try {
     write();

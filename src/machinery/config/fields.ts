@@ -1,6 +1,6 @@
 /**
- * What becomes of each field of a component's configuration file: it sets a flag, can only have one value, or is not acted on, which is
- * warned of by name. One entry a field; the schema of the kind derives from the entries. Knows no component and no flag's meaning.
+ * Maps each field of a component's configuration file: it sets a flag, has a fixed value, or has no effect, which causes a
+ * warning. One entry per field; the schema of the kind is derived from the entries. Independent of components and meanings of flags.
  */
 import { deepEqual } from '../json.ts';
 import type { ValueSchema } from '../schema.ts';
@@ -8,15 +8,15 @@ import { struct } from './schema.ts';
 
 interface Leaf {
   readonly schema: ValueSchema;
-  /** The flag that it stands for. */
+  /** The flag that it sets. */
   readonly flag?: string;
-  /** The flag's value; default: the field's. */
+  /** The flag's value; default: that of the field. */
   readonly words?: ((value: never) => unknown) | undefined;
   /** Zero is a value, not the default. */
   readonly pointer?: boolean | undefined;
-  /** Why it can only be `holds`. */
+  /** Why it can only have the value `holds`. */
   readonly only?: string;
-  /** Why nothing acts on it, unless it is `holds`. */
+  /** Why it has no effect, unless it has the value `holds`. */
   readonly unused?: string;
   readonly holds?: unknown;
 }
@@ -48,7 +48,7 @@ export interface AppliedFields {
   readonly warnings: readonly string[];
 }
 
-/** The field stands for a flag of the component. */
+/** The field sets a flag of the component. */
 export function sets<Value>(
   schema: ValueSchema,
   flag: string,
@@ -57,17 +57,17 @@ export function sets<Value>(
   return { schema, flag, ...options };
 }
 
-/** The field can only have the value that holds anyway. */
+/** The field can only have the value that is in effect anyway. */
 export function only(schema: ValueSchema, holds: unknown, why: string): Leaf {
   return { schema, holds, only: why };
 }
 
-/** Nothing acts on the field. holds: the value that asks for what holds anyway. */
+/** The field has no effect. holds: the value that describes the actual behaviour. */
 export function unused(schema: ValueSchema, why: string, holds?: unknown): Leaf {
   return { schema, unused: why, holds };
 }
 
-/** type: upstream's name of it, for messages. */
+/** type: upstream's name, for messages. */
 export function group(type: string, fields: ConfigFields): Group {
   return { type, fields };
 }
@@ -81,7 +81,7 @@ export function schemasOf(fields: ConfigFields): Record<string, ValueSchema> {
   );
 }
 
-/** object: decoded by the schemas of the same fields. */
+/** object: decoded with the schemas of the same fields. */
 export function applyFields(object: object, fields: ConfigFields): AppliedFields {
   const flags: SetFlag[] = [];
   const problems: FieldProblem[] = [];
@@ -115,7 +115,7 @@ function leavesOf(object: object, fields: ConfigFields, prefix = ''): FoundLeaf[
   });
 }
 
-/** As Go's omitempty sees it, and the value that holds anyway. */
+/** The effective value, which also is Go's omitempty value. */
 function isDefault(value: unknown, { holds, pointer }: Leaf): boolean {
   if (holds !== undefined && deepEqual(value, holds)) return true;
   if (pointer) return false;

@@ -1,7 +1,7 @@
 /**
- * Kubeconfig files as data: clusters, users and contexts by name, several files merged by kubectl's rule (the first to say something wins),
- * relative paths kept with the folder they start from. As upstream's clientcmd, fields that nobody knows are passed over here. What of a
- * user or cluster is supported is the caller's matter.
+ * Parses kubeconfig files: clusters, users and contexts by name, several files merged by kubectl's rule (the first value wins),
+ * relative paths kept with their directory. As in upstream's clientcmd, unknown fields are ignored here. The caller
+ * checks which settings of a user or cluster it supports.
  */
 import { dirname, resolve } from 'node:path';
 import { errorMessage } from '#stdx/log.ts';
@@ -9,7 +9,7 @@ import { decodeObject, whyUndecodable } from '../decode.ts';
 import { ConfigError, parseConfig } from './read.ts';
 import { flag, listOf, mapOf, objectSchema, opaque, struct, text } from './schema.ts';
 
-/** A value, and the folder its relative paths start from. */
+/** A value, and the directory for its relative paths. */
 export interface Located<T> {
   readonly value: T;
   readonly folder: string;
@@ -110,7 +110,7 @@ interface KubeconfigText {
   readonly text: string;
 }
 
-/** Throws a ConfigError that names the file. */
+/** Throws a ConfigError with the file name. */
 export function parseKubeconfigs(files: readonly KubeconfigText[]): Kubeconfig {
   let currentContext = '';
   const contexts = new Map<string, KubeconfigContext>();
@@ -134,7 +134,7 @@ function addMissing<T>(map: Map<string, T>, name: string, value: T): void {
 
 function decode({ file, text: content }: KubeconfigText): WireKubeconfig {
   try {
-    // An empty file is one that says nothing.
+    // An empty file has no settings.
     if (content.trim() === '') return {};
     return decodeObject(KUBECONFIG, parseConfig(content).value ?? {}, 'ignore').object as WireKubeconfig;
   } catch (error) {

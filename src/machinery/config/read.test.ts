@@ -41,7 +41,7 @@ test('YAML, JSON, every version and kind', () => {
   });
 });
 
-describe('refused', () => {
+describe('rejected', () => {
   const cases: readonly (readonly [what: string, content: string, says: string | RegExp])[] = [
     ['nothing', ' \n', 'the file is empty'],
     ['no YAML', 'a: [', /^it is not valid YAML: /],

@@ -1,7 +1,7 @@
 /**
- * The one strict reader of configuration files: YAML or JSON, dispatched by apiVersion and kind; unknown and repeated fields, values of
- * another type, other kinds and further documents are refused in upstream's words. What values may be is each kind's own matter; defaults
- * are filled in there, too. A caller puts its flag and file name before the message.
+ * The strict reader of configuration files: YAML or JSON, dispatched by apiVersion and kind; unknown and duplicate fields, values of
+ * another type, other kinds and further documents are rejected with upstream's messages. Validation of values and defaults
+ * are up to each kind. The caller adds its flag and file name to the message.
  */
 import { errorMessage } from '#stdx/log.ts';
 import { decodeObject, whyUndecodable } from '../decode.ts';
@@ -12,19 +12,19 @@ import { objectSchema, text } from './schema.ts';
 
 interface ConfigKind {
   readonly group: string;
-  /** The one to use first: messages recommend it. */
+  /** The preferred version, which messages recommend. */
   readonly versions: readonly [string, ...string[]];
   readonly kind: string;
   /** With apiVersion and kind. */
   readonly schema: ObjectSchema;
 }
 
-/** A file that cannot be used. The message is one sentence, without the file's name. */
+/** An invalid file. The message is one sentence, without the file's name. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-/** Far more than any configuration; certificates in it included. */
+/** Far larger than any configuration, including embedded certificates. */
 export const MAXIMUM_CONFIG_LENGTH = 8 * 2 ** 20;
 
 export function configKind(
@@ -40,7 +40,7 @@ export function readConfig<T>(content: string, kinds: readonly ConfigKind[]): T 
   return decodeConfig<T>(value, kinds, problems);
 }
 
-/** The same for a value inside another file: a section with a kind of its own. */
+/** The same for a section inside another file that has a kind of its own. */
 export function decodeConfig<T>(
   value: unknown,
   kinds: readonly ConfigKind[],
@@ -50,7 +50,7 @@ export function decodeConfig<T>(
   return decodeStrictly<T>(object, kindOf(object, kinds).schema, problems);
 }
 
-/** Of a section that has no kind. */
+/** For a section without a kind. */
 export function decodeStrictly<T>(value: unknown, schema: ObjectSchema, problems: readonly string[] = []): T {
   let decoded: ReturnType<typeof decodeObject>;
   try {
@@ -63,7 +63,7 @@ export function decodeStrictly<T>(value: unknown, schema: ObjectSchema, problems
   return decoded.object as T;
 }
 
-/** The text as data, whatever it describes. Throws ConfigError for what is no YAML, empty, or more than one document. */
+/** Parses any text. Throws ConfigError when it is not YAML, empty, or has more than one document. */
 export function parseConfig(content: string): ParsedYaml {
   if (content.length > MAXIMUM_CONFIG_LENGTH)
     throw new ConfigError(

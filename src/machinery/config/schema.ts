@@ -1,4 +1,4 @@
-/** How kinds of configuration files are written down: the same schemas that objects of the API are decoded by, without their wire forms. */
+/** Schemas of configuration file kinds: the same types that API objects are decoded with, without wire forms. */
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 
 const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });
@@ -9,7 +9,7 @@ export const integer = scalar('int32');
 export const integer64 = scalar('int64');
 /** A Go duration: '1m30s'. */
 export const duration = scalar('duration');
-/** Anything, decoded by whom it concerns. */
+/** Any JSON, decoded by its user. */
 export const opaque = scalar('json');
 
 export function listOf(items: ValueSchema): ValueSchema {
@@ -20,7 +20,7 @@ export function mapOf(values: ValueSchema): ValueSchema {
   return { kind: 'map', values };
 }
 
-/** A type by upstream's name for it, which messages name: 'WebhookConfiguration'. */
+/** A type by upstream's name, for messages: 'WebhookConfiguration'. */
 export function struct(name: string, values: Readonly<Record<string, ValueSchema>>): ValueSchema {
   const schema = objectSchema(name, values);
   return { kind: 'object', type: () => schema };

@@ -1,7 +1,7 @@
 /**
- * JSON patch, RFC 6902, as upstream's library (evanphx/json-patch v4) understands it. Beyond the RFC: an operation without a value has null;
- * replace and copy take fields that are not there; indexes below 0 count from the end; a `test` of an absent field for null holds; what
- * stands before the first '/' of a pointer is not looked at. Never changes its arguments.
+ * JSON patch, RFC 6902, compatible with upstream's library (evanphx/json-patch v4). Beyond the RFC: an operation without a value has null;
+ * replace and copy accept missing fields; negative indexes count from the end; `test` of an absent field for null succeeds; text
+ * before the first '/' of a pointer is ignored. Never changes its arguments.
  */
 import { StatusError, statusErrors } from '../errors.ts';
 import { deepClone, getOwn, goTypeName, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
@@ -9,7 +9,7 @@ import { deepClone, getOwn, goTypeName, isJsonObject, jsonEqual, setOwn, type Js
 interface JsonPatchOptions {
   /** Default 10,000. */
   readonly maximumOperations?: number;
-  /** Bound on the JSON text that all `copy` operations together duplicate. Default 3 MiB. */
+  /** Maximum JSON text that all `copy` operations together may duplicate. Default 3 MiB. */
   readonly maximumCopyBytes?: number;
 }
 
@@ -28,10 +28,10 @@ interface Run {
 const MAXIMUM_OPERATIONS = 10_000;
 const MAXIMUM_COPY_BYTES = 3 * 1024 * 1024;
 
-/** An operation that can't be carried out, and why. */
+/** An operation that cannot be applied, and why. */
 export class InapplicableError extends Error {}
 
-/** Throws InapplicableError, StatusError 400 for what is no patch and 413 for too many operations. */
+/** Throws InapplicableError, StatusError 400 for an invalid patch and 413 for too many operations. */
 export function applyJsonPatch(document: unknown, patch: unknown, options: JsonPatchOptions = {}): unknown {
   const operations = readOperations(patch, options.maximumOperations ?? MAXIMUM_OPERATIONS);
   const run: Run = {
@@ -43,7 +43,7 @@ export function applyJsonPatch(document: unknown, patch: unknown, options: JsonP
   return run.root;
 }
 
-/** 422; upstream does not say the why. */
+/** 422; upstream omits the reason. */
 export function inapplicable(cause: InapplicableError): StatusError {
   return new StatusError(
     {
@@ -60,7 +60,7 @@ export function inapplicable(cause: InapplicableError): StatusError {
   );
 }
 
-/** null has no operations, an operation that is null does nothing that could be done. */
+/** null has no operations; a null operation does nothing. */
 function readOperations(patch: unknown, maximum: number): readonly Operation[] {
   if (patch === null) return [];
   if (!Array.isArray(patch))
@@ -121,7 +121,7 @@ function isContainer(value: unknown): value is Container {
   return Array.isArray(value) || isJsonObject(value);
 }
 
-/** undefined: nothing is there that could hold it. */
+/** undefined: the parent does not exist. */
 function find(run: Run, pointer: string): Place | undefined {
   const [, ...parts] = pointer.split('/');
   const key = parts.pop();
@@ -144,7 +144,7 @@ function unescaped(token: string): string {
   return token.replaceAll(/~[01]/g, (escape) => (escape === '~1' ? '/' : '~'));
 }
 
-/** A text: why there is none such. */
+/** A string: the error. */
 function existingIndex(list: readonly unknown[], key: string): number | string {
   if (!isIndex(key)) return `strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`;
   const index = Number(key);

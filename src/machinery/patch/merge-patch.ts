@@ -7,7 +7,7 @@ export function applyMergePatch(target: unknown, patch: unknown): unknown {
   return mergeInto(isJsonObject(target) ? deepClone(target) : {}, patch);
 }
 
-/** target is ours to change. */
+/** target may be changed. */
 function mergeInto(target: JsonObject, patch: JsonObject): JsonObject {
   for (const key of Object.keys(patch)) {
     const value = getOwn(patch, key);
@@ -23,7 +23,7 @@ function mergeInto(target: JsonObject, patch: JsonObject): JsonObject {
   return target;
 }
 
-/** The smallest merge patch that turns one value into the other: what clients send. */
+/** The smallest merge patch that converts one value to the other, as clients send it. */
 export function createMergePatch(from: JsonObject, to: JsonObject): JsonObject {
   const patch: JsonObject = {};
   for (const key of Object.keys(from)) if (getOwn(to, key) === undefined) setOwn(patch, key, null);

@@ -94,7 +94,7 @@ test('JSON patch: the examples of RFC 6902', () => {
   }
 });
 
-test('JSON patch: what does not apply is 422, what is no patch 400', () => {
+test('JSON patch: an inapplicable patch is 422, an invalid one 400', () => {
   const document = { foo: 'bar', list: [1] };
   for (const operation of [
     { op: 'test', path: '/foo', value: 'x' },
@@ -197,7 +197,7 @@ const jsonObject = fc.dictionary(
   { maxKeys: 4 },
 );
 
-test('a merge patch made from two objects turns one into the other', () => {
+test('a merge patch made from two objects converts one to the other', () => {
   fc.assert(
     fc.property(jsonObject, jsonObject, (from, to) =>
       jsonEqual(applyMergePatch(from, createMergePatch(from, to as Record<string, unknown>)), to),
@@ -355,7 +355,7 @@ test('strategic merge patch', () => {
   }
 });
 
-test('strategic merge patch: faults', () => {
+test('strategic merge patch: errors', () => {
   const faults: [JsonObject, RegExp, number][] = [
     [{ containers: [{ image: 'x' }] }, /map: map\[image:x\] does not contain declared merge key: name/, 400],
     [{ containers: [{ name: 'a', $patch: 'spin' }] }, /unknown patch type: spin/, 400],
@@ -377,7 +377,7 @@ test('strategic merge patch: faults', () => {
     );
 });
 
-test('a strategic merge patch made from two objects turns one into the other', () => {
+test('a strategic merge patch made from two objects converts one to the other', () => {
   const word = fc.constantFrom('a', 'b', 'c', 'd');
   const list = fc.uniqueArray(fc.record({ name: word, image: fc.option(word, { nil: undefined }) }), {
     selector: (item) => item.name,

@@ -1,12 +1,12 @@
 /**
- * Why a patched object is none of its type, as upstream says it of strategic merge patches: there the result is put into the type's
- * structure without going through JSON, whose decoder says it otherwise. After apimachinery's runtime converter: the first place in the
+ * The errors of a patched object that does not match its type, with upstream's messages for strategic merge patches: there the result is
+ * converted without going through JSON, whose decoder has other messages. After apimachinery's runtime converter: the first error in the
  * order of the structure's fields.
  */
 import { isJsonObject } from '../json.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 
-/** The converter's words for what the JSON decoder says of the same value: why. */
+/** The converter's message for the JSON decoder's error of the same value: why. */
 export function restoreWords(value: unknown, schema: ObjectSchema, why: string): string {
   return (
     restoreProblem(value, { kind: 'object', type: () => schema }) ??
@@ -14,7 +14,7 @@ export function restoreWords(value: unknown, schema: ObjectSchema, why: string):
   );
 }
 
-/** undefined: nothing that this knows of. Values that read themselves (times, quantities) are not looked at. */
+/** undefined: no error that is known here. Values with their own decoding (times, quantities) are not checked. */
 function restoreProblem(value: unknown, schema: ValueSchema): string | undefined {
   if (value === null || value === undefined) return undefined;
   switch (schema.kind) {

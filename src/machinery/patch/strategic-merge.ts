@@ -1,7 +1,7 @@
 /**
  * Strategic merge patch, driven by an ObjectSchema: lists merge by key, primitive lists as sets, with the directives $patch,
- * $deleteFromPrimitiveList/, $setElementOrder/ and $retainKeys. Semantics, order of results and texts follow upstream's
- * strategicpatch, and so do codes, but for 400 where upstream takes a client's fault for its own (500).
+ * $deleteFromPrimitiveList/, $setElementOrder/ and $retainKeys. Semantics, order of results and messages follow upstream's
+ * strategicpatch, and so do codes, except for 400 where upstream returns 500 for a client error.
  */
 import { statusErrors, type StatusError } from '../errors.ts';
 import {
@@ -22,14 +22,14 @@ const RETAIN_KEYS = '$retainKeys';
 const DELETE_FROM_LIST = '$deleteFromPrimitiveList';
 const SET_ORDER = '$setElementOrder';
 
-/** What the schema says of one field: how its value merges and what is inside it. */
+/** The merge strategy of a field and the schema of its contents. */
 interface FieldMerge {
   readonly strategy: '' | 'merge' | 'replace';
   readonly mergeKey: string;
   readonly inner: ValueSchema | undefined;
 }
 
-/** The patched object. Throws StatusError for a patch that makes no sense. The original is not changed; of the patch, directives that were carried out are taken out. */
+/** Returns the patched object. Throws StatusError for an invalid patch. The original is not changed; executed directives are removed from the patch. */
 export function applyStrategicMergePatch<T extends object>(
   schema: ObjectSchema,
   original: T,
@@ -90,7 +90,7 @@ function lookup(schema: ValueSchema | undefined, key: string): FieldMerge {
   };
 }
 
-/** Merges patch into original; both are ours to change. */
+/** Merges patch into original; both may be changed. */
 function mergeMap(original: JsonObject, patch: JsonObject, at: At): JsonObject {
   if (at.depth > MAXIMUM_DEPTH) throw badPatch('exceeded max depth');
   const directive = getOwn(patch, DIRECTIVE);
@@ -109,7 +109,7 @@ function handleDirective(directive: unknown, patch: JsonObject): JsonObject {
   return patch;
 }
 
-/** Fields that are not in the list go away; the patch may set none outside it. */
+/** Removes fields that are not in the list; the patch may not set others. */
 function applyRetainKeys(original: JsonObject, patch: JsonObject): void {
   const list = getOwn(patch, RETAIN_KEYS);
   if (list === undefined) return;
@@ -168,7 +168,7 @@ function mergeField(
   }
 }
 
-/** The field a directive like '$setElementOrder/containers' is about. */
+/** The field of a directive like '$setElementOrder/containers'. */
 function parallelKey(key: string, prefix: string): string {
   if (!key.startsWith(`${prefix}/`))
     throw badPatch(
@@ -193,7 +193,7 @@ function dropNulls(value: unknown): void {
 
 const REMOVED = Symbol('removed');
 
-/** What remains of a new value when everything that carries a $patch directive is taken out. */
+/** The rest of a new value after everything with a $patch directive is removed. */
 function withoutDirectives(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutDirectives).filter((item) => item !== REMOVED);
   if (!isJsonObject(value)) return value;
@@ -206,7 +206,7 @@ function withoutDirectives(value: unknown): unknown {
   return value;
 }
 
-/** Merges the lists that come with a $setElementOrder, and puts them in its order. */
+/** Merges lists that have a $setElementOrder, and sorts them by it. */
 function applyElementOrders(original: JsonObject, patch: JsonObject, at: At): void {
   for (const orderKey of Object.keys(patch)) {
     if (!orderKey.startsWith(SET_ORDER)) continue;
@@ -241,7 +241,7 @@ function listField(object: JsonObject, key: string): unknown[] | undefined {
   return value;
 }
 
-/** Items of the patch must come in the same order as in the $setElementOrder list, and all be in it. */
+/** Items of the patch must be in the order of the $setElementOrder list, and all be in it. */
 function checkPatchAgainstOrder(
   patch: readonly unknown[],
   order: readonly unknown[],
@@ -271,7 +271,7 @@ function directiveOf(item: unknown): unknown {
   return isJsonObject(item) ? getOwn(item, DIRECTIVE) : undefined;
 }
 
-/** What makes an item itself: the value of its merge key, or the primitive value. */
+/** The identity of an item: the value of its merge key, or the primitive value. */
 function identity(item: unknown, mergeKey: string): unknown {
   if (mergeKey === '') return item;
   if (!isJsonObject(item)) throw wrongType('map', item);
@@ -312,7 +312,7 @@ function mergeList(
   return inOrder({ listed, others, order: prepared.patch, serverOrder }, mergeKey, kind);
 }
 
-/** Carries out `$patch: delete` and `$patch: replace` items. */
+/** Executes `$patch: delete` and `$patch: replace` items. */
 function applyItemDirectives(
   original: readonly unknown[],
   patch: readonly unknown[],
@@ -379,7 +379,7 @@ function partition(
 
 type ElementKind = 'map' | 'primitive';
 
-/** All items must be of one type; lists of lists can't be merged. */
+/** All items must be of one type; lists of lists cannot be merged. */
 function elementKind(...lists: (readonly unknown[])[]): ElementKind {
   let found: string | undefined;
   for (const item of lists.flat(1)) {
@@ -401,7 +401,7 @@ interface Ordering {
   readonly serverOrder: readonly unknown[];
 }
 
-/** Listed items follow the patch's order, the others the server's; the two are interleaved by the server's order where both know it. */
+/** Listed items follow the patch's order, the others the server's; the two are interleaved by the server's order where it has both. */
 function inOrder(
   { listed, others, order, serverOrder }: Ordering,
   mergeKey: string,
@@ -434,7 +434,7 @@ function ranks(list: readonly unknown[], keyOf: (item: unknown) => unknown): Map
 }
 
 /**
- * The patch that turns one object into another when applied to it, as clients make it: merge lists by key with deletions and their
+ * The patch that converts one object to another, as clients make it: merge lists by key with deletions and their
  * new order, everything else by difference.
  */
 export function createStrategicMergePatch(schema: ObjectSchema, from: object, to: object): JsonObject {

@@ -1,6 +1,6 @@
 /**
- * Port-forward over SPDY ('portforward.k8s.io'). For every forwarded connection the client opens two streams of one requestID: 'error',
- * which stays empty unless something fails, and 'data', which carries the bytes.
+ * Port-forward over SPDY ('portforward.k8s.io'). For every forwarded connection the client opens two streams with one requestID: 'error',
+ * which stays empty unless something fails, and 'data', which transfers the bytes.
  */
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -9,9 +9,9 @@ import type { SpdyConnection, SpdyStream } from './spdy.ts';
 export const PORT_FORWARD_PROTOCOL = 'portforward.k8s.io';
 
 interface ServePortForwardOptions {
-  /** Opens the connection to the pod's port. A rejection is told on the error stream. */
+  /** Opens the connection to the pod's port. A rejection is reported on the error stream. */
   readonly connect: (port: number) => Promise<Duplex>;
-  /** How the error stream names the pod. */
+  /** The pod's name in messages of the error stream. */
   readonly pod: string;
 }
 
@@ -20,10 +20,10 @@ interface Pair {
   data?: SpdyStream;
 }
 
-/** The other half of a pair must come within this: upstream's streamCreationTimeout. */
+/** Timeout for the other stream of a pair: upstream's streamCreationTimeout. */
 const PAIR_TIMEOUT_MS = 30_000;
 
-/** Returns what to give to a server SpdyConnection as onStream. */
+/** Returns the onStream handler of a server SpdyConnection. */
 export function servePortForward({ connect, pod }: ServePortForwardOptions): (stream: SpdyStream) => void {
   const waiting = new Map<string, Pair>();
   return (stream) => {
@@ -31,7 +31,7 @@ export function servePortForward({ connect, pod }: ServePortForwardOptions): (st
     const port = Number(portText);
     if ((type !== 'error' && type !== 'data') || !Number.isInteger(port) || port < 1 || port > 65535)
       return stream.reset();
-    // Clients of old send no requestID; then a pair's stream ids tell: error n, data n+2.
+    // Old clients send no requestID; then pairs are matched by stream ids: error n, data n+2.
     const key = requestid || String(type === 'error' ? stream.id : stream.id - 2);
     const pair = waiting.get(key) ?? {};
     if (pair[type]) return stream.reset();

@@ -1,11 +1,11 @@
 /**
- * The words that exec and attach share whatever carries them: protocol versions, stream names, options, and the Status that ends a
+ * Protocol constants of exec and attach, shared by all transports: protocol versions, stream names, options, and the Status that ends a
  * command. Follows upstream's remotecommand protocols: v1 'channel.k8s.io'; v2 waits for all streams; v3 adds the terminal's size; v4
  * ends with a Status in JSON; v5 (WebSocket only) can close one stream.
  */
 import type { Status } from '../errors.ts';
 
-/** What the client wants of the command's streams. */
+/** The streams that the client requests. */
 export interface RemoteCommandOptions {
   readonly stdin: boolean;
   readonly stdout: boolean;
@@ -18,7 +18,7 @@ export interface TerminalSize {
   readonly Height: number;
 }
 
-/** Newest first, as they are offered over SPDY. */
+/** Newest first, in the order of SPDY negotiation. */
 export const SPDY_PROTOCOLS = [
   'v4.channel.k8s.io',
   'v3.channel.k8s.io',
@@ -27,7 +27,7 @@ export const SPDY_PROTOCOLS = [
 ] as const;
 export const PROTOCOL_HEADER = 'x-stream-protocol-version';
 
-/** The terminal's size came with v3, the Status with v4. */
+/** v3 added the terminal's size, v4 the Status. */
 export function hasResize(protocol: string): boolean {
   return versionOf(protocol) >= 3;
 }
@@ -45,7 +45,7 @@ export function successStatus(): Partial<Status> {
   return { metadata: {}, status: 'Success' };
 }
 
-/** The Status of a command that ended with a code other than 0. */
+/** The Status of a command that exited with a code other than 0. */
 export function exitStatus(code: number): Partial<Status> {
   return {
     metadata: {},

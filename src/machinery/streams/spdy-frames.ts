@@ -1,6 +1,6 @@
 /**
- * SPDY/3.1 frames as kubectl, kubelets and container runtimes speak them (the dialect of moby/spdystream): how they lie on the wire.
- * Follows https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/. No connection state but that of the header compression.
+ * Encodes and decodes SPDY/3.1 frames as used by kubectl, kubelets and container runtimes (the dialect of moby/spdystream).
+ * Follows https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/. No connection state except header compression.
  */
 import { createInflate } from 'node:zlib';
 import type { Inflate } from 'node:zlib';
@@ -26,7 +26,7 @@ export type SpdyFrame =
   | { readonly type: 'rst-stream'; readonly streamId: number; readonly status: number }
   | { readonly type: 'ping'; readonly id: number }
   | { readonly type: 'go-away'; readonly lastStreamId: number; readonly status: number }
-  /** Valid, and without meaning to us: SETTINGS, WINDOW_UPDATE, CREDENTIAL. */
+  /** Valid, but ignored: SETTINGS, WINDOW_UPDATE, CREDENTIAL. */
   | { readonly type: 'ignored' };
 
 export class SpdyProtocolError extends Error {
@@ -39,7 +39,7 @@ export class SpdyProtocolError extends Error {
 export const FRAME_HEADER_BYTES = 8;
 /** Of a frame's 24-bit length. */
 export const MAX_DATA_BYTES = 0xffffff;
-/** Larger control frames are refused: headers here are a handful of short lines. */
+/** Larger control frames are rejected: headers here are a handful of short lines. */
 const MAX_CONTROL_BYTES = 64 * 1024;
 const MAX_HEADER_BLOCK_BYTES = 256 * 1024;
 
@@ -86,7 +86,7 @@ export function readFrameHeader(bytes: Buffer): FrameHeader {
   };
 }
 
-/** Turns payloads into frames. Header blocks are one compressed stream: every frame must pass here, in order. */
+/** Decodes frames. Header blocks are one compressed stream: every frame must be decoded, in order. */
 export class FrameDecoder {
   readonly #headers = new HeaderDecompressor();
 
@@ -144,11 +144,11 @@ function streamIdAt(payload: Buffer, offset: number): number {
   return payload.readUInt32BE(offset) & 0x7fffffff;
 }
 
-/** Turns frames into bytes. */
+/** Encodes frames. */
 export class FrameEncoder {
   #compressionStarted = false;
 
-  /** Only the frame's head, the data follow: they are not copied. */
+  /** Only the frame's header; the caller sends the data, so that it is not copied. */
   dataHead(of: { readonly streamId: number; readonly fin: boolean; readonly length: number }): Buffer {
     const head = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
     head.writeUInt32BE(of.streamId, 0);
@@ -188,8 +188,8 @@ export class FrameEncoder {
   }
 
   /**
-   * A zlib stream needs not compress: after its head, which names the dictionary, come stored blocks. They end on byte bounds, and no
-   * state is kept. The empty block after each is what a sync flush writes: readers such as Go's give out what they have when they see it.
+   * A zlib stream without compression: after its header, which names the dictionary, there are stored blocks. They end on byte boundaries, and no
+   * state is kept. The empty block after each is that of a sync flush: decoders such as Go's return what they have at it.
    */
   #compress(headers: SpdyHeaders): Buffer {
     const block = headerBlock(headers);
@@ -267,7 +267,7 @@ class HeaderDecompressor {
     });
   }
 
-  /** Callers wait for one before they ask for the next. */
+  /** Callers wait for one block before they decode the next. */
   async decompress(block: Buffer): Promise<SpdyHeaders> {
     const parts: Buffer[] = [];
     let bytes = 0;
@@ -302,7 +302,7 @@ class HeaderDecompressor {
   }
 }
 
-/** Words that SPDY/3 puts before the first header block: each with its length, then text without lengths. */
+/** Words of the SPDY/3 dictionary, each with its length, then text without lengths. */
 const DICTIONARY_WORDS = [
   'options',
   'head',

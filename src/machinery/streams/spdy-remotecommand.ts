@@ -10,24 +10,24 @@ interface RemoteCommandStreams {
   readonly stdin?: Readable | undefined;
   readonly stdout?: Writable | undefined;
   readonly stderr?: Writable | undefined;
-  /** JSON of TerminalSize, one after the other, passed on as it is. */
+  /** JSON of TerminalSize objects, concatenated, passed on unchanged. */
   readonly resize?: Readable | undefined;
 }
 
 interface RunRemoteCommandOptions {
   readonly connection: SpdyConnection;
-  /** What the server chose of SPDY_PROTOCOLS. */
+  /** The protocol that the server chose from SPDY_PROTOCOLS. */
   readonly protocol: string;
   readonly options: RemoteCommandOptions;
   readonly streams: RemoteCommandStreams;
 }
 
-/** The server says no more than this about how a command ended. */
+/** Maximum size of the server's message on the error stream. */
 const MAX_STATUS_BYTES = 64 * 1024;
 
 /**
- * Runs one command to its end. The answer is what the server wrote on the error stream: a Status in JSON from v4 on; before that ''
- * or a text, which becomes a Status here. Rejects when the connection breaks before that.
+ * Runs one command to its end. Resolves with the server's message on the error stream: a Status in JSON from v4 on; before that ''
+ * or a text, which is converted to a Status here. Rejects when the connection breaks before that.
  */
 export async function runRemoteCommand({
   connection,
@@ -35,8 +35,8 @@ export async function runRemoteCommand({
   options,
   streams,
 }: RunRemoteCommandOptions): Promise<Partial<Status>> {
-  // The order is the protocol's: servers count them. The ends of those that are only read go out at once, too: a server that is done and closes with
-  // some of our bytes unread resets the connection, and its last words are lost.
+  // The order is that of the protocol: servers count streams. Streams that are only read get their FIN at once, too: a server that closes with
+  // unread bytes from us resets the connection, and its last output is lost.
   const open = (streamType: string, wanted: boolean, onlyRead: boolean): Promise<SpdyStream> | undefined =>
     wanted ? connection.createStream({ streamType }, { end: onlyRead }) : undefined;
   const opening = [
@@ -49,7 +49,7 @@ export async function runRemoteCommand({
   const [error, stdin, stdout, stderr, resize] = await Promise.all(opening);
   const outcome = readText(error ?? Readable.from([]), MAX_STATUS_BYTES);
   const outputs = [copyOut(stdout, streams.stdout), copyOut(stderr, streams.stderr)];
-  // The command may end without reading all of these: that is no failure.
+  // The command may end without reading all of these, which is no failure.
   void copyIn(streams.stdin, stdin);
   void copyIn(streams.resize, resize);
   const [text] = await Promise.all([outcome, ...outputs]);
@@ -67,7 +67,7 @@ async function copyIn(from: Readable | undefined, to: SpdyStream | undefined): P
 async function copyOut(from: SpdyStream | undefined, to: Writable | undefined): Promise<void> {
   if (!from) return;
   if (!to) return void from.resume();
-  // Ended, so that this waits until everything is handed on: the outcome must not overtake the output.
+  // Waits until all output is delivered: the result must not overtake it.
   await pipeline(from, to);
 }
 
@@ -91,18 +91,18 @@ function parseOutcome(text: string, protocol: string): Partial<Status> {
   }
 }
 
-/** What a server has of one command whose client opened all its streams. */
+/** The server's view of a command whose client has opened all its streams. */
 export interface RemoteCommandSession {
   readonly stdin?: Readable;
   readonly stdout?: Writable;
   readonly stderr?: Writable;
-  /** Terminal sizes as they come. */
+  /** Terminal sizes, as they arrive. */
   readonly resize?: AsyncIterable<TerminalSize>;
-  /** Ends the command: 0, another exit code, or a text why it could not run. */
+  /** Ends the command: 0, another exit code, or the error for which it could not run. */
   finish(outcome: number | string): Promise<void>;
 }
 
-/** How long a client may take to open its streams: upstream's streamCreationTimeout. */
+/** Timeout for a client to open its streams: upstream's streamCreationTimeout. */
 const STREAM_CREATION_TIMEOUT_MS = 30_000;
 
 interface AcceptRemoteCommandOptions {
@@ -111,7 +111,7 @@ interface AcceptRemoteCommandOptions {
 }
 
 interface RemoteCommandAcceptor {
-  /** For SpdyConnection's onStream. */
+  /** The onStream handler of a SpdyConnection. */
   readonly onStream: (stream: SpdyStream) => void;
   /** Resolves when all expected streams are open. */
   readonly session: Promise<RemoteCommandSession>;
@@ -184,7 +184,7 @@ function outcomeText(outcome: number | string, protocol: string): string {
     : `error executing command in container: command terminated with exit code ${outcome}`;
 }
 
-/** JSON objects one after the other; they hold no strings, so braces bound them. */
+/** Concatenated JSON objects without strings, so braces delimit them. */
 async function* terminalSizes(stream: Readable): AsyncGenerator<TerminalSize> {
   let text = '';
   for await (const part of stream as AsyncIterable<Buffer>) {

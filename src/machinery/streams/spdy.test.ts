@@ -51,7 +51,7 @@ async function readAll(stream: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-test('the dictionary is the one of the specification', () => {
+test('the dictionary is that of the specification', () => {
   assert.equal(SPDY_DICTIONARY.length, 1423);
   assert.equal(adler32(SPDY_DICTIONARY).toString(16), 'e3c6a7c2');
   assert.equal(typeof crc32(SPDY_DICTIONARY), 'number');
@@ -67,7 +67,7 @@ function adler32(data: Buffer): number {
   return (high * 65536 + low) >>> 0;
 }
 
-test('headers that a real compressor wrote are read, block after block', async () => {
+test('reads headers from a real compressor, block after block', async () => {
   const deflate = createDeflate({ dictionary: SPDY_DICTIONARY, level: 9 });
   const compress = (block: Buffer): Promise<Buffer> =>
     new Promise((resolve) => {
@@ -98,7 +98,7 @@ test('headers that a real compressor wrote are read, block after block', async (
   decoder.close();
 });
 
-test('streams carry data both ways, half-close and end', async () => {
+test('streams transfer data both ways, half-close and end', async () => {
   const { client } = await connections((stream) => {
     stream.reply();
     void readAll(stream).then((all) => stream.end(`${stream.headers['streamtype']}:${all.toString()}`));
@@ -116,7 +116,7 @@ test('streams carry data both ways, half-close and end', async () => {
   await client.ping();
 });
 
-test('a reader that is behind holds the connection, not memory, and loses nothing', async () => {
+test('a slow reader blocks the connection, uses bounded memory, and loses nothing', async () => {
   const streams: SpdyStream[] = [];
   const { client, near, far } = await connections((stream) => {
     stream.reply();
@@ -127,7 +127,7 @@ test('a reader that is behind holds the connection, not memory, and loses nothin
   sender.end(data);
   const receiver = streams[0];
   assert.ok(receiver);
-  // The connection stops reading: the socket's own buffers fill, then stay.
+  // The connection stops reading: the socket's own buffers fill, and stay full.
   let last = -1;
   while (far.bytesRead !== last) {
     last = far.bytesRead;
@@ -152,14 +152,14 @@ test('a reset ends the stream after the data before it', async () => {
   assert.equal(client.streamCount, 0);
 });
 
-test('streams nobody takes are refused', async () => {
+test('refuses streams without a handler', async () => {
   const { near, far } = await socketPair();
   const client = new SpdyConnection(near, { role: 'client' });
   const _server = new SpdyConnection(far, { role: 'server' });
   await assert.rejects(client.createStream({}), /refused/);
 });
 
-test('a broken connection fails what is open', async () => {
+test('a broken connection fails open streams', async () => {
   const { client, far } = await connections((stream) => stream.reply());
   const stream = await client.createStream({});
   const failed = new Promise<Error>((resolve) => stream.on('error', resolve));
@@ -168,7 +168,7 @@ test('a broken connection fails what is open', async () => {
   await assert.rejects(client.createStream({}), /closed/);
 });
 
-test('what is no SPDY is refused', async () => {
+test('rejects invalid input', async () => {
   const { near, far } = await socketPair();
   const server = new SpdyConnection(far, { role: 'server', onStream: () => {} });
   near.write(Buffer.from([0x80, 2, 0, 1, 0, 0, 0, 0]));

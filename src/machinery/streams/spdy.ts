@@ -1,7 +1,7 @@
 /**
- * A SPDY/3.1 connection over any duplex byte stream, as client or server: what exec, attach and port-forward ran on before WebSockets,
- * and still run on between API server, kubelet and container runtime. As in moby/spdystream there is no flow control per stream
- * (WINDOW_UPDATE is ignored and never sent): a reader that falls behind its bound holds up the whole connection, never memory.
+ * A SPDY/3.1 connection over any duplex byte stream, as client or server: the transport of exec, attach and port-forward before WebSockets,
+ * still used between API server, kubelet and container runtime. As in moby/spdystream there is no flow control per stream
+ * (WINDOW_UPDATE is ignored and never sent): a slow reader blocks the whole connection, with bounded memory.
  *
  *   idle --SYN_STREAM--> open --FIN one way--> half closed --FIN other way--> closed        RST_STREAM or the connection's end: closed at once
  */
@@ -22,26 +22,26 @@ interface SpdyConnectionOptions {
   readonly role: 'client' | 'server';
   /** Bytes that were read together with the HTTP upgrade. */
   readonly head?: Buffer | undefined;
-  /** A stream the peer opened. It must be answered by reply() or reset(). Without this, such streams are refused. */
+  /** A stream opened by the peer. It must be answered with reply() or reset(). Without this, such streams are refused. */
   readonly onStream?: (stream: SpdyStream) => void;
 }
 
 const STATUS = { protocolError: 1, invalidStream: 2, refusedStream: 3, cancel: 5 } as const;
-/** Bytes a stream holds for its reader; above it the connection is read no further until the reader caught up. */
+/** Maximum bytes buffered per stream; above it the connection is not read until the reader has caught up. */
 const STREAM_BUFFER_BYTES = 256 * 1024;
-/** Open at once, either side; more are refused. */
+/** Maximum number of open streams of either side; further ones are refused. */
 const MAX_STREAMS = 1000;
-/** Bytes of one data frame that we send: others' frames get their turn in between. */
+/** Maximum bytes of one sent data frame, so that frames of other streams can be interleaved. */
 const SEND_CHUNK_BYTES = 32 * 1024;
 
 /**
  * One stream. Reading ends at the peer's FIN; end() sends ours. Peers also end streams by a reset, with good data just before it (Go's
- * httpstream does when a command is over): reading then ends too, `wasReset` tells, and what is still written is dropped. When the
+ * httpstream does when a command is over): reading then ends too, `wasReset` is set, and pending writes are dropped. When the
  * connection breaks, streams end with an error.
  */
 export class SpdyStream extends Duplex {
   readonly id: number;
-  /** What the opening side sent. */
+  /** Headers of the opening side. */
   readonly headers: SpdyHeaders;
   /** The peer reset it. */
   wasReset = false;
@@ -68,17 +68,17 @@ export class SpdyStream extends Duplex {
     if (!of.writable) this.end();
   }
 
-  /** Accepts a stream that the peer opened. */
+  /** Accepts a stream opened by the peer. */
   reply(headers: SpdyHeaders = {}): void {
     this.#connection.reply(this.id, headers);
   }
 
-  /** Ends both directions at once, and tells the peer. */
+  /** Ends both directions at once with RST_STREAM. */
   reset(): void {
     this.destroy();
   }
 
-  /** For the connection: false when the reader is behind; then `caughtUp` is called once it is not. */
+  /** For the connection: false when the reader is slow; `caughtUp` is called when it has read. */
   deliver(data: Buffer, caughtUp: () => void): boolean {
     if (this.destroyed || this.readableEnded || this.push(data)) return true;
     this.#wantsMore = caughtUp;
@@ -126,15 +126,15 @@ interface SpdyConnectionInternals {
 
 interface Entry {
   readonly stream: SpdyStream;
-  /** The peer's FIN came. */
+  /** The peer's FIN arrived. */
   remoteDone: boolean;
   localDone: boolean;
-  /** Of a stream we opened: settles at SYN_REPLY. */
+  /** For a stream that we opened: settles at SYN_REPLY. */
   readonly replied?: PromiseWithResolvers<SpdyStream>;
 }
 
 export class SpdyConnection {
-  /** Settles when the connection is over: resolved at a clean end, rejected with why it broke. */
+  /** Settles when the connection is over: resolves at a clean end, rejects with the error. */
   readonly closed: Promise<void>;
   readonly #socket: Duplex;
   readonly #encoder = new FrameEncoder();
@@ -163,7 +163,7 @@ export class SpdyConnection {
       sendFin: (id, done) => this.#sendFin(id, done),
       forget: (stream) => this.#forget(stream),
     };
-    // The reading loop reports it, and the end: what came before that is still handed out.
+    // The read loop reports the error and the end; earlier data is still delivered.
     socket.on('error', () => {});
     if (options.head && options.head.length > 0) socket.unshift(options.head);
     this.#readAll().then(
@@ -172,7 +172,7 @@ export class SpdyConnection {
     );
   }
 
-  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. end: nothing will be written on it; FIN is sent at once. */
+  /** Opens a stream; resolves when the peer accepts it, rejects when it refuses or the connection ends. end: nothing will be written; FIN is sent at once. */
   createStream(headers: SpdyHeaders, { end = false }: { readonly end?: boolean } = {}): Promise<SpdyStream> {
     if (this.#isClosed || this.#goingAway) return Promise.reject(new Error('the SPDY connection is closed'));
     if (this.#streams.size >= MAX_STREAMS)
@@ -196,7 +196,7 @@ export class SpdyConnection {
     return replied.promise;
   }
 
-  /** Resolves when the peer answered. */
+  /** Resolves when the peer answers. */
   ping(): Promise<void> {
     if (this.#isClosed) return Promise.reject(new Error('the SPDY connection is closed'));
     const id = this.#nextPing;
@@ -212,7 +212,7 @@ export class SpdyConnection {
     return this.#streams.size;
   }
 
-  /** Takes and opens no more streams, sends what is written, and ends the socket. Open streams end with an error. */
+  /** Accepts and opens no more streams, flushes, and ends the socket. Open streams end with an error. */
   close(): void {
     if (this.#isClosed) return;
     this.#write(this.#encoder.goAway(this.#lastRemoteId, 0));
@@ -233,7 +233,7 @@ export class SpdyConnection {
     }
   }
 
-  /** Data go to the stream as they arrive: a frame may be 16 MB. */
+  /** Data is passed to the stream as it arrives: a frame may be 16 MB. */
   async #handleData(
     reader: ByteReader,
     header: { readonly streamId: number; readonly flags: number; readonly length: number },
@@ -372,7 +372,7 @@ export class SpdyConnection {
     if (entry.remoteDone && entry.localDone) this.#streams.delete(id);
   }
 
-  /** A stream was destroyed here: the peer must know, unless it is over anyway. */
+  /** A stream was destroyed locally: notifies the peer, unless it is closed anyway. */
   #forget(stream: SpdyStream): void {
     const entry = this.#streams.get(stream.id);
     if (entry?.stream !== stream) return;
@@ -392,7 +392,7 @@ export class SpdyConnection {
     const reason = error ?? new Error('the SPDY connection is closed');
     for (const entry of this.#streams.values()) {
       entry.replied?.reject(reason);
-      // Both directions are cut: a reader must not take that for the end of the data.
+      // Both directions are cut: a reader must not mistake that for the end of the data.
       if (!entry.remoteDone || !entry.localDone) entry.stream.destroy(reason);
     }
     this.#streams.clear();
@@ -414,7 +414,7 @@ async function payload(reader: ByteReader, length: number): Promise<Buffer> {
   return bytes;
 }
 
-/** Reads exact numbers of bytes; holds no more than the socket's own buffer and one request's bytes. */
+/** Reads exact numbers of bytes; buffers no more than the socket's own buffer and one request's bytes. */
 class ByteReader {
   readonly #socket: Duplex;
   readonly #state: { ended: boolean; error?: Error; wake?: () => void } = { ended: false };
@@ -436,7 +436,7 @@ class ByteReader {
       });
   }
 
-  /** undefined at the end of the stream, also when it comes after a part of them (then #finish runs anyway). */
+  /** undefined at the end of the stream, also in the middle of a request (then #finish runs anyway). */
   async read(bytes: number): Promise<Buffer | undefined> {
     if (bytes === 0) return Buffer.alloc(0);
     const parts: Buffer[] = [];

@@ -5,7 +5,7 @@ import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { joinSockets } from './upgrade.ts';
 
-/** A client that says all of this at once and notes what it hears. */
+/** A client that sends all of this at once and records the responses. */
 function clientSaying(chunks: readonly string[]): { readonly client: Duplex; readonly heard: () => string } {
   let text = '';
   const client = new Duplex({
@@ -34,7 +34,7 @@ async function serving(act: (socket: Socket) => void): Promise<{ readonly socket
   return { socket, close: () => server.close() };
 }
 
-test('what a backend said before it closed reaches the client, though the client goes on talking', async () => {
+test('data that a backend sent before it closed reaches the client, while the client still sends', async () => {
   const closed = Promise.withResolvers<void>();
   const { socket, close } = await serving((peer) => {
     peer.write('last words');
@@ -42,7 +42,7 @@ test('what a backend said before it closed reaches the client, though the client
     peer.destroy();
   });
   await closed.promise;
-  // Of its writes the second finds the backend gone.
+  // The second of its writes finds the backend closed.
   const { client, heard } = clientSaying(['one', 'two', 'three']);
   const joined = joinSockets(client, socket);
   await new Promise((resolve) => {
@@ -54,7 +54,7 @@ test('what a backend said before it closed reaches the client, though the client
   assert.equal(heard(), 'last words');
 });
 
-test('bytes go both ways, and the end of either side ends the other', async () => {
+test('copies both ways, and the end of either side ends the other', async () => {
   const { socket, close } = await serving((peer) => void peer.pipe(peer));
   const { client, heard } = clientSaying(['one ', 'two ', 'three']);
   const joined = joinSockets(client, socket);

@@ -1,4 +1,4 @@
-/** The HTTP/1.1 upgrade that SPDY and WebSocket connections begin with: asking for one, and answering one, on raw sockets. */
+/** The HTTP/1.1 upgrade of SPDY and WebSocket connections: requesting and answering it, on raw sockets. */
 import { isIP } from 'node:net';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
@@ -9,7 +9,7 @@ import type { SecureContextOptions } from 'node:tls';
 interface UpgradeRequest {
   readonly url: URL;
   readonly method: string;
-  /** Connection and Upgrade are to be among them. */
+  /** Must include Connection and Upgrade. */
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly tls?: SecureContextOptions & {
     readonly rejectUnauthorized?: boolean | undefined;
@@ -20,12 +20,12 @@ interface UpgradeRequest {
 
 export interface Upgraded {
   readonly socket: Duplex;
-  /** Bytes that came with the answer. */
+  /** Bytes that arrived with the response. */
   readonly head: Buffer;
   readonly response: IncomingMessage;
 }
 
-/** The server answered with something else than 101. */
+/** The server's response was not 101. */
 export class UpgradeRefused extends Error {
   readonly response: IncomingMessage;
   readonly body: Buffer;
@@ -42,12 +42,12 @@ export class UpgradeRefused extends Error {
 const MAX_REFUSAL_BYTES = 64 * 1024;
 const DIAL_TIMEOUT_MS = 30_000;
 
-/** For TLS: by where it leads, never by the header Host, which may name another. '' for an address, which has none. */
+/** The TLS server name: from the URL, never from the header Host, which may differ. '' for an IP address. */
 export function serverNameOf({ hostname }: URL): string {
   return isIP(hostname.replace(/^\[|\]$/g, '')) ? '' : hostname;
 }
 
-/** Rejects with UpgradeRefused, or with what kept it from connecting. */
+/** Rejects with UpgradeRefused, or with the connection error. */
 export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeRequest): Promise<Upgraded> {
   const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
@@ -84,7 +84,7 @@ export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeReq
   return promise;
 }
 
-/** A response's head as bytes; used for 101 and for refusals. */
+/** A response's head as bytes; used for 101 and for rejections. */
 export function responseHead(of: {
   readonly status: number;
   readonly reason: string;
@@ -97,8 +97,8 @@ export function responseHead(of: {
 }
 
 /**
- * Copies bytes both ways; when either side ends or breaks, the other ends too, after what was read for it before. A backend that is done closes at once,
- * and a write to it then destroys its socket with what was not read of it: so bytes for it wait until what it had sent was read.
+ * Copies bytes both ways; when either side ends or breaks, the other ends too, after all data for it was read. A backend that is done closes at once,
+ * and a later write to it would destroy its socket with unread data: so writes to it wait until its data was read.
  */
 export function joinSockets(client: Duplex, backend: Duplex): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -113,7 +113,7 @@ export function joinSockets(client: Duplex, backend: Duplex): Promise<void> {
   };
   const later = nextTurn();
   whenClosed(backend, () => {
-    // Nobody takes what the client still says: its own end is to be seen all the same.
+    // No one reads the client's data any more, but its end must be detected.
     client.unpipe(later);
     if (!client.destroyed) client.end();
     client.resume();
@@ -129,7 +129,7 @@ export function joinSockets(client: Duplex, backend: Duplex): Promise<void> {
   return promise;
 }
 
-/** Hands each chunk on behind the reads that are due in this turn of the event loop. */
+/** Passes each chunk on after the reads that are due in this turn of the event loop. */
 function nextTurn(): Transform {
   return new Transform({
     transform: (chunk: Buffer, _, done) => void setImmediate(done, null, chunk),

@@ -1,11 +1,11 @@
 /**
- * The server's side of the WebSocket protocols of exec, attach and port-forward: several byte channels in one WebSocket, a message's
- * first byte (base64 variants: first digit) being the channel. v5 adds message 255, which closes one channel for writing.
+ * The server's side of the WebSocket protocols of exec, attach and port-forward: several byte channels in one WebSocket; a message's
+ * first byte (base64 variants: first digit) is the channel. v5 adds message 255, which closes one channel for writing.
  */
 import { Readable, Writable } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 
-/** In the order a server prefers them. */
+/** In the server's order of preference. */
 const CHANNEL_PROTOCOLS = [
   'v5.channel.k8s.io',
   'v4.channel.k8s.io',
@@ -18,23 +18,23 @@ const CHANNEL_PROTOCOLS = [
 
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 const CLOSE_CHANNEL = 255;
-/** Messages above it are refused; kubectl sends 32 kB. */
+/** Larger messages are rejected; kubectl sends 32 kB. */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
-/** Bytes a channel holds for its reader before the WebSocket is paused. */
+/** Bytes buffered per channel before the WebSocket is paused. */
 const CHANNEL_BUFFER_BYTES = 256 * 1024;
 const NORMAL_CLOSURE = 1000;
 const INTERNAL_ERROR = 1011;
 
 interface WebSocketChannelsOptions {
   readonly socket: WebSocket;
-  /** What was negotiated; '' (none) is binary without the close signal. */
+  /** The negotiated protocol; '' (none) is binary without the close signal. */
   readonly protocol: string;
-  /** Channels that the client writes. Messages for others are dropped, as upstream does. */
+  /** Channels that the client writes. As upstream, messages for others are dropped. */
   readonly readable: readonly number[];
 }
 
 export class WebSocketChannels {
-  /** Resolves when the WebSocket is gone, whoever ended it. */
+  /** Resolves when the WebSocket is closed by either side. */
   readonly closed: Promise<void>;
   readonly #socket: WebSocket;
   readonly #base64: boolean;
@@ -57,17 +57,17 @@ export class WebSocketChannels {
     });
   }
 
-  /** What the client sends on a channel; ends with the WebSocket or by the close signal. */
+  /** The client's data on a channel; ends with the WebSocket or the close signal. */
   reader(channel: number): Readable | undefined {
     return this.#readers.get(channel);
   }
 
-  /** A channel for sending. Ending it ends nothing on the wire: these protocols have no word for that. */
+  /** A channel for sending. Ending it has no effect on the wire, because these protocols cannot express it. */
   writer(channel: number): Writable {
     return new Writable({ write: (chunk: Buffer, _encoding, done) => this.send(channel, chunk, done) });
   }
 
-  /** done is called when the message is handed to the system. */
+  /** done is called when the message was passed to the system. */
   send(channel: number, data: Buffer | string, done: (error?: Error | null) => void = () => {}): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return done(new Error('the WebSocket is closed'));
     const bytes = typeof data === 'string' ? Buffer.from(data) : data;
@@ -79,7 +79,7 @@ export class WebSocketChannels {
     this.#socket.close(NORMAL_CLOSURE);
   }
 
-  /** After an error that no channel can carry. */
+  /** After an error that no channel can report. */
   fail(reason: string): void {
     this.#socket.close(INTERNAL_ERROR, reason.slice(0, 120));
   }
@@ -126,7 +126,7 @@ function toBuffer(data: RawData): Buffer {
   return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
 }
 
-/** The first protocol of ours that the client offers; '' when it offers none at all; undefined when it offers only unknown ones. */
+/** The first supported protocol that the client offers; '' when it offers none at all; undefined when it offers only unknown ones. */
 export function negotiateChannelProtocol(
   offered: readonly string[],
   supported: readonly string[] = CHANNEL_PROTOCOLS,

@@ -1,6 +1,6 @@
 /**
- * A raw byte stream inside a WebSocket: subprotocol 'SPDY/3.1+portforward.k8s.io', in which binary messages carry a SPDY connection
- * as it comes, without regard to frames. The result is a Duplex.
+ * A raw byte stream inside a WebSocket: subprotocol 'SPDY/3.1+portforward.k8s.io', in which binary messages carry the bytes of a SPDY
+ * connection, without regard to its frames. The result is a Duplex.
  */
 import { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
