@@ -1,7 +1,8 @@
 /**
  * The one gate, `capstan test`: installs what the tests need, then types, lint, format, layers, generated-is-fresh, unit tests and integration tests;
  * ends with the line 'N passed, N failed, N skipped'. Options: --only SUBSTRING (test files whose path contains it), --unit (no integration tests),
- * --suite NAME (instead of all else: src/testing/suites/NAME, which takes too long for the gate), --fix (let the checks that can mend what they find do so), --no-install.
+ * --suite NAME (instead of all else: src/testing/suites/NAME, which takes too long for the gate; --minutes N: how long the suite 'ha' goes on),
+ * --fix (let the checks that can mend what they find do so), --no-install.
  *
  * Unit tests (*.test.ts) run two files at a time; integration tests (*.e2e.test.ts: whole clusters, real containers) one after the other.
  */
@@ -107,7 +108,7 @@ function check(name: string, command: readonly string[]): boolean {
 interface RunTestsOptions {
   readonly concurrency: number;
   readonly timeoutMs?: number;
-  /** Each test that passed, too. */
+  /** Each test that passed, too, and what tests print. */
   readonly verbose?: boolean;
 }
 
@@ -119,6 +120,7 @@ async function runTests(
   if (files.length === 0) return tally;
   const stream = run({ files: [...files], concurrency, cwd: root, timeout: timeoutMs });
   for await (const event of stream) {
+    if (verbose && event.type === 'test:stdout') process.stdout.write(event.data.message);
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const data = event.data;
     const isFile =
@@ -160,6 +162,12 @@ async function runSuite(name: string): Promise<void> {
     console.log(`gate: there is no suite "${name}"; there are: ${names}`);
     process.exit(1);
   }
+  const minutes = option('--minutes');
+  if (flag('--minutes') && !(Number(minutes) >= 0)) {
+    console.log('gate: --minutes needs a number');
+    process.exit(1);
+  }
+  if (minutes !== undefined) process.env['CAPSTAN_HA_MINUTES'] = minutes;
   const tally = await runTests(
     files.map((file) => join(root, file)),
     { concurrency: 1, timeoutMs: SUITE_TIMEOUT_MS, verbose: true },

@@ -1,0 +1,187 @@
+/** Runs faults against the cluster while two programs of load.ts write, read and watch on its worker, and judges everything after each fault. */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Truth } from '#storage/testing/watch-oracle.ts';
+import type { Random } from '#stdx/random.ts';
+import { until } from '../cluster.ts';
+import { inside, type ChaosCluster, type Machine } from './cluster.ts';
+import type { Fault } from './faults.ts';
+import { History, judgeLeases, PREFIX, type Cost, type Line } from './history.ts';
+import { TruthReader } from './truth.ts';
+
+/** Acknowledged writes of each program that must come while a fault lasts, and after it. */
+const PROGRESS = 20;
+const PROGRESS_MS = 120_000;
+const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';
+
+interface Row extends Cost {
+  readonly fault: string;
+}
+
+export class Chaos {
+  readonly #cluster: ChaosCluster;
+  readonly #random: Random;
+  readonly #histories: History[] = [];
+  readonly #children: ChildProcess[] = [];
+  readonly #rows: Row[] = [];
+  #truth: TruthReader | undefined;
+  #markers = 0;
+
+  constructor(cluster: ChaosCluster, random: Random) {
+    this.#cluster = cluster;
+    this.#random = random;
+  }
+
+  async start(): Promise<void> {
+    for (const name of ['a', 'b']) {
+      const history = new History(name);
+      const child = this.#cluster.startLoad(name, Math.floor(this.#random() * 2 ** 31));
+      child.stderr?.pipe(process.stderr);
+      createInterface({ input: child.stdout! }).on('line', (line) => history.add(JSON.parse(line) as Line));
+      this.#children.push(child);
+      this.#histories.push(history);
+    }
+    await until('both programs to watch', () =>
+      this.#histories.every(({ watchingAfter }) => watchingAfter !== undefined),
+    );
+    this.#truth = new TruthReader(Math.min(...this.#histories.map((one) => one.watchingAfter!)));
+    await this.round({ name: 'none', strike: () => {} });
+  }
+
+  /** The fault, its end, and that the cluster is whole again; throws for every breach. */
+  async round(fault: Fault): Promise<void> {
+    const { planes } = this.#cluster;
+    const victim =
+      (await fault.victim?.(this.#cluster)) ?? planes[Math.floor(this.#random() * planes.length)]!;
+    const since = Date.now();
+    await this.#strike(fault, victim);
+    await this.#cluster.healthy();
+    await this.#progress();
+    const upTo = await this.#mark();
+    this.#report({ fault, victim, since });
+    assert.deepEqual(await this.#judge(upTo), [], `${fault.name} (${victim.name})`);
+  }
+
+  async #strike(fault: Fault, victim: Machine): Promise<void> {
+    try {
+      await fault.strike(this.#cluster, victim);
+      if (fault.keepsQuorum !== false) await this.#progress();
+    } finally {
+      await fault.heal?.(this.#cluster, victim);
+    }
+  }
+
+  /** Of each program. */
+  async #progress(): Promise<void> {
+    const before = this.#histories.map(({ acknowledged }) => acknowledged);
+    await until(
+      'writes to be acknowledged',
+      () => {
+        for (const child of this.#children) assert.equal(child.exitCode, null, 'a program of the load ended');
+        return this.#histories.every(({ acknowledged }, i) => acknowledged >= before[i]! + PROGRESS);
+      },
+      PROGRESS_MS,
+    );
+  }
+
+  /** An object that every watch has to tell of: its revision. */
+  async #mark(): Promise<number> {
+    const name = `${PREFIX}marker-${(this.#markers += 1)}`;
+    const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name } };
+    const answer = await until('a marker', async () => {
+      const created = await this.#cluster.request('POST', CONFIG_MAPS, JSON.stringify(object));
+      assert.match(created, /^(201|409) /);
+      const found = await this.#cluster.request('GET', `${CONFIG_MAPS}/${name}`);
+      return found.startsWith('200 ') && found.slice(4);
+    });
+    const { metadata } = JSON.parse(answer) as { metadata: { resourceVersion: string } };
+    return Number(metadata.resourceVersion);
+  }
+
+  async #judge(upTo: number): Promise<string[]> {
+    await until('every watch to tell of the marker', () =>
+      this.#histories.every(({ reached }) => reached >= upTo),
+    );
+    const truth = await this.#readTruth(upTo);
+    return this.#histories.flatMap((history) => [
+      ...history.judgeWatch(upTo, truth),
+      ...history.judgeWrites(upTo, truth),
+      ...judgeLeases(history.leases),
+      ...history.breaches,
+    ]);
+  }
+
+  #readTruth(upTo: number): Promise<Truth> {
+    const { worker, planes } = this.#cluster;
+    return this.#truth!.read(inside(worker, this.#cluster.etcdctlWords(planes[0]!.address)), upTo);
+  }
+
+  /** Nothing writes any more: what the API answers is what etcd's history ends with, and that was judged. */
+  async finish(): Promise<void> {
+    await this.close();
+    const upTo = await this.#mark();
+    const truth = await this.#readTruth(upTo);
+    assert.deepEqual(
+      this.#histories.flatMap((history) => history.judgeWrites(upTo, truth)),
+      [],
+    );
+    const body = (await this.#cluster.request('GET', CONFIG_MAPS)).replace(/^200 /, '');
+    const { items } = JSON.parse(body) as {
+      items: { metadata: { name: string }; data?: { value?: string } }[];
+    };
+    const own = items.filter(({ metadata }) => metadata.name.startsWith(PREFIX));
+    assert.deepEqual(
+      Object.fromEntries(own.map(({ metadata, data }) => [metadata.name, data?.value ?? ''])),
+      this.#truth!.present(),
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.#children) child.kill('SIGKILL');
+    await until('the load to end', () =>
+      this.#children.every(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null),
+    );
+  }
+
+  #report({
+    fault,
+    victim,
+    since,
+  }: {
+    readonly fault: Fault;
+    readonly victim: Machine;
+    readonly since: number;
+  }): void {
+    const took = ((Date.now() - since) / 1000).toFixed(0);
+    const name = fault.name === 'none' ? 'none' : `${fault.name} (${victim.name}, whole again in ${took} s)`;
+    for (const history of this.#histories)
+      this.#rows.push({ fault: `${history.name}: ${name}`, ...history.cost(since) });
+  }
+
+  /** One line a fault and program. */
+  table(): string {
+    const head =
+      'no read ms | no write ms | slowest ms | acknowledged | refused | unknown | failed reads | fault';
+    const lines = this.#rows.map((row) => {
+      const times = [row.withoutReadMs, row.withoutWriteMs, row.slowestMs];
+      const counts = [row.acknowledged, row.refused, row.unknown, row.failedReads];
+      return [...times, ...counts, row.fault].join(' | ');
+    });
+    const ends = this.#histories.map(
+      ({ name, watchEnds }) => `${name}: watches ended ${watchEnds.length} times`,
+    );
+    return [head, ...lines, ...ends].join('\n');
+  }
+
+  /** For whoever looks into a failure. */
+  errors(): string {
+    return this.#histories
+      .flatMap(({ name, puts, gets, watchEnds }) => [
+        ...[...puts, ...gets].filter(({ error }) => error).map(({ error }) => `${name}: ${error}`),
+        ...watchEnds.map((end) => `${name}: watch of ${end}`),
+      ])
+      .slice(-20)
+      .join('\n');
+  }
+}

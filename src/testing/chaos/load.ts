@@ -1,0 +1,268 @@
+/**
+ * A program of the chaos tests, run inside a machine: writers that each own some ConfigMaps, a reader, a watcher of all of them and one of the leases of leader
+ * election, all through one address. What each did and saw is printed, one JSON line each (history.ts). Words: KUBECONFIG SERVER NAME SEED.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createClient } from '#client/create.ts';
+import type { Client, ResourceRef } from '#client/client.ts';
+import { createHttpsTransport } from '#client/https.ts';
+import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
+import { configMaps } from '#client/refs.ts';
+import { isTransportError } from '#client/transport-error.ts';
+import { StatusError } from '#machinery/errors.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { seededRandom, type Random } from '#stdx/random.ts';
+import { PREFIX, type Lease, type Line } from './history.ts';
+
+const WRITERS = 3;
+const KEYS_OF_WRITER = 4;
+const PAUSE_MS = 40;
+/** A request that takes longer has failed for whoever waits for it. */
+const REQUEST_TIMEOUT_MS = 5_000;
+const DELETE_CHANCE = 0.1;
+const [path = '', server = '', name = 'a', seed = '1'] = process.argv.slice(2);
+const LEASES: ResourceRef<KubeObject & { spec?: Lease }> = {
+  group: 'coordination.k8s.io',
+  version: 'v1',
+  plural: 'leases',
+  kind: 'Lease',
+  namespaced: true,
+};
+
+const say = (line: Line): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+
+/** Nothing is sent twice: a second attempt would hide what came of the first. */
+function client(): Client {
+  const { options } = resolveContext(loadKubeconfig({ path }));
+  const bounds = { timeoutMs: REQUEST_TIMEOUT_MS, connectTimeoutMs: 1_000 };
+  const transport = createHttpsTransport({ ...options, server, ...bounds });
+  return createClient(transport, {
+    userAgent: `chaos-${name}`,
+    maxRetries: 0,
+    timeoutMs: REQUEST_TIMEOUT_MS,
+  });
+}
+
+/** What the writer knows of its own key; undefined: it must look. */
+interface Known {
+  readonly revision: number;
+}
+
+class Writer {
+  readonly #api = client();
+  readonly #keys: readonly string[];
+  /** revision 0: it is absent. */
+  readonly #known = new Map<string, Known>();
+  readonly #random: Random;
+  readonly #number: number;
+  #serial = 0;
+
+  constructor(number: number) {
+    this.#number = number;
+    this.#random = seededRandom(Number(seed) + number);
+    this.#keys = Array.from({ length: KEYS_OF_WRITER }, (_, key) => `${PREFIX}${name}-${number}-${key}`);
+  }
+
+  async run(): Promise<never> {
+    for (;;) {
+      const key = this.#keys[Math.floor(this.#random() * KEYS_OF_WRITER)]!;
+      const known = this.#known.get(key) ?? (await this.#look(key));
+      if (known && known.revision > 0 && this.#random() < DELETE_CHANCE)
+        await this.#delete(key, known.revision);
+      else if (known) await this.#put(key, known.revision);
+      await sleep(PAUSE_MS);
+    }
+  }
+
+  /** Of its own writes: what was acknowledged must be there. */
+  async #look(key: string): Promise<Known | undefined> {
+    const found = await read(this.#api, { key, by: `writer ${this.#number}` });
+    if (!found) return undefined;
+    this.#known.set(key, found);
+    return found;
+  }
+
+  async #put(key: string, expected: number): Promise<void> {
+    const value = `chaos-value-${name}-${this.#number}-${(this.#serial += 1)}`;
+    const object = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: {
+        name: key,
+        namespace: 'default',
+        ...(expected > 0 && { resourceVersion: String(expected) }),
+      },
+      data: { value },
+    };
+    const start = Date.now();
+    this.#known.delete(key);
+    const report = (outcome: number | 'refused' | 'unknown', error?: unknown): void =>
+      say({
+        kind: 'put',
+        key,
+        value,
+        expected,
+        start,
+        end: Date.now(),
+        outcome,
+        ...(error !== undefined && { error: errorMessage(error) }),
+      });
+    try {
+      const answered = await this.#api[expected > 0 ? 'update' : 'create'](configMaps, object);
+      const revision = revisionOf(answered);
+      this.#known.set(key, { revision });
+      report(revision);
+      if (this.#random() < 0.3) await this.#readOwn(key, { revision, value });
+    } catch (error) {
+      report(isRefusal(error) ? 'refused' : 'unknown', error);
+    }
+  }
+
+  async #readOwn(key: string, { revision, value }: { revision: number; value: string }): Promise<void> {
+    const found = await read(this.#api, { key, by: `writer ${this.#number}` });
+    if (found && (found.revision !== revision || found.value !== value))
+      say({
+        kind: 'breach',
+        what: `${name}: read own write: ${key} is ${found.value} at ${found.revision}, was written as ${value} at ${revision}`,
+      });
+  }
+
+  /** Of this revision only: a delete whose answer was lost must not strike later. */
+  async #delete(key: string, revision: number): Promise<void> {
+    this.#known.delete(key);
+    try {
+      const preconditions = { resourceVersion: String(revision) };
+      await this.#api.delete(configMaps, { name: key, namespace: 'default' }, { preconditions });
+      this.#known.set(key, { revision: 0 });
+    } catch (error) {
+      say({ kind: 'delete-failed', key, error: errorMessage(error) });
+    }
+  }
+}
+
+interface Found extends Known {
+  readonly value: string;
+}
+
+/** Undefined: no answer. */
+async function read(
+  api: Client,
+  { key, by }: { readonly key: string; readonly by: string },
+): Promise<Found | undefined> {
+  const start = Date.now();
+  const done = (error?: unknown): void =>
+    say({
+      kind: 'get',
+      by,
+      start,
+      end: Date.now(),
+      ok: error === undefined,
+      ...(error !== undefined && { error: errorMessage(error) }),
+    });
+  try {
+    const found = await api.get(configMaps, { name: key, namespace: 'default' });
+    done();
+    return { revision: revisionOf(found), value: found.data?.['value'] ?? '' };
+  } catch (error) {
+    const absent = error instanceof StatusError && error.code === 404;
+    done(absent ? undefined : error);
+    return absent ? { revision: 0, value: '' } : undefined;
+  }
+}
+
+/** Keys of all writers, of the other programs too: no answer may be older than one before. */
+async function readOn(): Promise<never> {
+  const api = client();
+  let newest = 0;
+  for (;;) {
+    const start = Date.now();
+    try {
+      const list = await api.list(configMaps, { namespace: 'default' });
+      const revision = Number(list.metadata?.resourceVersion);
+      if (revision < newest)
+        say({
+          kind: 'breach',
+          what: `${name}: monotonic reads: a list of ${revision} after one of ${newest}`,
+        });
+      newest = revision;
+      say({ kind: 'get', by: 'reader', start, end: Date.now(), ok: true });
+    } catch (error) {
+      say({ kind: 'get', by: 'reader', start, end: Date.now(), ok: false, error: errorMessage(error) });
+    }
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** From the first list on, resumed where it ended. */
+async function watchOn<T extends KubeObject>(
+  ref: ResourceRef<T>,
+  { namespace, seen }: { readonly namespace: string; readonly seen: (type: string, object: T) => void },
+): Promise<never> {
+  const api = client();
+  let revision = (await api.list(ref, { namespace })).metadata?.resourceVersion ?? '';
+  if (ref.plural === 'configmaps') say({ kind: 'watching', after: Number(revision) });
+  for (;;) {
+    try {
+      const options = { namespace, resourceVersion: revision, allowWatchBookmarks: true };
+      for await (const { type, object } of api.watch(ref, {
+        ...options,
+        signal: new AbortController().signal,
+      })) {
+        revision = object.metadata?.resourceVersion ?? revision;
+        seen(type, object);
+      }
+    } catch (error) {
+      say({ kind: 'watch-ended', plural: ref.plural, error: errorMessage(error) });
+      if (error instanceof StatusError && error.code === 410)
+        say({
+          kind: 'breach',
+          what: `${name}: a watch of ${ref.plural} could not be resumed after ${revision}`,
+        });
+    }
+    await sleep(100);
+  }
+}
+
+function revisionOf(object: Stored<KubeObject> | KubeObject): number {
+  return Number(object.metadata?.resourceVersion);
+}
+
+/** The write has not happened and will not. */
+function isRefusal(error: unknown): boolean {
+  if (error instanceof StatusError) return error.code >= 400 && error.code < 500 && error.code !== 408;
+  return isTransportError(error, 'refused');
+}
+
+await Promise.all([
+  ...Array.from({ length: WRITERS }, (_, number) => new Writer(number).run()),
+  readOn(),
+  watchOn(configMaps, {
+    namespace: 'default',
+    seen(type, object) {
+      const value = object.data?.['value'];
+      const key = object.metadata?.name ?? '';
+      if (type === 'BOOKMARK') say({ kind: 'reached', revision: revisionOf(object) });
+      else if (key.startsWith(PREFIX))
+        say({
+          kind: 'event',
+          type,
+          key,
+          revision: revisionOf(object),
+          ...(value !== undefined && { value }),
+        });
+    },
+  }),
+  watchOn(LEASES, {
+    namespace: 'kube-system',
+    seen(type, { metadata, spec }) {
+      if (type !== 'BOOKMARK' && spec)
+        say({
+          kind: 'lease',
+          name: metadata?.name ?? '',
+          spec,
+          revision: revisionOf({ metadata } as KubeObject),
+        });
+    },
+  }),
+]);

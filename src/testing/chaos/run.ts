@@ -1,0 +1,37 @@
+/** One run of the chaos tests from the first machine to the last, cleaned up however it ends. CAPSTAN_SEED repeats the choice of faults and of writes. */
+import { seededRandom, shuffled } from '#stdx/random.ts';
+import { Chaos } from './chaos.ts';
+import { ChaosCluster } from './cluster.ts';
+import type { Fault } from './faults.ts';
+
+export const SEED = Number(process.env['CAPSTAN_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+
+/** Each fault once, then on until the minutes are over, in an order that the seed says. */
+export async function runChaos({
+  faults,
+  minutes = 0,
+}: {
+  readonly faults: readonly Fault[];
+  readonly minutes?: number;
+}): Promise<void> {
+  const random = seededRandom(SEED);
+  const cluster = new ChaosCluster();
+  const chaos = new Chaos(cluster, random);
+  const interrupted = (): void => void cluster.close().finally(() => process.exit(1));
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  const end = performance.now() + minutes * 60_000;
+  try {
+    await cluster.start();
+    await chaos.start();
+    do for (const fault of shuffled(faults, random)) await chaos.round(fault);
+    while (performance.now() < end);
+    await chaos.finish();
+  } catch (error) {
+    console.log(`seed ${SEED}\n${chaos.errors()}\n${cluster.logs()}`);
+    throw error;
+  } finally {
+    console.log(`seed ${SEED}\n${chaos.table()}`);
+    await chaos.close().finally(() => cluster.close());
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+  }
+}

@@ -1,0 +1,11 @@
+/** The chaos tests' short form: an API server, the leader of etcd and a machine are killed under load. All faults: suites/ha. CAPSTAN_SEED repeats a run. */
+import { describe, it } from 'node:test';
+import { chaosObstacle } from './chaos/cluster.ts';
+import { SHORT_FAULTS } from './chaos/faults.ts';
+import { SEED, runChaos } from './chaos/run.ts';
+
+describe(`several control planes under faults (seed ${SEED})`, { skip: chaosObstacle }, () => {
+  it('loses no acknowledged write and no watch event', { timeout: 600_000 }, () =>
+    runChaos({ faults: SHORT_FAULTS }),
+  );
+});

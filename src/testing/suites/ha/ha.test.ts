@@ -1,0 +1,15 @@
+/** The chaos tests in full: every fault, again and again for CAPSTAN_HA_MINUTES (20). CAPSTAN_SEED repeats a run. */
+import { describe, it } from 'node:test';
+import { chaosObstacle } from '#testing/chaos/cluster.ts';
+import { FAULTS } from '#testing/chaos/faults.ts';
+import { SEED, runChaos } from '#testing/chaos/run.ts';
+
+const MINUTES = Number(process.env['CAPSTAN_HA_MINUTES'] ?? 20);
+/** What the last turn, the making of the cluster and its end take beside. */
+const BESIDE_MS = 30 * 60_000;
+
+describe(`several control planes under every fault (seed ${SEED})`, { skip: chaosObstacle }, () => {
+  it('loses no acknowledged write and no watch event', { timeout: MINUTES * 60_000 + BESIDE_MS }, () =>
+    runChaos({ faults: FAULTS, minutes: MINUTES }),
+  );
+});
