@@ -166,22 +166,14 @@ export class Chaos {
     const lines = this.#rows.map((row) => {
       const times = [row.withoutReadMs, row.withoutWriteMs, row.slowestMs];
       const counts = [row.acknowledged, row.refused, row.unknown, row.failedReads];
-      return [...times, ...counts, row.fault].join(' | ');
+      return [
+        [...times, ...counts, row.fault].join(' | '),
+        ...row.errors.map((error) => `    ${error}`),
+      ].join('\n');
     });
-    const ends = this.#histories.map(
-      ({ name, watchEnds }) => `${name}: watches ended ${watchEnds.length} times`,
+    const ends = this.#histories.flatMap(({ name, watchEnds }) =>
+      watchEnds.map((end) => `${name}: a watch ended: ${end}`),
     );
     return [head, ...lines, ...ends].join('\n');
-  }
-
-  /** For whoever looks into a failure. */
-  errors(): string {
-    return this.#histories
-      .flatMap(({ name, puts, gets, watchEnds }) => [
-        ...[...puts, ...gets].filter(({ error }) => error).map(({ error }) => `${name}: ${error}`),
-        ...watchEnds.map((end) => `${name}: watch of ${end}`),
-      ])
-      .slice(-20)
-      .join('\n');
   }
 }

@@ -76,6 +76,8 @@ export interface Cost {
   readonly withoutWriteMs: number;
   /** The longest that one client waited for an answer, of whatever kind. */
   readonly slowestMs: number;
+  /** What writes and reads failed with: each text once, with its longest wait. */
+  readonly errors: readonly string[];
 }
 
 /** Of one program. */
@@ -162,6 +164,7 @@ export class History {
         puts.filter(({ outcome }) => typeof outcome === 'number'),
       ),
       slowestMs: Math.max(0, ...[...puts, ...gets].map(({ start, end }) => end - start)),
+      errors: errorsOf([...puts, ...gets]),
     };
   }
 
@@ -184,6 +187,13 @@ function seenEvent({ type, key, revision, value }: Line & { kind: 'event' }): Se
   if (type === 'DELETED') return { type: 'delete', key, revision };
   // An event of a watch tells no more than whether the object is new to it.
   return { type: 'put', key, revision, value, createRevision: type === 'ADDED' ? revision : 0 };
+}
+
+function errorsOf(all: readonly Timed[]): string[] {
+  const longest = new Map<string, number>();
+  for (const { error, start, end } of all)
+    if (error !== undefined) longest.set(error, Math.max(longest.get(error) ?? 0, end - start));
+  return Array.from(longest, ([error, ms]) => `${error} (after ${ms} ms)`);
 }
 
 function longestGap(since: number, successes: readonly Timed[]): number {

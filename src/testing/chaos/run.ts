@@ -27,7 +27,7 @@ export async function runChaos({
     while (performance.now() < end);
     await chaos.finish();
   } catch (error) {
-    console.log(`seed ${SEED}\n${chaos.errors()}\n${cluster.logs()}`);
+    console.log(cluster.logs());
     throw error;
   } finally {
     console.log(`seed ${SEED}\n${chaos.table()}`);
