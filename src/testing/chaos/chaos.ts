@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Truth } from '#storage/testing/watch-oracle.ts';
 import type { Random } from '#stdx/random.ts';
 import { until } from '../cluster.ts';
@@ -66,7 +67,9 @@ export class Chaos {
   async #strike(fault: Fault, victim: Machine): Promise<void> {
     try {
       await fault.strike(this.#cluster, victim);
+      const held = sleep(fault.holdMs ?? 0);
       if (fault.keepsQuorum !== false) await this.#progress();
+      await held;
     } finally {
       await fault.heal?.(this.#cluster, victim);
     }

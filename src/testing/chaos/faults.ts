@@ -1,12 +1,16 @@
 /** The faults of the chaos tests. Each strikes, waits for the state that shows it, and heals; what the cluster does meanwhile is judged by chaos.ts. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { until } from '../cluster.ts';
 import type { ChaosCluster, Machine } from './cluster.ts';
 
-const STOPPED_MS = 10_000;
+const HOLD_MS = 10_000;
 const API_SERVER = ['capstan', ' apiserver '];
 const CONTROLLERS = ['capstan', ' controller-manager '];
 const ETCD = ['/etcd ', '--data-dir='];
+
+const LEASE_PATH = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager';
+const DEPOSED = 'no longer leading component="kube-controller-manager"';
 
 export interface Fault {
   readonly name: string;
@@ -14,6 +18,8 @@ export interface Fault {
   readonly victim?: (cluster: ChaosCluster) => Promise<Machine>;
   /** Some writes go on while it lasts. Default true. */
   readonly keepsQuorum?: boolean;
+  /** How long it lasts at least. */
+  readonly holdMs?: number;
   strike(cluster: ChaosCluster, victim: Machine): void | Promise<void>;
   heal?(cluster: ChaosCluster, victim: Machine): void | Promise<void>;
 }
@@ -39,45 +45,31 @@ export const SHORT_FAULTS: readonly Fault[] = [
 
 export const FAULTS: readonly Fault[] = [
   ...SHORT_FAULTS,
-  {
-    name: "SIGSTOP of etcd's leader, 10 s",
-    victim: etcdLeader,
-    strike: (cluster, victim) => signalled(cluster, { victim, signal: 'SIGSTOP', words: ETCD }),
-    async heal(cluster, victim) {
-      await sleep(STOPPED_MS);
-      cluster.signal(victim, { signal: 'SIGCONT', words: ETCD });
-    },
-  },
-  {
-    name: 'SIGSTOP of an API server, 10 s',
-    strike: (cluster, victim) => signalled(cluster, { victim, signal: 'SIGSTOP', words: API_SERVER }),
-    async heal(cluster, victim) {
-      await sleep(STOPPED_MS);
-      cluster.signal(victim, { signal: 'SIGCONT', words: API_SERVER });
-    },
-  },
+  stopped("SIGSTOP of etcd's leader, 10 s", { words: ETCD, victim: etcdLeader }),
+  stopped('SIGSTOP of an API server, 10 s', { words: API_SERVER }),
   {
     name: 'SIGSTOP of the leading controllers until others lead',
     victim: controllersLeader,
-    async strike(cluster, victim) {
-      signalled(cluster, { victim, signal: 'SIGSTOP', words: CONTROLLERS });
-      await until('other controllers to lead', async () => (await controllersLeader(cluster)) !== victim);
-    },
+    strike: deposeControllers,
     heal: (cluster, victim) => void cluster.signal(victim, { signal: 'SIGCONT', words: CONTROLLERS }),
   },
   {
-    name: 'partition of a machine',
+    name: 'partition of a machine, 10 s',
+    holdMs: HOLD_MS,
     strike: (cluster, victim) => cluster.setLink(victim, 'down'),
     heal: (cluster, victim) => cluster.setLink(victim, 'up'),
   },
   {
-    name: "partition of etcd's leader",
+    name: "partition of etcd's leader, 10 s",
+    holdMs: HOLD_MS,
     victim: etcdLeader,
     strike: (cluster, victim) => cluster.setLink(victim, 'down'),
     heal: (cluster, victim) => cluster.setLink(victim, 'up'),
   },
   {
-    name: 'a machine that sends and does not receive',
+    name: "etcd's leader sends and does not receive, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
     strike: (cluster, victim) => cluster.setDeaf(victim, true),
     heal: (cluster, victim) => cluster.setDeaf(victim, false),
   },
@@ -90,13 +82,40 @@ export const FAULTS: readonly Fault[] = [
   },
 ];
 
+function stopped(
+  name: string,
+  { words, victim }: { readonly words: readonly string[]; readonly victim?: Fault['victim'] },
+): Fault {
+  return {
+    name,
+    ...(victim && { victim }),
+    holdMs: HOLD_MS,
+    strike: (cluster, machine) => signalled(cluster, { victim: machine, signal: 'SIGSTOP', words }),
+    heal: (cluster, machine) => void cluster.signal(machine, { signal: 'SIGCONT', words }),
+  };
+}
+
+/** Those that stood still stop acting as soon as they go on. */
+async function deposeControllers(cluster: ChaosCluster, victim: Machine): Promise<void> {
+  const deposed = (): number => controllersLog(victim).split(DEPOSED).length;
+  const before = deposed();
+  signalled(cluster, { victim, signal: 'SIGSTOP', words: CONTROLLERS });
+  await until('other controllers to lead', async () => (await controllersLeader(cluster)) !== victim);
+  cluster.signal(victim, { signal: 'SIGCONT', words: CONTROLLERS });
+  await until('the former leader to notice', () => deposed() > before);
+}
+
 async function controllersLeader(cluster: ChaosCluster): Promise<Machine> {
   return until('controllers to lead', async () => {
-    const path = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager';
-    const body = (await cluster.request('GET', path)).replace(/^200 /, '');
+    const body = (await cluster.request('GET', LEASE_PATH)).replace(/^200 /, '');
     const { spec } = JSON.parse(body) as { spec?: { holderIdentity?: string } };
-    return cluster.planes.find(({ name }) => spec?.holderIdentity?.startsWith(`${name}_`));
+    const holder = `identity="${spec?.holderIdentity}"`;
+    return cluster.planes.find((plane) => controllersLog(plane).includes(holder));
   });
+}
+
+function controllersLog({ rootfs }: Machine): string {
+  return readFileSync(join(rootfs, 'var/log/capstan/control.log'), 'utf8');
 }
 
 interface Signalled {
