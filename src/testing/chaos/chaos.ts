@@ -8,7 +8,7 @@ import type { Random } from '#stdx/random.ts';
 import { until } from '../cluster.ts';
 import { inside, type ChaosCluster, type Machine } from './cluster.ts';
 import type { Fault } from './faults.ts';
-import { History, judgeLeases, PREFIX, type Cost, type Line } from './history.ts';
+import { History, judgeLeases, judgeList, PREFIX, type Cost, type Line, type List } from './history.ts';
 import { TruthReader } from './truth.ts';
 
 /** Acknowledged writes of each program that must come while a fault lasts, and after it. */
@@ -59,9 +59,10 @@ export class Chaos {
     await this.#strike(fault, victim);
     await this.#cluster.healthy();
     await this.#progress();
+    const lists = await this.#lists();
     const upTo = await this.#mark();
     this.#report({ fault, victim, since });
-    assert.deepEqual(await this.#judge(upTo), [], `${fault.name} (${victim.name})`);
+    assert.deepEqual(await this.#judge(upTo, lists), [], `${fault.name} (${victim.name})`);
   }
 
   async #strike(fault: Fault, victim: Machine): Promise<void> {
@@ -102,17 +103,18 @@ export class Chaos {
     return Number(metadata.resourceVersion);
   }
 
-  async #judge(upTo: number): Promise<string[]> {
+  async #judge(upTo: number, lists: readonly List[]): Promise<string[]> {
     await until('every watch to tell of the marker', () =>
       this.#histories.every(({ reached }) => reached >= upTo),
     );
     const truth = await this.#readTruth(upTo);
-    return this.#histories.flatMap((history) => [
+    const ofHistories = this.#histories.flatMap((history) => [
       ...history.judgeWatch(upTo, truth),
       ...history.judgeWrites(upTo, truth),
       ...judgeLeases(history.leases),
       ...history.breaches,
     ]);
+    return [...ofHistories, ...lists.flatMap((list) => judgeList(list, truth))];
   }
 
   #readTruth(upTo: number): Promise<Truth> {
@@ -120,23 +122,30 @@ export class Chaos {
     return this.#truth!.read(inside(worker, this.#cluster.etcdctlWords(planes[0]!.address)), upTo);
   }
 
-  /** Nothing writes any more: what the API answers is what etcd's history ends with, and that was judged. */
+  /** Nothing writes any more: the last writes, and what every API server answers. */
   async finish(): Promise<void> {
     await this.close();
+    const lists = await this.#lists();
     const upTo = await this.#mark();
     const truth = await this.#readTruth(upTo);
-    assert.deepEqual(
-      this.#histories.flatMap((history) => history.judgeWrites(upTo, truth)),
-      [],
-    );
-    const body = (await this.#cluster.request('GET', CONFIG_MAPS)).replace(/^200 /, '');
-    const { items } = JSON.parse(body) as {
-      items: { metadata: { name: string }; data?: { value?: string } }[];
-    };
-    const own = items.filter(({ metadata }) => metadata.name.startsWith(PREFIX));
-    assert.deepEqual(
-      Object.fromEntries(own.map(({ metadata, data }) => [metadata.name, data?.value ?? ''])),
-      this.#truth!.present(),
+    const breaches = [
+      ...this.#histories.flatMap((history) => history.judgeWrites(upTo, truth)),
+      ...lists.flatMap((list) => judgeList(list, truth)),
+    ];
+    assert.deepEqual(breaches, []);
+  }
+
+  /** Of every API server. */
+  #lists(): Promise<List[]> {
+    return Promise.all(
+      this.#cluster.planes.map(async ({ name, address }) => {
+        const answer = await until(`a list of ${name}`, async () => {
+          const { requestAt } = this.#cluster;
+          const text = await requestAt.call(this.#cluster, `https://${address}:6443`, 'GET', CONFIG_MAPS);
+          return text.startsWith('200 ') && text.slice(4);
+        });
+        return { server: name, ...(JSON.parse(answer) as Omit<List, 'server'>) };
+      }),
     );
   }
 

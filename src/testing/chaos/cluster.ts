@@ -124,9 +124,13 @@ export class ChaosCluster {
   }
 
   /** Status and body, asked on the worker through its balancer. */
-  async request(...words: readonly string[]): Promise<string> {
+  request(...words: readonly string[]): Promise<string> {
+    return this.requestAt(BALANCER, ...words);
+  }
+
+  async requestAt(server: string, ...words: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await runCommand(
-      inside(this.worker, [...NODE, REQUEST, this.#admin, BALANCER, ...words]),
+      inside(this.worker, [...NODE, REQUEST, this.#admin, server, ...words]),
       { timeoutMs: 20_000 },
     );
     assert.equal(code, 0, stderr);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Truth } from '#storage/testing/watch-oracle.ts';
-import { History, judgeLeases, type Lease } from './history.ts';
+import { History, judgeLeases, judgeList, type Lease } from './history.ts';
 
 const put = (key: string, revision: number, previous?: number) => ({
   type: 'put' as const,
@@ -68,6 +68,29 @@ describe('writes', () => {
       { withoutWriteMs, acknowledged, unknown, slowestMs },
       { withoutWriteMs: 1_500, acknowledged: 2, unknown: 1, slowestMs: 50 },
     );
+  });
+});
+
+describe('lists', () => {
+  const listed = (at: number, ...revisions: readonly number[]): string =>
+    judgeList(
+      {
+        server: 'm1',
+        metadata: { resourceVersion: String(at) },
+        items: revisions.map((revision) => ({
+          metadata: { name: 'chaos-a', resourceVersion: String(revision) },
+          data: { value: `v${revision}` },
+        })),
+      },
+      TRUTH,
+    ).join();
+
+  it('hold what there was at their revision', () => {
+    assert.equal(listed(13, 12), '');
+    assert.equal(listed(15, 15), '');
+    assert.match(listed(15, 12), /chaos-a is of 12, is 15/);
+    assert.match(listed(13, 15), /chaos-a is of 15, is 12/);
+    assert.match(listed(15), /chaos-a of 15 is missing/);
   });
 });
 

@@ -206,6 +206,39 @@ function longestGap(since: number, successes: readonly Timed[]): number {
   return longest;
 }
 
+/** What an API server answers as all that there is. */
+export interface List {
+  readonly server: string;
+  readonly metadata: { readonly resourceVersion: string };
+  readonly items: readonly {
+    readonly metadata: { readonly name: string; readonly resourceVersion: string };
+    readonly data?: { readonly value?: string };
+  }[];
+}
+
+/** It holds what there was at its revision, no more and no less. */
+export function judgeList({ server, metadata, items }: List, truth: Truth): string[] {
+  const upTo = Number(metadata.resourceVersion);
+  const wanted = new Map<string, SeenEvent>();
+  for (const event of truth.matching(PREFIX, { after: 0, upTo }))
+    if (event.type === 'put') wanted.set(event.key, event);
+    else wanted.delete(event.key);
+  const found: string[] = [];
+  for (const {
+    metadata: { name, resourceVersion },
+    data,
+  } of items) {
+    if (!name.startsWith(PREFIX)) continue;
+    const event = wanted.get(name);
+    wanted.delete(name);
+    if (event?.revision !== Number(resourceVersion) || event.value !== data?.value)
+      found.push(`list of ${server} at ${upTo}: ${name} is of ${resourceVersion}, is ${event?.revision}`);
+  }
+  for (const { key, revision } of wanted.values())
+    found.push(`list of ${server} at ${upTo}: ${key} of ${revision} is missing`);
+  return found;
+}
+
 /** A lease goes to another holder only once it is over or given up, and is counted once for each time. */
 export function judgeLeases(lines: readonly LeaseLine[]): string[] {
   const found: string[] = [];

@@ -70,12 +70,6 @@ export class TruthReader {
     }
     return this.#readUpTo >= upTo;
   }
-
-  /** Key → value of everything that is there. */
-  present(): Record<string, string> {
-    const put = [...this.#newest].filter(([, { type }]) => type === 'put');
-    return Object.fromEntries(put.map(([key, { value = '' }]) => [key, value]));
-  }
 }
 
 /** Of the object, however it is encoded. */
