@@ -30,7 +30,7 @@ const ranges: readonly (readonly [value: string, ...warnings: string[]])[] = [
 for (const [value, ...warnings] of ranges)
   test(`range: ${value}`, () => assert.deepEqual(rangeWarnings(value, 'p'), warnings));
 
-test('where they are warned of', () => {
+test('fields with warnings', () => {
   const meta = { name: 'x', namespace: 'default' };
   assert.deepEqual(
     create('services', {

@@ -1,7 +1,7 @@
-/** Addresses and ranges that old fields take and newer ones do not: what to write instead, in upstream's words. What is no address is validation's business. */
+/** Warnings for addresses and ranges that are valid in old fields only, with upstream's messages. Validation rejects invalid ones. */
 import { formatCIDR, formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 
-/** Good, as most are, without taking them apart. */
+/** A fast check for canonical addresses, without parsing. */
 const PLAIN_IPV4 = /^(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})$/;
 
 export function addressWarnings(value: string, path: string): string[] {

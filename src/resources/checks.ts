@@ -1,6 +1,6 @@
 /**
- * Checks that many kinds share, after upstream's validation of names, labels, numbers and addresses. Each takes the value, where it
- * stands and the list to add errors to; none allocates when the value is good, apart from the Path of its field.
+ * Checks that many kinds share, after upstream's validation of names, labels, numbers and addresses. Each takes the value, its
+ * path and the error list; none allocates for a valid value, apart from the Path of its field.
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
@@ -35,7 +35,7 @@ export function checkNonNegative(value: number | undefined, path: Path, field: s
   if (value !== undefined && value < 0) errors.invalid(path.child(field), value, NEGATIVE);
 }
 
-/** One 'Invalid value' for all problems, as some of upstream's checks have it. */
+/** One 'Invalid value' for all problems, as in some of upstream's checks. */
 export function invalidJoined(path: Path, value: string, problems: readonly string[], errors: Errors): void {
   if (problems.length > 0) errors.invalid(path, value, problems.join(','));
 }
@@ -166,7 +166,7 @@ export function checkLabelSelector(selector: LabelSelector | undefined, path: Pa
   });
 }
 
-/** As upstream shows it in messages: labels by name. */
+/** As in upstream's messages: labels by name. */
 export function shownSelector(selector: LabelSelector | undefined): LabelSelector | undefined {
   if (!selector?.matchLabels) return selector;
   return { ...selector, matchLabels: sortedByKey(selector.matchLabels) };
@@ -219,7 +219,7 @@ const REASON_PATTERN = new RegExp(`^${REASON}$`);
 const REASON_MAX_BYTES = 1024;
 const CONDITION_MESSAGE_MAX_BYTES = 32 * 1024;
 
-/** Conditions of the sort that all newer kinds share. */
+/** metav1.Condition lists of all newer kinds. */
 export function checkConditionList(
   conditions: readonly Partial<Condition>[] | undefined,
   path: Path,
@@ -292,7 +292,7 @@ export function checkPortNumberOrName(
   else checkPortNumber(port, path, field, errors);
 }
 
-/** kept: values of the stored object, which may stay though they would not be taken today. */
+/** kept: values of the stored object, which are accepted even if they are no longer valid. */
 export function checkIP(
   value: string | undefined,
   path: Path,
@@ -305,7 +305,7 @@ export function checkIP(
   return problems.length === 0;
 }
 
-/** kept: as checkIP's. */
+/** kept: as for checkIP. */
 export function checkCIDR(
   value: string,
   path: Path,
@@ -317,7 +317,7 @@ export function checkCIDR(
   if (problems.length > 0) errors.invalidEach(path, value, problems);
 }
 
-/** Endpoints and external addresses may not be ones that mean something to each node by itself. */
+/** Endpoints and external IPs must not be node-local addresses. */
 export function checkNonSpecialIP(given: string, path: Path, errors: Errors): void {
   const value = isIP(given) === 0 ? plainIP(given) : given;
   if (value === undefined) {
@@ -334,13 +334,13 @@ export function checkNonSpecialIP(given: string, path: Path, errors: Errors): vo
     errors.invalid(path, value, 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)');
 }
 
-/** Of an address that was written as it may not be any more. */
+/** Warns of a non-canonical address. */
 function plainIP(text: string): string | undefined {
   const address = parseIP(text);
   return address && formatIP(address);
 }
 
-/** At most one address (or range) of each family. */
+/** At most one address (or range) per family. */
 export function isDualStack(values: readonly string[]): boolean {
   const sixes = values.filter((value) => isIPv6(value.split('/')[0]!)).length;
   return sixes > 0 && sixes < values.length;
@@ -364,13 +364,13 @@ export function checkAtMost100Percent(value: number | string | undefined, path: 
     errors.invalid(path, value, 'must not be greater than 100%');
 }
 
-/** 5 → 5, '50%' → 50, '5' → 5, anything else 0: how upstream looks at 'is it zero'. */
+/** 5 → 5, '50%' → 50, '5' → 5, anything else 0: upstream's conversion for zero checks. */
 export function intOrPercentValue(value: number | string | undefined): number {
   if (typeof value !== 'string') return value ?? 0;
   return PERCENT.test(value) || /^[-+]?[0-9]+$/.test(value) ? Number.parseInt(value, 10) : 0;
 }
 
-/** Calls back for every item that was in the list before. */
+/** Calls back for every item that exists in the stored list. */
 export function eachRepeated<T>(items: readonly T[], report: (item: T, position: number) => void): void {
   const seen = new Set<T>();
   for (let i = 0; i < items.length; i++) {
@@ -379,7 +379,7 @@ export function eachRepeated<T>(items: readonly T[], report: (item: T, position:
   }
 }
 
-/** The entry of a map that clients filled: keys such as 'constructor' must not find what every object inherits. */
+/** An own entry of a client-provided map: keys such as 'constructor' must not find inherited properties. */
 export function own<T>(map: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
   return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deprecationOf } from './deprecations.ts';
 
-test('versions that go say so', () => {
+test('deprecated versions cause warnings', () => {
   for (const [apiVersion, kind, said] of [
     [
       'resource.k8s.io/v1beta1',

@@ -1,4 +1,4 @@
-/** Served versions of built-in kinds that are on their way out: since when, until when, and what takes their place, as upstream warns of them. */
+/** Deprecated versions of built-in kinds: since, until and replacement, for upstream's warnings. */
 
 interface Deprecation {
   readonly since: string;
@@ -22,7 +22,7 @@ const NOT_YET = new Set([
   'resource.k8s.io/v1beta2 DeviceTaintRule',
 ]);
 
-/** The warning that requests of the kind in this version are answered with. apiVersion: 'resource.k8s.io/v1beta1'. */
+/** The warning for requests of the kind in this version. apiVersion: 'resource.k8s.io/v1beta1'. */
 export function deprecationOf(apiVersion: string, kind: string): string | undefined {
   const found =
     Object.hasOwn(BY_VERSION, apiVersion) && !NOT_YET.has(`${apiVersion} ${kind}`)

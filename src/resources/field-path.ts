@@ -1,6 +1,6 @@
 /**
- * Field paths and the list of errors that validation fills. A Path is one small node per level, rendered to text only when an
- * error is written, so that valid objects cost almost nothing.
+ * Field paths and the list of validation errors. A Path is one small node per level, rendered to text only when an
+ * error occurs, so that valid objects cost almost nothing.
  */
 import { fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 
@@ -45,7 +45,7 @@ export const METADATA = Path.root('metadata');
 export const SPEC = Path.root('spec');
 export const STATUS = Path.root('status');
 
-/** Collects field errors; one method per kind of error, each after apimachinery's field package. */
+/** Collects field errors; one method per kind of error, after apimachinery's field package. */
 export class Errors {
   readonly list: FieldError[] = [];
 
@@ -65,12 +65,12 @@ export class Errors {
     this.list.push(fieldErrors.invalid(path.toString(), badValue, detail));
   }
 
-  /** 'Invalid value' that does not show the value. */
+  /** 'Invalid value' without the value. */
   omitted(path: Path, detail: string): void {
     this.invalid(path, OMITTED, detail);
   }
 
-  /** One 'Invalid value' per message: what the name checks of machinery return. */
+  /** One 'Invalid value' per message, as returned by the name checks of machinery. */
   invalidEach(path: Path, badValue: unknown, details: readonly string[]): void {
     for (const detail of details) this.invalid(path, badValue, detail);
   }
@@ -87,7 +87,7 @@ export class Errors {
     this.list.push(fieldErrors.forbidden(path.toString(), detail));
   }
 
-  /** valid: in the order that upstream names them, which is not always the alphabet's. */
+  /** valid: in upstream's order, which is not always alphabetical. */
   notSupported(path: Path, badValue: unknown, valid: readonly string[]): void {
     this.list.push(fieldErrors.notSupported(path.toString(), badValue ?? '', valid));
   }

@@ -77,7 +77,7 @@ for (const [what, path, body, ...errors] of cases) {
   });
 }
 
-test('an empty object is not an absent one, an empty list is', () => {
+test('an empty object differs from an absent one, an empty list does not', () => {
   const pairs: [unknown, unknown, boolean][] = [
     [{}, undefined, false],
     [{ a: {} }, {}, false],

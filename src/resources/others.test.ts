@@ -298,7 +298,7 @@ test('defaults', () => {
   );
 });
 
-test('fields of features that are off are not taken, but stay where they are', () => {
+test('fields of disabled features are dropped, unless the stored object has them', () => {
   const of = (path: string, object: object): KubeObject =>
     create<KubeObject>(path, { metadata: NAME, ...object }).object;
   const lease = of('coordination.k8s.io/leases', {
@@ -364,7 +364,7 @@ test('fields of features that are off are not taken, but stay where they are', (
   });
 });
 
-test('role bindings keep their role', () => {
+test('roleRef is immutable', () => {
   const stored: KubeObject = {
     metadata: NAME,
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'a' },
@@ -383,7 +383,7 @@ test('role bindings keep their role', () => {
 const REQUEST_DER =
   'MIHJMHECAQAwDzENMAsGA1UEAwwEamFuZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPTLHsuVYkHuIKhkYJqxxI4x/mhNcTsTYJ8/dZQk1CN/qhbQ1TXTDsdxE/vGq03bwtErwTJC4ZhBa/xlMst/6OigADAKBggqhkjOPQQDAgNIADBFAiEA39u5Pzp9dJFHH3Q9p3sjhQ6Asr7wPyU1+azj9HQPSOwCIGQqhtvGgXV7tIx6580rmVzrKVYbftJjCzKxi8BQGazX';
 
-test('signing requests carry who asked, and are approved once', () => {
+test('signing requests record the requester, and are approved once', () => {
   const request = Buffer.from(
     `-----BEGIN CERTIFICATE REQUEST-----\n${REQUEST_DER}\n-----END CERTIFICATE REQUEST-----\n`,
   ).toString('base64');
@@ -480,7 +480,7 @@ for (const path of [
   });
 }
 
-test('the status of a migration: outcomes are for good, and its resourceVersion stays', () => {
+test('the status of a migration: final conditions and resourceVersion are immutable', () => {
   const path = 'storagemigration.k8s.io/storageversionmigrations',
     spec = { resource: { group: '', resource: 'secrets' } };
   const is = (type: string, status = 'True'): object => ({
@@ -531,7 +531,7 @@ test('the status of a migration: outcomes are for good, and its resourceVersion 
   }
 });
 
-test('a migration in a table', () => {
+test('table row of a migration', () => {
   const conditions = [
     { type: 'Running', status: 'False' },
     { type: 'Succeeded', status: 'True' },

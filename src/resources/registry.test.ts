@@ -53,7 +53,7 @@ test('lookups', () => {
   assert.equal(resourceByPath('apps', 'v2', 'deployments'), undefined);
 });
 
-test('a row has as many cells as there are columns, for an empty object too', () => {
+test('a row has as many cells as there are columns, also for an empty object', () => {
   for (const { table, plural } of RESOURCES)
     assert.equal(table.row({ metadata: {} }, { nowMs: 0 }).length, table.columns.length, plural);
 });

@@ -1,6 +1,6 @@
 /**
- * The registry: every built-in resource, in the order discovery shows them, merged with the generated discovery facts. The one list
- * that grows when a resource is added. Not here: custom resources, which the API server adds from CustomResourceDefinitions.
+ * The registry: every built-in resource, in discovery order, merged with the generated discovery data. Add new
+ * resources here. Custom resources are added by the API server from CustomResourceDefinitions.
  */
 import { buildResource, type Resource } from './resource.ts';
 import type { ResourceBehaviour } from './define.ts';
@@ -161,7 +161,7 @@ const RECORDS: readonly ResourceBehaviour[] = [
   storageversionmigrations,
 ];
 
-/** Every built-in resource with all that discovery and the record say about it. */
+/** Every built-in resource with its discovery data and record. */
 export const RESOURCES: readonly Resource[] = RECORDS.map(buildResource);
 
 const byPath = new Map<string, Resource>();
@@ -173,7 +173,7 @@ for (const resource of RESOURCES) {
   }
 }
 
-/** The resource a URL names: group '' for /api/v1. Undefined when this version does not serve it. */
+/** The resource of a URL: group '' for /api/v1. Undefined when this version does not serve it. */
 export function resourceByPath(group: string, version: string, plural: string): Resource | undefined {
   return byPath.get(`${group}/${version}/${plural}`);
 }
@@ -182,7 +182,7 @@ export function resourceByKind(group: string, version: string, kind: string): Re
   return byKind.get(`${group}/${version}/${kind}`);
 }
 
-/** The resource of a group whatever the version. */
+/** The resource of a group in any version. */
 export function resourceByGroup(group: string, plural: string): Resource | undefined {
   return RESOURCES.find((resource) => resource.group === group && resource.plural === plural);
 }

@@ -1,4 +1,4 @@
-/** Resource names and quantities (cpu, memory, hugepages-2Mi, example.com/gpu): what may be asked for where. After upstream's core helpers. */
+/** Resource names and quantities (cpu, memory, hugepages-2Mi, example.com/gpu), and where each is allowed. After upstream's core helpers. */
 import { compareQuantities as compare, parseQuantity, type Quantity } from '#machinery/quantity.ts';
 import { validateDNS1123Subdomain, validateQualifiedName } from '#machinery/names.ts';
 import { NEGATIVE, NOT_POSITIVE } from './checks.ts';
@@ -64,7 +64,7 @@ function isInteger(name: string): boolean {
   return INTEGER.has(name) || isExtended(name);
 }
 
-/** A quantity that is known to parse: decoding refused the others. */
+/** A quantity that was already validated by decoding. */
 export function quantityOf(value: string | number): Quantity {
   return parseQuantity(String(value));
 }
@@ -106,7 +106,7 @@ export function checkQuotaResourceName(name: string, path: Path, errors: Errors)
     errors.invalid(path, name, 'must be a standard resource for quota');
 }
 
-/** Plain digits with a unit, the usual case, cannot be negative nor fractional, and need no parsing. */
+/** Plain digits with a unit, the usual case, are neither negative nor fractional, and need no parsing. */
 const PLAIN = /^[0-9]+(?:[KMGTPE]i?|k)?$/;
 
 export function checkQuantity(name: string, value: string | number, path: Path, errors: Errors): void {
@@ -129,7 +129,7 @@ export function checkPositiveQuantity(
   return false;
 }
 
-/** A csi driver's name, or one like it: a subdomain in any case. */
+/** The name of a CSI driver or similar: always a subdomain. */
 export function checkDriverName(name: string | undefined, path: Path, errors: Errors): void {
   if (!name) {
     errors.required(path);

@@ -1,6 +1,6 @@
 /**
- * A record merged with its discovery facts: what the API server works with. Every hook has a value here, the record's or the
- * generic one of strategy.ts, so that callers never ask whether there is one.
+ * A record merged with its discovery data, as used by the API server. Every hook has a value here, that of the record or the
+ * generic one of strategy.ts.
  */
 import { assert } from '#stdx/assert.ts';
 import { decodeObject } from '#machinery/decode.ts';
@@ -36,9 +36,9 @@ export interface ServedVersion {
   readonly subresources: ReadonlyMap<string, ServedSubresource>;
   /** Alpha and beta versions are off unless switched on by runtime configuration. */
   readonly stability: Stability;
-  /** Upstream's hash in discovery, by which clients know storage migrated; absent for what is not stored. */
+  /** Upstream's storage version hash in discovery, with which clients detect storage migration; undefined for kinds that are not stored. */
   readonly storageVersionHash: string | undefined;
-  /** DELETE answers with the object that is gone; else with a Status. */
+  /** DELETE returns the deleted object; otherwise a Status. */
   readonly returnsDeleted: boolean;
 }
 
@@ -52,9 +52,9 @@ export interface Resource {
   readonly categories: readonly string[];
   /** In order of preference. */
   readonly versions: readonly ServedVersion[];
-  /** Objects are kept, and hooks see them, as this. 'v1', 'autoscaling/v2'; core 'v1' for events.k8s.io too, which shares the core's objects. */
+  /** The storage version, which hooks use: 'v1', 'autoscaling/v2'; core 'v1' also for events.k8s.io, which shares the core's objects. */
   readonly storageApiVersion: string;
-  /** Where etcd would keep them, as upstream lays them: '/registry/services/specs/'. Then '<namespace>/' for namespaced ones, then the name. */
+  /** The key prefix in etcd, as upstream's: '/registry/services/specs/'. Then '<namespace>/' for namespaced ones, then the name. */
   readonly storagePrefix: string;
   readonly hasStatus: boolean;
   readonly scale: ScaleSubresource<KubeObject> | undefined;
@@ -71,19 +71,19 @@ export interface Resource {
   validateUpdate(next: KubeObject, previous: KubeObject, context: HookContext): FieldError[];
   validateStatusUpdate(next: KubeObject, previous: KubeObject, context: HookContext): FieldError[];
   warnings(object: KubeObject, previous: KubeObject | undefined): string[];
-  /** The object as another served apiVersion; the same object when nothing but its apiVersion differs (which is then set on a copy). */
+  /** Converts the object to another served apiVersion; the same object when only its apiVersion differs (which is then set on a copy). */
   convert(object: KubeObject, toApiVersion: string): KubeObject;
   served(version: string): ServedVersion | undefined;
 }
 
-/** Upstream's storage names that are not the plural. */
+/** Upstream's storage names that differ from the plural. */
 const STORAGE_NAMES: Readonly<Record<string, string>> = {
   '/replicationcontrollers': 'controllers',
   '/endpoints': 'services/endpoints',
   '/nodes': 'minions',
   '/services': 'services/specs',
   'networking.k8s.io/ingresses': 'ingress',
-  // The extension and aggregation servers lay theirs by group.
+  // Those of the extension and aggregation servers include the group.
   'apiextensions.k8s.io/customresourcedefinitions': 'apiextensions.k8s.io/customresourcedefinitions',
   'apiregistration.k8s.io/apiservices': 'apiregistration.k8s.io/apiservices',
 };
@@ -162,7 +162,7 @@ function servedVersion(fact: ResourceFacts): ServedVersion {
   };
 }
 
-/** The newest of the most stable versions, which is also the one discovery prefers; the record may name another home. */
+/** The newest of the most stable versions, which discovery prefers too; the record may override it. */
 function storageVersionOf(behaviour: ResourceBehaviour, versions: readonly ServedVersion[]): string {
   if (behaviour.storedAs !== undefined) return behaviour.storedAs;
   const rank = { stable: 2, beta: 1, alpha: 0 };
@@ -184,7 +184,7 @@ function genericCreate(object: KubeObject, hasStatus: boolean): void {
   if (object['spec'] !== undefined) startGeneration(object);
 }
 
-/** What reading the object anew would put there: of most kinds a status is always shown, of some only once there is one. */
+/** The status that decoding the object again would add: most kinds always show one, some only when there is one. */
 function blankStatus({ apiVersion = '', kind = '' }: KubeObject): object | undefined {
   const field = schemaForKind({ ...parseApiVersion(apiVersion), kind })?.byName.get('status');
   return field?.value.kind === 'object' && field.zero === 'written'
@@ -197,7 +197,7 @@ function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolea
   if (next['spec'] !== undefined) bumpGeneration(next, previous);
 }
 
-/** Of what writes of the status leave as it is, metadata too. */
+/** For writes of the status: restores all other fields, including metadata. */
 function statusUpdateAlone(next: KubeObject, previous: KubeObject): void {
   genericStatusUpdate(next, previous);
   keepMetadata(next, previous);

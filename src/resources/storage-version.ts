@@ -1,6 +1,6 @@
 /**
- * The version in which upstream's API server keeps a resource, which is mostly the record's own. Told by the hash of it that upstream publishes in
- * discovery, so that it is right for every kind without a list.
+ * The version in which upstream's API server stores a resource, usually that of the record. Derived from upstream's hash in
+ * discovery, so that it is correct for every kind without a list.
  */
 import { createHash } from 'node:crypto';
 import { apiVersionOf, parseApiVersion } from '#machinery/object.ts';
@@ -12,7 +12,7 @@ export function upstreamStorageVersion({ group, kind, versions, storageApiVersio
   return candidates.find((apiVersion) => hashOf(apiVersion, kind) === wanted) ?? storageApiVersion;
 }
 
-/** As k8s.io/apiserver's pkg/endpoints/discovery makes it: the first eight bytes of a SHA-256. */
+/** As in k8s.io/apiserver's pkg/endpoints/discovery: the first eight bytes of a SHA-256. */
 function hashOf(apiVersion: string, kind: string): string {
   const { group, version } = parseApiVersion(apiVersion);
   return createHash('sha256')

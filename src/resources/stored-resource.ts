@@ -1,10 +1,10 @@
-/** What lies at a key of the store, by the layout of upstream's registries: '/registry/pods/NAMESPACE/NAME', '/registry/GROUP/PLURAL/…' for custom resources. */
+/** Parses a key of the store, in the layout of upstream's registries: '/registry/pods/NAMESPACE/NAME', '/registry/GROUP/PLURAL/…' for custom resources. */
 import { RESOURCES } from './registry.ts';
 import type { Resource } from './resource.ts';
 
 const ROOT = '/registry/';
 
-/** By storage prefix. Events of both their groups lie together, as the core group's. */
+/** By storage prefix. Events of both groups share the core group's prefix. */
 const BUILTIN: ReadonlyMap<string, Resource> = new Map(
   RESOURCES.filter(({ virtual }) => !virtual)
     .toSorted((a, b) => a.group.localeCompare(b.group))
@@ -13,11 +13,11 @@ const BUILTIN: ReadonlyMap<string, Resource> = new Map(
 );
 
 interface StoredResource {
-  /** All keys of the resource begin with it. */
+  /** The prefix of all keys of the resource. */
   readonly prefix: string;
   /** Undefined for a key outside of the layout. */
   readonly resource: { readonly group: string; readonly resource: string } | undefined;
-  /** Undefined for custom resources, and for what no registry keeps. */
+  /** Undefined for custom resources and unknown prefixes. */
   readonly builtin: Resource | undefined;
 }
 

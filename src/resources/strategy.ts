@@ -1,6 +1,6 @@
 /**
- * What every resource does unless its record says otherwise, after upstream's registry strategies: the status is the server's on
- * create and kept on update, metadata.generation counts changes of the desired state. Hooks run on the storage version.
+ * The default behaviour of resources, after upstream's registry strategies: the status is set by the server on
+ * create and kept on update, metadata.generation counts spec changes. Hooks run on the storage version.
  */
 import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
 
@@ -9,8 +9,8 @@ export function metaOf(object: KubeObject): ObjectMeta {
 }
 
 /**
- * Equal as upstream's semantic equality: an absent field, null and an empty list are the same. An empty object is one that was given: the decoder
- * leaves out empty maps, and keeps what may be absent and is not.
+ * Upstream's semantic equality: an absent field, null and an empty list are equal. An empty object differs from an absent one: the decoder
+ * drops empty maps, and keeps empty optional structs.
  */
 export function semanticEqual(left: unknown, right: unknown): boolean {
   if (left === right) return true;
@@ -40,12 +40,12 @@ function equalMaps(left: Record<string, unknown>, right: Record<string, unknown>
   return true;
 }
 
-/** Generation of a new object of a kind that has one. */
+/** The generation of a new object of a kind that has one. */
 export function startGeneration(object: KubeObject): void {
   metaOf(object).generation = 1;
 }
 
-/** Counts up when any of the fields differs between the two versions of the object. */
+/** Increments the generation when any of the fields changed. */
 export function bumpGeneration(
   next: KubeObject,
   previous: KubeObject,
@@ -56,7 +56,7 @@ export function bumpGeneration(
   if (changed || before > 0) metaOf(next).generation = changed ? before + 1 : before;
 }
 
-/** Fields whose feature is off go, unless the stored object has them already. */
+/** Drops fields of disabled features, unless the stored object has them already. */
 export function dropUnused<T extends object>(
   part: T | undefined,
   stored: T | undefined,
@@ -66,13 +66,13 @@ export function dropUnused<T extends object>(
     if (part?.[field] !== undefined && stored?.[field] === undefined) delete part[field];
 }
 
-/** Puts the stored value of a top-level field back. */
+/** Restores the stored value of a top-level field. */
 export function keepField(next: KubeObject, previous: KubeObject, field: string): void {
   if (previous[field] === undefined) delete next[field];
   else next[field] = previous[field];
 }
 
-/** Writes through /status change the status and the finalizer-neutral metadata only: spec, labels and the rest stay as stored. */
+/** Writes through /status change only the status and finalizer-neutral metadata: spec, labels and the rest are kept. */
 export function keepAllButStatus(next: KubeObject, previous: KubeObject): void {
   for (const field of Object.keys({ ...previous, ...next })) {
     if (field !== 'status' && field !== 'metadata' && field !== 'apiVersion' && field !== 'kind')
@@ -80,7 +80,7 @@ export function keepAllButStatus(next: KubeObject, previous: KubeObject): void {
   }
 }
 
-/** Of metadata that clients may write otherwise: some subresources leave it as stored. */
+/** Metadata that some subresources keep unchanged. */
 export function keepMetadata(next: KubeObject, previous: KubeObject): void {
   const meta = metaOf(next),
     stored = metaOf(previous);

@@ -1,10 +1,10 @@
-/** What printer columns have in common: column makers, ages, durations, joined lists. After upstream's printers and apimachinery's util/duration. */
+/** Helpers for printer columns: columns, ages, durations, joined lists. After upstream's printers and apimachinery's util/duration. */
 import type { KubeObject } from '#machinery/object.ts';
 import type { TableColumn, TableDefinition } from './define.ts';
 
 type ColumnType = TableColumn['type'];
 
-/** 'Name', 'Ready:integer', 'IP:wide', 'Count:integer:wide' → columns. The first one, when called Name, is the object's. */
+/** 'Name', 'Ready:integer', 'IP:wide', 'Count:integer:wide' → columns. A first column 'Name' is the object's name. */
 export function columns(...specs: readonly string[]): TableColumn[] {
   return specs.map((spec) => {
     const [name, ...flags] = spec.split(':');
@@ -41,7 +41,7 @@ export function nameOf(object: KubeObject): string {
   return object.metadata?.name ?? '';
 }
 
-/** '5d', or '<unknown>' for what was never created. */
+/** '5d', or '<unknown>' without a creationTimestamp. */
 export function ageOf(object: KubeObject, context: RowContext): string {
   return sinceTime(object.metadata?.creationTimestamp ?? undefined, context);
 }
@@ -51,7 +51,7 @@ export function sinceTime(time: string | null | undefined, { nowMs }: RowContext
   return humanDuration(nowMs - Date.parse(time));
 }
 
-/** The two units that matter: '36s', '2m5s', '5h12m', '3d4h', '2y10d'. */
+/** The two largest units: '36s', '2m5s', '5h12m', '3d4h', '2y10d'. */
 export function humanDuration(durationMs: number): string {
   const seconds = Math.trunc(durationMs / 1000);
   if (seconds < -1) return '<invalid>';
@@ -85,7 +85,7 @@ interface Selector {
   matchExpressions?: { key: string; operator: string; values?: string[] }[];
 }
 
-/** A label selector as text: 'app=web,tier in (a,b),!legacy'; '<none>' selects nothing, and so is an empty one shown too. */
+/** A label selector as text: 'app=web,tier in (a,b),!legacy'; '<none>' for one that selects nothing, and for an empty one. */
 export function formatSelector(selector: Selector | undefined): string {
   if (!selector) return '<none>';
   const terms = [

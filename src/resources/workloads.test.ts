@@ -126,7 +126,7 @@ test('replica sets, daemon sets, stateful sets', () => {
   );
 });
 
-test('jobs make their selector', () => {
+test('jobs get a generated selector', () => {
   const { object, errors } = create<Job>('batch/jobs', {
     metadata: { name: 'j', namespace: 'default', uid: 'u-1' },
     spec: { template: { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'c' }] } } },

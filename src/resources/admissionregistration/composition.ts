@@ -1,13 +1,13 @@
 /**
- * A policy's expressions and the variables it defines for them: `variables.name` is evaluated where an expression first reads it, once per
- * evaluation of the policy. A variable sees those defined before it, so that none can depend on itself.
+ * A policy's expressions and variables: `variables.name` is evaluated when an expression first reads it, once per
+ * evaluation of the policy. A variable sees those defined before it, so there are no cycles.
  */
 import type { Budget, Meter } from '#cel/budget.ts';
 import type { CelFields, Expression, ExpressionOptions, Variables } from '#cel/expression.ts';
 import { compiled } from '#cel/on-demand.ts';
 import { POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from './expressions.ts';
 
-/** Values of one evaluation, budget included. */
+/** The values of one evaluation, including the budget. */
 export interface Activation {
   readonly values: Readonly<Record<string, unknown>>;
   readonly budget: Budget;
@@ -29,21 +29,21 @@ interface VariableProblem {
 }
 
 export class Composition {
-  /** What expressions of the policy may name. */
+  /** Variables that expressions of the policy may use. */
   readonly variables: Variables;
   /** Definitions that do not compile. */
   readonly problems: readonly VariableProblem[];
   readonly #compiled: readonly CompiledVariable[];
   #messageVariables: Variables | undefined;
 
-  /** base: default, what policies see. */
+  /** base: default: the environment of policies. */
   constructor(
     { paramKind, variables = [] }: ComposedSpec,
     base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES,
   ) {
     const fieldTypes: Record<string, CelFields['fieldTypes'][string]> = {},
       problems: VariableProblem[] = [];
-    // Environments are large: a new one only where a variable reads one that the last does not have.
+    // Environments are large: a new one is created only when a variable reads one that the last does not have.
     let scope = withoutFields(base),
       known = new Set<string>();
     this.#compiled = variables.map(({ name, expression }, index) => {
@@ -64,7 +64,7 @@ export class Composition {
     return compiled(source, { ...options, variables: this.variables });
   }
 
-  /** A message's, which cannot ask the authorizer. */
+  /** For message expressions, which cannot use the authorizer. */
   compileMessage(source: string): Expression | Error {
     return compiled(source, {
       result: 'string',
@@ -72,7 +72,7 @@ export class Composition {
     });
   }
 
-  /** Adds the lazy variables to what an evaluation sees. */
+  /** Adds the lazy variables to the values of an evaluation. */
   activate(values: Readonly<Record<string, unknown>>, budget: Budget): Activation {
     const activation: { values: Record<string, unknown>; readonly budget: Budget } = {
       values: { ...values },
@@ -95,7 +95,7 @@ export class Composition {
           };
         }
       };
-      // A later definition of the same name takes its place.
+      // A later definition of the same name replaces it.
       fields[name] = (meter) => {
         known ??= evaluate(meter);
         if ('error' in known) throw known.error;
@@ -107,7 +107,7 @@ export class Composition {
   }
 }
 
-/** Variables that an expression may read. */
+/** Variables that an expression reads. */
 function namesIn(expression: string): string[] {
   return Array.from(expression.matchAll(/\bvariables\s*\.\s*\??\s*(\w+)/g), ([, name]) => name!);
 }
@@ -118,7 +118,7 @@ function withoutAuthorizer({ authorizer: _, ...variables }: Variables): Variable
 
 const withoutAny = new WeakMap<Variables, Variables>();
 
-/** One for all policies that define none. */
+/** Shared by all policies without variables. */
 function withoutFields(base: Variables): Variables {
   let scope = withoutAny.get(base);
   if (!scope) withoutAny.set(base, (scope = withFields(base, {})));
@@ -136,7 +136,7 @@ type Result =
       readonly errorType: 'invalid_error' | 'compile_error' | 'out_of_budget';
     };
 
-/** One of the policy's expressions, in upstream's words for what went wrong. */
+/** Compiles one of the policy's expressions, with upstream's error messages. */
 export function evaluated(expression: Expression | Error, { values, budget }: Activation): Result {
   if (expression instanceof Error)
     return { error: `compilation error: ${expression.message}`, errorType: 'compile_error' };

@@ -1,6 +1,6 @@
 /**
- * Expressions of admission policies and webhooks are compiled when their objects are written: what does not compile is refused where it stands.
- * An update that leaves an expression as it was is let pass. After upstream's pkg/apis/admissionregistration/validation.
+ * Compiles expressions of admission policies and webhooks when their objects are written: those that do not compile are rejected with their path.
+ * Unchanged expressions of an update are accepted. After upstream's pkg/apis/admissionregistration/validation.
  */
 import type {
   MutatingAdmissionPolicy,
@@ -21,22 +21,22 @@ import {
   type MatchCondition,
 } from './expressions.ts';
 
-/** Expressions of one object that are compiled; an object with more is refused. Far above what a policy can usefully have. */
+/** Maximum number of compiled expressions per object; an object with more is rejected. Far above what a policy can usefully have. */
 const MAX_EXPRESSIONS = 2_000;
 
 /** Calls back for each expression of an object. */
 type ExpressionCheck = (object: KubeObject, field: FieldChecker) => void;
 
 /**
- * The errors found so far, and those of expressions that do not compile. previous: of an update; its expressions stay, also where a server
- * that knows less would refuse them.
+ * Earlier errors plus those of expressions that do not compile. previous: for an update; its expressions are accepted, also by a server
+ * that supports fewer functions.
  */
 export function withExpressionErrors(
   errors: FieldError[],
   check: ExpressionCheck,
   { object, previous }: { readonly object: KubeObject; readonly previous?: KubeObject },
 ): FieldError[] {
-  // What is too much is not compiled.
+  // Beyond the limit nothing is compiled.
   if (errors.some(({ type }) => type === 'FieldValueTooMany')) return errors;
   const known = new Set<string>();
   if (previous) check(previous, { expression: (_, source) => void known.add(source) });
@@ -56,7 +56,7 @@ export function withExpressionErrors(
 }
 
 interface FieldChecker {
-  /** compile: answers what is wrong. */
+  /** compile: returns the error. */
   expression(path: string, source: string, compile: () => Error | undefined): void;
 }
 
@@ -88,7 +88,7 @@ export function checkWebhookExpressions(configuration: KubeObject, field: FieldC
   );
 }
 
-/** What both kinds of policies have; answers what compiles their own expressions. */
+/** Shared by both kinds of policies; returns the compiler of their own expressions. */
 function checkPolicy(
   spec: ValidatingAdmissionPolicySpec | MutatingAdmissionPolicySpec,
   field: FieldChecker,
@@ -128,7 +128,7 @@ export function checkValidatingPolicy(policy: KubeObject, field: FieldChecker): 
   );
 }
 
-/** Where a mutation of the type has its expression. */
+/** The field of a mutation type that contains its expression. */
 const PARTS: Readonly<Record<string, 'applyConfiguration' | 'jsonPatch' | undefined>> = {
   ApplyConfiguration: 'applyConfiguration',
   JSONPatch: 'jsonPatch',

@@ -1,4 +1,4 @@
-/** What expressions of admission policies and webhooks may name. The API server evaluates them with values of these types. */
+/** Variables of CEL expressions in admission policies and webhooks. The API server evaluates them with values of these types. */
 import type { JsonObject } from '#machinery/json.ts';
 import { toStructural } from '#machinery/structural.ts';
 import type { ExpressionOptions, Variables } from '#cel/expression.ts';
@@ -52,14 +52,14 @@ const NAMESPACE = object({
   status: object({ phase: text }),
 });
 
-/** Of match conditions of webhooks. */
+/** For match conditions of webhooks. */
 export const WEBHOOK_VARIABLES: Variables = {
   object: 'dyn',
   oldObject: 'dyn',
   request: toStructural(REQUEST),
   authorizer: 'authorizer',
 };
-/** Of policies without parameters; what they define themselves comes on top. */
+/** For policies without parameters; their own variables are added. */
 export const POLICY_VARIABLES: Variables = { ...WEBHOOK_VARIABLES, namespaceObject: toStructural(NAMESPACE) };
 export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, params: 'dyn' };
 
@@ -68,7 +68,7 @@ export interface MatchCondition {
   readonly expression: string;
 }
 
-/** What expressions of mutations must evaluate to. */
+/** The result type of mutation expressions. */
 export const MUTATION_OPTIONS: Readonly<
   Record<'applyConfiguration' | 'jsonPatch', Omit<ExpressionOptions, 'variables'>>
 > = {

@@ -1,5 +1,5 @@
 /**
- * What admission policies and their bindings share. CEL expressions are compiled, and so checked, by the API server. After
+ * Shared by admission policies and their bindings. The API server compiles, and thereby checks, CEL expressions. After
  * upstream's pkg/apis/admissionregistration validation.
  */
 import type { KubeObject } from '#machinery/object.ts';
@@ -50,7 +50,7 @@ function checkMatchResources(match: Json | undefined, path: Path, errors: Errors
 
 const MUTATED_OPERATIONS = ['*', 'CONNECT', 'CREATE', 'UPDATE'];
 
-/** What is deleted cannot be changed. */
+/** Delete requests cannot be mutated. */
 export function checkMutatedOperations(match: Json | undefined, path: Path, errors: Errors): void {
   for (const { operations = [] } of (match?.['resourceRules'] ?? []) as readonly RuleWithOperations[]) {
     for (const operation of operations) {
@@ -98,7 +98,7 @@ function checkParamKind({ apiVersion = '', kind = '' }: ParamKind, path: Path, e
   }
 }
 
-/** Names that a CEL expression cannot have: words of the language or kept for it. */
+/** Names that are not valid in CEL: keywords and reserved words. */
 const CEL_RESERVED = new Set([
   'true',
   'false',
@@ -123,7 +123,7 @@ const CEL_RESERVED = new Set([
   'while',
 ]);
 
-/** Upstream has no bound; each variable that others read costs an environment of its own when the policy is compiled. */
+/** Upstream has no limit; each variable that others read costs an environment of its own when the policy is compiled. */
 const VARIABLES_MAX = 200;
 
 function checkVariables(variables: readonly Variable[], at: Path, errors: Errors): void {

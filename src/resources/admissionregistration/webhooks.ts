@@ -1,4 +1,4 @@
-/** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
+/** Shared by both kinds of webhook configurations. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
 import type {
   MatchCondition,
   MutatingWebhook,
@@ -105,7 +105,7 @@ export function checkReviewVersions(versions: readonly string[], path: Path, err
     errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
 }
 
-/** A client configuration with both or neither gets no other error. */
+/** A client configuration with both or neither gets no further errors. */
 export function checkClientConfig({ url, service }: WebhookClientConfig, path: Path, errors: Errors): void {
   if ((url === undefined) === !service) errors.required(path, 'exactly one of url or service is required');
   else if (url !== undefined) checkUrl(url, path.child('url'), errors);
@@ -213,7 +213,7 @@ function checkRuleResources(resources: readonly string[], path: Path, errors: Er
   });
   if (resources.length > 1 && resources.includes('*/*'))
     errors.invalid(path, resources, "if '*/*' is present, must not specify other resources");
-  // The last one without a subresource counts, as upstream has it.
+  // As upstream, the last one without a subresource counts.
   const last = resources.findLast((resource) => resource !== '' && !resource.includes('/'));
   if (last !== '*' && last !== undefined && resources.includes('*'))
     errors.invalid(

@@ -1,6 +1,6 @@
 /**
- * CustomResourceDefinition: names, versions, scope, conversion and the outline of schemas. Whether a schema is structural, its CEL rules and
- * its defaults: definition-checks.ts.
+ * CustomResourceDefinition: names, versions, scope, conversion and the basic form of schemas. definition-checks.ts checks structural schemas, CEL rules and
+ * defaults.
  */
 import type {
   CustomResourceDefinition,
@@ -32,7 +32,7 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
   applyDefaults: (definition) => {
     const { spec, status } = definition;
     if (!spec) return;
-    // What is stored, nobody can have forgotten.
+    // Stored objects have no missing fields.
     if (status && !status.storedVersions?.length)
       status.storedVersions =
         spec.versions
@@ -52,7 +52,7 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
   prepareForCreate: (definition) => {
     delete definition.status;
     startGeneration(definition);
-    // The names controller accepts the names, or not, and writes the rest of the status.
+    // The names controller accepts or rejects the names, and writes the rest of the status.
     const storage =
       definition.spec?.versions?.filter(({ storage: stores }) => stores).map(({ name }) => name) ?? [];
     definition.status = {
@@ -134,7 +134,7 @@ function approvalOf({ metadata }: CustomResourceDefinition): string | undefined 
   return metadata?.annotations?.[APPROVED];
 }
 
-/** Groups of the community are not for everybody to define kinds in. */
+/** Protected API groups (*.k8s.io) need an approval annotation. */
 function checkApproval(definition: CustomResourceDefinition, errors: Errors): void {
   const group = definition.spec?.group ?? '',
     approval = approvalOf(definition),
@@ -252,7 +252,7 @@ function checkSubresources(
     checkScalePath(scale.labelSelectorPath, ['.spec', '.status'], at.child('labelSelectorPath'), errors);
 }
 
-/** False where there was an error. */
+/** Returns false on an error. */
 function checkSimplePath(jsonPath: string | undefined, path: Path, errors: Errors): boolean {
   if (!jsonPath) errors.required(path);
   else if (!jsonPath.startsWith('.'))
@@ -306,7 +306,7 @@ function checkNamesForm(names: CustomResourceDefinitionNames, path: Path, errors
   );
 }
 
-/** Storage migration takes versions off the list, but never the one that is written. */
+/** Storage migration may remove versions from the list, but not the storage version. */
 function checkStoredVersions({ spec, status }: CustomResourceDefinition, errors: Errors): void {
   const stored = status?.storedVersions ?? [],
     path = STATUS.child('storedVersions'),
@@ -317,7 +317,7 @@ function checkStoredVersions({ spec, status }: CustomResourceDefinition, errors:
   }
   const left = new Set(stored);
   for (const { name, storage } of versions) {
-    // A version that is there twice is looked for twice.
+    // A duplicate version is checked twice.
     if (!left.delete(name) && storage) errors.invalid(path, stored, `must have the storage version ${name}`);
   }
   stored.forEach((version, i) => {
@@ -338,7 +338,7 @@ function checkConversion(
   const path = SPEC.child('conversion'),
     { strategy, webhook } = conversion,
     versions = webhook?.conversionReviewVersions ?? [];
-  // Where upstream keeps them.
+  // As in upstream.
   const clientAt = path.child('webhookClientConfig'),
     versionsAt = path.child('conversionReviewVersions');
   if (strategy !== 'None' && preserveUnknownFields === true)

@@ -1,4 +1,4 @@
-/** What is checked of a definition by compiling it: its schemas, defaults, rules, and the fields that may be selected by. */
+/** Checks of a definition that need compilation: schemas, defaults, rules, and selectable fields. */
 import { fieldErrors, fieldErrorBody, statusErrors, type FieldError } from '#machinery/errors.ts';
 import { decodeObject } from '#machinery/decode.ts';
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
@@ -16,7 +16,7 @@ import { compileValidator } from './schema-validation.ts';
 const UNREADABLE = 'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition';
 const SCHEMA_TYPE = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps';
 
-/** Reads the schemas that stand where others are alternatives (items, additionalProperties) as schemas too. Throws StatusError 400 for what is none. */
+/** Parses schemas in fields with alternatives (items, additionalProperties) too. Throws StatusError 400 for an invalid one. */
 export function readInnerSchemas({ spec }: CustomResourceDefinition): void {
   for (const version of spec?.versions ?? []) {
     const schema = version.schema?.openAPIV3Schema;
@@ -34,7 +34,7 @@ function readInner(schema: JsonObject): void {
     )
       throw statusErrors.badRequest(`${UNREADABLE}: boolean or JSON schema expected`);
   }
-  // Neither a schema nor a list of them: as if it were not there.
+  // Neither a schema nor a list of them: ignored.
   if (schema['items'] !== undefined && typeof schema['items'] !== 'object') delete schema['items'];
   if (Array.isArray(schema['items']) && !schema['items'].every(isJsonObject))
     throw statusErrors.badRequest(`${UNREADABLE}: items must be a schema`);
@@ -52,7 +52,7 @@ function readInner(schema: JsonObject): void {
       if (isJsonObject(inner)) readInner(inner);
 }
 
-/** What was there before stays allowed where nothing of it changed. */
+/** Values of the stored object are accepted if they are unchanged. */
 export function checkDefinition(
   definition: CustomResourceDefinition,
   previous?: CustomResourceDefinition,
@@ -70,11 +70,11 @@ export function checkDefinition(
   return [...schemas.flatMap(checkSchema), ...checkSelectable(versions)];
 }
 
-/** What is compiled of one definition, all versions together: some 100 ms of processor time each. */
+/** Limit for one definition, over all versions: some 100 ms of processor time each. */
 const MAX_PATTERN_BYTES = 100_000;
 const MAX_RULES = 2_000;
 
-/** A definition with more patterns or validation rules than can be compiled in one turn is refused before anything is. */
+/** A definition with more patterns or validation rules than can be compiled in one turn is rejected before compilation. */
 function tooCostly(schemas: readonly JsonObject[]): FieldError | undefined {
   let patternBytes = 0,
     rules = 0;
@@ -96,7 +96,7 @@ function tooCostly(schemas: readonly JsonObject[]): FieldError | undefined {
   return rules > MAX_RULES ? fieldErrors.tooMany('spec.versions', rules, MAX_RULES) : undefined;
 }
 
-/** Formats that no value is checked against, in the order of the schemas. */
+/** Formats without validation, in the order of the schemas. */
 export function unrecognizedFormats({ spec }: CustomResourceDefinition): string[] {
   return schemasOf(spec?.versions ?? []).flatMap(({ schema }) => formatsIn(schema));
 }
@@ -134,7 +134,7 @@ function formatsIn(schema: JsonObject): string[] {
   ];
 }
 
-/** Why a stored definition is not structural, as its condition says it. */
+/** Why a stored definition is not structural: the message of its condition. */
 export function violationsOf(definition: CustomResourceDefinition): string[] {
   return schemasOf(definition.spec?.versions ?? [])
     .flatMap(({ schema, path }) => checkStructural(schema, path))
@@ -144,10 +144,10 @@ export function violationsOf(definition: CustomResourceDefinition): string[] {
 interface PlacedSchema {
   readonly schema: JsonObject;
   readonly path: string;
-  /** A version that has it has its status apart. */ readonly hasStatus: boolean;
+  /** Whether the version has a status subresource. */ readonly hasStatus: boolean;
 }
 
-/** Upstream names the schema all versions share by the place it once had. */
+/** As upstream, errors of a schema that all versions share have its former path. */
 function schemasOf(versions: readonly CustomResourceDefinitionVersion[]): PlacedSchema[] {
   const shared = sharedParts(versions).schema,
     hasStatus = (version: CustomResourceDefinitionVersion): boolean =>
@@ -178,13 +178,13 @@ function checkSchema({ schema, path, hasStatus }: PlacedSchema): FieldError[] {
   }
   errors.push(...structural, ...keywords);
   if (unsupported !== undefined && errors.length === 0) return [fieldErrors.invalid(path, '', unsupported)];
-  // Rules are compiled for types, which a schema with errors does not give.
+  // Rules are compiled with types, which an invalid schema does not have.
   if (unsupported === undefined && structural.length === 0 && keywords.length === 0)
     errors.push(...compileSchemaRules(node, path).errors);
   return errors;
 }
 
-/** In Go's words for them, which upstream's message shows. */
+/** Go's names of the types, as in upstream's message. */
 const AT_ROOT: Readonly<Record<string, string>> = {
   description: 'Description',
   type: 'Type',
@@ -210,7 +210,7 @@ const AT_ROOT: Readonly<Record<string, string>> = {
   'x-kubernetes-validations': 'XValidations',
 };
 
-/** Where the status is checked by a part of the schema, the whole may not say more than its parts. */
+/** When the status is validated by a part of the schema, the whole must not restrict more than its parts. */
 function checkRoot(
   schema: JsonObject,
   { path, hasStatus }: { readonly path: string; readonly hasStatus: boolean },
@@ -249,7 +249,7 @@ function checkDefaults(node: Structural, path: string): FieldError[] {
   return errors;
 }
 
-/** Those of additionalProperties are not looked at, as upstream does not. */
+/** As in upstream, those of additionalProperties are ignored. */
 function collectDefaultErrors(
   node: Structural,
   {
@@ -324,7 +324,7 @@ function checkSelectable(versions: readonly CustomResourceDefinitionVersion[]): 
     ({ selectableFields = [], schema }, i) => {
       if (selectableFields.length === 0) return;
       const at = shared.selectableFields ? 'spec.selectableFields' : `spec.versions[${i}].selectableFields`;
-      // Fields that all versions share and those that each has for itself do not go together.
+      // Top-level and per-version fields are mutually exclusive.
       if (shared.schema !== shared.selectableFields || !schema?.openAPIV3Schema) {
         errors.push(
           fieldErrors.invalid(

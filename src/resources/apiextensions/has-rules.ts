@@ -1,7 +1,7 @@
 /** Whether a schema has validation rules. */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 
-/** At this place or below it, those of allOf too. */
+/** At this node or below, including those of allOf. */
 export function hasRules(schema: JsonObject): boolean {
   const own = schema['x-kubernetes-validations'] as readonly unknown[] | undefined;
   const inner = [

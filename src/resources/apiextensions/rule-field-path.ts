@@ -1,17 +1,17 @@
-/** Paths to one field of a schema: '.spec.replicas', ".spec['a.b']". What rules report at, and what selectable fields name. */
+/** Parses the path of one field in a schema: '.spec.replicas', ".spec['a.b']". Used by fieldPath of rules and by selectable fields. */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 
 interface FoundField {
-  /** Names along the way. */
+  /** The names in the path. */
   readonly steps: readonly string[];
-  /** As errors show it: 'spec.labels[app]'. */
+  /** In the format of errors: 'spec.labels[app]'. */
   readonly text: string;
   readonly schema: JsonObject | undefined;
-  /** Why the path leads nowhere, upstream's words. */
+  /** Upstream's message for an invalid path. */
   readonly problem?: string;
 }
 
-/** '.', '[', ']', quoted texts, and what is between them. */
+/** '.', '[', ']', quoted strings, and names. */
 const TOKEN = /'(?:[^'\\]|\\[^])*'|[.[\]]|[^.[\]]+/g;
 const NOWHERE = 'does not refer to a valid field';
 

@@ -28,7 +28,7 @@ const refusals = (schema: Json): string[] =>
 const number = { type: 'integer' };
 const text = { type: 'string', maxLength: 40 };
 
-/** Holds for an object with these fields. */
+/** A rule for an object with these fields. */
 function holds(expression: string, value: Json = {}): boolean {
   const schema = object(
     {
@@ -110,7 +110,7 @@ test('regular expressions take linear time', () => {
   assert.ok(!holds('self.s.matches("^(a+)+$")', { s: `${'a'.repeat(39)}!` }));
 });
 
-test('what fails is reported with the message, its reason and its path', () => {
+test('failures are reported with message, reason and path', () => {
   const schema = {
     type: 'object',
     properties: {
@@ -134,7 +134,7 @@ test('what fails is reported with the message, its reason and its path', () => {
   );
 });
 
-test('what a conversion to a text makes has no bound that could be known', () => {
+test('the result of a string conversion has an unknown maximum length', () => {
   const schema = {
     type: 'object',
     properties: {
@@ -149,7 +149,7 @@ test('what a conversion to a text makes has no bound that could be known', () =>
   );
 });
 
-test('transition rules compare with the value before', () => {
+test('transition rules compare with the old value', () => {
   const frozen = {
     ...text,
     'x-kubernetes-validations': [rule('self == oldSelf', { message: 'is immutable' })],
@@ -248,7 +248,7 @@ test('lists of type set and map are equal in any order', () => {
   );
 });
 
-test('values that did not change are not held to rules again', () => {
+test('rules are not evaluated again for unchanged values', () => {
   const schema = object({ s: { ...text, 'x-kubernetes-validations': [rule('self != "bad"')] }, n: number });
   assert.deepEqual(texts(schema, { s: 'bad', n: 2 }, { s: 'bad', n: 1 }), []);
   assert.equal(texts(schema, { s: 'bad' }, { s: 'good' }).length, 1);
@@ -259,7 +259,7 @@ test('values that did not change are not held to rules again', () => {
     [],
   );
   assert.deepEqual(warnings, ['s: Invalid value: "bad": failed rule: self != "bad"']);
-  // Items without keys are as the list is.
+  // A list whose items have no keys is compared as a whole.
   const list = object({
     list: {
       type: 'array',
@@ -272,7 +272,7 @@ test('values that did not change are not held to rules again', () => {
   assert.equal(texts(list, { list: ['bad', 'b'] }, { list: ['bad'] }).length, 1);
 });
 
-test('what does not compile is refused where it stands', () => {
+test('rules that do not compile are rejected with their path', () => {
   const refusal = (expression: string): string =>
     refusals(object({ n: number }, [rule(expression)]))[0] ?? '';
   assert.match(
@@ -299,7 +299,7 @@ test('what does not compile is refused where it stands', () => {
   assert.match(computed('"x" +'), /: messageExpression compilation failed: ERROR/);
 });
 
-test('rules of allOf are held to', () => {
+test('rules of allOf are evaluated', () => {
   const schema = {
     ...object({ s: text }),
     allOf: [{ properties: { s: { 'x-kubernetes-validations': [rule('self != "bad"')] } } }],
@@ -308,7 +308,7 @@ test('rules of allOf are held to', () => {
   assert.deepEqual(texts(schema, { s: 'good' }), []);
 });
 
-test('rules that may cost too much are refused, others run out of their budget', () => {
+test('too expensive rules are rejected, others are stopped by their budget', () => {
   const strings = { type: 'array', items: { type: 'string' } };
   assert.match(
     refusals(object({ strings }, [rule('self.strings.all(a, self.strings.all(b, a != b))')])).at(0)!,

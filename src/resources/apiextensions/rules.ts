@@ -1,6 +1,6 @@
 /**
- * x-kubernetes-validations: compiled once per schema, with upstream's errors for what does not compile or may cost too much, and evaluated on
- * every write. Rules that name oldSelf compare with the value before: of list items that are told apart by keys, of fields and map values.
+ * x-kubernetes-validations: compiled once per schema, with upstream's errors for rules that do not compile or are too expensive, and evaluated on
+ * every write. Rules with oldSelf compare with the old value: of list items matched by key, of fields and map values.
  */
 import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
@@ -34,13 +34,13 @@ interface Rule {
   readonly source: RuleSource;
   readonly evaluate: Program;
   readonly message: Program | undefined;
-  /** Reads oldSelf. */
+  /** Whether it uses oldSelf. */
   readonly isTransition: boolean;
-  /** Where it reports at, from its own place on. */
+  /** The relative path at which it reports. */
   readonly fieldPath: string;
 }
 
-/** The rules at one place and below it; places without any are not visited. */
+/** The rules of a node and its descendants; nodes without any are not visited. */
 interface Plan {
   readonly node: Structural;
   readonly type: CelType | undefined;
@@ -48,21 +48,21 @@ interface Plan {
   readonly properties: ReadonlyMap<string, Plan>;
   readonly additional: Plan | undefined;
   readonly items: Plan | undefined;
-  /** Of allOf: for the same value. */
+  /** Rules of allOf, for the same value. */
   readonly also: readonly Plan[];
 }
 
-/** warn: gets the error of what was wrong before and has not changed. */
+/** warn: receives the errors of unchanged values. */
 export type EvaluateRules = (value: unknown, old: unknown, warn?: (message: string) => void) => FieldError[];
 
 export interface CompiledRules {
-  /** With paths into the schema. */
+  /** Errors have paths in the schema. */
   readonly errors: readonly FieldError[];
   /** undefined: there are no rules. */
   readonly evaluate: EvaluateRules | undefined;
 }
 
-/** path: of the schema in the definition, whose rules have passed ../apiextensions/schema-checks.ts. */
+/** path: that of the schema in the definition, whose rules have passed ../apiextensions/schema-checks.ts. */
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
   if (!hasRules(root.schema)) return { errors: [], evaluate: undefined };
   const compiler = new Compiler(root);
@@ -79,7 +79,7 @@ export function compileSchemaRules(root: Structural, path: string): CompiledRule
   };
 }
 
-/** For schemas that were checked when they were written. */
+/** For schemas that were validated when they were written. */
 export function compileRules(root: Structural): EvaluateRules | undefined {
   return compileSchemaRules(root, '').evaluate;
 }
@@ -93,11 +93,11 @@ function sourcesOf(schema: JsonObject): readonly RuleSource[] {
 interface Place {
   readonly path: string;
   readonly isRoot: boolean;
-  /** Rules of allOf are not looked at before they are evaluated, as upstream does not. */
+  /** As in upstream, rules of allOf are not checked before they are evaluated. */
   readonly isUnchecked?: boolean;
-  /** Where old values are lost. */
+  /** Below this node, old values cannot be matched. */
   readonly uncorrelatable: string | undefined;
-  /** How many values there may be at this place; undefined: no bound is declared. */
+  /** Maximum number of values of this node; undefined: unbounded. */
   readonly cardinality: number | undefined;
 }
 
@@ -110,16 +110,16 @@ interface RuleSubject {
 interface Compiled {
   readonly evaluate: Program;
   readonly usesOld: boolean;
-  /** Of one evaluation. */ readonly cost: number;
+  /** Cost of one evaluation. */ readonly cost: number;
 }
 interface Subject {
   readonly node: Structural;
   readonly isRoot: boolean;
-  /** The rule's own, which say what its variables are. */ readonly scope: Scope;
+  /** The rule's own declarations, with the types of its variables. */ readonly scope: Scope;
 }
 class Compiler {
   readonly errors: FieldError[] = [];
-  /** Nullable values are of their type, as upstream has it. */
+  /** As upstream, nullable values have their declared type. */
   readonly #types = new CelTypes({ escaped: true, nullable: false });
   readonly #costs: { readonly path: string; readonly cost: number }[] = [];
 
@@ -127,7 +127,7 @@ class Compiler {
     this.#types.typeOf(root, { root: true });
   }
 
-  /** validations: the schema whose rules these are: the node's own, or one of allOf for it, which have no types of their own. */
+  /** validations: the schema whose rules are compiled: that of the node, or one of its allOf, which have no types. */
   plan(node: Structural, validations: JsonObject, place: Place): Plan | undefined {
     if (!hasRules(validations)) return undefined;
     const { path, uncorrelatable, cardinality } = place;
@@ -219,7 +219,7 @@ class Compiler {
         field: `${at}.rule`,
         what: 'rule',
       });
-    // A message is looked at where the rule is one.
+    // The message expression is only checked for a valid rule.
     const message =
       typeof compiled === 'object' && messageExpression
         ? this.#message(messageExpression, { source, subject, at })
@@ -241,7 +241,7 @@ class Compiler {
           'may not be set if oldSelf is not used in rule',
         ),
       );
-    // One that costs too much is refused when it is written; one that was stored before is kept.
+    // A rule that is too expensive is rejected on write; a stored one is kept.
     if (typeof compiled === 'string') return undefined;
     const fieldPath = source.fieldPath ? fieldPathProblem(source.fieldPath, node.schema).text : '';
     return { source, evaluate: compiled.evaluate, message, isTransition: usesOld, fieldPath };
@@ -267,7 +267,7 @@ class Compiler {
       );
   }
 
-  /** Says which rules make the whole too dear. */
+  /** Names the most expensive rules. */
   checkTotal(path: string): void {
     const total = this.#costs.reduce((sum, { cost }) => sum + cost, 0);
     if (total <= SCHEMA_COST_LIMIT) return;
@@ -303,7 +303,7 @@ function scopeOf({ type }: CelType, isOptional: boolean): Scope {
   };
 }
 
-/** As upstream shows a rule: the fields of its Go type. */
+/** As upstream formats a rule: the fields of its Go type. */
 function shown({
   rule = '',
   message = '',
@@ -322,7 +322,7 @@ function shown({
   };
 }
 
-/** Answers why it cannot be compiled, else. */
+/** Returns the compilation error, if any. */
 function compileText(
   text: string,
   { node, isRoot, scope, wants }: Subject & { readonly wants: 'bool' | 'string' },
@@ -368,7 +368,7 @@ interface Spot {
   readonly value: unknown;
   readonly old: unknown;
   readonly path: string;
-  /** Whether it is as it was; of what has no counterpart before, what it stands in. */
+  /** Whether the value is unchanged; for one without an old counterpart, its parent. */
   isSame(): boolean;
 }
 
@@ -439,7 +439,7 @@ function runRules({ node, type, rules }: Plan, spot: Spot, state: Run): void {
 interface Evaluated {
   readonly variables: Readonly<Record<string, unknown>>;
   readonly spot: Spot;
-  /** Of the schema. */ readonly type: string;
+  /** That of the schema. */ readonly type: string;
   readonly path: string;
 }
 
@@ -470,7 +470,7 @@ function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: 
   if (!holds) report(rule, { variables, spot, type, path }, state);
 }
 
-/** What did not change was accepted before: it is warned of. Transitions are always held to. */
+/** An unchanged value was accepted before: it only causes a warning. Transition rules are always enforced. */
 function report(rule: Rule, { variables, spot, type, path }: Evaluated, state: Run): void {
   const field =
     rule.fieldPath === '' ? path : path === '<nil>' ? rule.fieldPath : `${path}.${rule.fieldPath}`;
@@ -487,7 +487,7 @@ function report(rule: Rule, { variables, spot, type, path }: Evaluated, state: R
 /** In bytes. */
 const MAX_MESSAGE = 5 * 1024;
 
-/** isLast: nothing more may be evaluated. */
+/** isLast: evaluation must stop. */
 function messageOf(
   { source, message }: Rule,
   { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run },
@@ -507,7 +507,7 @@ function messageOf(
       ? fixed
       : { message: text, isLast: false };
   } catch (error) {
-    // A message that cannot be made must not hide what failed.
+    // A failing message expression must not hide the failure.
     if (!(error instanceof BudgetError)) return fixed;
     return {
       isLast: true,

@@ -1,6 +1,6 @@
 /**
- * What an openAPIV3Schema may say, place by place, with upstream's errors: types, lists told apart by keys, where defaults may stand, and the outer form of
- * validation rules. Whether it is structural is structural-checks.ts' matter; rules are compiled in ../cel/rules.ts.
+ * Validates an openAPIV3Schema, node by node, with upstream's errors: types, list types and keys, where defaults are allowed, and the outer form of
+ * validation rules. structural-checks.ts checks whether it is structural; ../cel/rules.ts compiles rules.
  */
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
@@ -18,7 +18,7 @@ interface Place {
   readonly isRoot: boolean;
   /** Inside apiVersion, kind or metadata of an object. */
   readonly inMetadata: boolean;
-  /** Why there may be no default here. */
+  /** Why a default is not allowed here. */
   readonly noDefault: string | undefined;
 }
 
@@ -243,7 +243,7 @@ function checkMapKeys(keys: readonly string[], { items }: JsonObject, { path, er
   }
 }
 
-/** Items that are told apart cannot be absent, nor can the keys that tell them apart. */
+/** Items of a set or list-map cannot be nullable, nor can the keys of a list-map. */
 function checkItemKeys(schema: JsonObject, { path, errors }: Place): void {
   const listType = schema[LIST_TYPE],
     { items } = schema;

@@ -1,6 +1,6 @@
 /**
- * OpenAPI validation of custom resources with upstream's messages and field paths, compiled once per schema. On update, values that did not
- * change are not looked at again (ratcheting): list items of type map are told apart by their keys, other lists are one value.
+ * OpenAPI validation of custom resources with upstream's messages and field paths, compiled once per schema. On update, unchanged values
+ * are not validated again (ratcheting): items of a list-map are matched by key, other lists are compared as a whole.
  */
 import { RE2JS } from 're2js';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
@@ -10,12 +10,12 @@ import type { ObjectMeta } from '#machinery/object.ts';
 import { STRING_FORMATS } from '#machinery/formats.ts';
 import { fieldOf, itemKey, type Structural } from '#machinery/structural.ts';
 
-/** Errors beyond this many are not looked for. */
+/** Maximum number of reported errors. */
 const MAX_ERRORS = 1000;
 
 interface Place {
   readonly value: unknown;
-  /** The value that stood here before; undefined on create or where nothing did. */
+  /** The old value; undefined on create or when there was none. */
   readonly old: unknown;
   readonly path: string;
   readonly errors: FieldError[];
@@ -25,7 +25,7 @@ type Check = (place: Place) => void;
 
 type Validator = (value: unknown, old: unknown, path?: string) => FieldError[];
 
-/** The old value is of the same version; undefined on create. */
+/** The old object in the same version; undefined on create. */
 export function compileValidator(node: Structural): Validator {
   const check = compile(node.schema, node);
   return (value, old, path = '') => {
@@ -35,7 +35,7 @@ export function compileValidator(node: Structural): Validator {
   };
 }
 
-/** Throws for a pattern that is none. Lookarounds and back references are none, since matching takes linear time. */
+/** Throws for an invalid pattern. Lookarounds and back references are invalid, because matching takes linear time. */
 export function compilePattern(pattern: string): (text: string) => boolean {
   const compiled = RE2JS.compile(pattern);
   return (text) => compiled.matcher(text).find();
@@ -129,7 +129,7 @@ function errorsOf(place: Place, check: Check): FieldError[] {
   return errors;
 }
 
-/** Upstream's composite errors carry their path in the text alone. */
+/** Upstream's composite errors have their path only in the text. */
 function composite({ path, errors }: Place, detail: string): void {
   errors.push(fieldErrors.invalid('<nil>', '', `${JSON.stringify(path)} ${detail}`));
 }
@@ -213,7 +213,7 @@ function textChecks(schema: JsonObject): Check[] {
   return checks;
 }
 
-/** Unicode characters; texts that cannot reach the limit are not counted. */
+/** Unicode characters; strings that cannot reach the limit are not counted. */
 function characters(text: string, limit: number): number {
   if (text.length <= limit) return text.length < limit ? text.length : Array.from(text).length;
   return Array.from(text).length;
@@ -318,7 +318,7 @@ function listChecks(schema: JsonObject, node: Structural | undefined): Check[] {
   return checks;
 }
 
-/** By key, where items can be told apart. */
+/** By key, for items with keys. */
 export function oldItems(node: Structural | undefined, old: unknown): Map<string, unknown> | undefined {
   if (node?.listType !== 'map' || !Array.isArray(old)) return undefined;
   return new Map(old.map((item) => [itemKey(node, item), item as unknown]));
@@ -383,7 +383,7 @@ function objectChecks(schema: JsonObject, node: Structural | undefined): Check[]
 
 // ------------------------------------------------------------------------------------------------------ embedded objects
 
-/** Objects inside objects have an apiVersion and a kind, and metadata that is valid by itself. */
+/** Embedded objects have an apiVersion, a kind, and valid metadata. */
 export function validateEmbedded(value: unknown, node: Structural | undefined, path = ''): FieldError[] {
   const errors: FieldError[] = [];
   if (node && hasEmbedded(node)) visitEmbedded(value, node, { path, errors });
@@ -438,7 +438,7 @@ function checkEmbedded(
 
 // ------------------------------------------------------------------------------------------------------------ list types
 
-/** Items of sets and maps that are there twice. */
+/** Duplicate items of sets and maps. */
 export function validateListTypes(value: unknown, node: Structural | undefined, path = ''): FieldError[] {
   const errors: FieldError[] = [];
   visitLists(value, node, { path, errors });

@@ -1,5 +1,5 @@
 /**
- * What all versions of a definition have alike. Upstream keeps that once for the whole definition, and its errors name it there:
+ * Parts that all versions of a definition share. Upstream stores them once for the whole definition, and errors have these paths:
  * 'spec.validation', 'spec.subresources', 'spec.additionalPrinterColumns', 'spec.selectableFields'.
  */
 import type { CustomResourceDefinitionVersion } from '#api/types.ts';

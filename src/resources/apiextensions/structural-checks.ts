@@ -1,13 +1,13 @@
 /**
- * Which schemas are structural, with upstream's errors: every field has a type outside of anyOf, oneOf, allOf and not, which only restrict values;
- * metadata is not specified; whatever such a restriction names is specified outside of it too. What else a schema may say is schema-checks.ts' matter.
+ * Checks whether schemas are structural, with upstream's errors: every field has a type outside of anyOf, oneOf, allOf and not, which only restrict values;
+ * metadata is not specified; every field in such a restriction is also specified outside of it. schema-checks.ts does the other checks.
  */
 import { fieldErrorBody, fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { compilePattern } from './schema-validation.ts';
 
 export const BRANCHES = ['allOf', 'anyOf', 'oneOf'];
-/** What only the structure may say. */
+/** Keywords that are only allowed in the structural part. */
 const STRUCTURE_ONLY: Readonly<Record<string, string>> = {
   type: 'must be empty to be structural',
   additionalProperties: 'must be undefined to be structural',
@@ -23,10 +23,10 @@ const STRUCTURE_ONLY: Readonly<Record<string, string>> = {
   'x-kubernetes-map-type': 'must be undefined to be structural',
   'x-kubernetes-validations': 'must be empty to be structural',
 };
-/** How the alternatives of int-or-string are spelled out by habit. */
+/** The conventional alternatives of int-or-string. */
 const INT_OR_STRING = [{ type: 'integer' }, { type: 'string' }];
 
-/** path: where the schema stands in the definition. In the order of their texts. */
+/** path: that of the schema in the definition. Sorted by text. */
 export function checkStructural(schema: JsonObject, path: string): FieldError[] {
   const errors: FieldError[] = [];
   checkNode(schema, { path, errors, level: 'root' });
@@ -37,7 +37,7 @@ export function checkStructural(schema: JsonObject, path: string): FieldError[] 
     .map(({ error }) => error);
 }
 
-/** The first keyword that no structural schema can hold, upstream's text; undefined where there is none. */
+/** The first keyword that is not allowed in structural schemas, upstream's message; undefined when there is none. */
 export function unsupportedKeyword(schema: JsonObject): string | undefined {
   const given = (name: string): boolean => isJsonObject(schema[name]) && Object.keys(schema[name]).length > 0;
   if (schema['id']) return unsupported('id');
@@ -149,7 +149,7 @@ function checkType(schema: JsonObject, { path, errors, level }: Place): void {
     );
 }
 
-/** isObject: the place holds a whole object, with apiVersion, kind and metadata. */
+/** isObject: the node is a whole object, with apiVersion, kind and metadata. */
 function checkMetadata(
   properties: Record<string, JsonObject>,
   { path, errors, level }: Place,
@@ -179,7 +179,7 @@ function checkMetadata(
     );
 }
 
-/** As Go's zero values are not. */
+/** Unlike Go's zero values. */
 function isSet(value: unknown): boolean {
   return (
     value !== undefined &&
@@ -205,7 +205,7 @@ function branchesOf(schema: JsonObject, path: string): Branch[] {
   return isJsonObject(schema['not']) ? [...found, { branch: schema['not'], at: `${path}.not` }] : found;
 }
 
-/** Restrictions of values, which may be nested in each other. */
+/** Value validations, which may be nested. */
 function checkBranches(
   schema: JsonObject,
   { path, errors, level }: Place,
@@ -246,7 +246,7 @@ function checkBranch(branch: JsonObject, place: Place, skipAnyOf = false): void 
 }
 
 interface Pair {
-  /** What is specified at the place; undefined: nothing. */
+  /** The specification at this place; undefined: nothing. */
   readonly schema: JsonObject | undefined;
   readonly at: string;
   /** Of the restriction. */
@@ -254,7 +254,7 @@ interface Pair {
   readonly errors: FieldError[];
 }
 
-/** What restrictions name must be specified outside of them too. */
+/** Fields in value validations must be specified outside of them too. */
 function checkComplete(restriction: JsonObject, { schema, at, path, errors }: Pair): void {
   for (const { branch, at: inner } of branchesOf(restriction, path))
     checkNamed(branch, { schema, at, path: inner, errors });

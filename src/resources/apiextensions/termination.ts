@@ -1,4 +1,4 @@
-/** The end of a CustomResourceDefinition: nothing of it goes before its objects do. The API server deletes those, and takes the finalizer off. */
+/** Deletion of a CustomResourceDefinition: it is kept until its objects are deleted. The API server deletes them and removes the finalizer. */
 import type { CustomResourceDefinition, CustomResourceDefinitionCondition } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 

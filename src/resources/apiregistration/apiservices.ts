@@ -1,4 +1,4 @@
-/** APIService: who serves a group and version. */
+/** APIService: the server of a group and version. */
 import type { APIService } from '#api/types.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -11,7 +11,7 @@ export const apiservices = defineResource<APIService>({
   group: 'apiregistration.k8s.io',
   plural: 'apiservices',
   written: { status: { without: ['spec', 'metadata'] } },
-  // 'v1.' is the core group's.
+  // 'v1.' is the core group.
   nameRule: 'path-segment',
   allowUnconditionalUpdate: false,
   applyDefaults: ({ spec }) => {
@@ -19,7 +19,7 @@ export const apiservices = defineResource<APIService>({
   },
   prepareForCreate: (service, { nowMs }) => {
     service.status = {};
-    // What this server serves itself is always there.
+    // Groups of this server itself are always available.
     if (!service.spec?.service)
       service.status.conditions = [
         {

@@ -1,4 +1,4 @@
-/** ControllerRevision: a snapshot that never changes. */
+/** ControllerRevision: an immutable snapshot. */
 import type { ControllerRevision } from '#api/types.ts';
 import { controllerOf } from '#component-helpers/owner-references.ts';
 import { checkImmutable, checkNonNegative } from '../checks.ts';

@@ -46,7 +46,7 @@ export const daemonsets = defineResource<DaemonSet>({
       rolling.maxSurge ??= 0;
     }
     spec.revisionHistoryLimit ??= 10;
-    // Shown always, and so somebody's.
+    // Always written, and therefore owned.
     if (!isCount(set.metadata?.annotations?.[GENERATION_ANNOTATION])) setTemplateGeneration(set, 0);
     defaultPodTemplate(spec.template);
   },
@@ -140,13 +140,13 @@ function isCount(text: string | undefined): boolean {
   return text !== undefined && /^\d{1,15}$/.test(text);
 }
 
-/** 0 where the annotation is missing or no number: the server alone counts it. */
+/** 0 when the annotation is missing or invalid: only the server counts it. */
 function templateGeneration(set: DaemonSet): number {
   const text = set.metadata?.annotations?.[GENERATION_ANNOTATION];
   return isCount(text) ? Number(text) : 0;
 }
 
-/** A field of the past that lives on as an annotation. */
+/** A removed field that is kept as an annotation. */
 function setTemplateGeneration(set: DaemonSet, generation: number): void {
   ((set.metadata ??= {}).annotations ??= {})[GENERATION_ANNOTATION] = String(generation);
 }

@@ -44,7 +44,7 @@ export const deployments = defineResource<Deployment>({
   prepareForCreate: prepareCreate,
   prepareForUpdate: (next, previous) => {
     prepareUpdate(next, previous);
-    // Changed annotations count too: controllers copy them down.
+    // Annotation changes count too, because the controller copies them to replica sets.
     if (
       next.metadata?.generation === previous.metadata?.generation &&
       !semanticEqual(next.metadata?.annotations, previous.metadata?.annotations)

@@ -1,4 +1,4 @@
-/** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
+/** Shared by workloads: a selector that must match the template, and a template whose pods always restart. */
 import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import {
@@ -19,11 +19,11 @@ import { formatSelector } from '../tables.ts';
 const TEMPLATE = SPEC.child('template');
 
 interface PodOwnerNames {
-  /** 'deployment': upstream says 'empty selector is invalid for deployment'. */
+  /** 'deployment': for the message 'empty selector is invalid for deployment'. */
   readonly kind: string;
-  /** 'ReplicaSet': 'activeDeadlineSeconds in ReplicaSet is not Supported'. */
+  /** 'ReplicaSet': for the message 'activeDeadlineSeconds in ReplicaSet is not Supported'. */
   readonly title: string;
-  /** The error of a selector that does not parse. */
+  /** The error of an invalid selector. */
   readonly unreadable?: string;
 }
 
@@ -32,7 +32,7 @@ interface PodOwnerSpec {
   readonly template?: PodTemplateSpec;
 }
 
-/** What a selector that cannot be read would select is not known: the template is not looked at then. */
+/** With an invalid selector, the template's labels are not checked. */
 export function checkPodOwner(
   { selector, template = {} }: PodOwnerSpec,
   names: PodOwnerNames,
@@ -52,7 +52,7 @@ export function checkPodOwner(
   checkLongRunning(template, names, errors);
 }
 
-/** False when the selector cannot be read. */
+/** False when the selector is invalid. */
 export function checkSelector(
   selector: LabelSelector | undefined,
   { kind }: PodOwnerNames,
@@ -75,7 +75,7 @@ export function checkSelectorKept(
   if (!semanticEqual(next, previous)) errors.invalid(SPEC.child('selector'), shownSelector(next), IMMUTABLE);
 }
 
-/** No selector matches nothing, an empty one everything. */
+/** An absent selector matches nothing, an empty one everything. */
 export function checkTemplateLabels(
   labels: Record<string, string> | undefined,
   selector: LabelSelector | undefined,
@@ -89,7 +89,7 @@ export function checkTemplateLabels(
     );
 }
 
-/** Pods that are kept running are not ones that end. */
+/** Pods of these kinds must not end by themselves. */
 export function checkLongRunning(
   template: PodTemplateSpec | undefined,
   { title }: PodOwnerNames,
@@ -110,7 +110,7 @@ export function checkCounts(spec: { replicas?: number; minReadySeconds?: number 
   checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
 }
 
-/** Create and update of kinds whose status is the controller's and whose generation counts spec changes. */
+/** Create and update hooks of kinds with a status and a generation that counts spec changes. */
 export function prepareCreate(object: KubeObject): void {
   object['status'] = {};
   startGeneration(object);
@@ -123,7 +123,7 @@ export function prepareUpdate(next: KubeObject, previous: KubeObject): void {
   bumpGeneration(next, previous);
 }
 
-/** spec.template, which the kinds here have. */
+/** spec.template of these kinds. */
 function templateOf(object: KubeObject): PodTemplateSpec | undefined {
   return (object['spec'] as PodOwnerSpec | undefined)?.template;
 }

@@ -1,4 +1,4 @@
-/** Counts in the status of what keeps replicas: none negative, none more than there are. */
+/** Status counts of kinds with replicas: not negative, and not more than replicas. */
 import type { StatefulSetStatus } from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { checkNonNegative } from '../checks.ts';
@@ -15,7 +15,7 @@ interface ReplicaCounts {
   observedGeneration?: number;
 }
 
-/** Of ReplicaSets and ReplicationControllers. */
+/** For ReplicaSets and ReplicationControllers. */
 export function checkReplicaStatus(status: ReplicaCounts): FieldError[] {
   const errors = new Errors();
   for (const field of [
@@ -62,7 +62,7 @@ function checkAtMost(status: ReplicaCounts, fields: readonly (keyof ReplicaCount
   }
 }
 
-/** ready: what upstream's message calls the field. */
+/** ready: the field's name in upstream's message. */
 function checkAvailable(
   { availableReplicas = 0, readyReplicas = 0 }: ReplicaCounts,
   ready: string,

@@ -40,7 +40,7 @@ for (const [spec, ...errors] of refused)
   test(`stateful set: ${errors[0]}`, () =>
     assert.deepEqual(create('apps/statefulsets', set(spec)).errors, errors));
 
-test('stateful set: pods mount what its claim templates make', () => {
+test('stateful set: pods may mount volumes of claim templates', () => {
   const mounts = (...names: string[]): object => ({
     template: {
       ...template,
@@ -65,7 +65,7 @@ test('stateful set: pods mount what its claim templates make', () => {
   ]);
 });
 
-test('stateful set: history without end is warned of, not refused', () => {
+test('stateful set: an unlimited history causes a warning, not an error', () => {
   const { errors, warnings } = create<StatefulSet>(
     'apps/statefulsets',
     set({
@@ -85,7 +85,7 @@ test('stateful set: history without end is warned of, not refused', () => {
   ]);
 });
 
-test('stateful set: counts of the status', () => {
+test('stateful set: status counts', () => {
   const { object } = create<StatefulSet>('apps/statefulsets', set());
   const stored = { ...object, status: { replicas: 1, collisionCount: 2 } };
   assert.deepEqual(
@@ -113,7 +113,7 @@ test('stateful set: counts of the status', () => {
   );
 });
 
-test('controller revisions keep their data', () => {
+test('controller revisions are immutable', () => {
   const { object, errors } = create<ControllerRevision>('apps/controllerrevisions', {
     metadata: { name: 'r', namespace: 'default' },
     data: { a: 1 },

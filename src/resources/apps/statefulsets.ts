@@ -34,13 +34,13 @@ const MUTABLE = new Set<keyof StatefulSetSpec>([
 export const statefulsets = defineResource<StatefulSet>({
   group: 'apps',
   plural: 'statefulsets',
-  // Stored ones with other names are from before the rule, and may stay.
+  // Stored ones with other names are from before the rule, and accepted.
   nameRule: 'dns-label',
   applyDefaults: (set) => {
     const spec = (set.spec ??= {} as StatefulSetSpec);
     spec.podManagementPolicy ||= 'OrderedReady';
     const strategy = (spec.updateStrategy ??= {});
-    // Of those that name the type themselves, only what they go into is filled.
+    // For claim templates that specify the type, only nested fields are defaulted.
     if (!strategy.type) {
       strategy.type = 'RollingUpdate';
       strategy.rollingUpdate ??= {};
@@ -117,7 +117,7 @@ export const statefulsets = defineResource<StatefulSet>({
   },
 });
 
-/** MaxUnavailableStatefulSet is off, and the field with it. */
+/** MaxUnavailableStatefulSet is disabled, and so is the field. */
 function dropMaxUnavailable(spec: StatefulSetSpec | undefined, stored: StatefulSetSpec | undefined): void {
   const rolling = spec?.updateStrategy?.rollingUpdate;
   if (
@@ -127,7 +127,7 @@ function dropMaxUnavailable(spec: StatefulSetSpec | undefined, stored: StatefulS
     delete rolling.maxUnavailable;
 }
 
-/** What never changes is not looked at again: it may be from before its rule. */
+/** Immutable parts are not validated again: they may be from before a rule. */
 function checkSpec(
   given: StatefulSetSpec | undefined,
   errors: Errors,
@@ -162,7 +162,7 @@ function checkSpec(
   checkPodOwner({ ...spec, template: templateOfPods(spec) }, NAMES, errors);
 }
 
-/** The template as the set's pods will have it: with the names that the set gives them, and a volume for each claim. */
+/** The template as the set's pods will have it: with their names, and a volume for each claim. */
 function templateOfPods({ template = {}, volumeClaimTemplates = [] }: StatefulSetSpec): PodTemplateSpec {
   if (!template.spec) return template;
   const { hostname: _hostname, subdomain: _subdomain, ...spec } = template.spec;

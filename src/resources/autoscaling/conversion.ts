@@ -1,4 +1,4 @@
-/** autoscaling/v1 ↔ v2 of HorizontalPodAutoscaler. What v1 has no field for travels in annotations, as upstream writes them. */
+/** Conversion of HorizontalPodAutoscaler between autoscaling/v1 and v2. Fields that v1 lacks are stored in annotations, in upstream's format. */
 import { decodeObject } from '#machinery/decode.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -78,7 +78,7 @@ function toV2(object: KubeObject): KubeObject {
   } = object.metadata?.annotations ?? {};
   const others = typedList('spec', 'metrics', metricsOf(metricsText, 'target')),
     conditions = typedList('status', 'conditions', parse(conditionsText));
-  // What the annotation says is more than the percentage.
+  // The annotation has more than the percentage.
   const current = typedList(
       'status',
       'currentMetrics',
@@ -113,7 +113,7 @@ function toV2(object: KubeObject): KubeObject {
   };
 }
 
-/** Those that carry a field of v2 are never a v2 object's own. */
+/** Annotations with v2 fields are never part of a v2 object. */
 export function withoutCarried(annotations: Readonly<Record<string, string>> = {}): Record<string, string> {
   const { [METRICS]: _, [CURRENT]: __, [CONDITIONS]: ___, [BEHAVIOR]: ____, ...own } = annotations;
   return own;
@@ -127,7 +127,7 @@ function withAnnotations(
   return Object.keys(annotations).length === 0 ? meta : { ...meta, annotations };
 }
 
-/** Annotations are anybody's to write: what is no JSON counts as not there. */
+/** Annotations may be set by any client: invalid JSON is ignored. */
 function parse(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   try {
@@ -137,7 +137,7 @@ function parse(text: string | undefined): unknown {
   }
 }
 
-/** Of an annotation's metrics; undefined where it has none. */
+/** From the annotation's metrics; undefined when it has none. */
 function metricsOf(text: string | undefined, sort: 'target' | 'current'): unknown {
   const list = parse(text);
   return Array.isArray(list)
@@ -151,7 +151,7 @@ function currentUsage(percentage: unknown): unknown {
     : [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: percentage } } }];
 }
 
-/** A field of v2, as if it had been sent: of the right type and without what v2 does not know, or not at all. */
+/** Decodes a v2 field as if it had been sent: without unknown fields, or undefined when it has the wrong type. */
 function typed(part: 'spec' | 'status', field: string, value: unknown): unknown {
   if (value === undefined || value === null) return undefined;
   const list = Array.isArray(value) ? value.filter((item) => item !== null) : value;

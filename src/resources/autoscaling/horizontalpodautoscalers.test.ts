@@ -108,7 +108,7 @@ const refused: readonly (readonly [what: string, spec: object, ...errors: string
 for (const [what, spec, ...errors] of refused)
   test(`autoscaler: ${what}`, () => assert.deepEqual(create(PATH, autoscaler(spec)).errors, errors));
 
-test('autoscaler: targets that were let in without a group may stay so', () => {
+test('autoscaler: stored targets without a group are accepted', () => {
   const stored = { ...create<HorizontalPodAutoscaler>(PATH, autoscaler({})).object };
   stored.spec = { ...stored.spec!, scaleTargetRef: { kind: 'Deployment', name: 'd' } };
   assert.deepEqual(

@@ -1,4 +1,4 @@
-/** HorizontalPodAutoscaler: kept as autoscaling/v2; autoscaling/v1 has CPU alone and carries the rest in annotations. */
+/** HorizontalPodAutoscaler: stored as autoscaling/v2; autoscaling/v1 has only CPU and stores the rest in annotations. */
 import { isGivenEmpty } from '#machinery/given-empty.ts';
 import type { HorizontalPodAutoscaler, HPAScalingRules, MetricSpec, MetricStatus } from '#api/types.ts';
 import { NEGATIVE } from '../checks.ts';
@@ -24,7 +24,7 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
       metadata.annotations = withoutCarried(metadata.annotations);
       if (Object.keys(metadata.annotations).length === 0) delete metadata.annotations;
     }
-    // Shown even when there are none.
+    // Written even when empty.
     if (autoscaler.status && !autoscaler.status.currentMetrics?.length)
       autoscaler.status.currentMetrics = NO_METRICS;
     if (!spec) return;
@@ -90,7 +90,7 @@ function withDefaults(rules: HPAScalingRules | undefined, defaults: HPAScalingRu
   return merged;
 }
 
-/** stored: what was let in before there was a rule against it may stay. */
+/** stored: values from before a rule existed are accepted. */
 function check({ spec }: HorizontalPodAutoscaler, stored?: HorizontalPodAutoscaler): Errors['list'] {
   const errors = new Errors();
   if (!spec) {
@@ -106,7 +106,7 @@ function check({ spec }: HorizontalPodAutoscaler, stored?: HorizontalPodAutoscal
     errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than or equal to 1');
   if (minReplicas !== undefined && maxReplicas < minReplicas)
     errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than or equal to `minReplicas`');
-  // Of what can be scaled only replication controllers have no group.
+  // Of scalable kinds, only ReplicationController has no group.
   const isOld =
     stored?.spec && apiVersionProblem(stored.spec.scaleTargetRef?.apiVersion ?? '', false) !== undefined;
   checkReference(scaleTargetRef ?? {}, SPEC.child('scaleTargetRef'), errors, {

@@ -1,4 +1,4 @@
-/** What autoscaling/v1 carries in annotations, in upstream's forms, there and back. */
+/** Round trips of autoscaling/v1 annotations, in upstream's formats. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { behaviorFromV1, behaviorToV1, metricFromV1, metricToV1 } from './metrics-v1.ts';
@@ -97,7 +97,7 @@ test('metrics are flat in v1', () => {
   }
 });
 
-test('what is no metric becomes an empty one, which nothing takes', () => {
+test('an invalid metric becomes an empty one, which validation rejects', () => {
   for (const junk of [1, 'x', [], { resource: 'x' }])
     assert.deepEqual(metricFromV1(junk, 'target'), { type: '' });
 });

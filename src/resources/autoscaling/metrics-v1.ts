@@ -1,14 +1,14 @@
 /**
- * Metrics and behavior of a HorizontalPodAutoscaler in the forms that autoscaling/v1 carries in annotations: metrics are flat there (targetValue,
- * currentAverageValue, …), and behavior has its fields under the names of upstream's own types ('ScaleUp'), which are read in any case.
+ * Metrics and behavior of a HorizontalPodAutoscaler in the annotation formats of autoscaling/v1: metrics are flat (targetValue,
+ * currentAverageValue, …), and behavior uses the field names of upstream's internal types ('ScaleUp'), which are parsed case-insensitively.
  */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 
-/** The parts of a metric, in the order in which they are written. */
+/** The fields of a metric, in serialisation order. */
 const PARTS = ['object', 'pods', 'resource', 'containerResource', 'external'] as const;
 type Part = (typeof PARTS)[number];
 
-/** What may be absent is left out. */
+/** Omits absent fields. */
 function given(fields: JsonObject): JsonObject {
   return Object.fromEntries(
     Object.entries(fields).filter(([, value]) => value !== undefined && value !== null),
@@ -25,7 +25,7 @@ function reference(value: unknown): JsonObject {
   return given({ kind, name, apiVersion });
 }
 
-/** v2 → v1. sort: 'target' of a specification, 'current' of a status, which always shows a value. */
+/** v2 → v1. sort: 'target' for a spec, 'current' for a status, which always has a value. */
 function flattened(part: Part, source: JsonObject, sort: 'target' | 'current'): JsonObject {
   const metric = objectAt(source, 'metric'),
     { value, averageValue, averageUtilization } = objectAt(source, sort);
@@ -108,7 +108,7 @@ function nested(part: Part, source: JsonObject, sort: 'target' | 'current'): Jso
   }
 }
 
-/** Nothing, or a quantity of nothing. */
+/** Nothing, or a zero quantity. */
 function isZero(value: unknown): boolean {
   return value === undefined || /^[+-]?0*\.?0*[A-Za-z]*$/.test(String(value));
 }
@@ -145,7 +145,7 @@ const RULES: Names = {
 };
 const BEHAVIOR: Names = { ScaleUp: RULES, ScaleDown: RULES };
 
-/** All fields, also those that are not set. */
+/** All fields, including unset ones. */
 export function behaviorToV1(behavior: unknown): JsonObject {
   return withNames(behavior, BEHAVIOR) as JsonObject;
 }
@@ -161,7 +161,7 @@ function withNames(value: unknown, names: Names): unknown {
   );
 }
 
-/** undefined: nothing in it that there is. */
+/** undefined: no field is set. */
 export function behaviorFromV1(behavior: unknown): JsonObject | undefined {
   const found = withoutNames(behavior, BEHAVIOR);
   return isJsonObject(found) && Object.keys(found).length > 0 ? found : undefined;

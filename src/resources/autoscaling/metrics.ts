@@ -1,4 +1,4 @@
-/** The metrics of an autoscaler: each names a type and has the one source of that type. After upstream's pkg/apis/autoscaling/validation. */
+/** The metrics of an autoscaler: each has a type and the one source of that type. After upstream's pkg/apis/autoscaling/validation. */
 import type { CrossVersionObjectReference, MetricIdentifier, MetricSpec, MetricTarget } from '#api/types.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
 import { checkDnsLabel } from '../checks.ts';
@@ -24,7 +24,7 @@ export function checkMetrics(
     );
 }
 
-/** mayLackGroup: the core group has no name. */
+/** mayLackGroup: the name of the core group is empty. */
 export function checkReference(
   ref: Partial<CrossVersionObjectReference>,
   path: Path,

@@ -1,4 +1,4 @@
-/** The printer columns of a Scale, which is a subresource of many kinds and stored nowhere. */
+/** The printer columns of Scale, a subresource of many kinds that is not stored. */
 import type { KubeObject } from '#machinery/object.ts';
 import type { TableDefinition } from '../define.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';

@@ -20,7 +20,7 @@ import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkJobSpec } from './job-spec.ts';
 import { defaultJobParts } from './jobs.ts';
 
-/** Its jobs' names have eleven characters more, and are label values. */
+/** Names of its jobs have eleven more characters, and are label values. */
 const NAME_MAX = 52;
 
 export const cronjobs = defineResource<CronJob>({
@@ -33,7 +33,7 @@ export const cronjobs = defineResource<CronJob>({
     spec.successfulJobsHistoryLimit ??= 3;
     spec.failedJobsHistoryLimit ??= 1;
     const template = (spec.jobTemplate ??= {});
-    // The rest is when its jobs are made.
+    // The rest is defaulted when its jobs are created.
     defaultJobParts((template.spec ??= {} as JobSpec));
   },
   prepareForCreate: (cronJob) => {
@@ -99,7 +99,7 @@ export const cronjobs = defineResource<CronJob>({
   },
 });
 
-/** stored: what was let in once may stay. */
+/** stored: stored values are accepted. */
 function checkSpec(spec: CronJobSpec, errors: Errors, stored?: CronJobSpec): void {
   if (!spec.schedule) errors.required(SPEC.child('schedule'));
   else checkSchedule(spec, errors, stored?.schedule.includes('TZ') ?? false);

@@ -5,7 +5,7 @@ interface Interval {
   readonly to: number;
 }
 
-/** An Error whose message is what the API answers. */
+/** An Error with the API's message. */
 function parseInterval(text: string, completions: number): Interval {
   const limits = text.split('-');
   if (limits.length > 2)
@@ -28,7 +28,7 @@ interface IndexList {
   readonly problem?: string;
 }
 
-/** How many indexes the list names, or what is wrong with it. */
+/** Number of indexes in the list, or the error. */
 export function readIndexes(text: string, completions: number): IndexList {
   let total = 0,
     last = -1;
@@ -46,7 +46,7 @@ export function readIndexes(text: string, completions: number): IndexList {
   }
 }
 
-/** The first index that stands in both lists. Intervals that cannot be read are passed over. */
+/** The first index in both lists. Invalid intervals are skipped. */
 export function sharedIndex(left: string, right: string, completions: number): number | undefined {
   const [ours, theirs] = [intervalsOf(left, completions), intervalsOf(right, completions)];
   for (let i = 0, j = 0; i < ours.length && j < theirs.length;) {

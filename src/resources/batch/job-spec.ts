@@ -1,4 +1,4 @@
-/** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
+/** The spec of jobs and of job templates of CronJobs. After upstream's pkg/apis/batch/validation. */
 import type {
   Affinity,
   Container,
@@ -29,13 +29,13 @@ import { Errors, METADATA, type Path, SPEC } from '../field-path.ts';
 
 const RESTART_POLICIES = ['OnFailure', 'Never'];
 const PARALLEL_INDEXED_MAX = 100000;
-/** Above this a job with a backoff limit per index has bounds on what runs and fails. */
+/** Above this, a job with a backoff limit per index has limited parallelism and failures. */
 export const COMPLETIONS_SOFT_MAX = 100000;
 export const PARALLELISM_OF_MANY_MAX = 10000;
 const FAILED_OF_MANY_MAX = 10000;
 const SUCCEEDED_INDEXES_MAX_BYTES = 64 * 1024;
 
-/** previous: of an update; jobs from before there were prefixed labels need not have them. */
+/** previous: for an update; jobs from before prefixed labels existed need not have them. */
 export function checkJob(job: Job, previous: Job | undefined, errors: Errors): void {
   const spec = job.spec ?? ({} as JobSpec);
   if (spec.manualSelector !== true && spec.selector)
@@ -58,7 +58,7 @@ function checkSpecAndSelector(spec: JobSpec, errors: Errors): void {
     checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
 }
 
-/** False when it cannot be read. */
+/** False when it is invalid. */
 function checkSelector(selector: LabelSelector | undefined, errors: Errors): boolean {
   if (!selector) {
     errors.required(SPEC.child('selector'));
@@ -77,7 +77,7 @@ function hasPrefixed({ spec }: Job): boolean {
   return labels[CONTROLLER_UID] !== undefined && labels[JOB_NAME] !== undefined;
 }
 
-/** The labels the server made must be there, unchanged, and the selector ask for nothing else. */
+/** The generated labels must exist, unchanged, and the selector must match only them. */
 function checkGenerated(
   job: Job,
   selector: LabelSelector,
@@ -186,7 +186,7 @@ const ACTIONS = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
 const CONDITION_STATUSES = ['False', 'True', 'Unknown'];
 const EXIT_CODES_MAX = 255;
 
-/** As Go prints a list of quoted texts. */
+/** As Go formats a list of quoted strings. */
 function quotedList(values: readonly string[]): string {
   return `[${values.map((value) => JSON.stringify(value)).join(' ')}]`;
 }
@@ -304,7 +304,7 @@ function checkSuccessRule(
 export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
   const spec = next.spec ?? ({} as JobSpec),
     stored = previous.spec ?? ({} as JobSpec);
-  // Upstream looks at it twice.
+  // As upstream, it is validated twice.
   if (errors.any) checkSpecAndSelector(spec, errors);
   if (spec.completionMode !== 'Indexed')
     checkImmutable(spec.completions, stored.completions, SPEC.child('completions'), errors);
@@ -334,7 +334,7 @@ export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
 
 const SCHEDULING = ['nodeSelector', 'tolerations', 'schedulingGates'] as const;
 
-/** Where the pods go and what they take may change while a job is suspended and none of it runs; all else of the template may not. */
+/** Scheduling directives and resources may change while a job is suspended and has no active pods; the rest of the template may not. */
 function checkTemplateUpdate(next: Job, previous: Job, errors: Errors): void {
   const template = next.spec?.template,
     stored = previous.spec?.template,
@@ -369,7 +369,7 @@ function withResourcesOf(stored: readonly Container[], next: readonly Container[
   );
 }
 
-/** Of the affinity only that to nodes may change; one that has no other comes and goes as a whole. */
+/** Only node affinity may change; an affinity without other parts can be added and removed as a whole. */
 function withNodeAffinityOf(stored: Affinity | undefined, next: Affinity | undefined): Affinity | undefined {
   const { nodeAffinity, ...before } = stored ?? {},
     { nodeAffinity: _, ...after } = next ?? {};

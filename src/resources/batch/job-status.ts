@@ -1,6 +1,6 @@
 /**
- * What a Job's status may say: conditions that belong together, counts that do not go back. What was wrong before and is not touched by
- * an update is let be, so that old objects can still be written. After upstream's validation of Job status.
+ * Validates a Job's status: consistent conditions, counts that do not decrease. Problems of the stored object that an update does not change
+ * are accepted, so that old objects can still be written. After upstream's validation of Job status.
  */
 import type { Job, JobStatus } from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
@@ -22,7 +22,7 @@ function isFinished(status: JobStatus): boolean {
   return has(status, 'Complete') || has(status, 'Failed');
 }
 
-/** One update, with what it changes. */
+/** One update, with its changes. */
 class StatusUpdate {
   readonly errors = new Errors();
   readonly job: Job;
@@ -183,7 +183,7 @@ function checkIndexes(update: StatusUpdate): void {
     errors.invalid(path, failedIndexes, `failedIndexes and completedIndexes overlap at index: ${shared}`);
 }
 
-/** Against what is stored. */
+/** Compared with the stored object. */
 function checkHistory(update: StatusUpdate): void {
   const { next, stored, errors, job } = update,
     spec = job.spec;
@@ -192,13 +192,13 @@ function checkHistory(update: StatusUpdate): void {
       update.conditions(`cannot disable the terminal ${type}=True condition`);
   if ((next.failed ?? 0) < (stored.failed ?? 0))
     errors.invalid(STATUS.child('failed'), next.failed ?? 0, 'cannot decrease the failed counter');
-  // Those that are scaled with their parallelism lose pods that succeeded.
+  // Elastic indexed jobs lose succeeded pods when they are scaled down.
   const isElastic = spec?.completionMode === 'Indexed' && spec.completions === spec.parallelism;
   if (!isElastic && (next.succeeded ?? 0) < (stored.succeeded ?? 0))
     errors.invalid(STATUS.child('succeeded'), next.succeeded ?? 0, 'cannot decrease the succeeded counter');
   if (next.completionTime && stored.completionTime && next.completionTime !== stored.completionTime)
     errors.invalid(STATUS.child('completionTime'), next.completionTime, 'completionTime cannot be mutated');
-  // One that is resumed begins anew.
+  // A resumed job starts over.
   const resumes = has(stored, 'Suspended') && !has(next, 'Suspended');
   if (stored.startTime && stored.startTime !== next.startTime && spec?.suspend !== true && !resumes)
     errors.invalid(

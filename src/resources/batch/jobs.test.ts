@@ -103,7 +103,7 @@ const stored = create<Job>('batch/jobs', job(indexed)).object;
 const change = (edit: (spec: NonNullable<Job['spec']>) => void, from = stored): readonly string[] =>
   update<Job>('batch/jobs', from, (next) => edit(next.spec!)).errors;
 
-test('job: what its pods take may change while none of them runs', () => {
+test('job: the resources of pods may change while none is running', () => {
   const more = (spec: NonNullable<Job['spec']>): void => {
     spec.template.spec!.containers[0]!.resources = { requests: { cpu: '2' } };
   };
@@ -118,7 +118,7 @@ test('job: what its pods take may change while none of them runs', () => {
     assert.match(change(more, from)[0] ?? '', /^spec\.template: .*: field is immutable$/);
 });
 
-test('job: what an update may change', () => {
+test('job: mutable fields', () => {
   assert.deepEqual(
     change((spec) => {
       spec.completions = 3;
@@ -312,7 +312,7 @@ test('lists of indexes', () => {
   );
 });
 
-test('names that are no DNS labels are warned of once', () => {
+test('warns once of names that are not DNS labels', () => {
   const created = create<Job>('batch/jobs', job({}, 'a.b'));
   assert.match(
     created.warnings[0] ?? '',
@@ -326,7 +326,7 @@ test('names that are no DNS labels are warned of once', () => {
   );
 });
 
-test('a job that names no labels gets those of its template, with what the server puts there', () => {
+test('a job without labels gets those of its template, including generated ones', () => {
   const made = {
     'batch.kubernetes.io/job-name': 'j',
     'job-name': 'j',

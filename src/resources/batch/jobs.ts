@@ -33,7 +33,7 @@ export const jobs = defineResource<Job>({
     const spec = (job.spec ??= {} as JobSpec);
     defaultJobSpec(spec);
     const labels = spec.template?.metadata?.labels;
-    // One and the same, for now: the job's then get what preparing puts into the template's.
+    // The same object: the job's labels then include those that preparation adds to the template.
     if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0)
       metaOf(job).labels = labels;
   },
@@ -104,7 +104,7 @@ export const jobs = defineResource<Job>({
   },
 });
 
-/** A job without labels of its own has its template's, as reading it anew would have it. */
+/** A job without labels gets those of its template, as if it were decoded again. */
 function labelAsTemplate(job: Job): void {
   const labels = job.spec?.template?.metadata?.labels,
     meta = metaOf(job);
@@ -124,7 +124,7 @@ function defaultJobSpec(spec: JobSpec): void {
   defaultJobParts(spec);
 }
 
-/** Of jobs, and of what CronJobs make jobs of. */
+/** For jobs and for job templates of CronJobs. */
 export function defaultJobParts({ podFailurePolicy, template }: Partial<JobSpec>): void {
   if (podFailurePolicy && !podFailurePolicy.rules?.length)
     podFailurePolicy.rules = null as unknown as PodFailurePolicyRule[];
@@ -133,7 +133,7 @@ export function defaultJobParts({ podFailurePolicy, template }: Partial<JobSpec>
   defaultPodTemplate(template);
 }
 
-/** Labels and a selector no other job has: made of the job's uid, under the new and the old names. */
+/** A unique selector and labels, derived from the job's uid, with the new and the legacy label names. */
 function generateSelector(job: Job): void {
   const { uid, name } = job.metadata ?? {};
   if (uid === undefined || !job.spec?.template) return;

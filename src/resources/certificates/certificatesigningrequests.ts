@@ -1,4 +1,4 @@
-/** CertificateSigningRequest. Who asked is written down by the server; approval and signing are subresources. */
+/** CertificateSigningRequest. The server sets the requester; approval and signing are subresources. */
 import { X509Certificate } from 'node:crypto';
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -90,7 +90,7 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   status: {
     prepareForUpdate: (next, previous, context) => {
       keepAllButStatus(next, previous);
-      // Approval has a subresource of its own: what was there stays as it was, what is new or missing is refused.
+      // Approval has its own subresource: existing conditions must be unchanged, added and removed ones are rejected.
       for (const type of ['Approved', 'Denied']) keepConditions(next, previous, type);
       stampConditions(next, previous, context);
     },
@@ -195,7 +195,7 @@ function keepConditions(
   );
 }
 
-/** What the stored object holds already is not held against it. */
+/** Values that the stored object has already are accepted. */
 function checkConditions(
   request: CertificateSigningRequest,
   { previous, errors }: { readonly previous?: CertificateSigningRequest; readonly errors: Errors },
@@ -217,7 +217,7 @@ function checkConditions(
   });
 }
 
-/** Decisions are never taken back; approving and denying are the approval subresource's. */
+/** Decisions cannot be changed; the approval subresource sets them. */
 function checkKept(
   next: CertificateSigningRequest,
   {
@@ -254,7 +254,7 @@ function checkCertificate(
   if (problem !== undefined) errors.invalid(path, '<certificate data>', problem);
 }
 
-/** Throws an Error that says what is wrong. Text between blocks is allowed. */
+/** Throws an Error that describes the problem. Text between blocks is allowed. */
 function checkPemCertificates(text: string): void {
   const blocks = Array.from(
     text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n((?:[^-]|-(?!----END))*)-----END \1-----/g),

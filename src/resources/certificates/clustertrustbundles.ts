@@ -1,4 +1,4 @@
-/** ClusterTrustBundle: certificates that pods may trust, by name or by signer. */
+/** ClusterTrustBundle: CA certificates for pods, by name or by signer. */
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { columns, nameOf } from '../tables.ts';
@@ -14,7 +14,7 @@ export const clustertrustbundles = defineResource({
   group: 'certificates.k8s.io',
   plural: 'clustertrustbundles',
   allowUnconditionalUpdate: false,
-  // With a signer the name has colons; the rest is checked against the signer's name in validate.
+  // With a signer the name has colons; validate checks it against the signer's name.
   nameRule: () => [],
   prepareForCreate: () => {},
   prepareForUpdate: () => {},

@@ -15,7 +15,7 @@ const SPEC = {
 };
 const request = (spec: object): object => ({ metadata: { name: 'r', namespace: 'd' }, spec });
 
-test('a request names signer, pod, account and node, and lasts a day by default', () => {
+test('requires signer, pod, account and node, and lasts a day by default', () => {
   const { object, errors } = create<KubeObject>(PATH, request(SPEC));
   assert.deepEqual(errors, []);
   assert.equal((object['spec'] as { maxExpirationSeconds?: number }).maxExpirationSeconds, 86400);
@@ -25,14 +25,14 @@ test('a request names signer, pod, account and node, and lasts a day by default'
   ]);
 });
 
-test('from an hour to 91 days', () => {
+test('a lifetime from an hour to 91 days', () => {
   for (const maxExpirationSeconds of [3599, 91 * 24 * 3600 + 1])
     assert.deepEqual(create(PATH, request({ ...SPEC, maxExpirationSeconds })).errors, [
       `spec.maxExpirationSeconds: Invalid value: ${maxExpirationSeconds}: must be in the range [3600, 7862400]`,
     ]);
 });
 
-test('what is asked for does not change', () => {
+test('the spec is immutable', () => {
   const { object } = create<KubeObject>(PATH, request(SPEC));
   const { errors } = update(PATH, object, (next) => {
     (next['spec'] as { podName: string }).podName = 'other';
@@ -40,7 +40,7 @@ test('what is asked for does not change', () => {
   assert.match(errors.join(), /^spec: Invalid value: .*field is immutable/);
 });
 
-test('its row', () => {
+test('table row', () => {
   assert.equal(row(PATH, request(SPEC))['State'], 'Pending');
   const status = { conditions: [{ type: 'Issued' }] };
   assert.equal(row(PATH, { ...request(SPEC), status })['State'], 'Issued');

@@ -1,4 +1,4 @@
-/** PodCertificateRequest: made by kubelets for projected pod certificates. */
+/** PodCertificateRequest: created by kubelets for projected pod certificates. */
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';

@@ -1,4 +1,4 @@
-/** Names of certificate signers ('example.com/my-signer') and of cluster trust bundles that belong to one. */
+/** Names of certificate signers ('example.com/my-signer') and of cluster trust bundles of a signer. */
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { Errors, Path } from '../field-path.ts';
 

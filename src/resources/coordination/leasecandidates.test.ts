@@ -11,7 +11,7 @@ const SPEC = {
   strategy: 'OldestEmulationVersion',
 };
 
-test('a candidate names its lease, strategy and versions', () => {
+test('requires lease, strategy and versions', () => {
   assert.deepEqual(create(PATH, candidate(SPEC)).errors, []);
   assert.deepEqual(create(PATH, candidate({})).errors, [
     'spec.leaseName: Required value',
@@ -20,7 +20,7 @@ test('a candidate names its lease, strategy and versions', () => {
   ]);
 });
 
-test('versions are semantic, and the emulated one is not newer', () => {
+test('versions are semantic, and the emulation version is not newer', () => {
   assert.deepEqual(create(PATH, candidate({ ...SPEC, binaryVersion: '1.36' })).errors, [
     'spec.binaryVersion: Invalid value: "1.36": must be a valid semantic version',
     'spec.binaryVersion: Invalid value: "1.36": must be greater than or equal to `emulationVersion`',
@@ -33,7 +33,7 @@ test('versions are semantic, and the emulated one is not newer', () => {
   ]);
 });
 
-test('its row', () => {
+test('table row', () => {
   const { LeaseName, BinaryVersion, EmulationVersion } = row(PATH, candidate(SPEC));
   assert.deepEqual([LeaseName, BinaryVersion, EmulationVersion], ['l', '1.36.0', '1.35.0']);
 });

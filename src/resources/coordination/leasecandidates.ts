@@ -1,4 +1,4 @@
-/** LeaseCandidate: one that would lead, in a coordinated leader election. */
+/** LeaseCandidate: a candidate in a coordinated leader election. */
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';

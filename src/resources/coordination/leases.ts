@@ -6,7 +6,7 @@ import { Errors, SPEC } from '../field-path.ts';
 import { dropUnused } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
-/** Of features that are off by default: CoordinatedLeaderElection. */
+/** Fields of disabled features: CoordinatedLeaderElection. */
 const OFF = ['strategy', 'preferredHolder'] as const;
 
 export const leases = defineResource<Lease>({

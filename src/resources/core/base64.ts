@@ -1,6 +1,6 @@
-/** Bytes that JSON carries as base64. */
+/** Base64-encoded bytes in JSON. */
 
-/** How many bytes the text stands for. */
+/** Number of decoded bytes. */
 export function base64Length(text: string): number {
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
   return Math.floor((text.length * 3) / 4) - padding;

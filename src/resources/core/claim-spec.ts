@@ -1,4 +1,4 @@
-/** The spec of persistent volume claims, of claims themselves and of templates for them (StatefulSets, ephemeral volumes). */
+/** The spec of persistent volume claims and of claim templates (StatefulSets, ephemeral volumes). */
 import { validateDNS1123Label } from '#machinery/names.ts';
 import type { PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate } from '#api/types.ts';
 import {
@@ -93,7 +93,7 @@ function checkSource(
   if (source.apiGroup) checkDnsSubdomain(source.apiGroup, path, 'apiGroup', errors);
 }
 
-/** Bytes cannot be divided. */
+/** Fractional bytes are invalid. */
 export function claimSpecWarnings(spec: PersistentVolumeClaimSpec | undefined, path: string): string[] {
   return (['requests', 'limits'] as const).flatMap((field) =>
     fractionalBytesWarnings(spec?.resources?.[field]?.['storage'], `${path}.resources.${field}[storage]`),

@@ -1,4 +1,4 @@
-/** ConfigMap: free data of at most 1 MiB, unchangeable when it says so. */
+/** ConfigMap: data of at most 1 MiB, optionally immutable. */
 import type { ConfigMap } from '#api/types.ts';
 import { checkConfigMapKey, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
@@ -10,7 +10,7 @@ import { base64Length } from './base64.ts';
 export const DATA_MAX_BYTES = 1024 * 1024;
 const DATA = Path.root('data');
 const BINARY_DATA = Path.root('binaryData');
-/** How upstream writes a path of no name. */
+/** Upstream's format of a path without a name. */
 const WHOLE_OBJECT = Path.root('[]');
 export const SET_IMMUTABLE = 'field is immutable when `immutable` is set';
 

@@ -172,7 +172,7 @@ for (const [what, spec, ...errors] of services)
   test(`service: ${what}`, () =>
     assert.deepEqual(create('services', { metadata: meta('s'), spec }).errors, errors));
 
-test('conditions of services are taken as they come', () => {
+test('conditions of services are not validated', () => {
   const { object } = create<Service>('services', { metadata: meta('s'), spec: { ports: [{ port: 80 }] } });
   assert.deepEqual(
     update<Service>(
@@ -189,7 +189,7 @@ test('conditions of services are taken as they come', () => {
   );
 });
 
-test('an address that was taken once may stay', () => {
+test('a stored address is accepted', () => {
   const { object } = create<Service>('services', {
     metadata: meta('s'),
     spec: {
@@ -207,7 +207,7 @@ test('an address that was taken once may stay', () => {
   );
 });
 
-test('services let go what their type has not', () => {
+test('services drop fields that their type does not have', () => {
   const { object } = create<Service>('services', {
     metadata: meta('s'),
     spec: { type: 'NodePort', ports: [{ port: 80 }] },
@@ -296,7 +296,7 @@ test('nodes', () => {
   );
   const cells = row('nodes', { ...object, spec: { unschedulable: true } });
   assert.deepEqual([cells['Status'], cells['Roles']], ['Ready,SchedulingDisabled', 'control-plane,edge']);
-  // The older form of the two wins.
+  // The older field takes precedence.
   assert.deepEqual(
     update<Node>('nodes', object, (next) => {
       next.spec!.podCIDRs = ['10.1.0.0/24'];
@@ -341,7 +341,7 @@ test('limit ranges', () => {
   assert.deepEqual([errors, object.spec, object.metadata!.generation], [[], { limits: null }, undefined]);
 });
 
-test('secrets of TLS are looked at', () => {
+test('TLS secrets are validated', () => {
   const block = (kind: string): string => `-----BEGIN ${kind}-----\nAA==\n-----END ${kind}-----\n`,
     ofPair = (crt: string, key: string): readonly string[] =>
       create('secrets', {
@@ -499,7 +499,7 @@ test('events: two names for the same fields', () => {
   ]);
 });
 
-test('service accounts name their secrets, and say no more of them', () => {
+test('references of service accounts to secrets only keep the name', () => {
   const { object } = create<ServiceAccount>('serviceaccounts', {
     metadata: meta('a'),
     secrets: [{ name: 's', namespace: 'other', uid: 'u' }],

@@ -1,4 +1,4 @@
-/** Endpoints, the older form of EndpointSlices. */
+/** Endpoints, the predecessor of EndpointSlices. */
 import type { EndpointAddress, EndpointPort, Endpoints } from '#api/types.ts';
 import {
   checkDnsLabel,

@@ -88,7 +88,7 @@ const refused: readonly (readonly [what: string, path: string, event: object, ..
 for (const [what, path, event, ...errors] of refused)
   test(`events: ${what}`, () => assert.deepEqual(create(path, event).errors, errors));
 
-test('the series is all that changes by events.k8s.io/v1', () => {
+test('only the series may change by events.k8s.io/v1', () => {
   const { object } = create<Event>(NEW, fresh());
   assert.deepEqual(
     update<Event>(NEW, object, (next) => {
@@ -107,7 +107,7 @@ test('the series is all that changes by events.k8s.io/v1', () => {
   assert.deepEqual(update<Event>('events', object, change).errors, []);
 });
 
-test('each version has selectors of its own, over the same values', () => {
+test('each version has its own field selectors, over the same values', () => {
   const core = resourceByGroup('', 'events')!.behaviour,
     fromNew = resourceByGroup('events.k8s.io', 'events')!.behaviour;
   assert.deepEqual(

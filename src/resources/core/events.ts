@@ -1,4 +1,4 @@
-/** Event, one stored object for core/v1 and events.k8s.io/v1, whose names for the same fields differ. Kept for an hour after the last write. */
+/** Event, one stored object for core/v1 and events.k8s.io/v1, whose field names differ. Kept for an hour after the last write. */
 import type { Event } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { validateObjectMeta, validateStandardFinalizers } from '#machinery/metadata-validation.ts';
@@ -10,7 +10,7 @@ import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
 import { columns, nameOf, sinceTime, type RowContext } from '../tables.ts';
 
-/** Upstream's --event-ttl, whose default this is. */
+/** The default of upstream's --event-ttl. */
 const TTL_SECONDS = 3600;
 const NEW_API_VERSION = 'events.k8s.io/v1';
 const INVOLVED = Path.root('involvedObject');
@@ -24,10 +24,10 @@ const REFERENCE_FIELDS = [
   'fieldPath',
 ] as const;
 
-/** What both kinds do alike: they share their objects, so each has the values of the other's selectors as well. */
+/** Shared by both kinds: they have the same objects, so each has the values for the other's selectors as well. */
 export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> = {
   storedAs: 'v1',
-  // Those of what they are about, which may be names of roles, and more behind.
+  // Names of the objects they are about, which may be names of roles, with a suffix.
   nameRule: 'path-segment',
   metadataLast: true,
   ttlSeconds: TTL_SECONDS,
@@ -88,7 +88,7 @@ export const events = defineResource<Event>({
   validateUpdate: (event) => checkEvent(event, 'reportingComponent').list,
 });
 
-/** The fields that events.k8s.io/v1 names, by its names. */
+/** Fields with other names in events.k8s.io/v1. */
 export const NEW_SELECTABLE_FIELDS = [
   ...REFERENCE_FIELDS.map((field) => `regarding.${field}`),
   'reason',
@@ -135,7 +135,7 @@ const LIMITS: readonly (readonly [
   ['message', 1024],
 ];
 
-/** What holds in both versions: events of the old sort are hardly checked, those with an eventTime are. */
+/** Rules of both versions: events without an eventTime are hardly validated. */
 function checkEvent(event: Event, controllerField: string): Errors {
   const errors = new Errors();
   const involved = event.involvedObject?.namespace ?? '',
@@ -157,7 +157,7 @@ function checkEvent(event: Event, controllerField: string): Errors {
   return errors;
 }
 
-/** Of a new event of events.k8s.io/v1, which has none of the old fields. */
+/** For a new event of events.k8s.io/v1, which has none of the deprecated fields. */
 export function validateNewEvent(event: Event): FieldError[] {
   const errors = checkEvent(event, 'reportingController');
   errors.add(validateObjectMeta(event.metadata ?? {}, { namespaced: true }));
@@ -187,7 +187,7 @@ const IMMUTABLE_FIELDS = [
   'related',
 ] as const;
 
-/** Of them, those that are shown as '' where there is none. */
+/** Of these, the fields that are written as '' when absent. */
 const TEXTS: readonly string[] = ['reason', 'message', 'type', 'action'];
 
 /** Only the series may change by events.k8s.io/v1. */
@@ -246,7 +246,7 @@ function rename(object: KubeObject, apiVersion: string, direction: 'toNew' | 'to
 
 function toNew(object: KubeObject): KubeObject {
   const renamed = rename(object, NEW_API_VERSION, 'toNew');
-  // Core writes these always, events.k8s.io only where there is something in them.
+  // Core always writes these, events.k8s.io only when they are set.
   for (const field of ['reportingController', 'reportingInstance'] as const)
     if (renamed[field] === '') delete renamed[field];
   return renamed;

@@ -22,7 +22,7 @@ export const limitranges = defineResource<LimitRange>({
   allowCreateOnUpdate: true,
   applyDefaults: (range) => {
     const spec = (range.spec ??= {} as LimitRangeSpec);
-    // Shown even when there are none.
+    // Written even when empty.
     if (!spec.limits?.length) spec.limits = null as unknown as LimitRangeItem[];
     else for (const item of spec.limits) if (item.type === 'Container') defaultAmounts(item);
   },
@@ -48,7 +48,7 @@ export const limitranges = defineResource<LimitRange>({
   },
 });
 
-/** Limits default to the maximum, requests to the limit, else to the minimum. */
+/** Limits default to the maximum, requests to the limit, otherwise to the minimum. */
 function defaultAmounts(item: LimitRangeItem): void {
   const defaults = (item.default ??= {}),
     requests = (item.defaultRequest ??= {});

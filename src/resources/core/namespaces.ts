@@ -1,4 +1,4 @@
-/** Namespace: starts Active with the finalizer kubernetes, which the namespace controller takes away when all in it is gone. */
+/** Namespace: created Active with the finalizer kubernetes, which the namespace controller removes when the namespace is empty. */
 import type { Namespace } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
@@ -26,7 +26,7 @@ export const namespaces = defineResource<Namespace>({
     namespace.status.phase ||= 'Active';
   },
   prepareForCreate: (namespace) => {
-    // A generated name is there only now.
+    // A generated name exists only now.
     labelWithName(namespace);
     namespace.status = { phase: 'Active' };
     const finalizers = (namespace.spec ??= {}).finalizers ?? [];

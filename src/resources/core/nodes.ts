@@ -20,7 +20,7 @@ export const nodes = defineResource<Node>({
   applyDefaults: (node) => {
     node.spec ??= {};
     const { status, spec } = node;
-    // Of the two forms of one thing the older client's wins.
+    // Of the two fields, the deprecated one takes precedence.
     if (spec.podCIDR && spec.podCIDRs?.[0] !== spec.podCIDR) spec.podCIDRs = [spec.podCIDR];
     else if (!spec.podCIDR && spec.podCIDRs?.length) spec.podCIDR = spec.podCIDRs[0]!;
     if (!status) return;
@@ -30,7 +30,7 @@ export const nodes = defineResource<Node>({
     roundUp(status.capacity);
     roundUp(status.allocatable);
   },
-  // A node may be made together with its status, as kubelets do. Their configuration is no more the API's.
+  // A node may be created with its status, as kubelets do. Dynamic kubelet configuration is no longer part of the API.
   prepareForCreate: (node) => {
     delete node.spec?.configSource;
     delete node.status?.config;

@@ -33,7 +33,7 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
   },
   prepareForCreate: (claim) => {
     claim.status = { phase: 'Pending' };
-    // Other namespaces are not read from.
+    // Cross-namespace data sources are disabled.
     if (claim.spec?.dataSourceRef?.namespace) delete claim.spec.dataSourceRef;
     dropForeignSource(claim.spec!);
     fillSources(claim.spec!);
@@ -42,7 +42,7 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
     keepField(next, previous, 'status');
     if (next.spec?.dataSourceRef?.namespace && !previous.spec?.dataSourceRef) delete next.spec.dataSourceRef;
     if (!previous.spec?.dataSource && !previous.spec?.dataSourceRef) dropForeignSource(next.spec!);
-    // A client that knows one of them only leaves out the other.
+    // A client that knows only one of the fields omits the other.
     fillSources(next.spec!);
   },
   validate: (claim) => {
@@ -95,18 +95,18 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
   },
 });
 
-/** Of a reference without one it is written as null. */
+/** Written as null in a reference without it. */
 function nullGroups({ dataSource, dataSourceRef }: PersistentVolumeClaimSpec): void {
   for (const source of [dataSource, dataSourceRef] as ({ apiGroup?: string | null } | undefined)[])
     if (source) source.apiGroup ??= null;
 }
 
-/** The older way to name a source can say no more than it could at first. */
+/** dataSource cannot express everything that dataSourceRef can. */
 function dropForeignSource(spec: PersistentVolumeClaimSpec): void {
   if (spec.dataSource && !spec.dataSourceRef && !isOldSource(spec.dataSource)) delete spec.dataSource;
 }
 
-/** Each of the two ways to name a source fills the other. */
+/** dataSource and dataSourceRef default to each other. */
 function fillSources(spec: PersistentVolumeClaimSpec): void {
   const { dataSource, dataSourceRef } = spec;
   const copy = ({
@@ -208,7 +208,7 @@ function differences(before: object, after: object): string {
     .join('');
 }
 
-/** A claim may shrink back to a size above what it has, to get out of an expansion that failed. */
+/** A claim may shrink to a size above its capacity, to recover from a failed expansion. */
 function checkSize(next: PersistentVolumeClaim, previous: PersistentVolumeClaim, errors: Errors): void {
   const size = next.spec?.resources?.requests?.['storage'] ?? '0',
     before = previous.spec?.resources?.requests?.['storage'] ?? '0';

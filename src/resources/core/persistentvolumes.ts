@@ -53,7 +53,7 @@ export const persistentvolumes = defineResource<PersistentVolume>({
     if (spec.iscsi) defaultIscsi(spec.iscsi);
     if (spec.rbd) defaultRbd(spec.rbd);
     if (spec.azureDisk) defaultAzureDisk(spec.azureDisk);
-    // Written always, as null where there is none.
+    // Always written, as null when there is none.
     if (spec.azureFile) (spec.azureFile as { secretNamespace?: string | null }).secretNamespace ??= null;
     if (spec.scaleIO) (spec.scaleIO as { secretRef?: object | null }).secretRef ??= null;
     if (spec.scaleIO) {
@@ -78,7 +78,7 @@ export const persistentvolumes = defineResource<PersistentVolume>({
       spec = next.spec ?? {},
       stored = previous.spec ?? {};
     checkVolumeSpec(spec, nameOf(next), SPEC, errors);
-    // Upstream looks at it twice.
+    // As upstream, it is validated twice.
     if (errors.any) checkVolumeSpec(spec, nameOf(next), SPEC, errors);
     checkSameSource(spec, stored, errors);
     checkImmutable(spec.volumeMode, stored.volumeMode, Path.root('volumeMode'), errors);
@@ -277,10 +277,10 @@ const CHECKS: Readonly<Record<string, VolumeCheck>> = {
   },
 };
 const SOURCE_TYPES = Object.keys(CHECKS);
-/** What may be there as well. */
+/** Fields that are also allowed. */
 const BESIDE = new Set(['flexVolume']);
 
-/** Also of the inline volumes of VolumeAttachments, which have fewer fields. */
+/** Also for the inline volumes of VolumeAttachments, which have fewer fields. */
 export function checkVolumeSpec(
   spec: PersistentVolumeSpec,
   name: string,
@@ -364,7 +364,7 @@ function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors):
   else checkNodeSelector(spec.nodeAffinity.required, path.child('nodeAffinity').child('required'), errors);
 }
 
-/** As Go shows a map. */
+/** As Go formats a map. */
 function inOrder(amounts: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(amounts).toSorted(([left], [right]) => (left < right ? -1 : 1)));
 }

@@ -313,7 +313,7 @@ for (const [what, spec, ...errors] of cases)
 const UPDATABLE =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
-test('a field of a disabled feature is dropped, its replacement is filled in', () => {
+test('a field of a disabled feature is dropped, its replacement is set', () => {
   const { object, errors, warnings } = create<Pod>('pods', {
     ...pod({
       terminationGracePeriodSeconds: -1,
@@ -374,7 +374,7 @@ test('a field of a disabled feature is dropped, its replacement is filled in', (
   ]);
 });
 
-test('what updates may change', () => {
+test('mutable fields', () => {
   const { object: stored } = create<Pod>('pods', pod({ tolerations: [{ key: 'a', operator: 'Exists' }] }));
   const change = (edit: (spec: PodSpec) => void): readonly string[] =>
     update<Pod>('pods', stored, (next) => edit(next.spec!)).errors;
@@ -417,7 +417,7 @@ test('what updates may change', () => {
   assert.deepEqual(bumped.status, stored.status);
 });
 
-test('subresources change their part only', () => {
+test('subresources change only their fields', () => {
   const { object: stored } = create<Pod>('pods', pod());
   const debug = update<Pod>(
     'pods',
@@ -450,7 +450,7 @@ test('subresources change their part only', () => {
   assert.equal(status.object.spec?.dnsPolicy, 'ClusterFirst');
 });
 
-test('resize changes cpu and memory, and keeps the class', () => {
+test('resize changes cpu and memory, and keeps the QoS class', () => {
   const { object: stored } = create<Pod>(
     'pods',
     pod({ containers: [{ ...CONTAINER, resources: { requests: { cpu: '1' } } }] }),
@@ -472,7 +472,7 @@ test('resize changes cpu and memory, and keeps the class', () => {
   );
 });
 
-test('resize leaves everything else alone, and says what it does not do', () => {
+test('resize keeps everything else, and reports what it does not do', () => {
   const amounts = { requests: { cpu: '1', memory: '1Gi' }, limits: { cpu: '2', memory: '2Gi' } };
   const { object: stored } = create<Pod>(
     'pods',
@@ -661,7 +661,7 @@ for (const [expected, status, spec, metadata] of statuses) {
   });
 }
 
-test('names that every JavaScript object knows are just names', () => {
+test('names of inherited properties are ordinary names', () => {
   const resources = { limits: { cpu: '1' }, requests: { constructor: '1', cpu: '1' } };
   const { errors } = create(
     'pods',
@@ -681,7 +681,7 @@ test('names that every JavaScript object knows are just names', () => {
   );
 });
 
-test('long lists and texts are checked in time that grows with their length', () => {
+test('validation time is linear in the length of lists and strings', () => {
   const long = (text: string): object => ({
     volumes: [{ name: 'v', iscsi: { targetPortal: 'p', iqn: `iqn.${text}` } }],
   });
@@ -700,7 +700,7 @@ test('long lists and texts are checked in time that grows with their length', ()
   );
 });
 
-test('status: what ended stays so, and amounts, users and claims are looked at', () => {
+test('status: terminated containers stay so; quantities, users and claims are validated', () => {
   const { object } = create<Pod>(
     'pods',
     pod({

@@ -1,4 +1,4 @@
-/** Pod. Its parts are in pod/. After upstream's pkg/registry/core/pod strategy. */
+/** Pod. The parts of its spec are in pod/. After upstream's pkg/registry/core/pod strategy. */
 import type { Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
@@ -30,7 +30,7 @@ import { podWarnings } from './pod/warnings.ts';
 export const pods = defineResource<Pod>({
   group: '',
   plural: 'pods',
-  // Upstream's storage takes no account of what else these two leave as it was.
+  // Upstream's storage ignores which other fields these two subresources reset.
   written: {
     status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] },
     ephemeralcontainers: { without: [] },
@@ -40,7 +40,7 @@ export const pods = defineResource<Pod>({
     defaultPod(pod);
     syncPodIPs(pod);
     dropInitContainerAnnotations(pod.metadata?.annotations);
-    // Of pods, not of templates.
+    // For pods, not for templates.
     if (pod.spec!.terminationGracePeriodSeconds! < 0) pod.spec!.terminationGracePeriodSeconds = 1;
   },
   prepareForCreate: (pod, { nowMs, warn }) => {
@@ -100,7 +100,7 @@ export const pods = defineResource<Pod>({
     'spec.hostNetwork': (pod) => String(pod.spec?.hostNetwork ?? false),
     'status.phase': (pod) => pod.status?.phase ?? '',
     'status.podIP': (pod) => pod.status?.podIP ?? '',
-    // Taken for history's sake.
+    // Accepted for compatibility.
     'spec.host': (pod) => pod.spec?.nodeName ?? '',
     'status.podIPs': () => '',
     'status.nominatedNodeName': (pod) => pod.status?.nominatedNodeName ?? '',
@@ -108,7 +108,7 @@ export const pods = defineResource<Pod>({
   table: podTable,
 });
 
-/** podIP and podIPs[0] are one thing: whichever is newer wins, and the list follows the single one. */
+/** Synchronises podIP and podIPs[0]: the changed one wins. */
 function syncPodIPs({ status }: Pod): void {
   if (!status) return;
   if (status.podIP && status.podIPs?.[0]?.ip !== status.podIP) status.podIPs = [{ ip: status.podIP }];
@@ -135,7 +135,7 @@ function withEphemeralContainers(
   return { ...stored, ...(ephemeralContainers && { ephemeralContainers }) } as PodSpec;
 }
 
-/** The stored spec with the resources and resize policies of the new one. Where its containers are others, the new one as it is: validation says so. */
+/** The stored spec with the resources and resize policies of the new one. With other containers it is the new spec: validation rejects it. */
 function withResources(stored: PodSpec, next: PodSpec): PodSpec {
   const merged: PodSpec = { ...stored };
   if (next.resources) merged.resources = next.resources;
@@ -163,13 +163,13 @@ function prepareStatus(next: Pod, previous: Pod): void {
   if (stored.generation !== undefined) meta.generation = stored.generation;
   if (stored.ownerReferences) meta.ownerReferences = stored.ownerReferences;
   else delete meta.ownerReferences;
-  // Comes and goes by deletion alone.
+  // Only deletion changes it.
   if (stored.deletionTimestamp === undefined) delete meta.deletionTimestamp;
   const status = (next.status ??= {});
   dropDisabledStatusFields(status, previous.status);
   keepObservedGenerations(status, previous.status);
   if (!status.qosClass) status.qosClass = (previous.status?.qosClass ?? computePodQOS(next.spec!)) as string;
-  // A client that knows only one of the two forms of the pod's address changed that one.
+  // A client that knows only one of the two fields changed that one.
   const before = previous.status ?? {};
   if (status.podIP !== before.podIP && semanticEqual(status.podIPs, before.podIPs)) {
     if (status.podIP) status.podIPs = [{ ip: status.podIP }];
@@ -178,7 +178,7 @@ function prepareStatus(next: Pod, previous: Pod): void {
   syncPodIPs(next);
 }
 
-/** Generations that a writer of old leaves out stay as they were. */
+/** Generations that an old client omits are kept. */
 function keepObservedGenerations(status: PodStatus, stored: PodStatus | undefined): void {
   if (!status.observedGeneration && stored?.observedGeneration)
     status.observedGeneration = stored.observedGeneration;
@@ -191,7 +191,7 @@ function keepObservedGenerations(status: PodStatus, stored: PodStatus | undefine
   }
 }
 
-/** The labels that matchLabelKeys name are put into the selector when the pod is made: later changes of labels do not count. */
+/** On create, the values of matchLabelKeys are added to the selector: later label changes have no effect. */
 function applyMatchLabelKeys(pod: Pod): void {
   const labels = pod.metadata?.labels;
   const { podAffinity, podAntiAffinity } = pod.spec!.affinity ?? {};
@@ -226,7 +226,7 @@ function addLabelKeys(term: PodAffinityTerm, labels: Record<string, string> | un
   }
 }
 
-/** What never ran, or runs no more, goes at once. */
+/** A pod that is not running is deleted at once. */
 function gracePeriodOf(pod: Pod, requestedSeconds: number | undefined): number {
   if (!pod.spec?.nodeName || isPodTerminal(pod)) return 0;
   const seconds = requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;

@@ -1,4 +1,4 @@
-/** PodTemplate: a template by itself, which nothing makes pods of. */
+/** PodTemplate: a standalone template; no controller creates pods from it. */
 import type { PodTemplate } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';

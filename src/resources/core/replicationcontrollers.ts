@@ -1,4 +1,4 @@
-/** ReplicationController, which ReplicaSets replaced. */
+/** ReplicationController, the predecessor of ReplicaSet. */
 import type { ReplicationController } from '#api/types.ts';
 import { checkNonNegative, mapSelectorMatches } from '../checks.ts';
 import { defineResource } from '../define.ts';

@@ -1,4 +1,4 @@
-/** Secret: like a ConfigMap, with types that say which keys there must be. */
+/** Secret: like a ConfigMap, with types that require certain keys. */
 import { REDACTED } from '#machinery/errors.ts';
 import type { Secret } from '#api/types.ts';
 import { parseJson } from '#machinery/json.ts';
@@ -44,7 +44,7 @@ export const secrets = defineResource<Secret>({
   },
 });
 
-/** stringData is for writing only: its values go into data and win over what is there. */
+/** stringData is write-only: its values are merged into data and take precedence. */
 function foldStringData(secret: Secret): void {
   const encoded = Object.entries(secret.stringData!).map(
     ([key, value]) => [key, encodeBase64(value)] as const,
@@ -108,7 +108,7 @@ function checkJson(data: Record<string, string>, key: string, errors: Errors): v
   }
 }
 
-/** Whether the pair would do for TLS, as far as is seen at a glance; in the words of Go's library. */
+/** Whether the pair is valid for TLS, by a basic check; with the messages of Go's library. */
 function secretWarnings({ type, data = {} }: Secret): string[] {
   if (type !== 'kubernetes.io/tls') return [];
   const certificate = decodeBase64(data['tls.crt'] ?? ''),

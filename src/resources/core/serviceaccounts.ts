@@ -1,4 +1,4 @@
-/** ServiceAccount: its list of secrets is a matter of the past, kept for those who mount by it. */
+/** ServiceAccount: its list of secrets is deprecated, kept for mountable secrets. */
 import type { ServiceAccount } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
@@ -23,7 +23,7 @@ export const serviceaccounts = defineResource<ServiceAccount>({
   },
 });
 
-/** A reference to a secret of the same namespace is its name. */
+/** A reference to a secret in the same namespace only has its name. */
 function nameSecretsOnly(account: ServiceAccount): void {
   if (!account.secrets) return;
   account.secrets = account.secrets.map(({ name }) => (name === undefined ? {} : { name }));

@@ -1,4 +1,4 @@
-/** Service. Addresses and node ports are allocated by the API server; here is what follows from the type and what is valid. */
+/** Service. The API server allocates cluster IPs and node ports; defaults and validation are here. */
 import type { Service, ServicePort, ServiceSpec } from '#api/types.ts';
 import { isIP, isIPv6 } from 'node:net';
 import {
@@ -92,7 +92,7 @@ export function isHeadless(spec: ServiceSpec): boolean {
   return spec.clusterIPs?.length === 1 && spec.clusterIPs[0] === NONE;
 }
 
-/** Reachable from outside the cluster: those have an external traffic policy. */
+/** Reachable from outside the cluster: these types have an external traffic policy. */
 function isExternallyAccessible(spec: ServiceSpec): boolean {
   return (
     spec.type === 'LoadBalancer' ||
@@ -141,7 +141,7 @@ function portKey(port: ServicePort, number: number | undefined): string {
   return `${port.protocol}/${number ?? 0}`;
 }
 
-/** Fields that the Service has no use for any more go where the client left them as they were. */
+/** Drops fields that the new type does not use, unless the client changed them. */
 function dropUnusedFields(spec: ServiceSpec, stored: ServiceSpec): void {
   const same = (field: keyof ServiceSpec): boolean =>
     JSON.stringify(spec[field]) === JSON.stringify(stored[field]);
@@ -160,7 +160,7 @@ function dropUnusedFields(spec: ServiceSpec, stored: ServiceSpec): void {
   if (isExternallyAccessible(stored) && !isExternallyAccessible(spec)) drop('externalTrafficPolicy');
 }
 
-/** The new ones are among the old ones. */
+/** Whether the new ones are a subset of the old ones. */
 function sameNodePorts(spec: ServiceSpec, stored: ServiceSpec): boolean {
   const numbers = new Set(stored.ports?.map(({ nodePort }) => nodePort));
   return (spec.ports ?? []).every(({ nodePort }) => !nodePort || numbers.has(nodePort));
@@ -349,7 +349,7 @@ function checkTrafficPolicies(spec: ServiceSpec, errors: Errors): void {
   if (!isExternallyAccessible(spec)) {
     if (external) errors.invalid(at, external, 'may only be set for externally-accessible services');
   } else checkEnum(external, POLICIES, SPEC, 'externalTrafficPolicy', errors);
-  // Required where needed, once the API server allocated it: that is after this check.
+  // Required, but the API server allocates it after this check.
   if (!needsHealthCheck(spec)) {
     if (spec.healthCheckNodePort)
       errors.invalid(
@@ -368,7 +368,7 @@ function checkTrafficPolicies(spec: ServiceSpec, errors: Errors): void {
     errors.notSupported(SPEC.child('trafficDistribution'), spec.trafficDistribution, DISTRIBUTIONS);
 }
 
-/** The primary address and family stay; a second one may come and go. */
+/** The primary address and family are immutable; a second one can be added and removed. */
 function checkUpdate(spec: ServiceSpec, stored: ServiceSpec, errors: Errors): void {
   if (
     spec.type === 'LoadBalancer' &&

@@ -52,7 +52,7 @@ const refused: readonly (readonly [what: string, slice: object, ...errors: strin
 for (const [what, object, ...errors] of refused)
   test(`endpoint slice: ${what}`, () => assert.deepEqual(create(PATH, object).errors, errors));
 
-test('endpoint slice: the topology of the older version is no more', () => {
+test('endpoint slice: drops the topology of the older version', () => {
   const { object } = create<EndpointSlice>(
     PATH,
     slice({ deprecatedTopology: { 'kubernetes.io/hostname': 'n', other: 'x' } }),

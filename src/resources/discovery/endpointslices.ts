@@ -48,7 +48,7 @@ export const endpointslices = defineResource<EndpointSlice>({
   prepareForUpdate: (next, previous) => {
     emptyAsNull(next);
     bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']);
-    // Services and consumers are told apart by labels: they count too.
+    // Labels identify the service for consumers, so they count too.
     const before = previous.metadata?.generation ?? 0;
     if (
       next.metadata?.generation === before &&
@@ -68,7 +68,7 @@ export const endpointslices = defineResource<EndpointSlice>({
     const errors = new Errors();
     checkEnum(next.addressType, ADDRESS_TYPES, Path.root(''), 'addressType', errors);
     checkPorts(next, errors);
-    // What was accepted before stays.
+    // Stored values are accepted.
     if (!semanticEqual(next.endpoints, previous.endpoints)) checkEndpoints(next, errors);
     checkImmutable(next.addressType, previous.addressType, Path.root('addressType'), errors);
     return errors.list;
@@ -93,14 +93,14 @@ export const endpointslices = defineResource<EndpointSlice>({
   },
 });
 
-/** Both are written always, as null when they are empty. */
+/** Both are always written, as null when they are empty. */
 function emptyAsNull(slice: EndpointSlice): void {
   const lists = slice as { endpoints: unknown[] | null; ports: unknown[] | null };
   if (!slice.endpoints?.length) lists.endpoints = null;
   if (!slice.ports?.length) lists.ports = null;
 }
 
-/** What the older version said of a place: this version says nodeName, and does not take the rest. */
+/** The topology of the older version: nodeName has a field in this version, the rest is dropped. */
 function dropTopology({ endpoints }: EndpointSlice): void {
   for (const endpoint of endpoints ?? []) {
     const node = endpoint.deprecatedTopology?.['kubernetes.io/hostname'];
@@ -166,7 +166,7 @@ function checkHints(
   });
 }
 
-/** The first problem only. */
+/** Only the first problem. */
 function checkFullDomainName(address: string, path: Path, errors: Errors): void {
   if (address === '') {
     errors.required(path);
@@ -192,7 +192,7 @@ function checkAddress(address: string, type: string, path: Path, errors: Errors)
     checkFullDomainName(address, path, errors);
     return;
   }
-  // Of other types nothing is known.
+  // Other types are not validated.
   if (type !== 'IPv4' && type !== 'IPv6') return;
   if (!checkIP(address, path, errors)) return;
   if (type === 'IPv4' && isIPv6(address)) errors.invalid(path, address, 'must be an IPv4 address');

@@ -1,4 +1,4 @@
-/** Event of events.k8s.io/v1: another face of the core's events, see core/events.ts. */
+/** Event of events.k8s.io/v1: the same objects as core events, see core/events.ts. */
 import type { Event } from '#api/types.ts';
 import {
   eventBehaviour,

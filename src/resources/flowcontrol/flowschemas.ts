@@ -1,4 +1,4 @@
-/** FlowSchema: which requests belong to which priority level. */
+/** FlowSchema: assigns requests to priority levels. */
 import type { FlowSchema, PolicyRulesWithSubjects } from '#api/types.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
@@ -98,7 +98,7 @@ export const flowschemas = defineResource<FlowSchema>({
   },
 });
 
-/** Namespaces are written always, as null when there are none. */
+/** Namespaces are always written, as null when there are none. */
 function emptyAsNull({ spec }: FlowSchema): void {
   for (const { resourceRules } of spec?.rules ?? [])
     for (const rule of resourceRules ?? [])

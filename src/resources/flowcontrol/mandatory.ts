@@ -1,4 +1,4 @@
-/** The specs of the two FlowSchemas and two priority levels that every cluster has and nobody may change, but for the shares of the exempt level. */
+/** The specs of the mandatory FlowSchemas and priority levels, which are immutable except for the shares of the exempt level. */
 import type { FlowSchema, PriorityLevelConfiguration } from '#api/types.ts';
 
 const EVERYTHING = {

@@ -1,4 +1,4 @@
-/** PriorityLevelConfiguration: how many requests of a level run at once, and how the others wait. */
+/** PriorityLevelConfiguration: how many requests of a level run concurrently, and how the others are queued. */
 import type { PriorityLevelConfiguration } from '#api/types.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { defineResource } from '../define.ts';
@@ -10,7 +10,7 @@ import { MANDATORY_PRIORITY_LEVELS } from './mandatory.ts';
 
 const SHARES_DEFAULT = 30;
 const QUEUES_MAX = 10 * 1000 * 1000;
-/** A hand of queues is dealt by the digits of a hash. */
+/** A hand of queues is dealt from the bits of a hash, which limits its size. */
 const MAX_HASH_BITS = 60;
 
 export const prioritylevelconfigurations = defineResource<PriorityLevelConfiguration>({
@@ -92,7 +92,7 @@ function checkMandatory(level: PriorityLevelConfiguration, errors: Errors): void
   const name = nameOf(level);
   const fixed = MANDATORY_PRIORITY_LEVELS[name];
   if (!fixed) return;
-  // How many seats it counts for is the administrator's to say.
+  // The administrator may change its shares.
   const isExempt = name === 'exempt';
   const fixedPart = isExempt ? { ...fixed, exempt: level.spec?.exempt } : fixed;
   if (!deepEqual(level.spec, fixedPart))

@@ -1,4 +1,4 @@
-/** StorageVersion: which version each API server stores a resource in. */
+/** StorageVersion: the version in which each API server stores a resource. */
 import type { KubeObject } from '#machinery/object.ts';
 import { defineResource } from '../define.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';

@@ -19,7 +19,7 @@ const PATH_TYPES = ['Exact', 'ImplementationSpecific', 'Prefix'];
 const BAD_SEQUENCES = ['//', '/./', '/../', '%2f', '%2F'];
 const BAD_SUFFIXES = ['/..', '/.'];
 const SHOWN_HOSTS_MAX = 3;
-/** Without the metadata around them: so upstream names the place. */
+/** As upstream, the path is without the enclosing metadata. */
 const ANNOTATIONS = Path.root('annotations');
 
 export const ingresses = defineResource<Ingress>({
@@ -95,7 +95,7 @@ export const ingresses = defineResource<Ingress>({
   },
 });
 
-/** Of a reference without one it is written as null. */
+/** Written as null in a reference without it. */
 function nullGroup(backend: IngressBackend | undefined): void {
   const resource = backend?.resource as { apiGroup?: string | null } | undefined;
   if (resource) resource.apiGroup ??= null;

@@ -1,4 +1,4 @@
-/** IPAddress: one allocated service address, whose name is the address. */
+/** IPAddress: an allocated service cluster IP, which is its name. */
 import type { IPAddress } from '#api/types.ts';
 import { validateDNS1123Subdomain, validateIP, validatePathSegmentName } from '#machinery/names.ts';
 import { checkImmutable } from '../checks.ts';

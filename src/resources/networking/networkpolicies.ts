@@ -15,11 +15,11 @@ import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, formatSelector, nameOf } from '../tables.ts';
 
-/** In the order in which upstream's messages name them. */
+/** In the order of upstream's messages. */
 const TYPES = ['Ingress', 'Egress'];
 const PORT_PROTOCOLS = ['TCP', 'UDP', 'SCTP'];
 
-/** Until the service proxy enforces policies: then this goes, with its row in src/controllers/core/unimplemented-controller.ts. */
+/** Until the service proxy enforces policies; remove it together with its row in src/controllers/core/unimplemented-controller.ts. */
 const NOT_ENFORCED =
   "spec: this cluster's network does not enforce NetworkPolicies yet: no traffic is restricted by this one";
 

@@ -1,4 +1,4 @@
-/** ServiceCIDR: a range that service addresses are taken from. */
+/** ServiceCIDR: a range for service cluster IPs. */
 import type { ServiceCIDR } from '#api/types.ts';
 import { validateCIDR } from '#machinery/names.ts';
 import { checkImmutable, IMMUTABLE, isDualStack } from '../checks.ts';
@@ -27,7 +27,7 @@ export const servicecidrs = defineResource<ServiceCIDR>({
     const errors = new Errors(),
       before = previous.spec?.cidrs ?? [],
       after = next.spec?.cidrs ?? [];
-    // One family may become two, nothing else.
+    // Only a second family may be added.
     if (before.length === 1 && after.length === 2) {
       if (after[0] !== before[0]) errors.invalid(PATH.index(0), after[0], IMMUTABLE);
       checkRanges(after, errors);

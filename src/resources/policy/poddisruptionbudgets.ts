@@ -17,7 +17,7 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
   group: 'policy',
   plural: 'poddisruptionbudgets',
   allowUnconditionalUpdate: false,
-  // Upstream forgot to look at it.
+  // Upstream does not validate it.
   nameRule: 'path-segment',
   metadataLast: true,
   applyDefaults: (budget) => {

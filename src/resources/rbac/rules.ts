@@ -1,4 +1,4 @@
-/** What roles and bindings have in common: their rules, subjects and references. After upstream's pkg/apis/rbac validation and defaults. */
+/** Shared by roles and bindings: rules, subjects and references. After upstream's pkg/apis/rbac validation and defaults. */
 import type { PolicyRule, RoleRef, Subject } from '#api/types.ts';
 import { fieldErrors } from '#machinery/errors.ts';
 import { validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
@@ -19,7 +19,7 @@ export function checkRules(
   rules?.forEach((rule, i) => checkRule(rule, Path.root('rules').index(i), errors, namespaced));
 }
 
-/** A role without rules says so by null: the field is required, and what is stored knows no empty lists. */
+/** A role without rules has null: the field is required, and stored objects have no empty lists. */
 export function emptyRulesAsNull(role: KubeObject): void {
   if (!(role['rules'] as readonly PolicyRule[] | null | undefined)?.length) role['rules'] = null;
 }
@@ -53,7 +53,7 @@ interface Binding extends KubeObject {
   subjects?: Subject[];
 }
 
-/** What the two kinds of bindings do alike. namespaced: they bind roles of their namespace too. */
+/** Shared by both kinds of bindings. namespaced: they may refer to roles of their namespace. */
 export function bindingBehaviour(
   kinds: readonly string[],
   { namespaced }: { readonly namespaced: boolean },
@@ -121,7 +121,7 @@ function checkSubject(subject: Subject, path: Path, errors: Errors, namespaced: 
   }
 }
 
-/** These are told in upstream's own order, not sorted. */
+/** In upstream's order, not sorted. */
 function unknownKind(path: Path, kind: string | undefined, known: readonly string[], errors: Errors): void {
   errors.list.push(fieldErrors.notSupported(path.child('kind').toString(), kind ?? '', known));
 }
@@ -137,7 +137,7 @@ function checkSameRoleRef(next: Binding, previous: Binding, errors: Errors): voi
     );
 }
 
-/** 'Kind/name' of the role, and users, groups and service accounts as three lists: the cells of bindings. */
+/** Table cells of bindings: 'Kind/name' of the role, and users, groups and service accounts as three lists. */
 function bindingCells({ roleRef, subjects = [] }: Binding): {
   role: string;
   users: string;

@@ -1,4 +1,4 @@
-/** Administrative access to devices: only in namespaces that a label opens for it. What was granted stays so. */
+/** Administrative access to devices: only in namespaces with the label. Stored requests are kept. */
 import type { ResourceClaimSpec, ResourceClaimStatus } from '#api/types.ts';
 import { fieldErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -8,7 +8,7 @@ import { type Errors, type Path, SPEC, STATUS } from '../field-path.ts';
 const LABEL = 'resource.kubernetes.io/admin-access';
 const NAMESPACES = { group: '', resource: 'namespaces' };
 
-/** Of a claim or a claim template, whose requests upstream names as if they were a claim's. */
+/** For a claim or a claim template; upstream uses the paths of a claim for both. */
 export function checkAdminAccess(
   spec: ResourceClaimSpec | undefined,
   owner: KubeObject,

@@ -1,4 +1,4 @@
-/** The status of a claim: what was allocated, who uses it, what drivers say of the devices. After upstream's pkg/apis/resource/validation. */
+/** The status of a claim: allocation, consumers, and device status from drivers. After upstream's pkg/apis/resource/validation. */
 import type { ResourceClaimSpec, ResourceClaimStatus } from '#api/types.ts';
 import { validateInterfaceAddress } from '#machinery/ip.ts';
 import { checkConditionList, checkImmutable } from '../checks.ts';
@@ -70,7 +70,7 @@ export function checkClaimStatus(
     checkAllocation(allocation as unknown as Json, STATUS.child('allocation'), errors, requestNames(spec));
 }
 
-/** 'driver/pool/device', and the share of it where there are several. */
+/** 'driver/pool/device', and the share ID when there are several. */
 function deviceId({ driver, pool, device, shareID }: Json): string {
   return `${driver}/${pool}/${device}${shareID === undefined ? '' : `/${shareID}`}`;
 }

@@ -1,4 +1,4 @@
-/** resource.k8s.io: v1beta1 has requests and devices flat, v1beta2 and v1 nest them ('exactly', no 'basic'). v1beta2 and v1 are one shape. */
+/** resource.k8s.io conversion: v1beta1 has flat requests and devices, v1beta2 and v1 nest them ('exactly', no 'basic'). v1beta2 and v1 have the same shape. */
 import { isJsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
@@ -15,7 +15,7 @@ const EXACT_FIELDS = [
   'capacity',
 ] as const;
 
-/** What is applied comes as its author wrote it: items may be anything. */
+/** An applied configuration is not validated yet: items may be anything. */
 function changeEach(items: readonly Json[], change: (item: Json) => Json): Json[] {
   return items.map((item) => (isJsonObject(item) ? change(item) : item));
 }

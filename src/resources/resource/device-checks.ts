@@ -1,4 +1,4 @@
-/** What devices, requests for them and their allocation have in common: names, taints, configuration, bounded lists. After upstream's pkg/apis/resource/validation. */
+/** Validation shared by devices, requests and allocations: names, taints, configuration, bounded lists. After upstream's pkg/apis/resource/validation. */
 import {
   validateCIdentifier,
   validateDNS1123Label,
@@ -19,7 +19,7 @@ const EFFECTS = ['NoExecute', 'NoSchedule', 'None'];
 
 type Check<T> = (item: T, path: Path) => void;
 
-/** Too long a list is not looked into. */
+/** Items of a list that is too long are not validated. */
 export function checkList<T>(
   items: readonly T[] | undefined,
   path: Path,
@@ -93,7 +93,7 @@ interface Selector {
   cel?: { expression?: string };
 }
 
-/** The expressions themselves are compiled by the API server. */
+/** The API server compiles the expressions. */
 export function checkSelectors(selectors: readonly Selector[] | undefined, path: Path, errors: Errors): void {
   checkList(selectors, path, errors, {
     most: SELECTORS_MAX,

@@ -1,4 +1,4 @@
-/** Selectors of devices: what compiles, what is refused where, and what stays. */
+/** CEL device selectors: compilation, errors with their path, and ratcheting. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fieldErrors } from '#machinery/errors.ts';
@@ -16,7 +16,7 @@ const object = (spec: unknown) =>
 const problems = (of: DeviceClass) =>
   withSelectorErrors([], selectorsOfClass(of)).map(({ field, detail }) => `${field}: ${detail}`);
 
-describe('selectors of devices', () => {
+describe('device selectors', () => {
   for (const expression of [
     'true',
     'device.driver == "gpu.example.com"',
@@ -30,7 +30,7 @@ describe('selectors of devices', () => {
     it(`take ${expression}`, () =>
       assert.deepEqual(problems(object({ selectors: selectors(expression) })), []));
 
-  it('are refused where they do not compile or do not answer with a bool', () => {
+  it('are rejected when they do not compile or do not return a bool', () => {
     const [undefinedField, number] = problems(object({ selectors: selectors('device.nope', '1') }));
     assert.match(undefinedField ?? '', /^spec\.selectors\[0\]\.cel\.expression: .*undefined field 'nope'/s);
     assert.equal(
@@ -39,7 +39,7 @@ describe('selectors of devices', () => {
     );
   });
 
-  it('are refused where they may cost too much', () => {
+  it('are rejected when they may be too expensive', () => {
     const nested =
       'device.attributes.all(d, device.attributes.all(e, device.attributes[d].all(a, device.attributes[e].all(b, device.attributes[d][a] == device.attributes[e][b]))))';
     assert.deepEqual(
@@ -48,7 +48,7 @@ describe('selectors of devices', () => {
     );
   });
 
-  it('are looked for in every request of a claim and of a template', () => {
+  it('are checked in every request of a claim and of a template', () => {
     const requests = {
       devices: {
         requests: [
@@ -73,7 +73,7 @@ describe('selectors of devices', () => {
     );
   });
 
-  it('that an object had already stay, and what is too long is not compiled', () => {
+  it('are kept when stored, and not compiled when too long', () => {
     const kept = selectorsOfClass(object({ selectors: selectors('1') }));
     const more = selectorsOfClass(object({ selectors: selectors('1', '2') }));
     assert.deepEqual(withSelectorErrors([], kept, kept), []);

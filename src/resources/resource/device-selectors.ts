@@ -1,6 +1,6 @@
 /**
- * CEL expressions that select devices (DeviceClass, ResourceClaim, ResourceClaimTemplate) are compiled when their objects are written: what does not
- * compile is refused where it stands, and what is kept of an object that is changed stays. After upstream's dynamic-resource-allocation/cel.
+ * Compiles CEL device selectors (DeviceClass, ResourceClaim, ResourceClaimTemplate) when objects are written: expressions that do not
+ * compile are rejected with their path, stored ones are kept. After upstream's dynamic-resource-allocation/cel.
  */
 import type { DeviceClass, ResourceClaimTemplate } from '#api/types.ts';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
@@ -68,13 +68,13 @@ export function selectorsOfTemplate({ spec }: ResourceClaimTemplate): Place[] {
   return inClaim(spec?.spec, 'spec.spec');
 }
 
-/** The errors found so far, and those of selectors that do not compile. previous: those of an update's old object, which stay. */
+/** Earlier errors plus those of selectors that do not compile. previous: errors of the old object; unchanged selectors are kept. */
 export function withSelectorErrors(
   errors: FieldError[],
   selectors: readonly Place[],
   previous: readonly Place[] = [],
 ): FieldError[] {
-  // What is too long is not compiled.
+  // Expressions that are too long are not compiled.
   if (errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany')) return errors;
   const known = new Set(previous.map(({ expression }) => expression));
   const found = selectors
@@ -104,7 +104,7 @@ const MAX_DRIVER = 63,
   MAX_VALUE = 64,
   MAX_ENTRIES = 32;
 
-/** Of a device, by what its API bounds: its domains, their attributes or capacities, and those' names. */
+/** The size of a device by the API's limits: domains, their attributes or capacities, and names. */
 function deviceSizes([variable, field, ...rest]: readonly string[]): number | undefined {
   if (variable !== 'device') return undefined;
   switch (field) {

@@ -71,7 +71,7 @@ export const devicetaintrules = defineResource({
   },
 });
 
-/** A taint that says no time is of now. */
+/** Sets timeAdded of a taint without it. */
 function addTime(rule: KubeObject, nowMs: number): void {
   const { taint } = specOf(rule);
   if (taint) taint.timeAdded ??= formatTime(nowMs);

@@ -1,4 +1,4 @@
-/** Device requests of claims and claim templates: defaults and checks. CEL selectors are compiled by the API server. */
+/** Device requests of claims and claim templates: defaults and validation. The API server compiles CEL selectors. */
 import type { ResourceClaimSpec } from '#api/types.ts';
 import { checkDnsSubdomain } from '../checks.ts';
 import type { Errors, Path } from '../field-path.ts';
@@ -21,7 +21,7 @@ const MODES = ['All', 'ExactCount'];
 type Json = Record<string, any>;
 
 export function defaultClaimRequests(spec: ResourceClaimSpec | undefined): void {
-  // Written always, as null where there is none.
+  // Always written, as null when there is none.
   if (spec?.devices && !spec.devices.requests?.length) spec.devices.requests = null as never;
   for (const request of spec?.devices?.requests ?? []) {
     for (const exact of [request.exactly, ...(request.firstAvailable ?? [])]) {

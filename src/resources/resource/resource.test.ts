@@ -171,7 +171,7 @@ const NEEDS_LABEL =
 const asking = claim({ name: 'a', exactly }, { name: 'b', exactly: { ...exactly, adminAccess: true } });
 const template = { metadata: meta, spec: { spec: (asking as { spec: object }).spec } };
 
-test('administrative access: the namespace must allow it', () => {
+test('administrative access needs a labelled namespace', () => {
   const namespace = (labels?: Record<string, string>) => ({
     find: (_of: object, { name }: { readonly name: string }) =>
       name === 'default' ? { metadata: { name, ...(labels ? { labels } : {}) } } : undefined,
@@ -278,7 +278,7 @@ for (const [what, before, after, ...errors] of statuses) {
     ));
 }
 
-test('claim status: leaves labels alone, and takes no new users while it goes', () => {
+test('claim status: keeps labels, and accepts no new consumers during deletion', () => {
   const going = {
     ...stored,
     metadata: { ...stored.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' },

@@ -28,7 +28,7 @@ export const resourceclaims = defineResource({
     checkClaimRequests(specOf(claim), SPEC, errors);
     return withSelectorErrors(errors.list, selectorsOfClaim(claim));
   },
-  // What claims ask for cannot change: its selectors are not compiled again.
+  // The spec is immutable: its selectors are not compiled again.
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next['spec'], previous['spec'], SPEC, errors);

@@ -1,4 +1,4 @@
-/** ResourceClaimTemplate: immutable, one claim is made of it for every pod. */
+/** ResourceClaimTemplate: immutable, one claim is created from it for every pod. */
 import type { ResourceClaimTemplate } from '#api/types.ts';
 import { isGiven } from '#machinery/given-empty.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
@@ -63,7 +63,7 @@ const NOT_OF_TEMPLATES = [
   ['managedFields'],
 ] as const;
 
-/** A claim gets labels and annotations of its template, nothing else. */
+/** A claim gets only labels and annotations from its template. */
 function checkTemplateMetadata(metadata: ObjectMeta | undefined, path: Path, errors: Errors): void {
   if (!metadata) return;
   const labelsAt = path.child('labels').toString(),

@@ -10,7 +10,7 @@ const request = (spec: object, status?: object): object => ({
   ...(status ? { status } : {}),
 });
 
-test('a request names a driver, limits itself to 100 pools, and brings no status', () => {
+test('requires a driver, accepts at most 100 pools, and has no status on create', () => {
   const { object, errors } = create<KubeObject>(PATH, request({ driver: 'd.example.com' }, { poolCount: 1 }));
   assert.deepEqual(errors, []);
   assert.deepEqual(object['spec'], { driver: 'd.example.com', limit: 100 });
@@ -18,7 +18,7 @@ test('a request names a driver, limits itself to 100 pools, and brings no status
   assert.deepEqual(create(PATH, request({})).errors, ['spec.driver: Required value']);
 });
 
-test('its row counts the devices of all pools once they are known', () => {
+test('the table row counts the devices of all pools once they are known', () => {
   const spec = { driver: 'd.example.com' };
   const pending = row(PATH, request(spec));
   assert.deepEqual([pending['Total'], pending['Status']], ['-', 'Pending']);

@@ -1,4 +1,4 @@
-/** ResourcePoolStatusRequest: how many devices of a driver's pools are free, asked once. */
+/** ResourcePoolStatusRequest: queries once how many devices of a driver's pools are available. */
 import { age } from '#machinery/time.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { defineResource } from '../define.ts';

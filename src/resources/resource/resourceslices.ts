@@ -1,4 +1,4 @@
-/** ResourceSlice: devices that a driver offers, of a node or the whole cluster. */
+/** ResourceSlice: the devices of a driver, on a node or in the whole cluster. */
 import { isGiven } from '#machinery/given-empty.ts';
 import type { CounterSet, Device, ResourceSlice } from '#api/types.ts';
 import { checkDnsSubdomain, checkImmutable, own } from '../checks.ts';
@@ -14,7 +14,7 @@ import { checkPoolName, checkSet, driverNameWarnings } from './device-checks.ts'
 import { checkCounters, checkSliceDevice } from './slice-devices.ts';
 
 const DEVICES_MAX = 128;
-/** Of devices with taints or counters, which take more to look at. */
+/** Limit for devices with taints or counters, which cost more to validate. */
 const HEAVY_DEVICES_MAX = 64;
 const COUNTER_SETS_MAX = 8;
 
@@ -56,13 +56,13 @@ export const resourceslices = defineResource<ResourceSlice>({
   },
 });
 
-/** Of features that are off by default: DRAListTypeAttributes, DRANodeAllocatableResources. */
+/** Fields of disabled features: DRAListTypeAttributes, DRANodeAllocatableResources. */
 const OFF = {
   attribute: ['ints', 'strings', 'versions'],
   device: ['nodeAllocatableResourceMappings'],
 } as const;
 
-/** Taints say since when, if whoever writes them does not. */
+/** Sets timeAdded of new taints. */
 function stampTaints({ spec }: ResourceSlice, nowMs: number): void {
   for (const { taints = [] } of spec?.devices ?? [])
     for (const taint of taints) taint.timeAdded ??= formatTime(nowMs);

@@ -1,4 +1,4 @@
-/** The devices that a ResourceSlice offers: attributes, capacity, counters, taints, where they are. After upstream's pkg/apis/resource/validation. */
+/** The devices of a ResourceSlice: attributes, capacity, counters, taints, node selection. After upstream's pkg/apis/resource/validation. */
 import type { CapacityRequestPolicy, Counter, Device, DeviceAttribute, DeviceCapacity } from '#api/types.ts';
 import { checkDnsSubdomain } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
@@ -31,7 +31,7 @@ const ONE_PLACE =
 interface DeviceContext {
   readonly path: Path;
   readonly errors: Errors;
-  /** The slice leaves it to its devices where they are. */
+  /** The node is selected per device. */
   readonly choosesNodes: boolean;
 }
 

@@ -7,12 +7,12 @@ import { bumpGeneration, dropUnused, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const LIFECYCLES = ['Persistent', 'Ephemeral'];
-/** So upstream names attachRequired in errors. */
+/** Upstream's path of attachRequired in errors. */
 const ATTACHED = SPEC.child('attachedRequired');
 const TOKENS_LOGGED =
   'spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes';
 const TOKEN_SECONDS_MIN = 600;
-/** Of features that are off by default: VolumeLimitScaling. */
+/** Fields of disabled features: VolumeLimitScaling. */
 const OFF = ['preventPodSchedulingIfMissing'] as const;
 
 export const csidrivers = defineResource<CSIDriver>({

@@ -34,7 +34,7 @@ export const csinodes = defineResource<CSINode>({
   },
 });
 
-/** Both are written always, as null when they are empty. */
+/** Both are always written, as null when they are empty. */
 function emptyAsNull(node: CSINode): void {
   const spec = (node.spec ??= {} as never) as { drivers: { topologyKeys?: string[] | null }[] | null };
   if (!spec.drivers?.length) spec.drivers = null;

@@ -99,7 +99,7 @@ export function checkParameters(
   if (!mayBeEmpty && entries.length === 0) errors.required(path, 'must contain at least one key/value pair');
 }
 
-/** Pairs of equal terms that are reported. Upstream counts a term that names nothing as equal to another. */
+/** Reports pairs of equal terms. As upstream, two empty terms are equal. */
 const MAX_DUPLICATES = 1000;
 
 function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, errors: Errors): void {

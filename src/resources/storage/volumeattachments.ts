@@ -87,7 +87,7 @@ function checkStatus(
   for (const [name, error] of Object.entries({ attachError, detachError })) {
     if (!error) continue;
     const { message = '', errorCode } = error;
-    // Upstream names the other bound.
+    // Upstream's message has the other limit.
     if (Buffer.byteLength(message) > MESSAGE_MAX_BYTES)
       errors.tooLong(STATUS.child(name).child('message'), METADATA_MAX_BYTES);
     if (errorCode !== undefined && errorCode < 0)

@@ -1,4 +1,4 @@
-/** StorageVersionMigration: rewrites all objects of a resource in the form they are stored in now. The controller of that name does it. */
+/** StorageVersionMigration: rewrites all objects of a resource in the current storage form. Executed by the controller of that name. */
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
@@ -21,7 +21,7 @@ export const storageversionmigrations = defineResource<StorageVersionMigration>(
   prepareForCreate: (migration) => {
     migration.status = {};
   },
-  // It has no generation, as upstream has it.
+  // As in upstream, it has no generation.
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (migration) => {
     const errors = new Errors();
@@ -36,7 +36,7 @@ export const storageversionmigrations = defineResource<StorageVersionMigration>(
   },
   status: { validateUpdate: checkStatus },
   table: {
-    // The name is not marked as one, as upstream has it.
+    // As in upstream, the column is not of format name.
     columns: columns('Name', 'Resource', 'Status').map((column) => ({ ...column, format: '' })),
     row: (migration) => {
       const { group, resource = '' } = migration.spec?.resource ?? {};

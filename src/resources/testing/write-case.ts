@@ -1,4 +1,4 @@
-/** For tests only: what a write through a resource's hooks makes of an object, in the order the API server calls them. */
+/** For tests only: runs the hooks of a resource for a write, in the API server's order. */
 import { fieldErrorBody, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { HookContext } from '../define.ts';
@@ -31,7 +31,7 @@ function find(path: string): NonNullable<ReturnType<typeof resourceByGroup>> {
   return resource;
 }
 
-/** overrides: what the hooks are told of the request and of other objects. */
+/** overrides: the request context and other objects for the hooks. */
 export function create<T extends KubeObject>(
   path: string,
   given: object,
@@ -40,7 +40,7 @@ export function create<T extends KubeObject>(
   return createDecoded(path, structuredClone(given) as KubeObject, overrides);
 }
 
-/** As create, of an object that the decoder has made. */
+/** As create, for a decoded object. */
 export function createDecoded<T extends KubeObject>(
   path: string,
   object: KubeObject,

@@ -1,4 +1,4 @@
-/** Annotations that mean something to pods: mirror pods, deletion cost, and the older forms of seccomp and AppArmor profiles. */
+/** Annotations of pods with a meaning: mirror pods, deletion cost, and deprecated seccomp and AppArmor annotations. */
 import type { AppArmorProfile, Pod, PodSpec, SeccompProfile } from '#api/types.ts';
 import { MIRROR_POD } from '#component-helpers/static-pods.ts';
 import type { Errors, Path } from '../../field-path.ts';
@@ -13,7 +13,7 @@ export const APPARMOR_CONTAINER = 'container.apparmor.security.beta.kubernetes.i
 
 export const APPARMOR_INSTEAD = 'deprecated since v1.30; use the "appArmorProfile" field instead';
 
-/** Init containers were annotations once: servers drop them, lest old nodes run them. */
+/** Init containers were annotations once: servers drop them, so that old nodes do not run them. */
 const INIT_CONTAINERS = [
   'pod.beta.kubernetes.io/init-containers',
   'pod.alpha.kubernetes.io/init-containers',
@@ -28,7 +28,7 @@ export function dropInitContainerAnnotations(annotations: Record<string, string>
     for (const key of INIT_CONTAINERS) if (annotations[key] !== undefined) delete annotations[key];
 }
 
-/** The field that means the same as the annotation; undefined where there is none. */
+/** The field that replaced the annotation; undefined when there is none. */
 export function appArmorProfileOf(annotation: string): AppArmorProfile | undefined {
   if (annotation === 'unconfined') return { type: 'Unconfined' };
   if (annotation === 'runtime/default') return { type: 'RuntimeDefault' };
@@ -38,7 +38,7 @@ export function appArmorProfileOf(annotation: string): AppArmorProfile | undefin
 
 const APPARMOR_PROFILE_MAX = 4095;
 
-/** New pods that name AppArmor profiles by annotation get them as fields, which is what nodes read. Where the pod's own profile is the same, the container needs none. */
+/** Converts AppArmor annotations of new pods to fields, which nodes read. A container needs none when the pod's profile is the same. */
 export function applyAppArmorAnnotations(pod: Pod, warn: (message: string) => void): void {
   const annotations = pod.metadata?.annotations,
     spec = pod.spec!;
@@ -93,7 +93,7 @@ export function checkPodAnnotations(
   }
 }
 
-/** Upstream takes '-0' and leading zeros as no cost; a plus sign is refused too. */
+/** As upstream, '-0' and leading zeros are rejected; so is a plus sign. */
 function isInt32(text: string): boolean {
   return (
     text === '0' ||
@@ -116,7 +116,7 @@ function allContainers(spec: PodSpec): AnyContainer[] {
   return [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])];
 }
 
-/** Annotations and the fields that replaced them must agree. */
+/** Annotations and the fields that replaced them must match. */
 export function checkProfileAnnotations(
   annotations: Annotations | undefined,
   spec: PodSpec,

@@ -1,4 +1,4 @@
-/** Containers of all three sorts: ports, environment, mounts, resources, probes, hooks. After upstream's core validation of Container. */
+/** Containers of all three kinds: ports, environment, mounts, resources, probes, hooks. After upstream's core validation of Container. */
 import { isGiven } from '#machinery/given-empty.ts';
 import {
   validateDNS1123Subdomain,
@@ -48,7 +48,7 @@ import { checkFieldRef, checkResourceFieldRef, ENV_FIELD_PATHS } from './downwar
 import { checkSecurityContext } from './security.ts';
 import { checkNoBacksteps, checkRelativePath } from './volumes.ts';
 
-/** What containers are checked against: facts of their pod. */
+/** Properties of the pod that container checks need. */
 interface PodFacts {
   readonly volumes: ReadonlyMap<string, Volume>;
   readonly claimNames: ReadonlySet<string>;
@@ -169,14 +169,14 @@ export function checkEphemeralContainers(
   });
 }
 
-/** Of resources, which every container has, an empty one is none. */
+/** For resources, which every container has, empty counts as absent. */
 function isForbidden(container: EphemeralContainer, field: (typeof NOT_FOR_EPHEMERAL)[number]): boolean {
   if (field !== 'resources') return isGiven(container, field);
   const { resources } = container;
   return isGiven(resources, 'limits') || isGiven(resources, 'requests') || isGiven(resources, 'claims');
 }
 
-/** Pods may not have padded images; templates may, for history's sake. */
+/** Image names of pods must not have surrounding spaces; those of templates may, for compatibility. */
 export function checkImagePadding(image: string | undefined, path: Path, errors: Errors): void {
   if (image !== undefined && image.trim() !== image)
     errors.invalid(path.child('image'), image, 'must not have leading or trailing whitespace');

@@ -1,4 +1,4 @@
-/** Defaults of pods and pod templates, after upstream's core/v1 defaults. Idempotent; objects read from the store pass through it too. */
+/** Defaults of pods and pod templates, after upstream's core/v1 defaults. Idempotent; also applied to objects read from the store. */
 import type {
   Container,
   EphemeralContainer,
@@ -30,7 +30,7 @@ export function defaultPod(pod: Pod): void {
       for (const container of list ?? []) defaultHostPorts(container);
 }
 
-/** A limit without a request asks for as much. */
+/** Requests default to limits. */
 function requestWhatIsLimited(resources: ResourceRequirements | undefined): void {
   if (!resources?.limits) return;
   for (const name in resources.limits) {
@@ -39,7 +39,7 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
   }
 }
 
-/** Of the whole pod: its containers' huge pages are its limit; what they ask for together it asks for, else as much as its limit. */
+/** Pod level: huge page limits default to the containers' sum; requests default to the containers' sum if they have any, otherwise to the limit. */
 function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): void {
   if (isEmpty(resources.limits) && isEmpty(resources.requests)) return;
   for (const [name, amount] of aggregateContainers({ spec }, 'limits')) {
@@ -79,7 +79,7 @@ export function defaultPodTemplate(template: PodTemplateSpec | undefined): void 
   defaultPodSpec((template.spec ??= { containers: [] }));
 }
 
-/** In the order in which upstream declares the fields, so that they are written in it where nothing stands between. */
+/** In upstream's declaration order, so that they are serialised in that order. */
 function defaultPodSpec(spec: PodSpec): void {
   spec.restartPolicy ||= 'Always';
   spec.terminationGracePeriodSeconds ??= 30;
@@ -99,7 +99,7 @@ function defaultPodSpec(spec: PodSpec): void {
   if (spec.overhead) roundUp(spec.overhead);
 }
 
-/** The older name of the field follows the newer one, which it fills when that is empty. */
+/** The deprecated field is a copy of the new one, and sets it when that is empty. */
 function syncServiceAccount(spec: PodSpec): void {
   if (!spec.serviceAccountName && spec.serviceAccount) spec.serviceAccountName = spec.serviceAccount;
   if (spec.serviceAccountName) spec.serviceAccount = spec.serviceAccountName;
@@ -122,15 +122,15 @@ function defaultContainer(container: Container | EphemeralContainer): void {
     if (hook?.httpGet) defaultHttpGet(hook.httpGet);
 }
 
-/** Domain, path, tag and digest of an image, as registries have them. */
+/** Domain, path, tag and digest of an image reference. */
 const IMAGE =
   /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$/;
-/** Longer ones are no references; bounds the work of matching. */
+/** Longer references are invalid; this bounds the matching. */
 const IMAGE_MAX = 1024;
-/** Of domain and path. */
+/** Maximum length of domain and path. */
 const IMAGE_NAME_MAX = 255;
 
-/** Whether an image reference has the tag latest, said or by omission of tag and digest. What is no reference has none. */
+/** Whether an image reference has the tag latest, explicitly or by default. False for an invalid one. */
 function pullsLatest(image: string | undefined): boolean {
   if (!image || image.length > IMAGE_MAX) return false;
   const digest = image.indexOf('@'),
@@ -143,7 +143,7 @@ function pullsLatest(image: string | undefined): boolean {
   );
 }
 
-/** Amounts finer than a thousandth are rounded up to it. */
+/** Rounds quantities up to milli precision. */
 export function roundUp(amounts: Record<string, string> | undefined): void {
   for (const name in amounts) {
     const amount = amounts[name]!;
@@ -233,7 +233,7 @@ function defaultVolume(volume: Volume): void {
   }
   if (projected) {
     projected.defaultMode ??= MODE;
-    // Which is shown even when there are none.
+    // Written even when empty.
     if (!projected.sources?.length) projected.sources = null as unknown as VolumeProjection[];
     else for (const source of projected.sources) defaultProjection(source);
   }

@@ -1,4 +1,4 @@
-/** Fields of features that upstream has off by default: they go from what is written, unless the stored object has them already. */
+/** Fields of features that upstream disables by default: dropped on write, unless the stored object has them already. */
 import type { PodSpec, PodStatus, PodTemplateSpec, VolumeProjection } from '#api/types.ts';
 import { eachContainer } from './visit.ts';
 

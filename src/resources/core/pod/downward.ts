@@ -22,7 +22,7 @@ export const ENV_FIELD_PATHS = [
   'status.podIP',
   'status.podIPs',
 ];
-/** Every path v1 can express; others are not 'not supported here' but no field labels at all. */
+/** Every field path of v1; others are not valid field labels at all. */
 const KNOWN_FIELD_PATHS = new Set([
   ...VOLUME_FIELD_PATHS,
   ...ENV_FIELD_PATHS,

@@ -1,7 +1,7 @@
-/** Files of one volume that would be written over each other: the same path twice, or one where the other needs a directory. */
+/** Files of one volume that would overwrite each other: the same path twice, or one where the other needs a directory. */
 import type { Volume, VolumeProjection } from '#api/types.ts';
 
-/** Files of one volume that are compared with each other; later ones get no warning. */
+/** Maximum number of files of one volume that are compared; later ones get no warning. */
 const MAX_PAIRS = 50_000;
 
 interface File {
@@ -96,7 +96,7 @@ function overlap(path: string, other: string): boolean {
   return (longer.length === shorter.length || longer[shorter.length] === '/') && longer.startsWith(shorter);
 }
 
-/** Not by a regular expression: slashes in the middle would take quadratic time. */
+/** Not with a regular expression: slashes in the middle would take quadratic time. */
 function withoutTrailingSlashes(path: string): string {
   let end = path.length;
   while (end > 0 && path[end - 1] === '/') end--;

@@ -1,8 +1,8 @@
-/** Ports of a pod's containers that stand in each other's way, or say what has no effect. After upstream's pkg/api/pod warnings. */
+/** Warnings for ports of a pod's containers that conflict or have no effect. After upstream's pkg/api/pod warnings. */
 import type { ContainerPort, PodSpec } from '#api/types.ts';
 import { eachContainer } from './visit.ts';
 
-/** Definitions of one port that are compared with each other; later ones get no warning. */
+/** Maximum number of definitions of one port that are compared; later ones get no warning. */
 const MAX_PAIRS = 20_000;
 
 interface Placed {
@@ -22,7 +22,7 @@ export function warnPorts(spec: PodSpec, path: string, warnings: string[]): void
   warnSameNames(ports, warnings);
 }
 
-/** As upstream prints the structure. */
+/** As upstream formats the structure. */
 function goText({
   name = '',
   hostPort = 0,
@@ -52,7 +52,7 @@ function warnSameNumbers(ports: readonly Placed[], warnings: string[]): void {
   }
 }
 
-/** Of two definitions of one port. */
+/** For two definitions of one port. */
 function relationOf(port: ContainerPort, other: ContainerPort): string | undefined {
   const hostPort = port.hostPort ?? 0,
     otherHostPort = other.hostPort ?? 0,

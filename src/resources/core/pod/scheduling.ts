@@ -1,4 +1,4 @@
-/** Where a pod may run: node selectors, affinity, tolerations, topology spread. After upstream's core validation of them. */
+/** Scheduling constraints of a pod: node selectors, affinity, tolerations, topology spread. After upstream's core validation. */
 import { validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue } from '#machinery/names.ts';
 import type {
   Affinity,
@@ -161,7 +161,7 @@ function checkLabelKeys(
   checkKeyNames(matchLabelKeys, labelSelector, path.child('matchLabelKeys'), errors);
   checkKeyNames(mismatchLabelKeys, labelSelector, path.child('mismatchLabelKeys'), errors);
   if (!matchLabelKeys?.length) return;
-  // The strategy has put every match label key into the selector once: a second one is the client's own.
+  // The strategy adds every match label key to the selector once: a second one is from the client.
   const seen = new Set(Object.keys(labelSelector?.matchLabels ?? {}));
   for (const { key } of labelSelector?.matchExpressions ?? []) {
     const i = matchLabelKeys.lastIndexOf(key);
@@ -194,7 +194,7 @@ function checkKeyNames(
 }
 
 const OPERATORS = ['Equal', 'Exists'];
-/** What upstream names to those who try the new ones, whose feature is off. */
+/** Upstream's list of valid values, without those of disabled features. */
 const COMPARISONS = [...OPERATORS, 'Lt', 'Gt'];
 
 export function checkTolerations(tolerations: readonly Toleration[], path: Path, errors: Errors): void {

@@ -92,7 +92,7 @@ const SYSCTL_NAME = /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[
 const SYSCTL_RULE =
   'must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$';
 
-/** MountOption is another's feature, SELinuxMount, which is off. */
+/** MountOption belongs to the feature SELinuxMount, which is disabled. */
 const SELINUX_CHANGE_POLICIES = ['Recursive'];
 
 export function checkPodSecurityContext(
@@ -201,7 +201,7 @@ function userNameProblems(name: string): string[] {
   return problems;
 }
 
-/** Windows pods may not set what only Linux knows, and the other way round. */
+/** Windows pods must not set Linux-only fields, and vice versa. */
 export function checkOS(spec: PodSpec, path: Path, errors: Errors): void {
   const name = spec.os?.name;
   if (!name) {
@@ -267,7 +267,7 @@ const LINUX_CONTAINER_FIELDS = [
   'runAsGroup',
 ];
 
-/** HostProcess containers of Windows: all of them or none, and on the host's network. */
+/** HostProcess containers of Windows: all or none, and with hostNetwork. */
 export function checkHostProcess(spec: PodSpec, path: Path, errors: Errors): void {
   const ofPod = spec.securityContext?.windowsOptions?.hostProcess;
   let containers = 0,

@@ -1,4 +1,4 @@
-/** The pod spec as a whole, of pods and of templates. After upstream's ValidatePodSpec; the parts are in the files beside this one. */
+/** The pod spec as a whole, of pods and templates. After upstream's ValidatePodSpec; the parts are in the other files of this directory. */
 import { isGiven } from '#machinery/given-empty.ts';
 import { validateDNS1123Subdomain, validateDNS1123SubdomainWithUnderscore } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
@@ -41,7 +41,7 @@ const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'Non
 const PREEMPTION_POLICIES = ['PreemptLowerPriority', 'Never'];
 
 interface PodSpecContext {
-  /** Of the pod itself; absent when the spec is in a template. */
+  /** Metadata of the pod; undefined for a template. */
   readonly meta: ObjectMeta | undefined;
 }
 
@@ -128,7 +128,7 @@ function checkPodSpec(
   checkEnvFiles(spec, path, errors);
 }
 
-/** Variables are read from files of volumes that the pod has to itself. */
+/** Environment files must be in volumes that are private to the pod. */
 function checkEnvFiles(spec: PodSpec, path: Path, errors: Errors): void {
   for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {
     spec[field]?.forEach((container, i) =>
@@ -238,7 +238,7 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
   });
 }
 
-/** On the host's network a container's port is the host's; templates may leave it out, since it is filled in when the pod is made. */
+/** With hostNetwork a container's port is the host port; templates may omit it, because it is defaulted when the pod is created. */
 function checkHostNetworkPorts(spec: PodSpec, path: Path, errors: Errors, isPod: boolean): void {
   spec.containers?.forEach((container, i) =>
     container.ports?.forEach((port, j) => {
@@ -328,7 +328,7 @@ function checkSchedulingGates(
   });
 }
 
-/** What pods must obey and templates need not. */
+/** Rules for pods but not for templates. */
 export function checkPod(pod: Pod, errors: Errors): void {
   const spec = pod.spec ?? EMPTY_SPEC;
   checkPodAnnotations(pod.metadata?.annotations, spec, METADATA.child('annotations'), errors);

@@ -1,4 +1,4 @@
-/** What may be written to a pod's status. After upstream's ValidatePodStatusUpdate. */
+/** Validates updates of a pod's status. After upstream's ValidatePodStatusUpdate. */
 import type {
   Container,
   ContainerStatus,
@@ -86,7 +86,7 @@ function checkNomination(
   if (nodeName) errors.forbidden(path, 'may not be set on pods that are already bound to a node');
 }
 
-/** What ended stays so, unless it is started again. */
+/** A terminated container stays so, unless it may be restarted. */
 function checkStates(status: PodStatus, stored: PodStatus, spec: PodSpec, errors: Errors): void {
   if (![...(spec.initContainers ?? []), ...(spec.containers ?? [])].some(restartsAll)) {
     checkTransitions(status.containerStatuses, stored.containerStatuses, {
@@ -130,7 +130,7 @@ function restartsAll({ restartPolicyRules }: Container): boolean {
   return restartPolicyRules?.some(({ action }) => action === 'RestartAllContainers') ?? false;
 }
 
-/** The container's own policy comes before the pod's, and a rule for its exit code before that. */
+/** The container's restart policy overrides the pod's, and its restart rules override that. */
 function restarts(
   { name, state }: ContainerStatus,
   containers: readonly Container[] | undefined,
@@ -171,7 +171,7 @@ function checkClaimStatuses(
   });
 }
 
-/** Of a claim that was made for resources that containers ask for by name. */
+/** For the claim of extended resources that containers request by name. */
 function checkExtendedClaim(
   { requestMappings = [], resourceClaimName }: Partial<PodExtendedResourceClaimStatus>,
   spec: PodSpec,
@@ -249,7 +249,7 @@ function checkUser({ user }: ContainerStatus, os: string | undefined, path: Path
 const HEALTH = ['Healthy', 'Unhealthy', 'Unknown'];
 const HEALTH_MESSAGE_MAX_BYTES = 1024;
 
-/** Of devices, by what the container asked for: 'example.com/gpu', or 'claim:name/request'. */
+/** For devices, by the container's request: 'example.com/gpu', or 'claim:name/request'. */
 function checkHealth(
   { name, allocatedResourcesStatus }: ContainerStatus,
   containers: readonly Container[] | undefined,

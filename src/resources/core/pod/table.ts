@@ -1,4 +1,4 @@
-/** The columns of `kubectl get pods`, and the one word that says how a pod fares. After upstream's printPod. */
+/** The columns of `kubectl get pods`, including the status column. After upstream's printPod. */
 import type { ContainerStatus, Pod } from '#api/types.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { isSidecar, longRunningContainers } from '#component-helpers/containers.ts';
@@ -9,7 +9,7 @@ import { ageOf, columns, humanDuration, nameOf, type RowContext } from '../../ta
 interface Summary {
   ready: number;
   restarts: number;
-  /** Of the last restart, 0 when none. */
+  /** Time of the last restart, 0 without one. */
   restartedMs: number;
   reason: string;
 }
@@ -93,7 +93,7 @@ function endOf(terminated: { reason?: string; signal?: number; exitCode: number 
   );
 }
 
-/** The first init container that holds the pod up names the reason. True when there is one. */
+/** The status of the first init container that blocks the pod. Returns true when there is one. */
 function summarizeInit(
   pod: Pod,
   summary: Summary,

@@ -1,4 +1,4 @@
-/** What may change on a pod that exists: by plain updates, and by the ephemeralcontainers and resize subresources. Its status is in status.ts. */
+/** Mutable fields of an existing pod: in updates, and in the ephemeralcontainers and resize subresources. The status is in status.ts. */
 import type {
   Container,
   NodeAffinity,
@@ -68,7 +68,7 @@ export function checkPodUpdate(next: Pod, previous: Pod, errors: Errors): void {
     );
 }
 
-/** The new spec with the stored values of what may change: what still differs may not. */
+/** The new spec with the stored values of all mutable fields: remaining differences are errors. */
 function withUpdatableFieldsOf(stored: PodSpec, next: PodSpec): PodSpec {
   const images = (
     containers: Container[] | undefined,
@@ -93,7 +93,7 @@ function withField<T extends object, K extends keyof T>(object: T, field: K, val
   return { ...object, [field]: value };
 }
 
-/** Names the top-level fields of the spec that differ, old and new, since a whole diff helps nobody. */
+/** Lists the top-level fields of the spec that differ, because a complete diff is unreadable. */
 function differences(stored: PodSpec, next: PodSpec): string {
   const fields = [...new Set([...Object.keys(stored), ...Object.keys(next)])] as (keyof PodSpec)[];
   return fields
@@ -154,7 +154,7 @@ function checkAddedTolerations(
   checkTolerations(next, path, errors);
 }
 
-/** While scheduling gates hold a pod back, its node selector and node affinity may be made narrower. */
+/** While scheduling gates exist, node selector and node affinity may be made stricter. */
 function allowGatedChanges(rest: PodSpec, stored: PodSpec, errors: Errors): void {
   if (!semanticEqual(rest.nodeSelector, stored.nodeSelector)) {
     for (const key in stored.nodeSelector) {
@@ -242,7 +242,7 @@ export function checkEphemeralContainersUpdate(next: Pod, previous: Pod, errors:
   }
 }
 
-/** Amounts of cpu and memory may change, of containers and of the pod as a whole; nothing else, and none may be taken away. */
+/** Quantities of cpu and memory may change, in containers and at pod level; nothing else, and none may be removed. */
 export function checkPodResize(next: Pod, previous: Pod, errors: Errors): void {
   checkPod(next, errors);
   const refusal = resizeRefusal(previous);
@@ -301,7 +301,7 @@ function checkPodLevelResize(
     errors.forbidden(SPEC, 'only cpu and memory resources are mutable at pod-level');
 }
 
-/** Which containers there are does not change either. Says what differs. */
+/** The set of containers must not change either. Returns the difference. */
 function haveSameNames(spec: PodSpec, stored: PodSpec, errors: Errors): boolean {
   const before = errors.list.length;
   for (const field of ['containers', 'initContainers'] as const) {
@@ -348,7 +348,7 @@ function sameButCompute(next: Container, old: Container): boolean {
   return semanticEqual({ ...next, resources: withComputeOf(next.resources, old.resources) }, old);
 }
 
-/** The new requirements with the stored amounts of cpu and memory. */
+/** The new resources with the stored quantities of cpu and memory. */
 function withComputeOf(
   next: ResourceRequirements | undefined,
   stored: ResourceRequirements | undefined,
@@ -371,7 +371,7 @@ function withComputeOf(
   });
 }
 
-/** An empty list of amounts is none. */
+/** An empty resource list equals an absent one. */
 function withoutEmpty({
   limits,
   requests,

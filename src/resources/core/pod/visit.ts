@@ -1,7 +1,7 @@
-/** All containers of a pod, in the order upstream looks at them. */
+/** All containers of a pod, in upstream's order. */
 import type { Container, PodSpec } from '#api/types.ts';
 
-/** at: gives the container's path, which is seldom wanted. Ephemeral containers pass for containers: they have the same fields and more. */
+/** at: returns the container's path, computed on demand. Ephemeral containers are typed as containers: they have the same fields and more. */
 export function eachContainer(
   spec: PodSpec,
   path: string,

@@ -1,4 +1,4 @@
-/** Volumes of pods: one check per volume type, and the rules between them. After upstream's core validation of VolumeSource. */
+/** Volumes of pods: one check per volume type, and rules across volumes. After upstream's core validation of VolumeSource. */
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
 import type {
@@ -19,17 +19,17 @@ import { checkFieldRef, checkResourceFieldRef, VOLUME_FIELD_PATHS } from './down
 
 interface VolumeContext {
   readonly volumeName: string;
-  /** Of the pod; absent in templates. */
+  /** Metadata of the pod; undefined in templates. */
   readonly podName: string | undefined;
-  /** The volume's own path: of the list's item, or of the spec. */
+  /** The volume's path: that of the list item, or of the spec. */
   readonly at: Path;
-  /** Of persistent volumes: whether they say where they are. */
+  /** For persistent volumes: whether they have node affinity. */
   readonly pinned?: boolean;
 }
 
 export type VolumeCheck = (source: any, path: Path, errors: Errors, context: VolumeContext) => void;
 
-/** Required string fields, nothing more: most of the old in-tree types. */
+/** Only required string fields: most of the old in-tree types. */
 export function requires(...fields: readonly string[]): VolumeCheck {
   return (source, path, errors) => {
     for (const field of fields)
@@ -64,7 +64,7 @@ export function checkRelativePath(value: string, path: Path, errors: Errors): vo
   checkNoBacksteps(value, path, errors);
 }
 
-/** Relative, and not starting with '..', which the kubelet's atomic writer keeps for itself. */
+/** Relative, and not starting with '..', which is reserved for the kubelet's atomic writer. */
 function checkProjectedPath(value: string, path: Path, errors: Errors): void {
   checkRelativePath(value, path, errors);
   if (value.startsWith('..') && !value.startsWith('../'))
@@ -97,7 +97,7 @@ const IQN_FORMS: Readonly<Record<string, RegExp>> = {
   naa: /^naa.[a-zA-Z0-9]{32}$/,
 };
 
-/** Far above the 223 bytes that iSCSI allows: bounds the work of matching. */
+/** Far above the 223 bytes that iSCSI allows: bounds the matching. */
 const ISCSI_NAME_MAX = 1024;
 
 function checkQualifiedIscsiName(name: string, path: Path, errors: Errors, wrongStart: string): void {
@@ -107,7 +107,7 @@ function checkQualifiedIscsiName(name: string, path: Path, errors: Errors, wrong
     errors.invalid(path, name, 'must be valid format');
 }
 
-/** What inline and persistent iSCSI volumes share. */
+/** Shared by inline and persistent iSCSI volumes. */
 export function checkIscsi(source: ISCSIVolumeSource, path: Path, errors: Errors, wrongStart: string): void {
   if (!source.iqn) errors.required(path.child('iqn'));
   else checkQualifiedIscsiName(source.iqn, path.child('iqn'), errors, wrongStart);
@@ -156,7 +156,7 @@ export function checkSecretRefName(
   if (source.secretRef && !source.secretRef.name) errors.required(path.child('secretRef').child('name'));
 }
 
-/** Volume types whose inline and persistent forms obey the same rules. */
+/** Volume types with the same rules for inline and persistent volumes. */
 export const SHARED_VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
   hostPath: (source, path, errors) => {
     if (!source.path) {
@@ -232,7 +232,7 @@ export const SHARED_VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
   scaleIO: requires('gateway', 'system', 'volumeName'),
 };
 
-/** In the order upstream looks at them, which decides which one is 'more than 1'. */
+/** In upstream's order, which determines which one is 'more than 1'. */
 const VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
   emptyDir: (source, path, errors) => {
     if (source.sizeLimit !== undefined && quantityOf(source.sizeLimit).sign < 0)
@@ -313,7 +313,7 @@ const VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
 };
 const VOLUME_TYPES = Object.keys(VOLUME_CHECKS);
 
-/** Where upstream names the field otherwise than the API does. */
+/** Field names of upstream's messages that differ from the API. */
 const PATH_NAMES: Readonly<Record<string, string>> = { gcePersistentDisk: 'persistentDisk' };
 /** And where it is one too many. */
 const EXTRA_PATH_NAMES: Readonly<Record<string, string>> = { cephfs: 'cephFS', downwardAPI: 'downwarAPI' };
@@ -323,7 +323,7 @@ function checkFiles(source: { defaultMode?: number; items?: KeyToPath[] }, path:
   source.items?.forEach((item, i) => checkKeyToPath(item, path.child('items').index(i), errors));
 }
 
-/** The one volume type set in a volume or a persistent volume's spec is checked; none or a second one is an error. */
+/** Validates the volume type that is set in a volume or a persistent volume's spec; none or a second one is an error. */
 export function checkVolumeSource(
   source: object,
   path: Path,
@@ -332,7 +332,7 @@ export function checkVolumeSource(
     readonly table: Readonly<Record<string, VolumeCheck>>;
     readonly order: readonly string[];
     readonly context: VolumeContext;
-    /** Types that others may stand beside. */ readonly beside?: ReadonlySet<string>;
+    /** Types that may be combined with others. */ readonly beside?: ReadonlySet<string>;
   },
 ): void {
   let found = 0;
@@ -351,7 +351,7 @@ export function checkVolumeSource(
   if (found === 0) errors.required(path, 'must specify a volume type');
 }
 
-/** Looks at the few fields there are, not at all the types there could be; sorts only when there is more than one. */
+/** Iterates over the few fields that are set, not over all types; sorts only when there is more than one. */
 function presentTypes(source: object, order: readonly string[]): string[] {
   const present = Object.keys(source).filter(
     (key) => order.includes(key) && (source as Record<string, unknown>)[key] != null,
@@ -359,7 +359,7 @@ function presentTypes(source: object, order: readonly string[]): string[] {
   return present.length > 1 ? present.sort((a, b) => order.indexOf(a) - order.indexOf(b)) : present;
 }
 
-/** Checks all and returns the good ones by name. */
+/** Validates all and returns the valid ones by name. */
 export function checkVolumes(
   volumes: readonly Volume[] | undefined,
   path: Path,

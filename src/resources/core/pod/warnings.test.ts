@@ -240,7 +240,7 @@ const cases: readonly (readonly [what: string, path: string, object: object, ...
 for (const [what, path, object, ...warnings] of cases)
   test(`warnings: ${what}`, () => assert.deepEqual(create(path, object).warnings, warnings));
 
-test('warnings: of new pods only', () => {
+test('warnings: only for new pods', () => {
   const { object, warnings } = create<Pod>('pods', pod({}, { name: 'a.b' }));
   assert.match(
     warnings[0] ?? '',

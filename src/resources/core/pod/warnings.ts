@@ -1,4 +1,4 @@
-/** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
+/** Warnings for writes of pods and templates: deprecated fields, or settings without effect. After upstream's pkg/api/pod warnings. */
 import type {
   Container,
   NodeSelectorTerm,
@@ -55,7 +55,7 @@ const DEPRECATED_VOLUMES: Readonly<Record<string, string>> = {
   rbd: 'deprecated in v1.28, non-functional in v1.31+',
 };
 
-/** Of new pods only: updates are too many, and made by programs. */
+/** Only for new pods: updates are frequent, and made by programs. */
 export function podWarnings(pod: Pod, previous: Pod | undefined): string[] {
   if (previous) return [];
   const warnings = nameWarnings(pod, "the Pod's hostname");
@@ -66,11 +66,11 @@ export function podWarnings(pod: Pod, previous: Pod | undefined): string[] {
 interface WorkloadTemplate {
   readonly template: PodTemplateSpec | undefined;
   readonly path: string;
-  /** Its name becomes part of its pods' names and hostnames. */
+  /** Its name becomes part of the names and hostnames of its pods. */
   readonly namesPods?: boolean;
 }
 
-/** Of what makes pods: when it is new, and when its desired state changed. */
+/** For workloads: when they are created, and when their spec changed. */
 export function workloadWarnings(
   object: KubeObject,
   previous: KubeObject | undefined,
@@ -95,7 +95,7 @@ function nameWarnings({ metadata }: KubeObject, usedIn: string): string[] {
       ];
 }
 
-/** Paths begin with the field that holds the template: 'spec.template'. */
+/** Paths begin with the template's field: 'spec.template'. */
 function templateWarnings(template: PodTemplateSpec | undefined, path: string): string[] {
   const warnings: string[] = [];
   warnSpec(
@@ -113,7 +113,7 @@ interface Warned {
   readonly isTemplate: boolean;
 }
 
-/** Nothing is put together for what is in order, which nearly all is. */
+/** Allocates nothing for the common case without warnings. */
 function warnSpec({ spec, meta, prefix, isTemplate }: Warned, warnings: string[]): void {
   if (!spec) return;
   const path = `${prefix}spec`,
@@ -164,7 +164,7 @@ export function nodeSelectorWarnings(terms: readonly NodeSelectorTerm[] | undefi
   );
 }
 
-/** Of requirements that nodes' labels are to meet. */
+/** For requirements on node labels. */
 export function nodeKeyWarnings(requirements: readonly { readonly key: string }[], path: string): string[] {
   return requirements.flatMap(({ key }, i) => {
     const why = own(DEPRECATED_NODE_LABELS, key);
@@ -172,7 +172,7 @@ export function nodeKeyWarnings(requirements: readonly { readonly key: string }[
   });
 }
 
-/** Of pods' volumes, and of persistent ones. */
+/** For volumes of pods and for persistent volumes. */
 function volumeSourceWarnings(source: object, path: string): string[] {
   return Object.keys(source).flatMap((type) => {
     const why = own(DEPRECATED_VOLUMES, type);
@@ -196,7 +196,7 @@ function warnVolumes(volumes: readonly Volume[], path: string, warnings: string[
   warnOverlappingPaths(volumes, warnings);
 }
 
-/** Preferences are let in with values that no label can have; requirements are not. */
+/** Preferred terms may have values that no label can have; required terms may not. */
 function warnNodeAffinity(spec: PodSpec, path: string, warnings: string[]): void {
   const nodeAffinity = spec.affinity?.nodeAffinity;
   if (!nodeAffinity) return;
@@ -278,7 +278,7 @@ function warnBytes(amounts: Readonly<Record<string, string>>, path: string, warn
 
 const SECCOMP_INSTEAD = 'non-functional in v1.27+; use the "seccompProfile" field instead';
 
-/** Annotations whose field is not set. Those of pods that name AppArmor profiles become fields when the pod is made, which warns then. */
+/** Deprecated annotations whose field is not set. AppArmor annotations of pods are converted to fields on create, which warns then. */
 function warnProfiles(
   { name, securityContext }: Container,
   {
@@ -311,7 +311,7 @@ function warnContainer({ resources, env }: Container, at: () => string, warnings
   if (!env || env.length < 2) return;
   const names = new Set<string>();
   env.forEach(({ name, value = '', valueFrom }, i) => {
-    // A later value may build on the earlier one: A=x, A=$(A)y.
+    // A later value may refer to an earlier one: A=x, A=$(A)y.
     const reference = `$(${name})`;
     if (names.has(name) && (valueFrom || value === reference || !value.includes(reference)))
       warnings.push(
