@@ -124,7 +124,7 @@ export function transportSuite(
         await new Promise((resolve) => setImmediate(resolve));
       }
       assert.equal(bytes, total * chunk.length);
-      assert.ok(heldBack > 0, 'the writer was told to wait');
+      assert.ok(heldBack > 0, 'back-pressure reached the writer');
       assert.ok(most < 4 * 1024 * 1024, `at most a window waits, not ${most} bytes`);
     });
 

@@ -37,7 +37,7 @@ export interface EtcdAlarm {
 }
 
 export interface EtcdMembership {
-  /** From the leader's view; `local`: as the member that is asked knows it, also without quorum. */
+  /** Linearizable; `local`: the view of the queried member, also without quorum. */
   list(options?: { readonly local?: boolean }): Promise<readonly EtcdMember[]>;
   addLearner(peerURLs: readonly string[]): Promise<EtcdMember>;
   /** Nothing to do for a voting member. */
@@ -57,7 +57,7 @@ export interface EtcdMembership {
 }
 
 export type EtcdMembershipErrorCode =
-  /** Nobody answers, or the answer did not come in time. */
+  /** No member responds in time. */
   | 'unavailable'
   /** No leader: more than half of the voting members are away. */
   | 'no-quorum'

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { deprecationOf } from './deprecations.ts';
 
 test('deprecated versions cause warnings', () => {
-  for (const [apiVersion, kind, said] of [
+  for (const [apiVersion, kind, warning] of [
     [
       'resource.k8s.io/v1beta1',
       'ResourceClaim',
@@ -17,5 +17,5 @@ test('deprecated versions cause warnings', () => {
     ['resource.k8s.io/v1alpha3', 'ResourcePoolStatusRequest', undefined],
     ['apps/v1', 'Deployment', undefined],
   ] as const)
-    assert.equal(deprecationOf(apiVersion, kind), said);
+    assert.equal(deprecationOf(apiVersion, kind), warning);
 });

@@ -39,7 +39,7 @@ export function createLedComponent(options: LedComponentOptions): Component {
     while (!leading.aborted) {
       try {
         await options.work(leading);
-        assert(leading.aborted, `${name}: work() ends only when it is told to`);
+        assert(leading.aborted, `${name}: work() must run until its signal is aborted`);
       } catch (error) {
         if (leading.aborted) return;
         log.error('work failed, restarting', { component: name, error: errorMessage(error) });

@@ -139,7 +139,7 @@ describe('controller manager', () => {
       ],
       { clientFor: () => own },
     );
-    await until('copied and told', () => users.length === 2);
+    await until('copied, with both clients', () => users.length === 2);
     assert.deepEqual(users.toSorted(), [
       'POST /api/v1/namespaces/default/events',
       'POST /api/v1/namespaces/default/secrets',

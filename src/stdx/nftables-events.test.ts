@@ -11,15 +11,15 @@ test('reports a deleted table', { skip: canUseNft ? false : 'needs root and nft'
   const { promise, resolve } = Promise.withResolvers<void>();
   const events = watchTableDeletions({ clock: realClock, log: silentLogger, onDeleted: resolve });
   const table = `capstan-test-${process.pid}`;
-  let told = false;
-  void promise.then(() => (told = true));
+  let reported = false;
+  void promise.then(() => (reported = true));
   try {
-    for (let tries = 0; tries < 100 && !told; tries += 1) {
+    for (let tries = 0; tries < 100 && !reported; tries += 1) {
       spawnSync('nft', ['add', 'table', 'inet', table]);
       spawnSync('nft', ['delete', 'table', 'inet', table]);
       await new Promise((again) => setTimeout(again, 100));
     }
-    assert.ok(told);
+    assert.ok(reported);
   } finally {
     events.close();
   }

@@ -21,7 +21,7 @@ describe('process lock', () => {
   });
 
   /** A process that tries to take the lock: prints 'held' and keeps it, or prints the error. */
-  async function taker(): Promise<{ readonly child: ChildProcess; readonly said: string }> {
+  async function taker(): Promise<{ readonly child: ChildProcess; readonly output: string }> {
     const module = new URL('./process-lock.ts', import.meta.url).href;
     const script = `import { acquireProcessLock } from ${JSON.stringify(module)};
       try { acquireProcessLock(${JSON.stringify(path)}); console.log('held'); setInterval(() => {}, 1000); } catch (error) { console.log(error.name + ' ' + error.holder?.pid); }`;
@@ -31,8 +31,8 @@ describe('process lock', () => {
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     children.push(child);
-    const [said] = (await once(child.stdout!, 'data')) as [Buffer];
-    return { child, said: said.toString().trim() };
+    const [output] = (await once(child.stdout!, 'data')) as [Buffer];
+    return { child, output: output.toString().trim() };
   }
 
   it('has one holder, reports it, and is free after release', () => {
@@ -50,8 +50,8 @@ describe('process lock', () => {
   });
 
   it('is free at once when its holder is killed, and the stale holder file is ignored', async () => {
-    const { child, said } = await taker();
-    assert.equal(said, 'held');
+    const { child, output } = await taker();
+    assert.equal(output, 'held');
     assert.equal(liveLockHolder(path)?.pid, child.pid);
     assert.throws(
       () => acquireProcessLock(path),
@@ -68,8 +68,8 @@ describe('process lock', () => {
     const lock = acquireProcessLock(path);
     rmSync(dir, { recursive: true });
     mkdirSync(dir);
-    const { child, said } = await taker();
-    assert.equal(said, 'held');
+    const { child, output } = await taker();
+    assert.equal(output, 'held');
     lock.release();
     assert.equal(liveLockHolder(path)?.pid, child.pid);
   });
@@ -77,10 +77,10 @@ describe('process lock', () => {
   it('has exactly one holder after concurrent attempts', async () => {
     writeFileSync(path, JSON.stringify({ pid: 999_999_999, startTime: 'long ago' }));
     const takers = await Promise.all(Array.from({ length: 6 }, taker));
-    const holders = takers.filter(({ said }) => said === 'held');
+    const holders = takers.filter(({ output }) => output === 'held');
     assert.equal(holders.length, 1);
-    for (const { said } of takers)
-      if (said !== 'held') assert.equal(said, `LockedError ${holders[0]?.child.pid}`);
+    for (const { output } of takers)
+      if (output !== 'held') assert.equal(output, `LockedError ${holders[0]?.child.pid}`);
   });
 
   it('ignores a pid that was reused by another process', () => {

@@ -11,6 +11,12 @@ const REPLACED: readonly (readonly [pattern: RegExp, word: string])[] = [
   [/\bcarriers?\b/g, 'listener'],
   [/\bwatch on the store\b/g, 'watch cache'],
   [/\bis said\b/g, 'is reported, is logged'],
+  [/\bhears? of\b/g, 'observes, receives'],
+  [/\bgives way\b/g, 'is evicted, is replaced'],
+  [/\bputs away\b/g, 'deletes, cleans up'],
+  [/\bof elsewhere\b/g, 'outside of the cluster, another'],
+  [/\bfor history's sake\b/g, 'for compatibility'],
+  [/\bthe way of the past\b/g, 'legacy, deprecated'],
 ];
 
 export const glossary: Law = {

@@ -52,7 +52,7 @@ describe('statefulset-controller', () => {
     patch(namespace, { template: { spec: { containers: [{ name: 'c', image }] } } });
   const pod = (namespace: string, ordinal: number): Promise<Pod> =>
     world.until(`pod ${ordinal}`, () => world.find(pods, { name: `db-${ordinal}`, namespace }));
-  const said = (namespace: string, message: string): Promise<unknown> =>
+  const eventEmitted = (namespace: string, message: string): Promise<unknown> =>
     world.until(`event ${message}`, async () =>
       (await world.api.list(events, { namespace })).items.some(
         (event) => event.message === message && event.source?.component === 'statefulset-controller',
@@ -94,7 +94,7 @@ describe('statefulset-controller', () => {
       [labels['statefulset.kubernetes.io/pod-name'], labels['apps.kubernetes.io/pod-index']],
       ['db-0', '0'],
     );
-    await said('ordered', 'create Pod db-0 in StatefulSet db successful');
+    await eventEmitted('ordered', 'create Pod db-0 in StatefulSet db successful');
     await run('ordered', 0);
     await pod('ordered', 1);
     await world.pass(300);
@@ -121,7 +121,7 @@ describe('statefulset-controller', () => {
       await runAll('ordered');
       return (await names('ordered')) === '0=db:1';
     });
-    await said('ordered', 'delete Pod db-2 in StatefulSet db successful');
+    await eventEmitted('ordered', 'delete Pod db-2 in StatefulSet db successful');
   });
 
   it('creates all pods at once with Parallel, from the first ordinal on', async () => {
@@ -143,7 +143,7 @@ describe('statefulset-controller', () => {
     await ready('replace', 2);
     const failing = await pod('replace', 1);
     await world.setPod(failing, { phase: 'Failed' });
-    await said('replace', 'StatefulSet replace/db is recreating failed Pod db-1');
+    await eventEmitted('replace', 'StatefulSet replace/db is recreating failed Pod db-1');
     await world.until('another', async () => {
       await runAll('replace');
       return (await pod('replace', 1)).metadata!.uid !== failing.metadata!.uid;
@@ -260,7 +260,7 @@ describe('statefulset-controller', () => {
         .claimName,
       'data-db-1',
     );
-    await said('claims', 'create Claim data-db-0 Pod db-0 in StatefulSet db success');
+    await eventEmitted('claims', 'create Claim data-db-0 Pod db-0 in StatefulSet db success');
     await patch('claims', {
       persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Delete' },
     });

@@ -33,7 +33,7 @@ describe('cronjob-controller', () => {
     (await world.api.get(cronJobs, { name: 'tick', namespace })).status ?? {};
   const patch = (namespace: string, spec: object): Promise<CronJob> =>
     world.api.patch(cronJobs, { name: 'tick', namespace }, { type: 'merge', patch: { spec } });
-  const said = (namespace: string, reason: string, message: RegExp): Promise<unknown> =>
+  const eventEmitted = (namespace: string, reason: string, message: RegExp): Promise<unknown> =>
     world.until(`event ${reason}`, async () =>
       (await world.api.list(events, { namespace })).items.some(
         (event) => event.reason === reason && message.test(event.message ?? ''),
@@ -90,13 +90,13 @@ describe('cronjob-controller', () => {
     });
     assert.equal(active![0]!.uid, job!.metadata!.uid);
     assert.equal(Date.parse(lastScheduleTime!) / MINUTE_MS, Number(job!.metadata!.name.slice(5)));
-    await said('each', 'SuccessfulCreate', /^Created job tick-\d+$/);
+    await eventEmitted('each', 'SuccessfulCreate', /^Created job tick-\d+$/);
     await finish(job!, 'Complete');
     await world.until('seen', async () => {
       const now = await status('each');
       return !now.active && now.lastSuccessfulTime;
     });
-    await said('each', 'SawCompletedJob', /^Saw completed job: tick-\d+, condition: Complete$/);
+    await eventEmitted('each', 'SawCompletedJob', /^Saw completed job: tick-\d+, condition: Complete$/);
     await patch('each', { suspend: true });
     await minute();
     await minute();
@@ -120,7 +120,7 @@ describe('cronjob-controller', () => {
       'two',
       async () => (await jobsOf('allow')).length === 2 && (await status('allow')).active?.length === 2,
     );
-    await said(
+    await eventEmitted(
       'forbid',
       'JobAlreadyActive',
       /^Not starting job because prior execution is running and concurrency policy is Forbid$/,
@@ -155,7 +155,7 @@ describe('cronjob-controller', () => {
       'one left',
       async () => (await jobsOf('history')).map(({ metadata }) => metadata!.name).join() === names[1],
     );
-    await said('history', 'SuccessfulDelete', new RegExp(`^Deleted job ${names[0]}$`));
+    await eventEmitted('history', 'SuccessfulDelete', new RegExp(`^Deleted job ${names[0]}$`));
     await minute();
     const job = await world.until(
       'job',
@@ -170,7 +170,7 @@ describe('cronjob-controller', () => {
       { propagationPolicy: 'Background' },
     );
     await world.until('forgotten', async () => !(await status('history')).active);
-    await said('history', 'MissingJob', /^Active job went missing: tick-/);
+    await eventEmitted('history', 'MissingJob', /^Active job went missing: tick-/);
   });
 
   it('makes up for the last missed time only, within startingDeadlineSeconds', async () => {
@@ -180,7 +180,7 @@ describe('cronjob-controller', () => {
     await patch('late', { suspend: false });
     await patch('toolate', { suspend: false });
     await world.until('job', async () => (await jobsOf('late')).length === 1);
-    await said('late', 'TooManyMissedTimes', /^too many missed start times/);
+    await eventEmitted('late', 'TooManyMissedTimes', /^too many missed start times/);
     await world.pass(500);
     assert.equal((await jobsOf('late')).length, 1);
     assert.equal((await jobsOf('toolate')).length, 0);

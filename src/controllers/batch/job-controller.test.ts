@@ -53,7 +53,7 @@ describe('job-controller', () => {
       const list = live(await podsOf(namespace));
       return list.length === count && list;
     });
-  const said = (namespace: string, reason: string): Promise<unknown> =>
+  const eventEmitted = (namespace: string, reason: string): Promise<unknown> =>
     world.until(`event ${reason}`, async () =>
       (await world.api.list(events, { namespace })).items.some(
         (event) => event.reason === reason && event.source?.component === 'job-controller',
@@ -85,7 +85,7 @@ describe('job-controller', () => {
     assert.equal(await message('count', 'Complete'), 'Reached expected number of succeeded pods');
     assert.equal((await podsOf('count')).length, 5);
     assert.ok((await podsOf('count')).every(({ metadata }) => !metadata!.finalizers?.includes(TRACKING)));
-    await said('count', 'Completed');
+    await eventEmitted('count', 'Completed');
   });
 
   it('reports ready pods, and replaces a deleted one', async () => {
@@ -129,7 +129,7 @@ describe('job-controller', () => {
     );
     assert.equal((await status('backoff')).failed, 2);
     assert.equal(await message('backoff', 'Failed'), 'Job has reached the specified backoff limit');
-    await said('backoff', 'BackoffLimitExceeded');
+    await eventEmitted('backoff', 'BackoffLimitExceeded');
   });
 
   it('fails at activeDeadlineSeconds, and deletes its pods', async () => {
@@ -149,7 +149,7 @@ describe('job-controller', () => {
     await make('suspend', { suspend: true, activeDeadlineSeconds: 5 });
     await world.until('suspended', async () => (await conditions('suspend')) === 'Suspended:JobSuspended');
     assert.equal((await status('suspend')).startTime, undefined);
-    await said('suspend', 'Suspended');
+    await eventEmitted('suspend', 'Suspended');
     await world.pass(6_000);
     assert.equal((await podsOf('suspend')).length, 0);
     await patch('suspend', { suspend: false });
@@ -160,7 +160,7 @@ describe('job-controller', () => {
         (await status('suspend')).conditions?.[0]?.reason === 'JobResumed' &&
         (await status('suspend')).startTime,
     );
-    await said('suspend', 'Resumed');
+    await eventEmitted('suspend', 'Resumed');
     await patch('suspend', { suspend: true });
     await world.until('gone', async () => (await podsOf('suspend')).length === 0);
     await world.pass(6_000);

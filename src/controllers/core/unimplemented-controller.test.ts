@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => world.stop());
 
-async function told(kind: string, name: string): Promise<Event | undefined> {
+async function findEvent(kind: string, name: string): Promise<Event | undefined> {
   const { items } = await world.api.list(events, { namespace: 'shop' });
   return items.find(
     ({ involvedObject, reason }) =>
@@ -66,17 +66,17 @@ it('emits an event on each object without an implementation, repeats it before i
     NetworkPolicy: ['closed', /^this cluster's network does not enforce NetworkPolicies yet/],
   };
   for (const [kind, [name, message]] of Object.entries(expected)) {
-    const event = await world.until(`the event of ${kind}`, () => told(kind, name));
+    const event = await world.until(`the event of ${kind}`, () => findEvent(kind, name));
     assert.equal(event.type, 'Warning');
     assert.match(event.message!, message);
   }
-  for (const name of ['taken', 'inner']) assert.equal(await told('Service', name), undefined, name);
-  const { count = 1 } = (await told('NetworkPolicy', 'closed'))!;
+  for (const name of ['taken', 'inner']) assert.equal(await findEvent('Service', name), undefined, name);
+  const { count = 1 } = (await findEvent('NetworkPolicy', 'closed'))!;
   await world.pass(10_000);
-  assert.equal((await told('NetworkPolicy', 'closed'))!.count ?? 1, count);
+  assert.equal((await findEvent('NetworkPolicy', 'closed'))!.count ?? 1, count);
   await world.clock.advance(0.9 * HOUR_MS);
   await world.until(
-    'it is told again',
-    async () => ((await told('NetworkPolicy', 'closed'))?.count ?? 1) > count,
+    'the event is repeated',
+    async () => ((await findEvent('NetworkPolicy', 'closed'))?.count ?? 1) > count,
   );
 });

@@ -1,5 +1,5 @@
 /**
- * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; whoever
+ * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; the change that
  * implements the feature removes its row (for NetworkPolicy also the warning in src/resources/networking/networkpolicies.ts). Writes only events.
  */
 import {
@@ -84,24 +84,24 @@ export const unimplementedController = defineController({
     const object = found && informer(found.resource).get(name.join('/'));
     const message = object?.metadata?.deletionTimestamp ? undefined : object && found?.message(object);
     if (!found || !object || message === undefined) return void memory.delete(key);
-    const dueMs = nextMs(object, { graceMs: found.graceMs, saidAt: memory.get(key) as Said | undefined });
+    const dueMs = nextMs(object, { graceMs: found.graceMs, emitted: memory.get(key) as Emitted | undefined });
     if (dueMs > clock.now()) return { requeueAfterMs: dueMs - clock.now() };
     if (memory.size >= MAX_REMEMBERED && !memory.has(key)) return;
-    memory.set(key, { uid: object.metadata?.uid, atMs: clock.now() } satisfies Said);
+    memory.set(key, { uid: object.metadata?.uid, atMs: clock.now() } satisfies Emitted);
     events.event(object, { type: 'Warning', reason: 'NotImplemented', message });
     return { requeueAfterMs: REPEAT_MS };
   },
 });
 
-interface Said {
+interface Emitted {
   readonly uid: string | undefined;
   readonly atMs: number;
 }
 
 function nextMs(
   { metadata }: KubeObject,
-  { graceMs, saidAt }: { readonly graceMs: number; readonly saidAt: Said | undefined },
+  { graceMs, emitted }: { readonly graceMs: number; readonly emitted: Emitted | undefined },
 ): number {
-  if (saidAt && saidAt.uid === metadata?.uid) return saidAt.atMs + REPEAT_MS;
+  if (emitted && emitted.uid === metadata?.uid) return emitted.atMs + REPEAT_MS;
   return (timeMs(metadata?.creationTimestamp) ?? 0) + graceMs;
 }

@@ -79,7 +79,7 @@ async function apply(
   { condition, storedVersions }: Change,
 ): Promise<void> {
   const { name = '', resourceVersion, generation } = metadata ?? {};
-  const said = {
+  const entry = {
     type: CONDITION,
     ...condition,
     lastTransitionTime: formatTime(clock.now()),
@@ -97,7 +97,7 @@ async function apply(
         apiVersion: 'apiextensions.k8s.io/v1',
         kind: 'CustomResourceDefinition',
         metadata: { name, resourceVersion },
-        status: { conditions: [said], ...(storedVersions ? { storedVersions } : {}) },
+        status: { conditions: [entry], ...(storedVersions ? { storedVersions } : {}) },
       },
     },
   );

@@ -33,7 +33,7 @@ export function byAge(
   return (left?.name ?? '') < (right?.name ?? '') ? -1 : 1;
 }
 
-interface Said {
+interface ConditionUpdate {
   readonly type: Type;
   readonly status?: 'True' | 'False';
   readonly reason: string;
@@ -44,13 +44,13 @@ interface Said {
 export async function say(
   { api, clock }: ReconcileContext,
   migration: StorageVersionMigration,
-  { status = 'True', ...said }: Said,
+  { status = 'True', ...update }: ConditionUpdate,
 ): Promise<void> {
-  const condition: Condition = { ...said, status, lastTransitionTime: formatTime(clock.now()) };
+  const condition: Condition = { ...update, status, lastTransitionTime: formatTime(clock.now()) };
   const conditions = migration.status?.conditions ?? [];
-  const isThere = conditions.some(({ type }) => type === said.type);
+  const isThere = conditions.some(({ type }) => type === update.type);
   const next = isThere
-    ? conditions.map((other) => (other.type === said.type ? condition : other))
+    ? conditions.map((other) => (other.type === update.type ? condition : other))
     : [...conditions, condition];
   await api.updateStatus(storageVersionMigrations, {
     ...migration,

@@ -67,7 +67,7 @@ function ended(world: TestWorld, name: string): Promise<StorageVersionMigration>
   });
 }
 
-function said({ status }: StorageVersionMigration): string[] {
+function conditionsOf({ status }: StorageVersionMigration): string[] {
   return (status?.conditions ?? []).map(
     ({ type, status: is, reason, message }) => `${type}=${is} ${reason}: ${message}`,
   );
@@ -166,7 +166,7 @@ for (const strategy of ['None', 'Webhook']) {
     const before = await api.get(widgets('v1'), { name: 'w1', namespace: 'default' });
 
     await begin(world, 'widgets', { group: 'example.com', resource: 'widgets' });
-    assert.deepEqual(said(await ended(world, 'widgets')), SUCCEEDED);
+    assert.deepEqual(conditionsOf(await ended(world, 'widgets')), SUCCEEDED);
     const texts = await rawValues(store, WIDGETS_PREFIX);
     assert.equal(texts.length, 3);
     for (const text of texts) assert.match(text, /"apiVersion":"example.com\/v2"/);
@@ -217,7 +217,7 @@ it('keeps storedVersions when the definition changed during the migration', asyn
   await storeIn('v2');
   changes = true;
   await begin(world, 'widgets', { group: 'example.com', resource: 'widgets' });
-  assert.deepEqual(said(await ended(world, 'widgets')), SUCCEEDED);
+  assert.deepEqual(conditionsOf(await ended(world, 'widgets')), SUCCEEDED);
   const { status } = await api.get(customResourceDefinitions, { name: WIDGETS });
   assert.equal(
     status!.conditions!.find(({ type }) => type === 'StorageMigrating')!.message,
@@ -287,9 +287,10 @@ it('encrypts with the new key, across pages and a restart, and handles concurren
   });
   await begin(interrupted.world, 'secrets', { group: '', resource: 'secrets' });
   await interrupted.world.until('it tries again', () => rewritten > WRITABLE + 3);
-  assert.deepEqual(said(await interrupted.world.api.get(storageVersionMigrations, { name: 'secrets' })), [
-    'Running=True MigrationRunning: The migration is running',
-  ]);
+  assert.deepEqual(
+    conditionsOf(await interrupted.world.api.get(storageVersionMigrations, { name: 'secrets' })),
+    ['Running=True MigrationRunning: The migration is running'],
+  );
   await interrupted.stop();
   assert.equal(await encryptedWith(2), WRITABLE);
 
@@ -299,7 +300,7 @@ it('encrypts with the new key, across pages and a restart, and handles concurren
     }),
     encryption,
   });
-  assert.deepEqual(said(await ended(last.world, 'secrets')), SUCCEEDED);
+  assert.deepEqual(conditionsOf(await ended(last.world, 'secrets')), SUCCEEDED);
   assert.equal(await encryptedWith(2), MANY - 1);
   assert.equal(
     (await last.world.api.get(secrets, { name: name(21), namespace: 'default' })).metadata?.labels?.[
@@ -312,7 +313,7 @@ it('encrypts with the new key, across pages and a restart, and handles concurren
   );
   const before = rewritten;
   await begin(last.world, 'again', { group: '', resource: 'secrets' });
-  assert.deepEqual(said(await ended(last.world, 'again')), SUCCEEDED);
+  assert.deepEqual(conditionsOf(await ended(last.world, 'again')), SUCCEEDED);
   assert.equal(rewritten, before, 'what is stored as it should be is not written');
 });
 
@@ -345,17 +346,18 @@ it('reports why it failed; runs one migration of a resource at a time', async (t
   await begin(world, 'not-served-2', { group: 'example.com', resource: 'gadgets' });
   await world.until(
     'the first runs',
-    async () => said(await world.api.get(storageVersionMigrations, { name: 'not-served' })).length > 0,
+    async () =>
+      conditionsOf(await world.api.get(storageVersionMigrations, { name: 'not-served' })).length > 0,
   );
   assert.deepEqual(
-    said(await world.api.get(storageVersionMigrations, { name: 'not-served-2' })),
+    conditionsOf(await world.api.get(storageVersionMigrations, { name: 'not-served-2' })),
     [],
     'the second waits',
   );
   await world.pass(61_000);
   for (const [name, , , message] of cases)
     assert.deepEqual(
-      said(await ended(world, name)),
+      conditionsOf(await ended(world, name)),
       [
         'Running=False MigrationCompleted: Migration completed',
         `Failed=True StorageVersionMigrationFailed: ${message}`,

@@ -6,7 +6,10 @@ import { test } from 'node:test';
 import { joinSockets } from './upgrade.ts';
 
 /** A client that sends all of this at once and records the responses. */
-function clientSaying(chunks: readonly string[]): { readonly client: Duplex; readonly heard: () => string } {
+function clientSending(chunks: readonly string[]): {
+  readonly client: Duplex;
+  readonly received: () => string;
+} {
   let text = '';
   const client = new Duplex({
     read() {},
@@ -16,7 +19,7 @@ function clientSaying(chunks: readonly string[]): { readonly client: Duplex; rea
     },
   });
   for (const chunk of chunks) client.push(chunk);
-  return { client, heard: () => text };
+  return { client, received: () => text };
 }
 
 async function serving(act: (socket: Socket) => void): Promise<{ readonly socket: Socket; close(): void }> {
@@ -43,7 +46,7 @@ test('data that a backend sent before it closed reaches the client, while the cl
   });
   await closed.promise;
   // The second of its writes finds the backend closed.
-  const { client, heard } = clientSaying(['one', 'two', 'three']);
+  const { client, received } = clientSending(['one', 'two', 'three']);
   const joined = joinSockets(client, socket);
   await new Promise((resolve) => {
     socket.on('close', resolve);
@@ -51,15 +54,15 @@ test('data that a backend sent before it closed reaches the client, while the cl
   client.push(null);
   close();
   await joined;
-  assert.equal(heard(), 'last words');
+  assert.equal(received(), 'last words');
 });
 
 test('copies both ways, and the end of either side ends the other', async () => {
   const { socket, close } = await serving((peer) => void peer.pipe(peer));
-  const { client, heard } = clientSaying(['one ', 'two ', 'three']);
+  const { client, received } = clientSending(['one ', 'two ', 'three']);
   const joined = joinSockets(client, socket);
   client.push(null);
   close();
   await joined;
-  assert.equal(heard(), 'one two three');
+  assert.equal(received(), 'one two three');
 });

@@ -122,7 +122,7 @@ function deviceSizes([variable, field, ...rest]: readonly string[]): number | un
   }
 }
 
-/** Attributes are told apart by name or key alike; of a capacity nothing is declared. */
+/** Attributes may be selected by qualified or plain name; capacities are not declared. */
 function mapSizes(
   [domain, id, ...rest]: readonly string[],
   field: 'attributes' | 'capacity',

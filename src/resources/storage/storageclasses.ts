@@ -113,7 +113,7 @@ function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, err
         .toSorted(([a], [b]) => (a! < b! ? -1 : 1)),
     );
     const earlier = seen.get(id) ?? 0;
-    for (let told = 0; told < earlier && left > 0; told++, left--)
+    for (let index = 0; index < earlier && left > 0; index++, left--)
       errors.duplicate(path.index(i).child('matchLabelExpressions'), '');
     seen.set(id, earlier + 1);
   });

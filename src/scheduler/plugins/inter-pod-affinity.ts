@@ -165,8 +165,8 @@ function affinityHolds(
   if (pod.requiredAffinity.length === 0) return true;
   if (!pod.requiredAffinity.every((term) => node.labels[term.topologyKey] !== undefined)) return false;
   if (pod.requiredAffinity.every((term) => at(state.wanted, { term, node }) > 0)) return true;
-  const nobody = [...state.wanted.values()].every((byValue) =>
+  const noPods = [...state.wanted.values()].every((byValue) =>
     [...byValue.values()].every((value) => value <= 0),
   );
-  return nobody && pod.requiredAffinity.every((term) => termMatches(term, pod, snapshot.namespaceLabels));
+  return noPods && pod.requiredAffinity.every((term) => termMatches(term, pod, snapshot.namespaceLabels));
 }

@@ -19,7 +19,7 @@ const skip = spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0 && 's
 function trace(
   dir: string,
   { body, inject = [] }: { body: string; inject?: readonly string[] },
-): { said: string[]; calls: string[] } {
+): { lines: string[]; calls: string[] } {
   const script = `import { writeSync } from 'node:fs'; import { openLmdbStore } from ${JSON.stringify(join(import.meta.dirname, 'lmdb.ts'))};
     const say = (text) => writeSync(1, 'say ' + text + '\\n'); const store = await openLmdbStore({ dir: ${JSON.stringify(dir)} }); ${body}; await store.close();`;
   const log = join(dir, '..', 'trace');
@@ -41,7 +41,7 @@ function trace(
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, UV_THREADPOOL_SIZE: '1' } },
   ).toString();
   return {
-    said: output.split('\n').flatMap((line) => (line.startsWith('say ') ? [line.slice(4)] : [])),
+    lines: output.split('\n').flatMap((line) => (line.startsWith('say ') ? [line.slice(4)] : [])),
     calls: readFileSync(log, 'utf8').split('\n'),
   };
 }
@@ -76,8 +76,8 @@ describe('lmdb store: system calls', { skip }, () => {
 
   test('a failed fdatasync fails that commit, and only that', async () => {
     const dir = join(scratch, 'sync');
-    const { said } = trace(dir, { body: attempts, inject: ['fdatasync:error=EIO:when=4+3'] });
-    await checkAnswers(dir, { said, refusal: 'io' });
+    const { lines } = trace(dir, { body: attempts, inject: ['fdatasync:error=EIO:when=4+3'] });
+    await checkAnswers(dir, { lines, refusal: 'io' });
   });
 
   test('a meta page that cannot be written: the driver reopens LMDB and continues', async () => {
@@ -94,8 +94,8 @@ describe('lmdb store: system calls', { skip }, () => {
       injected.calls.some((call) => call.includes(`pwrite64(${fd},`) && call.includes('INJECTED')),
       'the meta page was hit',
     );
-    await checkAnswers(dir, { said: injected.said, refusal: 'io' });
-    assert.equal(injected.said.filter((line) => line === 'io').length, 1);
+    await checkAnswers(dir, { lines: injected.lines, refusal: 'io' });
+    assert.equal(injected.lines.filter((line) => line === 'io').length, 1);
   });
 });
 
@@ -108,14 +108,14 @@ function syncFd(calls: readonly string[]): string {
 
 async function checkAnswers(
   dir: string,
-  { said, refusal }: { said: readonly string[]; refusal: string },
+  { lines, refusal }: { lines: readonly string[]; refusal: string },
 ): Promise<void> {
-  assert.equal(said.length, 30);
-  const acknowledged = said.filter((line) => line.startsWith('ok '));
-  assert.ok(acknowledged.length > 3 && acknowledged.length < 30, said.join());
+  assert.equal(lines.length, 30);
+  const acknowledged = lines.filter((line) => line.startsWith('ok '));
+  assert.ok(acknowledged.length > 3 && acknowledged.length < 30, lines.join());
   assert.ok(
-    said.every((line) => line.startsWith('ok ') || line === refusal),
-    said.join(),
+    lines.every((line) => line.startsWith('ok ') || line === refusal),
+    lines.join(),
   );
   assert.deepEqual(
     acknowledged,

@@ -116,10 +116,10 @@ function judgeEvent(
   const id = `${event.revision} ${event.key}`;
   const real = truth.at(event.key, event.revision);
   if (!real) return breach('reliable', `${id} never happened`);
-  if (real.type !== event.type) breach('reliable', `${id} is a ${real.type}, told as a ${event.type}`);
+  if (real.type !== event.type) breach('reliable', `${id} is a ${real.type}, reported as a ${event.type}`);
   if (event.value !== undefined && real.value !== event.value) breach('reliable', `${id} has another value`);
   if (!untold.has('previous') && event.previous?.revision !== real.previous?.revision)
-    breach('previous', `${id} follows ${real.previous?.revision}, told as ${event.previous?.revision}`);
+    breach('previous', `${id} follows ${real.previous?.revision}, reported as ${event.previous?.revision}`);
   if (!untold.has('previous') && event.previous?.value !== real.previous?.value)
     breach('previous', `the value before ${id} is another`);
   if (untold.has('created') || event.type === 'delete') return;
