@@ -22,7 +22,6 @@ const COMPREHENSIONS: ReadonlyMap<string, Form> = new Map<string, Form>([
   ['exists/3', { name: 'exists', variables: 2 }],
   ['exists_one/2', { name: 'existsOne', variables: 1 }],
   ['exists_one/3', { name: 'existsOne', variables: 2 }],
-  ['existsOne/2', { name: 'existsOne', variables: 1 }],
   ['existsOne/3', { name: 'existsOne', variables: 2 }],
   ['map/2', { name: 'map', variables: 1 }],
   ['map/3', { name: 'map', variables: 1, filters: true }],

@@ -15,6 +15,7 @@ import {
   certificateSigningRequestSigningController,
   type SigningOptions,
 } from './certificates/certificatesigningrequest-signing-controller.ts';
+import { kubeletServingApprovingController } from './certificates/kubelet-serving-approving-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
@@ -67,6 +68,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     bootstrapSignerController,
     tokenCleanerController,
     certificateSigningRequestApprovingController,
+    kubeletServingApprovingController,
     certificateSigningRequestCleanerController,
     certificateSigningRequestSigningController(options),
     garbageCollectorController,

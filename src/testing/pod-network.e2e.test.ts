@@ -121,6 +121,12 @@ describe('pods on two machines', { skip: missing }, () => {
       ['key', options.key, options.keyFile],
     ] as const)
       writeFileSync(join(base, name), value ?? readFileSync(file!));
+    const role = 'capstan:node-pod-network';
+    api('POST', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+      metadata: { name: role },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'system:nodes' }],
+    });
     start(
       lan.outside,
       'controllers',

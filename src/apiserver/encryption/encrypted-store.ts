@@ -50,11 +50,13 @@ export class EncryptedStore implements Store {
   readonly #unreadable = new Set<string>();
 
   readonly newestRevision?: () => Promise<Revision>;
+  readonly ttlSeconds?: (key: string) => Promise<number | undefined>;
 
   constructor(store: Store, { formOf, contextOf = (key) => key }: EncryptedStoreOptions) {
     this.#contextOf = contextOf;
     this.#store = store;
     if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
+    if (store.ttlSeconds) this.ttlSeconds = (key) => store.ttlSeconds!(key);
     this.#formOf = formOf;
   }
 

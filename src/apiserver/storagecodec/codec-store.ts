@@ -29,10 +29,12 @@ const SLICE = 256;
 export class CodecStore implements Store {
   readonly #store: Store;
   readonly newestRevision?: () => Promise<Revision>;
+  readonly ttlSeconds?: (key: string) => Promise<number | undefined>;
 
   constructor(store: Store) {
     this.#store = store;
     if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
+    if (store.ttlSeconds) this.ttlSeconds = (key) => store.ttlSeconds!(key);
   }
 
   get revision(): Revision {

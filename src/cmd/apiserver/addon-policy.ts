@@ -143,6 +143,42 @@ const OBJECTS: readonly PolicyObject[] = [
     object: {
       apiVersion: `${RBAC}/v1`,
       kind: 'ClusterRole',
+      metadata: { name: 'capstan:controller:kubelet-serving-approver', labels },
+      rules: [
+        {
+          apiGroups: ['certificates.k8s.io'],
+          resources: ['certificatesigningrequests/approval'],
+          verbs: ['update'],
+        },
+        {
+          apiGroups: ['certificates.k8s.io'],
+          resources: ['signers'],
+          resourceNames: ['kubernetes.io/kubelet-serving'],
+          verbs: ['approve'],
+        },
+        { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:controller:kubelet-serving-approver', labels },
+      roleRef: {
+        apiGroup: RBAC,
+        kind: 'ClusterRole',
+        name: 'capstan:controller:kubelet-serving-approver',
+      },
+      subjects: [{ kind: 'ServiceAccount', name: 'kubelet-serving-approver', namespace: 'kube-system' }],
+    },
+  },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
       metadata: { name: 'capstan:controller:unimplemented-controller', labels },
       rules: [
         { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },

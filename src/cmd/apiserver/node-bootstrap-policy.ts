@@ -70,10 +70,9 @@ export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
       apiVersion: `${RBAC}/v1`,
       kind: 'ClusterRole',
       metadata: { name: NODE_POD_NETWORK, labels: { 'app.kubernetes.io/managed-by': 'capstan' } },
-      // Each node keeps a route to the pods of every other one.
+      // Each node keeps a route to the pods of every other one. Bound by `capstan init` alone: upstream's nodes read no other Node.
       rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch'] }],
     },
   },
-  binding(NODE_POD_NETWORK, { role: NODE_POD_NETWORK, group: NODES }),
   binding(NODE_SERVICE_PROXY, { role: NODE_SERVICE_PROXY, group: NODES }),
 ];

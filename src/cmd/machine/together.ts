@@ -2,9 +2,16 @@
  * `capstan together`: several components in one process, each with the words of its own command, which saves the memory of a process each. The supervisor
  * starts it, and may add components while it runs; when one of them fails the process ends, and all are started again.
  */
+import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GROUP_SEPARATOR } from '#supervisor/programs.ts';
 import { componentCommand } from '../components.ts';
 import { parseWords } from '../flags/words.ts';
+
+/** These start without one. */
+const MAKES_KUBECONFIG: ReadonlySet<string> = new Set(['node', 'balancer']);
+const KUBECONFIG_FLAG = '--kubeconfig=';
+const KUBECONFIG_POLL_MS = 200;
 
 /** words: 'scheduler --kubeconfig=A , dns --kubeconfig=B'. Resolves when all were stopped by a signal; rejects with the first failure. */
 export async function runTogether(words: readonly string[]): Promise<void> {
@@ -29,6 +36,11 @@ export async function runTogether(words: readonly string[]): Promise<void> {
       count = running.length;
       await Promise.race([Promise.all(running), failed.promise]);
     } while (running.length > count);
+  } catch (error) {
+    // The others run on else: all stop, and the supervisor starts all again.
+    process.kill(process.pid, 'SIGTERM');
+    await Promise.allSettled(running);
+    throw error;
   } finally {
     process.off('message', onMessage);
   }
@@ -36,7 +48,22 @@ export async function runTogether(words: readonly string[]): Promise<void> {
 
 async function runOne([name = '', ...words]: readonly string[]): Promise<void> {
   const component = componentCommand(name);
+  if (!MAKES_KUBECONFIG.has(name)) await kubeconfigExists(words);
   await component.run(parseWords(await component.flags(), { command: name, words }));
+}
+
+/** On a machine that joins, the node agent writes the kubeconfig that the others of its group act by. */
+async function kubeconfigExists(words: readonly string[]): Promise<void> {
+  const flag = words.find((word) => word.startsWith(KUBECONFIG_FLAG));
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  process.once('SIGTERM', onSignal);
+  try {
+    while (flag && !existsSync(flag.slice(KUBECONFIG_FLAG.length)) && !stop.signal.aborted)
+      await sleep(KUBECONFIG_POLL_MS, undefined, { signal: stop.signal }).catch(() => {});
+  } finally {
+    process.off('SIGTERM', onSignal);
+  }
 }
 
 function splitGroup(words: readonly string[]): string[][] {

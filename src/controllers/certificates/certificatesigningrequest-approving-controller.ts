@@ -1,12 +1,11 @@
 /**
  * Approves client certificates of kubelets whose requester is authorized: by SubjectAccessReviews on the subresources nodeclient
- * (a joining machine) and selfnodeclient (a node that renews its certificate). Serving certificates need manual approval.
+ * (a joining machine) and selfnodeclient (a node that renews its certificate). Serving certificates: kubelet-serving-approving-controller.ts.
  * After upstream's pkg/controller/certificates/approver.
  */
 import type { CertificateSigningRequest } from '#api/types.ts';
-import type { Client } from '#client/client.ts';
-import { certificateSigningRequests, subjectAccessReviews } from '#client/refs.ts';
-import { formatTime } from '#machinery/time.ts';
+import { certificateSigningRequests } from '#client/refs.ts';
+import { approve, mayHave, namesIn } from './approval.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import {
   conditionOf,
@@ -14,7 +13,6 @@ import {
   kubeletClientProblem,
   type RequestedNames,
 } from './requests.ts';
-import { parseRequest, UnsignableError } from './x509.ts';
 
 interface Recognizer {
   readonly subresource: string;
@@ -59,23 +57,7 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
   const recognized = RECOGNIZERS.filter(({ recognizes }) => recognizes(request, names));
   for (const { subresource, message } of recognized) {
     if (!(await mayHave(api, request, subresource))) continue;
-    const now = formatTime(clock.now());
-    const condition = {
-      type: 'Approved',
-      status: 'True',
-      reason: 'AutoApproved',
-      message,
-      lastUpdateTime: now,
-      lastTransitionTime: now,
-    };
-    await api.updateSubresource(
-      certificateSigningRequests,
-      {
-        ...request,
-        status: { ...request.status, conditions: [...(request.status?.conditions ?? []), condition] },
-      },
-      'approval',
-    );
+    await approve(request, { api, clock, message });
     return;
   }
   log.info(
@@ -86,38 +68,4 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
     },
   );
   return { requeueAfterMs: RETRY_MS };
-}
-
-/** A request that cannot be parsed is not a kubelet's; the signer reports the error once it is approved. */
-function namesIn(request: string): RequestedNames | undefined {
-  try {
-    return parseRequest(request);
-  } catch (error) {
-    if (!(error instanceof UnsignableError)) throw error;
-    return undefined;
-  }
-}
-
-async function mayHave(
-  api: Client,
-  { spec }: CertificateSigningRequest,
-  subresource: string,
-): Promise<boolean> {
-  const { username = '', uid, groups, extra } = spec;
-  const review = await api.create(subjectAccessReviews, {
-    spec: {
-      user: username,
-      ...(uid ? { uid } : {}),
-      ...(groups ? { groups } : {}),
-      ...(extra ? { extra } : {}),
-      resourceAttributes: {
-        group: 'certificates.k8s.io',
-        resource: 'certificatesigningrequests',
-        verb: 'create',
-        subresource,
-        version: '*',
-      },
-    },
-  });
-  return review.status?.allowed ?? false;
 }

@@ -7,7 +7,7 @@ import { findCondition } from '#component-helpers/conditions.ts';
 
 const KUBE_APISERVER_CLIENT = 'kubernetes.io/kube-apiserver-client';
 export const KUBE_APISERVER_CLIENT_KUBELET = 'kubernetes.io/kube-apiserver-client-kubelet';
-const KUBELET_SERVING = 'kubernetes.io/kubelet-serving';
+export const KUBELET_SERVING = 'kubernetes.io/kubelet-serving';
 const LEGACY_UNKNOWN = 'kubernetes.io/legacy-unknown';
 export const SIGNERS = [
   KUBE_APISERVER_CLIENT,
@@ -81,7 +81,7 @@ export function kubeletClientProblem(names: RequestedNames, usages: readonly str
   return usageProblem(usages, KUBELET_CLIENT_USAGES);
 }
 
-function kubeletServingProblem(names: RequestedNames, usages: readonly string[]): string | undefined {
+export function kubeletServingProblem(names: RequestedNames, usages: readonly string[]): string | undefined {
   if (!isNodesOnly(names)) return 'subject organization is not system:nodes';
   if (names.dnsNames.length === 0 && names.ipAddresses.length === 0)
     return 'DNS or IP subjectAltName is required';

@@ -147,6 +147,7 @@ export function defaultKubelet(
     clusterDNS: [dnsAddress],
     clusterDomain: cluster.networking.dnsDomain,
     rotateCertificates: true,
+    serverTLSBootstrap: true,
     ...given,
     authentication: {
       anonymous: { enabled: false },

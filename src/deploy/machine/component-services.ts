@@ -135,8 +135,7 @@ export function nodeService({
           ...(address ? { 'node-ip': address } : {}),
           'cluster-cidr': cluster.networking.podSubnet,
           config: paths.kubeletConfig,
-          // Its requests wait for an administrator's approval: as kubeadm's kubelets, only where that is asked for.
-          'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? false),
+          'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? true),
         }),
   };
   return {

@@ -1,5 +1,6 @@
 /** Phase bootstrap-token: the tokens that machines join with, and ConfigMap cluster-info, by which they find and verify the cluster. The roles of tokens are the API server's own to make. */
-import { configMaps, roleBindings, roles } from '#client/refs.ts';
+import type { Client } from '#client/client.ts';
+import { clusterRoleBindings, clusterRoles, configMaps, roleBindings, roles } from '#client/refs.ts';
 import { stringifyYaml } from '#machinery/yaml.ts';
 import { applyObject } from '../apply-object.ts';
 import { writeToken } from '../bootstrap-tokens.ts';
@@ -11,6 +12,9 @@ const NAMESPACE = 'kube-public';
 const CLUSTER_INFO = 'cluster-info';
 const CLUSTER_INFO_ROLE = 'kubeadm:bootstrap-signer-clusterinfo';
 const RBAC = 'rbac.authorization.k8s.io';
+/** The API server makes the role: nodes read each other's addresses and pod ranges. */
+const POD_NETWORK_ROLE = 'capstan:node-pod-network';
+const SERVING_ROLE = 'capstan:node-autoapprove-serving';
 
 export const bootstrapToken: Phase<InitContext> = {
   name: 'bootstrap-token',
@@ -36,8 +40,33 @@ export const bootstrapToken: Phase<InitContext> = {
       roleRef: { apiGroup: RBAC, kind: 'Role', name: CLUSTER_INFO_ROLE },
       subjects: [{ apiGroup: RBAC, kind: 'User', name: 'system:anonymous' }],
     });
+    await approveServingCertificates(api);
+    await bindNodes(api, POD_NETWORK_ROLE);
   },
 };
+
+/** Kubelets' serving certificates are approved by themselves: delete the binding to approve each by hand. */
+async function approveServingCertificates(api: Client): Promise<void> {
+  await applyObject(api, clusterRoles, {
+    metadata: { name: SERVING_ROLE },
+    rules: [
+      {
+        apiGroups: ['certificates.k8s.io'],
+        resources: ['certificatesigningrequests/selfnodeserver'],
+        verbs: ['create'],
+      },
+    ],
+  });
+  await bindNodes(api, SERVING_ROLE);
+}
+
+async function bindNodes(api: Client, role: string): Promise<void> {
+  await applyObject(api, clusterRoleBindings, {
+    metadata: { name: role },
+    roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role },
+    subjects: [{ apiGroup: RBAC, kind: 'Group', name: 'system:nodes' }],
+  });
+}
 
 /** A kubeconfig without a user, as kubeadm writes it. */
 function renderClusterInfo({ server, caPem }: { readonly server: string; readonly caPem: string }): string {

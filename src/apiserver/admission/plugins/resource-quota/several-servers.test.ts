@@ -53,11 +53,21 @@ describe('a quota that two API servers charge', { skip: program ? false : 'no et
     );
     const made = answers.filter(({ status }) => status === 201).length;
     const refused = answers.filter(({ status }) => status !== 201);
-    assert.equal(made, 20, refused.map(({ text }) => text).join('\n'));
+    // Under load some give up on conflicts before the quota is used up: that is a refusal too.
+    assert.ok(made <= 20, refused.map(({ text }) => text).join('\n'));
     for (const { status, text } of refused) {
       assert.equal(status, 403);
-      assert.match(text, /exceeded quota: few, requested: count\/configmaps=1, used: count\/configmaps=20/);
+      assert.match(
+        text,
+        /exceeded quota: few, requested: count\/configmaps=1, used: count\/configmaps=20|could not be updated: too many conflicts/,
+      );
     }
+    for (let i = made; i < 20; i++) assert.equal((await create(i % 2 ? one : two, `rest${i}`)).status, 201);
+    for (const server of [one, two])
+      assert.match(
+        (await create(server, 'more')).text,
+        /exceeded quota: few, requested: count\/configmaps=1, used: count\/configmaps=20/,
+      );
     assert.equal(await count(), 20);
     assert.equal(await used(), '20');
   });
