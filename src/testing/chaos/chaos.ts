@@ -35,6 +35,8 @@ export class Chaos {
   }
 
   async start(): Promise<void> {
+    // From before the first write, which may come before the first watch.
+    this.#truth = new TruthReader((await this.#mark()) - 1);
     for (const name of ['a', 'b']) {
       const history = new History(name);
       const child = this.#cluster.startLoad(name, Math.floor(this.#random() * 2 ** 31));
@@ -46,7 +48,6 @@ export class Chaos {
     await until('both programs to watch', () =>
       this.#histories.every(({ watchingAfter }) => watchingAfter !== undefined),
     );
-    this.#truth = new TruthReader(Math.min(...this.#histories.map((one) => one.watchingAfter!)));
     await this.round({ name: 'none', strike: () => {} });
   }
 
