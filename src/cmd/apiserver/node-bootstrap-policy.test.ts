@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { endpointSlices, nodes, secrets, serviceCIDRs, services } from '#client/refs.ts';
+import { clusterRoleBindings, endpointSlices, nodes, secrets, serviceCIDRs, services } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
+import { realClock } from '#stdx/clock.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { nodeIdentity } from '../all-in-one/identities.ts';
 
@@ -23,10 +24,22 @@ it("lets a node's credentials serve its machine's service proxy and pod network,
     own.items.map(({ metadata }) => metadata?.name),
     ['second'],
   );
-  // Routes lead to the pods of every node; that is all that is to be known of them.
-  await asNode.list(nodes);
+  await assert.rejects(asNode.list(nodes), { reason: 'Forbidden' });
+  await bindToNodes('capstan:node-pod-network');
+  // Routes lead to the pods of every node: the authorizer reads the binding from its informer.
+  while (!(await asNode.list(nodes).catch(() => undefined))) await realClock.sleep(20);
   await test.api.create(nodes, { metadata: { name: 'third' } });
   await assert.rejects(asNode.get(nodes, { name: 'third' }), { reason: 'Forbidden' });
   await assert.rejects(asNode.delete(nodes, { name: 'third' }), { reason: 'Forbidden' });
   await assert.rejects(asNode.list(secrets), { reason: 'Forbidden' });
 });
+
+/** What \`capstan init\` does. */
+async function bindToNodes(role: string): Promise<void> {
+  const apiGroup = 'rbac.authorization.k8s.io';
+  await test.api.create(clusterRoleBindings, {
+    metadata: { name: role },
+    roleRef: { apiGroup, kind: 'ClusterRole', name: role },
+    subjects: [{ apiGroup, kind: 'Group', name: 'system:nodes' }],
+  });
+}
