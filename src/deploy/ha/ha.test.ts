@@ -188,13 +188,16 @@ describe('keepalived', { skip }, () => {
       assert.equal(world.holders().length, 1, 'the holder keeps it');
       daemons.set(third, startKeepalived(third));
       await new Promise((resolve) => setTimeout(resolve, 3_000));
-      assert.deepEqual(world.holders(), [fourth], 'the one that starts again does not take it');
+      // On a busy machine a late advertisement may have moved it among the others meanwhile.
+      await until('one machine has it', () => world.holders().length === 1);
+      const [fifth] = world.holders() as [ControlPlane];
+      assert.notEqual(fifth, third, 'the one that starts again does not take it');
 
       // An orderly stop hands it over.
-      process.kill(Number(readFileSync(join(fourth.dir, 'keepalived.pid'), 'utf8')), 'SIGTERM');
+      process.kill(Number(readFileSync(join(fifth.dir, 'keepalived.pid'), 'utf8')), 'SIGTERM');
       const handed = await until(
         'another machine has it',
-        () => world.holders().length === 1 && !world.holders().includes(fourth),
+        () => world.holders().length === 1 && !world.holders().includes(fifth),
       );
       t.diagnostic(`keepalived stopped: address elsewhere after ${handed.toFixed(0)} ms`);
     } finally {
