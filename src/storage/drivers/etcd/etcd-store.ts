@@ -178,7 +178,10 @@ class EtcdStore implements Store {
         `list ${prefix}`,
       );
       revision ||= int(answer.header.revision);
-      for (const kv of answer.kvs) items.push(this.#keySpace.toStored(kv));
+      for (const kv of answer.kvs) {
+        const stored = this.#keySpace.toStored(kv);
+        if (!stored.key.endsWith(MARK)) items.push(stored);
+      }
       if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
       from = Buffer.concat([answer.kvs.at(-1)!.key, Buffer.alloc(1)]);
     }
@@ -211,6 +214,7 @@ class EtcdStore implements Store {
       range: this.#keySpace.rangeOf(options.prefix),
       toStored: (kv) => this.#keySpace.toStored(kv),
       onMark: () => this.#mark(options.prefix),
+      isMark: ({ key }) => key.endsWith(MARK),
       onReached: (revision) => {
         this.#revision = Math.max(this.#revision, revision);
         options.onReached?.(revision);

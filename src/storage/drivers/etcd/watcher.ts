@@ -29,6 +29,8 @@ interface WatcherOptions extends Omit<WatchOptions, 'onReached'> {
   readonly toStored: (kv: WatchResponse['events'][number]['kv']) => StoredValue;
   /** Writes something that this watch sees, where progress cannot be trusted. */
   readonly onMark?: () => void;
+  /** Whether an event is only of such a write, which nobody is to see. */
+  readonly isMark?: (event: StoreEvent) => boolean;
   readonly onReached: (revision: Revision) => void;
   readonly onEnd: () => void;
 }
@@ -159,8 +161,10 @@ export class Watcher {
     const fresh = events.filter(({ revision }) => revision > this.reached);
     if (fresh.length === 0) return;
     const newest = fresh.at(-1)!.revision;
+    const { isMark, onEvents } = this.#options;
+    const seen = isMark ? fresh.filter((event) => !isMark(event)) : fresh;
     try {
-      this.#options.onEvents(fresh);
+      if (seen.length > 0) onEvents(seen);
     } catch (error) {
       return this.end(error instanceof Error ? error : new Error(String(error)));
     }
