@@ -17,11 +17,7 @@ export function register(program: Command): void {
 
 async function run(words: string[]): Promise<void> {
   const { loadEverything, WARM } = await import('#cmd/machine/warm.ts');
-  if (words[0] !== WARM) {
-    await (await import('#cmd/machine/together.ts')).runTogether(words);
-    // All components have stopped: what one of them left open must not hold up the machine's stop.
-    process.exit(0);
-  }
+  if (words[0] !== WARM) return (await import('#cmd/machine/together.ts')).runTogether(words);
   for (const load of COMMANDS) await load();
   await loadEverything();
   // Modules may have opened what keeps a process alive.

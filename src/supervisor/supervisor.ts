@@ -102,12 +102,19 @@ export class Supervisor {
   }
 
   async #startInOrder(): Promise<void> {
-    const { clock } = this.#options;
     for (const child of this.#children) {
       if (this.#stopping) return;
       const started = child.start();
-      if (FIRST.includes(child.program.name)) await Promise.race([started, clock.sleep(ORDER_WAIT_MS)]);
+      if (FIRST.includes(child.program.name)) await this.#waitFor(started);
     }
+  }
+
+  /** At most ORDER_WAIT_MS. The timer ends with the wait: it would keep the process alive. */
+  async #waitFor(started: Promise<void>): Promise<void> {
+    const waited = new AbortController();
+    const late = this.#options.clock.sleep(ORDER_WAIT_MS, waited.signal).catch(() => {});
+    await Promise.race([started, late]);
+    waited.abort();
   }
 
   /** Changes of one turn are told once. */

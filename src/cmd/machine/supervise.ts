@@ -23,8 +23,6 @@ export async function runSupervise({ rootfs }: SuperviseFlags): Promise<void> {
   const { supervise } = await import('#supervisor/run.ts');
   const log = createLogger({ format: 'text' }).with({ component: 'supervisor' });
   await supervise({ paths, machine: machineFile(paths), clock: realClock, log });
-  // Its services have ended. Connections that its health checks left open would keep it for a minute, and who stops it waits.
-  process.exit(0);
 }
 
 const START_TIMEOUT_MS = 30_000;

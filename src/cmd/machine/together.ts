@@ -48,12 +48,12 @@ export async function runTogether(words: readonly string[]): Promise<void> {
 
 async function runOne([name = '', ...words]: readonly string[]): Promise<void> {
   const component = componentCommand(name);
-  if (!MAKES_KUBECONFIG.has(name)) await kubeconfigExists(words);
+  if (!MAKES_KUBECONFIG.has(name) && !(await kubeconfigExists(words))) return;
   await component.run(parseWords(await component.flags(), { command: name, words }));
 }
 
-/** On a machine that joins, the node agent writes the kubeconfig that the others of its group act by. */
-async function kubeconfigExists(words: readonly string[]): Promise<void> {
+/** On a machine that joins, the node agent writes the kubeconfig that the others of its group act by. False: stopped before it was there. */
+async function kubeconfigExists(words: readonly string[]): Promise<boolean> {
   const flag = words.find((word) => word.startsWith(KUBECONFIG_FLAG));
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
@@ -61,6 +61,7 @@ async function kubeconfigExists(words: readonly string[]): Promise<void> {
   try {
     while (flag && !existsSync(flag.slice(KUBECONFIG_FLAG.length)) && !stop.signal.aborted)
       await sleep(KUBECONFIG_POLL_MS, undefined, { signal: stop.signal }).catch(() => {});
+    return !stop.signal.aborted;
   } finally {
     process.off('SIGTERM', onSignal);
   }
