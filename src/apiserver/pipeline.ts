@@ -10,9 +10,7 @@ import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Authenticated } from './authn/authenticator.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from './authz/authorizer.ts';
-import { parseFieldSelector } from '#machinery/fields.ts';
-import { parseLabelSelector } from '#machinery/labels.ts';
-import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
+import { fieldRequirements, labelRequirements } from '#machinery/selector-requirements.ts';
 import type { AuditSink } from './audit/audit-sink.ts';
 import type { RequestContext } from './context.ts';
 import type { ServerCore } from './server-core.ts';
@@ -291,25 +289,9 @@ function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
     info;
   const selects = !info.verbInPath && (verb === 'list' || verb === 'watch' || verb === 'deletecollection');
   const fieldSelector =
-    selects && query['fieldSelector']
-      ? selectorOf(() =>
-          parseFieldSelector(query['fieldSelector']!).requirements.map(({ field, operator, value }) => ({
-            key: field,
-            operator: operator === '=' ? 'In' : 'NotIn',
-            values: [value],
-          })),
-        )
-      : undefined;
+    selects && query['fieldSelector'] ? fieldRequirements(query['fieldSelector']) : undefined;
   const labelSelector =
-    selects && query['labelSelector']
-      ? selectorOf(() =>
-          parseLabelSelector(query['labelSelector']!).requirements.map(({ key, operator, values }) => ({
-            key,
-            operator: LABEL_OPERATORS[operator] ?? operator,
-            values,
-          })),
-        )
-      : undefined;
+    selects && query['labelSelector'] ? labelRequirements(query['labelSelector']) : undefined;
   return {
     user,
     verb,
@@ -324,27 +306,6 @@ function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
     ...(fieldSelector ? { fieldSelector } : {}),
     ...(labelSelector ? { labelSelector } : {}),
   };
-}
-
-const LABEL_OPERATORS: Readonly<Record<string, string>> = {
-  '=': 'In',
-  '==': 'In',
-  in: 'In',
-  '!=': 'NotIn',
-  notin: 'NotIn',
-  exists: 'Exists',
-  '!': 'DoesNotExist',
-  gt: 'Gt',
-  lt: 'Lt',
-};
-
-/** A selector that cannot be read narrows nothing here; the verb refuses it later. */
-function selectorOf(read: () => SelectorRequirement[]): SelectorRequirement[] | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
 }
 
 function handle(context: RequestContext, core: ServerCore): ApiResponse | Promise<ApiResponse> {

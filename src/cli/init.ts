@@ -3,8 +3,8 @@ import { Command, Option } from 'commander';
 import type { InitFlags } from '#cmd/machine/init.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
-import { action, print, wholeNumber } from './context.ts';
-import { commaList, rootfsOption, warnLine } from './machine-options.ts';
+import { action, print, wholeNumber, list } from './context.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = initOptions(
@@ -56,7 +56,7 @@ function initOptions(command: Command): Command {
       new Option(
         '--apiserver-cert-extra-sans <names>',
         'further DNS names and IP addresses for the serving certificate',
-      ).argParser(commaList),
+      ).argParser(list),
     )
     .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
     .option('--pod-network-cidr <range>', 'addresses of pods (default: 10.244.0.0/16)')
@@ -73,12 +73,12 @@ function initOptions(command: Command): Command {
     .option('--certificate-key <key>', 'key that they are encrypted with (default: a new one)')
     .option('--skip-token-print', 'do not print the token')
     .option('--skip-certificate-key-print', 'do not print the certificate key')
-    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(commaList))
+    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
     .addOption(
       new Option(
         '--ignore-preflight-errors <names>',
         "checks whose errors are warnings: 'IsPrivilegedUser,Swap', or all",
-      ).argParser(commaList),
+      ).argParser(list),
     )
     .option('--dry-run', 'print what would be done and change nothing')
     .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')

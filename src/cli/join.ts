@@ -3,8 +3,8 @@ import { Command, Option } from 'commander';
 import type { JoinFlags } from '#cmd/machine/join.ts';
 import { JOIN_WORKFLOW } from '#deploy/phases/join/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
-import { action, print, wholeNumber } from './context.ts';
-import { commaList, rootfsOption, warnLine } from './machine-options.ts';
+import { action, print, wholeNumber, list } from './context.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = joinOptions(
@@ -55,7 +55,7 @@ function joinOptions(command: Command): Command {
       new Option(
         '--discovery-token-ca-cert-hash <sha256:hash>',
         "hash of the public key of the cluster's authority; once or several times",
-      ).argParser(commaList),
+      ).argParser(list),
     )
     .option(
       '--discovery-token-unsafe-skip-ca-verification',
@@ -81,12 +81,12 @@ function joinOptions(command: Command): Command {
       ),
     )
     .option('--node-name <name>', 'name of this node (default: the host name)')
-    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(commaList))
+    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
     .addOption(
       new Option(
         '--ignore-preflight-errors <names>',
         "checks whose errors are warnings: 'IsPrivilegedUser,Swap', or all",
-      ).argParser(commaList),
+      ).argParser(list),
     )
     .option('--dry-run', 'print what would be done and change nothing')
     .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')

@@ -2,8 +2,8 @@
 import { Option, type Command } from 'commander';
 import type { LeaveFlags } from '#cmd/machine/leave.ts';
 import { confirmRemoval } from './confirm.ts';
-import { action, print, wholeNumber } from './context.ts';
-import { commaList, rootfsOption, warnLine } from './machine-options.ts';
+import { action, print, wholeNumber, list } from './context.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 export function register(program: Command): void {
   program
@@ -26,7 +26,7 @@ export function register(program: Command): void {
       '--kubeconfig <file>',
       "of an administrator, for a worker: its own may not delete its Node (default: this machine's)",
     )
-    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(commaList))
+    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
     .option('--dry-run', 'print what would be done and change nothing')
     .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
     .addOption(rootfsOption())

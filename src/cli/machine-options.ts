@@ -9,17 +9,6 @@ export function rootfsOption(): Option {
   ).hideHelp();
 }
 
-/** 'a,b' given once or several times becomes one list. */
-export function commaList(text: string, before: readonly string[] = []): string[] {
-  return [
-    ...before,
-    ...text
-      .split(',')
-      .map((word) => word.trim())
-      .filter((word) => word !== ''),
-  ];
-}
-
 /** Beside the lines of progress, which may be piped somewhere. */
 export function warnLine(line: string): void {
   process.stderr.write(`\t${line.startsWith('[') ? line : `[WARNING] ${line}`}\n`);

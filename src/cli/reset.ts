@@ -6,8 +6,8 @@ import { Option, type Command } from 'commander';
 import type { LeaveFlags } from '#cmd/machine/leave.ts';
 import type { Removed, ResetFlags } from '#cmd/node/reset.ts';
 import { confirmRemoval } from './confirm.ts';
-import { action, print } from './context.ts';
-import { commaList, rootfsOption, warnLine } from './machine-options.ts';
+import { action, print, list } from './context.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 type Flags = ResetFlags & Omit<LeaveFlags, 'kubeconfig'>;
 
@@ -25,9 +25,7 @@ export function register(program: Command): void {
     .option('--cluster-id <id>', 'that of capstan proxy, where it was given one')
     .option('-f, --force', 'of init or join: also the last control plane, and below quorum; do not ask')
     .option('--yes', 'do not ask')
-    .addOption(
-      new Option('--skip-phases <names>', 'of init or join: phases to leave out').argParser(commaList),
-    )
+    .addOption(new Option('--skip-phases <names>', 'of init or join: phases to leave out').argParser(list))
     .option('--dry-run', 'of init or join: print what would be done and change nothing')
     .option('--cert-dir <dir>', 'of init or join: where certificates are kept (default: /etc/kubernetes/pki)')
     .addOption(rootfsOption())

@@ -1,8 +1,8 @@
 /** `capstan token …`: bootstrap tokens, which machines join with. */
 import { Command, Option } from 'commander';
 import type { TokenFlags } from '#cmd/machine/token.ts';
-import { action, print } from './context.ts';
-import { commaList, rootfsOption, warnLine } from './machine-options.ts';
+import { action, print, list } from './context.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 export function register(program: Command): void {
   const token = program.command('token').description('bootstrap tokens, which machines join a cluster with');
@@ -16,12 +16,12 @@ export function register(program: Command): void {
     .argument('[token]', 'the token (default: a new one)')
     .option('--config <file>', 'InitConfiguration with bootstrapTokens')
     .option('--ttl <duration>', 'how long it may be used; 0s: for good (default: 24h)')
-    .addOption(new Option('--usages <names>', 'signing, authentication (default: both)').argParser(commaList))
+    .addOption(new Option('--usages <names>', 'signing, authentication (default: both)').argParser(list))
     .addOption(
       new Option(
         '--groups <names>',
         'extra groups of those who use it (default: system:bootstrappers:kubeadm:default-node-token)',
-      ).argParser(commaList),
+      ).argParser(list),
     )
     .option('--description <text>', 'what it is for')
     .option('--print-join-command', 'print the whole line that a machine joins with')

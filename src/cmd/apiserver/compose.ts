@@ -20,6 +20,7 @@ import { SharedSecret } from '#apiserver/registry/core/secrets/shared-secret.ts'
 import { generateKeyPem } from '#pki/keys.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
+import { hostPort } from '#deploy/config/endpoint.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom } from './flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './flags/aggregation.ts';
@@ -307,9 +308,4 @@ function sharedLoginsOf(
       if (!isNamed) await secret.attach(internal);
     },
   };
-}
-
-/** As URLs have it: addresses of IPv6 in brackets. */
-function hostPort(address: string, port: number): string {
-  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
