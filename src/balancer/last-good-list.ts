@@ -2,8 +2,8 @@
  * The list of API servers on disk: what EndpointSlice default/kubernetes named last, for a start while no seed answers. A damaged file is kept
  * beside (`FILE.damaged`) and ignored; the seeds still lead to the cluster.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, renameSync } from 'node:fs';
+import { replaceFile } from '#stdx/atomic-file.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { formatAddress, parseAddress, type Address } from './address.ts';
 
@@ -62,25 +62,8 @@ function keepDamaged(path: string): string | undefined {
 
 /** A reader sees the old or the new list, also after a power cut. Throws the file system's errors. */
 export function writeLastGoodList(path: string, servers: readonly Address[]): void {
-  const draft = `${path}.${process.pid}.tmp`;
-  const text = `${JSON.stringify({ apiVersion: API_VERSION, servers: servers.map(formatAddress) }, undefined, 2)}\n`;
-  try {
-    const file = openSync(draft, 'w', 0o600);
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(draft, path);
-  } catch (error) {
-    rmSync(draft, { force: true });
-    throw error;
-  }
-  const parent = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(parent);
-  } finally {
-    closeSync(parent);
-  }
+  replaceFile(
+    path,
+    `${JSON.stringify({ apiVersion: API_VERSION, servers: servers.map(formatAddress) }, undefined, 2)}\n`,
+  );
 }

@@ -12,22 +12,18 @@
 import { createHash, randomBytes } from 'node:crypto';
 import {
   accessSync,
-  closeSync,
   constants,
   existsSync,
-  fsyncSync,
   linkSync,
   mkdirSync,
-  openSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
-  writeSync,
 } from 'node:fs';
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { replaceFile } from '#stdx/atomic-file.ts';
 
 export const DATA_FORMAT = 1;
 
@@ -286,26 +282,11 @@ export function writeSettings(dir: DataDir, settings: ClusterSettings): void {
   writeFileAtomic(dir.settingsFile, textOf(settings));
 }
 
-/** Write beside, fsync, rename, fsync the directory: a reader sees the old or the new file, also after a power cut. */
+/** As replaceFile, with a UserError for what the disk refuses. */
 export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
-  const draft = `${path}.${process.pid}.tmp`;
   try {
-    const file = openSync(draft, 'w', mode);
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(draft, path);
-    const parent = openSync(dirname(path), 'r');
-    try {
-      fsyncSync(parent);
-    } finally {
-      closeSync(parent);
-    }
+    replaceFile(path, text, mode);
   } catch (error) {
-    rmSync(draft, { force: true });
     throw describeDiskError(path, error);
   }
 }
