@@ -11,6 +11,7 @@ import type { HookContext } from '#resources/define.ts';
 import { buildResource } from '#resources/resource.ts';
 
 const POD = { group: '', version: 'v1', kind: 'Pod' };
+const RESOURCE = buildResource(pods);
 const DEFAULT_NAMESPACE = 'default';
 /** Validation of a pod asks for nothing else than the pod. */
 const CONTEXT: HookContext = {
@@ -32,11 +33,10 @@ export function decodeStaticPod(text: string): Pod {
   const pod = decodeObject(schemaForKind(POD)!, value, 'ignore').object as Pod;
   pod.metadata ??= {};
   pod.metadata.namespace ||= DEFAULT_NAMESPACE;
-  const resource = buildResource(pods);
-  resource.applyDefaults(pod);
+  RESOURCE.applyDefaults(pod);
   const errors = [
-    ...validateObjectMeta(pod.metadata, { namespaced: true, nameRule: resource.behaviour.nameRule }),
-    ...resource.validate(pod, CONTEXT),
+    ...validateObjectMeta(pod.metadata, { namespaced: true, nameRule: RESOURCE.behaviour.nameRule }),
+    ...RESOURCE.validate(pod, CONTEXT),
   ];
   if (errors.length > 0) throw new Error(fieldErrorsText(errors));
   return pod;

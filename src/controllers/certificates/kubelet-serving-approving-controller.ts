@@ -51,15 +51,17 @@ export function namesProblem(
   const name = commonName.slice(NODE_PREFIX.length);
   const node = all.find(({ metadata }) => metadata?.name === name);
   if (!node) return `there is no Node ${name}`;
-  const own = addressesOf(node);
   for (const one of [...dnsNames, ...ipAddresses]) {
-    if (!own.has(one)) return `${one} is not an address of Node ${name}`;
-    const other = all.find((candidate) => candidate !== node && addressesOf(candidate).has(one));
+    if (!has(node, one)) return `${one} is not an address of Node ${name}`;
+    const other = all.find((candidate) => candidate !== node && has(candidate, one));
     if (other) return `${one} is an address of Node ${other.metadata?.name} too`;
   }
   return undefined;
 }
 
-function addressesOf({ metadata, status }: Node): ReadonlySet<string> {
-  return new Set([metadata?.name ?? '', ...(status?.addresses ?? []).map(({ address }) => address)]);
+function has({ metadata, status }: Node, nameOrAddress: string): boolean {
+  return (
+    metadata?.name === nameOrAddress ||
+    (status?.addresses ?? []).some(({ address }) => address === nameOrAddress)
+  );
 }

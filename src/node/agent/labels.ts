@@ -15,6 +15,4 @@ export const ANNOTATIONS = {
   terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
   terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
   podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',
-  configSource: 'kubernetes.io/config.source',
-  configSeen: 'kubernetes.io/config.seen',
 } as const;

@@ -50,6 +50,7 @@ import { StatusWriter } from './pod/status-writer.ts';
 import { ReferencedObjects } from './referenced-objects.ts';
 import { Pleg } from './pleg.ts';
 import { RuntimeView, type PodDigest } from './runtime-view.ts';
+import { deleteMirror } from './static-pods/mirror-pods.ts';
 import { StaticPods } from './static-pods/static-pods.ts';
 import type { DecodePod } from './static-pods/manifests.ts';
 import { StorageLimits } from './storage-limits.ts';
@@ -395,16 +396,10 @@ class Agent implements NodeAgent {
     this.#workerOfMirror(mirror)?.wake();
   }
 
-  #removeMirror({ metadata }: Pod): void {
-    const { name = '', namespace, uid = '' } = metadata ?? {};
-    void this.#options.context.api
-      .delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } })
-      .catch((error: unknown) =>
-        this.#log.warn('error removing a mirror pod', {
-          pod: `${namespace}/${name}`,
-          error: errorMessage(error),
-        }),
-      );
+  #removeMirror(mirror: Pod): void {
+    void deleteMirror(this.#options.context.api, mirror).catch((error: unknown) =>
+      this.#log.warn('error removing a mirror pod', { pod: objectKey(mirror), error: errorMessage(error) }),
+    );
   }
 
   #workerOfMirror({ metadata }: Pod): PodWorker | undefined {

@@ -1,8 +1,9 @@
 /** Builds a pod's CRI sandbox configuration. Pure. */
 import type { Pod } from '#api/types.ts';
 import { longRunningContainers } from '#component-helpers/containers.ts';
+import { CONFIG_SOURCE } from '#component-helpers/static-pods.ts';
 import type { CriInput, PodSandboxConfig, PortMapping, Protocol } from '../../cri/types.ts';
-import { ANNOTATIONS, LABELS } from '../labels.ts';
+import { LABELS } from '../labels.ts';
 import { podDns, podHostname, type DnsOptions } from './dns.ts';
 import { sandboxSecurity } from './security.ts';
 
@@ -36,7 +37,7 @@ export function sandboxConfig({
       [LABELS.podNamespace]: namespace,
       [LABELS.podUID]: uid,
     },
-    annotations: { ...pod.metadata?.annotations, [ANNOTATIONS.configSource]: 'api' },
+    annotations: { ...pod.metadata?.annotations, [CONFIG_SOURCE]: 'api' },
     linux: {
       cgroupParent,
       sysctls: Object.fromEntries(

@@ -10,7 +10,7 @@ import { apiReferenceOf, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#componen
 import { objectKey } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-/** Decodes, defaults and validates a Pod. Throws an Error that says what is wrong. */
+/** Decodes, defaults (the namespace too) and validates a Pod. Throws an Error that says what is wrong. */
 export type DecodePod = (text: string) => Pod;
 
 interface Problem {
@@ -29,7 +29,6 @@ interface ManifestOptions {
 
 export const MAX_FILES = 500;
 export const MAX_BYTES = 1 << 20;
-const DEFAULT_NAMESPACE = 'default';
 
 /** A path that does not exist has no pods. Throws when it cannot be read, so that nothing is taken for removed. */
 export async function readManifests(path: string, options: ManifestOptions): Promise<Manifests> {
@@ -95,7 +94,6 @@ function staticPod(
     metadata: {
       ...metadata,
       name: `${metadata.name}-${nodeName}`,
-      namespace: metadata.namespace || DEFAULT_NAMESPACE,
       uid,
       annotations: { ...metadata.annotations, [CONFIG_HASH]: uid, [CONFIG_SOURCE]: FROM_FILE },
     },

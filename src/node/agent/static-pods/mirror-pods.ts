@@ -86,17 +86,8 @@ export class MirrorPods {
   /** After a deletion its event wakes the next round, which creates. */
   async #settle(pod: Pod | undefined, mirror: Pod | undefined): Promise<void> {
     if (mirror && (!pod || hashOf(mirror) !== pod.metadata?.uid || mirror.metadata?.deletionTimestamp))
-      return this.#delete(mirror);
+      return deleteMirror(this.#options.api, mirror);
     if (pod && !mirror) await this.#create(pod);
-  }
-
-  async #delete({ metadata }: Pod): Promise<void> {
-    const { name = '', namespace, uid = '' } = metadata ?? {};
-    await this.#options.api
-      .delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } })
-      .catch((error: unknown) => {
-        if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
-      });
   }
 
   async #create(pod: Pod): Promise<void> {
@@ -105,6 +96,16 @@ export class MirrorPods {
     const made = await this.#options.api.create(pods, mirrorOf(pod, node));
     this.#mirrors.set(objectKey(made), made);
   }
+}
+
+/** Gone already, or another pod of its name by now: nothing is left to do. */
+export async function deleteMirror(api: Client, { metadata }: Pod): Promise<void> {
+  const { name = '', namespace, uid = '' } = metadata ?? {};
+  await api
+    .delete(pods, { name, namespace }, { gracePeriodSeconds: 0, preconditions: { uid } })
+    .catch((error: unknown) => {
+      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
+    });
 }
 
 function hashOf({ metadata }: Pod): string | undefined {

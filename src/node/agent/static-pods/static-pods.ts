@@ -43,7 +43,7 @@ export class StaticPods {
   #pods: ReadonlyMap<string, Pod> | undefined;
   #problems = '';
   #watcher: FSWatcher | undefined;
-  #soon: Timer | undefined;
+  #next: Timer | undefined;
 
   constructor(options: StaticPodsOptions) {
     this.#options = options;
@@ -55,19 +55,28 @@ export class StaticPods {
   async start(): Promise<void> {
     this.#watch();
     await this.#read();
-    this.#runner.wake();
+    this.#lookAfter(this.#everyMs);
   }
 
   async stop(): Promise<void> {
-    this.#soon?.cancel();
     this.#watcher?.close();
     await this.#runner.stop();
+    this.#next?.cancel();
     await this.mirrors.stop();
   }
 
-  async #look(): Promise<number> {
+  async #look(): Promise<undefined> {
     await this.#read();
-    return this.#options.clock.now() + (this.#options.everyMs ?? EVERY_MS);
+    this.#lookAfter(this.#everyMs);
+  }
+
+  get #everyMs(): number {
+    return this.#options.everyMs ?? EVERY_MS;
+  }
+
+  #lookAfter(ms: number): void {
+    this.#next?.cancel();
+    this.#next = this.#options.clock.after(ms, () => this.#runner.wake());
   }
 
   async #read(): Promise<void> {
@@ -106,10 +115,7 @@ export class StaticPods {
   /** Where the directory does not exist yet, looking every 20 s finds it. */
   #watch(): void {
     try {
-      this.#watcher = watch(this.#options.path, () => {
-        this.#soon?.cancel();
-        this.#soon = this.#options.clock.after(SETTLE_MS, () => this.#runner.wake());
-      });
+      this.#watcher = watch(this.#options.path, () => this.#lookAfter(SETTLE_MS));
       this.#watcher.on('error', () => this.#watcher?.close());
       this.#watcher.unref();
     } catch {

@@ -52,6 +52,10 @@ const SEEN_MS = 500;
 /** Written under the prefix of a watch that must tell how far it is, where etcd's own word on that cannot be trusted. */
 const MARK = 'capstan.progress';
 
+function isMark({ key }: { readonly key: string }): boolean {
+  return key.endsWith(MARK);
+}
+
 export interface EtcdStoreOptions extends ConnectionOptions {
   /** Put before every key. Default: none. */
   readonly keyPrefix?: string | undefined;
@@ -180,7 +184,7 @@ class EtcdStore implements Store {
       revision ||= int(answer.header.revision);
       for (const kv of answer.kvs) {
         const stored = this.#keySpace.toStored(kv);
-        if (!stored.key.endsWith(MARK)) items.push(stored);
+        if (!isMark(stored)) items.push(stored);
       }
       if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
       from = Buffer.concat([answer.kvs.at(-1)!.key, Buffer.alloc(1)]);
@@ -214,7 +218,7 @@ class EtcdStore implements Store {
       range: this.#keySpace.rangeOf(options.prefix),
       toStored: (kv) => this.#keySpace.toStored(kv),
       onMark: () => this.#mark(options.prefix),
-      isMark: ({ key }) => key.endsWith(MARK),
+      isMark,
       onReached: (revision) => {
         this.#revision = Math.max(this.#revision, revision);
         options.onReached?.(revision);
