@@ -4,7 +4,7 @@ import type { InitFlags } from '#cmd/machine/init.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
 import { action, print, wholeNumber, list } from './context.ts';
-import { rootfsOption, warnLine } from './machine-options.ts';
+import { warnLine, withMachineOptions } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = initOptions(
@@ -37,57 +37,42 @@ function phaseLines(): string[] {
 }
 
 function initOptions(command: Command): Command {
-  return command
-    .option(
-      '--config <file>',
-      'kubeadm.k8s.io/v1beta4 InitConfiguration and ClusterConfiguration, and a KubeletConfiguration',
-    )
-    .option('--control-plane-endpoint <host:port>', 'stable address or DNS name of the control plane')
-    .option(
-      '--apiserver-advertise-address <ip>',
-      'address that others reach this API server by (default: that of the default route)',
-    )
-    .addOption(
-      new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
-        wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
-      ),
-    )
-    .addOption(
-      new Option(
-        '--apiserver-cert-extra-sans <names>',
-        'further DNS names and IP addresses for the serving certificate',
-      ).argParser(list),
-    )
-    .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
-    .option('--pod-network-cidr <range>', 'addresses of pods (default: 10.244.0.0/16)')
-    .option('--service-cidr <range>', 'addresses of services (default: 10.96.0.0/12)')
-    .option('--service-dns-domain <name>', 'domain of services (default: cluster.local)')
-    .option('--kubernetes-version <version>', 'version of the control plane; this program has one')
-    .option('--node-name <name>', 'name of this node (default: the host name)')
-    .option('--token <token>', 'bootstrap token that machines join with (default: a new one)')
-    .option('--token-ttl <duration>', 'how long it may be used; 0s: for good (default: 24h)')
-    .option(
-      '--upload-certs',
-      'share the authorities with control planes that will join, encrypted, for two hours',
-    )
-    .option('--certificate-key <key>', 'key that they are encrypted with (default: a new one)')
-    .option('--skip-token-print', 'do not print the token')
-    .option('--skip-certificate-key-print', 'do not print the certificate key')
-    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
-    .addOption(
-      new Option(
-        '--ignore-preflight-errors <names>',
-        "checks whose errors are warnings: 'IsPrivilegedUser,Swap', or all",
-      ).argParser(list),
-    )
-    .option('--dry-run', 'print what would be done and change nothing')
-    .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')
-    .option('--fetch-etcd', "fetch Debian's package of etcd into a directory of its own where there is none")
-    .addOption(
-      new Option('--runtime <kind>', 'real containers (cri), or a simulated node to try things out').choices([
-        'cri',
-        'simulated',
-      ]),
-    )
-    .addOption(rootfsOption());
+  return withMachineOptions(
+    command
+      .option(
+        '--config <file>',
+        'kubeadm.k8s.io/v1beta4 InitConfiguration and ClusterConfiguration, and a KubeletConfiguration',
+      )
+      .option('--control-plane-endpoint <host:port>', 'stable address or DNS name of the control plane')
+      .option(
+        '--apiserver-advertise-address <ip>',
+        'address that others reach this API server by (default: that of the default route)',
+      )
+      .addOption(
+        new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
+          wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
+        ),
+      )
+      .addOption(
+        new Option(
+          '--apiserver-cert-extra-sans <names>',
+          'further DNS names and IP addresses for the serving certificate',
+        ).argParser(list),
+      )
+      .option('--cert-dir <dir>', 'where certificates are kept (default: /etc/kubernetes/pki)')
+      .option('--pod-network-cidr <range>', 'addresses of pods (default: 10.244.0.0/16)')
+      .option('--service-cidr <range>', 'addresses of services (default: 10.96.0.0/12)')
+      .option('--service-dns-domain <name>', 'domain of services (default: cluster.local)')
+      .option('--kubernetes-version <version>', 'version of the control plane; this program has one')
+      .option('--node-name <name>', 'name of this node (default: the host name)')
+      .option('--token <token>', 'bootstrap token that machines join with (default: a new one)')
+      .option('--token-ttl <duration>', 'how long it may be used; 0s: for good (default: 24h)')
+      .option(
+        '--upload-certs',
+        'share the authorities with control planes that will join, encrypted, for two hours',
+      )
+      .option('--certificate-key <key>', 'key that they are encrypted with (default: a new one)')
+      .option('--skip-token-print', 'do not print the token')
+      .option('--skip-certificate-key-print', 'do not print the certificate key'),
+  );
 }

@@ -4,7 +4,7 @@ import type { JoinFlags } from '#cmd/machine/join.ts';
 import { JOIN_WORKFLOW } from '#deploy/phases/join/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
 import { action, print, wholeNumber, list } from './context.ts';
-import { rootfsOption, warnLine } from './machine-options.ts';
+import { warnLine, withMachineOptions } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = joinOptions(
@@ -46,56 +46,41 @@ function phaseLines(): string[] {
 }
 
 function joinOptions(command: Command): Command {
-  return command
-    .option('--config <file>', 'kubeadm.k8s.io/v1beta4 JoinConfiguration')
-    .option('--token <token>', 'bootstrap token, both for discovery and for asking for a certificate')
-    .option('--discovery-token <token>', 'token for discovery alone')
-    .option('--tls-bootstrap-token <token>', 'token for asking for a certificate alone')
-    .addOption(
-      new Option(
-        '--discovery-token-ca-cert-hash <sha256:hash>',
-        "hash of the public key of the cluster's authority; once or several times",
-      ).argParser(list),
-    )
-    .option(
-      '--discovery-token-unsafe-skip-ca-verification',
-      'trust whoever knows the token: for clusters whose authority cannot be known before',
-    )
-    .option(
-      '--discovery-file <file>',
-      'kubeconfig, or its https:// address, instead of a token for discovery',
-    )
-    .option('--control-plane', 'make this machine a control plane')
-    .option('--witness', 'make this machine a member of etcd and nothing else')
-    .option(
-      '--certificate-key <key>',
-      'key of the certificates that a control plane shared (for --control-plane and --witness)',
-    )
-    .option(
-      '--apiserver-advertise-address <ip>',
-      'address that others reach this machine by (default: that of the default route)',
-    )
-    .addOption(
-      new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
-        wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
-      ),
-    )
-    .option('--node-name <name>', 'name of this node (default: the host name)')
-    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
-    .addOption(
-      new Option(
-        '--ignore-preflight-errors <names>',
-        "checks whose errors are warnings: 'IsPrivilegedUser,Swap', or all",
-      ).argParser(list),
-    )
-    .option('--dry-run', 'print what would be done and change nothing')
-    .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')
-    .option('--fetch-etcd', "fetch Debian's package of etcd into a directory of its own where there is none")
-    .addOption(
-      new Option('--runtime <kind>', 'real containers (cri), or a simulated node to try things out').choices([
-        'cri',
-        'simulated',
-      ]),
-    )
-    .addOption(rootfsOption());
+  return withMachineOptions(
+    command
+      .option('--config <file>', 'kubeadm.k8s.io/v1beta4 JoinConfiguration')
+      .option('--token <token>', 'bootstrap token, both for discovery and for asking for a certificate')
+      .option('--discovery-token <token>', 'token for discovery alone')
+      .option('--tls-bootstrap-token <token>', 'token for asking for a certificate alone')
+      .addOption(
+        new Option(
+          '--discovery-token-ca-cert-hash <sha256:hash>',
+          "hash of the public key of the cluster's authority; once or several times",
+        ).argParser(list),
+      )
+      .option(
+        '--discovery-token-unsafe-skip-ca-verification',
+        'trust whoever knows the token: for clusters whose authority cannot be known before',
+      )
+      .option(
+        '--discovery-file <file>',
+        'kubeconfig, or its https:// address, instead of a token for discovery',
+      )
+      .option('--control-plane', 'make this machine a control plane')
+      .option('--witness', 'make this machine a member of etcd and nothing else')
+      .option(
+        '--certificate-key <key>',
+        'key of the certificates that a control plane shared (for --control-plane and --witness)',
+      )
+      .option(
+        '--apiserver-advertise-address <ip>',
+        'address that others reach this machine by (default: that of the default route)',
+      )
+      .addOption(
+        new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
+          wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
+        ),
+      )
+      .option('--node-name <name>', 'name of this node (default: the host name)'),
+  );
 }

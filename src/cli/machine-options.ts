@@ -1,5 +1,6 @@
 /** Options of the commands that set up a machine, and how they tell warnings. */
-import { Option } from 'commander';
+import { Option, type Command } from 'commander';
+import { list } from './context.ts';
 
 /** kubeadm's, which hides it too. */
 export function rootfsOption(): Option {
@@ -7,6 +8,28 @@ export function rootfsOption(): Option {
     '--rootfs <dir>',
     'directory before every path: for several machines on one host',
   ).hideHelp();
+}
+
+/** What init and join have in common, in the order of their help. */
+export function withMachineOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--skip-phases <names>', 'phases to leave out').argParser(list))
+    .addOption(
+      new Option(
+        '--ignore-preflight-errors <names>',
+        "checks whose errors are warnings: 'IsPrivilegedUser,Swap', or all",
+      ).argParser(list),
+    )
+    .option('--dry-run', 'print what would be done and change nothing')
+    .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')
+    .option('--fetch-etcd', "fetch Debian's package of etcd into a directory of its own where there is none")
+    .addOption(
+      new Option('--runtime <kind>', 'real containers (cri), or a simulated node to try things out').choices([
+        'cri',
+        'simulated',
+      ]),
+    )
+    .addOption(rootfsOption());
 }
 
 /** Beside the lines of progress, which may be piped somewhere. */

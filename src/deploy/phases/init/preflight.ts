@@ -1,31 +1,26 @@
 /** Phase preflight: what would keep this machine from being a control plane, before anything is written. */
 import { UserError } from '../../data-dir.ts';
 import { isInRanges } from '../../machine/service-address.ts';
-import { findEtcd } from '../../packages/etcd.ts';
 import { runChecks, type Check } from '../../preflight/check.ts';
 import {
-  bridgeNetfilter,
-  cgroup2,
   clock as clockCheck,
   diskSpace,
   hostName,
-  ipForward,
   isLinux,
   isPrivilegedUser,
   memory,
   mtu,
-  noOtherKubelet,
   numCPU,
   portFree,
-  programs,
-  swap,
 } from '../../preflight/checks.ts';
-import { errorMessage } from '#stdx/log.ts';
+import {
+  etcdCheck,
+  MINIMUM_DISK_BYTES,
+  MINIMUM_MEMORY_BYTES,
+  realNodeChecks,
+} from '../../preflight/machine-checks.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
-
-const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
-const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 
 export const preflight: Phase<InitContext> = {
   name: 'preflight',
@@ -56,41 +51,16 @@ function checksOf(context: InitContext): readonly Check[] {
     portFree(10257, ours),
     portFree(10259, ours),
     ...(cluster.etcd.local ? [portFree(2379, ours), portFree(2380, { ...ours, address })] : []),
-    ...(isReal
-      ? [
-          portFree(10250, ours),
-          programs(),
-          cgroup2(),
-          ipForward(),
-          bridgeNetfilter(),
-          swap(),
-          noOtherKubelet(),
-        ]
-      : []),
-    ...(cluster.etcd.local ? [etcdCheck(context)] : []),
+    ...(isReal ? realNodeChecks(ours) : []),
+    ...(cluster.etcd.local ? [etcdOf(context)] : []),
     hostName(init.nodeRegistration.name),
     mtu(address),
     diskSpace(paths.etcdData, { minimumBytes: MINIMUM_DISK_BYTES }),
   ];
 }
 
-function etcdCheck({ options, paths }: InitContext): Check {
-  return {
-    name: 'Etcd',
-    async run() {
-      if (options.mayFetchEtcd) return undefined;
-      try {
-        const { remark } = await findEtcd({
-          given: options.etcdBinary,
-          kept: paths.capstan,
-          mayFetch: false,
-        });
-        return remark === undefined ? undefined : { warnings: [remark] };
-      } catch (error) {
-        return { errors: [errorMessage(error)] };
-      }
-    },
-  };
+function etcdOf({ options, paths }: InitContext): Check {
+  return etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd });
 }
 
 function addressesCheck({ init, cluster }: InitContext): Check {

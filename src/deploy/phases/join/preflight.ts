@@ -4,29 +4,24 @@ import { UserError } from '../../data-dir.ts';
 import { parseCertificateKey } from '../kubeadm-certs.ts';
 import { runChecks, type Check } from '../../preflight/check.ts';
 import {
-  bridgeNetfilter,
-  cgroup2,
   clock as clockCheck,
   diskSpace,
   hostName,
-  ipForward,
   isLinux,
   isPrivilegedUser,
   memory,
   mtu,
-  noOtherKubelet,
   numCPU,
   portFree,
-  programs,
-  swap,
 } from '../../preflight/checks.ts';
-import { findEtcd } from '../../packages/etcd.ts';
-import { errorMessage } from '#stdx/log.ts';
+import {
+  etcdCheck,
+  MINIMUM_DISK_BYTES,
+  MINIMUM_MEMORY_BYTES,
+  realNodeChecks,
+} from '../../preflight/machine-checks.ts';
 import type { Phase } from '../phase.ts';
 import type { JoinContext } from './context.ts';
-
-const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
-const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 
 export const preflight: Phase<JoinContext> = {
   name: 'preflight',
@@ -76,18 +71,8 @@ function checksOf(context: JoinContext): readonly Check[] {
     clockCheck(clock.now()),
     ...(isControlPlane ? [local.bindPort, 10257, 10259].map((port) => portFree(port, ours)) : []),
     ...(role === 'worker' ? [] : [portFree(2379, ours), portFree(2380, { ...ours, address })]),
-    ...(isReal
-      ? [
-          portFree(10250, ours),
-          programs(),
-          cgroup2(),
-          ipForward(),
-          bridgeNetfilter(),
-          swap(),
-          noOtherKubelet(),
-        ]
-      : []),
-    ...(role === 'worker' ? [] : [etcdCheck(context)]),
+    ...(isReal ? realNodeChecks(ours) : []),
+    ...(role === 'worker' ? [] : [etcdOf(context)]),
     hostName(join.nodeRegistration.name),
     ...(role === 'worker'
       ? []
@@ -96,19 +81,8 @@ function checksOf(context: JoinContext): readonly Check[] {
 }
 
 /** That of a witness has to be there too; with an external etcd none is used. */
-function etcdCheck({ options, paths }: JoinContext): Check {
-  return {
-    name: 'Etcd',
-    async run() {
-      if (options.mayFetchEtcd) return undefined;
-      try {
-        const found = await findEtcd({ given: options.etcdBinary, kept: paths.capstan, mayFetch: false });
-        return found.remark === undefined ? undefined : { warnings: [found.remark] };
-      } catch (error) {
-        return { errors: [errorMessage(error)] };
-      }
-    },
-  };
+function etcdOf({ options, paths }: JoinContext): Check {
+  return etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd });
 }
 
 /** Run again it goes on; with other words it would make half of two machines. */
