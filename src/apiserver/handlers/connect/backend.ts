@@ -46,14 +46,36 @@ export interface BackendAnswer {
   readonly abort: () => void;
 }
 
-/** Rejects when no answer came; after that the response's stream tells. */
-export function requestBackend({
-  url,
-  method,
-  headers,
-  body,
-  agent,
-}: BackendRequest): Promise<BackendAnswer> {
+/** Methods that may be sent again (RFC 9110, 9.2.2), of those that carry no body here. */
+const REPLAYABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/**
+ * Rejects when there was no response; errors after its headers reach the response's stream. A request without a body is sent again when a
+ * kept connection turns out to be closed, as Go's transport does. Each attempt uses up one kept connection, so the agent's maxFreeSockets
+ * bounds the attempts.
+ */
+export async function requestBackend(request: BackendRequest): Promise<BackendAnswer> {
+  for (;;) {
+    const attempt = sendOnce(request);
+    try {
+      return await attempt.answer;
+    } catch (error) {
+      if (!attempt.wasKept() || request.body || !REPLAYABLE.has(request.method) || !isClosed(error))
+        throw error;
+    }
+  }
+}
+
+function isClosed(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+function sendOnce({ url, method, headers, body, agent }: BackendRequest): {
+  readonly answer: Promise<BackendAnswer>;
+  /** The connection had served a request before. */
+  readonly wasKept: () => boolean;
+} {
   const { promise, resolve, reject } = Promise.withResolvers<BackendAnswer>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
   const outgoing = send(url, {
@@ -67,7 +89,7 @@ export function requestBackend({
   outgoing.on('response', (response) => resolve({ response, abort: () => outgoing.destroy() }));
   outgoing.on('error', reject);
   outgoing.end(body);
-  return promise;
+  return { answer: promise, wasKept: () => outgoing.reusedSocket };
 }
 
 /** Connections kept for the next request; renewed when the certificate is. */

@@ -68,5 +68,6 @@ export function describe(error: unknown): string {
     return 'tls: first record does not look like a TLS handshake';
   // Closed before an answer.
   if (code === 'ECONNRESET' && message === 'socket hang up') return 'EOF';
+  if (code === 'ECONNRESET') return CAUSES['ECONNRESET']!;
   return message ?? String(error);
 }

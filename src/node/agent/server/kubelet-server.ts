@@ -82,6 +82,8 @@ export interface KubeletServerOptions {
   readonly streamIdleMs?: number | undefined;
 }
 
+/** Of connections without a request, as upstream's kubelet. */
+const IDLE_MS = 90_000;
 const STREAM_IDLE_MS = 4 * 3_600_000;
 /** As the API server: commands of exec are part of the address. */
 const MAX_HEADER_BYTES = 1024 * 1024;
@@ -133,6 +135,7 @@ export class KubeletServer {
         requestCert: true,
         rejectUnauthorized: false,
         maxHeaderSize: MAX_HEADER_BYTES,
+        keepAliveTimeout: IDLE_MS,
       },
       (request, response) => void this.#answer(request, response),
     );
