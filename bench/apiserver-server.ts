@@ -10,6 +10,7 @@ import { ensurePki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
+import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { TOKENS, freePort } from './shared.ts';
 
@@ -21,7 +22,12 @@ interface Config {
   readonly listBytes: number;
   readonly longBytes: number;
   readonly disabledPlugins?: readonly string[];
+  /** URL of an etcd member; absent: the lmdb store in dir. */
+  readonly etcd?: string;
 }
+
+/** Apart from /registry, where upstream's server on the same etcd keeps its objects. */
+const ETCD_PREFIX = '/capstan';
 
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
 
@@ -47,7 +53,9 @@ async function startApi(): Promise<void> {
     apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] },
   });
   const log = createLogger({ level: 'warn' });
-  const store = await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
+  const store = config.etcd
+    ? await openEtcdStore({ endpoints: [config.etcd], keyPrefix: ETCD_PREFIX, replaces: '/registry', log })
+    : await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
   const port = await freePort();
   const server = await composeApiServer({
     store,

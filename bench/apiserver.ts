@@ -4,7 +4,9 @@
  * kube-apiserver and etcd, those. Without them ratios are to what upstream's 1.36 did on another machine of two cores. Requests carry a bearer token of a
  * user who may do all by RBAC.
  *
- *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--no-bare] [--heavy] [--cpu-prof=DIR]
+ *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--etcd] [--no-bare] [--heavy] [--cpu-prof=DIR]
+ *
+ * --etcd, with --upstream: both servers on the same etcd process, under prefixes of their own. Processor time of upstream then includes etcd's.
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -21,6 +23,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     'no-bare': { type: 'boolean' },
     upstream: { type: 'string' },
+    etcd: { type: 'boolean' },
     heavy: { type: 'boolean' },
     'cpu-prof': { type: 'string' },
   },
@@ -167,7 +170,12 @@ class Child {
 
   constructor(
     kind: 'api' | 'bare',
-    options: { readonly dir: string; readonly cert: string; readonly key: string },
+    options: {
+      readonly dir: string;
+      readonly cert: string;
+      readonly key: string;
+      readonly etcd?: string | undefined;
+    },
   ) {
     const startedMs = performance.now();
     const profile =
@@ -379,16 +387,19 @@ async function compare(
 }
 
 try {
+  if (values.etcd && !values.upstream)
+    throw new Error('--etcd needs --upstream=DIR: the etcd of that directory serves both');
   const tls = await selfSigned();
   const dir = join(directory, 'api');
-  const api = new Child('api', { dir, ...tls });
+  const upstream = values.upstream
+    ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls })
+    : undefined;
+  const etcd = values.etcd ? (await upstream?.ready)?.etcd : undefined;
+  const api = new Child('api', { dir, etcd, ...tls });
   console.log(
     `cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`,
   );
   const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
-  const upstream = values.upstream
-    ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls })
-    : undefined;
   if (upstream) {
     children.push(upstream);
     console.log(
@@ -405,7 +416,7 @@ try {
   }
   console.log(`after all: ${await api.memory()}${upstream ? `; upstream: ${await upstream.memory()}` : ''}`);
   await api.stop();
-  const warm = new Child('api', { dir, ...tls });
+  const warm = new Child('api', { dir, etcd, ...tls });
   const { startMs } = await warm.ready;
   console.log(`warm start over the filled store, to /readyz: ${startMs.toFixed(0)} ms`);
 } finally {

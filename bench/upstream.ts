@@ -23,7 +23,7 @@ const POLL_MS = 50,
   START_MS = 60_000;
 
 export class Upstream {
-  readonly ready: Promise<{ readonly port: number; readonly startMs: number }>;
+  readonly ready: Promise<{ readonly port: number; readonly startMs: number; readonly etcd: string }>;
   readonly #processes: ChildProcess[] = [];
   readonly #options: UpstreamOptions;
   #lastCpu = 0;
@@ -35,7 +35,7 @@ export class Upstream {
     this.ready.catch(() => {});
   }
 
-  async #start(): Promise<{ port: number; startMs: number }> {
+  async #start(): Promise<{ port: number; startMs: number; etcd: string }> {
     const { dir, cert, key } = this.#options;
     const files = {
       cert: join(dir, 'tls.crt'),
@@ -83,7 +83,7 @@ export class Upstream {
         );
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
-    return { port, startMs: performance.now() - startedMs };
+    return { port, startMs: performance.now() - startedMs, etcd: `http://127.0.0.1:${client}` };
   }
 
   #run(name: string, args: readonly string[]): void {
@@ -99,7 +99,7 @@ export class Upstream {
     return `resident ${server} MB, etcd ${etcd} MB`;
   }
 
-  /** Of both processes, since this was last asked. */
+  /** Of both processes, since the last call. */
   async usage(): Promise<Usage> {
     await this.ready;
     let ticks = 0;

@@ -88,7 +88,7 @@ export class EtcdCallError extends Error {
 }
 
 export function failureOf(
-  cause: ServiceError,
+  cause: Pick<ServiceError, 'code' | 'details' | 'message'>,
   { doing, endpoint }: { doing: string; endpoint: string },
 ): EtcdFailure {
   const text = cause.details || cause.message;

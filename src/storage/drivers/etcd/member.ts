@@ -3,12 +3,15 @@
  * vanished without a word (its machine lost, its cable cut, its process stopped) would hold calls and watches until keepalive notices, after 40 s:
  * who waits too long suspects it, and it must send something within SUSPECT_MS or loses everything that is under way on it.
  *
+ * Unary calls go over unary.ts while its connection stands, else, as streams always, over grpc-js.
+ *
  *   used ──a call failed, or it is suspected and silent──▶ avoided ──answers Status, asked every PROBE_MS──▶ used
  */
 import { readFileSync } from 'node:fs';
 import { Client, credentials, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { EtcdCallError, failureOf } from './failures.ts';
 import { etcdCall, type EtcdMethod, type StatusResponse } from './protocol.ts';
+import { UnaryConnection } from './unary.ts';
 
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
@@ -39,6 +42,20 @@ interface UnderWay {
   cancel(): void;
 }
 
+interface Sent {
+  readonly method: EtcdMethod;
+  readonly request: object;
+}
+
+/** grpc-js, and the connection of unary.ts. */
+type Transport = 'grpc' | 'unary';
+
+interface CallUnderWay extends UnderWay {
+  readonly transport: Transport;
+  /** Rejects with what failureOf() reads. */
+  readonly answer: Promise<object>;
+}
+
 export type EtcdStream = ReturnType<typeof Client.prototype.makeBidiStreamRequest<object, object>>;
 
 export class Member {
@@ -48,11 +65,12 @@ export class Member {
   readonly #tls: EtcdTls;
   readonly #underWay = new Set<UnderWay>();
   #client: Client;
+  #unary: UnaryConnection;
   /** As it said since it was last connected. */
   #version: Promise<string | undefined> | undefined;
   #isSuspected = false;
-  /** When it last sent anything but an error. */
-  #heardMs = 0;
+  /** When each connection last brought anything but an error. */
+  readonly #heardMs: Record<Transport, number> = { grpc: 0, unary: 0 };
   #probe: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -60,6 +78,7 @@ export class Member {
     this.endpoint = endpoint;
     this.#tls = tls;
     this.#client = clientOf(endpoint, tls);
+    this.#unary = unaryOf(endpoint, tls);
   }
 
   /** Begins to connect where it is not. */
@@ -75,40 +94,57 @@ export class Member {
   }
 
   /** Rejects with an EtcdCallError. */
-  async send<Response>(
-    { method, request }: { readonly method: EtcdMethod; readonly request: object },
-    options: CallOptions,
-  ): Promise<Response> {
+  async send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
     const impatient = options.withoutLeader ? undefined : setInterval(() => this.suspect(), PATIENCE_MS);
     try {
-      return await this.#send<Response>({ method, request }, options);
+      return await this.#send<Response>(sent, options);
     } finally {
       clearInterval(impatient);
     }
   }
 
-  #send<Response>(
-    { method, request }: { readonly method: EtcdMethod; readonly request: object },
-    { doing, timeoutMs, withoutLeader = false }: CallOptions,
-  ): Promise<Response> {
+  async #send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
+    const call = this.#unary.ready ? this.#callUnary(sent, options) : this.#callGrpc(sent, options);
+    return this.#settle<Response>(call, options);
+  }
+
+  async #settle<Response>(call: CallUnderWay, { doing }: CallOptions): Promise<Response> {
+    this.#underWay.add(call);
+    try {
+      const response = await call.answer;
+      this.#heardMs[call.transport] = performance.now();
+      return response as Response;
+    } catch (error) {
+      throw new EtcdCallError(failureOf(error as ServiceError, { doing, endpoint: this.endpoint }));
+    } finally {
+      this.#underWay.delete(call);
+    }
+  }
+
+  #callUnary({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
     const { path, encode, decode } = etcdCall(method);
-    return new Promise((resolve, reject) => {
-      const call = this.#client.makeUnaryRequest<object, object>(
-        path,
-        encode,
-        decode,
-        request,
-        withoutLeader ? new Metadata() : metadata(),
-        { deadline: Date.now() + timeoutMs },
-        (error: ServiceError | null, response?: object) => {
-          this.#underWay.delete(call);
-          if (error) return reject(new EtcdCallError(failureOf(error, { doing, endpoint: this.endpoint })));
-          this.#heardMs = performance.now();
-          resolve(response as Response);
-        },
-      );
-      this.#underWay.add(call);
+    const { answer, cancel } = this.#unary.call({
+      path,
+      message: encode(request),
+      metadata: withoutLeader ? {} : REQUIRE_LEADER,
+      timeoutMs,
     });
+    return { transport: 'unary', answer: answer.then(decode), cancel };
+  }
+
+  #callGrpc({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
+    const { path, encode, decode } = etcdCall(method);
+    const { promise, resolve, reject } = Promise.withResolvers<object>();
+    const call = this.#client.makeUnaryRequest<object, object>(
+      path,
+      encode,
+      decode,
+      request,
+      withoutLeader ? new Metadata() : metadata(),
+      { deadline: Date.now() + timeoutMs },
+      (error: ServiceError | null, response?: object) => (error ? reject(error) : resolve(response!)),
+    );
+    return { transport: 'grpc', answer: promise, cancel: () => call.cancel() };
   }
 
   openStream(method: EtcdMethod): EtcdStream {
@@ -116,7 +152,7 @@ export class Member {
     const stream = this.#client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
     this.#underWay.add(stream);
     stream.once('close', () => this.#underWay.delete(stream));
-    stream.on('data', () => (this.#heardMs = performance.now()));
+    stream.on('data', () => (this.#heardMs.grpc = performance.now()));
     return stream;
   }
 
@@ -154,14 +190,28 @@ export class Member {
     if (this.#closed || this.#isSuspected) return;
     this.#isSuspected = true;
     const begunMs = performance.now();
+    const transports: readonly Transport[] = this.#unary.ready ? ['grpc', 'unary'] : ['grpc'];
     const over = (): void => void (this.#isSuspected = false);
-    this.status(SUSPECT_MS).then(over, (error: EtcdCallError) => {
-      // Where this process itself stood still, answers wait in the socket.
-      setTimeout(() => {
-        over();
-        if (error.failure.certain || this.#heardMs < begunMs) this.#abandon();
-      }, GRACE_MS);
-    });
+    Promise.all(transports.map((transport) => this.#probeBy(transport))).then(
+      over,
+      (error: EtcdCallError) => {
+        // Where this process itself stood still, answers wait in the socket.
+        setTimeout(() => {
+          over();
+          const silent = transports.some((transport) => this.#heardMs[transport] < begunMs);
+          if (error.failure.certain || silent) this.#abandon();
+        }, GRACE_MS);
+      },
+    );
+  }
+
+  #probeBy(transport: Transport): Promise<unknown> {
+    const options = { doing: 'read the status', timeoutMs: SUSPECT_MS };
+    const sent: Sent = { method: 'Status', request: {} };
+    return this.#settle(
+      transport === 'unary' ? this.#callUnary(sent, options) : this.#callGrpc(sent, options),
+      options,
+    );
   }
 
   #abandon(): void {
@@ -170,10 +220,11 @@ export class Member {
     const { endpoint } = this;
     const underWay = [...this.#underWay];
     this.#underWay.clear();
-    const before = this.#client;
+    const before = [this.#client, this.#unary];
     this.#client = clientOf(endpoint, this.#tls);
+    this.#unary = unaryOf(endpoint, this.#tls);
     for (const one of underWay) one.cancel();
-    before.close();
+    for (const one of before) one.close();
   }
 
   /** Others are asked first, until it answers again. */
@@ -198,14 +249,21 @@ export class Member {
     this.#closed = true;
     clearTimeout(this.#probe);
     this.#client.close();
+    this.#unary.close();
   }
 }
 
 /** A member without a leader refuses instead of waiting. */
+const REQUIRE_LEADER = { hasleader: 'true' };
+
 function metadata(): Metadata {
-  const sent = new Metadata();
-  sent.set('hasleader', 'true');
-  return sent;
+  return Metadata.fromHttp2Headers(REQUIRE_LEADER);
+}
+
+function unaryOf(endpoint: string, tls: EtcdTls): UnaryConnection {
+  const url = new URL(endpoint);
+  if (!url.port) url.port = '2379';
+  return new UnaryConnection({ url, readTls: () => readTls(tls), maxReceivedBytes: MAX_RECEIVED_BYTES });
 }
 
 export function readTls({
