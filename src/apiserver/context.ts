@@ -1,4 +1,4 @@
-/** What the stages of the pipeline and the verbs know of one request. What they know of the server: server-core.ts. */
+/** State of one request, shared by the pipeline's stages and the verbs. State of the server: server-core.ts. */
 import type { UserInfo } from '#machinery/object.ts';
 import type { Annotate } from './admission/plugin.ts';
 import type { AuditRecord } from './audit/audit-record.ts';
@@ -18,14 +18,14 @@ export interface RequestContext {
   annotate?: Annotate | undefined;
   /** Set by the audit stage for requests that the policy wants. */
   audit?: AuditRecord | undefined;
-  /** What authentication says for the audit event. */
+  /** Authentication's annotations for the audit event. */
   auditAnnotations?: Readonly<Record<string, string>> | undefined;
   readonly auditId: string;
   /** Given back when the request ends. */
   release: (() => void) | undefined;
   /** How long it waited for a seat. */
   queuedMs: number;
-  /** Set by the limit stage: what the answer says of it. */
+  /** Set by the limit stage: response headers of Priority and Fairness. */
   flow: FlowIdentity | undefined;
   /** By the server's monotonic clock. */
   readonly startedMs: number;

@@ -1,4 +1,4 @@
-/** What one API server is made of. */
+/** The parts of one API server. */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { GroupVersion } from '#machinery/object.ts';
@@ -18,7 +18,7 @@ import type { Collector } from './nonresource/metrics.ts';
 import type { PathHandler } from './nonresource/paths.ts';
 import type { InternalApi } from './registry/loopback-client.ts';
 
-/** What the parts that need the server's own objects are made from. */
+/** Inputs for the parts that need the server's own objects. */
 export interface PartContext {
   readonly internal: InternalApi;
   readonly clock: Clock;
@@ -49,7 +49,7 @@ export interface ApiServerOptions {
   readonly requestLimits?: RequestLimits;
   /** Of the program, by name and as they hold: shown by /flagz, which is not served without. */
   readonly flags?: Readonly<Record<string, string>>;
-  /** Whether profiles may be taken by /debug/pprof. Default true. */
+  /** Enables /debug/pprof. Default true. */
   readonly profiling?: boolean;
   /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
   readonly extraPaths?: Readonly<Record<string, PathHandler>>;
@@ -66,13 +66,13 @@ export interface ApiServerOptions {
   readonly bootstrapObjects?: boolean;
   /** PEM, published in kube-system/extension-apiserver-authentication. */
   readonly clientCa?: string;
-  /** Requests and answers in CBOR are taken and given: upstream's feature gate CBORServingAndStorage. Default false. */
+  /** Accepts and produces CBOR: upstream's feature gate CBORServingAndStorage. Default false. */
   readonly cbor?: boolean;
   /** Impersonation for some requests only: upstream's feature gate ConstrainedImpersonation. Default true. */
   readonly constrainedImpersonation?: boolean;
   /** How extension API servers are reached. */
   readonly aggregation?: AggregationSettings;
-  /** Published beside clientCa: how an authenticating proxy in front is known. */
+  /** Published beside clientCa: the front-proxy CA and the names and headers it allows. */
   readonly requestHeader?: PublishedRequestHeader;
   /** Of parts that this server does not know: its storage's, say. */
   readonly healthChecks?: readonly HealthCheck[];

@@ -48,7 +48,7 @@ function isTargetTooLong({ path, query }: ApiRequest): boolean {
   return path.length + query.length > MAX_TARGET_BYTES;
 }
 
-/** What Go's server answers to a request line that is too long. */
+/** Go's response to a request line that is too long. */
 function targetTooLong(): ApiResponse {
   return textResponse(431, '431 Request Header Fields Too Large');
 }
@@ -125,7 +125,7 @@ function refusalOf(
   };
 }
 
-/** What repeats a client's words is not to be taken for anything else. */
+/** A response that repeats client input must not be interpreted as another type. */
 function unsniffed(response: ApiResponse): ApiResponse {
   return { ...response, headers: { ...response.headers, 'x-content-type-options': 'nosniff' } };
 }
@@ -171,12 +171,12 @@ function finish(
   });
 }
 
-/** From this size on, sending an answer is the most of its work. */
+/** From this size on, sending dominates the cost of a response. */
 const LONG_ANSWER_BYTES = 64 * 1024;
-/** A reader that takes longer keeps its seat no longer. */
+/** A slow reader releases its seat after this time. */
 const MAX_SENDING_MS = 30_000;
 
-/** A request has its seat until its answer is sent: whoever asks for more than goes out has to wait in the queue, not in front of everybody's answers. */
+/** A request holds its seat until its response was sent: clients that ask for more than the network carries wait in the queue and do not fill buffers. */
 function giveBack(context: RequestContext, { body }: ApiResponse, { clock }: ServerCore): void {
   const { request, release } = context;
   if (!release) return;
@@ -318,7 +318,7 @@ function handle(context: RequestContext, core: ServerCore): ApiResponse | Promis
 
 type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer) => void;
 
-/** The same stages for a connection that is to become a stream; only the last one differs. */
+/** The same stages for a connection upgrade; only the last one differs. */
 export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
   const stages = STAGES.slice(0, -1);
   return (request, socket, head) => {
@@ -336,7 +336,7 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
         if (outcome instanceof Promise) await outcome;
       }
       const extension = core.aggregator.serviceFor(request.path);
-      // Refused or ended, the socket is closed in the end.
+      // After a refusal or an error the socket is always closed.
       socket.once('close', core.metrics.longRunning(labelsOf(context.info)));
       if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
       else await upgradeResource(context, { core, socket, head });

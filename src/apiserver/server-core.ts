@@ -1,4 +1,4 @@
-/** What the stages of the pipeline and the verbs know of the server: its parts, put together by server.ts. */
+/** State of the server, shared by the pipeline's stages and the verbs; assembled by server.ts. */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { RequestContext } from './context.ts';
@@ -48,10 +48,10 @@ export interface ServerCore {
   readonly log: Logger;
   /** Paths that are no resources: health, discovery, … */
   readonly routePath: (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
-  /** True once it is known that the server will shut down: /readyz fails, all else goes on. */
+  /** True once shutdown was announced: /readyz fails, everything else continues. */
   leaving: boolean;
   /** True once the server shuts down: watches end too. */
   stopping: boolean;
-  /** Ends of everything that runs on (watches); called at shutdown. */
+  /** Stops everything long-running (watches); called at shutdown. */
   readonly running: Set<() => void>;
 }

@@ -59,12 +59,12 @@ import { RegistryStore } from './registry/store.ts';
 export interface ApiServer {
   /** Usable in-process from the start. */
   readonly handler: ApiHandler;
-  /** For connections to be upgraded; the socket is answered and closed by it. */
+  /** Handles a connection upgrade; it responds on the socket and closes it. */
   upgrade(request: ApiRequest, socket: Duplex, head: Buffer): void;
   readonly internal: InternalApi;
   readonly authorizer: Authorizer;
   readonly metrics: Metrics;
-  /** Resolves once listening; the bootstrap goes on in the background. May be called for several addresses. */
+  /** Resolves once listening; the bootstrap continues in the background. May be called for several addresses. */
   start(options: StartOptions): Promise<AddressInfo>;
   /** Resolves when bootstrapped, rejects when that failed for good. */
   ready(): Promise<void>;
@@ -79,7 +79,7 @@ export interface ApiServer {
 const DEFAULT_VERSION = '0.0.0';
 /** As long as a request may take. Watches and streams are not waited for. */
 const DRAIN_MS = 60_000;
-/** For answers to be read, once all are given. */
+/** Time for clients to read their responses after the last request. */
 const STOP_GRACE_MS = 5000;
 /** For a server that stops to be no endpoint of the kubernetes Service any more; after that its lease ends. */
 const LEAVE_MS = 2000;
@@ -123,7 +123,7 @@ interface Storage {
   readonly customResources: CustomResources;
 }
 
-/** The store, the watch cache filled from it, and what is served of it. */
+/** The store, the watch cache filled from it, and the served endpoints. */
 async function openStorage({ options, clock, log }: Base): Promise<Storage> {
   const store = watchWrites(options.store, { clock, log });
   const cache = new WatchCache({ store, clock, log });
@@ -262,7 +262,7 @@ function nonresourcePaths(options: ApiServerOptions, parts: PathParts): ServerCo
   });
 }
 
-/** Starts what follows the cluster's objects. */
+/** Starts the parts that follow the cluster's objects. */
 function startParts(
   { options, clock, log, metrics, health }: Base,
   storage: Storage,
@@ -410,7 +410,7 @@ class Server implements ApiServer {
   async stop(): Promise<void> {
     if (this.#core.stopping) return;
     this.#core.leaving = this.#core.stopping = true;
-    // The store may not answer any more.
+    // The store may no longer respond.
     await Promise.race([this.#bootstrap.leave(), this.#core.clock.sleep(LEAVE_MS)]);
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();

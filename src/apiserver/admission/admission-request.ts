@@ -1,4 +1,4 @@
-/** A request as admission shows it to others: what an AdmissionReview carries beside the objects, and what expressions have as `request`. */
+/** The request as webhooks and policies receive it: the fields of an AdmissionReview beside the objects, and `request` of expressions. */
 import type { GroupVersionKind, GroupVersionResource, UserInfo } from '#machinery/object.ts';
 import type { Match } from './matching.ts';
 import { requestName, type AdmissionAttributes } from './plugin.ts';
@@ -26,7 +26,7 @@ interface AdmissionRequest {
   readonly options: Readonly<Record<string, unknown>> | null;
 }
 
-/** seen: as what the webhook or policy is shown the request; the request's own kind and resource stand beside it. */
+/** seen: the resource the webhook or policy matched; requestKind and requestResource name the original. */
 export function admissionRequest(attributes: AdmissionAttributes, seen: Match): AdmissionRequest {
   const { gvr, gvk, subresource, namespace, operation, user, dryRun } = attributes;
   const name = requestName(attributes);
@@ -69,7 +69,7 @@ const OPTIONS_KINDS: Readonly<Record<string, string>> = {
   DELETE: 'DeleteOptions',
 };
 
-/** Options of what is done, not of what was asked: a patch is an update or, by apply, a create. CONNECT has its options as the object. */
+/** Options of the operation, not of the request: a patch is an update or, by apply, a create. CONNECT has its options as the object. */
 function optionsOf({ operation, options }: AdmissionAttributes): Readonly<Record<string, unknown>> | null {
   const kind = OPTIONS_KINDS[operation];
   if (kind === undefined) return null;

@@ -4,7 +4,7 @@ import type { Distribution, Histogram } from '#stdx/instruments.ts';
 import type { Metrics } from '../nonresource/metrics.ts';
 import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin, AdmissionStart } from './plugin.ts';
 
-/** Where the time of a step is counted: when all let the request pass, and when one refused it. */
+/** Histograms of a step's duration: for admitted and for rejected requests. */
 interface Seconds {
   readonly passed: Distribution;
   readonly refused: Distribution;
@@ -36,7 +36,7 @@ export class AdmissionChain {
     this.plugins = plugins;
   }
 
-  /** Once, before the first request. Answers what ends the plugins. */
+  /** Called once, before the first request. Returns the function that stops the plugins. */
   start(context: Omit<AdmissionStart, 'handlesChanged'>): () => void {
     this.#metrics = context.metrics;
     const stops = this.plugins.map((plugin) =>
@@ -45,7 +45,7 @@ export class AdmissionChain {
     return () => stops.forEach((stop) => stop?.());
   }
 
-  /** False: admit() leaves the object as it is. */
+  /** False: admit() does not mutate the object. */
   mayChange(attributes: AdmissionAttributes): boolean {
     return this.#handlers(attributes).mutating.steps.length > 0;
   }
@@ -190,7 +190,7 @@ async function runOn(
   passed(seconds, begunMs);
 }
 
-/** Answers what time it is. */
+/** Returns the current time. */
 function passed(seconds: Seconds | undefined, sinceMs: number): number {
   const nowMs = performance.now();
   seconds?.passed.observe((nowMs - sinceMs) / 1000);

@@ -29,7 +29,7 @@ export class AdmissionConfigurationError extends Error {
   override readonly name = 'AdmissionConfigurationError';
 }
 
-/** Where a value stands: a file, and a path in it ('' for the whole). */
+/** Location of a value: a file, and a path in it ('' for the whole). */
 class Place {
   readonly file: string;
   readonly #at: string;
@@ -49,7 +49,7 @@ class Place {
     throw new AdmissionConfigurationError(`admission configuration ${this.file}: ${at}${why}`, { cause });
   }
 
-  /** What the reader of configuration files refuses, told with this place. */
+  /** Adds the location to an error of the configuration reader. */
   read<T>(reader: () => T): T {
     try {
       return reader();
@@ -135,7 +135,7 @@ function readerOf(name: string, place: Place): SectionReader {
   );
 }
 
-/** In place, or in a file whose path is taken from that of this one. */
+/** Inline, or in a file whose path is relative to this one. */
 function sectionOf({ path, configuration }: WirePlugin, place: Place): Section {
   if (path && configuration !== undefined) place.child('path').refuse('and configuration are both given');
   if (path) {

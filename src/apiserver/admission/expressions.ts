@@ -54,7 +54,7 @@ export type ConditionsOutcome =
     }
   | { readonly outcome: 'error'; readonly message: string };
 
-/** Compiled when first asked. Expressions were checked when they were written; one that no longer compiles is an error of every request. */
+/** Compiled on first use. Expressions were checked when they were written; one that no longer compiles is an error of every request. */
 export class MatchConditions {
   readonly #conditions: readonly MatchCondition[];
   readonly #options: { readonly variables: Variables; readonly failurePolicy: string };

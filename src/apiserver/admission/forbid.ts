@@ -19,12 +19,12 @@ export function isTarget(
   return target.group === group && target.resource === resource && target.subresource === subresource;
 }
 
-/** One message as it is, several in brackets: as Go's aggregated errors print. */
+/** One message unchanged, several in brackets: the format of Go's aggregated errors. */
 export function aggregate(messages: readonly string[]): string {
   return messages.length === 1 ? messages[0]! : `[${messages.join(', ')}]`;
 }
 
-/** Among default classes upstream takes the newest, then the first by name. */
+/** Among several default classes upstream chooses the newest, then the first by name. */
 export function newestDefault<T extends { metadata?: { name?: string; creationTimestamp?: string | null } }>(
   candidates: readonly T[],
 ): T | undefined {

@@ -28,7 +28,7 @@ export interface AdmissionKinds {
   cohabitants(of: GroupAndResource): readonly GroupAndResource[];
   /** The kind that requests for a resource or subresource carry; undefined when it is not served. */
   kindOf(gvr: GroupVersionResource, subresource: string): GroupVersionKind | undefined;
-  /** In another version of its kind. May be the object itself, which stays as it is. Rejects with StatusError when a conversion webhook fails. */
+  /** Converts to another version of the kind. May return the object itself, which is not mutated. Rejects with StatusError when a conversion webhook fails. */
   convert(
     object: KubeObject,
     gvr: GroupVersionResource,
@@ -36,7 +36,7 @@ export interface AdmissionKinds {
   ): KubeObject | Promise<KubeObject>;
   /** A JSON value that someone else made, as an object of this kind: typed, unknown fields dropped. Throws StatusError 400. */
   decode(value: unknown, gvr: GroupVersionResource, gvk: GroupVersionKind): KubeObject;
-  /** Fills in what may be left out, in place. The object is of the kind that hooks see: see AdmissionAttributes.object. */
+  /** Applies defaults, in place. The object has the kind that hooks see: see AdmissionAttributes.object. */
   applyDefaults(object: KubeObject, gvr: GroupVersionResource): void;
   /** The resources whose objects are of a kind: rarely more than one. */
   resourcesOf(gvk: GroupVersionKind): readonly { readonly resource: string; readonly namespaced: boolean }[];
@@ -51,7 +51,7 @@ export interface AdmissionKinds {
 }
 
 export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
-  /** By where objects are kept; made anew when the catalogue changes. */
+  /** By storage location; rebuilt when the served endpoints change. */
   let index:
     | { readonly revision: number; readonly byPrefix: ReadonlyMap<string, readonly Endpoint[]> }
     | undefined;

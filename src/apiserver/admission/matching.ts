@@ -41,7 +41,7 @@ export interface MatchCriteria {
   readonly objectSelector?: LabelSelectorObject | undefined;
 }
 
-/** As what the request is to be shown: the resource the rule names, and the kind its requests carry. */
+/** The resource that the rule names, and the kind of its requests. */
 export interface Match {
   readonly gvr: GroupVersionResource;
   readonly gvk: GroupVersionKind;
@@ -95,7 +95,7 @@ export class RequestMatcher {
     );
   }
 
-  /** Undefined when the request is none of its business. Throws StatusError 404 when the namespace, whose labels matter, is not there. */
+  /** Undefined when the request does not match. Throws StatusError 404 when the namespace, whose labels are needed, does not exist. */
   match(attributes: AdmissionAttributes, kinds: AdmissionKinds): Match | undefined {
     if (isExempt(attributes.gvr) || !this.#matchesObject(attributes)) return undefined;
     const namespaceLabels = this.#namespaceLabels(attributes);
@@ -125,7 +125,7 @@ export class RequestMatcher {
     return object?.metadata !== undefined && this.#objects.matches(object.metadata.labels);
   }
 
-  /** Undefined: they do not matter. A namespace that is being written is judged by what it is to become. */
+  /** Undefined: the selector matches every namespace. A namespace that is being written is matched by its new labels. */
   #namespaceLabels({
     gvr,
     subresource,

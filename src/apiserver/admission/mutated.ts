@@ -1,4 +1,4 @@
-/** Puts what a mutating step made of an object in the object's place. */
+/** Replaces an object by the result of a mutating step. */
 import { statusErrors } from '#machinery/errors.ts';
 import { setOwn, type JsonObject } from '#machinery/json.ts';
 import {
@@ -17,7 +17,7 @@ interface Mutated {
   readonly gvk: GroupVersionKind;
 }
 
-/** The object of the attributes becomes `mutated`, in its own version, with defaults. `mutated` is taken over: it may be part of the object afterwards. */
+/** Replaces the attributes' object by `mutated`, in its own version, with defaults. Takes ownership of `mutated`: it may become part of the object. */
 export async function putMutated(mutated: KubeObject, { attributes, kinds, gvk }: Mutated): Promise<void> {
   const object = attributes.object!;
   const next = await kinds.convert(mutated, attributes.gvr, {
@@ -29,7 +29,7 @@ export async function putMutated(mutated: KubeObject, { attributes, kinds, gvk }
   replace(object, next);
 }
 
-/** What the server gave a new object stays, and it stays where the request put it. */
+/** Preserves the metadata that the server set on a new object. */
 function keepIdentity(
   next: KubeObject,
   { attributes, before }: { readonly attributes: AdmissionAttributes; readonly before: KubeObject },

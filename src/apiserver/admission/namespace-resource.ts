@@ -1,4 +1,4 @@
-/** Namespaces among what is admitted: cluster-scoped, yet a Namespace's attributes name itself as their namespace. */
+/** Special case of namespaces in admission: cluster-scoped, yet the attributes of a Namespace have its own name as namespace. */
 import { namespaces } from '#api/refs.ts';
 import type { GroupVersionResource } from '#machinery/object.ts';
 

@@ -20,7 +20,7 @@ export interface AdmissionAttributes {
   readonly operation: AdmissionOperation;
   readonly gvr: GroupVersionResource;
   readonly gvk: GroupVersionKind;
-  /** '' for cluster-scoped objects. For a Namespace itself: its name, as upstream has it. */
+  /** '' for cluster-scoped objects. For a Namespace: its own name, as upstream. */
   readonly namespace: string;
   /** '' for a create with generateName whose name was not made yet. */
   readonly name: string;
@@ -31,7 +31,7 @@ export interface AdmissionAttributes {
    * For subresources whose body is another kind (binding, eviction, token, CONNECT options) it is that body.
    */
   readonly object: KubeObject | undefined;
-  /** What is stored (UPDATE, DELETE). Never change it. */
+  /** The stored object (UPDATE, DELETE). Never mutate it. */
   readonly oldObject: KubeObject | undefined;
   readonly user: UserInfo;
   readonly dryRun: boolean;
@@ -43,14 +43,14 @@ export interface AdmissionAttributes {
   readonly annotate?: Annotate | undefined;
   /** How long the client waits (?timeout=); after that nothing may be written. Absent: the server's own bound. */
   readonly timeoutMs?: number | undefined;
-  /** Calls back once, when the client has gone: what waits for someone may stop. Absent: there is none that could. */
+  /** Calls back once, when the client is gone: waiting may stop. Absent: there is no client. */
   readonly onAbort?: ((callback: () => void) => void) | undefined;
   /** See reinvocationOf. */
   reinvocation?: Reinvocation | undefined;
   readonly internal: InternalApi;
 }
 
-/** What a plugin that follows objects of the cluster is given once, when the server is put together. */
+/** Dependencies of a plugin that follows objects of the cluster, passed once at construction. */
 export interface AdmissionStart {
   readonly internal: InternalApi;
   readonly kinds: AdmissionKinds;
@@ -58,31 +58,31 @@ export interface AdmissionStart {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;
-  /** What handles() answers may be another now: it is asked again, from the next request on. */
+  /** The result of handles() may have changed: it is called again from the next request on. */
   handlesChanged(): void;
 }
 
 export interface AdmissionPlugin {
   /** Upstream's plugin name: 'NamespaceLifecycle'. */
   readonly name: string;
-  /** Before anything else is called. Answers what ends it. */
+  /** Called before anything else. Returns the function that stops the plugin. */
   start?(context: AdmissionStart): (() => void) | void;
-  /** Cheap; asked once per (operation, resource, subresource) and remembered until handlesChanged(). */
+  /** Cheap; called once for each (operation, resource, subresource) and cached until handlesChanged(). */
   handles(
     operation: AdmissionOperation,
     target: { readonly group: string; readonly resource: string; readonly subresource: string },
   ): boolean;
-  /** May wait; a plugin that waits for nothing should return undefined rather than a promise. On an update conflict it is called again with the newer object, in a second round (see Reinvocation) with its own result. */
+  /** May be asynchronous; a synchronous plugin should return undefined rather than a promise. On an update conflict it is called again with the newer object, in a second round (see Reinvocation) with its own result. */
   admit?(attributes: AdmissionAttributes): void | Promise<void>;
   validate?(attributes: AdmissionAttributes): void | Promise<void>;
   /**
-   * Called once the request that validate() passed was refused later or failed (quota gives back what it took).
+   * Called once if the request is rejected or fails after validate() admitted it (quota releases its charge).
    * Never throws.
    */
   undo?(attributes: AdmissionAttributes): void | Promise<void>;
 }
 
-/** That of the object where the request has none: a generated name is there once the object was mutated. */
+/** The object's name where the request has none: a generated name is available after mutation. */
 export function requestName({ name, object }: AdmissionAttributes): string {
   return name || object?.metadata?.name || '';
 }

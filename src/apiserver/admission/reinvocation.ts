@@ -5,7 +5,7 @@
 export class Reinvocation {
   /** True in the second round. */
   isSecondRound = false;
-  /** Set by whoever changed the object. */
+  /** Set when a step changed the object. */
   wanted = false;
   /** Each plugin's own memory of the first round, by its name. */
   readonly memory = new Map<string, unknown>();

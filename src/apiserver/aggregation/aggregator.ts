@@ -103,7 +103,7 @@ export class Aggregator {
     );
   }
 
-  /** Connections that are open go on with the old one until what runs on them ends. */
+  /** Open connections continue with the old certificate. */
   replaceProxyClient(proxyClient: ProxyClientCertificate): void {
     this.#context = { ...this.#context, proxyClient };
     for (const [name, service] of this.#services) {
@@ -241,7 +241,7 @@ export class Aggregator {
     this.#revision++;
   }
 
-  /** From the first APIService of another server on: what becomes of the Services they name. */
+  /** Started with the first APIService of another server: follows the Services they name. */
   #followServices(): void {
     if (this.#followsServices) return;
     this.#followsServices = true;

@@ -23,7 +23,7 @@ const MAX_RETRY_MS = 30_000;
 const CHECK_TIMEOUT_MS = 5000;
 /** More of a discovery document is not waited for. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
-/** Endpoints asked before a server counts as out of reach. */
+/** Endpoints tried before a server counts as unreachable. */
 const MAX_ATTEMPTS = 5;
 
 interface Condition {
@@ -36,7 +36,7 @@ interface AvailabilityOptions {
   readonly internal: InternalApi;
   readonly clock: Clock;
   readonly log: Logger;
-  /** The service of this name as it is now. */
+  /** The current Service of this name. */
   serviceOf(name: string): ExtensionService | undefined;
   readonly checkTimeoutMs?: number;
 }
@@ -45,7 +45,7 @@ export class AvailabilityController {
   readonly #options: AvailabilityOptions;
   readonly #timers = new Map<string, Timer>();
   readonly #failures = new Map<string, number>();
-  /** Names being looked at, and whether to look again afterwards. */
+  /** Names being checked, and whether to check again afterwards. */
   readonly #busy = new Map<string, { again: boolean }>();
   readonly #working = new Set<Promise<void>>();
   readonly #unavailable = new Map<string, boolean>();
@@ -97,7 +97,7 @@ export class AvailabilityController {
         if (!service || this.#stopped) return;
         const condition = await this.#look(service);
         failed = condition.status === 'False';
-        // The result applies to the server that was asked.
+        // The result applies to the server that was called.
         if (serviceOf(name)?.spec.service === undefined || this.#stopped) return;
         await this.#write(name, condition);
       } while (state.again && !this.#stopped);
@@ -201,7 +201,7 @@ export class AvailabilityController {
   }
 }
 
-/** False when it says so already. */
+/** False when the condition is unchanged. */
 function setAvailable(
   service: APIService,
   { nowMs, ...condition }: Condition & { readonly nowMs: number },

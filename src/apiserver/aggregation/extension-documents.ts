@@ -81,7 +81,7 @@ export class DocumentsReader {
     void work.finally(() => this.#working.delete(work));
   }
 
-  /** moved: it leads somewhere else now, so that what was read says nothing of it. */
+  /** moved: the APIService has another target now, so that earlier documents do not apply. */
   forget(name: string): void {
     this.#timers.get(name)?.cancel();
     this.#timers.delete(name);

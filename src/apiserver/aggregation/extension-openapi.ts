@@ -1,4 +1,4 @@
-/** OpenAPI documents of extension servers as parts of this server's: their v2 cut to one group and version and merged in; v3 made of v2 where there is none. Pure. */
+/** Merges OpenAPI documents of extension servers into this server's: v2 reduced to one group and version; v3 converted from v2 where missing. Pure. */
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 
 export interface V2Part {
@@ -9,7 +9,7 @@ export interface V2Part {
 const V2_PREFIX = '#/definitions/';
 const V3_PREFIX = '#/components/schemas/';
 
-/** The paths under a prefix, and the definitions they need. Throws for what is no Swagger. */
+/** The paths under a prefix, and the definitions they reference. Throws for an invalid document. */
 export function partOfV2(document: JsonObject, prefix: string): V2Part {
   if (document['swagger'] !== '2.0' || !isJsonObject(document['paths']))
     throw new Error('its OpenAPI v2 document is no Swagger 2.0');
@@ -45,7 +45,7 @@ export function partOfV2(document: JsonObject, prefix: string): V2Part {
   return { paths, definitions };
 }
 
-/** Adds parts to a document; a definition that differs from one of the same name gets a name of its own. The document is not changed. */
+/** Adds parts to a document; a definition that differs from one of the same name is renamed. The input is not mutated. */
 export function mergeV2<
   T extends {
     readonly paths: Readonly<Record<string, object>>;
@@ -58,7 +58,7 @@ export function mergeV2<
     const renamed = new Map<string, string>();
     for (const [name, definition] of Object.entries(part.definitions)) {
       if (!Object.hasOwn(definitions, name) || deepEqual(definitions[name], definition)) continue;
-      // The types every server shares are said to be the same, whatever their descriptions.
+      // Types shared by every server are considered equal, whatever their descriptions.
       if (name.startsWith('io.k8s.apimachinery.')) continue;
       let number = 2;
       while (Object.hasOwn(definitions, `${name}_v${number}`)) number++;
@@ -86,7 +86,7 @@ function sorted<T>(record: Readonly<Record<string, T>>): Record<string, T> {
 
 const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch']);
 
-/** For servers that speak v2 only: older ones. */
+/** For servers with v2 only: older ones. */
 export function openapiV3FromV2({ paths, definitions }: V2Part): JsonObject {
   const inV3 = (value: unknown): unknown =>
     mapReferences(value, (reference) => reference.replace(V2_PREFIX, V3_PREFIX));

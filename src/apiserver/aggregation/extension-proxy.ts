@@ -17,9 +17,9 @@ import { identityHeaders, type ExtensionAddress, type ExtensionService } from '.
 
 export interface ProxyOptions {
   readonly log: Logger;
-  /** How long the head of an answer may take; watches are as slow as they like. */
+  /** Timeout for response headers; watches are unbounded after them. */
   readonly responseTimeoutMs: number;
-  /** Ends of what runs on; called when this server stops. */
+  /** Cancels long-running requests; called when this server stops. */
   readonly running: Set<() => void>;
 }
 
@@ -141,7 +141,7 @@ function usableAddress(
   }
 }
 
-/** As Go's http.Error says it. */
+/** The format of Go's http.Error. */
 function unavailable(): ApiResponse {
   return textResponse(503, 'service unavailable\n');
 }
@@ -152,7 +152,7 @@ function proxyHeaders(
   address: ExtensionAddress,
 ): Record<string, string | string[]> {
   const clientHost = request.headers['host'] ?? request.headers[':authority'];
-  // The listener has answered that already.
+  // The listener has responded already.
   const { expect: _, ...forwarded } = forwardedHeaders(request);
   return {
     ...forwarded,
@@ -199,10 +199,10 @@ async function send({ service, address, headers, body, request, timeoutMs }: Sen
       headers,
       body,
       signal: aborting.signal,
-      // What has a body may have been acted on already.
+      // A request with a body may have been processed already.
       repeats: body === undefined,
     });
-    // An answer that breaks off ends the client's too: streamBody.
+    // A response that breaks off ends the client's too: streamBody.
     answer.body.on('error', () => {});
     return { answer, abort };
   } finally {

@@ -23,7 +23,7 @@ export interface ProxyClientCertificate {
 
 export interface ExtensionContext {
   readonly internal: InternalApi;
-  /** Absent: nothing is shown, and extension servers will take nobody's word. */
+  /** Absent: no client certificate is sent, and extension servers will trust no user headers. */
   readonly proxyClient: ProxyClientCertificate | undefined;
   /** True: straight to one of the Service's endpoints; false: to its cluster address. */
   readonly endpointRouting: boolean;
@@ -68,10 +68,10 @@ interface SliceObject extends KubeObject {
   readonly ports?: readonly { readonly name?: string; readonly port?: number }[];
 }
 
-/** What the aggregator itself is, when it asks for discovery and OpenAPI. */
+/** The aggregator's own identity for discovery and OpenAPI. */
 const AGGREGATOR_USER: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
 
-/** Of one service, whose connections are kept: its endpoints, or its cluster address. */
+/** Connections are kept for one service: its endpoints, or its cluster address. */
 const MAX_ADDRESSES = 64;
 
 export class ExtensionService {
@@ -79,7 +79,7 @@ export class ExtensionService {
   readonly group: string;
   readonly version: string;
   readonly spec: NonNullable<APIService['spec']>;
-  /** The Available condition says True. */
+  /** Status True of the Available condition. */
   readonly isAvailable: boolean;
   readonly #object: APIService;
   readonly #context: ExtensionContext;
@@ -110,7 +110,7 @@ export class ExtensionService {
     return JSON.stringify([metadata?.uid, spec?.service, spec?.caBundle, spec?.insecureSkipTLSVerify]);
   }
 
-  /** 'name.namespace.svc': what the server's certificate must be for. */
+  /** 'name.namespace.svc': the name that the server's certificate must have. */
   get serverName(): string {
     const { name, namespace } = this.spec.service!;
     return `${name}.${namespace}.svc`;
@@ -134,12 +134,12 @@ export class ExtensionService {
     });
   }
 
-  /** The same, with connections of its own. */
+  /** A copy with connections of its own. */
   with(context: ExtensionContext): ExtensionService {
     return new ExtensionService(this.#object, context);
   }
 
-  /** What is under way ends in its own time; nothing new uses these connections. */
+  /** Requests in flight finish; new ones do not use these connections. */
   retire(): void {
     this.takeClient()?.retire();
   }
@@ -154,7 +154,7 @@ export class ExtensionService {
     this.takeClient()?.destroy();
   }
 
-  /** Where the next connection goes. Throws UnreachableService. */
+  /** Address of the next connection. Throws UnreachableService. */
   address(): ExtensionAddress {
     const all = this.addresses();
     return all[Math.floor(this.#context.random() * all.length)]!;
@@ -268,7 +268,7 @@ export async function fetchFromExtension(
   }
 }
 
-/** The user as the extension server is told, each value on a line of its own. UTF-8, as header fields carry it. */
+/** The user's headers for the extension server, each value on a line of its own, in UTF-8. */
 export function identityHeaders({ name, uid, groups, extra }: UserInfo): Record<string, string | string[]> {
   const headers: Record<string, string | string[]> = { 'x-remote-user': utf8(name) };
   if (uid) headers['x-remote-uid'] = utf8(uid);
@@ -282,7 +282,7 @@ function utf8(text: string): string {
   return Buffer.from(text).toString('latin1');
 }
 
-/** What is no token character of RFC 9110 is percent-encoded, and so is the percent sign. */
+/** Percent-encodes all but token characters of RFC 9110, and the percent sign. */
 function escapeKey(key: string): string {
   return Buffer.from(key)
     .toString('latin1')

@@ -46,7 +46,7 @@ export function decodeCustom(
   const unknown: Unknown | undefined = mode === 'ignore' ? undefined : { pruned: [], ofEmbedded: [] };
   prune(decoded.object as JsonObject, { node, root: true, path: '', unknown, envelope });
   applyDefaults(decoded.object as JsonObject, node);
-  // Upstream looks at metadata, then prunes, then reads embedded metadata; what it pruned it sorts.
+  // Upstream coerces metadata, prunes, then coerces embedded metadata; it sorts the pruned fields.
   return {
     object: decoded.object,
     problems: unknown ? [...decoded.problems, ...unknown.pruned.toSorted(), ...unknown.ofEmbedded] : [],
@@ -66,7 +66,7 @@ export function normalise(object: KubeObject, node: Structural): void {
 
 // --------------------------------------------------------------------------------------------------------------- pruning
 
-/** 'unknown field "spec.foo"', by where they were found. */
+/** 'unknown field "spec.foo"', by location. */
 interface Unknown {
   readonly pruned: string[];
   readonly ofEmbedded: string[];
@@ -79,7 +79,7 @@ interface PruneContext {
   readonly path: string;
   /** Where problems are noted, if they are. */
   readonly unknown: Unknown | undefined;
-  /** Set where embedded metadata is to be read as its type. */
+  /** Set where embedded metadata is coerced to its type. */
   readonly envelope: ObjectSchema | undefined;
 }
 

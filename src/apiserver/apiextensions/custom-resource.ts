@@ -152,7 +152,7 @@ function subresourcesOf(
 
 // ---------------------------------------------------------------------------------------------------------------- writes
 
-/** The generation counts changes of all but metadata, and status where it is a subresource. */
+/** The generation counts changes except of metadata, and of status where it is a subresource. */
 function prepareForUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolean): void {
   if (hasStatus) {
     if (previous['status'] === undefined) delete next['status'];
@@ -170,7 +170,7 @@ function contentOf(object: KubeObject, hasStatus: boolean): JsonObject {
   return content;
 }
 
-/** Of what the client sent, only the status counts; who manages which field of it, too. */
+/** Only the status of the sent object is used, and its managedFields. */
 function prepareForStatusUpdate(next: KubeObject, previous: KubeObject): void {
   const { status } = next as { status?: unknown };
   const managedFields = next.metadata?.managedFields;
@@ -187,7 +187,7 @@ function prepareForStatusUpdate(next: KubeObject, previous: KubeObject): void {
   else next['status'] = status;
 }
 
-/** What keeps rules from being evaluated: values they could not read. */
+/** Values that rules cannot read: rules are not evaluated. */
 const BLOCKING = new Set<FieldError['type']>([
   'FieldValueNotSupported',
   'FieldValueRequired',
@@ -202,7 +202,7 @@ type Validate = (
   context: Pick<HookContext, 'warn'>,
 ) => FieldError[];
 
-/** validateStatus: where the status is written alone, it is checked alone, but for the rules. */
+/** validateStatus: for the status subresource, only the status is validated, except by rules. */
 function validatorsOf(
   node: Structural,
   scale: ScalePaths | undefined,
@@ -219,7 +219,7 @@ function validatorsOf(
   ): FieldError[] => {
     for (const error of validateEmbedded(object, node)) errors.push(error);
     const listErrors = validateListTypes(object, node);
-    // What was wrong with lists before stays allowed.
+    // List errors of the stored object stay allowed.
     if (listErrors.length > 0 && (previous === undefined || validateListTypes(previous, node).length === 0))
       for (const error of listErrors) errors.push(error);
     if (!rules) return errors;

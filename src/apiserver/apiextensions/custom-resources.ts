@@ -267,7 +267,7 @@ export class CustomResources {
   }
 
   async #work(): Promise<void> {
-    // The event at hand is still being handed out to others.
+    // The current event is still being delivered to others.
     await Promise.resolve();
     for (const name of this.#pending) {
       if (this.#stopped) break;
@@ -330,7 +330,7 @@ export class CustomResources {
     );
   }
 
-  /** Deletes the objects, then lets the definition go. Called again each time one of the objects is gone. */
+  /** Deletes the objects, then removes the finalizer. Called again each time one of the objects is deleted. */
   async #cleanUp(definition: CustomResourceDefinition): Promise<void> {
     const name = definition.metadata!.name!;
     if (terminatingReason(definition) !== 'InstanceDeletionInProgress')
@@ -406,7 +406,7 @@ export class CustomResources {
 
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
-/** Every object was written under this very schema in this version: stored bytes can be answered as they are. */
+/** Every object was written with this schema and version: stored bytes can be sent unchanged. */
 function isAlwaysCurrent(
   { metadata, spec, status }: CustomResourceDefinition,
   version: CustomResourceDefinitionVersion,

@@ -1,4 +1,4 @@
-/** Which names a definition gets, and what its status says of them. After upstream's naming and establishing controllers. Pure. */
+/** Accepted names of a definition, and its name conditions. After upstream's naming and establishing controllers. Pure. */
 import type {
   CustomResourceDefinition,
   CustomResourceDefinitionCondition,
@@ -7,7 +7,7 @@ import type {
 import { withTime } from '#resources/apiextensions/termination.ts';
 
 type Condition = CustomResourceDefinitionCondition;
-/** Made anew each time; what is none of these is kept. */
+/** Conditions computed here; others are preserved. */
 const OWN_TYPES = new Set([
   'NamesAccepted',
   'Established',

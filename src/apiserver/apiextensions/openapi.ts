@@ -1,4 +1,4 @@
-/** OpenAPI of the custom resources that are served now, beside that of the built-in API. Made when asked for, kept until what is served changes. */
+/** OpenAPI of the served custom resources, beside that of the built-in API. Built on request, cached until the served resources change. */
 import { createHash } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { customResourceDocument, customSchemas, type CustomResource } from '#openapi/custom-resources.ts';
@@ -124,7 +124,7 @@ function withFullObjects(schema: JsonObject): JsonObject {
   );
 }
 
-/** Swagger knows neither nullable values nor alternatives: what they would restrict is left open, so that no valid object is refused. */
+/** Swagger has neither nullable values nor alternatives: their constraints are omitted, so that no valid object is refused. */
 function forV2(schema: JsonObject): JsonObject {
   return mapSchemas(schema, (inner) => {
     const { nullable, anyOf: _a, oneOf: _o, allOf: _l, not: _n, default: _d, ...kept } = inner;

@@ -1,4 +1,4 @@
-/** What stands where a custom resource's scale reads: counts and a selector's text, in upstream's words for what is neither. Whether the schema allows it is validation.ts' matter. */
+/** Validates the values that a custom resource's scale reads: counts and a selector's text, in upstream's words. Schema checks are in validation.ts. */
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { goType, goValue, isJsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';

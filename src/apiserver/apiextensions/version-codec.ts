@@ -13,7 +13,7 @@ export interface Versions {
   /** Of every version that objects are, or were, stored as. */
   nodeOf(version: string): Structural | undefined;
   readonly storageApiVersion: string;
-  /** By webhook; undefined where only the apiVersion differs. Answers as many objects in the same order. */
+  /** By webhook; undefined where only the apiVersion differs. Returns as many objects in the same order. */
   readonly convert:
     | ((objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>)
     | undefined;
@@ -36,7 +36,7 @@ export function conversionOf({
   };
 }
 
-/** Only the apiVersion differs; fields the other version does not know go. What it defaults does not come. */
+/** Changes only the apiVersion; fields unknown to the other version are pruned. Its defaults are not applied. */
 function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf']): void {
   if (object.apiVersion === to) return;
   object.apiVersion = to;
@@ -51,9 +51,9 @@ export function createCodec(
 ): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
   const toVersion = conversionOf({ nodeOf, convert });
-  /** By parsed form, which the cache keeps within its bound. */
+  /** By parsed form, which the cache bounds. */
   const normalised = new WeakMap<Stored, Stored>();
-  /** What the webhook answered, as long as the entry is remembered by anyone. */
+  /** The webhook's result, cached while the entry is referenced. */
   const converted = new WeakMap<CacheEntry, Stored>();
 
   const readStored = (object: KubeObject): void => {
@@ -88,7 +88,7 @@ export function createCodec(
     read: (entry) => converted.get(entry) ?? asStored(entry),
     write: (object) => toVersion(object, storageApiVersion),
     readBack: (stored, written) => {
-      // What the webhook made of it, it would make the other way again.
+      // The webhook would convert its own result back to the stored form.
       if (convert) return written;
       const object = deepClone(stored);
       readStored(object);

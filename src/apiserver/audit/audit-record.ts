@@ -1,4 +1,4 @@
-/** What the pipeline and the verbs tell of one request that is audited. */
+/** The interface by which the pipeline and the verbs report one audited request. */
 import type { Duplex } from 'node:stream';
 import type { Status } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -10,14 +10,14 @@ export interface AuditRecord {
   readonly annotate: (key: string, value: string, level?: 'Metadata' | 'Request') => void;
   /** The body as it was decoded, before anything changes it. */
   readonly received: (object: KubeObject, applyDefaults?: (object: KubeObject) => void) => void;
-  /** A patch, which is no object of its own. */
+  /** A patch, which is not an object. */
   patched(patch: unknown): void;
-  /** Before the answer is compressed. */
+  /** Before compression. */
   answering(response: ApiResponse): void;
   /** In place of answering(); unexpected = a fault of the server's. */
   failed(status: Status, options: { readonly unexpected: boolean }): void;
-  /** The answer goes out: a stream is followed to its end. */
+  /** The response is sent: a stream is followed to its end. */
   answered(response: ApiResponse): ApiResponse | Promise<ApiResponse>;
-  /** The connection has become a stream. */
+  /** The connection was upgraded to a stream. */
   upgraded(socket: Duplex): void;
 }

@@ -1,4 +1,4 @@
-/** Auditing as it is configured: policy file, log and webhook put together. Loaded only when there is a policy. */
+/** Assembles auditing from its configuration: policy file, log and webhook. Loaded only when there is a policy. */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
@@ -40,7 +40,7 @@ export interface Audit {
   readonly sink: AuditSink;
   /** Lines for a scrape. */
   metrics(): string;
-  /** Sends what is left. After the last request. */
+  /** Flushes the backends. Called after the last request. */
   close(): Promise<void>;
 }
 

@@ -41,7 +41,7 @@ import { responseObject } from './response-object.ts';
 interface AuditorOptions {
   readonly policy: AuditPolicy;
   readonly backends: readonly AuditBackend[];
-  /** True for backends in mode blocking-strict: what they cannot store when it is received is refused. */
+  /** True for backends in mode blocking-strict: a request is refused when they cannot store its RequestReceived event. */
   readonly strict: (backend: AuditBackend) => boolean;
   readonly counters: AuditCounters;
   readonly clock: Clock;
@@ -211,7 +211,7 @@ class Record implements AuditRecord {
     else socket.once('close', () => void this.#complete());
   }
 
-  /** As things stand. */
+  /** A snapshot of the event. */
   event(stage: AuditStage): AuditEvent {
     const { request, info, auditId, user, impersonator } = this.#context;
     const agent = userAgentOf(request);
@@ -258,7 +258,7 @@ class Record implements AuditRecord {
     return this.#auditor.emit(this, this.#unexpected ? 'Panic' : 'ResponseComplete');
   }
 
-  /** What the answer says, where nothing failed. */
+  /** The status of a response without an error. */
   #take(code: number): void {
     if (this.#status) return;
     this.#status = { metadata: {}, code };
@@ -278,7 +278,7 @@ class Record implements AuditRecord {
 
 const STATUS_HEAD = '{"kind":"Status","apiVersion":"v1"';
 
-/** Answers of deletes, mostly. */
+/** Mostly responses of deletes. */
 function saysStatus({ body }: ApiResponse): boolean {
   return Buffer.isBuffer(body) && body.subarray(0, STATUS_HEAD.length).toString() === STATUS_HEAD;
 }
@@ -294,7 +294,7 @@ function statusFields({ status, message, reason, details, code }: Status): Parti
   };
 }
 
-/** A stream's sink that tells of its end, whoever ends it. */
+/** Wraps a stream's sink to report its end, whoever ends it. */
 class FollowedSink implements ResponseSink {
   readonly #sink: ResponseSink;
   readonly #ended: () => void;

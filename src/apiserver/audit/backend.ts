@@ -9,7 +9,7 @@ export interface AuditBackend {
    * and answers at once. Must not change the events.
    */
   process(events: readonly AuditEvent[]): void | Promise<void>;
-  /** What was taken goes out, for a bounded time; what does not is reported as lost. */
+  /** Flushes accepted events for a bounded time; the rest is reported as lost. */
   close(): Promise<void>;
 }
 
@@ -46,7 +46,7 @@ export class AuditCounters {
     report.unsaid = 0;
   }
 
-  /** What was not said yet because it came too fast. */
+  /** Errors suppressed by the rate limit. */
   flush(): void {
     for (const [plugin, report] of this.#reports) {
       if (report.unsaid > 0)

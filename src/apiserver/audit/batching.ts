@@ -21,7 +21,7 @@ export interface BatchSettings {
 
 /** Batches on their way at a time; what waits behind them stays within the buffer's bound. */
 const MAX_IN_FLIGHT = 4;
-/** For what is left when the server stops. */
+/** Timeout of the last flush at shutdown. */
 const CLOSE_GRACE_MS = 5000;
 
 export class BatchingBackend implements AuditBackend {
@@ -123,7 +123,7 @@ export class BatchingBackend implements AuditBackend {
     try {
       await this.#backend.process(batch);
     } catch (error) {
-      // The backend has counted what it lost itself; anything else is a fault.
+      // The backend counts its own losses; anything else is a bug.
       if (!(error instanceof LostEventsError))
         this.#counters.lost('buffered', batch.length, errorMessage(error));
     }
@@ -132,7 +132,7 @@ export class BatchingBackend implements AuditBackend {
     if (!this.#abandoned) this.#proceed();
   }
 
-  /** Milliseconds until there is one; 0 = taken. */
+  /** Milliseconds until a token is available; 0 = taken. */
   #takeToken(): number {
     const { throttle } = this.#settings;
     if (!throttle) return 0;

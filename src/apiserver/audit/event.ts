@@ -1,4 +1,4 @@
-/** Audit events (audit.k8s.io/v1 Event) as plain data in upstream's order of fields, what a request says of itself in one, and the older text form. */
+/** Audit events (audit.k8s.io/v1 Event) as plain data in upstream's order of fields, the fields taken from a request, and the legacy text form. */
 import type { Status } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { ApiRequest } from '../http/request.ts';
@@ -63,7 +63,7 @@ export function userAgentOf({ headers }: ApiRequest): string {
     : agent;
 }
 
-/** What proxies say and, last, who is connected. Only the last is more than hearsay. */
+/** Addresses from proxy headers and, last, the peer. Only the last one is verified. */
 export function sourceIPs({ headers, remoteAddress }: ApiRequest): string[] {
   const addresses = (headers['x-forwarded-for'] ?? '')
     .split(',')
@@ -96,7 +96,7 @@ export function objectRefOf({
   };
 }
 
-/** What a body says of its object, where the URL does not. In the order of fields of an event. */
+/** Object fields taken from the body, where the URL lacks them. In the order of fields of an event. */
 export function completeRef(
   ref: ObjectReference | undefined,
   object: KubeObject,
@@ -120,7 +120,7 @@ export function completeRef(
   };
 }
 
-/** One object or a list of them without who owns which field; what has none is handed back as it is. */
+/** Removes managedFields from an object or a list; returns the same object if it has none. */
 export function withoutManagedFields(value: unknown): unknown {
   const object = value as { metadata?: { managedFields?: unknown }; items?: unknown } | undefined;
   if (typeof object !== 'object' || object === null) return value;

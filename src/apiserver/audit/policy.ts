@@ -49,7 +49,7 @@ const NOTHING: PolicyRule = {
   omitManagedFields: false,
 };
 
-/** user undefined: nobody is known. */
+/** user undefined: unauthenticated. */
 export function ruleFor(
   { rules }: AuditPolicy,
   { user, info }: { readonly user: UserInfo | undefined; readonly info: RequestInfo },
@@ -134,7 +134,7 @@ const POLICY = configKind(
   },
 );
 
-/** As it stands in the file. */
+/** The decoded file. */
 interface WireRule {
   readonly level?: string;
   readonly users?: readonly string[];
@@ -177,7 +177,7 @@ interface Checking {
   readonly at: string;
   readonly errors: FieldError[];
 }
-/** What a rule has from the policy as a whole. */
+/** Settings of the policy that apply to each rule. */
 interface Inherited {
   readonly omitStages: readonly AuditStage[];
   readonly omitManagedFields: boolean;

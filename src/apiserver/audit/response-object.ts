@@ -1,10 +1,10 @@
-/** The object an answer holds, whatever it was encoded as. */
+/** Decodes the object of a response, whatever its encoding. */
 import { decodeObject as decodeProtobuf } from '#machinery/codec/protobuf.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { yaml } from '#machinery/yaml-package.ts';
 
-/** undefined for streams and for what is no object. */
+/** undefined for streams and for non-objects. */
 export function responseObject({ headers, body }: ApiResponse): unknown {
   if (typeof body === 'function') return undefined;
   const bytes = Buffer.isBuffer(body) ? body : Buffer.concat(body as Buffer[]);

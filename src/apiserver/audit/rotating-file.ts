@@ -65,7 +65,7 @@ export class RotatingFile {
     }
   }
 
-  /** Whole lines: they are never torn between two files. Throws what the system says. */
+  /** Whole lines: a line is never split between two files. Throws the system's error. */
   write(lines: string): void {
     const bytes = Buffer.from(lines);
     const most = this.#settings.maxSizeBytes || DEFAULT_MAX_BYTES;
@@ -80,7 +80,7 @@ export class RotatingFile {
   }
 
   #open(): number {
-    // It may name users and what they read: nobody else's business.
+    // 0600: the log may name users and objects.
     const fd = openSync(this.#path, 'a', 0o600);
     this.#size = fstatSync(fd).size;
     return fd;

@@ -1,4 +1,4 @@
-/** Keeps events and batches below a size: too large an event loses its bodies; what is too large even so is lost, which is counted. */
+/** Bounds events and batches: an event that is too large loses its bodies; one that is still too large is dropped and counted. */
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import type { AuditEvent } from './event.ts';
 

@@ -27,7 +27,7 @@ export class WebhookBackend implements AuditBackend {
 
   async process(events: readonly AuditEvent[]): Promise<void> {
     const { counters, client } = this.#options;
-    // Those within a list carry no kind of their own.
+    // Items of a list have no kind of their own.
     const items = events.map(({ kind: _kind, apiVersion: _version, ...event }) => event);
     try {
       await this.#deliver({ kind: 'EventList', apiVersion: 'audit.k8s.io/v1', metadata: {}, items });
@@ -51,7 +51,7 @@ export class WebhookBackend implements AuditBackend {
         await client.post(list, { timeoutMs: CALL_TIMEOUT_MS, signal });
         return;
       } catch (error) {
-        // It was taken: what the receiver says beyond that does not matter.
+        // Delivered: the rest of the response is ignored.
         if (error instanceof WebhookCallError && error.failure === 'malformed') return;
         if (attempt + 1 >= TRIES || signal.aborted) throw error;
         await clock.sleep(

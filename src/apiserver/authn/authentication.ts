@@ -44,14 +44,14 @@ export interface AuthenticationOptions {
   readonly apiAudiences?: readonly string[];
   /** Followed while the server runs. */
   readonly tokenFile?: string;
-  /** Default true, as kubeadm has it. */
+  /** Default true, as kubeadm's. */
   readonly bootstrapTokens?: boolean;
   readonly requestHeader?: RequestHeaderOptions;
-  /** Default: enabled for every path. paths: only these, exactly. Looked at for each request that it may concern. */
+  /** Default: enabled for every path. paths: exactly these only. Read for each anonymous request. */
   readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] | undefined };
-  /** Ways in that other rooms add (OIDC, webhook): asked after the built-in tokens. */
+  /** Further token authenticators (OIDC, webhook): called after the built-in ones. */
   readonly extraTokens?: readonly TokenAuthenticator[];
-  /** Ways in with other credentials (passwords, Kerberos tickets): asked after bearer tokens. */
+  /** Authenticators of other credentials (passwords, Kerberos tickets): called after bearer tokens. */
   readonly extraAuthenticators?: readonly Authenticator[];
   readonly log?: Logger;
 }
@@ -64,7 +64,7 @@ export interface Authentication {
   readonly serviceAccountKeys: ServiceAccountKeys;
   /** Lines for a scrape. */
   metrics(): string;
-  /** Ends what it follows; extraTokens and extraAuthenticators are the caller's. */
+  /** Stops its watches; the caller closes extraTokens and extraAuthenticators. */
   close(): void;
 }
 
@@ -180,7 +180,7 @@ class RequestAuthenticator implements Authenticator {
     const { metrics } = this.#options;
     if (failed !== undefined) {
       metrics.attempts.error++;
-      // Why goes to the log and never to the client: it would help whoever guesses.
+      // The reason goes to the log, never to the client: it would help an attacker.
       this.#options.log.warn('unable to authenticate the request', {
         error: failed,
         remote: request.remoteAddress,
@@ -208,7 +208,7 @@ class RequestAuthenticator implements Authenticator {
   }
 }
 
-/** Why it failed, for the log. Rethrows what is no verdict on the credential: too many attempts, nobody who can tell. */
+/** The reason of a failure, for the log. Rethrows errors that are no verdict on the credential: too many attempts, unavailable backends. */
 function failureOf(error: unknown): string {
   if (isStatusError(error, 'TooManyRequests') || isStatusError(error, 'ServiceUnavailable')) throw error;
   return errorMessage(error);

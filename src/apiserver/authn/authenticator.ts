@@ -24,7 +24,7 @@ export interface Authenticator {
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined>;
   /** Schemes of the Authorization header that a 401 offers (WWW-Authenticate): for clients that answer only when asked. */
   readonly challenges?: readonly string[];
-  /** Headers of the answer to a request that was let in (a Kerberos server proves itself). Absent where there are never any. */
+  /** Headers of the response to an authenticated request (mutual authentication of Kerberos). Absent where there are none. */
   readonly answerHeaders?: (request: ApiRequest) => Readonly<Record<string, string>> | undefined;
 }
 
@@ -47,7 +47,7 @@ export interface TokenRequestSpec {
 export interface IssuedToken {
   readonly token: string;
   readonly expirationTimestamp: string;
-  /** What was granted: less than asked for where the server has a maximum. */
+  /** The granted lifetime: shorter than requested where the server has a maximum. */
   readonly expirationSeconds: number;
   /** 'JTI=…', as audit events and users' extra have it. */
   readonly credentialId: string;
@@ -56,9 +56,9 @@ export interface IssuedToken {
 
 export interface TokenIssuer {
   issue(spec: TokenRequestSpec): Promise<IssuedToken>;
-  /** The audiences a token has when none are asked for. */
+  /** Default audiences of a token. */
   readonly defaultAudiences: readonly string[];
-  /** Body of /.well-known/openid-configuration; undefined (and so for the keys) when the issuer is no https URL, where nobody could look for it. */
+  /** Body of /.well-known/openid-configuration; undefined (and so for the keys) when the issuer is no https URL, where no client could fetch it. */
   openidConfiguration(): Record<string, unknown> | undefined;
   /** Body of /openid/v1/jwks. */
   jwks(): Record<string, unknown> | undefined;

@@ -1,4 +1,4 @@
-/** Bootstrap tokens: 'id.secret', kept in Secrets kube-system/bootstrap-token-ID, with which a machine joins. After upstream's bootstrap token authenticator. */
+/** Bootstrap tokens for joining machines: 'id.secret', kept in Secrets kube-system/bootstrap-token-ID. After upstream's bootstrap token authenticator. */
 import { timingSafeEqual } from 'node:crypto';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import type { Authenticated } from './authenticator.ts';
@@ -24,7 +24,7 @@ export class BootstrapTokens implements TokenAuthenticator {
     this.#nowMs = options.nowMs;
   }
 
-  /** A token of this form that is unknown, expired or not for authentication is nobody's: the union then answers 401. */
+  /** An unknown, expired or non-authentication token of this form is ignored: the union then responds with 401. */
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
     const [, id, secretPart] = FORM.exec(token) ?? [];
     if (id === undefined || secretPart === undefined) return undefined;

@@ -25,7 +25,7 @@ export class CertificateAuthenticator implements Authenticator {
     this.#nowMs = nowMs;
   }
 
-  /** Throws for a certificate that is not believed. */
+  /** Throws for an untrusted certificate. */
   authenticate({ clientCertificate, clientCertificateError }: ApiRequest): Authenticated | undefined {
     if (clientCertificateError !== undefined) throw new Error(`x509: ${clientCertificateError}`);
     if (!clientCertificate || clientCertificate.commonName === '') return undefined;
@@ -55,7 +55,7 @@ export interface RequestHeaderOptions {
   readonly extraHeaderPrefixes?: readonly string[];
 }
 
-/** Believes X-Remote-* headers from a peer with a front-proxy certificate, and from nobody else. */
+/** Trusts X-Remote-* headers only from a peer with a front-proxy certificate. */
 export class RequestHeaderAuthenticator implements Authenticator {
   readonly #options: Required<RequestHeaderOptions>;
   readonly #nowMs: () => number;

@@ -26,12 +26,12 @@ const NODE_PREFIX = 'system:node:';
 const EXTRA_PREFIX = 'impersonate-extra-';
 const NODE_NAME_EXTRA = 'authentication.kubernetes.io/node-name';
 const IDENTITY_GROUP = 'authentication.k8s.io';
-/** From so many names on, one question for all of them is asked first. */
+/** From this number of names on, one check for all of them is tried first. */
 const MANY = 4;
 const LAST_MODES = 1024;
 const LAST_MODE_MS = 10 * 60_000;
 
-/** Throws StatusError 400 for headers that make no user, 403 where the caller may not. A request without such headers costs one look at its headers. */
+/** Throws StatusError 400 for invalid headers, 403 where the caller is not allowed. A request without such headers costs one lookup. */
 export function impersonate(
   context: RequestContext,
   core: ServerCore,
@@ -61,7 +61,7 @@ function hasExtra(headers: Readonly<Record<string, unknown>>): boolean {
   return false;
 }
 
-/** A name that is sent empty is refused too: whoever wanted to be less must not stay what they are. */
+/** An empty name is refused too: the request must not run with the caller's own privileges. */
 function wantedUser(request: ApiRequest): UserInfo {
   const { headers } = request;
   const name = headers['impersonate-user'] ?? '';
@@ -95,7 +95,7 @@ function printed({ name, uid = '', groups, extra = {} }: UserInfo): string {
   return `&user.DefaultInfo{Name:${JSON.stringify(name)}, UID:${JSON.stringify(uid)}, Groups:${list(groups)}, Extra:map[string][]string${entries.length > 0 ? `{${entries.join(', ')}}` : '(nil)'}}`;
 }
 
-/** Line by line where the listener knows lines: names of groups may hold commas. */
+/** Line by line where the listener provides lines: group names may contain commas. */
 function valuesOf(request: ApiRequest, name: string): readonly string[] {
   if (request.headerValues) return request.headerValues(name);
   return (request.headers[name] ?? '')
@@ -108,7 +108,7 @@ function decoded(key: string): string {
   try {
     return decodeURIComponent(key);
   } catch {
-    // Taken as it was sent.
+    // Used as sent.
     return key;
   }
 }
@@ -117,7 +117,7 @@ function decoded(key: string): string {
 
 interface Asking {
   readonly authorizer: Authorizer;
-  /** What the caller asks of the server, as the caller. */ readonly request: AuthorizationAttributes;
+  /** Authorization attributes of the caller's own request. */ readonly request: AuthorizationAttributes;
   readonly modes: readonly Mode[];
 }
 interface Impersonated {

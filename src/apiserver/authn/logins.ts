@@ -21,7 +21,7 @@ export interface LoginOptions {
     readonly keytab: string;
     /** 'HTTP' or 'HTTP@host' */
     readonly service: string;
-    /** RE2 over 'name@REALM' and what it becomes, the first that matches; none = the realms' users keep their whole name. */
+    /** RE2 over 'name@REALM' and its replacement, the first match wins; none = the whole name is kept. */
     readonly nameMapping: readonly { readonly pattern: string; readonly replacement: string }[];
     readonly groupsFromLdap: boolean;
   };
@@ -31,7 +31,7 @@ export interface LoginOptions {
 }
 
 export interface Logins {
-  /** Asked after bearer tokens. */
+  /** Called after bearer tokens. */
   readonly authenticators: readonly Authenticator[];
   readonly tokens: readonly TokenAuthenticator[];
   readonly paths: Readonly<Record<string, (context: RequestContext) => ApiResponse | Promise<ApiResponse>>>;

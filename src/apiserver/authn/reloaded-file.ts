@@ -19,10 +19,10 @@ export class ReloadedFile<T> {
   readonly #options: ReloadedFileOptions<T>;
   readonly #watched: WatchedFiles;
   value: T;
-  /** Grows with each content taken over. */
+  /** Incremented with each loaded content. */
   generation = 1;
 
-  /** Throws what the file system or parse says. */
+  /** Throws the error of the file system or of parse. */
   constructor(options: ReloadedFileOptions<T>) {
     const { path, parse, log, clock } = options;
     this.#options = options;
@@ -39,7 +39,7 @@ export class ReloadedFile<T> {
     });
   }
 
-  /** Looks now instead of when the system tells. */
+  /** Checks now instead of at the next notification. */
   look(): void {
     this.#watched.look();
   }

@@ -13,7 +13,7 @@ import { serviceAccountName, type PrivateClaims } from './service-account.ts';
 
 const MINIMUM_EXPIRATION_SECONDS = 600;
 const MAXIMUM_EXPIRATION_SECONDS = 2 ** 32;
-/** What the ServiceAccount admission plugin asks for: an hour and 7 seconds, which nobody else chooses by chance. */
+/** Requested by the ServiceAccount admission plugin: an hour and 7 seconds, a value unlikely elsewhere. */
 const EXTENDED_EXPIRATION_SECONDS = 3607;
 const EXTENSION_SECONDS = 365 * 24 * 3600;
 

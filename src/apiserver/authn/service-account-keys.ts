@@ -15,7 +15,7 @@ export interface ServiceAccountKeyMaterial {
 export class ServiceAccountKeys {
   #signer: JwtSigner;
   #accepted: readonly VerificationKey[];
-  /** Counts replacements: what was verified before is to be verified again. */
+  /** Incremented on replacement: cached verifications are invalid. */
   generation = 0;
 
   /** Throws an Error for keys that cannot be used. */

@@ -25,7 +25,7 @@ import type { TokenAuthenticator } from './token.ts';
 
 /** Clocks differ: this much is forgiven, as upstream does. */
 const LEEWAY_MS = 60_000;
-/** Verified tokens remembered, and tokens of other issuers (which would be taken apart each time for nothing); the oldest is forgotten first. */
+/** Bound of verified tokens and of tokens of other issuers (so that they are not parsed again); the oldest is evicted first. */
 const CACHE_LIMIT = 4096;
 
 const LAST_USED_LABEL = 'kubernetes.io/legacy-token-last-used';
@@ -42,7 +42,7 @@ interface ServiceAccountTokenOptions {
   readonly log?: Logger;
 }
 
-/** A token whose signature is good, and the answer for the API server's own audiences once there is one. */
+/** A token with a valid signature, and the result for the API server's own audiences once computed. */
 interface Verified {
   readonly claims: Claims;
   found: Authenticated | undefined;
@@ -52,7 +52,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokenOptions;
   /** By digest of the token. */
   readonly #verified = new Map<string, Verified>();
-  /** Verifications under way, by digest; as many as requests that the listener admits. */
+  /** Verifications in flight, by digest; bounded by the listener's requests. */
   readonly #verifying = new Map<string, Promise<Verified>>();
   readonly #foreign = new Set<string>();
   #generation = 0;
@@ -196,7 +196,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
 
   // ------------------------------------------------------------------------------------------------------------- legacy
 
-  /** A token kept in a Secret of type kubernetes.io/service-account-token: valid as long as that Secret holds it. */
+  /** A token of a Secret of type kubernetes.io/service-account-token: valid while that Secret contains it. */
   #authenticateLegacy(token: string, { claims }: Verified, audiences: readonly string[]): Authenticated {
     const { apiAudiences, internal, metrics } = this.#options;
     const accepted = intersect(apiAudiences, audiences);
@@ -253,7 +253,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     };
   }
 
-  /** Once a day and secret: which tokens are used is what tells those that may go. Nobody waits for it. */
+  /** Once a day for each secret: the last-used label shows which tokens are unused. Asynchronous. */
   #markUsed({
     namespace,
     name,

@@ -14,7 +14,7 @@ interface StaticTokensOptions {
 }
 
 export class StaticTokens implements TokenAuthenticator {
-  /** By digest of the token, so that looking one up tells nothing of the others. */
+  /** By digest of the token, so that lookup time reveals nothing about other tokens. */
   readonly #users: ReloadedFile<ReadonlyMap<string, Authenticated>>;
   readonly #apiAudiences: readonly string[];
 
@@ -35,7 +35,7 @@ export class StaticTokens implements TokenAuthenticator {
 
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
     const found = this.#users.value.get(tokenDigest(token));
-    // Every request's way: one answer a user, which others can recognise.
+    // On every request's path: one result object for each user, so that caches can compare by identity.
     if (!found || audiences === this.#apiAudiences) return found;
     const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
     return accepted.length > 0 ? { user: found.user, audiences: accepted } : undefined;
@@ -70,7 +70,7 @@ function parseTokens(
   return users;
 }
 
-/** RFC 4180 records; blank lines and lines that begin with # are skipped. */
+/** RFC 4180 records; skips blank lines and lines that begin with #. */
 export function parseCsv(text: string): string[][] {
   const records: string[][] = [];
   for (const line of text.split(/\r?\n/)) {

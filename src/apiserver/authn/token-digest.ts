@@ -1,7 +1,7 @@
-/** Digests of tokens, by which those that are known are looked up: how long that takes tells nothing of what they are. */
+/** Digests of tokens as keys of lookups: lookup time reveals nothing about a token. */
 import { hash } from 'node:crypto';
 
-/** The same few come with every request. When full it begins anew. */
+/** Requests repeat few tokens. When full it is cleared. */
 const digests = new Map<string, string>();
 const MAX_REMEMBERED = 2048;
 

@@ -1,4 +1,4 @@
-/** Tokens that others vouch for, put together from settings: issuers of ID tokens (OIDC), and a webhook. Loaded only where one of them is configured. */
+/** External token authenticators from settings: issuers of ID tokens (OIDC), and a webhook. Loaded only where one of them is configured. */
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { OidcFlags } from './oidc/configuration.ts';
@@ -15,9 +15,9 @@ export interface TokenSourceOptions {
 }
 
 export interface TokenSources {
-  /** Asked in this order, after the server's own tokens. */
+  /** In this order, after the server's own tokens. */
   readonly tokens: readonly TokenAuthenticator[];
-  /** What the file says of anonymous requests at the moment. */
+  /** The file's current setting of anonymous requests. */
   readonly anonymous: AnonymousPolicy | undefined;
   metrics(): string;
   close(): void;

@@ -82,7 +82,7 @@ export class TokenUnion implements TokenAuthenticator {
   }
 }
 
-/** 'Authorization: Bearer …', or the WebSocket subprotocol browsers use instead. A token that nobody knows is 401. */
+/** 'Authorization: Bearer …', or the WebSocket subprotocol of browsers. An unknown token is 401. */
 export class BearerAuthenticator implements Authenticator {
   readonly #tokens: TokenAuthenticator;
   readonly #audiences: readonly string[];

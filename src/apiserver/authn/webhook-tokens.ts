@@ -17,7 +17,7 @@ export interface WebhookTokenOptions {
   readonly configFile: string;
   /** --authentication-token-webhook-version. */
   readonly version: 'v1' | 'v1beta1';
-  /** --authentication-token-webhook-cache-ttl, of good and of bad answers; 0 = none is remembered. Failures to ask never are. */
+  /** --authentication-token-webhook-cache-ttl, of positive and negative responses; 0 = no cache. Failed calls are never cached. */
   readonly cacheTtlMs: number;
   readonly apiAudiences: readonly string[];
   readonly clock: Clock;
@@ -27,9 +27,9 @@ export interface WebhookTokenOptions {
 /** Of one call; with its repetitions all of them get TOTAL_MS. */
 const CALL_MS = 10_000;
 const TOTAL_MS = 30_000;
-/** Answers remembered, good and bad apart: invented tokens push out no real one. The one not used for longest is forgotten first. */
+/** Cached responses, positive and negative ones separately: invented tokens evict no real one. Least recently used first. */
 const CACHE_LIMIT = 4096;
-/** Tokens asked about at a time; more are refused, so that a server that is gone costs no more than this. */
+/** Maximum of concurrent calls; further tokens are refused, which bounds the cost of an unreachable server. */
 const MAX_ASKING = 1000;
 
 interface ReviewStatus {
@@ -44,7 +44,7 @@ interface ReviewStatus {
   readonly error?: unknown;
 }
 
-/** A bad answer, with the server's reason if it gave one. */
+/** A negative response, with the server's reason if it gave one. */
 interface Refusal {
   readonly reason: string | undefined;
 }
@@ -111,7 +111,7 @@ export class WebhookTokens implements TokenAuthenticator {
         version,
       );
     } catch (error) {
-      // Why is for the log only: the client is told nothing of other servers.
+      // The reason is only logged: clients learn nothing about other servers.
       log.error('failed to make webhook authenticator request', {
         server: this.#client.server,
         error: errorMessage(error),

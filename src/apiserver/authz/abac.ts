@@ -32,7 +32,7 @@ interface AbacPolicy {
 
 const API_VERSION = 'abac.authorization.kubernetes.io/v1beta1';
 const ALL_AUTHENTICATED = 'system:authenticated';
-/** As upstream's line scanner has it. */
+/** The maximum of upstream's line scanner. */
 const MAX_LINE_BYTES = 64 * 1024;
 const READ_VERBS: ReadonlySet<string> = new Set(['get', 'list', 'watch']);
 
@@ -83,7 +83,7 @@ function anyOr(pattern: string, value: string): boolean {
   return pattern === '*' || pattern === value;
 }
 
-/** Both where both are given; a policy for nobody matches nobody. */
+/** Both must match where both are given; a policy without a subject matches no one. */
 function subjectMatches(policy: AbacPolicy, user: UserInfo): boolean {
   if (policy.user === '' && policy.group === '') return false;
   return (
@@ -98,7 +98,7 @@ class AbacFileError extends Error {
   override readonly name = 'AbacFileError';
 }
 
-/** Throws an AbacFileError that names the file, the line and what is wrong with it. */
+/** Throws an AbacFileError that names the file, the line and the error. */
 export function readAbacFile(path: string): AbacPolicy[] {
   let text: string;
   try {
@@ -164,7 +164,7 @@ function parsePolicy(line: string): AbacPolicy {
     : policy;
 }
 
-/** Without a version: what is left out is everything, in all API groups. */
+/** Without a version: omitted fields match everything, in all API groups. */
 function oldestFormat(object: Fields): AbacPolicy {
   refuseUnknown(object, { at: '', known: ['user', 'group', 'readonly', 'resource', 'namespace'] });
   const [user, group, namespace, resource] = ['user', 'group', 'namespace', 'resource'].map((name) =>

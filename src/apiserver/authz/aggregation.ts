@@ -42,7 +42,7 @@ interface AggregationOptions {
   readonly log: Logger;
 }
 
-/** Keeps the rules of aggregated roles as they should be. One pass at a time; changes during a pass cause one more. Answers a function that stops it. */
+/** Keeps the rules of aggregated roles up to date. One pass at a time; changes during a pass cause one more. Returns the function that stops it. */
 export function keepAggregated({ internal, log }: AggregationOptions): () => void {
   const roles = new Map<string, RoleObject>();
   let stopped = false;

@@ -42,7 +42,7 @@ export interface WebhookSettings {
 }
 
 export interface AuthorizationSettings {
-  /** Asked in this order, after the privileged group system:masters. Default Node, RBAC. */
+  /** In order, after the privileged group system:masters. Default Node, RBAC. */
   readonly modes?: readonly string[] | undefined;
   /** Instead of modes and webhook: a file of kind AuthorizationConfiguration. */
   readonly configFile?: string | undefined;
@@ -73,10 +73,10 @@ const FLAG_WEBHOOK = {
   authorizedTtlMs: 300_000,
   unauthorizedTtlMs: 30_000,
 } as const;
-/** A webhook that a new configuration no longer names may have calls under way. */
+/** A webhook removed from the configuration may have calls in flight. */
 const CLOSE_AFTER_MS = 60_000;
 
-/** Throws an Error that names what it cannot use: a mode, a file, a line of it. Reads files; the indexes fill from InternalApi's watches at once. */
+/** Throws an Error that names an unusable mode, file or line. Reads files; the indexes fill from InternalApi's watches at once. */
 export function createAuthorization(options: AuthorizationOptions): Authorization {
   const { configFile, log = silentLogger, clock = realClock } = options;
   const metrics = new AuthorizationMetrics();
@@ -146,7 +146,7 @@ interface Surroundings {
   readonly clock: Clock;
 }
 
-/** The authorizers there are: those with a state of their own are made once and outlive reloads; webhooks are made anew. */
+/** The authorizers: those with state are created once and survive reloads; webhooks are recreated. */
 class Parts {
   readonly rbac: RbacAuthorizer;
   readonly #options: AuthorizationOptions;
@@ -167,7 +167,7 @@ class Parts {
     ];
   }
 
-  /** Throws for what cannot be made; what was made before stays as it is. */
+  /** Throws for an unusable configuration; the previous one stays in effect. */
   union(authorizers: readonly ConfiguredAuthorizer[]): UnionAuthorizer {
     const before = new Set(this.#open);
     const made: { readonly one: ConfiguredAuthorizer; readonly authorizer: Authorizer }[] = [];

@@ -7,7 +7,7 @@ export interface AuthorizationAttributes {
   /** 'get', 'list', 'watch', 'create', … for resources; the lower-case HTTP method for other paths. */
   readonly verb: string;
   readonly isResourceRequest: boolean;
-  /** '' for the core group; '*' in a review asks for all. */
+  /** '' for the core group; '*' in a review means all. */
   readonly group: string;
   readonly version: string;
   readonly resource: string;
@@ -25,7 +25,7 @@ export interface AuthorizationDecision {
   readonly decision: 'allow' | 'deny' | 'no-opinion';
   /** Shown to the client behind 'User "x" cannot …: ' when not allowed; '' when there is nothing to say. */
   readonly reason: string;
-  /** Why no better answer could be had (a webhook that failed). With anything but 'allow' the request is answered 500 with it, as upstream does. */
+  /** The error of an authorizer (a failed webhook). With any verdict but 'allow' the request is answered 500 with it, as upstream. */
   readonly error?: string;
 }
 
@@ -49,7 +49,7 @@ export interface UserRules {
 }
 
 export interface Authorizer {
-  /** Called for every request: answer synchronously where nothing has to be waited for. 'no-opinion' at the end of the chain is a refusal. */
+  /** Called for every request: return synchronously unless a call is needed (cached verdicts). 'no-opinion' at the end of the chain is a refusal. */
   authorize(attributes: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision>;
   /** For SelfSubjectRulesReview and kubectl auth can-i --list. */
   rulesFor?(user: UserInfo, namespace: string): UserRules | Promise<UserRules>;

@@ -12,7 +12,7 @@ export const AGGREGATED_ROLES: Readonly<Record<string, { readonly aggregatesInto
   view: { aggregatesInto: 'edit' },
 };
 
-/** Where the rules of a role in CLUSTER_ROLES are gathered. */
+/** Aggregation labels of the roles in CLUSTER_ROLES. */
 export const AGGREGATES_INTO: Readonly<Record<string, string>> = {
   'system:aggregate-to-admin': 'admin',
   'system:aggregate-to-edit': 'edit',
@@ -439,7 +439,7 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** As CONTROLLER_ROLES, of controllers that are there only with a feature: role → its gate and rules. */
+/** Like CONTROLLER_ROLES, for controllers behind a feature gate: role → gate and rules. */
 export const GATED_CONTROLLER_ROLES: Readonly<
   Record<string, { readonly gate: string; readonly rules: readonly string[] }>
 > = {

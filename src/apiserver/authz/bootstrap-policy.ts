@@ -284,7 +284,7 @@ async function createIfAbsent(
   }
 }
 
-/** Looks at the stored object first, so that a start of a complete cluster writes nothing. complete answers whether it changed its argument. */
+/** Reads the stored object first, so that a start of a complete cluster writes nothing. complete returns whether it mutated its argument. */
 async function modifyIfNeeded<T extends KubeObject>(
   internal: InternalApi,
   kind: GroupResource,

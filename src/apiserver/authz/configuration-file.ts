@@ -21,7 +21,7 @@ interface FollowOptions {
   readonly metrics: AuthorizationMetrics;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Puts a configuration to use, or throws and leaves the one before. Called before followConfiguration returns. */
+  /** Applies a configuration, or throws and keeps the previous one. First called before followConfiguration returns. */
   use(authorizers: readonly ConfiguredAuthorizer[]): void;
 }
 

@@ -51,7 +51,7 @@ export async function checkRoleWrite(
   )
     return;
   const of = { group: RBAC_GROUP, resource, name: role.metadata?.name ?? '' };
-  // Whoever may choose labels could add any rule to an aggregated role: only full authority suffices.
+  // A writer of aggregation labels could add any rule to an aggregated role: this requires full authority.
   if (
     (role.aggregationRule || previous?.aggregationRule) &&
     uncoveredRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).count > 0
@@ -90,7 +90,7 @@ export async function checkBindingWrite(
   });
 }
 
-/** StatusError NotFound, which upstream says of the kind that was asked for, by the role's name. */
+/** StatusError NotFound with the requested kind and the role's name, as upstream. */
 function rulesOf(
   roleRef: RoleRef,
   {

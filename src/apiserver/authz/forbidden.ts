@@ -1,4 +1,4 @@
-/** The 403 answer of the authorize stage, in upstream's words (apiserver's responsewriters.Forbidden). */
+/** The 403 response of the authorize stage, in upstream's words (apiserver's responsewriters.Forbidden). */
 import { statusErrors, StatusError } from '#machinery/errors.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from './authorizer.ts';
 
@@ -23,10 +23,10 @@ export function forbiddenError(attributes: AuthorizationAttributes, reason: stri
   return statusErrors.forbidden(of, message);
 }
 
-/** The authorize stage's own refusal, unlike what a later stage forbids. */
+/** A refusal by the authorize stage, unlike one of a later stage. */
 export class NotAuthorized extends StatusError {}
 
-/** What a request that was not allowed is answered: 403, or 500 where an authorizer could not say. */
+/** The response to a refused request: 403, or 500 after an authorizer's error. */
 export function refusal(
   attributes: AuthorizationAttributes,
   { reason, error }: AuthorizationDecision,

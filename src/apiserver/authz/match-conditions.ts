@@ -111,7 +111,7 @@ class CompiledConditions implements MatchConditions {
   }
 }
 
-/** Every text is there for expressions, also when empty. */
+/** Expressions see every text field, also empty ones. */
 function withEmptyFields({
   user = '',
   uid = '',

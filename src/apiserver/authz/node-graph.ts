@@ -49,7 +49,7 @@ export function vertexKey(kind: VertexKind, namespace: string, name: string): st
 export class NodeGraph {
   /** node → reference → how many of the node's pods hold it. */
   readonly #nodes = new Map<string, Map<string, number>>();
-  /** pod key → what it contributes. */
+  /** pod key → its edges. */
   readonly #pods = new Map<string, { readonly nodeName: string; readonly references: readonly string[] }>();
   /** secret → claims whose bound volume names it. */
   readonly #claimsOfSecret = new Map<string, Set<string>>();
@@ -187,7 +187,7 @@ function addVolume(
   add('secret', (source('csi')?.['nodePublishSecretRef'] as Reference | undefined)?.name);
 }
 
-/** Those of controllers are none of a node's business. */
+/** Secrets of controllers are not listed: nodes may not read them. */
 const CSI_NODE_SECRETS = ['nodePublishSecretRef', 'nodeStageSecretRef', 'nodeExpandSecretRef'] as const;
 
 function volumeSecrets(object: KubeObject, claimNamespace: string): string[] {
@@ -205,7 +205,7 @@ function volumeSecrets(object: KubeObject, claimNamespace: string): string[] {
   return [...found];
 }
 
-/** Fills the graph and keeps it so. Answers a function that stops. */
+/** Fills the graph and keeps it current. Returns the function that stops it. */
 export function followNodeGraph(graph: NodeGraph, internal: InternalApi): () => void {
   const stops = [
     internal.watch(

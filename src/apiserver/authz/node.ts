@@ -14,7 +14,7 @@ const ALLOW: AuthorizationDecision = { decision: 'allow', reason: '' };
 const NO_OPINION: AuthorizationDecision = { decision: 'no-opinion', reason: '' };
 const noOpinion = (reason: string): AuthorizationDecision => ({ decision: 'no-opinion', reason });
 
-/** The node a user is, '' for a member of system:nodes without a node's name, undefined for anybody else. */
+/** The user's node, '' for a member of system:nodes without a node's name, undefined for other users. */
 export function nodeNameOf(user: UserInfo): string | undefined {
   if (!user.name.startsWith(NODE_PREFIX) || !user.groups.includes('system:nodes')) return undefined;
   return user.name.slice(NODE_PREFIX.length);
@@ -55,7 +55,7 @@ export class NodeAuthorizer implements Authorizer {
     };
   }
 
-  /** Requests for what is tied to a node; undefined for the rest. */
+  /** Requests for objects tied to a node; undefined for the rest. */
   #authorizeSpecial(request: Request): AuthorizationDecision | undefined {
     const { verb, group, resource, subresource } = request.attributes;
     switch (group === '' ? resource : `${resource}.${group}`) {
@@ -191,7 +191,7 @@ export class NodeAuthorizer implements Authorizer {
   }
 }
 
-/** A field selector that keeps the request to this node's objects. */
+/** A field selector that restricts the request to this node's objects. */
 function selectsNode({ attributes, nodeName }: Request, field: string): boolean {
   return (
     attributes.fieldSelector?.some(
@@ -223,7 +223,7 @@ function authorizeCSINode({ attributes, nodeName }: Request): AuthorizationDecis
   return ALLOW;
 }
 
-/** Reads only of the own Node; what may be written is NodeRestriction's concern. */
+/** Reads only of its own Node; NodeRestriction limits writes. */
 function authorizeNode({ attributes, nodeName }: Request): AuthorizationDecision | undefined {
   const { verb, subresource, name } = attributes;
   if (subresource !== '' || !['get', 'list', 'watch'].includes(verb)) return undefined;

@@ -46,7 +46,7 @@ const MAX_TABLE_ENTRIES = 1000;
 export class CompiledRole {
   readonly rules: readonly PolicyRule[];
   readonly #exact = new Map<string, CompiledRule[]>();
-  /** Rules with a '*' among groups or resources, and those too wide for the table: matched by what they say. */
+  /** Rules with a '*' among groups or resources, and those too wide for the table: compared one by one. */
   readonly #wide: WideRule[] = [];
   readonly #paths: { readonly patterns: readonly string[]; readonly compiled: CompiledRule }[] = [];
 
@@ -260,7 +260,7 @@ function bindingKeyOf(object: BindingObject): string {
   return `${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`;
 }
 
-/** Fills the index and keeps it so. Answers a function that stops. */
+/** Fills the index and keeps it current. Returns the function that stops it. */
 export function followRbac(index: RbacIndex, internal: InternalApi): () => void {
   const roles: InternalWatchHandler = {
     added: (object) => index.setRole(object as RoleObject),

@@ -1,4 +1,4 @@
-/** The RBAC authorizer: allows what a binding grants, has no opinion otherwise. After upstream's plugin/pkg/auth/authorizer/rbac. */
+/** The RBAC authorizer: allows by bindings, has no opinion otherwise. After upstream's plugin/pkg/auth/authorizer/rbac. */
 import type { UserInfo } from '#machinery/object.ts';
 import type {
   AuthorizationAttributes,
@@ -89,7 +89,7 @@ function missingRole(roleRef: RoleRef): string {
   return `${roleRef.kind.toLowerCase()}.${RBAC_GROUP} "${roleRef.name}" not found`;
 }
 
-/** One message as it is, several in brackets: as Go's aggregated errors print. */
+/** One message unchanged, several in brackets: the format of Go's aggregated errors. */
 function aggregateMessage(messages: readonly string[]): string {
   return messages.length === 1 ? messages[0]! : `[${messages.join(', ')}]`;
 }

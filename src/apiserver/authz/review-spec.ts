@@ -77,7 +77,7 @@ const LABEL_OPERATORS: Readonly<Record<string, string>> = {
   DoesNotExist: 'DoesNotExist',
 };
 
-/** What the review cannot say (greater, less) is left out: the question becomes broader, never narrower. */
+/** Requirements without a form in the review (greater, less) are omitted: the check becomes broader, never narrower. */
 function selectorOf(
   requirements: readonly SelectorRequirement[] | undefined,
   operators: Readonly<Record<string, string>>,

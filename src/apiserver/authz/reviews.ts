@@ -90,7 +90,7 @@ export async function reviewSelfSubjectAccess(
   return { ...review, status: await evaluate(authorizer, spec, user) };
 }
 
-/** What may I in this namespace? */
+/** SelfSubjectRulesReview: the user's rules in a namespace. */
 export async function reviewSelfSubjectRules(
   authorizer: Authorizer,
   review: KubeObject,
@@ -105,7 +105,7 @@ export async function reviewSelfSubjectRules(
     evaluationError: 'the authorizer does not support user rule resolution',
   };
   const { resourceRules, nonResourceRules, incomplete, evaluationError } = rules;
-  // As upstream: the question is no part of the answer.
+  // As upstream: the response does not repeat the spec.
   return {
     kind: 'SelfSubjectRulesReview',
     apiVersion: `${GROUP}/v1`,
@@ -333,7 +333,7 @@ interface Selectors {
   readonly problems: readonly string[];
 }
 
-/** What cannot be read is dropped and told, which only makes the question broader: upstream does the same. */
+/** Unparsable requirements are dropped with a warning, which only makes the check broader: upstream does the same. */
 function requirementsOf(
   selector: SelectorAttributes | undefined,
   how: {
@@ -354,7 +354,7 @@ function requirementsOf(
     }
   }
   const given = selector.requirements ?? [];
-  // A field can only be asked for by one value.
+  // A field selector matches one value only.
   const known = given.filter(
     ({ operator, values = [] }) =>
       how.operators.has(operator) && (how.name !== 'fieldSelector' || values.length === 1),

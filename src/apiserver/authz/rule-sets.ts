@@ -18,16 +18,16 @@ interface Block {
 type Dimension = 'verbs' | 'groups' | 'resources' | 'names' | 'urls';
 
 export interface UncoveredRules {
-  /** Rules with one group, resource, verb and name each, at most `most`, in the order of what was wanted. */
+  /** Rules with one group, resource, verb and name each, at most `most`, in the requested order. */
   readonly rules: PolicyRule[];
   /** How many there are. */
   readonly count: number;
 }
 
-/** Values looked at in one comparison; beyond it the comparison is given up. */
+/** Maximum of values visited in one comparison; beyond it the comparison fails. */
 const MAX_STEPS = 500_000;
 
-/** Single rules that are answered. */
+/** Maximum of single rules returned. */
 const MAX_RULES = 10_000;
 
 export class RulesTooWide extends Error {
@@ -58,7 +58,7 @@ function firstRules(blocks: readonly Block[], most: number): PolicyRule[] {
   return blocks.flatMap((block) => [...singleRules(block).take(most)]).slice(0, most);
 }
 
-/** Verbs of one resource are shown in the order in which they were asked for. */
+/** Verbs of one resource are listed in the requested order. */
 function inOrder(rules: readonly PolicyRule[], { verbs }: Block): PolicyRule[] {
   const rank = new Map([...verbs].map((verb, index) => [verb, index]));
   const rankOf = ({ verbs: [verb = ''] = [] }: PolicyRule): number => rank.get(verb) ?? 0;
@@ -109,7 +109,7 @@ function spend(budget: Budget, steps: number): void {
   if (budget.left < 0) throw new RulesTooWide();
 }
 
-/** The block cut into what the owner covers, which goes, and one block for each dimension in which it does not. */
+/** Subtracts the owner's rule from the block: one remaining block for each dimension that it does not cover. */
 function withoutOwned(block: Block, owner: Block, budget: Budget): Block[] {
   const covered: { readonly of: Dimension; readonly values: ReadonlySet<string> }[] = [];
   for (const of of block.urls ? PATH_DIMENSIONS : RESOURCE_DIMENSIONS) {

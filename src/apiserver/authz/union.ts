@@ -1,4 +1,4 @@
-/** Authorizers in a row: the first that allows or denies decides; reasons and errors of those without opinion are kept for the client. */
+/** A chain of authorizers: the first that allows or denies decides; reasons and errors of those without opinion are kept for the client. */
 import type { UserInfo } from '#machinery/object.ts';
 import type {
   AuthorizationAttributes,
@@ -98,7 +98,7 @@ function hear(heard: Heard, { reason, error }: AuthorizationDecision): Heard {
   };
 }
 
-/** One message as it is, several in brackets: as Go's aggregated errors print. */
+/** One message unchanged, several in brackets: the format of Go's aggregated errors. */
 function aggregate(messages: readonly string[]): string {
   return messages.length === 1 ? messages[0]! : `[${messages.join(', ')}]`;
 }

@@ -86,7 +86,7 @@ export class WebhookAuthorizer implements Authorizer {
     this.#options.client.close();
   }
 
-  /** undefined = the webhook is to be asked. */
+  /** undefined = call the webhook. */
   #skipped(spec: AccessReviewSpec): AuthorizationDecision | undefined {
     const { matchConditions, name, metrics } = this.#options;
     if (!matchConditions) return undefined;
@@ -157,7 +157,7 @@ export class WebhookAuthorizer implements Authorizer {
   }
 }
 
-/** v1beta1 says group where v1 says groups, and knows no selectors. */
+/** v1beta1 has group where v1 has groups, and no selectors. */
 function olderSpec({ groups, resourceAttributes, ...rest }: AccessReviewSpec): Record<string, unknown> {
   const { fieldSelector: _field, labelSelector: _label, ...attributes } = resourceAttributes ?? {};
   return {
@@ -167,7 +167,7 @@ function olderSpec({ groups, resourceAttributes, ...rest }: AccessReviewSpec): R
   };
 }
 
-/** Throws a WebhookCallError for what is no review. */
+/** Throws a WebhookCallError for an invalid review. */
 function statusOf(answer: unknown, version: string): ReviewStatus {
   const malformed = (why: string): Error =>
     new WebhookCallError(`the webhook's answer is not a SubjectAccessReview: ${why}`, {

@@ -56,7 +56,7 @@ export async function publishAuthentication(
       await internal.create(CONFIG_MAPS, { apiVersion: 'v1', kind: 'ConfigMap', metadata: NAME, data });
       return;
     } catch (error) {
-      // Another server was faster, with authorities of its own.
+      // Another server created it first, with its own authorities.
       if (!isStatusError(error, 'AlreadyExists')) throw error;
     }
   }

@@ -1,4 +1,4 @@
-/** What a server does once at start, in the background: the objects of a new cluster, ServiceCIDRs, the identity lease. */
+/** Runs once at start, in the background: the objects of a new cluster, ServiceCIDRs, the identity lease. */
 import { errorMessage } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { ServerCore } from '../server-core.ts';
@@ -126,7 +126,7 @@ export class Bootstrap {
 
   async #once(): Promise<void> {
     const { internal, services } = this.#core;
-    // What a server that died left of its start is put right while this one goes on trying.
+    // Repairs what a crashed server left of its start while this one keeps retrying.
     this.#repair?.follow();
     if (this.#options.bootstrapObjects ?? true) {
       const { advertiseAddress, clientCa, requestHeader } = this.#options;

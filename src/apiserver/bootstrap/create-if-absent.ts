@@ -1,4 +1,4 @@
-/** Creates an object of the system where there is none; one that is there is left as it is. */
+/** Creates a system object if it does not exist; an existing one is left unchanged. */
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';

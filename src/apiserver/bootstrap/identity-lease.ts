@@ -30,7 +30,7 @@ interface Lease extends KubeObject {
 
 interface IdentityLeaseOptions {
   readonly internal: InternalApi;
-  /** Tells servers of one machine apart. */
+  /** Distinguishes servers of one machine. */
   readonly address: string;
   readonly clock: Clock;
   readonly log: Logger;

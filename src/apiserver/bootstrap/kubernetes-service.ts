@@ -31,7 +31,7 @@ export interface KubernetesServiceOptions {
   readonly reconciler?: 'lease' | 'none' | undefined;
 }
 
-/** Makes what is missing and corrects what is there. */
+/** Creates what is missing and corrects what differs. */
 export async function ensureKubernetesService(options: KubernetesServiceOptions): Promise<void> {
   await createIfAbsent(options.internal, SERVICES, serviceObject(options));
   const own = ownAddress(options);
@@ -91,7 +91,7 @@ export class KubernetesService {
     await this.#reconcile();
   }
 
-  /** This server takes no more requests: it is no endpoint any more, where there are others. */
+  /** This server accepts no more requests: it removes itself from the endpoints, unless it is the last. */
   leave(): Promise<void> {
     return (this.#left ??= this.#leave());
   }
@@ -123,7 +123,7 @@ export class KubernetesService {
     await createIfAbsent(internal, SLICES, sliceObject(where));
   }
 
-  /** The last server stays an endpoint: nobody could tell a leaving one from a store that forgot. */
+  /** The last server stays an endpoint: a leaving server cannot be distinguished from a store that lost its leases. */
   async #reconcileLeases(leases: ServerLeases): Promise<void> {
     const { ip, port } = ownAddress(this.#options)!;
     // An EndpointSlice is of one family: that of the server which writes it.
@@ -139,7 +139,7 @@ interface Where {
   readonly port: number;
 }
 
-/** Undefined: this server is to be no endpoint. Endpoints may not be loopback addresses: such a server is reached by no pod anyway. */
+/** Undefined: this server must not be an endpoint. Endpoints may not be loopback addresses, and no pod could reach such a server. */
 function ownAddress({ advertiseAddress, reconciler }: KubernetesServiceOptions): Address | undefined {
   if (!advertiseAddress || reconciler === 'none') return undefined;
   const { ip } = advertiseAddress;

@@ -64,7 +64,7 @@ export class ServerLeases {
     this.#watch?.stop();
   }
 
-  /** This server's lease is gone at once. */
+  /** Deletes this server's lease at once. */
   async remove(): Promise<void> {
     this.stop();
     await this.#renewing?.catch(() => {});

@@ -23,7 +23,7 @@ interface Owner {
 interface ServiceAddressesOptions {
   readonly internal: InternalApi;
   readonly allocation: ServiceAllocation;
-  /** Called when one of them is gone. */
+  /** Called when an IPAddress is deleted. */
   readonly onAddressGone: () => void;
   readonly clock: Clock;
   readonly log: Logger;
@@ -75,7 +75,7 @@ export class ServiceAddresses {
     const now = new Set(service ? addressesOf((service as Service).spec ?? {}) : []);
     for (const ip of previous ? addressesOf((previous as Service).spec ?? {}) : []) {
       if (now.has(ip)) continue;
-      // Another Service may have taken it meanwhile.
+      // Another Service may have taken the address in the meantime.
       if (isOwner(this.#owners.get(ip), previous!)) this.#owners.delete(ip);
       this.#addresses.add(ip);
     }

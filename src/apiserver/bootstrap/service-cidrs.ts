@@ -19,7 +19,7 @@ import { IP_ADDRESSES, SERVICE_CIDRS } from '../registry/core/services/resources
 
 const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
 const FINALIZER = 'networking.k8s.io/service-cidr-finalizer';
-/** Until every server has seen that a range goes, and what it had begun to allocate from it shows; as upstream. */
+/** Time for every server to observe the deletion and for allocations in flight to become visible; upstream's value. */
 const DELETION_GRACE_MS = 10_000;
 
 interface ServiceCIDRsOptions {
@@ -110,7 +110,7 @@ export class ServiceCIDRs {
       .flatMap(({ spec }) => spec?.cidrs ?? [])
       .filter(isAllocatable);
     if (usable.length === 0) log.warn('no ServiceCIDR is ready: Services get no addresses', { cidr });
-    // The configured range comes first where it is among them.
+    // The configured range is first if it is one of them.
     allocation.addresses.use(
       [...new Set(usable)].toSorted((left, right) => Number(right === cidr) - Number(left === cidr)),
     );
@@ -177,7 +177,7 @@ export class ServiceCIDRs {
       );
   }
 
-  /** Some address of its own would be left in no range. */
+  /** True if an allocated address would be left outside every range. */
   #isInUse({ metadata, spec }: ServiceCIDR): boolean {
     const own = rangesOf(spec?.cidrs),
       others = this.#all()

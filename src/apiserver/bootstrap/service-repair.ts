@@ -208,7 +208,7 @@ export class ServiceRepair {
 
   // ------------------------------------------------------------------------------------------------------------- node ports
 
-  /** Upstream's: what is in the map of no Service stays for some rounds, since a request may be writing its Service. */
+  /** Upstream's: a bit of no Service stays for some rounds, since a request may be writing that Service. */
   async repairPorts(): Promise<void> {
     const { ports: map, internal, caughtUp } = this.#options;
     const unset: { readonly service: Service; readonly port: number }[] = [];

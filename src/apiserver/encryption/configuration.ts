@@ -125,7 +125,7 @@ const AES_KEY_BYTES = [16, 24, 32];
 const SECRETBOX_KEY_BYTES = [32];
 const DEFAULT_TIMEOUT = '3s';
 const KINDS = ['kms', 'aesgcm', 'aescbc', 'secretbox', 'identity'] as const;
-/** Kept by the server itself: there is nothing to protect in them, and no API to rewrite them by. */
+/** Managed by the server itself: they contain no secrets, and no API could rewrite them. */
 const WITHOUT_API = new Set(['serviceipallocations', 'servicenodeportallocations', 'apiserveripinfo']);
 
 interface Checking {

@@ -31,9 +31,9 @@ export interface StoredForm {
 }
 
 interface EncryptedStoreOptions {
-  /** How the object at this key is stored now; undefined = as it is. Asked at each use: the answer may change. */
+  /** The transformer of this key; undefined = stored in plain. Called at each use: it may change. */
   readonly formOf: (key: string) => StoredForm | undefined;
-  /** What the stored form is bound to: upstream binds it to the key in etcd. Default: the key. */
+  /** The authenticated context of the stored form: upstream uses the key in etcd. Default: the key. */
   readonly contextOf?: ((key: string) => string) | undefined;
 }
 
@@ -43,10 +43,10 @@ export class EncryptedStore implements Store {
   readonly #store: Store;
   readonly #formOf: EncryptedStoreOptions['formOf'];
   readonly #contextOf: (key: string) => string;
-  /** Sealed → plain of puts under way. */
+  /** Sealed → plain of puts in flight. */
   readonly #ours = new Map<Buffer, Buffer>();
   readonly #watches = new Set<Delivery>();
-  /** Keys that could not be read when they were last asked for. */
+  /** Keys whose last read failed. */
   readonly #unreadable = new Set<string>();
 
   readonly newestRevision?: () => Promise<Revision>;
@@ -134,7 +134,7 @@ export class EncryptedStore implements Store {
     return { stop, ...(inner.requestProgress ? { requestProgress: () => inner.requestProgress!() } : {}) };
   }
 
-  /** True when the value would be stored otherwise if it were written now; false when it is gone or cannot be read. */
+  /** True when a write now would store another form; false when it is deleted or unreadable. */
   async isStale(key: string): Promise<boolean> {
     const stored = await this.#store.get(key);
     const form = stored && this.#formOf(key);
@@ -147,7 +147,7 @@ export class EncryptedStore implements Store {
     }
   }
 
-  /** Keys have come or come back: where something could not be read, watches end, so that their owners read anew. */
+  /** Encryption keys were added: where a read failed, watches end, so that their owners relist. */
   keysChanged(): void {
     if (this.#unreadable.size === 0) return;
     this.#unreadable.clear();
@@ -209,7 +209,7 @@ export class EncryptedStore implements Store {
     return Promise.all([revealed, before]).then(([value, old]) => made(value, old));
   }
 
-  /** Until all watches have what has arrived so far; undefined where nothing waits. */
+  /** Resolves when all watches have the events received so far; undefined where none is pending. */
   #late(): Promise<unknown> | undefined {
     const waiting = [...this.#watches].flatMap(({ waiting: one }) => one ?? []);
     return waiting.length === 0 ? undefined : Promise.all(waiting);
@@ -249,7 +249,7 @@ class Delivery {
     });
   }
 
-  /** As the store has it: a listener that throws ends its watch. */
+  /** As in the store: a listener that throws ends its watch. */
   #handOut(events: readonly StoreEvent[]): void {
     if (this.ended) return;
     try {
@@ -260,7 +260,7 @@ class Delivery {
     }
   }
 
-  /** Not before what is still being decrypted was handed out; who waits for it asks again. */
+  /** Waits until pending decryptions were delivered; callers check again. */
   reached(revision: Revision): void {
     if (!this.waiting && !this.ended) this.options.onReached?.(revision);
   }

@@ -49,11 +49,11 @@ export interface Encryption {
 interface InUse {
   readonly chains: ReadonlyMap<string, ProviderChain>;
   readonly plugins: readonly KmsProvider[];
-  /** By storage prefix, as asked for. */
+  /** By storage prefix. */
   readonly forms: Map<string, StoredForm | undefined>;
 }
 
-/** Requests under way may still use what they have begun with. */
+/** Requests in flight may still use the previous configuration. */
 const OLD_PLUGINS_MS = 60_000;
 
 /** Throws an EncryptionConfigurationError for a file that cannot be used at the start. */
@@ -71,7 +71,7 @@ class FileEncryption implements Encryption {
   #store: EncryptedStore | undefined;
   #watched: WatchedFiles | undefined;
   #loading: Promise<void> = Promise.resolve();
-  /** Those of earlier configurations too, until nobody uses them any more. */
+  /** Includes those of earlier configurations while they are in use. */
   readonly #open = new Set<KmsProvider>();
 
   constructor(options: EncryptionOptions) {

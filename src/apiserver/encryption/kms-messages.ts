@@ -1,4 +1,4 @@
-/** The messages of KMS v2 (k8s.io/kms, service v2.KeyManagementService) and of what is stored with one (EncryptedObject), as protobuf. */
+/** Protobuf messages of KMS v2 (k8s.io/kms, service v2.KeyManagementService) and of values stored with it (EncryptedObject). */
 import protobuf from 'protobufjs';
 
 const bytes = (id: number): protobuf.IField => ({ type: 'bytes', id });
@@ -90,7 +90,7 @@ function codec<T extends object>(name: string): Codec<T> {
 
 export const encryptedObject = codec<EncryptedObject>('EncryptedObject');
 
-/** Both sides of each method: the requests' decoders and answers' encoders are a plugin's. */
+/** Both sides of each method: a plugin uses the request decoders and response encoders. */
 export const methods = {
   Status: {
     path: '/v2.KeyManagementService/Status',

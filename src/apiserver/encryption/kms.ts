@@ -39,13 +39,13 @@ const INFO_BYTES = 32;
 const WRITE_TTL_MS = 3 * 60_000;
 const POLL_MS = 60_000;
 const POLL_UNHEALTHY_MS = 10_000;
-/** A health check asks anew when what is known is older. */
+/** A health check refreshes an older status. */
 const HEALTH_TTL_MS = 3_000;
 const MAX_KEY_ID_BYTES = 1024;
 const MAX_SEED_CIPHERTEXT_BYTES = 1024;
 const MAX_ANNOTATIONS_BYTES = 32 * 1024;
 const VERSIONS = new Set(['v2', 'v2beta1']);
-/** Seeds that were decrypted are kept: one for each rotation and each start of a server. */
+/** Maximum of cached seeds: one for each rotation and each start of a server. */
 const SEEDS_KEPT = 10_000;
 
 interface Seed {
@@ -62,7 +62,7 @@ export interface KmsProviderOptions {
   readonly metrics: TransformationMetrics;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Called when the plugin answers well again after it did not. */
+  /** Called when the plugin recovers. */
   readonly recovered?: () => void;
 }
 
@@ -85,13 +85,13 @@ export class KmsProvider implements Transformer {
     this.prefix = `k8s:enc:kms:v2:${options.name}:`;
   }
 
-  /** Why it is of no use now, for health checks; asks the plugin again in the background when what is known is old. */
+  /** The current error, for health checks; refreshes an old status in the background. */
   get problem(): string | undefined {
     if (this.#options.clock.monotonic() - this.#polledAtMs > HEALTH_TTL_MS) void this.poll();
     return this.#problem;
   }
 
-  /** Asks the plugin how it is, and has a new seed made where its key changed. Never rejects. */
+  /** Calls the plugin's Status, and generates a new seed when its key changed. Never rejects. */
   poll(): Promise<void> {
     this.#polling ??= this.#poll().finally(() => {
       this.#polling = undefined;
@@ -186,7 +186,7 @@ export class KmsProvider implements Transformer {
       throw new TransformError(
         `KMS provider ${this.name}: the plugin answered with a data key of ${plaintext.length} bytes`,
       );
-    // Not a part of the message it came in, which would be kept along.
+    // A copy, so that the whole message is not retained.
     const seed = Buffer.from(plaintext);
     this.#keep(id, seed);
     return seed;

@@ -30,7 +30,7 @@ export function sealGcm(key: KeyObject, value: Buffer, context: string): Buffer 
   return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
 }
 
-/** Throws TransformError for what was made with another key, for another context, or was changed since. */
+/** Throws TransformError for a value of another key or context, or a modified one. */
 export function openGcm(key: KeyObject, stored: Buffer, context: string): Buffer {
   if (stored.length < GCM_NONCE_BYTES + TAG_BYTES)
     throw new TransformError('the stored data was shorter than the required size');

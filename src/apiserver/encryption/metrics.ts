@@ -20,7 +20,7 @@ export class TransformationMetrics {
   readonly #durations = new Map<string, Distribution>();
   readonly #latencies = new Map<string, Distribution>();
 
-  /** The answer is called with gRPC's word for the outcome. */
+  /** The returned function takes gRPC's status name of the outcome. */
   begin(
     direction: Direction,
     { prefix, resource }: { readonly prefix: string; readonly resource: string },

@@ -54,7 +54,7 @@ export class ProviderChain {
       });
       const failed = (error: unknown): void => {
         end('Unknown');
-        // What the plain reader refuses is the others' to read: it knows no more than that.
+        // A value that the identity reader refuses may belong to another provider.
         if (prefix.length > 0) problems.push((error as Error).message);
       };
       const done = ({ value, stale }: Plain): Plain => {

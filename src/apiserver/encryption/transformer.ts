@@ -1,4 +1,4 @@
-/** What stands between an object's bytes and the store's: one for each resource that is encrypted. */
+/** Transforms an object's bytes before they are stored: one for each encrypted resource. */
 
 export interface Plain {
   readonly value: Buffer;
@@ -11,9 +11,9 @@ export interface Plain {
  * do not decrypt there. Both throw TransformError. Values are never changed in place.
  */
 export interface Transformer {
-  /** Under this the stored form begins; '' for what is stored as it is. */
+  /** Prefix of the stored form; '' for plain values. */
   readonly prefix: string;
-  /** Without the prefix. A promise only where a remote key has to be fetched first; rejects with TransformError. */
+  /** Without the prefix. Asynchronous only where a remote key must be fetched first; rejects with TransformError. */
   fromStorage(stored: Buffer, context: string): Plain | Promise<Plain>;
   /** Without the prefix. */
   toStorage(value: Buffer, context: string): Buffer;
@@ -26,7 +26,7 @@ export class TransformError extends Error {
   }
 }
 
-/** All stored forms but plain ones begin so. */
+/** Prefix of all stored forms except plain ones. */
 const ENCRYPTED_PREFIX = Buffer.from('k8s:enc:');
 
 export function isEncrypted(stored: Buffer): boolean {

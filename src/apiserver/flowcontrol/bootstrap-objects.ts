@@ -176,7 +176,7 @@ export function bootstrapFlowObjects(): FlowObject[] {
   ];
 }
 
-/** Creates what is missing, puts right what is to be kept up, and takes away what was once suggested and still says that it is kept up. */
+/** Creates missing objects, updates maintained ones, and deletes obsolete suggested ones that are still auto-updated. */
 export async function ensureFlowObjects(internal: InternalApi): Promise<void> {
   const wanted = bootstrapFlowObjects();
   // Levels first: no schema dangles on the way.

@@ -14,7 +14,7 @@ interface Allocation {
   /** Seats given for each seat of demand. */ readonly fairFraction: number;
 }
 
-/** A level without any demand still has a say in how what is left over is divided. */
+/** Levels without demand keep a minimal weight in the division of spare seats. */
 const LEAST_TARGET = 1e-6;
 
 /**
@@ -56,7 +56,7 @@ function clamp(value: number, lower: number, upper: number): number {
   return Math.min(upper, Math.max(lower, value));
 }
 
-/** Half of what is remembered of a peak is forgotten in five minutes of periods. */
+/** Half-life of a remembered peak: five minutes of periods. */
 const SMOOTHING = 0.977;
 
 /** How many seats a level's requests would take if they were to be had: its peak, average and deviation of a period, smoothed over periods. */

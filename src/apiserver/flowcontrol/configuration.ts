@@ -112,7 +112,7 @@ function ruleOf({ subjects = [], resourceRules = [], nonResourceRules = [] }: Sp
   };
 }
 
-/** The order schemas are asked in: the lower precedence first, then by name. */
+/** Matching order of schemas: lower precedence first, then by name. */
 export function inMatchingOrder(schemas: readonly Schema[]): Schema[] {
   return schemas.toSorted(
     (left, right) => left.precedence - right.precedence || (left.name < right.name ? -1 : 1),

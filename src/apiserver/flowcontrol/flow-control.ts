@@ -1,4 +1,4 @@
-/** Everything that bounds what the server takes on, put together: priority and fairness or plain limits, and the time a request may take. */
+/** Assembles the server's limits: Priority and Fairness or plain limits, and request timeouts. */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';

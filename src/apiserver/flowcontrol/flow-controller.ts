@@ -88,21 +88,21 @@ export class LevelState {
   }
 }
 
-/** Requests that are treated alike: of one schema and, where it distinguishes, of one user or namespace. */
+/** Requests with equal treatment: of one schema and, with a distinguisher, of one user or namespace. */
 interface Flow extends FlowShare {
   readonly state: LevelState;
   readonly identity: FlowIdentity;
 }
 
-/** What is remembered for a user's requests of one kind; the flow is left open where it depends on the namespace. */
+/** Cached classification of a user's requests of one kind; the flow is open where it depends on the namespace. */
 interface Match {
   readonly verb: string;
   readonly group: string;
   readonly resource: string;
   readonly subresource: string;
-  /** Of what is no resource, else ''. */
+  /** Path of a non-resource request, else ''. */
   readonly path: string;
-  /** '' = none, '*' = one of those that no schema tells apart. */
+  /** '' = none, '*' = one that no schema distinguishes. */
   readonly namespace: string;
   readonly schema: Schema;
   readonly state: LevelState;
@@ -136,7 +136,7 @@ export class FlowController implements RequestLimiter {
     this.#digest();
   }
 
-  /** Begins to follow the objects and to move seats between levels. */
+  /** Starts to follow the objects and to move seats between levels. */
   start(internal: InternalApi): void {
     this.#internal = internal;
     this.#unsubscribe.push(
@@ -219,7 +219,7 @@ export class FlowController implements RequestLimiter {
   }
 
   #match(user: UserInfo, info: RequestInfo, { namespace, path }: Pick<Match, 'namespace' | 'path'>): Match {
-    // catch-all takes what nothing takes: a user in neither of the groups of everyone.
+    // catch-all takes the rest: a user in neither of the groups of everyone.
     const schema =
       this.#schemas.find((one) => matchesSchema(one, user, info)) ??
       this.#schemas.findLast(({ name }) => name === 'catch-all')!;
@@ -388,7 +388,7 @@ export class FlowController implements RequestLimiter {
       return { lower, upper: maximum, target: state.target };
     });
     const allocation = divideSeats(this.#nominalSum, claims);
-    // Bounds that no division satisfies: each keeps what it has.
+    // No division satisfies the bounds: each level keeps its seats.
     if (allocation) this.fairFraction = allocation.fairFraction;
     states.forEach((state, i) => {
       if (allocation) state.current = Math.round(allocation.seats[i]!);
@@ -398,7 +398,7 @@ export class FlowController implements RequestLimiter {
 
   // ------------------------------------------------------------------------------------------------------------- status
 
-  /** Says in each schema whether its priority level exists. */
+  /** Sets the Dangling condition of each schema. */
   async #writeStatus(levels: ReadonlySet<string>): Promise<void> {
     this.#statusChanged = this.#writingStatus;
     if (this.#writingStatus) return;

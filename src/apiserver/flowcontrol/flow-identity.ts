@@ -1,6 +1,6 @@
 /** How API Priority and Fairness classified a request. */
 
-/** Kept for each request whose answer tells how it was classified. By uid, so that names chosen by administrators stay theirs. */
+/** The classification of each request, for response headers. By uid, so that names chosen by administrators are not disclosed. */
 export interface FlowIdentity {
   readonly schemaUid: string;
   readonly levelUid: string;

@@ -1,4 +1,4 @@
-/** The two kinds of histograms flow control keeps: of single observations, and of how long a ratio had which value. */
+/** The two kinds of histograms of flow control: of single observations, and of a ratio weighted by time. */
 
 export class Histogram {
   readonly bounds: readonly number[];

@@ -1,4 +1,4 @@
-/** The plain limits of --enable-priority-and-fairness=false: so many reading and so many writing requests at a time, nobody waits. */
+/** The plain limits of --enable-priority-and-fairness=false: maximum of concurrent read and write requests, without queues. */
 import type { RequestContext } from '../context.ts';
 import type { Metrics } from '../nonresource/metrics.ts';
 import { isLongRunning, isMutating, tooManyRequests, type RequestLimiter } from './limiter.ts';

@@ -1,4 +1,4 @@
-/** What the pipeline's limit stage asks: may this request run now? Implemented by flow-controller.ts and in-flight.ts. */
+/** The interface of the pipeline's limit stage. Implemented by flow-controller.ts and in-flight.ts. */
 import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
 import { CONNECTED } from '../http/request-info.ts';
 import type { RequestContext } from '../context.ts';
@@ -14,10 +14,10 @@ export interface RequestLimiter {
 
 const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 
-/** Profiles take as long as they are asked to. */
+/** The duration of a profile is set by its request. */
 const PROFILES = '/debug/pprof/';
 
-/** Requests without end of their own: no time limit, no seat but for a watch's beginning. */
+/** Long-running requests: no timeout, and a seat only for a watch's initialization. */
 export function isLongRunning({
   verb,
   isResourceRequest,
@@ -41,7 +41,7 @@ export function isMutating({ verb }: RequestInfo): boolean {
   return !READ_ONLY_VERBS.has(verb);
 }
 
-/** Refused before anything was made of the request: answered as a plain text, as upstream's is, which takes no negotiation. */
+/** Refused before content negotiation: the response is plain text, as upstream's. */
 export class Overloaded extends StatusError {
   constructor(status: Status) {
     super(status);

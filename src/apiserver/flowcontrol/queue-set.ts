@@ -25,14 +25,14 @@ export type RejectReason = 'queue-full' | 'concurrency-limit' | 'time-out' | 'ca
 export interface Work {
   /** Seats while the request runs. */
   readonly seats: number;
-  /** Seats afterwards for extraMs: watchers being told. */
+  /** Additional seats for extraMs: notifying watchers. */
   readonly finalSeats: number;
   readonly extraMs: number;
 }
 
 /** Requests that are treated alike. */
 export interface FlowShare {
-  /** Queues this flow may use; not asked for where there are none. */
+  /** Queues of this flow; not computed without queues. */
   readonly hand: readonly number[];
   readonly stats: FlowStats;
   /** For the debug pages. */
@@ -42,7 +42,7 @@ export interface FlowShare {
 export interface Arrival {
   readonly flow: FlowShare;
   readonly work: Work;
-  /** Asked only when the request has to wait; when the client goes away it is taken out. */
+  /** Called only when the request is queued; a client that is gone leaves the queue. */
   readonly subject: { readonly request: { onAbort(callback: () => void): void } };
   readonly maxWaitMs: number;
   readonly isWatch: boolean;
@@ -55,7 +55,7 @@ const WATCH_COUNT_BUCKETS = [0, 1, 10, 100, 1000, 10_000];
 const SEAT_RATIO_BUCKETS = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1];
 const REQUEST_RATIO_BUCKETS = [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1];
 
-/** What is counted of one schema in one level. */
+/** Metrics of one schema in one level. */
 export class FlowStats {
   readonly schema: string;
   dispatched = 0;
@@ -102,14 +102,14 @@ class Queue {
 
 type State = 'waiting' | 'executing' | 'holding' | 'over';
 
-/** One request's way through a queue set. finish() must be called once after start() gave the ticket; further calls do nothing. */
+/** One request in a queue set. finish() must be called once after start() returned the ticket; further calls have no effect. */
 export class Ticket {
   readonly set: QueueSet;
   readonly arrival: Arrival;
   readonly queue: Queue | undefined;
   readonly arrivedMs: number;
   readonly arrivalR: number;
-  /** What it takes of the limit; fixed when it begins. */
+  /** Seats it occupies; fixed when it starts. */
   seats: number;
   startedMs = 0;
   endsMs = 0;
@@ -160,7 +160,7 @@ export class QueueSet {
   readonly #onIdle: (() => void) | undefined;
   #queuing: Queuing | undefined;
   #limit = 0;
-  /** Made when first used: a configuration may ask for millions. */
+  /** Created on first use: a configuration may name millions. */
   #queues: Queue[] = [];
   /** Those in which someone waits. */
   readonly #active: Queue[] = [];
@@ -172,7 +172,7 @@ export class QueueSet {
   #executing = 0;
   #seatsInUse = 0;
   #turn = 0;
-  /** By end: seats that are held after the answer. */
+  /** Ordered by end: seats occupied after the response. */
   readonly #holding: Ticket[] = [];
   #holdTimer: Timer | undefined;
   #first: Ticket | undefined;
@@ -270,7 +270,7 @@ export class QueueSet {
     } = ticket;
     const seconds = (nowMs - ticket.startedMs) / 1000;
     (isWatch ? stats.watchInitialization : stats.execution).observe(seconds);
-    // What was assumed of it is put right.
+    // Corrects the estimate.
     if (queue) queue.nextDispatchR -= work.seats * (ASSUMED_SECONDS - seconds);
     this.#leave(ticket);
     if (work.extraMs > 0 && work.finalSeats > 0) {
@@ -464,7 +464,7 @@ export class QueueSet {
     ticket.state = 'executing';
     ticket.startedMs = nowMs;
     if (queue) {
-      // Service that was not asked for in time is not saved up.
+      // Unused service is not accumulated.
       if (queue.nextDispatchR < ticket.arrivalR) queue.nextDispatchR = ticket.arrivalR;
       queue.nextDispatchR += workOf(arrival.work);
       queue.executing++;

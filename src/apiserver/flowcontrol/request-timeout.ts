@@ -15,7 +15,7 @@ function timedOut(): Error {
   );
 }
 
-/** Of a request under way. */
+/** State of a request in flight. */
 interface Timed {
   readonly startedMs: number;
   readonly info: { readonly query: Readonly<Record<string, string | undefined>> };
@@ -27,7 +27,7 @@ interface Pending {
   expire(): void;
 }
 
-/** One timer for all requests under way. */
+/** One timer for all requests in flight. */
 export class RequestDeadlines {
   readonly #clock: Clock;
   readonly #limitMs: number;
@@ -54,14 +54,14 @@ export class RequestDeadlines {
     return this.#pending.size;
   }
 
-  /** As work, unless the request's time is over first: then it rejects with 504. The request's release is called when the work ends. */
+  /** Resolves as work does, or rejects with 504 at the timeout. The request's seat is released when the work ends. */
   bound<T>(work: Promise<T>, request: Timed): Promise<T> {
     const asked = request.info.query['timeout'];
     let limitMs = this.#limitMs;
     try {
       if (asked !== undefined) limitMs = requestTimeoutMs(asked, limitMs);
     } catch (error) {
-      // Nobody waits for it any more; how it ends is nobody's business.
+      // The client has its response already: the outcome is ignored.
       work.catch(() => {});
       return Promise.reject(error as Error);
     }
@@ -82,7 +82,7 @@ export class RequestDeadlines {
         this.#pending.delete(pending);
         if (!over) return;
         release?.();
-        // Given only now, after the answer: a seat that was waited for.
+        // Acquired after the timeout's response: release it.
         request.release?.();
       };
       this.#add(pending);

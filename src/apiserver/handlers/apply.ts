@@ -21,7 +21,7 @@ interface ReadApply {
   readonly config: KubeObject;
   readonly manager: string;
   readonly force: boolean;
-  /** Refuses, or warns of, what strictness has against the text. Said only once the configuration could be applied. */
+  /** Field validation of the text: an error or warnings. Called after the configuration was applied successfully. */
   checkText(): void;
 }
 
@@ -43,7 +43,7 @@ export async function readApply(
   context.audit?.patched(value);
   checkKind(value, gvk);
   const config = value as KubeObject;
-  // Whatever stands there: it is not the client's to say. What is no list of them does not fit the type.
+  // Ignore any value: clients may not set it. A value that is not a list fails the type check.
   const { managedFields } = (isJsonObject(config.metadata) ? config.metadata : {}) as {
     managedFields?: unknown;
   };
@@ -72,7 +72,7 @@ export async function readApply(
   };
 }
 
-/** null is a configuration that says nothing. */
+/** null is an empty configuration. */
 function readConfiguration(yaml: YamlReading): {
   readonly value: JsonObject;
   readonly problems: readonly string[];

@@ -17,7 +17,7 @@ export interface BroadcastMember {
   end(): void;
 }
 
-/** How changes become bytes. */
+/** Encodes changes. */
 interface BroadcastForm {
   /** Equal for all members. */
   readonly encoding: string;
@@ -33,7 +33,7 @@ interface BroadcastOptions {
   readonly clock: Clock;
 }
 
-/** About what a write to one watcher takes: after a round of writes as long again is left to others. */
+/** Approximate cost of a write to one watcher: after a round of writes, other work gets the same time. */
 const REST_MS_PER_MEMBER = 0.02;
 const MAX_REST_MS = 50;
 /** Shorter rests are none. */
@@ -65,7 +65,7 @@ export class Broadcast implements CacheListener {
     const key = keyOf(options);
     let broadcast = ofCache.get(key);
     if (!broadcast) ofCache.set(key, (broadcast = new Broadcast(options)));
-    // Who comes now has seen what waits.
+    // A watcher that joins now has already seen the queued events.
     broadcast.writeWaiting();
     broadcast.#members.add(member);
     return broadcast;
@@ -94,7 +94,7 @@ export class Broadcast implements CacheListener {
     this.#timer ??= clock.after(waitMs, () => this.writeWaiting());
   }
 
-  /** What waits goes out now: before a member is told something else, which must come after it. */
+  /** Flushes the queue before a watcher receives something that must follow it. */
   writeWaiting(): void {
     this.#timer?.cancel();
     this.#timer = undefined;

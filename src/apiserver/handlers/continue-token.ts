@@ -1,4 +1,4 @@
-/** The opaque token of a paged list, laid out as upstream's: the revision the pages are consistent at and where the next one starts. */
+/** The opaque token of a paged list in upstream's format: the revision of the list and the key at which the next page starts. */
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { parseJson } from '#machinery/json.ts';
 
@@ -32,13 +32,13 @@ export function decodeContinue(text: string): ContinueToken {
   if (typeof start !== 'string' || start === '')
     throw invalid('encoded start key empty (version meta.k8s.io/v1)');
   const startKey = start.startsWith('/') ? start.slice(1) : start;
-  // Nothing that leads out of what is listed, whoever takes keys for paths.
+  // Keys outside the listed prefix are rejected.
   if (startKey !== '' && startKey.split('/').some((part) => part === '' || part === '.' || part === '..'))
     throw invalid(start);
   return { revision: rv, startKey };
 }
 
-/** As Go's raw URL-safe decoder reads it; says where it goes wrong: at the first foreign character, or where a last digit is missing. */
+/** Error texts of Go's raw URL-safe base64 decoder: the offset of the first invalid character or of a missing last one. */
 function base64(text: string): string {
   const foreign = text.search(/[^A-Za-z0-9_-]/);
   if (foreign >= 0) throw invalid(`illegal base64 data at input byte ${foreign}`);

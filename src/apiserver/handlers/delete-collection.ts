@@ -9,10 +9,10 @@ import { requireRevision } from './get.ts';
 import { metadataOfPage, renderList, selectPage } from './list.ts';
 import { parseListOptions } from '../registry/verb-options.ts';
 
-/** Deletions under way at once. The answer is the list of what was there before. */
+/** Maximum of concurrent deletions. The response is the list before deletion. */
 const COLLECTION_WORKERS = 16;
 
-/** Deletes one page of what is selected and answers that page, as it was before. */
+/** Deletes one page of the selected objects and returns that page as it was before. */
 export async function removeCollection(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, core, target } = call;
   const view = viewOptions(context, core.clock.now(), endpoint);

@@ -47,7 +47,7 @@ export async function remove(endpoint: StoredEndpoint, call: WriteCall): Promise
   });
 }
 
-/** Of what becomes of dependents when the client does not say. */
+/** The default propagation policy. */
 export function warnOfDefault(
   { resource }: Endpoint,
   { propagationPolicy, orphanDependents }: DeleteOptions,

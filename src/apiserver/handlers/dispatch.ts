@@ -29,7 +29,7 @@ import { update } from './update.ts';
 
 type Answer = ApiResponse | Promise<ApiResponse>;
 
-/** Reads and writes see what any server acknowledged before; resourceVersion=0 takes what is at hand. */
+/** Reads and writes observe everything that any server acknowledged before; resourceVersion=0 is served from the cache. */
 export function handleResource(context: RequestContext, core: ServerCore): Answer {
   const waiting = core.cache.isShared && !mayBeOld(context, core) ? core.cache.caughtUp() : undefined;
   return waiting ? waiting.then(() => dispatch(context, core)) : dispatch(context, core);
@@ -59,7 +59,7 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   requireRoutedMethod(context);
-  // Of what can only be created nothing has a path.
+  // Create-only kinds have no path with a name.
   if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create'))
     throw statusErrors.pathNotFound();
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
@@ -105,7 +105,7 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
 
 const PROXIED_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
-/** HEAD is a get to those who authorize, but no route has it. */
+/** HEAD is authorized as a get, but no route accepts it. */
 function requireRoutedMethod({ request }: RequestContext): void {
   if (request.method === 'HEAD') throw statusErrors.pathMethodNotAllowed();
 }
@@ -114,14 +114,14 @@ const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
 /** Of collections, which can be watched. */
 const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STREAM_TYPES];
 
-/** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
+/** Routes of built-in resources declare the types they produce; custom resources use content negotiation. */
 function requireRepresentation({ isBuiltin, verbs }: Endpoint, { request, info }: RequestContext): void {
   if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
   const isWatchable = verbs.has('list') && (info.verb === 'list' || info.verb === 'watch');
   throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
 }
 
-/** /watch/…/name: the name is in the path, where it was authorized by; selectors only narrow it further. */
+/** /watch/…/name: authorization used the name in the path; selectors narrow it further. */
 function isNamedWatch({ info }: RequestContext): boolean {
   return info.verbInPath && info.name !== '';
 }
@@ -176,7 +176,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   }
 }
 
-/** Custom resources have no routes of their own: what they do not serve is absent, or not done. */
+/** Custom resources have no routes of their own: an unserved subresource is NotFound, an unserved verb MethodNotAllowed. */
 function requireCustomSubresource({ served, groupResource }: Endpoint, { info }: RequestContext): void {
   const found = served.subresources.get(info.subresource);
   if (!found) throw statusErrors.notFound({ ...groupResource, name: info.name });
@@ -202,7 +202,7 @@ function connectCall(
   return { request, info, user, object, internal: core.internal };
 }
 
-/** What is done in containers and behind proxies cannot be tried without being done. */
+/** Connect requests have no dry run. */
 function requireNoDryRun({ request }: RequestContext): void {
   if (queryValues(request.query, 'dryRun').length > 0)
     throw statusErrors.badRequest('dryRun is not supported');

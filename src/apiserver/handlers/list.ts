@@ -244,7 +244,7 @@ interface Page {
   readonly entries: readonly CacheEntry[];
   readonly continue: string | undefined;
   readonly remaining: number | undefined;
-  /** The same entries as ready bytes: only where asked for, of what is stored now. */
+  /** The same entries in encoded form; only on request, for stored state. */
   readonly slabs?: readonly Slab[] | undefined;
 }
 
@@ -258,7 +258,7 @@ interface Selection {
 /** Larger pages are not laid out in one go. */
 const MAX_SLAB_PAGE = 2000;
 
-/** One page of what the options select. */
+/** One page of the selected objects. */
 export async function selectPage(
   endpoint: StoredEndpoint,
   { core, namespace, options, form }: Selection,
@@ -294,7 +294,7 @@ export async function selectPage(
   if (isCurrent) {
     // Nothing of this resource changed since: the cache is that revision. A forgotten one is refused all the same, as clients expect of its age.
     const isPage = limit > 0 && !filter;
-    // One more than asked for tells whether others follow.
+    // One extra item shows whether another page follows.
     source =
       exactName === undefined
         ? cache.entries.list(prefix, { startKey, ...(isPage ? { limit: limit + 1 } : {}) })
@@ -339,7 +339,7 @@ export async function selectPage(
   };
 }
 
-/** As upstream: where any age will do, the answer is whole, for it comes from memory. */
+/** As upstream: a list at any resourceVersion is served whole from memory. */
 function pageSize({ limit, resourceVersion }: ListOptions): number {
   return resourceVersion === 0 ? 0 : limit;
 }
@@ -367,7 +367,7 @@ async function fromHistory(
   const timing = core.metrics.store.of(of, 'list'),
     begunMs = performance.now();
   try {
-    // One more than asked for tells whether others follow.
+    // One extra item shows whether another page follows.
     const { items } = await core.store.list(prefix, {
       revision,
       ...(startKey === undefined ? {} : { startKey }),
@@ -446,7 +446,7 @@ export async function renderList(
   return respondEncoded(listObject(endpoint, { objects, metadata, view }), { status: 200, options: view });
 }
 
-/** Between items that lose their kind and apiVersion, and before the first: these end what was cut off. */
+/** Separators between items without kind and apiVersion, and the prefix of the first: they complete the omitted text. */
 const COMMA_BRACE = Buffer.from(',{');
 const BRACE = Buffer.from('{');
 
@@ -476,7 +476,7 @@ interface JsonParts {
   readonly separator?: Buffer;
 }
 
-/** How a list of this view begins, and each item of it. */
+/** Prefixes of a list of this view and of each item. */
 function jsonParts(
   endpoint: StoredEndpoint,
   { metadata, view }: { readonly metadata: ListMeta; readonly view: ViewOptions },
@@ -520,7 +520,7 @@ function jsonParts(
   };
 }
 
-/** Items of a built-in list do not say what they are, in upstream's bytes; each from behind its opening brace on. */
+/** Items of a built-in list carry no kind and apiVersion in upstream's encoding; each slice starts after its opening brace. */
 function untypedItem(endpoint: StoredEndpoint): (entry: CacheEntry) => Buffer {
   const {
     served: { kind },

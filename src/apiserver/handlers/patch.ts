@@ -44,7 +44,7 @@ const ACCEPTED = [
   'application/apply-patch+yaml',
 ];
 
-/** What the body says. schema: undefined where strategic merge patches are not taken. */
+/** The decoded body. schema: undefined where strategic merge patches are not supported. */
 export async function readPatch(
   { context }: Pick<WriteCall, 'context'>,
   {
@@ -64,7 +64,7 @@ export async function readPatch(
   return read;
 }
 
-/** What is no patch is written down as it came. */
+/** The body of an invalid patch is recorded as received. */
 function audited(read: ReadPatch, text: string): unknown {
   try {
     return read.body().value;
@@ -197,7 +197,7 @@ function applied(
       `failed to convert new object (${describe(config)}) to proper version: unable to convert unstructured object to ${gvk.group}/${gvk.version}, Kind=${gvk.kind}: ${restoreWords(value, schema, why)}`,
     );
   }
-  // Who names the uid of what is not there is told that first.
+  // A UID precondition on a missing object is reported first.
   if (exists || !object.metadata?.uid) checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;
 }

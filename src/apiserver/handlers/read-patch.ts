@@ -30,7 +30,7 @@ type Mode = MutationOptions['fieldValidation'];
 export interface ReadPatch {
   readonly kind: PatchKind;
   readonly mode: Mode;
-  /** Throws a StatusError 400 where the body is none. */
+  /** Throws a StatusError 400 for an invalid body. */
   readonly body: () => Body;
 }
 
@@ -40,7 +40,7 @@ interface Body {
   readonly problems: readonly string[];
 }
 
-/** mode: of field validation; whoever ignores what is unknown is told less of what is wrong with a patch, too. */
+/** mode: of field validation; Ignore also suppresses some errors of the patch itself. */
 export function readPatchText(
   text: string,
   { kind, mode }: { readonly kind: PatchKind; readonly mode: Mode },
@@ -116,7 +116,7 @@ function readMerge(text: string, mode: Mode): Body {
   if (isJsonObject(value)) return { value, problems: mode === 'ignore' ? [] : duplicates };
   if (mode !== 'ignore' && value !== null)
     throw undecodable(`json: cannot unmarshal ${goTypeName(value)} into Go value of type ${MAP}`, mode);
-  // A list would be the result; nothing else is taken.
+  // A list result is rejected.
   if (Array.isArray(value)) return { value, problems: [] };
   throw statusErrors.badRequest(NO_MERGE_PATCH);
 }
@@ -144,13 +144,13 @@ export function applyPatch(
   },
 ): KubeObject {
   const { value, problems } = read.body();
-  // Of which upstream shows what is left once it is applied.
+  // Upstream shows the remainder after applying these.
   const patch = read.kind === 'strategic' ? deepClone(value) : value;
   const patched = patchedValue(read.kind, { object, patch, schema });
   if (target.decode) checkVersion(patched, target);
   if (read.kind === 'strategic') restoreKind(patched, target);
   const found = [...problems];
-  // Decoding may have changed what was patched.
+  // Decoding may have changed the patched object.
   const shown = (): string =>
     target.confidential
       ? REDACTED
@@ -217,7 +217,7 @@ function checkVersion(value: unknown, { gvk }: DecodeTarget): void {
   );
 }
 
-/** The result of a strategic merge patch is of the type whatever it says of itself. */
+/** The result of a strategic merge patch has the endpoint's type, whatever its kind field contains. */
 function restoreKind(value: unknown, { gvk }: DecodeTarget): void {
   const object = value as KubeObject;
   if (isNameOrNothing(object.kind)) object.kind = gvk.kind;
@@ -231,7 +231,7 @@ function isNameOrNothing(value: unknown): boolean {
 /** Objects whose fields are in the order of their names, by the fields that lead to them. */
 type Touched = 'all' | { readonly [field: string]: Touched };
 
-/** Upstream's library writes the fields of what it looked into in the order of their names, the rest as it was. */
+/** Upstream's library sorts the fields of the objects it merged by name and leaves the rest unchanged. */
 function touchedBy(kind: PatchKind, patch: unknown): Touched {
   if (kind === 'merge') return isJsonObject(patch) ? touchedByMerge(patch) : {};
   const touched: Record<string, Touched> = {};
@@ -258,7 +258,7 @@ interface Place {
   readonly schema?: ValueSchema | undefined;
 }
 
-/** What was not looked into is as the type's structure is written. */
+/** Untouched fields follow the order of the type's structure. */
 function jsonText(value: unknown, place: Place): string {
   return JSON.stringify(inOrder(value, place));
 }

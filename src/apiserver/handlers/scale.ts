@@ -147,7 +147,7 @@ async function own(
   (scale.metadata ??= {}).managedFields = managedFields;
 }
 
-/** The object as its Scale says, its metadata but for preconditions as it was. */
+/** The object with the Scale's replicas; its metadata is unchanged except preconditions. */
 function withScale(endpoint: StoredEndpoint, current: KubeObject, scale: KubeObject): KubeObject {
   const object = deepClone(current);
   endpoint.resource.scale!.setReplicas(object, replicasOf(endpoint, scale, current.metadata?.name ?? ''));
@@ -158,14 +158,14 @@ function withScale(endpoint: StoredEndpoint, current: KubeObject, scale: KubeObj
   });
   if (managedFields.length > 0) meta.managedFields = managedFields;
   else delete meta.managedFields;
-  // What the client said of versions is its precondition; else there is none.
+  // A resourceVersion of the client is a precondition; otherwise there is none.
   if (scale.metadata?.resourceVersion) meta.resourceVersion = scale.metadata.resourceVersion;
   else delete meta.resourceVersion;
   if (scale.metadata?.uid) meta.uid = scale.metadata.uid;
   return object;
 }
 
-/** What a custom resource may have there, its own validation says. */
+/** The allowed values of a custom resource's replicas come from its own validation. */
 function replicasOf({ isBuiltin }: StoredEndpoint, scale: KubeObject, name: string): number {
   const replicas = (scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0;
   if (replicas < 0 && isBuiltin)

@@ -7,7 +7,7 @@ import { objectOf } from '../registry/transform.ts';
 
 export type EntryFilter = (entry: CacheEntry) => boolean;
 
-/** Undefined when everything matches. namespace and name are left to the caller's key range where it has narrowed by them. */
+/** Undefined when everything matches. namespace and name are omitted where the caller's key range already covers them. */
 export function filterOf(
   endpoint: StoredEndpoint,
   {
@@ -30,7 +30,7 @@ const SLICE_MS = 8;
 /** The clock is read once per so many items. */
 const CHECK_EVERY = 32;
 
-/** Calls visit for every item, giving way to other work after each slice. Stops when visit answers false. */
+/** Calls visit for every item, yielding after each slice. Stops when visit returns false. */
 export function inSlices<T>(items: readonly T[], visit: (item: T) => boolean | void): void | Promise<void> {
   const next = slice(items, { from: 0, visit });
   return next === undefined ? undefined : goOn(items, { from: next, visit });

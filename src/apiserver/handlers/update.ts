@@ -58,7 +58,7 @@ export async function update(
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }
 
-/** The first answer is ready, later ones are made anew. */
+/** The first call returns the decoded object; later calls decode again. */
 function once(ready: KubeObject, again: () => KubeObject): () => KubeObject {
   let next: KubeObject | undefined = ready;
   return () => {

@@ -46,7 +46,7 @@ const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** Events that may wait while the initial objects are written. */
 const MAX_BACKLOG_EVENTS = 10_000;
 const BOOKMARK_EVERY_MS = 60_000;
-/** One more comes this long before the end, so that the client goes on from there. */
+/** A last bookmark is sent this long before the timeout, so that the client can resume. */
 const LAST_BOOKMARK_BEFORE_MS = 2000;
 const WRITE_SLICE_BYTES = 64 * 1024;
 const SLICE_MS = 8;
@@ -99,7 +99,7 @@ export async function watch(
     await watcher.begin(options);
   } catch (error) {
     watcher.end();
-    // As upstream: what is wrong after the options were read is an event of the stream.
+    // As upstream: errors after the options were parsed are an event of the stream.
     const status = statusOf(error);
     if (!status) throw error;
     return {
@@ -121,7 +121,7 @@ function timeoutOf({ timeoutSeconds }: WatchOptions, minMs: number): number {
 
 // ----------------------------------------------------------------------------------------------------------------- forms
 
-/** How events become bytes for one kind of client. */
+/** Encodes events for one kind of client. */
 interface Form {
   readonly contentType: string;
   /** Frames of the same encoding are shared; undefined = made for one watcher alone. */
@@ -175,7 +175,7 @@ function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
   };
 }
 
-/** A stored object as a client reads it by itself, from what is encoded once for lists and watches. */
+/** A stored object in the form a single get returns, from the encoding that lists and watches share. */
 function protobufEntry(endpoint: StoredEndpoint, entry: CacheEntry): Buffer {
   return encodeEnvelope({
     apiVersion: endpoint.apiVersion,
@@ -261,9 +261,9 @@ interface WatcherOptions {
   readonly filter: EntryFilter | undefined;
   readonly bookmarks: boolean;
   readonly timeoutMs: number;
-  /** What it is counted under while it runs. */
+  /** Labels of the watch's metrics while it runs. */
   readonly labels: RequestLabels;
-  /** Called, once or more, when the stream is live or has ended. */
+  /** Called at least once when the stream is live or has ended. */
   readonly begun: (() => void) | undefined;
 }
 
@@ -281,7 +281,7 @@ class Watcher implements CacheListener, BroadcastMember {
   /** Events up to here came by replay. */
   #replayedUpTo = 0;
   #announceInitialEnd = false;
-  /** By the monotonic clock; of a watch that asked for the objects there are. */
+  /** Monotonic start time of a watch that requested initial events. */
   #watchListBegunMs: number | undefined;
   /** By the monotonic clock. */
   #deadlineMs = 0;
@@ -303,7 +303,7 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#left = options.core.metrics.longRunning(options.labels);
   }
 
-  /** Fixes where the stream begins: from now on no event is missed. Throws 410 where the past is forgotten. */
+  /** Fixes the start of the stream: no later event is missed. Throws 410 when the revision was compacted. */
   async begin({ resourceVersion, sendInitialEvents }: WatchOptions): Promise<void> {
     const {
       endpoint: { cache },
@@ -314,7 +314,7 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#unsubscribe = cache.subscribe(this);
     this.#replayedUpTo = core.cache.revision;
     const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
-    // Whoever reads bookmarks is told.
+    // Readers of bookmarks receive one.
     this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
     if (sendInitialEvents === true) this.#watchListBegunMs = core.clock.monotonic();
     if (wantsInitial) {
@@ -328,7 +328,7 @@ class Watcher implements CacheListener, BroadcastMember {
     }
     if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo)
       return;
-    // Another server, or this one before a restore, was further: what comes after that is what the client lacks.
+    // The requested revision is newer than this server's, written by another server or before a restore: only later events are missing.
     if (resourceVersion > this.#replayedUpTo) return void (this.#replayedUpTo = resourceVersion);
     const found = core.cache.eventsAfter(cache, resourceVersion);
     const events = found instanceof Promise ? await found : found;
@@ -536,7 +536,7 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#timers.push(timer);
   }
 
-  /** Says up to which revision the client has seen everything. */
+  /** Sends a bookmark with the revision up to which the client has seen every event. */
   #bookmark(isInitialEnd: boolean): Buffer {
     const { endpoint, core, form } = this.#options;
     const resourceVersion = String(
@@ -572,7 +572,7 @@ function count({ events, bytes }: WatchSeries, size: number, watchers: number): 
   bytes.observe(size, watchers);
 }
 
-/** All that an event's frame may be made of. */
+/** Inputs for encoding an event's frame. */
 function entriesOf(event: CacheEvent): CacheEntry[] {
   return [event.current, event.previous, event.previous && event.departed].filter(
     (entry) => entry !== undefined,

@@ -18,7 +18,7 @@ const CBOR_SEQUENCE = 'application/cbor-seq';
 const APPLY_CBOR = 'application/apply-patch+cbor';
 const APPLY_JSON = 'application/apply-patch+yaml';
 
-/** isForeign: paths that another server answers. */
+/** isForeign: paths served by another server. */
 export function withCbor(handler: ApiHandler, isForeign: (path: string) => boolean): ApiHandler {
   return async (request) => {
     const wants = unlessUnreadable(() => prefersCbor(request.headers['accept']), false),
@@ -57,7 +57,7 @@ function prefersCbor(accept: string | undefined): boolean {
   return known?.type === CBOR || known?.type === CBOR_SEQUENCE;
 }
 
-/** What has one form alone, and what comes from elsewhere. */
+/** Responses with a single format, and those of other servers. */
 function isPassedOn(request: ApiRequest): boolean {
   if (!/^\/apis?(\/|$)/.test(request.path)) return true;
   const { isResourceRequest, resource, subresource } = parseRequestInfo(request);
@@ -75,7 +75,7 @@ class TranslatedRequest implements ApiRequest {
     this.#isCbor = sends === CBOR || sends === APPLY_CBOR;
     this.headers = {
       ...inner.headers,
-      // Compressed is what goes out in the end.
+      // Compression is applied to the final encoding.
       'accept-encoding': undefined,
       ...(wants ? { accept: jsonAccept(inner.headers['accept'] ?? '') } : {}),
       ...(this.#isCbor
@@ -137,7 +137,7 @@ class TranslatedRequest implements ApiRequest {
   }
 }
 
-/** CBOR first in line becomes JSON first in line, its parameters kept. */
+/** Replaces CBOR as the first type by JSON as the first type, keeping its parameters. */
 function jsonAccept(accept: string): string {
   return accept.replaceAll(CBOR_SEQUENCE, 'application/json').replaceAll(CBOR, 'application/json');
 }

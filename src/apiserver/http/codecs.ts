@@ -56,11 +56,11 @@ export function encodeObject(
 export interface DecodeTarget {
   readonly gvk: GroupVersionKind;
   readonly schema: ObjectSchema;
-  /** Other kinds that are taken: a Scale or an Eviction of an older version. */
+  /** Other accepted kinds: a Scale or an Eviction of an older version. */
   readonly alsoAccepted?: readonly GroupVersionKind[];
-  /** Values stand in no message. */
+  /** Error messages do not include values. */
   readonly confidential?: boolean | undefined;
-  /** Options of a verb: of any version, and errors are said without naming the kind. */
+  /** Options of a verb: any version is accepted, and errors do not name the kind. */
   readonly isOptions?: boolean;
   /** In place of decoding by the schema. */
   readonly decode?: ((value: unknown, mode: DecodeMode) => Decoded) | undefined;
@@ -122,7 +122,7 @@ function withReadableKind(
   return value;
 }
 
-/** The kind of a custom resource is no type's, so that it must be said. */
+/** The kind of a custom resource has no type of its own and must be given. */
 function withGivenKind(
   target: DecodeTarget,
   { value, bytes }: { readonly value: unknown; readonly bytes: Buffer },
@@ -149,7 +149,7 @@ function unrecognized(
 
 interface TypedRequest {
   readonly mode: DecodeMode;
-  /** The text the value was parsed from, where it was JSON, and how many fields that has. */
+  /** The JSON text from which the value was parsed, and its number of fields. */
   readonly json?: { readonly text: string; readonly fields: number };
   /** What strictness already had against its text. */
   readonly problems?: readonly string[];
@@ -207,7 +207,7 @@ function checkKind(
 ): GroupVersionKind {
   const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
   const expected = apiVersionOf(gvk);
-  // Custom resources, which no type tells apart, must say their version.
+  // Custom resources share one type and must state their version.
   const apiVersion =
     typeof value.apiVersion === 'string' && value.apiVersion !== ''
       ? value.apiVersion

@@ -7,12 +7,12 @@ import { constants, crc32, deflateRaw } from 'node:zlib';
 import { assert } from '#stdx/assert.ts';
 
 export interface GzipPart {
-  /** DEFLATE blocks, none of them marked as the last. */
+  /** DEFLATE blocks without the final flag. */
   readonly deflated: Buffer;
   /** Of the plain bytes. */
   readonly checksum: number;
   readonly plainBytes: number;
-  /** What a checksum is multiplied by when this part comes behind it: x^(8 · plainBytes). */
+  /** Multiplier of a checksum when this part follows it: x^(8 · plainBytes). */
   readonly shift: number;
 }
 
@@ -24,7 +24,7 @@ export function compressPart(bytes: Buffer): Promise<GzipPart> {
   return new Promise((resolve, reject) => {
     deflateRaw(bytes, { level: LEVEL, finishFlush: constants.Z_SYNC_FLUSH }, (error, deflated) => {
       if (error) reject(error);
-      // The compressor's buffer is larger than what it wrote.
+      // The compressor's buffer is larger than its output.
       else resolve(partOf(bytes, Buffer.from(deflated)));
     });
   });
@@ -32,7 +32,7 @@ export function compressPart(bytes: Buffer): Promise<GzipPart> {
 
 const MAX_STORED_BYTES = 0xffff;
 
-/** Few bytes, as they are. */
+/** Few bytes, stored uncompressed. */
 export function storedPart(bytes: Buffer): GzipPart {
   assert(
     bytes.length <= MAX_STORED_BYTES,
@@ -52,7 +52,7 @@ function partOf(bytes: Buffer, deflated: Buffer): GzipPart {
 
 /** No name, no time, unknown system. */
 const HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff]);
-/** The block that says it is the last, and holds nothing. */
+/** The empty final block. */
 const LAST_BLOCK = Buffer.from([0x03, 0x00]);
 
 /** The whole body, in pieces. */

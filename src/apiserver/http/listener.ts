@@ -33,9 +33,9 @@ export interface TlsMaterial {
   /** PEM, leaf first. */
   readonly cert: string | Buffer;
   readonly key: string | Buffer;
-  /** PEM bundle of the CAs whose client certificates are believed; absent = client certificates are not asked for. */
+  /** PEM bundle of the client CAs; absent = client certificates are not requested. */
   readonly clientCa?: string | Buffer;
-  /** Likewise of an authenticating proxy in front, whose X-Remote-* headers are believed. */
+  /** The same for an authenticating proxy, whose X-Remote-* headers are trusted. */
   readonly frontProxyCa?: string | Buffer;
   /** Default: TLS 1.2. */
   readonly minVersion?: SecureVersion;
@@ -44,10 +44,10 @@ export interface TlsMaterial {
 }
 
 interface TlsListenerOptions {
-  /** Called for every handshake that fails. */
+  /** Called for every failed handshake. */
   readonly onHandshakeError?: () => void;
   readonly handler: ApiHandler;
-  /** HTTP/1.1 `Upgrade:` requests. The socket is the receiver's: it must answer and close it. Absent = 501. */
+  /** HTTP/1.1 `Upgrade:` requests. The receiver owns the socket: it must respond and close it. Absent = 501. */
   readonly onUpgrade?: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
   readonly tls: TlsMaterial;
   readonly log: Logger;
@@ -60,7 +60,7 @@ export interface ListenerLimits {
   /** A connection without any request for so long is closed. */
   readonly idleMs: number;
   readonly maxConnections: number;
-  /** Of HTTP/2 requests: after one that hits, the client is asked to connect anew, so that clients spread over servers. */
+  /** Fraction of HTTP/2 requests after which the client is sent GOAWAY, so that clients spread over servers. */
   readonly goawayChance: number;
 }
 
@@ -79,9 +79,9 @@ interface ListenOptions {
 
 export interface TlsListener {
   listen(options: ListenOptions): Promise<AddressInfo>;
-  /** New connections use it. Existing ones go on, but where other authorities are believed now, only until the requests under way are answered. */
+  /** New connections use it. Existing ones continue; where the trusted authorities change, only until their requests have finished. */
   replaceCertificates(tls: TlsMaterial): void;
-  /** Takes no new connections. Requests under way are answered, for up to drainMs; then whoever has not taken all in graceMs is cut off. */
+  /** Accepts no new connections. Requests in flight are finished within drainMs; then connections that do not read within graceMs are closed. */
   close(patience: { readonly drainMs: number; readonly graceMs: number }): Promise<void>;
 }
 
@@ -171,9 +171,9 @@ export function createTlsListener(given: TlsListenerOptions): TlsListener {
   };
 }
 
-/** Requests that are not answered yet. Watches and streams have been: their answers go on. */
+/** Requests without a complete response. Watches and streams count as complete: their responses continue. */
 class UnderWay {
-  /** No connection takes further requests. */
+  /** Stops reading further requests from every connection. */
   ending = false;
   #count = 0;
   readonly #idle: (() => void)[] = [];
@@ -189,7 +189,7 @@ class UnderWay {
     };
   }
 
-  /** Resolves when all are answered, or the time is over. */
+  /** Resolves when all requests have finished, or at the timeout. */
   drained(atMostMs: number): Promise<void> {
     if (this.#count === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -239,7 +239,7 @@ function contextOptions({
     key,
     minVersion,
     ciphers,
-    // A resumed session would keep the verdict on a client certificate that has expired, or whose authority is gone.
+    // A resumed session would keep the verdict on a client certificate that has expired, or whose authority was removed.
     ...(ca.length === 0 ? {} : { ca, secureOptions: constants.SSL_OP_NO_TICKET }),
   };
   // Refuses what does not fit together before anything is replaced.
@@ -250,7 +250,7 @@ function contextOptions({
 // -------------------------------------------------------------------------------------------------------------- HTTP/1.1
 
 const REFUSED_LINGER_MS = 2000;
-/** A whole answer of which the client takes nothing for so long is given up, as over HTTP/2. */
+/** A response of which the client reads nothing for this long is aborted, as over HTTP/2. */
 const STALL_MS = 120_000;
 
 function http1Server(
@@ -318,7 +318,7 @@ function http1Server(
           ? '408 Request Timeout'
           : '400 Bad Request';
     socket.end(`HTTP/1.1 ${why}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
-    // What is still coming is read and dropped for a while: a connection closed with bytes unread takes the answer with it.
+    // Remaining request data is read and dropped for a while: closing a connection with unread bytes resets it and loses the response.
     socket.removeAllListeners('data');
     socket.resume();
     setTimeout(() => socket.destroy(), REFUSED_LINGER_MS).unref();
@@ -411,7 +411,7 @@ function respondHttp1(
   }
   const pieces = Buffer.isBuffer(body) ? [body] : body;
   headers['content-length'] = String(lengthOf(body));
-  // An unread body would be taken for the next request.
+  // An unread body would be parsed as the next request.
   if (!message.complete) headers['connection'] = 'close';
   response.writeHead(status, headers);
   writePieces(response, pieces);
@@ -419,10 +419,10 @@ function respondHttp1(
 
 // ---------------------------------------------------------------------------------------------------------------- shared
 
-/** Handed on at once: enough to be cheap, little enough that framing and encrypting it holds nobody else up. */
+/** Written at once: large enough to be cheap, small enough that framing and encrypting it does not block other connections. */
 const WRITE_BYTES = 512 * 1024;
 
-/** A long body goes as fast as its reader takes it. */
+/** A long body is sent at its reader's pace. */
 function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
   let next = 0;
   const proceed = (): void => {

@@ -60,7 +60,7 @@ export function negotiate(accept: string | undefined): Accepted {
   return found;
 }
 
-/** For custom resources, which have no wire form as a whole: clauses that ask for one are passed over, so that clients may offer both. */
+/** For custom resources, which have no protobuf form: clauses that ask for it are skipped, so that clients may offer both. */
 export function negotiateWithoutWireForm(accept: string | undefined): Accepted {
   const found = negotiate(accept);
   return found.view === 'object' && found.encoding === 'protobuf'
@@ -71,13 +71,13 @@ export function negotiateWithoutWireForm(accept: string | undefined): Accepted {
     : found;
 }
 
-/** For resources that no table is made of: clauses that ask for one are passed over. */
+/** For resources without a table: clauses that ask for one are skipped. */
 export function negotiateWithoutTable(accept: string | undefined): Accepted {
   const found = negotiate(accept);
   return found.view === 'table' ? choose(accept ?? '', { serves: (view) => view !== 'table' }) : found;
 }
 
-/** For answers that are what they are: documents, and errors whatever was asked for. */
+/** For responses with a fixed format: documents, and errors. */
 export function negotiatePlainly(accept: string | undefined): Accepted {
   const found = negotiate(accept);
   return found.view === 'object' ? found : choose(accept ?? '', { serves: (view) => view === 'object' });
@@ -126,7 +126,7 @@ function choose(accept: string, { serves = () => true, of = ACCEPTED_TYPES }: Of
   throw statusErrors.notAcceptable(of);
 }
 
-/** For error answers, which must not fail themselves. */
+/** For error responses, which must not fail themselves. */
 export function negotiateLeniently(accept: string | undefined): Encoding {
   try {
     return negotiatePlainly(accept).encoding;
@@ -146,7 +146,7 @@ export function unsupportedMediaType(): Error {
   return statusErrors.unsupportedMediaType(ACCEPTED_TYPES);
 }
 
-/** Upstream prints prettily when asked, and by default to clients that people read. */
+/** Upstream prints prettily on request, and by default for interactive clients. */
 export function wantsPretty(query: string | undefined, userAgent: string | undefined): boolean {
   if (query !== undefined) return query === '' || query === 'true' || query === '1';
   if (userAgent === undefined) return false;

@@ -17,7 +17,7 @@ export interface Peer {
   readonly frontProxy: { readonly commonName: string; readonly notAfterMs: number } | undefined;
 }
 
-/** The authorities apart, where there is a front proxy's: the handshake has tried them together. */
+/** The two authorities separately, where a front-proxy CA is configured: the handshake verifies against both together. */
 export interface Authorities {
   readonly client: readonly X509Certificate[];
   readonly frontProxy: readonly X509Certificate[];
@@ -57,7 +57,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
     O,
     [UID]: uids,
   } = certificate.subject as { CN?: string | string[]; O?: string | string[]; [UID]?: string | string[] };
-  // Which of several counts nobody can say.
+  // Several values are ambiguous.
   if (Array.isArray(uids))
     return {
       remoteAddress,
@@ -88,7 +88,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
 
 const MAX_CHAIN = 8;
 
-/** The chain is good, the handshake has seen to that: asked is whether it ends at one of these. */
+/** True if the chain, verified by the handshake, ends at one of these. */
 function endsAt(socket: TLSSocket, authorities: readonly X509Certificate[]): boolean {
   let certificate = socket.getPeerX509Certificate();
   for (let depth = 0; certificate && depth < MAX_CHAIN; depth++) {
@@ -99,7 +99,7 @@ function endsAt(socket: TLSSocket, authorities: readonly X509Certificate[]): boo
       )
     )
       return true;
-    // Undefined for what a resumed session no longer knows: only a leaf signed by the authority itself counts then.
+    // Undefined after session resumption: then only a leaf signed directly by the authority is accepted.
     const issuer: X509Certificate | undefined = certificate.issuerCertificate;
     if (!issuer || issuer.fingerprint256 === certificate.fingerprint256) return false;
     certificate = issuer;

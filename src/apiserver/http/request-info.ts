@@ -1,4 +1,4 @@
-/** What a URL asks for, as upstream's RequestInfoFactory reads it: verb, group, version, resource, subresource, name, namespace. Pure. */
+/** Parses a URL as upstream's RequestInfoFactory does: verb, group, version, resource, subresource, name, namespace. Pure. */
 import { namespaces } from '#api/refs.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
@@ -19,7 +19,7 @@ export interface RequestInfo {
   readonly subresource: string;
   readonly namespace: string;
   readonly name: string;
-  /** What follows the subresource, '' when nothing (…/proxy/some/path). Still percent-encoded. */
+  /** The path after the subresource, '' if empty (…/proxy/some/path). Still percent-encoded. */
   readonly rest: string;
   readonly query: Query;
   /** The verb is a part of the path, as old clients have it (/api/v1/watch/…): such requests are authorized without their selectors. */
@@ -28,10 +28,10 @@ export interface RequestInfo {
 
 const EMPTY_QUERY: Query = Object.freeze(Object.create(null) as Record<string, string>);
 
-/** As Go's net/url has it since its parser is bounded. More is refused with 400. */
+/** The limit of Go's net/url. More is rejected with 400. */
 const MAX_PARAMETERS = 10_000;
 
-/** First value of each parameter. Malformed percent-encoding is kept as it is. Throws StatusError 400 for too many. */
+/** First value of each parameter. Malformed percent-encoding is kept unchanged. Throws StatusError 400 for too many. */
 export function parseQuery(query: string): Query {
   if (query === '') return EMPTY_QUERY;
   const result = Object.create(null) as Record<string, string>;
@@ -94,7 +94,7 @@ const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize']);
 
 export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | 'query'>): RequestInfo {
   const query = parseQuery(request.query);
-  // Decoded first, then taken apart, as upstream does and every server behind this one: what is authorized here must be what they see.
+  // Decoded before it is split, as upstream and every server behind this one do: authorization must see the path they see.
   const path = decodePercent(request.path);
   const parts = path.split('/');
   parts.shift();
@@ -124,7 +124,7 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
     verb = isTrue(query['watch']) ? 'watch' : 'list';
     name = nameOfFieldSelector(query['fieldSelector']);
   } else if (name === '' && verb === 'delete') {
-    // By no name, whatever is selected: who may delete one object may not delete by selector.
+    // No name, whatever the selector: permission to delete one object does not allow deletion by selector.
     verb = 'deletecollection';
   }
   return {
@@ -184,7 +184,7 @@ function nameOfFieldSelector(selector: string | undefined): string {
   }
 }
 
-/** 'resource/subresource' of the core group that a node, a pod or a service answers (CONNECT). */
+/** 'resource/subresource' of the core group served by a node, a pod or a service (CONNECT). */
 export const CONNECTED = new Set([
   'pods/log',
   'pods/exec',

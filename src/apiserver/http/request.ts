@@ -21,14 +21,14 @@ export interface ApiRequest {
   body(limitBytes: number): Promise<Buffer>;
   /** The body as it comes, for those who send it on; absent in listeners that have it whole. In place of body(). */
   bodyStream?(): Readable;
-  /** A header's values line by line, where repeated headers must be told from one with commas. Absent: they were never apart. */
+  /** A header's values line by line, where repeated headers differ from one with commas. Absent: the listener joins them. */
   headerValues?(name: string): readonly string[];
   /** Registers a callback for when the client went away. */
   onAbort(callback: () => void): void;
-  /** Registers a callback, called once, for when the whole answer is with the operating system or nobody reads it any more. Absent: the listener cannot tell, or is done at once. */
+  /** Registers a callback, called once, when the whole response was passed to the operating system or the client is gone. Absent: the listener cannot tell, or completes at once. */
   onSent?(callback: () => void): void;
   readonly remoteAddress: string;
-  /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
+  /** Subject (CN and O values) of the verified client certificate. */
   readonly clientCertificate?:
     | {
         readonly commonName: string;
@@ -38,18 +38,18 @@ export interface ApiRequest {
         readonly uid?: string;
       }
     | undefined;
-  /** Why a client certificate that was presented is not believed: the request must be 401 unless another credential holds. */
+  /** Why a presented client certificate was rejected: the response must be 401 unless another credential is valid. */
   readonly clientCertificateError?: string | undefined;
-  /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */
+  /** The same for a certificate of the front-proxy (request header) CA: its X-Remote-* headers are trusted. */
   readonly frontProxyCertificate?: { readonly commonName: string; readonly notAfterMs?: number } | undefined;
-  /** Set only by in-process listeners, which are trusted: authentication takes this user as it is. */
+  /** Set only by in-process listeners, which are trusted: authentication uses this user. */
   readonly user?: UserInfo | undefined;
 }
 
 export interface ApiResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
-  /** Headers that go out as several lines, each value its own; none of them stands in `headers` too. */
+  /** Headers sent as several lines, one for each value; they must not occur in `headers`. */
   repeated?: Readonly<Record<string, readonly string[]>>;
   /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);

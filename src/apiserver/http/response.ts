@@ -1,4 +1,4 @@
-/** Answers: headers, errors as Status objects, compression, pretty printing. */
+/** Responses: headers, errors as Status objects, compression, pretty printing. */
 import { createGzip, gzip } from 'node:zlib';
 import { lengthOf } from '#stdx/body-parts.ts';
 import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
@@ -41,7 +41,7 @@ export function textResponse(
   };
 }
 
-/** For paths that are nobody's: no part of any API group, so no Status. */
+/** For unknown paths outside every API group: plain text, no Status. */
 export function pageNotFound(): ApiResponse {
   return textResponse(404, '404 page not found\n');
 }

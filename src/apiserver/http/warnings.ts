@@ -1,4 +1,4 @@
-/** Warning headers of one answer: each text once, a line each, all together within a bound. After upstream's warning recorder. */
+/** Warning headers of one response: each text once, one per line, bounded in total. After upstream's warning recorder. */
 import type { ApiResponse } from './request.ts';
 
 /** Beyond this many characters of text every warning is cut to MAX_ITEM, and those that come after the bound are left out. */
@@ -7,7 +7,7 @@ const MAX_ITEM = 256;
 
 const HEADER = 'warning';
 
-/** Adds them to those the answer has already, of a server behind this one. */
+/** Adds them to the warnings of a backend's response. */
 export function warn(response: ApiResponse, warnings: readonly string[]): void {
   const { headers, repeated } = response;
   const lines = [

@@ -11,15 +11,15 @@ import { requireFewValues, tooManyValues } from '#machinery/json.ts';
 import { parsePlainJson, parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
 import type { YamlAnswer } from './yaml-worker.ts';
 
-/** Gives the value anew each time it is called, so that its taker may change it; throws StatusError 400. */
+/** Returns a new value for each call, so that the caller may mutate it; throws StatusError 400. */
 export type YamlReading = () => ParsedYaml;
 
 /** Up to here starting a turn of another thread costs more than reading. */
 const INLINE_BYTES = 8 * 1024;
-/** Processor time of the thread for one text (collecting its garbage takes as much again), and the time by the clock where the machine gives it none. */
+/** Processor time of the worker thread for one text (garbage collection takes as much again), and the wall-clock limit where the machine is overloaded. */
 const CPU_MS = 600,
   WALL_MS = 20_000;
-/** How often the thread's processor time is looked at. */
+/** Interval at which the thread's processor time is checked. */
 const WATCH_MS = 50;
 /** Texts that wait for the thread; more are 429. */
 const MAX_WAITING = 16;
@@ -97,7 +97,7 @@ class YamlThread {
   }
 }
 
-/** One for the process: it keeps nothing from one text to the next. */
+/** One for the process: it keeps no state between texts. */
 const thread = new YamlThread();
 
 /** Rejects with 413 for a text that costs too much, 429 when too many wait. */

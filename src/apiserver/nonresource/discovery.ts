@@ -50,13 +50,13 @@ export class DiscoveryDocuments {
     this.#serverAddress = serverAddress;
   }
 
-  /** '/api', '/apis', '/apis/apps', '/apis/apps/v1'; undefined for what is not served. */
+  /** '/api', '/apis', '/apis/apps', '/apis/apps/v1'; undefined for a group or version that is not served. */
   classic(path: string): DiscoveryDocument | undefined {
     this.#refresh();
     return this.#make(path, () => this.#classic(path));
   }
 
-  /** Whether any version of it is served, of those that have routes of their own: here by the registry, or by an extension server. */
+  /** Whether any version of the group is served, by the registry or by an extension server. */
   hasGroup(group: string): boolean {
     this.#refresh();
     return this.#groups.some(
@@ -80,7 +80,7 @@ export class DiscoveryDocuments {
     }))!;
   }
 
-  /** Documents are of what is served now. */
+  /** Discards documents of an older state of the registry. */
   #refresh(): void {
     const revision = `${this.#catalogue.revision} ${this.#extensions.revision}`;
     if (this.#revision === revision) return;
@@ -187,7 +187,7 @@ function resourceList(endpoints: readonly Endpoint[] | undefined): KubeObject | 
     .flatMap(resourceEntries)
     .toSorted((left, right) => (left.name < right.name ? -1 : 1));
   const { apiVersion, gvk } = endpoints[0]!;
-  // The core group's list has never said its own version.
+  // The core group's list never had groupVersion in its resources.
   return {
     kind: 'APIResourceList',
     ...(gvk.group === '' ? {} : { apiVersion: 'v1' }),
@@ -243,7 +243,7 @@ function aggregatedGroup({ name, versions }: Group): KubeObject {
 
 function aggregatedResource({ resource, served, gvk }: Endpoint): Record<string, unknown> {
   const { plural, singular, namespaced, shortNames, categories } = resource;
-  // As upstream: group and version are left out where they are the list's.
+  // As upstream: group and version are omitted where they equal the list's.
   const kindIn = (group: string, version: string, kind: string): Record<string, string> =>
     group === gvk.group && version === gvk.version
       ? { group: '', version: '', kind }

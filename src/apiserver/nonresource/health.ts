@@ -1,4 +1,4 @@
-/** /healthz, /livez and /readyz: named checks, upstream's text answers, ?verbose and ?exclude, one path for each check. */
+/** /healthz, /livez and /readyz: named checks, upstream's text format, ?verbose and ?exclude, one path for each check. */
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { Counter, Gauge, label } from '#stdx/instruments.ts';
@@ -16,7 +16,7 @@ export interface HealthCheck {
 /** The one check among them that is no hook. */
 const AUTOREGISTER = 'autoregister-completion';
 
-/** Upstream's names of what is done once at the start and is done here too. */
+/** Upstream's names of post-start hooks that exist here too. */
 export const POST_START_HOOKS: readonly string[] = [
   'start-apiserver-admission-initializer',
   'generic-apiserver-start-informers',
@@ -79,7 +79,7 @@ export class HealthChecks {
     this.#readyLast.push(check);
   }
 
-  /** Something done once: /livez waits for it as long as it takes, and says that it is well. */
+  /** A post-start hook: /livez reports it as healthy while it runs, without a time limit. */
   addStart(check: HealthCheck): void {
     this.#start.push(check);
   }
@@ -88,7 +88,7 @@ export class HealthChecks {
     return this.#of('readyz').every(({ check }) => check() === undefined);
   }
 
-  /** Of every check as it is now, and of those that were asked for: /metrics/slis. */
+  /** The current result of every check and of the requested ones: /metrics/slis. */
   metrics(): string {
     for (const type of ROOTS) for (const check of this.#of(type)) this.#run(type, check);
     return `${[...this.#results.render(), ...this.#counts.render()].join('\n')}\n`;

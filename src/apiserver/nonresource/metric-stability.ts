@@ -45,7 +45,7 @@ const LEVELS: ReadonlyMap<string, Stability> = new Map([
   ...STABLE.map((name) => [name, 'STABLE'] as const),
   ...BETA.map((name) => [name, 'BETA'] as const),
 ]);
-/** Of the program rather than of Kubernetes: promised by nobody. */
+/** Metrics of the process rather than of Kubernetes: no stability level. */
 const FOREIGN = /^(?:process|nodejs)_/;
 
 /** Puts each family's stability in its help, as upstream shows it, and counts how many there are of each. */

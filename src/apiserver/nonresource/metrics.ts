@@ -86,7 +86,7 @@ export interface WatchSeries {
 
 export type Collector = () => string;
 
-/** Verbs that stand in metrics as they are: a client may send any method. */
+/** Verbs that are used as labels unchanged: a client may send any method. */
 const VERBS = new Set([
   'GET',
   'HEAD',
@@ -204,7 +204,7 @@ export class Metrics {
   readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
   readonly #leaveMutating = (): void => void this.inflightMutating--;
 
-  /** Counts a request that runs from now on; answers how to end that. */
+  /** Counts a request as running; returns the function that ends it. */
   enter(mutating: boolean): () => void {
     if (mutating) {
       this.inflightMutating++;
@@ -237,7 +237,7 @@ export class Metrics {
       );
   }
 
-  /** A request that was answered and goes on; answers what to call, once, at its end. */
+  /** A long-running request whose response has started; returns the function to call once at its end. */
   longRunning(labels: RequestLabels): () => void {
     const running = this.#longRunning.of(requestLabels(this.#bounded(labels)));
     running.value++;
@@ -256,7 +256,7 @@ export class Metrics {
     );
   }
 
-  /** What watchers of a resource count; kept for as long as one watches. */
+  /** Counters of the watchers of a resource; kept while one watches. */
   watchSeries({
     group,
     version,
@@ -297,12 +297,12 @@ export class Metrics {
     return { ...labels, verb };
   }
 
-  /** What was counted of requests begins again: upstream's answer to DELETE /metrics. */
+  /** Resets request metrics: upstream's response to DELETE /metrics. */
   reset(): void {
     this.#series.clear();
   }
 
-  /** A scrape's page. It can come to tens of thousands of lines: other work goes on meanwhile. */
+  /** A scrape's page. It may have tens of thousands of lines, so it yields to other work. */
   async render(): Promise<string> {
     const marks = new StabilityMarks(),
       parts: string[] = [];

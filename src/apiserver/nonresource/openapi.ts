@@ -38,7 +38,7 @@ interface Document {
 
 export const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
-/** What is asked for as 'v2@v1.0' is answered as 'v2.v1.0': media types have no at sign. */
+/** 'v2@v1.0' is returned as 'v2.v1.0': media types have no at sign. */
 const V2_PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 const V3_PROTOBUF = 'application/com.github.proto-openapi.spec.v3.v1.0+protobuf';
 
@@ -85,7 +85,7 @@ export class OpenapiDocuments {
     );
   }
 
-  /** name: '' is the index, else 'api/v1', 'apis/apps/v1', …. Documents of extension servers are asked of them: not in here. */
+  /** name: '' is the index, else 'api/v1', 'apis/apps/v1', …. Documents of extension servers are not included. */
   v3(context: RequestContext, name: string): ApiResponse {
     this.#refresh();
     if (context.info.path === `${OPENAPI_V3}/`) return missing();
@@ -126,7 +126,7 @@ export class OpenapiDocuments {
     });
   }
 
-  /** Documents of the whole API are of what is served now. */
+  /** Discards documents of an older state of the registry. */
   #refresh(): void {
     const { custom, extensions } = this.#options;
     const revision = `${custom.revision} ${extensions.revision}`;
@@ -145,7 +145,7 @@ export class OpenapiDocuments {
     return document;
   }
 
-  /** Kept as long as the document is the same. Its hash is the same in both forms, for it is what the address names. */
+  /** Kept until the document changes. Both encodings share one hash, which the URL contains. */
   #asProtobuf(name: string, { bytes, hash }: Document): Document {
     let found = this.#protobuf.get(name);
     if (found?.hash !== hash) {
@@ -177,7 +177,7 @@ export class OpenapiDocuments {
     return found;
   }
 
-  /** Of the published document and of what is left of it here. */
+  /** Hash inputs: the published document and the parts removed here. */
   #builtinHash(name: string): string {
     const { cbor, version } = this.#options.features;
     return createHash('sha256')
@@ -186,7 +186,7 @@ export class OpenapiDocuments {
       .toUpperCase();
   }
 
-  /** One that was made here, since its server speaks v2 only. */
+  /** Converted here from v2, since its server has no v3. */
   #ofExtension(name: string): Document | undefined {
     const own = this.#options.extensions.openapiV3().find(({ path }) => path === name);
     return own?.bytes && { bytes: own.bytes, hash: own.hash };

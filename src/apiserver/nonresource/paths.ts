@@ -29,7 +29,7 @@ interface PathOptions {
   readonly isEnabled: (gv: GroupVersion) => boolean;
   /** Paths of our own that are no part of the Kubernetes API; they judge the method themselves. */
   readonly extra?: Readonly<Record<string, PathHandler>>;
-  /** Whether CBOR is spoken: the documents say so. */
+  /** Whether CBOR is enabled: the documents list it. */
   readonly cbor: boolean;
   /** The program's flags as they hold, by name: /flagz. */
   readonly flags: Readonly<Record<string, string>> | undefined;
@@ -88,12 +88,12 @@ export function createPathRouter(options: PathOptions): PathHandler {
   };
 }
 
-/** Routes, unlike the plain handlers beside them, are of one method: not even of HEAD. */
+/** Routes, unlike the plain handlers beside them, accept one method, and HEAD is not GET. */
 function requireGet(method: string): void {
   if (method !== 'GET') throw statusErrors.pathMethodNotAllowed();
 }
 
-/** A route says what it produces; who accepts none of it is told before anything else. */
+/** Content negotiation of a route comes first: a client that accepts no produced type gets 406. */
 function requireProduced(context: RequestContext, produced: string): RequestContext {
   if (!acceptsRoute(context.request.headers['accept'], [produced]))
     throw statusErrors.noRepresentation([produced]);
@@ -206,7 +206,7 @@ function allPaths({ documents, health, flags, extra = {} }: PathOptions): string
   ].toSorted();
 }
 
-/** First parts of paths that are there for who looks after the server. */
+/** First path segments of administrative endpoints. */
 function debuggingPaths(options: PathOptions): string[] {
   const first = new Set(allPaths(options).map((path) => `/${path.split('/')[1]}`));
   return Array.from(first)
@@ -218,7 +218,7 @@ const API_ROOTS = new Set(['/', '/api', '/apis', '/openapi', '/openid', '/.well-
 
 // ------------------------------------------------------------------------------------------------------------- discovery
 
-/** Whether aggregated discovery is asked for before the classic documents. */
+/** Whether the client prefers aggregated discovery to the classic documents. */
 function wantsAggregated(accept: string | undefined): boolean {
   if (!accept?.includes('APIGroupDiscoveryList')) return false;
   for (const { type, parameters } of parseAccept(accept)) {

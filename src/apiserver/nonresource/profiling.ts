@@ -16,7 +16,7 @@ const PROFILING_PATH = '/debug/pprof';
 
 const CPU_SECONDS = 30;
 const HEAP_SECONDS = 10;
-/** Nobody waits longer, and the samples have to be kept. */
+/** Maximum duration, since samples are kept in memory. */
 const MAX_SECONDS = 300;
 const CPU_INTERVAL_MICROSECONDS = 1000;
 /** On average one allocation is sampled in so many bytes. */
@@ -118,7 +118,7 @@ async function profileResponse(
   }
 }
 
-/** Ends early when nobody waits for it any more. */
+/** Ends early when the client is gone. */
 function waited({ request }: RequestContext, clock: Clock, seconds: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = clock.after(seconds * 1000, resolve);
@@ -145,7 +145,7 @@ async function cpuProfile(session: Session, wait: () => Promise<void>): ReturnTy
   };
 }
 
-/** Where nothing ran, V8 says so by a call of its own, which Go's profiles do not have. */
+/** V8 records idle time as a call, which Go's profiles do not have. */
 const IDLE = new Set(['(idle)', '(program)']);
 
 function cpuTree({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile): CallNode {

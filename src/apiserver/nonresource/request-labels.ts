@@ -1,4 +1,4 @@
-/** What a request is counted under, with upstream's words for verbs and scopes. Pure. */
+/** Labels of request metrics, with upstream's verbs and scopes. Pure. */
 import type { RequestLabels } from './metrics.ts';
 import type { RequestInfo } from '../http/request-info.ts';
 

@@ -45,7 +45,7 @@ export function servedV2<D extends { readonly paths: Readonly<Record<string, obj
   };
 }
 
-/** Beside operations a path has parameters, and extensions. */
+/** A path has parameters and extensions beside its operations. */
 function eachOperation(paths: Fields, change: (operation: Fields) => Fields): Fields {
   return mapValues(paths, (item) =>
     mapValues(item as Fields, (value, key) =>

@@ -1,4 +1,4 @@
-/** Which of several API servers it is, as upstream's metrics of followed files say it: a hash, since host names may tell what they should not. */
+/** Identifies one of several API servers, as upstream's metrics of reloaded files do: a hash, since host names may be confidential. */
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 

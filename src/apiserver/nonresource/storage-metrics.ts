@@ -1,11 +1,11 @@
-/** Metrics of the watch caches, under upstream's names, made anew for each scrape. */
+/** Metrics of the watch caches under upstream's names, computed for each scrape. */
 import { Counter, Gauge } from '#stdx/instruments.ts';
 import type { Catalogue } from '../registry/endpoints.ts';
 import { MAX_WINDOW_EVENTS } from '../watchcache/events.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
 
-/** Lists by where they were served from. No list goes by an index here: names are the only order. */
+/** Lists by source. The index is always empty: names are the only order. */
 function listFamilies(): {
   readonly families: readonly Counter[];
   add(labels: string, cache: Pick<ResourceCache, 'lists' | 'historicLists'>): void;
@@ -55,7 +55,7 @@ function listFamilies(): {
   };
 }
 
-/** What is stored and what the caches of it have seen, by resource. */
+/** Stored objects and the revisions of their caches, by resource. */
 export function storageLines(catalogue: Catalogue, cache: WatchCache): string {
   const objects = new Gauge('apiserver_storage_objects', 'Stored objects, by resource.');
   const byGroup = new Gauge('apiserver_resource_objects', 'Stored objects, by group and resource.');

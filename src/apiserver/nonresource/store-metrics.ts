@@ -1,4 +1,4 @@
-/** What the store is asked for, under the names that upstream has for its requests to etcd; dashboards look for these. */
+/** Requests to the store under upstream's names of its etcd request metrics, which dashboards use. */
 import { performance } from 'node:perf_hooks';
 import { Counter, Histogram, label, type Distribution, type Value } from '#stdx/instruments.ts';
 import type { StoreStats } from '#storage/store.ts';
@@ -60,7 +60,7 @@ export class StoreMetrics {
   );
   readonly #series = new WeakMap<StoredResource, Partial<Record<StoreOperation, StoreSeries>>>();
 
-  /** resource: the same object each time, or its series is looked up anew. */
+  /** resource: pass the same object each time; the series is cached by identity. */
   of(resource: StoredResource, operation: StoreOperation): StoreSeries {
     let known = this.#series.get(resource);
     if (!known) this.#series.set(resource, (known = {}));

@@ -8,7 +8,7 @@ import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Endpoint } from './endpoints.ts';
 
-/** What a client asks for, of DeleteOptions. */
+/** DeleteOptions as sent by a client. */
 export interface DeleteRequest {
   readonly gracePeriodSeconds?: number | undefined;
   readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
@@ -21,7 +21,7 @@ export interface DeleteRequest {
 const ORPHAN = 'orphan';
 const FOREGROUND = 'foregroundDeletion';
 
-/** mark-and-remove: what has a grace period, of no length, is seen with it before it goes. */
+/** mark-and-remove: an object with a grace period of zero is first stored with it. */
 type DeletionPlan =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'remove' }
@@ -153,7 +153,7 @@ function holdsItself(endpoint: Endpoint, object: KubeObject): boolean {
   return endpoint.resource.behaviour.holdsDeletion?.(object) ?? false;
 }
 
-/** True where this update takes the last finalizer of an object under deletion: the object goes too. */
+/** True where this update removes the last finalizer of an object under deletion: the object is deleted too. */
 export function deletesDuringUpdate(
   endpoint: Endpoint,
   { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject },

@@ -24,21 +24,21 @@ import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
 import type { StoreHooks } from './hooks.ts';
 
-/** Between the stored form of a resource and one served version, where they differ by more than hooks of the record can tell. */
+/** Converts between the stored form of a resource and one served version, where hooks of the record are not enough. */
 export interface VersionCodec {
   /** True when ready() may have to wait: reads must call it first. */
   readonly waits: boolean;
-  /** Afterwards read() answers for these entries; undefined when it does already. Rejects with StatusError. */
+  /** Afterwards read() is synchronous for these entries; returns undefined when it already is. Rejects with StatusError. */
   ready(entries: readonly CacheEntry[]): Promise<void> | undefined;
   /** In the served version. Shared: never change it. */
   read(entry: CacheEntry): Stored;
-  /** As it is to be stored; may be the object itself. */
+  /** The form to store; may be the object itself. */
   write(object: KubeObject): KubeObject | Promise<KubeObject>;
-  /** What the writer is answered: as whoever reads it next will see what was stored. written: what write() was given. */
+  /** The response of a write: what the next reader sees. written: the input of write(). */
   readBack(stored: KubeObject, written: KubeObject): KubeObject;
 }
 
-/** One resource in one served version: what a URL names. */
+/** One resource in one served version: the target of a URL. */
 export interface Endpoint {
   readonly resource: Resource;
   readonly served: ServedVersion;
@@ -50,28 +50,28 @@ export interface Endpoint {
   readonly gvk: GroupVersionKind;
   readonly apiVersion: string;
   readonly storageGvk: GroupVersionKind;
-  /** True when stored bytes can be answered as they are. */
+  /** True when stored bytes can be sent unchanged. */
   readonly isStorageVersion: boolean;
   /** Of the served version; undefined for kinds without schema. */
   readonly schema: ObjectSchema | undefined;
   readonly verbs: ReadonlySet<string>;
-  /** Undefined for what is never stored. */
+  /** Undefined for resources that are not stored. */
   readonly cache: ResourceCache | undefined;
   /** Names this resource in messages. */
   readonly groupResource: { readonly group: string; readonly resource: string };
   /** Field selectors it knows. */
   readonly selectableFields: ReadonlySet<string>;
-  /** Values of the selectable fields, where they are of the served version rather than the stored one. */
+  /** Values of the selectable fields, where they belong to the served version rather than the stored one. */
   readonly fieldsOf?: (object: KubeObject) => Readonly<Record<string, string>>;
   /** Absent: the stored form is what hooks see, and the record converts. With it, hooks see objects of the served version. */
   readonly codec?: VersionCodec | undefined;
-  /** An object of any served version in this one, where the record cannot convert; may be the object itself. */
+  /** Converts an object of any served version to this one, where the record cannot; may be the object itself. */
   readonly fromVersion?: (object: KubeObject) => KubeObject | Promise<KubeObject>;
-  /** Reads a body of this kind, where the schema alone does not say how. */
+  /** Decodes a body of this kind, where the schema is not enough. */
   readonly decode?: (value: unknown, mode: DecodeMode) => Decoded;
-  /** The kind in all its versions, where the record does not know them. */
+  /** The kind in all its versions, where the record does not list them. */
   readonly kindVersions?: KindVersions;
-  /** What the resource adds to the generic store's writes. */
+  /** The resource's hooks into the generic store's writes. */
   readonly hooks?: StoreHooks | undefined;
   /** Default: kind + 'List'. */
   readonly listKind?: string;
@@ -102,12 +102,12 @@ export class Catalogue {
     for (const resource of resources) this.#add(resource, options);
   }
 
-  /** Counts changes of what is served: documents derived from it are made anew. */
+  /** Incremented with each change of the served resources: derived documents are rebuilt. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** Serves a resource in these versions in place of those before; none takes it away. What the registry serves keeps its place. */
+  /** Replaces the served versions of a resource. Built-in resources have precedence. */
   serve(
     { group, resource }: { readonly group: string; readonly resource: string },
     {
@@ -201,7 +201,7 @@ export class Catalogue {
       this.endpoints.push(endpoint);
       preferred = preferred === undefined || endpoint.isStorageVersion ? endpoint : preferred;
     }
-    // The server goes on keeping what it serves to nobody: its own parts rely on it.
+    // An unserved resource stays registered: parts of the server rely on it.
     const internal = preferred ?? hidden;
     if (internal) this.#endpoints.set(`${group}//${plural}`, internal);
   }

@@ -16,14 +16,14 @@ export function isStoreConflict(error: unknown): error is StoreError {
   return error instanceof StoreError && error.code === 'conflict';
 }
 
-/** The write may have been done: a store of others did not answer. */
+/** The write may have been done: the store did not answer. */
 export function isOutcomeUnknown(error: unknown): boolean {
   return error instanceof StoreError && UNKNOWN_OUTCOMES.has(error.code);
 }
 
 const UNKNOWN_OUTCOMES: ReadonlySet<StoreErrorCode> = new Set(['unavailable', 'io', 'closed']);
 
-/** Says whether another attempt makes sense: with a new generated name, or once the name is free. */
+/** Whether a retry makes sense: with a new generated name, or once the name is free. */
 export function alreadyExists(
   endpoint: StoredEndpoint,
   { name = '', namespace = '', generateName: base }: ObjectMeta,

@@ -24,12 +24,12 @@ const ALL_BUT_STATUS: WrittenFields = { without: ['status'] };
 const ALL_BUT_SPEC: WrittenFields = { without: ['spec'] };
 const ALL_BUT_SPEC_AND_METADATA: WrittenFields = { without: ['spec', 'metadata'] };
 
-/** What this way in writes; undefined: all of it. */
+/** Fields written by this endpoint; undefined: all. */
 function writtenFields(
   { schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>,
   subresource: string,
 ): WrittenFields | undefined {
-  // Of what is not stored, nobody knows better than the writer.
+  // A kind that is not stored takes the writer's managedFields.
   if (resource.virtual) return undefined;
   const own = resource.behaviour.written?.[subresource];
   if (own) return own;
@@ -42,7 +42,7 @@ function writtenFields(
     : undefined;
 }
 
-/** What the endpoint's owners may have written in. */
+/** Fields that requests of this endpoint may own. */
 export function kindVersions(endpoint: Endpoint): KindVersions {
   if (endpoint.kindVersions) return endpoint.kindVersions;
   const {
@@ -86,7 +86,7 @@ export function ownershipContext(
   };
 }
 
-/** The object is as its writer sent it, with defaults: what the server adds later is nobody's. May have to wait. */
+/** The object as sent, with defaults: fields that the server sets later have no owner. May be asynchronous. */
 export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): Promise<void> | undefined {
   const request = ownershipContext(endpoint, { ...writer, subresource: '' });
   if (!request) return undefined;
@@ -103,7 +103,7 @@ export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): 
   );
 }
 
-/** As ownNew, of a body that asks something of an object and is not stored: who asks owns what it says, with defaults. */
+/** Like ownNew, for a body that is not stored: its writer owns its fields, with defaults. */
 export function ownBody(
   body: KubeObject,
   { schema, apiVersion, manager, subresource, nowMs }: Writer & Pick<WriteContext, 'schema' | 'apiVersion'>,
@@ -116,7 +116,7 @@ export function ownBody(
   );
 }
 
-/** Objects of which nobody owned anything stay so until they are applied. next: as ownNew's object. May have to wait. */
+/** Objects without owners stay so until the first apply. next: as ownNew's object. May be asynchronous. */
 export function ownChanged(
   endpoint: Endpoint,
   { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject },
@@ -142,7 +142,7 @@ export function ownChanged(
 
 type Entries = ManagedFieldsEntry[] | undefined;
 
-/** undefined entries: nobody can say who owns what. */
+/** undefined entries: ownership cannot be computed. */
 function settle(object: KubeObject, entries: Entries | Promise<Entries>): Promise<void> | undefined {
   if (entries instanceof Promise) return entries.then((found) => void settle(object, found));
   if (entries && entries.length > 0) object.metadata!.managedFields = entries;
@@ -150,7 +150,7 @@ function settle(object: KubeObject, entries: Entries | Promise<Entries>): Promis
   return undefined;
 }
 
-/** Items without their keys have no owner. Saying so is validation's business. */
+/** Items without their keys have no owner. Validation reports them. */
 function unlessMalformed(
   work: () => ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]>,
 ): Entries | Promise<Entries> {

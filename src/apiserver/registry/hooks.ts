@@ -1,7 +1,7 @@
 /** What single resources add to the generic store, after upstream's BeginCreate, BeginUpdate and AfterDelete; registered in endpoints.ts by group and plural. */
 import type { KubeObject } from '#machinery/object.ts';
 
-/** Reservations of one write: exactly one of the two is called. */
+/** Reservations of one write: exactly one of the two functions is called. */
 export interface Transaction {
   commit(): void | Promise<void>;
   /** error: of the write, which may have been done all the same (isOutcomeUnknown). */
@@ -12,7 +12,7 @@ export interface Transaction {
 export type Begun = Transaction | undefined | Promise<Transaction | undefined>;
 
 export interface StoreHooks {
-  /** Before a new object is prepared and validated; may fill it in. Throws when what it asks for cannot be had. */
+  /** Runs before a new object is prepared and validated; may complete it. Throws when an allocation fails. */
   beginCreate?(object: KubeObject, options: { readonly dryRun: boolean }): Begun;
   /** As beginCreate, for writes of the whole object. */
   beginUpdate?(objects: {
@@ -20,6 +20,6 @@ export interface StoreHooks {
     readonly previous: KubeObject;
     readonly dryRun: boolean;
   }): Begun;
-  /** Once the object is gone; not after a dry run. */
+  /** After deletion; not after a dry run. */
   afterDelete?(object: KubeObject): void | Promise<void>;
 }

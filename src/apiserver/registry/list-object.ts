@@ -1,4 +1,4 @@
-/** A list as one object, in the form that a client asked for. handlers/list.ts makes most lists of ready bytes instead. */
+/** A list as one object in the requested form. handlers/list.ts builds most lists from encoded items instead. */
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
 import { listKindOf, type Endpoint } from './endpoints.ts';
 import { inVersion, metadataOf, notOfThisShape, tableOf, type ViewOptions } from './transform.ts';
@@ -44,7 +44,7 @@ export function shownMetadata({ isBuiltin }: Endpoint, metadata: ListMeta): List
   return isBuiltin ? metadata : { continue: '', ...metadata };
 }
 
-/** Items of built-in lists do not say what they are. */
+/** Items of built-in lists have no kind and apiVersion. */
 export function withoutType({ kind: _, apiVersion: __, ...rest }: KubeObject): KubeObject {
   return rest;
 }

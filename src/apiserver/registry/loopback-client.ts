@@ -16,7 +16,7 @@ export interface InternalName {
 }
 
 export interface InternalWatchHandler {
-  /** Also called, synchronously and before watch() returns, for every object that exists already. */
+  /** Also called, synchronously and before watch() returns, for every existing object. */
   added(object: Stored): void;
   updated(object: Stored, previous: Stored | undefined): void;
   /** object: the last state. */
@@ -29,9 +29,9 @@ export interface InternalApi {
   list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): Stored[];
   /** How many objects there are, without parsing them. */
   count(resource: GroupResource, options?: { readonly namespace?: string | undefined }): number;
-  /** Called synchronously as events commit, in order, before writers are answered. Must not throw. Returns an unsubscribe function. */
+  /** Called synchronously as events commit, in order, before the writers' responses. Must not throw. Returns an unsubscribe function. */
   watch(resource: GroupResource, handler: InternalWatchHandler): () => void;
-  /** Throws StatusError AlreadyExists, Invalid, … Answers the stored object. */
+  /** Throws StatusError AlreadyExists, Invalid, … Returns the stored object. */
   create(resource: GroupResource, object: KubeObject): Promise<Stored>;
   /** The object's resourceVersion, when set, is a precondition (Conflict). */
   update(
@@ -39,7 +39,7 @@ export interface InternalApi {
     object: KubeObject,
     options?: { readonly subresource?: 'status' },
   ): Promise<Stored>;
-  /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
+  /** Reads, lets change() mutate a copy (return false = no change), writes, and retries on conflict. Throws NotFound. */
   modify(
     resource: GroupResource,
     name: InternalName,
@@ -56,6 +56,6 @@ export interface InternalApi {
 
 export interface ModifyOptions {
   readonly subresource?: 'status';
-  /** For what must go through however the object came to be as it is. */
+  /** For objects that must be written even where they are invalid already. */
   readonly unvalidated?: boolean;
 }

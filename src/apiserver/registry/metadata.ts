@@ -1,4 +1,4 @@
-/** The server's part of an object's metadata: what a new object gets, and what an update may not change. */
+/** Server-owned metadata: set on a new object, preserved by an update. */
 import { randomUUID } from 'node:crypto';
 import { randomSuffix } from '#stdx/random.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
@@ -28,7 +28,7 @@ interface Continued {
   readonly namespace: string | undefined;
 }
 
-/** Keeps what the server owns of the stored metadata, whatever the client sent. */
+/** Restores server-owned fields from the stored metadata. */
 export function continueMetadata(meta: ObjectMeta, { previous, name, namespace }: Continued): void {
   meta.name = name;
   if (previous.resourceVersion !== undefined) meta.resourceVersion = previous.resourceVersion;

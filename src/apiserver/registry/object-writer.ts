@@ -13,7 +13,7 @@ import type { VersionCodec } from './endpoints.ts';
 import { isStoreConflict, nameOf } from './errors.ts';
 import type { StoredEndpoint } from './write-request.ts';
 
-/** What a write left: bytes of the storage version with resourceVersion. The object is shared: never change it. */
+/** Result of a write: bytes of the storage version with resourceVersion. The object is shared: never mutate it. */
 export interface Written {
   readonly object: KubeObject;
   readonly bytes: Buffer;
@@ -33,7 +33,7 @@ interface PutOptions {
   readonly expected: number;
   readonly dryRun: boolean;
   readonly created: boolean;
-  /** What is replaced, where an equal object is not to be written. */
+  /** The stored object; an equal new object is not written. */
   readonly entry?: CacheEntry;
   readonly ignoresTimes?: boolean;
 }
@@ -104,12 +104,12 @@ export class ObjectWriter {
     }
   }
 
-  /** True where the stored form is an old one (encrypted with a replaced key): an equal object is written all the same. */
+  /** True where the stored form is outdated (encrypted with a replaced key): an equal object is written again. */
   async #isStale(key: string): Promise<boolean> {
     return (await this.#parts.store.isStale?.(key)) ?? false;
   }
 
-  /** As put, with the stored form made by a codec; answers the object in its own version. */
+  /** Like put, for an object stored through a codec; returns the object in its own version. */
   async #putConverted(
     endpoint: StoredEndpoint,
     object: KubeObject,
@@ -134,7 +134,7 @@ export class ObjectWriter {
     };
   }
 
-  /** Answers the revision of the removal; for a dry run the expected one. */
+  /** Returns the revision of the removal; for a dry run the expected one. */
   async remove(
     endpoint: StoredEndpoint,
     last: KubeObject,
@@ -154,7 +154,7 @@ export class ObjectWriter {
     }
   }
 
-  /** Removes an object whose update took its last finalizer. It is answered at the revision that was updated: the new one was never stored. */
+  /** Removes an object whose update removed its last finalizer. The response has the revision of the updated object, which is never stored. */
   async removeWithUpdate(
     endpoint: StoredEndpoint,
     next: KubeObject,
@@ -164,7 +164,7 @@ export class ObjectWriter {
     return removedObject(next, options.expected);
   }
 
-  /** Removes an object that was marked at that revision, though it may have been written since. Afterwards it is gone, or another of that name exists. */
+  /** Removes an object marked at that revision, even if it was written since. Afterwards it is deleted, or another of that name exists. */
   async removeMarked(endpoint: StoredEndpoint, marked: KubeObject, options: RemoveOptions): Promise<Written> {
     let { expected } = options;
     for (;;) {

@@ -1,4 +1,4 @@
-/** Owners named twice: the server keeps one and says so, as upstream has since 1.20. */
+/** Duplicate owner references: the server keeps one and warns, as upstream since 1.20. */
 import type { ObjectMeta } from '#machinery/object.ts';
 
 /** afterAdmission: it was admission that named them. */

@@ -34,7 +34,7 @@ import { objectOf } from './transform.ts';
 import { prepareAndValidate, validateMeta, validateNew } from './validation.ts';
 import type { Change, StoredEndpoint, Target, WriteRequest } from './write-request.ts';
 
-/** removed: it is gone; else it was marked and waits for finalizers or its grace period. */
+/** removed: the object is deleted; else it is marked and waits for finalizers or its grace period. */
 interface Deleted {
   readonly object: KubeObject;
   readonly bytes: Buffer;
@@ -46,7 +46,7 @@ interface RegistryStoreParts extends ObjectWriterParts {
   readonly clock: Clock;
 }
 
-/** An update under way: the object that is stored, and the one that is to be. */
+/** An update in progress: the stored object and the new one. */
 interface Update {
   readonly request: WriteRequest;
   readonly change: Change;
@@ -55,7 +55,7 @@ interface Update {
   readonly previous: KubeObject;
 }
 
-/** A create under way; prepared: an attempt with another generated name does not prepare again. */
+/** A create in progress; prepared: a retry with another generated name does not prepare again. */
 interface Create {
   readonly request: WriteRequest;
   readonly hadResourceVersion: boolean;
@@ -79,7 +79,7 @@ export class RegistryStore {
     this.#writer = new ObjectWriter(parts);
   }
 
-  /** object: of the storage version; it becomes this function's. applied: managedFields are complete. */
+  /** object: of the storage version; this function mutates it. applied: managedFields are complete. */
   async create(
     endpoint: StoredEndpoint,
     object: KubeObject,
@@ -106,7 +106,7 @@ export class RegistryStore {
       if (turn.isLong) await turn.pause();
     }
     const generates = !meta.name && !!meta.generateName;
-    // Another attempt is made of copies, which share nothing.
+    // Retries use copies that share nothing.
     if (generates && meta.labels) meta.labels = { ...meta.labels };
     const create: Create = { request, hadResourceVersion, prepared: false };
     for (let attempt = 1; ; attempt++) {
@@ -144,7 +144,7 @@ export class RegistryStore {
         created: true,
       });
     } catch (error) {
-      // What may be stored all the same stays charged.
+      // Quota stays charged where the object may have been stored.
       if (request.admitted && !this.#mayBeStored(error)) await this.#admission.undo(request);
       throw error;
     }
@@ -285,7 +285,7 @@ export class RegistryStore {
     try {
       return await this.#putOrRemove(endpoint, update);
     } catch (error) {
-      // What may be stored all the same stays charged.
+      // Quota stays charged where the object may have been stored.
       if (request.admitted && !this.#mayBeStored(error)) await this.#admission.undo(request);
       throw error;
     }
@@ -360,7 +360,7 @@ export class RegistryStore {
     return { ...removed, removed: true };
   }
 
-  /** The embedded store knows what it wrote. */
+  /** The embedded store knows the outcome of its writes. */
   #mayBeStored(error: unknown): boolean {
     return this.#cache.isShared && isOutcomeUnknown(error);
   }
@@ -370,7 +370,7 @@ export class RegistryStore {
   }
 }
 
-/** Keeps what the transaction reserved when the work succeeds, else gives it back. */
+/** Commits the transaction's reservations when the work succeeds, else releases them. */
 async function inTransaction<T>(begun: Begun, work: () => Promise<T>): Promise<T> {
   const transaction = begun instanceof Promise ? await begun : begun;
   if (!transaction) return work();
@@ -414,7 +414,7 @@ function requireVersion(endpoint: StoredEndpoint, { meta, previous, target, chan
   throw statusErrors.conflict(nameOf(endpoint, target.name));
 }
 
-/** Upstream's store refuses this, which knows no kinds: the resource stands in place of the kind. */
+/** Upstream's store reports this, which knows no kinds: the resource stands in place of the kind. */
 function requireUnconditional({ resource, gvr }: Endpoint, { name }: Target): void {
   if (resource.behaviour.allowUnconditionalUpdate ?? true) return;
   throw statusErrors.invalid({ group: gvr.group, kind: gvr.resource, name }, [

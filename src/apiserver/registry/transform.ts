@@ -23,7 +23,7 @@ export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
   return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
 }
 
-/** As hooks see it: of the storage version, or the served one where a codec stands between. Shared. */
+/** The form that hooks receive: the storage version, or the served one where a codec is used. Shared. */
 export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): Stored {
   return codec ? codec.read(entry) : cache!.parsed.of(entry);
 }
@@ -80,7 +80,7 @@ export interface ViewOptions {
   readonly nowMs: number;
 }
 
-/** endpoint: whose objects are answered; without one, of a built-in kind. */
+/** endpoint: of the objects; without one, of a built-in kind. */
 export function viewOptions(
   { request, info: { query } }: RequestContext,
   nowMs: number,
@@ -98,7 +98,7 @@ export function viewOptions(
   return { accepted, pretty: isPretty(query, request), include: include as IncludeObject, nowMs };
 }
 
-/** One object as an answer. */
+/** Encodes one object as a response. */
 export function respondWithObject(
   endpoint: Endpoint,
   stored: StoredForms,
@@ -110,7 +110,7 @@ export function respondWithObject(
   return respondEncoded(viewOf(endpoint, stored, options), { status, options });
 }
 
-/** What the client sees of one object, in its view. */
+/** One object in the client's requested form. */
 function viewOf(endpoint: Endpoint, stored: StoredForms, options: ViewOptions): KubeObject {
   switch (options.accepted.view) {
     case 'table':
@@ -124,7 +124,7 @@ function viewOf(endpoint: Endpoint, stored: StoredForms, options: ViewOptions): 
   }
 }
 
-/** asked: the kind that was asked for, of a list where this is an object or the other way round. */
+/** asked: the requested kind, of a list where this is an object, or the reverse. */
 export function notOfThisShape(
   endpoint: Pick<Endpoint, 'isBuiltin' | 'gvk' | 'served'>,
   asked: 'PartialObjectMetadata' | 'PartialObjectMetadataList',
@@ -138,7 +138,7 @@ export function notOfThisShape(
   );
 }
 
-/** Where upstream's code keeps a group's kinds, as its messages show it. */
+/** The Go package of a group's kinds, which upstream's messages contain. */
 function internalPackageOf(group: string): string {
   return INTERNAL_PACKAGES[group] ?? group.split('.')[0]!;
 }
@@ -160,7 +160,7 @@ export function respondEncoded(
   return { status, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
 }
 
-/** What a table of one object says of itself. */
+/** List metadata of a table with one object. */
 export function versionOf({ metadata }: KubeObject): ListMeta {
   return metadata?.resourceVersion ? { resourceVersion: metadata.resourceVersion } : {};
 }
@@ -191,7 +191,7 @@ export function tableOf(
   });
 }
 
-/** show: what a row carries when whole objects are asked for. */
+/** show: what a row includes when whole objects are requested. */
 export function tableWith(
   table: TableDefinition<KubeObject>,
   objects: readonly KubeObject[],
@@ -226,7 +226,7 @@ export function tableWith(
   };
 }
 
-/** Of a kind without columns of its own: upstream's table of none of them has null for rows. */
+/** A kind without columns of its own: rows is null in upstream's empty table. */
 function isPlain({ columns }: TableDefinition<KubeObject>): boolean {
   return columns.length === 2 && columns[1]!.name === 'Created At';
 }

@@ -26,7 +26,7 @@ export interface WatchOptions extends ListOptions {
   readonly sendInitialEvents: boolean | undefined;
 }
 
-/** Of lists, and of what begins with one. */
+/** Options of lists and of verbs that begin with one. */
 export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions {
   const numbers = parseNumbers(query),
     selectors = parseSelectors(query);
@@ -77,7 +77,7 @@ function listErrors({
   return errors;
 }
 
-/** Where the query itself does not ask for a watch, as in paths of the oldest form, its options are judged as a list's. */
+/** Without watch=true in the query, as in paths of the oldest form, options are validated as a list's. */
 export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOptions {
   const numbers = parseNumbers(query),
     selectors = parseSelectors(query);
@@ -96,7 +96,7 @@ export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOption
   };
 }
 
-/** Clients from before the option begin at no or any version: they get the objects there are too, and are told where those end. */
+/** Clients older than the option start at no or any version: they receive initial events and the bookmark that ends them. */
 function withInitialEvents(query: Query): Query {
   const { resourceVersion, resourceVersionMatch, sendInitialEvents } = query;
   if (sendInitialEvents !== undefined || resourceVersionMatch || (resourceVersion && resourceVersion !== '0'))
@@ -195,7 +195,7 @@ export function parseResourceVersion(
   return Number(text);
 }
 
-/** Beyond what a number is exact for, the nearest one. */
+/** Beyond the exact range of numbers, the nearest one. */
 function integer(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const fault = !/^[-+]?[0-9]+$/.test(text)
@@ -269,7 +269,7 @@ export function checkDryRun(values: readonly string[]): FieldError[] {
     : [fieldErrors.notSupported('dryRun', values, ['All'])];
 }
 
-/** What only an apply may say, and what it must. */
+/** Options allowed and required for an apply only. */
 function checkPatchOptions(contentType: string | undefined, query: Query): readonly FieldError[] {
   if (contentType?.startsWith('application/apply-patch'))
     return query['fieldManager']
@@ -282,7 +282,7 @@ function checkPatchOptions(contentType: string | undefined, query: Query): reado
 
 const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fieldManager: '' };
 
-/** Who a writer is where it does not say: the program's name in its user agent, as upstream takes it. */
+/** Default field manager: the program's name in the user agent, as upstream. */
 export function managerOf(context: RequestContext, fieldManager: string): string {
   if (fieldManager !== '') return fieldManager;
   const userAgent = context.request.headers['user-agent'] ?? '';
@@ -295,7 +295,7 @@ export function managerOf(context: RequestContext, fieldManager: string): string
 let lastUserAgent = '',
   lastManager = 'unknown';
 
-/** What stands before the first '/'. Headers are read byte by byte; the program's name is meant as UTF-8. */
+/** The part before the first '/'. Headers are read as bytes; the program's name is UTF-8. */
 function managerOfAgent(userAgent: string): string {
   const name = userAgent.split('/', 1)[0]!;
   return /[^ -~]/.test(name)

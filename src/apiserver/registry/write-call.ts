@@ -51,7 +51,7 @@ export function writeRequest(
   });
 }
 
-/** What the client asked for by ?timeout=. */
+/** From ?timeout=. */
 function timeoutOf({ info: { query } }: RequestContext): number | undefined {
   return query['timeout'] === undefined
     ? undefined

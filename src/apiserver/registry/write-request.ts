@@ -32,7 +32,7 @@ interface WriteOptions {
   readonly user: UserInfo;
   readonly internal: InternalApi;
   readonly dryRun?: boolean;
-  /** False for the server's own writes, and for what was admitted by another body. Default true. */
+  /** False for the server's own writes, and where another body was admitted. Default true. */
   readonly admitted?: boolean;
   readonly subresource?: string;
   /** The owner of changed fields. Default 'unknown'. */
@@ -105,7 +105,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
     this.find = write.internal.get;
   }
 
-  /** Sets what an attempt writes. Called again for the next attempt after a conflict. */
+  /** Sets the object of an attempt. Called again for a retry after a conflict. */
   begin({ operation, nowMs, object, oldObject, gvk, name }: Attempt): void {
     this.operation = operation;
     this.nowMs = nowMs;
@@ -129,11 +129,11 @@ interface Face {
   readonly gvk: GroupVersionKind;
   /** A new object. */
   show(object: KubeObject): KubeObject;
-  /** Copies what the face has into the object. */
+  /** Copies the subresource's fields into the object. */
   take(object: KubeObject, face: KubeObject): void;
 }
 
-/** An update: how the new object is made of the stored one. */
+/** An update: computes the new object from the stored one. */
 export interface Change {
   /**
    * Answers the new object (current is undefined when it is absent and may be created). Called again after a conflict;

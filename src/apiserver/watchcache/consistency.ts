@@ -22,7 +22,7 @@ interface ConsistencyOptions {
   readonly cache: WatchCache;
   readonly clock: Clock;
   readonly log: Logger;
-  /** 'group="G",resource="R"', undefined for what is not served any more. */
+  /** 'group="G",resource="R"', undefined for a resource that is no longer served. */
   readonly labelsOf: (cache: ResourceCache) => string | undefined;
   readonly onDifference: (message: string) => void;
 }

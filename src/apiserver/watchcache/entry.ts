@@ -16,13 +16,13 @@ export class CacheEntry {
   #spliced = false;
   /** True while #bytes is a part of a slab shared with its neighbours. */
   #inSlab = false;
-  /** What is left out of #bytes after their opening brace: '{"kind":"Pod","apiVersion":"v1",'. */
+  /** The prefix that #bytes omit after their opening brace: '{"kind":"Pod","apiVersion":"v1",'. */
   #head: Buffer | undefined;
-  /** Protobuf of the storage version as an item of a list, once somebody asked for it; in a slab of its own once listed. */
+  /** Protobuf of the storage version as an item of a list, after the first request for it; in a slab of its own once listed. */
   protobufItem: Buffer | undefined;
-  /** Kept by ParsedObjects, bounded there. */
+  /** Owned by ParsedObjects, which bounds it. */
   parsed: Stored | undefined;
-  /** What ParsedObjects counted for it: its bytes change as they are read and laid out. */
+  /** The size that ParsedObjects counted for it: its bytes change as they are read and laid out. */
   parsedBytes = 0;
   /** Second chance of ParsedObjects. */
   touched = false;
@@ -46,7 +46,7 @@ export class CacheEntry {
     return this.#head !== undefined || beginsWith(this.#whole(), head);
   }
 
-  /** From behind the head on, with which they must begin, or else behind the opening brace. */
+  /** From the end of the prefix, with which they must begin, or else after the opening brace. */
   bytesAfter(head: Buffer | undefined): Buffer {
     return this.#head ? this.#bytes.subarray(1) : this.#whole().subarray(head ? head.length : 1);
   }
@@ -59,7 +59,7 @@ export class CacheEntry {
     return this.#bytes;
   }
 
-  /** These bytes as of another revision: what a DELETED event carries. */
+  /** The same bytes at another revision: the object of a DELETED event. */
   at(revision: number): CacheEntry {
     return new CacheEntry(this.key, {
       revision,
@@ -72,14 +72,14 @@ export class CacheEntry {
     return this.#bytes.length;
   }
 
-  /** The same bytes now lie in a slab; with a head, those without it. */
+  /** The same bytes are now stored in a slab; with a prefix, those without it. */
   moveTo(slab: Buffer, head?: Buffer): void {
     this.#bytes = slab;
     this.#head = head;
     this.#inSlab = true;
   }
 
-  /** Called when the entry leaves the live cache: what remembers it must not keep a whole slab alive. */
+  /** Called when the entry leaves the live cache: a reference to it must not retain a whole slab. */
   detach(): void {
     this.protobufItem = undefined;
     if (!this.#inSlab) return;

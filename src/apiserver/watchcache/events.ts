@@ -12,10 +12,10 @@ export interface Change {
 export class CacheEvent {
   readonly revision: number;
   readonly key: string;
-  /** What is stored now; undefined = deleted. */
+  /** The stored state; undefined = deleted. */
   readonly current: CacheEntry | undefined;
   readonly previous: CacheEntry | undefined;
-  /** Of the previous state, which nobody else holds; as it was when this was made, for reading it adds to it. */
+  /** Size of the previous state, which only this event references; measured when it was created, since reading adds to it. */
   readonly heldBytes: number;
   #departed: CacheEntry | undefined;
   /** Encoded forms, shared by all watchers while the event is handed out, then dropped. */
@@ -72,11 +72,11 @@ export class CacheEvent {
 /** The window of one resource forgets its oldest events above either bound. */
 export const MAX_WINDOW_EVENTS = 8192;
 const MAX_PREVIOUS_BYTES = 8 * 1024 * 1024;
-/** All windows of a server together: above it whoever takes an event in forgets own ones, but for these. What is forgotten is read from the store's log. */
+/** Bound of all windows of a server together: above it a window that takes an event drops its own old ones, except these. Dropped events are read from the store's log. */
 const MAX_ALL_PREVIOUS_BYTES = 48 * 1024 * 1024;
 const KEPT_PREVIOUS_BYTES = 256 * 1024;
 
-/** What the windows of one server hold together. */
+/** Total size of the windows of one server. */
 export class WindowBudget {
   readonly #maxBytes: number;
   bytes = 0;
@@ -126,7 +126,7 @@ export class EventWindow {
     return this.#events.slice(low);
   }
 
-  /** Gives back what it holds; it is not used after this. */
+  /** Releases the window's share; it must not be used afterwards. */
   release(): void {
     this.#hold(-this.#previousBytes);
     this.#events = [];

@@ -15,7 +15,7 @@ const WAIT_MS = 3_000;
 interface FreshnessOptions {
   /** Linearizable. */
   readonly newest: () => Promise<Revision>;
-  /** What the cache has taken in; below 0 while it is being filled. */
+  /** The revision that the cache has reached; below 0 while it is being filled. */
   readonly reached: () => Revision;
   readonly requestProgress: () => void;
   readonly clock: Clock;
@@ -30,7 +30,7 @@ interface Waiting {
 
 export class Freshness {
   readonly #options: FreshnessOptions;
-  /** The question that is under way, and the one that begins after it. */
+  /** The request in flight, and the one to be sent after it. */
   #asking: Promise<Revision> | undefined;
   #next: Promise<Revision> | undefined;
   readonly #waiting = new Set<Waiting>();
@@ -43,7 +43,7 @@ export class Freshness {
   caughtUp(): Promise<void> {
     const asking = this.#asking;
     if (!asking) return this.#ask().then((revision) => this.#reach(revision));
-    // Its answer may be older than what the caller knows to be done.
+    // The response in flight may be older than a write that the caller knows of.
     this.#next ??= asking.then(
       () => this.#ask(),
       () => this.#ask(),
@@ -94,7 +94,7 @@ export class Freshness {
     settle();
   }
 
-  /** The cache has taken something in. */
+  /** Called when the cache has advanced. */
   moved(): void {
     if (this.#waiting.size === 0) return;
     const reached = this.#options.reached();

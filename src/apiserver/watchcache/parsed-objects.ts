@@ -1,7 +1,7 @@
-/** Parsed forms of cache entries, kept only up to a bound of source bytes: second-chance eviction in order of parsing. */
+/** Parsed forms of cache entries, bounded by their source bytes: second-chance eviction in order of parsing. */
 import type { Stored } from '#machinery/object.ts';
 
-/** What is kept of an entry here: its bytes are its own, the parsed form comes and goes. */
+/** State of an entry in this cache: the entry owns its bytes, the parsed form is evictable. */
 interface ParsedEntry {
   readonly bytes: Buffer;
   readonly byteLength: number;

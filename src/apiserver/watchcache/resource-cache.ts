@@ -7,13 +7,13 @@ import type { ParsedObjects } from './parsed-objects.ts';
 import { jsonForm, type SlabForm } from './slab-forms.ts';
 import { SortedEntries } from './sorted-entries.ts';
 
-/** Someone who follows the resource. deliver is synchronous and must not throw; flush comes once after each batch in which deliver was called. */
+/** A follower of the resource. deliver is synchronous and must not throw; flush is called once after each batch that called deliver. */
 export interface CacheListener {
   /** Only keys with this prefix are delivered; a full key means that one object (nothing else can have it as prefix, since '/' follows none). */
   readonly keyPrefix: string;
   deliver(event: CacheEvent): void;
   flush?(): void;
-  /** The cache lost its store and was filled anew: what was delivered may have gaps. The listener is unsubscribed. */
+  /** The cache lost its store and was refilled: delivered events may have gaps. The listener is unsubscribed. */
   reset(): void;
 }
 
@@ -23,7 +23,7 @@ export interface ResourceCacheOptions {
   readonly parsed: ParsedObjects;
   /** Values of every selectable field of an object. */
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
-  /** What stored objects begin with and items of lists leave out, in place of their opening brace. */
+  /** The prefix of stored objects that items of lists omit, in place of their opening brace. */
   readonly itemHead?: Buffer | undefined;
   /** Shared by all caches of a server. Default: one of its own. */
   readonly windows?: WindowBudget;
@@ -37,16 +37,16 @@ export class ResourceCache {
   /** Keys that are stored but not among the entries, and why: see unreadable.ts. */
   readonly unreadable = new Map<string, string>();
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
-  /** Writes taken in, and how often the cache was filled. */
+  /** Number of writes applied, and of refills. */
   eventsReceived = 0;
   fills = 0;
-  /** Lists served from here, of them those of the newest revision, what they looked at and what they answered. */
+  /** Lists served from the cache, those at the newest revision, and the number of items visited and returned. */
   readonly lists = { served: 0, consistent: 0, fetched: 0, returned: 0 };
   /** Likewise of those served from the store's history. */
   readonly historicLists = { served: 0, fetched: 0, returned: 0 };
   /** Objects handed to watches at their beginning. */
   initialEvents = 0;
-  /** The newest write to this resource, or what the cache was filled at. */
+  /** Revision of the newest write to this resource, or of the fill. */
   lastRevision = 0;
   readonly #budget: WindowBudget;
   #window: EventWindow;
@@ -80,7 +80,7 @@ export class ResourceCache {
     return count;
   }
 
-  /** Of one object; without a name, of what is made in the namespace. */
+  /** Watches one object; without a name, objects created in the namespace. */
   listenersOf({ namespace, name }: { readonly namespace: string; readonly name: string }): number {
     const listeners = this.#listeners;
     let count = listeners.get(this.prefix)?.size ?? 0;
@@ -98,14 +98,14 @@ export class ResourceCache {
     this.endWatches();
   }
 
-  /** Every listener is reset, as when the cache was filled anew. */
+  /** Resets every listener, as after a refill. */
   endWatches(): void {
     const listeners = [...this.#listeners.values()].flatMap((set) => [...set]);
     this.#listeners.clear();
     for (const listener of listeners) listener.reset();
   }
 
-  /** Takes a committed write in and hands it out. touched gathers listeners to flush. */
+  /** Applies a committed write and delivers it. touched collects listeners to flush. */
   apply(
     event: StoreEvent,
     { object, touched }: { readonly object: Stored | undefined; readonly touched: Set<CacheListener> },

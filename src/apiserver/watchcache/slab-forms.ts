@@ -14,14 +14,14 @@ export interface SlabForm {
   readonly separatorBytes: number;
   /** Laid out before other requests have their turn. */
   readonly turnBytes: number;
-  /** The entries' bytes lie in the slab afterwards. */
+  /** Moves the entries' bytes into the slab. */
   layOut(entries: readonly CacheEntry[]): LaidOut;
 }
 
 const COMMA = 0x2c,
   OPENING_BRACE = 0x7b;
 
-/** '{…},{…}'; head: what items leave out where they begin with it, in place of their opening brace. */
+/** '{…},{…}'; head: the prefix that items omit, in place of their opening brace. */
 export function jsonForm(head: Buffer | undefined): SlabForm {
   const layOut = (entries: readonly CacheEntry[]): LaidOut => {
     const heads = entries.map((entry) => (head && entry.beginsWith(head) ? head : undefined));
@@ -43,7 +43,7 @@ export function jsonForm(head: Buffer | undefined): SlabForm {
   return { encoding: 'json', separatorBytes: 1, turnBytes: 2 * 1024 * 1024, layOut };
 }
 
-/** encode: an entry as a field of its list, from protobufItem where it has one. */
+/** encode: an entry as a field of its list, from protobufItem where present. */
 export function protobufForm(encode: (entry: CacheEntry) => Buffer): SlabForm {
   const layOut = (entries: readonly CacheEntry[]): LaidOut => {
     const items = entries.map(encode);

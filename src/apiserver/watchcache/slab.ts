@@ -1,4 +1,4 @@
-/** Bytes of neighbouring list items joined by commas, ready to be sent as they are or as a part of a gzip body. */
+/** Bytes of adjacent list items joined by commas, ready to be sent unchanged or as a part of a gzip body. */
 import { compressPart, type GzipPart } from '../http/gzip-parts.ts';
 
 export class Slab {
@@ -9,7 +9,7 @@ export class Slab {
     this.bytes = bytes;
   }
 
-  /** Compressed when first asked for, then kept as long as the slab. */
+  /** Compressed at the first request, then kept as long as the slab. */
   compressed(): Promise<GzipPart> {
     return (this.#compressed ??= compressPart(this.bytes));
   }

@@ -19,7 +19,7 @@ interface Chunk {
 }
 
 interface Layout extends LaidOut {
-  /** What lists of one namespace or one page begin or end with: kept for their compressed forms. */
+  /** Entries at the bounds of a namespace or page: kept for their compressed forms. */
   readonly parts: SlabPart[];
 }
 
@@ -54,7 +54,7 @@ export class SortedEntries {
     return this.#byKey.get(key);
   }
 
-  /** Answers the entry it took the place of. */
+  /** Returns the replaced entry. */
   set(entry: CacheEntry): CacheEntry | undefined {
     const previous = this.#byKey.get(entry.key);
     this.#byKey.set(entry.key, entry);

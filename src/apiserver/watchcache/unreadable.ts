@@ -1,8 +1,8 @@
-/** What is answered for objects that are stored but cannot be read: encrypted with keys that are not there, or damaged. */
+/** Responses for objects that are stored but cannot be read: encrypted with a missing key, or damaged. */
 import { statusErrors } from '#machinery/errors.ts';
 import type { ResourceCache } from './resource-cache.ts';
 
-/** Before an object is told not to be there. */
+/** Checked before an object is reported as not found. */
 export function refuseUnreadable({ unreadable }: ResourceCache, key: string): void {
   const problem = unreadable.size === 0 ? undefined : unreadable.get(key);
   if (problem !== undefined) throw statusErrors.internal(problem);

@@ -18,15 +18,15 @@ import { ResourceCache, type CacheListener, type ResourceCacheOptions } from './
 
 const STORAGE_ROOT = '/registry/';
 
-/** JSON bytes whose parsed forms are kept. */
+/** Bound of the JSON bytes whose parsed forms are kept. */
 const PARSED_BYTES = 8 * 1024 * 1024;
 const FILL_PAGE = 4000;
 const RETRY_MS = 500;
-/** Above it, every kind that is added fills the cache anew. */
+/** Above it, adding a kind refills the cache. */
 const MAX_UNCLAIMED = 10_000;
 /** Between questions how far a replay is. */
 const PROGRESS_MS = 100;
-/** A store's log longer than this is not replayed for one watch: 410, the client lists anew. */
+/** A longer log of the store is not replayed for one watch: 410, and the client relists. */
 const MAX_REPLAYED_EVENTS = 100_000;
 
 interface WatchCacheOptions {
@@ -47,7 +47,7 @@ export class WatchCache {
   readonly #handedOver = new Map<Buffer, KubeObject>();
   readonly #freshness: Freshness | undefined;
   #watch: StoreWatch | undefined;
-  /** Keys' first two segments under which something is stored that no cache takes in. Only where others write too. */
+  /** First two segments of keys under which objects are stored that no cache holds. Only where other servers write. */
   readonly #unclaimed = new Set<string>();
   #revision = 0;
   #live = false;
@@ -74,19 +74,19 @@ export class WatchCache {
     return this.#freshness !== undefined;
   }
 
-  /** Resolves when everything that was acknowledged by any server before is in here. Undefined: it is already, as nobody else writes. */
+  /** Resolves when the cache has everything that any server acknowledged before. Undefined: it already has, as this is the only writer. */
   caughtUp(): Promise<void> | undefined {
     return this.#freshness?.caughtUp();
   }
 
-  /** Every event up to here was taken in. */
+  /** Every event up to this revision was applied. */
   get revision(): number {
     return this.#revision;
   }
   get live(): boolean {
     return this.#live;
   }
-  /** Why the cache is not live, where the store said so. */
+  /** Why the cache is not live, if the store gave a reason. */
   get problem(): string | undefined {
     return this.#live ? undefined : this.#problem;
   }
@@ -107,7 +107,7 @@ export class WatchCache {
       cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead, windows: this.#windows });
       this.#byPrefix.set(prefix, cache);
       if (this.#live) cache.fill([], this.#revision);
-      // Another server was quicker to store objects of a kind that this one begins to serve only now.
+      // Another server stored objects of a kind before this one began to serve it.
       if (this.#live && this.#isUnclaimed(prefix))
         this.refill('a kind that others had stored already is served');
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');
@@ -116,7 +116,7 @@ export class WatchCache {
     return cache;
   }
 
-  /** Nobody writes under this prefix any more: its watches end. */
+  /** The prefix has no writers left: its watches end. */
   remove(prefix: string): void {
     const cache = this.#byPrefix.get(prefix);
     this.#byPrefix.delete(prefix);
@@ -134,14 +134,14 @@ export class WatchCache {
     this.#watch?.stop();
   }
 
-  /** Whatever is in here is not believed any more. Watches end and are resumed. */
+  /** Discards the contents. Watches end and are resumed. */
   refill(why: string): void {
     if (!this.#live) return;
     this.#watch?.stop();
     this.#lost(undefined, why);
   }
 
-  /** The writer has the object at hand that these bytes are: spares parsing them again. Taken back with forget(). */
+  /** Hands over the object that these bytes encode, which saves parsing them. Revoked by forget(). */
   handOver(value: Buffer, object: KubeObject): void {
     this.#handedOver.set(value, object);
   }
@@ -251,7 +251,7 @@ export class WatchCache {
       const value = event.value?.value;
       const object = value && this.#handedOver.get(value);
       if (object?.metadata) object.metadata.resourceVersion = String(event.revision);
-      // The registry hands over what has a name and a uid.
+      // The registry passes objects that have a name and a uid.
       cache.apply(event, { object: object as Stored | undefined, touched });
     }
     for (const listener of touched) listener.flush?.();
@@ -299,7 +299,7 @@ export class WatchCache {
         for (const event of batch) {
           if (settled) return;
           if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
-            // What was there before is forgotten: whether a selector matched it cannot be told any more.
+            // The previous state was dropped, so its match with a selector is unknown.
             if (
               (!event.previous && event.value?.createRevision !== event.revision) ||
               event.value?.unreadable !== undefined ||
@@ -331,7 +331,7 @@ export class WatchCache {
   }
 }
 
-/** Why it cannot be read. A server without encryption at rest meets encrypted objects too, where it was configured before. */
+/** Why it cannot be read. A server without encryption at rest may find objects that an earlier configuration encrypted. */
 function problemOf({ value, unreadable }: StoredValue): string | undefined {
   return unreadable ?? (isEncrypted(value) ? IDENTITY_PROBLEM : undefined);
 }

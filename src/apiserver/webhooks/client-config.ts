@@ -15,16 +15,16 @@ interface ClientConfigCall {
   readonly timeoutMs: number;
   /** The caller's own end of it. */
   readonly signal?: AbortSignal | undefined;
-  /** A longer answer is refused. Default 16 MiB. */
+  /** A longer response is refused. Default 16 MiB. */
   readonly maximumBytes?: number;
 }
 
-/** Why there is no answer, in one sentence and in upstream's words where it has some. */
+/** The error in one sentence, in upstream's words where it has some. */
 export class ClientConfigError extends Error {
   override readonly name = 'ClientConfigError';
-  /** HTTP status of the answer, 0 without one. */
+  /** HTTP status of the response, 0 without one. */
   readonly status: number;
-  /** The caller's signal ended it. */
+  /** The caller's signal aborted it. */
   readonly isCanceled: boolean;
 
   constructor(
@@ -44,13 +44,13 @@ export class ClientConfigError extends Error {
 const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
 /** Of one webhook; more calls at a time wait for a connection, each until its own timeout. */
 const MAX_SOCKETS = 512;
-/** Webhooks whose connections are kept; those of the one that was not called for longest give way. */
+/** Webhooks whose connections are kept; the least recently used are closed first. */
 const MAX_WEBHOOKS = 256;
 
 /** Connections are pooled by address and by all that TLS verifies; those that are idle keep nothing alive. */
 const client = new HttpsClient({ maximumPools: MAX_WEBHOOKS, maximumSockets: MAX_SOCKETS });
 
-/** Answers the parsed body. Rejects with a ClientConfigError. */
+/** Returns the parsed body. Rejects with a ClientConfigError. */
 export async function callClientConfig(
   config: WebhookClientConfig,
   call: ClientConfigCall,
@@ -68,13 +68,13 @@ export async function callClientConfig(
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------ where it is
+// ------------------------------------------------------------------------------------------------------------ addresses
 
 interface Target {
   readonly host: string;
   readonly port: number;
   readonly path: string;
-  /** What the certificate must be for, and the Host header. */
+  /** The server name to verify, and the Host header. */
   readonly serverName: string;
 }
 
@@ -155,7 +155,7 @@ function readyEndpoints(
     });
 }
 
-/** Whole seconds, rounded up: what the webhook is told it has. */
+/** Whole seconds, rounded up: the timeout parameter of the webhook. */
 function timeoutParameter(timeoutMs: number): string {
   return `timeout=${Math.max(1, Math.ceil(timeoutMs / 1000))}s`;
 }
@@ -229,7 +229,7 @@ async function postOnce(
   throw new ClientConfigError(refusal(status, text), { status });
 }
 
-/** As client-go words answers that are no success. */
+/** client-go's texts for unsuccessful responses. */
 const REFUSALS: Readonly<Record<number, string>> = {
   400: 'the server rejected our request for an unknown reason',
   401: 'the server has asked for the client to provide credentials',

@@ -18,30 +18,30 @@ import { realClock, type Clock } from '#stdx/clock.ts';
 import { HttpsClient, readBody, type Destination, type IncomingAnswer } from '#stdx/https-client.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-/** A longer answer is refused. */
+/** A longer response is refused. */
 const MAX_RESPONSE_BYTES = 4 * 1024 * 1024;
 /** More calls than this at a time wait for a connection. */
 const MAX_SOCKETS = 128;
 const RELOAD_CHECK_MS = 10_000;
 
 export type WebhookFailure =
-  /** No answer in time. */
+  /** Timeout. */
   | 'timeout'
   /** The caller's signal. */
   | 'canceled'
-  /** The connection broke under way: the call may be made again. */
+  /** The connection broke: the call may be retried. */
   | 'reset'
   /** No connection, or one that is not trusted. */
   | 'connection'
   /** Any status but 2xx. */
   | 'status'
-  /** An answer that is no JSON, or too long. */
+  /** A response that is not JSON, or too long. */
   | 'malformed';
 
 export class WebhookCallError extends Error {
   override readonly name = 'WebhookCallError';
   readonly failure: WebhookFailure;
-  /** HTTP status of the answer, 0 without one. */
+  /** HTTP status of the response, 0 without one. */
   readonly status: number;
   /** From Retry-After. */
   readonly retryAfterMs: number | undefined;
@@ -75,9 +75,9 @@ export interface WebhookCallOptions {
 export interface KubeconfigClient {
   /** The server's URL, for messages. */
   readonly server: string;
-  /** One POST; answers the parsed JSON. Rejects with a WebhookCallError. Does not retry: see withRetries. */
+  /** One POST; returns the parsed JSON. Rejects with a WebhookCallError. Does not retry: see withRetries. */
   post(body: unknown, options: WebhookCallOptions): Promise<unknown>;
-  /** Kept connections are closed; calls under way fail. */
+  /** Closes kept connections; calls in flight fail. */
   close(): void;
 }
 
@@ -121,7 +121,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Upstream's DefaultShouldRetry: broken connections, 429, 500, 504, and whatever says Retry-After. */
+/** Upstream's DefaultShouldRetry: broken connections, 429, 500, 504, and responses with Retry-After. */
 export function mayRetry(error: unknown): boolean {
   if (!(error instanceof WebhookCallError)) return false;
   return (
@@ -352,7 +352,7 @@ function connect(target: Target): Connected {
   return { to, authorization };
 }
 
-/** The parsed body. Rejects with a WebhookCallError for any other status than 2xx, and for what is too long or no JSON. */
+/** The parsed body. Rejects with a WebhookCallError for any status but 2xx, and for a body that is too long or not JSON. */
 async function valueOf(answer: IncomingAnswer, shown: string): Promise<unknown> {
   const malformed = (why: string, cause?: unknown): Error =>
     new WebhookCallError(`${shown}: ${why}`, { failure: 'malformed', cause });

@@ -1,4 +1,4 @@
-/** AlwaysPullImages: every container pulls its image, so that nobody runs another's private image because a node has it already. */
+/** AlwaysPullImages: every container pulls its image, so that no pod runs another's private image from the node's cache. */
 import type { Container, Pod } from '#api/types.ts';
 import { aggregate, forbid, isTarget } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
@@ -32,7 +32,7 @@ export const alwaysPullImages: AdmissionPlugin = {
   },
 };
 
-/** An update that brings no image leaves a pod from before as it is. */
+/** An update without a new image leaves an existing pod unchanged. */
 function concerns({ operation, object, oldObject }: AdmissionAttributes): boolean {
   if (operation === 'CREATE') return true;
   const before = new Set(containers(oldObject as Pod).map(({ container }) => container.image));

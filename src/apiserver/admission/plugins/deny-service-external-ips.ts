@@ -1,4 +1,4 @@
-/** DenyServiceExternalIPs: no Service may take new external addresses, by which it could draw others' traffic; those it has it may keep or give up. */
+/** DenyServiceExternalIPs: a Service may not add external IPs, which would let it intercept traffic; it may keep or remove existing ones. */
 import type { Service } from '#api/types.ts';
 import { forbid, isTarget } from '../forbid.ts';
 import type { AdmissionPlugin } from '../plugin.ts';

@@ -1,4 +1,4 @@
-/** ExtendedResourceToleration: pods that ask for an extended resource (a GPU, say) tolerate the taint of its name, so that nodes can be kept for them. */
+/** ExtendedResourceToleration: pods that request an extended resource (a GPU, say) tolerate the taint of its name, so that nodes can be dedicated. */
 import type { Pod, Toleration } from '#api/types.ts';
 import { isTarget } from '../forbid.ts';
 import type { AdmissionPlugin } from '../plugin.ts';
@@ -20,7 +20,7 @@ export const extendedResourceToleration: AdmissionPlugin = {
   },
 };
 
-/** In the place of one of the same key, operator and effect; a wider one stays beside it. */
+/** Replaces one of the same key, operator and effect; a wider one is kept as well. */
 function withToleration(tolerations: readonly Toleration[], key: string): Toleration[] {
   const added: Toleration = { key, operator: 'Exists', effect: 'NoSchedule' };
   const isSame = (other: Toleration): boolean =>

@@ -16,13 +16,13 @@ const require = createRequire(import.meta.url);
 
 export interface ImagePolicyOptions {
   readonly kubeConfigFile: string;
-  /** How long answers are remembered. Default 5 minutes. */
+  /** Cache TTL of responses. Default 5 minutes. */
   readonly allowTtlMs?: number | undefined;
   /** Default 30 seconds. */
   readonly denyTtlMs?: number | undefined;
   /** Before the first further try; default half a second. */
   readonly retryBackoffMs?: number | undefined;
-  /** What happens to pods when the server gives no answer. */
+  /** Whether pods are admitted when the server does not respond. */
   readonly defaultAllow: boolean;
 }
 

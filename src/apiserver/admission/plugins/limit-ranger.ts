@@ -33,7 +33,7 @@ export const limitRanger: AdmissionPlugin = {
   },
   validate(attributes) {
     const check = attributes.gvr.resource === 'pods' ? podErrors : claimErrors;
-    // Deleting or finalizing what a later limit forbids must stay possible.
+    // Deleting or finalizing an object that violates a later limit must stay possible.
     if (attributes.operation === 'UPDATE' && attributes.object?.metadata?.deletionTimestamp !== undefined)
       return;
     for (const range of rangesOf(attributes)) {

@@ -37,10 +37,10 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'resource.k8s.io/resourceslices': checkResourceSlice,
   'certificates.k8s.io/certificatesigningrequests': checkSigningRequest,
 };
-/** Subresources of pods and nodes beyond these are none of a node's business. */
+/** Nodes may use no other subresources of pods and nodes. */
 const CLOSED: ReadonlySet<string> = new Set(['pods', 'nodes']);
 
-/** authorizer: asked whether a node may have tokens for an audience that its pod does not name. */
+/** authorizer: whether a node may request tokens for an audience that its pod does not declare. */
 export function nodeRestriction(authorizer: Authorizer): AdmissionPlugin {
   return {
     name: 'NodeRestriction',
@@ -233,7 +233,7 @@ function inDomain(domain: string, parent: string): boolean {
   return domain === parent || domain.endsWith(`.${parent}`);
 }
 
-/** Only what a volume expansion reports may change. */
+/** Only fields that a volume expansion reports may change. */
 function checkClaimStatus(attributes: AdmissionAttributes, nodeName: string): void {
   if (attributes.operation !== 'UPDATE')
     throw forbid(attributes, `unexpected operation ${q(attributes.operation)}`);

@@ -41,7 +41,7 @@ async function check(
     const { decision, reason } = await authorizer.authorize(question);
     return decision === 'allow' ? undefined : reason;
   };
-  // Whoever makes an object may do with it what they like: it is only others' objects that owners would take away.
+  // The creator of an object may delete it anyway: only references added to existing objects need the permission.
   const refused =
     operation === 'CREATE'
       ? undefined

@@ -11,7 +11,7 @@ const CLUSTER_DEFAULT = 'clusterDefaultNodeSelector';
 
 type Selector = Readonly<Record<string, string>>;
 
-/** By namespace: the labels its pods may ask for; and clusterDefaultNodeSelector. */
+/** Allowed labels by namespace, and clusterDefaultNodeSelector. */
 export type PodNodeSelectorOptions = Readonly<Record<string, Selector>>;
 
 export function podNodeSelector(options: PodNodeSelectorOptions = {}): AdmissionPlugin {

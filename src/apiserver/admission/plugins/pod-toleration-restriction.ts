@@ -54,7 +54,7 @@ export function podTolerationRestriction(options: PodTolerationRestrictionOption
   };
 }
 
-/** Undefined: the namespace says nothing of it. */
+/** Undefined: the namespace has no such annotation. */
 function annotated(attributes: AdmissionAttributes, name: string): readonly Toleration[] | undefined {
   const text = attributes.internal.get({ group: '', resource: 'namespaces' }, { name: attributes.namespace })
     ?.metadata?.annotations?.[name];

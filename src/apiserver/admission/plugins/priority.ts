@@ -1,4 +1,4 @@
-/** Priority: resolves a pod's priority class to a number, and keeps the default class single. */
+/** Priority: resolves a pod's priority class to a number, and allows one default class only. */
 import type { Pod, PriorityClass } from '#api/types.ts';
 import type { InternalApi } from '../../registry/loopback-client.ts';
 import { forbid, isTarget } from '../forbid.ts';

@@ -1,4 +1,4 @@
-/** Not an upstream plugin but upstream's check in the storage of roles and bindings: nobody grants what they do not hold. The rules are in authz/escalation.ts. */
+/** Not an upstream plugin but the escalation check of upstream's storage for roles and bindings. The rules are in authz/escalation.ts. */
 import { checkBindingWrite, checkRoleWrite } from '../../authz/escalation.ts';
 import type { Authorizer } from '../../authz/authorizer.ts';
 import type { RbacAuthorizer } from '../../authz/rbac.ts';

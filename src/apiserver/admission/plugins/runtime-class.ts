@@ -50,7 +50,7 @@ export const runtimeClass: AdmissionPlugin = {
 function classOf(attributes: AdmissionAttributes): RuntimeClass | undefined {
   const name = (attributes.object as Pod).spec?.runtimeClassName;
   if (name === undefined) return undefined;
-  // The name becomes a part of a path, which refuses it before anything looks for it.
+  // The name becomes a part of a path, whose validation rejects it first.
   if (name === '') throw statusErrors.badRequest('resource name may not be empty');
   const problems = validatePathSegmentName(name);
   if (problems.length > 0)

@@ -73,7 +73,7 @@ function admitWith(spec: PodSpec, account: ServiceAccount): void {
     spec.imagePullSecrets = pullSecrets.map((secret) => ({ ...secret }));
 }
 
-/** Containers that mount something of their own at the path are left alone. */
+/** Containers with a mount of their own at the path are unchanged. */
 function mountToken(spec: PodSpec): void {
   const existing = spec.volumes?.find((volume) => volume.name.startsWith(VOLUME_PREFIX));
   const name = existing?.name ?? VOLUME_PREFIX + randomSuffix();

@@ -1,4 +1,4 @@
-/** CertificateApproval, CertificateSigning, ClusterTrustBundleAttest: who may act for a signer, and CertificateSubjectRestriction: no way to system:masters by a request. */
+/** CertificateApproval, CertificateSigning, ClusterTrustBundleAttest: permissions for a signer; CertificateSubjectRestriction: no client certificate for system:masters by a request. */
 import type { CertificateSigningRequest } from '#api/types.ts';
 import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import type { Authorizer } from '../../authz/authorizer.ts';

@@ -1,4 +1,4 @@
-/** TaintNodesByCondition: a new node is not ready until its lifecycle controller says so. */
+/** TaintNodesByCondition: a new node has the not-ready taint until the node lifecycle controller removes it. */
 import type { Node } from '#api/types.ts';
 import { isTarget } from '../forbid.ts';
 import type { AdmissionPlugin } from '../plugin.ts';

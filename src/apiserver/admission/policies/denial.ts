@@ -1,4 +1,4 @@
-/** How refusals of policies are answered, in upstream's words: the reason its author chose of one that validates, 403 of those that mutate. */
+/** Status errors of policies, in upstream's words: the reason chosen by the author of a validating policy, 403 for mutating ones. */
 import { StatusError } from '#machinery/errors.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionAttributes } from '../plugin.ts';
@@ -36,7 +36,7 @@ export interface MutationRefusal extends Omit<Refusal, 'what'> {
   readonly policy: string;
 }
 
-/** Of all that could not mutate: the first says why, each is a cause. */
+/** All failed mutations: the first is the message, each is a cause. */
 export function mutationDenial(
   attributes: AdmissionAttributes,
   refusals: readonly [MutationRefusal, ...MutationRefusal[]],

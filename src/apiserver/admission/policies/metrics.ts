@@ -22,7 +22,7 @@ interface Series {
   sum: number;
 }
 
-/** Policies come and go; so many series are kept, further ones are counted together. */
+/** Bound of the series, since policies come and go; further ones share one series. */
 const MAX_SERIES = 5_000;
 
 export class PolicyMetrics {
@@ -85,7 +85,7 @@ interface CountedConditions {
   readonly operation: string;
 }
 
-/** Match conditions that kept a policy from a request, or could not be told. */
+/** Match conditions that excluded a request, or failed. */
 export function countConditions(
   outcome: ConditionsOutcome,
   { metrics, policy, type, operation }: CountedConditions,

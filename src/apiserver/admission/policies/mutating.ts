@@ -185,7 +185,7 @@ interface Refused {
   readonly started?: number;
 }
 
-/** Under failurePolicy Ignore nothing happens. Errors with an answer of their own are the request's at once. */
+/** Ignored under failurePolicy Ignore. A StatusError is the response to the request at once. */
 function refuse(
   { name, spec }: BoundPolicy<Mutator>,
   { binding, error, round, what, started }: Refused,
@@ -231,7 +231,7 @@ async function mutateByBinding({ policy, binding, match }: Bound, round: Round):
   let applied = false;
   for (const param of params) {
     const key = `${policy.name} ${binding.name} ${param?.metadata?.namespace ?? ''} ${param?.metadata?.name ?? ''}`;
-    // Nobody sees the object for the first time in the second round.
+    // The second round evaluates no mutation for the first time.
     if (reinvocation.isSecondRound && !memory.due.has(key)) continue;
     if (await mutateWith(policy, { param, match, round })) {
       collectDue(memory);
@@ -303,7 +303,7 @@ async function mutateWith(
         match.gvk,
       );
     } catch (error) {
-      // What a patch made is no object of the kind.
+      // The patched object is not of the kind.
       if (part === 'jsonPatch' && isStatusError(error, 'BadRequest'))
         throw statusErrors.internal(error.message.replace(/^.* cannot be handled as a \S+ /, ''));
       throw new MutationError(error instanceof Error ? error.message : String(error));

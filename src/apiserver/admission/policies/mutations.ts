@@ -11,7 +11,7 @@ export interface Mutation {
   readonly jsonPatch?: { readonly expression?: string };
 }
 
-/** The object in the policy's version with the configuration merged over it. Throws an Error that says why it cannot be. */
+/** Merges the configuration over the object in the policy's version. Throws an Error with the reason. */
 export function applyConfiguration(
   object: KubeObject,
   config: JsonObject,
@@ -30,7 +30,7 @@ export function applyConfiguration(
   ) as KubeObject;
 }
 
-/** Where a configuration would replace a list or an object as a whole. */
+/** Path of a list or an object that the configuration would replace as a whole. */
 function atomicPaths(value: unknown, schema: ValueSchema | undefined, path: string): string[] {
   if (Array.isArray(value)) {
     if (schema?.kind !== 'list' || schema.listType === 'atomic') return [path];
@@ -51,7 +51,7 @@ function atomicPaths(value: unknown, schema: ValueSchema | undefined, path: stri
 /** Operations with a value; one that is left out is null. */
 const VALUED: ReadonlySet<unknown> = new Set(['add', 'replace', 'test']);
 
-/** operations: as expressions made them. Throws an Error that says which operation does not apply. */
+/** operations: results of the expressions. Throws an Error that names the operation that does not apply. */
 export function patchObject(object: KubeObject, operations: readonly JsonObject[]): unknown {
   try {
     return applyJsonPatch(

@@ -4,7 +4,7 @@ import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';
 import type { ParamKind, ParamRef } from './policy.ts';
 
-/** The binding cannot be used as it is; failurePolicy decides. */
+/** The binding is misconfigured; failurePolicy decides. */
 export class ConfigurationError extends Error {
   /** It is the policy's own fault, whichever binding it is used by. */
   readonly ofPolicy: boolean;
@@ -22,7 +22,7 @@ interface ParamsOptions {
   readonly context: Pick<AdmissionStart, 'internal' | 'kinds'>;
 }
 
-/** One evaluation each; null where the policy has none. Empty: nothing is evaluated. Throws ConfigurationError. */
+/** One evaluation for each; null where the policy has none. Empty: no evaluation. Throws ConfigurationError. */
 export async function collectParams({
   paramKind,
   paramRef,

@@ -129,7 +129,7 @@ export class PolicySource<Evaluator> {
     return () => stops.forEach((stop) => stop());
   }
 
-  /** False where no request can be for any of them. */
+  /** False where no request can match any of them. */
   mayMatch(
     operation: AdmissionOperation,
     target: { readonly group: string; readonly resource: string; readonly subresource: string },

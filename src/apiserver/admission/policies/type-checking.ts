@@ -31,7 +31,7 @@ interface ExpressionWarning {
   readonly warning: string;
 }
 
-/** Keeps the status of policies: one at a time, soon after each change. Answers what ends it. */
+/** Updates the status of policies: one at a time, soon after each change. Returns the function that stops it. */
 export function followTypes({
   internal,
   kinds,
@@ -67,7 +67,7 @@ export function followTypes({
       try {
         await check(name);
       } catch (error) {
-        // One that is gone needs no status; for others there is another chance with the next change.
+        // A deleted policy needs no status; others are retried with their next change.
         if (!(error instanceof StatusError && error.reason === 'NotFound') && !stopped)
           log.warn('admission policy could not be type-checked', {
             policy: name,

@@ -139,7 +139,7 @@ class Validator {
   }
 }
 
-/** What the policy's author says; a message that cannot be made must not hide what failed. */
+/** The author's messageExpression or message; a failed messageExpression must not hide the violation. */
 function failureMessage(
   { message, expression }: Validation,
   messageExpression: Expression | Error | undefined,
@@ -321,7 +321,7 @@ function record(
       type: 'validate',
       operation: round.attributes.operation,
     });
-  // As upstream: of what is let pass, errors alone are counted.
+  // As upstream: for admitted requests only errors are counted.
   for (const errorType of ignored) count('allow', errorType);
   const actions = binding.spec.validationActions ?? [];
   for (const decision of denied) {

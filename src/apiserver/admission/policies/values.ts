@@ -12,7 +12,7 @@ interface ValuesOptions {
   readonly checks: AuthorizerChecks;
 }
 
-/** As the policy's rule asks to see the request. */
+/** The request in the version that the policy's rule names. */
 export async function admissionValues(
   { attributes, context, checks }: ValuesOptions,
   match: Match,

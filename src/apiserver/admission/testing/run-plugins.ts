@@ -46,7 +46,7 @@ export class AdmissionBench {
     };
   }
 
-  /** Answers the object as the plugins left it. */
+  /** Returns the object after the plugins ran. */
   async run<T extends KubeObject>(attempt: Attempt & { readonly object?: T }): Promise<T> {
     return this.runWith(
       this.attributes({ ...attempt, ...(attempt.object ? { object: structuredClone(attempt.object) } : {}) }),

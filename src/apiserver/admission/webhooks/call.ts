@@ -1,4 +1,4 @@
-/** One call of one webhook for one request, and how its outcome becomes the request's: rejected, failed, let pass. After upstream's webhook dispatchers. */
+/** One call of one webhook for one request, and its outcome: rejected, failed or admitted. After upstream's webhook dispatchers. */
 import { errorMessage } from '#stdx/log.ts';
 import {
   isStatusError,
@@ -15,7 +15,7 @@ import type { Hook } from './configurations.ts';
 import type { WebhookCallLabels, WebhookMetrics, WebhookType } from './metrics.ts';
 import { createReview, readResponse, reviewVersion, type Response, type SeenObjects } from './review.ts';
 
-/** The webhook could not be asked, or what it said makes no sense: its failurePolicy decides. */
+/** The call failed, or the response is invalid: the failurePolicy decides. */
 export class CallingWebhookError extends Error {
   override readonly name = 'CallingWebhookError';
   /** Of the outcome, for metrics. */
@@ -31,7 +31,7 @@ export class CallingWebhookError extends Error {
   }
 }
 
-/** The webhook said no. */
+/** The webhook rejected the request. */
 class WebhookRejection extends Error {
   override readonly name = 'WebhookRejection';
   readonly refusal: StatusError;
@@ -46,7 +46,7 @@ class WebhookRejection extends Error {
 const REQUEST_TIMEOUT_MS = 34_000;
 const DEFAULT_TIMEOUT_SECONDS = 10;
 
-/** What is left of each request's time; counted from when its first webhook came. */
+/** Remaining time of each request; counted from its first webhook. */
 const deadlines = new WeakMap<AdmissionAttributes, number>();
 
 export function remainingMs(
@@ -88,7 +88,7 @@ export interface Invocation {
   readonly objects: SeenObjects;
 }
 
-/** Resolves with what an allowing webhook answered. Rejects with CallingWebhookError, WebhookRejection or StatusError. */
+/** Resolves with the response of an allowing webhook. Rejects with CallingWebhookError, WebhookRejection or StatusError. */
 export async function callHook(
   attributes: AdmissionAttributes,
   { hook: { spec }, seen, objects }: Invocation,
@@ -118,7 +118,7 @@ export async function callHook(
       signal: signalOf(attributes),
     });
   } catch (error) {
-    // Nobody waits for the answer any more, and nothing is to be written.
+    // The client is gone, and nothing must be written.
     if (error instanceof ClientConfigError && error.isCanceled) throw requestTimedOut();
     throw fail(
       `failed to call webhook: ${errorMessage(error)}`,
@@ -139,7 +139,7 @@ export async function callHook(
   return response;
 }
 
-/** The status a rejecting webhook gave, made into one that refuses whatever it says. */
+/** The status of a rejecting webhook, changed to a failure whatever it contains. */
 function refusalOf(name: string, result: JsonObject = {}): StatusError {
   const { code, reason, message, details } = result;
   const deniedBy = `admission webhook ${JSON.stringify(name)} denied the request`;
@@ -167,7 +167,7 @@ function refusalCode(code: unknown): number {
   return code > 599 ? 500 : code;
 }
 
-/** What came of a call, once counted: to be thrown, or undefined when the request goes on. */
+/** The result of a counted call: the error to throw, or undefined when the request continues. */
 export function settle(
   error: unknown,
   {

@@ -1,4 +1,4 @@
-/** matchConditions of webhooks: expressions that must hold for a webhook to be asked. */
+/** matchConditions of webhooks: expressions that must hold for a webhook to be called. */
 import { statusErrors } from '#machinery/errors.ts';
 import { cel } from '#cel/on-demand.ts';
 import { admissionRequest } from '../admission-request.ts';
@@ -13,7 +13,7 @@ interface ConditionsContext {
   readonly type: WebhookType;
 }
 
-/** False: the webhook is not asked. Throws a StatusError 403 when that cannot be told and the failurePolicy is Fail. */
+/** False: the webhook is not called. Throws a StatusError 403 when evaluation fails and the failurePolicy is Fail. */
 export function meetsConditions(
   attributes: AdmissionAttributes,
   invocation: Invocation,

@@ -35,7 +35,7 @@ export class WebhookMetrics {
   readonly #conditionErrors = new Map<string, number>();
   readonly #conditionExclusions = new Map<string, number>();
 
-  /** One call that ended. code: HTTP status of the outcome. */
+  /** One finished call. code: HTTP status of the outcome. */
   called(
     { name, type, operation }: WebhookCallLabels,
     {

@@ -47,9 +47,9 @@ export function mutatingAdmissionWebhook(): AdmissionPlugin {
   };
 }
 
-/** Which webhooks are to be asked once more, in one request. */
+/** Webhooks to reinvoke for one request. */
 interface Memory {
-  /** Asked in the first round and willing to be asked again. */
+  /** Called in the first round, with reinvocationPolicy IfNeeded. */
   readonly willing: Set<string>;
   readonly due: Set<string>;
   /** The object when this plugin was last done with it. */
@@ -63,7 +63,7 @@ function memoryOf(reinvocation: Reinvocation): Memory {
   return memory;
 }
 
-/** The object changed: all that were asked before want to know. */
+/** The object changed: every webhook called before is due for reinvocation. */
 function scheduleReinvocation({ willing, due }: Memory): void {
   for (const uid of willing) due.add(uid);
   willing.clear();
@@ -80,7 +80,7 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
     ...attributes.gvr,
     subresource: attributes.subresource,
   })) {
-    // Nobody is asked for the first time in the second round.
+    // The second round calls no webhook for the first time.
     if (reinvocation.isSecondRound && !memory.due.has(hook.uid)) continue;
     const seen = hook.matcher.match(attributes, context.kinds);
     if (!seen) continue;
@@ -184,7 +184,7 @@ async function mutate(
   return changed;
 }
 
-/** One that cannot be read is as no answer at all: failurePolicy decides. */
+/** An unreadable response counts as a failed call: failurePolicy decides. */
 function parsePatch(text: string, hook: string): unknown[] {
   const undecodable = (why: string, cause?: unknown): Error =>
     new CallingWebhookError(hook, `received undecodable patch in webhook response: ${why}`, {

@@ -1,4 +1,4 @@
-/** AdmissionReview of admission.k8s.io/v1 and v1beta1: the request as it is sent, the response checked. After upstream's webhook/request package. */
+/** AdmissionReview of admission.k8s.io/v1 and v1beta1: builds the request, checks the response. After upstream's webhook/request package. */
 import { randomUUID } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -57,7 +57,7 @@ export interface Response {
   readonly warnings: readonly string[];
 }
 
-/** Throws an Error that says what is wrong with the answer. */
+/** Throws an Error that describes what is invalid in the response. */
 export function readResponse(
   answer: unknown,
   { review: { uid, apiVersion }, mutating }: { readonly review: Review; readonly mutating: boolean },

@@ -1,4 +1,4 @@
-/** ValidatingAdmissionWebhook: all webhooks that a request concerns are asked at once; the first refusal is the request's. */
+/** ValidatingAdmissionWebhook: calls all matching webhooks concurrently; the first rejection is the response. */
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
 import { WebhookConfigurations } from './configurations.ts';

@@ -1,4 +1,4 @@
-/** The objects of one request in the versions that webhooks ask for, each converted once. */
+/** The objects of one request in the versions that webhooks request, each converted once. */
 import { statusErrors } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
@@ -48,7 +48,7 @@ export class VersionedObjects {
     if (!object) return undefined;
     try {
       const converted = await this.#kinds.convert(object, this.#attributes.gvr, gvk);
-      // Objects that were stored long ago, or that a client wrote without, may lack what they are.
+      // Old stored objects, or objects sent without, may lack kind and apiVersion.
       return converted.kind && converted.apiVersion
         ? converted
         : { ...converted, apiVersion: apiVersionOf(gvk), kind: gvk.kind };

@@ -21,7 +21,7 @@ import {
 } from './password-backend.ts';
 
 interface BasicAuthenticatorOptions {
-  /** In the order they are asked; the first that knows the user decides. */
+  /** In order; the first that knows the user decides. */
   readonly backends: readonly PasswordBackend[];
   readonly clock: Clock;
   readonly lockout?: Lockout;
@@ -52,13 +52,13 @@ export class BasicAuthenticator implements Authenticator {
     this.#remembered = new Lru({ maximum: REMEMBERED, ttlMs: REMEMBER_MS, clock });
   }
 
-  /** Throws StatusError 429 for whoever is locked out, 503 when no backend can tell, an Error (401) for wrong credentials. */
+  /** Throws StatusError 429 for a locked-out user or address, 503 when no backend is available, an Error (401) for wrong credentials. */
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated> {
     const encoded = basicCredentials(request.headers['authorization']);
     if (encoded === undefined) return undefined;
     const credentials = decodeCredentials(encoded);
     const who = { user: credentials.username, address: request.remoteAddress };
-    // Keyed: what is remembered tells nothing of passwords to whoever sees this memory without the key. Never shown to anybody.
+    // Keyed: cache entries reveal nothing about passwords to a reader of this memory without the key. Never logged or sent.
     const digest = hash('sha256', `${this.#key}${encoded}`, 'base64');
     // Many requests of one client at once are one attempt, which is no lock for themselves.
     const shared = `${digest} ${request.remoteAddress}`;

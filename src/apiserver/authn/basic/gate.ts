@@ -1,4 +1,4 @@
-/** Lets a few run at a time and a bounded number wait; whoever comes after that is turned away. */
+/** A semaphore with a bounded queue; callers beyond the queue are refused. */
 export class GateFull extends Error {
   override readonly name = 'GateFull';
 }
@@ -25,7 +25,7 @@ export class Gate {
       return await work();
     } finally {
       const next = this.#waiting.shift();
-      // The next one takes over this one's place.
+      // The next waiter inherits this slot.
       if (next) next();
       else this.#running -= 1;
     }

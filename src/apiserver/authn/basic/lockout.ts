@@ -27,13 +27,13 @@ interface LockoutOptions {
   readonly firstLockMs?: number;
   /** Default 15 min. */
   readonly longestLockMs?: number;
-  /** Counts kept of each kind. Default 8192. */
+  /** Maximum of counters of each kind. Default 8192. */
   readonly remembered?: number;
   /** Locks that hold at every API server. Absent: there is one. */
   readonly shared?: SharedLocks | undefined;
 }
 
-/** By a digest of what is locked. Values are this file's. */
+/** By a digest of the locked name or address. This file owns the values. */
 export interface SharedLocks {
   get(key: string): string | undefined;
   set(key: string, entry: { readonly value: string; readonly endMs: number } | undefined): void;
@@ -46,11 +46,11 @@ interface Count {
 }
 
 interface Attempt {
-  /** Takes the failure back, and the user's earlier ones. */
+  /** Reverts the failure, and the user's earlier ones. */
   succeeded(): void;
-  /** It was wrong: where that locked somebody, other servers are told. */
+  /** Counts a wrong password: a new lock is shared with the other servers. */
   failed(): void;
-  /** Takes only this one back: nobody can tell whether it was right (the directory is down). */
+  /** Reverts only this attempt: its outcome is unknown (the directory is down). */
   undecided(): void;
 }
 
@@ -187,7 +187,7 @@ function pair(user: string, network: string): string {
   return `${network} ${user}`;
 }
 
-/** Whoever has one IPv6 address has its whole /64. */
+/** An IPv6 client controls its whole /64. */
 function networkOf(address: string): string {
   if (address.startsWith('::ffff:')) return address.slice('::ffff:'.length);
   if (!isIPv6(address)) return address;

@@ -1,4 +1,4 @@
-/** What can tell whether a name and a password belong together: the password file, an LDAP directory. */
+/** A backend that verifies a name and a password: the password file, an LDAP directory. */
 import type { Authenticated } from '../authenticator.ts';
 
 export interface PasswordCredentials {
@@ -9,7 +9,7 @@ export interface PasswordCredentials {
 export interface PasswordBackend {
   /** Of the metric, the log and a session token's claim: 'basic', 'ldap'. */
   readonly name: string;
-  /** Changes when what was right before may no longer be (a file was read again): remembered answers of an earlier generation are void. */
+  /** Incremented when earlier results may be invalid (a file was reloaded): cached results of an earlier generation are dropped. */
   readonly generation: number;
   /**
    * undefined = no such user here: the next one is asked. Throws WrongPassword, BackendUnavailable when it cannot tell, or GateFull when too many
@@ -23,7 +23,7 @@ export class WrongPassword extends Error {
   override readonly name = 'WrongPassword';
 }
 
-/** Right or wrong, nobody can tell now. */
+/** No verdict is possible now. */
 export class BackendUnavailable extends Error {
   override readonly name = 'BackendUnavailable';
 }

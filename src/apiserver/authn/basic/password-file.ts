@@ -20,11 +20,11 @@ interface Entry {
 
 interface Content {
   readonly users: ReadonlyMap<string, Entry>;
-  /** As costly as the hashes of the file, so that an unknown name takes as long as one of them. */
+  /** As costly as the file's hashes, so that an unknown name takes as long as a known one. */
   readonly decoys: readonly PasswordHash[];
 }
 
-/** Each takes a thread of libuv's four and up to 256 MiB. */
+/** Each uses one of libuv's four threads and up to 256 MiB. */
 const HASHES_AT_ONCE = 2;
 const HASHES_WAITING = 128;
 
@@ -58,7 +58,7 @@ export class PasswordFile implements PasswordBackend {
     this.#file.close();
   }
 
-  /** Takes over a changed file now. */
+  /** Loads a changed file now. */
   look(): void {
     this.#file.look();
   }

@@ -17,11 +17,11 @@ export interface PasswordHash {
 const DEFAULTS = { log2N: 15, blockSize: 8, parallelism: 3 } as const;
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;
-/** Of one hash under way: 128 · N · r bytes. */
+/** Memory of one running hash: 128 · N · r bytes. */
 const MAX_MEMORY_BYTES = 256 * 1024 * 1024;
 const FORM = /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/** Throws an Error that says what is wrong and quotes nothing. */
+/** Throws an Error with the reason, without quoting the hash. */
 export function parsePasswordHash(text: string): PasswordHash {
   const [, ln, r, p, salt, hash] = FORM.exec(text) ?? [];
   if (ln === undefined || salt === undefined || hash === undefined)
@@ -64,7 +64,7 @@ export async function matchesHash(password: string, expected: PasswordHash): Pro
   return timingSafeEqual(await derive(password, expected), expected.hash);
 }
 
-/** Of nobody, costing what checking `like` costs: what is checked for names that are unknown. */
+/** A dummy hash as costly as `like`: verified for unknown names. */
 export function decoyOf(like: PasswordHash): PasswordHash {
   return { ...like, salt: randomBytes(like.salt.length), hash: randomBytes(like.hash.length) };
 }

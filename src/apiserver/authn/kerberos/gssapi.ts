@@ -45,7 +45,7 @@ const OIDS = {
   hostBasedService: Buffer.from('2a864886f71201020104', 'hex'),
 } as const;
 
-/** Throws a GssError where the library or the keytab cannot be used. service: 'HTTP' or 'HTTP@host'. */
+/** Throws a GssError for an unusable library or keytab. service: 'HTTP' or 'HTTP@host'. */
 export async function openAcceptor({
   keytab,
   service,
@@ -107,7 +107,7 @@ class Gss {
     this.#calls = Object.fromEntries(
       Object.entries(PROTOTYPES).map(([name, prototype]) => [name, loaded.func(prototype)]),
     ) as unknown as Calls;
-    // Not as an array type of this length: each such type would be kept for ever.
+    // Not as an array type of this length: each such type would stay registered for ever.
     this.#bytes = ({ length, value }) =>
       value === null || Number(length) === 0
         ? Buffer.alloc(0)

@@ -37,7 +37,7 @@ const WAITING = 128;
 const REPLAY_MS = 10 * 60_000;
 const REPLAY_ENTRIES = 65_536;
 
-/** Throws an Error where the library, the keytab or a pattern cannot be used. */
+/** Throws an Error for an unusable library, keytab or pattern. */
 export async function openNegotiate(options: NegotiateOptions): Promise<NegotiateAuthenticator> {
   const mapName = nameMapper(options.nameMapping);
   return new NegotiateAuthenticator(options, { acceptor: await openAcceptor(options), mapName });

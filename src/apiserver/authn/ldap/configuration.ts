@@ -103,7 +103,7 @@ const LDAP = configKind(
   },
 );
 
-/** As it stands in the file. */
+/** The decoded file. */
 interface Wire {
   readonly servers?: readonly string[];
   readonly tls?: Partial<LdapConfiguration['tls']>;
@@ -279,7 +279,7 @@ class Checks {
     return value ?? '';
   }
 
-  /** The first of the choices where there is no value. */
+  /** Defaults to the first choice. */
   choice<T extends string>(name: string, value: string | undefined, choices: readonly [T, ...T[]]): T {
     const found = value ? choices.find((one) => one === value) : choices[0];
     if (found === undefined)

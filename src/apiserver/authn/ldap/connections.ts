@@ -30,7 +30,7 @@ interface Side {
 
 const MAX_WAITING = 256;
 const AVOID_MS = 30_000;
-/** Result codes that are no answer: busy, unavailable, and the server's own time limit. */
+/** Result codes without a verdict: busy, unavailable, and the server's own time limit. */
 const NO_ANSWER = new Set([3, 51, 52]);
 
 export class LdapConnections {
@@ -106,7 +106,7 @@ export class LdapConnections {
       try {
         return await this.#run({ kind, connection: idle, work });
       } catch (error) {
-        // A connection that the server gave up meanwhile says nothing about the server.
+        // A pooled connection that the server closed is no evidence against the server.
         if (isVerdict(error)) throw error;
       }
     }
@@ -206,7 +206,7 @@ export class LdapConnections {
     };
   }
 
-  /** The library bounds each step by itself; TLS handshakes and what it reads in pieces are bounded here. */
+  /** The library bounds each step; TLS handshakes and partial reads are bounded here. */
   async #bounded<T>(connection: Connection, work: Promise<T>): Promise<T> {
     const { connectMs, requestMs } = this.#configuration.timeouts;
     const limitMs = connection.established ? requestMs : connectMs + requestMs;
@@ -224,7 +224,7 @@ export class LdapConnections {
   }
 }
 
-/** The directory has judged: the operation was heard and answered. */
+/** The directory returned a verdict. */
 export function isVerdict(error: unknown): error is ResultCodeError {
   return (
     error instanceof Error &&

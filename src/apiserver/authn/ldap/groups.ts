@@ -1,4 +1,4 @@
-/** The groups of a directory's user, and the groups those are in: breadth first, each looked at once (groups may contain each other), within bounds. */
+/** The groups of a directory's user and their parent groups: breadth first, each visited once (groups may contain each other), bounded. */
 import type { Client, Entry } from 'ldapts';
 import type { GroupConfiguration } from './configuration.ts';
 import { isVerdict, type LdapConnections } from './connections.ts';
@@ -15,7 +15,7 @@ interface Member {
   readonly entry: Entry;
 }
 
-/** Groups whose own groups are asked for in one search. */
+/** Groups whose parents are searched in one request. */
 const BATCH = 20;
 const PAGE = 200;
 const NO_SUCH_OBJECT = 32;
@@ -105,7 +105,7 @@ export class GroupFinder {
       });
       return searchEntries.flatMap((entry) => this.#groupOf(entry));
     } catch (error) {
-      // Named by the user's entry and gone, or not to be seen: no group.
+      // Named by the user's entry but deleted or invisible: ignored.
       if (isVerdict(error) && error.code === NO_SUCH_OBJECT) return [];
       throw error;
     }
@@ -139,7 +139,7 @@ function keyOf(dn: string): string {
   return dn.toLowerCase().replaceAll(/\s*([,=+])\s*/g, '$1');
 }
 
-/** Servers answer in their own spelling of an attribute's name. */
+/** Servers return attribute names in their own spelling. */
 export function valueOf(entry: Entry, attribute: string): Entry[string] | undefined {
   const wanted = attribute.toLowerCase();
   const key = Object.keys(entry).find((name) => name.toLowerCase() === wanted);

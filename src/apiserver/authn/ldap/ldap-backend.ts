@@ -38,7 +38,7 @@ export class LdapBackend implements PasswordBackend {
   readonly #file: ReloadedFile<Directory>;
   readonly #log: Logger;
 
-  /** Throws an Error for a file that cannot be used; the directory itself is not asked. */
+  /** Throws an Error for an unusable file; does not connect to the directory. */
   constructor(path: string, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
     this.#log = log;
     let before: Directory | undefined;
@@ -93,7 +93,7 @@ export class LdapBackend implements PasswordBackend {
     }
   }
 
-  /** Takes over a changed file now. */
+  /** Loads a changed file now. */
   look(): void {
     this.#file.look();
   }
@@ -158,7 +158,7 @@ async function find({ configuration, connections }: Directory, username: string)
   return searchEntries[0];
 }
 
-/** A bind as nobody, so that an unknown name takes as many steps as a known one. */
+/** A bind with a dummy DN, so that an unknown name takes as many steps as a known one. */
 async function pretend({ configuration, connections }: Directory): Promise<void> {
   const nobody = randomUUID();
   await connections
@@ -168,7 +168,7 @@ async function pretend({ configuration, connections }: Directory): Promise<void>
     });
 }
 
-/** What the directory says of a password is for the log; that it does not answer is for the client, too. */
+/** The directory's verdict on a password is only logged; unavailability is also reported to the client. */
 function asFailure(error: unknown): unknown {
   if (!isVerdict(error)) return error;
   if (error.code === NO_SUCH_OBJECT || REFUSALS.has(error.code))

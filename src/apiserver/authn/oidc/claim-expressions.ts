@@ -2,7 +2,7 @@
 import type { JsonObject } from '#machinery/json.ts';
 
 export interface ClaimExpression {
-  /** Synchronous and within a cost limit; throws an Error for an expression that fails. Answers JSON data. */
+  /** Synchronous and within a cost limit; throws an Error for a failed expression. Returns JSON data. */
   evaluate(value: JsonObject): unknown;
   /** Whether the source reads this field of its variable. */
   uses(field: string): boolean;

@@ -55,7 +55,7 @@ function usernameByClaim(claims: Claims, { claim = '', prefix = '' }: PrefixedCl
       throw new Error(`oidc: parse 'email_verified' claim: ${cannotBe(verified, 'bool')}`);
     if (!verified) throw new Error('oidc: email not verified');
   }
-  // An empty name would be a user of the bare prefix, whom nobody meant.
+  // An empty name would become a user with the bare prefix.
   if (name === '') throw new Error(`oidc: parse username claims ${JSON.stringify(claim)}: claim is empty`);
   return prefix + name;
 }

@@ -30,7 +30,7 @@ export const compileClaimExpression: ExpressionCompiler = (source, { variable, r
   };
 };
 
-/** Upstream says here only what should be, not what it is. */
+/** Upstream's text names only the expected type. */
 function compiled(
   source: string,
   options: Parameters<ReturnType<typeof cel>['compileExpression']>[1],

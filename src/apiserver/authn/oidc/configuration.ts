@@ -102,7 +102,7 @@ const AUTHENTICATION = configKind(
   },
 );
 
-/** Throws an Error for what is no such file: other kinds, unknown fields, values of a wrong type. */
+/** Throws an Error for an invalid file: other kinds, unknown fields, values of a wrong type. */
 export function readConfiguration(content: string): AuthenticationConfiguration {
   if (content.trim() === '') throw new Error('empty config data');
   const { jwt, anonymous } = readConfig<AuthenticationConfiguration>(content, [AUTHENTICATION]);
@@ -135,7 +135,7 @@ export interface OidcFlags {
   readonly oidcSigningAlgs?: readonly string[];
 }
 
-/** undefined when none of the flags is set. Throws an Error for flags that do not fit together. certificateAuthority: content of --oidc-ca-file. */
+/** undefined when none of the flags is set. Throws an Error for conflicting flags. certificateAuthority: content of --oidc-ca-file. */
 export function configurationFromFlags(
   flags: OidcFlags,
   certificateAuthority?: string,
@@ -164,7 +164,7 @@ export function configurationFromFlags(
   };
 }
 
-/** Without a prefix, names other than e-mail addresses get the issuer's, so that nobody is taken for a user of another origin; '-' = none. */
+/** Without a prefix, names other than e-mail addresses get the issuer's, so that users of different issuers cannot collide; '-' = none. */
 function usernameMapping(
   issuer: string,
   { oidcUsernameClaim: claim = 'sub', oidcUsernamePrefix: prefix = '' }: OidcFlags,

@@ -19,7 +19,7 @@ interface DistributedClaimsOptions {
   readonly log: Logger;
 }
 
-/** Issuers of such claims that keys are kept of; more are refused. */
+/** Maximum of claim issuers whose keys are cached; more are refused. */
 const MAX_ISSUERS = 16;
 
 export class DistributedClaims {

@@ -28,7 +28,7 @@ export async function httpsGet(url: string, options: GetOptions = {}): Promise<G
     const answer = await getOnce(next, { ...options, signal });
     if (!('location' in answer)) return answer;
     const target = new URL(answer.location, next);
-    // What was told to one server is no other's business.
+    // Credentials are not sent to a redirect target.
     if (target.origin !== new URL(next).origin && options.headers)
       throw new Error(`Get ${JSON.stringify(url)}: redirected to another server, ${target.origin}`);
     next = target.href;
@@ -44,7 +44,7 @@ async function getOnce(
     new Error(`Get ${JSON.stringify(url)}: ${why}`, { cause });
   const target = URL.parse(url);
   if (target?.protocol !== 'https:') throw failure('only https URLs are asked');
-  // Asked every few minutes at most: no connection is kept.
+  // At most one request every few minutes: no keep-alive.
   const client = new HttpsClient();
   try {
     const answer = await client.request({

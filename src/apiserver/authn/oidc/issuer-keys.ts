@@ -51,7 +51,7 @@ export class IssuerKeys {
   #fetchedMs = -Infinity;
   #problem: string | undefined;
   #isReady = false;
-  /** Counts changes of the keys: what was verified with other keys is to be verified again. */
+  /** Incremented when the keys change: cached verifications are invalid. */
   generation = 0;
 
   constructor(options: IssuerKeysOptions) {
@@ -59,7 +59,7 @@ export class IssuerKeys {
     this.#problem = `oidc: authenticator for issuer ${JSON.stringify(options.url)} is not initialized`;
   }
 
-  /** Begins discovery; never rejects. */
+  /** Starts discovery; never rejects. */
   start(): void {
     void this.#fetch();
   }
@@ -73,7 +73,7 @@ export class IssuerKeys {
     return this.#isReady ? undefined : this.#problem;
   }
 
-  /** Resolves when a fetch that is under way is over. */
+  /** Resolves when a fetch in flight is over. */
   settled(): Promise<void> {
     return this.#fetching ?? Promise.resolve();
   }
@@ -85,7 +85,7 @@ export class IssuerKeys {
     );
   }
 
-  /** For a token no known key has signed: undefined when the keys were fetched just now, else resolves when they are here anew. */
+  /** For a token without a known signing key: undefined when the keys were fetched just now, else resolves after a new fetch. */
   refetch(): Promise<void> | undefined {
     if (!this.#fetching && this.#options.clock.monotonic() - this.#fetchedMs < MIN_REFETCH_MS)
       return undefined;
@@ -160,7 +160,7 @@ export class IssuerKeys {
     this.generation++;
   }
 
-  /** Keys for other purposes, of other kinds, or too weak are passed over: a set may hold what nobody here understands. */
+  /** Keys for other purposes, of other kinds, or too weak are ignored: a set may contain unknown keys. */
   #readKey(jwk: unknown): VerificationKey[] {
     const {
       kid = '',

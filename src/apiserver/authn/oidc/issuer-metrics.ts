@@ -67,7 +67,7 @@ export class IssuerMetrics {
   }
 }
 
-/** Of all issuers: lines of one metric stand together, under its heading. */
+/** Of all issuers: lines of one metric are adjacent, under its heading. */
 export function renderIssuers(metrics: readonly IssuerMetrics[]): string {
   const all = metrics.flatMap((one) => one.render());
   return Object.entries(HEADINGS)

@@ -1,4 +1,4 @@
-/** Tokens of one configured issuer. Which issuer a token claims to be of was looked at before: see jwt-authenticators.ts. */
+/** Authenticates tokens of one configured issuer. jwt-authenticators.ts selects it by the token's issuer claim. */
 import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { SIGNING_ALGORITHMS, type Claims, type ParsedToken } from '#stdx/jwt.ts';
@@ -18,14 +18,14 @@ interface JwtAuthenticatorOptions {
   readonly log: Logger;
 }
 
-/** A user, until when the answer may be remembered, and with which of the issuer's keys. */
+/** A user, the expiry of the cached result, and the issuer's key that verified it. */
 export interface JwtUser {
   readonly user: UserInfo;
   readonly untilMs: number;
   readonly generation: number;
 }
 
-/** What came from elsewhere than the token is asked for again after this. */
+/** Claims from other sources than the token are refreshed after this time. */
 const DISTRIBUTED_MS = 10_000;
 /** Tokens that wait for keys or distributed claims at a time; more are refused, so that a slow issuer costs no more than this. */
 const MAX_WAITING = 1000;

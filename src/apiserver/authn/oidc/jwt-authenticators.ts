@@ -34,7 +34,7 @@ export class JwtAuthenticators implements TokenAuthenticator {
     this.#options = options;
   }
 
-  /** From now on these, by issuer. The caller closes those that are gone. */
+  /** Replaces the authenticators, by issuer. The caller closes the removed ones. */
   replace(byIssuer: ReadonlyMap<string, JwtAuthenticator>): void {
     this.#byIssuer = byIssuer;
     this.#current = new Set(byIssuer.values());
@@ -48,7 +48,7 @@ export class JwtAuthenticators implements TokenAuthenticator {
   ): Authenticated | undefined | Promise<Authenticated> {
     if (this.#byIssuer.size === 0) return undefined;
     const { apiAudiences, clock } = this.#options;
-    // ID tokens are for this server as a whole, whatever it is called.
+    // ID tokens are valid for the server, whatever its audience names.
     const accepted =
       audiences === apiAudiences
         ? apiAudiences
@@ -77,7 +77,7 @@ export class JwtAuthenticators implements TokenAuthenticator {
     }: { readonly by: JwtAuthenticator; readonly answer: JwtUser },
   ): Authenticated {
     const found: Authenticated = { user, audiences: this.#options.apiAudiences };
-    // The issuers may have been replaced while this one was asked.
+    // The issuers may have been replaced in the meantime.
     if (!this.#current.has(by)) return found;
     if (this.#remembered.size >= CACHE_LIMIT) this.#remembered.delete(this.#remembered.keys().next().value!);
     this.#remembered.set(digest, { by, generation, untilMs, found });

@@ -46,7 +46,7 @@ export interface AnonymousPolicy {
 
 export interface JwtSource {
   readonly tokens: TokenAuthenticator;
-  /** What the file says of anonymous requests now; undefined = nothing. */
+  /** Anonymous settings of the current file; undefined = none. */
   readonly anonymous: AnonymousPolicy | undefined;
   /** Issuers without keys, and why. */
   problems(): string[];
@@ -54,7 +54,7 @@ export interface JwtSource {
   close(): void;
 }
 
-/** Issuers of a changed file get this long to answer before the old configuration is kept for now. */
+/** Time for the issuers of a changed file to respond before the old configuration is kept for now. */
 const READY_MS = 60_000;
 const READY_POLL_MS = 100;
 const RETRY_MS = 60_000;
@@ -165,7 +165,7 @@ class Source implements JwtSource {
       : readConfiguration(content ?? '');
   }
 
-  /** Authenticators of issuers that are configured as before are taken over, with their keys. */
+  /** Authenticators of unchanged issuers are reused, with their keys. */
   async #make(configuration: AuthenticationConfiguration): Promise<Map<string, Entry>> {
     const { clock, log, disallowedIssuers } = this.#options;
     const compiler = hasExpressions(configuration)
@@ -231,7 +231,7 @@ class Source implements JwtSource {
       if (this.#closed || mine !== this.#seen) return;
       this.#count('failure');
       log.error('failed to load authentication config, the old one stays', { error: errorMessage(error) });
-      // What is wrong in the file stays wrong; issuers may come back.
+      // Errors of the file are permanent; issuers may recover.
       if (made) this.#retry = clock.after(RETRY_MS, () => void this.#reload(content));
     }
   }

@@ -13,7 +13,7 @@ import type {
 
 const MAX_AUTHENTICATORS = 64;
 
-/** The expressions of one authenticator; where a claim is named instead there is none. */
+/** The expressions of one authenticator; undefined where a claim is named instead. */
 export interface CompiledExpressions {
   username?: ClaimExpression;
   groups?: ClaimExpression;

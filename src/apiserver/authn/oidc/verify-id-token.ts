@@ -10,7 +10,7 @@ interface VerifyOptions {
   readonly algorithms: readonly SigningAlgorithm[];
   readonly keys: IssuerKeys;
   readonly nowMs: number;
-  /** Waits for keys that are fetched anew; may refuse, to bound how many tokens wait. */
+  /** Waits for a fetch of the keys; may refuse, to bound the number of waiting tokens. */
   readonly waitForKeys?: ((fetched: Promise<void>) => Promise<void>) | undefined;
 }
 

@@ -126,7 +126,7 @@ export class SessionTokens implements TokenAuthenticator {
   ): Authenticated | undefined | Promise<Authenticated> {
     const digest = hash('sha256', token, 'base64');
     const verified = this.#verified.get(digest);
-    // A replaced key revokes what was verified with it, too.
+    // Replacing a key revokes the tokens it verified.
     if (verified?.generation === this.#keys.generation)
       return this.#authenticateVerified(digest, { verified, audiences });
     this.#verified.delete(digest);
@@ -152,7 +152,7 @@ export class SessionTokens implements TokenAuthenticator {
     return { ...verified.authenticated, audiences: accepted };
   }
 
-  /** Takes over a replaced key file now. */
+  /** Loads a replaced key file now. */
   look(): void {
     this.#keys.look?.();
   }

@@ -1,4 +1,4 @@
-/** How the API server speaks to kubelets (HTTPS with its own client certificate) and to pods and services (without). */
+/** Connections of the API server to kubelets (HTTPS with its client certificate) and to pods and services (without one). */
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
@@ -9,7 +9,7 @@ export interface KubeletTls {
   /** PEM: the API server's client certificate and key for kubelets. */
   readonly cert: string;
   readonly key: string;
-  /** PEM: authorities of the kubelets' serving certificates. Absent: any certificate is taken, as upstream does without --kubelet-certificate-authority. */
+  /** PEM: authorities of the kubelets' serving certificates. Absent: any certificate is accepted, as upstream without --kubelet-certificate-authority. */
   readonly ca?: string | undefined;
 }
 
@@ -92,7 +92,7 @@ function sendOnce({ url, method, headers, body, agent }: BackendRequest): {
   return { answer: promise, wasKept: () => outgoing.reusedSocket };
 }
 
-/** Connections kept for the next request; renewed when the certificate is. */
+/** Keep-alive connections; replaced when the certificate changes. */
 export class BackendAgents {
   readonly #kubeletTls: () => KubeletTls;
   #current:
@@ -145,7 +145,7 @@ function withoutHostCheck(): { readonly checkServerIdentity: () => undefined } {
   return { checkServerIdentity: () => undefined };
 }
 
-/** What belongs to one connection (RFC 9110, 7.6.1), or to the client's standing with this API server. */
+/** Hop-by-hop headers (RFC 9110, 7.6.1) and headers that identify the client to this API server. */
 const NOT_FORWARDED = new Set([
   'connection',
   'proxy-connection',

@@ -11,7 +11,7 @@ import type { RequestInfo } from '../../http/request-info.ts';
 
 export interface ConnectCall {
   readonly request: ApiRequest;
-  /** info.resource and info.subresource say what is wanted; info.rest is the proxied path; info.query the first value of each parameter, request.query all. */
+  /** info.resource and info.subresource name the target; info.rest is the proxied path; info.query holds the first value of each parameter, request.query all of them. */
   readonly info: RequestInfo;
   readonly user: UserInfo;
   /** The pod, node or service. For services and nodes of the form scheme:name:port the name is parsed by the handler and this is undefined. */
@@ -20,8 +20,8 @@ export interface ConnectCall {
 }
 
 export interface ConnectHandlers {
-  /** A plain HTTP request. A thrown StatusError is answered. */
+  /** A plain HTTP request. A thrown StatusError is the response. */
   request(call: ConnectCall): Promise<ApiResponse>;
-  /** An HTTP/1.1 upgrade (SPDY/3.1, WebSocket). Rejecting with a StatusError before anything was written makes the caller answer it; afterwards the socket is the handler's. */
+  /** An HTTP/1.1 upgrade (SPDY/3.1, WebSocket). A StatusError thrown before anything was written is sent by the caller; after that the handler owns the socket. */
   upgrade(call: ConnectCall, stream: { readonly socket: Duplex; readonly head: Buffer }): Promise<void>;
 }

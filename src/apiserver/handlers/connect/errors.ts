@@ -1,4 +1,4 @@
-/** Status errors of connected subresources that the general table has not: upstream's texts for what a node, pod or service answers. */
+/** Status errors of connect subresources that the general table lacks: upstream's texts for responses of nodes, pods and services. */
 import { StatusError, statusErrors } from '#machinery/errors.ts';
 
 /** Upstream lets plain Go errors through as 500 without a reason. */
@@ -45,7 +45,7 @@ const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
   'CERT_SIGNATURE_FAILURE',
 ]);
 
-/** What is wrong with the other side's certificate. */
+/** The verification error of the peer's certificate, in Go's words. */
 function certificateProblem({ code = '', cert, host = '' }: ConnectError): string | undefined {
   if (UNKNOWN_AUTHORITY.has(code)) return 'certificate signed by unknown authority';
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
@@ -66,7 +66,7 @@ export function describe(error: unknown): string {
   if (problem !== undefined) return `tls: failed to verify certificate: x509: ${problem}`;
   if (message?.includes('wrong version number'))
     return 'tls: first record does not look like a TLS handshake';
-  // Closed before an answer.
+  // Closed before a response.
   if (code === 'ECONNRESET' && message === 'socket hang up') return 'EOF';
   if (code === 'ECONNRESET') return CAUSES['ECONNRESET']!;
   return message ?? String(error);

@@ -75,14 +75,14 @@ export async function connectCommand(context: UpgradeContext): Promise<void> {
   return passThrough({ ...context, url, method: 'POST', tls: context.agents.kubeletTls() });
 }
 
-/** What an upgrade of the request would need is looked at first, as upstream does. Throws BadRequest. */
+/** Checks the upgrade headers first, as upstream does. Throws BadRequest. */
 export function requireStream(call: ConnectCall): void {
   const pod = requirePod(call);
   if (call.info.subresource !== 'portforward') chooseContainer(pod, call.info.query['container'] ?? '');
   requireNodeName(pod);
 }
 
-/** PodExecOptions: outputs are wanted unless said otherwise. */
+/** PodExecOptions: stdout and stderr default to true. */
 function commandOptions({ info: { query } }: ConnectCall): RemoteCommandOptions {
   const wanted = (name: string, byDefault: boolean): boolean =>
     query[name] === undefined ? byDefault : isTrue(query[name]);
@@ -123,7 +123,7 @@ async function translateWebSocket(context: Translation): Promise<void> {
   const socket = await acceptWebSocket(context, protocol);
   const readable = [...(options.stdin ? [CHANNEL.stdin] : []), ...(options.tty ? [CHANNEL.resize] : [])];
   const channels = new WebSocketChannels({ socket, protocol, readable });
-  // Tells the client that the connection stands.
+  // Tells the client that the connection is established.
   channels.send(
     options.stdout ? CHANNEL.stdout : options.stderr ? CHANNEL.stderr : CHANNEL.error,
     Buffer.alloc(0),
@@ -210,7 +210,7 @@ export async function connectPortForward(context: UpgradeContext): Promise<void>
   return passThrough({ ...context, url, tls, method: isWebSocket(call.request) ? 'GET' : 'POST' });
 }
 
-/** The kubelet is asked first: its refusal is then the answer to the client's request. */
+/** The kubelet is called first, so that its refusal becomes the response to the client. */
 async function tunnelPortForward(
   context: UpgradeContext & { readonly url: URL; readonly tls: BackendTls },
 ): Promise<void> {
@@ -246,7 +246,7 @@ export async function connectProxy(
   });
 }
 
-// ---- what they share ------------------------------------------------------------------------------------------------------------------
+// ---- shared by all protocols ------------------------------------------------------------------------------------------------------------
 
 interface PassThrough extends UpgradeContext {
   readonly url: URL;
@@ -255,7 +255,7 @@ interface PassThrough extends UpgradeContext {
   readonly isProxy?: boolean;
 }
 
-/** Asks the backend for the same upgrade and joins the two connections: what flows is none of our business. */
+/** Requests the same upgrade from the backend and joins the two connections without reading the data. */
 async function passThrough({ call, client, url, method, tls, isProxy }: PassThrough): Promise<void> {
   const backend = await requestUpgrade({ url, method, headers: upgradeHeaders(call.request), tls }).catch(
     (error: unknown) => error as Error,
@@ -274,7 +274,7 @@ function unshiftBoth(client: ClientSocket, backend: Upgraded): void {
   if (backend.head.length > 0) backend.socket.unshift(backend.head);
 }
 
-/** Older kubelets and runtimes do not split a joined list of protocol versions: each goes on a line of its own, as it came. */
+/** Older kubelets and runtimes do not split a joined list of protocol versions: each is sent on a line of its own. */
 function upgradeHeaders(request: ApiRequest): Record<string, string | readonly string[]> {
   const versions = request.headers[PROTOCOL_HEADER];
   return {
@@ -334,7 +334,7 @@ export async function acceptWebSocket(
     maxPayload: MAX_MESSAGE_BYTES,
     clientTracking: false,
   });
-  // ws refuses 'SPDY/3.1+portforward.k8s.io', since a slash belongs in no protocol name: it is answered past ws.
+  // ws refuses 'SPDY/3.1+portforward.k8s.io' because of the slash, so the handshake response is written here.
   if (protocol !== '')
     server.on('headers', (headers) => void headers.push(`Sec-WebSocket-Protocol: ${protocol}`));
   // ws reads method, headers and url of an IncomingMessage, and nothing else of it.

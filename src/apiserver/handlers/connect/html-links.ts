@@ -34,12 +34,12 @@ const ATTRIBUTES: Readonly<Record<string, readonly string[]>> = {
   source: ['src'],
   video: ['poster', 'src'],
 };
-/** The longest name in the table: so much of the text is kept for a name that lies across two chunks. */
+/** Length of the longest name in the table: the overlap kept for a name that spans two chunks. */
 const MAX_NAME_LENGTH = 10;
-/** A link is held back until it ends; one that goes on for longer passes as it is. */
+/** A link is buffered until it ends; a longer one passes unchanged. */
 const MAX_LINK_BYTES = 64 * 1024;
 
-/** rewrite gets an attribute's value as it is written. */
+/** rewrite receives the attribute's value as written. */
 export function htmlLinks(rewrite: (url: string) => string): Transform {
   const rewriter = new LinkRewriter(rewrite);
   const push = (stream: Transform, text: string): void => {
@@ -64,10 +64,10 @@ const ignore = (): void => {};
 class LinkRewriter {
   readonly #rewrite: (url: string) => string;
   readonly #tokenizer: Tokenizer;
-  /** What has not passed yet, and the last few characters that have. */
+  /** The pending text and the last few characters before it. */
   #text = '';
   #textOffset = 0;
-  /** Where what has not passed begins. */
+  /** Offset of the pending text. */
   #passed = 0;
   #output = '';
   /** Of the tag that is open: those that are links. */
@@ -101,7 +101,7 @@ class LinkRewriter {
     );
   }
 
-  /** Returns what may go on. */
+  /** Returns the text that may be sent. */
   write(chunk: string): string {
     this.#text += chunk;
     this.#tokenizer.write(chunk);

@@ -10,14 +10,14 @@ import { htmlLinks } from './html-links.ts';
 
 export interface ProxyTarget {
   readonly url: URL;
-  /** To be spoken to as a kubelet. */
+  /** True: connect as to a kubelet. */
   readonly kubelet: boolean;
 }
 
 interface ProxyCall {
   readonly request: ApiRequest;
   readonly target: ProxyTarget;
-  /** What follows '/proxy' in the request's path: '' or '/…', still encoded. */
+  /** The part of the request's path after '/proxy': '' or '/…', still encoded. */
   readonly rest: string;
   readonly agents: BackendAgents;
 }
@@ -40,7 +40,7 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
   const body =
     request.method === 'GET' || request.method === 'HEAD' ? undefined : await request.body(MAX_BODY_BYTES);
   const prefix = proxyPrefix(request.path, rest);
-  // The host is the one that the client named: backends tell by it where they are seen from.
+  // The client's Host header is kept: backends build absolute URLs from it.
   const headers = {
     ...forwardedHeaders(request),
     host: request.headers['host'] ?? call.target.url.host,
@@ -86,7 +86,7 @@ const CODINGS: Readonly<Record<string, () => readonly [decode: Duplex, encode: D
   deflate: () => [createInflate(), createDeflate()],
 };
 
-/** For HTML: what its body goes through, so that its links lead through the proxy. undefined: it goes on as it is. */
+/** Transforms that rewrite the links of an HTML body to lead through the proxy. Undefined: the body passes unchanged. */
 function linkRewriting(
   { headers }: IncomingMessage,
   { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] },
@@ -113,7 +113,7 @@ function rewriteLink(
 
 export function proxiedUrl({ request, target, rest }: Pick<ProxyCall, 'request' | 'target' | 'rest'>): URL {
   const url = new URL(target.url);
-  // Set, not parsed: the path goes on exactly as it was sent, but for dot segments, which URLs cannot hold.
+  // Set, not parsed: the path is forwarded exactly as sent, except dot segments, which URLs cannot hold.
   url.pathname = rest === '' ? '/' : rest;
   url.search = request.query;
   return url;
@@ -147,7 +147,7 @@ export function responseHeaders(
   return { headers, ...(repeated && { repeated }) };
 }
 
-/** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */
+/** A redirect within the backend is rewritten to the proxy's path; one to another host passes unchanged. */
 function rewriteLocation(
   location: string,
   { prefix, url }: { readonly prefix: string; readonly url: URL },
@@ -158,7 +158,7 @@ function rewriteLocation(
   return `${prefix}${target.pathname}${target.search}${target.hash}`;
 }
 
-/** Copies with backpressure; an answer that breaks off ends the client's too, as broken as it is. */
+/** Copies with backpressure; a response that breaks off ends the client's response too. */
 export function streamBody({
   response,
   abort,

@@ -88,7 +88,7 @@ export function requireNodeName(pod: PodObject): string {
   return nodeName;
 }
 
-/** Throws NotFound for a node that is gone. */
+/** Throws NotFound for a deleted node. */
 export function kubeletEndpoint(internal: InternalApi, nodeName: string): KubeletEndpoint {
   const node = internal.get({ group: '', resource: 'nodes' }, { name: nodeName }) as NodeObject | undefined;
   if (!node) throw statusErrors.notFound({ group: '', resource: 'nodes', name: nodeName });
@@ -111,7 +111,7 @@ const SIMULATED = 'capstan.dev/simulated';
 
 /**
  * A simulated node and its pods have invented addresses, which may be somebody else's on the real network: nothing is ever sent there.
- * Throws ServiceUnavailable that says so.
+ * Throws ServiceUnavailable with the reason.
  */
 function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {
   if (isSimulatedNode(internal, nodeName))
@@ -221,7 +221,7 @@ export function serviceProxyTarget(
   return targetUrl({ scheme: parts.scheme || 'http', host: chosen.address, port: String(chosen.port) });
 }
 
-/** A port by number is one of the service's ports and stands for that port's name. */
+/** A port number is matched to the service's ports and stands for that port's name. */
 function servicePortName(service: ServiceObject, { name, port }: SchemeNamePort): string {
   if (!/^\d+$/.test(port)) return port;
   const found = service.spec?.ports?.find((candidate) => candidate.port === Number(port));
@@ -246,7 +246,7 @@ function readyEndpoints(slice: EndpointSliceObject, portName: string): Endpoint[
     );
 }
 
-/** Who may write endpoints may not have the API server speak to any address: it must be that of the pod that is named with it, as the pod itself says. */
+/** Prevents a writer of endpoints from directing the API server to any address: the address must be one of the named pod's status. */
 function isPodsOwn(internal: InternalApi, { address, pod }: Endpoint, namespace: string): boolean {
   if (!pod?.name || pod.namespace !== namespace) return false;
   const { status } = (internal.get({ group: '', resource: 'pods' }, { name: pod.name, namespace }) ??
@@ -277,7 +277,7 @@ const NOT_PROXYABLE = [
   'ff02::/16',
 ].map((text) => parseCIDR(text)!);
 
-/** By value, whatever form the address is written in. An IPv4-mapped address is none of a pod. */
+/** Compares by value, whatever the notation. An IPv4-mapped address never belongs to a pod. */
 export function isProxyable(text: string): boolean {
   const address = parseIP(text);
   return (

@@ -15,7 +15,7 @@ const PROTOCOLS: ReadonlyMap<string, boolean> = new Map([
   ['base64.binary.k8s.io', true],
 ]);
 
-/** What read throws is the answer to the client's request. */
+/** An error thrown by read is the response to the client's request. */
 export async function sendLogs(
   { call, client }: Omit<UpgradeContext, 'agents'>,
   read: () => Promise<ApiResponse>,
@@ -33,7 +33,7 @@ export async function sendLogs(
   });
   socket.on('error', () => socket.terminate());
   const base64 = PROTOCOLS.get(protocol) ?? false;
-  // Tells the client that the connection stands.
+  // Tells the client that the connection is established.
   socket.send(base64 ? '' : Buffer.alloc(0));
   const sink = webSocketSink(socket, (chunk) => [base64 ? chunk.toString('base64') : chunk]);
   if (typeof response.body === 'function') return response.body(sink);

@@ -1,4 +1,4 @@
-/** pods/log: a GET to the kubelet whose answer is streamed on. Options, checks and errors are upstream's. */
+/** pods/log: a GET to the kubelet whose response is streamed. Options, checks and errors are upstream's. */
 import { fieldErrors, StatusError, statusErrors } from '#machinery/errors.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { parseTime, TimeError } from '#machinery/time.ts';
@@ -25,7 +25,7 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
   if (!pod) throw statusErrors.notFound({ group: '', resource: 'pods', name: info.name });
   const query = kubeletLogQuery(call);
   const container = chooseContainer(pod, info.query['container'] ?? '');
-  // Nothing was written yet where there is no node yet.
+  // A pod without a node has no logs yet.
   if (!pod.spec?.nodeName) return { status: 204, headers: {}, body: Buffer.alloc(0) };
   const { host, port } = kubeletEndpoint(internal, pod.spec.nodeName);
   const path = ['containerLogs', info.namespace, info.name, container].map(encodeURIComponent).join('/');
@@ -43,7 +43,7 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
   return { status: 200, headers: { 'content-type': type }, body: streamBody(answer) };
 }
 
-/** Checks PodLogOptions and says them in the kubelet's words. Throws Invalid and BadRequest. */
+/** Validates PodLogOptions and returns the kubelet's query parameters. Throws Invalid and BadRequest. */
 function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchParams {
   const { query } = info;
   const result = new URLSearchParams();

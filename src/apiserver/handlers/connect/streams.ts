@@ -17,14 +17,14 @@ import { streamLogs } from './logs.ts';
 export type { KubeletTls } from './backend.ts';
 
 interface StreamsOptions {
-  /** Asked at every new connection; a new object means a new certificate. */
+  /** Read for each new connection; a new object means a new certificate. */
   readonly kubeletTls: () => KubeletTls;
   /** 0 ≤ x < 1: picks a service's endpoint. */
   readonly random?: () => number;
 }
 
 export interface Streams extends ConnectHandlers {
-  /** Closes idle connections to kubelets. Streams under way end with their sockets. */
+  /** Closes idle connections to kubelets. Active streams end with their sockets. */
   close(): void;
 }
 

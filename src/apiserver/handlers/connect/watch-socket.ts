@@ -9,7 +9,7 @@ import { acceptWebSocket, type ClientSocket } from './exec.ts';
 export const NORMAL_CLOSURE = 1000;
 const NEWLINE = 0x0a;
 
-/** response: of the watch, begun already. The client's connection is answered here, or the error thrown. */
+/** response: of the watch, already started. Completes the WebSocket handshake, or responds with the thrown error. */
 export async function watchOverWebSocket(
   response: ApiResponse,
   { request, client }: { readonly request: ApiRequest; readonly client: ClientSocket },
@@ -42,7 +42,7 @@ export function webSocketSink(socket: WebSocket, split: Split): ResponseSink {
     },
     drained: () =>
       new Promise((resolve) => {
-        // Pings are answered to nobody: this one only tells when all before it has left.
+        // An unsolicited pong would be ignored; the ping's callback fires once all data before it was flushed.
         if (isClosed()) resolve();
         else socket.ping(undefined, undefined, () => resolve());
       }),
@@ -59,7 +59,7 @@ export function webSocketSink(socket: WebSocket, split: Split): ResponseSink {
   };
 }
 
-/** For what nobody came to read: it ends at once. */
+/** Ends a watch that has no reader. */
 export const closedSink: ResponseSink = {
   write: () => true,
   drained: () => Promise.resolve(),
@@ -79,7 +79,7 @@ function lines(chunk: Buffer): string[] {
   return messages;
 }
 
-/** Messages have lengths of their own: that of the frame is left out. */
+/** WebSocket messages have their own length: the length prefix of the frame is omitted. */
 function lengthDelimited(chunk: Buffer): Buffer[] {
   const messages: Buffer[] = [];
   for (let start = 0; start + 4 <= chunk.length;) {

@@ -1,4 +1,4 @@
-/** What subresources with a body of another kind have in common: its namespace, its preconditions, its admission, the answer "created". */
+/** Shared by subresources with a body of another kind: its namespace, preconditions, admission, and the response "created". */
 import { statusErrors } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import { NOT_THIS_NAMESPACE, optionsObject, writeRequest, type WriteCall } from '../write-call.ts';
@@ -8,7 +8,7 @@ import { successStatus } from '../../http/response.ts';
 import type { Endpoint } from '../endpoints.ts';
 import { respondEncoded, viewOptions } from '../transform.ts';
 
-/** Answers a Status of code 201. */
+/** Responds with a Status of code 201. */
 export function created({ context, core }: WriteCall): ApiResponse {
   const status = { ...successStatus(undefined), code: 201 };
   return respondEncoded(status as unknown as KubeObject, {

@@ -25,7 +25,7 @@ import { componentStatuses } from '../core/componentstatuses/component-statuses.
 
 type Review = (object: KubeObject, call: Call) => Promise<KubeObject>;
 
-/** What POST answers, by 'group/plural'. */
+/** Handlers of POST, by 'group/plural'. */
 const REVIEWS: Readonly<Record<string, Review>> = {
   'authorization.k8s.io/subjectaccessreviews': (review, { core }) =>
     reviewSubjectAccess(core.authorizer, review),
@@ -77,7 +77,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   );
 }
 
-/** As for objects that are stored: the namespace is that of the URL, what only the server says goes. */
+/** As for stored objects: the namespace is that of the URL, and server-owned metadata is removed. */
 function takeMetadata(object: KubeObject, { endpoint, context }: Call): void {
   const meta = (object.metadata ??= {}),
     { namespace } = context.info;
@@ -99,7 +99,7 @@ function userInfo({ name, uid, groups, extra }: RequestContext['user']): Record<
   };
 }
 
-/** Nothing of what was sent comes back: it is no part of the answer. */
+/** The response contains nothing of the request's metadata. */
 async function selfSubjectReview(review: KubeObject, { context, core }: Call): Promise<KubeObject> {
   return {
     kind: 'SelfSubjectReview',
@@ -116,7 +116,7 @@ interface TokenReviewStatus {
   readonly error?: string;
 }
 
-/** Of the status that was sent, what the server finds out replaces its own fields only. */
+/** The server overwrites only its own fields of the sent status. */
 async function tokenReview(review: KubeObject, { core }: Call): Promise<KubeObject> {
   const { token, audiences = [] } = (review['spec'] ?? {}) as { token?: string; audiences?: string[] };
   if (!token) throw statusErrors.badRequest('token is required for TokenReview in authentication');

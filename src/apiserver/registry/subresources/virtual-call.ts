@@ -1,4 +1,4 @@
-/** A request for a kind that is answered and not stored. */
+/** A request for a kind that is not stored. */
 import type { RequestContext } from '../../context.ts';
 import type { ServerCore } from '../../server-core.ts';
 import type { Endpoint } from '../endpoints.ts';

@@ -33,7 +33,7 @@ const plural = (one: string, many: string, count: number): string => (count === 
 const named = (names: readonly string[]): string =>
   `${plural('container', 'containers', names.length)} ${quoteAll(names)}`;
 const isWindows = ({ spec }: PodToCheck): boolean => spec.os?.name === 'windows';
-/** Root in a user namespace is nobody outside of it. */
+/** Root in a user namespace has no privileges outside it. */
 const hasUserNamespace = ({ spec }: PodToCheck): boolean => spec.hostUsers === false;
 const unless =
   (excused: (pod: PodToCheck) => boolean, check: Check): Check =>
@@ -423,7 +423,7 @@ interface Control {
   readonly name: string;
   /** The newest that is not newer than the wanted version holds. */
   readonly versions: readonly { readonly sinceMinor: number; readonly check: Check }[];
-  /** The baseline's control that this stricter one stands for, once there is this one. */
+  /** The baseline control that this stricter one replaces. */
   readonly replaces?: string;
 }
 

@@ -2,7 +2,7 @@
 import type { AdmissionAttributes } from '../../plugin.ts';
 import type { LevelVersion } from './level.ts';
 
-/** Versions from here on are called 'future', so that labels of namespaces make no endless number of series. */
+/** Versions from here on are labeled 'future', which bounds the number of series. */
 const SERVER_MINOR = 36;
 
 export class PodSecurityMetrics {

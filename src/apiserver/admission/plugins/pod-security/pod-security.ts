@@ -15,7 +15,7 @@ import { PodSecurityMetrics } from './metrics.ts';
 const PREFIX = 'pod-security.kubernetes.io/';
 type Mode = 'enforce' | 'audit' | 'warn';
 const MODES: readonly Mode[] = ['enforce', 'audit', 'warn'];
-/** Pods of a namespace looked at when its level is raised; more are not, and the warning says so. */
+/** Maximum of a namespace's pods checked when its level is raised; the warning mentions that more were skipped. */
 const EXISTING_PODS_LIMIT = 3000;
 
 export interface PodSecurityOptions {
@@ -27,7 +27,7 @@ export interface PodSecurityOptions {
   };
 }
 
-/** Where each workload keeps its pod template. */
+/** Path of the pod template in each workload. */
 const TEMPLATES: Readonly<Record<string, (object: KubeObject) => unknown>> = {
   '/replicationcontrollers': (object) => at(object, 'spec', 'template'),
   '/podtemplates': (object) => object['template'],
@@ -43,7 +43,7 @@ function at(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce((current, key) => (current as Record<string, unknown> | undefined)?.[key], value);
 }
 
-/** Options and what is counted: of one server. */
+/** Options and metrics of one server. */
 interface Judge {
   readonly options: PodSecurityOptions;
   readonly metrics: PodSecurityMetrics;
@@ -94,7 +94,7 @@ function validatePod(attributes: AdmissionAttributes, judge: Judge): void {
   warnOf(attributes, { pod, policy: policy.warn, judge });
 }
 
-/** A template is only warned about: the pods made of it are what enforce refuses. */
+/** Templates get warnings only: enforce applies to the pods created from them. */
 function validateTemplate(attributes: AdmissionAttributes, judge: Judge): void {
   const template = TEMPLATES[`${attributes.gvr.group}/${attributes.gvr.resource}`]?.(
     attributes.object ?? {},
@@ -152,7 +152,7 @@ function validateNamespace(attributes: AdmissionAttributes, options: PodSecurity
   const labels = attributes.object?.metadata?.labels ?? {};
   const previousLabels = attributes.oldObject?.metadata?.labels ?? {};
   const errors = labelErrors(labels);
-  // What was wrong before may stay wrong, so that other changes remain possible.
+  // Existing violations may remain, so that other changes stay possible.
   if (
     errors.length > 0 &&
     (attributes.operation === 'CREATE' ||
@@ -245,7 +245,7 @@ const PROFILE_ANNOTATIONS = [
   'container.apparmor.security.beta.kubernetes.io/',
 ];
 
-/** Of what may be changed later, only images, new containers and profiles of security matter: labels and sizes must stay changeable, whatever the pod is. */
+/** Of mutable fields only images, new containers and security profiles matter: labels and resources must stay mutable for every pod. */
 function isSignificant({ operation, object, oldObject }: AdmissionAttributes): boolean {
   if (operation === 'CREATE') return true;
   const relevant = (pod: Pod | undefined): string =>
@@ -261,7 +261,7 @@ function isSignificant({ operation, object, oldObject }: AdmissionAttributes): b
 }
 
 type Policy = Readonly<Record<Mode, LevelVersion>> & {
-  /** What of the labels cannot be read. */ readonly errors: string | undefined;
+  /** Parse errors of the labels. */ readonly errors: string | undefined;
 };
 
 function policyFor({ internal, namespace }: AdmissionAttributes, { options }: Judge): Policy {
@@ -273,7 +273,7 @@ function policyFor({ internal, namespace }: AdmissionAttributes, { options }: Ju
 
 const FALLBACK: LevelVersion = { level: 'privileged', version: 'latest' };
 
-/** A level that cannot be read is the strictest for enforce, and none for warnings; a version that cannot is the newest. What enforce asks for is warned of too. */
+/** An unparsable level is the strictest for enforce, and none for warnings; an unparsable version is the newest. The enforced level also warns. */
 function policyOf(labels: Readonly<Record<string, string>>, { defaults = {} }: PodSecurityOptions): Policy {
   const { enforce = FALLBACK, audit = FALLBACK, warn = FALLBACK } = defaults;
   if (!hasLabels(labels)) return { enforce, audit, warn, errors: undefined };
@@ -349,7 +349,7 @@ function labelErrors(labels: Readonly<Record<string, string>>): FieldError[] {
   });
 }
 
-/** What of the standard the pod does not keep to. */
+/** The pod's violations of the standard. */
 export function evaluate(pod: PodToCheck, { level, version }: LevelVersion): Violation[] {
   if (level === 'privileged') return [];
   return checksOf(level, version === 'latest' ? Infinity : Number(version.slice('v1.'.length))).flatMap(

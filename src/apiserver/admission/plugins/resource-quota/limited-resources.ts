@@ -15,7 +15,7 @@ export interface LimitedResource {
   readonly matchScopes?: readonly ScopedResourceSelectorRequirement[];
 }
 
-/** Throws Forbidden when the object would use what is limited and no quota of its namespace speaks of it. */
+/** Throws Forbidden when the object would use a limited resource that no quota of its namespace covers. */
 export function checkLimitedResources(
   attributes: AdmissionAttributes,
   {

@@ -18,7 +18,7 @@ import { addAmounts, parseResourceList, type ResourceAmounts } from '#component-
 import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
 
 const QUOTAS = { group: '', resource: 'resourcequotas' } as const;
-/** Tries of one charge before the client is told to come back. */
+/** Attempts of one charge before the client is asked to retry. */
 const CHARGE_TRIES = 10;
 /** What upstream never counts: records and questions, of which there are many. */
 const IGNORED_GROUPS: ReadonlySet<string> = new Set([
@@ -28,7 +28,7 @@ const IGNORED_GROUPS: ReadonlySet<string> = new Set([
 ]);
 const IGNORED_CORE: ReadonlySet<string> = new Set(['events', 'bindings', 'namespaces']);
 
-/** Of the core group: what may count for more, or for other quotas, after an update. */
+/** Kinds of the core group whose update may change their usage or the matching quotas. */
 const COUNTED_UPDATES: ReadonlySet<string> = new Set(['services', 'persistentvolumeclaims', 'pods']);
 
 /** Which quota was charged with what. */
@@ -45,7 +45,7 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
   const queues = new Map<string, Promise<unknown>>();
   const charged = new WeakMap<AdmissionAttributes, readonly Charge[]>();
 
-  /** After whatever is under way for this namespace. */
+  /** Serialized by namespace. */
   function inTurn<T>(namespace: string, work: () => Promise<T>): Promise<T> {
     const turn = (queues.get(namespace) ?? Promise.resolve()).then(work, work);
     queues.set(namespace, turn);
@@ -96,14 +96,14 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
   };
 }
 
-/** An update of a pod moves it to other quotas by its deadline alone: what it uses is changed by its resize subresource. */
+/** An update of a pod changes its quotas only by activeDeadlineSeconds: usage changes by the resize subresource. */
 function isPlainPodUpdate({ operation, gvr, subresource, object, oldObject }: AdmissionAttributes): boolean {
   if (operation !== 'UPDATE' || gvr.resource !== 'pods' || subresource !== '') return false;
   const hasDeadline = (pod: Pod | undefined): boolean => pod?.spec?.activeDeadlineSeconds !== undefined;
   return hasDeadline(object as Pod) === hasDeadline(oldObject as Pod);
 }
 
-/** Decides and charges every quota that speaks of the object; all or nothing. */
+/** Checks and charges every quota that matches the object; all or nothing. */
 async function charge(attributes: AdmissionAttributes): Promise<Charge[]> {
   const done: Charge[] = [];
   const { namespace, internal } = attributes;
@@ -145,7 +145,7 @@ async function chargeOne(
   );
 }
 
-/** What this quota is to be charged with, undefined for nothing. Throws Forbidden where it does not fit. */
+/** The charge for this quota, undefined for none. Throws Forbidden when it exceeds the quota. */
 function judge(attributes: AdmissionAttributes, quota: ResourceQuota): ResourceAmounts | undefined {
   const name = quota.metadata?.name ?? '';
   const hard = parseResourceList(quota.status?.hard);

@@ -1,4 +1,4 @@
-/** For tests of admission webhooks: a server whose only plugins they are, and one real HTTPS server that plays every webhook, told apart by path. */
+/** For tests of admission webhooks: a server with only these plugins, and one real HTTPS server that plays every webhook, by path. */
 import assert from 'node:assert/strict';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
 import type { AuditSink } from '../../../audit/audit-sink.ts';
@@ -23,7 +23,7 @@ export type ConfigurationKind = 'mutatingwebhookconfigurations' | 'validatingweb
 /** The `request` of a review. */
 // oxlint-disable-next-line no-explicit-any
 export type ReviewRequest = Record<string, any>;
-/** Answers the `response` without its uid; or { raw } for something else. */
+/** Returns the `response` without its uid; or { raw } for something else. */
 export type Decide = (request: ReviewRequest) => Record<string, unknown> | Promise<Record<string, unknown>>;
 
 export class WebhookBench {
@@ -32,7 +32,7 @@ export class WebhookBench {
   /** By the path of the webhook's URL; others allow. */
   decisions: Record<string, Decide> = {};
   requests: { readonly path: string; readonly request: ReviewRequest }[] = [];
-  /** What was noted for the audit events of all requests. */
+  /** Audit annotations of all requests. */
   annotations: { readonly key: string; readonly value: string; readonly level: string }[] = [];
   readonly #made: string[] = [];
 
@@ -68,7 +68,7 @@ export class WebhookBench {
     await this.peer.stop();
   }
 
-  /** Takes away what a test made: configurations, configmaps and pods. */
+  /** Deletes the test's configurations, configmaps and pods. */
   async clean(): Promise<void> {
     this.decisions = {};
     for (const path of this.#made.splice(0)) await this.server.request(`DELETE ${path}`);
@@ -115,7 +115,7 @@ export class WebhookBench {
     return this.configure('validatingwebhookconfigurations', name, webhooks);
   }
 
-  /** On creations and updates of ConfigMaps unless more says otherwise. */
+  /** Matches creates and updates of ConfigMaps unless more overrides it. */
   webhook(path: string, more: object = {}): Record<string, unknown> {
     return {
       name: `${path}.example.com`,

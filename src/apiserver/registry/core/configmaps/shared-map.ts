@@ -8,7 +8,7 @@ import type { GroupResource, InternalApi } from '../../loopback-client.ts';
 const CONFIG_MAPS: GroupResource = { group: '', resource: 'configmaps' };
 const NAMESPACE = 'kube-system';
 const MAX_ENTRIES = 2000;
-/** Changes that wait for the one under way; more are dropped, and the server that has them still knows them itself. */
+/** Changes queued behind the one in flight; further ones are dropped, and the server that made them keeps them in memory. */
 const MAX_WAITING = 1000;
 
 interface Entry {
@@ -36,7 +36,7 @@ export class SharedMap {
     this.#internal = internal;
   }
 
-  /** As this server's cache has it; undefined: nothing, or ended. */
+  /** From this server's cache; undefined: absent, or closed. */
   get(key: string): string | undefined {
     const map = this.#internal?.get(CONFIG_MAPS, { namespace: NAMESPACE, name: this.#options.name });
     const text = (map?.['data'] as Readonly<Record<string, string>> | undefined)?.[key];

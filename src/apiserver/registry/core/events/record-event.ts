@@ -15,7 +15,7 @@ interface RecordedEvent {
   readonly nowMs: number;
 }
 
-/** A warning. Rejects where it cannot be stored. */
+/** Records a warning event. Rejects where it cannot be stored. */
 export async function recordEvent(
   internal: InternalApi,
   { regarding, reason, message, component, nowMs }: RecordedEvent,

@@ -75,7 +75,7 @@ async function bind(
           meta.annotations = { ...meta.annotations, ...binding.metadata.annotations };
         if (binding.metadata?.labels) meta.labels = { ...meta.labels, ...binding.metadata.labels };
         takePreconditions(meta, binding.metadata);
-        // The hint where it was to go is of no use any more.
+        // Once bound, the nominated node is of no use.
         delete next.status?.nominatedNodeName;
         const status = (next.status ??= {});
         status.conditions = updateCondition(status.conditions, {
@@ -101,7 +101,7 @@ async function bind(
   return created(call);
 }
 
-/** A name that came with a body, where the store makes a key of it. */
+/** The name in the body, where the store derives a key from it. */
 function checkNameParameter(name: string): void {
   if (name === '') throw statusErrors.badRequest('Name parameter required.');
   const problems = validatePathSegmentName(name);

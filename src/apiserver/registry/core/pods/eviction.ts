@@ -67,7 +67,7 @@ export async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promi
   return created(call);
 }
 
-/** The pod says why it goes, for those who count failures. Preconditions that do not hold are left to the deletion to refuse. */
+/** Adds the DisruptionTarget condition before the deletion. Failed preconditions are left to the deletion to report. */
 async function markEvicted({ core, target }: WriteCall, request: DeleteRequest): Promise<DeleteRequest> {
   const { uid, resourceVersion } = request.preconditions ?? {};
   const holds = ({ metadata }: KubeObject): boolean =>
@@ -163,7 +163,7 @@ function allowance(budget: Budget): number {
   return left;
 }
 
-/** Without a time to wait the client decides: kubectl drain tells its user, and asks again. */
+/** Without a Retry-After the client chooses the interval: kubectl drain reports it and retries. */
 function refusedByBudget(why: string, retryAfterSeconds = 0): StatusError {
   const error = statusErrors.tooManyRequests(
     "Cannot evict pod as it would violate the pod's disruption budget.",

@@ -39,7 +39,7 @@ export class SharedSecret {
     return this.#ensure(internal);
   }
 
-  /** As this server's cache has it. Undefined: there is none yet, or not any more; it is being made. */
+  /** From this server's cache. Undefined: absent or deleted; it is being created. */
   read(): SharedText | undefined {
     const internal = this.#internal;
     if (!internal) return undefined;

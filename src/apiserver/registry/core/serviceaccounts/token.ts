@@ -57,7 +57,7 @@ export async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Pro
   const expirationSeconds = checkedExpiration(spec);
   const bound = boundObject(spec, call);
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
-  // A dry run too: nothing is stored by it, and whoever asks may have the token.
+  // A dry run too: nothing is stored, and the caller may have the token.
   const issued = await core.tokenIssuer.issue({
     namespace: target.namespace,
     serviceAccount: { name: target.name, uid },
@@ -108,7 +108,7 @@ const BOUND_KINDS: Readonly<Record<string, { readonly resource: string; readonly
   Node: { resource: 'nodes', namespaced: false },
 };
 
-/** The object a token is to end with, which must be there. Its kind is told by group and kind; the version does not matter. */
+/** The object to which the token is bound; it must exist. Only group and kind matter, not the version. */
 function boundObject({ boundObjectRef: ref }: TokenSpec, { core, target }: WriteCall): Bound {
   if (!ref) return {};
   const { group, version } = parseApiVersion(ref.apiVersion ?? '');

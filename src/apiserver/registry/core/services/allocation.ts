@@ -37,14 +37,14 @@ export const DEFAULT_NODE_PORTS = { from: 30_000, to: 32_767 };
 const NONE = 'None';
 /** Proposals to the store for one write. */
 const MAX_CLAIMS = 16;
-/** Answers to the proposals of others that a write waits for where the range is full. */
+/** Other writes' results that a write waits for when the range is full. */
 const MAX_WAITS = 1000;
 
 export class ServiceAllocation implements StoreHooks {
   readonly addresses: AddressRanges;
   readonly ports: PortRange;
   #shared: SharedAllocations | undefined;
-  /** Proposals that the store has not answered yet. */
+  /** Proposals without a response of the store. */
   readonly #claims = new Set<Promise<Holdings>>();
 
   constructor({ cidr, nodePorts = DEFAULT_NODE_PORTS }: ServiceAllocationOptions) {
@@ -78,7 +78,7 @@ export class ServiceAllocation implements StoreHooks {
     ].join('\n');
   }
 
-  /** Takes what stored Services hold. Called when the cache is filled. */
+  /** Loads the allocations of stored Services. Called when the cache is filled. */
   rebuild(cache: ResourceCache): void {
     this.addresses.clear();
     this.ports.clear();
@@ -89,7 +89,7 @@ export class ServiceAllocation implements StoreHooks {
     }
   }
 
-  /** Also fills in fields that belong together. Throws when what is asked for cannot be had. */
+  /** Also completes fields that depend on each other. Throws when the request cannot be satisfied. */
   beginCreate(
     object: KubeObject,
     { dryRun }: { readonly dryRun: boolean },
@@ -99,7 +99,7 @@ export class ServiceAllocation implements StoreHooks {
     return this.#begin({ service, stored: undefined, dryRun });
   }
 
-  /** As beginCreate; keeps what the stored Service was given and the new one leaves out. */
+  /** Like beginCreate; keeps the stored Service's allocations that the new one omits. */
   beginUpdate({
     next,
     previous,
@@ -167,7 +167,7 @@ export class ServiceAllocation implements StoreHooks {
     }
   }
 
-  /** A range that is full of proposals may have room once the store has answered them. */
+  /** A range full of proposals may have room after the store has answered them. */
   async #propose(change: Change, refused: Holdings): Promise<Holdings> {
     const asked = structuredClone(change.service.spec!);
     for (let waits = 0; ; waits++) {
@@ -201,7 +201,7 @@ export class ServiceAllocation implements StoreHooks {
     };
   }
 
-  /** Takes what the write needs in memory, all or nothing. */
+  /** Reserves in memory what the write needs, all or nothing. */
   #reserve(change: Change, refused: Holdings = { ips: [], ports: [] }): Holdings {
     const taken: Holdings = { ips: [], ports: [] };
     const ips = refused.ips.filter((ip) => this.addresses.take(ip) !== undefined),

@@ -23,7 +23,7 @@ function sameList(left: readonly string[] = [], right: readonly string[] = []): 
   return left.length === right.length && left.every((value, i) => value === right[i]);
 }
 
-/** Nothing about families changes in a Service that takes two where there are two. */
+/** Families of a dual-stack Service are left unchanged on a dual-stack cluster. */
 export function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean {
   return (
     spec.ipFamilyPolicy === PREFER &&
@@ -62,7 +62,7 @@ export function chooseFamilies(service: Service, stored: ServiceSpec | undefined
   if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
 }
 
-/** A Service that becomes of one family loses the second one, unless the client said which stay. */
+/** A Service changed to single-stack loses its second family, unless the client named the one to keep. */
 function fitToStored(spec: ServiceSpec, stored: ServiceSpec): FieldError[] {
   if (spec.ipFamilyPolicy === SINGLE) {
     if (sameList(spec.clusterIPs, stored.clusterIPs)) keepFirst(spec, 'clusterIPs');

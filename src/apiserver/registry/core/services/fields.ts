@@ -1,4 +1,4 @@
-/** Fields of a Service that belong together, and what it keeps of what it was given: how upstream completes an update before it looks at it. */
+/** Dependent fields of a Service, and values that an update keeps: how upstream completes an update before validation. */
 import type { ServiceSpec } from '#api/types.ts';
 import { needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
 
@@ -20,7 +20,7 @@ export function keepInStep(spec: ServiceSpec, stored: ServiceSpec | undefined): 
   else delete spec.clusterIPs;
 }
 
-/** Who sends again what a Service was made of need not know what it was given. */
+/** A client that sends its original manifest again need not include allocated values. */
 export function keepAllocated(spec: ServiceSpec, stored: ServiceSpec): void {
   if (spec.type !== 'ExternalName' && stored.type !== 'ExternalName') {
     if (!spec.clusterIP && stored.clusterIP !== undefined) spec.clusterIP = stored.clusterIP;

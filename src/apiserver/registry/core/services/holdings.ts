@@ -1,4 +1,4 @@
-/** What a Service holds of the cluster's ranges: cluster IPs, node ports, the port of its health check. */
+/** The allocations of a Service: cluster IPs, node ports, health check port. */
 import type { ServiceSpec } from '#api/types.ts';
 
 export interface Holdings {

@@ -10,7 +10,7 @@ import { statusErrors } from '#machinery/errors.ts';
 import { StoreError, type Store } from '#storage/store.ts';
 
 const KEY = '/registry/ranges/servicenodeports';
-/** Changes that may wait; whoever comes after that is told to come back. */
+/** Maximum of queued changes; further callers get an error that asks them to retry. */
 const MAX_WAITING = 5000;
 const MAX_BATCH = 500;
 /** Writes of one batch that others may get ahead of. */
@@ -19,11 +19,11 @@ const MAX_ATTEMPTS = 50;
 interface NodePortMapOptions {
   readonly store: Store;
   readonly range: { readonly from: number; readonly to: number };
-  /** What stored Services hold: where there is no map yet. */
+  /** Node ports of stored Services: the initial map. */
   inUse(): Iterable<number>;
 }
 
-/** Mutates the bits; answers what it was refused. */
+/** Mutates the bits; returns the ports that were refused. */
 type Edit = (bits: Bits) => readonly number[];
 
 interface Waiting {
@@ -53,7 +53,7 @@ export class NodePortMap {
     this.#rangeText = `${options.range.from}-${options.range.to}`;
   }
 
-  /** All or none. Answers nothing, where they are the caller's now; else all that is taken, so that the next proposal is a better one. */
+  /** All or none. Returns nothing on success; else every port in use, so that the next proposal avoids them. */
   claim(ports: readonly number[]): Promise<readonly number[]> {
     if (ports.length === 0) return Promise.resolve([]);
     return this.#change((bits) => {
@@ -71,12 +71,12 @@ export class NodePortMap {
     });
   }
 
-  /** The bits as they should be, by who looked at the Services after reading the map. */
+  /** Replaces the bits, by a caller that listed the Services after reading the map. */
   async repair(
     decide: (taken: readonly number[]) => Iterable<number> | Promise<Iterable<number>>,
   ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      // Of another range: all is made anew.
+      // The stored map has another range: rebuild it.
       const { bits, revision, isOfRange } = await this.#read({ anyRange: true });
       const wanted = new Bits(this.#options.range);
       for (const port of await decide(bits.ports())) wanted.set(port, true);
@@ -123,7 +123,7 @@ export class NodePortMap {
     for (let attempt = 1; ; attempt++) {
       const next = known.bits.copy();
       const refused = batch.map(({ edit }) => edit(next));
-      // Nobody is refused by what was true some time ago.
+      // Refusals are based on the current map, never on an older copy.
       if (!known.isFresh && refused.some((ports) => ports.length > 0)) {
         known = await this.#read();
         continue;

@@ -106,7 +106,7 @@ export class AddressRange {
   }
 }
 
-/** Every range that service addresses are taken from. The first is the cluster's own and stays. */
+/** Every range that service addresses are allocated from. The first is the cluster's own and is permanent. */
 export class AddressRanges {
   readonly #own: AddressRange;
   readonly #ranges = new Map<string, AddressRange>();
@@ -127,7 +127,7 @@ export class AddressRanges {
     return Array.from(this.#ranges.values(), ({ cidr, held, free }) => ({ cidr, held, free }));
   }
 
-  /** These and no others are allocated from. What they hold stays held. */
+  /** Replaces the ranges to allocate from. Existing allocations stay. */
   use(cidrs: readonly string[]): void {
     for (const cidr of this.#ranges.keys()) if (!cidrs.includes(cidr)) this.#ranges.delete(cidr);
     for (const cidr of cidrs) {

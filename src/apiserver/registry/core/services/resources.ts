@@ -1,4 +1,4 @@
-/** What the allocation of service addresses reads and writes. */
+/** Resources that the allocation of service addresses reads and writes. */
 import type { GroupResource } from '../../loopback-client.ts';
 
 export const SERVICES: GroupResource = { group: '', resource: 'services' };

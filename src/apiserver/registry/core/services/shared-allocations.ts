@@ -38,7 +38,7 @@ export class SharedAllocations {
     return this.#internal.get(IP_ADDRESSES, { name: ip }) !== undefined;
   }
 
-  /** All or nothing. Answers what others hold: nothing, where all is the Service's now. Rejects where the store does not tell. */
+  /** All or nothing. Returns the values held by others: empty on success. Rejects where the outcome is unknown. */
   async claim(service: Service, { ips, ports }: Holdings): Promise<Holdings> {
     const [taken, ...created] = await Promise.allSettled([
       this.#ports.claim(ports),
@@ -66,14 +66,14 @@ export class SharedAllocations {
     ]);
   }
 
-  /** False: somebody else has it. */
+  /** False: another Service holds it. */
   async #createAddress(ip: string, { metadata = {} }: Service): Promise<boolean> {
     try {
       await this.#internal.create(IP_ADDRESSES, addressObject(ip, metadata));
       return true;
     } catch (error) {
       if (isStatusError(error, 'AlreadyExists')) return false;
-      // Of a Service whose name is none: its own validation says so next.
+      // An invalid Service name: validation reports it next.
       if (isStatusError(error, 'Invalid')) return true;
       throw error;
     }
