@@ -1,6 +1,6 @@
 /**
- * A request's way through the server: the stages below, in this order. A stage answers (then the rest is skipped), throws a
- * StatusError, or lets the request pass. Anything else thrown is the server's fault: logged, answered with 500 InternalError.
+ * The stages of a request, in this order. A stage responds (the rest is skipped), throws a StatusError, or passes the request on. Any other error is a
+ * server fault: logged and answered with 500 InternalError.
  */
 import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';

@@ -1,5 +1,5 @@
 /**
- * One API server put together: store, watch cache, catalogue, authentication, authorization, admission, pipeline, listeners.
+ * Assembles one API server: store, watch cache, served endpoints, authentication, authorization, admission, pipeline, listeners.
  *
  *   createApiServer() fills the cache --> handler usable in-process --start()--> listening, bootstrap in the background
  *     --bootstrap done--> ready (/readyz) --stop()--> not ready, watches end, requests under way finish, stopped

@@ -1,6 +1,6 @@
 /**
- * The file of --admission-control-config-file: an AdmissionConfiguration whose plugins have a section each, in it or in a file beside it. Read once,
- * strictly: what is unknown, mistyped or for a plugin without configuration is refused with its place.
+ * The file of --admission-control-config-file: an AdmissionConfiguration with a section for each plugin, inline or in a file of its own. Read once,
+ * strictly: unknown or mistyped fields, and sections for plugins without configuration, are refused with their location.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * What expressions of admission see: the request, the object before and after, the authorizer; for policies also parameters, the namespace and
- * their own variables. And match conditions, which webhooks and policies share. After upstream's plugin/cel and plugin/webhook/matchconditions.
+ * The environment of admission's CEL expressions: the request, the object and the old object, the authorizer; for policies also parameters, the
+ * namespace and their variables. Also match conditions, which webhooks and policies share. After upstream's plugin/cel and webhook/matchconditions.
  */
 import { isNamespace } from './namespace-resource.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';

@@ -1,6 +1,6 @@
 /**
- * What admission needs to know of resources in their versions: which are faces of the same stored objects (upstream's equivalent resource
- * mapper, for matchPolicy Equivalent), what kind a request for them carries, and how objects get from one version to another.
+ * Resources and versions for admission: which ones are equivalent (upstream's equivalent resource mapper, for matchPolicy Equivalent), the kind
+ * that requests for them carry, and conversion between versions.
  */
 import { assert } from '#stdx/assert.ts';
 import { deepClone } from '#machinery/json.ts';

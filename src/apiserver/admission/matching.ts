@@ -1,6 +1,6 @@
 /**
- * Which requests admission webhooks and policies are for: rules with wildcards, scope, matchPolicy Equivalent, the labels of the namespace and
- * of the object. After upstream's webhook/predicates and policy/matching. Not match conditions: those are expressions.
+ * Matches requests to admission webhooks and policies: rules with wildcards, scope, matchPolicy Equivalent, selectors of the namespace and of the
+ * object. After upstream's webhook/predicates and policy/matching. Match conditions are separate: expressions.ts.
  */
 import {
   mutatingAdmissionPolicies,

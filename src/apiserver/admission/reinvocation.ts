@@ -1,6 +1,6 @@
 /**
- * The second round of mutating admission: once a webhook or policy changed the object, every mutating step runs again, built-in plugins all,
- * webhooks and policies those that ask for it (reinvocationPolicy IfNeeded). One per request that needs it; there is no third round.
+ * The second round of mutating admission: if a webhook or policy changed the object, every mutating step runs again: all built-in plugins, and
+ * webhooks and policies with reinvocationPolicy IfNeeded. At most one per request.
  */
 export class Reinvocation {
   /** True in the second round. */

@@ -1,6 +1,6 @@
 /**
- * The aggregator: which APIServices lead to other servers, and everything this server does for them. Local ones are served as ever; as long as
- * there are no others, nothing here is asked but whether there are any.
+ * The aggregator: APIServices of extension API servers, and everything this server does for them. Local APIServices are served as usual; without
+ * others the only cost is one lookup.
  *
  *   APIService with a Service ─► availability checks ─► condition Available ─► requests are sent on, documents are read and merged
  */

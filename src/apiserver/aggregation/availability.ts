@@ -1,6 +1,6 @@
 /**
- * Says of every APIService that leads to another server whether it can be used: its condition Available, after upstream's remote available
- * controller, and the metrics of it. Looks when an APIService, its Service or its endpoints change, every 30 s, and sooner after a failure.
+ * Maintains the Available condition and metrics of every APIService with a Service, after upstream's remote available controller. Checks when an
+ * APIService, its Service or its endpoints change, every 30 s, and sooner after a failure.
  */
 import { formatTime } from '#machinery/time.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';

@@ -1,6 +1,6 @@
 /**
- * What extension servers say of themselves: discovery, OpenAPI v3's index and OpenAPI v2. Asked when an APIService appears or becomes available and
- * every minute; what was read last stays when a server cannot be read any more, marked Stale. Nothing read is trusted to be well-formed.
+ * Documents of extension servers: discovery, OpenAPI v3's index and OpenAPI v2. Fetched when an APIService appears or becomes available and every
+ * minute; the last version stays, marked Stale, when a server cannot be read. Their content is untrusted.
  */
 import { createHash } from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';

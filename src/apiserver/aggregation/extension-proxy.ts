@@ -1,6 +1,6 @@
 /**
- * A request to an extension API server: sent on as it came, with the identity of the user in X-Remote-* headers (the client's own are dropped), and
- * answered as it is answered. Bodies stream both ways; upgrades are joined. After upstream's kube-aggregator handler, its status codes and texts.
+ * Proxies a request to an extension API server unchanged, with the user's identity in X-Remote-* headers (the client's own are dropped), and returns
+ * its response. Bodies are streamed both ways; upgrades are joined. After upstream's kube-aggregator handler, its status codes and texts.
  */
 import type { Duplex, Readable } from 'node:stream';
 import type { IncomingAnswer } from '#stdx/https-client.ts';
@@ -111,8 +111,8 @@ export async function upgradeToExtension(
 }
 
 /**
- * What was authorized must be what is asked for: a server that resolves '..' would take the request somewhere else than where it was allowed, for
- * example into another namespace. Throws BadRequest.
+ * Requires a path that the extension server resolves to what was authorized: a server that resolves '..' could reach another namespace, for
+ * example. Throws BadRequest.
  */
 function refuseDetours(path: string): void {
   if (!path.includes('..') && !path.includes('/.') && !path.includes('%')) return;

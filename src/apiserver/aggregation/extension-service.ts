@@ -1,6 +1,6 @@
 /**
- * One APIService that leads to another server: where it is (resolved anew for each connection from its Service), how it is spoken to (TLS with the
- * front-proxy certificate, verified against caBundle), and who it is told is asking. Pure but for connections kept open.
+ * One APIService of an extension server: its address (resolved from its Service for each connection), TLS with the front-proxy certificate, verified
+ * against caBundle, and the user's headers. Pure except for kept connections.
  */
 import type { APIService } from '#api/types.ts';
 import {

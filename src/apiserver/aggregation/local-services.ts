@@ -1,7 +1,7 @@
 /**
- * APIServices of what this server serves itself, kept as upstream's autoregister and CRD registration controllers do. Those of built-in groups are
- * put right once, at start (automanaged=onstart); those of CustomResourceDefinitions always (automanaged=true). One that somebody else has made,
- * or has taken the label off, is left alone.
+ * APIServices of this server's own groups, maintained as by upstream's autoregister and CRD registration controllers. Those of built-in groups are
+ * corrected once, at start (automanaged=onstart); those of CustomResourceDefinitions always (automanaged=true). One created by a user, or whose
+ * label was removed, is left unchanged.
  */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';

@@ -1,6 +1,6 @@
 /**
- * What decoding does to a custom resource before anyone sees it: metadata takes its type's form, fields the schema does not know go
- * (and are reported), nulls that mean nothing go, defaults come. Values of the wrong type stay: validation says what is wrong with them.
+ * Decoding of custom resources: metadata is coerced to its type, unknown fields are pruned (and reported), meaningless nulls are dropped, defaults
+ * are set. Values of the wrong type stay: validation reports them.
  */
 import { decodeObject, type Decoded, type DecodeMode } from '#machinery/decode.ts';
 import { deepClone, isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';

@@ -1,7 +1,6 @@
 /**
- * Custom resources of one API server: follows the CustomResourceDefinitions, writes what the server has to say of them into their status,
- * and serves the resources they define. Those who see a definition established can use it at once, since the catalogue changes in the same
- * step in which the write of that status is handed out.
+ * Custom resources of one API server: follows CustomResourceDefinitions, updates their status, and serves their resources. A client that sees a
+ * definition established can use it at once, since the served endpoints change in the same step that delivers the event of that status.
  *
  *   created --names accepted--> Established, served --delete--> Terminating (no creates) --all objects gone--> finalizer off, gone
  */

@@ -1,6 +1,6 @@
 /**
- * The JSONPath of printer columns, scale paths and selectable fields: fields, quoted fields, positions, slices, wildcards and filters by
- * comparison, as kubectl's template language has them. What is not supported is refused when it is compiled.
+ * JSONPath of printer columns, scale paths and selectable fields: fields, quoted fields, indexes, slices, wildcards and comparison filters, as in
+ * kubectl's template language. Unsupported syntax is refused at compilation.
  */
 import { getOwn, isJsonObject } from '#machinery/json.ts';
 

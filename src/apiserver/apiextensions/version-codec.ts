@@ -1,6 +1,6 @@
 /**
- * Between what is stored of a custom resource and the version a client speaks. What is read is pruned and defaulted by the schema of the version it
- * was stored as, whatever that was then, and converted; what is written is converted to the storage version.
+ * Converts custom resources between their stored version and a client's. Reads prune and default by the schema of the stored version, then convert;
+ * writes convert to the storage version.
  */
 import { deepClone } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject, type Stored } from '#machinery/object.ts';

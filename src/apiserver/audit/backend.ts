@@ -5,8 +5,8 @@ import type { AuditEvent } from './event.ts';
 
 export interface AuditBackend {
   /**
-   * In order of time. Throws or rejects when the events are not stored; a promise resolves when they are. A backend that batches takes them
-   * and answers at once. Must not change the events.
+   * In order of time. Throws or rejects when the events are not stored; a promise resolves when they are. A batching backend returns at once. Must
+   * not mutate the events.
    */
   process(events: readonly AuditEvent[]): void | Promise<void>;
   /** Flushes accepted events for a bounded time; the rest is reported as lost. */

@@ -1,6 +1,6 @@
 /**
- * Between requests and a slow backend: events wait in a bounded buffer and go out in batches, when one is full or its first event has
- * waited long enough. A full buffer loses what comes, which is counted. After upstream's plugin/pkg/audit/buffered.
+ * Decouples requests from a slow backend: events are buffered and sent in batches, when one is full or its first event is old enough. A full buffer
+ * drops new events and counts them. After upstream's plugin/pkg/audit/buffered.
  *
  *   process() ─► buffer ─► batch (size or time) ─► [throttle] ─► backend (some batches at a time)
  */

@@ -1,6 +1,6 @@
 /**
- * Who is calling: the interface of the pipeline's authenticate stage, and of the two things that belong to the same keys,
- * issuing service account tokens and reviewing tokens. Implementations live beside it; after upstream's authenticator.Request.
+ * Authentication: the interface of the pipeline's authenticate stage, and of the two users of the same keys, TokenRequest and TokenReview.
+ * Implementations are beside it; after upstream's authenticator.Request.
  */
 import type { UserInfo } from '#machinery/object.ts';
 import type { ApiRequest } from '../http/request.ts';
@@ -17,9 +17,9 @@ export interface Authenticated {
 
 export interface Authenticator {
   /**
-   * undefined = no credential of this authenticator's kind in the request: the next one is asked, and when none answers the
-   * request is 401 (anonymous is an authenticator like any other, at the end). A bad credential throws StatusError 401.
-   * Called for every request: answer synchronously where nothing has to be waited for (cached token or certificate).
+   * undefined = no credential of this authenticator's kind in the request: the next one is called; if none returns a user, the request is 401
+   * (anonymous is the last authenticator). A bad credential throws StatusError 401.
+   * Called for every request: return synchronously unless a call is needed (cached token or certificate).
    */
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined>;
   /** Schemes of the Authorization header that a 401 offers (WWW-Authenticate): for clients that answer only when asked. */

@@ -8,8 +8,8 @@
  *   anybody else, groups, uid, extra       impersonate:user-info               impersonate-on:user-info:VERB
  *   anybody                                impersonate                         –
  *
- * The modes are asked in this order and the first that allows decides; the mode that last let a caller through is asked first. When none
- * does, the first refusal is the answer.
+ * The modes are tried in this order and the first that allows decides; the mode that last succeeded for a caller is tried first. If none allows,
+ * the first refusal is the response.
  */
 import { statusErrors } from '#machinery/errors.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';

@@ -1,6 +1,6 @@
 /**
- * Says since when uses of legacy tokens are noted: the cleaner of unused ones (legacy-service-account-token-cleaner-controller) counts from then. After
- * upstream's legacy token tracking controller.
+ * Records the date since which uses of legacy tokens are tracked, from which the cleaner (legacy-service-account-token-cleaner-controller) counts.
+ * After upstream's legacy token tracking controller.
  */
 import { isoDay } from '#stdx/dates.ts';
 import { isStatusError } from '#machinery/errors.ts';

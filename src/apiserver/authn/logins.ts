@@ -1,6 +1,6 @@
 /**
- * The ways in that ask for a password or a ticket, put together from settings: the password file, LDAP, Kerberos, and the session tokens that
- * they are swapped for. Loaded only where one of them is configured.
+ * Assembles logins by password or ticket from settings: the password file, LDAP, Kerberos, and the session tokens issued for them. Loaded only where
+ * one of them is configured.
  */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';

@@ -1,6 +1,5 @@
 /**
- * What a file says, read again when it changes. The first reading throws; a later one that cannot be read or understood is logged, and what was
- * read before stays in force.
+ * A file's content, reloaded when it changes. The first load throws; a later load that fails is logged, and the previous content stays in effect.
  */
 import { readFileSync } from 'node:fs';
 import type { Clock } from '#stdx/clock.ts';

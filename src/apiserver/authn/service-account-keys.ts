@@ -1,7 +1,7 @@
 /**
- * The keys of service account tokens: one signs, all are accepted and published. They can be replaced while the server runs, which is how keys are
- * rotated without logging anyone out: (1) accept the new public key everywhere, (2) sign with the new key, (3) when the last old token has ended,
- * stop accepting the old one.
+ * The keys of service account tokens: one signs, all are accepted and published. They can be replaced at run time, which allows a rotation without
+ * logging anyone out: (1) accept the new public key everywhere, (2) sign with the new key, (3) when the last old token has expired, stop
+ * accepting the old one.
  */
 import { JwtSigner, verificationKey, type VerificationKey } from '#stdx/jwt.ts';
 

@@ -1,7 +1,7 @@
 /**
- * Authenticates service account tokens, bound (TokenRequest) and legacy (from a Secret). What costs time, the signature, is remembered
- * for a bounded number of tokens; what can change, time and the objects the token is bound to, is looked at every time, so that a
- * deleted pod's token ends with the pod. After upstream's pkg/serviceaccount.
+ * Authenticates service account tokens, bound (TokenRequest) and legacy (from a Secret). Signatures, which are expensive, are cached for a bounded
+ * number of tokens; expiry and the bound objects are checked each time, so that a deleted pod's token is invalid at once. After upstream's
+ * pkg/serviceaccount.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { isoDay } from '#stdx/dates.ts';

@@ -1,6 +1,6 @@
 /**
- * What authenticates a bare bearer token: service account tokens, bootstrap tokens, the static token file; later OIDC and webhooks.
- * BearerAuthenticator asks them in order for a request; TokenReview asks the same union.
+ * Authenticators of bearer tokens: service account tokens, bootstrap tokens, the static token file, OIDC and webhooks. BearerAuthenticator calls them
+ * in order for a request; TokenReview uses the same union.
  */
 import { statusErrors } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -12,8 +12,8 @@ const MAX_TOKEN_BYTES = 16 * 1024;
 
 export interface TokenAuthenticator {
   /**
-   * undefined = not a token of this kind: the next one is asked. Throws an Error, with upstream's text, for one of this kind that
-   * is not good. audiences: those the caller acts for, of which the token must have one.
+   * undefined = not a token of this kind: the next one is called. Throws an Error, with upstream's text, for an invalid token of this kind.
+   * audiences: of the caller; the token must have one of them.
    */
   authenticateToken(
     token: string,

@@ -1,6 +1,6 @@
 /**
- * Bearer tokens that another server knows: asks it with a TokenReview (authentication.k8s.io, v1 or v1beta1), and remembers its answers, yes and no, for
- * a while. Who calls it and how calls are repeated is webhooks/kubeconfig-client.ts. After upstream's webhook token authenticator.
+ * Bearer tokens of an external authenticator: calls it with a TokenReview (authentication.k8s.io, v1 or v1beta1) and caches positive and negative
+ * responses. webhooks/kubeconfig-client.ts makes the calls and retries. After upstream's webhook token authenticator.
  */
 import { hash } from 'node:crypto';
 import { isJsonObject } from '#machinery/json.ts';

@@ -1,10 +1,10 @@
 /**
- * ABAC: policies from a file of one JSON object a line, read once at the start. After upstream's pkg/auth/authorizer/abac, also for lines
- * without apiVersion (the oldest format, where what is left out means everything).
+ * ABAC: policies from a file with one JSON object a line, read once at the start. After upstream's pkg/auth/authorizer/abac, also for lines without
+ * apiVersion (the oldest format, where omitted fields match everything).
  *
  *   {"apiVersion": "abac.authorization.kubernetes.io/v1beta1", "kind": "Policy", "spec": {"user": "bob", "namespace": "blue", "resource": "pods", "apiGroup": "", "readonly": true}}
  *
- * Stricter than upstream in one point: a field that does not exist is an error. A misspelled "readonly" would grant writes silently.
+ * Stricter than upstream in one point: an unknown field is an error. A misspelled "readonly" would grant writes silently.
  */
 import { readFileSync } from 'node:fs';
 import type { UserInfo } from '#machinery/object.ts';

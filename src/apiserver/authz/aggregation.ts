@@ -1,7 +1,7 @@
 /**
- * ClusterRoles that gather the rules of others by label (aggregationRule), after upstream's clusterrole-aggregation-controller. It
- * lives in the API server because the rules decide who may do what: they must be right before any controller runs. Idempotent, so
- * that upstream's controller may run against the same server.
+ * ClusterRoles that aggregate the rules of others by label (aggregationRule), after upstream's clusterrole-aggregation-controller. It runs in the API
+ * server because authorization depends on the rules: they must be right before any controller runs. Idempotent, so that upstream's controller
+ * may run against the same server.
  */
 import { compileLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';

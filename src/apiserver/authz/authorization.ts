@@ -1,12 +1,12 @@
 /**
- * Composition of authorization: reads what is configured, answers the one authorizer of the pipeline and what others need of RBAC.
+ * Composition of authorization: reads the configuration and creates the pipeline's authorizer and RBAC's rule lookup for others.
  *
  *   const authorization = createAuthorization({ internal, modes: ['Node', 'RBAC'], log });     watches start here
  *   await bootstrapPolicy(internal, { clusterAdminGroups: ['kubeadm:cluster-admins'] });       default roles, once the store is open
  *   … authorization.authorizer → pipeline and reviews.ts · authorization → createAdmission …
  *   authorization.stop();
  *
- * What is asked comes from modes (flags) or from a file (AuthorizationConfiguration) that is followed while the server runs.
+ * Authorizers come from modes (flags) or from a file (AuthorizationConfiguration) that is reloaded at run time.
  */
 import type { UserInfo } from '#machinery/object.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';

@@ -1,9 +1,9 @@
 /**
- * Brings the default RBAC roles and bindings into being at every start, and back to what they must at least contain, after
- * upstream's rbac bootstrap policy and its reconciliation:
+ * Creates the default RBAC roles and bindings at every start, and restores their required content, after upstream's rbac bootstrap policy and its
+ * reconciliation:
  *
- *   absent → created · autoupdate annotation "false" → left alone · otherwise missing rules, subjects, labels and annotations are
- *   added, extra ones stay · a binding to another role is made anew
+ *   absent → created · autoupdate annotation "false" → unchanged · otherwise missing rules, subjects, labels and annotations are
+ *   added, extra ones stay · a binding to another role is recreated
  */
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';

@@ -1,6 +1,6 @@
 /**
- * Follows the file of --authorization-config: read at the start, where a bad file is an error, and again at each change, where a bad one is
- * logged and counted and the configuration in use stays.
+ * Follows the file of --authorization-config: an invalid file is an error at start; at a later change it is logged and counted, and the current
+ * configuration stays in effect.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

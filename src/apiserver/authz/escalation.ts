@@ -1,6 +1,6 @@
 /**
- * Nobody hands out rights that they do not hold: checks on writes of roles and bindings, after upstream's policy-based storage of
- * rbac. The verbs 'escalate' on a role and 'bind' on the referenced role lift them; so does membership of system:masters.
+ * Prevents privilege escalation: checks on writes of roles and bindings, after upstream's policy-based storage of rbac. The verbs 'escalate' on a
+ * role and 'bind' on the referenced role lift them; so does membership of system:masters.
  */
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
@@ -105,8 +105,8 @@ function rulesOf(
 }
 
 /**
- * Owners and finalizers, which whoever collects garbage must be able to change without holding the rights. Labels are checked: one may let an
- * aggregated role gather the rules.
+ * Owners and finalizers, which the garbage collector must be able to change without holding the rights. Labels are checked: one may let an
+ * aggregated role include the rules.
  */
 function changesOnlyForGarbageCollection(object: KubeObject, previous: KubeObject): boolean {
   const rest = ({

@@ -1,6 +1,6 @@
 /**
- * Which objects belong to which node: what the pods bound to it name. Kept live by watches; the edges of upstream's node authorizer
- * graph, stored flat as one counted set of references per node.
+ * Maps objects to nodes by the references of the pods bound to them. Kept current by watches; the edges of upstream's node authorizer graph, stored
+ * flat as one counted set of references per node.
  */
 import { isMirrorPod } from '#component-helpers/static-pods.ts';
 import type { KubeObject } from '#machinery/object.ts';

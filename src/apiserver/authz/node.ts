@@ -1,6 +1,6 @@
 /**
- * The Node authorizer: what a kubelet (group system:nodes, name system:node:NAME) may do. Objects of other nodes' pods are out of its
- * reach; what is not tied to a node follows the rules of role system:node. After upstream's plugin/pkg/auth/authorizer/node.
+ * The Node authorizer: permissions of a kubelet (group system:nodes, name system:node:NAME). Objects of other nodes' pods are inaccessible; resources
+ * not tied to a node follow the rules of role system:node. After upstream's plugin/pkg/auth/authorizer/node.
  */
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';

@@ -1,6 +1,6 @@
 /**
- * Answers the reviews of authorization.k8s.io/v1: what a posted SubjectAccessReview and its kin get back. Each function takes the
- * posted object and answers it with status filled in; StatusError Invalid for a malformed one. Nothing is stored.
+ * Evaluates the reviews of authorization.k8s.io/v1 (SubjectAccessReview and its kin). Each function returns the posted object with its status set;
+ * StatusError Invalid for a malformed one. Nothing is stored.
  */
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';

@@ -1,6 +1,6 @@
 /**
- * What of some RBAC rules other rules do not cover, found by comparing their lists as sets: a rule of 300 groups, resources and verbs is three sets of 300
- * and never 27 million single rules. Pure. Answers as upstream's k8s.io/component-helpers/auth/rbac/validation, which expands.
+ * Computes which RBAC rules other rules do not cover, by comparing their lists as sets: a rule of 300 groups, resources and verbs is three sets of
+ * 300, never 27 million single rules. Pure. Results as of upstream's k8s.io/component-helpers/auth/rbac/validation, which expands.
  *
  *   wanted rule = one block (verbs × groups × resources × names) ── minus each held rule ──► the blocks that are left
  */

@@ -1,5 +1,5 @@
 /**
- * Streams into pods begun by another method than POST, as WebSockets are by GET, need the verb create too: whoever may only read pods/exec gets
+ * Pod streams opened by another method than POST (WebSockets use GET) also require the verb create, so that permission to get pods/exec alone opens
  * no shell. Upstream's AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35.
  */
 import type { RequestContext } from '../context.ts';

@@ -1,11 +1,10 @@
 /**
- * The webhook authorizer: asks another server by SubjectAccessReview and remembers its answers. After upstream's
- * plugin/pkg/authorizer/webhook.
+ * The webhook authorizer: calls a server with a SubjectAccessReview and caches its responses. After upstream's plugin/pkg/authorizer/webhook.
  *
- *   request ─► match conditions ─► remembered answer ─► POST, tried again up to 5 times ─► allow | deny | no opinion
- *                 └ one is false: no opinion              └ failed: what failurePolicy says, with the error
+ *   request ─► match conditions ─► cached response ─► POST, retried up to 5 times ─► allow | deny | no opinion
+ *                 └ one is false: no opinion             └ failed: failurePolicy decides, with the error
  *
- * The cache is bounded; the same question asked at the same time goes out once. A webhook that is down holds up only its own askers.
+ * The cache is bounded; identical concurrent requests share one call. An unavailable webhook delays only the requests that need it.
  */
 import type { UserInfo } from '#machinery/object.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';

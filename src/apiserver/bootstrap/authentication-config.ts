@@ -1,7 +1,7 @@
 /**
- * ConfigMap kube-system/extension-apiserver-authentication, where extension API servers read how to authenticate: by the same client certificates, and
- * by the word of this server's proxy. After upstream's cluster authentication trust controller: what is there and what this server knows are
- * combined, so that servers with different authorities (during a rotation) do not take each other's away; certificates that have expired are dropped.
+ * ConfigMap kube-system/extension-apiserver-authentication, which tells extension API servers the client CAs and the front proxy's CA and headers.
+ * After upstream's cluster authentication trust controller: existing and own certificates are merged, so that servers with different authorities
+ * (during a rotation) do not remove each other's; expired certificates are dropped.
  */
 import { isStatusError } from '#machinery/errors.ts';
 import { certificatesIn } from '#pki/pem.ts';

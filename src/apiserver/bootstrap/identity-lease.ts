@@ -1,7 +1,7 @@
 /**
- * Which API servers there are: each holds a Lease in kube-system, named after the machine and its address, and those that were not renewed for
- * as long as they last are taken away, by whichever server is left. After upstream's APIServerIdentity. Nothing depends on how often it is
- * renewed but that, so an idle server writes it seldom: six times in its life, where upstream does every ten seconds.
+ * Identities of the API servers: each holds a Lease in kube-system, named after the machine and its address; any server deletes expired ones. After
+ * upstream's APIServerIdentity. Only this expiry depends on renewals, so an idle server renews six times per lease duration, where upstream does
+ * every ten seconds.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';

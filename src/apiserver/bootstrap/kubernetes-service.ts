@@ -1,7 +1,7 @@
 /**
- * The Service default/kubernetes and where it leads, after upstream's kubernetesservice controller: made at start, and made again as soon as
- * somebody deletes it. On a store of its own a server is its only endpoint; where several share one, the endpoints are those whose leases live
- * (server-leases.ts), kept up by each of them.
+ * The Service default/kubernetes and its endpoints, after upstream's kubernetesservice controller: created at start and again after a deletion. On an
+ * embedded store the server is the only endpoint; several servers on one store maintain the endpoints of those with a live lease
+ * (server-leases.ts).
  */
 import { isIPv6 } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';

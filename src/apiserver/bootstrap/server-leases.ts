@@ -1,9 +1,9 @@
 /**
- * Which API servers live, in a store that they share: upstream's leases at /registry/masterleases/IP (Endpoints with one address), which the store
- * deletes when they are not renewed. Upstream's last 15 s; these last TTL_SECONDS, so that with etcd's own delay a server that was killed is gone
- * within 15 s. The port is no part of a lease: all servers listen on the same one, as upstream's.
+ * Live API servers of a shared store: upstream's leases at /registry/masterleases/IP (Endpoints with one address), which the store deletes unless
+ * they are renewed. Upstream's last 15 s; these last TTL_SECONDS, so that with etcd's own delay a killed server is removed within 15 s. The port
+ * is not part of a lease: all servers listen on the same one, as upstream's.
  *
- *   start() ─▶ held, renewed every RENEW_MS ─▶ remove(): gone at once │ killed: gone when it ends
+ *   start() ─▶ held, renewed every RENEW_MS ─▶ remove(): deleted at once │ killed: deleted at expiry
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';

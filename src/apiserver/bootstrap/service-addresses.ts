@@ -1,7 +1,6 @@
 /**
- * IPAddresses in step with the Services of a store that this server alone writes: which address is free is decided in memory (registry/core/services);
- * this writes down as an IPAddress each one that a Service has, and tells the allocation those that others have reserved. Where several servers
- * share the store, service-repair.ts takes its place.
+ * Keeps IPAddresses in step with the Services of an embedded store: memory decides which address is free (registry/core/services); this file writes an
+ * IPAddress for each address of a Service, and reports those that others reserved. On a shared store service-repair.ts replaces it.
  */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';

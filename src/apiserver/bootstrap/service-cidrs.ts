@@ -1,6 +1,6 @@
 /**
- * ServiceCIDRs: the ranges that service addresses are taken of, after upstream's service CIDR controller. Each server tells its allocation which
- * they are, and keeps up finalizer and condition.
+ * ServiceCIDRs: the ranges of service addresses, after upstream's service CIDR controller. Each server passes them to its allocation and maintains
+ * finalizer and condition.
  *
  *   ServiceCIDR  created --finalizer, Ready--> allocated from --delete--> Ready=False (Terminating) --no address left in it--> finalizer off, gone
  */

@@ -1,6 +1,6 @@
 /**
- * Addresses and node ports of Services in a store that several API servers write, after upstream's repair loops. Tells the allocation what others
- * took and gave back, and puts right what a server that died between two writes left behind. Each server runs it: all it does is safe to do twice.
+ * Repairs addresses and node ports of Services in a shared store, after upstream's repair loops. Reports allocations of other servers, and corrects
+ * what a crashed server left between two writes. Each server runs it: every action is idempotent.
  *
  *   Service without its IPAddress ─▶ ClusterIPNotAllocated, created            IPAddress without its Service for ORPHAN_MS ─▶ deleted
  *   port of a Service not in the map ─▶ PortNotAllocated, set                  port in the map of no Service in LEAK_ROUNDS rounds ─▶ cleared

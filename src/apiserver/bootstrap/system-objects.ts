@@ -1,6 +1,6 @@
 /**
- * What a new cluster has from its first second, as upstream's post-start hooks make it: system namespaces, the kubernetes Service and
- * its endpoints, system priority classes, flow control defaults, the service CIDR, published client CA. Idempotent.
+ * The initial objects of a cluster, as upstream's post-start hooks create them: system namespaces, the kubernetes Service and its endpoints, system
+ * priority classes, flow control defaults, the service CIDR, published client CA. Idempotent.
  */
 import type { KubeObject } from '#machinery/object.ts';
 import { ensureFlowObjects } from '../flowcontrol/bootstrap-objects.ts';

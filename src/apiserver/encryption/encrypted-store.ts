@@ -1,11 +1,11 @@
 /**
- * A Store that keeps what it is given in another form, and gives it back as it was: encryption at rest stands between the API server and its
- * storage driver here, and nowhere else. What cannot be read is given with `unreadable` in place of a value.
+ * Encryption at rest: a Store that transforms values between the API server and its storage driver. An unreadable value is returned with `unreadable`
+ * in its place.
  *
- *   put ──► sealed ──► driver ──► event with the sealed bytes ──► the writer's own bytes again, without decrypting ──► watches ──► put resolves
+ *   put ──► sealed ──► driver ──► event with the sealed bytes ──► the writer's own bytes, without decryption ──► watches ──► put resolves
  *
- * Events keep the order and the promise of Store.watch: whoever's put resolved has been seen by every watch, also where an event before it
- * waits for a remote key.
+ * Events keep the order and the guarantee of Store.watch: when a put resolves, every watch has received its event, even if an earlier event waits
+ * for a remote key.
  */
 import {
   StoreError,

@@ -1,6 +1,6 @@
 /**
- * Encryption at rest put together: the file of --encryption-provider-config read and, where asked, followed; its providers; the store that
- * uses them; their health and figures. Loaded only where it is configured.
+ * Assembles encryption at rest: the file of --encryption-provider-config, reloaded if requested; its providers; the store that uses them; their
+ * health checks and metrics. Loaded only where it is configured.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -231,8 +231,7 @@ function problemOf(plugins: readonly KmsProvider[]): string | undefined {
 }
 
 /**
- * A resource that is named several times has the providers of all its entries, in order; what a wildcard before it covers already is
- * passed over.
+ * A resource listed several times has the providers of all its entries, in order; entries already covered by an earlier wildcard are skipped.
  */
 function chainsOf(
   configuration: readonly ResourceConfiguration[],

@@ -1,6 +1,6 @@
 /**
- * A KMS v2 provider: data is encrypted here with keys derived from a seed that the plugin has encrypted with its remote key, so that a write
- * costs no call. After upstream's envelope encryption (KMSv2 with KDF).
+ * A KMS v2 provider: data is encrypted locally with keys derived from a seed that the plugin encrypted with its remote key, so that a write needs no
+ * call. After upstream's envelope encryption (KMSv2 with KDF).
  *
  *   stored: EncryptedObject { seed as the plugin encrypted it, remote key's ID, annotations, data }
  *   data:   info (32 random bytes) │ AES-256-GCM under HKDF-Expand-SHA256(seed, info), with the storage key as additional data

@@ -1,5 +1,5 @@
 /**
- * Providers whose keys stand in the configuration, in upstream's formats:
+ * Providers with keys in the configuration, in upstream's formats:
  *
  *   aesgcm     nonce (12) │ ciphertext │ tag (16), the storage key as additional data
  *   aescbc     IV (16) │ ciphertext, PKCS #7 padding; not authenticated

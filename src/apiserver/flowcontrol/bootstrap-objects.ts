@@ -1,8 +1,7 @@
 /**
- * The FlowSchemas and PriorityLevelConfigurations that every cluster has (mandatory) or has unless someone says otherwise
- * (suggested), and their upkeep. A suggested object is left alone once its annotation apf.kubernetes.io/autoupdate-spec says "false";
- * one without the annotation is left alone once somebody changed it. After upstream's apis/flowcontrol/bootstrap and
- * registry/flowcontrol/ensurer.
+ * The mandatory and suggested FlowSchemas and PriorityLevelConfigurations, and their maintenance. A suggested object is left unchanged once its
+ * annotation apf.kubernetes.io/autoupdate-spec is "false"; one without the annotation, once a user changed it. After upstream's
+ * apis/flowcontrol/bootstrap and registry/flowcontrol/ensurer.
  */
 import { isStatusError } from '#machinery/errors.ts';
 import { deepClone, deepEqual } from '#machinery/json.ts';

@@ -1,6 +1,6 @@
 /**
- * Seats between priority levels: what a level does not need goes to those that do, within what each may lend and borrow. Every period the
- * seats are divided anew in proportion to smoothed demand. Pure but for SeatDemand's own state. After KEP-1040.
+ * Borrowing of seats between priority levels: unused seats are lent to levels with demand, within the limits of each. Every period the seats are
+ * divided in proportion to smoothed demand. Pure except for SeatDemand's own state. After KEP-1040.
  */
 
 interface Claim {

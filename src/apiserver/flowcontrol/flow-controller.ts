@@ -1,10 +1,10 @@
 /**
- * API priority and fairness: follows FlowSchemas and PriorityLevelConfigurations, keeps one queue set a priority level, divides the server's
- * seats among them anew every ten seconds, and lets requests in. A FlowSchema whose priority level is missing gets the condition Dangling
- * and matches nothing. Before the objects are there, or without them, the mandatory ones hold. After upstream's util/flowcontrol.
+ * API Priority and Fairness: follows FlowSchemas and PriorityLevelConfigurations, keeps one queue set a priority level, redivides the server's seats
+ * every ten seconds, and dispatches requests. A FlowSchema with a missing priority level gets the condition Dangling and matches nothing. Until the
+ * objects exist, the mandatory ones apply. After upstream's util/flowcontrol.
  *
- *   objects change ──► digest (once a tick) ──► schemas in order, levels with limits; answers remembered so far are forgotten
- *   a level's object goes ──► quiescing: no new requests, what waits is served ──► idle ──► dropped
+ *   objects change ──► digest (once a tick) ──► schemas in order, levels with limits; cached classifications are dropped
+ *   a level's object is deleted ──► quiescing: no new requests, queued ones are served ──► idle ──► dropped
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';

@@ -6,8 +6,7 @@ import type { RequestInfo } from '../http/request-info.ts';
 
 export interface RequestLimiter {
   /**
-   * Returns at once when there is room, and sets context.release, which gives it back. A promise: the request waits for its turn. Throws or
-   * rejects with 429.
+   * Returns at once when a seat is free, and sets context.release, which releases it. A promise: the request is queued. Throws or rejects with 429.
    */
   admit(context: RequestContext): void | Promise<void>;
 }

@@ -1,16 +1,16 @@
 /**
  * The queues and seats of one priority level: fair queuing over shuffle-sharded queues, after upstream's
- * k8s.io/apiserver/pkg/util/flowcontrol/fairqueuing. Knows nothing of HTTP and of configuration objects.
+ * k8s.io/apiserver/pkg/util/flowcontrol/fairqueuing. Independent of HTTP and of configuration objects.
  *
- *   start() ──seats free, nobody waits──────────────► executing ──finish()──► [holding: seats of what happens after the answer] ──► over
- *      │                                                  ▲
- *      ├─► waiting ──its queue's turn and seats free──────┘
- *      │      └──waited too long, client gone──► refused
+ *   start() ──seats free, queues empty─────────────► executing ──finish()──► [holding: seats of work after the response] ──► done
+ *      │                                                 ▲
+ *      ├─► queued ──its queue's turn and seats free──────┘
+ *      │      └──timeout, client gone──► refused
  *      └──queue full, or no queues──► refused
  *
- * Fairness: virtual time R moves on by the seats in use divided by the queues in use. A queue's next request begins at nextDispatchR: where
- * the work of those before it ends, were every queue served at the same pace. The waiting request that would end first is next; while it
- * finds no room nobody overtakes it, so that wide requests are not starved.
+ * Fairness: virtual time R advances by the seats in use divided by the active queues. A queue's next request starts at nextDispatchR: the virtual
+ * time at which its predecessors finish at equal service. The queued request with the earliest virtual finish is next; while it does not fit, no
+ * other overtakes it, so that wide requests are not starved.
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { SeatDemand } from './borrowing.ts';

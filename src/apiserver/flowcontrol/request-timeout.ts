@@ -1,6 +1,6 @@
 /**
- * How long a request may take: --request-timeout, or less by its ?timeout=. When the time is over the client gets 504 at once; what the
- * request has begun goes on to its end, as upstream's does, and keeps its seat until then.
+ * The timeout of a request: --request-timeout, or less by its ?timeout=. At the timeout the client receives 504; the request's work runs to its end,
+ * as upstream's does, and holds its seat until then.
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { statusErrors } from '#machinery/errors.ts';

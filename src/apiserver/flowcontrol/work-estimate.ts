@@ -1,6 +1,6 @@
 /**
- * How many seats a request takes, and for how long afterwards: lists by the bytes of what they list, writes by how many watchers are told.
- * After upstream's util/flowcontrol/request (list by object size, as is the default since 1.34).
+ * The seats of a request and their duration after it: lists by the size of the listed objects, writes by the number of watchers to notify.
+ * After upstream's util/flowcontrol/request (list by object size, the default since 1.34).
  */
 import { serviceAccounts } from '#api/refs.ts';
 import type { Clock } from '#stdx/clock.ts';

@@ -1,6 +1,6 @@
 /**
- * Server-side apply: PATCH with a configuration of fields that one manager wants to own. The merge itself is #machinery/apply; all other
- * writes keep managedFields true as well (ownership.ts).
+ * Server-side apply: PATCH with the fields that one manager wants to own. #machinery/apply merges; all other writes maintain managedFields too
+ * (field-manager.ts).
  */
 import { Turn } from '#stdx/turn.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';

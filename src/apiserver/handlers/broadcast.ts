@@ -1,7 +1,7 @@
 /**
- * Watchers that see the very same bytes: of one resource and key prefix, in one form, without selectors. An event is handled once for all of
- * them. Where there are many, or events come fast, what happens within a few milliseconds goes out together, so that a thousand watchers cost a
- * write each for a batch of events and not for each event.
+ * Groups watchers that receive identical bytes: of one resource and key prefix, in one encoding, without selectors. An event is encoded once for all
+ * of them. With many watchers or fast events, the events of a few milliseconds are written together, so that a thousand watchers cost one write
+ * each for a batch of events.
  *
  *   quiet --event--> written at once --> resting for a time that grows with the watchers --events meanwhile--> written together --> resting …
  */

@@ -96,8 +96,8 @@ const KIND_STRUCTURE =
   'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }';
 
 /**
- * Kind and version are read before all else, whatever the type: errors about them are not the type's. null is an object without fields. Custom resources
- * are read without a type.
+ * Kind and version are read first: errors about them come before errors of the type. null is an object without fields. Custom resources have no
+ * type.
  */
 function withReadableKind(
   target: DecodeTarget,

@@ -1,7 +1,7 @@
 /**
- * A gzip body (RFC 1952) put together of parts that were compressed before, each by itself, so that a list of thousands of objects is
- * compressed only where it changed. A part is DEFLATE blocks that end on a whole byte and refer to nothing before them; the checksum of the whole
- * is worked out from those of the parts, without reading them again.
+ * A gzip body (RFC 1952) assembled from parts compressed separately, so that a list of thousands of objects is compressed only where it changed. A
+ * part consists of DEFLATE blocks that end on a byte boundary and reference nothing before them; the checksum of the whole is computed from the
+ * parts' checksums, without reading them again.
  */
 import { constants, crc32, deflateRaw } from 'node:zlib';
 import { assert } from '#stdx/assert.ts';

@@ -1,7 +1,7 @@
 /**
- * HTTP/2 and HTTP/1.1 over TLS on one port, told apart by ALPN. Client certificates are asked for, verified against the client CA, and
- * optional. HTTP/2 is our own (#http2, docs/http2.md says why). Upgrades (exec, attach,
- * port-forward, proxied WebSockets) come over HTTP/1.1 and go to onUpgrade. Certificates are replaced without a restart.
+ * HTTP/2 and HTTP/1.1 over TLS on one port, selected by ALPN. Client certificates are requested, optional, and verified against the client CA. HTTP/2
+ * is our own (#http2, docs/http2.md explains why). Upgrades (exec, attach, port-forward, proxied WebSockets) arrive over HTTP/1.1 and are passed
+ * to onUpgrade. Certificates are replaced without a restart.
  */
 import { constants } from 'node:crypto';
 import {

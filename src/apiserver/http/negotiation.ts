@@ -84,8 +84,8 @@ export function negotiatePlainly(accept: string | undefined): Accepted {
 }
 
 /**
- * Upstream's routes look at Accept before its handlers do, and more simply: one of the types produced must be named, or anything be taken. Qualities and
- * parameters do not count, nor do ranges such as application/*.
+ * Upstream's routes check Accept before its handlers do, and more simply: one of the produced types must be listed, or any type. Qualities, parameters
+ * and ranges such as application/* are ignored.
  */
 export function acceptsRoute(accept: string | undefined, produced: readonly string[]): boolean {
   if (accept === undefined || accept === '') return true;

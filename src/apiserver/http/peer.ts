@@ -1,6 +1,5 @@
 /**
- * Who is at the other end of a TLS connection: whose certificate it is, and which of two authorities believe in it, the clients' or the front proxy's.
- * Worked out once a connection.
+ * The peer of a TLS connection: its certificate, and which authority signed it, the client CA or the front-proxy CA. Computed once a connection.
  */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';

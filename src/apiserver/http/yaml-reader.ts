@@ -1,5 +1,5 @@
 /**
- * YAML bodies: short ones and those that are JSON are read at once, others in a thread of their own, since a megabyte takes a second and more.
+ * YAML bodies: short texts and JSON are parsed at once, others in a worker thread, since a megabyte takes a second and more.
  *
  *   read(text) ─► short, or JSON ──────────────────────────────────────► value
  *              └► waits for the thread ─► read ──────────────────────────► value, or 400

@@ -1,6 +1,6 @@
 /**
- * The server's own figures in Prometheus' text format, under upstream's names and with its buckets. Counting is cheap; rendering happens on a
- * scrape. Parts with many figures of their own keep them and add their lines by collect().
+ * The server's metrics in Prometheus' text format, with upstream's names and buckets. Counting is cheap; rendering happens on a scrape. Components with
+ * many metrics of their own keep them and add their lines by collect().
  */
 import {
   Counter,

@@ -1,6 +1,6 @@
 /**
- * OpenAPI v2 (JSON and protobuf) and v3 of the whole API: built-in, custom and of extension servers. Documents are built when first asked for, kept as
- * bytes, and told apart by an ETag; v3's are cached for ever by a client that names their hash.
+ * OpenAPI v2 (JSON and protobuf) and v3 of the whole API: built-in, custom and of extension servers. Documents are built on request, cached as bytes
+ * and identified by an ETag; v3 documents requested by hash are cacheable for ever.
  */
 import { createHash } from 'node:crypto';
 import { httpDate } from '#stdx/dates.ts';

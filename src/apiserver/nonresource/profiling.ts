@@ -1,6 +1,6 @@
 /**
- * /debug/pprof: profiles of this program while it runs, in pprof's format under upstream's paths. V8 has a CPU profile and samples of allocations; what only
- * Go has is refused by name. One profile at a time. Profiling costs a few percent while it is taken and nothing otherwise.
+ * /debug/pprof: profiles of the running process, in pprof's format under upstream's paths. V8 has a CPU profile and allocation samples; Go-only
+ * profiles are refused by name. One profile at a time, at a cost of a few percent while it runs.
  */
 import type { HeapProfiler, Profiler, Session } from 'node:inspector/promises';
 import { promisify } from 'node:util';

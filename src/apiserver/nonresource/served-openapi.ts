@@ -1,6 +1,6 @@
 /**
- * The published documents as this server serves them: with its version, without what it has switched off. Published are all features, CBOR and the kubelet's
- * logs among them. Pure.
+ * The published OpenAPI documents adapted to this server: its version, without disabled features. The published ones include CBOR and the kubelet's
+ * logs. Pure.
  */
 import type { OpenapiV3Document } from '#openapi/v3.ts';
 

@@ -1,5 +1,5 @@
 /**
- * What a delete does to an object: preconditions, grace period, finalizers and propagation, after upstream's BeforeDelete and
+ * The plan of a delete: preconditions, grace period, finalizers and propagation, after upstream's BeforeDelete and
  * deletionFinalizersForGarbageCollection. Decides only; store.ts acts.
  */
 import { statusErrors } from '#machinery/errors.ts';

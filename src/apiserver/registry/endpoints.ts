@@ -1,6 +1,6 @@
 /**
- * Which resources this server serves in which versions, with everything a request needs looked up once: cache, schemas, kinds.
- * Built from the registry; custom resources come and go at run time.
+ * The served resources and versions, with everything a request needs looked up once: cache, schemas, kinds.
+ * Built from the registry; custom resources are added and removed at run time.
  */
 import { assert } from '#stdx/assert.ts';
 import {

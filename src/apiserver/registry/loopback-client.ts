@@ -1,8 +1,8 @@
 /**
- * The API server's own access to its objects, in-process and at object level: what authorization (RBAC's cache), admission plugins
- * and bootstrap use. Reads answer synchronously from the watch cache, which is never behind an acknowledged write. Writes take
- * the ordinary path (defaulting, validation, storage) as user system:apiserver, without authorization and admission.
- * Objects are JSON data of the storage version; those handed out by reads and watches are shared: never change them, copy first.
+ * The API server's in-process access to its own objects, used by authorization (RBAC's cache), admission plugins and bootstrap. Reads are synchronous
+ * from the watch cache, which is never behind an acknowledged write. Writes take the ordinary path (defaulting, validation, storage) as user
+ * system:apiserver, without authorization and admission.
+ * Objects are JSON data of the storage version; those returned by reads and watches are shared: copy before a mutation.
  */
 import type { KubeObject, Stored } from '#machinery/object.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Writing objects: what upstream's generic registry Store does. Takes objects of the storage version through defaulting, admission,
- * preparation and validation to the store, with optimistic concurrency, finalizers and graceful deletion. No HTTP in here.
+ * Writes of objects: upstream's generic registry Store. Takes objects of the storage version through defaulting, admission, preparation and
+ * validation to the store, with optimistic concurrency, finalizers and graceful deletion. Independent of HTTP.
  *
  *   create: metadata ─► defaults ─► managedFields ─► admit ─► begin hook ─► prepare, validate ─► validating admission ─► put
  *   update: change(current) ─► the same, with the stored object beside it; tried again after a conflict that is not the client's

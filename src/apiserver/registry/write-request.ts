@@ -1,5 +1,5 @@
 /**
- * One write on its way from the handler through admission and the resource's hooks to the store: who writes what, how, and for whom.
+ * One write on its way from the handler through admission and the resource's hooks to the store.
  * Admission plugins see it as AdmissionAttributes, hooks of resources as HookContext; nothing is copied between them.
  *
  *   handler: new WriteRequest(…) ─► RegistryStore.create | update | delete ─► begin() once for each attempt ─► admission, hooks, store
@@ -136,8 +136,8 @@ interface Face {
 /** An update: computes the new object from the stored one. */
 export interface Change {
   /**
-   * Answers the new object (current is undefined when it is absent and may be created). Called again after a conflict;
-   * must answer a fresh object each time and leave the current one alone.
+   * Returns the new object (current is undefined when it is absent and may be created). Called again after a conflict;
+   * must return a fresh object each time and not mutate the current one.
    */
   change(current: Stored | undefined): KubeObject | Promise<KubeObject>;
   /** In place of the resource's preparation and validation: for subresources that change one part. */

@@ -1,6 +1,6 @@
 /**
- * The Store of an API server on etcd: keeps objects in upstream's bytes and gives them in the server's own. It stands before encryption at rest, so
- * that what is encrypted is what upstream would encrypt. The embedded store keeps the server's JSON and does not pass through here.
+ * The Store of an API server on etcd: stores objects in upstream's encoding and returns them in the server's own. It wraps encryption at rest, so
+ * that the plaintext equals upstream's. The embedded store keeps the server's JSON and does not use this codec.
  *
  *   API server ──JSON──► CodecStore ──protobuf or JSON──► EncryptedStore ──► etcd
  */

@@ -1,6 +1,6 @@
 /**
- * CustomResourceDefinitions as upstream keeps them: it prefers v1beta1 for storage, where what all versions have in common stands once, though nobody is
- * served that version any more. Only read here: upstream reads v1 as well, which is what this server writes.
+ * CustomResourceDefinitions as upstream stores them: in v1beta1, with fields common to all versions at the top level, though that version is no
+ * longer served. Read only: upstream reads v1 as well, which this server writes.
  */
 import type { KubeObject } from '#machinery/object.ts';
 

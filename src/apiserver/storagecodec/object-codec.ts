@@ -1,7 +1,7 @@
 /**
- * One resource's objects between the bytes that the API server works with (JSON of its storage version, see machinery/serialize.ts) and those
- * that upstream's API server keeps in etcd: the magic bytes k8s\0 and protobuf in upstream's storage version for built-in kinds, JSON
- * for the kinds of the extension and aggregation servers and for custom resources. Reading takes both, in any version of the group.
+ * Converts one resource's objects between the API server's bytes (JSON of its storage version, see machinery/serialize.ts) and those that upstream
+ * keeps in etcd: the magic bytes k8s\0 and protobuf in upstream's storage version for built-in kinds, JSON for the kinds of the extension and
+ * aggregation servers and for custom resources. Decodes both, in any version of the group.
  */
 import { schemaForKind } from '#api/schemas.ts';
 import {

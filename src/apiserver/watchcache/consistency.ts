@@ -1,9 +1,9 @@
 /**
- * Whether the watch cache holds what the store holds, asked for each resource every five minutes, as upstream's cacher asks by digests: here keys and
- * revisions are compared one by one, which also says what differs. A difference is told, and the cache is filled anew. It reads keys only, in
- * pages, one resource after the other, and judges in one turn of the event loop.
+ * Compares the watch cache with the store, for each resource every five minutes, as upstream's cacher does by digests: here by keys and revisions,
+ * which also names the difference. A difference is reported, and the cache is refilled. It reads keys only, in pages, one resource after the other,
+ * and compares in one turn of the event loop.
  *
- *   keys of the store at revision R ─▶ cache has reached R ─▶ compared, but for what the cache has seen change after R ─▶ same │ different
+ *   keys of the store at revision R ─▶ cache has reached R ─▶ compared, except for changes after R ─▶ same │ different
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { Counter } from '#stdx/instruments.ts';

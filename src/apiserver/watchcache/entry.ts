@@ -1,7 +1,7 @@
 /**
- * One version of one stored object in the watch cache: its bytes as every reader gets them (JSON of the storage version, with
- * resourceVersion), and what selectors ask of it, worked out only when first asked for. Immutable but for where its bytes lie: once listed, in a
- * slab that it shares with its neighbours, where items of built-in lists stand as upstream shows them, without kind and apiVersion.
+ * One version of one stored object in the watch cache: its bytes as readers get them (JSON of the storage version, with resourceVersion), and the
+ * values that selectors need, computed on first use. Immutable except for the location of its bytes: once listed, in a slab shared with its
+ * neighbours, where items of built-in lists have no kind and apiVersion, as upstream's.
  */
 import type { Stored } from '#machinery/object.ts';
 import { withoutResourceVersion, withResourceVersion } from '#machinery/serialize.ts';

@@ -1,9 +1,9 @@
 /**
- * When the watch cache of a store that other servers write too has everything that was acknowledged to anybody: the newest revision is asked
- * for, then waited for. Not used where this server is the only writer.
+ * Waits until the watch cache of a shared store has everything acknowledged so far: reads the store's newest revision, then waits for the cache to
+ * reach it. Not used where this server is the only writer.
  *
- *   caughtUp() ─▶ one question for all who came before it was sent ─▶ revision ─▶ cache is there │ progress asked for every PROGRESS_MS
- *                   └── who comes while it is under way shares the next one
+ *   caughtUp() ─▶ one read shared by all callers before it was sent ─▶ revision ─▶ cache reached it │ progress requested every PROGRESS_MS
+ *                   └── callers while it is in flight share the next one
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { StoreError, type Revision } from '#storage/store.ts';

@@ -1,7 +1,7 @@
 /**
- * The live entries of one resource in key order, in chunks of neighbours. A chunk that is listed is first laid out as one slab of
- * bytes ('{…},{…},{…}') into which its entries then point, so that a list body is a handful of buffers and nothing is held twice.
- * A change in a chunk drops its slabs, compressed or not; the next list lays that chunk out anew.
+ * The live entries of one resource in key order, in chunks. A listed chunk is laid out as one slab of bytes ('{…},{…},{…}') that its entries
+ * reference, so that a list body is a few buffers and no byte is stored twice. A change in a chunk drops its slabs, compressed or not; the next
+ * list lays that chunk out again.
  */
 import type { CacheEntry } from './entry.ts';
 import { Slab } from './slab.ts';

@@ -1,7 +1,7 @@
 /**
- * All that is stored, in memory, kept up to date by one store watch. Reads and watches of the API are answered from here.
- * The store hands events out before it acknowledges the write that made them, so this cache is never behind a write that was acknowledged to
- * this server. Where other servers write too, whoever needs the newest state asks first: caughtUp().
+ * The watch cache: all stored objects in memory, kept current by one store watch. Reads and watches of the API are served from here.
+ * The store delivers an event before it acknowledges the write, so this cache is never behind a write acknowledged by this server. Where other
+ * servers write too, consistent reads wait for caughtUp().
  *
  *   empty --start()--> filling --list done, watch open--> live --watch lost--> filling … --stop()--> stopped
  */
@@ -95,8 +95,7 @@ export class WatchCache {
   }
 
   /**
-   * Resources that share a prefix share the cache. After start() only for a prefix under which nothing is stored yet: what is written from
-   * now on is taken in.
+   * Resources with a common prefix share the cache. After start() only for a prefix without stored objects: later writes are cached.
    */
   add(
     prefix: string,

@@ -1,6 +1,6 @@
 /**
- * Calls a webhook that an object of the cluster describes by its clientConfig (CustomResourceDefinitions, webhook configurations): POST of JSON over
- * TLS, by URL or to a Service. Connections are kept for the next call. No retries, no redirects. Not for webhooks of kubeconfig files: kubeconfig-client.ts.
+ * Calls a webhook described by an object's clientConfig (CustomResourceDefinitions, webhook configurations): POST of JSON over TLS, by URL or to a
+ * Service. Connections are kept. No retries, no redirects. Webhooks of kubeconfig files: kubeconfig-client.ts.
  */
 import { HttpsClient, readBody } from '#stdx/https-client.ts';
 import { isJsonObject } from '#machinery/json.ts';

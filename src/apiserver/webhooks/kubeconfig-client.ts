@@ -1,7 +1,7 @@
 /**
- * Calls a webhook that a kubeconfig file describes (its current context's cluster is the webhook, its user is this server): what the flags
- * --*-webhook-config-file take. POSTs JSON to exactly the server's URL over kept connections. Files of certificates and tokens are looked
- * at again when they change. Not for webhooks of clientConfig. What is not supported in the file is refused by name.
+ * Calls a webhook described by a kubeconfig file (its current context's cluster is the webhook, its user is this server), as the
+ * --*-webhook-config-file flags take. POSTs JSON to exactly the server's URL over kept connections. Files of certificates and tokens are reloaded
+ * when they change. Webhooks of a clientConfig: client-config.ts. Unsupported fields of the file are refused by name.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';

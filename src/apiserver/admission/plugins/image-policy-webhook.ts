@@ -1,6 +1,6 @@
 /**
- * ImagePolicyWebhook: asks a server whether a pod's images may run, by ImageReview (imagepolicy.k8s.io/v1alpha1). The server is described by a
- * kubeconfig file. Answers are remembered for a while; without one, defaultAllow decides.
+ * ImagePolicyWebhook: sends a pod's images to a server for approval, as ImageReview (imagepolicy.k8s.io/v1alpha1). A kubeconfig file names the server.
+ * Responses are cached; without one, defaultAllow decides.
  */
 import { createRequire } from 'node:module';
 import { assert } from '#stdx/assert.ts';

@@ -1,6 +1,6 @@
 /**
- * NodeRestriction: what a kubelet writes concerns itself and its own pods only. With the Node authorizer it keeps a stolen node
- * credential from reaching further than the node. Other users are not concerned.
+ * NodeRestriction: limits a kubelet's writes to its own Node and its own pods. Together with the Node authorizer it confines a stolen node credential
+ * to that node. Other users are not affected.
  */
 import type {
   CertificateSigningRequest,

@@ -1,6 +1,6 @@
 /**
- * OwnerReferencesPermissionEnforcement: who changes an existing object's owners must be allowed to delete the object, and who makes it hold up an owner's
- * deletion (blockOwnerDeletion) must be allowed to set finalizers on the owner.
+ * OwnerReferencesPermissionEnforcement: changing the owners of an existing object requires permission to delete the object; blocking an owner's
+ * deletion (blockOwnerDeletion) requires permission to set finalizers on the owner.
  */
 import { assert } from '#stdx/assert.ts';
 import { deepEqual } from '#machinery/json.ts';

@@ -1,6 +1,6 @@
 /**
- * PodNodeSelector: pods of a namespace go to nodes with the labels its annotation names (else the cluster's default), and may ask for no others
- * than the cluster's administrator lists for it. Upstream's configuration: podNodeSelectorPluginConfig.
+ * PodNodeSelector: adds the node selector of the namespace's annotation (else the cluster's default) to pods, and refuses labels that are not in
+ * the administrator's list for the namespace. Upstream's configuration: podNodeSelectorPluginConfig.
  */
 import type { Pod } from '#api/types.ts';
 import { forbid, isTarget } from '../forbid.ts';

@@ -1,6 +1,6 @@
 /**
- * PodTolerationRestriction: pods get the tolerations of their namespace's annotation (else the cluster's default), and may have none that the
- * namespace's list (else the cluster's) does not imply. Pods that are not best effort tolerate memory pressure.
+ * PodTolerationRestriction: adds the tolerations of the namespace's annotation (else the cluster's default) to pods, and refuses tolerations that the
+ * namespace's list (else the cluster's) does not imply. Pods other than best-effort ones tolerate memory pressure.
  */
 import { plainError } from '../../handlers/connect/errors.ts';
 import type { Pod, Toleration } from '#api/types.ts';

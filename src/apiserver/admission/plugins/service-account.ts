@@ -1,6 +1,6 @@
 /**
- * ServiceAccount: every pod runs as a service account that exists, and (unless refused) with its token, the cluster's CA and its
- * namespace's name in one projected volume 'kube-api-access-…'.
+ * ServiceAccount: every pod runs as an existing service account and (unless disabled) mounts its token, the cluster's CA and its namespace's name
+ * from one projected volume 'kube-api-access-…'.
  */
 import { MIRROR_POD, secretNames } from '#component-helpers/static-pods.ts';
 import type { Container, Pod, PodSpec, ServiceAccount, Volume } from '#api/types.ts';

@@ -1,6 +1,6 @@
 /**
- * MutatingAdmissionPolicy: expressions that change objects, bound to where they apply. Each mutation sees what those before it made; policies
- * with reinvocationPolicy IfNeeded see once more an object that changed after their turn. After upstream's plugin/policy/mutating.
+ * MutatingAdmissionPolicy: CEL mutations of objects, applied through bindings. Each mutation sees the result of the previous ones; policies with
+ * reinvocationPolicy IfNeeded are evaluated again if a later step changed the object. After upstream's plugin/policy/mutating.
  */
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual, type JsonObject } from '#machinery/json.ts';

@@ -1,6 +1,6 @@
 /**
- * What is wrong with a policy's expressions for the kinds it names: warnings in its status, for its author. Nothing is refused for them: at run
- * time objects are what they are. Also says, by observedGeneration, that the policy was looked at. After upstream's
+ * Type-checks a policy's expressions against the kinds it matches and writes warnings into its status. It refuses nothing, since objects may have
+ * other types at run time. observedGeneration shows that the policy was checked. After upstream's
  * plugin/policy/validating/typechecking.go and its controller.
  */
 import type { JsonObject } from '#machinery/json.ts';

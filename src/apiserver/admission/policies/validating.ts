@@ -1,6 +1,6 @@
 /**
- * ValidatingAdmissionPolicy: expressions that objects must satisfy, bound to where they apply. After upstream's plugin/policy/validating, with
- * its words for what is denied.
+ * ValidatingAdmissionPolicy: CEL expressions that objects must satisfy, applied through bindings. After upstream's plugin/policy/validating, with
+ * its messages.
  */
 import type { JsonObject } from '#machinery/json.ts';
 import { TOTAL_LIMIT } from '#cel/budget.ts';

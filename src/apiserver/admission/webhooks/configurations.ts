@@ -1,6 +1,6 @@
 /**
- * The webhooks of all configurations of one sort, compiled and in the order they are called: by configuration name, then as listed. Follows the
- * objects, so that a change counts from the next request on. Which webhooks may concern a sort of request is worked out once per sort.
+ * The webhooks of all configurations of one kind, compiled and in calling order: by configuration name, then as listed. Follows the objects; a
+ * change applies from the next request on. The webhooks for each kind of request are cached.
  */
 import { errorMessage } from '#stdx/log.ts';
 import type { KubeObject } from '#machinery/object.ts';

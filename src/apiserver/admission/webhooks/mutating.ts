@@ -1,6 +1,6 @@
 /**
- * MutatingAdmissionWebhook: the webhooks that a request concerns are asked one after the other, each seeing what those before it made of the
- * object. Those with reinvocationPolicy IfNeeded are asked once more when the object changed after their turn.
+ * MutatingAdmissionWebhook: calls matching webhooks one after the other, each with the object as the previous ones left it. Those with
+ * reinvocationPolicy IfNeeded are called once more if the object changed after their turn.
  */
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';

@@ -1,9 +1,9 @@
 /**
- * 'Authorization: Basic' (RFC 7617): who wrote a name and a password, asked of the password file and of LDAP. Served over TLS only, as everything.
+ * 'Authorization: Basic' (RFC 7617): names and passwords, verified by the password file and LDAP. Over TLS only.
  *
- *   header ─► the same check under way? wait for it ─► locked out? 429 ─► remembered success? ─► backends in order ─► remember, or count a failure
+ *   header ─► same check in flight? wait for it ─► locked out? 429 ─► cached success? ─► backends in order ─► cache, or count a failure
  *
- * Successes are remembered for a minute by a keyed digest, so that the many requests of one kubectl command cost one scrypt or bind.
+ * Successes are cached for a minute by a keyed digest, so that the many requests of one kubectl command cost one scrypt or bind.
  */
 import { hash, randomBytes } from 'node:crypto';
 import { statusErrors } from '#machinery/errors.ts';

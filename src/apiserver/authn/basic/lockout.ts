@@ -1,16 +1,15 @@
 /**
- * Slows down whoever guesses passwords: failures are counted by user name and by source address, and past a bound every further attempt is
- * refused for a while that doubles, unheard.
+ * Slows down password guessing: failures are counted by user name and by source address; beyond a bound every further attempt is refused, without
+ * verification, for a period that doubles.
  *
  *   counting ──bound reached──► locked ──time over──► one more failure locks again, for twice as long
  *       ▲──────────── success, or a quarter of an hour without failure ──────────────'
  *
- * Several API servers count by themselves and share their locks: until the first lock somebody has the bound's attempts at each, and from then on
- * every further failure at any of them locks at all.
+ * Several API servers count separately and share their locks: until the first lock an attacker has the bound's attempts at each server; after it,
+ * every further failure at any server locks at all of them.
  *
- * An attempt counts as a failure from its beginning, so that many at once gain nothing. A user who is locked by somebody else's guesses still
- * gets in from an address that he used successfully before; that address has its own count. Memory is bounded: the counts used least recently are
- * forgotten first.
+ * An attempt counts as a failure from its start, so that concurrent attempts gain nothing. A user locked by another's guesses can still log in
+ * from an address that succeeded before; that address has its own counter. Memory is bounded: the least recently used counters are evicted.
  */
 import { hash } from 'node:crypto';
 import { isIPv6 } from 'node:net';

@@ -12,8 +12,8 @@ export interface PasswordBackend {
   /** Incremented when earlier results may be invalid (a file was reloaded): cached results of an earlier generation are dropped. */
   readonly generation: number;
   /**
-   * undefined = no such user here: the next one is asked. Throws WrongPassword, BackendUnavailable when it cannot tell, or GateFull when too many
-   * ask. The password is never empty; no error's message holds it.
+   * undefined = no such user: the next backend is called. Throws WrongPassword, BackendUnavailable, or GateFull when too many calls are in flight.
+   * The password is never empty; no error message contains it.
    */
   check(credentials: PasswordCredentials): Promise<Authenticated | undefined>;
 }

@@ -1,6 +1,6 @@
 /**
- * 'Authorization: Negotiate' (SPNEGO, RFC 4559): holders of Kerberos tickets, checked with the service's keytab. One token, one step; a ticket is
- * taken once (the library keeps a replay cache on disk, this keeps one in memory), so that whoever overhears a header has nothing.
+ * 'Authorization: Negotiate' (SPNEGO, RFC 4559): Kerberos tickets, verified with the service's keytab in one step. A ticket is accepted once (the
+ * library keeps a replay cache on disk, this file one in memory), so that a captured header is useless.
  */
 import { hash } from 'node:crypto';
 import { RE2JS } from 're2js';

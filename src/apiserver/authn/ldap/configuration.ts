@@ -1,6 +1,6 @@
 /**
- * The file of --ldap-config: which directory, how its users and groups are found, what they are called here. YAML or JSON, decoded strictly; every
- * problem is told with its field's path. docs/authentication.md has an example of each.
+ * The file of --ldap-config: the directory, searches for users and groups, and their names in the cluster. YAML or JSON, decoded strictly; errors
+ * name the field's path. docs/authentication.md has an example of each.
  */
 import { configKind, readConfig } from '#machinery/config/read.ts';
 import { duration, flag, integer, listOf, struct, text } from '#machinery/config/schema.ts';

@@ -1,9 +1,9 @@
 /**
- * Connections to the servers of one directory: pooled, encrypted before the first request, opened to the first server that answers. Those for
- * searches are bound as the service account; those on which users' passwords are tried are used for nothing else.
+ * Connections to the servers of one directory: pooled, encrypted before the first request, opened to the first server that responds. Search
+ * connections are bound as the service account; connections that verify users' passwords are used for nothing else.
  *
- *   wanted ─► an idle one ─► use ─► idle again        a server that cannot be reached or does not answer is passed over for a while
- *      '────► open: connect, StartTLS, bind ─► use    (all of them are tried again before anybody is told that none answers)
+ *   request ─► an idle one ─► use ─► idle again      a server that is unreachable or does not respond is skipped for a while
+ *      '────► open: connect, StartTLS, bind ─► use   (before an error is reported, all of them are tried again)
  */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * Users of an LDAP directory: found by a search as the service account, believed when the directory lets them bind with their password. Never asked
- * with an empty password, which many directories take for an anonymous bind that succeeds (RFC 4513, 5.1.2).
+ * Users of an LDAP directory: found by a search as the service account, authenticated by a bind with their password. An empty password is never sent:
+ * many directories accept it as an anonymous bind (RFC 4513, 5.1.2).
  *
  *   name ─► search (one entry) ─► bind as that entry ─► groups ─► user        the configuration file is read again when it changes
  */

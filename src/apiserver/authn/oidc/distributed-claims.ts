@@ -1,6 +1,6 @@
 /**
- * Distributed claims (OpenID Connect Core 5.6.2): a groups claim too long for the token, which names a place to ask for it. The answer is a token
- * itself, of an issuer of its own, and is verified like one. Claims that are in `_claim_sources` as a JWT (aggregated) are left alone, as upstream does.
+ * Distributed claims (OpenID Connect Core 5.6.2): a groups claim too long for the token, which names an endpoint instead. Its response is a token of
+ * another issuer and verified as such. JWTs in `_claim_sources` (aggregated claims) are ignored, as upstream does.
  */
 import type { Clock } from '#stdx/clock.ts';
 import { parseJwt, type Claims, type SigningAlgorithm } from '#stdx/jwt.ts';

@@ -1,11 +1,11 @@
 /**
  * The keys of one issuer, by discovery (OpenID Connect Discovery 1.0) and its JSON Web Key Set (RFC 7517).
  *
- *   start() ─► discovering ──document, keys──► ready ──now and then, and for a key id that is not known──► fetching again ─► ready
- *                  └─failed: again in 10 s─┘
+ *   start() ─► discovering ──document, keys──► ready ──periodically, and for an unknown key ID──► fetching ─► ready
+ *                  └─failed: retry in 10 s─┘
  *
- * Keys that the issuer no longer publishes are no longer accepted. While it does not answer, those known last stay. One fetch at a time; those that
- * wait for it wait for nothing else, and never longer than its time limit.
+ * Keys that the issuer withdrew are rejected. While the issuer is unavailable, the last known keys stay valid. One fetch at a time; callers wait for
+ * it no longer than its timeout.
  */
 import { createPublicKey, type JsonWebKey as NodeJsonWebKey } from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';

@@ -1,6 +1,6 @@
 /**
- * Tokens of all configured issuers: finds a token's issuer, remembers a bounded number of verified tokens, and can be given another set of issuers
- * while it runs. An issuer that is slow or gone holds up its own tokens only.
+ * Authenticates tokens of all configured issuers: selects the issuer, caches a bounded number of verified tokens, and accepts a new set of issuers
+ * at run time. A slow or unavailable issuer delays its own tokens only.
  */
 import { hash } from 'node:crypto';
 import type { Clock } from '#stdx/clock.ts';

@@ -1,6 +1,6 @@
 /**
- * Where the configuration of JWT authenticators comes from: the flags --oidc-*, which stay as they are, or the file of --authentication-config, which
- * is followed while the program runs.
+ * The source of the JWT authenticators' configuration: the --oidc-* flags, which are fixed, or the file of --authentication-config, which is
+ * reloaded at run time.
  *
  *   running ──file changed──► read, checked ──issuers unchanged or ready──► running with the new one
  *                                │ bad                 └─not ready in a minute──► tried again after a minute

@@ -1,7 +1,7 @@
 /**
- * Session tokens: short-lived, signed, made by this server for whoever logged in with a password or a Kerberos ticket (login-path.ts), and believed
- * by it alone. A JWT with an issuer and audience of its own that carries the user's name, uid, groups and extra as they were at login. None is ever
- * renewed: when it ends, one logs in again. All of them are revoked by replacing the key file, which is read again when it changes.
+ * Session tokens: short-lived JWTs that this server issues after a login by password or Kerberos ticket (login-path.ts), and that no other server
+ * accepts. They carry the user's name, uid, groups and extra as of the login. None is renewed: users log in again. Replacing the key file revokes
+ * all of them; it is reloaded when it changes.
  */
 import { generateKeyPairSync, hash, randomUUID } from 'node:crypto';
 import { existsSync, renameSync, writeFileSync } from 'node:fs';

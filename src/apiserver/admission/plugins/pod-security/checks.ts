@@ -1,6 +1,6 @@
 /**
- * The Pod Security Standards, one function per control and version of it, in upstream's words (k8s.io/pod-security-admission/policy).
- * Each answers undefined when the pod keeps to it. Pure. At the end: which of them make up a level at a version of Kubernetes.
+ * The Pod Security Standards: one function for each control and version, with upstream's messages (k8s.io/pod-security-admission/policy).
+ * Each returns undefined for a compliant pod. Pure. At the end: the controls of each level at each version of Kubernetes.
  */
 import type { Container, PodSpec, ObjectMeta, SecurityContext } from '#api/types.ts';
 

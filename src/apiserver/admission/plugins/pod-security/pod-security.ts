@@ -1,7 +1,7 @@
 /**
- * PodSecurity: the Pod Security Standards a namespace asks for by labels pod-security.kubernetes.io/{enforce,warn,audit}. Enforce
- * refuses pods; warn answers warnings and audit annotates audit events, also for workloads that will make such pods. A version (…-version: v1.N)
- * has the rules as they were then. After upstream's k8s.io/pod-security-admission.
+ * PodSecurity: enforces the Pod Security Standards selected by a namespace's labels pod-security.kubernetes.io/{enforce,warn,audit}. Enforce
+ * refuses pods; warn returns warnings and audit annotates audit events, also for workloads with a pod template. A version (…-version: v1.N)
+ * applies the rules of that release. After upstream's k8s.io/pod-security-admission.
  */
 import type { ObjectMeta, Pod, PodSpec } from '#api/types.ts';
 import { fieldErrorBody, fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';

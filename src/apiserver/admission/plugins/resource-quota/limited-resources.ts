@@ -1,6 +1,6 @@
 /**
- * Resources that nobody may use without a quota that covers them (ResourceQuotaConfiguration's limitedResources): by what they are called, or by the
- * scope that the object is in. After upstream's resourcequota controller.
+ * Resources whose use requires a covering quota (limitedResources of ResourceQuotaConfiguration), selected by resource name or by the object's scope.
+ * After upstream's resourcequota controller.
  */
 import { usageOf, inScope } from '#component-helpers/quota-usage.ts';
 import type { ResourceQuota, ScopedResourceSelectorRequirement } from '#api/types.ts';

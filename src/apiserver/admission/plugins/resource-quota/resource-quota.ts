@@ -1,10 +1,9 @@
 /**
- * ResourceQuota: a request that would take more than a namespace's quotas allow is refused; one that fits is charged to their status
- * before it is stored, and given back when it fails after all. The resourcequota controller counts anew from time to time, and takes
- * off what was deleted.
+ * ResourceQuota: refuses a request that would exceed the namespace's quotas; otherwise charges it to their status before it is stored, and releases
+ * the charge if the request fails. The resourcequota controller recounts periodically, and after deletions.
  *
- * Charges of one namespace are made one after the other in this process; several servers are kept apart by the quota's
- * resourceVersion (Conflict: read again and decide again).
+ * Charges of one namespace are serialized in this process; several servers are serialized by the quota's resourceVersion (on Conflict: read and
+ * decide again).
  */
 import type { Pod, ResourceQuota } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * ComponentStatus, deprecated upstream: the parts of the control plane beside this server, known by their leader's lease, since this server need not
- * know where they run. Upstream's etcd-0 is not among them: the store is embedded, and /readyz says how it is.
+ * ComponentStatus, deprecated upstream: the other control plane components, derived from their leader election Leases, since their addresses are
+ * unknown here. Upstream's etcd-0 is missing: /readyz reports the store.
  */
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';

@@ -1,6 +1,6 @@
 /**
- * A text that every API server on one store uses, kept in a Secret of kube-system: made by the first one, read again by each when somebody replaces it,
- * made anew when somebody deletes it.
+ * A value shared by every API server on one store, kept in a Secret of kube-system: created by the first one, reloaded by each when it is replaced,
+ * recreated when it is deleted.
  */
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';

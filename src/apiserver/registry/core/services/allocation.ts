@@ -1,11 +1,10 @@
 /**
  * Cluster IPs and node ports of Services: allocated when a Service is written, kept in memory, rebuilt from the watch cache.
- * Reservations are made synchronously, so concurrent writes never get the same one; a write that fails gives its own back.
- * Where several servers share the store, each reservation is confirmed there before the Service is written: shared-allocations.ts.
+ * Reservations are synchronous, so that concurrent writes never get the same one; a failed write releases its own.
+ * On a shared store each reservation is confirmed there before the Service is written: shared-allocations.ts.
  * One IPv4 family, in one range or several (ServiceCIDRs), of ranges.ts.
  *
- * A write begins here, before it is prepared and validated, as upstream's does: what is allocated is part of what is checked, and what cannot be
- * had is refused before any other check.
+ * Allocation runs before preparation and validation, as upstream's does: validation sees allocated values, and a failed allocation is reported first.
  */
 import type { Service, ServiceSpec } from '#api/types.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
@@ -135,8 +134,8 @@ export class ServiceAllocation implements StoreHooks {
   }
 
   /**
-   * Memory only proposes: what is free is for the store to say, which other servers write too. What it refuses counts as taken in the next
-   * attempt, so that a value that the client asked for is refused and another one is proposed for a value that it did not.
+   * Memory only proposes: the store, which other servers write too, decides. A refused value counts as taken in the next attempt, so that a
+   * requested value fails and an automatic one is replaced by another proposal.
    */
   async #beginShared(change: Change, shared: SharedAllocations): Promise<Transaction> {
     const { service } = change;

@@ -35,8 +35,8 @@ export function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean 
 }
 
 /**
- * Fills in the policy and the families, and refuses those that the cluster has not. A headless Service whose endpoints are made by hand may have
- * families that the cluster has not: it takes no address.
+ * Defaults the policy and the families, and refuses families that the cluster lacks. A headless Service without a selector may have families that
+ * the cluster lacks: it has no address.
  */
 export function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void {
   const spec = service.spec!,

@@ -1,6 +1,6 @@
 /**
- * The node ports that are taken, in the store: upstream's RangeAllocation at /registry/ranges/servicenodeports, a bit a port, changed by
- * compare-and-swap. Changes of one server that come at once share a write. What the bits should be is for the repair loop to say.
+ * The allocated node ports in the store: upstream's RangeAllocation at /registry/ranges/servicenodeports, one bit a port, changed by
+ * compare-and-swap. Concurrent changes of one server share a write. The repair loop corrects the bits.
  *
  *   claim, free ─▶ waiting ─▶ a batch ─▶ bits as last seen, changed ─▶ put at the expected revision ─▶ answered
  *                                          ▲                             └── conflict: what is stored now ──┐

@@ -1,6 +1,6 @@
 /**
- * The addresses and ports that Services are given of: which are taken, which is free. In memory; service-allocation.ts decides who gets what.
- * The lower part of each range is kept for those who ask for a fixed value, as upstream does.
+ * The address and port ranges of Services: allocated and free values, in memory; allocation.ts is the policy.
+ * The lower part of each range is reserved for requested values, as upstream does.
  */
 import { randomInt } from 'node:crypto';
 

@@ -1,6 +1,6 @@
 /**
- * Cluster IPs and node ports in a store that several servers write: an address is held by whoever created its IPAddress, a port by whoever set
- * its bit in the allocation map. What a server that dies leaves behind is for the repair loops (bootstrap/service-repair.ts), as upstream's.
+ * Cluster IPs and node ports in a shared store: the creator of an IPAddress holds the address, the setter of a bit in the allocation map the port.
+ * The repair loops (bootstrap/service-repair.ts) clean up after a crashed server, as upstream's.
  */
 import type { IPAddress, Service } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
