@@ -1,6 +1,6 @@
 /**
- * The address by which other machines know this one: upstream's choice where a kubelet is told none (apimachinery's ChooseHostInterface). The interfaces of the
- * default routes, IPv4 before IPv6, in the kernel's order; of each the first global unicast address. Nothing is asked of the network.
+ * The machine's address for other machines: upstream's default of a kubelet (apimachinery's ChooseHostInterface). The interfaces of the default routes,
+ * IPv4 before IPv6, in the kernel's order; of each the first global unicast address. Sends nothing.
  */
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';

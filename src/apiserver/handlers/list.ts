@@ -1,6 +1,6 @@
 /**
- * LIST: consistent lists from the watch cache as a concatenation of ready bytes, lists at older revisions (continue tokens,
- * resourceVersionMatch=Exact) from the store's history, selectors, and the other views and encodings. Long work is done in slices.
+ * LIST: consistent lists from the watch cache as a concatenation of encoded items, lists at older revisions (continue tokens,
+ * resourceVersionMatch=Exact) from the store's history, selectors, and the other transforms and encodings. Long work is sliced.
  */
 import { performance } from 'node:perf_hooks';
 import { encodeList, encodeListAround, encodeMessage } from '#machinery/codec/protobuf.ts';

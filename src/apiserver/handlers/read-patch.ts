@@ -1,6 +1,6 @@
 /**
- * The three forms of patch that say changes (JSON, merge, strategic merge; apply.ts is the fourth): what a body says of them, applied to
- * an object of the request's version, with upstream's words and codes for what is wrong. Nothing is refused before there is an object.
+ * The patch types that describe changes (JSON, merge, strategic merge; apply.ts is the fourth): parses a body and applies it to an object of the
+ * request's version, with upstream's error texts and codes. Errors are reported only once the object exists.
  */
 import { whyUndecodable } from '#machinery/decode.ts';
 import { REDACTED, fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';

@@ -1,11 +1,11 @@
 /**
- * WATCH: what happens to the objects a request selects, as a stream. First the objects that exist (unless the client has a
- * revision to go on from), written with backpressure while newer events wait in a bounded backlog; then live, where each event's
- * frame is made once for all watchers of the same form.
+ * WATCH: a stream of changes to the selected objects. First the existing objects (unless the client resumes at a revision), written with
+ * backpressure while newer events wait in a bounded backlog; then live, where each event's frame is encoded once for all watchers of the same
+ * form.
  *
  *   initial --all written--> catching up --backlog empty--> live --timeout, shutdown, client gone, too slow, cache reset--> ended
  *
- * Live watchers that see the same bytes do so together: broadcast.ts.
+ * Live watchers with identical bytes share their writes: broadcast.ts.
  */
 import { encodeEnvelope, encodeWatchEvent, messageOfListItem } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';

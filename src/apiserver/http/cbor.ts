@@ -1,6 +1,6 @@
 /**
- * CBOR for clients, where --feature-gates=CBORServingAndStorage=true asks for it: requests come in as JSON to the rest of the server, answers go out as
- * CBOR. One translation around everything, so that nothing else knows of it; what is only passed on (proxies, streams, extension servers) is left alone.
+ * CBOR for clients, enabled by --feature-gates=CBORServingAndStorage=true: request bodies are translated to JSON before, and responses to CBOR after
+ * the rest of the server. Forwarded traffic (proxies, streams, extension servers) is unchanged.
  */
 import { decodeCbor, encodeCbor, encodeCborItem, CborError } from '#machinery/codec/cbor.ts';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';

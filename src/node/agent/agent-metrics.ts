@@ -1,4 +1,4 @@
-/** The node agent as upstream's kubelet_* metrics: what it counts while it works. What is read at a scrape is in server/metrics.ts. */
+/** The node agent's counters as upstream's kubelet_* metrics. Values computed at a scrape are in server/metrics.ts. */
 import { X509Certificate } from 'node:crypto';
 import type { Clock } from '#stdx/clock.ts';
 import { Counter, Histogram, label, seriesLine } from '#stdx/instruments.ts';
@@ -117,7 +117,7 @@ export class AgentMetrics {
     ];
   }
 
-  /** As upstream: infinite where there is no certificate, negative where it has ended. */
+  /** As upstream: infinite without a certificate, negative after its expiry. */
   #lifetime(name: string, pem: string | undefined): string[] {
     const seconds =
       pem === undefined
@@ -226,7 +226,7 @@ export type EvictionSignal = (typeof SIGNALS)[number];
 
 /** Streams have no duration. */
 const UNMEASURED = new Set(['getContainerEvents', 'close']);
-/** Those whose series are there from the start. */
+/** Series that exist from the start. */
 const OPERATIONS = [
   'list_podsandbox',
   'list_containers',

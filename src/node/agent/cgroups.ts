@@ -1,6 +1,7 @@
 /**
- * The cgroups above the containers: one per pod, with the sums of its containers, below one per QoS class, all below one that is limited to the node's allocatable resources.
- * Cgroup v1 and v2, in the layout of the cgroupfs driver. On hybrid machines (v1 beside an empty v2) the runtime creates directories in both hierarchies, so both are removed.
+ * Pod cgroups: one per pod, with the sums of its containers, below one per QoS class, all below one limited to the node's allocatable resources.
+ * Cgroup v1 and v2, in the layout of the cgroupfs driver. On hybrid machines (v1 beside an empty v2) the runtime creates directories in both
+ * hierarchies, so both are removed.
  */
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
@@ -58,7 +59,7 @@ export interface CgroupUsage {
   readonly rssBytes: number;
 }
 
-/** What the kernel counts of a cgroup and those below it. A controller that is not there counts nothing. */
+/** The kernel's accounting of a cgroup and its descendants. A missing controller counts nothing. */
 export interface CgroupDetails {
   readonly cfsPeriods: number;
   readonly cfsThrottledPeriods: number;
@@ -269,7 +270,7 @@ function disksOfVersion2(io: string): DiskCounters[] {
   });
 }
 
-/** Of two files with lines such as '8:0 Read 123'. */
+/** From two files with lines such as '8:0 Read 123'. */
 function disksOfVersion1(bytes: string, operations: string): DiskCounters[] {
   const of = (text: string, device: string, word: string): number => numberIn(text, `${device} ${word}`);
   const devices = new Set(Array.from(bytes.matchAll(/^(\d+:\d+) /gm), ([, device = '']) => device));
@@ -282,7 +283,7 @@ function disksOfVersion1(bytes: string, operations: string): DiskCounters[] {
   }));
 }
 
-/** '8:0' → '/dev/sda'; the number where the kernel knows no name. */
+/** '8:0' → '/dev/sda'; the number if the kernel has no name for it. */
 function deviceName(number: string): string {
   try {
     return `/dev/${basename(readlinkSync(`/sys/dev/block/${number}`))}`;
@@ -304,7 +305,7 @@ function usageOf(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUs
   };
 }
 
-/** Kills the processes of a cgroup that is to be removed and of all cgroups below it. */
+/** Kills the processes of a cgroup and of its descendants, before its removal. */
 async function killProcesses(dirs: readonly string[]): Promise<void> {
   for (let round = 0; round < KILL_ROUNDS; round += 1) {
     const pids = new Set((await Promise.all(dirs.map(processesBelow))).flat());

@@ -12,7 +12,7 @@ import { normalizeReference } from '../images/reference.ts';
 import { runtimeErrorText } from './cri-text.ts';
 import type { AnyContainer } from './pod/restart-policy.ts';
 
-/** Why a container waits for its image; the reason stands in its status. */
+/** The waiting reason of a container's status. */
 export class ImageFailure extends Error {
   override readonly name = 'ImageFailure';
   readonly reason:
@@ -185,7 +185,7 @@ export class ImagePuller {
     }
   }
 
-  /** A secret that is none gives no credentials, as upstream has it. */
+  /** A malformed secret gives no credentials, as upstream's. */
   #credentials({ pod, secrets }: PullRequest): RegistryCredential[] {
     return secrets.flatMap((secret) => {
       try {

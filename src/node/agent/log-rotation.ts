@@ -1,6 +1,6 @@
 /**
- * Keeps containers' logs small: a file above 10 MiB is renamed and the runtime opens a new one; five files of a run are kept, the newest
- * included. After upstream's kubelet/logs/container_log_manager, but nothing is compressed, so that `kubectl logs` reads all of them.
+ * Rotates containers' logs: a file above 10 MiB is renamed and the runtime opens a new one; five files of a run are kept, including the newest.
+ * After upstream's kubelet/logs/container_log_manager, but without compression, so that `kubectl logs` reads all of them.
  */
 import { rename, rm, stat } from 'node:fs/promises';
 import { isoTime } from '#stdx/dates.ts';
@@ -86,7 +86,7 @@ export class LogRotation {
   async #rotateOne(id: string, path: string): Promise<void> {
     const { cri, clock, maximumFiles = MAXIMUM_FILES } = this.#options;
     const rotated = (await logFiles(path)).slice(0, -1);
-    // The present one becomes a rotated one, and a new one comes.
+    // Rename the current file and let the runtime open a new one.
     for (const old of rotated.slice(0, Math.max(0, rotated.length + 2 - maximumFiles)))
       await rm(old, { force: true });
     const name = `${path}.${isoTime(clock.now()).slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}`;

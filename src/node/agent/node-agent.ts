@@ -62,13 +62,13 @@ export interface NodeAgentOptions {
   readonly context: ComponentContext;
   readonly nodeName: string;
   readonly cri: CriClient;
-  /** '/capstan-<id>': the cgroup that all pods' cgroups lie below. */
+  /** '/capstan-<id>': the parent cgroup of all pods' cgroups. */
   readonly cgroupRoot: string;
   /** The agent's own directory: pods' volumes and logs. */
   readonly dir: string;
   /** The file system of the images, whose usage triggers image garbage collection. */
   readonly imageDir: string;
-  /** containerd's registry directory; with it registries on loopback are spoken to in plain HTTP. */
+  /** containerd's registry directory; with it registries on loopback use plain HTTP. */
   readonly registryDir?: string | undefined;
   /** Absent: image volumes are refused. */
   readonly imageMounts?: ImageMounts;
@@ -76,9 +76,9 @@ export interface NodeAgentOptions {
   /** Empty: pods use the machine's resolv.conf. */
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
-  /** InternalIP, and where the kubelet API is served. */
+  /** InternalIP, and the address of the kubelet API. */
   readonly address: string;
-  /** Default 10250; any free port when that is taken. */
+  /** Default 10250; any free port when that is in use. */
   readonly port?: number;
   readonly tls: KubeletTls;
   /** Idle timeout of exec, attach and port-forward streams. */
@@ -143,7 +143,7 @@ class Agent implements NodeAgent {
   /** Pods in the runtime that no longer exist in the API; they are being removed. */
   readonly #orphans = new Set<string>();
   readonly #staticPods: StaticPods | undefined;
-  /** Static pods whose predecessor of the same name is not gone yet, by namespace/name. */
+  /** Static pods whose predecessor of the same name has not ended yet, by namespace/name. */
   readonly #waiting = new Map<string, Pod>();
   /** UIDs of pods for which the Node is read again before they are rejected. */
   readonly #doubtful = new Set<string>();
@@ -388,7 +388,7 @@ class Agent implements NodeAgent {
     });
   }
 
-  /** Without --pod-manifest-path a mirror stands for nothing: it is removed, as that of a manifest that is gone. */
+  /** Without --pod-manifest-path every mirror pod is removed, as that of a deleted manifest. */
   #mirrorSeen(mirror: Pod): void {
     if (!this.#staticPods) return this.#removeMirror(mirror);
     this.#staticPods.mirrors.seen(mirror);

@@ -17,7 +17,7 @@ interface PlegOptions {
   readonly log: Logger;
   readonly metrics: Pick<AgentMetrics, 'relist'>;
   readonly onChange: (uid: string) => void;
-  /** Called after each successful list, with all pods of the runtime. */
+  /** Called after each successful list with all pods of the runtime. */
   readonly onList: (pods: ReadonlyMap<string, PodDigest>) => void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The config maps and secrets that pods of this node refer to, each kept by a list and watch of its own (a node may read no others), shared
- * between pods and let go with the last of them. Bound: what the pods' specs name.
+ * The config maps and secrets that this node's pods reference, each cached by a list and watch of its own (a node may read no others), shared between
+ * pods and released with the last of them. Bound: the references in the pods' specs.
  */
 import type { ConfigMap, Pod, Secret } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
@@ -22,7 +22,7 @@ interface Entry {
   readonly pods: Set<string>;
   readonly stop: AbortController;
   object: KubeObject | undefined;
-  /** Settles with the first answer; made anew while answers fail. */
+  /** Settles with the first response; recreated after a failure. */
   first: PromiseWithResolvers<void>;
 }
 
@@ -33,7 +33,7 @@ const REFS: Readonly<Record<Kind, ResourceRef<KubeObject>>> = {
 const RETRY = { initialMs: 200, maximumMs: 15_000 };
 /** Refusals that were not reported yet. */
 const PATIENCE = 3;
-/** A watch that ends sooner is not begun again at once. */
+/** Minimum interval between the starts of a watch. */
 const SHORT_WATCH_MS = 1_000;
 
 interface ReferencedObjectsOptions {
@@ -52,7 +52,7 @@ export class ReferencedObjects implements ObjectReader {
     this.#options = options;
   }
 
-  /** Keeps what the pod refers to until release. Idempotent; follows changes of the pod. */
+  /** Keeps the pod's references until release. Idempotent; follows changes of the pod. */
   retain(pod: Pod): void {
     const uid = pod.metadata?.uid ?? '';
     const namespace = pod.metadata?.namespace ?? '';
@@ -65,7 +65,7 @@ export class ReferencedObjects implements ObjectReader {
     for (const [key, entry] of this.#entries) this.#drop(key, entry, uid);
   }
 
-  /** undefined: it does not exist. Throws StatusError while the API cannot be asked. The object is shared: not to be changed. */
+  /** undefined: it does not exist. Throws StatusError while the API is unavailable. The object is shared: do not mutate it. */
   async configMap(namespace: string, name: string): Promise<ConfigMap | undefined> {
     return this.#get('configMap', namespace, name) as Promise<ConfigMap | undefined>;
   }
@@ -173,7 +173,7 @@ export class ReferencedObjects implements ObjectReader {
 
 function newPromise(): PromiseWithResolvers<void> {
   const made = Promise.withResolvers<void>();
-  // Nobody may be waiting for it.
+  // The promise may have no consumer.
   made.promise.catch(() => {});
   return made;
 }

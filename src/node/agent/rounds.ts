@@ -10,7 +10,7 @@ export class Rounds {
     this.#clock = clock;
   }
 
-  /** round: answers how long to rest after it, in ms; it must not reject. firstMs: the rest before the first. */
+  /** round: returns the delay until the next round, in ms; it must not reject. firstMs: the delay of the first. */
   start(round: () => Promise<number>, { firstMs = 0 }: { readonly firstMs?: number } = {}): void {
     this.#running = this.#run(round, firstMs);
   }
@@ -20,7 +20,7 @@ export class Rounds {
     return this.#stop.signal.aborted;
   }
 
-  /** Once the round under way has ended. */
+  /** Resolves when the current round has ended. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('node agent stopped'));
     await this.#running;

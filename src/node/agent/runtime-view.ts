@@ -1,5 +1,5 @@
 /**
- * What the container runtime has of our pods, read back from its labels: the only memory of what runs, so that a new agent adopts it.
+ * The container runtime's state of our pods, read from its labels: the only record of running containers, so that a new agent adopts them.
  * Read only. Times are milliseconds since the epoch, 0 = has not happened.
  */
 import type { CriClient } from '../cri/client.ts';
@@ -80,7 +80,7 @@ export class RuntimeView {
     this.#cri = cri;
   }
 
-  /** The state of one pod as it is now. Throws CriError. */
+  /** The current state of one pod. Throws CriError. */
   async pod(uid: string): Promise<PodRuntime> {
     const filter = { labelSelector: { [LABELS.podUID]: uid } };
     const [{ items }, { containers }] = await Promise.all([

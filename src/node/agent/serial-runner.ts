@@ -3,7 +3,7 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 
 interface SerialRunnerOptions {
   readonly clock: Clock;
-  /** Answers when it wants to run again, in ms since the epoch; it must not throw. */
+  /** Returns the time of its next run, in ms since the epoch; it must not throw. */
   readonly work: () => Promise<number | undefined>;
 }
 
@@ -28,7 +28,7 @@ export class SerialRunner {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when the work under way has ended; there will be no more. */
+  /** Resolves when the current run has ended; no other will start. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -37,7 +37,7 @@ export class SerialRunner {
 
   async #run(): Promise<void> {
     const { clock, work } = this.#options;
-    // What woke it may still be in the middle of its own work.
+    // The caller may be in the middle of its own work.
     await Promise.resolve();
     let nextAtMs: number | undefined;
     while (this.#again && !this.#stopped) {

@@ -1,7 +1,7 @@
 /**
- * Evicts pods that use more of the node's disk than they may: an emptyDir above its sizeLimit, a container or the whole pod above their limits
- * of ephemeral-storage (writable layers, logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; what
- * the node itself lacks is no business of this.
+ * Evicts pods that exceed their disk limits: an emptyDir its sizeLimit, a container or the whole pod their ephemeral-storage limits (writable layers,
+ * logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; disk pressure of the node is handled
+ * elsewhere.
  */
 import type { AgentMetrics, EvictionSignal } from './agent-metrics.ts';
 import { lstat, opendir } from 'node:fs/promises';
@@ -19,7 +19,7 @@ import { podLogDirectory } from './pod/pod-text.ts';
 import { Rounds } from './rounds.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
-/** What is asked of pods' workers. */
+/** What this file needs of pods' workers. */
 export interface LimitedPod {
   readonly pod: Pod;
   readonly finished: boolean;
@@ -46,7 +46,7 @@ export interface StorageLimitsOptions {
 }
 
 const PERIOD_MS = 10_000;
-/** Counting large trees takes at most so much of the time. */
+/** Maximum share of time for counting large trees. */
 const REST_PER_WORK = 10;
 /** Grace period of an eviction. As upstream: the data is deleted with the pod anyway. */
 const GRACE_SECONDS = 1;
@@ -134,7 +134,7 @@ function storageLimit(pod: Pod): Quantity | undefined {
   return podLimits(pod).get(STORAGE);
 }
 
-/** Why the pod is to be evicted, in upstream's words. */
+/** The eviction message, in upstream's words. */
 export function excess(pod: Pod, { volumes, containers }: StorageUse): string | undefined {
   for (const { name, emptyDir } of diskVolumes(pod)) {
     const limit = emptyDir?.sizeLimit === undefined ? undefined : parseQuantity(emptyDir.sizeLimit);
@@ -164,7 +164,7 @@ function exceeds(bytes: number | undefined, limit: Quantity): boolean {
   return bytes !== undefined && parseQuantity(String(bytes)).compare(limit) > 0;
 }
 
-/** What the files of a tree take on the disk. What goes away meanwhile counts nothing; links are not followed. */
+/** Disk usage of a tree. Files removed meanwhile count nothing; links are not followed. */
 export async function bytesBelow(folder: string): Promise<number> {
   let bytes = 0;
   const entries = await opendir(folder).catch(() => undefined);

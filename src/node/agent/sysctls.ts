@@ -33,7 +33,7 @@ export function forbiddenSysctl({ spec }: Pod): string | undefined {
   return undefined;
 }
 
-/** Names whose first separator is a slash have dots for what is a slash in others: net/ipv4/conf/eth0.1/x is net.ipv4.conf.eth0/1.x. */
+/** In names whose first separator is a slash, dots stand for slashes of the dotted form: net/ipv4/conf/eth0.1/x is net.ipv4.conf.eth0/1.x. */
 function withDots(name: string): string {
   const first = /[./]/.exec(name)?.[0];
   return first === '/' ? name.replace(/[./]/g, (separator) => (separator === '/' ? '.' : '/')) : name;

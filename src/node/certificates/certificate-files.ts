@@ -1,6 +1,6 @@
 /**
- * A key with its certificate in one PEM file, as kubelets keep them: DIR/NAME-2026-01-02-03-04-05.pem, and DIR/NAME-current.pem, a link to the one
- * in use that is swapped atomically, so that whoever reads the pair by the link never meets two halves that do not belong together.
+ * A key with its certificate in one PEM file, as kubelets store them: DIR/NAME-2026-01-02-03-04-05.pem, and DIR/NAME-current.pem, a link to the current
+ * one that is replaced atomically, so that readers never see a key with another's certificate.
  */
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -59,7 +59,7 @@ export class CertificateFiles {
     return pair;
   }
 
-  /** The key of a request under way: whoever starts again takes up the same request. */
+  /** The key of a pending request: a restarted agent continues the same request. */
   async pendingKey(make: () => string): Promise<string> {
     const path = this.#pendingPath;
     const known = await readFile(path, 'utf8').catch(absent);

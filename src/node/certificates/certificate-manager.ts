@@ -1,9 +1,9 @@
 /**
- * Keeps one certificate of a node valid: asks the cluster for it when there is none, and for the next one well before it ends.
+ * Keeps one certificate of a node valid: requests it from the cluster when there is none, and renews it well before it expires.
  *
- *   none, expired, for other names ──► asking ──signed──► in use ──at 70 to 90 % of its life──► asking
- *                       │ refused, nobody answers, no API                         (the old one stays in use meanwhile)
- *                       └──► again after a while, 5 s to 5 min
+ *   none, expired, for other names ──► requested ──signed──► in use ──at 70 to 90 % of its life──► requested
+ *                       │ refused, not approved, no API                           (the old one stays in use meanwhile)
+ *                       └──► retried after 5 s to 5 min
  */
 import { X509Certificate } from 'node:crypto';
 import { isoTime } from '#stdx/dates.ts';
@@ -28,7 +28,7 @@ export interface CertificateManagerOptions {
   readonly random?: Random;
   /** A new certificate is in use. */
   readonly changed?: (pair: Pair) => void;
-  /** The one in use has ended before there was another. Called after each attempt from then on. */
+  /** The current certificate expired before its renewal. Called after each attempt from then on. */
   readonly expired?: () => void;
   /** A request for the next one failed. */
   readonly failed?: (() => void) | undefined;
@@ -54,17 +54,17 @@ export class CertificateManager implements Component {
     this.#options = options;
   }
 
-  /** What is in use; undefined until there is one. */
+  /** The current certificate; undefined until there is one. */
   get current(): Pair | undefined {
     return this.#current;
   }
 
-  /** Asks for the next one now: the authority that signed this one is about to be trusted no more. */
+  /** Renews now: the authority that signed the current one will be removed from the trust. */
   renewNow(): void {
     this.#wake.abort();
   }
 
-  /** Reads what is kept; the rest happens in the background. */
+  /** Loads the stored certificate; renewal runs in the background. */
   async start(): Promise<void> {
     const { files, clock, log, what, names } = this.#options;
     const kept = await files.load().catch((error: unknown) => {

@@ -1,4 +1,4 @@
-/** Certificate signing requests of nodes: makes them, and asks the cluster to sign them. */
+/** Certificate signing requests of nodes: creates them and waits for their certificates. */
 import { createHash, createPublicKey } from 'node:crypto';
 import type { CertificateSigningRequest } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
@@ -7,7 +7,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { createRequest } from '#pki/request.ts';
 import type { Clock } from '#stdx/clock.ts';
 
-/** What a kind of certificate is asked for with. */
+/** Subject, signer and usages of a kind of certificate. */
 export interface CertificateKind {
   readonly signerName: string;
   readonly usages: readonly string[];
@@ -59,7 +59,7 @@ interface AskOptions {
   readonly waiting?: (name: string) => void;
 }
 
-/** PEM of the signed certificate. Throws RequestRefused, an Error when nobody answers in a quarter of an hour, and what the API says. */
+/** PEM of the signed certificate. Throws RequestRefused, an Error after a quarter of an hour without approval, and the API's errors. */
 export async function askForCertificate(options: AskOptions): Promise<string> {
   const { api, clock, signal } = options;
   const { name = '' } = (await submit(options)).metadata ?? {};

@@ -1,6 +1,6 @@
 /**
- * A node's part in the rotation of the cluster's authorities: it takes what is to be trusted from ConfigMap kube-system/capstan-ca-rotation, over a connection that
- * the authorities of before vouch for, has its certificates issued anew once the new authority signs, and says on its Node what it trusts and uses.
+ * A node's part in the rotation of the cluster's authorities: it reads the trust bundle from ConfigMap kube-system/capstan-ca-rotation over a connection
+ * verified by the previous authorities, renews its certificates once the new authority signs, and reports on its Node what it trusts and uses.
  *
  *   every 30 s: ConfigMap? ──no──► nothing
  *                  │yes
@@ -30,7 +30,7 @@ export interface UsedCertificate {
 interface TrustFollowerOptions {
   readonly api: Client;
   readonly nodeName: string;
-  /** PEM of what is trusted now. */
+  /** PEM of the current trust bundle. */
   trusted(): string;
   /** From now on this is trusted. */
   trust(caPem: string): Promise<void>;
@@ -124,7 +124,7 @@ export class TrustFollower implements Component {
     this.#reported = text;
   }
 
-  /** None for one of its own making. */
+  /** None for a self-signed one. */
   #issuersOf(certificate: X509Certificate): string[] {
     return [...this.#known].flatMap(([hash, authority]) =>
       isIssuedBy(certificate, authority) ? [hash] : [],
@@ -132,7 +132,7 @@ export class TrustFollower implements Component {
   }
 }
 
-/** Before a first rotation nobody may read it. */
+/** Before the first rotation there is no permission to read it. */
 function ifNotThere(error: unknown): undefined {
   if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Forbidden')) throw error;
   return undefined;

@@ -1,6 +1,6 @@
 /**
- * The pods' bridge ahead of the first pod. The CNI plugin would make it with the first sandbox; the API server and the DNS listen on its
- * address and need it before. The plugin takes over what it finds.
+ * Creates the pods' bridge before the first pod. The CNI plugin would create it with the first sandbox; the API server and the DNS server listen on its
+ * address and need it earlier. The plugin adopts it.
  */
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';

@@ -15,7 +15,7 @@ interface ContainerdConfig {
   readonly cgroupDriver: CgroupDriver;
 }
 
-/** Plugins that need a kernel or directories of their own, or that open a socket which all containerds of a machine would share. */
+/** Disabled plugins: those that need a kernel or directories of their own, or open a socket shared by all containerds of a machine. */
 const DISABLED_PLUGINS = [
   'io.containerd.internal.v1.opt',
   'io.containerd.nri.v1.nri',
@@ -53,7 +53,7 @@ export function renderConfig({
       cri,
       {
         sandbox_image: sandboxImage,
-        // Without CAP_SYS_RESOURCE, runc dies when a container asks for a lower score than ours: clamp it instead.
+        // Without CAP_SYS_RESOURCE, runc fails when a container requests a lower score than ours: clamp it instead.
         restrict_oom_score_adj: !machine.mayLowerOomScore,
         stream_server_address: '127.0.0.1',
         stream_server_port: '0',

@@ -57,13 +57,13 @@ import {
 } from './teardown.ts';
 
 interface ContainerdOptions {
-  /** Its directory; made when missing. Its path decides the names taken on the machine (layout.ts). */
+  /** Its directory; created when missing. Its path determines the names used on the machine (layout.ts). */
   readonly dir: string;
   /** Ranges of this node's pods; may come later by configureNetwork. */
   readonly podCIDRs?: readonly string[];
-  /** Ranges of all pods of the cluster; what goes there keeps its source address. Default: this node's. */
+  /** Ranges of all pods of the cluster; traffic to them keeps its source address. Default: this node's. */
   readonly clusterCIDRs?: readonly string[];
-  /** Of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
+  /** MTU of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
   readonly podMtu?: number | undefined;
   readonly registries?: readonly RegistryHosts[];
   /** cgroupfs by default, also under systemd: see docs of renderConfig. With 'systemd' cgroup parents must be slices. */
@@ -81,7 +81,7 @@ export interface Containerd {
   readonly socketPath: string;
   /** Valid from the start on; calls fail with 'unavailable' while containerd is not running. */
   readonly cri: CriClient;
-  /** Resolves when containerd answers, the sandbox image is there and stale address leases are given back. Throws ContainerdError. */
+  /** Resolves when containerd responds, the sandbox image is present and stale address leases are released. Throws ContainerdError. */
   start(): Promise<{
     readonly adopted: boolean;
     readonly snapshotter: Snapshotter;
@@ -107,7 +107,7 @@ const WATCH_MS = 500;
 const UPKEEP_MS = 60_000;
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
-/** A process that lived this long starts the backoff anew. */
+/** A process that ran this long resets the backoff. */
 const STABLE_MS = 60_000;
 const DEFAULT_GRACE_SECONDS = 10;
 
@@ -449,7 +449,7 @@ class ContainerdRuntime implements Containerd {
   }
 }
 
-/** What lived in the kernel is gone with the last boot: its directories, leases and sockets are mere leftovers. */
+/** Kernel state ended with the last boot: directories, leases and sockets are leftovers. */
 async function forgetLastBoot(layout: ContainerdLayout): Promise<void> {
   await unmountBelow([layout.runDir]);
   await rm(layout.runDir, { recursive: true, force: true });
@@ -478,7 +478,7 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
   const cri = running && createCriClient({ socketPath: layout.socketPath });
   const namespaces = await podNamespaces(layout, cri);
   if (running && cri) {
-    // Best effort: what the runtime can't remove is found by name below.
+    // Best effort: what the runtime cannot remove is found by name below.
     await stopPods(cri, { gracePeriodSeconds: 0, remove: true }).catch(() => {});
     cri.close();
     await endProcess(running, clock);
@@ -499,7 +499,7 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
   return [];
 }
 
-/** True when something of this directory's containerd is there. */
+/** True when this directory's containerd exists in any form. */
 export async function containerdExists(
   options: Pick<ContainerdOptions, 'dir' | 'runBase'>,
 ): Promise<boolean> {

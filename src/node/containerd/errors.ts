@@ -1,4 +1,4 @@
-/** What can go wrong with the node's container runtime, in sentences for the person who ran `capstan up`. */
+/** Errors of the node's container runtime, in sentences for the user of `capstan up`. */
 
 type ContainerdErrorCode =
   | 'not-root'

@@ -1,7 +1,7 @@
 /**
- * Finds firewalls of this machine that cut pods off from it (DNS, the API) or from other networks. A packet that one table drops is dropped, whatever
- * another accepts, so nothing of ours can make good for it: what can be done is to tell, with the rule that helps. A table counts as opened when
- * one of its rules names the pods' bridge or range; what that rule says is its maker's business.
+ * Finds firewalls of this machine that cut pods off from it (DNS, the API) or from other networks. A packet dropped by one table is dropped, whatever
+ * another accepts, so our rules cannot override it: this file reports it, with the rule that helps. A table counts as opened when one of its rules
+ * names the pods' bridge or range, whatever that rule does.
  */
 import { run } from './run.ts';
 
@@ -66,7 +66,7 @@ export function isBlocking(
   return body.some((line) => line.endsWith('policy drop;')) || REFUSES_ALL.test(body.at(-1) ?? '');
 }
 
-/** What it does, and the rule that opens it. */
+/** Its effect, and the rule that opens it. */
 export function describeBlocking(chains: readonly FirewallChain[], { bridge }: PodNetworkNames): string {
   const told = chains.map(({ family, table, chain, hook }) => {
     const where = `${family} ${table} ${chain}`;

@@ -1,6 +1,6 @@
 /**
- * Where one cluster's containerd keeps its things, and the names it takes on the machine. Everything derives from the directory, so
- * that two clusters never meet, and a teardown finds all of it even when nothing runs any more.
+ * Paths of one cluster's containerd, and the names it uses on the machine. Everything derives from the directory, so that two clusters never collide,
+ * and a teardown finds all of it even when nothing runs any more.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
@@ -14,7 +14,7 @@ export interface ContainerdLayout {
   readonly dir: string;
   /** Images, snapshots and the database: stays over reboots. */
   readonly root: string;
-  /** Under /run, short: sockets, running containers, gone after a reboot. `dir`/run points to it. */
+  /** Under /run, short: sockets, running containers; lost at a reboot. `dir`/run points to it. */
   readonly runDir: string;
   readonly runLink: string;
   readonly state: string;

@@ -1,4 +1,4 @@
-/** containerd's log, which it cannot reopen: bounded by copying and cutting it while open, and read for why it ended. */
+/** containerd's log, which it cannot reopen: bounded by copying and truncating it while open, and searched for the reason of an exit. */
 import { readFile } from 'node:fs/promises';
 import { rotateLog as rotate } from '#stdx/log-rotation.ts';
 
@@ -9,7 +9,7 @@ export function rotateLog(path: string, maxBytes = MAX_LOG_BYTES): boolean {
   return rotate(path, { maxBytes, keptFiles: KEPT_FILES });
 }
 
-/** The last lines that tell why it ended. */
+/** The last lines with the reason of the exit. */
 export async function lastErrors(path: string): Promise<string> {
   const text = await readFile(path, 'utf8').catch(() => '');
   const lines = text.trim().split('\n');

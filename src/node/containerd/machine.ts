@@ -1,6 +1,6 @@
 /**
- * What this machine offers to containers, found by trying and not by guessing: tools, cgroups, a snapshotter that works on this file
- * system, and whether processes may be shielded from the out-of-memory killer.
+ * Detects this machine's container features by trying: tools, cgroups, a snapshotter that works on this file system, and whether processes may be
+ * protected from the out-of-memory killer.
  */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -18,7 +18,7 @@ export interface Machine {
   /** CNI's portmap plugin needs iptables; without it pods with a hostPort are refused by name. */
   readonly iptables: boolean;
   readonly cgroupVersion: 1 | 2;
-  /** False without CAP_SYS_RESOURCE: no process may then lower its oom_score_adj, and runc fails when asked to. */
+  /** False without CAP_SYS_RESOURCE: then no process may lower its oom_score_adj, and runc fails when requested to. */
   readonly mayLowerOomScore: boolean;
 }
 
@@ -125,7 +125,7 @@ function cgroupV1Mounts(): CgroupMount[] {
     });
 }
 
-/** The directories in which a cgroup of this name is looked for: one in version 2, one per controller in version 1. */
+/** The directories that may contain a cgroup of this name: one in version 2, one per controller in version 1. */
 export function cgroupHierarchies(): string[] {
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')

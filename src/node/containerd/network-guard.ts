@@ -1,6 +1,6 @@
 /**
- * Keeps what the pods' network has in the kernel: another program may flush the whole nftables ruleset (`systemctl start nftables` does, with Debian's
- * file), which takes masquerading and host ports along. Told by the kernel, and looked at now and then, since a notification may get lost.
+ * Maintains the pod network's kernel state: another program may flush the whole nftables ruleset (`systemctl start nftables` does, with Debian's file),
+ * including masquerading and host ports. Driven by kernel notifications, and polled, since a notification may be lost.
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -44,7 +44,7 @@ export class NetworkGuard {
     await this.#checking;
   }
 
-  /** One check at a time; what comes during one makes another. */
+  /** One check at a time; notifications during one cause another. */
   check(): void {
     this.#again = true;
     this.#checking ??= this.#checkAll().finally(() => {

@@ -19,7 +19,7 @@ interface PodNetwork {
   /** Of the whole cluster: pods of other nodes see the pods' own addresses. Default: the node's pods only. */
   readonly clusterCIDRs?: readonly string[] | undefined;
   readonly portmap: boolean;
-  /** Of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
+  /** MTU of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
   readonly mtu?: number | undefined;
 }
 
@@ -180,7 +180,7 @@ async function setSysctl(path: string, value: string): Promise<void> {
   if ((await readFile(path, 'utf8')).trim() !== value) await writeFile(path, value);
 }
 
-/** Replaces the whole table in one transaction: add makes the delete succeed where there is none yet. */
+/** Replaces the whole table in one transaction: add makes the delete succeed where none exists yet. */
 export function renderNft(of: {
   readonly layout: ContainerdLayout;
   readonly network: Pick<PodNetwork, 'podCIDRs' | 'clusterCIDRs'>;
@@ -223,7 +223,7 @@ async function applyNft(ruleset: string): Promise<void> {
     throw new ContainerdError('network', `nft refused the pod network's rules: ${stderr.trim()}`);
 }
 
-/** The lease file's first line is the sandbox that holds the address. Leases of sandboxes that are gone (a crash, a reboot) are given back. */
+/** The lease file's first line is the sandbox that holds the address. Leases of removed sandboxes (after a crash, a reboot) are released. */
 export async function releaseStaleLeases(
   layout: ContainerdLayout,
   liveSandboxIds: ReadonlySet<string>,
@@ -241,7 +241,7 @@ export async function releaseStaleLeases(
   return released;
 }
 
-/** What CNI remembers of our network's attachments: the only trace of a network namespace when containerd is gone. */
+/** CNI's cache of our network's attachments: the only record of a network namespace when containerd is gone. */
 const CNI_CACHE_DIR = '/var/lib/cni/results';
 
 interface CachedAttachment {
@@ -250,7 +250,7 @@ interface CachedAttachment {
   readonly ifName: string;
   readonly netns: string;
   readonly portMappings: readonly PortMapping[];
-  /** What the plugins answered when it was made. */
+  /** The plugins' result of its creation. */
   readonly result: object | undefined;
 }
 interface CachedResult {
@@ -288,7 +288,7 @@ export async function cachedAttachments(layout: ContainerdLayout): Promise<Cache
   );
 }
 
-/** What CNI remembers of sandboxes that are gone without it (a reboot, a crash). Returns of how many. */
+/** Deletes CNI's cache of sandboxes removed without it (a reboot, a crash). Returns their number. */
 export async function forgetStaleAttachments(
   layout: ContainerdLayout,
   { liveSandboxIds, cniBinDir }: { readonly liveSandboxIds: ReadonlySet<string>; readonly cniBinDir: string },
@@ -308,20 +308,20 @@ async function forgetAttachment({ path, containerId }: CachedAttachment): Promis
   await rm(join(CNI_CACHE_DIR, `cni-loopback-${containerId}-lo`), { force: true });
 }
 
-/** Whether the pods' masquerade table is there. */
+/** Whether the pods' masquerade table exists. */
 export async function hasPodTable(layout: Pick<ContainerdLayout, 'nftTable'>): Promise<boolean> {
   const { code } = await run(['nft', 'list', 'chain', 'inet', layout.nftTable, 'postrouting']);
   return code === 0;
 }
 
-/** Makes the host ports of running pods anew. Returns what failed, one sentence each. */
+/** Recreates the host ports of running pods. Returns failures, one sentence each. */
 export async function restoreHostPorts(layout: ContainerdLayout, cniBinDir: string): Promise<string[]> {
   const problems: string[] = [];
   for (const attachment of await cachedAttachments(layout)) {
     const { portMappings, result, containerId } = attachment;
     if (portMappings.length === 0 || !result || !existsSync(attachment.netns)) continue;
     const call = { layout, attachment, cniBinDir, portMappings };
-    // What is left of them would be there twice.
+    // Remaining rules would exist twice.
     await runPortmap({ ...call, command: 'DEL' });
     const { code, stdout, stderr } = await runPortmap({ ...call, command: 'ADD', prevResult: result });
     if (code !== 0) problems.push(`host ports of sandbox ${containerId}: ${(stderr || stdout).trim()}`);
@@ -336,7 +336,7 @@ interface DestroyNetworkOptions {
   readonly namespaces: readonly string[];
 }
 
-/** Deletes the bridge, the table, leftover namespaces and port mappings. Returns what it could not do, one sentence each. */
+/** Deletes the bridge, the table, leftover namespaces and port mappings. Returns failures, one sentence each. */
 export async function destroyNetwork(
   layout: ContainerdLayout,
   { cniBinDir, namespaces }: DestroyNetworkOptions,
@@ -349,7 +349,7 @@ export async function destroyNetwork(
   }
   for (const path of namespaces) await removeNamespace(path, problems);
   await removeDeadNamespaces();
-  // Not asked of /sys, which may show another network namespace.
+  // Not read from /sys, which may show another network namespace.
   const bridge = await run(['ip', 'link', 'show', 'dev', layout.bridge]);
   if (bridge.code === 0) {
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
@@ -438,8 +438,8 @@ export async function shareNamespaceDir(): Promise<void> {
 }
 
 /**
- * A runtime that is killed while it removes a sandbox leaves the namespace's file without the namespace. Nothing tells whose it was, and
- * nobody can use it: files that CNI runtimes name so, are no mount point, and are not just being made, go.
+ * A runtime killed while it removes a sandbox leaves the namespace's file without the namespace. Its owner is unknown and nothing can use it: files with
+ * names of CNI runtimes that are no mount point, and not just being created, are removed.
  */
 async function removeDeadNamespaces(): Promise<void> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');

@@ -1,7 +1,7 @@
 /**
- * Shims that serve no container: containerd forgets one when the call that made a pod's sandbox is cut off at the wrong moment (its caller was killed),
- * and a shim that nobody asks to end never does. They are ended with what they started, and what they left is removed. A shim is started after
- * its container's record and outlives it for a moment, so only one that is an orphan twice in a row counts.
+ * Shims without a container: containerd loses one when the call that created a pod's sandbox is interrupted at the wrong moment (its caller was killed),
+ * and such a shim never ends. They are ended with their processes, and their files removed. A shim is started after its container's record and
+ * outlives it for a moment, so only one that is an orphan twice in a row counts.
  */
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -31,7 +31,7 @@ export class OrphanedShims {
     this.#options = options;
   }
 
-  /** Answers how many were ended. Throws when containerd does not list its containers. */
+  /** Returns how many were ended. Throws when containerd does not list its containers. */
   async sweep(): Promise<number> {
     const { layout, log, containers } = this.#options;
     const shims = findShims(layout).flatMap(describeShim);
@@ -50,7 +50,7 @@ export class OrphanedShims {
   async #end(shim: ContainerdProcess, id: string): Promise<void> {
     const { layout, runc } = this.#options;
     for (const target of [shim, ...descendantsOf(shim.pid)]) kill(target);
-    // Its state may be there though its process is gone.
+    // Its state may exist after its process ended.
     await run([runc, '--root', join(layout.runcRoot, NAMESPACE), 'delete', '--force', id]);
     const bundle = join(layout.state, 'io.containerd.runtime.v2.task', NAMESPACE, id);
     await removeShimSocket(bundle);
@@ -73,7 +73,7 @@ function keyOf({ process: { pid, startTime } }: Shim): string {
   return `${pid} ${startTime}`;
 }
 
-/** The processes below this one, as far as they are to be seen. */
+/** The visible descendants of this process. */
 function descendantsOf(pid: number): ContainerdProcess[] {
   let text: string;
   try {
@@ -96,6 +96,6 @@ function kill(target: ContainerdProcess): void {
   try {
     process.kill(target.pid, 'SIGKILL');
   } catch {
-    // It ended meanwhile.
+    // It ended in the meantime.
   }
 }

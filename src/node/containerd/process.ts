@@ -1,7 +1,7 @@
 /**
- * The containerd process of one directory. It is no child in spirit: it has its own session and log, outlives us (kill -9 included), and
- * the next start finds and adopts it. A process is ours when its command line names our configuration file; a pid file makes finding it
- * cheap, its start time guards against a pid that was given to another process.
+ * The containerd process of one directory. It has its own session and log, outlives this program (kill -9 included), and the next start finds and adopts
+ * it. A process is ours when its command line names our configuration file; a pid file makes finding it cheap, its start time guards against a
+ * reused pid.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -23,7 +23,7 @@ export interface ContainerdProcess {
 
 const KILL_AFTER_MS = 10_000;
 const POLL_MS = 20;
-/** systemd's answer comes late on a machine that has just started. */
+/** systemd responds late on a machine that has just started. */
 const SCOPE_TIMEOUT_MS = 30_000;
 
 /** The running process of this directory, if there is one. */
@@ -35,7 +35,7 @@ export async function findProcess(layout: ContainerdLayout): Promise<ContainerdP
     const pid = Number(name);
     const startTime = pid > 0 && isOurs(pid, layout) ? readStartTime(pid) : undefined;
     if (startTime === undefined) continue;
-    // Its directory may be gone, or not ours to write: what runs is found all the same.
+    // Its directory may be missing or read-only: the running process is found all the same.
     await writePidFile(layout.pidPath, { pid, startTime }).catch(() => {});
     return { pid, startTime };
   }
@@ -53,7 +53,7 @@ export async function spawnProcess(of: SpawnOptions): Promise<ContainerdProcess>
   const scope = await scopeWords(of.layout);
   const process = await spawnIn(scope, of);
   if (scope.length > 0 && !(await becomesContainerd(process, of))) {
-    // It would go on as a second containerd.
+    // It would continue as a second containerd.
     sendSignal(process, 'SIGKILL');
     of.log.warn('systemd made no scope for the containers: a shutdown may wait 90 s for them');
     return spawnProcessAlone(of);
@@ -68,7 +68,7 @@ async function spawnProcessAlone(of: SpawnOptions): Promise<ContainerdProcess> {
   return process;
 }
 
-/** systemd-run makes the scope, then goes on as the program itself. False when it ends instead. */
+/** systemd-run creates the scope, then execs the program. False when it exits instead. */
 async function becomesContainerd(process: ContainerdProcess, { layout }: SpawnOptions): Promise<boolean> {
   const deadline = performance.now() + SCOPE_TIMEOUT_MS;
   while (isAlive(process) && performance.now() < deadline) {
@@ -106,7 +106,7 @@ async function spawnIn(scope: readonly string[], of: SpawnOptions): Promise<Cont
   }
 }
 
-/** containerd hands its environment to its shims and CNI plugins: iptables and the like must be found. What a service manager gave is for us. */
+/** containerd passes its environment to its shims and CNI plugins, which need iptables and the like in PATH. Variables of a service manager are removed. */
 function environment(): NodeJS.ProcessEnv {
   const { NOTIFY_SOCKET: _notify, WATCHDOG_USEC: _period, WATCHDOG_PID: _watched, ...rest } = process.env;
   return {
@@ -145,7 +145,7 @@ export function isAlive({ pid, startTime }: ContainerdProcess): boolean {
   return readStartTime(pid) === startTime;
 }
 
-/** SIGTERM, then SIGKILL. Containers go on running. */
+/** SIGTERM, then SIGKILL. Containers keep running. */
 export async function endProcess(target: ContainerdProcess, clock: Clock): Promise<void> {
   sendSignal(target, 'SIGTERM');
   if (await waitUntilGone(target, { clock, timeoutMs: KILL_AFTER_MS })) return;

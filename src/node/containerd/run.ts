@@ -1,4 +1,4 @@
-/** Runs the machine's tools (ip, nft, mount …) and tells their failure in one sentence. */
+/** Runs the machine's tools (ip, nft, mount …) and reports a failure in one sentence. */
 import { spawn } from 'node:child_process';
 
 interface RunOptions {
@@ -17,14 +17,14 @@ interface RunResult {
 const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 
-/** Never rejects: who calls decides what a failure means. */
+/** Never rejects: the caller decides what a failure means. */
 export function run(
   command: readonly [tool: string, ...args: string[]],
   options: RunOptions = {},
 ): Promise<RunResult> {
   const [tool, ...args] = command;
   return new Promise((resolve) => {
-    // Debian keeps these tools in sbin, which is not on every PATH.
+    // Debian installs these tools in sbin, which is not on every PATH.
     const path = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`;
     const child = spawn(tool, args, {
       stdio: 'pipe',

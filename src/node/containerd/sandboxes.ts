@@ -1,6 +1,6 @@
 /**
- * Sandboxes that nobody needs any more: a reboot or a crash leaves every pod's sandbox stopped, and the next start gives the pod a new one. Of each pod
- * the newest stays, whatever its state: its containers tell how the pod ended, and their logs are those of the previous run.
+ * Removes unneeded sandboxes: a reboot or a crash leaves every pod's sandbox stopped, and the next start creates a new one. The newest of each pod
+ * stays, whatever its state: its containers show how the pod ended, and their logs are those of the previous run.
  */
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
@@ -24,7 +24,7 @@ export async function removeOldSandboxes(cri: CriClient, log: Logger): Promise<n
   return removed;
 }
 
-/** Those that are not ready and have a newer one of the same pod beside them. */
+/** Sandboxes that are not ready and have a newer one of the same pod. */
 export function oldSandboxes<Sandbox extends Pick<PodSandbox, 'createdAt' | 'metadata' | 'state'>>(
   sandboxes: readonly Sandbox[],
 ): Sandbox[] {

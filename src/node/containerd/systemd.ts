@@ -1,7 +1,7 @@
 /**
- * What systemd has to know where it is this machine's init: that containerd, its shims and the pods are one delegated scope in a slice of their own, so
- * that they outlive our service and any login, and are ended in good time at shutdown (without it, systemd waits 90 s for them); and that the pods'
- * interfaces are none of systemd-networkd's.
+ * systemd units where it is init: containerd, its shims and the pods form one delegated scope in a slice of their own, so that they outlive our service
+ * and any login, and stop in time at shutdown (otherwise systemd waits 90 s for them); and systemd-networkd is told to ignore the pods'
+ * interfaces.
  *
  *   capstan.slice/capstan-<id>.scope/  ─► runtime: containerd and shims    ─► kubepods: the pods
  */
@@ -33,12 +33,12 @@ export function scopeOf(id: string): string {
   return `capstan-${id}.scope`;
 }
 
-/** Where pods' cgroups begin: in the scope, or, without systemd, at the top. */
+/** Parent of the pods' cgroups: in the scope, or, without systemd, at the top. */
 export function cgroupRootOf(id: string): string {
   return isSystemdInit() ? `/${SLICE}/${scopeOf(id)}` : `/capstan-${id}`;
 }
 
-/** The words to put before containerd's command line so that it starts as the scope's first process. Empty: without systemd, or the scope is there. */
+/** The command prefix that starts containerd as the scope's first process. Empty: without systemd, or the scope exists. */
 export async function scopeWords({ id }: Pick<Ids, 'id'>): Promise<readonly string[]> {
   if (!isSystemdInit()) return [];
   const scope = scopeOf(id);
@@ -57,7 +57,7 @@ export async function scopeWords({ id }: Pick<Ids, 'id'>): Promise<readonly stri
   ];
 }
 
-/** Once its processes are gone. The slice goes with its last scope. */
+/** Stops the scope once its processes ended. The slice ends with its last scope. */
 export async function removeScope({ id }: Pick<Ids, 'id'>): Promise<void> {
   if (!isSystemdInit()) return;
   await run(['systemctl', 'stop', scopeOf(id)]);
@@ -69,8 +69,8 @@ export async function removeScope({ id }: Pick<Ids, 'id'>): Promise<void> {
 }
 
 /**
- * A `.network` file that matches every interface would have systemd-networkd take the bridge and the pods' ends of their links, and strip them of their
- * addresses for good. The first file that matches counts, so ours is before such ones. For this boot only: it is written at each start.
+ * A `.network` file that matches every interface would let systemd-networkd configure the bridge and the pods' veths, and remove their addresses. The
+ * first matching file wins, so ours sorts before such ones. For this boot only: it is written at each start.
  */
 export async function keepFromNetworkd({ id, bridge }: Ids): Promise<void> {
   if (!isSystemdInit()) return;

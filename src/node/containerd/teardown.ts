@@ -1,6 +1,6 @@
 /**
- * Ends and removes what one cluster's containerd has on the machine. Everything is found by the names of layout.ts, so that it works
- * whether containerd still answers or not, and a second time does no harm.
+ * Stops and removes everything of one cluster's containerd on the machine. Finds it by the names of layout.ts, so that it works whether containerd
+ * responds or not. Idempotent.
  */
 import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -68,7 +68,7 @@ async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>):
   );
 }
 
-/** Kills what is left in our cgroups and our shims. containerd itself must be gone, or it would report and restart things. */
+/** Kills processes in our cgroups and our shims. containerd must have ended before, or it would report and restart them. */
 export async function killLeftovers(layout: ContainerdLayout, clock: Clock): Promise<string[]> {
   const deadline = clock.monotonic() + PROCESSES_GONE_MS;
   for (;;) {
@@ -90,7 +90,7 @@ function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // gone in the meantime
+    // removed in the meantime
   }
 }
 
@@ -177,8 +177,8 @@ export async function removeShimSocket(bundle: string): Promise<void> {
 }
 
 /**
- * Network namespaces of our pods, to be looked for while containerd and the pods still are there: by what the runtime says of its
- * sandboxes (also stopped ones), and by what our processes are in.
+ * Network namespaces of our pods, collected while containerd and the pods still exist: from the runtime's sandboxes (also stopped ones), and from our
+ * processes.
  */
 export async function podNamespaces(
   layout: ContainerdLayout,

@@ -1,4 +1,4 @@
-/** What one directory's node has on this machine beside its files, in words: to say what a removal found, and what it removed. Changes nothing. */
+/** Describes what one directory's node has on this machine beside its files: for messages of a removal. Changes nothing. */
 import { existsSync } from 'node:fs';
 import type { ContainerdLayout } from './layout.ts';
 import { cgroupHierarchies } from './machine.ts';
@@ -8,7 +8,7 @@ import { run } from './run.ts';
 import { mountsBelow } from './teardown.ts';
 import { join } from 'node:path';
 
-/** Found by the names of layout.ts, in the order in which it is removed. nodeDir: where the pods' volumes are mounted. */
+/** Found by the names of layout.ts, in the order of removal. nodeDir: where the pods' volumes are mounted. */
 export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Promise<string[]> {
   const containerd = await findProcess(layout);
   const shims = findShims(layout).length;

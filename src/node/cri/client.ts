@@ -1,7 +1,7 @@
 /**
- * A typed client of the container runtime interface, CRI v1, over gRPC on a unix socket. One method per call of RuntimeService and
- * ImageService, request and answer as on the wire (types.ts). It holds one connection that reconnects by itself; it retries no call:
- * who calls decides. Every failure is a CriError (errors.ts).
+ * A typed client of the container runtime interface, CRI v1, over gRPC on a unix socket. One method per call of RuntimeService and ImageService, with
+ * requests and responses as on the wire (types.ts). It has one connection, which reconnects by itself; callers retry. Every failure is a CriError
+ * (errors.ts).
  */
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { CallOptions as GrpcCallOptions, ClientReadableStream } from '@grpc/grpc-js';
@@ -19,12 +19,12 @@ export interface CriCallOptions {
 
 type Call<Request, Response> = (request: CriInput<Request>, options?: CriCallOptions) => Promise<Response>;
 
-/** Default deadline 2 min, as upstream's --runtime-request-timeout; what differs says so. */
+/** Default deadline 2 min, as upstream's --runtime-request-timeout; exceptions are documented. */
 export interface CriClient {
   version: Call<cri.VersionRequest, cri.VersionResponse>;
   /** Deadline 4 min: it sets up the pod's network and may pull the sandbox image. Not idempotent: metadata.attempt makes a retry a new sandbox. */
   runPodSandbox: Call<cri.RunPodSandboxRequest, cri.RunPodSandboxResponse>;
-  /** Idempotent: succeeds for a sandbox that is stopped or gone. */
+  /** Idempotent: succeeds for a sandbox that is stopped or removed. */
   stopPodSandbox: Call<cri.StopPodSandboxRequest, cri.StopPodSandboxResponse>;
   /** Idempotent. Kills and removes what still runs in it. */
   removePodSandbox: Call<cri.RemovePodSandboxRequest, cri.RemovePodSandboxResponse>;
@@ -42,7 +42,7 @@ export interface CriClient {
   reopenContainerLog: Call<cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse>;
   /** timeout in seconds, 0 = no limit; a command that runs longer is killed and the call fails with 'deadline-exceeded'. */
   execSync: Call<cri.ExecSyncRequest, cri.ExecSyncResponse>;
-  /** Answers with the address of the runtime's streaming server: see streaming.ts. */
+  /** Returns the URL of the runtime's streaming server: see streaming.ts. */
   exec: Call<cri.ExecRequest, cri.ExecResponse>;
   attach: Call<cri.AttachRequest, cri.AttachResponse>;
   portForward: Call<cri.PortForwardRequest, cri.PortForwardResponse>;
@@ -68,7 +68,7 @@ export interface CriClient {
   ): AsyncIterable<cri.ContainerEventResponse>;
 
   listImages: Call<cri.ListImagesRequest, cri.ListImagesResponse>;
-  /** image is absent in the answer when the runtime has no such image: no error. */
+  /** image is absent in the response when the runtime has no such image: no error. */
   imageStatus: Call<cri.ImageStatusRequest, cri.ImageStatusResponse>;
   /** No deadline: the runtime gives up by itself when a registry is silent. */
   pullImage: Call<cri.PullImageRequest, cri.PullImageResponse>;
@@ -76,7 +76,7 @@ export interface CriClient {
   removeImage: Call<cri.RemoveImageRequest, cri.RemoveImageResponse>;
   imageFsInfo: Call<cri.ImageFsInfoRequest, cri.ImageFsInfoResponse>;
 
-  /** Ends the connection; calls under way fail with 'cancelled' or 'unavailable'. */
+  /** Closes the connection; calls in flight fail with 'cancelled' or 'unavailable'. */
   close(): void;
 }
 

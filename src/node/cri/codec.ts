@@ -38,7 +38,7 @@ export function methodCodecs(): readonly MethodCodec[] {
   return [...methods.values()];
 }
 
-/** The descriptor with its fields renamed; what is not inside a 'fields' object stays as it is. */
+/** The descriptor with renamed fields; everything outside a 'fields' object is unchanged. */
 function withCamelCaseFields(node: object): object {
   return Object.fromEntries(
     Object.entries(node).map(([key, value]: [string, unknown]) => {

@@ -1,4 +1,4 @@
-/** What can go wrong between us and the container runtime: gRPC's status codes as a closed union, translated here and nowhere else. */
+/** Errors of the container runtime: gRPC's status codes as a closed union, translated only here. */
 import { status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 

@@ -1,7 +1,6 @@
 /**
- * The kubelet's part in exec, attach and port-forward: the runtime names a URL of its own streaming server (CRI's Exec, Attach,
- * PortForward), and the client's upgraded connection is joined to it. SPDY or WebSocket, whatever the client asked for: the runtime
- * speaks both, and nothing of what flows is read here.
+ * The kubelet's part in exec, attach and port-forward: the runtime returns a URL of its streaming server (CRI's Exec, Attach, PortForward), and the
+ * client's upgraded connection is joined to it. The runtime speaks both SPDY and WebSocket, so the data passes unread.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -16,7 +15,7 @@ interface ProxyStreamOptions {
   readonly url: string;
 }
 
-/** Resolves when the streams are over. Never rejects: a refusal or failure is answered to the client. */
+/** Resolves when the streams have ended. Never rejects: a refusal or failure is sent to the client. */
 export async function proxyStream({ request, socket, head, url }: ProxyStreamOptions): Promise<void> {
   socket.on('error', () => socket.destroy());
   const backend = await requestUpgrade({

@@ -5,7 +5,7 @@
  */
 export type * from './generated/messages.ts';
 
-/** What a request may leave out: everything, at any depth. */
+/** Fields that a request may omit: all, at any depth. */
 export type CriInput<T> = T extends string | number | boolean | Buffer
   ? T
   : T extends readonly (infer Item)[]

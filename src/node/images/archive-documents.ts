@@ -1,11 +1,11 @@
 /**
- * The JSON documents of an image archive, read strictly: index.json and manifests of an OCI image layout, manifest.json of `docker save`. Whoever made the
- * archive is not trusted, so each field's type is checked, and an index is followed to a bounded depth and over a bounded number of manifests, each once.
- * What the documents name is looked up by archive.ts. Follows https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
+ * The JSON documents of an image archive, decoded strictly: index.json and manifests of an OCI image layout, manifest.json of `docker save`. Archives are
+ * untrusted, so each field's type is checked, and an index is followed to a bounded depth and over a bounded number of manifests, each once.
+ * archive.ts looks up the referenced blobs. Follows https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
  */
 import { ImageError } from './errors.ts';
 
-/** Upstream's tools write an index of platforms in an index; nobody nests deeper. What does is refused. */
+/** Upstream's tools nest an index of platforms in an index; deeper nesting is refused. */
 export const MAX_INDEX_DEPTH = 8;
 /** Manifests in one archive, however they are nested. More are refused. */
 export const MAX_MANIFESTS = 1_000;
@@ -33,7 +33,7 @@ export interface DockerImage {
   readonly names: readonly string[];
 }
 
-/** A document and what to call it in an error. */
+/** A document and its name in errors. */
 interface Source {
   readonly path: string;
   readonly name: string;

@@ -1,7 +1,6 @@
 /**
- * Looks at an image archive before the runtime gets it, so that a wrong file is named as what it is: an OCI image layout or a
- * `docker save` tar, plain or gzip. It checks that the tar is whole and that every blob the image needs for one platform is in it with
- * the right size; the runtime checks digests.
+ * Checks an image archive before the runtime imports it, so that errors name the problem: an OCI image layout or a `docker save` tar, plain or gzip. The
+ * tar must be complete and contain every blob of one platform's image with the right size; the runtime checks digests.
  */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -156,7 +155,7 @@ function damaged(of: {
   return new ImageError('truncated', `${of.path} is damaged: ${message}`, of.error);
 }
 
-/** A document's first byte that is no white space; layers begin with others (a tar with a name, gzip and zstd with their marks). */
+/** A document's first byte that is not white space; layers begin with others (a tar with a name, gzip and zstd with their magic bytes). */
 function mayBeJson(start: Buffer): boolean {
   const first = start.find((byte) => byte > 0x20);
   return first === 0x7b || first === 0x5b;
@@ -215,7 +214,7 @@ function checkManifests(of: {
   }
 }
 
-/** The manifests that an index names and the archive holds; none of an image's own, whose blobs are all there. */
+/** Manifests that an index names and the archive contains, with all their blobs. */
 function checkManifest({
   descriptor,
   name,

@@ -27,7 +27,7 @@ export type LayerEntry =
 /** Entries, or a ready tar (plain or gzip). */
 export type LayerSource = { readonly entries: readonly LayerEntry[] } | { readonly tar: string | Buffer };
 
-/** What the OCI image configuration calls `config`. */
+/** The `config` object of the OCI image configuration. */
 export interface ImageRunConfig {
   readonly Entrypoint?: readonly string[];
   readonly Cmd?: readonly string[];

@@ -1,4 +1,4 @@
-/** What can go wrong with images on a node. */
+/** Errors of images on a node. */
 
 type ImageErrorCode =
   | 'invalid-name'
@@ -7,7 +7,7 @@ type ImageErrorCode =
   /** The file is no image archive, or not a whole one. */
   | 'not-an-image'
   | 'truncated'
-  /** What it asks for is not there: another architecture, a name that the archive does not carry. */
+  /** The requested image is missing: another architecture, a name that the archive lacks. */
   | 'unsupported'
   /** The runtime refused it, or its tool is missing. */
   | 'import-failed'

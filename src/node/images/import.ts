@@ -1,6 +1,6 @@
 /**
- * Brings an image archive into the node's containerd: `capstan image load`. CRI has no call for it, so containerd's own client `ctr`
- * does it, in the namespace that CRI uses. The image is there for pods when the promise resolves.
+ * Imports an image archive into the node's containerd: `capstan image load`. CRI has no such call, so containerd's own client `ctr` does it, in CRI's
+ * namespace. Pods can use the image when the promise resolves.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';

@@ -20,7 +20,7 @@ interface DockerEntry {
   registrytoken?: string;
 }
 
-/** A secret's data as it is stored (base64). Throws an Error in a sentence for a secret that is malformed or of another type. */
+/** A secret's stored data (base64). Throws an Error in a sentence for a malformed secret or one of another type. */
 export function credentialsOfSecret(secret: {
   readonly type?: string | undefined;
   readonly data?: Readonly<Record<string, string>> | undefined;
@@ -91,7 +91,7 @@ function matches(registry: string, name: string): boolean {
   return hostMatches(host, imageHost) && path.every((part, index) => part === imagePath[index]);
 }
 
-/** '*' stands for characters of one part of the host's name; ports are equal. */
+/** '*' matches characters of one part of the host's name; ports must be equal. */
 function hostMatches(pattern: string, host: string): boolean {
   const [patternName = '', patternPort = ''] = splitPort(pattern);
   const [hostName = '', hostPort = ''] = splitPort(host);

@@ -1,6 +1,6 @@
 /**
- * An image's files as a read-only mount: for volumes made of images. CRI before containerd 2.1 has no word for it, so containerd's own client makes a view of
- * the image's layers and mounts that. The image has to be there and has to stay: see ImageGarbageCollector's alsoUsed.
+ * Mounts an image's files read-only, for image volumes. CRI before containerd 2.1 has no such call, so containerd's own client creates a view of the
+ * image's layers and mounts it. The image must exist and stay: see ImageGarbageCollector's alsoUsed.
  */
 import { run } from '../containerd/run.ts';
 import { ImageError } from './errors.ts';

@@ -26,7 +26,7 @@ const SA_RESTORER = 0x04000000n;
 const SIGSET_BYTES = 8;
 
 type Label = 'pause' | 'exit' | 'ignore' | 'leave';
-/** Bytes, or a function of where it is and where the labels are; `length` bytes long. */
+/** Bytes, or a function of its address and the labels; `length` bytes long. */
 interface Instruction {
   readonly length: number;
   encode(at: number, labels: ReadonlyMap<Label, number>): Buffer;

@@ -13,7 +13,7 @@ interface PullOptions extends CriCallOptions {
   readonly image: string;
   readonly credentials?: readonly RegistryCredential[];
   readonly sandboxConfig?: CriInput<PodSandboxConfig>;
-  /** containerd's registry directory (its layout's registryDir): registries on loopback are then spoken to in plain HTTP. */
+  /** containerd's registry directory (its layout's registryDir): registries on loopback then use plain HTTP. */
   readonly registryDir?: string;
 }
 
@@ -42,7 +42,7 @@ export async function pullImage({
     } catch (error) {
       if (isCriError(error, 'cancelled') || isCriError(error, 'unavailable') || !(error instanceof CriError))
         throw error;
-      // The attempt with credentials says more than the one without them.
+      // The error of the attempt with credentials is more specific.
       last ??= error;
     }
   }

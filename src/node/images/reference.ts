@@ -22,7 +22,7 @@ const TAG = /^\w[\w.-]{0,127}$/;
 const DIGEST = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$/;
 const MAX_NAME_LENGTH = 255;
 
-/** undefined when the text is no valid image name (upstream then answers InvalidImageName). */
+/** undefined for an invalid image name (upstream then reports InvalidImageName). */
 export function parseReference(text: string): ImageReference | undefined {
   const [beforeDigest = '', digest, ...more] = text.split('@');
   if (more.length > 0 || (digest !== undefined && !DIGEST.test(digest))) return undefined;

@@ -42,7 +42,7 @@ async function isOurs(hostDir: string): Promise<boolean> {
   }
 }
 
-/** Registries on loopback speak plain HTTP, as docker and containerd's own client take it; called before a pull. */
+/** Registries on loopback use plain HTTP, as docker and containerd's own client assume; called before a pull. */
 export async function allowPlainHttpOnLoopback(dir: string, image: string): Promise<void> {
   const host = parseReference(image)?.domain;
   if (host === undefined || !isLoopback(host)) return;

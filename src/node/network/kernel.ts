@@ -1,6 +1,6 @@
 /**
- * The kernel's side of the pod network: the VXLAN device, routes, and where their packets go. Our routes are known by their protocol number and a
- * metric that is the node's (two nodes may share a machine), so that nothing but ours is changed or removed.
+ * Kernel state of the pod network: the VXLAN device, routes, and route lookups. Our routes are identified by their protocol number and a metric of the
+ * node (two nodes may share a machine), so that no other route is changed or removed.
  */
 import { networkInterfaces } from 'node:os';
 import { ContainerdError } from '../containerd/errors.ts';

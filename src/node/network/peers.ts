@@ -1,9 +1,8 @@
 /**
- * What this machine must have in the kernel so that its pods reach those of other nodes, decided from the Nodes: a route for each other node's range,
- * straight to the node where it is on the same segment, else through VXLAN. IPv4. Decides only; pod-network.ts acts.
+ * Computes from the Nodes the kernel state by which this machine's pods reach those of other nodes: a route for each other node's range, directly to the
+ * node on the same segment, else through VXLAN. IPv4. Pure; pod-network.ts acts.
  *
- * Each VXLAN endpoint has the first address of its node's range, and a MAC address made from it: whoever knows the range knows both, so nothing is
- * learned or announced.
+ * Each VXLAN endpoint has the first address of its node's range, and a MAC address derived from it, so nothing is learned or announced.
  */
 import { isIPv4 } from 'node:net';
 import type { Node } from '#api/types.ts';

@@ -1,5 +1,5 @@
 /**
- * The pod network between nodes: keeps this machine's routes to the pods of other nodes equal to the Nodes. What another program removes comes back.
+ * The pod network between nodes: keeps this machine's routes to other nodes' pods equal to the Nodes. Removed routes are restored.
  *
  *   Nodes ──change──► dirty ──GATHER_MS──┐
  *   every CHECK_MS ──────────────────────┴─► routes wanted (peers.ts) ─► difference to the kernel (kernel.ts) ──failed──► RETRY_MS

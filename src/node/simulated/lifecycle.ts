@@ -1,6 +1,6 @@
 /**
- * The life a pod goes through on a simulated node: from the pod, what is remembered of it (which a step brings up to date) and the time, to its
- * next status and when to look again. Knows no API and no clock. No container runs; times are short and steered by annotations:
+ * The lifecycle of a pod on a simulated node: from the pod, its record (which a step updates) and the time, to its next status and the time of the next
+ * step. Independent of API and clock. No container runs; times are short and set by annotations:
  *
  *   capstan.dev/simulate-run-seconds   containers end by themselves after this long (default: 1 for restartPolicy Never/OnFailure, never for Always)
  *   capstan.dev/simulate-exit-code     with this exit code (default 0)
@@ -24,7 +24,7 @@ const KILLED_BY_TERM = 143;
 const KILLED_BY_KILL = 137;
 const DEADLINE_MESSAGE = 'Pod was active on the node longer than the specified deadline';
 
-/** What a simulated node remembers of a pod. */
+/** A simulated node's record of a pod. */
 export interface PodRecord {
   /** When the node first saw it. */
   readonly seenMs: number;
@@ -35,7 +35,7 @@ export interface PodRecord {
   restarts: number;
   /** Set while waiting to restart. */
   lastEndMs: number | undefined;
-  /** How the run before this one ended. */
+  /** The end of the previous run. */
   lastEnd?: ContainerEnd | undefined;
 }
 
@@ -46,7 +46,7 @@ interface ContainerEnd {
   readonly finishedAt: string;
 }
 
-/** What to remember of a pod that is seen for the first time: nothing yet, or what its status says, when another process simulated it before. */
+/** The initial record of a pod: empty, or taken from its status when another process simulated it before. */
 export function recordOf(
   pod: Pod,
   at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string },
@@ -78,7 +78,7 @@ export function recordOf(
 
 export interface Step {
   readonly status?: PodStatus;
-  /** The pod has ended and must be removed from the API. */
+  /** The pod has ended and must be deleted from the API. */
   readonly remove?: boolean;
   readonly nextAtMs?: number;
 }
@@ -414,7 +414,7 @@ function ephemeralStatuses(pod: Pod, nowMs: number): { ephemeralContainerStatuse
   };
 }
 
-/** The first restart comes at once; before further ones the container says that it backs off. */
+/** The first restart is immediate; before further ones the container reports its backoff. */
 function waitingStatus(
   pod: Pod,
   record: PodRecord,

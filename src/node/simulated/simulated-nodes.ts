@@ -14,7 +14,7 @@ import { DueQueue } from './due-queue.ts';
 import { recordOf, step, type PodRecord } from './lifecycle.ts';
 
 interface SimulatedNodesOptions extends ComponentContext {
-  /** Node names; each becomes a Node object. */
+  /** Names of the Nodes to create. */
   readonly names: readonly string[];
   /** What each node has. Default 32 CPUs, 256 GiB, 110 pods. */
   readonly capacity?: Readonly<Record<string, string>>;
@@ -386,7 +386,7 @@ class SimulatedNodes implements Component {
   ): Promise<void> {
     const { api } = this.#options;
     const at = { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace };
-    // Strategic merge keeps conditions that others own (readiness gates, the scheduler's).
+    // A strategic merge patch keeps conditions of other owners (readiness gates, the scheduler's).
     if (status)
       await api.patch(pods, at, {
         type: 'strategic',
@@ -405,7 +405,7 @@ class SimulatedNodes implements Component {
   }
 }
 
-/** 172.31.x.y for the n-th node: an address that stands in messages only. */
+/** 172.31.x.y for the n-th node: an address for display only. */
 function addressOf(index: number): string {
   return `172.${31 - (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
 }
@@ -424,7 +424,7 @@ function freeHost(node: NodeState, podIP: string | undefined): number {
   return host;
 }
 
-/** Conditions are merged: what a condition gave as its reason before goes only when the patch says so. */
+/** Conditions are merged: an earlier reason is removed only if the patch does so. */
 function statusPatch({ conditions = [], ...status }: PodStatus): object {
   return {
     ...status,

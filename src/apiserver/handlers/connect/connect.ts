@@ -1,7 +1,7 @@
 /**
- * Requests that are answered by a node, a pod or a service rather than from the store: pods/{log,exec,attach,portforward,proxy},
- * nodes/proxy, services/proxy. The pipeline authenticates, authorizes and admits them (CONNECT), then hands them to ConnectHandlers,
- * which the rest of this folder implements.
+ * Requests served by a node, a pod or a service rather than from the store: pods/{log,exec,attach,portforward,proxy}, nodes/proxy,
+ * services/proxy. The pipeline authenticates, authorizes and admits them (CONNECT), then passes them to ConnectHandlers, which the rest of this
+ * folder implements.
  */
 import type { Duplex } from 'node:stream';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';

@@ -1,6 +1,6 @@
 /**
- * Upgraded connections to kubelets: exec and attach (SPDY passed through as it is; WebSockets translated to SPDY, as upstream's
- * StreamTranslator does) and port-forward (SPDY and old WebSockets passed through; new WebSockets as a tunnel of SPDY bytes).
+ * Connection upgrades to kubelets: exec and attach (SPDY passed through; WebSockets translated to SPDY, as upstream's StreamTranslator does) and
+ * port-forward (SPDY and old WebSockets passed through; new WebSockets as a tunnel of SPDY bytes).
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';

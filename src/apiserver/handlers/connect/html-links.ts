@@ -1,7 +1,7 @@
 /**
- * Links in HTML that a pod or service serves through the proxy subresource: those within its own host are made to lead through the proxy, while the
- * page streams. htmlparser2's tokenizer says where tags, attributes and values are, by offset; what is not the value of such a link passes byte by
- * byte. It builds no tree and mends nothing. After upstream's proxy transport.
+ * Rewrites links in HTML served through the proxy subresource: links within the backend's host lead through the proxy, while the page is streamed.
+ * htmlparser2's tokenizer reports tags, attributes and values by offset; everything but the value of such a link passes byte by byte. It builds no
+ * tree and corrects nothing. After upstream's proxy transport.
  */
 import { Transform, type TransformCallback } from 'node:stream';
 import { Tokenizer } from 'htmlparser2';

@@ -1,5 +1,5 @@
 /**
- * Where a connected subresource leads: pod → node → kubelet, pod → its address, service → one of its endpoints. Pure decisions over
+ * The target of a connect subresource: pod → node → kubelet, pod → its address, service → one of its endpoints. Pure decisions over
  * objects, with upstream's messages (registry/core/{pod,node,service}).
  */
 import { isIPv6 } from 'node:net';
@@ -110,7 +110,7 @@ export function kubeletEndpoint(internal: InternalApi, nodeName: string): Kubele
 const SIMULATED = 'capstan.dev/simulated';
 
 /**
- * A simulated node and its pods have invented addresses, which may be somebody else's on the real network: nothing is ever sent there.
+ * A simulated node and its pods have invented addresses, which may exist on the real network: nothing is ever sent to them.
  * Throws ServiceUnavailable with the reason.
  */
 function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {

@@ -1,6 +1,6 @@
 /**
- * Logs over WebSockets, as browsers read them: what the kubelet sends, message by message, then a normal end. What the client sends is not read; that it
- * goes ends the reading. After upstream's wsstream Reader, whose protocols these are.
+ * Logs over WebSockets for browsers: the kubelet's data as messages, then a normal close. Data from the client is ignored; its close ends the log.
+ * After upstream's wsstream Reader, whose protocols these are.
  */
 import { statusErrors } from '#machinery/errors.ts';
 import { offeredProtocols } from '#machinery/streams/websocket-channels.ts';

@@ -1,6 +1,6 @@
 /**
- * The subresources that a node, a pod or a service answers: pods/{log,exec,attach,portforward,proxy}, nodes/proxy, services/proxy.
- * Authentication, authorization and admission are done when these are called (connect.ts).
+ * The subresources served by a node, a pod or a service: pods/{log,exec,attach,portforward,proxy}, nodes/proxy, services/proxy.
+ * Called after authentication, authorization and admission (connect.ts).
  */
 import { lookup } from 'node:dns/promises';
 import { statusErrors } from '#machinery/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Watches over WebSockets, as browsers read them: one message for each event, text for JSON and bytes for protobuf. Follows upstream's
- * WatchServer.HandleWS. What comes from the client is not read; that it closes ends the watch.
+ * Watches over WebSockets for browsers: one message for each event, text for JSON and binary for protobuf. After upstream's WatchServer.HandleWS.
+ * Data from the client is ignored; its close ends the watch.
  */
 import type { WebSocket } from 'ws';
 import type { ApiRequest, ApiResponse, ResponseSink } from '../../http/request.ts';

@@ -1,4 +1,4 @@
-/** Builds a container's CRI configuration from its spec and what was prepared for it. Pure. */
+/** Builds a container's CRI configuration from its spec and its prepared volumes, environment and devices. Pure. */
 import type { Container, Pod } from '#api/types.ts';
 import type { ContainerConfig, CriInput, LinuxContainerResources, Mount, Signal } from '../../cri/types.ts';
 import { ANNOTATIONS, LABELS } from '../labels.ts';

@@ -29,7 +29,7 @@ export function createFirewallCondition(options: FirewallConditionOptions): Comp
 class FirewallConditionWriter implements Component {
   readonly name = 'firewall-condition';
   readonly #options: FirewallConditionOptions;
-  /** The message last written; undefined: none is to be written, or not known. */
+  /** The message last written; undefined: none, or unknown. */
   #written: string | undefined;
   #timer: Timer | undefined;
   #stopped = false;

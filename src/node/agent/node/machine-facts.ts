@@ -1,4 +1,4 @@
-/** What this machine is and has, read from /proc and its file systems: a Node's capacity, nodeInfo and pressure. */
+/** Facts of this machine, read from /proc and its file systems: a Node's capacity, nodeInfo and pressure. */
 import { readFileSync } from 'node:fs';
 import { readFile, statfs } from 'node:fs/promises';
 import { arch, availableParallelism, release, totalmem } from 'node:os';
@@ -17,7 +17,7 @@ export interface MemoryUsage {
   readonly availableBytes: number;
 }
 
-/** Kept from pods where nothing else is asked for, so that a fork bomb in one leaves the machine usable. Upstream reserves none. */
+/** Default reservation, so that a fork bomb in a pod leaves the machine usable. Upstream reserves none. */
 const RESERVED_PROCESSES = 1000;
 const RESERVED_PROCESSES_SHARE = 0.1;
 
@@ -51,7 +51,7 @@ export async function diskUsage(path: string): Promise<DiskUsage> {
   return { capacityBytes: bsize * blocks, availableBytes: bsize * bavail, inodes: files, inodesFree: ffree };
 }
 
-/** What is kept from pods, by resource: 'cpu', 'memory', 'ephemeral-storage', 'pid'. */
+/** Reservations by resource: 'cpu', 'memory', 'ephemeral-storage', 'pid'. */
 export type Reserved = Readonly<Partial<Record<'cpu' | 'memory' | 'ephemeral-storage' | 'pid', Quantity>>>;
 
 export interface ProcessUsage {
@@ -90,7 +90,7 @@ function hugepages(kilobytes: number): string {
   return bytes === 0 ? '0' : `${bytes / 1024 / 1024}Mi`;
 }
 
-/** Without what is reserved, and what stays free for the machine itself: upstream's default eviction thresholds (100Mi, 10 %). */
+/** Capacity minus reservations and upstream's default eviction thresholds (100Mi, 10 %). */
 export function allocatable(
   total: Readonly<Record<string, string>>,
   { disk, reserved }: { readonly disk: DiskUsage; readonly reserved: Reserved },

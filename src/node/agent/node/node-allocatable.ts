@@ -1,6 +1,6 @@
 /**
- * Holds all pods together to what the node offers (upstream's enforceNodeAllocatable=pods): limits on the cgroup above theirs. Tried again each minute while
- * the kernel refuses, which it does for a memory limit below what pods use; both outcomes are events of the Node.
+ * Enforces node allocatable on all pods together (upstream's enforceNodeAllocatable=pods): limits on their parent cgroup. Retried each minute while the
+ * kernel refuses, which it does for a memory limit below current usage; both outcomes are events of the Node.
  */
 import type { Node } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';

@@ -1,6 +1,6 @@
 /**
- * Keeps this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes, when the API holds another one,
- * and every 5 minutes. A Node that someone deleted is registered anew.
+ * Maintains this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes, when the API has another one, and
+ * every 5 minutes. A deleted Node is registered again.
  */
 import type { Node, NodeStatus, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
@@ -20,7 +20,7 @@ interface NodeRegistrationOptions {
   readonly log: Logger;
   readonly nodeName: string;
   readonly podCIDR: string | undefined;
-  /** Of a Node that is new, beside those that every node has. */
+  /** Labels and taints of a new Node, beside those of every node. */
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
   /** The status now, built on the one before. */
@@ -52,7 +52,7 @@ export class NodeRegistration {
     return this.#node;
   }
 
-  /** Resolves when the Node is there with its status. Tries until then. */
+  /** Resolves when the Node exists with its status. Retries until then. */
   async start(): Promise<void> {
     const { clock, log } = this.#options;
     while (!this.#stop.signal.aborted) {
@@ -68,7 +68,7 @@ export class NodeRegistration {
     this.#loops = [this.#every(LEASE_MS, () => this.#renewLease()), this.#statusLoop()];
   }
 
-  /** The Node as the API has it now. Called for every event of it, so that changes by others are corrected at once. */
+  /** The Node in the API. Called for every event of it, so that changes by others are corrected at once. */
   observe(node: Node): void {
     const known = this.#node;
     if (!known || isOlder(node, known)) return;
@@ -117,7 +117,7 @@ export class NodeRegistration {
     await this.#updateStatus(true);
   }
 
-  /** The Node exists already (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
+  /** The Node exists (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
   async #reconcile(node: Node): Promise<Node> {
     const { api, nodeName, podCIDR } = this.#options;
     const usual = usualLabels(nodeName);
@@ -189,7 +189,7 @@ function isOlder({ metadata }: Node, { metadata: known }: Node): boolean {
   return compareResourceVersions(metadata?.resourceVersion ?? '', known?.resourceVersion ?? '') < 0;
 }
 
-/** Maps are merged by a patch: an extended resource that left the capacity has to be taken from the allocatable. */
+/** A patch merges maps: an extended resource that left the capacity must be removed from the allocatable explicitly. */
 function withRemovals(status: NodeStatus, before: NodeStatus = {}): object {
   const gone = Object.keys(before.allocatable ?? {}).filter(
     (name) => isExtendedResource(name) && status.allocatable?.[name] === undefined,
@@ -212,7 +212,7 @@ function usualLabels(nodeName: string): Record<string, string> {
   };
 }
 
-/** A Node as it is registered. */
+/** The initial Node. */
 export function newNode({
   nodeName,
   podCIDR,

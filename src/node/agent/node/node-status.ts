@@ -1,4 +1,4 @@
-/** A Node's status from what was measured. Pure; conditions in upstream's words (kubelet/nodestatus). */
+/** Computes a Node's status from measurements. Pure; conditions in upstream's words (kubelet/nodestatus). */
 import type { ContainerImage, NodeCondition, NodeStatus, NodeSystemInfo } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Image } from '../../cri/types.ts';
@@ -147,7 +147,7 @@ function imageList(images: readonly Image[]): ContainerImage[] {
     }));
 }
 
-/** What tells whether a status is worth writing before its time: everything but the heartbeats. */
+/** Fields whose change is worth an early write: everything but the heartbeats. */
 export function essence(status: NodeStatus): string {
   return JSON.stringify({
     ...status,

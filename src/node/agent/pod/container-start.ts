@@ -1,4 +1,4 @@
-/** Starts one container: image, configuration, create, start, postStart. Every failure becomes a StartFailure whose reason the pod's status shows. */
+/** Starts one container: image, configuration, create, start, postStart. Every failure becomes a StartFailure with the reason of the pod's status. */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, EphemeralContainer, Pod, Secret, Service } from '#api/types.ts';
@@ -87,7 +87,7 @@ const PROPAGATION = {
   Bidirectional: 'PROPAGATION_BIDIRECTIONAL',
 } as const;
 
-/** Throws StartFailure, or what the aborted signal made of it. */
+/** Throws StartFailure, or the abort reason of the signal. */
 export async function startContainer(
   dependencies: ContainerStartDependencies,
   request: StartRequest,
@@ -163,7 +163,7 @@ export async function startContainer(
   });
 }
 
-/** The volumes of this container that are images: pulled as a container's own is, and where they are mounted. */
+/** The image volumes of this container: pulled like its own image, and their mount points. */
 async function mountImages(
   dependencies: ContainerStartDependencies,
   request: StartRequest,
@@ -202,7 +202,7 @@ async function imageFor(
   });
 }
 
-/** One more than the run before; what the API remembers counts when the runtime has forgotten. */
+/** The restart count: one more than the previous run; the API's value counts when the runtime has no record. */
 function nextRestartCount(pod: Pod, runtime: PodRuntime, name: string): number {
   const latest = latestContainer(runtime, name);
   const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
@@ -357,7 +357,7 @@ function absolute(path: string): string {
   return path.startsWith('/') ? path : `/${path}`;
 }
 
-/** In paths a reference to what is not there is a mistake. */
+/** In paths a reference to a missing variable is an error. */
 function expandStrictly(text: string, values: ReadonlyMap<string, string>): string {
   const path = expand(text, (name) => {
     const value = values.get(name);

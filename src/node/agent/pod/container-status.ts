@@ -23,14 +23,14 @@ export interface StatusFacts {
   readonly runtime: PodRuntime;
   /** Why a container does not run now, by its name: an error of its last start, or its backoff. */
   readonly waiting: ReadonlyMap<string, WaitingReason>;
-  /** What a container left in its termination log, by container id. */
+  /** Termination messages, by container id. */
   readonly messages: ReadonlyMap<string, string>;
   /** By container id; of running containers only. */
   readonly isReady: (container: RuntimeContainer) => boolean;
   readonly isStarted: (container: RuntimeContainer) => boolean;
   /** Nothing of the pod will run any more. */
   readonly terminal: boolean;
-  /** What a running container has, by name; undefined: what its pod says, which is what is allocated. */
+  /** Resources of a running container, by name; undefined: the pod's, which are allocated. */
   readonly actualResources?: (name: string) => ResourceRequirements | undefined;
 }
 

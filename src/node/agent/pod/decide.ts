@@ -1,10 +1,10 @@
 /**
- * Decides what is to be done for a pod that shall run: from the pod, what the runtime has of it and what its probes say, to actions. Pure; the
- * pod's worker acts and asks again. Follows upstream's kuberuntime computePodActions.
+ * Computes the actions for a running pod from its spec, its runtime state and its probes. Pure; the pod's worker executes them and calls again.
+ * Follows upstream's kuberuntime computePodActions.
  *
- *   no ready sandbox ──► stop what is left, create one ──► init containers in order, sidecars stay ──► all containers together
- *      a container ended so that all begin anew: what runs is killed first ──► init containers in order
- *      a container ended: again after its backoff, by its policy | nothing left to run: stop the sandbox, the pod has finished
+ *   no ready sandbox ──► stop the rest, create one ──► init containers in order, sidecars stay ──► all containers together
+ *      a container ended with RestartAllContainers: kill the running ones first ──► init containers in order
+ *      a container ended: restart after its backoff, by its policy | nothing left to run: stop the sandbox, the pod has finished
  */
 import type { Container, Pod } from '#api/types.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
@@ -61,7 +61,7 @@ interface ContainerWait {
 }
 
 export interface PodPlan {
-  /** Everything of the pod in the runtime is to be stopped: for a new sandbox, or because the pod has finished. */
+  /** Stops everything of the pod in the runtime: for a new sandbox, or because the pod has finished. */
   readonly stopAll: boolean;
   /** The number of the sandbox to create; then the starts are for it. */
   readonly createSandbox: number | undefined;
@@ -129,7 +129,7 @@ function latestOfRound(runtime: PodRuntime, name: string, round: number): Runtim
   return latest && roundOfRun(latest) >= round ? latest : undefined;
 }
 
-/** Its sandbox is gone: what seems to run ends with it. */
+/** Its sandbox is gone: containers that seem to run end with it. */
 function asEnded(container: RuntimeContainer | undefined): RuntimeContainer | undefined {
   return container?.phase === 'running' ? { ...container, phase: 'exited', exitCode: 137 } : container;
 }
@@ -185,7 +185,7 @@ class Plan {
     return true;
   }
 
-  /** True when the next one may begin. */
+  /** True when the next one may start. */
   #initContainer(container: Container): boolean {
     const status = this.#here(container.name);
     if (!status || status.phase === 'created' || status.phase === 'unknown') {
@@ -260,7 +260,7 @@ class Plan {
     return true;
   }
 
-  /** It is started again by a later decision, when it has ended and its policy says so. */
+  /** A later decision restarts it, when it has ended and its policy allows. */
   #killUnhealthy(container: AnyContainer, status: RuntimeContainer): boolean {
     const probes = this.#situation.probes.get(status.id);
     const reason =
@@ -293,7 +293,7 @@ class Plan {
     else this.#wait.push({ name, untilMs, delayMs: record.delayMs });
   }
 
-  /** When this container ended the round before: it waits as after any end of its own, the others do not. */
+  /** Time at which this container ended in the previous round: it waits for its backoff, the others do not. */
   #roundEndedMs(name: string): number | undefined {
     const latest = latestContainer(this.#situation.runtime, name);
     return latest && endsRound(this.#pod, latest) ? latest.finishedAtMs : undefined;
@@ -304,7 +304,7 @@ class Plan {
     return latest?.sandboxId === this.#sandbox.id ? latest : undefined;
   }
 
-  /** In this sandbox, or as it ended in one before. */
+  /** In this sandbox, or its end in an earlier one. */
   #latest(name: string): RuntimeContainer | undefined {
     return this.#here(name) ?? asEnded(latestOfRound(this.#situation.runtime, name, this.#round));
   }

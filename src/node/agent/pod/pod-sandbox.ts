@@ -1,4 +1,4 @@
-/** Makes a pod's sandbox: its cgroup, its configuration, and the runtime that its class asks for. */
+/** Creates a pod's sandbox: its cgroup, its configuration, and the runtime handler of its RuntimeClass. */
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import type { EventRecorder } from '#client/events.ts';
@@ -87,7 +87,7 @@ export class PodSandboxMaker {
     const name = pod.spec?.runtimeClassName;
     if (!name) return '';
     const found = await this.#dependencies.api.get(runtimeClasses, { name });
-    // runc is this node's default, whatever it is called.
+    // runc is this node's default, whatever the handler's name.
     return found.handler === 'runc' ? '' : found.handler;
   }
 }

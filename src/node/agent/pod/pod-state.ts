@@ -1,13 +1,13 @@
 /**
- * What the agent knows of one pod: as the API has it, as the node runs it, and what became of it. Shared by the parts of its worker (sync, termination,
- * status), which all act on the newest; acts on nothing itself.
+ * The state of one pod: its object, its allocated form, and its outcome. Shared by the parts of its worker (sync, termination, status), which all use
+ * the newest; it performs no action.
  */
 import type { Pod, PodStatus } from '#api/types.ts';
 import { activeSandbox, type PodRuntime } from '../runtime-view.ts';
 import type { PodResize } from './resize.ts';
 import { isFinished } from './status.ts';
 
-/** Why the node gave a pod up: its phase becomes Failed. */
+/** Why the node failed the pod: its phase becomes Failed. */
 export interface PodFailure {
   readonly reason: string;
   readonly message: string;
@@ -35,7 +35,7 @@ export class PodState {
   readonly uid: string;
   readonly #resize: PodResize;
   readonly #hostIPs: readonly string[];
-  /** As the API has it, and as the node runs it: with the resources that are allocated. */
+  /** The pod from the API, with allocated resources. */
   #desired: Pod;
   #pod: Pod;
   /** As it was last computed. */
@@ -70,7 +70,7 @@ export class PodState {
     return this.#pod.metadata?.deletionTimestamp !== undefined;
   }
 
-  /** True when what is allocated to it changed. */
+  /** True when its allocated resources changed. */
   update(pod: Pod): boolean {
     this.#desired = pod;
     const resized = this.considerResize();
@@ -78,7 +78,7 @@ export class PodState {
     return resized;
   }
 
-  /** At once when another generation comes: a status that says that it was seen also says what became of its resources. */
+  /** Set immediately for a new generation: a status with that observedGeneration also reports its resources. */
   considerResize(): boolean {
     if (this.isEnding || this.isFinished || !this.#resize.consider(this.#desired)) return false;
     this.#pod = this.#resize.allocated(this.#desired);

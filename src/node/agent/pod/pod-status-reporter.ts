@@ -1,4 +1,4 @@
-/** The status part of a pod's worker: computes the pod's status from what the runtime has of it, and hands it to the status writer. */
+/** The status part of a pod's worker: computes the pod's status from the runtime's state and passes it to the status writer. */
 import type { PodStatus } from '#api/types.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Counter } from '#stdx/instruments.ts';
@@ -38,7 +38,7 @@ export class PodStatusReporter {
     this.#options = options;
   }
 
-  /** Of containers that ended since the last time. To be called before a status is computed. */
+  /** Reads termination messages of containers that ended since the last call. Call it before a status is computed. */
   async readMessages(runtime: PodRuntime): Promise<void> {
     const { dependencies, state } = this.#options;
     const ids = new Set(runtime.containers.map(({ id }) => id));
@@ -57,7 +57,7 @@ export class PodStatusReporter {
     return state.status;
   }
 
-  /** Of a pod that ended; who calls it writes it. One that ended in an earlier life of this agent, or never began here, the API knows better than the runtime. */
+  /** The status of a finished pod; the caller writes it. For one that ended before this agent started, or never started here, the API's status is used. */
   final(runtime: PodRuntime): PodStatus {
     const { state } = this.#options;
     const known = state.pod.status;

@@ -1,6 +1,6 @@
 /**
- * The sync part of a pod's worker: brings the pod to the state its spec asks for. Prepares its volumes, calls decide(), and carries out its actions on sandboxes and
- * containers, with their backoffs. Each step ends early when its signal is aborted.
+ * The sync part of a pod's worker: prepares the pod's volumes, calls decide(), and executes its actions on sandboxes and containers, with their
+ * backoffs. Each step ends early when its signal is aborted.
  */
 import type { AgentMetrics } from '../agent-metrics.ts';
 import { rm } from 'node:fs/promises';
@@ -67,7 +67,7 @@ export class PodSync {
     this.#sandboxes = new PodSandboxMaker(options.dependencies);
   }
 
-  /** One step. Throws what kept it from its end. */
+  /** One step. Throws the error that stopped it. */
   async run(first: PodRuntime, signal: AbortSignal): Promise<SyncResult> {
     const { dependencies, state, probes, resize, reporter } = this.#options;
     const { clock, view } = dependencies;
@@ -118,7 +118,7 @@ export class PodSync {
         }),
       );
     } catch (error) {
-      // Running containers keep their volumes as they are.
+      // Running containers keep their volumes.
       if (!this.#volumes || !runtime.containers.some(({ phase }) => phase === 'running')) throw error;
       onProblem(error);
     }
@@ -139,7 +139,7 @@ export class PodSync {
     }
   }
 
-  /** again: look and decide anew at once. */
+  /** again: decide again immediately. */
   async #act(
     plan: PodPlan,
     { runtime, signal }: { readonly runtime: PodRuntime; readonly signal: AbortSignal },
@@ -205,7 +205,7 @@ export class PodSync {
     });
   }
 
-  /** Of a probe that failed, or of a restart of all, which waits for nobody. */
+  /** After a failed probe, or a restart of all containers, which does not wait for a grace period. */
   #ownGraceSeconds(name: string, reason: ContainerKill['reason']): number | undefined {
     const spec = findContainer(this.#options.state.pod, name);
     if (reason === 'restart-all') return 0;
@@ -213,7 +213,7 @@ export class PodSync {
     return reason === 'startup' ? spec?.startupProbe?.terminationGracePeriodSeconds : undefined;
   }
 
-  /** Answers when it is to be tried again; Infinity when it runs. */
+  /** Returns when to retry; Infinity when it runs. */
   async #start(
     name: string,
     {
@@ -281,7 +281,7 @@ export class PodSync {
       });
   }
 
-  /** The run before the newest one stays, for `kubectl logs --previous` and the last state; the newest may have ended already. */
+  /** Keeps the run before the newest one, for `kubectl logs --previous` and the last state; the newest may have ended already. */
   async #removeOldRuns(name: string): Promise<void> {
     const { dependencies, state } = this.#options;
     const { containers } = await dependencies.view.pod(state.uid);

@@ -1,9 +1,9 @@
 /**
- * The termination part of a pod's worker: stops containers within the grace period, which may be shortened meanwhile, and then cleans up after the pod.
+ * The termination part of a pod's worker: stops containers within the grace period, which may be shortened meanwhile, and cleans up after the pod.
  * Readiness probes continue while containers stop.
  *
- *   end():     stopped ──► volumes and cgroup gone ──► last status written, and the pod deleted from the API where it was marked so
- *   remove():  the API has it no more: stopped ──► nothing of it is left on the node, records and logs included
+ *   end():     stopped ──► volumes and cgroup removed ──► last status written, and the pod deleted from the API where it was marked so
+ *   remove():  deleted from the API: stopped ──► everything removed from the node, including records and logs
  */
 import { rm } from 'node:fs/promises';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -47,7 +47,7 @@ interface PodTerminationOptions {
 
 export class PodTermination {
   readonly #options: PodTerminationOptions;
-  /** Ends what stopping waits for when a shorter grace period is asked for. */
+  /** Interrupts the current wait when a shorter grace period is requested. */
   #hurry = new AbortController();
   #graceSeconds = Infinity;
   #ended = false;
@@ -57,7 +57,7 @@ export class PodTermination {
     this.#options = options;
   }
 
-  /** The pod was deleted and its final status written: wait until the API no longer has it. */
+  /** The pod was deleted and its final status written: waits until the API has removed it. */
   get hasEnded(): boolean {
     return this.#ended;
   }
@@ -71,7 +71,7 @@ export class PodTermination {
     this.#graceSeconds = Math.min(this.#graceSeconds, graceSeconds);
   }
 
-  /** The grace period of a deletion. A shorter one than the one under way: stopping begins anew with it. */
+  /** The grace period of a deletion. If it is shorter than the current one, stopping starts again with it. */
   shortenToDeletion(): void {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = this.#options.state.pod.metadata ?? {};
     const graceSeconds = deletionTimestamp ? deletionGracePeriodSeconds : Infinity;
@@ -83,7 +83,7 @@ export class PodTermination {
     void this.#stopAgain(graceSeconds);
   }
 
-  /** The stop under way fails or not by itself: it is repeated until nothing runs. */
+  /** The stop in progress may fail: it is repeated until nothing runs. */
   async #stopAgain(graceSeconds: number): Promise<void> {
     const { dependencies, state } = this.#options;
     try {
@@ -101,7 +101,7 @@ export class PodTermination {
     }
   }
 
-  /** A probe has another verdict while containers stop, which takes as long as they are given. */
+  /** A probe's verdict changed while containers stop, which may take their whole grace period. */
   async reportReadiness(): Promise<void> {
     const { dependencies, state, reporter } = this.#options;
     try {
@@ -115,7 +115,7 @@ export class PodTermination {
     }
   }
 
-  /** Answers when it is to be called again, in ms since the epoch; undefined: it is done. Throws CriError. */
+  /** Returns when to call it again, in ms since the epoch; undefined: done. Throws CriError. */
   async end(first: PodRuntime): Promise<number | undefined> {
     const { dependencies, state, probes, reporter } = this.#options;
     const { clock, statuses, view } = dependencies;
@@ -169,7 +169,7 @@ export class PodTermination {
     await stopPod(dependencies, { pod: state.pod, runtime, graceSeconds, signal: this.#hurry.signal });
   }
 
-  /** Releases what a terminated pod no longer needs. Container records and logs stay until the pod is deleted. */
+  /** Releases the resources of a terminated pod. Container records and logs stay until the pod is deleted. */
   async #tearDown(): Promise<void> {
     const { dependencies, state } = this.#options;
     const { volumes, cgroups, cgroupRoot, tokens, images } = dependencies;

@@ -27,7 +27,7 @@ export function podText({ metadata }: Pod): string {
   return `${metadata?.name}_${metadata?.namespace}(${metadata?.uid})`;
 }
 
-/** Where a container stands in its pod, for events: 'spec.containers{web}'. */
+/** Field path of a container, for events: 'spec.containers{web}'. */
 export function fieldPathOf(pod: Pod, name: string): string {
   const list = pod.spec?.initContainers?.some((container) => container.name === name)
     ? 'initContainers'

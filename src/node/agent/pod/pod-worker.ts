@@ -1,10 +1,10 @@
 /**
- * Takes one pod through its life on this node: looks at the runtime, and lets its parts act: sync (pod-sync.ts) while it shall run, termination
- * (pod-termination.ts) afterwards; both report its status (pod-status-reporter.ts). One step at a time. What it remembers (backoffs, verdicts,
- * errors) is not needed to go on: a new worker adopts what runs.
+ * Manages one pod on this node: reads the runtime's state and runs its parts: sync (pod-sync.ts) while the pod should run, then termination
+ * (pod-termination.ts); both report its status (pod-status-reporter.ts). One step at a time. Its memory (backoffs, verdicts, errors) is
+ * expendable: a new worker adopts running containers.
  *
- *   working --deletion | deadline | all containers ended--> ending: containers stopped, then sandbox --> ended: volumes and cgroup gone, last status
- *      working or ended --pod gone from the API--> removed: nothing of it is left on the node
+ *   working --deletion | deadline | all containers ended--> ending: containers stopped, then sandbox --> ended: volumes and cgroup removed, last status
+ *      working or ended --pod deleted from the API--> removed: nothing of it is left on the node
  */
 import type { PodOperation } from '../agent-metrics.ts';
 import type { Pod, PodStatus } from '#api/types.ts';
@@ -55,7 +55,7 @@ export class PodWorker {
   readonly #seenMs: number;
   /** A pod that ran before this agent did has not been started by it. */
   #startNoted: boolean;
-  /** Ends what a step waits for (a pull, a hook) when the pod is to end instead. */
+  /** Interrupts the wait of a step (a pull, a hook) when the pod must end. */
   #step = new AbortController();
 
   constructor({ dependencies, pod, onRemoved }: PodWorkerOptions) {
@@ -84,7 +84,7 @@ export class PodWorker {
     return this.#state.pod;
   }
 
-  /** As it was last computed; what the kubelet API and admission go by. */
+  /** The last computed status, used by the kubelet API and admission. */
   get status(): PodStatus | undefined {
     return this.#state.status;
   }
@@ -133,7 +133,7 @@ export class PodWorker {
     this.wake();
   }
 
-  /** The node gives it up: its containers end, its phase becomes Failed. */
+  /** Fails the pod: its containers end, its phase becomes Failed. */
   fail({ graceSeconds, ...failure }: PodFailure & { readonly graceSeconds: number }): void {
     if (this.finished || this.#state.failure) return;
     this.#state.failure = failure;
@@ -153,7 +153,7 @@ export class PodWorker {
     this.#step.abort(new Error(why));
   }
 
-  /** A step that stops the pod's containers takes as long as they are given: their readiness does not wait for it. */
+  /** Stopping containers takes up to their grace period: the readiness of the status does not wait for it. */
   #probesChanged(): void {
     if (this.#termination.isStopping) void this.#termination.reportReadiness();
     else this.wake();
@@ -212,7 +212,7 @@ export class PodWorker {
       });
   }
 
-  /** One step; answers when the next one is due. */
+  /** One step; returns when the next one is due. */
   async #advance(): Promise<number | undefined> {
     const runtime = await this.#dependencies.view.pod(this.uid);
     await this.#reporter.readMessages(runtime);

@@ -1,9 +1,9 @@
 /**
- * Resizing a pod in place: what its spec asks for is allocated when the node has room for it, then its running containers and its cgroup are brought
- * to it. Containers whose policy says so are replaced instead. What was allocated stands in the pod's status, so that a new agent goes on from there.
+ * In-place pod resize: allocates the requested resources when they fit on the node, then applies them to running containers and the pod's cgroup.
+ * Containers with that policy are restarted instead. The pod's status records the allocation, so that a new agent continues from it.
  *
- *   spec differs ──room──► allocated ──cgroup up, containers, cgroup down──► actuated      PodResizeInProgress while they differ, with reason Error when it fails
- *        '──no room──► PodResizePending: Deferred (now) or Infeasible (ever) on this node ──others leave──► tried again
+ *   spec differs ──fits──► allocated ──cgroup up, containers, cgroup down──► actuated      PodResizeInProgress meanwhile, with reason Error after a failure
+ *        '──does not fit──► PodResizePending: Deferred (now) or Infeasible (ever) on this node ──others leave──► retried
  */
 import type { Container, Pod, PodCondition, ResourceRequirements } from '#api/types.ts';
 import { tryParseQuantity } from '#machinery/quantity.ts';
@@ -31,12 +31,12 @@ interface Progress {
   readonly message?: string;
 }
 
-/** What a container runs with; id undefined: it was just started and not seen yet. */
+/** Resources of a running container; id undefined: just started and not observed yet. */
 interface Actual {
   readonly id: string | undefined;
   /** Its own, as its pod's spec had them; undefined: not known to this agent. */
   readonly resources: ResourceRequirements | undefined;
-  /** The same with the limits of its pod where it has none. */
+  /** A copy with the pod's limits where it has none. */
   readonly effective: ResourceRequirements | undefined;
 }
 
@@ -50,7 +50,7 @@ export interface PodResizeDependencies {
   readonly cgroups: Cgroups;
   readonly cgroupRoot: string;
   readonly machineMemoryBytes: number;
-  /** Why the pod cannot have what it asks for now, beside the others; undefined: it can. */
+  /** Why the requested resources do not fit beside the other pods; undefined: they do. */
   resizeRefusal(pod: Pod): ResizeRefusal | undefined;
 }
 
@@ -60,7 +60,7 @@ export class PodResize {
   #pending: ResizeRefusal | undefined;
   #progress: Progress | undefined;
   readonly #actual = new Map<string, Actual>();
-  /** What the pod's cgroup was last set to; undefined: not known to this agent. */
+  /** The resources last set on the pod's cgroup; undefined: unknown to this agent. */
   #cgroup: PodCgroup | undefined;
 
   constructor(dependencies: PodResizeDependencies, pod: Pod) {
@@ -69,7 +69,7 @@ export class PodResize {
     if (pod.status?.conditions?.some(({ type }) => type === 'PodResizeInProgress')) this.#progress = {};
   }
 
-  /** The pod as the node runs it: with what is allocated. */
+  /** The pod with its allocated resources. */
   allocated(pod: Pod): Pod {
     return withResources(pod, this.#allocated);
   }
@@ -85,12 +85,12 @@ export class PodResize {
     ];
   }
 
-  /** What a container that runs has; undefined: as allocated. */
+  /** Resources of a running container; undefined: as allocated. */
   actual(name: string): ResourceRequirements | undefined {
     return this.#actual.get(name)?.resources;
   }
 
-  /** A container was started with what is allocated. */
+  /** A container was started with its allocated resources. */
   started(name: string): void {
     this.#actual.set(name, this.#allocatedTo(name, undefined));
   }
@@ -100,12 +100,12 @@ export class PodResize {
     return { id, resources, effective: effective(resources, this.#allocated.get('')) };
   }
 
-  /** The pod's cgroup was made for what is allocated. */
+  /** The pod's cgroup was created with its allocated resources. */
   cgroupMade(cgroup: PodCgroup): void {
     this.#cgroup = cgroup;
   }
 
-  /** Allocates what the pod asks for, where the node has room for it. True when what is allocated changed. */
+  /** Allocates the requested resources if they fit on the node. True when the allocation changed. */
   consider(desired: Pod): boolean {
     const wanted = resourcesOf(desired);
     if (sameAll(wanted, this.#allocated)) {
@@ -127,7 +127,7 @@ export class PodResize {
     return true;
   }
 
-  /** Brings what runs to what is allocated. Names of containers to be replaced for it, and when to try again. */
+  /** Applies the allocation to running containers. Returns names of containers to restart for it, and when to retry. */
   async actuate(
     pod: Pod,
     runtime: PodRuntime,
@@ -175,7 +175,7 @@ export class PodResize {
     return changes;
   }
 
-  /** What this running container has: as it was started or last updated here, else by what the runtime says of it. */
+  /** Resources of this running container: as last started or updated here, else as the runtime reports. */
   #adopt(container: Container, running: RuntimeContainer, wanted: CriInput<LinuxContainerResources>): Actual {
     const known = this.#actual.get(container.name);
     if (known?.id === running.id) return known;
@@ -201,7 +201,7 @@ export class PodResize {
     return { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes };
   }
 
-  /** A limit below what is used would kill, or be refused by the kernel after half of the work. */
+  /** A limit below current usage would kill, or be refused by the kernel halfway. */
   async #checkMemory(changes: readonly Change[]): Promise<void> {
     const problems: string[] = [];
     for (const { container, running, wanted, before, replace } of changes) {
@@ -217,7 +217,7 @@ export class PodResize {
     if (problems.length > 0) throw new Error(`cannot decrease memory limits: ${problems.join(', ')}`);
   }
 
-  /** Never is a container's limit above its pod's: the kernel refuses that. One that is to be replaced keeps its own until then. */
+  /** A container's limit is never above its pod's: the kernel refuses that. One to be restarted keeps its own until then. */
   async #update(pod: Pod, changes: readonly Change[]): Promise<void> {
     const { cri, cgroups, cgroupRoot } = this.#dependencies;
     const wanted = podCgroup(pod.spec ?? { containers: [] }, {
@@ -305,7 +305,7 @@ function withResources(pod: Pod, resources: Resources): Pod {
   };
 }
 
-/** Of a pod that an agent before this one ran: its status says what was allocated. */
+/** For a pod of an earlier agent: its status contains the allocation. */
 function allocatedBefore(pod: Pod): Resources {
   const resources = resourcesOf(pod);
   for (const { name, allocatedResources, resources: shown } of [
@@ -345,7 +345,7 @@ function sameAmount(one: string | undefined, other: string | undefined): boolean
   return left !== undefined && right !== undefined && left.equals(right);
 }
 
-/** As the runtime reports it, where it does. Absent amounts are zero. */
+/** As reported by the runtime, if it does. Absent amounts are zero. */
 function sameKernel(one: LinuxContainerResources, other: CriInput<LinuxContainerResources>): boolean {
   return (['cpuShares', 'cpuQuota', 'memoryLimitInBytes'] as const).every(
     (field) => Math.max(0, one[field]) === (other[field] ?? 0),
@@ -370,7 +370,7 @@ function needsReplacement(
   );
 }
 
-/** A container without a limit of its own is held to that of its pod. */
+/** A container without a limit is bounded by that of its pod. */
 function effective(
   { requests, limits }: ResourceRequirements,
   ofPod: ResourceRequirements | undefined,

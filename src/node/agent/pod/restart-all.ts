@@ -1,8 +1,8 @@
 /**
- * RestartAllContainers (KEP-5532): a container whose end matches such a rule begins the pod anew in its sandbox, init containers and all. Pure.
+ * RestartAllContainers (KEP-5532): a container whose exit matches such a rule restarts the pod in its sandbox, including init containers. Pure.
  *
- * Runs are counted in rounds, written on each container at its creation: the run that ends by the rule closes its round, and all that is of a
- * closed round counts as never having run. So a new agent goes on where the last one was, and earlier runs stay for restart counts and logs.
+ * Runs are counted in rounds, recorded on each container at its creation: the matching exit closes its round, and containers of a closed round
+ * count as never run. So a new agent continues, and earlier runs stay for restart counts and logs.
  */
 import type { Pod } from '#api/types.ts';
 import { ANNOTATIONS } from '../labels.ts';
@@ -11,7 +11,7 @@ import { matchingRule, type AnyContainer } from './restart-policy.ts';
 
 const ACTION = 'RestartAllContainers';
 
-/** Those that begin anew: all but the ephemeral ones. */
+/** Containers that restart: all but the ephemeral ones. */
 function containersOf({ spec }: Pod): AnyContainer[] {
   return [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])];
 }
@@ -26,7 +26,7 @@ export function roundOfRun({ annotations }: RuntimeContainer): number {
   return Number(annotations[ANNOTATIONS.round] ?? 0);
 }
 
-/** A run that ended so that all containers begin anew. */
+/** A run whose end restarts all containers. */
 export function endsRound(pod: Pod, { name, phase, exitCode }: RuntimeContainer): boolean {
   const container = containersOf(pod).find((one) => one.name === name);
   return (
@@ -52,7 +52,7 @@ export function leftovers(pod: Pod, runtime: PodRuntime): RuntimeContainer[] {
   );
 }
 
-/** Until each container that ran in an earlier round has begun anew. */
+/** Until each container of an earlier round has started again. */
 export function isRestartingAll(pod: Pod, runtime: PodRuntime): boolean {
   const round = roundOf(pod, runtime);
   return (

@@ -1,11 +1,11 @@
 /**
- * How long a container that ended waits before it runs again: not at all the first time, then 10 s doubling to 300 s, from the moment it
- * ended; a run of 10 minutes starts over. Pure; the pod's worker keeps the record.
+ * The restart delay of a container: none the first time, then 10 s doubling to 300 s, counted from its end; a run of 10 minutes resets it. Pure; the
+ * pod's worker keeps the record.
  */
 
 export interface BackoffRecord {
   readonly delayMs: number;
-  /** When the container ended that this delay was set for. */
+  /** The end of the run for which this delay was set. */
   readonly sinceMs: number;
 }
 

@@ -1,4 +1,4 @@
-/** Which containers a pod runs, and whether one that ended is to run again. Pure. */
+/** The containers of a pod, and whether a finished one restarts. Pure. */
 import { createHash } from 'node:crypto';
 import type { Container, ContainerRestartRule, EphemeralContainer, Pod } from '#api/types.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
@@ -27,7 +27,7 @@ export function containerHash({ name, image = '' }: AnyContainer): string {
   return createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 8);
 }
 
-/** The first rule that speaks of this exit code. All of them restart: the container, or all of them. */
+/** The first rule that matches this exit code. Every rule restarts: the container, or all of them. */
 export function matchingRule(
   { restartPolicyRules }: AnyContainer,
   exitCode: number,
@@ -39,7 +39,7 @@ export function matchingRule(
   });
 }
 
-/** For a container that ended with this code; its own rules and policy come before the pod's. */
+/** For a container that exited with this code; its own rules and policy precede the pod's. */
 export function restartsAfter(pod: Pod, container: AnyContainer, exitCode: number): boolean {
   if (matchingRule(container, exitCode)) return true;
   const policy = container.restartPolicy || podRestartPolicy(pod);
@@ -62,7 +62,7 @@ export function initRestartsAfter(pod: Pod, container: AnyContainer, exitCode: n
   );
 }
 
-/** A regular container: to run because it never did, or because it ended and its policy says so. */
+/** Whether a regular container must start: it never ran, or it ended and its policy restarts it. */
 export function shouldRun(pod: Pod, container: AnyContainer, status: RuntimeContainer | undefined): boolean {
   if (pod.metadata?.deletionTimestamp) return false;
   if (!status || status.phase === 'created' || status.phase === 'unknown') return true;

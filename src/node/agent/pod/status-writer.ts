@@ -1,12 +1,12 @@
 /**
- * Writes pods' statuses: the newest one per pod, one request at a time, again with backoff until it is there or the pod is gone. Bound: one
- * status per pod; an older one that was not written yet is dropped. After upstream's status manager: what the API holds is compared at each
- * event of the pod, so that a status that someone else overwrote (the node lifecycle controller while this node was silent) is written again.
+ * Writes pods' statuses: the newest one per pod, one request at a time, retried with backoff until it is stored or the pod is deleted. Bound: one
+ * status per pod; an unwritten older one is dropped. After upstream's status manager: each event of the pod is compared with what was written, so
+ * that a status overwritten by others (the node lifecycle controller while this node was silent) is written again.
  *
  * A static pod's status goes to its mirror pod, by the same key (the static pod's UID); without a mirror it waits for one.
  *
- *   set() ──differs from what was written──► patch ──answer──► settled
- *      settled ──observe(): the API holds other values than it answered──► patch
+ *   set() ──differs from the last write──► patch ──response──► settled
+ *      settled ──observe(): the API has other values than its response──► patch
  */
 import type { Pod, PodCondition, PodStatus } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
@@ -20,14 +20,14 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 
 interface Entry {
-  /** The newest version that the API showed, as an event or as an answer; a static pod itself while it has no mirror. */
+  /** The newest version seen in the API, by an event or a response; for a static pod without a mirror, itself. */
   pod: Pod;
   wanted: PodStatus;
-  /** After this status the pod is to be removed from the API. */
+  /** After this status the pod is deleted from the API. */
   remove: boolean;
   /** The last one that the API took; '' before the first. */
   written: string;
-  /** What the API answered to it, of the fields that this node owns. */
+  /** The API's response, reduced to fields that this node owns. */
   held: object;
   running: Promise<void> | undefined;
 }
@@ -35,7 +35,7 @@ interface Entry {
 const RETRY = { initialMs: 200, maximumMs: 10_000 };
 /** Removed from a status by a patch that does not name them. */
 const CLEARED = ['reason', 'message', 'podIP'] as const;
-/** Conditions that the node takes back altogether. */
+/** Conditions that the node removes. */
 const PASSING = new Set(['PodResizePending', 'PodResizeInProgress']);
 
 interface StatusWriterOptions {
@@ -70,7 +70,7 @@ export class StatusWriter {
     this.#put(pod, status, true);
   }
 
-  /** The pod as the API has it now. Called for every event of the pod. */
+  /** The pod in the API. Called for every event of the pod. */
   observe(pod: Pod): void {
     const uid = keyOf(pod);
     const entry = this.#entries.get(uid);
@@ -90,7 +90,7 @@ export class StatusWriter {
     this.#entries.delete(uid);
   }
 
-  /** Resolves when nothing is being written any more; what was not written is left. */
+  /** Resolves when no write is in flight; unwritten statuses are dropped. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('node agent stopped'));
     await Promise.all([...this.#entries.values()].map(({ running }) => running));
@@ -160,7 +160,7 @@ export class StatusWriter {
 
   async #patch(entry: Entry, status: PodStatus): Promise<void> {
     const { name = '', namespace } = entry.pod.metadata ?? {};
-    // Strategic merge keeps conditions that others own.
+    // A strategic merge patch keeps conditions of other owners.
     const patch = patchOf(entry.pod, status);
     const answer = await this.#api.patch(
       pods,
@@ -178,7 +178,7 @@ export class StatusWriter {
   }
 }
 
-/** A mirror's is that of the static pod that it stands for. */
+/** A mirror pod has the static pod's status. */
 function keyOf({ metadata }: Pod): string {
   return metadata?.annotations?.[MIRROR_POD] ?? metadata?.uid ?? '';
 }
@@ -188,7 +188,7 @@ function isSettled({ pod, wanted, written, held }: Entry): boolean {
   return JSON.stringify(wanted) === written && deepEqual(ownFields(pod.status, wanted), held);
 }
 
-/** Of what the API holds, the part that a status of this node decides. */
+/** The part of the API's status that this node owns. */
 function ownFields(held: PodStatus = {}, status: PodStatus): object {
   const own = new Set<string>([...Object.keys(status), ...CLEARED]);
   const types = new Set([...PASSING, ...(status.conditions ?? []).map(({ type }) => type)]);
@@ -219,7 +219,7 @@ function patchOf({ metadata, status: before = {} }: Pod, status: PodStatus): obj
   };
 }
 
-/** Conditions merge by type: what one of them says no more has to be taken back. */
+/** Conditions merge by type: fields that a condition no longer has must be removed explicitly. */
 function withCleared(before: readonly PodCondition[] = [], after: readonly PodCondition[] = []): object[] {
   const gone = before
     .filter(({ type }) => PASSING.has(type) && !after.some((condition) => condition.type === type))

@@ -1,4 +1,4 @@
-/** A pod's status from what the runtime, the probes and the worker know. Pure; phase and conditions as upstream derives them. */
+/** Computes a pod's status from the runtime, the probes and the worker. Pure; phase and conditions as upstream derives them. */
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { activeSandbox } from '../runtime-view.ts';
@@ -13,7 +13,7 @@ import { initRestartsAfter, restartsAfter } from './restart-policy.ts';
 export interface PodFacts extends StatusFacts {
   readonly hostIPs: readonly string[];
   readonly nowMs: number;
-  /** Of a resize under way. */
+  /** Conditions of a resize in progress. */
   readonly resize?: readonly PodCondition[];
   /** The node gave the pod up: 'DeadlineExceeded', 'Evicted', 'OutOfcpu'. */
   readonly failure?: { readonly reason: string; readonly message: string } | undefined;
@@ -86,7 +86,7 @@ interface Lists {
 
 function phaseOf(facts: PodFacts, lists: Lists): string {
   const { pod, terminal } = facts;
-  // What has finished stays finished.
+  // A finished phase is final.
   if (isFinished(pod.status)) return pod.status?.phase ?? 'Failed';
   if (facts.failure) return 'Failed';
   const phase = runningPhase(facts, lists);

@@ -1,4 +1,4 @@
-/** What a container left for its status when it ended: its termination log, or the end of its output when it failed and left nothing there. */
+/** A container's termination message: its termination log, or the end of its output when it failed without one. */
 import { open } from 'node:fs/promises';
 import { ANNOTATIONS } from '../labels.ts';
 import type { RuntimeContainer } from '../runtime-view.ts';

@@ -1,8 +1,8 @@
 /**
- * The probes of one pod: one worker per container and kind, each with its own timer; what they last found, by container id. Thresholds,
- * holding and the order of startup before the others are upstream's (kubelet/prober/worker).
+ * The probes of one pod: one worker per container and kind, each with its own timer; results by container id. Thresholds, holding and the order of
+ * startup before the others are upstream's (kubelet/prober/worker).
  *
- *   container runs ──initialDelay──► probe every period ──threshold reached──► verdict changes: the pod is told
+ *   container runs ──initialDelay──► probe every period ──threshold reached──► verdict changes: the pod's worker is notified
  *   liveness or startup failed: no more probes until the container was replaced
  */
 import type { ContainerStatus, Pod, Probe } from '#api/types.ts';
@@ -52,7 +52,7 @@ export class PodProbes {
     this.#options = options;
   }
 
-  /** Tells what runs now. */
+  /** Updates the running containers. */
   sync(pod: Pod, { runtime, podIP }: { readonly runtime: PodRuntime; readonly podIP: string }): void {
     for (const container of probedContainers(pod)) {
       for (const kind of KINDS) {
@@ -286,7 +286,7 @@ function initialVerdict(kind: Kind): Verdict {
   return kind === 'liveness' ? 'success' : kind === 'readiness' ? 'failure' : 'unknown';
 }
 
-/** A container that an earlier agent probed keeps the result in its status. */
+/** A container that an earlier agent probed keeps the result of its status. */
 function adoptedVerdict(kind: Kind, { pod, container, running }: Target): Verdict | undefined {
   const statuses: readonly ContainerStatus[] = [
     ...(pod.status?.containerStatuses ?? []),

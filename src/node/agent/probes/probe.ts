@@ -1,4 +1,4 @@
-/** One run of a probe and what it found. After upstream's pkg/probe. */
+/** One run of a probe and its result. After upstream's pkg/probe. */
 import { connect } from 'node:net';
 import type { Probe } from '#api/types.ts';
 import type { CriClient } from '../../cri/client.ts';

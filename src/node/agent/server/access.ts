@@ -87,7 +87,7 @@ function commonNameOf(peer: Peer): string {
 
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
 
-/** exec, attach and port-forward are 'create', also when a WebSocket begins them with GET: read permission does not allow them. */
+/** exec, attach and port-forward require 'create', also for WebSockets opened by GET: read permission does not allow them. */
 export function verbOf(method: string, path: string): string {
   if (STREAMS.has(firstOf(path))) return 'create';
   return (

@@ -1,4 +1,4 @@
-/** Writes a container's log as `kubectl logs` asks for it: the last lines, since a time, with time stamps, up to so many bytes, and following. */
+/** Writes a container's log with the options of `kubectl logs`: tail lines, since, time stamps, byte limit, follow. */
 import { watch } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -20,17 +20,17 @@ interface LogSink {
 }
 
 interface LogSource {
-  /** The newest file; rotated ones lie beside it. */
+  /** Path of the newest file; rotated ones are beside it. */
   readonly path: string;
   /** False once the container has ended: then following ends with the file. */
   readonly isRunning: () => Promise<boolean>;
 }
 
 const CHUNK = 64 * 1024;
-/** A change of a file is told by the kernel; this is for those it does not tell of, and to see that the container has ended. */
+/** Fallback for missed notifications of the kernel, and to notice that the container has ended. */
 const POLL_MS = 1_000;
 
-/** Resolves when everything was written, or the sink's signal is aborted. Throws what kept it from reading. */
+/** Resolves when everything was written, or the sink's signal is aborted. Throws read errors. */
 export async function writeLogs(source: LogSource, sink: LogSink, options: LogOptions): Promise<void> {
   const printer = new Printer(sink, options);
   let last = await openStart(source.path, options.tailLines);
@@ -49,10 +49,10 @@ interface OpenLog {
   splitter: LineSplitter;
 }
 
-/** How often files may be renamed or removed while one is looked for. */
+/** Bound of renames and removals tolerated while a file is looked up. */
 const MAX_LOOKS = 10;
 
-/** The file to begin with; undefined when there is none yet. */
+/** The first file to read; undefined when there is none yet. */
 async function openStart(path: string, tailLines: number | undefined): Promise<OpenLog | undefined> {
   for (let attempt = 1; ; attempt += 1) {
     const files = await logFiles(path);
@@ -70,13 +70,13 @@ async function openLog(path: string, offset = 0): Promise<OpenLog> {
   return { file: await open(path), offset, splitter: new LineSplitter() };
 }
 
-/** This file to its end, and those that came after it, to the end of the newest: that one is answered, still open. Closes the others. */
+/** Reads this file and its successors to the end of the newest, which is returned open. Closes the others. */
 async function readOn(path: string, first: OpenLog, printer: Printer): Promise<OpenLog> {
   for (let log = first; ;) {
     await readToEnd(log, printer);
     const next = printer.full || printer.aborted ? undefined : await successor(path, log);
     if (!next) return log;
-    // What was written between the last read and the rotation.
+    // Lines written between the last read and the rotation.
     await readToEnd(log, printer);
     await log.file.close();
     log = next;
@@ -101,7 +101,7 @@ async function successor(path: string, log: OpenLog): Promise<OpenLog | undefine
       ),
     );
     const index = inodes.indexOf(own.ino);
-    // Of a file that is there no more (it has no name), the oldest that is: all that are left came after it.
+    // The file was deleted: continue with the oldest one, since all that exist are newer.
     const next = index >= 0 || own.nlink === 0 ? files[index + 1] : undefined;
     try {
       if (next !== undefined) return await openLog(next);
@@ -144,7 +144,7 @@ async function readToEnd(log: OpenLog, printer: Printer): Promise<boolean> {
   return any;
 }
 
-/** Goes on with the file as it grows, and with the next one when it was rotated; ends with the container. */
+/** Follows the file as it grows, and the next one after a rotation; ends with the container. */
 async function follow(
   source: LogSource,
   {
@@ -199,7 +199,7 @@ class Printer {
   #records: number;
   #parts: Buffer[] = [];
   #bytes = 0;
-  /** A line of this stream is under way: its time stamp was written. */
+  /** A line of this stream is incomplete: its time stamp was written. */
   readonly #open = new Set<LogRecord['stream']>();
 
   constructor(sink: LogSink, options: LogOptions) {

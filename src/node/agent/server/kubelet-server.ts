@@ -60,18 +60,18 @@ export interface KubeletServerOptions {
   readonly view: RuntimeView;
   readonly cgroups: Cgroups;
   readonly cgroupRoot: string;
-  /** What the agent counts while it works. */
+  /** Counters of the agent. */
   readonly metrics: { render(): readonly string[] };
   /** Of the component around it: requests to the API server, say. */
   readonly moreMetrics?: (() => string) | undefined;
   readonly tls: KubeletTls;
   readonly address: string;
-  /** Any free port when this one is taken. */
+  /** Any free port when this one is in use. */
   readonly port: number;
   readonly nodeName: string;
-  /** Of the kubelet, as the node's status has it: in metrics. */
+  /** The kubelet's version in the node's status: for metrics. */
   readonly version?: string | undefined;
-  /** Where images lie: the disk that stats speak of. */
+  /** The images' directory: the disk of the stats. */
   readonly imageDir: string;
   readonly workers: () => readonly PodWorker[];
   /** Of the program, for /flagz and /configz. */
@@ -146,7 +146,7 @@ export class KubeletServer {
     });
   }
 
-  /** New connections get this certificate, and are believed by these authorities. */
+  /** Used for new connections, which are verified against these authorities. */
   replaceTls(next: Partial<Pick<KubeletTls, 'certificatePem' | 'keyPem' | 'clientCaPem'>>): void {
     const tls = { ...this.#tls, ...next };
     this.#server.setSecureContext(this.#context(tls));
@@ -165,7 +165,7 @@ export class KubeletServer {
     return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ciphers, secureOptions };
   }
 
-  /** Where it listens; 0 before start. */
+  /** The listening port; 0 before start. */
   get port(): number {
     return (this.#server.address() as AddressInfo | null)?.port ?? 0;
   }
@@ -280,7 +280,7 @@ export class KubeletServer {
     return spec && podCgroup(spec, { root: cgroupRoot, uid }).path;
   }
 
-  /** Of pods with a network of their own. */
+  /** Of pods with a network namespace of their own. */
   async #interfaces(uid: string): Promise<readonly InterfaceCounters[]> {
     const path = this.#cgroupOf(uid);
     const pod = this.#options.workers().find((worker) => worker.uid === uid)?.pod;
@@ -412,7 +412,7 @@ export class KubeletServer {
     }
   }
 
-  /** Where the runtime serves the streams. */
+  /** URL of the runtime's streaming server. */
   async #streamingUrl(request: IncomingMessage): Promise<string> {
     const { cri, view } = this.#options;
     const { pathname, searchParams } = urlOf(request);
@@ -430,7 +430,7 @@ export class KubeletServer {
         await cri.portForward({ podSandboxId: sandbox.id, port: searchParams.getAll('port').map(Number) })
       ).url;
     }
-    // A uid may stand before the container.
+    // A uid may precede the container.
     const containerName = rest.at(-1) ?? '';
     const container = runtime.containers.find((one) => one.name === containerName && one.phase === 'running');
     if (!container) throw new HttpError(404, `container not found ("${containerName}")`);

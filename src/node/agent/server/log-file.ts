@@ -1,6 +1,6 @@
 /**
- * Reads containers' log files in CRI's format: '<RFC 3339 time> <stdout|stderr> <tags> <text>', where the tag P says that the line goes on in the
- * next record. Rotated files lie beside the newest one as '<n>.log.<time>'.
+ * Reads containers' log files in CRI's format: '<RFC 3339 time> <stdout|stderr> <tags> <text>', where the tag P marks a line that continues in the
+ * next record. Rotated files are beside the newest one as '<n>.log.<time>'.
  */
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { basename, dirname, join } from 'node:path';
 export interface LogRecord {
   readonly time: string;
   readonly stream: 'stdout' | 'stderr';
-  /** The line goes on in the next record of this stream. */
+  /** The line continues in the next record of this stream. */
   readonly partial: boolean;
   readonly text: Buffer;
 }
@@ -16,10 +16,10 @@ export interface LogRecord {
 const NEWLINE = 10;
 const SPACE = 32;
 const CHUNK = 64 * 1024;
-/** What stands before a line's text, at most. */
+/** Maximum length of the prefix before a line's text. */
 const MAX_HEAD = 64;
 
-/** undefined for what is no record. The line is without its newline. */
+/** undefined for a malformed record. The line is without its newline. */
 export function parseRecord(line: Buffer): LogRecord | undefined {
   const first = line.indexOf(SPACE);
   const second = line.indexOf(SPACE, first + 1);
@@ -36,7 +36,7 @@ export function parseRecord(line: Buffer): LogRecord | undefined {
   };
 }
 
-/** Cuts bytes into lines; what has no newline yet waits. */
+/** Splits bytes into lines; an incomplete line is buffered. */
 export class LineSplitter {
   #rest: Buffer = Buffer.alloc(0);
 
@@ -61,7 +61,7 @@ export async function logFiles(path: string): Promise<string[]> {
   return [...rotated, ...(entries.includes(name) ? [name] : [])].map((entry) => join(dirname(path), entry));
 }
 
-/** Where to begin reading a file so that its last `lines` whole lines follow. */
+/** Offset at which the last `lines` whole lines of a file start. */
 export async function offsetOfTail(
   file: FileHandle,
   lines: number,

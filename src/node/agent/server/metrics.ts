@@ -1,6 +1,6 @@
 /**
- * The pages of /metrics: the agent's own figures, /metrics/resource (what metrics-server reads), /metrics/cadvisor and /metrics/probes. Upstream's names; of
- * cAdvisor's only those that the container runtime knows. Pure: what is measured comes from stats.ts and the pods' workers.
+ * The pages of /metrics: the agent's metrics, /metrics/resource (for metrics-server), /metrics/cadvisor and /metrics/probes. Upstream's names; of
+ * cAdvisor's only those that the container runtime reports. Pure: stats.ts and the pods' workers measure.
  */
 import type { ContainerStatus, Pod, PodStatus } from '#api/types.ts';
 import { label, seriesLine, type Labels } from '#stdx/instruments.ts';

@@ -1,6 +1,6 @@
 /**
- * /logs/: what lies in the machine's /var/log, as upstream's kubelet shows it: folders as pages of links, files as they are. Who may read it
- * (nodes/log): access.ts. Links that lead out of the folder are not followed: pods may write there by hostPath.
+ * /logs/: the machine's /var/log, as upstream's kubelet serves it: folders as pages of links, files unchanged. Permission (nodes/log): access.ts. Links
+ * that lead out of the folder are not followed: pods may write there by hostPath.
  */
 import { createReadStream } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
@@ -18,7 +18,7 @@ export function nodeLogQueryProblem(query: URLSearchParams): string | undefined 
     : undefined;
 }
 
-/** path: decoded, below root. Answers false where nothing of that name may be shown, and has then written nothing. */
+/** path: decoded, below root. Returns false where nothing of that name may be shown, without having written anything. */
 export async function writeNodeLogs(
   response: ServerResponse,
   { root, path }: { readonly root: string; readonly path: string },
@@ -36,7 +36,7 @@ export async function writeNodeLogs(
   return true;
 }
 
-/** Where a path truly leads; undefined where that is nowhere, or out of the folder. */
+/** The real path; undefined if it does not exist or is outside the folder. */
 async function insideOf(root: string, path: string): Promise<string | undefined> {
   if (path.includes('\0')) return undefined;
   const [top, found] = await Promise.all([realpath(root), realpath(join(root, join('/', path)))]).catch(

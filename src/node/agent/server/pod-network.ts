@@ -13,7 +13,7 @@ export interface InterfaceCounters {
   readonly sendsDropped: number;
 }
 
-/** Empty: the process has ended. The loopback interface is left out. */
+/** Empty: the process has ended. The loopback interface is omitted. */
 export async function interfaceCounters(pid: number): Promise<readonly InterfaceCounters[]> {
   return parseInterfaces(await readFile(`/proc/${pid}/net/dev`, 'utf8').catch(() => ''));
 }

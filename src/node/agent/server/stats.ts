@@ -1,6 +1,6 @@
 /**
- * /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. As upstream only containers that run are shown; a pod's own figures are
- * those of its cgroup, its sandbox included.
+ * /stats/summary: resource usage of the node and its pods, in upstream's stats/v1alpha1 shape. As upstream only running containers are listed; a pod's
+ * own usage is its cgroup's, including the sandbox.
  */
 import { isoTime } from '#stdx/dates.ts';
 import { readFile } from 'node:fs/promises';
@@ -59,7 +59,7 @@ interface StatsSummaryOptions {
   readonly interfaces: (uid: string) => Promise<readonly InterfaceCounters[]>;
 }
 
-/** Keeps the counter before, to tell a rate: CRI's own rate is absent in older runtimes. */
+/** Keeps the previous counter, to compute a rate: older runtimes do not report CRI's own rate. */
 export class StatsSummary {
   readonly #cri: CriClient;
   readonly #nodeName: string;
@@ -256,7 +256,7 @@ function podUIDOf({ attributes }: ContainerStats): string {
   return attributes?.labels[LABELS.podUID] ?? '';
 }
 
-/** A pod's cgroup knows more than its containers, and where there is none they are summed. */
+/** A pod's cgroup counts more than its containers; without one they are summed. */
 function podUsageOf(
   containers: readonly ContainerUsage[],
   {

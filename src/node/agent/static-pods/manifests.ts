@@ -1,6 +1,6 @@
 /**
  * Reads static pods from a directory, or from one file: each a Pod in YAML or JSON. Knows the file system and names, not the API.
- * Bounds: MAX_FILES files of MAX_BYTES each; what is beyond is reported and not read.
+ * Bounds: MAX_FILES files of MAX_BYTES each; the rest is reported and not read.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { apiReferenceOf, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#componen
 import { objectKey } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-/** Decodes, defaults (the namespace too) and validates a Pod. Throws an Error that says what is wrong. */
+/** Decodes, defaults (the namespace too) and validates a Pod. Throws an Error with the reason. */
 export type DecodePod = (text: string) => Pod;
 
 interface Problem {
@@ -30,7 +30,7 @@ interface ManifestOptions {
 export const MAX_FILES = 500;
 export const MAX_BYTES = 1 << 20;
 
-/** A path that does not exist has no pods. Throws when it cannot be read, so that nothing is taken for removed. */
+/** A path that does not exist has no pods. Throws when it cannot be read, so that no pod is considered removed. */
 export async function readManifests(path: string, options: ManifestOptions): Promise<Manifests> {
   const files = await filesOf(path);
   const pods = new Map<string, Pod>();
@@ -49,7 +49,7 @@ export async function readManifests(path: string, options: ManifestOptions): Pro
   return { pods: [...pods.values()], problems };
 }
 
-/** Files whose names begin with a dot are an editor's, or half written. */
+/** Skips files whose names begin with a dot: editor files and partial writes. */
 async function filesOf(path: string): Promise<string[]> {
   try {
     if (!(await stat(path)).isDirectory()) return [path];
@@ -100,7 +100,7 @@ function staticPod(
     spec: {
       ...spec!,
       nodeName,
-      // It was put onto this node by hand: no taint takes it away.
+      // Static pods tolerate every taint.
       tolerations: [...(spec?.tolerations ?? []), { operator: 'Exists', effect: 'NoExecute' }],
     },
     status: { phase: 'Pending' },

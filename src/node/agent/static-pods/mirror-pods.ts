@@ -1,6 +1,6 @@
 /**
- * Keeps a mirror pod in the API for each static pod of this node: made where it lacks, made anew where it stands for another version or was
- * deleted, removed where its static pod is gone. One at a time; a failure is tried again with backoff.
+ * Maintains a mirror pod in the API for each static pod of this node: created where missing, recreated after a deletion or for another version, deleted
+ * with its static pod. One request at a time; a failure is retried with backoff.
  *
  *   wanted ──no mirror──► create        mirror of another hash, or being deleted ──► delete (grace 0) ──► create
  *   not wanted ──mirror──► delete
@@ -40,7 +40,7 @@ export class MirrorPods {
     this.#runner = new SerialRunner({ clock: options.clock, work: () => this.#reconcile() });
   }
 
-  /** The mirror that stands for this static pod. */
+  /** The mirror pod of this static pod. */
   of(pod: Pod): Pod | undefined {
     const mirror = this.#mirrors.get(objectKey(pod));
     return mirror && hashOf(mirror) === pod.metadata?.uid ? mirror : undefined;
@@ -98,7 +98,7 @@ export class MirrorPods {
   }
 }
 
-/** Gone already, or another pod of its name by now: nothing is left to do. */
+/** Deleted already, or replaced by another pod of its name: nothing to do. */
 export async function deleteMirror(api: Client, { metadata }: Pod): Promise<void> {
   const { name = '', namespace, uid = '' } = metadata ?? {};
   await api

@@ -1,6 +1,6 @@
 /**
- * The static pods of this node: follows their directory, tells the agent which pods come and go, and keeps their mirrors in the API. A manifest that
- * changes is another pod: the previous one ends first. One that cannot be read keeps nothing running and is logged.
+ * The static pods of this node: follows their directory, reports added and removed pods to the agent, and maintains their mirror pods. A changed
+ * manifest is another pod: the previous one ends first. An unreadable manifest runs nothing and is logged.
  *
  *   directory ──change, or every 20 s──► manifests ──difference──► removed(pod), added(pod)
  *                                            └──────► mirror pods
@@ -51,7 +51,7 @@ export class StaticPods {
     this.mirrors = new MirrorPods({ ...options, wanted: () => this.#pods });
   }
 
-  /** Resolves once the manifests were read, so that their pods are known before others are taken for orphans. */
+  /** Resolves once the manifests were read, so that their pods are known before others are treated as orphans. */
   async start(): Promise<void> {
     this.#watch();
     await this.#read();
@@ -112,7 +112,7 @@ export class StaticPods {
     this.mirrors.wake();
   }
 
-  /** Where the directory does not exist yet, looking every 20 s finds it. */
+  /** A directory that does not exist yet is polled every 20 s. */
   #watch(): void {
     try {
       this.#watcher = watch(this.#options.path, () => this.#lookAfter(SETTLE_MS));

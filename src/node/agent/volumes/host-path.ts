@@ -1,4 +1,4 @@
-/** A path of the machine as a volume: checked, and made where its type says so. */
+/** hostPath volumes: checks the path, and creates it for the types that do. */
 import { lstat, mkdir, open, stat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import type { HostPathVolumeSource } from '#api/types.ts';
@@ -18,7 +18,7 @@ const CHECKS: Readonly<Record<string, { readonly is: (stats: Stats) => boolean; 
 export async function prepareHostPath({ path, type = '' }: HostPathVolumeSource): Promise<string> {
   if (path.split('/').includes('..')) throw new VolumeError(`hostPath ${path} must not contain '..'`);
   if (type === '') {
-    // Whatever is there; a directory when there is nothing.
+    // Any existing file; a directory is created when there is none.
     if (!(await lstat(path).catch(() => undefined))) await mkdir(path, { recursive: true, mode: 0o755 });
     return path;
   }

@@ -1,4 +1,4 @@
-/** Volumes that are images: whose they are, and what a container wants of them. Pure. */
+/** Image volumes: the image of each, and the mounts of a container. Pure. */
 import type { Container, EphemeralContainer, ImageVolumeSource, Pod } from '#api/types.ts';
 
 interface ImageVolume {

@@ -1,4 +1,4 @@
-/** Mounting and unmounting through the machine's own tools, and reading what is mounted. */
+/** Mounts and unmounts with the machine's tools, and reads the mount table. */
 import { execFile } from 'node:child_process';
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -7,12 +7,12 @@ import { mountsBelow } from '../../containerd/teardown.ts';
 
 const execute = promisify(execFile);
 
-/** Throws with what mount(8) said. */
+/** Throws with the output of mount(8). */
 export async function mount(words: readonly string[]): Promise<void> {
   await runTool('mount', words);
 }
 
-/** Lazily, so that a user of it never keeps a pod from ending. */
+/** Lazily, so that a busy mount never keeps a pod from ending. */
 export async function unmount(path: string): Promise<void> {
   await runTool('umount', ['-l', path]);
 }

@@ -29,7 +29,7 @@ interface Payload {
 const DEFAULT_MODE = 0o644;
 const TOKEN_MODE = 0o600;
 
-/** undefined for a volume that is not made of such files. Throws VolumeError, ConfigError, StatusError. */
+/** undefined for a volume without such files. Throws VolumeError, ConfigError, StatusError. */
 export async function payloadOf(volume: Volume, context: PayloadContext): Promise<Payload | undefined> {
   const files = new Map<string, VolumeFile>();
   const namespace = context.downward.pod.metadata?.namespace ?? '';
@@ -81,7 +81,7 @@ async function projectedFiles(
   };
 }
 
-/** For its user, where all containers have the same, and the group that owns the volume, where there is one; for anybody where there is neither. */
+/** Readable by the common user of all containers and by the volume's group, where there are any; otherwise by everyone. */
 function tokenAccess(
   pod: Pod,
   mode: number | undefined,

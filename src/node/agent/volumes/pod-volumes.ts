@@ -1,6 +1,6 @@
 /**
- * The volumes of this node's pods: made before a pod's containers, kept up to date while it runs, taken down after it. Everything of a pod
- * lies under DIR/<uid>, laid out as upstream does, so that leftovers of earlier runs are found and removed.
+ * The volumes of this node's pods: set up before a pod's containers, updated while it runs, removed after it. All files of a pod are below DIR/<uid>, in
+ * upstream's layout, so that leftovers of earlier runs are found and removed.
  *
  *   DIR/<uid>/volumes/kubernetes.io~empty-dir/<name>    DIR/<uid>/volume-subpaths/<name>/<container>/<index>    DIR/<uid>/etc-hosts
  */
@@ -32,13 +32,13 @@ interface PodVolumesOptions {
 }
 
 export interface PreparedVolumes {
-  /** By volume name: where it is on the machine. */
+  /** Host paths by volume name. */
   readonly paths: ReadonlyMap<string, string>;
-  /** When prepare is to be called again although no object changed (tokens). */
+  /** When to call prepare again although no object changed (tokens). */
   readonly renewAtMs: number | undefined;
 }
 
-/** Says which volume it was; the text is an event's. */
+/** Names the volume; the text is an event's. */
 export class VolumeSetupError extends Error {
   override readonly name = 'VolumeSetupError';
   readonly volume: string;
@@ -65,7 +65,7 @@ export class PodVolumes {
     return join(this.podDir(uid), 'volumes', 'kubernetes.io~empty-dir', name);
   }
 
-  /** Idempotent: makes what is missing, writes what changed. Throws VolumeSetupError. */
+  /** Idempotent: creates what is missing, updates what changed. Throws VolumeSetupError. */
   async prepare(pod: Pod, downward: DownwardContext): Promise<PreparedVolumes> {
     const paths = new Map<string, string>();
     let renewAtMs: number | undefined;
@@ -120,7 +120,7 @@ export class PodVolumes {
     return { path, renewAtMs: payload?.renewAtMs };
   }
 
-  /** The files of an image that is there, read-only. Idempotent. Throws VolumeError and ImageError. */
+  /** The files of a local image, read-only. Idempotent. Throws VolumeError and ImageError. */
   async mountImage(
     pod: Pod,
     { volume, image }: { readonly volume: string; readonly image: string },
@@ -148,7 +148,7 @@ export class PodVolumes {
     await rm(dir, { recursive: true, force: true });
   }
 
-  /** Pods of which something lies on disk. */
+  /** Pods with files on disk. */
   async leftovers(): Promise<string[]> {
     return readdir(this.#options.dir).catch(() => []);
   }

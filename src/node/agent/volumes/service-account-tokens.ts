@@ -1,4 +1,4 @@
-/** Tokens of pods' service accounts, asked for by TokenRequest, kept in memory and renewed when four fifths of their life are over. */
+/** Service account tokens of pods, requested by TokenRequest, cached in memory and renewed at four fifths of their life. */
 import type { Pod, TokenRequest } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { serviceAccounts } from '#client/refs.ts';
@@ -7,7 +7,7 @@ import type { Clock } from '#stdx/clock.ts';
 
 interface PodToken {
   readonly token: string;
-  /** When a new one should be asked for. */
+  /** When to request the next one. */
   readonly renewAtMs: number;
 }
 
@@ -17,7 +17,7 @@ interface Kept extends PodToken {
 }
 
 const DEFAULT_SECONDS = 3600;
-/** A token is never kept longer than this, however long it lives. */
+/** Maximum time that a token is cached, whatever its life. */
 const MAXIMUM_AGE_MS = 24 * 3_600_000;
 const RENEW_SHARE = 0.8;
 

@@ -1,6 +1,6 @@
 /**
- * Part of a volume as a mount, safe against whoever can write in the volume: symbolic links are resolved once and must stay inside, then every
- * step is opened without following links, and what was opened is what is bound. After upstream's volume/util/subpath.
+ * Mounts a subpath of a volume, safe against writers of the volume: symbolic links are resolved once and must stay inside, then every step is opened
+ * without following links, and the opened file is bind-mounted. After upstream's volume/util/subpath.
  */
 import { constants } from 'node:fs';
 import { chmod, lstat, mkdir, open, realpath, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
@@ -16,9 +16,9 @@ interface SubPathOptions {
   readonly volumePath: string;
   /** Relative; checked by the API server to have no '..'. */
   readonly subPath: string;
-  /** Where it is bound, on the machine. */
+  /** The mount point on the machine. */
   readonly target: string;
-  /** What is missing is made only in volumes that may be written. */
+  /** Missing directories are created only in writable volumes. */
   readonly create: boolean;
 }
 
@@ -49,7 +49,7 @@ export async function bindSubPath(options: SubPathOptions): Promise<void> {
 /** Environment files are small; upstream reads lines of at most 64 KiB and values of 32. */
 const MAXIMUM_FILE_BYTES = 1024 * 1024;
 
-/** The text of a file in a volume that its pod may write; undefined: there is none. Throws VolumeError, also for what is no plain file or too large. */
+/** The text of a file in a volume that its pod may write; undefined: it does not exist. Throws VolumeError, also for a special or too large file. */
 export async function readVolumeFile({
   volumePath: given,
   path,
@@ -77,7 +77,7 @@ export async function readVolumeFile({
   }
 }
 
-/** The deepest part that is there, links resolved, and what is to be made below it. */
+/** The deepest existing part, links resolved, and the part to be created below it. */
 async function resolveInside(
   volumePath: string,
   { path: given, what }: { readonly path: string; readonly what: string },
@@ -96,7 +96,7 @@ async function resolveInside(
   return { existing: '', missing: parts };
 }
 
-/** What is made may be used by whoever may use the volume: it has the volume's mode, whatever the process' umask. */
+/** Created directories get the volume's mode, whatever the process' umask, so that all its users may use them. */
 async function openSteps(
   volumePath: string,
   { existing, missing }: { readonly existing: string; readonly missing: readonly string[] },
