@@ -11,7 +11,7 @@ const DNS_NAME =
   /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/i;
 const DEFAULT_SERVER_PORT = 6443;
 
-/** '10.0.0.1:6443', '[fd00::1]:6443': what tells one server from another. */
+/** '10.0.0.1:6443', '[fd00::1]:6443': the identity of a server. */
 export function formatAddress({ host, port }: Address): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -36,7 +36,7 @@ export interface BalancerOptions {
   /** The servers of join: addresses or names. */
   readonly seeds: readonly Address[];
   readonly resolve: Resolve;
-  /** File of the last good list. Without one, none is kept. */
+  /** File of the last good list; undefined: not stored. */
   readonly listFile?: string | undefined;
   /** A client that leads through this balancer. Without one (the machine has no credentials yet), the list is not watched. */
   readonly api?: Client | undefined;
@@ -226,7 +226,7 @@ class LocalBalancer implements Balancer {
     this.#log.warn('API server is ejected', { server: key, problem });
   }
 
-  /** An empty list is not believed: somebody served it. */
+  /** An empty list is ignored: some server served it. */
   #listChanged(slices: Informer<EndpointSlice>): void {
     const named = slices.list().flatMap(serversOf).slice(0, MAX_SERVERS);
     const unique = [...new Map(named.map((address) => [formatAddress(address), address])).values()];

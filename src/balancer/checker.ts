@@ -16,12 +16,12 @@ import type { Address } from './address.ts';
 const CHECK_EVERY_MS = 1_000;
 /** Also the longest that connections stay with a server that is stopped, together with CHECK_EVERY_MS. */
 const CHECK_TIMEOUT_MS = 1_500;
-/** Of an answer; the rest is not read. */
+/** Of a response body; the rest is not read. */
 const MAX_ANSWER_BYTES = 16 * 1024;
 const SERVING = new Set([200, 401, 403]);
 
 export interface CheckTrust {
-  /** The cluster's authorities; without any, whoever answers is believed (clients check the certificate anyway). */
+  /** The cluster's authorities; without any, every server is trusted (clients verify the certificate anyway). */
   readonly ca?: string | Buffer | undefined;
   /** The name that clients expect in the certificate. */
   readonly serverName: string;
@@ -30,7 +30,7 @@ export interface CheckTrust {
 interface CheckerOptions {
   readonly address: Address;
   readonly clock: Clock;
-  /** Asked before each connection, so that a renewed authority is taken up. */
+  /** Read before each connection, so that a renewed authority is used. */
   readonly trust: () => CheckTrust;
   passed(): void;
   failed(problem: string): void;
@@ -106,7 +106,7 @@ export class Checker {
     }
   }
 
-  /** The connection is lost while nothing was asked: the server has died, or restarts. */
+  /** The connection closed while idle: the server died, or restarts. */
   #followSocket(socket: Socket): void {
     if (followed.has(socket)) return;
     followed.add(socket);
@@ -127,7 +127,7 @@ export class Checker {
 
 const followed = new WeakSet<Socket>();
 
-/** The agent's own: Node.js keeps no connection of a request that brings its own checkServerIdentity. */
+/** The agent's own: Node.js keeps no connection of a request with its own checkServerIdentity. */
 function newAgent(trust: CheckTrust): https.Agent {
   return new https.Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 1, ...tlsOptions(trust) });
 }

@@ -55,7 +55,7 @@ function keepDamaged(path: string): string | undefined {
     renameSync(path, `${path}.damaged`);
     return `${path}.damaged`;
   } catch {
-    // It stays where it is, until the next good list replaces it.
+    // It stays until the next good list replaces it.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** What the balancer counts, in Prometheus' text format. Labels are addresses of API servers, of which there are MAX_SERVERS at a time. */
+/** Metrics of the balancer in Prometheus' text format. Labels are addresses of API servers, at most MAX_SERVERS at a time. */
 import { Counter, Gauge, label } from '#stdx/instruments.ts';
 import type { PoolServer } from './pool.ts';
 

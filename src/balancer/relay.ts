@@ -12,7 +12,7 @@ const DIAL_TIMEOUT_MS = 1_500;
 /** In each direction of a connection that waits for the other side. */
 const BUFFER_BYTES = 64 * 1024;
 const KEEP_ALIVE_MS = 15_000;
-/** How long one direction stays open after the other ended. */
+/** Time that one direction stays open after the other ended. */
 const HALF_OPEN_MS = 30_000;
 
 interface RelayOptions {

@@ -38,7 +38,7 @@ export class Seeds {
     );
   }
 
-  /** Goes on until close(). */
+  /** Runs until close(). */
   start(): void {
     const names = new Set(this.#options.seeds.map(({ host }) => host).filter((host) => isIP(host) === 0));
     if (names.size > 0) void this.#round([...names]);

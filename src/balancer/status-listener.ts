@@ -1,4 +1,4 @@
-/** /healthz, /readyz and /metrics of the balancer, over plain HTTP: for the supervisor and a scraper on this machine. It says nothing secret. */
+/** /healthz, /readyz and /metrics of the balancer, over plain HTTP: for the supervisor and a scraper on this machine. They contain no secrets. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Address } from './address.ts';
 

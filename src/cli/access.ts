@@ -1,4 +1,4 @@
-/** `capstan access …`: who may do what, and why or why not. */
+/** `capstan access …`: explains permissions. */
 import type { Command } from 'commander';
 import { register as registerExplain } from './access/explain.ts';
 import { register as registerWhoCan } from './access/who-can.ts';

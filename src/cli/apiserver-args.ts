@@ -7,12 +7,12 @@ import { UserError } from '#deploy/data-dir.ts';
 import { defineApiServer } from './apiserver.ts';
 
 export interface ApiServerArgs {
-  /** As given, with absolute paths: what the settings keep. */
+  /** As given, with absolute paths: stored in the settings. */
   readonly args: readonly string[];
   readonly flags: ApiServerFlags;
 }
 
-/** args: 'name=value' or 'name' each. UserError for what the command would refuse. */
+/** args: 'name=value' or 'name' each. Throws the command's UserErrors. */
 export function parseApiServerArgs(args: readonly string[]): ApiServerArgs {
   for (const arg of args) {
     const [name = ''] = arg.split('=', 1);

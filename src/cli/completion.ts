@@ -13,7 +13,7 @@ interface Node {
   /** 'capstan image load' */
   readonly path: string;
   readonly commands: readonly string[];
-  /** Each with what its value may be; undefined: it takes none, or any. */
+  /** Flags with the kind of their value; undefined: none, or any. */
   readonly options: ReadonlyMap<string, Value>;
   /** Of its arguments, which are all of one kind here. */
   readonly argument: Value;
@@ -29,7 +29,7 @@ export function register(program: Command): void {
     .action((shell: string) => print(shell === 'fish' ? fishScript(program) : bashScript(program, shell)));
 }
 
-/** Every command with what may follow it. */
+/** Every command with its completions. */
 function tree(command: Command, path = 'capstan'): Node[] {
   const visible = command.commands.filter((child) => !(child as unknown as { _hidden?: boolean })._hidden);
   const options = command.options
@@ -45,7 +45,7 @@ function tree(command: Command, path = 'capstan'): Node[] {
   return [own, ...visible.flatMap((child) => tree(child, `${path} ${child.name()}`))];
 }
 
-/** flags: as they stand in --help, '--data-dir <dir>'. */
+/** flags: as in --help, '--data-dir <dir>'. */
 function valueOf(flags: string, choices: readonly string[] | undefined): Value {
   if (choices) return { kind: 'one of', words: choices };
   if (flags.includes('[true|false]')) return { kind: 'one of', words: ['true', 'false'] };

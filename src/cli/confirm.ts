@@ -1,8 +1,8 @@
-/** Asks before something is removed for good. */
+/** Asks for confirmation before something is removed for good. */
 import { createInterface } from 'node:readline/promises';
 import { UserError } from '#deploy/data-dir.ts';
 
-/** what: 'the cluster in /x and all its data'. Throws UserError where nobody can be asked, or says anything but yes. */
+/** what: 'the cluster in /x and all its data'. Throws UserError without a terminal, and for any answer but yes. */
 export async function confirmRemoval(what: string): Promise<void> {
   if (!process.stdin.isTTY) throw new UserError(`This removes ${what}: give --yes to confirm.`);
   const prompt = createInterface({ input: process.stdin, output: process.stderr });

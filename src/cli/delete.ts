@@ -48,9 +48,9 @@ export function register(program: Command): void {
 
 interface Found {
   readonly id: string | undefined;
-  /** Whether it has, or may have, something on the machine beside its files. */
+  /** Whether it has, or may have, state on the machine beside its files. */
   readonly hasNode: boolean;
-  /** What the user should know first, a line each. */
+  /** Warnings for the user, a line each. */
   readonly unknown: readonly string[];
 }
 
@@ -106,7 +106,7 @@ async function findDamaged(
   return { id, hasNode, unknown: [`${what}: going by what else there is.`, ...lost] };
 }
 
-/** Somebody removed the directory by hand: what it made on the machine may still be there. */
+/** The directory was removed by hand: its state on the machine may still exist. */
 async function findWithoutDir(dir: DataDir): Promise<Found> {
   const id = remainsOf(dir)?.id;
   const left = await leftOnMachine(dir, id);

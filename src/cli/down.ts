@@ -25,7 +25,7 @@ export function register(program: Command): void {
             `The cluster in ${dir.path} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s; see ${dir.logs}/capstan.log, or end it by: kill -9 ${pid} (nothing that was acknowledged is lost).`,
           );
         }
-        // Also after a crash: the daemon is gone, its containers may not be.
+        // Also after a crash: the daemon has ended, but its containers may run.
         if (settings?.runtime === 'cri')
           await (await import('#cmd/node/control.ts')).stopNode({ dir, settings });
         print(

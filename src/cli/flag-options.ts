@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import type { Flag, FlagTable } from '#cmd/flags/define.ts';
 
-/** Only what is given ends up in the command's options; defaults are applied where the flags are read. */
+/** Only given flags end up in the command's options; defaults are applied where the flags are read. */
 export function addFlags(command: Command, table: FlagTable): Command {
   for (const [name, flag] of Object.entries(table)) command.addOption(optionOf(name, flag));
   return command;

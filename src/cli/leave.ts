@@ -1,4 +1,4 @@
-/** `capstan leave`: takes this machine out of its cluster, and cleans it. */
+/** `capstan leave`: removes this machine from its cluster, and cleans it. */
 import { Option, type Command } from 'commander';
 import type { LeaveFlags } from '#cmd/machine/leave.ts';
 import { confirmRemoval } from './confirm.ts';

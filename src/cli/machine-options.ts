@@ -32,7 +32,7 @@ export function withMachineOptions(command: Command): Command {
     .addOption(rootfsOption());
 }
 
-/** Beside the lines of progress, which may be piped somewhere. */
+/** Beside progress lines, whose output may be piped. */
 export function warnLine(line: string): void {
   process.stderr.write(`\t${line.startsWith('[') ? line : `[WARNING] ${line}`}\n`);
 }

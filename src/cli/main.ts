@@ -38,7 +38,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   ha: () => import('./ha.ts'),
 };
 
-/** Without commander's remark on what an option means that is given alone, and with the default said once. */
+/** Omits commander's remark on optional values, and prints the default once. */
 function describeOption(option: Option): string {
   const choices = option.argChoices
     ? [`choices: ${option.argChoices.map((choice) => JSON.stringify(choice)).join(', ')}`]

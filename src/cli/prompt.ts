@@ -1,4 +1,4 @@
-/** Asks for a password at the terminal, unseen; or reads it from standard input where that is no terminal. */
+/** Prompts for a password at the terminal without echo; or reads it from standard input where that is no terminal. */
 import { openSync } from 'node:fs';
 import { ReadStream as TtyReadStream } from 'node:tty';
 import { UserError } from '#deploy/data-dir.ts';
@@ -18,7 +18,7 @@ export async function readLine(): Promise<string | undefined> {
   return line === '' ? undefined : line;
 }
 
-/** From the terminal that the program was started at, whatever its input is; UserError where there is none. */
+/** Reads from the controlling terminal, whatever standard input is; UserError without one. */
 export function askPassword(question: string): Promise<string> {
   const terminal = openTerminal();
   if (!terminal)

@@ -80,7 +80,7 @@ interface Nodes {
   readonly problem?: string;
 }
 
-/** As the administrator, whose kubeconfig lies in the directory. The client is loaded only where there is somebody to ask. */
+/** As the administrator, whose kubeconfig is in the directory. The client is loaded only for a running cluster. */
 async function readNodes(dir: DataDir): Promise<Nodes> {
   const [{ createClient }, { createKubeconfigTransport }, refs] = await Promise.all([
     import('#client/create.ts'),
@@ -104,7 +104,7 @@ async function readNodes(dir: DataDir): Promise<Nodes> {
   }
 }
 
-/** 'ok', or what is wrong in a few words. */
+/** 'ok', or the problem in a few words. */
 function probe(dir: DataDir, url: string): Promise<string> {
   let ca: string;
   try {

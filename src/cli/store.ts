@@ -1,4 +1,4 @@
-/** `capstan store …`: what a cluster that is off has in its store, and moving it between the embedded store and etcd. */
+/** `capstan store …`: inspects the store of a stopped cluster, and moves it between the embedded store and etcd. */
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import type * as Migrate from '#cmd/store/migrate.ts';

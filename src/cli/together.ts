@@ -20,6 +20,6 @@ async function run(words: string[]): Promise<void> {
   if (words[0] !== WARM) return (await import('#cmd/machine/together.ts')).runTogether(words);
   for (const load of COMMANDS) await load();
   await loadEverything();
-  // Modules may have opened what keeps a process alive.
+  // Modules may have opened handles that keep the process alive.
   process.exit(0);
 }

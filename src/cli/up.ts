@@ -1,4 +1,4 @@
-/** `capstan up`: install what is missing, start the cluster of a data directory, show progress, say how to use it. */
+/** `capstan up`: installs what is missing, starts the cluster of a data directory, shows progress and the next steps. */
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { dataDir, prepareDataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
@@ -152,7 +152,7 @@ function alreadyRunning(dir: DataDir, pid: number): void {
   print(`Use it:  export KUBECONFIG=${dir.kubeconfig}`);
 }
 
-/** Loaded only where there are some: most clusters have none, and start the sooner. */
+/** Loaded on demand: most clusters have none, and start faster. */
 async function readApiServerArgs(args: readonly string[]): Promise<ApiServerArgs> {
   if (args.length === 0 || (args.length === 1 && args[0] === 'none')) return { args: [], flags: {} };
   return (await import('./apiserver-args.ts')).parseApiServerArgs(args);

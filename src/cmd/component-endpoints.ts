@@ -20,19 +20,19 @@ import { ACCESS_FLAGS, type AccessFlags } from './flags/endpoints.ts';
 import { tlsSettingsFrom } from './tls-flags.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
-/** Nobody verifies a certificate that each start makes anew. */
+/** A self-signed certificate that changes at each start cannot be verified. */
 const SELF_SIGNED_MS = 365 * 86_400_000;
 
 interface EndpointsPlan extends Pick<
   ComponentServerOptions,
   'name' | 'metrics' | 'flags' | 'config' | 'checks' | 'clock' | 'log' | 'address' | 'port'
 > {
-  /** Asked who clients are and what they may. */
+  /** Client of TokenReviews and SubjectAccessReviews. */
   readonly api: Client;
   readonly access: AccessFlags;
 }
 
-/** Resolves once it listens. Throws a UserError for a port that cannot be had. */
+/** Resolves once it listens. Throws a UserError for an unusable port. */
 export async function serveEndpoints({
   access,
   ...plan
@@ -61,7 +61,7 @@ export async function serveEndpoints({
   };
 }
 
-/** Health alone, without TLS: a server, or none where no address is given. Throws a UserError for a port that cannot be had. */
+/** Health only, without TLS: a server, or none where no address is given. Throws a UserError for an unusable port. */
 export async function serveHealth({
   name,
   listen,
@@ -80,7 +80,7 @@ export async function serveHealth({
   ];
 }
 
-/** Reads the pair of --tls-cert-file anew at each call. */
+/** Reads the pair of --tls-cert-file at each call. */
 function givenPair({ tlsCertFile, tlsPrivateKeyFile }: AccessFlags): (() => KeyPair) | undefined {
   if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined))
     throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');

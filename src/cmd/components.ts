@@ -1,4 +1,4 @@
-/** Every component by the name of its command: its flags, and how it is run. Loaded by name only when called. */
+/** Every component by the name of its command: its flags, and its run function. Loaded on demand. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { FlagTable } from './flags/define.ts';
 

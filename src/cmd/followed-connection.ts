@@ -13,7 +13,7 @@ interface FollowOptions {
   readonly log: Logger;
 }
 
-/** What a transport is made of the connection. */
+/** The parts of the connection that a transport needs. */
 export type Derive = (connection: HttpsOptions) => HttpsOptions;
 
 export class FollowedConnection {
@@ -41,7 +41,7 @@ export class FollowedConnection {
     });
   }
 
-  /** As the file says now. */
+  /** From the current file. */
   get options(): HttpsOptions {
     return this.#options;
   }

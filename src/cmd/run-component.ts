@@ -28,7 +28,7 @@ import { serveEndpoints } from './component-endpoints.ts';
 import { FollowedConnection, type Derive } from './followed-connection.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
-/** What every component's command takes. */
+/** Options of every component's command. */
 export type ComponentFlags = GivenFlags<typeof COMPONENT_FLAGS> & {
   /** Name in leader elections and events. Default '<host>_<uuid>'. */
   readonly identity?: string;
@@ -36,7 +36,7 @@ export type ComponentFlags = GivenFlags<typeof COMPONENT_FLAGS> & {
 
 interface Connection {
   readonly file: string;
-  /** As the file says now: it may change. */
+  /** From the current file, which may change. */
   readonly options: HttpsOptions;
 }
 
@@ -46,7 +46,7 @@ export interface RunContext extends ComponentContext {
   openTransport(derive: Derive): Transport;
   /** A transport of another kubeconfig, which it follows; closed when the program ends. */
   openKubeconfig(file: string): Transport;
-  /** The program was asked to stop: `create` should give up. */
+  /** The program was asked to stop: `create` should return early. */
   readonly stopping: AbortSignal;
 }
 
@@ -58,7 +58,7 @@ interface RunOptions {
   readonly endpoints?: Endpoints;
 }
 
-/** What the program shows of itself beside the component. */
+/** Endpoints that the program adds to the component's. */
 interface Endpoints {
   /** For /flagz. */
   readonly table: FlagTable;
@@ -153,7 +153,7 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
   }
 }
 
-/** undefined: it was asked to stop while it was made. */
+/** undefined: it was asked to stop during creation. */
 async function unlessStopped(
   create: () => Component | Promise<Component>,
   signal: AbortSignal,
@@ -270,7 +270,7 @@ async function bounded(
   late.cancel();
 }
 
-/** The first SIGTERM or SIGINT asks to stop, the second ends the process. */
+/** The first SIGTERM or SIGINT requests a stop, the second ends the process. */
 function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -283,7 +283,7 @@ function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } 
   return { signal: controller.signal, end: () => signals.forEach((signal) => process.off(signal, onSignal)) };
 }
 
-/** Where the kubeconfig leads. UserError when there is none, or it cannot be read. */
+/** The server of the kubeconfig. UserError when there is none, or it cannot be read. */
 export function readConnection({
   kubeconfig = process.env['KUBECONFIG'],
   context,
@@ -310,7 +310,7 @@ interface Wait {
   readonly timeoutMs: number;
 }
 
-/** Nobody answering may pass (the server is starting); a refused certificate does not. */
+/** A refused connection may be temporary (the server is starting); a rejected certificate is not. */
 async function waitForApi({ transport, connection, log, stopping, timeoutMs }: Wait): Promise<void> {
   const deadline = realClock.monotonic() + timeoutMs;
   for (let said = false; !stopping.aborted;) {
@@ -326,7 +326,7 @@ async function waitForApi({ transport, connection, log, stopping, timeoutMs }: W
   }
 }
 
-/** Undefined when it answers, else what may pass; throws what will not. */
+/** Undefined when it is ready, else the temporary error; throws permanent ones. */
 async function probe(
   transport: Transport,
   { file, options: { server } }: Connection,

@@ -20,7 +20,7 @@ const VERSIONS: Readonly<Record<string, SecureVersion>> = {
 };
 const OBSOLETE: readonly string[] = ['VersionTLS10', 'VersionTLS11'];
 
-/** Throws a UserError for what is unknown or insecure. */
+/** Throws a UserError for unknown or insecure names. */
 export function tlsSettingsFrom({ tlsMinVersion, tlsCipherSuites }: TlsFlags): TlsSettings {
   const minVersion = tlsMinVersion === undefined ? undefined : VERSIONS[tlsMinVersion];
   if (tlsMinVersion !== undefined && !minVersion) {

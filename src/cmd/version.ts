@@ -1,3 +1,3 @@
-/** What Capstan says it is: its own version, and the Kubernetes version it implements with its own behind the plus sign. */
+/** Capstan's version, and the Kubernetes version it implements, with Capstan's own behind the plus sign. */
 export const CAPSTAN_VERSION = '0.1.0';
 export const KUBERNETES_VERSION = `v1.36.0+capstan.${CAPSTAN_VERSION}`;

@@ -15,7 +15,7 @@ export interface PublishOptions {
   /** 'https://127.0.0.1:6443' */
   readonly server: string;
   readonly simulatedNodes: boolean;
-  /** A node that is run by a command of its own, from a kubeconfig. */
+  /** A node run by a command of its own, from a kubeconfig. */
   readonly node?: NodeNames;
   /** A node inside this program: its kubelet API's certificate. */
   readonly ownNode?: NodeNames;
@@ -52,12 +52,12 @@ export async function publishCertificates(
   };
 }
 
-/** What a running cluster had at its last look. */
+/** State of a running cluster at its last check. */
 export interface KnownPki {
   pki: Pki;
 }
 
-/** Of a cluster that has run: authorities are not made anew. With `known`, which is kept up to date, a file that is damaged since holds up no other. */
+/** For an existing cluster: authorities are never recreated. With `known`, which is updated, a file damaged since does not block the others. */
 export async function renewCertificates(
   dir: DataDir,
   {

@@ -25,7 +25,7 @@ interface ComponentKubeconfigOptions {
   readonly nowMs: number;
   /** Whether nodes may be simulated by a command of their own. */
   readonly simulatedNodes: boolean;
-  /** The real node of this machine, where there is one. */
+  /** The real node of this machine, if any. */
   readonly node?: { readonly name: string; readonly addresses: readonly string[] };
   readonly jitter?: Jitter | undefined;
 }

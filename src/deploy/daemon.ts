@@ -34,7 +34,7 @@ export interface StartedDaemon {
   readonly child: ChildProcess;
   /** Resolves when the API is ready, with its address; UserError when the program gave up. */
   readonly ready: Promise<{ readonly server: string; readonly millis: number }>;
-  /** Why it ended by itself after that, where it could still say so. Not of a detached one. */
+  /** Why it ended, if it could report that. Not of a detached one. */
   lastWords(): string | undefined;
 }
 
@@ -142,7 +142,7 @@ function waitUntilReady(
   });
 }
 
-/** A program that gave up lets go of its directory first: whoever tries again at once must not find it still held. */
+/** A program that gave up releases its directory first: a retry at once must not find it locked. */
 function whenEnded(child: ChildProcess, then: () => void): void {
   const late = setTimeout(then, GIVING_UP_TIMEOUT_MS);
   const ended = (): void => {
@@ -153,10 +153,10 @@ function whenEnded(child: ChildProcess, then: () => void): void {
   else child.once('exit', ended);
 }
 
-/** Stops the service, or sends SIGTERM, then waits until the process is gone. False when it did not go within the bound. */
+/** Stops the service, or sends SIGTERM, then waits until the process has ended. False when it did not within the bound. */
 export async function stopDaemon(dir: DataDir, options: { readonly timeoutMs: number }): Promise<boolean> {
   const id = clusterIdOf(dir);
-  // Also where it does not run at this moment: systemd would start it again.
+  // Also where it is not running at this moment: systemd would restart it.
   if (id !== undefined) stopService({ clusterId: id, dir });
   const pid = runningPid(dir);
   if (pid === undefined) return true;

@@ -35,7 +35,7 @@ export interface ClusterSettings {
   readonly id: string;
   readonly httpsPort: number;
   readonly bindAddress: string;
-  /** Where clients inside the cluster reach it, where that was said. */
+  /** Its address for clients inside the cluster, if configured. */
   readonly advertiseAddress?: string;
   /** Further names of the serving certificate. */
   readonly certExtraSANs?: readonly string[];
@@ -51,7 +51,7 @@ export interface ClusterSettings {
   readonly componentEndpoints?: boolean;
 }
 
-/** A sentence for the user about what is wrong with the data directory or the request; printed as it is. */
+/** A sentence for the user about a problem of the data directory or the request; printed unchanged. */
 export class UserError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause });
@@ -106,10 +106,10 @@ export function dataDir(path: string | undefined): DataDir {
   };
 }
 
-/** Makes the directories (mode 0700); a UserError where the disk refuses. */
+/** Creates the directories (mode 0700); a UserError where the disk refuses. */
 export function prepareDataDir(dir: DataDir): void {
   try {
-    // Asked first: on a read-only file system a recursive mkdir says that nothing is there.
+    // Checked first: on a read-only file system a recursive mkdir reports that nothing exists.
     const parent = nearestExisting(dir.path);
     if (statSync(parent).isDirectory()) accessSync(parent, constants.W_OK | constants.X_OK);
     for (const path of [dir.path, dir.logs, dir.run]) makeDirs(path);
@@ -119,7 +119,7 @@ export function prepareDataDir(dir: DataDir): void {
   }
 }
 
-/** Node's own recursive mkdir never ends on file systems that say "no such file" to it, such as /proc. */
+/** Node's own recursive mkdir never returns on file systems that report "no such file", such as /proc. */
 function makeDirs(path: string): void {
   if (!existsSync(path) && dirname(path) !== path) makeDirs(dirname(path));
   try {
@@ -162,7 +162,7 @@ export function describeDiskError(path: string, error: unknown): UserError {
   );
 }
 
-/** Node's recursive removal says neither code nor path of some errors, only the system's words. */
+/** Node's recursive removal omits code and path of some errors; only the system's text remains. */
 function codeOf(error: unknown): string | undefined {
   const { code, message } = error as NodeJS.ErrnoException;
   return code || (/Read-only file system/.test(message) ? 'EROFS' : undefined);
@@ -258,7 +258,7 @@ export function isIPv4Range(text: unknown): boolean {
   return isIP(address) === 4 && Number(bits) <= 32;
 }
 
-/** The settings of a new directory; those of another process that made some at the same moment win, and are answered. */
+/** The settings of a new directory; if another process created some at the same moment, those are returned. */
 export function createSettings(dir: DataDir, settings: ClusterSettings): ClusterSettings {
   const draft = `${dir.settingsFile}.${process.pid}`;
   try {
@@ -282,7 +282,7 @@ export function writeSettings(dir: DataDir, settings: ClusterSettings): void {
   writeFileAtomic(dir.settingsFile, textOf(settings));
 }
 
-/** As replaceFile, with a UserError for what the disk refuses. */
+/** As replaceFile, with a UserError for errors of the disk. */
 export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
   try {
     replaceFile(path, text, mode);

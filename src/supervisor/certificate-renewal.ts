@@ -18,7 +18,7 @@ interface RenewalOptions {
 
 const NOTHING: CertificateState = { changes: [], warnings: [], ends: [] };
 
-/** Resolves after the first look; what cannot be renewed is logged and keeps nothing from starting. Returns how to end it. */
+/** Resolves after the first check; a failed renewal is logged and prevents no start. Returns the function that stops it. */
 export async function keepCertificates({ paths, machine, clock, log }: RenewalOptions): Promise<() => void> {
   const renewal = new CertificateRenewal({
     initial: NOTHING,

@@ -37,7 +37,7 @@ interface ChildOptions {
   readonly logFile: string;
   readonly clock: Clock;
   readonly log: Logger;
-  /** At each change of what status says. */
+  /** Called at each change of the status. */
   changed(): void;
 }
 
@@ -48,7 +48,7 @@ const PROBE_EVERY_MS = 5_000;
 const FIRST_PROBES_EVERY_MS = 50;
 /** Of a process that was healthy before. */
 const UNHEALTHY_LIMIT_MS = 60_000;
-/** For the first healthy answer: a large store is read, a log is replayed. */
+/** Timeout of the first healthy response: a large store is read, a log is replayed. */
 const START_LIMIT_MS = 300_000;
 const STOP_GRACE_MS = 40_000;
 
@@ -95,7 +95,7 @@ export class Child {
     };
   }
 
-  /** Resolves at the first healthy answer, or once it has failed: whoever comes after it is not held up for good. */
+  /** Resolves at the first healthy response, or after a failure: later services are not delayed for ever. */
   start(): Promise<void> {
     if (this.#state === 'stopped') {
       this.#settled = Promise.withResolvers<void>();
@@ -104,7 +104,7 @@ export class Child {
     return this.#settled.promise;
   }
 
-  /** Services that were added to its group, where it can take them up; false: it must be started anew. */
+  /** Services added to its group, if the process can start them; false: restart it. */
   take(program: Program): boolean {
     const added = program.addedTo(this.#program);
     if (added === undefined || this.#process?.connected !== true) return false;
@@ -224,7 +224,7 @@ export class Child {
     if (forMs > UNHEALTHY_LIMIT_MS) this.#giveUp(problem);
   }
 
-  /** It ends by SIGKILL: a process that does not answer may not listen to SIGTERM either. */
+  /** Ends it by SIGKILL: an unresponsive process may ignore SIGTERM too. */
   #giveUp(problem: string): void {
     const { log } = this.#options;
     log.error('service is not healthy, killing it', { service: this.#program.name, problem });

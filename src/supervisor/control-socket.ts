@@ -7,14 +7,14 @@ import type { ChildStatus } from './child.ts';
 interface ControlSocketOptions {
   readonly path: string;
   status(): readonly ChildStatus[];
-  /** Answers when the record was followed. */
+  /** Responds when the record was applied. */
   follow(): Promise<void>;
 }
 
 const TIMEOUT_MS = 180_000;
 const MAX_ANSWER_BYTES = 2 ** 20;
 
-/** Throws the file system's errors. The socket of a supervisor that was killed is replaced: whoever calls this holds its lock. */
+/** Throws the file system's errors. Replaces the socket of a killed supervisor: the caller holds its lock. */
 export async function serveControlSocket(options: ControlSocketOptions): Promise<{ close(): void }> {
   mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
   rmSync(options.path, { force: true });
@@ -57,13 +57,13 @@ async function answer(options: ControlSocketOptions, { incoming, outgoing }: Exc
   }
 }
 
-/** Undefined: no supervisor answers there. */
+/** Undefined: no supervisor is running. */
 export async function askSupervisor(path: string): Promise<readonly ChildStatus[] | undefined> {
   const text = await call(path, { method: 'GET', target: '/status' }).catch(() => undefined);
   return text === undefined ? undefined : (JSON.parse(text) as readonly ChildStatus[]);
 }
 
-/** Resolves when the supervisor has started what the record says. Rejects where none answers. */
+/** Resolves when the supervisor has started the record's services. Rejects where none responds. */
 export async function tellSupervisor(path: string): Promise<void> {
   await call(path, { method: 'POST', target: '/follow' });
 }

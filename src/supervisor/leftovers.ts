@@ -30,7 +30,7 @@ export function recordChildren(
   writeFileAtomic(path, JSON.stringify(recorded));
 }
 
-/** Resolves when none of them lives any more. A damaged file names nobody: a port or lock that is held tells of them then. */
+/** Resolves when all of them have ended. A damaged file names none: a port or lock in use then reports them. */
 export async function endLeftovers(
   path: string,
   { clock, log }: { readonly clock: Clock; readonly log: Logger },
@@ -60,7 +60,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {
-    // It has ended in the meantime.
+    // It ended in the meantime.
   }
 }
 

@@ -1,4 +1,4 @@
-/** Whether a service answers that it is healthy. */
+/** Checks a service's health endpoint. */
 import { request as plain } from 'node:http';
 import { request as secure, type RequestOptions } from 'node:https';
 import { readFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ function ask({ url, caFile, certFile, keyFile }: HealthProbe): Promise<string | 
     ca: file(caFile),
     cert: file(certFile),
     key: file(keyFile),
-    // Of this machine's own loopback: whoever could answer there in its place is root.
+    // Loopback of this machine: only root could listen there instead.
     rejectUnauthorized: caFile !== undefined,
   };
   return new Promise((resolve) => {

@@ -10,7 +10,7 @@ export interface Program {
   readonly command: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string>>;
   readonly health: readonly HealthProbe[];
-  /** Words of the services that this one has more than the other; undefined where the other cannot become this one while it runs. */
+  /** Services that this group has in addition to the other; undefined where the other process cannot become this one while it runs. */
   addedTo(other: Program): readonly (readonly string[])[] | undefined;
 }
 

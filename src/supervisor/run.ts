@@ -33,7 +33,7 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
   const lock = takeLock(paths);
   const closing: (() => void)[] = [() => lock.release()];
   try {
-    // Before anything is started: a damaged record is told to whoever starts this.
+    // Before anything is started: a damaged record is an error of the command.
     machine.read();
     const stopped = stopSignal();
     const manager = await connectServiceManager(log);
@@ -92,7 +92,7 @@ function takeLock({ run, supervisorLock }: MachinePaths): ProcessLock {
   }
 }
 
-/** The second one ends the process: its services are ended by the next supervisor. */
+/** The second signal ends the process: the next supervisor stops its services. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     let asked = false;

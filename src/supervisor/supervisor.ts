@@ -16,13 +16,13 @@ interface SupervisorOptions {
   readonly machine: Pick<MachineFile, 'read'>;
   readonly clock: Clock;
   readonly log: Logger;
-  /** At each change of what status() says. */
+  /** Called at each change of status(). */
   changed?(status: readonly ChildStatus[]): void;
 }
 
-/** What has to answer before the next are started. */
+/** Services that must respond before the next ones start. */
 const FIRST = ['balancer', 'etcd', 'apiserver'];
-/** After that the next are started all the same: they wait for what they need. */
+/** After this time the next ones start anyway: they wait for their dependencies. */
 const ORDER_WAIT_MS = 60_000;
 
 export function childrenFile({ run }: Pick<MachinePaths, 'run'>): string {
@@ -45,7 +45,7 @@ export class Supervisor {
     return this.#children.map((child) => child.status());
   }
 
-  /** Reads the record and makes the children what it says. Resolves once all are started; a damaged record changes nothing and is logged. */
+  /** Reads the record and starts or stops children accordingly. Resolves once all are started; a damaged record changes nothing and is logged. */
   follow(): Promise<void> {
     this.#work = this.#work.then(() => this.#follow());
     return this.#work;
@@ -117,7 +117,7 @@ export class Supervisor {
     waited.abort();
   }
 
-  /** Changes of one turn are told once. */
+  /** Changes of one turn are reported once. */
   #changed(): void {
     if (this.#reported) return;
     this.#reported = true;

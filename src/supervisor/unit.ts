@@ -47,7 +47,7 @@ export function renderMachineUnit({ command }: MachineUnit): string {
     'Restart=always',
     'RestartSec=2',
     `WatchdogSec=${WATCHDOG_SECONDS}`,
-    // The supervisor stops its children in order; what it leaves is killed.
+    // The supervisor stops its children in order; systemd kills the rest.
     'KillMode=mixed',
     `TimeoutStartSec=${START_SECONDS}`,
     `TimeoutStopSec=${STOP_SECONDS}`,
@@ -61,7 +61,7 @@ export function renderMachineUnit({ command }: MachineUnit): string {
   ].join('\n');
 }
 
-/** Writes the unit where it is not the same already, and has it started at each boot. */
+/** Writes the unit if it differs, and enables it at boot. */
 export function installMachineUnit(unit: MachineUnit): void {
   const text = renderMachineUnit(unit);
   if (!existsSync(UNIT_PATH) || readFileSync(UNIT_PATH, 'utf8') !== text)
@@ -74,7 +74,7 @@ export function startMachineUnit(): void {
   systemctl(['start', UNIT]);
 }
 
-/** Stops it and takes it away. Does nothing where there is none. */
+/** Stops and removes it. Does nothing where there is none. */
 export function removeMachineUnit(): void {
   if (!existsSync(UNIT_PATH)) return;
   systemctl(['disable', '--now', '--quiet', UNIT]);

@@ -9,7 +9,7 @@ const identity = authority.issue({ commonName: 'api', addresses: ['127.0.0.1'] }
 
 export interface FakeServer {
   readonly address: Address;
-  /** What /readyz answers; 0: nothing at all. */
+  /** Status of /readyz; 0: no response. */
   readyz: number;
   readonly connections: number;
   /** Connections that were ever made. */

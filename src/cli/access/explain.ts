@@ -1,4 +1,4 @@
-/** `capstan access explain USER VERB RESOURCE[/NAME]`: may they, by which rule; or what is missing, and what comes nearest. Exit code 1 = they may not. */
+/** `capstan access explain USER VERB RESOURCE[/NAME]`: whether it is allowed, by which rule; or what is missing, and the nearest rule. Exit code 1 = not allowed. */
 import { Option, type Command } from 'commander';
 import { readAccessPolicy, serverVerdict, type Explanation, type Permit } from '#cmd/apiserver/access.ts';
 import type { UserInfo } from '#machinery/object.ts';
@@ -106,7 +106,7 @@ function lines(permit: Permit): string[] {
   ];
 }
 
-/** Where the server says otherwise than RBAC, another authorizer decided. */
+/** Where the server's verdict differs from RBAC's, another authorizer decided. */
 function serverLines({ server, permits }: Explanation): string[] {
   if (!server)
     return [

@@ -1,4 +1,4 @@
-/** What both commands share: whom to ask, what is asked about, and how a permit is shown. */
+/** Shared by both commands: the connection, the parsed question, and the output of a permit. */
 import { existsSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { findResource, type AccessQuestion, type Permit } from '#cmd/apiserver/access.ts';

@@ -1,4 +1,4 @@
-/** `capstan certs generate-csr`: keys and requests for an external authority, beside where the certificates go. */
+/** `capstan certs generate-csr`: keys and signing requests for an external authority, beside the certificates' paths. */
 import type { Command } from 'commander';
 import { requestCertificates } from '#cmd/machine/certificate-requests.ts';
 import { action, print } from '../context.ts';

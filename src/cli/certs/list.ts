@@ -1,4 +1,4 @@
-/** `capstan certs list`, `check` and `check-expiration`: what there is, what is wrong with it (exit code 1), and kubeadm's table of ends. */
+/** `capstan certs list`, `check` and `check-expiration`: the certificates, their problems (exit code 1), and kubeadm's table of expiry. */
 import type { Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import { inspectCertificates, type CertificateRow } from '#deploy/phases/certificates-check.ts';

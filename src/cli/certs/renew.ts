@@ -1,4 +1,4 @@
-/** `capstan certs renew NAME…|all`: issues certificates anew, with their names and keys. Running components follow the files. */
+/** `capstan certs renew NAME…|all`: renews certificates with their names and keys. Running components reload the files. */
 import type { Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import { renewAll, renewNamed } from '#deploy/phases/certificates-renew.ts';

@@ -21,7 +21,7 @@ export function register(image: Command): void {
     );
 }
 
-/** Where the node keeps its files: below the cluster's directory, or the directory that `capstan node` was given. */
+/** The node's directory: below the cluster's directory, or the one given to `capstan node`. */
 function nodeDirOf(dir: DataDir): string {
   const settings = readSettings(dir);
   if (!settings && isNodeDir(dir.path)) return dir.path;

@@ -1,4 +1,4 @@
-/** kubectl's side of a credential plugin (client.authentication.k8s.io/v1): what it tells in KUBERNETES_EXEC_INFO, and the ExecCredential it reads. */
+/** kubectl's interface of credential plugins (client.authentication.k8s.io/v1): KUBERNETES_EXEC_INFO, and the ExecCredential it reads. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { LoginCluster, LoginFlags } from './methods.ts';
 import type { Token, TokenCache } from './token-cache.ts';
@@ -33,7 +33,7 @@ export function execCluster(flags: LoginFlags): LoginCluster {
   };
 }
 
-/** Whether the user may be asked. */
+/** Whether the user may be prompted. */
 export function isInteractive(): boolean {
   return execInfo().spec?.interactive ?? process.stdin.isTTY;
 }

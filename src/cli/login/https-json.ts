@@ -1,4 +1,4 @@
-/** One HTTPS request and its JSON answer, with authorities of one's own; a bound on time and size. */
+/** One HTTPS request with a JSON response, with custom authorities; bounded in time and size. */
 import { UserError } from '#deploy/data-dir.ts';
 import { HttpsClient, readBody, type IncomingAnswer } from '#stdx/https-client.ts';
 

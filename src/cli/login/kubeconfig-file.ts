@@ -40,7 +40,7 @@ function ofDataDir(flags: LoginFlags, path: string): LoginCluster {
   return { server: checkedUrl(server), caPem: readText('--data-dir', join(dir.pki, 'ca.crt')) };
 }
 
-/** What the current context of the kubeconfig says, where it is about this server. */
+/** The kubeconfig's current context, if it names this server. */
 function knownCluster(flags: LoginFlags, server: string | undefined): LoginCluster | undefined {
   try {
     const config = loadKubeconfig({ path: flags.kubeconfig });

@@ -51,7 +51,7 @@ interface LoginResponse {
   };
 }
 
-/** A password's user is known before it is asked for. */
+/** The user name is known before the password is requested. */
 export function withDefaults(flags: LoginFlags, method: Method): LoginFlags {
   return (method === 'basic' || method === 'ldap') && flags.user === undefined
     ? { ...flags, user: process.env['USER'] || userInfo().username }
@@ -78,7 +78,7 @@ export async function obtain(
   return tokenOf(answer, { method, cluster });
 }
 
-/** undefined when the issuer no longer takes it. */
+/** undefined when the issuer rejects it. */
 export async function refresh(flags: LoginFlags, refreshToken: string): Promise<Token | undefined> {
   return (await import('./oidc.ts')).oidcRefresh(flags, refreshToken);
 }
@@ -120,7 +120,7 @@ function tokenOf(
   if (status === 201 && token !== undefined && expirationTimestamp !== undefined)
     return { token, expirationTimestamp, ...(who?.username ? { who: who.username } : {}) };
   const said = (body as { readonly message?: string } | undefined)?.message ?? '';
-  // A server that knows nothing of such credentials takes the caller for nobody.
+  // A server without such credentials treats the caller as anonymous.
   if (status === 404 || (status === 403 && said.includes('"system:anonymous"'))) {
     throw new UserError(
       `${server} offers no login by ${method === 'kerberos' ? 'Kerberos: its API server has no --kerberos-keytab' : 'password: its API server has neither --basic-auth-file nor --ldap-config'}.`,

@@ -46,7 +46,7 @@ export async function oidcLogin(flags: LoginFlags): Promise<Token> {
   return flags.oidcDevice ? session.byDevice() : session.byBrowser();
 }
 
-/** undefined when the refresh token is no longer taken. */
+/** undefined when the refresh token is rejected. */
 export async function oidcRefresh(flags: LoginFlags, refreshToken: string): Promise<Token | undefined> {
   const session = await Session.open(flags);
   return session.byRefreshToken(refreshToken);
@@ -248,7 +248,7 @@ function listen(port: number): Promise<Server> {
   });
 }
 
-/** The code that the browser brings. Requests that are not of this login are answered and passed over. */
+/** The authorization code from the browser. Requests of other logins get a response and are ignored. */
 function codeFrom(listener: Server, state: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
@@ -294,7 +294,7 @@ function describe({ error, error_description: description }: TokenAnswer, status
   return description ?? error ?? `HTTP ${status}`;
 }
 
-/** Where there is none the printed address remains. */
+/** Without a browser the printed address remains. */
 function openBrowser(url: string): void {
   const program = process.platform === 'darwin' ? 'open' : 'xdg-open';
   const child = spawn(program, [url], { stdio: 'ignore', detached: true });

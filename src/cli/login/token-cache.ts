@@ -21,7 +21,7 @@ const MARGIN_MS = 10_000;
 export class TokenCache {
   readonly #path: string;
 
-  /** key: what tells this login from others. */
+  /** key: identifies this login. */
   constructor(key: readonly string[]) {
     this.#path = join(
       folder(),
@@ -29,7 +29,7 @@ export class TokenCache {
     );
   }
 
-  /** Also one that has ended: its refresh token may not have. undefined for none, or for a file that others can read or that is damaged. */
+  /** Also an expired one: its refresh token may be valid. undefined for none, or for a file that others can read or that is damaged. */
   read(): Token | undefined {
     try {
       const { mode, uid } = statSync(this.#path);

@@ -1,4 +1,4 @@
-/** The options of `capstan up`, and what is wrong with them, before anything is touched. */
+/** The options of `capstan up`, and their validation, before anything is changed. */
 import { isIP } from 'node:net';
 import { UserError, type ClusterSettings, type DataDir, type RuntimeKind } from '#deploy/data-dir.ts';
 import { requireAdvertisable, requireSubjectNames } from '#cmd/apiserver/addresses.ts';
@@ -24,7 +24,7 @@ export const DEFAULT_BIND_ADDRESS = '127.0.0.1';
 
 export const DEFAULT_HTTPS_PORT = 6443;
 
-/** What can be said before anything is touched. */
+/** Checks that need no access to the machine. */
 export function checkOptions(
   { bindAddress, advertiseAddress, apiserverCertExtraSans = [], runtime, nodes }: UpOptions,
   { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined },
@@ -43,7 +43,7 @@ export function checkOptions(
   if ((runtime ?? stored?.runtime) === 'cri') requireOneNode(nodes);
 }
 
-/** 'none' stands for no names. */
+/** 'none' means no names. */
 export function extraNames(names: readonly string[]): readonly string[] {
   return names.filter((name) => name !== 'none');
 }
@@ -55,7 +55,7 @@ export function requireOneNode(nodes = 1): void {
     );
 }
 
-/** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */
+/** A running cluster has fixed options: others are refused rather than ignored. Repeating its own is allowed. */
 export function requireSameOptions(
   options: UpOptions,
   {

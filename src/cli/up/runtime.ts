@@ -1,4 +1,4 @@
-/** Whether this machine can run real containers, after installing what may be installed. */
+/** Checks whether this machine can run real containers, after installing what may be installed. */
 import { UserError, type RuntimeKind } from '#deploy/data-dir.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
 
@@ -17,7 +17,7 @@ export function chooseRuntime({ mustBeReal, install, say }: RuntimeChoice): Runt
   return 'simulated';
 }
 
-/** What keeps this machine from running real containers, after installing what may be installed. */
+/** Reasons why this machine cannot run real containers, after installing what may be installed. */
 function realNodeObstacle({
   install,
   say,

@@ -23,7 +23,7 @@ export function requireService(): void {
   if (obstacle !== undefined) throw new UserError(`--service is not possible here: ${obstacle}.`);
 }
 
-/** What was installed once is used from then on. */
+/** Once installed, it is used from then on. */
 export function useService({ service }: UpOptions, owner: ServiceOwner): boolean {
   if (service === false) removeService(owner);
   return service === true || isInstalled(owner);

@@ -33,7 +33,7 @@ export async function settle({
   apiServerArgs,
   say,
 }: SettleInput): Promise<ClusterSettings> {
-  // What a cluster was made with stays: its containers cannot become simulated because a package is missing today.
+  // The kind of node is fixed at creation: containers do not become simulated because a package is missing today.
   const wanted = stored?.runtime ?? options.runtime ?? 'auto';
   const runtime =
     wanted === 'simulated'

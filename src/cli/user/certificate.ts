@@ -1,4 +1,4 @@
-/** A client certificate for a user: asked of the cluster by a CertificateSigningRequest, or signed with the data directory's authority where no signer runs. */
+/** A client certificate for a user: requested by a CertificateSigningRequest, or signed with the data directory's authority where no signer runs. */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ interface RequestStatus {
   }[];
 }
 
-/** note: told of anything out of the ordinary. */
+/** note: called with warnings. */
 export async function certificateFor(
   wanted: WantedCertificate,
   { admin, note }: { readonly admin: Admin; readonly note: (text: string) => void },
@@ -50,7 +50,7 @@ export async function certificateFor(
   return { ...pair, expiresAt: isoTime(Date.parse(new X509Certificate(pair.certificatePem).validTo)) };
 }
 
-/** undefined when nobody signs it in time. */
+/** undefined when it is not signed in time. */
 async function requested(
   { name, groups, lifetimeMs }: WantedCertificate,
   { client }: Admin,

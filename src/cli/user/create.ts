@@ -122,7 +122,7 @@ function duration(text: string): number {
   try {
     ms = days === undefined ? goDurationMs(text) : Number(days) * DAY_MS;
   } catch {
-    // Told below.
+    // Reported below.
   }
   if (!(ms >= SHORTEST_MS && ms <= LONGEST_MS))
     throw new UserError(
@@ -187,7 +187,7 @@ async function ensureBinding(client: Client, binding: KubeObject): Promise<void>
       (binding['roleRef'] as { readonly kind: string }).kind
     )
       return;
-    // What a binding refers to never changes: a Role of that name came or went since.
+    // A binding's roleRef is immutable: a Role of that name was created or deleted since.
     await client.delete(ref, { name, namespace });
     await client.create(ref, binding);
   }

@@ -1,4 +1,4 @@
-/** `capstan user delete NAME`: takes the user's roles away. A certificate cannot be taken back: what groups allow, it still allows until it ends. */
+/** `capstan user delete NAME`: removes the user's roles. A certificate cannot be revoked: permissions of its groups remain until it expires. */
 import type { Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import { isStatusError } from '#machinery/errors.ts';

@@ -56,7 +56,7 @@ export interface AdminOptions {
 export interface Admin {
   readonly client: Client;
   readonly https: HttpsOptions;
-  /** Where the cluster's own keys are, when its data directory is on this machine. */
+  /** Paths of the cluster's own keys, when its data directory is on this machine. */
   readonly pkiDir: string | undefined;
 }
 
@@ -97,7 +97,7 @@ function whereIs({ dataDir: dir, kubeconfig }: AdminOptions): {
   return { path: found.kubeconfig, pkiDir: found.pki };
 }
 
-/** Of a name as it may stand in certificates and in the names of bindings. */
+/** A name valid in certificates and in the names of bindings. */
 export function requireUserName(name: string): void {
   if (name.startsWith('system:'))
     throw new UserError(

@@ -1,4 +1,4 @@
-/** The certificates of a cluster in one program: what they are issued for, and their renewal while it runs. */
+/** The certificates of an all-in-one cluster: their names, and their renewal while it runs. */
 import { hostname } from 'node:os';
 import {
   publishCertificates,

@@ -248,7 +248,7 @@ export class Cluster {
     this.#lock?.release();
   }
 
-  /** What the node's thread could not stop in its time is stopped from outside: containerd, then all processes in the pods' cgroups are killed. */
+  /** Stops from outside what the node's thread could not stop in time: containerd, then all processes in the pods' cgroups are killed. */
   async #stopLeftovers(problem: string): Promise<string | undefined> {
     log.warn('the node did not stop by itself', { problem });
     if (this.#settings.runtime !== 'cri') return undefined;
@@ -256,7 +256,7 @@ export class Cluster {
     return stopNode({ dir: this.#dir, settings: this.#settings }).then(() => undefined, errorMessage);
   }
 
-  /** No more writes are taken, at once. What a real node has on the machine goes too where the directory is gone: nobody could find it again. */
+  /** Refuses writes at once. If the directory is gone, a real node's state on the machine is removed too: no later command could find it. */
   async #lost(path: string): Promise<void> {
     const message = lostSentence(this.#dir, path);
     log.error(message);
@@ -291,7 +291,7 @@ export class Cluster {
     startWatchdog([this.#heartbeat, control.heartbeat, node.heartbeat], log);
   }
 
-  /** For /livez: the main thread's own loop turns when this is asked. */
+  /** For /livez: answering proves that the main thread's event loop runs. */
   #threadsCheck(): HealthCheck {
     return {
       name: 'event-loops',
@@ -300,7 +300,7 @@ export class Cluster {
     };
   }
 
-  /** A thread that dies takes the program with it: half a cluster that looks whole is worse, and `up` starts it again without loss. */
+  /** A thread that dies ends the program: a partial cluster that looks healthy is worse, and `up` restarts it without loss. */
   #watchThread(name: string, worker: WorkerHandle): void {
     void worker.ended.then((problem) => {
       if (problem === undefined || this.#phase !== 'ready') return;

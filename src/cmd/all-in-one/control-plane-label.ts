@@ -16,7 +16,7 @@ interface ControlPlaneLabelOptions extends Pick<ComponentContext, 'api' | 'clock
   readonly signal: AbortSignal;
 }
 
-/** Returns at once and goes on until the signal is aborted. */
+/** Returns at once and runs until the signal is aborted. */
 export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: ControlPlaneLabelOptions): void {
   const label = async (): Promise<void> => {
     try {
@@ -26,7 +26,7 @@ export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: Con
         { type: 'merge', patch: { metadata: { labels: { [LABEL]: '' } } } },
       );
     } catch (error) {
-      // Gone again: its successor is labelled when it comes.
+      // Deleted again: its successor is labeled when it appears.
       if (signal.aborted || isStatusError(error, 'NotFound')) return;
       log.warn('control plane label not set, trying again', { node: nodeName, error: errorMessage(error) });
       const timer = clock.after(RETRY_MS, () => void label());

@@ -42,7 +42,7 @@ export class ThreadEndpoints {
     return { context: { metrics }, measured: (transport) => requests.measured(transport, HOST) };
   }
 
-  /** Once it has started. Throws a UserError for a port that is taken. */
+  /** Called once it has started. Throws a UserError for a port in use. */
   async show({ name, port, api, metrics }: Shown): Promise<void> {
     if (!metrics) return;
     const { serveEndpoints } = await import('../component-endpoints.ts');

@@ -1,4 +1,4 @@
-/** Who the parts of the all-in-one program are at the API: the same users their certificates name when they run as commands of their own. */
+/** API identities of the parts of the all-in-one program: the same users as in the certificates of the separate commands. */
 import type { UserInfo } from '#machinery/object.ts';
 
 const AUTHENTICATED = 'system:authenticated';
@@ -21,7 +21,7 @@ export function nodeIdentity(nodeName: string): UserInfo {
   return { name: `system:node:${nodeName}`, groups: ['system:nodes', AUTHENTICATED] };
 }
 
-/** Each controller writes as its own service account in kube-system, as kube-controller-manager --use-service-account-credentials has it. */
+/** Each controller uses its own service account in kube-system, as with kube-controller-manager --use-service-account-credentials. */
 export function controllerIdentity(account: string): UserInfo {
   return serviceAccount(account);
 }

@@ -1,4 +1,4 @@
-/** A running cluster's directory must stay where it is: which of its files prove that, and the error when they are gone. */
+/** A running cluster's directory must not be moved or removed: the files that are checked, and the error when they are gone. */
 import { join } from 'node:path';
 import type { DataDir } from '#deploy/data-dir.ts';
 

@@ -1,4 +1,4 @@
-/** The log of the main thread, and what `up` is told over IPC. */
+/** The log of the main thread, and the messages to `up` over IPC. */
 import type { DaemonMessage } from '#deploy/daemon.ts';
 import { createLogger } from '#stdx/log.ts';
 
@@ -10,7 +10,7 @@ export function warn(message: string): void {
   send({ type: 'warning', message });
 }
 
-/** Nothing happens when nobody listens any more. */
+/** Does nothing once the parent has disconnected. */
 export function send(message: DaemonMessage): void {
   if (process.connected) process.send?.(message, () => {});
 }

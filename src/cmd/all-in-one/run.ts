@@ -21,7 +21,7 @@ import type { ApiServerFlags } from '../apiserver/flags.ts';
 import { log, send } from './messages.ts';
 import { Cluster } from './cluster.ts';
 
-/** One sentence for whoever started the cluster. */
+/** One sentence for the user who started the cluster. */
 function explain(error: unknown, dir: DataDir): string {
   if (error instanceof UserError) return error.message;
   if (error instanceof LockedError)

@@ -1,4 +1,4 @@
-/** The threads beside the main one: what the control thread and the node thread are given, and the watchdog of all of them. */
+/** The threads beside the main one: the data of the control thread and the node thread, and the watchdog of all of them. */
 import { hostname } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { ClusterSettings, DataDir } from '#deploy/data-dir.ts';
@@ -26,7 +26,7 @@ interface ThreadsOptions {
   readonly flags: ApiServerFlags;
   readonly pki: Pki;
   readonly network: Addresses;
-  /** Threads load meanwhile, and connect when it is there. */
+  /** Threads load meanwhile, and connect when it is ready. */
   readonly handler: Promise<ComposedApiServer['handler']>;
   readonly onState: (component: string, state: string) => void;
 }
@@ -96,7 +96,7 @@ function nodeData({ dir, settings, pki, network }: ThreadsOptions): NodeThreadDa
   };
 }
 
-/** Where the service manager has asked for it. */
+/** If requested by the service manager. */
 export function startWatchdog(heartbeats: readonly Heartbeat[], log: Logger): void {
   const wantedMs = watchdogMs();
   if (wantedMs === undefined) return;

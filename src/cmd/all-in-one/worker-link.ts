@@ -26,7 +26,7 @@ type ToMain =
 export interface WorkerHandle {
   /** Resolves when the worker's components have started, rejects when they cannot. */
   readonly started: Promise<void>;
-  /** Resolves when the worker has ended, with an error message if it was not asked to. */
+  /** Resolves when the worker has ended, with an error message if that was unexpected. */
   readonly ended: Promise<string | undefined>;
   /** Resolves when it has ended, with what it could not stop, if anything. */
   stop(reason: string): Promise<string | undefined>;
@@ -42,7 +42,7 @@ interface WorkerOptions {
   readonly name: string;
   /** Structured-cloneable. */
   readonly data: object;
-  /** May be a promise: ports are served once the API handler is there. */
+  /** May be a promise: ports are served once the API handler exists. */
   readonly handler: Promise<DirectHandler>;
   readonly onState: (component: string, state: string) => void;
   readonly maxHeapMb: number;
@@ -52,7 +52,7 @@ interface WorkerOptions {
 export const STOP_CONTAINERS = 'down';
 
 const STOP_TIMEOUT_MS = 60_000;
-/** Components make little garbage; V8's default of 48 MB per thread would mostly lie idle. */
+/** Components produce little garbage; most of V8's default of 48 MB per thread would be idle. */
 const YOUNG_HEAP_MB = 8;
 
 export function startWorker(options: WorkerOptions): WorkerHandle {
@@ -132,7 +132,7 @@ interface WorkerEnd<Data> {
   readonly data: Data;
   transportFor(user: UserInfo): Promise<Transport>;
   state(component: string, state: string): void;
-  /** Runs start, reports; when told to stop, runs stop with the reason and ends the thread. */
+  /** Runs start and reports; on request, runs stop with the reason and ends the thread. */
   run(start: () => Promise<void>, stop: (reason: string) => Promise<void>): void;
 }
 

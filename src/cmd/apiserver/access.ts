@@ -62,13 +62,13 @@ export interface Explanation {
   readonly user: UserInfo;
   readonly question: AccessQuestion;
   readonly permits: readonly Permit[];
-  /** Not RBAC's: the group that is never asked, and kubelets. */
+  /** Outside RBAC: the privileged group, and kubelets. */
   readonly remarks: readonly string[];
-  /** What the user may do that is near, when it may not do this. */
+  /** Similar permissions of the user, when this one is missing. */
   readonly nearest: readonly { readonly what: string; readonly permit: Permit }[];
   /** Bindings of the user whose role does not exist. */
   readonly dangling: readonly string[];
-  /** Of all authorizers; undefined when the caller may not ask. */
+  /** Of all authorizers; undefined when the caller may not create reviews. */
   readonly server: Verdict | undefined;
 }
 
@@ -323,7 +323,7 @@ async function listAll(client: Client, ref: ResourceRef): Promise<KubeObject[]> 
   return items;
 }
 
-/** What all authorizers of the server say; undefined when the caller may not ask for others. */
+/** The verdict of all the server's authorizers; undefined when the caller may not review others. */
 export async function serverVerdict(
   client: Client,
   user: UserInfo,
@@ -384,7 +384,7 @@ interface DiscoveredGroup {
 
 const DISCOVERY = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
-/** 'pods', 'po', 'pod', 'deployments.apps': as kubectl finds it, the preferred version of the first group that has it; undefined when none does. */
+/** 'pods', 'po', 'pod', 'deployments.apps': resolved as kubectl does, in the preferred version of the first group that has it; undefined when none does. */
 export async function findResource(client: Client, text: string): Promise<FoundResource | undefined> {
   const [name = '', ...rest] = text.toLowerCase().split('.');
   const wantedGroup = rest.join('.');

@@ -9,7 +9,7 @@ const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 
 const PROXY = { kind: 'User', apiGroup: RBAC, name: 'system:kube-proxy' };
 
-/** To ask who scrapes their metrics, and what they may: as the scheduler and the controller manager by upstream's roles. */
+/** Permissions of delegated authentication and authorization for metrics endpoints: as upstream's roles give to the scheduler and the controller manager. */
 const DELEGATION: readonly PolicyObject[] = [
   {
     resource: 'clusterrolebindings',

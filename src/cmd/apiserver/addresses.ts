@@ -23,7 +23,7 @@ interface AdvertiseOptions {
   readonly machine: readonly string[];
 }
 
-/** undefined: none that others could reach. On a loopback address nobody else listens, so that the machine's own is no help there. */
+/** undefined: none reachable by others. A server on loopback only has none, so the machine's address does not help. */
 export function advertiseAddress({
   bindAddress,
   given,

@@ -1,4 +1,4 @@
-/** The certificates of a data directory: what they are issued for, published and renewed while the server runs. */
+/** The certificates of a data directory: their names, publication and renewal while the server runs. */
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { renewCertificates, type KnownPki, type PublishOptions } from '#deploy/cluster-certificates.ts';
@@ -63,7 +63,7 @@ export function startRenewal(
   return renewal;
 }
 
-/** Kubeconfigs for whoever is to find it. */
+/** Kubeconfigs to write. */
 export function publishOptions(url: string): PublishOptions {
   return {
     server: url,

@@ -1,4 +1,4 @@
-/** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
+/** Composes the API server of a data directory or of flags: authenticators, authorizers, admission plugins and streams. */
 import type { Encryption } from '#apiserver/encryption/encryption.ts';
 import type { HealthCheck } from '#apiserver/nonresource/health.ts';
 import {
@@ -37,7 +37,7 @@ import type { ApiServerSettings } from './settings.ts';
 import { followFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from '../version.ts';
 
-/** What of a Pki the server needs; flags may name other files for each. */
+/** The parts of a Pki that the server needs; flags may name other files for each. */
 export interface ApiServerKeys
   extends Pick<Pki, 'apiServer' | 'serviceAccountKey'>, Partial<Pick<Pki, 'frontProxyCa'>> {
   readonly ca: Pick<Pki['ca'], 'certificatePem'>;
@@ -47,7 +47,7 @@ export interface ApiServerKeys
 
 export interface ComposeOptions {
   readonly store: Store;
-  /** The store is an etcd, where objects are kept as upstream keeps them, below this in place of /registry. */
+  /** The store is an etcd with upstream's encoding, below this prefix in place of /registry. */
   readonly etcdPrefix?: string | undefined;
   readonly pki: ApiServerKeys;
   readonly settings?: ApiServerSettings;
@@ -93,7 +93,7 @@ export interface ComposedApiServer {
 /** Resolves once listening. */
 export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
   const { pki, clock, settings = {} } = options;
-  // Whoever reaches the server may cause some of its lines as often as they like, without credentials: bad tokens, say.
+  // Clients without credentials can cause some of its lines at will: bad tokens, say.
   const log = limitRepeats(options.log, { clock });
   const encryption =
     settings.encryption &&
@@ -258,7 +258,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   };
 }
 
-/** What the file of --authentication-config says now, else what the flag says; at the start they may not both speak. */
+/** The file of --authentication-config if it sets it, else the flag; at start both may not be set. */
 function anonymousBy(
   sources: TokenSources,
   flag: AuthenticationOptions['anonymous'],

@@ -220,7 +220,7 @@ export const SERVICE_ACCOUNT_FLAGS = {
   }),
 };
 
-/** Passwords, LDAP, Kerberos and the session tokens they are exchanged for. Upstream has none of them. */
+/** Passwords, LDAP, Kerberos and the session tokens issued for them. Upstream has none of them. */
 export const LOGIN_FLAGS = {
   'basic-auth-file': flag.file({
     help: 'passwords: a CSV of "HASH",user,uid,"group1,group2" (see: capstan user hash-password)',

@@ -12,7 +12,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 
-/** Paths; absent = that one does not come from a file of its own. */
+/** Paths; absent = not from a file of its own. */
 export interface FollowedFiles {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
@@ -27,7 +27,7 @@ export interface FollowedFiles {
 }
 
 interface FollowOptions {
-  /** What is used at the start. */
+  /** The initial contents. */
   readonly tls: TlsMaterial;
   readonly keys: ServiceAccountKeyMaterial;
   /** What extension API servers are shown. */

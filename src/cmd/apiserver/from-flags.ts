@@ -1,4 +1,4 @@
-/** What the flags of `capstan apiserver` ask for, as the options of compose.ts. Opens no store, listens nowhere. */
+/** Maps the flags of `capstan apiserver` to the options of compose.ts. Opens no store and no port. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
@@ -30,12 +30,12 @@ export function composeOptionsFrom(
     settings,
     extensions: aggregationFrom(flags, { pki, readPem }),
     serving: servingFrom(flags),
-    // What is secret is in files, which flags only name.
+    // Secrets are in files, which flags only name.
     flags: shownFlags(API_SERVER_FLAGS, flags),
   };
 }
 
-/** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
+/** Settings from the flags, beside keys and addresses. Changes nothing. pkiDir: where missing keys will be created. */
 export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined): ApiServerSettings {
   const { tokenAuthFile } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);

@@ -1,3 +1,3 @@
-/** What the command line needs of the ways in that the API server offers: how to hash a password, how to show a ticket, where to log in. */
+/** The command line's part of the API server's logins: hashing a password, sending a ticket, the login URL. */
 export { hashPassword } from '#apiserver/authn/basic/password-hash.ts';
 export { initiate as kerberosToken } from '#apiserver/authn/kerberos/gssapi.ts';

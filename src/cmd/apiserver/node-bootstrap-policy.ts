@@ -10,7 +10,7 @@ export interface PolicyObject {
 }
 
 const RBAC = 'rbac.authorization.k8s.io';
-/** In a bootstrap token's auth-extra-groups: the token of a machine that is to be a node. */
+/** In a bootstrap token's auth-extra-groups: the token of a machine that joins as a node. */
 const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
 const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';

@@ -1,4 +1,4 @@
-/** Where an API server listens, what it advertises and where its store is: flags over what the data directory says. */
+/** Listening and advertised addresses and the store of an API server: flags over the data directory's settings. */
 import { mkdirSync } from 'node:fs';
 import type { StorageDriver } from '#storage/drivers/index.ts';
 import {
@@ -97,7 +97,7 @@ function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings 
   };
 }
 
-/** Of a new directory, or those it has; that it keeps nothing is no longer true once it has had a store. */
+/** Settings of a new directory, or its own; ephemeral is cleared once it has had a store. */
 export function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): ClusterSettings {
   const { keepsNothing = stored === undefined, ...settings } = stored ?? newSettings(plan);
   return keepsNothing && plan.driver === 'memory' ? { ...settings, keepsNothing } : settings;

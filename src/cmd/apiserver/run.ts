@@ -114,7 +114,7 @@ async function openStoreOf(
   });
 }
 
-/** Takes the lock; what the directory says. */
+/** Takes the lock; returns the directory's settings. */
 function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | undefined {
   prepareDataDir(dir);
   const lock = acquireProcessLock(dir.lock);
@@ -122,7 +122,7 @@ function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | u
   return readSettings(dir);
 }
 
-/** Rejects when the directory is no longer where it was. */
+/** Rejects when the directory was moved or removed. */
 function lostFiles(
   dir: DataDir,
   { plan, cleanup }: { readonly plan: Plan; readonly cleanup: (() => Promise<void> | void)[] },

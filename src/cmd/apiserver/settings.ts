@@ -1,4 +1,4 @@
-/** What flags change of an API server, beside keys and addresses. `flags.ts` says which flag goes where; `compose.ts` acts on it. */
+/** Settings of an API server that flags change, beside keys and addresses. flags.ts maps flags to them; compose.ts applies them. */
 import type { AdmissionOptions } from '#apiserver/admission/list.ts';
 import type { AuditSettings } from '#apiserver/audit/audit.ts';
 import type { AuthenticationOptions, ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
@@ -18,7 +18,7 @@ export interface EncryptionSettings {
   readonly reload: boolean;
 }
 
-/** Each group goes to the part of the server that has such options, as it is: a new option of that part needs no line here. */
+/** Each group is passed unchanged to the part of the server with such options: a new option of that part needs no line here. */
 export interface ApiServerSettings {
   readonly server?: Partial<ApiServerOptions>;
   readonly listener?: Partial<ListenerLimits>;

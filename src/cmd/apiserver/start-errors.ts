@@ -1,4 +1,4 @@
-/** Why an API server could not start, in one sentence for whoever started it. */
+/** Explains a failed start of the API server in one sentence for the user. */
 import { StoreError } from '#storage/store.ts';
 import { describeDiskError, UserError, type DataDir } from '#deploy/data-dir.ts';
 import { describePortHolder } from '#deploy/port-holder.ts';
@@ -35,7 +35,7 @@ export function explained(
       error,
     );
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
-  // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
+  // Values of flags that the server's parts refuse by name: a mode, a plugin, a key.
   if (
     code.startsWith('ERR_OSSL') ||
     (error instanceof Error &&

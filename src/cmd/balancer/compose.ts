@@ -1,4 +1,4 @@
-/** The balancer from its flags: addresses parsed, the kubeconfig followed. It may be written later, and anew; the balancer does not wait for it. */
+/** The balancer from its flags: addresses parsed, the kubeconfig followed. It may be written later, and replaced; the balancer does not wait for it. */
 import { existsSync, readFileSync } from 'node:fs';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
@@ -20,9 +20,9 @@ import { BALANCER_FLAGS, type BalancerFlags } from './flags.ts';
 
 type Values = FlagValues<typeof BALANCER_FLAGS>;
 
-/** How often a kubeconfig is looked for that is not there yet. */
+/** Interval of checks for a kubeconfig that does not exist yet. */
 const KUBECONFIG_EVERY_MS = 1_000;
-/** How long the authorities in a file are believed before it is read again. */
+/** Time that authorities from a file are cached. */
 const TRUST_EVERY_MS = 5_000;
 
 interface ComposedBalancer {
@@ -62,7 +62,7 @@ export function composeBalancer(given: BalancerFlags, log: Logger): ComposedBala
   };
 }
 
-/** A machine without IPv6 has no ::1; asked for by name, another address that is not there is an error. */
+/** A machine without IPv6 has no ::1; any other address that is missing is an error. */
 function listenAddresses(listen: readonly string[], log: Logger): Address[] {
   const addresses = listen.map((text) => requireIPAddress('--listen', text));
   const hasLoopback6 = (networkInterfaces()['lo'] ?? []).some(({ address }) => address === '::1');
@@ -88,7 +88,7 @@ function requireIPAddress(flag: string, text: string): Address {
   return address;
 }
 
-/** What the kubeconfig says now; undefined while there is none. */
+/** The current kubeconfig; undefined while there is none. */
 class Credentials {
   readonly #kubeconfig: string | undefined;
   readonly #flags: Values;
@@ -107,7 +107,7 @@ class Credentials {
     return readConnection({ kubeconfig: file, ...(context === undefined ? {} : { context }) }).options;
   }
 
-  /** What cannot be read now leaves what was read before. */
+  /** An unreadable file keeps the previous contents. */
   trust(): CheckTrust {
     const nowMs = realClock.monotonic();
     if (this.#trusted && this.#trusted.untilMs > nowMs) return this.#trusted.trust;
@@ -180,7 +180,7 @@ function followKubeconfig({ balancer, credentials, log, kubeconfig }: Follow): {
   };
 }
 
-/** The sentence for a port that is taken. */
+/** The sentence for a port in use. */
 export function listenError(error: unknown): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE')

@@ -1,4 +1,4 @@
-/** `capstan balancer`: the local balancer as a program. It starts before any API server answers, so it waits for none. */
+/** `capstan balancer`: the local balancer as a program. It starts before any API server is ready, so it waits for none. */
 import { loggerFrom } from '../flags/common.ts';
 import { composeBalancer, listenError } from './compose.ts';
 import type { BalancerFlags } from './flags.ts';

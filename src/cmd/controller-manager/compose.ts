@@ -11,12 +11,12 @@ import {
   type ControllerManagerOptions,
 } from '#runtime/run-controllers.ts';
 
-/** What flags change. `controllers` goes to the controllers' definitions, `leaderElect` to the election, as they are. */
+/** Settings from flags. `controllers` is passed to the controllers' definitions, `leaderElect` to the election. */
 export interface ControllerManagerSettings {
   readonly controllers?: Partial<Parameters<typeof controllers>[0]>;
   /** Default true; false: one instance only. */
   readonly leaderElect?: ControllerManagerOptions['leaderElect'] | false;
-  /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
+  /** Which to run, in the syntax of kube-controller-manager --controllers. Default: all. An unknown name is refused. */
   readonly names?: readonly string[];
   /** Feature gates that are on. Default: none, and the controllers that need one do not run, named or not. */
   readonly features?: ReadonlySet<string>;

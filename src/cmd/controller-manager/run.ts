@@ -1,4 +1,4 @@
-/** `capstan controller-manager`: the controllers as a program of their own, each acting as its own service account. */
+/** `capstan controller-manager`: the controllers as a program of its own, each with its own service account. */
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
@@ -115,7 +115,7 @@ function clientsFor(
     );
 }
 
-/** Read at each use: the file is replaced when the cluster's authorities are rotated. What cannot be read later leaves what was read before. */
+/** Read at each use: the file is replaced when the cluster's authorities are rotated. An unreadable file keeps the previous contents. */
 function rootCa({ rootCaFile }: ControllerManagerFlags, { connection, log }: RunContext): () => string {
   let last = readRootCa(rootCaFile, connection.options);
   return () => {

@@ -10,7 +10,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 
 interface ServiceAccountTransportOptions {
-  /** Has no credentials of its own. Stays the caller's. */
+  /** Has no credentials of its own. The caller owns it. */
   readonly shared: Transport;
   /** May create service accounts and their tokens. */
   readonly api: Client;
@@ -28,7 +28,7 @@ interface Token {
 }
 
 const LIFETIME_SECONDS = 3600;
-/** Part of a token's life after which another is asked for. */
+/** Fraction of a token's lifetime after which a new one is requested. */
 const RENEW_AFTER = 0.8;
 
 /** close() leaves the shared transport open. */
@@ -40,7 +40,7 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
     if (known && options.clock.now() < known.renewAtMs) return known.value;
     const asked = requestToken(options);
     token = asked;
-    // A failure is the present caller's; the next one asks again.
+    // A failure affects the present caller only; the next one retries.
     asked.catch(() => {
       if (token === asked) token = undefined;
     });
@@ -58,7 +58,7 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
     async request(request) {
       const response = await send(request);
       if (response.status !== 401) return response;
-      // The account may have been deleted and made anew, or the signing key changed.
+      // The account may have been recreated, or the signing key changed.
       await response.bytes();
       token = undefined;
       return send(request);

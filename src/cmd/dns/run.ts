@@ -61,7 +61,7 @@ export async function runDns(flags: DnsFlags): Promise<void> {
   });
 }
 
-/** As CoreDNS has them: /health while the program lives, /ready once it answers. */
+/** As CoreDNS: /health while the program runs, /ready once it serves. */
 async function startHealth(
   { healthBindAddress, readyBindAddress }: FlagValues<typeof DNS_FLAGS>,
   isReady: () => boolean,

@@ -21,7 +21,7 @@ import { connectEtcd, type EtcdFlags } from './connect.ts';
 
 export interface Output {
   print(line: string): void;
-  /** Asks; a UserError unless the answer is yes. */
+  /** Asks for confirmation; a UserError unless it is given. */
   confirm(what: string): Promise<void>;
 }
 
@@ -52,7 +52,7 @@ function stateOf({ name, isLearner }: { readonly name: string; readonly isLearne
   return `${isLearner ? 'learner' : 'voting'}${name === '' ? ', never started' : ''}`;
 }
 
-/** A machine that is joining at this moment notices, and its next join begins anew. */
+/** A machine that is joining at this moment fails, and its next join starts again. */
 async function prune(membership: EtcdMembership, { print, confirm }: Output): Promise<void> {
   const dead = neverStarted(await asUser(() => membership.list()));
   if (dead.length === 0) return print('No learner is left that was never started.');
@@ -101,7 +101,7 @@ function megabytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
-/** From the first endpoint that answers: a snapshot is of one member. */
+/** From the first endpoint that responds: a snapshot is of one member. */
 export async function saveEtcdSnapshot(
   flags: EtcdFlags & { readonly file: string },
   { print }: Pick<Output, 'print'>,
@@ -151,7 +151,7 @@ export async function removeEtcdMember(
   });
 }
 
-/** Quorum lost for good. On the machine whose data are to go on. */
+/** Permanent loss of quorum. Run it on the machine with the data to keep. */
 export async function recoverEtcdHere(
   flags: Pick<EtcdFlags, 'rootfs' | 'certDir'> & { readonly force?: boolean },
   { print, confirm }: Output,

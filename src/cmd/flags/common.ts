@@ -111,7 +111,7 @@ type Election = Partial<
 /** Clocks of two candidates may run at slightly different speeds: upstream's JitterFactor. */
 const JITTER = 1.2;
 
-/** name: of the Lease, where no flag names it. False: no election. Throws a UserError. */
+/** name: of the Lease, where no flag sets it. False: no election. Throws a UserError. */
 export function electionFrom(flags: GivenFlags<typeof ELECTION_FLAGS>, name: string): Election | false {
   const values = readFlags(ELECTION_FLAGS, flags);
   if (!values.leaderElect) return false;

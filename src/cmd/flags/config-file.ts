@@ -1,4 +1,4 @@
-/** --config FILE: what a component's configuration file sets, as flags that were given. A flag that is given as well takes precedence, as upstream's. */
+/** --config FILE: a component's configuration file as flags. A flag on the command line takes precedence, as upstream's. */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
@@ -23,7 +23,7 @@ interface WithConfig<Flags> {
   readonly warnings: readonly string[];
 }
 
-/** The flags with those of the file of --config below them; without --config as they are. Throws a UserError that names the file and the field. */
+/** The flags over those of the file of --config; unchanged without --config. Throws a UserError that names the file and the field. */
 export function withConfigFile<Table extends FlagTable>(
   table: Table,
   given: GivenFlags<Table>,
@@ -55,7 +55,7 @@ export function effectiveConfig<Table extends FlagTable>(
   const values = Object.entries(fields).map(([name, field]): [string, unknown] => {
     if ('fields' in field) return [name, effectiveConfig(table, flags, field.fields)];
     if (field.only !== undefined) return [name, field.holds];
-    // What is written in other words in a flag is given as a flag.
+    // A value in another notation is given as a flag.
     if (field.flag === undefined || field.words) return [name, undefined];
     return [
       name,

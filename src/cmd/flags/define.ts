@@ -19,7 +19,7 @@ export interface Flag<
   readonly help: string;
   /** Used when the flag is absent. */
   readonly default?: Given | undefined;
-  /** Shown instead of it, where it depends on something else or the server has it. */
+  /** Displayed in place of the default, where that depends on something else or is the server's. */
   readonly defaultText?: string | undefined;
   readonly choices?: readonly string[] | undefined;
   /** Accepted for compatibility only: not in help, without a value. */
@@ -28,7 +28,7 @@ export interface Flag<
   readonly decidedByUp?: string | undefined;
   /** Upstream's component has no such flag. */
   readonly own?: boolean | undefined;
-  /** Of a hidden one: why, and the only value that is taken, if any. */
+  /** Of a hidden flag: the reason, and the only accepted value, if any. */
   readonly refusal?: { readonly why: string; readonly accepts: string | undefined } | undefined;
   readonly isDefaulted: Defaulted;
   /** flag: '--name'. before: of a flag that is given several times. Throws a UserError. */
@@ -64,7 +64,7 @@ interface Options<Value, Given, Settings> {
   readonly help: string;
   readonly placeholder?: string;
   readonly defaultText?: string;
-  /** Where the value goes. A flag without it is read by the code that needs several flags at a time. */
+  /** Target setting. A flag without it is read by code that combines several flags. */
   readonly to?: (value: Value) => Settings;
   readonly default?: Given;
   readonly decidedByUp?: string;
@@ -98,7 +98,7 @@ function declare<Value, Given, Settings, O extends Options<Value, Given, Setting
   >;
 }
 
-/** Without limits of its own: as it was given. */
+/** No limits: as given. */
 const TEXT: Kind<string, string> = {
   placeholder: '<text>',
   take: (_, text) => text,
@@ -200,7 +200,7 @@ export function flagKinds<Settings extends object = object>() {
   };
 }
 
-/** An upstream flag that cannot be had here. accepts: the one value that asks for what holds anyway. */
+/** An unsupported upstream flag. accepts: the one value that describes the actual behavior. */
 export function refused(
   why: string,
   { accepts }: { readonly accepts?: string } = {},
@@ -254,7 +254,7 @@ export function readFlags<Table extends FlagTable>(
   ) as FlagValues<Table>;
 }
 
-/** What the flags set by their `to`, joined. Settings must be the type that the kinds of the table were made for; groups are joined one level deep. Throws a UserError. */
+/** Settings assigned by `to`, merged. Settings must be the type that the kinds of the table were made for; groups are merged one level deep. Throws a UserError. */
 export function settingsOf<Settings extends object>(table: FlagTable, given: object): Settings {
   const settings: Record<string, unknown> = {};
   for (const { name, flag, value } of entriesOf(table, given)) {
@@ -268,7 +268,7 @@ export function settingsOf<Settings extends object>(table: FlagTable, given: obj
   return settings as Settings;
 }
 
-/** As /flagz shows them: what is given, else the default of the table. */
+/** As shown by /flagz: the given value, else the default of the table. */
 export function shownFlags(table: FlagTable, given: object): Record<string, string> {
   return Object.fromEntries(
     entriesOf(table, given).map(({ name, value }) => [

@@ -1,4 +1,4 @@
-/** The flags of the port where a component shows its health, metrics and configuration, with upstream's names. */
+/** Flags of a component's port for health, metrics and configuration, with upstream's names. */
 import { isIP } from 'node:net';
 import { UserError } from '#deploy/data-dir.ts';
 import { TLS_FLAGS } from './common.ts';
@@ -6,7 +6,7 @@ import { fixed, flagKinds, readFlags, refusedFlags, type GivenFlags } from './de
 
 const flag = flagKinds();
 
-/** Where it is. port: upstream's. */
+/** Its address. port: upstream's. */
 export function portFlags(port: number) {
   return {
     'bind-address': flag.text({
@@ -60,7 +60,7 @@ export function optionalAddress(
   return found.port === 0 ? undefined : found;
 }
 
-/** Who may see it. */
+/** Its access control. */
 export const ACCESS_FLAGS = {
   'tls-cert-file': flag.file({
     help: 'serving certificate of that port',

@@ -18,7 +18,7 @@ export function parseWords(
       throw new UserError(`--${name} is "${text}"; it should be one of ${flag.choices.join(', ')}.`);
     given[flagKey(name)] = flag.take(`--${name}`, text, given[flagKey(name)]);
   }
-  // What is read only when it is used is wrong already.
+  // Values used lazily are validated here.
   for (const [name, flag] of Object.entries(table)) {
     const value = given[flagKey(name)];
     if (value !== undefined) flag.read(`--${name}`, value);

@@ -112,7 +112,7 @@ function requireDevice(text: string): string {
   return text;
 }
 
-/** It is written into scripts and configuration files as it is. */
+/** It is written into scripts and configuration files verbatim. */
 function requirePlainPath(flag: string, path: string): string {
   if (!/^\/[a-zA-Z0-9_./-]+$/.test(path))
     throw new UserError(

@@ -13,7 +13,7 @@ import { KUBERNETES_VERSION } from '../version.ts';
 interface RequestFlags {
   /** A file with InitConfiguration and ClusterConfiguration. */
   readonly config?: string | undefined;
-  /** Where the certificates go, given that the configuration says this folder. */
+  /** Directory of the certificates, if it is the configured one. */
   dirs(certificatesDir: string): { readonly certDir: string; readonly kubeconfigDir: string };
   warn(line: string): void;
 }

@@ -16,7 +16,7 @@ import { KUBERNETES_VERSION } from '../version.ts';
 
 const KUBEADM = 'kubeadm.k8s.io/v1beta4';
 const KUBELET = { apiVersion: 'kubelet.config.k8s.io/v1beta1', kind: 'KubeletConfiguration' };
-/** kubeadm's placeholders: whoever copies them notices. */
+/** kubeadm's placeholders, which make an unedited copy obvious. */
 const PLACEHOLDER = { token: 'abcdef.0123456789abcdef', facts: { hostName: 'node', address: '1.2.3.4' } };
 
 type Printed = 'init-defaults' | 'join-defaults' | 'reset-defaults';
@@ -84,7 +84,7 @@ function componentsOf(kinds: string, cluster: DefaultedCluster): readonly object
     });
 }
 
-/** Answers warnings, one sentence each; throws a UserError for what is wrong. */
+/** Returns warnings, one sentence each; throws a UserError for an invalid file. */
 export function validateConfig(file: string): readonly string[] {
   const documents = readConfigFile(file);
   requireValid(documents);

@@ -125,7 +125,7 @@ export async function runInit(
   }
 }
 
-/** Flags that a file of --config has its own fields for, and which kubeadm refuses beside it. */
+/** Flags with fields of their own in a --config file, which kubeadm refuses beside it. */
 const IN_CONFIG = {
   controlPlaneEndpoint: '--control-plane-endpoint',
   apiserverAdvertiseAddress: '--apiserver-advertise-address',
@@ -271,7 +271,7 @@ class Around implements ProgramAround {
     await this.#transport?.close();
   }
 
-  /** Straight to the API server of this machine, whoever answers at the endpoint of the cluster. */
+  /** Connects to this machine's API server directly, whatever the cluster's endpoint resolves to. */
   #connection(): HttpsTransport {
     if (this.#transport) return this.#transport;
     const { options } = resolveContext(loadKubeconfig({ path: this.#paths.kubeconfig('super-admin') }));

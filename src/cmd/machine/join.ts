@@ -116,7 +116,7 @@ function roleOf({ controlPlane, witness }: JoinFlags, join: JoinConfiguration): 
   return witness ? 'witness' : isControlPlane ? 'control-plane' : 'worker';
 }
 
-/** Flags that a file of --config has its own fields for, and which kubeadm refuses beside it. */
+/** Flags with fields of their own in a --config file, which kubeadm refuses beside it. */
 const IN_CONFIG = {
   token: '--token',
   discoveryToken: '--discovery-token',

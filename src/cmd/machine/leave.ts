@@ -32,7 +32,7 @@ interface LeaveCall {
   readonly phase?: string | undefined;
   print(line: string): void;
   warn(line: string): void;
-  /** Asks; a UserError unless the answer is yes. */
+  /** Asks for confirmation; a UserError unless it is given. */
   confirm(what: string): Promise<void>;
 }
 

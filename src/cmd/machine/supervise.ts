@@ -1,4 +1,4 @@
-/** `capstan supervise`, and how init and join have it run: by systemd where that is the machine's init, else as a detached process of its own. */
+/** `capstan supervise`, and how init and join start it: by systemd where that is the machine's init, else as a detached process. */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ export async function runSupervise({ rootfs }: SuperviseFlags): Promise<void> {
 const START_TIMEOUT_MS = 30_000;
 const LOOK_EVERY_MS = 50;
 
-/** The supervisor of this machine runs when this resolves, and follows the record as it is now. */
+/** Resolves when the supervisor of this machine runs and has applied the current record. */
 export async function ensureSupervised(paths: MachinePaths): Promise<void> {
   if (isSupervised(paths)) {
     await tellSupervisor(paths.supervisorSocket);
@@ -86,7 +86,7 @@ async function startDetached(paths: MachinePaths): Promise<void> {
 
 const STOP_TIMEOUT_MS = 200_000;
 
-/** Stops every service of this machine, and takes their unit away where there is one. A UserError where they do not stop in time. */
+/** Stops every service of this machine, and removes their unit where there is one. A UserError if they do not stop in time. */
 export async function endSupervised(paths: MachinePaths): Promise<void> {
   if (isSystemd(paths)) removeMachineUnit();
   const pid = liveLockHolder(paths.supervisorLock)?.pid;

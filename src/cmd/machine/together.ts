@@ -76,7 +76,7 @@ function splitGroup(words: readonly string[]): string[][] {
   return groups;
 }
 
-/** Of the supervisor. Anything else is none of ours. */
+/** Messages of the supervisor. Others are ignored. */
 function addedBy(message: unknown): readonly (readonly string[])[] {
   const { type, words } = (message ?? {}) as { type?: unknown; words?: unknown };
   return type === 'add' && Array.isArray(words) ? (words as readonly (readonly string[])[]) : [];

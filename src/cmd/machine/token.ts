@@ -85,7 +85,7 @@ function tokensFrom(
   return tokens.map((token) => defaultToken(token, generateToken));
 }
 
-/** From what the cluster says of itself, so that it is right on every machine. */
+/** From the cluster's own configuration, so that it is right on every machine. */
 async function joinLine(api: Client, token: string, { certificateKey }: TokenFlags): Promise<string> {
   const { data } = await api.get(configMaps, { name: 'cluster-info', namespace: 'kube-public' });
   const info = parseConfig(data?.['kubeconfig'] ?? '').value as {

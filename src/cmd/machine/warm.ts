@@ -19,9 +19,9 @@ const MODULES: readonly (() => Promise<unknown>)[] = [
   () => import('./supervise.ts'),
   () => import('#supervisor/run.ts'),
 ];
-/** The word of `capstan together` that asks for it. */
+/** The argument of `capstan together` that requests it. */
 export const WARM = '--warm';
-/** It only saves time and memory: what takes longer than this is not waited for. */
+/** It only saves time and memory: init does not wait longer than this. */
 const LIMIT_MS = 30_000;
 
 export interface Warming {
@@ -29,7 +29,7 @@ export interface Warming {
   done(): Promise<void>;
 }
 
-/** Keeps this process alive only while somebody waits for it. */
+/** Keeps this process alive only while a caller waits for it. */
 export function warmCompileCache(): Warming {
   const [file, ...words] = capstanCommand(['together', WARM]);
   const child = spawn(file, words, { stdio: 'ignore', timeout: LIMIT_MS });

@@ -60,12 +60,12 @@ export function clientCertificateOf({
   try {
     return options.certFile === undefined ? undefined : readFileSync(options.certFile, 'utf8');
   } catch {
-    // A metric without a value: the connection itself reports what is wrong.
+    // A metric without a value: the connection itself reports the error.
     return undefined;
   }
 }
 
-/** Sees to it that --kubeconfig is there and good, where a bootstrap kubeconfig is given. Waits until the cluster has signed. */
+/** Ensures a valid --kubeconfig where a bootstrap kubeconfig is given. Waits until the cluster has signed. */
 export async function joinCluster(flags: Flags, nodeName: string): Promise<void> {
   const { bootstrapKubeconfig, kubeconfig } = flags;
   if (bootstrapKubeconfig === undefined) return;
@@ -94,7 +94,7 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
   log.info('joined the cluster', { node: nodeName, kubeconfig });
 }
 
-/** A kubeconfig with other credentials than ours is taken as it is. */
+/** A kubeconfig with other credentials is used unchanged. */
 async function isStillGood(kubeconfig: string, files: CertificateFiles): Promise<boolean> {
   if (!existsSync(kubeconfig)) return false;
   const { certFile } = bootstrapOptions(kubeconfig);
@@ -188,7 +188,7 @@ interface Around {
   readonly used: UsedCertificate[];
 }
 
-/** The component, with its client certificate renewed where it came by bootstrapping: connections take it up from its file. */
+/** The component, with its client certificate renewed if it was bootstrapped: connections reload it from its file. */
 export function withClientCertificate(
   component: Component,
   {
@@ -211,7 +211,7 @@ export function withClientCertificate(
     return component;
   }
   const { api, clock, log } = context;
-  // Without it nothing can be asked for any more but by the bootstrap kubeconfig, which is used at a start.
+  // Without it only the bootstrap kubeconfig can request one, which is used at a start.
   const expired = (): void =>
     fail?.(
       new UserError(
@@ -291,7 +291,7 @@ export function withTrust(
       trusted: () => String(connection.options.ca ?? ''),
       async trust(caPem) {
         await writeKubeconfigAuthority(file, caPem);
-        // Where its key lies beside it, the rotation itself writes it.
+        // If its key is beside it, the rotation writes it itself.
         if (clientCaFile !== undefined && !existsSync(clientCaFile.replace(/\.crt$/, '.key')))
           await writeFileAtomically(clientCaFile, caPem, PUBLIC_MODE);
         node.replaceTls({ clientCaPem: caPem });
@@ -340,7 +340,7 @@ export function readFlagFile(flag: string, path: string): Promise<string> {
   });
 }
 
-/** What the kubelet API begins with: one of an authority that nobody knows, kept for the next start. */
+/** The kubelet API's initial certificate: self-signed, kept for the next start. */
 export async function keptServing(
   flags: Flags,
   {

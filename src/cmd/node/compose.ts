@@ -30,7 +30,7 @@ export interface RealNodeData {
   /** Routes to the pods of other nodes. Without it they are somebody else's. */
   readonly podNetwork?: Pick<PodNetworkOptions, 'mode' | 'vxlanId' | 'mtu'> | undefined;
   readonly clusterDNS: readonly string[];
-  /** The node's directory; the agent's files lie in `kubelet` below it. */
+  /** The node's directory; the agent's files are in `kubelet` below it. */
   readonly dir: string;
   readonly containerdDir: string;
   /** Authority of the API server's client certificate. */
@@ -62,7 +62,7 @@ interface RealNodeOptions extends ComponentContext {
 }
 
 const CLUSTER_DOMAIN = 'cluster.local';
-/** Who may do everything with the kubelet API: the API server, by the name in its certificate. */
+/** Users with full access to the kubelet API: the API server, by the name in its certificate. */
 const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
@@ -149,7 +149,7 @@ export async function createRealNode({
     renewFailed: (of) => component.renewFailed(of),
     replaceTls: (next) => component.replaceTls(next),
     async stopContainers() {
-      // Or it would start again what is being stopped.
+      // Otherwise it would restart what is being stopped.
       await firewall.stop();
       await routes?.stop();
       await component.stop();

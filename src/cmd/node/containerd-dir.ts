@@ -1,4 +1,4 @@
-/** Where a cluster's containerd lives. Alone in its file so that naming the place loads no runtime. */
+/** The directory of a cluster's containerd. A file of its own, so that importing it loads no runtime. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DataDir } from '#deploy/data-dir.ts';

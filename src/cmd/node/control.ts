@@ -1,4 +1,4 @@
-/** What the command line does to a node of this machine from outside: stop its containers, remove all its traces, load an image. */
+/** Operations of the command line on a node of this machine: stop its containers, remove all its traces, load an image. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
@@ -41,7 +41,7 @@ export interface NodeTarget {
   readonly proxyId?: string | undefined;
 }
 
-/** What destroyNode would remove, one phrase each; nothing is a good answer too. */
+/** What destroyNode would remove, one phrase each; may be empty. */
 export async function findNode({ node, proxyId }: NodeTarget): Promise<string[]> {
   const traces = await nodeTraces(containerdLayout({ dir: containerdDir({ node }) }), node);
   const rules = proxyId !== undefined && (await serviceProxyIds()).includes(proxyId);

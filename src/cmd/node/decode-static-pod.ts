@@ -13,7 +13,7 @@ import { buildResource } from '#resources/resource.ts';
 const POD = { group: '', version: 'v1', kind: 'Pod' };
 const RESOURCE = buildResource(pods);
 const DEFAULT_NAMESPACE = 'default';
-/** Validation of a pod asks for nothing else than the pod. */
+/** Validation of a pod needs nothing but the pod. */
 const CONTEXT: HookContext = {
   user: { name: '', groups: [] },
   nowMs: 0,
@@ -22,7 +22,7 @@ const CONTEXT: HookContext = {
   find: () => undefined,
 };
 
-/** Throws an Error that says what is wrong, with field paths. */
+/** Throws an Error with the reason and field paths. */
 export function decodeStaticPod(text: string): Pod {
   const { value } = parseYaml(text);
   if (!isJsonObject(value)) throw new Error('the file has no object; it should be a Pod of apiVersion v1');

@@ -14,7 +14,7 @@ const flag = flagKinds<NodeSettings>();
 const LONGEST_MS = 2 ** 31 - 1;
 const MAX_PIDS = 2 ** 22;
 
-/** Who the node is, and where it is in the network. */
+/** Identity and addresses of the node. */
 export const MACHINE_FLAGS = {
   config: flag.file({
     help: 'configuration from a file of kind KubeletConfiguration; flags take precedence',
@@ -131,7 +131,7 @@ const SERVER_FLAGS = {
   'enable-debugging-handlers': fixed('true', 'the kubelet API serves logs, exec and port-forward'),
 };
 
-/** What pods may have, and what is cleaned up. */
+/** Limits of pods, and garbage collection. */
 export const RESOURCE_FLAGS = {
   'pod-manifest-path': flag.dir({
     help: "cri: directory of static pods' manifests, or one file; /etc/kubernetes/manifests in kubeadm's layout",

@@ -1,4 +1,4 @@
-/** What the flags of `capstan node` ask for, as settings of the node agent. Starts nothing. */
+/** Maps the flags of `capstan node` to settings of the node agent. Starts nothing. */
 import type { Taint } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';

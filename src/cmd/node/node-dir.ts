@@ -19,7 +19,7 @@ interface NodeRecord {
 
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
-/** The record last: while it is there, what was begun can be gone on with. */
+/** The record last: while it exists, a removal can be continued. */
 const OWN_FILES = ['containerd', 'kubelet', 'pki', LOCK, `${LOCK}.guard`, RECORD];
 
 /**
@@ -63,7 +63,7 @@ export function writeNodeRecord(dir: string, record: NodeRecord): void {
   writeFileAtomic(join(dir, RECORD), `${JSON.stringify(record)}\n`);
 }
 
-/** undefined where there is none, or it is damaged: it only helps. */
+/** undefined where there is none, or it is damaged: it is only a hint. */
 export function readNodeRecord(dir: string): NodeRecord | undefined {
   try {
     const { server, nodeName } = JSON.parse(readFileSync(join(dir, RECORD), 'utf8')) as Partial<NodeRecord>;
@@ -73,7 +73,7 @@ export function readNodeRecord(dir: string): NodeRecord | undefined {
   }
 }
 
-/** Whether `capstan node` has made files here: names such as 'kubelet' alone may be somebody else's. */
+/** Whether `capstan node` created files here: names such as 'kubelet' alone may belong to others. */
 export function isOwnNodeDir(dir: string): boolean {
   return existsSync(join(dir, RECORD)) || isNodeDir(dir);
 }

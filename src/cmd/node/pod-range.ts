@@ -1,4 +1,4 @@
-/** The range of a node's pods: given by --pod-cidr, else what the node IPAM controller writes into the Node, which is registered for that. And the network between nodes. */
+/** The node's pod range: --pod-cidr, else the one that the node IPAM controller writes into the registered Node. Also the network between nodes. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';

@@ -49,7 +49,7 @@ interface Target {
 const STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 50;
 
-/** Looks only. UserError where it is not for `reset` to remove. */
+/** Inspects only. UserError where `reset` must not remove it. */
 export async function prepareReset(flags: ResetFlags): Promise<Reset> {
   const target = targetOf(flags);
   if (process.platform !== 'linux')
@@ -115,7 +115,7 @@ function describe({ node, proxyId }: Target): string {
   ].join(' and ');
 }
 
-/** What runs first, then what is on the machine, then files. */
+/** Processes first, then state of the machine, then files. */
 async function findAll({ node, proxyId }: Target): Promise<string[]> {
   const nodeProcess = node === undefined ? undefined : nodePid(node);
   const proxyProcess = proxyId === undefined ? undefined : proxyPid(proxyId);
@@ -159,7 +159,7 @@ async function removeAll(target: Target, found: readonly string[]): Promise<Remo
   };
 }
 
-/** SIGTERM, and waits until it is gone. */
+/** Sends SIGTERM and waits until it has ended. */
 async function stopProcess(pid: number | undefined, name: string): Promise<void> {
   if (pid === undefined) return;
   const startTime = processStartTime(pid);

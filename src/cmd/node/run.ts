@@ -92,7 +92,7 @@ function requireRoot(): void {
     );
 }
 
-/** Its node lies in DIR/node, and `capstan up` runs it. */
+/** Its node is in DIR/node, run by `capstan up`. */
 function refuseClusterDir(path: string): void {
   const cluster = dataDir(path);
   if (!existsSync(cluster.settingsFile)) return;

@@ -10,7 +10,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
 
-/** Where the kubelet API is served. */
+/** Addresses of the kubelet API. */
 export function kubeletAddresses({
   address,
   gateway,

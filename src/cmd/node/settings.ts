@@ -1,8 +1,8 @@
-/** What flags change of a node with real containers, beside its names, networks and certificates. `flags.ts` says which flag goes where; `compose.ts` acts on it. */
+/** Settings of a real node that flags change, beside its names, networks and certificates. flags.ts maps flags to them; compose.ts applies them. */
 import type { NodeAgentOptions } from '#node/agent/node-agent.ts';
 import type { TlsSettings } from '../tls-flags.ts';
 
-/** Each group goes to the part of the node agent that has such options, as it is. Structured-cloneable. */
+/** Each group is passed unchanged to the part of the node agent with such options. Structured-cloneable. */
 export interface NodeSettings {
   readonly agent?: Partial<Omit<NodeAgentOptions, 'context' | 'cri' | 'imageMounts' | 'tls' | 'reserved'>>;
   readonly logRotation?: NodeAgentOptions['logRotation'];

@@ -1,4 +1,4 @@
-/** KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), the file of `capstan proxy --config`: every field of upstream's, and what becomes of it. */
+/** KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), the file of `capstan proxy --config`: every field of upstream's, and its handling. */
 import { group, only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';
 import { duration, flag, integer, listOf, mapOf, opaque, text } from '#machinery/config/schema.ts';

@@ -92,7 +92,7 @@ function healthAnswer(
   return { status: isWell ? 200 : 503, text, type: 'application/json' };
 }
 
-/** What the rules of a proxy are named by that serves the cluster of this API server: the address as its kubeconfig has it. */
+/** Key of the proxy's rules for the cluster of this API server: the address in its kubeconfig. */
 export function proxyIdOf(server: string): string {
   return shortHash(server);
 }
@@ -123,7 +123,7 @@ function rulesLock(clusterId: string): string {
   return `/run/capstan/proxies/${clusterId}-${statSync('/proc/self/ns/net').ino}`;
 }
 
-/** Removes what is left of the lock when its proxy is gone. */
+/** Removes a stale lock of an ended proxy. */
 export function removeRulesLock(clusterId: string): void {
   for (const path of [rulesLock(clusterId), `${rulesLock(clusterId)}.guard`]) rmSync(path, { force: true });
 }

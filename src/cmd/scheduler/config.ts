@@ -85,7 +85,7 @@ interface ConfiguredProfile {
   readonly pluginConfig?: readonly { readonly name?: string }[];
 }
 
-/** Part of the scheduler itself, or of other plugins: there whatever a profile says. */
+/** Built into the scheduler or other plugins: always on, whatever a profile lists. */
 const BUILT_IN = ['PrioritySort', 'DefaultBinder', 'DefaultPreemption', 'SchedulingGates'];
 
 /** text: the profiles of a file as JSON. Undefined: the default profile. Throws a UserError that names the field. */
@@ -145,7 +145,7 @@ function choose(plugins: readonly SchedulerPlugin[], { set, path }: Choice): Sch
     .map((plugin) => reweighed(plugin, enabled));
 }
 
-/** Of what a disabled score leaves, only the other extension points are asked. */
+/** A plugin with a disabled score still runs at its other extension points. */
 function weigh(plugins: readonly SchedulerPlugin[], { set, path }: Choice): SchedulerPlugin[] {
   const { enabled = [], disabled = [] } = set;
   for (const [list, choices] of Object.entries({ enabled, disabled }))

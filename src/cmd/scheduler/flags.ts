@@ -4,7 +4,7 @@ import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
 import { ACCESS_FLAGS, portFlags } from '../flags/endpoints.ts';
 import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
-/** What flags change of the scheduler, as it is. */
+/** Settings of the scheduler from flags. */
 export type SchedulerSettings = Partial<Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'backoff'>>;
 
 const flag = flagKinds<SchedulerSettings>();

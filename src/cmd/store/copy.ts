@@ -12,10 +12,10 @@ import { readContents, ROOT, visitAll, type Contents } from './digest.ts';
 const OWN = `${ROOT}capstan.`;
 const MARK = `${OWN}migration`;
 const FILLER = `${OWN}revision`;
-/** Writes under way while the revision is raised, and between two compactions of what that leaves. */
+/** Writes in flight while the revision is raised, and between two compactions of the remainder. */
 const RAISING = 256;
 const FORGET_AFTER = 50_000;
-/** Of a store that keeps the order of what is asked of it at once. */
+/** For a store that keeps the order of concurrent requests. */
 const COPYING = 256;
 
 export interface Side {
@@ -72,7 +72,7 @@ export async function finishCopy({ raw }: Pick<Side, 'raw'>): Promise<void> {
   await raw.compact((await raw.newestRevision?.()) ?? raw.revision);
 }
 
-/** Whether this copy was begun before. */
+/** Whether this copy was started before. */
 async function mark({ raw }: Side, { digest, revision }: Contents): Promise<boolean> {
   const own = JSON.stringify({ digest, revision });
   const found = await raw.get(MARK);

@@ -1,4 +1,4 @@
-/** What a store holds, as one hash that does not depend on the driver or on the form in which objects are stored; and what in it cannot be read. */
+/** A store's contents as one hash, independent of the driver and of the objects' stored encoding; and unreadable entries. */
 import { createHash } from 'node:crypto';
 import { canonicalAt } from '#apiserver/storagecodec/codec-store.ts';
 import { storedResource } from '#resources/stored-resource.ts';
@@ -6,7 +6,7 @@ import type { Revision, Store, StoredValue } from '#storage/store.ts';
 
 export const ROOT = '/registry/';
 const PAGE = 1000;
-/** Of servers that run, gone with them: no state of the cluster. */
+/** Keys of running servers, which expire with them: not part of the cluster's state. */
 const PASSING = /^\/registry\/(masterleases\/|peerserverleases\/|capstan\.)/;
 
 /** They end by themselves, also between two readings. */
@@ -40,7 +40,7 @@ export async function readContents(store: Store): Promise<Contents> {
   return { revision, digest: hash.digest('hex'), keys, counts, unreadable };
 }
 
-/** Keys that are there already, and the revision they were read at. */
+/** Existing keys, and the revision at which they were read. */
 export async function visitAll(store: Store, visit: (item: StoredValue) => void): Promise<Revision> {
   let revision: Revision | undefined;
   let startKey = ROOT;
@@ -54,7 +54,7 @@ export async function visitAll(store: Store, visit: (item: StoredValue) => void)
   }
 }
 
-/** The problem, where it cannot be read. */
+/** The error, where it cannot be read. */
 function addTo(
   hash: ReturnType<typeof createHash>,
   { key, value, unreadable }: StoredValue,

@@ -31,7 +31,7 @@ interface State {
   readonly direction: Direction;
   readonly etcd: string;
   readonly phase: 'copying' | 'verified';
-  /** Where the embedded store goes, of a migration to etcd. */
+  /** The embedded store's new path, for a migration to etcd. */
   readonly aside: string;
 }
 
@@ -116,7 +116,7 @@ async function finishFromEtcd({ dir, say }: Migration): Promise<void> {
   say(`the objects are in ${dir.store}; those in etcd are left as they are`);
 }
 
-/** What is under way already, or a new one. */
+/** The interrupted migration, or a new one. */
 function begin(dir: DataDir, { direction, resume = false, etcdServers }: MigrateFlags): State {
   const etcd = (etcdServers ?? []).join(',');
   const path = stateFile(dir);

@@ -1,4 +1,4 @@
-/** kubeadm's defaults, where a configuration says nothing. What depends on the machine (its name and address) and the version are handed in. */
+/** kubeadm's defaults. Those that depend on the machine (its name and address) and the version are parameters. */
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { hostPort } from './endpoint.ts';
 import type {
@@ -91,7 +91,7 @@ export function defaultCluster(
   };
 }
 
-/** newToken: for tokens of the list, or the one that stands in for an empty list, that have no value. */
+/** newToken: creates the value of tokens without one, or of the one that replaces an empty list. */
 export function defaultInit(
   given: InitConfiguration,
   { newToken, ...facts }: MachineFacts & { newToken(): string },

@@ -1,4 +1,4 @@
-/** The kinds of configuration documents with their fields, and what of those is not acted on here: the reader warns of each by name. */
+/** The kinds of configuration documents with their fields, and the fields without effect here: the reader warns of each by name. */
 import { configKind } from '#machinery/config/read.ts';
 import { duration, flag, integer, listOf, mapOf, opaque, struct, text } from '#machinery/config/schema.ts';
 

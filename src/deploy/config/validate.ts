@@ -1,4 +1,4 @@
-/** What the values of a configuration may be. Reports everything that is wrong, each with the path of its field. */
+/** Validates configurations. Reports every problem with the path of its field. */
 import { applyFields } from '#machinery/config/fields.ts';
 import { KUBELET_FIELDS } from './kubelet.ts';
 import { isIP } from 'node:net';
@@ -19,7 +19,7 @@ import type {
   NodeRegistration,
 } from './types.ts';
 
-/** Adds a problem: the path of the field, and what it should be. */
+/** Adds a problem: the path of the field, and the expected value. */
 type Report = (path: string, problem: string) => void;
 
 /** Throws a UserError with one line a problem. */
@@ -141,7 +141,7 @@ function componentsOf({ controllerManager, scheduler }: ClusterConfiguration) {
   return { controllerManager, scheduler };
 }
 
-/** What can be asked of kubeadm and not of us. */
+/** Features of kubeadm that are not supported here. */
 function checkPromises(cluster: ClusterConfiguration, report: Report): void {
   const { encryptionAlgorithm, kubernetesVersion, featureGates = {} } = cluster;
   if (encryptionAlgorithm && !isKeyAlgorithm(encryptionAlgorithm))

@@ -1,4 +1,4 @@
-/** For worker-link.test.ts: a worker that starts at once, stalls its event loop when its data says so, and cannot stop what it has. */
+/** For worker-link.test.ts: a worker that starts at once, blocks its event loop on request, and cannot stop completely. */
 import { workerEnd } from '../worker-link.ts';
 
 const end = workerEnd<{ readonly leftover: string | undefined }>();

@@ -1,4 +1,4 @@
-/** Flags of admission, with upstream's names, turned into settings. The configuration file is read here: what is wrong in it ends the start. */
+/** Flags of admission, with upstream's names, turned into settings. Reads the configuration file: an error in it ends the start. */
 import { createRequire } from 'node:module';
 import { createAdmission, type AdmissionOptions } from '#apiserver/admission/list.ts';
 import type { AdmissionPlugin } from '#apiserver/admission/plugin.ts';

@@ -82,7 +82,7 @@ export function aggregationFrom(
             flags.requestheaderAllowedNames ??
             (requestheaderClientCaFile === undefined ? (own.requestHeader?.allowedNames ?? []) : []),
           usernameHeaders: flags.requestheaderUsernameHeaders ?? HEADERS.usernameHeaders,
-          // A proxy of others may pass through what it does not know of: as upstream, it must be said that it sets this one.
+          // A proxy may forward headers it does not know: as upstream, the header must be set by this proxy.
           uidHeaders:
             flags.requestheaderUidHeaders ??
             (requestheaderClientCaFile === undefined ? HEADERS.uidHeaders : []),

@@ -81,7 +81,7 @@ function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] 
   };
 }
 
-/** Throws a UserError for values that upstream refuses too. The longest life of a token; the other flags say where they go. */
+/** Throws a UserError for values that upstream refuses too. The maximum lifetime of a token; other flags set by `to`. */
 export function serviceAccountTokensFrom(
   flags: ServiceAccountFlags,
 ): Pick<ServiceAccountOptions, 'maxExpirationSeconds'> {

@@ -1,4 +1,4 @@
-/** Flags of authorization, with upstream's names, turned into settings. Files are read where authorizers are made of them. */
+/** Flags of authorization, with upstream's names, turned into settings. Files are read when the authorizers are created. */
 import type { AuthorizationSettings, WebhookSettings } from '#apiserver/authz/authorization.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';

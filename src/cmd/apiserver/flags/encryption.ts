@@ -9,7 +9,7 @@ import type { EncryptionSettings } from '../settings.ts';
 
 type EncryptionFlags = GivenFlags<typeof ENCRYPTION_FLAGS>;
 
-/** undefined when objects are stored as they are. Throws a UserError for a file that cannot be used. */
+/** undefined when objects are stored in plain. Throws a UserError for an unusable file. */
 export function encryptionFrom(flags: EncryptionFlags): EncryptionSettings | undefined {
   const { encryptionProviderConfig: file, encryptionProviderConfigAutomaticReload: reload } = readFlags(
     ENCRYPTION_FLAGS,

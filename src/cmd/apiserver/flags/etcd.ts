@@ -5,10 +5,10 @@ import type { EtcdStoreOptions } from '#storage/drivers/etcd/etcd-store.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';
 import { ETCD_FLAGS } from '../flags.ts';
 
-/** What all keys of the API server begin with; --etcd-prefix stands in its place. */
+/** Prefix of all keys of the API server; --etcd-prefix replaces it. */
 export const ROOT = '/registry';
 
-/** Undefined: no etcd is asked for. Touches nothing. */
+/** Undefined: no etcd is configured. Reads nothing. */
 export function etcdFrom(flags: GivenFlags<typeof ETCD_FLAGS>): EtcdStoreOptions | undefined {
   const { etcdServers: endpoints, etcdPrefix: prefix = ROOT } = flags;
   const files = {

@@ -33,7 +33,7 @@ const FEATURE_GATES = {
 export type FeatureName = keyof typeof FEATURE_GATES;
 export type Features = Readonly<Record<FeatureName, boolean>>;
 
-/** Every gate, with what is set laid over the defaults. AllAlpha and AllBeta switch those of a stage. Throws a UserError. */
+/** Every gate: the given values over the defaults. AllAlpha and AllBeta switch those of a stage. Throws a UserError. */
 export function featuresFrom(settings: ReadonlyMap<string, boolean>): Features {
   const gates = Object.entries(FEATURE_GATES) as [FeatureName, FeatureGate][];
   for (const name of settings.keys()) {
@@ -52,7 +52,7 @@ export function featuresFrom(settings: ReadonlyMap<string, boolean>): Features {
           : gate.stage === 'BETA'
             ? settings.get('AllBeta')
             : undefined;
-      // A stage switches what can be switched.
+      // A stage switches only gates that are not locked.
       if (gate.switchable) return [name, wanted ?? ofStage ?? gate.default];
       if (wanted !== undefined && wanted !== gate.default)
         throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${gate.default}.`);

@@ -1,4 +1,4 @@
-/** Flags of the ways in by password and Kerberos, and of the session tokens they are swapped for. They are this program's own: upstream has none of them. */
+/** Flags of logins by password and Kerberos, and of the session tokens issued for them. Upstream has none of them. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
@@ -14,7 +14,7 @@ type LoginFlags = GivenFlags<typeof LOGIN_FLAGS>;
 const DEFAULT_LIFETIME = '1h';
 const LONGEST_LIFETIME_MS = 7 * 24 * 3_600_000;
 
-/** undefined when none of these ways in is configured. pkiDir: where the signing key is kept; without one it lives in memory. */
+/** undefined when none of these logins is configured. pkiDir: directory of the signing key; without one it is kept in memory. */
 export function loginOptions(
   given: LoginFlags,
   { pkiDir }: { readonly pkiDir: string | undefined },
@@ -67,7 +67,7 @@ const FLAG_NAMES: Readonly<Partial<Record<keyof LoginFlags, string>>> = {
   sessionLifetime: '--session-lifetime',
 };
 
-/** The last '=' that stands before the replacement: patterns may hold some, names do not. */
+/** The last '=' before the replacement: patterns may contain some, names do not. */
 function mappingOf(text: string): { readonly pattern: string; readonly replacement: string } {
   const at = text.lastIndexOf('=');
   if (at < 1)

@@ -1,4 +1,4 @@
-/** Flags of concurrency and timeouts: what they must not be together. Each says in flags.ts which setting it sets. */
+/** Flags of concurrency and timeouts: combinations that are refused. flags.ts maps each to its setting. */
 import { UserError } from '#deploy/data-dir.ts';
 import { readFlags, settingsOf, type GivenFlags } from '../../flags/define.ts';
 import { REQUEST_LIMIT_FLAGS } from '../flags.ts';

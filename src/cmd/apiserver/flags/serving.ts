@@ -1,4 +1,4 @@
-/** --runtime-config, --feature-gates and --event-ttl: which versions and resources are served, which unfinished features are on, how long events are kept. Upstream's syntax. */
+/** --runtime-config, --feature-gates and --event-ttl: served versions and resources, enabled features, the lifetime of events. Upstream's syntax. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import { featuresFrom, type FeatureName, type Features } from './feature-gates.ts';
@@ -46,7 +46,7 @@ export function servingFrom(flags: ServingFlags): Serving {
   };
 }
 
-/** Of what is kept for a time, events. 0: for good. */
+/** TTL of events. 0: none. */
 function withTtl(resource: Resource, ttlSeconds: number): Resource {
   const { ttlSeconds: usual, ...behaviour } = resource.behaviour;
   return usual === undefined
@@ -95,7 +95,7 @@ function isEnabledBy(settings: ReadonlyMap<string, boolean>): IsEnabled {
   return ({ group, version, resource }) => {
     if (resource !== '')
       return settings.get(`${nameOf({ group, version })}/${resource}`) ?? ofVersion({ group, version });
-    // Of the version itself is asked whether anything of it is served.
+    // A version is enabled if any of its resources is.
     return builtinResources.some(
       (facts) =>
         facts.group === group &&
@@ -112,7 +112,7 @@ function nameOf({ group, version }: GroupVersion): string {
 function requireKnown(name: string): void {
   if (name === 'api/all' || Object.hasOwn(STABILITIES, name)) return;
   const parts = name.split('/');
-  // 'v1' and 'v1/pods' are of the core group, which upstream lets be called api/v1 too.
+  // 'v1' and 'v1/pods' are of the core group, which upstream also accepts as api/v1.
   const [group = '', version = '', resource = ''] = /^v\d/.test(parts[0] ?? '') ? ['', ...parts] : parts;
   const known = apiGroups.find((candidate) => candidate.name === group);
   if (!known)
@@ -134,12 +134,12 @@ function requireKnown(name: string): void {
     );
 }
 
-/** What --feature-gates says; without it, the defaults. Throws a UserError. */
+/** The value of --feature-gates, or the defaults. Throws a UserError. */
 export function gatesOf(featureGates: string | undefined): Features {
   return featuresFrom(settingsOf('--feature-gates', featureGates ?? ''));
 }
 
-/** Groups that are there only with a feature, whatever else asks for them. */
+/** Groups that exist only with a feature, whatever --runtime-config enables. */
 const GROUP_GATES: Readonly<Record<string, FeatureName>> = {
   'storagemigration.k8s.io': 'StorageVersionMigrator',
 };
